@@ -1,1 +1,55 @@
-//! (written next)
+//! The real parts that Atalaya's tests run against: Apache ZooKeeper (one server or three), an HTTP listener that
+//! misbehaves on demand, processes whose log lines are kept as they come, and Kazoo as an independent client.
+//!
+//! Everything here blocks, so it serves plain `#[test]` functions and async ones alike. A helper that cannot do its
+//! work panics and says what it was doing: a test never goes on with half a test bed, and never skips itself because
+//! a part is missing. What is missing is installed where that is possible ([`install`]).
+//!
+//! Every server listens on loopback, on ports of its own, and is ended by its process id when its value is dropped.
+//! On Linux it also ends when the test process itself is killed.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use atalaya_testbed::{Api, Process, ZooKeeper, node_command};
+//!
+//! let zookeeper = ZooKeeper::start();
+//! let api = Api::start();
+//! let mut command = node_command("target/debug/atalaya", "1", &zookeeper.connect_string());
+//! command.args(["--api-url", &api.url()]);
+//! let mut node = Process::spawn(command);
+//! api.wait_for("a first average", Duration::from_secs(10), |requests| !requests.is_empty());
+//! node.term();
+//! assert!(node.wait_exit(Duration::from_secs(2)).success());
+//! ```
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "serves tests only: a helper that cannot go on ends the test, and shows why on stderr"
+)]
+
+mod api;
+mod ensemble;
+pub mod install;
+mod java;
+mod kazoo;
+mod node;
+mod ports;
+mod probe;
+mod process;
+mod scratch;
+mod signals;
+mod spawn;
+mod wait;
+mod zookeeper;
+
+pub use api::{Api, ApiMode, Recorded};
+pub use ensemble::Ensemble;
+pub use kazoo::Kazoo;
+pub use node::node_command;
+pub use probe::{Probe, Stat};
+pub use process::{Line, Process, Stream};
+pub use scratch::{Scratch, target_dir};
+pub use spawn::guarded;
+pub use wait::eventually;
+pub use zookeeper::ZooKeeper;

@@ -1,0 +1,35 @@
+//! Reads a boards.toml and says what its boards carry, or what is wrong with it:
+//! `cargo run -p atalaya-hal --example check_boards -- boards.toml`
+
+use std::process::ExitCode;
+
+use atalaya_hal::{Boards, drivers};
+
+fn main() -> ExitCode {
+    let path = std::env::args().nth(1).unwrap_or_else(|| "boards.toml".to_owned());
+    let boards = match Boards::load(&path) {
+        Ok(boards) => boards,
+        Err(error) => {
+            println!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    for (name, board) in &boards.boards {
+        println!("{name} ({:?})", board.backend);
+        for config in &board.sensors {
+            let info = drivers::info(config);
+            let place =
+                info.bus.zip(info.address).map(|(bus, address)| format!(" at {address:#04x} on {bus}"));
+            let quantities: Vec<String> =
+                info.quantities.iter().map(|q| format!("{q} in {}", q.unit())).collect();
+            println!(
+                "  {}: {}{}, {}",
+                info.name,
+                info.chip,
+                place.unwrap_or_default(),
+                quantities.join(", ")
+            );
+        }
+    }
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,300 @@
+//! Mistakes in boards.toml, shown where they are: file, line, column, the text with a caret, and what would be right.
+//! Used by this module, and by the node for what only it can judge (a connect string, a URL).
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::ops::Range;
+use std::string::FromUtf8Error;
+
+/// A value of boards.toml, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Where it stands.
+    pub at: Location,
+}
+
+/// A place in boards.toml.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    /// The file as it was named.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// Counted from 1, in characters.
+    pub column: usize,
+    /// The line, so that a message can show it long after the file was read.
+    text: String,
+    /// How many characters belong to the value.
+    width: usize,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// Why a boards.toml is refused. Displays as several lines, with the offending line of the file where there is one:
+///
+/// ```text
+/// boards.toml:12:1: unknown key `adress`
+///    |
+/// 12 | adress = 0x48
+///    | ^^^^^^
+///    = help: did you mean `address`? The keys here are `name`, `chip`, `bus`, `address`, `filters` and `sim`
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct BoardsError(Box<Inner>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inner {
+    file: String,
+    location: Option<Location>,
+    problem: String,
+    remedy: String,
+}
+
+impl BoardsError {
+    /// A mistake in the value at `location`: `problem` says what is wrong with it, `remedy` what would be right.
+    pub fn at(location: &Location, problem: impl Into<String>, remedy: impl Into<String>) -> BoardsError {
+        let file = location.file.clone();
+        BoardsError(Box::new(Inner {
+            file,
+            location: Some(location.clone()).filter(|at| at.line > 0),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }))
+    }
+
+    /// A mistake that is in no one place of the file.
+    pub(super) fn of_file(file: &str, problem: impl Into<String>, remedy: impl Into<String>) -> BoardsError {
+        let (file, problem, remedy) = (file.to_owned(), problem.into(), remedy.into());
+        BoardsError(Box::new(Inner { file, location: None, problem, remedy }))
+    }
+
+    pub(super) fn unreadable(file: &str, error: &io::Error) -> BoardsError {
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => "check the path; without any file a node is one random sensor",
+            io::ErrorKind::PermissionDenied => "let the user of this process read it",
+            _ => "name a file that can be read",
+        };
+        BoardsError::of_file(file, format!("cannot read it: {error}"), remedy)
+    }
+
+    pub(super) fn too_large(file: &str) -> BoardsError {
+        let problem = format!("larger than {} KiB", super::MAX_SIZE / 1024);
+        BoardsError::of_file(file, problem, "is this really a boards.toml? Its text describes boards only")
+    }
+
+    pub(super) fn not_utf8(file: &str, error: &FromUtf8Error) -> BoardsError {
+        let start = error.utf8_error().valid_up_to();
+        // What is valid is unchanged by this, so the place of the first mistake is too.
+        let text = String::from_utf8_lossy(error.as_bytes());
+        let at = Source::new(file, &text).location(start..start + char::REPLACEMENT_CHARACTER.len_utf8());
+        let byte = error.as_bytes().get(start).copied().unwrap_or_default();
+        BoardsError::at(&at, format!("the byte {byte:#04x} is not UTF-8"), "save the file as UTF-8")
+    }
+
+    /// What is wrong, without its place.
+    pub fn problem(&self) -> &str {
+        &self.0.problem
+    }
+
+    /// What would be right.
+    pub fn remedy(&self) -> &str {
+        &self.0.remedy
+    }
+
+    /// Where, unless it is the file as a whole.
+    pub fn location(&self) -> Option<&Location> {
+        self.0.location.as_ref()
+    }
+}
+
+impl fmt::Display for BoardsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { file, location, problem, remedy } = &*self.0;
+        let Some(at) = location else {
+            return write!(f, "{file}: {problem}\n  = help: {remedy}");
+        };
+        let number = at.line.to_string();
+        let margin = " ".repeat(number.len());
+        let (text, caret) = excerpt(at);
+        write!(
+            f,
+            "{at}: {problem}\n{margin} |\n{number} | {text}\n{margin} | {caret}\n{margin} = help: {remedy}"
+        )
+    }
+}
+
+/// The offending line, at most about 100 characters of it, and the line of carets below.
+fn excerpt(at: &Location) -> (String, String) {
+    const BEFORE: usize = 50;
+    const LENGTH: usize = 100;
+    let skipped = if at.column > BEFORE + 10 { at.column - BEFORE } else { 0 };
+    let mut text = String::new();
+    let mut caret = String::new();
+    if skipped > 0 {
+        text.push_str("...");
+        caret.push_str("   ");
+    }
+    let mut rest = at.text.chars().skip(skipped);
+    for (column, shown) in (skipped + 1..).zip(rest.by_ref().take(LENGTH)) {
+        // A tab stays one in both lines, so that they keep in step; nothing else may move the cursor.
+        let shown = if shown.is_control() && shown != '\t' { char::REPLACEMENT_CHARACTER } else { shown };
+        text.push(shown);
+        if column < at.column {
+            caret.push(if shown == '\t' { '\t' } else { ' ' });
+        }
+    }
+    if rest.next().is_some() {
+        text.push_str("...");
+    }
+    let room = (skipped + LENGTH + 1).saturating_sub(at.column).max(1);
+    caret.push_str(&"^".repeat(at.width.clamp(1, room)));
+    (text.trim_end().to_owned(), caret)
+}
+
+/// The text while it is being checked.
+pub(super) struct Source<'a> {
+    origin: &'a str,
+    text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(origin: &'a str, text: &'a str) -> Source<'a> {
+        Source { origin, text }
+    }
+
+    pub(super) fn origin(&self) -> &str {
+        self.origin
+    }
+
+    /// Where the bytes of `span` stand; of several lines, the first.
+    pub(super) fn location(&self, span: Range<usize>) -> Location {
+        let start = boundary(self.text, span.start);
+        let before = &self.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = self.text[line_start..].lines().next().unwrap_or_default();
+        let end = boundary(self.text, span.end.min(line_start + line.len()));
+        Location {
+            file: self.origin.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: self.text[line_start..start].chars().count() + 1,
+            text: line.chars().take(2000).collect(),
+            width: self.text[start..end.max(start)].chars().count(),
+        }
+    }
+
+    pub(super) fn error(
+        &self,
+        span: Range<usize>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> BoardsError {
+        BoardsError::at(&self.location(span), problem, remedy)
+    }
+
+    /// What the TOML parser or serde refused. Their messages are "problem, expected remedy".
+    pub(super) fn toml_error(&self, error: &toml::de::Error) -> BoardsError {
+        let (problem, remedy) = reword(error.message());
+        let Some(span) = error.span() else {
+            return BoardsError::of_file(self.origin, problem, remedy);
+        };
+        self.error(span, problem, remedy)
+    }
+}
+
+/// The last start of a character that is not behind `index`.
+fn boundary(text: &str, index: usize) -> usize {
+    (0..=index.min(text.len())).rev().find(|&index| text.is_char_boundary(index)).unwrap_or_default()
+}
+
+/// Splits a message of toml or serde into a problem and a remedy, in the words of this file's users.
+fn reword(message: &str) -> (String, String) {
+    const FILTER: &str = "expected tables with one key each, such as [{ offset = -0.5 }, { median = 5 }]";
+    let message = message.trim().replace('\n', ", ");
+    let (problem, expected) = match message.rsplit_once(", expected ") {
+        Some((problem, expected)) => (problem, Some(expected)),
+        None => (message.as_str(), None),
+    };
+    let quoted = |prefix: &str| problem.strip_prefix(prefix).map(|rest| printable(rest.trim_matches('`')));
+    let known = backquoted(expected.unwrap_or_default());
+    if let Some(key) = quoted("unknown field ") {
+        let remedy = format!("{}The keys here are {}", did_you_mean(&key, &known), list(&known));
+        return (format!("unknown key `{key}`"), remedy);
+    }
+    if let Some(name) = quoted("unknown variant ") {
+        let remedy = format!("{}The choices are {}", did_you_mean(&name, &known), list(&known));
+        return (format!("unknown name `{name}`"), remedy);
+    }
+    if let Some(key) = quoted("missing field ") {
+        return (format!("the key `{key}` is missing"), format!("add `{key} = ...`"));
+    }
+    let problem = printable(problem);
+    let remedy = match expected {
+        // What serde says of the enum of filters, which is the only one with values.
+        _ if problem.starts_with("wanted exactly 1 element") => {
+            return ("a filter has exactly one key".to_owned(), FILTER.to_owned());
+        }
+        _ if problem.ends_with("unit variant") => {
+            return ("a filter needs a value".to_owned(), FILTER.to_owned());
+        }
+        _ if problem == "wanted string or table" => {
+            let remedy = "expected a name in quotes, or in a list of filters { offset = 1.5 }".to_owned();
+            return ("wrong type".to_owned(), remedy);
+        }
+        _ if problem.contains("must be quoted") => "put \"quotes\" around it".to_owned(),
+        Some("i64") => "expected a whole number".to_owned(),
+        Some("a map") => "expected a table".to_owned(),
+        Some("a sequence") => "expected a list, [in, brackets], or headers in [[double brackets]]".to_owned(),
+        Some(expected) => format!("expected {expected}"),
+        None if problem == "duplicate key" => "keep one of the two".to_owned(),
+        None => "correct the TOML here: texts need \"quotes\", tables [headers], and lists commas".to_owned(),
+    };
+    (problem, remedy)
+}
+
+/// The words in `backquotes`.
+fn backquoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// "did you mean `x`? " if one of `known` is close to `word`.
+pub(super) fn did_you_mean(word: &str, known: &[&str]) -> String {
+    // One mistake in three letters.
+    let close = |name: &&&str| strsim::damerau_levenshtein(word, name) <= name.len().div_ceil(3);
+    let nearest = known.iter().filter(close).min_by_key(|name| strsim::damerau_levenshtein(word, name));
+    nearest.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default()
+}
+
+/// "`a`, `b` and `c`".
+pub(super) fn list(words: &[&str]) -> String {
+    let mut text = String::new();
+    for (index, word) in words.iter().enumerate() {
+        let before = match index {
+            0 => "",
+            _ if index + 1 == words.len() => " and ",
+            _ => ", ",
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{before}`{}`", printable(word));
+    }
+    text
+}
+
+/// A text of unknown origin, safe for a terminal and short.
+pub(super) fn printable(text: &str) -> String {
+    const LENGTH: usize = 300;
+    let mut short: String = text
+        .chars()
+        .take(LENGTH)
+        .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+        .collect();
+    if text.chars().nth(LENGTH).is_some() {
+        short.push_str("...");
+    }
+    short
+}

@@ -1,0 +1,225 @@
+//! boards.toml: which board a node is, its sensors, its backend, and the settings of the fleet. Read once at start by the
+//! node; whatever is wrong in it is refused there, with file, line, column, the text and what would be right.
+//!
+//! The comments of these structs and of the example `boards.toml` are its documentation.
+
+mod check;
+mod error;
+mod raw;
+mod value;
+mod waveform;
+
+pub use error::{BoardsError, Located, Location};
+pub use waveform::{Column, Shape, Waveform};
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::drivers::Chip;
+use crate::filter::Filter;
+use crate::reading::Quantity;
+use error::Source;
+
+/// The largest boards.toml that is read, in bytes.
+pub const MAX_SIZE: usize = 1 << 20;
+
+/// The board a node is when nobody says which.
+const DEFAULT: &str = "default";
+
+/// A whole boards.toml.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Boards {
+    /// What all nodes share.
+    pub fleet: Fleet,
+    /// The boards by name; never empty.
+    pub boards: BTreeMap<String, Board>,
+    /// The folder that relative paths in the file start from; empty for the current one.
+    pub base_dir: PathBuf,
+    /// The file in messages.
+    origin: String,
+}
+
+/// `[fleet]`: every key is optional, and None if it is not there. Where to find it in the file comes with each value, so
+/// that who uses it can refuse it there ([`BoardsError::at`]).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fleet {
+    /// ZooKeeper's hosts and chroot: `zk1:2181,zk2:2181/fleet-a`. Not empty; its grammar is checked by who connects.
+    pub zookeeper: Option<Located<String>>,
+    /// How long ZooKeeper waits for a silent node.
+    pub session_timeout: Option<Located<Duration>>,
+    /// How often a node measures; from 100 ms to 31 days.
+    pub sampling_period: Option<Located<Duration>>,
+    /// Who sets the pace.
+    pub sync: Option<Located<SyncMode>>,
+    /// The parent of the measurements: an absolute path, `/mediciones`.
+    pub measurements: Option<Located<String>>,
+    /// What a node calls its measurement: `{id}` or `app{id}`; has `{id}` exactly once and no `/`.
+    pub name: Option<Located<String>>,
+    /// The parent of the contenders: an absolute path, `/election`.
+    pub election: Option<Located<String>>,
+    /// Where the leader reports: `http://host:port/nuevo`.
+    pub api_url: Option<Located<String>>,
+    /// How the leader reports.
+    pub api_method: Option<Located<ApiMethod>>,
+}
+
+/// Who sets the pace of the measurements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SyncMode {
+    /// Every node by its own clock.
+    #[default]
+    Free,
+}
+
+/// How a report travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApiMethod {
+    /// `GET {api_url}?dato={mean}`.
+    #[default]
+    #[serde(alias = "GET")]
+    Get,
+    /// `POST {api_url}` with a JSON body.
+    #[serde(alias = "POST")]
+    Post,
+}
+
+/// `[boards.NAME]`: one kind of node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Board {
+    /// Where its sensors are: the one line to change between a laptop and a Raspberry Pi.
+    pub backend: Backend,
+    /// What it carries; never empty.
+    pub sensors: Vec<SensorConfig>,
+}
+
+/// Where the sensors of a board are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Pretended, by atalaya-sim.
+    Sim,
+    /// On the buses of this Linux machine.
+    Linux,
+}
+
+/// `[[boards.NAME.sensors]]`: one sensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SensorConfig {
+    /// Its name, unique on its board.
+    pub name: String,
+    /// The chip.
+    pub chip: Chip,
+    /// The bus of the chip, `i2c-1`; None for a chip that needs none.
+    pub bus: Option<String>,
+    /// The seven-bit address of the chip on that bus.
+    pub address: Option<u8>,
+    /// What happens to its values, in order.
+    pub filters: Vec<Filter>,
+    /// What the pretend chip measures; ignored on Linux. A quantity that is not here gets [`Waveform::default`].
+    pub sim: BTreeMap<Quantity, Waveform>,
+    /// Where it stands in the file.
+    pub at: Location,
+}
+
+impl SensorConfig {
+    /// What it measures, in the order of its readings.
+    pub fn quantities(&self) -> Vec<Quantity> {
+        match self.chip.quantities() {
+            Some(fixed) => fixed.to_vec(),
+            None if self.sim.is_empty() => vec![Quantity::Temperature],
+            None => self.sim.keys().copied().collect(),
+        }
+    }
+}
+
+impl Boards {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, is larger than [`MAX_SIZE`], is not UTF-8, or [`Boards::parse`] refuses it.
+    pub fn load(path: impl AsRef<Path>) -> Result<Boards, BoardsError> {
+        let path = path.as_ref();
+        let origin = path.display().to_string();
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_SIZE as u64 + 1).read_to_end(&mut bytes))
+            .map_err(|error| BoardsError::unreadable(&origin, &error))?;
+        if bytes.len() > MAX_SIZE {
+            return Err(BoardsError::too_large(&origin));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| BoardsError::not_utf8(&origin, &error))?;
+        let mut boards = Boards::parse(&text, &origin)?;
+        boards.base_dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
+        Ok(boards)
+    }
+
+    /// Reads a text; `origin` is the file in messages. A text without boards has the one of [`Boards::builtin`].
+    ///
+    /// # Errors
+    /// The first mistake, whatever it is: unknown keys, wrong types, bad values, impossible combinations.
+    pub fn parse(text: &str, origin: &str) -> Result<Boards, BoardsError> {
+        if text.len() > MAX_SIZE {
+            return Err(BoardsError::too_large(origin));
+        }
+        let source = Source::new(origin, text);
+        let raw = toml::from_str(text).map_err(|error| source.toml_error(&error))?;
+        check::boards(raw, &source)
+    }
+
+    /// What a node without a boards.toml is: the board `default` with one `random` sensor, which gives whole numbers from
+    /// 75 to 85, all equally likely.
+    pub fn builtin() -> Boards {
+        Boards {
+            fleet: Fleet::default(),
+            boards: builtin_boards(),
+            base_dir: PathBuf::new(),
+            origin: "the built-in board".to_owned(),
+        }
+    }
+
+    /// The board called `name`; without a name the only board there is, or the one called `default`.
+    ///
+    /// # Errors
+    /// There is none of that name, or none was named and there are several; the message lists the names.
+    pub fn board(&self, name: Option<&str>) -> Result<(&str, &Board), BoardsError> {
+        let wanted = name.unwrap_or(DEFAULT);
+        let found = match (name, self.boards.len()) {
+            (None, 1) => self.boards.iter().next(),
+            _ => self.boards.get_key_value(wanted),
+        };
+        found.map(|(name, board)| (name.as_str(), board)).ok_or_else(|| {
+            let problem = match name {
+                Some(name) => format!("there is no board `{}`", error::printable(name)),
+                None => "which board is this? There are several, and none is called `default`".to_owned(),
+            };
+            let names: Vec<&str> = self.boards.keys().map(String::as_str).collect();
+            BoardsError::of_file(&self.origin, problem, format!("the boards are {}", error::list(&names)))
+        })
+    }
+
+    /// The file in messages.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+}
+
+fn builtin_boards() -> BTreeMap<String, Board> {
+    let sensor = SensorConfig {
+        name: "random".to_owned(),
+        chip: Chip::Random,
+        bus: None,
+        address: None,
+        filters: Vec::new(),
+        sim: BTreeMap::from([(Quantity::Temperature, Waveform::default())]),
+        at: Location::default(),
+    };
+    BTreeMap::from([(DEFAULT.to_owned(), Board { backend: Backend::Sim, sensors: vec![sensor] })])
+}

@@ -1,0 +1,183 @@
+//! boards.toml as serde reads it, with the place of every value that a later check may refuse. Becomes the public
+//! structs in `check`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::value::{Address, Finite, Interval, NonNegative, Pair, Period, Table};
+use super::waveform::Waveform;
+use super::{ApiMethod, Backend};
+use crate::drivers::Chip;
+use crate::filter::{Filter, MAX_DECIMALS, MAX_WINDOW};
+use crate::reading::Quantity;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFile {
+    pub fleet: Option<Table<RawFleet>>,
+    #[serde(default)]
+    pub boards: BTreeMap<Spanned<String>, Table<RawBoard>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawFleet {
+    pub zookeeper: Option<Spanned<String>>,
+    pub session_timeout: Option<Spanned<Period>>,
+    pub sampling_period: Option<Spanned<Period>>,
+    pub sync: Option<Spanned<RawSync>>,
+    pub measurements: Option<Spanned<String>>,
+    pub name: Option<Spanned<String>>,
+    pub election: Option<Spanned<String>>,
+    pub api_url: Option<Spanned<String>>,
+    pub api_method: Option<Spanned<ApiMethod>>,
+}
+
+/// Knows the mode that is still to come, so that it is refused for the right reason.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawSync {
+    Free,
+    Barrier,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBoard {
+    pub backend: Spanned<Backend>,
+    pub sensors: Option<Spanned<Vec<Table<RawSensor>>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSensor {
+    pub name: Spanned<String>,
+    pub chip: Spanned<Chip>,
+    pub bus: Option<Spanned<String>>,
+    pub address: Option<Spanned<Address>>,
+    #[serde(default)]
+    pub filters: Vec<RawFilter>,
+    #[serde(default)]
+    pub sim: BTreeMap<Spanned<Quantity>, Waveform>,
+}
+
+/// One filter: a table with one key.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawFilter {
+    Offset(Finite),
+    Scale(NonZero),
+    Linear(Points),
+    Median(Window),
+    Mean(Window),
+    Exponential(Weight),
+    Clamp(Interval),
+    Range(Interval),
+    Delta(NonNegative),
+    Round(Decimals),
+}
+
+impl From<RawFilter> for Filter {
+    fn from(raw: RawFilter) -> Filter {
+        match raw {
+            RawFilter::Offset(offset) => Filter::Offset(offset.0),
+            RawFilter::Scale(factor) => Filter::Scale(factor.0),
+            RawFilter::Linear(points) => Filter::Linear { measured: points.measured, actual: points.actual },
+            RawFilter::Median(window) => Filter::Median(window.0),
+            RawFilter::Mean(window) => Filter::Mean(window.0),
+            RawFilter::Exponential(weight) => Filter::Exponential(weight.0),
+            RawFilter::Clamp(interval) => Filter::Clamp(interval.low, interval.high),
+            RawFilter::Range(interval) => Filter::Range(interval.low, interval.high),
+            RawFilter::Delta(least) => Filter::Delta(least.0),
+            RawFilter::Round(decimals) => Filter::Round(decimals.0),
+        }
+    }
+}
+
+/// A factor; zero would make all values equal.
+#[derive(Deserialize)]
+#[serde(try_from = "Finite")]
+pub(super) struct NonZero(f64);
+
+impl TryFrom<Finite> for NonZero {
+    type Error = &'static str;
+
+    fn try_from(Finite(value): Finite) -> Result<Self, Self::Error> {
+        if value != 0.0 {
+            Ok(NonZero(value))
+        } else {
+            Err("a scale of 0 leaves nothing, expected another number")
+        }
+    }
+}
+
+/// `[[measured, actual], [measured, actual]]`.
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<Pair>")]
+pub(super) struct Points {
+    measured: [f64; 2],
+    actual: [f64; 2],
+}
+
+impl TryFrom<Vec<Pair>> for Points {
+    type Error = String;
+
+    fn try_from(points: Vec<Pair>) -> Result<Self, String> {
+        const EXPECTED: &str = "expected two points: [[measured, actual], [measured, actual]]";
+        match points[..] {
+            [Pair(m0, _), Pair(m1, _)] if m0 == m1 => Err(format!("both points measure {m0}, {EXPECTED}")),
+            [Pair(m0, a0), Pair(m1, a1)] => Ok(Points { measured: [m0, m1], actual: [a0, a1] }),
+            _ => Err(format!("{} in this list, {EXPECTED}", points.len())),
+        }
+    }
+}
+
+/// A number of values.
+#[derive(Deserialize)]
+#[serde(try_from = "i64")]
+pub(super) struct Window(usize);
+
+impl TryFrom<i64> for Window {
+    type Error = String;
+
+    fn try_from(value: i64) -> Result<Self, String> {
+        match usize::try_from(value) {
+            Ok(window @ 1..=MAX_WINDOW) => Ok(Window(window)),
+            _ => Err(format!("a window of {value}, expected a whole number from 1 to {MAX_WINDOW}")),
+        }
+    }
+}
+
+/// The weight of the newest value.
+#[derive(Deserialize)]
+#[serde(try_from = "Finite")]
+pub(super) struct Weight(f64);
+
+impl TryFrom<Finite> for Weight {
+    type Error = String;
+
+    fn try_from(Finite(value): Finite) -> Result<Self, String> {
+        if value > 0.0 && value <= 1.0 {
+            return Ok(Weight(value));
+        }
+        Err(format!("a weight of {value}, expected a number above 0 and up to 1"))
+    }
+}
+
+/// A number of decimals.
+#[derive(Deserialize)]
+#[serde(try_from = "i64")]
+pub(super) struct Decimals(u8);
+
+impl TryFrom<i64> for Decimals {
+    type Error = String;
+
+    fn try_from(value: i64) -> Result<Self, String> {
+        match u8::try_from(value) {
+            Ok(decimals @ 0..=MAX_DECIMALS) => Ok(Decimals(decimals)),
+            _ => Err(format!("{value} decimals, expected a whole number from 0 to {MAX_DECIMALS}")),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! LM75 and what reads like it (LM75A, TMP105), on the published `lm75` crate. Built by [`super::build`].
+//!
+//! The chip converts continuously, so a read is one bus transaction and takes no time of its own.
+//! Datasheet: Texas Instruments SNIS153, "LM75B, LM75C Digital Temperature Sensor".
+
+use std::ops::RangeInclusive;
+
+use embedded_hal::i2c::I2c;
+
+use crate::error::{BusError, Cause, Place, ReadError};
+use crate::reading::{Quantity, Reading, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+/// What the chip can measure, in °C. Anything else is noise on the wire, or another chip.
+const RANGE: RangeInclusive<f64> = -55.0..=125.0;
+
+/// An LM75 on any embedded-hal I²C bus.
+pub struct Lm75<I> {
+    chip: lm75::Lm75<I, lm75::ic::Lm75>,
+    place: Place,
+    info: SensorInfo,
+}
+
+impl<I> Lm75<I>
+where
+    I: I2c + Send,
+    I::Error: BusError,
+{
+    /// The chip at `address`; `bus` is the bus in messages. Nothing is sent yet.
+    pub fn new(i2c: I, bus: &str, address: u8, info: SensorInfo) -> Self {
+        Lm75 { chip: lm75::Lm75::new(i2c, address), place: Place::new(bus, address), info }
+    }
+}
+
+impl<I> Sensor for Lm75<I>
+where
+    I: I2c + Send,
+    I::Error: BusError,
+{
+    fn info(&self) -> &SensorInfo {
+        &self.info
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let celsius = match self.chip.read_temperature() {
+            Ok(celsius) => f64::from(celsius),
+            Err(lm75::Error::I2C(error)) => return Err(ReadError::from_bus(error, &self.place)),
+            Err(lm75::Error::InvalidInputData) => {
+                return Err(ReadError::with_source(
+                    Cause::Other,
+                    self.place.clone(),
+                    "the driver refused its input",
+                ));
+            }
+        };
+        let out_of_range = |text| ReadError::with_source(Cause::OutOfRange, self.place.clone(), text);
+        if !RANGE.contains(&celsius) {
+            return Err(out_of_range(format!("{celsius} °C, but the chip measures from -55 to 125")));
+        }
+        let reading =
+            Reading::new(Quantity::Temperature, celsius).map_err(|error| out_of_range(error.to_string()))?;
+        Ok(vec![reading])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
+    use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
+
+    fn sensor(i2c: Mock) -> Lm75<Mock> {
+        let info = SensorInfo {
+            name: "ambient".into(),
+            chip: "lm75".into(),
+            bus: Some("i2c-1".into()),
+            address: Some(0x48),
+            quantities: vec![Quantity::Temperature],
+        };
+        Lm75::new(i2c, "/dev/i2c-1", 0x48, info)
+    }
+
+    fn read(transaction: Transaction) -> Result<Readings, ReadError> {
+        let mut i2c = Mock::new(&[transaction]);
+        let result = sensor(i2c.clone()).read();
+        i2c.done();
+        result
+    }
+
+    #[test]
+    fn reads_the_temperature_register_in_one_transaction() {
+        // Table 1 of the datasheet, and bits below the ninth, which other chips of the family fill.
+        let table = [
+            ([0x7d, 0x00], 125.0),
+            ([0x19, 0x00], 25.0),
+            ([0x00, 0x80], 0.5),
+            ([0x00, 0x00], 0.0),
+            ([0xff, 0x80], -0.5),
+            ([0xe7, 0x00], -25.0),
+            ([0xc9, 0x00], -55.0),
+            ([0x19, 0x70], 25.0),
+        ];
+        for (register, celsius) in table {
+            let readings = read(Transaction::write_read(0x48, vec![0], register.to_vec())).unwrap();
+            assert_eq!(readings, [Reading::new(Quantity::Temperature, celsius).unwrap()], "{register:02x?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_the_chip_cannot_measure() {
+        for register in [[0x7d, 0x80], [0x80, 0x00], [0xc8, 0x80]] {
+            let error = read(Transaction::write_read(0x48, vec![0], register.to_vec())).unwrap_err();
+            assert_eq!(error.cause(), Cause::OutOfRange);
+            assert!(error.to_string().starts_with("impossible value from 0x48 on /dev/i2c-1: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn keeps_the_cause_of_the_bus_and_works_again_afterwards() {
+        let absent = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
+        let mut i2c = Mock::new(&[
+            Transaction::write_read(0x48, vec![0], vec![0, 0]).with_error(absent),
+            Transaction::write_read(0x48, vec![0], vec![0, 0]).with_error(ErrorKind::Bus),
+            Transaction::write_read(0x48, vec![0], vec![0x15, 0x80]),
+        ]);
+        let mut sensor = sensor(i2c.clone());
+        let error = sensor.read().unwrap_err();
+        assert_eq!(error.cause(), Cause::NotPresent);
+        assert_eq!(error.place(), &Place::new("/dev/i2c-1", 0x48));
+        assert_eq!(error.to_string(), "no acknowledge at 0x48 on /dev/i2c-1");
+        assert_eq!(sensor.read().unwrap_err().cause(), Cause::Bus);
+        assert_eq!(sensor.read().unwrap()[0].value(), 21.5);
+        i2c.done();
+    }
+}

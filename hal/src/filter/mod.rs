@@ -1,0 +1,181 @@
+//! The filter chain of a sensor: what happens to a value between the chip and the node. [`Filter`] is what boards.toml
+//! says, [`Chain`] applies it to one series of values, [`Filtered`] to everything a sensor measures.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::error::ReadError;
+use crate::reading::{Quantity, Reading, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+/// The longest window a filter may have.
+pub const MAX_WINDOW: usize = 1000;
+
+/// The most decimals a value may be rounded to.
+pub const MAX_DECIMALS: u8 = 12;
+
+/// One step between the chip and the node. Filters apply in the order in which boards.toml lists them.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Filter {
+    /// Adds a number.
+    Offset(f64),
+    /// Multiplies by a number.
+    Scale(f64),
+    /// Calibrates with two points: what was measured, and what it should have been.
+    Linear {
+        /// The two measured values; they differ.
+        measured: [f64; 2],
+        /// What they should have been.
+        actual: [f64; 2],
+    },
+    /// The median of the last N values, or of as many as there are since the last fault.
+    Median(usize),
+    /// The mean of the last N values, or of as many as there are since the last fault.
+    Mean(usize),
+    /// Exponential smoothing: `alpha` (0 to 1) is the weight of the new value.
+    Exponential(f64),
+    /// Limits a value to low..=high.
+    Clamp(f64, f64),
+    /// Drops a value outside low..=high.
+    Range(f64, f64),
+    /// Drops a value that differs from the last one let through by less than this.
+    Delta(f64),
+    /// Rounds to so many decimals.
+    Round(u8),
+}
+
+/// A filter with the past values it needs.
+#[derive(Clone, Debug)]
+struct Step {
+    filter: Filter,
+    /// The window of `median` and `mean`; the last value of `exponential` and `delta`.
+    past: VecDeque<f64>,
+}
+
+/// A filter chain for one series of values. Pure: no clock, no I/O.
+#[derive(Clone, Debug)]
+pub struct Chain(Vec<Step>);
+
+impl Chain {
+    /// The filters in order, with an empty past.
+    pub fn new(filters: &[Filter]) -> Chain {
+        Chain(filters.iter().map(|filter| Step { filter: filter.clone(), past: VecDeque::new() }).collect())
+    }
+
+    /// The next value of the series. None if a filter dropped it, or if the result is not finite; the filters behind
+    /// the one that dropped it do not see it.
+    pub fn apply(&mut self, value: f64) -> Option<f64> {
+        let finite = |value: f64| value.is_finite().then_some(value);
+        self.0.iter_mut().try_fold(finite(value)?, |value, step| step.apply(value).and_then(finite))
+    }
+
+    /// Forgets the past: after a fault nothing from before it may colour what comes.
+    pub fn reset(&mut self) {
+        self.0.iter_mut().for_each(|step| step.past.clear());
+    }
+}
+
+impl Step {
+    fn apply(&mut self, value: f64) -> Option<f64> {
+        Some(match self.filter {
+            Filter::Offset(offset) => value + offset,
+            Filter::Scale(factor) => value * factor,
+            Filter::Linear { measured: [m0, m1], actual: [a0, a1] } => {
+                a0 + (value - m0) * ((a1 - a0) / (m1 - m0))
+            }
+            Filter::Median(window) => {
+                self.remember(value, window);
+                median(&self.past)
+            }
+            Filter::Mean(window) => {
+                self.remember(value, window);
+                // Each divided first: the sum of finite values may not be finite.
+                let count = self.past.len() as f64;
+                self.past.iter().map(|past| past / count).sum()
+            }
+            Filter::Exponential(alpha) => {
+                let smooth = self.past.back().map_or(value, |last| alpha * value + (1.0 - alpha) * last);
+                if smooth.is_finite() {
+                    self.remember(smooth, 1);
+                }
+                smooth
+            }
+            // Not f64::clamp, which panics when low > high.
+            Filter::Clamp(low, high) => value.max(low).min(high),
+            Filter::Range(low, high) => return (low <= value && value <= high).then_some(value),
+            Filter::Delta(least) => {
+                if self.past.back().is_some_and(|last| (value - last).abs() < least) {
+                    return None;
+                }
+                self.remember(value, 1);
+                value
+            }
+            Filter::Round(decimals) => {
+                let factor = 10_f64.powi(i32::from(decimals.min(MAX_DECIMALS)));
+                let scaled = value * factor;
+                // So large a value has no decimals left to round.
+                if scaled.is_finite() { scaled.round() / factor } else { value }
+            }
+        })
+    }
+
+    fn remember(&mut self, value: f64, window: usize) {
+        while self.past.len() >= window.clamp(1, MAX_WINDOW) {
+            self.past.pop_front();
+        }
+        self.past.push_back(value);
+    }
+}
+
+/// The middle value; the mean of the middle two if their number is even.
+fn median(values: &VecDeque<f64>) -> f64 {
+    let mut sorted: Vec<f64> = values.iter().copied().collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1] / 2.0 + sorted[middle] / 2.0 }
+}
+
+/// A sensor behind its filters. Each quantity has a chain of its own; a fault passes through and resets them all.
+pub struct Filtered {
+    sensor: Box<dyn Sensor>,
+    chains: BTreeMap<Quantity, Chain>,
+}
+
+impl Filtered {
+    /// `sensor` behind `filters`; the sensor itself if there are none.
+    pub fn wrap(sensor: Box<dyn Sensor>, filters: &[Filter]) -> Box<dyn Sensor> {
+        if filters.is_empty() {
+            return sensor;
+        }
+        let chains =
+            sensor.info().quantities.iter().map(|&quantity| (quantity, Chain::new(filters))).collect();
+        Box::new(Filtered { sensor, chains })
+    }
+}
+
+impl Sensor for Filtered {
+    fn info(&self) -> &SensorInfo {
+        self.sensor.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let readings = match self.sensor.read() {
+            Ok(readings) => readings,
+            Err(fault) => {
+                self.chains.values_mut().for_each(Chain::reset);
+                return Err(fault);
+            }
+        };
+        let filter = |reading: Reading| match self.chains.get_mut(&reading.quantity()) {
+            Some(chain) => {
+                let value = chain.apply(reading.value())?;
+                Reading::new(reading.quantity(), value).ok()
+            }
+            None => Some(reading),
+        };
+        Ok(readings.into_iter().filter_map(filter).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

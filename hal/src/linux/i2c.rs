@@ -1,0 +1,185 @@
+//! One chip's handle on a Linux I²C bus: opened late, reopened after an error, and with errors that keep the errno.
+//! linux-embedded-hal folds most of them into `Other` (a Raspberry Pi's missing chip among them), so they are told apart
+//! here. Used by [`super::open`].
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use embedded_hal::i2c::{self, ErrorKind, I2c, NoAcknowledgeSource, Operation};
+use linux_embedded_hal::I2cdev;
+use linux_embedded_hal::i2cdev::linux::LinuxI2CError;
+
+use crate::error::{BusError, Cause};
+
+/// Numbers from Linux' `errno.h`; they are the same on every architecture that has I²C and runs Rust, but for MIPS.
+/// What the kernel means by each: <https://docs.kernel.org/i2c/fault-codes.html>.
+mod errno {
+    pub(super) const ENOENT: i32 = 2;
+    pub(super) const EIO: i32 = 5;
+    pub(super) const ENXIO: i32 = 6;
+    pub(super) const EAGAIN: i32 = 11;
+    pub(super) const EACCES: i32 = 13;
+    pub(super) const EBUSY: i32 = 16;
+    pub(super) const ENODEV: i32 = 19;
+    pub(super) const ETIMEDOUT: i32 = 110;
+    pub(super) const EREMOTEIO: i32 = 121;
+}
+
+/// What Linux answered instead of a byte.
+#[derive(Debug)]
+pub struct LinuxError {
+    error: io::Error,
+    /// The device file, if it could not even be opened.
+    unopened: Option<PathBuf>,
+}
+
+impl LinuxError {
+    fn transfer(error: io::Error) -> LinuxError {
+        LinuxError { error, unopened: None }
+    }
+
+    fn open(error: io::Error, path: &Path) -> LinuxError {
+        LinuxError { error, unopened: Some(path.to_path_buf()) }
+    }
+
+    /// The number Linux answered, if it was Linux.
+    pub fn errno(&self) -> Option<i32> {
+        self.error.raw_os_error()
+    }
+}
+
+impl fmt::Display for LinuxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(path) = &self.unopened else { return self.error.fmt(f) };
+        write!(f, "cannot open {}: {}", path.display(), self.error)?;
+        match self.errno() {
+            Some(errno::ENOENT) => {
+                f.write_str("; is I2C enabled? On a Raspberry Pi: dtparam=i2c_arm=on, and the module i2c-dev")
+            }
+            Some(errno::EACCES) => f.write_str("; the user of this process must be in the group i2c"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for LinuxError {}
+
+impl i2c::Error for LinuxError {
+    fn kind(&self) -> ErrorKind {
+        match BusError::cause(self) {
+            Cause::NotPresent => ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address),
+            Cause::Bus => ErrorKind::Bus,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+impl BusError for LinuxError {
+    fn cause(&self) -> Cause {
+        match self.errno() {
+            // The Pi's controller says EREMOTEIO, others ENXIO or ENODEV.
+            Some(errno::EREMOTEIO | errno::ENXIO | errno::ENODEV) => Cause::NotPresent,
+            Some(errno::ETIMEDOUT) => Cause::Timeout,
+            Some(errno::EBUSY) => Cause::Busy,
+            Some(errno::EIO | errno::EAGAIN) => Cause::Bus,
+            _ => Cause::Other,
+        }
+    }
+
+    fn into_source(self) -> Box<dyn std::error::Error + Send + Sync> {
+        Box::new(self)
+    }
+}
+
+/// One chip's handle on a bus. `I2cdev` opens its file again at every change of address, so chips do not share one.
+pub struct LinuxI2c {
+    path: PathBuf,
+    /// None until the first transaction, and after a failed one: a bus that was away comes back as a new file.
+    device: Option<I2cdev>,
+}
+
+impl LinuxI2c {
+    /// A handle on the bus `path`, such as `/dev/i2c-1`. Does not open it.
+    pub fn new(path: impl Into<PathBuf>) -> LinuxI2c {
+        LinuxI2c { path: path.into(), device: None }
+    }
+}
+
+impl i2c::ErrorType for LinuxI2c {
+    type Error = LinuxError;
+}
+
+impl I2c for LinuxI2c {
+    fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), LinuxError> {
+        let mut device = match self.device.take() {
+            Some(device) => device,
+            None => {
+                I2cdev::new(&self.path).map_err(|error| LinuxError::open(io_error(&error), &self.path))?
+            }
+        };
+        I2c::<i2c::SevenBitAddress>::transaction(&mut device, address, operations)
+            .map_err(|error| LinuxError::transfer(io_error(error.inner())))?;
+        self.device = Some(device);
+        Ok(())
+    }
+}
+
+/// The same error as std has it. Some of `LinuxI2CError`'s cannot be cloned, but their errno can.
+fn io_error(error: &LinuxI2CError) -> io::Error {
+    match error {
+        LinuxI2CError::Errno(errno) => io::Error::from_raw_os_error(*errno),
+        LinuxI2CError::Io(error) => match error.raw_os_error() {
+            Some(errno) => io::Error::from_raw_os_error(errno),
+            None => io::Error::new(error.kind(), error.to_string()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_errno_keeps_its_cause_and_its_text() {
+        let table = [
+            (121, Cause::NotPresent),
+            (6, Cause::NotPresent),
+            (19, Cause::NotPresent),
+            (110, Cause::Timeout),
+            (16, Cause::Busy),
+            (5, Cause::Bus),
+            (11, Cause::Bus),
+            (95, Cause::Other),
+            (22, Cause::Other),
+            (2, Cause::Other),
+            (13, Cause::Other),
+        ];
+        for (errno, cause) in table {
+            for error in [LinuxI2CError::Errno(errno), LinuxI2CError::Io(io::Error::from_raw_os_error(errno))]
+            {
+                let error = LinuxError::transfer(io_error(&error));
+                assert_eq!(BusError::cause(&error), cause, "{errno}");
+                assert_eq!(error.errno(), Some(errno));
+                assert!(error.to_string().ends_with(&format!("(os error {errno})")), "{error}");
+                let absent = matches!(i2c::Error::kind(&error), ErrorKind::NoAcknowledge(_));
+                assert_eq!(absent, cause == Cause::NotPresent, "{errno}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bus_that_appears_later_is_opened_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("i2c-1");
+        let mut bus = LinuxI2c::new(&path);
+        for _ in 0..2 {
+            let error = bus.write(0x48, &[0]).unwrap_err();
+            assert_eq!((error.errno(), BusError::cause(&error)), (Some(2), Cause::Other));
+            assert!(error.to_string().contains("is I2C enabled?"), "{error}");
+        }
+        // Not a bus, but there: the next transaction gets further, to the first ioctl.
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(bus.write(0x48, &[0]).unwrap_err().errno(), Some(25));
+    }
+}

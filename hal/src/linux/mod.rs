@@ -1,0 +1,78 @@
+//! The I²C buses of a Linux machine, on linux-embedded-hal. Used by the node for boards with `backend = "linux"`.
+
+mod i2c;
+
+pub use i2c::{LinuxError, LinuxI2c};
+
+use crate::boards::Board;
+use crate::drivers;
+use crate::error::OpenError;
+use crate::sensor::{Bus, Buses};
+
+/// The sensors of `board`, by bus. Opens nothing yet: each sensor opens its bus at its first read, and again at the read
+/// after a failed one. So neither a missing `/dev/i2c-1` nor a missing chip keeps a node from starting; they are errors
+/// of the reads, until bus and chip are there.
+///
+/// # Errors
+/// A sensor that no bus can have, such as `random`. [`crate::Boards`] refuses those already.
+pub fn open(board: &Board) -> Result<Vec<Bus>, OpenError> {
+    let mut buses = Buses::new();
+    for config in &board.sensors {
+        let Some(bus) = &config.bus else {
+            let problem =
+                format!("a Linux board has no `{}`; take `backend = \"sim\"` or a chip", config.chip);
+            return Err(OpenError::new(&config.name, problem));
+        };
+        let device = format!("/dev/{bus}");
+        buses.add(drivers::build(config, LinuxI2c::new(&device), &device)?);
+    }
+    Ok(buses.into_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Boards, Cause};
+
+    const LINUX: &str = "\
+[boards.pi]
+backend = \"linux\"
+[[boards.pi.sensors]]
+name = \"a\"
+chip = \"lm75\"
+bus = \"i2c-65535\"
+address = 0x48
+[[boards.pi.sensors]]
+name = \"b\"
+chip = \"tmp105\"
+bus = \"i2c-65534\"
+address = 0x49
+[[boards.pi.sensors]]
+name = \"c\"
+chip = \"lm75a\"
+bus = \"i2c-65535\"
+address = 0x49
+";
+
+    #[test]
+    fn a_missing_bus_is_an_error_of_each_read_and_not_of_the_start() {
+        let boards = Boards::parse(LINUX, "boards.toml").unwrap();
+        let mut buses = open(boards.board(None).unwrap().1).unwrap();
+        let sensors: Vec<usize> = buses.iter().map(|bus| bus.sensors.len()).collect();
+        assert_eq!(sensors, [2, 1]);
+        for _ in 0..2 {
+            let error = buses[0].sensors[1].read().unwrap_err();
+            assert_eq!(error.cause(), Cause::Other);
+            let message = error.to_string();
+            let start = "cannot read 0x49 on /dev/i2c-65535: cannot open /dev/i2c-65535: No such file or directory (os error 2)";
+            assert!(message.starts_with(start), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_random_sensor_is_refused() {
+        let error = open(Boards::builtin().board(None).unwrap().1).unwrap_err();
+        assert_eq!(error.sensor(), "random");
+        assert!(error.problem().contains("backend = \"sim\""), "{error}");
+    }
+}

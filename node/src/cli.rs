@@ -1,0 +1,224 @@
+//! The command line: what can be asked for, and its help.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::id::NodeId;
+use crate::logging::LogFormat;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// A sensor firmware host for fleets that must not lose measurements.
+///
+/// Every node measures with what its board carries, publishes in ZooKeeper, and takes part in an election; the one that
+/// leads averages what all of them measured and reports it to a REST API.
+#[derive(Debug, Parser)]
+#[command(name = "atalaya", version, styles = STYLES, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// How log lines are written, to stderr.
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Logs")]
+    pub log_format: LogFormat,
+
+    /// What is logged: error, warn, info, debug, trace, or target=level pairs. Also ATALAYA_LOG.
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Logs")]
+    pub log: Option<String>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  atalaya run 1                                    a node with one simulated sensor
+  atalaya run 1 --board laptop --zookeeper zk1:2181,zk2:2181,zk3:2181/fleet
+  atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --sampling-period 1s
+  atalaya check boards.toml                        is this file right?
+  atalaya sensors read --board laptop              what does it measure?
+
+Exit codes: 0 done, 64 wrong usage, 69 ZooKeeper unreachable, 73 node id taken,
+74 sensor unreadable, 78 wrong configuration.";
+
+/// What can be asked for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Be a node: measure, publish, and lead when it is your turn, until SIGINT or SIGTERM.
+    Run(RunArgs),
+    /// Check a boards.toml, and the settings that go with it, without doing anything.
+    Check(CheckArgs),
+    /// Look at the sensors of a board.
+    #[command(subcommand)]
+    Sensors(SensorsCommand),
+    /// Print a completion script for a shell.
+    ///
+    /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Print the manual page.
+    ///
+    /// To read it: atalaya man | man -l -
+    Man,
+}
+
+/// Where boards.toml is, and which board is meant.
+#[derive(Clone, Debug, Default, Args)]
+pub struct BoardArgs {
+    /// The file that describes boards and fleet. Default: boards.toml here, else one simulated sensor. Also
+    /// ATALAYA_BOARDS.
+    #[arg(long, value_name = "FILE", help_heading = "Board")]
+    pub boards: Option<PathBuf>,
+
+    /// Which board of the file this is. Not needed if there is one, or one called default. Also ATALAYA_BOARD.
+    #[arg(long, value_name = "NAME", help_heading = "Board")]
+    pub board: Option<String>,
+}
+
+/// What all nodes of a fleet share.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FleetArgs {
+    /// ZooKeeper's servers and chroot [default: 127.0.0.1:2181]. Also ATALAYA_ZOOKEEPER, ZOOKEEPER_HOSTS,
+    /// ZOOKEEPER_HOST, ZK_HOST.
+    #[arg(long, value_name = "HOST:PORT,…/CHROOT", help_heading = "Fleet")]
+    pub zookeeper: Option<String>,
+
+    /// How long ZooKeeper waits for a silent node before it takes it for dead [default: 10s]. Also
+    /// ATALAYA_SESSION_TIMEOUT.
+    #[arg(long, value_name = "DURATION", help_heading = "Fleet")]
+    pub session_timeout: Option<String>,
+
+    /// How often to measure, and to average when leading [default: 5s]. Also ATALAYA_SAMPLING_PERIOD,
+    /// SAMPLING_PERIOD.
+    #[arg(long, value_name = "DURATION", help_heading = "Fleet")]
+    pub sampling_period: Option<String>,
+
+    /// Where the leader reports; nowhere by default, averages are logged. An address that ends in / means nuevo below
+    /// it. Also ATALAYA_API_URL, API_URL.
+    #[arg(long, value_name = "URL", help_heading = "Fleet")]
+    pub api_url: Option<String>,
+
+    /// How the leader reports: get (…?dato=MEAN) or post (JSON) [default: get]. Also ATALAYA_API_METHOD.
+    #[arg(long, value_name = "METHOD", help_heading = "Fleet")]
+    pub api_method: Option<String>,
+
+    /// The znode below which measurements stand [default: /mediciones]. Also ATALAYA_MEASUREMENTS.
+    #[arg(long, value_name = "PATH", help_heading = "Fleet")]
+    pub measurements: Option<String>,
+
+    /// What a node calls its measurement [default: {id}]. Also ATALAYA_NAME.
+    #[arg(long, value_name = "TEMPLATE", help_heading = "Fleet")]
+    pub name: Option<String>,
+
+    /// The znode at which the election is held [default: /election]. Also ATALAYA_ELECTION.
+    #[arg(long, value_name = "PATH", help_heading = "Fleet")]
+    pub election: Option<String>,
+}
+
+/// `atalaya run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya run 1
+  atalaya run greenhouse-2 --board greenhouse --zookeeper zk1:2181,zk2:2181,zk3:2181
+  ZK_HOST=zoo1 API_URL=http://api:80/ SAMPLING_PERIOD=5 atalaya run 1
+
+ZooKeeper need not be up yet: the node waits for it, says so, and goes on when it
+comes. It exits with 73 if another live node has the same id.")]
+pub struct RunArgs {
+    /// This node's id, unique in the fleet: a short name without blanks or slashes.
+    pub id: NodeId,
+
+    /// Which board.
+    #[command(flatten)]
+    pub board: BoardArgs,
+
+    /// The settings of the fleet.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+
+    /// Give up (exit 69) when ZooKeeper has not been reached for so long at the start [default: wait for ever].
+    #[arg(long, value_name = "DURATION", help_heading = "Fleet")]
+    pub connect_timeout: Option<String>,
+}
+
+/// `atalaya check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya check                      the boards.toml here
+  atalaya check /etc/atalaya/boards.toml")]
+pub struct CheckArgs {
+    /// The file [default: boards.toml here].
+    pub file: Option<PathBuf>,
+
+    /// The settings of the fleet.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+}
+
+/// `atalaya sensors …`.
+#[derive(Debug, Subcommand)]
+pub enum SensorsCommand {
+    /// List the sensors of a board, without touching them.
+    List(SensorsListArgs),
+    /// Read the sensors of a board, and print what they say.
+    #[command(after_help = "\
+Examples:
+  atalaya sensors read                           all sensors, once
+  atalaya sensors read ambient --count 10 --interval 500ms
+  atalaya sensors read --output json | jq .value")]
+    Read(SensorsReadArgs),
+}
+
+/// `atalaya sensors list`.
+#[derive(Debug, Args)]
+pub struct SensorsListArgs {
+    /// Which board.
+    #[command(flatten)]
+    pub board: BoardArgs,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `atalaya sensors read`.
+#[derive(Debug, Args)]
+pub struct SensorsReadArgs {
+    /// Only the sensor of this name.
+    pub sensor: Option<String>,
+
+    /// Which board.
+    #[command(flatten)]
+    pub board: BoardArgs,
+
+    /// How many times to read; 0: until interrupted.
+    #[arg(long, default_value_t = 1)]
+    pub count: u64,
+
+    /// How long to wait between two readings.
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    pub interval: String,
+
+    /// How to print; json is one object a line.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For scripts.
+    Json,
+}

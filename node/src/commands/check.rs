@@ -1,0 +1,40 @@
+//! `atalaya check`: is this configuration right? Opens nothing, connects nowhere.
+
+use atalaya_hal::Boards;
+
+use super::{print, surroundings};
+use crate::cli::CheckArgs;
+use crate::exit::Failure;
+use crate::sensing;
+use crate::settings::{Settings, load_boards};
+
+pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
+    let boards = load_boards(args.file.as_ref(), surroundings())?;
+    let settings = Settings::assemble(&args.fleet, &boards, surroundings())?;
+    for (name, board) in &boards.boards {
+        sensing::open(board, &boards.base_dir).map_err(|error| {
+            Failure::config(anyhow::anyhow!("{}: board {name}: {error}", boards.origin()))
+        })?;
+    }
+    print(summary(&boards, &settings).as_bytes())
+}
+
+fn summary(boards: &Boards, settings: &Settings) -> String {
+    let names: Vec<String> = boards
+        .boards
+        .iter()
+        .map(|(name, board)| {
+            format!("{name} ({} sensors)", board.sensors.len()).replace("(1 sensors)", "(1 sensor)")
+        })
+        .collect();
+    let api = settings.api_url.as_ref().map_or("nowhere, averages are logged", |url| url.as_str());
+    format!(
+        "{}: good\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\nreports to {api}\n",
+        boards.origin(),
+        names.join(", "),
+        settings.zookeeper,
+        settings.session_timeout,
+        settings.sampling_period,
+        settings.measurement_path("{id}"),
+    )
+}

@@ -1,0 +1,74 @@
+//! The commands, one file each, and how one of them is chosen and ended.
+
+mod check;
+pub mod run;
+mod sensors;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{BoardArgs, Cli, Command};
+use crate::exit::Failure;
+use crate::logging;
+use crate::settings::{Surroundings, environment};
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // clap's own code for wrong usage is 2; sysexits(3) has 64.
+            return if error.use_stderr() { Failure::usage(error).code() } else { ExitCode::SUCCESS };
+        }
+    };
+    match execute(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "atalaya: {failure}");
+            failure.code()
+        }
+    }
+}
+
+fn execute(cli: Cli) -> Result<(), Failure> {
+    let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
+    logging::start(cli.log_format, filter.as_deref()).map_err(|problem| Failure::usage(anyhow!(problem)))?;
+    match cli.command {
+        Command::Run(args) => run::main(args),
+        Command::Check(args) => check::main(&args),
+        Command::Sensors(command) => sensors::main(command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "atalaya", &mut script);
+            print(&script)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::io)?;
+            print(&page)
+        }
+    }
+}
+
+/// Writes to stdout. A reader that has gone away (`| head`) is no failure.
+fn print(text: &[u8]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::io(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The board that the arguments or the environment name.
+fn board_name(args: &BoardArgs) -> Option<String> {
+    args.board.clone().or_else(|| environment("ATALAYA_BOARD").filter(|name| !name.is_empty()))
+}
+
+/// The real environment.
+fn surroundings() -> Surroundings<'static> {
+    Surroundings { variable: &environment }
+}

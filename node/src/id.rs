@@ -1,0 +1,68 @@
+//! What a node is called. Its id becomes the name of a znode, and a word in every log line.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A node's id: the name of a znode.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NodeId(String);
+
+/// Longest id, in bytes. ZooKeeper would take far more; a log line would not.
+const LONGEST: usize = 128;
+
+/// Why a text is no node id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a node id cannot {0}; it is a short name such as 1 or greenhouse-2")]
+pub struct BadNodeId(&'static str);
+
+impl FromStr for NodeId {
+    type Err = BadNodeId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Err(BadNodeId("be empty"));
+        }
+        if text.len() > LONGEST {
+            return Err(BadNodeId("be longer than 128 bytes"));
+        }
+        if text == "." || text == ".." {
+            return Err(BadNodeId("be . or .."));
+        }
+        if text.contains('/') {
+            return Err(BadNodeId("contain /"));
+        }
+        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return Err(BadNodeId("contain blanks or control characters"));
+        }
+        Ok(NodeId(text.to_owned()))
+    }
+}
+
+impl NodeId {
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_name_a_znode_and_a_log_line() {
+        for good in ["1", "greenhouse-2", "ático", "a.b", &"x".repeat(128)] {
+            assert_eq!(good.parse::<NodeId>().unwrap().as_str(), good);
+        }
+        for bad in ["", "/", "a/b", ".", "..", "a b", "a\n", "\u{7f}", &"x".repeat(10_000)] {
+            let message = bad.parse::<NodeId>().unwrap_err().to_string();
+            assert!(message.contains("such as 1"), "{message}");
+        }
+    }
+}

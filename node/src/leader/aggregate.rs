@@ -1,0 +1,121 @@
+//! The average of what the fleet measured. Pure.
+
+use std::collections::BTreeMap;
+
+use crate::senml::Value;
+
+/// What the measurements of one unit come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// The unit as SenML names it; `None` for measurements that are a bare number.
+    pub unit: Option<String>,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+    /// Standard deviation of these measurements (they are the whole fleet, not a sample of it: the divisor is their
+    /// number). `None` if it is beyond what a number can hold.
+    pub stddev: Option<f64>,
+    /// How many.
+    pub count: usize,
+}
+
+/// Collects measurements; units are never mixed.
+#[derive(Clone, Debug, Default)]
+pub struct Aggregate {
+    values: BTreeMap<Option<String>, Vec<f64>>,
+}
+
+impl Aggregate {
+    /// Takes a measurement in.
+    pub fn add(&mut self, value: Value) {
+        match self.values.get_mut(&value.unit) {
+            Some(values) => values.push(value.value),
+            None => {
+                self.values.insert(value.unit, vec![value.value]);
+            }
+        }
+    }
+
+    /// The summary of each unit: bare numbers first, then by unit.
+    pub fn summaries(&self) -> Vec<Summary> {
+        self.values.iter().map(|(unit, values)| summarise(unit.clone(), values)).collect()
+    }
+}
+
+fn summarise(unit: Option<String>, values: &[f64]) -> Summary {
+    let mean = mean(values);
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+    Summary {
+        unit,
+        mean,
+        min: values.iter().copied().fold(f64::INFINITY, f64::min),
+        max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        stddev: Some(variance.sqrt()).filter(|stddev| stddev.is_finite()),
+        count: values.len(),
+    }
+}
+
+/// The plain sum divided by the count, as every other program of the fleet computes it; by parts only when the sum of
+/// finite numbers is too large to be one.
+fn mean(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    if mean.is_finite() { mean } else { values.iter().map(|value| value / count).sum() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn of(values: &[(Option<&str>, f64)]) -> Vec<Summary> {
+        let mut aggregate = Aggregate::default();
+        for (unit, value) in values {
+            aggregate.add(Value { unit: unit.map(str::to_owned), value: *value });
+        }
+        aggregate.summaries()
+    }
+
+    #[test]
+    fn nothing_has_no_average() {
+        assert_eq!(of(&[]), []);
+    }
+
+    #[test]
+    fn a_small_fleet_by_hand() {
+        let [summary] = &of(&[(None, 75.0), (None, 80.0), (None, 82.0)])[..] else { panic!() };
+        assert_eq!((summary.mean, summary.min, summary.max, summary.count), (79.0, 75.0, 82.0, 3));
+        // Variance (16 + 1 + 9) / 3.
+        assert!((summary.stddev.unwrap() - (26.0f64 / 3.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn units_are_not_mixed() {
+        let summaries = of(&[(Some("Cel"), 20.0), (None, 1.0), (Some("%RH"), 40.0), (Some("Cel"), 22.0)]);
+        let short: Vec<_> = summaries.iter().map(|s| (s.unit.as_deref(), s.mean, s.count)).collect();
+        assert_eq!(short, [(None, 1.0, 1), (Some("%RH"), 40.0, 1), (Some("Cel"), 21.0, 2)]);
+    }
+
+    #[test]
+    fn a_sum_beyond_numbers_still_has_a_mean() {
+        let summary = &of(&[(None, f64::MAX), (None, f64::MAX), (None, -1.0)])[0];
+        assert!((summary.mean / f64::MAX - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(summary.stddev, None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_mean_is_finite_and_between_the_extremes(values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..50)) {
+            let units: Vec<_> = values.iter().map(|value| (None, *value)).collect();
+            let summary = &of(&units)[0];
+            let slack = summary.min.abs().max(summary.max.abs()) * 1e-12;
+            prop_assert!(summary.mean.is_finite());
+            prop_assert!(summary.mean >= summary.min - slack && summary.mean <= summary.max + slack);
+            prop_assert_eq!(summary.count, values.len());
+        }
+    }
+}

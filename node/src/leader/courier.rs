@@ -1,0 +1,308 @@
+//! Which report is sent when: a bounded queue, a few requests at once, back-off. Pure; driven by [`super::deliver`].
+//!
+//! A slow API is sent several reports at once, so that it may take eight periods for an answer and still keep up; a
+//! hanging one has always a free place within a period, so that reports resume within a period of its return. While it
+//! fails, it is tried at intervals that grow to half a period.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atalaya_recipes::clock::Moment;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+/// Reports kept while the API is away; the oldest go first.
+pub const LARGEST_QUEUE: usize = 10_000;
+/// Requests at once.
+const WINDOW: usize = 8;
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const SLOWEST_RETRY: Duration = Duration::from_secs(5);
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What became of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The API has it.
+    Accepted,
+    /// The API will never take it; trying again would not help.
+    Rejected(String),
+    /// Not this time: refused, no answer, or an error on its side.
+    Failed(String),
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next<R> {
+    /// Send this report, and tell [`Courier::done`] what became of it.
+    Send(u64, R),
+    /// Nothing before this moment, unless a request ends or a report comes.
+    Wait(Moment),
+    /// Nothing, unless a request ends or a report comes.
+    Idle,
+}
+
+/// A change worth a log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The API began to fail, or fails in another way.
+    Failing(String),
+    /// It rejects reports.
+    Rejecting(String),
+    /// It accepts reports again; so many were dropped meanwhile.
+    Accepting {
+        /// Reports that the queue had no room for.
+        dropped: u64,
+    },
+}
+
+#[derive(Debug)]
+enum Mood {
+    Accepting,
+    Failing { reason: String, retries: ExponentialBackoff, retry_at: Moment },
+    Rejecting(String),
+}
+
+/// The reports on their way.
+#[derive(Debug)]
+pub struct Courier<R> {
+    /// Waiting and sent, by number; the flag tells which.
+    queue: BTreeMap<u64, (R, bool)>,
+    next: u64,
+    in_flight: usize,
+    dropped: u64,
+    period: Duration,
+    mood: Mood,
+}
+
+impl<R: Clone> Courier<R> {
+    /// An empty one, for reports that come once a `period`.
+    pub fn new(period: Duration) -> Courier<R> {
+        Courier { queue: BTreeMap::new(), next: 0, in_flight: 0, dropped: 0, period, mood: Mood::Accepting }
+    }
+
+    /// How long to wait for an answer.
+    pub fn timeout(&self) -> Duration {
+        (self.period * WINDOW as u32).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT)
+    }
+
+    /// Reports that have not been accepted.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// A new report. If the queue is full, the oldest that is not being sent makes room.
+    pub fn push(&mut self, report: R) {
+        if self.queue.len() >= LARGEST_QUEUE
+            && let Some(oldest) = self.queue.iter().find(|(_, (_, sent))| !sent).map(|(number, _)| *number)
+        {
+            self.queue.remove(&oldest);
+            self.dropped += 1;
+        }
+        self.queue.insert(self.next, (report, false));
+        self.next += 1;
+    }
+
+    /// Requests that were under way have been cut off, their outcome unknown: they are sent again.
+    pub fn interrupted(&mut self) {
+        self.in_flight = 0;
+        for (_, sent) in self.queue.values_mut() {
+            *sent = false;
+        }
+    }
+
+    /// What to do at `now`.
+    pub fn next(&mut self, now: Moment) -> Next<R> {
+        if self.in_flight >= WINDOW {
+            return Next::Idle;
+        }
+        let Some((number, (report, sent))) = self.queue.iter_mut().find(|(_, (_, sent))| !sent) else {
+            return Next::Idle;
+        };
+        if let Mood::Failing { retries, retry_at, .. } = &mut self.mood {
+            if now < *retry_at {
+                return Next::Wait(*retry_at);
+            }
+            // One try at a time: the next is not due before this one had its turn.
+            *retry_at = now + retries.next().unwrap_or(SLOWEST_RETRY);
+        }
+        *sent = true;
+        self.in_flight += 1;
+        Next::Send(*number, report.clone())
+    }
+
+    /// A request has ended.
+    pub fn done(&mut self, number: u64, outcome: Outcome, now: Moment) -> Option<News> {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        match outcome {
+            Outcome::Accepted => {
+                self.queue.remove(&number);
+                if matches!(self.mood, Mood::Accepting) {
+                    return None;
+                }
+                self.mood = Mood::Accepting;
+                Some(News::Accepting { dropped: std::mem::take(&mut self.dropped) })
+            }
+            Outcome::Rejected(reason) => {
+                self.queue.remove(&number);
+                if matches!(&self.mood, Mood::Rejecting(known) if *known == reason) {
+                    return None;
+                }
+                self.mood = Mood::Rejecting(reason.clone());
+                Some(News::Rejecting(reason))
+            }
+            Outcome::Failed(reason) => {
+                if let Some((_, sent)) = self.queue.get_mut(&number) {
+                    *sent = false;
+                }
+                if let Mood::Failing { reason: known, .. } = &mut self.mood {
+                    let news = (*known != reason).then(|| News::Failing(reason.clone()));
+                    *known = reason;
+                    return news;
+                }
+                let slowest = (self.period / 2).clamp(FIRST_RETRY, SLOWEST_RETRY);
+                let mut retries = ExponentialBuilder::new()
+                    .with_min_delay(FIRST_RETRY.min(slowest))
+                    .with_max_delay(slowest)
+                    .without_max_times()
+                    .build();
+                let retry_at = now + retries.next().unwrap_or(slowest);
+                self.mood = Mood::Failing { reason: reason.clone(), retries, retry_at };
+                Some(News::Failing(reason))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PERIOD: Duration = Duration::from_secs(1);
+
+    fn ms(ms: u64) -> Moment {
+        Moment::at(Duration::from_millis(ms))
+    }
+
+    fn failed() -> Outcome {
+        Outcome::Failed("refused".into())
+    }
+
+    #[test]
+    fn a_failed_report_is_sent_again_before_newer_ones() {
+        let mut courier = Courier::new(PERIOD);
+        courier.push('a');
+        assert_eq!(courier.next(ms(0)), Next::Send(0, 'a'));
+        assert_eq!(courier.next(ms(0)), Next::Idle);
+        assert_eq!(courier.done(0, failed(), ms(10)), Some(News::Failing("refused".into())));
+        courier.push('b');
+        assert_eq!(courier.next(ms(10)), Next::Wait(ms(110)));
+        assert_eq!(courier.next(ms(110)), Next::Send(0, 'a'));
+        assert_eq!(courier.done(0, failed(), ms(120)), None, "known already");
+        assert!(matches!(courier.next(ms(120)), Next::Wait(_)));
+        assert_eq!(courier.next(ms(700)), Next::Send(0, 'a'));
+        assert_eq!(courier.done(0, Outcome::Accepted, ms(701)), Some(News::Accepting { dropped: 0 }));
+        assert_eq!(courier.next(ms(701)), Next::Send(1, 'b'));
+        assert_eq!(courier.done(1, Outcome::Accepted, ms(702)), None);
+        assert_eq!(courier.waiting(), 0);
+    }
+
+    #[test]
+    fn a_rejected_report_is_not_sent_again() {
+        let mut courier = Courier::new(PERIOD);
+        for report in ['a', 'b'] {
+            courier.push(report);
+            let Next::Send(number, sent) = courier.next(ms(0)) else { panic!("nothing to send") };
+            assert_eq!(sent, report);
+            let news = courier.done(number, Outcome::Rejected("404".into()), ms(1));
+            assert_eq!(news.is_some(), report == 'a', "said once");
+        }
+        assert_eq!(courier.next(ms(2)), Next::Idle);
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_says_what_it_dropped() {
+        let mut courier = Courier::new(PERIOD);
+        courier.push(0);
+        assert!(matches!(courier.next(ms(0)), Next::Send(0, 0)));
+        courier.done(0, failed(), ms(0));
+        for report in 1..=LARGEST_QUEUE as u64 + 4 {
+            courier.push(report);
+        }
+        assert_eq!(courier.waiting(), LARGEST_QUEUE);
+        let Next::Send(number, report) = courier.next(ms(60_000)) else { panic!("nothing to send") };
+        assert_eq!(report, 5, "the oldest five had to go");
+        assert_eq!(courier.done(number, Outcome::Accepted, ms(60_000)), Some(News::Accepting { dropped: 5 }));
+    }
+
+    #[test]
+    fn what_was_cut_off_is_sent_again() {
+        let mut courier = Courier::new(PERIOD);
+        courier.push('a');
+        assert_eq!(courier.next(ms(0)), Next::Send(0, 'a'));
+        courier.interrupted();
+        assert_eq!(courier.next(ms(0)), Next::Send(0, 'a'));
+    }
+
+    /// Plays an API that hangs until `returns` and then answers at once; gives when the first report got through.
+    fn first_after(period: Duration, returns: u64) -> u64 {
+        let mut courier = Courier::new(period);
+        let (timeout, period) = (courier.timeout().as_millis() as u64, period.as_millis() as u64);
+        let mut hanging: Vec<(u64, u64)> = Vec::new();
+        for now in 0..returns + 60_000 {
+            if now % period == 0 {
+                courier.push(now);
+            }
+            let (over, rest): (Vec<_>, Vec<_>) =
+                hanging.into_iter().partition(|(sent, _)| now >= sent + timeout);
+            hanging = rest;
+            for (_, number) in over {
+                courier.done(number, Outcome::Failed("no answer".into()), ms(now));
+            }
+            while let Next::Send(number, _) = courier.next(ms(now)) {
+                if now >= returns {
+                    return now;
+                }
+                hanging.push((now, number));
+            }
+        }
+        u64::MAX
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn reports_resume_within_a_period_of_a_hanging_apis_return(period in 500u64..6_000, returns in 1u64..60_000) {
+            let first = first_after(Duration::from_millis(period), returns);
+            prop_assert!(first <= returns + period + 1, "first at {first}, {} ms after the return", first - returns);
+        }
+
+        /// Whatever the outcomes, each report is accepted or rejected once, or still waits, and sending never ends.
+        #[test]
+        fn nothing_is_lost_and_nothing_stuck(outcomes in prop::collection::vec(0u8..3, 0..200)) {
+            let mut courier = Courier::new(PERIOD);
+            let (mut now, mut settled) = (0, Vec::new());
+            for (report, outcome) in outcomes.iter().enumerate() {
+                courier.push(report);
+                now += 1_000;
+                while let Next::Send(number, report) = courier.next(ms(now)) {
+                    let outcome = match outcome { 0 => Outcome::Accepted, 1 => Outcome::Rejected("no".into()), _ => failed() };
+                    if !matches!(outcome, Outcome::Failed(_)) { settled.push(report); }
+                    courier.done(number, outcome, ms(now));
+                }
+            }
+            for _ in 0..2 * outcomes.len() + 2 {
+                now += 5_000;
+                while let Next::Send(number, report) = courier.next(ms(now)) {
+                    settled.push(report);
+                    courier.done(number, Outcome::Accepted, ms(now));
+                }
+            }
+            settled.sort_unstable();
+            prop_assert_eq!(settled, (0..outcomes.len()).collect::<Vec<_>>());
+            prop_assert_eq!(courier.waiting(), 0);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Carries reports to the API, beside the cycle and never in its way.
+
+use std::time::Duration;
+
+use atalaya_hal::boards::ApiMethod;
+use atalaya_recipes::Leadership;
+use atalaya_recipes::clock::Moment;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use reqwest::{Client, StatusCode, Url};
+use tokio::sync::{Mutex, Notify};
+use tracing::{info, warn};
+
+use super::courier::{Courier, News, Next, Outcome};
+use super::report::Report;
+
+/// Where reports go.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// The HTTP client.
+    pub client: Client,
+    /// The address.
+    pub url: Url,
+    /// How.
+    pub method: ApiMethod,
+}
+
+/// As much of an answer as is read, so that its connection can be used again; nothing in it matters.
+const LONGEST_ANSWER: usize = 16 * 1024;
+
+/// The reports on their way, and a bell for new ones.
+#[derive(Debug)]
+pub struct Outgoing {
+    courier: Mutex<Courier<Report>>,
+    news: Notify,
+}
+
+impl Outgoing {
+    /// None yet.
+    pub fn new(period: Duration) -> Outgoing {
+        Outgoing { courier: Mutex::new(Courier::new(period)), news: Notify::new() }
+    }
+
+    /// Takes a report over.
+    pub async fn push(&self, report: Report) {
+        self.courier.lock().await.push(report);
+        self.news.notify_one();
+    }
+
+    /// Delivers for as long as `leadership` holds, then waits to be dropped.
+    ///
+    /// # Cancellation safety
+    /// Requests under way are cut off. Their reports are still here and are sent again by the next call, with the same
+    /// `Idempotency-Key`.
+    pub async fn deliver(&self, leadership: &Leadership, api: &Api) {
+        self.courier.lock().await.interrupted();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            let next = self.courier.lock().await.next(Moment::now());
+            let wake = match next {
+                // The last look before the outside can see anything.
+                Next::Send(..) if !leadership.holds() => return std::future::pending().await,
+                Next::Send(number, report) => {
+                    let timeout = self.courier.lock().await.timeout();
+                    under_way.push(async move { (number, send(api, &report, timeout).await) });
+                    continue;
+                }
+                Next::Wait(until) => until.since(Moment::now()),
+                Next::Idle => Duration::MAX,
+            };
+            tokio::select! {
+                Some((number, outcome)) = under_way.next() => {
+                    let mut courier = self.courier.lock().await;
+                    if let Some(news) = courier.done(number, outcome, Moment::now()) {
+                        tell(&news, api, courier.waiting());
+                    }
+                }
+                () = self.news.notified() => {}
+                () = tokio::time::sleep(wake) => {}
+            }
+        }
+    }
+}
+
+fn tell(news: &News, api: &Api, waiting: usize) {
+    let url = api.url.as_str();
+    match news {
+        News::Failing(reason) => warn!(url, waiting, "the API does not take reports: {reason}; trying on"),
+        News::Rejecting(reason) => {
+            warn!(url, "the API rejects reports: {reason}; rejected reports are not sent again");
+        }
+        News::Accepting { dropped: 0 } => info!(url, waiting, "the API accepts reports again"),
+        News::Accepting { dropped } => {
+            warn!(url, waiting, dropped, "the API accepts reports again; the oldest had to be dropped");
+        }
+    }
+}
+
+async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
+    let request = report.request(&api.client, &api.url, api.method).timeout(timeout);
+    let mut answer = match request.send().await {
+        Ok(answer) => answer,
+        Err(error) if error.is_timeout() => return Outcome::Failed(format!("no answer within {timeout:?}")),
+        Err(error) => return Outcome::Failed(root_cause(&error)),
+    };
+    let outcome = judge(answer.status());
+    let mut read = 0;
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        read += chunk.len();
+        if read > LONGEST_ANSWER {
+            break;
+        }
+    }
+    outcome
+}
+
+/// What a status means. 409 says that the report is there already, or is a deposed leader's: either way it is done with.
+fn judge(status: StatusCode) -> Outcome {
+    if status.is_success() || status == StatusCode::CONFLICT {
+        return Outcome::Accepted;
+    }
+    let reason = format!("it answers {status}");
+    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    if status.is_client_error() && !passing.contains(&status) {
+        Outcome::Rejected(reason)
+    } else {
+        Outcome::Failed(reason)
+    }
+}
+
+/// The innermost cause, which says what happened ("Connection refused"); the layers above name only themselves.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_status_means() {
+        let kind = |status: u16| match judge(StatusCode::from_u16(status).unwrap()) {
+            Outcome::Accepted => "accepted",
+            Outcome::Rejected(_) => "rejected",
+            Outcome::Failed(_) => "failed",
+        };
+        for (status, wanted) in [
+            (200, "accepted"),
+            (204, "accepted"),
+            (409, "accepted"),
+            (400, "rejected"),
+            (404, "rejected"),
+            (408, "failed"),
+            (429, "failed"),
+            (304, "failed"),
+            (500, "failed"),
+            (503, "failed"),
+        ] {
+            assert_eq!(kind(status), wanted, "{status}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Reads what the whole fleet measured: few requests, bounded memory, and nothing that a znode holds can stop it.
+
+use atalaya_recipes::session::BulkRead;
+use atalaya_recipes::{Error, Link};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use tracing::{info, warn};
+
+use super::aggregate::Aggregate;
+use super::roster::Roster;
+use crate::measurement::{self, Unusable};
+use crate::senml::Value;
+
+/// Requests under way at once: enough to keep the connection busy, few enough to bound what arrives.
+const IN_FLIGHT: usize = 4;
+
+/// What one znode's data is worth.
+type Verdict = Result<Vec<Value>, Unusable>;
+
+/// What one reading of the fleet gave.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// What was measured.
+    pub aggregate: Aggregate,
+    /// Znodes that were listed but had no usable measurement.
+    pub excluded: usize,
+}
+
+/// Reads every member of `roster`. A member whose data changes between usable and not is logged, once.
+///
+/// # Errors
+/// The connection is lost, or the answer did not come in time. Nothing is noted then.
+///
+/// # Cancellation safety
+/// Reads only; nothing is noted before everything is read.
+pub async fn gather(link: &Link, roster: &mut Roster) -> Result<Gathered, Error> {
+    let answers: Vec<Vec<(usize, Verdict)>> = stream::iter(roster.batches())
+        .map(|paths| async move {
+            // Parsed batch by batch, so that raw data never piles up.
+            Ok::<_, Error>(link.get_many(&paths).await?.into_iter().map(judge).collect())
+        })
+        .buffered(IN_FLIGHT)
+        .try_collect()
+        .await?;
+    let mut gathered = Gathered::default();
+    for (mut note, (size, verdict)) in roster.notes().zip(answers.into_iter().flatten()) {
+        let unusable = verdict.as_ref().err().copied();
+        if note.found(size, unusable) {
+            match unusable {
+                // Those who leave are logged as leaving.
+                Some(Unusable::Gone) => {}
+                Some(reason) => {
+                    warn!(node = note.name(), "excluded from the average: its measurement {reason}")
+                }
+                None => info!(node = note.name(), "counts in the average again"),
+            }
+        }
+        match verdict {
+            Ok(values) => values.into_iter().for_each(|value| gathered.aggregate.add(value)),
+            Err(_) => gathered.excluded += 1,
+        }
+    }
+    Ok(gathered)
+}
+
+fn judge(answer: BulkRead) -> (usize, Verdict) {
+    match answer {
+        BulkRead::Data(data, _) => (data.len(), measurement::parse(&data)),
+        BulkRead::Missing(_) => (0, Err(Unusable::Gone)),
+    }
+}

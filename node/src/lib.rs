@@ -1,0 +1,25 @@
+//! The node: a sensor firmware host. Measures with whatever its board carries, publishes in ZooKeeper, takes part in
+//! the election, and, when it leads, averages what the whole fleet measured and reports it to a REST API.
+//!
+//! A reading's way through the house:
+//!
+//! ```text
+//! chip ─ hal ─ Sensor::read ─ filters ─ sensing ─ measurement ─ /mediciones/{id}
+//!                                                                     │ (ZooKeeper)
+//!                      REST API <─ leader::deliver <─ leader::aggregate <─ leader::gather
+//! ```
+//!
+//! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every
+//! version.
+
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod id;
+pub mod leader;
+pub mod logging;
+pub mod measurement;
+pub mod presence;
+pub mod senml;
+pub mod sensing;
+pub mod settings;

@@ -1,0 +1,386 @@
+//! What a node is told, from four places: flags before environment before boards.toml before defaults.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use atalaya_hal::boards::ApiMethod;
+use atalaya_hal::{Boards, BoardsError, Located, duration};
+use atalaya_recipes::ConnectString;
+use atalaya_recipes::connect_string::check_path;
+use reqwest::Url;
+
+use crate::cli::FleetArgs;
+use crate::exit::Failure;
+
+/// A node's settings, complete and checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where ZooKeeper is.
+    pub zookeeper: ConnectString,
+    /// The session timeout to ask for.
+    pub session_timeout: Duration,
+    /// How often to measure, and to average when leading.
+    pub sampling_period: Duration,
+    /// The parent of the measurements.
+    pub measurements: String,
+    /// What a node calls its measurement, with `{id}` in it.
+    pub name: String,
+    /// The parent of the contenders.
+    pub election: String,
+    /// Where the leader reports.
+    pub api_url: Option<Url>,
+    /// How the leader reports.
+    pub api_method: ApiMethod,
+}
+
+const DEFAULT_ZOOKEEPER: &str = "127.0.0.1:2181";
+const DEFAULT_SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+const DEFAULT_SAMPLING_PERIOD: Duration = Duration::from_secs(5);
+const SHORTEST_SESSION: Duration = Duration::from_millis(200);
+const LONGEST_SESSION: Duration = Duration::from_secs(3600);
+/// Where boards.toml is looked for when no flag names it.
+const HERE: &str = "boards.toml";
+
+/// Where settings may come from besides the command line.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The environment.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// The real environment. What is not UTF-8 is as good as not set.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+impl Surroundings<'_> {
+    /// The first of `names` that is set to more than blanks.
+    fn first(&self, names: &[&str]) -> Option<(String, String)> {
+        names.iter().find_map(|name| {
+            let value = (self.variable)(name)?;
+            let value = value.trim();
+            (!value.is_empty()).then(|| ((*name).to_owned(), value.to_owned()))
+        })
+    }
+}
+
+/// Reads the boards.toml that a flag or `ATALAYA_BOARDS` names, or the one here; without any, the built-in board.
+///
+/// # Errors
+/// A file that was named is not there, or the file is wrong.
+pub fn load_boards(flag: Option<&PathBuf>, surroundings: Surroundings<'_>) -> Result<Boards, Failure> {
+    let named =
+        flag.cloned().or_else(|| surroundings.first(&["ATALAYA_BOARDS"]).map(|(_, path)| path.into()));
+    match named {
+        Some(path) => Boards::load(path),
+        None if PathBuf::from(HERE).is_file() => Boards::load(HERE),
+        None => Ok(Boards::builtin()),
+    }
+    .map_err(Failure::config)
+}
+
+/// Why a value is refused, and what would be right.
+#[derive(Debug)]
+struct Bad {
+    problem: String,
+    remedy: &'static str,
+}
+
+impl std::fmt::Display for Bad {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}; expected {}", self.problem, self.remedy)
+    }
+}
+
+/// Puts one setting together.
+struct Pick<'a> {
+    surroundings: Surroundings<'a>,
+}
+
+impl Pick<'_> {
+    /// From the flag `--{flag}`, else the first of `variables` that is set, else boards.toml, else nowhere. `parse`
+    /// judges texts, `check` what boards.toml has read already.
+    fn value<T, F>(
+        &self,
+        (flag, given): (&str, Option<&String>),
+        variables: &[&str],
+        parse: impl Fn(&str) -> Result<T, Bad>,
+        file: Option<&Located<F>>,
+        check: impl Fn(&F) -> Result<T, Bad>,
+    ) -> Result<Option<T>, Failure> {
+        if let Some(text) = given {
+            return parse(text).map(Some).map_err(|problem| Failure::usage(anyhow!("--{flag}: {problem}")));
+        }
+        if let Some((name, text)) = self.surroundings.first(variables) {
+            return parse(&text)
+                .map(Some)
+                .map_err(|problem| Failure::config(anyhow!("the environment variable {name}: {problem}")));
+        }
+        let Some(located) = file else { return Ok(None) };
+        check(&located.value).map(Some).map_err(|Bad { problem, remedy }| {
+            Failure::config(BoardsError::at(&located.at, problem, format!("expected {remedy}")))
+        })
+    }
+}
+
+impl Settings {
+    /// Puts the settings together.
+    ///
+    /// # Errors
+    /// A value is wrong: the message says where it came from and what would be right.
+    pub fn assemble(
+        args: &FleetArgs,
+        boards: &Boards,
+        surroundings: Surroundings<'_>,
+    ) -> Result<Settings, Failure> {
+        let pick = Pick { surroundings };
+        let fleet = &boards.fleet;
+        let text = |text: &String| Ok::<_, Bad>(text.clone());
+        let same = |duration: &Duration| Ok::<_, Bad>(*duration);
+        let connect = |text: &str| connect_string(text);
+        let url = |text: &str| api_url(text);
+        let zookeeper = pick.value(
+            ("zookeeper", args.zookeeper.as_ref()),
+            &["ATALAYA_ZOOKEEPER", "ZOOKEEPER_HOSTS", "ZOOKEEPER_HOST", "ZK_HOST"],
+            connect,
+            fleet.zookeeper.as_ref(),
+            |text| connect(text),
+        )?;
+        let session_timeout = pick.value(
+            ("session-timeout", args.session_timeout.as_ref()),
+            &["ATALAYA_SESSION_TIMEOUT"],
+            |text| session_timeout(parse_duration(text)?),
+            fleet.session_timeout.as_ref(),
+            |timeout| session_timeout(*timeout),
+        )?;
+        let sampling_period = pick.value(
+            ("sampling-period", args.sampling_period.as_ref()),
+            &["ATALAYA_SAMPLING_PERIOD", "SAMPLING_PERIOD"],
+            |text| sampling_period(parse_duration(text)?),
+            fleet.sampling_period.as_ref(),
+            same,
+        )?;
+        let measurements = pick.value(
+            ("measurements", args.measurements.as_ref()),
+            &["ATALAYA_MEASUREMENTS"],
+            parent_path,
+            fleet.measurements.as_ref(),
+            |text| parent_path(text),
+        )?;
+        let name = pick.value(
+            ("name", args.name.as_ref()),
+            &["ATALAYA_NAME"],
+            name_template,
+            fleet.name.as_ref(),
+            text,
+        )?;
+        let election = pick.value(
+            ("election", args.election.as_ref()),
+            &["ATALAYA_ELECTION"],
+            parent_path,
+            fleet.election.as_ref(),
+            |text| parent_path(text),
+        )?;
+        let api_url = pick.value(
+            ("api-url", args.api_url.as_ref()),
+            &["ATALAYA_API_URL", "API_URL"],
+            url,
+            fleet.api_url.as_ref(),
+            |text| url(text),
+        )?;
+        let api_method = pick.value(
+            ("api-method", args.api_method.as_ref()),
+            &["ATALAYA_API_METHOD"],
+            api_method,
+            fleet.api_method.as_ref(),
+            |method| Ok(*method),
+        )?;
+        Ok(Settings {
+            zookeeper: match zookeeper {
+                Some(zookeeper) => zookeeper,
+                None => DEFAULT_ZOOKEEPER.parse().map_err(Failure::software)?,
+            },
+            session_timeout: session_timeout.unwrap_or(DEFAULT_SESSION_TIMEOUT),
+            sampling_period: sampling_period.unwrap_or(DEFAULT_SAMPLING_PERIOD),
+            measurements: measurements.unwrap_or_else(|| "/mediciones".to_owned()),
+            name: name.unwrap_or_else(|| "{id}".to_owned()),
+            election: election.unwrap_or_else(|| "/election".to_owned()),
+            api_url,
+            api_method: api_method.unwrap_or_default(),
+        })
+    }
+
+    /// The path of the measurement of the node called `id`.
+    pub fn measurement_path(&self, id: &str) -> String {
+        format!("{}/{}", self.measurements, self.name.replace("{id}", id))
+    }
+}
+
+fn connect_string(text: &str) -> Result<ConnectString, Bad> {
+    ConnectString::from_str(text).map_err(|error| Bad {
+        problem: format!("bad ZooKeeper address \"{}\": {}", error.text, error.problem),
+        remedy: "host:port[,host:port…][/chroot], such as zk1:2181,zk2:2181/fleet",
+    })
+}
+
+const A_PERIOD: &str = "a duration from 100ms to 31d, such as 5s, or a number of seconds";
+const A_SESSION_TIMEOUT: &str = "a duration from 200ms to 1h, such as 10s";
+
+fn parse_duration(text: &str) -> Result<Duration, Bad> {
+    duration::parse(text).map_err(|_| Bad {
+        problem: format!("\"{}\" is not a duration", shorten(text)),
+        remedy: "a duration such as 5s, 500ms or 1h 30m, or a number of seconds",
+    })
+}
+
+fn sampling_period(period: Duration) -> Result<Duration, Bad> {
+    duration::period(period).map_err(|_| Bad {
+        problem: format!("a sampling period of {period:?} is out of bounds"),
+        remedy: A_PERIOD,
+    })
+}
+
+fn session_timeout(timeout: Duration) -> Result<Duration, Bad> {
+    if (SHORTEST_SESSION..=LONGEST_SESSION).contains(&timeout) {
+        return Ok(timeout);
+    }
+    Err(Bad {
+        problem: format!("a session timeout of {timeout:?} is out of bounds"),
+        remedy: A_SESSION_TIMEOUT,
+    })
+}
+
+fn parent_path(text: &str) -> Result<String, Bad> {
+    let problem = match check_path(text) {
+        Ok(()) if text != "/" => return Ok(text.to_owned()),
+        Ok(()) => "it is the root",
+        Err(problem) => problem,
+    };
+    let problem = format!("bad znode path \"{}\": {problem}", shorten(text));
+    Err(Bad { problem, remedy: "the path of a znode, such as /mediciones" })
+}
+
+fn name_template(text: &str) -> Result<String, Bad> {
+    if text.matches("{id}").count() == 1 && !text.contains('/') {
+        return Ok(text.to_owned());
+    }
+    let problem = format!("bad name \"{}\"", shorten(text));
+    Err(Bad { problem, remedy: "{id} once and no /, such as app{id}" })
+}
+
+fn api_method(text: &str) -> Result<ApiMethod, Bad> {
+    match text.to_ascii_lowercase().as_str() {
+        "get" => Ok(ApiMethod::Get),
+        "post" => Ok(ApiMethod::Post),
+        _ => Err(Bad { problem: format!("bad method \"{}\"", shorten(text)), remedy: "get or post" }),
+    }
+}
+
+/// The address of the API. One that ends in `/` is a base, as one of the existing fleets configures it: it means
+/// `nuevo` below it.
+fn api_url(text: &str) -> Result<Url, Bad> {
+    let bad = |problem: String| Bad {
+        problem: format!("bad API address \"{}\": {problem}", shorten(text)),
+        remedy: "an address such as http://127.0.0.1:8000/nuevo",
+    };
+    let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad(format!("{} is neither http nor https", url.scheme())));
+    }
+    if !url.path().ends_with('/') {
+        return Ok(url);
+    }
+    let query = url.query().map(str::to_owned);
+    let mut url = url.join("nuevo").map_err(|error| bad(error.to_string()))?;
+    url.set_query(query.as_deref());
+    Ok(url)
+}
+
+/// As much of a wrong value as a message can bear.
+fn shorten(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assemble(args: FleetArgs, variables: &[(&str, &str)], file: &str) -> Result<Settings, Failure> {
+        let boards = Boards::parse(file, "boards.toml").map_err(Failure::config)?;
+        let variable = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        Settings::assemble(&args, &boards, Surroundings { variable: &variable })
+    }
+
+    fn flags(zookeeper: &str) -> FleetArgs {
+        FleetArgs { zookeeper: Some(zookeeper.to_owned()), ..FleetArgs::default() }
+    }
+
+    const FILE: &str = "[fleet]\nzookeeper = \"file:1\"\nsampling_period = \"7s\"\n";
+
+    #[test]
+    fn flags_before_environment_before_file_before_defaults() {
+        let host = |settings: Result<Settings, Failure>| settings.unwrap().zookeeper.to_string();
+        let both = [("ATALAYA_ZOOKEEPER", "own:1"), ("ZOOKEEPER_HOSTS", "old:1")];
+        assert_eq!(host(assemble(flags("flag:1"), &both, FILE)), "flag:1");
+        assert_eq!(host(assemble(FleetArgs::default(), &both, FILE)), "own:1");
+        assert_eq!(host(assemble(FleetArgs::default(), &both[1..], FILE)), "old:1");
+        assert_eq!(host(assemble(FleetArgs::default(), &[("ZK_HOST", " ")], FILE)), "file:1");
+        assert_eq!(host(assemble(FleetArgs::default(), &[], "")), "127.0.0.1:2181");
+        let settings = assemble(FleetArgs::default(), &[], FILE).unwrap();
+        assert_eq!(settings.sampling_period, Duration::from_secs(7));
+        let settings = assemble(FleetArgs::default(), &[("SAMPLING_PERIOD", "2.5")], FILE).unwrap();
+        assert_eq!(settings.sampling_period, Duration::from_millis(2_500));
+    }
+
+    #[test]
+    fn the_names_that_existing_compose_files_use() {
+        for name in ["ZOOKEEPER_HOSTS", "ZOOKEEPER_HOST", "ZK_HOST"] {
+            let settings = assemble(FleetArgs::default(), &[(name, "zoo1:2181,zoo2:2181")], "").unwrap();
+            assert_eq!(settings.zookeeper.servers(), "zoo1:2181,zoo2:2181");
+        }
+        let settings = assemble(FleetArgs::default(), &[("API_URL", "http://api:80/")], "").unwrap();
+        assert_eq!(settings.api_url.unwrap().as_str(), "http://api/nuevo");
+    }
+
+    #[test]
+    fn a_base_address_means_nuevo_below_it() {
+        for (text, url) in [
+            ("http://h:8000/nuevo", "http://h:8000/nuevo"),
+            ("http://h:8000/", "http://h:8000/nuevo"),
+            ("http://h:8000", "http://h:8000/nuevo"),
+            ("https://h/api/", "https://h/api/nuevo"),
+            ("http://h/?token=x", "http://h/nuevo?token=x"),
+            ("http://h/other", "http://h/other"),
+        ] {
+            assert_eq!(api_url(text).unwrap().as_str(), url, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_says_where_it_is_and_what_would_be_right() {
+        let message = |args, variables: &[(&str, &str)], file| {
+            assemble(args, variables, file).map(|_| ()).unwrap_err().to_string()
+        };
+        let text = message(flags("zk:99999"), &[], "");
+        assert!(text.contains("--zookeeper") && text.contains("1 to 65535"), "{text}");
+        let text = message(FleetArgs::default(), &[("ZK_HOST", "zk:x")], "");
+        assert!(text.contains("ZK_HOST") && text.contains("zk1:2181"), "{text}");
+        let text = message(FleetArgs::default(), &[("API_URL", "ftp://h/")], "");
+        assert!(text.contains("API_URL") && text.contains("http://127.0.0.1:8000/nuevo"), "{text}");
+        let text = message(FleetArgs::default(), &[("SAMPLING_PERIOD", "0")], "");
+        assert!(text.contains("SAMPLING_PERIOD"), "{text}");
+        let text = message(FleetArgs::default(), &[], "[fleet]\nzookeeper = \"zk1::2181\"\n");
+        assert!(text.contains("boards.toml:2:13") && text.contains("zk1:2181"), "{text}");
+    }
+
+    #[test]
+    fn where_a_measurement_stands() {
+        let args = FleetArgs { name: Some("app{id}".into()), ..FleetArgs::default() };
+        let settings = assemble(args, &[], "").unwrap();
+        assert_eq!(settings.measurement_path("3"), "/mediciones/app3");
+    }
+}

@@ -1,0 +1,66 @@
+//! The children of a znode, kept current by a watch.
+//!
+//! # Znodes
+//! Reads the one at its path; one that does not exist has no children, and is waited for.
+//!
+//! # Behaviour on disconnect and on expiry
+//! One-shot watches survive a reconnect within a session, but nothing else does: at every new connection the list is
+//! read anew. While there is no connection the last list stands.
+//!
+//! # Cancellation safety
+//! Dropping the future ends the watching.
+
+use std::time::Duration;
+
+use tracing::debug;
+
+use crate::{Error, Link, Session};
+
+/// After a change, how long to let others gather before the list is read again: a fleet that starts makes one list, not
+/// one for each of its nodes.
+const SETTLE: Duration = Duration::from_millis(20);
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
+
+/// Hands every new list of the children of `path` to `changed`, names sorted, for ever.
+pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<String>)) {
+    loop {
+        let link = session.link().await;
+        tokio::select! {
+            biased;
+            () = link.lost() => {}
+            () = follow_link(&link, path, &mut changed) => {}
+        }
+    }
+}
+
+async fn follow_link(link: &Link, path: &str, changed: &mut impl FnMut(Vec<String>)) {
+    loop {
+        if let Err(error) = follow_once(link, path, changed).await {
+            debug!(%error, "cannot list children; trying again");
+            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+        }
+    }
+}
+
+/// Reads the list once, and waits for it to change.
+async fn follow_once(link: &Link, path: &str, changed: &mut impl FnMut(Vec<String>)) -> Result<(), Error> {
+    let watcher = match link.children_and_watch(path).await {
+        Ok((mut children, watcher)) => {
+            children.sort_unstable();
+            changed(children);
+            watcher
+        }
+        Err(error) if error.is_no_node() => {
+            let (stat, watcher) = link.stat_and_watch(path).await?;
+            if stat.is_some() {
+                return Ok(());
+            }
+            changed(Vec::new());
+            watcher
+        }
+        Err(error) => return Err(error),
+    };
+    watcher.changed().await;
+    tokio::time::sleep(SETTLE).await;
+    Ok(())
+}

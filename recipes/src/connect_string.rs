@@ -1,0 +1,209 @@
+//! `host[:port][,host[:port]…][/chroot]`: where ZooKeeper is, checked before anything connects.
+//!
+//! The syntax is ZooKeeper's own (Programmer's Guide, "ZooKeeper Sessions"). The client crate parses it as well, but
+//! says no more than "invalid address"; here every mistake is named together with what would be right.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The servers of an ensemble and the znode below which everything of ours lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectString {
+    servers: Vec<String>,
+    chroot: Option<String>,
+}
+
+/// Why a connect string is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "bad ZooKeeper address \"{text}\": {problem}; expected host:port[,host:port…][/chroot], such as zk1:2181,zk2:2181/fleet"
+)]
+pub struct ConnectStringError {
+    /// The offending part.
+    pub text: String,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+const LONGEST: usize = 4096;
+const DEFAULT_PORT: u16 = 2181;
+
+impl ConnectString {
+    /// `host:port` of every server, comma separated, without the chroot.
+    pub fn servers(&self) -> String {
+        self.servers.join(",")
+    }
+
+    /// The znode that stands for `/`, if one was given.
+    pub fn chroot(&self) -> Option<&str> {
+        self.chroot.as_deref()
+    }
+}
+
+impl fmt::Display for ConnectString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.servers(), self.chroot.as_deref().unwrap_or(""))
+    }
+}
+
+impl FromStr for ConnectString {
+    type Err = ConnectStringError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let whole = text.trim();
+        let bad =
+            |text: &str, problem| Err(ConnectStringError { text: text.chars().take(80).collect(), problem });
+        if whole.is_empty() {
+            return bad(whole, "it is empty");
+        }
+        if whole.len() > LONGEST {
+            return bad(whole, "it is longer than 4096 bytes");
+        }
+        if whole.contains("://") {
+            return bad(whole, "it has a URL scheme");
+        }
+        if whole.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return bad(whole, "there is white space in it");
+        }
+        if whole.contains(';') {
+            return bad(whole, "servers are separated by commas");
+        }
+        let (hosts, chroot) = match whole.find('/') {
+            Some(at) => whole.split_at(at),
+            None => (whole, ""),
+        };
+        let chroot = match chroot {
+            "" | "/" => None,
+            path => {
+                if let Err(problem) = check_path(path) {
+                    return bad(path, problem);
+                }
+                Some(path.to_owned())
+            }
+        };
+        let mut servers = Vec::new();
+        for server in hosts.split(',') {
+            match server_address(server) {
+                Ok(address) => servers.push(address),
+                Err(problem) => return bad(if server.is_empty() { whole } else { server }, problem),
+            }
+        }
+        Ok(ConnectString { servers, chroot })
+    }
+}
+
+fn server_address(server: &str) -> Result<String, &'static str> {
+    let (host, port) = if let Some(rest) = server.strip_prefix('[') {
+        let Some((address, rest)) = rest.split_once(']') else {
+            return Err("the [ of an IPv6 address is not closed");
+        };
+        if address.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err("what stands in [ ] is no IPv6 address");
+        }
+        match rest.strip_prefix(':') {
+            Some(port) => (format!("[{address}]"), Some(port)),
+            None if rest.is_empty() => (format!("[{address}]"), None),
+            None => return Err("after ] comes a colon and a port, or nothing"),
+        }
+    } else {
+        match server.split_once(':') {
+            Some((_, port)) if port.contains(':') => {
+                return Err("an IPv6 address goes in [ ], as in [::1]:2181");
+            }
+            Some((host, port)) => (host.to_owned(), Some(port)),
+            None => (server.to_owned(), None),
+        }
+    };
+    if host.is_empty() {
+        return Err("a host name is missing");
+    }
+    let port = match port {
+        None => DEFAULT_PORT,
+        Some(port) => match port.parse::<u16>() {
+            Ok(port) if port != 0 && !port_has_sign(server) => port,
+            _ => return Err("the port is not a number from 1 to 65535"),
+        },
+    };
+    Ok(format!("{host}:{port}"))
+}
+
+fn port_has_sign(server: &str) -> bool {
+    server.rsplit(':').next().is_some_and(|port| port.starts_with('+'))
+}
+
+/// Whether `path` can be the path of a znode (ZooKeeper's `PathUtils.validatePath`): absolute, no empty, `.` or `..`
+/// element, no slash at its end, no control characters.
+pub fn check_path(path: &str) -> Result<(), &'static str> {
+    let Some(rest) = path.strip_prefix('/') else { return Err("a znode path begins with /") };
+    if rest.is_empty() {
+        return Ok(());
+    }
+    if rest.ends_with('/') {
+        return Err("a znode path does not end with /");
+    }
+    for element in rest.split('/') {
+        match element {
+            "" => return Err("there is an empty element (//) in the path"),
+            "." | ".." => return Err("a znode path has no . or .. in it"),
+            _ => {}
+        }
+        let forbidden = |c: char| matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{f8ff}' | '\u{fff0}'..='\u{ffff}');
+        if element.contains(forbidden) {
+            return Err("there is a character in the path that ZooKeeper refuses");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_right() {
+        for (text, servers, chroot) in [
+            ("zk1", "zk1:2181", None),
+            ("127.0.0.1:2182", "127.0.0.1:2182", None),
+            (" zk1:1,zk2,[::1]:3/fleet/a ", "zk1:1,zk2:2181,[::1]:3", Some("/fleet/a")),
+            ("zk1/", "zk1:2181", None),
+        ] {
+            let parsed: ConnectString = text.parse().unwrap();
+            assert_eq!((parsed.servers().as_str(), parsed.chroot()), (servers, chroot), "{text}");
+            assert_eq!(parsed.to_string().parse::<ConnectString>().unwrap(), parsed);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_and_why() {
+        let long = "a".repeat(5000);
+        for (text, problem) in [
+            ("", "empty"),
+            ("  ", "empty"),
+            (",", "host name is missing"),
+            ("zk1,,zk2", "host name is missing"),
+            ("zk1,", "host name is missing"),
+            (":2181", "host name is missing"),
+            ("/fleet", "host name is missing"),
+            ("zk1:", "port"),
+            ("zk1:0", "port"),
+            ("zk1:+1", "port"),
+            ("zk1:65536", "port"),
+            ("zk1:abc", "port"),
+            ("zk1:2181;zk2:2181", "commas"),
+            ("zk1 zk2", "white space"),
+            ("http://zk1:2181", "scheme"),
+            ("::1:2181", "IPv6"),
+            ("[::1", "not closed"),
+            ("[zk1]:2181", "no IPv6"),
+            ("[::1]2181", "after ]"),
+            ("zk1/fleet/", "end with /"),
+            ("zk1//fleet", "empty element"),
+            ("zk1/../fleet", ".."),
+            (long.as_str(), "longer"),
+        ] {
+            let error = text.parse::<ConnectString>().unwrap_err();
+            assert!(error.problem.contains(problem), "{text}: {error}");
+            assert!(error.to_string().len() < 300, "{error}");
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Leader election that is Kazoo's on the wire, and never leads without a lease.
+//!
+//! An [`Election`] stands in line at a znode and, at its head, runs the leader's code as a future that it can drop at
+//! any await, and does, as soon as leading is no longer certain.
+//!
+//! # Znodes
+//! `{path}/{32 hex}__lock__{10 digits}`, ephemeral and sequential, data the contender's identifier: Kazoo 2.11's
+//! `Election`, whose programs stand in the same line, before or behind. `{path}` and what is missing above it are made
+//! as persistent znodes.
+//!
+//! # When it leads
+//! While all of this holds: the connection stands; over this connection its own znode was seen at the head of the line
+//! after a `sync`; that znode has not changed since (it is watched); and the [lease](crate::lease) holds, on a clock
+//! that counts the machine's sleep. The lease is renewed four times in its length by a `sync`. It is looked at before
+//! the leader's code is polled, every time: a process that was stopped, or a machine that was asleep, wakes up deposed.
+//!
+//! # Behaviour on disconnect and on expiry
+//! On a disconnect the leader's code is dropped and the znode kept. Back in the same session, with the znode still its
+//! own and first, it leads on: the code is run anew, under the same [`Leadership::term`]. After an expiry it stands in
+//! line again, at the end; what the old session left is deleted so that nobody waits for it.
+//!
+//! # Cancellation safety
+//! Dropping the future of [`Election::run`] stops leading at once; its znode stays in line until the session ends.
+//! [`Election::run`] gives it back by itself when the leader's code returns.
+//!
+//! # What others suffered from
+//! Ghosts in line after a create whose reply was lost (kazoo 732, curator 79, 18, 498): a token in the name, looked for
+//! after every failure. Leading on without a znode (curator 171): it watches its own. Two leaders (curator 696, 653, 644,
+//! 504) and a leader function that outlives its session (Kazoo's `Election.run`): the lease, and verification at every
+//! new connection. A herd at every change: each watches the one just before it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Sleep;
+use tracing::{debug, warn};
+
+use crate::candidacy::{Candidacy, Event, Step};
+use crate::clock::Moment;
+use crate::contenders::{Naming, Token, in_line};
+use crate::session::BulkRead;
+use crate::{Error, Link, Session};
+
+/// Where a contender stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Not in line, or not known to be: no connection, or not verified over it yet.
+    #[default]
+    Away,
+    /// In line, with so many ahead.
+    Waiting {
+        /// How many are ahead.
+        ahead: usize,
+    },
+    /// Leading.
+    Leading,
+}
+
+/// The right to lead, for the leader's code.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    link: Link,
+    own: String,
+    term: i64,
+}
+
+impl Leadership {
+    /// Whether leading is still certain at this very moment. Look before every act that the outside can see.
+    pub fn holds(&self) -> bool {
+        self.link.is_current() && !self.link.session().lease_remaining(Moment::now()).is_zero()
+    }
+
+    /// The connection over which leading was verified. Its calls fail once it is lost.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The path of the own election znode, to be checked in every `multi` that a leader writes.
+    pub fn znode(&self) -> &str {
+        &self.own
+    }
+
+    /// A number that is higher for every later leader, for as long as the ensemble's data lives: the `czxid` of the
+    /// election znode. Sequence numbers are not that: they begin anew when their parent is made anew.
+    pub fn term(&self) -> i64 {
+        self.term
+    }
+}
+
+/// A contender in an election.
+#[derive(Debug)]
+pub struct Election {
+    session: Session,
+    path: String,
+    identifier: Vec<u8>,
+    candidacy: Candidacy,
+    standing: watch::Sender<Standing>,
+}
+
+/// Between a failure and the next try over the same connection.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
+
+impl Election {
+    /// A contender at `path` that calls itself `identifier`. Nothing happens before [`Election::run`].
+    pub fn new(
+        session: Session,
+        path: impl Into<String>,
+        identifier: impl Into<Vec<u8>>,
+        naming: Naming,
+    ) -> Election {
+        Election {
+            session,
+            path: path.into(),
+            identifier: identifier.into(),
+            candidacy: Candidacy::new(naming, Token::random()),
+            standing: watch::Sender::new(Standing::Away),
+        }
+    }
+
+    /// To be told where it stands.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Stands in line, and runs `lead` whenever it is at the head. `lead` is called again each time that leading was
+    /// interrupted and is certain again. When it returns, the znode is withdrawn and this returns its value.
+    pub async fn run<T, F, Fut>(mut self, mut lead: F) -> T
+    where
+        F: FnMut(Leadership) -> Fut,
+        Fut: Future<Output = T>,
+    {
+        loop {
+            let link = self.session.link().await;
+            self.candidacy.on(Event::LinkUp(link.session_id()));
+            let lost = link.clone();
+            let done = tokio::select! {
+                biased;
+                () = lost.lost() => None,
+                done = self.stand(&link, &mut lead) => Some(done),
+            };
+            self.standing.send_replace(Standing::Away);
+            if let Some(done) = done {
+                return done;
+            }
+            self.candidacy.on(Event::LinkDown);
+        }
+    }
+
+    /// Works over one connection, until `lead` returns or the connection is lost (the caller sees to that).
+    async fn stand<T, F, Fut>(&mut self, link: &Link, lead: &mut F) -> T
+    where
+        F: FnMut(Leadership) -> Fut,
+        Fut: Future<Output = T>,
+    {
+        loop {
+            let result = match self.candidacy.step() {
+                Step::AwaitLink => std::future::pending().await,
+                Step::Look => self.look(link).await,
+                Step::Delete(name) => delete(link, &self.path, name).await,
+                Step::Create => self.create(link).await,
+                Step::Wait { own, predecessor, ahead } => {
+                    self.standing.send_replace(Standing::Waiting { ahead });
+                    self.wait(link, &own, &predecessor).await
+                }
+                Step::Lead { own } => match self.lead(link, &own, lead).await {
+                    Ok(Some(done)) => {
+                        let _ = link.delete(&format!("{}/{own}", self.path), None).await;
+                        return done;
+                    }
+                    Ok(None) => Ok(Event::Deposed),
+                    Err(error) => Err(error),
+                },
+            };
+            let event = match result {
+                Ok(event) => event,
+                Err(error) => {
+                    if error.is_link_trouble() {
+                        debug!(%error, "a call of the election failed");
+                    } else {
+                        warn!(%error, "ZooKeeper refuses; trying again");
+                    }
+                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                    Event::Unclear
+                }
+            };
+            self.candidacy.on(event);
+        }
+    }
+
+    async fn look(&self, link: &Link) -> Result<Event, Error> {
+        // Over a new connection the server may lag behind what this session has written over the last one.
+        link.sync().await?;
+        let children = match link.children(&self.path).await {
+            Ok(children) => children,
+            Err(error) if error.is_no_node() => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let names: Vec<String> = self.candidacy.ours(&children).into_iter().map(str::to_owned).collect();
+        let paths: Vec<String> = names.iter().map(|name| format!("{}/{name}", self.path)).collect();
+        let answers = link.get_many(&paths).await?;
+        let ours = names
+            .into_iter()
+            .zip(answers)
+            .filter_map(|(name, answer)| match answer {
+                BulkRead::Data(_, stat) => Some((name, stat.ephemeral_owner)),
+                BulkRead::Missing(_) => None,
+            })
+            .collect();
+        Ok(Event::Seen { children, ours })
+    }
+
+    async fn create(&self, link: &Link) -> Result<Event, Error> {
+        let prefix = format!("{}/{}", self.path, self.candidacy.prefix());
+        match link.create_sequential(&prefix, &self.identifier).await {
+            Ok(path) => Ok(Event::Created(path[self.path.len() + 1..].to_owned())),
+            Err(error) if error.is_no_node() => {
+                link.ensure(&self.path).await?;
+                Ok(Event::Unclear)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until the one ahead or our own znode is gone.
+    async fn wait(&self, link: &Link, own: &str, predecessor: &str) -> Result<Event, Error> {
+        let own = gone(link, format!("{}/{own}", self.path));
+        let predecessor = gone(link, format!("{}/{predecessor}", self.path));
+        tokio::select! {
+            result = own => result?,
+            result = predecessor => result?,
+        }
+        Ok(Event::Stirred)
+    }
+
+    /// Leads until the lease ends or the own znode is gone (`None`), or the leader's code returns.
+    async fn lead<T, F, Fut>(&self, link: &Link, own: &str, lead: &mut F) -> Result<Option<T>, Error>
+    where
+        F: FnMut(Leadership) -> Fut,
+        Fut: Future<Output = T>,
+    {
+        let path = format!("{}/{own}", self.path);
+        let (stat, watcher) = link.stat_and_watch(&path).await?;
+        let Some(stat) = stat.filter(|stat| stat.ephemeral_owner == link.session_id()) else {
+            return Ok(None);
+        };
+        if link.session().lease_remaining(Moment::now()).is_zero() {
+            link.sync().await?;
+        }
+        self.standing.send_replace(Standing::Leading);
+        let leadership = Leadership { link: link.clone(), own: path.clone(), term: stat.czxid };
+        let robbed = async {
+            watcher.changed().await;
+            gone(link, path).await
+        };
+        let renewing = renew(link);
+        let work = lead(leadership);
+        // The lease comes first: nothing of the leader's code runs after its end, however long the process was stopped.
+        let outcome = tokio::select! {
+            biased;
+            () = LeaseEnd::of(link) => {
+                warn!("the lease is over without an answer from ZooKeeper; not leading any more");
+                Ok(None)
+            }
+            result = robbed => {
+                warn!("the own election znode is gone; not leading any more");
+                result.map(|()| None)
+            }
+            () = renewing => Ok(None),
+            done = work => Ok(Some(done)),
+        };
+        self.standing.send_replace(Standing::Away);
+        outcome
+    }
+}
+
+/// Who stands at the head of the line at `path`: the data of its znode, its identifier. `None` if nobody does.
+///
+/// # Errors
+/// As [`Link::children`] and [`Link::get`].
+pub async fn holder(link: &Link, path: &str, naming: Naming) -> Result<Option<Vec<u8>>, Error> {
+    // The head may leave between the two reads; then there is another.
+    for _ in 0..3 {
+        let children = match link.children(path).await {
+            Ok(children) => children,
+            Err(error) if error.is_no_node() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(first) = in_line(naming, &children).first().copied() else { return Ok(None) };
+        match link.get(&format!("{path}/{first}")).await {
+            Ok((data, _)) => return Ok(Some(data)),
+            Err(error) if error.is_no_node() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+async fn delete(link: &Link, parent: &str, name: String) -> Result<Event, Error> {
+    match link.delete(&format!("{parent}/{name}"), None).await {
+        Ok(()) => Ok(Event::Deleted(name)),
+        Err(error) if error.is_no_node() => Ok(Event::Deleted(name)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns when the znode does not exist.
+async fn gone(link: &Link, path: String) -> Result<(), Error> {
+    loop {
+        let (stat, watcher) = link.stat_and_watch(&path).await?;
+        if stat.is_none() {
+            return Ok(());
+        }
+        watcher.changed().await;
+    }
+}
+
+/// Renews the lease four times in its length, for ever. A failed renewal is only tried again: the lease itself decides.
+async fn renew(link: &Link) {
+    let every = link.timeout() / 8;
+    loop {
+        if let Err(error) = link.sync().await {
+            debug!(%error, "the lease was not renewed");
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// Completes when the lease of a link's session does not hold. Looks at the clock whenever it is polled, so it is right
+/// also when timers are late; between polls it sleeps.
+struct LeaseEnd<'a> {
+    link: &'a Link,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl<'a> LeaseEnd<'a> {
+    fn of(link: &'a Link) -> LeaseEnd<'a> {
+        LeaseEnd { link, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+    }
+}
+
+impl Future for LeaseEnd<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let left = self.link.session().lease_remaining(Moment::now());
+            if left.is_zero() {
+                return Poll::Ready(());
+            }
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.sleep.as_mut().reset(tokio::time::Instant::now() + left);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! An ephemeral znode that is there for as long as the process lives: made again in every new session, kept at the
+//! newest data, and never shared with another session.
+//!
+//! # Znodes
+//! The one at its path, ephemeral. What is missing above it is made as persistent znodes.
+//!
+//! # Errors
+//! [`PersistentNode::run`] ends only with a [`Conflict`]: another session holds the path and is alive. It waits first:
+//! one session timeout for a holder that writes meanwhile, half of one more for a silent one, whose session may have
+//! ended without its znodes being gone yet. All else is retried at the next connection.
+//!
+//! # Behaviour on disconnect and on expiry
+//! After every reconnect the znode is verified and, when it is gone, made again. What an earlier session of this process
+//! left is removed. A znode that somebody deletes while the connection stands is made again at the next write.
+//!
+//! # Cancellation safety
+//! Dropping the future stops the keeping; the znode stays until the session ends.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::claim::{Claim, Event, Step};
+use crate::clock::Moment;
+use crate::{Error, Link, Session};
+
+pub use crate::claim::Conflict;
+
+/// How one of them stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeState {
+    /// Known to be ours over the present connection.
+    pub held: bool,
+    /// How many times data was stored.
+    pub stored: u64,
+}
+
+/// Between a failure and the next try over the same connection.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
+
+/// Keeps one ephemeral znode.
+#[derive(Debug)]
+pub struct PersistentNode {
+    session: Session,
+    path: String,
+    state: watch::Sender<NodeState>,
+}
+
+impl PersistentNode {
+    /// One at `path`; nothing happens before [`PersistentNode::run`].
+    pub fn new(session: Session, path: impl Into<String>) -> PersistentNode {
+        PersistentNode { session, path: path.into(), state: watch::Sender::new(NodeState::default()) }
+    }
+
+    /// To be told how it stands.
+    pub fn state(&self) -> watch::Receiver<NodeState> {
+        self.state.subscribe()
+    }
+
+    /// Keeps the znode at the newest value of `data`, from the first that is not `None` on.
+    pub async fn run(self, mut data: watch::Receiver<Option<Vec<u8>>>) -> Conflict {
+        let mut claim = Claim::default();
+        if data.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            let link = self.session.link().await;
+            claim.on(Event::LinkUp(link.session_id(), link.timeout()), Moment::now());
+            let conflict = tokio::select! {
+                biased;
+                () = link.lost() => None,
+                conflict = self.keep(&link, &mut claim, &mut data) => Some(conflict),
+            };
+            if let Some(conflict) = conflict {
+                return conflict;
+            }
+            claim.on(Event::LinkDown, Moment::now());
+            self.state.send_modify(|state| state.held = false);
+        }
+    }
+
+    /// Works over one connection until it is lost (the caller sees to that) or there is a conflict.
+    async fn keep(
+        &self,
+        link: &Link,
+        claim: &mut Claim,
+        data: &mut watch::Receiver<Option<Vec<u8>>>,
+    ) -> Conflict {
+        loop {
+            let event = match claim.step() {
+                Step::AwaitLink => std::future::pending().await,
+                Step::Create => self.create(link, data).await,
+                Step::Inspect => self.inspect(link).await,
+                Step::Write(version) => self.write(link, version, data).await,
+                Step::Remove(version) => {
+                    info!(path = %self.path, "removing the znode that an earlier session of this process left");
+                    match link.delete(&self.path, Some(version)).await {
+                        Ok(()) => Event::Gone,
+                        Err(error) => self.explain(error).await,
+                    }
+                }
+                Step::AwaitOwner { session, until } => self.await_owner(link, session, until).await,
+                Step::Hold => match data.changed().await {
+                    Ok(()) => Event::NewData,
+                    // Nobody will bring new data: what is there stays.
+                    Err(_) => std::future::pending().await,
+                },
+                Step::GiveUp(conflict) => return conflict,
+            };
+            if matches!(event, Event::Created | Event::Written { .. }) {
+                self.state.send_modify(|state| state.stored += 1);
+            }
+            claim.on(event, Moment::now());
+            let held = claim.is_held();
+            self.state.send_if_modified(|state| std::mem::replace(&mut state.held, held) != held);
+        }
+    }
+
+    async fn create(&self, link: &Link, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Event {
+        let newest = data.borrow_and_update().clone().unwrap_or_default();
+        match link.create_ephemeral(&self.path, &newest).await {
+            Ok(_) => Event::Created,
+            Err(error) if error.is_no_node() => {
+                let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
+                match link.ensure(parent).await {
+                    Ok(()) => Event::Gone,
+                    Err(error) => self.explain(error).await,
+                }
+            }
+            Err(error) => self.explain(error).await,
+        }
+    }
+
+    async fn inspect(&self, link: &Link) -> Event {
+        // The server may lag behind: an owner that is gone elsewhere would be waited for.
+        if let Err(error) = link.sync().await {
+            return self.explain(error).await;
+        }
+        match link.stat(&self.path).await {
+            Ok(None) => Event::Gone,
+            Ok(Some(stat)) => Event::Found {
+                owner: stat.ephemeral_owner,
+                version: stat.version,
+                leftover: self.session.was_ours(stat.ephemeral_owner),
+            },
+            Err(error) => self.explain(error).await,
+        }
+    }
+
+    async fn write(&self, link: &Link, version: i32, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Event {
+        let newest = data.borrow_and_update().clone().unwrap_or_default();
+        match link.set(&self.path, &newest, Some(version)).await {
+            Ok(stat) => Event::Written { owner: stat.ephemeral_owner, version: stat.version },
+            Err(error) => self.explain(error).await,
+        }
+    }
+
+    async fn await_owner(&self, link: &Link, session: i64, until: Moment) -> Event {
+        warn!(path = %self.path, "session {session:#x} holds this znode; waiting for it to end");
+        match link.stat_and_watch(&self.path).await {
+            Ok((None, _)) => Event::Gone,
+            Ok((Some(_), watcher)) => {
+                let patience = until.since(Moment::now());
+                // Its writes stir the watch as well: that is how a live holder is told from a dead one.
+                let _ = tokio::time::timeout(patience, watcher.changed()).await;
+                Event::Waited
+            }
+            Err(error) => self.explain(error).await,
+        }
+    }
+
+    /// What a failure means to the claim. What the connection has no part in would come again at once: it waits.
+    async fn explain(&self, error: Error) -> Event {
+        if error.is_no_node() {
+            return Event::Gone;
+        }
+        if error.is_node_exists() {
+            return Event::Exists;
+        }
+        if error.is_bad_version() {
+            return Event::Stale;
+        }
+        if error.is_link_trouble() {
+            debug!(%error, "a call for a kept znode failed");
+        } else {
+            warn!(%error, "ZooKeeper refuses; trying again");
+        }
+        tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+        Event::Unclear
+    }
+}

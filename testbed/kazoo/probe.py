@@ -1,0 +1,80 @@
+"""Does to ZooKeeper what it is told: HOSTS, then one JSON object for each line of standard input.
+
+{"command": "ls" | "get" | "exists" | "create" | "set" | "delete" | "contenders" | "session", "path": …,
+ "data": base64, "ephemeral": bool}
+
+Prints "connected", then one line for each command: {"ok": …}, or {"error": the name of Kazoo's exception}. While no
+server answers a command is tried again, for up to 30 seconds.
+"""
+
+import base64
+import json
+import sys
+import time
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import ConnectionLoss, NoNodeError, OperationTimeoutError, SessionExpiredError
+from kazoo.handlers.threading import KazooTimeoutError
+
+PATIENCE = 30
+AGAIN = (ConnectionLoss, OperationTimeoutError, SessionExpiredError, KazooTimeoutError)
+
+
+def stat(found):
+    return {name: getattr(found, name) for name in found._fields}
+
+
+def execute(client, request):
+    command, path = request["command"], request.get("path")
+    data = base64.b64decode(request.get("data", ""))
+
+    def wait(result):
+        return result.get(timeout=5)
+
+    if command == "session":
+        return client.client_id[0]
+    if command == "ls":
+        return sorted(wait(client.get_children_async(path)))
+    if command == "get":
+        data, found = wait(client.get_async(path))
+        return {"data": base64.b64encode(data or b"").decode("ascii"), "stat": stat(found)}
+    if command == "exists":
+        found = wait(client.exists_async(path))
+        if found is None:
+            raise NoNodeError
+        return stat(found)
+    if command == "create":
+        return wait(client.create_async(path, data, ephemeral=bool(request.get("ephemeral")), makepath=True))
+    if command == "set":
+        return stat(wait(client.set_async(path, data)))
+    if command == "delete":
+        return wait(client.delete_async(path))
+    if command == "contenders":
+        return client.Election(path).contenders()
+    raise ValueError(command)
+
+
+def main():
+    client = KazooClient(hosts=sys.argv[1], timeout=10)
+    client.start(timeout=PATIENCE)
+    print("connected", flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                answer = {"ok": execute(client, request)}
+            except AGAIN as error:
+                answer = {"error": type(error).__name__}
+                if time.monotonic() < end:
+                    time.sleep(0.1)
+                    continue
+            except Exception as error:
+                answer = {"error": type(error).__name__}
+            break
+        print(json.dumps(answer), flush=True)
+    client.stop()
+    client.close()
+
+
+main()

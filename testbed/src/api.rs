@@ -1,0 +1,421 @@
+//! A small HTTP server that stands where the REST API would: it records every request, and misbehaves on demand.
+
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::ports::Port;
+use crate::wait::eventually;
+
+/// What it does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiMode {
+    /// Answers 200.
+    Accept,
+    /// Does not listen: connections are refused, open ones are cut. The port stays its own.
+    Refuse,
+    /// Reads the request and never answers it, not even when the mode changes.
+    Hang,
+    /// Answers with this status.
+    Status(u16),
+    /// Answers 200 after this time.
+    Slow(Duration),
+}
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Recorded {
+    /// When it was complete.
+    pub at: Instant,
+    /// The same moment by the calendar.
+    pub wall: SystemTime,
+    /// The client's end of the connection.
+    pub peer: SocketAddr,
+    /// `GET`, `POST` …
+    pub method: String,
+    /// The path without the query.
+    pub path: String,
+    /// The query's names and values, decoded.
+    pub query: Vec<(String, String)>,
+    /// Names in lower case, and values.
+    pub headers: Vec<(String, String)>,
+    /// What came after the headers.
+    pub body: Vec<u8>,
+    /// The status it was answered with; `None` while it was not, or when the client had gone before.
+    pub answered: Option<u16>,
+}
+
+impl Recorded {
+    /// The average it brings: `dato` of the query, or `dato` or `mean` of a JSON body.
+    pub fn dato(&self) -> Option<f64> {
+        if let Some((_, value)) = self.query.iter().find(|(name, _)| name == "dato") {
+            return value.parse().ok();
+        }
+        let body: serde_json::Value = serde_json::from_slice(&self.body).ok()?;
+        body.get("dato").or_else(|| body.get("mean"))?.as_f64()
+    }
+
+    /// The first header of that name, in whatever case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// What the client says it is: `User-Agent`.
+    pub fn agent(&self) -> Option<&str> {
+        self.header("user-agent")
+    }
+}
+
+type Watcher = Box<dyn Fn(&Recorded) + Send + Sync>;
+
+struct Shared {
+    port: Port,
+    state: Mutex<State>,
+    changed: Condvar,
+    watcher: Option<Watcher>,
+}
+
+struct State {
+    mode: ApiMode,
+    requests: Vec<Recorded>,
+    /// To cut them; a closed one leaves the list.
+    connections: Vec<Arc<TcpStream>>,
+    /// Goes up each time the listener closes: connections of an older number end.
+    generation: u64,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The listener. Dropping it closes everything.
+pub struct Api {
+    shared: Arc<Shared>,
+    listener: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Api {
+    /// Listens on loopback, on a port of its own, and accepts.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::launch(None)
+    }
+
+    /// Like [`start`](Self::start), and hands each request to `watcher` as it comes, from the connection's thread.
+    #[track_caller]
+    pub fn start_watched(watcher: impl Fn(&Recorded) + Send + Sync + 'static) -> Self {
+        Self::launch(Some(Box::new(watcher)))
+    }
+
+    #[track_caller]
+    fn launch(watcher: Option<Watcher>) -> Self {
+        let state =
+            State { mode: ApiMode::Accept, requests: Vec::new(), connections: Vec::new(), generation: 0 };
+        let shared =
+            Shared { port: Port::reserve(), state: Mutex::new(state), changed: Condvar::new(), watcher };
+        let api = Self { shared: Arc::new(shared), listener: Mutex::new(None) };
+        *api.listener.lock().expect("nobody else has it yet") = Some(listen(&api.shared));
+        api
+    }
+
+    /// Where averages go: `http://127.0.0.1:PORT/nuevo`.
+    pub fn url(&self) -> String {
+        format!("{}nuevo", self.base_url())
+    }
+
+    /// The same without `nuevo`, ending in `/`.
+    pub fn base_url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.shared.port.number())
+    }
+
+    /// Behaves like this from now on. When it returns, a new connection meets the new behaviour; a request that hangs
+    /// or waits goes on doing so.
+    #[track_caller]
+    pub fn set(&self, mode: ApiMode) {
+        let mut listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.lock().mode = mode;
+        match (mode, listener.take()) {
+            (ApiMode::Refuse, running) => self.close(running),
+            (_, None) => *listener = Some(listen(&self.shared)),
+            (_, running) => *listener = running,
+        }
+    }
+
+    /// Everything received so far, in the order of arrival.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared.lock().requests.clone()
+    }
+
+    /// Waits until `pred` is true of the requests, and returns them. Asked whenever a request comes or is answered,
+    /// and a few times a second besides, for conditions on time.
+    ///
+    /// # Panics
+    ///
+    /// At the deadline, naming `what` was waited for and showing the last requests.
+    #[track_caller]
+    pub fn wait_for(
+        &self,
+        what: &str,
+        deadline: Duration,
+        pred: impl Fn(&[Recorded]) -> bool,
+    ) -> Vec<Recorded> {
+        let end = Instant::now() + deadline;
+        let mut state = self.shared.lock();
+        loop {
+            let last = Instant::now() >= end;
+            // The copy is judged without the lock: requests go on arriving, and a panicking test harms nobody.
+            let requests = state.requests.clone();
+            drop(state);
+            if pred(&requests) {
+                return requests;
+            }
+            if last {
+                let tail: Vec<_> = requests.iter().rev().take(10).rev().map(ToString::to_string).collect();
+                let count = requests.len();
+                panic!(
+                    "{what}: not within {deadline:?}; {count} requests, at last:\n  {}",
+                    tail.join("\n  ")
+                );
+            }
+            state = self.shared.lock();
+            if state.requests.len() == requests.len() {
+                let pause = Duration::from_millis(100).min(end.saturating_duration_since(Instant::now()));
+                state =
+                    self.shared.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    /// Stops listening and cuts every connection; returns when that is done.
+    fn close(&self, listener: Option<JoinHandle<()>>) {
+        let Some(listener) = listener else { return };
+        self.shared.lock().generation += 1;
+        // The listener is waiting in accept: any connection wakes it, and it sees that its time is over.
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.shared.port.number()));
+        let _ = TcpStream::connect_timeout(&address, Duration::from_secs(5));
+        let _ = listener.join();
+        for connection in self.shared.lock().connections.drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        let listener = self.listener.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        self.close(listener);
+    }
+}
+
+impl fmt::Display for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)?;
+        for (i, (name, value)) in self.query.iter().enumerate() {
+            write!(f, "{}{name}={value}", if i == 0 { '?' } else { '&' })?;
+        }
+        if !self.body.is_empty() {
+            write!(f, " {}", String::from_utf8_lossy(&self.body[..self.body.len().min(200)]))?;
+        }
+        match self.answered {
+            Some(status) => write!(f, " -> {status}"),
+            None => f.write_str(" -> (no answer)"),
+        }
+    }
+}
+
+fn listen(shared: &Arc<Shared>) -> JoinHandle<()> {
+    let address = (Ipv4Addr::LOCALHOST, shared.port.number());
+    let listener = eventually("the API listens", Duration::from_secs(10), || TcpListener::bind(address).ok());
+    let shared = Arc::clone(shared);
+    let generation = shared.lock().generation;
+    let accept = move || {
+        for stream in listener.incoming() {
+            let mut state = shared.lock();
+            if state.generation != generation {
+                return;
+            }
+            let Ok(stream) = stream.map(Arc::new) else { continue };
+            state.connections.push(Arc::clone(&stream));
+            drop(state);
+            let shared = Arc::clone(&shared);
+            let serve = move || {
+                // A connection that breaks is the client's business.
+                let _ = serve(&shared, &stream, generation);
+                shared.lock().connections.retain(|open| !Arc::ptr_eq(open, &stream));
+                let _ = stream.shutdown(Shutdown::Both);
+            };
+            thread::Builder::new().name("api connection".into()).spawn(serve).expect("start a thread");
+        }
+    };
+    thread::Builder::new().name("api".into()).spawn(accept).expect("start the thread that listens")
+}
+
+/// Answers the requests of one connection, one after the other, until the client or the listener ends it.
+fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut input = BufReader::new(stream);
+    while let Some(request) = read_request(&mut input, stream)? {
+        if let Some(watcher) = &shared.watcher {
+            watcher(&request);
+        }
+        let close = request.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let mut state = shared.lock();
+        let mode = state.mode;
+        let number = state.requests.len();
+        state.requests.push(request);
+        shared.changed.notify_all();
+        let status = match mode {
+            ApiMode::Accept | ApiMode::Refuse => 200,
+            ApiMode::Status(status) => status,
+            ApiMode::Slow(time) => {
+                let ended = |state: &mut State| state.generation == generation;
+                let slept = shared.changed.wait_timeout_while(state, time, ended);
+                state = slept.unwrap_or_else(PoisonError::into_inner).0;
+                200
+            }
+            ApiMode::Hang => {
+                drop(state);
+                // Ends when the client gives up, or the listener closes; more requests are not for these ears.
+                io::copy(&mut input, &mut io::sink())?;
+                return Ok(());
+            }
+        };
+        let is_over = state.generation != generation;
+        drop(state);
+        if is_over || has_left(stream)? {
+            return Ok(());
+        }
+        let body = if status < 300 { "ok\n" } else { "as told\n" };
+        let length = body.len();
+        let connection = if close { "close" } else { "keep-alive" };
+        let head = format!("HTTP/1.1 {status} Answer\r\ncontent-type: text/plain\r\n");
+        let answer = format!("{head}content-length: {length}\r\nconnection: {connection}\r\n\r\n{body}");
+        // Before the answer goes out: whoever has it may look here at once.
+        shared.lock().requests[number].answered = Some(status);
+        if let Err(error) = (&*stream).write_all(answer.as_bytes()) {
+            shared.lock().requests[number].answered = None;
+            return Err(error);
+        }
+        shared.changed.notify_all();
+        if close {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Whether the client closed its end while it was kept waiting.
+fn has_left(stream: &TcpStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
+    Ok(match peeked {
+        Ok(bytes) => bytes == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    })
+}
+
+/// Reads one request of HTTP/1.1 (RFC 9112); `None` when the connection ends before it begins.
+fn read_request(input: &mut impl BufRead, stream: &TcpStream) -> io::Result<Option<Recorded>> {
+    let malformed = || io::Error::from(io::ErrorKind::InvalidData);
+    let Some(first) = read_line(input)? else { return Ok(None) };
+    let mut words = first.split(' ');
+    let (Some(method), Some(target), Some(_)) = (words.next(), words.next(), words.next()) else {
+        return Err(malformed());
+    };
+    let mut headers = Vec::new();
+    loop {
+        let line = read_line(input)?.ok_or_else(malformed)?;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(':').ok_or_else(malformed)?;
+        headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let header =
+        |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+    if header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
+        (&*stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    let mut body = Vec::new();
+    if header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+        loop {
+            let line = read_line(input)?.ok_or_else(malformed)?;
+            let size = line.split(';').next().unwrap_or_default().trim();
+            let size = u64::from_str_radix(size, 16).map_err(|_| malformed())?;
+            input.by_ref().take(size).read_to_end(&mut body)?;
+            // After a chunk its line end; after the last one, an empty line (we know no trailers).
+            read_line(input)?;
+            if size == 0 {
+                break;
+            }
+        }
+    } else if let Some(length) = header("content-length") {
+        let length = length.parse().map_err(|_| malformed())?;
+        input.by_ref().take(length).read_to_end(&mut body)?;
+        if body.len() as u64 != length {
+            return Err(malformed());
+        }
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(name), decode(value))
+    };
+    Ok(Some(Recorded {
+        at: Instant::now(),
+        wall: SystemTime::now(),
+        peer: stream.peer_addr()?,
+        method: method.to_owned(),
+        path: path.to_owned(),
+        query: query.split('&').filter(|part| !part.is_empty()).map(pair).collect(),
+        headers,
+        body,
+        answered: None,
+    }))
+}
+
+fn read_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    if input.read_until(b'\n', &mut bytes)? == 0 {
+        return Ok(None);
+    }
+    Ok(Some(String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// Undoes the encoding of a form: `+` and `%XX`. What is not well-formed stays as it is.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        let byte = hex.filter(|_| bytes[at] == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        decoded.push(byte.unwrap_or(if bytes[at] == b'+' { b' ' } else { bytes[at] }));
+        at += if byte.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_forms() {
+        let table = [("78.4", "78.4"), ("a+b", "a b"), ("%C3%A1%20", "á "), ("50%", "50%"), ("%zz%", "%zz%")];
+        for (text, decoded) in table {
+            assert_eq!(decode(text), decoded, "{text}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Three Apache ZooKeeper servers that elect a leader among themselves.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::time::Duration;
+
+use crate::ports::Port;
+use crate::wait::eventually;
+use crate::zookeeper::{self, ZooKeeper};
+
+const SERVERS: usize = 3;
+/// How long three JVMs may take on a machine that is busy with other tests.
+const START: Duration = Duration::from_secs(120);
+
+/// The ports that the servers use among themselves.
+struct Peer {
+    quorum: Port,
+    election: Port,
+}
+
+/// Three servers, numbered 0 to 2, on loopback.
+pub struct Ensemble {
+    servers: Vec<ZooKeeper>,
+    /// Kept while the ensemble lives, so that a server which is down finds its ports again.
+    _peers: Vec<Peer>,
+}
+
+impl Ensemble {
+    /// Starts three servers with ticks of 500 ms (session timeouts from 1 s), and waits until all of them serve.
+    ///
+    /// # Panics
+    ///
+    /// When ZooKeeper is missing and cannot be installed, or they do not start.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::with_tick(zookeeper::TICK)
+    }
+
+    /// Like [`start`](Self::start) with another tick, in milliseconds: the shortest session timeout is twice that.
+    #[track_caller]
+    pub fn with_tick(ms: u32) -> Self {
+        zookeeper::require();
+        let peers: Vec<_> =
+            (0..SERVERS).map(|_| Peer { quorum: Port::reserve(), election: Port::reserve() }).collect();
+        // The limits are in ticks; these stay the same in seconds: 20 s to join, 4 s to be missed.
+        let ticks = |seconds: u32| (seconds * 1_000).div_ceil(ms);
+        let mut shared = format!("initLimit={}\nsyncLimit={}\n", ticks(20), ticks(4));
+        shared += "electionPortBindRetry=10\nfastleader.maxNotificationInterval=1000\n";
+        for (peer, i) in peers.iter().zip(1..) {
+            let Peer { quorum, election } = peer;
+            let _ = writeln!(shared, "server.{i}=127.0.0.1:{}:{}", quorum.number(), election.number());
+        }
+        let mut servers = Vec::new();
+        for i in 1..=SERVERS {
+            let mut server = ZooKeeper::configure(Port::reserve(), ms, &shared);
+            fs::write(server.folder().join("data/myid"), i.to_string()).expect("write ZooKeeper's myid");
+            server.spawn();
+            servers.push(server);
+        }
+        let mut ensemble = Self { servers, _peers: peers };
+        eventually("three ZooKeeper servers start", START, || {
+            for server in &mut ensemble.servers {
+                // It lost a port to somebody outside: the others wait for it, and the port may be free again.
+                if server.has_ended() {
+                    server.spawn();
+                }
+            }
+            ensemble.all_serve().then_some(())
+        });
+        ensemble
+    }
+
+    /// `host:port` of all servers, with commas, as clients want it.
+    pub fn connect_string(&self) -> String {
+        self.servers.iter().map(ZooKeeper::connect_string).collect::<Vec<_>>().join(",")
+    }
+
+    /// The number of servers, those that are killed included.
+    #[expect(clippy::len_without_is_empty, reason = "an ensemble is never empty")]
+    pub fn len(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// One of the servers.
+    pub fn server(&self, i: usize) -> &ZooKeeper {
+        &self.servers[i]
+    }
+
+    /// One of the servers, to freeze it.
+    pub fn server_mut(&mut self, i: usize) -> &mut ZooKeeper {
+        &mut self.servers[i]
+    }
+
+    /// The server that leads the others at this moment.
+    pub fn leader(&self) -> Option<usize> {
+        self.up().find(|&i| self.servers[i].mode().is_some_and(|mode| mode == "leader"))
+    }
+
+    /// The server that a session is connected to at this moment, as `cons` tells it.
+    pub fn server_of_session(&self, session_id: i64) -> Option<usize> {
+        let sid = format!("sid=0x{session_id:x},");
+        self.up().find(|&i| self.servers[i].try_four("cons").is_some_and(|clients| clients.contains(&sid)))
+    }
+
+    /// SIGKILL of one server, and waits until it is gone.
+    pub fn kill(&mut self, i: usize) {
+        self.servers[i].kill();
+    }
+
+    /// Starts a killed server again, with the same ports and data, and waits until it answers; it serves as soon as
+    /// there is a quorum, see [`wait_for_quorum`](Self::wait_for_quorum).
+    #[track_caller]
+    pub fn restart(&mut self, i: usize) {
+        self.servers[i].relaunch(ZooKeeper::answers);
+    }
+
+    /// Waits until one server leads and all that are neither killed nor frozen serve clients.
+    ///
+    /// # Panics
+    ///
+    /// At the deadline, or at once when fewer than two servers are up.
+    #[track_caller]
+    pub fn wait_for_quorum(&self, deadline: Duration) {
+        let up = self.up().count();
+        assert!(up > self.len() / 2, "{up} of {} servers cannot be a quorum", self.len());
+        eventually("the ZooKeeper servers have a quorum", deadline, || self.all_serve().then_some(()));
+    }
+
+    fn all_serve(&self) -> bool {
+        let modes: Option<Vec<_>> = self.up().map(|i| self.servers[i].mode()).collect();
+        modes.is_some_and(|modes| modes.iter().filter(|mode| *mode == "leader").count() == 1)
+    }
+
+    /// Those that are neither killed nor frozen.
+    fn up(&self) -> impl Iterator<Item = usize> {
+        (0..self.len()).filter(|&i| self.servers[i].is_up() && !self.servers[i].is_frozen())
+    }
+}

@@ -1,0 +1,289 @@
+//! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Python with venv, and, in a
+//! virtual environment of its own, Kazoo.
+//!
+//! `cargo xtask test` and `cargo xtask fleet` call this, and so does every test that needs a part. As root on a
+//! Debian-like system the packages are installed with apt-get; anywhere else the error says what to install.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::{java, scratch};
+
+/// The Python packages of the virtual environment.
+pub(crate) const REQUIREMENTS: &str = include_str!("../kazoo/requirements.txt");
+
+/// A part that does not come with Rust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// A Java runtime, the `java` command.
+    Java,
+    /// The jars of Apache ZooKeeper: Debian's package, or the Apache archive that `ZOOKEEPER_HOME` points to.
+    ZooKeeper,
+    /// `python3` with the modules venv and ensurepip.
+    Python,
+}
+
+impl Part {
+    /// All there is.
+    pub const ALL: [Self; 3] = [Self::Java, Self::ZooKeeper, Self::Python];
+
+    /// Whether it is there.
+    pub fn is_installed(self) -> bool {
+        match self {
+            Self::Java => runs(Command::new("java").arg("-version")),
+            Self::ZooKeeper => java::classpath().is_some(),
+            Self::Python => python().is_some(),
+        }
+    }
+
+    /// The Debian packages it comes in.
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Java => &["default-jre-headless"],
+            Self::ZooKeeper => &["zookeeper"],
+            Self::Python => &["python3", "python3-venv"],
+        }
+    }
+
+    /// What to do by hand.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Java => "a Java runtime, version 11 or later (the command `java`)",
+            Self::ZooKeeper => {
+                "Apache ZooKeeper (Debian and Ubuntu: the package `zookeeper`; macOS: `brew install zookeeper`; \
+                 elsewhere the archive from zookeeper.apache.org), with ZOOKEEPER_HOME set to its folder unless it \
+                 is the Debian package"
+            }
+            Self::Python => "Python 3.9 or later with venv (Debian and Ubuntu: the package `python3-venv`)",
+        }
+    }
+}
+
+/// Why something is still missing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InstallError {
+    /// Not a machine this can install on.
+    #[error("{why}; please install:{}", list(.missing))]
+    ByHand {
+        /// Why not.
+        why: &'static str,
+        /// What is missing.
+        missing: Vec<Part>,
+    },
+    /// A command that installs failed.
+    #[error("`{command}` failed:\n{output}")]
+    Failed {
+        /// The command as one could type it.
+        command: String,
+        /// The last lines of what it said.
+        output: String,
+    },
+    /// Installed without an error, and yet not there.
+    #[error("installed {packages}, and still missing:{}", list(.missing))]
+    StillMissing {
+        /// The packages.
+        packages: String,
+        /// What is missing.
+        missing: Vec<Part>,
+    },
+    /// A file could not be written or locked.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried, on what.
+        what: String,
+        /// What came back.
+        source: std::io::Error,
+    },
+}
+
+fn list(missing: &[Part]) -> String {
+    missing.iter().map(|part| format!("\n  - {}", part.advice())).collect()
+}
+
+/// Installs those of `parts` that are missing, telling `progress` what is done, line by line. Returns at once, and
+/// silently, when nothing is missing. Several processes may call it at the same time.
+///
+/// # Errors
+///
+/// When something is missing and could not be installed; the message says what to do.
+pub fn ensure(parts: &[Part], mut progress: impl FnMut(&str)) -> Result<(), InstallError> {
+    if missing(parts).is_empty() {
+        return Ok(());
+    }
+    let lock = std::env::temp_dir().join("atalaya-testbed-install.lock");
+    let _one_at_a_time = locked(&lock)?;
+    let missing_parts = missing(parts);
+    if missing_parts.is_empty() {
+        return Ok(());
+    }
+    if !runs(Command::new("apt-get").arg("--version")) {
+        return Err(InstallError::ByHand { why: "this machine has no apt-get", missing: missing_parts });
+    }
+    if !is_root() {
+        return Err(InstallError::ByHand {
+            why: "only root can install with apt-get",
+            missing: missing_parts,
+        });
+    }
+    let packages: Vec<_> = missing_parts.iter().flat_map(|part| part.packages()).copied().collect();
+    progress(&format!("installing {} with apt-get", packages.join(" ")));
+    // A fresh container has no package lists; a machine in use has, and need not fetch them again.
+    if let Err(first) = apt_install(&packages, &mut progress) {
+        progress(&format!("{first}\nfetching the package lists, then once more"));
+        apt_get(&["update"], &mut progress)?;
+        apt_install(&packages, &mut progress)?;
+    }
+    match missing(parts) {
+        still if still.is_empty() => Ok(()),
+        still => Err(InstallError::StillMissing { packages: packages.join(" "), missing: still }),
+    }
+}
+
+/// Those of `parts` that are not there.
+pub fn missing(parts: &[Part]) -> Vec<Part> {
+    parts.iter().copied().filter(|part| !part.is_installed()).collect()
+}
+
+/// Makes the virtual environment with Kazoo if it is missing or other versions are wanted, and returns the path of
+/// its Python. [`Part::Python`] must be there.
+///
+/// # Errors
+///
+/// When Python is missing, or the packages cannot be installed.
+pub fn ensure_kazoo(mut progress: impl FnMut(&str)) -> Result<PathBuf, InstallError> {
+    let folder = scratch::testbed_dir().join("kazoo");
+    let io = |what: String| move |source| InstallError::Io { what, source };
+    let parent = scratch::testbed_dir();
+    std::fs::create_dir_all(&parent).map_err(io(format!("make the folder {}", parent.display())))?;
+    let _one_at_a_time = locked(&parent.join("kazoo.lock"))?;
+
+    let interpreter = folder.join("bin/python");
+    let done = folder.join("requirements.installed");
+    let is_current = std::fs::read_to_string(&done).is_ok_and(|installed| installed == REQUIREMENTS);
+    if is_current && runs(Command::new(&interpreter).args(["-c", "import kazoo.client, requests"])) {
+        return Ok(interpreter);
+    }
+    let Some(python) = python() else {
+        return Err(InstallError::ByHand {
+            why: "Python or its venv is missing",
+            missing: vec![Part::Python],
+        });
+    };
+    progress(&format!("making a Python environment with Kazoo in {}", folder.display()));
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(io(format!("remove the old {}", folder.display())))?;
+    }
+    run(Command::new(python).args(["-m", "venv"]).arg(&folder), &mut progress)?;
+    let wanted = folder.join("requirements.txt");
+    std::fs::write(&wanted, REQUIREMENTS).map_err(io(format!("write {}", wanted.display())))?;
+    let pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--requirement"];
+    run(Command::new(&interpreter).args(pip).arg(&wanted), &mut progress)?;
+    std::fs::write(&done, REQUIREMENTS).map_err(io(format!("write {}", done.display())))?;
+    Ok(interpreter)
+}
+
+/// A Python that can make virtual environments: the first on the path, else the system's.
+fn python() -> Option<&'static str> {
+    let able = |python: &&str| runs(Command::new(python).args(["-c", "import venv, ensurepip"]));
+    ["python3", "/usr/bin/python3"].into_iter().find(able)
+}
+
+fn apt_install(packages: &[&str], progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt_get(&arguments, progress)
+}
+
+fn apt_get(arguments: &[&str], progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
+    let mut command = Command::new("apt-get");
+    // Another apt may be at work, as on a machine that has just started: wait for it.
+    command.args(["-q", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]).args(arguments);
+    run(command.env("DEBIAN_FRONTEND", "noninteractive"), progress)
+}
+
+/// Runs a command, handing on what it prints, and keeps the end of that for the error.
+fn run(command: &mut Command, progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let shown = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let io = |source| InstallError::Io { what: format!("run `{shown}`"), source };
+    let (output, stdout) = std::io::pipe().map_err(io)?;
+    let stderr = stdout.try_clone().map_err(io)?;
+    let child = command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn();
+    // The command holds the writing ends: without it, reading comes to an end.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = child.map_err(io)?;
+    let mut last = Vec::new();
+    for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        progress(&line);
+        if last.len() == 20 {
+            last.remove(0);
+        }
+        last.push(line);
+    }
+    let status = child.wait().map_err(io)?;
+    if status.success() {
+        return Ok(());
+    }
+    last.push(format!("({status})"));
+    Err(InstallError::Failed { command: shown, output: last.join("\n") })
+}
+
+/// Whether the command runs and succeeds; what it prints is of no interest.
+fn runs(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+/// Opens and locks a file; the lock ends when the value is dropped, or the process dies.
+fn locked(path: &Path) -> Result<File, InstallError> {
+    let open = || {
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        file.lock()?;
+        Ok(file)
+    };
+    open().map_err(|source| InstallError::Io { what: format!("lock {}", path.display()), source })
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(not(unix))]
+fn is_root() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_command_is_told_with_what_it_said() {
+        let mut heard = Vec::new();
+        let script = "echo on stdout; echo on stderr >&2; exit 3";
+        let error = run(Command::new("sh").args(["-c", script]), &mut |line| heard.push(line.to_owned()));
+        assert_eq!(heard, ["on stdout", "on stderr"]);
+        let text = error.unwrap_err().to_string();
+        assert!(
+            text.contains("exit 3`") && text.contains("on stderr") && text.contains("status: 3"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_must_be_done_by_hand_is_listed() {
+        let error = InstallError::ByHand { why: "this machine has no apt-get", missing: Part::ALL.to_vec() };
+        let text = error.to_string();
+        assert!(
+            text.starts_with("this machine has no apt-get; please install:\n  - a Java runtime"),
+            "{text}"
+        );
+        assert!(text.contains("package `zookeeper`") && text.contains("python3-venv"), "{text}");
+    }
+}

@@ -1,0 +1,61 @@
+//! The command line of an Apache ZooKeeper server: the jars, and a JVM that starts quickly and stays small.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::spawn::guarded;
+
+/// Where Debian's packages put their jars.
+const DEBIAN: &str = "/usr/share/java";
+
+/// Everything to standard output; the process keeps it.
+const LOGGING: &str = "\
+log4j.rootLogger=INFO, CONSOLE
+log4j.appender.CONSOLE=org.apache.log4j.ConsoleAppender
+log4j.appender.CONSOLE.layout=org.apache.log4j.PatternLayout
+log4j.appender.CONSOLE.layout.ConversionPattern=%d{ABSOLUTE} %-5p %c{1} %m%n
+";
+
+/// The class path of a ZooKeeper that logs, or `None` where there is no ZooKeeper.
+///
+/// `ZOOKEEPER_HOME` is asked first: the folder of an Apache archive (`lib/`) or of Homebrew (`libexec/lib/`).
+pub(crate) fn classpath() -> Option<String> {
+    let home = std::env::var_os("ZOOKEEPER_HOME").map(PathBuf::from);
+    let archive =
+        home.iter().flat_map(|home| [home.join("lib"), home.join("libexec/lib")]).find(|lib| has_jar(lib));
+    if let Some(lib) = archive {
+        return Some(format!("{}/*", lib.display()));
+    }
+    let debian = Path::new(DEBIAN);
+    let jar = |name: &str| Some(debian.join(name)).filter(|jar| jar.exists());
+    let zookeeper = jar("zookeeper.jar")?;
+    // The manifest of zookeeper.jar names what it needs, except anything that would write its log.
+    let logging = [jar("slf4j-log4j12.jar"), jar("log4j-1.2.jar")];
+    let jars = logging.into_iter().flatten().chain([zookeeper]);
+    Some(jars.map(|jar| jar.display().to_string()).collect::<Vec<_>>().join(":"))
+}
+
+fn has_jar(lib: &Path) -> bool {
+    let named = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("zookeeper-");
+    fs::read_dir(lib).into_iter().flatten().flatten().any(named)
+}
+
+/// A server that reads `folder/zoo.cfg`. Killed when this process dies, where the system can do that.
+pub(crate) fn server(folder: &Path) -> Command {
+    let logging = folder.join("log4j.properties");
+    fs::write(&logging, LOGGING).expect("write the logging configuration of ZooKeeper");
+    let mut command = guarded("java");
+    // A test's own environment may hold JVM options that print to our streams, or change the server.
+    command.env_remove("JAVA_TOOL_OPTIONS").env_remove("JDK_JAVA_OPTIONS").env_remove("_JAVA_OPTIONS");
+    command
+        .current_dir(folder)
+        .args(["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"])
+        .args(["-Djava.awt.headless=true", "-Djava.net.preferIPv4Stack=true"])
+        .args(["-Dzookeeper.jmx.log4j.disable=true", "-Djava.security.egd=file:/dev/./urandom"])
+        .arg(format!("-Dlog4j.configuration=file:{}", logging.display()))
+        .args(["-cp", &classpath().expect("ZooKeeper was looked for before")])
+        .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
+        .arg(folder.join("zoo.cfg"));
+    command
+}

@@ -1,0 +1,61 @@
+//! Kazoo, the Python client that existing fleets are written with, as unmodified as it comes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::install::{self, Part};
+use crate::process::Process;
+use crate::spawn::guarded;
+
+/// A Python with Kazoo, in a virtual environment below the target folder that is made on first use.
+#[derive(Clone, Debug)]
+pub struct Kazoo {
+    python: PathBuf,
+}
+
+impl Kazoo {
+    /// Makes sure that it is there.
+    ///
+    /// # Panics
+    ///
+    /// When it is missing and cannot be installed.
+    #[track_caller]
+    pub fn ready() -> Self {
+        static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+        let python = PYTHON.get_or_init(|| {
+            let say = |line: &str| eprintln!("{line}");
+            match install::ensure(&[Part::Python], say).and_then(|()| install::ensure_kazoo(say)) {
+                Ok(python) => python,
+                Err(error) => panic!("cannot use Kazoo: {error}"),
+            }
+        });
+        Self { python: python.clone() }
+    }
+
+    /// Runs one of the scripts in `testbed/kazoo/`: `follower.py`, `leader.py`, `contend.py`; each says at its top
+    /// which arguments it takes and which lines it prints.
+    #[track_caller]
+    pub fn script(&self, name: &str, args: &[&str]) -> Process {
+        Process::spawn(self.command(name, args)).called(format!("{name} {}", args.join(" ")), usize::MAX)
+    }
+
+    /// Runs a script that is spoken to on its standard input.
+    #[track_caller]
+    pub(crate) fn piped(&self, name: &str, args: &[&str]) -> Process {
+        Process::spawn_piped(self.command(name, args)).called(name, 20)
+    }
+
+    #[track_caller]
+    fn command(&self, name: &str, args: &[&str]) -> Command {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kazoo").join(name);
+        assert!(script.exists(), "there is no {}", script.display());
+        let mut command = guarded(&self.python);
+        // Proxies are for the outer world, not for an API on loopback.
+        for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+            command.env_remove(proxy);
+        }
+        command.env("PYTHONDONTWRITEBYTECODE", "1").arg("-u").arg(script).args(args);
+        command
+    }
+}

@@ -1,0 +1,36 @@
+//! How tests start a node.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::scratch::Scratch;
+use crate::spawn::guarded;
+
+/// What a node may see of the tests' environment. Above all not: `ATALAYA_*`, `ZOOKEEPER_*`, `API_URL`, proxies.
+const KEPT: [&str; 6] = ["PATH", "LANG", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "SYSTEMROOT"];
+
+/// `atalaya run ID --zookeeper HOSTS`, to which a test appends what else it wants: `binary` is usually
+/// `env!("CARGO_BIN_EXE_atalaya")`.
+///
+/// The environment is clean, and the state folder (also the current one, so no boards.toml is found by chance) is the
+/// node's own: the same for each start of this id on these servers, another in each test process.
+pub fn node_command(binary: &str, id: &str, zookeeper: &str) -> Command {
+    static STATE: OnceLock<Scratch> = OnceLock::new();
+    let mut identity = DefaultHasher::new();
+    // An id may be anything at all, as tests of bad ids want it: no name for a folder.
+    (id, zookeeper).hash(&mut identity);
+    let state =
+        STATE.get_or_init(|| Scratch::new("nodes")).path().join(format!("{:016x}", identity.finish()));
+    fs::create_dir_all(&state).expect("make a node's state folder");
+
+    let binary = if binary.contains('/') { fs::canonicalize(binary).ok() } else { None }
+        .unwrap_or_else(|| Path::new(binary).to_path_buf());
+    let mut command = guarded(binary);
+    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.env("HOME", &state).env("ATALAYA_STATE_DIR", &state).current_dir(&state);
+    command.args(["run", id, "--zookeeper", zookeeper]);
+    command
+}

@@ -1,0 +1,198 @@
+//! ZooKeeper seen, and disturbed, from outside: by Kazoo, so a mistake of our own client does not hide itself.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Value, json};
+
+use crate::kazoo::Kazoo;
+use crate::process::{Process, Stream};
+
+/// How long a command may take; the script itself waits up to 30 s for a server that answers.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// What ZooKeeper keeps about a znode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stat {
+    /// The transaction that created it.
+    pub czxid: i64,
+    /// The transaction that last changed its data.
+    pub mzxid: i64,
+    /// When it was created, in milliseconds since 1970.
+    pub ctime: i64,
+    /// When its data last changed, in milliseconds since 1970.
+    pub mtime: i64,
+    /// How often its data changed.
+    pub version: i32,
+    /// How often its children changed.
+    pub cversion: i32,
+    /// The session that an ephemeral znode belongs to; 0 for others.
+    pub ephemeral_owner: i64,
+    /// Bytes of data.
+    pub data_length: i32,
+    /// Its children.
+    pub num_children: i32,
+}
+
+/// A session of Kazoo that does what it is told. Commands wait until a server answers, for up to 30 s.
+///
+/// Its session times out after 10 s; what it created as ephemeral lives as long as the session does.
+pub struct Probe {
+    script: Mutex<Script>,
+}
+
+struct Script {
+    process: Process,
+    /// Where in its log the next answer is looked for.
+    read: usize,
+}
+
+impl Probe {
+    /// Connects; waits for a server.
+    ///
+    /// # Panics
+    ///
+    /// When Kazoo is missing and cannot be installed, or no server answers.
+    #[track_caller]
+    pub fn connect(hosts: &str) -> Self {
+        let process = Kazoo::ready().piped("probe.py", &[hosts]);
+        process.wait_for_line("connected", ANSWER);
+        Self { script: Mutex::new(Script { process, read: 1 }) }
+    }
+
+    /// The session's id.
+    #[track_caller]
+    pub fn session_id(&self) -> i64 {
+        integer(&self.done("session", &json!({})))
+    }
+
+    /// The children's names, sorted; empty when there is no such znode.
+    #[track_caller]
+    pub fn ls(&self, path: &str) -> Vec<String> {
+        strings(self.found("ls", path).unwrap_or_default())
+    }
+
+    /// Data and stat, `None` when there is no such znode.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Option<(Vec<u8>, Stat)> {
+        let found = self.found("get", path)?;
+        let data = found["data"].as_str().expect("probe.py sends data as text");
+        Some((BASE64.decode(data).expect("probe.py sends base64"), stat(&found["stat"])))
+    }
+
+    /// Data as text, what is not UTF-8 replaced; `None` when there is no such znode.
+    #[track_caller]
+    pub fn text(&self, path: &str) -> Option<String> {
+        self.get(path).map(|(data, _)| String::from_utf8_lossy(&data).into_owned())
+    }
+
+    /// The stat alone, `None` when there is no such znode.
+    #[track_caller]
+    pub fn exists(&self, path: &str) -> Option<Stat> {
+        self.found("exists", path).map(|found| stat(&found))
+    }
+
+    /// Creates a znode, and its parents where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception, as `NodeExistsError`.
+    #[track_caller]
+    pub fn create(&self, path: &str, data: &[u8], ephemeral: bool) -> Result<(), String> {
+        let arguments = json!({"path": path, "data": BASE64.encode(data), "ephemeral": ephemeral});
+        self.call("create", &arguments).map(drop)
+    }
+
+    /// Sets the data, whatever the version.
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception, as `NoNodeError`.
+    #[track_caller]
+    pub fn set(&self, path: &str, data: &[u8]) -> Result<(), String> {
+        self.call("set", &json!({"path": path, "data": BASE64.encode(data)})).map(drop)
+    }
+
+    /// Deletes a znode, whatever the version.
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception, as `NoNodeError` or `NotEmptyError`.
+    #[track_caller]
+    pub fn delete(&self, path: &str) -> Result<(), String> {
+        self.call("delete", &json!({"path": path})).map(drop)
+    }
+
+    /// The identifiers of an election's contenders in their order, as Kazoo's `Election.contenders()` tells them.
+    #[track_caller]
+    pub fn contenders(&self, path: &str) -> Vec<String> {
+        strings(self.done("contenders", &json!({"path": path})))
+    }
+
+    /// A command that nothing may fail.
+    #[track_caller]
+    fn done(&self, command: &str, arguments: &Value) -> Value {
+        match self.call(command, arguments) {
+            Ok(answer) => answer,
+            Err(error) => panic!("Kazoo: {command} {arguments}: {error}"),
+        }
+    }
+
+    /// A question about a znode, `None` when there is none.
+    #[track_caller]
+    fn found(&self, command: &str, path: &str) -> Option<Value> {
+        match self.call(command, &json!({"path": path})) {
+            Ok(answer) => Some(answer),
+            Err(error) if error == "NoNodeError" => None,
+            Err(error) => panic!("Kazoo: {command} {path}: {error}"),
+        }
+    }
+
+    /// One command and its answer, or the name of Kazoo's exception.
+    #[track_caller]
+    fn call(&self, command: &str, arguments: &Value) -> Result<Value, String> {
+        let mut request = arguments.clone();
+        request["command"] = command.into();
+        let mut script = self.script.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        script.process.write_line(&request.to_string());
+        let answered = script.process.find_from(script.read, ANSWER, |line| line.stream == Stream::Stdout);
+        let (read, line) = match answered {
+            Ok(answer) => answer,
+            Err(why) => panic!("probe.py did not answer {command}: {why}"),
+        };
+        script.read = read;
+        let mut answer: Value = serde_json::from_str(&line.text).expect("probe.py answers JSON");
+        match answer["error"].as_str() {
+            Some(error) => Err(error.to_owned()),
+            None => Ok(answer["ok"].take()),
+        }
+    }
+}
+
+fn strings(answer: Value) -> Vec<String> {
+    let names: Option<Vec<String>> = serde_json::from_value(answer).ok();
+    names.unwrap_or_default()
+}
+
+fn integer(answer: &Value) -> i64 {
+    answer.as_i64().expect("probe.py sends an integer")
+}
+
+fn stat(answer: &Value) -> Stat {
+    let long = |name: &str| integer(&answer[name]);
+    let int = |name: &str| i32::try_from(long(name)).expect("the stat's counters have 32 bits");
+    Stat {
+        czxid: long("czxid"),
+        mzxid: long("mzxid"),
+        ctime: long("ctime"),
+        mtime: long("mtime"),
+        version: int("version"),
+        cversion: int("cversion"),
+        ephemeral_owner: long("ephemeralOwner"),
+        data_length: int("dataLength"),
+        num_children: int("numChildren"),
+    }
+}

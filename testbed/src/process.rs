@@ -1,0 +1,327 @@
+//! A child process, with every line it writes kept together with the moment it came.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write as _};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::signals::{self, Signal};
+use crate::spawn;
+use crate::wait::eventually;
+
+/// How long a stopped or killed child may take to be so; the kernel needs no more than moments.
+const KERNEL: Duration = Duration::from_secs(10);
+
+/// Which of its two streams a line was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output: results.
+    Stdout,
+    /// Standard error: logs.
+    Stderr,
+}
+
+/// One line that a process wrote.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// When it arrived here.
+    pub at: Instant,
+    /// Where it was written to.
+    pub stream: Stream,
+    /// The line without its end; what is not UTF-8 is replaced.
+    pub text: String,
+}
+
+type Watcher = Box<dyn Fn(&Line) + Send + Sync>;
+
+struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+    watcher: Option<Watcher>,
+}
+
+struct LogState {
+    lines: Vec<Line>,
+    /// Streams that have not reached their end.
+    open: usize,
+}
+
+impl Log {
+    fn lock(&self) -> MutexGuard<'_, LogState> {
+        // A panic while holding the lock leaves the lines whole: pushing is all that is done under it.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn follow(self: &Arc<Self>, stream: Stream, source: impl Read + Send + 'static) {
+        let log = Arc::clone(self);
+        let follow = move || {
+            let mut source = BufReader::new(source);
+            let mut bytes = Vec::new();
+            while matches!(source.read_until(b'\n', &mut bytes), Ok(read) if read > 0) {
+                let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
+                bytes.clear();
+                let line = Line { at: Instant::now(), stream, text };
+                if let Some(watcher) = &log.watcher {
+                    watcher(&line);
+                }
+                log.lock().lines.push(line);
+                log.changed.notify_all();
+            }
+            log.lock().open -= 1;
+            log.changed.notify_all();
+        };
+        thread::Builder::new().name("log".into()).spawn(follow).expect("start a thread that reads a log");
+    }
+}
+
+/// A child process. Dropping it kills it, stopped or not, and waits until it is gone; if that happens because a test
+/// panics, its log is printed.
+pub struct Process {
+    /// What messages call it.
+    name: String,
+    child: Child,
+    /// Set once it was waited for: from then on its id may belong to somebody else.
+    exit: Option<ExitStatus>,
+    stdin: Option<ChildStdin>,
+    log: Arc<Log>,
+    /// How many of the last lines a panicking test shows.
+    shown_on_panic: usize,
+}
+
+impl Process {
+    /// Starts a child with nothing on its standard input. Arguments, folder, and variables set or removed are taken
+    /// from `command`; to clear the whole environment start from [`guarded`](crate::guarded).
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn spawn(command: Command) -> Self {
+        Self::launch(command, Stdio::null(), None)
+    }
+
+    /// Like [`spawn`](Self::spawn), and hands each line to `watcher` as it comes, from a thread of its own.
+    #[track_caller]
+    pub fn spawn_watched(command: Command, watcher: impl Fn(&Line) + Send + Sync + 'static) -> Self {
+        Self::launch(command, Stdio::null(), Some(Box::new(watcher)))
+    }
+
+    /// Like [`spawn`](Self::spawn), with a standard input that [`write_line`](Self::write_line) writes to.
+    #[track_caller]
+    pub fn spawn_piped(command: Command) -> Self {
+        Self::launch(command, Stdio::piped(), None)
+    }
+
+    #[track_caller]
+    fn launch(command: Command, stdin: Stdio, watcher: Option<Watcher>) -> Self {
+        let name = describe(&command);
+        let mut command = spawn::guard(command);
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = match spawn::spawn(command) {
+            Ok(child) => child,
+            Err(error) => panic!("cannot start `{name}`: {error}"),
+        };
+        let state = Mutex::new(LogState { lines: Vec::new(), open: 2 });
+        let log = Arc::new(Log { state, changed: Condvar::new(), watcher });
+        log.follow(Stream::Stdout, child.stdout.take().expect("stdout is piped"));
+        log.follow(Stream::Stderr, child.stderr.take().expect("stderr is piped"));
+        let stdin = child.stdin.take();
+        Self { name, child, exit: None, stdin, log, shown_on_panic: usize::MAX }
+    }
+
+    /// Calls it `name` in messages, and shows no more than `lines` of its log when a test panics.
+    pub(crate) fn called(mut self, name: impl Into<String>, lines: usize) -> Self {
+        self.name = name.into();
+        self.shown_on_panic = lines;
+        self
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, then waits until it is gone.
+    #[track_caller]
+    pub fn kill9(&mut self) -> ExitStatus {
+        if let Some(exit) = self.exit {
+            return exit;
+        }
+        // Not by signal number: this also works where there are no signals. One that has just ended is no error.
+        let _ = self.child.kill();
+        self.wait_exit(KERNEL)
+    }
+
+    /// SIGSTOP: freezes it, and returns when it is frozen.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        assert!(self.is_running(), "`{}` has ended and cannot be stopped", self.name);
+        let pid = self.pid();
+        signals::send(pid, Signal::Stop);
+        eventually(&format!("`{}` is stopped", self.name), KERNEL, || {
+            signals::has_stopped(pid).then_some(())
+        });
+    }
+
+    /// SIGCONT: lets it go on.
+    pub fn cont(&self) {
+        self.signal(Signal::Continue);
+    }
+
+    /// SIGTERM.
+    pub fn term(&self) {
+        self.signal(Signal::Term);
+    }
+
+    /// SIGINT, as Ctrl-C sends it.
+    pub fn int(&self) {
+        self.signal(Signal::Int);
+    }
+
+    #[track_caller]
+    fn signal(&self, signal: Signal) {
+        if self.exit.is_none() {
+            signals::send(self.pid(), signal);
+        }
+    }
+
+    /// Whether it has not ended yet; a stopped process runs.
+    pub fn is_running(&mut self) -> bool {
+        self.try_exit().is_none()
+    }
+
+    /// How it ended, if it has.
+    pub fn try_exit(&mut self) -> Option<ExitStatus> {
+        if self.exit.is_none() {
+            self.exit = self.child.try_wait().expect("ask for a child of our own");
+        }
+        self.exit
+    }
+
+    /// Waits until it has ended and its log is complete.
+    ///
+    /// # Panics
+    ///
+    /// When it still runs at the deadline.
+    #[track_caller]
+    pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
+        let what = format!("`{}` (process {}) ends", self.name, self.pid());
+        let exit = eventually(&what, deadline, || self.try_exit());
+        // A grandchild may hold a stream open for longer than the child lives: do not wait for that one.
+        let log = self.log.lock();
+        drop(self.log.changed.wait_timeout_while(log, Duration::from_secs(2), |log| log.open > 0));
+        exit
+    }
+
+    /// All lines so far, in the order of their arrival.
+    pub fn log(&self) -> Vec<Line> {
+        self.log.lock().lines.clone()
+    }
+
+    /// Waits for a line that contains `pattern`; one that came before the call counts.
+    ///
+    /// # Panics
+    ///
+    /// At the deadline, or as soon as the process has ended without such a line.
+    #[track_caller]
+    pub fn wait_for_line(&self, pattern: &str, deadline: Duration) -> Line {
+        self.search(pattern, deadline, |line| line.text.contains(pattern))
+    }
+
+    /// Like [`wait_for_line`](Self::wait_for_line), for lines that arrived after `since`.
+    #[track_caller]
+    pub fn wait_for_line_since(&self, since: Instant, pattern: &str, deadline: Duration) -> Line {
+        self.search(pattern, deadline, |line| line.at > since && line.text.contains(pattern))
+    }
+
+    #[track_caller]
+    fn search(&self, pattern: &str, deadline: Duration, wanted: impl Fn(&Line) -> bool) -> Line {
+        match self.find_from(0, deadline, wanted) {
+            Ok((_, line)) => line,
+            Err(why) => panic!("`{}` wrote no line with {pattern:?}: {why}", self.name),
+        }
+    }
+
+    /// The first wanted line at or after position `from`, with the position that follows it.
+    pub(crate) fn find_from(
+        &self,
+        from: usize,
+        deadline: Duration,
+        wanted: impl Fn(&Line) -> bool,
+    ) -> Result<(usize, Line), String> {
+        let end = Instant::now() + deadline;
+        let mut seen = from;
+        let mut log = self.log.lock();
+        loop {
+            if let Some(at) = log.lines.iter().skip(seen).position(&wanted) {
+                return Ok((seen + at + 1, log.lines[seen + at].clone()));
+            }
+            seen = log.lines.len().max(from);
+            if log.open == 0 {
+                return Err("it has ended".into());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(format!("not within {deadline:?}"));
+            }
+            log =
+                self.log.changed.wait_timeout(log, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+    }
+
+    /// Writes one line to the standard input of a process that was started with [`spawn_piped`](Self::spawn_piped).
+    ///
+    /// # Panics
+    ///
+    /// When there is no such input, or nobody reads it any more.
+    #[track_caller]
+    pub fn write_line(&mut self, line: &str) {
+        let Some(stdin) = &mut self.stdin else { panic!("`{}` has no standard input", self.name) };
+        if let Err(error) = stdin.write_all(format!("{line}\n").as_bytes()).and_then(|()| stdin.flush()) {
+            panic!("`{}` does not read its standard input: {error}", self.name);
+        }
+    }
+
+    /// The last `lines` lines as text, with times since the first one, long lines cut.
+    pub(crate) fn tail(&self, lines: usize) -> String {
+        let log = self.log();
+        let Some(first) = log.first().map(|line| line.at) else { return "  (it wrote nothing)\n".into() };
+        let mut text = String::new();
+        for line in &log[log.len().saturating_sub(lines)..] {
+            let cut: String = line.text.chars().take(400).collect();
+            let _ = writeln!(text, "  {:9.3} {cut}", line.at.duration_since(first).as_secs_f64());
+        }
+        text
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.exit.is_none() {
+            let _ = self.child.kill();
+            self.exit = self.child.wait().ok();
+        }
+        if thread::panicking() && self.shown_on_panic > 0 {
+            eprintln!(
+                "--- log of `{}` (process {}):\n{}",
+                self.name,
+                self.pid(),
+                self.tail(self.shown_on_panic)
+            );
+        }
+    }
+}
+
+/// The program's name and its first arguments, for messages.
+fn describe(command: &Command) -> String {
+    let words: Vec<_> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let own = words.iter().position(|word| word == "--").filter(|_| words[0].ends_with("setpriv"));
+    let mut words = words[own.map_or(0, |at| at + 1)..].iter();
+    let program = words.next().map_or("", |word| word.rsplit('/').next().unwrap_or(word));
+    words.take(3).fold(program.to_owned(), |name, word| name + " " + word.get(..60).unwrap_or(word))
+}

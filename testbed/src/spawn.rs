@@ -1,0 +1,82 @@
+//! Starting children that cannot outlive the process that started them.
+//!
+//! Linux sends a child its parent-death signal when the *thread* that started it ends, and test threads end long
+//! before their process does. So one thread, which never ends, starts every child.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+/// Part of util-linux, so on every Debian.
+const SETPRIV: &str = "/usr/bin/setpriv";
+
+struct Job {
+    command: Command,
+    reply: Sender<io::Result<Child>>,
+}
+
+/// A command that runs `program` and is killed when this process dies, where the system can do that (Linux with
+/// setpriv; elsewhere it is a plain command). The process id is the program's own. Give it arguments and an
+/// environment as usual.
+pub fn guarded(program: impl AsRef<OsStr>) -> Command {
+    if !can_guard() {
+        return Command::new(program);
+    }
+    let mut command = Command::new(SETPRIV);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// The same command, guarded; one that already is stays as it is. Arguments, folder, and variables set or removed
+/// are carried over; a cleared environment cannot be seen from outside, so build on [`guarded`] for that.
+pub(crate) fn guard(command: Command) -> Command {
+    if !can_guard() || command.get_program() == SETPRIV {
+        return command;
+    }
+    let mut guarded = guarded(command.get_program());
+    guarded.args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        guarded.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => guarded.env(name, value),
+            None => guarded.env_remove(name),
+        };
+    }
+    guarded
+}
+
+/// Starts the command on the thread that never ends, in a process group of its own where it is guarded: a Ctrl-C on
+/// the terminal then reaches only the process that owns the children, and that one ends them in order.
+pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Sender<Job>> = OnceLock::new();
+    #[cfg(unix)]
+    if can_guard() {
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    }
+    let spawner = SPAWNER.get_or_init(|| {
+        let (jobs, inbox) = channel::<Job>();
+        thread::Builder::new()
+            .name("spawner".into())
+            .spawn(move || {
+                for mut job in inbox {
+                    // The one who asked may be gone after a panic; its child then ends with us.
+                    let _ = job.reply.send(job.command.spawn());
+                }
+            })
+            .expect("start the spawner thread");
+        jobs
+    });
+    let (reply, answer) = channel();
+    spawner.send(Job { command, reply }).expect("the spawner thread never ends");
+    answer.recv().expect("the spawner thread answers every job")
+}
+
+fn can_guard() -> bool {
+    cfg!(target_os = "linux") && Path::new(SETPRIV).exists()
+}

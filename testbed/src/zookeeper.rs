@@ -1,0 +1,282 @@
+//! One Apache ZooKeeper server.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::install::{self, Part};
+use crate::java;
+use crate::ports::Port;
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::wait::eventually;
+
+/// How long a JVM may take to serve on a machine that is busy with other tests.
+const START: Duration = Duration::from_secs(90);
+/// How long a server may take to answer a four-letter word; a frozen one never does.
+const ANSWER: Duration = Duration::from_secs(2);
+/// How often a server is started anew because somebody outside took one of its ports.
+const ATTEMPTS: u32 = 5;
+/// Lines of a server's log that a panicking test shows.
+const SHOWN: usize = 40;
+
+/// A tick of 500 ms allows session timeouts from 1 s, so tests that wait for one are quick.
+pub(crate) const TICK: u32 = 500;
+
+/// One Apache ZooKeeper server, on loopback, its data in a folder that goes when this is dropped.
+///
+/// Sessions may last from 2 ticks to 40 s. A member of an [`Ensemble`](crate::Ensemble) is one of these as well.
+pub struct ZooKeeper {
+    // In this order they are dropped: the folder must not go before the server.
+    process: Option<Process>,
+    /// Frozen by [`stop_process`](Self::stop_process).
+    frozen: AtomicBool,
+    client: Port,
+    scratch: Scratch,
+}
+
+impl ZooKeeper {
+    /// Starts a server alone with ticks of 500 ms (session timeouts from 1 s), and waits until it serves.
+    ///
+    /// # Panics
+    ///
+    /// When ZooKeeper is missing and cannot be installed, or does not start.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::with_tick(TICK)
+    }
+
+    /// Like [`start`](Self::start) with another tick, in milliseconds: the shortest session timeout is twice that.
+    #[track_caller]
+    pub fn with_tick(ms: u32) -> Self {
+        require();
+        for _ in 0..ATTEMPTS {
+            let mut server = Self::configure(Port::reserve(), ms, "");
+            if server.launch(Self::serves).is_ok() {
+                return server;
+            }
+        }
+        panic!("ZooKeeper ended {ATTEMPTS} times while starting; `java` may be unfit, see the log above");
+    }
+
+    /// Writes the configuration of a server that is not started yet.
+    pub(crate) fn configure(client: Port, tick: u32, more: &str) -> Self {
+        let scratch = Scratch::new("zookeeper");
+        let data = scratch.path().join("data");
+        fs::create_dir(&data).expect("make ZooKeeper's data folder");
+        let configuration = format!(
+            "tickTime={tick}\n\
+             dataDir={data}\n\
+             clientPort={port}\n\
+             clientPortAddress=127.0.0.1\n\
+             maxClientCnxns=0\n\
+             maxSessionTimeout=40000\n\
+             admin.enableServer=false\n\
+             4lw.commands.whitelist=*\n\
+             extendedTypesEnabled=true\n\
+             # A killed process loses nothing that the kernel has; only a power failure would.\n\
+             forceSync=no\n\
+             preAllocSize=1024\n\
+             {more}",
+            data = data.display(),
+            port = client.number(),
+        );
+        fs::write(scratch.path().join("zoo.cfg"), configuration).expect("write ZooKeeper's configuration");
+        Self { process: None, frozen: AtomicBool::new(false), client, scratch }
+    }
+
+    /// Starts the process, without waiting.
+    #[track_caller]
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.process.is_none(), "ZooKeeper at {} runs already", self.connect_string());
+        let name = format!("ZooKeeper at {}", self.connect_string());
+        self.process = Some(Process::spawn(java::server(self.scratch.path())).called(name, SHOWN));
+        self.frozen.store(false, Ordering::Relaxed);
+    }
+
+    /// Starts the process and waits until `ready`. An error means that it ended by itself; its log is on stderr.
+    #[track_caller]
+    pub(crate) fn launch(&mut self, ready: impl Fn(&Self) -> bool) -> Result<(), ()> {
+        self.spawn();
+        let what = format!("ZooKeeper at {} starts", self.connect_string());
+        eventually(&what, START, || {
+            if self.has_ended() {
+                return Some(Err(()));
+            }
+            ready(self).then_some(Ok(()))
+        })
+    }
+
+    /// Whether the process ended without being told to; then its log goes to stderr.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let Some(process) = &mut self.process else { return false };
+        if process.is_running() {
+            return false;
+        }
+        eprintln!("ZooKeeper at port {} ended:\n{}", self.client.number(), process.tail(SHOWN));
+        self.process = None;
+        true
+    }
+
+    /// `host:port`, as clients want it.
+    pub fn connect_string(&self) -> String {
+        format!("127.0.0.1:{}", self.port())
+    }
+
+    /// The port that clients connect to.
+    pub fn port(&self) -> u16 {
+        self.client.number()
+    }
+
+    /// The process id of the server.
+    ///
+    /// # Panics
+    ///
+    /// When it was killed.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.process().pid()
+    }
+
+    /// The process, to read its log.
+    ///
+    /// # Panics
+    ///
+    /// When it was killed.
+    #[track_caller]
+    pub fn process(&self) -> &Process {
+        let Some(process) = &self.process else {
+            panic!("ZooKeeper at {} was killed", self.connect_string())
+        };
+        process
+    }
+
+    /// Whether it was started and not killed since.
+    pub fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Where its configuration and data are.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.scratch.path()
+    }
+
+    /// Whether it is frozen.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Relaxed)
+    }
+
+    /// SIGKILL, and waits until it is gone. Nothing happens if it is.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill9();
+        }
+    }
+
+    /// SIGTERM, and waits until it is gone, or kills it if it does not go.
+    pub fn shut_down(&mut self, deadline: Duration) {
+        if let Some(mut process) = self.process.take() {
+            process.cont();
+            process.term();
+            let end = Instant::now() + deadline;
+            while process.is_running() && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// Starts it again after [`kill`](Self::kill), with the same port and data, and waits until it serves.
+    ///
+    /// # Panics
+    ///
+    /// When it runs, or does not start.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        self.relaunch(Self::serves);
+    }
+
+    /// Starts it again and waits until `ready`; its ports must be the same, so it tries the same ones again.
+    #[track_caller]
+    pub(crate) fn relaunch(&mut self, ready: impl Fn(&Self) -> bool) {
+        if (0..ATTEMPTS).any(|_| self.launch(&ready).is_ok()) {
+            return;
+        }
+        panic!(
+            "ZooKeeper at {} ended {ATTEMPTS} times while restarting, see the log above",
+            self.connect_string()
+        );
+    }
+
+    /// SIGSTOP: freezes the server, its connections stay open.
+    #[track_caller]
+    pub fn stop_process(&mut self) {
+        let Some(process) = &mut self.process else { panic!("a killed ZooKeeper cannot be stopped") };
+        process.stop();
+        self.frozen.store(true, Ordering::Relaxed);
+    }
+
+    /// SIGCONT: lets it go on.
+    #[track_caller]
+    pub fn continue_process(&self) {
+        self.process().cont();
+        self.frozen.store(false, Ordering::Relaxed);
+    }
+
+    /// The answer to a four-letter word: `srvr`, `mntr`, `cons`, `dump`, `ruok` …
+    ///
+    /// # Panics
+    ///
+    /// When the server does not answer within 2 s.
+    #[track_caller]
+    pub fn four(&self, word: &str) -> String {
+        match self.ask(word) {
+            Ok(answer) => answer,
+            Err(error) => panic!("ZooKeeper at {} does not answer {word}: {error}", self.connect_string()),
+        }
+    }
+
+    /// Like [`four`](Self::four), `None` when the server does not answer within 2 s: killed, frozen, or starting.
+    pub fn try_four(&self, word: &str) -> Option<String> {
+        self.ask(word).ok()
+    }
+
+    fn ask(&self, word: &str) -> io::Result<String> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()));
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+        stream.set_read_timeout(Some(ANSWER))?;
+        stream.write_all(word.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// What `srvr` says after `Mode:` — `standalone`, `leader` or `follower` — or `None` while it does not serve.
+    pub fn mode(&self) -> Option<String> {
+        let answer = self.try_four("srvr")?;
+        answer.lines().find_map(|line| line.strip_prefix("Mode: ")).map(str::to_owned)
+    }
+
+    /// Whether clients can use it.
+    pub(crate) fn serves(&self) -> bool {
+        self.mode().is_some()
+    }
+
+    /// Whether it answers at all; a member of an ensemble without quorum does, and does not serve.
+    pub(crate) fn answers(&self) -> bool {
+        self.try_four("srvr").is_some_and(|answer| !answer.is_empty())
+    }
+}
+
+/// Installs what a server needs.
+///
+/// # Panics
+///
+/// When that cannot be done.
+#[track_caller]
+pub(crate) fn require() {
+    if let Err(error) = install::ensure(&[Part::Java, Part::ZooKeeper], |line| eprintln!("{line}")) {
+        panic!("cannot start ZooKeeper: {error}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Three servers: whose leader is known, and may die.
+
+use std::time::Duration;
+
+use atalaya_testbed::{Ensemble, Probe, eventually};
+
+const SECONDS: Duration = Duration::from_secs(60);
+
+#[test]
+fn the_leader_is_killed_and_another_leads() {
+    let mut ensemble = Ensemble::start();
+    assert_eq!(ensemble.len(), 3);
+    assert_eq!(ensemble.connect_string().split(',').count(), 3);
+    let probe = Probe::connect(&ensemble.connect_string());
+    probe.create("/before", b"1", false).unwrap();
+
+    let first = ensemble.leader().expect("started, so somebody leads");
+    ensemble.kill(first);
+    ensemble.wait_for_quorum(SECONDS);
+    let second = ensemble.leader().expect("with a quorum somebody leads");
+    assert_ne!(first, second);
+    assert_eq!(probe.text("/before").as_deref(), Some("1"));
+
+    ensemble.restart(first);
+    ensemble.wait_for_quorum(SECONDS);
+    assert_eq!(ensemble.leader(), Some(second));
+    assert_eq!(ensemble.server(first).mode().as_deref(), Some("follower"));
+}
+
+#[test]
+fn a_sessions_server_is_found_and_the_session_moves_when_it_is_killed() {
+    let mut ensemble = Ensemble::start();
+    let probe = Probe::connect(&ensemble.connect_string());
+    let session = probe.session_id();
+    let first = ensemble.server_of_session(session).expect("it is connected to one of them");
+    ensemble.kill(first);
+    let second = eventually("the session moved", SECONDS, || ensemble.server_of_session(session));
+    assert_ne!(first, second);
+    assert_eq!(probe.session_id(), session);
+}
+
+#[test]
+fn all_killed_and_restarted_they_have_their_data() {
+    let mut ensemble = Ensemble::start();
+    let probe = Probe::connect(&ensemble.connect_string());
+    probe.create("/kept", b"1", false).unwrap();
+    for i in 0..ensemble.len() {
+        ensemble.kill(i);
+    }
+    assert_eq!(ensemble.leader(), None);
+    for i in 0..ensemble.len() {
+        ensemble.restart(i);
+    }
+    ensemble.wait_for_quorum(SECONDS);
+    assert_eq!(probe.text("/kept").as_deref(), Some("1"));
+}
+
+#[test]
+fn a_frozen_server_is_not_waited_for() {
+    let mut ensemble = Ensemble::start();
+    let frozen = ensemble.leader().unwrap();
+    ensemble.server_mut(frozen).stop_process();
+    ensemble.wait_for_quorum(SECONDS);
+    assert_ne!(ensemble.leader().unwrap(), frozen);
+    ensemble.server(frozen).continue_process();
+    ensemble.wait_for_quorum(SECONDS);
+}
+
+#[test]
+#[should_panic(expected = "1 of 3 servers cannot be a quorum")]
+fn one_of_three_is_no_quorum() {
+    let mut ensemble = Ensemble::start();
+    ensemble.kill(0);
+    ensemble.kill(2);
+    ensemble.wait_for_quorum(SECONDS);
+}

@@ -1,0 +1,150 @@
+//! A child process: its lines, its signals, its end.
+
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use atalaya_testbed::{Process, Stream, guarded, node_command};
+
+const SECONDS: Duration = Duration::from_secs(10);
+
+fn shell(script: &str) -> Process {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    Process::spawn(command)
+}
+
+/// Prints a line each 20 ms, until a signal ends it.
+const TICKING: &str = "trap 'echo interrupted; exit 130' INT; trap 'echo ended; exit 7' TERM; echo ready; \
+                       while :; do sleep 0.02; echo tick; done";
+
+#[test]
+fn keeps_the_lines_of_both_streams_with_their_times() {
+    let start = Instant::now();
+    let mut process = shell("echo one; echo two >&2; printf 'caf\\303\\251 \\377'");
+    assert!(process.wait_exit(SECONDS).success());
+    let log = process.log();
+    let text = |stream| log.iter().filter(|l| l.stream == stream).map(|l| l.text.clone()).collect::<Vec<_>>();
+    assert_eq!(text(Stream::Stdout), ["one", "café \u{fffd}"]);
+    assert_eq!(text(Stream::Stderr), ["two"]);
+    assert!(log.iter().all(|line| line.at > start && line.at <= Instant::now()));
+    assert!(!process.is_running());
+}
+
+#[test]
+fn signals_reach_the_program_itself() {
+    let mut process = shell(TICKING);
+    process.wait_for_line("ready", SECONDS);
+    process.term();
+    assert_eq!(process.wait_exit(SECONDS).code(), Some(7));
+    process.wait_for_line("ended", SECONDS);
+    process.term();
+
+    let mut process = shell(TICKING);
+    process.wait_for_line("ready", SECONDS);
+    process.int();
+    assert_eq!(process.wait_exit(SECONDS).code(), Some(130));
+
+    let mut process = shell(TICKING);
+    process.wait_for_line("ready", SECONDS);
+    assert_eq!(process.kill9().code(), None);
+    assert!(!process.is_running());
+}
+
+#[test]
+fn stopped_it_writes_nothing_until_it_may_go_on() {
+    let mut process = shell(TICKING);
+    process.wait_for_line("tick", SECONDS);
+    process.stop();
+    // What it wrote before it froze may still be on its way through the pipe.
+    std::thread::sleep(Duration::from_millis(100));
+    let frozen = process.log().len();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(process.log().len(), frozen);
+    assert!(process.is_running());
+    let since = Instant::now();
+    process.cont();
+    assert!(process.wait_for_line_since(since, "tick", SECONDS).at > since);
+    process.stop();
+    drop(process);
+}
+
+#[test]
+#[should_panic(expected = "wrote no line with \"never\": it has ended")]
+fn does_not_wait_for_the_dead() {
+    shell("echo something else").wait_for_line("never", Duration::from_secs(600));
+}
+
+#[test]
+#[should_panic(expected = "wrote no line with \"never\": not within 50ms")]
+fn says_what_it_did_not_write() {
+    shell(TICKING).wait_for_line("never", Duration::from_millis(50));
+}
+
+#[test]
+#[should_panic(expected = "cannot start `no-such-program")]
+#[cfg(not(target_os = "linux"))]
+fn a_missing_program_is_told() {
+    Process::spawn(Command::new("no-such-program"));
+}
+
+#[test]
+fn outlives_the_thread_that_started_it() {
+    let mut process = std::thread::spawn(|| shell("echo ready; sleep 600")).join().unwrap();
+    process.wait_for_line("ready", SECONDS);
+    assert!(process.is_running());
+}
+
+#[test]
+fn hands_its_lines_to_a_watcher() {
+    let (sender, lines) = channel();
+    let mut command = guarded("sh");
+    command.args(["-c", "echo one; echo two"]);
+    let _process = Process::spawn_watched(command, move |line| sender.send(line.text.clone()).unwrap());
+    for expected in ["one", "two"] {
+        assert_eq!(lines.recv_timeout(SECONDS).as_deref(), Ok(expected));
+    }
+}
+
+#[test]
+fn reads_what_it_is_told() {
+    let mut process = Process::spawn_piped(Command::new("cat"));
+    process.write_line("hello");
+    process.wait_for_line("hello", SECONDS);
+}
+
+#[test]
+fn variables_and_folder_are_carried_over() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $MINE-$HOME-$(pwd)"]).env("MINE", "1").env_remove("HOME").current_dir("/");
+    Process::spawn(command).wait_for_line("1--/", SECONDS);
+}
+
+#[test]
+fn a_node_starts_with_a_clean_environment_and_a_folder_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = folder.path().join("atalaya");
+    std::fs::write(&node, "#!/bin/sh\necho \"args $*\"; echo in $(pwd); env\n").unwrap();
+    let mut chmod = Process::spawn({
+        let mut command = Command::new("chmod");
+        command.arg("+x").arg(&node);
+        command
+    });
+    assert!(chmod.wait_exit(SECONDS).success());
+    let run = |id: &str, hosts: &str| {
+        let mut command = node_command(node.to_str().unwrap(), id, hosts);
+        command.args(["--sampling-period", "1s"]);
+        let mut process = Process::spawn(command);
+        assert!(process.wait_exit(SECONDS).success());
+        process.log().into_iter().map(|line| line.text).collect::<Vec<_>>()
+    };
+    let first = run("1", "127.0.0.1:1");
+    assert_eq!(first[0], "args run 1 --zookeeper 127.0.0.1:1 --sampling-period 1s");
+    let state = first[1].strip_prefix("in ").unwrap();
+    assert!(first.contains(&format!("ATALAYA_STATE_DIR={state}")), "{first:?}");
+    assert!(!first.iter().any(|line| line.starts_with("CARGO")), "{first:?}");
+    assert_eq!(run("1", "127.0.0.1:1")[1], first[1]);
+    assert_ne!(run("2", "127.0.0.1:1")[1], first[1]);
+    assert_ne!(run("1", "127.0.0.1:2")[1], first[1]);
+    assert_eq!(run("../..", "127.0.0.1:1")[0], "args run ../.. --zookeeper 127.0.0.1:1 --sampling-period 1s");
+}

@@ -91,6 +91,11 @@ impl Ensemble {
         &mut self.servers[i]
     }
 
+    /// All of the servers.
+    pub fn servers_mut(&mut self) -> &mut [ZooKeeper] {
+        &mut self.servers
+    }
+
     /// The server that leads the others at this moment.
     pub fn leader(&self) -> Option<usize> {
         self.up().find(|&i| self.servers[i].mode().is_some_and(|mode| mode == "leader"))

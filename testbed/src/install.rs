@@ -111,11 +111,6 @@ fn list(missing: &[Part]) -> String {
 ///
 /// When something is missing and could not be installed; the message says what to do.
 pub fn ensure(parts: &[Part], mut progress: impl FnMut(&str)) -> Result<(), InstallError> {
-    if missing(parts).is_empty() {
-        return Ok(());
-    }
-    let lock = std::env::temp_dir().join("atalaya-testbed-install.lock");
-    let _one_at_a_time = locked(&lock)?;
     let missing_parts = missing(parts);
     if missing_parts.is_empty() {
         return Ok(());
@@ -128,6 +123,12 @@ pub fn ensure(parts: &[Part], mut progress: impl FnMut(&str)) -> Result<(), Inst
             why: "only root can install with apt-get",
             missing: missing_parts,
         });
+    }
+    let _one_at_a_time = locked(&std::env::temp_dir().join("atalaya-testbed-install.lock"))?;
+    // Another process may have installed it while this one waited.
+    let missing_parts = missing(parts);
+    if missing_parts.is_empty() {
+        return Ok(());
     }
     let packages: Vec<_> = missing_parts.iter().flat_map(|part| part.packages()).copied().collect();
     progress(&format!("installing {} with apt-get", packages.join(" ")));

@@ -18,17 +18,22 @@ const KEPT: [&str; 6] = ["PATH", "LANG", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFI
 /// The environment is clean, and the state folder (also the current one, so no boards.toml is found by chance) is the
 /// node's own: the same for each start of this id on these servers, another in each test process.
 pub fn node_command(binary: &str, id: &str, zookeeper: &str) -> Command {
+    // Never dropped: the next process that makes a scratch folder removes it.
     static STATE: OnceLock<Scratch> = OnceLock::new();
+    node_command_in(STATE.get_or_init(|| Scratch::new("nodes")).path(), binary, id, zookeeper)
+}
+
+/// Like [`node_command`], with the state folders below `folder`.
+pub fn node_command_in(folder: &Path, binary: &str, id: &str, zookeeper: &str) -> Command {
     let mut identity = DefaultHasher::new();
     // An id may be anything at all, as tests of bad ids want it: no name for a folder.
     (id, zookeeper).hash(&mut identity);
-    let state =
-        STATE.get_or_init(|| Scratch::new("nodes")).path().join(format!("{:016x}", identity.finish()));
+    let state = folder.join(format!("{:016x}", identity.finish()));
     fs::create_dir_all(&state).expect("make a node's state folder");
 
-    let binary = if binary.contains('/') { fs::canonicalize(binary).ok() } else { None }
-        .unwrap_or_else(|| Path::new(binary).to_path_buf());
-    let mut command = guarded(binary);
+    let path = Path::new(binary);
+    let absolute = if binary.contains('/') { path.canonicalize().ok() } else { None };
+    let mut command = guarded(absolute.as_deref().unwrap_or(path));
     command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.env("HOME", &state).env("ATALAYA_STATE_DIR", &state).current_dir(&state);
     command.args(["run", id, "--zookeeper", zookeeper]);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -166,6 +167,11 @@ impl ZooKeeper {
     /// Whether it is frozen.
     pub(crate) fn is_frozen(&self) -> bool {
         self.frozen.load(Ordering::Relaxed)
+    }
+
+    /// How it ended, if somebody other than the owner of this value ended it.
+    pub fn try_exit(&mut self) -> Option<ExitStatus> {
+        self.process.as_mut()?.try_exit()
     }
 
     /// SIGKILL, and waits until it is gone. Nothing happens if it is.

@@ -69,22 +69,22 @@ fn dropped_it_is_gone_with_its_folder() {
     assert!(!is_alive(pid));
 }
 
-/// Not a test: the process that is killed below.
-#[test]
-#[ignore = "started by killed_with_the_process_that_owns_it"]
-fn owns_a_server_until_it_is_killed() {
-    let zookeeper = ZooKeeper::start();
-    println!("\nowned {}", zookeeper.pid());
-    loop {
-        std::thread::park();
-    }
-}
+/// Set in the copy of this test that owns a server until it is killed.
+#[cfg(target_os = "linux")]
+const OWNER: &str = "ATALAYA_TESTBED_OWNER";
 
 #[test]
 #[cfg(target_os = "linux")]
 fn killed_with_the_process_that_owns_it() {
+    if std::env::var_os(OWNER).is_some() {
+        let zookeeper = ZooKeeper::start();
+        println!("\nowned {}", zookeeper.pid());
+        loop {
+            std::thread::park();
+        }
+    }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["owns_a_server_until_it_is_killed", "--exact", "--ignored", "--nocapture"]);
+    command.args(["killed_with_the_process_that_owns_it", "--exact", "--nocapture"]).env(OWNER, "1");
     let mut owner = Process::spawn(command);
     let line = owner.wait_for_line("owned ", Duration::from_secs(90));
     let pid: u32 = line.text["owned ".len()..].parse().unwrap();

@@ -1,1 +1,59 @@
-fn main() {}
+//! Development tasks: `cargo xtask test`, `cargo xtask fleet`.
+#![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
+
+mod cargo;
+mod console;
+mod fleet;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of Atalaya.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Test(test::Arguments),
+    Fleet(fleet::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Fleet(arguments) => fleet::run(&arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn filters_and_options_of_the_test_runner_are_handed_on() {
+        let parsed =
+            Arguments::try_parse_from(["x", "test", "-p", "atalaya", "leader", "--", "--nocapture"]).unwrap();
+        let Task::Test(test) = parsed.task else { panic!("not the task that was asked for") };
+        assert_eq!(test.words(), ["test", "--package", "atalaya", "--", "leader", "--nocapture"]);
+        let Task::Test(all) = Arguments::try_parse_from(["x", "test"]).unwrap().task else {
+            panic!("not test")
+        };
+        assert_eq!(all.words(), ["test", "--workspace"]);
+    }
+}

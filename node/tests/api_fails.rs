@@ -1,0 +1,95 @@
+//! Requirement A6: whatever the API does, the cycle goes on at its period, and reports resume within a period.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use atalaya_testbed::{ApiMode, Process};
+use common::{Fleet, PATIENCE, PERIOD, report_from};
+
+/// Averages that a leader has computed, by its log.
+fn averages(node: &Process) -> Vec<Instant> {
+    node.log().iter().filter(|line| line.text.contains(" average cycle=")).map(|line| line.at).collect()
+}
+
+fn lines(node: &Process, words: &str) -> usize {
+    node.log().iter().filter(|line| line.text.contains(words)).count()
+}
+
+/// Lets the API misbehave for eight cycles and come back.
+fn survives(mode: ApiMode, complaint: &str) {
+    let fleet = Fleet::start();
+    let one = fleet.leader("1", &[]);
+    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    fleet.api.set(mode);
+    one.wait_for_line(complaint, PATIENCE);
+    let begin = averages(&one).len();
+    atalaya_testbed::eventually("eight more averages", PATIENCE, || {
+        (averages(&one).len() >= begin + 8).then_some(())
+    });
+    let during = &averages(&one)[begin..begin + 8];
+    for pair in during.windows(2) {
+        let apart = pair[1] - pair[0];
+        assert!(apart < PERIOD * 3 / 2, "the cycle was held up: {apart:?}");
+    }
+    assert_eq!(lines(&one, "does not take reports"), 1, "said once");
+    let back = Instant::now();
+    fleet.api.set(ApiMode::Accept);
+    report_from(&fleet.api, "1", back, PERIOD + Duration::from_millis(300));
+    one.wait_for_line("accepts reports again", PATIENCE);
+    // Nothing was lost: each average arrives in the end.
+    let total = averages(&one).len();
+    fleet.api.wait_for("all averages", PATIENCE, |all| {
+        all.iter().filter(|request| request.answered == Some(200)).count() >= total
+    });
+}
+
+#[test]
+fn refusing_connections() {
+    survives(ApiMode::Refuse, "cannot connect");
+}
+
+#[test]
+fn hanging() {
+    survives(ApiMode::Hang, "no answer within");
+}
+
+#[test]
+fn answering_500() {
+    survives(ApiMode::Status(500), "500 Internal Server Error");
+}
+
+#[test]
+fn slow_by_three_periods_it_still_gets_every_report_once() {
+    let fleet = Fleet::start();
+    fleet.api.set(ApiMode::Slow(PERIOD * 3));
+    let one = fleet.leader("1", &[]);
+    let answered = |request: &&atalaya_testbed::Recorded| request.answered == Some(200);
+    let requests =
+        fleet.api.wait_for("six slow answers", PATIENCE, |all| all.iter().filter(answered).count() >= 6);
+    for pair in averages(&one).windows(2) {
+        assert!(pair[1] - pair[0] < PERIOD * 3 / 2, "the cycle was held up");
+    }
+    let mut keys: Vec<_> =
+        requests.iter().map(|request| request.header("Idempotency-Key").unwrap()).collect();
+    let sent = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), sent, "a report was sent twice although nothing failed");
+    assert_eq!(lines(&one, "does not take reports"), 0);
+}
+
+#[test]
+fn a_server_that_knows_no_such_page_still_shows_each_report_arriving_once() {
+    // `python -m http.server 8000`: 404 to every request.
+    let fleet = Fleet::start();
+    fleet.api.set(ApiMode::Status(404));
+    let one = fleet.leader("1", &[]);
+    let requests = fleet.api.wait_for("five requests", PATIENCE, |all| all.len() >= 5);
+    let mut keys: Vec<_> =
+        requests.iter().map(|request| request.header("Idempotency-Key").unwrap()).collect();
+    keys.dedup();
+    assert_eq!(keys.len(), requests.len());
+    assert_eq!(lines(&one, "rejects reports"), 1, "said once");
+}

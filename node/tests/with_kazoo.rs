@@ -1,0 +1,67 @@
+//! Requirement A10: Atalaya and unmodified Kazoo programs in one fleet, either kind leading.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod common;
+
+use std::time::Instant;
+
+use atalaya_testbed::{Kazoo, Process, Recorded};
+use common::{Fleet, PATIENCE, mean_reported, report_from};
+
+fn kazoo_node(fleet: &Fleet, kazoo: &Kazoo, id: &str, cast: &str) -> Process {
+    kazoo.script("leader.py", &[id, &fleet.hosts, "1", &fleet.api.url(), "--cast", cast])
+}
+
+fn is_kazoos(request: &Recorded) -> bool {
+    request.agent().is_some_and(|agent| agent.starts_with("python-requests"))
+}
+
+#[test]
+fn a_kazoo_follower_is_averaged() {
+    let (fleet, kazoo) = (Fleet::start(), Kazoo::ready());
+    let _one = fleet.leader("1", &["--board", "v80"]);
+    let _two = kazoo.script("follower.py", &["2", &fleet.hosts, "1", "60"]);
+    mean_reported(&fleet.api, 70.0, Instant::now());
+}
+
+#[test]
+fn a_kazoo_leader_reads_ours_as_int_and_as_float() {
+    for cast in ["int", "float"] {
+        let (fleet, kazoo) = (Fleet::start(), Kazoo::ready());
+        let mut leader = kazoo_node(&fleet, &kazoo, "1", cast);
+        leader.wait_for_line("elected", PATIENCE);
+        let _two = fleet.follower("2", &[]);
+        let _three = fleet.follower("3", &[]);
+        leader.wait_for_line("of 3", PATIENCE);
+        fleet
+            .api
+            .wait_for("Kazoo's reports", PATIENCE, |all| all.iter().filter(|r| is_kazoos(r)).count() >= 3);
+        assert!(leader.is_running(), "int() and float() read what we publish");
+        assert!(fleet.api.requests().iter().all(is_kazoos), "nobody else reports");
+    }
+}
+
+#[test]
+fn leadership_passes_from_kazoo_to_atalaya_and_back_in_the_order_of_the_queue() {
+    let (fleet, kazoo) = (Fleet::start(), Kazoo::ready());
+    let probe = fleet.probe();
+    let mut one = kazoo_node(&fleet, &kazoo, "1", "float");
+    one.wait_for_line("elected", PATIENCE);
+    let mut two = fleet.follower("2", &[]);
+    let three = kazoo_node(&fleet, &kazoo, "3", "float");
+    atalaya_testbed::eventually("the line to be 1, 2, 3", PATIENCE, || {
+        (probe.contenders("/election") == ["1", "2", "3"]).then_some(())
+    });
+    let _four = fleet.follower("4", &[]);
+    assert_eq!(probe.contenders("/election"), ["1", "2", "3", "4"]);
+
+    one.term();
+    one.wait_exit(PATIENCE);
+    report_from(&fleet.api, "2", Instant::now(), PATIENCE);
+    assert!(!three.log().iter().any(|line| line.text.contains("elected")), "it is not its turn yet");
+    two.term();
+    assert!(two.wait_exit(PATIENCE).success());
+    three.wait_for_line("elected", PATIENCE);
+    three.wait_for_line("sent 200", PATIENCE);
+    assert_eq!(probe.contenders("/election"), ["3", "4"]);
+}

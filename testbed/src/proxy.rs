@@ -1,0 +1,325 @@
+//! A network between a client and a ZooKeeper server, with the faults that a real one has.
+//!
+//! The proxy knows as much of ZooKeeper's protocol as it needs to lose one particular request or reply: frames with a
+//! length of four bytes before them; the first each way opens the session; every later request begins with its xid and
+//! its op code, every later reply with the xid that it answers.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// A longer one is no frame: ZooKeeper refuses more than 1 MiB. A four-letter word looks like one of 1.6 GiB.
+const LONGEST_FRAME: usize = 64 << 20;
+
+/// A TCP proxy on loopback. Dropping it cuts every connection.
+///
+/// What is switched on holds for every connection, present and future, from the next frame on. A new proxy does
+/// nothing but pass on.
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    upstream: SocketAddr,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    refusing: bool,
+    frozen: bool,
+    swallowing: bool,
+    over: bool,
+    armed: Option<Fault>,
+    accepted: u64,
+    /// Those that stand, by number; a pump whose connection is not here any more ends.
+    connections: BTreeMap<u64, Connection>,
+}
+
+struct Connection {
+    client: TcpStream,
+    /// Missing as long as the freeze lasts in which it was made.
+    server: Option<TcpStream>,
+    /// The request whose reply is not to arrive.
+    withheld: Option<i32>,
+}
+
+/// What befalls the next request with this op code.
+#[derive(Clone, Copy, Debug)]
+struct Fault {
+    op_code: i32,
+    /// Whether the server gets to see it.
+    forwarded: bool,
+}
+
+impl Proxy {
+    /// A proxy before the server that listens on `port` of loopback, or will.
+    ///
+    /// # Panics
+    ///
+    /// When loopback has no free port.
+    #[track_caller]
+    pub fn to(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen on loopback");
+        let address = listener.local_addr().expect("a listener has an address");
+        let shared = Arc::new(Shared {
+            upstream: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let served = Arc::clone(&shared);
+        let acceptor = start("proxy", move || accept(&listener, &served));
+        Self { address, shared, acceptor: Some(acceptor) }
+    }
+
+    /// `host:port` of the proxy, as clients want it.
+    pub fn connect_string(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// How many connections stand.
+    pub fn connections(&self) -> usize {
+        self.shared.lock().connections.len()
+    }
+
+    /// Closes all present connections; new ones are welcome.
+    pub fn cut(&self) {
+        self.shared.change(|state| {
+            for (_, connection) in std::mem::take(&mut state.connections) {
+                connection.close();
+            }
+        });
+    }
+
+    /// Whether new connections are closed at once. Present ones stay.
+    pub fn refuse(&self, on: bool) {
+        self.shared.change(|state| state.refusing = on);
+    }
+
+    /// Whether everything is held, both ways, while connections stay open; what was held is passed on at the thaw.
+    /// A connection that is made meanwhile seems to stand, and reaches the server at the thaw, if the client still
+    /// wants it then.
+    pub fn freeze(&self, on: bool) {
+        self.shared.change(|state| state.frozen = on);
+    }
+
+    /// Whether replies, and watch events with them, are dropped, while requests go through.
+    pub fn swallow_replies(&self, on: bool) {
+        self.shared.change(|state| state.swallowing = on);
+    }
+
+    /// The next request with this op code reaches the server, and is answered; its reply is withheld, and the
+    /// connection cut. Once.
+    pub fn cut_after_request(&self, op_code: i32) {
+        self.arm(Fault { op_code, forwarded: true });
+    }
+
+    /// The next request with this op code does not reach the server, and the connection is cut. Once.
+    pub fn cut_before_request(&self, op_code: i32) {
+        self.arm(Fault { op_code, forwarded: false });
+    }
+
+    /// Whether the request that [`cut_after_request`](Self::cut_after_request) or
+    /// [`cut_before_request`](Self::cut_before_request) waits for has not come yet.
+    pub fn is_armed(&self) -> bool {
+        self.shared.lock().armed.is_some()
+    }
+
+    fn arm(&self, fault: Fault) {
+        self.shared.change(|state| state.armed = Some(fault));
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.change(|state| state.over = true);
+        self.cut();
+        // Wakes the acceptor. If that fails, it ends with the process.
+        if TcpStream::connect(self.address).is_ok()
+            && let Some(acceptor) = self.acceptor.take()
+        {
+            let _ = acceptor.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change under the lock is a single assignment: after a panic the state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, how: impl FnOnce(&mut State)) {
+        how(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Waits while everything is frozen; `None` when connection `id` stands no more.
+    fn thawed(&self, id: u64) -> Option<MutexGuard<'_, State>> {
+        let held = |state: &mut State| state.frozen && state.connections.contains_key(&id);
+        let state = self.changed.wait_while(self.lock(), held).unwrap_or_else(PoisonError::into_inner);
+        state.connections.contains_key(&id).then_some(state)
+    }
+
+    fn close(&self, id: u64) {
+        self.change(|state| state.close(id));
+    }
+}
+
+impl State {
+    fn close(&mut self, id: u64) {
+        if let Some(connection) = self.connections.remove(&id) {
+            connection.close();
+        }
+    }
+}
+
+impl Connection {
+    fn close(&self) {
+        for stream in [Some(&self.client), self.server.as_ref()].into_iter().flatten() {
+            // One that the other side has closed already is closed.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new().name(name.into()).spawn(work).expect("start a thread of the proxy")
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for client in listener.incoming() {
+        let mut state = shared.lock();
+        if state.over {
+            return;
+        }
+        // One that is gone before it was accepted, or that nobody wants, is closed by being dropped.
+        let Ok(client) = client else { continue };
+        if state.refusing {
+            continue;
+        }
+        let Ok(kept) = client.try_clone() else { continue };
+        state.accepted += 1;
+        let id = state.accepted;
+        state.connections.insert(id, Connection { client: kept, server: None, withheld: None });
+        drop(state);
+        let shared = Arc::clone(shared);
+        start("proxy connection", move || {
+            if serve(&shared, id, client).is_err() {
+                shared.close(id);
+            }
+        });
+    }
+}
+
+/// Connects to the server, and passes on what the client says, in this thread; what the server says, in another.
+fn serve(shared: &Arc<Shared>, id: u64, mut client: TcpStream) -> io::Result<()> {
+    drop(shared.thawed(id));
+    let Some(said) = said_and_still_there(&mut client)? else {
+        shared.close(id);
+        return Ok(());
+    };
+    let mut server = TcpStream::connect(shared.upstream)?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_server, to_client) = (server.try_clone()?, client.try_clone()?);
+    match shared.lock().connections.get_mut(&id) {
+        Some(connection) => connection.server = Some(server.try_clone()?),
+        None => return Ok(()),
+    }
+    let other = Arc::clone(shared);
+    start("proxy replies", move || {
+        // The server's end is the connection's, and so is a failure.
+        let _ = pass_replies(&other, id, from_server, to_client);
+        other.close(id);
+    });
+    pass_requests(shared, id, io::Cursor::new(said).chain(client), &mut server)?;
+    // The client's end: the server hears of it after all that was said before.
+    server.shutdown(Shutdown::Write)
+}
+
+/// What the client has said so far; `None` if it has gone.
+fn said_and_still_there(client: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let mut said = Vec::new();
+    client.set_nonblocking(true)?;
+    let gone = match client.read_to_end(&mut said) {
+        Ok(_) => true,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    };
+    client.set_nonblocking(false)?;
+    Ok((!gone).then_some(said))
+}
+
+fn pass_requests(shared: &Shared, id: u64, mut client: impl Read, server: &mut TcpStream) -> io::Result<()> {
+    let mut first = true;
+    while let Some(frame) = Frame::read(&mut client)? {
+        let Some(mut state) = shared.thawed(id) else { return Ok(()) };
+        if let Some(fault) = state.armed.filter(|fault| !first && frame.int(4) == Some(fault.op_code)) {
+            state.armed = None;
+            if !fault.forwarded {
+                state.close(id);
+                return Ok(());
+            }
+            if let Some(connection) = state.connections.get_mut(&id) {
+                connection.withheld = frame.int(0);
+            }
+        }
+        drop(state);
+        server.write_all(&frame.0)?;
+        first = false;
+    }
+    Ok(())
+}
+
+fn pass_replies(shared: &Shared, id: u64, mut server: TcpStream, mut client: TcpStream) -> io::Result<()> {
+    let mut first = true;
+    while let Some(frame) = Frame::read(&mut server)? {
+        let Some(mut state) = shared.thawed(id) else { return Ok(()) };
+        let withheld = state.connections.get(&id).and_then(|connection| connection.withheld);
+        if !first && withheld.is_some() && withheld == frame.int(0) {
+            state.close(id);
+            return Ok(());
+        }
+        first = false;
+        let swallowed = state.swallowing;
+        drop(state);
+        if !swallowed {
+            client.write_all(&frame.0)?;
+        }
+    }
+    Ok(())
+}
+
+/// A length and that many bytes. Four-letter words are none: ask the server itself.
+struct Frame(Vec<u8>);
+
+impl Frame {
+    /// `None` at the end of the stream, also when that is in the middle of a frame.
+    fn read(source: &mut impl Read) -> io::Result<Option<Frame>> {
+        let mut bytes = vec![0; 4];
+        if let Err(error) = source.read_exact(&mut bytes) {
+            return if error.kind() == io::ErrorKind::UnexpectedEof { Ok(None) } else { Err(error) };
+        }
+        let length = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        if length > LONGEST_FRAME {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let read = source.take(length as u64).read_to_end(&mut bytes)?;
+        Ok((read == length).then_some(Frame(bytes)))
+    }
+
+    /// The integer at `offset` after the length.
+    fn int(&self, offset: usize) -> Option<i32> {
+        let bytes = self.0.get(4 + offset..8 + offset)?;
+        bytes.try_into().ok().map(i32::from_be_bytes)
+    }
+}
+
+#[cfg(test)]
+#[path = "proxy_tests.rs"]
+mod tests;

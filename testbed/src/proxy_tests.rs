@@ -1,0 +1,199 @@
+//! The proxy between a client and a server that speak in frames and know no more of ZooKeeper.
+
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
+
+use super::*;
+use crate::wait::eventually;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Answers every frame with the same one, and says which op codes it has seen (0 for the first frame).
+fn server() -> (u16, Receiver<i32>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (seen, requests) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, seen) = (stream.unwrap(), seen.clone());
+            thread::spawn(move || {
+                while let Ok(Some(frame)) = Frame::read(&mut stream) {
+                    if seen.send(frame.int(4).unwrap_or_default()).is_err()
+                        || stream.write_all(&frame.0).is_err()
+                    {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, requests)
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    /// Connects, and has its first frame answered.
+    fn greeted(proxy: &Proxy, requests: &Receiver<i32>) -> Client {
+        let mut client = Client::new(proxy);
+        client.say(7, 0);
+        assert_eq!(client.hear(), Some(7));
+        assert_eq!(requests.recv_timeout(SOON), Ok(0));
+        client
+    }
+
+    fn new(proxy: &Proxy) -> Client {
+        let stream = TcpStream::connect(proxy.connect_string()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        Client(stream)
+    }
+
+    fn say(&mut self, xid: i32, op_code: i32) {
+        let words = [8, xid, op_code].map(i32::to_be_bytes);
+        self.0.write_all(&words.concat()).unwrap();
+    }
+
+    /// The xid of the next reply; `None` when the connection is closed.
+    fn hear(&mut self) -> Option<i32> {
+        match Frame::read(&mut self.0) {
+            Ok(frame) => frame?.int(0),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("no reply: {error}"),
+        }
+    }
+
+    /// That nothing has come for long enough that it would have.
+    fn hears_nothing(&mut self) {
+        self.0.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let heard = Frame::read(&mut self.0).map(|frame| frame.map(|frame| frame.0));
+        assert!(heard.is_err(), "{heard:?}");
+        self.0.set_read_timeout(Some(SOON)).unwrap();
+    }
+}
+
+#[test]
+fn passes_on_and_cuts() {
+    let (port, requests) = server();
+    let proxy = Proxy::to(port);
+    let mut one = Client::greeted(&proxy, &requests);
+    let mut two = Client::greeted(&proxy, &requests);
+    for xid in 1..100 {
+        one.say(xid, 3);
+        assert_eq!(one.hear(), Some(xid));
+    }
+    assert_eq!(proxy.connections(), 2);
+    proxy.cut();
+    assert_eq!((one.hear(), two.hear()), (None, None));
+    assert_eq!(proxy.connections(), 0);
+    assert_eq!(requests.try_iter().count(), 99);
+    Client::greeted(&proxy, &requests);
+}
+
+#[test]
+fn refuses_new_connections_only() {
+    let (port, requests) = server();
+    let proxy = Proxy::to(port);
+    let mut present = Client::greeted(&proxy, &requests);
+    proxy.refuse(true);
+    assert_eq!(Client::new(&proxy).hear(), None);
+    present.say(1, 3);
+    assert_eq!(present.hear(), Some(1));
+    proxy.refuse(false);
+    assert_eq!(requests.recv_timeout(SOON), Ok(3));
+    Client::greeted(&proxy, &requests);
+}
+
+#[test]
+fn frozen_it_holds_everything_and_loses_nothing() {
+    let (port, requests) = server();
+    let proxy = Proxy::to(port);
+    let mut client = Client::greeted(&proxy, &requests);
+    proxy.freeze(true);
+    client.say(1, 3);
+    client.say(2, 4);
+    client.hears_nothing();
+    assert_eq!(requests.try_recv(), Err(TryRecvError::Empty));
+    // Of two that come during the freeze, only the one that stays gets through.
+    let mut late = Client::new(&proxy);
+    late.say(9, 0);
+    let mut gone = Client::new(&proxy);
+    gone.say(9, 5);
+    drop(gone);
+    eventually("all are there", SOON, || (proxy.connections() == 3).then_some(()));
+    late.hears_nothing();
+    proxy.freeze(false);
+    assert_eq!((client.hear(), client.hear(), late.hear()), (Some(1), Some(2), Some(9)));
+    eventually("the one that went is gone", SOON, || (proxy.connections() == 2).then_some(()));
+    let mut seen: Vec<i32> = requests.try_iter().collect();
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 3, 4]);
+}
+
+#[test]
+fn cut_while_frozen() {
+    let (port, requests) = server();
+    let proxy = Proxy::to(port);
+    let mut client = Client::greeted(&proxy, &requests);
+    proxy.freeze(true);
+    client.say(1, 3);
+    proxy.cut();
+    assert_eq!(client.hear(), None);
+    proxy.freeze(false);
+    Client::greeted(&proxy, &requests);
+}
+
+#[test]
+fn swallows_replies_and_not_requests() {
+    let (port, requests) = server();
+    let proxy = Proxy::to(port);
+    let mut client = Client::greeted(&proxy, &requests);
+    proxy.swallow_replies(true);
+    client.say(1, 3);
+    assert_eq!(requests.recv_timeout(SOON), Ok(3));
+    client.hears_nothing();
+    proxy.swallow_replies(false);
+    client.say(2, 4);
+    assert_eq!(client.hear(), Some(2));
+}
+
+#[test]
+fn cuts_once_between_a_request_and_its_reply() {
+    let (port, requests) = server();
+    let proxy = Proxy::to(port);
+    let mut client = Client::greeted(&proxy, &requests);
+    proxy.cut_after_request(15);
+    client.say(1, 3);
+    client.say(2, 15);
+    client.say(3, 3);
+    assert_eq!((client.hear(), client.hear()), (Some(1), None));
+    assert!(!proxy.is_armed());
+    assert_eq!((requests.recv_timeout(SOON), requests.recv_timeout(SOON)), (Ok(3), Ok(15)));
+
+    let mut again = Client::new(&proxy);
+    again.say(7, 15);
+    assert_eq!(again.hear(), Some(7), "the first frame has no op code");
+    again.say(8, 15);
+    assert_eq!(again.hear(), Some(8));
+}
+
+#[test]
+fn cuts_once_before_a_request() {
+    let (port, requests) = server();
+    let proxy = Proxy::to(port);
+    let mut client = Client::greeted(&proxy, &requests);
+    proxy.cut_before_request(15);
+    client.say(1, 3);
+    assert_eq!(client.hear(), Some(1));
+    assert!(proxy.is_armed());
+    client.say(2, 15);
+    assert_eq!(client.hear(), None);
+    assert!(!proxy.is_armed());
+    assert_eq!(requests.try_iter().collect::<Vec<_>>(), [3]);
+    Client::greeted(&proxy, &requests);
+}
+
+#[test]
+fn without_a_server_it_closes() {
+    let port = crate::ports::Port::reserve();
+    assert_eq!(Client::new(&Proxy::to(port.number())).hear(), None);
+}

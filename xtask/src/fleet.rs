@@ -1,0 +1,386 @@
+//! `cargo xtask fleet`: a fleet on a real ZooKeeper, on this machine, until Ctrl-C.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use atalaya_testbed::install::Part;
+use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node_command_in, target_dir};
+
+use crate::cargo::{cargo, require, workspace};
+use crate::console::Console;
+
+/// A node closes its session and ends within 2 s; this is for a machine that is busy.
+const NODE_ENDS: Duration = Duration::from_secs(5);
+const SERVER_ENDS: Duration = Duration::from_secs(5);
+/// The tick that Apache ZooKeeper's own example has, so sessions last as long as they would in production.
+const TICK: u32 = 2_000;
+/// Where Debian's package puts ZooKeeper's client.
+const ZKCLI: &str = "/usr/share/zookeeper/bin/zkCli.sh";
+
+/// Run a fleet on a real Apache ZooKeeper, all of it on this machine, and show what everybody says.
+///
+/// Installs ZooKeeper where it is missing (as root with apt-get; anywhere else it says what to install), builds the
+/// node, starts the servers, an HTTP listener that shows each average, and the nodes. Ctrl-C takes everything down.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask fleet                               three nodes, one ZooKeeper server
+  cargo xtask fleet --nodes 5 --servers 3         five nodes on an ensemble: kill -9 any of them and see
+  cargo xtask fleet --sampling-period 1s --for 30s
+  cargo xtask fleet --board laptop -- --session-timeout 4s")]
+pub(crate) struct Arguments {
+    /// How many nodes; their ids are 1, 2, …
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=500))]
+    nodes: u16,
+    /// ZooKeeper servers: 1, or 3 that elect a leader among themselves.
+    #[arg(long, default_value_t = 1, value_parser = servers, value_name = "1|3")]
+    servers: u8,
+    /// How often each node measures, and the leader reports.
+    #[arg(long, default_value = "5s", value_name = "DURATION")]
+    sampling_period: String,
+    /// The board of boards.toml that each node is; without it each measures one random quantity.
+    #[arg(long)]
+    board: Option<String>,
+    /// The file that describes the board.
+    #[arg(long, default_value = "boards.toml", value_name = "FILE", requires = "board")]
+    boards: PathBuf,
+    /// End by itself after this time, as `30s` or `5m`.
+    #[arg(long = "for", value_parser = duration, value_name = "DURATION")]
+    time: Option<Duration>,
+    /// Build without optimisation: quicker to start with.
+    #[arg(long)]
+    debug: bool,
+    /// Run this program instead of building the node.
+    #[arg(long, value_name = "FILE", conflicts_with = "debug")]
+    binary: Option<PathBuf>,
+    /// Show ZooKeeper's whole log, not only its warnings.
+    #[arg(long)]
+    verbose: bool,
+    /// Handed on to each node.
+    #[arg(last = true, value_name = "NODE OPTIONS")]
+    node_options: Vec<String>,
+}
+
+/// The servers; dropping it ends them.
+enum Servers {
+    One(ZooKeeper),
+    Three(Ensemble),
+}
+
+impl Servers {
+    fn start(count: u8) -> Self {
+        if count == 3 {
+            Self::Three(Ensemble::with_tick(TICK))
+        } else {
+            Self::One(ZooKeeper::with_tick(TICK))
+        }
+    }
+
+    fn connect_string(&self) -> String {
+        match self {
+            Self::One(server) => server.connect_string(),
+            Self::Three(ensemble) => ensemble.connect_string(),
+        }
+    }
+
+    fn all(&self) -> Vec<&ZooKeeper> {
+        match self {
+            Self::One(server) => vec![server],
+            Self::Three(ensemble) => (0..ensemble.len()).map(|i| ensemble.server(i)).collect(),
+        }
+    }
+
+    fn all_mut(&mut self) -> Vec<&mut ZooKeeper> {
+        match self {
+            Self::One(server) => vec![server],
+            Self::Three(ensemble) => ensemble.servers_mut().iter_mut().collect(),
+        }
+    }
+
+    fn shut_down(mut self) {
+        for server in self.all_mut() {
+            server.shut_down(SERVER_ENDS);
+        }
+    }
+}
+
+struct Node {
+    id: String,
+    number: usize,
+    process: Process,
+    /// Its end was told.
+    ended: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    // A file that is not there would show as many errors as there are nodes.
+    let boards = workspace().join(&arguments.boards);
+    if let Some(board) = &arguments.board {
+        ensure!(boards.exists(), "--board {board}: there is no {}", boards.display());
+    }
+    require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs Apache ZooKeeper")?;
+    let binary = match &arguments.binary {
+        Some(binary) => binary.canonicalize().with_context(|| format!("no program {}", binary.display()))?,
+        None => build(arguments.debug)?,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // From here on a signal does not end this process: it would leave everything else behind.
+        let stop = Stop::listen()?;
+        fleet(arguments, &binary, &boards, stop).await
+    })
+}
+
+async fn fleet(
+    arguments: &Arguments,
+    binary: &Path,
+    boards: &Path,
+    mut stop: Stop,
+) -> anyhow::Result<ExitCode> {
+    let console = Console::new("fleet".len().max(arguments.nodes.to_string().len() + 1));
+    let say = |text: &str| console.line(0, "fleet", text);
+    say(&format!("starting {} ZooKeeper server(s)", arguments.servers));
+    let count = arguments.servers;
+    // On a thread of its own, so that Ctrl-C is heard meanwhile.
+    let mut starting = tokio::task::spawn_blocking(move || Servers::start(count));
+    let mut servers = tokio::select! {
+        started = &mut starting => started.context("ZooKeeper did not start, see above")?,
+        () = stop.wanted() => {
+            say("stopping when ZooKeeper has started; once more to stop now");
+            tokio::select! {
+                started = &mut starting => started.context("ZooKeeper did not start, see above")?.shut_down(),
+                () = stop.wanted() => std::process::exit(130),
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let hosts = servers.connect_string();
+    let api = {
+        let console = console.clone();
+        Api::start_watched(move |request| console.line(0, "api", &tell(request)))
+    };
+
+    introduce(&say, &servers, &api);
+    let state = Scratch::new("fleet");
+    let mut nodes = Vec::new();
+    for number in 1..=usize::from(arguments.nodes) {
+        let id = number.to_string();
+        let mut command = node_command_in(state.path(), &binary.to_string_lossy(), &id, &hosts);
+        command.args(["--api-url", &api.url(), "--sampling-period", &arguments.sampling_period]);
+        if let Some(board) = &arguments.board {
+            command.args(["--board", board, "--boards"]).arg(boards);
+        }
+        command.args(&arguments.node_options);
+        if !console.is_coloured() {
+            command.env("NO_COLOR", "1");
+        }
+        let (console, name) = (console.clone(), format!("#{id}"));
+        let process = Process::spawn_watched(command, move |line| console.line(number, &name, &line.text));
+        say(&format!("node {id}  process {}", process.pid()));
+        nodes.push(Node { id, number, process, ended: false });
+    }
+
+    let mut ended_servers = vec![false; servers.all().len()];
+    let mut shown: Vec<_> = servers.all().iter().map(|server| server.process().log().len()).collect();
+    let end = arguments.time.map(|time| Instant::now() + time);
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let why = loop {
+        tokio::select! {
+            () = stop.wanted() => break "stopping",
+            () = console.unheard() => break "nobody reads this any more",
+            _ = tick.tick() => {}
+        }
+        show_servers(&console, &servers, &mut shown, arguments.verbose);
+        for ((server, told), number) in servers.all_mut().into_iter().zip(&mut ended_servers).zip(1..) {
+            if let Some(status) = server.try_exit().filter(|_| !*told) {
+                *told = true;
+                console.line(0, &format!("zk{number}"), &format!("(ended: {status})"));
+            }
+        }
+        for node in nodes.iter_mut().filter(|node| !node.ended) {
+            if let Some(status) = node.process.try_exit() {
+                node.ended = true;
+                console.line(node.number, &format!("#{}", node.id), &format!("(ended: {status})"));
+            }
+        }
+        if nodes.iter().all(|node| node.ended) {
+            break "every node has ended";
+        }
+        if end.is_some_and(|end| Instant::now() >= end) {
+            break "the time is over";
+        }
+    };
+    say(why);
+    let alone = nodes.iter().all(|node| node.ended);
+    take_down(nodes, api, servers, &console);
+    say("everything is stopped");
+    if alone {
+        bail!("every node ended by itself; their last lines above say why");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nodes first, so that they can say good-bye; then the listener; the servers last.
+fn take_down(mut nodes: Vec<Node>, api: Api, servers: Servers, console: &Console) {
+    for node in &nodes {
+        node.process.term();
+        // One that somebody froze could not obey.
+        node.process.cont();
+    }
+    let end = Instant::now() + NODE_ENDS;
+    for node in &mut nodes {
+        while node.process.is_running() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if node.process.is_running() {
+            let text = format!("(did not end within {NODE_ENDS:?}: killed)");
+            console.line(node.number, &format!("#{}", node.id), &text);
+            node.process.kill9();
+        }
+    }
+    drop(nodes);
+    drop(api);
+    servers.shut_down();
+}
+
+/// What there is and what one can do with it, before the lines begin to run.
+fn introduce(say: &impl Fn(&str), servers: &Servers, api: &Api) {
+    for server in servers.all() {
+        let mode = server.mode().unwrap_or_default();
+        say(&format!("ZooKeeper {}  process {}  {mode}", server.connect_string(), server.pid()));
+    }
+    say(&format!("averages arrive at {}", api.url()));
+    let (zkcli, hosts) =
+        (if Path::new(ZKCLI).exists() { ZKCLI } else { "zkCli.sh" }, servers.connect_string());
+    say(&format!("look inside:   {zkcli} -server {hosts} ls /mediciones"));
+    say(&format!("               {zkcli} -server {hosts} get /mediciones/1"));
+    say("do some harm:  kill -9 PID, kill -STOP PID, kill -CONT PID, of a node or a server");
+    say("end it:        Ctrl-C");
+}
+
+/// One request on one line.
+fn tell(request: &Recorded) -> String {
+    match request.dato() {
+        Some(dato) => format!("{} {} average {dato}", request.method, request.path),
+        None => request.to_string(),
+    }
+}
+
+/// Shows what the servers logged since the last time.
+fn show_servers(console: &Console, servers: &Servers, shown: &mut [usize], verbose: bool) {
+    for ((server, shown), number) in servers.all().iter().zip(shown).zip(1..) {
+        let log = server.process().log();
+        for line in &log[*shown..] {
+            if verbose || line.text.contains(" WARN ") || line.text.contains(" ERROR ") {
+                console.line(0, &format!("zk{number}"), &line.text);
+            }
+        }
+        *shown = log.len();
+    }
+}
+
+/// Builds the node and returns where it is.
+fn build(debug: bool) -> anyhow::Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--package", "atalaya", "--bin", "atalaya"]);
+    if !debug {
+        command.arg("--release");
+    }
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "the node does not build, see above");
+    let profile = if debug { "debug" } else { "release" };
+    let binary = target_dir().join(profile).join(format!("atalaya{}", std::env::consts::EXE_SUFFIX));
+    ensure!(binary.exists(), "cargo built no {}", binary.display());
+    Ok(binary)
+}
+
+/// The signals that ask for an end.
+#[cfg(unix)]
+struct Stop {
+    signals: [tokio::signal::unix::Signal; 3],
+}
+
+#[cfg(unix)]
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        let [interrupt, terminate, hangup] = kinds.map(signal);
+        Ok(Self { signals: [interrupt?, terminate?, hangup?] })
+    }
+
+    async fn wanted(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Ctrl-C.
+#[cfg(not(unix))]
+struct Stop;
+
+#[cfg(not(unix))]
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn wanted(&mut self) {
+        // Without a handler the system ends this process at Ctrl-C, and that ends what it started.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn servers(text: &str) -> Result<u8, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("1 or 3: two servers survive no more than one does".into()),
+    }
+}
+
+/// Whole or decimal numbers with a unit: `500ms`, `2.5s`, `5m`, `1h`; without one, seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("", 1.0)];
+    let parsed = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    parsed
+        .and_then(|(number, seconds)| Some(number.trim().parse::<f64>().ok()? * seconds))
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "a time as 30s, 500ms, 5m or 1h".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_times() {
+        let table = [
+            ("30s", 30_000),
+            ("500ms", 500),
+            ("2.5 s", 2_500),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("7", 7_000),
+        ];
+        for (text, ms) in table {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-1s", "soon", "1e400s", "nan"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_or_three_servers() {
+        assert_eq!((servers("1"), servers("3")), (Ok(1), Ok(3)));
+        assert!(servers("2").is_err());
+    }
+}

@@ -1,0 +1,53 @@
+//! `cargo xtask test`: the tests, with everything they need.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use atalaya_testbed::install::{self, Part};
+
+use crate::cargo::{cargo, require};
+
+/// Install what the tests need (Java, Apache ZooKeeper, Kazoo) where it is missing, then run them.
+///
+/// As root on a machine with apt-get the packages are installed; anywhere else it says what to install. Kazoo goes
+/// into a virtual environment below the target folder.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask test                                  everything
+  cargo xtask test leader_killed                    the tests with that in their names
+  cargo xtask test -p atalaya -- --test-threads 1   of one crate, one after the other")]
+pub(crate) struct Arguments {
+    /// Only this package; may be given several times.
+    #[arg(short, long = "package", value_name = "PACKAGE")]
+    packages: Vec<String>,
+    /// Run the tests whose names contain one of these; after `--`, options of the test runner.
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+}
+
+impl Arguments {
+    /// What cargo is told.
+    pub(crate) fn words(&self) -> Vec<&str> {
+        let mut words = vec!["test"];
+        for package in &self.packages {
+            words.extend(["--package", package]);
+        }
+        if self.packages.is_empty() {
+            words.push("--workspace");
+        }
+        if !self.filters.is_empty() {
+            words.push("--");
+            words.extend(self.filters.iter().map(String::as_str));
+        }
+        words
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    require(&Part::ALL).context("the tests need more than Rust")?;
+    install::ensure_kazoo(|line| eprintln!("{line}")).context("the tests need Kazoo")?;
+    let status = cargo().args(arguments.words()).status().context("cannot run cargo")?;
+    // A cargo that a signal ended has no code.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}

@@ -4,7 +4,7 @@
 //! length of four bytes before them; the first each way opens the session; every later request begins with its xid and
 //! its op code, every later reply with the xid that it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,8 @@ struct State {
     swallowing: bool,
     over: bool,
     armed: Option<Fault>,
+    /// Requests with this op code are never answered.
+    mute: Option<i32>,
     accepted: u64,
     /// Those that stand, by number; a pump whose connection is not here any more ends.
     connections: BTreeMap<u64, Connection>,
@@ -45,8 +47,10 @@ struct Connection {
     client: TcpStream,
     /// Missing as long as the freeze lasts in which it was made.
     server: Option<TcpStream>,
-    /// The request whose reply is not to arrive.
-    withheld: Option<i32>,
+    /// The request whose reply is not to arrive: the connection ends in its place.
+    fatal: Option<i32>,
+    /// Requests whose replies are dropped.
+    muted: BTreeSet<i32>,
 }
 
 /// What befalls the next request with this op code.
@@ -111,6 +115,12 @@ impl Proxy {
     /// Whether replies, and watch events with them, are dropped, while requests go through.
     pub fn swallow_replies(&self, on: bool) {
         self.shared.change(|state| state.swallowing = on);
+    }
+
+    /// Drops the replies to requests with this op code, and to no others; `None` for none. So does, to a client, a server
+    /// that has lost its ensemble and not noticed: it answers pings, but no `sync` (9).
+    pub fn mute(&self, op_code: Option<i32>) {
+        self.shared.change(|state| state.mute = op_code);
     }
 
     /// The next request with this op code reaches the server, and is answered; its reply is withheld, and the
@@ -206,7 +216,9 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let Ok(kept) = client.try_clone() else { continue };
         state.accepted += 1;
         let id = state.accepted;
-        state.connections.insert(id, Connection { client: kept, server: None, withheld: None });
+        state
+            .connections
+            .insert(id, Connection { client: kept, server: None, fatal: None, muted: BTreeSet::new() });
         drop(state);
         let shared = Arc::clone(shared);
         start("proxy connection", move || {
@@ -259,14 +271,19 @@ fn pass_requests(shared: &Shared, id: u64, mut client: impl Read, server: &mut T
     let mut first = true;
     while let Some(frame) = Frame::read(&mut client)? {
         let Some(mut state) = shared.thawed(id) else { return Ok(()) };
-        if let Some(fault) = state.armed.filter(|fault| !first && frame.int(4) == Some(fault.op_code)) {
-            state.armed = None;
-            if !fault.forwarded {
+        // The first frame opens the session: what stands there is no op code.
+        if let Some((xid, op_code)) = frame.int(0).zip(frame.int(4)).filter(|_| !first) {
+            let fault = state.armed.take_if(|fault| fault.op_code == op_code);
+            let mute = state.mute == Some(op_code);
+            if fault.is_some_and(|fault| !fault.forwarded) {
                 state.close(id);
                 return Ok(());
             }
             if let Some(connection) = state.connections.get_mut(&id) {
-                connection.withheld = frame.int(0);
+                connection.fatal = connection.fatal.or(fault.map(|_| xid));
+                if mute {
+                    connection.muted.insert(xid);
+                }
             }
         }
         drop(state);
@@ -280,15 +297,17 @@ fn pass_replies(shared: &Shared, id: u64, mut server: TcpStream, mut client: Tcp
     let mut first = true;
     while let Some(frame) = Frame::read(&mut server)? {
         let Some(mut state) = shared.thawed(id) else { return Ok(()) };
-        let withheld = state.connections.get(&id).and_then(|connection| connection.withheld);
-        if !first && withheld.is_some() && withheld == frame.int(0) {
-            state.close(id);
-            return Ok(());
+        let mut passes = !state.swallowing;
+        if let (false, Some(xid), Some(connection)) = (first, frame.int(0), state.connections.get_mut(&id)) {
+            if connection.fatal == Some(xid) {
+                state.close(id);
+                return Ok(());
+            }
+            passes &= !connection.muted.remove(&xid);
         }
-        first = false;
-        let swallowed = state.swallowing;
         drop(state);
-        if !swallowed {
+        first = false;
+        if passes {
             client.write_all(&frame.0)?;
         }
     }

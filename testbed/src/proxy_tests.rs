@@ -157,6 +157,22 @@ fn swallows_replies_and_not_requests() {
 }
 
 #[test]
+fn mutes_one_kind_of_request() {
+    let (port, requests) = server();
+    let proxy = Proxy::to(port);
+    let mut client = Client::greeted(&proxy, &requests);
+    proxy.mute(Some(9));
+    for (xid, op_code) in [(1, 3), (2, 9), (3, 11)] {
+        client.say(xid, op_code);
+    }
+    assert_eq!((client.hear(), client.hear()), (Some(1), Some(3)));
+    proxy.mute(None);
+    client.say(4, 9);
+    assert_eq!(client.hear(), Some(4));
+    assert_eq!(requests.try_iter().collect::<Vec<_>>(), [3, 9, 11, 9]);
+}
+
+#[test]
 fn cuts_once_between_a_request_and_its_reply() {
     let (port, requests) = server();
     let proxy = Proxy::to(port);

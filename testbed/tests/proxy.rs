@@ -1,10 +1,7 @@
 //! The proxy between Kazoo and Apache ZooKeeper: what is lost is lost to the client only, or to the server only.
 
-use std::time::Duration;
+use atalaya_testbed::{Probe, Proxy, ZooKeeper};
 
-use atalaya_testbed::{Probe, Proxy, ZooKeeper, eventually};
-
-const SECONDS: Duration = Duration::from_secs(30);
 const CREATE: i32 = 1;
 const SET: i32 = 5;
 
@@ -29,20 +26,4 @@ fn a_lost_reply_and_a_lost_request() {
     assert_eq!(probe.exists("/a").unwrap().version, 3);
     assert!(!proxy.is_armed());
     assert_eq!(probe.session_id(), session);
-}
-
-#[test]
-fn a_frozen_network_outlasts_a_session() {
-    let zookeeper = ZooKeeper::start();
-    let proxy = Proxy::to(zookeeper.port());
-    let behind = Probe::connect(&proxy.connect_string());
-    behind.create("/mortal", b"", true).unwrap();
-    let beside = Probe::connect(&zookeeper.connect_string());
-    proxy.freeze(true);
-    // Kazoo asks for 10 s.
-    eventually("the server gives the session up", SECONDS, || {
-        beside.exists("/mortal").is_none().then_some(())
-    });
-    proxy.freeze(false);
-    assert_eq!(behind.exists("/mortal"), None);
 }

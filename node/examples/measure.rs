@@ -1,0 +1,27 @@
+//! Reads the built-in board five times, and shows what would stand in the znode of its measurement:
+//! `cargo run --example measure`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use atalaya::measurement::Form;
+use atalaya::sensing::{self, Sensors};
+use atalaya_hal::Boards;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let boards = Boards::builtin();
+    let (name, board) = boards.board(None)?;
+    let mut sensors = Sensors::start(sensing::open(board, Path::new(""))?)?;
+    let form = Form::of(sensors.infos());
+    for _ in 0..5 {
+        let samples = sensors.sample(Duration::from_secs(1)).await;
+        let readings: Vec<_> = samples
+            .iter()
+            .flat_map(|sample| sample.readings().map(|reading| (sample.sensor.as_str(), *reading)))
+            .collect();
+        let data = form.write(name, &readings).unwrap_or_default();
+        println!("{}", String::from_utf8_lossy(&data));
+    }
+    Ok(())
+}

@@ -24,6 +24,18 @@ pub struct Api {
     pub method: ApiMethod,
 }
 
+impl Api {
+    /// The address for logs: without password and query, which may be secrets.
+    fn shown(&self) -> String {
+        let mut url = self.url.clone();
+        // Both fail only for addresses that can have neither.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_query(None);
+        url.into()
+    }
+}
+
 /// As much of an answer as is read, so that its connection can be used again; nothing in it matters.
 const LONGEST_ANSWER: usize = 16 * 1024;
 
@@ -82,7 +94,7 @@ impl Outgoing {
 }
 
 fn tell(news: &News, api: &Api, waiting: usize) {
-    let url = api.url.as_str();
+    let url = api.shown();
     match news {
         News::Failing(reason) => warn!(url, waiting, "the API does not take reports: {reason}; trying on"),
         News::Rejecting(reason) => {
@@ -139,6 +151,13 @@ fn root_cause(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_in_the_address_are_not_logged() {
+        let url = "https://user:pass@h:8000/nuevo?token=secret".parse().unwrap();
+        let api = Api { client: Client::new(), url, method: ApiMethod::Get };
+        assert_eq!(api.shown(), "https://h:8000/nuevo");
+    }
 
     #[test]
     fn what_a_status_means() {

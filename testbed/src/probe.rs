@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use crate::kazoo::Kazoo;
-use crate::process::{Process, Stream};
+use crate::process::{Line, Process, Stream};
 
 /// How long a command may take; the script itself waits up to 30 s for a server that answers.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -59,8 +59,12 @@ impl Probe {
     #[track_caller]
     pub fn connect(hosts: &str) -> Self {
         let process = Kazoo::ready().piped("probe.py", &[hosts]);
-        process.wait_for_line("connected", ANSWER);
-        Self { script: Mutex::new(Script { process, read: 1 }) }
+        // Kazoo may have complained on stderr before that: the answers begin after this line, wherever it stands.
+        let is_greeting = |line: &Line| line.stream == Stream::Stdout && line.text == "connected";
+        match process.find_from(0, ANSWER, is_greeting) {
+            Ok((read, _)) => Self { script: Mutex::new(Script { process, read }) },
+            Err(why) => panic!("probe.py did not connect: {why}"),
+        }
     }
 
     /// The session's id.

@@ -28,6 +28,8 @@ pub enum Step {
         /// How many are ahead in all.
         ahead: usize,
     },
+    /// Nothing more: the line was left, and nothing of ours stands in it.
+    Rest,
     /// Lead, for as long as the lease holds and our own znode stands.
     Lead {
         /// Our own znode.
@@ -59,6 +61,8 @@ pub enum Event {
     Stirred,
     /// Leading has ended: the lease, or our own znode.
     Deposed,
+    /// The leader's code is done: leave the line, for good.
+    Done,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +73,7 @@ enum Stage {
     Creating,
     Waiting { own: String, predecessor: String, ahead: usize },
     Leading { own: String },
+    Left,
 }
 
 /// One contender's way to the head of the line.
@@ -80,12 +85,14 @@ pub struct Candidacy {
     stage: Stage,
     /// Nothing of ours can be there before the first create.
     pristine: bool,
+    /// What of ours is there is to go.
+    leaving: bool,
 }
 
 impl Candidacy {
     /// A contender that has not begun.
     pub fn new(naming: Naming, token: Token) -> Candidacy {
-        Candidacy { naming, token, session: 0, stage: Stage::Offline, pristine: true }
+        Candidacy { naming, token, session: 0, stage: Stage::Offline, pristine: true, leaving: false }
     }
 
     /// What our znodes' names begin with.
@@ -109,6 +116,7 @@ impl Candidacy {
                 Step::Wait { own: own.clone(), predecessor: predecessor.clone(), ahead: *ahead }
             }
             Stage::Leading { own } => Step::Lead { own: own.clone() },
+            Stage::Left => Step::Rest,
         }
     }
 
@@ -117,6 +125,11 @@ impl Candidacy {
         // Once a create was the step, it may have been sent, whatever is heard of it.
         self.pristine &= self.stage != Stage::Creating;
         match (event, &mut self.stage) {
+            (_, Stage::Left) => {}
+            (Event::Done, Stage::Leading { own }) => {
+                self.leaving = true;
+                self.stage = Stage::Sweeping(vec![std::mem::take(own)]);
+            }
             (Event::LinkDown, stage) => *stage = Stage::Offline,
             (Event::LinkUp(session), stage) => {
                 self.session = session;
@@ -128,11 +141,11 @@ impl Candidacy {
             (Event::Deleted(gone), Stage::Sweeping(names)) => {
                 names.retain(|name| *name != gone);
                 if names.is_empty() {
-                    self.stage = Stage::Looking;
+                    self.stage = if self.leaving { Stage::Left } else { Stage::Looking };
                 }
             }
             (Event::Unclear | Event::Stirred | Event::Deposed, stage) => *stage = Stage::Looking,
-            (Event::Seen { .. } | Event::Created(_) | Event::Deleted(_), _) => {}
+            (Event::Seen { .. } | Event::Created(_) | Event::Deleted(_) | Event::Done, _) => {}
         }
     }
 
@@ -143,11 +156,12 @@ impl Candidacy {
         let living: Vec<String> =
             ours.iter().filter(|(_, owner)| *owner == self.session).map(|(name, _)| name.clone()).collect();
         let own = in_line(self.naming, &living).first().map(|name| (*name).to_owned());
+        let own = own.filter(|_| !self.leaving);
         let surplus: Vec<String> = names.into_iter().filter(|name| Some(name) != own.as_ref()).collect();
         if !surplus.is_empty() {
             return Stage::Sweeping(surplus);
         }
-        let Some(own) = own else { return Stage::Creating };
+        let Some(own) = own else { return if self.leaving { Stage::Left } else { Stage::Creating } };
         match place(self.naming, children, &own) {
             Place::First => Stage::Leading { own },
             Place::Behind { predecessor, ahead } => Stage::Waiting { own, predecessor, ahead },

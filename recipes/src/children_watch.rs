@@ -12,14 +12,12 @@
 
 use std::time::Duration;
 
-use tracing::debug;
-
+use crate::trouble::Trouble;
 use crate::{Error, Link, Session};
 
 /// After a change, how long to let others gather before the list is read again: a fleet that starts makes one list, not
 /// one for each of its nodes.
 const SETTLE: Duration = Duration::from_millis(20);
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 
 /// Hands every new list of the children of `path` to `changed`, names sorted, for ever.
 pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<String>)) {
@@ -34,10 +32,11 @@ pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<S
 }
 
 async fn follow_link(link: &Link, path: &str, changed: &mut impl FnMut(Vec<String>)) {
+    let mut trouble = Trouble::default();
     loop {
-        if let Err(error) = follow_once(link, path, changed).await {
-            debug!(%error, "cannot list children; trying again");
-            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+        match follow_once(link, path, changed).await {
+            Ok(()) => trouble.over(),
+            Err(error) => trouble.pause(&error).await,
         }
     }
 }

@@ -42,6 +42,7 @@ use crate::candidacy::{Candidacy, Event, Step};
 use crate::clock::Moment;
 use crate::contenders::{Naming, Token, in_line};
 use crate::session::BulkRead;
+use crate::trouble::Trouble;
 use crate::{Error, Link, Session};
 
 /// Where a contender stands.
@@ -50,9 +51,10 @@ pub enum Standing {
     /// Not in line, or not known to be: no connection, or not verified over it yet.
     #[default]
     Away,
-    /// In line, with so many ahead.
+    /// In line.
     Waiting {
-        /// How many are ahead.
+        /// How many were ahead when it last looked, which it does when the one just before it goes: whoever leaves from
+        /// further ahead is not noticed.
         ahead: usize,
     },
     /// Leading.
@@ -100,9 +102,6 @@ pub struct Election {
     standing: watch::Sender<Standing>,
 }
 
-/// Between a failure and the next try over the same connection.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
-
 impl Election {
     /// A contender at `path` that calls itself `identifier`. Nothing happens before [`Election::run`].
     pub fn new(
@@ -126,38 +125,44 @@ impl Election {
     }
 
     /// Stands in line, and runs `lead` whenever it is at the head. `lead` is called again each time that leading was
-    /// interrupted and is certain again. When it returns, the znode is withdrawn and this returns its value.
+    /// interrupted and is certain again. Once it has returned it is not called any more: the znode is withdrawn, over
+    /// the next connection if this one is lost meanwhile, and then this returns its value.
     pub async fn run<T, F, Fut>(mut self, mut lead: F) -> T
     where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
+        // Kept here: the connection over which the leader's code returned may be lost before the line is left.
+        let mut done = None;
         loop {
             let link = self.session.link().await;
             self.candidacy.on(Event::LinkUp(link.session_id()));
             let lost = link.clone();
-            let done = tokio::select! {
+            let left = tokio::select! {
                 biased;
                 () = lost.lost() => None,
-                done = self.stand(&link, &mut lead) => Some(done),
+                () = self.stand(&link, &mut lead, &mut done) => done.take(),
             };
             self.standing.send_replace(Standing::Away);
-            if let Some(done) = done {
-                return done;
+            if let Some(value) = left {
+                return value;
             }
             self.candidacy.on(Event::LinkDown);
         }
     }
 
-    /// Works over one connection, until `lead` returns or the connection is lost (the caller sees to that).
-    async fn stand<T, F, Fut>(&mut self, link: &Link, lead: &mut F) -> T
+    /// Works over one connection, until the line is left, with what `lead` returned in `done`, or the connection is lost
+    /// (the caller sees to that).
+    async fn stand<T, F, Fut>(&mut self, link: &Link, lead: &mut F, done: &mut Option<T>)
     where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
+        let mut trouble = Trouble::default();
         loop {
             let result = match self.candidacy.step() {
                 Step::AwaitLink => std::future::pending().await,
+                Step::Rest => return,
                 Step::Look => self.look(link).await,
                 Step::Delete(name) => delete(link, &self.path, name).await,
                 Step::Create => self.create(link).await,
@@ -166,23 +171,21 @@ impl Election {
                     self.wait(link, &own, &predecessor).await
                 }
                 Step::Lead { own } => match self.lead(link, &own, lead).await {
-                    Ok(Some(done)) => {
-                        let _ = link.delete(&format!("{}/{own}", self.path), None).await;
-                        return done;
+                    Ok(Some(value)) => {
+                        *done = Some(value);
+                        Ok(Event::Done)
                     }
                     Ok(None) => Ok(Event::Deposed),
                     Err(error) => Err(error),
                 },
             };
             let event = match result {
-                Ok(event) => event,
+                Ok(event) => {
+                    trouble.over();
+                    event
+                }
                 Err(error) => {
-                    if error.is_link_trouble() {
-                        debug!(%error, "a call of the election failed");
-                    } else {
-                        warn!(%error, "ZooKeeper refuses; trying again");
-                    }
-                    tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+                    trouble.pause(&error).await;
                     Event::Unclear
                 }
             };

@@ -16,13 +16,12 @@
 //! # Cancellation safety
 //! Dropping the future stops the keeping; the znode stays until the session ends.
 
-use std::time::Duration;
-
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::claim::{Claim, Event, Step};
 use crate::clock::Moment;
+use crate::trouble::Trouble;
 use crate::{Error, Link, Session};
 
 pub use crate::claim::Conflict;
@@ -35,9 +34,6 @@ pub struct NodeState {
     /// How many times data was stored.
     pub stored: u64,
 }
-
-/// Between a failure and the next try over the same connection.
-const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(250);
 
 /// Keeps one ephemeral znode.
 #[derive(Debug)]
@@ -87,26 +83,43 @@ impl PersistentNode {
         claim: &mut Claim,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
     ) -> Conflict {
+        let mut trouble = Trouble::default();
+        let mut awaited = None;
         loop {
-            let event = match claim.step() {
+            let result = match claim.step() {
                 Step::AwaitLink => std::future::pending().await,
                 Step::Create => self.create(link, data).await,
                 Step::Inspect => self.inspect(link).await,
                 Step::Write(version) => self.write(link, version, data).await,
                 Step::Remove(version) => {
                     info!(path = %self.path, "removing the znode that an earlier session of this process left");
-                    match link.delete(&self.path, Some(version)).await {
-                        Ok(()) => Event::Gone,
-                        Err(error) => self.explain(error).await,
-                    }
+                    link.delete(&self.path, Some(version)).await.map(|()| Event::Gone)
                 }
-                Step::AwaitOwner { session, until } => self.await_owner(link, session, until).await,
+                Step::AwaitOwner { session, until } => {
+                    if awaited.replace(session) != Some(session) {
+                        warn!(path = %self.path, "session {session:#x} holds this znode; waiting for it to end");
+                    }
+                    self.await_owner(link, until).await
+                }
                 Step::Hold => match data.changed().await {
-                    Ok(()) => Event::NewData,
+                    Ok(()) => Ok(Event::NewData),
                     // Nobody will bring new data: what is there stays.
                     Err(_) => std::future::pending().await,
                 },
                 Step::GiveUp(conflict) => return conflict,
+            };
+            let event = match result {
+                Ok(event) => {
+                    trouble.over();
+                    event
+                }
+                Err(error) if error.is_no_node() => Event::Gone,
+                Err(error) if error.is_node_exists() => Event::Exists,
+                Err(error) if error.is_bad_version() => Event::Stale,
+                Err(error) => {
+                    trouble.pause(&error).await;
+                    Event::Unclear
+                }
             };
             if matches!(event, Event::Created | Event::Written { .. }) {
                 self.state.send_modify(|state| state.stored += 1);
@@ -117,76 +130,43 @@ impl PersistentNode {
         }
     }
 
-    async fn create(&self, link: &Link, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Event {
+    async fn create(&self, link: &Link, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Result<Event, Error> {
         let newest = data.borrow_and_update().clone().unwrap_or_default();
         match link.create_ephemeral(&self.path, &newest).await {
-            Ok(_) => Event::Created,
             Err(error) if error.is_no_node() => {
                 let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                match link.ensure(parent).await {
-                    Ok(()) => Event::Gone,
-                    Err(error) => self.explain(error).await,
-                }
+                link.ensure(parent).await.map(|()| Event::Gone)
             }
-            Err(error) => self.explain(error).await,
+            result => result.map(|_| Event::Created),
         }
     }
 
-    async fn inspect(&self, link: &Link) -> Event {
+    async fn inspect(&self, link: &Link) -> Result<Event, Error> {
         // The server may lag behind: an owner that is gone elsewhere would be waited for.
-        if let Err(error) = link.sync().await {
-            return self.explain(error).await;
-        }
-        match link.stat(&self.path).await {
-            Ok(None) => Event::Gone,
-            Ok(Some(stat)) => Event::Found {
-                owner: stat.ephemeral_owner,
-                version: stat.version,
-                leftover: self.session.was_ours(stat.ephemeral_owner),
-            },
-            Err(error) => self.explain(error).await,
-        }
+        link.sync().await?;
+        let Some(stat) = link.stat(&self.path).await? else { return Ok(Event::Gone) };
+        let leftover = self.session.was_ours(stat.ephemeral_owner);
+        Ok(Event::Found { owner: stat.ephemeral_owner, version: stat.version, leftover })
     }
 
-    async fn write(&self, link: &Link, version: i32, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Event {
+    async fn write(
+        &self,
+        link: &Link,
+        version: i32,
+        data: &mut watch::Receiver<Option<Vec<u8>>>,
+    ) -> Result<Event, Error> {
         let newest = data.borrow_and_update().clone().unwrap_or_default();
-        match link.set(&self.path, &newest, Some(version)).await {
-            Ok(stat) => Event::Written { owner: stat.ephemeral_owner, version: stat.version },
-            Err(error) => self.explain(error).await,
-        }
+        let stat = link.set(&self.path, &newest, Some(version)).await?;
+        Ok(Event::Written { owner: stat.ephemeral_owner, version: stat.version })
     }
 
-    async fn await_owner(&self, link: &Link, session: i64, until: Moment) -> Event {
-        warn!(path = %self.path, "session {session:#x} holds this znode; waiting for it to end");
-        match link.stat_and_watch(&self.path).await {
-            Ok((None, _)) => Event::Gone,
-            Ok((Some(_), watcher)) => {
-                let patience = until.since(Moment::now());
-                // Its writes stir the watch as well: that is how a live holder is told from a dead one.
-                let _ = tokio::time::timeout(patience, watcher.changed()).await;
-                Event::Waited
-            }
-            Err(error) => self.explain(error).await,
+    async fn await_owner(&self, link: &Link, until: Moment) -> Result<Event, Error> {
+        let (stat, watcher) = link.stat_and_watch(&self.path).await?;
+        if stat.is_none() {
+            return Ok(Event::Gone);
         }
-    }
-
-    /// What a failure means to the claim. What the connection has no part in would come again at once: it waits.
-    async fn explain(&self, error: Error) -> Event {
-        if error.is_no_node() {
-            return Event::Gone;
-        }
-        if error.is_node_exists() {
-            return Event::Exists;
-        }
-        if error.is_bad_version() {
-            return Event::Stale;
-        }
-        if error.is_link_trouble() {
-            debug!(%error, "a call for a kept znode failed");
-        } else {
-            warn!(%error, "ZooKeeper refuses; trying again");
-        }
-        tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
-        Event::Unclear
+        // Its writes stir the watch as well: that is how a live holder is told from a dead one.
+        let _ = tokio::time::timeout(until.since(Moment::now()), watcher.changed()).await;
+        Ok(Event::Waited)
     }
 }

@@ -1,0 +1,62 @@
+//! Joins the election at /election and says what happens, until Ctrl-C:
+//! `cargo run -p atalaya-recipes --example election -- 127.0.0.1:2181 [NAME]`.
+//!
+//! Start it twice; stop the leader with Ctrl-C, kill it, or suspend it with Ctrl-Z, and see when the other one leads.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::{Election, Leadership, Session, SessionOptions};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
+    let mut arguments = std::env::args().skip(1);
+    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let name = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
+
+    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let election = Election::new(session.clone(), "/election", name.as_str(), Naming::Kazoo);
+    let mut standing = election.standing();
+    let mut view = session.watch();
+    println!("{name} joins");
+    {
+        let mut run = std::pin::pin!(election.run(lead));
+        loop {
+            tokio::select! {
+                result = tokio::signal::ctrl_c() => {
+                    result.context("cannot wait for Ctrl-C")?;
+                    break;
+                }
+                () = &mut run => {
+                    println!("{name} has left the line");
+                    break;
+                }
+                Ok(()) = standing.changed() => println!("{:?}", *standing.borrow_and_update()),
+                Ok(()) = view.changed() => {
+                    let view = *view.borrow_and_update();
+                    println!("{:?}: link {} of session {:#x}", view.phase, view.link, view.session);
+                }
+            }
+        }
+    }
+    // With the session goes its znode, so whoever is next need not wait for the session to time out.
+    let closed = session.close(Duration::from_secs(2)).await;
+    println!(
+        "{}",
+        if closed { "the session is closed" } else { "ZooKeeper does not answer; it will time out" }
+    );
+    Ok(())
+}
+
+/// Leads for a minute at most, and then lets another one.
+async fn lead(leadership: Leadership) {
+    println!("leading in term {}, with {}", leadership.term(), leadership.znode());
+    for second in 1..=60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if second % 10 == 0 {
+            println!("leading for {second} s");
+        }
+    }
+}

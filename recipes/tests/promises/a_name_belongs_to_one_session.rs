@@ -1,0 +1,98 @@
+use std::time::{Duration, Instant};
+
+use atalaya_recipes::claim::Conflict;
+use atalaya_recipes::{Link, PersistentNode};
+use atalaya_testbed::eventually;
+use tokio::sync::watch;
+
+use crate::support::{Bed, SLACK, SOON, TIMEOUT};
+
+const PATH: &str = "/mediciones/1";
+
+#[test]
+fn a_live_one_that_writes_keeps_it() {
+    let bed = Bed::start();
+    let holder = hold(&bed, &bed.zookeeper.connect_string());
+    let mut version = 0;
+    let (conflict, after) = bed.wait(async {
+        let contest = contest(&bed);
+        tokio::pin!(contest);
+        let mut period = tokio::time::interval(TIMEOUT / 10);
+        loop {
+            tokio::select! {
+                conflict = &mut contest => return conflict,
+                // Fails if anybody has written in between.
+                _ = period.tick() => {
+                    version = holder.set(PATH, b"its own", Some(version)).await.unwrap().version;
+                }
+            }
+        }
+    });
+    assert_eq!(conflict, Conflict::Held { session: holder.session_id() });
+    assert!((TIMEOUT..TIMEOUT * 5 / 4 + SLACK).contains(&after), "{after:?}");
+    let (data, stat) = bed.wait(holder.get(PATH)).unwrap();
+    assert_eq!((data.as_slice(), stat.version), (b"its own".as_slice(), version));
+}
+
+#[test]
+fn a_live_one_that_is_silent_keeps_it() {
+    let bed = Bed::start();
+    let holder = hold(&bed, &bed.zookeeper.connect_string());
+    let (conflict, after) = bed.wait(contest(&bed));
+    assert_eq!(conflict, Conflict::Held { session: holder.session_id() });
+    assert!((TIMEOUT * 3 / 2..TIMEOUT * 3 / 2 + SLACK).contains(&after), "{after:?}");
+    let (data, stat) = bed.wait(holder.get(PATH)).unwrap();
+    assert_eq!((data.as_slice(), stat.version), (b"first".as_slice(), 0));
+}
+
+#[test]
+fn a_dying_one_passes_it_on() {
+    let bed = Bed::start();
+    let proxy = bed.proxy();
+    let holder = hold(&bed, &proxy.connect_string());
+    proxy.freeze(true);
+    let session = bed.session(&bed.zookeeper.connect_string());
+    let link = bed.wait(session.link());
+    let node = PersistentNode::new(session, PATH);
+    let state = node.state();
+    let (_data, newest) = watch::channel(Some(b"ours".to_vec()));
+    let run = bed.spawn(node.run(newest));
+    eventually("the znode is ours", SOON, || state.borrow().held.then_some(()));
+    assert!(!run.is_finished());
+    let (data, stat) = bed.wait(link.get(PATH)).unwrap();
+    assert_eq!((data.as_slice(), stat.ephemeral_owner), (b"ours".as_slice(), link.session_id()));
+    assert_ne!(holder.session_id(), link.session_id());
+}
+
+#[test]
+fn a_persistent_znode_belongs_to_none() {
+    let bed = Bed::start();
+    let probe = bed.probe();
+    probe.create(PATH, b"a monument", false).unwrap();
+    let (conflict, after) = bed.wait(contest(&bed));
+    assert_eq!(conflict, Conflict::Persistent);
+    assert!(after < SLACK, "{after:?}");
+    let (data, stat) = probe.get(PATH).unwrap();
+    assert_eq!((data.as_slice(), stat.version, stat.ephemeral_owner), (b"a monument".as_slice(), 0, 0));
+}
+
+/// A session that owns the znode at version 0.
+#[track_caller]
+fn hold(bed: &Bed, servers: &str) -> Link {
+    let link = bed.wait(bed.session(servers).link());
+    bed.wait(async {
+        link.ensure("/mediciones").await.unwrap();
+        link.create_ephemeral(PATH, b"first").await.unwrap();
+    });
+    link
+}
+
+/// Tries to keep the znode as well: how that ends, and how long after the connection.
+async fn contest(bed: &Bed) -> (Conflict, Duration) {
+    let session = bed.session(&bed.zookeeper.connect_string());
+    session.link().await;
+    let began = Instant::now();
+    let (_data, newest) = watch::channel(Some(b"ours".to_vec()));
+    let conflict = PersistentNode::new(session, PATH).run(newest).await;
+    (conflict, began.elapsed())
+}

@@ -1,0 +1,32 @@
+use atalaya_recipes::Phase;
+use atalaya_recipes::clock::Moment;
+use atalaya_testbed::eventually;
+
+use crate::support::{Bed, SOON};
+
+#[test]
+fn however_much_later_that_is() {
+    let mut bed = Bed::start();
+    bed.zookeeper.kill();
+    let session = bed.session(&bed.zookeeper.connect_string());
+    let refused = bed.proxy();
+    refused.refuse(true);
+    let closed_upon = bed.session(&refused.connect_string());
+    for session in [&session, &closed_upon] {
+        let view = session.view();
+        assert_eq!((view.phase, view.link, view.session), (Phase::Connecting, 0, 0));
+        assert!(session.lease_remaining(Moment::now()).is_zero());
+    }
+
+    bed.zookeeper.restart();
+    let link = bed.wait(session.link());
+    assert_eq!((link.number(), link.session_id()), (1, session.view().session));
+    bed.wait(link.create_ephemeral("/here", b"")).unwrap();
+    assert!(!session.lease_remaining(Moment::now()).is_zero());
+
+    assert_eq!(closed_upon.view().phase, Phase::Connecting);
+    refused.refuse(false);
+    eventually("the other begins as well", SOON, || {
+        (closed_upon.view().phase == Phase::Connected).then_some(())
+    });
+}

@@ -1,0 +1,48 @@
+use std::time::Instant;
+
+use atalaya_recipes::{Error, Phase};
+
+use crate::support::{Bed, SLACK, until_phase};
+
+#[test]
+fn and_the_next_link_has_the_next_number() {
+    let bed = Bed::start();
+    let proxy = bed.proxy();
+    let session = bed.session(&proxy.connect_string());
+    let first = bed.wait(session.link());
+    bed.wait(first.create_ephemeral("/mine", b"")).unwrap();
+    proxy.cut();
+    bed.wait(first.lost());
+    let second = bed.wait(session.link_after(first.number()));
+    assert_eq!(second.number(), first.number() + 1);
+    assert_eq!(second.session_id(), first.session_id());
+    assert!(!session.was_ours(first.session_id()), "it is ours now");
+    assert!(second.is_current() && !first.is_current());
+    let stat = bed.wait(second.stat("/mine")).unwrap().unwrap();
+    assert_eq!(stat.ephemeral_owner, second.session_id());
+    let error = bed.wait(first.get("/mine")).unwrap_err();
+    assert!(matches!(error, Error::NotConnected { .. }), "{error}");
+}
+
+#[test]
+fn and_calls_fail_at_once_in_between() {
+    let bed = Bed::start();
+    let proxy = bed.proxy();
+    let session = bed.session(&proxy.connect_string());
+    let link = bed.wait(session.link());
+    proxy.refuse(true);
+    proxy.cut();
+    until_phase(&session, Phase::Suspended);
+    let asked = Instant::now();
+    let error = bed.wait(link.create_ephemeral("/never", b"")).unwrap_err();
+    assert!(matches!(error, Error::NotConnected { .. }) && !error.outcome_unknown(), "{error}");
+    assert!(bed.wait(link.sync()).is_err());
+    assert!(asked.elapsed() < SLACK, "{:?}", asked.elapsed());
+    proxy.refuse(false);
+    let again = bed.wait(session.link());
+    assert_eq!(again.session_id(), link.session_id());
+    assert!(
+        bed.wait(again.stat("/never")).unwrap().is_none(),
+        "a call that failed at once was sent after all"
+    );
+}

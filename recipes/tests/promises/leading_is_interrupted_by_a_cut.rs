@@ -1,0 +1,28 @@
+use atalaya_recipes::{Phase, Standing};
+
+use crate::support::{Bed, until_phase};
+
+#[test]
+fn and_goes_on_in_the_same_term() {
+    let bed = Bed::start();
+    let proxy = bed.proxy();
+    let leader = bed.contender("leader", &proxy);
+    let before = leader.until_leading();
+    let next = bed.contender_beside("next");
+    next.until(Standing::Waiting { ahead: 1 });
+
+    proxy.refuse(true);
+    proxy.cut();
+    until_phase(&leader.session, Phase::Suspended);
+    leader.until_ended(1);
+    leader.until(Standing::Away);
+    proxy.refuse(false);
+
+    let after = leader.until_leading();
+    assert_eq!(leader.journal.reigns().len(), 2, "its code ran anew");
+    assert_eq!((after.term, &after.znode), (before.term, &before.znode));
+    assert!(next.journal.reigns().is_empty(), "nobody led meanwhile");
+    assert!(next.is(Standing::Waiting { ahead: 1 }));
+    leader.finish(&bed);
+    assert!(next.until_leading().term > after.term);
+}

@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use zookeeper_client as zk;
 
-use cycle::{Fleet, PARENT};
+use cycle::Fleet;
 
 /// Longer than anything that a busy machine may do to a client that computes between its answers.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(40);
@@ -29,15 +30,17 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(40);
 fn main() -> anyhow::Result<()> {
     // `cargo bench` puts --bench behind the arguments it was given.
     let Some(hosts) = std::env::args().nth(1).filter(|argument| !argument.starts_with('-')) else {
-        println!("run this as `cargo xtask bench`, or with the address of a ZooKeeper: see the top of its source");
+        println!(
+            "run this as `cargo xtask bench`, or with the address of a ZooKeeper: see the top of its source"
+        );
         return Ok(());
     };
     // As the node does it: one thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut fleet = Fleet::connect(&hosts).await.context("cannot connect")?;
-        for line in std::io::stdin().lock().lines() {
-            let line = line?;
+        let mut lines = lines();
+        while let Some(line) = lines.recv().await {
             match line.split_once(' ') {
                 Some(("fill", count)) => answer(fleet.fill(count.parse()?).await?)?,
                 Some(("cycle", times)) => answer(fleet.cycle(times.parse()?).await?)?,
@@ -47,6 +50,15 @@ fn main() -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// Standard input, read on a thread of its own: a session needs its signs of life also while nothing is asked.
+fn lines() -> mpsc::UnboundedReceiver<String> {
+    let (sender, lines) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        std::io::stdin().lock().lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    lines
 }
 
 fn answer(value: Value) -> std::io::Result<()> {

@@ -2,11 +2,10 @@
 //! that never returns or a driver that panics costs its own bus only.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
 use std::thread;
 
 use atalaya_hal::{Bus, Reading, Readings, Sensor, SensorInfo};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// What one sensor gave when it was asked.
@@ -32,7 +31,7 @@ type Answer = oneshot::Receiver<Vec<Sample>>;
 pub struct Worker {
     name: String,
     infos: Vec<SensorInfo>,
-    requests: mpsc::Sender<oneshot::Sender<Vec<Sample>>>,
+    requests: mpsc::UnboundedSender<oneshot::Sender<Vec<Sample>>>,
     /// An answer that did not come in time. Until it comes, the thread is not asked again: requests never pile up.
     overdue: Option<Answer>,
 }
@@ -45,9 +44,9 @@ impl Worker {
     pub fn start(bus: Bus) -> std::io::Result<Worker> {
         let Bus { name, mut sensors } = bus;
         let infos = sensors.iter().map(|sensor| sensor.info().clone()).collect();
-        let (requests, asked) = mpsc::channel::<oneshot::Sender<Vec<Sample>>>();
+        let (requests, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<Vec<Sample>>>();
         thread::Builder::new().name(format!("bus {name}")).spawn(move || {
-            while let Ok(answer) = asked.recv() {
+            while let Some(answer) = asked.blocking_recv() {
                 // Nobody may be waiting any more; that is their affair.
                 let _ = answer.send(sensors.iter_mut().map(|sensor| read(sensor.as_mut())).collect());
             }

@@ -40,7 +40,7 @@ fn begin(shared: &Shared, client: zk::Client) {
     let session = client.session_id();
     let timeout = client.session_timeout();
     info!(session = %session, timeout_ms = timeout.as_millis() as u64, "connected to ZooKeeper");
-    *lock(&shared.lease) = Lease::new(timeout);
+    *lock(&shared.lease) = (session.0, Lease::new(timeout));
     {
         let mut past = lock(&shared.past);
         past.push(session.0);
@@ -82,7 +82,7 @@ async fn follow(
             }
             ended => {
                 warn!(state = %ended, "the ZooKeeper session is over; beginning a new one");
-                lock(&strong.lease).end();
+                lock(&strong.lease).1.end();
                 *lock(&strong.client) = None;
                 change(&strong, |view| view.phase = Phase::Connecting);
                 return true;
@@ -97,7 +97,7 @@ async fn follow(
 /// by whoever closes.
 async fn close(shared: &Weak<Shared>, states: &mut zk::StateWatcher) -> bool {
     if let Some(strong) = shared.upgrade() {
-        lock(&strong.lease).end();
+        lock(&strong.lease).1.end();
         *lock(&strong.client) = None;
         change(&strong, |view| view.phase = Phase::Closed);
     }

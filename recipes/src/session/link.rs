@@ -201,9 +201,10 @@ impl Link {
     ) -> Result<T, Error> {
         let sent = Moment::now();
         let answer = self.bounded(operation, path, call).await?;
+        let (session, lease) = &mut *lock(&self.session.shared.lease);
         // Of another session by now, this answer says nothing.
-        if self.session.view().session == self.view.session {
-            lock(&self.session.shared.lease).renew(sent);
+        if *session == self.view.session {
+            lease.renew(sent);
         }
         Ok(answer)
     }

@@ -83,7 +83,8 @@ struct Shared {
     /// The client of the current session. Calls clone it for as long as they last; as long as a clone lives, the
     /// session cannot be closed.
     client: Mutex<Option<zk::Client>>,
-    lease: Mutex<Lease>,
+    /// The lease of the session with this id; an answer to another session's call does not renew it.
+    lease: Mutex<(i64, Lease)>,
     /// The sessions this process has had, newest last: znodes that they own are its own leftovers.
     past: Mutex<Vec<i64>>,
     /// Its end tells the task to close the session.
@@ -107,7 +108,7 @@ impl Session {
         let shared = Arc::new(Shared {
             view: watch::Sender::new(view),
             client: Mutex::new(None),
-            lease: Mutex::new(Lease::new(options.timeout)),
+            lease: Mutex::new((0, Lease::new(options.timeout))),
             past: Mutex::new(Vec::new()),
             open: Mutex::new(Some(open)),
             task: Mutex::new(None),
@@ -155,7 +156,7 @@ impl Session {
         if self.view().phase != Phase::Connected {
             return Duration::ZERO;
         }
-        lock(&self.shared.lease).remaining(now)
+        lock(&self.shared.lease).1.remaining(now)
     }
 
     /// Ends the session and waits until the servers have confirmed it (its ephemeral znodes are gone then) or

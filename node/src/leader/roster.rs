@@ -69,7 +69,7 @@ impl Roster {
         self.members.is_empty()
     }
 
-    /// The paths to read, a batch a request; their order is that of [`Roster::note`]'s positions.
+    /// The paths to read, a batch a request; their order is that of [`Roster::notes`]'s positions.
     pub fn batches(&self) -> Vec<Vec<String>> {
         let members: Vec<&Member> = self.members.values().collect();
         plan(members.iter().map(|member| (member.path.len(), member.size)))

@@ -43,7 +43,7 @@ fn without_a_boards_toml_whole_numbers_from_75_to_85_are_measured() {
 #[test]
 fn the_example_board_measures_behind_its_filters() {
     let boards = Boards::parse(EXAMPLE, "boards.toml").unwrap();
-    for (board, chip) in [("laptop", "lm75"), ("random", "random")] {
+    for (board, chip) in [("laptop", "lm75"), ("default", "random")] {
         let mut buses = atalaya_sim::open(boards.board(Some(board)).unwrap().1, "").unwrap();
         let sensor = &mut buses[0].sensors[0];
         assert_eq!(sensor.info().chip, chip);

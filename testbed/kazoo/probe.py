@@ -32,6 +32,9 @@ def execute(client, request):
         return result.get(timeout=5)
 
     if command == "session":
+        # Kazoo knows no session while it is between two servers.
+        if client.client_id is None:
+            raise ConnectionLoss
         return client.client_id[0]
     if command == "ls":
         return sorted(wait(client.get_children_async(path)))

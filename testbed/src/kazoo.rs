@@ -40,9 +40,9 @@ impl Kazoo {
         Process::spawn(self.command(name, args)).called(format!("{name} {}", args.join(" ")), usize::MAX)
     }
 
-    /// Runs a script that is spoken to on its standard input.
+    /// Runs a script that is spoken to on its standard input: `probe.py`, `cycle.py`.
     #[track_caller]
-    pub(crate) fn piped(&self, name: &str, args: &[&str]) -> Process {
+    pub fn piped(&self, name: &str, args: &[&str]) -> Process {
         Process::spawn_piped(self.command(name, args)).called(name, 20)
     }
 

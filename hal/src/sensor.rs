@@ -39,6 +39,12 @@ pub trait Sensor: Send {
     /// # Errors
     /// Why there is no reading, with bus and address; see [`crate::Cause`].
     fn read(&mut self) -> Result<Readings, ReadError>;
+
+    /// Whether a read may wait for anything at all: a bus, a file, another program. Sensors that only compute say no,
+    /// and are then read without a thread of their own.
+    fn blocks(&self) -> bool {
+        true
+    }
 }
 
 /// The sensors that share a wire, and therefore a worker thread. A sensor without a bus has a `Bus` to itself, called

@@ -34,4 +34,8 @@ impl Sensor for Random {
         };
         self.generators.iter_mut().map(reading).collect()
     }
+
+    fn blocks(&self) -> bool {
+        false
+    }
 }

@@ -1,6 +1,7 @@
-//! Development tasks: `cargo xtask test`, `cargo xtask fleet`.
+//! Development tasks: `cargo xtask test`, `cargo xtask fleet`, `cargo xtask bench`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
+mod bench;
 mod cargo;
 mod console;
 mod fleet;
@@ -22,12 +23,14 @@ struct Arguments {
 enum Task {
     Test(test::Arguments),
     Fleet(fleet::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fleet(arguments) => fleet::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -158,6 +158,10 @@ impl Sensor for Filtered {
         self.sensor.info()
     }
 
+    fn blocks(&self) -> bool {
+        self.sensor.blocks()
+    }
+
     fn read(&mut self) -> Result<Readings, ReadError> {
         let readings = match self.sensor.read() {
             Ok(readings) => readings,

@@ -1,5 +1,8 @@
-//! The thread that owns a bus and its sensors. I²C on Linux blocks; here nothing else has to wait for it, and a read
-//! that never returns or a driver that panics costs its own bus only.
+//! Who owns a bus and its sensors: a thread. I²C on Linux blocks; here nothing else has to wait for it, and a read that
+//! never returns or a driver that panics costs its own bus only.
+//!
+//! Sensors that never block (random numbers) are read where they are asked for: two thread switches would cost more
+//! than all the rest of a measurement.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -26,32 +29,53 @@ impl Sample {
 
 type Answer = oneshot::Receiver<Vec<Sample>>;
 
-/// A bus and the thread that owns it.
+/// Who reads.
+enum Reader {
+    /// The thread at the other end.
+    Thread(mpsc::UnboundedSender<oneshot::Sender<Vec<Sample>>>),
+    /// Whoever asks: these never block.
+    Here(Vec<Box<dyn Sensor>>),
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Reader::Thread(_) => "Thread",
+            Reader::Here(_) => "Here",
+        })
+    }
+}
+
+/// A bus and whoever owns it.
 #[derive(Debug)]
 pub struct Worker {
     name: String,
     infos: Vec<SensorInfo>,
-    requests: mpsc::UnboundedSender<oneshot::Sender<Vec<Sample>>>,
+    reader: Reader,
     /// An answer that did not come in time. Until it comes, the thread is not asked again: requests never pile up.
     overdue: Option<Answer>,
 }
 
 impl Worker {
-    /// Hands `bus` to a new thread, which ends when the worker is dropped and its last read has returned.
+    /// Hands `bus` to a new thread, which ends when the worker is dropped and its last read has returned; or keeps it, if
+    /// none of its sensors blocks.
     ///
     /// # Errors
     /// The machine gives no more threads.
     pub fn start(bus: Bus) -> std::io::Result<Worker> {
         let Bus { name, mut sensors } = bus;
         let infos = sensors.iter().map(|sensor| sensor.info().clone()).collect();
+        if !sensors.iter().any(|sensor| sensor.blocks()) {
+            return Ok(Worker { name, infos, reader: Reader::Here(sensors), overdue: None });
+        }
         let (requests, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<Vec<Sample>>>();
         thread::Builder::new().name(format!("bus {name}")).spawn(move || {
             while let Some(answer) = asked.blocking_recv() {
                 // Nobody may be waiting any more; that is their affair.
-                let _ = answer.send(sensors.iter_mut().map(|sensor| read(sensor.as_mut())).collect());
+                let _ = answer.send(read_all(&mut sensors));
             }
         })?;
-        Ok(Worker { name, infos, requests, overdue: None })
+        Ok(Worker { name, infos, reader: Reader::Thread(requests), overdue: None })
     }
 
     /// The sensors on the bus.
@@ -66,7 +90,10 @@ impl Worker {
         }
         let (sender, answer) = oneshot::channel();
         // If the thread is gone, so is `sender`, and the answer says so.
-        let _ = self.requests.send(sender);
+        match &mut self.reader {
+            Reader::Thread(requests) => drop(requests.send(sender)),
+            Reader::Here(sensors) => drop(sender.send(read_all(sensors))),
+        }
         answer
     }
 
@@ -86,6 +113,10 @@ impl Worker {
         let failed = |info: &SensorInfo| Sample { sensor: info.name.clone(), result: Err(why.to_owned()) };
         self.infos.iter().map(failed).collect()
     }
+}
+
+fn read_all(sensors: &mut [Box<dyn Sensor>]) -> Vec<Sample> {
+    sensors.iter_mut().map(|sensor| read(sensor.as_mut())).collect()
 }
 
 fn read(sensor: &mut dyn Sensor) -> Sample {
@@ -119,6 +150,17 @@ mod tests {
 
         fn read(&mut self) -> Result<Readings, ReadError> {
             (self.read)()
+        }
+    }
+
+    #[test]
+    fn what_never_blocks_needs_no_thread() {
+        let buses = atalaya_sim::open(atalaya_hal::Boards::builtin().board(None).unwrap().1, "").unwrap();
+        for bus in buses {
+            let mut worker = Worker::start(bus).unwrap();
+            assert!(matches!(worker.reader, Reader::Here(_)));
+            let samples = worker.ask().try_recv().expect("the answer is there at once");
+            assert!(samples[0].result.is_ok());
         }
     }
 

@@ -1,0 +1,102 @@
+//! What the figures were measured on and with.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::Context as _;
+use atalaya_testbed::ZooKeeper;
+use serde_json::Value;
+
+use crate::cargo::workspace;
+
+/// Names and values, in the order in which they are shown.
+pub(crate) struct Machine {
+    facts: Vec<(&'static str, String)>,
+}
+
+impl Machine {
+    /// What can be known before anything runs.
+    pub(crate) fn look() -> anyhow::Result<Machine> {
+        let cores = std::thread::available_parallelism().context("how many processors?")?;
+        let processor = entry("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
+        let memory = entry("/proc/meminfo", "MemTotal")
+            .and_then(|text| text.strip_suffix("kB")?.trim().parse::<f64>().ok())
+            .map_or_else(|| "unknown".into(), |kib| format!("{:.1} GiB", kib / 1024.0 / 1024.0));
+        let facts = vec![
+            ("date", jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string()),
+            ("Atalaya", format!("{} {}", env!("CARGO_PKG_VERSION"), revision())),
+            (
+                "processor",
+                format!("{processor}, {cores} cores for everything, servers and listeners included"),
+            ),
+            ("memory", memory),
+            ("kernel", format!("Linux {}", read("/proc/sys/kernel/osrelease"))),
+            ("Rust", first_line(Command::new("rustc").arg("--version"))),
+            ("Java", first_line(Command::new("java").arg("-version"))),
+            ("load before", load()),
+        ];
+        Ok(Machine { facts })
+    }
+
+    /// Asks a server for its version.
+    pub(crate) fn zookeeper(&mut self, server: &ZooKeeper) {
+        let answer = server.four("srvr");
+        let version = answer.lines().find_map(|line| line.strip_prefix("Zookeeper version: "));
+        let version = version.and_then(|version| version.split(['-', ',']).next()).unwrap_or("unknown");
+        let how = "one server, ticks of 2 s, its JVM as in the tests: 192 MiB, first-tier compiler";
+        self.facts.push(("Apache ZooKeeper", format!("{version} ({how})")));
+    }
+
+    /// What the Kazoo client says of itself.
+    pub(crate) fn kazoo(&mut self, said: &Value) {
+        for (name, key) in [("Kazoo", "kazoo"), ("Python", "python")] {
+            self.facts.push((name, said[key].as_str().unwrap_or("unknown").to_owned()));
+        }
+    }
+
+    /// When everything is measured.
+    pub(crate) fn look_again(&mut self) {
+        self.facts.push(("load after", load()));
+    }
+
+    /// Names and values.
+    pub(crate) fn facts(&self) -> &[(&'static str, String)] {
+        &self.facts
+    }
+}
+
+/// The load averages, which tell whether the machine was busy with something else before.
+fn load() -> String {
+    read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(", ") + " (1, 5, 15 minutes)"
+}
+
+/// The commit that is measured.
+fn revision() -> String {
+    let git = |words: &[&str]| {
+        let output = Command::new("git").current_dir(workspace()).args(words).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short", "HEAD"]) else {
+        return "(not from a repository)".into();
+    };
+    let changed = git(&["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
+    format!("({commit}{})", if changed { " with changes" } else { "" })
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default().trim().to_owned()
+}
+
+/// The first `name: value` of a file.
+fn entry(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let of = |line: &str| Some(line.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim().to_owned());
+    text.lines().find_map(of)
+}
+
+/// The first line that a command prints, on whichever stream.
+fn first_line(command: &mut Command) -> String {
+    let Ok(output) = command.output() else { return "unknown".into() };
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").to_owned()
+}

@@ -1,0 +1,221 @@
+//! Who may do what: access control lists, and the identities that a connection has shown. Used by
+//! [`tree`](super::tree) for every check, and by [`core`](super::core) for `auth`.
+//!
+//! Schemes are `world`, `digest`, `ip` and `auth`, as in a server without further plug-ins.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use sha1::{Digest as _, Sha1};
+
+use super::error::Code;
+
+/// The bits of a permission.
+pub(crate) mod perms {
+    pub(crate) const READ: i32 = 1;
+    pub(crate) const WRITE: i32 = 2;
+    pub(crate) const CREATE: i32 = 4;
+    pub(crate) const DELETE: i32 = 8;
+    pub(crate) const ADMIN: i32 = 16;
+    pub(crate) const ALL: i32 = 31;
+}
+
+/// Somebody: a scheme and what it calls them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Id {
+    /// `world`, `digest`, `ip` or `auth`.
+    pub(crate) scheme: Box<str>,
+    /// `anyone`, `user:hash`, an address with or without a prefix length.
+    pub(crate) id: Box<str>,
+}
+
+/// What somebody may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Acl {
+    /// Bits: read 1, write 2, create 4, delete 8, administer 16.
+    pub(crate) perms: i32,
+    /// Who.
+    pub(crate) id: Id,
+}
+
+impl Id {
+    pub(crate) fn new(scheme: &str, id: &str) -> Self {
+        Self { scheme: scheme.into(), id: id.into() }
+    }
+
+    /// Who a connection is before it shows anything else: its address.
+    pub(crate) fn address(address: IpAddr) -> Self {
+        Self::new("ip", &address.to_canonical().to_string())
+    }
+
+    /// Who `user:password` is.
+    fn digest(secret: &[u8]) -> Self {
+        let user = String::from_utf8_lossy(secret.split(|byte| *byte == b':').next().unwrap_or(secret));
+        let hash = BASE64.encode(Sha1::digest(secret));
+        Self::new("digest", &format!("{user}:{hash}"))
+    }
+
+    /// The identity that `auth` with this scheme and data gives; the only one that anybody may claim is `digest`.
+    /// `None` is a refusal.
+    pub(crate) fn claimed(scheme: &str, data: &[u8], address: IpAddr) -> Option<Self> {
+        match scheme {
+            "digest" => Some(Self::digest(data)),
+            "ip" => Some(Self::address(address)),
+            _ => None,
+        }
+    }
+
+    /// The name without what is secret, for `whoami`.
+    pub(crate) fn user(&self) -> &str {
+        match &*self.scheme {
+            "digest" => self.id.split(':').next().unwrap_or(&self.id),
+            _ => &self.id,
+        }
+    }
+
+    fn is_anyone(&self) -> bool {
+        &*self.scheme == "world" && &*self.id == "anyone"
+    }
+
+    /// Whether an ACL may name this identity.
+    fn is_valid(&self) -> bool {
+        match &*self.scheme {
+            "digest" => {
+                matches!(&self.id.split(':').collect::<Vec<_>>()[..], [user, hash] if !user.is_empty() || !hash.is_empty())
+            }
+            "ip" => Network::parse(&self.id).is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether somebody who is `self` is meant by `named`.
+    fn is(&self, named: &Id) -> bool {
+        self.scheme == named.scheme
+            && match (&*self.scheme, Network::parse(&named.id)) {
+                ("ip", Some(network)) => self.id.parse().is_ok_and(|address| network.holds(address)),
+                _ => self.id == named.id,
+            }
+    }
+}
+
+/// An address and how many of its bits count.
+struct Network {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Network {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address.parse().ok()?, Some(bits.parse().ok()?)),
+            None => (text.parse().ok()?, None),
+        };
+        let width = if matches!(address, IpAddr::V4(_)) { 32 } else { 128 };
+        let bits = bits.unwrap_or(width);
+        (bits <= width).then_some(Self { address, bits })
+    }
+
+    fn holds(&self, other: IpAddr) -> bool {
+        let differ = |a: u128, b: u128, width: u32| {
+            let ignored = width - self.bits;
+            ignored < width && (a ^ b) >> ignored != 0
+        };
+        match (self.address, other) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => !differ(a.to_bits().into(), b.to_bits().into(), 32),
+            (IpAddr::V6(a), IpAddr::V6(b)) => !differ(a.to_bits(), b.to_bits(), 128),
+            _ => false,
+        }
+    }
+}
+
+/// Everybody may do everything: what nearly every znode has.
+pub(crate) fn open() -> Arc<[Acl]> {
+    Arc::new([Acl { perms: perms::ALL, id: Id::new("world", "anyone") }])
+}
+
+/// Checks the ACL of a request, drops what it says twice, and puts the caller's own identities in for `auth`.
+pub(crate) fn resolve(wanted: &[Acl], caller: &[Id]) -> Result<Vec<Acl>, Code> {
+    let mut resolved: Vec<Acl> = Vec::with_capacity(wanted.len());
+    for (at, acl) in wanted.iter().enumerate() {
+        if wanted[..at].contains(acl) {
+            continue;
+        }
+        if &*acl.id.scheme == "auth" {
+            let shown = caller.iter().filter(|id| &*id.scheme != "ip");
+            let before = resolved.len();
+            resolved.extend(shown.map(|id| Acl { perms: acl.perms, id: id.clone() }));
+            if resolved.len() == before {
+                return Err(Code::InvalidAcl);
+            }
+        } else if acl.id.is_anyone() || acl.id.is_valid() {
+            resolved.push(acl.clone());
+        } else {
+            return Err(Code::InvalidAcl);
+        }
+    }
+    if resolved.is_empty() { Err(Code::InvalidAcl) } else { Ok(resolved) }
+}
+
+/// Whether the ACL lets the caller do at least one of `wanted`'s bits.
+pub(crate) fn check(acl: &[Acl], wanted: i32, caller: &[Id]) -> Result<(), Code> {
+    let allows =
+        |acl: &Acl| acl.perms & wanted != 0 && (acl.id.is_anyone() || caller.iter().any(|id| id.is(&acl.id)));
+    if acl.is_empty() || acl.iter().any(allows) { Ok(()) } else { Err(Code::NoAuth) }
+}
+
+/// The list as somebody without the right to administer may see it: without hashes.
+pub(crate) fn masked(acl: &[Acl]) -> Vec<Acl> {
+    let mask = |acl: &Acl| match &*acl.id.scheme {
+        "digest" => Acl { perms: acl.perms, id: Id::new("digest", &format!("{}:x", acl.id.user())) },
+        _ => acl.clone(),
+    };
+    acl.iter().map(mask).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn acl(perms: i32, scheme: &str, id: &str) -> Acl {
+        Acl { perms, id: Id::new(scheme, id) }
+    }
+
+    #[test]
+    fn digest_is_sha1_in_base64() {
+        // The example of ZooKeeper's documentation on ACLs.
+        let id = Id::claimed("digest", b"super:test", HERE).unwrap();
+        assert_eq!(&*id.id, "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
+        assert_eq!(id.user(), "super");
+    }
+
+    #[test]
+    fn unknown_schemes_are_refused() {
+        assert_eq!(Id::claimed("sasl", b"", HERE), None);
+        for bad in
+            [acl(31, "sasl", "bob"), acl(31, "world", "bob"), acl(31, "digest", "bob"), acl(31, "ip", "x")]
+        {
+            assert_eq!(resolve(std::slice::from_ref(&bad), &[]), Err(Code::InvalidAcl), "{bad:?}");
+        }
+        assert_eq!(resolve(&[], &[]), Err(Code::InvalidAcl));
+    }
+
+    #[test]
+    fn auth_stands_for_what_the_caller_showed() {
+        let ip = Id::address(HERE);
+        assert_eq!(resolve(&[acl(3, "auth", "")], std::slice::from_ref(&ip)), Err(Code::InvalidAcl));
+        let bob = Id::new("digest", "bob:hash");
+        let resolved = resolve(&[acl(3, "auth", ""), acl(3, "auth", "")], &[ip, bob.clone()]).unwrap();
+        assert_eq!(resolved, [Acl { perms: 3, id: bob }]);
+    }
+
+    #[test]
+    fn networks() {
+        let check = |named: &str| check(&[acl(1, "ip", named)], perms::READ, &[Id::address(HERE)]).is_ok();
+        assert!(check("127.0.0.1") && check("127.0.0.0/8") && check("0.0.0.0/0"));
+        assert!(!check("127.0.0.2") && !check("10.0.0.0/8") && !check("::1"));
+    }
+}

@@ -1,0 +1,114 @@
+//! How a server is to be, before it is started.
+
+use std::io;
+use std::time::Duration;
+
+use super::server::Server;
+
+/// A server that is yet to be started.
+#[derive(Clone, Debug)]
+#[must_use = "nothing runs until it is started"]
+pub struct Builder {
+    tick: Duration,
+    longest: Option<Duration>,
+    sweep: Duration,
+    listen: String,
+}
+
+/// What the settings come to, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) tick: i64,
+    /// Session timeouts.
+    pub(crate) shortest: i32,
+    pub(crate) longest: i32,
+    /// How often containers and TTLs are looked at.
+    pub(crate) sweep: i64,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_secs(2),
+            longest: None,
+            sweep: Duration::from_secs(60),
+            listen: "127.0.0.1:0".to_owned(),
+        }
+    }
+}
+
+impl Builder {
+    /// The unit of time, 2 s unless set, at least 1 ms: session timeouts last from 2 to 20 ticks, and sessions end on a
+    /// tick.
+    pub fn tick(mut self, tick: Duration) -> Self {
+        self.tick = tick;
+        self
+    }
+
+    /// The longest session timeout that a client gets, instead of 20 ticks.
+    pub fn longest_session_timeout(mut self, longest: Duration) -> Self {
+        self.longest = Some(longest);
+        self
+    }
+
+    /// How often containers without children and znodes whose TTL is over are looked for: every 60 s unless set.
+    pub fn sweep_every(mut self, interval: Duration) -> Self {
+        self.sweep = interval;
+        self
+    }
+
+    /// Where to listen: `127.0.0.1:0`, a port that is free, unless set.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// Starts it, in tasks of the current tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen there.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time.
+    pub async fn start(self) -> io::Result<Server> {
+        Server::start(self).await.map(|(server, _)| server)
+    }
+
+    /// Starts it in a thread of its own, for programs without a tokio runtime, and for tests that block theirs. Dropping
+    /// the server ends the thread.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot listen there, or there can be no further thread.
+    pub fn start_thread(self) -> io::Result<Server> {
+        let (tell, told) = std::sync::mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let serve = async move {
+            match Server::start(self).await {
+                Ok((server, running)) => {
+                    // If nobody takes the server, it is dropped, and ends.
+                    let _ = tell.send(Ok(server));
+                    let _ = running.await;
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+        };
+        std::thread::Builder::new().name("zookeeper".to_owned()).spawn(move || runtime.block_on(serve))?;
+        told.recv().map_err(|_| io::Error::other("the server's thread ended while starting"))?
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.listen
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let milliseconds =
+            |duration: Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX).max(1);
+        let tick = milliseconds(self.tick);
+        let shortest = tick.saturating_mul(2);
+        let longest = self.longest.map_or(tick.saturating_mul(20), milliseconds).max(shortest);
+        Limits { tick: tick.into(), shortest, longest, sweep: milliseconds(self.sweep).into() }
+    }
+}

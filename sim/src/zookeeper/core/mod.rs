@@ -1,0 +1,263 @@
+//! The server's whole state and what each request does to it: pure, with time passed in and output taken out. Used by
+//! [`server`](super::server), whose one task owns it.
+//!
+//! Whatever a connection is to be told is appended to its output in the order in which it happened, so a watch event
+//! always stands before the reply that shows its change.
+
+mod cuts;
+mod reads;
+mod requests;
+mod session;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+
+use super::acl::{self, Acl, Id, perms};
+use super::error::Code;
+use super::protocol::{ConnectRequest, EventKind, Operation, Request, event};
+use super::sessions::{ConnectionId, Sessions};
+use super::tree::{Caller, Change, Effect, Tree, When};
+use super::watches::Watches;
+use super::{Limits, path};
+
+pub use cuts::Cut;
+pub(crate) use cuts::{Cuts, Which};
+
+/// The time, on both clocks that a server goes by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Now {
+    /// Milliseconds that never go back: sessions end by them.
+    pub(crate) steady: i64,
+    /// Milliseconds since 1970: `ctime`, `mtime` and TTLs.
+    pub(crate) wall: i64,
+}
+
+/// What a connection brought.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// The first frame.
+    Connect(ConnectRequest),
+    /// Every other frame; no operation when its number is unknown.
+    Request { xid: i32, operation: Option<Operation>, request: Result<Request, Code> },
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Once everything is written that it is still to be told.
+    Flushed,
+    /// Now.
+    AtOnce,
+}
+
+/// What a connection is to be told.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) connection: ConnectionId,
+    pub(crate) bytes: BytesMut,
+    pub(crate) end: Option<End>,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// 0 before there is one.
+    pub(crate) session: i64,
+    /// Who its client has shown to be.
+    ids: Vec<Id>,
+    out: BytesMut,
+    /// Whether it is in the list of those that are to be told something.
+    listed: bool,
+    pub(crate) counters: Counters,
+    /// Number and kind of the latest request.
+    pub(crate) latest: (i32, Option<Operation>),
+}
+
+/// What is counted, for each connection and for the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+}
+
+/// The state of a server.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) tree: Tree,
+    pub(crate) sessions: Sessions,
+    pub(crate) watches: Watches,
+    pub(crate) peers: HashMap<ConnectionId, Peer>,
+    /// The latest transaction.
+    pub(crate) zxid: i64,
+    pub(crate) counters: Counters,
+    pub(crate) limits: Limits,
+    pub(crate) cuts: Cuts,
+    /// When containers and TTLs are looked at next, on the steady clock.
+    sweep_at: i64,
+    listed: Vec<ConnectionId>,
+    ended: Vec<Output>,
+}
+
+impl Core {
+    pub(crate) fn new(limits: Limits, now: Now) -> Self {
+        Self {
+            tree: Tree::new(),
+            sessions: Sessions::new(limits.tick, limits.shortest, limits.longest, now.wall),
+            watches: Watches::default(),
+            peers: HashMap::new(),
+            zxid: 0,
+            counters: Counters::default(),
+            limits,
+            cuts: Cuts::default(),
+            sweep_at: now.steady + limits.sweep,
+            listed: Vec::new(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// A client connected.
+    pub(crate) fn connected(&mut self, connection: ConnectionId, address: SocketAddr) {
+        let peer = Peer {
+            address,
+            session: 0,
+            ids: vec![Id::address(address.ip())],
+            out: BytesMut::new(),
+            listed: false,
+            counters: Counters::default(),
+            latest: (0, None),
+        };
+        self.peers.insert(connection, peer);
+    }
+
+    /// A connection is gone; its session lives on.
+    pub(crate) fn disconnected(&mut self, connection: ConnectionId) {
+        self.forget(connection);
+    }
+
+    /// What a connection brought takes effect.
+    pub(crate) fn handle(&mut self, connection: ConnectionId, incoming: Incoming, now: Now) {
+        let Some(peer) = self.peers.get_mut(&connection) else { return };
+        peer.counters.received += 1;
+        self.counters.received += 1;
+        match incoming {
+            Incoming::Connect(request) if peer.session == 0 => self.connect(connection, &request, now),
+            Incoming::Request { xid, operation, request } if peer.session != 0 => {
+                peer.latest = (xid, operation);
+                let (session, told) = (peer.session, peer.out.len());
+                self.sessions.touch(session, now.steady);
+                let cut = self.cuts.matching(session, operation, request.as_ref().ok());
+                if cut == Some(Cut::BeforeEffect) {
+                    return self.end(connection, End::Flushed);
+                }
+                self.request(connection, xid, operation, request, now);
+                if cut == Some(Cut::BeforeReply) {
+                    if let Some(peer) = self.peers.get_mut(&connection) {
+                        peer.out.truncate(told);
+                    }
+                    self.end(connection, End::Flushed);
+                }
+            }
+            _ => self.end(connection, End::AtOnce),
+        }
+    }
+
+    /// Time went by: ends sessions, and deletes containers and znodes whose time is over.
+    pub(crate) fn tick(&mut self, now: Now) {
+        for session in self.sessions.overdue(now.steady) {
+            tracing::debug!("session {session:#x} expired");
+            self.end_session(session, now);
+        }
+        if now.steady < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now.steady + self.limits.sweep;
+        for path in self.tree.overdue(now.wall) {
+            let when = self.transaction(now);
+            let mut changes = Vec::new();
+            self.tree.sweep(&path, when, &mut changes);
+            self.publish(&changes);
+        }
+    }
+
+    /// When [`tick`](Self::tick) is due next, on the steady clock.
+    pub(crate) fn next_tick(&self) -> Option<i64> {
+        let sweep = self.tree.has_swept().then_some(self.sweep_at);
+        sweep.into_iter().chain(self.sessions.next_check()).min()
+    }
+
+    /// Takes what connections are to be told since the last time.
+    pub(crate) fn drain(&mut self, mut tell: impl FnMut(Output)) {
+        for connection in self.listed.drain(..) {
+            if let Some(peer) = self.peers.get_mut(&connection) {
+                peer.listed = false;
+                tell(Output { connection, bytes: std::mem::take(&mut peer.out), end: None });
+            }
+        }
+        self.ended.drain(..).for_each(&mut tell);
+    }
+
+    /// Ends a connection.
+    pub(crate) fn end(&mut self, connection: ConnectionId, end: End) {
+        if let Some(peer) = self.forget(connection) {
+            self.ended.push(Output { connection, bytes: peer.out, end: Some(end) });
+        }
+    }
+
+    fn forget(&mut self, connection: ConnectionId) -> Option<Peer> {
+        let peer = self.peers.remove(&connection)?;
+        self.watches.disconnect(connection);
+        if self.sessions.get(peer.session).is_some_and(|session| session.connection == Some(connection)) {
+            self.sessions.detach(peer.session);
+        }
+        Some(peer)
+    }
+
+    /// Appends to what a connection is told.
+    fn tell(&mut self, connection: ConnectionId, write: impl FnOnce(&mut BytesMut)) {
+        let Some(peer) = self.peers.get_mut(&connection) else { return };
+        if !std::mem::replace(&mut peer.listed, true) {
+            self.listed.push(connection);
+        }
+        peer.counters.sent += 1;
+        self.counters.sent += 1;
+        write(&mut peer.out);
+    }
+
+    /// The next transaction.
+    fn transaction(&mut self, now: Now) -> When {
+        self.zxid += 1;
+        When { zxid: self.zxid, time: now.wall }
+    }
+
+    fn caller(peer: &Peer) -> Caller<'_> {
+        Caller { session: peer.session, ids: &peer.ids }
+    }
+
+    /// Tells watches what changed, in the order in which it did. Who may not read a znode does not hear of it, though the
+    /// watch is spent (CVE-2024-23944).
+    fn publish(&mut self, changes: &[Change]) {
+        for Change { path, acl, effect } in changes {
+            let (kind, parent_acl) = match effect {
+                Effect::Created { parent_acl, .. } => (EventKind::Created, Some(parent_acl)),
+                Effect::Deleted { parent_acl, .. } => (EventKind::Deleted, Some(parent_acl)),
+                Effect::DataChanged { .. } => (EventKind::DataChanged, None),
+            };
+            self.fire(kind, path, acl);
+            if let (Some(acl), Some(parent)) = (parent_acl, path::parent(path)) {
+                self.fire(EventKind::ChildrenChanged, parent, acl);
+            }
+        }
+    }
+
+    fn fire(&mut self, kind: EventKind, path: &str, acl: &[Acl]) {
+        for connection in self.watches.fire(kind, path) {
+            let may = |peer: &Peer| acl::check(acl, perms::READ, &peer.ids).is_ok();
+            if self.peers.get(&connection).is_some_and(may) {
+                self.tell(connection, |out| event(out, kind, path));
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What each request does, and its reply. A part of [`Core`]; reads are in [`reads`](super::reads).
+
+use bytes::BytesMut;
+
+use super::super::acl::Id;
+use super::super::error::Code;
+use super::super::protocol::{
+    Create, CreateKind, Item, Operation, Request, SetWatches, WatchMode, Write, event, multi, reply,
+};
+use super::super::tree::Outcome;
+use super::super::watches::Ways;
+use super::{Core, End, Now};
+use crate::zookeeper::protocol::EventKind;
+use crate::zookeeper::sessions::ConnectionId;
+
+impl Core {
+    /// A request takes effect and is answered.
+    pub(super) fn request(
+        &mut self,
+        connection: ConnectionId,
+        xid: i32,
+        operation: Option<Operation>,
+        request: Result<Request, Code>,
+        now: Now,
+    ) {
+        let request = match request {
+            Ok(request) => request,
+            Err(code) => {
+                self.answer(connection, xid, Err(code), |_| {});
+                // What is unknown altogether ends the connection, as it does with Apache ZooKeeper.
+                if operation.is_none() {
+                    self.end(connection, End::Flushed);
+                }
+                return;
+            }
+        };
+        match request {
+            Request::Ping => self.tell_reply(connection, -2, Ok(()), |_| {}),
+            Request::Write(write) => self.write(connection, xid, &write, now),
+            Request::Multi(writes) => self.multi(connection, xid, &writes, now),
+            Request::Auth { scheme, data } => self.auth(connection, xid, &scheme, &data),
+            Request::CloseSession => {
+                let Some(session) = self.peers.get(&connection).map(|peer| peer.session) else { return };
+                self.close_session(session, now);
+                self.answer(connection, xid, Ok(()), |_| {});
+                self.end(connection, End::Flushed);
+            }
+            Request::SetWatches(watches) => {
+                self.set_watches(connection, &watches);
+                self.answer(connection, xid, Ok(()), |_| {});
+            }
+            Request::AddWatch { path, mode } => {
+                let way = match mode {
+                    WatchMode::Persistent => Ways::PERSISTENT,
+                    WatchMode::PersistentRecursive => Ways::RECURSIVE,
+                };
+                self.watches.add(connection, &path, way);
+                self.answer(connection, xid, Ok(()), |out| Item::Int(0).encode(out));
+            }
+            Request::RemoveWatches { path, kind } => {
+                let removed = self.watches.remove(connection, &path, kind);
+                self.answer(connection, xid, removed.then_some(()).ok_or(Code::NoWatcher), |_| {});
+            }
+            Request::CheckWatches { path, kind } => {
+                let has = self.watches.has(connection, &path, kind);
+                self.answer(connection, xid, has.then_some(()).ok_or(Code::NoWatcher), |_| {});
+            }
+            Request::Sync { path } => {
+                self.answer(connection, xid, Ok(()), |out| Item::Path(&path).encode(out));
+            }
+            Request::Reconfig => self.answer(connection, xid, Err(Code::ReconfigDisabled), |_| {}),
+            read => self.read(connection, xid, &read),
+        }
+    }
+
+    /// Appends a reply.
+    pub(super) fn answer(
+        &mut self,
+        connection: ConnectionId,
+        xid: i32,
+        outcome: Result<(), Code>,
+        body: impl FnOnce(&mut BytesMut),
+    ) {
+        self.tell_reply(connection, xid, outcome, body);
+    }
+
+    fn tell_reply(
+        &mut self,
+        connection: ConnectionId,
+        xid: i32,
+        outcome: Result<(), Code>,
+        body: impl FnOnce(&mut BytesMut),
+    ) {
+        let zxid = self.zxid;
+        self.tell(connection, |out| reply(out, xid, zxid, outcome, body));
+    }
+
+    fn write(&mut self, connection: ConnectionId, xid: i32, write: &Write, now: Now) {
+        let when = self.transaction(now);
+        let Some(peer) = self.peers.get(&connection) else { return };
+        let mut changes = Vec::new();
+        let outcome = self.tree.apply(write, Self::caller(peer), when, &mut changes);
+        self.publish(&changes);
+        match outcome {
+            Ok(outcome) => self.answer(connection, xid, Ok(()), |out| match &outcome {
+                Outcome::Created(path, stat) => {
+                    Item::Path(path).encode(out);
+                    if !is_plain(write) {
+                        Item::Stat(stat).encode(out);
+                    }
+                }
+                Outcome::DataSet(stat) | Outcome::AclSet(stat) => Item::Stat(stat).encode(out),
+                Outcome::Deleted | Outcome::Checked => {}
+            }),
+            Err(code) => self.answer(connection, xid, Err(code), |_| {}),
+        }
+    }
+
+    /// All or nothing. The reply is no error even when nothing was done: each operation's result tells.
+    fn multi(&mut self, connection: ConnectionId, xid: i32, writes: &[Write], now: Now) {
+        let when = self.transaction(now);
+        let Some(peer) = self.peers.get(&connection) else { return };
+        let mut changes = Vec::new();
+        let outcome = self.tree.multi(writes, Self::caller(peer), when, &mut changes);
+        self.publish(&changes);
+        self.answer(connection, xid, Ok(()), |out| {
+            match outcome {
+                Ok(outcomes) => {
+                    writes.iter().zip(&outcomes).for_each(|(write, outcome)| result(out, write, outcome))
+                }
+                Err((failed, code)) => (0..writes.len()).for_each(|at| {
+                    let code = match at.cmp(&failed) {
+                        std::cmp::Ordering::Less => None,
+                        std::cmp::Ordering::Equal => Some(code),
+                        std::cmp::Ordering::Greater => Some(Code::RuntimeInconsistency),
+                    };
+                    multi::error(out, code);
+                }),
+            }
+            multi::end(out);
+        });
+    }
+
+    /// The client shows who it is. A refusal ends the connection.
+    fn auth(&mut self, connection: ConnectionId, xid: i32, scheme: &str, data: &[u8]) {
+        let Some(peer) = self.peers.get_mut(&connection) else { return };
+        let claimed = Id::claimed(scheme, data, peer.address.ip());
+        let outcome = match claimed {
+            Some(id) => {
+                if !peer.ids.contains(&id) {
+                    peer.ids.push(id);
+                }
+                Ok(())
+            }
+            None => Err(Code::AuthFailed),
+        };
+        self.tell(connection, |out| reply(out, xid, 0, outcome, |_| {}));
+        if outcome.is_err() {
+            self.end(connection, End::Flushed);
+        }
+    }
+
+    /// The watches of a client that comes back. What it has missed fires at once.
+    fn set_watches(&mut self, connection: ConnectionId, watches: &SetWatches) {
+        let since = watches.relative_zxid;
+        for path in &watches.data {
+            match self.tree.get(path) {
+                None => self.tell(connection, |out| event(out, EventKind::Deleted, path)),
+                Some(node) if node.mzxid > since => {
+                    self.tell(connection, |out| event(out, EventKind::DataChanged, path));
+                }
+                Some(_) => self.watches.add(connection, path, Ways::DATA),
+            }
+        }
+        for path in &watches.exist {
+            match self.tree.get(path) {
+                Some(_) => self.tell(connection, |out| event(out, EventKind::Created, path)),
+                None => self.watches.add(connection, path, Ways::DATA),
+            }
+        }
+        for path in &watches.child {
+            match self.tree.get(path) {
+                None => self.tell(connection, |out| event(out, EventKind::Deleted, path)),
+                Some(node) if node.pzxid > since => {
+                    self.tell(connection, |out| event(out, EventKind::ChildrenChanged, path));
+                }
+                Some(_) => self.watches.add(connection, path, Ways::CHILD),
+            }
+        }
+        for path in &watches.persistent {
+            self.watches.add(connection, path, Ways::PERSISTENT);
+        }
+        for path in &watches.recursive {
+            self.watches.add(connection, path, Ways::RECURSIVE);
+        }
+    }
+}
+
+fn is_plain(write: &Write) -> bool {
+    matches!(write, Write::Create(Create { kind: CreateKind::Plain, .. }))
+}
+
+/// One result of a `multi` that took effect.
+fn result(out: &mut BytesMut, write: &Write, outcome: &Outcome) {
+    match outcome {
+        Outcome::Created(path, _) if is_plain(write) => {
+            multi::header(out, Operation::Create);
+            Item::Path(path).encode(out);
+        }
+        Outcome::Created(path, stat) => {
+            multi::header(out, Operation::Create2);
+            Item::Path(path).encode(out);
+            Item::Stat(stat).encode(out);
+        }
+        Outcome::Deleted => multi::header(out, Operation::Delete),
+        Outcome::DataSet(stat) | Outcome::AclSet(stat) => {
+            multi::header(out, Operation::SetData);
+            Item::Stat(stat).encode(out);
+        }
+        Outcome::Checked => multi::header(out, Operation::Check),
+    }
+}

@@ -1,0 +1,204 @@
+//! Jute, the encoding of ZooKeeper's wire: big-endian numbers, strings and buffers behind their length, vectors behind
+//! their count. Used by [`protocol`](super::protocol).
+//!
+//! Reading trusts nothing: every length is held against what is left of the frame before anything is allocated, and
+//! whatever the bytes are, the outcome is a value or [`Malformed`].
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Bytes that are no record of the kind asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("malformed record")]
+pub(crate) struct Malformed;
+
+/// Reads one frame from its beginning to its end.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    frame: Bytes,
+}
+
+impl Reader {
+    /// At the beginning of `frame`, which is without its length.
+    pub(crate) fn new(frame: Bytes) -> Self {
+        Self { frame }
+    }
+
+    /// Bytes not read yet.
+    #[cfg(test)]
+    pub(crate) fn remaining(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// One byte; anything but 0 is true, as it is in Java.
+    pub(crate) fn bool(&mut self) -> Result<bool, Malformed> {
+        Ok(self.frame.try_get_u8().map_err(|_| Malformed)? != 0)
+    }
+
+    /// An `int`.
+    pub(crate) fn int(&mut self) -> Result<i32, Malformed> {
+        self.frame.try_get_i32().map_err(|_| Malformed)
+    }
+
+    /// A `long`.
+    pub(crate) fn long(&mut self) -> Result<i64, Malformed> {
+        self.frame.try_get_i64().map_err(|_| Malformed)
+    }
+
+    /// A `buffer`: a part of the frame, not a copy. A length of -1 stands for none at all.
+    pub(crate) fn buffer(&mut self) -> Result<Option<Bytes>, Malformed> {
+        let length = self.int()?;
+        if length == -1 {
+            return Ok(None);
+        }
+        let length = usize::try_from(length).map_err(|_| Malformed)?;
+        if length > self.frame.len() {
+            return Err(Malformed);
+        }
+        Ok(Some(self.frame.split_to(length)))
+    }
+
+    /// A `ustring` that must be there.
+    pub(crate) fn string(&mut self) -> Result<String, Malformed> {
+        let bytes = self.buffer()?.ok_or(Malformed)?;
+        str::from_utf8(&bytes).map(str::to_owned).map_err(|_| Malformed)
+    }
+
+    /// A vector whose elements take at least `least` bytes each; none at all reads as empty.
+    pub(crate) fn vector<T>(
+        &mut self,
+        least: usize,
+        mut element: impl FnMut(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<Vec<T>, Malformed> {
+        let count = self.int()?;
+        if count == -1 {
+            return Ok(Vec::new());
+        }
+        let count = usize::try_from(count).map_err(|_| Malformed)?;
+        if count > self.frame.len() / least.max(1) {
+            return Err(Malformed);
+        }
+        (0..count).map(|_| element(self)).collect()
+    }
+
+    /// A vector of strings.
+    pub(crate) fn strings(&mut self) -> Result<Vec<String>, Malformed> {
+        self.vector(4, Self::string)
+    }
+}
+
+/// Writes one record after another.
+pub(crate) trait Write: BufMut {
+    /// One byte, 0 or 1.
+    fn bool(&mut self, value: bool) {
+        self.put_u8(u8::from(value));
+    }
+
+    /// An `int`.
+    fn int(&mut self, value: i32) {
+        self.put_i32(value);
+    }
+
+    /// A `long`.
+    fn long(&mut self, value: i64) {
+        self.put_i64(value);
+    }
+
+    /// A length or a count. Nothing that fits in memory here is longer than an `int` can say.
+    fn count(&mut self, length: usize) {
+        self.put_i32(i32::try_from(length).unwrap_or(i32::MAX));
+    }
+
+    /// A `buffer`, or the -1 that stands for none.
+    fn buffer(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(bytes) => {
+                self.count(bytes.len());
+                self.put_slice(bytes);
+            }
+            None => self.put_i32(-1),
+        }
+    }
+
+    /// A `ustring`.
+    fn string(&mut self, value: &str) {
+        self.buffer(Some(value.as_bytes()));
+    }
+
+    /// A vector of strings.
+    fn strings<'a>(&mut self, values: impl ExactSizeIterator<Item = &'a str>) {
+        self.count(values.len());
+        for value in values {
+            self.string(value);
+        }
+    }
+}
+
+impl<B: BufMut> Write for B {}
+
+/// Appends a frame: its length, then what `body` writes.
+pub(crate) fn frame(out: &mut BytesMut, body: impl FnOnce(&mut BytesMut)) {
+    let start = out.len();
+    out.put_i32(0);
+    body(out);
+    let length = i32::try_from(out.len() - start - 4).unwrap_or(i32::MAX);
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            flag: bool, int: i32, long: i64, text: String,
+            data: Option<Vec<u8>>, names: Vec<String>,
+        ) {
+            let mut out = BytesMut::new();
+            out.bool(flag);
+            out.int(int);
+            out.long(long);
+            out.string(&text);
+            Write::buffer(&mut out, data.as_deref());
+            out.strings(names.iter().map(String::as_str));
+            let mut reader = Reader::new(out.freeze());
+            prop_assert_eq!(reader.bool(), Ok(flag));
+            prop_assert_eq!(reader.int(), Ok(int));
+            prop_assert_eq!(reader.long(), Ok(long));
+            prop_assert_eq!(reader.string(), Ok(text));
+            prop_assert_eq!(reader.buffer(), Ok(data.map(Bytes::from)));
+            prop_assert_eq!(reader.strings(), Ok(names));
+            prop_assert_eq!(reader.remaining(), 0);
+        }
+
+        #[test]
+        fn a_record_cut_short_is_malformed(text: String, names in prop::collection::vec(".{0,9}", 1..5), cut: prop::sample::Index) {
+            let mut out = BytesMut::new();
+            out.string(&text);
+            out.strings(names.iter().map(String::as_str));
+            let whole = out.freeze();
+            let mut reader = Reader::new(whole.slice(..cut.index(whole.len())));
+            prop_assert!(reader.string().and_then(|_| reader.strings()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_frame_is_refused_before_anything_is_allocated() {
+        for length in [i32::MAX, i32::MIN, -2, 5] {
+            let mut out = BytesMut::new();
+            out.int(length);
+            out.put_slice(b"four");
+            assert_eq!(Reader::new(out.clone().freeze()).buffer(), Err(Malformed), "{length}");
+            assert_eq!(Reader::new(out.freeze()).strings(), Err(Malformed), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_frame_tells_its_length() {
+        let mut out = BytesMut::from(&b"before"[..]);
+        frame(&mut out, |out| out.put_slice(b"body"));
+        assert_eq!(&out[..], b"before\0\0\0\x04body");
+    }
+}

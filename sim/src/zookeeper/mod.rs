@@ -1,0 +1,71 @@
+//! A ZooKeeper server in memory, for development and tests.
+//!
+//! It speaks ZooKeeper's protocol, so that any client can use it: starting takes milliseconds and needs neither Java nor
+//! a folder. **It keeps nothing**: when it stops, all is gone. There is one server, no ensemble. Production runs Apache
+//! ZooKeeper.
+//!
+//! ```
+//! use std::time::Duration;
+//! use atalaya_sim::zookeeper::Server;
+//!
+//! # async fn example() -> std::io::Result<()> {
+//! let server = Server::builder().tick(Duration::from_millis(500)).listen("127.0.0.1:0").start().await?;
+//! println!("connect to {}", server.connect_string());
+//! server.faults().advance_clock(Duration::from_secs(60)).await; // every silent session is over now
+//! server.shutdown().await;
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(example())?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # What it does
+//!
+//! All operations on znodes of Apache ZooKeeper 3.8: every create mode, `multi` and `MultiRead`, watches of every kind,
+//! ACLs (`world`, `digest`, `ip`, `auth`), sessions that are negotiated, attached to again and expire, and the
+//! four-letter words `ruok`, `srvr`, `stat`, `mntr`, `isro`, `cons`, `envi`. What a client sees is what it would see of
+//! Apache ZooKeeper; `tests/conformance` holds both against each other.
+//!
+//! # Where it is not like Apache ZooKeeper 3.8.0
+//!
+//! * One connection may watch a path in several ways; there a later way replaces the one before (ZOOKEEPER-4466).
+//! * A create with `Stat` inside a `multi` is answered with its `Stat` (ZOOKEEPER-4026).
+//! * `CheckWatches` answers for the connection that asks; there, for anybody's watch on that path.
+//! * A wrong password leaves the session's connection alone; there it is closed before the password is looked at.
+//! * Paths beyond the basic plane come back in UTF-8; there, in surrogates.
+//! * SASL is refused; there, without a configuration for it, it is answered with nothing.
+//!
+//! # What it does not
+//!
+//! Nothing is written to disk. A client that asks for SASL is told that this is not implemented, one that asks for a
+//! reconfiguration that this is switched off. Quotas below `/zookeeper/quota` are znodes like others.
+//!
+//! # Layers
+//!
+//! `jute` and `protocol` know the wire; `tree`, `sessions` and `watches` are the state, and `core` what requests do to
+//! it, without I/O or a clock; `server` and `connection` are the asynchronous shell; `faults` is a hand on it.
+
+mod acl;
+mod builder;
+mod connection;
+mod core;
+mod error;
+mod faults;
+mod jute;
+mod path;
+mod protocol;
+mod server;
+mod sessions;
+mod tree;
+mod watches;
+mod words;
+
+pub use builder::Builder;
+#[doc(hidden)]
+pub use connection::fuzz;
+pub use core::Cut;
+pub use faults::{Armed, AtRequest, Faults};
+pub use protocol::Operation;
+pub use server::Server;
+
+use builder::Limits;

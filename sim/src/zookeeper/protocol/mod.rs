@@ -1,0 +1,28 @@
+//! What clients and server say to each other: requests, replies and the records in them, on top of
+//! [`jute`](super::jute). Used by the connections, which read requests, and by [`core`](super::core), which answers.
+//!
+//! Field order follows `zookeeper.jute` of Apache ZooKeeper 3.8.
+
+mod record;
+mod reply;
+mod request;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use record::{ConnectRequest, ConnectResponse, Stat};
+pub(crate) use reply::{EventKind, Item, event, multi, reply};
+pub use request::Operation;
+pub(crate) use request::{
+    Create, CreateKind, Read, Request, SetWatches, WatchMode, WatcherKind, Write, header,
+};
+
+use bytes::Bytes;
+
+/// The longest frame that is read, in bytes: ZooKeeper's default `jute.maxbuffer`.
+pub(crate) const MAX_FRAME: usize = 0xf_ffff;
+
+/// Decodes a frame as everything that a client may send; nothing but a return is expected.
+pub(crate) fn decode_all(frame: Bytes) {
+    let _ = ConnectRequest::decode(frame.clone());
+    let _ = request::decode(frame);
+}

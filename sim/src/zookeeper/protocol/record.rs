@@ -1,0 +1,107 @@
+//! Records that are part of several messages: the session's beginning, a znode's `Stat`, an ACL.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::super::acl::{Acl, Id};
+use super::super::jute::{Malformed, Reader, Write as _};
+
+/// The first frame of a connection; it has no header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectRequest {
+    pub(crate) last_zxid: i64,
+    /// Milliseconds.
+    pub(crate) timeout: i32,
+    /// 0 for a new session.
+    pub(crate) session: i64,
+    pub(crate) password: Bytes,
+    /// Clients from before 3.4 say nothing about reading only, and want to hear nothing about it.
+    pub(crate) read_only: Option<bool>,
+}
+
+impl ConnectRequest {
+    pub(crate) fn decode(frame: Bytes) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(frame);
+        let _protocol_version = reader.int()?;
+        Ok(Self {
+            last_zxid: reader.long()?,
+            timeout: reader.int()?,
+            session: reader.long()?,
+            password: reader.buffer()?.unwrap_or_default(),
+            read_only: reader.bool().ok(),
+        })
+    }
+}
+
+/// The answer: what the session is, or, with a timeout of 0, that there is none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectResponse {
+    /// Milliseconds.
+    pub(crate) timeout: i32,
+    pub(crate) session: i64,
+    pub(crate) password: [u8; 16],
+    pub(crate) says_read_only: bool,
+}
+
+impl ConnectResponse {
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        out.int(0);
+        out.int(self.timeout);
+        out.long(self.session);
+        out.buffer(Some(&self.password));
+        if self.says_read_only {
+            out.bool(false);
+        }
+    }
+}
+
+/// What is known about a znode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) czxid: i64,
+    pub(crate) mzxid: i64,
+    /// Milliseconds since 1970.
+    pub(crate) ctime: i64,
+    /// Milliseconds since 1970.
+    pub(crate) mtime: i64,
+    pub(crate) version: i32,
+    pub(crate) cversion: i32,
+    pub(crate) aversion: i32,
+    /// The session of an ephemeral; 0 for every other znode.
+    pub(crate) ephemeral_owner: i64,
+    pub(crate) data_length: i32,
+    pub(crate) num_children: i32,
+    pub(crate) pzxid: i64,
+}
+
+impl Stat {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        out.long(self.czxid);
+        out.long(self.mzxid);
+        out.long(self.ctime);
+        out.long(self.mtime);
+        out.int(self.version);
+        out.int(self.cversion);
+        out.int(self.aversion);
+        out.long(self.ephemeral_owner);
+        out.int(self.data_length);
+        out.int(self.num_children);
+        out.long(self.pzxid);
+    }
+}
+
+pub(super) fn decode_acl(reader: &mut Reader) -> Result<Vec<Acl>, Malformed> {
+    reader.vector(12, |reader| {
+        let perms = reader.int()?;
+        let id = Id { scheme: reader.string()?.into(), id: reader.string()?.into() };
+        Ok(Acl { perms, id })
+    })
+}
+
+pub(super) fn encode_acl(acl: &[Acl], out: &mut BytesMut) {
+    out.put_i32(i32::try_from(acl.len()).unwrap_or(i32::MAX));
+    for acl in acl {
+        out.int(acl.perms);
+        out.string(&acl.id.scheme);
+        out.string(&acl.id.id);
+    }
+}

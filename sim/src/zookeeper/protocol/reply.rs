@@ -1,0 +1,116 @@
+//! What the server says: replies, watch events, the results inside a `multi`.
+
+use bytes::BytesMut;
+
+use super::super::acl::{Acl, Id};
+use super::super::error::Code;
+use super::super::jute::{self, Write as _};
+use super::record::{Stat, encode_acl};
+
+/// The number that stands in a watch event where a reply has its request's.
+const EVENT_XID: i32 = -1;
+/// Apache ZooKeeper 3.8 does not tell which transaction fired a watch.
+const NO_ZXID: i64 = -1;
+/// The state that every event of a live connection tells.
+const SYNC_CONNECTED: i32 = 3;
+/// The kind of an error inside a `multi`.
+const ERROR: i32 = -1;
+
+/// What a watch saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub(crate) enum EventKind {
+    Created = 1,
+    Deleted = 2,
+    DataChanged = 3,
+    ChildrenChanged = 4,
+}
+
+/// A part of a reply's body, of those that several replies share.
+pub(crate) enum Item<'a> {
+    Path(&'a str),
+    Stat(&'a Stat),
+    Data(Option<&'a [u8]>),
+    Acl(&'a [Acl]),
+    Int(i32),
+    Users(&'a [Id]),
+}
+
+impl Item<'_> {
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Path(path) => out.string(path),
+            Self::Stat(stat) => stat.encode(out),
+            Self::Data(data) => out.buffer(*data),
+            Self::Acl(acl) => encode_acl(acl, out),
+            Self::Int(int) => out.int(*int),
+            Self::Users(ids) => {
+                out.count(ids.len());
+                for id in *ids {
+                    out.string(&id.scheme);
+                    out.string(id.user());
+                }
+            }
+        }
+    }
+}
+
+/// Appends the reply to request `xid`: a body, or an error without one.
+pub(crate) fn reply(
+    out: &mut BytesMut,
+    xid: i32,
+    zxid: i64,
+    outcome: Result<(), Code>,
+    body: impl FnOnce(&mut BytesMut),
+) {
+    jute::frame(out, |out| {
+        out.int(xid);
+        out.long(zxid);
+        out.int(outcome.err().map_or(0, Code::number));
+        if outcome.is_ok() {
+            body(out);
+        }
+    });
+}
+
+/// Appends a watch event.
+pub(crate) fn event(out: &mut BytesMut, kind: EventKind, path: &str) {
+    jute::frame(out, |out| {
+        out.int(EVENT_XID);
+        out.long(NO_ZXID);
+        out.int(0);
+        out.int(kind as i32);
+        out.int(SYNC_CONNECTED);
+        out.string(path);
+    });
+}
+
+/// The results of a `multi`, one after the other, then [`end`](Self::end).
+pub(crate) mod multi {
+    use super::{BytesMut, Code, ERROR};
+    use crate::zookeeper::jute::Write as _;
+    use crate::zookeeper::protocol::Operation;
+
+    /// What comes before an operation's result.
+    pub(crate) fn header(out: &mut BytesMut, operation: Operation) {
+        put(out, operation as i32, false, 0);
+    }
+
+    /// A whole result of an operation that failed, or, with 0, of one before the one that failed.
+    pub(crate) fn error(out: &mut BytesMut, code: Option<Code>) {
+        let number = code.map_or(0, Code::number);
+        put(out, ERROR, false, number);
+        out.int(number);
+    }
+
+    /// No more results.
+    pub(crate) fn end(out: &mut BytesMut) {
+        put(out, ERROR, true, ERROR);
+    }
+
+    fn put(out: &mut BytesMut, kind: i32, done: bool, error: i32) {
+        out.int(kind);
+        out.bool(done);
+        out.int(error);
+    }
+}

@@ -1,0 +1,242 @@
+//! Sessions: who is one, until when, and on which connection. Pure; the time is passed in, as milliseconds on a clock
+//! that never goes back. Used by [`core`](super::core).
+//!
+//! As in Apache ZooKeeper a session ends on a tick: when its timeout has gone by since it was last heard of, and then up
+//! to one tick later. Sessions are kept by the tick on which they may end, and hearing of one writes one number: it is
+//! moved on only when its tick comes.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// A connection of a client, by the order in which they came.
+pub(crate) type ConnectionId = u64;
+
+/// A session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) password: [u8; 16],
+    /// Milliseconds.
+    pub(crate) timeout: i32,
+    /// On which connection it is; none while its client is away.
+    pub(crate) connection: Option<ConnectionId>,
+    /// The tick that it ends on if it is not heard of.
+    expires: i64,
+    /// The tick that it is kept under.
+    bucket: i64,
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    tick: i64,
+    shortest: i32,
+    longest: i32,
+    next: i64,
+    by_id: HashMap<i64, Session>,
+    buckets: BTreeMap<i64, Vec<i64>>,
+}
+
+impl Sessions {
+    /// None yet. `tick`, `shortest` and `longest` timeout in milliseconds; ids begin with one made of `wall`,
+    /// milliseconds since 1970, so that a server that is started anew does not give an id again.
+    pub(crate) fn new(tick: i64, shortest: i32, longest: i32, wall: i64) -> Self {
+        // One byte of server, five of time, two for counting; the server is number 1.
+        let next = (1 << 56) | ((wall << 24) as u64 >> 8) as i64;
+        Self { tick, shortest, longest, next, by_id: HashMap::new(), buckets: BTreeMap::new() }
+    }
+
+    /// The timeout that a client gets, in milliseconds.
+    pub(crate) fn negotiate(&self, wanted: i32) -> i32 {
+        wanted.clamp(self.shortest, self.longest)
+    }
+
+    /// The limits of timeouts in milliseconds.
+    pub(crate) fn limits(&self) -> (i32, i32) {
+        (self.shortest, self.longest)
+    }
+
+    /// Begins a session with a negotiated timeout.
+    pub(crate) fn open(
+        &mut self,
+        timeout: i32,
+        password: [u8; 16],
+        connection: ConnectionId,
+        now: i64,
+    ) -> i64 {
+        let id = self.next;
+        self.next += 1;
+        let expires = self.expiry(timeout, now);
+        let session = Session { password, timeout, connection: Some(connection), expires, bucket: expires };
+        self.by_id.insert(id, session);
+        self.buckets.entry(expires).or_default().push(id);
+        id
+    }
+
+    /// Goes on with a session on another connection, with a timeout negotiated anew. Without the right password nothing
+    /// happens.
+    pub(crate) fn attach(
+        &mut self,
+        id: i64,
+        password: &[u8],
+        timeout: i32,
+        connection: ConnectionId,
+        now: i64,
+    ) -> Option<&Session> {
+        let expires = self.expiry(timeout, now);
+        let session = self.by_id.get_mut(&id).filter(|session| session.password[..] == *password)?;
+        session.timeout = timeout;
+        session.connection = Some(connection);
+        session.expires = expires;
+        if expires < session.bucket {
+            session.bucket = expires;
+            self.buckets.entry(expires).or_default().push(id);
+        }
+        Some(session)
+    }
+
+    /// A session was heard of.
+    pub(crate) fn touch(&mut self, id: i64, now: i64) {
+        let tick = self.tick;
+        if let Some(session) = self.by_id.get_mut(&id) {
+            session.expires = after(now + i64::from(session.timeout), tick);
+        }
+    }
+
+    /// A session by its id.
+    pub(crate) fn get(&self, id: i64) -> Option<&Session> {
+        self.by_id.get(&id)
+    }
+
+    /// Its client is away.
+    pub(crate) fn detach(&mut self, id: i64) {
+        if let Some(session) = self.by_id.get_mut(&id) {
+            session.connection = None;
+        }
+    }
+
+    /// Ends a session.
+    pub(crate) fn close(&mut self, id: i64) -> Option<Session> {
+        self.by_id.remove(&id)
+    }
+
+    /// Sessions that live.
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Their ids.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
+        self.by_id.keys().copied()
+    }
+
+    /// Those that have not been heard of for too long; they are still to be closed.
+    pub(crate) fn overdue(&mut self, now: i64) -> Vec<i64> {
+        let mut overdue = Vec::new();
+        while let Some(bucket) = self.buckets.first_entry().filter(|bucket| *bucket.key() <= now) {
+            let (due, ids) = bucket.remove_entry();
+            for id in ids {
+                let Some(session) = self.by_id.get_mut(&id).filter(|session| session.bucket == due) else {
+                    continue;
+                };
+                if session.expires <= now {
+                    overdue.push(id);
+                } else {
+                    session.bucket = session.expires;
+                    self.buckets.entry(session.expires).or_default().push(id);
+                }
+            }
+        }
+        overdue
+    }
+
+    /// When [`overdue`](Self::overdue) wants to be asked next.
+    pub(crate) fn next_check(&self) -> Option<i64> {
+        self.buckets.keys().next().copied()
+    }
+
+    fn expiry(&self, timeout: i32, now: i64) -> i64 {
+        after(now + i64::from(timeout), self.tick)
+    }
+}
+
+/// The first tick after a moment.
+fn after(moment: i64, tick: i64) -> i64 {
+    (moment / tick + 1) * tick
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PASSWORD: [u8; 16] = [7; 16];
+
+    fn sessions() -> Sessions {
+        Sessions::new(500, 1_000, 10_000, 1_790_000_000_000)
+    }
+
+    #[test]
+    fn timeouts_are_kept_within_limits() {
+        let sessions = sessions();
+        let negotiated =
+            [-1, 0, 999, 1_000, 5_432, 10_000, i32::MAX].map(|wanted| sessions.negotiate(wanted));
+        assert_eq!(negotiated, [1_000, 1_000, 1_000, 1_000, 5_432, 10_000, 10_000]);
+    }
+
+    #[test]
+    fn ids_are_positive_and_differ() {
+        let mut sessions = sessions();
+        let first = sessions.open(1_000, PASSWORD, 1, 0);
+        assert_eq!(first >> 56, 1);
+        assert_eq!(sessions.open(1_000, PASSWORD, 2, 0), first + 1);
+    }
+
+    #[test]
+    fn a_session_goes_on_with_its_password_only() {
+        let mut sessions = sessions();
+        let id = sessions.open(1_000, PASSWORD, 1, 0);
+        assert!(sessions.attach(id, &[8; 16], 1_000, 2, 0).is_none());
+        assert!(sessions.attach(id + 1, &PASSWORD, 1_000, 2, 0).is_none());
+        assert_eq!(sessions.get(id).unwrap().connection, Some(1));
+        assert_eq!(sessions.attach(id, &PASSWORD, 2_000, 2, 0).unwrap().timeout, 2_000);
+        assert_eq!(sessions.get(id).unwrap().connection, Some(2));
+    }
+
+    #[test]
+    fn a_shorter_timeout_takes_effect_at_once() {
+        let mut sessions = sessions();
+        let id = sessions.open(10_000, PASSWORD, 1, 0);
+        sessions.attach(id, &PASSWORD, 1_000, 2, 0).unwrap();
+        assert_eq!(sessions.overdue(1_499), []);
+        assert_eq!(sessions.overdue(1_500), [id]);
+    }
+
+    proptest! {
+        /// However it is heard of, a session ends after its timeout and at most a tick later, and once.
+        #[test]
+        fn a_session_ends_in_time(timeout in 1_000..10_000_i32, gaps in prop::collection::vec(0..12_000_i64, 0..20)) {
+            let mut sessions = sessions();
+            let mut heard = 0;
+            let id = sessions.open(timeout, PASSWORD, 1, 0);
+            let mut ended = None;
+            let mut until = 0;
+            for gap in gaps.into_iter().chain([30_000]) {
+                until += gap;
+                while let Some(check) = sessions.next_check().filter(|check| *check <= until) {
+                    for over in sessions.overdue(check) {
+                        prop_assert_eq!(over, id);
+                        prop_assert!(ended.replace(check).is_none());
+                        sessions.close(id);
+                    }
+                }
+                if ended.is_some() {
+                    break;
+                }
+                sessions.touch(id, until);
+                heard = until;
+            }
+            let late = ended.map(|ended| ended - heard - i64::from(timeout));
+            prop_assert!(late.is_some_and(|late| (1..=500).contains(&late)), "{:?}", late);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! One znode: its data, its numbers, the names of its children.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::When;
+use crate::zookeeper::acl::Acl;
+use crate::zookeeper::protocol::Stat;
+
+/// The longest TTL, in milliseconds: about 34 years, what fits in five bytes.
+const MAX_TTL: i64 = (1 << 40) - 1;
+
+/// What keeps a znode alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    Nobody,
+    Session(i64),
+    Container,
+    /// Milliseconds.
+    Ttl(i64),
+}
+
+impl Owner {
+    /// A TTL, unless it is out of range.
+    pub(crate) fn ttl(milliseconds: i64) -> Option<Self> {
+        (1..=MAX_TTL).contains(&milliseconds).then_some(Self::Ttl(milliseconds))
+    }
+
+    /// As a `Stat` tells it: to clients, containers and znodes with a TTL look like any other.
+    fn number(self) -> i64 {
+        match self {
+            Self::Session(session) => session,
+            Self::Nobody | Self::Container | Self::Ttl(_) => 0,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    /// A client may store no data at all, which is not the same as empty data.
+    pub(crate) data: Option<Bytes>,
+    pub(crate) acl: Arc<[Acl]>,
+    pub(crate) children: BTreeSet<Box<str>>,
+    /// Children created so far. Sequence numbers are this; `cversion` also counts those that went.
+    pub(crate) created: i32,
+    pub(crate) version: i32,
+    pub(crate) aversion: i32,
+    pub(crate) czxid: i64,
+    pub(crate) mzxid: i64,
+    pub(crate) pzxid: i64,
+    pub(crate) ctime: i64,
+    pub(crate) mtime: i64,
+    pub(crate) owner: Owner,
+}
+
+impl Node {
+    pub(crate) fn new(data: Option<Bytes>, acl: Arc<[Acl]>, when: When, owner: Owner) -> Self {
+        Self {
+            data,
+            acl,
+            children: BTreeSet::new(),
+            created: 0,
+            version: 0,
+            aversion: 0,
+            czxid: when.zxid,
+            mzxid: when.zxid,
+            pzxid: when.zxid,
+            ctime: when.time,
+            mtime: when.time,
+            owner,
+        }
+    }
+
+    pub(crate) fn stat(&self) -> Stat {
+        let children = i32::try_from(self.children.len()).unwrap_or(i32::MAX);
+        Stat {
+            czxid: self.czxid,
+            mzxid: self.mzxid,
+            ctime: self.ctime,
+            mtime: self.mtime,
+            version: self.version,
+            // Every child was created once, and those that are no longer there were deleted once.
+            cversion: self.created.wrapping_mul(2).wrapping_sub(children),
+            aversion: self.aversion,
+            ephemeral_owner: self.owner.number(),
+            data_length: self.data.as_ref().map_or(0, |data| i32::try_from(data.len()).unwrap_or(i32::MAX)),
+            num_children: children,
+            pzxid: self.pzxid,
+        }
+    }
+
+    /// Whether it should be deleted by the server itself. A container must have had a child first.
+    pub(super) fn is_overdue(&self, time: i64) -> bool {
+        self.children.is_empty()
+            && match self.owner {
+                Owner::Container => self.created > 0,
+                Owner::Ttl(milliseconds) => time - self.mtime > milliseconds,
+                _ => false,
+            }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ttl_fits_in_five_bytes() {
+        assert_eq!((Owner::ttl(0), Owner::ttl(-1), Owner::ttl(MAX_TTL + 1)), (None, None, None));
+        assert_eq!(Owner::ttl(MAX_TTL), Some(Owner::Ttl(MAX_TTL)));
+    }
+}

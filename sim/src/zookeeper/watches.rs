@@ -1,0 +1,243 @@
+//! Who wants to hear of what: one-shot, persistent and recursive watches, each bound to the connection that set it. Pure.
+//! Used by [`core`](super::core).
+//!
+//! One connection may watch one path in several ways and hears of one change once. Where 3.8.0 lets a later watch of a
+//! connection replace an earlier one of another kind on the same path (ZOOKEEPER-4466), this keeps both, as 3.9 does.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::path;
+use super::protocol::{EventKind, WatcherKind};
+use super::sessions::ConnectionId;
+
+/// In which ways a connection watches a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ways(u8);
+
+impl Ways {
+    /// Once, for the znode's data, its coming and its going.
+    pub(crate) const DATA: Self = Self(1);
+    /// Once, for the names of its children, and its going.
+    pub(crate) const CHILD: Self = Self(2);
+    /// Both of these, until removed.
+    pub(crate) const PERSISTENT: Self = Self(4);
+    /// Coming, going and data of the znode and of all below it, until removed.
+    pub(crate) const RECURSIVE: Self = Self(8);
+
+    const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Those that `RemoveWatches` means.
+    const fn of_kind(kind: WatcherKind) -> Self {
+        match kind {
+            WatcherKind::Children => Self::CHILD,
+            WatcherKind::Data => Self::DATA,
+            WatcherKind::Persistent => Self::PERSISTENT,
+            WatcherKind::PersistentRecursive => Self::RECURSIVE,
+            WatcherKind::Any => Self(15),
+        }
+    }
+}
+
+/// All watches.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    by_path: HashMap<Arc<str>, BTreeMap<ConnectionId, Ways>>,
+    by_connection: HashMap<ConnectionId, HashSet<Arc<str>>>,
+    /// How many recursive ones there are: without any, nobody needs to look at a path's ancestors.
+    recursive: usize,
+}
+
+impl Watches {
+    /// A connection watches a path, also in this way.
+    pub(crate) fn add(&mut self, connection: ConnectionId, path: &str, way: Ways) {
+        let path = match self.by_path.get_key_value(path) {
+            Some((path, _)) => path.clone(),
+            None => path.into(),
+        };
+        let ways = self.by_path.entry(path.clone()).or_default().entry(connection).or_insert(Ways(0));
+        if way.meets(Ways::RECURSIVE) && !ways.meets(Ways::RECURSIVE) {
+            self.recursive += 1;
+        }
+        *ways = ways.or(way);
+        self.by_connection.entry(connection).or_default().insert(path);
+    }
+
+    /// Whether the connection watches the path in a way of this kind.
+    pub(crate) fn has(&self, connection: ConnectionId, path: &str, kind: WatcherKind) -> bool {
+        let ways = self.by_path.get(path).and_then(|watchers| watchers.get(&connection));
+        ways.is_some_and(|ways| ways.meets(Ways::of_kind(kind)))
+    }
+
+    /// The connection no longer watches the path in ways of this kind; whether it did.
+    pub(crate) fn remove(&mut self, connection: ConnectionId, path: &str, kind: WatcherKind) -> bool {
+        let had = self.has(connection, path, kind);
+        if had {
+            self.forget(connection, path, Ways::of_kind(kind));
+        }
+        had
+    }
+
+    /// A connection is gone, and its watches with it.
+    pub(crate) fn disconnect(&mut self, connection: ConnectionId) {
+        for path in self.by_connection.remove(&connection).unwrap_or_default() {
+            if let Some(watchers) = self.by_path.get_mut(&path) {
+                if watchers.remove(&connection).is_some_and(|ways| ways.meets(Ways::RECURSIVE)) {
+                    self.recursive -= 1;
+                }
+                if watchers.is_empty() {
+                    self.by_path.remove(&path);
+                }
+            }
+        }
+    }
+
+    /// Something happened: the connections that are to hear of it, each once. One-shot watches are gone afterwards.
+    pub(crate) fn fire(&mut self, kind: EventKind, path: &str) -> Vec<ConnectionId> {
+        let (hears, spent) = match kind {
+            EventKind::Created | EventKind::DataChanged => {
+                (Ways::DATA.or(Ways::PERSISTENT).or(Ways::RECURSIVE), Ways::DATA)
+            }
+            EventKind::Deleted => (Ways(15), Ways::DATA.or(Ways::CHILD)),
+            EventKind::ChildrenChanged => (Ways::CHILD.or(Ways::PERSISTENT), Ways::CHILD),
+        };
+        let mut told: Vec<ConnectionId> = Vec::new();
+        let mut used: Vec<ConnectionId> = Vec::new();
+        if let Some(watchers) = self.by_path.get(path) {
+            for (connection, ways) in watchers.iter().filter(|(_, ways)| ways.meets(hears)) {
+                told.push(*connection);
+                if ways.meets(spent) {
+                    used.push(*connection);
+                }
+            }
+        }
+        if self.recursive > 0 && kind != EventKind::ChildrenChanged {
+            for watchers in path::ancestors(path).filter_map(|ancestor| self.by_path.get(ancestor)) {
+                told.extend(
+                    watchers.iter().filter(|(_, ways)| ways.meets(Ways::RECURSIVE)).map(|(id, _)| *id),
+                );
+            }
+            told.sort_unstable();
+            told.dedup();
+        }
+        for connection in used {
+            self.forget(connection, path, spent);
+        }
+        told
+    }
+
+    /// Watches in all, and how many connections have some, and on how many paths.
+    pub(crate) fn counts(&self) -> (usize, usize, usize) {
+        (self.by_path.values().map(BTreeMap::len).sum(), self.by_connection.len(), self.by_path.len())
+    }
+
+    fn forget(&mut self, connection: ConnectionId, path: &str, ways: Ways) {
+        let Some(watchers) = self.by_path.get_mut(path) else { return };
+        let Some(had) = watchers.get_mut(&connection) else { return };
+        if had.meets(ways) && had.meets(Ways::RECURSIVE) && ways.meets(Ways::RECURSIVE) {
+            self.recursive -= 1;
+        }
+        *had = had.without(ways);
+        if *had != Ways(0) {
+            return;
+        }
+        watchers.remove(&connection);
+        if watchers.is_empty() {
+            self.by_path.remove(path);
+        }
+        if let Some(paths) = self.by_connection.get_mut(&connection) {
+            paths.remove(path);
+            if paths.is_empty() {
+                self.by_connection.remove(&connection);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fired(watches: &mut Watches, kind: EventKind, path: &str) -> Vec<ConnectionId> {
+        watches.fire(kind, path)
+    }
+
+    #[test]
+    fn one_shot_watches_fire_once() {
+        let mut watches = Watches::default();
+        watches.add(1, "/a", Ways::DATA);
+        watches.add(2, "/a", Ways::CHILD);
+        assert_eq!(fired(&mut watches, EventKind::DataChanged, "/a"), [1]);
+        assert_eq!(fired(&mut watches, EventKind::DataChanged, "/a"), []);
+        assert_eq!(fired(&mut watches, EventKind::ChildrenChanged, "/a"), [2]);
+        assert_eq!(fired(&mut watches, EventKind::ChildrenChanged, "/a"), []);
+        assert_eq!(watches.counts(), (0, 0, 0));
+    }
+
+    #[test]
+    fn whoever_watches_in_several_ways_hears_of_a_deletion_once() {
+        let mut watches = Watches::default();
+        for way in [Ways::DATA, Ways::CHILD, Ways::PERSISTENT, Ways::RECURSIVE] {
+            watches.add(1, "/a/b", way);
+        }
+        watches.add(1, "/a", Ways::RECURSIVE);
+        assert_eq!(fired(&mut watches, EventKind::Deleted, "/a/b"), [1]);
+        assert!(watches.has(1, "/a/b", WatcherKind::Persistent));
+        assert!(!watches.has(1, "/a/b", WatcherKind::Data));
+        assert!(!watches.has(1, "/a/b", WatcherKind::Children));
+    }
+
+    #[test]
+    fn recursive_watches_hear_of_all_below_but_not_of_lists() {
+        let mut watches = Watches::default();
+        watches.add(1, "/a", Ways::RECURSIVE);
+        watches.add(2, "/", Ways::RECURSIVE);
+        assert_eq!(fired(&mut watches, EventKind::Created, "/a/b/c"), [1, 2]);
+        assert_eq!(fired(&mut watches, EventKind::Created, "/ab"), [2]);
+        assert_eq!(fired(&mut watches, EventKind::ChildrenChanged, "/a"), []);
+        assert!(watches.remove(2, "/", WatcherKind::Any));
+        assert!(!watches.remove(2, "/", WatcherKind::Any));
+        assert_eq!(fired(&mut watches, EventKind::Deleted, "/a/b/c"), [1]);
+    }
+
+    proptest! {
+        /// Whatever is added, fired and removed: a connection that goes leaves nothing, and neither do all of them.
+        #[test]
+        fn nothing_is_left_behind(steps in prop::collection::vec((0..5_u8, 0..4_u64, 0..4_usize, 0..4_u8), 0..60)) {
+            let mut watches = Watches::default();
+            let paths = ["/", "/a", "/a/b", "/c"];
+            for (step, connection, path, way) in steps {
+                let path = paths[path];
+                match step {
+                    0 | 1 => watches.add(connection, path, Ways(1 << way)),
+                    2 => {
+                        let kinds = [EventKind::Created, EventKind::Deleted, EventKind::DataChanged, EventKind::ChildrenChanged];
+                        watches.fire(kinds[usize::from(way)], path);
+                    }
+                    3 => {
+                        let kinds = [WatcherKind::Any, WatcherKind::Data, WatcherKind::PersistentRecursive, WatcherKind::Children];
+                        watches.remove(connection, path, kinds[usize::from(way)]);
+                    }
+                    _ => watches.disconnect(connection),
+                }
+                let recursive = watches.by_path.values().flat_map(BTreeMap::values).filter(|ways| ways.meets(Ways::RECURSIVE));
+                prop_assert_eq!(watches.recursive, recursive.count());
+            }
+            (0..4).for_each(|connection| watches.disconnect(connection));
+            prop_assert_eq!(watches.counts(), (0, 0, 0));
+            prop_assert_eq!(watches.recursive, 0);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! One suite of client behaviour, run against the server in memory and against Apache ZooKeeper: each test is there
+//! twice, as `…::memory::…` and as `…::apache::…`, and expects the same of both. Where they disagree Apache is right.
+//!
+//! Orders of events and error codes are looked at with a raw client ([`raw`]) that shares no code with the server.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on ends")]
+
+mod raw;
+mod target;
+mod wire;
+
+/// Makes every scenario named a test on both servers.
+macro_rules! on_both {
+    ($($scenario:ident),+ $(,)?) => {
+        mod memory {
+            $(#[test] fn $scenario() { super::$scenario(&crate::target::Target::memory()); })+
+        }
+        mod apache {
+            $(#[test] fn $scenario() { super::$scenario(&crate::target::Target::apache()); })+
+        }
+    };
+}
+
+mod acl;
+mod asks;
+mod client;
+mod crud;
+mod differential;
+mod faults;
+mod kazoo;
+mod limits;
+mod modes;
+mod multi;
+mod sessions;
+mod stat;
+mod watches;
+mod words;

@@ -1,0 +1,102 @@
+//! What a scenario runs against.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use atalaya_sim::zookeeper::{Faults, Server};
+use atalaya_testbed::ZooKeeper;
+use tokio::runtime::Runtime;
+
+use crate::raw::Raw;
+
+/// The tick of both servers.
+pub(crate) const TICK: Duration = Duration::from_millis(500);
+
+/// A server, and a part of its tree that nobody else uses.
+pub(crate) struct Target {
+    kind: Kind,
+    root: String,
+    // Last, so that the server ends before what it runs in.
+    runtime: Runtime,
+}
+
+enum Kind {
+    Memory(Option<Server>),
+    Apache(Arc<ZooKeeper>),
+}
+
+/// Starting Apache ZooKeeper takes a second, so tests that run at the same time share one.
+static SHARED: Mutex<Weak<ZooKeeper>> = Mutex::new(Weak::new());
+static ROOTS: AtomicU32 = AtomicU32::new(0);
+
+impl Target {
+    pub(crate) fn memory() -> Self {
+        let runtime = runtime();
+        // The longest timeout is what the test bed's configuration of Apache ZooKeeper has.
+        let builder = Server::builder().tick(TICK).longest_session_timeout(Duration::from_secs(40));
+        let server = runtime.block_on(builder.start()).unwrap();
+        Self::new(Kind::Memory(Some(server)), runtime)
+    }
+
+    pub(crate) fn apache() -> Self {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let server = shared.upgrade().unwrap_or_else(|| Arc::new(ZooKeeper::start()));
+        *shared = Arc::downgrade(&server);
+        Self::new(Kind::Apache(server), runtime())
+    }
+
+    /// Shared with nobody, so that its transactions can be counted.
+    pub(crate) fn apache_alone() -> Self {
+        Self::new(Kind::Apache(Arc::new(ZooKeeper::start())), runtime())
+    }
+
+    fn new(kind: Kind, runtime: Runtime) -> Self {
+        let root = format!("/test{}", ROOTS.fetch_add(1, Ordering::Relaxed));
+        let target = Self { kind, root, runtime };
+        let mut raw = Raw::connect(&target.hosts());
+        raw.create(&target.root, b"", 0).unwrap();
+        // Not to expire while somebody counts transactions.
+        raw.close();
+        target
+    }
+
+    pub(crate) fn hosts(&self) -> String {
+        match &self.kind {
+            Kind::Memory(server) => server.as_ref().unwrap().connect_string(),
+            Kind::Apache(server) => server.connect_string(),
+        }
+    }
+
+    /// A path below this target's own znode.
+    pub(crate) fn path(&self, below: &str) -> String {
+        format!("{}{below}", self.root)
+    }
+
+    /// For what time has to go by, which only one of the servers can be told.
+    pub(crate) fn faults(&self) -> Option<Faults> {
+        match &self.kind {
+            Kind::Memory(server) => server.as_ref().map(Server::faults),
+            Kind::Apache(_) => None,
+        }
+    }
+
+    /// Where clients that need tokio run.
+    pub(crate) fn run<T>(&self, scenario: impl Future<Output = T>) -> T {
+        self.runtime.block_on(scenario)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Kind::Memory(server) = &mut self.kind
+            && let Some(server) = server.take()
+        {
+            self.runtime.block_on(server.shutdown());
+        }
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}

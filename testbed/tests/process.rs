@@ -1,4 +1,5 @@
 //! A child process: its lines, its signals, its end.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::process::Command;
 use std::sync::mpsc::channel;

@@ -10,7 +10,12 @@ use atalaya_testbed::{Process, Stream, guarded, node_command};
 const SECONDS: Duration = Duration::from_secs(10);
 
 fn shell(script: &str) -> Process {
-    let mut command = Command::new("sh");
+    // Whoever started the tests in the background may have them ignore SIGINT, and a shell does not trap what was
+    // ignored when it began.
+    let mut command = Command::new(if cfg!(target_os = "linux") { "env" } else { "sh" });
+    if cfg!(target_os = "linux") {
+        command.args(["--default-signal=INT", "sh"]);
+    }
     command.args(["-c", script]);
     Process::spawn(command)
 }

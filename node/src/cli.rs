@@ -37,6 +37,7 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  atalaya demo                                     a fleet on this machine, and keys that kill things
   atalaya run 1                                    a node with one simulated sensor
   atalaya run 1 --board laptop --zookeeper zk1:2181,zk2:2181,zk3:2181/fleet
   atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --sampling-period 1s
@@ -51,11 +52,16 @@ Exit codes: 0 done, 64 wrong usage, 69 ZooKeeper unreachable, 73 node id taken,
 pub enum Command {
     /// Be a node: measure, publish, and lead when it is your turn, until SIGINT or SIGTERM.
     Run(RunArgs),
+    /// Show a whole fleet on this machine: nodes, a ZooKeeper and an API in one process, and keys that kill things.
+    Demo(DemoArgs),
     /// Check a boards.toml, and the settings that go with it, without doing anything.
     Check(CheckArgs),
     /// Look at the sensors of a board.
     #[command(subcommand)]
     Sensors(SensorsCommand),
+    /// Run a ZooKeeper server in memory, for development. It keeps nothing.
+    #[command(name = "zookeeper")]
+    ZooKeeper(ZooKeeperArgs),
     /// Print a completion script for a shell.
     ///
     /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya
@@ -147,6 +153,75 @@ pub struct RunArgs {
     /// Give up (exit 69) when ZooKeeper has not been reached for so long at the start [default: wait for ever].
     #[arg(long, value_name = "DURATION", help_heading = "Fleet")]
     pub connect_timeout: Option<String>,
+}
+
+/// `atalaya demo`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya demo                               three nodes; ? explains the keys
+  atalaya demo --nodes 50 --board laptop     fifty, with the sensors of that board
+  atalaya demo --plain --for 20s             lines instead of a screen, and an end
+  atalaya demo --script show.txt             what goes wrong, and when, by a file
+
+A script has one fault a line, when and what; # begins a comment:
+  5s   kill leader          kill, hang, revive or expire: a node's number, leader, all
+  10s  revive all
+  12s  api away             api away, back, hang (never answers) or fail (500)
+  20s  api back
+  22s  zookeeper stop       zookeeper stop or start
+  25s  zookeeper start
+  30s  end
+
+Nothing outside this machine is touched, and nothing is kept.")]
+pub struct DemoArgs {
+    /// How many nodes.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub nodes: u32,
+
+    /// How often they measure, and the leader averages.
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    pub sampling_period: String,
+
+    /// When ZooKeeper takes a silent node for dead [default: 5s, and 20s for 200 nodes and more].
+    #[arg(long, value_name = "DURATION")]
+    pub session_timeout: Option<String>,
+
+    /// One line for each event, instead of a screen. Without a terminal it is always so.
+    #[arg(long)]
+    pub plain: bool,
+
+    /// When to end [default: when you do].
+    #[arg(long = "for", value_name = "DURATION")]
+    pub length: Option<String>,
+
+    /// What goes wrong, and when: see below.
+    #[arg(long, value_name = "FILE")]
+    pub script: Option<PathBuf>,
+
+    /// Which board.
+    #[command(flatten)]
+    pub board: BoardArgs,
+}
+
+/// `atalaya zookeeper`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya zookeeper                               for atalaya run, without any settings
+  atalaya zookeeper --listen 127.0.0.1:0          at a port that is free, which it logs
+  atalaya zookeeper --tick 500                    sessions may be as short as 1 s
+
+It speaks the protocol of Apache ZooKeeper 3.8: zkCli.sh, Kazoo and Curator can use it. It is one
+server, has no security beyond ACLs, keeps nothing, and is for development.")]
+pub struct ZooKeeperArgs {
+    /// Where to listen.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2181")]
+    pub listen: String,
+
+    /// The unit of time, in milliseconds or as a duration: session timeouts last from 2 to 20 ticks.
+    #[arg(long, value_name = "TICK", default_value = "2000")]
+    pub tick: String,
 }
 
 /// `atalaya check`.

@@ -14,12 +14,15 @@
 
 pub mod cli;
 pub mod commands;
+pub mod demo;
 pub mod exit;
 pub mod id;
 pub mod leader;
 pub mod logging;
 pub mod measurement;
+pub mod node;
 pub mod presence;
 pub mod senml;
 pub mod sensing;
 pub mod settings;
+pub mod vitals;

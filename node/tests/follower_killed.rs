@@ -1,22 +1,23 @@
 //! Requirement A6: a follower that is killed disappears, and the next average leaves it out.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[macro_use]
 mod common;
 
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::eventually;
-use common::{Fleet, SESSION, mean_reported};
+use common::{Fleet, mean_reported};
 
-#[test]
-fn its_znode_goes_with_its_session_and_the_next_average_is_without_it() {
-    let fleet = Fleet::start();
+on_both!(its_znode_goes_with_its_session_and_the_next_average_is_without_it);
+
+fn its_znode_goes_with_its_session_and_the_next_average_is_without_it(fleet: Fleet) {
     let _one = fleet.leader("1", &["--board", "v70"]);
     let mut two = fleet.follower("2", &["--board", "v90"]);
     mean_reported(&fleet.api, 80.0, Instant::now());
     let probe = fleet.probe();
     two.kill9();
-    eventually("the killed follower's znode to go", SESSION + Duration::from_secs(1), || {
+    eventually("the killed follower's znode to go", fleet.pace.session + Duration::from_secs(1), || {
         probe.exists("/mediciones/2").is_none().then_some(())
     });
     let gone = Instant::now();

@@ -1,15 +1,19 @@
 //! Requirement A5: garbage, and children that vanish, are averaged around and counted.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[macro_use]
 mod common;
 
 use std::time::Instant;
 
 use common::{Fleet, PATIENCE, bodies};
 
-#[test]
-fn garbage_is_averaged_around_counted_and_logged_once() {
-    let fleet = Fleet::start();
+on_both!(
+    garbage_is_averaged_around_counted_and_logged_once,
+    children_that_come_and_vanish_between_list_and_read_do_not_stop_the_average
+);
+
+fn garbage_is_averaged_around_counted_and_logged_once(fleet: Fleet) {
     let probe = fleet.probe();
     let large = vec![b'7'; 900_000];
     let garbage: [(&str, &[u8]); 8] = [
@@ -45,9 +49,7 @@ fn garbage_is_averaged_around_counted_and_logged_once() {
     one.wait_for_line("counts in the average again", PATIENCE);
 }
 
-#[test]
-fn children_that_come_and_vanish_between_list_and_read_do_not_stop_the_average() {
-    let fleet = Fleet::start();
+fn children_that_come_and_vanish_between_list_and_read_do_not_stop_the_average(fleet: Fleet) {
     let probe = fleet.probe();
     let args = ["--board", "v80", "--api-method", "post", "--sampling-period", "100ms"];
     let _one = fleet.leader("1", &args);

@@ -1,27 +1,33 @@
 //! Requirements A6 and A7: a leader that is killed, or stops in order, has a successor in time.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[macro_use]
 mod common;
 
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::Process;
-use common::{Fleet, PATIENCE, PERIOD, SESSION, report_from};
+use common::{Fleet, PATIENCE, report_from};
 
-#[test]
-fn killed_outright_it_is_succeeded_within_a_session_timeout_and_a_period() {
-    let fleet = Fleet::start();
+on_both!(
+    killed_outright_it_is_succeeded_within_a_session_timeout_and_a_period,
+    by_sigterm_it_withdraws_and_is_succeeded_within_a_period,
+    by_sigint_likewise,
+    a_node_that_waits_for_zookeeper_stops_at_once_too,
+    a_node_that_has_lost_zookeeper_stops_within_two_seconds
+);
+
+fn killed_outright_it_is_succeeded_within_a_session_timeout_and_a_period(fleet: Fleet) {
     let mut one = fleet.leader("1", &[]);
     let _two = fleet.follower("2", &[]);
     report_from(&fleet.api, "1", Instant::now(), PATIENCE);
     let killed = Instant::now();
     one.kill9();
-    report_from(&fleet.api, "2", killed, SESSION + PERIOD + Duration::from_secs(1));
+    report_from(&fleet.api, "2", killed, fleet.pace.session + fleet.pace.period + Duration::from_secs(1));
     assert_eq!(fleet.probe().contenders("/election"), ["2"]);
 }
 
-fn ends_in_order(signal: impl Fn(&Process)) {
-    let fleet = Fleet::start();
+fn ends_in_order(fleet: &Fleet, signal: impl Fn(&Process)) {
     let mut one = fleet.leader("1", &[]);
     let _two = fleet.follower("2", &[]);
     report_from(&fleet.api, "1", Instant::now(), PATIENCE);
@@ -32,34 +38,28 @@ fn ends_in_order(signal: impl Fn(&Process)) {
     assert_eq!(probe.ls("/mediciones"), ["2"], "its znodes are gone when it is");
     assert_eq!(probe.contenders("/election"), ["2"]);
     assert_eq!(probe.ls("/atalaya/nodes"), ["2"]);
-    report_from(&fleet.api, "2", told, PERIOD + Duration::from_millis(500));
+    report_from(&fleet.api, "2", told, fleet.pace.period + Duration::from_millis(500));
 }
 
-#[test]
-fn by_sigterm_it_withdraws_and_is_succeeded_within_a_period() {
-    ends_in_order(Process::term);
+fn by_sigterm_it_withdraws_and_is_succeeded_within_a_period(fleet: Fleet) {
+    ends_in_order(&fleet, Process::term);
 }
 
-#[test]
-fn by_sigint_likewise() {
-    ends_in_order(Process::int);
+fn by_sigint_likewise(fleet: Fleet) {
+    ends_in_order(&fleet, Process::int);
 }
 
-#[test]
-fn a_node_that_waits_for_zookeeper_stops_at_once_too() {
-    let mut fleet = Fleet::start();
-    fleet.zookeeper.kill();
+fn a_node_that_waits_for_zookeeper_stops_at_once_too(mut fleet: Fleet) {
+    fleet.server.vanish();
     let mut one = fleet.node("1", &[]);
     one.wait_for_line("cannot reach ZooKeeper", PATIENCE);
     one.term();
     assert!(one.wait_exit(Duration::from_secs(2)).success());
 }
 
-#[test]
-fn a_node_that_has_lost_zookeeper_stops_within_two_seconds() {
-    let mut fleet = Fleet::start();
+fn a_node_that_has_lost_zookeeper_stops_within_two_seconds(mut fleet: Fleet) {
     let mut one = fleet.leader("1", &[]);
-    fleet.zookeeper.kill();
+    fleet.server.vanish();
     one.wait_for_line("suspended", PATIENCE);
     one.term();
     assert!(one.wait_exit(Duration::from_secs(2)).success());

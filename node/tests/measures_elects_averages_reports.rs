@@ -1,6 +1,7 @@
 //! Requirements A1 to A4, A7, A8: a fleet of three, seen from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[macro_use]
 mod common;
 
 use std::time::{Duration, Instant};
@@ -8,9 +9,16 @@ use std::time::{Duration, Instant};
 use atalaya_testbed::{Process, eventually, guarded};
 use common::{Fleet, PATIENCE, bodies, from, mean_reported};
 
-#[test]
-fn three_nodes_publish_plain_text_and_one_reports_the_mean_of_all() {
-    let fleet = Fleet::start();
+on_both!(
+    three_nodes_publish_plain_text_and_one_reports_the_mean_of_all,
+    the_default_sensor_gives_whole_numbers_from_75_to_85,
+    a_post_tells_the_whole_report_and_cycles_are_numbered,
+    the_environment_names_and_the_base_address_of_existing_compose_files,
+    a_chroot_is_made_and_everything_stands_below_it,
+    who_joins_and_who_leaves_is_in_the_leaders_log
+);
+
+fn three_nodes_publish_plain_text_and_one_reports_the_mean_of_all(fleet: Fleet) {
     let _one = fleet.leader("1", &["--board", "v70"]);
     let _two = fleet.follower("2", &["--board", "v80"]);
     let _three = fleet.follower("3", &["--board", "v90"]);
@@ -34,9 +42,7 @@ fn three_nodes_publish_plain_text_and_one_reports_the_mean_of_all() {
     }
 }
 
-#[test]
-fn the_default_sensor_gives_whole_numbers_from_75_to_85() {
-    let fleet = Fleet::start();
+fn the_default_sensor_gives_whole_numbers_from_75_to_85(fleet: Fleet) {
     let _one = fleet.leader("1", &["--sampling-period", "100ms"]);
     let probe = fleet.probe();
     let mut seen = std::collections::BTreeSet::new();
@@ -49,9 +55,7 @@ fn the_default_sensor_gives_whole_numbers_from_75_to_85() {
     });
 }
 
-#[test]
-fn a_post_tells_the_whole_report_and_cycles_are_numbered() {
-    let fleet = Fleet::start();
+fn a_post_tells_the_whole_report_and_cycles_are_numbered(fleet: Fleet) {
     let _one = fleet.leader("1", &["--board", "v70", "--api-method", "post"]);
     let _two = fleet.follower("2", &["--board", "v90", "--api-method", "post"]);
     let requests = fleet.api.wait_for("a mean of two", PATIENCE, |all| {
@@ -71,12 +75,10 @@ fn a_post_tells_the_whole_report_and_cycles_are_numbered() {
     }
 }
 
-#[test]
-fn the_environment_names_and_the_base_address_of_existing_compose_files() {
-    let fleet = Fleet::start();
+fn the_environment_names_and_the_base_address_of_existing_compose_files(fleet: Fleet) {
     let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
     command.args(["run", "7", "--name", "app{id}"]);
-    command.env_clear().env("ZOOKEEPER_HOSTS", fleet.zookeeper.connect_string());
+    command.env_clear().env("ZOOKEEPER_HOSTS", &fleet.hosts);
     command.env("API_URL", fleet.api.base_url()).env("SAMPLING_PERIOD", "0.5");
     command.current_dir(std::env::temp_dir());
     let _node = Process::spawn(command);
@@ -87,11 +89,8 @@ fn the_environment_names_and_the_base_address_of_existing_compose_files() {
     assert_eq!(fleet.probe().ls("/mediciones"), ["app7"]);
 }
 
-#[test]
-fn a_chroot_is_made_and_everything_stands_below_it() {
-    let fleet = Fleet::start();
-    let hosts = format!("{}/greenhouse/east", fleet.hosts);
-    let around = common::Surroundings::of(hosts);
+fn a_chroot_is_made_and_everything_stands_below_it(fleet: Fleet) {
+    let around = fleet.below("/greenhouse/east");
     let _one = around.leader("1", &[]);
     common::report_from(&around.api, "1", Instant::now(), PATIENCE);
     let probe = fleet.probe();
@@ -99,9 +98,7 @@ fn a_chroot_is_made_and_everything_stands_below_it() {
     assert_eq!(probe.ls("/"), ["greenhouse", "zookeeper"]);
 }
 
-#[test]
-fn who_joins_and_who_leaves_is_in_the_leaders_log() {
-    let fleet = Fleet::start();
+fn who_joins_and_who_leaves_is_in_the_leaders_log(fleet: Fleet) {
     let one = fleet.leader("1", &[]);
     let mut two = fleet.follower("2", &[]);
     one.wait_for_line("node 2 joined", PATIENCE);

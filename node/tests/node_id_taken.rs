@@ -1,24 +1,31 @@
 //! Ids are unique: the second holder of one leaves, and who comes back after a crash waits for its own old session.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[macro_use]
 mod common;
 
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::eventually;
-use common::{Fleet, PATIENCE, SESSION, goes_on_publishing, report_from};
+use common::{Fleet, PATIENCE, goes_on_publishing, report_from};
 
-#[test]
-fn the_second_process_with_an_id_exits_73_and_the_first_is_untouched() {
-    let fleet = Fleet::start();
+on_both!(
+    the_second_process_with_an_id_exits_73_and_the_first_is_untouched,
+    restarted_half_a_second_after_a_kill_it_publishes_for_good_once_the_old_session_is_gone,
+    a_persistent_znode_in_its_place_is_named,
+    a_measurement_deleted_by_hand_is_back_with_the_next,
+    an_election_znode_deleted_by_hand_deposes_and_the_node_stands_in_line_again
+);
+
+fn the_second_process_with_an_id_exits_73_and_the_first_is_untouched(fleet: Fleet) {
     let mut first = fleet.leader("1", &["--board", "v70"]);
     let probe = fleet.probe();
     let before = probe.exists("/mediciones/1").unwrap();
     let begin = Instant::now();
     let mut second = fleet.node("1", &["--board", "v90"]);
-    let status = second.wait_exit(SESSION * 2 + Duration::from_secs(2));
+    let status = second.wait_exit(fleet.pace.session * 2 + Duration::from_secs(2));
     assert_eq!(status.code(), Some(73));
-    assert!(begin.elapsed() >= SESSION, "it waits one session timeout first");
+    assert!(begin.elapsed() >= fleet.pace.session, "it waits one session timeout first");
     let said = second.wait_for_line("the node id 1 is taken", Duration::ZERO).text;
     assert!(said.contains(&format!("{:#x}", before.ephemeral_owner)), "names the session: {said}");
     assert!(
@@ -35,9 +42,7 @@ fn the_second_process_with_an_id_exits_73_and_the_first_is_untouched() {
     assert_eq!(probe.contenders("/election"), ["1"]);
 }
 
-#[test]
-fn restarted_half_a_second_after_a_kill_it_publishes_for_good_once_the_old_session_is_gone() {
-    let fleet = Fleet::start();
+fn restarted_half_a_second_after_a_kill_it_publishes_for_good_once_the_old_session_is_gone(fleet: Fleet) {
     let mut first = fleet.leader("1", &[]);
     let probe = fleet.probe();
     let old = probe.exists("/mediciones/1").unwrap().ephemeral_owner;
@@ -45,7 +50,7 @@ fn restarted_half_a_second_after_a_kill_it_publishes_for_good_once_the_old_sessi
     first.kill9();
     eventually("half a second", PATIENCE, || (killed.elapsed() >= Duration::from_millis(500)).then_some(()));
     let mut second = fleet.node("1", &[]);
-    let new = eventually("the new session's znode", SESSION + Duration::from_secs(2), || {
+    let new = eventually("the new session's znode", fleet.pace.session + Duration::from_secs(2), || {
         probe.exists("/mediciones/1").filter(|stat| stat.ephemeral_owner != old)
     });
     // For good: past anything the old session could still take with it, it is the same znode.
@@ -56,9 +61,7 @@ fn restarted_half_a_second_after_a_kill_it_publishes_for_good_once_the_old_sessi
     report_from(&fleet.api, "1", Instant::now(), PATIENCE);
 }
 
-#[test]
-fn a_persistent_znode_in_its_place_is_named() {
-    let fleet = Fleet::start();
+fn a_persistent_znode_in_its_place_is_named(fleet: Fleet) {
     let probe = fleet.probe();
     probe.create("/mediciones/1", b"7", false).unwrap();
     let mut node = fleet.node("1", &[]);
@@ -67,18 +70,14 @@ fn a_persistent_znode_in_its_place_is_named() {
     assert_eq!(probe.text("/mediciones/1").as_deref(), Some("7"));
 }
 
-#[test]
-fn a_measurement_deleted_by_hand_is_back_with_the_next() {
-    let fleet = Fleet::start();
+fn a_measurement_deleted_by_hand_is_back_with_the_next(fleet: Fleet) {
     let _one = fleet.leader("1", &[]);
     let probe = fleet.probe();
     probe.delete("/mediciones/1").unwrap();
     eventually("the measurement to be back", PATIENCE, || probe.exists("/mediciones/1"));
 }
 
-#[test]
-fn an_election_znode_deleted_by_hand_deposes_and_the_node_stands_in_line_again() {
-    let fleet = Fleet::start();
+fn an_election_znode_deleted_by_hand_deposes_and_the_node_stands_in_line_again(fleet: Fleet) {
     let one = fleet.leader("1", &[]);
     let _two = fleet.follower("2", &[]);
     let probe = fleet.probe();

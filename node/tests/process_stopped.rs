@@ -1,6 +1,7 @@
 //! A process that sleeps for longer than its session: as a leader it never speaks again before it is first in line.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[macro_use]
 mod common;
 
 use std::time::Instant;
@@ -8,9 +9,12 @@ use std::time::Instant;
 use atalaya_testbed::eventually;
 use common::{Fleet, PATIENCE, from, goes_on_publishing, report_from};
 
-#[test]
-fn a_stopped_leader_sends_nothing_after_its_successor_and_goes_back_in_line() {
-    let fleet = Fleet::start();
+on_both!(
+    a_stopped_leader_sends_nothing_after_its_successor_and_goes_back_in_line,
+    a_stopped_follower_comes_back_publishes_and_can_lead
+);
+
+fn a_stopped_leader_sends_nothing_after_its_successor_and_goes_back_in_line(fleet: Fleet) {
     let mut nodes = [("1", fleet.leader("1", &[])), ("2", fleet.follower("2", &[]))];
     let probe = fleet.probe();
     for _ in 0..3 {
@@ -33,9 +37,7 @@ fn a_stopped_leader_sends_nothing_after_its_successor_and_goes_back_in_line() {
     }
 }
 
-#[test]
-fn a_stopped_follower_comes_back_publishes_and_can_lead() {
-    let fleet = Fleet::start();
+fn a_stopped_follower_comes_back_publishes_and_can_lead(fleet: Fleet) {
     let mut one = fleet.leader("1", &[]);
     let mut two = fleet.follower("2", &[]);
     let probe = fleet.probe();

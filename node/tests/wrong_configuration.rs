@@ -1,6 +1,7 @@
 //! Mistakes are refused at the start, with the exit code of their kind and what would be right.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+#[macro_use]
 mod common;
 
 use std::process::{Command, Output};
@@ -8,6 +9,11 @@ use std::time::Duration;
 
 use atalaya_testbed::{Scratch, eventually};
 use common::{Fleet, PATIENCE};
+
+on_both!(
+    an_unreachable_zookeeper_is_waited_for,
+    an_unreachable_zookeeper_ends_a_node_that_is_told_not_to_wait
+);
 
 struct Desk(Scratch);
 
@@ -144,13 +150,11 @@ fn one_line_swaps_the_backend() {
     desk.refused(&["sensors", "read", "--board", "laptop"], &[], 74, &["/dev/i2c-250"]);
 }
 
-#[test]
-fn an_unreachable_zookeeper_is_waited_for() {
-    let mut fleet = Fleet::start();
-    fleet.zookeeper.kill();
+fn an_unreachable_zookeeper_is_waited_for(mut fleet: Fleet) {
+    fleet.server.vanish();
     let mut node = fleet.node("1", &[]);
     node.wait_for_line("cannot reach ZooKeeper", PATIENCE);
-    fleet.zookeeper.restart();
+    fleet.server.come_back();
     node.wait_for_line("published the first measurement", PATIENCE);
     let probe = fleet.probe();
     eventually("the measurement", PATIENCE, || probe.exists("/mediciones/1"));
@@ -159,10 +163,8 @@ fn an_unreachable_zookeeper_is_waited_for() {
     assert_eq!(complaints, 1, "said once");
 }
 
-#[test]
-fn an_unreachable_zookeeper_ends_a_node_that_is_told_not_to_wait() {
-    let mut fleet = Fleet::start();
-    fleet.zookeeper.kill();
+fn an_unreachable_zookeeper_ends_a_node_that_is_told_not_to_wait(mut fleet: Fleet) {
+    fleet.server.vanish();
     let mut node = fleet.node("1", &["--connect-timeout", "1s"]);
     assert_eq!(node.wait_exit(Duration::from_secs(5)).code(), Some(69));
     node.wait_for_line("was not reached within 1s", Duration::ZERO);

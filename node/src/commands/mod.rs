@@ -1,8 +1,10 @@
 //! The commands, one file each, and how one of them is chosen and ended.
 
 mod check;
-pub mod run;
+mod demo;
+mod run;
 mod sensors;
+mod zookeeper;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -36,8 +38,14 @@ pub fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<(), Failure> {
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
-    logging::start(cli.log_format, filter.as_deref()).map_err(|problem| Failure::usage(anyhow!(problem)))?;
+    // The demo shows what is logged among its events.
+    if !matches!(cli.command, Command::Demo(_)) {
+        logging::start(cli.log_format, filter.as_deref())
+            .map_err(|problem| Failure::usage(anyhow!(problem)))?;
+    }
     match cli.command {
+        Command::Demo(args) => demo::main(args, filter.as_deref()),
+        Command::ZooKeeper(args) => zookeeper::main(&args),
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(&args),
         Command::Sensors(command) => sensors::main(command),
@@ -71,4 +79,30 @@ fn board_name(args: &BoardArgs) -> Option<String> {
 /// The real environment.
 fn surroundings() -> Surroundings<'static> {
     Surroundings { variable: &environment }
+}
+
+/// Completes at the first SIGINT or SIGTERM. Its handlers stand from now on.
+#[cfg(unix)]
+fn stop_signal() -> std::io::Result<impl Future<Output = &'static str>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        }
+    })
+}
+
+/// Completes at the first Ctrl-C.
+#[cfg(not(unix))]
+fn stop_signal() -> std::io::Result<impl Future<Output = &'static str>> {
+    Ok(async {
+        // Without a handler there is nothing to wait for; the system's own way of ending a program remains.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        "Ctrl-C"
+    })
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use atalaya_recipes::{Leadership, children_watch};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -33,7 +33,12 @@ pub struct LeaderOptions {
     pub period: Duration,
     /// Where it reports; nowhere, if `None`: averages are only logged.
     pub api: Option<Api>,
+    /// Who is told of each average as it is computed, besides the API.
+    pub averages: Option<mpsc::UnboundedSender<Report>>,
 }
+
+/// The target of the log lines that tell averages.
+pub const AVERAGES: &str = "atalaya::leader::average";
 
 /// A leader to be; clones share their state.
 #[derive(Clone, Debug)]
@@ -143,6 +148,7 @@ impl Leader {
             let report =
                 Report::new(leadership.term(), *cycle, SystemTime::now(), summary, gathered.excluded);
             info!(
+                target: AVERAGES,
                 cycle = report.cycle,
                 mean = report.mean,
                 unit = report.unit.as_deref(),
@@ -152,6 +158,10 @@ impl Leader {
                 excluded = report.excluded,
                 "average"
             );
+            if let Some(averages) = &self.options.averages {
+                // Nobody may be listening any more.
+                let _ = averages.send(report.clone());
+            }
             if self.options.api.is_some() {
                 outgoing.push(report).await;
             }

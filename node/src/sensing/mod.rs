@@ -2,7 +2,6 @@
 
 mod worker;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atalaya_hal::{Backend, Board, Bus, OpenError, Reading, SensorInfo};
@@ -12,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::id::NodeId;
 use crate::measurement::Form;
+use crate::vitals::Faults;
 pub use worker::{Sample, Worker};
 
 /// Opens what a board carries. Nothing is read yet, and an absent chip is no error before it is.
@@ -35,7 +35,7 @@ pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenE
 pub struct Sensors {
     workers: Vec<Worker>,
     /// What is wrong with a sensor at the moment: said when it changes.
-    faults: BTreeMap<String, String>,
+    faults: Faults,
 }
 
 /// Longest wait for a reading, whatever the period.
@@ -48,7 +48,7 @@ impl Sensors {
     /// The machine gives no more threads.
     pub fn start(buses: Vec<Bus>) -> std::io::Result<Sensors> {
         let workers = buses.into_iter().map(Worker::start).collect::<Result<_, _>>()?;
-        Ok(Sensors { workers, faults: BTreeMap::new() })
+        Ok(Sensors { workers, faults: Faults::new() })
     }
 
     /// What there is.
@@ -87,7 +87,8 @@ impl Sensors {
     }
 }
 
-/// Measures at once and then once a `period`, and hands each measurement on, for ever. Nothing is handed on when no
+/// Measures at once and then once a `period`, and hands each measurement on, and which sensors cannot be read, for ever.
+/// Nothing is handed on when no
 /// sensor could be read: the last measurement stands, and its age tells.
 ///
 /// # Cancellation safety
@@ -97,6 +98,7 @@ pub async fn measure(
     id: &NodeId,
     period: Duration,
     measured: watch::Sender<Option<Vec<u8>>>,
+    faults: watch::Sender<Faults>,
 ) {
     let form = Form::of(sensors.infos());
     let mut ticks = tokio::time::interval(period);
@@ -105,6 +107,13 @@ pub async fn measure(
         ticks.tick().await;
         let samples = sensors.sample(period).await;
         sensors.log_changes(&samples);
+        faults.send_if_modified(|known| {
+            let changed = *known != sensors.faults;
+            if changed {
+                known.clone_from(&sensors.faults);
+            }
+            changed
+        });
         let readings: Vec<(&str, Reading)> = samples
             .iter()
             .flat_map(|sample| sample.readings().map(|reading| (sample.sensor.as_str(), *reading)))

@@ -1,24 +1,52 @@
-//! A small fleet on a real ZooKeeper, for the tests beside this folder.
+//! A small fleet, on either ZooKeeper, for the tests beside this folder.
 #![allow(
     dead_code,
+    unused_macros,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "each test file uses its own part; a test may panic"
 )]
 
+/// Makes every scenario named a test on both servers, `memory::…` and `apache::…`. For files that begin with
+/// `#[macro_use] mod common`.
+macro_rules! on_both {
+    ($($scenario:ident),+ $(,)?) => {
+        mod memory {
+            $(#[test] fn $scenario() { super::$scenario(crate::common::Fleet::memory()); })+
+        }
+        mod apache {
+            $(#[test] fn $scenario() { super::$scenario(crate::common::Fleet::apache()); })+
+        }
+    };
+}
+
+pub mod server;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Api, Probe, Process, Recorded, Scratch, ZooKeeper, eventually, node_command};
+use atalaya_testbed::{Api, Probe, Process, Recorded, Scratch, eventually, node_command};
 
-/// The session timeout of the nodes. The servers' tick is 0.5 s.
-pub const SESSION: Duration = Duration::from_secs(4);
-/// The sampling period of the nodes.
-pub const PERIOD: Duration = Duration::from_secs(1);
+use server::Server;
+
 /// For what has no promised time: long enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How fast a fleet lives. The servers' tick is 0.5 s.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// The session timeout of the nodes.
+    pub session: Duration,
+    /// Their sampling period.
+    pub period: Duration,
+}
+
+/// Beside Apache ZooKeeper.
+pub const CALM: Pace = Pace { session: Duration::from_secs(4), period: Duration::from_secs(1) };
+/// On the server in memory, so that running everything on both takes half as long again, and not twice as long.
+pub const QUICK: Pace = Pace { session: Duration::from_secs(2), period: Duration::from_millis(500) };
 
 /// Boards `v70`, `v80`, `v90`, whose only sensor always measures that; and `random`.
 const BOARDS: &str = r#"
@@ -39,26 +67,28 @@ sensors = [{ name = "s", chip = "random" }]
 /// What nodes need around them.
 pub struct Surroundings {
     pub hosts: String,
+    pub pace: Pace,
     pub api: Api,
     boards: PathBuf,
     _scratch: Scratch,
 }
 
 impl Surroundings {
-    pub fn of(hosts: String) -> Surroundings {
+    pub fn of(hosts: String, pace: Pace) -> Surroundings {
         let scratch = Scratch::new("fleet");
         let boards = scratch.path().join("boards.toml");
         std::fs::write(&boards, BOARDS).unwrap();
-        Surroundings { hosts, api: Api::start(), boards, _scratch: scratch }
+        Surroundings { hosts, pace, api: Api::start(), boards, _scratch: scratch }
     }
 
     /// `atalaya run ID` with the settings of these tests and `args`.
     pub fn command(&self, id: &str, args: &[&str]) -> Command {
         let mut command = node_command(env!("CARGO_BIN_EXE_atalaya"), id, &self.hosts);
         command.arg("--boards").arg(&self.boards);
+        let milliseconds = |duration: Duration| format!("{}ms", duration.as_millis());
         let defaults = [
-            ("--session-timeout", "4s"),
-            ("--sampling-period", "1s"),
+            ("--session-timeout", &*milliseconds(self.pace.session)),
+            ("--sampling-period", &*milliseconds(self.pace.period)),
             ("--api-url", &self.api.url()),
             ("--board", "random"),
         ];
@@ -92,19 +122,31 @@ impl Surroundings {
 
 /// One ZooKeeper server, and what nodes need around them.
 pub struct Fleet {
-    pub zookeeper: ZooKeeper,
+    pub server: Server,
     pub around: Surroundings,
 }
 
 impl Fleet {
-    pub fn start() -> Fleet {
-        let zookeeper = ZooKeeper::start();
-        let around = Surroundings::of(zookeeper.connect_string());
-        Fleet { zookeeper, around }
+    pub fn apache() -> Fleet {
+        Fleet::on(Server::apache(), CALM)
+    }
+
+    pub fn memory() -> Fleet {
+        Fleet::on(Server::memory(), QUICK)
+    }
+
+    fn on(server: Server, pace: Pace) -> Fleet {
+        let around = Surroundings::of(server.connect_string(), pace);
+        Fleet { server, around }
+    }
+
+    /// The same for a fleet whose znodes stand below `chroot`.
+    pub fn below(&self, chroot: &str) -> Surroundings {
+        Surroundings::of(format!("{}{chroot}", self.hosts), self.pace)
     }
 
     pub fn probe(&self) -> Probe {
-        Probe::connect(&self.zookeeper.connect_string())
+        Probe::connect(&self.hosts)
     }
 }
 
@@ -147,6 +189,27 @@ pub fn goes_on_publishing(probe: &Probe, id: &str, writes: i32) {
     eventually(&format!("new measurements of {id}"), PATIENCE, || {
         probe.exists(&path).filter(|stat| stat.czxid != first.czxid || stat.version >= first.version + writes)
     });
+}
+
+/// Waits until all of `ids` stand in line and the first of them reports, and checks that nobody else does. Gives who
+/// leads.
+pub fn exactly_one_leads(probe: &Probe, api: &Api, ids: &[&str], when: &str) -> String {
+    let mut contenders = eventually(&format!("{ids:?} in line {when}"), PATIENCE, || {
+        let contenders = probe.contenders("/election");
+        let mut sorted = contenders.clone();
+        sorted.sort();
+        (sorted == ids).then_some(contenders)
+    });
+    let leader = contenders.remove(0);
+    // From here on, nobody but the first in line reports.
+    let since = Instant::now();
+    let requests = api.wait_for(&format!("reports {when}"), PATIENCE, |all| {
+        all.iter().filter(|request| request.at > since).count() >= 3
+    });
+    for request in requests.iter().filter(|request| request.at > since) {
+        assert!(from(request, &leader), "{:?} reports {when}", request.agent());
+    }
+    leader
 }
 
 /// The JSON bodies of `requests`.

@@ -13,6 +13,7 @@ pub struct Builder {
     longest: Option<Duration>,
     sweep: Duration,
     listen: String,
+    enforce_quota: bool,
 }
 
 /// What the settings come to, in milliseconds.
@@ -24,6 +25,7 @@ pub(crate) struct Limits {
     pub(crate) longest: i32,
     /// How often containers and TTLs are looked at.
     pub(crate) sweep: i64,
+    pub(crate) enforce_quota: bool,
 }
 
 impl Default for Builder {
@@ -33,6 +35,7 @@ impl Default for Builder {
             longest: None,
             sweep: Duration::from_secs(60),
             listen: "127.0.0.1:0".to_owned(),
+            enforce_quota: false,
         }
     }
 }
@@ -54,6 +57,13 @@ impl Builder {
     /// How often containers without children and znodes whose TTL is over are looked for: every 60 s unless set.
     pub fn sweep_every(mut self, interval: Duration) -> Self {
         self.sweep = interval;
+        self
+    }
+
+    /// Whether what would go beyond a quota's hard limits is refused, as with `enforceQuota` of Apache ZooKeeper: no,
+    /// unless set.
+    pub fn enforce_quota(mut self, enforce: bool) -> Self {
+        self.enforce_quota = enforce;
         self
     }
 
@@ -109,6 +119,12 @@ impl Builder {
         let tick = milliseconds(self.tick);
         let shortest = tick.saturating_mul(2);
         let longest = self.longest.map_or(tick.saturating_mul(20), milliseconds).max(shortest);
-        Limits { tick: tick.into(), shortest, longest, sweep: milliseconds(self.sweep).into() }
+        Limits {
+            tick: tick.into(),
+            shortest,
+            longest,
+            sweep: milliseconds(self.sweep).into(),
+            enforce_quota: self.enforce_quota,
+        }
     }
 }

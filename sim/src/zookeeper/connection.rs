@@ -19,8 +19,8 @@ use super::words;
 /// What a connection tells the server's task.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// A client is there, and this is how it is told something.
-    Opened { connection: ConnectionId, address: SocketAddr, outbox: Arc<Outbox> },
+    /// A client is there, since this life of the server; the outbox is how it is told something.
+    Opened { connection: ConnectionId, life: u64, address: SocketAddr, outbox: Arc<Outbox> },
     /// It brought requests.
     Brought { connection: ConnectionId, incoming: Vec<Incoming> },
     /// It is gone.
@@ -114,6 +114,7 @@ pub(crate) async fn serve(
     mut stream: TcpStream,
     address: SocketAddr,
     connection: ConnectionId,
+    life: u64,
     server: mpsc::Sender<Message>,
 ) {
     let mut frames = Frames::default();
@@ -130,7 +131,7 @@ pub(crate) async fn serve(
         }
         Ok(None) => {
             let outbox = Arc::new(Outbox::default());
-            let opened = Message::Opened { connection, address, outbox: outbox.clone() };
+            let opened = Message::Opened { connection, life, address, outbox: outbox.clone() };
             if server.send(opened).await.is_ok() {
                 let mut link = Link { connection, frames, connected: false, outbox, unsent: BytesMut::new() };
                 let _ = link.run(&mut stream, &server).await;

@@ -34,6 +34,8 @@ pub(crate) enum Code {
     NoWatcher = -121,
     /// Reconfiguration is switched off.
     ReconfigDisabled = -123,
+    /// There would be more than a quota allows.
+    QuotaExceeded = -125,
 }
 
 impl Code {

@@ -29,8 +29,11 @@ pub(crate) enum Command {
     Freeze { frozen: bool, done: oneshot::Sender<()> },
     Pause(oneshot::Sender<()>),
     Resume(oneshot::Sender<()>),
+    Stop(oneshot::Sender<()>),
+    StartAgain(oneshot::Sender<()>),
     Advance { by: Duration, done: oneshot::Sender<()> },
     Sessions(oneshot::Sender<Vec<i64>>),
+    Figures(oneshot::Sender<Figures>),
     Clear(oneshot::Sender<()>),
 }
 
@@ -85,6 +88,26 @@ impl Armed {
     }
 }
 
+/// What a server has at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Figures {
+    /// Sessions that live, with or without a connection.
+    pub sessions: usize,
+    /// Connections of clients, without those that ask a four-letter word.
+    pub connections: usize,
+    /// Znodes, with the root and those that ZooKeeper keeps for itself.
+    pub znodes: usize,
+    /// Watches: each path counts once for each connection that watches it.
+    pub watches: usize,
+    /// Requests received since the server was started first, pings and the beginnings of sessions among them.
+    pub requests: u64,
+    /// The number of the latest transaction.
+    pub zxid: i64,
+    /// Between [`Faults::stop`] and [`Faults::start_again`].
+    pub stopped: bool,
+}
+
 impl Faults {
     pub(super) fn new(commands: mpsc::UnboundedSender<Command>, refusing: Arc<AtomicBool>) -> Self {
         Self { commands, refusing }
@@ -132,8 +155,23 @@ impl Faults {
         self.order(Command::Resume).await;
     }
 
+    /// The server is stopped in order, as by SIGTERM, and keeps its disk: every connection is closed and new ones are closed
+    /// as soon as they are there, until [`start_again`](Self::start_again). Znodes and sessions stay; what clients were
+    /// still to be told is lost. No session ends meanwhile, unless by [`expire`](Self::expire), and no container or TTL.
+    ///
+    /// It ends a pause; a server that is stopped cannot be paused. Other faults stay as they were set.
+    pub async fn stop(&self) {
+        self.order(Command::Stop).await;
+    }
+
+    /// It takes connections again, with every znode and session that it had. Each session has its whole timeout from now
+    /// on, as with Apache ZooKeeper when it loads its database; containers and TTLs are looked at one interval later.
+    pub async fn start_again(&self) {
+        self.order(Command::StartAgain).await;
+    }
+
     /// Both of the server's clocks jump ahead. Sessions that are over by then have ended when this returns, and
-    /// containers and TTLs that are due are gone.
+    /// containers and TTLs that are due are gone. While the server is stopped, the clocks only jump.
     pub async fn advance_clock(&self, by: Duration) {
         self.order(|done| Command::Advance { by, done }).await;
     }
@@ -143,7 +181,14 @@ impl Faults {
         self.order(Command::Sessions).await.unwrap_or_default()
     }
 
-    /// Ends refusing, delaying and freezing, and calls off losses that have not happened. A pause stays.
+    /// What there is at this moment. Cheap enough to be asked several times a second.
+    ///
+    /// `None` when the server is gone.
+    pub async fn figures(&self) -> Option<Figures> {
+        self.order(Command::Figures).await
+    }
+
+    /// Ends refusing, delaying and freezing, and calls off losses that have not happened. A pause or a stop stays.
     pub async fn clear(&self) {
         self.refuse_connections(false);
         self.order(Command::Clear).await;

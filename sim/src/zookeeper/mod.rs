@@ -43,7 +43,7 @@
 //! # Layers
 //!
 //! `jute` and `protocol` know the wire; `tree`, `sessions` and `watches` are the state, and `core` what requests do to
-//! it, without I/O or a clock; `server` and `connection` are the asynchronous shell; `faults` is a hand on it.
+//! it, without I/O or a clock; `server`, `keeper` and `connection` are the asynchronous shell; `faults` is a hand on it.
 
 mod acl;
 mod builder;
@@ -52,6 +52,7 @@ mod core;
 mod error;
 mod faults;
 mod jute;
+mod keeper;
 mod path;
 mod protocol;
 mod server;
@@ -64,7 +65,7 @@ pub use builder::Builder;
 #[doc(hidden)]
 pub use connection::fuzz;
 pub use core::Cut;
-pub use faults::{Armed, AtRequest, Faults};
+pub use faults::{Armed, AtRequest, Faults, Figures};
 pub use protocol::Operation;
 pub use server::Server;
 

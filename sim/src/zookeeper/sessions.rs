@@ -101,6 +101,13 @@ impl Sessions {
         }
     }
 
+    /// All sessions have their whole timeout again.
+    pub(crate) fn renew(&mut self, now: i64) {
+        for session in self.by_id.values_mut() {
+            session.expires = after(now + i64::from(session.timeout), self.tick);
+        }
+    }
+
     /// A session by its id.
     pub(crate) fn get(&self, id: i64) -> Option<&Session> {
         self.by_id.get(&id)
@@ -126,6 +133,16 @@ impl Sessions {
     /// Their ids.
     pub(crate) fn ids(&self) -> impl Iterator<Item = i64> {
         self.by_id.keys().copied()
+    }
+
+    /// When each ends if it is not heard of, the earliest first.
+    pub(crate) fn by_expiry(&self) -> BTreeMap<i64, Vec<i64>> {
+        let mut by_expiry: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for (id, session) in &self.by_id {
+            by_expiry.entry(session.expires).or_default().push(*id);
+        }
+        by_expiry.values_mut().for_each(|ids| ids.sort_unstable());
+        by_expiry
     }
 
     /// Those that have not been heard of for too long; they are still to be closed.

@@ -141,6 +141,15 @@ impl Watches {
         (self.by_path.values().map(BTreeMap::len).sum(), self.by_connection.len(), self.by_path.len())
     }
 
+    /// Who watches which path, children's one-shot watches aside, as `wchs` and its like count them.
+    pub(crate) fn of_data(&self) -> impl Iterator<Item = (&str, ConnectionId)> {
+        let is_of_data = |ways: Ways| ways.without(Ways::CHILD) != Ways(0);
+        let watchers = self.by_path.iter().flat_map(|(path, watchers)| {
+            watchers.iter().map(move |(connection, ways)| (&**path, *connection, *ways))
+        });
+        watchers.filter(move |(_, _, ways)| is_of_data(*ways)).map(|(path, connection, _)| (path, connection))
+    }
+
     fn forget(&mut self, connection: ConnectionId, path: &str, ways: Ways) {
         let Some(watchers) = self.by_path.get_mut(path) else { return };
         let Some(had) = watchers.get_mut(&connection) else { return };

@@ -1,26 +1,31 @@
-//! The four-letter words, for people and for monitoring: `ruok`, `srvr`, `stat`, `mntr`, `isro`, `cons`, and `envi`, from
-//! which Kazoo learns the version. Used by connections whose first bytes are one of them.
+//! The four-letter words, for people and for monitoring, Kazoo among them, which learns the version from `envi`. Used by
+//! connections whose first bytes are one of them. Those that list sessions and watches are in [`lists`].
 //!
-//! Latencies are not measured; they are there because programs look for the line.
+//! Latencies are not measured; they are there because programs look for the line. So are folders.
+
+mod lists;
 
 use std::fmt::Write as _;
 
-use super::core::{Core, Peer};
+use super::core::{Core, Counters, Now, Peer};
 
 /// What it says it is: the behaviour is that of Apache ZooKeeper 3.8.
 const VERSION: &str =
     concat!("3.8.0-atalaya-sim-", env!("CARGO_PKG_VERSION"), ", built on 01/01/1970 00:00 UTC");
 
 /// The words that are answered; others end the connection.
-const WORDS: [&[u8; 4]; 7] = [b"ruok", b"srvr", b"stat", b"mntr", b"isro", b"cons", b"envi"];
+const WORDS: [&[u8; 4]; 14] = [
+    b"ruok", b"srvr", b"stat", b"mntr", b"isro", b"cons", b"envi", b"conf", b"dump", b"wchs", b"wchc",
+    b"wchp", b"srst", b"crst",
+];
 
 /// The word that a connection begins with, if it is one.
 pub(crate) fn recognise(start: [u8; 4]) -> Option<&'static str> {
     WORDS.into_iter().find(|word| **word == start).and_then(|word| str::from_utf8(word).ok())
 }
 
-/// The answer to a word.
-pub(crate) fn answer(word: &str, core: &Core) -> String {
+/// The answer to a word, of a server that listens on this port.
+pub(crate) fn answer(word: &str, core: &mut Core, port: u16, now: Now) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
     let _ = match word {
@@ -34,6 +39,21 @@ pub(crate) fn answer(word: &str, core: &Core) -> String {
             .and_then(|()| server(&mut text, core)),
         "srvr" => writeln!(text, "Zookeeper version: {VERSION}").and_then(|()| server(&mut text, core)),
         "mntr" => monitor(&mut text, core),
+        "conf" => configuration(&mut text, core, port),
+        "dump" => lists::dump(&mut text, core, now),
+        "wchs" => lists::watch_summary(&mut text, core),
+        "wchc" => lists::watches_by_session(&mut text, core),
+        "wchp" => lists::watches_by_path(&mut text, core),
+        "srst" => {
+            core.counters = Counters::default();
+            writeln!(text, "Server stats reset.")
+        }
+        "crst" => {
+            for peer in core.peers.values_mut() {
+                (peer.counters, peer.latest) = (Counters::default(), (0, None));
+            }
+            writeln!(text, "Connection stats reset.")
+        }
         _ => Ok(()),
     };
     text
@@ -77,6 +97,15 @@ fn connections(text: &mut String, core: &Core) -> std::fmt::Result {
         }
         writeln!(text, ",to={timeout},lcxid={xid:#x})")
     })
+}
+
+fn configuration(text: &mut String, core: &Core, port: u16) -> std::fmt::Result {
+    let (shortest, longest) = core.sessions.limits();
+    writeln!(text, "clientPort={port}\nsecureClientPort=-1")?;
+    writeln!(text, "dataDir=\ndataDirSize=0\ndataLogDir=\ndataLogSize=0")?;
+    writeln!(text, "tickTime={}\nmaxClientCnxns=0", core.limits.tick)?;
+    writeln!(text, "minSessionTimeout={shortest}\nmaxSessionTimeout={longest}")?;
+    writeln!(text, "clientPortListenBacklog=-1\nserverId=0")
 }
 
 fn monitor(text: &mut String, core: &Core) -> std::fmt::Result {

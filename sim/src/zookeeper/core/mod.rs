@@ -93,6 +93,8 @@ pub(crate) struct Core {
     /// The latest transaction.
     pub(crate) zxid: i64,
     pub(crate) counters: Counters,
+    /// Since the beginning; the counters may be set back.
+    pub(crate) requests: u64,
     pub(crate) limits: Limits,
     pub(crate) cuts: Cuts,
     /// When containers and TTLs are looked at next, on the steady clock.
@@ -103,13 +105,16 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(limits: Limits, now: Now) -> Self {
+        let mut tree = Tree::new();
+        tree.enforce_quotas(limits.enforce_quota);
         Self {
-            tree: Tree::new(),
+            tree,
             sessions: Sessions::new(limits.tick, limits.shortest, limits.longest, now.wall),
             watches: Watches::default(),
             peers: HashMap::new(),
             zxid: 0,
             counters: Counters::default(),
+            requests: 0,
             limits,
             cuts: Cuts::default(),
             sweep_at: now.steady + limits.sweep,
@@ -142,6 +147,7 @@ impl Core {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
         peer.counters.received += 1;
         self.counters.received += 1;
+        self.requests += 1;
         match incoming {
             Incoming::Connect(request) if peer.session == 0 => self.connect(connection, &request, now),
             Incoming::Request { xid, operation, request } if peer.session != 0 => {
@@ -186,6 +192,22 @@ impl Core {
     pub(crate) fn next_tick(&self) -> Option<i64> {
         let sweep = self.tree.has_swept().then_some(self.sweep_at);
         sweep.into_iter().chain(self.sessions.next_check()).min()
+    }
+
+    /// Every connection is gone, with what it was to be told.
+    pub(crate) fn stop(&mut self) {
+        for connection in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.forget(connection);
+        }
+        self.drain(|_| {});
+    }
+
+    /// As when Apache ZooKeeper loads its database: time begins anew for sessions and for the look at containers, and what
+    /// has a quota is counted.
+    pub(crate) fn start_again(&mut self, now: Now) {
+        self.sessions.renew(now.steady);
+        self.tree.recount();
+        self.sweep_at = now.steady + self.limits.sweep;
     }
 
     /// Takes what connections are to be told since the last time.
@@ -244,6 +266,7 @@ impl Core {
                 Effect::Created { parent_acl, .. } => (EventKind::Created, Some(parent_acl)),
                 Effect::Deleted { parent_acl, .. } => (EventKind::Deleted, Some(parent_acl)),
                 Effect::DataChanged { .. } => (EventKind::DataChanged, None),
+                Effect::Counted { .. } => continue,
             };
             self.fire(kind, path, acl);
             if let (Some(acl), Some(parent)) = (parent_acl, path::parent(path)) {

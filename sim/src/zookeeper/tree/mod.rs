@@ -1,10 +1,11 @@
 //! The znodes: a pure value without I/O and without a clock; transaction number and time are passed in. Used by
 //! [`core`](super::core).
 //!
-//! Reads are here, writes in [`write`], what a znode is in [`node`]. Checks come in the order in which Apache ZooKeeper
+//! Reads are here, writes in [`write`], what a znode is in [`node`], how much there may be in [`quota`]. Checks come in the order in which Apache ZooKeeper
 //! makes them, so that a request with two things wrong is refused for the same one.
 
 mod node;
+mod quota;
 mod write;
 
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub(crate) struct Tree {
     swept: BTreeSet<Arc<str>>,
     /// The list that nearly every znode has, once.
     open: Arc<[Acl]>,
+    quotas: quota::Quotas,
 }
 
 /// Paths that ZooKeeper keeps for itself; nobody may delete them.
@@ -59,6 +61,7 @@ impl Tree {
             ephemerals: HashMap::new(),
             swept: BTreeSet::new(),
             open: open.clone(),
+            quotas: quota::Quotas::default(),
         };
         let mut add = |path: &str, children: &[&str]| {
             let mut node = Node::new(
@@ -122,6 +125,13 @@ impl Tree {
     /// A session's ephemerals, sorted.
     pub(crate) fn ephemerals(&self, session: i64) -> impl Iterator<Item = &Arc<str>> {
         self.ephemerals.get(&session).into_iter().flatten()
+    }
+
+    /// The sessions that have ephemerals, sorted.
+    pub(crate) fn ephemeral_owners(&self) -> Vec<i64> {
+        let mut owners: Vec<i64> = self.ephemerals.keys().copied().collect();
+        owners.sort_unstable();
+        owners
     }
 
     /// Ephemerals of all sessions.

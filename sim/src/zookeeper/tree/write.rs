@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::node::Owner;
+use super::quota::Before;
 use super::{Caller, Node, SPECIAL, Tree, When};
 use crate::zookeeper::acl::{self, Acl, perms};
 use crate::zookeeper::error::Code;
@@ -21,7 +22,7 @@ pub(crate) enum Outcome {
     Checked,
 }
 
-/// A change that watches want to know about, with what it takes to undo it.
+/// A change, with what it takes to undo it. Most are for watches to hear of.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) path: Arc<str>,
@@ -32,9 +33,25 @@ pub(crate) struct Change {
 
 #[derive(Debug)]
 pub(crate) enum Effect {
-    Created { parent_acl: Arc<[Acl]>, parent_pzxid: i64 },
-    Deleted { node: Box<Node>, parent_acl: Arc<[Acl]>, parent_pzxid: i64 },
-    DataChanged { data: Option<Bytes>, version: i32, mzxid: i64, mtime: i64 },
+    Created {
+        parent_acl: Arc<[Acl]>,
+        parent_pzxid: i64,
+    },
+    Deleted {
+        node: Box<Node>,
+        parent_acl: Arc<[Acl]>,
+        parent_pzxid: i64,
+    },
+    DataChanged {
+        data: Option<Bytes>,
+        version: i32,
+        mzxid: i64,
+        mtime: i64,
+    },
+    /// The stats of a quota: no watch hears of it.
+    Counted {
+        data: Option<Bytes>,
+    },
 }
 
 /// Persistent or not, with a number or not.
@@ -87,8 +104,19 @@ impl Tree {
         when: When,
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Code> {
+        self.apply_within(None, write, caller, when, changes)
+    }
+
+    fn apply_within(
+        &mut self,
+        before: Option<&Before>,
+        write: &Write,
+        caller: Caller<'_>,
+        when: When,
+        changes: &mut Vec<Change>,
+    ) -> Result<Outcome, Code> {
         match write {
-            Write::Create(create) => self.create(create, caller, when, changes),
+            Write::Create(create) => self.create(before, create, caller, when, changes),
             Write::Delete { path, version } => {
                 let parent =
                     path::parent(path).filter(|_| !path.contains('\0') && !SPECIAL.contains(&&**path));
@@ -103,16 +131,19 @@ impl Tree {
                 Ok(Outcome::Deleted)
             }
             Write::SetData { path, data, version } => {
+                let old = self.checked(path, perms::WRITE, caller)?.data.clone();
+                self.allow(before, path, 0, (old.as_ref(), data.as_ref()))?;
                 let node = self.checked(path, perms::WRITE, caller)?;
                 let version = next(node.version, *version)?;
-                let before = Effect::DataChanged {
+                let effect = Effect::DataChanged {
                     data: std::mem::replace(&mut node.data, kept(data.as_ref())),
                     version: std::mem::replace(&mut node.version, version),
                     mzxid: std::mem::replace(&mut node.mzxid, when.zxid),
                     mtime: std::mem::replace(&mut node.mtime, when.time),
                 };
                 let (stat, acl) = (node.stat(), node.acl.clone());
-                changes.push(Change { path: path.as_str().into(), acl, effect: before });
+                changes.push(Change { path: path.as_str().into(), acl, effect });
+                self.count_changed(path, old.as_ref(), data.as_ref(), changes);
                 Ok(Outcome::DataSet(stat))
             }
             Write::SetAcl { path, acl, version } => {
@@ -141,8 +172,9 @@ impl Tree {
     ) -> Result<Vec<Outcome>, (usize, Code)> {
         let mut outcomes = Vec::with_capacity(writes.len());
         let mut made = Vec::new();
+        let before = self.before();
         for (at, write) in writes.iter().enumerate() {
-            match self.apply(write, caller, when, &mut made) {
+            match self.apply_within(before.as_ref(), write, caller, when, &mut made) {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(code) => {
                     made.into_iter().rev().for_each(|change| self.undo(change));
@@ -178,6 +210,7 @@ impl Tree {
 
     fn create(
         &mut self,
+        before: Option<&Before>,
         create: &Create,
         caller: Caller<'_>,
         when: When,
@@ -201,6 +234,8 @@ impl Tree {
         if matches!(parent.owner, Owner::Session(_)) {
             return Err(Code::NoChildrenForEphemerals);
         }
+        self.allow(before, &path, 1, (None, create.data.as_ref()))?;
+        let parent = self.nodes.get_mut(parent_path).ok_or(Code::NoNode)?;
         parent.created = parent.created.wrapping_add(1);
         let parent_pzxid = std::mem::replace(&mut parent.pzxid, when.zxid);
         parent.children.insert(name.into());
@@ -209,6 +244,7 @@ impl Tree {
         let stat = node.stat();
         self.insert(path.clone(), node);
         changes.push(Change { path: path.clone(), acl, effect });
+        self.count_created(&path, create.data.as_ref(), changes);
         Ok(Outcome::Created(path, stat))
     }
 
@@ -252,13 +288,16 @@ impl Tree {
         parent.children.remove(path::name(&path));
         let parent_pzxid = std::mem::replace(&mut parent.pzxid, when.zxid);
         let (acl, parent_acl) = (node.acl.clone(), parent.acl.clone());
+        let data = node.data.clone();
         let effect = Effect::Deleted { node: Box::new(node), parent_acl, parent_pzxid };
-        changes.push(Change { path, acl, effect });
+        changes.push(Change { path: path.clone(), acl, effect });
+        self.count_deleted(&path, data.as_ref(), changes);
     }
 
     fn undo(&mut self, Change { path, effect, .. }: Change) {
         match effect {
             Effect::Created { parent_pzxid, .. } => {
+                self.undo_created(&path);
                 self.take(&path);
                 if let Some(parent) = path::parent(&path).and_then(|parent| self.nodes.get_mut(parent)) {
                     parent.children.remove(path::name(&path));
@@ -267,11 +306,17 @@ impl Tree {
                 }
             }
             Effect::Deleted { node, parent_pzxid, .. } => {
+                self.undo_deleted(&path);
                 if let Some(parent) = path::parent(&path).and_then(|parent| self.nodes.get_mut(parent)) {
                     parent.children.insert(path::name(&path).into());
                     parent.pzxid = parent_pzxid;
                 }
                 self.insert(path, *node);
+            }
+            Effect::Counted { data } => {
+                if let Some(node) = self.nodes.get_mut(&path) {
+                    node.data = data;
+                }
             }
             Effect::DataChanged { data, version, mzxid, mtime } => {
                 if let Some(node) = self.nodes.get_mut(&path) {

@@ -1,0 +1,53 @@
+//! `atalaya zookeeper`: the server in memory, alone.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use atalaya_hal::duration;
+use atalaya_sim::zookeeper::Server;
+use tracing::{info, warn};
+
+use super::stop_signal;
+use crate::cli::ZooKeeperArgs;
+use crate::exit::Failure;
+
+/// A tick that a server can keep, and one that somebody waits for.
+const TICKS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
+
+pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
+    let tick = tick(&args.tick)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+    runtime.block_on(async {
+        let stop = stop_signal().map_err(Failure::software)?;
+        let listen = &args.listen;
+        let server = Server::builder().tick(tick).listen(listen).start().await;
+        let server = server
+            .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))
+            .map_err(Failure::unavailable)?;
+        info!(address = %server.local_addr(), ?tick, "a ZooKeeper server in memory is listening");
+        warn!(
+            "it is for development: one server, nothing is kept, and all is gone when it stops. For everything else: \
+             Apache ZooKeeper (apt-get install zookeeperd, or https://zookeeper.apache.org/releases.html)"
+        );
+        let signal = stop.await;
+        info!(signal, "stopping");
+        server.shutdown().await;
+        info!("stopped; what it held is gone");
+        Ok(())
+    })
+}
+
+/// In milliseconds, as Apache ZooKeeper's `tickTime` is, or a duration.
+fn tick(text: &str) -> Result<Duration, Failure> {
+    let tick = match text.trim().parse::<u64>() {
+        Ok(milliseconds) => Duration::from_millis(milliseconds),
+        Err(_) => duration::parse(text).map_err(|error| Failure::usage(anyhow!("--tick: {error}")))?,
+    };
+    if !TICKS.contains(&tick) {
+        return Err(Failure::usage(anyhow!(
+            "--tick: {tick:?} is out of bounds; expected milliseconds or a duration from 10ms to 60s"
+        )));
+    }
+    Ok(tick)
+}

@@ -1,0 +1,27 @@
+//! What the demo is told by its parts.
+
+use super::journal::Said;
+use super::ledger::Arrival;
+use crate::leader::report::Report;
+
+/// Something happened.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// Somebody logged a line.
+    Said(Said),
+    /// A leader has computed an average.
+    Averaged(Report),
+    /// A report has arrived at the API.
+    Arrived(Arrival),
+    /// The API was asked for something that is no report.
+    Unintelligible(String),
+    /// A node's thread has ended.
+    Ended {
+        /// Its number.
+        node: u32,
+        /// The how-many-eth life of the node it was.
+        life: u32,
+        /// Why, if not because it was killed.
+        why: Option<String>,
+    },
+}

@@ -1,0 +1,41 @@
+//! How many files a process may have open: many nodes need more than most systems allow at first.
+
+use crate::exit::Failure;
+
+/// A connection and its other end, and what a runtime waits with.
+const PER_NODE: u64 = 8;
+/// Everything else.
+const BESIDES: u64 = 64;
+
+/// Allows this process as many files as `nodes` need, if it does not have them yet.
+///
+/// # Errors
+/// The system does not let it.
+#[cfg(unix)]
+pub(super) fn make_room(nodes: u32) -> Result<(), Failure> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let wanted = u64::from(nodes) * PER_NODE + BESIDES;
+    let limit = getrlimit(Resource::Nofile);
+    // None is no limit.
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let allowed = limit.maximum.is_none_or(|maximum| maximum >= wanted)
+        && setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum }).is_ok();
+    if allowed {
+        return Ok(());
+    }
+    let maximum = limit.maximum.or(limit.current).unwrap_or(0);
+    Err(Failure::software(anyhow::anyhow!(
+        "{nodes} nodes need {wanted} open files and the system allows {maximum}: raise the limit (ulimit -Hn), or \
+         start fewer nodes (--nodes {})",
+        maximum.saturating_sub(BESIDES) / PER_NODE
+    )))
+}
+
+/// Windows has no such limit.
+#[cfg(not(unix))]
+pub(super) fn make_room(_: u32) -> Result<(), Failure> {
+    Ok(())
+}

@@ -1,0 +1,396 @@
+//! `atalaya demo`: a whole fleet in one process, and a hand that makes things go wrong.
+//!
+//! A ZooKeeper in memory, nodes and a small REST API run in threads of their own and talk over TCP, as if they were on
+//! machines of their own; nothing of a node knows that it is in a demo.
+//!
+//! `state`, `ledger`, `script`, `keys`, `throttle` and `view` decide and draw, without I/O; `fleet`, `sink` and `screen`
+//! are what they act on; this file is the loop between them.
+
+mod fleet;
+mod gate;
+mod happening;
+mod journal;
+mod keys;
+mod ledger;
+mod limits;
+mod plain;
+mod screen;
+mod script;
+mod sink;
+mod state;
+mod throttle;
+mod view;
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use atalaya_hal::Boards;
+use atalaya_sim::zookeeper::Server;
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::exit::Failure;
+use crate::settings::Settings;
+use fleet::{Member, Plan};
+use happening::Happening;
+use journal::Journal;
+use keys::Wish;
+use screen::Screen;
+use script::{ApiMode, Fault, Who};
+pub use script::{NotAScript, Script};
+use sink::Sink;
+use state::{State, Tone};
+
+/// How often the nodes are looked at, and the screen is drawn.
+const FRAME: Duration = Duration::from_millis(100);
+/// Nodes started between two frames.
+const STARTED_AT_ONCE: usize = 250;
+/// Sessions end on a tick of the server.
+const TICK: Duration = Duration::from_millis(500);
+/// Longest that a moment's happenings keep the screen waiting.
+const MOST_AT_ONCE: usize = 5_000;
+
+/// What is to be shown.
+pub struct Options {
+    /// How many nodes.
+    pub nodes: u32,
+    /// What boards there are, and which one the nodes are; `None`: the only one, or the one called default.
+    pub boards: Boards,
+    /// Its name.
+    pub board: Option<String>,
+    /// How often they measure.
+    pub sampling_period: Duration,
+    /// When a silent node is taken for dead.
+    pub session_timeout: Duration,
+    /// Lines instead of a screen.
+    pub plain: bool,
+    /// When it ends by itself.
+    pub length: Option<Duration>,
+    /// What goes wrong by itself.
+    pub script: Script,
+    /// What nodes say.
+    pub filter: EnvFilter,
+}
+
+/// Runs until `stop`, or until the demo is over.
+///
+/// # Errors
+/// The machine does not give what so many nodes need, or the board is wrong.
+pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), Failure> {
+    limits::make_room(options.nodes)?;
+    let (happenings, heard) = mpsc::unbounded_channel();
+    let journal = Journal::new(happenings.clone());
+    // A test may have a subscriber already.
+    let _ = tracing_subscriber::registry().with(options.filter.clone()).with(journal).try_init();
+    let server = Server::builder().tick(TICK).start_thread();
+    let server = server.context("cannot start a ZooKeeper in memory").map_err(Failure::software)?;
+    let sink = Sink::start(happenings.clone()).context("cannot start an API").map_err(Failure::software)?;
+    let settings = settings(&options, &server, &sink)?;
+
+    let screen = if options.plain {
+        None
+    } else {
+        screen::guard_against_panics();
+        Some(Screen::take().context("cannot use this terminal; --plain needs none").map_err(Failure::io)?)
+    };
+    let (averages, averaged) = mpsc::unbounded_channel();
+    let state = State::new(options.nodes, options.sampling_period, server.connect_string(), Instant::now());
+    let plan = Plan { boards: options.boards, board: options.board, settings, happenings, averages };
+    let mut demo = Demo {
+        plan,
+        server,
+        sink,
+        members: BTreeMap::new(),
+        script: options.script,
+        length: options.length,
+        state,
+        screen,
+    };
+    let outcome = demo.run(heard, averaged, stop).await;
+    // The screen is given back before anything is said.
+    demo.screen = None;
+    plain::conclude(&demo.state).map_err(Failure::io)?;
+    outcome
+}
+
+/// What the nodes are told: the fleet's settings, and where this demo's parts are.
+fn settings(options: &Options, server: &Server, sink: &Sink) -> Result<Settings, Failure> {
+    use crate::cli::FleetArgs;
+    use crate::settings::Surroundings;
+
+    let args = FleetArgs {
+        zookeeper: Some(server.connect_string()),
+        api_url: Some(sink.url()),
+        // It tells more than a GET, and the demo wants to know.
+        api_method: Some("post".to_owned()),
+        ..FleetArgs::default()
+    };
+    // What the environment says of some other fleet is not meant for this one.
+    let nothing = |_: &str| None;
+    let settings = Settings::assemble(&args, &options.boards, Surroundings { variable: &nothing })?;
+    let (sampling_period, session_timeout) = (options.sampling_period, options.session_timeout);
+    Ok(Settings { sampling_period, session_timeout, ..settings })
+}
+
+struct Demo {
+    plan: Plan,
+    server: Server,
+    sink: Sink,
+    members: BTreeMap<u32, Member>,
+    script: Script,
+    length: Option<Duration>,
+    state: State,
+    screen: Option<Screen>,
+}
+
+impl Demo {
+    async fn run(
+        &mut self,
+        mut heard: mpsc::UnboundedReceiver<Happening>,
+        mut averaged: mpsc::UnboundedReceiver<crate::leader::report::Report>,
+        stop: impl Future<Output = &'static str>,
+    ) -> Result<(), Failure> {
+        let start = self.state.started;
+        let words = format!("ZooKeeper in memory at {}, API at {}", self.state.zookeeper, self.sink.url());
+        self.state.say("demo", Tone::Plain, words, start);
+        let mut frames = tokio::time::interval(FRAME);
+        frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let end = self.length.map(|length| tokio::time::Instant::from_std(start + length));
+        tokio::pin!(stop);
+        let mut batch = Vec::new();
+        loop {
+            let due = self.script.next().map(|at| tokio::time::Instant::from_std(start + at));
+            let mut redraw = false;
+            tokio::select! {
+                biased;
+                _ = &mut stop => return Ok(()),
+                () = until(end) => break,
+                wish = next_wish(&mut self.screen, &self.state) => {
+                    if self.grant(wish?).await?.is_break() {
+                        break;
+                    }
+                    redraw = true;
+                }
+                () = until(due) => {
+                    while let Some(fault) = self.script.take(start.elapsed()) {
+                        if self.fault(fault).await?.is_break() {
+                            return self.finish().await;
+                        }
+                    }
+                }
+                _ = frames.tick() => {
+                    self.start_some()?;
+                    redraw = true;
+                }
+                Some(report) = averaged.recv() => {
+                    self.state.on(Happening::Averaged(report), Instant::now());
+                }
+                _ = heard.recv_many(&mut batch, MOST_AT_ONCE) => {
+                    batch.drain(..).for_each(|happening| self.hear(happening));
+                }
+            }
+            if redraw {
+                self.look().await;
+            }
+            if !self.show(redraw)? {
+                return Ok(());
+            }
+        }
+        self.finish().await
+    }
+
+    /// The last look, for the summary.
+    async fn finish(&mut self) -> Result<(), Failure> {
+        self.look().await;
+        self.show(true)?;
+        Ok(())
+    }
+
+    /// Starts the nodes that are yet to be started, some at a time.
+    fn start_some(&mut self) -> Result<(), Failure> {
+        let begun = self.members.len();
+        for number in (1..=self.state.rows.len()).skip(begun).take(STARTED_AT_ONCE) {
+            let number = u32::try_from(number).unwrap_or(u32::MAX);
+            self.members.insert(number, Member::start(&self.plan, number, 1)?);
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, happening: Happening) {
+        if let Happening::Ended { node, life, why } = &happening
+            && let Some(member) = self.members.get_mut(node)
+        {
+            member.ended(*life, why.clone());
+        }
+        self.state.on(happening, Instant::now());
+    }
+
+    /// Sees how everybody is.
+    async fn look(&mut self) {
+        for (row, member) in self.state.rows.iter_mut().zip(self.members.values_mut()) {
+            row.condition.clone_from(&member.condition);
+            if member.vitals.has_changed().unwrap_or(true) {
+                row.vitals = member.vitals.borrow_and_update().clone();
+            }
+        }
+        if let Some(figures) = self.server.faults().figures().await {
+            self.state.figures = figures;
+        }
+        self.state.api = self.sink.mode();
+        self.state.zookeeper_up = !self.state.figures.stopped;
+        self.state.tick(Instant::now());
+    }
+
+    /// Shows what there is to show. False when nobody sees it any more.
+    fn show(&mut self, redraw: bool) -> Result<bool, Failure> {
+        match &mut self.screen {
+            None => plain::print(self.state.take_lines()).map_err(Failure::io),
+            Some(screen) if redraw => screen.draw(&self.state).map(|()| true).map_err(Failure::io),
+            Some(_) => Ok(true),
+        }
+    }
+
+    async fn grant(&mut self, wish: Wish) -> Result<ControlFlow<()>, Failure> {
+        let all = self.state.rows.len();
+        let fault = match (wish, &mut self.screen) {
+            (Wish::Fault(fault), _) => fault,
+            (Wish::Quit, Some(screen)) if screen.sight.help => {
+                screen.sight.help = false;
+                return Ok(ControlFlow::Continue(()));
+            }
+            (Wish::Quit, _) | (_, None) => return Ok(ControlFlow::Break(())),
+            (Wish::Move(by), Some(screen)) => {
+                screen.sight.move_by(by, all);
+                return Ok(ControlFlow::Continue(()));
+            }
+            (Wish::Jump { last }, Some(screen)) => {
+                screen.sight.jump(last, all);
+                return Ok(ControlFlow::Continue(()));
+            }
+            (Wish::Help, Some(screen)) => {
+                screen.sight.help ^= true;
+                return Ok(ControlFlow::Continue(()));
+            }
+            (Wish::Redraw, Some(screen)) => {
+                screen.forget().map_err(Failure::io)?;
+                return Ok(ControlFlow::Continue(()));
+            }
+        };
+        self.fault(fault).await
+    }
+
+    /// The numbers of those that are meant.
+    fn meant(&self, who: Who) -> Vec<u32> {
+        match who {
+            Who::Node(number) => vec![number],
+            Who::Leader => self.state.leader().into_iter().collect(),
+            Who::All => self.members.keys().copied().collect(),
+        }
+    }
+
+    /// Does something to the fleet, and says so.
+    async fn fault(&mut self, fault: Fault) -> Result<ControlFlow<()>, Failure> {
+        // Who leads may have changed since the last frame.
+        self.look().await;
+        let faults = self.server.faults();
+        let said = match fault {
+            Fault::Kill(who) => self.each(who, "killed", |member, _| Ok(member.kill()))?,
+            Fault::Hang(who) => self.each(who, "stopped", |member, _| Ok(member.hang()))?,
+            Fault::Revive(who) => self.each(who, "revived", |member, plan| member.revive(plan))?,
+            Fault::Expire(who) => {
+                let sessions: Vec<i64> = (self.state.rows.iter())
+                    .filter(|row| self.meant(who).contains(&row.number))
+                    .filter_map(|row| row.session())
+                    .collect();
+                let mut expired = 0;
+                for session in sessions {
+                    expired += usize::from(faults.expire(session).await);
+                }
+                match expired {
+                    0 => format!("{who} has no session that could expire"),
+                    1 => format!("the session of {who} expires"),
+                    many => format!("{many} sessions expire"),
+                }
+            }
+            Fault::Api(mode) => match self.sink.set(mode) {
+                Ok(()) => format!(
+                    "the API {}",
+                    match mode {
+                        ApiMode::Up => "is back",
+                        ApiMode::Away => "goes away",
+                        ApiMode::Hanging => "hangs",
+                        ApiMode::Failing => "fails: 500 to every report",
+                    }
+                ),
+                Err(error) => format!("the API cannot come back: {error}"),
+            },
+            Fault::StopZooKeeper => {
+                faults.stop().await;
+                "ZooKeeper stops".to_owned()
+            }
+            Fault::StartZooKeeper => {
+                faults.start_again().await;
+                "ZooKeeper is back".to_owned()
+            }
+            Fault::End => return Ok(ControlFlow::Break(())),
+            Fault::Panic => panic!("as the script wants it"),
+        };
+        self.state.say("demo", Tone::Fault, said, Instant::now());
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Does `act` to each of those that are meant, and says to how many something was `done`.
+    fn each(
+        &mut self,
+        who: Who,
+        done: &str,
+        act: impl Fn(&mut Member, &Plan) -> Result<bool, Failure>,
+    ) -> Result<String, Failure> {
+        let meant = self.meant(who);
+        let mut hit = Vec::new();
+        for number in &meant {
+            if let Some(member) = self.members.get_mut(number)
+                && act(member, &self.plan)?
+            {
+                hit.push(*number);
+            }
+        }
+        Ok(match (hit.as_slice(), who) {
+            ([], Who::Leader) if meant.is_empty() => "nobody leads at the moment".to_owned(),
+            ([], who) => format!("{who} cannot be {done}: nothing to be done"),
+            ([one], Who::Leader) => format!("node {one}, the leader, is {done}"),
+            ([one], _) => format!("node {one} is {done}"),
+            (many, _) => format!("{} nodes are {done}", many.len()),
+        })
+    }
+}
+
+/// The next thing that the viewer asks for; never, without a screen.
+async fn next_wish(screen: &mut Option<Screen>, state: &State) -> Result<Wish, Failure> {
+    let Some(screen) = screen else { return std::future::pending().await };
+    loop {
+        match screen.events.next().await {
+            Some(Ok(event)) => {
+                if let Some(wish) = keys::wish(&event, state, screen.sight.chosen()) {
+                    return Ok(wish);
+                }
+            }
+            Some(Err(error)) => return Err(Failure::io(error)),
+            // The terminal is gone.
+            None => return Ok(Wish::Quit),
+        }
+    }
+}
+
+async fn until(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

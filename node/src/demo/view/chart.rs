@@ -1,0 +1,84 @@
+//! The chart of the averages: those that the API has, and those that are on their way.
+
+use std::time::{Duration, Instant};
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::symbols::Marker;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Axis, Chart, Dataset, GraphType};
+
+use super::framed;
+use crate::demo::ledger::Point;
+use crate::demo::state::State;
+
+/// The chart spans so many periods, and at least this.
+const PERIODS: u32 = 60;
+const SHORTEST: Duration = Duration::from_secs(30);
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {
+    let span = state.period.saturating_mul(PERIODS).max(SHORTEST).as_secs_f64();
+    let end = now.saturating_duration_since(state.started).as_secs_f64().max(span);
+    let begin = end - span;
+    let latest = state.ledger.latest();
+    let unit = latest.and_then(|point| point.unit.clone());
+    let points: Vec<&Point> = state.ledger.since(begin).filter(|point| point.unit == unit).collect();
+    let of = |delivered: bool| -> Vec<(f64, f64)> {
+        points
+            .iter()
+            .filter(|point| point.delivered == delivered)
+            .map(|point| (point.at - end, point.mean))
+            .collect()
+    };
+    let (there, waiting) = (of(true), of(false));
+    let (low, high) = bounds(&points);
+    let dataset = |data, color| {
+        Dataset::default()
+            .marker(Marker::Braille)
+            .graph_type(GraphType::Scatter)
+            .style(Style::new().fg(color))
+            .data(data)
+    };
+    let mut title = vec![Span::from(" Average ")];
+    match latest {
+        Some(point) => {
+            let unit = point.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
+            title.push(format!("{:.2}{unit}", point.mean).bold().green());
+            title.push(format!(" of {} ", point.count).into());
+        }
+        None => title.push("none yet ".dark_gray()),
+    }
+    let middle = low.midpoint(high);
+    let number = |value: f64| Span::from(format!("{value:.1}"));
+    let chart = Chart::new(vec![dataset(&there, Color::Green), dataset(&waiting, Color::Yellow)])
+        .block(framed(Line::from(title)).title_bottom(legend()))
+        .x_axis(
+            Axis::default()
+                .bounds([-span, 0.0])
+                .labels([format!("-{span:.0}s"), "now".to_owned()])
+                .style(Style::new().fg(Color::DarkGray)),
+        )
+        .y_axis(
+            Axis::default()
+                .bounds([low, high])
+                .labels([number(low), number(middle), number(high)])
+                .style(Style::new().fg(Color::DarkGray)),
+        );
+    frame.render_widget(chart, area);
+}
+
+fn legend() -> Line<'static> {
+    Line::from(vec![" delivered ".green(), "waiting ".yellow()]).right_aligned()
+}
+
+/// What the chart shows from bottom to top: everything, with some air.
+fn bounds(points: &[&Point]) -> (f64, f64) {
+    let low = points.iter().map(|point| point.mean).fold(f64::INFINITY, f64::min);
+    let high = points.iter().map(|point| point.mean).fold(f64::NEG_INFINITY, f64::max);
+    if low > high {
+        return (0.0, 1.0);
+    }
+    let air = ((high - low) * 0.1).max(0.5);
+    (low - air, high + air)
+}

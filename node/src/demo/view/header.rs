@@ -1,0 +1,39 @@
+//! The first line: what runs, and for how long.
+
+use std::time::Instant;
+
+use ratatui::Frame;
+use ratatui::layout::{Alignment, Rect};
+use ratatui::style::{Color, Style, Stylize};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+use crate::demo::script::ApiMode;
+use crate::demo::state::State;
+
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {
+    let light = |well: bool| Style::new().fg(if well { Color::Green } else { Color::Red }).bold();
+    let api = match state.api {
+        ApiMode::Up => "up",
+        ApiMode::Away => "away",
+        ApiMode::Hanging => "hanging",
+        ApiMode::Failing => "failing",
+    };
+    let nodes = match state.rows.len() {
+        1 => "1 node".to_owned(),
+        all if state.publishing() == all => format!("{all} nodes"),
+        all => format!("{} of {all} nodes", state.publishing()),
+    };
+    let line = Line::from(vec![
+        " Atalaya".bold().cyan(),
+        format!("  {nodes}, every {:?}", state.period).into(),
+        format!("  ZooKeeper {} ", state.zookeeper).into(),
+        Span::styled(if state.zookeeper_up { "up" } else { "stopped" }, light(state.zookeeper_up)),
+        "  API ".into(),
+        Span::styled(api, light(state.api == ApiMode::Up)),
+    ]);
+    frame.render_widget(Paragraph::new(line), area);
+    let seconds = now.saturating_duration_since(state.started).as_secs();
+    let clock = format!("{}:{:02}:{:02} ", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    frame.render_widget(Paragraph::new(clock).alignment(Alignment::Right), area);
+}

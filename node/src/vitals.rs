@@ -1,0 +1,82 @@
+//! What a node is doing at the moment, for whoever looks on from inside its process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use atalaya_recipes::persistent_node::NodeState;
+use atalaya_recipes::{Session, Standing, View};
+use tokio::sync::watch;
+
+/// A measurement as it is published, or about to be.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// What stands in the znode.
+    pub data: Arc<[u8]>,
+    /// When it was measured, by this machine's clock.
+    pub at: Instant,
+}
+
+/// What is wrong with sensors, by their names; empty if all can be read.
+pub type Faults = BTreeMap<String, String>;
+
+/// A node at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Vitals {
+    /// Its session; `None` before it has begun to connect.
+    pub session: Option<View>,
+    /// Where it stands in the election.
+    pub standing: Standing,
+    /// Its newest measurement, published or not.
+    pub measured: Option<Measured>,
+    /// Its measurement's znode.
+    pub published: NodeState,
+    /// Its sensors that cannot be read.
+    pub faults: Faults,
+}
+
+/// Where a node's parts say what they do.
+pub(crate) struct Sources<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) measured: watch::Receiver<Option<Vec<u8>>>,
+    pub(crate) published: watch::Receiver<NodeState>,
+    pub(crate) faults: watch::Receiver<Faults>,
+}
+
+/// Keeps `vitals` up to date until it is dropped. Costs nothing if nobody looks on.
+pub(crate) async fn follow(vitals: &watch::Sender<Vitals>, sources: Sources<'_>) {
+    if vitals.receiver_count() == 0 {
+        return std::future::pending().await;
+    }
+    let Sources { session, mut standing, mut measured, mut published, mut faults } = sources;
+    let mut view = session.watch();
+    vitals.send_modify(|vitals| vitals.session = Some(*view.borrow_and_update()));
+    loop {
+        // Whatever ends says nothing any more; what it said last holds.
+        tokio::select! {
+            Ok(()) = view.changed() => {
+                let now = *view.borrow_and_update();
+                vitals.send_modify(|vitals| vitals.session = Some(now));
+            }
+            Ok(()) = standing.changed() => {
+                let now = *standing.borrow_and_update();
+                vitals.send_modify(|vitals| vitals.standing = now);
+            }
+            Ok(()) = measured.changed() => {
+                let data = measured.borrow_and_update().as_deref().map(Arc::from);
+                let now = data.map(|data| Measured { data, at: Instant::now() });
+                vitals.send_modify(|vitals| vitals.measured = now);
+            }
+            Ok(()) = published.changed() => {
+                let now = *published.borrow_and_update();
+                vitals.send_modify(|vitals| vitals.published = now);
+            }
+            Ok(()) = faults.changed() => {
+                let now = faults.borrow_and_update().clone();
+                vitals.send_modify(|vitals| vitals.faults = now);
+            }
+            else => return std::future::pending().await,
+        }
+    }
+}

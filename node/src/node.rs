@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use atalaya_hal::Boards;
 use atalaya_recipes::contenders::Naming;
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
@@ -76,7 +76,7 @@ impl Node {
     ) -> Result<(), Failure> {
         let Node { id, board, settings, sensors, vitals, averages } = self;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
-        let api = api(&id, &settings)?;
+        let api = settings.api_url.clone().map(|url| Api::new(&id, url, settings.api_method));
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),
             timeout: settings.session_timeout,
@@ -172,19 +172,6 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
             _ => info!(ahead, "following: waiting in line to lead"),
         }
     }
-}
-
-/// The HTTP client of a leader to be.
-fn api(id: &NodeId, settings: &Settings) -> Result<Option<Api>, Failure> {
-    let Some(url) = settings.api_url.clone() else { return Ok(None) };
-    let name = format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
-    let mut builder = reqwest::Client::builder().user_agent(name);
-    if url.scheme() == "http" {
-        // The machine's certificates would be read for nothing.
-        builder = builder.tls_certs_only(std::iter::empty());
-    }
-    let client = builder.build().context("cannot set up HTTP").map_err(Failure::software)?;
-    Ok(Some(Api { client, url, method: settings.api_method }))
 }
 
 async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> Failure {

@@ -41,6 +41,7 @@ mod proxy;
 mod scratch;
 mod signals;
 mod spawn;
+mod terminal;
 mod wait;
 mod zookeeper;
 
@@ -53,5 +54,6 @@ pub use process::{Line, Process, Stream};
 pub use proxy::Proxy;
 pub use scratch::{Scratch, target_dir};
 pub use spawn::guarded;
+pub use terminal::Terminal;
 pub use wait::eventually;
 pub use zookeeper::ZooKeeper;

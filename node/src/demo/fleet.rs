@@ -73,11 +73,13 @@ impl Member {
         let body = move || {
             let why = {
                 let _said_by = info_span!(SPAN, number).entered();
+                // Boxed, since it is large and every layer above it would hold a copy.
+                let node = Box::pin(node.run(None, std::future::pending()));
                 runtime.block_on(async {
                     tokio::select! {
                         biased;
                         () = hand.watch() => None,
-                        ended = node.run(None, std::future::pending()) => Some(match ended {
+                        ended = node => Some(match ended {
                             Ok(()) => "ended".to_owned(),
                             Err(failure) => failure.to_string(),
                         }),

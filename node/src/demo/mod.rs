@@ -88,7 +88,7 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
     let journal = Journal::new(happenings.clone());
     // A test may have a subscriber already.
     let _ = tracing_subscriber::registry().with(options.filter.clone()).with(journal).try_init();
-    let server = Server::builder().tick(TICK).start_thread();
+    let server = Server::builder().tick(TICK).longest_session_timeout(options.session_timeout).start_thread();
     let server = server.context("cannot start a ZooKeeper in memory").map_err(Failure::software)?;
     let sink = Sink::start(happenings.clone()).context("cannot start an API").map_err(Failure::software)?;
     let settings = settings(&options, &server, &sink)?;

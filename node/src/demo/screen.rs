@@ -9,6 +9,7 @@ use crossterm::event::EventStream;
 use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::{Position, Rect};
 
 use super::state::State;
 use super::view::{self, Sight};
@@ -45,7 +46,9 @@ impl Screen {
 
     /// Draws everything anew with the next frame, whatever others have written over it.
     pub(super) fn forget(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not `clear`: that asks the terminal where its cursor is, and whoever reads keys may get the answer.
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 }
 

@@ -1,5 +1,7 @@
 //! Carries reports to the API, beside the cycle and never in its way.
 
+use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use atalaya_hal::boards::ApiMethod;
@@ -12,19 +14,50 @@ use tracing::{info, warn};
 
 use super::courier::{Courier, News, Next, Outcome};
 use super::report::Report;
+use crate::id::NodeId;
 
 /// Where reports go.
 #[derive(Clone, Debug)]
 pub struct Api {
-    /// The HTTP client.
-    pub client: Client,
-    /// The address.
-    pub url: Url,
-    /// How.
-    pub method: ApiMethod,
+    url: Url,
+    method: ApiMethod,
+    /// What the requests say they come from.
+    agent: String,
+    /// Made by the first who has to report: it takes more memory than all the rest of a node.
+    client: OnceLock<Client>,
 }
 
 impl Api {
+    /// The one at `url`, for the node called `id`.
+    pub fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
+        let agent = format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
+        Api { url, method, agent, client: OnceLock::new() }
+    }
+
+    fn client(&self) -> reqwest::Result<&Client> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let mut builder = Client::builder().user_agent(&self.agent);
+        if self.url.scheme() == "http" {
+            // The machine's certificates would be read for nothing.
+            builder = builder.tls_certs_only(std::iter::empty());
+        }
+        if self.is_here() {
+            // The environment may name a proxy; to that one, "here" would be somewhere else.
+            builder = builder.no_proxy();
+        }
+        let client = builder.build()?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    /// Whether it is on this very machine.
+    fn is_here(&self) -> bool {
+        let host = self.url.host_str().unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        address.map_or(host == "localhost", |address| address.is_loopback())
+    }
+
     /// The address for logs: without password and query, which may be secrets.
     fn shown(&self) -> String {
         let mut url = self.url.clone();
@@ -108,7 +141,11 @@ fn tell(news: &News, api: &Api, waiting: usize) {
 }
 
 async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
-    let request = report.request(&api.client, &api.url, api.method).timeout(timeout);
+    let client = match api.client() {
+        Ok(client) => client,
+        Err(error) => return Outcome::Failed(format!("cannot set up HTTP: {}", root_cause(&error))),
+    };
+    let request = report.request(client, &api.url, api.method).timeout(timeout);
     let mut answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) if error.is_timeout() => return Outcome::Failed(format!("no answer within {timeout:?}")),
@@ -155,8 +192,18 @@ mod tests {
     #[test]
     fn secrets_in_the_address_are_not_logged() {
         let url = "https://user:pass@h:8000/nuevo?token=secret".parse().unwrap();
-        let api = Api { client: Client::new(), url, method: ApiMethod::Get };
+        let api = Api::new(&"1".parse().unwrap(), url, ApiMethod::Get);
         assert_eq!(api.shown(), "https://h:8000/nuevo");
+    }
+
+    #[test]
+    fn an_api_on_this_machine_is_asked_without_a_proxy() {
+        let here =
+            |url: &str| Api::new(&"1".parse().unwrap(), url.parse().unwrap(), ApiMethod::Get).is_here();
+        assert!(
+            here("http://127.0.0.1:8000/nuevo") && here("http://localhost/") && here("http://[::1]:8000/")
+        );
+        assert!(!here("http://10.0.0.1:8000/nuevo") && !here("https://localhost.example/"));
     }
 
     #[test]

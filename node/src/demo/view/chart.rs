@@ -24,22 +24,24 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
     let latest = state.ledger.latest();
     let unit = latest.and_then(|point| point.unit.clone());
     let points: Vec<&Point> = state.ledger.since(begin).filter(|point| point.unit == unit).collect();
-    let of = |delivered: bool| -> Vec<(f64, f64)> {
-        points
-            .iter()
-            .filter(|point| point.delivered == delivered)
-            .map(|point| (point.at - end, point.mean))
-            .collect()
+    let at = |point: &&Point| (point.at - end, point.mean);
+    let of = |delivered: bool| -> Vec<_> {
+        points.iter().filter(|point| point.delivered == delivered).map(at).collect()
     };
-    let (there, waiting) = (of(true), of(false));
+    let (all, there, waiting): (Vec<_>, _, _) = (points.iter().map(at).collect(), of(true), of(false));
     let (low, high) = bounds(&points);
-    let dataset = |data, color| {
+    let dots = |data, color| {
         Dataset::default()
-            .marker(Marker::Braille)
+            .marker(Marker::Dot)
             .graph_type(GraphType::Scatter)
             .style(Style::new().fg(color))
             .data(data)
     };
+    let line = Dataset::default()
+        .marker(Marker::Braille)
+        .graph_type(GraphType::Line)
+        .style(Style::new().fg(Color::DarkGray))
+        .data(&all);
     let mut title = vec![Span::from(" Average ")];
     match latest {
         Some(point) => {
@@ -51,7 +53,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
     }
     let middle = low.midpoint(high);
     let number = |value: f64| Span::from(format!("{value:.1}"));
-    let chart = Chart::new(vec![dataset(&there, Color::Green), dataset(&waiting, Color::Yellow)])
+    let chart = Chart::new(vec![line, dots(&there, Color::Green), dots(&waiting, Color::Yellow)])
         .block(framed(Line::from(title)).title_bottom(legend()))
         .x_axis(
             Axis::default()
@@ -69,7 +71,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
 }
 
 fn legend() -> Line<'static> {
-    Line::from(vec![" delivered ".green(), "waiting ".yellow()]).right_aligned()
+    Line::from(vec![" • delivered ".green(), "• waiting ".yellow()]).right_aligned()
 }
 
 /// What the chart shows from bottom to top: everything, with some air.

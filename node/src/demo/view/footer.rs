@@ -13,7 +13,7 @@ const KEYS: [(&str, &str); 9] = [
     ("h", "hang"),
     ("r", "revive"),
     ("x", "expire"),
-    ("l", "kill leader"),
+    ("l", "leader"),
     ("a", "API"),
     ("z", "ZooKeeper"),
     ("?", "help"),
@@ -22,25 +22,31 @@ const KEYS: [(&str, &str); 9] = [
 
 pub(super) fn draw(frame: &mut Frame<'_>, figures: Rect, keys: Rect, state: &State) {
     let ledger = &state.ledger;
-    let mut spans = vec![Span::from(" ")];
-    let mut figure = |name: &'static str, value: u64, bad: bool| {
-        let style = if bad && value > 0 { Style::new().fg(Color::Red).bold() } else { Style::new().bold() };
-        spans.push(format!("{name} ").dark_gray());
-        spans.push(Span::styled(value.to_string(), style));
-        spans.push("  ".into());
-    };
-    figure("averages", ledger.computed, false);
-    figure("delivered", ledger.delivered, false);
-    figure("waiting", ledger.waiting() as u64, false);
-    figure("lost", ledger.lost() as u64, true);
-    figure("stale", ledger.stale, true);
-    figure("leaders", ledger.terms, false);
-    figure("sessions", state.figures.sessions as u64, false);
-    figure("znodes", state.figures.znodes as u64, false);
-    figure("watches", state.figures.watches as u64, false);
-    figure("requests", state.figures.requests, false);
-    frame.render_widget(Paragraph::new(Line::from(spans)), figures);
-    let help =
-        KEYS.iter().flat_map(|(key, what)| [format!(" {key}").bold().cyan(), format!(" {what} ").into()]);
+    let bad = |value: u64| if value > 0 { Style::new().fg(Color::Red).bold() } else { Style::new().bold() };
+    let good = Style::new().bold();
+    let (lost, stale) = (ledger.lost() as u64, ledger.stale);
+    let counted = [
+        ("averages", ledger.computed, good),
+        ("delivered", ledger.delivered, good),
+        ("waiting", ledger.waiting() as u64, good),
+        ("lost", lost, bad(lost)),
+        ("stale", stale, bad(stale)),
+        ("leaders", ledger.terms, good),
+        ("sessions", state.figures.sessions as u64, good),
+        ("znodes", state.figures.znodes as u64, good),
+        ("watches", state.figures.watches as u64, good),
+        ("requests", state.figures.requests, good),
+    ];
+    let mut room = usize::from(figures.width);
+    let mut line = Line::default();
+    for (name, value, style) in counted {
+        let value = value.to_string();
+        // Half a figure would be a wrong one.
+        let Some(left) = room.checked_sub(name.len() + value.len() + 3) else { break };
+        room = left;
+        line.extend([format!(" {name} ").dark_gray(), Span::styled(value, style), " ".into()]);
+    }
+    frame.render_widget(Paragraph::new(line), figures);
+    let help = KEYS.iter().flat_map(|(key, what)| [key.bold().cyan(), format!(" {what}  ").into()]);
     frame.render_widget(Paragraph::new(help.collect::<Line<'_>>()), keys);
 }

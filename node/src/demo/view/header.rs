@@ -11,6 +11,9 @@ use ratatui::widgets::Paragraph;
 use crate::demo::script::ApiMode;
 use crate::demo::state::State;
 
+/// With less, ZooKeeper's address has no room; the log has it, too.
+const WIDE: u16 = 100;
+
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {
     let light = |well: bool| Style::new().fg(if well { Color::Green } else { Color::Red }).bold();
     let api = match state.api {
@@ -24,10 +27,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
         all if state.publishing() == all => format!("{all} nodes"),
         all => format!("{} of {all} nodes", state.publishing()),
     };
+    let wide = area.width >= WIDE;
     let line = Line::from(vec![
         " Atalaya".bold().cyan(),
         format!("  {nodes}, every {:?}", state.period).into(),
-        format!("  ZooKeeper {} ", state.zookeeper).into(),
+        if wide { format!("  ZooKeeper {} ", state.zookeeper).into() } else { "  ZooKeeper ".into() },
         Span::styled(if state.zookeeper_up { "up" } else { "stopped" }, light(state.zookeeper_up)),
         "  API ".into(),
         Span::styled(api, light(state.api == ApiMode::Up)),

@@ -55,7 +55,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, sight: &mut Sight, now:
     }
     // Few nodes need few lines; the log takes what is left.
     let rows = u16::try_from(state.rows.len()).unwrap_or(u16::MAX).saturating_add(3);
-    let middle = rows.clamp(10, (area.height - 4) * 6 / 10);
+    let middle = rows.max(10).min((area.height - 4) * 6 / 10);
     let [top, middle, bottom, figures, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(middle),

@@ -58,7 +58,7 @@ fn averages_appear_at_once_and_ctrl_c_gives_the_screen_back() {
     terminal.wait_for("averages 2", PATIENCE);
     assert!(started.elapsed() < Duration::from_secs(3) + AT_ONCE, "{:?}", started.elapsed());
     let text = terminal.text();
-    for words in ["leads", "next", "ZooKeeper up", "API up", "of 3", "delivered"] {
+    for words in ["leads", "follows", "ZooKeeper up", "API up", "of 3", "delivered"] {
         assert!(text.contains(words), "no \"{words}\" in\n{text}");
     }
     assert!(terminal.look(|screen| screen.alternate_screen()));

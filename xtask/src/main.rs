@@ -1,10 +1,12 @@
-//! Development tasks: `cargo xtask test`, `cargo xtask fleet`, `cargo xtask bench`.
+//! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `picture`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
 mod cargo;
 mod console;
 mod fleet;
+mod fuzz;
+mod picture;
 mod test;
 
 use std::process::ExitCode;
@@ -24,6 +26,8 @@ enum Task {
     Test(test::Arguments),
     Fleet(fleet::Arguments),
     Bench(bench::Arguments),
+    Fuzz(fuzz::Arguments),
+    Picture(picture::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +35,8 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fleet(arguments) => fleet::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Picture(arguments) => picture::run(&arguments),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

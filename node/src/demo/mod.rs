@@ -188,11 +188,11 @@ impl Demo {
                     self.start_some()?;
                     redraw = true;
                 }
-                Some(report) = averaged.recv() => {
-                    self.state.on(Happening::Averaged(report), Instant::now());
-                }
                 _ = heard.recv_many(&mut batch, MOST_AT_ONCE) => {
                     batch.drain(..).for_each(|happening| self.hear(happening));
+                }
+                Some(report) = averaged.recv() => {
+                    self.state.on(Happening::Averaged(report), Instant::now());
                 }
             }
             if redraw {

@@ -81,8 +81,8 @@ fn role(row: &Row) -> (String, Style) {
         (Condition::Up, Standing::Leading) => {
             ("leads".to_owned(), Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD))
         }
-        (Condition::Up, Standing::Waiting { ahead: 1 }) => ("next".to_owned(), Style::new()),
-        (Condition::Up, Standing::Waiting { ahead }) => (format!("in line {ahead}"), Style::new()),
+        // How many are ahead is known only from the last time it looked: no number is better than an old one.
+        (Condition::Up, Standing::Waiting { .. }) => ("follows".to_owned(), Style::new()),
         (Condition::Up, Standing::Away) => ("joining".to_owned(), Style::new().fg(Color::Yellow)),
     }
 }

@@ -4,6 +4,7 @@
 //! all of it hangs, its session's heartbeats too, as those of a process that was stopped.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -71,7 +72,7 @@ impl Member {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_more(number))?;
         let body = move || {
-            let why = {
+            let running = AssertUnwindSafe(|| {
                 let _said_by = info_span!(SPAN, number).entered();
                 // Boxed, since it is large and every layer above it would hold a copy.
                 let node = Box::pin(node.run(None, std::future::pending()));
@@ -85,7 +86,9 @@ impl Member {
                         }),
                     }
                 })
-            };
+            });
+            // What the panic said is among the events.
+            let why = catch_unwind(running).unwrap_or_else(|_| Some("a defect".to_owned()));
             // Its connections go with it, unannounced.
             drop(runtime);
             // At the end nobody listens.

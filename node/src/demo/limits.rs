@@ -39,3 +39,15 @@ pub(super) fn make_room(nodes: u32) -> Result<(), Failure> {
 pub(super) fn make_room(_: u32) -> Result<(), Failure> {
     Ok(())
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_does_not_allow_is_refused_with_what_it_does() {
+        make_room(3).unwrap();
+        let text = make_room(u32::MAX).unwrap_err().to_string();
+        assert!(text.contains("ulimit -Hn") && text.contains("--nodes "), "{text}");
+    }
+}

@@ -347,7 +347,7 @@ fn servers(text: &str) -> Result<u8, String> {
 }
 
 /// Whole or decimal numbers with a unit: `500ms`, `2.5s`, `5m`, `1h`; without one, seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0), ("", 1.0)];
     let parsed = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
     parsed

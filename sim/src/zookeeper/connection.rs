@@ -1,18 +1,17 @@
-//! One client's connection: cuts what arrives into frames, hands the requests to the server's task, writes what that
-//! has to tell. Used by [`server`](super::server), as one task for each connection.
+//! One client's connection: hands what arrives to the server's task as [requests](super::frames), writes what that has to
+//! tell. Used by [`server`](super::server), as one task for each connection.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::core::{End, Incoming};
-use super::jute::Reader;
-use super::protocol::{ConnectRequest, MAX_FRAME, Operation, Request, decode_all, header};
+use super::frames::{Broken, RequestReader};
 use super::sessions::ConnectionId;
 use super::words;
 
@@ -33,8 +32,6 @@ pub(crate) enum Message {
 const UNREAD: usize = 4 << 20;
 /// A client that is told more than this and does not read it is disconnected.
 const UNREAD_LIMIT: usize = 512 << 20;
-/// How much is read at once.
-const CHUNK: usize = 8 << 10;
 
 /// What a connection is still to be told. The server's task fills it, the connection's task empties it.
 #[derive(Debug, Default)]
@@ -72,43 +69,6 @@ impl Outbox {
     }
 }
 
-/// Cuts a stream into frames.
-#[derive(Debug, Default)]
-pub(crate) struct Frames {
-    buffer: BytesMut,
-}
-
-/// A frame is longer than any may be, or its length is negative.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct BadLength;
-
-impl Frames {
-    /// The next whole frame, without its length.
-    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, BadLength> {
-        let Some(length) = self.buffer.first_chunk().copied().map(i32::from_be_bytes) else {
-            return Ok(None);
-        };
-        let length = usize::try_from(length).ok().filter(|length| *length <= MAX_FRAME).ok_or(BadLength)?;
-        if self.buffer.len() < 4 + length {
-            return Ok(None);
-        }
-        self.buffer.advance(4);
-        Ok(Some(self.buffer.split_to(length).freeze()))
-    }
-
-    /// Where the next bytes go. An idle connection keeps no room.
-    fn room(&mut self) -> &mut BytesMut {
-        self.buffer.reserve(CHUNK);
-        &mut self.buffer
-    }
-
-    fn settle(&mut self) {
-        if self.buffer.is_empty() {
-            self.buffer = BytesMut::new();
-        }
-    }
-}
-
 /// Serves one client until either side ends it.
 pub(crate) async fn serve(
     mut stream: TcpStream,
@@ -117,9 +77,9 @@ pub(crate) async fn serve(
     life: u64,
     server: mpsc::Sender<Message>,
 ) {
-    let mut frames = Frames::default();
+    let mut reader = RequestReader::default();
     // An error here is a client that went, and nobody else's concern.
-    match begin(&mut stream, &mut frames).await {
+    match begin(&mut stream, &mut reader).await {
         Ok(Some(word)) => {
             let (answer, answered) = oneshot::channel();
             if server.send(Message::Asked { word, answer }).await.is_ok()
@@ -133,7 +93,7 @@ pub(crate) async fn serve(
             let outbox = Arc::new(Outbox::default());
             let opened = Message::Opened { connection, life, address, outbox: outbox.clone() };
             if server.send(opened).await.is_ok() {
-                let mut link = Link { connection, frames, connected: false, outbox, unsent: BytesMut::new() };
+                let mut link = Link { connection, reader, outbox, unsent: BytesMut::new() };
                 let _ = link.run(&mut stream, &server).await;
                 let _ = server.send(Message::Closed { connection }).await;
             }
@@ -143,12 +103,12 @@ pub(crate) async fn serve(
 }
 
 /// Reads the first four bytes, which may be a word.
-async fn begin(stream: &mut TcpStream, frames: &mut Frames) -> io::Result<Option<&'static str>> {
+async fn begin(stream: &mut TcpStream, reader: &mut RequestReader) -> io::Result<Option<&'static str>> {
     loop {
-        if let Some(start) = frames.buffer.first_chunk() {
-            return Ok(words::recognise(*start));
+        if let Some(start) = reader.start() {
+            return Ok(words::recognise(start));
         }
-        if stream.read_buf(frames.room()).await? == 0 {
+        if stream.read_buf(reader.room()).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
@@ -157,9 +117,7 @@ async fn begin(stream: &mut TcpStream, frames: &mut Frames) -> io::Result<Option
 /// A connection that speaks the protocol.
 struct Link {
     connection: ConnectionId,
-    frames: Frames,
-    /// Whether the first frame was read, which is unlike the others.
-    connected: bool,
+    reader: RequestReader,
     outbox: Arc<Outbox>,
     unsent: BytesMut,
 }
@@ -193,7 +151,7 @@ impl Link {
                 }
                 ready = stream.readable(), if !ending && self.unsent.len() < UNREAD => {
                     ready?;
-                    match stream.try_read_buf(self.frames.room()) {
+                    match stream.try_read_buf(self.reader.room()) {
                         Ok(0) => return Ok(()),
                         Ok(_) => self.hand_over(server).await?,
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -224,93 +182,16 @@ impl Link {
     async fn hand_over(&mut self, server: &mpsc::Sender<Message>) -> io::Result<()> {
         let mut incoming = Vec::new();
         let broken = loop {
-            match self.frames.next() {
-                Ok(Some(frame)) => match self.decode(frame) {
-                    Some(decoded) => incoming.push(decoded),
-                    None => break true,
-                },
+            match self.reader.next() {
+                Ok(Some(request)) => incoming.push(request),
                 Ok(None) => break false,
-                Err(BadLength) => break true,
+                Err(Broken) => break true,
             }
         };
-        self.frames.settle();
         if !incoming.is_empty() {
             let brought = Message::Brought { connection: self.connection, incoming };
             server.send(brought).await.map_err(|_| io::ErrorKind::BrokenPipe)?;
         }
         if broken { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) }
-    }
-
-    /// `None` for a frame that is not even a request.
-    fn decode(&mut self, frame: Bytes) -> Option<Incoming> {
-        if !std::mem::replace(&mut self.connected, true) {
-            return ConnectRequest::decode(frame).ok().map(Incoming::Connect);
-        }
-        let mut reader = Reader::new(frame);
-        let (xid, number) = header(&mut reader).ok()?;
-        let operation = Operation::from_number(number);
-        let request = match operation {
-            Some(operation) => Request::decode(operation, reader),
-            None => Err(super::error::Code::Unimplemented),
-        };
-        Some(Incoming::Request { xid, operation, request })
-    }
-}
-
-/// Reads bytes as a client's stream and as its frames, for fuzzing: nothing but a return is expected.
-#[doc(hidden)]
-pub fn fuzz(bytes: &[u8]) {
-    let mut frames = Frames::default();
-    for piece in bytes.chunks(7) {
-        frames.room().extend_from_slice(piece);
-        while let Ok(Some(frame)) = frames.next() {
-            decode_all(frame);
-        }
-        frames.settle();
-    }
-    decode_all(Bytes::copy_from_slice(bytes));
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn arbitrary_streams_never_panic(bytes: Vec<u8>) {
-            fuzz(&bytes);
-        }
-
-        #[test]
-        fn frames_are_found_however_they_are_cut(
-            whole in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..10),
-            piece in 1..400_usize,
-        ) {
-            let mut stream = Vec::new();
-            for frame in &whole {
-                stream.extend(u32::try_from(frame.len()).unwrap().to_be_bytes());
-                stream.extend(frame);
-            }
-            let (mut frames, mut found) = (Frames::default(), Vec::new());
-            for piece in stream.chunks(piece) {
-                frames.room().extend_from_slice(piece);
-                while let Some(frame) = frames.next().unwrap() {
-                    found.push(frame.to_vec());
-                }
-                frames.settle();
-            }
-            prop_assert_eq!(found, whole);
-        }
-    }
-
-    #[test]
-    fn frames_longer_than_a_mebibyte_less_one_are_refused() {
-        for (length, refused) in [(0xf_ffff, false), (0x10_0000, true), (i32::MAX, true), (-1, true)] {
-            let mut frames = Frames::default();
-            frames.room().extend_from_slice(&length.to_be_bytes());
-            assert_eq!(frames.next().is_err(), refused, "{length}");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! A ZooKeeper server in memory, for development and tests.
 //!
 //! It speaks ZooKeeper's protocol, so that any client can use it: starting takes milliseconds and needs neither Java nor
-//! a folder. **It keeps nothing**: when it stops, all is gone. There is one server, no ensemble. Production runs Apache
+//! a folder. **It keeps nothing**: when it ends, all is gone. There is one server, no ensemble. Production runs Apache
 //! ZooKeeper.
 //!
 //! ```
@@ -22,9 +22,10 @@
 //! # What it does
 //!
 //! All operations on znodes of Apache ZooKeeper 3.8: every create mode, `multi` and `MultiRead`, watches of every kind,
-//! ACLs (`world`, `digest`, `ip`, `auth`), sessions that are negotiated, attached to again and expire, and the
-//! four-letter words `ruok`, `srvr`, `stat`, `mntr`, `isro`, `cons`, `envi`. What a client sees is what it would see of
-//! Apache ZooKeeper; `tests/conformance` holds both against each other.
+//! ACLs (`world`, `digest`, `ip`, `auth`), sessions that are negotiated, attached to again and expire, quotas (hard limits
+//! are enforced if [asked for](Builder::enforce_quota)), and the four-letter words `ruok`, `srvr`, `stat`, `mntr`,
+//! `isro`, `cons`, `envi`, `conf`, `dump`, `wchs`, `wchc`, `wchp`, `srst`, `crst`. What a client sees is what it would
+//! see of Apache ZooKeeper; `tests/conformance` holds both against each other.
 //!
 //! # Where it is not like Apache ZooKeeper 3.8.0
 //!
@@ -33,16 +34,19 @@
 //! * `CheckWatches` answers for the connection that asks; there, for anybody's watch on that path.
 //! * A wrong password leaves the session's connection alone; there it is closed before the password is looked at.
 //! * Paths beyond the basic plane come back in UTF-8; there, in surrogates.
+//! * Limits on the root (`/zookeeper/quota/zookeeper_limits`) mean nothing, and what is no figure in limits or stats is
+//!   passed over; there, the server ends.
+//! * Passing a soft limit of a quota is logged once; there, at each request, and only where quotas are enforced.
 //! * SASL is refused; there, without a configuration for it, it is answered with nothing.
 //!
 //! # What it does not
 //!
 //! Nothing is written to disk. A client that asks for SASL is told that this is not implemented, one that asks for a
-//! reconfiguration that this is switched off. Quotas below `/zookeeper/quota` are znodes like others.
+//! reconfiguration that this is switched off.
 //!
 //! # Layers
 //!
-//! `jute` and `protocol` know the wire; `tree`, `sessions` and `watches` are the state, and `core` what requests do to
+//! `jute`, `protocol` and `frames` know the wire; `tree`, `sessions` and `watches` are the state, and `core` what requests do to
 //! it, without I/O or a clock; `server`, `keeper` and `connection` are the asynchronous shell; `faults` is a hand on it.
 
 mod acl;
@@ -51,6 +55,10 @@ mod connection;
 mod core;
 mod error;
 mod faults;
+mod frames;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod jute;
 mod keeper;
 mod path;
@@ -62,8 +70,6 @@ mod watches;
 mod words;
 
 pub use builder::Builder;
-#[doc(hidden)]
-pub use connection::fuzz;
 pub use core::Cut;
 pub use faults::{Armed, AtRequest, Faults, Figures};
 pub use protocol::Operation;

@@ -175,6 +175,21 @@ impl Sessions {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+impl Sessions {
+    /// Every session is kept under a tick that is not after its end.
+    ///
+    /// # Panics
+    ///
+    /// When one is not, so that it would not end in time.
+    pub(crate) fn check(&self) {
+        for (id, session) in &self.by_id {
+            assert!(session.bucket <= session.expires, "{id:#x} is looked at in time");
+            assert!(self.buckets.get(&session.bucket).is_some_and(|ids| ids.contains(id)), "{id:#x} is kept");
+        }
+    }
+}
+
 /// The first tick after a moment.
 fn after(moment: i64, tick: i64) -> i64 {
     (moment / tick + 1) * tick

@@ -173,6 +173,31 @@ impl Watches {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+impl Watches {
+    /// The tables say the same.
+    ///
+    /// # Panics
+    ///
+    /// When they do not, or a connection that is gone watches something.
+    pub(crate) fn check(&self, lives: impl Fn(ConnectionId) -> bool) {
+        let (mut watches, mut recursive) = (0, 0);
+        for (path, watchers) in &self.by_path {
+            assert!(!watchers.is_empty(), "somebody watches {path}");
+            for (connection, ways) in watchers {
+                assert!(lives(*connection), "who watches {path} is there");
+                assert!(self.by_connection.get(connection).is_some_and(|paths| paths.contains(path)));
+                assert!(*ways != Ways(0));
+                watches += 1;
+                recursive += usize::from(ways.meets(Ways::RECURSIVE));
+            }
+        }
+        assert_eq!(watches, self.by_connection.values().map(HashSet::len).sum::<usize>());
+        assert!(self.by_connection.values().all(|paths| !paths.is_empty()));
+        assert_eq!(recursive, self.recursive);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -241,8 +266,7 @@ mod tests {
                     }
                     _ => watches.disconnect(connection),
                 }
-                let recursive = watches.by_path.values().flat_map(BTreeMap::values).filter(|ways| ways.meets(Ways::RECURSIVE));
-                prop_assert_eq!(watches.recursive, recursive.count());
+                watches.check(|_| true);
             }
             (0..4).for_each(|connection| watches.disconnect(connection));
             prop_assert_eq!(watches.counts(), (0, 0, 0));

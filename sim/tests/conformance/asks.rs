@@ -27,6 +27,8 @@ pub(crate) enum Ask {
     Count(String),
     Auth(&'static str),
     WhoAmI,
+    /// What a quota on `/a` has counted.
+    Quota,
     /// Ends the session and begins another one.
     Again,
 }
@@ -117,6 +119,10 @@ impl Ask {
             Self::Ephemerals(path) => (op::GET_EPHEMERALS, at(path)),
             Self::Count(path) => (op::GET_ALL_CHILDREN_NUMBER, at(path)),
             Self::Auth(secret) => (op::AUTH, Body::new().int(0).string("digest").string(secret)),
+            Self::Quota => {
+                let path = format!("/zookeeper/quota{root}/a/zookeeper_stats");
+                (op::GET_DATA, Body::new().string(&path).bool(false))
+            }
             Self::WhoAmI => (op::WHO_AM_I, Body::new()),
             Self::Again => (op::CLOSE_SESSION, Body::new()),
         }
@@ -210,6 +216,7 @@ pub(crate) fn ask() -> impl Strategy<Value = Ask> {
         1 => paths().prop_map(Ask::Count),
         1 => prop::sample::select(vec!["bob:secret", "ann:secret"]).prop_map(Ask::Auth),
         1 => Just(Ask::WhoAmI),
+        4 => Just(Ask::Quota),
         1 => Just(Ask::Again),
     ]
 }

@@ -42,6 +42,15 @@ impl Side {
         self.sessions = self.clients.iter().map(|client| client.session).collect();
         let root = self.root.clone();
         self.clients[0].create(&root, b"", 0).unwrap();
+        // What is below /a is counted.
+        let folder = format!("/zookeeper/quota{root}/a");
+        for (end, _) in folder.match_indices('/').skip(3) {
+            // The first one is there since the first case.
+            let _ = self.clients[0].create(&folder[..end], b"", 0);
+        }
+        for (name, data) in [("", ""), ("/zookeeper_limits", "count=2,bytes=9"), ("/zookeeper_stats", "")] {
+            self.clients[0].create(&format!("{folder}{name}"), data.as_bytes(), 0).unwrap();
+        }
         self.base = self.clients[0].exists(&root, false).unwrap().czxid;
     }
 
@@ -93,7 +102,7 @@ impl Side {
             Ask::Write(write) => self.written(write.operation(), fields),
             Ask::Multi(_) | Ask::MultiRead(_) => self.results(fields),
             Ask::Exists(..) => self.stat(fields),
-            Ask::Get(..) => self.written(op::GET_DATA, fields),
+            Ask::Get(..) | Ask::Quota => self.written(op::GET_DATA, fields),
             Ask::Children(..) | Ask::Ephemerals(_) => self.written(op::GET_CHILDREN, fields),
             Ask::Children2(..) => format!("{:?} {}", fields.names(), self.stat(fields)),
             Ask::GetAcl(_) => {

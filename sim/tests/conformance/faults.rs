@@ -176,6 +176,103 @@ fn a_paused_server_does_nothing_and_time_goes_by() {
 }
 
 #[test]
+fn a_stopped_server_closes_every_connection_and_takes_none() {
+    let bench = bench();
+    let mut raw = Raw::connect(&bench.hosts);
+    raw.exists("/", true).unwrap();
+    let mut silent = Raw::open(&bench.hosts);
+    let mut begun = Raw::open(&bench.hosts);
+    begun.bytes(&[0, 0]);
+    // What it has not said yet it does not say any more, and frozen replies hold no connection.
+    bench.run(bench.faults.freeze_replies(true));
+    let before = bench.zxid();
+    raw.send(op::CREATE2, &wire::create("/a", b"", &wire::open(), 0));
+    eventually("the create takes effect", SOON, || (bench.zxid() > before).then_some(()));
+    bench.run(bench.faults.stop());
+    for closed in [&mut raw, &mut silent, &mut begun] {
+        assert_eq!(closed.next(), Packet::Closed);
+    }
+    assert!(Raw::hello(&bench.hosts, &Hello::default()).is_none());
+    let stopped = bench.run(bench.faults.figures()).unwrap();
+    assert!(stopped.stopped);
+    assert_eq!((stopped.sessions, stopped.connections, stopped.watches), (1, 0, 0));
+    bench.run(bench.faults.stop());
+    bench.run(bench.faults.clear());
+    assert!(Raw::hello(&bench.hosts, &Hello::default()).is_none(), "a stop stays");
+    bench.run(bench.faults.start_again());
+    let mut again = Raw::hello(&bench.hosts, &raw.again()).unwrap();
+    assert_eq!(again.session, raw.session);
+    assert!(again.exists("/a", false).is_ok());
+    // Starting what runs disturbs nobody.
+    bench.run(bench.faults.start_again());
+    assert_eq!(again.told(), []);
+}
+
+#[test]
+fn a_session_has_its_whole_timeout_again_after_a_stop() {
+    let bench = bench();
+    let mut watcher = Raw::hello(&bench.hosts, &Hello { timeout: 10_000, ..Hello::default() }).unwrap();
+    let mut raw = Raw::hello(&bench.hosts, &Hello { timeout: 5_000, ..Hello::default() }).unwrap();
+    raw.create("/e", b"", 1).unwrap();
+    bench.run(bench.faults.advance_clock(Duration::from_secs(4)));
+    bench.run(bench.faults.stop());
+    bench.run(bench.faults.advance_clock(Duration::from_secs(3600)));
+    assert_eq!(bench.run(bench.faults.sessions()).len(), 2);
+    bench.run(bench.faults.start_again());
+    bench.run(bench.faults.advance_clock(Duration::from_secs(4)));
+    watcher = Raw::hello(&bench.hosts, &watcher.again()).unwrap();
+    watcher.exists("/e", true).unwrap();
+    assert!(bench.run(bench.faults.sessions()).contains(&raw.session));
+    // And no longer than that.
+    bench.run(bench.faults.advance_clock(Duration::from_millis(1_500)));
+    assert_eq!(watcher.next(), Packet::Event { kind: 2, state: 3, path: "/e".to_owned() });
+    assert_eq!(bench.run(bench.faults.sessions()), [watcher.session]);
+}
+
+#[test]
+fn a_stopped_server_still_obeys() {
+    let bench = bench();
+    let mut raw = Raw::connect(&bench.hosts);
+    raw.create("/e", b"", 1).unwrap();
+    let mut other = Raw::connect(&bench.hosts);
+    bench.run(bench.faults.pause());
+    bench.run(bench.faults.stop());
+    // Neither holds for what is not running.
+    bench.run(bench.faults.pause());
+    bench.run(bench.faults.resume());
+    assert!(!bench.run(bench.faults.disconnect(raw.session)));
+    assert!(bench.run(bench.faults.expire(raw.session)));
+    let armed = bench.run(bench.faults.cut(Cut::BeforeReply, AtRequest::next().about("/lost")));
+    bench.run(bench.faults.start_again());
+    assert_eq!(Raw::hello(&bench.hosts, &raw.again()).unwrap().session, 0);
+    other = Raw::hello(&bench.hosts, &other.again()).unwrap();
+    assert_eq!(other.exists("/e", false), Err(-101));
+    other.send(op::CREATE2, &wire::create("/lost", b"", &wire::open(), 0));
+    assert_eq!(other.next(), Packet::Closed);
+    bench.run(armed.happened()).unwrap();
+}
+
+#[test]
+fn figures_are_those_of_the_moment() {
+    let bench = bench();
+    let empty = bench.run(bench.faults.figures()).unwrap();
+    assert_eq!(
+        (empty.sessions, empty.connections, empty.watches, empty.requests, empty.zxid),
+        (0, 0, 0, 0, 0)
+    );
+    let mut raw = Raw::connect(&bench.hosts);
+    let gone = Raw::connect(&bench.hosts);
+    raw.create("/a", b"", 0).unwrap();
+    raw.exists("/a", true).unwrap();
+    raw.children("/a", true).unwrap();
+    raw.children("/", true).unwrap();
+    bench.run(bench.faults.disconnect(gone.session));
+    let now = bench.run(bench.faults.figures()).unwrap();
+    assert_eq!((now.sessions, now.connections, now.znodes), (2, 1, empty.znodes + 1));
+    assert_eq!((now.watches, now.requests, now.zxid, now.stopped), (2, 6, bench.zxid(), false));
+}
+
+#[test]
 fn containers_and_ttls_end_when_the_clock_jumps() {
     let bench = bench();
     let mut raw = Raw::hello(&bench.hosts, &Hello { timeout: 10_000, ..Hello::default() }).unwrap();

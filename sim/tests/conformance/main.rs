@@ -30,6 +30,8 @@ mod kazoo;
 mod limits;
 mod modes;
 mod multi;
+mod quotas;
+mod restart;
 mod sessions;
 mod stat;
 mod watches;

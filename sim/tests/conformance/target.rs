@@ -1,10 +1,13 @@
 //! What a scenario runs against.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use atalaya_sim::zookeeper::{Faults, Server};
+use atalaya_sim::zookeeper::{Builder, Faults, Server};
 use atalaya_testbed::ZooKeeper;
 use tokio::runtime::Runtime;
 
@@ -32,10 +35,14 @@ static ROOTS: AtomicU32 = AtomicU32::new(0);
 
 impl Target {
     pub(crate) fn memory() -> Self {
+        Self::memory_with(|builder| builder)
+    }
+
+    pub(crate) fn memory_with(settings: impl FnOnce(Builder) -> Builder) -> Self {
         let runtime = runtime();
         // The longest timeout is what the test bed's configuration of Apache ZooKeeper has.
         let builder = Server::builder().tick(TICK).longest_session_timeout(Duration::from_secs(40));
-        let server = runtime.block_on(builder.start()).unwrap();
+        let server = runtime.block_on(settings(builder).start()).unwrap();
         Self::new(Kind::Memory(Some(server)), runtime)
     }
 
@@ -49,6 +56,17 @@ impl Target {
     /// Shared with nobody, so that its transactions can be counted.
     pub(crate) fn apache_alone() -> Self {
         Self::new(Kind::Apache(Arc::new(ZooKeeper::start())), runtime())
+    }
+
+    /// Shared with nobody, and with one more line in its configuration.
+    pub(crate) fn apache_with(setting: &str) -> Self {
+        let mut server = ZooKeeper::start();
+        let configuration = configuration(server.pid());
+        server.kill();
+        let mut file = OpenOptions::new().append(true).open(configuration).unwrap();
+        writeln!(file, "\n{setting}").unwrap();
+        server.restart();
+        Self::new(Kind::Apache(Arc::new(server)), runtime())
     }
 
     fn new(kind: Kind, runtime: Runtime) -> Self {
@@ -95,6 +113,12 @@ impl Drop for Target {
             self.runtime.block_on(server.shutdown());
         }
     }
+}
+
+/// The file that a server reads: the last word of its command line.
+fn configuration(process: u32) -> String {
+    let ps = Command::new("ps").args(["-ww", "-o", "args=", "-p", &process.to_string()]).output().unwrap();
+    String::from_utf8(ps.stdout).unwrap().split_whitespace().next_back().unwrap().to_owned()
 }
 
 fn runtime() -> Runtime {

@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::cargo::workspace;
 
+/// The name of a fact.
+const ZOOKEEPER: &str = "Apache ZooKeeper";
+
 /// Names and values, in the order in which they are shown.
 pub(crate) struct Machine {
     facts: Vec<(&'static str, String)>,
@@ -38,13 +41,17 @@ impl Machine {
         Ok(Machine { facts })
     }
 
-    /// Asks a server for its version.
+    /// Asks a server for its version, unless another one was asked before.
     pub(crate) fn zookeeper(&mut self, server: &ZooKeeper) {
+        if self.facts.iter().any(|(name, _)| *name == ZOOKEEPER) {
+            return;
+        }
         let answer = server.four("srvr");
         let version = answer.lines().find_map(|line| line.strip_prefix("Zookeeper version: "));
         let version = version.and_then(|version| version.split(['-', ',']).next()).unwrap_or("unknown");
-        let how = "one server, ticks of 2 s, its JVM as in the tests: 192 MiB, first-tier compiler";
-        self.facts.push(("Apache ZooKeeper", format!("{version} ({how})")));
+        let how = "one server, ticks of 2 s, its JVM, unless it says otherwise, as in the tests: 192 MiB, first-tier \
+                   compiler";
+        self.facts.push((ZOOKEEPER, format!("{version} ({how})")));
     }
 
     /// What the Kazoo client says of itself.
@@ -57,6 +64,13 @@ impl Machine {
     /// When everything is measured.
     pub(crate) fn look_again(&mut self) {
         self.facts.push(("load after", load()));
+    }
+
+    /// A sentence for what is measured without the rest of a page: what is otherwise than it says there.
+    pub(crate) fn otherwise_than(&self, page: &str) -> String {
+        let facts = self.facts.iter().filter(|(_, value)| !page.contains(value));
+        let facts: Vec<String> = facts.map(|(name, value)| format!("{name} {value}")).collect();
+        format!("Measured without the rest: {}.", facts.join("; "))
     }
 
     /// Names and values.

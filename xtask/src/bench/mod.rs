@@ -1,15 +1,17 @@
-//! `cargo xtask bench`: Atalaya measured beside Kazoo, on this machine, in one run.
+//! `cargo xtask bench`: Atalaya measured beside Kazoo and beside Apache ZooKeeper, on this machine, in one run.
 //!
 //! Each subject has a file: what it measures, how, and what it aims at. They give sections, which are shown as they
 //! come and make up the page at the end.
 
 mod coprocess;
 mod cycle;
+mod demo;
 mod figures;
 mod footprint;
 mod machine;
 mod page;
 mod proc;
+mod server;
 mod start;
 
 use std::path::PathBuf;
@@ -25,16 +27,17 @@ use machine::Machine;
 /// Where the figures are kept, below the workspace.
 const PAGE: &str = "docs/benchmarks.md";
 
-/// Measure Atalaya beside Kazoo on a real Apache ZooKeeper, and write docs/benchmarks.md.
+/// Measure Atalaya beside Kazoo and beside Apache ZooKeeper, and write docs/benchmarks.md.
 ///
 /// Builds in release, installs what is missing (as root with apt-get; anywhere else it says what to install), and then
-/// takes about four minutes. The rounds of all programs alternate, so that whatever else the machine does hits all of
+/// takes about ten minutes. The rounds of all programs alternate, so that whatever else the machine does hits all of
 /// them; leave it alone all the same.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask bench                    everything, into docs/benchmarks.md
-  cargo xtask bench --quick            a minute, on the terminal only: does it still work?
+  cargo xtask bench --quick            two minutes, on the terminal only: does it still work?
   cargo xtask bench cycle start        two of the subjects, on the terminal only
+  cargo xtask bench server --output    one of the subjects, in its place in docs/benchmarks.md
   cargo xtask bench --output here.md   everything, into another file")]
 pub(crate) struct Arguments {
     /// What to measure; without it, everything.
@@ -43,9 +46,10 @@ pub(crate) struct Arguments {
     /// Few rounds: shows that everything works, the figures mean little.
     #[arg(long)]
     quick: bool,
-    /// Write the page to this file [default: docs/benchmarks.md if everything is measured in full, else nowhere].
+    /// Write the figures to this file, or without one to docs/benchmarks.md [default: there if everything is measured in
+    /// full, else nowhere]. Of a page that is there, what was not measured now stays as it is.
     #[arg(long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    output: Option<Option<PathBuf>>,
 }
 
 /// What can be measured.
@@ -57,6 +61,10 @@ enum Subject {
     Footprint,
     /// From the start of a node to its first measurement.
     Start,
+    /// The server in memory beside Apache ZooKeeper: requests and notifications a second, start, memory.
+    Server,
+    /// Thousands of nodes in one process.
+    Demo,
 }
 
 /// What the subjects measure with.
@@ -66,19 +74,26 @@ struct Bench {
     node: PathBuf,
     /// `node/benches/client`.
     client: PathBuf,
+    /// `sim/benches/load`.
+    load: PathBuf,
     kazoo: Kazoo,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure!(cfg!(target_os = "linux"), "the benchmarks read /proc: they need Linux");
     require(&Part::ALL).context("the benchmarks need more than Rust")?;
-    let all = [Subject::Cycle, Subject::Footprint, Subject::Start];
+    let all = [Subject::Cycle, Subject::Footprint, Subject::Start, Subject::Server, Subject::Demo];
     let subjects = if arguments.subjects.is_empty() { &all[..] } else { &arguments.subjects };
     let whole = all.iter().all(|subject| subjects.contains(subject)) && !arguments.quick;
-    let output = arguments.output.clone().or_else(|| whole.then(|| workspace().join(PAGE)));
+    let page = || workspace().join(PAGE);
+    let output = match &arguments.output {
+        Some(file) => Some(file.clone().unwrap_or_else(page)),
+        None => whole.then(page),
+    };
 
-    let (node, client) = build()?;
-    let bench = Bench { quick: arguments.quick, node, client, kazoo: Kazoo::ready() };
+    let node = build()?;
+    let (client, load) = (build_bench("atalaya", "client")?, build_bench("atalaya-sim", "load")?);
+    let bench = Bench { quick: arguments.quick, node, client, load, kazoo: Kazoo::ready() };
     let mut machine = Machine::look()?;
     let mut sections = Vec::new();
     for subject in subjects {
@@ -86,6 +101,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Subject::Cycle => cycle::measure(&bench, &mut machine),
             Subject::Footprint => footprint::measure(&bench),
             Subject::Start => start::measure(&bench),
+            Subject::Server => server::measure(&bench, &mut machine),
+            Subject::Demo => demo::measure(&bench),
         };
         for section in measured.with_context(|| format!("cannot measure {subject:?}"))? {
             println!("{}", page::section(&section));
@@ -95,30 +112,38 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     machine.look_again();
     println!("{}", page::aims(&sections));
     if let Some(path) = output {
-        page::write(&path, &sections, &machine)?;
+        if whole {
+            page::write(&path, &sections, &machine)?;
+        } else {
+            page::update(&path, sections, &machine)?;
+        }
         eprintln!("written to {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the node and the client that measures, and returns where they are.
-fn build() -> anyhow::Result<(PathBuf, PathBuf)> {
+/// Builds the node, and returns where it is.
+fn build() -> anyhow::Result<PathBuf> {
     let suffix = std::env::consts::EXE_SUFFIX;
     let status = cargo().args(["build", "--release", "--package", "atalaya", "--bin", "atalaya"]).status();
     ensure!(status.context("cannot run cargo")?.success(), "the node does not build, see above");
     let node = target_dir().join("release").join(format!("atalaya{suffix}"));
     ensure!(node.exists(), "cargo built no {}", node.display());
+    Ok(node)
+}
 
+/// Builds a program that measures, and returns where it is.
+fn build_bench(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
-    command.args(["bench", "--package", "atalaya", "--bench", "client", "--no-run"]);
+    command.args(["bench", "--package", package, "--bench", name, "--no-run"]);
     command.arg("--message-format=json-render-diagnostics").stderr(std::process::Stdio::inherit());
     let output = command.output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "the client that measures does not build, see above");
+    ensure!(output.status.success(), "{name}, which measures, does not build, see above");
     // One JSON object a line: https://doc.rust-lang.org/cargo/reference/external-tools.html
-    let client = String::from_utf8_lossy(&output.stdout)
+    let program = String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["target"]["kind"][0] == "bench")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    Ok((node, client.context("cargo does not say where the client that measures is")?))
+    program.with_context(|| format!("cargo does not say where {name} is"))
 }

@@ -29,6 +29,28 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     Ok(Memory { resident: mib("Rss")?, proportional: mib("Pss")?, anonymous: mib("Anonymous")? })
 }
 
+/// The most memory that process `pid` has had so far, in MiB.
+pub(crate) fn peak(pid: u32) -> anyhow::Result<f64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
+    kib.map(|kib| kib / 1024.0).with_context(|| format!("no VmHWM in {path}"))
+}
+
+/// Processor time of process `pid`, threads that have ended included; in hundredths of a second.
+pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    // The program's name may hold anything, so count from behind it: user time is the 12th field, the system's the 13th.
+    let fields = text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>());
+    let ticks = fields
+        .and_then(|fields| Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?));
+    ticks
+        .map(|ticks| Duration::from_millis(ticks * 10))
+        .with_context(|| format!("a stat of another form: {text}"))
+}
+
 /// How long and how often the threads of a process have run. To the nanosecond; `stat` counts in hundredths of a second.
 #[derive(Clone, Debug)]
 pub(crate) struct Runs {

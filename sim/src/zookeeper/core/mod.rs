@@ -202,11 +202,9 @@ impl Core {
         self.drain(|_| {});
     }
 
-    /// As when Apache ZooKeeper loads its database: time begins anew for sessions and for the look at containers, and what
-    /// has a quota is counted.
+    /// As when Apache ZooKeeper loads its database: time begins anew for sessions and for the look at containers.
     pub(crate) fn start_again(&mut self, now: Now) {
         self.sessions.renew(now.steady);
-        self.tree.recount();
         self.sweep_at = now.steady + self.limits.sweep;
     }
 
@@ -281,6 +279,33 @@ impl Core {
             if self.peers.get(&connection).is_some_and(may) {
                 self.tell(connection, |out| event(out, kind, path));
             }
+        }
+    }
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+impl Core {
+    /// What is true at any time.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    pub(crate) fn check(&self) {
+        self.tree.check(|session| self.sessions.get(session).is_some());
+        self.watches.check(|connection| self.peers.contains_key(&connection));
+        self.sessions.check();
+        for (connection, peer) in self.peers.iter().filter(|(_, peer)| peer.session != 0) {
+            let session = self.sessions.get(peer.session);
+            assert_eq!(
+                session.and_then(|session| session.connection),
+                Some(*connection),
+                "it has its session"
+            );
+        }
+        for id in self.sessions.ids() {
+            let connection = self.sessions.get(id).and_then(|session| session.connection);
+            let is_its = |connection| self.peers.get(&connection).is_some_and(|peer| peer.session == id);
+            assert!(connection.is_none_or(is_its), "{id:#x} has its connection");
         }
     }
 }

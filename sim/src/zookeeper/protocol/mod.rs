@@ -3,6 +3,8 @@
 //!
 //! Field order follows `zookeeper.jute` of Apache ZooKeeper 3.8.
 
+#[cfg(any(test, feature = "fuzz"))]
+mod encode;
 mod record;
 mod reply;
 mod request;
@@ -12,17 +14,11 @@ mod tests;
 pub(crate) use record::{ConnectRequest, ConnectResponse, Stat};
 pub(crate) use reply::{EventKind, Item, event, multi, reply};
 pub use request::Operation;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use request::decode;
 pub(crate) use request::{
     Create, CreateKind, Read, Request, SetWatches, WatchMode, WatcherKind, Write, header,
 };
 
-use bytes::Bytes;
-
 /// The longest frame that is read, in bytes: ZooKeeper's default `jute.maxbuffer`.
 pub(crate) const MAX_FRAME: usize = 0xf_ffff;
-
-/// Decodes a frame as everything that a client may send; nothing but a return is expected.
-pub(crate) fn decode_all(frame: Bytes) {
-    let _ = ConnectRequest::decode(frame.clone());
-    let _ = request::decode(frame);
-}

@@ -222,7 +222,8 @@ pub(crate) fn header(reader: &mut Reader) -> Result<(i32, i32), Malformed> {
 }
 
 /// A whole frame, header and request.
-pub(super) fn decode(frame: Bytes) -> Result<(i32, Result<Request, Code>), Malformed> {
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn decode(frame: Bytes) -> Result<(i32, Result<Request, Code>), Malformed> {
     let mut reader = Reader::new(frame);
     let (xid, number) = header(&mut reader)?;
     Ok((

@@ -4,6 +4,8 @@
 //! Reads are here, writes in [`write`], what a znode is in [`node`], how much there may be in [`quota`]. Checks come in the order in which Apache ZooKeeper
 //! makes them, so that a request with two things wrong is refused for the same one.
 
+#[cfg(any(test, feature = "fuzz"))]
+mod check;
 mod node;
 mod quota;
 mod write;

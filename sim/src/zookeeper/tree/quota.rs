@@ -130,13 +130,6 @@ impl Tree {
         self.quotas.enforced = enforce;
     }
 
-    /// Counts anew what has limits, as Apache ZooKeeper does when it starts.
-    pub(crate) fn recount(&mut self) {
-        for path in self.quotas.limited.iter().cloned().collect::<Vec<_>>() {
-            self.recount_at(&path);
-        }
-    }
-
     /// How quotas stand before a `multi`, if it matters.
     pub(super) fn before(&self) -> Option<Before> {
         let limited = self.quotas.limited.iter().filter(|_| self.quotas.enforced);
@@ -248,6 +241,18 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(&*format!("{QUOTAS}{counted}{STATS}")) {
             node.data = Some(stats.text().into());
         }
+    }
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+impl Tree {
+    /// Those paths have limits that have a znode for them.
+    pub(super) fn check_quotas(&self) {
+        let limited = self.nodes.keys().filter_map(|path| match Role::of(path) {
+            Some(Role::LimitsOf(limited)) => Some(limited.into()),
+            _ => None,
+        });
+        assert_eq!(limited.collect::<HashSet<Arc<str>>>(), self.quotas.limited);
     }
 }
 

@@ -1,0 +1,138 @@
+//! Watches: many connections watch one znode, another one changes it. Counted is what the watchers are told.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::wire::{Connection, EVENT, Template};
+use super::{Counted, during};
+
+const PATH: &str = "/watched";
+
+/// What the connections of one measurement share.
+#[derive(Default)]
+struct Shared {
+    told: AtomicU64,
+    /// Watches set again by those who were told.
+    set_again: AtomicU64,
+    /// Wakes the one who changes the znode.
+    go_on: Notify,
+    over: AtomicBool,
+}
+
+impl Shared {
+    fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+}
+
+/// One-shot watches: each watcher that is told reads the znode again with a new watch, as clients do.
+pub(crate) async fn once(server: &str, watchers: u64, ms: u64) -> io::Result<Counted> {
+    let get = Template::get(PATH, true);
+    let shared = Arc::new(Shared::default());
+    let mut writer = Connection::open(server).await?;
+    writer.make(PATH).await?;
+    let mut tasks = JoinSet::new();
+    for connection in watching(server, watchers, &get).await? {
+        let (shared, get) = (shared.clone(), get.clone());
+        tasks.spawn(hear(connection, shared.clone(), move |connection, number| {
+            if number == EVENT {
+                connection.queue(&get);
+            } else if (shared.set_again.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(watchers) {
+                shared.go_on.notify_one();
+            }
+        }));
+    }
+    let changing = shared.clone();
+    tasks.spawn(async move {
+        let set = Template::set(PATH);
+        while !changing.is_over() {
+            writer.ask(&set).await?;
+            changing.go_on.notified().await;
+        }
+        writer.close().await
+    });
+    finish(ms, shared, tasks).await
+}
+
+/// Persistent watches: nothing is set again, and `changes` are under way at the same time.
+pub(crate) async fn stay(server: &str, watchers: u64, changes: u64, ms: u64) -> io::Result<Counted> {
+    let shared = Arc::new(Shared::default());
+    let mut writer = Connection::open(server).await?;
+    writer.make(PATH).await?;
+    let mut tasks = JoinSet::new();
+    for connection in watching(server, watchers, &Template::watch(PATH)).await? {
+        let shared = shared.clone();
+        tasks.spawn(hear(connection, shared.clone(), move |_, _| shared.go_on.notify_one()));
+    }
+    let changing = shared.clone();
+    tasks.spawn(async move {
+        let set = Template::set(PATH);
+        let (mut changed, mut answered) = (0, 0);
+        while !changing.is_over() {
+            let over = answered.min(changing.told() / watchers);
+            while changed < over + changes {
+                writer.queue(&set);
+                changed += 1;
+            }
+            writer.send().await?;
+            tokio::select! {
+                received = writer.receive() => received?,
+                () = changing.go_on.notified() => {}
+            }
+            while writer.next()?.is_some() {
+                answered += 1;
+            }
+        }
+        writer.close().await
+    });
+    finish(ms, shared, tasks).await
+}
+
+/// Connections that have asked for their watch.
+async fn watching(server: &str, count: u64, request: &Template) -> io::Result<Vec<Connection>> {
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        let mut connection = Connection::open(server).await?;
+        connection.ask(request).await?;
+        connections.push(connection);
+    }
+    Ok(connections)
+}
+
+/// Counts what one watcher is told, and does with each frame what is to be done.
+async fn hear(
+    mut connection: Connection,
+    shared: Arc<Shared>,
+    mut then: impl FnMut(&mut Connection, i32),
+) -> io::Result<()> {
+    while !shared.is_over() {
+        connection.receive().await?;
+        while let Some(number) = connection.next()? {
+            if number == EVENT {
+                shared.told.fetch_add(1, Ordering::Relaxed);
+            }
+            then(&mut connection, number);
+        }
+        connection.send().await?;
+    }
+    connection.close().await
+}
+
+/// Counts for a while; then everybody leaves, those who wait for something that no longer comes as well.
+async fn finish(ms: u64, shared: Arc<Shared>, mut tasks: JoinSet<io::Result<()>>) -> io::Result<Counted> {
+    let counted = during(ms, || shared.told()).await;
+    shared.over.store(true, Ordering::Relaxed);
+    while let Some(ended) = tasks.try_join_next() {
+        ended??;
+    }
+    tasks.shutdown().await;
+    Ok(counted)
+}

@@ -1,0 +1,236 @@
+//! Bytes as a script: what several clients send and suffer, and how time goes by, on a server without its shell.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::input::Input;
+use crate::zookeeper::builder::Builder;
+use crate::zookeeper::core::{Core, Cut, Incoming, Now, Which};
+use crate::zookeeper::frames::RequestReader;
+use crate::zookeeper::jute;
+use crate::zookeeper::protocol::{ConnectRequest, Operation};
+use crate::zookeeper::sessions::ConnectionId;
+use crate::zookeeper::words;
+
+/// Clients that a script may have at the same time.
+const CLIENTS: usize = 4;
+/// How often all tables of the server are looked at.
+const STEPS: usize = 16;
+/// The number that a reply to it looks like a watch event.
+const EVENT: i32 = -1;
+
+/// Plays a script. Replies come in the order of requests and in whole frames, and whatever happened, the server's tables
+/// say the same.
+pub fn frames(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let mut stage = Stage::new(input.byte());
+    let mut steps = 0;
+    while !input.is_over() {
+        stage.step(&mut input);
+        stage.settle();
+        steps += 1;
+        if steps % STEPS == 0 {
+            stage.core.check();
+        }
+    }
+    stage.core.check();
+}
+
+/// The server and its clients.
+struct Stage {
+    core: Core,
+    now: Now,
+    clients: [Option<Client>; CLIENTS],
+    connections: ConnectionId,
+    /// Sessions that somebody had, with their passwords.
+    sessions: Vec<(i64, Bytes)>,
+}
+
+/// A client's side of a connection.
+struct Client {
+    connection: ConnectionId,
+    reader: RequestReader,
+    /// Whether its first frame was answered.
+    greeted: bool,
+    /// The numbers of requests that are not answered; none after one that cannot be told from an event.
+    waiting: Option<VecDeque<i32>>,
+}
+
+impl Stage {
+    fn new(settings: u8) -> Self {
+        let now = Now { steady: 0, wall: 1_790_000_000_000 };
+        let limits = Builder::default().enforce_quota(settings & 1 == 1).limits();
+        let clients = [const { None }; CLIENTS];
+        Self { core: Core::new(limits, now), now, clients, connections: 0, sessions: Vec::new() }
+    }
+
+    fn step(&mut self, input: &mut Input<'_>) {
+        let step = input.byte();
+        let (who, what) = (usize::from(step) % CLIENTS, usize::from(step) / CLIENTS);
+        match what % 16 {
+            // Whatever bytes.
+            0 => {
+                let bytes = input.bytes().to_vec();
+                self.send(who, &bytes, input);
+            }
+            // Whatever bytes, in a frame.
+            1 => {
+                let mut frame = BytesMut::new();
+                jute::frame(&mut frame, |out| out.extend_from_slice(input.bytes()));
+                self.send(who, &frame, input);
+            }
+            2 => self.connect(who, input),
+            3 => self.leave(who),
+            4 => {
+                let elapsed = i64::from(input.byte()) * 100;
+                self.now.steady += elapsed;
+                self.now.wall += elapsed;
+                self.core.tick(self.now);
+            }
+            5 => self.fault(input),
+            _ => {
+                let (mut frame, xid) = (BytesMut::new(), i32::from(input.byte()));
+                jute::frame(&mut frame, |out| input.request().encode(xid, out));
+                self.send(who, &frame, input);
+            }
+        }
+    }
+
+    /// A new connection, with a new session, or one that somebody has or had.
+    fn connect(&mut self, who: usize, input: &mut Input<'_>) {
+        self.leave(who);
+        let how = input.byte();
+        let known = match how % 4 {
+            0 | 1 => None,
+            _ => self.sessions.get(usize::from(input.byte()) % self.sessions.len().max(1)).cloned(),
+        };
+        let (session, mut password) = known.unwrap_or((0, Bytes::from_static(&[0; 16])));
+        if how % 4 == 3 {
+            password = Bytes::copy_from_slice(input.bytes());
+        }
+        let hello = ConnectRequest {
+            last_zxid: i64::from(how / 4 % 8 == 7) * 20,
+            timeout: i32::from(input.byte()) * 200,
+            session,
+            password,
+            read_only: (how < 128).then_some(false),
+        };
+        let mut frame = BytesMut::new();
+        jute::frame(&mut frame, |out| hello.encode(out));
+        self.send(who, &frame, input);
+    }
+
+    fn leave(&mut self, who: usize) {
+        if let Some(client) = self.clients[who].take() {
+            self.core.disconnected(client.connection);
+        }
+    }
+
+    fn fault(&mut self, input: &mut Input<'_>) {
+        match input.byte() % 6 {
+            0 => {
+                self.core.stop();
+                self.clients = [const { None }; CLIENTS];
+                self.now.steady += i64::from(input.byte()) * 1000;
+                self.core.start_again(self.now);
+            }
+            1 => {
+                let at = usize::from(input.byte()) % self.sessions.len().max(1);
+                if let Some((session, _)) = self.sessions.get(at) {
+                    self.core.end_session(*session, self.now);
+                }
+            }
+            2 => {
+                self.core.cuts.add(Cut::BeforeEffect, Which::default());
+            }
+            3 => {
+                self.core.cuts.add(Cut::BeforeReply, Which::default());
+            }
+            _ => {
+                if let Some(word) = words::recognise(input.word()) {
+                    words::answer(word, &mut self.core, 2181, self.now);
+                }
+            }
+        }
+    }
+
+    /// A client writes bytes, which arrive in pieces.
+    fn send(&mut self, who: usize, bytes: &[u8], input: &mut Input<'_>) {
+        if self.clients[who].is_none() {
+            self.connections += 1;
+            let connection = self.connections;
+            self.core.connected(connection, SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000)));
+            let (reader, waiting) = (RequestReader::default(), Some(VecDeque::new()));
+            self.clients[who] = Some(Client { connection, reader, greeted: false, waiting });
+        }
+        let Some(client) = &mut self.clients[who] else { return };
+        for piece in bytes.chunks(usize::from(input.byte()) + 1) {
+            client.reader.room().extend_from_slice(piece);
+            loop {
+                match client.reader.next() {
+                    Ok(Some(incoming)) => {
+                        client.expect(&incoming);
+                        self.core.handle(client.connection, incoming, self.now);
+                    }
+                    Ok(None) => break,
+                    Err(_) => return self.leave(who),
+                }
+            }
+        }
+    }
+
+    /// Clients read what they are told.
+    fn settle(&mut self) {
+        let (clients, sessions) = (&mut self.clients, &mut self.sessions);
+        self.core.drain(|output| {
+            let of_connection = |client: &&mut Option<Client>| {
+                client.as_ref().map(|client| client.connection) == Some(output.connection)
+            };
+            let Some(slot) = clients.iter_mut().find(of_connection) else { return };
+            if let Some(client) = slot {
+                client.read(output.bytes, sessions);
+            }
+            if output.end.is_some() {
+                *slot = None;
+            }
+        });
+        self.core.cuts.take_happened();
+    }
+}
+
+impl Client {
+    /// A request is about to reach the server.
+    fn expect(&mut self, incoming: &Incoming) {
+        let Incoming::Request { xid, operation, .. } = incoming else { return };
+        let xid = if *operation == Some(Operation::Ping) { -2 } else { *xid };
+        match &mut self.waiting {
+            Some(waiting) if xid != EVENT => waiting.push_back(xid),
+            _ => self.waiting = None,
+        }
+    }
+
+    fn read(&mut self, mut told: BytesMut, sessions: &mut Vec<(i64, Bytes)>) {
+        while !told.is_empty() {
+            let length = usize::try_from(told.get_i32()).unwrap_or(usize::MAX);
+            assert!(length <= told.len(), "a frame is whole");
+            let mut frame = told.split_to(length).freeze();
+            if !std::mem::replace(&mut self.greeted, true) {
+                frame.advance(8);
+                let session = frame.get_i64();
+                frame.advance(4);
+                if session != 0 && !sessions.iter().any(|(known, _)| *known == session) {
+                    sessions.push((session, frame.slice(..16)));
+                }
+                continue;
+            }
+            let xid = frame.get_i32();
+            if xid != EVENT
+                && let Some(waiting) = &mut self.waiting
+            {
+                assert_eq!(waiting.pop_front(), Some(xid), "replies come in the order of requests");
+            }
+        }
+    }
+}

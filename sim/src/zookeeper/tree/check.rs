@@ -1,0 +1,45 @@
+//! What is true of the tables at any time, for tests and for fuzzing.
+
+use std::collections::BTreeSet;
+
+use super::Tree;
+use super::node::Owner;
+use crate::zookeeper::path;
+
+impl Tree {
+    /// Every znode is where its parent says, and the tables beside the znodes say what the znodes say.
+    ///
+    /// # Panics
+    ///
+    /// When it is not so, or an ephemeral belongs to a session that does not live.
+    pub(crate) fn check(&self, lives: impl Fn(i64) -> bool) {
+        let (mut ephemerals, mut swept, mut children) = (0, BTreeSet::new(), 0);
+        for (path, node) in &self.nodes {
+            assert!(path::is_valid(path), "{path:?} is a path");
+            if &**path != "/" {
+                let parent = path::parent(path).and_then(|parent| self.nodes.get(parent));
+                assert!(
+                    parent.is_some_and(|node| node.children.contains(path::name(path))),
+                    "{path} has a parent"
+                );
+            }
+            children += node.children.len();
+            match node.owner {
+                Owner::Nobody => {}
+                Owner::Session(session) => {
+                    ephemerals += 1;
+                    assert!(lives(session), "{path} is of a session that lives");
+                    assert!(node.children.is_empty(), "{path} is ephemeral");
+                    assert!(self.ephemerals.get(&session).is_some_and(|paths| paths.contains(path)));
+                }
+                Owner::Container | Owner::Ttl(_) => drop(swept.insert(path.clone())),
+            }
+        }
+        // Every znode but the root is a child, and there is a znode for every child.
+        assert_eq!(children + 1, self.nodes.len());
+        assert_eq!(ephemerals, self.ephemeral_count());
+        assert!(self.ephemerals.values().all(|paths| !paths.is_empty()));
+        assert_eq!(swept, self.swept);
+        self.check_quotas();
+    }
+}

@@ -7,6 +7,7 @@ use atalaya_hal::Boards;
 use atalaya_recipes::contenders::Naming;
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{Election, Session, SessionOptions, Standing, election};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -32,6 +33,7 @@ pub struct Node {
     sensors: Sensors,
     vitals: watch::Sender<Vitals>,
     averages: Option<mpsc::UnboundedSender<Report>>,
+    network: Option<Handle>,
 }
 
 impl Node {
@@ -49,7 +51,7 @@ impl Node {
         let buses = sensing::open(board, &boards.base_dir).map_err(Failure::config)?;
         let sensors = Sensors::start(buses).map_err(Failure::software)?;
         let vitals = watch::Sender::default();
-        Ok(Node { id, board: name.to_owned(), settings, sensors, vitals, averages: None })
+        Ok(Node { id, board: name.to_owned(), settings, sensors, vitals, averages: None, network: None })
     }
 
     /// To look on while it runs.
@@ -64,6 +66,14 @@ impl Node {
         self
     }
 
+    /// Lets the node use the network through that runtime. Then the one that it runs in needs timers only: a process with
+    /// thousands of nodes would run out of files otherwise. (The ZooKeeper client has I/O of its own.)
+    #[must_use]
+    pub fn network(mut self, network: Handle) -> Node {
+        self.network = Some(network);
+        self
+    }
+
     /// Runs until `stop`, then withdraws: every znode of the node is gone when this returns, if ZooKeeper can be
     /// reached.
     ///
@@ -74,9 +84,10 @@ impl Node {
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), Failure> {
-        let Node { id, board, settings, sensors, vitals, averages } = self;
+        let Node { id, board, settings, sensors, vitals, averages, network } = self;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
-        let api = settings.api_url.clone().map(|url| Api::new(&id, url, settings.api_method));
+        let api = settings.api_url.clone();
+        let api = api.map(|url| Api::new(&id, url, settings.api_method).through(network));
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),
             timeout: settings.session_timeout,
@@ -104,20 +115,21 @@ impl Node {
         };
         let looking = vitals::follow(&vitals, sources);
         let mut published = publisher.state();
-        let publishing = publisher.run(measurement);
-        let joining = async {
+        // Boxed, as everything large is: else each layer above has a copy of it on its stack.
+        let publishing = Box::pin(publisher.run(measurement));
+        let joining = Box::pin(async {
             // Who does not publish takes no part: an id that is taken must not lead under it.
             let _ = published.wait_for(|state| state.stored > 0).await;
             info!(znode = path, "published the first measurement");
             let standing = log_standing(&session, &settings.election, election.standing());
             let saying = say_who(&session, &id, presence);
-            let contending = election.run(|leadership| leader.clone().lead(leadership));
+            let contending = election.run(|leadership| Box::pin(leader.clone().lead(leadership)));
             tokio::select! {
                 () = saying => {}
                 () = standing => {}
                 never = contending => match never {},
             }
-        };
+        });
 
         let outcome = tokio::select! {
             biased;

@@ -24,7 +24,6 @@ pub(super) fn main(args: RunArgs) -> Result<(), Failure> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
     runtime.block_on(async {
         let stop = stop_signal().map_err(Failure::software)?;
-        // Boxed, since it is large and every layer above it would hold a copy.
-        Box::pin(node.run(connect_timeout, stop)).await
+        node.run(connect_timeout, stop).await
     })
 }

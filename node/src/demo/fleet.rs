@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::thread;
 
 use atalaya_hal::Boards;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tracing::info_span;
 
 use super::gate::Gate;
 use super::happening::Happening;
-use super::journal::SPAN;
+use super::journal;
 use crate::exit::Failure;
 use crate::id::NodeId;
 use crate::leader::report::Report;
@@ -32,13 +32,15 @@ pub(super) struct Plan {
     pub(super) settings: Settings,
     pub(super) happenings: mpsc::UnboundedSender<Happening>,
     pub(super) averages: mpsc::UnboundedSender<Report>,
+    /// What reaches the API.
+    pub(super) network: Handle,
 }
 
 impl Plan {
     fn node(&self, number: u32) -> Result<Node, Failure> {
         let id: NodeId = number.to_string().parse().map_err(Failure::usage)?;
         let node = Node::build(id, self.board.clone(), &self.boards, self.settings.clone())?;
-        Ok(node.averages(self.averages.clone()))
+        Ok(node.averages(self.averages.clone()).network(self.network.clone()))
     }
 }
 
@@ -69,12 +71,12 @@ impl Member {
         let vitals = node.vitals();
         let gate = Arc::new(Gate::default());
         let (hand, happenings) = (gate.clone(), plan.happenings.clone());
+        // It has no I/O: each would cost four open files, and the connection to ZooKeeper needs none of it.
         let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_more(number))?;
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_more(number))?;
         let body = move || {
             let running = AssertUnwindSafe(|| {
-                let _said_by = info_span!(SPAN, number).entered();
-                // Boxed, since it is large and every layer above it would hold a copy.
+                journal::speak_for(number);
                 let node = Box::pin(node.run(None, std::future::pending()));
                 runtime.block_on(async {
                     tokio::select! {

@@ -58,16 +58,17 @@ impl Gate {
     /// To be polled beside the node, and before it: blocks the whole thread while the node is to hang, completes when it
     /// is to die.
     pub(super) async fn watch(&self) {
-        loop {
-            let mut order = self.lock();
-            while *order == Order::Hang {
-                order = self.released.wait(order).unwrap_or_else(PoisonError::into_inner);
-            }
-            if *order == Order::Die {
-                return;
-            }
-            drop(order);
+        while self.may_go_on() {
             self.bell.notified().await;
         }
+    }
+
+    /// Returns when the node is not to hang, and whether it may live.
+    fn may_go_on(&self) -> bool {
+        let mut order = self.lock();
+        while *order == Order::Hang {
+            order = self.released.wait(order).unwrap_or_else(PoisonError::into_inner);
+        }
+        *order == Order::Run
     }
 }

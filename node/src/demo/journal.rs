@@ -1,20 +1,26 @@
 //! What the nodes say: their log lines, with who said it, on their way to the screen instead of to stderr.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
-use tracing_subscriber::registry::LookupSpan;
 
 use super::happening::Happening;
 use crate::leader::AVERAGES;
 
-/// The span in which a node runs.
-pub(super) const SPAN: &str = "node";
+thread_local! {
+    /// Whose thread it is. Not a span: spans have room for 4 096 threads in one process.
+    static SPEAKER: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// From now on whatever this thread logs is said by the node of that number.
+pub(super) fn speak_for(node: u32) {
+    SPEAKER.set(Some(node));
+}
 
 /// A log line.
 #[derive(Clone, Debug)]
@@ -40,51 +46,19 @@ impl Journal {
     }
 }
 
-/// The number of the node whose span it is.
-struct Number(u32);
-
-impl<S> Layer<S> for Journal
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if attributes.metadata().name() != SPAN {
-            return;
-        }
-        let mut number = FindNumber(None);
-        attributes.record(&mut number);
-        if let (Some(number), Some(span)) = (number.0, context.span(id)) {
-            span.extensions_mut().insert(Number(number));
-        }
-    }
-
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+impl<S: Subscriber> Layer<S> for Journal {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         // Averages come another way, with all their digits.
         if event.metadata().target() == AVERAGES {
             return;
         }
-        let node = context
-            .event_scope(event)
-            .and_then(|mut scope| scope.find_map(|span| span.extensions().get::<Number>().map(|n| n.0)));
         let mut line = Line::default();
         event.record(&mut line);
         let text = line.words + &line.fields;
-        let said = Said { at: Instant::now(), node, level: *event.metadata().level(), text };
+        let (node, level) = (SPEAKER.get(), *event.metadata().level());
         // At the end nobody listens.
-        let _ = self.happenings.send(Happening::Said(said));
+        let _ = self.happenings.send(Happening::Said(Said { at: Instant::now(), node, level, text }));
     }
-}
-
-struct FindNumber(Option<u32>);
-
-impl Visit for FindNumber {
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "number" {
-            self.0 = u32::try_from(value).ok();
-        }
-    }
-
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
 }
 
 /// The message, then ` field=value` for each other field, as the text log has it.

@@ -2,8 +2,8 @@
 
 use crate::exit::Failure;
 
-/// A connection and its other end, and what a runtime waits with.
-const PER_NODE: u64 = 8;
+/// A connection, its other end, and another one that is not closed yet.
+const PER_NODE: u64 = 3;
 /// Everything else.
 const BESIDES: u64 = 64;
 

@@ -29,6 +29,7 @@ use anyhow::Context as _;
 use atalaya_hal::Boards;
 use atalaya_sim::zookeeper::Server;
 use futures_util::StreamExt as _;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing_subscriber::filter::EnvFilter;
@@ -101,7 +102,14 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
     };
     let (averages, averaged) = mpsc::unbounded_channel();
     let state = State::new(options.nodes, options.sampling_period, server.connect_string(), Instant::now());
-    let plan = Plan { boards: options.boards, board: options.board, settings, happenings, averages };
+    let plan = Plan {
+        boards: options.boards,
+        board: options.board,
+        settings,
+        happenings,
+        averages,
+        network: Handle::current(),
+    };
     let mut demo = Demo {
         plan,
         server,

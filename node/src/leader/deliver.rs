@@ -9,7 +9,9 @@ use atalaya_recipes::Leadership;
 use atalaya_recipes::clock::Moment;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use reqwest::{Client, StatusCode, Url};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
+use tokio_util::context::TokioContext;
 use tracing::{info, warn};
 
 use super::courier::{Courier, News, Next, Outcome};
@@ -25,13 +27,22 @@ pub struct Api {
     agent: String,
     /// Made by the first who has to report: it takes more memory than all the rest of a node.
     client: OnceLock<Client>,
+    /// The runtime with which requests wait for the network; `None`: the one that they are made in.
+    network: Option<Handle>,
 }
 
 impl Api {
     /// The one at `url`, for the node called `id`.
     pub fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
         let agent = format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
-        Api { url, method, agent, client: OnceLock::new() }
+        Api { url, method, agent, client: OnceLock::new(), network: None }
+    }
+
+    /// Lets requests use the network through that runtime: for nodes whose own has no I/O.
+    #[must_use]
+    pub fn through(mut self, network: Option<Handle>) -> Api {
+        self.network = network;
+        self
     }
 
     fn client(&self) -> reqwest::Result<&Client> {
@@ -106,7 +117,14 @@ impl Outgoing {
                 Next::Send(..) if !leadership.holds() => return std::future::pending().await,
                 Next::Send(number, report) => {
                     let timeout = self.courier.lock().await.timeout();
-                    under_way.push(async move { (number, send(api, &report, timeout).await) });
+                    under_way.push(async move {
+                        let sending = send(api, &report, timeout);
+                        let outcome = match &api.network {
+                            Some(network) => TokioContext::new(sending, network.clone()).await,
+                            None => sending.await,
+                        };
+                        (number, outcome)
+                    });
                     continue;
                 }
                 Next::Wait(until) => until.since(Moment::now()),

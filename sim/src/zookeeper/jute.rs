@@ -44,8 +44,14 @@ impl Reader {
         self.frame.try_get_i64().map_err(|_| Malformed)
     }
 
-    /// A `buffer`: a part of the frame, not a copy. A length of -1 stands for none at all.
+    /// A `buffer`, copied: a part of the frame would keep all that was read with it, for as long as a znode has it for its
+    /// data. A length of -1 stands for none at all.
     pub(crate) fn buffer(&mut self) -> Result<Option<Bytes>, Malformed> {
+        Ok(self.part()?.map(|part| Bytes::copy_from_slice(&part)))
+    }
+
+    /// A length, and so much of the frame.
+    fn part(&mut self) -> Result<Option<Bytes>, Malformed> {
         let length = self.int()?;
         if length == -1 {
             return Ok(None);
@@ -59,7 +65,7 @@ impl Reader {
 
     /// A `ustring` that must be there.
     pub(crate) fn string(&mut self) -> Result<String, Malformed> {
-        let bytes = self.buffer()?.ok_or(Malformed)?;
+        let bytes = self.part()?.ok_or(Malformed)?;
         str::from_utf8(&bytes).map(str::to_owned).map_err(|_| Malformed)
     }
 

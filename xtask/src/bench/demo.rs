@@ -8,8 +8,6 @@ use super::Bench;
 use super::figures::{Aim, Sample, Section, Short};
 use super::proc;
 
-/// A node needs several files: more than a process may have open in many places.
-const FILES: u64 = 1 << 16;
 /// Beyond the time that it is told to run for: starting and ending so many nodes.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How often it is looked at.
@@ -17,12 +15,10 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The averages at the end that have to be of all nodes.
 const LAST: usize = 10;
 
-/// A fleet, and how long it runs.
 struct Fleet {
     nodes: u32,
     /// Seconds.
     period: u32,
-    time: u32,
 }
 
 /// What came out.
@@ -34,10 +30,10 @@ struct Outcome {
     counts: Vec<f64>,
     /// Its own summary.
     summary: Vec<(String, String)>,
-    /// MiB.
-    peak: f64,
+    /// MiB; none where it ended at once.
+    peak: Option<f64>,
     /// Percent of one processor.
-    share: f64,
+    share: Option<f64>,
     /// How it ended, where not well.
     problem: Option<String>,
 }
@@ -55,61 +51,48 @@ impl Outcome {
 }
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
-    let fleet = |nodes, period, time| Fleet { nodes, period, time };
-    let fleets = match bench.quick {
-        false => [fleet(1_000, 1, 60), fleet(5_000, 5, 60)],
-        true => [fleet(100, 1, 10), fleet(300, 1, 10)],
+    let fleet = |nodes, period| Fleet { nodes, period };
+    let (fleets, seconds) = match bench.quick {
+        false => ([fleet(1_000, 1), fleet(5_000, 5)], 60),
+        true => ([fleet(100, 1), fleet(300, 1)], 10),
     };
     let mut outcomes = Vec::new();
     for fleet in &fleets {
-        eprintln!("a demo of {} nodes for {} s", fleet.nodes, fleet.time);
-        outcomes.push(run(bench, fleet)?);
+        eprintln!("a demo of {} nodes for {seconds} s", fleet.nodes);
+        outcomes.push(run(bench, fleet, seconds));
     }
-    Ok(vec![section(&fleets, &outcomes)])
+    Ok(vec![section(&fleets, &outcomes, seconds)])
 }
 
-fn run(bench: &Bench, fleet: &Fleet) -> anyhow::Result<Outcome> {
+fn run(bench: &Bench, fleet: &Fleet, seconds: u32) -> Outcome {
     // A folder without a boards.toml.
     let folder = Scratch::new("demo");
-    let limited = open_files().is_some_and(|files| files < FILES);
-    let mut command = if limited {
-        let mut command = guarded("prlimit");
-        command.arg(format!("--nofile={FILES}")).arg(&bench.node);
-        command
-    } else {
-        guarded(&bench.node)
-    };
+    let mut command = guarded(&bench.node);
     command.current_dir(folder.path()).args(["demo", "--plain", "--nodes", &fleet.nodes.to_string()]);
-    command.args(["--sampling-period", &format!("{}s", fleet.period), "--for", &format!("{}s", fleet.time)]);
+    command.args(["--sampling-period", &format!("{}s", fleet.period), "--for", &format!("{seconds}s")]);
     let start = Instant::now();
     let mut demo = Process::spawn(command);
     let mut outcome = Outcome::default();
-    let end = Duration::from_secs(fleet.time.into()) + PATIENCE;
+    let end = Duration::from_secs(seconds.into()) + PATIENCE;
     while demo.is_running() && start.elapsed() < end {
         std::thread::sleep(LOOK);
         // The last look may come too late.
         if let (Ok(peak), Ok(used)) = (proc::peak(demo.pid()), proc::processor_time(demo.pid())) {
-            outcome.peak = peak;
-            outcome.share = used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0;
+            outcome.peak = Some(peak);
+            outcome.share = Some(used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0);
         }
     }
     outcome.problem = match demo.try_exit() {
         None => Some(format!("it did not end within {} s", end.as_secs())),
         Some(exit) if exit.success() => None,
         Some(exit) => {
-            let last = demo.log().pop().map(|line| line.text).unwrap_or_default();
+            let said: Vec<String> = demo.log().into_iter().map(|line| line.text).collect();
+            let last = said.iter().rfind(|text| !text.trim().is_empty()).map_or("", String::as_str);
             Some(format!("it ended with {exit}: {last}"))
         }
     };
     read(&demo.log(), start, &mut outcome);
-    Ok(outcome)
-}
-
-/// How many files this process may open, and so those that it starts.
-fn open_files() -> Option<u64> {
-    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
+    outcome
 }
 
 /// What it says: averages, and what it came to.
@@ -137,21 +120,22 @@ fn count(text: &str) -> Option<f64> {
     text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse().ok())
 }
 
-fn section(fleets: &[Fleet], outcomes: &[Outcome]) -> Section {
+fn section(fleets: &[Fleet], outcomes: &[Outcome], seconds: u32) -> Section {
     let mut rows = Vec::new();
     let mut row = |name: &str, of: &dyn Fn(&Outcome) -> String| {
         rows.push([name.to_owned()].into_iter().chain(outcomes.iter().map(of)).collect::<Vec<_>>());
     };
-    row("all nodes have published after, s", &|outcome| {
-        outcome.whole.map_or_else(|| "never".into(), |whole| Short(whole).to_string())
-    });
+    row("all nodes have published after, s", &|outcome| shown(outcome.whole.unwrap_or(f64::NAN)));
     row("averages", &|outcome| outcome.counts.len().to_string());
     row("readings in an average: median (smallest – largest)", &|outcome| {
+        if outcome.counts.is_empty() {
+            return "–".into();
+        }
         let mut counts = Sample::default();
         counts.extend(outcome.counts.iter().copied());
         format!("**{}** ({})", Short(counts.median()), counts.range())
     });
-    row(&format!("  the fewest in the last {LAST}"), &|outcome| Short(outcome.fewest()).to_string());
+    row(&format!("  the fewest in the last {LAST}"), &|outcome| shown(outcome.fewest()));
     let mut keys: Vec<&String> = Vec::new();
     for (key, _) in outcomes.iter().flat_map(|outcome| &outcome.summary) {
         // Counted here as well.
@@ -162,8 +146,8 @@ fn section(fleets: &[Fleet], outcomes: &[Outcome]) -> Section {
     for key in keys {
         row(key, &|outcome| outcome.said(key));
     }
-    row("resident memory at most, MiB", &|outcome| Short(outcome.peak).to_string());
-    row("processor, % of one", &|outcome| Short(outcome.share).to_string());
+    row("resident memory at most, MiB", &|outcome| shown(outcome.peak.unwrap_or(f64::NAN)));
+    row("processor, % of one", &|outcome| shown(outcome.share.unwrap_or(f64::NAN)));
 
     let head = fleets.iter().map(|fleet| format!("{} nodes, {} s", fleet.nodes, fleet.period));
     let problems = fleets.iter().zip(outcomes).filter_map(|(fleet, outcome)| {
@@ -171,22 +155,26 @@ fn section(fleets: &[Fleet], outcomes: &[Outcome]) -> Section {
     });
     let aims = fleets.iter().zip(outcomes).map(|(fleet, outcome)| {
         let what = format!("demo of {} nodes, readings in each of the last {LAST} averages", fleet.nodes);
-        Aim::at_least(&what, fleet.nodes.into(), "", outcome.fewest())
+        let aim = Aim::at_least(&what, fleet.nodes.into(), "", outcome.fewest());
+        Aim { came_out: shown(outcome.fewest()), ..aim }
     });
-    let times: Vec<String> = fleets.iter().map(|fleet| format!("{} s", fleet.time)).collect();
     Section {
         title: "A fleet in one process".into(),
         method: format!(
-            "`atalaya demo --plain`: the nodes, the server in memory and the API in one process with one thread, for {}; \
-             the period stands with the number of nodes. Counted from what it prints; memory and processor time are \
-             the kernel's.",
-            times.join(" and "),
+            "`atalaya demo --plain`: the nodes, the server in memory and the API in one process with one thread, for \
+             {seconds} s; the period stands with the number of nodes. Counted from what it prints; memory and processor \
+             time are the kernel's."
         ),
         head: [String::new()].into_iter().chain(head).collect(),
         rows,
         notes: problems.collect(),
         aims: aims.collect(),
     }
+}
+
+/// A number, or that there is none.
+fn shown(value: f64) -> String {
+    if value.is_nan() { "–".into() } else { Short(value).to_string() }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// Lines let through in each second.
-const BURST: u32 = 20;
+const BURST: u32 = 50;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Lets so many lines through in each second, and counts the others.

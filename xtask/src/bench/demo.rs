@@ -19,6 +19,8 @@ struct Fleet {
     nodes: u32,
     /// Seconds.
     period: u32,
+    /// How long it runs, in seconds: ten periods and more when all are there.
+    time: u32,
 }
 
 /// What came out.
@@ -51,29 +53,29 @@ impl Outcome {
 }
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
-    let fleet = |nodes, period| Fleet { nodes, period };
-    let (fleets, seconds) = match bench.quick {
-        false => ([fleet(1_000, 1), fleet(5_000, 5)], 60),
-        true => ([fleet(100, 1), fleet(300, 1)], 10),
+    let fleet = |nodes, period, time| Fleet { nodes, period, time };
+    let fleets = match bench.quick {
+        false => [fleet(1_000, 1, 60), fleet(5_000, 5, 90)],
+        true => [fleet(100, 1, 10), fleet(300, 1, 10)],
     };
     let mut outcomes = Vec::new();
     for fleet in &fleets {
-        eprintln!("a demo of {} nodes for {seconds} s", fleet.nodes);
-        outcomes.push(run(bench, fleet, seconds));
+        eprintln!("a demo of {} nodes for {} s", fleet.nodes, fleet.time);
+        outcomes.push(run(bench, fleet));
     }
-    Ok(vec![section(&fleets, &outcomes, seconds)])
+    Ok(vec![section(&fleets, &outcomes)])
 }
 
-fn run(bench: &Bench, fleet: &Fleet, seconds: u32) -> Outcome {
+fn run(bench: &Bench, fleet: &Fleet) -> Outcome {
     // A folder without a boards.toml.
     let folder = Scratch::new("demo");
     let mut command = guarded(&bench.node);
     command.current_dir(folder.path()).args(["demo", "--plain", "--nodes", &fleet.nodes.to_string()]);
-    command.args(["--sampling-period", &format!("{}s", fleet.period), "--for", &format!("{seconds}s")]);
+    command.args(["--sampling-period", &format!("{}s", fleet.period), "--for", &format!("{}s", fleet.time)]);
     let start = Instant::now();
     let mut demo = Process::spawn(command);
     let mut outcome = Outcome::default();
-    let end = Duration::from_secs(seconds.into()) + PATIENCE;
+    let end = Duration::from_secs(fleet.time.into()) + PATIENCE;
     while demo.is_running() && start.elapsed() < end {
         std::thread::sleep(LOOK);
         // The last look may come too late.
@@ -120,7 +122,7 @@ fn count(text: &str) -> Option<f64> {
     text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse().ok())
 }
 
-fn section(fleets: &[Fleet], outcomes: &[Outcome], seconds: u32) -> Section {
+fn section(fleets: &[Fleet], outcomes: &[Outcome]) -> Section {
     let mut rows = Vec::new();
     let mut row = |name: &str, of: &dyn Fn(&Outcome) -> String| {
         rows.push([name.to_owned()].into_iter().chain(outcomes.iter().map(of)).collect::<Vec<_>>());
@@ -149,7 +151,8 @@ fn section(fleets: &[Fleet], outcomes: &[Outcome], seconds: u32) -> Section {
     row("resident memory at most, MiB", &|outcome| shown(outcome.peak.unwrap_or(f64::NAN)));
     row("processor, % of one", &|outcome| shown(outcome.share.unwrap_or(f64::NAN)));
 
-    let head = fleets.iter().map(|fleet| format!("{} nodes, {} s", fleet.nodes, fleet.period));
+    let head =
+        fleets.iter().map(|fleet| format!("{} nodes, {} s, for {} s", fleet.nodes, fleet.period, fleet.time));
     let problems = fleets.iter().zip(outcomes).filter_map(|(fleet, outcome)| {
         outcome.problem.as_ref().map(|problem| format!("{} nodes: {problem}", fleet.nodes))
     });
@@ -158,17 +161,19 @@ fn section(fleets: &[Fleet], outcomes: &[Outcome], seconds: u32) -> Section {
         let aim = Aim::at_least(&what, fleet.nodes.into(), "", outcome.fewest());
         Aim { came_out: shown(outcome.fewest()), ..aim }
     });
+    let memory = fleets.iter().zip(outcomes).filter(|(fleet, _)| fleet.nodes == 1_000).map(|(_, outcome)| {
+        Aim::at_most("demo of 1000 nodes, resident memory", 250.0, " MiB", outcome.peak.unwrap_or(f64::NAN))
+    });
     Section {
         title: "A fleet in one process".into(),
-        method: format!(
-            "`atalaya demo --plain`: the nodes, the server in memory and the API in one process with one thread, for \
-             {seconds} s; the period stands with the number of nodes. Counted from what it prints; memory and processor \
-             time are the kernel's."
-        ),
+        method: "`atalaya demo --plain`: the nodes, each with a thread of its own, the server in memory and the API in \
+                 one process. The head says how many nodes, their period, and for how long. Counted from what it \
+                 prints; memory and processor time are the kernel's."
+            .into(),
         head: [String::new()].into_iter().chain(head).collect(),
         rows,
         notes: problems.collect(),
-        aims: aims.collect(),
+        aims: aims.chain(memory).collect(),
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Courier<R> {
     in_flight: usize,
     /// When the last request was sent.
     last_sent: Moment,
+    /// When the newest of the accepted requests was sent.
+    accepted_since: Moment,
     dropped: u64,
     period: Duration,
     mood: Mood,
@@ -86,12 +88,13 @@ pub struct Courier<R> {
 impl<R: Clone> Courier<R> {
     /// An empty one, for reports that come once a `period`.
     pub fn new(period: Duration) -> Courier<R> {
-        let last_sent = Moment::at(Duration::ZERO);
+        let long_ago = Moment::at(Duration::ZERO);
         Courier {
             queue: BTreeMap::new(),
             next: 0,
             in_flight: 0,
-            last_sent,
+            last_sent: long_ago,
+            accepted_since: long_ago,
             dropped: 0,
             period,
             mood: Mood::Accepting,
@@ -162,7 +165,8 @@ impl<R: Clone> Courier<R> {
         self.in_flight = self.in_flight.saturating_sub(1);
         match outcome {
             Outcome::Accepted => {
-                self.queue.remove(&number);
+                let sent = self.queue.remove(&number).and_then(|(_, sent)| sent);
+                self.accepted_since = self.accepted_since.max(sent.unwrap_or(now));
                 if matches!(self.mood, Mood::Accepting) {
                     return None;
                 }
@@ -179,6 +183,10 @@ impl<R: Clone> Courier<R> {
             }
             Outcome::Failed(reason) => {
                 let sent = self.queue.get_mut(&number).and_then(|(_, sent)| sent.take()).unwrap_or(now);
+                if matches!(self.mood, Mood::Accepting) && sent < self.accepted_since {
+                    // It hung while the API did, and says nothing of it now.
+                    return None;
+                }
                 if let Mood::Failing { reason: known, .. } = &mut self.mood {
                     let news = (*known != reason).then(|| News::Failing(reason.clone()));
                     *known = reason;
@@ -232,6 +240,20 @@ mod tests {
         assert_eq!(courier.next(ms(701)), Next::Send(1, 'b'));
         assert_eq!(courier.done(1, Outcome::Accepted, ms(702)), None);
         assert_eq!(courier.waiting(), 0);
+    }
+
+    #[test]
+    fn an_old_request_that_times_out_says_nothing_of_an_api_that_has_accepted_since() {
+        let mut courier = Courier::new(PERIOD);
+        for (report, at) in [('a', 0), ('b', 1_000), ('c', 2_000)] {
+            courier.push(report);
+            assert!(matches!(courier.next(ms(at)), Next::Send(..)));
+        }
+        assert_eq!(courier.done(2, Outcome::Accepted, ms(2_100)), None);
+        assert_eq!(courier.done(0, failed(), ms(6_000)), None, "sent before the API was back");
+        assert_eq!(courier.next(ms(6_000)), Next::Send(0, 'a'), "at once: the API works");
+        assert_eq!(courier.done(0, failed(), ms(6_010)), Some(News::Failing("refused".into())));
+        assert_eq!(courier.done(1, failed(), ms(7_000)), None, "known already");
     }
 
     #[test]

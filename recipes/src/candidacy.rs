@@ -1,12 +1,12 @@
-//! How a contender gets to the head of the line, and knows when it no longer stands there. Pure; driven by
-//! [`crate::election`].
+//! How a contender gets to the head of the line, and knows when it no longer stands there. Pure; driven by the line that
+//! [`crate::election`] and [`crate::lock`] stand in.
 //!
 //! A [`Candidacy`] says what to do next ([`Candidacy::step`]) and is told what came of it ([`Candidacy::on`]). Whatever
 //! goes wrong leads back to looking at what is there: a create whose reply was lost is found by the token in its name
 //! (so no ghost stays in line), a znode of an earlier session of ours is deleted (so nobody waits for it), and nobody
 //! leads who has not seen, over the present connection, its own znode at the head of the line.
 
-use crate::contenders::{Naming, Place, Token, in_line, place};
+use crate::contenders::{Place, Role, Token, in_line, place};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub enum Event {
     Deposed,
     /// The leader's code is done: leave the line, for good.
     Done,
+    /// Leave the line, for good, wherever it stands: also if a request is under way.
+    Withdraw,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +81,7 @@ enum Stage {
 /// One contender's way to the head of the line.
 #[derive(Clone, Debug)]
 pub struct Candidacy {
-    naming: Naming,
+    role: Role,
     token: Token,
     session: i64,
     stage: Stage,
@@ -87,17 +89,40 @@ pub struct Candidacy {
     pristine: bool,
     /// What of ours is there is to go.
     leaving: bool,
+    connected: bool,
 }
 
 impl Candidacy {
     /// A contender that has not begun.
-    pub fn new(naming: Naming, token: Token) -> Candidacy {
-        Candidacy { naming, token, session: 0, stage: Stage::Offline, pristine: true, leaving: false }
+    pub fn new(role: impl Into<Role>, token: Token) -> Candidacy {
+        let role = role.into();
+        Candidacy {
+            role,
+            token,
+            session: 0,
+            stage: Stage::Offline,
+            pristine: true,
+            leaving: false,
+            connected: false,
+        }
+    }
+
+    /// Joins the line again, after it was [left](Step::Rest): nothing else changes that.
+    pub fn join_again(&mut self) {
+        if self.stage == Stage::Left {
+            self.leaving = false;
+            self.stage = if self.connected { Stage::Looking } else { Stage::Offline };
+        }
     }
 
     /// What our znodes' names begin with.
     pub fn prefix(&self) -> String {
-        self.naming.prefix(&self.token)
+        self.role.prefix(&self.token)
+    }
+
+    /// What it stands in line for.
+    pub fn role(&self) -> Role {
+        self.role
     }
 
     /// Which of `children` carry our token.
@@ -124,15 +149,34 @@ impl Candidacy {
     pub fn on(&mut self, event: Event) {
         // Once a create was the step, it may have been sent, whatever is heard of it.
         self.pristine &= self.stage != Stage::Creating;
+        match event {
+            Event::LinkUp(session) => {
+                self.connected = true;
+                self.session = session;
+            }
+            Event::LinkDown => self.connected = false,
+            _ => {}
+        }
         match (event, &mut self.stage) {
             (_, Stage::Left) => {}
             (Event::Done, Stage::Leading { own }) => {
                 self.leaving = true;
                 self.stage = Stage::Sweeping(vec![std::mem::take(own)]);
             }
+            (Event::Withdraw, stage) => {
+                self.leaving = true;
+                match stage {
+                    Stage::Waiting { own, .. } | Stage::Leading { own } => {
+                        *stage = Stage::Sweeping(vec![std::mem::take(own)]);
+                    }
+                    Stage::Offline if self.pristine => *stage = Stage::Left,
+                    Stage::Offline => {}
+                    // What is swept may be but the surplus; what is being created will be there when we look.
+                    _ => *stage = Stage::Looking,
+                }
+            }
             (Event::LinkDown, stage) => *stage = Stage::Offline,
-            (Event::LinkUp(session), stage) => {
-                self.session = session;
+            (Event::LinkUp(_), stage) => {
                 *stage = if self.pristine { Stage::Creating } else { Stage::Looking };
             }
             (_, Stage::Offline) => {}
@@ -155,14 +199,14 @@ impl Candidacy {
         // The foremost of this session's stays; others are a create done twice, or an earlier session's.
         let living: Vec<String> =
             ours.iter().filter(|(_, owner)| *owner == self.session).map(|(name, _)| name.clone()).collect();
-        let own = in_line(self.naming, &living).first().map(|name| (*name).to_owned());
+        let own = in_line(self.role, &living).first().map(|name| (*name).to_owned());
         let own = own.filter(|_| !self.leaving);
         let surplus: Vec<String> = names.into_iter().filter(|name| Some(name) != own.as_ref()).collect();
         if !surplus.is_empty() {
             return Stage::Sweeping(surplus);
         }
         let Some(own) = own else { return if self.leaving { Stage::Left } else { Stage::Creating } };
-        match place(self.naming, children, &own) {
+        match place(self.role, children, &own) {
             Place::First => Stage::Leading { own },
             Place::Behind { predecessor, ahead } => Stage::Waiting { own, predecessor, ahead },
             Place::Absent => Stage::Looking,

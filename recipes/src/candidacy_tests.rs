@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::contenders::Naming;
 
 /// The part of ZooKeeper that an election sees: ephemeral sequential znodes and whose they are.
 #[derive(Default)]
@@ -62,6 +63,10 @@ enum Luck {
     Robbed,
     /// Its leader's code, if it runs, is done.
     Done,
+    /// It does not want any more, whatever it is doing.
+    Withdraws,
+    /// So too, but only after its request has been sent, and its answer is never heard.
+    WithdrawsMeanwhile,
 }
 
 fn luck() -> impl Strategy<Value = Luck> {
@@ -76,12 +81,14 @@ fn luck() -> impl Strategy<Value = Luck> {
         1 => Just(Luck::GivesUp),
         1 => Just(Luck::Robbed),
         1 => Just(Luck::Done),
+        1 => Just(Luck::Withdraws),
+        1 => Just(Luck::WithdrawsMeanwhile),
     ]
 }
 
 impl Contender {
-    fn new(number: usize) -> Contender {
-        let candidacy = Candidacy::new(Naming::Kazoo, Token::from_number(number as u128));
+    fn new(role: Role, number: usize) -> Contender {
+        let candidacy = Candidacy::new(role, Token::from_number(number as u128));
         Contender { candidacy, session: 0, connected: false }
     }
 
@@ -171,6 +178,12 @@ impl Contender {
             }
             Luck::Done if self.leads() => self.candidacy.on(Event::Done),
             Luck::Done => {}
+            Luck::Withdraws => self.candidacy.on(Event::Withdraw),
+            Luck::WithdrawsMeanwhile if self.connected => {
+                self.work(model, false);
+                self.candidacy.on(Event::Withdraw);
+            }
+            Luck::WithdrawsMeanwhile => {}
             Luck::Robbed => {
                 // The watch on its own znode deposes whoever loses it, before anyone else can see it gone.
                 let names = model.children();
@@ -184,29 +197,92 @@ impl Contender {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_two_lead_and_in_the_end_one_does(count in 1usize..6, turns in prop::collection::vec((0usize..6, luck()), 0..200)) {
+    fn never_two_lead_and_in_the_end_one_does(naming in naming(), count in 1usize..6, turns in prop::collection::vec((0usize..6, luck()), 0..200)) {
         let mut model = Model::default();
-        let mut crowd: Vec<Contender> = (0..count).map(Contender::new).collect();
+        let mut crowd: Vec<Contender> = (0..count).map(|number| Contender::new(naming.into(), number)).collect();
         for (who, luck) in turns {
             crowd[who % count].befall(luck, &mut model);
             let leaders = crowd.iter().filter(|contender| contender.leads()).count();
             prop_assert!(leaders <= 1, "{leaders} lead");
         }
-        // Calm: nothing fails any more. Whoever is not done soon stands in line exactly once, and one of them leads.
-        for _ in 0..40 {
-            for contender in &mut crowd { contender.befall(Luck::Works, &mut model); }
-        }
+        calm(&mut crowd, &mut model);
         let standing = crowd.iter().filter(|contender| !contender.rests()).count();
         prop_assert_eq!(crowd.iter().filter(|contender| contender.leads()).count(), standing.min(1));
-        prop_assert_eq!(model.line.len(), standing, "ghosts in line: {:?}", model.line);
-        for contender in &crowd {
-            let here = model.line.iter().filter(|(_, owner)| *owner == contender.session).count();
-            prop_assert_eq!(here, usize::from(!contender.rests()));
+        everyone_stands_once(&crowd, &model)?;
+    }
+
+    /// Readers lead together, a writer leads alone, and in the end nobody waits but for whoever leads.
+    #[test]
+    fn readers_lead_together_and_writers_alone(reads in prop::collection::vec(any::<bool>(), 1..6), turns in prop::collection::vec((0usize..6, luck()), 0..200)) {
+        let mut model = Model::default();
+        let role = |reads: &bool| if *reads { Role::Reader } else { Role::Writer };
+        let mut crowd: Vec<Contender> =
+            reads.iter().enumerate().map(|(number, reads)| Contender::new(role(reads), number)).collect();
+        for (who, luck) in turns {
+            crowd[who % reads.len()].befall(luck, &mut model);
+            let leaders: Vec<Role> = crowd.iter().filter(|one| one.leads()).map(|one| one.candidacy.role()).collect();
+            prop_assert!(leaders.len() <= 1 || !leaders.contains(&Role::Writer), "{leaders:?}");
+        }
+        calm(&mut crowd, &mut model);
+        // One after the other has its turn.
+        for _ in 0..=crowd.len() {
+            let standing = crowd.iter().filter(|contender| !contender.rests()).count();
+            let leaders = crowd.iter().filter(|contender| contender.leads()).count();
+            prop_assert_eq!(leaders == 0, standing == 0, "{} stand, nobody leads", standing);
+            everyone_stands_once(&crowd, &model)?;
+            for contender in crowd.iter_mut().filter(|one| one.leads()).take(1) { contender.befall(Luck::Done, &mut model); }
+            calm(&mut crowd, &mut model);
+        }
+        prop_assert!(model.line.is_empty());
+    }
+}
+
+fn naming() -> impl Strategy<Value = Naming> {
+    prop_oneof![Just(Naming::Kazoo), Just(Naming::CuratorLatch), Just(Naming::CuratorLock)]
+}
+
+/// Nothing fails any more, for long enough that everyone gets to where it can.
+fn calm(crowd: &mut [Contender], model: &mut Model) {
+    for _ in 0..40 {
+        for contender in &mut *crowd {
+            contender.befall(Luck::Works, model);
         }
     }
+}
+
+/// Whoever is not done stands in line exactly once, and nobody else does.
+fn everyone_stands_once(crowd: &[Contender], model: &Model) -> Result<(), TestCaseError> {
+    let standing = crowd.iter().filter(|contender| !contender.rests()).count();
+    prop_assert_eq!(model.line.len(), standing, "ghosts in line: {:?}", model.line);
+    for contender in crowd {
+        let here = model.line.iter().filter(|(name, _)| contender.candidacy.token.owns(name)).count();
+        prop_assert_eq!(here, usize::from(!contender.rests()));
+    }
+    Ok(())
+}
+
+#[test]
+fn whoever_withdraws_before_it_began_never_asks_for_anything() {
+    let mut candidacy = Candidacy::new(Naming::Kazoo, Token::from_number(7));
+    candidacy.on(Event::Withdraw);
+    assert_eq!(candidacy.step(), Step::Rest);
+}
+
+#[test]
+fn whoever_withdraws_during_its_create_looks_for_what_it_may_have_made() {
+    let mut candidacy = Candidacy::new(Naming::Kazoo, Token::from_number(7));
+    candidacy.on(Event::LinkUp(1));
+    assert_eq!(candidacy.step(), Step::Create);
+    candidacy.on(Event::Withdraw);
+    assert_eq!(candidacy.step(), Step::Look);
+    let name = format!("{}0000000003", candidacy.prefix());
+    candidacy.on(Event::Seen { children: vec![name.clone()], ours: vec![(name.clone(), 1)] });
+    assert_eq!(candidacy.step(), Step::Delete(name.clone()));
+    candidacy.on(Event::Deleted(name));
+    assert_eq!(candidacy.step(), Step::Rest);
 }
 
 #[test]

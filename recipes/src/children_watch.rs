@@ -12,12 +12,46 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::trouble::Trouble;
 use crate::{Error, Link, Session};
 
 /// After a change, how long to let others gather before the list is read again: a fleet that starts makes one list, not
 /// one for each of its nodes.
 const SETTLE: Duration = Duration::from_millis(20);
+
+/// Keeps the list of a znode's children: [`follow`] in the shape of [`crate::DataWatch`].
+#[derive(Debug)]
+pub struct ChildrenWatch {
+    session: Session,
+    path: String,
+    newest: watch::Sender<Vec<String>>,
+}
+
+impl ChildrenWatch {
+    /// One for the children of `path`; nothing happens before [`ChildrenWatch::run`].
+    pub fn new(session: Session, path: impl Into<String>) -> ChildrenWatch {
+        ChildrenWatch { session, path: path.into(), newest: watch::Sender::default() }
+    }
+
+    /// To be told of every list that is another than the one before, names sorted; it is empty before the first.
+    pub fn subscribe(&self) -> watch::Receiver<Vec<String>> {
+        self.newest.subscribe()
+    }
+
+    /// Watches, for ever.
+    pub async fn run(self) {
+        let tell = |children| {
+            self.newest.send_if_modified(|newest| {
+                let news = *newest != children;
+                *newest = children;
+                news
+            });
+        };
+        follow(&self.session, &self.path, tell).await;
+    }
+}
 
 /// Hands every new list of the children of `path` to `changed`, names sorted, for ever.
 pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<String>)) {

@@ -1,9 +1,11 @@
-//! Who stands in line at an election or a lock, and in which order. Pure; used by [`crate::candidacy`].
+//! Who stands in line at an election or a lock, in which order, and who waits for whom. Pure; used by
+//! [`crate::candidacy`].
 //!
 //! The name of a contender's znode is all there is to go by. Kazoo 2.11 (`recipe/lock.py`) writes
 //! `{32 hex digits}__lock__{10 digits}`, counts as contenders only names that end so, and compares the ten digits as
-//! text. Curator (`LockInternals`, `LeaderLatch`) has other names and sorts every child by what follows its marker; a
-//! path serves one of them, so naming is a setting.
+//! text; its `ReadLock` writes `__rlock__`. Curator (`LeaderLatch`, `LockInternals`) writes
+//! `_c_{uuid}-latch-{10 digits}` or `_c_{uuid}-lock-{10 digits}` and sorts *every* child by what follows the last
+//! marker, or by its whole name if it has none. A path serves one of them, so naming is a setting.
 
 use uuid::Uuid;
 
@@ -14,56 +16,144 @@ pub enum Naming {
     /// Kazoo's `Lock` and `Election`: `{32 hex}__lock__{10 digits}`.
     #[default]
     Kazoo,
+    /// Curator's `LeaderLatch`: `_c_{uuid}-latch-{10 digits}`.
+    CuratorLatch,
+    /// Curator's `LeaderSelector` and `InterProcessMutex`: `_c_{uuid}-lock-{10 digits}`.
+    CuratorLock,
+}
+
+/// What a contender stands in line for: it says how its own znode is named, and for whom it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// Being the only one: an election, or a lock.
+    Sole(Naming),
+    /// Kazoo's `ReadLock`: named `__rlock__`, waits for every `__lock__` ahead.
+    Reader,
+    /// Kazoo's `WriteLock`: named `__lock__`, waits for every `__lock__` and `__rlock__` ahead.
+    Writer,
+}
+
+impl Default for Role {
+    fn default() -> Role {
+        Role::Sole(Naming::default())
+    }
+}
+
+impl From<Naming> for Role {
+    fn from(naming: Naming) -> Role {
+        Role::Sole(naming)
+    }
 }
 
 const KAZOO_MARKER: &str = "__lock__";
+const KAZOO_READ_MARKER: &str = "__rlock__";
+const LATCH_MARKER: &str = "latch-";
+const LOCK_MARKER: &str = "lock-";
+/// What Curator puts before the uuid in a name (`ProtectedUtils`).
+const CURATOR_PROTECTION: &str = "_c_";
 const SEQUENCE_DIGITS: usize = 10;
 
 impl Naming {
     /// What the name of a contender's znode begins with; ZooKeeper appends the sequence number.
     pub fn prefix(self, token: &Token) -> String {
-        match self {
-            Naming::Kazoo => format!("{}{KAZOO_MARKER}", token.0),
-        }
+        Role::from(self).prefix(token)
     }
 
-    /// The sequence number in a contender's name as text, or `None` if `name` is no contender's.
+    /// By what of its name a contender is sorted, or `None` if `name` is no contender's.
     pub fn sequence(self, name: &str) -> Option<&str> {
+        Role::from(self).sequence(name)
+    }
+}
+
+impl Role {
+    /// What the name of a contender's znode begins with; ZooKeeper appends the sequence number.
+    pub fn prefix(self, token: &Token) -> String {
+        let Token(uuid) = token;
         match self {
-            Naming::Kazoo => {
-                let at = name.len().checked_sub(SEQUENCE_DIGITS)?;
-                let (head, digits) = (name.get(..at)?, name.get(at..)?);
-                (head.ends_with(KAZOO_MARKER) && digits.bytes().all(|b| b.is_ascii_digit())).then_some(digits)
+            Role::Sole(Naming::Kazoo) | Role::Writer => format!("{}{KAZOO_MARKER}", uuid.simple()),
+            Role::Reader => format!("{}{KAZOO_READ_MARKER}", uuid.simple()),
+            Role::Sole(Naming::CuratorLatch) => {
+                format!("{CURATOR_PROTECTION}{}-{LATCH_MARKER}", uuid.hyphenated())
+            }
+            Role::Sole(Naming::CuratorLock) => {
+                format!("{CURATOR_PROTECTION}{}-{LOCK_MARKER}", uuid.hyphenated())
             }
         }
     }
+
+    /// By what of its name a contender is sorted, or `None` if `name` is not in this line.
+    pub fn sequence(self, name: &str) -> Option<&str> {
+        match self {
+            Role::Sole(Naming::Kazoo) => kazoo_sequence(KAZOO_MARKER, name),
+            Role::Reader | Role::Writer => {
+                kazoo_sequence(KAZOO_MARKER, name).or_else(|| kazoo_sequence(KAZOO_READ_MARKER, name))
+            }
+            Role::Sole(Naming::CuratorLatch) => Some(curator_sequence(LATCH_MARKER, name)),
+            Role::Sole(Naming::CuratorLock) => Some(curator_sequence(LOCK_MARKER, name)),
+        }
+    }
+
+    /// Whether a contender in this role waits for one called `name` that is ahead of it.
+    pub fn waits_for(self, name: &str) -> bool {
+        match self {
+            Role::Reader => kazoo_sequence(KAZOO_MARKER, name).is_some(),
+            Role::Sole(_) | Role::Writer => self.sequence(name).is_some(),
+        }
+    }
+
+    /// Whether the parent of the line is to be a container znode, which ZooKeeper removes some time after its last child
+    /// has gone: as Curator makes them.
+    pub fn in_container(self) -> bool {
+        matches!(self, Role::Sole(Naming::CuratorLatch | Naming::CuratorLock))
+    }
+}
+
+fn kazoo_sequence<'a>(marker: &str, name: &'a str) -> Option<&'a str> {
+    let at = name.len().checked_sub(SEQUENCE_DIGITS)?;
+    let (head, digits) = (name.get(..at)?, name.get(at..)?);
+    (head.ends_with(marker) && digits.bytes().all(|b| b.is_ascii_digit())).then_some(digits)
+}
+
+fn curator_sequence<'a>(marker: &str, name: &'a str) -> &'a str {
+    name.rfind(marker).map_or(name, |at| &name[at + marker.len()..])
 }
 
 /// What makes a contender's znodes its own, across connections and sessions: a random number in their names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Token(String);
+pub struct Token(Uuid);
 
 impl Token {
     /// A new one.
     pub fn random() -> Token {
-        Token(Uuid::new_v4().simple().to_string())
+        Token(Uuid::new_v4())
     }
 
     /// One that is given: for simulations that must be repeatable.
     pub fn from_number(number: u128) -> Token {
-        Token(Uuid::from_u128(number).simple().to_string())
+        Token(Uuid::from_u128(number))
     }
 
     /// Whether the znode called `name` is this contender's.
     pub fn owns(&self, name: &str) -> bool {
-        name.starts_with(&self.0)
+        let mut text = Uuid::encode_buffer();
+        match name.strip_prefix(CURATOR_PROTECTION) {
+            Some(rest) => rest.starts_with(&*self.0.hyphenated().encode_lower(&mut text)),
+            None => name.starts_with(&*self.0.simple().encode_lower(&mut text)),
+        }
+    }
+
+    /// Its 32 hexadecimal digits.
+    pub fn to_hex(&self) -> String {
+        self.0.simple().to_string()
     }
 }
 
 /// The contenders among `children`, first in line first.
-pub fn in_line(naming: Naming, children: &[String]) -> Vec<&str> {
+pub fn in_line(role: impl Into<Role>, children: &[String]) -> Vec<&str> {
+    let role = role.into();
     let mut line: Vec<(&str, &str)> =
-        children.iter().filter_map(|name| Some((naming.sequence(name)?, name.as_str()))).collect();
+        children.iter().filter_map(|name| Some((role.sequence(name)?, name.as_str()))).collect();
     line.sort_unstable();
     line.into_iter().map(|(_, name)| name).collect()
 }
@@ -73,92 +163,43 @@ pub fn in_line(naming: Naming, children: &[String]) -> Vec<&str> {
 pub enum Place {
     /// Not at all.
     Absent,
-    /// At its head.
+    /// At its head, or with nobody ahead that it has to wait for.
     First,
     /// Behind `predecessor`, with `ahead` contenders before it in all.
     Behind {
-        /// The name just before.
+        /// The name just before, of those that it waits for.
         predecessor: String,
-        /// How many are ahead, the predecessor included.
+        /// How many of those are ahead, the predecessor included.
         ahead: usize,
     },
 }
 
 /// Finds `own` among `children`.
-pub fn place(naming: Naming, children: &[String], own: &str) -> Place {
-    let line = in_line(naming, children);
-    match line.iter().position(|name| *name == own) {
-        None => Place::Absent,
-        Some(0) => Place::First,
-        Some(ahead) => Place::Behind { predecessor: line[ahead - 1].to_owned(), ahead },
+pub fn place(role: impl Into<Role>, children: &[String], own: &str) -> Place {
+    let role = role.into();
+    let Some(own_rank) = role.sequence(own).map(|sequence| (sequence, own)) else { return Place::Absent };
+    let (mut ahead, mut found, mut predecessor) = (0, false, None);
+    for name in children.iter().map(String::as_str) {
+        found |= name == own;
+        let Some(rank) = role.sequence(name).map(|sequence| (sequence, name)) else { continue };
+        if rank < own_rank && role.waits_for(name) {
+            ahead += 1;
+            predecessor = predecessor.max(Some(rank));
+        }
     }
+    match predecessor {
+        _ if !found => Place::Absent,
+        None => Place::First,
+        Some((_, predecessor)) => Place::Behind { predecessor: predecessor.to_owned(), ahead },
+    }
+}
+
+/// Whether whoever joins the line now has somebody to wait for.
+pub fn is_taken(role: impl Into<Role>, children: &[String]) -> bool {
+    let role = role.into();
+    children.iter().any(|name| role.waits_for(name))
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn a_contender_is_what_kazoo_takes_for_one() {
-        let naming = Naming::Kazoo;
-        assert_eq!(naming.sequence("0a1b__lock__0000000012"), Some("0000000012"));
-        for other in [
-            "0a1b__lock__12",
-            "0a1b__lock__00000000123",
-            "0a1b__lock__-000000001",
-            "0a1b__rlock__0000000012",
-            "_c_1-latch-0000000012",
-            "0000000012",
-            "ñ__lock__000000001é",
-            "",
-        ] {
-            assert_eq!(naming.sequence(other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn the_line_is_ordered_by_number_not_by_name() {
-        let children = names(&["b__lock__0000000002", "a__lock__0000000010", "junk", "c__lock__0000000001"]);
-        assert_eq!(
-            in_line(Naming::Kazoo, &children),
-            ["c__lock__0000000001", "b__lock__0000000002", "a__lock__0000000010"]
-        );
-        assert_eq!(place(Naming::Kazoo, &children, "c__lock__0000000001"), Place::First);
-        assert_eq!(
-            place(Naming::Kazoo, &children, "a__lock__0000000010"),
-            Place::Behind { predecessor: "b__lock__0000000002".into(), ahead: 2 }
-        );
-        assert_eq!(place(Naming::Kazoo, &children, "d__lock__0000000000"), Place::Absent);
-    }
-
-    proptest! {
-        /// Exactly one is first, everyone else is behind another, and following predecessors leads to the first.
-        #[test]
-        fn one_first_and_no_ties(numbers in prop::collection::hash_set(0u32..2_000_000_000, 1..40), junk in prop::collection::vec(".{0,20}", 0..5)) {
-            let naming = Naming::Kazoo;
-            let own: Vec<String> = numbers.iter().enumerate()
-                .map(|(i, n)| format!("{}{n:010}", naming.prefix(&Token::from_number(i as u128)))).collect();
-            let mut children = own.clone();
-            children.extend(junk);
-            let mut firsts = 0;
-            for name in &own {
-                match place(naming, &children, name) {
-                    Place::First => firsts += 1,
-                    Place::Behind { predecessor, ahead } => {
-                        prop_assert!(naming.sequence(&predecessor) < naming.sequence(name));
-                        let before = own.iter().filter(|other| naming.sequence(other) < naming.sequence(name)).count();
-                        prop_assert_eq!(ahead, before);
-                    }
-                    Place::Absent => prop_assert!(false, "own znode not found"),
-                }
-            }
-            prop_assert_eq!(firsts, 1);
-        }
-    }
-}
+#[path = "contenders_tests.rs"]
+mod tests;

@@ -1,4 +1,4 @@
-//! Leader election that is Kazoo's on the wire, and never leads without a lease.
+//! Leader election that is Kazoo's or Curator's on the wire, and never leads without a lease.
 //!
 //! An [`Election`] stands in line at a znode and, at its head, runs the leader's code as a future that it can drop at
 //! any await, and does, as soon as leading is no longer certain.
@@ -6,11 +6,12 @@
 //! # Znodes
 //! `{path}/{32 hex}__lock__{10 digits}`, ephemeral and sequential, data the contender's identifier: Kazoo 2.11's
 //! `Election`, whose programs stand in the same line, before or behind. `{path}` and what is missing above it are made
-//! as persistent znodes.
+//! as persistent znodes. With [`Naming::CuratorLatch`] and [`Naming::CuratorLock`] it is `_c_{uuid}-latch-{10 digits}` and
+//! `_c_{uuid}-lock-{10 digits}`, as of Curator's `LeaderLatch` and `LeaderSelector`, and the parents are containers.
 //!
 //! # When it leads
 //! While all of this holds: the connection stands; over this connection its own znode was seen at the head of the line
-//! after a `sync`; that znode has not changed since (it is watched); and the [lease](crate::lease) holds, on a clock
+//! after a `sync`, or after it was created; that znode has not changed since (it is watched); and the [lease](crate::lease) holds, on a clock
 //! that counts the machine's sleep. Every write of the session renews the lease; where there is none for a quarter of
 //! its length, a `sync` does. It is looked at before the leader's code is polled, every time: a process that was
 //! stopped, or a machine that was asleep, wakes up deposed.
@@ -31,18 +32,15 @@
 //! new connection. A herd at every change: each watches the one just before it.
 
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Sleep;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use crate::candidacy::{Candidacy, Event, Step};
+use crate::candidacy::{Event, Step};
 use crate::clock::Moment;
-use crate::contenders::{Naming, Token, in_line};
-use crate::session::BulkRead;
+use crate::contenders::{Naming, in_line};
+use crate::hold::{End, Hold};
+use crate::line::{Line, children};
 use crate::trouble::Trouble;
 use crate::{Error, Link, Session};
 
@@ -97,9 +95,7 @@ impl Leadership {
 #[derive(Debug)]
 pub struct Election {
     session: Session,
-    path: String,
-    identifier: Vec<u8>,
-    candidacy: Candidacy,
+    line: Line,
     standing: watch::Sender<Standing>,
 }
 
@@ -113,9 +109,7 @@ impl Election {
     ) -> Election {
         Election {
             session,
-            path: path.into(),
-            identifier: identifier.into(),
-            candidacy: Candidacy::new(naming, Token::random()),
+            line: Line::new(path.into(), identifier.into(), naming.into()),
             standing: watch::Sender::new(Standing::Away),
         }
     }
@@ -137,7 +131,7 @@ impl Election {
         let mut done = None;
         loop {
             let link = self.session.link().await;
-            self.candidacy.on(Event::LinkUp(link.session_id()));
+            self.line.on(Event::LinkUp(link.session_id()));
             let lost = link.clone();
             let left = tokio::select! {
                 biased;
@@ -148,7 +142,7 @@ impl Election {
             if let Some(value) = left {
                 return value;
             }
-            self.candidacy.on(Event::LinkDown);
+            self.line.on(Event::LinkDown);
         }
     }
 
@@ -161,16 +155,8 @@ impl Election {
     {
         let mut trouble = Trouble::default();
         loop {
-            let result = match self.candidacy.step() {
-                Step::AwaitLink => std::future::pending().await,
+            let result = match self.line.step() {
                 Step::Rest => return,
-                Step::Look => self.look(link).await,
-                Step::Delete(name) => delete(link, &self.path, name).await,
-                Step::Create => self.create(link).await,
-                Step::Wait { own, predecessor, ahead } => {
-                    self.standing.send_replace(Standing::Waiting { ahead });
-                    self.wait(link, &own, &predecessor).await
-                }
                 Step::Lead { own } => match self.lead(link, &own, lead).await {
                     Ok(Some(value)) => {
                         *done = Some(value);
@@ -179,6 +165,12 @@ impl Election {
                     Ok(None) => Ok(Event::Deposed),
                     Err(error) => Err(error),
                 },
+                step => {
+                    if let Step::Wait { ahead, .. } = step {
+                        self.standing.send_replace(Standing::Waiting { ahead });
+                    }
+                    self.line.carry_out(link, step).await
+                }
             };
             let event = match result {
                 Ok(event) => {
@@ -190,90 +182,35 @@ impl Election {
                     Event::Unclear
                 }
             };
-            self.candidacy.on(event);
+            self.line.on(event);
         }
-    }
-
-    async fn look(&self, link: &Link) -> Result<Event, Error> {
-        // Over a new connection the server may lag behind what this session has written over the last one.
-        link.sync().await?;
-        let children = match link.children(&self.path).await {
-            Ok(children) => children,
-            Err(error) if error.is_no_node() => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let names: Vec<String> = self.candidacy.ours(&children).into_iter().map(str::to_owned).collect();
-        let paths: Vec<String> = names.iter().map(|name| format!("{}/{name}", self.path)).collect();
-        let answers = link.get_many(&paths).await?;
-        let ours = names
-            .into_iter()
-            .zip(answers)
-            .filter_map(|(name, answer)| match answer {
-                BulkRead::Data(_, stat) => Some((name, stat.ephemeral_owner)),
-                BulkRead::Missing(_) => None,
-            })
-            .collect();
-        Ok(Event::Seen { children, ours })
-    }
-
-    async fn create(&self, link: &Link) -> Result<Event, Error> {
-        let prefix = format!("{}/{}", self.path, self.candidacy.prefix());
-        match link.create_sequential(&prefix, &self.identifier).await {
-            Ok(path) => Ok(Event::Created(path[self.path.len() + 1..].to_owned())),
-            Err(error) if error.is_no_node() => {
-                link.ensure(&self.path).await?;
-                Ok(Event::Unclear)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Waits until the one ahead or our own znode is gone.
-    async fn wait(&self, link: &Link, own: &str, predecessor: &str) -> Result<Event, Error> {
-        let own = gone(link, format!("{}/{own}", self.path));
-        let predecessor = gone(link, format!("{}/{predecessor}", self.path));
-        tokio::select! {
-            result = own => result?,
-            result = predecessor => result?,
-        }
-        Ok(Event::Stirred)
     }
 
     /// Leads until the lease ends or the own znode is gone (`None`), or the leader's code returns.
-    async fn lead<T, F, Fut>(&self, link: &Link, own: &str, lead: &mut F) -> Result<Option<T>, Error>
+    async fn lead<T, F, Fut>(&mut self, link: &Link, own: &str, lead: &mut F) -> Result<Option<T>, Error>
     where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
-        let path = format!("{}/{own}", self.path);
-        let (stat, watcher) = link.stat_and_watch(&path).await?;
-        let Some(stat) = stat.filter(|stat| stat.ephemeral_owner == link.session_id()) else {
-            return Ok(None);
-        };
-        if link.session().lease_remaining(Moment::now()).is_zero() {
-            link.sync().await?;
-        }
+        let Some(watched) = self.line.watched(link, self.line.path_of(own)).await? else { return Ok(None) };
+        let mut hold = Hold::of(link, watched).await?;
         self.standing.send_replace(Standing::Leading);
-        let leadership = Leadership { link: link.clone(), own: path.clone(), term: stat.czxid };
-        let robbed = async {
-            watcher.changed().await;
-            gone(link, path).await
-        };
-        let renewing = renew(link);
-        let work = lead(leadership);
-        // The lease comes first: nothing of the leader's code runs after its end, however long the process was stopped.
+        let leadership = Leadership { link: link.clone(), own: hold.path().to_owned(), term: hold.czxid() };
+        // The end comes first: nothing of the leader's code runs after it, however long the process was stopped.
         let outcome = tokio::select! {
             biased;
-            () = LeaseEnd::of(link) => {
-                warn!("the lease is over without an answer from ZooKeeper; not leading any more");
-                Ok(None)
-            }
-            result = robbed => {
-                warn!("the own election znode is gone; not leading any more");
-                result.map(|()| None)
-            }
-            () = renewing => Ok(None),
-            done = work => Ok(Some(done)),
+            end = hold.ended() => match end {
+                End::Lease => {
+                    warn!("the lease is over without an answer from ZooKeeper; not leading any more");
+                    Ok(None)
+                }
+                End::Robbed => {
+                    warn!("the own election znode is gone; not leading any more");
+                    Ok(None)
+                }
+                End::Unclear(error) => Err(error),
+            },
+            done = lead(leadership) => Ok(Some(done)),
         };
         self.standing.send_replace(Standing::Away);
         outcome
@@ -287,11 +224,7 @@ impl Election {
 pub async fn holder(link: &Link, path: &str, naming: Naming) -> Result<Option<Vec<u8>>, Error> {
     // The head may leave between the two reads; then there is another.
     for _ in 0..3 {
-        let children = match link.children(path).await {
-            Ok(children) => children,
-            Err(error) if error.is_no_node() => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let children = children(link, path).await?;
         let Some(first) = in_line(naming, &children).first().copied() else { return Ok(None) };
         match link.get(&format!("{path}/{first}")).await {
             Ok((data, _)) => return Ok(Some(data)),
@@ -300,73 +233,4 @@ pub async fn holder(link: &Link, path: &str, naming: Naming) -> Result<Option<Ve
         }
     }
     Ok(None)
-}
-
-async fn delete(link: &Link, parent: &str, name: String) -> Result<Event, Error> {
-    match link.delete(&format!("{parent}/{name}"), None).await {
-        Ok(()) => Ok(Event::Deleted(name)),
-        Err(error) if error.is_no_node() => Ok(Event::Deleted(name)),
-        Err(error) => Err(error),
-    }
-}
-
-/// Returns when the znode does not exist.
-async fn gone(link: &Link, path: String) -> Result<(), Error> {
-    loop {
-        let (stat, watcher) = link.stat_and_watch(&path).await?;
-        if stat.is_none() {
-            return Ok(());
-        }
-        watcher.changed().await;
-    }
-}
-
-/// Keeps the lease at three quarters of its length or more, for ever: by a `sync`, unless a write of this session has
-/// renewed it meanwhile. A failed renewal is only tried again: the lease itself decides.
-async fn renew(link: &Link) {
-    let quarter = link.timeout() / 8;
-    loop {
-        let left = link.session().lease_remaining(Moment::now());
-        let pause = match left.saturating_sub(quarter * 3) {
-            Duration::ZERO => match link.sync().await {
-                Ok(()) => continue,
-                Err(error) => {
-                    debug!(%error, "the lease was not renewed");
-                    quarter
-                }
-            },
-            until_due => until_due,
-        };
-        tokio::time::sleep(pause).await;
-    }
-}
-
-/// Completes when the lease of a link's session does not hold. Looks at the clock whenever it is polled, so it is right
-/// also when timers are late; between polls it sleeps.
-struct LeaseEnd<'a> {
-    link: &'a Link,
-    sleep: Pin<Box<Sleep>>,
-}
-
-impl<'a> LeaseEnd<'a> {
-    fn of(link: &'a Link) -> LeaseEnd<'a> {
-        LeaseEnd { link, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
-    }
-}
-
-impl Future for LeaseEnd<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let left = self.link.session().lease_remaining(Moment::now());
-            if left.is_zero() {
-                return Poll::Ready(());
-            }
-            if self.sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.sleep.as_mut().reset(tokio::time::Instant::now() + left);
-        }
-    }
 }

@@ -174,7 +174,7 @@ impl Link {
     }
 
     /// A clone of the client, for the length of one call.
-    fn client(&self, operation: &'static str, path: &str) -> Result<zk::Client, Error> {
+    pub(super) fn client(&self, operation: &'static str, path: &str) -> Result<zk::Client, Error> {
         let current = self.is_current().then(|| lock(&self.session.shared.client).clone()).flatten();
         current.ok_or_else(|| Error::NotConnected { operation, path: path.to_owned() })
     }
@@ -193,7 +193,7 @@ impl Link {
     }
 
     /// A call that ZooKeeper's leader has a part in: its success renews the lease, from when it was sent.
-    async fn confirmed<T, E: Into<zk::Error>>(
+    pub(super) async fn confirmed<T, E: Into<zk::Error>>(
         &self,
         operation: &'static str,
         path: &str,
@@ -210,6 +210,6 @@ impl Link {
     }
 }
 
-fn refused(operation: &'static str, path: &str, source: zk::Error) -> Error {
+pub(super) fn refused(operation: &'static str, path: &str, source: zk::Error) -> Error {
     Error::Refused { operation, path: path.to_owned(), source }
 }

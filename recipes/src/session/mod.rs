@@ -19,12 +19,15 @@
 //!
 //! [closed]: Session::close
 
+mod container;
 mod keeper;
 mod link;
+mod multi;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use zookeeper_client as zk;
@@ -34,6 +37,7 @@ use crate::clock::Moment;
 use crate::lease::Lease;
 
 pub use link::{BulkRead, Link};
+pub use multi::{Kind, Refusal, Write, Written};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -90,6 +94,8 @@ struct Shared {
     /// Its end tells the task to close the session.
     open: Mutex<Option<mpsc::Sender<()>>>,
     task: Mutex<Option<JoinHandle<()>>>,
+    /// What it runs on, and the recipes' tasks with it.
+    runtime: Handle,
 }
 
 /// A leftover is gone at the latest one session timeout after its session: only the newest few can matter.
@@ -112,10 +118,16 @@ impl Session {
             past: Mutex::new(Vec::new()),
             open: Mutex::new(Some(open)),
             task: Mutex::new(None),
+            runtime: Handle::current(),
         });
         let task = tokio::spawn(keeper::keep(Arc::downgrade(&shared), options, closing));
         *lock(&shared.task) = Some(task);
         Session { shared }
+    }
+
+    /// Begins a task of a recipe's, on the runtime that the session lives on.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.runtime.spawn(task);
     }
 
     /// What holds now.

@@ -1,0 +1,211 @@
+//! The children of a znode with their data, kept current.
+//!
+//! # What it promises
+//! The newest state of every child is told, at the latest when the connection is there again. Changes that come fast are
+//! told as one.
+//!
+//! # Znodes
+//! Reads the one at its path and its children; one that does not exist has no children, and is waited for. There is one
+//! watch for each child and one for the list, and no more than [`ChildrenCache::with_limit`] children are kept.
+//!
+//! # Errors
+//! [`CacheError`]: more children than the limit, or what ZooKeeper refuses for good.
+//!
+//! # Behaviour on disconnect and on expiry
+//! Everything is read anew at each connection, and told if it is not as before. While there is no connection the last
+//! state stands.
+//!
+//! # Cancellation safety
+//! Dropping the future ends the watching; whoever subscribed keeps the last state.
+//!
+//! # Answers to
+//! Curator's `PathChildrenCache` and Kazoo's `TreeCache`, without persistent watches, which zookeeper-client loses at a
+//! reconnect.
+//!
+//! ```no_run
+//! # async fn example(session: atalaya_recipes::Session) {
+//! use atalaya_recipes::ChildrenCache;
+//!
+//! let cache = ChildrenCache::new(session, "/mediciones");
+//! let mut newest = cache.subscribe();
+//! tokio::spawn(cache.run());
+//! while newest.changed().await.is_ok() {
+//!     println!("{} children", newest.borrow_and_update().len());
+//! }
+//! # }
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use zookeeper_client::Stat;
+
+use crate::attempts::Attempts;
+use crate::{Error, Link, Session};
+
+/// A child's data and stat.
+pub type Child = (Vec<u8>, Stat);
+/// The children by name.
+pub type Children = Arc<BTreeMap<String, Child>>;
+
+/// How many children are kept, unless it is told otherwise.
+const LIMIT: usize = 10_000;
+
+/// Why the cache cannot go on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// There are more children than may be kept.
+    #[error("{path} has {found} children; no more than {limit} are kept")]
+    TooMany {
+        /// The parent.
+        path: String,
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
+    /// ZooKeeper refuses.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// Keeps the children of one znode.
+#[derive(Debug)]
+pub struct ChildrenCache {
+    session: Session,
+    path: String,
+    limit: usize,
+    newest: watch::Sender<Children>,
+}
+
+/// What a watch told.
+enum Stir {
+    List,
+    Child(String),
+}
+
+impl ChildrenCache {
+    /// One for the children of `path`; nothing happens before [`ChildrenCache::run`].
+    pub fn new(session: Session, path: impl Into<String>) -> ChildrenCache {
+        ChildrenCache { session, path: path.into(), limit: LIMIT, newest: watch::Sender::default() }
+    }
+
+    /// How many children are kept at the most.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> ChildrenCache {
+        self.limit = limit;
+        self
+    }
+
+    /// To be told of every state that is another than the one before; it is empty before the first.
+    pub fn subscribe(&self) -> watch::Receiver<Children> {
+        self.newest.subscribe()
+    }
+
+    /// Keeps them, until that is refused.
+    pub async fn run(self) -> CacheError {
+        let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
+        loop {
+            let result = match attempts.link().await {
+                Ok(link) => tokio::select! {
+                    biased;
+                    () = link.lost() => continue,
+                    result = self.keep(&link) => result,
+                },
+                Err(error) => Err(error.into()),
+            };
+            match result {
+                Ok(()) => {}
+                Err(CacheError::Failed(error)) => {
+                    if let Err(error) = attempts.failed(error).await {
+                        return error.into();
+                    }
+                }
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Keeps them over one connection, until the parent is gone.
+    async fn keep(&self, link: &Link) -> Result<(), CacheError> {
+        let mut children = BTreeMap::new();
+        let mut watches = JoinSet::new();
+        let mut stir = Some(Stir::List);
+        loop {
+            match stir.take() {
+                Some(Stir::List) => {
+                    let (names, watcher) = match link.children_and_watch(&self.path).await {
+                        Err(error) if error.is_no_node() => return self.until_there(link).await,
+                        result => result?,
+                    };
+                    if names.len() > self.limit {
+                        let (path, limit) = (self.path.clone(), self.limit);
+                        return Err(CacheError::TooMany { path, found: names.len(), limit });
+                    }
+                    watches.spawn(async move {
+                        watcher.changed().await;
+                        Stir::List
+                    });
+                    for name in names {
+                        if !children.contains_key(&name) {
+                            self.read(link, name, &mut children, &mut watches).await?;
+                        }
+                    }
+                }
+                Some(Stir::Child(name)) => self.read(link, name, &mut children, &mut watches).await?,
+                None => {}
+            }
+            // What is stirred already is read before anything is told.
+            stir = watches.try_join_next().and_then(Result::ok);
+            if stir.is_none() {
+                self.tell(&children);
+                stir = watches.join_next().await.and_then(Result::ok);
+            }
+        }
+    }
+
+    /// Reads one child, and watches it.
+    async fn read(
+        &self,
+        link: &Link,
+        name: String,
+        children: &mut BTreeMap<String, Child>,
+        watches: &mut JoinSet<Stir>,
+    ) -> Result<(), Error> {
+        match link.get_and_watch(&format!("{}/{name}", self.path)).await {
+            Ok((data, stat, watcher)) => {
+                children.insert(name.clone(), (data, stat));
+                watches.spawn(async move {
+                    watcher.changed().await;
+                    Stir::Child(name)
+                });
+            }
+            // One that is made again is in a list again.
+            Err(error) if error.is_no_node() => drop(children.remove(&name)),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn until_there(&self, link: &Link) -> Result<(), CacheError> {
+        let (stat, watcher) = link.stat_and_watch(&self.path).await?;
+        if stat.is_none() {
+            self.tell(&BTreeMap::new());
+            watcher.changed().await;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, children: &BTreeMap<String, Child>) {
+        self.newest.send_if_modified(|newest| {
+            let news = **newest != *children;
+            if news {
+                *newest = Arc::new(children.clone());
+            }
+            news
+        });
+    }
+}

@@ -1,0 +1,115 @@
+//! Takes a znode of ours away when whoever needs it is gone, wherever that was dropped. Used by the recipes' guards.
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tracing::debug;
+
+use crate::{Error, Link, Session};
+
+/// A znode that is to go with this value.
+#[derive(Debug)]
+pub(crate) struct Cleanup {
+    session: Session,
+    path: String,
+    /// The session that it goes with, if it does, and the data that tells it from others': what differs is somebody
+    /// else's.
+    owner: Option<(i64, String)>,
+    /// The task that makes the znode again when it is missing: it is ended first.
+    keeper: Option<JoinHandle<()>>,
+    /// Where a task can run that removes it; `None` when there is nothing to remove.
+    armed: Option<Handle>,
+}
+
+impl Cleanup {
+    /// The znode at `path`, once it is armed.
+    pub(crate) fn of(session: Session, path: String) -> Cleanup {
+        Cleanup { session, path, owner: None, keeper: None, armed: None }
+    }
+
+    /// The ephemeral znode with this data that `owner` creates at `path` from now on, and which others may create as well.
+    pub(crate) fn of_session(session: Session, path: String, owner: i64, data: &str) -> Cleanup {
+        let owner = Some((owner, data.to_owned()));
+        Cleanup { session, path, owner, keeper: None, armed: Some(Handle::current()) }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// From now on the znode may be there. To be called inside of the runtime that removes it.
+    pub(crate) fn arm(&mut self) {
+        self.armed = Some(Handle::current());
+    }
+
+    /// Arms it, and hands over the task that keeps the znode.
+    pub(crate) fn arm_with(&mut self, keeper: JoinHandle<()>) {
+        self.arm();
+        self.keeper = Some(keeper);
+    }
+
+    /// The znode is gone, or somebody else's business.
+    pub(crate) fn disarm(&mut self) {
+        self.armed = None;
+    }
+
+    /// Removes it now, as far as that is possible within a session timeout. Cancelled, it goes on by itself.
+    pub(crate) async fn now(mut self) {
+        if let Some((_, removal)) = self.removal() {
+            // Its own task, so that nothing is forgotten when this is dropped.
+            let _ = tokio::spawn(removal).await;
+        }
+    }
+
+    /// What is left to do, once.
+    fn removal(&mut self) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
+        let runtime = self.armed.take()?;
+        let (session, path) = (self.session.clone(), std::mem::take(&mut self.path));
+        let (owner, keeper) = (self.owner.take(), self.keeper.take());
+        let removal = async move {
+            if let Some(keeper) = keeper {
+                keeper.abort();
+                let _ = keeper.await;
+            }
+            remove(session, path, owner).await;
+        };
+        Some((runtime, removal))
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if let Some((runtime, removal)) = self.removal() {
+            runtime.spawn(removal);
+        }
+    }
+}
+
+async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
+    let patience = session.view().timeout;
+    let removed = tokio::time::timeout(patience, async {
+        loop {
+            let link = session.link().await;
+            match remove_over(&link, &path, owner.as_ref()).await {
+                Err(error) if error.is_link_trouble() => link.lost().await,
+                _ => return,
+            }
+        }
+    });
+    if removed.await.is_err() {
+        debug!(path, "could not be removed in time");
+    }
+}
+
+async fn remove_over(link: &Link, path: &str, owner: Option<&(i64, String)>) -> Result<(), Error> {
+    if let Some((owner, data)) = owner {
+        if *owner != link.session_id() {
+            return Ok(());
+        }
+        link.sync().await?;
+        let (found, stat) = link.get(path).await?;
+        if stat.ephemeral_owner != *owner || found != data.as_bytes() {
+            return Ok(());
+        }
+    }
+    link.delete(path, None).await
+}

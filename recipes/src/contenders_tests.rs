@@ -1,0 +1,163 @@
+//! Names, their order, and who waits for whom.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[test]
+fn a_contender_is_what_kazoo_takes_for_one() {
+    let naming = Naming::Kazoo;
+    assert_eq!(naming.sequence("0a1b__lock__0000000012"), Some("0000000012"));
+    for other in [
+        "0a1b__lock__12",
+        "0a1b__lock__00000000123",
+        "0a1b__lock__-000000001",
+        "0a1b__rlock__0000000012",
+        "_c_1-latch-0000000012",
+        "0000000012",
+        "ñ__lock__000000001é",
+        "",
+    ] {
+        assert_eq!(naming.sequence(other), None, "{other}");
+    }
+    assert_eq!(Role::Writer.sequence("0a1b__rlock__0000000012"), Some("0000000012"));
+}
+
+#[test]
+fn names_are_those_of_kazoo_and_curator() {
+    let token = Token::from_number(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    let prefix = |role: Role| role.prefix(&token);
+    assert_eq!(prefix(Naming::Kazoo.into()), "0123456789abcdef0123456789abcdef__lock__");
+    assert_eq!(prefix(Role::Writer), "0123456789abcdef0123456789abcdef__lock__");
+    assert_eq!(prefix(Role::Reader), "0123456789abcdef0123456789abcdef__rlock__");
+    assert_eq!(prefix(Naming::CuratorLatch.into()), "_c_01234567-89ab-cdef-0123-456789abcdef-latch-");
+    assert_eq!(prefix(Naming::CuratorLock.into()), "_c_01234567-89ab-cdef-0123-456789abcdef-lock-");
+}
+
+#[test]
+fn the_line_is_ordered_by_number_not_by_name() {
+    let children = names(&["b__lock__0000000002", "a__lock__0000000010", "junk", "c__lock__0000000001"]);
+    assert_eq!(
+        in_line(Naming::Kazoo, &children),
+        ["c__lock__0000000001", "b__lock__0000000002", "a__lock__0000000010"]
+    );
+    assert_eq!(place(Naming::Kazoo, &children, "c__lock__0000000001"), Place::First);
+    assert_eq!(
+        place(Naming::Kazoo, &children, "a__lock__0000000010"),
+        Place::Behind { predecessor: "b__lock__0000000002".into(), ahead: 2 }
+    );
+    assert_eq!(place(Naming::Kazoo, &children, "d__lock__0000000000"), Place::Absent);
+}
+
+/// `StandardLockInternalsDriver.standardFixForSorting`: what follows the last marker, else the whole name; nobody is
+/// left out.
+#[test]
+fn curator_sorts_every_child_by_what_follows_the_marker() {
+    let children =
+        names(&["_c_f-lock-0000000002", "zz", "lock-0000000001", "00", "_c_0-lock-lock-0000000003"]);
+    assert_eq!(
+        in_line(Naming::CuratorLock, &children),
+        ["00", "lock-0000000001", "_c_f-lock-0000000002", "_c_0-lock-lock-0000000003", "zz"]
+    );
+    assert_eq!(
+        place(Naming::CuratorLock, &children, "lock-0000000001"),
+        Place::Behind { predecessor: "00".into(), ahead: 1 }
+    );
+}
+
+/// `ReadLock._EXCLUDE_NAMES` and `WriteLock._EXCLUDE_NAMES`.
+#[test]
+fn readers_wait_for_writers_and_writers_for_everyone() {
+    let children = names(&[
+        "a__rlock__0000000000",
+        "b__rlock__0000000001",
+        "c__lock__0000000002",
+        "d__rlock__0000000003",
+        "e__lock__0000000004",
+    ]);
+    let behind = |name: &str, ahead| Place::Behind { predecessor: name.to_owned(), ahead };
+    assert_eq!(place(Role::Reader, &children, "a__rlock__0000000000"), Place::First);
+    assert_eq!(place(Role::Reader, &children, "b__rlock__0000000001"), Place::First);
+    assert_eq!(place(Role::Writer, &children, "c__lock__0000000002"), behind("b__rlock__0000000001", 2));
+    assert_eq!(place(Role::Reader, &children, "d__rlock__0000000003"), behind("c__lock__0000000002", 1));
+    assert_eq!(place(Role::Writer, &children, "e__lock__0000000004"), behind("d__rlock__0000000003", 4));
+    // A plain lock takes no notice of readers, as Kazoo's does not.
+    assert_eq!(place(Naming::Kazoo, &children, "c__lock__0000000002"), Place::First);
+    assert!(!is_taken(Role::Reader, &children[..2]) && is_taken(Role::Writer, &children[..2]));
+    assert!(is_taken(Role::Reader, &children[2..3]) && !is_taken(Naming::Kazoo, &children[..2]));
+}
+
+#[test]
+fn a_token_knows_its_own() {
+    let (token, other) = (Token::from_number(7), Token::from_number(8));
+    for role in [Naming::Kazoo.into(), Naming::CuratorLatch.into(), Naming::CuratorLock.into(), Role::Reader]
+    {
+        let name = format!("{}0000000001", role.prefix(&token));
+        assert!(token.owns(&name) && !other.owns(&name), "{name}");
+    }
+    assert!(!token.owns("") && !token.owns("_c_"));
+}
+
+fn naming() -> impl Strategy<Value = Naming> {
+    prop_oneof![Just(Naming::Kazoo), Just(Naming::CuratorLatch), Just(Naming::CuratorLock)]
+}
+
+fn number() -> impl Strategy<Value = u32> {
+    0u32..2_000_000_000
+}
+
+proptest! {
+    /// Exactly one is first, everyone else is behind another, and following predecessors leads to the first. Of
+    /// Curator's, what is no contender stands in line all the same, so there is none here.
+    #[test]
+    fn one_first_and_no_ties(naming in naming(), numbers in prop::collection::hash_set(number(), 1..40), junk in prop::collection::vec(".{0,20}", 0..5)) {
+        let own: Vec<String> = numbers.iter().enumerate()
+            .map(|(i, n)| format!("{}{n:010}", naming.prefix(&Token::from_number(i as u128)))).collect();
+        let mut children = own.clone();
+        if naming == Naming::Kazoo { children.extend(junk); }
+        let mut firsts = 0;
+        for name in &own {
+            match place(naming, &children, name) {
+                Place::First => firsts += 1,
+                Place::Behind { predecessor, ahead } => {
+                    prop_assert!(naming.sequence(&predecessor) < naming.sequence(name));
+                    let before = own.iter().filter(|other| naming.sequence(other) < naming.sequence(name)).count();
+                    prop_assert_eq!(ahead, before);
+                }
+                Place::Absent => prop_assert!(false, "own znode not found"),
+            }
+        }
+        prop_assert_eq!(firsts, 1);
+    }
+
+    /// Whoever has nobody to wait for holds. Never a writer beside another holder, never nobody; and everyone who waits,
+    /// waits for a holder, in the end (so that no two wait for each other: kazoo 649).
+    #[test]
+    fn readers_together_writers_alone_and_no_circles(crowd in prop::collection::hash_map(number(), any::<bool>(), 1..30)) {
+        let role = |reads: bool| if reads { Role::Reader } else { Role::Writer };
+        let own: Vec<(Role, String)> = crowd.iter().enumerate()
+            .map(|(i, (n, reads))| (role(*reads), format!("{}{n:010}", role(*reads).prefix(&Token::from_number(i as u128))))).collect();
+        let children: Vec<String> = own.iter().map(|(_, name)| name.clone()).collect();
+        let holders: Vec<&(Role, String)> =
+            own.iter().filter(|(role, name)| place(*role, &children, name) == Place::First).collect();
+        prop_assert!(!holders.is_empty());
+        if holders.iter().any(|(role, _)| *role == Role::Writer) { prop_assert_eq!(holders.len(), 1); }
+        for (role, name) in &own {
+            if let Place::Behind { predecessor, .. } = place(*role, &children, name) {
+                prop_assert!(Role::Writer.sequence(&predecessor) < Role::Writer.sequence(name));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_name_makes_it_panic(name in ".{0,30}", token in any::<u128>()) {
+        for role in [Naming::Kazoo.into(), Naming::CuratorLatch.into(), Naming::CuratorLock.into(), Role::Reader, Role::Writer] {
+            let _ = (role.sequence(&name), role.waits_for(&name), place(role, std::slice::from_ref(&name), &name));
+        }
+        prop_assert!(!Token::from_number(token).owns(&name));
+    }
+}

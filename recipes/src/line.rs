@@ -1,0 +1,193 @@
+//! The line at a znode: carries out over a [`Link`] what a [`Candidacy`] asks for. What [`crate::election`],
+//! [`crate::lock`], [`crate::read_write_lock`] and the entry to a [`crate::semaphore`] have in common.
+
+use crate::candidacy::{Candidacy, Event, Step};
+use crate::contenders::{Role, Token, is_taken};
+use crate::hold::Watched;
+use crate::session::BulkRead;
+use crate::{Error, Link};
+
+/// One contender in the line at one znode.
+#[derive(Debug)]
+pub(crate) struct Line {
+    path: String,
+    identifier: Vec<u8>,
+    candidacy: Candidacy,
+    /// What was created over this connection: its owner need not be asked for.
+    fresh: Option<String>,
+    /// Our znode, watched over this connection.
+    watched: Option<Watched>,
+    /// What this connection's server shows includes all that was written by this session.
+    in_step: bool,
+}
+
+impl Line {
+    pub(crate) fn new(path: String, identifier: Vec<u8>, role: Role) -> Line {
+        let candidacy = Candidacy::new(role, Token::random());
+        Line { path, identifier, candidacy, fresh: None, watched: None, in_step: false }
+    }
+
+    /// What to do next.
+    pub(crate) fn step(&self) -> Step {
+        self.candidacy.step()
+    }
+
+    /// Takes note of what happened.
+    pub(crate) fn on(&mut self, event: Event) {
+        match event {
+            Event::LinkUp(_) | Event::LinkDown => {
+                self.fresh = None;
+                self.watched = None;
+                self.in_step = false;
+            }
+            // A request may be under way whose effect is to be seen.
+            Event::Unclear | Event::Withdraw => self.in_step = false,
+            _ => {}
+        }
+        self.candidacy.on(event);
+    }
+
+    /// Joins the line again, after it was left.
+    pub(crate) fn join_again(&mut self) {
+        self.in_step = false;
+        self.candidacy.join_again();
+    }
+
+    /// The path of the znode with this name.
+    pub(crate) fn path_of(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+
+    /// Does what a step asks for, as far as it is about the line; pending for ever otherwise.
+    pub(crate) async fn carry_out(&mut self, link: &Link, step: Step) -> Result<Event, Error> {
+        match step {
+            Step::Look => self.look(link).await,
+            Step::Delete(name) => {
+                delete(link, &self.path_of(&name)).await?;
+                Ok(Event::Deleted(name))
+            }
+            Step::Create => self.create(link).await,
+            Step::Wait { own, predecessor, .. } => {
+                self.wait(link, self.path_of(&own), self.path_of(&predecessor)).await?;
+                Ok(Event::Stirred)
+            }
+            Step::AwaitLink | Step::Rest | Step::Lead { .. } => std::future::pending().await,
+        }
+    }
+
+    /// Our znode at `path`, to be held; `None` if it is not this session's, or not there.
+    pub(crate) async fn watched(&mut self, link: &Link, path: String) -> Result<Option<Watched>, Error> {
+        match self.watched.take() {
+            Some(watched) if watched.path() == path => Ok(Some(watched)),
+            _ => Watched::new(link, path).await,
+        }
+    }
+
+    /// Waits until anything has happened to the one ahead or to our own.
+    async fn wait(&mut self, link: &Link, own: String, predecessor: String) -> Result<(), Error> {
+        let Line { watched, .. } = self;
+        let own = async {
+            if watched.as_ref().is_none_or(|known| known.path() != own) {
+                *watched = Watched::new(link, own).await?;
+            }
+            if let Some(known) = watched {
+                known.stirred().await;
+                *watched = None;
+            }
+            Ok::<_, Error>(())
+        };
+        tokio::select! {
+            result = own => result,
+            result = stirs(link, &predecessor) => result,
+        }
+    }
+
+    /// Whether whoever joins now has to wait. Writes nothing.
+    pub(crate) async fn is_taken(&self, link: &Link) -> Result<bool, Error> {
+        link.sync().await?;
+        Ok(is_taken(self.candidacy.role(), &children(link, &self.path).await?))
+    }
+
+    async fn look(&mut self, link: &Link) -> Result<Event, Error> {
+        if !self.in_step {
+            // Over a new connection the server may lag behind what this session has written over the last one.
+            link.sync().await?;
+            self.in_step = true;
+        }
+        let children = children(link, &self.path).await?;
+        let names: Vec<String> = self.candidacy.ours(&children).into_iter().map(str::to_owned).collect();
+        let ours = match names.as_slice() {
+            [] => Vec::new(),
+            [only] if self.fresh.as_ref() == Some(only) => vec![(only.clone(), link.session_id())],
+            _ => {
+                let paths: Vec<String> = names.iter().map(|name| self.path_of(name)).collect();
+                let answers = link.get_many(&paths).await?;
+                let owners = answers.into_iter().map(|answer| match answer {
+                    BulkRead::Data(_, stat) => Some(stat.ephemeral_owner),
+                    BulkRead::Missing(_) => None,
+                });
+                names.into_iter().zip(owners).filter_map(|(name, owner)| Some((name, owner?))).collect()
+            }
+        };
+        Ok(Event::Seen { children, ours })
+    }
+
+    async fn create(&mut self, link: &Link) -> Result<Event, Error> {
+        let prefix = self.path_of(&self.candidacy.prefix());
+        let created = match link.create_sequential(&prefix, &self.identifier).await {
+            Err(error) if error.is_no_node() => {
+                if self.candidacy.role().in_container() {
+                    link.ensure_container(&self.path).await?;
+                } else {
+                    link.ensure(&self.path).await?;
+                }
+                match link.create_sequential(&prefix, &self.identifier).await {
+                    // Somebody tidies up. Nothing of ours is there.
+                    Err(error) if error.is_no_node() => return Ok(Event::Unclear),
+                    result => result?,
+                }
+            }
+            result => result?,
+        };
+        let name = created[self.path.len() + 1..].to_owned();
+        self.fresh = Some(name.clone());
+        self.in_step = true;
+        Ok(Event::Created(name))
+    }
+}
+
+/// The children of a znode; none if it does not exist.
+pub(crate) async fn children(link: &Link, path: &str) -> Result<Vec<String>, Error> {
+    match link.children(path).await {
+        Err(error) if error.is_no_node() => Ok(Vec::new()),
+        result => result,
+    }
+}
+
+/// Deletes a znode, or finds that it does not exist.
+pub(crate) async fn delete(link: &Link, path: &str) -> Result<(), Error> {
+    match link.delete(path, None).await {
+        Err(error) if error.is_no_node() => Ok(()),
+        result => result,
+    }
+}
+
+/// Returns when the znode does not exist, or anything has happened to it: whoever waits looks at the line again.
+async fn stirs(link: &Link, path: &str) -> Result<(), Error> {
+    let (stat, watcher) = link.stat_and_watch(path).await?;
+    if stat.is_some() {
+        watcher.changed().await;
+    }
+    Ok(())
+}
+
+/// Returns when the znode does not exist.
+pub(crate) async fn gone(link: &Link, path: &str) -> Result<(), Error> {
+    loop {
+        let (stat, watcher) = link.stat_and_watch(path).await?;
+        if stat.is_none() {
+            return Ok(());
+        }
+        watcher.changed().await;
+    }
+}

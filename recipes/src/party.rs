@@ -1,0 +1,226 @@
+//! Who is there: a party that its members join and leave; Kazoo's on the wire.
+//!
+//! # What it promises
+//! A member is in the party from [`Party::join`] until it leaves, over lost connections and lost sessions; each once,
+//! whatever was lost. A member whose process dies is gone with its session.
+//!
+//! # Znodes
+//! All ephemeral, in `{path}`:
+//! * [`Party::new`], as Kazoo's `Party`: `{32 hex}__party__`, with the identifier.
+//! * [`Party::shallow`], as Kazoo's `ShallowParty`: `{32 hex}-{identifier}`, with the identifier as well.
+//!
+//! # Errors
+//! [`PartyError`].
+//!
+//! # Behaviour on disconnect and on expiry
+//! As [`PersistentNode`]: the membership is verified at every new connection and made again in every new session. Between
+//! the end of a session and the next one a member is not in the party; [`Membership::is_held`] tells. Asking who is there
+//! tries on until the patience (30 s) is over.
+//!
+//! # Cancellation safety
+//! A dropped [`Party::join`], and a dropped [`Membership`], leave the party, a little later; [`Membership::leave`] waits
+//! until that is done. A dropped [`Party::follow`] ends the watching.
+//!
+//! # Answers to
+//! kazoo `Party`: a member is not in it any more after its session was lost, and is not told.
+//!
+//! ```no_run
+//! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::PartyError> {
+//! use atalaya_recipes::Party;
+//!
+//! let party = Party::new(session, "/workers", "node 1");
+//! let membership = party.join().await?;
+//! println!("{:?} are here", party.members().await?);
+//! membership.leave().await;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::attempts::{Attempts, PATIENCE, stirred};
+use crate::cleanup::Cleanup;
+use crate::persistent_node::NodeState;
+use crate::session::BulkRead;
+use crate::{Error, Link, PersistentNode, Session};
+
+/// What a member's name ends with in Kazoo's `Party`.
+const MARK: &str = "__party__";
+
+/// Why joining, or looking, did not work.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartyError {
+    /// An identifier that is part of a name must not have a `/` in it, nor what else ZooKeeper takes in no name.
+    #[error("{0:?} cannot be part of a znode's name")]
+    Identifier(String),
+    /// It failed.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// A party at one path, and the identifier with which it is joined.
+#[derive(Clone, Debug)]
+pub struct Party {
+    session: Session,
+    path: String,
+    identifier: String,
+    shallow: bool,
+    patience: Duration,
+}
+
+/// Is in the party. Dropping it leaves.
+#[derive(Debug)]
+pub struct Membership {
+    znode: Cleanup,
+    state: watch::Receiver<NodeState>,
+    // Its end would end the keeping of the data.
+    _data: watch::Sender<Option<Vec<u8>>>,
+}
+
+impl Party {
+    /// As Kazoo's `Party`: the identifier is the member's data.
+    pub fn new(session: Session, path: impl Into<String>, identifier: impl Into<String>) -> Party {
+        let (path, identifier) = (path.into(), identifier.into());
+        Party { session, path, identifier, shallow: false, patience: PATIENCE }
+    }
+
+    /// As Kazoo's `ShallowParty`: the identifier is in the member's name, so that one request tells who is there.
+    pub fn shallow(session: Session, path: impl Into<String>, identifier: impl Into<String>) -> Party {
+        Party { shallow: true, ..Party::new(session, path, identifier) }
+    }
+
+    /// How long joining and looking try on.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Party {
+        self.patience = patience;
+        self
+    }
+
+    /// Joins, and returns when the member is there. Each call is another member.
+    pub async fn join(&self) -> Result<Membership, PartyError> {
+        let refused = |c: char| c == '/' || c.is_control() || ('\u{f000}'..='\u{f8ff}').contains(&c);
+        if self.shallow && self.identifier.contains(refused) {
+            return Err(PartyError::Identifier(self.identifier.clone()));
+        }
+        let token = Uuid::new_v4().simple();
+        let name = match self.shallow {
+            true => format!("{token}-{}", self.identifier),
+            false => format!("{token}{MARK}"),
+        };
+        let mut znode = Cleanup::of(self.session.clone(), format!("{}/{name}", self.path));
+        let node = PersistentNode::new(self.session.clone(), znode.path());
+        let mut state = node.state();
+        let (data, newest) = watch::channel(Some(self.identifier.clone().into_bytes()));
+        // A conflict there cannot be: the name is nobody else's.
+        znode.arm_with(tokio::spawn(async move {
+            node.run(newest).await;
+        }));
+        let membership = Membership { znode, state: state.clone(), _data: data };
+        let mut attempts = Attempts::new(&self.session, self.patience, "join", &self.path);
+        let held = attempts.bounded(async { state.wait_for(|state| state.held).await.map(drop) }).await;
+        match held {
+            Ok(_) => Ok(membership),
+            Err(error) => {
+                membership.leave().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The identifiers of those who are there, sorted; one that joined several times stands there as often.
+    pub async fn members(&self) -> Result<Vec<String>, PartyError> {
+        let mut attempts = Attempts::new(&self.session, self.patience, "look at", &self.path);
+        loop {
+            let link = attempts.link().await?;
+            let looked = async {
+                link.sync().await?;
+                let names = match link.children(&self.path).await {
+                    Err(error) if error.is_no_node() => Vec::new(),
+                    result => result?,
+                };
+                self.identifiers(&link, names).await
+            };
+            match looked.await {
+                Ok(members) => return Ok(members),
+                Err(error) => attempts.failed(error).await?,
+            }
+        }
+    }
+
+    /// Hands the members, as [`Party::members`] returns them, to `changed`: now, and whenever they may have changed.
+    /// Changes that come fast are told as one. Ends only if ZooKeeper refuses.
+    pub async fn follow(&self, mut changed: impl FnMut(Vec<String>)) -> PartyError {
+        let mut attempts = Attempts::until(&self.session, None, "look at", &self.path);
+        loop {
+            let result = match attempts.link().await {
+                Ok(link) => self.follow_over(&link, &mut changed).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = result else { continue };
+            if let Err(error) = attempts.failed(error).await {
+                return error.into();
+            }
+        }
+    }
+
+    async fn follow_over(&self, link: &Link, changed: &mut impl FnMut(Vec<String>)) -> Result<(), Error> {
+        let (names, watcher) = match link.children_and_watch(&self.path).await {
+            Err(error) if error.is_no_node() => {
+                link.ensure(&self.path).await?;
+                link.children_and_watch(&self.path).await?
+            }
+            result => result?,
+        };
+        changed(self.identifiers(link, names).await?);
+        stirred(link, watcher).await;
+        Ok(())
+    }
+
+    async fn identifiers(&self, link: &Link, names: Vec<String>) -> Result<Vec<String>, Error> {
+        let mut members: Vec<String> = if self.shallow {
+            names
+                .iter()
+                .map(|name| name.split_once('-').map_or(&**name, |(_, identifier)| identifier).to_owned())
+                .collect()
+        } else {
+            let paths: Vec<String> = names
+                .iter()
+                .filter(|name| name.contains(MARK))
+                .map(|name| format!("{}/{name}", self.path))
+                .collect();
+            if paths.is_empty() {
+                return Ok(Vec::new());
+            }
+            let read = link.get_many(&paths).await?;
+            read.into_iter()
+                .filter_map(|read| match read {
+                    BulkRead::Data(data, _) => Some(String::from_utf8_lossy(&data).into_owned()),
+                    BulkRead::Missing(_) => None,
+                })
+                .collect()
+        };
+        members.sort_unstable();
+        Ok(members)
+    }
+}
+
+impl Membership {
+    /// The path of the member's znode.
+    pub fn znode(&self) -> &str {
+        self.znode.path()
+    }
+
+    /// Whether the member is known to be there over the present connection.
+    pub fn is_held(&self) -> bool {
+        self.state.borrow().held
+    }
+
+    /// Leaves, and waits until that is done, as far as it is possible within a session timeout.
+    pub async fn leave(self) {
+        self.znode.now().await;
+    }
+}

@@ -1,0 +1,246 @@
+//! A queue whose entries are held while they are worked on, and free again when whoever holds them is gone.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+use zookeeper_client::OneshotWatcher;
+
+use super::{Entries, QueueError};
+use crate::attempts::{Attempts, stirred};
+use crate::cleanup::Cleanup;
+use crate::clock::Moment;
+use crate::once::Failure;
+use crate::session::{Kind, Write};
+use crate::{Error, Link, Session};
+
+/// A queue at one path. See [the module](super).
+#[derive(Debug)]
+pub struct LockingQueue {
+    entries: Arc<Entries>,
+    taken: String,
+}
+
+/// An entry that is held. Dropping it sets it free.
+#[derive(Debug)]
+pub struct Taken {
+    entries: Arc<Entries>,
+    path: String,
+    data: Vec<u8>,
+    owner: i64,
+    znode: Cleanup,
+}
+
+/// What was found when an entry was looked for.
+enum Found {
+    /// One, and it is ours.
+    Held(Taken),
+    /// None that is free; when there may be one, these are stirred.
+    Nothing(OneshotWatcher, OneshotWatcher),
+    /// One that somebody else took first.
+    Missed,
+}
+
+impl LockingQueue {
+    /// The one at `path`; nothing happens yet.
+    pub fn new(session: Session, path: impl Into<String>) -> LockingQueue {
+        let path = path.into();
+        let entries = Arc::new(Entries::new(session, &path, format!("{path}/entries")));
+        LockingQueue { entries, taken: format!("{path}/taken") }
+    }
+
+    /// How long a call tries on, not counting its wait for an entry to come.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> LockingQueue {
+        if let Some(entries) = Arc::get_mut(&mut self.entries) {
+            entries.patience = patience;
+        }
+        self
+    }
+
+    /// Puts one entry, at a priority from 0, the first, to 999; [`super::PRIORITY`] is the usual one.
+    pub async fn put(&self, value: &[u8], priority: u16) -> Result<(), QueueError> {
+        self.entries.put(&[value], priority).await
+    }
+
+    /// Puts several entries, all or none.
+    pub async fn put_all(&self, values: &[&[u8]], priority: u16) -> Result<(), QueueError> {
+        self.entries.put(values, priority).await
+    }
+
+    /// How many entries there are, with those that are held.
+    pub async fn len(&self) -> Result<usize, QueueError> {
+        self.entries.len().await
+    }
+
+    /// Whether there is none.
+    pub async fn is_empty(&self) -> Result<bool, QueueError> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// Takes hold of the next entry that nobody holds, or `None` if there is none now.
+    pub async fn take(&self) -> Result<Option<Taken>, QueueError> {
+        let until = Instant::now().checked_add(self.entries.patience);
+        self.next(until, false).await
+    }
+
+    /// Takes hold of the next entry, and waits for one to be free. `None`: there was none in time.
+    pub async fn take_within(&self, wait: Duration) -> Result<Option<Taken>, QueueError> {
+        match tokio::time::timeout(wait, self.next(None, true)).await {
+            Ok(result) => result,
+            Err(_) => Ok(None),
+        }
+    }
+
+    async fn next(&self, until: Option<Instant>, wait: bool) -> Result<Option<Taken>, QueueError> {
+        let entries = &self.entries;
+        let mut attempts = Attempts::until(&entries.session, until, "take from", &entries.path);
+        let token = Uuid::new_v4().simple().to_string();
+        loop {
+            let link = attempts.link().await?;
+            match self.look(&link, &token).await {
+                Ok(Found::Held(taken)) => return Ok(Some(taken)),
+                Ok(Found::Nothing(..)) if !wait => return Ok(None),
+                Ok(Found::Nothing(entries, taken)) => tokio::select! {
+                    () = stirred(&link, entries) => {}
+                    () = stirred(&link, taken) => {}
+                },
+                Ok(Found::Missed) => {}
+                Err(error) if error.is_no_node() => {
+                    entries.ensure(&mut attempts).await?;
+                    match link.ensure(&self.taken).await {
+                        Ok(()) => {}
+                        Err(error) => attempts.failed(error).await?,
+                    }
+                }
+                Err(error) => attempts.failed(error).await?,
+            }
+        }
+    }
+
+    /// Looks for a free entry, and takes hold of it.
+    async fn look(&self, link: &Link, token: &str) -> Result<Found, Error> {
+        let entries = link.children(&self.entries.path).await?;
+        let taken = link.children(&self.taken).await?;
+        let name = match free(entries, taken) {
+            Some(name) => name,
+            // Only now are watches worth their while.
+            None => {
+                let (entries, entries_watch) = link.children_and_watch(&self.entries.path).await?;
+                let (taken, taken_watch) = link.children_and_watch(&self.taken).await?;
+                match free(entries, taken) {
+                    Some(name) => name,
+                    None => return Ok(Found::Nothing(entries_watch, taken_watch)),
+                }
+            }
+        };
+        let path = format!("{}/{name}", self.entries.path);
+        let data = match link.get(&path).await {
+            Ok((data, _)) => data,
+            Err(error) if error.is_no_node() => return Ok(Found::Missed),
+            Err(error) => return Err(error),
+        };
+        let hold = format!("{}/{name}", self.taken);
+        let owner = link.session_id();
+        // From here on it may be ours, also if this is cancelled or the reply is lost: then it is set free.
+        let session = self.entries.session.clone();
+        let mut znode = Cleanup::of_session(session, hold.clone(), owner, token);
+        let there = Write::Check { path: &path, version: -1 };
+        let take = Write::Create { path: &hold, data: token.as_bytes(), kind: Kind::Ephemeral };
+        match link.multi(&[there, take]).await.map_err(Error::from) {
+            Ok(_) => {
+                let entries = self.entries.clone();
+                Ok(Found::Held(Taken { entries, path, data, owner, znode }))
+            }
+            Err(error) if error.is_node_exists() || error.is_no_node() => {
+                znode.disarm();
+                Ok(Found::Missed)
+            }
+            Err(error) => {
+                if error.outcome_unknown() {
+                    znode.now().await;
+                } else {
+                    znode.disarm();
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The first entry that nobody holds.
+fn free(entries: Vec<String>, taken: Vec<String>) -> Option<String> {
+    let taken: HashSet<String> = taken.into_iter().collect();
+    entries.into_iter().filter(|name| !taken.contains(name)).min()
+}
+
+impl Taken {
+    /// What is in it.
+    pub fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether it is still held for certain: the session is connected and has been heard of lately.
+    pub fn holds(&self) -> bool {
+        let session = &self.entries.session;
+        session.view().session == self.owner && !session.lease_remaining(Moment::now()).is_zero()
+    }
+
+    /// Waits until it is not held any more: its session is over, or somebody has taken it away. Cancellation safe.
+    pub async fn lost(&self) {
+        loop {
+            let link = self.entries.session.link().await;
+            if link.session_id() != self.owner {
+                return;
+            }
+            match link.stat_and_watch(self.znode.path()).await {
+                Ok((Some(stat), watcher)) if stat.ephemeral_owner == self.owner => {
+                    stirred(&link, watcher).await
+                }
+                Ok(_) => return,
+                Err(_) => link.lost().await,
+            }
+        }
+    }
+
+    /// Removes the entry: it is done.
+    ///
+    /// # Errors
+    /// [`QueueError::NotHeld`] if it was lost, and is another's, or will be.
+    pub async fn consume(mut self) -> Result<(), QueueError> {
+        let entries = self.entries.clone();
+        let mut attempts = Attempts::new(&entries.session, entries.patience, "consume", &self.path);
+        let entry = Write::Delete { path: &self.path, version: None };
+        let hold = Write::Delete { path: self.znode.path(), version: None };
+        let written = {
+            let mut writer = entries.writer.lock().await;
+            // The hold is as good as its session, so both go in that session or not at all.
+            writer.write(&mut attempts, Some(self.owner), &[hold, entry]).await
+        };
+        match written {
+            Ok(()) => {
+                self.znode.disarm();
+                Ok(())
+            }
+            Err(Failure::Refused(error)) if error.is_no_node() => Err(self.not_held()),
+            Err(Failure::SessionOver) => Err(self.not_held()),
+            Err(failure) => Err(entries.error(failure)),
+        }
+    }
+
+    /// Sets the entry free for others.
+    pub async fn release(self) {
+        self.znode.now().await;
+    }
+
+    fn not_held(&self) -> QueueError {
+        QueueError::NotHeld { entry: self.path.clone() }
+    }
+}

@@ -1,0 +1,170 @@
+//! A queue whose entries are gone once they are taken.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::{Entries, QueueError};
+use crate::attempts::{Attempts, stirred};
+use crate::once::Failure;
+use crate::session::Write;
+use crate::{Error, Link, Session};
+
+/// For how many entries a list serves, until a better priority is looked for.
+const LISTED: usize = 64;
+
+/// A queue at one path. See [the module](super).
+#[derive(Debug)]
+pub struct Queue {
+    entries: Entries,
+    /// The next ones, as they were listed last.
+    next: Mutex<VecDeque<String>>,
+}
+
+impl Queue {
+    /// The one at `path`; nothing happens yet.
+    pub fn new(session: Session, path: impl Into<String>) -> Queue {
+        let path = path.into();
+        Queue { entries: Entries::new(session, &path, path.clone()), next: Mutex::default() }
+    }
+
+    /// How long a call tries on, not counting waits for others of this `Queue`, nor for an entry to come.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Queue {
+        self.entries.patience = patience;
+        self
+    }
+
+    /// Puts one entry, at a priority from 0, the first, to 999; [`super::PRIORITY`] is the usual one.
+    pub async fn put(&self, value: &[u8], priority: u16) -> Result<(), QueueError> {
+        self.entries.put(&[value], priority).await
+    }
+
+    /// How many entries there are.
+    pub async fn len(&self) -> Result<usize, QueueError> {
+        self.entries.len().await
+    }
+
+    /// Whether there is none.
+    pub async fn is_empty(&self) -> Result<bool, QueueError> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// Takes the next entry, or `None` if there is none now.
+    pub async fn take(&self) -> Result<Option<Vec<u8>>, QueueError> {
+        let mut next = self.next.lock().await;
+        let until = Instant::now().checked_add(self.entries.patience);
+        self.taken(&mut next, until).await
+    }
+
+    /// Takes the next entry, and waits for one to come. `None`: none came in time.
+    pub async fn take_within(&self, wait: Duration) -> Result<Option<Vec<u8>>, QueueError> {
+        let until = Instant::now() + wait;
+        let Ok(mut next) = tokio::time::timeout_at(until, self.next.lock()).await else { return Ok(None) };
+        loop {
+            let patience = Instant::now() + self.entries.patience;
+            if let Some(value) = self.taken(&mut next, Some(patience.max(until))).await? {
+                return Ok(Some(value));
+            }
+            let came = tokio::time::timeout_at(until, self.until_one_comes()).await;
+            match came {
+                Ok(result) => result?,
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Removes the marker of this `Queue`. Dropping it does as well, a little later.
+    pub async fn close(self) {
+        self.entries.writer.into_inner().close().await;
+    }
+
+    async fn taken(
+        &self,
+        next: &mut VecDeque<String>,
+        until: Option<Instant>,
+    ) -> Result<Option<Vec<u8>>, QueueError> {
+        let mut attempts = Attempts::until(&self.entries.session, until, "take from", &self.entries.path);
+        loop {
+            let link = attempts.link().await?;
+            let (entry, value, version) = match self.first(&link, next).await {
+                Ok(Some(first)) => first,
+                Ok(None) => return Ok(None),
+                Err(error) => {
+                    attempts.failed(error).await?;
+                    continue;
+                }
+            };
+            let delete = Write::Delete { path: &entry, version: Some(version) };
+            let written = self.entries.writer.lock().await.write(&mut attempts, None, &[delete]).await;
+            match written {
+                Ok(()) => {
+                    next.pop_front();
+                    return Ok(Some(value));
+                }
+                // Somebody else was faster.
+                Err(Failure::Refused(error)) if error.is_no_node() => drop(next.pop_front()),
+                Err(Failure::Refused(error)) if error.is_bad_version() => attempts.contended(error).await?,
+                Err(failure) => return Err(self.entries.error(failure)),
+            }
+        }
+    }
+
+    /// The next entry: its path, value and version.
+    async fn first(
+        &self,
+        link: &Link,
+        next: &mut VecDeque<String>,
+    ) -> Result<Option<(String, Vec<u8>, i32)>, Error> {
+        let mut fresh = false;
+        loop {
+            let Some(name) = next.front() else {
+                if fresh {
+                    // They all went while they were looked at; what came meanwhile, the next list shows.
+                    link.sync().await?;
+                }
+                next.extend(sorted(link, &self.entries.path).await?.into_iter().take(LISTED));
+                fresh = true;
+                if next.is_empty() {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let path = format!("{}/{name}", self.entries.path);
+            match link.get(&path).await {
+                Ok((value, stat)) => return Ok(Some((path, value, stat.version))),
+                Err(error) if error.is_no_node() => drop(next.pop_front()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until the queue has an entry.
+    async fn until_one_comes(&self) -> Result<(), Error> {
+        let path = &self.entries.path;
+        let mut attempts = Attempts::until(&self.entries.session, None, "take from", path);
+        loop {
+            let link = attempts.link().await?;
+            match link.children_and_watch(path).await {
+                Ok((names, _)) if !names.is_empty() => return Ok(()),
+                Ok((_, watcher)) => stirred(&link, watcher).await,
+                Err(error) if error.is_no_node() => self.entries.ensure(&mut attempts).await?,
+                Err(error) => attempts.failed(error).await?,
+            }
+        }
+    }
+}
+
+/// The children of a znode in the order in which they come, and none if it does not exist.
+async fn sorted(link: &Link, path: &str) -> Result<Vec<String>, Error> {
+    match link.children(path).await {
+        Ok(mut names) => {
+            names.sort_unstable();
+            Ok(names)
+        }
+        Err(error) if error.is_no_node() => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,179 @@
+//! Nobody passes a closed barrier, and nobody stays behind an open one, whatever happens to connections and sessions.
+
+use std::time::Duration;
+
+use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::{Barrier, Error, Session};
+use atalaya_sim::zookeeper::{Cut, Operation};
+use proptest::prelude::*;
+use tokio::task::JoinHandle;
+
+use crate::support::{Bed, SOON, blow, schedules, until};
+
+const PATH: &str = "/barriers/start";
+
+/// Waits at the barrier in a task, and has looked at it when this returns.
+fn waiting(bed: &Bed, session: &Session) -> JoinHandle<Result<bool, Error>> {
+    let barrier = Barrier::new(session.clone(), PATH);
+    let before = bed.wait(bed.faults().figures()).unwrap().watches;
+    let waits = bed.spawn(async move { barrier.wait_within(SOON).await });
+    watched(bed, before + 1);
+    waits
+}
+
+fn watched(bed: &Bed, watches: usize) {
+    let faults = bed.faults();
+    bed.wait(until("a watch", async || (faults.figures().await.unwrap().watches >= watches).then_some(())));
+}
+
+#[test]
+fn is_closed_and_open() {
+    let bed = Bed::memory();
+    let barrier = Barrier::new(bed.session(), PATH);
+    bed.wait(async {
+        assert_eq!(barrier.generation().await.unwrap(), None);
+        assert!(!barrier.open().await.unwrap());
+        barrier.wait().await.unwrap();
+        let first = barrier.close().await.unwrap();
+        assert_eq!(barrier.close().await.unwrap(), first);
+        assert_eq!(barrier.generation().await.unwrap(), Some(first));
+        assert!(!barrier.wait_within(Duration::from_millis(50)).await.unwrap());
+        assert!(barrier.open().await.unwrap());
+        barrier.wait_for_generation(first).await.unwrap();
+        let second = barrier.close().await.unwrap();
+        assert!(second > first);
+        assert!(!barrier.open_generation(first).await.unwrap());
+        barrier.wait_for_generation(first).await.unwrap();
+        assert!(!barrier.wait_within(Duration::from_millis(50)).await.unwrap());
+        assert!(barrier.open_generation(second).await.unwrap());
+    });
+}
+
+#[test]
+fn who_waits_passes_although_it_is_closed_again_at_once() {
+    let bed = Bed::memory();
+    let barrier = Barrier::new(bed.session(), PATH);
+    bed.wait(barrier.close()).unwrap();
+    let waits = waiting(&bed, &bed.session());
+    let link = bed.link();
+    let open = Write::Delete { path: PATH, version: None };
+    let close = Write::Create { path: PATH, data: b"", kind: Kind::Persistent };
+    bed.wait(async {
+        // Nobody can look between the two.
+        link.multi(&[open, close]).await.unwrap();
+        assert!(waits.await.unwrap().unwrap());
+    });
+}
+
+#[test]
+fn does_not_hang_after_a_blip() {
+    let bed = Bed::memory();
+    let barrier = Barrier::new(bed.session(), PATH);
+    bed.wait(barrier.close()).unwrap();
+    let session = bed.session();
+    let waits = waiting(&bed, &session);
+    bed.wait(async {
+        let faults = bed.faults();
+        let link = session.link().await;
+        // It is opened while the one that waits has no connection.
+        faults.refuse_connections(true);
+        faults.disconnect(link.session_id()).await;
+        link.lost().await;
+        assert!(barrier.open().await.unwrap());
+        faults.refuse_connections(false);
+        assert!(waits.await.unwrap().unwrap());
+    });
+}
+
+#[test]
+fn nobody_passes_early_when_the_session_ends_or_the_server_starts_again() {
+    let bed = Bed::memory();
+    let barrier = Barrier::new(bed.session(), PATH);
+    bed.wait(barrier.close()).unwrap();
+    let session = bed.session();
+    let waits = waiting(&bed, &session);
+    bed.wait(async {
+        let link = session.link().await;
+        bed.faults().expire(link.session_id()).await;
+        link.lost().await;
+        let link = session.link_after(link.number()).await;
+        until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
+        bed.faults().stop().await;
+        link.lost().await;
+        bed.faults().start_again().await;
+        session.link_after(link.number()).await;
+        until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
+        assert!(!waits.is_finished());
+        assert!(barrier.open().await.unwrap());
+        assert!(waits.await.unwrap().unwrap());
+    });
+}
+
+#[test]
+fn an_opening_whose_reply_was_lost_opens_one_generation_only() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let barrier = Barrier::new(session.clone(), PATH);
+    let other = Barrier::new(bed.session(), PATH);
+    bed.wait(async {
+        barrier.close().await.unwrap();
+        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Delete, PATH).await;
+        let (opened, second) = tokio::join!(barrier.open(), async {
+            armed.happened().await.unwrap();
+            other.close().await.unwrap()
+        });
+        assert!(opened.unwrap());
+        assert_eq!(other.generation().await.unwrap(), Some(second));
+        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Create2, PATH).await;
+        other.open().await.unwrap();
+        let third = barrier.close().await.unwrap();
+        armed.happened().await.unwrap();
+        assert_eq!(other.generation().await.unwrap(), Some(third));
+    });
+}
+
+#[test]
+fn whatever_befalls_those_who_wait_they_pass_then_and_not_before() {
+    schedules(6, prop::collection::vec((0..6_usize, blow()), 0..10), |blows| {
+        let bed = Bed::memory();
+        let barrier = Barrier::new(bed.session(), PATH);
+        bed.wait(barrier.close()).unwrap();
+        let sessions: Vec<Session> = (0..6).map(|_| bed.session()).collect();
+        let waits: Vec<_> = sessions.iter().map(|session| waiting(&bed, session)).collect();
+        bed.wait(async {
+            for (whom, blow) in &blows {
+                blow.deal(&bed.faults(), &sessions[*whom]).await;
+            }
+            prop_assert!(waits.iter().all(|wait| !wait.is_finished()), "passed a closed barrier");
+            barrier.open().await.unwrap();
+            for wait in waits {
+                prop_assert!(wait.await.unwrap().unwrap(), "stayed behind an open barrier");
+            }
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn and_kazoos_is_the_same() {
+    let bed = Bed::apache();
+    let barrier = Barrier::new(bed.session(), PATH);
+    let mut kazoo = bed.kazoo("barrier", PATH, &[]);
+    // Kazoo waits, ours opens.
+    bed.wait(barrier.close()).unwrap();
+    assert_eq!(kazoo.call("wait 0.2"), "False");
+    let waits = kazoo.ask("wait 60");
+    bed.wait(async {
+        assert!(!kazoo.answered(waits));
+        assert!(barrier.open().await.unwrap());
+    });
+    assert_eq!(kazoo.answer(waits), "True");
+    // Ours waits, Kazoo opens.
+    kazoo.call("create");
+    assert!(!bed.wait(barrier.wait_within(Duration::from_millis(200))).unwrap());
+    let ours = barrier.clone();
+    let waits = bed.spawn(async move { ours.wait_within(SOON).await });
+    assert_eq!(kazoo.call("remove"), "True");
+    assert!(bed.wait(waits).unwrap().unwrap());
+    assert_eq!(kazoo.call("remove"), "False");
+}

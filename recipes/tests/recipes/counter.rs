@@ -1,0 +1,300 @@
+//! Additions count once, whatever happens to requests, replies, connections and sessions.
+
+use std::time::Duration;
+
+use atalaya_recipes::{Counter, CounterError, Session};
+use atalaya_sim::zookeeper::{Cut, Operation};
+use proptest::prelude::*;
+use tokio::sync::watch;
+
+use crate::support::{Bed, Blow, blow, schedules, until};
+
+const PATH: &str = "/counters/reports";
+const MARKERS: &str = "/counters/reports__adders__";
+
+/// What the counter holds, as text.
+fn text(bed: &Bed) -> String {
+    let link = bed.link();
+    let (data, _) = bed.wait(link.get(PATH)).unwrap();
+    String::from_utf8(data).unwrap()
+}
+
+#[test]
+fn adds_up() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    for counter in [Counter::exact(session.clone(), PATH), Counter::compatible(session.clone(), PATH)] {
+        bed.wait(async {
+            let before = counter.get().await.unwrap();
+            assert_eq!(counter.add(5).await.unwrap(), before + 5);
+            assert_eq!(counter.add(-7).await.unwrap(), before - 2);
+            assert_eq!(counter.add(0).await.unwrap(), before - 2);
+            assert_eq!(counter.get().await.unwrap(), before - 2);
+        });
+    }
+    assert_eq!(text(&bed), "-4");
+}
+
+#[test]
+fn an_empty_counter_is_at_its_default() {
+    let bed = Bed::memory();
+    let link = bed.link();
+    let counter = Counter::compatible(link.session().clone(), PATH).with_default(100);
+    bed.wait(async {
+        assert_eq!(counter.get().await.unwrap(), 100);
+        link.ensure(PATH).await.unwrap();
+        assert_eq!(counter.get().await.unwrap(), 100);
+        assert_eq!(counter.add(1).await.unwrap(), 101);
+    });
+}
+
+#[test]
+fn what_is_no_whole_number_is_refused_and_left() {
+    let bed = Bed::memory();
+    let link = bed.link();
+    bed.wait(link.ensure(PATH)).unwrap();
+    let session = link.session();
+    for counter in [Counter::exact(session.clone(), PATH), Counter::compatible(session.clone(), PATH)] {
+        for held in [&b"1.5"[..], b"1.0", b"9223372036854775808", b"five", b"\0\0\0\x05", b"\xff"] {
+            bed.wait(async {
+                link.set(PATH, held, None).await.unwrap();
+                assert!(matches!(counter.get().await, Err(CounterError::NotANumber { .. })), "{held:?}");
+                assert!(matches!(counter.add(1).await, Err(CounterError::NotANumber { .. })), "{held:?}");
+                assert_eq!(link.get(PATH).await.unwrap().0, held);
+            });
+        }
+        bed.wait(async {
+            link.set(PATH, b"9223372036854775807", None).await.unwrap();
+            let refused = counter.add(1).await;
+            assert!(matches!(refused, Err(CounterError::Overflow { value: i64::MAX, .. })), "{refused:?}");
+            assert_eq!(counter.add(-1).await.unwrap(), i64::MAX - 1);
+        });
+    }
+}
+
+/// Kazoo's does: one `+= 1` makes 2.
+#[test]
+fn an_exact_counter_does_not_double_count_when_a_reply_is_lost() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let counter = Counter::exact(session.clone(), PATH);
+    bed.wait(async {
+        assert_eq!(counter.add(1).await.unwrap(), 1);
+        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Multi, PATH).await;
+        assert_eq!(counter.add(1).await.unwrap(), 2);
+        armed.happened().await.unwrap();
+        let armed = bed.cut(Cut::BeforeEffect, &session, Operation::Multi, PATH).await;
+        assert_eq!(counter.add(1).await.unwrap(), 3);
+        armed.happened().await.unwrap();
+    });
+    assert_eq!(text(&bed), "3");
+}
+
+#[test]
+fn nor_when_the_session_ends_with_it_and_others_add_meanwhile() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let counter = Counter::exact(session.clone(), PATH);
+    let other = Counter::compatible(bed.session(), PATH);
+    bed.wait(async {
+        assert_eq!(counter.add(1).await.unwrap(), 1);
+        let old = session.link().await.session_id();
+        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Multi, PATH).await;
+        let faults = bed.faults();
+        let (added, ()) = tokio::join!(counter.add(1), async {
+            armed.happened().await.unwrap();
+            faults.expire(old).await;
+            other.add(10).await.unwrap();
+        });
+        assert_eq!(added.unwrap(), 2);
+        assert_ne!(session.link().await.session_id(), old);
+    });
+    assert_eq!(text(&bed), "12");
+}
+
+#[test]
+fn a_compatible_counter_says_so_when_a_lost_reply_leaves_it_unknown() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let counter = Counter::compatible(session.clone(), PATH);
+    bed.wait(async {
+        assert_eq!(counter.add(1).await.unwrap(), 1);
+        let armed = bed.cut(Cut::BeforeReply, &session, Operation::SetData, PATH).await;
+        let lost = counter.add(1).await;
+        assert!(matches!(lost, Err(CounterError::OutcomeUnknown { amount: 1, .. })), "{lost:?}");
+        armed.happened().await.unwrap();
+        // What surely had no effect is simply done again.
+        let armed = bed.cut(Cut::BeforeEffect, &session, Operation::SetData, PATH).await;
+        assert_eq!(counter.add(1).await.unwrap(), 3);
+        armed.happened().await.unwrap();
+    });
+    assert_eq!(text(&bed), "3");
+}
+
+#[test]
+fn one_request_is_enough_while_nobody_else_adds() {
+    let bed = Bed::memory();
+    for counter in [Counter::exact(bed.session(), PATH), Counter::compatible(bed.session(), PATH)] {
+        bed.wait(async {
+            counter.add(1).await.unwrap();
+            counter.add(1).await.unwrap();
+            let before = bed.faults().figures().await.unwrap();
+            for _ in 0..100 {
+                counter.add(1).await.unwrap();
+            }
+            let after = bed.faults().figures().await.unwrap();
+            let asked = after.requests - before.requests;
+            // And a ping or two.
+            assert!(asked <= 104, "{asked} requests");
+        });
+    }
+}
+
+#[test]
+fn patience_ends() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    bed.wait(async {
+        let link = session.link().await;
+        let counter = Counter::exact(session.clone(), PATH).with_patience(Duration::from_millis(200));
+        bed.faults().stop().await;
+        link.lost().await;
+        let failed = counter.add(1).await;
+        assert!(matches!(failed, Err(CounterError::Failed(_))), "{failed:?}");
+        assert!(counter.get().await.is_err());
+        bed.faults().start_again().await;
+    });
+}
+
+#[test]
+fn markers_go_with_their_counters() {
+    let bed = Bed::memory();
+    let link = bed.link();
+    let session = bed.session();
+    bed.wait(async {
+        let closed = Counter::exact(session.clone(), PATH);
+        let dropped = Counter::exact(session.clone(), PATH);
+        closed.add(1).await.unwrap();
+        dropped.add(1).await.unwrap();
+        assert_eq!(link.children(MARKERS).await.unwrap().len(), 2);
+        closed.close().await;
+        assert_eq!(link.children(MARKERS).await.unwrap().len(), 1);
+        drop(dropped);
+        until("no marker", async || link.children(MARKERS).await.unwrap().is_empty().then_some(())).await;
+
+        // One whose process died is removed by the next who makes one, when it is old enough.
+        link.create(&format!("{MARKERS}/dead"), b"", atalaya_recipes::session::Kind::Persistent)
+            .await
+            .unwrap();
+        let early = Counter::exact(session.clone(), PATH);
+        early.add(1).await.unwrap();
+        assert_eq!(link.children(MARKERS).await.unwrap().len(), 2);
+        early.close().await;
+    });
+    // The leap ends the sessions as well.
+    bed.wait(bed.faults().advance_clock(Duration::from_secs(601)));
+    let late = Counter::exact(session, PATH);
+    bed.wait(late.add(1)).unwrap();
+    let link = bed.link();
+    let children = bed.wait(link.children(MARKERS)).unwrap();
+    assert!(children.len() == 1 && children[0] != "dead", "{children:?}");
+}
+
+#[test]
+fn a_cancelled_addition_counts_once_or_not_at_all_and_the_next_is_right() {
+    let bed = Bed::memory();
+    let counter = Counter::exact(bed.session(), PATH);
+    bed.wait(async {
+        let (mut sum, mut cancelled) = (0, 0);
+        for polls in 0..40 {
+            let mut adding = Box::pin(counter.add(1));
+            let mut left = polls;
+            let done = std::future::poll_fn(|context| {
+                let polled = adding.as_mut().poll(context);
+                left -= 1;
+                match polled {
+                    std::task::Poll::Pending if left > 0 => std::task::Poll::Pending,
+                    polled => std::task::Poll::Ready(polled),
+                }
+            });
+            if polls == 0 || done.await.is_pending() {
+                cancelled += 1;
+            }
+            drop(adding);
+            let now = counter.add(1).await.unwrap();
+            assert!((sum + 1..=sum + 2).contains(&now), "{sum} to {now}");
+            sum = now;
+        }
+        assert!(cancelled > 0 && sum >= 40);
+    });
+}
+
+/// Several adders, each with a session of its own, and a schedule of blows that come down on them.
+fn under(blows: &[(usize, Blow)], adders: usize, exact: bool) -> Result<(), TestCaseError> {
+    let bed = Bed::memory();
+    let (stop, stopped) = watch::channel(false);
+    let sessions: Vec<Session> = (0..adders).map(|_| bed.session()).collect();
+    let adding: Vec<_> = sessions
+        .iter()
+        .map(|session| {
+            let (session, stopped) = (session.clone(), stopped.clone());
+            bed.spawn(async move {
+                let make = if exact { Counter::exact } else { Counter::compatible };
+                let counter = make(session, PATH);
+                let (mut counted, mut unknown) = (0, 0);
+                loop {
+                    // Once more after the last blow, whose connection may be lost only then.
+                    let last = *stopped.borrow();
+                    match counter.add(1).await {
+                        Ok(_) => counted += 1,
+                        Err(CounterError::OutcomeUnknown { .. }) => unknown += 1,
+                        Err(error) => panic!("{error}"),
+                    }
+                    if last {
+                        break;
+                    }
+                }
+                counter.close().await;
+                (counted, unknown)
+            })
+        })
+        .collect();
+    let (sure, unknown) = bed.wait(async {
+        for (whom, blow) in blows {
+            blow.deal(&bed.faults(), &sessions[whom % adders]).await;
+        }
+        bed.faults().clear().await;
+        stop.send_replace(true);
+        let (mut sure, mut unknown) = (0, 0);
+        for adder in adding {
+            let (counted, perhaps) = adder.await.unwrap();
+            sure += counted;
+            unknown += perhaps;
+        }
+        (sure, unknown)
+    });
+    let found: usize = text(&bed).parse().unwrap();
+    prop_assert!(found >= sure, "{found} where {sure} surely counted");
+    prop_assert!(found <= sure + unknown, "{found} where {sure} counted, and perhaps {unknown} more");
+    if exact {
+        prop_assert_eq!(unknown, 0);
+        let link = bed.link();
+        let left = bed.wait(link.children(MARKERS)).unwrap();
+        prop_assert!(left.is_empty(), "{:?} is left behind", left);
+    }
+    Ok(())
+}
+
+fn blows() -> impl Strategy<Value = Vec<(usize, Blow)>> {
+    prop::collection::vec((0..8_usize, blow()), 0..16)
+}
+
+#[test]
+fn an_exact_counter_is_exact_whatever_befalls_its_adders() {
+    schedules(8, blows(), |blows| under(&blows, 8, true));
+}
+
+#[test]
+fn a_compatible_counter_is_never_silently_wrong() {
+    schedules(8, blows(), |blows| under(&blows, 8, false));
+}

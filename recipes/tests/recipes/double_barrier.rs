@@ -1,0 +1,233 @@
+//! A party enters together and leaves together, never by a `ready` that was left behind, and never hangs after a blip.
+
+use std::time::Duration;
+
+use atalaya_recipes::session::Kind;
+use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, Inside, Session};
+use atalaya_sim::zookeeper::Cut;
+use proptest::prelude::*;
+use tokio::task::JoinHandle;
+
+use crate::support::{Bed, Blow, SOON, blow, schedules, until};
+
+const PATH: &str = "/barriers/together";
+const READY: &str = "/barriers/together/ready";
+
+type Entering = JoinHandle<Result<Inside, DoubleBarrierError>>;
+
+fn enter(bed: &Bed, session: &Session, size: usize) -> Entering {
+    let barrier = DoubleBarrier::new(session.clone(), PATH, size, "test");
+    bed.spawn(async move { barrier.enter(SOON).await })
+}
+
+fn leave(bed: &Bed, inside: Inside) -> JoinHandle<Result<(), DoubleBarrierError>> {
+    bed.spawn(async move { inside.leave(SOON).await })
+}
+
+/// Waits until so many stand at the barrier, `ready` not counted.
+#[track_caller]
+fn at_the_barrier(bed: &Bed, count: usize) {
+    let link = bed.link();
+    bed.wait(until("members", async || {
+        link.sync().await.unwrap();
+        let children = link.children(PATH).await.unwrap_or_default();
+        (children.iter().filter(|name| *name != "ready").count() == count).then_some(())
+    }));
+}
+
+fn is_empty(bed: &Bed) -> bool {
+    let link = bed.link();
+    bed.wait(link.children(PATH)).unwrap().is_empty()
+}
+
+#[test]
+fn enters_and_leaves_together() {
+    let bed = Bed::memory();
+    let sessions = [bed.session(), bed.session(), bed.session()];
+    for _ in 0..3 {
+        let two: Vec<_> = sessions[..2].iter().map(|session| enter(&bed, session, 3)).collect();
+        at_the_barrier(&bed, 2);
+        assert!(two.iter().all(|entering| !entering.is_finished()));
+        let third = enter(&bed, &sessions[2], 3);
+        let mut inside: Vec<Inside> =
+            two.into_iter().chain([third]).map(|entering| bed.wait(entering).unwrap().unwrap()).collect();
+        let last = inside.pop().unwrap();
+        let leaving: Vec<_> = inside.into_iter().map(|inside| leave(&bed, inside)).collect();
+        assert!(leaving.iter().all(|leaving| !leaving.is_finished()));
+        bed.wait(last.leave(SOON)).unwrap();
+        for leaving in leaving {
+            bed.wait(leaving).unwrap().unwrap();
+        }
+        assert!(is_empty(&bed));
+    }
+}
+
+#[test]
+fn a_party_that_is_not_complete_in_time_is_an_error_and_leaves_nothing() {
+    let bed = Bed::memory();
+    let barrier = DoubleBarrier::new(bed.session(), PATH, 2, "alone");
+    let failed = bed.wait(barrier.enter(Duration::from_millis(200)));
+    assert!(matches!(failed, Err(DoubleBarrierError::Incomplete { here: 1, size: 2, .. })), "{failed:?}");
+    assert!(is_empty(&bed));
+}
+
+#[test]
+fn a_dropped_one_is_not_waited_for() {
+    let bed = Bed::memory();
+    let sessions = [bed.session(), bed.session()];
+    let entering = sessions.each_ref().map(|session| enter(&bed, session, 2));
+    let [one, other] = entering.map(|entering| bed.wait(entering).unwrap().unwrap());
+    drop(other);
+    bed.wait(one.leave(SOON)).unwrap();
+    assert!(is_empty(&bed));
+    let cancelled = enter(&bed, &sessions[0], 2);
+    at_the_barrier(&bed, 1);
+    cancelled.abort();
+    at_the_barrier(&bed, 0);
+}
+
+/// Kazoo's counts it as a member, or waits for it to be made although it is there.
+#[test]
+fn nobody_enters_early_by_a_stale_ready_nor_hangs_by_it() {
+    let bed = Bed::memory();
+    let link = bed.link();
+    bed.wait(async {
+        link.ensure(PATH).await.unwrap();
+        link.create(READY, b"", Kind::Persistent).await.unwrap();
+    });
+    let first = enter(&bed, &bed.session(), 2);
+    at_the_barrier(&bed, 1);
+    bed.wait(until("no ready", async || link.stat(READY).await.unwrap().is_none().then_some(())));
+    assert!(!first.is_finished());
+    let second = enter(&bed, &bed.session(), 2);
+    bed.wait(first).unwrap().unwrap();
+    bed.wait(second).unwrap().unwrap();
+}
+
+#[test]
+fn members_that_are_still_leaving_do_not_count_for_the_next_party() {
+    let bed = Bed::memory();
+    let sessions = [bed.session(), bed.session(), bed.session()];
+    let entering = [enter(&bed, &sessions[0], 2), enter(&bed, &sessions[1], 2)];
+    let [one, other] = entering.map(|entering| bed.wait(entering).unwrap().unwrap());
+    let next = enter(&bed, &sessions[2], 2);
+    at_the_barrier(&bed, 3);
+    let leaving = [leave(&bed, one), leave(&bed, other)];
+    for leaving in leaving {
+        bed.wait(leaving).unwrap().unwrap();
+    }
+    at_the_barrier(&bed, 1);
+    assert!(!next.is_finished());
+    let another = enter(&bed, &sessions[0], 2);
+    bed.wait(next).unwrap().unwrap();
+    bed.wait(another).unwrap().unwrap();
+}
+
+#[test]
+fn does_not_hang_after_a_blip() {
+    let bed = Bed::memory();
+    let (away, here) = (bed.session(), bed.session());
+    let faults = bed.faults();
+    let entering = enter(&bed, &away, 2);
+    at_the_barrier(&bed, 1);
+    let link = bed.wait(away.link());
+    // The party is completed while one that waits has no connection, and the other begins to leave at once.
+    let inside = bed.wait(async {
+        here.link().await;
+        faults.refuse_connections(true);
+        faults.disconnect(link.session_id()).await;
+        link.lost().await;
+        DoubleBarrier::new(here.clone(), PATH, 2, "here").enter(SOON).await.unwrap()
+    });
+    let leaving = leave(&bed, inside);
+    bed.wait(until("it leaves", async || (bed.faults().figures().await.unwrap().watches > 0).then_some(())));
+    faults.refuse_connections(false);
+    let inside = bed.wait(entering).unwrap().unwrap();
+    bed.wait(inside.leave(SOON)).unwrap();
+    bed.wait(leaving).unwrap().unwrap();
+    assert!(is_empty(&bed));
+}
+
+/// One party through a schedule of blows that come down on its members while they enter and while they leave.
+fn under(blows: &[(usize, Blow)]) -> Result<(), TestCaseError> {
+    const SIZE: usize = 4;
+    let bed = Bed::memory();
+    let sessions: Vec<Session> = (0..SIZE).map(|_| bed.session()).collect();
+    let deal = |from: usize, to: usize| {
+        let (faults, sessions, blows) = (bed.faults(), sessions.clone(), blows.to_vec());
+        async move {
+            for (whom, blow) in blows.iter().skip(from).take(to - from) {
+                blow.deal(&faults, &sessions[whom % SIZE]).await;
+            }
+            faults.clear().await;
+        }
+    };
+    let early: Vec<Entering> =
+        sessions[..SIZE - 1].iter().map(|session| enter(&bed, session, SIZE)).collect();
+    bed.wait(deal(0, blows.len() / 2));
+    prop_assert!(early.iter().all(|entering| !entering.is_finished()), "entered early");
+    let last = enter(&bed, &sessions[SIZE - 1], SIZE);
+    let mut inside = Vec::new();
+    for entering in early.into_iter().chain([last]) {
+        inside.push(bed.wait(entering).unwrap().unwrap());
+    }
+    let leaving: Vec<_> = inside.into_iter().map(|inside| leave(&bed, inside)).collect();
+    bed.wait(deal(blows.len() / 2, blows.len()));
+    for leaving in leaving {
+        bed.wait(leaving).unwrap().unwrap();
+    }
+    prop_assert!(is_empty(&bed), "something is left behind");
+    Ok(())
+}
+
+#[test]
+fn whatever_befalls_a_party_it_enters_and_leaves_together() {
+    schedules(6, prop::collection::vec((0..4_usize, blow()), 0..12), |blows| under(&blows));
+}
+
+#[test]
+fn the_reply_to_ready_is_lost() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let first = enter(&bed, &bed.session(), 2);
+    at_the_barrier(&bed, 1);
+    let armed =
+        bed.wait(bed.cut(Cut::BeforeReply, &session, atalaya_sim::zookeeper::Operation::Multi, READY));
+    let second = enter(&bed, &session, 2);
+    bed.wait(armed.happened()).unwrap();
+    let [one, other] = [first, second].map(|entering| bed.wait(entering).unwrap().unwrap());
+    let leaving = leave(&bed, one);
+    bed.wait(other.leave(SOON)).unwrap();
+    bed.wait(leaving).unwrap().unwrap();
+}
+
+#[test]
+fn and_kazoos_enter_and_leave_with_ours() {
+    let bed = Bed::apache();
+    let session = bed.session();
+    let mut kazoo = bed.kazoo("double", PATH, &["2"]);
+    for ours_first in [true, false, true] {
+        let (entering, theirs) = if ours_first {
+            let entering = enter(&bed, &session, 2);
+            at_the_barrier(&bed, 1);
+            (entering, kazoo.ask("enter"))
+        } else {
+            let theirs = kazoo.ask("enter");
+            at_the_barrier(&bed, 1);
+            assert!(!kazoo.answered(theirs));
+            (enter(&bed, &session, 2), theirs)
+        };
+        let inside = bed.wait(entering).unwrap().unwrap();
+        assert_eq!(kazoo.answer(theirs), "True");
+        if ours_first {
+            let leaving = leave(&bed, inside);
+            kazoo.call("leave");
+            bed.wait(leaving).unwrap().unwrap();
+        } else {
+            let theirs = kazoo.ask("leave");
+            bed.wait(inside.leave(SOON)).unwrap();
+            kazoo.answer(theirs);
+        }
+        at_the_barrier(&bed, 0);
+    }
+}

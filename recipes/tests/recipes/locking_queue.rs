@@ -1,0 +1,207 @@
+//! What was put is held by one at a time, consumed once, and free again when its holder is gone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atalaya_recipes::queue::PRIORITY;
+use atalaya_recipes::{LockingQueue, QueueError, Taken};
+use atalaya_sim::zookeeper::{Cut, Operation};
+use proptest::prelude::*;
+
+use crate::support::{Bed, SOON, blow, schedules, soon};
+
+const PATH: &str = "/queues/work";
+const TAKEN: &str = "/queues/work/taken";
+
+async fn take(queue: &LockingQueue) -> Option<String> {
+    queue.take().await.unwrap().map(|taken| said(&taken))
+}
+
+fn said(taken: &Taken) -> String {
+    String::from_utf8(taken.data().to_vec()).unwrap()
+}
+
+#[test]
+fn is_held_and_consumed_or_released() {
+    let bed = Bed::memory();
+    let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
+    bed.wait(async {
+        assert!(queue.take().await.unwrap().is_none());
+        queue.put_all(&[b"b", b"c"], PRIORITY).await.unwrap();
+        queue.put(b"a", 1).await.unwrap();
+        let a = queue.take().await.unwrap().unwrap();
+        let b = other.take().await.unwrap().unwrap();
+        assert_eq!((said(&a), said(&b)), ("a".into(), "b".into()));
+        assert!(a.holds());
+        a.release().await;
+        let a = other.take().await.unwrap().unwrap();
+        assert_eq!(said(&a), "a");
+        a.consume().await.unwrap();
+        drop(b);
+        let b = queue.take_within(SOON).await.unwrap().unwrap();
+        assert!(["b", "c"].contains(&&*said(&b)));
+        b.consume().await.unwrap();
+        queue.take_within(SOON).await.unwrap().unwrap().consume().await.unwrap();
+        assert!(queue.is_empty().await.unwrap());
+        assert_eq!(take(&other).await, None);
+    });
+}
+
+#[test]
+fn a_free_entry_is_waited_for_and_not_for_ever() {
+    let bed = Bed::memory();
+    let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
+    bed.wait(async {
+        queue.put(b"only", PRIORITY).await.unwrap();
+        let held = queue.take().await.unwrap().unwrap();
+        assert!(other.take_within(Duration::from_millis(50)).await.unwrap().is_none());
+        let taking = tokio::spawn(async move { other.take_within(SOON).await });
+        held.release().await;
+        assert_eq!(said(&taking.await.unwrap().unwrap().unwrap()), "only");
+    });
+}
+
+#[test]
+fn what_was_lost_with_its_session_is_anothers_and_not_consumed() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let (queue, other) = (LockingQueue::new(session.clone(), PATH), LockingQueue::new(bed.session(), PATH));
+    bed.wait(async {
+        queue.put(b"only", PRIORITY).await.unwrap();
+        let held = queue.take().await.unwrap().unwrap();
+        bed.faults().expire(session.link().await.session_id()).await;
+        soon(held.lost()).await;
+        assert!(!held.holds());
+        let theirs = other.take_within(SOON).await.unwrap().unwrap();
+        assert!(matches!(held.consume().await, Err(QueueError::NotHeld { .. })));
+        // Nor is their hold taken away by what is left of ours.
+        assert!(queue.take().await.unwrap().is_none());
+        theirs.consume().await.unwrap();
+        assert!(queue.is_empty().await.unwrap());
+    });
+}
+
+#[test]
+fn a_lost_reply_to_taking_or_consuming_changes_nothing() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let queue = LockingQueue::new(session.clone(), PATH);
+    bed.wait(async {
+        for cut in [Cut::BeforeReply, Cut::BeforeEffect] {
+            queue.put(b"only", PRIORITY).await.unwrap();
+            let armed = bed.cut(cut, &session, Operation::Multi, TAKEN).await;
+            let held = queue.take().await.unwrap().unwrap();
+            armed.happened().await.unwrap();
+            let armed = bed.cut(cut, &session, Operation::Multi, TAKEN).await;
+            held.consume().await.unwrap();
+            armed.happened().await.unwrap();
+            assert!(queue.is_empty().await.unwrap());
+            let link = session.link().await;
+            assert!(link.children(TAKEN).await.unwrap().is_empty());
+        }
+    });
+}
+
+/// The effect is known although nobody could ask in the session in which it was.
+#[test]
+fn a_consumption_that_the_session_ended_with_is_known() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let queue = LockingQueue::new(session.clone(), PATH);
+    bed.wait(async {
+        for (cut, consumed) in [(Cut::BeforeReply, true), (Cut::BeforeEffect, false)] {
+            queue.put(b"only", PRIORITY).await.unwrap();
+            let held = queue.take().await.unwrap().unwrap();
+            let id = session.link().await.session_id();
+            let armed = bed.cut(cut, &session, Operation::Multi, TAKEN).await;
+            let (result, ()) = tokio::join!(held.consume(), async {
+                armed.happened().await.unwrap();
+                bed.faults().expire(id).await;
+            });
+            match (consumed, result) {
+                (true, Ok(())) | (false, Err(QueueError::NotHeld { .. })) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(queue.len().await.unwrap(), 1);
+    });
+}
+
+#[test]
+fn whatever_befalls_them_what_was_put_is_consumed_once() {
+    schedules(6, prop::collection::vec((0..4_usize, blow()), 0..14), |blows| {
+        const ALL: usize = 60;
+        let bed = Bed::memory();
+        let sessions: Vec<_> = (0..4).map(|_| bed.session()).collect();
+        let source = LockingQueue::new(bed.session(), PATH);
+        bed.wait(async {
+            for number in 0..ALL {
+                source.put(number.to_string().as_bytes(), PRIORITY).await.unwrap();
+            }
+        });
+        let taking: Vec<_> = sessions
+            .iter()
+            .map(|session| {
+                let queue = LockingQueue::new(session.clone(), PATH);
+                bed.spawn(async move {
+                    let mut consumed = Vec::new();
+                    while !queue.is_empty().await.unwrap() {
+                        let wait = Duration::from_millis(100);
+                        let Some(taken) = queue.take_within(wait).await.unwrap() else { continue };
+                        let value = said(&taken);
+                        match taken.consume().await {
+                            Ok(()) => consumed.push(value),
+                            Err(QueueError::NotHeld { .. }) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                    consumed
+                })
+            })
+            .collect();
+        bed.wait(async {
+            for (whom, blow) in &blows {
+                blow.deal(&bed.faults(), &sessions[*whom]).await;
+            }
+            bed.faults().clear().await;
+            let mut times = BTreeMap::new();
+            for taking in taking {
+                for value in taking.await.unwrap() {
+                    *times.entry(value).or_insert(0) += 1;
+                }
+            }
+            prop_assert!(times.values().all(|times| *times == 1), "{times:?}");
+            prop_assert_eq!(times.len(), ALL);
+            let link = bed.session().link().await;
+            link.sync().await.unwrap();
+            prop_assert!(link.children(TAKEN).await.unwrap().is_empty(), "a hold is left behind");
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn and_kazoo_holds_and_consumes_as_well() {
+    let bed = Bed::apache();
+    let queue = LockingQueue::new(bed.session(), PATH);
+    let mut kazoo = bed.kazoo("locking", PATH, &[]);
+    bed.wait(async {
+        queue.put(b"ours", PRIORITY).await.unwrap();
+    });
+    kazoo.call("put 200 theirs");
+    assert_eq!(kazoo.call("get 10"), "ours");
+    let held = bed.wait(queue.take_within(SOON)).unwrap().unwrap();
+    assert_eq!(said(&held), "theirs");
+    assert!(bed.wait(queue.take()).unwrap().is_none());
+    assert_eq!(kazoo.call("release"), "True");
+    let ours = bed.wait(queue.take_within(SOON)).unwrap().unwrap();
+    assert_eq!(said(&ours), "ours");
+    assert_eq!(kazoo.call("get 0.2"), "None");
+    bed.wait(held.release());
+    assert_eq!(kazoo.call("get 10"), "theirs");
+    assert_eq!(kazoo.call("holds"), "True");
+    assert_eq!(kazoo.call("consume"), "True");
+    bed.wait(ours.consume()).unwrap();
+    assert_eq!(kazoo.call("count"), "0");
+    assert!(bed.wait(queue.is_empty()).unwrap());
+}

@@ -1,0 +1,17 @@
+//! The recipes other than locks and elections: on the server in memory, where a failure happens at a chosen moment, and
+//! on Apache ZooKeeper beside an unmodified Kazoo.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "serves tests only")]
+
+mod support;
+
+mod barrier;
+mod counter;
+mod counter_with_kazoo;
+mod double_barrier;
+mod locking_queue;
+mod on_apache;
+mod party;
+mod queue;
+mod set_partitioner;
+mod watches;

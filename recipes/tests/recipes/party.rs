@@ -1,0 +1,162 @@
+//! Members are in the party, each once, over lost connections and sessions, until they leave.
+
+use std::sync::{Arc, Mutex};
+
+use atalaya_recipes::{Party, PartyError};
+use atalaya_sim::zookeeper::{Cut, Operation};
+use proptest::prelude::*;
+
+use crate::support::{Bed, blow, schedules, until};
+
+const PATH: &str = "/parties/workers";
+
+#[test]
+fn members_join_and_leave() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    for shallow in [false, true] {
+        let make = if shallow { Party::shallow } else { Party::new };
+        let (one, two) = (make(session.clone(), PATH, "one"), make(bed.session(), PATH, "two-2"));
+        bed.wait(async {
+            assert!(one.members().await.unwrap().is_empty());
+            let first = one.join().await.unwrap();
+            let second = two.join().await.unwrap();
+            let again = two.join().await.unwrap();
+            assert!(first.is_held());
+            assert_eq!(one.members().await.unwrap(), ["one", "two-2", "two-2"]);
+            first.leave().await;
+            assert_eq!(one.members().await.unwrap(), ["two-2", "two-2"]);
+            second.leave().await;
+            drop(again);
+            until("nobody", async || two.members().await.unwrap().is_empty().then_some(())).await;
+        });
+    }
+}
+
+#[test]
+fn a_name_that_cannot_be_is_refused() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    for identifier in ["a/b", "a\0"] {
+        let refused = bed.wait(Party::shallow(session.clone(), PATH, identifier).join());
+        assert!(matches!(refused, Err(PartyError::Identifier(_))), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_member_is_back_after_its_session() {
+    let bed = Bed::memory();
+    let (session, other) = (bed.session(), bed.session());
+    let party = Party::new(other, PATH, "");
+    bed.wait(async {
+        let membership = Party::new(session.clone(), PATH, "it").join().await.unwrap();
+        let old = session.link().await;
+        bed.faults().expire(old.session_id()).await;
+        session.link_after(old.number()).await;
+        until("it is back", async || (party.members().await.unwrap() == ["it"]).then_some(())).await;
+        membership.leave().await;
+        assert!(party.members().await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn nobody_is_there_twice_when_a_reply_was_lost() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    bed.wait(async {
+        let party = Party::new(session.clone(), PATH, "it");
+        let armed = bed.cut(Cut::BeforeReply, &session, Operation::Create2, "__party__").await;
+        let membership = party.join().await.unwrap();
+        armed.happened().await.unwrap();
+        assert_eq!(party.members().await.unwrap(), ["it"]);
+        membership.leave().await;
+        assert!(party.members().await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn the_members_are_followed() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let party = Party::new(session.clone(), PATH, "");
+    let seen = Arc::new(Mutex::new(None));
+    let (follows, newest) = (party.clone(), seen.clone());
+    bed.spawn(async move { follows.follow(|members| *newest.lock().unwrap() = Some(members)).await });
+    let are = async |members: &[&str]| {
+        let now = async || (seen.lock().unwrap().as_deref()? == members).then_some(());
+        until("they are seen", now).await;
+    };
+    bed.wait(async {
+        are(&[]).await;
+        let one = Party::new(bed.session(), PATH, "one").join().await.unwrap();
+        are(&["one"]).await;
+        let link = session.link().await;
+        bed.faults().disconnect(link.session_id()).await;
+        let two = Party::new(bed.session(), PATH, "two").join().await.unwrap();
+        are(&["one", "two"]).await;
+        bed.faults().expire(session.link().await.session_id()).await;
+        one.leave().await;
+        are(&["two"]).await;
+        two.leave().await;
+        are(&[]).await;
+    });
+}
+
+#[test]
+fn whatever_befalls_its_members_they_are_there_in_the_end_and_nobody_else() {
+    schedules(6, prop::collection::vec((0..4_usize, blow()), 0..12), |blows| {
+        let bed = Bed::memory();
+        let sessions: Vec<_> = (0..4).map(|_| bed.session()).collect();
+        bed.wait(async {
+            let joining: Vec<_> = sessions
+                .iter()
+                .enumerate()
+                .map(|(number, session)| {
+                    let party = Party::new(session.clone(), PATH, number.to_string());
+                    tokio::spawn(async move { party.join().await })
+                })
+                .collect();
+            for (whom, blow) in &blows {
+                blow.deal(&bed.faults(), &sessions[*whom]).await;
+            }
+            bed.faults().clear().await;
+            let mut members = Vec::new();
+            for joining in joining {
+                members.push(joining.await.unwrap().unwrap());
+            }
+            let party = Party::new(bed.session(), PATH, "");
+            let all = ["0", "1", "2", "3"];
+            until("all are there", async || (party.members().await.unwrap() == all).then_some(())).await;
+            for member in members {
+                member.leave().await;
+            }
+            prop_assert_eq!(party.members().await.unwrap(), Vec::<String>::new());
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn and_kazoos_members_are_in_it() {
+    let bed = Bed::apache();
+    for recipe in ["party", "shallow"] {
+        let path = format!("{PATH}-{recipe}");
+        let make = if recipe == "party" { Party::new } else { Party::shallow };
+        let party = make(bed.session(), path.clone(), "ours");
+        // Ours first, then Kazoo's; and the other way round.
+        let membership = bed.wait(party.join()).unwrap();
+        let mut kazoo = bed.kazoo(recipe, &path, &["theirs"]);
+        assert_eq!(kazoo.call("members"), "ours");
+        kazoo.call("join");
+        assert_eq!(kazoo.call("count"), "2");
+        assert_eq!(bed.wait(party.members()).unwrap(), ["ours", "theirs"]);
+        bed.wait(membership.leave());
+        assert_eq!(kazoo.call("members"), "theirs");
+        let membership = bed.wait(party.join()).unwrap();
+        assert_eq!(kazoo.call("members"), "ours theirs");
+        kazoo.call("leave");
+        assert_eq!(bed.wait(party.members()).unwrap(), ["ours"]);
+        bed.wait(membership.leave());
+        assert_eq!(kazoo.call("count"), "0");
+    }
+}

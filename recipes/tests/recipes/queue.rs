@@ -1,0 +1,165 @@
+//! What was put is taken once, in order, whatever happens to requests, replies, connections and sessions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atalaya_recipes::queue::PRIORITY;
+use atalaya_recipes::{Queue, QueueError};
+use atalaya_sim::zookeeper::{Cut, Operation};
+use proptest::prelude::*;
+
+use crate::support::{Bed, SOON, blow, schedules};
+
+const PATH: &str = "/queues/jobs";
+
+pub(crate) fn text(value: Option<Vec<u8>>) -> String {
+    value.map_or("-".into(), |value| String::from_utf8(value).unwrap())
+}
+
+#[test]
+fn comes_by_priority_and_then_by_age() {
+    let bed = Bed::memory();
+    let queue = Queue::new(bed.session(), PATH);
+    bed.wait(async {
+        assert_eq!(text(queue.take().await.unwrap()), "-");
+        for (value, priority) in [("c", 100), ("d", 100), ("e", 999), ("a", 0), ("b", 99)] {
+            queue.put(value.as_bytes(), priority).await.unwrap();
+        }
+        assert_eq!(queue.len().await.unwrap(), 5);
+        for expected in ["a", "b", "c", "d", "e", "-"] {
+            assert_eq!(text(queue.take().await.unwrap()), expected);
+        }
+        assert!(queue.is_empty().await.unwrap());
+        assert!(matches!(queue.put(b"", 1000).await, Err(QueueError::Priority(1000))));
+    });
+}
+
+#[test]
+fn an_entry_is_waited_for_and_not_for_ever() {
+    let bed = Bed::memory();
+    let (queue, other) = (Queue::new(bed.session(), PATH), Queue::new(bed.session(), PATH));
+    bed.wait(async {
+        assert_eq!(text(queue.take_within(Duration::from_millis(50)).await.unwrap()), "-");
+        let taking = tokio::spawn(async move { queue.take_within(SOON).await });
+        other.put(b"late", PRIORITY).await.unwrap();
+        assert_eq!(text(taking.await.unwrap().unwrap()), "late");
+    });
+}
+
+/// Kazoo's puts it twice when it is asked again, and takes another one when its delete is not answered.
+#[test]
+fn nothing_is_put_twice_or_lost_when_a_reply_is() {
+    let bed = Bed::memory();
+    let session = bed.session();
+    let queue = Queue::new(session.clone(), PATH);
+    bed.wait(async {
+        queue.put(b"1", PRIORITY).await.unwrap();
+        for cut in [Cut::BeforeReply, Cut::BeforeEffect] {
+            let armed = bed.cut(cut, &session, Operation::Multi, PATH).await;
+            queue.put(b"2", PRIORITY).await.unwrap();
+            armed.happened().await.unwrap();
+            assert_eq!(queue.len().await.unwrap(), 2);
+            let armed = bed.cut(cut, &session, Operation::Multi, PATH).await;
+            assert_eq!(text(queue.take().await.unwrap()), "1");
+            armed.happened().await.unwrap();
+            assert_eq!(text(queue.take().await.unwrap()), "2");
+            queue.put(b"1", PRIORITY).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_take_is_two_requests_and_a_put_is_one() {
+    let bed = Bed::memory();
+    let queue = Queue::new(bed.session(), PATH);
+    bed.wait(async {
+        queue.put(b"", PRIORITY).await.unwrap();
+        queue.take().await.unwrap();
+        let requests = async || bed.faults().figures().await.unwrap().requests;
+        let before = requests().await;
+        for _ in 0..64 {
+            queue.put(b"", PRIORITY).await.unwrap();
+        }
+        let between = requests().await;
+        for _ in 0..64 {
+            assert!(queue.take().await.unwrap().is_some());
+        }
+        let after = requests().await;
+        // And a list, and a ping or two.
+        assert!(between - before <= 67 && after - between <= 132, "{before} {between} {after}");
+    });
+}
+
+#[test]
+fn whatever_befalls_them_what_was_put_is_taken_once() {
+    schedules(6, prop::collection::vec((0..6_usize, blow()), 0..14), |blows| {
+        const EACH: usize = 30;
+        let bed = Bed::memory();
+        let sessions: Vec<_> = (0..6).map(|_| bed.session()).collect();
+        let putting: Vec<_> = (0..3)
+            .map(|who| {
+                let queue = Queue::new(sessions[who].clone(), PATH);
+                bed.spawn(async move {
+                    for number in 0..EACH {
+                        queue.put(format!("{who}-{number}").as_bytes(), PRIORITY).await.unwrap();
+                    }
+                    queue.close().await;
+                })
+            })
+            .collect();
+        let taking: Vec<_> = (3..6)
+            .map(|who| {
+                let queue = Queue::new(sessions[who].clone(), PATH);
+                bed.spawn(async move {
+                    let mut taken = Vec::new();
+                    for _ in 0..EACH {
+                        taken.push(text(queue.take_within(SOON).await.unwrap()));
+                    }
+                    queue.close().await;
+                    taken
+                })
+            })
+            .collect();
+        bed.wait(async {
+            for (whom, blow) in &blows {
+                blow.deal(&bed.faults(), &sessions[*whom]).await;
+            }
+            bed.faults().clear().await;
+            for putting in putting {
+                putting.await.unwrap();
+            }
+            let mut times = BTreeMap::new();
+            for taking in taking {
+                for value in taking.await.unwrap() {
+                    *times.entry(value).or_insert(0) += 1;
+                }
+            }
+            prop_assert!(times.values().all(|times| *times == 1), "{times:?}");
+            prop_assert_eq!(times.len(), 3 * EACH);
+            let link = bed.session().link().await;
+            link.sync().await.unwrap();
+            prop_assert!(link.children(PATH).await.unwrap().is_empty());
+            let markers = link.children(&format!("{PATH}__putters__")).await.unwrap();
+            prop_assert!(markers.is_empty(), "{markers:?} stay behind");
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn and_kazoo_puts_and_takes_as_well() {
+    let bed = Bed::apache();
+    let queue = Queue::new(bed.session(), PATH);
+    let mut kazoo = bed.kazoo("queue", PATH, &[]);
+    bed.wait(queue.put(b"ours 1", PRIORITY)).unwrap();
+    kazoo.call("put 100 theirs 1");
+    bed.wait(queue.put(b"ours first", 5)).unwrap();
+    kazoo.call("put 200 theirs last");
+    assert_eq!(kazoo.call("count"), "4");
+    assert_eq!(kazoo.call("get"), "ours first");
+    assert_eq!(text(bed.wait(queue.take()).unwrap()), "ours 1");
+    assert_eq!(text(bed.wait(queue.take()).unwrap()), "theirs 1");
+    assert_eq!(kazoo.call("get"), "theirs last");
+    assert_eq!(kazoo.call("get"), "None");
+    assert_eq!(text(bed.wait(queue.take()).unwrap()), "-");
+}

@@ -1,0 +1,160 @@
+//! What is watched is told: at the latest when the connection is there again, and the newest.
+
+use atalaya_recipes::session::Kind;
+use atalaya_recipes::{CacheError, ChildrenCache, ChildrenWatch, DataWatch, Link, Watched};
+use tokio::sync::watch;
+
+use crate::support::{Bed, soon};
+
+const PATH: &str = "/watched";
+
+async fn data(newest: &mut watch::Receiver<Watched>, expected: &str) {
+    let seen = |now: &Watched| matches!(now, Watched::There(data, _) if data == expected.as_bytes());
+    soon(newest.wait_for(seen)).await.unwrap();
+}
+
+async fn put(link: &Link, path: &str, data: &str) {
+    match link.create(path, data.as_bytes(), Kind::Persistent).await {
+        Err(error) if error.is_node_exists() => drop(link.set(path, data.as_bytes(), None).await.unwrap()),
+        result => drop(result.unwrap()),
+    }
+}
+
+#[test]
+fn data_is_told_from_its_making_to_its_end_over_blips_and_sessions() {
+    let bed = Bed::memory();
+    let (link, session) = (bed.link(), bed.session());
+    let watch = DataWatch::new(session.clone(), PATH);
+    let mut newest = watch.subscribe();
+    bed.spawn(watch.run());
+    bed.wait(async {
+        let faults = bed.faults();
+        soon(newest.wait_for(|now| *now == Watched::Missing)).await.unwrap();
+        put(&link, PATH, "1").await;
+        data(&mut newest, "1").await;
+        put(&link, PATH, "2").await;
+        data(&mut newest, "2").await;
+        // While it has no connection.
+        let old = session.link().await;
+        faults.refuse_connections(true);
+        faults.disconnect(old.session_id()).await;
+        old.lost().await;
+        put(&link, PATH, "3").await;
+        faults.refuse_connections(false);
+        data(&mut newest, "3").await;
+        // While it has no session.
+        let old = session.link().await;
+        faults.expire(old.session_id()).await;
+        put(&link, PATH, "4").await;
+        data(&mut newest, "4").await;
+        put(&link, PATH, "5").await;
+        data(&mut newest, "5").await;
+        link.delete(PATH, None).await.unwrap();
+        soon(newest.wait_for(|now| *now == Watched::Missing)).await.unwrap();
+    });
+}
+
+/// Each value is read once, so none that is told was there before the one told before.
+#[test]
+fn many_changes_are_told_in_order_and_the_last_one_surely() {
+    let bed = Bed::memory();
+    let link = bed.link();
+    let watch = DataWatch::new(bed.session(), PATH);
+    let mut newest = watch.subscribe();
+    bed.spawn(watch.run());
+    let order = bed.spawn(async move {
+        let mut last = -1;
+        while last < 199 {
+            newest.changed().await.unwrap();
+            if let Watched::There(data, _) = &*newest.borrow_and_update() {
+                let now: i32 = std::str::from_utf8(data).unwrap().parse().unwrap();
+                assert!(now > last, "{now} after {last}");
+                last = now;
+            }
+        }
+    });
+    bed.wait(async {
+        for number in 0..200 {
+            put(&link, PATH, &number.to_string()).await;
+        }
+        order.await.unwrap();
+    });
+}
+
+#[test]
+fn children_are_told() {
+    let bed = Bed::memory();
+    let (link, session) = (bed.link(), bed.session());
+    let watch = ChildrenWatch::new(session.clone(), PATH);
+    let mut newest = watch.subscribe();
+    bed.spawn(watch.run());
+    bed.wait(async {
+        put(&link, PATH, "").await;
+        put(&link, &format!("{PATH}/b"), "").await;
+        put(&link, &format!("{PATH}/a"), "").await;
+        soon(newest.wait_for(|now| *now == ["a", "b"])).await.unwrap();
+        bed.faults().expire(session.link().await.session_id()).await;
+        link.delete(&format!("{PATH}/a"), None).await.unwrap();
+        soon(newest.wait_for(|now| *now == ["b"])).await.unwrap();
+    });
+}
+
+#[test]
+fn children_are_kept_with_their_data() {
+    let bed = Bed::memory();
+    let (link, session) = (bed.link(), bed.session());
+    let cache = ChildrenCache::new(session.clone(), PATH);
+    let mut newest = cache.subscribe();
+    bed.spawn(cache.run());
+    let mut is = async |expected: &[(&str, &str)]| {
+        let same = |now: &atalaya_recipes::children_cache::Children| {
+            let now = now.iter().map(|(name, (data, _))| (name.as_str(), data.as_slice()));
+            now.eq(expected.iter().map(|(name, data)| (*name, data.as_bytes())))
+        };
+        soon(newest.wait_for(same)).await.unwrap();
+    };
+    let (a, b) = (format!("{PATH}/a"), format!("{PATH}/b"));
+    bed.wait(async {
+        let faults = bed.faults();
+        put(&link, PATH, "").await;
+        put(&link, &a, "1").await;
+        put(&link, &b, "2").await;
+        is(&[("a", "1"), ("b", "2")]).await;
+        put(&link, &a, "3").await;
+        is(&[("a", "3"), ("b", "2")]).await;
+        let old = session.link().await;
+        faults.refuse_connections(true);
+        faults.disconnect(old.session_id()).await;
+        old.lost().await;
+        put(&link, &a, "4").await;
+        link.delete(&b, None).await.unwrap();
+        faults.refuse_connections(false);
+        is(&[("a", "4")]).await;
+        faults.expire(session.link().await.session_id()).await;
+        link.delete(&a, None).await.unwrap();
+        put(&link, &a, "5").await;
+        put(&link, &b, "6").await;
+        is(&[("a", "5"), ("b", "6")]).await;
+        for path in [&a, &b, &PATH.to_owned()] {
+            link.delete(path, None).await.unwrap();
+        }
+        is(&[]).await;
+        put(&link, PATH, "").await;
+        put(&link, &b, "7").await;
+        is(&[("b", "7")]).await;
+    });
+}
+
+#[test]
+fn no_more_children_are_kept_than_the_limit() {
+    let bed = Bed::memory();
+    let link = bed.link();
+    bed.wait(async {
+        put(&link, PATH, "").await;
+        for number in 0..4 {
+            put(&link, &format!("{PATH}/{number}"), "").await;
+        }
+        let error = ChildrenCache::new(link.session().clone(), PATH).with_limit(3).run().await;
+        assert!(matches!(error, CacheError::TooMany { found: 4, limit: 3, .. }), "{error}");
+    });
+}

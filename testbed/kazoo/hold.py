@@ -1,0 +1,44 @@
+"""Holds something, as Kazoo does: KIND ID HOSTS PATH [--leases N], where KIND is lock, read, write or semaphore.
+
+Prints "waiting ID" when it begins, "held ID" when it has it, and holds it until SIGTERM; then prints "left ID" and goes.
+"""
+
+import argparse
+import signal
+import sys
+import time
+
+from kazoo.client import KazooClient
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=["lock", "read", "write", "semaphore"])
+    parser.add_argument("id")
+    parser.add_argument("hosts")
+    parser.add_argument("path")
+    parser.add_argument("--leases", type=int, default=1)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+
+    client = KazooClient(hosts=arguments.hosts)
+    client.start(timeout=60)
+    if arguments.kind == "semaphore":
+        wanted = client.Semaphore(arguments.path, arguments.id, arguments.leases)
+    else:
+        kinds = {"lock": client.Lock, "read": client.ReadLock, "write": client.WriteLock}
+        wanted = kinds[arguments.kind](arguments.path, arguments.id)
+
+    try:
+        print("waiting", arguments.id, flush=True)
+        with wanted:
+            print("held", arguments.id, flush=True)
+            while True:
+                time.sleep(0.05)
+    finally:
+        client.stop()
+        client.close()
+        print("left", arguments.id, flush=True)
+
+
+main()

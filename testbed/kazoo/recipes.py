@@ -1,0 +1,122 @@
+"""One of Kazoo's recipes, as it comes, on one znode: HOSTS RECIPE PATH [ARGUMENT…], then a command for each line of
+standard input.
+
+counter PATH                        value | add N | times N (adds 1 so often)
+barrier PATH                        create | remove | wait [SECONDS]
+double PATH CLIENTS [IDENTIFIER]    enter | leave
+party PATH [IDENTIFIER]             join | leave | members | count
+shallow PATH [IDENTIFIER]           join | leave | members | count
+queue PATH                          put PRIORITY TEXT | get | count
+locking PATH                        put PRIORITY TEXT | get [SECONDS] | holds | consume | release | count
+partition PATH IDENTIFIER ITEM…     wait | state | list | release | finish
+
+Prints "connected", then "[NUMBER] ANSWER" for each command, counted from 1: "None", "True" and "False" as Python says
+them, text as it is, lists with blanks between; "error NAME" for an exception.
+"""
+
+import sys
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException
+
+
+def counter(client, path):
+    it = client.Counter(path)
+
+    def add(number):
+        it.__add__(int(number))
+        return it.post_value
+
+    def times(number):
+        for _ in range(int(number)):
+            it.__add__(1)
+
+    return {"value": lambda: it.value, "add": add, "times": times}
+
+
+def barrier(client, path):
+    it = client.Barrier(path)
+    return {
+        "create": it.create,
+        "remove": it.remove,
+        "wait": lambda seconds=None: it.wait(None if seconds is None else float(seconds)),
+    }
+
+
+def double(client, path, clients, identifier=None):
+    it = client.DoubleBarrier(path, int(clients), identifier)
+
+    def enter():
+        it.enter()
+        return it.participating
+
+    return {"enter": enter, "leave": it.leave}
+
+
+def party(client, path, identifier=None, kind="Party"):
+    it = getattr(client, kind)(path, identifier)
+    return {"join": it.join, "leave": it.leave, "members": lambda: sorted(it), "count": lambda: len(it)}
+
+
+def shallow(client, path, identifier=None):
+    return party(client, path, identifier, kind="ShallowParty")
+
+
+def queue(client, path):
+    it = client.Queue(path)
+    return {
+        "put": lambda priority, *words: it.put(" ".join(words).encode(), int(priority)),
+        "get": it.get,
+        "count": lambda: len(it),
+    }
+
+
+def locking(client, path):
+    it = client.LockingQueue(path)
+    return {
+        "put": lambda priority, *words: it.put(" ".join(words).encode(), int(priority)),
+        "get": lambda seconds=None: it.get(None if seconds is None else float(seconds)),
+        "holds": it.holds_lock,
+        "consume": it.consume,
+        "release": it.release,
+        "count": lambda: len(it),
+    }
+
+
+def partition(client, path, identifier, *items):
+    it = client.SetPartitioner(path, set=set(items), identifier=identifier, time_boundary=0.5)
+    return {
+        "wait": lambda: it.wait_for_acquire(60),
+        "state": lambda: it.state,
+        "list": lambda: list(it),
+        "release": it.release_set,
+        "finish": it.finish,
+    }
+
+
+def said(answer):
+    if isinstance(answer, bytes):
+        return answer.decode()
+    if isinstance(answer, list):
+        return " ".join(answer)
+    return str(answer)
+
+
+def main():
+    hosts, recipe, path, *arguments = sys.argv[1:]
+    client = KazooClient(hosts=hosts, timeout=10)
+    client.start(timeout=30)
+    commands = globals()[recipe](client, path, *arguments)
+    print("connected", flush=True)
+    for number, line in enumerate(sys.stdin, 1):
+        command, *words = line.split()
+        try:
+            answer = said(commands[command](*words))
+        except KazooException as error:
+            answer = f"error {type(error).__name__}"
+        print(f"[{number}] {answer}", flush=True)
+    client.stop()
+    client.close()
+
+
+main()

@@ -19,6 +19,11 @@ const SOFTWARE: u8 = 70;
 const TAKEN: u8 = 73;
 /// EX_IOERR: a sensor could not be read.
 const IO: u8 = 74;
+/// EX_TEMPFAIL: it was not to be had in time, or was lost; another try may have it.
+const NOT_NOW: u8 = 75;
+/// What a shell says of a command that cannot be run, and of one that is not there.
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
 /// EX_CONFIG: boards.toml or the environment is wrong.
 const CONFIG: u8 = 78;
 
@@ -46,6 +51,17 @@ impl Failure {
     /// A sensor could not be read (74).
     pub fn io(error: impl Into<anyhow::Error>) -> Failure {
         Failure { code: IO, error: error.into() }
+    }
+
+    /// It was not to be had in time, or was lost (75).
+    pub fn not_now(error: impl Into<anyhow::Error>) -> Failure {
+        Failure { code: NOT_NOW, error: error.into() }
+    }
+
+    /// A command could not be run: as a shell has it, 127 if it is not there, else 126.
+    pub fn not_run(cause: &std::io::Error, error: impl Into<anyhow::Error>) -> Failure {
+        let missing = cause.kind() == std::io::ErrorKind::NotFound;
+        Failure { code: if missing { NOT_FOUND } else { NOT_EXECUTABLE }, error: error.into() }
     }
 
     /// boards.toml or the environment is wrong (78).

@@ -17,6 +17,7 @@ pub mod commands;
 pub mod demo;
 pub mod exit;
 pub mod id;
+pub mod inspection;
 pub mod leader;
 pub mod logging;
 pub mod measurement;

@@ -65,13 +65,15 @@ impl Presence {
     }
 }
 
+/// This machine's name.
 #[cfg(unix)]
-fn host() -> String {
+pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// This machine's name.
 #[cfg(not(unix))]
-fn host() -> String {
+pub fn host() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_else(|_| "unknown".to_owned())
 }
 

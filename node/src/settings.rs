@@ -218,6 +218,27 @@ impl Settings {
     }
 }
 
+/// The keys in ZooKeeper that whole fleets follow.
+const LIVE_SAMPLING_PERIOD: &str = "/config/sampling_period";
+const LIVE_API_URL: &str = "/config/api_url";
+
+/// Whether `value` may stand at `path`: anything may, but at the keys that fleets follow. Empty is "not set".
+///
+/// # Errors
+/// Why not, and what would be right.
+pub fn check_live(path: &str, value: &[u8]) -> Result<(), String> {
+    if value.is_empty() || ![LIVE_SAMPLING_PERIOD, LIVE_API_URL].contains(&path) {
+        return Ok(());
+    }
+    let text = std::str::from_utf8(value).map_err(|_| "not UTF-8 text".to_owned())?;
+    let checked = if path == LIVE_API_URL {
+        api_url(text.trim()).map(|_| ())
+    } else {
+        parse_duration(text).and_then(sampling_period).map(|_| ())
+    };
+    checked.map_err(|bad| bad.to_string())
+}
+
 fn connect_string(text: &str) -> Result<ConnectString, Bad> {
     ConnectString::from_str(text).map_err(|error| Bad {
         problem: format!("bad ZooKeeper address \"{}\": {}", error.text, error.problem),
@@ -375,6 +396,25 @@ mod tests {
         assert!(text.contains("SAMPLING_PERIOD"), "{text}");
         let text = message(FleetArgs::default(), &[], "[fleet]\nzookeeper = \"zk1::2181\"\n");
         assert!(text.contains("boards.toml:2:13") && text.contains("zk1:2181"), "{text}");
+    }
+
+    #[test]
+    fn what_a_fleet_follows_is_checked_before_it_is_written() {
+        for (path, value) in [
+            (LIVE_SAMPLING_PERIOD, "5"),
+            (LIVE_SAMPLING_PERIOD, "2.5"),
+            (LIVE_SAMPLING_PERIOD, "500ms"),
+            (LIVE_SAMPLING_PERIOD, ""),
+            (LIVE_API_URL, "http://127.0.0.1:8000/"),
+            ("/configs/demo", "anything"),
+        ] {
+            assert_eq!(check_live(path, value.as_bytes()), Ok(()), "{path} {value}");
+        }
+        let wrong = |path, value: &[u8]| check_live(path, value).unwrap_err();
+        assert!(wrong(LIVE_SAMPLING_PERIOD, b"soon").contains("a duration such as"));
+        assert!(wrong(LIVE_SAMPLING_PERIOD, b"1ms").contains("100ms"));
+        assert!(wrong(LIVE_API_URL, b"ftp://h/").contains("http"));
+        assert!(wrong(LIVE_API_URL, b"\xff").contains("UTF-8"));
     }
 
     #[test]

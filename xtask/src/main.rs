@@ -1,8 +1,9 @@
-//! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `picture`.
+//! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
 mod cargo;
+mod chaos;
 mod console;
 mod fleet;
 mod fuzz;
@@ -27,6 +28,7 @@ enum Task {
     Fleet(fleet::Arguments),
     Bench(bench::Arguments),
     Fuzz(fuzz::Arguments),
+    Chaos(chaos::Arguments),
     Picture(picture::Arguments),
 }
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Task::Fleet(arguments) => fleet::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
+        Task::Chaos(arguments) => chaos::run(&arguments),
         Task::Picture(arguments) => picture::run(&arguments),
     };
     done.unwrap_or_else(|error| {

@@ -1,5 +1,7 @@
 //! The command line: what can be asked for, and its help.
 
+mod tools;
+
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -8,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::id::NodeId;
 use crate::logging::LogFormat;
+pub use tools::*;
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -43,9 +46,11 @@ Examples:
   atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --sampling-period 1s
   atalaya check boards.toml                        is this file right?
   atalaya sensors read --board laptop              what does it measure?
+  atalaya lock /locks/backup -- ./backup.sh        one at a time, wherever it is started
+  atalaya inspect /election                        who leads, who waits
 
 Exit codes: 0 done, 64 wrong usage, 69 ZooKeeper unreachable, 73 node id taken,
-74 sensor unreadable, 78 wrong configuration.";
+74 sensor unreadable, 75 not to be had in time, 78 wrong configuration.";
 
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
@@ -62,6 +67,27 @@ pub enum Command {
     /// Run a ZooKeeper server in memory, for development. It keeps nothing.
     #[command(name = "zookeeper")]
     ZooKeeper(ZooKeeperArgs),
+    /// Hold a lock while a command runs, or until Ctrl-C.
+    Lock(LockArgs),
+    /// Run a command wherever it leads: on one machine at a time.
+    Elect(ElectArgs),
+    /// Read a counter, or add to it exactly once.
+    #[command(subcommand)]
+    Counter(CounterCommand),
+    /// Wait at a barrier, open it, close it.
+    #[command(subcommand)]
+    Barrier(BarrierCommand),
+    /// Put something into a queue, or take it out.
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Read, write or follow a value that many share.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Show what stands at a znode: holder and contenders of a lock, members, counters, or everything as a tree.
+    Inspect(InspectArgs),
+    /// What lock and elect start their command with.
+    #[command(hide = true)]
+    Become(BecomeArgs),
     /// Print a completion script for a shell.
     ///
     /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya

@@ -4,6 +4,7 @@ mod check;
 mod demo;
 mod run;
 mod sensors;
+mod tools;
 mod zookeeper;
 
 use std::io::Write;
@@ -28,7 +29,7 @@ pub fn main() -> ExitCode {
         }
     };
     match execute(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "atalaya: {failure}");
             failure.code()
@@ -36,19 +37,27 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn execute(cli: Cli) -> Result<(), Failure> {
+fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
     // The demo shows what is logged among its events.
     if !matches!(cli.command, Command::Demo(_)) {
-        logging::start(cli.log_format, filter.as_deref())
+        logging::start(cli.log_format, filter.as_deref().or(usually(&cli.command)))
             .map_err(|problem| Failure::usage(anyhow!(problem)))?;
     }
-    match cli.command {
+    let done = match cli.command {
         Command::Demo(args) => demo::main(args, filter.as_deref()),
         Command::ZooKeeper(args) => zookeeper::main(&args),
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(&args),
         Command::Sensors(command) => sensors::main(command),
+        Command::Lock(args) => return tools::lock(&args),
+        Command::Elect(args) => return tools::elect(&args),
+        Command::Counter(command) => return tools::counter(&command),
+        Command::Barrier(command) => return tools::barrier(&command),
+        Command::Queue(command) => return tools::queue(&command),
+        Command::Config(command) => return tools::config(&command),
+        Command::Inspect(args) => return tools::inspect(&args),
+        Command::Become(args) => return tools::become_command(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "atalaya", &mut script);
@@ -59,6 +68,20 @@ fn execute(cli: Cli) -> Result<(), Failure> {
             clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::io)?;
             print(&page)
         }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// What is logged unless something else is asked for: a script that reads a counter does not want to read of sessions.
+fn usually(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Lock(_) | Command::Elect(_) => Some("info,atalaya_recipes=warn,zookeeper_client=error"),
+        Command::Counter(_)
+        | Command::Barrier(_)
+        | Command::Queue(_)
+        | Command::Config(_)
+        | Command::Inspect(_) => Some("warn"),
+        _ => None,
     }
 }
 

@@ -1,0 +1,111 @@
+//! `atalaya config get|set|watch`: a znode that many follow.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use atalaya_recipes::session::Kind;
+use atalaya_recipes::{DataWatch, Error, Link, Watched};
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::connection::{input, path, with_session};
+use crate::cli::ConfigCommand;
+use crate::commands::stop_signal;
+use crate::exit::Failure;
+use crate::settings;
+
+pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Failure> {
+    match command {
+        ConfigCommand::Get(args) => {
+            let at = path(&args.path)?;
+            with_session(&args.connection, |session| async move {
+                let link = session.link().await;
+                link.sync().await.map_err(Failure::not_now)?;
+                match link.get(&at).await {
+                    Ok((value, _)) => print_line(&value).map(|_| ExitCode::SUCCESS),
+                    Err(error) if error.is_no_node() => Err(Failure::io(anyhow!("there is no znode {at}"))),
+                    Err(error) => Err(Failure::not_now(error)),
+                }
+            })
+        }
+        ConfigCommand::Set(args) => {
+            let (at, value) = (path(&args.path)?, input(&args.value)?);
+            settings::check_live(&at, &value)
+                .map_err(|problem| Failure::usage(anyhow!("{at}: {problem}")))?;
+            with_session(&args.connection, |session| async move {
+                let link = session.link().await;
+                store(&link, &at, &value).await.map_err(Failure::not_now)?;
+                Ok(ExitCode::SUCCESS)
+            })
+        }
+        ConfigCommand::Watch(args) => {
+            let at = path(&args.path)?;
+            with_session(&args.connection, |session| async move {
+                let stop = stop_signal().map_err(Failure::software)?;
+                let watch = DataWatch::new(session, &at);
+                let newest = watch.subscribe();
+                tokio::select! {
+                    biased;
+                    _ = stop => Ok(ExitCode::SUCCESS),
+                    shown = follow(&at, newest) => shown.map(|()| ExitCode::SUCCESS),
+                    error = watch.run() => Err(Failure::not_now(error)),
+                }
+            })
+        }
+    }
+}
+
+/// Prints each value, until nobody reads them.
+async fn follow(path: &str, mut newest: watch::Receiver<Watched>) -> Result<(), Failure> {
+    let mut shown = None;
+    while newest.changed().await.is_ok() {
+        match newest.borrow_and_update().clone() {
+            Watched::There(value, _) => {
+                // A value that is written again is no change.
+                if shown.as_ref() == Some(&value) {
+                    continue;
+                }
+                if !print_line(&value)? {
+                    return Ok(());
+                }
+                shown = Some(value);
+            }
+            Watched::Missing => {
+                shown = None;
+                warn!(path, "there is no such znode; waiting for it");
+            }
+            Watched::Unseen => {}
+        }
+    }
+    Ok(())
+}
+
+/// One value, one line. False when its reader has gone away (`| head -1`).
+fn print_line(value: &[u8]) -> Result<bool, Failure> {
+    let mut line = value.to_vec();
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    match out.write_all(&line).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        done => done.map(|()| true).map_err(Failure::io),
+    }
+}
+
+/// Writes the znode, or makes it with that value, and what is missing above it.
+async fn store(link: &Link, path: &str, value: &[u8]) -> Result<(), Error> {
+    loop {
+        match link.set(path, value, None).await {
+            Err(error) if error.is_no_node() => {}
+            done => return done.map(|_| ()),
+        }
+        if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+            link.ensure(parent).await?;
+        }
+        match link.create(path, value, Kind::Persistent).await {
+            // Somebody was faster: then it can be written.
+            Err(error) if error.is_node_exists() || error.is_no_node() => {}
+            done => return done.map(|_| ()),
+        }
+    }
+}

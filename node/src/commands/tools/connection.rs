@@ -1,0 +1,88 @@
+//! How tools get to ZooKeeper, and leave it.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use atalaya_hal::duration;
+use atalaya_recipes::connect_string::check_path;
+use atalaya_recipes::{Session, SessionOptions};
+
+use crate::cli::{ConnectionArgs, FleetArgs};
+use crate::commands::surroundings;
+use crate::exit::Failure;
+use crate::settings::{Settings, load_boards};
+
+/// How long the end may take.
+const FAREWELL: Duration = Duration::from_millis(1_500);
+
+/// Runs a tool: connects, calls `work` with the session once it is connected, and closes the session, so that nothing
+/// ephemeral stays.
+pub(super) fn with_session<Fut>(
+    args: &ConnectionArgs,
+    work: impl FnOnce(Session) -> Fut,
+) -> Result<ExitCode, Failure>
+where
+    Fut: Future<Output = Result<ExitCode, Failure>>,
+{
+    let patience = parse("connect-timeout", &args.connect_timeout)?;
+    let fleet = FleetArgs {
+        zookeeper: args.zookeeper.clone(),
+        session_timeout: args.session_timeout.clone(),
+        ..FleetArgs::default()
+    };
+    let settings = Settings::assemble(&fleet, &load_boards(None, surroundings())?, surroundings())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+    runtime.block_on(async {
+        let session = Session::start(SessionOptions {
+            servers: settings.zookeeper.clone(),
+            timeout: settings.session_timeout,
+        });
+        if tokio::time::timeout(patience, session.link()).await.is_err() {
+            let servers = &settings.zookeeper;
+            return Err(Failure::unavailable(anyhow!(
+                "ZooKeeper at {servers} was not reached within {patience:?}"
+            )));
+        }
+        let outcome = work(session.clone()).await;
+        session.close(FAREWELL).await;
+        outcome
+    })
+}
+
+/// A duration that a flag gives.
+pub(super) fn parse(flag: &str, text: &str) -> Result<Duration, Failure> {
+    duration::parse(text).map_err(|error| Failure::usage(anyhow!("--{flag}: {error}")))
+}
+
+/// A path that is given.
+pub(super) fn path(text: &str) -> Result<String, Failure> {
+    match check_path(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(problem) => Err(Failure::usage(anyhow!("bad znode path \"{text}\": {problem}"))),
+    }
+}
+
+/// Largest value that is read from standard input: ZooKeeper takes no more than a mebibyte in one request.
+const LARGEST: u64 = 1024 * 1024 - 1024;
+
+/// A value that is given, or what standard input brings, for `-`; without the newline at its end.
+pub(super) fn input(value: &str) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    if value != "-" {
+        return Ok(value.as_bytes().to_vec());
+    }
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes).map_err(Failure::io)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Failure::usage(anyhow!(
+            "more than a mebibyte on standard input: ZooKeeper does not take it"
+        )));
+    }
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,127 @@
+//! `atalaya lock` and `atalaya elect`: a command that runs while this process holds a lock, or leads.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::{Guard, Lock, Session};
+use tracing::{info, warn};
+
+use super::child::{self, Ended};
+use super::connection::{parse, path, with_session};
+use crate::cli::{ElectArgs, LockArgs, NamingArg};
+use crate::commands::stop_signal;
+use crate::exit::Failure;
+use crate::presence;
+
+/// What the command finds the fencing token in.
+const FENCE: &str = "ATALAYA_FENCE";
+/// "Do not wait", as people write it.
+const NO_WAIT: [&str; 2] = ["0", "0s"];
+
+/// `atalaya lock`.
+pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
+    let at = path(&args.path)?;
+    let patience = match args.wait.as_deref() {
+        None => None,
+        Some(text) if NO_WAIT.contains(&text.trim()) => Some(Duration::ZERO),
+        Some(text) => Some(parse("wait", text)?),
+    };
+    with_session(&args.connection, |session| async move {
+        let stop = stop_signal().map_err(Failure::software)?;
+        tokio::pin!(stop);
+        let lock = contender(session, &at, args.id.as_deref(), args.naming);
+        let acquired = tokio::select! {
+            biased;
+            _ = &mut stop => return Ok(ExitCode::from(INTERRUPTED)),
+            acquired = acquire(&lock, patience) => acquired?,
+        };
+        let Some(guard) = acquired else {
+            let time = patience.unwrap_or_default();
+            return Err(Failure::not_now(anyhow!("the lock {at} was not to be had within {time:?}")));
+        };
+        info!(path = at, fence = guard.fence(), "holding the lock");
+        let held = under(&guard, &args.command, &mut stop).await?;
+        guard.release().await;
+        match held {
+            Held::Done(code) => Ok(code),
+            Held::Lost => Err(Failure::not_now(anyhow!("the lock {at} was lost"))),
+        }
+    })
+}
+
+/// `atalaya elect`.
+pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> {
+    let at = path(&args.path)?;
+    with_session(&args.connection, |session| async move {
+        let stop = stop_signal().map_err(Failure::software)?;
+        tokio::pin!(stop);
+        let lock = contender(session, &at, args.id.as_deref(), args.naming);
+        loop {
+            let guard = tokio::select! {
+                biased;
+                _ = &mut stop => return Ok(ExitCode::SUCCESS),
+                guard = lock.acquire() => guard.map_err(Failure::not_now)?,
+            };
+            info!(path = at, fence = guard.fence(), "leading");
+            let held = under(&guard, &args.command, &mut stop).await?;
+            guard.release().await;
+            match held {
+                Held::Done(code) => return Ok(code),
+                Held::Lost => warn!("not leading any more; standing in line again"),
+            }
+        }
+    })
+}
+
+/// As a shell says that it was interrupted.
+const INTERRUPTED: u8 = 130;
+
+fn contender(session: Session, path: &str, id: Option<&str>, naming: NamingArg) -> Lock {
+    let id = id.map_or_else(|| format!("{}:{}", presence::host(), std::process::id()), str::to_owned);
+    let naming = match naming {
+        NamingArg::Kazoo => Naming::Kazoo,
+        NamingArg::CuratorLatch => Naming::CuratorLatch,
+        NamingArg::CuratorLock => Naming::CuratorLock,
+    };
+    Lock::with_naming(session, path, id, naming)
+}
+
+async fn acquire(lock: &Lock, patience: Option<Duration>) -> Result<Option<Guard>, Failure> {
+    let acquired = match patience {
+        None => lock.acquire().await.map(Some),
+        Some(Duration::ZERO) => lock.try_acquire().await,
+        Some(patience) => lock.acquire_within(patience).await,
+    };
+    acquired.map_err(Failure::not_now)
+}
+
+/// How it came to an end.
+enum Held {
+    Done(ExitCode),
+    Lost,
+}
+
+/// Runs the command, or waits for the signal to stop, while `guard` holds.
+async fn under(
+    guard: &Guard,
+    command: &[OsString],
+    stop: impl Future<Output = &'static str>,
+) -> Result<Held, Failure> {
+    if command.is_empty() {
+        return Ok(tokio::select! {
+            biased;
+            () = guard.lost() => Held::Lost,
+            _ = stop => Held::Done(ExitCode::SUCCESS),
+        });
+    }
+    let fence = [(FENCE, guard.fence().to_string())];
+    // The lease is over at half of the session timeout: at three quarters of it the command is dead, and only after the
+    // whole of it can anybody else hold this.
+    let grace = guard.link().timeout() / 4;
+    let Ended { code, lost } = child::run(command, &fence, grace, guard.lost(), stop).await?;
+    Ok(if lost { Held::Lost } else { Held::Done(ExitCode::from(code)) })
+}

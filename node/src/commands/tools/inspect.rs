@@ -1,0 +1,100 @@
+//! `atalaya inspect`: reads znodes, and says what they are.
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use anyhow::anyhow;
+use atalaya_recipes::session::BulkRead;
+use atalaya_recipes::{Error, Link};
+use serde_json::json;
+
+use super::connection::{path, with_session};
+use crate::cli::{InspectArgs, Output};
+use crate::commands::print;
+use crate::exit::Failure;
+use crate::inspection::{Entry, Inspection, Znode, table, tree};
+
+/// Most znodes that are shown of a tree.
+const MOST: usize = 100_000;
+/// Read in one request.
+const BATCH: usize = 256;
+
+pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure> {
+    let at = path(&args.path)?;
+    with_session(&args.connection, |session| async move {
+        let link = session.link().await;
+        // What others have written just now is to be seen.
+        link.sync().await.map_err(Failure::not_now)?;
+        let own = match link.get(&at).await {
+            Ok((data, stat)) => Znode { name: at.clone(), data, stat },
+            Err(error) if error.is_no_node() => return Err(Failure::io(anyhow!("there is no znode {at}"))),
+            Err(error) => return Err(Failure::not_now(error)),
+        };
+        let text = if args.recursive {
+            let nodes = below(&link, own).await.map_err(Failure::not_now)?;
+            match args.output {
+                Output::Table => tree(&nodes),
+                Output::Json => lines(&nodes),
+            }
+        } else {
+            let children = children(&link, &at).await.map_err(Failure::not_now)?;
+            let inspection = Inspection::of(&own, &children, SystemTime::now());
+            match args.output {
+                Output::Table => table(&inspection),
+                Output::Json => format!("{}\n", json!(inspection)),
+            }
+        };
+        print(text.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The children of the znode at `path`, by name. Those that have gone meanwhile, or may not be read, are left out.
+async fn children(link: &Link, path: &str) -> Result<Vec<Znode>, Error> {
+    let mut names = match link.children(path).await {
+        Ok(names) => names,
+        Err(error) if error.is_no_node() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    names.sort_unstable();
+    let mut znodes = Vec::new();
+    for names in names.chunks(BATCH) {
+        let paths: Vec<String> = names.iter().map(|name| join(path, name)).collect();
+        let answers = link.get_many(&paths).await?;
+        znodes.extend(names.iter().zip(answers).filter_map(|(name, answer)| match answer {
+            BulkRead::Data(data, stat) => Some(Znode { name: name.clone(), data, stat }),
+            BulkRead::Missing(_) => None,
+        }));
+    }
+    Ok(znodes)
+}
+
+/// `root` and everything below it, parents before their children, with how deep each stands.
+async fn below(link: &Link, root: Znode) -> Result<Vec<(usize, Entry)>, Error> {
+    let now = SystemTime::now();
+    let mut shown = Vec::new();
+    let mut waiting = vec![(0, root.name.clone(), root)];
+    while let Some((depth, path, znode)) = waiting.pop() {
+        shown.push((depth, Entry::of(&znode, now)));
+        if shown.len() == MOST {
+            tracing::warn!("there is more: only {MOST} znodes are shown");
+            break;
+        }
+        if znode.stat.num_children > 0 {
+            let children = children(link, &path).await?;
+            // The last to be pushed is the next to be shown.
+            waiting
+                .extend(children.into_iter().rev().map(|child| (depth + 1, join(&path, &child.name), child)));
+        }
+    }
+    Ok(shown)
+}
+
+/// A JSON object a line.
+fn lines(nodes: &[(usize, Entry)]) -> String {
+    nodes.iter().map(|(depth, entry)| format!("{}\n", json!({"depth": depth, "znode": entry}))).collect()
+}
+
+fn join(parent: &str, name: &str) -> String {
+    format!("{}/{name}", parent.trim_end_matches('/'))
+}

@@ -1,0 +1,19 @@
+//! Recipes on the command line: each usable from a shell script.
+
+mod barrier;
+mod child;
+mod config;
+mod connection;
+mod counter;
+mod guarded;
+mod held;
+mod inspect;
+mod queue;
+
+pub(super) use barrier::main as barrier;
+pub(super) use config::main as config;
+pub(super) use counter::main as counter;
+pub(super) use guarded::main as become_command;
+pub(super) use held::{elect, lock};
+pub(super) use inspect::main as inspect;
+pub(super) use queue::main as queue;

@@ -1,0 +1,84 @@
+use super::*;
+
+const NOW: Duration = Duration::from_secs(1_000_000);
+
+fn znode(name: &str, data: &str, owner: i64) -> Znode {
+    let made = NOW - Duration::from_secs(90);
+    let stat = Stat {
+        czxid: 1,
+        mzxid: 1,
+        pzxid: 1,
+        ctime: made.as_millis() as i64,
+        mtime: made.as_millis() as i64,
+        version: 0,
+        cversion: 0,
+        aversion: 0,
+        ephemeral_owner: owner,
+        data_length: data.len() as i32,
+        num_children: 0,
+    };
+    Znode { name: name.to_owned(), data: data.as_bytes().to_vec(), stat }
+}
+
+fn inspect(own: &str, children: &[(&str, &str)]) -> Inspection {
+    let children: Vec<Znode> = children.iter().map(|(name, data)| znode(name, data, 7)).collect();
+    Inspection::of(&znode("/path", own, 0), &children, SystemTime::UNIX_EPOCH + NOW)
+}
+
+const A: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn a_line_is_shown_in_its_order_with_who_holds_it() {
+    let (first, second) = (format!("f{}__lock__0000000003", &A[1..]), format!("{A}__lock__0000000012"));
+    let inspection = inspect("", &[(&second, "two"), ("stranger", ""), (&first, "one")]);
+    assert_eq!(inspection.kind, Kind::KazooLine);
+    let places: Vec<_> =
+        inspection.entries.iter().map(|entry| (entry.place, entry.holds, &*entry.data)).collect();
+    assert_eq!(places, [(Some(1), Some(true), "one"), (Some(2), Some(false), "two"), (None, None, "")]);
+    let text = table(&inspection);
+    assert!(text.contains("/path: a lock or an election; 1 of 2 in line holds it"), "{text}");
+    assert!(text.contains("1m 30s") && text.contains("0x7") && text.contains("holds"), "{text}");
+}
+
+#[test]
+fn readers_hold_together_and_a_writer_waits() {
+    let name = |marker: &str, number: u32| format!("{A}__{marker}__{number:010}");
+    let (one, two, writer) = (name("rlock", 1), name("rlock", 2), name("lock", 3));
+    let inspection = inspect("", &[(&one, ""), (&two, ""), (&writer, "")]);
+    let holds: Vec<_> = inspection.entries.iter().map(|entry| entry.holds).collect();
+    assert_eq!(holds, [Some(true), Some(true), Some(false)]);
+}
+
+#[test]
+fn each_recipe_is_known_by_its_names() {
+    let party = format!("{A}__party__");
+    for (data, children, kind) in [
+        ("", &[("_c_1-latch-0000000001", "")][..], Kind::CuratorLatch),
+        ("", &[("_c_1-lock-0000000001", "")], Kind::CuratorLock),
+        ("", &[(&party, "")], Kind::Party),
+        ("", &[("entry-100-0000000001", "")], Kind::Queue),
+        ("", &[("entries", ""), ("taken", "")], Kind::LockingQueue),
+        ("", &[(A, ""), ("ready", "")], Kind::DoubleBarrier),
+        ("3", &[(A, "")], Kind::Semaphore),
+        ("42", &[], Kind::Number),
+        ("", &[("1", "78.4")], Kind::Znode),
+    ] {
+        assert_eq!(inspect(data, children).kind, kind, "{children:?}");
+    }
+}
+
+#[test]
+fn data_of_any_kind_is_one_short_line() {
+    for data in [&b"\x00\x1b[31m\n"[..], &[0xff; 3], "ñ".repeat(1_000).as_bytes(), &vec![b'x'; 1 << 20]] {
+        let text = shown(data);
+        assert!(text.chars().count() < 300 && !text.chars().any(char::is_control), "{text:?}");
+    }
+    assert_eq!(shown("78.4 °C".as_bytes()), "78.4 °C");
+}
+
+#[test]
+fn a_tree_is_indented() {
+    let entry = |name: &str| Entry::of(&znode(name, "x", 0), SystemTime::UNIX_EPOCH + NOW);
+    let text = tree(&[(0, entry("/")), (1, entry("a")), (2, entry("b"))]);
+    assert_eq!(text, "/  \"x\"  1m 30s\n  a  \"x\"  1m 30s\n    b  \"x\"  1m 30s\n");
+}

@@ -106,7 +106,8 @@ fn a_semaphore() {
     l.wait_for_line("held l", SOON);
     assert!(!waits.is_finished());
     k.term();
-    assert!(held(&bed, waits).holds());
+    let again = held(&bed, waits);
+    assert!(again.holds());
     assert_eq!(probe.ls(POOL).len(), 2);
 }
 

@@ -11,6 +11,8 @@ pub struct Failure {
 
 /// EX_USAGE: the command line is wrong.
 const USAGE: u8 = 64;
+/// EX_DATAERR: what stands in ZooKeeper is not what it must be.
+const DATA: u8 = 65;
 /// EX_UNAVAILABLE: ZooKeeper cannot be reached.
 const UNAVAILABLE: u8 = 69;
 /// EX_SOFTWARE: a defect of the program, or a machine that gives it nothing.
@@ -31,6 +33,11 @@ impl Failure {
     /// The command line is wrong (64).
     pub fn usage(error: impl Into<anyhow::Error>) -> Failure {
         Failure { code: USAGE, error: error.into() }
+    }
+
+    /// What stands in ZooKeeper is not what it must be (65).
+    pub fn data(error: impl Into<anyhow::Error>) -> Failure {
+        Failure { code: DATA, error: error.into() }
     }
 
     /// ZooKeeper cannot be reached (69).

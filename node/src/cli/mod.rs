@@ -49,8 +49,8 @@ Examples:
   atalaya lock /locks/backup -- ./backup.sh        one at a time, wherever it is started
   atalaya inspect /election                        who leads, who waits
 
-Exit codes: 0 done, 64 wrong usage, 69 ZooKeeper unreachable, 73 node id taken,
-74 sensor unreadable, 75 not to be had in time, 78 wrong configuration.";
+Exit codes: 0 done, 64 wrong usage, 65 wrong data in ZooKeeper, 69 ZooKeeper unreachable,
+73 node id taken, 74 sensor unreadable, 75 not to be had in time, 78 wrong configuration.";
 
 /// What can be asked for.
 #[derive(Debug, Subcommand)]

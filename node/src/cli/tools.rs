@@ -45,8 +45,8 @@ Examples:
   atalaya lock /locks/backup                          holds it until Ctrl-C
 
 The command finds the fencing token in ATALAYA_FENCE: a number that is higher for every later
-holder. If the lock is lost (ZooKeeper cannot be reached, this process was stopped) the command is
-ended before anybody else can have the lock: by SIGTERM, then by SIGKILL.
+holder. If the lock is lost, the command is ended, by SIGTERM, then by SIGKILL; if that is because
+ZooKeeper cannot be reached, before anybody else can have the lock.
 
 Exit codes: the command's own; 75 if the lock was not to be had in time, or was lost.")]
 pub struct LockArgs {

@@ -52,8 +52,9 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
         script,
         filter,
     };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+    // A thread beside this one: the nodes' reports go on when a terminal or a pipe that nobody reads holds this one up.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(Failure::software)?;
     runtime.block_on(async {
         let stop = stop_signal().map_err(Failure::software)?;
         demo::run(options, stop).await

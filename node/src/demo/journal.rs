@@ -9,7 +9,6 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::happening::Happening;
 use crate::leader::AVERAGES;
 
 thread_local! {
@@ -37,12 +36,17 @@ pub(crate) struct Said {
 
 /// Hands log lines on.
 pub(super) struct Journal {
-    happenings: mpsc::UnboundedSender<Happening>,
+    lines: mpsc::Sender<Said>,
 }
 
+/// Lines that wait to be shown. When the screen stands still, those that are more are dropped.
+const WAITING: usize = 20_000;
+
 impl Journal {
-    pub(super) fn new(happenings: mpsc::UnboundedSender<Happening>) -> Journal {
-        Journal { happenings }
+    /// The journal, and where its lines come out.
+    pub(super) fn new() -> (Journal, mpsc::Receiver<Said>) {
+        let (lines, said) = mpsc::channel(WAITING);
+        (Journal { lines }, said)
     }
 }
 
@@ -56,8 +60,8 @@ impl<S: Subscriber> Layer<S> for Journal {
         event.record(&mut line);
         let text = line.words + &line.fields;
         let (node, level) = (SPEAKER.get(), *event.metadata().level());
-        // At the end nobody listens.
-        let _ = self.happenings.send(Happening::Said(Said { at: Instant::now(), node, level, text }));
+        // At the end nobody listens, and nobody can listen to everything.
+        let _ = self.lines.try_send(Said { at: Instant::now(), node, level, text });
     }
 }
 

@@ -4,8 +4,9 @@
 //! machines of their own; nothing of a node knows that it is in a demo.
 //!
 //! `state`, `ledger`, `script`, `keys`, `throttle` and `view` decide and draw, without I/O; `fleet`, `sink` and `screen`
-//! are what they act on; this file is the loop between them.
+//! are what they act on, `faults` is how; this file is the loop between them.
 
+mod faults;
 mod fleet;
 mod gate;
 mod happening;
@@ -40,10 +41,9 @@ use crate::exit::Failure;
 use crate::settings::Settings;
 use fleet::{Member, Plan};
 use happening::Happening;
-use journal::Journal;
+use journal::{Journal, Said};
 use keys::Wish;
 use screen::Screen;
-use script::{ApiMode, Fault, Who};
 pub use script::{NotAScript, Script};
 use sink::Sink;
 use state::{State, Tone};
@@ -86,7 +86,7 @@ pub struct Options {
 pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), Failure> {
     limits::make_room(options.nodes)?;
     let (happenings, heard) = mpsc::unbounded_channel();
-    let journal = Journal::new(happenings.clone());
+    let (journal, said) = Journal::new();
     // A test may have a subscriber already.
     let _ = tracing_subscriber::registry().with(options.filter.clone()).with(journal).try_init();
     let server = Server::builder().tick(TICK).longest_session_timeout(options.session_timeout).start_thread();
@@ -120,7 +120,7 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
         state,
         screen,
     };
-    let outcome = demo.run(heard, averaged, stop).await;
+    let outcome = demo.run(heard, said, averaged, stop).await;
     // The screen is given back before anything is said.
     demo.screen = None;
     plain::conclude(&demo.state).map_err(Failure::io)?;
@@ -161,6 +161,7 @@ impl Demo {
     async fn run(
         &mut self,
         mut heard: mpsc::UnboundedReceiver<Happening>,
+        mut said: mpsc::Receiver<Said>,
         mut averaged: mpsc::UnboundedReceiver<crate::leader::report::Report>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), Failure> {
@@ -171,7 +172,7 @@ impl Demo {
         frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let end = self.length.map(|length| tokio::time::Instant::from_std(start + length));
         tokio::pin!(stop);
-        let mut batch = Vec::new();
+        let (mut batch, mut lines) = (Vec::new(), Vec::new());
         loop {
             let due = self.script.next().map(|at| tokio::time::Instant::from_std(start + at));
             let mut redraw = false;
@@ -195,6 +196,9 @@ impl Demo {
                 _ = frames.tick() => {
                     self.start_some()?;
                     redraw = true;
+                }
+                _ = said.recv_many(&mut lines, MOST_AT_ONCE) => {
+                    lines.drain(..).for_each(|line| self.hear(Happening::Said(line)));
                 }
                 _ = heard.recv_many(&mut batch, MOST_AT_ONCE) => {
                     batch.drain(..).for_each(|happening| self.hear(happening));
@@ -291,91 +295,6 @@ impl Demo {
             }
         };
         self.fault(fault).await
-    }
-
-    /// The numbers of those that are meant.
-    fn meant(&self, who: Who) -> Vec<u32> {
-        match who {
-            Who::Node(number) => vec![number],
-            Who::Leader => self.state.leader().into_iter().collect(),
-            Who::All => self.members.keys().copied().collect(),
-        }
-    }
-
-    /// Does something to the fleet, and says so.
-    async fn fault(&mut self, fault: Fault) -> Result<ControlFlow<()>, Failure> {
-        // Who leads may have changed since the last frame.
-        self.look().await;
-        let faults = self.server.faults();
-        let said = match fault {
-            Fault::Kill(who) => self.each(who, "killed", |member, _| Ok(member.kill()))?,
-            Fault::Hang(who) => self.each(who, "stopped", |member, _| Ok(member.hang()))?,
-            Fault::Revive(who) => self.each(who, "revived", |member, plan| member.revive(plan))?,
-            Fault::Expire(who) => {
-                let sessions: Vec<i64> = (self.state.rows.iter())
-                    .filter(|row| self.meant(who).contains(&row.number))
-                    .filter_map(|row| row.session())
-                    .collect();
-                let mut expired = 0;
-                for session in sessions {
-                    expired += usize::from(faults.expire(session).await);
-                }
-                match expired {
-                    0 => format!("{who} has no session that could expire"),
-                    1 => format!("the session of {who} expires"),
-                    many => format!("{many} sessions expire"),
-                }
-            }
-            Fault::Api(mode) => match self.sink.set(mode) {
-                Ok(()) => format!(
-                    "the API {}",
-                    match mode {
-                        ApiMode::Up => "is back",
-                        ApiMode::Away => "goes away",
-                        ApiMode::Hanging => "hangs",
-                        ApiMode::Failing => "fails: 500 to every report",
-                    }
-                ),
-                Err(error) => format!("the API cannot come back: {error}"),
-            },
-            Fault::StopZooKeeper => {
-                faults.stop().await;
-                "ZooKeeper stops".to_owned()
-            }
-            Fault::StartZooKeeper => {
-                faults.start_again().await;
-                "ZooKeeper is back".to_owned()
-            }
-            Fault::End => return Ok(ControlFlow::Break(())),
-            Fault::Panic => panic!("as the script wants it"),
-        };
-        self.state.say("demo", Tone::Fault, said, Instant::now());
-        Ok(ControlFlow::Continue(()))
-    }
-
-    /// Does `act` to each of those that are meant, and says to how many something was `done`.
-    fn each(
-        &mut self,
-        who: Who,
-        done: &str,
-        act: impl Fn(&mut Member, &Plan) -> Result<bool, Failure>,
-    ) -> Result<String, Failure> {
-        let meant = self.meant(who);
-        let mut hit = Vec::new();
-        for number in &meant {
-            if let Some(member) = self.members.get_mut(number)
-                && act(member, &self.plan)?
-            {
-                hit.push(*number);
-            }
-        }
-        Ok(match (hit.as_slice(), who) {
-            ([], Who::Leader) if meant.is_empty() => "nobody leads at the moment".to_owned(),
-            ([], who) => format!("{who} cannot be {done}: nothing to be done"),
-            ([one], Who::Leader) => format!("node {one}, the leader, is {done}"),
-            ([one], _) => format!("node {one} is {done}"),
-            (many, _) => format!("{} nodes are {done}", many.len()),
-        })
     }
 }
 

@@ -94,18 +94,16 @@ fn print_line(value: &[u8]) -> Result<bool, Failure> {
 
 /// Writes the znode, or makes it with that value, and what is missing above it.
 async fn store(link: &Link, path: &str, value: &[u8]) -> Result<(), Error> {
-    loop {
-        match link.set(path, value, None).await {
-            Err(error) if error.is_no_node() => {}
-            done => return done.map(|_| ()),
-        }
-        if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
-            link.ensure(parent).await?;
-        }
-        match link.create(path, value, Kind::Persistent).await {
-            // Somebody was faster: then it can be written.
-            Err(error) if error.is_node_exists() || error.is_no_node() => {}
-            done => return done.map(|_| ()),
-        }
+    match link.set(path, value, None).await {
+        Err(error) if error.is_no_node() => {}
+        done => return done.map(|_| ()),
+    }
+    if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+        link.ensure(parent).await?;
+    }
+    match link.create(path, value, Kind::Persistent).await {
+        // Somebody was faster: now it can be written.
+        Err(error) if error.is_node_exists() => link.set(path, value, None).await.map(|_| ()),
+        done => done.map(|_| ()),
     }
 }

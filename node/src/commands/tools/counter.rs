@@ -26,5 +26,8 @@ pub(in crate::commands) fn main(command: &CounterCommand) -> Result<ExitCode, Fa
 }
 
 fn failure(error: CounterError) -> Failure {
-    Failure::not_now(error)
+    match error {
+        CounterError::NotANumber { .. } | CounterError::Overflow { .. } => Failure::data(error),
+        error => Failure::not_now(error),
+    }
 }

@@ -119,8 +119,8 @@ async fn under(
         });
     }
     let fence = [(FENCE, guard.fence().to_string())];
-    // The lease is over at half of the session timeout: at three quarters of it the command is dead, and only after the
-    // whole of it can anybody else hold this.
+    // Without ZooKeeper the lease is over at half of the session timeout: at three quarters of it the command is dead, and
+    // only after the whole of it can anybody else hold this.
     let grace = guard.link().timeout() / 4;
     let Ended { code, lost } = child::run(command, &fence, grace, guard.lost(), stop).await?;
     Ok(if lost { Held::Lost } else { Held::Done(ExitCode::from(code)) })

@@ -16,8 +16,10 @@ use crate::inspection::{Entry, Inspection, Znode, table, tree};
 
 /// Most znodes that are shown of a tree.
 const MOST: usize = 100_000;
-/// Read in one request.
-const BATCH: usize = 256;
+/// Read in one request: each may have a mebibyte.
+const BATCH: usize = 64;
+/// As much of the data of each is kept: more than is ever shown.
+const KEPT: usize = 1024;
 
 pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let at = path(&args.path)?;
@@ -62,7 +64,10 @@ async fn children(link: &Link, path: &str) -> Result<Vec<Znode>, Error> {
         let paths: Vec<String> = names.iter().map(|name| join(path, name)).collect();
         let answers = link.get_many(&paths).await?;
         znodes.extend(names.iter().zip(answers).filter_map(|(name, answer)| match answer {
-            BulkRead::Data(data, stat) => Some(Znode { name: name.clone(), data, stat }),
+            BulkRead::Data(data, stat) => {
+                let data = data[..data.len().min(KEPT)].to_vec();
+                Some(Znode { name: name.clone(), data, stat })
+            }
             BulkRead::Missing(_) => None,
         }));
     }

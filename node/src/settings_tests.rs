@@ -1,0 +1,96 @@
+use super::*;
+
+fn assemble(args: FleetArgs, variables: &[(&str, &str)], file: &str) -> Result<Settings, Failure> {
+    let boards = Boards::parse(file, "boards.toml").map_err(Failure::config)?;
+    let variable =
+        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    Settings::assemble(&args, &boards, Surroundings { variable: &variable })
+}
+
+fn flags(zookeeper: &str) -> FleetArgs {
+    FleetArgs { zookeeper: Some(zookeeper.to_owned()), ..FleetArgs::default() }
+}
+
+const FILE: &str = "[fleet]\nzookeeper = \"file:1\"\nsampling_period = \"7s\"\n";
+
+#[test]
+fn flags_before_environment_before_file_before_defaults() {
+    let host = |settings: Result<Settings, Failure>| settings.unwrap().zookeeper.to_string();
+    let both = [("ATALAYA_ZOOKEEPER", "own:1"), ("ZOOKEEPER_HOSTS", "old:1")];
+    assert_eq!(host(assemble(flags("flag:1"), &both, FILE)), "flag:1");
+    assert_eq!(host(assemble(FleetArgs::default(), &both, FILE)), "own:1");
+    assert_eq!(host(assemble(FleetArgs::default(), &both[1..], FILE)), "old:1");
+    assert_eq!(host(assemble(FleetArgs::default(), &[("ZK_HOST", " ")], FILE)), "file:1");
+    assert_eq!(host(assemble(FleetArgs::default(), &[], "")), "127.0.0.1:2181");
+    let settings = assemble(FleetArgs::default(), &[], FILE).unwrap();
+    assert_eq!(settings.sampling_period, Duration::from_secs(7));
+    let settings = assemble(FleetArgs::default(), &[("SAMPLING_PERIOD", "2.5")], FILE).unwrap();
+    assert_eq!(settings.sampling_period, Duration::from_millis(2_500));
+}
+
+#[test]
+fn the_names_that_existing_compose_files_use() {
+    for name in ["ZOOKEEPER_HOSTS", "ZOOKEEPER_HOST", "ZK_HOST"] {
+        let settings = assemble(FleetArgs::default(), &[(name, "zoo1:2181,zoo2:2181")], "").unwrap();
+        assert_eq!(settings.zookeeper.servers(), "zoo1:2181,zoo2:2181");
+    }
+    let settings = assemble(FleetArgs::default(), &[("API_URL", "http://api:80/")], "").unwrap();
+    assert_eq!(settings.api_url.unwrap().as_str(), "http://api/nuevo");
+}
+
+#[test]
+fn a_base_address_means_nuevo_below_it() {
+    for (text, url) in [
+        ("http://h:8000/nuevo", "http://h:8000/nuevo"),
+        ("http://h:8000/", "http://h:8000/nuevo"),
+        ("http://h:8000", "http://h:8000/nuevo"),
+        ("https://h/api/", "https://h/api/nuevo"),
+        ("http://h/?token=x", "http://h/nuevo?token=x"),
+        ("http://h/other", "http://h/other"),
+    ] {
+        assert_eq!(api_url(text).unwrap().as_str(), url, "{text}");
+    }
+}
+
+#[test]
+fn a_mistake_says_where_it_is_and_what_would_be_right() {
+    let message = |args, variables: &[(&str, &str)], file| {
+        assemble(args, variables, file).map(|_| ()).unwrap_err().to_string()
+    };
+    let text = message(flags("zk:99999"), &[], "");
+    assert!(text.contains("--zookeeper") && text.contains("1 to 65535"), "{text}");
+    let text = message(FleetArgs::default(), &[("ZK_HOST", "zk:x")], "");
+    assert!(text.contains("ZK_HOST") && text.contains("zk1:2181"), "{text}");
+    let text = message(FleetArgs::default(), &[("API_URL", "ftp://h/")], "");
+    assert!(text.contains("API_URL") && text.contains("http://127.0.0.1:8000/nuevo"), "{text}");
+    let text = message(FleetArgs::default(), &[("SAMPLING_PERIOD", "0")], "");
+    assert!(text.contains("SAMPLING_PERIOD"), "{text}");
+    let text = message(FleetArgs::default(), &[], "[fleet]\nzookeeper = \"zk1::2181\"\n");
+    assert!(text.contains("boards.toml:2:13") && text.contains("zk1:2181"), "{text}");
+}
+
+#[test]
+fn what_a_fleet_follows_is_checked_before_it_is_written() {
+    for (path, value) in [
+        (LIVE_SAMPLING_PERIOD, "5"),
+        (LIVE_SAMPLING_PERIOD, "2.5"),
+        (LIVE_SAMPLING_PERIOD, "500ms"),
+        (LIVE_SAMPLING_PERIOD, ""),
+        (LIVE_API_URL, "http://127.0.0.1:8000/"),
+        ("/configs/demo", "anything"),
+    ] {
+        assert_eq!(check_live(path, value.as_bytes()), Ok(()), "{path} {value}");
+    }
+    let wrong = |path, value: &[u8]| check_live(path, value).unwrap_err();
+    assert!(wrong(LIVE_SAMPLING_PERIOD, b"soon").contains("a duration such as"));
+    assert!(wrong(LIVE_SAMPLING_PERIOD, b"1ms").contains("100ms"));
+    assert!(wrong(LIVE_API_URL, b"ftp://h/").contains("http"));
+    assert!(wrong(LIVE_API_URL, b"\xff").contains("UTF-8"));
+}
+
+#[test]
+fn where_a_measurement_stands() {
+    let args = FleetArgs { name: Some("app{id}".into()), ..FleetArgs::default() };
+    let settings = assemble(args, &[], "").unwrap();
+    assert_eq!(settings.measurement_path("3"), "/mediciones/app3");
+}

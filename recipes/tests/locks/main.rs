@@ -10,3 +10,4 @@ mod a_semaphore_has_so_many_places;
 mod bugs_of_others;
 mod no_more_is_asked_than_needed;
 mod nothing_is_left_in_line;
+mod two_leaders;

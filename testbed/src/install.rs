@@ -1,4 +1,4 @@
-//! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Python with venv, and, in a
+//! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv, and, in a
 //! virtual environment of its own, Kazoo.
 //!
 //! `cargo xtask test` and `cargo xtask fleet` call this, and so does every test that needs a part. As root on a
@@ -22,19 +22,24 @@ pub enum Part {
     Java,
     /// The jars of Apache ZooKeeper: Debian's package, or the Apache archive that `ZOOKEEPER_HOME` points to.
     ZooKeeper,
+    /// The jars of Apache Curator's recipes, and the Java compiler with which `java` runs a source file.
+    Curator,
     /// `python3` with the modules venv and ensurepip.
     Python,
 }
 
 impl Part {
     /// All there is.
-    pub const ALL: [Self; 3] = [Self::Java, Self::ZooKeeper, Self::Python];
+    pub const ALL: [Self; 4] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python];
 
     /// Whether it is there.
     pub fn is_installed(self) -> bool {
         match self {
             Self::Java => runs(Command::new("java").arg("-version")),
             Self::ZooKeeper => java::classpath().is_some(),
+            Self::Curator => {
+                java::curator_classpath().is_some() && runs(Command::new("javac").arg("-version"))
+            }
             Self::Python => python().is_some(),
         }
     }
@@ -44,6 +49,7 @@ impl Part {
         match self {
             Self::Java => &["default-jre-headless"],
             Self::ZooKeeper => &["zookeeper"],
+            Self::Curator => &["libcurator-recipes-java", "default-jdk-headless"],
             Self::Python => &["python3", "python3-venv"],
         }
     }
@@ -56,6 +62,10 @@ impl Part {
                 "Apache ZooKeeper (Debian and Ubuntu: the package `zookeeper`; macOS: `brew install zookeeper`; \
                  elsewhere the archive from zookeeper.apache.org), with ZOOKEEPER_HOME set to its folder unless it \
                  is the Debian package"
+            }
+            Self::Curator => {
+                "Apache Curator's recipes and a Java compiler (Debian and Ubuntu: the packages `libcurator-recipes-java` \
+                 and `default-jdk-headless`; elsewhere a JDK, and CURATOR_HOME set to a folder with the jars)"
             }
             Self::Python => "Python 3.9 or later with venv (Debian and Ubuntu: the package `python3-venv`)",
         }

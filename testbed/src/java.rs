@@ -1,4 +1,5 @@
-//! The command line of an Apache ZooKeeper server: the jars, and a JVM that starts quickly and stays small.
+//! What runs on Java: the jars, and the command line of an Apache ZooKeeper server, a JVM that starts quickly and stays
+//! small.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,6 +37,22 @@ pub(crate) fn classpath() -> Option<String> {
     Some(jars.map(|jar| jar.display().to_string()).collect::<Vec<_>>().join(":"))
 }
 
+/// The class path of Curator's recipes, with a log that nobody writes; `None` where they are not. `CURATOR_HOME` is asked
+/// first: a folder with its jars and those that it needs.
+pub(crate) fn curator_classpath() -> Option<String> {
+    if let Some(home) = std::env::var_os("CURATOR_HOME").map(PathBuf::from) {
+        return Some(format!("{}/*", home.display()));
+    }
+    // Manifests name what they need.
+    let jar = Path::new(DEBIAN).join("curator-recipes.jar");
+    jar.exists().then(|| jar.display().to_string())
+}
+
+/// A test's own environment may hold JVM options that print to our streams, or change the program.
+pub(crate) fn own_options(command: &mut Command) {
+    command.env_remove("JAVA_TOOL_OPTIONS").env_remove("JDK_JAVA_OPTIONS").env_remove("_JAVA_OPTIONS");
+}
+
 fn has_jar(lib: &Path) -> bool {
     let named = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("zookeeper-");
     fs::read_dir(lib).into_iter().flatten().flatten().any(named)
@@ -46,8 +63,7 @@ pub(crate) fn server(folder: &Path) -> Command {
     let logging = folder.join("log4j.properties");
     fs::write(&logging, LOGGING).expect("write the logging configuration of ZooKeeper");
     let mut command = guarded("java");
-    // A test's own environment may hold JVM options that print to our streams, or change the server.
-    command.env_remove("JAVA_TOOL_OPTIONS").env_remove("JDK_JAVA_OPTIONS").env_remove("_JAVA_OPTIONS");
+    own_options(&mut command);
     command
         .current_dir(folder)
         .args(["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto"])

@@ -29,6 +29,7 @@
 )]
 
 mod api;
+mod curator;
 mod ensemble;
 pub mod install;
 mod java;
@@ -46,6 +47,7 @@ mod wait;
 mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};
+pub use curator::Curator;
 pub use ensemble::Ensemble;
 pub use kazoo::Kazoo;
 pub use node::{node_command, node_command_in};

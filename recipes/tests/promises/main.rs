@@ -18,6 +18,7 @@ mod a_session_outlives_a_cut;
 mod calls_are_bounded_in_time;
 mod children_are_followed;
 mod closing_removes_the_ephemerals;
+mod curator_stands_in_the_same_line;
 mod intervals_of_leading_never_overlap;
 mod kazoo_holds_beside_us;
 mod kazoo_stands_in_the_same_line;

@@ -1,0 +1,44 @@
+//! Apache Curator, the Java client that many fleets are written with, as unmodified as it comes.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::install::{self, Part};
+use crate::java;
+use crate::process::Process;
+use crate::spawn::guarded;
+
+/// Curator's recipes, and a Java that runs programs from their source.
+#[derive(Clone, Copy, Debug)]
+pub struct Curator(());
+
+impl Curator {
+    /// Makes sure that it is there.
+    ///
+    /// # Panics
+    ///
+    /// When it is missing and cannot be installed.
+    #[track_caller]
+    pub fn ready() -> Self {
+        static READY: OnceLock<()> = OnceLock::new();
+        READY.get_or_init(|| {
+            if let Err(error) = install::ensure(&[Part::Curator], |line| eprintln!("{line}")) {
+                panic!("cannot use Curator: {error}");
+            }
+        });
+        Self(())
+    }
+
+    /// Runs `testbed/curator/Hold.java`, which says at its top which arguments it takes and which lines it prints. A line
+    /// on its standard input makes it give back what it holds.
+    #[track_caller]
+    pub fn hold(self, kind: &str, id: &str, hosts: &str, path: &str) -> Process {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("curator/Hold.java");
+        let mut command = guarded("java");
+        java::own_options(&mut command);
+        command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]);
+        command.args(["-cp", &java::curator_classpath().expect("Curator was looked for before")]);
+        command.arg(program).args([kind, id, hosts, path]);
+        Process::spawn_piped(command).called(format!("Curator {kind} {id}"), usize::MAX)
+    }
+}

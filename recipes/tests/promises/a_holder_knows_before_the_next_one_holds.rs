@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use atalaya_recipes::{Guard, Lock, Session, SessionOptions};
-use atalaya_testbed::{Process, eventually};
+use atalaya_testbed::{Ensemble, Probe, Process, eventually};
 
 use crate::support::{Bed, SOON, TIMEOUT};
 
@@ -112,6 +112,45 @@ fn when_its_server_is_killed() {
     // In the same session or in another: what the first one left is not in the way.
     let next = bed.wait(Lock::new(session, LOCK, "next").acquire_within(SOON)).unwrap().unwrap();
     assert!(next.holds() && next.fence() > fence);
+}
+
+/// Of three servers the only one that the holder knows is killed: once the one that leads them, once one that follows.
+/// The next one waits at another server.
+#[test]
+fn when_its_server_of_three_is_killed() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let mut ensemble = Ensemble::start();
+    let start = |servers: String| {
+        Session::start(SessionOptions { servers: servers.parse().unwrap(), timeout: TIMEOUT })
+    };
+    for of_the_leader in [true, false] {
+        let leader = ensemble.leader().unwrap();
+        let killed = if of_the_leader { leader } else { (leader + 1) % 3 };
+        let stays = (leader + 2) % 3;
+        let session = start(ensemble.server(killed).connect_string());
+        let (holder, next) = runtime.block_on(async {
+            let holder = Lock::new(session, LOCK, "holder").acquire_within(SOON).await.unwrap().unwrap();
+            (holder, Lock::new(start(ensemble.server(stays).connect_string()), LOCK, "next"))
+        });
+        let fence = holder.fence();
+        let next = runtime.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
+        let probe = Probe::connect(&ensemble.server(stays).connect_string());
+        eventually("the next one waits", SOON, || (probe.ls(LOCK).len() == 2).then_some(()));
+        let lost = runtime.spawn(async move {
+            holder.lost().await;
+            (Instant::now(), holder)
+        });
+        ensemble.kill(killed);
+        let both = async { (lost.await.unwrap(), next.await.unwrap()) };
+        let ((lost, holder), (next, entered)) =
+            runtime.block_on(async { tokio::time::timeout(SOON, both).await.unwrap() });
+        assert!(lost < entered, "two held for {:?}", lost - entered);
+        assert!(!holder.holds() && next.fence() > fence);
+        runtime.block_on(next.release());
+        ensemble.restart(killed);
+        ensemble.wait_for_quorum(SOON);
+    }
 }
 
 #[test]

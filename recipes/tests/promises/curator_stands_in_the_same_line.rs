@@ -89,7 +89,7 @@ fn and_waits_at_our_barrier() {
     c.wait_for_line("waiting c", SOON);
     // It is seen to wait by its watch, of which the server tells.
     eventually("it watches the barrier", SOON, || {
-        bed.zookeeper.four("wchs").contains("watching 1 paths").then_some(())
+        bed.zookeeper.four("wchp").lines().any(|path| path == BARRIER).then_some(())
     });
     assert!(!holds(&c));
     bed.wait(barrier.open()).unwrap();

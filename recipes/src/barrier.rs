@@ -21,6 +21,8 @@
 //! # Answers to
 //! kazoo `Barrier.wait` raises on a lost connection, and misses a barrier that is opened and closed again at once.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example barrier -- 127.0.0.1:2181`.
+//!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::Error> {
 //! use std::time::Duration;

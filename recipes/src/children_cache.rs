@@ -22,6 +22,8 @@
 //! Curator's `PathChildrenCache` and Kazoo's `TreeCache`, without persistent watches, which zookeeper-client loses at a
 //! reconnect.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example children_cache -- 127.0.0.1:2181`.
+//!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) {
 //! use atalaya_recipes::ChildrenCache;

@@ -9,6 +9,8 @@
 //!
 //! # Cancellation safety
 //! Dropping the future ends the watching.
+//!
+//! Try it: `cargo run -p atalaya-recipes --example children_watch -- 127.0.0.1:2181`.
 
 use std::time::Duration;
 

@@ -4,6 +4,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
+use crate::attempts::{Attempts, PATIENCE};
 use crate::{Error, Link, Session};
 
 /// A znode that is to go with this value.
@@ -52,11 +53,12 @@ impl Cleanup {
         self.armed = None;
     }
 
-    /// Removes it now, as far as that is possible within a session timeout. Cancelled, it goes on by itself.
+    /// Removes it now, and waits for that, a session timeout at the longest. Then, or cancelled, it goes on by itself.
     pub(crate) async fn now(mut self) {
+        let patience = self.session.view().timeout;
         if let Some((_, removal)) = self.removal() {
             // Its own task, so that nothing is forgotten when this is dropped.
-            let _ = tokio::spawn(removal).await;
+            let _ = tokio::time::timeout(patience, tokio::spawn(removal)).await;
         }
     }
 
@@ -84,19 +86,22 @@ impl Drop for Cleanup {
     }
 }
 
+/// Tries on for a while: what is persistent would stay for ever, and what is ephemeral for as long as its session lives.
 async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
-    let patience = session.view().timeout;
-    let removed = tokio::time::timeout(patience, async {
+    let mut attempts = Attempts::new(&session, PATIENCE.max(session.view().timeout), "delete", &path);
+    let removed = async {
         loop {
-            let link = session.link().await;
+            let link = attempts.link().await?;
             match remove_over(&link, &path, owner.as_ref()).await {
-                Err(error) if error.is_link_trouble() => link.lost().await,
-                _ => return,
+                Err(error) if error.is_no_node() => return Ok(()),
+                Err(error) => attempts.failed(error).await?,
+                Ok(()) => return Ok(()),
             }
         }
-    });
-    if removed.await.is_err() {
-        debug!(path, "could not be removed in time");
+    };
+    if let Err(error) = removed.await {
+        let error: Error = error;
+        debug!(path, %error, "could not be removed in time");
     }
 }
 

@@ -21,6 +21,8 @@
 //! kazoo 29, 151, 209, 472: watches that are silent after a lost connection. zookeeper-client's persistent watches, which
 //! die at a reconnect, are not used.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example data_watch -- 127.0.0.1:2181`.
+//!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) {
 //! use atalaya_recipes::DataWatch;

@@ -11,7 +11,7 @@
 //!
 //! # When it leads
 //! While all of this holds: the connection stands; over this connection its own znode was seen at the head of the line
-//! after a `sync`, or after it was created; that znode has not changed since (it is watched); and the [lease](crate::lease) holds, on a clock
+//! after a `sync`, or after it was created; that znode has not changed since (it is watched); and the [lease](crate::local_lease) holds, on a clock
 //! that counts the machine's sleep. Every write of the session renews the lease; where there is none for a quarter of
 //! its length, a `sync` does. It is looked at before the leader's code is polled, every time: a process that was
 //! stopped, or a machine that was asleep, wakes up deposed.
@@ -30,6 +30,8 @@
 //! after every failure. Leading on without a znode (curator 171): it watches its own. Two leaders (curator 696, 653, 644,
 //! 504) and a leader function that outlives its session (Kazoo's `Election.run`): the lease, and verification at every
 //! new connection. A herd at every change: each watches the one just before it.
+//!
+//! Try it: `cargo run -p atalaya-recipes --example election -- 127.0.0.1:2181`.
 
 use std::future::Future;
 

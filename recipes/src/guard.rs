@@ -47,7 +47,7 @@ pub struct Guard {
 
 impl Guard {
     /// Whether it is held for certain at this very moment: the connection stands over which it was acquired, the
-    /// [lease](crate::lease) holds, and the own znode was there when last heard of. Look before every act that the outside
+    /// [lease](crate::local_lease) holds, and the own znode was there when last heard of. Look before every act that the outside
     /// can see. Never true again once it was false.
     pub fn holds(&self) -> bool {
         let holds = !self.lost.load(Ordering::Relaxed)

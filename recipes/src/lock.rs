@@ -28,6 +28,8 @@
 //! after every failure. Hanging after a reconnect (kazoo 282, 482): everything is looked at anew over each connection.
 //! Holding on without a znode (curator 171): the own one is watched.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example lock -- 127.0.0.1:2181`.
+//!
 //! ```no_run
 //! use std::time::Duration;
 //! use atalaya_recipes::{Lock, Session};

@@ -24,6 +24,8 @@
 //! # Answers to
 //! kazoo `Party`: a member is not in it any more after its session was lost, and is not told.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example party -- 127.0.0.1:2181`.
+//!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::PartyError> {
 //! use atalaya_recipes::Party;

@@ -15,6 +15,8 @@
 //!
 //! # Cancellation safety
 //! Dropping the future stops the keeping; the znode stays until the session ends.
+//!
+//! Try it: `cargo run -p atalaya-recipes --example persistent_node -- 127.0.0.1:2181`.
 
 use tokio::sync::watch;
 use tracing::{info, warn};

@@ -19,6 +19,8 @@
 //! that it waits for, whatever its number of digits or its kind, and looks again over every new connection. And what
 //! [`crate::lock`] lists.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example read_write_lock -- 127.0.0.1:2181`.
+//!
 //! ```no_run
 //! use atalaya_recipes::{ReadLock, Session, WriteLock};
 //!

@@ -22,6 +22,8 @@
 //! one `multi` checks the znode in the entry and makes the place. Ghosts, and waiting behind oneself, after a lost reply:
 //! one's own place is looked for over every new connection, before the line is joined again.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example semaphore -- 127.0.0.1:2181`.
+//!
 //! ```no_run
 //! use atalaya_recipes::{Semaphore, Session};
 //!

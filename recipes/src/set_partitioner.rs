@@ -24,6 +24,8 @@
 //! kazoo 257, 259, 298: changes of the party that are missed after a lost connection, or while a lock is waited for; and a
 //! partitioner that is of no use after a lost session.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example set_partitioner -- 127.0.0.1:2181`.
+//!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) {
 //! use atalaya_recipes::SetPartitioner;

@@ -9,12 +9,16 @@ shallow PATH [IDENTIFIER]           join | leave | members | count
 queue PATH                          put PRIORITY TEXT | get | count
 locking PATH                        put PRIORITY TEXT | get [SECONDS] | holds | consume | release | count
 partition PATH IDENTIFIER ITEM…     wait | state | list | release | finish
+lease PATH SECONDS IDENTIFIER       obtain [SECONDS that its clock is ahead]
+times PATH SECONDS IDENTIFIER       obtain N (of PATH/0 and so on, how many)
+leases PATH COUNT SECONDS IDENTIFIER    obtain
 
 Prints "connected", then "[NUMBER] ANSWER" for each command, counted from 1: "None", "True" and "False" as Python says
 them, text as it is, lists with blanks between; "error NAME" for an exception.
 """
 
 import sys
+from datetime import datetime, timedelta
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import KazooException
@@ -92,6 +96,26 @@ def partition(client, path, identifier, *items):
         "release": it.release_set,
         "finish": it.finish,
     }
+
+
+def lease(client, path, seconds, identifier):
+    length = timedelta(seconds=int(seconds))
+
+    def obtain(ahead="0"):
+        clock = lambda: datetime.utcnow() + timedelta(seconds=int(ahead))
+        return bool(client.NonBlockingLease(path, length, identifier, clock))
+
+    return {"obtain": obtain}
+
+
+def times(client, path, seconds, identifier):
+    each = lambda number: lease(client, f"{path}/{number}", seconds, identifier)["obtain"]
+    return {"obtain": lambda count: sum(each(number)() for number in range(int(count)))}
+
+
+def leases(client, path, count, seconds, identifier):
+    length = timedelta(seconds=int(seconds))
+    return {"obtain": lambda: bool(client.MultiNonBlockingLease(int(count), path, length, identifier))}
 
 
 def said(answer):

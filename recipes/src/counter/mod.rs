@@ -34,6 +34,8 @@
 //! kazoo `Counter` counts twice when a reply is lost, for it retries the whole addition (`+= 1` made 2); Curator's
 //! `DistributedAtomicLong` leaves the same question to the caller.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example counter -- 127.0.0.1:2181`.
+//!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::CounterError> {
 //! use atalaya_recipes::Counter;

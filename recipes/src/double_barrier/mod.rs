@@ -9,6 +9,8 @@
 //! * `{path}/{32 hex}`: a member, ephemeral, with its identifier.
 //! * `{path}/ready`, persistent: made by whoever finds the party complete. Who joined before it is of the party, who
 //!   joined after is of the next one. It goes with the last of the party that leaves.
+//! * `{path}` itself, persistent: its version counts what ours do to `ready`, so that none of them removes another `ready`
+//!   than the one that it saw. Its data stays as it is.
 //!
 //! # Errors
 //! [`DoubleBarrierError`]. Whoever gets one has left the barrier, or will when its session ends.
@@ -30,6 +32,8 @@
 //! kazoo `DoubleBarrier` hangs after a lost connection, for it waits for an event that has been; it hangs, or passes
 //! early, on a `ready` that was left behind, for it counts it as a member. curator 850: one that lost its connection while
 //! it entered cannot enter again.
+//!
+//! Try it: `cargo run -p atalaya-recipes --example double_barrier -- 127.0.0.1:2181`.
 //!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::DoubleBarrierError> {
@@ -112,6 +116,8 @@ pub struct Inside {
 struct Seen {
     members: Vec<Member>,
     ready: Option<i64>,
+    /// What is in the parent, and its version; seen no later than `ready`.
+    parent: (Vec<u8>, i32),
 }
 
 impl DoubleBarrier {
@@ -159,7 +165,7 @@ impl DoubleBarrier {
                 Ok(Some(party)) => return Ok(party),
                 Ok(None) => {}
                 // Somebody was faster: look again.
-                Err(error) if error.is_node_exists() || error.is_no_node() => {
+                Err(error) if error.is_node_exists() || error.is_no_node() || error.is_bad_version() => {
                     attempts.contended(error).await?
                 }
                 Err(error) => attempts.failed(error).await?,
@@ -186,14 +192,17 @@ impl DoubleBarrier {
             Entering::MakeReady { replace } => {
                 let own = Write::Check { path: own, version: 0 };
                 let make = Write::Create { path: &ready, data: b"", kind: Kind::Persistent };
+                let remove = Write::Delete { path: &ready, version: None };
                 if replace {
-                    let remove = Write::Delete { path: &ready, version: None };
-                    link.multi(&[own, remove, make]).await?;
+                    link.multi(&[self.counted(&seen), own, remove, make]).await?;
                 } else {
-                    link.multi(&[own, make]).await?;
+                    link.multi(&[self.counted(&seen), own, make]).await?;
                 }
             }
-            Entering::RemoveReady => link.delete(&ready, None).await?,
+            Entering::RemoveReady => {
+                let remove = Write::Delete { path: &ready, version: None };
+                link.multi(&[self.counted(&seen), remove]).await?;
+            }
             Entering::Wait => {
                 let (still_there, gone) = link.stat_and_watch(own).await?;
                 if still_there.is_none() {
@@ -231,6 +240,12 @@ impl DoubleBarrier {
         format!("{}/ready", self.path)
     }
 
+    /// To go with every change of `ready`: refused when there was another one since the look.
+    fn counted<'a>(&'a self, seen: &'a Seen) -> Write<'a> {
+        let (data, version) = &seen.parent;
+        Write::Set { path: &self.path, data, version: Some(*version) }
+    }
+
     /// Everything at the barrier, as it is now or later. What an earlier session of ours left is removed first.
     async fn look(&self, link: &Link) -> Result<Seen, Error> {
         link.sync().await?;
@@ -239,9 +254,16 @@ impl DoubleBarrier {
             Err(error) if error.is_no_node() => Vec::new(),
             Err(error) => return Err(error),
         };
-        let paths: Vec<String> = names.iter().map(|name| format!("{}/{name}", self.path)).collect();
-        let mut seen = Seen { members: Vec::new(), ready: None };
-        for ((name, path), read) in names.into_iter().zip(&paths).zip(link.get_many(&paths).await?) {
+        let mut paths = vec![self.path.clone()];
+        paths.extend(names.iter().map(|name| format!("{}/{name}", self.path)));
+        let mut answers = link.get_many(&paths).await?.into_iter();
+        let parent = match answers.next() {
+            Some(BulkRead::Data(data, stat)) => (data, stat.version),
+            // Then there is nothing below it.
+            _ => (Vec::new(), 0),
+        };
+        let mut seen = Seen { members: Vec::new(), ready: None, parent };
+        for ((name, path), read) in names.into_iter().zip(paths.iter().skip(1)).zip(answers) {
             let BulkRead::Data(_, stat) = read else { continue };
             if name == "ready" {
                 seen.ready = Some(stat.czxid);
@@ -259,6 +281,12 @@ impl Inside {
     /// The path of the member's znode: to check it in a `multi`, or to watch it.
     pub fn znode(&self) -> &str {
         self.znode.path()
+    }
+
+    /// Which party it is: the same number for everybody of it, and a higher one for each later party at this barrier.
+    /// `None`: it was over before its number could be read.
+    pub fn party(&self) -> Option<i64> {
+        (self.party != UNSEEN).then_some(self.party)
     }
 
     /// Leaves, and waits until the others have.
@@ -290,7 +318,9 @@ impl Inside {
             match self.leave_over(&link).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(error) if error.is_no_node() => attempts.contended(error).await?,
+                Err(error) if error.is_no_node() || error.is_bad_version() => {
+                    attempts.contended(error).await?
+                }
                 Err(error) => attempts.failed(error).await?,
             }
         }
@@ -298,24 +328,27 @@ impl Inside {
 
     /// One look, and what is to be done after it. True: everybody has left.
     async fn leave_over(&self, link: &Link) -> Result<bool, Error> {
-        let seen = self.barrier.look(link).await?;
-        let ready = self.barrier.ready();
+        let barrier = &self.barrier;
+        let seen = barrier.look(link).await?;
+        let ready = barrier.ready();
         let remove_ready = Write::Delete { path: &ready, version: None };
         let remove_own = Write::Delete { path: self.znode.path(), version: None };
         match party::leaving(&self.name, self.party, &seen.members, seen.ready) {
             Leaving::Done { ready: false } => return Ok(true),
             Leaving::Done { ready: true } => {
-                match link.delete(&ready, None).await {
+                match link.multi(&[barrier.counted(&seen), remove_ready]).await.map_err(Error::from) {
                     Err(error) if !error.is_no_node() => return Err(error),
                     _ => return Ok(true),
                 };
             }
-            Leaving::RemoveLast { ready: true } => drop(link.multi(&[remove_ready, remove_own]).await?),
+            Leaving::RemoveLast { ready: true } => {
+                link.multi(&[barrier.counted(&seen), remove_ready, remove_own]).await?;
+            }
             Leaving::RemoveLast { ready: false } | Leaving::Remove => {
                 link.delete(self.znode.path(), None).await?;
             }
             Leaving::WaitFor(name) => {
-                let path = format!("{}/{name}", self.barrier.path);
+                let path = format!("{}/{name}", barrier.path);
                 let (stat, gone) = link.stat_and_watch(&path).await?;
                 if stat.is_some() {
                     stirred(link, gone).await;

@@ -75,40 +75,5 @@ pub(crate) fn leaving(own: &str, party: i64, members: &[Member], ready: Option<i
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn members(all: &[(&str, i64)]) -> Vec<Member> {
-        all.iter().map(|(name, czxid)| Member { name: (*name).to_owned(), czxid: *czxid }).collect()
-    }
-
-    #[test]
-    fn a_party_is_complete_by_count_or_by_a_newer_ready() {
-        assert_eq!(entering("a", 2, &members(&[]), None), Entering::Join);
-        assert_eq!(entering("a", 2, &members(&[("a", 5)]), None), Entering::Wait);
-        let two = members(&[("a", 5), ("b", 6)]);
-        assert_eq!(entering("a", 2, &two, None), Entering::MakeReady { replace: false });
-        assert_eq!(entering("a", 3, &two, Some(7)), Entering::Pass(7));
-    }
-
-    #[test]
-    fn a_stale_ready_lets_nobody_pass() {
-        assert_eq!(entering("a", 3, &members(&[("a", 5), ("b", 6)]), Some(4)), Entering::RemoveReady);
-        // One of the party before is still leaving: it does not count.
-        let three = members(&[("a", 5), ("b", 6), ("old", 1)]);
-        assert_eq!(entering("a", 3, &three, Some(4)), Entering::Wait);
-        assert_eq!(entering("a", 2, &three, Some(4)), Entering::MakeReady { replace: true });
-    }
-
-    #[test]
-    fn the_first_leaves_last_and_nobody_waits_for_the_next_party() {
-        let all = members(&[("b", 2), ("a", 3), ("c", 1), ("new", 9)]);
-        assert_eq!(leaving("a", 5, &all, Some(5)), Leaving::WaitFor("c".into()));
-        assert_eq!(leaving("b", 5, &all, Some(5)), Leaving::Remove);
-        assert_eq!(leaving("gone", 5, &all, Some(5)), Leaving::WaitFor("a".into()));
-        let last = members(&[("a", 3), ("new", 9)]);
-        assert_eq!(leaving("a", 5, &last, Some(5)), Leaving::RemoveLast { ready: true });
-        assert_eq!(leaving("a", 5, &last, Some(10)), Leaving::RemoveLast { ready: false });
-        assert_eq!(leaving("b", 5, &members(&[("new", 9)]), None), Leaving::Done { ready: false });
-    }
-}
+#[path = "party_tests.rs"]
+mod tests;

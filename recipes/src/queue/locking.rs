@@ -97,10 +97,9 @@ impl LockingQueue {
     async fn next(&self, until: Option<Instant>, wait: bool) -> Result<Option<Taken>, QueueError> {
         let entries = &self.entries;
         let mut attempts = Attempts::until(&entries.session, until, "take from", &entries.path);
-        let token = Uuid::new_v4().simple().to_string();
         loop {
             let link = attempts.link().await?;
-            match self.look(&link, &token).await {
+            match self.look(&link).await {
                 Ok(Found::Held(taken)) => return Ok(Some(taken)),
                 Ok(Found::Nothing(..)) if !wait => return Ok(None),
                 Ok(Found::Nothing(entries, taken)) => tokio::select! {
@@ -121,7 +120,7 @@ impl LockingQueue {
     }
 
     /// Looks for a free entry, and takes hold of it.
-    async fn look(&self, link: &Link, token: &str) -> Result<Found, Error> {
+    async fn look(&self, link: &Link) -> Result<Found, Error> {
         let entries = link.children(&self.entries.path).await?;
         let taken = link.children(&self.taken).await?;
         let name = match free(entries, taken) {
@@ -144,9 +143,11 @@ impl LockingQueue {
         };
         let hold = format!("{}/{name}", self.taken);
         let owner = link.session_id();
-        // From here on it may be ours, also if this is cancelled or the reply is lost: then it is set free.
+        // From here on it may be ours, also if this is cancelled or the reply is lost: then it is set free. Each attempt has
+        // a token of its own, so that the end of one does not take away what a later one took.
+        let token = Uuid::new_v4().simple().to_string();
         let session = self.entries.session.clone();
-        let mut znode = Cleanup::of_session(session, hold.clone(), owner, token);
+        let mut znode = Cleanup::of_session(session, hold.clone(), owner, &token);
         let there = Write::Check { path: &path, version: -1 };
         let take = Write::Create { path: &hold, data: token.as_bytes(), kind: Kind::Ephemeral };
         match link.multi(&[there, take]).await.map_err(Error::from) {

@@ -31,6 +31,8 @@
 //! delete is; kazoo 366, holds on entries that are consumed stay; kazoo 501, a reader that comes second waits although
 //! there are more; `LockingQueue.consume` looks whose the hold is and deletes it later, when it may be another's.
 //!
+//! Try it: `cargo run -p atalaya-recipes --example queue -- 127.0.0.1:2181`, or `--example locking_queue`.
+//!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::QueueError> {
 //! use std::time::Duration;

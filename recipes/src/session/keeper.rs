@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 use zookeeper_client as zk;
 
 use super::{Phase, REMEMBERED_SESSIONS, SessionOptions, Shared, View, lock};
-use crate::lease::Lease;
+use crate::local_lease::LocalLease;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const SLOWEST_RETRY: Duration = Duration::from_secs(1);
@@ -40,7 +40,7 @@ fn begin(shared: &Shared, client: zk::Client) {
     let session = client.session_id();
     let timeout = client.session_timeout();
     info!(session = %session, timeout_ms = timeout.as_millis() as u64, "connected to ZooKeeper");
-    *lock(&shared.lease) = (session.0, Lease::new(timeout));
+    *lock(&shared.lease) = (session.0, LocalLease::new(timeout));
     {
         let mut past = lock(&shared.past);
         past.push(session.0);

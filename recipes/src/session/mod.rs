@@ -34,7 +34,7 @@ use zookeeper_client as zk;
 
 use crate::ConnectString;
 use crate::clock::Moment;
-use crate::lease::Lease;
+use crate::local_lease::LocalLease;
 
 pub use link::{BulkRead, Link};
 pub use multi::{Kind, Refusal, Write, Written};
@@ -88,7 +88,7 @@ struct Shared {
     /// session cannot be closed.
     client: Mutex<Option<zk::Client>>,
     /// The lease of the session with this id; an answer to another session's call does not renew it.
-    lease: Mutex<(i64, Lease)>,
+    lease: Mutex<(i64, LocalLease)>,
     /// The sessions this process has had, newest last: znodes that they own are its own leftovers.
     past: Mutex<Vec<i64>>,
     /// Its end tells the task to close the session.
@@ -114,7 +114,7 @@ impl Session {
         let shared = Arc::new(Shared {
             view: watch::Sender::new(view),
             client: Mutex::new(None),
-            lease: Mutex::new((0, Lease::new(options.timeout))),
+            lease: Mutex::new((0, LocalLease::new(options.timeout))),
             past: Mutex::new(Vec::new()),
             open: Mutex::new(Some(open)),
             task: Mutex::new(None),
@@ -163,7 +163,7 @@ impl Session {
         session != self.view().session && lock(&self.shared.past).contains(&session)
     }
 
-    /// What is left at `now` of the time for which the session may be acted on without asking. See [`Lease`].
+    /// What is left at `now` of the time for which the session may be acted on without asking. See [`LocalLease`].
     pub fn lease_remaining(&self, now: Moment) -> Duration {
         if self.view().phase != Phase::Connected {
             return Duration::ZERO;

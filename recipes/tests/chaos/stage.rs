@@ -1,146 +1,194 @@
-//! A server, a crowd of contenders, and somebody who counts who holds.
+//! A server, a crowd with sessions, what befalls them, and a witness whom nothing is meant for.
 
+use std::fmt::Debug;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atalaya_recipes::{AcquireError, Guard, Link, Phase, Session, SessionOptions};
+use atalaya_recipes::{Phase, Session, SessionOptions};
 use atalaya_sim::zookeeper::{AtRequest, Faults, Server};
-use proptest::test_runner::TestCaseError;
+use proptest::strategy::BoxedStrategy;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::dropped::Dropped;
 use crate::schedule::{CROWD, Deed, TIMEOUT};
+use crate::witness::Witness;
 
 /// No condition takes longer once nothing fails any more, on however busy a machine.
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// What is contended for, the same by everyone.
-pub(crate) trait Prize: Send + Sync + 'static {
-    /// Acquires it for contender `who`, in one way or another.
-    fn acquire(
-        &self,
-        session: Session,
-        who: usize,
-        how: How,
-    ) -> impl Future<Output = Result<Option<Guard>, AcquireError>> + Send;
-    /// Whether these contenders may hold it at once.
-    fn allows(&self, holders: &[usize]) -> bool;
-    /// Where znodes of contenders are; in the end there are none.
-    fn places(&self) -> &'static [&'static str];
-    /// Whether whoever acquires later always has a higher fencing token.
-    fn in_order(&self) -> bool;
+/// Who was not polled for so long waits for somebody else, or so it is taken.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// What one does for a while. An error is something that must not be.
+pub(crate) type Doing = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// What came of the acts that a schedule was to drop.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Played {
+    /// How many were dropped before they were done.
+    pub(crate) dropped: usize,
+    /// Whether the last one waited for somebody else.
+    pub(crate) waited: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum How {
-    Wait,
-    Within(Duration),
-    Try,
+/// What is played, the same by everyone: a recipe, and what must hold of it.
+pub(crate) trait Play: Send + Sync + 'static {
+    /// What one of the crowd does of its own will.
+    type Act: Clone + Debug + Send + 'static;
+    /// Whether what a cancelled act leaves goes only with its session, as the recipe says: it is given another then.
+    const STAYS_WITH_SESSION: bool = false;
+
+    /// What may be done.
+    fn acts() -> BoxedStrategy<Self::Act>;
+    /// `person` does this: at once, or, if it is idle, in the future that is returned and can be cancelled.
+    fn act(self: &Arc<Self>, person: &Person, act: Self::Act) -> Option<Doing>;
+    /// What it did was cancelled, or it gives up what it has.
+    fn cancelled(&self, _who: usize) {}
+    /// What must hold at every moment.
+    fn look(&self) -> Result<(), String> {
+        Ok(())
+    }
+    /// Nothing fails any more: what must come to pass, and what must be left.
+    fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> impl Future<Output = Result<(), String>>
+    where
+        Self: Sized;
 }
 
-/// What one of the crowd has.
-type Slot = Arc<Mutex<Option<Guard>>>;
-
-struct Contender {
-    session: Session,
-    slot: Slot,
-    acquiring: Option<JoinHandle<()>>,
+/// One of the crowd, about to act.
+pub(crate) struct Person {
+    pub(crate) who: usize,
+    pub(crate) session: Session,
+    /// Does something already.
+    pub(crate) busy: bool,
+    /// A session that no fault is meant for.
+    pub(crate) witness: Witness,
 }
 
 pub(crate) struct Stage<P> {
-    prize: Arc<P>,
+    play: Arc<P>,
     server: Server,
-    faults: Faults,
-    crowd: Vec<Contender>,
-    highest: Arc<Mutex<i64>>,
+    pub(crate) faults: Faults,
+    crowd: Vec<Session>,
+    doing: Vec<Option<JoinHandle<()>>>,
+    pub(crate) witness: Witness,
     broken: Arc<Mutex<Option<String>>>,
+    played: Played,
 }
 
-/// Plays one schedule, then lets everyone have a turn, and looks whether anything was left.
-pub(crate) fn play<P: Prize>(prize: P, deeds: Vec<Deed>) -> Result<(), TestCaseError> {
+/// Plays one schedule, then what follows in the calm.
+pub(crate) fn play<P: Play>(play: P, deeds: Vec<Deed<P::Act>>) -> Result<Played, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let result = runtime.block_on(async {
-        let mut stage = Stage::set(prize).await;
+        let mut stage = Stage::set(play).await;
         for deed in deeds {
             stage.befall(deed).await;
             stage.look();
         }
-        stage.calm().await
+        stage.end().await
     });
     runtime.shutdown_background();
-    result.map_err(TestCaseError::fail)
+    result
 }
 
-impl<P: Prize> Stage<P> {
-    async fn set(prize: P) -> Stage<P> {
+impl<P: Play> Stage<P> {
+    async fn set(play: P) -> Stage<P> {
         let server = Server::builder().tick(TIMEOUT / 4).start().await.unwrap();
-        let faults = server.faults();
-        let crowd: Vec<Contender> = (0..CROWD)
-            .map(|_| {
-                let servers = server.connect_string().parse().unwrap();
-                let session = Session::start(SessionOptions { servers, timeout: TIMEOUT });
-                Contender { session, slot: Slot::default(), acquiring: None }
-            })
-            .collect();
-        for contender in &crowd {
-            contender.session.link().await;
+        let crowd: Vec<Session> = (0..CROWD).map(|_| session_to(&server, TIMEOUT)).collect();
+        // Longer than the longest pause, so that it keeps its session.
+        let witness = Witness(session_to(&server, TIMEOUT * 5));
+        for session in crowd.iter().chain([&witness.0]) {
+            session.link().await;
         }
-        let (highest, broken) = Default::default();
-        Stage { prize: Arc::new(prize), server, faults, crowd, highest, broken }
+        Stage {
+            play: Arc::new(play),
+            faults: server.faults(),
+            server,
+            crowd,
+            doing: (0..CROWD).map(|_| None).collect(),
+            witness,
+            broken: Arc::default(),
+            played: Played::default(),
+        }
     }
 
-    fn begin(&mut self, who: usize, how: How) {
-        let contender = &mut self.crowd[who];
-        let idle = contender.acquiring.as_ref().is_none_or(JoinHandle::is_finished);
-        if !idle || contender.slot.lock().unwrap().is_some() {
-            return;
-        }
-        let (session, slot) = (contender.session.clone(), contender.slot.clone());
-        let (prize, highest, broken) = (self.prize.clone(), self.highest.clone(), self.broken.clone());
-        contender.acquiring = Some(tokio::spawn(async move {
-            match prize.acquire(session, who, how).await {
-                Ok(Some(guard)) => {
-                    let mut highest = highest.lock().unwrap();
-                    if prize.in_order() && guard.holds() && guard.fence() <= *highest {
-                        let what = format!("{who} got the fence {} after {highest}", guard.fence());
-                        broken.lock().unwrap().get_or_insert(what);
-                    }
-                    *highest = guard.fence().max(*highest);
-                    *slot.lock().unwrap() = Some(guard);
-                }
-                Ok(None) => {}
-                // Of a try: no connection, or no answer in time.
-                Err(AcquireError::Refused(error)) if error.is_link_trouble() => {}
-                Err(error) => {
-                    broken.lock().unwrap().get_or_insert(format!("{who}: {error}"));
-                }
+    /// Whether it does something.
+    pub(crate) fn is_busy(&self, who: usize) -> bool {
+        self.doing[who].as_ref().is_some_and(|doing| !doing.is_finished())
+    }
+
+    pub(crate) fn act(&mut self, who: usize, act: P::Act) {
+        self.act_through(who, act, |doing| doing);
+    }
+
+    fn act_through(&mut self, who: usize, act: P::Act, through: impl FnOnce(Doing) -> Doing) {
+        let busy = self.is_busy(who);
+        let session = self.crowd[who].clone();
+        let person = Person { who, session, busy, witness: self.witness.clone() };
+        let Some(doing) = self.play.act(&person, act) else { return };
+        assert!(!busy, "it does two things at once");
+        let (doing, broken) = (through(doing), self.broken.clone());
+        self.doing[who] = Some(tokio::spawn(async move {
+            if let Err(what) = doing.await {
+                broken.lock().unwrap().get_or_insert(format!("{who}: {what}"));
             }
         }));
     }
 
-    async fn befall(&mut self, deed: Deed) {
-        let session_of = |who: usize| self.crowd[who].session.view().session;
+    async fn act_for(&mut self, who: usize, act: P::Act, polls: usize) {
+        self.played.waited = false;
+        let polled = Arc::new(Mutex::new(Instant::now()));
+        let dropped = Arc::new(AtomicBool::new(false));
+        let (last, told) = (polled.clone(), dropped.clone());
+        self.act_through(who, act, |doing| {
+            Box::pin(Dropped { doing, left: polls, polled: last, dropped: told })
+        });
+        let mut tick = tokio::time::interval(Duration::from_millis(1));
+        let begin = Instant::now();
+        while self.is_busy(who) {
+            tick.tick().await;
+            self.look();
+            let quiet = polled.lock().unwrap().elapsed();
+            // Who keeps a lease is polled now and then.
+            if quiet > QUIET || begin.elapsed() > QUIET * 2 {
+                self.played.waited = true;
+                break;
+            }
+        }
+        if dropped.load(Ordering::Relaxed) {
+            self.was_dropped(who);
+        }
+    }
+
+    pub(crate) async fn cancel(&mut self, who: usize) {
+        let busy = self.is_busy(who);
+        if let Some(doing) = self.doing[who].take() {
+            doing.abort();
+            // Once it is gone, it may have come to its end after all.
+            let _ = doing.await;
+        }
+        self.play.cancelled(who);
+        if busy {
+            self.was_dropped(who);
+        }
+    }
+
+    fn was_dropped(&mut self, who: usize) {
+        self.played.dropped += 1;
+        if P::STAYS_WITH_SESSION {
+            self.crowd[who] = session_to(&self.server, TIMEOUT);
+        }
+    }
+
+    async fn befall(&mut self, deed: Deed<P::Act>) {
+        let session_of = |who: usize| self.crowd[who].view().session;
         match deed {
-            Deed::Acquire(who) => self.begin(who, How::Wait),
-            Deed::AcquireWithin(who, ms) => self.begin(who, How::Within(Duration::from_millis(ms))),
-            Deed::Try(who) => self.begin(who, How::Try),
-            Deed::Cancel(who) => {
-                if let Some(acquiring) = self.crowd[who].acquiring.take() {
-                    acquiring.abort();
-                    // Once it is gone, there may be a guard after all: nobody wants it.
-                    let _ = acquiring.await;
-                }
-                drop(self.crowd[who].slot.lock().unwrap().take());
-            }
-            Deed::Release(who) => {
-                let guard = self.crowd[who].slot.lock().unwrap().take();
-                if let Some(guard) = guard {
-                    // Whether it is confirmed depends on what befalls it meanwhile.
-                    tokio::spawn(async move { guard.release().await });
-                }
-            }
-            Deed::Drop(who) => drop(self.crowd[who].slot.lock().unwrap().take()),
+            Deed::Act(who, act) => self.act(who, act),
+            Deed::ActFor(who, act, polls) => self.act_for(who, act, polls).await,
+            Deed::Cancel(who) => self.cancel(who).await,
             Deed::Cut(who, cut, kind) => {
                 let mut at = AtRequest::next().of_session(session_of(who));
                 if let Some(kind) = kind {
@@ -154,13 +202,18 @@ impl<P: Prize> Stage<P> {
             Deed::Expire(who) => self.expire(who).await,
             Deed::Pause(ms) => {
                 self.faults.pause().await;
-                self.go_on_for(Duration::from_millis(ms)).await;
+                self.go_on_for(ms).await;
                 self.faults.resume().await;
             }
             Deed::Freeze(ms) => {
                 self.faults.freeze_replies(true).await;
-                self.go_on_for(Duration::from_millis(ms)).await;
+                self.go_on_for(ms).await;
                 self.faults.freeze_replies(false).await;
+            }
+            Deed::Restart(ms) => {
+                self.faults.stop().await;
+                self.go_on_for(ms).await;
+                self.faults.start_again().await;
             }
             Deed::Turns(turns) => {
                 for _ in 0..turns {
@@ -174,7 +227,7 @@ impl<P: Prize> Stage<P> {
     /// No lease outlives the connection, and no session is ended by its servers while a lease holds: so the connection
     /// goes first.
     async fn expire(&self, who: usize) {
-        let session = &self.crowd[who].session;
+        let session = &self.crowd[who];
         let mut views = session.watch();
         let mut owner = session.view().session;
         self.faults.refuse_connections(true);
@@ -190,9 +243,9 @@ impl<P: Prize> Stage<P> {
         self.faults.refuse_connections(false);
     }
 
-    /// The length of a fault, during which everyone is looked at.
-    async fn go_on_for(&self, length: Duration) {
-        let end = Instant::now() + length;
+    /// The length of a fault, in milliseconds, during which everyone is looked at.
+    async fn go_on_for(&self, length: u64) {
+        let end = Instant::now() + Duration::from_millis(length);
         let mut tick = tokio::time::interval(Duration::from_millis(2));
         while Instant::now() < end {
             tick.tick().await;
@@ -200,70 +253,69 @@ impl<P: Prize> Stage<P> {
         }
     }
 
-    /// Counts who holds at this very moment.
     fn look(&self) {
-        let holds = |who: &usize| self.crowd[*who].slot.lock().unwrap().as_ref().is_some_and(Guard::holds);
-        let holders: Vec<usize> = (0..CROWD).filter(holds).collect();
-        // Time goes by: only who still does has held while the last one was looked at.
-        let holders: Vec<usize> = holders.into_iter().filter(holds).collect();
-        if !self.prize.allows(&holders) {
-            self.broken.lock().unwrap().get_or_insert(format!("{holders:?} hold at once"));
+        if let Err(what) = self.play.look() {
+            self.broken.lock().unwrap().get_or_insert(what);
         }
     }
 
-    /// Nothing fails any more: everyone gets a turn, and then nothing is left.
-    async fn calm(mut self) -> Result<(), String> {
+    async fn end(mut self) -> Result<Played, String> {
         self.faults.clear().await;
-        for who in 0..CROWD {
-            self.befall(Deed::Cancel(who)).await;
-        }
-        for who in 0..CROWD {
-            self.begin(who, How::Wait);
-        }
+        let played = self.played;
+        let calm = self.play.clone().calm(&mut self).await;
+        // What was broken first is the better news.
+        let broken = self.broken.lock().unwrap().take();
+        broken.map_or(calm, Err)?;
+        drop(self.crowd);
+        self.server.shutdown().await;
+        Ok(played)
+    }
+
+    /// Looks until there is something to see; that must be soon.
+    pub(crate) async fn until<T>(
+        &mut self,
+        what: &str,
+        mut look: impl AsyncFnMut(&mut Stage<P>) -> Option<T>,
+    ) -> Result<T, String> {
         let end = Instant::now() + SOON;
-        let mut served = [false; CROWD];
         let mut tick = tokio::time::interval(Duration::from_millis(1));
-        while served != [true; CROWD] {
+        for looks in 1.. {
             self.look();
-            for (contender, served) in self.crowd.iter().zip(&mut served) {
-                if let Some(guard) = contender.slot.lock().unwrap().take() {
-                    *served = true;
-                    drop(guard);
-                }
+            if let Some(seen) = look(self).await {
+                return Ok(seen);
+            }
+            if let Some(what) = self.broken.lock().unwrap().take() {
+                return Err(what);
             }
             if Instant::now() > end {
-                return Err(format!("somebody waits though nobody holds; served: {served:?}"));
+                // How often says whether the machine had time for this.
+                let views: Vec<_> = self.crowd.iter().map(Session::view).collect();
+                return Err(format!("not soon, in {looks} looks: {what}; sessions: {views:?}"));
             }
             tick.tick().await;
         }
-        let session = self.crowd[0].session.clone();
-        for place in self.prize.places() {
-            until_empty(&session, place, end).await?;
+        unreachable!("it looks without an end")
+    }
+
+    /// Everyone comes to the end of what it does.
+    pub(crate) async fn until_idle(&mut self) -> Result<(), String> {
+        let busy = |stage: &Self| (0..CROWD).filter(|who| stage.is_busy(*who)).collect::<Vec<_>>();
+        let done = self.until("everyone is done", async |stage| busy(stage).is_empty().then_some(())).await;
+        done.map_err(|what| format!("{what}; busy: {:?}", busy(self)))
+    }
+
+    /// Nothing is left below `place`, or will be soon.
+    pub(crate) async fn until_empty(&mut self, place: &str) -> Result<(), String> {
+        let witness = self.witness.clone();
+        let empty = async |_: &mut Self| witness.children(place).await.is_empty().then_some(());
+        match self.until("it is empty", empty).await {
+            Ok(()) => Ok(()),
+            Err(what) => Err(format!("{what}: left behind at {place}: {:?}", witness.children(place).await)),
         }
-        let broken = self.broken.lock().unwrap().take();
-        for contender in self.crowd {
-            drop(contender);
-        }
-        self.server.shutdown().await;
-        broken.map_or(Ok(()), Err)
     }
 }
 
-async fn until_empty(session: &Session, place: &str, end: Instant) -> Result<(), String> {
-    let mut tick = tokio::time::interval(Duration::from_millis(2));
-    loop {
-        let link: Link = session.link().await;
-        let left = match link.children(place).await {
-            Ok(left) => left,
-            Err(error) if error.is_no_node() => return Ok(()),
-            Err(error) => vec![error.to_string()],
-        };
-        if left.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > end {
-            return Err(format!("left behind at {place}: {left:?}"));
-        }
-        tick.tick().await;
-    }
+fn session_to(server: &Server, timeout: Duration) -> Session {
+    let servers = server.connect_string().parse().unwrap();
+    Session::start(SessionOptions { servers, timeout })
 }

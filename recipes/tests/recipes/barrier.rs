@@ -5,10 +5,9 @@ use std::time::Duration;
 use atalaya_recipes::session::{Kind, Write};
 use atalaya_recipes::{Barrier, Error, Session};
 use atalaya_sim::zookeeper::{Cut, Operation};
-use proptest::prelude::*;
 use tokio::task::JoinHandle;
 
-use crate::support::{Bed, SOON, blow, schedules, until};
+use crate::support::{Bed, SOON, until};
 
 const PATH: &str = "/barriers/start";
 
@@ -129,28 +128,6 @@ fn an_opening_whose_reply_was_lost_opens_one_generation_only() {
         let third = barrier.close().await.unwrap();
         armed.happened().await.unwrap();
         assert_eq!(other.generation().await.unwrap(), Some(third));
-    });
-}
-
-#[test]
-fn whatever_befalls_those_who_wait_they_pass_then_and_not_before() {
-    schedules(6, prop::collection::vec((0..6_usize, blow()), 0..10), |blows| {
-        let bed = Bed::memory();
-        let barrier = Barrier::new(bed.session(), PATH);
-        bed.wait(barrier.close()).unwrap();
-        let sessions: Vec<Session> = (0..6).map(|_| bed.session()).collect();
-        let waits: Vec<_> = sessions.iter().map(|session| waiting(&bed, session)).collect();
-        bed.wait(async {
-            for (whom, blow) in &blows {
-                blow.deal(&bed.faults(), &sessions[*whom]).await;
-            }
-            prop_assert!(waits.iter().all(|wait| !wait.is_finished()), "passed a closed barrier");
-            barrier.open().await.unwrap();
-            for wait in waits {
-                prop_assert!(wait.await.unwrap().unwrap(), "stayed behind an open barrier");
-            }
-            Ok(())
-        })
     });
 }
 

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::{Counter, CounterError, Session};
+use atalaya_recipes::{Counter, CounterError, Phase};
 use atalaya_sim::zookeeper::{Cut, Operation};
-use proptest::prelude::*;
-use tokio::sync::watch;
 
-use crate::support::{Bed, Blow, blow, schedules, until};
+use crate::support::{Bed, soon, until};
 
 const PATH: &str = "/counters/reports";
 const MARKERS: &str = "/counters/reports__adders__";
@@ -200,6 +198,26 @@ fn markers_go_with_their_counters() {
     assert!(children.len() == 1 && children[0] != "dead", "{children:?}");
 }
 
+/// It is persistent: nobody else would remove it for a long time.
+#[test]
+fn a_marker_goes_although_the_server_stands_still_for_longer_than_a_session_while_its_counter_does() {
+    let bed = Bed::memory();
+    let (session, link) = (bed.session(), bed.link());
+    bed.wait(async {
+        let counter = Counter::exact(session.clone(), PATH);
+        counter.add(1).await.unwrap();
+        assert_eq!(link.children(MARKERS).await.unwrap().len(), 1);
+        let old = session.link().await;
+        bed.faults().pause().await;
+        drop(counter);
+        soon(session.watch().wait_for(|view| view.phase == Phase::Connecting)).await.unwrap();
+        bed.faults().resume().await;
+        session.link_after(old.number()).await;
+        let witness = link.session().link().await;
+        until("no marker", async || witness.children(MARKERS).await.ok()?.is_empty().then_some(())).await;
+    });
+}
+
 #[test]
 fn a_cancelled_addition_counts_once_or_not_at_all_and_the_next_is_right() {
     let bed = Bed::memory();
@@ -227,74 +245,4 @@ fn a_cancelled_addition_counts_once_or_not_at_all_and_the_next_is_right() {
         }
         assert!(cancelled > 0 && sum >= 40);
     });
-}
-
-/// Several adders, each with a session of its own, and a schedule of blows that come down on them.
-fn under(blows: &[(usize, Blow)], adders: usize, exact: bool) -> Result<(), TestCaseError> {
-    let bed = Bed::memory();
-    let (stop, stopped) = watch::channel(false);
-    let sessions: Vec<Session> = (0..adders).map(|_| bed.session()).collect();
-    let adding: Vec<_> = sessions
-        .iter()
-        .map(|session| {
-            let (session, stopped) = (session.clone(), stopped.clone());
-            bed.spawn(async move {
-                let make = if exact { Counter::exact } else { Counter::compatible };
-                let counter = make(session, PATH);
-                let (mut counted, mut unknown) = (0, 0);
-                loop {
-                    // Once more after the last blow, whose connection may be lost only then.
-                    let last = *stopped.borrow();
-                    match counter.add(1).await {
-                        Ok(_) => counted += 1,
-                        Err(CounterError::OutcomeUnknown { .. }) => unknown += 1,
-                        Err(error) => panic!("{error}"),
-                    }
-                    if last {
-                        break;
-                    }
-                }
-                counter.close().await;
-                (counted, unknown)
-            })
-        })
-        .collect();
-    let (sure, unknown) = bed.wait(async {
-        for (whom, blow) in blows {
-            blow.deal(&bed.faults(), &sessions[whom % adders]).await;
-        }
-        bed.faults().clear().await;
-        stop.send_replace(true);
-        let (mut sure, mut unknown) = (0, 0);
-        for adder in adding {
-            let (counted, perhaps) = adder.await.unwrap();
-            sure += counted;
-            unknown += perhaps;
-        }
-        (sure, unknown)
-    });
-    let found: usize = text(&bed).parse().unwrap();
-    prop_assert!(found >= sure, "{found} where {sure} surely counted");
-    prop_assert!(found <= sure + unknown, "{found} where {sure} counted, and perhaps {unknown} more");
-    if exact {
-        prop_assert_eq!(unknown, 0);
-        let link = bed.link();
-        let left = bed.wait(link.children(MARKERS)).unwrap();
-        prop_assert!(left.is_empty(), "{:?} is left behind", left);
-    }
-    Ok(())
-}
-
-fn blows() -> impl Strategy<Value = Vec<(usize, Blow)>> {
-    prop::collection::vec((0..8_usize, blow()), 0..16)
-}
-
-#[test]
-fn an_exact_counter_is_exact_whatever_befalls_its_adders() {
-    schedules(8, blows(), |blows| under(&blows, 8, true));
-}
-
-#[test]
-fn a_compatible_counter_is_never_silently_wrong() {
-    schedules(8, blows(), |blows| under(&blows, 8, false));
 }

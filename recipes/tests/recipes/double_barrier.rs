@@ -5,10 +5,9 @@ use std::time::Duration;
 use atalaya_recipes::session::Kind;
 use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, Inside, Session};
 use atalaya_sim::zookeeper::Cut;
-use proptest::prelude::*;
 use tokio::task::JoinHandle;
 
-use crate::support::{Bed, Blow, SOON, blow, schedules, until};
+use crate::support::{Bed, SOON, until};
 
 const PATH: &str = "/barriers/together";
 const READY: &str = "/barriers/together/ready";
@@ -146,43 +145,6 @@ fn does_not_hang_after_a_blip() {
     bed.wait(inside.leave(SOON)).unwrap();
     bed.wait(leaving).unwrap().unwrap();
     assert!(is_empty(&bed));
-}
-
-/// One party through a schedule of blows that come down on its members while they enter and while they leave.
-fn under(blows: &[(usize, Blow)]) -> Result<(), TestCaseError> {
-    const SIZE: usize = 4;
-    let bed = Bed::memory();
-    let sessions: Vec<Session> = (0..SIZE).map(|_| bed.session()).collect();
-    let deal = |from: usize, to: usize| {
-        let (faults, sessions, blows) = (bed.faults(), sessions.clone(), blows.to_vec());
-        async move {
-            for (whom, blow) in blows.iter().skip(from).take(to - from) {
-                blow.deal(&faults, &sessions[whom % SIZE]).await;
-            }
-            faults.clear().await;
-        }
-    };
-    let early: Vec<Entering> =
-        sessions[..SIZE - 1].iter().map(|session| enter(&bed, session, SIZE)).collect();
-    bed.wait(deal(0, blows.len() / 2));
-    prop_assert!(early.iter().all(|entering| !entering.is_finished()), "entered early");
-    let last = enter(&bed, &sessions[SIZE - 1], SIZE);
-    let mut inside = Vec::new();
-    for entering in early.into_iter().chain([last]) {
-        inside.push(bed.wait(entering).unwrap().unwrap());
-    }
-    let leaving: Vec<_> = inside.into_iter().map(|inside| leave(&bed, inside)).collect();
-    bed.wait(deal(blows.len() / 2, blows.len()));
-    for leaving in leaving {
-        bed.wait(leaving).unwrap().unwrap();
-    }
-    prop_assert!(is_empty(&bed), "something is left behind");
-    Ok(())
-}
-
-#[test]
-fn whatever_befalls_a_party_it_enters_and_leaves_together() {
-    schedules(6, prop::collection::vec((0..4_usize, blow()), 0..12), |blows| under(&blows));
 }
 
 #[test]

@@ -1,14 +1,12 @@
 //! What was put is held by one at a time, consumed once, and free again when its holder is gone.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atalaya_recipes::queue::PRIORITY;
 use atalaya_recipes::{LockingQueue, QueueError, Taken};
 use atalaya_sim::zookeeper::{Cut, Operation};
-use proptest::prelude::*;
 
-use crate::support::{Bed, SOON, blow, schedules, soon};
+use crate::support::{Bed, SOON, soon};
 
 const PATH: &str = "/queues/work";
 const TAKEN: &str = "/queues/work/taken";
@@ -124,59 +122,6 @@ fn a_consumption_that_the_session_ended_with_is_known() {
             }
         }
         assert_eq!(queue.len().await.unwrap(), 1);
-    });
-}
-
-#[test]
-fn whatever_befalls_them_what_was_put_is_consumed_once() {
-    schedules(6, prop::collection::vec((0..4_usize, blow()), 0..14), |blows| {
-        const ALL: usize = 60;
-        let bed = Bed::memory();
-        let sessions: Vec<_> = (0..4).map(|_| bed.session()).collect();
-        let source = LockingQueue::new(bed.session(), PATH);
-        bed.wait(async {
-            for number in 0..ALL {
-                source.put(number.to_string().as_bytes(), PRIORITY).await.unwrap();
-            }
-        });
-        let taking: Vec<_> = sessions
-            .iter()
-            .map(|session| {
-                let queue = LockingQueue::new(session.clone(), PATH);
-                bed.spawn(async move {
-                    let mut consumed = Vec::new();
-                    while !queue.is_empty().await.unwrap() {
-                        let wait = Duration::from_millis(100);
-                        let Some(taken) = queue.take_within(wait).await.unwrap() else { continue };
-                        let value = said(&taken);
-                        match taken.consume().await {
-                            Ok(()) => consumed.push(value),
-                            Err(QueueError::NotHeld { .. }) => {}
-                            Err(error) => panic!("{error}"),
-                        }
-                    }
-                    consumed
-                })
-            })
-            .collect();
-        bed.wait(async {
-            for (whom, blow) in &blows {
-                blow.deal(&bed.faults(), &sessions[*whom]).await;
-            }
-            bed.faults().clear().await;
-            let mut times = BTreeMap::new();
-            for taking in taking {
-                for value in taking.await.unwrap() {
-                    *times.entry(value).or_insert(0) += 1;
-                }
-            }
-            prop_assert!(times.values().all(|times| *times == 1), "{times:?}");
-            prop_assert_eq!(times.len(), ALL);
-            let link = bed.session().link().await;
-            link.sync().await.unwrap();
-            prop_assert!(link.children(TAKEN).await.unwrap().is_empty(), "a hold is left behind");
-            Ok(())
-        })
     });
 }
 

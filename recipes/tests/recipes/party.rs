@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use atalaya_recipes::{Party, PartyError};
 use atalaya_sim::zookeeper::{Cut, Operation};
-use proptest::prelude::*;
 
-use crate::support::{Bed, blow, schedules, until};
+use crate::support::{Bed, until};
 
 const PATH: &str = "/parties/workers";
 
@@ -99,40 +98,6 @@ fn the_members_are_followed() {
         are(&["two"]).await;
         two.leave().await;
         are(&[]).await;
-    });
-}
-
-#[test]
-fn whatever_befalls_its_members_they_are_there_in_the_end_and_nobody_else() {
-    schedules(6, prop::collection::vec((0..4_usize, blow()), 0..12), |blows| {
-        let bed = Bed::memory();
-        let sessions: Vec<_> = (0..4).map(|_| bed.session()).collect();
-        bed.wait(async {
-            let joining: Vec<_> = sessions
-                .iter()
-                .enumerate()
-                .map(|(number, session)| {
-                    let party = Party::new(session.clone(), PATH, number.to_string());
-                    tokio::spawn(async move { party.join().await })
-                })
-                .collect();
-            for (whom, blow) in &blows {
-                blow.deal(&bed.faults(), &sessions[*whom]).await;
-            }
-            bed.faults().clear().await;
-            let mut members = Vec::new();
-            for joining in joining {
-                members.push(joining.await.unwrap().unwrap());
-            }
-            let party = Party::new(bed.session(), PATH, "");
-            let all = ["0", "1", "2", "3"];
-            until("all are there", async || (party.members().await.unwrap() == all).then_some(())).await;
-            for member in members {
-                member.leave().await;
-            }
-            prop_assert_eq!(party.members().await.unwrap(), Vec::<String>::new());
-            Ok(())
-        })
     });
 }
 

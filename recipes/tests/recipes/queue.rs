@@ -1,14 +1,12 @@
 //! What was put is taken once, in order, whatever happens to requests, replies, connections and sessions.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use atalaya_recipes::queue::PRIORITY;
 use atalaya_recipes::{Queue, QueueError};
 use atalaya_sim::zookeeper::{Cut, Operation};
-use proptest::prelude::*;
 
-use crate::support::{Bed, SOON, blow, schedules};
+use crate::support::{Bed, SOON};
 
 const PATH: &str = "/queues/jobs";
 
@@ -87,62 +85,6 @@ fn a_take_is_two_requests_and_a_put_is_one() {
         let after = requests().await;
         // And a list, and a ping or two.
         assert!(between - before <= 67 && after - between <= 132, "{before} {between} {after}");
-    });
-}
-
-#[test]
-fn whatever_befalls_them_what_was_put_is_taken_once() {
-    schedules(6, prop::collection::vec((0..6_usize, blow()), 0..14), |blows| {
-        const EACH: usize = 30;
-        let bed = Bed::memory();
-        let sessions: Vec<_> = (0..6).map(|_| bed.session()).collect();
-        let putting: Vec<_> = (0..3)
-            .map(|who| {
-                let queue = Queue::new(sessions[who].clone(), PATH);
-                bed.spawn(async move {
-                    for number in 0..EACH {
-                        queue.put(format!("{who}-{number}").as_bytes(), PRIORITY).await.unwrap();
-                    }
-                    queue.close().await;
-                })
-            })
-            .collect();
-        let taking: Vec<_> = (3..6)
-            .map(|who| {
-                let queue = Queue::new(sessions[who].clone(), PATH);
-                bed.spawn(async move {
-                    let mut taken = Vec::new();
-                    for _ in 0..EACH {
-                        taken.push(text(queue.take_within(SOON).await.unwrap()));
-                    }
-                    queue.close().await;
-                    taken
-                })
-            })
-            .collect();
-        bed.wait(async {
-            for (whom, blow) in &blows {
-                blow.deal(&bed.faults(), &sessions[*whom]).await;
-            }
-            bed.faults().clear().await;
-            for putting in putting {
-                putting.await.unwrap();
-            }
-            let mut times = BTreeMap::new();
-            for taking in taking {
-                for value in taking.await.unwrap() {
-                    *times.entry(value).or_insert(0) += 1;
-                }
-            }
-            prop_assert!(times.values().all(|times| *times == 1), "{times:?}");
-            prop_assert_eq!(times.len(), 3 * EACH);
-            let link = bed.session().link().await;
-            link.sync().await.unwrap();
-            prop_assert!(link.children(PATH).await.unwrap().is_empty());
-            let markers = link.children(&format!("{PATH}__putters__")).await.unwrap();
-            prop_assert!(markers.is_empty(), "{markers:?} stay behind");
-            Ok(())
-        })
     });
 }
 

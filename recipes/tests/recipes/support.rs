@@ -8,7 +8,7 @@ use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
 use atalaya_testbed::{Kazoo, Process, Proxy, ZooKeeper};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseResult, TestRng, TestRunner};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 
 /// The session timeout of everything here.
@@ -85,6 +85,11 @@ impl Bed {
     pub(crate) fn link(&self) -> Link {
         let session = self.session();
         self.wait(session.link())
+    }
+
+    /// What its clients run on.
+    pub(crate) fn handle(&self) -> Handle {
+        self.runtime.handle().clone()
     }
 
     /// Runs a future on this thread, to its end.

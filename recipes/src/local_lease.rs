@@ -17,15 +17,15 @@ use crate::clock::Moment;
 
 /// Until when a session may be acted on.
 #[derive(Clone, Debug)]
-pub struct Lease {
+pub struct LocalLease {
     length: Duration,
     until: Option<Moment>,
 }
 
-impl Lease {
+impl LocalLease {
     /// The lease of a session that the servers granted `session_timeout`; it holds from its first renewal on.
-    pub fn new(session_timeout: Duration) -> Lease {
-        Lease { length: session_timeout / 2, until: None }
+    pub fn new(session_timeout: Duration) -> LocalLease {
+        LocalLease { length: session_timeout / 2, until: None }
     }
 
     /// How long it lasts from a renewal on.
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn holds_only_between_a_renewal_and_half_a_timeout_later() {
-        let mut lease = Lease::new(Duration::from_secs(10));
+        let mut lease = LocalLease::new(Duration::from_secs(10));
         assert!(!lease.holds(ms(0)));
         lease.renew(ms(1_000));
         assert!(lease.holds(ms(5_999)));
@@ -81,7 +81,7 @@ mod tests {
         /// 0.6 of the timeout, the earliest that servers may end the session.
         #[test]
         fn never_outlives_the_session(timeout in 100u64..60_000, sent in prop::collection::vec(0u64..1_000_000, 1..20), probe in 0u64..2_000_000) {
-            let mut lease = Lease::new(Duration::from_millis(timeout));
+            let mut lease = LocalLease::new(Duration::from_millis(timeout));
             for at in &sent { lease.renew(ms(*at)); }
             let latest = sent.iter().max().copied().unwrap_or(0);
             let earliest_expiry = latest + timeout * 6 / 10;

@@ -1,0 +1,20 @@
+//! The server in memory, as the one who counts what clients ask for.
+
+use anyhow::Context as _;
+use atalaya_sim::zookeeper::Server;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::answer;
+
+/// Serves, and answers each line with the requests received so far and the watches that are set, until there are no more
+/// lines.
+pub(crate) async fn serve(mut lines: UnboundedReceiver<String>) -> anyhow::Result<()> {
+    let server = Server::builder().listen("127.0.0.1:0").start().await?;
+    let faults = server.faults();
+    answer(&format!("{{\"listening\":\"{}\"}}", server.connect_string()))?;
+    while lines.recv().await.is_some() {
+        let figures = faults.figures().await.context("the server is gone")?;
+        answer(&format!("{{\"requests\":{},\"watches\":{}}}", figures.requests, figures.watches))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Those who wait for something to happen, and the one who makes it happen.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use atalaya_recipes::{Barrier, DataWatch, Session, Watched};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{all, begin, now};
+
+/// Begins to wait at a barrier; then tells when each one has passed.
+pub(crate) fn wait(sessions: &[Session], path: &str) -> impl Future<Output = anyhow::Result<String>> + use<> {
+    let path: Arc<str> = path.into();
+    let waiting = sessions.iter().map(|session| {
+        let barrier = Barrier::new(session.clone(), &*path);
+        async move {
+            barrier.wait().await?;
+            Ok::<_, anyhow::Error>(now())
+        }
+    });
+    let waiting = begin(waiting);
+    async move { Ok(format!("{{\"passed\":{:?}}}", all(waiting).await?)) }
+}
+
+/// Opens a barrier, by nothing but the one request that matters. Tells when that was sent.
+pub(crate) async fn open(session: &Session, path: &str) -> anyhow::Result<String> {
+    let link = session.link().await;
+    let at = now();
+    link.delete(path, None).await?;
+    Ok(format!("{{\"at\":{at}}}"))
+}
+
+/// Writes a znode, and makes it if there is none. Tells when that was sent.
+pub(crate) async fn set(session: &Session, path: &str, value: &str) -> anyhow::Result<String> {
+    let link = session.link().await;
+    let mut at = now();
+    match link.set(path, value.as_bytes(), None).await {
+        Err(error) if error.is_no_node() => {
+            link.ensure(path).await?;
+            at = now();
+            link.set(path, value.as_bytes(), None).await?;
+        }
+        result => drop(result?),
+    }
+    Ok(format!("{{\"at\":{at}}}"))
+}
+
+/// The newest value that one has, and since when.
+type Newest = (Vec<u8>, i64);
+
+/// Those who watch one znode. Dropped, they end.
+pub(crate) struct Watching {
+    newest: Vec<watch::Receiver<Newest>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Watching {
+    /// All of them have seen it when this returns.
+    pub(crate) async fn begin(sessions: &[Session], path: &str) -> anyhow::Result<Watching> {
+        let mut tasks = JoinSet::new();
+        let mut newest = Vec::new();
+        for session in sessions {
+            let watch = DataWatch::new(session.clone(), path);
+            let mut states = watch.subscribe();
+            let (sender, receiver) = watch::channel(Newest::default());
+            tasks.spawn(async move { drop(watch.run().await) });
+            tasks.spawn(async move {
+                while states.changed().await.is_ok() {
+                    let Watched::There(value, _) = states.borrow_and_update().clone() else { continue };
+                    sender.send_replace((value, now()));
+                }
+            });
+            newest.push(receiver);
+        }
+        for newest in &mut newest {
+            newest.changed().await.context("a watch has ended")?;
+        }
+        Ok(Watching { newest, _tasks: tasks })
+    }
+
+    /// Waits until each has this value; tells since when.
+    pub(crate) async fn seen(&mut self, value: &str) -> anyhow::Result<String> {
+        let mut seen = Vec::new();
+        for newest in &mut self.newest {
+            let found = newest.wait_for(|(newest, _)| newest == value.as_bytes()).await;
+            seen.push(found.context("a watch has ended")?.1);
+        }
+        Ok(format!("{{\"seen\":{seen:?}}}"))
+    }
+}

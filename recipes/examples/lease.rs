@@ -1,0 +1,35 @@
+//! Obtains the lease at /leases/cleanup for twenty seconds, works for one under it, and keeps it:
+//! `cargo run -p atalaya-recipes --example lease -- 127.0.0.1:2181 [NAME]`.
+//!
+//! Start it again: with another name it is refused until the twenty seconds are over, with the same name it renews them.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use atalaya_recipes::{Lease, Obtained, Session, SessionOptions};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
+    let mut arguments = std::env::args().skip(1);
+    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let name = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
+
+    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
+    let lease = Lease::new(session.clone(), "/leases/cleanup", name, Duration::from_secs(20));
+    match lease.obtain().await? {
+        Obtained::Theirs(other) => {
+            let left = other.end.duration_since(std::time::SystemTime::now()).unwrap_or_default();
+            println!("{} has it for {} s more", other.holder, left.as_secs());
+        }
+        Obtained::Ours(held) => {
+            println!("ours for {} s, with the fencing token {}", held.remaining().as_secs(), held.fence());
+            tokio::select! {
+                () = held.over() => println!("over: this must stop"),
+                () = tokio::time::sleep(Duration::from_secs(1)) => println!("done, and still ours"),
+            }
+        }
+    }
+    session.close(Duration::from_secs(2)).await;
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! A lease of ours and one of Kazoo's at the same path.
+
+use std::time::Duration;
+
+use atalaya_recipes::{Lease, Obtained};
+
+use crate::support::{Bed, SOON};
+
+const PATH: &str = "/lease";
+const LENGTH: Duration = Duration::from_secs(3600);
+
+/// Whose it is, of those that are called so.
+fn holder(bed: &Bed, lease: &Lease) -> Option<String> {
+    bed.wait(lease.current()).unwrap().map(|holding| holding.holder)
+}
+
+#[test]
+fn what_is_ours_kazoo_does_not_obtain_until_its_end() {
+    let bed = Bed::apache();
+    let lease = Lease::new(bed.session(), PATH, "ours", LENGTH);
+    let held = bed.wait(lease.obtain()).unwrap().ours().unwrap();
+    let mut kazoo = bed.kazoo("lease", PATH, &["3600", "theirs"]);
+    assert_eq!(kazoo.call("obtain"), "False");
+    // By a clock that is 59 minutes ahead, and an hour.
+    assert_eq!(kazoo.call("obtain 3540"), "False");
+    assert_eq!(holder(&bed, &lease).as_deref(), Some("ours"));
+    assert_eq!(kazoo.call("obtain 3601"), "True");
+    assert_eq!(holder(&bed, &lease).as_deref(), Some("theirs"));
+    // And what is given back is free at once.
+    bed.wait(held.release()).unwrap();
+    assert_eq!(holder(&bed, &lease).as_deref(), Some("theirs"));
+}
+
+#[test]
+fn what_is_kazoos_we_do_not_obtain_until_its_end() {
+    let bed = Bed::apache();
+    let mut kazoo = bed.kazoo("lease", PATH, &["3600", "theirs"]);
+    assert_eq!(kazoo.call("obtain"), "True");
+    let lease = Lease::new(bed.session(), PATH, "ours", LENGTH);
+    let later = |seconds| {
+        let clock = move || std::time::SystemTime::now() + Duration::from_secs(seconds);
+        lease.clone().with_clock(clock)
+    };
+    bed.wait(async {
+        for lease in [&lease, &later(3_540)] {
+            let Obtained::Theirs(holding) = lease.obtain().await.unwrap() else { panic!("two hold it") };
+            assert_eq!(holding.holder, "theirs");
+            let left = holding.end.duration_since(std::time::SystemTime::now()).unwrap();
+            assert!(left <= LENGTH && left > LENGTH - SOON, "{left:?}");
+        }
+        let held = later(3_601).obtain().await.unwrap().ours().unwrap();
+        assert!(held.holds());
+    });
+    assert_eq!(kazoo.call("obtain"), "False");
+}
+
+#[test]
+fn a_holder_is_the_same_in_both_and_gives_back_to_both() {
+    let bed = Bed::apache();
+    let lease = Lease::new(bed.session(), PATH, "nøde \"1\"", LENGTH);
+    let mut kazoo = bed.kazoo("lease", PATH, &["3600", "nøde \"1\""]);
+    let mut other = bed.kazoo("lease", PATH, &["3600", "other"]);
+    assert_eq!(kazoo.call("obtain"), "True");
+    let held = bed.wait(lease.obtain()).unwrap().ours().unwrap();
+    assert_eq!(kazoo.call("obtain"), "True", "Kazoo renews what we renewed");
+    assert_eq!(other.call("obtain"), "False");
+    // That is not the one that we wrote.
+    bed.wait(held.release()).unwrap();
+    assert_eq!(other.call("obtain"), "False");
+    let held = bed.wait(lease.obtain()).unwrap().ours().unwrap();
+    bed.wait(held.release()).unwrap();
+    assert_eq!(other.call("obtain"), "True");
+    assert!(bed.wait(lease.obtain()).unwrap().ours().is_none());
+}
+
+/// They stand in one line, and of those who come at the same moment one obtains it.
+#[test]
+fn both_come_at_once_and_one_has_it() {
+    let bed = Bed::apache();
+    let session = bed.session();
+    let mut kazoo = bed.kazoo("times", PATH, &["3600", "theirs"]);
+    let asked = kazoo.ask("obtain 20");
+    let mut ours = 0;
+    bed.wait(async {
+        for number in 0..20 {
+            let lease = Lease::new(session.clone(), format!("{PATH}/{number}"), "ours", LENGTH);
+            ours += usize::from(lease.obtain().await.unwrap().ours().is_some());
+        }
+    });
+    let theirs: usize = kazoo.answer(asked).parse().unwrap();
+    assert_eq!(ours + theirs, 20);
+}
+
+#[test]
+fn places_are_kazoos() {
+    let bed = Bed::apache();
+    let leases = |holder: &str| Lease::new(bed.session(), PATH, holder, LENGTH).with_places(2);
+    let mut kazoo = bed.kazoo("leases", PATH, &["2", "3600", "theirs"]);
+    let (ours, third) = (leases("ours"), leases("third"));
+    let held = bed.wait(ours.obtain()).unwrap().ours().unwrap();
+    assert_eq!(kazoo.call("obtain"), "True");
+    assert!(bed.wait(third.obtain()).unwrap().ours().is_none());
+    assert_eq!(kazoo.call("obtain"), "True", "it renews");
+    let holders: Vec<String> =
+        bed.wait(ours.current()).unwrap().into_iter().map(|holding| holding.holder).collect();
+    assert_eq!(holders, ["ours", "theirs"]);
+
+    // Kazoo's takes the first as well when that is free. Ours does not: the other way round.
+    bed.wait(held.release()).unwrap();
+    assert_eq!(kazoo.call("obtain"), "True");
+    assert!(bed.wait(third.obtain()).unwrap().ours().is_none());
+}
+
+#[test]
+fn a_place_that_we_renew_leaves_the_other_to_kazoo() {
+    let bed = Bed::apache();
+    let leases = |holder: &str| Lease::new(bed.session(), PATH, holder, LENGTH).with_places(2);
+    let (first, ours) = (leases("first"), leases("ours"));
+    let held = bed.wait(first.obtain()).unwrap().ours().unwrap();
+    bed.wait(ours.obtain()).unwrap().ours().unwrap();
+    bed.wait(held.release()).unwrap();
+    assert_eq!(bed.wait(ours.obtain()).unwrap().ours().unwrap().path(), format!("{PATH}/1"));
+    let mut kazoo = bed.kazoo("leases", PATH, &["2", "3600", "theirs"]);
+    assert_eq!(kazoo.call("obtain"), "True");
+    assert!(bed.wait(first.obtain()).unwrap().ours().is_none());
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
-use zookeeper_client::OneshotWatcher;
+use zookeeper_client::{EventType, OneshotWatcher};
 
 use crate::{Error, Link, Session};
 
@@ -93,10 +93,15 @@ impl<'a> Attempts<'a> {
 
 /// Waits until a watch is stirred, or the connection is lost that it was set over.
 pub(crate) async fn stirred(link: &Link, watcher: OneshotWatcher) {
+    is_deletion(link, watcher).await;
+}
+
+/// The same. True if what the watch tells is that the znode was deleted.
+pub(crate) async fn is_deletion(link: &Link, watcher: OneshotWatcher) -> bool {
     tokio::select! {
         biased;
-        () = link.lost() => {}
-        _ = watcher.changed() => {}
+        () = link.lost() => false,
+        event = watcher.changed() => event.event_type == EventType::NodeDeleted,
     }
 }
 

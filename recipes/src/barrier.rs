@@ -41,7 +41,7 @@
 
 use std::time::Duration;
 
-use crate::attempts::{Attempts, PATIENCE, stirred};
+use crate::attempts::{Attempts, PATIENCE, is_deletion};
 use crate::session::Kind;
 use crate::{Error, Session};
 
@@ -178,7 +178,12 @@ impl Barrier {
                 loop {
                     match looked {
                         Ok(None) => {}
-                        Ok(Some(watcher)) => stirred(&link, watcher).await,
+                        Ok(Some(watcher)) => {
+                            // Told so, it need not look: the generation that it waits behind was opened.
+                            if is_deletion(&link, watcher).await {
+                                return Ok(());
+                            }
+                        }
                         Err(error) => break attempts.failed(error).await?,
                     }
                     looked = match link.stat_and_watch(&self.path).await {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use embedded_hal::i2c::{self, ErrorKind};
+use embedded_hal::spi;
 use serde::Serialize;
 
 /// What kept a sensor from measuring, as far as the caller's next step depends on it.
@@ -30,23 +31,28 @@ pub enum Cause {
 /// Where a sensor sits, for messages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The bus as its backend calls it: `/dev/i2c-1`.
+    /// The bus as its backend calls it: `/dev/i2c-1`. For a sensor without one, what is read: a file or a program.
     pub bus: Option<String>,
     /// The seven-bit address.
     pub address: Option<u8>,
 }
 
 impl Place {
+    /// What has no address: a file, a program.
+    pub fn at(what: impl Into<String>) -> Place {
+        Place { bus: Some(what.into()), address: None }
+    }
+
     /// An address on a bus.
     pub fn new(bus: impl Into<String>, address: u8) -> Place {
         Place { bus: Some(bus.into()), address: Some(address) }
     }
 
-    /// Where the kernel shows a driver bound to this address: `/sys/bus/i2c/devices/1-0048`.
-    fn sysfs(&self) -> Option<String> {
+    /// What the kernel calls a chip at this address: `1-0048`, in /sys/bus/i2c/devices.
+    fn device(&self) -> Option<String> {
         let number = self.bus.as_deref()?.rsplit_once("i2c-")?.1;
         number.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
-        Some(format!("/sys/bus/i2c/devices/{number}-{:04x}", self.address?))
+        Some(format!("{number}-{:04x}", self.address?))
     }
 }
 
@@ -88,6 +94,28 @@ pub trait BusError: i2c::Error + fmt::Display + Send + Sync + 'static {
 /// The error of `embedded-hal-mock`, among others.
 impl BusError for ErrorKind {}
 
+/// The error of an SPI bus. SPI has no acknowledge and no address, so there is less to tell apart than on I²C.
+pub trait SpiError: spi::Error + fmt::Display + Send + Sync + 'static {
+    /// The cause, by default what [`kind`](spi::Error::kind) tells.
+    fn cause(&self) -> Cause {
+        match self.kind() {
+            spi::ErrorKind::Overrun | spi::ErrorKind::ModeFault | spi::ErrorKind::FrameFormat => Cause::Bus,
+            _ => Cause::Other,
+        }
+    }
+
+    /// As [`BusError::into_source`].
+    fn into_source(self) -> Box<dyn Error + Send + Sync>
+    where
+        Self: Sized,
+    {
+        self.to_string().into()
+    }
+}
+
+/// The error of `embedded-hal-mock`, among others.
+impl SpiError for spi::ErrorKind {}
+
 /// A read that gave no reading. One line of text says everything: what happened, where, and for a busy address where the
 /// reading is instead. So print this error alone, not its chain of sources.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +145,11 @@ impl ReadError {
         ReadError { cause: error.cause(), place: place.clone(), source: Some(error.into_source()) }
     }
 
+    /// What an SPI bus answered.
+    pub fn from_spi(error: impl SpiError, place: &Place) -> ReadError {
+        ReadError { cause: error.cause(), place: place.clone(), source: Some(error.into_source()) }
+    }
+
     /// Why, for the caller's next step.
     pub fn cause(&self) -> Cause {
         self.cause
@@ -132,16 +165,23 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = &self.place;
         match self.cause {
-            // What the bus said adds nothing to these three.
+            // Not a chip on a bus: what came back is all there is to say.
+            Cause::NotPresent if place.address.is_none() => write!(f, "nothing to read at {place}")?,
+            Cause::Busy if place.address.is_none() => write!(f, "{place} is busy")?,
+            // What the bus said adds nothing to these two.
             Cause::NotPresent => return write!(f, "no acknowledge at {place}"),
-            Cause::Timeout => return write!(f, "timeout at {place}"),
             Cause::Busy => {
                 write!(f, "a kernel driver owns {place}")?;
-                return match place.sysfs() {
-                    Some(path) => write!(f, "; its reading is in {path}/hwmon (or iio:device* beside it)"),
+                return match place.device() {
+                    Some(device) => write!(
+                        f,
+                        "; its reading is in /sys/bus/i2c/devices/{device}/hwmon (or iio:device* beside it): write \
+                         chip = \"hwmon\" (or \"iio\") and device = \"{device}\""
+                    ),
                     None => Ok(()),
                 };
             }
+            Cause::Timeout => write!(f, "timeout at {place}")?,
             Cause::Bus => write!(f, "bus error at {place}")?,
             Cause::OutOfRange => write!(f, "impossible value from {place}")?,
             Cause::Checksum => write!(f, "wrong checksum from {place}")?,
@@ -193,7 +233,7 @@ mod tests {
     fn messages_name_bus_and_address() {
         let table = [
             (Cause::NotPresent, "no acknowledge at 0x4a on /dev/i2c-1"),
-            (Cause::Timeout, "timeout at 0x4a on /dev/i2c-1"),
+            (Cause::Timeout, "timeout at 0x4a on /dev/i2c-1: what the bus said"),
             (Cause::Bus, "bus error at 0x4a on /dev/i2c-1: what the bus said"),
             (Cause::OutOfRange, "impossible value from 0x4a on /dev/i2c-1: what the bus said"),
             (Cause::Checksum, "wrong checksum from 0x4a on /dev/i2c-1: what the bus said"),
@@ -209,11 +249,25 @@ mod tests {
     }
 
     #[test]
+    fn without_an_address_the_source_says_what_there_is_to_say() {
+        let table = [
+            (Cause::NotPresent, "nothing to read at /sys/x: why"),
+            (Cause::Timeout, "timeout at /sys/x: why"),
+            (Cause::Busy, "/sys/x is busy: why"),
+            (Cause::Other, "cannot read /sys/x: why"),
+        ];
+        for (cause, want) in table {
+            assert_eq!(ReadError::with_source(cause, Place::at("/sys/x"), "why").to_string(), want);
+        }
+    }
+
+    #[test]
     fn a_busy_address_says_where_the_reading_is() {
         assert_eq!(
             text(Cause::Busy),
             "a kernel driver owns 0x4a on /dev/i2c-1; its reading is in \
-             /sys/bus/i2c/devices/1-004a/hwmon (or iio:device* beside it)"
+             /sys/bus/i2c/devices/1-004a/hwmon (or iio:device* beside it): write chip = \"hwmon\" (or \"iio\") and \
+             device = \"1-004a\""
         );
         let elsewhere = ReadError::new(Cause::Busy, Place::new("a bridge", 0x4a));
         assert_eq!(elsewhere.to_string(), "a kernel driver owns 0x4a on a bridge");

@@ -45,6 +45,11 @@ pub trait Sensor: Send {
     fn blocks(&self) -> bool {
         true
     }
+
+    /// Whether a read without readings is as it should be: a filter may have dropped them. From all others it is a fault.
+    fn may_drop(&self) -> bool {
+        false
+    }
 }
 
 /// The sensors that share a wire, and therefore a worker thread. A sensor without a bus has a `Bus` to itself, called

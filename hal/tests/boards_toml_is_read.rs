@@ -29,7 +29,7 @@ fn the_example_says_what_its_comments_say() {
     assert_eq!((name, laptop.backend), ("laptop", Backend::Sim));
     let sensor = &laptop.sensors[0];
     assert_eq!((sensor.name.as_str(), sensor.chip), ("ambient", Chip::Lm75));
-    assert_eq!((sensor.bus.as_deref(), sensor.address), (Some("i2c-1"), Some(0x48)));
+    assert_eq!((sensor.bus(), sensor.address()), (Some("i2c-1"), Some(0x48)));
     assert_eq!(sensor.filters, [Filter::Offset(-0.5), Filter::Median(5), Filter::Round(1)]);
     assert_eq!(sensor.sim[&Quantity::Temperature], Waveform::default());
     assert_eq!(boards.board(None).unwrap().1.sensors[0].chip, Chip::Random);

@@ -14,6 +14,7 @@
 
 pub mod cli;
 pub mod commands;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod exit;
 pub mod id;
@@ -23,7 +24,9 @@ pub mod logging;
 pub mod measurement;
 pub mod node;
 pub mod presence;
+pub mod reload;
 pub mod senml;
 pub mod sensing;
 pub mod settings;
+pub mod supervisor;
 pub mod vitals;

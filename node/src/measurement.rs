@@ -26,6 +26,9 @@ pub enum Unusable {
     /// Neither a number nor a pack.
     #[error(transparent)]
     NoPack(#[from] NoPack),
+    /// Its units are too many beside those of the others.
+    #[error("has units beyond the 64 that are averaged")]
+    Crowded,
     /// It was listed, but is not there any more, or may not be read.
     #[error("is gone or cannot be read")]
     Gone,

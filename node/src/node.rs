@@ -9,16 +9,19 @@ use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{Election, Session, SessionOptions, Standing, election};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::exit::Failure;
 use crate::id::NodeId;
 use crate::leader::deliver::Api;
 use crate::leader::report::Report;
-use crate::leader::{Leader, LeaderOptions};
-use crate::presence::{self, Presence, describe_holder};
-use crate::sensing::{self, Sensors};
+use crate::leader::{Leader, LeaderOptions, Orders};
+use crate::presence::{self, Presence, PresentSensor, describe_holder};
+use crate::reload::{self, Adopt, Carried, Reload};
+use crate::sensing::{Measuring, Sensors, Turn};
 use crate::settings::Settings;
+use crate::supervisor::Supervisor;
 use crate::vitals::{self, Sources, Vitals};
 
 /// How long the end may take: ZooKeeper confirms a closed session in milliseconds, if it can be reached.
@@ -34,6 +37,8 @@ pub struct Node {
     vitals: watch::Sender<Vitals>,
     averages: Option<mpsc::UnboundedSender<Report>>,
     network: Option<Handle>,
+    reload: Option<Reload>,
+    supervisor: Supervisor,
 }
 
 impl Node {
@@ -47,11 +52,19 @@ impl Node {
         boards: &Boards,
         settings: Settings,
     ) -> Result<Node, Failure> {
-        let (name, board) = boards.board(board.as_deref()).map_err(Failure::config)?;
-        let buses = sensing::open(board, &boards.base_dir).map_err(Failure::config)?;
-        let sensors = Sensors::start(buses).map_err(Failure::software)?;
+        let Carried { board, sensors } = Carried::open(board.as_deref(), boards)?;
         let vitals = watch::Sender::default();
-        Ok(Node { id, board: name.to_owned(), settings, sensors, vitals, averages: None, network: None })
+        Ok(Node {
+            id,
+            board,
+            settings,
+            sensors,
+            vitals,
+            averages: None,
+            network: None,
+            reload: None,
+            supervisor: Supervisor::none(),
+        })
     }
 
     /// To look on while it runs.
@@ -74,6 +87,20 @@ impl Node {
         self
     }
 
+    /// Lets it exchange its sensors, and some of its settings, while it runs.
+    #[must_use]
+    pub fn reload(mut self, reload: Reload) -> Node {
+        self.reload = Some(reload);
+        self
+    }
+
+    /// Tells a supervisor how it is.
+    #[must_use]
+    pub fn supervised(mut self, supervisor: Supervisor) -> Node {
+        self.supervisor = supervisor;
+        self
+    }
+
     /// Runs until `stop`, then withdraws: every znode of the node is gone when this returns, if ZooKeeper can be
     /// reached.
     ///
@@ -84,26 +111,38 @@ impl Node {
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), Failure> {
-        let Node { id, board, settings, sensors, vitals, averages, network } = self;
+        let Node { id, board, settings, sensors, vitals, averages, network, reload, supervisor } = self;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
-        let api = settings.api_url.clone();
-        let api = api.map(|url| Api::new(&id, url, settings.api_method).through(network));
+        let orders = |settings: &Settings| {
+            let api = settings.api_url.clone();
+            let api = api.map(|url| Api::new(&id, url, settings.api_method).through(network.clone()));
+            Orders { period: settings.sampling_period, api }
+        };
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),
             timeout: settings.session_timeout,
         });
         let path = settings.measurement_path(id.as_str());
-        let presence = Presence::of(&board, sensors.infos());
+        let presence = Presence::of(&board);
 
         let (measured, measurement) = watch::channel(None);
-        let (faulty, faults) = watch::channel(vitals::Faults::new());
-        let measuring = sensing::measure(sensors, &id, settings.sampling_period, measured, faulty);
+        let (conditions, present) = watch::channel(Vec::new());
+        let (turned, turns) = watch::channel(None);
+        let (exchange, exchanged) = mpsc::channel(1);
+        let measuring = Measuring { measured, sensors: conditions, turns: turned, exchange: exchanged };
+        let measuring = Box::pin(measuring.run(&id, sensors, settings.sampling_period));
+        let (ordered, orders_now) = watch::channel(orders(&settings));
+        let (boarded, board_now) = watch::channel(board);
+        let adopt = Adopt { exchange, orders: &ordered, compose: &orders, board: &boarded };
+        let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
+        let watched = supervisor.is_there().then(|| vitals.subscribe());
+        let supervising =
+            Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
         let publisher = PersistentNode::new(session.clone(), &path);
         let election = Election::new(session.clone(), &settings.election, id.as_str(), Naming::Kazoo);
         let leader = Leader::new(LeaderOptions {
             measurements: settings.measurements.clone(),
-            period: settings.sampling_period,
-            api,
+            orders: orders_now,
             averages,
         });
         let sources = Sources {
@@ -111,10 +150,20 @@ impl Node {
             standing: election.standing(),
             measured: measurement.clone(),
             published: publisher.state(),
-            faults,
+            sensors: present.clone(),
         };
         let looking = vitals::follow(&vitals, sources);
         let mut published = publisher.state();
+        let nothing_measured = nothing_measured(turns, measurement.clone());
+        let mut stored = publisher.state();
+        let saying = Box::pin(async {
+            // Who has an id that is taken says nothing under it; but that nothing can be measured is worth saying.
+            tokio::select! {
+                _ = stored.wait_for(|state| state.stored > 0) => {}
+                () = nothing_measured => {}
+            }
+            say_who(&session, &id, presence, present, board_now).await;
+        });
         // Boxed, as everything large is: else each layer above has a copy of it on its stack.
         let publishing = Box::pin(publisher.run(measurement));
         let joining = Box::pin(async {
@@ -122,10 +171,8 @@ impl Node {
             let _ = published.wait_for(|state| state.stored > 0).await;
             info!(znode = path, "published the first measurement");
             let standing = log_standing(&session, &settings.election, election.standing());
-            let saying = say_who(&session, &id, presence);
             let contending = election.run(|leadership| Box::pin(leader.clone().lead(leadership)));
             tokio::select! {
-                () = saying => {}
                 () = standing => {}
                 never = contending => match never {},
             }
@@ -135,13 +182,17 @@ impl Node {
             biased;
             signal = stop => {
                 info!(signal, "stopping");
+                supervisor.stopping().await;
                 Ok(())
             }
             conflict = publishing => Err(taken(&session, &id, &path, conflict).await),
             failure = unreachable(&session, &settings, connect_timeout) => Err(failure),
             () = measuring => Ok(()),
             () = joining => Ok(()),
+            () = saying => Ok(()),
             () = looking => Ok(()),
+            () = reloading => Ok(()),
+            () = supervising => Ok(()),
         };
         // Everything that used the session has been dropped with the futures above.
         if session.close(FAREWELL).await {
@@ -153,12 +204,59 @@ impl Node {
     }
 }
 
-/// Says who it is, at a znode beside those of Kazoo fleets, for ever.
-async fn say_who(session: &Session, id: &NodeId, presence: Presence) {
-    let (_said, say) = watch::channel(Some(presence.data()));
+/// Completes when a sample has been taken and there is nothing to publish.
+async fn nothing_measured(
+    mut turns: watch::Receiver<Option<Turn>>,
+    measurement: watch::Receiver<Option<Vec<u8>>>,
+) {
+    let nothing = turns.wait_for(|turn| turn.is_some() && measurement.borrow().is_none()).await.is_ok();
+    if !nothing {
+        std::future::pending().await
+    }
+}
+
+/// Says who it is and how its sensors are, at a znode beside those of Kazoo fleets, for ever. What changes is said once
+/// a second at most ([`presence::pause`]), the newest first and the rest never.
+async fn say_who(
+    session: &Session,
+    id: &NodeId,
+    mut presence: Presence,
+    mut sensors: watch::Receiver<Vec<PresentSensor>>,
+    mut board: watch::Receiver<String>,
+) {
+    presence.sensors.clone_from(&sensors.borrow_and_update());
+    let (said, say) = watch::channel(Some(presence.data()));
+    let telling = async {
+        let mut last = Instant::now();
+        loop {
+            let renamed = (*board.borrow_and_update() != presence.board).then_some(presence::PAUSE);
+            let pause = renamed.or_else(|| presence::pause(&presence.sensors, &sensors.borrow_and_update()));
+            let due = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep_until(last + pause).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {
+                    presence.board.clone_from(&board.borrow());
+                    presence.sensors.clone_from(&sensors.borrow());
+                    said.send_replace(Some(presence.data()));
+                    last = Instant::now();
+                }
+                Ok(()) = sensors.changed() => {}
+                Ok(()) = board.changed() => {}
+            }
+        }
+    };
     let path = format!("{}/{id}", presence::PARENT);
-    let conflict = PersistentNode::new(session.clone(), &path).run(say).await;
-    warn!("a node of another fleet with the same id says who it is at {path}: {conflict}");
+    let keeping = PersistentNode::new(session.clone(), &path).run(say);
+    tokio::select! {
+        conflict = keeping => {
+            warn!("a node of another fleet with the same id says who it is at {path}: {conflict}");
+        }
+        () = telling => {}
+    }
     std::future::pending().await
 }
 

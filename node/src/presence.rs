@@ -1,14 +1,22 @@
-//! What a node says of itself at `/atalaya/nodes/{id}`, and how the holder of a taken id is named with it.
+//! What a node says of itself at `/atalaya/nodes/{id}`, when it says it again, and how the holder of a taken id is
+//! named with it.
 
 use std::time::Duration;
 
-use atalaya_hal::SensorInfo;
+use atalaya_hal::{Quantity, SensorInfo};
 use atalaya_recipes::Session;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::sensing::health::Condition;
+
 /// The parent of what nodes say of themselves.
 pub const PARENT: &str = "/atalaya/nodes";
+
+/// Shortest time between two things that a node says of itself.
+pub const PAUSE: Duration = Duration::from_secs(1);
+/// The same when only counts have changed.
+const COUNTING: Duration = Duration::from_secs(10);
 
 /// A node, in its own words.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -29,32 +37,73 @@ pub struct Presence {
 }
 
 /// A sensor of a node.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct PresentSensor {
     /// Its name.
     pub name: String,
     /// Its chip.
     pub chip: String,
+    /// The bus it sits on; `None` without one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub bus: Option<String>,
+    /// Its address there.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub address: Option<u8>,
     /// What it measures.
     pub quantities: Vec<String>,
+    /// How it is.
+    #[serde(default)]
+    pub health: Condition,
+}
+
+impl PresentSensor {
+    /// The sensor of this description, which is in that condition.
+    pub fn of(info: &SensorInfo, health: &Condition) -> PresentSensor {
+        PresentSensor {
+            name: info.name.clone(),
+            chip: info.chip.clone(),
+            bus: info.bus.clone(),
+            address: info.address,
+            quantities: info.quantities.iter().map(|quantity| quantity.name().to_owned()).collect(),
+            health: health.clone(),
+        }
+    }
+
+    /// Where it sits: `0x48 on i2c-1`, or nothing.
+    pub fn place(&self) -> String {
+        match (&self.bus, self.address) {
+            (Some(bus), Some(address)) => format!("{address:#04x} on {bus}"),
+            (Some(bus), None) => bus.clone(),
+            (None, _) => "-".to_owned(),
+        }
+    }
+
+    /// The units of what it measures, as far as they are known here.
+    pub fn units(&self) -> Vec<&'static str> {
+        self.quantities.iter().filter_map(|name| Some(name.parse::<Quantity>().ok()?.unit())).collect()
+    }
+
+    /// Whether the other one differs in nothing but how often it has failed.
+    fn is_as(&self, other: &PresentSensor) -> bool {
+        let uncounted = |sensor: &PresentSensor| {
+            let mut sensor = sensor.clone();
+            sensor.health.count = 0;
+            sensor
+        };
+        self == other || uncounted(self) == uncounted(other)
+    }
 }
 
 impl Presence {
-    /// This process, as board `board` with `sensors`.
-    pub fn of<'a>(board: &str, sensors: impl Iterator<Item = &'a SensorInfo>) -> Presence {
+    /// This process, as board `board`; of its sensors it says nothing yet.
+    pub fn of(board: &str) -> Presence {
         Presence {
             host: host(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             board: board.to_owned(),
             started: Timestamp::now(),
-            sensors: sensors
-                .map(|sensor| PresentSensor {
-                    name: sensor.name.clone(),
-                    chip: sensor.chip.clone(),
-                    quantities: sensor.quantities.iter().map(|quantity| quantity.name().to_owned()).collect(),
-                })
-                .collect(),
+            sensors: Vec::new(),
         }
     }
 
@@ -63,6 +112,16 @@ impl Presence {
         // Strings and numbers only: this cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
+}
+
+/// How long after it was last told what its sensors are, which was `said`, a node tells what they are `now`; `None`:
+/// there is nothing new.
+pub fn pause(said: &[PresentSensor], now: &[PresentSensor]) -> Option<Duration> {
+    if said == now {
+        return None;
+    }
+    let counting = said.len() == now.len() && said.iter().zip(now).all(|(said, now)| said.is_as(now));
+    Some(if counting { COUNTING } else { PAUSE })
 }
 
 /// This machine's name.
@@ -87,5 +146,49 @@ pub async fn describe_holder(session: &Session, id: &str, holder: i64) -> String
     match said.and_then(|(data, _)| serde_json::from_slice::<Presence>(&data).ok()) {
         Some(Presence { host, pid, .. }) => format!("session {holder:#x} (process {pid} on host {host})"),
         None => format!("session {holder:#x} (which does not say its host)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sensing::health::State;
+
+    fn sensor(state: State, count: u64) -> PresentSensor {
+        let info = SensorInfo {
+            name: "air".into(),
+            chip: "bme280".into(),
+            bus: Some("i2c-1".into()),
+            address: Some(0x76),
+            quantities: vec![Quantity::Temperature, Quantity::Humidity],
+        };
+        PresentSensor::of(&info, &Condition { state, count, ..Condition::default() })
+    }
+
+    #[test]
+    fn what_has_changed_is_said_soon_and_counts_later() {
+        let said = [sensor(State::Failing, 1)];
+        assert_eq!(pause(&said, &said), None);
+        assert_eq!(pause(&said, &[sensor(State::Failing, 2)]), Some(COUNTING));
+        assert_eq!(pause(&said, &[sensor(State::Ok, 0)]), Some(PAUSE));
+        assert_eq!(pause(&said, &[]), Some(PAUSE));
+    }
+
+    #[test]
+    fn a_sensor_says_where_it_sits_what_it_measures_and_how_it_is() {
+        let sensor = sensor(State::Ok, 0);
+        assert_eq!((sensor.place().as_str(), sensor.units()), ("0x76 on i2c-1", vec!["Cel", "%RH"]));
+        assert_eq!(
+            serde_json::to_string(&sensor).unwrap(),
+            r#"{"name":"air","chip":"bme280","bus":"i2c-1","address":118,"quantities":["temperature","humidity"],"health":{"state":"ok"}}"#
+        );
+    }
+
+    #[test]
+    fn what_earlier_versions_say_is_understood() {
+        let text = r#"{"host":"h","pid":1,"version":"0.0.9","board":"b","started":"1970-01-01T00:00:00Z",
+            "sensors":[{"name":"s","chip":"lm75","quantities":["temperature"]}]}"#;
+        let presence: Presence = serde_json::from_str(text).unwrap();
+        assert_eq!(presence.sensors[0].health.state, State::Unread);
     }
 }

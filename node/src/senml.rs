@@ -1,5 +1,7 @@
 //! SenML packs (RFC 8428) as far as measurements need them: numeric records with units, base fields resolved.
 
+use std::collections::BTreeSet;
+
 use atalaya_hal::{Quantity, Reading};
 use serde::{Deserialize, Serialize};
 
@@ -41,12 +43,22 @@ pub enum NoPack {
     /// A version of SenML that is not 10 (RFC 8428, section 4.4).
     #[error("is a SenML pack of another version than 10")]
     Version,
+    /// A unit that no list of units can have: longer than 32 bytes, or not of visible ASCII characters.
+    #[error("is a SenML pack with a unit that is none")]
+    Unit,
+    /// More than [`MOST_UNITS`].
+    #[error("is a SenML pack of more than 32 units")]
+    Units,
     /// No record has a finite number.
     #[error("is a SenML pack without a finite number")]
     Empty,
 }
 
 const VERSION: u32 = 10;
+/// Most different units of one pack: each makes a report.
+pub const MOST_UNITS: usize = 32;
+/// Longest name of a unit, in bytes. The longest that is registered has 8.
+const LONGEST_UNIT: usize = 32;
 
 /// The numbers of a pack.
 ///
@@ -67,9 +79,22 @@ pub fn parse(text: &str) -> Result<Vec<Value>, NoPack> {
         else {
             continue;
         };
-        values.push(Value { unit: record.unit.or_else(|| base_unit.clone()), value });
+        let unit = record.unit.or_else(|| base_unit.clone());
+        if unit.as_deref().is_some_and(|unit| !is_unit(unit)) {
+            return Err(NoPack::Unit);
+        }
+        values.push(Value { unit, value });
+    }
+    let units: BTreeSet<&Option<String>> = values.iter().map(|value| &value.unit).collect();
+    if units.len() > MOST_UNITS {
+        return Err(NoPack::Units);
     }
     if values.is_empty() { Err(NoPack::Empty) } else { Ok(values) }
+}
+
+/// Whether a unit can be one: it goes on into the headers and addresses of reports.
+fn is_unit(unit: &str) -> bool {
+    (1..=LONGEST_UNIT).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A pack of what the sensors of a node measured: each reading under `{node}/{sensor}/{quantity}`.
@@ -111,6 +136,19 @@ mod tests {
         assert_eq!(pairs, [(Some("V"), 120.1), (Some("A"), 1.2), (Some("Cel"), 21.5)]);
     }
 
+    fn many_units(count: usize) -> String {
+        let records: Vec<String> = (0..count).map(|n| format!(r#"{{"u":"u{n}","v":{n}}}"#)).collect();
+        format!("[{}]", records.join(","))
+    }
+
+    #[test]
+    fn a_pack_may_have_many_units_and_many_records_of_one() {
+        assert_eq!(parse(&many_units(MOST_UNITS)).unwrap().len(), MOST_UNITS);
+        let same = format!("[{}]", vec![r#"{"u":"V","v":1}"#; 1_000].join(","));
+        assert_eq!(parse(&same).unwrap().len(), 1_000);
+        assert!(Quantity::ALL.into_iter().all(|quantity| is_unit(quantity.unit())));
+    }
+
     #[test]
     fn what_is_no_pack() {
         for (text, why) in [
@@ -120,6 +158,12 @@ mod tests {
             ("[]", NoPack::Empty),
             (r#"[{"n":"x","vs":"7"}]"#, NoPack::Empty),
             (r#"[{"bver":11,"v":1}]"#, NoPack::Version),
+            (r#"[{"u":"","v":1}]"#, NoPack::Unit),
+            (r#"[{"bu":"a b","v":1}]"#, NoPack::Unit),
+            (r#"[{"u":"Cel\r\nX-Evil: 1","v":1}]"#, NoPack::Unit),
+            (r#"[{"u":"µ","v":1}]"#, NoPack::Unit),
+            (&format!(r#"[{{"u":"{}","v":1}}]"#, "x".repeat(33)), NoPack::Unit),
+            (&many_units(MOST_UNITS + 1), NoPack::Units),
             (r#"[{"bv":1e308,"v":1e308}]"#, NoPack::Empty),
             (&"[".repeat(60_000), NoPack::Malformed),
         ] {

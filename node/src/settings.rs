@@ -15,7 +15,7 @@ use crate::cli::FleetArgs;
 use crate::exit::Failure;
 
 /// A node's settings, complete and checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Where ZooKeeper is.
     pub zookeeper: ConnectString,
@@ -212,6 +212,20 @@ impl Settings {
         })
     }
 
+    /// What differs in `new` and cannot change while a node runs, as boards.toml calls it.
+    pub fn fixed_that_differ(&self, new: &Settings) -> Vec<&'static str> {
+        [
+            ("zookeeper", self.zookeeper != new.zookeeper),
+            ("session_timeout", self.session_timeout != new.session_timeout),
+            ("measurements", self.measurements != new.measurements),
+            ("name", self.name != new.name),
+            ("election", self.election != new.election),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect()
+    }
+
     /// The path of the measurement of the node called `id`.
     pub fn measurement_path(&self, id: &str) -> String {
         format!("{}/{}", self.measurements, self.name.replace("{id}", id))
@@ -326,4 +340,4 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 #[path = "settings_tests.rs"]
-mod tests;
+pub(crate) mod tests;

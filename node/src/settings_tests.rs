@@ -7,6 +7,11 @@ fn assemble(args: FleetArgs, variables: &[(&str, &str)], file: &str) -> Result<S
     Settings::assemble(&args, &boards, Surroundings { variable: &variable })
 }
 
+/// The settings of a node that is told nothing.
+pub(crate) fn defaults() -> Settings {
+    assemble(FleetArgs::default(), &[], "").unwrap()
+}
+
 fn flags(zookeeper: &str) -> FleetArgs {
     FleetArgs { zookeeper: Some(zookeeper.to_owned()), ..FleetArgs::default() }
 }
@@ -93,4 +98,13 @@ fn where_a_measurement_stands() {
     let args = FleetArgs { name: Some("app{id}".into()), ..FleetArgs::default() };
     let settings = assemble(args, &[], "").unwrap();
     assert_eq!(settings.measurement_path("3"), "/mediciones/app3");
+}
+
+#[test]
+fn what_a_running_node_cannot_follow_is_named() {
+    let old = defaults();
+    let file = "[fleet]\nzookeeper = \"other:1\"\nname = \"app{id}\"\nsampling_period = \"7s\"\napi_url = \"http://h/\"\n";
+    let new = assemble(FleetArgs::default(), &[], file).unwrap();
+    assert_eq!(old.fixed_that_differ(&new), ["zookeeper", "name"]);
+    assert!(old.fixed_that_differ(&old).is_empty());
 }

@@ -8,6 +8,8 @@ use atalaya_recipes::persistent_node::NodeState;
 use atalaya_recipes::{Session, Standing, View};
 use tokio::sync::watch;
 
+use crate::presence::PresentSensor;
+
 /// A measurement as it is published, or about to be.
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -41,7 +43,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) standing: watch::Receiver<Standing>,
     pub(crate) measured: watch::Receiver<Option<Vec<u8>>>,
     pub(crate) published: watch::Receiver<NodeState>,
-    pub(crate) faults: watch::Receiver<Faults>,
+    pub(crate) sensors: watch::Receiver<Vec<PresentSensor>>,
 }
 
 /// Keeps `vitals` up to date until it is dropped. Costs nothing if nobody looks on.
@@ -49,7 +51,7 @@ pub(crate) async fn follow(vitals: &watch::Sender<Vitals>, sources: Sources<'_>)
     if vitals.receiver_count() == 0 {
         return std::future::pending().await;
     }
-    let Sources { session, mut standing, mut measured, mut published, mut faults } = sources;
+    let Sources { session, mut standing, mut measured, mut published, mut sensors } = sources;
     let mut view = session.watch();
     vitals.send_modify(|vitals| vitals.session = Some(*view.borrow_and_update()));
     loop {
@@ -72,11 +74,16 @@ pub(crate) async fn follow(vitals: &watch::Sender<Vitals>, sources: Sources<'_>)
                 let now = *published.borrow_and_update();
                 vitals.send_modify(|vitals| vitals.published = now);
             }
-            Ok(()) = faults.changed() => {
-                let now = faults.borrow_and_update().clone();
+            Ok(()) = sensors.changed() => {
+                let now = faults(&sensors.borrow_and_update());
                 vitals.send_modify(|vitals| vitals.faults = now);
             }
             else => return std::future::pending().await,
         }
     }
+}
+
+fn faults(sensors: &[PresentSensor]) -> Faults {
+    let fault = |sensor: &PresentSensor| Some((sensor.name.clone(), sensor.health.error.clone()?));
+    sensors.iter().filter_map(fault).collect()
 }

@@ -1,14 +1,21 @@
 #![doc = include_str!("../README.md")]
 
 pub mod bus;
-pub mod lm75;
-pub mod random;
+pub mod clock;
+mod defaults;
+pub mod models;
+pub mod pretend;
 mod replay;
+pub mod script;
+pub mod scripted;
 pub mod simulator;
+pub mod spi;
 pub mod waveform;
 #[cfg(feature = "zookeeper")]
 pub mod zookeeper;
 
 pub use bus::{Fault, SimBus, SimError};
+pub use clock::Clock;
 pub use simulator::{Simulator, open};
+pub use spi::SimSpi;
 pub use waveform::Generator;

@@ -3,19 +3,26 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Instant;
 
-use atalaya_hal::boards::Waveform;
+use atalaya_hal::boards::{Attached, Settings};
+use atalaya_hal::catalogue::Pretence;
 use atalaya_hal::filter::Filtered;
 use atalaya_hal::sensor::Buses;
-use atalaya_hal::{Board, Bus, Chip, OpenError, Quantity, SensorConfig, drivers};
+use atalaya_hal::{Board, Bus, Chip, OpenError, Place, Quantity, Sensor, SensorConfig, drivers};
 
 use crate::bus::SimBus;
-use crate::lm75::Lm75;
-use crate::random::Random;
+use crate::clock::Clock;
+use crate::defaults;
+use crate::models::ads1115::Ads1115;
+use crate::models::max31865::Max31865;
+use crate::models::{self, Surroundings};
+use crate::pretend::Pretend;
+use crate::script::Script;
+use crate::scripted::Scripted;
+use crate::spi::SimSpi;
 use crate::waveform::Generator;
 
-/// The sensors of `board`, pretended, by bus. Chips on a bus are read by the very drivers that read the real ones;
+/// The sensors of `board`, pretended, by bus. Chips with a model are read by the very drivers that read the real ones;
 /// `base_dir` is where relative paths of `replay` start.
 ///
 /// # Errors
@@ -28,6 +35,8 @@ pub fn open(board: &Board, base_dir: impl AsRef<Path>) -> Result<Vec<Bus>, OpenE
 #[derive(Debug)]
 pub struct Simulator {
     buses: BTreeMap<String, SimBus>,
+    selects: BTreeMap<String, SimSpi>,
+    clock: Clock,
 }
 
 impl Simulator {
@@ -36,60 +45,133 @@ impl Simulator {
     /// # Errors
     /// As [`open`].
     pub fn new(board: &Board, base_dir: impl AsRef<Path>) -> Result<(Simulator, Vec<Bus>), OpenError> {
+        Simulator::with_clock(board, base_dir, Clock::real())
+    }
+
+    /// As [`Simulator::new`], in the time of `clock`: waveforms, conversions and faults follow it.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn with_clock(
+        board: &Board,
+        base_dir: impl AsRef<Path>,
+        clock: Clock,
+    ) -> Result<(Simulator, Vec<Bus>), OpenError> {
         let base_dir = base_dir.as_ref();
-        let started = Instant::now();
-        let mut simulator = Simulator { buses: BTreeMap::new() };
+        let mut simulator = Simulator { buses: BTreeMap::new(), selects: BTreeMap::new(), clock };
         let mut sensors = Buses::new();
         for config in &board.sensors {
-            let sensor = match (&config.bus, config.address) {
-                (Some(name), Some(address)) => {
-                    let bus = simulator.buses.entry(name.clone()).or_insert_with(|| SimBus::new(name));
-                    attach(bus, address, config, base_dir, started)?;
-                    drivers::build(config, bus.clone(), &bus.to_string())?
+            let script = Script::new(&config.faults);
+            let sensor = match &config.attached {
+                Attached::I2c { bus, address } if has_model(config.chip) => {
+                    let bus = simulator.attach(bus, *address, config, board, base_dir)?;
+                    // The filters come last, so that a fault in the driver resets them.
+                    let unfiltered = SensorConfig { filters: Vec::new(), ..config.clone() };
+                    drivers::build(&unfiltered, bus.clone(), bus.clock().clone(), &bus.to_string())?
                 }
-                _ => {
-                    let quantities = config.quantities().into_iter();
-                    let generators: Result<Vec<_>, _> = quantities
-                        .map(|quantity| Ok((quantity, generator(config, quantity, base_dir)?)))
-                        .collect();
-                    let random = Random::new(drivers::info(config), generators?, started);
-                    Filtered::wrap(Box::new(random), &config.filters)
+                Attached::Spi { bus } if has_model(config.chip) => {
+                    let spi = simulator.select(bus, config, base_dir)?;
+                    let unfiltered = SensorConfig { filters: Vec::new(), ..config.clone() };
+                    drivers::build_spi(&unfiltered, spi.clone(), spi.clock().clone(), &spi.to_string())?
                 }
+                _ => Box::new(simulator.pretend(config, base_dir)?) as Box<dyn Sensor>,
             };
-            sensors.add(sensor);
+            let sensor = Scripted::wrap(sensor, script, simulator.clock.clone());
+            sensors.add(Filtered::wrap(sensor, &config.filters));
         }
         Ok((simulator, sensors.into_vec()))
     }
 
-    /// The bus called `name` in boards.toml.
+    /// The bus called `name` in boards.toml, if a chip with a model sits on it.
     pub fn bus(&self, name: &str) -> Option<&SimBus> {
         self.buses.get(name)
     }
-}
 
-/// Puts the pretend chip of `config` on its bus.
-fn attach(
-    bus: &SimBus,
-    address: u8,
-    config: &SensorConfig,
-    base_dir: &Path,
-    started: Instant,
-) -> Result<(), OpenError> {
-    match config.chip {
-        Chip::Lm75 | Chip::Lm75a | Chip::Tmp105 => {
-            let mut temperature = generator(config, Quantity::Temperature, base_dir)?;
-            bus.attach(address, Lm75::new(move || temperature.next(started.elapsed())));
-            Ok(())
+    /// The chip select called `name` in boards.toml, `spi-0.0`, if a chip with a model sits there.
+    pub fn spi(&self, name: &str) -> Option<&SimSpi> {
+        self.selects.get(name)
+    }
+
+    /// Puts the pretend chip of `config` behind its chip select.
+    fn select(&mut self, name: &str, config: &SensorConfig, base_dir: &Path) -> Result<&SimSpi, OpenError> {
+        let Settings::Rtd(rtd) = config.settings else { return Err(no_model(config)) };
+        let chip = Max31865::new(rtd, surroundings(config, base_dir)?);
+        let spi = SimSpi::new(name, self.clock.clone(), chip);
+        spi.set_script(Script::new(&config.faults));
+        Ok(self.selects.entry(name.to_owned()).or_insert(spi))
+    }
+
+    /// Puts the pretend chip of `config` on its bus.
+    fn attach(
+        &mut self,
+        name: &str,
+        address: u8,
+        config: &SensorConfig,
+        board: &Board,
+        base_dir: &Path,
+    ) -> Result<&SimBus, OpenError> {
+        let clock = self.clock.clone();
+        let bus = self.buses.entry(name.to_owned()).or_insert_with(|| SimBus::with_clock(name, clock));
+        bus.add_script(address, Script::new(&config.faults));
+        if let Settings::Analogue(_) = config.settings {
+            // One chip for all the sensors that share it; the last of them attaches it for good.
+            bus.attach(address, shared_inputs(config, board, base_dir)?);
+            return Ok(bus);
         }
-        other => Err(OpenError::new(
-            &config.name,
-            format!("there is no model of `{other}` to put on a pretend bus"),
-        )),
+        let model = models::of(config, surroundings(config, base_dir)?).ok_or_else(|| no_model(config))?;
+        bus.attach(address, model);
+        Ok(bus)
+    }
+
+    /// A sensor that is numbers only.
+    fn pretend(&self, config: &SensorConfig, base_dir: &Path) -> Result<Pretend, OpenError> {
+        let info = drivers::info(config);
+        let bus = info.bus.as_ref().map(|bus| format!("simulated {bus}"));
+        let place = Place { bus, address: info.address };
+        let script = Script::new(&config.faults);
+        Ok(Pretend::new(info, place, surroundings(config, base_dir)?, script, self.clock.clone()))
     }
 }
 
+fn no_model(config: &SensorConfig) -> OpenError {
+    OpenError::new(&config.name, format!("there is no model of `{}` to put on a pretend bus", config.chip))
+}
+
+/// Whether the chip is pretended by its registers; the others are by their readings.
+fn has_model(chip: Chip) -> bool {
+    chip.entry().pretence == Pretence::Registers
+}
+
+/// The ADS1115 of `config`, with the inputs of all the sensors at its address.
+fn shared_inputs(
+    config: &SensorConfig,
+    board: &Board,
+    base_dir: &Path,
+) -> Result<models::words::Registers<Ads1115>, OpenError> {
+    let mut inputs = BTreeMap::new();
+    for other in board.sensors.iter().filter(|other| other.attached == config.attached) {
+        if let Settings::Analogue(analogue) = other.settings {
+            inputs.insert(analogue.input, surroundings(other, base_dir)?);
+        }
+    }
+    Ok(Ads1115::device(inputs))
+}
+
+/// What is around the sensor of `config`: its waveforms, and the faults of its script that are not the bus's or the driver's.
+fn surroundings(config: &SensorConfig, base_dir: &Path) -> Result<Surroundings, OpenError> {
+    let generator = |quantity| Ok((quantity, generator(config, quantity, base_dir)?));
+    let mut generators: BTreeMap<Quantity, Generator> =
+        config.quantities().into_iter().map(generator).collect::<Result<_, OpenError>>()?;
+    let script = Script::new(&config.faults);
+    Ok(Surroundings::new(move |quantity, now| {
+        let value = generators.get_mut(&quantity).map_or(0.0, |generator| generator.next(now));
+        script.around(quantity, value, now)
+    }))
+}
+
 fn generator(config: &SensorConfig, quantity: Quantity, base_dir: &Path) -> Result<Generator, OpenError> {
-    let waveform = config.sim.get(&quantity).cloned().unwrap_or_else(Waveform::default);
+    let described = config.sim.get(&quantity).cloned();
+    let waveform = described.unwrap_or_else(|| defaults::waveform(config, quantity));
     Generator::new(&waveform, base_dir)
         .map_err(|error| OpenError::new(&config.name, format!("{quantity} cannot be simulated: {error}")))
 }

@@ -5,11 +5,14 @@
 use std::io::Write;
 use std::path::Path;
 
+use atalaya_hal::catalogue::Attachment;
+use atalaya_hal::delay::Sleep;
 use atalaya_hal::{Boards, Reading};
 use atalaya_hal::{Bus, Cause, Chip, Quantity, drivers};
 use atalaya_sim::bus::SimBus;
-use atalaya_sim::lm75::{LSB, Lm75, MAX, MIN};
-use atalaya_sim::{Fault, Simulator};
+use atalaya_sim::models::Surroundings;
+use atalaya_sim::models::lm75::{Family, LSB, Lm75, MAX, MIN};
+use atalaya_sim::{Clock, Fault, Simulator};
 use proptest::prelude::*;
 
 const EXAMPLE: &str = include_str!("../../boards.toml");
@@ -68,7 +71,7 @@ fn faults_of_the_bus_become_read_errors_with_cause_and_place_and_pass() {
     let sensor = &mut buses[0].sensors[0];
     let table = [
         (Fault::NoAcknowledge, Cause::NotPresent, "no acknowledge at 0x48 on simulated i2c-1"),
-        (Fault::Timeout, Cause::Timeout, "timeout at 0x48 on simulated i2c-1"),
+        (Fault::Timeout, Cause::Timeout, "timeout at 0x48 on simulated i2c-1: the simulated fault Timeout"),
         (Fault::Bus, Cause::Bus, "bus error at 0x48 on simulated i2c-1: the simulated fault Bus"),
     ];
     for (fault, cause, message) in table {
@@ -135,11 +138,11 @@ proptest! {
     #[test]
     fn the_driver_reads_what_the_model_measures(celsius in MIN..=MAX) {
         let bus = SimBus::new("i2c-1");
-        bus.attach(0x48, Lm75::new(move || celsius));
+        bus.attach(0x48, Lm75::new(Family::Lm75, Surroundings::constant(&[(Quantity::Temperature, celsius)])));
         let boards = Boards::parse(&lm75(""), "boards.toml").unwrap();
         let config = &boards.board(None).unwrap().1.sensors[0];
         prop_assert_eq!(config.chip, Chip::Lm75);
-        let mut sensor = drivers::build(config, bus.clone(), "i2c-1").unwrap();
+        let mut sensor = drivers::build(config, bus.clone(), Sleep, "i2c-1").unwrap();
         let value = sensor.read().unwrap()[0].value();
         prop_assert!((value - celsius).abs() <= LSB / 2.0, "{value} for {celsius}");
     }
@@ -151,4 +154,59 @@ fn relative_to_nothing_means_the_current_folder() {
     let boards = Boards::parse(&text, "boards.toml").unwrap();
     let error = atalaya_sim::open(boards.board(None).unwrap().1, Path::new("")).unwrap_err();
     assert!(error.problem().contains("no such file.csv"), "{error}");
+}
+
+/// The lines of boards.toml for a sensor of this chip, with what the chip needs and nothing else.
+fn lines(chip: Chip) -> String {
+    let place = match chip.entry().attachment {
+        Attachment::I2c { addresses } => format!("bus = \"i2c-1\"\naddress = {}\n", addresses[0]),
+        Attachment::Spi => "bus = \"spi-0.0\"\n".to_owned(),
+        Attachment::Command => "command = [\"measure\"]\nquantity = \"power\"\n".to_owned(),
+        Attachment::File => "path = \"level\"\nquantity = \"count\"\n".to_owned(),
+        _ => String::new(),
+    };
+    let channel = if chip == Chip::Ads1115 { "channel = \"a2\"\n" } else { "" };
+    format!("chip = \"{chip}\"\n{place}{channel}")
+}
+
+#[test]
+fn every_chip_runs_on_a_laptop_with_ordinary_values() {
+    let ordinary = |quantity| match quantity {
+        Quantity::Temperature => 15.0..=90.0,
+        Quantity::Humidity => 39.0..=61.0,
+        Quantity::Pressure => 97_900.0..=103_100.0,
+        Quantity::Illuminance => -0.1..=1_010.0,
+        Quantity::Concentration => 399.0..=1_201.0,
+        _ => -0.1..=100.0,
+    };
+    for chip in Chip::ALL {
+        let boards = Boards::parse(&one(&lines(chip)), "boards.toml").unwrap();
+        let clock = Clock::manual();
+        let board = boards.board(None).unwrap().1;
+        let (_, mut buses) = Simulator::with_clock(board, "", clock.clone()).unwrap();
+        let sensor = &mut buses[0].sensors[0];
+        let mut readings = Vec::new();
+        for _ in 0..60 {
+            // The first readings of an SCD4x take five seconds.
+            match sensor.read() {
+                Err(error) if chip == Chip::Scd4x => assert_eq!(error.cause(), Cause::Other),
+                result => readings.extend(result.unwrap_or_else(|error| panic!("{chip}: {error}"))),
+            }
+            clock.advance(std::time::Duration::from_secs(1));
+        }
+        let per_read = board.sensors[0].quantities().len();
+        assert!(readings.len() >= 10 * per_read, "{chip}");
+        for reading in readings {
+            let range = ordinary(reading.quantity());
+            assert!(range.contains(&reading.value()), "{chip}: {reading}");
+        }
+    }
+}
+
+#[test]
+fn in_real_time_conversions_take_real_time() {
+    let (_, mut buses) = simulate(&one(&lines(Chip::Sht3x)));
+    let before = std::time::Instant::now();
+    assert_eq!(buses[0].sensors[0].read().unwrap().len(), 2);
+    assert!(before.elapsed() >= std::time::Duration::from_millis(15));
 }

@@ -1,7 +1,7 @@
 //! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv, and, in a
-//! virtual environment of its own, Kazoo.
+//! virtual environment of its own, Kazoo; for other machines C compilers, and QEMU.
 //!
-//! `cargo xtask test` and `cargo xtask fleet` call this, and so does every test that needs a part. As root on a
+//! `cargo xtask test`, `fleet`, `dist` and `pi` call this, and so does every test that needs a part. As root on a
 //! Debian-like system the packages are installed with apt-get; anywhere else the error says what to install.
 
 use std::fs::File;
@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::debian::Debian;
 use crate::{java, scratch};
 
 /// The Python packages of the virtual environment.
@@ -26,10 +27,21 @@ pub enum Part {
     Curator,
     /// `python3` with the modules venv and ensurepip.
     Python,
+    /// A C compiler and linker for 64-bit ARM, `aarch64-linux-gnu-gcc`, with its C library.
+    Aarch64Gcc,
+    /// The same for 32-bit ARM, `arm-linux-gnueabihf-gcc`.
+    ArmhfGcc,
+    /// `qemu-system-aarch64` 9 or later: the first that has the I²C controller of a Raspberry Pi.
+    Qemu,
+    /// The command `openssl`, which makes certificates.
+    OpenSsl,
 }
 
+/// The first major version of QEMU that will do.
+const QEMU: u32 = 9;
+
 impl Part {
-    /// All there is.
+    /// All that the tests need.
     pub const ALL: [Self; 4] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python];
 
     /// Whether it is there.
@@ -41,6 +53,10 @@ impl Part {
                 java::curator_classpath().is_some() && runs(Command::new("javac").arg("-version"))
             }
             Self::Python => python().is_some(),
+            Self::Aarch64Gcc => runs(Command::new("aarch64-linux-gnu-gcc").arg("--version")),
+            Self::ArmhfGcc => runs(Command::new("arm-linux-gnueabihf-gcc").arg("--version")),
+            Self::OpenSsl => runs(Command::new("openssl").arg("version")),
+            Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
     }
 
@@ -51,6 +67,10 @@ impl Part {
             Self::ZooKeeper => &["zookeeper"],
             Self::Curator => &["libcurator-recipes-java", "default-jdk-headless"],
             Self::Python => &["python3", "python3-venv"],
+            Self::Aarch64Gcc => &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+            Self::ArmhfGcc => &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
+            Self::Qemu => &["qemu-system-arm"],
+            Self::OpenSsl => &["openssl"],
         }
     }
 
@@ -68,6 +88,17 @@ impl Part {
                  and `default-jdk-headless`; elsewhere a JDK, and CURATOR_HOME set to a folder with the jars)"
             }
             Self::Python => "Python 3.9 or later with venv (Debian and Ubuntu: the package `python3-venv`)",
+            Self::Aarch64Gcc => {
+                "a C compiler for 64-bit ARM, `aarch64-linux-gnu-gcc` (Debian and Ubuntu: `gcc-aarch64-linux-gnu`)"
+            }
+            Self::ArmhfGcc => {
+                "a C compiler for 32-bit ARM, `arm-linux-gnueabihf-gcc` (Debian and Ubuntu: `gcc-arm-linux-gnueabihf`)"
+            }
+            Self::Qemu => {
+                "QEMU 9 or later, `qemu-system-aarch64` (Debian: the package `qemu-system-arm`, in Debian 12 from its \
+                 backports)"
+            }
+            Self::OpenSsl => "the command `openssl`",
         }
     }
 }
@@ -84,6 +115,12 @@ pub enum InstallError {
         /// What is missing.
         missing: Vec<Part>,
     },
+    /// Not a machine that packages of Debian can be fetched on.
+    #[error(
+        "this needs packages of Debian 12, and this machine has no apt-get that knows a mirror of Debian; run it on \
+         Debian 12 or later, or in a container of it"
+    )]
+    NoDebian,
     /// A command that installs failed.
     #[error("`{command}` failed:\n{output}")]
     Failed {
@@ -108,6 +145,12 @@ pub enum InstallError {
         /// What came back.
         source: std::io::Error,
     },
+}
+
+impl InstallError {
+    pub(crate) fn io(what: String, source: std::io::Error) -> Self {
+        Self::Io { what, source }
+    }
 }
 
 fn list(missing: &[Part]) -> String {
@@ -142,8 +185,12 @@ pub fn ensure(parts: &[Part], mut progress: impl FnMut(&str)) -> Result<(), Inst
     }
     let packages: Vec<_> = missing_parts.iter().flat_map(|part| part.packages()).copied().collect();
     progress(&format!("installing {} with apt-get", packages.join(" ")));
-    // A fresh container has no package lists; a machine in use has, and need not fetch them again.
-    if let Err(first) = apt_install(&packages, &mut progress) {
+    if missing_parts.contains(&Part::Qemu) && debian_release().as_deref() == Some("bookworm") {
+        // The one of Debian 12 is too old, the one of its backports is not.
+        let debian = Debian::ready(&cache_dir().join("apt"), &[&architecture()], true, &mut progress)?;
+        debian.install(&packages, &mut progress)?;
+    } else if let Err(first) = apt_install(&packages, &mut progress) {
+        // A fresh container has no package lists; a machine in use has, and need not fetch them again.
         progress(&format!("{first}\nfetching the package lists, then once more"));
         apt_get(&["update"], &mut progress)?;
         apt_install(&packages, &mut progress)?;
@@ -157,6 +204,41 @@ pub fn ensure(parts: &[Part], mut progress: impl FnMut(&str)) -> Result<(), Inst
 /// Those of `parts` that are not there.
 pub fn missing(parts: &[Part]) -> Vec<Part> {
     parts.iter().copied().filter(|part| !part.is_installed()).collect()
+}
+
+/// Where downloads are kept that all builds on this machine can use: `ATALAYA_CACHE`, or `atalaya` in the user's cache
+/// folder.
+pub fn cache_dir() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    set("ATALAYA_CACHE")
+        .or_else(|| Some(user()?.join("atalaya")))
+        .unwrap_or_else(|| scratch::testbed_dir().join("cache"))
+}
+
+/// Debian's name for the architecture of this machine, as `amd64`.
+pub fn architecture() -> String {
+    let output = Command::new("dpkg").arg("--print-architecture").output();
+    let name = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    name.ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "amd64".into())
+}
+
+/// The codename of the machine's Debian, as `bookworm`.
+fn debian_release() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/os-release").ok()?;
+    text.lines().find_map(|line| Some(line.strip_prefix("VERSION_CODENAME=")?.trim_matches('"').to_owned()))
+}
+
+/// The major version of QEMU, if it is there.
+fn qemu_version() -> Option<u32> {
+    let output = Command::new("qemu-system-aarch64").arg("--version").output().ok()?;
+    major_version(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// The first number behind `version`.
+fn major_version(text: &str) -> Option<u32> {
+    let (_, behind) = text.split_once("version ")?;
+    behind.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// Makes the virtual environment with Kazoo if it is missing or other versions are wanted, and returns the path of
@@ -217,7 +299,7 @@ fn apt_get(arguments: &[&str], progress: &mut impl FnMut(&str)) -> Result<(), In
 }
 
 /// Runs a command, handing on what it prints, and keeps the end of that for the error.
-fn run(command: &mut Command, progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
+pub(crate) fn run(command: &mut Command, progress: &mut impl FnMut(&str)) -> Result<(), InstallError> {
     let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
     let shown = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     let io = |source| InstallError::Io { what: format!("run `{shown}`"), source };
@@ -251,7 +333,7 @@ fn runs(command: &mut Command) -> bool {
 }
 
 /// Opens and locks a file; the lock ends when the value is dropped, or the process dies.
-fn locked(path: &Path) -> Result<File, InstallError> {
+pub(crate) fn locked(path: &Path) -> Result<File, InstallError> {
     let open = || {
         let file = File::options().create(true).truncate(false).write(true).open(path)?;
         file.lock()?;
@@ -285,6 +367,13 @@ mod tests {
             text.contains("exit 3`") && text.contains("on stderr") && text.contains("status: 3"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_version_of_qemu_is_understood() {
+        let text = "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright";
+        assert_eq!(major_version(text), Some(10));
+        assert_eq!(major_version("command not found"), None);
     }
 
     #[test]

@@ -30,11 +30,14 @@
 
 mod api;
 mod curator;
+pub mod debian;
 mod ensemble;
 pub mod install;
 mod java;
 mod kazoo;
 mod node;
+#[cfg(unix)]
+pub mod pi;
 mod ports;
 mod probe;
 mod process;
@@ -43,6 +46,7 @@ mod scratch;
 mod signals;
 mod spawn;
 mod terminal;
+mod tls;
 mod wait;
 mod zookeeper;
 
@@ -57,5 +61,6 @@ pub use proxy::Proxy;
 pub use scratch::{Scratch, target_dir};
 pub use spawn::guarded;
 pub use terminal::Terminal;
+pub use tls::Tls;
 pub use wait::eventually;
 pub use zookeeper::ZooKeeper;

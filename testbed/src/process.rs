@@ -175,6 +175,11 @@ impl Process {
         self.signal(Signal::Term);
     }
 
+    /// SIGHUP: read the configuration again.
+    pub fn hup(&self) {
+        self.signal(Signal::Hup);
+    }
+
     /// SIGINT, as Ctrl-C sends it.
     pub fn int(&self) {
         self.signal(Signal::Int);

@@ -7,6 +7,8 @@ pub(crate) enum Signal {
     Term,
     /// SIGINT.
     Int,
+    /// SIGHUP.
+    Hup,
     /// SIGSTOP.
     Stop,
     /// SIGCONT.
@@ -25,6 +27,7 @@ pub(crate) fn send(pid: u32, signal: Signal) {
     let os = match signal {
         Signal::Term => Os::TERM,
         Signal::Int => Os::INT,
+        Signal::Hup => Os::HUP,
         Signal::Stop => Os::STOP,
         Signal::Continue => Os::CONT,
     };

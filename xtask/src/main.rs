@@ -1,14 +1,18 @@
-//! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`.
+//! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`, `pi`, `dist`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
 mod cargo;
 mod chaos;
 mod console;
+mod dist;
 mod fleet;
 mod fuzz;
+#[cfg(unix)]
+mod pi;
 mod picture;
 mod test;
+mod toolchain;
 
 use std::process::ExitCode;
 
@@ -30,6 +34,9 @@ enum Task {
     Fuzz(fuzz::Arguments),
     Chaos(chaos::Arguments),
     Picture(picture::Arguments),
+    #[cfg(unix)]
+    Pi(pi::Arguments),
+    Dist(dist::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +47,9 @@ fn main() -> ExitCode {
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Chaos(arguments) => chaos::run(&arguments),
         Task::Picture(arguments) => picture::run(&arguments),
+        #[cfg(unix)]
+        Task::Pi(arguments) => pi::run(&arguments),
+        Task::Dist(arguments) => dist::run(&arguments),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

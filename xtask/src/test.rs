@@ -25,7 +25,16 @@ pub(crate) struct Arguments {
     filters: Vec<String>,
 }
 
+/// The node without what only laptops need. Tests that need none of it, and would take long, have run already.
+const SLIM: [&str; 8] =
+    ["test", "--package", "atalaya", "--no-default-features", "--lib", "--bins", "--test", "slim"];
+
 impl Arguments {
+    /// Whether nothing is left out.
+    fn is_everything(&self) -> bool {
+        self.packages.is_empty() && self.filters.is_empty()
+    }
+
     /// What cargo is told.
     pub(crate) fn words(&self) -> Vec<&str> {
         let mut words = vec!["test"];
@@ -46,7 +55,10 @@ impl Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     require(&Part::ALL).context("the tests need more than Rust")?;
     install::ensure_kazoo(|line| eprintln!("{line}")).context("the tests need Kazoo")?;
-    let status = cargo().args(arguments.words()).status().context("cannot run cargo")?;
+    let mut status = cargo().args(arguments.words()).status().context("cannot run cargo")?;
+    if status.success() && arguments.is_everything() {
+        status = cargo().args(SLIM).status().context("cannot run cargo")?;
+    }
     // A cargo that a signal ended has no code.
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))

@@ -1,17 +1,15 @@
 //! The checks that need more than one value of boards.toml, and the way from what serde read to the public structs.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::error::{BoardsError, Located, Source, list, printable};
-use super::raw::{RawBoard, RawFile, RawFleet, RawSensor, RawSync};
+use super::error::{BoardsError, Located, Source, printable};
+use super::raw::{RawBoard, RawFile, RawFleet, RawSync};
+use super::sensor::{Seen, sensor};
 use super::value::{Period, Table};
-use super::{Backend, Board, Boards, Fleet, SensorConfig, SyncMode, builtin_boards};
-use crate::drivers::Chip;
-use crate::filter::Filter;
+use super::{Board, Boards, Fleet, SyncMode, builtin_boards};
 
 /// The longest name of a sensor or board.
 const MAX_NAME: usize = 64;
@@ -115,7 +113,7 @@ fn check_url(text: &str) -> Checked {
 }
 
 /// Names end up in logs, JSON and SenML (RFC 8428, section 4.5.1, allows these characters).
-fn check_name(what: &str, name: &Spanned<String>, source: &Source<'_>) -> Result<(), BoardsError> {
+pub(super) fn check_name(what: &str, name: &Spanned<String>, source: &Source<'_>) -> Result<(), BoardsError> {
     let text = name.get_ref();
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
     let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
@@ -137,108 +135,10 @@ fn board(raw: RawBoard, name: &Spanned<String>, source: &Source<'_>) -> Result<B
         return Err(source.error(sensors.span(), format!("the board `{board}` has no sensors"), remedy()));
     }
     let backend = *raw.backend.get_ref();
-    let mut seen = Seen { names: BTreeMap::new(), places: BTreeMap::new() };
+    let mut seen = Seen::default();
     let mut checked = Vec::new();
     for Table(raw) in sensors.into_inner() {
         checked.push(sensor(raw, backend, &mut seen, source)?);
     }
     Ok(Board { backend, sensors: checked })
-}
-
-/// What may not occur twice on a board, with the line where it did first.
-struct Seen {
-    names: BTreeMap<String, usize>,
-    places: BTreeMap<(String, u8), (String, usize)>,
-}
-
-fn sensor(
-    raw: RawSensor,
-    backend: Backend,
-    seen: &mut Seen,
-    source: &Source<'_>,
-) -> Result<SensorConfig, BoardsError> {
-    check_name("sensor", &raw.name, source)?;
-    let name = raw.name.get_ref().clone();
-    let at = source.location(raw.name.span());
-    if let Some(line) = seen.names.insert(name.clone(), at.line) {
-        let problem = format!("a second sensor called `{name}`; the first is in line {line}");
-        return Err(BoardsError::at(&at, problem, "give every sensor of a board a name of its own"));
-    }
-    let chip = *raw.chip.get_ref();
-    let place = place(&raw, chip, source)?;
-    if let Some((bus, address, span)) = &place
-        && let Some((other, line)) = seen.places.insert((bus.clone(), *address), (name.clone(), at.line))
-    {
-        let problem = format!("{address:#04x} on {bus} is taken by the sensor `{other}` in line {line}");
-        let remedy = "two chips on one bus need different addresses, set by their pins";
-        return Err(source.error(span.clone(), problem, remedy));
-    }
-    if chip == Chip::Random && backend == Backend::Linux {
-        let problem = "`random` is no chip: a Linux board has nothing to read it from";
-        let remedy = format!("write `backend = \"sim\"` for this board, or a chip: {}", real_chips());
-        return Err(source.error(raw.chip.span(), problem, remedy));
-    }
-    if let Some(measured) = chip.quantities()
-        && let Some(other) = raw.sim.keys().find(|quantity| !measured.contains(quantity.get_ref()))
-    {
-        let names: Vec<&str> = measured.iter().map(|quantity| quantity.name()).collect();
-        let problem = format!("`{chip}` does not measure {}", other.get_ref());
-        return Err(source.error(other.span(), problem, format!("it measures {}", list(&names))));
-    }
-    let (bus, address) = place.map(|(bus, address, _)| (bus, address)).unzip();
-    let filters = raw.filters.into_iter().map(Filter::from).collect();
-    let sim = raw.sim.into_iter().map(|(quantity, waveform)| (quantity.into_inner(), waveform)).collect();
-    Ok(SensorConfig { name, chip, bus, address, filters, sim, at })
-}
-
-/// The bus and address of a chip that needs them, with the place of the address in the file.
-fn place(
-    raw: &RawSensor,
-    chip: Chip,
-    source: &Source<'_>,
-) -> Result<Option<(String, u8, Range<usize>)>, BoardsError> {
-    if !chip.needs_bus() {
-        let stray = raw.bus.as_ref().map(|bus| ("bus", bus.span()));
-        let stray = stray.or_else(|| raw.address.as_ref().map(|address| ("address", address.span())));
-        return match stray {
-            Some((key, span)) => {
-                let problem = format!("`{chip}` sits on no bus");
-                Err(source.error(span, problem, format!("remove `{key}`, or name a chip: {}", real_chips())))
-            }
-            None => Ok(None),
-        };
-    }
-    let Some(bus) = &raw.bus else {
-        let problem = format!("`{chip}` sits on a bus, and the key `bus` is missing");
-        return Err(source.error(raw.chip.span(), problem, "add the bus, such as `bus = \"i2c-1\"`"));
-    };
-    let number = bus.get_ref().strip_prefix("i2c-").unwrap_or_default();
-    let canonical = number.parse::<u16>().is_ok_and(|parsed| parsed.to_string() == number);
-    if !canonical {
-        let problem = format!("`{}` is no I²C bus", printable(bus.get_ref()));
-        let remedy = "write it like its device file, without /dev/: \"i2c-1\"";
-        return Err(source.error(bus.span(), problem, remedy));
-    }
-    let addresses: Vec<String> = chip.addresses().iter().map(|address| format!("{address:#04x}")).collect();
-    let Some(address) = &raw.address else {
-        let problem = format!("`{chip}` has an address, and the key `address` is missing");
-        let remedy = format!("add `address = {}`, or another of {}", addresses[0], addresses.join(", "));
-        return Err(source.error(raw.chip.span(), problem, remedy));
-    };
-    let number = address.get_ref().0;
-    if !chip.addresses().contains(&number) {
-        let problem = format!("`{chip}` cannot have the address {number:#04x}");
-        return Err(source.error(
-            address.span(),
-            problem,
-            format!("its pins select one of {}", addresses.join(", ")),
-        ));
-    }
-    Ok(Some((bus.get_ref().clone(), number, address.span())))
-}
-
-/// The chips that a board can really carry.
-fn real_chips() -> String {
-    let chips: Vec<&str> = Chip::ALL.iter().filter(|chip| chip.needs_bus()).map(|chip| chip.name()).collect();
-    list(&chips)
 }

@@ -3,13 +3,22 @@
 //!
 //! The comments of these structs and of the example `boards.toml` are its documentation.
 
+mod attached;
 mod check;
 mod error;
+mod faults;
+mod keys;
 mod raw;
+mod sensor;
+mod settings;
 mod value;
 mod waveform;
 
+pub use attached::{
+    Analogue, Attached, DEFAULT_TIMEOUT, Input, MAX_TIMEOUT, NoInput, Rtd, Settings, Shunt, channel_quantity,
+};
 pub use error::{BoardsError, Located, Location};
+pub use faults::{FaultKind, ScriptedFault};
 pub use waveform::{Column, Shape, Waveform};
 
 use std::collections::BTreeMap;
@@ -20,7 +29,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::drivers::Chip;
+use crate::chip::Chip;
 use crate::filter::Filter;
 use crate::reading::Quantity;
 use error::Source;
@@ -117,14 +126,18 @@ pub struct SensorConfig {
     pub name: String,
     /// The chip.
     pub chip: Chip,
-    /// The bus of the chip, `i2c-1`; None for a chip that needs none.
-    pub bus: Option<String>,
-    /// The seven-bit address of the chip on that bus.
-    pub address: Option<u8>,
+    /// Where it is. Fits the chip.
+    pub attached: Attached,
+    /// How it is set up. Fits the chip.
+    pub settings: Settings,
+    /// What it measures, in the order of its readings; never empty, nothing twice.
+    pub quantities: Vec<Quantity>,
     /// What happens to its values, in order.
     pub filters: Vec<Filter>,
-    /// What the pretend chip measures; ignored on Linux. A quantity that is not here gets [`Waveform::default`].
+    /// What the pretend chip measures; ignored on Linux. A quantity that is not here gets a default.
     pub sim: BTreeMap<Quantity, Waveform>,
+    /// What goes wrong with the pretended sensor, and when; ignored on Linux.
+    pub faults: Vec<ScriptedFault>,
     /// Where it stands in the file.
     pub at: Location,
 }
@@ -132,10 +145,22 @@ pub struct SensorConfig {
 impl SensorConfig {
     /// What it measures, in the order of its readings.
     pub fn quantities(&self) -> Vec<Quantity> {
-        match self.chip.quantities() {
-            Some(fixed) => fixed.to_vec(),
-            None if self.sim.is_empty() => vec![Quantity::Temperature],
-            None => self.sim.keys().copied().collect(),
+        self.quantities.clone()
+    }
+
+    /// The bus it sits on: `i2c-1`, `spi-0.0`.
+    pub fn bus(&self) -> Option<&str> {
+        match &self.attached {
+            Attached::I2c { bus, .. } | Attached::Spi { bus } => Some(bus),
+            _ => None,
+        }
+    }
+
+    /// Its seven-bit address on an I²C bus.
+    pub fn address(&self) -> Option<u8> {
+        match self.attached {
+            Attached::I2c { address, .. } => Some(address),
+            _ => None,
         }
     }
 }
@@ -215,10 +240,12 @@ fn builtin_boards() -> BTreeMap<String, Board> {
     let sensor = SensorConfig {
         name: "random".to_owned(),
         chip: Chip::Random,
-        bus: None,
-        address: None,
+        attached: Attached::Nothing,
+        settings: Settings::None,
+        quantities: vec![Quantity::Temperature],
         filters: Vec::new(),
         sim: BTreeMap::from([(Quantity::Temperature, Waveform::default())]),
+        faults: Vec::new(),
         at: Location::default(),
     };
     BTreeMap::from([(DEFAULT.to_owned(), Board { backend: Backend::Sim, sensors: vec![sensor] })])

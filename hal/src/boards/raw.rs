@@ -2,16 +2,16 @@
 //! structs in `check`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{Address, Finite, Interval, NonNegative, Pair, Period, Table};
-use super::waveform::Waveform;
+use super::faults::RawSim;
+use super::value::{Address, Finite, Interval, NonNegative, Pair, Period, Positive, Quantities, Table};
 use super::{ApiMethod, Backend};
-use crate::drivers::Chip;
+use crate::chip::Chip;
 use crate::filter::{Filter, MAX_DECIMALS, MAX_WINDOW};
-use crate::reading::Quantity;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,10 +57,31 @@ pub(super) struct RawSensor {
     pub chip: Spanned<Chip>,
     pub bus: Option<Spanned<String>>,
     pub address: Option<Spanned<Address>>,
+    pub device: Option<Spanned<String>>,
+    pub channel: Option<Spanned<String>>,
+    pub quantity: Option<Spanned<Quantities>>,
+    pub path: Option<Spanned<PathBuf>>,
+    pub command: Option<Spanned<Vec<String>>>,
+    pub timeout: Option<Spanned<Period>>,
+    pub settings: Option<Spanned<Table<RawSettings>>>,
     #[serde(default)]
     pub filters: Vec<RawFilter>,
     #[serde(default)]
-    pub sim: BTreeMap<Spanned<Quantity>, Waveform>,
+    pub sim: RawSim,
+}
+
+/// The settings of all chips; `settings` refuses those of another.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSettings {
+    pub shunt: Option<Spanned<Positive>>,
+    pub max_current: Option<Spanned<Positive>>,
+    pub gain: Option<Spanned<Positive>>,
+    pub wires: Option<Spanned<i64>>,
+    pub reference: Option<Spanned<Positive>>,
+    pub nominal: Option<Spanned<Positive>>,
+    pub mains: Option<Spanned<i64>>,
+    pub altitude: Option<Spanned<Finite>>,
 }
 
 /// One filter: a table with one key.

@@ -6,10 +6,11 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Unexpected, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use crate::duration;
+use crate::reading::Quantity;
 
 /// Numbers beyond this are typing errors, and sums of them would lose what they add.
 const LARGEST: f64 = 1e15;
@@ -138,6 +139,33 @@ impl TryFrom<Pair> for Interval {
             return Ok(Interval { low, high });
         }
         Err(format!("[{low}, {high}] is upside down, expected [{high}, {low}]: the smaller number first"))
+    }
+}
+
+/// One quantity, or a list of several.
+pub(super) struct Quantities(pub Vec<Quantity>);
+
+impl<'de> Deserialize<'de> for Quantities {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = Vec<Quantity>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a quantity such as \"temperature\", or a list of them")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Vec<Quantity>, E> {
+                Quantity::deserialize(name.into_deserializer()).map(|quantity| vec![quantity])
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Vec<Quantity>, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list))
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMore).map(Quantities)
     }
 }
 

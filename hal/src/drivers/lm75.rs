@@ -3,69 +3,54 @@
 //! The chip converts continuously, so a read is one bus transaction and takes no time of its own.
 //! Datasheet: Texas Instruments SNIS153, "LM75B, LM75C Digital Temperature Sensor".
 
-use std::ops::RangeInclusive;
-
 use embedded_hal::i2c::I2c;
 
-use crate::error::{BusError, Cause, Place, ReadError};
-use crate::reading::{Quantity, Reading, Readings};
+use super::Mount;
+use crate::error::{BusError, Cause, ReadError};
+use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
-
-/// What the chip can measure, in °C. Anything else is noise on the wire, or another chip.
-const RANGE: RangeInclusive<f64> = -55.0..=125.0;
 
 /// An LM75 on any embedded-hal I²C bus.
 pub struct Lm75<I> {
     chip: lm75::Lm75<I, lm75::ic::Lm75>,
-    place: Place,
-    info: SensorInfo,
+    mount: Mount,
 }
 
 impl<I> Lm75<I>
 where
-    I: I2c + Send,
-    I::Error: BusError,
+    I: I2c<Error: BusError> + Send,
 {
-    /// The chip at `address`; `bus` is the bus in messages. Nothing is sent yet.
-    pub fn new(i2c: I, bus: &str, address: u8, info: SensorInfo) -> Self {
-        Lm75 { chip: lm75::Lm75::new(i2c, address), place: Place::new(bus, address), info }
+    /// The chip at `mount`. Nothing is sent yet.
+    pub fn new(i2c: I, mount: Mount) -> Self {
+        Lm75 { chip: lm75::Lm75::new(i2c, mount.address()), mount }
     }
 }
 
 impl<I> Sensor for Lm75<I>
 where
-    I: I2c + Send,
-    I::Error: BusError,
+    I: I2c<Error: BusError> + Send,
 {
     fn info(&self) -> &SensorInfo {
-        &self.info
+        self.mount.info()
     }
 
     fn read(&mut self) -> Result<Readings, ReadError> {
         let celsius = match self.chip.read_temperature() {
             Ok(celsius) => f64::from(celsius),
-            Err(lm75::Error::I2C(error)) => return Err(ReadError::from_bus(error, &self.place)),
+            Err(lm75::Error::I2C(error)) => return Err(self.mount.bus(error)),
             Err(lm75::Error::InvalidInputData) => {
-                return Err(ReadError::with_source(
-                    Cause::Other,
-                    self.place.clone(),
-                    "the driver refused its input",
-                ));
+                return Err(self.mount.error(Cause::Other, "the driver refused its input"));
             }
         };
-        let out_of_range = |text| ReadError::with_source(Cause::OutOfRange, self.place.clone(), text);
-        if !RANGE.contains(&celsius) {
-            return Err(out_of_range(format!("{celsius} °C, but the chip measures from -55 to 125")));
-        }
-        let reading =
-            Reading::new(Quantity::Temperature, celsius).map_err(|error| out_of_range(error.to_string()))?;
-        Ok(vec![reading])
+        Ok(vec![self.mount.reading(Quantity::Temperature, celsius, -55.0..=125.0)?])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Place;
+    use crate::reading::Reading;
     use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
     use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
 
@@ -77,7 +62,7 @@ mod tests {
             address: Some(0x48),
             quantities: vec![Quantity::Temperature],
         };
-        Lm75::new(i2c, "/dev/i2c-1", 0x48, info)
+        Lm75::new(i2c, Mount::new("/dev/i2c-1", 0x48, info))
     }
 
     fn read(transaction: Transaction) -> Result<Readings, ReadError> {

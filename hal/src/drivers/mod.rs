@@ -3,103 +3,104 @@
 //! Both backends build their sensors with [`build`], so the code that reads a chip on a Raspberry Pi is the code that
 //! reads the simulated one.
 
+mod ads1115;
+mod aht20;
+mod bh1750;
+mod bme280;
+mod bmp390;
+mod ina219;
+mod ina226;
 mod lm75;
+mod max31865;
+mod mcp9808;
+mod mount;
+mod scd4x;
+mod sht3x;
+mod sht4x;
+mod shtc3;
+#[cfg(test)]
+mod testing;
+mod tmp102;
+mod tmp117;
+mod veml7700;
 
 pub use lm75::Lm75;
+pub use mount::Mount;
 
-use std::fmt;
-
+use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
-use serde::{Deserialize, Serialize};
+use embedded_hal::spi::SpiDevice;
 
-use crate::boards::SensorConfig;
-use crate::error::{BusError, OpenError};
+use crate::boards::{SensorConfig, Settings};
+use crate::chip::Chip;
+use crate::error::{BusError, OpenError, SpiError};
 use crate::filter::Filtered;
-use crate::reading::Quantity;
 use crate::sensor::{Sensor, SensorInfo};
 
-/// A chip that boards.toml may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Chip {
-    /// National/TI LM75, LM75B, LM75C: temperature in steps of 0.5 °C.
-    Lm75,
-    /// LM75A: as the LM75. (NXP's has three more bits, which are not read.)
-    Lm75a,
-    /// TI TMP105: reads as an LM75 in its power-up resolution of nine bits.
-    Tmp105,
-    /// No chip at all: a generator of numbers, in the simulator only.
-    Random,
-}
-
-impl Chip {
-    /// All of them, in the order of the declaration.
-    pub const ALL: [Chip; 4] = [Chip::Lm75, Chip::Lm75a, Chip::Tmp105, Chip::Random];
-
-    /// The name as boards.toml writes it: `lm75`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Chip::Lm75 => "lm75",
-            Chip::Lm75a => "lm75a",
-            Chip::Tmp105 => "tmp105",
-            Chip::Random => "random",
-        }
-    }
-
-    /// The seven-bit addresses its pins can select; empty for a chip that needs no bus.
-    pub const fn addresses(self) -> &'static [u8] {
-        match self {
-            Chip::Lm75 | Chip::Lm75a => &[0x48, 0x49, 0x4a, 0x4b, 0x4c, 0x4d, 0x4e, 0x4f],
-            Chip::Tmp105 => &[0x48, 0x49],
-            Chip::Random => &[],
-        }
-    }
-
-    /// Whether it sits on an I²C bus, so that boards.toml must say which bus and address.
-    pub const fn needs_bus(self) -> bool {
-        !self.addresses().is_empty()
-    }
-
-    /// What it measures, in the order of its readings; None for `random`, which measures what boards.toml says.
-    pub const fn quantities(self) -> Option<&'static [Quantity]> {
-        match self {
-            Chip::Lm75 | Chip::Lm75a | Chip::Tmp105 => Some(&[Quantity::Temperature]),
-            Chip::Random => None,
-        }
-    }
-}
-
-impl fmt::Display for Chip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
 /// The driver for `config` on `i2c`, with the configured filters. Asks the chip nothing: a chip that is absent now may be
-/// there at a later read. `bus` is the bus in messages, such as `/dev/i2c-1`.
+/// there at a later read. `bus` is the bus in messages, such as `/dev/i2c-1`; `delay` waits for conversions.
 ///
 /// # Errors
-/// The chip needs no bus, so no driver is generic over one; or `config` was made by hand and lacks an address.
-pub fn build<I>(config: &SensorConfig, i2c: I, bus: &str) -> Result<Box<dyn Sensor>, OpenError>
+/// The chip sits on no I²C bus, so no driver is generic over one; or `config` was made by hand, with the settings of
+/// another chip.
+pub fn build<I, D>(config: &SensorConfig, i2c: I, delay: D, bus: &str) -> Result<Box<dyn Sensor>, OpenError>
 where
-    I: I2c + Send + 'static,
-    I::Error: BusError,
+    I: I2c<Error: BusError> + Send + 'static,
+    D: DelayNs + Send + 'static,
 {
-    let info = info(config);
-    let Some(address) = config.address else {
-        return Err(OpenError::new(&config.name, format!("a {} needs an address", config.chip)));
+    let Some(address) = config.address() else {
+        return Err(OpenError::new(&config.name, format!("`{}` sits on no I²C bus", config.chip)));
     };
-    let sensor: Box<dyn Sensor> = match config.chip {
-        Chip::Lm75 | Chip::Lm75a | Chip::Tmp105 => Box::new(Lm75::new(i2c, bus, address, info)),
-        Chip::Random => {
-            return Err(OpenError::new(
-                &config.name,
-                "`random` is no chip on a bus; take `backend = \"sim\"`",
-            ));
+    let mount = Mount::new(bus, address, info(config));
+    let sensor: Box<dyn Sensor> = match (config.chip, config.settings) {
+        (Chip::Lm75 | Chip::Lm75a | Chip::Tmp105, _) => Box::new(Lm75::new(i2c, mount)),
+        (Chip::Tmp102, _) => Box::new(tmp102::Tmp102::new(i2c, mount)),
+        (Chip::Tmp117, _) => Box::new(tmp117::Tmp117::new(i2c, delay, mount)),
+        (Chip::Bme280, _) => Box::new(bme280::Bme280::new(i2c, delay, mount)),
+        (Chip::Bmp280, _) => Box::new(bme280::Bmp280::new(i2c, delay, mount)),
+        (Chip::Bmp390, _) => Box::new(bmp390::Bmp390::new(i2c, delay, mount)),
+        (Chip::Sht3x, _) => Box::new(sht3x::Sht3x::new(i2c, delay, mount)),
+        (Chip::Sht4x, _) => Box::new(sht4x::Sht4x::new(i2c, delay, mount)),
+        (Chip::Shtc3, _) => Box::new(shtc3::Shtc3::new(i2c, delay, mount)),
+        (Chip::Mcp9808, _) => Box::new(mcp9808::Mcp9808::new(i2c, delay, mount)),
+        (Chip::Aht20, _) => Box::new(aht20::Aht20::new(i2c, delay, mount)),
+        (Chip::Scd4x, Settings::Altitude(metres)) => Box::new(scd4x::Scd4x::new(i2c, delay, mount, metres)),
+        (Chip::Veml7700, _) => Box::new(veml7700::Veml7700::new(i2c, delay, mount)),
+        (Chip::Bh1750, _) => Box::new(bh1750::Bh1750::new(i2c, delay, mount)),
+        (Chip::Ina219, Settings::Shunt(shunt)) => Box::new(ina219::Ina219::new(i2c, delay, mount, shunt)),
+        (Chip::Ina226, Settings::Shunt(shunt)) => Box::new(ina226::Ina226::new(i2c, delay, mount, shunt)),
+        (Chip::Ads1115, Settings::Analogue(analogue)) => {
+            Box::new(ads1115::Ads1115::new(i2c, delay, mount, analogue))
         }
+        (chip, _) => return Err(mismatch(config, chip, "an I²C bus")),
     };
     Ok(Filtered::wrap(sensor, &config.filters))
+}
+
+/// As [`build`], for a chip on SPI. `bus` is the bus in messages, such as `/dev/spidev0.0`.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_spi<S, D>(
+    config: &SensorConfig,
+    spi: S,
+    delay: D,
+    bus: &str,
+) -> Result<Box<dyn Sensor>, OpenError>
+where
+    S: SpiDevice<Error: SpiError> + Send + 'static,
+    D: DelayNs + Send + 'static,
+{
+    let mount = Mount::unaddressed(bus, info(config));
+    let sensor: Box<dyn Sensor> = match (config.chip, config.settings) {
+        (Chip::Max31865, Settings::Rtd(rtd)) => Box::new(max31865::Max31865::new(spi, delay, mount, rtd)),
+        (chip, _) => return Err(mismatch(config, chip, "an SPI bus")),
+    };
+    Ok(Filtered::wrap(sensor, &config.filters))
+}
+
+fn mismatch(config: &SensorConfig, chip: Chip, bus: &str) -> OpenError {
+    OpenError::new(&config.name, format!("`{chip}` with these settings is no chip on {bus}"))
 }
 
 /// What is known of the sensor that `config` describes.
@@ -107,8 +108,8 @@ pub fn info(config: &SensorConfig) -> SensorInfo {
     SensorInfo {
         name: config.name.clone(),
         chip: config.chip.name().to_owned(),
-        bus: config.bus.clone(),
-        address: config.address,
+        bus: config.bus().map(str::to_owned),
+        address: config.address(),
         quantities: config.quantities(),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::error::ReadError;
+use crate::error::{Cause, Place, ReadError};
 use crate::reading::{Quantity, Reading, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
@@ -162,8 +162,19 @@ impl Sensor for Filtered {
         self.sensor.blocks()
     }
 
+    fn may_drop(&self) -> bool {
+        true
+    }
+
     fn read(&mut self) -> Result<Readings, ReadError> {
         let readings = match self.sensor.read() {
+            // What the filters drop is their affair; a sensor that gives them nothing is broken.
+            Ok(readings) if readings.is_empty() && !self.sensor.may_drop() => {
+                self.chains.values_mut().for_each(Chain::reset);
+                let SensorInfo { bus, address, .. } = self.info();
+                let place = Place { bus: bus.clone(), address: *address };
+                return Err(ReadError::with_source(Cause::Other, place, "its driver gave no reading"));
+            }
             Ok(readings) => readings,
             Err(fault) => {
                 self.chains.values_mut().for_each(Chain::reset);

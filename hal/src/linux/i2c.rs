@@ -14,16 +14,16 @@ use crate::error::{BusError, Cause};
 
 /// Numbers from Linux' `errno.h`; they are the same on every architecture that has I²C and runs Rust, but for MIPS.
 /// What the kernel means by each: <https://docs.kernel.org/i2c/fault-codes.html>.
-mod errno {
-    pub(super) const ENOENT: i32 = 2;
-    pub(super) const EIO: i32 = 5;
-    pub(super) const ENXIO: i32 = 6;
-    pub(super) const EAGAIN: i32 = 11;
-    pub(super) const EACCES: i32 = 13;
-    pub(super) const EBUSY: i32 = 16;
-    pub(super) const ENODEV: i32 = 19;
-    pub(super) const ETIMEDOUT: i32 = 110;
-    pub(super) const EREMOTEIO: i32 = 121;
+pub(super) mod errno {
+    pub(in crate::linux) const ENOENT: i32 = 2;
+    pub(in crate::linux) const EIO: i32 = 5;
+    pub(in crate::linux) const ENXIO: i32 = 6;
+    pub(in crate::linux) const EAGAIN: i32 = 11;
+    pub(in crate::linux) const EACCES: i32 = 13;
+    pub(in crate::linux) const EBUSY: i32 = 16;
+    pub(in crate::linux) const ENODEV: i32 = 19;
+    pub(in crate::linux) const ETIMEDOUT: i32 = 110;
+    pub(in crate::linux) const EREMOTEIO: i32 = 121;
 }
 
 /// What Linux answered instead of a byte.
@@ -51,11 +51,24 @@ impl LinuxError {
 
 impl fmt::Display for LinuxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(path) = &self.unopened else { return self.error.fmt(f) };
+        let Some(path) = &self.unopened else {
+            self.error.fmt(f)?;
+            return match self.errno() {
+                // i2c-dev cannot clock a stuck bus free.
+                Some(errno::ETIMEDOUT) => f.write_str(
+                    "; is the bus stuck, or the chip stretching the clock? Switch the chip off and on; if that happens \
+                     again, dtoverlay=i2c-gpio in config.txt makes a bus that copes with both",
+                ),
+                _ => Ok(()),
+            };
+        };
         write!(f, "cannot open {}: {}", path.display(), self.error)?;
         match self.errno() {
             Some(errno::ENOENT) => {
-                f.write_str("; is I2C enabled? On a Raspberry Pi: dtparam=i2c_arm=on, and the module i2c-dev")
+                f.write_str(
+                    "; is I2C enabled? On a Raspberry Pi: sudo raspi-config nonint do_i2c 0, or dtparam=i2c_arm=on in \
+                     config.txt and i2c-dev in /etc/modules",
+                )
             }
             Some(errno::EACCES) => f.write_str("; the user of this process must be in the group i2c"),
             _ => Ok(()),
@@ -161,7 +174,9 @@ mod tests {
                 let error = LinuxError::transfer(io_error(&error));
                 assert_eq!(BusError::cause(&error), cause, "{errno}");
                 assert_eq!(error.errno(), Some(errno));
-                assert!(error.to_string().ends_with(&format!("(os error {errno})")), "{error}");
+                let text = error.to_string();
+                assert!(text.contains(&format!("(os error {errno})")), "{text}");
+                assert_eq!(text.contains("dtoverlay=i2c-gpio"), cause == Cause::Timeout, "{text}");
                 let absent = matches!(i2c::Error::kind(&error), ErrorKind::NoAcknowledge(_));
                 assert_eq!(absent, cause == Cause::NotPresent, "{errno}");
             }

@@ -38,10 +38,14 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  atalaya demo                                     a fleet on this machine, and keys that kill things
-  atalaya run 1                                    a node with one simulated sensor
+/// The examples of builds with and without the demo.
+macro_rules! examples {
+    ($demo:literal) => {
+        concat!(
+            "Examples:\n",
+            $demo,
+            "\
+\x20 atalaya run 1                                    a node with one simulated sensor
   atalaya run 1 --board laptop --zookeeper zk1:2181,zk2:2181,zk3:2181/fleet
   atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --sampling-period 1s
   atalaya check boards.toml                        is this file right?
@@ -50,7 +54,17 @@ Examples:
   atalaya inspect /election                        who leads, who waits
 
 Exit codes: 0 done, 64 wrong usage, 65 wrong data in ZooKeeper, 69 ZooKeeper unreachable,
-73 node id taken, 74 sensor unreadable, 75 not to be had in time, 78 wrong configuration.";
+73 node id taken, 74 sensor unreadable, 75 not to be had in time, 78 wrong configuration."
+        )
+    };
+}
+
+#[cfg(feature = "demo")]
+const EXAMPLES: &str = examples!(
+    "  atalaya demo                                     a fleet on this machine, and keys that kill things\n"
+);
+#[cfg(not(feature = "demo"))]
+const EXAMPLES: &str = examples!("");
 
 /// What can be asked for.
 #[derive(Debug, Subcommand)]
@@ -58,6 +72,7 @@ pub enum Command {
     /// Be a node: measure, publish, and lead when it is your turn, until SIGINT or SIGTERM.
     Run(RunArgs),
     /// Show a whole fleet on this machine: nodes, a ZooKeeper and an API in one process, and keys that kill things.
+    #[cfg(feature = "demo")]
     Demo(DemoArgs),
     /// Check a boards.toml, and the settings that go with it, without doing anything.
     Check(CheckArgs),
@@ -65,6 +80,7 @@ pub enum Command {
     #[command(subcommand)]
     Sensors(SensorsCommand),
     /// Run a ZooKeeper server in memory, for development. It keeps nothing.
+    #[cfg(feature = "sim")]
     #[command(name = "zookeeper")]
     ZooKeeper(ZooKeeperArgs),
     /// Hold a lock while a command runs, or until Ctrl-C.
@@ -95,10 +111,22 @@ pub enum Command {
         /// Which shell.
         shell: Shell,
     },
-    /// Print the manual page.
+    /// Print the manual page, or write those of all commands into a folder.
     ///
     /// To read it: atalaya man | man -l -
-    Man,
+    Man(ManArgs),
+}
+
+/// `atalaya man`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya man | man -l -
+  sudo atalaya man --folder /usr/local/share/man/man1     then: man atalaya-run")]
+pub struct ManArgs {
+    /// Write a page for each command into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
 }
 
 /// Where boards.toml is, and which board is meant.
@@ -163,7 +191,8 @@ Examples:
   ZK_HOST=zoo1 API_URL=http://api:80/ SAMPLING_PERIOD=5 atalaya run 1
 
 ZooKeeper need not be up yet: the node waits for it, says so, and goes on when it
-comes. It exits with 73 if another live node has the same id.")]
+comes. It exits with 73 if another live node has the same id. SIGHUP makes it read
+boards.toml again: other sensors take their places, session and leadership stay.")]
 pub struct RunArgs {
     /// This node's id, unique in the fleet: a short name without blanks or slashes.
     pub id: NodeId,
@@ -182,6 +211,7 @@ pub struct RunArgs {
 }
 
 /// `atalaya demo`.
+#[cfg(feature = "demo")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -231,6 +261,7 @@ pub struct DemoArgs {
 }
 
 /// `atalaya zookeeper`.
+#[cfg(feature = "sim")]
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -268,7 +299,14 @@ pub struct CheckArgs {
 /// `atalaya sensors …`.
 #[derive(Debug, Subcommand)]
 pub enum SensorsCommand {
-    /// List the sensors of a board, without touching them.
+    /// List the sensors of a board, without touching them, or those of a running node, and how they are.
+    #[command(after_help = "\
+Examples:
+  atalaya sensors list --board greenhouse        what boards.toml says
+  atalaya sensors list --node 3                  how the sensors of node 3 are, as it says itself
+  atalaya sensors list --node 3 --output json | jq 'select(.health != \"ok\")'
+
+Health is ok, failing, absent (nobody at the address, no such file) or unread (not asked yet).")]
     List(SensorsListArgs),
     /// Read the sensors of a board, and print what they say.
     #[command(after_help = "\
@@ -277,16 +315,44 @@ Examples:
   atalaya sensors read ambient --count 10 --interval 500ms
   atalaya sensors read --output json | jq .value")]
     Read(SensorsReadArgs),
+    /// Find what answers on the I²C buses of this machine, without writing to them.
+    #[command(after_help = "\
+Examples:
+  sudo atalaya sensors scan                      all buses
+  atalaya sensors scan i2c-1 --output json | jq .candidates
+
+Each address is read from once. A chip does not say what it is: those listed may have that address.")]
+    Scan(SensorsScanArgs),
 }
 
 /// `atalaya sensors list`.
 #[derive(Debug, Args)]
 pub struct SensorsListArgs {
+    /// The sensors of this node of the fleet, with their health, from ZooKeeper.
+    #[arg(long, value_name = "ID")]
+    pub node: Option<NodeId>,
+
     /// Which board.
     #[command(flatten)]
     pub board: BoardArgs,
 
+    /// How to get to ZooKeeper, for --node.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+
     /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `atalaya sensors scan`.
+#[derive(Debug, Args)]
+pub struct SensorsScanArgs {
+    /// Only these buses, such as i2c-1.
+    #[arg(value_name = "BUS")]
+    pub buses: Vec<String>,
+
+    /// How to print; json is one object a line.
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
 }

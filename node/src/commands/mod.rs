@@ -1,10 +1,14 @@
 //! The commands, one file each, and how one of them is chosen and ended.
 
 mod check;
+#[cfg(feature = "demo")]
 mod demo;
+mod man;
 mod run;
+mod scan;
 mod sensors;
 mod tools;
+#[cfg(feature = "sim")]
 mod zookeeper;
 
 use std::io::Write;
@@ -39,13 +43,14 @@ pub fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
-    // The demo shows what is logged among its events.
-    if !matches!(cli.command, Command::Demo(_)) {
+    if !logs_itself(&cli.command) {
         logging::start(cli.log_format, filter.as_deref().or(usually(&cli.command)))
             .map_err(|problem| Failure::usage(anyhow!(problem)))?;
     }
     let done = match cli.command {
+        #[cfg(feature = "demo")]
         Command::Demo(args) => demo::main(args, filter.as_deref()),
+        #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
         Command::Run(args) => run::main(args),
         Command::Check(args) => check::main(&args),
@@ -63,13 +68,18 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "atalaya", &mut script);
             print(&script)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::io)?;
-            print(&page)
-        }
+        Command::Man(args) => man::main(&args),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The demo shows what is logged among its events.
+fn logs_itself(command: &Command) -> bool {
+    match command {
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => true,
+        _ => false,
+    }
 }
 
 /// What is logged unless something else is asked for: a script that reads a counter does not want to read of sessions.

@@ -1,13 +1,18 @@
 //! `atalaya run`: one node, in a process of its own.
 
+use std::sync::Arc;
+
 use anyhow::anyhow;
-use atalaya_hal::duration;
+use atalaya_hal::{Boards, duration};
+use tokio::sync::mpsc;
 
 use super::{board_name, stop_signal, surroundings};
 use crate::cli::RunArgs;
 use crate::exit::Failure;
 use crate::node::Node;
-use crate::settings::{Settings, load_boards};
+use crate::reload::{Carried, Reload};
+use crate::settings::{Settings, environment, load_boards};
+use crate::supervisor::Supervisor;
 
 pub(super) fn main(args: RunArgs) -> Result<(), Failure> {
     let boards = load_boards(args.board.boards.as_ref(), surroundings())?;
@@ -18,12 +23,55 @@ pub(super) fn main(args: RunArgs) -> Result<(), Failure> {
         ),
         None => None,
     };
-    let node = Node::build(args.id, board_name(&args.board), &boards, settings)?;
+    let node = Node::build(args.id.clone(), board_name(&args.board), &boards, settings)?;
     // One thread is enough for what a node does, and on a Pi two would cost memory; buses have threads of their own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
     runtime.block_on(async {
         let stop = stop_signal().map_err(Failure::software)?;
+        let asked = reload_signals().map_err(Failure::software)?;
+        let described = !is_builtin(&boards);
+        let reload = Reload { asked, load: Arc::new(move || load(&args, described)) };
+        let node = node.reload(reload).supervised(Supervisor::of(&environment));
         node.run(connect_timeout, stop).await
     })
+}
+
+/// The configuration as it is now, by the same flags. `described`: some file described the boards at the start.
+fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), Failure> {
+    let boards = load_boards(args.board.boards.as_ref(), surroundings())?;
+    if described && is_builtin(&boards) {
+        // Nobody whose board measured something means random numbers; a file that is just being written has no boards.
+        return Err(Failure::config(anyhow!("boards.toml is gone, or describes no board any more")));
+    }
+    let settings = Settings::assemble(&args.fleet, &boards, surroundings())?;
+    let carried = Carried::open(board_name(&args.board).as_deref(), &boards)?;
+    Ok((carried, settings))
+}
+
+/// Whether these are the boards of whoever has no boards.toml, or one without boards.
+fn is_builtin(boards: &Boards) -> bool {
+    boards.boards == Boards::builtin().boards
+}
+
+/// A message for each SIGHUP; those that come too fast count as one. Its handler stands from now on.
+#[cfg(unix)]
+fn reload_signals() -> std::io::Result<mpsc::Receiver<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, asked) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "reading the configuration again");
+            // If it is full, the next reading is yet to begin.
+            let _ = sender.try_send(());
+        }
+    });
+    Ok(asked)
+}
+
+/// There is no such signal here.
+#[cfg(not(unix))]
+fn reload_signals() -> std::io::Result<mpsc::Receiver<()>> {
+    Ok(mpsc::channel(1).1)
 }

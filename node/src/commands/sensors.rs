@@ -1,24 +1,36 @@
-//! `atalaya sensors list` and `read`: what a board carries, and what it measures, without any fleet.
+//! `atalaya sensors list` and `read`: what a board carries, and what it measures, without any fleet; and how the sensors
+//! of a node are that is in one.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::{Backend, Boards, SensorConfig, duration};
+use atalaya_hal::drivers::info;
+use atalaya_hal::{Backend, Boards, duration};
 use serde_json::json;
 
+use super::tools::with_session_of;
 use super::{board_name, print, surroundings};
 use crate::cli::{BoardArgs, Output, SensorsCommand, SensorsListArgs, SensorsReadArgs};
 use crate::exit::Failure;
+use crate::id::NodeId;
+use crate::presence::{self, Presence, PresentSensor};
+use crate::sensing::health::Condition;
 use crate::sensing::{self, Sample, Sensors};
 use crate::settings::load_boards;
 
 /// Longest wait for one reading.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Most characters of one cell of a table.
+const LONGEST_CELL: usize = 300;
 
 pub(super) fn main(command: SensorsCommand) -> Result<(), Failure> {
     match command {
-        SensorsCommand::List(args) => list(&args),
+        SensorsCommand::List(args) => match &args.node {
+            Some(id) => list_of_node(id, &args),
+            None => list(&args),
+        },
+        SensorsCommand::Scan(args) => super::scan::main(&args),
         SensorsCommand::Read(args) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(Failure::software)?.block_on(read(&args))
@@ -32,6 +44,7 @@ fn load(args: &BoardArgs) -> Result<(Boards, String), Failure> {
     Ok((boards, name))
 }
 
+/// What the board of this machine carries; nothing is asked.
 fn list(args: &SensorsListArgs) -> Result<(), Failure> {
     let (boards, name) = load(&args.board)?;
     let board = &boards.boards[&name];
@@ -39,39 +52,109 @@ fn list(args: &SensorsListArgs) -> Result<(), Failure> {
         Backend::Sim => "sim",
         Backend::Linux => "linux",
     };
+    let sensors = board.sensors.iter().map(|config| PresentSensor::of(&info(config), &Condition::default()));
+    let mut table =
+        vec![["sensor", "chip", "place", "measures", "unit", "backend"].map(str::to_owned).to_vec()];
     let mut text = String::new();
-    if args.output == Output::Table {
+    for sensor in sensors {
         let _ = writeln!(
             text,
-            "{:16} {:10} {:10} {:8} {:30} backend",
-            "sensor", "chip", "bus", "address", "measures"
+            "{}",
+            json!({"board": name, "sensor": sensor.name, "chip": sensor.chip, "bus": sensor.bus,
+                "address": sensor.address, "quantities": sensor.quantities, "units": sensor.units(),
+                "backend": backend})
         );
+        let mut row = described(&sensor);
+        row.push(backend.to_owned());
+        table.push(row);
     }
-    for sensor in &board.sensors {
-        let quantities: Vec<&str> = sensor.quantities().iter().map(|quantity| quantity.name()).collect();
-        let _ = match args.output {
-            Output::Json => writeln!(
-                text,
-                "{}",
-                json!({"board": name, "sensor": sensor.name, "chip": sensor.chip.to_string(), "bus": sensor.bus,
-                    "address": sensor.address, "quantities": quantities, "backend": backend})
-            ),
-            Output::Table => writeln!(
-                text,
-                "{:16} {:10} {:10} {:8} {:30} {backend}",
-                sensor.name,
-                sensor.chip.to_string(),
-                sensor.bus.as_deref().unwrap_or("-"),
-                address(sensor),
-                quantities.join(", "),
-            ),
-        };
+    if args.output == Output::Table {
+        text = aligned(&table);
     }
     print(text.as_bytes())
 }
 
-fn address(sensor: &SensorConfig) -> String {
-    sensor.address.map_or_else(|| "-".to_owned(), |address| format!("{address:#04x}"))
+/// What the node called `id` says of its sensors in ZooKeeper.
+fn list_of_node(id: &NodeId, args: &SensorsListArgs) -> Result<(), Failure> {
+    let path = format!("{}/{id}", presence::PARENT);
+    let data = with_session_of(args.board.boards.as_ref(), &args.connection, |session| async move {
+        let link = session.link().await;
+        // What it has written just now is to be seen.
+        link.sync().await.map_err(Failure::not_now)?;
+        match link.get(&path).await {
+            Ok((data, _)) => Ok(data),
+            Err(error) if error.is_no_node() => {
+                Err(Failure::io(anyhow!("node {id} is not there: there is no znode {path}")))
+            }
+            Err(error) => Err(Failure::not_now(error)),
+        }
+    })?;
+    let said: Presence = serde_json::from_slice(&data).map_err(|error| {
+        Failure::data(anyhow!("what node {id} says of itself is not understood: {error}"))
+    })?;
+    let text = match args.output {
+        Output::Table => table_of_node(&said),
+        Output::Json => lines_of_node(id, &said),
+    };
+    print(text.as_bytes())
+}
+
+fn table_of_node(said: &Presence) -> String {
+    let header = ["sensor", "chip", "place", "measures", "unit", "health", "since", "count", "error"];
+    let mut table = vec![header.map(str::to_owned).to_vec()];
+    for sensor in &said.sensors {
+        let health = &sensor.health;
+        let mut row = described(sensor);
+        row.push(health.state.name().to_owned());
+        row.push(health.since.map_or_else(|| "-".to_owned(), |since| format!("{since:.0}")));
+        row.push(health.count.to_string());
+        row.push(health.error.as_deref().map_or_else(|| "-".to_owned(), plain));
+        table.push(row);
+    }
+    aligned(&table)
+}
+
+fn lines_of_node(id: &NodeId, said: &Presence) -> String {
+    let line = |sensor: &PresentSensor| {
+        let health = &sensor.health;
+        let line = json!({"node": id.as_str(), "board": said.board, "sensor": sensor.name, "chip": sensor.chip,
+            "bus": sensor.bus, "address": sensor.address, "quantities": sensor.quantities, "units": sensor.units(),
+            "health": health.state.name(), "since": health.since, "count": health.count, "error": health.error});
+        format!("{line}\n")
+    };
+    said.sensors.iter().map(line).collect()
+}
+
+/// The columns that both lists have.
+fn described(sensor: &PresentSensor) -> Vec<String> {
+    let list = |words: &[&str]| if words.is_empty() { "-".to_owned() } else { plain(&words.join(", ")) };
+    let quantities: Vec<&str> = sensor.quantities.iter().map(String::as_str).collect();
+    vec![
+        plain(&sensor.name),
+        plain(&sensor.chip),
+        plain(&sensor.place()),
+        list(&quantities),
+        list(&sensor.units()),
+    ]
+}
+
+/// What a terminal can bear, whoever wrote it.
+fn plain(text: &str) -> String {
+    text.chars().take(LONGEST_CELL).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// Rows with columns as wide as they need to be.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
 }
 
 async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
@@ -87,7 +170,7 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
         return Err(Failure::usage(anyhow!("board {name} has no sensor \"{wanted}\"; it has {known}")));
     }
     let buses = sensing::open(board, &boards.base_dir).map_err(Failure::config)?;
-    let mut sensors = Sensors::start(buses).map_err(Failure::software)?;
+    let mut sensors = Sensors::start(buses).map_err(Failure::software)?.tireless();
     let mut ticks = tokio::time::interval(interval);
     let mut failed = Vec::new();
     for _ in 0..if args.count == 0 { u64::MAX } else { args.count } {

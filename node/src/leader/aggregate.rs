@@ -1,8 +1,8 @@
 //! The average of what the fleet measured. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::senml::Value;
+use crate::senml::{Value, quantity_of};
 
 /// What the measurements of one unit come to.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,20 @@ pub struct Aggregate {
     values: BTreeMap<Option<String>, Vec<f64>>,
 }
 
+/// Most units that are averaged: each makes a report in every cycle. Those of known quantities and bare numbers always
+/// have room.
+pub const MOST_UNITS: usize = 64;
+
 impl Aggregate {
+    /// Whether all of these can be taken in.
+    pub fn has_room_for(&self, values: &[Value]) -> bool {
+        let known = |unit: &Option<String>| unit.as_deref().is_none_or(|unit| quantity_of(unit).is_some());
+        let mut foreign: BTreeSet<&Option<String>> = self.values.keys().filter(|unit| !known(unit)).collect();
+        let before = foreign.len();
+        foreign.extend(values.iter().map(|value| &value.unit).filter(|unit| !known(unit)));
+        foreign.len() == before || foreign.len() <= MOST_UNITS
+    }
+
     /// Takes a measurement in.
     pub fn add(&mut self, value: Value) {
         match self.values.get_mut(&value.unit) {
@@ -98,6 +111,20 @@ mod tests {
         let summaries = of(&[(Some("Cel"), 20.0), (None, 1.0), (Some("%RH"), 40.0), (Some("Cel"), 22.0)]);
         let short: Vec<_> = summaries.iter().map(|s| (s.unit.as_deref(), s.mean, s.count)).collect();
         assert_eq!(short, [(None, 1.0, 1), (Some("%RH"), 40.0, 1), (Some("Cel"), 21.0, 2)]);
+    }
+
+    #[test]
+    fn strange_units_are_bounded_and_leave_room_for_known_ones() {
+        let unit = |unit: &str| Value { unit: Some(unit.to_owned()), value: 1.0 };
+        let mut aggregate = Aggregate::default();
+        for n in 0..MOST_UNITS {
+            let values = [unit(&format!("u{n}"))];
+            assert!(aggregate.has_room_for(&values));
+            let [value] = values;
+            aggregate.add(value);
+        }
+        assert!(!aggregate.has_room_for(&[unit("Cel"), unit("one-more")]));
+        assert!(aggregate.has_room_for(&[unit("u3"), unit("Cel"), Value { unit: None, value: 1.0 }]));
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl<R: Clone> Courier<R> {
         }
     }
 
+    /// Reports come once a `period` from now on.
+    pub fn set_period(&mut self, period: Duration) {
+        self.period = period;
+    }
+
     /// How long to wait for an answer.
     pub fn timeout(&self) -> Duration {
         (self.period * PATIENCE).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT)

@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::ApiMethod;
 use atalaya_recipes::Leadership;
 use atalaya_recipes::clock::Moment;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
 use reqwest::{Client, StatusCode, Url};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
@@ -96,6 +97,11 @@ impl Outgoing {
         Outgoing { courier: Mutex::new(Courier::new(period)), news: Notify::new() }
     }
 
+    /// Reports come once a `period` from now on.
+    pub async fn set_period(&self, period: Duration) {
+        self.courier.lock().await.set_period(period);
+    }
+
     /// Takes a report over.
     pub async fn push(&self, report: Report) {
         self.courier.lock().await.push(report);
@@ -167,7 +173,7 @@ async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
     let mut answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) if error.is_timeout() => return Outcome::Failed(format!("no answer within {timeout:?}")),
-        Err(error) => return Outcome::Failed(root_cause(&error)),
+        Err(error) => return Outcome::Failed(with_clock(root_cause(&error), SystemTime::now())),
     };
     let outcome = judge(answer.status());
     let mut read = 0;
@@ -203,9 +209,39 @@ fn root_cause(error: &reqwest::Error) -> String {
     if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
 }
 
+/// A certificate that is not valid now may be a clock that is wrong: a Raspberry Pi starts in 1970, and nothing in the
+/// words of TLS would make one look there. The day is enough: a reason that changes is logged again.
+fn with_clock(cause: String, now: SystemTime) -> String {
+    let about_time = ["certificate not valid yet", "certificate expired"];
+    let found = about_time.iter().find_map(|words| Some(cause.find(words)? + words.len()));
+    match (found, Timestamp::try_from(now)) {
+        (Some(end), Ok(now)) => {
+            let day = now.strftime("%Y-%m-%d");
+            format!("{}; the clock of this machine says {day}: is it set?", &cause[..end])
+        }
+        _ => cause,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_valid_now_makes_one_look_at_the_clock() {
+        let early = |second: u64| {
+            let cause = format!(
+                "cannot connect: invalid peer certificate: certificate not valid yet: verification time {second}"
+            );
+            with_clock(cause, SystemTime::UNIX_EPOCH + Duration::from_secs(second))
+        };
+        let told = "cannot connect: invalid peer certificate: certificate not valid yet; the clock of this machine \
+                    says 1970-01-01: is it set?";
+        assert_eq!(early(90), told);
+        assert_eq!(early(91), told, "one reason, one line of log");
+        let other = "cannot connect: invalid peer certificate: UnknownIssuer";
+        assert_eq!(with_clock(other.to_owned(), SystemTime::UNIX_EPOCH), other);
+    }
 
     #[test]
     fn secrets_in_the_address_are_not_logged() {

@@ -43,6 +43,10 @@ pub async fn gather(link: &Link, roster: &mut Roster) -> Result<Gathered, Error>
         .await?;
     let mut gathered = Gathered::default();
     for (mut note, (size, verdict)) in roster.notes().zip(answers.into_iter().flatten()) {
+        let verdict = verdict.and_then(|values| match gathered.aggregate.has_room_for(&values) {
+            true => Ok(values),
+            false => Err(Unusable::Crowded),
+        });
         let unusable = verdict.as_ref().err().copied();
         if note.found(size, unusable) {
             match unusable {

@@ -24,15 +24,22 @@ use gather::gather;
 use report::Report;
 use roster::{Changes, Roster};
 
-/// What the leader is told.
+/// What the leader is told, and may be told anew at any time.
 #[derive(Clone, Debug)]
-pub struct LeaderOptions {
-    /// The znode whose children are the measurements.
-    pub measurements: String,
+pub struct Orders {
     /// How often it averages.
     pub period: Duration,
     /// Where it reports; nowhere, if `None`: averages are only logged.
     pub api: Option<Api>,
+}
+
+/// What the leader is told once.
+#[derive(Clone, Debug)]
+pub struct LeaderOptions {
+    /// The znode whose children are the measurements.
+    pub measurements: String,
+    /// What may change.
+    pub orders: watch::Receiver<Orders>,
     /// Who is told of each average as it is computed, besides the API.
     pub averages: Option<mpsc::UnboundedSender<Report>>,
 }
@@ -59,7 +66,7 @@ struct State {
 impl Leader {
     /// One that has never led.
     pub fn new(options: LeaderOptions) -> Leader {
-        let outgoing = Outgoing::new(options.period);
+        let outgoing = Outgoing::new(options.orders.borrow().period);
         let state = State { term: 0, cycle: 0, roster: Roster::default(), outgoing };
         Leader { options: Arc::new(options), state: Arc::new(Mutex::new(state)) }
     }
@@ -73,7 +80,7 @@ impl Leader {
             info!(epoch = leadership.term(), "leading");
             // What an earlier term has not delivered is older than what others have reported since.
             let roster = std::mem::take(&mut state.roster);
-            let outgoing = Outgoing::new(self.options.period);
+            let outgoing = Outgoing::new(self.options.orders.borrow().period);
             *state = State { term: leadership.term(), cycle: 0, roster, outgoing };
         }
         let State { cycle, roster, outgoing, .. } = &mut *state;
@@ -84,18 +91,32 @@ impl Leader {
             listed.send_replace(Some(names));
         });
         let cycles = self.cycles(&leadership, &mut list, cycle, roster, outgoing);
-        let delivering = async {
-            match &self.options.api {
-                Some(api) => outgoing.deliver(&leadership, api).await,
-                None => std::future::pending().await,
-            }
-        };
+        let delivering = self.deliver(&leadership, outgoing);
         tokio::select! {
             () = following => {}
             () = cycles => {}
             () = delivering => {}
         }
         std::future::pending().await
+    }
+
+    /// Delivers to wherever the reports are to go at the moment.
+    async fn deliver(&self, leadership: &Leadership, outgoing: &Outgoing) {
+        let mut orders = self.options.orders.clone();
+        loop {
+            let api = orders.borrow_and_update().api.clone();
+            let delivering = async {
+                match &api {
+                    Some(api) => outgoing.deliver(leadership, api).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = delivering => {}
+                // Requests under way are cut off, and made again at the other place.
+                Ok(()) = orders.changed() => {}
+            }
+        }
     }
 
     async fn cycles(
@@ -111,11 +132,20 @@ impl Leader {
             return;
         }
         list.mark_changed();
-        let mut ticks = tokio::time::interval(self.options.period);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut orders = self.options.orders.clone();
+        let mut period = orders.borrow_and_update().period;
+        outgoing.set_period(period).await;
+        let mut ticks = ticks(period);
         loop {
             tokio::select! {
                 biased;
+                Ok(()) = orders.changed() => {
+                    let now = orders.borrow_and_update().period;
+                    if std::mem::replace(&mut period, now) != now {
+                        outgoing.set_period(period).await;
+                        ticks = self::ticks(period);
+                    }
+                }
                 Ok(()) = list.changed() => {
                     let names = list.borrow_and_update().clone().unwrap_or_default();
                     log_changes(&roster.update(&self.options.measurements, names), roster.len());
@@ -144,6 +174,7 @@ impl Leader {
             );
         }
         *cycle += 1;
+        let reports = self.options.orders.borrow().api.is_some();
         for summary in summaries {
             let report =
                 Report::new(leadership.term(), *cycle, SystemTime::now(), summary, gathered.excluded);
@@ -162,11 +193,17 @@ impl Leader {
                 // Nobody may be listening any more.
                 let _ = averages.send(report.clone());
             }
-            if self.options.api.is_some() {
+            if reports {
                 outgoing.push(report).await;
             }
         }
     }
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
 /// Most names in one log line.

@@ -1,17 +1,17 @@
 //! From sensors to measurements: one thread for each bus, a clock that asks all of them, and one measurement a period.
 
+pub mod health;
+mod measuring;
 mod worker;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use atalaya_hal::{Backend, Board, Bus, OpenError, Reading, SensorInfo};
-use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use atalaya_hal::{Backend, Board, Bus, OpenError, SensorInfo};
+use jiff::Timestamp;
 
-use crate::id::NodeId;
-use crate::measurement::Form;
-use crate::vitals::Faults;
+use health::Health;
+pub use measuring::{Measuring, Turn};
+use worker::When;
 pub use worker::{Sample, Worker};
 
 /// Opens what a board carries. Nothing is read yet, and an absent chip is no error before it is.
@@ -20,9 +20,21 @@ pub use worker::{Sample, Worker};
 /// The board asks for something that this machine or this build cannot give.
 pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenError> {
     match board.backend {
+        #[cfg(feature = "sim")]
         Backend::Sim => atalaya_sim::open(board, base_dir),
+        #[cfg(not(feature = "sim"))]
+        Backend::Sim => {
+            // Pretend sensors may replay files; real ones have none.
+            let _ = base_dir;
+            let sensor = board.sensors.first().map_or("any", |sensor| &sensor.name);
+            Err(OpenError::new(
+                sensor,
+                "this atalaya was built without the simulator; use backend = \"linux\", or a build with the feature \
+                 \"sim\"",
+            ))
+        }
         #[cfg(target_os = "linux")]
-        Backend::Linux => atalaya_hal::linux::open(board),
+        Backend::Linux => atalaya_hal::linux::open(board, base_dir),
         #[cfg(not(target_os = "linux"))]
         Backend::Linux => {
             Err(OpenError::new("any", "the backend \"linux\" needs Linux; use backend = \"sim\" here"))
@@ -34,12 +46,16 @@ pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenE
 #[derive(Debug)]
 pub struct Sensors {
     workers: Vec<Worker>,
-    /// What is wrong with a sensor at the moment: said when it changes.
-    faults: Faults,
+    spares: bool,
 }
 
 /// Longest wait for a reading, whatever the period.
 const LONGEST_READ: Duration = Duration::from_secs(10);
+
+/// How long the readings of one sample are waited for, if one is taken every `period`.
+pub fn patience(period: Duration) -> Duration {
+    period.min(LONGEST_READ)
+}
 
 impl Sensors {
     /// Starts one thread for each bus.
@@ -48,7 +64,14 @@ impl Sensors {
     /// The machine gives no more threads.
     pub fn start(buses: Vec<Bus>) -> std::io::Result<Sensors> {
         let workers = buses.into_iter().map(Worker::start).collect::<Result<_, _>>()?;
-        Ok(Sensors { workers, faults: Faults::new() })
+        Ok(Sensors { workers, spares: true })
+    }
+
+    /// Asks sensors that fail as often as the others: for somebody who waits for one to be plugged in.
+    #[must_use]
+    pub fn tireless(mut self) -> Sensors {
+        self.spares = false;
+        self
     }
 
     /// What there is.
@@ -56,71 +79,29 @@ impl Sensors {
         self.workers.iter().flat_map(Worker::infos)
     }
 
-    /// Reads every sensor once; who does not answer within `patience` has failed.
-    pub async fn sample(&mut self, patience: Duration) -> Vec<Sample> {
-        let deadline = tokio::time::Instant::now() + patience.min(LONGEST_READ);
-        let asked: Vec<_> = self.workers.iter_mut().map(Worker::ask).collect();
+    /// What there is, and how it is.
+    pub fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
+        self.workers.iter().flat_map(Worker::sensors)
+    }
+
+    /// Reads every sensor whose turn it is once; one sample is taken every `period`, and who does not answer within it
+    /// ([`patience`]) has failed. A bus whose read has not returned since an earlier sample is not waited for.
+    ///
+    /// # Cancellation safety
+    /// A read under way ends in its thread; the next sample hears of it.
+    pub async fn sample(&mut self, period: Duration) -> Vec<Sample> {
+        let when = When {
+            asked: Instant::now(),
+            time: Timestamp::now(),
+            period,
+            patience: patience(period),
+            spares: self.spares,
+        };
+        let asked: Vec<_> = self.workers.iter_mut().map(|worker| worker.ask(&when)).collect();
         let mut samples = Vec::new();
-        for (worker, answer) in self.workers.iter_mut().zip(asked) {
-            samples.extend(worker.answer(answer, deadline).await);
+        for (worker, asked) in self.workers.iter_mut().zip(asked) {
+            samples.extend(worker.hear(asked, &when).await);
         }
         samples
-    }
-
-    /// Logs which sensors began to fail, fail in another way, or work again.
-    fn log_changes(&mut self, samples: &[Sample]) {
-        for sample in samples {
-            match &sample.result {
-                Ok(_) => {
-                    if self.faults.remove(&sample.sensor).is_some() {
-                        info!(sensor = sample.sensor, "reads again");
-                    }
-                }
-                Err(fault) => {
-                    if self.faults.get(&sample.sensor) != Some(fault) {
-                        warn!(sensor = sample.sensor, "cannot be read: {fault}");
-                        self.faults.insert(sample.sensor.clone(), fault.clone());
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Measures at once and then once a `period`, and hands each measurement on, and which sensors cannot be read, for ever.
-/// Nothing is handed on when no
-/// sensor could be read: the last measurement stands, and its age tells.
-///
-/// # Cancellation safety
-/// Between two measurements nothing is lost. A read under way ends in its thread, unheard.
-pub async fn measure(
-    mut sensors: Sensors,
-    id: &NodeId,
-    period: Duration,
-    measured: watch::Sender<Option<Vec<u8>>>,
-    faults: watch::Sender<Faults>,
-) {
-    let form = Form::of(sensors.infos());
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        ticks.tick().await;
-        let samples = sensors.sample(period).await;
-        sensors.log_changes(&samples);
-        faults.send_if_modified(|known| {
-            let changed = *known != sensors.faults;
-            if changed {
-                known.clone_from(&sensors.faults);
-            }
-            changed
-        });
-        let readings: Vec<(&str, Reading)> = samples
-            .iter()
-            .flat_map(|sample| sample.readings().map(|reading| (sample.sensor.as_str(), *reading)))
-            .collect();
-        if let Some(data) = form.write(id.as_str(), &readings) {
-            tracing::debug!(measurement = %String::from_utf8_lossy(&data), "measured");
-            measured.send_replace(Some(data));
-        }
     }
 }

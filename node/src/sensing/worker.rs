@@ -1,23 +1,29 @@
 //! Who owns a bus and its sensors: a thread. I²C on Linux blocks; here nothing else has to wait for it, and a read that
-//! never returns or a driver that panics costs its own bus only.
+//! never returns costs its own bus only. What a driver does wrong (it panics, it gives what it does not measure) costs
+//! its own sensor only.
 //!
 //! Sensors that never block (random numbers) are read where they are asked for: two thread switches would cost more
 //! than all the rest of a measurement.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use atalaya_hal::{Bus, Reading, Readings, Sensor, SensorInfo};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::health::{Fault, Health, Kind, News, retry};
 
 /// What one sensor gave when it was asked.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// The sensor's name.
     pub sensor: String,
-    /// What it read, or why not.
+    /// What it read, or why not. A sensor that is left alone for a while has failed as it did when it was read last.
     pub result: Result<Readings, String>,
+    /// What is worth a log line.
+    pub news: Option<News>,
 }
 
 impl Sample {
@@ -27,33 +33,88 @@ impl Sample {
     }
 }
 
-type Answer = oneshot::Receiver<Vec<Sample>>;
+/// What one sensor gave, from whoever read it.
+struct Heard {
+    sensor: usize,
+    result: Result<Readings, Fault>,
+    at: Instant,
+}
+
+/// What the thread of a bus is to do: read these sensors, in this order.
+struct Request {
+    sensors: Vec<Ask>,
+    answers: mpsc::UnboundedSender<Heard>,
+    /// Nobody waits for another try after this moment.
+    until: Instant,
+}
+
+#[derive(Clone, Copy)]
+struct Ask {
+    sensor: usize,
+    /// Passing faults are tried again.
+    trusted: bool,
+}
+
+/// Answers that are yet to come.
+struct Pending {
+    answers: mpsc::UnboundedReceiver<Heard>,
+    /// Who has not answered, in the order of reading: the first is the one whose read does not return.
+    waiting: Vec<usize>,
+}
+
+impl Pending {
+    fn take(&mut self, heard: Heard) -> Heard {
+        self.waiting.retain(|sensor| *sensor != heard.sensor);
+        heard
+    }
+}
 
 /// Who reads.
 enum Reader {
     /// The thread at the other end.
-    Thread(mpsc::UnboundedSender<oneshot::Sender<Vec<Sample>>>),
+    Thread(mpsc::UnboundedSender<Request>),
     /// Whoever asks: these never block.
     Here(Vec<Box<dyn Sensor>>),
 }
 
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Reader::Thread(_) => "Thread",
-            Reader::Here(_) => "Here",
-        })
-    }
-}
-
 /// A bus and whoever owns it.
-#[derive(Debug)]
 pub struct Worker {
     name: String,
     infos: Vec<SensorInfo>,
+    health: Vec<Health>,
     reader: Reader,
-    /// An answer that did not come in time. Until it comes, the thread is not asked again: requests never pile up.
-    overdue: Option<Answer>,
+    /// Until these have come, the thread is not asked again: requests never pile up.
+    pending: Option<Pending>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("name", &self.name)
+            .field("sensors", &self.infos)
+            .finish_non_exhaustive()
+    }
+}
+
+/// When a sample is taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct When {
+    /// Its begin, by the clock that does not jump.
+    pub(super) asked: Instant,
+    /// Its begin, by the clock on the wall.
+    pub(super) time: Timestamp,
+    /// How often samples are taken.
+    pub(super) period: Duration,
+    /// How long answers are waited for.
+    pub(super) patience: Duration,
+    /// Whether sensors that fail are asked less often.
+    pub(super) spares: bool,
+}
+
+impl When {
+    fn until(&self) -> Instant {
+        self.asked + self.patience
+    }
 }
 
 impl Worker {
@@ -64,18 +125,18 @@ impl Worker {
     /// The machine gives no more threads.
     pub fn start(bus: Bus) -> std::io::Result<Worker> {
         let Bus { name, mut sensors } = bus;
-        let infos = sensors.iter().map(|sensor| sensor.info().clone()).collect();
+        let infos: Vec<SensorInfo> = sensors.iter().map(|sensor| sensor.info().clone()).collect();
+        let health = vec![Health::default(); infos.len()];
         if !sensors.iter().any(|sensor| sensor.blocks()) {
-            return Ok(Worker { name, infos, reader: Reader::Here(sensors), overdue: None });
+            return Ok(Worker { name, infos, health, reader: Reader::Here(sensors), pending: None });
         }
-        let (requests, mut asked) = mpsc::unbounded_channel::<oneshot::Sender<Vec<Sample>>>();
+        let (requests, mut asked) = mpsc::unbounded_channel::<Request>();
         thread::Builder::new().name(format!("bus {name}")).spawn(move || {
-            while let Some(answer) = asked.blocking_recv() {
-                // Nobody may be waiting any more; that is their affair.
-                let _ = answer.send(read_all(&mut sensors));
+            while let Some(request) = asked.blocking_recv() {
+                serve(&mut sensors, &request);
             }
         })?;
-        Ok(Worker { name, infos, reader: Reader::Thread(requests), overdue: None })
+        Ok(Worker { name, infos, health, reader: Reader::Thread(requests), pending: None })
     }
 
     /// The sensors on the bus.
@@ -83,125 +144,183 @@ impl Worker {
         &self.infos
     }
 
-    /// Asks for a reading of all its sensors.
-    pub(super) fn ask(&mut self) -> Answer {
-        if let Some(overdue) = self.overdue.take() {
-            return overdue;
-        }
-        let (sender, answer) = oneshot::channel();
-        // If the thread is gone, so is `sender`, and the answer says so.
-        match &mut self.reader {
-            Reader::Thread(requests) => drop(requests.send(sender)),
-            Reader::Here(sensors) => drop(sender.send(read_all(sensors))),
-        }
-        answer
+    /// The sensors on the bus, and how they are.
+    pub fn sensors(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
+        self.infos.iter().zip(&self.health)
     }
 
-    /// Waits for the answer until `deadline`.
-    pub(super) async fn answer(&mut self, mut answer: Answer, deadline: Instant) -> Vec<Sample> {
-        match tokio::time::timeout_at(deadline, &mut answer).await {
-            Ok(Ok(samples)) => samples,
-            Ok(Err(_)) => self.all_failed("its thread has ended"),
-            Err(_) => {
-                self.overdue = Some(answer);
-                self.all_failed(&format!("no answer from bus {}, a read does not return", self.name))
+    /// Begins a sample: asks for a reading of all sensors whose turn it is, unless an earlier read has not returned yet.
+    pub(super) fn ask(&mut self, when: &When) -> Asked {
+        let mut asked = Asked { results: self.infos.iter().map(|_| None).collect(), stuck: false };
+        if let Some(pending) = &mut self.pending {
+            // What came after its sample had ended counts in this one, if it is as fresh as measurements are.
+            while let Ok(heard) = pending.answers.try_recv() {
+                let heard = pending.take(heard);
+                if when.asked.saturating_duration_since(heard.at) <= when.period {
+                    asked.results[heard.sensor] = Some(heard.result);
+                }
+            }
+            if pending.waiting.is_empty() || pending.answers.is_closed() {
+                self.pending = None;
+            } else {
+                asked.stuck = true;
+                return asked;
             }
         }
+        let ask: Vec<Ask> = (0..self.infos.len())
+            .filter(|sensor| asked.results[*sensor].is_none())
+            .filter(|sensor| !when.spares || self.health[*sensor].is_due(when.asked))
+            .map(|sensor| Ask { sensor, trusted: self.health[sensor].is_trusted() })
+            .collect();
+        if ask.is_empty() {
+            return asked;
+        }
+        match &mut self.reader {
+            Reader::Here(sensors) => {
+                for Ask { sensor, .. } in ask {
+                    asked.results[sensor] = Some(attempt(sensors[sensor].as_mut()));
+                }
+            }
+            Reader::Thread(requests) => {
+                let (sender, answers) = mpsc::unbounded_channel();
+                let waiting = ask.iter().map(|ask| ask.sensor).collect();
+                // If the thread is gone, so is `sender`, and the answers say so.
+                let _ = requests.send(Request { sensors: ask, answers: sender, until: when.until() });
+                self.pending = Some(Pending { answers, waiting });
+            }
+        }
+        asked
     }
 
-    fn all_failed(&self, why: &str) -> Vec<Sample> {
-        let failed = |info: &SensorInfo| Sample { sensor: info.name.clone(), result: Err(why.to_owned()) };
-        self.infos.iter().map(failed).collect()
+    /// Waits for the answers until the sample's patience ends, and notes how the sensors are.
+    ///
+    /// # Cancellation safety
+    /// A sample that is dropped here is not noted. Answers that come later are heard by the next one.
+    pub(super) async fn hear(&mut self, mut asked: Asked, when: &When) -> Vec<Sample> {
+        let mut ended = false;
+        if let Some(pending) = self.pending.as_mut().filter(|_| !asked.stuck) {
+            let deadline = tokio::time::Instant::from_std(when.until());
+            while !pending.waiting.is_empty() {
+                match tokio::time::timeout_at(deadline, pending.answers.recv()).await {
+                    Ok(Some(heard)) => {
+                        let heard = pending.take(heard);
+                        asked.results[heard.sensor] = Some(heard.result);
+                    }
+                    Ok(None) => {
+                        ended = true;
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+        let waiting = self.pending.as_ref().map(|pending| pending.waiting.clone()).unwrap_or_default();
+        if waiting.is_empty() || ended {
+            self.pending = None;
+        }
+        let results = asked.results.into_iter().enumerate();
+        results
+            .map(|(sensor, result)| {
+                let silent = asked.stuck || waiting.contains(&sensor);
+                let result =
+                    result.or_else(|| silent.then(|| Err(self.silent(sensor, waiting.first(), ended))));
+                self.note(sensor, result, when)
+            })
+            .collect()
+    }
+
+    /// Why `sensor` has not answered.
+    fn silent(&self, sensor: usize, hanging: Option<&usize>, ended: bool) -> Fault {
+        let bus = &self.name;
+        let text = match hanging {
+            _ if ended => return Fault::new(Kind::Lasting, "its thread has ended"),
+            Some(hanging) if *hanging != sensor => {
+                let hanging = self.infos.get(*hanging).map_or("another sensor", |info| &info.name);
+                format!("no answer from bus {bus}: a read of {hanging} does not return")
+            }
+            _ => format!("no answer from bus {bus}: a read does not return"),
+        };
+        Fault::new(Kind::Silent, &text)
+    }
+
+    /// Notes what became of one sensor in this sample; `None`: it was left alone.
+    fn note(&mut self, sensor: usize, result: Option<Result<Readings, Fault>>, when: &When) -> Sample {
+        let (name, health) = (self.infos[sensor].name.clone(), &mut self.health[sensor]);
+        let (result, news) = match result {
+            None => (Err(health.condition().error.clone().unwrap_or_default()), None),
+            Some(Ok(readings)) => (Ok(readings), health.read(when.time)),
+            Some(Err(fault)) => {
+                let news = health.failed(&fault, when.asked, when.period, when.time);
+                (Err(fault.text), news)
+            }
+        };
+        Sample { sensor: name, result, news }
     }
 }
 
-fn read_all(sensors: &mut [Box<dyn Sensor>]) -> Vec<Sample> {
-    sensors.iter_mut().map(|sensor| read(sensor.as_mut())).collect()
+/// A sample that has begun.
+pub(super) struct Asked {
+    /// By sensor: what is known already.
+    results: Vec<Option<Result<Readings, Fault>>>,
+    /// An earlier read has not returned: nobody was asked.
+    stuck: bool,
 }
 
-fn read(sensor: &mut dyn Sensor) -> Sample {
-    let name = sensor.info().name.clone();
-    let result = match catch_unwind(AssertUnwindSafe(|| sensor.read())) {
-        Ok(Ok(readings)) => Ok(readings),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("its driver panicked".to_owned()),
+/// In the thread of a bus.
+fn serve(sensors: &mut [Box<dyn Sensor>], request: &Request) {
+    for Ask { sensor, trusted } in &request.sensors {
+        // The worker is gone, and its sensors with it: others may be waiting for the bus.
+        if request.answers.is_closed() {
+            return;
+        }
+        let Some(driver) = sensors.get_mut(*sensor) else { continue };
+        let mut tries = 1;
+        let mut result = attempt(driver.as_mut());
+        while let Err(fault) = &result
+            && *trusted
+            && let Some(pause) = retry(fault, tries)
+            && Instant::now() + pause < request.until
+        {
+            thread::sleep(pause);
+            result = attempt(driver.as_mut());
+            tries += 1;
+        }
+        let _ = request.answers.send(Heard { sensor: *sensor, result, at: Instant::now() });
+    }
+}
+
+/// Reads once, and looks at what the driver gives.
+fn attempt(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
+    let readings = match catch_unwind(AssertUnwindSafe(|| sensor.read())) {
+        Ok(readings) => readings?,
+        Err(_) => return Err(Fault::new(Kind::Panic, "its driver panicked")),
     };
-    Sample { sensor: name, result }
+    check(sensor, &readings).map_err(|problem| Fault::new(Kind::Lasting, &problem))?;
+    Ok(readings)
+}
+
+/// Whether a driver gives what it has promised: some reading, of what it measures, and of each once.
+fn check(sensor: &dyn Sensor, readings: &[Reading]) -> Result<(), String> {
+    if readings.is_empty() && !sensor.may_drop() {
+        return Err("its driver gave no reading".to_owned());
+    }
+    let promised = &sensor.info().quantities;
+    if readings.len() > promised.len() {
+        let (got, most) = (readings.len(), promised.len());
+        return Err(format!("its driver gave {got} readings, and it measures {most} quantities"));
+    }
+    for (position, reading) in readings.iter().enumerate() {
+        let quantity = reading.quantity();
+        if !promised.contains(&quantity) {
+            return Err(format!("its driver gave a reading of {quantity}, which it does not measure"));
+        }
+        if readings[..position].iter().any(|other| other.quantity() == quantity) {
+            return Err(format!("its driver gave two readings of {quantity}"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Barrier};
-    use std::time::Duration;
-
-    use atalaya_hal::{Quantity, ReadError};
-
-    use super::*;
-
-    struct Scripted {
-        info: SensorInfo,
-        read: Box<dyn FnMut() -> Result<Readings, ReadError> + Send>,
-    }
-
-    impl Sensor for Scripted {
-        fn info(&self) -> &SensorInfo {
-            &self.info
-        }
-
-        fn read(&mut self) -> Result<Readings, ReadError> {
-            (self.read)()
-        }
-    }
-
-    #[test]
-    fn what_never_blocks_needs_no_thread() {
-        let buses = atalaya_sim::open(atalaya_hal::Boards::builtin().board(None).unwrap().1, "").unwrap();
-        for bus in buses {
-            let mut worker = Worker::start(bus).unwrap();
-            assert!(matches!(worker.reader, Reader::Here(_)));
-            let samples = worker.ask().try_recv().expect("the answer is there at once");
-            assert!(samples[0].result.is_ok());
-        }
-    }
-
-    fn bus(name: &str, mut reads: impl FnMut() -> f64 + Send + 'static) -> Bus {
-        let info = SensorInfo {
-            name: name.into(),
-            chip: "scripted".into(),
-            bus: None,
-            address: None,
-            quantities: vec![Quantity::Temperature],
-        };
-        let read = move || Ok(vec![Reading::new(Quantity::Temperature, reads()).unwrap()]);
-        Bus { name: name.into(), sensors: vec![Box::new(Scripted { info, read: Box::new(read) })] }
-    }
-
-    #[tokio::test]
-    async fn a_panic_and_a_hanging_read_cost_their_own_bus_only() {
-        let gate = Arc::new(Barrier::new(2));
-        let held = Arc::clone(&gate);
-        let hangs = move || {
-            held.wait();
-            1.0
-        };
-        let mut good = Worker::start(bus("good", || 7.0)).unwrap();
-        let mut panics = Worker::start(bus("panics", || panic!("as intended"))).unwrap();
-        let mut hangs = Worker::start(bus("hangs", hangs)).unwrap();
-        let soon = Instant::now();
-        let late = soon + Duration::from_secs(60);
-        for _ in 0..3 {
-            // All three are asked before any is heard, as a node does it.
-            let asked = (hangs.ask(), panics.ask(), good.ask());
-            let samples = hangs.answer(asked.0, soon).await;
-            assert!(samples[0].result.as_ref().unwrap_err().contains("does not return"));
-            let samples = panics.answer(asked.1, late).await;
-            assert!(samples[0].result.as_ref().unwrap_err().contains("panicked"));
-            let samples = good.answer(asked.2, late).await;
-            assert_eq!(samples[0].result.as_ref().unwrap()[0].value(), 7.0);
-        }
-        gate.wait();
-        let asked = hangs.ask();
-        let samples = hangs.answer(asked, late).await;
-        assert_eq!(samples[0].result.as_ref().unwrap()[0].value(), 1.0, "it returned: it is asked again");
-    }
-}
+#[path = "worker_tests.rs"]
+mod tests;

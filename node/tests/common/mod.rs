@@ -84,12 +84,12 @@ impl Surroundings {
     /// `atalaya run ID` with the settings of these tests and `args`.
     pub fn command(&self, id: &str, args: &[&str]) -> Command {
         let mut command = node_command(env!("CARGO_BIN_EXE_atalaya"), id, &self.hosts);
-        command.arg("--boards").arg(&self.boards);
         let milliseconds = |duration: Duration| format!("{}ms", duration.as_millis());
         let defaults = [
             ("--session-timeout", &*milliseconds(self.pace.session)),
             ("--sampling-period", &*milliseconds(self.pace.period)),
             ("--api-url", &self.api.url()),
+            ("--boards", &self.boards.display().to_string()),
             ("--board", "random"),
         ];
         for (flag, value) in defaults {

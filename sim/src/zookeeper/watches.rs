@@ -214,9 +214,9 @@ mod tests {
         watches.add(1, "/a", Ways::DATA);
         watches.add(2, "/a", Ways::CHILD);
         assert_eq!(fired(&mut watches, EventKind::DataChanged, "/a"), [1]);
-        assert_eq!(fired(&mut watches, EventKind::DataChanged, "/a"), []);
+        assert!(fired(&mut watches, EventKind::DataChanged, "/a").is_empty());
         assert_eq!(fired(&mut watches, EventKind::ChildrenChanged, "/a"), [2]);
-        assert_eq!(fired(&mut watches, EventKind::ChildrenChanged, "/a"), []);
+        assert!(fired(&mut watches, EventKind::ChildrenChanged, "/a").is_empty());
         assert_eq!(watches.counts(), (0, 0, 0));
     }
 
@@ -240,7 +240,7 @@ mod tests {
         watches.add(2, "/", Ways::RECURSIVE);
         assert_eq!(fired(&mut watches, EventKind::Created, "/a/b/c"), [1, 2]);
         assert_eq!(fired(&mut watches, EventKind::Created, "/ab"), [2]);
-        assert_eq!(fired(&mut watches, EventKind::ChildrenChanged, "/a"), []);
+        assert!(fired(&mut watches, EventKind::ChildrenChanged, "/a").is_empty());
         assert!(watches.remove(2, "/", WatcherKind::Any));
         assert!(!watches.remove(2, "/", WatcherKind::Any));
         assert_eq!(fired(&mut watches, EventKind::Deleted, "/a/b/c"), [1]);

@@ -30,10 +30,20 @@ impl Coprocess {
 
     /// One command and its answer.
     pub(crate) fn ask(&mut self, command: &str) -> anyhow::Result<Value> {
+        self.tell(command);
+        self.value().with_context(|| format!("the answer to {command}"))
+    }
+
+    /// One command, whose answer is looked at later.
+    pub(crate) fn tell(&mut self, command: &str) {
         self.told = Instant::now();
         self.process.write_line(command);
+    }
+
+    /// The first line of JSON since the last call, read.
+    pub(crate) fn value(&mut self) -> anyhow::Result<Value> {
         let line = self.answer();
-        serde_json::from_str(&line.text).with_context(|| format!("{command}: answered {}", line.text))
+        serde_json::from_str(&line.text).with_context(|| format!("no JSON: {}", line.text))
     }
 
     /// The first line of JSON since the last call, with the moment it came.

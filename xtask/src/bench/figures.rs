@@ -46,6 +46,11 @@ impl Sample {
         format!("{} – {}", Short(self.quantile(0.25)), Short(self.quantile(0.75)))
     }
 
+    /// The smallest and the largest. NaN if there is none.
+    pub(crate) fn ends(&self) -> (f64, f64) {
+        (self.quantile(0.0), self.quantile(1.0))
+    }
+
     /// From the smallest to the largest.
     pub(crate) fn range(&self) -> String {
         format!("{} – {}", Short(self.quantile(0.0)), Short(self.quantile(1.0)))

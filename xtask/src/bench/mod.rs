@@ -10,7 +10,10 @@ mod figures;
 mod footprint;
 mod machine;
 mod page;
+#[cfg(unix)]
+mod pi;
 mod proc;
+mod recipes;
 mod server;
 mod start;
 
@@ -30,12 +33,12 @@ const PAGE: &str = "docs/benchmarks.md";
 /// Measure Atalaya beside Kazoo and beside Apache ZooKeeper, and write docs/benchmarks.md.
 ///
 /// Builds in release, installs what is missing (as root with apt-get; anywhere else it says what to install), and then
-/// takes about ten minutes. The rounds of all programs alternate, so that whatever else the machine does hits all of
-/// them; leave it alone all the same.
+/// takes about a quarter of an hour. The rounds of all programs alternate, so that whatever else the machine does hits
+/// all of them; leave it alone all the same.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask bench                    everything, into docs/benchmarks.md
-  cargo xtask bench --quick            two minutes, on the terminal only: does it still work?
+  cargo xtask bench --quick            three minutes, on the terminal only: does it still work?
   cargo xtask bench cycle start        two of the subjects, on the terminal only
   cargo xtask bench server --output    one of the subjects, in its place in docs/benchmarks.md
   cargo xtask bench --output here.md   everything, into another file")]
@@ -63,11 +66,16 @@ enum Subject {
     Start,
     /// The server in memory beside Apache ZooKeeper: requests and notifications a second, start, memory.
     Server,
+    /// Locks, counters, queues, barriers and watches beside Kazoo's: how many a second, how soon, with how many requests.
+    Recipes,
     /// Thousands of nodes in one process.
     Demo,
+    /// A node on an emulated Raspberry Pi: size, memory, how soon it measures, what a sample costs.
+    #[cfg(unix)]
+    Pi,
 }
 
-/// What the subjects measure with.
+/// What the subjects measure with. Where none of them uses a program, its path is empty.
 struct Bench {
     quick: bool,
     /// The node, as it is installed.
@@ -76,13 +84,41 @@ struct Bench {
     client: PathBuf,
     /// `sim/benches/load`.
     load: PathBuf,
+    /// `recipes/benches/recipes`.
+    recipes: PathBuf,
     kazoo: Kazoo,
+}
+
+impl Bench {
+    /// Builds what these subjects use, which is not always all of it: the node takes long.
+    fn build(subjects: &[Subject], quick: bool) -> anyhow::Result<Bench> {
+        let if_used = |by: &[Subject], build: fn() -> anyhow::Result<PathBuf>| {
+            if subjects.iter().any(|subject| by.contains(subject)) { build() } else { Ok(PathBuf::new()) }
+        };
+        Ok(Bench {
+            quick,
+            node: if_used(&[Subject::Footprint, Subject::Start, Subject::Server, Subject::Demo], build)?,
+            client: if_used(&[Subject::Cycle, Subject::Start], || build_bench("atalaya", "client"))?,
+            load: if_used(&[Subject::Server], || build_bench("atalaya-sim", "load"))?,
+            recipes: if_used(&[Subject::Recipes], || build_bench("atalaya-recipes", "recipes"))?,
+            kazoo: Kazoo::ready(),
+        })
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure!(cfg!(target_os = "linux"), "the benchmarks read /proc: they need Linux");
     require(&Part::ALL).context("the benchmarks need more than Rust")?;
-    let all = [Subject::Cycle, Subject::Footprint, Subject::Start, Subject::Server, Subject::Demo];
+    let all = [
+        Subject::Cycle,
+        Subject::Footprint,
+        Subject::Start,
+        Subject::Server,
+        Subject::Recipes,
+        Subject::Demo,
+        #[cfg(unix)]
+        Subject::Pi,
+    ];
     let subjects = if arguments.subjects.is_empty() { &all[..] } else { &arguments.subjects };
     let whole = all.iter().all(|subject| subjects.contains(subject)) && !arguments.quick;
     let page = || workspace().join(PAGE);
@@ -91,9 +127,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => whole.then(page),
     };
 
-    let node = build()?;
-    let (client, load) = (build_bench("atalaya", "client")?, build_bench("atalaya-sim", "load")?);
-    let bench = Bench { quick: arguments.quick, node, client, load, kazoo: Kazoo::ready() };
+    let bench = Bench::build(subjects, arguments.quick)?;
     let mut machine = Machine::look()?;
     let mut sections = Vec::new();
     for subject in subjects {
@@ -102,7 +136,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Subject::Footprint => footprint::measure(&bench),
             Subject::Start => start::measure(&bench),
             Subject::Server => server::measure(&bench, &mut machine),
+            Subject::Recipes => recipes::measure(&bench, &mut machine),
             Subject::Demo => demo::measure(&bench),
+            #[cfg(unix)]
+            Subject::Pi => pi::measure(&bench),
         };
         for section in measured.with_context(|| format!("cannot measure {subject:?}"))? {
             println!("{}", page::section(&section));

@@ -1,6 +1,7 @@
 //! How tools get to ZooKeeper, and leave it.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,13 +27,25 @@ pub(super) fn with_session<Fut>(
 where
     Fut: Future<Output = Result<ExitCode, Failure>>,
 {
+    with_session_of(None, args, work)
+}
+
+/// The same; `boards` is the file that may say where ZooKeeper is, if it is not the one here.
+pub(in crate::commands) fn with_session_of<Fut, T>(
+    boards: Option<&PathBuf>,
+    args: &ConnectionArgs,
+    work: impl FnOnce(Session) -> Fut,
+) -> Result<T, Failure>
+where
+    Fut: Future<Output = Result<T, Failure>>,
+{
     let patience = parse("connect-timeout", &args.connect_timeout)?;
     let fleet = FleetArgs {
         zookeeper: args.zookeeper.clone(),
         session_timeout: args.session_timeout.clone(),
         ..FleetArgs::default()
     };
-    let settings = Settings::assemble(&fleet, &load_boards(None, surroundings())?, surroundings())?;
+    let settings = Settings::assemble(&fleet, &load_boards(boards, surroundings())?, surroundings())?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
     runtime.block_on(async {

@@ -12,6 +12,7 @@ mod queue;
 
 pub(super) use barrier::main as barrier;
 pub(super) use config::main as config;
+pub(super) use connection::with_session_of;
 pub(super) use counter::main as counter;
 pub(super) use guarded::main as become_command;
 pub(super) use held::{elect, lock};

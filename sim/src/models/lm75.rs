@@ -1,34 +1,56 @@
-//! A register-level model of the LM75 (and of the TMP105 as it powers up), driven by any source of temperatures. Put on a
-//! [`crate::SimBus`] by [`crate::simulator`].
+//! A register-level model of the LM75, and of the TMP105, driven by its surroundings. Put on a [`crate::SimBus`] by
+//! [`crate::simulator`].
 //!
-//! Datasheet: Texas Instruments SNIS153, "LM75B, LM75C Digital Temperature Sensor", sections on the internal register
+//! Datasheets: Texas Instruments SNIS153, "LM75B, LM75C Digital Temperature Sensor", sections on the internal register
 //! structure: pointer register (the low two bits of the first byte written), temperature (00, read only), configuration
-//! (01), T_HYST (10) and T_OS (11), with their power-up values. Bytes are sent most significant first.
+//! (01), T_HYST (10) and T_OS (11), with their power-up values; bytes are sent most significant first. SBOS648, "TMP105",
+//! section 7.5: the same registers, where bits 5 and 6 of the configuration choose 9 to 12 bits and bit 7 starts one
+//! conversion during shutdown.
+//!
+//! Both convert all the time; here a conversion happens when somebody could see it. Not modelled: the alert pin.
 
-use crate::bus::Device;
+use std::time::Duration;
 
-/// One step of the chip, in °C.
+use atalaya_hal::Quantity;
+
+use super::surroundings::{Surroundings, steps};
+use crate::bus::{Answer, Device, Direction};
+
+/// One step of the LM75, and of the TMP105 as it powers up, in °C.
 pub const LSB: f64 = 0.5;
-/// The coldest it can measure, in °C.
+/// The coldest an LM75 can measure, in °C.
 pub const MIN: f64 = -55.0;
 /// The hottest it can measure, in °C.
 pub const MAX: f64 = 125.0;
+/// The coldest a TMP105 is made for, in °C.
+pub const TMP105_MIN: f64 = -40.0;
 
 /// 75 °C, as the chip powers up.
 const T_HYST: u16 = 0x4b00;
 /// 80 °C, as the chip powers up.
 const T_OS: u16 = 0x5000;
-/// Bits of the configuration that exist; the others read as zero.
-const CONFIGURATION_BITS: u8 = 0b0001_1111;
 /// The configuration's shutdown bit: the temperature register keeps its last value.
 const SHUTDOWN: u8 = 0b0000_0001;
-/// The nine bits of the temperature and limit registers; the others read as zero.
-const TEMPERATURE_BITS: u16 = 0xff80;
+/// The TMP105's bits for its resolution.
+const RESOLUTION: u8 = 0b0110_0000;
+/// The TMP105's one-shot bit: reads as zero.
+const ONE_SHOT: u8 = 0b1000_0000;
 
-/// An LM75 whose surroundings are as warm as `source` says.
-pub struct Lm75<S> {
-    /// The temperature around the chip, in °C; asked once for each conversion.
-    source: S,
+/// Which chip of the family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// LM75, LM75A, LM75B, LM75C.
+    Lm75,
+    /// TMP105.
+    Tmp105,
+}
+
+/// An LM75 or TMP105.
+#[derive(Debug)]
+pub struct Lm75 {
+    family: Family,
+    /// Asked once for each conversion.
+    surroundings: Surroundings,
     /// Which register the next byte read comes from, or written goes to.
     pointer: u8,
     temperature: u16,
@@ -38,26 +60,59 @@ pub struct Lm75<S> {
     position: usize,
     /// What a read in progress sends: a conversion that ends in its middle must not mix two values.
     latched: u16,
+    /// When the last start was.
+    now: Duration,
 }
 
-impl<S: FnMut() -> f64 + Send> Lm75<S> {
-    /// A chip that has just been powered up.
-    pub fn new(source: S) -> Lm75<S> {
+impl Lm75 {
+    /// A chip that has been powered for long.
+    pub fn new(family: Family, surroundings: Surroundings) -> Lm75 {
         Lm75 {
-            source,
+            family,
+            surroundings,
             pointer: 0,
             temperature: 0,
             configuration: 0,
             limits: [T_HYST, T_OS],
             position: 0,
             latched: 0,
+            now: Duration::ZERO,
         }
     }
 
-    /// What the real chip does all the time, done when somebody could see it.
+    /// How many bits below the ninth the registers have.
+    fn extra_bits(&self) -> u8 {
+        match self.family {
+            Family::Lm75 => 0,
+            Family::Tmp105 => (self.configuration & RESOLUTION) >> 5,
+        }
+    }
+
+    /// What the real chip does all the time.
     fn convert(&mut self) {
-        if self.configuration & SHUTDOWN == 0 {
-            self.temperature = to_register((self.source)());
+        let extra = self.extra_bits();
+        let celsius = self.surroundings.at(Quantity::Temperature, self.now);
+        let min = if self.family == Family::Lm75 { MIN } else { TMP105_MIN };
+        let full = 256 << extra;
+        let steps = steps(celsius, LSB / f64::from(1 << extra), [min, MAX], [-full, full - 1]);
+        // At most twelve bits, so the shift keeps them all.
+        self.temperature = (steps << (7 - extra)) as u16;
+    }
+
+    fn configure(&mut self, byte: u8) {
+        let running = |configuration: u8| configuration & SHUTDOWN == 0;
+        // The last conversion before a shutdown stays readable.
+        if running(self.configuration) {
+            self.convert();
+        }
+        match self.family {
+            Family::Lm75 => self.configuration = byte & 0b0001_1111,
+            Family::Tmp105 => {
+                self.configuration = byte & !ONE_SHOT;
+                if byte & ONE_SHOT != 0 && !running(byte) {
+                    self.convert();
+                }
+            }
         }
     }
 
@@ -65,7 +120,9 @@ impl<S: FnMut() -> f64 + Send> Lm75<S> {
     fn register(&mut self) -> u16 {
         match self.pointer {
             0 => {
-                self.convert();
+                if self.configuration & SHUTDOWN == 0 {
+                    self.convert();
+                }
                 self.temperature
             }
             // One byte, and a second read repeats it.
@@ -74,34 +131,39 @@ impl<S: FnMut() -> f64 + Send> Lm75<S> {
             _ => self.limits[1],
         }
     }
+
+    /// Bits of the limits that exist; the others read as zero.
+    fn limit_bits(&self) -> u16 {
+        match self.family {
+            Family::Lm75 => 0xff80,
+            Family::Tmp105 => 0xfff0,
+        }
+    }
 }
 
-/// The nearest value the chip can show for a temperature in °C; the ends of its range for anything beyond.
-fn to_register(celsius: f64) -> u16 {
-    // The cast of a float saturates, and NaN becomes 0.
-    let steps = (celsius.clamp(MIN, MAX) / LSB).round() as i16;
-    steps.cast_unsigned() << 7
-}
+impl Device for Lm75 {
+    fn power_up(&mut self, _: Duration) {
+        (self.pointer, self.temperature, self.configuration) = (0, 0, 0);
+        self.limits = [T_HYST, T_OS];
+    }
 
-impl<S: FnMut() -> f64 + Send> Device for Lm75<S> {
-    fn start(&mut self) {
+    fn start(&mut self, _: Direction, now: Duration) -> Answer {
         self.position = 0;
+        self.now = now;
+        Answer::Acknowledge
     }
 
     fn write(&mut self, byte: u8) -> bool {
         match (self.position, self.pointer) {
             // Bits 2 to 7 of the pointer must be zero; the chip looks at the others only.
             (0, _) => self.pointer = byte & 0b11,
-            (1, 1) => {
-                // The last conversion before a shutdown stays readable.
-                self.convert();
-                self.configuration = byte & CONFIGURATION_BITS;
-            }
+            (1, 1) => self.configure(byte),
             (position @ (1 | 2), pointer @ (2 | 3)) => {
+                let bits = self.limit_bits();
                 let limit = &mut self.limits[usize::from(pointer - 2)];
                 let [high, low] = limit.to_be_bytes();
                 let bytes = if position == 1 { [byte, low] } else { [high, byte] };
-                *limit = u16::from_be_bytes(bytes) & TEMPERATURE_BITS;
+                *limit = u16::from_be_bytes(bytes) & bits;
             }
             // The temperature cannot be written, and there is nothing behind a register.
             _ => {}
@@ -125,13 +187,16 @@ mod tests {
     use super::*;
     use crate::bus::SimBus;
     use embedded_hal::i2c::I2c;
-    use proptest::prelude::*;
 
     const ADDRESS: u8 = 0x48;
 
+    fn celsius_around(celsius: f64) -> Surroundings {
+        Surroundings::constant(&[(Quantity::Temperature, celsius)])
+    }
+
     fn bus(celsius: f64) -> SimBus {
         let bus = SimBus::new("i2c-1");
-        bus.attach(ADDRESS, Lm75::new(move || celsius));
+        bus.attach(ADDRESS, Lm75::new(Family::Lm75, celsius_around(celsius)));
         bus
     }
 
@@ -165,8 +230,10 @@ mod tests {
             (0.3, [0x00, 0x80]),
             (0.2, [0x00, 0x00]),
             (1e9, [0x7d, 0x00]),
-            (f64::NEG_INFINITY, [0xc9, 0x00]),
-            (f64::NAN, [0x00, 0x00]),
+            (-1e9, [0xc9, 0x00]),
+            // The ends of what nine bits can hold.
+            (f64::INFINITY, [0x7f, 0x80]),
+            (f64::NEG_INFINITY, [0x80, 0x00]),
         ];
         for (celsius, want) in table {
             assert_eq!(register(&mut bus(celsius), 0), want, "{celsius}");
@@ -203,10 +270,13 @@ mod tests {
         let mut celsius = 20.0;
         bus.attach(
             ADDRESS,
-            Lm75::new(move || {
-                celsius += 1.0;
-                celsius
-            }),
+            Lm75::new(
+                Family::Lm75,
+                Surroundings::new(move |_, _| {
+                    celsius += 1.0;
+                    celsius
+                }),
+            ),
         );
         let mut driver = bus.clone();
         assert_eq!(register(&mut driver, 0), [21, 0]);
@@ -217,24 +287,20 @@ mod tests {
         assert_eq!(register(&mut driver, 0), [23, 0]);
     }
 
-    proptest! {
-        #[test]
-        fn no_sequence_of_writes_and_reads_panics(
-            transactions in proptest::collection::vec(
-                (any::<bool>(), proptest::collection::vec(any::<u8>(), 0..6), 0_usize..6), 0..40,
-            ),
-        ) {
-            let mut bus = bus(25.0);
-            for (combined, bytes, length) in transactions {
-                let mut buffer = vec![0; length];
-                if combined {
-                    prop_assert!(bus.write_read(ADDRESS, &bytes, &mut buffer).is_ok());
-                } else {
-                    prop_assert!(bus.write(ADDRESS, &bytes).is_ok());
-                    prop_assert!(bus.read(ADDRESS, &mut buffer).is_ok());
-                }
-            }
-            prop_assert_eq!(register(&mut bus, 0), [0x19, 0x00], "whatever was written, it is still 25 degrees");
+    #[test]
+    fn a_tmp105_has_up_to_twelve_bits_and_converts_once_on_demand() {
+        let mut bus = SimBus::new("i2c-1");
+        bus.attach(ADDRESS, Lm75::new(Family::Tmp105, celsius_around(25.0625)));
+        // SBOS648, table 5: 25 °C and 0.0625 °C in twelve bits.
+        for (resolution, want) in [(0, [0x19, 0x00]), (1, [0x19, 0x00]), (2, [0x19, 0x20]), (3, [0x19, 0x10])]
+        {
+            bus.write(ADDRESS, &[1, resolution << 5]).unwrap();
+            assert_eq!(register(&mut bus, 0), want, "{resolution}");
         }
+        bus.write(ADDRESS, &[1, 0x01]).unwrap();
+        assert_eq!(register(&mut bus, 0), [0x19, 0x10], "shut down, it keeps the last one");
+        bus.write(ADDRESS, &[1, 0x81]).unwrap();
+        assert_eq!(register(&mut bus, 0), [0x19, 0x00]);
+        assert_eq!(register(&mut bus, 1), [0x01, 0x01], "the bit that asked for it reads as zero");
     }
 }

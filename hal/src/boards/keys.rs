@@ -1,0 +1,109 @@
+//! Which keys of a sensor mean something to its chip. The others are refused, with the reason.
+
+use std::ops::Range;
+
+use toml::Spanned;
+
+use super::error::{BoardsError, Source, list};
+use super::raw::RawSensor;
+use super::sensor::chips_on_a_bus;
+use crate::catalogue::{Attachment, Measures};
+use crate::chip::Chip;
+
+/// A key, where it stands if it does, whether it means something to the chip, and else why not and what to do.
+type Key = (&'static str, Option<Range<usize>>, bool, (String, String));
+
+/// Refuses every key that means nothing to the chip.
+pub(super) fn refuse_stray_keys(raw: &RawSensor, chip: Chip, source: &Source<'_>) -> Result<(), BoardsError> {
+    let entry = chip.entry();
+    let attachment = entry.attachment;
+    let i2c = matches!(attachment, Attachment::I2c { .. });
+    let kernel = attachment == Attachment::Kernel;
+    let configured = entry.measures == Measures::Configured && chip != Chip::Random;
+    let of_hardware = || {
+        let elsewhere = match attachment {
+            Attachment::Nothing => format!("`{chip}` sits on no bus"),
+            _ => format!("`{chip}` sits on no bus: it is {}", entry.about),
+        };
+        (elsewhere, format!("or name a chip: {}", chips_on_a_bus()))
+    };
+    let keys: [Key; 7] = [
+        ("bus", span(&raw.bus), chip.needs_bus(), of_hardware()),
+        (
+            "address",
+            span(&raw.address),
+            i2c,
+            match attachment {
+                Attachment::Spi => (
+                    format!("`{chip}` sits on SPI and has no address"),
+                    "its bus says the chip select: \"spi-0.0\"".to_owned(),
+                ),
+                _ => of_hardware(),
+            },
+        ),
+        (
+            "device",
+            span(&raw.device),
+            kernel,
+            (
+                format!("`{chip}` is not a device of the kernel"),
+                "`device` is for hwmon, iio, w1 and cpu".to_owned(),
+            ),
+        ),
+        (
+            "channel",
+            span(&raw.channel),
+            matches!(chip, Chip::Hwmon | Chip::Iio | Chip::Ads1115),
+            (format!("`{chip}` has no channels"), "`channel` is for hwmon, iio and ads1115".to_owned()),
+        ),
+        (
+            "quantity",
+            span(&raw.quantity),
+            configured,
+            match chip.quantities() {
+                Some(quantities) => {
+                    let names: Vec<&str> = quantities.iter().map(|quantity| quantity.name()).collect();
+                    (
+                        format!("`{chip}` measures {} anyway", list(&names)),
+                        "`quantity` is for hwmon, iio, command and file".to_owned(),
+                    )
+                }
+                None => (
+                    format!("what `{chip}` measures is what `sim` says"),
+                    "write sim = { temperature = { uniform = [75, 85] } }, with the quantities you want"
+                        .to_owned(),
+                ),
+            },
+        ),
+        (
+            "path",
+            span(&raw.path),
+            attachment == Attachment::File,
+            (format!("`{chip}` is not read from a file"), "or write chip = \"file\"".to_owned()),
+        ),
+        (
+            "command",
+            span(&raw.command),
+            attachment == Attachment::Command,
+            (format!("`{chip}` runs no program"), "or write chip = \"command\"".to_owned()),
+        ),
+    ];
+    for (key, span, meant, (problem, remedy)) in keys {
+        if let (Some(span), false) = (span, meant) {
+            return Err(source.error(
+                span,
+                problem,
+                format!("remove `{key}`, {remedy}").replace(", `", "; `"),
+            ));
+        }
+    }
+    if let (Some(span), true) = (span(&raw.timeout), attachment != Attachment::Command) {
+        let problem = format!("`{chip}` runs no program that a `timeout` could end");
+        return Err(source.error(span, problem, "remove `timeout`"));
+    }
+    Ok(())
+}
+
+fn span<T>(value: &Option<Spanned<T>>) -> Option<Range<usize>> {
+    value.as_ref().map(Spanned::span)
+}

@@ -1,0 +1,94 @@
+//! Reads a small file whole, without waiting for a pipe's other end and without taking in more than was asked for. Used
+//! for sysfs and for `chip = "file"`.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The bytes of the regular file at `path`, if they are `most` at most.
+///
+/// # Errors
+/// What the system answers; `InvalidInput` for what is no regular file; `FileTooLarge` for a larger one.
+pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    // Before it is opened, because opening a device can already do something (rewind a tape, reset a board), and after,
+    // because it may be another file by then.
+    regular(&std::fs::metadata(path)?)?;
+    let file = open(path)?;
+    regular(&file.metadata()?)?;
+    // With room from the start sysfs is asked once: by default std asks for 32 bytes first.
+    let mut bytes = Vec::with_capacity(most.min(4096) + 1);
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("larger than {most} bytes, which is more than a number"),
+        ));
+    }
+    Ok(bytes)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // A pipe that took the file's place would otherwise hold the thread until somebody writes into it.
+        let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+        if let Ok(flags) = i32::try_from(flags.bits()) {
+            options.custom_flags(flags);
+        }
+    }
+    options.open(path)
+}
+
+fn regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let what = if metadata.is_dir() { "a folder" } else { "a device, a pipe or a socket" };
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{what}, and only a regular file (in /proc and /sys too) is read"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_the_bound_and_not_beyond() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("value");
+        for (length, good) in [(0, true), (1, true), (99, true), (100, true), (101, false), (100_000, false)]
+        {
+            std::fs::write(&path, vec![b'1'; length]).unwrap();
+            match read(&path, 100) {
+                Ok(bytes) => assert!(good && bytes.len() == length, "{length}"),
+                Err(error) => assert!(!good && error.kind() == io::ErrorKind::FileTooLarge, "{length}"),
+            }
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read(&path, 100).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_a_pipe_does_not_hold_the_reader() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = read(folder.path(), 100).unwrap_err();
+        assert!(error.to_string().starts_with("a folder"), "{error}");
+        #[cfg(unix)]
+        {
+            let pipe = folder.path().join("pipe");
+            let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+            assert!(made.success());
+            for path in [pipe.as_path(), Path::new("/dev/zero")] {
+                let error = read(path, 100).unwrap_err();
+                assert!(error.to_string().starts_with("a device, a pipe"), "{error}");
+            }
+            // Even if the pipe took the file's place between the look and the opening.
+            assert!(open(&pipe).is_ok());
+        }
+    }
+}

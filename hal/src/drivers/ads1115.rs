@@ -1,0 +1,203 @@
+//! ADS1115, on the published `ads1x1x` crate. Built by [`super::build`].
+//!
+//! A read starts one conversion with the settings of its own input, and waits for it. So several sensors, one for each
+//! input, may share a chip, and a chip that lost its power loses nothing by it.
+//! Datasheet: Texas Instruments SBAS444, "ADS111x", sections 7.3 and 8.1.
+
+use ads1x1x::{Ads1x1x, Error, FullScaleRange, TargetAddr, channel, ic, mode};
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::I2c;
+
+use super::Mount;
+use crate::boards::{Analogue, Input};
+use crate::error::{BusError, Cause, ReadError};
+use crate::reading::{Quantity, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+/// A conversion at 128 a second by a chip whose clock is a tenth too slow, after it woke up.
+const DURATION_US: u32 = 8_700;
+
+type Chip<I> = Ads1x1x<I, ic::Ads1115, ic::Resolution16Bit, mode::OneShot>;
+
+pub(super) struct Ads1115<I, D> {
+    /// None only while it is being made anew.
+    chip: Option<Chip<I>>,
+    delay: D,
+    mount: Mount,
+    analogue: Analogue,
+    /// Whether the driver has been told the full scale.
+    ready: bool,
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Ads1115<I, D> {
+    pub(super) fn new(i2c: I, delay: D, mount: Mount, analogue: Analogue) -> Self {
+        let chip = Some(Ads1x1x::new_ads1115(i2c, pins(mount.address())));
+        Ads1115 { chip, delay, mount, analogue, ready: false }
+    }
+
+    fn convert(&mut self) -> Result<i16, ReadError> {
+        let Some(chip) = &mut self.chip else {
+            return Err(self.mount.error(Cause::Other, "the driver lost its bus"));
+        };
+        let fault = |error| match error {
+            Error::I2C(error) => self.mount.bus(error),
+            Error::InvalidInputData => self.mount.error(Cause::Other, "the driver refused its input"),
+        };
+        if !self.ready {
+            // The crate starts a conversion with this, of other pins: it has to end before ours can begin.
+            chip.set_full_scale_range(full_scale(self.analogue.full_scale)).map_err(fault)?;
+            self.delay.delay_us(DURATION_US);
+        }
+        // The first call starts the conversion, the second fetches it; a third for a chip that is slower than it may be.
+        for _ in 0..3 {
+            match poll(chip, self.analogue.input) {
+                Ok(counts) => return Ok(counts),
+                Err(nb::Error::WouldBlock) => self.delay.delay_us(DURATION_US),
+                Err(nb::Error::Other(error)) => return Err(fault(error)),
+            }
+        }
+        Err(self.mount.error(Cause::Timeout, "the conversion does not end"))
+    }
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ads1115<I, D> {
+    fn info(&self) -> &SensorInfo {
+        self.mount.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let counts = self.convert();
+        self.ready = counts.is_ok();
+        if !self.ready {
+            // The crate would take a conversion that it started before the error for the next one.
+            let i2c = self.chip.take().map(Chip::destroy_ads1115);
+            self.chip = i2c.map(|i2c| Ads1x1x::new_ads1115(i2c, pins(self.mount.address())));
+        }
+        let counts = counts?;
+        let full_scale = self.analogue.full_scale;
+        if matches!(counts, i16::MIN | i16::MAX) {
+            let text = format!("beyond the full scale of {full_scale} V; choose a larger `gain`");
+            return Err(self.mount.error(Cause::OutOfRange, text));
+        }
+        let volts = f64::from(counts) * full_scale / 32_768.0;
+        Ok(vec![self.mount.reading(Quantity::Voltage, volts, -full_scale..=full_scale)?])
+    }
+}
+
+fn poll<I: I2c>(chip: &mut Chip<I>, input: Input) -> nb::Result<i16, Error<I::Error>> {
+    match input {
+        Input::A0 => chip.read(channel::SingleA0),
+        Input::A1 => chip.read(channel::SingleA1),
+        Input::A2 => chip.read(channel::SingleA2),
+        Input::A3 => chip.read(channel::SingleA3),
+        Input::A0A1 => chip.read(channel::DifferentialA0A1),
+        Input::A0A3 => chip.read(channel::DifferentialA0A3),
+        Input::A1A3 => chip.read(channel::DifferentialA1A3),
+        Input::A2A3 => chip.read(channel::DifferentialA2A3),
+    }
+}
+
+fn pins(address: u8) -> TargetAddr {
+    match address {
+        0x49 => TargetAddr::Vdd,
+        0x4a => TargetAddr::Sda,
+        0x4b => TargetAddr::Scl,
+        _ => TargetAddr::Gnd,
+    }
+}
+
+fn full_scale(volts: f64) -> FullScaleRange {
+    match volts {
+        v if v > 5.0 => FullScaleRange::Within6_144V,
+        v if v > 4.0 => FullScaleRange::Within4_096V,
+        v if v > 2.0 => FullScaleRange::Within2_048V,
+        v if v > 1.0 => FullScaleRange::Within1_024V,
+        v if v > 0.5 => FullScaleRange::Within0_512V,
+        _ => FullScaleRange::Within0_256V,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    const IDLE: [u8; 2] = [0x85, 0x83];
+    const BUSY: [u8; 2] = [0x05, 0x83];
+
+    /// What a first read sends: the full scale, then the conversion with `config`, each asked whether it has ended.
+    fn first(scale: [u8; 2], config: [u8; 2], counts: i16) -> [Transaction; 5] {
+        let [a, b] = config;
+        [
+            writes(0x48, [1, scale[0], scale[1]]),
+            reads(0x48, [1], IDLE),
+            writes(0x48, [1, a, b]),
+            reads(0x48, [1], IDLE),
+            reads(0x48, [0], counts.to_be_bytes()),
+        ]
+    }
+
+    fn sensor(i2c: Strict, input: Input, full_scale: f64) -> Ads1115<Strict, Now> {
+        Ads1115::new(i2c, Now, mount("ads1115", 0x48), Analogue { input, full_scale })
+    }
+
+    #[test]
+    fn every_input_and_full_scale_has_its_bits_and_its_step() {
+        // Table 8-3: the multiplexer in bits 14 to 12, the full scale in bits 11 to 9.
+        for (index, input) in
+            [Input::A0A1, Input::A0A3, Input::A1A3, Input::A2A3, Input::A0, Input::A1, Input::A2, Input::A3]
+                .into_iter()
+                .enumerate()
+        {
+            let i2c = bus(first([0x85, 0x83], [0x85 | (index as u8) << 4, 0x83], 0x4000));
+            assert_eq!(values(sensor(i2c, input, 2.048).read()).unwrap(), [1.024], "{input}");
+        }
+        for (index, full_scale) in [6.144, 4.096, 2.048, 1.024, 0.512, 0.256].into_iter().enumerate() {
+            let high = 0x81 | (index as u8) << 1;
+            let i2c = bus(first([high, 0x83], [high | 0x40, 0x83], -1));
+            let step = -full_scale / 32_768.0;
+            let got = values(sensor(i2c, Input::A0, full_scale).read()).unwrap()[0];
+            assert!((got - step).abs() < 1e-9, "{got}");
+        }
+    }
+
+    #[test]
+    fn counts_are_volts() {
+        // Table 7-3 of the datasheet.
+        let table = [
+            (0x7ffe, 2.047875),
+            (0x4000, 1.024),
+            (1, 0.0000625),
+            (0, 0.0),
+            (-1, -0.0000625),
+            (-0x7fff, -2.0479375),
+        ];
+        for (counts, volts) in table {
+            let i2c = bus(first([0x85, 0x83], [0x85, 0x83], counts));
+            assert_eq!(values(sensor(i2c, Input::A0A1, 2.048).read()).unwrap(), [volts]);
+        }
+    }
+
+    #[test]
+    fn an_end_of_the_scale_is_no_reading() {
+        for counts in [i16::MIN, i16::MAX] {
+            let i2c = bus(first([0x85, 0x83], [0x85, 0x83], counts));
+            let error = sensor(i2c, Input::A0A1, 2.048).read().unwrap_err();
+            assert_eq!(error.cause(), Cause::OutOfRange);
+            assert!(error.to_string().contains("larger `gain`"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_conversion_that_does_not_end_is_given_up() {
+        let stuck = std::iter::repeat_with(|| reads(0x48, [1], BUSY)).take(3);
+        let i2c = bus([writes(0x48, [1, 0x85, 0x83])].into_iter().chain(stuck));
+        assert_eq!(sensor(i2c, Input::A0, 2.048).read().unwrap_err().cause(), Cause::Timeout);
+    }
+
+    #[test]
+    fn errors_keep_their_cause_and_no_old_conversion_is_taken_for_a_new_one() {
+        let driver = |i2c| Box::new(sensor(i2c, Input::A0, 2.048)) as _;
+        check_errors(driver, 4, &first([0x85, 0x83], [0xc5, 0x83], 0x2000));
+    }
+}

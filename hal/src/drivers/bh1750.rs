@@ -1,0 +1,102 @@
+//! BH1750, on the published `bh1750` crate. Built by [`super::build`].
+//!
+//! A read starts one measurement in steps of 1 lx and waits for it; the chip sleeps by itself afterwards.
+//! Datasheet: Rohm, "BH1750FVI", "Instruction Set Architecture" and "Measurement Procedure".
+
+use bh1750::{BH1750, BH1750Error, Resolution};
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::I2c;
+
+use super::Mount;
+use super::mount::{Patient, decimal};
+use crate::error::{BusError, Cause, ReadError};
+use crate::reading::{Quantity, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+/// What 65534 counts are, in lx: one more is a full register, and may be any amount of light.
+const BRIGHTEST: f64 = 54_611.7;
+
+pub(super) struct Bh1750<I, D> {
+    i2c: I,
+    delay: D,
+    mount: Mount,
+}
+
+impl<I, D> Bh1750<I, D> {
+    pub(super) fn new(i2c: I, delay: D, mount: Mount) -> Self {
+        Bh1750 { i2c, delay, mount }
+    }
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bh1750<I, D> {
+    fn info(&self) -> &SensorInfo {
+        self.mount.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        // The crate waits 144 ms, and the slowest chip takes 180.
+        let delay = Patient(&mut self.delay);
+        let mut chip = BH1750::new_custom_address(&mut self.i2c, delay, self.mount.address());
+        let lux = chip.get_one_time_measurement(Resolution::High).map_err(|error| match error {
+            BH1750Error::I2C(error) => self.mount.bus(error),
+            BH1750Error::MeasurementTimeOutOfRange => self.mount.error(Cause::Other, "the driver gave up"),
+        })?;
+        // Its true steps are 1/1.2 lx.
+        let lux = (decimal(lux) * 10.0).round() / 10.0;
+        Ok(vec![self.mount.reading(Quantity::Illuminance, lux, 0.0..=BRIGHTEST)?])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    /// Remembers how long it was asked to wait.
+    struct Counts<'a>(&'a std::sync::atomic::AtomicU32);
+
+    impl DelayNs for Counts<'_> {
+        fn delay_ns(&mut self, ns: u32) {
+            self.0.fetch_add(ns / 1000, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn read(register: [u8; 2]) -> Result<Vec<f64>, ReadError> {
+        let i2c = bus([writes(0x23, [0x20]), gets(0x23, register)]);
+        values(Bh1750::new(i2c, Now, mount("bh1750", 0x23)).read())
+    }
+
+    #[test]
+    fn measures_once_in_the_high_resolution() {
+        // The datasheet's example: 0x8390 are 28 067 lx.
+        let table = [
+            ([0x83, 0x90], 28_066.7),
+            ([0x00, 0x00], 0.0),
+            ([0x00, 0x01], 0.8),
+            ([0x00, 0x0c], 10.0),
+            ([0xff, 0xfe], 54_611.7),
+        ];
+        for (register, lux) in table {
+            assert_eq!(read(register).unwrap(), [lux], "{register:02x?}");
+        }
+    }
+
+    #[test]
+    fn a_full_register_is_no_reading() {
+        assert_eq!(read([0xff, 0xff]).unwrap_err().cause(), Cause::OutOfRange);
+    }
+
+    #[test]
+    fn waits_for_the_slowest_chip() {
+        let waited = std::sync::atomic::AtomicU32::new(0);
+        let i2c = bus([writes(0x5c, [0x20]), gets(0x5c, [0, 12])]);
+        Bh1750::new(i2c, Counts(&waited), mount("bh1750", 0x5c)).read().unwrap();
+        assert_eq!(waited.into_inner(), 180_000);
+    }
+
+    #[test]
+    fn errors_keep_their_cause() {
+        let driver = |i2c| Box::new(Bh1750::new(i2c, Now, mount("bh1750", 0x23))) as _;
+        check_errors(driver, 2, &[writes(0x23, [0x20]), gets(0x23, [0x83, 0x90])]);
+    }
+}

@@ -1,0 +1,196 @@
+//! BMP390 and BMP388, on the registers of `embedded-devices`. Built by [`super::build`].
+//!
+//! The compensation is here: that of embedded-devices 0.10 has a shift too many and is wrong by tens of kPa, and the crate
+//! `bmp390` is before its first release without `defmt`.
+//!
+//! The first read identifies and resets the chip and reads its calibration; later ones look whether it still has its
+//! settings. Each read measures once, and the chip sleeps in between.
+//! Datasheet: Bosch BST-BMP390-DS002, sections 3 to 5 and 8.4 to 8.6.
+
+use embedded_devices::device::ResettableDeviceSync;
+use embedded_devices::devices::bosch::bmp390::registers::{
+    BurstMeasurements, Chip, ChipId, PowerControl, SensorMode, TrimmingCoefficients,
+    TrimmingCoefficientsUnpacked,
+};
+use embedded_devices::devices::bosch::bmp390::{BMP390Sync, Configuration, address::Address};
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::I2c;
+
+use super::Mount;
+use crate::error::{BusError, Cause, ReadError};
+use crate::reading::{Quantity, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+/// What a BMP388 says it is; a BMP390 is the only chip that embedded-devices knows.
+const BMP388: u8 = 0x50;
+/// One measurement of each, without oversampling (section 3.9.2), and a tenth more.
+const DURATION_US: u32 = 5_400;
+
+pub(super) struct Bmp390<I, D> {
+    i2c: I,
+    delay: D,
+    mount: Mount,
+    /// The chip's own; None until it was read, and after an error.
+    calibration: Option<Calibration>,
+}
+
+impl<I, D> Bmp390<I, D> {
+    pub(super) fn new(i2c: I, delay: D, mount: Mount) -> Self {
+        Bmp390 { i2c, delay, mount, calibration: None }
+    }
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bmp390<I, D> {
+    fn info(&self) -> &SensorInfo {
+        self.mount.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let mount = &self.mount;
+        let fault = |error| mount.transport(error);
+        let address = Address::Custom(mount.address());
+        let mut chip = BMP390Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+        let mut control = chip.read_register::<PowerControl>().map_err(fault)?;
+        // Both are off at power-up: a chip that lost its power would answer with numbers that look well.
+        let has_settings = control.read_temperature_enable() && control.read_pressure_enable();
+        let calibration = match self.calibration.take().filter(|_| has_settings) {
+            Some(calibration) => calibration,
+            None => {
+                match chip.read_register::<ChipId>().map_err(fault)?.read_chip() {
+                    Chip::BME390 | Chip::Invalid(BMP388) => {}
+                    Chip::Invalid(id) => {
+                        return Err(mount.error(Cause::Other, format!("another chip: its id is {id:#04x}")));
+                    }
+                }
+                chip.reset().map_err(fault)?;
+                let coefficients = chip.read_register::<TrimmingCoefficients>().map_err(fault)?;
+                chip.configure(Configuration::default()).map_err(fault)?;
+                control = PowerControl::default().with_temperature_enable(true).with_pressure_enable(true);
+                Calibration(coefficients.unpack())
+            }
+        };
+        chip.write_register(control.with_sensor_mode(SensorMode::Forced)).map_err(fault)?;
+        self.delay.delay_us(DURATION_US);
+        let mut chip = BMP390Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+        let raw = chip.read_register::<BurstMeasurements>().map_err(fault)?;
+        let celsius = calibration.temperature(raw.read_temperature_value());
+        let pascals = calibration.pressure(raw.read_pressure_value(), celsius);
+        self.calibration = Some(calibration);
+        let digits = |value: f64| (value * 1e4).round() / 1e4;
+        Ok(vec![
+            mount.reading(Quantity::Temperature, digits(celsius), -40.0..=85.0)?,
+            mount.reading(Quantity::Pressure, digits(pascals), 30_000.0..=125_000.0)?,
+        ])
+    }
+}
+
+/// The coefficients as they stand in the chip; each counts in a power of two of its own (section 8.4).
+struct Calibration(TrimmingCoefficientsUnpacked);
+
+impl Calibration {
+    /// In °C (section 8.5).
+    fn temperature(&self, raw: u32) -> f64 {
+        let c = &self.0;
+        let t1 = f64::from(c.par_t1) * 2_f64.powi(8);
+        let t2 = f64::from(c.par_t2) / 2_f64.powi(30);
+        let t3 = f64::from(c.par_t3) / 2_f64.powi(48);
+        let x = f64::from(raw) - t1;
+        x * t2 + x * x * t3
+    }
+
+    /// In Pa (section 8.6): three polynomials in the temperature `t`, weighing the powers of the raw value.
+    fn pressure(&self, raw: u32, t: f64) -> f64 {
+        let c = &self.0;
+        let x = f64::from(raw);
+        let offset = f64::from(c.par_p5) * 2_f64.powi(3)
+            + f64::from(c.par_p6) / 2_f64.powi(6) * t
+            + f64::from(c.par_p7) / 2_f64.powi(8) * t.powi(2)
+            + f64::from(c.par_p8) / 2_f64.powi(15) * t.powi(3);
+        let slope = (f64::from(c.par_p1) - 2_f64.powi(14)) / 2_f64.powi(20)
+            + (f64::from(c.par_p2) - 2_f64.powi(14)) / 2_f64.powi(29) * t
+            + f64::from(c.par_p3) / 2_f64.powi(32) * t.powi(2)
+            + f64::from(c.par_p4) / 2_f64.powi(37) * t.powi(3);
+        let bend = f64::from(c.par_p9) / 2_f64.powi(48) + f64::from(c.par_p10) / 2_f64.powi(48) * t;
+        offset + slope * x + bend * x.powi(2) + f64::from(c.par_p11) / 2_f64.powi(65) * x.powi(3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    /// A real BMP390's, and what it read: from the tests of the crate `bmp390`, whose authors took them from their chip.
+    const COEFFICIENTS: [u8; 21] = [
+        0x98, 0x6c, 0xa9, 0x4a, 0xf9, 0xe3, 0x1c, 0x61, 0x16, 0x06, 0x01, 0x51, 0x4a, 0xde, 0x5d, 0x03, 0xfa,
+        0xf9, 0x0e, 0x06, 0xf5,
+    ];
+    const MEASURED: [u8; 6] = [0xcb, 0xb3, 0x6b, 0xd1, 0xba, 0x82];
+
+    fn setup(id: u8) -> [Transaction; 6] {
+        [
+            reads(0x77, [0], [id]),
+            writes(0x77, [0x7e, 0xb6]),
+            Transaction::write_read(0x77, vec![0x31], COEFFICIENTS.to_vec()),
+            writes(0x77, [0x1b, 0x03]),
+            writes(0x77, [0x1c, 0x00]),
+            writes(0x77, [0x1f, 0x00]),
+        ]
+    }
+
+    fn control(byte: u8) -> Transaction {
+        reads(0x77, [0x1b], [byte])
+    }
+
+    fn measure(answer: [u8; 6]) -> [Transaction; 2] {
+        [writes(0x77, [0x1b, 0x13]), reads(0x77, [4], answer)]
+    }
+
+    fn sensor(all: impl IntoIterator<Item = Transaction>) -> Bmp390<Strict, Now> {
+        Bmp390::new(bus(all), Now, mount("bmp390", 0x77))
+    }
+
+    #[test]
+    fn what_a_real_chip_measured_is_compensated_as_the_datasheet_says() {
+        for id in [0x60, BMP388] {
+            let all = [control(0)].into_iter().chain(setup(id)).chain(measure(MEASURED));
+            let got = values(sensor(all).read()).unwrap();
+            assert!((got[0] - 25.770_746).abs() < 1e-3 && (got[1] - 98_370.55).abs() < 0.1, "{got:?}");
+        }
+    }
+
+    #[test]
+    fn another_chip_is_left_alone() {
+        let error = sensor([control(0), reads(0x77, [0], [0x58])]).read().unwrap_err();
+        assert!(error.to_string().contains("another chip: its id is 0x58"), "{error}");
+    }
+
+    #[test]
+    fn a_chip_that_lost_its_power_gets_its_settings_again() {
+        let first = || [control(0)].into_iter().chain(setup(0x60)).chain(measure(MEASURED));
+        let second = [control(3)].into_iter().chain(measure(MEASURED));
+        let mut sensor = sensor(first().chain(second).chain(first()));
+        let values: Vec<_> = (0..3).map(|_| values(sensor.read()).unwrap()).collect();
+        assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
+    }
+
+    #[test]
+    fn refuses_what_the_chip_cannot_measure() {
+        for answer in [[0xcb, 0xb3, 0x6b, 0, 0, 0], [0xcb, 0xb3, 0x6b, 0xff, 0xff, 0xff], [0xff; 6], [0; 6]] {
+            let all = [control(0)].into_iter().chain(setup(0x60)).chain(measure(answer));
+            assert_eq!(sensor(all).read().unwrap_err().cause(), Cause::OutOfRange, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn errors_keep_their_cause() {
+        let driver = |i2c| Box::new(Bmp390::new(i2c, Now, mount("bmp390", 0x77))) as _;
+        // Whatever the power control says, the driver that had an error begins anew; a healthy chip keeps its own.
+        let all: Vec<_> = [control(3)].into_iter().chain(setup(0x60)).chain(measure(MEASURED)).collect();
+        check_errors_with(
+            driver,
+            &[control(3)].into_iter().chain(measure(MEASURED)).collect::<Vec<_>>(),
+            &all,
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! INA219, on the published `ina219` crate. Built by [`super::build`].
+//!
+//! The current is the shunt's voltage by its resistance, computed here: the chip's own current register is the same
+//! number rounded, and silently 0 after a loss of power. A read is two transactions; the settings are those of power-up.
+//! Datasheet: Texas Instruments SBOS448, "INA219", sections 8.5 and 8.6.
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::I2c;
+use ina219::SyncIna219;
+use ina219::address::Address;
+use ina219::calibration::UnCalibrated;
+use ina219::configuration::Configuration;
+use ina219::errors::{BusVoltageReadError, ShuntVoltageReadError};
+
+use super::Mount;
+use crate::boards::Shunt;
+use crate::error::{BusError, Cause, ReadError};
+use crate::reading::{Quantity, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+/// Both conversions, of 12 bits, at their longest.
+const DURATION_US: u32 = 1_200;
+
+pub(super) struct Ina219<I, D> {
+    i2c: I,
+    delay: D,
+    mount: Mount,
+    shunt: Shunt,
+    /// Whether the chip has its settings. Somebody else may have left others; power-up gives it these.
+    ready: bool,
+}
+
+impl<I, D> Ina219<I, D> {
+    pub(super) fn new(i2c: I, delay: D, mount: Mount, shunt: Shunt) -> Self {
+        Ina219 { i2c, delay, mount, shunt, ready: false }
+    }
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina219<I, D> {
+    fn info(&self) -> &SensorInfo {
+        self.mount.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let mount = &self.mount;
+        let address = Address::from_byte(mount.address())
+            .map_err(|_| mount.error(Cause::Other, "no address of an INA219"))?;
+        let mut chip = SyncIna219::new_unchecked(&mut self.i2c, address, UnCalibrated);
+        if !std::mem::take(&mut self.ready) {
+            chip.set_configuration(Configuration::default()).map_err(|error| mount.bus(error))?;
+            self.delay.delay_us(DURATION_US);
+        }
+        let volts = match chip.bus_voltage() {
+            Ok(voltage) => f64::from(voltage.voltage_mv()) / 1e3,
+            Err(BusVoltageReadError::I2cError(error)) => return Err(mount.bus(error)),
+            Err(BusVoltageReadError::BusVoltageOutOfRange { .. }) => {
+                return Err(mount.error(Cause::OutOfRange, "more than 32 V"));
+            }
+        };
+        let shunt = match chip.shunt_voltage() {
+            Ok(voltage) => f64::from(voltage.shunt_voltage_uv()) / 1e6,
+            Err(ShuntVoltageReadError::I2cError(error)) => return Err(mount.bus(error)),
+            Err(ShuntVoltageReadError::ShuntVoltageOutOfRange { .. }) => {
+                return Err(mount.error(Cause::OutOfRange, "more than 320 mV across the shunt"));
+            }
+        };
+        self.ready = true;
+        power(mount, volts, shunt, self.shunt, 0.0..=32.0)
+    }
+}
+
+/// The three readings of a power monitor: of the voltage behind the shunt and of the voltage across it.
+pub(super) fn power(
+    mount: &Mount,
+    volts: f64,
+    across: f64,
+    shunt: Shunt,
+    range: std::ops::RangeInclusive<f64>,
+) -> Result<Readings, ReadError> {
+    let amperes = across / shunt.ohms;
+    // A step more, because the largest current is a rounded number.
+    let most = shunt.max_amperes * 1.001;
+    Ok(vec![
+        mount.reading(Quantity::Voltage, volts, range)?,
+        mount.reading(Quantity::Current, amperes, -most..=most)?,
+        mount.reading(Quantity::Power, volts * amperes, f64::MIN..=f64::MAX)?,
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    const SHUNT: Shunt = Shunt { ohms: 0.1, max_amperes: 3.2 };
+
+    /// Power-up settings: 32 V, 320 mV, 12 bits, both continuously.
+    fn setup() -> Transaction {
+        writes(0x40, [0, 0x39, 0x9f])
+    }
+
+    fn registers(bus: [u8; 2], shunt: [u8; 2]) -> [Transaction; 2] {
+        [reads(0x40, [2], bus), reads(0x40, [1], shunt)]
+    }
+
+    fn read(voltage: [u8; 2], across: [u8; 2], shunt: Shunt) -> Result<Vec<f64>, ReadError> {
+        let i2c = bus([setup()].into_iter().chain(registers(voltage, across)));
+        values(Ina219::new(i2c, Now, mount("ina219", 0x40), shunt).read())
+    }
+
+    #[test]
+    fn voltage_and_current_and_their_product() {
+        // Table 7 of the datasheet (12 V, 20 mV across 2 mΩ are 10 A: registers 0x5d98 and 0x07d0), its table of shunt
+        // voltages (-320 mV is 0x8300), and no current at all.
+        let ten = Shunt { ohms: 0.002, max_amperes: 15.0 };
+        assert_eq!(read([0x5d, 0x9a], [0x07, 0xd0], ten).unwrap(), [11.98, 10.0, 119.8]);
+        assert_eq!(read([0x1f, 0x42], [0x83, 0x00], SHUNT).unwrap(), [4.0, -3.2, -12.8]);
+        assert_eq!(read([0x1f, 0x42], [0x7d, 0x00], SHUNT).unwrap(), [4.0, 3.2, 12.8]);
+        assert_eq!(read([0x00, 0x02], [0x00, 0x01], SHUNT).unwrap(), [0.0, 0.0001, 0.0]);
+        assert_eq!(read([0x00, 0x02], [0xff, 0xff], SHUNT).unwrap(), [0.0, -0.0001, -0.0]);
+    }
+
+    #[test]
+    fn refuses_what_neither_chip_nor_shunt_can_carry() {
+        for (voltage, across, shunt) in [
+            ([0xff, 0xfa], [0, 0], SHUNT),
+            ([0x1f, 0x42], [0x7d, 0x01], SHUNT),
+            ([0x1f, 0x42], [0x82, 0xff], SHUNT),
+            ([0x1f, 0x42], [0x7d, 0x00], Shunt { ohms: 0.1, max_amperes: 2.0 }),
+        ] {
+            // An impossible voltage ends the read before the second register is asked.
+            let all = [setup()].into_iter().chain(registers(voltage, across));
+            let i2c = bus(all.take(if voltage[0] == 0xff { 2 } else { 3 }));
+            let error = Ina219::new(i2c, Now, mount("ina219", 0x40), shunt).read().unwrap_err();
+            assert_eq!(error.cause(), Cause::OutOfRange, "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_keep_their_cause_and_settings_are_sent_again() {
+        let driver = |i2c| Box::new(Ina219::new(i2c, Now, mount("ina219", 0x40), SHUNT)) as _;
+        let [voltage, across] = registers([0x1f, 0x42], [0x03, 0xe8]);
+        check_errors(driver, 2, &[setup(), voltage, across]);
+    }
+}

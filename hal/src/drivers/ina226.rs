@@ -1,0 +1,123 @@
+//! INA226, on `embedded-devices`. Built by [`super::build`].
+//!
+//! As the [INA219](super::ina219): the current is computed here, from the shunt's voltage, and the settings are those of
+//! power-up.
+//! Datasheet: Texas Instruments SBOS547, "INA226", section 7.6.
+
+use embedded_devices::devices::texas_instruments::ina226::{
+    INA226Sync,
+    address::Address,
+    registers::{AverageCount, BusVoltage, Configuration, ConversionTime, OperatingMode, ShuntVoltage},
+};
+use embedded_devices::uom::si::electric_potential::volt;
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::I2c;
+
+use super::Mount;
+use super::ina219::power;
+use crate::boards::Shunt;
+use crate::error::{BusError, ReadError};
+use crate::reading::Readings;
+use crate::sensor::{Sensor, SensorInfo};
+
+/// Both conversions of 1.1 ms, at their longest.
+const DURATION_US: u32 = 2_500;
+
+pub(super) struct Ina226<I, D> {
+    i2c: I,
+    delay: D,
+    mount: Mount,
+    shunt: Shunt,
+    /// Whether the chip has its settings. Somebody else may have left others; power-up gives it these.
+    ready: bool,
+}
+
+impl<I, D> Ina226<I, D> {
+    pub(super) fn new(i2c: I, delay: D, mount: Mount, shunt: Shunt) -> Self {
+        Ina226 { i2c, delay, mount, shunt, ready: false }
+    }
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina226<I, D> {
+    fn info(&self) -> &SensorInfo {
+        self.mount.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let fault = |error| self.mount.transport(error);
+        let address = Address::Custom(self.mount.address());
+        if !std::mem::take(&mut self.ready) {
+            let mut chip = INA226Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+            // Read first, because reserved bits are to be left as they are.
+            let settings = chip
+                .read_register::<Configuration>()
+                .map_err(fault)?
+                .with_average_count(AverageCount::X_1)
+                .with_bus_conversion_time(ConversionTime::T_1100)
+                .with_shunt_conversion_time(ConversionTime::T_1100)
+                .with_operating_mode(OperatingMode::ShuntAndBusContinuous);
+            chip.write_register(settings).map_err(fault)?;
+            self.delay.delay_us(DURATION_US);
+        }
+        let mut chip = INA226Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
+        let volts = chip.read_register::<BusVoltage>().map_err(fault)?.read_value().get::<volt>();
+        let across = chip.read_register::<ShuntVoltage>().map_err(fault)?.read_value().get::<volt>();
+        self.ready = true;
+        power(&self.mount, volts, across, self.shunt, 0.0..=36.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::Cause;
+
+    const SHUNT: Shunt = Shunt { ohms: 0.1, max_amperes: 0.8192 };
+
+    /// Power-up settings: no averaging, 1.1 ms each, both continuously; before that, powered down and averaging 16.
+    fn setup() -> [Transaction; 2] {
+        [reads(0x4f, [0], [0x44, 0x20]), writes(0x4f, [0, 0x41, 0x27])]
+    }
+
+    fn registers(bus: [u8; 2], shunt: [u8; 2]) -> [Transaction; 2] {
+        [reads(0x4f, [2], bus), reads(0x4f, [1], shunt)]
+    }
+
+    fn read(voltage: [u8; 2], across: [u8; 2], shunt: Shunt) -> Result<Vec<f64>, ReadError> {
+        let i2c = bus(setup().into_iter().chain(registers(voltage, across)));
+        values(Ina226::new(i2c, Now, mount("ina226", 0x4f), shunt).read())
+    }
+
+    #[test]
+    fn voltage_and_current_and_their_product() {
+        // Table 8 of the datasheet: 12 V less the shunt's 20 mV, 20 mV across 2 mΩ, 10 A: 0x2570 and 0x1f40; -80 mV is
+        // 0x8300 (7.6.2).
+        let ten = Shunt { ohms: 0.002, max_amperes: 15.0 };
+        assert_eq!(read([0x25, 0x70], [0x1f, 0x40], ten).unwrap(), [11.98, 10.0, 119.8]);
+        assert_eq!(read([0x0c, 0x80], [0x83, 0x00], SHUNT).unwrap(), [4.0, -0.8, -3.2]);
+        assert_eq!(read([0x00, 0x01], [0x00, 0x01], SHUNT).unwrap(), [0.00125, 0.000025, 3.1e-8]);
+        assert_eq!(read([0x70, 0x80], [0x00, 0x00], SHUNT).unwrap(), [36.0, 0.0, 0.0]);
+        assert_eq!(read([0x00, 0x00], [0x7f, 0xff], SHUNT).unwrap(), [0.0, 0.819175, 0.0]);
+    }
+
+    #[test]
+    fn refuses_what_neither_chip_nor_shunt_can_carry() {
+        for (voltage, across, max_amperes) in [
+            ([0x70, 0x81], [0, 0], 0.8192),
+            ([0xff, 0xff], [0, 0], 0.8192),
+            ([0x0c, 0x80], [0x83, 0x00], 0.5),
+        ] {
+            let error = read(voltage, across, Shunt { ohms: 0.1, max_amperes }).unwrap_err();
+            assert_eq!(error.cause(), Cause::OutOfRange, "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_keep_their_cause_and_settings_are_sent_again() {
+        let driver = |i2c| Box::new(Ina226::new(i2c, Now, mount("ina226", 0x4f), SHUNT)) as _;
+        let [voltage, across] = registers([0x25, 0x70], [0x0f, 0xa0]);
+        let [found, set] = setup();
+        check_errors(driver, 2, &[found, set, voltage, across]);
+    }
+}

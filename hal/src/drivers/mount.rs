@@ -1,0 +1,107 @@
+//! What every driver has: where its chip sits, what is known of it, and the way from a crate's answers to readings and
+//! errors.
+
+use std::ops::RangeInclusive;
+
+use embedded_interfaces::TransportError;
+
+use crate::error::{BusError, Cause, Place, ReadError};
+use crate::reading::{Quantity, Reading};
+use crate::sensor::SensorInfo;
+
+/// What the air can hold, in %RH.
+pub(super) const HUMIDITY: RangeInclusive<f64> = 0.0..=100.0;
+
+/// Where a driver's chip sits.
+pub struct Mount {
+    place: Place,
+    address: u8,
+    info: SensorInfo,
+}
+
+impl Mount {
+    /// The chip at `address`; `bus` is the bus in messages.
+    pub fn new(bus: &str, address: u8, info: SensorInfo) -> Mount {
+        Mount { place: Place::new(bus, address), address, info }
+    }
+
+    /// A chip on `bus` that has no address.
+    pub(super) fn unaddressed(bus: &str, info: SensorInfo) -> Mount {
+        Mount { place: Place::at(bus), address: 0, info }
+    }
+
+    pub(super) fn info(&self) -> &SensorInfo {
+        &self.info
+    }
+
+    pub(super) fn address(&self) -> u8 {
+        self.address
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// `cause` here, explained by `text`.
+    pub(super) fn error(&self, cause: Cause, text: impl Into<String>) -> ReadError {
+        ReadError::with_source(cause, self.place.clone(), text.into())
+    }
+
+    /// What the bus answered here.
+    pub(super) fn bus(&self, error: impl BusError) -> ReadError {
+        ReadError::from_bus(error, &self.place)
+    }
+
+    /// What embedded-devices answered here.
+    pub(super) fn transport<E: BusError>(&self, error: TransportError<(), E>) -> ReadError {
+        match error {
+            TransportError::Bus(error) => self.bus(error),
+            TransportError::Codec(()) => self.error(Cause::Other, "the driver could not read the answer"),
+            TransportError::Unexpected(text) => self.error(Cause::Other, text),
+        }
+    }
+
+    /// A checksum that is wrong.
+    pub(super) fn checksum(&self) -> ReadError {
+        ReadError::new(Cause::Checksum, self.place.clone())
+    }
+
+    /// A reading, if the chip can measure such a value at all: anything else is noise on the wire, or another chip.
+    pub(super) fn reading(
+        &self,
+        quantity: Quantity,
+        value: f64,
+        range: RangeInclusive<f64>,
+    ) -> Result<Reading, ReadError> {
+        // Drivers that count in kelvin or in f32 leave dust far behind the last digit that a chip can tell apart.
+        let value = (value * 1e9).round() / 1e9;
+        if !range.contains(&value) {
+            let (low, high, unit) = (range.start(), range.end(), quantity.unit());
+            let text = format!("{value} {unit}, but the chip measures from {low} to {high}");
+            return Err(self.error(Cause::OutOfRange, text));
+        }
+        Reading::new(quantity, value).map_err(|error| self.error(Cause::OutOfRange, error.to_string()))
+    }
+}
+
+/// The decimal number that an f32 stands for, to four decimals: finer than any chip that is read through an f32.
+pub(super) fn decimal(value: f32) -> f64 {
+    (f64::from(value) * 1e4).round() / 1e4
+}
+
+/// A delay that waits a quarter longer, for crates that wait for the typical conversion and not for the longest.
+pub(super) struct Patient<'a, D>(pub &'a mut D);
+
+impl<D: embedded_hal::delay::DelayNs> embedded_hal::delay::DelayNs for Patient<'_, D> {
+    fn delay_ns(&mut self, ns: u32) {
+        self.0.delay_ns(ns.saturating_add(ns / 4));
+    }
+
+    fn delay_us(&mut self, us: u32) {
+        self.0.delay_us(us.saturating_add(us / 4));
+    }
+
+    fn delay_ms(&mut self, ms: u32) {
+        self.0.delay_us(ms.saturating_mul(1250));
+    }
+}

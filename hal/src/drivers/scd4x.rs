@@ -1,0 +1,212 @@
+//! SCD40 and SCD41, on the published `scd4x` crate. Built by [`super::build`].
+//!
+//! The chip measures every five seconds by itself once it has been started, which the first read does: that one and those
+//! of the next five seconds have nothing to read yet. A read between two measurements gives the last one again.
+//! Datasheet: Sensirion, "SCD4x", section 3.
+
+use std::time::{Duration, Instant};
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::I2c;
+use scd4x::Error;
+
+use super::Mount;
+use super::mount::{HUMIDITY, decimal};
+use crate::error::{BusError, Cause, ReadError};
+use crate::reading::{Quantity, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+/// Without a new measurement for so long the chip is taken for stopped: it lost its power.
+const STALE: Duration = Duration::from_secs(12);
+
+pub(super) struct Scd4x<I, D> {
+    i2c: I,
+    delay: D,
+    mount: Mount,
+    /// Metres above the sea; None for what is stored in the chip.
+    altitude: Option<u16>,
+    /// When the chip was started or last had something new; None if it has to be started.
+    heard: Option<Instant>,
+    last: Option<Readings>,
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
+    pub(super) fn new(i2c: I, delay: D, mount: Mount, altitude: Option<u16>) -> Self {
+        Scd4x { i2c, delay, mount, altitude, heard: None, last: None }
+    }
+
+    fn ask(&mut self, now: Instant) -> Result<Readings, ReadError> {
+        let mount = &self.mount;
+        let fault = |error| match error {
+            Error::I2c(error) => mount.bus(error),
+            Error::Crc => mount.checksum(),
+            other => mount.error(Cause::Other, format!("the driver gave up: {}", Name(&other))),
+        };
+        let mut chip = scd4x::Scd4x::new(&mut self.i2c, &mut self.delay);
+        let heard = self.heard.take().filter(|heard| now.duration_since(*heard) < STALE);
+        let Some(heard) = heard else {
+            self.last = None;
+            // It may be running already: then it takes no settings, nor the command to start.
+            chip.stop_periodic_measurement().map_err(fault)?;
+            if let Some(altitude) = self.altitude {
+                chip.set_altitude(altitude).map_err(fault)?;
+            }
+            chip.start_periodic_measurement().map_err(fault)?;
+            self.heard = Some(now);
+            return Err(mount.error(Cause::Other, "just started: its first measurement takes five seconds"));
+        };
+        if !chip.data_ready_status().map_err(fault)? {
+            self.heard = Some(heard);
+            let early = || mount.error(Cause::Other, "its first measurement is not ready yet");
+            return self.last.clone().ok_or_else(early);
+        }
+        let measured = chip.measurement().map_err(fault)?;
+        // From here on the chip works, whatever it measures.
+        self.heard = Some(now);
+        self.last = None;
+        let readings = vec![
+            mount.reading(Quantity::Concentration, f64::from(measured.co2), 1.0..=40_000.0)?,
+            mount.reading(Quantity::Temperature, decimal(measured.temperature), -10.0..=60.0)?,
+            mount.reading(Quantity::Humidity, decimal(measured.humidity), HUMIDITY)?,
+        ];
+        self.last = Some(readings.clone());
+        Ok(readings)
+    }
+}
+
+/// The crate's other errors, of which none can come from what is asked here.
+struct Name<'a, E>(&'a Error<E>);
+
+impl<E> std::fmt::Display for Name<'_, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self.0 {
+            Error::I2c(_) => "bus",
+            Error::Crc => "checksum",
+            Error::SelfTest => "self test",
+            Error::NotAllowed => "not allowed while measuring",
+            Error::Internal => "internal",
+        })
+    }
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Scd4x<I, D> {
+    fn info(&self) -> &SensorInfo {
+        self.mount.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        self.ask(Instant::now())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn word(word: u16) -> [u8; 3] {
+        let [a, b] = word.to_be_bytes();
+        [a, b, sensirion_i2c::crc8::calculate(&[a, b])]
+    }
+
+    fn start() -> [Transaction; 2] {
+        [writes(0x62, [0x3f, 0x86]), writes(0x62, [0x21, 0xb1])]
+    }
+
+    fn ready(yes: bool) -> [Transaction; 2] {
+        [writes(0x62, [0xe4, 0xb8]), gets(0x62, word(if yes { 0x8006 } else { 0x8000 }))]
+    }
+
+    fn measurement(co2: u16, temperature: u16, humidity: u16) -> [Transaction; 2] {
+        let bytes = [word(co2), word(temperature), word(humidity)].concat();
+        [writes(0x62, [0xec, 0x05]), Transaction::read(0x62, bytes)]
+    }
+
+    fn sensor(transactions: impl IntoIterator<Item = Transaction>) -> Scd4x<Strict, Now> {
+        Scd4x::new(bus(transactions), Now, mount("scd4x", 0x62), None)
+    }
+
+    fn five_seconds_later(now: &mut Instant) -> Instant {
+        *now += Duration::from_secs(5);
+        *now
+    }
+
+    #[test]
+    fn is_started_by_the_first_read_and_has_measured_five_seconds_later() {
+        // The datasheet's example of read_measurement: 500 ppm, 25 °C, 37 %RH are 0x01f4, 0x6667, 0x5eb9.
+        let all = start().into_iter().chain(ready(false)).chain(ready(true));
+        let all = all.chain(measurement(0x01f4, 0x6667, 0x5eb9)).chain(ready(false));
+        let mut sensor = sensor(all);
+        let mut now = Instant::now();
+        assert_eq!(sensor.ask(now).unwrap_err().cause(), Cause::Other);
+        assert!(sensor.ask(now).unwrap_err().to_string().contains("not ready yet"));
+        let got = values(sensor.ask(five_seconds_later(&mut now))).unwrap();
+        for (got, want) in got.iter().zip([500.0, 25.0, 37.0]) {
+            assert!((got - want).abs() < 0.003, "{got}");
+        }
+        // Between two measurements the last one stands.
+        assert_eq!(values(sensor.ask(now + Duration::from_secs(1))).unwrap(), got);
+    }
+
+    #[test]
+    fn the_altitude_is_set_before_the_start() {
+        let altitude = word(650);
+        let all = [
+            writes(0x62, [0x3f, 0x86]),
+            writes(0x62, [0x24, 0x27, altitude[0], altitude[1], altitude[2]]),
+            writes(0x62, [0x21, 0xb1]),
+        ];
+        let mut sensor = Scd4x::new(bus(all), Now, mount("scd4x", 0x62), Some(650));
+        assert!(sensor.read().is_err());
+    }
+
+    #[test]
+    fn a_chip_that_stopped_is_started_again() {
+        let all = start().into_iter().chain(ready(true)).chain(measurement(500, 0x6667, 0x5eb9));
+        let all = all.chain(ready(false)).chain(ready(false)).chain(start());
+        let mut sensor = sensor(all);
+        let mut now = Instant::now();
+        assert!(sensor.ask(now).is_err());
+        for _ in 0..3 {
+            assert!(sensor.ask(five_seconds_later(&mut now)).is_ok());
+        }
+        assert!(sensor.ask(five_seconds_later(&mut now)).unwrap_err().to_string().contains("just started"));
+    }
+
+    #[test]
+    fn what_it_cannot_measure_is_refused_and_not_kept() {
+        for (co2, temperature) in [(0, 0x6667), (40_001, 0x6667), (500, 0), (500, 0xffff)] {
+            let all = start().into_iter().chain(ready(true));
+            let all = all.chain(measurement(co2, temperature, 0x5eb9)).chain(ready(false));
+            let mut sensor = sensor(all);
+            let mut now = Instant::now();
+            assert!(sensor.ask(now).is_err());
+            assert_eq!(sensor.ask(five_seconds_later(&mut now)).unwrap_err().cause(), Cause::OutOfRange);
+            assert!(sensor.ask(now).is_err());
+        }
+    }
+
+    #[test]
+    fn errors_keep_their_cause_and_the_chip_is_started_again() {
+        use embedded_hal::i2c::ErrorKind;
+        let mut wrong = word(500);
+        wrong[2] ^= 1;
+        let crc = [writes(0x62, [0xe4, 0xb8]), gets(0x62, wrong)];
+        let mut sensor = sensor(start().into_iter().chain(crc).chain(start()));
+        assert!(sensor.read().is_err());
+        assert_eq!(sensor.read().unwrap_err().cause(), Cause::Checksum);
+        assert!(sensor.read().unwrap_err().to_string().contains("just started"));
+
+        for failing in 0..6 {
+            let all: Vec<_> =
+                start().into_iter().chain(ready(true)).chain(measurement(500, 0x6667, 0x5eb9)).collect();
+            let broken = all[failing].clone().with_error(ErrorKind::Bus);
+            let mut sensor = self::sensor(all[..failing].iter().cloned().chain([broken]).chain(start()));
+            if failing >= 2 {
+                assert_eq!(sensor.read().unwrap_err().cause(), Cause::Other);
+            }
+            assert_eq!(sensor.read().unwrap_err().cause(), Cause::Bus, "{failing}");
+            assert_eq!(sensor.read().unwrap_err().cause(), Cause::Other, "{failing}");
+        }
+    }
+}

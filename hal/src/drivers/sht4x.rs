@@ -1,0 +1,111 @@
+//! SHT40, SHT41, SHT43 and SHT45, on the published `sht4x` crate. Built by [`super::build`].
+//!
+//! A read starts one measurement of high precision and waits for it; the chip keeps no settings.
+//! Datasheet: Sensirion, "SHT4x", sections 4.4 to 4.6.
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::I2c;
+use sht4x::{Address, Error, Precision};
+
+use super::Mount;
+use super::mount::{HUMIDITY, decimal};
+use crate::error::{BusError, Cause, ReadError};
+use crate::reading::{Quantity, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+pub(super) struct Sht4x<I, D> {
+    i2c: I,
+    delay: D,
+    mount: Mount,
+}
+
+impl<I, D> Sht4x<I, D> {
+    pub(super) fn new(i2c: I, delay: D, mount: Mount) -> Self {
+        Sht4x { i2c, delay, mount }
+    }
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht4x<I, D> {
+    fn info(&self) -> &SensorInfo {
+        self.mount.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let address = match self.mount.address() {
+            0x45 => Address::Address0x45,
+            0x46 => Address::Address0x46,
+            _ => Address::Address0x44,
+        };
+        let mut chip = sht4x::Sht4x::new_with_address(&mut self.i2c, address);
+        let measured = chip.measure(Precision::High, &mut self.delay).map_err(|error| match error {
+            Error::I2c(error) => self.mount.bus(error),
+            Error::Crc => self.mount.checksum(),
+            _ => self.mount.error(Cause::Other, "the driver gave up"),
+        })?;
+        // The formula goes from -6 to 119: the datasheet (4.6) has the ends cut off.
+        let humidity = decimal(measured.humidity_percent().to_num()).clamp(0.0, 100.0);
+        let celsius = decimal(measured.temperature_celsius().to_num());
+        Ok(vec![
+            self.mount.reading(Quantity::Temperature, celsius, -40.0..=125.0)?,
+            self.mount.reading(Quantity::Humidity, humidity, HUMIDITY)?,
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+
+    fn answer(temperature: u16, humidity: u16) -> [u8; 6] {
+        let ([a, b], [c, d]) = (temperature.to_be_bytes(), humidity.to_be_bytes());
+        let crc = sensirion_i2c::crc8::calculate;
+        [a, b, crc(&[a, b]), c, d, crc(&[c, d])]
+    }
+
+    fn read(answer: [u8; 6]) -> Result<Vec<f64>, ReadError> {
+        let i2c = bus([writes(0x45, [0xfd]), gets(0x45, answer)]);
+        values(Sht4x::new(i2c, Now, mount("sht4x", 0x45)).read())
+    }
+
+    #[test]
+    fn measures_once_and_reads_two_words() {
+        // Section 4.6: T = -45 + 175 S / (2^16 - 1), RH = -6 + 125 S / (2^16 - 1), cut to 0..100.
+        let table = [
+            ((0xbeef, 0xbeef), [85.523, 87.2307]),
+            ((0x0751, 0x0000), [-39.9966, 0.0]),
+            ((0x4000, 0x0c49), [-1.2493, 0.0]),
+            ((0x6666, 0x72b0), [25.0, 50.0]),
+            ((0xf8af, 0xd916), [125.0, 99.9996]),
+            ((0x8000, 0xffff), [42.5013, 100.0]),
+        ];
+        for ((temperature, humidity), want) in table {
+            let got = read(answer(temperature, humidity)).unwrap();
+            for (got, want) in got.iter().zip(want) {
+                assert!((got - want).abs() < 0.005, "{got} is not {want}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_checksum_of_either_word_is_one() {
+        for wrong in [2, 5] {
+            let mut answer = answer(0x6666, 0x8000);
+            answer[wrong] ^= 0x80;
+            assert_eq!(read(answer).unwrap_err().cause(), Cause::Checksum);
+        }
+    }
+
+    #[test]
+    fn refuses_what_the_chip_cannot_measure() {
+        for temperature in [0x0000, 0x0740, 0xf8c0, 0xffff] {
+            assert_eq!(read(answer(temperature, 0x8000)).unwrap_err().cause(), Cause::OutOfRange);
+        }
+    }
+
+    #[test]
+    fn errors_keep_their_cause() {
+        let driver = |i2c| Box::new(Sht4x::new(i2c, Now, mount("sht4x", 0x44))) as _;
+        check_errors(driver, 2, &[writes(0x44, [0xfd]), gets(0x44, answer(0x6666, 0x8000))]);
+    }
+}

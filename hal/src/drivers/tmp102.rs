@@ -1,0 +1,96 @@
+//! TMP102, on the published `tmp1x2` crate. Built by [`super::build`].
+//!
+//! The chip converts four times a second by itself, so a read is one bus transaction and takes no time of its own.
+//! Datasheet: Texas Instruments SBOS397, "TMP102 Low-Power Digital Temperature Sensor".
+
+use embedded_hal::i2c::I2c;
+use tmp1x2::{SlaveAddr, Tmp1x2};
+
+use super::Mount;
+use super::mount::decimal;
+use crate::error::{BusError, ReadError};
+use crate::reading::{Quantity, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+pub(super) struct Tmp102<I> {
+    i2c: I,
+    mount: Mount,
+}
+
+impl<I> Tmp102<I> {
+    pub(super) fn new(i2c: I, mount: Mount) -> Self {
+        Tmp102 { i2c, mount }
+    }
+}
+
+impl<I: I2c<Error: BusError> + Send> Sensor for Tmp102<I> {
+    fn info(&self) -> &SensorInfo {
+        self.mount.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let address = self.mount.address();
+        let address = SlaveAddr::Alternative(address & 2 != 0, address & 1 != 0);
+        let tmp1x2::Error::I2C(error) = match Tmp1x2::new(&mut self.i2c, address).read_temperature() {
+            // Beyond 128 °C only in the extended mode, which this driver does not choose but understands.
+            Ok(celsius) => {
+                return Ok(vec![self.mount.reading(
+                    Quantity::Temperature,
+                    decimal(celsius),
+                    -55.0..=150.0,
+                )?]);
+            }
+            Err(error) => error,
+        };
+        Err(self.mount.bus(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::Cause;
+
+    fn read(register: [u8; 2]) -> Result<Vec<f64>, ReadError> {
+        let i2c = bus([reads(0x49, [0], register)]);
+        values(Tmp102::new(i2c, mount("tmp102", 0x49)).read())
+    }
+
+    #[test]
+    fn reads_the_temperature_register_in_one_transaction() {
+        // Tables 2 and 3 of the datasheet: 12 bits, and 13 bits in the extended mode (the last bit says which).
+        let table = [
+            ([0x7f, 0xf0], 127.9375),
+            ([0x50, 0x00], 80.0),
+            ([0x19, 0x00], 25.0),
+            ([0x00, 0x40], 0.25),
+            ([0x00, 0x10], 0.0625),
+            ([0x00, 0x00], 0.0),
+            ([0xff, 0xc0], -0.25),
+            ([0xe7, 0x00], -25.0),
+            ([0xc9, 0x00], -55.0),
+            ([0x4b, 0x01], 150.0),
+            ([0xe4, 0x81], -55.0),
+        ];
+        for (register, celsius) in table {
+            assert_eq!(read(register).unwrap(), [celsius], "{register:02x?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_the_chip_cannot_measure() {
+        for register in [[0x80, 0x00], [0xc8, 0xf0], [0x4b, 0x09]] {
+            assert_eq!(read(register).unwrap_err().cause(), Cause::OutOfRange);
+        }
+    }
+
+    #[test]
+    fn errors_keep_their_cause() {
+        check_errors(
+            |i2c| Box::new(Tmp102::new(i2c, mount("tmp102", 0x49))),
+            1,
+            &[reads(0x49, [0], [0x19, 0])],
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! VEML7700, on the published `veml7700` crate. Built by [`super::build`].
+//!
+//! A read wakes the chip, gives it its settings, waits for one integration, reads it and sends it to sleep: a chip that
+//! lost its power would otherwise be dark for ever. At the lowest gain and 100 ms it reads from 0.5 lx to full sunlight,
+//! which is where the correction that Vishay gives for bright light ends.
+//! Datasheet: Vishay 84286, "VEML7700", and its application note 84323 (with the resolution of 2022: 0.0042 lx; the crate
+//! `veml6030` has the older one).
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::I2c;
+use veml7700::{Error, Gain, IntegrationTime, convert_raw_als_to_lux};
+
+use super::Mount;
+use super::mount::decimal;
+use crate::error::{BusError, ReadError};
+use crate::reading::{Quantity, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+const GAIN: Gain = Gain::OneEighth;
+const TIME: IntegrationTime = IntegrationTime::_100ms;
+/// Full sunlight, in lx.
+const BRIGHTEST: f64 = 120_000.0;
+
+pub(super) struct Veml7700<I, D> {
+    i2c: I,
+    delay: D,
+    mount: Mount,
+}
+
+impl<I, D> Veml7700<I, D> {
+    pub(super) fn new(i2c: I, delay: D, mount: Mount) -> Self {
+        Veml7700 { i2c, delay, mount }
+    }
+}
+
+impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Veml7700<I, D> {
+    fn info(&self) -> &SensorInfo {
+        self.mount.info()
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let mut chip = veml7700::Veml7700::new(&mut self.i2c);
+        let mut measure = || -> Result<u16, Error<I::Error>> {
+            chip.set_gain(GAIN)?;
+            chip.set_integration_time(TIME)?;
+            chip.enable()?;
+            // The integration may take a tenth longer, after 2.5 ms of waking up.
+            self.delay.delay_us(TIME.as_us() + TIME.as_us() / 10 + 4_000);
+            let raw = chip.read_raw()?;
+            chip.disable()?;
+            Ok(raw)
+        };
+        let raw = measure().map_err(|Error::I2C(error)| self.mount.bus(error))?;
+        let lux = decimal(convert_raw_als_to_lux(TIME, GAIN, raw));
+        Ok(vec![self.mount.reading(Quantity::Illuminance, lux, 0.0..=BRIGHTEST)?])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use super::*;
+    use crate::Cause;
+
+    /// Configuration register: gain 1/8 is 10 in bits 12 and 11, 100 ms 0000 in bits 9 to 6, asleep 1 in bit 0.
+    fn transactions(raw: u16) -> [Transaction; 5] {
+        let [low, high] = raw.to_le_bytes();
+        let asleep = || writes(0x10, [0, 0x01, 0x10]);
+        [asleep(), asleep(), writes(0x10, [0, 0x00, 0x10]), reads(0x10, [4], [low, high]), asleep()]
+    }
+
+    fn read(raw: u16) -> Result<Vec<f64>, ReadError> {
+        let i2c = bus(transactions(raw));
+        values(Veml7700::new(i2c, Now, mount("veml7700", 0x10)).read())
+    }
+
+    #[test]
+    fn counts_are_lux_and_bright_light_is_corrected() {
+        // Application note: 0.5376 lx a count at gain 1/8 and 100 ms; from 1000 lx on
+        // lux = 6.0135e-13 x^4 - 9.3924e-9 x^3 + 8.1488e-5 x^2 + 1.0023 x. The crate approximates powers, to a thousandth.
+        let corrected =
+            |x: f64| 6.0135e-13 * x.powi(4) - 9.3924e-9 * x.powi(3) + 8.1488e-5 * x.powi(2) + 1.0023 * x;
+        let table = [
+            (0, 0.0),
+            (1, 0.5376),
+            (1_000, 537.6),
+            (1_860, 999.936),
+            (10_000, corrected(5_376.0)),
+            (42_500, corrected(22_848.0)),
+        ];
+        for (raw, lux) in table {
+            let got = read(raw).unwrap()[0];
+            assert!((got - lux).abs() <= 1e-3 + lux * 1e-3, "{got} for {lux}");
+        }
+    }
+
+    #[test]
+    fn brighter_than_the_sun_is_no_reading() {
+        for raw in [43_500, u16::MAX] {
+            assert_eq!(read(raw).unwrap_err().cause(), Cause::OutOfRange);
+        }
+    }
+
+    #[test]
+    fn errors_keep_their_cause() {
+        let driver = |i2c| Box::new(Veml7700::new(i2c, Now, mount("veml7700", 0x10))) as _;
+        check_errors(driver, 5, &transactions(500));
+    }
+}

@@ -1,0 +1,139 @@
+//! `chip = "file"`: a number in a file that something else keeps up to date.
+//!
+//! ```toml
+//! [[boards.pi.sensors]]
+//! name = "tank"
+//! chip = "file"
+//! path = "/run/tank/level"                 # relative paths start from the folder of boards.toml
+//! quantity = "dimensionless"
+//! filters = [{ scale = 0.01 }]
+//! ```
+//!
+//! The file is opened, read and closed at each read, so it may be replaced (`mv new old` is the way to do that: who
+//! writes into it in place can be caught half way). It holds one number, blanks around it, and at most [`MAX_SIZE`]
+//! bytes. Regular files only, those of /proc and /sys included: a read of a pipe or a device could wait for ever.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::bounded;
+use crate::error::{Cause, Place, ReadError};
+use crate::number::number;
+use crate::reading::{Quantity, Reading, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+/// The largest file that is read, in bytes.
+pub const MAX_SIZE: usize = 64 * 1024;
+
+/// A file with a number in it.
+pub struct NumberFile {
+    path: PathBuf,
+    quantity: Quantity,
+    info: SensorInfo,
+}
+
+impl NumberFile {
+    /// The file at `path`, whose number is in the unit of `quantity`. Nothing is opened yet.
+    pub fn new(path: impl AsRef<Path>, quantity: Quantity, info: SensorInfo) -> NumberFile {
+        NumberFile { path: path.as_ref().to_path_buf(), quantity, info }
+    }
+}
+
+impl Sensor for NumberFile {
+    fn info(&self) -> &SensorInfo {
+        &self.info
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let place = || Place::at(self.path.display().to_string());
+        let bytes = bounded::read(&self.path, MAX_SIZE).map_err(|error| {
+            let cause = match error.kind() {
+                ErrorKind::NotFound => Cause::NotPresent,
+                ErrorKind::TimedOut => Cause::Timeout,
+                _ => Cause::Other,
+            };
+            ReadError::with_source(cause, place(), error)
+        })?;
+        let value =
+            number(&bytes).map_err(|problem| ReadError::with_source(Cause::Other, place(), problem))?;
+        let reading = Reading::new(self.quantity, value)
+            .map_err(|error| ReadError::with_source(Cause::OutOfRange, place(), error))?;
+        Ok(vec![reading])
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What is known of a sensor without a bus.
+    pub(crate) fn info(chip: &str, quantities: &[Quantity]) -> SensorInfo {
+        let quantities = quantities.to_vec();
+        SensorInfo { name: "s".into(), chip: chip.into(), bus: None, address: None, quantities }
+    }
+
+    fn sensor(path: &Path) -> NumberFile {
+        NumberFile::new(path, Quantity::Power, info("file", &[Quantity::Power]))
+    }
+
+    #[test]
+    fn the_number_is_read_anew_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("power");
+        let mut sensor = sensor(&path);
+        let error = sensor.read().unwrap_err();
+        assert_eq!(error.cause(), Cause::NotPresent);
+        let want = format!("nothing to read at {}: ", path.display());
+        assert!(error.to_string().starts_with(&want), "{error}");
+        for (text, value) in [("230.5\n", 230.5), ("-1", -1.0)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(sensor.read().unwrap(), [Reading::new(Quantity::Power, value).unwrap()]);
+        }
+        let fresh = folder.path().join("power.new");
+        std::fs::write(&fresh, "7").unwrap();
+        std::fs::rename(&fresh, &path).unwrap();
+        assert_eq!(sensor.read().unwrap()[0].value(), 7.0);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(sensor.read().unwrap_err().cause(), Cause::NotPresent);
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused_with_the_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("power");
+        let large = "1".repeat(MAX_SIZE + 1);
+        let table = [
+            ("", "empty, where a number should be"),
+            ("off", "`off` is not one number"),
+            ("NaN", "`NaN` is no finite number"),
+            (large.as_str(), "larger than 65536 bytes, which is more than a number"),
+        ];
+        for (text, want) in table {
+            std::fs::write(&path, text).unwrap();
+            let error = sensor(&path).read().unwrap_err();
+            assert_eq!(error.cause(), Cause::Other);
+            assert_eq!(error.to_string(), format!("cannot read {}: {want}", path.display()));
+        }
+        let error = sensor(folder.path()).read().unwrap_err().to_string();
+        assert!(error.contains("a folder, and only a regular file"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_of_proc_are_files_too() {
+        let mut sensor = sensor(Path::new("/proc/sys/kernel/pid_max"));
+        assert!(sensor.read().unwrap()[0].value() >= 301.0);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_stands_there_is_finite_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            if let Ok(readings) = sensor(file.path()).read() {
+                prop_assert!(readings.len() == 1 && readings[0].value().is_finite());
+            }
+        }
+    }
+}

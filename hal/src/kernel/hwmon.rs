@@ -1,0 +1,118 @@
+//! `chip = "hwmon"`: what a driver of the kernel shows in `/sys/class/hwmon`. That is where the reading of an I²C chip is
+//! whose address answers EBUSY, and where the fans, voltages and temperatures of a mainboard are.
+//!
+//! ```toml
+//! chip = "hwmon"
+//! device = "1-0048"       # or the chip's name, "lm75"; may be left out when only one chip fits
+//! channel = "temp1"       # may be left out when the chip has only one for the quantity
+//! ```
+//!
+//! Attributes and units: Linux, Documentation/hwmon/sysfs-interface.rst. `hwmonN` counts in the order in which drivers
+//! came up, so the chip is looked for by name at every read: no number is remembered, and none can go stale.
+
+use std::path::PathBuf;
+
+use super::device::{Channel, Device, Kind, Unit, Wanted};
+use super::sysfs::{self, Entry, Sysfs};
+use crate::error::ReadError;
+use crate::reading::{Quantity, Reading, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+const FOLDER: &str = "class/hwmon";
+
+/// Each kind of channel.
+const KINDS: [(&str, Quantity, Unit); 6] = [
+    ("temp", Quantity::Temperature, Unit::Per(1e3)),
+    ("in", Quantity::Voltage, Unit::Per(1e3)),
+    ("curr", Quantity::Current, Unit::Per(1e3)),
+    ("power", Quantity::Power, Unit::Per(1e6)),
+    ("humidity", Quantity::Humidity, Unit::Per(1e3)),
+    // Revolutions per minute.
+    ("fan", Quantity::Count, Unit::Times(1.0)),
+];
+
+/// Channels of one chip in `/sys/class/hwmon`.
+pub struct Hwmon {
+    sysfs: Sysfs,
+    device: Option<String>,
+    channel: Option<String>,
+    info: SensorInfo,
+}
+
+impl Hwmon {
+    /// `device` is the chip's name (`lm75`), its device on a bus (`1-0048`) or its number (`hwmon3`, which another boot
+    /// may change). Without a channel, every quantity in `info`, each from the only channel that measures it. Nothing is
+    /// read yet.
+    pub fn new(sysfs: Sysfs, device: Option<String>, channel: Option<String>, info: SensorInfo) -> Hwmon {
+        // People copy the name of the file.
+        let channel = channel.map(|name| name.strip_suffix("_input").unwrap_or(&name).to_owned());
+        Hwmon { sysfs, device, channel, info }
+    }
+
+    fn look(&self, entry: Entry) -> Option<Device> {
+        let bound = std::fs::canonicalize(entry.path.join("device")).ok();
+        let bound = bound.and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        // Old drivers keep name and values one step further down.
+        let folders = [entry.path.clone(), entry.path.join("device")];
+        let named = |folder: PathBuf| Some((sysfs::word(&folder.join("name"))?, folder));
+        let (name, folder) = folders.into_iter().find_map(named)?;
+        // A chip that went away since has no channels.
+        let files = sysfs::entries(&folder, "").unwrap_or_default();
+        let mut channels: Vec<Channel> = Vec::new();
+        // Some power meters have an average only; and what is no measurement for hwmon (pwm1) has no ending at all.
+        for ending in ["_input", "_average", ""] {
+            for Entry { name, path } in &files {
+                let Some(channel) = name.strip_suffix(ending) else { continue };
+                let wanted = self.channel.as_deref() == Some(channel);
+                let kind = if ending.is_empty() { None } else { kind(channel) };
+                if (kind.is_some() || wanted) && !channels.iter().any(|known| known.name == channel) {
+                    channels.push(Channel { name: channel.to_owned(), file: path.clone(), kind });
+                }
+            }
+        }
+        Some(Device {
+            number: entry.name,
+            names: [Some(name), bound].into_iter().flatten().collect(),
+            channels,
+        })
+    }
+}
+
+/// What `temp1` is: one of the kinds, and a number.
+fn kind(channel: &str) -> Option<Kind> {
+    let letters = channel.trim_end_matches(|c: char| c.is_ascii_digit());
+    let known = KINDS.into_iter().find(|(name, ..)| *name == letters && letters.len() < channel.len());
+    known.map(|(_, quantity, unit)| Kind { quantity, unit })
+}
+
+fn read(channel: &Channel, quantity: Quantity) -> Result<Reading, ReadError> {
+    let value = sysfs::number(&channel.file)?;
+    // An open diode, a missing probe: the number beside it means nothing.
+    let fault = sysfs::word(&channel.file.with_file_name(format!("{}_fault", channel.name)));
+    if fault.is_some_and(|fault| fault != "0") {
+        return Err(sysfs::unclear(&channel.file, "the kernel says that its probe is broken or missing"));
+    }
+    let value = channel.kind.map_or(value, |kind| kind.unit.ours(value));
+    sysfs::reading(quantity, value, &channel.file)
+}
+
+impl Sensor for Hwmon {
+    fn info(&self) -> &SensorInfo {
+        &self.info
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let folder = self.sysfs.folder(FOLDER);
+        let chips = sysfs::entries(&folder, "hwmon")?.into_iter();
+        let chips = chips.filter_map(|entry| self.look(entry)).collect();
+        let (device, channel) = (self.device.as_deref(), self.channel.as_deref());
+        let wanted = Wanted { device, channel, quantities: &self.info.quantities };
+        let chosen = wanted.choose(chips, &folder)?;
+        chosen.iter().map(|(channel, quantity)| read(channel, *quantity)).collect()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+#[path = "hwmon_tests.rs"]
+mod tests;

@@ -1,0 +1,45 @@
+//! Sensors that the kernel reads: they sit on no bus of ours, and their values are files below `/sys`. Used by
+//! [`crate::linux`]; plain file reading, so it compiles everywhere, but only Linux has such files.
+//!
+//! For all of them: nothing is opened before the first read; what boards.toml names is looked for at every read, so a
+//! device that vanished and came back under another number is found; every file is read once, with a bound; the errno of
+//! a driver becomes a [`crate::Cause`]. A read blocks for as long as the driver measures (750 ms for a DS18B20).
+
+mod device;
+mod hwmon;
+mod iio;
+mod sysfs;
+mod thermal;
+mod w1;
+
+pub use hwmon::Hwmon;
+pub use iio::Iio;
+pub use sysfs::Sysfs;
+pub use thermal::{PREFERRED, Thermal};
+pub use w1::{NEAR, W1};
+
+use crate::boards::{Attached, SensorConfig};
+use crate::chip::Chip;
+use crate::error::OpenError;
+use crate::sensor::{Sensor, SensorInfo};
+
+/// The sensor of the kernel that `config` describes, without its filters.
+///
+/// # Errors
+/// `config` was made by hand and is no sensor of the kernel.
+pub fn build(config: &SensorConfig, sysfs: Sysfs, info: SensorInfo) -> Result<Box<dyn Sensor>, OpenError> {
+    let refused = || OpenError::new(&config.name, format!("`{}` is no sensor of the kernel", config.chip));
+    let Attached::Kernel { device, channel } = &config.attached else { return Err(refused()) };
+    let (device, channel) = (device.clone(), channel.clone());
+    Ok(match config.chip {
+        Chip::Hwmon => Box::new(Hwmon::new(sysfs, device, channel, info)),
+        Chip::Iio => Box::new(Iio::new(sysfs, device, channel, info)),
+        Chip::W1 => Box::new(W1::new(sysfs, device, info)),
+        Chip::Cpu => Box::new(Thermal::new(sysfs, device, info)),
+        _ => return Err(refused()),
+    })
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests;

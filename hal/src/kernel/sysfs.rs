@@ -1,0 +1,218 @@
+//! Reading sysfs: folders of devices, attributes of one value, and what the errors of the kernel mean. Used by the sensors
+//! beside this file.
+//!
+//! An attribute is opened, read once and closed at each read, as the kernel wants it: every read asks the chip anew.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::bounded;
+use crate::error::{Cause, Place, ReadError};
+use crate::number::{self, excerpt};
+use crate::reading::{Quantity, Reading};
+
+/// Most bytes of an attribute that are read: a page of the smallest kind, and sysfs has values much shorter.
+const MAX_SIZE: usize = 4096;
+
+/// Most entries of a folder that are looked at.
+const MAX_ENTRIES: usize = 4096;
+
+/// Most names that a message lists.
+const MAX_LISTED: usize = 12;
+
+/// Numbers from Linux' `errno.h`, with what drivers mean by them where that is not what std's text says.
+mod errno {
+    pub(super) const EIO: i32 = 5;
+    pub(super) const ENXIO: i32 = 6;
+    pub(super) const EAGAIN: i32 = 11;
+    pub(super) const EBUSY: i32 = 16;
+    pub(super) const ENODEV: i32 = 19;
+    pub(super) const ENODATA: i32 = 61;
+    pub(super) const ETIME: i32 = 62;
+    pub(super) const EBADMSG: i32 = 74;
+    pub(super) const EILSEQ: i32 = 84;
+    pub(super) const ETIMEDOUT: i32 = 110;
+    pub(super) const EREMOTEIO: i32 = 121;
+}
+
+/// Where sysfs is mounted: `/sys`, but for tests.
+#[derive(Clone, Debug)]
+pub struct Sysfs {
+    root: PathBuf,
+}
+
+impl Default for Sysfs {
+    fn default() -> Self {
+        Sysfs::new("/sys")
+    }
+}
+
+impl Sysfs {
+    /// A sysfs at `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Sysfs {
+        Sysfs { root: root.into() }
+    }
+
+    /// A folder below the root.
+    pub(super) fn folder(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+}
+
+/// One entry of a folder.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+}
+
+/// The entries of `folder` whose names begin with `prefix`, in their natural order (`hwmon2` before `hwmon10`). Names that
+/// are not UTF-8 are none of the kernel's.
+pub(super) fn entries(folder: &Path, prefix: &str) -> Result<Vec<Entry>, ReadError> {
+    let list = std::fs::read_dir(folder).map_err(|failed| match failed.kind() {
+        ErrorKind::NotFound => absent(folder, "this kernel has none (is the driver's module loaded?)"),
+        _ => error(&failed, folder),
+    })?;
+    let mut entries: Vec<Entry> = list
+        .take(MAX_ENTRIES)
+        .filter_map(Result::ok)
+        .filter_map(|entry| Some(Entry { name: entry.file_name().into_string().ok()?, path: entry.path() }))
+        .filter(|entry| entry.name.starts_with(prefix))
+        .collect();
+    entries.sort_by(|a, b| a.name.len().cmp(&b.name.len()).then_with(|| a.name.cmp(&b.name)));
+    Ok(entries)
+}
+
+/// A short text of the kernel's, such as `name`, safe to show; None if it is not there or empty.
+pub(super) fn word(path: &Path) -> Option<String> {
+    let text = excerpt(&bounded::read(path, MAX_SIZE).ok()?);
+    (!text.is_empty()).then_some(text)
+}
+
+/// The bytes of an attribute.
+pub(super) fn bytes(path: &Path) -> Result<Vec<u8>, ReadError> {
+    bounded::read(path, MAX_SIZE).map_err(|failed| error(&failed, path))
+}
+
+/// The number that an attribute holds.
+pub(super) fn number(path: &Path) -> Result<f64, ReadError> {
+    number::number(&bytes(path)?)
+        .map_err(|problem| ReadError::with_source(Cause::Other, place(path), problem))
+}
+
+/// `value` as a reading; `path` is where it comes from.
+pub(super) fn reading(quantity: Quantity, value: f64, path: &Path) -> Result<Reading, ReadError> {
+    Reading::new(quantity, value)
+        .map_err(|error| ReadError::with_source(Cause::OutOfRange, place(path), error))
+}
+
+/// What Linux answered at `path`, with what to do about it.
+pub(super) fn error(error: &io::Error, path: &Path) -> ReadError {
+    let (cause, remedy) = meaning(error);
+    ReadError::with_source(cause, place(path), format!("{error}{remedy}"))
+}
+
+fn meaning(error: &io::Error) -> (Cause, &'static str) {
+    match error.raw_os_error() {
+        Some(errno::ENXIO | errno::ENODEV | errno::EREMOTEIO) => {
+            (Cause::NotPresent, "; the chip does not answer its driver")
+        }
+        Some(errno::EIO) => (Cause::Bus, "; the driver could not talk to the chip"),
+        Some(errno::EAGAIN) => (Cause::Bus, "; the driver has no value yet"),
+        Some(errno::ETIME | errno::ETIMEDOUT) => (Cause::Timeout, ""),
+        Some(errno::EBUSY) => (Cause::Busy, "; another program reads it, perhaps through an IIO buffer"),
+        Some(errno::EBADMSG | errno::EILSEQ) => (Cause::Checksum, ""),
+        Some(errno::ENODATA) => (Cause::Other, "; this channel is disabled"),
+        _ => match error.kind() {
+            ErrorKind::NotFound => (Cause::NotPresent, ""),
+            ErrorKind::PermissionDenied => (Cause::Other, "; the user of this process may not read it"),
+            _ => (Cause::Other, ""),
+        },
+    }
+}
+
+/// Nothing is at `path`, for this reason.
+pub(super) fn absent(path: &Path, why: impl Into<String>) -> ReadError {
+    ReadError::with_source(Cause::NotPresent, place(path), why.into())
+}
+
+/// Nothing can be read at `path`, for this reason.
+pub(super) fn unclear(path: &Path, why: impl Into<String>) -> ReadError {
+    ReadError::with_source(Cause::Other, place(path), why.into())
+}
+
+pub(super) fn place(path: &Path) -> Place {
+    Place::at(path.display().to_string())
+}
+
+/// Names as a message lists them: `a`, `b` and `c`.
+pub(super) fn list<T: AsRef<str>>(names: &[T]) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .take(MAX_LISTED)
+        .map(|name| format!("`{}`", excerpt(name.as_ref().as_bytes())))
+        .collect();
+    match (names.len().saturating_sub(MAX_LISTED), shown.split_last()) {
+        (_, None) => "nothing".to_owned(),
+        (0, Some((only, []))) => only.clone(),
+        (0, Some((last, first))) => format!("{} and {last}", first.join(", ")),
+        (more, Some(_)) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_errno_has_its_cause_and_keeps_its_text() {
+        let table = [
+            (2, Cause::NotPresent),
+            (6, Cause::NotPresent),
+            (19, Cause::NotPresent),
+            (121, Cause::NotPresent),
+            (5, Cause::Bus),
+            (11, Cause::Bus),
+            (62, Cause::Timeout),
+            (110, Cause::Timeout),
+            (16, Cause::Busy),
+            (74, Cause::Checksum),
+            (84, Cause::Checksum),
+            (61, Cause::Other),
+            (13, Cause::Other),
+            (22, Cause::Other),
+            (34, Cause::Other),
+        ];
+        for (number, cause) in table {
+            let error = error(&io::Error::from_raw_os_error(number), Path::new("/sys/x"));
+            assert_eq!(error.cause(), cause, "{number}");
+            assert!(error.to_string().contains("/sys/x"), "{error}");
+            assert!(error.to_string().contains(&format!("(os error {number})")), "{error}");
+        }
+        let error = error(&io::Error::from_raw_os_error(61), Path::new("/sys/x")).to_string();
+        assert_eq!(error, "cannot read /sys/x: No data available (os error 61); this channel is disabled");
+    }
+
+    #[test]
+    fn entries_come_in_the_order_of_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["hwmon10", "hwmon2", "hwmon0", "other"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let names: Vec<String> =
+            entries(folder.path(), "hwmon").unwrap().into_iter().map(|e| e.name).collect();
+        assert_eq!(names, ["hwmon0", "hwmon2", "hwmon10"]);
+        let error = entries(&folder.path().join("none"), "").unwrap_err();
+        assert_eq!(error.cause(), Cause::NotPresent);
+    }
+
+    #[test]
+    fn lists_are_short() {
+        let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        assert_eq!(list::<&str>(&[]), "nothing");
+        assert_eq!(list(&names[..1]), "`0`");
+        assert_eq!(list(&names[..3]), "`0`, `1` and `2`");
+        assert!(list(&names).ends_with("`11` and 8 more"));
+    }
+}

@@ -1,0 +1,87 @@
+//! `chip = "cpu"`: the temperature of this machine's processor, from the kernel's thermal zones. Laptops and Raspberry Pis
+//! have one, so it is the sensor that needs no soldering.
+//!
+//! ```toml
+//! chip = "cpu"
+//! device = "x86_pkg_temp"     # another zone, by type or as "thermal_zone2"; may be left out
+//! ```
+//!
+//! Attributes: Linux, Documentation/driver-api/thermal/sysfs-api.rst; m°C. Which zone is the processor's is a matter of
+//! names, see [`PREFERRED`]. A machine without zones (a desktop with an AMD processor) may show it in hwmon: `chip =
+//! "hwmon"`, `device = "k10temp"`.
+
+use super::sysfs::{self, Entry, Sysfs};
+use crate::error::ReadError;
+use crate::reading::{Quantity, Readings};
+use crate::sensor::{Sensor, SensorInfo};
+
+const FOLDER: &str = "class/thermal";
+
+/// The types of zone that are a processor's, the best first: a Raspberry Pi's and most boards' with a device tree, Intel's
+/// package, and the one that a laptop's firmware tells. A board that has none of these is asked for its first zone.
+pub const PREFERRED: [&str; 9] = [
+    "cpu-thermal",
+    "cpu_thermal",
+    "x86_pkg_temp",
+    "soc-thermal",
+    "soc_thermal",
+    "cpu0-thermal",
+    "cpu-thermal-zone",
+    "TCPU",
+    "acpitz",
+];
+
+/// A thermal zone.
+pub struct Thermal {
+    sysfs: Sysfs,
+    device: Option<String>,
+    info: SensorInfo,
+}
+
+impl Thermal {
+    /// `device` is a zone's type (`cpu-thermal`) or number (`thermal_zone0`); without one, the processor's. Nothing is
+    /// read yet.
+    pub fn new(sysfs: Sysfs, device: Option<String>, info: SensorInfo) -> Thermal {
+        Thermal { sysfs, device, info }
+    }
+
+    fn find(&self) -> Result<Entry, ReadError> {
+        let folder = self.sysfs.folder(FOLDER);
+        let zones: Vec<(String, Entry)> = sysfs::entries(&folder, "thermal_zone")?
+            .into_iter()
+            .map(|zone| (sysfs::word(&zone.path.join("type")).unwrap_or_default(), zone))
+            .collect();
+        let Some(device) = &self.device else {
+            let preferred =
+                PREFERRED.into_iter().find_map(|wanted| zones.iter().find(|(kind, _)| kind == wanted));
+            let (_, zone) = preferred.or(zones.first()).ok_or_else(|| {
+                let why = "this machine has no thermal zone; look for its processor with `chip = \"hwmon\"`";
+                sysfs::absent(&folder, why)
+            })?;
+            return Ok(zone.clone());
+        };
+        // Zones of one type are numbered; the first is the one that other programs show, too.
+        let named = zones.iter().find(|(kind, zone)| kind == device || zone.name == *device);
+        named.map(|(_, zone)| zone.clone()).ok_or_else(|| {
+            let kinds: Vec<&String> = zones.iter().map(|(kind, _)| kind).collect();
+            sysfs::absent(&folder, format!("no zone is called `{device}`; there is {}", sysfs::list(&kinds)))
+        })
+    }
+}
+
+impl Sensor for Thermal {
+    fn info(&self) -> &SensorInfo {
+        &self.info
+    }
+
+    fn read(&mut self) -> Result<Readings, ReadError> {
+        let file = self.find()?.path.join("temp");
+        let celsius = sysfs::number(&file)? / 1e3;
+        Ok(vec![sysfs::reading(Quantity::Temperature, celsius, &file)?])
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+#[path = "thermal_tests.rs"]
+mod tests;

@@ -1,0 +1,132 @@
+//! Reads boards.toml again while a node runs, when somebody asks for it (SIGHUP), and puts new sensors in the place of the
+//! old ones. Session, znodes and leadership are not touched.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use atalaya_hal::Boards;
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
+
+use crate::exit::Failure;
+use crate::leader::Orders;
+use crate::sensing::{self, Sensors};
+use crate::settings::Settings;
+use crate::supervisor::Supervisor;
+
+/// What a board carries, opened.
+#[derive(Debug)]
+pub struct Carried {
+    /// The board's name.
+    pub board: String,
+    /// Its sensors, with a thread for each bus.
+    pub sensors: Sensors,
+}
+
+impl Carried {
+    /// Opens the board called `name`.
+    ///
+    /// # Errors
+    /// There is no such board, it asks for what this machine or this build cannot give, or there are no more threads.
+    pub fn open(name: Option<&str>, boards: &Boards) -> Result<Carried, Failure> {
+        let (board, carries) = boards.board(name).map_err(Failure::config)?;
+        let buses = sensing::open(carries, &boards.base_dir).map_err(Failure::config)?;
+        let sensors = Sensors::start(buses).map_err(Failure::software)?;
+        Ok(Carried { board: board.to_owned(), sensors })
+    }
+}
+
+/// What gives the configuration as it is now; may block.
+pub type Load = dyn Fn() -> Result<(Carried, Settings), Failure> + Send + Sync;
+
+/// When to read the configuration again, and how.
+pub struct Reload {
+    /// A message for each time. Several that come while one is being served count as one.
+    pub asked: mpsc::Receiver<()>,
+    /// How.
+    pub load: Arc<Load>,
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reload").finish_non_exhaustive()
+    }
+}
+
+/// The parts of a running node that take over what is new.
+pub(crate) struct Adopt<'a, F> {
+    /// Who measures.
+    pub(crate) exchange: mpsc::Sender<(Sensors, Duration)>,
+    /// Who leads.
+    pub(crate) orders: &'a watch::Sender<Orders>,
+    /// What the leader is to be told under these settings.
+    pub(crate) compose: &'a F,
+    /// Who says which board this is.
+    pub(crate) board: &'a watch::Sender<String>,
+}
+
+/// Serves until it is dropped.
+///
+/// # Cancellation safety
+/// What is being loaded is dropped when it comes; the node goes on as it is.
+pub(crate) async fn serve<F: Fn(&Settings) -> Orders>(
+    reload: Option<Reload>,
+    settings: &Settings,
+    supervisor: &Supervisor,
+    adopt: Adopt<'_, F>,
+) {
+    let Some(Reload { mut asked, load }) = reload else { return std::future::pending().await };
+    let mut running = settings.clone();
+    while asked.recv().await.is_some() {
+        supervisor.reloading().await;
+        match loaded(&load).await {
+            Ok((carried, new)) => adopt.take(carried, &mut running, new).await,
+            Err(failure) => warn!("the new configuration is refused, the old one stays: {failure}"),
+        }
+        supervisor.ready().await;
+    }
+    std::future::pending().await
+}
+
+/// In a thread of its own, because files may be on disks that hang. Nobody waits for that thread when the node ends.
+async fn loaded(load: &Arc<Load>) -> Result<(Carried, Settings), Failure> {
+    let (give, given) = oneshot::channel();
+    let load = load.clone();
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    thread.spawn(move || drop(give.send(load()))).map_err(Failure::software)?;
+    // A thread that gives nothing has panicked, and said so.
+    given.await.map_err(|_| Failure::software(anyhow!("reading it failed")))?
+}
+
+impl<F: Fn(&Settings) -> Orders> Adopt<'_, F> {
+    async fn take(&self, carried: Carried, running: &mut Settings, new: Settings) {
+        let fixed = running.fixed_that_differ(&new);
+        if !fixed.is_empty() {
+            let fixed = fixed.join(", ");
+            warn!("{fixed}: changed in the configuration, but only a restart of this node can follow");
+        }
+        let live = Settings {
+            sampling_period: new.sampling_period,
+            api_url: new.api_url,
+            api_method: new.api_method,
+            ..running.clone()
+        };
+        if *running != live {
+            info!(period = ?live.sampling_period, api = live.api_url.is_some(), "follows the new settings");
+            self.orders.send_replace((self.compose)(&live));
+            *running = live;
+        }
+        let Carried { board, sensors } = carried;
+        let names: Vec<&str> = sensors.infos().map(|info| info.name.as_str()).collect();
+        info!(board, sensors = names.join(", "), "the configuration was read again; measuring with");
+        self.board.send_if_modified(|known| {
+            let renamed = *known != board;
+            *known = board;
+            renamed
+        });
+        // Its receiver ends with the node only.
+        let _ = self.exchange.send((sensors, running.sampling_period)).await;
+    }
+}

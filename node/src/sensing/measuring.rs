@@ -1,0 +1,211 @@
+//! The clock of a node: measures once a period, and hands on what was measured and how the sensors are.
+
+use std::time::{Duration, Instant};
+
+use atalaya_hal::{Reading, SensorInfo};
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::{debug, info, warn};
+
+use super::health::News;
+use super::{Sample, Sensors, patience};
+use crate::id::NodeId;
+use crate::measurement::Form;
+use crate::presence::PresentSensor;
+
+/// How the measuring goes: for whoever sees to it that it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// How many samples have been taken.
+    pub taken: u64,
+    /// When the next one has been taken at the latest.
+    pub next: Instant,
+}
+
+/// Where the measuring says what comes of it.
+#[derive(Debug)]
+pub struct Measuring {
+    /// The newest measurement, as it is published.
+    pub measured: watch::Sender<Option<Vec<u8>>>,
+    /// How the sensors are, whenever that changes.
+    pub sensors: watch::Sender<Vec<PresentSensor>>,
+    /// After each sample.
+    pub turns: watch::Sender<Option<Turn>>,
+    /// Sensors that take the place of those there are, and how often to measure from then on.
+    pub exchange: mpsc::Receiver<(Sensors, Duration)>,
+}
+
+impl Measuring {
+    /// Measures at once and then once a `period`, and hands each measurement on, for ever. Nothing is handed on when no
+    /// sensor could be read: the last measurement stands, and its age tells.
+    ///
+    /// # Cancellation safety
+    /// Between two measurements nothing is lost. A read under way ends in its thread, unheard.
+    pub async fn run(mut self, id: &NodeId, mut sensors: Sensors, mut period: Duration) {
+        loop {
+            let exchanged = tokio::select! {
+                biased;
+                exchanged = next(&mut self.exchange) => exchanged,
+                () = measure(id, &mut sensors, period, &self.measured, &self.sensors, &self.turns) => return,
+            };
+            // The old ones are dropped here: their threads end when their last reads have returned.
+            (sensors, period) = exchanged;
+        }
+    }
+}
+
+/// The next sensors; never, when nobody can send any.
+async fn next(exchange: &mut mpsc::Receiver<(Sensors, Duration)>) -> (Sensors, Duration) {
+    match exchange.recv().await {
+        Some(exchanged) => exchanged,
+        None => std::future::pending().await,
+    }
+}
+
+async fn measure(
+    id: &NodeId,
+    sensors: &mut Sensors,
+    period: Duration,
+    measured: &watch::Sender<Option<Vec<u8>>>,
+    present: &watch::Sender<Vec<PresentSensor>>,
+    turns: &watch::Sender<Option<Turn>>,
+) {
+    let form = Form::of(sensors.infos());
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    tell(sensors, present);
+    loop {
+        ticks.tick().await;
+        let samples = sensors.sample(period).await;
+        samples.iter().for_each(log);
+        tell(sensors, present);
+        let readings: Vec<(&str, Reading)> = samples
+            .iter()
+            .flat_map(|sample| sample.readings().map(|reading| (sample.sensor.as_str(), *reading)))
+            .collect();
+        if let Some(data) = form.write(id.as_str(), &readings) {
+            debug!(measurement = %String::from_utf8_lossy(&data), "measured");
+            measured.send_replace(Some(data));
+        }
+        turns.send_modify(|turn| {
+            let taken = turn.map_or(0, |turn| turn.taken) + 1;
+            *turn = Some(Turn { taken, next: Instant::now() + period + patience(period) });
+        });
+    }
+}
+
+/// Says how the sensors are, if that is new.
+fn tell(sensors: &Sensors, present: &watch::Sender<Vec<PresentSensor>>) {
+    present.send_if_modified(|known| {
+        let same = known.len() == sensors.infos().count()
+            && known
+                .iter()
+                .zip(sensors.health())
+                .all(|(known, (info, health))| known.health == *health.condition() && known.is(info));
+        if !same {
+            *known =
+                sensors.health().map(|(info, health)| PresentSensor::of(info, health.condition())).collect();
+        }
+        !same
+    });
+}
+
+fn log(sample: &Sample) {
+    let sensor = &sample.sensor;
+    match &sample.news {
+        Some(News::Recovered) => info!(sensor, "reads again"),
+        Some(News::Failing(fault)) => warn!(sensor, "cannot be read: {fault}"),
+        None => {}
+    }
+}
+
+impl PresentSensor {
+    /// Whether it tells of that sensor.
+    fn is(&self, info: &SensorInfo) -> bool {
+        self.name == info.name
+            && self.chip == info.chip
+            && self.bus == info.bus
+            && self.address == info.address
+            && self
+                .quantities
+                .iter()
+                .map(String::as_str)
+                .eq(info.quantities.iter().map(|quantity| quantity.name()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc as blocking;
+
+    use atalaya_hal::{Bus, Quantity, ReadError, Readings, Sensor};
+
+    use super::*;
+
+    /// Reads when it is let to; for ever, if nobody lets it.
+    struct Gated {
+        info: SensorInfo,
+        /// Told when a read begins.
+        begun: mpsc::UnboundedSender<()>,
+        gate: blocking::Receiver<()>,
+    }
+
+    impl Sensor for Gated {
+        fn info(&self) -> &SensorInfo {
+            &self.info
+        }
+
+        fn read(&mut self) -> Result<Readings, ReadError> {
+            let _ = self.begun.send(());
+            let _ = self.gate.recv();
+            Ok(vec![Reading::new(Quantity::Temperature, 7.0).unwrap()])
+        }
+    }
+
+    fn sensors(name: &str) -> (Sensors, blocking::Sender<()>, mpsc::UnboundedReceiver<()>) {
+        let (open, gate) = blocking::channel();
+        let (begun, reading) = mpsc::unbounded_channel();
+        let info = SensorInfo {
+            name: name.into(),
+            chip: "gated".into(),
+            bus: Some("i2c-1".into()),
+            address: Some(0x48),
+            quantities: vec![Quantity::Temperature],
+        };
+        let bus = Bus { name: "i2c-1".into(), sensors: vec![Box::new(Gated { info, begun, gate })] };
+        (Sensors::start(vec![bus]).unwrap(), open, reading)
+    }
+
+    const AN_HOUR: Duration = Duration::from_secs(3600);
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn sensors_are_exchanged_also_while_a_read_of_an_old_one_hangs() {
+        let ((old, old_gate, mut reading), (new, new_gate, _)) = (sensors("old"), sensors("new"));
+        let (measured, mut measurement) = watch::channel(None);
+        let (present, mut presence) = watch::channel(Vec::new());
+        let (turns, mut turned) = watch::channel(None);
+        let (sender, exchange) = mpsc::channel(1);
+        let measuring = Measuring { measured, sensors: present, turns, exchange };
+        let id: NodeId = "1".parse().unwrap();
+        let watching = async {
+            reading.recv().await.unwrap();
+            sender.send((new, AN_HOUR)).await.unwrap();
+            new_gate.send(()).unwrap();
+            measurement.wait_for(|data| data.as_deref() == Some(b"7")).await.unwrap();
+            presence.wait_for(|sensors| sensors.len() == 1 && sensors[0].name == "new").await.unwrap();
+            turned.wait_for(|turn| turn.is_some_and(|turn| turn.taken == 1)).await.unwrap();
+        };
+        tokio::select! {
+            () = measuring.run(&id, old, AN_HOUR) => panic!("it goes on for ever"),
+            done = tokio::time::timeout(DEADLINE, watching) => done.unwrap(),
+        }
+        // Its thread is still in the read, and ends after it: then nobody holds the other end of its gate.
+        old_gate.send(()).unwrap();
+        let deadline = Instant::now() + DEADLINE;
+        while old_gate.send(()).is_ok() {
+            assert!(Instant::now() < deadline, "the thread of the old bus does not end");
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a node is doing, in one line for `systemctl status`. Pure.
+
+use std::time::{Duration, Instant};
+
+use atalaya_recipes::{Phase, Standing};
+
+use crate::settings::Settings;
+use crate::vitals::Vitals;
+
+/// Shortest time between two lines.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Most characters of a line.
+const LONGEST: usize = 200;
+
+/// The line, and when it was told last.
+#[derive(Debug)]
+pub(super) struct Line {
+    servers: String,
+    newest: String,
+    told: Option<(Instant, String)>,
+}
+
+impl Line {
+    /// Of a node with these settings; nothing has been told.
+    pub(super) fn new(settings: &Settings) -> Line {
+        Line { servers: settings.zookeeper.to_string(), newest: String::new(), told: None }
+    }
+
+    /// Whether any has been told.
+    pub(super) fn is_out(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Takes note of what the node is doing; gives when the next line is due. The first one has no time of its own: it
+    /// follows the word that the node is ready.
+    pub(super) fn look(&mut self, vitals: &Vitals) -> Option<Instant> {
+        self.newest = describe(vitals, &self.servers);
+        match &self.told {
+            None => None,
+            Some((_, told)) if *told == self.newest => None,
+            Some((at, _)) => Some(*at + PAUSE),
+        }
+    }
+
+    /// The line that is to be told at `now`, if any; it counts as told then.
+    pub(super) fn take(&mut self, now: Instant) -> Option<String> {
+        let due = match &self.told {
+            None => true,
+            Some((at, told)) => *told != self.newest && now >= *at + PAUSE,
+        };
+        due.then(|| {
+            self.told = Some((now, self.newest.clone()));
+            self.newest.clone()
+        })
+    }
+}
+
+fn describe(vitals: &Vitals, servers: &str) -> String {
+    let connected = vitals.session.is_some_and(|view| view.phase == Phase::Connected);
+    let doing = match vitals.standing {
+        _ if !connected => format!("waiting for ZooKeeper at {servers}"),
+        Standing::Leading => "leading".to_owned(),
+        Standing::Waiting { ahead: 0 } => "in line to lead".to_owned(),
+        Standing::Waiting { ahead } => format!("following, {ahead} ahead"),
+        Standing::Away if vitals.published.stored > 0 => "joining".to_owned(),
+        Standing::Away => "connected, not published yet".to_owned(),
+    };
+    let failing = match (vitals.faults.len(), vitals.faults.first_key_value()) {
+        (_, None) => String::new(),
+        (1, Some((name, fault))) => format!("; sensor {name}: {fault}"),
+        (count, Some((name, fault))) => format!("; {count} sensors fail, {name}: {fault}"),
+    };
+    let line = |c: char| if c.is_control() { ' ' } else { c };
+    format!("{doing}{failing}").chars().take(LONGEST).map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_says_what_it_does_and_what_fails() {
+        let mut vitals = Vitals::default();
+        assert_eq!(describe(&vitals, "zk1:2181"), "waiting for ZooKeeper at zk1:2181");
+        let view = atalaya_recipes::View {
+            phase: Phase::Connected,
+            link: 1,
+            session: 7,
+            timeout: Duration::from_secs(10),
+        };
+        vitals.session = Some(view);
+        vitals.standing = Standing::Waiting { ahead: 2 };
+        vitals.faults.insert("air".into(), "no acknowledge\nREADY=1".into());
+        assert_eq!(describe(&vitals, ""), "following, 2 ahead; sensor air: no acknowledge READY=1");
+        vitals.standing = Standing::Leading;
+        vitals.faults.insert("sun".into(), "x".repeat(1_000));
+        let text = describe(&vitals, "");
+        assert!(text.starts_with("leading; 2 sensors fail, air: ") && text.len() <= LONGEST, "{text}");
+    }
+
+    #[test]
+    fn lines_are_told_once_a_second_and_the_newest_wins() {
+        let (start, mut vitals) = (Instant::now(), Vitals::default());
+        let mut line = Line::new(&crate::settings::tests::defaults());
+        assert_eq!(line.look(&vitals), None);
+        assert!(line.take(start).is_some());
+        assert_eq!((line.look(&vitals), line.take(start + PAUSE * 9)), (None, None));
+        for fault in ["a", "b"] {
+            vitals.faults.insert("s".into(), fault.into());
+            assert_eq!(line.look(&vitals), Some(start + PAUSE));
+            assert_eq!(line.take(start), None);
+        }
+        assert!(line.take(start + PAUSE).unwrap().ends_with("s: b"));
+    }
+}

@@ -1,0 +1,79 @@
+//! `--no-default-features`: what a build without the simulator does, and what it says of what it cannot.
+#![cfg(not(feature = "sim"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[macro_use]
+mod common;
+
+use std::process::{Command, Output};
+
+use atalaya_testbed::Scratch;
+use common::{Fleet, PATIENCE, mean_reported};
+
+fn atalaya(desk: &Scratch, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_atalaya"))
+        .args(args)
+        .env_clear()
+        .current_dir(desk.path())
+        .output()
+        .unwrap()
+}
+
+fn refused(desk: &Scratch, args: &[&str], code: i32, words: &[&str]) {
+    let output = atalaya(desk, args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    for word in words {
+        assert!(said.contains(word), "{args:?} does not say \"{word}\":\n{said}");
+    }
+}
+
+#[test]
+fn pretend_sensors_are_refused_with_the_reason() {
+    let desk = Scratch::new("slim");
+    let words = ["without the simulator", "backend = \"linux\""];
+    // Without a boards.toml there is the built-in board, which is pretended too.
+    for args in [&["check"][..], &["run", "1"], &["sensors", "read"]] {
+        refused(&desk, args, 78, &words);
+    }
+    let board = "[boards.b]\nbackend = \"sim\"\nsensors = [{ name = \"s\", chip = \"lm75\", bus = \"i2c-1\", address = 0x48 }]\n";
+    std::fs::write(desk.path().join("boards.toml"), board).unwrap();
+    refused(&desk, &["check"], 78, &["boards.toml", "board b", "sensor `s`", words[0], words[1]]);
+    refused(&desk, &["run", "1"], 78, &words);
+}
+
+#[test]
+fn what_is_left_out_is_no_command() {
+    let desk = Scratch::new("slim");
+    refused(&desk, &["demo"], 64, &["demo"]);
+    refused(&desk, &["zookeeper"], 64, &["zookeeper"]);
+    let help = String::from_utf8(atalaya(&desk, &["--help"]).stdout).unwrap();
+    assert!(!help.contains("atalaya demo"), "{help}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_real_board_is_checked_and_listed() {
+    let desk = Scratch::new("slim");
+    let board = "[boards.b]\nbackend = \"linux\"\nsensors = [{ name = \"s\", chip = \"lm75\", bus = \"i2c-250\", address = 0x48 }]\n";
+    std::fs::write(desk.path().join("boards.toml"), board).unwrap();
+    assert!(atalaya(&desk, &["check"]).status.success());
+    let list = String::from_utf8(atalaya(&desk, &["sensors", "list"]).stdout).unwrap();
+    assert!(list.contains("0x48 on i2c-250") && list.contains("Cel"), "{list}");
+    refused(&desk, &["sensors", "read"], 74, &["/dev/i2c-250"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_node_with_a_real_sensor_measures_leads_and_reports() {
+    let fleet = Fleet::memory();
+    let desk = Scratch::new("slim");
+    let board = "[boards.b]\nbackend = \"linux\"\nsensors = [{ name = \"s\", chip = \"file\", path = \"s\", quantity = \"temperature\" }]\n";
+    let file = desk.path().join("boards.toml");
+    std::fs::write(&file, board).unwrap();
+    std::fs::write(desk.path().join("s"), "21.5\n").unwrap();
+    let node = fleet.node("1", &["--boards", &file.display().to_string(), "--board", "b"]);
+    node.wait_for_line(" leading epoch=", PATIENCE);
+    mean_reported(&fleet.api, 21.5, std::time::Instant::now());
+    assert_eq!(fleet.probe().text("/mediciones/1").as_deref(), Some("21.5"));
+}

@@ -1,0 +1,150 @@
+//! A register-level model of the SHT40, SHT41 and SHT45.
+//!
+//! Datasheet: Sensirion "SHT4x", sections 4.4 (checksum), 4.5 (commands of one byte), 4.6 (conversion), 4.7 (serial number),
+//! 4.8 (reset), 4.9 (heater), and table 5 (the longest durations). There is no clock stretching: who reads too early is not
+//! acknowledged.
+//!
+//! Left open, and so here: an unknown command is not acknowledged. Not modelled: what the heater does to the readings; it
+//! only takes its time.
+
+use std::time::Duration;
+
+use atalaya_hal::Quantity;
+
+use super::sensirion::{Response, code};
+use super::surroundings::Surroundings;
+use crate::bus::{Answer, Device, Direction};
+
+/// What it can measure, in °C.
+pub const TEMPERATURE: [f64; 2] = [-40.0, 125.0];
+/// What it can measure, in %.
+pub const HUMIDITY: [f64; 2] = [0.0, 100.0];
+/// One step, in °C.
+pub const TEMPERATURE_LSB: f64 = 175.0 / 65_535.0;
+/// One step, in %.
+pub const HUMIDITY_LSB: f64 = 125.0 / 65_535.0;
+
+const SERIAL: [u16; 2] = [0x0a7a, 0x1a7a];
+const RESET_TIME: Duration = Duration::from_millis(1);
+
+/// An SHT4x.
+#[derive(Debug)]
+pub struct Sht4x {
+    surroundings: Surroundings,
+    /// No answer until then.
+    busy: Duration,
+    /// Measures as soon as it is no longer busy.
+    measuring: bool,
+    position: usize,
+    now: Duration,
+    response: Response,
+}
+
+impl Sht4x {
+    /// A chip that has been powered for long.
+    pub fn new(surroundings: Surroundings) -> Sht4x {
+        Sht4x {
+            surroundings,
+            busy: Duration::ZERO,
+            measuring: false,
+            position: 0,
+            now: Duration::ZERO,
+            response: Response::default(),
+        }
+    }
+
+    fn measure(&mut self) {
+        let celsius = self.surroundings.at(Quantity::Temperature, self.now);
+        let percent = self.surroundings.at(Quantity::Humidity, self.now);
+        let temperature = code(celsius, -45.0, 175.0, 65_535.0, TEMPERATURE);
+        let humidity = code(percent, -6.0, 125.0, 65_535.0, HUMIDITY);
+        self.response = Response::words(&[temperature, humidity]);
+    }
+
+    fn execute(&mut self, command: u8) -> bool {
+        let micros = match command {
+            0xfd => 8_300,
+            0xf6 => 4_500,
+            0xe0 => 1_700,
+            // The heater for a second or a tenth, then a measurement.
+            0x39 | 0x2f | 0x1e => 1_108_300,
+            0x32 | 0x24 | 0x15 => 118_300,
+            0x89 => {
+                self.response = Response::words(&SERIAL);
+                return true;
+            }
+            0x94 => {
+                (self.busy, self.response) = (self.now + RESET_TIME, Response::default());
+                return true;
+            }
+            _ => return false,
+        };
+        (self.busy, self.measuring) = (self.now + Duration::from_micros(micros), true);
+        self.response = Response::default();
+        true
+    }
+}
+
+impl Device for Sht4x {
+    fn power_up(&mut self, now: Duration) {
+        (self.busy, self.measuring, self.response) = (now + RESET_TIME, false, Response::default());
+    }
+
+    fn start(&mut self, direction: Direction, now: Duration) -> Answer {
+        (self.now, self.position) = (now, 0);
+        if now < self.busy {
+            return Answer::Refuse;
+        }
+        if std::mem::take(&mut self.measuring) {
+            self.measure();
+        }
+        self.response.rewind();
+        if direction == Direction::Read && self.response.is_empty() {
+            Answer::Refuse
+        } else {
+            Answer::Acknowledge
+        }
+    }
+
+    fn write(&mut self, byte: u8) -> bool {
+        self.position = self.position.saturating_add(1);
+        self.position > 1 || self.execute(byte)
+    }
+
+    fn read(&mut self) -> u8 {
+        self.response.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{SimBus, SimError};
+    use crate::clock::Clock;
+    use embedded_hal::i2c::I2c;
+
+    #[test]
+    fn a_measurement_is_there_after_its_time_and_humidity_has_room_below_zero() {
+        let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
+        let around = [(Quantity::Temperature, 130.0), (Quantity::Humidity, 0.0)];
+        bus.attach(0x44, Sht4x::new(Surroundings::constant(&around)));
+        let mut bytes = [0; 6];
+        assert_eq!(bus.write(0x44, &[0x00]), Err(SimError::Refused));
+        bus.write(0x44, &[0xfd]).unwrap();
+        bus.clock().advance(Duration::from_millis(8));
+        assert_eq!(bus.read(0x44, &mut bytes), Err(SimError::NoAcknowledge));
+        bus.clock().advance(Duration::from_millis(1));
+        bus.read(0x44, &mut bytes).unwrap();
+        // 170/175 and 6/125 of 65535.
+        assert_eq!([bytes[0], bytes[1], bytes[3], bytes[4]], [0xf8, 0xaf, 0x0c, 0x4a]);
+    }
+
+    #[test]
+    fn the_serial_number_comes_at_once() {
+        let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
+        bus.attach(0x44, Sht4x::new(Surroundings::constant(&[])));
+        let mut bytes = [0; 6];
+        bus.write_read(0x44, &[0x89], &mut bytes).unwrap();
+        assert_eq!([bytes[0], bytes[1], bytes[3], bytes[4]], [0x0a, 0x7a, 0x1a, 0x7a]);
+    }
+}

@@ -1,0 +1,77 @@
+//! What is around a pretend chip: the temperature, the light, the voltage that it measures. Every model asks it once for
+//! each conversion.
+
+use std::fmt;
+use std::time::Duration;
+
+use atalaya_hal::Quantity;
+
+/// What a conversion at a moment finds, in the quantity's canonical unit.
+///
+/// A finite value beyond the chip's range reads as the end of that range. An infinite one stands for a broken element:
+/// the converter sits at the end of what its register can hold. NaN is nowhere on the scale, and may read as anything.
+pub struct Surroundings(Box<Source>);
+
+type Source = dyn FnMut(Quantity, Duration) -> f64 + Send;
+
+impl Surroundings {
+    /// Whatever `source` says at the moment of a conversion, counted from the start of the bus's clock.
+    pub fn new(source: impl FnMut(Quantity, Duration) -> f64 + Send + 'static) -> Surroundings {
+        Surroundings(Box::new(source))
+    }
+
+    /// Surroundings that never change; a quantity that is not in the list is 0.
+    pub fn constant(values: &[(Quantity, f64)]) -> Surroundings {
+        let values = values.to_vec();
+        Surroundings::new(move |quantity, _| {
+            values.iter().find(|(known, _)| *known == quantity).map_or(0.0, |(_, value)| *value)
+        })
+    }
+
+    /// What a conversion at `now` finds.
+    pub fn at(&mut self, quantity: Quantity, now: Duration) -> f64 {
+        (self.0)(quantity, now)
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Surroundings")
+    }
+}
+
+/// The nearest step to `value` of a signed register: `value / lsb`, finite values held within `[min, max]` (in the unit of
+/// `value`), infinite ones at the ends `[low, high]` (in steps).
+pub(super) fn steps(value: f64, lsb: f64, range: [f64; 2], ends: [i32; 2]) -> i32 {
+    let steps = match value {
+        f64::INFINITY => ends[1],
+        f64::NEG_INFINITY => ends[0],
+        // A cast of a float saturates, and NaN becomes 0.
+        finite => (finite.max(range[0]).min(range[1]) / lsb).round() as i32,
+    };
+    steps.max(ends[0]).min(ends[1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finite_values_end_at_the_range_and_infinite_ones_at_the_rail() {
+        let at = |value| steps(value, 0.5, [-55.0, 125.0], [-256, 255]);
+        let table = [
+            (0.2, 0),
+            (0.3, 1),
+            (-0.3, -1),
+            (125.0, 250),
+            (1e300, 250),
+            (-1e300, -110),
+            (f64::INFINITY, 255),
+            (f64::NEG_INFINITY, -256),
+        ];
+        for (value, want) in table {
+            assert_eq!(at(value), want, "{value}");
+        }
+        assert!((-110..=250).contains(&at(f64::NAN)));
+    }
+}

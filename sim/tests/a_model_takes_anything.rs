@@ -1,0 +1,231 @@
+//! Whatever is sent to a model, it neither panics nor hangs, and a chip that was without power for a moment is as it
+//! was at power-up.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use atalaya_hal::boards::{Input, Rtd};
+use atalaya_hal::catalogue::Pretence;
+use atalaya_hal::{Boards, Chip, SensorConfig};
+use atalaya_sim::models::ads1115::Ads1115;
+use atalaya_sim::models::max31865::Max31865;
+use atalaya_sim::models::{self, Surroundings};
+use atalaya_sim::{Clock, Fault, SimBus, SimSpi};
+use embedded_hal::i2c::{I2c, Operation};
+use embedded_hal::spi::SpiDevice;
+use proptest::prelude::*;
+
+const ADDRESS: u8 = 0x44;
+
+fn config(chip: Chip) -> SensorConfig {
+    let rest = if chip == Chip::Ads1115 { "channel = \"a0\"" } else { "" };
+    let text = format!(
+        "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\nbus = \"i2c-1\"\n\
+         address = {}\n{rest}\n",
+        chip.addresses()[0]
+    );
+    Boards::parse(&text, "test").unwrap().board(None).unwrap().1.sensors[0].clone()
+}
+
+/// Surroundings that never are the same, and sometimes impossible.
+fn wild() -> Surroundings {
+    let mut count = 0_u32;
+    Surroundings::new(move |_, _| {
+        count = count.wrapping_add(1);
+        match count % 7 {
+            0 => f64::NAN,
+            1 => f64::INFINITY,
+            2 => f64::NEG_INFINITY,
+            3 => f64::MAX,
+            4 => -1e9,
+            _ => f64::from(count),
+        }
+    })
+}
+
+fn bus(chip: Chip, around: fn() -> Surroundings) -> SimBus {
+    let bus = SimBus::with_clock("i2c-1", Clock::manual());
+    match chip {
+        Chip::Ads1115 => {
+            let inputs = Input::ALL.into_iter().map(|input| (input, around()));
+            bus.attach(ADDRESS, Ads1115::device(inputs.collect()));
+        }
+        _ => bus.attach(ADDRESS, models::of(&config(chip), around()).unwrap()),
+    }
+    bus
+}
+
+/// Surroundings that never change.
+fn still() -> Surroundings {
+    Surroundings::new(|_, _| 1.5)
+}
+
+fn modelled() -> impl Iterator<Item = Chip> {
+    let on_i2c = |chip: &Chip| !chip.addresses().is_empty();
+    Chip::ALL.into_iter().filter(on_i2c).filter(|chip| chip.entry().pretence == Pretence::Registers)
+}
+
+#[test]
+fn the_catalogue_says_which_chips_have_models() {
+    for chip in Chip::ALL.into_iter().filter(|chip| !chip.addresses().is_empty()) {
+        let model = chip == Chip::Ads1115 || models::of(&config(chip), wild()).is_some();
+        assert_eq!(model, chip.entry().pretence == Pretence::Registers, "{chip}");
+    }
+    assert_eq!(Chip::Max31865.entry().pretence, Pretence::Registers);
+    assert!(modelled().count() >= 17);
+}
+
+/// One thing that happens on a bus.
+#[derive(Clone, Debug)]
+enum Step {
+    Write(Vec<u8>),
+    Read(usize),
+    WriteRead(Vec<u8>, usize),
+    /// Two writes and two reads in one transaction.
+    Mixed(Vec<u8>, usize),
+    Wait(Duration),
+    PowerCut,
+}
+
+/// Bytes that mean something to one of the chips more often than chance would have it.
+fn bytes() -> impl Strategy<Value = Vec<u8>> {
+    const WORDS: [[u8; 2]; 22] = [
+        [0x24, 0x00],
+        [0x2c, 0x06],
+        [0x21, 0x30],
+        [0xe0, 0x00],
+        [0x30, 0x93],
+        [0x30, 0xa2],
+        [0xf3, 0x2d],
+        [0x35, 0x17],
+        [0x78, 0x66],
+        [0x7c, 0xa2],
+        [0xb0, 0x98],
+        [0x21, 0xb1],
+        [0xec, 0x05],
+        [0xe4, 0xb8],
+        [0x3f, 0x86],
+        [0x36, 0xe0],
+        [0x36, 0xf6],
+        [0xf4, 0x25],
+        [0xe0, 0xb6],
+        [0xfd, 0x00],
+        [0xac, 0x33],
+        [0x01, 0xff],
+    ];
+    let word = proptest::sample::select(WORDS.to_vec());
+    let any = proptest::collection::vec(any::<u8>(), 0..6);
+    (proptest::option::of(word), any)
+        .prop_map(|(word, rest)| word.map(Vec::from).unwrap_or_default().into_iter().chain(rest).collect())
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => bytes().prop_map(Step::Write),
+        4 => (0..40_usize).prop_map(Step::Read),
+        4 => (bytes(), 0..40_usize).prop_map(|(bytes, length)| Step::WriteRead(bytes, length)),
+        1 => (bytes(), 0..10_usize).prop_map(|(bytes, length)| Step::Mixed(bytes, length)),
+        4 => (0..6_000_u64).prop_map(|millis| Step::Wait(Duration::from_millis(millis))),
+        1 => Just(Step::PowerCut),
+    ]
+}
+
+fn perform(bus: &mut SimBus, step: &Step) {
+    // A refusal is as good an answer as any.
+    let _ = match step {
+        Step::Write(bytes) => bus.write(ADDRESS, bytes),
+        Step::Read(length) => bus.read(ADDRESS, &mut vec![0; *length]),
+        Step::WriteRead(bytes, length) => bus.write_read(ADDRESS, bytes, &mut vec![0; *length]),
+        Step::Mixed(bytes, length) => {
+            let (mut one, mut two) = (vec![0; *length], vec![0; *length]);
+            bus.transaction(
+                ADDRESS,
+                &mut [
+                    Operation::Read(&mut one),
+                    Operation::Write(bytes),
+                    Operation::Write(bytes),
+                    Operation::Read(&mut two),
+                ],
+            )
+        }
+        Step::Wait(time) => {
+            bus.clock().advance(*time);
+            Ok(())
+        }
+        Step::PowerCut => {
+            bus.set_fault(ADDRESS, Some(Fault::NoAcknowledge));
+            bus.set_fault(ADDRESS, None);
+            Ok(())
+        }
+    };
+}
+
+/// What all of a chip's registers, or its first commands, answer.
+fn look(bus: &mut SimBus) -> Vec<Option<[u8; 3]>> {
+    let mut answer = |command: &[u8]| {
+        let mut bytes = [0; 3];
+        bus.write_read(ADDRESS, command, &mut bytes).ok().map(|()| bytes)
+    };
+    [&[0x01][..], &[0x02], &[0x03], &[0xf3], &[0xf4], &[0xf3, 0x2d], &[0xef, 0xc8], &[0x23, 0x22]]
+        .map(&mut answer)
+        .to_vec()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_transactions_make_a_model_panic(steps in proptest::collection::vec(step(), 0..40)) {
+        for chip in modelled() {
+            let mut bus = bus(chip, wild);
+            for step in &steps {
+                perform(&mut bus, step);
+            }
+        }
+    }
+
+    #[test]
+    fn power_up_forgets_everything(steps in proptest::collection::vec(step(), 0..20)) {
+        for chip in modelled() {
+            let mut fresh = bus(chip, still);
+            let mut used = bus(chip, still);
+            for step in &steps {
+                perform(&mut used, step);
+            }
+            let clock = used.clock().now();
+            fresh.clock().advance(clock);
+            for bus in [&mut fresh, &mut used] {
+                perform(bus, &Step::PowerCut);
+                // The first answer begins the new life; a moment later the chip has started.
+                let _ = bus.write(ADDRESS, &[]);
+                bus.clock().advance(Duration::from_millis(50));
+            }
+            prop_assert_eq!(look(&mut fresh), look(&mut used), "{}", chip);
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_spi_model_panic(
+        transfers in proptest::collection::vec((bytes(), 0..1_000_u64), 0..40), ohms in 1.0..1e6_f64,
+    ) {
+        let rtd = Rtd { wires: 2, reference: ohms, nominal: 100.0, mains: 50 };
+        let mut spi = SimSpi::new("spi-0.0", Clock::manual(), Max31865::new(rtd, wild()));
+        for (mut bytes, millis) in transfers {
+            spi.transfer_in_place(&mut bytes).unwrap();
+            spi.clock().advance(Duration::from_millis(millis));
+        }
+    }
+}
+
+#[test]
+fn an_ads1115_without_anything_connected_reads_nothing() {
+    let mut bus = SimBus::with_clock("i2c-1", Clock::manual());
+    bus.attach(ADDRESS, Ads1115::device(BTreeMap::new()));
+    bus.write(ADDRESS, &[1, 0xc5, 0x83]).unwrap();
+    bus.clock().advance(Duration::from_millis(20));
+    let mut bytes = [9; 2];
+    bus.write_read(ADDRESS, &[0], &mut bytes).unwrap();
+    assert_eq!(bytes, [0, 0]);
+}

@@ -1,0 +1,367 @@
+//! The drivers of the real chips on the models of the chips: what is around a chip is what is read, to half a step, over
+//! the chip's whole range. In a time by hand, so that conversions take their time and the tests do not.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+use std::collections::BTreeMap;
+
+use atalaya_hal::boards::Settings;
+use atalaya_hal::{Boards, Cause, Chip, Quantity, Sensor, SensorConfig, drivers};
+use atalaya_sim::models::ads1115::Ads1115;
+use atalaya_sim::models::max31865::{self, Max31865};
+use atalaya_sim::models::{
+    self, Surroundings, aht20, bme280, bmp390, ina219, ina226, lm75, mcp9808, scd4x, sht3x, sht4x, shtc3,
+    tmp102, tmp117,
+};
+use atalaya_sim::{Clock, Fault, SimBus, SimSpi};
+use proptest::prelude::*;
+
+use Quantity::{Concentration, Current, Humidity, Illuminance, Power, Pressure, Temperature, Voltage};
+
+/// What drivers round away at most: they give four decimals.
+const DECIMALS: f64 = 0.000_051;
+
+fn config(chip: Chip, rest: &str) -> SensorConfig {
+    let place = match chip.addresses() {
+        [] => "bus = \"spi-0.0\"".to_owned(),
+        [first, ..] => format!("bus = \"i2c-1\"\naddress = {first}"),
+    };
+    let text = format!(
+        "[boards.b]\nbackend = \"sim\"\n[[boards.b.sensors]]\nname = \"s\"\nchip = \"{chip}\"\n{place}\n{rest}\n"
+    );
+    Boards::parse(&text, "test").unwrap().board(None).unwrap().1.sensors[0].clone()
+}
+
+/// A chip in surroundings that do not change, with its driver.
+fn sensor(config: &SensorConfig, around: &[(Quantity, f64)]) -> (SimBus, Box<dyn Sensor>) {
+    let bus = SimBus::with_clock("i2c-1", Clock::manual());
+    let address = config.address().unwrap();
+    let surroundings = Surroundings::constant(around);
+    match config.settings {
+        Settings::Analogue(analogue) => {
+            bus.attach(address, Ads1115::device(BTreeMap::from([(analogue.input, surroundings)])));
+        }
+        _ => bus.attach(address, models::of(config, surroundings).unwrap()),
+    }
+    let sensor = drivers::build(config, bus.clone(), bus.clock().clone(), "i2c-1").unwrap();
+    (bus, sensor)
+}
+
+/// Reads until there is something to read: an SCD4x needs five seconds for its first.
+fn read(bus: &SimBus, sensor: &mut dyn Sensor) -> BTreeMap<Quantity, f64> {
+    for _ in 0..7 {
+        match sensor.read() {
+            Ok(readings) if !readings.is_empty() => {
+                return readings.iter().map(|reading| (reading.quantity(), reading.value())).collect();
+            }
+            Ok(_) => {}
+            Err(error) if sensor.info().chip == "scd4x" => assert_eq!(error.cause(), Cause::Other, "{error}"),
+            Err(error) => panic!("{error}"),
+        }
+        bus.clock().advance(std::time::Duration::from_secs(1));
+    }
+    panic!("no reading");
+}
+
+/// Checks that each of `around` is read to within its tolerance; twice, since a second read takes another way.
+fn reads(config: &SensorConfig, around: &[(Quantity, f64, f64)]) -> Result<(), TestCaseError> {
+    let values: Vec<_> = around.iter().map(|(quantity, value, _)| (*quantity, *value)).collect();
+    let (bus, mut sensor) = sensor(config, &values);
+    for _ in 0..2 {
+        let got = read(&bus, sensor.as_mut());
+        prop_assert_eq!(got.len(), config.quantities().len());
+        for (quantity, want, tolerance) in around {
+            let value = got[quantity];
+            let off = (value - want).abs();
+            prop_assert!(off <= *tolerance, "{value} for {quantity} of {want} on {}", config.chip);
+        }
+    }
+    Ok(())
+}
+
+fn within(range: [f64; 2]) -> std::ops::RangeInclusive<f64> {
+    range[0]..=range[1]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn lm75(celsius in lm75::MIN..=lm75::MAX) {
+        for chip in [Chip::Lm75, Chip::Lm75a] {
+            reads(&config(chip, ""), &[(Temperature, celsius, lm75::LSB / 2.0 + DECIMALS)])?;
+        }
+    }
+
+    #[test]
+    fn tmp105(celsius in lm75::TMP105_MIN..=lm75::MAX) {
+        reads(&config(Chip::Tmp105, ""), &[(Temperature, celsius, lm75::LSB / 2.0 + DECIMALS)])?;
+    }
+
+    #[test]
+    fn tmp102(celsius in tmp102::MIN..=tmp102::MAX) {
+        reads(&config(Chip::Tmp102, ""), &[(Temperature, celsius, tmp102::LSB / 2.0 + DECIMALS)])?;
+    }
+
+    #[test]
+    fn tmp117(celsius in tmp117::MIN..=tmp117::MAX) {
+        reads(&config(Chip::Tmp117, ""), &[(Temperature, celsius, tmp117::LSB / 2.0 + DECIMALS)])?;
+    }
+
+    #[test]
+    fn mcp9808(celsius in mcp9808::MIN..=mcp9808::MAX) {
+        reads(&config(Chip::Mcp9808, ""), &[(Temperature, celsius, mcp9808::LSB / 2.0 + DECIMALS)])?;
+    }
+
+    /// Steps of 16 bits, and what Bosch's arithmetic in whole numbers leaves out.
+    #[test]
+    fn bme280_and_bmp280(
+        celsius in within(bme280::TEMPERATURE), pascal in within(bme280::PRESSURE),
+        percent in within(bme280::HUMIDITY),
+    ) {
+        let air = [(Temperature, celsius, 0.01), (Pressure, pascal, 3.0), (Humidity, percent, 0.02)];
+        reads(&config(Chip::Bme280, ""), &air)?;
+        reads(&config(Chip::Bmp280, ""), &air[..2])?;
+    }
+
+    /// Steps of 16 bits.
+    #[test]
+    fn bmp390(celsius in within(bmp390::TEMPERATURE), pascal in within(bmp390::PRESSURE)) {
+        reads(&config(Chip::Bmp390, ""), &[(Temperature, celsius, 0.01), (Pressure, pascal, 3.0)])?;
+    }
+
+    #[test]
+    fn sht3x(celsius in within(sht3x::TEMPERATURE), percent in within(sht3x::HUMIDITY)) {
+        let steps = [sht3x::TEMPERATURE_LSB / 2.0 + DECIMALS, sht3x::HUMIDITY_LSB / 2.0 + DECIMALS];
+        reads(&config(Chip::Sht3x, ""), &[(Temperature, celsius, steps[0]), (Humidity, percent, steps[1])])?;
+    }
+
+    #[test]
+    fn sht4x(celsius in within(sht4x::TEMPERATURE), percent in within(sht4x::HUMIDITY)) {
+        // The published driver cuts the code's fraction off at 2^-16: up to a step too low.
+        let steps = [1.6 * sht4x::TEMPERATURE_LSB, 1.6 * sht4x::HUMIDITY_LSB];
+        reads(&config(Chip::Sht4x, ""), &[(Temperature, celsius, steps[0]), (Humidity, percent, steps[1])])?;
+    }
+
+    #[test]
+    fn shtc3(celsius in within(shtc3::TEMPERATURE), percent in within(shtc3::HUMIDITY)) {
+        // The published driver counts in thousandths; and 100 % is one step beyond the last code.
+        let steps = [shtc3::TEMPERATURE_LSB / 2.0 + 0.001, shtc3::HUMIDITY_LSB + 0.001];
+        reads(&config(Chip::Shtc3, ""), &[(Temperature, celsius, steps[0]), (Humidity, percent, steps[1])])?;
+    }
+
+    #[test]
+    fn aht20(celsius in within(aht20::TEMPERATURE), percent in within(aht20::HUMIDITY)) {
+        // 100 % is one step beyond the last code.
+        let steps = [aht20::TEMPERATURE_LSB / 2.0 + DECIMALS, aht20::HUMIDITY_LSB + DECIMALS];
+        reads(&config(Chip::Aht20, ""), &[(Temperature, celsius, steps[0]), (Humidity, percent, steps[1])])?;
+    }
+
+    #[test]
+    fn scd4x(
+        ppm in 400.0..=5_000.0_f64, celsius in within(scd4x::TEMPERATURE), percent in within(scd4x::HUMIDITY),
+    ) {
+        let air = [
+            (Concentration, ppm, 0.5),
+            (Temperature, celsius, scd4x::TEMPERATURE_LSB / 2.0 + DECIMALS),
+            (Humidity, percent, scd4x::HUMIDITY_LSB / 2.0 + DECIMALS),
+        ];
+        reads(&config(Chip::Scd4x, ""), &air)?;
+        reads(&config(Chip::Scd4x, "settings = { altitude = 650 }"), &air)?;
+    }
+
+    #[test]
+    fn bh1750(lux in 0.0..=models::bh1750::MAX) {
+        // The driver gives one decimal.
+        reads(&config(Chip::Bh1750, ""), &[(Illuminance, lux, models::bh1750::LSB / 2.0 + 0.051)])?;
+    }
+
+    /// Its step grows with the light, as the driver changes the gain; from 1000 to 1075 lx the chip is ambiguous.
+    #[test]
+    fn veml7700(lux in prop_oneof![0.0..1_000.0_f64, 1_080.0..100_000.0_f64]) {
+        reads(&config(Chip::Veml7700, ""), &[(Illuminance, lux, 0.07 + 0.01 * lux)])?;
+    }
+
+    #[test]
+    fn ina219(volts in 0.0..=ina219::MAX_VOLTS, part in -1.0..=1.0_f64, index in 0..3_usize) {
+        let (ohms, most) = [(0.1, 3.2), (0.01, 20.0), (1.0, 0.1)][index];
+        let amperes = part * most;
+        let config = config(Chip::Ina219, &format!("settings = {{ shunt = {ohms}, max_current = {most} }}"));
+        // A step of the shunt's voltage, and one of the current's register.
+        let current = ina219::SHUNT_LSB / ohms / 2.0 + 2.0 * most / 32_768.0 + DECIMALS;
+        let power = volts * current + amperes.abs() * ina219::BUS_LSB + 21.0 * most / 32_768.0;
+        reads_power(&config, volts, amperes, ina219::BUS_LSB / 2.0 + DECIMALS, current, power)?;
+    }
+
+    #[test]
+    fn ina226(volts in 0.0..=ina226::MAX_VOLTS, part in -1.0..=1.0_f64, index in 0..3_usize) {
+        let (ohms, most) = [(0.1, 0.81), (0.01, 8.0), (1.0, 0.08)][index];
+        let amperes = part * most;
+        let config = config(Chip::Ina226, &format!("settings = {{ shunt = {ohms}, max_current = {most} }}"));
+        let current = ina226::SHUNT_LSB / ohms / 2.0 + 2.0 * most / 32_768.0 + DECIMALS;
+        let power = volts * current + amperes.abs() * ina226::BUS_LSB + 26.0 * most / 32_768.0;
+        reads_power(&config, volts, amperes, ina226::BUS_LSB / 2.0 + DECIMALS, current, power)?;
+    }
+
+    #[test]
+    fn ads1115(part in -0.99..=0.99_f64, gain in 0..6_usize, input in 0..8_usize) {
+        let full = [6.144, 4.096, 2.048, 1.024, 0.512, 0.256][gain];
+        let input = ["a0", "a1", "a2", "a3", "a0-a1", "a0-a3", "a1-a3", "a2-a3"][input];
+        let config = config(Chip::Ads1115, &format!("channel = \"{input}\"\nsettings = {{ gain = {full} }}"));
+        reads(&config, &[(Voltage, part * full, full / 65_536.0 + 0.000_000_51)])?;
+    }
+
+    #[test]
+    fn max31865(celsius in within(max31865::TEMPERATURE), wires in 2..=4_u8, thousand in any::<bool>()) {
+        let nominal = if thousand { 1_000 } else { 100 };
+        let config = config(Chip::Max31865, &format!("settings = {{ wires = {wires}, nominal = {nominal} }}"));
+        let Settings::Rtd(rtd) = config.settings else { panic!() };
+        let chip = Max31865::new(rtd, Surroundings::constant(&[(Temperature, celsius)]));
+        let spi = SimSpi::new("spi-0.0", Clock::manual(), chip);
+        let mut sensor = drivers::build_spi(&config, spi.clone(), spi.clock().clone(), "spi-0.0").unwrap();
+        for _ in 0..2 {
+            let value = sensor.read().unwrap()[0].value();
+            // One step is about 0.034 °C at 0 °C, and 0.046 at 850.
+            prop_assert!((value - celsius).abs() < 0.03, "{value} for {celsius}");
+        }
+    }
+}
+
+/// The power is the product, with its sign if the driver gives it one.
+fn reads_power(
+    config: &SensorConfig,
+    volts: f64,
+    amperes: f64,
+    voltage_step: f64,
+    current_step: f64,
+    power_step: f64,
+) -> Result<(), TestCaseError> {
+    let (bus, mut sensor) = sensor(config, &[(Voltage, volts), (Current, amperes)]);
+    for _ in 0..2 {
+        let got = read(&bus, sensor.as_mut());
+        prop_assert!((got[&Voltage] - volts).abs() <= voltage_step, "{} V for {volts}", got[&Voltage]);
+        prop_assert!((got[&Current] - amperes).abs() <= current_step, "{} A for {amperes}", got[&Current]);
+        let power = got[&Power].abs();
+        prop_assert!(
+            (power - (volts * amperes).abs()).abs() <= power_step,
+            "{power} W for {volts} V, {amperes} A"
+        );
+    }
+    Ok(())
+}
+
+/// Every chip with a model, with what it needs in boards.toml.
+fn modelled() -> Vec<SensorConfig> {
+    let known =
+        |chip: &Chip| matches!(chip, Chip::Ads1115) || models::of(&config_of(*chip), calm()).is_some();
+    Chip::ALL.into_iter().filter(|chip| !chip.addresses().is_empty()).filter(known).map(config_of).collect()
+}
+
+fn config_of(chip: Chip) -> SensorConfig {
+    config(chip, if chip == Chip::Ads1115 { "channel = \"a0\"" } else { "" })
+}
+
+/// Values in the middle of what every chip can measure.
+const CALM: [(Quantity, f64); 7] = [
+    (Temperature, 21.5),
+    (Humidity, 45.0),
+    (Pressure, 101_300.0),
+    (Concentration, 700.0),
+    (Illuminance, 300.0),
+    (Voltage, 1.5),
+    (Current, 0.25),
+];
+
+fn calm() -> Surroundings {
+    Surroundings::constant(&CALM)
+}
+
+#[test]
+fn a_chip_that_was_unplugged_is_read_again() {
+    for config in modelled() {
+        let (bus, mut sensor) = sensor(&config, &CALM);
+        let before = read(&bus, sensor.as_mut());
+        bus.set_fault(config.address().unwrap(), Some(Fault::NoAcknowledge));
+        for _ in 0..3 {
+            assert_eq!(sensor.read().unwrap_err().cause(), Cause::NotPresent, "{}", config.chip);
+        }
+        bus.set_fault(config.address().unwrap(), None);
+        bus.clock().advance(std::time::Duration::from_secs(1));
+        // It may have to be set up again first.
+        assert_eq!(read_after_trouble(&bus, sensor.as_mut()), before, "{}", config.chip);
+    }
+}
+
+#[test]
+fn a_disturbed_wire_is_an_error_of_the_bus_and_passes() {
+    for config in modelled() {
+        for (fault, cause) in
+            [(Fault::Bus, Cause::Bus), (Fault::Timeout, Cause::Timeout), (Fault::Busy, Cause::Busy)]
+        {
+            let (bus, mut sensor) = sensor(&config, &CALM);
+            let before = read(&bus, sensor.as_mut());
+            bus.set_fault(config.address().unwrap(), Some(fault));
+            assert_eq!(sensor.read().unwrap_err().cause(), cause, "{}", config.chip);
+            bus.set_fault(config.address().unwrap(), None);
+            assert_eq!(read_after_trouble(&bus, sensor.as_mut()), before, "{}", config.chip);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_bit_is_found_by_every_chip_with_a_checksum() {
+    for chip in [Chip::Sht3x, Chip::Sht4x, Chip::Shtc3, Chip::Aht20, Chip::Scd4x] {
+        let config = config_of(chip);
+        let (bus, mut sensor) = sensor(&config, &CALM);
+        let before = read(&bus, sensor.as_mut());
+        bus.clock().advance(std::time::Duration::from_secs(6));
+        bus.set_fault(config.address().unwrap(), Some(Fault::Checksum));
+        assert_eq!(sensor.read().unwrap_err().cause(), Cause::Checksum, "{chip}");
+        bus.set_fault(config.address().unwrap(), None);
+        assert_eq!(read_after_trouble(&bus, sensor.as_mut()), before, "{chip}");
+    }
+}
+
+#[test]
+fn a_broken_element_is_out_of_range() {
+    // The others have no code that they cannot mean: light ends at its full scale, a TMP102 at 127.9375 °C.
+    let chips = [
+        Chip::Lm75,
+        Chip::Lm75a,
+        Chip::Tmp105,
+        Chip::Tmp117,
+        Chip::Mcp9808,
+        Chip::Bme280,
+        Chip::Bmp280,
+        Chip::Sht3x,
+        Chip::Sht4x,
+        Chip::Shtc3,
+        Chip::Aht20,
+        Chip::Scd4x,
+    ];
+    let broken = CALM.map(|(quantity, _)| (quantity, f64::INFINITY));
+    for chip in chips {
+        let (bus, mut sensor) = sensor(&config_of(chip), &broken);
+        let mut causes = Vec::new();
+        for _ in 0..7 {
+            causes.push(sensor.read().unwrap_err().cause());
+            bus.clock().advance(std::time::Duration::from_secs(1));
+        }
+        // The first readings of an SCD4x take five seconds.
+        assert!(causes.contains(&Cause::OutOfRange), "{causes:?} of {chip}");
+        assert!(chip == Chip::Scd4x || causes.iter().all(|cause| *cause == Cause::OutOfRange), "{chip}");
+    }
+}
+
+/// As [`read`], where the first reads may fail as the chip has to be set up again.
+fn read_after_trouble(bus: &SimBus, sensor: &mut dyn Sensor) -> BTreeMap<Quantity, f64> {
+    for _ in 0..7 {
+        if let Ok(readings) = sensor.read()
+            && !readings.is_empty()
+        {
+            return readings.iter().map(|reading| (reading.quantity(), reading.value())).collect();
+        }
+        bus.clock().advance(std::time::Duration::from_secs(1));
+    }
+    panic!("{} is not read again", sensor.info().chip);
+}

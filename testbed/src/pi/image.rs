@@ -1,0 +1,158 @@
+//! What the Pi boots into: a file system in memory, in cpio's format `newc`
+//! (<https://docs.kernel.org/driver-api/early-userspace/buffer-format.html>). Not compressed: the emulated processor
+//! would need longer to unpack it than this one needs to hand it over.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::modules::Modules;
+use super::parts::Parts;
+
+/// The first program of the Pi.
+const INIT: &str = include_str!("../../pi/init");
+
+/// Loaded at boot: the watchdog that QEMU needs to reset, the network on USB, I²C.
+const AT_BOOT: [&str; 6] = ["bcm2835_wdt", "dwc2", "usbnet", "cdc_ether", "i2c-bcm2835", "i2c-dev"];
+/// There for `insmod` on the console.
+const ON_DEMAND: [&str; 1] = ["lm75"];
+
+/// The C library, for programs that are not linked statically.
+const LIBRARIES: [&str; 4] = ["ld-linux-aarch64.so.1", "libc.so.6", "libm.so.6", "libgcc_s.so.1"];
+
+const FOLDER: u32 = 0o040_755;
+const LINK: u32 = 0o120_777;
+const PROGRAM: u32 = 0o100_755;
+const FILE: u32 = 0o100_644;
+
+/// A file system with busybox, the drivers, the C library, and what is added.
+#[derive(Clone)]
+pub struct Image {
+    bytes: Vec<u8>,
+    /// Inode numbers.
+    entries: u32,
+}
+
+impl Image {
+    /// One that boots into a shell.
+    ///
+    /// # Panics
+    ///
+    /// When a part is missing.
+    #[track_caller]
+    pub fn new(parts: &Parts) -> Self {
+        let mut image = Self { bytes: Vec::new(), entries: 0 };
+        for folder in
+            ["bin", "lib", "proc", "sys", "dev", "etc", "etc/atalaya", "modules", "root", "tmp", "var"]
+        {
+            image.entry(folder, FOLDER, &[], (0, 0));
+        }
+        image.entry("dev/console", 0o020_600, &[], (5, 1));
+        image.program("init", INIT.as_bytes());
+        image.program("bin/busybox", &read(&parts.busybox));
+        image.entry("bin/sh", LINK, b"busybox", (0, 0));
+        let modules = Modules::below(&parts.modules);
+        let at_boot = modules.in_order(&AT_BOOT);
+        let mut order = String::new();
+        for (name, bytes) in &at_boot {
+            order += &format!("{name}\n");
+            image.file(&format!("modules/{name}.ko"), bytes);
+        }
+        image.file("modules/order", order.as_bytes());
+        for (name, bytes) in modules.in_order(&ON_DEMAND) {
+            if !at_boot.iter().any(|(known, _)| *known == name) {
+                image.file(&format!("modules/{name}.ko"), &bytes);
+            }
+        }
+        for library in LIBRARIES {
+            // One of them is what starts the others' programs, so it is a program itself.
+            image.program(&format!("lib/{library}"), &read(&shared_library(library)));
+        }
+        image
+    }
+
+    /// Adds a program, as `bin/atalaya`.
+    pub fn program(&mut self, path: &str, bytes: &[u8]) {
+        self.entry(path, PROGRAM, bytes, (0, 0));
+    }
+
+    /// Adds a file, as `etc/atalaya/boards.toml`. Its folder has to be there: see [`folder`](Self::folder).
+    pub fn file(&mut self, path: &str, bytes: &[u8]) {
+        self.entry(path, FILE, bytes, (0, 0));
+    }
+
+    /// Adds a folder.
+    pub fn folder(&mut self, path: &str) {
+        self.entry(path, FOLDER, &[], (0, 0));
+    }
+
+    /// The archive, complete.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut whole = self.clone();
+        whole.entry("TRAILER!!!", 0, &[], (0, 0));
+        whole.bytes
+    }
+
+    fn entry(&mut self, path: &str, mode: u32, data: &[u8], (major, minor): (u32, u32)) {
+        self.entries += 1;
+        let size = u32::try_from(data.len()).expect("a file of less than 4 GiB");
+        let name = u32::try_from(path.len() + 1).expect("a short name");
+        let links = if mode == FOLDER { 2 } else { 1 };
+        // Inode, mode, user, group, links, time, size, its device, the device it stands for, length of the name, checksum.
+        let fields = [self.entries, mode, 0, 0, links, 0, size, 0, 0, major, minor, name, 0];
+        self.bytes.extend(b"070701");
+        for field in fields {
+            self.bytes.extend(format!("{field:08x}").bytes());
+        }
+        self.bytes.extend(path.bytes().chain([0]));
+        self.pad();
+        self.bytes.extend(data);
+        self.pad();
+    }
+
+    fn pad(&mut self) {
+        while !self.bytes.len().is_multiple_of(4) {
+            self.bytes.push(0);
+        }
+    }
+}
+
+#[track_caller]
+fn read(path: &Path) -> Vec<u8> {
+    match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => panic!("cannot read {}, which belongs to the image of the Pi: {error}", path.display()),
+    }
+}
+
+/// Where the cross compiler has a library of the C library.
+#[track_caller]
+fn shared_library(name: &str) -> std::path::PathBuf {
+    let mut ask = Command::new("aarch64-linux-gnu-gcc");
+    let output = ask.arg(format!("-print-file-name={name}")).output().expect("run aarch64-linux-gnu-gcc");
+    let path = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(path.contains('/'), "aarch64-linux-gnu-gcc has no {name}");
+    path.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_archive_is_as_the_kernel_reads_it() {
+        let mut image = Image { bytes: Vec::new(), entries: 0 };
+        image.folder("etc");
+        image.file("etc/name", b"tower");
+        let bytes = image.bytes();
+        assert!(bytes.len().is_multiple_of(4));
+        let text = String::from_utf8(bytes).unwrap();
+        let entries: Vec<&str> = text.split("070701").skip(1).collect();
+        assert_eq!(entries.len(), 3);
+        // Size in the seventh field, length of the name in the twelfth; data at the next multiple of four.
+        assert_eq!(&entries[1][48..56], "00000005");
+        assert_eq!(&entries[1][88..96], "00000009");
+        assert_eq!(&entries[1][104..], "etc/name\0\0tower\0\0\0");
+        assert!(entries[2].contains("TRAILER!!!"));
+    }
+}

@@ -1,0 +1,74 @@
+//! TLS in front of a server on this machine, with a certificate of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::install::{self, Part};
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::spawn::guarded;
+
+const START: Duration = Duration::from_secs(60);
+
+/// Takes TLS connections and hands on what is in them. Dropping it ends it.
+pub struct Tls {
+    port: u16,
+    certificate: Vec<u8>,
+    /// Holds the key.
+    _folder: Scratch,
+    _process: Process,
+}
+
+impl Tls {
+    /// In front of `port` of loopback; its certificate, made now, is for `address`.
+    ///
+    /// # Panics
+    ///
+    /// When openssl or Python is missing and cannot be installed.
+    #[track_caller]
+    pub fn before(port: u16, address: &str) -> Self {
+        if let Err(error) = install::ensure(&[Part::OpenSsl, Part::Python], |line| eprintln!("{line}")) {
+            panic!("cannot set up TLS: {error}");
+        }
+        let folder = Scratch::new("tls");
+        let [key, certificate, both] =
+            ["key.pem", "certificate.pem", "both.pem"].map(|name| folder.path().join(name));
+        let mut make = Command::new("openssl");
+        make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+        make.args(["-days", "30", "-subj", "/CN=atalaya-testbed"]);
+        // Trusted as it is: not one that signs others.
+        make.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+        make.args(["-addext", &format!("subjectAltName=IP:{address}")]);
+        make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+        let made = make.output().expect("run openssl");
+        assert!(
+            made.status.success(),
+            "openssl makes no certificate: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let certificate = fs::read(&certificate).expect("read the certificate");
+        let key = fs::read(&key).expect("read the key");
+        fs::write(&both, [&certificate[..], &key[..]].concat()).expect("write certificate and key");
+
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("pi/tls.py");
+        let mut command = guarded("python3");
+        command.arg(script).arg(port.to_string()).arg(&both);
+        let process = Process::spawn(command).called("tls.py", 20);
+        let line = process.wait_for_line("listening ", START);
+        let port = line.text.rsplit(' ').next().and_then(|port| port.parse().ok());
+        let port = port.expect("tls.py says its port");
+        Self { port, certificate, _folder: folder, _process: process }
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What its clients have to trust, as PEM.
+    pub fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+}

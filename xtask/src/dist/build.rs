@@ -1,0 +1,91 @@
+//! The program, and what it says of itself: manual pages and completions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::target_dir;
+
+use crate::cargo::cargo;
+use crate::toolchain::{Target, Toolchain};
+
+/// Which of the programs there can be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct How {
+    /// Without a need for a C library.
+    pub(super) is_static: bool,
+    /// Without simulator and demo.
+    pub(super) slim: bool,
+}
+
+impl How {
+    /// What its file names end with.
+    pub(super) fn suffix(self) -> &'static str {
+        match (self.is_static, self.slim) {
+            (false, false) => "",
+            (true, false) => "-static",
+            (false, true) => "-slim",
+            (true, true) => "-static-slim",
+        }
+    }
+
+    fn features(self) -> &'static [&'static str] {
+        if self.slim { &["--no-default-features"] } else { &[] }
+    }
+}
+
+/// Builds the program as it is shipped, and returns where cargo has put it.
+pub(super) fn program(toolchain: &Toolchain, target: Target, how: How) -> anyhow::Result<PathBuf> {
+    let mut command = toolchain.build(how.is_static);
+    command.args(["--release", "--package", "atalaya", "--bin", "atalaya"]).args(how.features());
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "the node does not build for {}, see above", target.triple());
+    Ok(target_dir().join(target.triple()).join("release/atalaya"))
+}
+
+/// The shells whose completions a package brings: clap's name, and what the file's name ends with.
+pub(super) const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
+
+/// Fills `folder` with manual pages and completions. A program for another machine cannot be asked; one for this machine
+/// with the same features says the same.
+pub(super) fn parts(program: &Path, folder: &Path, target: Target, how: How) -> anyhow::Result<()> {
+    let here = match target.is_here() {
+        true => program.to_owned(),
+        false => for_this_machine(how)?,
+    };
+    // What an earlier version has left there would be packaged, too.
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot empty {}", folder.display()));
+        }
+        _ => {}
+    }
+    let completions = folder.join("completions");
+    fs::create_dir_all(&completions).with_context(|| format!("cannot make {}", completions.display()))?;
+    for shell in SHELLS {
+        let script = said(Command::new(&here).args(["completions", shell]))?;
+        let path = completions.join(format!("atalaya.{shell}"));
+        fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    said(Command::new(&here).args(["man", "--folder"]).arg(folder.join("man")))?;
+    Ok(())
+}
+
+/// The node for this machine, quickly built.
+fn for_this_machine(how: How) -> anyhow::Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["build", "--package", "atalaya", "--bin", "atalaya"]).args(how.features());
+    let status = command.status().context("cannot run cargo")?;
+    ensure!(status.success(), "the node does not build for this machine, see above");
+    Ok(target_dir().join("debug").join(format!("atalaya{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// What a command prints, if it succeeds.
+pub(super) fn said(command: &mut Command) -> anyhow::Result<Vec<u8>> {
+    let shown = format!("{command:?}");
+    let output = command.output().with_context(|| format!("cannot run {shown}"))?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{shown} failed ({}):\n{}", output.status, complaint.trim_end());
+    Ok(output.stdout)
+}

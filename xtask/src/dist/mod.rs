@@ -1,0 +1,118 @@
+//! `cargo xtask dist`: the program and a Debian package of it, for this machine or another one, looked at before they are
+//! handed out.
+
+mod build;
+mod elf;
+mod inspect;
+mod package;
+mod tools;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::target_dir;
+
+use crate::toolchain::{Target, Toolchain};
+use build::How;
+
+/// Make what is shipped: the program, and a Debian package of it, in target/dist.
+///
+/// The package brings the systemd service, the user it runs as, /etc/atalaya/boards.toml, manual pages and completions.
+/// Both are looked at: sizes, what the package contains, the unit by systemd-analyze, the manual by man; the program runs,
+/// where this machine or QEMU can run it. A cross compiler that is missing is installed, as root on Debian; cargo-deb is
+/// built once, into the target folder.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask dist                                     for this machine
+  cargo xtask dist --target aarch64                    for a Raspberry Pi with a 64-bit system
+  cargo xtask dist --target aarch64 --target armv7 --static
+                                                       for any Raspberry Pi, whatever its C library
+  cargo xtask dist --target aarch64 --slim             without simulator and demo
+
+An optimised build takes minutes. To try something out: CARGO_PROFILE_RELEASE_LTO=off \\
+CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo xtask dist --no-limits")]
+pub(crate) struct Arguments {
+    /// The machine that it is for; may be given several times [default: this one].
+    #[arg(long = "target", value_name = "MACHINE")]
+    targets: Vec<Target>,
+    /// Link statically: the program then needs no C library where it runs, and runs on older systems, too.
+    #[arg(long = "static")]
+    is_static: bool,
+    /// Without the simulator and the demo.
+    #[arg(long)]
+    slim: bool,
+    /// Let the program be larger than 12 MB, and the package larger than 5 MB.
+    #[arg(long)]
+    no_limits: bool,
+}
+
+/// Bytes that a program may have, and a package.
+const LARGEST_PROGRAM: u64 = 12_000_000;
+const LARGEST_PACKAGE: u64 = 5_000_000;
+
+/// What came out for one machine.
+struct Made {
+    program: PathBuf,
+    package: PathBuf,
+    seconds: f64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let how = How { is_static: arguments.is_static, slim: arguments.slim };
+    let targets = match arguments.targets.as_slice() {
+        [] => {
+            vec![Target::here().context("this machine is none that Atalaya is packaged for; say --target")?]
+        }
+        some => some.to_vec(),
+    };
+    let folder = target_dir().join("dist");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    tools::cargo_deb()?;
+    let mut everything = Vec::new();
+    for target in targets {
+        let made = one(target, how, &folder)?;
+        everything.push(made);
+    }
+    println!();
+    let mut too_large = false;
+    for made in &everything {
+        println!("built in {:.0} s", made.seconds);
+        for (path, limit) in [(&made.program, LARGEST_PROGRAM), (&made.package, LARGEST_PACKAGE)] {
+            let size = fs::metadata(path).with_context(|| format!("there is no {}", path.display()))?.len();
+            let verdict = if size > limit { "MORE than" } else { "at most" };
+            too_large |= size > limit;
+            println!("{:6.2} MB, {verdict} {} MB  {}", megabytes(size), limit / 1_000_000, path.display());
+        }
+    }
+    ensure!(!too_large || arguments.no_limits, "too large, see above; --slim is smaller");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn one(target: Target, how: How, folder: &Path) -> anyhow::Result<Made> {
+    let start = Instant::now();
+    let say = |what: &str| eprintln!("[{:4.0} s] {}: {what}", start.elapsed().as_secs_f64(), target.name());
+    say("compiling");
+    let toolchain = Toolchain::ready(target)?;
+    let built = build::program(&toolchain, target, how)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let program = folder.join(format!("atalaya-{}{}", target.name(), how.suffix()));
+    fs::copy(&built, &program).with_context(|| format!("cannot copy {}", built.display()))?;
+    inspect::program(&program, target, how)?;
+
+    say("asking the program for its manual and completions");
+    let parts = built.with_file_name("package");
+    build::parts(&program, &parts, target, how)?;
+    say("making the package");
+    let package = package::make(folder, target, how)?;
+    say("looking at the package");
+    inspect::package(&package, &program, target, how)?;
+    Ok(Made { program, package, seconds })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a file has less than 2^53 bytes")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

@@ -1,0 +1,189 @@
+//! What must hold of a Pi in a fleet, looked at from outside: in ZooKeeper with Kazoo, at the API, on the Pi's console.
+//! They build on each other, in this order, and each leaves behind what the next one needs.
+
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::eventually;
+use atalaya_testbed::pi::{Clock, THERMOMETERS};
+
+use super::site::{ID, PATIENCE, SIMULATED, Site};
+
+/// A promise, and how it is looked at; it returns what was seen.
+pub(crate) struct Check {
+    pub(crate) promise: &'static str,
+    pub(crate) run: fn(&mut Site) -> anyhow::Result<String>,
+}
+
+/// All of them.
+pub(crate) const ALL: [Check; 9] = [
+    Check { promise: "the Pi boots, and its clock says 1970", run: boots },
+    Check { promise: "with its clock in 1970 the node runs, and a TLS error names the clock", run: clock },
+    Check {
+        promise: "what the thermometer measures is in ZooKeeper at the next sample, and in the average",
+        run: measures,
+    },
+    Check { promise: "an address where nothing answers is told, and costs its own sensor only", run: absent },
+    Check {
+        promise: "an address that the kernel has taken is told, and is read where the kernel shows it",
+        run: kernel,
+    },
+    Check { promise: "after 30 s without network the node is back by itself", run: network },
+    Check { promise: "the Pi leads, and reports, when the others are killed", run: leads },
+    Check { promise: "when its power is cut while it leads, another leads", run: power },
+    Check { promise: "with power again, the Pi is back", run: again },
+];
+
+/// What the thermometer is set to, in °C: the ends of what it takes, and what is easily got wrong.
+const TEMPERATURES: [f64; 6] = [-40.0, -5.5, 0.0, 21.5, 85.0, 125.0];
+/// The thermometer that node 7 reads.
+const AMBIENT: &str = THERMOMETERS[0].id;
+/// How long the network is away.
+const CUT: Duration = Duration::from_secs(30);
+
+fn boots(site: &mut Site) -> anyhow::Result<String> {
+    let took = site.power_on(Clock::Unset, &[]);
+    let year = site.pi()?.console().must("date +%Y").text();
+    ensure!(year.trim() == "1970", "the clock says {year}");
+    Ok(format!("{:.1} s from power-on to a shell", took.as_secs_f64()))
+}
+
+fn clock(site: &mut Site) -> anyhow::Result<String> {
+    let url = site.secure_api_url();
+    site.pi()?.qmp().set_temperature(AMBIENT, 19.5);
+    let pid = site.start_in_pi(ID, "pi", &url)?;
+    site.measures(ID, 19.5)?;
+    let complaint = site.pi()?.console().wait_for("the API does not take reports", PATIENCE);
+    ensure!(
+        complaint.text.contains("clock") && complaint.text.contains("1970"),
+        "it says: {}",
+        complaint.text
+    );
+    ensure!(site.api.requests().is_empty(), "a request came through without a valid certificate");
+    let set = Instant::now();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();
+    site.pi()?.console().must(&format!("date -s @{now}"));
+    let took = site.report(set, ID, 19.5, 1);
+    site.stop_in_pi(ID, pid)?;
+    let said = reason(&complaint.text, "reports: ");
+    Ok(format!("\"{said}\"; reports {:.1} s after the clock was set", took.as_secs_f64()))
+}
+
+fn measures(site: &mut Site) -> anyhow::Result<String> {
+    for (id, _) in SIMULATED {
+        site.start_simulated(id);
+    }
+    let url = site.api_url()?;
+    site.start_in_pi(ID, "pi", &url)?;
+    site.measures(ID, 19.5)?;
+    let mut slowest = Duration::ZERO;
+    for celsius in TEMPERATURES {
+        site.pi()?.qmp().set_temperature(AMBIENT, celsius);
+        let set = Instant::now();
+        let (_, before) = site.measurement(ID)?.context("the node of the Pi has no znode")?;
+        eventually(&format!("{celsius} °C in ZooKeeper"), PATIENCE, || match site.measurement(ID) {
+            Ok(Some((value, _))) if value == celsius => Some(Ok(())),
+            // One sample may have been under way when the temperature was set.
+            Ok(Some((value, version))) if version >= before + 2 => {
+                Some(Err(anyhow::anyhow!("two samples after {celsius} °C were set it is {value}")))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        })?;
+        let mean = (celsius + SIMULATED.iter().map(|(_, value)| value).sum::<f64>()) / 3.0;
+        slowest = slowest.max(site.report(set, SIMULATED[0].0, mean, 3));
+    }
+    let list = TEMPERATURES.map(|celsius| celsius.to_string()).join(", ");
+    Ok(format!("{list} °C; in the average after {:.1} s at most", slowest.as_secs_f64()))
+}
+
+fn absent(site: &mut Site) -> anyhow::Result<String> {
+    let url = site.api_url()?;
+    site.pi()?.qmp().set_temperature(THERMOMETERS[1].id, 33.5);
+    let pid = site.start_in_pi("8", "absent", &url)?;
+    let words = "no acknowledge at 0x4a on /dev/i2c-1";
+    site.pi()?.console().wait_for(words, PATIENCE);
+    let seen = eventually("/mediciones/8 has the other sensor", PATIENCE, || {
+        site.probe.text("/mediciones/8").filter(|text| text.contains("33.5"))
+    });
+    site.stop_in_pi("8", pid)?;
+    Ok(format!("\"{words}\"; the other sensor: {seen}"))
+}
+
+fn kernel(site: &mut Site) -> anyhow::Result<String> {
+    let url = site.api_url()?;
+    site.pi()?.qmp().set_temperature(AMBIENT, -7.5);
+    let console = site.pi()?.console();
+    console.must("insmod /modules/lm75.ko; echo lm75 0x48 >/sys/bus/i2c/devices/i2c-1/new_device");
+    let pid = site.start_in_pi("8", "pi", &url)?;
+    let busy = site.pi()?.console().wait_for("a kernel driver owns 0x48 on /dev/i2c-1", PATIENCE);
+    ensure!(busy.text.contains("/sys/bus/i2c/devices/1-0048"), "it does not say where: {}", busy.text);
+    // It has measured nothing, so it has no znode.
+    site.pi()?.console().must(&format!("kill {pid}"));
+    let pid = site.start_in_pi("9", "kernel", &url)?;
+    site.measures("9", -7.5)?;
+    site.pi()?.qmp().set_temperature(AMBIENT, 64.0);
+    site.measures("9", 64.0)?;
+    site.stop_in_pi("9", pid)?;
+    site.pi()?.console().must("echo 0x48 >/sys/bus/i2c/devices/i2c-1/delete_device");
+    let said = reason(&busy.text, "cannot be read: ");
+    Ok(format!("\"{said}\"; hwmon: -7.5, then 64 °C"))
+}
+
+fn network(site: &mut Site) -> anyhow::Result<String> {
+    site.pi()?.qmp().set_network(false);
+    let cut = Instant::now();
+    let noticed = site.gone(ID, PATIENCE);
+    site.report(cut, SIMULATED[0].0, 25.0, 2);
+    site.pi()?.qmp().set_temperature(AMBIENT, 11.5);
+    // The time is the promise.
+    thread::sleep(CUT.saturating_sub(cut.elapsed()));
+    ensure!(site.measurement(ID)?.is_none(), "the Pi reached ZooKeeper without a network");
+    site.pi()?.qmp().set_network(true);
+    let restored = Instant::now();
+    site.measures(ID, 11.5)?;
+    let back = restored.elapsed();
+    site.report(restored, SIMULATED[0].0, 61.5 / 3.0, 3);
+    Ok(format!("gone after {:.1} s, back after {:.1} s", noticed.as_secs_f64(), back.as_secs_f64()))
+}
+
+fn leads(site: &mut Site) -> anyhow::Result<String> {
+    let killed = Instant::now();
+    site.kill_simulated();
+    let took = site.report(killed, ID, 11.5, 1);
+    Ok(format!("its own report after {:.1} s", took.as_secs_f64()))
+}
+
+fn power(site: &mut Site) -> anyhow::Result<String> {
+    let (other, celsius) = SIMULATED[0];
+    site.start_simulated(other);
+    let together = Instant::now();
+    site.report(together, ID, (11.5 + celsius) / 2.0, 2);
+    let cut = Instant::now();
+    site.pi.take().context("the Pi has no power")?.cut_power();
+    let took = site.report(cut, other, celsius, 1);
+    ensure!(site.measurement(ID)?.is_none(), "the znode of the Pi is still there");
+    Ok(format!("another's report after {:.1} s", took.as_secs_f64()))
+}
+
+fn again(site: &mut Site) -> anyhow::Result<String> {
+    let (other, celsius) = SIMULATED[0];
+    let powered = Instant::now();
+    site.power_on(Clock::Set, &[]);
+    site.pi()?.qmp().set_temperature(AMBIENT, 24.0);
+    let url = site.api_url()?;
+    site.start_in_pi(ID, "pi", &url)?;
+    site.measures(ID, 24.0)?;
+    let took = powered.elapsed();
+    site.report(powered, other, (24.0 + celsius) / 2.0, 2);
+    Ok(format!("measures {:.1} s after power-on, as a follower", took.as_secs_f64()))
+}
+
+/// What a line of a log says behind `words`, without its fields.
+fn reason<'a>(line: &'a str, words: &str) -> &'a str {
+    let reason = line.split_once(words).map_or("", |(_, reason)| reason);
+    // On a terminal, as the console is one, the names of the fields are in italics.
+    let reason = reason.split('\u{1b}').next().unwrap_or_default();
+    reason.split("; trying on").next().unwrap_or_default().trim()
+}

@@ -1,0 +1,122 @@
+//! `cargo xtask pi`: the node on an emulated Raspberry Pi, in a fleet with nodes on this machine.
+
+pub(crate) mod build;
+mod checks;
+mod keep;
+pub(crate) mod site;
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::install::Part;
+use atalaya_testbed::pi::Parts;
+
+use crate::cargo::require;
+use build::How;
+use checks::Check;
+use site::Site;
+
+/// Run the node on an emulated Raspberry Pi, beside two simulated nodes on this machine, and check what must hold.
+///
+/// Builds for 64-bit ARM, boots a Raspberry Pi 3B under QEMU with Debian's kernel, a real /dev/i2c-1 and two thermometers on
+/// it (0x48 and 0x49), and looks from outside: in ZooKeeper, at the API, on the Pi's console. What is missing (QEMU, a
+/// cross compiler, the kernel) is installed or downloaded, as root on Debian 12 or later; downloads are kept in the user's
+/// cache folder, or in ATALAYA_CACHE.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask pi                    build as it is shipped, boot, check everything
+  cargo xtask pi --debug            the same, quicker to build: what .ci/run does
+  cargo xtask pi --shell            a console on the Pi, with a fleet for it to join
+  cargo xtask pi --keep             check, then leave everything running until Ctrl-C
+  cargo xtask pi --temperature 36.5 set the thermometer of a Pi that runs with --keep or --shell")]
+pub(crate) struct Arguments {
+    /// Build without optimisation: quicker to start with.
+    #[arg(long)]
+    debug: bool,
+    /// Link statically: the program then needs no C library on the Pi.
+    #[arg(long = "static")]
+    is_static: bool,
+    /// Run this program on the Pi instead of building one.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Leave everything running after the checks, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+    /// No checks: a console on the Pi.
+    #[arg(long, conflicts_with = "keep")]
+    shell: bool,
+    /// Set the first thermometer of the Pi that runs with --keep or --shell to so many °C (-40 to 125), and end.
+    #[arg(long, value_name = "CELSIUS", allow_negative_numbers = true, exclusive = true)]
+    temperature: Option<f64>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Some(celsius) = arguments.temperature {
+        return keep::set_temperature(celsius);
+    }
+    ensure!(cfg!(target_os = "linux"), "the emulated Pi is made of Debian's packages: it needs Linux");
+    let start = Instant::now();
+    require(&[Part::Java, Part::ZooKeeper, Part::Python, Part::OpenSsl])
+        .context("a fleet with a Pi needs more than Rust")?;
+    let parts = Parts::ready(|line| eprintln!("{line}")).context("no parts for a Pi")?;
+    let how = How { release: !arguments.debug, is_static: arguments.is_static };
+    let program = match &arguments.binary {
+        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        None => build::for_the_pi(how)?,
+    };
+    let node = build::for_this_machine(how)?;
+    eprintln!("built after {:.0} s; starting ZooKeeper, the API and the Pi", start.elapsed().as_secs_f64());
+    let mut site = Site::prepare(parts, &program, &node)?;
+    if arguments.shell {
+        return keep::shell(&mut site);
+    }
+    let passed = all(&checks::ALL, &mut site);
+    println!(
+        "{} after {:.0} s",
+        if passed { "all hold" } else { "not all hold" },
+        start.elapsed().as_secs_f64()
+    );
+    if arguments.keep {
+        keep::until_stopped(&mut site)?;
+    }
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the checks, a line for each; the first that fails is the last, as the others build on it.
+fn all(checks: &[Check], site: &mut Site) -> bool {
+    // A failed check is told below, with what everybody said last.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let mut passed = true;
+    for (number, check) in checks.iter().enumerate() {
+        if !passed {
+            println!("  not run            {}", check.promise);
+            continue;
+        }
+        eprintln!("{} of {}: {}", number + 1, checks.len(), check.promise);
+        let start = Instant::now();
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| (check.run)(site)));
+        let outcome = outcome.unwrap_or_else(|panic| Err(anyhow::anyhow!("{}", said(panic.as_ref()))));
+        let time = start.elapsed().as_secs_f64();
+        match outcome {
+            Ok(seen) => println!("  holds   {time:6.1} s   {}: {seen}", check.promise),
+            Err(error) => {
+                passed = false;
+                println!("  FAILS   {time:6.1} s   {}: {error:#}", check.promise);
+                site.show();
+            }
+        }
+    }
+    panic::set_hook(hook);
+    passed
+}
+
+/// The words of a panic.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
+}

@@ -88,10 +88,9 @@ pub(crate) fn try_schedules<P: Play>(begin: impl Fn() -> P) {
     let seed = number("ATALAYA_SEED").unwrap_or_else(rand::random);
     let cases = number("ATALAYA_CHAOS").and_then(|cases| cases.try_into().ok()).unwrap_or(CASES);
     // Tests run beside each other.
-    println!(
-        "{}: ATALAYA_SEED={seed} ATALAYA_CHAOS={cases}",
-        std::thread::current().name().unwrap_or_default()
-    );
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or_default();
+    println!("{name}: ATALAYA_SEED={seed} ATALAYA_CHAOS={cases}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
@@ -107,6 +106,9 @@ pub(crate) fn try_schedules<P: Play>(begin: impl Fn() -> P) {
     let schedules = prop::collection::vec(deed(P::acts()), 1..60).prop_map(Schedule);
     let result = runner.run(&schedules, |Schedule(deeds)| {
         played.set(played.get() + 1);
+        if played.get().is_multiple_of(1_000) {
+            println!("{name}: {} of {cases}", played.get());
+        }
         play(begin(), deeds).map(drop).map_err(|what| {
             found.set(found.get().or(Some(played.get())));
             TestCaseError::fail(what)

@@ -1,6 +1,6 @@
 //! How many samples a second a bus gives, to a bare loop over a published driver and to a [`Sensor`](atalaya_hal::Sensor)
-//! with a filter: `cargo run --release -p atalaya-hal --example samples -- i2c-1 0x48`, for an LM75 at that address. The
-//! loops take turns; each line has samples a second of both. `cargo xtask bench pi` runs it on an emulated Raspberry Pi.
+//! with a filter: `cargo run --release -p atalaya-hal --example samples -- i2c-1 0x48`, for an LM75 at that address. They
+//! take turns of a few samples, so that whatever else the machine does hits both; each line has samples a second of both. `cargo xtask bench pi` runs it on an emulated Raspberry Pi.
 
 #[cfg(all(target_os = "linux", feature = "linux"))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -10,7 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     use linux_embedded_hal::I2cdev;
 
     const ROUNDS: u32 = 10;
-    const TIME: Duration = Duration::from_millis(500);
+    const TIME: Duration = Duration::from_secs(1);
+    const TURN: u32 = 16;
 
     let mut words = std::env::args().skip(1);
     let (Some(bus), Some(address)) = (words.next(), words.next()) else {
@@ -33,17 +34,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) => Err(error.to_string()),
     };
 
-    let rate = |read: &mut dyn FnMut() -> Result<f64, String>| -> Result<f64, String> {
+    // How long one turn takes.
+    let turn = |read: &mut dyn FnMut() -> Result<f64, String>| -> Result<Duration, String> {
         let start = Instant::now();
-        let mut samples = 0_u32;
-        while start.elapsed() < TIME {
+        for _ in 0..TURN {
             std::hint::black_box(read()?);
-            samples += 1;
         }
-        Ok(f64::from(samples) / start.elapsed().as_secs_f64())
+        Ok(start.elapsed())
     };
     for _ in 0..ROUNDS {
-        println!("samples {:.1} {:.1}", rate(&mut bare)?, rate(&mut ours)?);
+        let (mut turns, mut times) = (0, [Duration::ZERO; 2]);
+        while times[0] + times[1] < TIME {
+            times[0] += turn(&mut bare)?;
+            times[1] += turn(&mut ours)?;
+            turns += 1;
+        }
+        let [bare, ours] = times.map(|time| f64::from(turns * TURN) / time.as_secs_f64());
+        println!("samples {bare:.1} {ours:.1}");
     }
     Ok(())
 }

@@ -108,8 +108,10 @@ fn every_command_has_a_manual_page_of_its_own() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut wanted = Vec::new();
     names(&Cli::command(), "", &mut wanted);
-    let mut written: Vec<String> =
-        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut written: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     let mut wanted: Vec<String> = wanted.iter().map(|name| format!("{name}.1")).collect();
     wanted.sort();
     written.sort();
@@ -141,7 +143,8 @@ fn bash_can_read_its_completions() {
 fn every_command_that_the_documentation_shows_exists() {
     const ENDS: [&str; 6] = ["|", "&", "#", ">", ";", "&&"];
     let mut count = 0;
-    for page in ["README.md", "node/README.md", "docs/operations.md", "docs/raspberry-pi.md", "docs/demo.md"] {
+    for page in ["README.md", "node/README.md", "docs/operations.md", "docs/raspberry-pi.md", "docs/demo.md"]
+    {
         for line in blocks(&text(page), "sh").iter().flat_map(|block| block.lines()) {
             let words = line.split_whitespace().skip_while(|word| ["sudo", "-u"].contains(word));
             // `sudo -u atalaya atalaya …` names the user first.

@@ -1,6 +1,6 @@
 //! How many samples a second a simulated bus gives, to a bare loop over a published driver and to a
-//! [`Sensor`](atalaya_hal::Sensor) with a filter: `cargo run --release -p atalaya-sim --example samples`. The loops take
-//! turns; each line has samples a second of both. `cargo xtask bench pi` runs it.
+//! [`Sensor`](atalaya_hal::Sensor) with a filter: `cargo run --release -p atalaya-sim --example samples`. They take turns of a
+//! few samples, so that whatever else the machine does hits both; each line has samples a second of both. `cargo xtask bench pi` runs it.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,8 @@ sim = { temperature = { walk = { start = 21, step = 1, min = 15, max = 30 } } }
 "#;
 
 const ROUNDS: u32 = 10;
-const TIME: Duration = Duration::from_millis(200);
+const TIME: Duration = Duration::from_millis(300);
+const TURN: u32 = 1000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let boards = Boards::parse(BOARD, "this program")?;
@@ -35,18 +36,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Err(error) => Err(error.to_string()),
     };
     for _ in 0..ROUNDS {
-        println!("samples {:.1} {:.1}", rate(&mut bare)?, rate(&mut ours)?);
+        let (mut turns, mut times) = (0, [Duration::ZERO; 2]);
+        while times[0] + times[1] < TIME {
+            times[0] += turn(&mut bare)?;
+            times[1] += turn(&mut ours)?;
+            turns += 1;
+        }
+        let [bare, ours] = times.map(|time| f64::from(turns * TURN) / time.as_secs_f64());
+        println!("samples {bare:.1} {ours:.1}");
     }
     Ok(())
 }
 
-/// Samples a second.
-fn rate(read: &mut dyn FnMut() -> Result<f64, String>) -> Result<f64, String> {
+/// How long one turn takes.
+fn turn(read: &mut dyn FnMut() -> Result<f64, String>) -> Result<Duration, String> {
     let start = Instant::now();
-    let mut samples = 0_u32;
-    while start.elapsed() < TIME {
+    for _ in 0..TURN {
         std::hint::black_box(read()?);
-        samples += 1;
     }
-    Ok(f64::from(samples) / start.elapsed().as_secs_f64())
+    Ok(start.elapsed())
 }

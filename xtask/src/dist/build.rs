@@ -68,7 +68,15 @@ pub(super) fn parts(program: &Path, folder: &Path, target: Target, how: How) -> 
         let path = completions.join(format!("atalaya.{shell}"));
         fs::write(&path, script).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    said(Command::new(&here).args(["man", "--folder"]).arg(folder.join("man")))?;
+    let manual = folder.join("man");
+    said(Command::new(&here).args(["man", "--folder"]).arg(&manual))?;
+    // cargo-deb compresses manual pages, but not those from the target folder.
+    let mut gzip = Command::new("gzip");
+    gzip.args(["-9", "--no-name"]);
+    for page in fs::read_dir(&manual).with_context(|| format!("there is no {}", manual.display()))? {
+        gzip.arg(page?.path());
+    }
+    said(&mut gzip)?;
     Ok(())
 }
 

@@ -17,7 +17,8 @@ pub(super) fn make(folder: &Path, target: Target, how: How) -> anyhow::Result<Pa
     let version = env!("CARGO_PKG_VERSION");
     let package = folder.join(format!("atalaya_{version}_{}{suffix}.deb", target.debian()));
     let mut command = std::process::Command::new(&cargo_deb);
-    command.current_dir(workspace()).args(["--package", "atalaya", "--target", target.triple()]);
+    // It looks for the description from there.
+    command.current_dir(workspace().join("node")).args(["--package", "atalaya", "--target", target.triple()]);
     // The profile has stripped the program already.
     command.args(["--no-build", "--no-strip", "--locked", "--output"]).arg(&package);
     command.env("CARGO_TARGET_DIR", atalaya_testbed::target_dir());

@@ -84,9 +84,9 @@ fn measures(site: &mut Site) -> anyhow::Result<String> {
         let (_, before) = site.measurement(ID)?.context("the node of the Pi has no znode")?;
         eventually(&format!("{celsius} °C in ZooKeeper"), PATIENCE, || match site.measurement(ID) {
             Ok(Some((value, _))) if value == celsius => Some(Ok(())),
-            // One sample may have been under way when the temperature was set.
-            Ok(Some((value, version))) if version >= before + 2 => {
-                Some(Err(anyhow::anyhow!("two samples after {celsius} °C were set it is {value}")))
+            // When the temperature was set, one sample may have been on its way to ZooKeeper, and one about to be sent.
+            Ok(Some((value, version))) if version >= before + 3 => {
+                Some(Err(anyhow::anyhow!("three samples after {celsius} °C were set it is {value}")))
             }
             Ok(_) => None,
             Err(error) => Some(Err(error)),

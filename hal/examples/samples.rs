@@ -1,6 +1,7 @@
 //! How many samples a second a bus gives, to a bare loop over a published driver and to a [`Sensor`](atalaya_hal::Sensor)
 //! with a filter: `cargo run --release -p atalaya-hal --example samples -- i2c-1 0x48`, for an LM75 at that address. They
-//! take turns of a few samples, so that whatever else the machine does hits both; each line has samples a second of both. `cargo xtask bench pi` runs it on an emulated Raspberry Pi.
+//! take turns of a few samples, so that whatever else the machine does hits both; each line has samples a second of both.
+//! `cargo xtask bench pi` runs it on an emulated Raspberry Pi.
 
 #[cfg(all(target_os = "linux", feature = "linux"))]
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,6 +1,7 @@
 //! How many samples a second a simulated bus gives, to a bare loop over a published driver and to a
-//! [`Sensor`](atalaya_hal::Sensor) with a filter: `cargo run --release -p atalaya-sim --example samples`. They take turns of a
-//! few samples, so that whatever else the machine does hits both; each line has samples a second of both. `cargo xtask bench pi` runs it.
+//! [`Sensor`](atalaya_hal::Sensor) with a filter: `cargo run --release -p atalaya-sim --example samples`. They take turns
+//! of a few samples, so that whatever else the machine does hits both; each line has samples a second of both.
+//! `cargo xtask bench pi` runs it.
 
 use std::time::{Duration, Instant};
 

@@ -16,6 +16,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use smallvec::smallvec;
+
 use crate::bounded;
 use crate::error::{Cause, Place, ReadError};
 use crate::number::number;
@@ -58,7 +60,7 @@ impl Sensor for NumberFile {
             number(&bytes).map_err(|problem| ReadError::with_source(Cause::Other, place(), problem))?;
         let reading = Reading::new(self.quantity, value)
             .map_err(|error| ReadError::with_source(Cause::OutOfRange, place(), error))?;
-        Ok(vec![reading])
+        Ok(smallvec![reading])
     }
 }
 
@@ -88,7 +90,7 @@ pub(crate) mod tests {
         assert!(error.to_string().starts_with(&want), "{error}");
         for (text, value) in [("230.5\n", 230.5), ("-1", -1.0)] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(sensor.read().unwrap(), [Reading::new(Quantity::Power, value).unwrap()]);
+            assert_eq!(sensor.read().unwrap()[..], [Reading::new(Quantity::Power, value).unwrap()]);
         }
         let fresh = folder.path().join("power.new");
         std::fs::write(&fresh, "7").unwrap();

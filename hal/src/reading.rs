@@ -144,8 +144,9 @@ impl fmt::Display for Reading {
     }
 }
 
-/// What one read of a sensor gives: at most one reading per quantity. Empty when filters dropped everything.
-pub type Readings = Vec<Reading>;
+/// What one read of a sensor gives: at most one reading per quantity. Empty when filters dropped everything. Four of
+/// them, which is as many as any chip here has, need no memory of their own.
+pub type Readings = smallvec::SmallVec<[Reading; 4]>;
 
 #[cfg(test)]
 mod tests {

@@ -111,7 +111,7 @@ mod tests {
         }
 
         fn read(&mut self) -> Result<Readings, ReadError> {
-            Ok(Vec::new())
+            Ok(Readings::new())
         }
     }
 

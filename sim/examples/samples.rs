@@ -1,11 +1,11 @@
-//! How many samples a second a simulated bus gives, to a bare loop over a published driver and to a
-//! [`Sensor`](atalaya_hal::Sensor) with a filter: `cargo run --release -p atalaya-sim --example samples`. They take turns
-//! of a few samples, so that whatever else the machine does hits both; each line has samples a second of both.
+//! How many samples a second a simulated bus gives, to a bare loop over a published driver, to a
+//! [`Sensor`](atalaya_hal::Sensor), and to one with a filter: `cargo run --release -p atalaya-sim --example samples`. They
+//! take turns of a few samples, so that whatever else the machine does hits all; each line has samples a second of each.
 //! `cargo xtask bench pi` runs it.
 
 use std::time::{Duration, Instant};
 
-use atalaya_hal::Boards;
+use atalaya_hal::{Boards, Sensor};
 use atalaya_sim::Simulator;
 
 const BOARD: &str = r#"
@@ -17,6 +17,13 @@ name = "ambient"
 chip = "lm75"
 bus = "i2c-1"
 address = 0x48
+sim = { temperature = { walk = { start = 21, step = 1, min = 15, max = 30 } } }
+
+[[boards.one.sensors]]
+name = "filtered"
+chip = "lm75"
+bus = "i2c-1"
+address = 0x49
 filters = [{ offset = 0.5 }]
 sim = { temperature = { walk = { start = 21, step = 1, min = 15, max = 30 } } }
 "#;
@@ -27,26 +34,32 @@ const TURN: u32 = 1000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let boards = Boards::parse(BOARD, "this program")?;
-    let (simulator, mut buses) = Simulator::new(boards.board(None)?.1, &boards.base_dir)?;
+    let (simulator, buses) = Simulator::new(boards.board(None)?.1, &boards.base_dir)?;
     let bus = simulator.bus("i2c-1").ok_or("the board has no i2c-1")?;
     let mut chip = lm75::Lm75::new(bus.clone(), 0x48);
     let mut bare = || chip.read_temperature().map(f64::from).map_err(|error| format!("{error:?}"));
-    let sensor = buses.iter_mut().flat_map(|bus| &mut bus.sensors).next().ok_or("the board has no sensor")?;
-    let mut ours = || match sensor.read() {
-        Ok(readings) => readings.first().map(|reading| reading.value()).ok_or_else(String::new),
-        Err(error) => Err(error.to_string()),
-    };
+    let mut sensors = buses.into_iter().flat_map(|bus| bus.sensors);
+    let mut next = || sensors.next().ok_or("the board has too few sensors");
+    let (mut plain, mut filtered) = (next()?, next()?);
     for _ in 0..ROUNDS {
-        let (mut turns, mut times) = (0, [Duration::ZERO; 2]);
-        while times[0] + times[1] < TIME {
+        let (mut turns, mut times) = (0, [Duration::ZERO; 3]);
+        while times.iter().sum::<Duration>() < TIME {
             times[0] += turn(&mut bare)?;
-            times[1] += turn(&mut ours)?;
+            times[1] += turn(&mut || read(&mut *plain))?;
+            times[2] += turn(&mut || read(&mut *filtered))?;
             turns += 1;
         }
-        let [bare, ours] = times.map(|time| f64::from(turns * TURN) / time.as_secs_f64());
-        println!("samples {bare:.1} {ours:.1}");
+        let [bare, plain, filtered] = times.map(|time| f64::from(turns * TURN) / time.as_secs_f64());
+        println!("samples {bare:.1} {plain:.1} {filtered:.1}");
     }
     Ok(())
+}
+
+fn read(sensor: &mut dyn Sensor) -> Result<f64, String> {
+    match sensor.read() {
+        Ok(ref readings) => readings.first().map(|reading| reading.value()).ok_or_else(String::new),
+        Err(ref error) => Err(error.to_string()),
+    }
 }
 
 /// How long one turn takes.

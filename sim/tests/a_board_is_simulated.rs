@@ -61,7 +61,7 @@ fn the_example_board_measures_behind_its_filters() {
 #[test]
 fn the_chip_shows_its_own_resolution() {
     let (_, mut buses) = simulate(&lm75("sim = { temperature = { constant = 20.3 } }"));
-    assert_eq!(buses[0].sensors[0].read().unwrap(), [Reading::new(Quantity::Temperature, 20.5).unwrap()]);
+    assert_eq!(buses[0].sensors[0].read().unwrap()[..], [Reading::new(Quantity::Temperature, 20.5).unwrap()]);
 }
 
 #[test]

@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use crate::error::{Cause, Place, ReadError};
 use crate::number::{excerpt, number};
 use crate::reading::{Quantity, Reading, Readings};
@@ -182,7 +184,7 @@ impl Sensor for Program {
             .map_err(|problem| self.fault(Cause::Other, format!("its output is {problem}")))?;
         let reading = Reading::new(self.quantity, value)
             .map_err(|error| self.fault(Cause::OutOfRange, error.to_string()))?;
-        Ok(vec![reading])
+        Ok(smallvec![reading])
     }
 }
 

@@ -7,6 +7,7 @@
 use ads1x1x::{Ads1x1x, Error, FullScaleRange, TargetAddr, channel, ic, mode};
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
+use smallvec::smallvec;
 
 use super::Mount;
 use crate::boards::{Analogue, Input};
@@ -80,7 +81,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ads1115<I, D>
             return Err(self.mount.error(Cause::OutOfRange, text));
         }
         let volts = f64::from(counts) * full_scale / 32_768.0;
-        Ok(vec![self.mount.reading(Quantity::Voltage, volts, -full_scale..=full_scale)?])
+        Ok(smallvec![self.mount.reading(Quantity::Voltage, volts, -full_scale..=full_scale)?])
     }
 }
 

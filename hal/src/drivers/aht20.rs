@@ -9,6 +9,7 @@ use std::fmt;
 use embedded_aht20::{Aht20 as Chip, Error};
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{self, ErrorKind, I2c, Operation};
+use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::{HUMIDITY, decimal};
@@ -49,7 +50,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Aht20<I, D> {
         })?;
         let celsius = decimal(measured.temperature.0);
         let humidity = decimal(measured.relative_humidity.value());
-        Ok(vec![
+        Ok(smallvec![
             self.mount.reading(Quantity::Temperature, celsius, -40.0..=85.0)?,
             self.mount.reading(Quantity::Humidity, humidity, HUMIDITY)?,
         ])

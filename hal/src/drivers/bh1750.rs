@@ -6,6 +6,7 @@
 use bh1750::{BH1750, BH1750Error, Resolution};
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
+use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::{Patient, decimal};
@@ -43,7 +44,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bh1750<I, D> 
         })?;
         // Its true steps are 1/1.2 lx.
         let lux = (decimal(lux) * 10.0).round() / 10.0;
-        Ok(vec![self.mount.reading(Quantity::Illuminance, lux, 0.0..=BRIGHTEST)?])
+        Ok(smallvec![self.mount.reading(Quantity::Illuminance, lux, 0.0..=BRIGHTEST)?])
     }
 }
 

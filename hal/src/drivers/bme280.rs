@@ -18,6 +18,7 @@ use embedded_devices::uom::si::{
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use embedded_interfaces::i2c::I2cDeviceSync;
+use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::HUMIDITY;
@@ -56,7 +57,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bme280<I, D> 
         let measured = chip.measure().map_err(|error| measurement(error, mount))?;
         self.ready = true;
         let Some(humidity) = measured.humidity else { return Err(impossible(mount)) };
-        Ok(vec![
+        Ok(smallvec![
             temperature(mount, measured.temperature)?,
             humidity_reading(mount, humidity)?,
             pressure(mount, measured.pressure)?,
@@ -91,7 +92,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bmp280<I, D> 
         }
         let measured = chip.measure().map_err(|error| measurement(error, mount))?;
         self.ready = true;
-        Ok(vec![temperature(mount, measured.temperature)?, pressure(mount, measured.pressure)?])
+        Ok(smallvec![temperature(mount, measured.temperature)?, pressure(mount, measured.pressure)?])
     }
 }
 

@@ -15,6 +15,7 @@ use embedded_devices::devices::bosch::bmp390::registers::{
 use embedded_devices::devices::bosch::bmp390::{BMP390Sync, Configuration, address::Address};
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
+use smallvec::smallvec;
 
 use super::Mount;
 use crate::error::{BusError, Cause, ReadError};
@@ -77,7 +78,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bmp390<I, D> 
         let pascals = calibration.pressure(raw.read_pressure_value(), celsius);
         self.calibration = Some(calibration);
         let digits = |value: f64| (value * 1e4).round() / 1e4;
-        Ok(vec![
+        Ok(smallvec![
             mount.reading(Quantity::Temperature, digits(celsius), -40.0..=85.0)?,
             mount.reading(Quantity::Pressure, digits(pascals), 30_000.0..=125_000.0)?,
         ])

@@ -11,6 +11,7 @@ use ina219::address::Address;
 use ina219::calibration::UnCalibrated;
 use ina219::configuration::Configuration;
 use ina219::errors::{BusVoltageReadError, ShuntVoltageReadError};
+use smallvec::smallvec;
 
 use super::Mount;
 use crate::boards::Shunt;
@@ -80,7 +81,7 @@ pub(super) fn power(
     let amperes = across / shunt.ohms;
     // A step more, because the largest current is a rounded number.
     let most = shunt.max_amperes * 1.001;
-    Ok(vec![
+    Ok(smallvec![
         mount.reading(Quantity::Voltage, volts, range)?,
         mount.reading(Quantity::Current, amperes, -most..=most)?,
         mount.reading(Quantity::Power, volts * amperes, f64::MIN..=f64::MAX)?,

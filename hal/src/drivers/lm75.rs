@@ -4,6 +4,7 @@
 //! Datasheet: Texas Instruments SNIS153, "LM75B, LM75C Digital Temperature Sensor".
 
 use embedded_hal::i2c::I2c;
+use smallvec::smallvec;
 
 use super::Mount;
 use crate::error::{BusError, Cause, ReadError};
@@ -42,7 +43,7 @@ where
                 return Err(self.mount.error(Cause::Other, "the driver refused its input"));
             }
         };
-        Ok(vec![self.mount.reading(Quantity::Temperature, celsius, -55.0..=125.0)?])
+        Ok(smallvec![self.mount.exact(Quantity::Temperature, celsius, -55.0..=125.0)?])
     }
 }
 
@@ -87,7 +88,11 @@ mod tests {
         ];
         for (register, celsius) in table {
             let readings = read(Transaction::write_read(0x48, vec![0], register.to_vec())).unwrap();
-            assert_eq!(readings, [Reading::new(Quantity::Temperature, celsius).unwrap()], "{register:02x?}");
+            assert_eq!(
+                readings[..],
+                [Reading::new(Quantity::Temperature, celsius).unwrap()],
+                "{register:02x?}"
+            );
         }
     }
 

@@ -13,6 +13,7 @@ use embedded_devices::uom::si::thermodynamic_temperature::degree_celsius;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::spi::SpiDevice;
 use embedded_interfaces::TransportError;
+use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::Patient;
@@ -79,7 +80,7 @@ impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max3186
         self.ready = true;
         // Of a PT100 one step is 0.03 °C; the crate's polynomials are good to 0.0001 °C.
         let celsius = (measured.temperature.get::<degree_celsius>() * 1e3).round() / 1e3;
-        Ok(vec![mount.reading(Quantity::Temperature, celsius, -200.0..=850.0)?])
+        Ok(smallvec![mount.reading(Quantity::Temperature, celsius, -200.0..=850.0)?])
     }
 }
 

@@ -9,6 +9,7 @@ use embedded_devices::devices::microchip::mcp9808::{
 use embedded_devices::uom::si::thermodynamic_temperature::degree_celsius;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
+use smallvec::smallvec;
 
 use super::Mount;
 use crate::error::{BusError, ReadError};
@@ -38,7 +39,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Mcp9808<I, D>
         let register =
             chip.read_register::<AmbientTemperature>().map_err(|error| self.mount.transport(error))?;
         let celsius = register.read_temperature().get::<degree_celsius>();
-        Ok(vec![self.mount.reading(Quantity::Temperature, celsius, -40.0..=125.0)?])
+        Ok(smallvec![self.mount.reading(Quantity::Temperature, celsius, -40.0..=125.0)?])
     }
 }
 

@@ -74,7 +74,16 @@ impl Mount {
         range: RangeInclusive<f64>,
     ) -> Result<Reading, ReadError> {
         // Drivers that count in kelvin or in f32 leave dust far behind the last digit that a chip can tell apart.
-        let value = (value * 1e9).round() / 1e9;
+        self.exact(quantity, (value * 1e9).round_ties_even() / 1e9, range)
+    }
+
+    /// As [`reading`](Mount::reading), of a value without dust: the chip's steps are powers of two.
+    pub(super) fn exact(
+        &self,
+        quantity: Quantity,
+        value: f64,
+        range: RangeInclusive<f64>,
+    ) -> Result<Reading, ReadError> {
         if !range.contains(&value) {
             let (low, high, unit) = (range.start(), range.end(), quantity.unit());
             let text = format!("{value} {unit}, but the chip measures from {low} to {high}");

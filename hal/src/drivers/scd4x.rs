@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use scd4x::Error;
+use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::{HUMIDITY, decimal};
@@ -64,7 +65,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
         // From here on the chip works, whatever it measures.
         self.heard = Some(now);
         self.last = None;
-        let readings = vec![
+        let readings: Readings = smallvec![
             mount.reading(Quantity::Concentration, f64::from(measured.co2), 1.0..=40_000.0)?,
             mount.reading(Quantity::Temperature, decimal(measured.temperature), -10.0..=60.0)?,
             mount.reading(Quantity::Humidity, decimal(measured.humidity), HUMIDITY)?,

@@ -10,6 +10,7 @@
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use sensirion_i2c::i2c::{self, read_words_with_crc, write_command_u16};
+use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::HUMIDITY;
@@ -52,7 +53,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht3x<I, D> {
         let part = |word| f64::from(u16::from_be_bytes(word)) / f64::from(u16::MAX);
         // Four decimals: the chip's own steps are 0.0027 °C and 0.0015 %RH.
         let digits = |value: f64| (value * 1e4).round() / 1e4;
-        Ok(vec![
+        Ok(smallvec![
             mount.reading(Quantity::Temperature, digits(175.0 * part([t0, t1]) - 45.0), -40.0..=125.0)?,
             mount.reading(Quantity::Humidity, digits(100.0 * part([h0, h1])), HUMIDITY)?,
         ])

@@ -6,6 +6,7 @@
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use sht4x::{Address, Error, Precision};
+use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::{HUMIDITY, decimal};
@@ -45,7 +46,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht4x<I, D> {
         // The formula goes from -6 to 119: the datasheet (4.6) has the ends cut off.
         let humidity = decimal(measured.humidity_percent().to_num()).clamp(0.0, 100.0);
         let celsius = decimal(measured.temperature_celsius().to_num());
-        Ok(vec![
+        Ok(smallvec![
             self.mount.reading(Quantity::Temperature, celsius, -40.0..=125.0)?,
             self.mount.reading(Quantity::Humidity, humidity, HUMIDITY)?,
         ])

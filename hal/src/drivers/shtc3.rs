@@ -6,6 +6,7 @@
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use shtcx::{Error, LowPower, PowerMode};
+use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::HUMIDITY;
@@ -41,7 +42,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Shtc3<I, D> {
         chip.sleep().map_err(fault)?;
         let celsius = f64::from(measured.temperature.as_millidegrees_celsius()) / 1e3;
         let humidity = f64::from(measured.humidity.as_millipercent()) / 1e3;
-        Ok(vec![
+        Ok(smallvec![
             self.mount.reading(Quantity::Temperature, celsius, -40.0..=125.0)?,
             self.mount.reading(Quantity::Humidity, humidity, HUMIDITY)?,
         ])

@@ -4,6 +4,7 @@
 //! Datasheet: Texas Instruments SBOS397, "TMP102 Low-Power Digital Temperature Sensor".
 
 use embedded_hal::i2c::I2c;
+use smallvec::smallvec;
 use tmp1x2::{SlaveAddr, Tmp1x2};
 
 use super::Mount;
@@ -34,7 +35,7 @@ impl<I: I2c<Error: BusError> + Send> Sensor for Tmp102<I> {
         let tmp1x2::Error::I2C(error) = match Tmp1x2::new(&mut self.i2c, address).read_temperature() {
             // Beyond 128 °C only in the extended mode, which this driver does not choose but understands.
             Ok(celsius) => {
-                return Ok(vec![self.mount.reading(
+                return Ok(smallvec![self.mount.exact(
                     Quantity::Temperature,
                     decimal(celsius),
                     -55.0..=150.0,

@@ -10,6 +10,7 @@ use embedded_devices::devices::texas_instruments::tmp117::{
 use embedded_devices::uom::si::thermodynamic_temperature::degree_celsius;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
+use smallvec::smallvec;
 
 use super::Mount;
 use crate::error::{BusError, ReadError};
@@ -38,7 +39,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Tmp117<I, D> 
         let mut chip = TMP117Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
         let register = chip.read_register::<Temperature>().map_err(|error| self.mount.transport(error))?;
         let celsius = register.read_temperature().get::<degree_celsius>();
-        Ok(vec![self.mount.reading(Quantity::Temperature, celsius, -55.0..=150.0)?])
+        Ok(smallvec![self.mount.reading(Quantity::Temperature, celsius, -55.0..=150.0)?])
     }
 }
 

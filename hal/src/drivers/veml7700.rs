@@ -8,6 +8,7 @@
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
+use smallvec::smallvec;
 use veml7700::{Error, Gain, IntegrationTime, convert_raw_als_to_lux};
 
 use super::Mount;
@@ -52,7 +53,7 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Veml7700<I, D
         };
         let raw = measure().map_err(|Error::I2C(error)| self.mount.bus(error))?;
         let lux = decimal(convert_raw_als_to_lux(TIME, GAIN, raw));
-        Ok(vec![self.mount.reading(Quantity::Illuminance, lux, 0.0..=BRIGHTEST)?])
+        Ok(smallvec![self.mount.reading(Quantity::Illuminance, lux, 0.0..=BRIGHTEST)?])
     }
 }
 

@@ -1,7 +1,7 @@
 //! The filter chain of a sensor: what happens to a value between the chip and the node. [`Filter`] is what boards.toml
 //! says, [`Chain`] applies it to one series of values, [`Filtered`] to everything a sensor measures.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::error::{Cause, Place, ReadError};
 use crate::reading::{Quantity, Reading, Readings};
@@ -138,7 +138,8 @@ fn median(values: &VecDeque<f64>) -> f64 {
 /// A sensor behind its filters. Each quantity has a chain of its own; a fault passes through and resets them all.
 pub struct Filtered {
     sensor: Box<dyn Sensor>,
-    chains: BTreeMap<Quantity, Chain>,
+    /// One for each quantity: few enough to look through.
+    chains: Vec<(Quantity, Chain)>,
 }
 
 impl Filtered {
@@ -167,28 +168,32 @@ impl Sensor for Filtered {
     }
 
     fn read(&mut self) -> Result<Readings, ReadError> {
-        let readings = match self.sensor.read() {
+        // Filtered where it stands: moving it costs as much as reading a simulated chip.
+        let mut result = self.sensor.read();
+        match &mut result {
             // What the filters drop is their affair; a sensor that gives them nothing is broken.
             Ok(readings) if readings.is_empty() && !self.sensor.may_drop() => {
-                self.chains.values_mut().for_each(Chain::reset);
                 let SensorInfo { bus, address, .. } = self.info();
                 let place = Place { bus: bus.clone(), address: *address };
-                return Err(ReadError::with_source(Cause::Other, place, "its driver gave no reading"));
+                result = Err(ReadError::with_source(Cause::Other, place, "its driver gave no reading"));
             }
-            Ok(readings) => readings,
-            Err(fault) => {
-                self.chains.values_mut().for_each(Chain::reset);
-                return Err(fault);
-            }
-        };
-        let filter = |reading: Reading| match self.chains.get_mut(&reading.quantity()) {
-            Some(chain) => {
-                let value = chain.apply(reading.value())?;
-                Reading::new(reading.quantity(), value).ok()
-            }
-            None => Some(reading),
-        };
-        Ok(readings.into_iter().filter_map(filter).collect())
+            Ok(readings) => readings.retain(|reading| {
+                let chain = self.chains.iter_mut().find(|(quantity, _)| *quantity == reading.quantity());
+                let Some((quantity, chain)) = chain else { return true };
+                match chain.apply(reading.value()).map(|value| Reading::new(*quantity, value)) {
+                    Some(Ok(filtered)) => {
+                        *reading = filtered;
+                        true
+                    }
+                    _ => false,
+                }
+            }),
+            Err(_) => {}
+        }
+        if result.is_err() {
+            self.chains.iter_mut().for_each(|(_, chain)| chain.reset());
+        }
+        result
     }
 }
 

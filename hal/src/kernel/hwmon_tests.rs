@@ -58,7 +58,7 @@ fn every_kind_is_converted_to_its_canonical_unit() {
     for (channel, number, quantity, want) in table {
         tree.write(&format!("class/hwmon/hwmon0/{channel}_input"), format!("{number}\n"));
         let readings = sensor(&tree, None, Some(channel)).read().unwrap();
-        assert_eq!(readings, [Reading::new(quantity, want).unwrap()], "{channel}");
+        assert_eq!(readings[..], [Reading::new(quantity, want).unwrap()], "{channel}");
         assert_eq!(channel_quantity(channel), Some(quantity), "as boards.toml is checked");
     }
 }
@@ -163,7 +163,7 @@ fn averages_old_drivers_and_foreign_attributes_are_read_too() {
     // What hwmon has no unit for is what boards.toml says it is.
     tree.write("class/hwmon/hwmon0/pwm1", "128\n");
     let mut pwm = several(&tree, Some("meter"), Some("pwm1"), &[Quantity::Dimensionless]);
-    assert_eq!(pwm.read().unwrap(), [Reading::new(Quantity::Dimensionless, 128.0).unwrap()]);
+    assert_eq!(pwm.read().unwrap()[..], [Reading::new(Quantity::Dimensionless, 128.0).unwrap()]);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn every_type_is_converted_to_its_canonical_unit() {
     for (name, number, quantity, want) in table {
         tree.write(&format!("{BME}/{name}_input"), format!("{number}\n"));
         let readings = channel(&tree, "all", name).unwrap();
-        assert_eq!(readings, [Reading::new(quantity, want).unwrap()], "{name}");
+        assert_eq!(readings[..], [Reading::new(quantity, want).unwrap()], "{name}");
     }
 }
 
@@ -97,7 +97,7 @@ fn without_a_scale_the_unit_is_unknown_and_so_there_is_no_reading() {
     // A type that has no unit here is what boards.toml says it is.
     tree.write(&format!("{ADC}/in_proximity_raw"), "77\n");
     let mut proximity = sensor(&tree, Some("mcp3004"), Some("in_proximity"), &[Quantity::Count]);
-    assert_eq!(proximity.read().unwrap(), [Reading::new(Quantity::Count, 77.0).unwrap()]);
+    assert_eq!(proximity.read().unwrap()[..], [Reading::new(Quantity::Count, 77.0).unwrap()]);
     // And a scale that is there but broken is not one that is absent.
     tree.write(&format!("{ADC}/in_voltage_scale"), "dB\n");
     let error = channel(&tree, "mcp3004", "in_voltage0").unwrap_err();

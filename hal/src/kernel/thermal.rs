@@ -10,6 +10,8 @@
 //! names, see [`PREFERRED`]. A machine without zones (a desktop with an AMD processor) may show it in hwmon: `chip =
 //! "hwmon"`, `device = "k10temp"`.
 
+use smallvec::smallvec;
+
 use super::sysfs::{self, Entry, Sysfs};
 use crate::error::ReadError;
 use crate::reading::{Quantity, Readings};
@@ -77,7 +79,7 @@ impl Sensor for Thermal {
     fn read(&mut self) -> Result<Readings, ReadError> {
         let file = self.find()?.path.join("temp");
         let celsius = sysfs::number(&file)? / 1e3;
-        Ok(vec![sysfs::reading(Quantity::Temperature, celsius, &file)?])
+        Ok(smallvec![sysfs::reading(Quantity::Temperature, celsius, &file)?])
     }
 }
 

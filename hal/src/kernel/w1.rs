@@ -23,6 +23,8 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use smallvec::smallvec;
+
 use super::sysfs::{self, Entry, Sysfs};
 use crate::error::{Cause, ReadError};
 use crate::number::{self, excerpt};
@@ -175,7 +177,7 @@ impl Sensor for W1 {
         let result = self.celsius();
         self.last = result.as_ref().ok().copied();
         let folder = self.sysfs.folder(FOLDER);
-        result.and_then(|celsius| Ok(vec![sysfs::reading(Quantity::Temperature, celsius, &folder)?]))
+        result.and_then(|celsius| Ok(smallvec![sysfs::reading(Quantity::Temperature, celsius, &folder)?]))
     }
 }
 

@@ -158,7 +158,7 @@ mod tests {
         fn read(&mut self) -> Result<Readings, ReadError> {
             let _ = self.begun.send(());
             let _ = self.gate.recv();
-            Ok(vec![Reading::new(Quantity::Temperature, 7.0).unwrap()])
+            Ok(Readings::from_iter([Reading::new(Quantity::Temperature, 7.0).unwrap()]))
         }
     }
 

@@ -265,7 +265,7 @@ async fn what_filters_drop_is_no_fault() {
     use atalaya_hal::Filter;
     use atalaya_hal::filter::Filtered;
     let dropping = Filtered::wrap(sensor("s", || warm(500.0)), &[Filter::Range(0.0, 100.0)]);
-    let empty = Filtered::wrap(sensor("e", || Ok(Vec::new())), &[Filter::Range(0.0, 100.0)]);
+    let empty = Filtered::wrap(sensor("e", || Ok(Readings::new())), &[Filter::Range(0.0, 100.0)]);
     let mut worker = worker("b", vec![dropping, empty]);
     let samples = sample(&mut worker, when(Instant::now(), 0, PERIOD)).await;
     assert!(samples[0].result.as_ref().unwrap().is_empty());

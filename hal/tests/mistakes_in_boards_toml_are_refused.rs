@@ -109,7 +109,6 @@ fn in_the_fleet() {
         fleet("sampling_period = true", 19, "true", "invalid type: boolean", "a number of seconds"),
         fleet("sampling_period = \"99ms\"", 19, "\"99ms\"", "too short", "from \"100ms\" to \"31d\""),
         fleet("session_timeout = \"32d\"", 19, "\"32d\"", "too long", "from \"100ms\" to \"31d\""),
-        fleet("sync = \"barrier\"", 8, "\"barrier\"", "arrives with a later version", "sync = \"free\""),
         fleet("sync = \"fre\"", 8, "\"fre\"", "unknown name `fre`", "did you mean `free`?"),
         fleet("api_method = \"put\"", 14, "\"put\"", "unknown name `put`", "`get`"),
         fleet(

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::boards::ApiMethod;
+use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
 use atalaya_hal::{Boards, BoardsError, Located, duration};
 use atalaya_recipes::ConnectString;
 use atalaya_recipes::connect_string::check_path;
@@ -33,6 +33,12 @@ pub struct Settings {
     pub api_url: Option<Url>,
     /// How the leader reports.
     pub api_method: ApiMethod,
+    /// Who sets the pace.
+    pub sync: SyncMode,
+    /// When a leader that sets the pace lets all go on.
+    pub release: Release,
+    /// Who counts the measurements; `None`: as fits [`Settings::sync`], see [`Settings::counting`].
+    pub counter: Option<Counting>,
 }
 
 const DEFAULT_ZOOKEEPER: &str = "127.0.0.1:2181";
@@ -197,6 +203,27 @@ impl Settings {
             fleet.api_method.as_ref(),
             |method| Ok(*method),
         )?;
+        let sync = pick.value(
+            ("sync", args.sync.as_ref()),
+            &["ATALAYA_SYNC"],
+            sync_mode,
+            fleet.sync.as_ref(),
+            |sync| Ok(*sync),
+        )?;
+        let release = pick.value(
+            ("release", args.release.as_ref()),
+            &["ATALAYA_RELEASE"],
+            release,
+            fleet.release.as_ref(),
+            |release| Ok(*release),
+        )?;
+        let counter = pick.value(
+            ("counter", args.counter.as_ref()),
+            &["ATALAYA_COUNTER"],
+            counting,
+            fleet.counter.as_ref(),
+            |counter| Ok(*counter),
+        )?;
         Ok(Settings {
             zookeeper: match zookeeper {
                 Some(zookeeper) => zookeeper,
@@ -209,6 +236,9 @@ impl Settings {
             election: election.unwrap_or_else(|| "/election".to_owned()),
             api_url,
             api_method: api_method.unwrap_or_default(),
+            sync: sync.unwrap_or_default(),
+            release: release.unwrap_or_default(),
+            counter,
         })
     }
 
@@ -224,6 +254,14 @@ impl Settings {
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
         .collect()
+    }
+
+    /// Who counts the measurements: who was told to, else every node in step, as Kazoo's fleets do.
+    pub fn counting(&self) -> Counting {
+        self.counter.unwrap_or(match self.sync {
+            SyncMode::Free => Counting::Off,
+            SyncMode::Barrier => Counting::PerNode,
+        })
     }
 
     /// The path of the measurement of the node called `id`.
@@ -303,6 +341,34 @@ fn name_template(text: &str) -> Result<String, Bad> {
     }
     let problem = format!("bad name \"{}\"", shorten(text));
     Err(Bad { problem, remedy: "{id} once and no /, such as app{id}" })
+}
+
+fn sync_mode(text: &str) -> Result<SyncMode, Bad> {
+    match text.to_ascii_lowercase().as_str() {
+        "free" => Ok(SyncMode::Free),
+        "barrier" => Ok(SyncMode::Barrier),
+        _ => Err(Bad { problem: format!("bad mode \"{}\"", shorten(text)), remedy: "free or barrier" }),
+    }
+}
+
+fn release(text: &str) -> Result<Release, Bad> {
+    match text.to_ascii_lowercase().as_str() {
+        "period" => Ok(Release::Period),
+        "complete" => Ok(Release::Complete),
+        _ => Err(Bad { problem: format!("bad moment \"{}\"", shorten(text)), remedy: "period or complete" }),
+    }
+}
+
+fn counting(text: &str) -> Result<Counting, Bad> {
+    match text.to_ascii_lowercase().as_str() {
+        "off" => Ok(Counting::Off),
+        "per-node" => Ok(Counting::PerNode),
+        "per-cycle" => Ok(Counting::PerCycle),
+        _ => Err(Bad {
+            problem: format!("bad counter \"{}\"", shorten(text)),
+            remedy: "per-node, per-cycle or off",
+        }),
+    }
 }
 
 fn api_method(text: &str) -> Result<ApiMethod, Bad> {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use toml::Spanned;
 
 use super::error::{BoardsError, Located, Source, printable};
-use super::raw::{RawBoard, RawFile, RawFleet, RawSync};
+use super::raw::{RawBoard, RawFile, RawFleet};
 use super::sensor::{Seen, sensor};
 use super::value::{Period, Table};
-use super::{Board, Boards, Fleet, SyncMode, builtin_boards};
+use super::{Board, Boards, Fleet, builtin_boards};
 
 /// The longest name of a sensor or board.
 const MAX_NAME: usize = 64;
@@ -42,17 +42,13 @@ fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsError> {
             Located { value, at }
         })
     };
-    if let Some(sync) = &raw.sync
-        && matches!(sync.get_ref(), RawSync::Barrier)
-    {
-        let problem = "`sync = \"barrier\"` arrives with a later version";
-        return Err(source.error(sync.span(), problem, "write `sync = \"free\"` until then"));
-    }
     Ok(Fleet {
         zookeeper: located(raw.zookeeper, check_hosts)?,
         session_timeout: duration(raw.session_timeout),
         sampling_period: duration(raw.sampling_period),
-        sync: raw.sync.map(|sync| Located { value: SyncMode::Free, at: source.location(sync.span()) }),
+        sync: raw.sync.map(|sync| locate(sync, source)),
+        release: raw.release.map(|release| locate(release, source)),
+        counter: raw.counter.map(|counter| locate(counter, source)),
         measurements: located(raw.measurements, check_path)?,
         name: located(raw.name, check_znode_name)?,
         election: located(raw.election, check_path)?,

@@ -65,6 +65,10 @@ pub struct Fleet {
     pub sampling_period: Option<Located<Duration>>,
     /// Who sets the pace.
     pub sync: Option<Located<SyncMode>>,
+    /// When a leader that sets the pace lets the others go on.
+    pub release: Option<Located<Release>>,
+    /// Who counts the measurements.
+    pub counter: Option<Located<Counting>>,
     /// The parent of the measurements: an absolute path, `/mediciones`.
     pub measurements: Option<Located<String>>,
     /// What a node calls its measurement: `{id}` or `app{id}`; has `{id}` exactly once and no `/`.
@@ -78,13 +82,38 @@ pub struct Fleet {
 }
 
 /// Who sets the pace of the measurements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[non_exhaustive]
 pub enum SyncMode {
     /// Every node by its own clock.
     #[default]
     Free,
+    /// The leader: all measure once, publish, and wait at the barrier until it lets them go on.
+    Barrier,
+}
+
+/// When a leader opens the barrier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Release {
+    /// When the sampling period is over: everyone measures once a period.
+    #[default]
+    Period,
+    /// As soon as every live node has published, and when the sampling period is over at the latest: as fast as the
+    /// slowest node.
+    Complete,
+}
+
+/// Who counts the measurements in ZooKeeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Counting {
+    /// Nobody.
+    Off,
+    /// Every node its own, one write each.
+    PerNode,
+    /// The leader those of a cycle, in one write.
+    PerCycle,
 }
 
 /// How a report travels.

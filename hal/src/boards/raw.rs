@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::faults::RawSim;
 use super::value::{Address, Finite, Interval, NonNegative, Pair, Period, Positive, Quantities, Table};
-use super::{ApiMethod, Backend};
+use super::{ApiMethod, Backend, Counting, Release, SyncMode};
 use crate::chip::Chip;
 use crate::filter::{Filter, MAX_DECIMALS, MAX_WINDOW};
 
@@ -27,20 +27,14 @@ pub(super) struct RawFleet {
     pub zookeeper: Option<Spanned<String>>,
     pub session_timeout: Option<Spanned<Period>>,
     pub sampling_period: Option<Spanned<Period>>,
-    pub sync: Option<Spanned<RawSync>>,
+    pub sync: Option<Spanned<SyncMode>>,
+    pub release: Option<Spanned<Release>>,
+    pub counter: Option<Spanned<Counting>>,
     pub measurements: Option<Spanned<String>>,
     pub name: Option<Spanned<String>>,
     pub election: Option<Spanned<String>>,
     pub api_url: Option<Spanned<String>>,
     pub api_method: Option<Spanned<ApiMethod>>,
-}
-
-/// Knows the mode that is still to come, so that it is refused for the right reason.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum RawSync {
-    Free,
-    Barrier,
 }
 
 #[derive(Deserialize)]

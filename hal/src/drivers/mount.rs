@@ -78,18 +78,23 @@ impl Mount {
     }
 
     /// As [`reading`](Mount::reading), of a value without dust: the chip's steps are powers of two.
+    #[inline(always)]
     pub(super) fn exact(
         &self,
         quantity: Quantity,
         value: f64,
         range: RangeInclusive<f64>,
     ) -> Result<Reading, ReadError> {
-        if !range.contains(&value) {
-            let (low, high, unit) = (range.start(), range.end(), quantity.unit());
-            let text = format!("{value} {unit}, but the chip measures from {low} to {high}");
-            return Err(self.error(Cause::OutOfRange, text));
+        match Reading::new(quantity, value) {
+            Ok(reading) if range.contains(&value) => Ok(reading),
+            _ => Err(self.out_of_range(quantity, value, &range)),
         }
-        Reading::new(quantity, value).map_err(|error| self.error(Cause::OutOfRange, error.to_string()))
+    }
+
+    #[cold]
+    fn out_of_range(&self, quantity: Quantity, value: f64, range: &RangeInclusive<f64>) -> ReadError {
+        let (low, high, unit) = (range.start(), range.end(), quantity.unit());
+        self.error(Cause::OutOfRange, format!("{value} {unit}, but the chip measures from {low} to {high}"))
     }
 }
 

@@ -180,6 +180,21 @@ pub struct FleetArgs {
     /// The znode at which the election is held [default: /election]. Also ATALAYA_ELECTION.
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     pub election: Option<String>,
+
+    /// Who sets the pace: free (every node its own clock) or barrier (the leader, at /barrier) [default: free]. Also
+    /// ATALAYA_SYNC.
+    #[arg(long, value_name = "MODE", help_heading = "Fleet")]
+    pub sync: Option<String>,
+
+    /// With --sync barrier, when the leader lets all go on: period (once a period) or complete (as soon as all have
+    /// published, the period at the latest) [default: period]. Also ATALAYA_RELEASE.
+    #[arg(long, value_name = "WHEN", help_heading = "Fleet")]
+    pub release: Option<String>,
+
+    /// Who counts measurements at /counter: per-node, per-cycle (the leader, one write a cycle) or off [default: off,
+    /// and per-node with --sync barrier]. Also ATALAYA_COUNTER.
+    #[arg(long, value_name = "WHO", help_heading = "Fleet")]
+    pub counter: Option<String>,
 }
 
 /// `atalaya run`.

@@ -20,6 +20,7 @@ pub mod exit;
 pub mod id;
 pub mod inspection;
 pub mod leader;
+pub mod live;
 pub mod logging;
 pub mod measurement;
 pub mod node;

@@ -17,6 +17,8 @@ use crate::id::NodeId;
 use crate::leader::deliver::Api;
 use crate::leader::report::Report;
 use crate::leader::{Leader, LeaderOptions, Orders};
+use crate::live::{self, Live};
+use crate::logging::Logs;
 use crate::presence::{self, Presence, PresentSensor, describe_holder};
 use crate::reload::{self, Adopt, Carried, Reload};
 use crate::sensing::{Measuring, Sensors, Turn};
@@ -38,6 +40,7 @@ pub struct Node {
     averages: Option<mpsc::UnboundedSender<Report>>,
     network: Option<Handle>,
     reload: Option<Reload>,
+    logs: Option<Logs>,
     supervisor: Supervisor,
 }
 
@@ -63,6 +66,7 @@ impl Node {
             averages: None,
             network: None,
             reload: None,
+            logs: None,
             supervisor: Supervisor::none(),
         })
     }
@@ -94,6 +98,14 @@ impl Node {
         self
     }
 
+    /// Lets what ZooKeeper tells decide what is logged. A process with several nodes has one log for all of them: there
+    /// none of them decides.
+    #[must_use]
+    pub fn logs(mut self, logs: Logs) -> Node {
+        self.logs = Some(logs);
+        self
+    }
+
     /// Tells a supervisor how it is.
     #[must_use]
     pub fn supervised(mut self, supervisor: Supervisor) -> Node {
@@ -111,7 +123,7 @@ impl Node {
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), Failure> {
-        let Node { id, board, settings, sensors, vitals, averages, network, reload, supervisor } = self;
+        let Node { id, board, settings, sensors, vitals, averages, network, reload, logs, supervisor } = self;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let orders = |settings: &Settings| {
             let api = settings.api_url.clone();
@@ -129,11 +141,16 @@ impl Node {
         let (conditions, present) = watch::channel(Vec::new());
         let (turned, turns) = watch::channel(None);
         let (exchange, exchanged) = mpsc::channel(1);
-        let measuring = Measuring { measured, sensors: conditions, turns: turned, exchange: exchanged };
-        let measuring = Box::pin(measuring.run(&id, sensors, settings.sampling_period));
+        let (paced, period) = watch::channel(settings.sampling_period);
+        let measuring =
+            Measuring { measured, sensors: conditions, turns: turned, exchange: exchanged, period };
+        let measuring = Box::pin(measuring.run(&id, sensors));
         let (ordered, orders_now) = watch::channel(orders(&settings));
+        let live = Live::new(id.clone(), settings.clone());
+        let following = Box::pin(live.follow(&session));
+        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, &paced, logs));
         let (boarded, board_now) = watch::channel(board);
-        let adopt = Adopt { exchange, orders: &ordered, compose: &orders, board: &boarded };
+        let adopt = Adopt { exchange, live: &live, board: &boarded };
         let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
         let watched = supervisor.is_there().then(|| vitals.subscribe());
         let supervising =
@@ -170,6 +187,10 @@ impl Node {
             // Who does not publish takes no part: an id that is taken must not lead under it.
             let _ = published.wait_for(|state| state.stored > 0).await;
             info!(znode = path, "published the first measurement");
+            // Who leads reports to where the fleet is told to, from the first report on.
+            if tokio::time::timeout(settings.session_timeout, live.known()).await.is_err() {
+                warn!("what stands below {} cannot be read; leading without it", live::FLEET);
+            }
             let standing = log_standing(&session, &settings.election, election.standing());
             let contending = election.run(|leadership| Box::pin(leader.clone().lead(leadership)));
             tokio::select! {
@@ -192,6 +213,8 @@ impl Node {
             () = saying => Ok(()),
             () = looking => Ok(()),
             () = reloading => Ok(()),
+            () = following => Ok(()),
+            () = obeying => Ok(()),
             () = supervising => Ok(()),
         };
         // Everything that used the session has been dropped with the futures above.
@@ -201,6 +224,34 @@ impl Node {
             warn!("ZooKeeper did not confirm the end of the session; what is left goes with its timeout");
         }
         outcome
+    }
+}
+
+/// Hands on what the settings, which were these `before`, come to, whenever they change, to who leads, who measures and who logs.
+async fn obey(
+    mut before: Settings,
+    mut settings: watch::Receiver<Settings>,
+    orders: impl Fn(&Settings) -> Orders,
+    ordered: &watch::Sender<Orders>,
+    paced: &watch::Sender<Duration>,
+    logs: Option<Logs>,
+) {
+    loop {
+        let now = settings.borrow_and_update().clone();
+        if now.log != before.log
+            && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.follow(now.log.as_deref()))
+        {
+            warn!("{problem}");
+        }
+        paced
+            .send_if_modified(|period| std::mem::replace(period, now.sampling_period) != now.sampling_period);
+        let before = std::mem::replace(&mut before, now.clone());
+        if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
+            ordered.send_replace(orders(&now));
+        }
+        if settings.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 

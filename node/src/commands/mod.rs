@@ -43,16 +43,19 @@ pub fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
-    if !logs_itself(&cli.command) {
-        logging::start(cli.log_format, filter.as_deref().or(usually(&cli.command)))
-            .map_err(|problem| Failure::usage(anyhow!(problem)))?;
-    }
+    let logs = if logs_itself(&cli.command) {
+        None
+    } else {
+        let filter = filter.as_deref().or(usually(&cli.command));
+        let logs = logging::start(cli.log_format, filter);
+        Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
+    };
     let done = match cli.command {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::main(args, filter.as_deref()),
         #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
-        Command::Run(args) => run::main(args),
+        Command::Run(args) => run::main(args, logs),
         Command::Check(args) => check::main(&args),
         Command::Sensors(command) => sensors::main(command),
         Command::Lock(args) => return tools::lock(&args),

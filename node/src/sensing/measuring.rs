@@ -31,31 +31,33 @@ pub struct Measuring {
     pub sensors: watch::Sender<Vec<PresentSensor>>,
     /// After each sample.
     pub turns: watch::Sender<Option<Turn>>,
-    /// Sensors that take the place of those there are, and how often to measure from then on.
-    pub exchange: mpsc::Receiver<(Sensors, Duration)>,
+    /// Sensors that take the place of those there are.
+    pub exchange: mpsc::Receiver<Sensors>,
+    /// How often to measure. Another period begins with the last sample: the next one comes a new period after it.
+    pub period: watch::Receiver<Duration>,
 }
 
 impl Measuring {
-    /// Measures at once and then once a `period`, and hands each measurement on, for ever. Nothing is handed on when no
+    /// Measures at once and then once a period, and hands each measurement on, for ever. Nothing is handed on when no
     /// sensor could be read: the last measurement stands, and its age tells.
     ///
     /// # Cancellation safety
     /// Between two measurements nothing is lost. A read under way ends in its thread, unheard.
-    pub async fn run(mut self, id: &NodeId, mut sensors: Sensors, mut period: Duration) {
+    pub async fn run(mut self, id: &NodeId, mut sensors: Sensors) {
         loop {
             let exchanged = tokio::select! {
                 biased;
                 exchanged = next(&mut self.exchange) => exchanged,
-                () = measure(id, &mut sensors, period, &self.measured, &self.sensors, &self.turns) => return,
+                () = measure(id, &mut sensors, &mut self.period, &self.measured, &self.sensors, &self.turns) => return,
             };
             // The old ones are dropped here: their threads end when their last reads have returned.
-            (sensors, period) = exchanged;
+            sensors = exchanged;
         }
     }
 }
 
 /// The next sensors; never, when nobody can send any.
-async fn next(exchange: &mut mpsc::Receiver<(Sensors, Duration)>) -> (Sensors, Duration) {
+async fn next(exchange: &mut mpsc::Receiver<Sensors>) -> Sensors {
     match exchange.recv().await {
         Some(exchanged) => exchanged,
         None => std::future::pending().await,
@@ -65,17 +67,33 @@ async fn next(exchange: &mut mpsc::Receiver<(Sensors, Duration)>) -> (Sensors, D
 async fn measure(
     id: &NodeId,
     sensors: &mut Sensors,
-    period: Duration,
+    pace: &mut watch::Receiver<Duration>,
     measured: &watch::Sender<Option<Vec<u8>>>,
     present: &watch::Sender<Vec<PresentSensor>>,
     turns: &watch::Sender<Option<Turn>>,
 ) {
     let form = Form::of(sensors.infos());
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let mut period = *pace.borrow_and_update();
+    let mut ticks = ticks(tokio::time::Instant::now(), period);
+    let mut last = None;
     tell(sensors, present);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            biased;
+            Ok(()) = pace.changed() => {
+                let before = std::mem::replace(&mut period, *pace.borrow_and_update());
+                if period != before {
+                    let now = tokio::time::Instant::now();
+                    let next = last.map_or(now, |last| now.max(last + period));
+                    ticks = self::ticks(next, period);
+                    // Whoever waits for the next sample waits for that one.
+                    let next = next.into_std() + patience(period);
+                    turns.send_modify(|turn| *turn = turn.map(|turn| Turn { next, ..turn }));
+                }
+                continue;
+            }
+            _ = ticks.tick() => last = Some(tokio::time::Instant::now()),
+        }
         let samples = sensors.sample(period).await;
         samples.iter().for_each(log);
         tell(sensors, present);
@@ -92,6 +110,12 @@ async fn measure(
             *turn = Some(Turn { taken, next: Instant::now() + period + patience(period) });
         });
     }
+}
+
+fn ticks(first: tokio::time::Instant, period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(first, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
 /// Says how the sensors are, if that is new.
@@ -186,18 +210,19 @@ mod tests {
         let (present, mut presence) = watch::channel(Vec::new());
         let (turns, mut turned) = watch::channel(None);
         let (sender, exchange) = mpsc::channel(1);
-        let measuring = Measuring { measured, sensors: present, turns, exchange };
+        let (_paced, period) = watch::channel(AN_HOUR);
+        let measuring = Measuring { measured, sensors: present, turns, exchange, period };
         let id: NodeId = "1".parse().unwrap();
         let watching = async {
             reading.recv().await.unwrap();
-            sender.send((new, AN_HOUR)).await.unwrap();
+            sender.send(new).await.unwrap();
             new_gate.send(()).unwrap();
             measurement.wait_for(|data| data.as_deref() == Some(b"7")).await.unwrap();
             presence.wait_for(|sensors| sensors.len() == 1 && sensors[0].name == "new").await.unwrap();
             turned.wait_for(|turn| turn.is_some_and(|turn| turn.taken == 1)).await.unwrap();
         };
         tokio::select! {
-            () = measuring.run(&id, old, AN_HOUR) => panic!("it goes on for ever"),
+            () = measuring.run(&id, old) => panic!("it goes on for ever"),
             done = tokio::time::timeout(DEADLINE, watching) => done.unwrap(),
         }
         // Its thread is still in the read, and ends after it: then nobody holds the other end of its gate.
@@ -206,6 +231,48 @@ mod tests {
         while old_gate.send(()).is_ok() {
             assert!(Instant::now() < deadline, "the thread of the old bus does not end");
             std::thread::yield_now();
+        }
+    }
+
+    /// Lets the sensor read once more, and gives how much later than the sample before it was asked.
+    async fn next_sample(
+        gate: &blocking::Sender<()>,
+        reading: &mut mpsc::UnboundedReceiver<()>,
+        last: &mut Instant,
+    ) -> Duration {
+        reading.recv().await.unwrap();
+        gate.send(()).unwrap();
+        let now = Instant::now();
+        now - std::mem::replace(last, now)
+    }
+
+    #[tokio::test]
+    async fn another_period_begins_with_the_last_sample() {
+        let (sensors, gate, mut reading) = sensors("s");
+        let (measured, _measurement) = watch::channel(None);
+        let (present, _presence) = watch::channel(Vec::new());
+        let (turns, mut turned) = watch::channel(None);
+        let (_sender, exchange) = mpsc::channel(1);
+        let (paced, period) = watch::channel(AN_HOUR);
+        let measuring = Measuring { measured, sensors: present, turns, exchange, period };
+        let id: NodeId = "1".parse().unwrap();
+        let watching = async {
+            let mut last = Instant::now();
+            next_sample(&gate, &mut reading, &mut last).await;
+            let hourly = *turned.wait_for(|turn| turn.is_some()).await.unwrap();
+            // Not after the hour has run out, but a new period after the last sample, and then every new period.
+            paced.send_replace(Duration::from_millis(200));
+            for _ in 0..3 {
+                // The time at which a reader is asked has some play.
+                assert!(next_sample(&gate, &mut reading, &mut last).await >= Duration::from_millis(100));
+            }
+            // A longer one as well: whoever waits for the next sample is told.
+            paced.send_replace(AN_HOUR);
+            turned.wait_for(|turn| turn.is_some_and(|turn| turn.next >= hourly.unwrap().next)).await.unwrap();
+        };
+        tokio::select! {
+            () = measuring.run(&id, sensors) => panic!("it goes on for ever"),
+            done = tokio::time::timeout(DEADLINE, watching) => done.unwrap(),
         }
     }
 }

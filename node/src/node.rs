@@ -227,7 +227,8 @@ impl Node {
     }
 }
 
-/// Hands on what the settings, which were these `before`, come to, whenever they change, to who leads, who measures and who logs.
+/// Hands on what the settings, which were these `before`, come to, whenever they change, to who leads, who measures and
+/// who logs.
 async fn obey(
     mut before: Settings,
     mut settings: watch::Receiver<Settings>,

@@ -17,6 +17,7 @@ pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod exit;
+pub mod fault;
 pub mod id;
 pub mod inspection;
 pub mod leader;

@@ -128,7 +128,13 @@ impl Node {
         let orders = |settings: &Settings| {
             let api = settings.api_url.clone();
             let api = api.map(|url| Api::new(&id, url, settings.api_method).through(network.clone()));
-            Orders { period: settings.sampling_period, api }
+            Orders {
+                period: settings.sampling_period,
+                api,
+                sync: settings.sync,
+                release: settings.release,
+                counting: settings.counting(),
+            }
         };
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),
@@ -161,6 +167,7 @@ impl Node {
             measurements: settings.measurements.clone(),
             orders: orders_now,
             averages,
+            leading: watch::Sender::new(None),
         });
         let sources = Sources {
             session: &session,

@@ -22,6 +22,7 @@ pub mod id;
 pub mod inspection;
 pub mod leader;
 pub mod live;
+pub mod lockstep;
 pub mod logging;
 pub mod measurement;
 pub mod node;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_hal::Boards;
+use atalaya_hal::boards::Counting;
 use atalaya_recipes::contenders::Naming;
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
-use atalaya_recipes::{Election, Session, SessionOptions, Standing, election};
+use atalaya_recipes::{Election, Session, SessionOptions, Standing, Tally, election};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -15,9 +16,11 @@ use tracing::{info, warn};
 use crate::exit::Failure;
 use crate::id::NodeId;
 use crate::leader::deliver::Api;
+use crate::leader::office::COUNTER;
 use crate::leader::report::Report;
 use crate::leader::{Leader, LeaderOptions, Orders};
 use crate::live::{self, Live};
+use crate::lockstep::{self, Pace};
 use crate::logging::Logs;
 use crate::presence::{self, Presence, PresentSensor, describe_holder};
 use crate::reload::{self, Adopt, Carried, Reload};
@@ -147,21 +150,26 @@ impl Node {
         let (conditions, present) = watch::channel(Vec::new());
         let (turned, turns) = watch::channel(None);
         let (exchange, exchanged) = mpsc::channel(1);
-        let (paced, period) = watch::channel(settings.sampling_period);
-        let measuring =
-            Measuring { measured, sensors: conditions, turns: turned, exchange: exchanged, period };
+        let (paced, pace) = watch::channel(Pace { period: settings.sampling_period, step: None });
+        let measuring = Measuring { measured, sensors: conditions, turns: turned, exchange: exchanged, pace };
         let measuring = Box::pin(measuring.run(&id, sensors));
         let (ordered, orders_now) = watch::channel(orders(&settings));
         let live = Live::new(id.clone(), settings.clone());
         let following = Box::pin(live.follow(&session));
-        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, &paced, logs));
+        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, logs));
+        let keeping_step = Box::pin(lockstep::follow(&session, live.settings(), &paced));
         let (boarded, board_now) = watch::channel(board);
         let adopt = Adopt { exchange, live: &live, board: &boarded };
         let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
         let watched = supervisor.is_there().then(|| vitals.subscribe());
         let supervising =
             Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
+        let tally = (settings.counting() == Counting::PerNode).then(|| Tally::new(session.clone(), COUNTER));
         let publisher = PersistentNode::new(session.clone(), &path);
+        let publisher = match &tally {
+            Some(tally) => publisher.counted(tally.clone()),
+            None => publisher,
+        };
         let election = Election::new(session.clone(), &settings.election, id.as_str(), Naming::Kazoo);
         let leader = Leader::new(LeaderOptions {
             measurements: settings.measurements.clone(),
@@ -222,9 +230,13 @@ impl Node {
             () = reloading => Ok(()),
             () = following => Ok(()),
             () = obeying => Ok(()),
+            () = keeping_step => Ok(()),
             () = supervising => Ok(()),
         };
         // Everything that used the session has been dropped with the futures above.
+        if let Some(tally) = tally {
+            let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
+        }
         if session.close(FAREWELL).await {
             info!("stopped; nothing of this node is left in ZooKeeper");
         } else {
@@ -241,7 +253,6 @@ async fn obey(
     mut settings: watch::Receiver<Settings>,
     orders: impl Fn(&Settings) -> Orders,
     ordered: &watch::Sender<Orders>,
-    paced: &watch::Sender<Duration>,
     logs: Option<Logs>,
 ) {
     loop {
@@ -251,8 +262,6 @@ async fn obey(
         {
             warn!("{problem}");
         }
-        paced
-            .send_if_modified(|period| std::mem::replace(period, now.sampling_period) != now.sampling_period);
         let before = std::mem::replace(&mut before, now.clone());
         if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
             ordered.send_replace(orders(&now));

@@ -23,8 +23,10 @@ use tracing::{info, warn};
 
 use crate::claim::{Claim, Event, Step};
 use crate::clock::Moment;
+use crate::counter::{Made, Tally};
+use crate::session::{Kind, Write, Written};
 use crate::trouble::Trouble;
-use crate::{Error, Link, Session};
+use crate::{Error, Link, Session, Stat};
 
 pub use crate::claim::Conflict;
 
@@ -43,12 +45,26 @@ pub struct PersistentNode {
     session: Session,
     path: String,
     state: watch::Sender<NodeState>,
+    tally: Option<Tally>,
 }
 
 impl PersistentNode {
     /// One at `path`; nothing happens before [`PersistentNode::run`].
     pub fn new(session: Session, path: impl Into<String>) -> PersistentNode {
-        PersistentNode { session, path: path.into(), state: watch::Sender::new(NodeState::default()) }
+        PersistentNode {
+            session,
+            path: path.into(),
+            state: watch::Sender::new(NodeState::default()),
+            tally: None,
+        }
+    }
+
+    /// Counts each of the data that are stored, in the transaction that stores it: once, also when it has to be stored again in
+    /// another session, and not if newer data came before it could be.
+    #[must_use]
+    pub fn counted(mut self, tally: Tally) -> PersistentNode {
+        self.tally = Some(tally);
+        self
     }
 
     /// To be told how it stands.
@@ -62,6 +78,7 @@ impl PersistentNode {
         if data.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
+        data.mark_changed();
         loop {
             let link = self.session.link().await;
             claim.on(Event::LinkUp(link.session_id(), link.timeout()), Moment::now());
@@ -104,7 +121,11 @@ impl PersistentNode {
                     self.await_owner(link, until).await
                 }
                 Step::Hold => match data.changed().await {
-                    Ok(()) => Ok(Event::NewData),
+                    Ok(()) => {
+                        // Seen when it is written.
+                        data.mark_changed();
+                        Ok(Event::NewData)
+                    }
                     // Nobody will bring new data: what is there stays.
                     Err(_) => std::future::pending().await,
                 },
@@ -133,13 +154,43 @@ impl PersistentNode {
     }
 
     async fn create(&self, link: &Link, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Result<Event, Error> {
-        let newest = data.borrow_and_update().clone().unwrap_or_default();
-        match link.create_ephemeral(&self.path, &newest).await {
+        let newest = self.newest(data).await;
+        let write = Write::Create { path: &self.path, data: &newest, kind: Kind::Ephemeral };
+        match self.store(link, write).await {
             Err(error) if error.is_no_node() => {
                 let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
                 link.ensure(parent).await.map(|()| Event::Gone)
             }
             result => result.map(|_| Event::Created),
+        }
+    }
+
+    /// The newest data. What is newer than what was stored last is to be counted.
+    async fn newest(&self, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Vec<u8> {
+        if data.has_changed().unwrap_or(false)
+            && let Some(tally) = &self.tally
+        {
+            tally.begin().await;
+        }
+        data.borrow_and_update().clone().unwrap_or_default()
+    }
+
+    /// Makes `write`, and counts it. Gives the stat afterwards, of a write that was made and that tells one.
+    async fn store(&self, link: &Link, write: Write<'_>) -> Result<Option<Stat>, Error> {
+        let made = match &self.tally {
+            Some(tally) => tally.make(link, write).await?,
+            None => Made::Alone,
+        };
+        match (made, write) {
+            (Made::Counted(Written::Set(stat)), _) => Ok(Some(stat)),
+            (Made::Counted(_), _) => Ok(None),
+            (Made::Alone, Write::Create { path, data, kind }) => {
+                link.create(path, data, kind).await.map(Some)
+            }
+            (Made::Alone, Write::Set { path, data, version }) => {
+                link.set(path, data, version).await.map(Some)
+            }
+            (Made::Alone, _) => Ok(None),
         }
     }
 
@@ -157,8 +208,10 @@ impl PersistentNode {
         version: i32,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
     ) -> Result<Event, Error> {
-        let newest = data.borrow_and_update().clone().unwrap_or_default();
-        let stat = link.set(&self.path, &newest, Some(version)).await?;
+        let newest = self.newest(data).await;
+        let write = Write::Set { path: &self.path, data: &newest, version: Some(version) };
+        // A write always tells; who reads on takes the znode for somebody else's if one does not.
+        let Some(stat) = self.store(link, write).await? else { return Ok(Event::Unclear) };
         Ok(Event::Written { owner: stat.ephemeral_owner, version: stat.version })
     }
 

@@ -107,7 +107,7 @@ mod tests {
         let stem = |id: &str, servers: &str, own: &str| super::stem(id, &servers.parse().unwrap(), own);
         let one = stem("1", "zk1,zk2/fleet", "/mediciones/1");
         // Written down: a later version must find the files of an earlier one.
-        assert_eq!(one, "node-1-STEM");
+        assert_eq!(one, "node-1-4a1938bebc1b91d5");
         assert_eq!(one, stem("1", "zk2:2181,zk1:2181/fleet", "/mediciones/1"));
         for other in [
             stem("2", "zk1,zk2/fleet", "/mediciones/2"),

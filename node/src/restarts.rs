@@ -41,7 +41,8 @@ impl Restarts {
         if lived >= STEADY {
             self.pauses = pauses();
         }
-        self.pauses.next().unwrap_or(LONGEST)
+        // Factors are floating-point numbers, and people read this.
+        self.pauses.next().map_or(LONGEST, |pause| Duration::from_millis(pause.as_millis() as u64))
     }
 }
 

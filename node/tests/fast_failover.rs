@@ -154,6 +154,12 @@ fn a_node_that_runs_or_hangs_is_not_reaped(fleet: Fleet) {
     };
     refused(&["1"], 75);
     refused(&["--all"], 0);
+    let lock = machine.file("lock");
+    let aside = lock.with_extension("aside");
+    std::fs::rename(&lock, &aside).unwrap();
+    let (exit, said) = machine.reap(&["1"]);
+    assert!(exit == Some(65) && said.contains(".lock"), "without its lock nothing proves it dead: {said}");
+    std::fs::rename(&aside, &lock).unwrap();
     one.stop();
     let (exit, said) = machine.reap(&["1"]);
     assert_eq!((exit, made()), (Some(75), before.clone()), "{said}");

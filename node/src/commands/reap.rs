@@ -1,7 +1,7 @@
 //! `atalaya reap`: clears up after nodes of this machine that are dead.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -57,7 +57,7 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
 }
 
 /// One node; what became of it.
-async fn one(file: &PathBuf, node: &str, all: bool, timeout: Duration) -> Result<String, Failure> {
+async fn one(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<String, Failure> {
     let Ok(reaped) = tokio::time::timeout(timeout, reap(file)).await else {
         let error =
             anyhow!("node {node}: not done within {timeout:?}: ZooKeeper is not reached, or does not answer");
@@ -92,7 +92,7 @@ fn is_busy(Holder { process, purpose }: Holder) -> String {
 ///
 /// # Errors
 /// What to say of it, in a line.
-pub(super) async fn after(id: &NodeId, folder: &PathBuf) -> Result<Vec<String>, String> {
+pub(super) async fn after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
     let mut removed = Vec::new();
     for (file, _) in records(folder, Some(id)).map_err(|error| error.to_string())? {
         match reap(&file).await {

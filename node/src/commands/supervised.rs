@@ -5,7 +5,7 @@
 //! node withdraws as at SIGTERM. So no node goes on that nobody looks after, on any system.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -41,14 +41,14 @@ pub(super) fn main(args: &RunArgs) -> Result<ExitCode, Failure> {
     };
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
-    runtime.block_on(supervise(args, &program, &arguments, folder.as_ref()))
+    runtime.block_on(supervise(args, &program, &arguments, folder.as_deref()))
 }
 
 async fn supervise(
     args: &RunArgs,
-    program: &PathBuf,
+    program: &Path,
     arguments: &[OsString],
-    folder: Option<&PathBuf>,
+    folder: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new().map_err(Failure::software)?;
     let mut restarts = Restarts::default();
@@ -94,7 +94,7 @@ async fn supervise(
 }
 
 /// Starts the node. Like this process it gets the terminal's signals itself.
-fn start(program: &PathBuf, arguments: &[OsString]) -> std::io::Result<Child> {
+fn start(program: &Path, arguments: &[OsString]) -> std::io::Result<Child> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
     // systemd's watchdog counts on this process; whoever feeds it is the node.
@@ -133,7 +133,7 @@ async fn watch(mut child: Child, signals: &mut Signals) -> std::io::Result<(Exit
     }
 }
 
-async fn clear_up(args: &RunArgs, folder: Option<&PathBuf>) {
+async fn clear_up(args: &RunArgs, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
     match tokio::time::timeout(CLEARING, reap::after(&args.id, folder)).await {
         Ok(Ok(removed)) if removed.is_empty() => {}

@@ -31,13 +31,24 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Makes the lock's file if there is none, and whether there was none. Then whoever might have held it cannot be known
+    /// to be dead.
+    ///
+    /// # Errors
+    /// There can be no such file.
+    pub fn make(path: &Path) -> io::Result<bool> {
+        match private(OpenOptions::new().write(true).create_new(true)).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            made => made.map(|_| true),
+        }
+    }
+
     /// Takes the lock, unless another process has it.
     ///
     /// # Errors
-    /// There can be no such file, or this system has no locks.
+    /// There is no such file, or this system has no locks.
     pub fn take(path: &Path, purpose: Purpose) -> io::Result<Result<Lock, Holder>> {
-        let mut file =
-            private(OpenOptions::new().read(true).write(true).create(true).truncate(false)).open(path)?;
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
         match file.try_lock() {
             Ok(()) => {
                 // For those who find it held. Without it they know less, and that is all.
@@ -106,7 +117,12 @@ mod tests {
         let _lock = Lock::take(&path, Purpose::Run).unwrap().unwrap();
         let holder = Lock::take(&path, Purpose::Run).unwrap().unwrap_err();
         assert_eq!(holder.purpose, Purpose::Run);
-        assert!(Lock::take(&scratch.path().join("no/such/folder"), Purpose::Run).is_err());
+        assert!(!Lock::make(&path).unwrap());
+        let other = scratch.path().join("other.lock");
+        assert!(Lock::take(&other, Purpose::Run).is_err());
+        assert!(Lock::make(&other).unwrap());
+        Lock::take(&other, Purpose::Run).unwrap().unwrap();
+        assert!(Lock::make(&scratch.path().join("no/such/folder")).is_err());
     }
 
     #[test]

@@ -71,10 +71,17 @@ impl Remembrance {
     /// Another process has the lock; or files cannot be made there.
     pub fn open(folder: &Path, stem: &str, id: &str, zookeeper: &str) -> Result<Remembrance, OpenError> {
         make(folder)?;
-        let lock = take(&lock_of(&folder.join(stem)))?;
         let file = folder.join(format!("{stem}.json"));
+        let without_lock = Lock::make(&lock_of(&file))?;
+        let lock = take(&lock_of(&file))?;
         let mut record = Record::new(id, zookeeper);
         match read(&file) {
+            Ok(Some(_)) if without_lock => {
+                warn!(
+                    "{} has lost its lock; what it tells of an earlier process is left alone: it may live",
+                    file.display()
+                );
+            }
             Ok(Some(known)) if known.node == id => record.lives = known.lives,
             Ok(_) => {}
             Err(error) => {
@@ -147,14 +154,9 @@ fn take(path: &Path) -> Result<Lock, OpenError> {
     }
 }
 
-/// The lock of the file with this path, whatever it ends with.
+/// The lock of a record's file.
 fn lock_of(file: &Path) -> PathBuf {
-    let mut name = file.file_name().unwrap_or_default().to_os_string();
-    if file.extension().is_some_and(|end| end == "json") {
-        name = file.file_stem().unwrap_or_default().to_os_string();
-    }
-    name.push(".lock");
-    file.with_file_name(name)
+    file.with_extension("lock")
 }
 
 /// Makes the folder, for nobody but this user.

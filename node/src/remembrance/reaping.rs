@@ -216,7 +216,8 @@ enum Look {
 /// Takes the lock, which proves the process dead, and reads what it wrote down.
 fn look(file: &Path) -> Result<Look, ReapError> {
     let problem = |source| ReapError::File { file: file.to_owned(), source };
-    match Lock::take(&lock_of(file), Purpose::Reap).map_err(problem)? {
+    let no_lock = |source| ReapError::File { file: lock_of(file), source };
+    match Lock::take(&lock_of(file), Purpose::Reap).map_err(no_lock)? {
         Err(holder) => Ok(Look::Running(holder)),
         Ok(lock) => {
             let record = read(file).map_err(problem)?;

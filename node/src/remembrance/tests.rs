@@ -83,6 +83,17 @@ fn garbage_is_as_good_as_nothing() {
     }
 }
 
+#[test]
+fn without_the_lock_that_was_held_nobody_is_known_to_be_dead() {
+    let scratch = Scratch::new("remembrance");
+    let first = open(&scratch).unwrap();
+    first.begin(life(1, &[7]));
+    fs::remove_file(file(&scratch, "lock")).unwrap();
+    // The first one lives.
+    let second = open(&scratch).unwrap();
+    assert_eq!(second.before(""), []);
+}
+
 #[cfg(unix)]
 #[test]
 fn nobody_else_may_read_it() {

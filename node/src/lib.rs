@@ -28,6 +28,8 @@ pub mod measurement;
 pub mod node;
 pub mod presence;
 pub mod reload;
+pub mod remembrance;
+pub mod restarts;
 pub mod senml;
 pub mod sensing;
 pub mod settings;

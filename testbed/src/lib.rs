@@ -34,6 +34,7 @@ pub mod debian;
 mod ensemble;
 pub mod install;
 mod java;
+mod journal;
 mod kazoo;
 mod node;
 #[cfg(unix)]
@@ -53,6 +54,7 @@ mod zookeeper;
 pub use api::{Api, ApiMode, Recorded};
 pub use curator::Curator;
 pub use ensemble::Ensemble;
+pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;
 pub use node::{node_command, node_command_in};
 pub use probe::{Probe, Stat};

@@ -29,6 +29,7 @@
 )]
 
 mod api;
+pub mod chaos;
 mod curator;
 pub mod debian;
 mod ensemble;

@@ -76,7 +76,7 @@ pub(crate) fn read(folder: &Path, zxid: i64) -> io::Result<Vec<Transaction>> {
     let mut transactions: Vec<Transaction> = Vec::new();
     for (_, path) in &files[begin..] {
         let bytes = fs::read(path)?;
-        for transaction in parse(&bytes).map_err(|what| {
+        for transaction in parse(&bytes, zxid).map_err(|what| {
             io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
         })? {
             // After a restart the last ones may stand in two files.
@@ -93,8 +93,8 @@ const MAGIC: &[u8] = b"ZKLG";
 const HEADER: usize = 16;
 const END: u8 = b'B';
 
-/// The whole transactions of one file.
-fn parse(bytes: &[u8]) -> Result<Vec<Transaction>, String> {
+/// The whole transactions of one file, from `zxid` on.
+fn parse(bytes: &[u8], zxid: i64) -> Result<Vec<Transaction>, String> {
     // A file that has just been made.
     if bytes.len() < HEADER || bytes[..4] == [0; 4] {
         return Ok(Vec::new());
@@ -105,6 +105,11 @@ fn parse(bytes: &[u8]) -> Result<Vec<Transaction>, String> {
     let mut jute = Jute(&bytes[HEADER..]);
     let mut transactions = Vec::new();
     while let Some((sum, record)) = jute.long().zip(jute.buffer()) {
+        // Most of them are older ones.
+        let number = record.get(12..20).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+        if number.is_some_and(|number| number < zxid) && jute.bytes(1) == Some(&[END]) {
+            continue;
+        }
         // Zeros behind the last one, or one that is being written.
         if record.is_empty() || jute.bytes(1) != Some(&[END]) || i64::from(adler32(record)) != sum {
             break;
@@ -265,13 +270,13 @@ mod tests {
     fn a_transaction_that_is_being_written_is_left_out() {
         let whole = entry(1, DELETE, &buffer(b"/a"));
         let mut bytes = file(&[whole.clone(), whole]);
-        assert_eq!(parse(&bytes).unwrap().len(), 2);
+        assert_eq!(parse(&bytes, 0).unwrap().len(), 2);
         bytes.truncate(bytes.len() - 1);
-        assert_eq!(parse(&bytes).unwrap().len(), 1);
+        assert_eq!(parse(&bytes, 0).unwrap().len(), 1);
         bytes.extend([0; 1_000]);
-        assert_eq!(parse(&bytes).unwrap().len(), 1);
-        assert_eq!(parse(&[0; 64]), Ok(vec![]));
-        assert!(parse(b"#!/bin/sh echo no log").is_err());
+        assert_eq!(parse(&bytes, 0).unwrap().len(), 1);
+        assert_eq!(parse(&[0; 64], 0), Ok(vec![]));
+        assert!(parse(b"#!/bin/sh echo no log", 0).is_err());
     }
 
     #[test]
@@ -285,7 +290,7 @@ mod tests {
             entry(2, MULTI, &[two, failed, delete].concat()),
         ]);
         let deleted = Change::Delete { path: "/a".into() };
-        let [done, not_done] = &parse(&bytes).unwrap()[..] else { panic!("two transactions") };
+        let [done, not_done] = &parse(&bytes, 0).unwrap()[..] else { panic!("two transactions") };
         assert_eq!((done.session, done.zxid, done.time), (7, 1, 1_000));
         assert_eq!(done.changes, [deleted.clone(), deleted]);
         assert_eq!(not_done.changes, []);

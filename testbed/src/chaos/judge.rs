@@ -130,6 +130,33 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     walk.end(evidence)
 }
 
+/// What stands in ZooKeeper after some transactions.
+#[derive(Debug, Default)]
+pub(super) struct Glance {
+    /// The id of who is first in line.
+    pub(super) leader: Option<String>,
+    /// The newest cycle.
+    pub(super) cycle: u64,
+    /// The cycles in the outbox.
+    pub(super) waiting: BTreeSet<u64>,
+    /// Who measures.
+    pub(super) measuring: BTreeSet<String>,
+}
+
+/// Looks at what stands there after `transactions`.
+pub(super) fn glance(transactions: &[Transaction]) -> Glance {
+    let mut walk = Walk::default();
+    transactions.iter().for_each(|transaction| walk.apply(transaction));
+    let term = walk.tree.get(TERM).and_then(|znode| parse_term(&znode.data));
+    let measuring = walk.tree.keys().filter_map(|path| path.strip_prefix(MEASUREMENTS)).map(str::to_owned);
+    Glance {
+        leader: walk.leader().map(|(_, _, node)| node),
+        cycle: term.map_or(0, |term| term.cycle),
+        waiting: walk.tree.keys().filter_map(|path| cycle_of(path)).collect(),
+        measuring: measuring.collect(),
+    }
+}
+
 const TERM: &str = "/atalaya/term";
 const REPORTS: &str = "/atalaya/reports/";
 const ASIDE: &str = "/atalaya/aside/";

@@ -10,6 +10,10 @@ mod judge;
 mod judge_tests;
 mod mail;
 mod means;
+mod schedule;
+mod stage;
 
 pub use evidence::{Arrival, Evidence};
 pub use judge::{Figures, Kind, Verdict, Violation, judge};
+pub use schedule::{Act, Fault, POINTS, Schedule, What, Whom, seed_of};
+pub use stage::{Outcome, Theatre};

@@ -26,7 +26,8 @@ use crate::cargo::cargo;
   cargo xtask chaos recipes --seed 42           the same ones again
   cargo xtask chaos fleet                       200 schedules of whole fleets
   cargo xtask chaos fleet --schedules 10 --sync barrier
-  cargo xtask chaos fleet --replay 7261554      one of them again")]
+  cargo xtask chaos fleet --replay 7261554      one of them again
+  cargo xtask chaos fleet --kazoo --staged      what becomes of a Kazoo fleet")]
 pub(crate) struct Arguments {
     /// Of what.
     #[arg(value_enum)]
@@ -46,6 +47,12 @@ pub(crate) struct Arguments {
     /// Fleets: how many play side by side, each on three servers of its own.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
+    /// Fleets: the same to nodes of Kazoo's, which are not judged: it is counted what they lose.
+    #[arg(long, conflicts_with = "binary")]
+    kazoo: bool,
+    /// Fleets: not at random: the API is away for 30 s, and a leader is stopped six times.
+    #[arg(long, conflicts_with_all = ["schedules", "seed", "replay"])]
+    staged: bool,
     /// Fleets: play with this program, built with the feature `fault-points`, instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,

@@ -8,6 +8,7 @@ mod evidence;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
+mod kazoo;
 mod mail;
 mod means;
 mod schedule;
@@ -15,5 +16,6 @@ mod stage;
 
 pub use evidence::{Arrival, Evidence};
 pub use judge::{Figures, Kind, Verdict, Violation, judge};
+pub use kazoo::KazooFigures;
 pub use schedule::{Act, Fault, POINTS, Schedule, What, Whom, seed_of};
-pub use stage::{Outcome, Theatre};
+pub use stage::{Cast, Outcome, Theatre};

@@ -156,6 +156,40 @@ impl Schedule {
         Schedule { seed, nodes, lock_step, complete, period, session, length, faults, acts }
     }
 
+    /// Nothing but that the API is away for half a minute, with a report a second.
+    pub fn outage(lock_step: bool) -> Schedule {
+        let away = Act {
+            at: Duration::from_secs(4),
+            lasts: Duration::from_secs(30),
+            what: What::Api(ApiMode::Refuse),
+        };
+        Schedule::staged(lock_step, Duration::from_secs(38), vec![away])
+    }
+
+    /// Nothing but that the leader is stopped, six times, for longer than its session.
+    pub fn stops(lock_step: bool) -> Schedule {
+        let stop = |number| Act {
+            at: Duration::from_secs(4 + 10 * number),
+            lasts: Duration::from_secs(5),
+            what: What::Stop(Whom::Leader),
+        };
+        Schedule::staged(lock_step, Duration::from_secs(64), (0_u64..6).map(stop).collect())
+    }
+
+    fn staged(lock_step: bool, length: Duration, acts: Vec<Act>) -> Schedule {
+        Schedule {
+            seed: 0,
+            nodes: 3,
+            lock_step,
+            complete: false,
+            period: Duration::from_secs(1),
+            session: Duration::from_secs(2),
+            length,
+            faults: vec![Vec::new(); 3],
+            acts,
+        }
+    }
+
     /// The name of a node.
     pub fn id(node: usize) -> String {
         (node + 1).to_string()

@@ -5,15 +5,17 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::evidence::{Arrival, Evidence, below};
 use super::judge::{Glance, Kind, Verdict, glance, judge};
+use super::kazoo::{self, KazooFigures};
 use super::schedule::{Schedule, What, Whom};
 use crate::api::{Api, ApiMode};
 use crate::ensemble::Ensemble;
+use crate::kazoo::Kazoo;
 use crate::node::node_command_in;
 use crate::process::{Line, Process};
 use crate::scratch::Scratch;
@@ -40,10 +42,19 @@ backend = "sim"
 sensors = [{ name = "s", chip = "random", sim = { temperature = { uniform = [0, 1_000_000_000_000], step = 1 } } }]
 "#;
 
+/// Who plays.
+#[derive(Clone, Debug)]
+pub enum Cast {
+    /// This program: `atalaya`, built with the feature `fault-points`.
+    Atalaya(PathBuf),
+    /// `testbed/kazoo/fleet.py`, for comparison: it is counted what they lose, not judged.
+    Kazoo(Kazoo),
+}
+
 /// Three ZooKeeper servers on which one fleet after the other plays.
 pub struct Theatre {
     ensemble: Ensemble,
-    binary: PathBuf,
+    cast: Cast,
     played: u64,
     /// What stands before this in ZooKeeper's log is of fleets before.
     next: i64,
@@ -55,6 +66,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// How often everything happened.
     pub played: BTreeMap<String, u64>,
+    /// What was counted, if Kazoo played.
+    pub kazoo: Option<KazooFigures>,
     schedule: Schedule,
     evidence: Evidence,
     logs: Vec<(String, Vec<Line>)>,
@@ -78,7 +91,7 @@ enum Due {
 
 struct Play<'a> {
     ensemble: &'a mut Ensemble,
-    binary: &'a Path,
+    cast: &'a Cast,
     schedule: &'a Schedule,
     chroot: String,
     first: i64,
@@ -90,20 +103,22 @@ struct Play<'a> {
     /// Acts of the API that are under way.
     moods: Vec<usize>,
     healed: bool,
+    /// How many of Kazoo's processes ended by themselves.
+    ended: u64,
     played: BTreeMap<String, u64>,
     logs: Vec<(String, Vec<Line>)>,
     verdict: Verdict,
 }
 
 impl Theatre {
-    /// Starts the servers; `binary` is `atalaya`, built with the feature `fault-points`.
+    /// Starts the servers.
     ///
     /// # Panics
     ///
     /// When they do not start.
     #[track_caller]
-    pub fn open(binary: impl Into<PathBuf>) -> Theatre {
-        Theatre { ensemble: Ensemble::start(), binary: binary.into(), played: 0, next: 0 }
+    pub fn open(cast: Cast) -> Theatre {
+        Theatre { ensemble: Ensemble::start(), cast, played: 0, next: 0 }
     }
 
     /// Plays a schedule, and has it judged.
@@ -118,7 +133,7 @@ impl Theatre {
         let player = |node| Player { id: Schedule::id(node), process: None, processes: 0, again: None };
         let play = Play {
             ensemble: &mut self.ensemble,
-            binary: &self.binary,
+            cast: &self.cast,
             schedule,
             chroot: format!("/chaos-{}-{}", self.played, schedule.seed),
             first: self.next,
@@ -128,6 +143,7 @@ impl Theatre {
             whom: BTreeMap::new(),
             moods: Vec::new(),
             healed: false,
+            ended: 0,
             played: BTreeMap::new(),
             logs: Vec::new(),
             verdict: Verdict::default(),
@@ -174,12 +190,21 @@ impl Play<'_> {
             counted: true,
             settled,
         };
-        let judged = judge(&evidence);
-        let mut verdict = self.verdict;
-        verdict.violations.extend(judged.violations);
-        verdict.figures = judged.figures;
+        let mut verdict = std::mem::take(&mut self.verdict);
+        let mut kazoo = None;
+        match self.cast {
+            Cast::Atalaya(_) => {
+                let judged = judge(&evidence);
+                verdict.violations.extend(judged.violations);
+                verdict.figures = judged.figures;
+            }
+            Cast::Kazoo(_) => {
+                let said = self.logs.iter().flat_map(|(_, log)| log).map(|line| line.text.as_str());
+                kazoo = Some(KazooFigures { ended: self.ended, ..kazoo::count(&evidence, said) });
+            }
+        }
         let Self { played, logs, .. } = self;
-        (Outcome { verdict, played, schedule: self.schedule.clone(), evidence, logs }, next)
+        (Outcome { verdict, played, kazoo, schedule: self.schedule.clone(), evidence, logs }, next)
     }
 
     fn count(&mut self, what: impl Into<String>) {
@@ -187,9 +212,20 @@ impl Play<'_> {
     }
 
     fn start(&mut self, node: usize) {
-        let servers = format!("{}{}", self.ensemble.connect_string(), self.chroot);
+        let command = match self.cast {
+            Cast::Atalaya(binary) => self.atalaya(binary, node),
+            Cast::Kazoo(kazoo) => self.kazoo(kazoo, node),
+        };
         let player = &mut self.players[node];
-        let binary = self.binary.display().to_string();
+        player.processes += 1;
+        player.again = None;
+        player.process = Some(Process::spawn(command).called(format!("node {}", player.id), 0));
+    }
+
+    fn atalaya(&self, binary: &Path, node: usize) -> Command {
+        let servers = format!("{}{}", self.ensemble.connect_string(), self.chroot);
+        let player = &self.players[node];
+        let binary = binary.display().to_string();
         let mut command = node_command_in(self.scratch.path(), &binary, &player.id, &servers);
         let millis = |duration: Duration| format!("{}ms", duration.as_millis());
         command.args(["--session-timeout", &millis(self.schedule.session)]);
@@ -203,9 +239,24 @@ impl Play<'_> {
         if let Some(fault) = fault.filter(|_| !self.healed) {
             command.env("ATALAYA_FAULT", format!("{}:{}", fault.point, fault.number));
         }
-        player.processes += 1;
-        player.again = None;
-        player.process = Some(Process::spawn(command).called(format!("node {}", player.id), 0));
+        command
+    }
+
+    fn kazoo(&self, kazoo: &Kazoo, node: usize) -> Command {
+        let seconds = |duration: Duration| duration.as_secs_f64().to_string();
+        let Schedule { session, period, lock_step, .. } = *self.schedule;
+        kazoo.command(
+            "fleet.py",
+            &[
+                &self.players[node].id,
+                &self.ensemble.connect_string(),
+                &self.chroot,
+                &seconds(session),
+                &seconds(period),
+                &self.api.url(),
+                if lock_step { "barrier" } else { "free" },
+            ],
+        )
     }
 
     /// Who died is noted, and who is to come back does.
@@ -231,6 +282,10 @@ impl Play<'_> {
         let last = log.last().map(|line| line.text.clone()).unwrap_or_default();
         self.logs.push((name.clone(), log));
         if was_told {
+            return;
+        }
+        if let Cast::Kazoo(_) = self.cast {
+            self.ended += 1;
             return;
         }
         let point = last.split_once("fault point: ").and_then(|(_, said)| {
@@ -332,6 +387,8 @@ impl Play<'_> {
         let deadline = Instant::now() + PATIENCE;
         let mut settled = None;
         let mut looked = Instant::now();
+        let kept = |api: &Api| api.requests().iter().filter(|request| request.kept).count();
+        let kept_before = kept(&self.api);
         loop {
             self.look_after();
             if looked.elapsed() >= LOOK_AT_LOG {
@@ -342,6 +399,17 @@ impl Play<'_> {
                     let goal = *settled.get_or_insert(glance.cycle + CALM);
                     let arrears = glance.waiting.iter().filter(|cycle| **cycle <= goal).count();
                     let whole = self.players.iter().all(|player| glance.measuring.contains(&player.id));
+                    if let Cast::Kazoo(_) = self.cast {
+                        // It has no cycles: that it reports again must do.
+                        if kept(&self.api) >= kept_before + 3 {
+                            return goal;
+                        }
+                        if Instant::now() > deadline {
+                            self.count("did not come back");
+                            return goal;
+                        }
+                        continue;
+                    }
                     if glance.cycle >= goal && arrears == 0 && whole {
                         return goal;
                     }
@@ -370,14 +438,17 @@ impl Play<'_> {
                 }
                 if Instant::now() > deadline {
                     let exit = process.kill9();
-                    let text = format!("node {} does not end within {NODE_ENDS:?}", self.players[node].id);
-                    self.verdict.add(Kind::Other, text);
+                    if let Cast::Atalaya(_) = self.cast {
+                        let text =
+                            format!("node {} does not end within {NODE_ENDS:?}", self.players[node].id);
+                        self.verdict.add(Kind::Other, text);
+                    }
                     break Some(exit);
                 }
                 thread::sleep(LOOK);
             };
             let Some(exit) = exit else { continue };
-            if !exit.success() {
+            if !exit.success() && matches!(self.cast, Cast::Atalaya(_)) {
                 let text = format!("node {} was told to end and did so with {exit}", self.players[node].id);
                 self.verdict.add(Kind::Other, text);
             }

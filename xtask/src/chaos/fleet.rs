@@ -11,9 +11,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use atalaya_testbed::chaos::{Figures, Schedule, Theatre, seed_of};
+use atalaya_testbed::chaos::{Cast, Figures, KazooFigures, Kind, Schedule, Theatre, seed_of};
 use atalaya_testbed::install::Part;
-use atalaya_testbed::target_dir;
+use atalaya_testbed::{Kazoo, target_dir};
 
 use super::{Arguments, Sync};
 use crate::cargo::{cargo, require};
@@ -21,11 +21,15 @@ use crate::cargo::{cargo, require};
 /// How many schedules, if nobody says.
 const SCHEDULES: u64 = 200;
 
+/// Violations of a kind that are shown.
+const SHOWN: usize = 4;
+
 /// What came of all of them.
 #[derive(Default)]
 struct Total {
     played: BTreeMap<String, u64>,
     figures: Figures,
+    kazoo: Option<KazooFigures>,
     failed: Vec<u64>,
     done: usize,
 }
@@ -36,25 +40,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         "fleets are stopped and killed by signals, and end with us: this needs Linux"
     );
     require(&[Part::Java, Part::ZooKeeper]).context("a fleet needs more than Rust")?;
-    let binary = match &arguments.binary {
-        Some(binary) => binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?,
-        None => build()?,
+    let cast = match &arguments.binary {
+        _ if arguments.kazoo => Cast::Kazoo(Kazoo::ready()),
+        Some(binary) => {
+            Cast::Atalaya(binary.canonicalize().with_context(|| format!("there is no {}", binary.display()))?)
+        }
+        None => Cast::Atalaya(build()?),
     };
     let lock_step = match arguments.sync {
         Sync::Free => Some(false),
         Sync::Barrier => Some(true),
         Sync::Both => None,
     };
-    let seeds: Vec<u64> = match arguments.replay {
-        Some(seed) => vec![seed],
-        None => {
-            let seed = arguments.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
-            let count = arguments.schedules.unwrap_or(SCHEDULES);
-            eprintln!("{count} schedules, --seed {seed}");
-            (0..count).map(|number| seed_of(seed, number)).collect()
-        }
-    };
-    let schedules: Vec<Schedule> = seeds.iter().map(|seed| Schedule::of(*seed, lock_step)).collect();
+    let schedules = schedules(arguments, lock_step);
     let begin = Instant::now();
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Total::default());
@@ -62,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     thread::scope(|scope| -> anyhow::Result<()> {
         let jobs = usize::from(arguments.jobs).min(schedules.len());
         let work = || {
-            let mut theatre = Theatre::open(&binary);
+            let mut theatre = Theatre::open(cast.clone());
             while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
                 play(&mut theatre, schedule, &total, (&folder, schedules.len()));
             }
@@ -77,6 +75,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Ok(total) = total.into_inner() else { bail!("a job ended in the middle of its report") };
     summary(&total, begin);
     Ok(if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn schedules(arguments: &Arguments, lock_step: Option<bool>) -> Vec<Schedule> {
+    if arguments.staged {
+        let paces = lock_step.map_or(vec![false, true], |lock_step| vec![lock_step]);
+        return paces.into_iter().flat_map(|pace| [Schedule::outage(pace), Schedule::stops(pace)]).collect();
+    }
+    if let Some(seed) = arguments.replay {
+        return vec![Schedule::of(seed, lock_step)];
+    }
+    let seed = arguments.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
+    let count = arguments.schedules.unwrap_or(SCHEDULES);
+    eprintln!("{count} schedules, --seed {seed}");
+    (0..count).map(|number| Schedule::of(seed_of(seed, number), lock_step)).collect()
 }
 
 fn build() -> anyhow::Result<PathBuf> {
@@ -104,6 +116,15 @@ fn play(theatre: &mut Theatre, schedule: &Schedule, total: &Mutex<Total>, (folde
     for (what, times) in &outcome.played {
         *total.played.entry(what.clone()).or_default() += times;
     }
+    if let Some(kazoo) = &outcome.kazoo {
+        total.kazoo.get_or_insert_default().add(kazoo);
+        let KazooFigures { averages, lost, twice, stale, measurements, counted, ended } = kazoo;
+        eprintln!(
+            "{done}/{of}: {schedule}  Kazoo: of {averages} averages {lost} lost, {twice} twice, {stale} stale; the counter says \
+             {counted} of {measurements} measurements; {ended} processes ended by themselves"
+        );
+        return;
+    }
     let seed = schedule.seed;
     let Figures { reports, measurements, repeats, longest_delay, .. } = figures;
     eprintln!(
@@ -117,12 +138,16 @@ fn play(theatre: &mut Theatre, schedule: &Schedule, total: &Mutex<Total>, (folde
     }
     total.failed.push(seed);
     eprint!("{schedule}");
-    for violation in outcome.verdict.violations.iter().take(20) {
-        eprintln!("  {:?}: {}", violation.kind, violation.text);
+    let mut shown: BTreeMap<Kind, usize> = BTreeMap::new();
+    for violation in &outcome.verdict.violations {
+        let times = shown.entry(violation.kind).or_default();
+        *times += 1;
+        if *times <= SHOWN {
+            eprintln!("  {:?}: {}", violation.kind, violation.text);
+        }
     }
-    let more = outcome.verdict.violations.len().saturating_sub(20);
-    if more > 0 {
-        eprintln!("  and {more} more");
+    for (kind, times) in shown.into_iter().filter(|(_, times)| *times > SHOWN) {
+        eprintln!("  {kind:?}: and {} more", times - SHOWN);
     }
     let folder = folder.join(seed.to_string());
     // What an earlier run left of it.
@@ -136,10 +161,19 @@ fn play(theatre: &mut Theatre, schedule: &Schedule, total: &Mutex<Total>, (folde
 }
 
 fn summary(total: &Total, begin: Instant) {
-    let Total { played, figures, failed, done } = total;
+    let Total { played, figures, kazoo, failed, done } = total;
     eprintln!("\n{done} schedules in {:.0} s", begin.elapsed().as_secs_f64());
     for (what, times) in played {
         eprintln!("  {times:6} {what}");
+    }
+    if let Some(KazooFigures { averages, lost, twice, stale, measurements, counted, ended }) = kazoo {
+        eprintln!(
+            "  Kazoo: {averages} averages, {lost} of them lost, {twice} kept twice, {stale} stale requests"
+        );
+        eprintln!(
+            "  {measurements} measurements, the counters say {counted} together; {ended} processes ended by themselves"
+        );
+        return;
     }
     let Figures { epochs, reports, measurements, requests, .. } = figures;
     let Figures { repeats, turned_away, out_of_order, longest_delay, late, undecided, missed, .. } = figures;

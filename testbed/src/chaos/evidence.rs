@@ -16,6 +16,8 @@ pub struct Evidence {
     pub lock_step: bool,
     /// Whether each measurement is counted with its publication.
     pub counted: bool,
+    /// What was written so many milliseconds ago may be too old to be averaged.
+    pub life: i64,
     /// Cycles up to this one have had all the time and calm that they needed to be delivered.
     pub settled: u64,
 }

@@ -84,7 +84,7 @@ pub struct Figures {
     pub late: u64,
     /// Averages that nobody could look through, because there were too many possibilities.
     pub undecided: u64,
-    /// In lock-step, measurements that came too late for their cycle.
+    /// In lock-step, averages without a measurement that had come a little before.
     pub missed: u64,
 }
 
@@ -157,6 +157,12 @@ pub(super) fn glance(transactions: &[Transaction]) -> Glance {
     }
 }
 
+/// How far the server that a leader is connected to may be behind, and how far its guess of the servers' clock may be off, in
+/// milliseconds.
+const BEHIND: i64 = 300;
+/// How long it may take until a leader has read the list of those who measure, in milliseconds.
+const LISTED: i64 = 1_000;
+
 const TERM: &str = "/atalaya/term";
 const REPORTS: &str = "/atalaya/reports/";
 const ASIDE: &str = "/atalaya/aside/";
@@ -194,6 +200,8 @@ pub(super) struct Walk<'a> {
     verdict: Verdict,
     tree: BTreeMap<String, Znode>,
     term: Option<Term>,
+    /// Who wrote the fence last.
+    writer: i64,
     /// When the fence was written last, and the time before that.
     fenced: (i64, i64),
     reports: BTreeMap<u64, Committed>,
@@ -227,9 +235,18 @@ struct Deeds<'a> {
 }
 
 impl Deeds<'_> {
+    /// Whether the fence was written, and nothing but what stood there: whoever does that changes nothing.
+    fn rewrite(&self, before: Option<Term>) -> bool {
+        before.is_some()
+            && self.term == Some(before)
+            && self.created.is_empty()
+            && !self.opens
+            && !self.closes
+    }
+
     /// Whether it did what only a leader does.
-    fn are_a_leaders(&self) -> bool {
-        self.term.is_some()
+    fn are_a_leaders(&self, before: Option<Term>) -> bool {
+        (self.term.is_some() && !self.rewrite(before))
             || !self.created.is_empty()
             || !self.deleted.is_empty()
             || !self.aside.is_empty()
@@ -240,6 +257,22 @@ impl Deeds<'_> {
 
 fn cycle_of(path: &str) -> Option<u64> {
     path.strip_prefix(REPORTS)?.parse().ok()
+}
+
+/// RFC 3339 in UTC, as the reports have it, in milliseconds since 1970.
+fn millis_of(time: &str) -> Option<i64> {
+    let (date, time) = time.strip_suffix('Z')?.split_once('T')?;
+    let mut date = date.split('-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    let mut time = time.splitn(3, ':');
+    let (hours, minutes): (i64, i64) = (time.next()?.parse().ok()?, time.next()?.parse().ok()?);
+    let seconds: f64 = time.next()?.parse().ok()?;
+    // Days since 1970 (Howard Hinnant, chrono-compatible low-level date algorithms): years begin in March.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    let days =
+        365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468;
+    Some(((days * 24 + hours) * 60 + minutes) * 60_000 + (seconds * 1_000.0).round() as i64)
 }
 
 fn parse_term(data: &[u8]) -> Option<Term> {
@@ -309,7 +342,8 @@ impl Walk<'_> {
 
     fn step(&mut self, transaction: &Transaction) {
         let deeds = Deeds::of(transaction);
-        if deeds.are_a_leaders() {
+        let own = self.term.filter(|_| self.writer == transaction.session);
+        if deeds.are_a_leaders(own) {
             self.is_the_leaders(transaction, &deeds);
         }
         self.count(transaction, &deeds);
@@ -331,7 +365,9 @@ impl Walk<'_> {
     fn is_the_leaders(&mut self, transaction: &Transaction, deeds: &Deeds<'_>) {
         match self.leader() {
             Some((path, owner, _)) if owner == transaction.session => {
-                if !deeds.checked.contains(&path.as_str()) {
+                // Who closes a barrier that is open changes nothing that anybody builds on.
+                let is_mere_closing = deeds.closes && !deeds.opens && deeds.term.is_none();
+                if !is_mere_closing && !deeds.checked.contains(&path.as_str()) {
                     self.wrong(
                         Kind::Unfenced,
                         transaction,
@@ -358,9 +394,10 @@ impl Walk<'_> {
     fn cycle(&mut self, transaction: &Transaction, deeds: &Deeds<'_>) {
         let lock_step = self.evidence.is_some_and(|evidence| evidence.lock_step);
         let turns_over = deeds.opens && deeds.closes;
+        let own = self.term.filter(|_| self.writer == transaction.session);
         let is_cycle = match (self.term, deeds.term) {
             (before, Some(Some(term))) => {
-                let is_cycle = !deeds.created.is_empty();
+                let is_cycle = !deeds.created.is_empty() || (before == Some(term) && turns_over);
                 self.term = Some(term);
                 self.judge_term(transaction, before, term, deeds);
                 is_cycle
@@ -401,13 +438,20 @@ impl Walk<'_> {
         if deeds.closes {
             self.generation = Some(transaction.zxid);
         }
-        if deeds.term.is_some() {
+        if deeds.term.is_some() && !deeds.rewrite(own) {
             self.fenced = (transaction.zxid, self.fenced.0);
+            self.writer = transaction.session;
         }
     }
 
     fn judge_term(&mut self, transaction: &Transaction, before: Option<Term>, term: Term, deeds: &Deeds<'_>) {
         let Some((cycle, data)) = deeds.created.first().copied() else {
+            if before == Some(term) && self.writer == transaction.session {
+                if deeds.opens || deeds.closes {
+                    self.empty(transaction);
+                }
+                return;
+            }
             self.verdict.figures.epochs += 1;
             if let Some((_, _, node)) = self.leader() {
                 self.elected.push((transaction.time, node));
@@ -436,6 +480,15 @@ impl Walk<'_> {
         self.report(transaction, term, data);
     }
 
+    /// In lock-step, a cycle of which nothing came.
+    fn empty(&mut self, transaction: &Transaction) {
+        let readings = self.fleet.readings(self.window(transaction, transaction.time - BEHIND));
+        if readings.iter().any(|(_, readings)| !readings.contains(&None)) {
+            let what = format!("a generation ended without an average, and there were {readings:?}");
+            self.wrong(Kind::Generation, transaction, &what);
+        }
+    }
+
     /// A report was committed.
     fn report(&mut self, transaction: &Transaction, term: Term, data: &[u8]) {
         self.verdict.figures.reports += 1;
@@ -444,6 +497,7 @@ impl Walk<'_> {
             let what = format!("a report of {:?} in {term:?}", parse_term(data));
             self.wrong(Kind::Cycle, transaction, &what);
         }
+        let read = report["time"].as_str().and_then(millis_of).unwrap_or(transaction.time);
         let mut averages = Vec::new();
         for average in report["averages"].as_array().into_iter().flatten() {
             let number = |name: &str| average[name].as_f64().unwrap_or(f64::NAN);
@@ -456,7 +510,7 @@ impl Walk<'_> {
             averages.push((key, number("mean")));
             if unit.is_none() {
                 let average = Average { mean: number("mean"), min: number("min"), max: number("max"), count };
-                self.average(transaction, term, average);
+                self.average(transaction, term, average, read);
             }
         }
         if averages.is_empty() {
@@ -469,14 +523,8 @@ impl Walk<'_> {
         self.reports.insert(term.cycle, Committed { averages, committed: transaction.time, deleted: None });
     }
 
-    fn average(&mut self, transaction: &Transaction, term: Term, average: Average) {
-        let lock_step = self.evidence.is_some_and(|evidence| evidence.lock_step);
-        let window = Window {
-            after: self.fenced.0,
-            listed: self.fenced.1,
-            before: transaction.zxid,
-            measured: self.generation.filter(|_| lock_step),
-        };
+    fn average(&mut self, transaction: &Transaction, term: Term, average: Average, read: i64) {
+        let window = self.window(transaction, read - BEHIND);
         match self.fleet.explain(average, window) {
             Found::Explained => {}
             Found::TooMany => self.verdict.figures.undecided += 1,
@@ -486,10 +534,23 @@ impl Walk<'_> {
                 self.wrong(Kind::WrongMean, transaction, &what);
             }
         }
-        if let Some(generation) = window.measured {
-            let there = self.turns.iter().filter(|(_, turn, _)| *turn == generation);
-            let there: BTreeSet<&str> = there.map(|(node, _, _)| node.as_str()).collect();
-            self.verdict.figures.missed += there.len().saturating_sub(average.count) as u64;
+        if window.generation.is_some() {
+            let strict = self.window(transaction, read);
+            self.verdict.figures.missed += u64::from(self.fleet.explain(average, strict) == Found::Wrong);
+        }
+    }
+
+    /// When the fleet was read for what this transaction commits; in lock-step, what was measured until `seen` was there.
+    fn window(&self, transaction: &Transaction, seen: i64) -> Window {
+        let (lock_step, life) =
+            self.evidence.map_or((false, i64::MAX), |evidence| (evidence.lock_step, evidence.life));
+        Window {
+            after: self.fenced.0,
+            before: transaction.zxid,
+            listed: self.fenced.1,
+            joined: transaction.time - LISTED,
+            stale: transaction.time.saturating_sub(life).saturating_add(BEHIND),
+            generation: self.generation.filter(|_| lock_step).map(|generation| (generation, seen)),
         }
     }
 
@@ -497,7 +558,7 @@ impl Walk<'_> {
     fn publish(&mut self, transaction: &Transaction, node: &str, data: &[u8]) {
         let number = std::str::from_utf8(data).ok().and_then(|text| text.trim().parse::<f64>().ok());
         let Some(value) = number else {
-            self.fleet.note(node, transaction.zxid, None);
+            self.fleet.note(node, (transaction.zxid, transaction.time), None);
             return;
         };
         let known = self.measured.get(&(node.to_owned(), value.to_bits())).copied();
@@ -508,7 +569,11 @@ impl Walk<'_> {
                 self.turns.push((node.to_owned(), generation, transaction.session));
             }
         }
-        self.fleet.note(node, transaction.zxid, Some((value, known.unwrap_or(transaction.zxid))));
+        self.fleet.note(
+            node,
+            (transaction.zxid, transaction.time),
+            Some((value, known.unwrap_or(transaction.zxid))),
+        );
     }
 
     /// Before [`publish`](Self::publish): what is new now must be counted now.
@@ -560,22 +625,22 @@ impl Walk<'_> {
                         znode.data.clone_from(data);
                     }
                 }
-                Change::Delete { path } => self.remove(path, transaction.zxid),
+                Change::Delete { path } => self.remove(path, transaction),
                 Change::Closed => {
                     let session = Some(transaction.session);
                     let own = self.tree.iter().filter(|(_, znode)| znode.owner == session);
                     let own: Vec<String> = own.map(|(path, _)| path.clone()).collect();
-                    own.iter().for_each(|path| self.remove(path, transaction.zxid));
+                    own.iter().for_each(|path| self.remove(path, transaction));
                 }
                 Change::Check { .. } | Change::Opened => {}
             }
         }
     }
 
-    fn remove(&mut self, path: &str, zxid: i64) {
+    fn remove(&mut self, path: &str, transaction: &Transaction) {
         self.tree.remove(path);
         if let Some(node) = path.strip_prefix(MEASUREMENTS) {
-            self.fleet.note(node, zxid, None);
+            self.fleet.note(node, (transaction.zxid, transaction.time), None);
         }
     }
 

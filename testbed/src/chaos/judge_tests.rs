@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::journal::{Change, Transaction};
 
+/// Between two things that happen, in milliseconds: enough that nobody is too late.
+const STEP: i64 = 2_000;
+
 /// A fleet whose history is told.
 #[derive(Clone)]
 struct Story {
@@ -38,7 +41,8 @@ fn delete(path: &str) -> Change {
 impl Story {
     /// Nobody is there yet.
     fn new(lock_step: bool) -> Story {
-        let evidence = Evidence { lock_step, counted: true, settled: u64::MAX, ..Evidence::default() };
+        let evidence =
+            Evidence { lock_step, counted: true, life: i64::MAX, settled: u64::MAX, ..Evidence::default() };
         Story {
             evidence,
             now: 0,
@@ -62,7 +66,7 @@ impl Story {
     }
 
     fn commit(&mut self, session: i64, changes: Vec<Change>) {
-        self.now += 10;
+        self.now += STEP;
         let transaction = Transaction { zxid: self.now, session, time: self.now, changes };
         self.evidence.transactions.push(transaction);
     }
@@ -136,7 +140,7 @@ impl Story {
     }
 
     fn brings(&mut self, epoch: i64, cycle: u64, mean: f64) {
-        self.now += 10;
+        self.now += STEP;
         self.evidence.arrivals.push(Arrival {
             key: Some(format!("{epoch}-{cycle}")),
             mean: Some(mean),
@@ -203,7 +207,7 @@ fn a_fleet_that_works() {
     assert_eq!((figures.epochs, figures.reports, figures.measurements, figures.requests), (1, 2, 6, 2));
     let figures = in_step().is_good();
     assert_eq!((figures.reports, figures.measurements, figures.missed, figures.repeats), (2, 6, 0, 0));
-    assert_eq!(figures.longest_delay, 10);
+    assert_eq!(figures.longest_delay, STEP);
 }
 
 #[test]
@@ -259,21 +263,57 @@ fn whatever_was_current_while_the_fleet_was_read() {
 }
 
 #[test]
-fn in_lock_step_only_what_was_measured_in_the_generation() {
+fn in_lock_step_what_was_measured_in_the_generation() {
     let mut story = in_step();
     let old = story.all();
     story.publishes(1, 10.0);
     story.publishes(2, 20.0);
-    let mut good = story.clone();
-    let changes = good.cycle_of(1, &[10.0, 20.0]);
-    good.commit(1, changes);
-    good.evidence.settled = 2;
-    good.is_good();
-    let mut bad = story;
-    let changes = bad.cycle_of(1, &[10.0, 20.0, old[2]]);
-    bad.commit(1, changes);
-    bad.evidence.settled = 2;
-    bad.breaks(&[Kind::WrongMean]);
+    for (values, is_good) in [
+        // The third has not measured yet: it is left out, or was read as what it was.
+        (vec![10.0, 20.0], true),
+        (vec![10.0, 20.0, old[2]], true),
+        (vec![10.0, old[1], old[2]], false),
+        (vec![10.0], false),
+    ] {
+        let mut story = story.clone();
+        let changes = story.cycle_of(1, &values);
+        story.commit(1, changes);
+        story.evidence.settled = 2;
+        story.breaks(if is_good { &[] } else { &[Kind::WrongMean] });
+    }
+}
+
+#[test]
+fn what_is_too_old_to_count() {
+    let mut story = free();
+    story.publishes(1, 10.0);
+    let all = story.all();
+    let changes = story.cycle_of(1, &all[..1]);
+    story.commit(1, changes);
+    story.evidence.settled = 2;
+    story.breaks(&[Kind::WrongMean]);
+    story.evidence.life = 2 * STEP;
+    story.is_good();
+}
+
+#[test]
+fn in_lock_step_a_cycle_may_come_to_nothing_if_nobody_measures() {
+    let mut story = in_step();
+    story.values.clear();
+    for node in 1..=3 {
+        story.commit(node, vec![delete(&format!("/mediciones/{node}"))]);
+    }
+    let empty =
+        vec![story.check(1), set("/atalaya/term", story.term()), delete("/barrier"), create("/barrier", "")];
+    story.commit(1, empty.clone());
+    story.round(1);
+    story.is_good();
+    story.publishes(2, 5.0);
+    let empty =
+        vec![story.check(1), set("/atalaya/term", story.term()), delete("/barrier"), create("/barrier", "")];
+    story.commit(1, empty);
+    story.evidence.life = i64::MAX;
+    story.breaks(&[Kind::Generation]);
 }
 
 #[test]
@@ -373,7 +413,7 @@ fn a_report_with_another_value_also_when_it_is_sent_again() {
 #[test]
 fn a_report_that_is_sent_before_it_is_committed() {
     let mut story = free();
-    story.evidence.arrivals[1].time -= 25;
+    story.evidence.arrivals[1].time -= 5 * STEP / 2;
     story.breaks(&[Kind::Early]);
 }
 
@@ -416,7 +456,7 @@ fn a_request_without_a_key() {
 #[test]
 fn a_report_that_is_taken_from_the_outbox_too_soon() {
     let mut story = free();
-    story.evidence.arrivals[1].time += 25;
+    story.evidence.arrivals[1].time += 5 * STEP / 2;
     story.breaks(&[Kind::TooSoon]);
 }
 

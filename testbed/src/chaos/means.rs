@@ -19,6 +19,8 @@ pub(super) struct Average {
 #[derive(Clone, Copy, Debug)]
 struct Stand {
     since: i64,
+    /// The same by ZooKeeper's clock, in milliseconds since 1970.
+    time: i64,
     /// With the zxid at which this value was published for the first time.
     value: Option<(f64, i64)>,
 }
@@ -30,14 +32,18 @@ pub(super) struct Fleet(BTreeMap<String, Vec<Stand>>);
 /// When a leader has read the fleet: after one transaction and before another.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    /// Its znodes were read after this.
+    /// The znodes were read after this transaction.
     pub(super) after: i64,
-    /// Its list may be so old: who came since then may be missing.
-    pub(super) listed: i64,
-    /// It was committed by this.
+    /// It was committed by this one.
     pub(super) before: i64,
-    /// Only what was measured since then counts: the generation, in lock-step.
-    pub(super) measured: Option<i64>,
+    /// Who came after this one may be missing: the list is watched, and comes a little later.
+    pub(super) listed: i64,
+    /// And so may be who came after this time.
+    pub(super) joined: i64,
+    /// What was written before this time may be too old to count.
+    pub(super) stale: i64,
+    /// In lock-step, the generation, and the time until which what was measured in it must have been seen.
+    pub(super) generation: Option<(i64, i64)>,
 }
 
 /// What comes of looking for the measurements behind an average.
@@ -53,37 +59,13 @@ pub(super) enum Found {
 
 impl Fleet {
     /// From this transaction on, the node's znode holds that, or is not there.
-    pub(super) fn note(&mut self, node: &str, since: i64, value: Option<(f64, i64)>) {
-        self.0.entry(node.to_owned()).or_default().push(Stand { since, value });
+    pub(super) fn note(&mut self, node: &str, (since, time): (i64, i64), value: Option<(f64, i64)>) {
+        self.0.entry(node.to_owned()).or_default().push(Stand { since, time, value });
     }
 
     /// What each node may have been read as; `None` is missing.
     pub(super) fn readings(&self, window: Window) -> Vec<(&str, Vec<Option<f64>>)> {
-        let of = |stands: &Vec<Stand>| {
-            let mut readings = Vec::new();
-            let mut missing = false;
-            // Before its first publication, and between two, it may have been missed.
-            let until = stands.iter().skip(1).map(|stand| stand.since).chain([i64::MAX]);
-            missing |= stands.first().is_none_or(|first| first.since > window.listed);
-            for (stand, until) in stands.iter().zip(until) {
-                let overlaps = |after: i64| stand.since < window.before && until > after;
-                match stand.value {
-                    Some((value, measured)) if window.measured.is_none_or(|since| measured > since) => {
-                        if overlaps(window.after) && !readings.contains(&Some(value)) {
-                            readings.push(Some(value));
-                        }
-                    }
-                    // In lock-step, one that has not measured yet.
-                    Some(_) => missing |= overlaps(window.after),
-                    None => missing |= overlaps(window.listed),
-                }
-            }
-            if missing {
-                readings.push(None);
-            }
-            readings
-        };
-        self.0.iter().map(|(node, stands)| (node.as_str(), of(stands))).collect()
+        self.0.iter().map(|(node, stands)| (node.as_str(), readings(stands, window))).collect()
     }
 
     /// Whether there is one reading of each node that gives exactly this average. Summed up in the order of their names, as
@@ -98,6 +80,42 @@ impl Fleet {
             None => Found::TooMany,
         }
     }
+}
+
+fn readings(stands: &[Stand], window: Window) -> Vec<Option<f64>> {
+    let mut readings = Vec::new();
+    let nobody = Stand { since: i64::MIN, time: i64::MIN, value: None };
+    let all: Vec<Stand> = [nobody].into_iter().chain(stands.iter().copied()).collect();
+    let next = |index: usize| all.get(index + 1).map_or((i64::MAX, i64::MAX), |next| (next.since, next.time));
+    // Who has measured in this generation, early enough, has measured nothing else.
+    let settled = window.generation.and_then(|(generation, seen)| {
+        all.iter().position(|stand| {
+            let measured = stand.value.is_some_and(|(_, measured)| measured > generation);
+            measured && stand.since < window.before && stand.time <= seen
+        })
+    });
+    for (index, stand) in all.iter().enumerate().skip(settled.unwrap_or(0)) {
+        let (until, until_time) = next(index);
+        let overlaps = |after: i64| stand.since < window.before && until > after;
+        let mut may_be = |reading| {
+            if !readings.contains(&reading) {
+                readings.push(reading);
+            }
+        };
+        match stand.value {
+            Some((value, _)) if overlaps(window.after) => {
+                may_be(Some(value));
+                // In lock-step, one that has not measured yet may be left out, or be taken for what it was.
+                if stand.time < window.stale || (window.generation.is_some() && settled.is_none()) {
+                    may_be(None);
+                }
+            }
+            None if overlaps(window.listed) => may_be(None),
+            None if stand.since < window.before && until_time >= window.joined => may_be(None),
+            _ => {}
+        }
+    }
+    readings
 }
 
 #[derive(Clone, Copy, Default)]

@@ -32,6 +32,9 @@ const NODE_ENDS: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(300);
 /// The exit code of a node whose id is taken: its znode outlived it.
 const TAKEN: i32 = 73;
+/// After so many periods without a write a measurement does not count, and never before the shortest life.
+const STALE_PERIODS: u32 = 3;
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 /// Cycles of the calm at the end that must be delivered, too.
 const CALM: u64 = 2;
 
@@ -188,6 +191,8 @@ impl Play<'_> {
             arrivals: self.api.requests().iter().map(Arrival::from).collect(),
             lock_step: self.schedule.lock_step,
             counted: true,
+            life: i64::try_from((self.schedule.period * STALE_PERIODS).max(SHORTEST_LIFE).as_millis())
+                .unwrap_or(i64::MAX),
             settled,
         };
         let mut verdict = std::mem::take(&mut self.verdict);

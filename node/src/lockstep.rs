@@ -40,16 +40,26 @@ pub struct Pace {
 pub struct Turnstile {
     begun: bool,
     measured_for: Option<i64>,
+    /// The transaction that published the newest measurement.
+    published: i64,
 }
 
 impl Turnstile {
-    /// Whether to measure now: at the start, and once for each generation that is seen.
+    /// Whether to measure now: at the start, and once for each generation that is seen. What was measured for one and
+    /// published too late, in the next, counts for that one.
     pub fn lets_through(&self, barrier: Barrier) -> bool {
         match barrier {
-            Barrier::Closed(generation) => self.measured_for != Some(generation),
+            Barrier::Closed(generation) => {
+                self.measured_for != Some(generation) && self.published < generation
+            }
             // Who has not published is not there, and is waited for by nobody.
             Barrier::Unseen | Barrier::Open => !self.begun,
         }
+    }
+
+    /// The measurement was published, in this transaction.
+    pub fn published(&mut self, zxid: i64) {
+        self.published = zxid;
     }
 
     /// A measurement begins, while the barrier is seen to be this.
@@ -151,6 +161,15 @@ mod tests {
         for (barrier, expected) in seen {
             assert_eq!(through(barrier), expected, "{barrier:?}");
         }
+    }
+
+    #[test]
+    fn what_is_published_too_late_counts_for_the_generation_it_is_published_in() {
+        let mut turnstile = Turnstile::default();
+        turnstile.measuring(Barrier::Closed(5));
+        turnstile.published(12);
+        assert!(!turnstile.lets_through(Barrier::Closed(9)));
+        assert!(turnstile.lets_through(Barrier::Closed(15)));
     }
 
     #[test]

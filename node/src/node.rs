@@ -184,7 +184,20 @@ impl Node {
         let (turned, turns) = watch::channel(None);
         let (exchange, exchanged) = mpsc::channel(1);
         let (paced, pace) = watch::channel(Pace { period: settings.sampling_period, step: None });
-        let measuring = Measuring { measured, sensors: conditions, turns: turned, exchange: exchanged, pace };
+        let tally = (settings.counting() == Counting::PerNode).then(|| Tally::new(session.clone(), COUNTER));
+        let publisher = PersistentNode::new(session.clone(), &path);
+        let publisher = match &tally {
+            Some(tally) => publisher.counted(tally.clone()),
+            None => publisher,
+        };
+        let measuring = Measuring {
+            measured,
+            sensors: conditions,
+            turns: turned,
+            exchange: exchanged,
+            pace,
+            published: publisher.state(),
+        };
         let measuring = Box::pin(measuring.run(&id, sensors));
         let (ordered, orders_now) = watch::channel(orders(&settings));
         let live = Live::new(id.clone(), settings.clone());
@@ -197,12 +210,6 @@ impl Node {
         let watched = supervisor.is_there().then(|| vitals.subscribe());
         let supervising =
             Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
-        let tally = (settings.counting() == Counting::PerNode).then(|| Tally::new(session.clone(), COUNTER));
-        let publisher = PersistentNode::new(session.clone(), &path);
-        let publisher = match &tally {
-            Some(tally) => publisher.counted(tally.clone()),
-            None => publisher,
-        };
         let election =
             Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
         let leader = Leader::new(LeaderOptions {

@@ -37,6 +37,8 @@ pub struct NodeState {
     pub held: bool,
     /// How many times data was stored.
     pub stored: u64,
+    /// The transaction that stored it last: higher than those of all that was there before.
+    pub zxid: i64,
 }
 
 /// Keeps one ephemeral znode.
@@ -104,12 +106,13 @@ impl PersistentNode {
     ) -> Conflict {
         let mut trouble = Trouble::default();
         let mut awaited = None;
+        let mut zxid = 0;
         loop {
             let result = match claim.step() {
                 Step::AwaitLink => std::future::pending().await,
-                Step::Create => self.create(link, data).await,
+                Step::Create => self.create(link, data, &mut zxid).await,
                 Step::Inspect => self.inspect(link).await,
-                Step::Write(version) => self.write(link, version, data).await,
+                Step::Write(version) => self.write(link, version, data, &mut zxid).await,
                 Step::Remove(version) => {
                     info!(path = %self.path, "removing the znode that an earlier session of this process left");
                     link.delete(&self.path, Some(version)).await.map(|()| Event::Gone)
@@ -145,7 +148,10 @@ impl PersistentNode {
                 }
             };
             if matches!(event, Event::Created | Event::Written { .. }) {
-                self.state.send_modify(|state| state.stored += 1);
+                self.state.send_modify(|state| {
+                    state.stored += 1;
+                    state.zxid = zxid;
+                });
             }
             claim.on(event, Moment::now());
             let held = claim.is_held();
@@ -153,10 +159,15 @@ impl PersistentNode {
         }
     }
 
-    async fn create(&self, link: &Link, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Result<Event, Error> {
+    async fn create(
+        &self,
+        link: &Link,
+        data: &mut watch::Receiver<Option<Vec<u8>>>,
+        zxid: &mut i64,
+    ) -> Result<Event, Error> {
         let newest = self.newest(data).await;
         let write = Write::Create { path: &self.path, data: &newest, kind: Kind::Ephemeral };
-        match self.store(link, write).await {
+        match self.store(link, write, zxid).await {
             Err(error) if error.is_no_node() => {
                 let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
                 link.ensure(parent).await.map(|()| Event::Gone)
@@ -175,23 +186,27 @@ impl PersistentNode {
         data.borrow_and_update().clone().unwrap_or_default()
     }
 
-    /// Makes `write`, and counts it. Gives the stat afterwards, of a write that was made and that tells one.
-    async fn store(&self, link: &Link, write: Write<'_>) -> Result<Option<Stat>, Error> {
+    /// Makes `write`, and counts it. Gives the stat afterwards, of a write that was made and that tells one, and in which
+    /// transaction it was.
+    async fn store(&self, link: &Link, write: Write<'_>, zxid: &mut i64) -> Result<Option<Stat>, Error> {
         let made = match &self.tally {
             Some(tally) => tally.make(link, write).await?,
             None => Made::Alone,
         };
-        match (made, write) {
-            (Made::Counted(Written::Set(stat)), _) => Ok(Some(stat)),
-            (Made::Counted(_), _) => Ok(None),
-            (Made::Alone, Write::Create { path, data, kind }) => {
-                link.create(path, data, kind).await.map(Some)
+        let stat = match (made, write) {
+            (Made::Counted(written, counted), _) => {
+                *zxid = counted;
+                return Ok(match written {
+                    Written::Set(stat) => Some(stat),
+                    _ => None,
+                });
             }
-            (Made::Alone, Write::Set { path, data, version }) => {
-                link.set(path, data, version).await.map(Some)
-            }
-            (Made::Alone, _) => Ok(None),
-        }
+            (Made::Alone, Write::Create { path, data, kind }) => link.create(path, data, kind).await?,
+            (Made::Alone, Write::Set { path, data, version }) => link.set(path, data, version).await?,
+            (Made::Alone, _) => return Ok(None),
+        };
+        *zxid = stat.mzxid;
+        Ok(Some(stat))
     }
 
     async fn inspect(&self, link: &Link) -> Result<Event, Error> {
@@ -207,11 +222,12 @@ impl PersistentNode {
         link: &Link,
         version: i32,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
+        zxid: &mut i64,
     ) -> Result<Event, Error> {
         let newest = self.newest(data).await;
         let write = Write::Set { path: &self.path, data: &newest, version: Some(version) };
         // A write always tells; who reads on takes the znode for somebody else's if one does not.
-        let Some(stat) = self.store(link, write).await? else { return Ok(Event::Unclear) };
+        let Some(stat) = self.store(link, write, zxid).await? else { return Ok(Event::Unclear) };
         Ok(Event::Written { owner: stat.ephemeral_owner, version: stat.version })
     }
 

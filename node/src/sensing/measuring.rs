@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use atalaya_hal::{Reading, SensorInfo};
+use atalaya_recipes::persistent_node::NodeState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
@@ -37,6 +38,8 @@ pub struct Measuring {
     pub exchange: mpsc::Receiver<Sensors>,
     /// When to measure. Another period begins with the last sample: the next one comes a new period after it.
     pub pace: watch::Receiver<Pace>,
+    /// What was published: in step, nothing is measured before that.
+    pub published: watch::Receiver<NodeState>,
 }
 
 impl Measuring {
@@ -52,7 +55,7 @@ impl Measuring {
             let exchanged = tokio::select! {
                 biased;
                 exchanged = next(&mut self.exchange) => exchanged,
-                () = measure(id, &mut sensors, &mut self.pace, &mut turnstile, &self.measured, &self.sensors, &self.turns) => return,
+                () = measure(id, &mut sensors, &mut self.pace, &mut self.published, &mut turnstile, &self.measured, &self.sensors, &self.turns) => return,
             };
             // The old ones are dropped here: their threads end when their last reads have returned.
             sensors = exchanged;
@@ -72,6 +75,7 @@ async fn measure(
     id: &NodeId,
     sensors: &mut Sensors,
     pace: &mut watch::Receiver<Pace>,
+    published: &mut watch::Receiver<NodeState>,
     turnstile: &mut Turnstile,
     measured: &watch::Sender<Option<Vec<u8>>>,
     present: &watch::Sender<Vec<PresentSensor>>,
@@ -82,6 +86,8 @@ async fn measure(
     let mut ticks = ticks(tokio::time::Instant::now(), period);
     let mut last: Option<tokio::time::Instant> = None;
     let mut warned = false;
+    // How much was published before what is to be published now.
+    let mut unpublished: Option<u64> = None;
     tell(sensors, present);
     loop {
         let waits_since = last.unwrap_or_else(tokio::time::Instant::now);
@@ -103,7 +109,15 @@ async fn measure(
                 continue;
             }
             _ = ticks.tick(), if step.is_none() => {}
-            () = std::future::ready(()), if step.is_some_and(|barrier| turnstile.lets_through(barrier)) => {}
+            Ok(()) = published.changed(), if step.is_some() && unpublished.is_some() => {
+                let state = *published.borrow_and_update();
+                if unpublished.is_some_and(|before| state.stored > before) {
+                    turnstile.published(state.zxid);
+                    unpublished = None;
+                }
+                continue;
+            }
+            () = std::future::ready(()), if unpublished.is_none() && step.is_some_and(|barrier| turnstile.lets_through(barrier)) => {}
             () = tokio::time::sleep_until(waits_since + period * PATIENT_PERIODS), if step.is_some() && !warned => {
                 warned = true;
                 warn!("waiting at {BARRIER} for {PATIENT_PERIODS} periods: nobody leads in step (sync = \"barrier\")");
@@ -128,6 +142,7 @@ async fn measure(
             .collect();
         if let Some(data) = form.write(id.as_str(), &readings) {
             debug!(measurement = %String::from_utf8_lossy(&data), "measured");
+            unpublished = Some(published.borrow_and_update().stored);
             measured.send_replace(Some(data));
         }
         turns.send_modify(|turn| {
@@ -234,6 +249,10 @@ mod tests {
 
     const AN_HOUR: Duration = Duration::from_secs(3600);
 
+    fn nothing_published() -> watch::Receiver<NodeState> {
+        watch::channel(NodeState::default()).1
+    }
+
     fn free(period: Duration) -> Pace {
         Pace { period, step: None }
     }
@@ -247,7 +266,8 @@ mod tests {
         let (turns, mut turned) = watch::channel(None);
         let (sender, exchange) = mpsc::channel(1);
         let (_paced, pace) = watch::channel(free(AN_HOUR));
-        let measuring = Measuring { measured, sensors: present, turns, exchange, pace };
+        let measuring =
+            Measuring { measured, sensors: present, turns, exchange, pace, published: nothing_published() };
         let id: NodeId = "1".parse().unwrap();
         let watching = async {
             reading.recv().await.unwrap();
@@ -290,7 +310,8 @@ mod tests {
         let (turns, mut turned) = watch::channel(None);
         let (_sender, exchange) = mpsc::channel(1);
         let (paced, pace) = watch::channel(free(AN_HOUR));
-        let measuring = Measuring { measured, sensors: present, turns, exchange, pace };
+        let measuring =
+            Measuring { measured, sensors: present, turns, exchange, pace, published: nothing_published() };
         let id: NodeId = "1".parse().unwrap();
         let watching = async {
             let mut last = Instant::now();

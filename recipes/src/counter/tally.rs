@@ -31,8 +31,8 @@ struct State {
 
 /// How a write was made.
 pub(crate) enum Made {
-    /// Together with the counter: what came of it.
-    Counted(Written),
+    /// Together with the counter, in this transaction: what came of it.
+    Counted(Written, i64),
     /// Not yet. It has been counted before, or cannot be: it is to be made alone.
     Alone,
 }
@@ -96,8 +96,13 @@ impl Tally {
                         Ok(written) => {
                             *newest = counter.after(sum, written.get(1));
                             *open = None;
+                            // The stat of what a `multi` creates is not to be trusted; the counter's is.
+                            let zxid = match written.get(1) {
+                                Some(Written::Set(stat)) => stat.mzxid,
+                                _ => 0,
+                            };
                             return match written.into_iter().next() {
-                                Some(first) => Ok(Made::Counted(first)),
+                                Some(first) => Ok(Made::Counted(first, zxid)),
                                 None => Ok(Made::Alone),
                             };
                         }

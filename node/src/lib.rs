@@ -25,6 +25,7 @@ pub mod live;
 pub mod logging;
 pub mod measurement;
 pub mod node;
+pub mod overview;
 pub mod presence;
 pub mod reload;
 pub mod senml;

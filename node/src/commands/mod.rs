@@ -7,6 +7,7 @@ mod man;
 mod run;
 mod scan;
 mod sensors;
+mod status;
 mod tools;
 #[cfg(feature = "sim")]
 mod zookeeper;
@@ -58,6 +59,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Run(args) => run::main(args, logs),
         Command::Check(args) => check::main(&args),
         Command::Sensors(command) => sensors::main(command),
+        Command::Status(args) => return status::main(&args),
         Command::Lock(args) => return tools::lock(&args),
         Command::Elect(args) => return tools::elect(&args),
         Command::Counter(command) => return tools::counter(&command),
@@ -94,6 +96,8 @@ fn usually(command: &Command) -> Option<&'static str> {
         | Command::Queue(_)
         | Command::Config(_)
         | Command::Inspect(_) => Some("warn"),
+        // It says itself when nothing comes.
+        Command::Status(_) => Some("error"),
         _ => None,
     }
 }

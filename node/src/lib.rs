@@ -26,6 +26,7 @@ pub mod lockstep;
 pub mod logging;
 pub mod measurement;
 pub mod node;
+pub mod overview;
 pub mod presence;
 pub mod reload;
 pub mod remembrance;

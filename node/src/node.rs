@@ -18,7 +18,7 @@ use crate::id::NodeId;
 use crate::leader::deliver::Api;
 use crate::leader::office::COUNTER;
 use crate::leader::report::Report;
-use crate::leader::{Leader, LeaderOptions, Orders};
+use crate::leader::{Leader, LeaderOptions, Leading, Orders};
 use crate::live::{self, Live};
 use crate::lockstep::{self, Pace};
 use crate::logging::Logs;
@@ -212,11 +212,12 @@ impl Node {
             Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
         let election =
             Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
+        let (leads, leading) = watch::channel(None);
         let leader = Leader::new(LeaderOptions {
             measurements: settings.measurements.clone(),
             orders: orders_now,
             averages,
-            leading: watch::Sender::new(None),
+            leading: leads,
         });
         let sources = Sources {
             session: &session,
@@ -235,7 +236,7 @@ impl Node {
                 _ = stored.wait_for(|state| state.stored > 0) => {}
                 () = nothing_measured => {}
             }
-            say_who(&session, &id, presence, present, board_now).await;
+            say_who(&session, &id, presence, present, board_now, leading).await;
         });
         // Boxed, as everything large is: else each layer above has a copy of it on its stack.
         let publishing = Box::pin(async {
@@ -369,14 +370,17 @@ async fn say_who(
     mut presence: Presence,
     mut sensors: watch::Receiver<Vec<PresentSensor>>,
     mut board: watch::Receiver<String>,
+    mut leading: watch::Receiver<Option<Leading>>,
 ) {
     presence.sensors.clone_from(&sensors.borrow_and_update());
     let (said, say) = watch::channel(Some(presence.data()));
     let telling = async {
         let mut last = Instant::now();
         loop {
-            let renamed = (*board.borrow_and_update() != presence.board).then_some(presence::PAUSE);
-            let pause = renamed.or_else(|| presence::pause(&presence.sensors, &sensors.borrow_and_update()));
+            let leads = leading.borrow_and_update().map(presence::Leading::from);
+            let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
+            let pause = presence::pause(&presence.sensors, &sensors.borrow_and_update());
+            let pause = if other { Some(presence::PAUSE) } else { pause };
             let due = async {
                 match pause {
                     Some(pause) => tokio::time::sleep_until(last + pause).await,
@@ -387,11 +391,13 @@ async fn say_who(
                 () = due => {
                     presence.board.clone_from(&board.borrow());
                     presence.sensors.clone_from(&sensors.borrow());
+                    presence.leading = leads;
                     said.send_replace(Some(presence.data()));
                     last = Instant::now();
                 }
                 Ok(()) = sensors.changed() => {}
                 Ok(()) = board.changed() => {}
+                Ok(()) = leading.changed() => {}
             }
         }
     };

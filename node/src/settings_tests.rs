@@ -79,6 +79,8 @@ fn where_a_measurement_stands() {
     let args = FleetArgs { name: Some("app{id}".into()), ..FleetArgs::default() };
     let settings = assemble(args, &[], "").unwrap();
     assert_eq!(settings.measurement_path("3"), "/mediciones/app3");
+    assert_eq!(settings.id_of("app3"), Some("3"));
+    assert_eq!((settings.id_of("app"), settings.id_of("3")), (None, None));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod reap;
 mod run;
 mod scan;
 mod sensors;
+mod status;
 mod supervised;
 mod tools;
 #[cfg(feature = "sim")]
@@ -62,6 +63,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Reap(args) => reap::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Sensors(command) => sensors::main(command),
+        Command::Status(args) => return status::main(&args),
         Command::Lock(args) => return tools::lock(&args),
         Command::Elect(args) => return tools::elect(&args),
         Command::Counter(command) => return tools::counter(&command),
@@ -102,6 +104,8 @@ fn usually(command: &Command) -> Option<&'static str> {
         | Command::Config(_)
         | Command::Reap(_)
         | Command::Inspect(_) => Some("warn"),
+        // It says itself when nothing comes.
+        Command::Status(_) => Some("error"),
         _ => None,
     }
 }

@@ -96,6 +96,14 @@ pub fn check(path: &str, value: &[u8]) -> Result<(), String> {
     }
 }
 
+/// The sampling period that the data of a znode tells, if it is one.
+pub fn period(data: &[u8]) -> Option<Duration> {
+    match Key::SamplingPeriod.read(data) {
+        Ok(Some(Value::SamplingPeriod(period))) => Some(period),
+        _ => None,
+    }
+}
+
 /// What is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {

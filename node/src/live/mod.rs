@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub use key::{FLEET, Key, NODES, check};
+pub use key::{FLEET, Key, NODES, check, period};
 pub use overlay::{Outcome, Overlay, Scope};
 
 use crate::id::NodeId;

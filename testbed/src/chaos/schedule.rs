@@ -176,6 +176,15 @@ impl Schedule {
         Schedule::staged(lock_step, Duration::from_secs(64), (0_u64..6).map(stop).collect())
     }
 
+    /// Nothing but that leaders die at that one of [`POINTS`]: the first, when it passes there for the second time, and so does
+    /// each of the two that follow it.
+    pub fn dying(point: &'static str, lock_step: bool) -> Schedule {
+        let fault = vec![Some(Fault { point, number: 2 })];
+        let calm = Schedule::staged(lock_step, Duration::from_secs(6), Vec::new());
+        let (period, session) = (Duration::from_millis(200), Duration::from_secs(1));
+        Schedule { faults: vec![fault; calm.nodes], period, session, ..calm }
+    }
+
     fn staged(lock_step: bool, length: Duration, acts: Vec<Act>) -> Schedule {
         Schedule {
             seed: 0,

@@ -293,10 +293,7 @@ impl Play<'_> {
             self.ended += 1;
             return;
         }
-        let point = last.split_once("fault point: ").and_then(|(_, said)| {
-            said.split(|c: char| !c.is_ascii_alphanumeric())
-                .find_map(|word| super::schedule::POINTS.iter().find(|point| **point == word))
-        });
+        let point = point_of(&last);
         match (exit.code(), point) {
             (None, Some(point)) => self.count(format!("died at {point}")),
             (Some(TAKEN), _) => self.count("found its id taken"),
@@ -448,16 +445,19 @@ impl Play<'_> {
                             format!("node {} does not end within {NODE_ENDS:?}", self.players[node].id);
                         self.verdict.add(Kind::Other, text);
                     }
-                    break Some(exit);
+                    self.bury(node, exit, true);
+                    break None;
                 }
                 thread::sleep(LOOK);
             };
             let Some(exit) = exit else { continue };
-            if !exit.success() && matches!(self.cast, Cast::Atalaya(_)) {
+            // One that was told to die somewhere may come past there on its way out.
+            let dies = exit.code().is_none();
+            if !exit.success() && !dies && matches!(self.cast, Cast::Atalaya(_)) {
                 let text = format!("node {} was told to end and did so with {exit}", self.players[node].id);
                 self.verdict.add(Kind::Other, text);
             }
-            self.bury(node, exit, true);
+            self.bury(node, exit, !dies);
         }
     }
 }
@@ -502,6 +502,13 @@ impl Outcome {
         }
         Ok(())
     }
+}
+
+/// Where a process died, by its last line.
+fn point_of(last: &str) -> Option<&'static str> {
+    let (_, said) = last.split_once("fault point: ")?;
+    said.split(|c: char| !c.is_ascii_alphanumeric())
+        .find_map(|word| super::schedule::POINTS.into_iter().find(|point| *point == word))
 }
 
 fn words(change: &crate::Change) -> String {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_hal::Boards;
-use atalaya_recipes::contenders::Naming;
+use atalaya_hal::boards::Counting;
+use atalaya_recipes::contenders::{Naming, Token};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
-use atalaya_recipes::{Election, Session, SessionOptions, Standing, election};
+use atalaya_recipes::{Election, Session, SessionOptions, Standing, Tally, election};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -15,12 +16,15 @@ use tracing::{info, warn};
 use crate::exit::Failure;
 use crate::id::NodeId;
 use crate::leader::deliver::Api;
+use crate::leader::office::COUNTER;
 use crate::leader::report::Report;
 use crate::leader::{Leader, LeaderOptions, Leading, Orders};
 use crate::live::{self, Live};
+use crate::lockstep::{self, Pace};
 use crate::logging::Logs;
 use crate::presence::{self, Presence, PresentSensor, describe_holder};
 use crate::reload::{self, Adopt, Carried, Reload};
+use crate::remembrance::{Life, Remembrance, reaping};
 use crate::sensing::{Measuring, Sensors, Turn};
 use crate::settings::Settings;
 use crate::supervisor::Supervisor;
@@ -42,6 +46,7 @@ pub struct Node {
     reload: Option<Reload>,
     logs: Option<Logs>,
     supervisor: Supervisor,
+    remembrance: Option<Remembrance>,
 }
 
 impl Node {
@@ -68,6 +73,7 @@ impl Node {
             reload: None,
             logs: None,
             supervisor: Supervisor::none(),
+            remembrance: None,
         })
     }
 
@@ -113,6 +119,13 @@ impl Node {
         self
     }
 
+    /// Lets it write down what it makes in ZooKeeper, and clear up what an earlier process has left.
+    #[must_use]
+    pub fn remembered(mut self, remembrance: Option<Remembrance>) -> Node {
+        self.remembrance = remembrance;
+        self
+    }
+
     /// Runs until `stop`, then withdraws: every znode of the node is gone when this returns, if ZooKeeper can be
     /// reached.
     ///
@@ -123,7 +136,19 @@ impl Node {
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), Failure> {
-        let Node { id, board, settings, sensors, vitals, averages, network, reload, logs, supervisor } = self;
+        let Node {
+            id,
+            board,
+            settings,
+            sensors,
+            vitals,
+            averages,
+            network,
+            reload,
+            logs,
+            supervisor,
+            remembrance,
+        } = self;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let orders = |settings: &Settings| {
             let api = settings.api_url.clone();
@@ -136,33 +161,57 @@ impl Node {
                 counting: settings.counting(),
             }
         };
-        let session = Session::start(SessionOptions {
-            servers: settings.zookeeper.clone(),
-            timeout: settings.session_timeout,
-        });
+        let options =
+            SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
         let path = settings.measurement_path(id.as_str());
+        let token = Token::random();
+        let remembered = remembrance.map(|kept| {
+            let life = life(&id, &path, &settings, &token);
+            kept.begin(life.clone());
+            (kept, life.contender)
+        });
+        let session = match &remembered {
+            Some((kept, _)) => {
+                let kept = kept.clone();
+                Session::start_telling(options, move |session| kept.note(session))
+            }
+            None => Session::start(options),
+        };
         let presence = Presence::of(&board);
 
         let (measured, measurement) = watch::channel(None);
         let (conditions, present) = watch::channel(Vec::new());
         let (turned, turns) = watch::channel(None);
         let (exchange, exchanged) = mpsc::channel(1);
-        let (paced, period) = watch::channel(settings.sampling_period);
-        let measuring =
-            Measuring { measured, sensors: conditions, turns: turned, exchange: exchanged, period };
+        let (paced, pace) = watch::channel(Pace { period: settings.sampling_period, step: None });
+        let tally = (settings.counting() == Counting::PerNode).then(|| Tally::new(session.clone(), COUNTER));
+        let publisher = PersistentNode::new(session.clone(), &path);
+        let publisher = match &tally {
+            Some(tally) => publisher.counted(tally.clone()),
+            None => publisher,
+        };
+        let measuring = Measuring {
+            measured,
+            sensors: conditions,
+            turns: turned,
+            exchange: exchanged,
+            pace,
+            published: publisher.state(),
+        };
         let measuring = Box::pin(measuring.run(&id, sensors));
         let (ordered, orders_now) = watch::channel(orders(&settings));
         let live = Live::new(id.clone(), settings.clone());
         let following = Box::pin(live.follow(&session));
-        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, &paced, logs));
+        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, logs));
+        let keeping_step = Box::pin(lockstep::follow(&session, live.settings(), &paced));
         let (boarded, board_now) = watch::channel(board);
         let adopt = Adopt { exchange, live: &live, board: &boarded };
         let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
         let watched = supervisor.is_there().then(|| vitals.subscribe());
         let supervising =
             Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
-        let publisher = PersistentNode::new(session.clone(), &path);
-        let election = Election::new(session.clone(), &settings.election, id.as_str(), Naming::Kazoo);
+        let election =
+            Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
         let (leads, leading) = watch::channel(None);
         let leader = Leader::new(LeaderOptions {
             measurements: settings.measurements.clone(),
@@ -190,7 +239,12 @@ impl Node {
             say_who(&session, &id, presence, present, board_now, leading).await;
         });
         // Boxed, as everything large is: else each layer above has a copy of it on its stack.
-        let publishing = Box::pin(publisher.run(measurement));
+        let publishing = Box::pin(async {
+            if let Some((kept, own)) = &remembered {
+                clear_up(&session, kept, own).await;
+            }
+            publisher.run(measurement).await
+        });
         let joining = Box::pin(async {
             // Who does not publish takes no part: an id that is taken must not lead under it.
             let _ = published.wait_for(|state| state.stored > 0).await;
@@ -223,10 +277,17 @@ impl Node {
             () = reloading => Ok(()),
             () = following => Ok(()),
             () = obeying => Ok(()),
+            () = keeping_step => Ok(()),
             () = supervising => Ok(()),
         };
         // Everything that used the session has been dropped with the futures above.
+        if let Some(tally) = tally {
+            let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
+        }
         if session.close(FAREWELL).await {
+            if let Some((kept, own)) = &remembered {
+                kept.forget(own);
+            }
             info!("stopped; nothing of this node is left in ZooKeeper");
         } else {
             warn!("ZooKeeper did not confirm the end of the session; what is left goes with its timeout");
@@ -242,7 +303,6 @@ async fn obey(
     mut settings: watch::Receiver<Settings>,
     orders: impl Fn(&Settings) -> Orders,
     ordered: &watch::Sender<Orders>,
-    paced: &watch::Sender<Duration>,
     logs: Option<Logs>,
 ) {
     loop {
@@ -252,8 +312,6 @@ async fn obey(
         {
             warn!("{problem}");
         }
-        paced
-            .send_if_modified(|period| std::mem::replace(period, now.sampling_period) != now.sampling_period);
         let before = std::mem::replace(&mut before, now.clone());
         if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
             ordered.send_replace(orders(&now));
@@ -261,6 +319,35 @@ async fn obey(
         if settings.changed().await.is_err() {
             return std::future::pending().await;
         }
+    }
+}
+
+/// What this process makes in ZooKeeper that goes with its session.
+fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &Token) -> Life {
+    Life {
+        process: std::process::id(),
+        sessions: Vec::new(),
+        znodes: vec![measurement.to_owned(), format!("{}/{id}", presence::PARENT)],
+        election: settings.election.clone(),
+        contender: Naming::Kazoo.prefix(token),
+    }
+}
+
+/// Deletes what earlier processes of this node have left, all of which are dead: this one has their lock.
+async fn clear_up(session: &Session, kept: &Remembrance, own: &str) {
+    let dead = kept.before(own);
+    let cleared = reaping::clear_all(session, &dead, |life, removed| {
+        kept.forget(&life.contender);
+        if !removed.is_empty() {
+            info!(
+                process = life.process,
+                znodes = removed.join(", "),
+                "removed what a dead process of this node left"
+            );
+        }
+    });
+    if let Err(error) = cleared.await {
+        warn!(%error, "what a dead process of this node left stays until its session times out");
     }
 }
 

@@ -22,7 +22,8 @@ fn the_second_process_with_an_id_exits_73_and_the_first_is_untouched(fleet: Flee
     let probe = fleet.probe();
     let before = probe.exists("/mediciones/1").unwrap();
     let begin = Instant::now();
-    let mut second = fleet.node("1", &["--board", "v90"]);
+    // On another machine, for all that it knows: on the same one it would leave at once.
+    let mut second = fleet.node("1", &["--board", "v90", "--state-dir", "elsewhere"]);
     let status = second.wait_exit(fleet.pace.session * 2 + Duration::from_secs(2));
     assert_eq!(status.code(), Some(73));
     assert!(begin.elapsed() >= fleet.pace.session, "it waits one session timeout first");

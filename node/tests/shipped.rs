@@ -81,10 +81,24 @@ fn one_of_several_nodes_runs_as_the_only_one_does() {
     };
     let own = only(&one, &several);
     assert!(own[0].starts_with("Description="), "{own:?}");
-    assert_eq!(own[1..], ["Environment=ATALAYA_ID=%H", "ExecStart=/usr/bin/atalaya run ${ATALAYA_ID}"]);
+    assert_eq!(
+        own[1..],
+        [
+            "Environment=ATALAYA_ID=%H",
+            "ExecStart=/usr/bin/atalaya run ${ATALAYA_ID}",
+            "ExecStopPost=-/usr/bin/atalaya reap ${ATALAYA_ID}"
+        ]
+    );
     let own = only(&several, &one);
     assert_eq!(own[0], "Description=Atalaya: node %i of a fleet");
-    assert_eq!(own[1..], ["EnvironmentFile=-/etc/default/atalaya-%i", "ExecStart=/usr/bin/atalaya run %i"]);
+    assert_eq!(
+        own[1..],
+        [
+            "EnvironmentFile=-/etc/default/atalaya-%i",
+            "ExecStart=/usr/bin/atalaya run %i",
+            "ExecStopPost=-/usr/bin/atalaya reap %i"
+        ]
+    );
 }
 
 #[test]

@@ -148,3 +148,24 @@ fn a_watchdog_of_another_process_and_an_address_that_is_none_are_left_alone() {
     node.wait_for_line("NOTIFY_SOCKET=vsock:2:1234 cannot be used", PATIENCE);
     node.wait_for_line(" leading epoch=", PATIENCE);
 }
+
+/// `run --supervised` under systemd: the node tells, and feeds a watchdog that counts on its parent.
+#[test]
+fn a_node_below_a_parent_of_its_own_tells_the_same() {
+    let fleet = Fleet::memory();
+    let mut systemd = Listener::new();
+    let node = fleet.command("1", &["--supervised"]);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "WATCHDOG_PID=$$ exec \"$@\"", "sh"]).arg(node.get_program()).args(node.get_args());
+    command.envs(node.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(node.get_current_dir().unwrap());
+    let mut parent = systemd.supervise(command);
+    systemd.wait("that it is ready", |message| message == "READY=1");
+    systemd.wait("that it leads", |message| message == "STATUS=leading");
+    for _ in 0..2 {
+        systemd.wait("that it is alive", |message| message == "WATCHDOG=1");
+    }
+    parent.term();
+    systemd.wait("that it stops", |message| message.starts_with("STOPPING=1"));
+    assert!(parent.wait_exit(PATIENCE).success());
+}

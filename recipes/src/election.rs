@@ -40,7 +40,7 @@ use tracing::warn;
 
 use crate::candidacy::{Event, Step};
 use crate::clock::Moment;
-use crate::contenders::{Naming, in_line};
+use crate::contenders::{Naming, Token, in_line};
 use crate::hold::{End, Hold};
 use crate::line::{Line, children};
 use crate::trouble::Trouble;
@@ -109,9 +109,21 @@ impl Election {
         identifier: impl Into<Vec<u8>>,
         naming: Naming,
     ) -> Election {
+        Election::with_token(session, path, identifier, naming, Token::random())
+    }
+
+    /// The same, with a token of the caller's choice in the names of its znodes: whoever writes it down can find them
+    /// when this process is dead. Give every contender one of its own.
+    pub fn with_token(
+        session: Session,
+        path: impl Into<String>,
+        identifier: impl Into<Vec<u8>>,
+        naming: Naming,
+        token: Token,
+    ) -> Election {
         Election {
             session,
-            line: Line::new(path.into(), identifier.into(), naming.into()),
+            line: Line::with_token(path.into(), identifier.into(), naming.into(), token),
             standing: watch::Sender::new(Standing::Away),
         }
     }

@@ -23,7 +23,12 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn new(path: String, identifier: Vec<u8>, role: Role) -> Line {
-        let candidacy = Candidacy::new(role, Token::random());
+        Line::with_token(path, identifier, role, Token::random())
+    }
+
+    /// One whose znodes' names carry this token.
+    pub(crate) fn with_token(path: String, identifier: Vec<u8>, role: Role, token: Token) -> Line {
+        let candidacy = Candidacy::new(role, token);
         Line { path, identifier, candidacy, fresh: None, watched: None, in_step: false }
     }
 

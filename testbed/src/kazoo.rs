@@ -47,7 +47,7 @@ impl Kazoo {
     }
 
     #[track_caller]
-    fn command(&self, name: &str, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kazoo").join(name);
         assert!(script.exists(), "there is no {}", script.display());
         let mut command = guarded(&self.python);

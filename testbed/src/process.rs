@@ -165,6 +165,11 @@ impl Process {
         });
     }
 
+    /// SIGSTOP, without waiting until it is frozen: it may have ended, and not be missed yet.
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::Stop);
+    }
+
     /// SIGCONT: lets it go on.
     pub fn cont(&self) {
         self.signal(Signal::Continue);

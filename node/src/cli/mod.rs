@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and its help.
 
+mod reap;
 mod status;
 mod tools;
 
@@ -11,6 +12,7 @@ use clap_complete::Shell;
 
 use crate::id::NodeId;
 use crate::logging::LogFormat;
+pub use reap::*;
 pub use status::StatusArgs;
 pub use tools::*;
 
@@ -56,6 +58,7 @@ macro_rules! examples {
   atalaya sensors read --board laptop              what does it measure?
   atalaya lock /locks/backup -- ./backup.sh        one at a time, wherever it is started
   atalaya inspect /election                        who leads, who waits
+  atalaya reap 1                                   node 1 was killed: let the next one lead
 
 Exit codes: 0 done, 64 wrong usage, 65 wrong data in ZooKeeper, 69 ZooKeeper unreachable,
 73 node id taken, 74 sensor unreadable, 75 not to be had in time, 78 wrong configuration."
@@ -107,6 +110,8 @@ pub enum Command {
     Config(ConfigCommand),
     /// Show what stands at a znode: holder and contenders of a lock, members, counters, or everything as a tree.
     Inspect(InspectArgs),
+    /// Clear up after a node that was killed, so that the next in line leads at once.
+    Reap(ReapArgs),
     /// What lock and elect start their command with.
     #[command(hide = true)]
     Become(BecomeArgs),
@@ -210,10 +215,16 @@ Examples:
   atalaya run 1
   atalaya run greenhouse-2 --board greenhouse --zookeeper zk1:2181,zk2:2181,zk3:2181
   ZK_HOST=zoo1 API_URL=http://api:80/ SAMPLING_PERIOD=5 atalaya run 1
+  atalaya run 1 --supervised                 killed, it is back at once, and another leads meanwhile
 
 ZooKeeper need not be up yet: the node waits for it, says so, and goes on when it
 comes. It exits with 73 if another live node has the same id. SIGHUP makes it read
-boards.toml again: other sensors take their places, session and leadership stay.")]
+boards.toml again: other sensors take their places, session and leadership stay.
+
+What a killed node leaves in ZooKeeper goes when its session times out; or at once, if it is started
+again, reaped (atalaya reap), or supervised. --supervised starts it as a process of its own, which ends
+with this one, passes signals on, and starts it again unless it ends with 0, 64, 73 or 78. systemd
+needs no --supervised.")]
 pub struct RunArgs {
     /// This node's id, unique in the fleet: a short name without blanks or slashes.
     pub id: NodeId,
@@ -229,6 +240,18 @@ pub struct RunArgs {
     /// Give up (exit 69) when ZooKeeper has not been reached for so long at the start [default: wait for ever].
     #[arg(long, value_name = "DURATION", help_heading = "Fleet")]
     pub connect_timeout: Option<String>,
+
+    /// What is remembered of it.
+    #[command(flatten)]
+    pub state: StateArgs,
+
+    /// Run it as a process of its own, clear up after it when it is killed, and start it again.
+    #[arg(long)]
+    pub supervised: bool,
+
+    /// The process that supervises this one, which ends with it: it holds the other end of standard input.
+    #[arg(long, hide = true, value_name = "PROCESS", conflicts_with = "supervised")]
+    pub supervised_by: Option<u32>,
 }
 
 /// `atalaya demo`.

@@ -4,10 +4,12 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod man;
+mod reap;
 mod run;
 mod scan;
 mod sensors;
 mod status;
+mod supervised;
 mod tools;
 #[cfg(feature = "sim")]
 mod zookeeper;
@@ -56,7 +58,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Demo(args) => demo::main(args, filter.as_deref()),
         #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
+        Command::Run(args) if args.supervised => return supervised::main(&args),
         Command::Run(args) => run::main(args, logs),
+        Command::Reap(args) => reap::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Sensors(command) => sensors::main(command),
         Command::Status(args) => return status::main(&args),
@@ -90,11 +94,15 @@ fn logs_itself(command: &Command) -> bool {
 /// What is logged unless something else is asked for: a script that reads a counter does not want to read of sessions.
 fn usually(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Lock(_) | Command::Elect(_) => Some("info,atalaya_recipes=warn,zookeeper_client=error"),
+        Command::Run(args) if !args.supervised => None,
+        Command::Lock(_) | Command::Elect(_) | Command::Run(_) => {
+            Some("info,atalaya_recipes=warn,zookeeper_client=error")
+        }
         Command::Counter(_)
         | Command::Barrier(_)
         | Command::Queue(_)
         | Command::Config(_)
+        | Command::Reap(_)
         | Command::Inspect(_) => Some("warn"),
         // It says itself when nothing comes.
         Command::Status(_) => Some("error"),

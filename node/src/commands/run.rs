@@ -5,13 +5,15 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use atalaya_hal::{Boards, duration};
 use tokio::sync::mpsc;
+use tracing::warn;
 
-use super::{board_name, stop_signal, surroundings};
+use super::{board_name, stop_signal, supervised, surroundings};
 use crate::cli::RunArgs;
 use crate::exit::Failure;
 use crate::logging::Logs;
 use crate::node::Node;
 use crate::reload::{Carried, Reload};
+use crate::remembrance::{Holder, OpenError, Purpose, Remembrance, StateDir, stem};
 use crate::settings::{Settings, environment, load_boards};
 use crate::supervisor::Supervisor;
 
@@ -24,22 +26,75 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         ),
         None => None,
     };
+    // Before the sensors: another process of this id may be using them.
+    let remembrance = remember(&args, &settings)?;
     let node = Node::build(args.id.clone(), board_name(&args.board), &boards, settings)?;
     // One thread is enough for what a node does, and on a Pi two would cost memory; buses have threads of their own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
     runtime.block_on(async {
-        let stop = stop_signal().map_err(Failure::software)?;
+        let signal = stop_signal().map_err(Failure::software)?;
+        let is_supervised = args.supervised_by.is_some();
+        let stop = async move {
+            let orphaned = async {
+                if !is_supervised {
+                    std::future::pending::<()>().await;
+                }
+                supervised::orphaned().await;
+            };
+            tokio::select! {
+                signal = signal => signal,
+                () = orphaned => "the end of its parent",
+            }
+        };
         let asked = reload_signals().map_err(Failure::software)?;
         let described = !is_builtin(&boards);
         let reload = Reload { asked, load: Arc::new(move || load(&args, described)) };
-        let node = node.reload(reload).supervised(Supervisor::of(&environment));
+        let node = node.reload(reload).supervised(Supervisor::of(&environment)).remembered(remembrance);
         let node = match logs {
             Some(logs) => node.logs(logs),
             None => node,
         };
         node.run(connect_timeout, stop).await
     })
+}
+
+/// Begins to remember, if it can: a node works without.
+fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<Remembrance>, Failure> {
+    let folder = match StateDir::find(args.state.state_dir.as_ref(), surroundings()) {
+        StateDir::At(folder) => folder,
+        StateDir::Off => return Ok(None),
+        StateDir::Unknown => {
+            warn!(
+                "there is no home to remember in (--state-dir); if this node is killed, its session must time out"
+            );
+            return Ok(None);
+        }
+    };
+    let id = args.id.as_str();
+    let stem = stem(id, &settings.zookeeper, &settings.measurement_path(id));
+    match Remembrance::open(&folder, &stem, id, &settings.zookeeper.to_string()) {
+        Ok(remembrance) => Ok(Some(remembrance)),
+        Err(OpenError::Held(Holder { process, purpose })) => {
+            let process =
+                process.map_or("another process".to_owned(), |process| format!("process {process}"));
+            Err(match purpose {
+                Purpose::Run => Failure::taken(anyhow!(
+                    "the node id {id} is taken: {process} on this machine is that node; stop it, or give this node another id"
+                )),
+                Purpose::Reap => {
+                    Failure::not_now(anyhow!("{process} clears up after node {id}, and comes to no end"))
+                }
+            })
+        }
+        Err(OpenError::Io(error)) => {
+            warn!(
+                "nothing can be remembered in {}: {error}; if this node is killed, its session must time out",
+                folder.display()
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// The configuration as it is now, by the same flags. `described`: some file described the boards at the start.

@@ -47,6 +47,9 @@ fn begin(shared: &Shared, client: zk::Client) {
         let surplus = past.len().saturating_sub(REMEMBERED_SESSIONS);
         past.drain(..surplus);
     }
+    if let Some(begun) = &shared.begun.0 {
+        begun(session.0);
+    }
     *lock(&shared.client) = Some(client);
     change(shared, |view| {
         *view = View { phase: Phase::Connected, link: view.link + 1, session: session.0, timeout }

@@ -24,6 +24,7 @@ mod keeper;
 mod link;
 mod multi;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -96,6 +97,17 @@ struct Shared {
     task: Mutex<Option<JoinHandle<()>>>,
     /// What it runs on, and the recipes' tasks with it.
     runtime: Handle,
+    /// Is told the id of each session before anybody can use it.
+    begun: Begun,
+}
+
+/// Whoever is told of new sessions, if anybody is.
+struct Begun(Option<Box<dyn Fn(i64) + Send + Sync>>);
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Begun").field(&self.0.is_some()).finish()
+    }
 }
 
 /// A leftover is gone at the latest one session timeout after its session: only the newest few can matter.
@@ -109,6 +121,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Session {
     /// Begins to connect, in a task of its own, and returns at once. Needs a tokio runtime.
     pub fn start(options: SessionOptions) -> Session {
+        Session::launch(options, Begun(None))
+    }
+
+    /// The same; `begun` is told the id of every new session before anything can be created in it. So whoever must know
+    /// of a session's znodes, also when this process is killed, can write the session down first. It holds up the session's
+    /// begin for as long as it takes.
+    pub fn start_telling(options: SessionOptions, begun: impl Fn(i64) + Send + Sync + 'static) -> Session {
+        Session::launch(options, Begun(Some(Box::new(begun))))
+    }
+
+    fn launch(options: SessionOptions, begun: Begun) -> Session {
         let view = View { phase: Phase::Connecting, link: 0, session: 0, timeout: options.timeout };
         let (open, closing) = mpsc::channel(1);
         let shared = Arc::new(Shared {
@@ -119,6 +142,7 @@ impl Session {
             open: Mutex::new(Some(open)),
             task: Mutex::new(None),
             runtime: Handle::current(),
+            begun,
         });
         let task = tokio::spawn(keeper::keep(Arc::downgrade(&shared), options, closing));
         *lock(&shared.task) = Some(task);

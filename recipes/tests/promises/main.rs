@@ -14,6 +14,7 @@ mod a_leader_without_its_znode_is_deposed;
 mod a_name_belongs_to_one_session;
 mod a_new_session_follows_an_expired_one;
 mod a_session_begins_when_zookeeper_comes_up;
+mod a_session_is_told_of_before_it_can_be_used;
 mod a_session_outlives_a_cut;
 mod calls_are_bounded_in_time;
 mod children_are_followed;

@@ -29,7 +29,7 @@ fn state(nodes: u32) -> (State, Instant) {
             session: Some(View { phase: Phase::Connected, link: 1, session: 0x1234, timeout }),
             standing: if ahead == 0 { Standing::Leading } else { Standing::Waiting { ahead } },
             measured: Some(Measured { data: b"78.40"[..].into(), at: now - Duration::from_millis(300) }),
-            published: NodeState { held: true, stored: 9 },
+            published: NodeState { held: true, stored: 9, zxid: 9 },
             faults: Faults::new(),
         };
     }

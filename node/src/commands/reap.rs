@@ -1,0 +1,106 @@
+//! `atalaya reap`: clears up after nodes of this machine that are dead.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use atalaya_hal::duration;
+
+use super::{print, surroundings};
+use crate::cli::ReapArgs;
+use crate::exit::Failure;
+use crate::id::NodeId;
+use crate::remembrance::reaping::{ReapError, Reaped, reap, records};
+use crate::remembrance::{Holder, Purpose, StateDir};
+
+pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
+    let timeout =
+        duration::parse(&args.timeout).map_err(|error| Failure::usage(anyhow!("--timeout: {error}")))?;
+    let folder = match StateDir::find(args.state.state_dir.as_ref(), surroundings()) {
+        StateDir::At(folder) => folder,
+        StateDir::Off => {
+            return Err(Failure::usage(anyhow!("--state-dir off: nothing is remembered nowhere")));
+        }
+        StateDir::Unknown => {
+            return Err(Failure::usage(anyhow!(
+                "there is no home: say --state-dir FOLDER, where nodes are remembered"
+            )));
+        }
+    };
+    let problem = |error| Failure::io(anyhow!("{} cannot be read: {error}", folder.display()));
+    let known = records(&folder, args.id.as_ref()).map_err(problem)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+    let mut said = String::new();
+    let mut failure = None;
+    for (file, record) in known {
+        match record {
+            Ok(record) => match runtime.block_on(one(&file, &record.node, args.all, timeout)) {
+                Ok(line) => {
+                    let _ = writeln!(said, "node {}: {line}", record.node);
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            },
+            // It may be that of any node.
+            Err(error) => {
+                let error = anyhow!("{} cannot be read: {error}; nothing is reaped by it", file.display());
+                failure = failure.or(Some(Failure::data(error)));
+            }
+        }
+    }
+    if let (Some(id), true, None) = (&args.id, said.is_empty(), &failure) {
+        let _ = writeln!(said, "node {id}: nothing is remembered of it in {}", folder.display());
+    }
+    print(said.as_bytes())?;
+    failure.map_or(Ok(()), Err)
+}
+
+/// One node; what became of it.
+async fn one(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<String, Failure> {
+    let Ok(reaped) = tokio::time::timeout(timeout, reap(file)).await else {
+        let error =
+            anyhow!("node {node}: not done within {timeout:?}: ZooKeeper is not reached, or does not answer");
+        return Err(Failure::unavailable(error));
+    };
+    match reaped {
+        Ok(Reaped::Removed(znodes)) if znodes.is_empty() => Ok("nothing was left".to_owned()),
+        Ok(Reaped::Removed(znodes)) => Ok(format!("removed {}", znodes.join(", "))),
+        Ok(Reaped::Running(holder)) if all => Ok(format!("{}: left alone", is_busy(holder))),
+        Ok(Reaped::Running(holder)) => {
+            Err(Failure::not_now(anyhow!("node {node} {}: nothing reaped", is_busy(holder))))
+        }
+        Err(error @ ReapError::File { .. }) => Err(Failure::data(error)),
+        Err(error @ ReapError::Address(_)) => Err(Failure::data(error)),
+        Err(error @ ReapError::ZooKeeper(_)) => Err(Failure::not_now(anyhow!("node {node}: {error}"))),
+    }
+}
+
+/// "is running (process 412)".
+fn is_busy(Holder { process, purpose }: Holder) -> String {
+    let does = match purpose {
+        Purpose::Run => "is running",
+        Purpose::Reap => "is being reaped by another",
+    };
+    match process {
+        Some(process) => format!("{does} (process {process})"),
+        None => does.to_owned(),
+    }
+}
+
+/// Clears up after `id`, whose process has ended, and gives the znodes that are gone.
+///
+/// # Errors
+/// What to say of it, in a line.
+pub(super) async fn after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
+    let mut removed = Vec::new();
+    for (file, _) in records(folder, Some(id)).map_err(|error| error.to_string())? {
+        match reap(&file).await {
+            Ok(Reaped::Removed(znodes)) => removed.extend(znodes),
+            // Of another fleet; or somebody was faster.
+            Ok(Reaped::Running(_)) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(removed)
+}

@@ -182,7 +182,8 @@ impl Leader {
             // The rhythm goes on: the cycle of this period may have been.
             return Ok(state.clock.now(Moment::now()));
         }
-        let Begun { office, waiting, before } = Office::take(leadership, &mut state.clock).await?;
+        let own = state.office.map(|office| office.term);
+        let Begun { office, waiting, before } = Office::take(leadership, &mut state.clock, own).await?;
         state.outgoing = Outgoing::new(self.options.orders.borrow().period);
         (state.office, state.since) = (Some(office), SystemTime::now());
         info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");

@@ -308,6 +308,7 @@ fn garbage_in_the_file_costs_a_session_timeout_and_no_more(fleet: Fleet) {
     std::fs::write(machine.file("json"), b"\0\0\0\0").unwrap();
     let (exit, said) = machine.reap(&["1"]);
     assert_eq!(exit, Some(65), "{said}");
+    assert_eq!(machine.reap(&["2"]).0, Some(0), "another node's file");
     let again = machine.leader(&fleet, "1", &[]);
     again.wait_for_line("cannot be read", Duration::ZERO);
     again.wait_for_line("waiting for it to end", Duration::ZERO);

@@ -27,15 +27,25 @@ fn theatre() -> Theatre {
     Theatre::open(Cast::Atalaya(Path::new(env!("CARGO_BIN_EXE_atalaya")).into()))
 }
 
-#[test]
-fn a_leader_dies_at_each_step_between_computing_and_knowing() {
+/// Leaders die, or stand still for two session timeouts, at each step; every other fleet measures in lock-step.
+fn at_each_step(stops: bool) {
     let mut theatre = theatre();
     for (number, point) in POINTS.into_iter().enumerate() {
-        let outcome = play(&mut theatre, &Schedule::dying(point, number % 2 == 0));
-        let died = outcome.played.get(&format!("died at {point}")).copied().unwrap_or(0);
-        assert!(died >= 1, "nobody died at {point}: {:?}", outcome.played);
+        let outcome = play(&mut theatre, &Schedule::dying(point, stops, (number % 2 == 0) ^ stops));
+        let what = format!("{} at {point}", if stops { "stopped" } else { "died" });
+        assert!(outcome.played.contains_key(&what), "nobody {what}: {:?}", outcome.played);
         assert!(outcome.verdict.figures.reports >= 3, "{:?}", outcome.verdict.figures);
     }
+}
+
+#[test]
+fn a_leader_dies_at_each_step_between_computing_and_knowing() {
+    at_each_step(false);
+}
+
+#[test]
+fn a_leader_is_stopped_at_each_step_between_computing_and_knowing() {
+    at_each_step(true);
 }
 
 #[test]

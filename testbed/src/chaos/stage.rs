@@ -145,6 +145,7 @@ impl Theatre {
             processes: 0,
             again: None,
             stops: None,
+            was_stopped: false,
             stands: None,
         };
         let play = Play {

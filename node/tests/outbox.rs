@@ -78,7 +78,9 @@ fn hands_over(fleet: &Fleet, end: impl FnOnce(&mut Process)) {
 }
 
 fn what_a_dead_leader_could_not_deliver_the_next_one_does(fleet: Fleet) {
-    hands_over(&fleet, |leader| drop(leader.kill9()));
+    hands_over(&fleet, |leader| {
+        leader.kill9();
+    });
 }
 
 fn what_a_stopping_leader_could_not_deliver_the_next_one_does(fleet: Fleet) {

@@ -116,6 +116,8 @@ pub struct Verdict {
     pub violations: Vec<Violation>,
     /// What it looked at.
     pub figures: Figures,
+    /// What is not wrong, and worth a look.
+    pub notes: Vec<String>,
 }
 
 impl Verdict {
@@ -543,7 +545,13 @@ impl Walk<'_> {
         }
         if window.generation.is_some() {
             let strict = self.window(transaction, read);
-            self.verdict.figures.missed += u64::from(self.fleet.explain(average, strict) == Found::Wrong);
+            if self.fleet.explain(average, strict) == Found::Wrong {
+                self.verdict.figures.missed += 1;
+                let readings = self.fleet.readings(strict);
+                self.verdict
+                    .notes
+                    .push(format!("cycle {}: {average:?} has not seen all of {readings:?}", term.cycle));
+            }
         }
     }
 

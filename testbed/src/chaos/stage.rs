@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::evidence::{Arrival, Evidence, below};
 use super::judge::{Glance, Kind, Verdict, glance, judge};
 use super::kazoo::{self, KazooFigures};
-use super::schedule::{Schedule, What, Whom};
+use super::schedule::{Fault, Schedule, What, Whom};
 use crate::api::{Api, ApiMode};
 use crate::ensemble::Ensemble;
 use crate::kazoo::Kazoo;
@@ -215,7 +215,7 @@ impl Play<'_> {
             Cast::Atalaya(_) => {
                 let judged = judge(&evidence);
                 verdict.violations.extend(judged.violations);
-                verdict.figures = judged.figures;
+                (verdict.figures, verdict.notes) = (judged.figures, judged.notes);
             }
             Cast::Kazoo(_) => {
                 let said = self.logs.iter().flat_map(|(_, log)| log).map(|line| line.text.as_str());
@@ -231,12 +231,18 @@ impl Play<'_> {
     }
 
     fn start(&mut self, node: usize) {
-        let command = match self.cast {
+        let mut command = match self.cast {
             Cast::Atalaya(binary) => self.atalaya(binary, node),
             Cast::Kazoo(kazoo) => self.kazoo(kazoo, node),
         };
         let player = &mut self.players[node];
         let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
+        // In the calm nobody dies any more.
+        let fault = fault.filter(|_| !self.healed);
+        if let Some(Fault { point, number, stops }) = fault {
+            let end = if stops.is_some() { ":stop" } else { "" };
+            command.env("ATALAYA_FAULT", format!("{point}:{number}{end}"));
+        }
         player.stops = fault.and_then(|fault| fault.stops);
         (player.was_stopped, player.stands) = (false, None);
         player.processes += 1;
@@ -256,12 +262,6 @@ impl Play<'_> {
         command.args(["--sync", if self.schedule.lock_step { "barrier" } else { "free" }]);
         command.args(["--release", if self.schedule.complete { "complete" } else { "period" }]);
         command.arg("--boards").arg(self.scratch.path().join("boards.toml")).args(["--board", "chaos"]);
-        let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
-        // In the calm nobody dies any more.
-        if let Some(fault) = fault.filter(|_| !self.healed) {
-            let end = if fault.stops.is_some() { ":stop" } else { "" };
-            command.env("ATALAYA_FAULT", format!("{}:{}{end}", fault.point, fault.number));
-        }
         command
     }
 
@@ -328,11 +328,11 @@ impl Play<'_> {
         if was_told {
             return;
         }
-        if let Cast::Kazoo(_) = self.cast {
+        let point = point_of(&last);
+        if matches!(self.cast, Cast::Kazoo(_)) && point.is_none() {
             self.ended += 1;
             return;
         }
-        let point = point_of(&last);
         match (exit.code(), point) {
             (None, Some(point)) => self.count(format!("died at {point}")),
             (Some(TAKEN), _) => self.count("found its id taken"),
@@ -516,6 +516,7 @@ impl Outcome {
         for violation in &self.verdict.violations {
             let _ = writeln!(text, "{:?}: {}", violation.kind, violation.text);
         }
+        self.verdict.notes.iter().for_each(|note| text.extend(["note: ", note, "\n"]));
         let _ = writeln!(
             text,
             "\n{:#?}\n{:#?}\nsettled: {}",

@@ -308,6 +308,7 @@ fn in_lock_step_a_cycle_may_come_to_nothing_if_nobody_measures() {
     story.commit(1, empty.clone());
     story.round(1);
     story.is_good();
+    story.round(1);
     story.publishes(2, 5.0);
     let empty =
         vec![story.check(1), set("/atalaya/term", story.term()), delete("/barrier"), create("/barrier", "")];

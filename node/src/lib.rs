@@ -17,12 +17,17 @@ pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod exit;
+mod farewell;
+pub mod fault;
 pub mod id;
 pub mod inspection;
 pub mod leader;
+pub mod live;
+pub mod lockstep;
 pub mod logging;
 pub mod measurement;
 pub mod node;
+pub mod overview;
 pub mod presence;
 pub mod reload;
 pub mod remembrance;

@@ -1,6 +1,8 @@
-//! Logs: to stderr, through `tracing`, as text or JSON lines.
+//! Logs: to stderr, through `tracing`, as text or JSON lines. What is let through can be changed while a program runs.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
@@ -35,17 +37,56 @@ pub fn filter(filter: Option<&str>) -> Result<EnvFilter, String> {
     })
 }
 
+/// The hand on a log that runs. Clones are the same hand.
+#[derive(Clone)]
+pub struct Logs {
+    start: EnvFilter,
+    turn: Arc<dyn Fn(EnvFilter) + Send + Sync>,
+}
+
+impl fmt::Debug for Logs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logs").finish_non_exhaustive()
+    }
+}
+
+impl Logs {
+    /// From now on what `filter` says is let through; `None`: what was at the start.
+    ///
+    /// # Errors
+    /// The filter is not one, and nothing changes.
+    pub fn follow(&self, filter: Option<&str>) -> Result<(), String> {
+        let filter = match filter {
+            Some(text) => self::filter(Some(text))?,
+            None => self.start.clone(),
+        };
+        (self.turn)(filter);
+        Ok(())
+    }
+}
+
 /// Starts logging.
 ///
 /// # Errors
 /// The filter is not one; see [`filter`].
-pub fn start(format: LogFormat, filter: Option<&str>) -> Result<(), String> {
-    let filter = self::filter(filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Logging may be running already when a test calls twice in one process; the first stays.
-    let _ = match format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+pub fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
+    let start = self::filter(filter)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(start.clone()).with_writer(std::io::stderr);
+    // Logging may be running already when a test calls twice in one process; the first stays, and this hand moves nothing.
+    let turn: Arc<dyn Fn(EnvFilter) + Send + Sync> = match format {
+        LogFormat::Text => {
+            let ansi = std::io::stderr().is_terminal();
+            let builder = builder.with_ansi(ansi).with_target(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Arc::new(move |filter| drop(handle.reload(filter)))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Arc::new(move |filter| drop(handle.reload(filter)))
+        }
     };
-    Ok(())
+    Ok(Logs { start, turn })
 }

@@ -29,6 +29,9 @@ pub enum Unusable {
     /// Its units are too many beside those of the others.
     #[error("has units beyond the 64 that are averaged")]
     Crowded,
+    /// It was not written for three sampling periods.
+    #[error("is older than three sampling periods")]
+    Stale,
     /// It was listed, but is not there any more, or may not be read.
     #[error("is gone or cannot be read")]
     Gone,

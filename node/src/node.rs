@@ -4,19 +4,25 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_hal::Boards;
+use atalaya_hal::boards::Counting;
 use atalaya_recipes::contenders::{Naming, Token};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
-use atalaya_recipes::{Election, Session, SessionOptions, Standing, election};
+use atalaya_recipes::{Election, Session, SessionOptions, Standing, Tally, election};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::exit::Failure;
+use crate::farewell;
 use crate::id::NodeId;
 use crate::leader::deliver::Api;
+use crate::leader::office::COUNTER;
 use crate::leader::report::Report;
-use crate::leader::{Leader, LeaderOptions, Orders};
+use crate::leader::{Leader, LeaderOptions, Leading, Orders};
+use crate::live::{self, Live};
+use crate::lockstep::{self, Pace};
+use crate::logging::Logs;
 use crate::presence::{self, Presence, PresentSensor, describe_holder};
 use crate::reload::{self, Adopt, Carried, Reload};
 use crate::remembrance::{Life, Remembrance, reaping};
@@ -39,6 +45,7 @@ pub struct Node {
     averages: Option<mpsc::UnboundedSender<Report>>,
     network: Option<Handle>,
     reload: Option<Reload>,
+    logs: Option<Logs>,
     supervisor: Supervisor,
     remembrance: Option<Remembrance>,
 }
@@ -65,6 +72,7 @@ impl Node {
             averages: None,
             network: None,
             reload: None,
+            logs: None,
             supervisor: Supervisor::none(),
             remembrance: None,
         })
@@ -97,6 +105,14 @@ impl Node {
         self
     }
 
+    /// Lets what ZooKeeper tells decide what is logged. A process with several nodes has one log for all of them: there
+    /// none of them decides.
+    #[must_use]
+    pub fn logs(mut self, logs: Logs) -> Node {
+        self.logs = Some(logs);
+        self
+    }
+
     /// Tells a supervisor how it is.
     #[must_use]
     pub fn supervised(mut self, supervisor: Supervisor) -> Node {
@@ -121,13 +137,30 @@ impl Node {
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), Failure> {
-        let Node { id, board, settings, sensors, vitals, averages, network, reload, supervisor, remembrance } =
-            self;
+        let Node {
+            id,
+            board,
+            settings,
+            sensors,
+            vitals,
+            averages,
+            network,
+            reload,
+            logs,
+            supervisor,
+            remembrance,
+        } = self;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let orders = |settings: &Settings| {
             let api = settings.api_url.clone();
             let api = api.map(|url| Api::new(&id, url, settings.api_method).through(network.clone()));
-            Orders { period: settings.sampling_period, api }
+            Orders {
+                period: settings.sampling_period,
+                api,
+                sync: settings.sync,
+                release: settings.release,
+                counting: settings.counting(),
+            }
         };
         let options =
             SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
@@ -151,23 +184,44 @@ impl Node {
         let (conditions, present) = watch::channel(Vec::new());
         let (turned, turns) = watch::channel(None);
         let (exchange, exchanged) = mpsc::channel(1);
-        let measuring = Measuring { measured, sensors: conditions, turns: turned, exchange: exchanged };
-        let measuring = Box::pin(measuring.run(&id, sensors, settings.sampling_period));
+        let (paced, pace) = watch::channel(Pace { period: settings.sampling_period, step: None });
+        let tally = (settings.counting() == Counting::PerNode).then(|| Tally::new(session.clone(), COUNTER));
+        let publisher = PersistentNode::new(session.clone(), &path);
+        let publisher = match &tally {
+            Some(tally) => publisher.counted(tally.clone()),
+            None => publisher,
+        };
+        let measuring = Measuring {
+            measured,
+            sensors: conditions,
+            turns: turned,
+            exchange: exchanged,
+            pace,
+            published: publisher.state(),
+        };
+        let measuring = Box::pin(measuring.run(&id, sensors));
         let (ordered, orders_now) = watch::channel(orders(&settings));
+        let live = Live::new(id.clone(), settings.clone());
+        let following = Box::pin(live.follow(&session));
+        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, logs));
+        let keeping_step = Box::pin(lockstep::follow(&session, live.settings(), &paced));
         let (boarded, board_now) = watch::channel(board);
-        let adopt = Adopt { exchange, orders: &ordered, compose: &orders, board: &boarded };
+        let adopt = Adopt { exchange, live: &live, board: &boarded };
         let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
         let watched = supervisor.is_there().then(|| vitals.subscribe());
         let supervising =
             Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
-        let publisher = PersistentNode::new(session.clone(), &path);
         let election =
             Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
+        let (leads, leading) = watch::channel(None);
         let leader = Leader::new(LeaderOptions {
             measurements: settings.measurements.clone(),
+            name: settings.name.clone(),
             orders: orders_now,
             averages,
+            leading: leads,
         });
+        let place = election.standing();
         let sources = Sources {
             session: &session,
             standing: election.standing(),
@@ -185,7 +239,7 @@ impl Node {
                 _ = stored.wait_for(|state| state.stored > 0) => {}
                 () = nothing_measured => {}
             }
-            say_who(&session, &id, presence, present, board_now).await;
+            say_who(&session, &id, presence, present, board_now, leading).await;
         });
         // Boxed, as everything large is: else each layer above has a copy of it on its stack.
         let publishing = Box::pin(async {
@@ -198,6 +252,10 @@ impl Node {
             // Who does not publish takes no part: an id that is taken must not lead under it.
             let _ = published.wait_for(|state| state.stored > 0).await;
             info!(znode = path, "published the first measurement");
+            // Who leads reports to where the fleet is told to, from the first report on.
+            if tokio::time::timeout(settings.session_timeout, live.known()).await.is_err() {
+                warn!("what stands below {} cannot be read; leading without it", live::FLEET);
+            }
             let standing = log_standing(&session, &settings.election, election.standing());
             let contending = election.run(|leadership| Box::pin(leader.clone().lead(leadership)));
             tokio::select! {
@@ -206,11 +264,16 @@ impl Node {
             }
         });
 
+        // Where it stood in line when it was told to stop: afterwards it stands nowhere.
+        let stop = async { (stop.await, *place.borrow()) };
         let outcome = tokio::select! {
             biased;
-            signal = stop => {
+            (signal, place) = stop => {
                 info!(signal, "stopping");
                 supervisor.stopping().await;
+                if place != Standing::Leading {
+                    farewell::say(&session, &id, &path, signal).await;
+                }
                 Ok(())
             }
             conflict = publishing => Err(taken(&session, &id, &path, conflict).await),
@@ -220,9 +283,15 @@ impl Node {
             () = saying => Ok(()),
             () = looking => Ok(()),
             () = reloading => Ok(()),
+            () = following => Ok(()),
+            () = obeying => Ok(()),
+            () = keeping_step => Ok(()),
             () = supervising => Ok(()),
         };
         // Everything that used the session has been dropped with the futures above.
+        if let Some(tally) = tally {
+            let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
+        }
         if session.close(FAREWELL).await {
             if let Some((kept, own)) = &remembered {
                 kept.forget(own);
@@ -232,6 +301,32 @@ impl Node {
             warn!("ZooKeeper did not confirm the end of the session; what is left goes with its timeout");
         }
         outcome
+    }
+}
+
+/// Hands on what the settings, which were these `before`, come to, whenever they change, to who leads, who measures and
+/// who logs.
+async fn obey(
+    mut before: Settings,
+    mut settings: watch::Receiver<Settings>,
+    orders: impl Fn(&Settings) -> Orders,
+    ordered: &watch::Sender<Orders>,
+    logs: Option<Logs>,
+) {
+    loop {
+        let now = settings.borrow_and_update().clone();
+        if now.log != before.log
+            && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.follow(now.log.as_deref()))
+        {
+            warn!("{problem}");
+        }
+        let before = std::mem::replace(&mut before, now.clone());
+        if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
+            ordered.send_replace(orders(&now));
+        }
+        if settings.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 
@@ -283,14 +378,17 @@ async fn say_who(
     mut presence: Presence,
     mut sensors: watch::Receiver<Vec<PresentSensor>>,
     mut board: watch::Receiver<String>,
+    mut leading: watch::Receiver<Option<Leading>>,
 ) {
     presence.sensors.clone_from(&sensors.borrow_and_update());
     let (said, say) = watch::channel(Some(presence.data()));
     let telling = async {
         let mut last = Instant::now();
         loop {
-            let renamed = (*board.borrow_and_update() != presence.board).then_some(presence::PAUSE);
-            let pause = renamed.or_else(|| presence::pause(&presence.sensors, &sensors.borrow_and_update()));
+            let leads = leading.borrow_and_update().map(presence::Leading::from);
+            let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
+            let pause = presence::pause(&presence.sensors, &sensors.borrow_and_update());
+            let pause = if other { Some(presence::PAUSE) } else { pause };
             let due = async {
                 match pause {
                     Some(pause) => tokio::time::sleep_until(last + pause).await,
@@ -301,11 +399,13 @@ async fn say_who(
                 () = due => {
                     presence.board.clone_from(&board.borrow());
                     presence.sensors.clone_from(&sensors.borrow());
+                    presence.leading = leads;
                     said.send_replace(Some(presence.data()));
                     last = Instant::now();
                 }
                 Ok(()) = sensors.changed() => {}
                 Ok(()) = board.changed() => {}
+                Ok(()) = leading.changed() => {}
             }
         }
     };

@@ -1,13 +1,14 @@
 //! What a node says of itself at `/atalaya/nodes/{id}`, when it says it again, and how the holder of a taken id is
 //! named with it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use atalaya_hal::{Quantity, SensorInfo};
 use atalaya_recipes::Session;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::leader;
 use crate::sensing::health::Condition;
 
 /// The parent of what nodes say of themselves.
@@ -34,6 +35,48 @@ pub struct Presence {
     /// Its sensors.
     #[serde(default)]
     pub sensors: Vec<PresentSensor>,
+    /// How it leads; `None` while it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leading: Option<Leading>,
+}
+
+/// How a node leads, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Leading {
+    /// Goes up with every leader.
+    pub epoch: i64,
+    /// The newest cycle.
+    pub cycle: u64,
+    /// Since when, by its own clock.
+    pub since: Timestamp,
+    /// How many cycles' reports wait to be accepted.
+    #[serde(default)]
+    pub waiting: usize,
+    /// What was accepted last.
+    #[serde(default)]
+    pub delivered: Option<Delivered>,
+}
+
+/// What an API has accepted last.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Delivered {
+    /// The report of which cycle.
+    pub cycle: u64,
+    /// When.
+    pub time: Timestamp,
+}
+
+impl From<leader::Leading> for Leading {
+    fn from(leading: leader::Leading) -> Leading {
+        let leader::Leading { epoch, cycle, since, waiting, delivered } = leading;
+        let delivered = delivered.map(|(cycle, at)| Delivered { cycle, time: timestamp(at) });
+        Leading { epoch, cycle, since: timestamp(since), waiting, delivered }
+    }
+}
+
+/// The same moment; the beginning of 1970 for what no calendar has.
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// A sensor of a node.
@@ -104,6 +147,7 @@ impl Presence {
             board: board.to_owned(),
             started: Timestamp::now(),
             sensors: Vec::new(),
+            leading: None,
         }
     }
 
@@ -189,6 +233,21 @@ mod tests {
         let text = r#"{"host":"h","pid":1,"version":"0.0.9","board":"b","started":"1970-01-01T00:00:00Z",
             "sensors":[{"name":"s","chip":"lm75","quantities":["temperature"]}]}"#;
         let presence: Presence = serde_json::from_str(text).unwrap();
-        assert_eq!(presence.sensors[0].health.state, State::Unread);
+        assert_eq!((presence.sensors[0].health.state, presence.leading), (State::Unread, None));
+    }
+
+    #[test]
+    fn a_leader_says_how_it_leads() {
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
+        let leading =
+            leader::Leading { epoch: 7, cycle: 41, since, waiting: 2, delivered: Some((39, since)) };
+        let leading = Leading::from(leading);
+        assert_eq!(
+            serde_json::to_string(&leading).unwrap(),
+            r#"{"epoch":7,"cycle":41,"since":"1970-01-01T00:01:00Z","waiting":2,"delivered":{"cycle":39,"time":"1970-01-01T00:01:00Z"}}"#
+        );
+        let presence = Presence { leading: Some(leading.clone()), ..Presence::of("b") };
+        let read: Presence = serde_json::from_slice(&presence.data()).unwrap();
+        assert_eq!(read.leading, Some(leading));
     }
 }

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_hal::Boards;
@@ -11,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::exit::Failure;
-use crate::leader::Orders;
+use crate::live::Live;
 use crate::sensing::{self, Sensors};
 use crate::settings::Settings;
 use crate::supervisor::Supervisor;
@@ -56,13 +55,11 @@ impl fmt::Debug for Reload {
 }
 
 /// The parts of a running node that take over what is new.
-pub(crate) struct Adopt<'a, F> {
+pub(crate) struct Adopt<'a> {
     /// Who measures.
-    pub(crate) exchange: mpsc::Sender<(Sensors, Duration)>,
-    /// Who leads.
-    pub(crate) orders: &'a watch::Sender<Orders>,
-    /// What the leader is to be told under these settings.
-    pub(crate) compose: &'a F,
+    pub(crate) exchange: mpsc::Sender<Sensors>,
+    /// What the node is told.
+    pub(crate) live: &'a Live,
     /// Who says which board this is.
     pub(crate) board: &'a watch::Sender<String>,
 }
@@ -71,11 +68,11 @@ pub(crate) struct Adopt<'a, F> {
 ///
 /// # Cancellation safety
 /// What is being loaded is dropped when it comes; the node goes on as it is.
-pub(crate) async fn serve<F: Fn(&Settings) -> Orders>(
+pub(crate) async fn serve(
     reload: Option<Reload>,
     settings: &Settings,
     supervisor: &Supervisor,
-    adopt: Adopt<'_, F>,
+    adopt: Adopt<'_>,
 ) {
     let Some(Reload { mut asked, load }) = reload else { return std::future::pending().await };
     let mut running = settings.clone();
@@ -100,23 +97,26 @@ async fn loaded(load: &Arc<Load>) -> Result<(Carried, Settings), Failure> {
     given.await.map_err(|_| Failure::software(anyhow!("reading it failed")))?
 }
 
-impl<F: Fn(&Settings) -> Orders> Adopt<'_, F> {
+impl Adopt<'_> {
     async fn take(&self, carried: Carried, running: &mut Settings, new: Settings) {
         let fixed = running.fixed_that_differ(&new);
         if !fixed.is_empty() {
             let fixed = fixed.join(", ");
             warn!("{fixed}: changed in the configuration, but only a restart of this node can follow");
         }
-        let live = Settings {
+        let next = Settings {
             sampling_period: new.sampling_period,
             api_url: new.api_url,
             api_method: new.api_method,
+            sync: new.sync,
+            release: new.release,
+            counter: new.counter,
             ..running.clone()
         };
-        if *running != live {
+        if *running != next {
+            let live = self.live.rebase(next.clone());
             info!(period = ?live.sampling_period, api = live.api_url.is_some(), "follows the new settings");
-            self.orders.send_replace((self.compose)(&live));
-            *running = live;
+            *running = next;
         }
         let Carried { board, sensors } = carried;
         let names: Vec<&str> = sensors.infos().map(|info| info.name.as_str()).collect();
@@ -127,6 +127,6 @@ impl<F: Fn(&Settings) -> Orders> Adopt<'_, F> {
             renamed
         });
         // Its receiver ends with the node only.
-        let _ = self.exchange.send((sensors, running.sampling_period)).await;
+        let _ = self.exchange.send(sensors).await;
     }
 }

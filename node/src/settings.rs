@@ -1,4 +1,5 @@
-//! What a node is told, from four places: flags before environment before boards.toml before defaults.
+//! What a node is told, from four places: flags before environment before boards.toml before defaults. What ZooKeeper
+//! tells comes before all of them, see [`crate::live`].
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,6 +14,7 @@ use reqwest::Url;
 
 use crate::cli::FleetArgs;
 use crate::exit::Failure;
+use crate::logging;
 
 /// A node's settings, complete and checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,8 @@ pub struct Settings {
     pub release: Release,
     /// Who counts the measurements; `None`: as fits [`Settings::sync`], see [`Settings::counting`].
     pub counter: Option<Counting>,
+    /// What is logged, if ZooKeeper tells; `None`: what was told at the start, see [`crate::logging`].
+    pub log: Option<String>,
 }
 
 const DEFAULT_ZOOKEEPER: &str = "127.0.0.1:2181";
@@ -89,7 +93,7 @@ pub fn load_boards(flag: Option<&PathBuf>, surroundings: Surroundings<'_>) -> Re
 
 /// Why a value is refused, and what would be right.
 #[derive(Debug)]
-struct Bad {
+pub(crate) struct Bad {
     problem: String,
     remedy: &'static str,
 }
@@ -164,7 +168,7 @@ impl Settings {
         let sampling_period = pick.value(
             ("sampling-period", args.sampling_period.as_ref()),
             &["ATALAYA_SAMPLING_PERIOD", "SAMPLING_PERIOD"],
-            |text| sampling_period(parse_duration(text)?),
+            period,
             fleet.sampling_period.as_ref(),
             same,
         )?;
@@ -239,6 +243,7 @@ impl Settings {
             sync: sync.unwrap_or_default(),
             release: release.unwrap_or_default(),
             counter,
+            log: None,
         })
     }
 
@@ -250,6 +255,7 @@ impl Settings {
             ("measurements", self.measurements != new.measurements),
             ("name", self.name != new.name),
             ("election", self.election != new.election),
+            ("counter", self.counter != new.counter),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
@@ -264,31 +270,21 @@ impl Settings {
         })
     }
 
+    /// The id of the node whose measurement is called `name`; `None`: it is called otherwise.
+    pub fn id_of<'a>(&self, name: &'a str) -> Option<&'a str> {
+        id_in(&self.name, name)
+    }
+
     /// The path of the measurement of the node called `id`.
     pub fn measurement_path(&self, id: &str) -> String {
         format!("{}/{}", self.measurements, self.name.replace("{id}", id))
     }
 }
 
-/// The keys in ZooKeeper that whole fleets follow.
-const LIVE_SAMPLING_PERIOD: &str = "/config/sampling_period";
-const LIVE_API_URL: &str = "/config/api_url";
-
-/// Whether `value` may stand at `path`: anything may, but at the keys that fleets follow. Empty is "not set".
-///
-/// # Errors
-/// Why not, and what would be right.
-pub fn check_live(path: &str, value: &[u8]) -> Result<(), String> {
-    if value.is_empty() || ![LIVE_SAMPLING_PERIOD, LIVE_API_URL].contains(&path) {
-        return Ok(());
-    }
-    let text = std::str::from_utf8(value).map_err(|_| "not UTF-8 text".to_owned())?;
-    let checked = if path == LIVE_API_URL {
-        api_url(text.trim()).map(|_| ())
-    } else {
-        parse_duration(text).and_then(sampling_period).map(|_| ())
-    };
-    checked.map_err(|bad| bad.to_string())
+/// What stands in `name` where `template` has `{id}`.
+pub(crate) fn id_in<'a>(template: &str, name: &'a str) -> Option<&'a str> {
+    let (before, after) = template.split_once("{id}")?;
+    name.strip_prefix(before)?.strip_suffix(after).filter(|id| !id.is_empty())
 }
 
 fn connect_string(text: &str) -> Result<ConnectString, Bad> {
@@ -296,6 +292,22 @@ fn connect_string(text: &str) -> Result<ConnectString, Bad> {
         problem: format!("bad ZooKeeper address \"{}\": {}", error.text, error.problem),
         remedy: "host:port[,host:port…][/chroot], such as zk1:2181,zk2:2181/fleet",
     })
+}
+
+/// A sampling period.
+pub(crate) fn period(text: &str) -> Result<Duration, Bad> {
+    parse_duration(text).and_then(sampling_period)
+}
+
+/// What is logged.
+pub(crate) fn log_filter(text: &str) -> Result<String, Bad> {
+    match logging::filter(Some(text)) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(Bad {
+            problem: format!("bad log filter \"{}\"", shorten(text)),
+            remedy: "a level such as debug, or target=level pairs",
+        }),
+    }
 }
 
 const A_PERIOD: &str = "a duration from 100ms to 31d, such as 5s, or a number of seconds";
@@ -343,7 +355,7 @@ fn name_template(text: &str) -> Result<String, Bad> {
     Err(Bad { problem, remedy: "{id} once and no /, such as app{id}" })
 }
 
-fn sync_mode(text: &str) -> Result<SyncMode, Bad> {
+pub(crate) fn sync_mode(text: &str) -> Result<SyncMode, Bad> {
     match text.to_ascii_lowercase().as_str() {
         "free" => Ok(SyncMode::Free),
         "barrier" => Ok(SyncMode::Barrier),
@@ -381,14 +393,14 @@ fn api_method(text: &str) -> Result<ApiMethod, Bad> {
 
 /// The address of the API. One that ends in `/` is a base, as one of the existing fleets configures it: it means
 /// `nuevo` below it.
-fn api_url(text: &str) -> Result<Url, Bad> {
+pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
     let bad = |problem: String| Bad {
         problem: format!("bad API address \"{}\": {problem}", shorten(text)),
         remedy: "an address such as http://127.0.0.1:8000/nuevo",
     };
     let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad(format!("{} is neither http nor https", url.scheme())));
+        return Err(bad(format!("{} is neither http nor https", shorten(url.scheme()))));
     }
     if !url.path().ends_with('/') {
         return Ok(url);
@@ -400,8 +412,9 @@ fn api_url(text: &str) -> Result<Url, Bad> {
 }
 
 /// As much of a wrong value as a message can bear.
-fn shorten(text: &str) -> String {
-    text.chars().take(80).collect()
+pub(crate) fn shorten(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().take(80).map(shown).collect()
 }
 
 #[cfg(test)]

@@ -75,29 +75,12 @@ fn a_mistake_says_where_it_is_and_what_would_be_right() {
 }
 
 #[test]
-fn what_a_fleet_follows_is_checked_before_it_is_written() {
-    for (path, value) in [
-        (LIVE_SAMPLING_PERIOD, "5"),
-        (LIVE_SAMPLING_PERIOD, "2.5"),
-        (LIVE_SAMPLING_PERIOD, "500ms"),
-        (LIVE_SAMPLING_PERIOD, ""),
-        (LIVE_API_URL, "http://127.0.0.1:8000/"),
-        ("/configs/demo", "anything"),
-    ] {
-        assert_eq!(check_live(path, value.as_bytes()), Ok(()), "{path} {value}");
-    }
-    let wrong = |path, value: &[u8]| check_live(path, value).unwrap_err();
-    assert!(wrong(LIVE_SAMPLING_PERIOD, b"soon").contains("a duration such as"));
-    assert!(wrong(LIVE_SAMPLING_PERIOD, b"1ms").contains("100ms"));
-    assert!(wrong(LIVE_API_URL, b"ftp://h/").contains("http"));
-    assert!(wrong(LIVE_API_URL, b"\xff").contains("UTF-8"));
-}
-
-#[test]
 fn where_a_measurement_stands() {
     let args = FleetArgs { name: Some("app{id}".into()), ..FleetArgs::default() };
     let settings = assemble(args, &[], "").unwrap();
     assert_eq!(settings.measurement_path("3"), "/mediciones/app3");
+    assert_eq!(settings.id_of("app3"), Some("3"));
+    assert_eq!((settings.id_of("app"), settings.id_of("3")), (None, None));
 }
 
 #[test]

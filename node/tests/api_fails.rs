@@ -14,7 +14,7 @@ on_both!(
     hanging,
     answering_500,
     slow_by_three_periods_it_still_gets_every_report_once,
-    a_server_that_knows_no_such_page_still_shows_each_report_arriving_once
+    a_server_that_knows_no_such_page_still_shows_each_report_arriving
 );
 
 /// How late an average may be on a busy machine. One that waits for the API is later than that.
@@ -86,14 +86,25 @@ fn slow_by_three_periods_it_still_gets_every_report_once(fleet: Fleet) {
     assert_eq!(lines(&one, "does not take reports"), 0);
 }
 
-fn a_server_that_knows_no_such_page_still_shows_each_report_arriving_once(fleet: Fleet) {
+fn a_server_that_knows_no_such_page_still_shows_each_report_arriving(fleet: Fleet) {
     // `python -m http.server 8000`: 404 to every request.
     fleet.api.set(ApiMode::Status(404));
     let one = fleet.leader("1", &[]);
-    let requests = fleet.api.wait_for("five requests", PATIENCE, |all| all.len() >= 5);
+    let requests = fleet.api.wait_for("eight requests", PATIENCE, |all| all.len() >= 8);
     let mut keys: Vec<_> =
         requests.iter().map(|request| request.header("Idempotency-Key").unwrap()).collect();
+    // The first is tried three times: it might have been something in between. Then each is, once.
+    assert_eq!(keys[..3], [keys[0]; 3]);
     keys.dedup();
-    assert_eq!(keys.len(), requests.len());
+    assert_eq!(keys.len(), requests.len() - 2);
     assert_eq!(lines(&one, "rejects reports"), 1, "said once");
+    // What was rejected is not lost.
+    let probe = fleet.probe();
+    let cycle = keys[0].split('-').nth(1).unwrap();
+    let aside = atalaya_testbed::eventually("the first is set aside", PATIENCE, || {
+        let data = probe.get(&format!("/atalaya/aside/{cycle}"));
+        data.and_then(|(data, _)| serde_json::from_slice::<serde_json::Value>(&data).ok())
+    });
+    assert_eq!(aside["reason"], "it answers 404 Not Found");
+    assert_eq!(aside["averages"][0]["count"], 1);
 }

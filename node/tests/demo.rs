@@ -164,7 +164,7 @@ fn without_a_terminal_it_is_lines_and_ends_by_itself() {
     assert_eq!(figure(&lines, "sessions"), 3);
     assert_eq!(figure(&lines, "leaders"), 1);
     assert_eq!(figure(&lines, "averages"), averages as u64);
-    assert_eq!(figure(&lines, "lost with a leader"), 0);
+    assert_eq!(figure(&lines, "lost"), 0);
 }
 
 #[test]

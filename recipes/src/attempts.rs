@@ -106,7 +106,7 @@ pub(crate) async fn is_deletion(link: &Link, watcher: OneshotWatcher) -> bool {
 }
 
 /// Something between half of `most` and all of it.
-fn jitter(most: Duration) -> Duration {
+pub(crate) fn jitter(most: Duration) -> Duration {
     let chance = uuid::Uuid::new_v4().as_u128() as u32;
     most / 2 + (most / 2).mul_f64(f64::from(chance) / f64::from(u32::MAX))
 }

@@ -39,7 +39,7 @@ pub use barrier::Barrier;
 pub use children_cache::{CacheError, ChildrenCache};
 pub use children_watch::ChildrenWatch;
 pub use connect_string::ConnectString;
-pub use counter::{Counter, CounterError};
+pub use counter::{Counter, CounterError, Tally};
 pub use data_watch::{DataWatch, Watched};
 pub use double_barrier::{DoubleBarrier, DoubleBarrierError, Inside};
 pub use election::{Election, Leadership, Standing};

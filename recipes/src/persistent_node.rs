@@ -23,8 +23,10 @@ use tracing::{info, warn};
 
 use crate::claim::{Claim, Event, Step};
 use crate::clock::Moment;
+use crate::counter::{Made, Tally};
+use crate::session::{Kind, Write, Written};
 use crate::trouble::Trouble;
-use crate::{Error, Link, Session};
+use crate::{Error, Link, Session, Stat};
 
 pub use crate::claim::Conflict;
 
@@ -35,6 +37,8 @@ pub struct NodeState {
     pub held: bool,
     /// How many times data was stored.
     pub stored: u64,
+    /// The transaction that stored it last: higher than those of all that was there before.
+    pub zxid: i64,
 }
 
 /// Keeps one ephemeral znode.
@@ -43,12 +47,26 @@ pub struct PersistentNode {
     session: Session,
     path: String,
     state: watch::Sender<NodeState>,
+    tally: Option<Tally>,
 }
 
 impl PersistentNode {
     /// One at `path`; nothing happens before [`PersistentNode::run`].
     pub fn new(session: Session, path: impl Into<String>) -> PersistentNode {
-        PersistentNode { session, path: path.into(), state: watch::Sender::new(NodeState::default()) }
+        PersistentNode {
+            session,
+            path: path.into(),
+            state: watch::Sender::new(NodeState::default()),
+            tally: None,
+        }
+    }
+
+    /// Counts each of the data that are stored, in the transaction that stores it: once, also when it has to be stored again in
+    /// another session, and not if newer data came before it could be.
+    #[must_use]
+    pub fn counted(mut self, tally: Tally) -> PersistentNode {
+        self.tally = Some(tally);
+        self
     }
 
     /// To be told how it stands.
@@ -62,6 +80,7 @@ impl PersistentNode {
         if data.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
+        data.mark_changed();
         loop {
             let link = self.session.link().await;
             claim.on(Event::LinkUp(link.session_id(), link.timeout()), Moment::now());
@@ -87,12 +106,13 @@ impl PersistentNode {
     ) -> Conflict {
         let mut trouble = Trouble::default();
         let mut awaited = None;
+        let mut zxid = 0;
         loop {
             let result = match claim.step() {
                 Step::AwaitLink => std::future::pending().await,
-                Step::Create => self.create(link, data).await,
+                Step::Create => self.create(link, data, &mut zxid).await,
                 Step::Inspect => self.inspect(link).await,
-                Step::Write(version) => self.write(link, version, data).await,
+                Step::Write(version) => self.write(link, version, data, &mut zxid).await,
                 Step::Remove(version) => {
                     info!(path = %self.path, "removing the znode that an earlier session of this process left");
                     link.delete(&self.path, Some(version)).await.map(|()| Event::Gone)
@@ -104,7 +124,11 @@ impl PersistentNode {
                     self.await_owner(link, until).await
                 }
                 Step::Hold => match data.changed().await {
-                    Ok(()) => Ok(Event::NewData),
+                    Ok(()) => {
+                        // Seen when it is written.
+                        data.mark_changed();
+                        Ok(Event::NewData)
+                    }
                     // Nobody will bring new data: what is there stays.
                     Err(_) => std::future::pending().await,
                 },
@@ -124,7 +148,10 @@ impl PersistentNode {
                 }
             };
             if matches!(event, Event::Created | Event::Written { .. }) {
-                self.state.send_modify(|state| state.stored += 1);
+                self.state.send_modify(|state| {
+                    state.stored += 1;
+                    state.zxid = zxid;
+                });
             }
             claim.on(event, Moment::now());
             let held = claim.is_held();
@@ -132,15 +159,54 @@ impl PersistentNode {
         }
     }
 
-    async fn create(&self, link: &Link, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Result<Event, Error> {
-        let newest = data.borrow_and_update().clone().unwrap_or_default();
-        match link.create_ephemeral(&self.path, &newest).await {
+    async fn create(
+        &self,
+        link: &Link,
+        data: &mut watch::Receiver<Option<Vec<u8>>>,
+        zxid: &mut i64,
+    ) -> Result<Event, Error> {
+        let newest = self.newest(data).await;
+        let write = Write::Create { path: &self.path, data: &newest, kind: Kind::Ephemeral };
+        match self.store(link, write, zxid).await {
             Err(error) if error.is_no_node() => {
                 let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
                 link.ensure(parent).await.map(|()| Event::Gone)
             }
             result => result.map(|_| Event::Created),
         }
+    }
+
+    /// The newest data. What is newer than what was stored last is to be counted.
+    async fn newest(&self, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Vec<u8> {
+        if data.has_changed().unwrap_or(false)
+            && let Some(tally) = &self.tally
+        {
+            tally.begin().await;
+        }
+        data.borrow_and_update().clone().unwrap_or_default()
+    }
+
+    /// Makes `write`, and counts it. Gives the stat afterwards, of a write that was made and that tells one, and in which
+    /// transaction it was.
+    async fn store(&self, link: &Link, write: Write<'_>, zxid: &mut i64) -> Result<Option<Stat>, Error> {
+        let made = match &self.tally {
+            Some(tally) => tally.make(link, write).await?,
+            None => Made::Alone,
+        };
+        let stat = match (made, write) {
+            (Made::Counted(written, counted), _) => {
+                *zxid = counted;
+                return Ok(match written {
+                    Written::Set(stat) => Some(stat),
+                    _ => None,
+                });
+            }
+            (Made::Alone, Write::Create { path, data, kind }) => link.create(path, data, kind).await?,
+            (Made::Alone, Write::Set { path, data, version }) => link.set(path, data, version).await?,
+            (Made::Alone, _) => return Ok(None),
+        };
+        *zxid = stat.mzxid;
+        Ok(Some(stat))
     }
 
     async fn inspect(&self, link: &Link) -> Result<Event, Error> {
@@ -156,9 +222,12 @@ impl PersistentNode {
         link: &Link,
         version: i32,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
+        zxid: &mut i64,
     ) -> Result<Event, Error> {
-        let newest = data.borrow_and_update().clone().unwrap_or_default();
-        let stat = link.set(&self.path, &newest, Some(version)).await?;
+        let newest = self.newest(data).await;
+        let write = Write::Set { path: &self.path, data: &newest, version: Some(version) };
+        // A write always tells; who reads on takes the znode for somebody else's if one does not.
+        let Some(stat) = self.store(link, write, zxid).await? else { return Ok(Event::Unclear) };
         Ok(Event::Written { owner: stat.ephemeral_owner, version: stat.version })
     }
 

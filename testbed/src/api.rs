@@ -23,6 +23,12 @@ pub enum ApiMode {
     Status(u16),
     /// Answers 200 after this time.
     Slow(Duration),
+    /// Answers 200, or 409 if the request's `Idempotency-Key` has been kept before.
+    Once,
+    /// Keeps the request, and answers with this status all the same.
+    KeepAndAnswer(u16),
+    /// Keeps the request, and cuts the connection instead of an answer.
+    KeepAndCut,
 }
 
 /// One request as it came.
@@ -47,6 +53,9 @@ pub struct Recorded {
     pub body: Vec<u8>,
     /// The status it was answered with; `None` while it was not, or when the client had gone before.
     pub answered: Option<u16>,
+    /// Whether it was kept, as a good collector keeps what it answers 2xx, and now and then more than that. Of several with
+    /// the same `Idempotency-Key` such a one counts the first.
+    pub kept: bool,
 }
 
 impl Recorded {
@@ -272,11 +281,25 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
         let mut state = shared.lock();
         let mode = state.mode;
         let number = state.requests.len();
-        state.requests.push(request);
+        let key = request.header("idempotency-key").map(str::to_owned);
+        let is_repeat = mode == ApiMode::Once
+            && state.requests.iter().any(|other| {
+                other.kept && key.is_some() && other.header("idempotency-key") == key.as_deref()
+            });
+        let kept = match mode {
+            ApiMode::Hang => false,
+            ApiMode::Status(status) => (200..300).contains(&status),
+            ApiMode::Once => !is_repeat,
+            _ => true,
+        };
+        state.requests.push(Recorded { kept, ..request });
         shared.changed.notify_all();
         let status = match mode {
             ApiMode::Accept | ApiMode::Refuse => 200,
-            ApiMode::Status(status) => status,
+            ApiMode::Status(status) | ApiMode::KeepAndAnswer(status) => status,
+            ApiMode::Once if is_repeat => 409,
+            ApiMode::Once => 200,
+            ApiMode::KeepAndCut => return Ok(()),
             ApiMode::Slow(time) => {
                 let ended = |state: &mut State| state.generation == generation;
                 let slept = shared.changed.wait_timeout_while(state, time, ended);
@@ -382,6 +405,7 @@ fn read_request(input: &mut impl BufRead, stream: &TcpStream) -> io::Result<Opti
         headers,
         body,
         answered: None,
+        kept: false,
     }))
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
 
+use crate::journal::Transaction;
 use crate::ports::Port;
 use crate::wait::eventually;
 use crate::zookeeper::{self, ZooKeeper};
@@ -105,6 +106,45 @@ impl Ensemble {
     pub fn server_of_session(&self, session_id: i64) -> Option<usize> {
         let sid = format!("sid=0x{session_id:x},");
         self.up().find(|&i| self.servers[i].try_four("cons").is_some_and(|clients| clients.contains(&sid)))
+    }
+
+    /// What the ensemble has committed from `zxid` on, for moments when all servers serve and nobody writes.
+    ///
+    /// A server's log alone may end in what was never committed, or lack what it was sent in a snapshot. What stands in
+    /// the logs of two of three was acknowledged by a quorum, and so was all that a quorum ever acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// When the log of the server that leads holds anything else: then this is no history to judge by.
+    #[track_caller]
+    pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
+        let mut wrong = String::new();
+        // A log may be behind for a moment.
+        for _ in 0..100 {
+            match self.agreed(zxid) {
+                Ok(journal) => return journal,
+                Err(why) => wrong = why,
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the servers' logs do not agree: {wrong}");
+    }
+
+    /// The log of the server that leads, if it is what two of three hold.
+    fn agreed(&self, zxid: i64) -> Result<Vec<Transaction>, String> {
+        let leader = self.leader().ok_or("no server leads")?;
+        let mut logs: Vec<_> = self.servers.iter().map(|server| server.journal(zxid)).collect();
+        let told = logs.swap_remove(leader);
+        let holds = |log: &[Transaction], zxid| log.binary_search_by_key(&zxid, |other| other.zxid).is_ok();
+        let alone = told.iter().find(|told| !logs.iter().any(|log| holds(log, told.zxid)));
+        if let Some(Transaction { zxid, .. }) = alone {
+            return Err(format!("only its leader's log holds {zxid:#x}"));
+        }
+        let lacking = logs[0].iter().find(|other| holds(&logs[1], other.zxid) && !holds(&told, other.zxid));
+        match lacking {
+            Some(Transaction { zxid, .. }) => Err(format!("the log of its leader lacks {zxid:#x}")),
+            None => Ok(told),
+        }
     }
 
     /// SIGKILL of one server, and waits until it is gone.

@@ -33,7 +33,7 @@ impl Kazoo {
         Self { python: python.clone() }
     }
 
-    /// Runs one of the scripts in `testbed/kazoo/`: `follower.py`, `leader.py`, `contend.py`, `hold.py`; each says at its top
+    /// Runs one of the scripts in `testbed/kazoo/`: `follower.py`, `leader.py`, `contend.py`, `hold.py`, `init_config.py`; each says at its top
     /// which arguments it takes and which lines it prints.
     #[track_caller]
     pub fn script(&self, name: &str, args: &[&str]) -> Process {
@@ -47,7 +47,7 @@ impl Kazoo {
     }
 
     #[track_caller]
-    fn command(&self, name: &str, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, name: &str, args: &[&str]) -> Command {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("kazoo").join(name);
         assert!(script.exists(), "there is no {}", script.display());
         let mut command = guarded(&self.python);

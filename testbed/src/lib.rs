@@ -29,11 +29,13 @@
 )]
 
 mod api;
+pub mod chaos;
 mod curator;
 pub mod debian;
 mod ensemble;
 pub mod install;
 mod java;
+mod journal;
 mod kazoo;
 mod node;
 #[cfg(unix)]
@@ -53,6 +55,7 @@ mod zookeeper;
 pub use api::{Api, ApiMode, Recorded};
 pub use curator::Curator;
 pub use ensemble::Ensemble;
+pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;
 pub use node::{node_command, node_command_in};
 pub use probe::{Probe, Stat};

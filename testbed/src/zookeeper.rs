@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::install::{self, Part};
 use crate::java;
+use crate::journal::{self, Transaction};
 use crate::ports::Port;
 use crate::process::Process;
 use crate::scratch::Scratch;
@@ -80,6 +81,10 @@ impl ZooKeeper {
              # A killed process loses nothing that the kernel has; only a power failure would.\n\
              forceSync=no\n\
              preAllocSize=1024\n\
+             # A server that was away is sent what it missed, and writes it down: its log has no holes.\n\
+             snapCount=1000000\n\
+             commitLogCount=20000\n\
+             snapshotSizeFactor=1000000\n\
              {more}",
             data = data.display(),
             port = client.number(),
@@ -162,6 +167,20 @@ impl ZooKeeper {
     /// Where its configuration and data are.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.scratch.path()
+    }
+
+    /// The transactions from `zxid` on that its log holds, whether it runs or not. Those at the end may not be committed:
+    /// a server of an ensemble writes down what is proposed.
+    ///
+    /// # Panics
+    ///
+    /// When the log cannot be read.
+    #[track_caller]
+    pub fn journal(&self, zxid: i64) -> Vec<Transaction> {
+        match journal::read(&self.folder().join("data/version-2"), zxid) {
+            Ok(transactions) => transactions,
+            Err(error) => panic!("the log of ZooKeeper at {}: {error}", self.connect_string()),
+        }
     }
 
     /// Whether it is frozen.

@@ -129,6 +129,31 @@ fn is_slow_and_knows_whether_the_client_waited() {
 }
 
 #[test]
+fn keeps_each_key_once_and_may_keep_one_whatever_it_answers() {
+    let api = Api::start();
+    let get = |key: &str| {
+        let mut stream = connect(&api).unwrap();
+        let head = "GET /nuevo?dato=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+        stream.write_all(format!("{head}Idempotency-Key: {key}\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        // One that is cut may end in an error.
+        let _ = stream.read_to_string(&mut answer);
+        answer.get(9..12).unwrap_or_default().to_owned()
+    };
+    let modes = [ApiMode::Once, ApiMode::KeepAndAnswer(500), ApiMode::KeepAndCut, ApiMode::Status(500)];
+    let mut answers = Vec::new();
+    for (key, mode) in ["a", "b", "c", "d"].into_iter().zip(modes) {
+        api.set(mode);
+        answers.push(get(key));
+    }
+    assert_eq!(answers, ["200", "500", "", "500"]);
+    api.set(ApiMode::Once);
+    assert_eq!(["a", "b", "c", "d", "d"].map(get), ["409", "409", "409", "200", "409"]);
+    let kept: Vec<_> = api.requests().iter().map(|request| request.kept).collect();
+    assert_eq!(kept, [true, true, true, false, false, false, false, true, false]);
+}
+
+#[test]
 #[should_panic(
     expected = "two averages: not within 50ms; 1 requests, at last:\n  GET /nuevo?dato=78.4&a b=á -> 200"
 )]

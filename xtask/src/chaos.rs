@@ -1,30 +1,61 @@
-//! `cargo xtask chaos recipes`: the recipes under many random schedules of what can go wrong.
+//! `cargo xtask chaos`: the recipes, and whole fleets, under many random schedules of what can go wrong.
 
+mod fleet;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
 use crate::cargo::cargo;
 
-/// Play random schedules of lost requests and replies, expiries, pauses and cancellations, on the server in memory.
+/// Play random schedules of what can go wrong.
 ///
-/// A schedule that fails is made smaller until it no longer does, and shown with its seed. 10 000 of each take about an
-/// hour: faults have lengths, and sessions time out in real time.
+/// Of recipes: lost requests and replies, expiries, pauses and cancellations, on the server in memory. A schedule that fails
+/// is made smaller until it no longer does, and shown with its seed. 10 000 of each take about an hour: faults have lengths,
+/// and sessions time out in real time.
+///
+/// Of fleets: real nodes on three Apache ZooKeeper servers; leaders die at each step between computing an average and knowing
+/// that it was accepted, nodes are stopped and killed, so are servers, and the API refuses, hangs, is late, or keeps a report
+/// and answers 500. What the API was sent and what ZooKeeper committed is judged: nothing lost, nothing twice. 200 schedules
+/// take about an hour.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask chaos recipes                     10 000 schedules of each recipe
   cargo xtask chaos recipes --schedules 100
-  cargo xtask chaos recipes --seed 42           the same ones again")]
+  cargo xtask chaos recipes --seed 42           the same ones again
+  cargo xtask chaos fleet                       200 schedules of whole fleets
+  cargo xtask chaos fleet --schedules 10 --sync barrier
+  cargo xtask chaos fleet --replay 7261554      one of them again
+  cargo xtask chaos fleet --kazoo --staged      what becomes of a Kazoo fleet")]
 pub(crate) struct Arguments {
     /// Of what.
     #[arg(value_enum)]
     subject: Subject,
-    /// How many schedules of each.
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
-    schedules: u64,
+    /// How many schedules (of each recipe) [default: 10 000, and 200 of fleets].
+    #[arg(long, value_name = "COUNT")]
+    schedules: Option<u64>,
     /// What decides the schedules [default: another one each time].
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
+    /// Fleets: play the one schedule that was shown with this seed.
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["schedules", "seed"])]
+    replay: Option<u64>,
+    /// Fleets: how the nodes keep time.
+    #[arg(long, value_enum, default_value = "both")]
+    sync: Sync,
+    /// Fleets: how many play side by side, each on three servers of its own.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    jobs: u16,
+    /// Fleets: the same to nodes of Kazoo's, which are not judged: it is counted what they lose.
+    #[arg(long, conflicts_with = "binary")]
+    kazoo: bool,
+    /// Fleets: not at random: the API is away for 30 s, and a leader is stopped six times.
+    #[arg(long, conflicts_with_all = ["schedules", "seed", "replay"])]
+    staged: bool,
+    /// Fleets: play with this program, built with the feature `fault-points`, instead of building one.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
 }
 
 /// What can be played.
@@ -32,10 +63,29 @@ pub(crate) struct Arguments {
 enum Subject {
     /// `recipes/tests/chaos`.
     Recipes,
+    /// `atalaya_testbed::chaos`.
+    Fleet,
+}
+
+/// How the nodes of a fleet keep time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Sync {
+    /// Each by its own clock.
+    Free,
+    /// In lock-step.
+    Barrier,
+    /// As the seed decides.
+    Both,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Subject::Recipes = arguments.subject;
+    match arguments.subject {
+        Subject::Recipes => recipes(arguments),
+        Subject::Fleet => fleet::run(arguments),
+    }
+}
+
+fn recipes(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut command = cargo();
     command.args([
         "test",
@@ -49,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ]);
     // Schedules mostly wait: all recipes side by side.
     command.args(["--test-threads", "32"]);
-    command.env("ATALAYA_CHAOS", arguments.schedules.to_string());
+    command.env("ATALAYA_CHAOS", arguments.schedules.unwrap_or(10_000).to_string());
     if let Some(seed) = arguments.seed {
         command.env("ATALAYA_SEED", seed.to_string());
     }

@@ -124,7 +124,7 @@ impl Fleet {
 
 /// Reads the whole roster and averages it.
 async fn average(link: &Link, roster: &mut Roster) -> anyhow::Result<f64> {
-    let gathered = gather(link, roster).await?;
+    let gathered = gather(link, roster, 0).await?;
     ensure!(gathered.excluded == 0, "{} znodes could not be averaged", gathered.excluded);
     let summaries = gathered.aggregate.summaries();
     summaries.first().map(|summary| summary.mean).context("there is nothing to average")

@@ -1,6 +1,8 @@
 //! The command line: what can be asked for, and its help.
 
 mod reap;
+mod reports;
+mod status;
 mod tools;
 
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use clap_complete::Shell;
 use crate::id::NodeId;
 use crate::logging::LogFormat;
 pub use reap::*;
+pub use reports::*;
+pub use status::StatusArgs;
 pub use tools::*;
 
 const STYLES: Styles = Styles::styled()
@@ -50,6 +54,8 @@ macro_rules! examples {
 \x20 atalaya run 1                                    a node with one simulated sensor
   atalaya run 1 --board laptop --zookeeper zk1:2181,zk2:2181,zk3:2181/fleet
   atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --sampling-period 1s
+  atalaya status --watch                           who is here, and what they measure
+  atalaya config init 5s http://127.0.0.1:8000/nuevo    tells the whole fleet, at once
   atalaya check boards.toml                        is this file right?
   atalaya sensors read --board laptop              what does it measure?
   atalaya lock /locks/backup -- ./backup.sh        one at a time, wherever it is started
@@ -77,6 +83,8 @@ pub enum Command {
     /// Show a whole fleet on this machine: nodes, a ZooKeeper and an API in one process, and keys that kill things.
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
+    /// Show a fleet: who leads, what waits to be reported, which nodes measure what, and how they are.
+    Status(StatusArgs),
     /// Check a boards.toml, and the settings that go with it, without doing anything.
     Check(CheckArgs),
     /// Look at the sensors of a board.
@@ -86,6 +94,9 @@ pub enum Command {
     #[cfg(feature = "sim")]
     #[command(name = "zookeeper")]
     ZooKeeper(ZooKeeperArgs),
+    /// Look at reports that are not delivered, and decide what becomes of those that the API rejects.
+    #[command(subcommand)]
+    Reports(ReportsCommand),
     /// Hold a lock while a command runs, or until Ctrl-C.
     Lock(LockArgs),
     /// Run a command wherever it leads: on one machine at a time.

@@ -211,10 +211,40 @@ pub struct QueueTakeArgs {
 pub enum ConfigCommand {
     /// Print the value.
     Get(ConfigGetArgs),
-    /// Write it. The fleet's own keys, /config/sampling_period and /config/api_url, are checked before.
+    /// Write it. What fleets follow (the keys below /config and /config/nodes/ID) is checked before.
+    #[command(after_help = "\
+Examples:
+  atalaya config set /config/sampling_period 2s         the whole fleet, at once
+  atalaya config set /config/nodes/3/log debug          node 3 only; its own keys come first
+  atalaya config set /config/nodes/3/log ''             not any more: as it was started
+
+Fleets follow sampling_period, api_url, sync and log. Empty means not set.")]
     Set(ConfigSetArgs),
     /// Print the value, and each new one as it is written, until Ctrl-C.
     Watch(ConfigGetArgs),
+    /// Tell a fleet how often to measure and where to report, both at once.
+    #[command(after_help = "\
+Examples:
+  atalaya config init 5s http://127.0.0.1:8000/nuevo
+  atalaya config init 2.5 http://api:80/ --zookeeper zk1:2181,zk2:2181/fleet
+
+Nodes that run follow at once, those that come later from their start on. The period is written in
+seconds, as Kazoo's programs read it.")]
+    Init(ConfigInitArgs),
+}
+
+/// `atalaya config init`.
+#[derive(Debug, Args)]
+pub struct ConfigInitArgs {
+    /// How often to measure, for /config/sampling_period.
+    #[arg(value_name = "PERIOD")]
+    pub sampling_period: String,
+    /// Where the leader reports, for /config/api_url.
+    #[arg(value_name = "URL")]
+    pub api_url: String,
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
 }
 
 /// `atalaya config get` and `watch`.

@@ -5,9 +5,11 @@ mod check;
 mod demo;
 mod man;
 mod reap;
+mod reports;
 mod run;
 mod scan;
 mod sensors;
+mod status;
 mod supervised;
 mod tools;
 #[cfg(feature = "sim")]
@@ -45,20 +47,25 @@ pub fn main() -> ExitCode {
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
-    if !logs_itself(&cli.command) {
-        logging::start(cli.log_format, filter.as_deref().or(usually(&cli.command)))
-            .map_err(|problem| Failure::usage(anyhow!(problem)))?;
-    }
+    let logs = if logs_itself(&cli.command) {
+        None
+    } else {
+        let filter = filter.as_deref().or(usually(&cli.command));
+        let logs = logging::start(cli.log_format, filter);
+        Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
+    };
     let done = match cli.command {
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::main(args, filter.as_deref()),
         #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
         Command::Run(args) if args.supervised => return supervised::main(&args),
-        Command::Run(args) => run::main(args),
+        Command::Run(args) => run::main(args, logs),
         Command::Reap(args) => reap::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Sensors(command) => sensors::main(command),
+        Command::Status(args) => return status::main(&args),
+        Command::Reports(command) => return reports::main(&command),
         Command::Lock(args) => return tools::lock(&args),
         Command::Elect(args) => return tools::elect(&args),
         Command::Counter(command) => return tools::counter(&command),
@@ -98,7 +105,10 @@ fn usually(command: &Command) -> Option<&'static str> {
         | Command::Queue(_)
         | Command::Config(_)
         | Command::Reap(_)
+        | Command::Reports(_)
         | Command::Inspect(_) => Some("warn"),
+        // It says itself when nothing comes.
+        Command::Status(_) => Some("error"),
         _ => None,
     }
 }

@@ -10,13 +10,14 @@ use tracing::warn;
 use super::{board_name, stop_signal, supervised, surroundings};
 use crate::cli::RunArgs;
 use crate::exit::Failure;
+use crate::logging::Logs;
 use crate::node::Node;
 use crate::reload::{Carried, Reload};
 use crate::remembrance::{Holder, OpenError, Purpose, Remembrance, StateDir, stem};
 use crate::settings::{Settings, environment, load_boards};
 use crate::supervisor::Supervisor;
 
-pub(super) fn main(args: RunArgs) -> Result<(), Failure> {
+pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let boards = load_boards(args.board.boards.as_ref(), surroundings())?;
     let settings = Settings::assemble(&args.fleet, &boards, surroundings())?;
     let connect_timeout = match &args.connect_timeout {
@@ -50,6 +51,10 @@ pub(super) fn main(args: RunArgs) -> Result<(), Failure> {
         let described = !is_builtin(&boards);
         let reload = Reload { asked, load: Arc::new(move || load(&args, described)) };
         let node = node.reload(reload).supervised(Supervisor::of(&environment)).remembered(remembrance);
+        let node = match logs {
+            Some(logs) => node.logs(logs),
+            None => node,
+        };
         node.run(connect_timeout, stop).await
     })
 }

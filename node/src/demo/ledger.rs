@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use crate::leader::report::Report;
+use crate::leader::report::{Average, Report};
 
 /// How many averages are remembered: those of the last hours.
 const REMEMBERED: usize = 20_000;
@@ -15,7 +15,7 @@ const REMEMBERED: usize = 20_000;
 pub(crate) struct Arrival {
     /// Higher for every later leader.
     pub epoch: i64,
-    /// Counts the cycles of this epoch.
+    /// Counts the cycles of the fleet.
     pub cycle: u64,
     /// The unit, if the measurements say it.
     pub unit: Option<String>,
@@ -82,9 +82,13 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A leader has computed an average, `at` seconds after the start.
-    pub(crate) fn computed(&mut self, at: f64, report: &Report) {
-        let key = (report.epoch, report.cycle, report.unit.clone());
+    /// A leader has computed an average, `at` seconds after the start. False if that is known: whoever begins to lead tells what
+    /// still waits.
+    pub(crate) fn computed(&mut self, at: f64, report: &Report) -> bool {
+        let key = (report.epoch, report.cycle, report.average.unit.clone());
+        if self.outstanding.contains(&key) || self.points.iter().rev().any(|point| point.key == key) {
+            return false;
+        }
         self.computed += 1;
         if report.epoch > self.epoch {
             self.epoch = report.epoch;
@@ -102,8 +106,9 @@ impl Ledger {
         if self.points.len() == REMEMBERED {
             self.points.pop_front();
         }
-        let (mean, count, unit) = (report.mean, report.count, report.unit.clone());
+        let Average { mean, count, unit, .. } = report.average.clone();
         self.points.push_back(Point { at, mean, count, unit, delivered, key });
+        true
     }
 
     /// Something has arrived at the API.
@@ -133,12 +138,12 @@ impl Ledger {
         Verdict::New
     }
 
-    /// Averages of the present leader that the API does not have yet.
+    /// Averages that the API does not have yet.
     pub(crate) fn waiting(&self) -> usize {
-        self.outstanding.iter().filter(|(epoch, ..)| *epoch == self.epoch).count()
+        self.outstanding.iter().filter(|(epoch, ..)| *epoch >= self.newest_arrived).count()
     }
 
-    /// Averages that went with the leader that had them: nobody delivers them any more.
+    /// Averages that never arrived, although a later leader's have: nobody delivers them any more.
     pub(crate) fn lost(&self) -> usize {
         self.outstanding.len() - self.waiting() + self.forgotten
     }
@@ -156,20 +161,17 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leader::aggregate::Summary;
+    use crate::leader::report::tests::cycle_report;
 
     fn report(epoch: i64, cycle: u64) -> Report {
-        let summary = Summary { unit: None, mean: 80.0, min: 79.0, max: 81.0, stddev: None, count: 3 };
-        Report::new(epoch, cycle, SystemTime::UNIX_EPOCH, summary, 0)
+        cycle_report(epoch, cycle, None).reports().next().unwrap()
     }
 
     fn arrival(epoch: i64, cycle: u64) -> Arrival {
-        serde_json::from_value(serde_json::to_value(report(epoch, cycle)).unwrap()).unwrap()
+        Arrival { epoch, cycle, unit: None, mean: 79.5, count: 2 }
     }
 
     #[test]
@@ -186,14 +188,27 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_leader_had_is_lost_and_what_a_deposed_one_sends_is_stale() {
+    fn what_a_dead_leader_had_waits_for_the_next_one_and_what_a_deposed_one_sends_is_stale() {
         let mut ledger = Ledger::default();
         ledger.computed(1.0, &report(5, 1));
-        ledger.computed(2.0, &report(9, 1));
-        assert_eq!((ledger.waiting(), ledger.lost(), ledger.terms), (1, 1, 2));
-        assert_eq!(ledger.arrived(&arrival(9, 1)), Verdict::New);
-        assert_eq!(ledger.arrived(&arrival(5, 1)), Verdict::Stale);
-        assert_eq!((ledger.waiting(), ledger.lost(), ledger.stale), (0, 1, 1));
+        ledger.computed(2.0, &report(5, 2));
+        ledger.computed(3.0, &report(6, 3));
+        assert_eq!((ledger.waiting(), ledger.lost(), ledger.terms), (3, 0, 2));
+        assert_eq!(ledger.arrived(&arrival(5, 1)), Verdict::New);
+        assert_eq!(ledger.arrived(&arrival(6, 3)), Verdict::New);
+        assert_eq!((ledger.waiting(), ledger.lost()), (0, 1), "what comes before it can come no more");
+        assert_eq!(ledger.arrived(&arrival(5, 2)), Verdict::Stale);
+        assert_eq!((ledger.lost(), ledger.stale), (1, 1));
+    }
+
+    #[test]
+    fn what_is_told_twice_is_computed_once() {
+        let mut ledger = Ledger::default();
+        ledger.computed(1.0, &report(5, 1));
+        ledger.computed(1.1, &report(5, 1));
+        ledger.arrived(&arrival(5, 1));
+        ledger.computed(1.2, &report(5, 1));
+        assert_eq!((ledger.computed, ledger.delivered, ledger.waiting()), (1, 1, 0));
     }
 
     #[test]

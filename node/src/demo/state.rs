@@ -12,7 +12,7 @@ use super::happening::Happening;
 use super::ledger::{Ledger, Verdict};
 use super::script::ApiMode;
 use super::throttle::Throttle;
-use crate::leader::report::Report;
+use crate::leader::report::{Average, Report};
 use crate::vitals::Vitals;
 
 /// How many lines of the log are kept.
@@ -179,12 +179,14 @@ impl State {
     }
 
     fn averaged(&mut self, report: &Report, now: Instant) {
-        self.ledger.computed(now.saturating_duration_since(self.started).as_secs_f64(), report);
-        if report.count == self.rows.len() {
+        if !self.ledger.computed(now.saturating_duration_since(self.started).as_secs_f64(), report) {
+            return;
+        }
+        if report.average.count == self.rows.len() {
             self.complete += 1;
         }
-        let Report { mean, min, max, count, excluded, cycle, .. } = report;
-        let unit = report.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
+        let Report { average: Average { mean, min, max, count, .. }, excluded, cycle, .. } = report;
+        let unit = report.average.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
         let mut text = format!("{mean:.2}{unit} count={count} min={min} max={max} cycle={cycle}");
         if *excluded > 0 {
             text.push_str(&format!(" excluded={excluded}"));
@@ -249,7 +251,7 @@ impl State {
             ("averages of all nodes", self.complete),
             ("delivered", ledger.delivered),
             ("waiting", ledger.waiting() as u64),
-            ("lost with a leader", ledger.lost() as u64),
+            ("lost", ledger.lost() as u64),
             ("repeated", ledger.repeated),
             ("from a deposed leader", ledger.stale),
         ];
@@ -259,11 +261,12 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use jiff::Timestamp;
 
     use super::super::journal::Said;
     use super::*;
     use crate::leader::aggregate::Summary;
+    use crate::leader::report::CycleReport;
 
     fn state(nodes: u32) -> (State, Instant) {
         let start = Instant::now();
@@ -298,7 +301,8 @@ mod tests {
             stddev: None,
             count: 3,
         };
-        let report = Report::new(5, 1, SystemTime::UNIX_EPOCH, summary, 1);
+        let report =
+            CycleReport::new(5, 1, Timestamp::UNIX_EPOCH, vec![summary], 1).reports().next().unwrap();
         state.on(Happening::Averaged(report), start + Duration::from_secs(2));
         let line = state.log.back().unwrap();
         assert_eq!(line.text, "79.67 Cel count=3 min=75 max=85 cycle=1 excluded=1");

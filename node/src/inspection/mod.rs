@@ -10,6 +10,7 @@ use atalaya_recipes::Stat;
 use serde::Serialize;
 
 pub use kind::Kind;
+pub(crate) use text::age;
 pub use text::{table, tree};
 
 /// As much of a znode's data as is shown, in characters.

@@ -67,7 +67,7 @@ fn details(znode: &Entry) -> String {
 }
 
 /// Seconds, as people read them.
-fn age(seconds: Option<f64>) -> String {
+pub(crate) fn age(seconds: Option<f64>) -> String {
     let Some(seconds) = seconds else { return "always".to_owned() };
     let whole = seconds as u64;
     match whole {

@@ -1,6 +1,8 @@
-//! Carries reports to the API, beside the cycle and never in its way.
+//! Carries the reports that are written down to the API, beside the cycle and never in its way, and deletes what was
+//! accepted.
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -11,12 +13,15 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use reqwest::{Client, StatusCode, Url};
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::context::TokioContext;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::courier::{Courier, News, Next, Outcome};
+use super::courier::{Key, News, Next, Outcome};
+use super::office::{self, Failed};
+use super::outbox::Outbox;
 use super::report::Report;
+use crate::fault;
 use crate::id::NodeId;
 
 /// Where reports go.
@@ -44,6 +49,11 @@ impl Api {
     pub fn through(mut self, network: Option<Handle>) -> Api {
         self.network = network;
         self
+    }
+
+    /// Whether it is the same as that one.
+    pub fn is(&self, other: &Api) -> bool {
+        self.url == other.url && self.method == other.method
     }
 
     fn client(&self) -> reqwest::Result<&Client> {
@@ -87,75 +97,143 @@ const LONGEST_ANSWER: usize = 16 * 1024;
 /// The reports on their way, and a bell for new ones.
 #[derive(Debug)]
 pub struct Outgoing {
-    courier: Mutex<Courier<Report>>,
+    outbox: Mutex<Outbox>,
     news: Notify,
+    /// What was accepted last.
+    delivered: watch::Sender<Option<Delivered>>,
+}
+
+/// A report that the API has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Of which cycle.
+    pub cycle: u64,
+    /// When, by this machine's clock.
+    pub at: SystemTime,
+}
+
+/// What comes of the things that are under way.
+enum Happened {
+    Answered(Key, Outcome),
+    Settled(u64, Result<(), Failed>),
 }
 
 impl Outgoing {
     /// None yet.
     pub fn new(period: Duration) -> Outgoing {
-        Outgoing { courier: Mutex::new(Courier::new(period)), news: Notify::new() }
+        Outgoing {
+            outbox: Mutex::new(Outbox::new(period)),
+            news: Notify::new(),
+            delivered: watch::Sender::new(None),
+        }
     }
 
-    /// Reports come once a `period` from now on.
-    pub async fn set_period(&self, period: Duration) {
-        self.courier.lock().await.set_period(period);
-    }
-
-    /// Takes a report over.
-    pub async fn push(&self, report: Report) {
-        self.courier.lock().await.push(report);
+    /// Looks into the outbox, or changes it.
+    pub async fn with<T>(&self, act: impl FnOnce(&mut Outbox) -> T) -> T {
+        let done = act(&mut *self.outbox.lock().await);
         self.news.notify_one();
+        done
     }
 
-    /// Delivers for as long as `leadership` holds, then waits to be dropped.
+    /// To be told of what was accepted last.
+    pub fn delivered(&self) -> watch::Receiver<Option<Delivered>> {
+        self.delivered.subscribe()
+    }
+
+    /// Delivers for as long as `leadership` holds, then waits to be dropped. Without an `api` it only tidies up.
     ///
     /// # Cancellation safety
-    /// Requests under way are cut off. Their reports are still here and are sent again by the next call, with the same
-    /// `Idempotency-Key`.
-    pub async fn deliver(&self, leadership: &Leadership, api: &Api) {
-        self.courier.lock().await.interrupted();
-        let mut under_way = FuturesUnordered::new();
+    /// Requests under way are cut off. Their reports are still here, and written down, and are sent again by the next call,
+    /// with the same `Idempotency-Key`.
+    pub async fn deliver(&self, leadership: &Leadership, api: Option<&Api>) {
+        let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Happened> + Send + '_>>> =
+            FuturesUnordered::new();
+        {
+            let mut outbox = self.outbox.lock().await;
+            outbox.interrupted();
+            for cycle in outbox.endings() {
+                under_way.push(Box::pin(self.settle(leadership, cycle)));
+            }
+        }
         loop {
-            let next = self.courier.lock().await.next(Moment::now());
-            let wake = match next {
+            let next = match api {
+                Some(_) => self.outbox.lock().await.next(Moment::now()),
+                None => Next::Idle,
+            };
+            let wake = match (next, api) {
                 // The last look before the outside can see anything.
-                Next::Send(..) if !leadership.holds() => return std::future::pending().await,
-                Next::Send(number, report) => {
-                    let timeout = self.courier.lock().await.timeout();
-                    under_way.push(async move {
-                        let sending = send(api, &report, timeout);
+                (Next::Send(..), _) if !leadership.holds() => return std::future::pending().await,
+                (Next::Send(key, report), Some(api)) => {
+                    let timeout = self.outbox.lock().await.timeout();
+                    under_way.push(Box::pin(async move {
+                        let sending = fault::during("sending", send(api, &report, timeout));
                         let outcome = match &api.network {
                             Some(network) => TokioContext::new(sending, network.clone()).await,
                             None => sending.await,
                         };
-                        (number, outcome)
-                    });
+                        fault::point("answered");
+                        Happened::Answered(key, outcome)
+                    }));
                     continue;
                 }
-                Next::Wait(until) => until.since(Moment::now()),
-                Next::Idle => Duration::MAX,
+                (Next::Wait(until), _) => until.since(Moment::now()),
+                _ => Duration::MAX,
             };
             tokio::select! {
-                Some((number, outcome)) = under_way.next() => {
-                    let mut courier = self.courier.lock().await;
-                    if let Some(news) = courier.done(number, outcome, Moment::now()) {
-                        tell(&news, api, courier.waiting());
+                Some(happened) = under_way.next() => match happened {
+                    Happened::Answered(key, outcome) => {
+                        let accepted = outcome == Outcome::Accepted;
+                        let (settled, news, waiting) = {
+                            let mut outbox = self.outbox.lock().await;
+                            let (settled, news) = outbox.done(key, outcome);
+                            (settled, news, outbox.waiting())
+                        };
+                        if accepted {
+                            self.delivered.send_replace(Some(Delivered { cycle: key.0, at: SystemTime::now() }));
+                        }
+                        if let (Some(news), Some(api)) = (news, api) {
+                            tell(&news, api, waiting);
+                        }
+                        if let Some(cycle) = settled {
+                            under_way.push(Box::pin(self.settle(leadership, cycle)));
+                        }
                     }
-                }
+                    Happened::Settled(cycle, Ok(())) => self.outbox.lock().await.ended(cycle),
+                    Happened::Settled(_, Err(Failed::Deposed)) => return std::future::pending().await,
+                    Happened::Settled(cycle, Err(Failed::Unclear(error) | Failed::Refused(_, error))) => {
+                        debug!(cycle, %error, "what became of a report is not written down yet");
+                        under_way.push(Box::pin(async move {
+                            tokio::time::sleep(SETTLE_AGAIN).await;
+                            self.settle(leadership, cycle).await
+                        }));
+                    }
+                },
                 () = self.news.notified() => {}
                 () = tokio::time::sleep(wake) => {}
             }
         }
     }
+
+    /// Deletes a report that is settled, or sets it aside.
+    async fn settle(&self, leadership: &Leadership, cycle: u64) -> Happened {
+        let ending = self.outbox.lock().await.ending(cycle).cloned();
+        let result = match ending {
+            Some(ending) => office::settle(leadership, cycle, &ending).await,
+            None => Ok(()),
+        };
+        Happened::Settled(cycle, result)
+    }
 }
+
+/// How long to wait before what became of a report is written down again, if that has failed.
+const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 
 fn tell(news: &News, api: &Api, waiting: usize) {
     let url = api.shown();
     match news {
         News::Failing(reason) => warn!(url, waiting, "the API does not take reports: {reason}; trying on"),
         News::Rejecting(reason) => {
-            warn!(url, "the API rejects reports: {reason}; rejected reports are not sent again");
+            warn!(url, "the API rejects reports: {reason}; they are set aside: see atalaya reports");
         }
         News::Accepting { dropped: 0 } => info!(url, waiting, "the API accepts reports again"),
         News::Accepting { dropped } => {

@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tracing::{info, warn};
 
 use super::aggregate::Aggregate;
-use super::roster::Roster;
+use super::roster::{LARGEST_BATCH, Roster};
 use crate::measurement::{self, Unusable};
 use crate::senml::Value;
 
@@ -23,20 +23,24 @@ pub struct Gathered {
     pub aggregate: Aggregate,
     /// Znodes that were listed but had no usable measurement.
     pub excluded: usize,
+    /// Znodes that had one.
+    pub included: usize,
 }
 
-/// Reads every member of `roster`. A member whose data changes between usable and not is logged, once.
+/// Reads every member of `roster`. What was written before `fresh_since`, in milliseconds of ZooKeeper's clock, is too old to
+/// count. A member whose data changes between usable and not is logged, once.
 ///
 /// # Errors
 /// The connection is lost, or the answer did not come in time. Nothing is noted then.
 ///
 /// # Cancellation safety
 /// Reads only; nothing is noted before everything is read.
-pub async fn gather(link: &Link, roster: &mut Roster) -> Result<Gathered, Error> {
+pub async fn gather(link: &Link, roster: &mut Roster, fresh_since: i64) -> Result<Gathered, Error> {
     let answers: Vec<Vec<(usize, Verdict)>> = stream::iter(roster.batches())
         .map(|paths| async move {
             // Parsed batch by batch, so that raw data never piles up.
-            Ok::<_, Error>(link.get_many(&paths).await?.into_iter().map(judge).collect())
+            let answers = link.get_many(&paths).await?;
+            Ok::<_, Error>(answers.into_iter().map(|answer| judge(answer, fresh_since)).collect())
         })
         .buffered(IN_FLIGHT)
         .try_collect()
@@ -59,16 +63,36 @@ pub async fn gather(link: &Link, roster: &mut Roster) -> Result<Gathered, Error>
             }
         }
         match verdict {
-            Ok(values) => values.into_iter().for_each(|value| gathered.aggregate.add(value)),
+            Ok(values) => {
+                gathered.included += 1;
+                values.into_iter().for_each(|value| gathered.aggregate.add(value));
+            }
             Err(_) => gathered.excluded += 1,
         }
     }
     Ok(gathered)
 }
 
-fn judge(answer: BulkRead) -> (usize, Verdict) {
+fn judge(answer: BulkRead, fresh_since: i64) -> (usize, Verdict) {
     match answer {
+        BulkRead::Data(data, stat) if stat.mtime < fresh_since => (data.len(), Err(Unusable::Stale)),
         BulkRead::Data(data, _) => (data.len(), measurement::parse(&data)),
         BulkRead::Missing(_) => (0, Err(Unusable::Gone)),
     }
+}
+
+/// Those of `missing`, paths of measurements, that have not been written since the transaction `since`, and are there.
+///
+/// # Errors
+/// As [`gather`].
+pub async fn not_written_since(link: &Link, missing: Vec<String>, since: i64) -> Result<Vec<String>, Error> {
+    let mut left = Vec::new();
+    for batch in missing.chunks(LARGEST_BATCH) {
+        let answers = link.get_many(batch).await?;
+        let silent = |answer: &BulkRead| matches!(answer, BulkRead::Data(_, stat) if stat.mzxid <= since);
+        left.extend(
+            batch.iter().zip(answers).filter(|(_, answer)| silent(answer)).map(|(path, _)| path.clone()),
+        );
+    }
+    Ok(left)
 }

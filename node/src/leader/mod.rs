@@ -1,28 +1,42 @@
-//! What a node does while it leads: keep the list of those who measure, read all of them once a period, report.
+//! What a node does while it leads: keep the list of those who measure, read all of them once a period, write down what
+//! they come to, report it.
 //!
 //! All of it is one future that the election drops at any await. What must outlive an interruption (a connection that
-//! came back, the same znode still first) is in [`Leader`], under the term it belongs to.
+//! came back, the same znode still first) is in [`Leader`], under the term it belongs to; what must outlive the leader is in
+//! ZooKeeper: [`office`].
 
 pub mod aggregate;
 pub mod courier;
+mod cycles;
 pub mod deliver;
 pub mod gather;
+pub mod office;
+pub mod outbox;
 pub mod report;
+pub mod rhythm;
 pub mod roster;
+pub mod term;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use atalaya_recipes::{Leadership, children_watch};
+use atalaya_hal::boards::{Counting, Release, SyncMode};
+use atalaya_recipes::clock::Moment;
+use atalaya_recipes::{DataWatch, Error, Leadership, Link, children_watch};
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::time::MissedTickBehavior;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use cycles::Cycles;
 use deliver::{Api, Outgoing};
-use gather::gather;
-use report::Report;
-use roster::{Changes, Roster};
+use office::{Begun, Failed, Office};
+use report::{CycleReport, Report};
+use rhythm::ServerClock;
+use roster::Roster;
+
+use crate::farewell::{self, Why};
+use crate::settings::id_in;
 
 /// What the leader is told, and may be told anew at any time.
 #[derive(Clone, Debug)]
@@ -31,6 +45,12 @@ pub struct Orders {
     pub period: Duration,
     /// Where it reports; nowhere, if `None`: averages are only logged.
     pub api: Option<Api>,
+    /// Whether all measure in step with it.
+    pub sync: SyncMode,
+    /// If so, when it lets them go on.
+    pub release: Release,
+    /// Who counts measurements.
+    pub counting: Counting,
 }
 
 /// What the leader is told once.
@@ -38,14 +58,36 @@ pub struct Orders {
 pub struct LeaderOptions {
     /// The znode whose children are the measurements.
     pub measurements: String,
+    /// What a node calls its measurement, with `{id}` in it.
+    pub name: String,
     /// What may change.
     pub orders: watch::Receiver<Orders>,
-    /// Who is told of each average as it is computed, besides the API.
+    /// Who is told of each average once it is written down, besides the API. After an interruption one may be told twice.
     pub averages: Option<mpsc::UnboundedSender<Report>>,
+    /// Where it says how it leads; `None` while it does not.
+    pub leading: watch::Sender<Option<Leading>>,
+}
+
+/// How a leader leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leading {
+    /// Goes up with every leader.
+    pub epoch: i64,
+    /// The newest cycle.
+    pub cycle: u64,
+    /// Since when, by this machine's clock.
+    pub since: SystemTime,
+    /// How many cycles' reports wait to be accepted.
+    pub waiting: usize,
+    /// What was accepted last, and when.
+    pub delivered: Option<(u64, SystemTime)>,
 }
 
 /// The target of the log lines that tell averages.
 pub const AVERAGES: &str = "atalaya::leader::average";
+
+/// How long to wait before something that ZooKeeper has refused is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// A leader to be; clones share their state.
 #[derive(Clone, Debug)]
@@ -57,163 +99,268 @@ pub struct Leader {
 /// What outlives an interruption.
 #[derive(Debug)]
 struct State {
-    term: i64,
-    cycle: u64,
+    /// `None`: it has not led, or has to take it anew.
+    office: Option<Office>,
+    /// Since when it leads in this epoch.
+    since: SystemTime,
+    clock: ServerClock,
     roster: Roster,
     outgoing: Outgoing,
+}
+
+/// Takes back what was said when leading ends, however it ends.
+struct Quiet<'a>(&'a watch::Sender<Option<Leading>>);
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(None);
+    }
 }
 
 impl Leader {
     /// One that has never led.
     pub fn new(options: LeaderOptions) -> Leader {
         let outgoing = Outgoing::new(options.orders.borrow().period);
-        let state = State { term: 0, cycle: 0, roster: Roster::default(), outgoing };
+        let state = State {
+            office: None,
+            since: SystemTime::UNIX_EPOCH,
+            clock: ServerClock::default(),
+            roster: Roster::default(),
+            outgoing,
+        };
         Leader { options: Arc::new(options), state: Arc::new(Mutex::new(state)) }
     }
 
     /// Leads until it is dropped.
     pub async fn lead(self, leadership: Leadership) -> Infallible {
         let mut state = self.state.lock().await;
-        if state.term == leadership.term() {
-            info!("leading again: the session is back and nobody else has led");
-        } else {
-            info!(epoch = leadership.term(), "leading");
-            // What an earlier term has not delivered is older than what others have reported since.
-            let roster = std::mem::take(&mut state.roster);
-            let outgoing = Outgoing::new(self.options.orders.borrow().period);
-            *state = State { term: leadership.term(), cycle: 0, roster, outgoing };
-        }
-        let State { cycle, roster, outgoing, .. } = &mut *state;
-        let outgoing = &*outgoing;
+        let _quiet = Quiet(&self.options.leading);
         let (listed, mut list) = watch::channel(None);
         let session = leadership.link().session().clone();
         let following = children_watch::follow(&session, &self.options.measurements, |names| {
             listed.send_replace(Some(names));
         });
-        let cycles = self.cycles(&leadership, &mut list, cycle, roster, outgoing);
-        let delivering = self.deliver(&leadership, outgoing);
+        let leading = Box::pin(async {
+            loop {
+                let before = self.begin(&leadership, &mut state).await;
+                self.carry_on(&leadership, &mut state, before, &mut list).await;
+            }
+        });
         tokio::select! {
             () = following => {}
-            () = cycles => {}
-            () = delivering => {}
+            never = leading => never,
         }
         std::future::pending().await
+    }
+
+    /// Takes the office, or finds it as it was left, and learns which reports wait. Gives when the office was last written
+    /// before, if that is known: when the last cycle was, mostly.
+    async fn begin(&self, leadership: &Leadership, state: &mut State) -> Option<i64> {
+        let mut said = None;
+        loop {
+            match self.try_to_begin(leadership, state).await {
+                Ok(before) => return before,
+                Err(Failed::Deposed) => std::future::pending().await,
+                Err(Failed::Unclear(error) | Failed::Refused(_, error)) => {
+                    let text = error.to_string();
+                    if !error.is_link_trouble() && said.as_ref() != Some(&text) {
+                        warn!(%error, "cannot begin to lead; trying on");
+                        said = Some(text);
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    async fn try_to_begin(&self, leadership: &Leadership, state: &mut State) -> Result<Option<i64>, Failed> {
+        if let Some(office) = state.office.as_mut().filter(|office| office.is_of(leadership))
+            && let Some(waiting) = office.look(leadership).await?
+        {
+            info!("leading again: the session is back and nobody else has led");
+            self.refill(leadership, &state.outgoing, &waiting).await?;
+            // The rhythm goes on: the cycle of this period may have been.
+            return Ok(state.clock.now(Moment::now()));
+        }
+        let own = state.office.map(|office| office.term);
+        let Begun { office, waiting, before } = Office::take(leadership, &mut state.clock, own).await?;
+        state.outgoing = Outgoing::new(self.options.orders.borrow().period);
+        (state.office, state.since) = (Some(office), SystemTime::now());
+        info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
+        self.refill(leadership, &state.outgoing, &waiting).await?;
+        Ok(before)
+    }
+
+    /// Makes the outbox what is written down: these cycles.
+    async fn refill(
+        &self,
+        leadership: &Leadership,
+        outgoing: &Outgoing,
+        waiting: &BTreeSet<u64>,
+    ) -> Result<(), Error> {
+        let unknown: Vec<u64> = outgoing
+            .with(|outbox| {
+                outbox.keep_only(waiting);
+                waiting.iter().filter(|cycle| !outbox.knows(**cycle)).copied().collect()
+            })
+            .await;
+        for (cycle, data) in office::read(leadership.link(), outbox::PATH, &unknown).await? {
+            let Some(data) = data else { continue };
+            match CycleReport::parse(&data, cycle) {
+                Ok(report) => {
+                    self.tell_averages(&report);
+                    outgoing.with(|outbox| outbox.add(report)).await;
+                }
+                Err(problem) => {
+                    warn!(
+                        cycle,
+                        "what waits at {}/{cycle} is no report: {problem}; left alone",
+                        outbox::PATH
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_averages(&self, report: &CycleReport) {
+        if let Some(averages) = &self.options.averages {
+            // Nobody may be listening any more.
+            report.reports().for_each(|report| drop(averages.send(report)));
+        }
+    }
+
+    /// Leads in this office, for as long as it is known to be held.
+    async fn carry_on(
+        &self,
+        leadership: &Leadership,
+        state: &mut State,
+        before: Option<i64>,
+        list: &mut watch::Receiver<Option<Vec<String>>>,
+    ) {
+        let State { office: Some(office), since, clock, roster, outgoing } = state else { return };
+        let outgoing = &*outgoing;
+        let (epoch, since) = (office.term.epoch, *since);
+        let (counted, newest) = watch::channel(office.term.cycle);
+        let delivering = self.deliver(leadership, outgoing);
+        let saying = self.say(outgoing, epoch, since, newest);
+        let retrying = self.follow_the_outbox(leadership, outgoing);
+        let cycles = Cycles { leader: self, leadership, clock, roster, outgoing, counted, office };
+        tokio::select! {
+            // It ends when the office has to be looked at again.
+            () = Box::pin(cycles.run(before, list)) => {}
+            () = delivering => {}
+            () = saying => {}
+            () = retrying => {}
+        }
     }
 
     /// Delivers to wherever the reports are to go at the moment.
     async fn deliver(&self, leadership: &Leadership, outgoing: &Outgoing) {
         let mut orders = self.options.orders.clone();
         loop {
-            let api = orders.borrow_and_update().api.clone();
-            let delivering = async {
-                match &api {
-                    Some(api) => outgoing.deliver(leadership, api).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let Orders { api, period, .. } = orders.borrow_and_update().clone();
+            outgoing.with(|outbox| outbox.set_period(period)).await;
             tokio::select! {
-                () = delivering => {}
+                () = outgoing.deliver(leadership, api.as_ref()) => {}
                 // Requests under way are cut off, and made again at the other place.
-                Ok(()) = orders.changed() => {}
+                Ok(()) = other_orders(&mut orders, &api, period) => {}
             }
         }
     }
 
-    async fn cycles(
+    /// Says how it leads, whenever that changes.
+    async fn say(
         &self,
-        leadership: &Leadership,
-        list: &mut watch::Receiver<Option<Vec<String>>>,
-        cycle: &mut u64,
-        roster: &mut Roster,
         outgoing: &Outgoing,
+        epoch: i64,
+        since: SystemTime,
+        mut newest: watch::Receiver<u64>,
     ) {
-        // The first cycle comes at once, as soon as it is known who measures.
-        if list.wait_for(Option::is_some).await.is_err() {
-            return;
-        }
-        list.mark_changed();
-        let mut orders = self.options.orders.clone();
-        let mut period = orders.borrow_and_update().period;
-        outgoing.set_period(period).await;
-        let mut ticks = ticks(period);
+        let mut accepted = outgoing.delivered();
         loop {
+            let delivered = accepted.borrow_and_update().map(|delivered| (delivered.cycle, delivered.at));
+            let cycle = *newest.borrow_and_update();
+            let waiting = outgoing.with(|outbox| outbox.waiting()).await;
+            self.options.leading.send_replace(Some(Leading { epoch, cycle, since, waiting, delivered }));
             tokio::select! {
-                biased;
-                Ok(()) = orders.changed() => {
-                    let now = orders.borrow_and_update().period;
-                    if std::mem::replace(&mut period, now) != now {
-                        outgoing.set_period(period).await;
-                        ticks = self::ticks(period);
-                    }
-                }
-                Ok(()) = list.changed() => {
-                    let names = list.borrow_and_update().clone().unwrap_or_default();
-                    log_changes(&roster.update(&self.options.measurements, names), roster.len());
-                }
-                _ = ticks.tick() => self.cycle(leadership, cycle, roster, outgoing).await,
+                Ok(()) = newest.changed() => {}
+                Ok(()) = accepted.changed() => {}
             }
         }
     }
 
-    async fn cycle(
-        &self,
-        leadership: &Leadership,
-        cycle: &mut u64,
-        roster: &mut Roster,
-        outgoing: &Outgoing,
-    ) {
-        let gathered = match gather(leadership.link(), roster).await {
-            Ok(gathered) => gathered,
-            Err(error) => return warn!("no average this time: {error}"),
+    /// Looks which reports are written down, whenever somebody has changed that: whoever deletes one or puts one back writes
+    /// the parent.
+    async fn follow_the_outbox(&self, leadership: &Leadership, outgoing: &Outgoing) {
+        let watch = DataWatch::new(leadership.link().session().clone(), outbox::PATH);
+        let mut rung = watch.subscribe();
+        let looking = async {
+            let mut first = true;
+            while rung.changed().await.is_ok() {
+                rung.mark_unchanged();
+                if std::mem::take(&mut first) {
+                    continue;
+                }
+                let link = leadership.link();
+                let looked = async {
+                    let waiting = office::cycles(link, outbox::PATH).await?.unwrap_or_default();
+                    self.refill(leadership, outgoing, &waiting).await
+                };
+                if let Err(error) = looked.await {
+                    debug!(%error, "could not look into the outbox");
+                }
+            }
         };
-        let summaries = gathered.aggregate.summaries();
-        if summaries.is_empty() {
-            return warn!(
-                excluded = gathered.excluded,
-                "no average this time: nobody has a usable measurement"
-            );
+        tokio::select! {
+            error = watch.run() => warn!(%error, "nobody can tell this leader what to retry"),
+            () = looking => {}
         }
-        *cycle += 1;
-        let reports = self.options.orders.borrow().api.is_some();
-        for summary in summaries {
-            let report =
-                Report::new(leadership.term(), *cycle, SystemTime::now(), summary, gathered.excluded);
-            info!(
-                target: AVERAGES,
-                cycle = report.cycle,
-                mean = report.mean,
-                unit = report.unit.as_deref(),
-                min = report.min,
-                max = report.max,
-                count = report.count,
-                excluded = report.excluded,
-                "average"
-            );
-            if let Some(averages) = &self.options.averages {
-                // Nobody may be listening any more.
-                let _ = averages.send(report.clone());
-            }
-            if reports {
-                outgoing.push(report).await;
-            }
-        }
+        std::future::pending().await
     }
 }
 
-fn ticks(period: Duration) -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    ticks
+/// Returns when there are other orders about delivery.
+async fn other_orders(
+    orders: &mut watch::Receiver<Orders>,
+    api: &Option<Api>,
+    period: Duration,
+) -> Result<(), watch::error::RecvError> {
+    let other = |now: &Orders| now.period != period || !same(&now.api, api);
+    orders.wait_for(other).await.map(|_| ())
+}
+
+fn same(one: &Option<Api>, other: &Option<Api>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is(other),
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 /// Most names in one log line.
 const NAMED: usize = 10;
 
-fn log_changes(changes: &Changes, total: usize) {
-    for (names, what) in [(&changes.joined, "joined"), (&changes.left, "left")] {
-        if !names.is_empty() {
-            info!(now = total, "{} {what}", list(names));
-        }
+fn log_joined(names: &[String], total: usize) {
+    if !names.is_empty() {
+        info!(now = total, "{} joined", list(names));
+    }
+}
+
+/// Logs those who left, with the reasons, as far as they are known.
+async fn log_left(link: &Link, names: Vec<String>, template: &str, total: usize) {
+    if names.is_empty() {
+        return;
+    }
+    // Those who call themselves otherwise say nothing of themselves under that name.
+    let ids: Vec<&str> = names.iter().map(|name| id_in(template, name).unwrap_or(name)).collect();
+    let mut reasons = BTreeMap::<Why, Vec<String>>::new();
+    let whys = farewell::why(link, &ids).await;
+    for (why, name) in whys.into_iter().zip(&names) {
+        reasons.entry(why).or_default().push(name.clone());
+    }
+    for (why, names) in reasons {
+        info!(now = total, "{} left{}", list(&names), why.words(names.len() > 1));
     }
 }
 

@@ -69,6 +69,17 @@ impl Roster {
         self.members.is_empty()
     }
 
+    /// Whether somebody's measurement is at this path.
+    pub fn has(&self, path: &str) -> bool {
+        let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+        self.members.contains_key(name)
+    }
+
+    /// The paths of all of them.
+    pub fn paths(&self) -> Vec<String> {
+        self.members.values().map(|member| member.path.clone()).collect()
+    }
+
     /// The paths to read, a batch a request; their order is that of [`Roster::notes`]'s positions.
     pub fn batches(&self) -> Vec<Vec<String>> {
         let members: Vec<&Member> = self.members.values().collect();

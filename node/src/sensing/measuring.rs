@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use atalaya_hal::{Reading, SensorInfo};
+use atalaya_recipes::persistent_node::NodeState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
@@ -10,6 +11,8 @@ use tracing::{debug, info, warn};
 use super::health::News;
 use super::{Sample, Sensors, patience};
 use crate::id::NodeId;
+use crate::leader::office::BARRIER;
+use crate::lockstep::{Pace, Turnstile};
 use crate::measurement::Form;
 use crate::presence::PresentSensor;
 
@@ -31,31 +34,37 @@ pub struct Measuring {
     pub sensors: watch::Sender<Vec<PresentSensor>>,
     /// After each sample.
     pub turns: watch::Sender<Option<Turn>>,
-    /// Sensors that take the place of those there are, and how often to measure from then on.
-    pub exchange: mpsc::Receiver<(Sensors, Duration)>,
+    /// Sensors that take the place of those there are.
+    pub exchange: mpsc::Receiver<Sensors>,
+    /// When to measure. Another period begins with the last sample: the next one comes a new period after it.
+    pub pace: watch::Receiver<Pace>,
+    /// What was published: in step, nothing is measured before that.
+    pub published: watch::Receiver<NodeState>,
 }
 
 impl Measuring {
-    /// Measures at once and then once a `period`, and hands each measurement on, for ever. Nothing is handed on when no
+    /// Measures at once and then at the pace, and hands each measurement on, for ever. Nothing is handed on when no
     /// sensor could be read: the last measurement stands, and its age tells.
     ///
     /// # Cancellation safety
     /// Between two measurements nothing is lost. A read under way ends in its thread, unheard.
-    pub async fn run(mut self, id: &NodeId, mut sensors: Sensors, mut period: Duration) {
+    pub async fn run(mut self, id: &NodeId, mut sensors: Sensors) {
+        // Other sensors do not measure once more for what was measured.
+        let mut turnstile = Turnstile::default();
         loop {
             let exchanged = tokio::select! {
                 biased;
                 exchanged = next(&mut self.exchange) => exchanged,
-                () = measure(id, &mut sensors, period, &self.measured, &self.sensors, &self.turns) => return,
+                () = measure(id, &mut sensors, &mut self.pace, &mut self.published, &mut turnstile, &self.measured, &self.sensors, &self.turns) => return,
             };
             // The old ones are dropped here: their threads end when their last reads have returned.
-            (sensors, period) = exchanged;
+            sensors = exchanged;
         }
     }
 }
 
 /// The next sensors; never, when nobody can send any.
-async fn next(exchange: &mut mpsc::Receiver<(Sensors, Duration)>) -> (Sensors, Duration) {
+async fn next(exchange: &mut mpsc::Receiver<Sensors>) -> Sensors {
     match exchange.recv().await {
         Some(exchanged) => exchanged,
         None => std::future::pending().await,
@@ -65,17 +74,65 @@ async fn next(exchange: &mut mpsc::Receiver<(Sensors, Duration)>) -> (Sensors, D
 async fn measure(
     id: &NodeId,
     sensors: &mut Sensors,
-    period: Duration,
+    pace: &mut watch::Receiver<Pace>,
+    published: &mut watch::Receiver<NodeState>,
+    turnstile: &mut Turnstile,
     measured: &watch::Sender<Option<Vec<u8>>>,
     present: &watch::Sender<Vec<PresentSensor>>,
     turns: &watch::Sender<Option<Turn>>,
 ) {
     let form = Form::of(sensors.infos());
-    let mut ticks = tokio::time::interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let Pace { mut period, mut step } = *pace.borrow_and_update();
+    let mut ticks = ticks(tokio::time::Instant::now(), period);
+    let mut last: Option<tokio::time::Instant> = None;
+    let mut warned = false;
+    // How much was published before what is to be published now.
+    let mut unpublished: Option<u64> = None;
     tell(sensors, present);
     loop {
-        ticks.tick().await;
+        let waits_since = last.unwrap_or_else(tokio::time::Instant::now);
+        tokio::select! {
+            biased;
+            Ok(()) = pace.changed() => {
+                let now = *pace.borrow_and_update();
+                let before = Pace { period, step };
+                (period, step) = (now.period, now.step);
+                if (now.period, now.step.is_some()) != (before.period, before.step.is_some()) {
+                    let next = last.map_or_else(tokio::time::Instant::now, |last| {
+                        tokio::time::Instant::now().max(last + period)
+                    });
+                    ticks = self::ticks(next, period);
+                    // Whoever waits for the next sample waits for that one.
+                    let next = next.into_std() + patience(period);
+                    turns.send_modify(|turn| *turn = turn.map(|turn| Turn { next, ..turn }));
+                }
+                continue;
+            }
+            _ = ticks.tick(), if step.is_none() => {}
+            Ok(()) = published.changed(), if step.is_some() && unpublished.is_some() => {
+                let state = *published.borrow_and_update();
+                if unpublished.is_some_and(|before| state.stored > before) {
+                    turnstile.published(state.zxid);
+                    unpublished = None;
+                }
+                continue;
+            }
+            () = std::future::ready(()), if unpublished.is_none() && step.is_some_and(|barrier| turnstile.lets_through(barrier)) => {}
+            () = tokio::time::sleep_until(waits_since + period * PATIENT_PERIODS), if step.is_some() && !warned => {
+                warned = true;
+                warn!("waiting at {BARRIER} for {PATIENT_PERIODS} periods: nobody leads in step (sync = \"barrier\")");
+                continue;
+            }
+        }
+        last = Some(tokio::time::Instant::now());
+        if let Some(barrier) = step {
+            turnstile.measuring(barrier);
+            let next = Instant::now() + patience(period);
+            turns.send_modify(|turn| *turn = turn.map(|turn| Turn { next, ..turn }));
+        }
+        if std::mem::take(&mut warned) {
+            info!("measuring in step again");
+        }
         let samples = sensors.sample(period).await;
         samples.iter().for_each(log);
         tell(sensors, present);
@@ -85,13 +142,27 @@ async fn measure(
             .collect();
         if let Some(data) = form.write(id.as_str(), &readings) {
             debug!(measurement = %String::from_utf8_lossy(&data), "measured");
+            unpublished = Some(published.borrow_and_update().stored);
             measured.send_replace(Some(data));
         }
         turns.send_modify(|turn| {
             let taken = turn.map_or(0, |turn| turn.taken) + 1;
-            *turn = Some(Turn { taken, next: Instant::now() + period + patience(period) });
+            // In step the next one comes when the leader says so.
+            let wait = if step.is_some() { LONGEST_WAIT } else { period };
+            *turn = Some(Turn { taken, next: Instant::now() + wait + patience(period) });
         });
     }
+}
+
+/// After so many periods without a release at the barrier it is said that nobody leads.
+const PATIENT_PERIODS: u32 = 3;
+/// How long the leader may take to let a node go on: nothing that is worth a restart.
+const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+
+fn ticks(first: tokio::time::Instant, period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(first, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
 }
 
 /// Says how the sensors are, if that is new.
@@ -177,6 +248,14 @@ mod tests {
     }
 
     const AN_HOUR: Duration = Duration::from_secs(3600);
+
+    fn nothing_published() -> watch::Receiver<NodeState> {
+        watch::channel(NodeState::default()).1
+    }
+
+    fn free(period: Duration) -> Pace {
+        Pace { period, step: None }
+    }
     const DEADLINE: Duration = Duration::from_secs(30);
 
     #[tokio::test]
@@ -186,18 +265,20 @@ mod tests {
         let (present, mut presence) = watch::channel(Vec::new());
         let (turns, mut turned) = watch::channel(None);
         let (sender, exchange) = mpsc::channel(1);
-        let measuring = Measuring { measured, sensors: present, turns, exchange };
+        let (_paced, pace) = watch::channel(free(AN_HOUR));
+        let measuring =
+            Measuring { measured, sensors: present, turns, exchange, pace, published: nothing_published() };
         let id: NodeId = "1".parse().unwrap();
         let watching = async {
             reading.recv().await.unwrap();
-            sender.send((new, AN_HOUR)).await.unwrap();
+            sender.send(new).await.unwrap();
             new_gate.send(()).unwrap();
             measurement.wait_for(|data| data.as_deref() == Some(b"7")).await.unwrap();
             presence.wait_for(|sensors| sensors.len() == 1 && sensors[0].name == "new").await.unwrap();
             turned.wait_for(|turn| turn.is_some_and(|turn| turn.taken == 1)).await.unwrap();
         };
         tokio::select! {
-            () = measuring.run(&id, old, AN_HOUR) => panic!("it goes on for ever"),
+            () = measuring.run(&id, old) => panic!("it goes on for ever"),
             done = tokio::time::timeout(DEADLINE, watching) => done.unwrap(),
         }
         // Its thread is still in the read, and ends after it: then nobody holds the other end of its gate.
@@ -206,6 +287,49 @@ mod tests {
         while old_gate.send(()).is_ok() {
             assert!(Instant::now() < deadline, "the thread of the old bus does not end");
             std::thread::yield_now();
+        }
+    }
+
+    /// Lets the sensor read once more, and gives how much later than the sample before it was asked.
+    async fn next_sample(
+        gate: &blocking::Sender<()>,
+        reading: &mut mpsc::UnboundedReceiver<()>,
+        last: &mut Instant,
+    ) -> Duration {
+        reading.recv().await.unwrap();
+        gate.send(()).unwrap();
+        let now = Instant::now();
+        now - std::mem::replace(last, now)
+    }
+
+    #[tokio::test]
+    async fn another_period_begins_with_the_last_sample() {
+        let (sensors, gate, mut reading) = sensors("s");
+        let (measured, _measurement) = watch::channel(None);
+        let (present, _presence) = watch::channel(Vec::new());
+        let (turns, mut turned) = watch::channel(None);
+        let (_sender, exchange) = mpsc::channel(1);
+        let (paced, pace) = watch::channel(free(AN_HOUR));
+        let measuring =
+            Measuring { measured, sensors: present, turns, exchange, pace, published: nothing_published() };
+        let id: NodeId = "1".parse().unwrap();
+        let watching = async {
+            let mut last = Instant::now();
+            next_sample(&gate, &mut reading, &mut last).await;
+            let hourly = *turned.wait_for(|turn| turn.is_some()).await.unwrap();
+            // Not after the hour has run out, but a new period after the last sample, and then every new period.
+            paced.send_replace(free(Duration::from_millis(200)));
+            for _ in 0..3 {
+                // The time at which a reader is asked has some play.
+                assert!(next_sample(&gate, &mut reading, &mut last).await >= Duration::from_millis(100));
+            }
+            // A longer one as well: whoever waits for the next sample is told.
+            paced.send_replace(free(AN_HOUR));
+            turned.wait_for(|turn| turn.is_some_and(|turn| turn.next >= hourly.unwrap().next)).await.unwrap();
+        };
+        tokio::select! {
+            () = measuring.run(&id, sensors) => panic!("it goes on for ever"),
+            done = tokio::time::timeout(DEADLINE, watching) => done.unwrap(),
         }
     }
 }

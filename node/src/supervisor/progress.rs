@@ -87,7 +87,7 @@ mod tests {
 
     fn vitals(held: bool, stored: u64, measured: Instant) -> Vitals {
         let measured = Some(Measured { data: Arc::from(&b"7"[..]), at: measured });
-        Vitals { published: NodeState { held, stored }, measured, ..Vitals::default() }
+        Vitals { published: NodeState { held, stored, zxid: 1 }, measured, ..Vitals::default() }
     }
 
     #[test]

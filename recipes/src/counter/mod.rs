@@ -48,6 +48,7 @@
 //! ```
 
 mod addition;
+mod tally;
 
 use std::time::Duration;
 
@@ -59,6 +60,9 @@ use crate::attempts::{Attempts, PATIENCE};
 use crate::markers::{self, Marker, Told};
 use crate::session::{BulkRead, Write, Written};
 use crate::{Error, Link, Session};
+
+pub(crate) use tally::Made;
+pub use tally::Tally;
 
 /// Why an addition, or a look, did not work.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -311,6 +315,13 @@ impl Counter {
             Some(Written::Set(stat)) => Ok(stat.version),
             _ => Ok(sum.at.version.wrapping_add(1)),
         }
+    }
+
+    /// What is known of the counter after this write, whose outcome was this.
+    fn after(&self, sum: Sum, written: Option<&Written>) -> Option<(i64, At, Mark)> {
+        let Some(Written::Set(stat)) = written else { return None };
+        let mark = sum.marker.map_or(Mark::Unused, |mark| Mark::Other(mark.wrapping_add(1)));
+        Some((sum.to, At { version: stat.version, ..sum.at }, mark))
     }
 
     fn parse(&self, data: &[u8]) -> Result<i64, CounterError> {

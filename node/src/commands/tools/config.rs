@@ -1,4 +1,4 @@
-//! `atalaya config get|set|watch`: a znode that many follow.
+//! `atalaya config get|set|watch|init`: znodes that many follow.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use super::connection::{input, path, with_session};
 use crate::cli::ConfigCommand;
 use crate::commands::stop_signal;
 use crate::exit::Failure;
+use crate::live::{self, Key};
 use crate::settings;
 
 pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Failure> {
@@ -31,11 +32,27 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
         }
         ConfigCommand::Set(args) => {
             let (at, value) = (path(&args.path)?, input(&args.value)?);
-            settings::check_live(&at, &value)
-                .map_err(|problem| Failure::usage(anyhow!("{at}: {problem}")))?;
+            live::check(&at, &value).map_err(|problem| Failure::usage(anyhow!("{at}: {problem}")))?;
             with_session(&args.connection, |session| async move {
                 let link = session.link().await;
                 store(&link, &at, &value).await.map_err(Failure::not_now)?;
+                Ok(ExitCode::SUCCESS)
+            })
+        }
+        ConfigCommand::Init(args) => {
+            let period = settings::period(args.sampling_period.trim())
+                .map_err(|problem| Failure::usage(anyhow!("the sampling period: {problem}")))?;
+            let url = args.api_url.trim();
+            live::check(&place(Key::ApiUrl), url.as_bytes())
+                .map_err(|problem| Failure::usage(anyhow!("the address of the API: {problem}")))?;
+            // Kazoo's programs read a number of seconds.
+            let told =
+                [(Key::SamplingPeriod, period.as_secs_f64().to_string()), (Key::ApiUrl, url.to_owned())];
+            with_session(&args.connection, |session| async move {
+                let link = session.link().await;
+                for (key, value) in told {
+                    store(&link, &place(key), value.as_bytes()).await.map_err(Failure::not_now)?;
+                }
                 Ok(ExitCode::SUCCESS)
             })
         }
@@ -54,6 +71,11 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
             })
         }
     }
+}
+
+/// Where the whole fleet finds it.
+fn place(key: Key) -> String {
+    format!("{}/{}", live::FLEET, key.name())
 }
 
 /// Prints each value, until nobody reads them.

@@ -21,7 +21,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect) {
         }),
     );
     lines.push(Line::default());
-    lines.push(Line::from("lost: averages that died with the leader that had not delivered them yet"));
+    lines.push(Line::from("lost: averages that nobody will deliver any more; there should be none"));
     lines.push(Line::from("stale: reports that arrived from a leader that was deposed"));
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(2);
     let [area] = Layout::vertical([Constraint::Length(height)]).flex(Flex::Center).areas(area);

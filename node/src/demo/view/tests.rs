@@ -1,4 +1,6 @@
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use atalaya_recipes::persistent_node::NodeState;
 use atalaya_recipes::{Phase, Standing, View};
@@ -13,7 +15,7 @@ use crate::demo::journal::Said;
 use crate::demo::ledger::Arrival;
 use crate::demo::script::ApiMode;
 use crate::leader::aggregate::Summary;
-use crate::leader::report::Report;
+use crate::leader::report::CycleReport;
 use crate::vitals::{Faults, Measured, Vitals};
 
 /// A fleet in the middle of its life: node 1 leads, the others wait, one average arrived and one waits.
@@ -27,14 +29,15 @@ fn state(nodes: u32) -> (State, Instant) {
             session: Some(View { phase: Phase::Connected, link: 1, session: 0x1234, timeout }),
             standing: if ahead == 0 { Standing::Leading } else { Standing::Waiting { ahead } },
             measured: Some(Measured { data: b"78.40"[..].into(), at: now - Duration::from_millis(300) }),
-            published: NodeState { held: true, stored: 9 },
+            published: NodeState { held: true, stored: 9, zxid: 9 },
             faults: Faults::new(),
         };
     }
     for (cycle, mean) in [(1, 79.0), (2, 80.0)] {
         let (unit, count) = (Some("Cel".to_owned()), state.rows.len());
         let summary = Summary { unit, mean, min: 75.0, max: 85.0, stddev: None, count };
-        let report = Report::new(5, cycle, SystemTime::UNIX_EPOCH, summary, 0);
+        let report =
+            CycleReport::new(5, cycle, Timestamp::UNIX_EPOCH, vec![summary], 0).reports().next().unwrap();
         state.on(Happening::Averaged(report), now - Duration::from_secs(9 - cycle));
     }
     let arrival = Arrival { epoch: 5, cycle: 1, unit: Some("Cel".to_owned()), mean: 79.0, count: 3 };

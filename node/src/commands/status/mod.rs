@@ -1,0 +1,118 @@
+//! `atalaya status`: a fleet at one moment, or once a second.
+
+mod read;
+mod show;
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::anyhow;
+use atalaya_recipes::{Error, Session};
+use tokio::time::MissedTickBehavior;
+use tracing::warn;
+
+use super::tools::with_session_of;
+use super::{stop_signal, surroundings};
+use crate::cli::{FleetArgs, StatusArgs};
+use crate::exit::Failure;
+use crate::overview::Overview;
+use crate::overview::clock::{Clock, Millis};
+use crate::settings::{Settings, load_boards};
+use read::Reader;
+use show::Show;
+
+/// How often to look with `--watch`.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long one look may take before that is said.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
+    let fleet = FleetArgs {
+        zookeeper: args.connection.zookeeper.clone(),
+        measurements: args.measurements.clone(),
+        name: args.name.clone(),
+        election: args.election.clone(),
+        ..FleetArgs::default()
+    };
+    let settings = Settings::assemble(&fleet, &load_boards(None, surroundings())?, surroundings())?;
+    with_session_of(None, &args.connection, |session| async move {
+        let looker = Looker { session, settings, reader: Reader::default(), clock: Clock::default() };
+        if args.watch { watch(looker, args).await } else { once(looker, args).await }?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn once(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
+    let mut show = Show::new(args.output, false);
+    // A connection that is lost meanwhile mostly comes back.
+    for _ in 0..3 {
+        match tokio::time::timeout(looker.session_timeout(), looker.look()).await {
+            Ok(Ok(overview)) => return show.overview(&overview).map(|_| ()),
+            Ok(Err(error)) if error.is_link_trouble() => {}
+            Ok(Err(error)) => return Err(Failure::not_now(error)),
+            Err(_) => break,
+        }
+    }
+    let servers = &looker.settings.zookeeper;
+    Err(Failure::unavailable(anyhow!("the connection to ZooKeeper at {servers} was lost")))
+}
+
+async fn watch(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
+    let stop = stop_signal().map_err(Failure::software)?;
+    tokio::pin!(stop);
+    let mut show = Show::new(args.output, true);
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let look = async {
+            ticks.tick().await;
+            tokio::time::timeout(PATIENCE, looker.look()).await
+        };
+        let looked = tokio::select! {
+            biased;
+            _ = &mut stop => return Ok(()),
+            looked = look => looked,
+        };
+        let read = match looked {
+            Ok(Ok(overview)) => show.overview(&overview)?,
+            Ok(Err(error)) if !error.is_link_trouble() => return Err(Failure::not_now(error)),
+            _ => show.nothing()?,
+        };
+        if !read {
+            return Ok(());
+        }
+    }
+}
+
+struct Looker {
+    session: Session,
+    settings: Settings,
+    reader: Reader,
+    clock: Clock,
+}
+
+impl Looker {
+    fn session_timeout(&self) -> Duration {
+        self.settings.session_timeout
+    }
+
+    async fn look(&mut self) -> Result<Overview, Error> {
+        let link = self.session.link().await;
+        let began = now();
+        let seen = self.reader.read(&link, &self.settings).await?;
+        let ended = now();
+        if seen.newest > 0 {
+            self.clock.look(seen.newest, began, ended);
+        }
+        Ok(Overview::of(self.settings.zookeeper.to_string(), seen, ended.saturating_add(self.clock.ahead())))
+    }
+}
+
+/// By this machine's clock.
+fn now() -> Millis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_else(|_| {
+        warn!("this machine's clock shows a time before 1970");
+        Duration::ZERO
+    });
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}

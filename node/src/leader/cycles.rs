@@ -1,0 +1,373 @@
+//! The leader's clock: when a cycle is due, what it comes to, and writing it down.
+
+use std::time::Duration;
+
+use atalaya_hal::boards::{Counting, Release, SyncMode};
+use atalaya_recipes::clock::Moment;
+use atalaya_recipes::session::Kind;
+use atalaya_recipes::{Error, Leadership, Link};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::deliver::Outgoing;
+use super::gather::{Gathered, gather, not_written_since};
+use super::office::{BARRIER, COUNTER, Cycle, Failed, Office, Part};
+use super::report::CycleReport;
+use super::rhythm::{Rhythm, ServerClock};
+use super::roster::Roster;
+use super::{AGAIN, AVERAGES, Leader, Orders, log_joined, log_left};
+use crate::fault;
+
+/// After so many periods without a write a measurement is too old to count, and never before [`SHORTEST_LIFE`].
+const STALE_PERIODS: u32 = 3;
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+/// How often to look whether all have published: a part of the period, within bounds.
+const LOOKS: u32 = 50;
+const SHORTEST_LOOK: Duration = Duration::from_millis(2);
+const LONGEST_LOOK: Duration = Duration::from_millis(50);
+
+/// What takes part in a cycle.
+pub(super) struct Cycles<'a> {
+    pub(super) leader: &'a Leader,
+    pub(super) leadership: &'a Leadership,
+    pub(super) office: &'a mut Office,
+    pub(super) clock: &'a mut ServerClock,
+    pub(super) roster: &'a mut Roster,
+    pub(super) outgoing: &'a Outgoing,
+    /// Told of the newest cycle.
+    pub(super) counted: watch::Sender<u64>,
+}
+
+/// The barrier, in lock-step.
+#[derive(Clone, Debug)]
+struct Closed {
+    /// Its generation; `None` if it turned out to be open.
+    generation: Option<i64>,
+    /// The measurements that are waited for; `None`: not looked yet.
+    missing: Option<Vec<String>>,
+}
+
+/// A counter that the leader writes.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    value: i64,
+    version: i32,
+}
+
+/// How a cycle ended.
+enum Done {
+    /// The next one, please.
+    Well,
+    /// It could not be done; once more, soon.
+    Again,
+    /// The office has to be looked at.
+    Unsure,
+}
+
+impl Cycles<'_> {
+    /// Makes cycle after cycle, until the office has to be looked at again. `before` is when the last one was.
+    pub(super) async fn run(mut self, before: Option<i64>, list: &mut watch::Receiver<Option<Vec<String>>>) {
+        // It is to be known who measures.
+        if list.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        self.take_list(list).await;
+        let mut orders = self.leader.options.orders.clone();
+        let mut now = orders.borrow_and_update().clone();
+        let mut last = before;
+        let mut closed = match now.sync {
+            SyncMode::Barrier => match self.close().await {
+                Ok((closed, since)) => {
+                    last = since.or(last);
+                    Some(closed)
+                }
+                Err(failed) => return self.complain(failed).await,
+            },
+            SyncMode::Free => {
+                self.open_what_is_left().await;
+                None
+            }
+        };
+        let mut count = None;
+        let mut rhythm = self.rhythm(last, now.period);
+        loop {
+            let due = rhythm.wait(self.now());
+            let look = (now.period / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
+            let early = closed.is_some() && now.release == Release::Complete;
+            tokio::select! {
+                biased;
+                Ok(()) = orders.changed() => {
+                    let new = orders.borrow_and_update().clone();
+                    if new.sync != now.sync {
+                        // From the beginning, as another leader would.
+                        return;
+                    }
+                    if new.period != now.period {
+                        rhythm = self.rhythm(Some(self.now()), new.period);
+                    }
+                    now = new;
+                    continue;
+                }
+                Ok(()) = list.changed() => {
+                    self.take_list(list).await;
+                    continue;
+                }
+                () = tokio::time::sleep(due), if !early || due <= look => {}
+                () = tokio::time::sleep(look), if early && due > look => {
+                    if !self.all_have_published(closed.as_mut()).await {
+                        continue;
+                    }
+                }
+            }
+            let begun = self.now();
+            match self.cycle(&now, &mut closed, &mut count).await {
+                Done::Well => rhythm.begun(begun),
+                Done::Again => tokio::time::sleep(AGAIN.min(now.period / 2)).await,
+                Done::Unsure => return,
+            }
+        }
+    }
+
+    /// ZooKeeper's clock, in milliseconds.
+    fn now(&self) -> i64 {
+        // Taking the office has told it.
+        self.clock.now(Moment::now()).unwrap_or_default()
+    }
+
+    fn rhythm(&self, last: Option<i64>, period: Duration) -> Rhythm {
+        Rhythm::after(last, self.now(), period)
+    }
+
+    async fn take_list(&mut self, list: &mut watch::Receiver<Option<Vec<String>>>) {
+        let names = list.borrow_and_update().clone().unwrap_or_default();
+        let options = &self.leader.options;
+        let changes = self.roster.update(&options.measurements, names);
+        log_joined(&changes.joined, self.roster.len());
+        log_left(self.leadership.link(), changes.left, &options.name, self.roster.len()).await;
+    }
+
+    /// Whether every live node has published since the barrier was closed.
+    async fn all_have_published(&self, closed: Option<&mut Closed>) -> bool {
+        let Some(Closed { generation: Some(generation), missing }) = closed else { return true };
+        if self.roster.is_empty() {
+            return false;
+        }
+        let asked = match missing.take() {
+            Some(missing) => missing.into_iter().filter(|path| self.roster.has(path)).collect(),
+            None => self.roster.paths(),
+        };
+        match not_written_since(self.leadership.link(), asked.clone(), *generation).await {
+            Ok(left) if left.is_empty() => {
+                // Somebody may have come meanwhile.
+                *missing = None;
+                true
+            }
+            Ok(left) => {
+                *missing = Some(left);
+                false
+            }
+            Err(_) => {
+                *missing = Some(asked);
+                false
+            }
+        }
+    }
+
+    async fn cycle(
+        &mut self,
+        orders: &Orders,
+        closed: &mut Option<Closed>,
+        count: &mut Option<Count>,
+    ) -> Done {
+        let now = self.now();
+        let life = (orders.period * STALE_PERIODS).max(SHORTEST_LIFE);
+        let fresh_since = now.saturating_sub(i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
+        let gathered = match gather(self.leadership.link(), self.roster, fresh_since).await {
+            Ok(gathered) => gathered,
+            Err(error) => {
+                warn!("no average this time: {error}");
+                // Who waits at the barrier waits for this cycle.
+                return if closed.is_some() { Done::Again } else { Done::Well };
+            }
+        };
+        fault::point("gathered");
+        let report = self.report(&gathered, now);
+        if report.is_none() {
+            warn!(excluded = gathered.excluded, "no average this time: nobody has a usable measurement");
+            if closed.is_none() {
+                return Done::Well;
+            }
+        }
+        if orders.counting != Counting::PerCycle {
+            *count = None;
+        } else if count.is_none() {
+            *count = match self.read_count().await {
+                Ok(count) => count,
+                Err(error) => {
+                    warn!(%error, "cannot read the counter");
+                    return Done::Again;
+                }
+            };
+        }
+        let counted = count.map(|count| count.value.saturating_add(gathered.included as i64));
+        let dropped = match &report {
+            Some(_) if orders.api.is_some() => self.outgoing.with(|outbox| outbox.too_many()).await,
+            _ => None,
+        };
+        let cycle = Cycle {
+            report: report.as_ref(),
+            stored: orders.api.is_some(),
+            dropped,
+            barrier: closed.as_ref().map(|closed| closed.generation.is_some()),
+            counter: counted.zip(count.map(|count| count.version)),
+        };
+        let generation = match self.office.advance(self.leadership, self.clock, cycle).await {
+            Ok(generation) => generation,
+            Err(failed) => return self.refused(failed, closed, count).await,
+        };
+        if let Some(closed) = closed {
+            *closed = Closed { generation: Some(generation), missing: None };
+        }
+        if let (Some(count), Some(value)) = (count, counted) {
+            *count = Count { value, version: count.version.wrapping_add(1) };
+        }
+        if let Some(report) = report {
+            self.written(report, dropped, orders.api.is_some()).await;
+        }
+        Done::Well
+    }
+
+    fn report(&self, gathered: &Gathered, now: i64) -> Option<CycleReport> {
+        let summaries = gathered.aggregate.summaries();
+        if summaries.is_empty() {
+            return None;
+        }
+        let term = self.office.term.advanced();
+        let time = Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
+        Some(CycleReport::new(term.epoch, term.cycle, time, summaries, gathered.excluded))
+    }
+
+    /// A cycle is written down.
+    async fn written(&self, report: CycleReport, dropped: Option<u64>, stored: bool) {
+        self.counted.send_replace(report.cycle);
+        for average in &report.averages {
+            info!(
+                target: AVERAGES,
+                cycle = report.cycle,
+                mean = average.mean,
+                unit = average.unit.as_deref(),
+                min = average.min,
+                max = average.max,
+                count = average.count,
+                excluded = report.excluded,
+                "average"
+            );
+        }
+        self.leader.tell_averages(&report);
+        self.outgoing
+            .with(|outbox| {
+                dropped.into_iter().for_each(|cycle| outbox.dropped(cycle));
+                if stored {
+                    outbox.add(report);
+                }
+            })
+            .await;
+    }
+
+    /// What to do about a cycle that was not written down, or perhaps not.
+    async fn refused(&self, failed: Failed, closed: &mut Option<Closed>, count: &mut Option<Count>) -> Done {
+        let link = self.leadership.link();
+        match failed {
+            Failed::Deposed => std::future::pending().await,
+            Failed::Refused(Part::Counter, _) => {
+                // Somebody else has counted.
+                *count = None;
+                Done::Again
+            }
+            Failed::Refused(Part::Open, error) if error.is_no_node() => {
+                warn!("somebody else has opened the barrier");
+                if let Some(closed) = closed {
+                    closed.generation = None;
+                }
+                Done::Again
+            }
+            Failed::Refused(Part::Close, error) if error.is_node_exists() => {
+                if let Some(closed) = closed {
+                    closed.generation = Some(0);
+                }
+                Done::Again
+            }
+            Failed::Refused(Part::Dropped, error) if error.is_no_node() => Done::Unsure,
+            Failed::Refused(Part::Report, error) if error.is_no_node() => {
+                // Somebody has deleted the outbox.
+                match link.ensure(super::outbox::PATH).await {
+                    Ok(()) => Done::Again,
+                    Err(_) => Done::Unsure,
+                }
+            }
+            failed => {
+                self.complain(failed).await;
+                Done::Unsure
+            }
+        }
+    }
+
+    async fn complain(&self, failed: Failed) {
+        match failed {
+            Failed::Deposed => std::future::pending().await,
+            Failed::Unclear(error) | Failed::Refused(_, error) => {
+                warn!("this cycle is not written down, or not known to be: {error}");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+
+    /// Closes the barrier, or finds it closed: since when, by ZooKeeper's clock, if another leader has closed it.
+    async fn close(&self) -> Result<(Closed, Option<i64>), Failed> {
+        let link = self.leadership.link();
+        if let Some(stat) = link.stat(BARRIER).await? {
+            info!(generation = stat.czxid, "the barrier is closed; this cycle is finished first");
+            return Ok((Closed { generation: Some(stat.czxid), missing: None }, Some(stat.ctime)));
+        }
+        match link.create(BARRIER, b"", Kind::Persistent).await {
+            Ok(stat) => Ok((Closed { generation: Some(stat.czxid), missing: None }, Some(self.now()))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Nobody waits at the barrier any more.
+    async fn open_what_is_left(&self) {
+        let link = self.leadership.link();
+        let opened = async {
+            match link.stat(BARRIER).await? {
+                Some(_) => link.delete(BARRIER, None).await.map(|()| true),
+                None => Ok(false),
+            }
+        };
+        match opened.await {
+            Ok(true) => info!("the barrier was closed, and is open: every node measures by its own clock"),
+            Ok(false) => {}
+            Err(error) if error.is_no_node() => {}
+            Err(error) => warn!(%error, "cannot open the barrier"),
+        }
+    }
+
+    /// The counter, made if it is not there; `None` if it holds something else than a number.
+    async fn read_count(&self) -> Result<Option<Count>, Error> {
+        let link: &Link = self.leadership.link();
+        let (data, stat) = match link.get(COUNTER).await {
+            Err(error) if error.is_no_node() => {
+                link.ensure(COUNTER).await?;
+                link.get(COUNTER).await?
+            }
+            found => found?,
+        };
+        let text = String::from_utf8_lossy(&data);
+        let value = if text.trim().is_empty() { Some(0) } else { text.trim().parse().ok() };
+        if value.is_none() {
+            warn!("{COUNTER} holds something else than a whole number: not counting");
+        }
+        Ok(value.map(|value| Count { value, version: stat.version }))
+    }
+}

@@ -1,0 +1,182 @@
+//! Measuring in step: the leader keeps the barrier closed, and every node measures once for each closing of it.
+//!
+//! A closing is a *generation*, told apart by the `czxid` of the znode. The leader ends one and begins the next in a single
+//! transaction, so there is no moment at which the barrier is open between two cycles; a leader that dies leaves it closed, and
+//! everyone waiting, until the next one has finished that cycle. Kazoo's `Barrier` sees the same: it waits for the znode to be deleted.
+
+use std::time::Duration;
+
+use atalaya_hal::boards::SyncMode;
+use atalaya_recipes::{Link, Session};
+use tokio::sync::watch;
+use tracing::debug;
+
+use crate::leader::office::BARRIER;
+use crate::settings::Settings;
+
+/// What the barrier was last seen to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Barrier {
+    /// It was not looked at yet.
+    #[default]
+    Unseen,
+    /// Nobody sets the pace.
+    Open,
+    /// Closed; its generation.
+    Closed(i64),
+}
+
+/// When to measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// By the own clock once in this time; in step, as long as a cycle is expected to take at most.
+    pub period: Duration,
+    /// In step, what the barrier was last seen to be.
+    pub step: Option<Barrier>,
+}
+
+/// For which generation a node has measured last. Pure.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turnstile {
+    begun: bool,
+    measured_for: Option<i64>,
+    /// The transaction that published the newest measurement.
+    published: i64,
+}
+
+impl Turnstile {
+    /// Whether to measure now: at the start, and once for each generation that is seen. What was measured for one and
+    /// published too late, in the next, counts for that one.
+    pub fn lets_through(&self, barrier: Barrier) -> bool {
+        match barrier {
+            Barrier::Closed(generation) => {
+                self.measured_for != Some(generation) && self.published < generation
+            }
+            // Who has not published is not there, and is waited for by nobody.
+            Barrier::Unseen | Barrier::Open => !self.begun,
+        }
+    }
+
+    /// The measurement was published, in this transaction.
+    pub fn published(&mut self, zxid: i64) {
+        self.published = zxid;
+    }
+
+    /// A measurement begins, while the barrier is seen to be this.
+    pub fn measuring(&mut self, barrier: Barrier) {
+        self.begun = true;
+        if let Barrier::Closed(generation) = barrier {
+            self.measured_for = Some(generation);
+        }
+    }
+}
+
+/// Keeps `pace` at what the settings say and, in step, at what the barrier is, until it is dropped.
+pub(crate) async fn follow(
+    session: &Session,
+    mut settings: watch::Receiver<Settings>,
+    pace: &watch::Sender<Pace>,
+) {
+    loop {
+        let Settings { sampling_period: period, sync, .. } = *settings.borrow_and_update();
+        let in_step = sync == SyncMode::Barrier;
+        let tell = |step: Option<Barrier>| {
+            pace.send_if_modified(|known| {
+                let now = Pace { period, step };
+                std::mem::replace(known, now) != now
+            });
+        };
+        let known = pace.borrow().step.unwrap_or_default();
+        tell(in_step.then_some(known));
+        let watching = async {
+            if in_step {
+                watch(session, |barrier| tell(Some(barrier))).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let other = settings.wait_for(|now| (now.sampling_period, now.sync) != (period, sync));
+        tokio::select! {
+            () = watching => {}
+            Ok(_) = other => {}
+            else => return std::future::pending().await,
+        }
+    }
+}
+
+/// How long to wait before looking again after ZooKeeper has refused to say.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Watches the barrier over whichever connection there is.
+async fn watch(session: &Session, mut tell: impl FnMut(Barrier)) {
+    loop {
+        let link = session.link().await;
+        tokio::select! {
+            biased;
+            () = link.lost() => {}
+            () = watch_over(&link, &mut tell) => {}
+        }
+    }
+}
+
+async fn watch_over(link: &Link, tell: &mut impl FnMut(Barrier)) {
+    loop {
+        match link.stat_and_watch(BARRIER).await {
+            Ok((stat, watcher)) => {
+                tell(stat.map_or(Barrier::Open, |stat| Barrier::Closed(stat.czxid)));
+                watcher.changed().await;
+            }
+            Err(error) => {
+                debug!(%error, "cannot look at the barrier");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn once_at_the_start_and_once_for_each_generation() {
+        let mut turnstile = Turnstile::default();
+        let mut through = |barrier| {
+            let through = turnstile.lets_through(barrier);
+            if through {
+                turnstile.measuring(barrier);
+            }
+            through
+        };
+        let seen = [
+            (Barrier::Unseen, true),
+            (Barrier::Open, false),
+            (Barrier::Closed(5), true),
+            (Barrier::Closed(5), false),
+            (Barrier::Open, false),
+            (Barrier::Closed(9), true),
+            // Others were missed while there was no connection.
+            (Barrier::Closed(30), true),
+            (Barrier::Closed(30), false),
+        ];
+        for (barrier, expected) in seen {
+            assert_eq!(through(barrier), expected, "{barrier:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_published_too_late_counts_for_the_generation_it_is_published_in() {
+        let mut turnstile = Turnstile::default();
+        turnstile.measuring(Barrier::Closed(5));
+        turnstile.published(12);
+        assert!(!turnstile.lets_through(Barrier::Closed(9)));
+        assert!(turnstile.lets_through(Barrier::Closed(15)));
+    }
+
+    #[test]
+    fn who_comes_while_it_is_closed_measures_for_it_once() {
+        let mut turnstile = Turnstile::default();
+        assert!(turnstile.lets_through(Barrier::Closed(5)));
+        turnstile.measuring(Barrier::Closed(5));
+        assert!(!turnstile.lets_through(Barrier::Closed(5)));
+    }
+}

@@ -1,0 +1,144 @@
+//! A counter of writes: each goes one up in the very transaction that makes the write, so that the sum is the number of
+//! writes, whatever fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tracing::warn;
+
+use super::addition::{Addition, Event, Step};
+use super::{Counter, CounterError};
+use crate::attempts::jitter;
+use crate::markers;
+use crate::session::{Write, Written};
+use crate::{Error, Link, Session};
+
+/// Counts what one process writes, beside others, at a [`Counter`]'s znode. Clones are the same.
+///
+/// Exact as [`Counter::exact`] is, with the same znodes. What stands in the counter's way (something else than a number, a
+/// sum beyond 64 bits) is logged; then what is written is not counted, and written all the same.
+#[derive(Clone, Debug)]
+pub struct Tally(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    counter: Counter,
+    /// The write that is to be counted; `None`: it is.
+    open: Option<(Addition, String)>,
+    complained: bool,
+}
+
+/// How a write was made.
+pub(crate) enum Made {
+    /// Together with the counter, in this transaction: what came of it.
+    Counted(Written, i64),
+    /// Not yet. It has been counted before, or cannot be: it is to be made alone.
+    Alone,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
+impl Tally {
+    /// At `path`. Nothing is written before the first write.
+    pub fn new(session: Session, path: impl Into<String>) -> Tally {
+        let counter = Counter::exact(session, path);
+        Tally(Arc::new(Mutex::new(State { counter, open: None, complained: false })))
+    }
+
+    /// There is something new to write. What was not written before never will be.
+    pub(crate) async fn begin(&self) {
+        let token = uuid::Uuid::new_v4().simple().to_string();
+        self.0.lock().await.open = Some((Addition::new(1), token));
+    }
+
+    /// Makes `write`, which is not counted yet, and counts it.
+    ///
+    /// # Errors
+    /// Those of `write`; then nothing is written and nothing counted, unless [`Error::outcome_unknown`]. Calling again finds out.
+    pub(crate) async fn make(&self, link: &Link, write: Write<'_>) -> Result<Made, Error> {
+        let State { counter, open, complained } = &mut *self.0.lock().await;
+        let Some((addition, token)) = open else { return Ok(Made::Alone) };
+        let mut pause = FIRST_PAUSE;
+        let mut state = counter.state.lock().await;
+        let super::State { marker, newest } = &mut *state;
+        if let Some((value, at, mark)) = newest.take() {
+            addition.on(Event::Seen { value, at, mark });
+        }
+        let problem = loop {
+            match addition.step() {
+                Step::Look => match counter.look(link, marker.as_ref(), token, addition.is_at_risk()).await {
+                    Ok(seen) => addition.on(seen),
+                    Err(CounterError::Failed(error)) => return Err(error),
+                    Err(other) => break Some(other.to_string()),
+                },
+                Step::Mark => {
+                    if let Some(marker) = marker {
+                        marker.make(link).await?;
+                    }
+                    addition.on(Event::Marked);
+                }
+                Step::Write(sum) => {
+                    let text = sum.to.to_string();
+                    let (Some(marker), Some(version)) = (marker.as_ref(), sum.marker) else { break None };
+                    let witness = markers::text(token, &text);
+                    let writes = [
+                        write,
+                        Write::Set {
+                            path: &counter.path,
+                            data: text.as_bytes(),
+                            version: Some(sum.at.version),
+                        },
+                        Write::Set { path: marker.path(), data: witness.as_bytes(), version: Some(version) },
+                    ];
+                    match link.multi(&writes).await {
+                        Ok(written) => {
+                            *newest = counter.after(sum, written.get(1));
+                            *open = None;
+                            // The stat of what a `multi` creates is not to be trusted; the counter's is.
+                            let zxid = match written.get(1) {
+                                Some(Written::Set(stat)) => stat.mzxid,
+                                _ => 0,
+                            };
+                            return match written.into_iter().next() {
+                                Some(first) => Ok(Made::Counted(first, zxid)),
+                                None => Ok(Made::Alone),
+                            };
+                        }
+                        Err(refusal)
+                            if matches!(refusal.at, Some(1 | 2)) && !refusal.error.is_link_trouble() =>
+                        {
+                            addition.on(Event::Stale);
+                            tokio::time::sleep(jitter(pause)).await;
+                            pause = (pause * 2).min(LONGEST_PAUSE);
+                        }
+                        Err(refusal) => {
+                            let unknown = refusal.error.outcome_unknown();
+                            addition.on(if unknown { Event::Lost } else { Event::Stale });
+                            return Err(refusal.error);
+                        }
+                    }
+                }
+                Step::Counted(_) => break None,
+                Step::Overflow(value) => break Some(format!("it is at {value}")),
+                Step::Unknown => break Some("somebody has deleted its marker".to_owned()),
+            }
+        };
+        if let Some(problem) = problem
+            && !std::mem::replace(complained, true)
+        {
+            warn!(path = counter.path, "cannot count: {problem}");
+        }
+        *open = None;
+        Ok(Made::Alone)
+    }
+
+    /// Removes the marker, as far as that is possible within a session timeout.
+    pub async fn close(&self) {
+        let marker = self.0.lock().await.counter.state.lock().await.marker.take();
+        if let Some(marker) = marker {
+            marker.remove().await;
+        }
+    }
+}

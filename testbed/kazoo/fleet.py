@@ -1,0 +1,116 @@
+"""A node of the fleets that Atalaya replaces, with everything that they have: ID HOSTS CHROOT SESSION PERIOD URL SYNC.
+
+Publishes a whole number in the ephemeral znode /mediciones/ID, then adds one to Counter("/counter"), each PERIOD seconds,
+or, if SYNC is "barrier", whenever Barrier("/barrier") was opened. Takes part in Election("/election", ID); who leads lists the
+children, reads each, averages, sends the mean, and in lock-step opens the barrier and closes it again. Kazoo is used as it
+comes, and so are its weaknesses: nothing here steps down by itself when a session is lost.
+
+The numbers are large, so that each mean is another one. Each step is made as often as it takes: a node that meets an error of
+Kazoo says so and goes on with the next cycle.
+
+Prints: "connected", "published N", "elected", "average MEAN of COUNT", "sent STATUS", "not sent ERROR", "error ERROR".
+"""
+
+import random
+import signal
+import sys
+import threading
+import time
+
+import requests
+from kazoo.client import KazooClient
+from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
+from kazoo.handlers.threading import KazooTimeoutError
+
+PATH = "/mediciones"
+
+
+def say(*words):
+    # One write for each line: two threads print.
+    sys.stdout.write(" ".join(str(word) for word in words) + "\n")
+    sys.stdout.flush()
+
+
+def publish(client, node, period, in_step):
+    znode = f"{PATH}/{node}"
+    counter = client.Counter("/counter")
+    barrier = client.Barrier("/barrier")
+    while True:
+        try:
+            number = random.randint(0, 10**12)
+            data = str(number).encode("utf-8")
+            try:
+                client.set(znode, data)
+            except NoNodeError:
+                client.create(znode, data, ephemeral=True, makepath=True)
+            say("published", number)
+            counter += 1
+            if in_step:
+                barrier.wait(2 * period)
+        except (KazooException, KazooTimeoutError) as error:
+            say("error", repr(error))
+        if not in_step:
+            time.sleep(period)
+
+
+def mean_of(client):
+    values = []
+    for child in client.get_children(PATH):
+        try:
+            data, _ = client.get(f"{PATH}/{child}")
+        except NoNodeError:
+            continue
+        values.append(float(data.decode("utf-8")))
+    return values
+
+
+def lead(client, node, period, url, in_step):
+    say("elected")
+    barrier = client.Barrier("/barrier")
+    if in_step:
+        barrier.create()
+    agent = {"User-Agent": f"kazoo (node {node})"}
+    while True:
+        time.sleep(period)
+        values = mean_of(client)
+        if values:
+            mean = sum(values) / len(values)
+            say("average", repr(mean), "of", len(values))
+            try:
+                response = requests.get(url, params={"dato": repr(mean)}, headers=agent, timeout=10)
+                say("sent", response.status_code)
+            except requests.RequestException as error:
+                say("not sent", error)
+        if in_step:
+            barrier.remove()
+            try:
+                barrier.create()
+            except NodeExistsError:
+                pass
+
+
+def main():
+    node, hosts, chroot, session, period, url, sync = sys.argv[1:]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    first = KazooClient(hosts=hosts)
+    first.start(timeout=60)
+    first.ensure_path(chroot)
+    first.stop()
+    first.close()
+
+    client = KazooClient(hosts=hosts + chroot, timeout=float(session))
+    client.start(timeout=60)
+    say("connected")
+    period, in_step = float(period), sync == "barrier"
+    client.ensure_path(PATH)
+    threading.Thread(target=publish, args=(client, node, period, in_step), daemon=True).start()
+    while True:
+        try:
+            election = client.Election("/election", node)
+            election.run(lead, client, node, period, url, in_step)
+        except (KazooException, KazooTimeoutError) as error:
+            say("error", repr(error))
+            time.sleep(period)
+
+
+main()

@@ -1,0 +1,17 @@
+"""Tells a fleet how often to measure and where to report, as the helper of Kazoo's fleets does.
+
+    init_config.py HOSTS PERIOD URL
+"""
+
+import sys
+
+from kazoo.client import KazooClient
+
+hosts, period, url = sys.argv[1:]
+client = KazooClient(hosts=hosts)
+client.start()
+for path, value in [("/config/sampling_period", period), ("/config/api_url", url)]:
+    client.ensure_path(path)
+    client.set(path, value.encode())
+client.stop()
+client.close()

@@ -1,0 +1,138 @@
+//! What the same schedules do to a fleet of Kazoo's: counted, not judged, for it promises nothing. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::evidence::Evidence;
+use crate::journal::Change;
+
+/// What came of a Kazoo fleet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KazooFigures {
+    /// Averages that a leader computed, by what it said.
+    pub averages: u64,
+    /// Of those, how many the API never kept.
+    pub lost: u64,
+    /// Averages that the API kept more than once: they count twice, having no key.
+    pub twice: u64,
+    /// Requests of a node when another one had been first in line already.
+    pub stale: u64,
+    /// Different measurements that were published.
+    pub measurements: i64,
+    /// What the counter said at the end.
+    pub counted: i64,
+    /// Times that a process ended by itself.
+    pub ended: u64,
+}
+
+impl KazooFigures {
+    /// Takes those of another fleet in.
+    pub fn add(&mut self, other: &KazooFigures) {
+        self.averages += other.averages;
+        self.lost += other.lost;
+        self.twice += other.twice;
+        self.stale += other.stale;
+        self.measurements += other.measurements;
+        self.counted += other.counted;
+        self.ended += other.ended;
+    }
+}
+
+/// Counts; `said` are the lines of all processes.
+pub(super) fn count<'a>(evidence: &Evidence, said: impl Iterator<Item = &'a str>) -> KazooFigures {
+    let mut figures = KazooFigures::default();
+    let mut kept: BTreeMap<u64, u64> = BTreeMap::new();
+    for arrival in evidence.arrivals.iter().filter(|arrival| arrival.kept) {
+        *kept.entry(arrival.mean.unwrap_or_default().to_bits()).or_default() += 1;
+    }
+    let average = |line: &str| line.strip_prefix("average ")?.split(' ').next()?.parse::<f64>().ok();
+    for mean in said.filter_map(average) {
+        figures.averages += 1;
+        figures.lost += u64::from(!kept.contains_key(&mean.to_bits()));
+    }
+    figures.twice = kept.values().map(|times| times - 1).sum();
+
+    // Who was first in line from when on: what is enough to know whose turn was over.
+    let mut line: BTreeMap<String, (i64, String)> = BTreeMap::new();
+    let mut turns: Vec<(i64, String)> = Vec::new();
+    let mut measured = BTreeSet::new();
+    for transaction in &evidence.transactions {
+        for change in &transaction.changes {
+            match change {
+                Change::Create { path, data, .. } | Change::Set { path, data } => {
+                    if path.starts_with("/mediciones/") {
+                        measured.insert((path.clone(), data.clone()));
+                    } else if path == "/counter" {
+                        let text = String::from_utf8_lossy(data);
+                        figures.counted = text.trim().parse().unwrap_or(figures.counted);
+                    } else if path.starts_with("/election/") && path.len() > 10 {
+                        let place = path[path.len() - 10..].to_owned();
+                        let id = String::from_utf8_lossy(data).into_owned();
+                        line.insert(place, (transaction.session, id));
+                    }
+                }
+                Change::Delete { path } if path.starts_with("/election/") && path.len() > 10 => {
+                    line.remove(&path[path.len() - 10..]);
+                }
+                Change::Closed => line.retain(|_, (session, _)| *session != transaction.session),
+                _ => {}
+            }
+        }
+        let first = line.first_key_value().map(|(_, (_, id))| id);
+        if let Some(first) = first
+            && turns.last().is_none_or(|(_, id)| id != first)
+        {
+            turns.push((transaction.time, first.clone()));
+        }
+    }
+    figures.measurements = i64::try_from(measured.len()).unwrap_or(i64::MAX);
+    for arrival in &evidence.arrivals {
+        let Some(node) = &arrival.node else { continue };
+        let turn = turns.iter().rev().find(|(time, _)| *time < arrival.time);
+        figures.stale += u64::from(turn.is_some_and(|(_, id)| id != node));
+    }
+    figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Transaction;
+    use crate::chaos::Arrival;
+
+    #[test]
+    fn lost_twice_stale_and_counted() {
+        let create =
+            |path: &str, data: &str| Change::Create { path: path.into(), data: data.into(), ephemeral: true };
+        let at = |time, session, change| Transaction { zxid: time, session, time, changes: vec![change] };
+        let arrival = |time, node: &str, mean, kept| Arrival {
+            key: None,
+            mean: Some(mean),
+            time,
+            kept,
+            node: Some(node.into()),
+        };
+        let evidence = Evidence {
+            transactions: vec![
+                at(1, 1, create("/election/a__lock__0000000000", "1")),
+                at(2, 2, create("/election/b__lock__0000000001", "2")),
+                at(3, 1, create("/mediciones/1", "7")),
+                at(4, 1, create("/counter", "1")),
+                at(5, 1, create("/counter", "2")),
+                at(50, 1, Change::Closed),
+            ],
+            arrivals: vec![
+                arrival(20, "1", 7.0, true),
+                arrival(21, "1", 7.0, true),
+                arrival(30, "1", 8.0, false),
+                arrival(60, "1", 9.0, true),
+                arrival(61, "2", 10.0, true),
+            ],
+            ..Evidence::default()
+        };
+        let said = ["elected", "average 7.0 of 1", "sent 200", "average 8.0 of 1", "average 9.0 of 1"];
+        let figures = count(&evidence, said.into_iter());
+        let expected =
+            KazooFigures { averages: 3, lost: 1, twice: 1, stale: 1, measurements: 1, counted: 2, ended: 0 };
+        assert_eq!(figures, expected);
+    }
+}

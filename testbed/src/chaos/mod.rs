@@ -1,0 +1,21 @@
+//! Whole fleets under random schedules of what can go wrong, and the judge of what came of it: nothing lost, nothing twice.
+//!
+//! [`Schedule`] says what happens, decided by a seed. A [`Theatre`] has the servers and plays it with real nodes. [`judge`]
+//! takes what the API was sent and what ZooKeeper committed, and nothing that a node says of itself. Used by `cargo xtask
+//! chaos fleet` and by the sample of it in the node's tests.
+
+mod evidence;
+mod judge;
+#[cfg(test)]
+mod judge_tests;
+mod kazoo;
+mod mail;
+mod means;
+mod schedule;
+mod stage;
+
+pub use evidence::{Arrival, Evidence};
+pub use judge::{Figures, Kind, Verdict, Violation, judge};
+pub use kazoo::KazooFigures;
+pub use schedule::{Act, Fault, POINTS, Schedule, What, Whom, seed_of};
+pub use stage::{Cast, Outcome, Theatre};

@@ -1,0 +1,342 @@
+//! What goes wrong, and when: decided by a seed. Pure.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::api::ApiMode;
+
+/// The places between computing an average and knowing that it was accepted at which a leader can be made to die, in the
+/// order in which it passes them.
+pub const POINTS: [&str; 7] =
+    ["gathered", "committing", "committed", "sending", "answered", "deleting", "deleted"];
+
+/// To whom something happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Who leads at that moment.
+    Leader,
+    /// The node with this number, from 0.
+    Node(usize),
+}
+
+/// What happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// `kill -9`, and another process in its place after the time.
+    Kill(Whom),
+    /// SIGSTOP, and SIGCONT after the time.
+    Stop(Whom),
+    /// `kill -9` of these ZooKeeper servers, and restarts after the time.
+    Servers(Vec<usize>),
+    /// The API does this for the time.
+    Api(ApiMode),
+}
+
+/// What happens when, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// After the beginning.
+    pub at: Duration,
+    /// How long.
+    pub lasts: Duration,
+    /// What.
+    pub what: What,
+}
+
+/// Where a process is to die, or to stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// One of [`POINTS`].
+    pub point: &'static str,
+    /// When it is passed for the so-manieth time.
+    pub number: u32,
+    /// It does not die: it is stopped (SIGSTOP) there for this long.
+    pub stops: Option<Duration>,
+}
+
+/// A fleet, and what goes wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// What decided it.
+    pub seed: u64,
+    /// How many nodes.
+    pub nodes: usize,
+    /// Whether they measure in lock-step.
+    pub lock_step: bool,
+    /// Whether they go on as soon as all have published.
+    pub complete: bool,
+    /// Their sampling period.
+    pub period: Duration,
+    /// Their session timeout.
+    pub session: Duration,
+    /// When everything is healed.
+    pub length: Duration,
+    /// Where each node dies: the first of its processes, the second, and so on.
+    pub faults: Vec<Vec<Option<Fault>>>,
+    /// In the order of their beginnings.
+    pub acts: Vec<Act>,
+}
+
+/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators): the same numbers for the same seed in
+/// every version of everything.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn of(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// From low to high, both included.
+    fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.next() % (high - low + 1)
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        let index = self.between(0, of.len() as u64 - 1);
+        of[usize::try_from(index).unwrap_or(0)]
+    }
+
+    fn percent(&mut self, chance: u64) -> bool {
+        self.between(1, 100) <= chance
+    }
+
+    fn millis(&mut self, low: u64, high: u64) -> Duration {
+        Duration::from_millis(self.between(low, high))
+    }
+
+    fn index(&mut self, count: usize) -> usize {
+        usize::try_from(self.next() % count as u64).unwrap_or(0)
+    }
+}
+
+/// The seed of the so-manieth schedule of many.
+pub fn seed_of(many: u64, number: u64) -> u64 {
+    // Short enough to be typed.
+    Dice::of(many.wrapping_add(number.wrapping_mul(0x5851_F42D_4C95_7F2D))).next() >> 24
+}
+
+/// How many processes of a node may have been told where to die.
+const DEATHS: usize = 3;
+
+impl Schedule {
+    /// What this seed decides; lock-step or not too, unless that is said.
+    pub fn of(seed: u64, lock_step: Option<bool>) -> Schedule {
+        let mut dice = Dice::of(seed);
+        let drawn = dice.percent(50);
+        let complete = dice.percent(33);
+        let nodes = dice.one(&[3, 3, 4]);
+        let period = Duration::from_millis(dice.one(&[100, 150, 200, 300]));
+        let session = Duration::from_millis(dice.one(&[1_000, 1_500, 2_000]));
+        let length = dice.millis(5_000, 9_000);
+        let fault = |dice: &mut Dice, chance: u64| {
+            let (drawn, point, number) =
+                (dice.percent(chance), dice.one(&POINTS), dice.one(&[1, 1, 2, 3, 5, 8, 13]));
+            let stops = dice.percent(35).then(|| a_while(dice, session));
+            drawn.then_some(Fault { point, number, stops })
+        };
+        let faults = (0..nodes)
+            .map(|_| (0..DEATHS).map(|death| fault(&mut dice, if death == 0 { 60 } else { 25 })).collect())
+            .collect();
+        let count = dice.between(2, 5);
+        let latest = u64::try_from(length.as_millis()).unwrap_or(u64::MAX) - 500;
+        let mut acts: Vec<Act> = (0..count)
+            .map(|_| {
+                let at = dice.millis(300, latest);
+                let (what, lasts) = act(&mut dice, nodes, session);
+                Act { at, lasts, what }
+            })
+            .collect();
+        acts.sort_by_key(|act| act.at);
+        let lock_step = lock_step.unwrap_or(drawn);
+        Schedule { seed, nodes, lock_step, complete, period, session, length, faults, acts }
+    }
+
+    /// Nothing but that the API is away for half a minute, with a report a second.
+    pub fn outage(lock_step: bool) -> Schedule {
+        let away = Act {
+            at: Duration::from_secs(4),
+            lasts: Duration::from_secs(30),
+            what: What::Api(ApiMode::Refuse),
+        };
+        Schedule::staged(lock_step, Duration::from_secs(38), vec![away])
+    }
+
+    /// Nothing but that the leader is stopped, six times, for longer than its session.
+    pub fn stops(lock_step: bool) -> Schedule {
+        let stop = |number| Act {
+            at: Duration::from_secs(4 + 10 * number),
+            lasts: Duration::from_secs(5),
+            what: What::Stop(Whom::Leader),
+        };
+        Schedule::staged(lock_step, Duration::from_secs(64), (0_u64..6).map(stop).collect())
+    }
+
+    /// Nothing but that leaders die at that one of [`POINTS`]: the first, when it passes there for the second time, and so does
+    /// each of the two that follow it. If it `stops`, none dies, and they stand still for two session timeouts.
+    pub fn dying(point: &'static str, stops: bool, lock_step: bool) -> Schedule {
+        let (period, session) = (Duration::from_millis(200), Duration::from_secs(1));
+        let fault = vec![Some(Fault { point, number: 2, stops: stops.then_some(session * 2) })];
+        let calm = Schedule::staged(lock_step, Duration::from_secs(6), Vec::new());
+        Schedule { faults: vec![fault; calm.nodes], period, session, ..calm }
+    }
+
+    fn staged(lock_step: bool, length: Duration, acts: Vec<Act>) -> Schedule {
+        Schedule {
+            seed: 0,
+            nodes: 3,
+            lock_step,
+            complete: false,
+            period: Duration::from_secs(1),
+            session: Duration::from_secs(2),
+            length,
+            faults: vec![Vec::new(); 3],
+            acts,
+        }
+    }
+
+    /// The name of a node.
+    pub fn id(node: usize) -> String {
+        (node + 1).to_string()
+    }
+}
+
+/// Shorter than the session, or longer; near its end most of all.
+fn a_while(dice: &mut Dice, session: Duration) -> Duration {
+    let share = if dice.percent(50) { dice.between(80, 160) } else { dice.between(20, 300) };
+    session * u32::try_from(share).unwrap_or(100) / 100
+}
+
+fn act(dice: &mut Dice, nodes: usize, session: Duration) -> (What, Duration) {
+    let node = dice.index(nodes);
+    let whom = if dice.percent(65) { Whom::Leader } else { Whom::Node(node) };
+    match dice.between(1, 100) {
+        1..=18 => (What::Kill(whom), dice.millis(50, 2_000)),
+        19..=50 => (What::Stop(whom), a_while(dice, session)),
+        51..=66 => {
+            let first = dice.index(3);
+            let killed = dice.one(&[1, 1, 2, 3]);
+            let servers = (first..first + killed).map(|server| server % 3).collect();
+            (What::Servers(servers), dice.millis(100, 3_500))
+        }
+        _ => {
+            let delay = dice.millis(50, 2_000);
+            let mode = dice.one(&[
+                ApiMode::Refuse,
+                ApiMode::Hang,
+                ApiMode::Slow(delay),
+                ApiMode::Status(500),
+                ApiMode::Status(503),
+                ApiMode::Status(429),
+                ApiMode::KeepAndAnswer(500),
+                ApiMode::KeepAndAnswer(500),
+                ApiMode::KeepAndCut,
+                ApiMode::KeepAndCut,
+            ]);
+            (What::Api(mode), dice.millis(300, 4_000))
+        }
+    }
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Whom::Leader => f.write_str("the leader"),
+            Whom::Node(node) => write!(f, "node {}", Schedule::id(*node)),
+        }
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Kill(whom) => write!(f, "kill -9 of {whom}"),
+            What::Stop(whom) => write!(f, "SIGSTOP of {whom}"),
+            What::Servers(servers) => write!(f, "kill -9 of ZooKeeper servers {servers:?}"),
+            What::Api(mode) => write!(f, "the API: {mode:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pace = match (self.lock_step, self.complete) {
+            (false, _) => "free",
+            (true, false) => "lock-step",
+            (true, true) => "lock-step, released when complete",
+        };
+        let Schedule { seed, nodes, period, session, length, .. } = self;
+        writeln!(
+            f,
+            "schedule {seed}: {nodes} nodes, {pace}, period {period:?}, session {session:?}, healed after {length:?}"
+        )?;
+        for (node, deaths) in self.faults.iter().enumerate() {
+            for (process, fault) in deaths.iter().enumerate() {
+                if let Some(Fault { point, number, stops }) = fault {
+                    let (id, process) = (Schedule::id(node), process + 1);
+                    match stops {
+                        None => {
+                            writeln!(f, "  process {process} of node {id} dies at {point}, time {number}")?
+                        }
+                        Some(time) => writeln!(
+                            f,
+                            "  process {process} of node {id} is stopped at {point}, time {number}, for {time:?}"
+                        )?,
+                    }
+                }
+            }
+        }
+        self.acts.iter().try_for_each(|act| writeln!(f, "  {:?} {}, for {:?}", act.at, act.what, act.lasts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_decides_everything() {
+        for seed in 0..200 {
+            let schedule = Schedule::of(seed, None);
+            assert_eq!(schedule, Schedule::of(seed, None));
+            let forced = Schedule::of(seed, Some(true));
+            assert_eq!(forced.acts, schedule.acts, "how they keep time changes nothing else");
+            assert!(schedule.acts.is_sorted_by_key(|act| act.at));
+            assert!(schedule.acts.iter().all(|act| act.at < schedule.length));
+        }
+    }
+
+    #[test]
+    fn everything_happens_in_two_hundred_of_them() {
+        let mut seen = BTreeSet::new();
+        for number in 0..200 {
+            let schedule = Schedule::of(seed_of(1, number), None);
+            seen.insert(format!("lock-step: {}", schedule.lock_step));
+            for fault in schedule.faults.iter().flatten().flatten() {
+                seen.insert(format!("{} {}", fault.point, fault.stops.is_some()));
+            }
+            for act in &schedule.acts {
+                seen.insert(match &act.what {
+                    What::Kill(Whom::Leader) => "kill leader".into(),
+                    What::Kill(_) => "kill".into(),
+                    What::Stop(Whom::Leader) => "stop leader".into(),
+                    What::Stop(_) => "stop".into(),
+                    What::Servers(servers) => format!("{} servers", servers.len()),
+                    What::Api(ApiMode::Slow(_)) => "slow".into(),
+                    What::Api(mode) => format!("{mode:?}"),
+                });
+            }
+        }
+        // 2 paces, 7 points at which they die or stop, 4 of nodes, 3 of servers, 8 of the API.
+        assert_eq!(seen.len(), 31, "{seen:#?}");
+    }
+}

@@ -1,0 +1,573 @@
+//! Plays a schedule with real nodes on real servers, and hands what came of it to the judge.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::evidence::{Arrival, Evidence, below};
+use super::judge::{Glance, Kind, Verdict, glance, judge};
+use super::kazoo::{self, KazooFigures};
+use super::schedule::{Schedule, What, Whom};
+use crate::api::{Api, ApiMode};
+use crate::ensemble::Ensemble;
+use crate::kazoo::Kazoo;
+use crate::node::node_command_in;
+use crate::process::{Line, Process};
+use crate::scratch::Scratch;
+
+/// How often it is looked whether something is due, or somebody died.
+const LOOK: Duration = Duration::from_millis(10);
+/// How often ZooKeeper's log is looked at in the calm at the end.
+const LOOK_AT_LOG: Duration = Duration::from_millis(200);
+/// What is there for a busy machine: servers that start, a fleet that comes back.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// A node closes its session and ends within 2 s; this is for a machine that is busy.
+const NODE_ENDS: Duration = Duration::from_secs(10);
+/// What a supervisor waits before it starts a node again that ended by itself.
+const AGAIN: Duration = Duration::from_millis(300);
+/// The exit code of a node whose id is taken: its znode outlived it.
+const TAKEN: i32 = 73;
+/// After so many periods without a write a measurement does not count, and never before the shortest life.
+const STALE_PERIODS: u32 = 3;
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
+/// Cycles of the calm at the end that must be delivered, too.
+const CALM: u64 = 2;
+
+/// Every number that is measured is another one: what is published twice is known again, and sums are exact.
+const BOARDS: &str = r#"
+[boards.chaos]
+backend = "sim"
+sensors = [{ name = "s", chip = "random", sim = { temperature = { uniform = [0, 1_000_000_000_000], step = 1 } } }]
+"#;
+
+/// Who plays.
+#[derive(Clone, Debug)]
+pub enum Cast {
+    /// This program: `atalaya`, built with the feature `fault-points`.
+    Atalaya(PathBuf),
+    /// `testbed/kazoo/fleet.py`, for comparison: it is counted what they lose, not judged.
+    Kazoo(Kazoo),
+}
+
+/// Three ZooKeeper servers on which one fleet after the other plays.
+pub struct Theatre {
+    ensemble: Ensemble,
+    cast: Cast,
+    played: u64,
+    /// What stands before this in ZooKeeper's log is of fleets before.
+    next: i64,
+}
+
+/// What came of one schedule.
+pub struct Outcome {
+    /// What the judge found, and what the stage saw.
+    pub verdict: Verdict,
+    /// How often everything happened.
+    pub played: BTreeMap<String, u64>,
+    /// What was counted, if Kazoo played.
+    pub kazoo: Option<KazooFigures>,
+    schedule: Schedule,
+    evidence: Evidence,
+    logs: Vec<(String, Vec<Line>)>,
+}
+
+/// A node, whichever process it is.
+struct Player {
+    id: String,
+    process: Option<Process>,
+    /// How many there have been.
+    processes: usize,
+    /// When there is another.
+    again: Option<Instant>,
+    /// How long it stands still where it is told to.
+    stops: Option<Duration>,
+    /// It was stopped, by itself or by us.
+    was_stopped: bool,
+    /// It stands still there, until then.
+    stands: Option<Instant>,
+}
+
+/// Something that is due.
+enum Due {
+    Begin(usize),
+    End(usize),
+}
+
+struct Play<'a> {
+    ensemble: &'a mut Ensemble,
+    cast: &'a Cast,
+    schedule: &'a Schedule,
+    chroot: String,
+    first: i64,
+    scratch: Scratch,
+    api: Api,
+    players: Vec<Player>,
+    /// To whom an act happened.
+    whom: BTreeMap<usize, usize>,
+    /// Acts of the API that are under way.
+    moods: Vec<usize>,
+    healed: bool,
+    /// How many of Kazoo's processes ended by themselves.
+    ended: u64,
+    played: BTreeMap<String, u64>,
+    logs: Vec<(String, Vec<Line>)>,
+    verdict: Verdict,
+}
+
+impl Theatre {
+    /// Starts the servers.
+    ///
+    /// # Panics
+    ///
+    /// When they do not start.
+    #[track_caller]
+    pub fn open(cast: Cast) -> Theatre {
+        Theatre { ensemble: Ensemble::start(), cast, played: 0, next: 0 }
+    }
+
+    /// Plays a schedule, and has it judged.
+    ///
+    /// # Panics
+    ///
+    /// When ZooKeeper's servers do not come back, or their logs say nothing certain.
+    pub fn play(&mut self, schedule: &Schedule) -> Outcome {
+        self.played += 1;
+        let scratch = Scratch::new("chaos");
+        fs::write(scratch.path().join("boards.toml"), BOARDS).expect("write the boards of a fleet");
+        let player = |node| Player {
+            id: Schedule::id(node),
+            process: None,
+            processes: 0,
+            again: None,
+            stops: None,
+            was_stopped: false,
+            stands: None,
+        };
+        let play = Play {
+            ensemble: &mut self.ensemble,
+            cast: &self.cast,
+            schedule,
+            chroot: format!("/chaos-{}-{}", self.played, schedule.seed),
+            first: self.next,
+            scratch,
+            api: Api::start(),
+            players: (0..schedule.nodes).map(player).collect(),
+            whom: BTreeMap::new(),
+            moods: Vec::new(),
+            healed: false,
+            ended: 0,
+            played: BTreeMap::new(),
+            logs: Vec::new(),
+            verdict: Verdict::default(),
+        };
+        let (outcome, next) = play.run();
+        self.next = next;
+        outcome
+    }
+}
+
+impl Play<'_> {
+    fn run(mut self) -> (Outcome, i64) {
+        self.api.set(ApiMode::Once);
+        let begin = Instant::now();
+        for node in 0..self.players.len() {
+            self.start(node);
+        }
+        let mut due: Vec<(Duration, Due)> = Vec::new();
+        for (number, act) in self.schedule.acts.iter().enumerate() {
+            due.push((act.at, Due::Begin(number)));
+            due.push((act.at + act.lasts, Due::End(number)));
+        }
+        due.retain(|(at, _)| *at < self.schedule.length);
+        due.sort_by_key(|(at, _)| *at);
+        let mut due = due.into_iter().peekable();
+        while begin.elapsed() < self.schedule.length {
+            while let Some((_, event)) = due.next_if(|(at, _)| *at <= begin.elapsed()) {
+                match event {
+                    Due::Begin(number) => self.begin(number),
+                    Due::End(number) => self.end(number),
+                }
+            }
+            self.look_after();
+            thread::sleep(LOOK);
+        }
+        let settled = self.heal();
+        self.stop();
+        let transactions = self.ensemble.journal(self.first);
+        let next = transactions.last().map_or(self.first, |last| last.zxid + 1);
+        let evidence = Evidence {
+            transactions: below(&self.chroot, transactions),
+            arrivals: self.api.requests().iter().map(Arrival::from).collect(),
+            lock_step: self.schedule.lock_step,
+            counted: true,
+            life: i64::try_from((self.schedule.period * STALE_PERIODS).max(SHORTEST_LIFE).as_millis())
+                .unwrap_or(i64::MAX),
+            settled,
+        };
+        let mut verdict = std::mem::take(&mut self.verdict);
+        let mut kazoo = None;
+        match self.cast {
+            Cast::Atalaya(_) => {
+                let judged = judge(&evidence);
+                verdict.violations.extend(judged.violations);
+                verdict.figures = judged.figures;
+            }
+            Cast::Kazoo(_) => {
+                let said = self.logs.iter().flat_map(|(_, log)| log).map(|line| line.text.as_str());
+                kazoo = Some(KazooFigures { ended: self.ended, ..kazoo::count(&evidence, said) });
+            }
+        }
+        let Self { played, logs, .. } = self;
+        (Outcome { verdict, played, kazoo, schedule: self.schedule.clone(), evidence, logs }, next)
+    }
+
+    fn count(&mut self, what: impl Into<String>) {
+        *self.played.entry(what.into()).or_default() += 1;
+    }
+
+    fn start(&mut self, node: usize) {
+        let command = match self.cast {
+            Cast::Atalaya(binary) => self.atalaya(binary, node),
+            Cast::Kazoo(kazoo) => self.kazoo(kazoo, node),
+        };
+        let player = &mut self.players[node];
+        let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
+        player.stops = fault.and_then(|fault| fault.stops);
+        (player.was_stopped, player.stands) = (false, None);
+        player.processes += 1;
+        player.again = None;
+        player.process = Some(Process::spawn(command).called(format!("node {}", player.id), 0));
+    }
+
+    fn atalaya(&self, binary: &Path, node: usize) -> Command {
+        let servers = format!("{}{}", self.ensemble.connect_string(), self.chroot);
+        let player = &self.players[node];
+        let binary = binary.display().to_string();
+        let mut command = node_command_in(self.scratch.path(), &binary, &player.id, &servers);
+        let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+        command.args(["--session-timeout", &millis(self.schedule.session)]);
+        command.args(["--sampling-period", &millis(self.schedule.period)]);
+        command.args(["--api-url", &self.api.url(), "--counter", "per-node"]);
+        command.args(["--sync", if self.schedule.lock_step { "barrier" } else { "free" }]);
+        command.args(["--release", if self.schedule.complete { "complete" } else { "period" }]);
+        command.arg("--boards").arg(self.scratch.path().join("boards.toml")).args(["--board", "chaos"]);
+        let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
+        // In the calm nobody dies any more.
+        if let Some(fault) = fault.filter(|_| !self.healed) {
+            let end = if fault.stops.is_some() { ":stop" } else { "" };
+            command.env("ATALAYA_FAULT", format!("{}:{}{end}", fault.point, fault.number));
+        }
+        command
+    }
+
+    fn kazoo(&self, kazoo: &Kazoo, node: usize) -> Command {
+        let seconds = |duration: Duration| duration.as_secs_f64().to_string();
+        let Schedule { session, period, lock_step, .. } = *self.schedule;
+        kazoo.command(
+            "fleet.py",
+            &[
+                &self.players[node].id,
+                &self.ensemble.connect_string(),
+                &self.chroot,
+                &seconds(session),
+                &seconds(period),
+                &self.api.url(),
+                if lock_step { "barrier" } else { "free" },
+            ],
+        )
+    }
+
+    /// Who died is noted, and who is to come back does.
+    fn look_after(&mut self) {
+        for node in 0..self.players.len() {
+            let player = &mut self.players[node];
+            if let Some(exit) = player.process.as_mut().and_then(Process::try_exit) {
+                player.again = Some(Instant::now() + AGAIN);
+                self.bury(node, exit, false);
+            } else if player.process.is_none() && player.again.is_some_and(|again| again <= Instant::now()) {
+                self.start(node);
+            }
+            self.wake(node);
+        }
+    }
+
+    /// Lets one that has stopped itself go on when its time has come.
+    fn wake(&mut self, node: usize) {
+        let player = &mut self.players[node];
+        let (Some(process), Some(stops)) = (&player.process, player.stops) else { return };
+        if player.stands.is_some_and(|until| until <= Instant::now()) {
+            (player.stands, player.stops) = (None, None);
+            process.cont();
+            return;
+        }
+        player.was_stopped |= process.has_stopped();
+        if player.stands.is_none() && player.was_stopped {
+            // Its last words may be on their way.
+            let line = process.log().into_iter().rfind(|line| line.text.contains("fault point: stopping"));
+            if let Some(point) = line.and_then(|line| point_of(&line.text)) {
+                player.stands = Some(Instant::now() + stops);
+                self.count(format!("stopped at {point}"));
+            }
+        }
+    }
+
+    /// Keeps the log of a process that has ended.
+    fn bury(&mut self, node: usize, exit: ExitStatus, was_told: bool) {
+        let player = &mut self.players[node];
+        let Some(mut process) = player.process.take() else { return };
+        process.wait_exit(NODE_ENDS);
+        let log = process.log();
+        let name = format!("node-{}-{}", player.id, player.processes);
+        let last = log.last().map(|line| line.text.clone()).unwrap_or_default();
+        self.logs.push((name.clone(), log));
+        if was_told {
+            return;
+        }
+        if let Cast::Kazoo(_) = self.cast {
+            self.ended += 1;
+            return;
+        }
+        let point = point_of(&last);
+        match (exit.code(), point) {
+            (None, Some(point)) => self.count(format!("died at {point}")),
+            (Some(TAKEN), _) => self.count("found its id taken"),
+            _ => self.verdict.add(Kind::Other, format!("{name} ended by itself ({exit}): {last}")),
+        }
+    }
+
+    /// What stands in ZooKeeper, by the log of the server that leads, or any other.
+    fn glance(&self) -> Glance {
+        let server = self.ensemble.leader().unwrap_or(0);
+        glance(&below(&self.chroot, self.ensemble.server(server).journal(self.first)))
+    }
+
+    fn find(&self, whom: Whom) -> Option<usize> {
+        match whom {
+            Whom::Node(node) => Some(node),
+            Whom::Leader => {
+                let leader = self.glance().leader?;
+                self.players.iter().position(|player| player.id == leader)
+            }
+        }
+    }
+
+    fn begin(&mut self, number: usize) {
+        let act = &self.schedule.acts[number];
+        match &act.what {
+            What::Kill(whom) => {
+                let Some(node) = self.find(*whom) else { return };
+                let Some(process) = &mut self.players[node].process else { return };
+                let exit = process.kill9();
+                self.bury(node, exit, true);
+                self.players[node].again = Some(Instant::now() + act.lasts);
+                self.count(if *whom == Whom::Leader { "leader killed" } else { "node killed" });
+            }
+            What::Stop(whom) => {
+                let Some(node) = self.find(*whom) else { return };
+                let Some(process) = &mut self.players[node].process else { return };
+                process.freeze();
+                self.whom.insert(number, node);
+                self.count(if *whom == Whom::Leader { "leader stopped" } else { "node stopped" });
+            }
+            What::Servers(servers) => {
+                servers.iter().for_each(|server| self.ensemble.kill(*server));
+                self.count(format!("{} of 3 servers killed", servers.len()));
+            }
+            What::Api(mode) => {
+                self.moods.push(number);
+                self.api.set(*mode);
+                self.count(match mode {
+                    ApiMode::Slow(_) => "API slow".to_owned(),
+                    mode => format!("API {mode:?}"),
+                });
+            }
+        }
+    }
+
+    fn end(&mut self, number: usize) {
+        match &self.schedule.acts[number].what {
+            // It is started anew when its time has come, whatever else killed it since.
+            What::Kill(_) => {}
+            What::Stop(_) => {
+                if let Some(node) = self.whom.remove(&number)
+                    && let Some(process) = &self.players[node].process
+                {
+                    process.cont();
+                }
+            }
+            What::Servers(servers) => servers.iter().for_each(|server| self.restart(*server)),
+            What::Api(_) => {
+                self.moods.retain(|mood| *mood != number);
+                let mood = self.moods.last().map(|number| &self.schedule.acts[*number].what);
+                self.api.set(if let Some(What::Api(mode)) = mood { *mode } else { ApiMode::Once });
+            }
+        }
+    }
+
+    /// Without waiting until it serves.
+    fn restart(&mut self, server: usize) {
+        let server = &mut self.ensemble.servers_mut()[server];
+        if !server.is_up() || server.has_ended() {
+            server.spawn();
+        }
+    }
+
+    /// Everything works again; returns the cycle up to which everything was delivered when the fleet had come back.
+    fn heal(&mut self) -> u64 {
+        self.healed = true;
+        self.api.set(ApiMode::Once);
+        self.players.iter().filter_map(|player| player.process.as_ref()).for_each(Process::cont);
+        for player in &mut self.players {
+            player.again = player.again.map(|_| Instant::now());
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let mut settled = None;
+        let mut looked = Instant::now();
+        let kept = |api: &Api| api.requests().iter().filter(|request| request.kept).count();
+        let kept_before = kept(&self.api);
+        loop {
+            self.look_after();
+            if looked.elapsed() >= LOOK_AT_LOG {
+                looked = Instant::now();
+                (0..self.ensemble.len()).for_each(|server| self.restart(server));
+                if self.ensemble.leader().is_some() {
+                    let glance = self.glance();
+                    let goal = *settled.get_or_insert(glance.cycle + CALM);
+                    let arrears = glance.waiting.iter().filter(|cycle| **cycle <= goal).count();
+                    let whole = self.players.iter().all(|player| glance.measuring.contains(&player.id));
+                    if let Cast::Kazoo(_) = self.cast {
+                        // It has no cycles: that it reports again must do.
+                        if kept(&self.api) >= kept_before + 3 {
+                            return goal;
+                        }
+                        if Instant::now() > deadline {
+                            self.count("did not come back");
+                            return goal;
+                        }
+                        continue;
+                    }
+                    if glance.cycle >= goal && arrears == 0 && whole {
+                        return goal;
+                    }
+                    if Instant::now() > deadline {
+                        let text = format!("the fleet does not come back within {PATIENCE:?}: {glance:?}");
+                        self.verdict.add(Kind::Other, text);
+                        return goal;
+                    }
+                }
+            }
+            assert!(Instant::now() < deadline + PATIENCE, "ZooKeeper's servers do not come back");
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// SIGTERM to all.
+    fn stop(&mut self) {
+        self.ensemble.wait_for_quorum(PATIENCE);
+        self.players.iter().filter_map(|player| player.process.as_ref()).for_each(Process::term);
+        let deadline = Instant::now() + NODE_ENDS;
+        for node in 0..self.players.len() {
+            let exit = loop {
+                let Some(process) = &mut self.players[node].process else { break None };
+                if let Some(exit) = process.try_exit() {
+                    break Some(exit);
+                }
+                // One that was told to stop somewhere may come past there on its way out.
+                process.cont();
+                if Instant::now() > deadline {
+                    let exit = process.kill9();
+                    if let Cast::Atalaya(_) = self.cast {
+                        let text =
+                            format!("node {} does not end within {NODE_ENDS:?}", self.players[node].id);
+                        self.verdict.add(Kind::Other, text);
+                    }
+                    self.bury(node, exit, true);
+                    break None;
+                }
+                thread::sleep(LOOK);
+            };
+            let Some(exit) = exit else { continue };
+            // And so may one that was told to die there.
+            let dies = exit.code().is_none();
+            if !exit.success() && !dies && matches!(self.cast, Cast::Atalaya(_)) {
+                let text = format!("node {} was told to end and did so with {exit}", self.players[node].id);
+                self.verdict.add(Kind::Other, text);
+            }
+            self.bury(node, exit, !dies);
+        }
+    }
+}
+
+impl Outcome {
+    /// Writes everything into a folder: what was to happen, what is wrong, what ZooKeeper committed, what the API was sent,
+    /// and what each process said.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be made, or written.
+    pub fn keep(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut text = format!("{}\n", self.schedule);
+        for violation in &self.verdict.violations {
+            let _ = writeln!(text, "{:?}: {}", violation.kind, violation.text);
+        }
+        let _ = writeln!(
+            text,
+            "\n{:#?}\n{:#?}\nsettled: {}",
+            self.played, self.verdict.figures, self.evidence.settled
+        );
+        fs::write(folder.join("verdict.txt"), text)?;
+        let mut text = String::new();
+        for transaction in &self.evidence.transactions {
+            let crate::Transaction { zxid, session, time, changes } = transaction;
+            let _ = write!(text, "{} {zxid:#x} {session:#x}", clock(*time));
+            for change in changes {
+                let _ = write!(text, " {}", words(change));
+            }
+            text.push('\n');
+        }
+        fs::write(folder.join("zookeeper.txt"), text)?;
+        let mut text = String::new();
+        for arrival in &self.evidence.arrivals {
+            let _ = writeln!(text, "{} {arrival:?}", clock(arrival.time));
+        }
+        fs::write(folder.join("api.txt"), text)?;
+        for (name, log) in &self.logs {
+            let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
+            fs::write(folder.join(format!("{name}.log")), lines.join("\n") + "\n")?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a process died, by its last line.
+fn point_of(last: &str) -> Option<&'static str> {
+    let (_, said) = last.split_once("fault point: ")?;
+    said.split(|c: char| !c.is_ascii_alphanumeric())
+        .find_map(|word| super::schedule::POINTS.into_iter().find(|point| *point == word))
+}
+
+fn words(change: &crate::Change) -> String {
+    use crate::Change;
+    let data = |data: &[u8]| String::from_utf8_lossy(data).chars().take(300).collect::<String>();
+    match change {
+        Change::Create { path, data: held, .. } => format!("create {path} {}", data(held)),
+        Change::Set { path, data: held } => format!("set {path} {}", data(held)),
+        Change::Delete { path } => format!("delete {path}"),
+        Change::Check { path } => format!("check {path}"),
+        Change::Opened => "session opened".into(),
+        Change::Closed => "session closed".into(),
+    }
+}
+
+/// The time of day of milliseconds since 1970, as the nodes log it.
+fn clock(millis: i64) -> String {
+    let (seconds, millis) = (millis / 1_000, millis % 1_000);
+    let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
+}

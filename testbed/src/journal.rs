@@ -1,0 +1,313 @@
+//! ZooKeeper's transaction log, as a server writes it: everything that was committed, in order. The truth about what a
+//! fleet did, told by nobody of the fleet.
+//!
+//! The format is that of `FileTxnLog` (Apache ZooKeeper 3.4 to 3.9): a header, then for each transaction an Adler-32 sum,
+//! its length, its Jute record and an end mark; zeros behind the last one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transaction {
+    /// Its number: the epoch of ZooKeeper's leader in the upper 32 bits, a count in the lower ones.
+    pub zxid: i64,
+    /// Whose it was.
+    pub session: i64,
+    /// When ZooKeeper's leader took it up, in milliseconds since 1970.
+    pub time: i64,
+    /// What it did; nothing if it failed. More than one are a `multi`.
+    pub changes: Vec<Change>,
+}
+
+/// What a transaction did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A new znode.
+    Create {
+        /// Which.
+        path: String,
+        /// What it holds.
+        data: Vec<u8>,
+        /// Whether it goes with its session.
+        ephemeral: bool,
+    },
+    /// New data.
+    Set {
+        /// Which.
+        path: String,
+        /// What it holds.
+        data: Vec<u8>,
+    },
+    /// Removed.
+    Delete {
+        /// Which.
+        path: String,
+    },
+    /// Part of a `multi` that failed unless the znode existed, at a version if one was given.
+    Check {
+        /// Which.
+        path: String,
+    },
+    /// A session began.
+    Opened,
+    /// A session ended, and all of its ephemeral znodes with it.
+    Closed,
+}
+
+/// The transactions from `zxid` on that the log in `folder` holds (`version-2` below a server's `dataDir`). A server may
+/// be writing it: what is not whole yet is left out.
+///
+/// # Errors
+///
+/// A file cannot be read, or is no such log.
+pub(crate) fn read(folder: &Path, zxid: i64) -> io::Result<Vec<Transaction>> {
+    let mut files: Vec<(i64, PathBuf)> = fs::read_dir(folder)?
+        .flatten()
+        .filter_map(|entry| {
+            let first = entry.file_name().to_str()?.strip_prefix("log.").map(str::to_owned)?;
+            Some((i64::from_str_radix(&first, 16).ok()?, entry.path()))
+        })
+        .collect();
+    files.sort();
+    // A file is named after the first transaction that it may hold.
+    let begin = files.iter().rposition(|(first, _)| *first <= zxid).unwrap_or(0);
+    let mut transactions: Vec<Transaction> = Vec::new();
+    for (_, path) in &files[begin..] {
+        let bytes = fs::read(path)?;
+        for transaction in parse(&bytes, zxid).map_err(|what| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()))
+        })? {
+            // After a restart the last ones may stand in two files.
+            if transaction.zxid >= zxid && transactions.last().is_none_or(|last| last.zxid < transaction.zxid)
+            {
+                transactions.push(transaction);
+            }
+        }
+    }
+    Ok(transactions)
+}
+
+const MAGIC: &[u8] = b"ZKLG";
+const HEADER: usize = 16;
+const END: u8 = b'B';
+
+/// The whole transactions of one file, from `zxid` on.
+fn parse(bytes: &[u8], zxid: i64) -> Result<Vec<Transaction>, String> {
+    // A file that has just been made.
+    if bytes.len() < HEADER || bytes[..4] == [0; 4] {
+        return Ok(Vec::new());
+    }
+    if &bytes[..4] != MAGIC {
+        return Err("not a transaction log of ZooKeeper".into());
+    }
+    let mut jute = Jute(&bytes[HEADER..]);
+    let mut transactions = Vec::new();
+    while let Some((sum, record)) = jute.long().zip(jute.buffer()) {
+        // Most of them are older ones.
+        let number = record.get(12..20).and_then(|bytes| bytes.try_into().ok()).map(i64::from_be_bytes);
+        if number.is_some_and(|number| number < zxid) && jute.bytes(1) == Some(&[END]) {
+            continue;
+        }
+        // Zeros behind the last one, or one that is being written.
+        if record.is_empty() || jute.bytes(1) != Some(&[END]) || i64::from(adler32(record)) != sum {
+            break;
+        }
+        transactions.push(transaction(record).ok_or("a transaction that is not understood")?);
+    }
+    Ok(transactions)
+}
+
+// The types that `ZooDefs.OpCode` numbers.
+const CREATE: i32 = 1;
+const DELETE: i32 = 2;
+const SET_DATA: i32 = 5;
+const SET_ACL: i32 = 7;
+const CHECK: i32 = 13;
+const MULTI: i32 = 14;
+const CREATE_2: i32 = 15;
+const RECONFIG: i32 = 16;
+const CREATE_CONTAINER: i32 = 19;
+const DELETE_CONTAINER: i32 = 20;
+const CREATE_TTL: i32 = 21;
+const ERROR: i32 = -1;
+const OPEN: i32 = -10;
+const CLOSE: i32 = -11;
+
+fn transaction(record: &[u8]) -> Option<Transaction> {
+    let mut jute = Jute(record);
+    let session = jute.long()?;
+    let _cxid = jute.int()?;
+    let (zxid, time, kind) = (jute.long()?, jute.long()?, jute.int()?);
+    let changes = match kind {
+        MULTI => multi(&mut jute)?,
+        _ => change(kind, &mut jute)?.into_iter().collect(),
+    };
+    Some(Transaction { zxid, session, time, changes })
+}
+
+/// The parts of a multi; one that failed did nothing, and says of each part that it failed.
+fn multi(jute: &mut Jute<'_>) -> Option<Vec<Change>> {
+    let mut changes = Vec::new();
+    for _ in 0..jute.int()? {
+        let (kind, record) = (jute.int()?, jute.buffer()?);
+        if kind == ERROR {
+            return Some(Vec::new());
+        }
+        changes.extend(change(kind, &mut Jute(record))?);
+    }
+    Some(changes)
+}
+
+/// `None` if it is not understood, `Some(None)` if it changed nothing that can be seen.
+fn change(kind: i32, jute: &mut Jute<'_>) -> Option<Option<Change>> {
+    Some(match kind {
+        CREATE | CREATE_2 => {
+            let (path, data) = (jute.text()?, jute.buffer()?.to_vec());
+            for _ in 0..jute.int()? {
+                // An access control: permissions, scheme, id.
+                jute.int()?;
+                jute.text()?;
+                jute.text()?;
+            }
+            Some(Change::Create { path, data, ephemeral: jute.bytes(1)? == [1] })
+        }
+        CREATE_CONTAINER | CREATE_TTL => {
+            Some(Change::Create { path: jute.text()?, data: jute.buffer()?.to_vec(), ephemeral: false })
+        }
+        SET_DATA => Some(Change::Set { path: jute.text()?, data: jute.buffer()?.to_vec() }),
+        DELETE | DELETE_CONTAINER => Some(Change::Delete { path: jute.text()? }),
+        CHECK => Some(Change::Check { path: jute.text()? }),
+        OPEN => Some(Change::Opened),
+        CLOSE => Some(Change::Closed),
+        ERROR | SET_ACL | RECONFIG => None,
+        _ => return None,
+    })
+}
+
+/// Jute, Hadoop's old record format: big endian, lengths in front.
+struct Jute<'a>(&'a [u8]);
+
+impl<'a> Jute<'a> {
+    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn int(&mut self) -> Option<i32> {
+        self.bytes(4)?.try_into().ok().map(i32::from_be_bytes)
+    }
+
+    fn long(&mut self) -> Option<i64> {
+        self.bytes(8)?.try_into().ok().map(i64::from_be_bytes)
+    }
+
+    /// A length of -1 is no buffer at all, which is as good as an empty one.
+    fn buffer(&mut self) -> Option<&'a [u8]> {
+        let length = self.int()?;
+        if length == -1 { Some(&[]) } else { self.bytes(length.try_into().ok()?) }
+    }
+
+    fn text(&mut self) -> Option<String> {
+        self.buffer().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    }
+}
+
+/// The checksum of RFC 1950.
+fn adler32(bytes: &[u8]) -> u32 {
+    const MODULUS: u32 = 65_521;
+    let (mut a, mut b) = (1_u32, 0_u32);
+    // So many sums fit before they must be reduced.
+    for chunk in bytes.chunks(5_552) {
+        for byte in chunk {
+            a += u32::from(*byte);
+            b += a;
+        }
+        a %= MODULUS;
+        b %= MODULUS;
+    }
+    (b << 16) | a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buffer(bytes: &[u8]) -> Vec<u8> {
+        let mut buffer = u32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
+        buffer.extend(bytes);
+        buffer
+    }
+
+    fn entry(zxid: i64, kind: i32, body: &[u8]) -> Vec<u8> {
+        let mut record = 7_i64.to_be_bytes().to_vec();
+        record.extend(3_i32.to_be_bytes());
+        record.extend(zxid.to_be_bytes());
+        record.extend(1_000_i64.to_be_bytes());
+        record.extend(kind.to_be_bytes());
+        record.extend(body);
+        let mut entry = i64::from(adler32(&record)).to_be_bytes().to_vec();
+        entry.extend(buffer(&record));
+        entry.push(END);
+        entry
+    }
+
+    fn file(entries: &[Vec<u8>]) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        file.extend([0; HEADER - 4]);
+        file.extend(entries.concat());
+        file
+    }
+
+    #[test]
+    fn the_checksum_of_a_known_text() {
+        assert_eq!(adler32(b"Wikipedia"), 0x11E6_0398);
+    }
+
+    #[test]
+    fn a_transaction_that_is_being_written_is_left_out() {
+        let whole = entry(1, DELETE, &buffer(b"/a"));
+        let mut bytes = file(&[whole.clone(), whole]);
+        assert_eq!(parse(&bytes, 0).unwrap().len(), 2);
+        bytes.truncate(bytes.len() - 1);
+        assert_eq!(parse(&bytes, 0).unwrap().len(), 1);
+        bytes.extend([0; 1_000]);
+        assert_eq!(parse(&bytes, 0).unwrap().len(), 1);
+        assert_eq!(parse(&[0; 64], 0), Ok(vec![]));
+        assert!(parse(b"#!/bin/sh echo no log", 0).is_err());
+    }
+
+    #[test]
+    fn a_multi_is_all_or_nothing() {
+        let part = |kind: i32, body: &[u8]| [kind.to_be_bytes().to_vec(), buffer(body)].concat();
+        let delete = part(DELETE, &buffer(b"/a"));
+        let failed = part(ERROR, &(-101_i32).to_be_bytes());
+        let two = 2_i32.to_be_bytes().to_vec();
+        let bytes = file(&[
+            entry(1, MULTI, &[two.clone(), delete.clone(), delete.clone()].concat()),
+            entry(2, MULTI, &[two, failed, delete].concat()),
+        ]);
+        let deleted = Change::Delete { path: "/a".into() };
+        let [done, not_done] = &parse(&bytes, 0).unwrap()[..] else { panic!("two transactions") };
+        assert_eq!((done.session, done.zxid, done.time), (7, 1, 1_000));
+        assert_eq!(done.changes, [deleted.clone(), deleted]);
+        assert_eq!(not_done.changes, []);
+    }
+
+    #[test]
+    fn files_follow_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let delete = |zxid| entry(zxid, DELETE, &buffer(b"/a"));
+        fs::write(folder.path().join("log.1"), file(&[delete(1), delete(2)])).unwrap();
+        fs::write(folder.path().join("log.a"), file(&[delete(10), delete(11)])).unwrap();
+        fs::write(folder.path().join("snapshot.2"), "not a log").unwrap();
+        let zxids = |from| -> Vec<i64> {
+            read(folder.path(), from).unwrap().iter().map(|transaction| transaction.zxid).collect()
+        };
+        assert_eq!(zxids(0), [1, 2, 10, 11]);
+        assert_eq!(zxids(2), [2, 10, 11]);
+        assert_eq!(zxids(11), [11]);
+    }
+}

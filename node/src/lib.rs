@@ -17,6 +17,7 @@ pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod exit;
+mod farewell;
 pub mod fault;
 pub mod id;
 pub mod inspection;

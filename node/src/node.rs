@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::exit::Failure;
+use crate::farewell;
 use crate::id::NodeId;
 use crate::leader::deliver::Api;
 use crate::leader::office::COUNTER;
@@ -215,10 +216,12 @@ impl Node {
         let (leads, leading) = watch::channel(None);
         let leader = Leader::new(LeaderOptions {
             measurements: settings.measurements.clone(),
+            name: settings.name.clone(),
             orders: orders_now,
             averages,
             leading: leads,
         });
+        let place = election.standing();
         let sources = Sources {
             session: &session,
             standing: election.standing(),
@@ -261,11 +264,16 @@ impl Node {
             }
         });
 
+        // Where it stood in line when it was told to stop: afterwards it stands nowhere.
+        let stop = async { (stop.await, *place.borrow()) };
         let outcome = tokio::select! {
             biased;
-            signal = stop => {
+            (signal, place) = stop => {
                 info!(signal, "stopping");
                 supervisor.stopping().await;
+                if place != Standing::Leading {
+                    farewell::say(&session, &id, &path, signal).await;
+                }
                 Ok(())
             }
             conflict = publishing => Err(taken(&session, &id, &path, conflict).await),

@@ -272,14 +272,19 @@ impl Settings {
 
     /// The id of the node whose measurement is called `name`; `None`: it is called otherwise.
     pub fn id_of<'a>(&self, name: &'a str) -> Option<&'a str> {
-        let (before, after) = self.name.split_once("{id}")?;
-        name.strip_prefix(before)?.strip_suffix(after).filter(|id| !id.is_empty())
+        id_in(&self.name, name)
     }
 
     /// The path of the measurement of the node called `id`.
     pub fn measurement_path(&self, id: &str) -> String {
         format!("{}/{}", self.measurements, self.name.replace("{id}", id))
     }
+}
+
+/// What stands in `name` where `template` has `{id}`.
+pub(crate) fn id_in<'a>(template: &str, name: &'a str) -> Option<&'a str> {
+    let (before, after) = template.split_once("{id}")?;
+    name.strip_prefix(before)?.strip_suffix(after).filter(|id| !id.is_empty())
 }
 
 fn connect_string(text: &str) -> Result<ConnectString, Bad> {

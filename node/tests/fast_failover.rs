@@ -19,6 +19,7 @@ on_both!(
     an_unsupervised_one_is_succeeded_when_its_session_ends,
     a_node_that_runs_or_hangs_is_not_reaped,
     a_killed_leader_that_is_reaped_is_succeeded_at_once,
+    at_whatever_moment_a_node_is_killed_nothing_of_it_stays,
     a_killed_node_that_is_started_again_publishes_at_once,
     a_second_process_with_the_same_id_on_this_machine_leaves_at_once,
     what_another_session_made_at_the_same_path_stays,
@@ -193,6 +194,26 @@ fn a_killed_leader_that_is_reaped_is_succeeded_at_once(fleet: Fleet) {
     assert_eq!(probe.contenders("/election"), ["2"]);
 }
 
+fn at_whatever_moment_a_node_is_killed_nothing_of_it_stays(fleet: Fleet) {
+    let machine = Machine::new();
+    let probe = fleet.probe();
+    for round in 0..5 {
+        // Between these lines it makes one znode after the other.
+        for line in ["starting id=1", "connected to", "published the first", " leading epoch=", " average "] {
+            let mut one = machine.node(&fleet, "1", &SLOW);
+            one.wait_for_line(line, PATIENCE);
+            one.kill9();
+            // Every other time its own next start has to see to it, and is killed itself.
+            if round % 2 == 0 {
+                let (exit, said) = machine.reap(&["1"]);
+                assert_eq!(exit, Some(0), "{said}");
+                let left = ["/mediciones", "/election", "/atalaya/nodes"].map(|path| probe.ls(path));
+                assert!(left.iter().all(Vec::is_empty), "killed after \"{line}\": {left:?}; {said}");
+            }
+        }
+    }
+}
+
 fn a_killed_node_that_is_started_again_publishes_at_once(fleet: Fleet) {
     let machine = Machine::new();
     let mut one = machine.leader(&fleet, "1", &SLOW);
@@ -287,6 +308,7 @@ fn garbage_in_the_file_costs_a_session_timeout_and_no_more(fleet: Fleet) {
     std::fs::write(machine.file("json"), b"\0\0\0\0").unwrap();
     let (exit, said) = machine.reap(&["1"]);
     assert_eq!(exit, Some(65), "{said}");
+    assert_eq!(machine.reap(&["2"]).0, Some(0), "another node's file");
     let again = machine.leader(&fleet, "1", &[]);
     again.wait_for_line("cannot be read", Duration::ZERO);
     again.wait_for_line("waiting for it to end", Duration::ZERO);

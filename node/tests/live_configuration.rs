@@ -20,6 +20,7 @@ on_both!(
     a_value_that_was_wrong_from_the_start_counts_as_not_set,
     a_node_that_starts_later_follows_from_its_first_report_on,
     what_kazoo_writes_is_followed,
+    the_fleet_falls_into_step_and_out_of_it,
     what_is_logged_follows_too,
     what_is_read_again_at_sighup_stands_below_what_zookeeper_tells,
     it_is_followed_after_a_lost_connection,
@@ -184,6 +185,23 @@ fn what_kazoo_writes_is_followed(fleet: Fleet) {
     let mut init = kazoo.script("init_config.py", &[&fleet.hosts, "5", &other.base_url()]);
     assert!(init.wait_exit(PATIENCE).success(), "{:?}", init.log());
     node.wait_for_line("follows /config/sampling_period: 5s", PATIENCE);
+}
+
+fn the_fleet_falls_into_step_and_out_of_it(fleet: Fleet) {
+    let nodes = [fleet.leader("1", &[]), fleet.follower("2", &[])];
+    let probe = fleet.probe();
+    assert!(probe.exists("/barrier").is_none());
+    for (mode, closed) in [("barrier", true), ("free", false)] {
+        set(&fleet, "/config/sync", mode);
+        for node in &nodes {
+            node.wait_for_line(&format!("follows /config/sync: {mode}"), PATIENCE);
+        }
+        eventually(&format!("a fleet that is {mode}"), PATIENCE, || {
+            (probe.exists("/barrier").is_some() == closed).then_some(())
+        });
+        goes_on_publishing(&probe, "1", 2);
+        goes_on_publishing(&probe, "2", 2);
+    }
 }
 
 fn what_is_logged_follows_too(fleet: Fleet) {

@@ -170,6 +170,11 @@ impl Process {
         self.signal(Signal::Stop);
     }
 
+    /// Whether it was stopped, by whomever, since this was last asked.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.exit.is_none() && signals::has_stopped(self.pid())
+    }
+
     /// SIGCONT: lets it go on.
     pub fn cont(&self) {
         self.signal(Signal::Continue);

@@ -29,6 +29,10 @@ pub(crate) struct Arguments {
 const SLIM: [&str; 8] =
     ["test", "--package", "atalaya", "--no-default-features", "--lib", "--bins", "--test", "slim"];
 
+/// Nodes that die where they are told to.
+const DYING: [&str; 7] =
+    ["test", "--package", "atalaya", "--features", "fault-points", "--test", "nothing_lost_nothing_twice"];
+
 impl Arguments {
     /// Whether nothing is left out.
     fn is_everything(&self) -> bool {
@@ -56,8 +60,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     require(&Part::ALL).context("the tests need more than Rust")?;
     install::ensure_kazoo(|line| eprintln!("{line}")).context("the tests need Kazoo")?;
     let mut status = cargo().args(arguments.words()).status().context("cannot run cargo")?;
-    if status.success() && arguments.is_everything() {
-        status = cargo().args(SLIM).status().context("cannot run cargo")?;
+    for words in [&SLIM[..], &DYING] {
+        if status.success() && arguments.is_everything() {
+            status = cargo().args(words).status().context("cannot run cargo")?;
+        }
     }
     // A cargo that a signal ended has no code.
     let code = status.code().and_then(|code| u8::try_from(code).ok());

@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and its help.
 
 mod reap;
+mod reports;
 mod status;
 mod tools;
 
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 use crate::id::NodeId;
 use crate::logging::LogFormat;
 pub use reap::*;
+pub use reports::*;
 pub use status::StatusArgs;
 pub use tools::*;
 
@@ -92,6 +94,9 @@ pub enum Command {
     #[cfg(feature = "sim")]
     #[command(name = "zookeeper")]
     ZooKeeper(ZooKeeperArgs),
+    /// Look at reports that are not delivered, and decide what becomes of those that the API rejects.
+    #[command(subcommand)]
+    Reports(ReportsCommand),
     /// Hold a lock while a command runs, or until Ctrl-C.
     Lock(LockArgs),
     /// Run a command wherever it leads: on one machine at a time.

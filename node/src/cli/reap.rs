@@ -29,7 +29,7 @@ and the next in line leads at once. That it is dead is proved by a lock that die
 that runs, or merely hangs, is left alone.
 
 Exit codes: 0 done, or nothing to do; 65 what is written down makes no sense; 69 ZooKeeper unreachable;
-75 the node is running (with --all: it is said, and left alone).")]
+74 it cannot be read; 75 the node is running (with --all: it is said, and left alone).")]
 pub struct ReapArgs {
     /// The node's id: in every fleet that it was in.
     #[arg(required_unless_present = "all", conflicts_with = "all")]

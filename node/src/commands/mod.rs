@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod man;
 mod reap;
+mod reports;
 mod run;
 mod scan;
 mod sensors;
@@ -64,6 +65,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Check(args) => check::main(&args),
         Command::Sensors(command) => sensors::main(command),
         Command::Status(args) => return status::main(&args),
+        Command::Reports(command) => return reports::main(&command),
         Command::Lock(args) => return tools::lock(&args),
         Command::Elect(args) => return tools::elect(&args),
         Command::Counter(command) => return tools::counter(&command),
@@ -103,6 +105,7 @@ fn usually(command: &Command) -> Option<&'static str> {
         | Command::Queue(_)
         | Command::Config(_)
         | Command::Reap(_)
+        | Command::Reports(_)
         | Command::Inspect(_) => Some("warn"),
         // It says itself when nothing comes.
         Command::Status(_) => Some("error"),

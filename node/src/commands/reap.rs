@@ -1,11 +1,13 @@
 //! `atalaya reap`: clears up after nodes of this machine that are dead.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_hal::duration;
+use tracing::warn;
 
 use super::{print, surroundings};
 use crate::cli::ReapArgs;
@@ -20,7 +22,7 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let folder = match StateDir::find(args.state.state_dir.as_ref(), surroundings()) {
         StateDir::At(folder) => folder,
         StateDir::Off => {
-            return Err(Failure::usage(anyhow!("--state-dir off: nothing is remembered nowhere")));
+            return print(b"nothing is remembered: the state folder is off\n");
         }
         StateDir::Unknown => {
             return Err(Failure::usage(anyhow!(
@@ -33,27 +35,26 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
     let mut said = String::new();
-    let mut failure = None;
+    let mut failures = Vec::new();
     for (file, record) in known {
         match record {
             Ok(record) => match runtime.block_on(one(&file, &record.node, args.all, timeout)) {
                 Ok(line) => {
                     let _ = writeln!(said, "node {}: {line}", record.node);
                 }
-                Err(error) => failure = failure.or(Some(error)),
+                Err(problem) => failures.push(problem),
             },
-            // It may be that of any node.
-            Err(error) => {
-                let error = anyhow!("{} cannot be read: {error}; nothing is reaped by it", file.display());
-                failure = failure.or(Some(Failure::data(error)));
-            }
+            Err(source) => failures.push(unreadable(ReapError::File { file, source })),
         }
     }
-    if let (Some(id), true, None) = (&args.id, said.is_empty(), &failure) {
+    if let (Some(id), true, true) = (&args.id, said.is_empty(), failures.is_empty()) {
         let _ = writeln!(said, "node {id}: nothing is remembered of it in {}", folder.display());
     }
     print(said.as_bytes())?;
-    failure.map_or(Ok(()), Err)
+    // The last one is said, and its code given, by whoever called.
+    let last = failures.pop();
+    failures.iter().for_each(|failure| warn!("{failure}"));
+    last.map_or(Ok(()), Err)
 }
 
 /// One node; what became of it.
@@ -70,10 +71,21 @@ async fn one(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<St
         Ok(Reaped::Running(holder)) => {
             Err(Failure::not_now(anyhow!("node {node} {}: nothing reaped", is_busy(holder))))
         }
-        Err(error @ ReapError::File { .. }) => Err(Failure::data(error)),
-        Err(error @ ReapError::Address(_)) => Err(Failure::data(error)),
+        Err(error @ (ReapError::File { .. } | ReapError::Address(_))) => Err(unreadable(error)),
         Err(error @ ReapError::ZooKeeper(_)) => Err(Failure::not_now(anyhow!("node {node}: {error}"))),
     }
+}
+
+/// It makes no sense (65), or could not be read at all (74).
+fn unreadable(error: ReapError) -> Failure {
+    let senseless = match &error {
+        ReapError::File { source, .. } => {
+            matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::NotFound)
+        }
+        _ => true,
+    };
+    let error = anyhow!("{error}; nothing is reaped by it");
+    if senseless { Failure::data(error) } else { Failure::io(error) }
 }
 
 /// "is running (process 412)".
@@ -93,14 +105,17 @@ fn is_busy(Holder { process, purpose }: Holder) -> String {
 /// # Errors
 /// What to say of it, in a line.
 pub(super) async fn after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
-    let mut removed = Vec::new();
+    let (mut removed, mut problem) = (Vec::new(), None);
     for (file, _) in records(folder, Some(id)).map_err(|error| error.to_string())? {
         match reap(&file).await {
             Ok(Reaped::Removed(znodes)) => removed.extend(znodes),
             // Of another fleet; or somebody was faster.
             Ok(Reaped::Running(_)) => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => problem = Some(error.to_string()),
         }
     }
-    Ok(removed)
+    match problem {
+        Some(problem) if removed.is_empty() => Err(problem),
+        _ => Ok(removed),
+    }
 }

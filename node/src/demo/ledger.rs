@@ -82,12 +82,12 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A leader has computed an average, `at` seconds after the start.
-    pub(crate) fn computed(&mut self, at: f64, report: &Report) {
+    /// A leader has computed an average, `at` seconds after the start. False if that is known: whoever begins to lead tells what
+    /// still waits.
+    pub(crate) fn computed(&mut self, at: f64, report: &Report) -> bool {
         let key = (report.epoch, report.cycle, report.average.unit.clone());
-        // After an interruption a leader tells some of them once more.
         if self.outstanding.contains(&key) || self.points.iter().rev().any(|point| point.key == key) {
-            return;
+            return false;
         }
         self.computed += 1;
         if report.epoch > self.epoch {
@@ -108,6 +108,7 @@ impl Ledger {
         }
         let Average { mean, count, unit, .. } = report.average.clone();
         self.points.push_back(Point { at, mean, count, unit, delivered, key });
+        true
     }
 
     /// Something has arrived at the API.

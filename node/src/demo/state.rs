@@ -179,7 +179,9 @@ impl State {
     }
 
     fn averaged(&mut self, report: &Report, now: Instant) {
-        self.ledger.computed(now.saturating_duration_since(self.started).as_secs_f64(), report);
+        if !self.ledger.computed(now.saturating_duration_since(self.started).as_secs_f64(), report) {
+            return;
+        }
         if report.average.count == self.rows.len() {
             self.complete += 1;
         }

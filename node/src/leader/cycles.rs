@@ -16,7 +16,7 @@ use super::office::{BARRIER, COUNTER, Cycle, Failed, Office, Part};
 use super::report::CycleReport;
 use super::rhythm::{Rhythm, ServerClock};
 use super::roster::Roster;
-use super::{AGAIN, AVERAGES, Leader, Orders, log_changes};
+use super::{AGAIN, AVERAGES, Leader, Orders, log_joined, log_left};
 use crate::fault;
 
 /// After so many periods without a write a measurement is too old to count, and never before [`SHORTEST_LIFE`].
@@ -72,7 +72,7 @@ impl Cycles<'_> {
         if list.wait_for(Option::is_some).await.is_err() {
             return;
         }
-        self.take_list(list);
+        self.take_list(list).await;
         let mut orders = self.leader.options.orders.clone();
         let mut now = orders.borrow_and_update().clone();
         let mut last = before;
@@ -110,7 +110,7 @@ impl Cycles<'_> {
                     continue;
                 }
                 Ok(()) = list.changed() => {
-                    self.take_list(list);
+                    self.take_list(list).await;
                     continue;
                 }
                 () = tokio::time::sleep(due), if !early || due <= look => {}
@@ -142,10 +142,12 @@ impl Cycles<'_> {
         }
     }
 
-    fn take_list(&mut self, list: &mut watch::Receiver<Option<Vec<String>>>) {
+    async fn take_list(&mut self, list: &mut watch::Receiver<Option<Vec<String>>>) {
         let names = list.borrow_and_update().clone().unwrap_or_default();
-        let changes = self.roster.update(&self.leader.options.measurements, names);
-        log_changes(&changes, self.roster.len());
+        let options = &self.leader.options;
+        let changes = self.roster.update(&options.measurements, names);
+        log_joined(&changes.joined, self.roster.len());
+        log_left(self.leadership.link(), changes.left, &options.name, self.roster.len()).await;
     }
 
     /// Whether every live node has published since the barrier was closed.

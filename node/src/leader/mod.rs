@@ -17,14 +17,14 @@ pub mod rhythm;
 pub mod roster;
 pub mod term;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::Moment;
-use atalaya_recipes::{DataWatch, Error, Leadership, children_watch};
+use atalaya_recipes::{DataWatch, Error, Leadership, Link, children_watch};
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::{debug, info, warn};
 
@@ -33,7 +33,10 @@ use deliver::{Api, Outgoing};
 use office::{Begun, Failed, Office};
 use report::{CycleReport, Report};
 use rhythm::ServerClock;
-use roster::{Changes, Roster};
+use roster::Roster;
+
+use crate::farewell::{self, Why};
+use crate::settings::id_in;
 
 /// What the leader is told, and may be told anew at any time.
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ pub struct Orders {
 pub struct LeaderOptions {
     /// The znode whose children are the measurements.
     pub measurements: String,
+    /// What a node calls its measurement, with `{id}` in it.
+    pub name: String,
     /// What may change.
     pub orders: watch::Receiver<Orders>,
     /// Who is told of each average once it is written down, besides the API. After an interruption one may be told twice.
@@ -177,7 +182,8 @@ impl Leader {
             // The rhythm goes on: the cycle of this period may have been.
             return Ok(state.clock.now(Moment::now()));
         }
-        let Begun { office, waiting, before } = Office::take(leadership, &mut state.clock).await?;
+        let own = state.office.map(|office| office.term);
+        let Begun { office, waiting, before } = Office::take(leadership, &mut state.clock, own).await?;
         state.outgoing = Outgoing::new(self.options.orders.borrow().period);
         (state.office, state.since) = (Some(office), SystemTime::now());
         info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
@@ -335,11 +341,26 @@ fn same(one: &Option<Api>, other: &Option<Api>) -> bool {
 /// Most names in one log line.
 const NAMED: usize = 10;
 
-fn log_changes(changes: &Changes, total: usize) {
-    for (names, what) in [(&changes.joined, "joined"), (&changes.left, "left")] {
-        if !names.is_empty() {
-            info!(now = total, "{} {what}", list(names));
-        }
+fn log_joined(names: &[String], total: usize) {
+    if !names.is_empty() {
+        info!(now = total, "{} joined", list(names));
+    }
+}
+
+/// Logs those who left, with the reasons, as far as they are known.
+async fn log_left(link: &Link, names: Vec<String>, template: &str, total: usize) {
+    if names.is_empty() {
+        return;
+    }
+    // Those who call themselves otherwise say nothing of themselves under that name.
+    let ids: Vec<&str> = names.iter().map(|name| id_in(template, name).unwrap_or(name)).collect();
+    let mut reasons = BTreeMap::<Why, Vec<String>>::new();
+    let whys = farewell::why(link, &ids).await;
+    for (why, name) in whys.into_iter().zip(&names) {
+        reasons.entry(why).or_default().push(name.clone());
+    }
+    for (why, names) in reasons {
+        info!(now = total, "{} left{}", list(&names), why.words(names.len() > 1));
     }
 }
 

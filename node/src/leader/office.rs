@@ -103,11 +103,15 @@ impl Office {
         self.own == leadership.term()
     }
 
-    /// Takes it: whoever had it before can write no more.
+    /// Takes it: whoever had it before can write no more. `own` is what this leader has written last, if it has.
     ///
     /// # Cancellation safety
     /// Dropped midway, it may have been taken or not; taking it again costs an epoch.
-    pub async fn take(leadership: &Leadership, clock: &mut ServerClock) -> Result<Begun, Failed> {
+    pub async fn take(
+        leadership: &Leadership,
+        clock: &mut ServerClock,
+        own: Option<Term>,
+    ) -> Result<Begun, Failed> {
         let link = leadership.link();
         // What was written before must be seen, whichever server answers.
         link.sync().await?;
@@ -118,7 +122,7 @@ impl Office {
                 BTreeSet::new()
             }
         };
-        let own = Write::Check { path: leadership.znode(), version: ANY };
+        let check = Write::Check { path: leadership.znode(), version: ANY };
         let found = match link.get(term::PATH).await {
             Ok(found) => Some(found),
             Err(error) if error.is_no_node() => None,
@@ -135,14 +139,14 @@ impl Office {
                 warn!("{} holds nothing that a leader has written: beginning anew", term::PATH);
             }
         }
-        let term = Term::next(before, created, newest);
+        let term = Term::next(before, own, created, newest);
         let data = term.data();
         let sent = Moment::now();
         let write = match &found {
             Some((_, stat)) => Write::Set { path: term::PATH, data: &data, version: Some(stat.version) },
             None => Write::Create { path: term::PATH, data: &data, kind: Kind::Persistent },
         };
-        let written = multi(link, &[(Part::Own, own), (Part::Term, write)]).await?;
+        let written = multi(link, &[(Part::Own, check), (Part::Term, write)]).await?;
         let version = match written.get(1) {
             Some(Written::Set(stat)) => {
                 clock.heard(stat.mtime, sent, Moment::now());

@@ -32,12 +32,15 @@ impl Term {
     /// The first epoch is the second, since 1970, in which the leader's znode was `created` by ZooKeeper's clock, in
     /// milliseconds: should ZooKeeper's data be lost, epochs go on above all that receivers have seen. `newest` is the highest cycle of
     /// which something is written down: cycles go on above that.
-    pub fn next(before: Option<Term>, created: i64, newest: u64) -> Term {
-        let (epoch, cycle) = match before {
-            Some(Term { epoch, cycle }) => (epoch + 1, cycle),
-            None => ((created / 1000).max(1), 0),
+    /// `own` is what this leader wrote there itself, should somebody have deleted that.
+    pub fn next(before: Option<Term>, own: Option<Term>, created: i64, newest: u64) -> Term {
+        let epoch = match before {
+            Some(before) => before.epoch + 1,
+            None => (created / 1000).max(1),
         };
-        Term { epoch, cycle: cycle.max(newest) }
+        let (least, cycle) = own.map_or((1, 0), |own| (own.epoch + 1, own.cycle));
+        let cycle = before.map_or(0, |before| before.cycle).max(cycle).max(newest);
+        Term { epoch: epoch.max(least), cycle }
     }
 
     /// After one cycle more.
@@ -70,10 +73,11 @@ mod tests {
     #[test]
     fn epochs_and_cycles_go_up() {
         let before = Term { epoch: 7, cycle: 41 };
-        assert_eq!(Term::next(Some(before), 0, 0), Term { epoch: 8, cycle: 41 });
+        assert_eq!(Term::next(Some(before), None, 0, 0), Term { epoch: 8, cycle: 41 });
         assert_eq!(before.advanced(), Term { epoch: 7, cycle: 42 });
         // A report is there that the fence does not know: somebody has deleted the fence.
-        assert_eq!(Term::next(None, 1_700_000_000_123, 55), Term { epoch: 1_700_000_000, cycle: 55 });
-        assert_eq!(Term::next(None, 0, 0), Term { epoch: 1, cycle: 0 }, "a clock in 1970 is one, too");
+        assert_eq!(Term::next(None, None, 1_700_000_000_123, 55), Term { epoch: 1_700_000_000, cycle: 55 });
+        assert_eq!(Term::next(None, Some(before), 5_000, 0), Term { epoch: 8, cycle: 41 }, "who leads knows");
+        assert_eq!(Term::next(None, None, 0, 0), Term { epoch: 1, cycle: 0 }, "a clock in 1970 is one, too");
     }
 }

@@ -53,10 +53,20 @@ pub fn stem(id: &str, zookeeper: &ConnectString, own: &str) -> String {
     let mut servers: Vec<&str> = servers.split(',').collect();
     servers.sort_unstable();
     let identity = [&servers.join(","), zookeeper.chroot().unwrap_or(""), id, own].join("\0");
+    format!("{}{:016x}", beginning(id), fnv(identity.as_bytes()))
+}
+
+/// Whether a file that is called so, but for its end, is that of a node `id` of some fleet, for all that its name tells.
+pub(super) fn is_of(stem: &str, id: &str) -> bool {
+    let number = stem.strip_prefix(&beginning(id));
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+/// For people. The number behind it tells them apart, also where file names have no case.
+fn beginning(id: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
-    // For people. The number tells them apart, also where file names have no case.
     let name: String = id.chars().take(40).map(plain).collect();
-    format!("node-{name}-{:016x}", fnv(identity.as_bytes()))
+    format!("node-{name}-")
 }
 
 /// FNV-1a, 64 bits: the same in every version, which the standard library's hashes are not.
@@ -117,6 +127,8 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
+        assert!(is_of(&one, "1") && !is_of(&one, "2") && !is_of(&one, "") && !is_of("node-1-2", "1"));
+        assert!(!is_of(&stem("1-2", "zk1", "/m"), "1"), "another node");
         let odd = stem(&"á:\\x".repeat(32), "zk1", "/mediciones/1");
         assert!(
             odd.len() < 80 && odd.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),

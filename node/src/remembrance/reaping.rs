@@ -1,5 +1,5 @@
 //! Clears up after a process that is dead: deletes what its sessions still own. Any client may delete another session's
-//! ephemeral znode; that the process is dead is for the caller to know, by the [`Lock`](super::Lock).
+//! ephemeral znode; that the process is dead is for the caller to know, by the [`Lock`].
 //!
 //! A znode is deleted only if it belongs to one of the process's own sessions and has not changed since that was seen. All
 //! go in one `multi`, and the election znode, whose name is nobody else's, is among them: if the session should end of
@@ -16,6 +16,7 @@ use atalaya_recipes::session::{BulkRead, Write};
 use atalaya_recipes::{Error, Link, Session, SessionOptions};
 use tracing::debug;
 
+use super::folder::is_of;
 use super::{Found, Holder, Life, Lock, Purpose, Record, lock_of, read, write};
 use crate::id::NodeId;
 
@@ -145,11 +146,9 @@ pub fn records(folder: &Path, id: Option<&NodeId>) -> io::Result<Vec<(PathBuf, i
     let mut records = Vec::new();
     for entry in entries {
         let file = entry?.path();
-        let is_one = file
-            .file_name()
-            .and_then(|name| name.to_str())
-            .is_some_and(|name| name.starts_with("node-") && name.ends_with(".json"));
-        if !is_one {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        let is_meant = id.map_or(stem.starts_with("node-"), |id| is_of(stem, id.as_str()));
+        if !is_meant || file.extension().is_none_or(|end| end != "json") {
             continue;
         }
         match read(&file) {

@@ -28,4 +28,5 @@ mod only_the_newest_data_is_stored;
 mod the_chroot_is_made;
 mod the_line_holds_when_one_in_it_goes;
 mod the_znode_comes_back;
+mod what_is_stored_is_counted_once;
 mod whoever_is_done_leaves_the_line;

@@ -25,6 +25,7 @@ pub(crate) const ELECTION: &str = "/election";
 pub(crate) const DELETE: i32 = 2;
 pub(crate) const SET: i32 = 5;
 pub(crate) const SYNC: i32 = 9;
+pub(crate) const MULTI: i32 = 14;
 pub(crate) const CREATE: i32 = 15;
 
 /// A ZooKeeper, and a runtime for its clients.

@@ -494,14 +494,22 @@ fn a_measurement_that_is_counted_twice() {
 }
 
 #[test]
-fn somebody_measures_twice_in_a_generation() {
+fn somebody_measures_more_often_than_there_are_generations() {
     let mut story = in_step();
+    story.publishes(2, 97.0);
+    // They came late, perhaps, for the generations before.
+    story.publishes(2, 97.5);
     story.publishes(2, 98.0);
-    story.publishes(2, 99.0);
-    story.breaks(&[Kind::MeasuredTwice]);
+    assert_eq!(story.is_good().again, 2);
+    let mut again = story.clone();
+    again.publishes(2, 99.0);
+    again.breaks(&[Kind::MeasuredTwice]);
+    let mut again = story.clone();
+    again.cycles(1);
+    again.publishes(2, 99.0);
+    again.publishes(2, 100.0);
+    again.breaks(&[Kind::MeasuredTwice]);
     // Another process of that node may.
-    let mut story = in_step();
-    story.publishes(2, 98.0);
     story.commit(2, vec![Change::Closed]);
     story.joins(4, 2);
     let said = r#"{"pid":77,"started":"y"}"#;

@@ -43,13 +43,15 @@ pub struct Act {
     pub what: What,
 }
 
-/// Where a process is to die.
+/// Where a process is to die, or to stand still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// One of [`POINTS`].
     pub point: &'static str,
     /// When it is passed for the so-manieth time.
     pub number: u32,
+    /// It does not die: it is stopped (SIGSTOP) there for this long.
+    pub stops: Option<Duration>,
 }
 
 /// A fleet, and what goes wrong with it.
@@ -137,7 +139,8 @@ impl Schedule {
         let fault = |dice: &mut Dice, chance: u64| {
             let (drawn, point, number) =
                 (dice.percent(chance), dice.one(&POINTS), dice.one(&[1, 1, 2, 3, 5, 8, 13]));
-            drawn.then_some(Fault { point, number })
+            let stops = dice.percent(35).then(|| a_while(dice, session));
+            drawn.then_some(Fault { point, number, stops })
         };
         let faults = (0..nodes)
             .map(|_| (0..DEATHS).map(|death| fault(&mut dice, if death == 0 { 60 } else { 25 })).collect())
@@ -176,6 +179,15 @@ impl Schedule {
         Schedule::staged(lock_step, Duration::from_secs(64), (0_u64..6).map(stop).collect())
     }
 
+    /// Nothing but that leaders die at that one of [`POINTS`]: the first, when it passes there for the second time, and so does
+    /// each of the two that follow it. If it `stops`, none dies, and they stand still for two session timeouts.
+    pub fn dying(point: &'static str, stops: bool, lock_step: bool) -> Schedule {
+        let (period, session) = (Duration::from_millis(200), Duration::from_secs(1));
+        let fault = vec![Some(Fault { point, number: 2, stops: stops.then_some(session * 2) })];
+        let calm = Schedule::staged(lock_step, Duration::from_secs(6), Vec::new());
+        Schedule { faults: vec![fault; calm.nodes], period, session, ..calm }
+    }
+
     fn staged(lock_step: bool, length: Duration, acts: Vec<Act>) -> Schedule {
         Schedule {
             seed: 0,
@@ -196,17 +208,18 @@ impl Schedule {
     }
 }
 
+/// Shorter than the session, or longer; near its end most of all.
+fn a_while(dice: &mut Dice, session: Duration) -> Duration {
+    let share = if dice.percent(50) { dice.between(80, 160) } else { dice.between(20, 300) };
+    session * u32::try_from(share).unwrap_or(100) / 100
+}
+
 fn act(dice: &mut Dice, nodes: usize, session: Duration) -> (What, Duration) {
     let node = dice.index(nodes);
     let whom = if dice.percent(65) { Whom::Leader } else { Whom::Node(node) };
     match dice.between(1, 100) {
         1..=18 => (What::Kill(whom), dice.millis(50, 2_000)),
-        // Shorter than the session, and longer; near its end most of all.
-        19..=50 => {
-            let share = if dice.percent(50) { dice.between(80, 160) } else { dice.between(20, 300) };
-            let share = u32::try_from(share).unwrap_or(100);
-            (What::Stop(whom), session * share / 100)
-        }
+        19..=50 => (What::Stop(whom), a_while(dice, session)),
         51..=66 => {
             let first = dice.index(3);
             let killed = dice.one(&[1, 1, 2, 3]);
@@ -266,9 +279,17 @@ impl fmt::Display for Schedule {
         )?;
         for (node, deaths) in self.faults.iter().enumerate() {
             for (process, fault) in deaths.iter().enumerate() {
-                if let Some(Fault { point, number }) = fault {
-                    let id = Schedule::id(node);
-                    writeln!(f, "  process {} of node {id} dies at {point}, time {number}", process + 1)?;
+                if let Some(Fault { point, number, stops }) = fault {
+                    let (id, process) = (Schedule::id(node), process + 1);
+                    match stops {
+                        None => {
+                            writeln!(f, "  process {process} of node {id} dies at {point}, time {number}")?
+                        }
+                        Some(time) => writeln!(
+                            f,
+                            "  process {process} of node {id} is stopped at {point}, time {number}, for {time:?}"
+                        )?,
+                    }
                 }
             }
         }
@@ -301,7 +322,7 @@ mod tests {
             let schedule = Schedule::of(seed_of(1, number), None);
             seen.insert(format!("lock-step: {}", schedule.lock_step));
             for fault in schedule.faults.iter().flatten().flatten() {
-                seen.insert(fault.point.to_owned());
+                seen.insert(format!("{} {}", fault.point, fault.stops.is_some()));
             }
             for act in &schedule.acts {
                 seen.insert(match &act.what {
@@ -315,7 +336,7 @@ mod tests {
                 });
             }
         }
-        // 2 paces, 7 points, 4 of nodes, 3 of servers, 8 of the API.
-        assert_eq!(seen.len(), 24, "{seen:#?}");
+        // 2 paces, 7 points at which they die or stop, 4 of nodes, 3 of servers, 8 of the API.
+        assert_eq!(seen.len(), 31, "{seen:#?}");
     }
 }

@@ -84,6 +84,12 @@ struct Player {
     processes: usize,
     /// When there is another.
     again: Option<Instant>,
+    /// How long it stands still where it is told to.
+    stops: Option<Duration>,
+    /// It was stopped, by itself or by us.
+    was_stopped: bool,
+    /// It stands still there, until then.
+    stands: Option<Instant>,
 }
 
 /// Something that is due.
@@ -133,7 +139,15 @@ impl Theatre {
         self.played += 1;
         let scratch = Scratch::new("chaos");
         fs::write(scratch.path().join("boards.toml"), BOARDS).expect("write the boards of a fleet");
-        let player = |node| Player { id: Schedule::id(node), process: None, processes: 0, again: None };
+        let player = |node| Player {
+            id: Schedule::id(node),
+            process: None,
+            processes: 0,
+            again: None,
+            stops: None,
+            was_stopped: false,
+            stands: None,
+        };
         let play = Play {
             ensemble: &mut self.ensemble,
             cast: &self.cast,
@@ -222,6 +236,9 @@ impl Play<'_> {
             Cast::Kazoo(kazoo) => self.kazoo(kazoo, node),
         };
         let player = &mut self.players[node];
+        let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
+        player.stops = fault.and_then(|fault| fault.stops);
+        (player.was_stopped, player.stands) = (false, None);
         player.processes += 1;
         player.again = None;
         player.process = Some(Process::spawn(command).called(format!("node {}", player.id), 0));
@@ -242,7 +259,8 @@ impl Play<'_> {
         let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
         // In the calm nobody dies any more.
         if let Some(fault) = fault.filter(|_| !self.healed) {
-            command.env("ATALAYA_FAULT", format!("{}:{}", fault.point, fault.number));
+            let end = if fault.stops.is_some() { ":stop" } else { "" };
+            command.env("ATALAYA_FAULT", format!("{}:{}{end}", fault.point, fault.number));
         }
         command
     }
@@ -274,6 +292,27 @@ impl Play<'_> {
             } else if player.process.is_none() && player.again.is_some_and(|again| again <= Instant::now()) {
                 self.start(node);
             }
+            self.wake(node);
+        }
+    }
+
+    /// Lets one that has stopped itself go on when its time has come.
+    fn wake(&mut self, node: usize) {
+        let player = &mut self.players[node];
+        let (Some(process), Some(stops)) = (&player.process, player.stops) else { return };
+        if player.stands.is_some_and(|until| until <= Instant::now()) {
+            (player.stands, player.stops) = (None, None);
+            process.cont();
+            return;
+        }
+        player.was_stopped |= process.has_stopped();
+        if player.stands.is_none() && player.was_stopped {
+            // Its last words may be on their way.
+            let line = process.log().into_iter().rfind(|line| line.text.contains("fault point: stopping"));
+            if let Some(point) = line.and_then(|line| point_of(&line.text)) {
+                player.stands = Some(Instant::now() + stops);
+                self.count(format!("stopped at {point}"));
+            }
         }
     }
 
@@ -293,10 +332,7 @@ impl Play<'_> {
             self.ended += 1;
             return;
         }
-        let point = last.split_once("fault point: ").and_then(|(_, said)| {
-            said.split(|c: char| !c.is_ascii_alphanumeric())
-                .find_map(|word| super::schedule::POINTS.iter().find(|point| **point == word))
-        });
+        let point = point_of(&last);
         match (exit.code(), point) {
             (None, Some(point)) => self.count(format!("died at {point}")),
             (Some(TAKEN), _) => self.count("found its id taken"),
@@ -441,6 +477,8 @@ impl Play<'_> {
                 if let Some(exit) = process.try_exit() {
                     break Some(exit);
                 }
+                // One that was told to stop somewhere may come past there on its way out.
+                process.cont();
                 if Instant::now() > deadline {
                     let exit = process.kill9();
                     if let Cast::Atalaya(_) = self.cast {
@@ -448,16 +486,19 @@ impl Play<'_> {
                             format!("node {} does not end within {NODE_ENDS:?}", self.players[node].id);
                         self.verdict.add(Kind::Other, text);
                     }
-                    break Some(exit);
+                    self.bury(node, exit, true);
+                    break None;
                 }
                 thread::sleep(LOOK);
             };
             let Some(exit) = exit else { continue };
-            if !exit.success() && matches!(self.cast, Cast::Atalaya(_)) {
+            // And so may one that was told to die there.
+            let dies = exit.code().is_none();
+            if !exit.success() && !dies && matches!(self.cast, Cast::Atalaya(_)) {
                 let text = format!("node {} was told to end and did so with {exit}", self.players[node].id);
                 self.verdict.add(Kind::Other, text);
             }
-            self.bury(node, exit, true);
+            self.bury(node, exit, !dies);
         }
     }
 }
@@ -502,6 +543,13 @@ impl Outcome {
         }
         Ok(())
     }
+}
+
+/// Where a process died, by its last line.
+fn point_of(last: &str) -> Option<&'static str> {
+    let (_, said) = last.split_once("fault point: ")?;
+    said.split(|c: char| !c.is_ascii_alphanumeric())
+        .find_map(|word| super::schedule::POINTS.into_iter().find(|point| *point == word))
 }
 
 fn words(change: &crate::Change) -> String {

@@ -176,7 +176,8 @@ fn summary(total: &Total, begin: Instant) {
         return;
     }
     let Figures { epochs, reports, measurements, requests, .. } = figures;
-    let Figures { repeats, turned_away, out_of_order, longest_delay, late, undecided, missed, .. } = figures;
+    let Figures { repeats, turned_away, out_of_order, longest_delay, late, undecided, missed, again, .. } =
+        figures;
     eprintln!(
         "  {epochs} leaders, {measurements} measurements, {reports} reports, {requests} requests to the API"
     );
@@ -185,8 +186,8 @@ fn summary(total: &Total, begin: Instant) {
          successor was elected"
     );
     eprintln!(
-        "  longest delay {longest_delay} ms; {missed} measurements too late for their cycle; {undecided} averages that could \
-         not be looked through"
+        "  longest delay {longest_delay} ms; {undecided} averages that could not be looked through; in lock-step {missed} without \
+         a measurement that was there, and {again} measurements beside another in their generation"
     );
     match failed.len() {
         0 => eprintln!("  nothing lost, nothing twice"),

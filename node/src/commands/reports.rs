@@ -1,0 +1,167 @@
+//! `atalaya reports list|retry|drop`: what is not delivered.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::{Error, Link};
+use serde::Serialize;
+
+use super::tools::with_session_of;
+use crate::cli::{Output, ReportsCommand, ReportsListArgs, ReportsPickArgs};
+use crate::exit::Failure;
+use crate::leader::office;
+use crate::leader::outbox::{ASIDE, PATH};
+use crate::leader::report::CycleReport;
+
+pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
+    match command {
+        ReportsCommand::List(args) => with_session_of(None, &args.connection, |session| async move {
+            let link = session.link().await;
+            link.sync().await.map_err(Failure::not_now)?;
+            list(&link, args).await
+        }),
+        ReportsCommand::Retry(args) => each(args, "retried", Act::Retry),
+        ReportsCommand::Drop(args) => each(args, "dropped", Act::Drop),
+    }
+}
+
+/// A report that is not delivered, as it is shown.
+#[derive(Serialize)]
+struct Row<'a> {
+    state: &'static str,
+    #[serde(flatten)]
+    report: &'a CycleReport,
+}
+
+async fn list(link: &Link, args: &ReportsListArgs) -> Result<ExitCode, Failure> {
+    let mut out = std::io::stdout().lock();
+    let mut shown = 0;
+    for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
+        let cycles = office::cycles(link, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
+        let cycles: Vec<u64> = cycles.into_iter().collect();
+        for (cycle, data) in office::read(link, parent, &cycles).await.map_err(Failure::not_now)? {
+            // Delivered meanwhile.
+            let Some(data) = data else { continue };
+            let line = match (CycleReport::parse(&data, cycle), args.output) {
+                (Ok(report), Output::Json) => {
+                    serde_json::to_string(&Row { state, report: &report }).map_err(Failure::software)?
+                }
+                (Ok(report), Output::Table) => row(state, &report),
+                (Err(problem), Output::Json) => {
+                    serde_json::json!({"state": state, "cycle": cycle, "problem": problem}).to_string()
+                }
+                (Err(problem), Output::Table) => format!("{cycle:>10}  {state:<8}  is no report: {problem}"),
+            };
+            if shown == 0 && args.output == Output::Table {
+                let heads = ("cycle", "state", "epoch", "time", "average");
+                writeln!(
+                    out,
+                    "{:>10}  {:<8}  {:>10}  {:<20}  {}",
+                    heads.0, heads.1, heads.2, heads.3, heads.4
+                )
+                .map_err(Failure::io)?;
+            }
+            shown += 1;
+            match writeln!(out, "{line}") {
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+                done => done.map_err(Failure::io)?,
+            }
+        }
+    }
+    if shown == 0 && args.output == Output::Table {
+        writeln!(out, "everything is delivered").map_err(Failure::io)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(state: &str, report: &CycleReport) -> String {
+    let averages: Vec<String> = report
+        .averages
+        .iter()
+        .map(|average| {
+            let unit = average.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
+            format!("{:.2}{unit} of {}", average.mean, average.count)
+        })
+        .collect();
+    let reason = report.reason.as_deref().map(|reason| format!("  ({reason})")).unwrap_or_default();
+    let CycleReport { cycle, epoch, time, .. } = report;
+    let time = time.strftime("%Y-%m-%d %H:%M:%SZ");
+    format!("{cycle:>10}  {state:<8}  {epoch:>10}  {time:<20}  {}{reason}", averages.join(", "))
+}
+
+#[derive(Clone, Copy)]
+enum Act {
+    Retry,
+    Drop,
+}
+
+fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failure> {
+    with_session_of(None, &args.connection, |session| async move {
+        let link = session.link().await;
+        link.sync().await.map_err(Failure::not_now)?;
+        let cycles = match args.all {
+            true => {
+                let aside = office::cycles(&link, ASIDE).await.map_err(Failure::not_now)?;
+                aside.unwrap_or_default().into_iter().collect()
+            }
+            false => args.cycles.clone(),
+        };
+        let (mut count, mut missing) = (0, Vec::new());
+        for cycle in cycles {
+            let acted = match act {
+                Act::Retry => retry(&link, cycle).await,
+                Act::Drop => drop_it(&link, cycle).await,
+            };
+            match acted {
+                Ok(()) => count += 1,
+                // With --all, somebody else was faster.
+                Err(error) if error.is_no_node() && args.all => {}
+                Err(error) if error.is_no_node() => missing.push(cycle.to_string()),
+                Err(error) => return Err(Failure::not_now(error)),
+            }
+        }
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{count} {done}").map_err(Failure::io)?;
+        if missing.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let which = match act {
+            Act::Retry => "was rejected",
+            Act::Drop => "waits or was rejected",
+        };
+        Err(Failure::io(anyhow!(
+            "no report of cycle {} {which}: see atalaya reports list",
+            missing.join(", ")
+        )))
+    })
+}
+
+/// The leader looks at its outbox whenever its parent is written.
+const BELL: Write<'static> = Write::Set { path: PATH, data: b"", version: None };
+
+async fn retry(link: &Link, cycle: u64) -> Result<(), Error> {
+    let (from, to) = (format!("{ASIDE}/{cycle}"), format!("{PATH}/{cycle}"));
+    let (data, stat) = link.get(&from).await?;
+    let data = match CycleReport::parse(&data, cycle) {
+        Ok(report) => CycleReport { reason: None, ..report }.data(),
+        Err(_) => data,
+    };
+    link.ensure(PATH).await?;
+    let delete = Write::Delete { path: &from, version: Some(stat.version) };
+    let create = Write::Create { path: &to, data: &data, kind: Kind::Persistent };
+    link.multi(&[delete, create, BELL]).await?;
+    Ok(())
+}
+
+async fn drop_it(link: &Link, cycle: u64) -> Result<(), Error> {
+    let aside = format!("{ASIDE}/{cycle}");
+    match link.delete(&aside, None).await {
+        Err(error) if error.is_no_node() => {}
+        done => return done,
+    }
+    let waiting = format!("{PATH}/{cycle}");
+    link.multi(&[Write::Delete { path: &waiting, version: None }, BELL]).await?;
+    Ok(())
+}

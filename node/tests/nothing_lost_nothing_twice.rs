@@ -1,0 +1,60 @@
+//! Requirements A9 and B3: no average is lost, none arrives twice or from a deposed leader, and the counter is the number of
+//! measurements, whatever dies and whatever hangs. Judged by what the API was sent and by ZooKeeper's own log.
+//!
+//! A sample; `cargo xtask chaos fleet` plays hundreds.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::Path;
+
+use atalaya_testbed::chaos::{Cast, Outcome, POINTS, Schedule, Theatre, seed_of};
+use atalaya_testbed::target_dir;
+
+#[track_caller]
+fn play(theatre: &mut Theatre, schedule: &Schedule) -> Outcome {
+    let outcome = theatre.play(schedule);
+    if !outcome.verdict.violations.is_empty() {
+        let folder = target_dir().join("chaos").join(format!("test-{}", std::process::id()));
+        let kept = outcome.keep(&folder);
+        panic!("{schedule}{:#?}\nall of it: {} {kept:?}", outcome.verdict.violations, folder.display());
+    }
+    outcome
+}
+
+fn theatre() -> Theatre {
+    Theatre::open(Cast::Atalaya(Path::new(env!("CARGO_BIN_EXE_atalaya")).into()))
+}
+
+/// Leaders die, or stand still for two session timeouts, at each step; every other fleet measures in lock-step.
+fn at_each_step(stops: bool) {
+    let mut theatre = theatre();
+    for (number, point) in POINTS.into_iter().enumerate() {
+        let outcome = play(&mut theatre, &Schedule::dying(point, stops, (number % 2 == 0) ^ stops));
+        let what = format!("{} at {point}", if stops { "stopped" } else { "died" });
+        assert!(outcome.played.contains_key(&what), "nobody {what}: {:?}", outcome.played);
+        assert!(outcome.verdict.figures.reports >= 3, "{:?}", outcome.verdict.figures);
+    }
+}
+
+#[test]
+fn a_leader_dies_at_each_step_between_computing_and_knowing() {
+    at_each_step(false);
+}
+
+#[test]
+fn a_leader_is_stopped_at_each_step_between_computing_and_knowing() {
+    at_each_step(true);
+}
+
+#[test]
+fn whatever_goes_wrong_by_some_seeds() {
+    let mut theatre = theatre();
+    let random = RandomState::new().build_hasher().finish() >> 32;
+    for seed in [813_437_409_709, 433_022_255_681, seed_of(random, 0), seed_of(random, 1)] {
+        let schedule = Schedule::of(seed, None);
+        println!("{schedule}");
+        play(&mut theatre, &schedule);
+    }
+}

@@ -122,6 +122,10 @@ async fn watch_over(link: &Link, tell: &mut impl FnMut(Barrier)) {
     loop {
         match link.stat_and_watch(BARRIER).await {
             Ok((stat, watcher)) => {
+                match &stat {
+                    Some(stat) => debug!(generation = stat.czxid, "the barrier is closed"),
+                    None => debug!("the barrier is open"),
+                }
                 tell(stat.map_or(Barrier::Open, |stat| Barrier::Closed(stat.czxid)));
                 watcher.changed().await;
             }

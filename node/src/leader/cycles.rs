@@ -90,7 +90,7 @@ impl Cycles<'_> {
             }
         };
         let mut count = None;
-        let mut rhythm = self.rhythm(last, now.period);
+        let mut rhythm = self.rhythm(last, &now);
         loop {
             let due = rhythm.wait(self.now());
             let look = (now.period / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
@@ -103,8 +103,8 @@ impl Cycles<'_> {
                         // From the beginning, as another leader would.
                         return;
                     }
-                    if new.period != now.period {
-                        rhythm = self.rhythm(Some(self.now()), new.period);
+                    if (new.period, new.release) != (now.period, now.release) {
+                        rhythm = self.rhythm(Some(self.now()), &new);
                     }
                     now = new;
                     continue;
@@ -135,8 +135,11 @@ impl Cycles<'_> {
         self.clock.now(Moment::now()).unwrap_or_default()
     }
 
-    fn rhythm(&self, last: Option<i64>, period: Duration) -> Rhythm {
-        Rhythm::after(last, self.now(), period)
+    fn rhythm(&self, last: Option<i64>, orders: &Orders) -> Rhythm {
+        match (orders.sync, orders.release) {
+            (SyncMode::Barrier, Release::Complete) => Rhythm::at_the_latest(last, self.now(), orders.period),
+            _ => Rhythm::after(last, self.now(), orders.period),
+        }
     }
 
     async fn take_list(&mut self, list: &mut watch::Receiver<Option<Vec<String>>>) {

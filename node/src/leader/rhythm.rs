@@ -43,29 +43,52 @@ fn millis(duration: Duration) -> i64 {
 pub struct Rhythm {
     period: i64,
     next: i64,
+    /// At whole periods; otherwise each a period after the last one.
+    aligned: bool,
 }
 
 impl Rhythm {
     /// Goes on after a cycle at `last`; without one, the first is due at once. All times are ZooKeeper's, in milliseconds.
     pub fn after(last: Option<i64>, now: i64, period: Duration) -> Rhythm {
-        let period = millis(period).max(1);
-        let next = last.map_or(now, |last| last.div_euclid(period).saturating_add(1).saturating_mul(period));
-        Rhythm { period, next }
+        Rhythm::new(last, now, period, true)
+    }
+
+    /// The same for cycles that may begin earlier, when all are ready: each is due a whole period after the last one, not
+    /// before, for whoever needs that long.
+    pub fn at_the_latest(last: Option<i64>, now: i64, period: Duration) -> Rhythm {
+        Rhythm::new(last, now, period, false)
+    }
+
+    fn new(last: Option<i64>, now: i64, period: Duration, aligned: bool) -> Rhythm {
+        let mut rhythm = Rhythm { period: millis(period).max(1), next: now, aligned };
+        if let Some(last) = last {
+            rhythm.next = rhythm.following(last);
+        }
+        rhythm
+    }
+
+    /// When the cycle after one at `last` is due.
+    fn following(&self, last: i64) -> i64 {
+        match self.aligned {
+            true => last.div_euclid(self.period).saturating_add(1).saturating_mul(self.period),
+            false => last.saturating_add(self.period),
+        }
     }
 
     /// How long it is until the next cycle.
     pub fn wait(&mut self, now: i64) -> Duration {
         if self.next - now > self.period + self.period / 2 {
             // More than a timer that fired early: another server with another clock answers now.
-            *self = Rhythm::after(Some(now), now, Duration::from_millis(self.period.unsigned_abs()));
+            self.next = self.following(now);
         }
         Duration::from_millis(u64::try_from(self.next - now).unwrap_or(0))
     }
 
     /// A cycle began at `now`, late perhaps: those that were missed until then are not made up for.
     pub fn begun(&mut self, now: i64) {
-        let due = self.next.max(now);
-        self.next = due.div_euclid(self.period).saturating_add(1).saturating_mul(self.period);
+        // A timer may fire a little early: not twice in one period.
+        let due = if self.aligned { self.next.max(now) } else { now };
+        self.next = self.following(due);
     }
 }
 
@@ -114,6 +137,20 @@ mod tests {
         rhythm.begun(12_310);
         assert_eq!(rhythm.wait(12_310), Duration::from_millis(690));
         assert_eq!(Rhythm::after(None, 12_300, SECOND).wait(12_300), Duration::ZERO, "the first of all");
+    }
+
+    #[test]
+    fn cycles_that_begin_early_leave_a_whole_period_for_the_next() {
+        let mut rhythm = Rhythm::at_the_latest(Some(10_200), 10_300, SECOND);
+        assert_eq!(rhythm.wait(10_300), Duration::from_millis(900));
+        for early in [10_400, 10_600, 10_990, 11_100] {
+            rhythm.begun(early);
+            assert_eq!(rhythm.wait(early), SECOND);
+        }
+        // Somebody hangs, and so for each cycle.
+        rhythm.begun(12_100);
+        assert_eq!(rhythm.wait(12_150), Duration::from_millis(950));
+        assert!(rhythm.wait(5_300) <= SECOND, "a clock that was set back");
     }
 
     #[test]

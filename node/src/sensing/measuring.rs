@@ -112,6 +112,7 @@ async fn measure(
             Ok(()) = published.changed(), if step.is_some() && unpublished.is_some() => {
                 let state = *published.borrow_and_update();
                 if unpublished.is_some_and(|before| state.stored > before) {
+                    debug!(target: STEP, zxid = state.zxid, "published");
                     turnstile.published(state.zxid);
                     unpublished = None;
                 }
@@ -154,6 +155,8 @@ async fn measure(
     }
 }
 
+/// Where it is told how a node keeps step.
+const STEP: &str = "atalaya::lockstep";
 /// After so many periods without a release at the barrier it is said that nobody leads.
 const PATIENT_PERIODS: u32 = 3;
 /// How long the leader may take to let a node go on: nothing that is worth a restart.

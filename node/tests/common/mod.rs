@@ -21,6 +21,7 @@ macro_rules! on_both {
     };
 }
 
+pub mod history;
 pub mod server;
 
 use std::path::PathBuf;

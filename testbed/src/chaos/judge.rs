@@ -166,6 +166,12 @@ pub(super) fn glance(transactions: &[Transaction]) -> Glance {
 /// How far the server that a leader is connected to may be behind, and how far its guess of the servers' clock may be off, in
 /// milliseconds.
 const BEHIND: i64 = 300;
+/// In lock-step, so much earlier than the fleet was read something must have been published to be missed for certain.
+const SEEN: i64 = 150;
+/// If at least so many averages of a fleet, and one in [`TOO_OFTEN`], have missed what was published but moments before the
+/// fleet was read, that was no bad luck.
+const BAD_LUCK: u64 = 3;
+const TOO_OFTEN: u64 = 4;
 /// How long it may take until a leader has read the list of those who measure, in milliseconds.
 const LISTED: i64 = 1_000;
 
@@ -533,7 +539,7 @@ impl Walk<'_> {
     }
 
     fn average(&mut self, transaction: &Transaction, term: Term, average: Average, read: i64) {
-        let window = self.window(transaction, read - BEHIND);
+        let window = self.window(transaction, read - SEEN);
         match self.fleet.explain(average, window) {
             Found::Explained => {}
             Found::TooMany => self.verdict.figures.undecided += 1,
@@ -677,6 +683,13 @@ impl Walk<'_> {
         if evidence.counted && counted != measurements {
             let what = format!("the counter says {counted}, and there were {measurements} measurements");
             self.verdict.add(Kind::Miscounted, what);
+        }
+        let Figures { missed, reports, .. } = self.verdict.figures;
+        if missed >= BAD_LUCK && missed * TOO_OFTEN >= reports {
+            let what = format!(
+                "{missed} of {reports} averages are without a measurement that was there: see the notes"
+            );
+            self.verdict.add(Kind::WrongMean, what);
         }
         self.turns();
         self.late(evidence);

@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const LOOK_AT_LOG: Duration = Duration::from_millis(200);
 /// What is there for a busy machine: servers that start, a fleet that comes back.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a fleet may take until its first report, and nothing goes wrong but what its processes do to themselves.
+const COMES_TOGETHER: Duration = Duration::from_secs(10);
 /// A node closes its session and ends within 2 s; this is for a machine that is busy.
 const NODE_ENDS: Duration = Duration::from_secs(10);
 /// What a supervisor waits before it starts a node again that ended by itself.
@@ -162,10 +164,15 @@ impl Theatre {
 impl Play<'_> {
     fn run(mut self) -> (Outcome, i64) {
         self.api.set(ApiMode::Once);
-        let begin = Instant::now();
         for node in 0..self.players.len() {
             self.start(node);
         }
+        let started = Instant::now();
+        while !self.schedule.cold && self.api.requests().is_empty() && started.elapsed() < COMES_TOGETHER {
+            self.look_after();
+            thread::sleep(LOOK);
+        }
+        let begin = Instant::now();
         let mut due: Vec<(Duration, Due)> = Vec::new();
         for (number, act) in self.schedule.acts.iter().enumerate() {
             due.push((act.at, Due::Begin(number)));

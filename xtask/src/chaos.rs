@@ -50,7 +50,8 @@ pub(crate) struct Arguments {
     /// Fleets: the same to nodes of Kazoo's, which are not judged: it is counted what they lose.
     #[arg(long, conflicts_with = "binary")]
     kazoo: bool,
-    /// Fleets: not at random: the API is away for 30 s, and a leader is stopped six times.
+    /// Fleets: not at random: the API is away for 30 s; a leader is stopped six times; in lock-step, ZooKeeper's leader is
+    /// killed in every cycle for two minutes.
     #[arg(long, conflicts_with_all = ["schedules", "seed", "replay"])]
     staged: bool,
     /// Fleets: play with this program, built with the feature `fault-points`, instead of building one.

@@ -11,11 +11,13 @@ mod judge_tests;
 mod kazoo;
 mod mail;
 mod means;
+mod pauses;
 mod schedule;
 mod stage;
 
 pub use evidence::{Arrival, Evidence};
 pub use judge::{Figures, Kind, Verdict, Violation, judge};
 pub use kazoo::KazooFigures;
+pub use pauses::Pauses;
 pub use schedule::{Act, Fault, POINTS, Schedule, What, Whom, seed_of};
 pub use stage::{Cast, Outcome, Theatre};

@@ -1,9 +1,10 @@
 """A node of the fleets that Atalaya replaces, with everything that they have: ID HOSTS CHROOT SESSION PERIOD URL SYNC.
 
 Publishes a whole number in the ephemeral znode /mediciones/ID, then adds one to Counter("/counter"), each PERIOD seconds,
-or, if SYNC is "barrier", whenever Barrier("/barrier") was opened. Takes part in Election("/election", ID); who leads lists the
-children, reads each, averages, sends the mean, and in lock-step opens the barrier and closes it again. Kazoo is used as it
-comes, and so are its weaknesses: nothing here steps down by itself when a session is lost.
+or, if SYNC is "barrier" or "patient", whenever Barrier("/barrier") was opened; "barrier" waits two periods at most.
+Takes part in Election("/election", ID); who leads lists the children, reads each, averages, sends the mean, and in lock-step
+opens the barrier and closes it again. Kazoo is used as it comes, and so are its weaknesses: nothing here steps down by
+itself when a session is lost.
 
 The numbers are large, so that each mean is another one. Each step is made as often as it takes: a node that meets an error of
 Kazoo says so and goes on with the next cycle.
@@ -54,7 +55,7 @@ class Fault:
 FAULT = Fault(os.environ.get("ATALAYA_FAULT"))
 
 
-def publish(client, node, period, in_step):
+def publish(client, node, period, sync):
     znode = f"{PATH}/{node}"
     counter = client.Counter("/counter")
     barrier = client.Barrier("/barrier")
@@ -68,11 +69,11 @@ def publish(client, node, period, in_step):
                 client.create(znode, data, ephemeral=True, makepath=True)
             say("published", number)
             counter += 1
-            if in_step:
-                barrier.wait(2 * period)
+            if sync != "free":
+                barrier.wait(None if sync == "patient" else 2 * period)
         except (KazooException, KazooTimeoutError) as error:
             say("error", repr(error))
-        if not in_step:
+        if sync == "free":
             time.sleep(period)
 
 
@@ -126,9 +127,9 @@ def main():
     client = KazooClient(hosts=hosts + chroot, timeout=float(session))
     client.start(timeout=60)
     say("connected")
-    period, in_step = float(period), sync == "barrier"
+    period, in_step = float(period), sync != "free"
     client.ensure_path(PATH)
-    threading.Thread(target=publish, args=(client, node, period, in_step), daemon=True).start()
+    threading.Thread(target=publish, args=(client, node, period, sync), daemon=True).start()
     while True:
         try:
             election = client.Election("/election", node)

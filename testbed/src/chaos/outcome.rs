@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::evidence::Evidence;
 use super::kazoo::KazooFigures;
+use super::pauses::Pauses;
 use super::schedule::Schedule;
 use super::verdict::Verdict;
 use crate::process::Line;
@@ -20,6 +21,8 @@ pub struct Outcome {
     pub played: BTreeMap<String, u64>,
     /// What was counted, if Kazoo played.
     pub kazoo: Option<KazooFigures>,
+    /// How long nodes did not measure.
+    pub pauses: Pauses,
     pub(super) schedule: Schedule,
     pub(super) evidence: Evidence,
     pub(super) logs: Vec<(String, Vec<Line>)>,

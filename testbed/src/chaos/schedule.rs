@@ -28,6 +28,8 @@ pub enum What {
     Stop(Whom),
     /// `kill -9` of these ZooKeeper servers, and restarts after the time.
     Servers(Vec<usize>),
+    /// The same to the one that leads the other two.
+    LeadingServer,
     /// The API does this for the time.
     Api(ApiMode),
 }
@@ -182,6 +184,18 @@ impl Schedule {
         Schedule::staged(lock_step, Duration::from_secs(64), (0_u64..6).map(stop).collect())
     }
 
+    /// Nothing but that the ZooKeeper server that leads the others is killed, in so many cycles one after the other, and comes
+    /// back a second later.
+    pub fn leading_servers(cycles: u64) -> Schedule {
+        let period = Duration::from_secs(5);
+        // At another moment of each cycle.
+        let at = |cycle: u64| Duration::from_millis(4_000 + 5_000 * cycle + cycle * 7 % 10 * 200);
+        let kill = |cycle| Act { at: at(cycle), lasts: Duration::from_secs(1), what: What::LeadingServer };
+        let calm = Schedule::staged(true, at(cycles) + period * 3, (0..cycles).map(kill).collect());
+        let nodes = 6;
+        Schedule { nodes, period, session: period * 2, faults: vec![Vec::new(); nodes], ..calm }
+    }
+
     /// Nothing but that leaders die at that one of [`POINTS`]: the first, when it passes there for the second time, and so does
     /// each of the two that follow it. If it `stops`, none dies, and they stand still for two session timeouts.
     pub fn dying(point: &'static str, stops: bool, lock_step: bool) -> Schedule {
@@ -264,6 +278,7 @@ impl fmt::Display for What {
             What::Kill(whom) => write!(f, "kill -9 of {whom}"),
             What::Stop(whom) => write!(f, "SIGSTOP of {whom}"),
             What::Servers(servers) => write!(f, "kill -9 of ZooKeeper servers {servers:?}"),
+            What::LeadingServer => write!(f, "kill -9 of the ZooKeeper server that leads"),
             What::Api(mode) => write!(f, "the API: {mode:?}"),
         }
     }
@@ -336,6 +351,7 @@ mod tests {
                     What::Stop(Whom::Leader) => "stop leader".into(),
                     What::Stop(_) => "stop".into(),
                     What::Servers(servers) => format!("{} servers", servers.len()),
+                    What::LeadingServer => "server that leads".into(),
                     What::Api(ApiMode::Slow(_)) => "slow".into(),
                     What::Api(mode) => format!("{mode:?}"),
                 });

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::evidence::{Arrival, Evidence, below};
+use super::evidence::{Arrival, Evidence, below, millis};
 use super::judge::judge;
 use super::kazoo::{self, KazooFigures};
 use super::outcome::Outcome;
+use super::pauses;
 use super::schedule::{Fault, Schedule, What, Whom};
 use super::tree::{Glance, glance};
 use super::verdict::{Kind, Verdict};
@@ -191,6 +192,7 @@ impl Play<'_> {
             self.look_after();
             thread::sleep(LOOK);
         }
+        let end = millis(SystemTime::now());
         let settled = self.heal();
         self.stop();
         let transactions = self.ensemble.journal(self.first);
@@ -217,8 +219,10 @@ impl Play<'_> {
                 kazoo = Some(KazooFigures { ended: self.ended, ..kazoo::count(&evidence, said) });
             }
         }
+        let period = i64::try_from(self.schedule.period.as_millis()).unwrap_or(i64::MAX);
+        let pauses = pauses::measure(&evidence, away(&self.logs), end, period);
         let Self { played, logs, .. } = self;
-        (Outcome { verdict, played, kazoo, schedule: self.schedule.clone(), evidence, logs }, next)
+        (Outcome { verdict, played, kazoo, pauses, schedule: self.schedule.clone(), evidence, logs }, next)
     }
 
     fn count(&mut self, what: impl Into<String>) {
@@ -272,7 +276,12 @@ impl Play<'_> {
                 &seconds(session),
                 &seconds(period),
                 &self.api.url(),
-                if lock_step { "barrier" } else { "free" },
+                match lock_step {
+                    // Whoever gives up waiting is not stuck, and not in step.
+                    true if self.schedule.acts.iter().any(|act| act.what == What::LeadingServer) => "patient",
+                    true => "barrier",
+                    false => "free",
+                },
             ],
         )
     }
@@ -373,6 +382,12 @@ impl Play<'_> {
                 servers.iter().for_each(|server| self.ensemble.kill(*server));
                 self.count(format!("{} of 3 servers killed", servers.len()));
             }
+            What::LeadingServer => {
+                let Some(server) = self.ensemble.leader() else { return };
+                self.ensemble.kill(server);
+                self.whom.insert(number, server);
+                self.count("ZooKeeper's leader killed");
+            }
             What::Api(mode) => {
                 self.moods.push(number);
                 self.api.set(*mode);
@@ -396,6 +411,11 @@ impl Play<'_> {
                 }
             }
             What::Servers(servers) => servers.iter().for_each(|server| self.restart(*server)),
+            What::LeadingServer => {
+                if let Some(server) = self.whom.remove(&number) {
+                    self.restart(server);
+                }
+            }
             What::Api(_) => {
                 self.moods.retain(|mood| *mood != number);
                 let mood = self.moods.last().map(|number| &self.schedule.acts[*number].what);
@@ -496,6 +516,24 @@ impl Play<'_> {
             self.bury(node, exit, !dies);
         }
     }
+}
+
+/// When connections were lost and made again, by what the nodes said.
+fn away(logs: &[(String, Vec<Line>)]) -> Vec<(i64, i64)> {
+    let (now, wall) = (Instant::now(), millis(SystemTime::now()));
+    let time = |at: Instant| wall - i64::try_from((now - at).as_millis()).unwrap_or(i64::MAX);
+    let mut away = Vec::new();
+    for (_, log) in logs {
+        let mut lost = None;
+        for line in log {
+            if line.text.contains("the connection to ZooKeeper is lost") {
+                lost.get_or_insert(time(line.at));
+            } else if line.text.contains("connected to ZooKeeper") {
+                away.extend(lost.take().map(|lost| (lost, time(line.at))));
+            }
+        }
+    }
+    away
 }
 
 /// Where a process died, by its last line.

@@ -29,6 +29,11 @@ impl Sample {
         self.quantile(0.5)
     }
 
+    /// NaN if there is none.
+    pub(crate) fn mean(&self) -> f64 {
+        self.values.iter().sum::<f64>() / self.values.len() as f64
+    }
+
     /// The value below which this part of them lies, interpolated.
     fn quantile(&self, part: f64) -> f64 {
         let mut sorted = self.values.clone();
@@ -133,6 +138,7 @@ mod tests {
     fn the_middle_of_values() {
         assert_eq!(sample(&[3.0, 1.0, 2.0]).median(), 2.0);
         assert_eq!(sample(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
+        assert_eq!(sample(&[4.0, 1.0, 1.0, 2.0]).mean(), 2.0);
         assert!(sample(&[]).median().is_nan());
         assert_eq!(sample(&[5.0, 1.0, 2.0, 3.0, 4.0]).middle(), "2.00 – 4.00");
         assert_eq!(sample(&[5.0, 1.0, 2.0]).range(), "1.00 – 5.00");

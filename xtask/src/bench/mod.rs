@@ -8,6 +8,7 @@ mod cycle;
 mod demo;
 mod figures;
 mod footprint;
+mod lockstep;
 mod machine;
 mod page;
 #[cfg(unix)]
@@ -70,6 +71,8 @@ enum Subject {
     Recipes,
     /// Thousands of nodes in one process.
     Demo,
+    /// A thousand nodes in lock-step: how soon after the first the last one is let go, and what a cycle costs.
+    LockStep,
     /// A node on an emulated Raspberry Pi: size, memory, how soon it measures, what a sample costs.
     #[cfg(unix)]
     Pi,
@@ -82,6 +85,8 @@ struct Bench {
     node: PathBuf,
     /// `node/benches/client`.
     client: PathBuf,
+    /// `node/benches/fleet`.
+    fleet: PathBuf,
     /// `sim/benches/load`.
     load: PathBuf,
     /// `recipes/benches/recipes`.
@@ -97,8 +102,12 @@ impl Bench {
         };
         Ok(Bench {
             quick,
-            node: if_used(&[Subject::Footprint, Subject::Start, Subject::Server, Subject::Demo], build)?,
+            node: if_used(
+                &[Subject::Footprint, Subject::Start, Subject::Server, Subject::Demo, Subject::LockStep],
+                build,
+            )?,
             client: if_used(&[Subject::Cycle, Subject::Start], || build_bench("atalaya", "client"))?,
+            fleet: if_used(&[Subject::LockStep], || build_bench("atalaya", "fleet"))?,
             load: if_used(&[Subject::Server], || build_bench("atalaya-sim", "load"))?,
             recipes: if_used(&[Subject::Recipes], || build_bench("atalaya-recipes", "recipes"))?,
             kazoo: Kazoo::ready(),
@@ -116,6 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Subject::Server,
         Subject::Recipes,
         Subject::Demo,
+        Subject::LockStep,
         #[cfg(unix)]
         Subject::Pi,
     ];
@@ -138,6 +148,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Subject::Server => server::measure(&bench, &mut machine),
             Subject::Recipes => recipes::measure(&bench, &mut machine),
             Subject::Demo => demo::measure(&bench),
+            Subject::LockStep => lockstep::measure(&bench, &mut machine),
             #[cfg(unix)]
             Subject::Pi => pi::measure(&bench),
         };

@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use atalaya_testbed::chaos::{Cast, Figures, KazooFigures, Kind, POINTS, Schedule, Theatre, seed_of};
+use atalaya_testbed::chaos::{
+    Act, Cast, Figures, KazooFigures, Kind, POINTS, Pauses, Schedule, Theatre, What, seed_of,
+};
 use atalaya_testbed::install::Part;
 use atalaya_testbed::{Kazoo, target_dir};
 
@@ -20,6 +22,9 @@ use crate::cargo::{cargo, require};
 
 /// How many schedules, if nobody says.
 const SCHEDULES: u64 = 200;
+
+/// ZooKeeper's leaders that are killed, one in each cycle: two minutes of it.
+const LEADERS_KILLED: u64 = 24;
 
 /// Violations of a kind that are shown.
 const SHOWN: usize = 4;
@@ -84,7 +89,8 @@ fn schedules(arguments: &Arguments, lock_step: Option<bool>) -> Vec<Schedule> {
             let steps = POINTS.into_iter().map(move |point| Schedule::dying(point, true, pace));
             [Schedule::outage(pace), Schedule::stops(pace)].into_iter().chain(steps)
         };
-        return paces.into_iter().flat_map(of).collect();
+        let in_step = paces.contains(&true).then(|| Schedule::leading_servers(LEADERS_KILLED));
+        return paces.into_iter().flat_map(of).chain(in_step).collect();
     }
     if let Some(seed) = arguments.replay {
         return vec![Schedule::of(seed, lock_step)];
@@ -124,6 +130,9 @@ fn play(
     total.figures.add(&figures);
     for (what, times) in &outcome.played {
         *total.played.entry(what.clone()).or_default() += times;
+    }
+    if let [Act { what: What::LeadingServer, .. }, ..] = &schedule.acts[..] {
+        tell(&outcome.pauses, schedule);
     }
     if let Some(kazoo) = &outcome.kazoo {
         total.kazoo.get_or_insert_default().add(kazoo);
@@ -169,6 +178,24 @@ fn play(
     match outcome.keep(&folder) {
         Ok(()) => eprintln!("  all of it: {}", folder.display()),
         Err(error) => eprintln!("  cannot keep it in {}: {error}", folder.display()),
+    }
+}
+
+/// What ZooKeeper's leaders' deaths did to a fleet.
+fn tell(pauses: &Pauses, schedule: &Schedule) {
+    let Pauses { longest, blocked, reconnects, stuck } = pauses;
+    let mut times = reconnects.clone();
+    times.sort_unstable();
+    let (median, most) = (times.get(times.len() / 2), times.last());
+    eprintln!(
+        "  of {} nodes {} were stuck in the end; longest time between two measurements of one {longest} ms, of which with \
+         everybody connected {blocked} ms, at a period of {:?}",
+        schedule.nodes,
+        stuck.len(),
+        schedule.period
+    );
+    if let (Some(median), Some(most)) = (median, most) {
+        eprintln!("  {} connections lost, back after {median} ms (median), {most} ms at most", times.len());
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod life;
 mod load;
-mod servers;
+pub(super) mod servers;
 
 use anyhow::Context as _;
 use atalaya_testbed::{Process, ZooKeeper, guarded};

@@ -155,9 +155,14 @@ impl Office {
             // The stat of what a `multi` creates is not to be trusted before ZooKeeper 3.8.2.
             _ => {
                 let sent = Moment::now();
-                let stat = link.set(term::PATH, &data, Some(0)).await?;
-                clock.heard(stat.mtime, sent, Moment::now());
-                stat.version
+                let set = Write::Set { path: term::PATH, data: &data, version: Some(0) };
+                match multi(link, &[(Part::Own, check), (Part::Term, set)]).await?.get(1) {
+                    Some(Written::Set(stat)) => {
+                        clock.heard(stat.mtime, sent, Moment::now());
+                        stat.version
+                    }
+                    _ => return Err(Failed::Unclear(unexpected(link))),
+                }
             }
         };
         let before = before.and(found).map(|(_, stat)| stat.mtime);

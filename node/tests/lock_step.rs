@@ -223,6 +223,10 @@ fn a_fleet_may_be_told_to_keep_step_and_not_to(fleet: Fleet) {
     assert!(second.czxid > first.czxid);
     probe.set("/config/sync", b"free").unwrap();
     eventually("the barrier to be opened", PATIENCE, || probe.exists("/barrier").is_none().then_some(()));
+    if let Server::Apache(_) = fleet.server {
+        let history = History::of(&fleet);
+        assert!(history.unfenced.is_empty() && history.openings.len() == 1, "{:x?}", history.unfenced);
+    }
     goes_on();
     assert!(probe.exists("/barrier").is_none());
     assert_no_gap(&fleet.api.requests());

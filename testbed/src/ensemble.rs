@@ -171,7 +171,8 @@ impl Ensemble {
         eventually("the ZooKeeper servers have a quorum", deadline, || self.all_serve().then_some(()));
     }
 
-    fn all_serve(&self) -> bool {
+    /// All that are neither killed nor frozen, one of which leads the others.
+    pub(crate) fn all_serve(&self) -> bool {
         let modes: Option<Vec<_>> = self.up().map(|i| self.servers[i].mode()).collect();
         modes.is_some_and(|modes| modes.iter().filter(|mode| *mode == "leader").count() == 1)
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::Moment;
-use atalaya_recipes::session::Kind;
 use atalaya_recipes::{Error, Leadership, Link};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -12,7 +11,7 @@ use tracing::{info, warn};
 
 use super::deliver::Outgoing;
 use super::gather::{Gathered, gather, not_written_since};
-use super::office::{BARRIER, COUNTER, Cycle, Failed, Office, Part};
+use super::office::{self, BARRIER, COUNTER, Cycle, Failed, Office, Part};
 use super::report::CycleReport;
 use super::rhythm::{Rhythm, ServerClock};
 use super::roster::Roster;
@@ -333,10 +332,8 @@ impl Cycles<'_> {
             info!(generation = stat.czxid, "the barrier is closed; this cycle is finished first");
             return Ok((Closed { generation: Some(stat.czxid), missing: None }, Some(stat.ctime)));
         }
-        match link.create(BARRIER, b"", Kind::Persistent).await {
-            Ok(stat) => Ok((Closed { generation: Some(stat.czxid), missing: None }, Some(self.now()))),
-            Err(error) => Err(error.into()),
-        }
+        let generation = office::close_barrier(self.leadership).await?;
+        Ok((Closed { generation, missing: None }, Some(self.now())))
     }
 
     /// Nobody waits at the barrier any more.
@@ -344,15 +341,19 @@ impl Cycles<'_> {
         let link = self.leadership.link();
         let opened = async {
             match link.stat(BARRIER).await? {
-                Some(_) => link.delete(BARRIER, None).await.map(|()| true),
+                Some(_) => office::open_barrier(self.leadership).await.map(|()| true),
                 None => Ok(false),
             }
         };
         match opened.await {
             Ok(true) => info!("the barrier was closed, and is open: every node measures by its own clock"),
             Ok(false) => {}
-            Err(error) if error.is_no_node() => {}
-            Err(error) => warn!(%error, "cannot open the barrier"),
+            Err(Failed::Refused(_, error)) if error.is_no_node() => {}
+            // Who leads now sees to it.
+            Err(Failed::Deposed) => {}
+            Err(Failed::Refused(_, error) | Failed::Unclear(error)) => {
+                warn!(%error, "cannot open the barrier");
+            }
         }
     }
 

@@ -233,6 +233,23 @@ impl Office {
     }
 }
 
+/// Closes the barrier, which is open, before the first cycle. Gives its generation, unless somebody has opened it since.
+pub async fn close_barrier(leadership: &Leadership) -> Result<Option<i64>, Failed> {
+    let link = leadership.link();
+    let own = Write::Check { path: leadership.znode(), version: ANY };
+    let close = Write::Create { path: BARRIER, data: b"", kind: Kind::Persistent };
+    multi(link, &[(Part::Own, own), (Part::Close, close)]).await?;
+    // The stat of what a `multi` creates is not to be trusted before ZooKeeper 3.8.2.
+    Ok(link.stat(BARRIER).await?.map(|stat| stat.czxid))
+}
+
+/// Opens the barrier, which is closed, for good.
+pub async fn open_barrier(leadership: &Leadership) -> Result<(), Failed> {
+    let own = Write::Check { path: leadership.znode(), version: ANY };
+    let open = Write::Delete { path: BARRIER, version: None };
+    multi(leadership.link(), &[(Part::Own, own), (Part::Open, open)]).await.map(|_| ())
+}
+
 /// An answer that no server gives.
 fn unexpected(link: &Link) -> Error {
     Error::Timeout { operation: "multi", path: term::PATH.to_owned(), after: link.timeout() }

@@ -22,6 +22,8 @@ pub struct Published {
 pub struct History {
     /// The transactions that closed the barrier.
     pub closings: Vec<i64>,
+    /// Those that touched the barrier without making sure that who wrote them led.
+    pub unfenced: Vec<i64>,
     /// Those that opened it and did not close it.
     pub openings: Vec<i64>,
     pub published: Vec<Published>,
@@ -47,8 +49,12 @@ impl History {
 
     fn take(&mut self, chroot: &str, transaction: &Transaction) {
         let Transaction { zxid, session, .. } = *transaction;
-        let (mut closed, mut opened, mut counted, mut published) = (false, false, None, None);
+        let (mut closed, mut opened, mut fenced) = (false, false, false);
+        let (mut counted, mut published) = (None, None);
         for change in &transaction.changes {
+            if let Change::Check { path } = change {
+                fenced |= path.strip_prefix(chroot).is_some_and(|path| path.starts_with("/election/"));
+            }
             let (path, data) = match change {
                 Change::Create { path, data, .. } | Change::Set { path, data } => (path, Some(data)),
                 Change::Delete { path } => (path, None),
@@ -70,6 +76,9 @@ impl History {
                 }
                 _ => {}
             }
+        }
+        if (closed || opened) && !fenced {
+            self.unfenced.push(zxid);
         }
         if closed {
             self.closings.push(zxid);
@@ -106,6 +115,7 @@ impl History {
     pub fn assert_in_step(&self, ids: &[&str]) {
         self.assert_never_twice(ids);
         assert!(self.openings.is_empty(), "nobody opens it without closing it");
+        assert!(self.unfenced.is_empty(), "who leads no more closes nothing: {:x?}", self.unfenced);
         for pair in self.terms.windows(2) {
             let ((before, cycle), (epoch, next)) = (pair[0], pair[1]);
             let goes_on = (epoch == before && next <= cycle + 1) || (epoch == before + 1 && next == cycle);

@@ -100,6 +100,12 @@ struct Play<'a> {
     players: Vec<Player>,
     /// To whom an act happened.
     whom: BTreeMap<usize, usize>,
+    /// For how long servers that lead are to be killed, as soon as that is possible.
+    doomed: Vec<Duration>,
+    /// The one of them that was, and until when.
+    away: Option<(usize, Instant)>,
+    /// When it was last looked whether all serve.
+    looked: Instant,
     /// Acts of the API that are under way.
     moods: Vec<usize>,
     healed: bool,
@@ -149,6 +155,9 @@ impl Theatre {
             api: Api::start(),
             players: (0..schedule.nodes).map(player).collect(),
             whom: BTreeMap::new(),
+            doomed: Vec::new(),
+            away: None,
+            looked: Instant::now(),
             moods: Vec::new(),
             healed: false,
             ended: 0,
@@ -190,6 +199,7 @@ impl Play<'_> {
                 }
             }
             self.look_after();
+            self.look_after_servers();
             thread::sleep(LOOK);
         }
         let end = millis(SystemTime::now());
@@ -320,6 +330,27 @@ impl Play<'_> {
         }
     }
 
+    /// Kills the server that leads, if it is to be, and all three serve: without two of them nobody could do anything, and
+    /// ZooKeeper 3.8 has been seen to forget then what it had acknowledged.
+    fn look_after_servers(&mut self) {
+        if let Some((server, until)) = self.away {
+            if until <= Instant::now() {
+                self.away = None;
+                self.restart(server);
+            }
+        } else if !self.doomed.is_empty() && self.looked.elapsed() >= LOOK_AT_LOG {
+            self.looked = Instant::now();
+            if !self.ensemble.all_serve() {
+                return;
+            }
+            let Some(server) = self.ensemble.leader() else { return };
+            let lasts = self.doomed.remove(0);
+            self.ensemble.kill(server);
+            self.away = Some((server, Instant::now() + lasts));
+            self.count("ZooKeeper's leader killed");
+        }
+    }
+
     /// Keeps the log of a process that has ended.
     fn bury(&mut self, node: usize, exit: ExitStatus, was_told: bool) {
         let player = &mut self.players[node];
@@ -382,12 +413,7 @@ impl Play<'_> {
                 servers.iter().for_each(|server| self.ensemble.kill(*server));
                 self.count(format!("{} of 3 servers killed", servers.len()));
             }
-            What::LeadingServer => {
-                let Some(server) = self.ensemble.leader() else { return };
-                self.ensemble.kill(server);
-                self.whom.insert(number, server);
-                self.count("ZooKeeper's leader killed");
-            }
+            What::LeadingServer => self.doomed.push(act.lasts),
             What::Api(mode) => {
                 self.moods.push(number);
                 self.api.set(*mode);
@@ -411,11 +437,8 @@ impl Play<'_> {
                 }
             }
             What::Servers(servers) => servers.iter().for_each(|server| self.restart(*server)),
-            What::LeadingServer => {
-                if let Some(server) = self.whom.remove(&number) {
-                    self.restart(server);
-                }
-            }
+            // As long after its death as that is to last.
+            What::LeadingServer => {}
             What::Api(_) => {
                 self.moods.retain(|mood| *mood != number);
                 let mood = self.moods.last().map(|number| &self.schedule.acts[*number].what);

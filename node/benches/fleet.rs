@@ -7,6 +7,7 @@
 //! next one (`cycle`); and how many were told and published in time (`told`, `in_time`: the fewest).
 //!
 //! By hand: `cargo bench -p atalaya --bench fleet -- 127.0.0.1:2181 100 1s period off 30`.
+#![allow(clippy::print_stderr, reason = "a program of its own")]
 
 use std::collections::BTreeMap;
 use std::str::FromStr as _;

@@ -185,12 +185,9 @@ impl Node {
         let (turned, turns) = watch::channel(None);
         let (exchange, exchanged) = mpsc::channel(1);
         let (paced, pace) = watch::channel(Pace { period: settings.sampling_period, step: None });
-        let tally = (settings.counting() == Counting::PerNode).then(|| Tally::new(session.clone(), COUNTER));
-        let publisher = PersistentNode::new(session.clone(), &path);
-        let publisher = match &tally {
-            Some(tally) => publisher.counted(tally.clone()),
-            None => publisher,
-        };
+        let tally = Tally::new(session.clone(), COUNTER);
+        tally.switch(settings.counting() == Counting::PerNode).await;
+        let publisher = PersistentNode::new(session.clone(), &path).counted(tally.clone());
         let measuring = Measuring {
             measured,
             sensors: conditions,
@@ -203,7 +200,7 @@ impl Node {
         let (ordered, orders_now) = watch::channel(orders(&settings));
         let live = Live::new(id.clone(), settings.clone());
         let following = Box::pin(live.follow(&session));
-        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, logs));
+        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, &tally, logs));
         let keeping_step = Box::pin(lockstep::follow(&session, live.settings(), &paced));
         let (boarded, board_now) = watch::channel(board);
         let adopt = Adopt { exchange, live: &live, board: &boarded };
@@ -289,9 +286,7 @@ impl Node {
             () = supervising => Ok(()),
         };
         // Everything that used the session has been dropped with the futures above.
-        if let Some(tally) = tally {
-            let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
-        }
+        let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
         if session.close(FAREWELL).await {
             if let Some((kept, own)) = &remembered {
                 kept.forget(own);
@@ -311,6 +306,7 @@ async fn obey(
     mut settings: watch::Receiver<Settings>,
     orders: impl Fn(&Settings) -> Orders,
     ordered: &watch::Sender<Orders>,
+    tally: &Tally,
     logs: Option<Logs>,
 ) {
     loop {
@@ -322,6 +318,7 @@ async fn obey(
         }
         let before = std::mem::replace(&mut before, now.clone());
         if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
+            tally.switch(now.counting() == Counting::PerNode).await;
             ordered.send_replace(orders(&now));
         }
         if settings.changed().await.is_err() {

@@ -255,7 +255,6 @@ impl Settings {
             ("measurements", self.measurements != new.measurements),
             ("name", self.name != new.name),
             ("election", self.election != new.election),
-            ("counter", self.counter != new.counter),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))

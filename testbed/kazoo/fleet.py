@@ -9,9 +9,13 @@ itself when a session is lost.
 The numbers are large, so that each mean is another one. Each step is made as often as it takes: a node that meets an error of
 Kazoo says so and goes on with the next cycle.
 
+ATALAYA_FAULT is as for Atalaya's nodes: between computing an average and sending it, or after the answer, whichever comes
+nearest, the process kills or stops itself.
+
 Prints: "connected", "published N", "elected", "average MEAN of COUNT", "sent STATUS", "not sent ERROR", "error ERROR".
 """
 
+import os
 import random
 import signal
 import sys
@@ -30,6 +34,25 @@ def say(*words):
     # One write for each line: two threads print.
     sys.stdout.write(" ".join(str(word) for word in words) + "\n")
     sys.stdout.flush()
+
+
+class Fault:
+    """Where the process is to die or to stop."""
+
+    def __init__(self, text):
+        words = (text or "nowhere:1").split(":")
+        self.point, self.left, self.stops = words[0], int(words[1]), words[2:] == ["stop"]
+
+    def at(self, *points):
+        if self.point not in points:
+            return
+        self.left -= 1
+        if self.left == 0:
+            say("fault point:", "stopping" if self.stops else "dying", "here", self.point)
+            os.kill(os.getpid(), signal.SIGSTOP if self.stops else signal.SIGKILL)
+
+
+FAULT = Fault(os.environ.get("ATALAYA_FAULT"))
 
 
 def publish(client, node, period, sync):
@@ -77,11 +100,13 @@ def lead(client, node, period, url, in_step):
         if values:
             mean = sum(values) / len(values)
             say("average", repr(mean), "of", len(values))
+            FAULT.at("gathered", "committing", "committed", "sending")
             try:
                 response = requests.get(url, params={"dato": repr(mean)}, headers=agent, timeout=10)
                 say("sent", response.status_code)
             except requests.RequestException as error:
                 say("not sent", error)
+            FAULT.at("answered", "deleting", "deleted")
         if in_step:
             barrier.remove()
             try:

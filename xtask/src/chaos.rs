@@ -50,10 +50,13 @@ pub(crate) struct Arguments {
     /// Fleets: the same to nodes of Kazoo's, which are not judged: it is counted what they lose.
     #[arg(long, conflicts_with = "binary")]
     kazoo: bool,
-    /// Fleets: not at random: the API is away for 30 s; a leader is stopped six times; in lock-step, ZooKeeper's leader is
-    /// killed in every cycle for two minutes.
+    /// Fleets: not at random: the API is away for 30 s; a leader is stopped six times, and at each of its steps; in lock-step,
+    /// ZooKeeper's leader is killed in every cycle for two minutes.
     #[arg(long, conflicts_with_all = ["schedules", "seed", "replay"])]
     staged: bool,
+    /// Fleets: keep what every schedule has left, in the target folder below `chaos`; else only of those that fail.
+    #[arg(long)]
+    keep: bool,
     /// Fleets: play with this program, built with the feature `fault-points`, instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,

@@ -226,10 +226,10 @@ ZooKeeper need not be up yet: the node waits for it, says so, and goes on when i
 comes. It exits with 73 if another live node has the same id. SIGHUP makes it read
 boards.toml again: other sensors take their places, session and leadership stay.
 
-What a killed node leaves in ZooKeeper goes when its session times out; or at once, if it is started
-again, reaped (atalaya reap), or supervised. --supervised starts it as a process of its own, which ends
-with this one, passes signals on, and starts it again unless it ends with 0, 64, 73 or 78. systemd
-needs no --supervised.")]
+What a killed node leaves in ZooKeeper goes when its session times out; or at once, if it
+is started again, reaped (atalaya reap), or supervised. --supervised starts it as a process
+of its own, which ends with this one, passes signals on, and starts it again unless it ends
+with 0, 64, 73 or 78. Under systemd that is not needed.")]
 pub struct RunArgs {
     /// This node's id, unique in the fleet: a short name without blanks or slashes.
     pub id: NodeId,

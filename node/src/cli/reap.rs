@@ -23,13 +23,13 @@ Examples:
   atalaya reap --all                   every node of this machine that is dead
   ExecStopPost=-/usr/bin/atalaya reap 1        in a systemd unit
 
-A node that was killed leaves its znodes until its session times out; if it led, nobody leads until
-then. This deletes them, as far as they still belong to a session that the dead process wrote down,
-and the next in line leads at once. That it is dead is proved by a lock that dies with it: a node
-that runs, or merely hangs, is left alone.
+A node that was killed leaves its znodes until its session times out; if it led, nobody leads
+until then. This deletes them, as far as they still belong to a session that the dead process
+wrote down, and the next in line leads at once. That it is dead is proved by a lock that dies
+with it: a node that runs, or merely hangs, is left alone.
 
-Exit codes: 0 done, or nothing to do; 65 what is written down makes no sense; 69 ZooKeeper unreachable;
-74 it cannot be read; 75 the node is running (with --all: it is said, and left alone).")]
+Exit codes: 0 done, or nothing to do; 65 what is written down makes no sense; 69 ZooKeeper
+unreachable; 74 it cannot be read; 75 the node is running (with --all: it is left alone).")]
 pub struct ReapArgs {
     /// The node's id: in every fleet that it was in.
     #[arg(required_unless_present = "all", conflicts_with = "all")]

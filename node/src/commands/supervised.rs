@@ -87,6 +87,7 @@ async fn supervise(
             () = pausing => {}
             signal = signals.end() => {
                 info!(signal, "stopping");
+                clear_up(args, folder).await;
                 return Ok(ExitCode::SUCCESS);
             }
         }

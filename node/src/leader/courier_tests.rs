@@ -192,7 +192,7 @@ fn phase() -> impl Strategy<Value = (Api, u64)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn reports_resume_within_a_period_of_the_apis_return(period in 100u64..6_000, phases in prop::collection::vec(phase(), 1..6)) {

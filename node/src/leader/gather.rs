@@ -75,8 +75,15 @@ pub async fn gather(link: &Link, roster: &mut Roster, fresh_since: i64) -> Resul
 
 fn judge(answer: BulkRead, fresh_since: i64) -> (usize, Verdict) {
     match answer {
-        BulkRead::Data(data, stat) if stat.mtime < fresh_since => (data.len(), Err(Unusable::Stale)),
-        BulkRead::Data(data, _) => (data.len(), measurement::parse(&data)),
+        BulkRead::Data(data, stat) => {
+            // What is no measurement at all is worth more words than its age.
+            let verdict = measurement::parse(&data);
+            let verdict = verdict.and_then(|values| match stat.mtime < fresh_since {
+                true => Err(Unusable::Stale),
+                false => Ok(values),
+            });
+            (data.len(), verdict)
+        }
         BulkRead::Missing(_) => (0, Err(Unusable::Gone)),
     }
 }

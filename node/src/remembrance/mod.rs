@@ -91,10 +91,11 @@ impl Remembrance {
                 );
             }
         }
-        record.forget_the_idle();
-        write(&file, &record)?;
         let state = Mutex::new(State { record, failing: false });
-        Ok(Remembrance { kept: Arc::new(Kept { file, _lock: lock, state }) })
+        let remembrance = Remembrance { kept: Arc::new(Kept { file, _lock: lock, state }) };
+        // On a full disk, what earlier processes left is known all the same.
+        remembrance.change(Record::forget_the_idle);
+        Ok(remembrance)
     }
 
     /// This process begins, and will make what `life` says.

@@ -117,7 +117,14 @@ fn a_folder_that_cannot_be_is_an_error_and_one_that_goes_is_a_warning() {
     fs::write(scratch.path().join("state"), "a file").unwrap();
     assert!(matches!(open(&scratch), Err(OpenError::Io(_))));
     fs::remove_file(scratch.path().join("state")).unwrap();
+    drop(open(&scratch).unwrap());
+    // As if the disk were full: the lock is there, but no new file can be.
+    fs::create_dir(file(&scratch, "new")).unwrap();
     let remembrance = open(&scratch).unwrap();
+    assert!(remembrance.lock().failing);
+    fs::remove_dir(file(&scratch, "new")).unwrap();
+    remembrance.note(0);
+    assert!(!remembrance.lock().failing);
     fs::remove_dir_all(scratch.path().join("state")).unwrap();
     remembrance.begin(life(1, &[]));
     remembrance.note(1);

@@ -52,10 +52,13 @@ impl Measuring {
         // Other sensors do not measure once more for what was measured.
         let mut turnstile = Turnstile::default();
         loop {
+            let cues =
+                Cues { pace: &mut self.pace, published: &mut self.published, turnstile: &mut turnstile };
+            let says = Says { measured: &self.measured, present: &self.sensors, turns: &self.turns };
             let exchanged = tokio::select! {
                 biased;
                 exchanged = next(&mut self.exchange) => exchanged,
-                () = measure(id, &mut sensors, &mut self.pace, &mut self.published, &mut turnstile, &self.measured, &self.sensors, &self.turns) => return,
+                () = measure(id, &mut sensors, cues, says) => return,
             };
             // The old ones are dropped here: their threads end when their last reads have returned.
             sensors = exchanged;
@@ -71,16 +74,23 @@ async fn next(exchange: &mut mpsc::Receiver<Sensors>) -> Sensors {
     }
 }
 
-async fn measure(
-    id: &NodeId,
-    sensors: &mut Sensors,
-    pace: &mut watch::Receiver<Pace>,
-    published: &mut watch::Receiver<NodeState>,
-    turnstile: &mut Turnstile,
-    measured: &watch::Sender<Option<Vec<u8>>>,
-    present: &watch::Sender<Vec<PresentSensor>>,
-    turns: &watch::Sender<Option<Turn>>,
-) {
+/// What tells when to measure.
+struct Cues<'a> {
+    pace: &'a mut watch::Receiver<Pace>,
+    published: &'a mut watch::Receiver<NodeState>,
+    turnstile: &'a mut Turnstile,
+}
+
+/// Where it is said what comes of it.
+struct Says<'a> {
+    measured: &'a watch::Sender<Option<Vec<u8>>>,
+    present: &'a watch::Sender<Vec<PresentSensor>>,
+    turns: &'a watch::Sender<Option<Turn>>,
+}
+
+async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<'_>) {
+    let Cues { pace, published, turnstile } = cues;
+    let Says { measured, present, turns } = says;
     let form = Form::of(sensors.infos());
     let Pace { mut period, mut step } = *pace.borrow_and_update();
     let mut ticks = ticks(tokio::time::Instant::now(), period);

@@ -24,7 +24,9 @@ pub struct Tally(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     counter: Counter,
-    /// The write that is to be counted; `None`: it is.
+    /// Whether anything is counted.
+    on: bool,
+    /// The write that is to be counted; `None`: it is, or is not to be.
     open: Option<(Addition, String)>,
     complained: bool,
 }
@@ -44,13 +46,19 @@ impl Tally {
     /// At `path`. Nothing is written before the first write.
     pub fn new(session: Session, path: impl Into<String>) -> Tally {
         let counter = Counter::exact(session, path);
-        Tally(Arc::new(Mutex::new(State { counter, open: None, complained: false })))
+        Tally(Arc::new(Mutex::new(State { counter, on: true, open: None, complained: false })))
+    }
+
+    /// Counts what is new from now on, or does not.
+    pub async fn switch(&self, on: bool) {
+        self.0.lock().await.on = on;
     }
 
     /// There is something new to write. What was not written before never will be.
     pub(crate) async fn begin(&self) {
-        let token = uuid::Uuid::new_v4().simple().to_string();
-        self.0.lock().await.open = Some((Addition::new(1), token));
+        let mut state = self.0.lock().await;
+        let token = || uuid::Uuid::new_v4().simple().to_string();
+        state.open = state.on.then(|| (Addition::new(1), token()));
     }
 
     /// Makes `write`, which is not counted yet, and counts it.
@@ -58,7 +66,7 @@ impl Tally {
     /// # Errors
     /// Those of `write`; then nothing is written and nothing counted, unless [`Error::outcome_unknown`]. Calling again finds out.
     pub(crate) async fn make(&self, link: &Link, write: Write<'_>) -> Result<Made, Error> {
-        let State { counter, open, complained } = &mut *self.0.lock().await;
+        let State { counter, open, complained, .. } = &mut *self.0.lock().await;
         let Some((addition, token)) = open else { return Ok(Made::Alone) };
         let mut pause = FIRST_PAUSE;
         let mut state = counter.state.lock().await;

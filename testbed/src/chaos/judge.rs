@@ -1,129 +1,16 @@
 //! The judge: goes through what ZooKeeper committed, transaction by transaction, and looks at every promise. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::deeds::{BARRIER, Deeds, MEASUREMENTS, PRESENCE, Term, millis_of};
 use super::evidence::Evidence;
 use super::mail::{self, Letter};
 use super::means::{Average, Fleet, Found, Window};
+use super::tree::Tree;
+use super::verdict::{Figures, Kind, Verdict};
 use crate::journal::{Change, Transaction};
-
-/// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Cycle numbers have a gap, or a cycle has no report, or a report no cycle.
-    Cycle,
-    /// An epoch did not go up by one, or the fence is gone.
-    Epoch,
-    /// Somebody wrote what only the leader writes.
-    NotTheLeader,
-    /// The leader wrote without checking its own znode in the line.
-    Unfenced,
-    /// An average is not the average of what was published.
-    WrongMean,
-    /// A report was committed, and never kept by the API.
-    Lost,
-    /// A report was sent that was never committed.
-    NotCommitted,
-    /// A report was sent with another value than the committed one.
-    Altered,
-    /// A report was sent before it was committed.
-    Early,
-    /// A report of a leader that was deposed before it could know.
-    Deposed,
-    /// A request without a key, or with one that is none.
-    Unkeyed,
-    /// A report was taken from the outbox before it had arrived.
-    TooSoon,
-    /// Something is left in the outbox, or was set aside.
-    Left,
-    /// A measurement was published and not counted with it.
-    NotCounted,
-    /// A measurement was counted twice, or something else was.
-    Miscounted,
-    /// Somebody measured more often than there were generations.
-    MeasuredTwice,
-    /// A cycle without a new generation, or a generation without a cycle.
-    Generation,
-    /// The barrier was open between two cycles.
-    Open,
-    /// Nothing a promise is about, and yet it must not be: a node that panics, a fleet that does not come back.
-    Other,
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Violation {
-    /// Of what kind.
-    pub kind: Kind,
-    /// What, where and when.
-    pub text: String,
-}
-
-/// What there was to judge.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Figures {
-    /// Leaders that wrote their epoch.
-    pub epochs: u64,
-    /// Reports that were committed.
-    pub reports: u64,
-    /// Different measurements that were published.
-    pub measurements: u64,
-    /// Requests to the API.
-    pub requests: u64,
-    /// Requests that it kept although it had their key.
-    pub repeats: u64,
-    /// Requests that it did not keep.
-    pub turned_away: u64,
-    /// Reports that arrived after a later one.
-    pub out_of_order: u64,
-    /// The longest time from commit to arrival, in milliseconds.
-    pub longest_delay: i64,
-    /// Requests of somebody who had already been succeeded: harmless by their keys, but late.
-    pub late: u64,
-    /// Averages that nobody could look through, because there were too many possibilities.
-    pub undecided: u64,
-    /// In lock-step, averages without a measurement that had come a little before.
-    pub missed: u64,
-    /// In lock-step, measurements that a process published when it had published one in the same generation: it has just
-    /// started, or the one before came late.
-    pub again: u64,
-}
-
-impl Figures {
-    /// Takes those of another fleet in.
-    pub fn add(&mut self, other: &Figures) {
-        self.epochs += other.epochs;
-        self.reports += other.reports;
-        self.measurements += other.measurements;
-        self.requests += other.requests;
-        self.repeats += other.repeats;
-        self.turned_away += other.turned_away;
-        self.out_of_order += other.out_of_order;
-        self.longest_delay = self.longest_delay.max(other.longest_delay);
-        self.late += other.late;
-        self.undecided += other.undecided;
-        self.missed += other.missed;
-        self.again += other.again;
-    }
-}
-
-/// What the judge found.
-#[derive(Clone, Debug, Default)]
-pub struct Verdict {
-    /// Everything that is wrong.
-    pub violations: Vec<Violation>,
-    /// What it looked at.
-    pub figures: Figures,
-}
-
-impl Verdict {
-    /// One more thing that is wrong.
-    pub fn add(&mut self, kind: Kind, text: String) {
-        self.violations.push(Violation { kind, text });
-    }
-}
 
 /// Looks at every promise.
 pub fn judge(evidence: &Evidence) -> Verdict {
@@ -134,61 +21,17 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     walk.end(evidence)
 }
 
-/// What stands in ZooKeeper after some transactions.
-#[derive(Debug, Default)]
-pub(super) struct Glance {
-    /// The id of who is first in line.
-    pub(super) leader: Option<String>,
-    /// The newest cycle.
-    pub(super) cycle: u64,
-    /// The cycles in the outbox.
-    pub(super) waiting: BTreeSet<u64>,
-    /// Who measures.
-    pub(super) measuring: BTreeSet<String>,
-}
-
-/// Looks at what stands there after `transactions`.
-pub(super) fn glance(transactions: &[Transaction]) -> Glance {
-    let mut walk = Walk::default();
-    transactions.iter().for_each(|transaction| walk.apply(transaction));
-    let term = walk.tree.get(TERM).and_then(|znode| parse_term(&znode.data));
-    let measuring = walk.tree.keys().filter_map(|path| path.strip_prefix(MEASUREMENTS)).map(str::to_owned);
-    Glance {
-        leader: walk.leader().map(|(_, _, node)| node),
-        cycle: term.map_or(0, |term| term.cycle),
-        waiting: walk.tree.keys().filter_map(|path| cycle_of(path)).collect(),
-        measuring: measuring.collect(),
-    }
-}
-
 /// How far the server that a leader is connected to may be behind, and how far its guess of the servers' clock may be off, in
 /// milliseconds.
 const BEHIND: i64 = 300;
+/// In lock-step, so much earlier than the fleet was read something must have been published to be missed for certain.
+const SEEN: i64 = 150;
+/// If at least so many averages of a fleet, and one in [`TOO_OFTEN`], have missed what was published but moments before the
+/// fleet was read, that was no bad luck.
+const BAD_LUCK: u64 = 3;
+const TOO_OFTEN: u64 = 4;
 /// How long it may take until a leader has read the list of those who measure, in milliseconds.
 const LISTED: i64 = 1_000;
-
-const TERM: &str = "/atalaya/term";
-const REPORTS: &str = "/atalaya/reports/";
-const ASIDE: &str = "/atalaya/aside/";
-const PRESENCE: &str = "/atalaya/nodes/";
-const MEASUREMENTS: &str = "/mediciones/";
-const ELECTION: &str = "/election/";
-const BARRIER: &str = "/barrier";
-const COUNTER: &str = "/counter";
-
-/// `{epoch, cycle}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Term {
-    epoch: i64,
-    cycle: u64,
-}
-
-#[derive(Debug)]
-struct Znode {
-    data: Vec<u8>,
-    /// The session that it goes with.
-    owner: Option<i64>,
-}
 
 #[derive(Debug)]
 struct Committed {
@@ -199,10 +42,10 @@ struct Committed {
 
 /// What is known after some of the transactions.
 #[derive(Default)]
-pub(super) struct Walk<'a> {
+struct Walk<'a> {
     evidence: Option<&'a Evidence>,
     verdict: Verdict,
-    tree: BTreeMap<String, Znode>,
+    tree: Tree,
     term: Option<Term>,
     /// Who wrote the fence last.
     writer: i64,
@@ -226,124 +69,10 @@ pub(super) struct Walk<'a> {
     elected: Vec<(i64, String)>,
 }
 
-/// What one transaction did to the leader's znodes.
-#[derive(Debug, Default)]
-struct Deeds<'a> {
-    term: Option<Option<Term>>,
-    created: Vec<(u64, &'a [u8])>,
-    deleted: Vec<u64>,
-    aside: Vec<&'a str>,
-    closes: bool,
-    opens: bool,
-    counter: Option<&'a [u8]>,
-    measurements: Vec<(&'a str, &'a [u8])>,
-    checked: Vec<&'a str>,
-}
-
-impl Deeds<'_> {
-    /// Whether the fence was written, and nothing but what stood there: whoever does that changes nothing.
-    fn rewrite(&self, before: Option<Term>) -> bool {
-        before.is_some()
-            && self.term == Some(before)
-            && self.created.is_empty()
-            && !self.opens
-            && !self.closes
-    }
-
-    /// Whether it did what only a leader does.
-    fn are_a_leaders(&self, before: Option<Term>) -> bool {
-        (self.term.is_some() && !self.rewrite(before))
-            || !self.created.is_empty()
-            || !self.deleted.is_empty()
-            || !self.aside.is_empty()
-            || self.closes
-            || self.opens
-    }
-}
-
-fn cycle_of(path: &str) -> Option<u64> {
-    path.strip_prefix(REPORTS)?.parse().ok()
-}
-
-/// RFC 3339 in UTC, as the reports have it, in milliseconds since 1970.
-fn millis_of(time: &str) -> Option<i64> {
-    let (date, time) = time.strip_suffix('Z')?.split_once('T')?;
-    let mut date = date.split('-').map(|part| part.parse::<i64>().ok());
-    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
-    let mut time = time.splitn(3, ':');
-    let (hours, minutes): (i64, i64) = (time.next()?.parse().ok()?, time.next()?.parse().ok()?);
-    let seconds: f64 = time.next()?.parse().ok()?;
-    // Days since 1970 (Howard Hinnant, chrono-compatible low-level date algorithms): years begin in March.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let day_of_year = (153 * month + 2) / 5 + day - 1;
-    let days =
-        365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year - 719_468;
-    Some(((days * 24 + hours) * 60 + minutes) * 60_000 + (seconds * 1_000.0).round() as i64)
-}
-
-fn parse_term(data: &[u8]) -> Option<Term> {
-    let value: Value = serde_json::from_slice(data).ok()?;
-    Some(Term { epoch: value["epoch"].as_i64()?, cycle: value["cycle"].as_u64()? })
-}
-
-impl<'a> Deeds<'a> {
-    fn of(transaction: &'a Transaction) -> Deeds<'a> {
-        let mut deeds = Deeds::default();
-        for change in &transaction.changes {
-            match change {
-                Change::Create { path, data, .. } | Change::Set { path, data } => {
-                    let is_new = matches!(change, Change::Create { .. });
-                    if path == TERM {
-                        deeds.term = Some(parse_term(data));
-                    } else if path == BARRIER {
-                        deeds.closes |= is_new;
-                    } else if path == COUNTER {
-                        deeds.counter = Some(data);
-                    } else if let Some(node) = path.strip_prefix(MEASUREMENTS) {
-                        deeds.measurements.push((node, data));
-                    } else if let Some(cycle) = cycle_of(path) {
-                        deeds.created.push((cycle, data));
-                    } else if path.starts_with(ASIDE) {
-                        deeds.aside.push(path);
-                    }
-                }
-                Change::Delete { path } => {
-                    if path == TERM {
-                        deeds.term = Some(None);
-                    } else if path == BARRIER {
-                        deeds.opens = true;
-                    } else if let Some(cycle) = cycle_of(path) {
-                        deeds.deleted.push(cycle);
-                    }
-                }
-                Change::Check { path } => deeds.checked.push(path),
-                Change::Opened | Change::Closed => {}
-            }
-        }
-        deeds
-    }
-}
-
 impl Walk<'_> {
     fn wrong(&mut self, kind: Kind, transaction: &Transaction, what: &str) {
         let text = format!("{what} (zxid {:#x}, session {:#x})", transaction.zxid, transaction.session);
         self.verdict.add(kind, text);
-    }
-
-    /// The lowest znode in the line, whose it is, and who that is.
-    fn leader(&self) -> Option<(String, i64, String)> {
-        let in_line =
-            self.tree.range(ELECTION.to_owned()..).take_while(|(path, _)| path.starts_with(ELECTION));
-        let place = |path: &str| {
-            let (name, digits) = path.split_at_checked(path.len().checked_sub(10)?)?;
-            let is_one = name.ends_with("__lock__") && digits.bytes().all(|byte| byte.is_ascii_digit());
-            is_one.then(|| digits.to_owned())
-        };
-        let (path, znode) = in_line
-            .filter_map(|(path, znode)| Some((place(path)?, path, znode)))
-            .min_by(|left, right| left.0.cmp(&right.0))
-            .map(|(_, path, znode)| (path, znode))?;
-        Some((path.clone(), znode.owner?, String::from_utf8_lossy(&znode.data).into_owned()))
     }
 
     fn step(&mut self, transaction: &Transaction) {
@@ -369,7 +98,7 @@ impl Walk<'_> {
     }
 
     fn is_the_leaders(&mut self, transaction: &Transaction, deeds: &Deeds<'_>) {
-        match self.leader() {
+        match self.tree.leader() {
             Some((path, owner, _)) if owner == transaction.session => {
                 // Who closes a barrier that is open changes nothing that anybody builds on.
                 let is_mere_closing = deeds.closes && !deeds.opens && deeds.term.is_none();
@@ -377,20 +106,20 @@ impl Walk<'_> {
                     self.wrong(
                         Kind::Unfenced,
                         transaction,
-                        &format!("{} without a check of {path}", words(deeds)),
+                        &format!("{} without a check of {path}", deeds.words()),
                     );
                 }
             }
             Some((path, owner, node)) => {
                 let what =
-                    format!("{}, but {path} of {owner:#x} (node {node}) is first in line", words(deeds));
+                    format!("{}, but {path} of {owner:#x} (node {node}) is first in line", deeds.words());
                 self.wrong(Kind::NotTheLeader, transaction, &what);
             }
             None => {
                 self.wrong(
                     Kind::NotTheLeader,
                     transaction,
-                    &format!("{}, but nobody is in line", words(deeds)),
+                    &format!("{}, but nobody is in line", deeds.words()),
                 );
             }
         }
@@ -430,7 +159,7 @@ impl Walk<'_> {
                     let what = format!("a cycle, and the barrier had been open since {opened:#x}");
                     self.wrong(Kind::Open, transaction, &what);
                 }
-                let closed_before = self.tree.contains_key(BARRIER);
+                let closed_before = self.tree.has(BARRIER);
                 if !deeds.closes || closed_before != deeds.opens {
                     self.wrong(Kind::Generation, transaction, "a cycle without a new generation");
                 }
@@ -460,7 +189,7 @@ impl Walk<'_> {
                 return;
             }
             self.verdict.figures.epochs += 1;
-            if let Some((_, _, node)) = self.leader() {
+            if let Some((_, _, node)) = self.tree.leader() {
                 self.elected.push((transaction.time, node));
             }
             let Some(before) = before else { return };
@@ -500,8 +229,8 @@ impl Walk<'_> {
     fn report(&mut self, transaction: &Transaction, term: Term, data: &[u8]) {
         self.verdict.figures.reports += 1;
         let report: Value = serde_json::from_slice(data).unwrap_or_default();
-        if parse_term(data) != Some(term) {
-            let what = format!("a report of {:?} in {term:?}", parse_term(data));
+        if Term::parse(data) != Some(term) {
+            let what = format!("a report of {:?} in {term:?}", Term::parse(data));
             self.wrong(Kind::Cycle, transaction, &what);
         }
         let read = report["time"].as_str().and_then(millis_of).unwrap_or(transaction.time);
@@ -531,7 +260,7 @@ impl Walk<'_> {
     }
 
     fn average(&mut self, transaction: &Transaction, term: Term, average: Average, read: i64) {
-        let window = self.window(transaction, read - BEHIND);
+        let window = self.window(transaction, read - SEEN);
         match self.fleet.explain(average, window) {
             Found::Explained => {}
             Found::TooMany => self.verdict.figures.undecided += 1,
@@ -543,7 +272,13 @@ impl Walk<'_> {
         }
         if window.generation.is_some() {
             let strict = self.window(transaction, read);
-            self.verdict.figures.missed += u64::from(self.fleet.explain(average, strict) == Found::Wrong);
+            if self.fleet.explain(average, strict) == Found::Wrong {
+                self.verdict.figures.missed += 1;
+                let readings = self.fleet.readings(strict);
+                self.verdict
+                    .notes
+                    .push(format!("cycle {}: {average:?} has not seen all of {readings:?}", term.cycle));
+            }
         }
     }
 
@@ -617,37 +352,17 @@ impl Walk<'_> {
     /// What ZooKeeper's tree looks like after it.
     fn apply(&mut self, transaction: &Transaction) {
         for change in &transaction.changes {
-            match change {
-                Change::Create { path, data, ephemeral } => {
-                    if path.starts_with(PRESENCE) {
-                        let said: Value = serde_json::from_slice(data).unwrap_or_default();
-                        let process = format!("{} {}", said["pid"], said["started"]);
-                        self.processes.insert(transaction.session, process);
-                    }
-                    let owner = ephemeral.then_some(transaction.session);
-                    self.tree.insert(path.clone(), Znode { data: data.clone(), owner });
-                }
-                Change::Set { path, data } => {
-                    if let Some(znode) = self.tree.get_mut(path) {
-                        znode.data.clone_from(data);
-                    }
-                }
-                Change::Delete { path } => self.remove(path, transaction),
-                Change::Closed => {
-                    let session = Some(transaction.session);
-                    let own = self.tree.iter().filter(|(_, znode)| znode.owner == session);
-                    let own: Vec<String> = own.map(|(path, _)| path.clone()).collect();
-                    own.iter().for_each(|path| self.remove(path, transaction));
-                }
-                Change::Check { .. } | Change::Opened => {}
+            if let Change::Create { path, data, .. } = change
+                && path.starts_with(PRESENCE)
+            {
+                let said: Value = serde_json::from_slice(data).unwrap_or_default();
+                self.processes.insert(transaction.session, format!("{} {}", said["pid"], said["started"]));
             }
         }
-    }
-
-    fn remove(&mut self, path: &str, transaction: &Transaction) {
-        self.tree.remove(path);
-        if let Some(node) = path.strip_prefix(MEASUREMENTS) {
-            self.fleet.note(node, (transaction.zxid, transaction.time), None);
+        for path in self.tree.apply(transaction) {
+            if let Some(node) = path.strip_prefix(MEASUREMENTS) {
+                self.fleet.note(node, (transaction.zxid, transaction.time), None);
+            }
         }
     }
 
@@ -669,6 +384,13 @@ impl Walk<'_> {
         if evidence.counted && counted != measurements {
             let what = format!("the counter says {counted}, and there were {measurements} measurements");
             self.verdict.add(Kind::Miscounted, what);
+        }
+        let Figures { missed, reports, .. } = self.verdict.figures;
+        if missed >= BAD_LUCK && missed * TOO_OFTEN >= reports {
+            let what = format!(
+                "{missed} of {reports} averages are without a measurement that was there: see the notes"
+            );
+            self.verdict.add(Kind::WrongMean, what);
         }
         self.turns();
         self.late(evidence);
@@ -693,7 +415,7 @@ impl Walk<'_> {
                 Some(less) => *left = less,
                 None => {
                     let text = format!("node {node} measured too often in the {generation}th generation");
-                    self.verdict.violations.push(Violation { kind: Kind::MeasuredTwice, text });
+                    self.verdict.add(Kind::MeasuredTwice, text);
                 }
             }
         }
@@ -707,17 +429,4 @@ impl Walk<'_> {
             self.verdict.figures.late += u64::from(before.is_some_and(|(_, elected)| elected != node));
         }
     }
-}
-
-fn words(deeds: &Deeds<'_>) -> String {
-    let mut words = Vec::new();
-    if let Some(term) = deeds.term {
-        words.push(format!("{term:?} written"));
-    }
-    words.extend(deeds.created.iter().map(|(cycle, _)| format!("cycle {cycle} put into the outbox")));
-    words.extend(deeds.deleted.iter().map(|cycle| format!("cycle {cycle} taken from the outbox")));
-    words.extend(deeds.aside.iter().map(|path| format!("{path} written")));
-    words.extend(deeds.opens.then(|| "barrier opened".to_owned()));
-    words.extend(deeds.closes.then(|| "barrier closed".to_owned()));
-    words.join(", ")
 }

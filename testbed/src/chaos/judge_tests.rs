@@ -284,6 +284,27 @@ fn in_lock_step_what_was_measured_in_the_generation() {
 }
 
 #[test]
+fn in_lock_step_what_is_missed_by_a_moment_each_time() {
+    let mut story = in_step();
+    for turn in 0..3 {
+        story.round(1);
+        for node in 1..=3 {
+            story.publishes(node, 1e6 + f64::from(turn) * 10.0 + node as f64);
+        }
+        // Read right after the last of them was published.
+        story.evidence.transactions.last_mut().unwrap().time += STEP - 10;
+        let mut without: Vec<f64> = story.all();
+        without.pop();
+        let changes = story.cycle_of(1, &without);
+        story.commit(1, changes);
+    }
+    story.evidence.settled = 2;
+    let verdict = story.judged();
+    let wrong = verdict.violations.iter().filter(|violation| violation.kind == Kind::WrongMean).count();
+    assert_eq!((verdict.figures.missed, wrong), (3, 1), "{:#?}", verdict.violations);
+}
+
+#[test]
 fn what_is_too_old_to_count() {
     let mut story = free();
     story.publishes(1, 10.0);
@@ -308,6 +329,7 @@ fn in_lock_step_a_cycle_may_come_to_nothing_if_nobody_measures() {
     story.commit(1, empty.clone());
     story.round(1);
     story.is_good();
+    story.round(1);
     story.publishes(2, 5.0);
     let empty =
         vec![story.check(1), set("/atalaya/term", story.term()), delete("/barrier"), create("/barrier", "")];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::Arrival;
-use super::judge::{Kind, Verdict};
+use super::verdict::{Kind, Verdict};
 
 /// A clock that is read in whole milliseconds.
 const TICK: i64 = 1;

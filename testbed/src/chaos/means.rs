@@ -94,7 +94,7 @@ fn readings(stands: &[Stand], window: Window) -> Vec<Option<f64>> {
             measured && stand.since < window.before && stand.time <= seen
         })
     });
-    for (index, stand) in all.iter().enumerate().skip(settled.unwrap_or(0)) {
+    for (index, stand) in all.iter().enumerate() {
         let (until, until_time) = next(index);
         let overlaps = |after: i64| stand.since < window.before && until > after;
         let mut may_be = |reading| {
@@ -103,6 +103,7 @@ fn readings(stands: &[Stand], window: Window) -> Vec<Option<f64>> {
             }
         };
         match stand.value {
+            Some(_) if settled.is_some_and(|settled| index < settled) => {}
             Some((value, _)) if overlaps(window.after) => {
                 may_be(Some(value));
                 // In lock-step, one that has not measured yet may be left out, or be taken for what it was.

@@ -4,6 +4,7 @@
 //! takes what the API was sent and what ZooKeeper committed, and nothing that a node says of itself. Used by `cargo xtask
 //! chaos fleet` and by the sample of it in the node's tests.
 
+mod deeds;
 mod evidence;
 mod judge;
 #[cfg(test)]
@@ -11,13 +12,18 @@ mod judge_tests;
 mod kazoo;
 mod mail;
 mod means;
+mod outcome;
 mod pauses;
 mod schedule;
 mod stage;
+mod tree;
+mod verdict;
 
 pub use evidence::{Arrival, Evidence};
-pub use judge::{Figures, Kind, Verdict, Violation, judge};
+pub use judge::judge;
 pub use kazoo::KazooFigures;
+pub use outcome::Outcome;
 pub use pauses::Pauses;
 pub use schedule::{Act, Fault, POINTS, Schedule, What, Whom, seed_of};
-pub use stage::{Cast, Outcome, Theatre};
+pub use stage::{Cast, Theatre};
+pub use verdict::{Figures, Kind, Verdict, Violation};

@@ -71,7 +71,9 @@ pub struct Schedule {
     pub period: Duration,
     /// Their session timeout.
     pub session: Duration,
-    /// When everything is healed.
+    /// Whether it begins before the fleet has come together.
+    pub cold: bool,
+    /// When everything is healed, after the beginning.
     pub length: Duration,
     /// Where each node dies: the first of its processes, the second, and so on.
     pub faults: Vec<Vec<Option<Fault>>>,
@@ -137,6 +139,7 @@ impl Schedule {
         let nodes = dice.one(&[3, 3, 4]);
         let period = Duration::from_millis(dice.one(&[100, 150, 200, 300]));
         let session = Duration::from_millis(dice.one(&[1_000, 1_500, 2_000]));
+        let cold = dice.percent(20);
         let length = dice.millis(5_000, 9_000);
         let fault = |dice: &mut Dice, chance: u64| {
             let (drawn, point, number) =
@@ -158,7 +161,7 @@ impl Schedule {
             .collect();
         acts.sort_by_key(|act| act.at);
         let lock_step = lock_step.unwrap_or(drawn);
-        Schedule { seed, nodes, lock_step, complete, period, session, length, faults, acts }
+        Schedule { seed, nodes, lock_step, complete, period, session, cold, length, faults, acts }
     }
 
     /// Nothing but that the API is away for half a minute, with a report a second.
@@ -210,6 +213,7 @@ impl Schedule {
             complete: false,
             period: Duration::from_secs(1),
             session: Duration::from_secs(2),
+            cold: false,
             length,
             faults: vec![Vec::new(); 3],
             acts,
@@ -287,10 +291,11 @@ impl fmt::Display for Schedule {
             (true, false) => "lock-step",
             (true, true) => "lock-step, released when complete",
         };
-        let Schedule { seed, nodes, period, session, length, .. } = self;
+        let Schedule { seed, nodes, period, session, length, cold, .. } = self;
+        let when = if *cold { ", from the very start" } else { "" };
         writeln!(
             f,
-            "schedule {seed}: {nodes} nodes, {pace}, period {period:?}, session {session:?}, healed after {length:?}"
+            "schedule {seed}: {nodes} nodes, {pace}, period {period:?}, session {session:?}, healed after {length:?}{when}"
         )?;
         for (node, deaths) in self.faults.iter().enumerate() {
             for (process, fault) in deaths.iter().enumerate() {

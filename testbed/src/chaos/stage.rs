@@ -1,19 +1,20 @@
 //! Plays a schedule with real nodes on real servers, and hands what came of it to the judge.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::evidence::{Arrival, Evidence, below, millis};
-use super::judge::{Glance, Kind, Verdict, glance, judge};
+use super::judge::judge;
 use super::kazoo::{self, KazooFigures};
-use super::pauses::{self, Pauses};
-use super::schedule::{Schedule, What, Whom};
+use super::outcome::Outcome;
+use super::pauses;
+use super::schedule::{Fault, Schedule, What, Whom};
+use super::tree::{Glance, glance};
+use super::verdict::{Kind, Verdict};
 use crate::api::{Api, ApiMode};
 use crate::ensemble::Ensemble;
 use crate::kazoo::Kazoo;
@@ -27,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const LOOK_AT_LOG: Duration = Duration::from_millis(200);
 /// What is there for a busy machine: servers that start, a fleet that comes back.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a fleet may take until its first report, and nothing goes wrong but what its processes do to themselves.
+const COMES_TOGETHER: Duration = Duration::from_secs(10);
 /// A node closes its session and ends within 2 s; this is for a machine that is busy.
 const NODE_ENDS: Duration = Duration::from_secs(10);
 /// What a supervisor waits before it starts a node again that ended by itself.
@@ -62,21 +65,6 @@ pub struct Theatre {
     played: u64,
     /// What stands before this in ZooKeeper's log is of fleets before.
     next: i64,
-}
-
-/// What came of one schedule.
-pub struct Outcome {
-    /// What the judge found, and what the stage saw.
-    pub verdict: Verdict,
-    /// How often everything happened.
-    pub played: BTreeMap<String, u64>,
-    /// What was counted, if Kazoo played.
-    pub kazoo: Option<KazooFigures>,
-    /// How long nodes did not measure.
-    pub pauses: Pauses,
-    schedule: Schedule,
-    evidence: Evidence,
-    logs: Vec<(String, Vec<Line>)>,
 }
 
 /// A node, whichever process it is.
@@ -186,10 +174,15 @@ impl Theatre {
 impl Play<'_> {
     fn run(mut self) -> (Outcome, i64) {
         self.api.set(ApiMode::Once);
-        let begin = Instant::now();
         for node in 0..self.players.len() {
             self.start(node);
         }
+        let started = Instant::now();
+        while !self.schedule.cold && self.api.requests().is_empty() && started.elapsed() < COMES_TOGETHER {
+            self.look_after();
+            thread::sleep(LOOK);
+        }
+        let begin = Instant::now();
         let mut due: Vec<(Duration, Due)> = Vec::new();
         for (number, act) in self.schedule.acts.iter().enumerate() {
             due.push((act.at, Due::Begin(number)));
@@ -229,7 +222,7 @@ impl Play<'_> {
             Cast::Atalaya(_) => {
                 let judged = judge(&evidence);
                 verdict.violations.extend(judged.violations);
-                verdict.figures = judged.figures;
+                (verdict.figures, verdict.notes) = (judged.figures, judged.notes);
             }
             Cast::Kazoo(_) => {
                 let said = self.logs.iter().flat_map(|(_, log)| log).map(|line| line.text.as_str());
@@ -247,12 +240,18 @@ impl Play<'_> {
     }
 
     fn start(&mut self, node: usize) {
-        let command = match self.cast {
+        let mut command = match self.cast {
             Cast::Atalaya(binary) => self.atalaya(binary, node),
             Cast::Kazoo(kazoo) => self.kazoo(kazoo, node),
         };
         let player = &mut self.players[node];
         let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
+        // In the calm nobody dies any more.
+        let fault = fault.filter(|_| !self.healed);
+        if let Some(Fault { point, number, stops }) = fault {
+            let end = if stops.is_some() { ":stop" } else { "" };
+            command.env("ATALAYA_FAULT", format!("{point}:{number}{end}"));
+        }
         player.stops = fault.and_then(|fault| fault.stops);
         (player.was_stopped, player.stands) = (false, None);
         player.processes += 1;
@@ -272,12 +271,6 @@ impl Play<'_> {
         command.args(["--sync", if self.schedule.lock_step { "barrier" } else { "free" }]);
         command.args(["--release", if self.schedule.complete { "complete" } else { "period" }]);
         command.arg("--boards").arg(self.scratch.path().join("boards.toml")).args(["--board", "chaos"]);
-        let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
-        // In the calm nobody dies any more.
-        if let Some(fault) = fault.filter(|_| !self.healed) {
-            let end = if fault.stops.is_some() { ":stop" } else { "" };
-            command.env("ATALAYA_FAULT", format!("{}:{}{end}", fault.point, fault.number));
-        }
         command
     }
 
@@ -370,11 +363,11 @@ impl Play<'_> {
         if was_told {
             return;
         }
-        if let Cast::Kazoo(_) = self.cast {
+        let point = point_of(&last);
+        if matches!(self.cast, Cast::Kazoo(_)) && point.is_none() {
             self.ended += 1;
             return;
         }
-        let point = point_of(&last);
         match (exit.code(), point) {
             (None, Some(point)) => self.count(format!("died at {point}")),
             (Some(TAKEN), _) => self.count("found its id taken"),
@@ -566,71 +559,9 @@ fn away(logs: &[(String, Vec<Line>)]) -> Vec<(i64, i64)> {
     away
 }
 
-impl Outcome {
-    /// Writes everything into a folder: what was to happen, what is wrong, what ZooKeeper committed, what the API was sent,
-    /// and what each process said.
-    ///
-    /// # Errors
-    ///
-    /// The folder cannot be made, or written.
-    pub fn keep(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let mut text = format!("{}\n", self.schedule);
-        for violation in &self.verdict.violations {
-            let _ = writeln!(text, "{:?}: {}", violation.kind, violation.text);
-        }
-        let _ = writeln!(
-            text,
-            "\n{:#?}\n{:#?}\nsettled: {}",
-            self.played, self.verdict.figures, self.evidence.settled
-        );
-        fs::write(folder.join("verdict.txt"), text)?;
-        let mut text = String::new();
-        for transaction in &self.evidence.transactions {
-            let crate::Transaction { zxid, session, time, changes } = transaction;
-            let _ = write!(text, "{} {zxid:#x} {session:#x}", clock(*time));
-            for change in changes {
-                let _ = write!(text, " {}", words(change));
-            }
-            text.push('\n');
-        }
-        fs::write(folder.join("zookeeper.txt"), text)?;
-        let mut text = String::new();
-        for arrival in &self.evidence.arrivals {
-            let _ = writeln!(text, "{} {arrival:?}", clock(arrival.time));
-        }
-        fs::write(folder.join("api.txt"), text)?;
-        for (name, log) in &self.logs {
-            let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
-            fs::write(folder.join(format!("{name}.log")), lines.join("\n") + "\n")?;
-        }
-        Ok(())
-    }
-}
-
 /// Where a process died, by its last line.
 fn point_of(last: &str) -> Option<&'static str> {
     let (_, said) = last.split_once("fault point: ")?;
     said.split(|c: char| !c.is_ascii_alphanumeric())
         .find_map(|word| super::schedule::POINTS.into_iter().find(|point| *point == word))
-}
-
-fn words(change: &crate::Change) -> String {
-    use crate::Change;
-    let data = |data: &[u8]| String::from_utf8_lossy(data).chars().take(300).collect::<String>();
-    match change {
-        Change::Create { path, data: held, .. } => format!("create {path} {}", data(held)),
-        Change::Set { path, data: held } => format!("set {path} {}", data(held)),
-        Change::Delete { path } => format!("delete {path}"),
-        Change::Check { path } => format!("check {path}"),
-        Change::Opened => "session opened".into(),
-        Change::Closed => "session closed".into(),
-    }
-}
-
-/// The time of day of milliseconds since 1970, as the nodes log it.
-fn clock(millis: i64) -> String {
-    let (seconds, millis) = (millis / 1_000, millis % 1_000);
-    let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
-    format!("{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use atalaya_testbed::chaos::{
-    Act, Cast, Figures, KazooFigures, Kind, Pauses, Schedule, Theatre, What, seed_of,
+    Act, Cast, Figures, KazooFigures, Kind, POINTS, Pauses, Schedule, Theatre, What, seed_of,
 };
 use atalaya_testbed::install::Part;
 use atalaya_testbed::{Kazoo, target_dir};
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let work = || {
             let mut theatre = Theatre::open(cast.clone());
             while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-                play(&mut theatre, schedule, &total, (&folder, schedules.len()));
+                play(&mut theatre, schedule, &total, (&folder, schedules.len(), arguments.keep));
             }
         };
         let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
@@ -85,9 +85,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn schedules(arguments: &Arguments, lock_step: Option<bool>) -> Vec<Schedule> {
     if arguments.staged {
         let paces = lock_step.map_or(vec![false, true], |lock_step| vec![lock_step]);
-        let both = paces.iter().flat_map(|pace| [Schedule::outage(*pace), Schedule::stops(*pace)]);
+        let of = |pace| {
+            let steps = POINTS.into_iter().map(move |point| Schedule::dying(point, true, pace));
+            [Schedule::outage(pace), Schedule::stops(pace)].into_iter().chain(steps)
+        };
         let in_step = paces.contains(&true).then(|| Schedule::leading_servers(LEADERS_KILLED));
-        return both.chain(in_step).collect();
+        return paces.into_iter().flat_map(of).chain(in_step).collect();
     }
     if let Some(seed) = arguments.replay {
         return vec![Schedule::of(seed, lock_step)];
@@ -112,7 +115,12 @@ fn build() -> anyhow::Result<PathBuf> {
     Ok(kept)
 }
 
-fn play(theatre: &mut Theatre, schedule: &Schedule, total: &Mutex<Total>, (folder, of): (&Path, usize)) {
+fn play(
+    theatre: &mut Theatre,
+    schedule: &Schedule,
+    total: &Mutex<Total>,
+    (folder, of, keep): (&Path, usize, bool),
+) {
     let begin = Instant::now();
     let outcome = theatre.play(schedule);
     // One that panics leaves nothing half done there.
@@ -143,21 +151,26 @@ fn play(theatre: &mut Theatre, schedule: &Schedule, total: &Mutex<Total>, (folde
         begin.elapsed().as_secs_f64(),
         if outcome.verdict.violations.is_empty() { "good" } else { "VIOLATED" }
     );
-    if outcome.verdict.violations.is_empty() {
-        return;
-    }
-    total.failed.push(seed);
-    eprint!("{schedule}");
-    let mut shown: BTreeMap<Kind, usize> = BTreeMap::new();
-    for violation in &outcome.verdict.violations {
-        let times = shown.entry(violation.kind).or_default();
-        *times += 1;
-        if *times <= SHOWN {
-            eprintln!("  {:?}: {}", violation.kind, violation.text);
+    let is_good = outcome.verdict.violations.is_empty();
+    if !is_good {
+        total.failed.push(seed);
+        eprint!("{schedule}");
+        let mut shown: BTreeMap<Kind, usize> = BTreeMap::new();
+        for violation in &outcome.verdict.violations {
+            let times = shown.entry(violation.kind).or_default();
+            *times += 1;
+            if *times <= SHOWN {
+                eprintln!("  {:?}: {}", violation.kind, violation.text);
+            }
         }
+        for (kind, times) in shown.into_iter().filter(|(_, times)| *times > SHOWN) {
+            eprintln!("  {kind:?}: and {} more", times - SHOWN);
+        }
+        let sync = if schedule.lock_step { "barrier" } else { "free" };
+        eprintln!("  again: cargo xtask chaos fleet --sync {sync} --replay {seed}");
     }
-    for (kind, times) in shown.into_iter().filter(|(_, times)| *times > SHOWN) {
-        eprintln!("  {kind:?}: and {} more", times - SHOWN);
+    if is_good && !keep {
+        return;
     }
     let folder = folder.join(seed.to_string());
     // What an earlier run left of it.
@@ -166,8 +179,6 @@ fn play(theatre: &mut Theatre, schedule: &Schedule, total: &Mutex<Total>, (folde
         Ok(()) => eprintln!("  all of it: {}", folder.display()),
         Err(error) => eprintln!("  cannot keep it in {}: {error}", folder.display()),
     }
-    let sync = if schedule.lock_step { "barrier" } else { "free" };
-    eprintln!("  again: cargo xtask chaos fleet --sync {sync} --replay {seed}");
 }
 
 /// What ZooKeeper's leaders' deaths did to a fleet.

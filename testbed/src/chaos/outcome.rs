@@ -1,0 +1,92 @@
+//! What came of one schedule, and all of it in a folder, to look at.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::evidence::Evidence;
+use super::kazoo::KazooFigures;
+use super::pauses::Pauses;
+use super::schedule::Schedule;
+use super::verdict::Verdict;
+use crate::process::Line;
+
+/// What came of one schedule.
+pub struct Outcome {
+    /// What the judge found, and what the stage saw.
+    pub verdict: Verdict,
+    /// How often everything happened.
+    pub played: BTreeMap<String, u64>,
+    /// What was counted, if Kazoo played.
+    pub kazoo: Option<KazooFigures>,
+    /// How long nodes did not measure.
+    pub pauses: Pauses,
+    pub(super) schedule: Schedule,
+    pub(super) evidence: Evidence,
+    pub(super) logs: Vec<(String, Vec<Line>)>,
+}
+
+impl Outcome {
+    /// Writes everything into a folder: what was to happen, what is wrong, what ZooKeeper committed, what the API was sent,
+    /// and what each process said.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be made, or written.
+    pub fn keep(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut text = format!("{}\n", self.schedule);
+        for violation in &self.verdict.violations {
+            let _ = writeln!(text, "{:?}: {}", violation.kind, violation.text);
+        }
+        self.verdict.notes.iter().for_each(|note| text.extend(["note: ", note, "\n"]));
+        let _ = writeln!(
+            text,
+            "\n{:#?}\n{:#?}\nsettled: {}",
+            self.played, self.verdict.figures, self.evidence.settled
+        );
+        fs::write(folder.join("verdict.txt"), text)?;
+        let mut text = String::new();
+        for transaction in &self.evidence.transactions {
+            let crate::Transaction { zxid, session, time, changes } = transaction;
+            let _ = write!(text, "{} {zxid:#x} {session:#x}", clock(*time));
+            for change in changes {
+                let _ = write!(text, " {}", words(change));
+            }
+            text.push('\n');
+        }
+        fs::write(folder.join("zookeeper.txt"), text)?;
+        let mut text = String::new();
+        for arrival in &self.evidence.arrivals {
+            let _ = writeln!(text, "{} {arrival:?}", clock(arrival.time));
+        }
+        fs::write(folder.join("api.txt"), text)?;
+        for (name, log) in &self.logs {
+            let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
+            fs::write(folder.join(format!("{name}.log")), lines.join("\n") + "\n")?;
+        }
+        Ok(())
+    }
+}
+
+fn words(change: &crate::Change) -> String {
+    use crate::Change;
+    let data = |data: &[u8]| String::from_utf8_lossy(data).chars().take(300).collect::<String>();
+    match change {
+        Change::Create { path, data: held, .. } => format!("create {path} {}", data(held)),
+        Change::Set { path, data: held } => format!("set {path} {}", data(held)),
+        Change::Delete { path } => format!("delete {path}"),
+        Change::Check { path } => format!("check {path}"),
+        Change::Opened => "session opened".into(),
+        Change::Closed => "session closed".into(),
+    }
+}
+
+/// The time of day of milliseconds since 1970, as the nodes log it.
+fn clock(millis: i64) -> String {
+    let (seconds, millis) = (millis / 1_000, millis % 1_000);
+    let (hours, minutes) = (seconds / 3_600 % 24, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02}.{millis:03}", seconds % 60)
+}

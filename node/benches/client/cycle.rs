@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use atalaya::leader::gather::gather;
+use atalaya::leader::gather::{Since, gather};
 use atalaya::leader::roster::{LARGEST_BATCH, Roster};
 use atalaya_recipes::{Link, Session, SessionOptions};
 use futures_util::future::try_join_all;
@@ -124,7 +124,7 @@ impl Fleet {
 
 /// Reads the whole roster and averages it.
 async fn average(link: &Link, roster: &mut Roster) -> anyhow::Result<f64> {
-    let gathered = gather(link, roster, 0).await?;
+    let gathered = gather(link, roster, Since::default()).await?;
     ensure!(gathered.excluded == 0, "{} znodes could not be averaged", gathered.excluded);
     let summaries = gathered.aggregate.summaries();
     summaries.first().map(|summary| summary.mean).context("there is nothing to average")

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::deliver::Outgoing;
-use super::gather::{Gathered, gather, not_written_since};
+use super::gather::{Gathered, Since, gather, not_written_since};
 use super::office::{self, BARRIER, COUNTER, Cycle, Failed, Office, Part};
 use super::report::CycleReport;
 use super::rhythm::{Rhythm, ServerClock};
@@ -36,6 +36,8 @@ pub(super) struct Cycles<'a> {
     pub(super) outgoing: &'a Outgoing,
     /// Told of the newest cycle.
     pub(super) counted: watch::Sender<u64>,
+    /// What stands at the counter is no number, and it has been said.
+    pub(super) uncountable: bool,
 }
 
 /// The barrier, in lock-step.
@@ -184,8 +186,9 @@ impl Cycles<'_> {
     ) -> Done {
         let now = self.now();
         let life = (orders.period * STALE_PERIODS).max(SHORTEST_LIFE);
-        let fresh_since = now.saturating_sub(i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
-        let gathered = match gather(self.leadership.link(), self.roster, fresh_since).await {
+        let time = now.saturating_sub(i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
+        let since = Since { time, zxid: self.office.newest };
+        let gathered = match gather(self.leadership.link(), self.roster, since).await {
             Ok(gathered) => gathered,
             Err(error) => {
                 warn!("no average this time: {error}");
@@ -212,7 +215,7 @@ impl Cycles<'_> {
                 }
             };
         }
-        let counted = count.map(|count| count.value.saturating_add(gathered.included as i64));
+        let counted = count.map(|count| count.value.saturating_add(gathered.new as i64));
         let dropped = match &report {
             Some(_) if orders.api.is_some() => self.outgoing.with(|outbox| outbox.too_many()).await,
             _ => None,
@@ -326,10 +329,12 @@ impl Cycles<'_> {
     }
 
     /// Closes the barrier, or finds it closed: since when, by ZooKeeper's clock, if another leader has closed it.
-    async fn close(&self) -> Result<(Closed, Option<i64>), Failed> {
+    async fn close(&mut self) -> Result<(Closed, Option<i64>), Failed> {
         let link = self.leadership.link();
         if let Some(stat) = link.stat(BARRIER).await? {
             info!(generation = stat.czxid, "the barrier is closed; this cycle is finished first");
+            // The transaction of the newest cycle, exactly.
+            self.office.newest = stat.czxid;
             return Ok((Closed { generation: Some(stat.czxid), missing: None }, Some(stat.ctime)));
         }
         let generation = office::close_barrier(self.leadership).await?;
@@ -358,7 +363,7 @@ impl Cycles<'_> {
     }
 
     /// The counter, made if it is not there; `None` if it holds something else than a number.
-    async fn read_count(&self) -> Result<Option<Count>, Error> {
+    async fn read_count(&mut self) -> Result<Option<Count>, Error> {
         let link: &Link = self.leadership.link();
         let (data, stat) = match link.get(COUNTER).await {
             Err(error) if error.is_no_node() => {
@@ -369,7 +374,8 @@ impl Cycles<'_> {
         };
         let text = String::from_utf8_lossy(&data);
         let value = if text.trim().is_empty() { Some(0) } else { text.trim().parse().ok() };
-        if value.is_none() {
+        let complained = std::mem::replace(&mut self.uncountable, value.is_none());
+        if value.is_none() && !complained {
             warn!("{COUNTER} holds something else than a whole number: not counting");
         }
         Ok(value.map(|value| Count { value, version: stat.version }))

@@ -23,30 +23,38 @@ pub struct Gathered {
     pub aggregate: Aggregate,
     /// Znodes that were listed but had no usable measurement.
     pub excluded: usize,
-    /// Znodes that had one.
-    pub included: usize,
+    /// Znodes that had one that is in no cycle yet.
+    pub new: usize,
 }
 
-/// Reads every member of `roster`. What was written before `fresh_since`, in milliseconds of ZooKeeper's clock, is too old to
-/// count. A member whose data changes between usable and not is logged, once.
+/// From when on what was written matters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Since {
+    /// What was written before is too old, in milliseconds of ZooKeeper's clock.
+    pub time: i64,
+    /// What was written in this transaction or before is in an earlier cycle.
+    pub zxid: i64,
+}
+
+/// Reads every member of `roster`. What was written too long ago does not count. A member whose data changes between usable and not is logged, once.
 ///
 /// # Errors
 /// The connection is lost, or the answer did not come in time. Nothing is noted then.
 ///
 /// # Cancellation safety
 /// Reads only; nothing is noted before everything is read.
-pub async fn gather(link: &Link, roster: &mut Roster, fresh_since: i64) -> Result<Gathered, Error> {
-    let answers: Vec<Vec<(usize, Verdict)>> = stream::iter(roster.batches())
+pub async fn gather(link: &Link, roster: &mut Roster, since: Since) -> Result<Gathered, Error> {
+    let answers: Vec<Vec<(usize, bool, Verdict)>> = stream::iter(roster.batches())
         .map(|paths| async move {
             // Parsed batch by batch, so that raw data never piles up.
             let answers = link.get_many(&paths).await?;
-            Ok::<_, Error>(answers.into_iter().map(|answer| judge(answer, fresh_since)).collect())
+            Ok::<_, Error>(answers.into_iter().map(|answer| judge(answer, since)).collect())
         })
         .buffered(IN_FLIGHT)
         .try_collect()
         .await?;
     let mut gathered = Gathered::default();
-    for (mut note, (size, verdict)) in roster.notes().zip(answers.into_iter().flatten()) {
+    for (mut note, (size, is_new, verdict)) in roster.notes().zip(answers.into_iter().flatten()) {
         let verdict = verdict.and_then(|values| match gathered.aggregate.has_room_for(&values) {
             true => Ok(values),
             false => Err(Unusable::Crowded),
@@ -64,7 +72,7 @@ pub async fn gather(link: &Link, roster: &mut Roster, fresh_since: i64) -> Resul
         }
         match verdict {
             Ok(values) => {
-                gathered.included += 1;
+                gathered.new += usize::from(is_new);
                 values.into_iter().for_each(|value| gathered.aggregate.add(value));
             }
             Err(_) => gathered.excluded += 1,
@@ -73,19 +81,18 @@ pub async fn gather(link: &Link, roster: &mut Roster, fresh_since: i64) -> Resul
     Ok(gathered)
 }
 
-fn judge(answer: BulkRead, fresh_since: i64) -> (usize, Verdict) {
-    match answer {
-        BulkRead::Data(data, stat) => {
-            // What is no measurement at all is worth more words than its age.
-            let verdict = measurement::parse(&data);
-            let verdict = verdict.and_then(|values| match stat.mtime < fresh_since {
-                true => Err(Unusable::Stale),
-                false => Ok(values),
-            });
-            (data.len(), verdict)
-        }
-        BulkRead::Missing(_) => (0, Err(Unusable::Gone)),
-    }
+/// How large it is, whether it is new, and what it is worth.
+fn judge(answer: BulkRead, since: Since) -> (usize, bool, Verdict) {
+    let (data, stat) = match answer {
+        BulkRead::Data(data, stat) => (data, stat),
+        BulkRead::Missing(_) => return (0, false, Err(Unusable::Gone)),
+    };
+    // What is no measurement at all is worth more words than its age.
+    let verdict = measurement::parse(&data).and_then(|values| match stat.mtime < since.time {
+        true => Err(Unusable::Stale),
+        false => Ok(values),
+    });
+    (data.len(), stat.mzxid > since.zxid, verdict)
 }
 
 /// Those of `missing`, paths of measurements, that have not been written since the transaction `since`, and are there.

@@ -245,7 +245,8 @@ impl Leader {
         let delivering = self.deliver(leadership, outgoing);
         let saying = self.say(outgoing, epoch, since, newest);
         let retrying = self.follow_the_outbox(leadership, outgoing);
-        let cycles = Cycles { leader: self, leadership, clock, roster, outgoing, counted, office };
+        let cycles =
+            Cycles { leader: self, leadership, clock, roster, outgoing, counted, office, uncountable: false };
         tokio::select! {
             // It ends when the office has to be looked at again.
             () = Box::pin(cycles.run(before, list)) => {}

@@ -64,6 +64,8 @@ pub struct Office {
     /// What stands at the fence.
     pub term: Term,
     version: i32,
+    /// The transaction that wrote the newest cycle: what was measured since then is in no cycle.
+    pub newest: i64,
 }
 
 /// What stands in ZooKeeper when a leader begins.
@@ -165,8 +167,13 @@ impl Office {
                 }
             }
         };
-        let before = before.and(found).map(|(_, stat)| stat.mtime);
-        Ok(Begun { office: Office { own: leadership.term(), term, version }, waiting, before })
+        // If somebody has led without a cycle in between, the one before that is no more to be told from it; then what was
+        // measured meanwhile counts in no cycle.
+        let (before, newest) = match before.and(found) {
+            Some((_, stat)) => (Some(stat.mtime), stat.mzxid),
+            None => (None, 0),
+        };
+        Ok(Begun { office: Office { own: leadership.term(), term, version, newest }, waiting, before })
     }
 
     /// Looks again after an interruption, or a write whose outcome is unknown: the cycles whose reports wait, or `None` if
@@ -183,6 +190,9 @@ impl Office {
             return Ok(None);
         };
         let waiting = cycles(link, outbox::PATH).await?.unwrap_or_default();
+        if term.cycle != self.term.cycle {
+            self.newest = stat.mzxid;
+        }
         (self.term, self.version) = (term, stat.version);
         Ok(Some(waiting))
     }
@@ -228,7 +238,7 @@ impl Office {
             return Err(Failed::Unclear(unexpected(leadership.link())));
         };
         clock.heard(stat.mtime, sent, Moment::now());
-        (self.term, self.version) = (term, stat.version);
+        (self.term, self.version, self.newest) = (term, stat.version, stat.mzxid);
         Ok(stat.mzxid)
     }
 }

@@ -62,14 +62,14 @@ impl Told {
 /// The number that an event carries.
 #[derive(Default)]
 struct Number {
-    generation: Option<i64>,
+    over: Option<i64>,
     zxid: Option<i64>,
 }
 
 impl Visit for Number {
     fn record_i64(&mut self, field: &Field, value: i64) {
         match field.name() {
-            "generation" => self.generation = Some(value),
+            "over" => self.over = Some(value),
             "zxid" => self.zxid = Some(value),
             _ => {}
         }
@@ -83,9 +83,9 @@ impl<S: Subscriber> Layer<S> for Told {
         let (now, mut number) = (Instant::now(), Number::default());
         event.record(&mut number);
         self.with(|closings| {
-            if let Some(generation) = number.generation {
+            if let Some(over) = number.over {
                 let new = Closing { first: now, last: now, told: 0, published: None, in_time: 0 };
-                let closing = closings.entry(generation).or_insert(new);
+                let closing = closings.entry(over).or_insert(new);
                 (closing.last, closing.told) = (now, closing.told + 1);
             } else if let Some(zxid) = number.zxid
                 && let Some((_, closing)) = closings.range_mut(..zxid).next_back()

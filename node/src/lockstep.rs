@@ -24,6 +24,8 @@ pub enum Barrier {
     Open,
     /// Closed; its generation.
     Closed(i64),
+    /// The generation that was closed is over; what comes next is not seen yet.
+    Released,
 }
 
 /// When to measure.
@@ -45,29 +47,31 @@ pub struct Turnstile {
 }
 
 impl Turnstile {
-    /// Whether to measure now: at the start, and once for each generation that is seen. What was measured for one and
-    /// published too late, in the next, counts for that one.
+    /// Whether to measure now: at the start, and once for each generation, as soon as the one before is over. What was measured
+    /// for one and published too late, in the next, counts for that one.
     pub fn lets_through(&self, barrier: Barrier) -> bool {
         match barrier {
             Barrier::Closed(generation) => {
                 self.measured_for != Some(generation) && self.published < generation
             }
+            // What comes next is another one in any case. It is to be published there.
+            Barrier::Released => true,
             // Who has not published is not there, and is waited for by nobody.
             Barrier::Unseen | Barrier::Open => !self.begun,
+        }
+    }
+
+    /// A measurement is published next, while the barrier is seen to be this; or there is nothing to publish.
+    pub fn measured(&mut self, barrier: Barrier) {
+        self.begun = true;
+        if let Barrier::Closed(generation) = barrier {
+            self.measured_for = Some(generation);
         }
     }
 
     /// The measurement was published, in this transaction.
     pub fn published(&mut self, zxid: i64) {
         self.published = zxid;
-    }
-
-    /// A measurement begins, while the barrier is seen to be this.
-    pub fn measuring(&mut self, barrier: Barrier) {
-        self.begun = true;
-        if let Barrier::Closed(generation) = barrier {
-            self.measured_for = Some(generation);
-        }
     }
 }
 
@@ -122,12 +126,13 @@ async fn watch_over(link: &Link, tell: &mut impl FnMut(Barrier)) {
     loop {
         match link.stat_and_watch(BARRIER).await {
             Ok((stat, watcher)) => {
-                match &stat {
-                    Some(stat) => debug!(generation = stat.czxid, "the barrier is closed"),
-                    None => debug!("the barrier is open"),
+                let generation = stat.map(|stat| stat.czxid);
+                debug!(generation, "the barrier");
+                tell(generation.map_or(Barrier::Open, Barrier::Closed));
+                if link.tells_deletion(watcher).await {
+                    debug!(over = generation, "released");
+                    tell(Barrier::Released);
                 }
-                tell(stat.map_or(Barrier::Open, |stat| Barrier::Closed(stat.czxid)));
-                watcher.changed().await;
             }
             Err(error) => {
                 debug!(%error, "cannot look at the barrier");
@@ -147,7 +152,7 @@ mod tests {
         let mut through = |barrier| {
             let through = turnstile.lets_through(barrier);
             if through {
-                turnstile.measuring(barrier);
+                turnstile.measured(barrier);
             }
             through
         };
@@ -168,19 +173,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_too_late_counts_for_the_generation_it_is_published_in() {
+    fn what_is_measured_at_a_release_is_for_the_generation_that_is_seen_next() {
         let mut turnstile = Turnstile::default();
-        turnstile.measuring(Barrier::Closed(5));
-        turnstile.published(12);
-        assert!(!turnstile.lets_through(Barrier::Closed(9)));
-        assert!(turnstile.lets_through(Barrier::Closed(15)));
+        turnstile.measured(Barrier::Closed(5));
+        assert!(turnstile.lets_through(Barrier::Released));
+        turnstile.measured(Barrier::Closed(10));
+        assert!(!turnstile.lets_through(Barrier::Closed(10)));
+        assert!(turnstile.lets_through(Barrier::Closed(20)));
     }
 
     #[test]
-    fn who_comes_while_it_is_closed_measures_for_it_once() {
+    fn what_is_published_too_late_counts_for_the_generation_it_is_published_in() {
         let mut turnstile = Turnstile::default();
-        assert!(turnstile.lets_through(Barrier::Closed(5)));
-        turnstile.measuring(Barrier::Closed(5));
-        assert!(!turnstile.lets_through(Barrier::Closed(5)));
+        turnstile.measured(Barrier::Closed(5));
+        turnstile.published(12);
+        assert!(!turnstile.lets_through(Barrier::Closed(9)));
+        assert!(turnstile.lets_through(Barrier::Closed(15)));
     }
 }

@@ -12,7 +12,7 @@ use super::health::News;
 use super::{Sample, Sensors, patience};
 use crate::id::NodeId;
 use crate::leader::office::BARRIER;
-use crate::lockstep::{Pace, Turnstile};
+use crate::lockstep::{Barrier, Pace, Turnstile};
 use crate::measurement::Form;
 use crate::presence::PresentSensor;
 
@@ -136,8 +136,7 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
             }
         }
         last = Some(tokio::time::Instant::now());
-        if let Some(barrier) = step {
-            turnstile.measuring(barrier);
+        if step.is_some() {
             let next = Instant::now() + patience(period);
             turns.send_modify(|turn| *turn = turn.map(|turn| Turn { next, ..turn }));
         }
@@ -151,18 +150,49 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
             .iter()
             .flat_map(|sample| sample.readings().map(|reading| (sample.sensor.as_str(), *reading)))
             .collect();
-        if let Some(data) = form.write(id.as_str(), &readings) {
-            debug!(measurement = %String::from_utf8_lossy(&data), "measured");
-            unpublished = Some(published.borrow_and_update().stored);
-            measured.send_replace(Some(data));
-        }
+        let data = form.write(id.as_str(), &readings);
         turns.send_modify(|turn| {
             let taken = turn.map_or(0, |turn| turn.taken) + 1;
             // In step the next one comes when the leader says so.
             let wait = if step.is_some() { LONGEST_WAIT } else { period };
             *turn = Some(Turn { taken, next: Instant::now() + wait + patience(period) });
         });
+        if step.is_some() {
+            turnstile.measured(known(pace, period).await);
+        }
+        if let Some(data) = data {
+            debug!(measurement = %String::from_utf8_lossy(&data), "measured");
+            unpublished = Some(published.borrow_and_update().stored);
+            measured.send_replace(Some(data));
+        }
     }
+}
+
+/// What the barrier is, once that is seen: measuring begins as soon as it is known that one generation is over, and what is
+/// measured is published in the next one.
+async fn known(pace: &mut watch::Receiver<Pace>, period: Duration) -> Barrier {
+    let undecided = pace.borrow().step == Some(Barrier::Released);
+    if !undecided {
+        return pace.borrow().step.unwrap_or_default();
+    }
+    let closed =
+        |pace: &Pace| !matches!(pace.step, Some(Barrier::Released | Barrier::Open | Barrier::Unseen));
+    let mut warned = false;
+    let step = loop {
+        match tokio::time::timeout(period * PATIENT_PERIODS, pace.wait_for(closed)).await {
+            Ok(Ok(pace)) => break pace.step,
+            Ok(Err(_)) => break None,
+            Err(_) if std::mem::replace(&mut warned, true) => {}
+            Err(_) => {
+                warn!(
+                    "{BARRIER} has been open for {PATIENT_PERIODS} periods: nobody leads in step (sync = \"barrier\")"
+                );
+            }
+        }
+    };
+    // It is yet to be acted upon.
+    pace.mark_changed();
+    step.unwrap_or_default()
 }
 
 /// Where it is told how a node keeps step.

@@ -76,6 +76,12 @@ impl Link {
         let _ = view.wait_for(|view| view.phase != Phase::Connected || view.link != self.view.link).await;
     }
 
+    /// Waits until a watch that was set over this connection is stirred, or the connection is lost. True if what the watch tells
+    /// is that the znode was deleted.
+    pub async fn tells_deletion(&self, watcher: OneshotWatcher) -> bool {
+        crate::attempts::is_deletion(self, watcher).await
+    }
+
     /// Reads a znode.
     pub async fn get(&self, path: &str) -> Result<(Vec<u8>, Stat), Error> {
         let client = self.client("get", path)?;

@@ -40,7 +40,9 @@ impl Default for Limits {
             streams: 64,
             rate: 500.0,
             burst: 1_000.0,
-            headers: Duration::from_secs(15),
+            // No period that anybody measures with: who asks again on a connection in the moment in which it is closed has to
+            // try again.
+            headers: Duration::from_secs(17),
             receive: Duration::from_secs(10),
             answer: Duration::from_secs(10),
             send: Duration::from_secs(15),

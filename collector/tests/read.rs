@@ -196,6 +196,7 @@ async fn it_describes_itself() {
         .into_iter()
         .find(|reference| document.pointer(reference.strip_prefix('#').unwrap()).is_none());
     assert_eq!(dangling, None);
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     assert_eq!(collector.get("/healthz").send().await.unwrap().text().await.unwrap(), "ok\n");
     assert_eq!(collector.get("/readyz").send().await.unwrap().text().await.unwrap(), "ready\n");
     collector.get("/nuevo?dato=1").send().await.unwrap();

@@ -19,6 +19,7 @@ async fn a_kazoo_leader_is_recorded() {
             ))
             .await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.contains("cache-control: no-store"), "no proxy swallows the next: {answer}");
     }
     assert_eq!(collector.means().await, [78.4, 80.0, 78.4], "each request is a report of its own");
     let reports = collector.json("/api/v1/reports").await;

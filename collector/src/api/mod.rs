@@ -17,7 +17,8 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -64,6 +65,8 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Atalaya collector", description = "Takes the reports of a fleet, keeps each once, and tells them again."),
+    modifiers(&Bearer),
+    security((), ("bearer" = [])),
     tags(
         (name = "write", description = "Needs a writer's token, if there are tokens"),
         (name = "read", description = "Needs a reader's token, if there are tokens"),
@@ -71,6 +74,16 @@ pub(crate) struct Peer(pub(crate) IpAddr);
     )
 )]
 struct Described;
+
+/// Tells how a token is sent.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+    }
+}
 
 fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
     let guarded = |role| from_fn_with_state((Arc::clone(app), role), admit);
@@ -150,7 +163,7 @@ async fn watch_over(
         }
         _ => Ok(()),
     };
-    let response = match taken {
+    let mut response = match taken {
         Ok(()) => next.run(request).await,
         Err(pause) => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -161,6 +174,8 @@ async fn watch_over(
         .retry_after(u32::try_from(pause.as_secs().saturating_add(1)).unwrap_or(u32::MAX))
         .into_response(),
     };
+    // A proxy that answers `GET /nuevo` by itself would swallow reports.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     app.metrics.answered(&path, response.status().as_u16());
     response
 }

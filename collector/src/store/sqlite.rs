@@ -20,7 +20,7 @@ use crate::fence::Epoch;
 use crate::report::{Record, Report};
 
 /// So many calls wait for the writer at most.
-const WAITING: usize = 1024;
+const WAITING: usize = 512;
 
 /// Where the file is, and how it is used.
 #[derive(Clone, Debug)]

@@ -33,7 +33,9 @@ pub async fn run(store: Arc<dyn Store>, options: Options) -> Running {
     let address = collector.address().unwrap();
     let stop = CancellationToken::new();
     let done = tokio::spawn(collector.run(stop.clone()));
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+    // A connection for each request: one that is kept may be closed, as it should be, when it is asked again.
+    let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).pool_max_idle_per_host(0);
+    let client = client.build().unwrap();
     Running { address, client, stop, done }
 }
 

@@ -203,3 +203,32 @@ async fn a_store_that_fails_is_told_and_works_again() {
     std::fs::remove_file(&path).unwrap();
     assert_eq!(write(3).send().await.unwrap().status(), 201);
 }
+
+/// Reports past the retention are summed up, and stay known.
+#[tokio::test]
+async fn what_is_old_is_summed_up() {
+    let limits = Limits { rate: f64::MAX, burst: f64::MAX, ..Limits::default() };
+    let options = Options { keep_reports: Some(Duration::from_secs(60)), limits, ..Options::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    let send = |collector: &Running, report: &serde_json::Value| {
+        collector.post("/api/v1/reports").json(report).send()
+    };
+    let store = SqliteStore::open(SqliteOptions::new(&path)).unwrap();
+    let collector = run(Arc::new(store), Options::default()).await;
+    let mut old = full(7, 1, 1.0);
+    old["time"] = "2020-01-01T00:10:00Z".into();
+    assert_eq!(send(&collector, &old).await.unwrap().status(), 201);
+    collector.stop().await;
+    let store = SqliteStore::open(SqliteOptions::new(&path)).unwrap();
+    let collector = run(Arc::new(store), options).await;
+    let start = Instant::now();
+    while !collector.means().await.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    assert_eq!(send(&collector, &old).await.unwrap().status(), 200, "it is known still");
+    let series =
+        collector.json("/api/v1/series?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z&step=1h").await;
+    assert_eq!(series["points"][0]["time"], "2020-01-01T00:00:00Z");
+    assert_eq!(series["points"][0]["reports"], 1);
+}

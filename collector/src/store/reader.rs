@@ -31,6 +31,8 @@ pub(super) struct Readers {
     options: SqliteOptions,
     places: Semaphore,
     idle: Mutex<Vec<Idle>>,
+    /// The last thing that went wrong, so that it is logged once.
+    trouble: Mutex<Option<String>>,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,12 @@ struct Idle {
 
 impl Readers {
     pub(super) fn new(options: SqliteOptions) -> Readers {
-        Readers { options, places: Semaphore::new(AT_ONCE), idle: Mutex::default() }
+        Readers {
+            options,
+            places: Semaphore::new(AT_ONCE),
+            idle: Mutex::default(),
+            trouble: Mutex::default(),
+        }
     }
 
     /// Asks `question` on a connection of its own.
@@ -66,11 +73,17 @@ impl Readers {
         });
         match asked {
             Ok((answer, idle)) => {
+                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
                 Ok(answer)
             }
             Err(error) => {
-                warn!(%error, "the store cannot be read");
+                let message = error.to_string();
+                let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                if trouble.as_ref() != Some(&message) {
+                    warn!(path = %self.options.path.display(), %error, "the store cannot be read");
+                    *trouble = Some(message);
+                }
                 Err(unavailable(&error))
             }
         }

@@ -72,12 +72,9 @@ impl Writer {
                 Job::Prune(horizon, answer) => {
                     let _ = answer.send(self.write(|transaction| prune(transaction, horizon)));
                 }
-                // Takes the lock and writes nothing: a full disk is noticed by who writes, or by the next check after.
                 Job::Check(answer) => {
-                    let _ = answer.send(self.write(|transaction| {
-                        transaction.execute("UPDATE kinds SET unit = unit WHERE 0", [])?;
-                        Ok(())
-                    }));
+                    let failed = self.trouble.is_some();
+                    let _ = answer.send(self.write(|transaction| check(transaction, failed)));
                 }
                 Job::Close(answer) => {
                     jobs.close();
@@ -164,6 +161,18 @@ impl Writer {
         self.commits.fetch_add(1, Ordering::Relaxed);
         Ok(done)
     }
+}
+
+/// Takes the lock, which costs no trip to the disk. After something has `failed`, finds out whether there is room for a page of
+/// reports: a full disk is ready again only when it is.
+fn check(transaction: &Transaction<'_>, failed: bool) -> rusqlite::Result<()> {
+    if failed {
+        transaction.execute_batch(
+            "CREATE TABLE probe (data BLOB); INSERT INTO probe VALUES (zeroblob(65536)); DROP TABLE probe;",
+        )?;
+    }
+    transaction.execute("DELETE FROM kinds WHERE 0", [])?;
+    Ok(())
 }
 
 fn record(transaction: &Transaction<'_>, report: &Report) -> rusqlite::Result<Outcome> {

@@ -88,6 +88,7 @@ async fn a_disk_that_is_full_loses_nothing_and_may_be_emptied() {
     };
     unavailable_because(&full, "full");
     assert!(acknowledged > 100);
+    assert!(store.check().await.is_err() && store.check().await.is_err());
     assert_eq!(
         i64::try_from(means(&store).await.len()).unwrap(),
         acknowledged,
@@ -95,6 +96,7 @@ async fn a_disk_that_is_full_loses_nothing_and_may_be_emptied() {
     );
     let half = Horizon { reports: at(acknowledged / 2), hours: None };
     assert_eq!(i64::try_from(store.prune(half).await.unwrap()).unwrap(), acknowledged / 2);
+    store.check().await.unwrap();
     let again = store.record(vec![keyed(1, acknowledged, None, 1.0)]).await.unwrap();
     assert_eq!(again, [Outcome::Recorded(acknowledged + 1)]);
 }

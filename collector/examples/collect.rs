@@ -1,0 +1,29 @@
+//! `cargo run -p atalaya-collector --example collect -- 127.0.0.1:8000 reports.db`: a collector, until Ctrl-C.
+#![allow(clippy::print_stderr, reason = "it has no log")]
+
+use std::sync::Arc;
+
+use atalaya_collector::{Collector, Options, SqliteOptions, SqliteStore};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(address), Some(path)) = (arguments.next(), arguments.next()) else {
+        eprintln!("collect ADDRESS FILE");
+        return Ok(());
+    };
+    let store = Arc::new(SqliteStore::open(SqliteOptions::new(path))?);
+    let collector = Collector::bind(address, store, Options::default()).await?;
+    eprintln!("listens at http://{}", collector.address()?);
+    let stop = CancellationToken::new();
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        // Without signals it runs until it is killed, which is safe.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stopper.cancel();
+        }
+    });
+    collector.run(stop).await;
+    Ok(())
+}

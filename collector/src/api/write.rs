@@ -1,0 +1,327 @@
+//! What takes reports. An answer of success means: it is kept, on the disk.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+
+use super::App;
+use super::problem::Problem;
+use super::query::Query;
+use crate::report::{Incoming, Key, Report, number};
+use crate::store::Outcome;
+
+/// What became of a report.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub(crate) enum Became {
+    /// It is kept.
+    Recorded {
+        /// By this id.
+        id: i64,
+    },
+    /// It was kept before.
+    Repeated,
+    /// Its key was kept before with another mean; in a batch only, else it is a problem of its own.
+    Conflict {
+        /// The mean that is kept.
+        kept: f64,
+    },
+    /// A later leader has reported that cycle or one before it; in a batch only, else it is a problem of its own.
+    Stale {
+        /// The later leader.
+        epoch: i64,
+        /// The lowest cycle that it reported.
+        first_cycle: i64,
+    },
+}
+
+/// What became of a batch, in its order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Batch {
+    results: Vec<Became>,
+}
+
+/// What `/api/v1/reports` takes: only described, the first character tells which.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "for the document")]
+pub(crate) enum OneOrMore {
+    One(Incoming),
+    More(Vec<Incoming>),
+}
+
+/// What it answers.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code, reason = "for the document")]
+pub(crate) enum OneOrBatch {
+    One(Became),
+    More(Batch),
+}
+
+impl From<&Outcome> for Became {
+    fn from(outcome: &Outcome) -> Became {
+        match *outcome {
+            Outcome::Recorded(id) => Became::Recorded { id },
+            Outcome::Repeated => Became::Repeated,
+            Outcome::Conflict(kept) => Became::Conflict { kept },
+            Outcome::Stale(stale) => Became::Stale { epoch: stale.epoch, first_cycle: stale.first_cycle },
+        }
+    }
+}
+
+fn answer(outcome: &Outcome, created: StatusCode) -> Result<Response, Problem> {
+    match *outcome {
+        Outcome::Recorded(_) => Ok((created, Json(Became::from(outcome))).into_response()),
+        Outcome::Repeated => Ok(Json(Became::from(outcome)).into_response()),
+        Outcome::Conflict(kept) => Err(Problem::conflict(kept)),
+        Outcome::Stale(stale) => Err(Problem::stale(stale)),
+    }
+}
+
+/// Keeps reports, and wakes who follows them.
+async fn keep(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> {
+    if reports.is_empty() {
+        return Ok(Vec::new());
+    }
+    let kept = timeout(app.limits.answer, app.store.record(reports)).await;
+    let outcomes = kept.map_err(|_| Problem::unavailable("the store has not answered in time"))??;
+    for outcome in &outcomes {
+        app.metrics.became(outcome);
+        if let Outcome::Recorded(id) = *outcome {
+            app.newest.send_if_modified(|newest| {
+                let newer = id > *newest;
+                *newest = id.max(*newest);
+                newer
+            });
+        }
+    }
+    Ok(outcomes)
+}
+
+async fn keep_one(app: &App, report: Report, created: StatusCode) -> Result<Response, Problem> {
+    match keep(app, vec![report]).await?.first() {
+        Some(outcome) => answer(outcome, created),
+        None => Err(Problem::unavailable("the store has not answered")),
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
+    let mut keys = headers.get_all("idempotency-key").iter();
+    let Some(first) = keys.next() else { return Ok(None) };
+    if keys.next().is_some() {
+        return Err(Problem::invalid("Idempotency-Key is there more than once"));
+    }
+    let text = std::str::from_utf8(first.as_bytes())
+        .map_err(|_| Problem::invalid("Idempotency-Key is not UTF-8"))?;
+    Ok(Some(Key::parse(text)?))
+}
+
+fn reporter(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).filter(|agent| !agent.is_empty())
+}
+
+/// `application/json` of `application/json; charset=utf-8`.
+fn content_type(headers: &HeaderMap) -> String {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+fn unsupported(expected: &str) -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "media-type",
+        "The body is of another kind",
+        format!("Content-Type: {expected} is understood here"),
+    )
+}
+
+/// The body, if it comes whole, in time, and is not too long.
+async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
+    let most = app.limits.body;
+    let too_long = || {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "The body is too large",
+            format!("{most} bytes are taken at most"),
+        )
+    };
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_long());
+    }
+    match timeout(app.limits.receive, axum::body::to_bytes(body, most)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => {
+            // Either the limit or a connection that broke: the latter's answer reaches nobody.
+            tracing::debug!(%error, "a body was not taken");
+            Err(too_long())
+        }
+        Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too-slow",
+            "The body took too long",
+            "it was not complete in time",
+        )),
+    }
+}
+
+fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| Problem::invalid(error.to_string()))
+}
+
+/// `dato`, and what newer nodes add. What else is there is not ours.
+fn incoming(mut query: Query) -> Result<Incoming, Problem> {
+    let dato = query.take("dato")?.ok_or_else(|| Problem::invalid("dato is missing"))?;
+    let mean = number(&dato).map_err(|invalid| Problem::invalid(format!("dato: {invalid}")))?;
+    let (quantity, unit) = (query.take("quantity")?, query.take("unit")?);
+    Ok(Incoming { quantity, unit, ..Incoming::bare(mean) })
+}
+
+/// Takes an average as existing fleets send it. Without an `Idempotency-Key` each request is a report of its own.
+#[utoipa::path(
+    get, path = "/nuevo", tag = "write",
+    params(
+        ("dato" = f64, Query, description = "The average: a finite number"),
+        ("quantity" = Option<String>, Query, description = "What was averaged, such as `temperature`"),
+        ("unit" = Option<String>, Query, description = "Its unit, such as `Cel`"),
+        ("token" = Option<String>, Query, description = "In place of `Authorization: Bearer`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "`{epoch}-{cycle}[-{unit}]`"),
+    ),
+    responses(
+        (status = 200, description = "It is kept", body = Became),
+        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is kept with another mean, or of a deposed leader", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "It is not kept, or not known to be: try again", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn nuevo_get(
+    State(app): State<Arc<App>>,
+    method: Method,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    // Whoever only looks must not leave a report behind.
+    if method == Method::HEAD {
+        return Err(super::method_not_allowed());
+    }
+    let incoming = incoming(Query::parse(query.unwrap_or_default().as_bytes())?)?;
+    let report = incoming.accept(key(&headers)?, Timestamp::now(), reporter(&headers))?;
+    keep_one(&app, report, StatusCode::OK).await
+}
+
+/// Takes an average as a form, as JSON with `dato` or with everything, or in the address.
+#[utoipa::path(
+    post, path = "/nuevo", tag = "write",
+    params(
+        ("dato" = Option<f64>, Query, description = "The average, if there is no body"),
+        ("token" = Option<String>, Query, description = "In place of `Authorization: Bearer`"),
+        ("Idempotency-Key" = Option<String>, Header, description = "`{epoch}-{cycle}[-{unit}]`"),
+    ),
+    request_body(content(
+        (Incoming = "application/json"),
+        (String = "application/x-www-form-urlencoded"),
+    )),
+    responses(
+        (status = 200, description = "It is kept", body = Became),
+        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is kept with another mean, or of a deposed leader", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 413, description = "It is too long", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Its Content-Type is another", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "It is not kept, or not known to be: try again", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn nuevo_post(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Result<Response, Problem> {
+    let key = key(&headers)?;
+    let body = receive(&app, body).await?;
+    let mut query = Query::parse(query.unwrap_or_default().as_bytes())?;
+    let incoming = if body.is_empty() {
+        incoming(query)?
+    } else {
+        if query.take("dato")?.is_some() {
+            return Err(Problem::invalid("dato is in the address, and there is a body"));
+        }
+        match content_type(&headers).as_str() {
+            "application/json" => json(&body)?,
+            "application/x-www-form-urlencoded" => incoming(Query::parse(&body)?)?,
+            _ => return Err(unsupported("application/json or application/x-www-form-urlencoded")),
+        }
+    };
+    let report = incoming.accept(key, Timestamp::now(), reporter(&headers))?;
+    keep_one(&app, report, StatusCode::OK).await
+}
+
+/// Takes one report, or an array of them: all are recorded together, or none.
+#[utoipa::path(
+    post, path = "/api/v1/reports", tag = "write",
+    params(("Idempotency-Key" = Option<String>, Header,
+        description = "`{epoch}-{cycle}[-{unit}]`; with one report only, and not needed if that tells epoch and cycle")),
+    request_body(content = OneOrMore, description = "A report, or an array of reports"),
+    responses(
+        (status = 201, description = "It is kept", body = Became),
+        (status = 200, description = "It was kept before; or what became of each of an array", body = OneOrBatch),
+        (status = 400, description = "It is not understood: nothing is kept", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 409, description = "It is kept with another mean, or of a deposed leader", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 413, description = "It is too long", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Its Content-Type is another", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 503, description = "It is not kept, or not known to be: try again", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn post_reports(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let key = key(&headers)?;
+    if content_type(&headers) != "application/json" {
+        return Err(unsupported("application/json"));
+    }
+    let body = receive(&app, body).await?;
+    let received = Timestamp::now();
+    let reporter = reporter(&headers);
+    if body.trim_ascii_start().first() != Some(&b'[') {
+        let report = json::<Incoming>(&body)?.accept(key, received, reporter)?;
+        return keep_one(&app, report, StatusCode::CREATED).await;
+    }
+    if key.is_some() {
+        return Err(Problem::invalid(
+            "an Idempotency-Key is for one report: those of an array tell epoch and cycle",
+        ));
+    }
+    let batch: Vec<Incoming> = json(&body)?;
+    if batch.len() > app.limits.batch {
+        return Err(Problem::invalid(format!("{} reports are taken at once at most", app.limits.batch)));
+    }
+    let reports = batch
+        .into_iter()
+        .enumerate()
+        .map(|(at, incoming)| {
+            let report = incoming.accept(None, received, reporter);
+            report.map_err(|invalid| Problem::invalid(format!("report {at}: {invalid}")))
+        })
+        .collect::<Result<Vec<Report>, Problem>>()?;
+    let outcomes = keep(&app, reports).await?;
+    Ok(Json(Batch { results: outcomes.iter().map(Became::from).collect() }).into_response())
+}

@@ -1,0 +1,142 @@
+//! The fence: whether a report was ever written down by a leader that led. Pure.
+//!
+//! Cycles count over all epochs, without gaps. So everything of a lower epoch has a cycle below the first one of every
+//! higher epoch, however late it comes; what has not is of a leader that was deposed. That the first cycle that is known
+//! of an epoch may not be its first one makes the fence lenient, never wrong: what a deposed leader did not write down in
+//! ZooKeeper is not sent by a node of ours.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What is known of an epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Epoch {
+    /// Its number.
+    pub epoch: i64,
+    /// The lowest cycle that was reported.
+    pub first_cycle: i64,
+    /// The highest cycle that was reported.
+    pub last_cycle: i64,
+    /// How many reports of it were recorded.
+    pub reports: i64,
+    /// When the newest of them was received.
+    pub received: Timestamp,
+    /// Who sent that one.
+    pub reporter: Option<String>,
+}
+
+/// Why a report is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// A later leader,
+    pub epoch: i64,
+    /// and the lowest cycle that it reported.
+    pub first_cycle: i64,
+}
+
+/// All epochs that are known.
+#[derive(Clone, Debug, Default)]
+pub struct Fence {
+    epochs: BTreeMap<i64, Epoch>,
+}
+
+impl Fence {
+    /// Whether a report may be recorded.
+    ///
+    /// # Errors
+    /// Another leader has reported that cycle or one before it.
+    pub fn judge(&self, epoch: i64, cycle: i64) -> Result<(), Stale> {
+        let above = (std::ops::Bound::Excluded(epoch), std::ops::Bound::Unbounded);
+        let lowest = self.epochs.range(above).map(|(_, later)| later).min_by_key(|later| later.first_cycle);
+        match lowest {
+            Some(later) if cycle >= later.first_cycle => {
+                Err(Stale { epoch: later.epoch, first_cycle: later.first_cycle })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes note of a report that is recorded.
+    pub fn admit(&mut self, epoch: i64, cycle: i64, received: Timestamp, reporter: Option<&str>) {
+        let reporter = reporter.map(str::to_owned);
+        self.epochs
+            .entry(epoch)
+            .and_modify(|known| {
+                known.first_cycle = known.first_cycle.min(cycle);
+                known.last_cycle = known.last_cycle.max(cycle);
+                known.reports += 1;
+                known.received = received;
+                known.reporter.clone_from(&reporter);
+            })
+            .or_insert(Epoch {
+                epoch,
+                first_cycle: cycle,
+                last_cycle: cycle,
+                reports: 1,
+                received,
+                reporter,
+            });
+    }
+
+    /// The newest first, so many at most.
+    pub fn newest(&self, limit: usize) -> Vec<Epoch> {
+        self.epochs.values().rev().take(limit).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn admit(fence: &mut Fence, epoch: i64, cycle: i64) {
+        fence.admit(epoch, cycle, Timestamp::UNIX_EPOCH, None);
+    }
+
+    #[test]
+    fn a_deposed_leader_is_refused_and_what_it_left_behind_is_not() {
+        let mut fence = Fence::default();
+        assert_eq!(fence.judge(7, 1), Ok(()));
+        admit(&mut fence, 7, 1);
+        admit(&mut fence, 8, 5);
+        assert_eq!(fence.judge(7, 4), Ok(()), "set aside and put back");
+        assert_eq!(fence.judge(7, 5), Err(Stale { epoch: 8, first_cycle: 5 }));
+        assert_eq!(fence.judge(7, 60), Err(Stale { epoch: 8, first_cycle: 5 }));
+        assert_eq!(fence.judge(8, 2), Ok(()), "of the newest epoch everything is right");
+        assert_eq!(fence.judge(900, 1), Ok(()), "the next leader, or one whose ZooKeeper lost its data");
+        admit(&mut fence, 900, 1);
+        assert_eq!(fence.judge(8, 6), Err(Stale { epoch: 900, first_cycle: 1 }));
+    }
+
+    proptest! {
+        /// Whatever order they come in, no report that a fleet wrote down is refused.
+        #[test]
+        fn what_was_written_down_is_accepted_in_any_order(
+            lengths in prop::collection::vec(0..6_i64, 1..6),
+            seed in any::<prop::sample::Index>(),
+            order in Just(()).prop_perturb(|(), mut random| (0..64).map(|_| random.random::<u32>()).collect::<Vec<_>>()),
+        ) {
+            let mut all = Vec::new();
+            let mut cycle = 0;
+            for (epoch, length) in (1..).zip(lengths) {
+                for _ in 0..length {
+                    cycle += 1;
+                    all.push((epoch, cycle));
+                }
+            }
+            let mut keyed: Vec<_> = all.into_iter().enumerate().map(|(at, report)| (order[at % order.len()], report)).collect();
+            keyed.sort_unstable();
+            let start = if keyed.is_empty() { 0 } else { seed.index(keyed.len()) };
+            keyed.rotate_left(start);
+            let mut fence = Fence::default();
+            for (_, (epoch, cycle)) in keyed {
+                prop_assert_eq!(fence.judge(epoch, cycle), Ok(()));
+                admit(&mut fence, epoch, cycle);
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod api;
+pub mod fence;
+mod limits;
+mod metrics;
+pub mod report;
+mod server;
+pub mod spans;
+pub mod store;
+mod tokens;
+mod transport;
+
+pub use api::openapi;
+pub use limits::Limits;
+pub use report::{Key, Record, Report};
+pub use server::{Collector, Options};
+pub use store::{MemoryStore, Outcome, SqliteOptions, SqliteStore, Store, StoreError};
+pub use tokens::{TokenError, Tokens};

@@ -1,0 +1,151 @@
+//! How much a client may ask for, and how long everything may take. The bucket is pure: time is passed in.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// How much and how long. The defaults are for fleets: a node sends 200 reports a second at most, after an outage.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of a body.
+    pub body: usize,
+    /// Reports of a batch.
+    pub batch: usize,
+    /// Connections at a time; further ones wait to be accepted.
+    pub connections: usize,
+    /// Streams of events at a time.
+    pub streams: usize,
+    /// Requests a second of one address, for long.
+    pub rate: f64,
+    /// Requests of one address at once.
+    pub burst: f64,
+    /// From the start of a connection, or the end of an answer, to the end of the next request's headers.
+    pub headers: Duration,
+    /// From the headers to the end of the body.
+    pub receive: Duration,
+    /// From the end of the body to the answer.
+    pub answer: Duration,
+    /// How long a client may take nothing of an answer.
+    pub send: Duration,
+    /// How long what was accepted may take at the end.
+    pub stop: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            body: 256 << 10,
+            batch: 1_000,
+            connections: 256,
+            streams: 64,
+            rate: 500.0,
+            burst: 1_000.0,
+            // No period that anybody measures with: who asks again on a connection in the moment in which it is closed has to
+            // try again.
+            headers: Duration::from_secs(17),
+            receive: Duration::from_secs(10),
+            answer: Duration::from_secs(10),
+            send: Duration::from_secs(15),
+            stop: Duration::from_secs(10),
+        }
+    }
+}
+
+/// So many addresses are remembered at most.
+const ADDRESSES: usize = 4096;
+
+/// A bucket of tokens for each address.
+#[derive(Debug)]
+pub(crate) struct Buckets {
+    rate: f64,
+    burst: f64,
+    /// What is left, and when that was.
+    left: HashMap<IpAddr, (f64, Instant)>,
+}
+
+impl Buckets {
+    pub(crate) fn new(limits: &Limits) -> Buckets {
+        Buckets {
+            rate: limits.rate.max(f64::MIN_POSITIVE),
+            burst: limits.burst.max(1.0),
+            left: HashMap::new(),
+        }
+    }
+
+    /// Takes one token of this address, or tells how long it lasts until there is one.
+    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let address = neighbourhood(address);
+        if self.left.len() >= ADDRESSES && !self.left.contains_key(&address) {
+            self.forget(now);
+        }
+        let (left, at) = self.left.entry(address).or_insert((self.burst, now));
+        *left = (*left + self.rate * now.saturating_duration_since(*at).as_secs_f64()).min(self.burst);
+        *at = now.max(*at);
+        if *left >= 1.0 {
+            *left -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::try_from_secs_f64((1.0 - *left) / self.rate).unwrap_or(Duration::MAX))
+    }
+
+    /// Forgets whose bucket is full again; if there is none, everybody: that is lenient, and bounded.
+    fn forget(&mut self, now: Instant) {
+        let (rate, burst) = (self.rate, self.burst);
+        self.left
+            .retain(|_, (left, at)| *left + rate * now.saturating_duration_since(*at).as_secs_f64() < burst);
+        if self.left.len() >= ADDRESSES {
+            self.left.clear();
+        }
+    }
+}
+
+/// One client has a whole /64 of IPv6 addresses.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn buckets() -> Buckets {
+        Buckets::new(&Limits { rate: 2.0, burst: 3.0, ..Limits::default() })
+    }
+
+    #[test]
+    fn a_burst_is_taken_and_then_the_rate() {
+        let (mut buckets, start) = (buckets(), Instant::now());
+        let one = IpAddr::from([192, 0, 2, 1]);
+        for _ in 0..3 {
+            assert_eq!(buckets.take(one, start), Ok(()));
+        }
+        assert_eq!(buckets.take(one, start), Err(Duration::from_millis(500)));
+        assert_eq!(buckets.take(IpAddr::from([192, 0, 2, 2]), start), Ok(()), "each address for itself");
+        assert_eq!(buckets.take(one, start + Duration::from_millis(500)), Ok(()));
+        assert!(buckets.take(one, start + Duration::from_millis(500)).is_err());
+        assert_eq!(
+            buckets.take(one, start),
+            Err(Duration::from_millis(500)),
+            "a clock that goes back is harmless"
+        );
+    }
+
+    #[test]
+    fn a_client_is_not_many_by_its_addresses() {
+        let (mut buckets, start) = (buckets(), Instant::now());
+        let taken = (0..10)
+            .filter(|last| buckets.take(format!("2001:db8::{last}").parse().unwrap(), start).is_ok())
+            .count();
+        assert_eq!(taken, 3);
+        for last in 0..3 * u32::try_from(ADDRESSES).unwrap() {
+            let _ = buckets.take(IpAddr::from(last.to_be_bytes()), start);
+        }
+        assert!(buckets.left.len() <= ADDRESSES);
+    }
+}

@@ -1,0 +1,77 @@
+//! What `/metrics` tells of the collector itself.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::store::Outcome;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "as they stand in the text")]
+enum Became {
+    recorded,
+    repeated,
+    conflict,
+    stale,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    outcome: Became,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStatus {
+    path: String,
+    status: u16,
+}
+
+/// All figures.
+pub(crate) struct Metrics {
+    registry: Registry,
+    reports: Family<ByOutcome, Counter>,
+    requests: Family<ByStatus, Counter>,
+    /// Connections that are open.
+    pub(crate) connections: Gauge,
+    /// Streams of events that are open.
+    pub(crate) streams: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("atalaya_collector");
+        let reports = Family::<ByOutcome, Counter>::default();
+        let requests = Family::<ByStatus, Counter>::default();
+        let (connections, streams) = (Gauge::default(), Gauge::default());
+        registry.register("reports", "Reports, by what became of them", reports.clone());
+        registry.register("requests", "Requests, by path and status", requests.clone());
+        registry.register("connections", "Connections that are open", connections.clone());
+        registry.register("streams", "Streams of events that are open", streams.clone());
+        Metrics { registry, reports, requests, connections, streams }
+    }
+
+    pub(crate) fn became(&self, outcome: &Outcome) {
+        let outcome = match outcome {
+            Outcome::Recorded(_) => Became::recorded,
+            Outcome::Repeated => Became::repeated,
+            Outcome::Conflict(_) => Became::conflict,
+            Outcome::Stale(_) => Became::stale,
+        };
+        self.reports.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    /// `path` is a route, not what was asked for: there are only so many.
+    pub(crate) fn answered(&self, path: &str, status: u16) {
+        self.requests.get_or_create(&ByStatus { path: path.to_owned(), status }).inc();
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

@@ -1,0 +1,406 @@
+//! What is reported, by which key a report is told from every other one, and how it is kept.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use utoipa::ToSchema;
+
+/// The longest name of a quantity or a unit, in bytes.
+pub const MAX_NAME: usize = 64;
+/// The most that is kept of who sent a report, in bytes.
+pub const MAX_REPORTER: usize = 200;
+
+/// What tells a report from every other one, and is the same for every try of it: `{epoch}-{cycle}[-{unit}]`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Goes up with every leader.
+    pub epoch: i64,
+    /// Counts the cycles of the fleet, over all epochs.
+    pub cycle: i64,
+    /// What was averaged in that cycle, if it was more than bare numbers.
+    pub unit: Option<String>,
+}
+
+/// Why a report cannot be taken as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+impl Invalid {
+    pub(crate) fn new(message: impl Into<String>) -> Invalid {
+        Invalid(message.into())
+    }
+}
+
+impl Key {
+    /// Reads an `Idempotency-Key`, with or without the quotation marks of a structured field.
+    ///
+    /// # Errors
+    /// It is no key of a report.
+    pub fn parse(text: &str) -> Result<Key, Invalid> {
+        let wrong = || {
+            Invalid::new(format!(
+                "Idempotency-Key: {:?} is not {{epoch}}-{{cycle}} or {{epoch}}-{{cycle}}-{{unit}}, with an epoch from 1 and a cycle \
+                 from 0, both below 2^63",
+                shortened(text)
+            ))
+        };
+        let text = text.trim();
+        let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+        let mut parts = bare.splitn(3, '-');
+        let mut number = || parts.next().and_then(whole);
+        let (epoch, cycle) = number().zip(number()).ok_or_else(wrong)?;
+        let unit = parts.next().map(|unit| name("unit", unit)).transpose()?;
+        if epoch < 1 {
+            return Err(wrong());
+        }
+        Ok(Key { epoch, cycle, unit })
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.epoch, self.cycle)?;
+        self.unit.as_ref().map_or(Ok(()), |unit| write!(formatter, "-{unit}"))
+    }
+}
+
+/// Digits only: `+7` and `-7` are none of ours.
+fn whole(text: &str) -> Option<i64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// A number as programs write it, finite.
+///
+/// # Errors
+/// It is none.
+pub fn number(text: &str) -> Result<f64, Invalid> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err(Invalid::new(format!("{:?} is not a finite number", shortened(text)))),
+    }
+}
+
+/// The name of a quantity or of a unit.
+///
+/// # Errors
+/// It is empty, too long, or has characters that do not print.
+pub fn name(what: &str, text: &str) -> Result<String, Invalid> {
+    let printable = |character: char| !character.is_control() && character != char::REPLACEMENT_CHARACTER;
+    if text.is_empty() || text.len() > MAX_NAME || !text.chars().all(printable) {
+        let text = shortened(text);
+        return Err(Invalid::new(format!("{what}: {text:?} is not 1 to {MAX_NAME} bytes of printable text")));
+    }
+    Ok(text.to_owned())
+}
+
+/// So much of `text` that it can be shown in an answer.
+pub(crate) fn shortened(text: &str) -> &str {
+    let end = text.char_indices().map(|(at, _)| at).nth(80).unwrap_or(text.len());
+    &text[..end]
+}
+
+/// One average, as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Report {
+    /// Goes up with every leader. Null: the sender does not count them.
+    #[schema(minimum = 1)]
+    pub epoch: Option<i64>,
+    /// Counts the cycles of the fleet. Null: the sender does not count them.
+    #[schema(minimum = 0)]
+    pub cycle: Option<i64>,
+    /// When the fleet was read, by the sender's clock, or else when the report was received.
+    pub time: Timestamp,
+    /// What was averaged, if it is known.
+    pub quantity: Option<String>,
+    /// Its unit as SenML (RFC 8428) names it, if it is known.
+    pub unit: Option<String>,
+    /// Arithmetic mean of the fleet.
+    pub mean: f64,
+    /// Smallest measurement.
+    pub min: Option<f64>,
+    /// Largest measurement.
+    pub max: Option<f64>,
+    /// Standard deviation.
+    pub stddev: Option<f64>,
+    /// How many measurements were averaged.
+    #[schema(minimum = 0)]
+    pub count: Option<i64>,
+    /// How many nodes had no usable measurement.
+    #[schema(minimum = 0)]
+    pub excluded: Option<i64>,
+    /// When it was received, by the collector's clock.
+    pub received: Timestamp,
+    /// Who sent it: the `User-Agent`.
+    pub reporter: Option<String>,
+}
+
+impl Report {
+    /// A bare average, received at `received`.
+    pub fn bare(mean: f64, received: Timestamp) -> Report {
+        Report {
+            epoch: None,
+            cycle: None,
+            time: received,
+            quantity: None,
+            unit: None,
+            mean,
+            min: None,
+            max: None,
+            stddev: None,
+            count: None,
+            excluded: None,
+            received,
+            reporter: None,
+        }
+    }
+
+    /// Of cycle and epoch. `None`: nothing tells it from another one, so each is kept.
+    pub fn key(&self) -> Option<Key> {
+        let (epoch, cycle) = self.epoch.zip(self.cycle)?;
+        Some(Key { epoch, cycle, unit: self.unit.clone() })
+    }
+
+    /// Whether a second report of the same key says the same. Only the mean counts: `GET` tells no more than that, and
+    /// a fleet that is switched from `GET` to `POST` sends what waits the other way.
+    pub fn agrees(&self, mean: f64) -> bool {
+        self.mean == mean
+    }
+}
+
+/// A report as JSON brings it. Unknown fields are ignored: newer senders may tell more.
+#[derive(Clone, Debug, Deserialize, ToSchema)]
+pub struct Incoming {
+    /// Goes up with every leader; not without `cycle`.
+    #[schema(minimum = 1)]
+    pub epoch: Option<i64>,
+    /// Counts the cycles of the fleet, over all epochs; not without `epoch`.
+    #[schema(minimum = 0)]
+    pub cycle: Option<i64>,
+    /// When the fleet was read, RFC 3339; now, if it is missing.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub time: Option<Timestamp>,
+    /// What was averaged, 64 bytes at most.
+    pub quantity: Option<String>,
+    /// Its unit, 64 bytes at most.
+    pub unit: Option<String>,
+    /// Arithmetic mean of the fleet.
+    #[serde(alias = "dato")]
+    pub mean: f64,
+    /// Smallest measurement.
+    pub min: Option<f64>,
+    /// Largest measurement.
+    pub max: Option<f64>,
+    /// Standard deviation.
+    pub stddev: Option<f64>,
+    /// How many measurements were averaged.
+    #[schema(minimum = 0)]
+    pub count: Option<i64>,
+    /// How many nodes had no usable measurement.
+    #[schema(minimum = 0)]
+    pub excluded: Option<i64>,
+}
+
+impl Incoming {
+    /// A bare average.
+    pub fn bare(mean: f64) -> Incoming {
+        Incoming {
+            epoch: None,
+            cycle: None,
+            time: None,
+            quantity: None,
+            unit: None,
+            mean,
+            min: None,
+            max: None,
+            stddev: None,
+            count: None,
+            excluded: None,
+        }
+    }
+
+    /// What is kept of it, if it makes sense. `key` is the request's, and must not contradict the report.
+    ///
+    /// # Errors
+    /// It makes no sense; the message says why.
+    pub fn accept(
+        self,
+        key: Option<Key>,
+        received: Timestamp,
+        reporter: Option<&str>,
+    ) -> Result<Report, Invalid> {
+        let Incoming {
+            mut epoch,
+            mut cycle,
+            time,
+            quantity,
+            mut unit,
+            mean,
+            min,
+            max,
+            stddev,
+            count,
+            excluded,
+        } = self;
+        if let Some(key) = key {
+            let same = |own: Option<i64>, keys: i64, name| match own.filter(|own| *own != keys) {
+                None => Ok(Some(keys)),
+                Some(own) => Err(Invalid::new(format!("{name} is {own}, but {keys} in the Idempotency-Key"))),
+            };
+            epoch = same(epoch, key.epoch, "epoch")?;
+            cycle = same(cycle, key.cycle, "cycle")?;
+            if unit.is_some() && unit != key.unit {
+                return Err(Invalid::new("unit is not that of the Idempotency-Key"));
+            }
+            unit = key.unit;
+        }
+        if epoch.is_some() != cycle.is_some() {
+            return Err(Invalid::new("epoch and cycle come together or not at all"));
+        }
+        if epoch.is_some_and(|epoch| epoch < 1) {
+            return Err(Invalid::new("epoch counts from 1"));
+        }
+        for (what, whole) in [("cycle", cycle), ("count", count), ("excluded", excluded)] {
+            if whole.is_some_and(|whole| whole < 0) {
+                return Err(Invalid::new(format!("{what} is negative")));
+            }
+        }
+        for (what, real) in [("mean", Some(mean)), ("min", min), ("max", max), ("stddev", stddev)] {
+            if real.is_some_and(|real| !real.is_finite()) {
+                return Err(Invalid::new(format!("{what} is not a finite number")));
+            }
+        }
+        if min.zip(max).is_some_and(|(min, max)| min > max) {
+            return Err(Invalid::new("min is above max"));
+        }
+        if stddev.is_some_and(|stddev| stddev < 0.0) {
+            return Err(Invalid::new("stddev is negative"));
+        }
+        let time = time.unwrap_or(received);
+        if time < Timestamp::UNIX_EPOCH {
+            return Err(Invalid::new("time is before 1970"));
+        }
+        let quantity = quantity.map(|quantity| name("quantity", &quantity)).transpose()?;
+        let unit = unit.map(|unit| name("unit", &unit)).transpose()?;
+        let reporter = reporter.map(cut);
+        Ok(Report {
+            epoch,
+            cycle,
+            time: micros(time),
+            quantity,
+            unit,
+            mean,
+            min,
+            max,
+            stddev,
+            count,
+            excluded,
+            received: micros(received),
+            reporter,
+        })
+    }
+}
+
+/// So much of a header as is kept.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_REPORTER);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// Stores keep microseconds.
+pub(crate) fn micros(time: Timestamp) -> Timestamp {
+    Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time)
+}
+
+/// A report that is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Record {
+    /// Goes up with every report that is kept.
+    pub id: i64,
+    /// What is kept.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(epoch: i64, cycle: i64, unit: Option<&str>) -> Key {
+        Key { epoch, cycle, unit: unit.map(str::to_owned) }
+    }
+
+    #[test]
+    fn a_key_is_what_nodes_send_and_nothing_else() {
+        assert_eq!(Key::parse("7-3"), Ok(key(7, 3, None)));
+        assert_eq!(Key::parse("7-3-%RH"), Ok(key(7, 3, Some("%RH"))));
+        assert_eq!(Key::parse("7-3-a-b"), Ok(key(7, 3, Some("a-b"))));
+        assert_eq!(Key::parse("\"7-3\""), Ok(key(7, 3, None)), "a structured field");
+        assert_eq!(Key::parse("9223372036854775807-0"), Ok(key(i64::MAX, 0, None)));
+        let long = format!("7-3-{}", "x".repeat(65));
+        for wrong in [
+            "",
+            "7",
+            "7-",
+            "-7-3",
+            "+7-3",
+            "0-3",
+            "7-3-",
+            "7 -3",
+            "9223372036854775808-1",
+            "7-3-\n",
+            "७-3",
+            &long,
+        ] {
+            assert!(Key::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn only_finite_numbers_are_numbers() {
+        assert_eq!(number(" 78.4 "), Ok(78.4));
+        assert_eq!(number("-1e3"), Ok(-1000.0));
+        for wrong in ["", "NaN", "inf", "-infinity", "1e400", "78,4", "0x10", "78.4.1", "\u{fffd}"] {
+            assert!(number(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_report_that_contradicts_its_key_is_refused() {
+        let at = Timestamp::UNIX_EPOCH;
+        let told = |epoch, unit: Option<&str>| Incoming {
+            epoch: Some(epoch),
+            cycle: Some(3),
+            unit: unit.map(str::to_owned),
+            ..Incoming::bare(1.0)
+        };
+        assert!(told(7, None).accept(Some(key(7, 3, None)), at, None).is_ok());
+        assert!(told(7, Some("Cel")).accept(Some(key(7, 3, Some("Cel"))), at, None).is_ok());
+        assert!(told(8, None).accept(Some(key(7, 3, None)), at, None).is_err());
+        assert!(told(7, Some("Pa")).accept(Some(key(7, 3, Some("Cel"))), at, None).is_err());
+        assert!(told(7, Some("Pa")).accept(Some(key(7, 3, None)), at, None).is_err());
+        let bare = Incoming::bare(1.0).accept(Some(key(7, 3, Some("Cel"))), at, None).unwrap();
+        assert_eq!(bare.key(), Some(key(7, 3, Some("Cel"))), "the key tells what the report leaves out");
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_reads_back(epoch in 1..i64::MAX, cycle in 0..i64::MAX, unit in prop::option::of("[ -~]{1,64}")) {
+            prop_assume!(!unit.as_ref().is_some_and(|unit| unit.ends_with([' ', '"'])));
+            let key = Key { epoch, cycle, unit };
+            prop_assert_eq!(Key::parse(&key.to_string()), Ok(key));
+        }
+
+        #[test]
+        fn nothing_read_panics(text in ".*") {
+            let _ = (Key::parse(&text), number(&text), name("unit", &text), shortened(&text), cut(&text));
+        }
+    }
+}

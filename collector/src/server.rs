@@ -1,0 +1,164 @@
+//! Accepts connections, so many at a time, and ends them in order: what was accepted is answered first.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::api::{self, App, Peer};
+use crate::limits::Limits;
+use crate::store::{Horizon, PRUNED_AT_ONCE, Store};
+use crate::tokens::Tokens;
+use crate::transport::Impatient;
+
+/// How a collector is run. The default: for everybody, and nothing is forgotten.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Who may do what.
+    pub tokens: Tokens,
+    /// How much and how long.
+    pub limits: Limits,
+    /// Reports older than this are summed up by the hour.
+    pub keep_reports: Option<Duration>,
+    /// Hours older than this are forgotten.
+    pub keep_hours: Option<Duration>,
+}
+
+/// Listens, and answers once it is run.
+pub struct Collector {
+    listener: TcpListener,
+    app: Arc<App>,
+    options: Options,
+}
+
+/// The retention is looked after so often.
+const PRUNING: Duration = Duration::from_secs(60);
+
+impl Collector {
+    /// Listens at `address`.
+    ///
+    /// # Errors
+    /// It cannot listen there.
+    pub async fn bind(
+        address: impl ToSocketAddrs,
+        store: Arc<dyn Store>,
+        options: Options,
+    ) -> io::Result<Collector> {
+        let listener = TcpListener::bind(address).await?;
+        let app = Arc::new(App::new(store, options.tokens.clone(), options.limits.clone()));
+        Ok(Collector { listener, app, options })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `stop` is cancelled, then finishes what it has accepted, and closes the store. If it is dropped
+    /// instead, connections break, and whoever waits for an answer does not get it.
+    pub async fn run(self, stop: CancellationToken) {
+        let Collector { listener, app, options } = self;
+        let router = api::router(&app);
+        let limits = &options.limits;
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(64 << 10);
+        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let mut connections = JoinSet::new();
+        let mut pruning = JoinSet::new();
+        if let Some(keep) = options.keep_reports {
+            pruning.spawn(prune(Arc::clone(&app), keep, options.keep_hours));
+        }
+        while let Some((stream, peer, place)) = accept(&listener, &places, &stop).await {
+            while connections.try_join_next().is_some() {}
+            let router = router.clone().layer(Extension(Peer(peer.ip())));
+            let stream = TokioIo::new(Impatient::new(stream, limits.send));
+            let connection = graceful.watch(http.serve_connection(stream, TowerToHyperService::new(router)));
+            let app = Arc::clone(&app);
+            app.metrics.connections.inc();
+            connections.spawn(async move {
+                if let Err(error) = connection.await {
+                    debug!(%peer, %error, "a connection broke");
+                }
+                app.metrics.connections.dec();
+                drop(place);
+            });
+        }
+        // Nobody else gets in.
+        drop(listener);
+        app.stopping.cancel();
+        if timeout(limits.stop, graceful.shutdown()).await.is_err() {
+            warn!("some connections are broken off");
+        }
+        connections.shutdown().await;
+        pruning.shutdown().await;
+        app.store.close().await;
+    }
+}
+
+/// The next connection, once there is a place for it. `None`: enough.
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    stop: &CancellationToken,
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let accepted = async {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    // Answers are small, and waited for.
+                    let _ = stream.set_nodelay(true);
+                    return Some((stream, peer, place));
+                }
+                // The other side has gone again, or there are too many files: the latter passes.
+                Err(error) => {
+                    warn!(%error, "a connection is not accepted");
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        accepted = accepted => accepted,
+    }
+}
+
+/// Sums up what is past the retention, until it is cancelled.
+async fn prune(app: Arc<App>, keep_reports: Duration, keep_hours: Option<Duration>) {
+    loop {
+        let before = |keep: Duration| Timestamp::now().checked_sub(keep).ok();
+        if let Some(reports) = before(keep_reports) {
+            let horizon = Horizon { reports, hours: keep_hours.and_then(before) };
+            match app.store.prune(horizon).await {
+                Ok(0) => {}
+                Ok(count) => {
+                    info!(count, "reports were summed up");
+                    if count == PRUNED_AT_ONCE {
+                        continue;
+                    }
+                }
+                Err(error) => warn!(%error, "reports could not be summed up"),
+            }
+        }
+        sleep(PRUNING).await;
+    }
+}

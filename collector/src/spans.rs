@@ -1,0 +1,83 @@
+//! Which cycles of an epoch were kept once and are gone: as spans, because a fleet leaves no cycle out. So a report is not
+//! recorded twice even after its first copy is past the retention, at the price of a line for each leader instead of one
+//! for each report. Pure.
+
+use std::collections::BTreeMap;
+
+/// Sets of whole numbers, as spans that neither touch nor overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spans {
+    /// First to last, both included.
+    spans: BTreeMap<i64, i64>,
+}
+
+impl Spans {
+    /// Whether `number` is in one of them.
+    pub fn contains(&self, number: i64) -> bool {
+        self.spans.range(..=number).next_back().is_some_and(|(_, last)| number <= *last)
+    }
+
+    /// Adds `first` to `last`, both included.
+    pub fn insert(&mut self, mut first: i64, mut last: i64) {
+        if first > last {
+            return;
+        }
+        // All that touch it: those that begin at most one above its end, from the back, until one ends too low.
+        while let Some((&begin, &end)) = self.spans.range(..=last.saturating_add(1)).next_back() {
+            if end < first.saturating_sub(1) {
+                break;
+            }
+            self.spans.remove(&begin);
+            first = first.min(begin);
+            last = last.max(end);
+        }
+        self.spans.insert(first, last);
+    }
+
+    /// Each first and last number.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, i64)> + '_ {
+        self.spans.iter().map(|(first, last)| (*first, *last))
+    }
+}
+
+impl FromIterator<(i64, i64)> for Spans {
+    fn from_iter<I: IntoIterator<Item = (i64, i64)>>(spans: I) -> Spans {
+        let mut all = Spans::default();
+        spans.into_iter().for_each(|(first, last)| all.insert(first, last));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn neighbours_are_one() {
+        let spans: Spans = [(1, 3), (5, 6), (4, 4)].into_iter().collect();
+        assert_eq!(spans.iter().collect::<Vec<_>>(), [(1, 6)]);
+        let ends: Spans = [(i64::MIN, i64::MIN), (i64::MAX, i64::MAX)].into_iter().collect();
+        assert!(ends.contains(i64::MAX) && ends.contains(i64::MIN) && !ends.contains(0));
+    }
+
+    proptest! {
+        #[test]
+        fn they_are_the_set(inserted in prop::collection::vec((-20..20_i64, 0..6_i64), 0..20)) {
+            let mut spans = Spans::default();
+            let mut set = BTreeSet::new();
+            for (first, length) in inserted {
+                spans.insert(first, first + length);
+                set.extend(first..=first + length);
+            }
+            for number in -30..40 {
+                prop_assert_eq!(spans.contains(number), set.contains(&number));
+            }
+            let all: Vec<_> = spans.iter().collect();
+            prop_assert!(all.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "no two touch: {:?}", all);
+        }
+    }
+}

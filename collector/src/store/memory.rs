@@ -1,0 +1,228 @@
+//! Everything in memory: for tests and for trying things out. What it promises holds until the process ends.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+
+use super::{Cursor, Filter, HOUR, Horizon, Outcome, PRUNED_AT_ONCE, Page, Point, Store, StoreError, point};
+use crate::fence::{Epoch, Fence};
+use crate::report::{Key, Record, Report};
+use crate::spans::Spans;
+
+/// Everything in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    kept: Mutex<Kept>,
+}
+
+type Kind = (Option<String>, Option<String>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    records: BTreeMap<Cursor, Record>,
+    /// Time by id.
+    times: BTreeMap<i64, i64>,
+    newest: i64,
+    keys: HashMap<Key, f64>,
+    fence: Fence,
+    /// Cycles by epoch and unit.
+    pruned: HashMap<(i64, Option<String>), Spans>,
+    hours: BTreeMap<(i64, Kind), Sum>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    reports: i64,
+    sum: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Sum {
+    fn of(report: &Report) -> Sum {
+        let Report { mean, min, max, .. } = *report;
+        Sum { reports: 1, sum: mean, min: min.unwrap_or(mean), max: max.unwrap_or(mean) }
+    }
+
+    fn add(&mut self, other: Sum) {
+        self.reports += other.reports;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+}
+
+fn kind(report: &Report) -> Kind {
+    (report.quantity.clone(), report.unit.clone())
+}
+
+impl Kept {
+    fn record(&mut self, report: Report) -> Outcome {
+        if let Some(key) = report.key() {
+            if let Some(mean) = self.keys.get(&key) {
+                return if report.agrees(*mean) { Outcome::Repeated } else { Outcome::Conflict(*mean) };
+            }
+            let Key { epoch, cycle, ref unit } = key;
+            if self.pruned.get(&(epoch, unit.clone())).is_some_and(|cycles| cycles.contains(cycle)) {
+                return Outcome::Repeated;
+            }
+            if let Err(stale) = self.fence.judge(epoch, cycle) {
+                return Outcome::Stale(stale);
+            }
+            self.fence.admit(epoch, cycle, report.received, report.reporter.as_deref());
+            self.keys.insert(key, report.mean);
+        }
+        self.newest += 1;
+        let (id, time) = (self.newest, report.time.as_microsecond());
+        self.times.insert(id, time);
+        self.records.insert(Cursor { time, id }, Record { id, report });
+        Outcome::Recorded(id)
+    }
+
+    fn page(&self, page: &Page) -> Vec<Record> {
+        let wanted = |(at, record): (&Cursor, &Record)| {
+            let beyond = match page.after {
+                None => true,
+                Some(after) if page.newest_first => *at < after,
+                Some(after) => *at > after,
+            };
+            (beyond && page.filter.admits(&record.report)).then(|| record.clone())
+        };
+        if page.newest_first {
+            self.records.iter().rev().filter_map(wanted).take(page.limit).collect()
+        } else {
+            self.records.iter().filter_map(wanted).take(page.limit).collect()
+        }
+    }
+
+    fn series(&self, filter: &Filter, step: i64, limit: usize) -> Vec<Point> {
+        let reports = self
+            .records
+            .iter()
+            .filter(|(_, record)| filter.admits(&record.report))
+            .map(|(at, record)| (at.time, kind(&record.report), Sum::of(&record.report)));
+        let hours = self
+            .hours
+            .iter()
+            .filter(|((hour, (quantity, unit)), _)| {
+                let time = jiff::Timestamp::from_microsecond(*hour).unwrap_or_default();
+                filter.admits_time(time) && filter.admits_kind(quantity.as_deref(), unit.as_deref())
+            })
+            .map(|((hour, kind), sum)| (*hour, kind.clone(), *sum));
+        let mut steps: BTreeMap<(i64, Kind), Sum> = BTreeMap::new();
+        for (time, kind, sum) in reports.chain(hours) {
+            steps.entry((time - time % step, kind)).and_modify(|all| all.add(sum)).or_insert(sum);
+        }
+        steps
+            .into_iter()
+            .take(limit)
+            .map(|((time, kind), sum)| point(time, kind, sum.reports, sum.sum, (sum.min, sum.max)))
+            .collect()
+    }
+
+    fn latest(&self) -> Vec<Record> {
+        let mut newest: BTreeMap<Kind, &Record> = BTreeMap::new();
+        for record in self.records.values() {
+            newest.insert(kind(&record.report), record);
+        }
+        newest.into_values().cloned().collect()
+    }
+
+    fn prune(&mut self, horizon: Horizon) -> usize {
+        let end = Cursor { time: horizon.reports.as_microsecond(), id: 0 };
+        let past: Vec<Cursor> = self.records.range(..end).map(|(at, _)| *at).take(PRUNED_AT_ONCE).collect();
+        for at in &past {
+            let Some(Record { report, .. }) = self.records.remove(at) else { continue };
+            self.times.remove(&at.id);
+            let sum = Sum::of(&report);
+            self.hours
+                .entry((at.time - at.time % HOUR, kind(&report)))
+                .and_modify(|all| all.add(sum))
+                .or_insert(sum);
+            if let Some(key) = report.key() {
+                self.keys.remove(&key);
+                self.pruned.entry((key.epoch, key.unit)).or_default().insert(key.cycle, key.cycle);
+            }
+        }
+        if let Some(hours) = horizon.hours {
+            let hours = hours.as_microsecond();
+            self.hours.retain(|(hour, _), _| *hour >= hours);
+        }
+        past.len()
+    }
+}
+
+impl MemoryStore {
+    /// One with nothing in it.
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn done<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, Result<T, StoreError>> {
+    ready(Ok(value)).boxed()
+}
+
+impl Store for MemoryStore {
+    fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
+        let mut kept = self.kept();
+        done(reports.into_iter().map(|report| kept.record(report)).collect())
+    }
+
+    fn page(&self, page: Page) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        done(self.kept().page(&page))
+    }
+
+    fn since(&self, id: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        let kept = self.kept();
+        let after = kept.times.range(id.saturating_add(1)..).take(limit);
+        let records = after.filter_map(|(&id, &time)| kept.records.get(&Cursor { time, id }).cloned());
+        done(records.collect())
+    }
+
+    fn newest(&self) -> BoxFuture<'_, Result<i64, StoreError>> {
+        done(self.kept().newest)
+    }
+
+    fn series(
+        &self,
+        filter: Filter,
+        step: i64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Point>, StoreError>> {
+        done(self.kept().series(&filter, step, limit))
+    }
+
+    fn latest(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        done(self.kept().latest())
+    }
+
+    fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
+        done(self.kept().fence.newest(limit))
+    }
+
+    fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
+        done(self.kept().prune(horizon))
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        done(())
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        ready(()).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    super::super::suite::store_suite!(|_| MemoryStore::new());
+}

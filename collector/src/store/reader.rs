@@ -1,0 +1,265 @@
+//! The connections that read from SQLite: a few, made when they are needed, each question with an end.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::sqlite::{SqliteOptions, file_id, unavailable};
+use super::{Cursor, Filter, Page, Point, StoreError, point, schema};
+use crate::fence::Epoch;
+use crate::report::{Record, Report};
+
+/// So many questions are answered at the same time.
+const AT_ONCE: usize = 4;
+/// The clock is looked at after so many steps of SQLite's machine.
+const STEPS: i32 = 10_000;
+
+/// Quantities and units that are told of at most.
+const KINDS: i64 = 1_000;
+
+const COLUMNS: &str =
+    "id, epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter";
+
+/// Connections that are not in use.
+#[derive(Debug)]
+pub(super) struct Readers {
+    options: SqliteOptions,
+    places: Semaphore,
+    idle: Mutex<Vec<Idle>>,
+    /// The last thing that went wrong, so that it is logged once.
+    trouble: Mutex<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    file: Option<(u64, u64)>,
+}
+
+impl Readers {
+    pub(super) fn new(options: SqliteOptions) -> Readers {
+        Readers {
+            options,
+            places: Semaphore::new(AT_ONCE),
+            idle: Mutex::default(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// Asks `question` on a connection of its own.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &std::sync::Arc<Self>,
+        question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = std::sync::Arc::clone(self);
+        let place = tokio::time::timeout(self.options.longest_read, self.places.acquire());
+        let place = place.await.map_err(|_| StoreError::Busy)?;
+        let _place = place.map_err(|_| StoreError::Unavailable("it is closed".to_owned()))?;
+        let asked = tokio::task::spawn_blocking(move || readers.ask(question));
+        asked.await.unwrap_or_else(|error| Err(StoreError::Unavailable(error.to_string())))
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let asked = self.take().and_then(|mut idle| {
+            let end = Instant::now() + self.options.longest_read;
+            idle.connection.progress_handler(STEPS, Some(move || Instant::now() > end))?;
+            let answer = question(&idle.connection)?;
+            Ok((answer, idle))
+        });
+        match asked {
+            Ok((answer, idle)) => {
+                *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+                Ok(answer)
+            }
+            Err(error) => {
+                let message = error.to_string();
+                let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                if trouble.as_ref() != Some(&message) {
+                    warn!(path = %self.options.path.display(), %error, "the store cannot be read");
+                    *trouble = Some(message);
+                }
+                Err(unavailable(&error))
+            }
+        }
+    }
+
+    fn take(&self) -> rusqlite::Result<Idle> {
+        let file = file_id(&self.options.path);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        // What reads a file that was moved away is closed.
+        idle.retain(|idle| idle.file == file);
+        if let Some(idle) = idle.pop() {
+            return Ok(idle);
+        }
+        drop(idle);
+        let patience = self.options.patience.min(Duration::from_secs(1));
+        Ok(Idle { connection: schema::open_to_read(&self.options.path, patience)?, file })
+    }
+
+    pub(super) fn close(&self) {
+        self.places.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn timestamp(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    let micros = row.get(column)?;
+    Timestamp::from_microsecond(micros).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, micros))
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record {
+        id: row.get(0)?,
+        report: Report {
+            epoch: row.get(1)?,
+            cycle: row.get(2)?,
+            time: timestamp(row, 3)?,
+            quantity: row.get(4)?,
+            unit: row.get(5)?,
+            mean: row.get(6)?,
+            min: row.get(7)?,
+            max: row.get(8)?,
+            stddev: row.get(9)?,
+            count: row.get(10)?,
+            excluded: row.get(11)?,
+            received: timestamp(row, 12)?,
+            reporter: row.get(13)?,
+        },
+    })
+}
+
+fn records(
+    connection: &Connection,
+    sql: &str,
+    values: impl IntoIterator<Item = impl ToSql>,
+) -> rusqlite::Result<Vec<Record>> {
+    connection.prepare_cached(sql)?.query_map(params_from_iter(values), record)?.collect()
+}
+
+/// Conditions, and the values of their question marks.
+#[derive(Default)]
+struct Where {
+    conditions: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+impl Where {
+    fn of(filter: &Filter, times: [&'static str; 2]) -> Where {
+        let mut all = Where::default();
+        let micros = |time: Timestamp| Value::from(time.as_microsecond());
+        all.add(times[0], filter.from.map(micros));
+        all.add(times[1], filter.to.map(micros));
+        all.add("quantity = ?", filter.quantity.clone().map(Value::from));
+        all.add("unit = ?", filter.unit.clone().map(Value::from));
+        all
+    }
+
+    fn add(&mut self, condition: &'static str, value: Option<Value>) {
+        if let Some(value) = value {
+            self.conditions.push(condition);
+            self.values.push(value);
+        }
+    }
+
+    fn sql(&self) -> String {
+        if self.conditions.is_empty() { "1".to_owned() } else { self.conditions.join(" AND ") }
+    }
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+pub(super) fn page(connection: &Connection, page: &Page) -> rusqlite::Result<Vec<Record>> {
+    let mut wanted = Where::of(&page.filter, ["time >= ?", "time < ?"]);
+    if let Some(Cursor { time, id }) = page.after {
+        wanted.conditions.push(if page.newest_first { "(time, id) < (?, ?)" } else { "(time, id) > (?, ?)" });
+        wanted.values.extend([Value::from(time), Value::from(id)]);
+    }
+    let order = if page.newest_first { "time DESC, id DESC" } else { "time, id" };
+    let sql = format!("SELECT {COLUMNS} FROM reports WHERE {} ORDER BY {order} LIMIT ?", wanted.sql());
+    wanted.values.push(Value::from(count(page.limit)));
+    records(connection, &sql, wanted.values)
+}
+
+pub(super) fn since(connection: &Connection, id: i64, limit: usize) -> rusqlite::Result<Vec<Record>> {
+    let sql = format!("SELECT {COLUMNS} FROM reports WHERE id > ? ORDER BY id LIMIT ?");
+    records(connection, &sql, [id, count(limit)])
+}
+
+pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+    // Not max(id): the newest may be past the retention.
+    let newest = connection
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'reports'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(newest.unwrap_or(0))
+}
+
+pub(super) fn series(
+    connection: &Connection,
+    filter: &Filter,
+    step: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<Point>> {
+    let reports = Where::of(filter, ["time >= ?", "time < ?"]);
+    let hours = Where::of(filter, ["hour >= ?", "hour < ?"]);
+    let sql = format!(
+        "SELECT time - time % ?, quantity, unit, sum(reports), ifnull(sum(sum), 0.0), min(min), max(max) FROM (
+            SELECT time, ifnull(quantity, '') AS quantity, ifnull(unit, '') AS unit, 1 AS reports, mean AS sum,
+                   ifnull(min, mean) AS min, ifnull(max, mean) AS max
+            FROM reports WHERE {}
+            UNION ALL
+            SELECT hour, quantity, unit, reports, sum, min, max FROM hours WHERE {}
+         ) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT ?",
+        reports.sql(),
+        hours.sql()
+    );
+    let mut values = vec![Value::from(step)];
+    values.extend(reports.values);
+    values.extend(hours.values);
+    values.push(Value::from(count(limit)));
+    let named = |name: String| (!name.is_empty()).then_some(name);
+    connection
+        .prepare_cached(&sql)?
+        .query_map(params_from_iter(values), |row| {
+            let kind = (named(row.get(1)?), named(row.get(2)?));
+            Ok(point(row.get(0)?, kind, row.get(3)?, row.get(4)?, (row.get(5)?, row.get(6)?)))
+        })?
+        .collect()
+}
+
+pub(super) fn latest(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM reports WHERE id IN (
+            SELECT (SELECT id FROM reports WHERE quantity IS nullif(kinds.quantity, '') AND unit IS nullif(kinds.unit, '')
+                    ORDER BY time DESC, id DESC LIMIT 1)
+            FROM kinds LIMIT ?
+         ) ORDER BY quantity, unit"
+    );
+    records(connection, &sql, [KINDS])
+}
+
+pub(super) fn epochs(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<Epoch>> {
+    connection
+        .prepare_cached(
+            "SELECT epoch, first_cycle, last_cycle, reports, received, reporter FROM epochs ORDER BY epoch DESC LIMIT ?",
+        )?
+        .query_map([count(limit)], |row| {
+            Ok(Epoch {
+                epoch: row.get(0)?,
+                first_cycle: row.get(1)?,
+                last_cycle: row.get(2)?,
+                reports: row.get(3)?,
+                received: timestamp(row, 4)?,
+                reporter: row.get(5)?,
+            })
+        })?
+        .collect()
+}

@@ -1,0 +1,135 @@
+//! The tables, and how a connection is set up. A file of ours has `user_version` [`VERSION`].
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+/// Goes up with every change of the tables.
+const VERSION: i64 = 1;
+
+/// Times are microseconds since 1970, UTC; `readable` shows them as text.
+const TABLES: &str = "
+CREATE TABLE reports (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    epoch    INTEGER,
+    cycle    INTEGER,
+    time     INTEGER NOT NULL,
+    quantity TEXT,
+    unit     TEXT,
+    mean     REAL NOT NULL,
+    min      REAL,
+    max      REAL,
+    stddev   REAL,
+    count    INTEGER,
+    excluded INTEGER,
+    received INTEGER NOT NULL,
+    reporter TEXT
+) STRICT;
+CREATE UNIQUE INDEX reports_by_key ON reports (epoch, cycle, ifnull(unit, '')) WHERE epoch IS NOT NULL;
+CREATE INDEX reports_by_time ON reports (time, id);
+CREATE INDEX reports_by_kind ON reports (quantity, unit, time, id);
+
+-- Every quantity and unit there is or was; '' for none.
+CREATE TABLE kinds (quantity TEXT NOT NULL, unit TEXT NOT NULL, PRIMARY KEY (quantity, unit)) STRICT, WITHOUT ROWID;
+
+-- The fence.
+CREATE TABLE epochs (
+    epoch       INTEGER PRIMARY KEY,
+    first_cycle INTEGER NOT NULL,
+    last_cycle  INTEGER NOT NULL,
+    reports     INTEGER NOT NULL,
+    received    INTEGER NOT NULL,
+    reporter    TEXT
+) STRICT;
+
+-- Reports past the retention, by the hour; '' for no quantity, no unit.
+CREATE TABLE hours (
+    hour     INTEGER NOT NULL,
+    quantity TEXT NOT NULL,
+    unit     TEXT NOT NULL,
+    reports  INTEGER NOT NULL,
+    sum      REAL NOT NULL,
+    min      REAL NOT NULL,
+    max      REAL NOT NULL,
+    PRIMARY KEY (hour, quantity, unit)
+) STRICT, WITHOUT ROWID;
+
+-- Their keys, so that none is recorded again.
+CREATE TABLE pruned (
+    epoch       INTEGER NOT NULL,
+    unit        TEXT NOT NULL,
+    first_cycle INTEGER NOT NULL,
+    last_cycle  INTEGER NOT NULL,
+    PRIMARY KEY (epoch, unit, first_cycle)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIEW readable AS
+SELECT id, epoch, cycle, strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e6, 'unixepoch') AS time, quantity, unit, mean, min, max,
+       stddev, count, excluded, strftime('%Y-%m-%dT%H:%M:%fZ', received / 1e6, 'unixepoch') AS received, reporter
+FROM reports;
+";
+
+/// A connection that writes. Makes the file and the tables if they are missing.
+pub(super) fn open_to_write(
+    path: &Path,
+    patience: Duration,
+    max_bytes: Option<u64>,
+) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(patience)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // Each commit is on the disk before it returns.
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    if let Some(bytes) = max_bytes {
+        let page: u32 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = i64::try_from(bytes / u64::from(page.max(1))).unwrap_or(i64::MAX);
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    }
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// A connection that reads what there is.
+pub(super) fn open_to_read(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
+    // Not read-only: the index of the write-ahead log is written by readers too.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(patience)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let version = |connection: &Connection| {
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+    };
+    if version(connection)? == VERSION {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    match version(&transaction)? {
+        // Another process was faster.
+        VERSION => {}
+        0 => {
+            transaction.execute_batch(TABLES)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        other => {
+            let message = format!("it is of version {other}, this program knows {VERSION}");
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);
+            return Err(rusqlite::Error::SqliteFailure(code, Some(message)));
+        }
+    }
+    transaction.commit()
+}

@@ -1,0 +1,189 @@
+use std::io::{Seek, Write};
+
+use rusqlite::Connection;
+
+use super::super::suite::{at, keyed, store_suite};
+use super::*;
+
+fn open(folder: &Path) -> SqliteStore {
+    SqliteStore::open(SqliteOptions::new(folder.join("reports.db"))).unwrap()
+}
+
+store_suite!(open);
+
+async fn means(store: &SqliteStore) -> Vec<f64> {
+    let page = Page { filter: Filter::default(), after: None, newest_first: false, limit: 100_000 };
+    store.page(page).await.unwrap().iter().map(|record| record.report.mean).collect()
+}
+
+fn unavailable_because(outcome: &Result<Vec<Outcome>, StoreError>, why: &str) {
+    assert!(matches!(outcome, Err(StoreError::Unavailable(reason)) if reason.contains(why)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_there_when_it_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.record(vec![keyed(7, 1, None, 79.5)]).await.unwrap();
+    store.close().await;
+    assert_eq!(store.record(vec![keyed(7, 2, None, 1.0)]).await, Err(closed()));
+    assert!(!folder.path().join("reports.db-wal").exists(), "one file is left");
+    let store = open(folder.path());
+    assert_eq!(store.record(vec![keyed(7, 1, None, 79.5)]).await.unwrap(), [Outcome::Repeated]);
+    assert_eq!(means(&store).await, [79.5]);
+}
+
+#[tokio::test]
+async fn all_that_wait_are_one_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        SqliteOptions { patience: Duration::from_secs(60), ..SqliteOptions::new(folder.path().join("db")) };
+    let store = SqliteStore::open(options.clone()).unwrap();
+    store.check().await.unwrap();
+    let before = store.commits();
+    let other = Connection::open(&options.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let tries = (0..500).map(|cycle| store.record(vec![keyed(1, cycle, None, 1.0)]));
+    let tries = futures_util::future::join_all(tries);
+    let release = async { other.execute_batch("COMMIT").unwrap() };
+    // All are begun before the lock is released: they are polled first.
+    let (outcomes, ()) = futures_util::future::join(tries, release).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert!(store.commits() - before <= 2, "{} transactions", store.commits() - before);
+}
+
+#[tokio::test]
+async fn a_file_that_is_locked_is_told_and_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        SqliteOptions { patience: Duration::from_millis(10), ..SqliteOptions::new(folder.path().join("db")) };
+    let store = SqliteStore::open(options.clone()).unwrap();
+    store.record(vec![keyed(1, 1, None, 1.0)]).await.unwrap();
+    let other = Connection::open(&options.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    unavailable_because(&store.record(vec![keyed(1, 2, None, 2.0)]).await, "locked");
+    assert!(store.check().await.is_err());
+    assert_eq!(means(&store).await, [1.0], "reading goes on");
+    other.execute_batch("COMMIT").unwrap();
+    store.check().await.unwrap();
+    assert_eq!(store.record(vec![keyed(1, 2, None, 2.0)]).await.unwrap(), [Outcome::Recorded(2)]);
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_loses_nothing_and_may_be_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    let options = SqliteOptions { max_bytes: Some(400_000), ..SqliteOptions::new(&path) };
+    let store = SqliteStore::open(options).unwrap();
+    let mut acknowledged = 0;
+    let full = loop {
+        let cycles = acknowledged..acknowledged + 100;
+        match store.record(cycles.map(|cycle| keyed(1, cycle, None, 1.0)).collect()).await {
+            Ok(outcomes) => {
+                assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Recorded(_))));
+                acknowledged += 100;
+            }
+            full => break full,
+        }
+    };
+    unavailable_because(&full, "full");
+    assert!(acknowledged > 100);
+    assert!(store.check().await.is_err() && store.check().await.is_err());
+    assert_eq!(
+        i64::try_from(means(&store).await.len()).unwrap(),
+        acknowledged,
+        "all or nothing of each call"
+    );
+    let half = Horizon { reports: at(acknowledged / 2), hours: None };
+    assert_eq!(i64::try_from(store.prune(half).await.unwrap()).unwrap(), acknowledged / 2);
+    store.check().await.unwrap();
+    let again = store.record(vec![keyed(1, acknowledged, None, 1.0)]).await.unwrap();
+    assert_eq!(again, [Outcome::Recorded(acknowledged + 1)]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_is_told_until_it_is_put_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    std::fs::write(&path, "this is no database, and long enough for one to be looked at".repeat(100))
+        .unwrap();
+    let store = open(folder.path());
+    unavailable_because(&store.record(vec![keyed(1, 1, None, 1.0)]).await, "damaged");
+    assert!(store.check().await.is_err() && store.latest().await.is_err());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(store.record(vec![keyed(1, 1, None, 1.0)]).await.unwrap(), [Outcome::Recorded(1)]);
+    store.close().await;
+    // Damage in the middle is found by whoever reads it.
+    let mut file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.seek(std::io::SeekFrom::Start(4096)).unwrap();
+    file.write_all(&[0xa5; 4096 * 8]).unwrap();
+    drop(file);
+    let store = open(folder.path());
+    unavailable_because(&store.record(vec![keyed(1, 2, None, 1.0)]).await, "damaged");
+}
+
+#[tokio::test]
+async fn a_file_of_a_later_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let store = open(folder.path());
+    assert!(store.record(vec![keyed(1, 1, None, 1.0)]).await.is_err());
+    let tables = "SELECT count(*) FROM sqlite_schema";
+    assert_eq!(Connection::open(&path).unwrap().query_row(tables, [], |row| row.get(0)), Ok(0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_is_moved_away_is_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    let store = open(folder.path());
+    store.record(vec![keyed(1, 1, None, 1.0)]).await.unwrap();
+    assert_eq!(means(&store).await, [1.0]);
+    for name in ["reports.db", "reports.db-wal", "reports.db-shm"] {
+        std::fs::rename(folder.path().join(name), folder.path().join(format!("old-{name}"))).unwrap();
+    }
+    assert_eq!(store.record(vec![keyed(1, 2, None, 2.0)]).await.unwrap(), [Outcome::Recorded(1)]);
+    assert_eq!(means(&store).await, [2.0]);
+    store.close().await;
+    assert!(path.exists());
+    let old = Connection::open(folder.path().join("old-reports.db")).unwrap();
+    assert_eq!(old.query_row("SELECT count(*) FROM reports", [], |row| row.get(0)), Ok(1), "nothing is lost");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_missing_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let later = folder.path().join("later");
+    let store = open(&later);
+    unavailable_because(&store.record(vec![keyed(1, 1, None, 1.0)]).await, "opened");
+    std::fs::create_dir(&later).unwrap();
+    store.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_question_that_takes_too_long_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let options =
+        SqliteOptions { longest_read: Duration::ZERO, ..SqliteOptions::new(folder.path().join("db")) };
+    let store = SqliteStore::open(options.clone()).unwrap();
+    for from in [0, 5_000] {
+        let reports = (from..from + 5_000).map(|cycle| keyed(1, cycle, None, 1.0)).collect();
+        store.record(reports).await.unwrap();
+    }
+    assert_eq!(store.series(Filter::default(), 1_000_000, 10).await, Err(StoreError::TooLong));
+    let patient = SqliteStore::open(SqliteOptions::new(&options.path)).unwrap();
+    assert_eq!(patient.series(Filter::default(), 1_000_000, 10).await.unwrap().len(), 10);
+}
+
+#[tokio::test]
+async fn it_reads_well_with_other_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.record(vec![keyed(7, 1, Some("Cel"), 79.5)]).await.unwrap();
+    let other = Connection::open(folder.path().join("reports.db")).unwrap();
+    let told: (String, f64) =
+        other.query_row("SELECT time, mean FROM readable", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(told, ("2026-01-01T00:00:01.000Z".to_owned(), 79.5));
+}

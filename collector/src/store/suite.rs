@@ -1,0 +1,234 @@
+//! What every store promises, checked for each of them: `store_suite!` makes the tests of one.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::report::Incoming;
+
+/// `$open` takes the path of a folder that outlives the store, and opens what is kept there.
+macro_rules! store_suite {
+    ($open:expr) => {
+        $crate::store::suite::store_suite!(@ $open;
+            keeps_each_key_once, refuses_a_deposed_leader, pages_by_time, follows_by_id, sums_up_steps,
+            tells_the_latest, sums_up_what_is_old, keeps_every_number, agrees_with_itself);
+    };
+    (@ $open:expr; $($promise:ident),*) => {
+        $(
+            #[tokio::test]
+            async fn $promise() {
+                let folder = tempfile::tempdir().unwrap();
+                let open = $open;
+                $crate::store::suite::$promise(&open(folder.path())).await;
+            }
+        )*
+    };
+}
+pub(super) use store_suite;
+
+/// So many seconds after 2026 began.
+pub(super) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_767_225_600).unwrap() + SignedDuration::from_secs(seconds)
+}
+
+pub(super) fn keyed(epoch: i64, cycle: i64, unit: Option<&str>, mean: f64) -> Report {
+    let incoming = Incoming {
+        epoch: Some(epoch),
+        cycle: Some(cycle),
+        unit: unit.map(str::to_owned),
+        time: Some(at(cycle)),
+        ..Incoming::bare(mean)
+    };
+    incoming.accept(None, at(1_000_000 + cycle), Some("test")).unwrap()
+}
+
+async fn record(store: &impl Store, report: Report) -> Outcome {
+    store.record(vec![report]).await.unwrap().remove(0)
+}
+
+fn all() -> Page {
+    Page { filter: Filter::default(), after: None, newest_first: false, limit: 10_000 }
+}
+
+pub(super) async fn keeps_each_key_once(store: &impl Store) {
+    assert_eq!(store.newest().await.unwrap_or(0), 0);
+    assert_eq!(record(store, keyed(7, 1, None, 79.5)).await, Outcome::Recorded(1));
+    assert_eq!(record(store, keyed(7, 1, Some("Cel"), 20.0)).await, Outcome::Recorded(2), "another unit");
+    assert_eq!(record(store, keyed(7, 1, None, 79.5)).await, Outcome::Repeated);
+    assert_eq!(record(store, keyed(7, 1, None, 79.6)).await, Outcome::Conflict(79.5));
+    let twice = vec![keyed(7, 2, None, 1.0), keyed(7, 2, None, 1.0), keyed(7, 2, None, 2.0)];
+    let outcomes = store.record(twice).await.unwrap();
+    assert_eq!(outcomes, [Outcome::Recorded(3), Outcome::Repeated, Outcome::Conflict(1.0)], "in one call");
+    for id in [4, 5] {
+        let bare = Report::bare(78.4, at(0));
+        assert_eq!(record(store, bare).await, Outcome::Recorded(id), "without a key each is kept");
+    }
+    assert_eq!(store.record(Vec::new()).await.unwrap(), []);
+    assert_eq!(store.newest().await.unwrap(), 5);
+    assert_eq!(store.page(all()).await.unwrap().len(), 5);
+    store.check().await.unwrap();
+}
+
+pub(super) async fn refuses_a_deposed_leader(store: &impl Store) {
+    let stale = |first_cycle| Outcome::Stale(Stale { epoch: 9, first_cycle });
+    record(store, keyed(7, 1, None, 1.0)).await;
+    record(store, keyed(9, 6, None, 1.0)).await;
+    record(store, keyed(9, 7, None, 1.0)).await;
+    assert_eq!(record(store, keyed(7, 6, None, 1.0)).await, stale(6));
+    assert_eq!(record(store, keyed(7, 7, Some("Cel"), 1.0)).await, stale(6), "cycles are those of all units");
+    assert!(matches!(record(store, keyed(7, 5, None, 1.0)).await, Outcome::Recorded(_)), "it was set aside");
+    assert_eq!(record(store, keyed(7, 1, None, 1.0)).await, Outcome::Repeated, "known is not stale");
+    assert!(matches!(record(store, keyed(9, 5, Some("Cel"), 1.0)).await, Outcome::Recorded(_)));
+    assert_eq!(record(store, keyed(8, 5, None, 1.0)).await, stale(5));
+    let epochs = store.epochs(10).await.unwrap();
+    let told: Vec<_> = epochs
+        .iter()
+        .map(|known| (known.epoch, known.first_cycle, known.last_cycle, known.reports))
+        .collect();
+    assert_eq!(told, [(9, 5, 7, 3), (7, 1, 5, 2)], "what is refused leaves no trace");
+    assert_eq!(store.epochs(1).await.unwrap().len(), 1);
+}
+
+pub(super) async fn pages_by_time(store: &impl Store) {
+    // Cycles come out of order, and two units share each time.
+    for cycle in [5, 1, 4, 2, 3] {
+        let two = vec![keyed(1, cycle, Some("Cel"), 1.0), keyed(1, cycle, Some("%RH"), 2.0)];
+        store.record(two).await.unwrap();
+    }
+    let mut forth = Vec::new();
+    let mut page = Page { limit: 3, ..all() };
+    loop {
+        let records = store.page(page.clone()).await.unwrap();
+        assert!(records.len() <= 3);
+        let Some(last) = records.last() else { break };
+        page.after = Some(Cursor { time: last.report.time.as_microsecond(), id: last.id });
+        forth.extend(records);
+    }
+    assert_eq!(forth, store.page(all()).await.unwrap());
+    let cycles: Vec<_> = forth.iter().map(|record| record.report.cycle.unwrap()).collect();
+    assert_eq!(cycles, [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]);
+    let mut back = store.page(Page { newest_first: true, ..all() }).await.unwrap();
+    let cursor = Cursor { time: back[3].report.time.as_microsecond(), id: back[3].id };
+    let rest = store.page(Page { newest_first: true, after: Some(cursor), ..all() }).await.unwrap();
+    assert_eq!(rest, back[4..]);
+    back.reverse();
+    assert_eq!(back, forth);
+    let filter = Filter { from: Some(at(2)), to: Some(at(4)), unit: Some("Cel".to_owned()), quantity: None };
+    let some = store.page(Page { filter: filter.clone(), ..all() }).await.unwrap();
+    assert_eq!(some.len(), 2, "from is part of it, to is not: {some:?}");
+    let none = Filter { quantity: Some("pressure".to_owned()), ..filter };
+    assert_eq!(store.page(Page { filter: none, ..all() }).await.unwrap(), []);
+}
+
+pub(super) async fn follows_by_id(store: &impl Store) {
+    for cycle in [3, 1, 2] {
+        record(store, keyed(1, cycle, None, 1.0)).await;
+    }
+    let ids = |records: Vec<Record>| records.iter().map(|record| record.id).collect::<Vec<_>>();
+    assert_eq!(ids(store.since(0, 10).await.unwrap()), [1, 2, 3]);
+    assert_eq!(ids(store.since(1, 1).await.unwrap()), [2]);
+    assert_eq!(ids(store.since(3, 10).await.unwrap()), [0_i64; 0]);
+    assert_eq!(ids(store.since(i64::MAX, 10).await.unwrap()), [0_i64; 0]);
+}
+
+pub(super) async fn sums_up_steps(store: &impl Store) {
+    for (cycle, mean) in [(0, 1.0), (5, 3.0), (10, 7.0)] {
+        record(store, keyed(1, cycle, Some("Cel"), mean)).await;
+    }
+    let full = Incoming { min: Some(-2.0), max: Some(9.0), time: Some(at(11)), ..Incoming::bare(5.0) };
+    record(store, full.accept(None, at(11), None).unwrap()).await;
+    let points = store.series(Filter::default(), 10_000_000, 100).await.unwrap();
+    let told: Vec<_> = points
+        .iter()
+        .map(|point| (point.time, point.unit.as_deref(), point.reports, point.mean, point.min, point.max))
+        .collect();
+    let expected = [
+        (at(0), Some("Cel"), 2, 2.0, 1.0, 3.0),
+        (at(10), None, 1, 5.0, -2.0, 9.0),
+        (at(10), Some("Cel"), 1, 7.0, 7.0, 7.0),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(store.series(Filter::default(), 10_000_000, 2).await.unwrap(), points[..2]);
+    let filter = Filter { unit: Some("Cel".to_owned()), from: Some(at(5)), ..Filter::default() };
+    assert_eq!(store.series(filter, 3_600_000_000, 9).await.unwrap()[0].reports, 2);
+}
+
+pub(super) async fn tells_the_latest(store: &impl Store) {
+    assert_eq!(store.latest().await.unwrap_or_default(), []);
+    record(store, keyed(1, 2, Some("Cel"), 20.0)).await;
+    record(store, keyed(1, 1, Some("Cel"), 10.0)).await;
+    record(store, keyed(1, 1, None, 80.0)).await;
+    let latest = store.latest().await.unwrap();
+    let told: Vec<_> =
+        latest.iter().map(|record| (record.report.unit.as_deref(), record.report.mean)).collect();
+    assert_eq!(told, [(None, 80.0), (Some("Cel"), 20.0)], "by its time, not as it came");
+}
+
+pub(super) async fn sums_up_what_is_old(store: &impl Store) {
+    for cycle in 1..=6 {
+        #[allow(clippy::cast_precision_loss, reason = "small")]
+        record(store, keyed(7, cycle, None, cycle as f64)).await;
+    }
+    let horizon = Horizon { reports: at(5), hours: None };
+    assert_eq!(store.prune(horizon).await.unwrap(), 4);
+    assert_eq!(store.prune(horizon).await.unwrap(), 0);
+    assert_eq!(store.page(all()).await.unwrap().len(), 2);
+    assert_eq!(record(store, keyed(7, 2, None, 2.0)).await, Outcome::Repeated, "kept once, for ever");
+    assert_eq!(record(store, keyed(7, 6, None, 2.0)).await, Outcome::Conflict(6.0));
+    assert!(matches!(record(store, keyed(7, 2, Some("Cel"), 2.0)).await, Outcome::Recorded(_)));
+    let filter = || Filter::default();
+    let hours = store.series(filter(), HOUR, 10).await.unwrap();
+    let told: Vec<_> =
+        hours.iter().map(|point| (point.unit.as_deref(), point.reports, point.mean, point.min)).collect();
+    assert_eq!(told, [(None, 6, 3.5, 1.0), (Some("Cel"), 1, 2.0, 2.0)], "old and new are one series");
+    // What comes late joins what is summed up already.
+    assert_eq!(store.prune(Horizon { reports: at(6), hours: None }).await.unwrap(), 2);
+    assert_eq!(store.series(filter(), HOUR, 10).await.unwrap(), hours);
+    assert_eq!(store.newest().await.unwrap(), 7, "ids go on");
+    let nothing = Horizon { reports: at(10_000), hours: Some(at(10_000)) };
+    assert_eq!(store.prune(nothing).await.unwrap(), 1);
+    assert_eq!(store.series(filter(), HOUR, 10).await.unwrap(), []);
+    assert_eq!(store.latest().await.unwrap(), []);
+    assert_eq!(record(store, keyed(7, 6, None, 6.0)).await, Outcome::Repeated);
+    assert!(matches!(record(store, keyed(7, 7, None, 7.0)).await, Outcome::Recorded(8)));
+    assert_eq!(store.epochs(1).await.unwrap()[0].last_cycle, 7, "the fence stands");
+}
+
+pub(super) async fn keeps_every_number(store: &impl Store) {
+    let full = Incoming {
+        epoch: Some(i64::MAX),
+        cycle: Some(i64::MAX),
+        time: Some(at(1)),
+        quantity: Some("humedad ñ 湿度".to_owned()),
+        unit: Some("%RH".to_owned()),
+        mean: 0.1 + 0.2,
+        min: Some(-f64::MIN_POSITIVE),
+        max: Some(f64::MAX),
+        stddev: Some(5e-324),
+        count: Some(i64::MAX),
+        excluded: Some(0),
+    };
+    let full = full.accept(None, at(2), Some("atalaya/0.1.0 (node 1)")).unwrap();
+    let bare = Report::bare(-0.5, at(3));
+    store.record(vec![full.clone(), bare.clone()]).await.unwrap();
+    let kept: Vec<_> = store.page(all()).await.unwrap().into_iter().map(|record| record.report).collect();
+    assert_eq!(kept, [full, bare]);
+    let most = [f64::MAX, f64::MAX, f64::MIN, f64::MIN].map(|mean| Report::bare(mean, at(0)));
+    store.record(most.into()).await.unwrap();
+    for _ in 0..2 {
+        let points = store.series(Filter::default(), HOUR, 10).await.unwrap();
+        assert!(points.iter().all(|point| point.mean.is_finite()), "{points:?}");
+        store.prune(Horizon { reports: at(100), hours: None }).await.unwrap();
+    }
+}
+
+/// Many at once, each several times: one of each is recorded.
+pub(super) async fn agrees_with_itself(store: &impl Store) {
+    let tries = (0..300).map(|attempt| store.record(vec![keyed(1, attempt % 100, None, 1.0)]));
+    let outcomes = futures_util::future::join_all(tries).await;
+    let count = |wanted: fn(&Outcome) -> bool| {
+        outcomes.iter().flatten().flatten().filter(|outcome| wanted(outcome)).count()
+    };
+    assert_eq!(count(|outcome| matches!(outcome, Outcome::Recorded(_))), 100);
+    assert_eq!(count(|outcome| *outcome == Outcome::Repeated), 200);
+    assert_eq!(store.newest().await.unwrap(), 100);
+}

@@ -1,0 +1,336 @@
+//! The thread that writes to SQLite.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+use super::sqlite::{SqliteOptions, file_id, unavailable};
+use super::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError, schema};
+use crate::fence::Stale;
+use crate::report::{Key, Report};
+use crate::spans::Spans;
+
+/// So many reports go into one transaction at most, give or take the last call's.
+const GROUP: usize = 4096;
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    Record(Vec<Report>, Answer<Vec<Outcome>>),
+    Prune(Horizon, Answer<usize>),
+    Check(Answer<()>),
+    Close(oneshot::Sender<()>),
+}
+
+/// Owns the connection that writes.
+pub(super) struct Writer {
+    options: SqliteOptions,
+    commits: Arc<AtomicU64>,
+    connection: Option<Opened>,
+    /// The last thing that went wrong, so that it is logged once.
+    trouble: Option<String>,
+}
+
+struct Opened {
+    connection: Connection,
+    file: Option<(u64, u64)>,
+}
+
+impl Writer {
+    pub(super) fn new(options: SqliteOptions, commits: Arc<AtomicU64>) -> Writer {
+        Writer { options, commits, connection: None, trouble: None }
+    }
+
+    /// Works until it is told to close, or nobody is left to ask.
+    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut next = None;
+        while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
+            match job {
+                Job::Record(reports, answer) => {
+                    let mut total = reports.len();
+                    let mut group = vec![(reports, answer)];
+                    while total < GROUP {
+                        match jobs.try_recv() {
+                            Ok(Job::Record(reports, answer)) => {
+                                total += reports.len();
+                                group.push((reports, answer));
+                            }
+                            Ok(other) => {
+                                next = Some(other);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.record(group);
+                }
+                Job::Prune(horizon, answer) => {
+                    let _ = answer.send(self.write(|transaction| prune(transaction, horizon)));
+                }
+                Job::Check(answer) => {
+                    let failed = self.trouble.is_some();
+                    let _ = answer.send(self.write(|transaction| check(transaction, failed)));
+                }
+                Job::Close(answer) => {
+                    jobs.close();
+                    // The last connection folds the log into the file.
+                    self.connection = None;
+                    let _ = answer.send(());
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, mut group: Vec<(Vec<Report>, Answer<Vec<Outcome>>)>) {
+        // Whoever has gone comes back, or not: either way this is not what is waited for.
+        group.retain(|(_, answer)| !answer.is_closed());
+        if group.is_empty() {
+            return;
+        }
+        let written = self.write(|transaction| {
+            group
+                .iter()
+                .map(|(reports, _)| reports.iter().map(|report| record(transaction, report)).collect())
+                .collect::<rusqlite::Result<Vec<Vec<Outcome>>>>()
+        });
+        match written {
+            Ok(outcomes) => {
+                for ((_, answer), outcomes) in group.into_iter().zip(outcomes) {
+                    let _ = answer.send(Ok(outcomes));
+                }
+            }
+            Err(error) => {
+                for (_, answer) in group {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// Runs `work` in a transaction. What it returns is on the disk.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        match self.try_write(work) {
+            Ok(done) => {
+                if self.trouble.take().is_some() {
+                    info!("the store works again");
+                }
+                Ok(done)
+            }
+            Err(error) => {
+                // Whatever it was, the next call begins with the file as it then is.
+                self.connection = None;
+                let message = error.to_string();
+                if self.trouble.as_ref() != Some(&message) {
+                    warn!(path = %self.options.path.display(), %error, "nothing can be recorded");
+                    self.trouble = Some(message);
+                }
+                Err(unavailable(&error))
+            }
+        }
+    }
+
+    fn try_write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        // What is written to a file that was moved away would be lost.
+        let path = self.options.path.clone();
+        let same = |opened: &Opened| file_id(&path) == opened.file;
+        let opened = match self.connection.take().filter(same) {
+            Some(opened) => self.connection.insert(opened),
+            None => {
+                let connection = schema::open_to_write(&path, self.options.patience, self.options.max_bytes)?;
+                self.connection.insert(Opened { connection, file: file_id(&path) })
+            }
+        };
+        let transaction = opened.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = work(&transaction)?;
+        transaction.commit()?;
+        if !same(opened) {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+            return Err(rusqlite::Error::SqliteFailure(code, Some("the file was moved away".to_owned())));
+        }
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(done)
+    }
+}
+
+/// Takes the lock, which costs no trip to the disk. After something has `failed`, finds out whether there is room for a page of
+/// reports: a full disk is ready again only when it is.
+fn check(transaction: &Transaction<'_>, failed: bool) -> rusqlite::Result<()> {
+    if failed {
+        transaction.execute_batch(
+            "CREATE TABLE probe (data BLOB); INSERT INTO probe VALUES (zeroblob(65536)); DROP TABLE probe;",
+        )?;
+    }
+    transaction.execute("DELETE FROM kinds WHERE 0", [])?;
+    Ok(())
+}
+
+fn record(transaction: &Transaction<'_>, report: &Report) -> rusqlite::Result<Outcome> {
+    if let Some(key) = report.key() {
+        if let Some(refused) = judge(transaction, &key, report)? {
+            return Ok(refused);
+        }
+        transaction
+            .prepare_cached(
+                "INSERT INTO epochs VALUES (:epoch, :cycle, :cycle, 1, :received, :reporter)
+                 ON CONFLICT (epoch) DO UPDATE SET
+                    first_cycle = min(first_cycle, excluded.first_cycle),
+                    last_cycle = max(last_cycle, excluded.last_cycle),
+                    reports = reports + 1, received = excluded.received, reporter = excluded.reporter",
+            )?
+            .execute(named_params! {
+                ":epoch": key.epoch, ":cycle": key.cycle,
+                ":received": report.received.as_microsecond(), ":reporter": report.reporter,
+            })?;
+    }
+    let kind = (report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
+    transaction.prepare_cached("INSERT OR IGNORE INTO kinds VALUES (?, ?)")?.execute(kind)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO reports
+                (epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )?
+        .execute(params![
+            report.epoch,
+            report.cycle,
+            report.time.as_microsecond(),
+            report.quantity,
+            report.unit,
+            report.mean,
+            report.min,
+            report.max,
+            report.stddev,
+            report.count,
+            report.excluded,
+            report.received.as_microsecond(),
+            report.reporter,
+        ])?;
+    Ok(Outcome::Recorded(transaction.last_insert_rowid()))
+}
+
+/// Why a report is not recorded.
+fn judge(transaction: &Transaction<'_>, key: &Key, report: &Report) -> rusqlite::Result<Option<Outcome>> {
+    let Key { epoch, cycle, ref unit } = *key;
+    let unit = unit.as_deref().unwrap_or("");
+    let kept: Option<f64> = transaction
+        .prepare_cached(
+            "SELECT mean FROM reports WHERE epoch = ? AND cycle = ? AND ifnull(unit, '') = ? AND epoch IS NOT NULL",
+        )?
+        .query_row(params![epoch, cycle, unit], |row| row.get(0))
+        .optional()?;
+    if let Some(mean) = kept {
+        return Ok(Some(if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) }));
+    }
+    let pruned: Option<i64> = transaction
+        .prepare_cached(
+            "SELECT last_cycle FROM pruned WHERE epoch = ? AND unit = ? AND first_cycle <= ?
+             ORDER BY first_cycle DESC LIMIT 1",
+        )?
+        .query_row(params![epoch, unit, cycle], |row| row.get(0))
+        .optional()?;
+    if pruned.is_some_and(|last| cycle <= last) {
+        return Ok(Some(Outcome::Repeated));
+    }
+    let stale = transaction
+        .prepare_cached(
+            "SELECT epoch, first_cycle FROM epochs WHERE epoch > ? AND first_cycle <= ?
+             ORDER BY first_cycle, epoch LIMIT 1",
+        )?
+        .query_row(params![epoch, cycle], |row| Ok(Stale { epoch: row.get(0)?, first_cycle: row.get(1)? }))
+        .optional()?;
+    Ok(stale.map(Outcome::Stale))
+}
+
+fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<usize> {
+    let Some(end) = last_pruned(transaction, horizon)? else {
+        forget(transaction, horizon)?;
+        return Ok(0);
+    };
+    const PAST: &str = "(time, id) <= (:time, :id)";
+    let end = named_params! { ":time": end.0, ":id": end.1 };
+    transaction.execute(
+        &format!(
+            "INSERT INTO hours
+             SELECT time - time % {HOUR}, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
+                    min(ifnull(min, mean)), max(ifnull(max, mean))
+             FROM reports WHERE {PAST} GROUP BY 1, 2, 3
+             ON CONFLICT (hour, quantity, unit) DO UPDATE SET
+                reports = reports + excluded.reports, sum = ifnull(sum + excluded.sum, 0.0),
+                min = min(min, excluded.min), max = max(max, excluded.max)"
+        ),
+        end,
+    )?;
+    let mut lines: Vec<(i64, String)> = Vec::new();
+    let mut keys = transaction.prepare(&format!(
+        "SELECT epoch, ifnull(unit, ''), cycle FROM reports WHERE {PAST} AND epoch IS NOT NULL ORDER BY 1, 2, 3"
+    ))?;
+    let mut rows = keys.query(end)?;
+    let mut spans = Spans::default();
+    while let Some(row) = rows.next()? {
+        let line: (i64, String) = (row.get(0)?, row.get(1)?);
+        if lines.last() != Some(&line) {
+            if let Some(before) = lines.last() {
+                note(transaction, before, &spans)?;
+            }
+            spans = noted(transaction, &line)?;
+            lines.push(line);
+        }
+        let cycle = row.get(2)?;
+        spans.insert(cycle, cycle);
+    }
+    if let Some(before) = lines.last() {
+        note(transaction, before, &spans)?;
+    }
+    let pruned = transaction.execute(&format!("DELETE FROM reports WHERE {PAST}"), end)?;
+    forget(transaction, horizon)?;
+    Ok(pruned)
+}
+
+/// Time and id of the last report that goes this time.
+fn last_pruned(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<Option<(i64, i64)>> {
+    transaction
+        .query_row(
+            "SELECT time, id FROM (SELECT time, id FROM reports WHERE time < ? ORDER BY time, id LIMIT ?)
+             ORDER BY time DESC, id DESC LIMIT 1",
+            params![horizon.reports.as_microsecond(), i64::try_from(PRUNED_AT_ONCE).unwrap_or(i64::MAX)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+}
+
+fn forget(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<()> {
+    if let Some(hours) = horizon.hours {
+        transaction.execute("DELETE FROM hours WHERE hour < ?", [hours.as_microsecond()])?;
+    }
+    Ok(())
+}
+
+/// What is gone already of an epoch and unit.
+fn noted(transaction: &Transaction<'_>, line: &(i64, String)) -> rusqlite::Result<Spans> {
+    transaction
+        .prepare_cached("SELECT first_cycle, last_cycle FROM pruned WHERE epoch = ? AND unit = ?")?
+        .query_map((line.0, &line.1), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+fn note(transaction: &Transaction<'_>, line: &(i64, String), spans: &Spans) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("DELETE FROM pruned WHERE epoch = ? AND unit = ?")?
+        .execute((line.0, &line.1))?;
+    let mut insert = transaction.prepare_cached("INSERT INTO pruned VALUES (?, ?, ?, ?)")?;
+    for (first, last) in spans.iter() {
+        insert.execute((line.0, &line.1, first, last))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Who may write and who may read. Pure, but for reading the file.
+
+use std::path::Path;
+
+use subtle::{Choice, ConstantTimeEq};
+use thiserror::Error;
+
+/// A shorter token is refused: it would be guessed.
+const SHORTEST: usize = 16;
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Write,
+    Read,
+}
+
+/// What is wrong with a file of tokens. The token itself is not told.
+#[derive(Debug, Error)]
+pub enum TokenError {
+    /// It cannot be read.
+    #[error("{0}")]
+    Read(#[from] std::io::Error),
+    /// A line of it says nothing known.
+    #[error(
+        "line {0}: neither `write TOKEN` nor `read TOKEN`, with a token of {SHORTEST} characters or more"
+    )]
+    Line(usize),
+    /// Nobody could do anything.
+    #[error("no line says who may write")]
+    NoWriter,
+}
+
+/// Who may do what.
+#[derive(Clone, Default)]
+pub struct Tokens {
+    /// `None`: everybody may do everything.
+    listed: Option<Listed>,
+}
+
+#[derive(Clone, Default)]
+struct Listed {
+    writers: Vec<String>,
+    readers: Vec<String>,
+    anyone_reads: bool,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Granted,
+    /// No token, or none that is known.
+    Unknown,
+    /// A token for something else.
+    Forbidden,
+}
+
+impl Tokens {
+    /// Everybody may do everything.
+    pub fn none() -> Tokens {
+        Tokens::default()
+    }
+
+    /// Reads a file: a line is `write TOKEN`, `read TOKEN`, `read *` (anybody may read) or begins with `#`.
+    ///
+    /// # Errors
+    /// It cannot be read or says something else.
+    pub fn from_file(path: &Path) -> Result<Tokens, TokenError> {
+        Tokens::parse(&std::fs::read_to_string(path)?)
+    }
+
+    /// Reads what such a file says.
+    ///
+    /// # Errors
+    /// It says something else.
+    pub fn parse(text: &str) -> Result<Tokens, TokenError> {
+        let mut listed = Listed::default();
+        for (line, number) in text.lines().zip(1..) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                [] => {}
+                [first, ..] if first.starts_with('#') => {}
+                ["read", "*"] => listed.anyone_reads = true,
+                ["read", token] if token.len() >= SHORTEST => listed.readers.push(token.to_owned()),
+                ["write", token] if token.len() >= SHORTEST => listed.writers.push(token.to_owned()),
+                _ => return Err(TokenError::Line(number)),
+            }
+        }
+        if listed.writers.is_empty() {
+            return Err(TokenError::NoWriter);
+        }
+        Ok(Tokens { listed: Some(listed) })
+    }
+
+    /// Whether a request with this token may do it.
+    pub(crate) fn admit(&self, role: Role, token: Option<&str>) -> Admission {
+        let Some(listed) = &self.listed else { return Admission::Granted };
+        if role == Role::Read && listed.anyone_reads {
+            return Admission::Granted;
+        }
+        let Some(token) = token else { return Admission::Unknown };
+        let writes = among(&listed.writers, token);
+        let reads = among(&listed.readers, token);
+        match role {
+            Role::Write if writes => Admission::Granted,
+            Role::Read if reads => Admission::Granted,
+            _ if writes || reads => Admission::Forbidden,
+            _ => Admission::Unknown,
+        }
+    }
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Tokens").finish_non_exhaustive()
+    }
+}
+
+/// In a time that does not tell how much of a token is right.
+fn among(tokens: &[String], token: &str) -> bool {
+    let same = |known: &String| known.as_bytes().ct_eq(token.as_bytes());
+    tokens.iter().map(same).fold(Choice::from(0), |any, same| any | same).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITER: &str = "0123456789abcdef-w";
+    const READER: &str = "0123456789abcdef-r";
+
+    #[test]
+    fn writers_write_and_readers_read() {
+        let tokens = Tokens::parse(&format!("# fleet\n\nwrite {WRITER}\n  read\t{READER}  \n")).unwrap();
+        assert_eq!(tokens.admit(Role::Write, Some(WRITER)), Admission::Granted);
+        assert_eq!(tokens.admit(Role::Read, Some(READER)), Admission::Granted);
+        assert_eq!(tokens.admit(Role::Write, Some(READER)), Admission::Forbidden);
+        assert_eq!(tokens.admit(Role::Read, Some(WRITER)), Admission::Forbidden);
+        for role in [Role::Read, Role::Write] {
+            for wrong in [None, Some(""), Some("*"), Some(&WRITER[1..]), Some("0123456789abcdef")] {
+                assert_eq!(tokens.admit(role, wrong), Admission::Unknown);
+            }
+            assert_eq!(Tokens::none().admit(role, None), Admission::Granted);
+        }
+        assert!(!format!("{tokens:?}").contains(WRITER));
+    }
+
+    #[test]
+    fn reading_may_be_for_all() {
+        let tokens = Tokens::parse(&format!("write {WRITER}\nread *")).unwrap();
+        assert_eq!(tokens.admit(Role::Read, None), Admission::Granted);
+        assert_eq!(tokens.admit(Role::Write, None), Admission::Unknown);
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_is_refused() {
+        for (text, line) in [("write short", 1), ("# x\nadmin 0123456789abcdef", 2), ("write *", 1)] {
+            assert!(matches!(Tokens::parse(text), Err(TokenError::Line(found)) if found == line), "{text}");
+        }
+        assert!(matches!(Tokens::parse("read *"), Err(TokenError::NoWriter)));
+    }
+}

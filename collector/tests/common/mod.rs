@@ -1,0 +1,111 @@
+//! A collector that listens on loopback, and its clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(dead_code, unreachable_pub, reason = "each test file includes it, and not every one uses all of it")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use atalaya_collector::{Collector, MemoryStore, Options, Store};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const WRITER: &str = "writer-0123456789";
+pub const READER: &str = "reader-0123456789";
+
+pub struct Running {
+    pub address: SocketAddr,
+    pub client: Client,
+    pub stop: CancellationToken,
+    pub done: JoinHandle<()>,
+}
+
+/// With everything in memory, for everybody.
+pub async fn started() -> Running {
+    run(Arc::new(MemoryStore::new()), Options::default()).await
+}
+
+pub async fn run(store: Arc<dyn Store>, options: Options) -> Running {
+    let collector = Collector::bind("127.0.0.1:0", store, options).await.unwrap();
+    let address = collector.address().unwrap();
+    let stop = CancellationToken::new();
+    let done = tokio::spawn(collector.run(stop.clone()));
+    // A connection for each request: one that is kept may be closed, as it should be, when it is asked again.
+    let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).pool_max_idle_per_host(0);
+    let client = client.build().unwrap();
+    Running { address, client, stop, done }
+}
+
+impl Running {
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.client.get(self.url(path))
+    }
+
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(self.url(path))
+    }
+
+    /// Of `path`, which must be answered.
+    pub async fn json(&self, path: &str) -> Value {
+        let response = self.get(path).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        response.json().await.unwrap()
+    }
+
+    pub async fn means(&self) -> Vec<f64> {
+        let list = self.get("/listar").header("accept", "application/json");
+        list.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Sends `text` as it is and returns what comes back until the other side closes.
+    pub async fn raw(&self, text: impl Into<Vec<u8>>) -> String {
+        let (address, text) = (self.address, text.into());
+        let asked = tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            // It may be answered, and closed, before all is sent.
+            let _ = stream.write_all(&text);
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+        asked.await.unwrap()
+    }
+
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.done.await.unwrap();
+    }
+}
+
+/// It is refused as RFC 9457 says. Returns the problem.
+pub async fn refused(request: RequestBuilder, status: u16) -> Value {
+    let response: Response = request.send().await.unwrap();
+    let (found, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    assert_eq!(found, StatusCode::from_u16(status).unwrap(), "{text}");
+    assert_eq!(headers["content-type"], "application/problem+json");
+    if [429, 503].contains(&status) {
+        assert!(headers["retry-after"].to_str().unwrap().parse::<u32>().unwrap() >= 1);
+    }
+    let problem: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(problem["status"], status);
+    for part in ["type", "title", "detail"] {
+        assert!(problem[part].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+    }
+    problem
+}
+
+/// What a node of ours posts.
+pub fn full(epoch: i64, cycle: i64, mean: f64) -> Value {
+    serde_json::json!({"epoch": epoch, "cycle": cycle, "time": format!("2026-11-21T08:{:02}:{:02}Z", cycle / 60, cycle % 60),
+        "quantity": "temperature", "unit": "Cel", "mean": mean, "min": mean - 1.0, "max": mean + 1.0, "stddev": 0.5,
+        "count": 2, "excluded": 1})
+}

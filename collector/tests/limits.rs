@@ -1,0 +1,234 @@
+//! Who gets in, how long they may take, and how it ends.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atalaya_collector::{Limits, MemoryStore, Options, SqliteOptions, SqliteStore, Tokens};
+use common::{READER, Running, WRITER, full, refused, run, started};
+
+async fn limited(limits: Limits) -> Running {
+    run(Arc::new(MemoryStore::new()), Options { limits, ..Options::default() }).await
+}
+
+#[tokio::test]
+async fn writers_write_and_readers_read() {
+    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
+    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..Options::default() }).await;
+    let write = || collector.post("/api/v1/reports").json(&full(7, 1, 1.0));
+    let read = || collector.get("/api/v1/latest");
+    for request in [write(), read(), write().bearer_auth("wrong-0123456789"), collector.get("/nuevo?dato=1")]
+    {
+        let response = request.try_clone().unwrap().send().await.unwrap();
+        assert_eq!(response.headers()["www-authenticate"], "Bearer");
+        refused(request, 401).await;
+    }
+    refused(write().bearer_auth(READER), 403).await;
+    refused(read().bearer_auth(WRITER), 403).await;
+    refused(collector.get(&format!("/api/v1/latest?token={READER}")), 401).await;
+    refused(collector.get(&format!("/nuevo?dato=1&token={READER}")), 403).await;
+    for path in
+        ["/listar", "/metrics", "/api/v1/stream", "/api/v1/reports", "/api/v1/series", "/api/v1/fleet"]
+    {
+        refused(collector.get(path), 401).await;
+    }
+    for path in ["/healthz", "/readyz", "/api/v1/openapi.json"] {
+        assert_eq!(collector.get(path).send().await.unwrap().status(), 200);
+    }
+    let list = collector.get("/listar").bearer_auth(READER);
+    assert_eq!(list.try_clone().unwrap().send().await.unwrap().text().await.unwrap(), "");
+    // A Kazoo leader whose api_url has the token in it.
+    let kazoo = collector.get(&format!("/nuevo?token={WRITER}&dato=78.4")).send().await.unwrap();
+    assert_eq!(kazoo.status(), 200);
+    assert_eq!(write().bearer_auth(WRITER).send().await.unwrap().status(), 201);
+    assert_eq!(list.send().await.unwrap().text().await.unwrap().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn too_many_requests_are_held_back_and_health_is_not() {
+    let collector = limited(Limits { rate: 0.001, burst: 3.0, ..Limits::default() }).await;
+    for _ in 0..3 {
+        assert_eq!(collector.get("/nuevo?dato=1").send().await.unwrap().status(), 200);
+    }
+    refused(collector.get("/nuevo?dato=1"), 429).await;
+    refused(collector.get("/no/such/path"), 429).await;
+    assert_eq!(collector.get("/healthz").send().await.unwrap().status(), 200);
+}
+
+/// Who sends headers or a body by the drop is sent away, and others are answered meanwhile.
+#[tokio::test]
+async fn a_slow_loris_is_sent_away() {
+    let soon = Duration::from_millis(200);
+    let collector = limited(Limits { headers: soon, receive: soon, ..Limits::default() }).await;
+    let starts = [
+        "GET /nuevo?dato=1 HTTP/1.1\r\nHost: x\r\n",
+        "",
+        "POST /nuevo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{\"dato\"",
+    ];
+    let lorises = starts.map(|start| {
+        let address = collector.address;
+        tokio::task::spawn_blocking(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(start.as_bytes()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let mut answer = String::new();
+            // Until it is closed.
+            stream.read_to_string(&mut answer).map(|_| answer)
+        })
+    });
+    assert_eq!(collector.get("/healthz").send().await.unwrap().status(), 200);
+    let [headers, nothing, body] = lorises;
+    for (what, loris) in [("headers", headers), ("nothing", nothing)] {
+        let answer = loris.await.unwrap().expect(what);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{what}: {answer}");
+    }
+    assert!(body.await.unwrap().unwrap().starts_with("HTTP/1.1 408"));
+    assert!(collector.means().await.is_empty());
+}
+
+/// Who asks and never reads does not keep the place.
+#[tokio::test]
+async fn a_client_that_does_not_read_is_sent_away() {
+    let limits = Limits { connections: 1, send: Duration::from_millis(200), ..Limits::default() };
+    let collector = limited(limits).await;
+    let batch: Vec<_> = (0..1000).map(|cycle| full(1, cycle, 1.0)).collect();
+    assert_eq!(collector.post("/api/v1/reports").json(&batch).send().await.unwrap().status(), 200);
+    let address = collector.address;
+    let deaf = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let ask = "GET /api/v1/reports?limit=5000 HTTP/1.1\r\nHost: x\r\n\r\n";
+        // Far more answers than the buffers of both sides hold.
+        let _ = stream.write_all(ask.repeat(200).as_bytes());
+        stream
+    });
+    let _deaf = deaf.await.unwrap();
+    // There is one place only.
+    assert_eq!(collector.get("/healthz").send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_answered_before_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    let patient = SqliteOptions { patience: Duration::from_secs(60), ..SqliteOptions::new(&path) };
+    let store = SqliteStore::open(patient).unwrap();
+    let collector = run(Arc::new(store), Options::default()).await;
+    assert_eq!(collector.get("/readyz").send().await.unwrap().status(), 200);
+    // The file is locked, so requests wait for it.
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let waiting: Vec<_> = (0..20)
+        .map(|cycle| tokio::spawn(collector.post("/api/v1/reports").json(&full(7, cycle, 1.0)).send()))
+        .collect();
+    let busy = Instant::now();
+    loop {
+        let metrics = collector.get("/metrics").send().await.unwrap().text().await.unwrap();
+        let open =
+            metrics.lines().find_map(|line| line.strip_prefix("atalaya_collector_connections ")).unwrap();
+        if open.parse::<u32>().unwrap() >= 20 {
+            break;
+        }
+        assert!(busy.elapsed() < Duration::from_secs(20), "{metrics}");
+        tokio::task::yield_now().await;
+    }
+    let address = collector.address;
+    collector.stop.cancel();
+    // It takes no more.
+    let refused = Instant::now();
+    while TcpStream::connect(address).is_ok() {
+        assert!(refused.elapsed() < Duration::from_secs(20));
+        tokio::task::yield_now().await;
+    }
+    assert!(!collector.done.is_finished());
+    other.execute_batch("COMMIT").unwrap();
+    for answer in waiting {
+        assert_eq!(answer.await.unwrap().unwrap().status(), 201);
+    }
+    collector.done.await.unwrap();
+    let kept = other.query_row("SELECT count(*) FROM reports", [], |row| row.get::<_, i64>(0));
+    assert_eq!(kept, Ok(20));
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_up_the_end() {
+    let collector = started().await;
+    let address = collector.address;
+    let mut idle = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"ok\n") {
+            let mut bytes = [0; 256];
+            let count = stream.read(&mut bytes).unwrap();
+            assert!(count > 0, "it is closed");
+            answer.extend_from_slice(&bytes[..count]);
+        }
+        stream
+    })
+    .await
+    .unwrap();
+    collector.stop().await;
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "an orderly end");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_told_and_works_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    let store = SqliteOptions { patience: Duration::from_millis(10), ..SqliteOptions::new(&path) };
+    let collector = run(Arc::new(SqliteStore::open(store).unwrap()), Options::default()).await;
+    let write = |cycle| collector.post("/api/v1/reports").json(&full(7, cycle, 1.0));
+    assert_eq!(write(1).send().await.unwrap().status(), 201);
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let problem = refused(write(2), 503).await;
+    assert_eq!(problem["type"], "urn:problem-type:atalaya:unavailable");
+    refused(collector.get("/readyz"), 503).await;
+    assert_eq!(collector.get("/healthz").send().await.unwrap().status(), 200);
+    assert_eq!(collector.means().await, [1.0]);
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(collector.get("/readyz").send().await.unwrap().status(), 200);
+    assert_eq!(write(2).send().await.unwrap().status(), 201, "nothing of the first try is left");
+    drop(other);
+    for name in ["reports.db", "reports.db-wal", "reports.db-shm"] {
+        let _ = std::fs::remove_file(folder.path().join(name));
+    }
+    std::fs::write(&path, "damaged ".repeat(10_000)).unwrap();
+    refused(write(3), 503).await;
+    refused(collector.get("/api/v1/latest"), 503).await;
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(write(3).send().await.unwrap().status(), 201);
+}
+
+/// Reports past the retention are summed up, and stay known.
+#[tokio::test]
+async fn what_is_old_is_summed_up() {
+    let limits = Limits { rate: f64::MAX, burst: f64::MAX, ..Limits::default() };
+    let options = Options { keep_reports: Some(Duration::from_secs(60)), limits, ..Options::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    let send = |collector: &Running, report: &serde_json::Value| {
+        collector.post("/api/v1/reports").json(report).send()
+    };
+    let store = SqliteStore::open(SqliteOptions::new(&path)).unwrap();
+    let collector = run(Arc::new(store), Options::default()).await;
+    let mut old = full(7, 1, 1.0);
+    old["time"] = "2020-01-01T00:10:00Z".into();
+    assert_eq!(send(&collector, &old).await.unwrap().status(), 201);
+    collector.stop().await;
+    let store = SqliteStore::open(SqliteOptions::new(&path)).unwrap();
+    let collector = run(Arc::new(store), options).await;
+    let start = Instant::now();
+    while !collector.means().await.is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+    }
+    assert_eq!(send(&collector, &old).await.unwrap().status(), 200, "it is known still");
+    let series =
+        collector.json("/api/v1/series?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z&step=1h").await;
+    assert_eq!(series["points"][0]["time"], "2020-01-01T00:00:00Z");
+    assert_eq!(series["points"][0]["reports"], 1);
+}

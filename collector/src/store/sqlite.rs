@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
 use super::reader::Readers;
@@ -158,6 +159,15 @@ impl Store for SqliteStore {
 
     fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
         self.readers.read(move |connection| super::reader::epochs(connection, limit)).boxed()
+    }
+
+    fn changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
+        self.readers.read(move |connection| super::reader::changes(connection, (from, to), limit)).boxed()
     }
 
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {

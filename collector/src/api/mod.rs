@@ -1,17 +1,18 @@
 //! What is answered to whom. The OpenAPI document is made of the same routes, so that neither has what the other lacks.
 
-mod problem;
-mod query;
-mod read;
+mod fleet;
+pub(crate) mod problem;
+pub(crate) mod query;
+pub(crate) mod read;
 mod stream;
-mod write;
+pub(crate) mod write;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
@@ -24,8 +25,10 @@ use utoipa_axum::routes;
 
 use self::problem::Problem;
 use self::query::Query;
+use crate::fleet::Fleet;
 use crate::limits::{Buckets, Limits};
 use crate::metrics::Metrics;
+use crate::page;
 use crate::store::Store;
 use crate::tokens::{Admission, Role, Tokens};
 
@@ -37,6 +40,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// The highest id that this process has recorded.
     pub(crate) newest: watch::Sender<i64>,
+    /// What the leader said last.
+    pub(crate) fleet: Mutex<Fleet>,
     /// Streams end when it is cancelled.
     pub(crate) stopping: CancellationToken,
     streams: Arc<Semaphore>,
@@ -50,6 +55,7 @@ impl App {
             tokens,
             metrics: Metrics::new(),
             newest: watch::Sender::new(0),
+            fleet: Mutex::default(),
             stopping: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(limits.streams)),
             buckets: Mutex::new(Buckets::new(&limits)),
@@ -90,12 +96,13 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
     let write = OpenApiRouter::new()
         .routes(routes!(write::nuevo_get, write::nuevo_post))
         .routes(routes!(write::post_reports))
+        .routes(routes!(fleet::post_fleet))
         .route_layer(guarded(Role::Write));
     let read = OpenApiRouter::new()
         .routes(routes!(read::get_reports))
         .routes(routes!(read::get_series))
         .routes(routes!(read::get_latest))
-        .routes(routes!(read::get_fleet))
+        .routes(routes!(fleet::get_fleet))
         .routes(routes!(read::listar))
         .routes(routes!(stream::stream))
         .routes(routes!(metrics))
@@ -112,6 +119,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     let (router, document) = routes(app).split_for_parts();
     let document = Arc::new(document);
     router
+        .merge(page::router())
         .route(
             "/api/v1/openapi.json",
             axum::routing::get(move || async move { Json(document.as_ref().clone()) }),
@@ -174,15 +182,21 @@ async fn watch_over(
         .retry_after(u32::try_from(pause.as_secs().saturating_add(1)).unwrap_or(u32::MAX))
         .into_response(),
     };
-    // A proxy that answers `GET /nuevo` by itself would swallow reports.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    // A proxy that answers `GET /nuevo` by itself would swallow reports. Only what never changes says otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Who leads a fleet tells more to whom it is told by this.
+    headers.insert(HeaderName::from_static("atalaya-collector"), HeaderValue::from_static("1"));
     app.metrics.answered(&path, response.status().as_u16());
     response
 }
 
 /// Lets pass who has the right token.
 async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, next: Next) -> Response {
-    let token = bearer(request.headers()).or_else(|| token_in_address(request.uri()));
+    let token = match role {
+        Role::Read => page::token_of(request.headers()),
+        Role::Write => bearer(request.headers()).or_else(|| token_in_address(request.uri())),
+    };
     match app.tokens.admit(role, token.as_deref()) {
         Admission::Granted => next.run(request).await,
         Admission::Unknown => Problem::new(
@@ -202,7 +216,7 @@ async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, ne
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())

@@ -125,17 +125,17 @@ fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
     Ok(Some(Key::parse(text)?))
 }
 
-fn reporter(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn reporter(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).filter(|agent| !agent.is_empty())
 }
 
 /// `application/json` of `application/json; charset=utf-8`.
-fn content_type(headers: &HeaderMap) -> String {
+pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let text = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-fn unsupported(expected: &str) -> Problem {
+pub(crate) fn unsupported(expected: &str) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "media-type",
@@ -145,7 +145,7 @@ fn unsupported(expected: &str) -> Problem {
 }
 
 /// The body, if it comes whole, in time, and is not too long.
-async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
+pub(crate) async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
     let most = app.limits.body;
     let too_long = || {
         Problem::new(
@@ -174,7 +174,7 @@ async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::invalid(error.to_string()))
 }
 

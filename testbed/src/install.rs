@@ -35,6 +35,8 @@ pub enum Part {
     Qemu,
     /// The command `openssl`, which makes certificates.
     OpenSsl,
+    /// The browser Chromium, and `chromedriver`, which drives it.
+    Chromium,
 }
 
 /// The first major version of QEMU that will do.
@@ -42,7 +44,7 @@ const QEMU: u32 = 9;
 
 impl Part {
     /// All that the tests need.
-    pub const ALL: [Self; 4] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python];
+    pub const ALL: [Self; 5] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Chromium];
 
     /// Whether it is there.
     pub fn is_installed(self) -> bool {
@@ -56,6 +58,10 @@ impl Part {
             Self::Aarch64Gcc => runs(Command::new("aarch64-linux-gnu-gcc").arg("--version")),
             Self::ArmhfGcc => runs(Command::new("arm-linux-gnueabihf-gcc").arg("--version")),
             Self::OpenSsl => runs(Command::new("openssl").arg("version")),
+            Self::Chromium => {
+                runs(Command::new("chromium").arg("--version"))
+                    && runs(Command::new("chromedriver").arg("--version"))
+            }
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
     }
@@ -71,6 +77,7 @@ impl Part {
             Self::ArmhfGcc => &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
             Self::Qemu => &["qemu-system-arm"],
             Self::OpenSsl => &["openssl"],
+            Self::Chromium => &["chromium", "chromium-driver"],
         }
     }
 
@@ -99,6 +106,10 @@ impl Part {
                  backports)"
             }
             Self::OpenSsl => "the command `openssl`",
+            Self::Chromium => {
+                "Chromium and its driver, the commands `chromium` and `chromedriver` (Debian: the packages `chromium` and \
+                 `chromium-driver`)"
+            }
         }
     }
 }

@@ -29,6 +29,7 @@
 )]
 
 mod api;
+mod browser;
 pub mod chaos;
 mod curator;
 pub mod debian;
@@ -53,6 +54,7 @@ mod wait;
 mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};
+pub use browser::Browser;
 pub use curator::Curator;
 pub use ensemble::Ensemble;
 pub use journal::{Change, Transaction};

@@ -79,7 +79,7 @@ async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
     view.kinds = kinds?;
     view.epoch = epochs?.pop();
     view.period = state::period(view.told.as_ref().map(|(told, _)| &told.status), &newest?);
-    view.chosen = view.kinds.iter().position(|record| view.asked.is_of(&record.report)).unwrap_or(0);
+    view.chosen = chosen(&view.kinds, &view.asked);
     let now = Timestamp::now();
     let freshest = view.kinds.iter().map(|record| &record.report).max_by_key(|report| report.received);
     let age = |report: &Report| now.duration_since(report.received).as_secs_f64().max(0.0);
@@ -104,4 +104,13 @@ async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
     let ahead = tz::Offset::from_seconds(view.asked.ahead).unwrap_or(tz::Offset::UTC);
     view.chart = Some(Chart { window, points, usual, changes, ahead });
     Ok(())
+}
+
+/// Which of them is shown large: the one that is asked for, else bare numbers, else temperature.
+fn chosen(kinds: &[Record], asked: &Asked) -> usize {
+    let first = |wanted: &dyn Fn(&Report) -> bool| kinds.iter().position(|record| wanted(&record.report));
+    first(&|report| asked.is_of(report))
+        .or_else(|| first(&|report| report.quantity.is_none()))
+        .or_else(|| first(&|report| report.quantity.as_deref() == Some("temperature")))
+        .unwrap_or(0)
 }

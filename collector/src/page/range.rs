@@ -17,12 +17,12 @@ pub(super) struct Range {
 
 /// All there are, in the order of their buttons.
 pub(super) const RANGES: [Range; 6] = [
-    Range { name: "5m", seconds: 300, en: "5 minutes", es: "5 minutos" },
-    Range { name: "1h", seconds: 3_600, en: "1 hour", es: "1 hora" },
-    Range { name: "24h", seconds: 86_400, en: "24 hours", es: "24 horas" },
-    Range { name: "7d", seconds: 7 * 86_400, en: "7 days", es: "7 días" },
-    Range { name: "30d", seconds: 30 * 86_400, en: "30 days", es: "30 días" },
-    Range { name: "1y", seconds: 365 * 86_400, en: "1 year", es: "1 año" },
+    Range { name: "5m", seconds: 300, en: "The last 5 minutes", es: "Últimos 5 minutos" },
+    Range { name: "1h", seconds: 3_600, en: "The last hour", es: "Última hora" },
+    Range { name: "24h", seconds: 86_400, en: "The last 24 hours", es: "Últimas 24 horas" },
+    Range { name: "7d", seconds: 7 * 86_400, en: "The last 7 days", es: "Últimos 7 días" },
+    Range { name: "30d", seconds: 30 * 86_400, en: "The last 30 days", es: "Últimos 30 días" },
+    Range { name: "1y", seconds: 365 * 86_400, en: "The last year", es: "Último año" },
 ];
 
 impl Range {
@@ -32,7 +32,7 @@ impl Range {
         RANGES.into_iter().find(|range| Some(range.name) == name).unwrap_or(usual)
     }
 
-    /// `24 hours`.
+    /// `The last 24 hours`.
     pub(super) fn words(self, lang: Lang) -> &'static str {
         lang.say(self.en, self.es)
     }

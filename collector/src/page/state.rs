@@ -49,6 +49,9 @@ pub(super) fn patience(period: Option<f64>) -> f64 {
     period.map_or(30.0, |period| 3.0 * period + 1.0)
 }
 
+/// No fleet is asked more often, in microseconds.
+const SHORTEST: i64 = 50_000;
+
 /// Seconds from one cycle to the next: as the leader says, else as the newest reports, the newest first, lie apart.
 pub(super) fn period(status: Option<&Status>, newest: &[Record]) -> Option<f64> {
     if let Some(period) = status.and_then(|status| status.period).filter(|period| *period > 0.0) {
@@ -56,7 +59,8 @@ pub(super) fn period(status: Option<&Status>, newest: &[Record]) -> Option<f64> 
     }
     let time = |record: &Record| record.report.time.as_microsecond();
     let mut pauses: Vec<i64> = newest.windows(2).map(|pair| time(&pair[0]) - time(&pair[1])).collect();
-    pauses.retain(|pause| *pause > 0);
+    // Those of one cycle are of one time, or nearly.
+    pauses.retain(|pause| *pause >= SHORTEST);
     pauses.sort_unstable();
     #[allow(clippy::cast_precision_loss, reason = "seconds are enough")]
     pauses.get(pauses.len() / 2).map(|pause| *pause as f64 / 1e6)
@@ -91,9 +95,9 @@ mod tests {
 
     #[test]
     fn the_period_is_what_is_said_or_seen() {
-        let newest: Vec<Record> = [30, 25, 25, 20, 10]
+        let newest: Vec<Record> = [30_000, 25_003, 25_002, 25_001, 25_000, 20_000, 10_000]
             .into_iter()
-            .map(|second| Timestamp::from_second(second).unwrap())
+            .map(|millis| Timestamp::from_millisecond(millis).unwrap())
             .map(|time| Record { id: 1, report: Report::bare(1.0, time) })
             .collect();
         assert_eq!(period(None, &newest), Some(5.0));

@@ -185,7 +185,7 @@ fn spread(report: &Report, lang: Lang) -> Markup {
         (lang.say("least", "mínimo"), number(report.min), false),
         (lang.say("most", "máximo"), number(report.max), false),
         (lang.say("std. deviation", "desv. típica"), number(report.stddev), false),
-        (lang.say("measurements", "medidas"), count(report.count), false),
+        (lang.say("measured", "medidas"), count(report.count), false),
         (
             lang.say("excluded", "excluidas"),
             count(report.excluded),
@@ -220,7 +220,7 @@ fn history(view: &View) -> Markup {
     html! {
         section #history.card hidden[view.chart.is_none()] {
             div.head {
-                h2 { (lang.say("The last ", "Últimos ").to_owned() + range.words(lang)) }
+                h2 { (range.words(lang)) }
                 nav.ranges aria-label=(lang.say("Time shown", "Tiempo mostrado")) {
                     @for other in RANGES {
                         a id=(format!("range-{}", other.name)) href=(view.asked.with_range(other))

@@ -212,6 +212,7 @@ impl Node {
             Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
         let (leads, leading) = watch::channel(None);
         let leader = Leader::new(LeaderOptions {
+            id: id.as_str().to_owned(),
             measurements: settings.measurements.clone(),
             name: settings.name.clone(),
             orders: orders_now,

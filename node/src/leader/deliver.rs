@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::ApiMethod;
@@ -24,7 +25,7 @@ use super::report::Report;
 use crate::fault;
 use crate::id::NodeId;
 
-/// Where reports go.
+/// Where reports go. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Api {
     url: Url,
@@ -32,7 +33,9 @@ pub struct Api {
     /// What the requests say they come from.
     agent: String,
     /// Made by the first who has to report: it takes more memory than all the rest of a node.
-    client: OnceLock<Client>,
+    client: Arc<OnceLock<Client>>,
+    /// Whether it last answered as a collector of ours.
+    collects: Arc<AtomicBool>,
     /// The runtime with which requests wait for the network; `None`: the one that they are made in.
     network: Option<Handle>,
 }
@@ -41,7 +44,7 @@ impl Api {
     /// The one at `url`, for the node called `id`.
     pub fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
         let agent = format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
-        Api { url, method, agent, client: OnceLock::new(), network: None }
+        Api { url, method, agent, client: Arc::default(), collects: Arc::default(), network: None }
     }
 
     /// Lets requests use the network through that runtime: for nodes whose own has no I/O.
@@ -54,6 +57,12 @@ impl Api {
     /// Whether it is the same as that one.
     pub fn is(&self, other: &Api) -> bool {
         self.url == other.url && self.method == other.method
+    }
+
+    /// Its address, if it is a collector of ours, and what it is asked with.
+    pub(super) fn collector(&self) -> Option<(&Url, &Client, Option<&Handle>)> {
+        let client = self.client.get().filter(|_| self.collects.load(Ordering::Relaxed))?;
+        Some((&self.url, client, self.network.as_ref()))
     }
 
     fn client(&self) -> reqwest::Result<&Client> {
@@ -90,6 +99,9 @@ impl Api {
         url.into()
     }
 }
+
+/// The header by which a collector of ours is known.
+const COLLECTOR: &str = "atalaya-collector";
 
 /// As much of an answer as is read, so that its connection can be used again; nothing in it matters.
 const LONGEST_ANSWER: usize = 16 * 1024;
@@ -254,6 +266,7 @@ async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
         Err(error) => return Outcome::Failed(with_clock(root_cause(&error), SystemTime::now())),
     };
     let outcome = judge(answer.status());
+    api.collects.store(answer.headers().contains_key(COLLECTOR), Ordering::Relaxed);
     let mut read = 0;
     while let Ok(Some(chunk)) = answer.chunk().await {
         read += chunk.len();

@@ -17,10 +17,12 @@ use crate::toolchain::Target;
 const GLIBC: (u32, u32) = (2, 34);
 
 /// Files that every package has.
-const FILES: [&str; 14] = [
+const FILES: [&str; 16] = [
     "etc/atalaya/boards.toml",
     "etc/default/atalaya",
+    "etc/default/atalaya-collector",
     "usr/bin/atalaya",
+    "usr/lib/systemd/system/atalaya-collector.service",
     "usr/lib/systemd/system/atalaya.service",
     "usr/lib/systemd/system/atalaya@.service",
     "usr/lib/sysusers.d/atalaya.conf",
@@ -77,7 +79,11 @@ pub(super) fn package(package: &Path, program: &Path, target: Target, how: How) 
     let kept = fs::read_to_string(root.join("DEBIAN/conffiles")).context("there are no conffiles")?;
     let kept: BTreeSet<&str> = kept.lines().collect();
     ensure!(
-        kept == BTreeSet::from(["/etc/atalaya/boards.toml", "/etc/default/atalaya"]),
+        kept == BTreeSet::from([
+            "/etc/atalaya/boards.toml",
+            "/etc/default/atalaya",
+            "/etc/default/atalaya-collector"
+        ]),
         "files that an upgrade keeps: {kept:?}"
     );
     holds("the package has all files, and an upgrade keeps those below /etc");

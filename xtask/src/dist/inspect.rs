@@ -187,9 +187,11 @@ fn units(root: &Path) -> anyhow::Result<()> {
     // The units name programs by where they will be.
     let here =
         |text: String| text.replace("/usr/bin/atalaya", &root.join("usr/bin/atalaya").display().to_string());
-    for (name, instance) in
-        [("atalaya.service", "atalaya.service"), ("atalaya@.service", "atalaya@2.service")]
-    {
+    for (name, instance) in [
+        ("atalaya.service", "atalaya.service"),
+        ("atalaya@.service", "atalaya@2.service"),
+        ("atalaya-collector.service", "atalaya-collector.service"),
+    ] {
         let copy = root.join(instance);
         fs::write(&copy, here(fs::read_to_string(folder.join(name))?))?;
         let mut command = Command::new("systemd-analyze");

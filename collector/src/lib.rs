@@ -10,6 +10,7 @@ pub mod report;
 mod server;
 pub mod spans;
 pub mod store;
+mod tls;
 mod tokens;
 mod transport;
 
@@ -17,5 +18,6 @@ pub use api::openapi;
 pub use limits::Limits;
 pub use report::{Key, Record, Report};
 pub use server::{Collector, Options};
-pub use store::{MemoryStore, Outcome, SqliteOptions, SqliteStore, Store, StoreError};
+pub use store::{MemoryStore, OpenError, Outcome, SqliteOptions, SqliteStore, Store, StoreError, open_store};
+pub use tls::{Tls, TlsError};
 pub use tokens::{TokenError, Tokens};

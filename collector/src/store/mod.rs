@@ -9,13 +9,10 @@
 //! `suite.rs` checks them for each store.
 
 mod memory;
-mod reader;
-mod rollups;
-mod schema;
+mod open;
 mod sqlite;
 #[cfg(test)]
 mod suite;
-mod writer;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -25,6 +22,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 pub use memory::MemoryStore;
+pub use open::{OpenError, open_store};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 use crate::fence::{Epoch, Stale};

@@ -2,7 +2,7 @@
 //! time. Any other API never sees it.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use atalaya_recipes::{Error, Leadership, Link};
 use reqwest::{StatusCode, Url};
@@ -12,8 +12,8 @@ use tracing::debug;
 
 use super::roster::Roster;
 use super::{LeaderOptions, Leading};
-use crate::overview::clock::{Clock, Millis};
-use crate::overview::znodes::{children, read};
+use crate::overview::clock::Clock;
+use crate::overview::znodes::{children, now, read};
 use crate::overview::{Measurement, Node, Overview, Said, Seen};
 use crate::presence;
 use crate::settings::id_in;
@@ -30,9 +30,7 @@ const READINGS: usize = 4;
 /// The longest text, in characters.
 const TEXT: usize = 120;
 
-/// What is told: what [atalaya-collector] calls a status.
-///
-/// [atalaya-collector]: https://docs.rs/atalaya-collector
+/// What is told, as `docs/protocol.md` has it.
 #[derive(Debug, PartialEq, Serialize)]
 struct Status {
     epoch: i64,
@@ -214,14 +212,10 @@ impl Teller {
     }
 }
 
-/// By this machine's clock.
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use atalaya_recipes::Stat;
 
     use super::*;

@@ -1,13 +1,27 @@
 //! Reads what many znodes say: few requests, bounded memory.
 
+use std::time::{Duration, SystemTime};
+
 use atalaya_recipes::session::BulkRead;
 use atalaya_recipes::{Error, Link, Stat};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use tracing::warn;
+
+use super::clock::Millis;
 use crate::leader::roster::Roster;
 
 /// Requests under way at once.
 const IN_FLIGHT: usize = 4;
+
+/// By this machine's clock.
+pub(crate) fn now() -> Millis {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_else(|_| {
+        warn!("this machine's clock shows a time before 1970");
+        Duration::ZERO
+    });
+    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+}
 
 /// The names below `path`; none, if it is not there.
 pub(crate) async fn children(link: &Link, path: &str) -> Result<Vec<String>, Error> {

@@ -7,8 +7,8 @@
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params};
 
-use super::HOUR;
 use crate::report::Report;
+use crate::store::HOUR;
 
 /// Microseconds in a minute.
 const MINUTE: i64 = 60_000_000;

@@ -78,7 +78,9 @@ impl Collector {
     }
 
     fn of(listener: TcpListener, store: Arc<dyn Store>, options: Options) -> Collector {
-        let app = Arc::new(App::new(store, options.tokens.clone(), options.limits.clone()));
+        let mut app = App::new(store, options.tokens.clone(), options.limits.clone());
+        app.secure = options.tls.is_some();
+        let app = Arc::new(app);
         Collector { listener, app, options }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
+    /// Whether it speaks TLS itself.
+    pub(crate) secure: bool,
     pub(crate) metrics: Metrics,
     /// The highest id that this process has recorded.
     pub(crate) newest: watch::Sender<i64>,
@@ -53,6 +55,7 @@ impl App {
         App {
             store,
             tokens,
+            secure: false,
             metrics: Metrics::new(),
             newest: watch::Sender::new(0),
             fleet: Mutex::default(),

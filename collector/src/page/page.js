@@ -27,9 +27,9 @@ function span(seconds) {
 
 function count() {
   const since = performance.now() - fetched;
-  for (const time of document.querySelectorAll("time.age")) {
-    const text = document.body.dataset.ago.replace("{}", span((Number(time.dataset.age) + since) / 1000));
-    if (time.textContent !== text) time.textContent = text;
+  for (const age of document.querySelectorAll(".age")) {
+    const text = document.body.dataset.ago.replace("{}", span((Number(age.dataset.age) + since) / 1000));
+    if (age.textContent !== text) age.textContent = text;
   }
 }
 

@@ -56,9 +56,9 @@ pub(super) fn asking(lang: Lang, status: StatusCode, wrong: Option<&str>) -> Res
 }
 
 /// Back to the page, with another cookie.
-fn back(headers: &HeaderMap, value: &str, keep: u32) -> Response {
-    // Behind a proxy that speaks TLS, it is for TLS only.
-    let secure = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+fn back(app: &App, headers: &HeaderMap, value: &str, keep: u32) -> Response {
+    // Where TLS is spoken, here or by a proxy, it is for TLS only.
+    let secure = app.secure || headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
     let cookie = format!("{NAME}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={keep}{secure}");
     let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response();
@@ -80,7 +80,7 @@ pub(super) async fn sign_in(State(app): State<Arc<App>>, headers: HeaderMap, bod
     match app.tokens.admit(Role::Read, Some(token)) {
         Admission::Granted => {
             let encoded: String = form_urlencoded::byte_serialize(token.as_bytes()).collect();
-            back(&headers, &encoded, KEEP)
+            back(&app, &headers, &encoded, KEEP)
         }
         Admission::Forbidden => {
             let wrong = lang.say("This token is for writing.", "Este token es para escribir.");
@@ -94,6 +94,6 @@ pub(super) async fn sign_in(State(app): State<Arc<App>>, headers: HeaderMap, bod
 }
 
 /// Forgets it.
-pub(super) async fn sign_out(headers: HeaderMap) -> Response {
-    back(&headers, "", 0)
+pub(super) async fn sign_out(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    back(&app, &headers, "", 0)
 }

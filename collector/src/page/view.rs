@@ -63,7 +63,7 @@ pub(super) fn page(view: &View, may_leave: bool) -> Markup {
             div #away.banner.bad hidden role="alert" {
                 strong { (lang.say("The collector does not answer.", "El colector no responde.")) }
                 " "
-                span { (lang.say("What you see was true ", "Lo que se ve era cierto ")) time.age data-age="0" {} "." }
+                span { (lang.say("What you see was true ", "Lo que se ve era cierto ")) span.age data-age="0" {} "." }
             }
             (live(view))
         }
@@ -92,9 +92,10 @@ pub(super) fn live(view: &View) -> Markup {
 /// So many seconds ago; the script counts on.
 pub(super) fn ago(lang: Lang, seconds: f64) -> Markup {
     let millis = (seconds * 1_000.0).round();
-    html! { time.age data-age=(millis) { (lang.ago().replace("{}", &span(seconds))) } }
+    html! { span.age data-age=(millis) { (lang.ago().replace("{}", &span(seconds))) } }
 }
 
+/// No alerts: this section is exchanged every second, and the script speaks of what has changed.
 fn state(view: &View) -> Markup {
     let lang = view.asked.lang;
     let name = view.state.name();
@@ -114,13 +115,13 @@ fn state(view: &View) -> Markup {
             }
             @match &view.state {
                 State::Live => {}
-                State::Empty => div.banner.calm role="status" {
+                State::Empty => div.banner.calm {
                     strong { (lang.say("No report has come yet.", "Aún no ha llegado ningún informe.")) }
                     " "
                     (lang.say("Tell the fleet where to report: ", "Indica a la flota adónde informar: "))
                     code { "--api-url http://…/nuevo" }
                 },
-                State::Late(age) => div.banner.bad role="alert" {
+                State::Late(age) => div.banner.bad {
                     strong {
                         (lang.say("No report for ", "Sin informes desde hace ")) (span(*age)) "."
                     }
@@ -130,12 +131,12 @@ fn state(view: &View) -> Markup {
                         "El líder, su camino hasta este colector o ZooKeeper no están. No se pierde nada: lo que se promedie entretanto llegará después.",
                     ))
                 },
-                State::Behind(delay) => div.banner.warn role="status" {
+                State::Behind(delay) => div.banner.warn {
                     strong { (lang.say("Catching up.", "Poniéndose al día.")) }
                     " "
                     (lang.say("Reports of ", "Llegan informes de hace ")) (span(*delay)) (lang.say(" ago are arriving.", "."))
                 },
-                State::Store(reason) => div.banner.bad role="alert" {
+                State::Store(reason) => div.banner.bad {
                     strong { (lang.say("Reports cannot be kept or shown at present.", "Ahora no se pueden guardar ni mostrar informes.")) }
                     " " span lang="en" { (reason) } ". "
                     (lang.say("The fleet keeps what it has and sends it later.", "La flota conserva lo que tiene y lo envía después."))
@@ -272,22 +273,17 @@ fn summary(view: &View, chart: &chart::Chart) -> String {
     };
     let gaps = chart.gaps().len();
     let changes = chart.changes.len();
-    let mut text = match lang {
-        Lang::En => format!(
-            "{} reports, {} on average, from {} to {}",
-            lang.count(whole.reports),
-            number(whole.mean),
-            number(whole.min),
-            number(whole.max)
-        ),
-        Lang::Es => format!(
-            "{} informes, {} de media, de {} a {}",
-            lang.count(whole.reports),
-            number(whole.mean),
-            number(whole.min),
-            number(whole.max)
-        ),
-    };
+    let mut text = format!(
+        "{} {}, {} {}, {} {} {} {}",
+        lang.count(whole.reports),
+        lang.say("reports", "informes"),
+        number(whole.mean),
+        lang.say("on average", "de media"),
+        lang.say("from", "de"),
+        number(whole.min),
+        lang.say("to", "a"),
+        number(whole.max)
+    );
     if gaps > 0 {
         text += "; ";
         text += &plural(gaps, lang.say("gap", "hueco"), lang.say("gaps", "huecos"));

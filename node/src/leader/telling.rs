@@ -216,9 +216,8 @@ impl Teller {
 mod tests {
     use std::time::SystemTime;
 
-    use atalaya_recipes::Stat;
-
     use super::*;
+    use crate::overview::tests::stat;
 
     #[test]
     fn a_collector_is_told_beside_where_it_takes_reports() {
@@ -235,7 +234,7 @@ mod tests {
     fn nodes(znodes: &[(&str, &str, Option<&str>)]) -> Vec<Node> {
         let mut seen = Seen::default();
         for (id, data, said) in znodes {
-            let stat = Stat { mtime: 9_000, ..Stat::default() };
+            let stat = stat(9_000, 9_000);
             seen.measurements.insert((*id).to_owned(), Measurement::of(data.as_bytes(), &stat));
             if let Some(said) = said {
                 seen.presences.insert((*id).to_owned(), Said::of(said.as_bytes()));

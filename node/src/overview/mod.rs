@@ -320,4 +320,4 @@ fn order(id: &str) -> (u64, &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

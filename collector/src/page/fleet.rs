@@ -44,7 +44,7 @@ pub(super) fn fleet(view: &View) -> Markup {
                         dd { (lang.count(i64::try_from(status.waiting).unwrap_or(i64::MAX))) }
                     }
                     div { dt { (lang.say("Nodes", "Nodos")) } dd { (status.nodes.len() as u64 + status.more) } }
-                    div.bad[age > 20.0] { dt { (lang.say("Leader heard", "Líder oído")) } dd { (ago(lang, age)) } }
+                    div.bad[age > 20.0] { dt { (lang.say("Last heard", "Última señal")) } dd { (ago(lang, age)) } }
                 }
                 @if let Some(epoch) = newest.map(|newest| newest.epoch).max(told.map(|(status, _)| status.epoch)) {
                     div { dt { (lang.say("Epoch", "Época")) } dd.small { (epoch) } }

@@ -224,5 +224,5 @@ impl Store for MemoryStore {
 mod tests {
     use super::*;
 
-    super::super::suite::store_suite!(|_| MemoryStore::new());
+    super::super::suite::store_suite!(|_| (MemoryStore::new(), ()));
 }

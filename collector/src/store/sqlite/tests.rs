@@ -9,7 +9,7 @@ fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(SqliteOptions::new(folder.join("reports.db"))).unwrap()
 }
 
-store_suite!(open);
+store_suite!(|folder| (open(folder), ()));
 
 async fn means(store: &SqliteStore) -> Vec<f64> {
     let page = Page { filter: Filter::default(), after: None, newest_first: false, limit: 100_000 };

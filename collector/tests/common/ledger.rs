@@ -55,11 +55,8 @@ pub async fn kept(store: &Arc<dyn Store>) -> BTreeMap<i64, usize> {
         }
     }
     let all = Page { filter: Filter::default(), after: None, newest_first: false, limit: 1_000_000 };
-    assert_eq!(
-        store.page(all).await.unwrap().len(),
-        cycles.values().sum::<usize>(),
-        "each is found by its time"
-    );
+    // More may have come meanwhile.
+    assert!(store.page(all).await.unwrap().len() >= cycles.values().sum(), "each is found by its time");
     cycles
 }
 

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::names::VERSION;
 use crate::store::StoreError;
 
-/// One that was not used for so long is asked whether it still is.
-const IDLE: Duration = Duration::from_secs(1);
+/// One that was not used for so long is asked whether it still is. No server is started again faster.
+const IDLE: Duration = Duration::from_millis(10);
 
 /// What went wrong: for the log in full, for whoever asked in short.
 #[derive(Debug, thiserror::Error)]

@@ -62,7 +62,7 @@ impl Redis {
         }
         let port = Port::reserve();
         let lines = format!(
-            "port {}\nbind 127.0.0.1\ndir {}\nsave \"\"\n{configuration}\n",
+            "port {}\nbind 127.0.0.1\ndir {}\nsave \"\"\nenable-debug-command yes\n{configuration}\n",
             port.number(),
             folder.display()
         );

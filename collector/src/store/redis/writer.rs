@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
 use redis::{FromRedisValue, Value, cmd};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
@@ -237,6 +238,28 @@ impl Writer {
         }
     }
 
+    /// Runs a script. One that the server has forgotten has done nothing, and is brought again.
+    async fn eval<T: FromRedisValue>(
+        &mut self,
+        script: fn(&Opened) -> &str,
+        arguments: &[String],
+    ) -> Result<T, Failure> {
+        let mut again = true;
+        loop {
+            let prefix = self.options.prefix.clone();
+            let opened = self.opened().await?;
+            let mut command = cmd("EVALSHA");
+            command.arg(script(opened)).arg(1).arg(prefix).arg(arguments);
+            match opened.link.ask(&command).await {
+                Err(Failure::Redis(error)) if again && error.code() == Some("NOSCRIPT") => {
+                    self.opened = None;
+                    again = false;
+                }
+                done => return done,
+            }
+        }
+    }
+
     async fn write<'a>(
         &mut self,
         reports: impl Iterator<Item = &'a Report> + Clone,
@@ -244,11 +267,7 @@ impl Writer {
         let count = reports.clone().count();
         let mut arguments = vec![VERSION.to_owned(), count.to_string()];
         reports.clone().for_each(|report| words(report, &mut arguments));
-        let prefix = self.options.prefix.clone();
-        let opened = self.opened().await?;
-        let mut script = cmd("EVALSHA");
-        script.arg(&opened.record).arg(1).arg(prefix).arg(arguments);
-        let told: Vec<Value> = opened.link.ask(&script).await?;
+        let told: Vec<Value> = self.eval(|opened| &opened.record, &arguments).await?;
         if told.len() != count {
             return Err(Failure::foreign());
         }
@@ -266,35 +285,24 @@ impl Writer {
     /// Looks at the server, and writes nothing that anybody would miss.
     async fn check(&mut self) -> Result<(), Failure> {
         self.opened().await?;
-        let Some(mut opened) = self.opened.take() else { return Ok(()) };
-        self.inspect(&mut opened.link).await?;
-        let mut script = cmd("EVALSHA");
-        script.arg(&opened.record).arg(1).arg(&self.options.prefix).arg(VERSION).arg(0);
-        let _: Vec<Value> = opened.link.ask(&script).await?;
-        self.opened = Some(opened);
+        if let Some(mut opened) = self.opened.take() {
+            self.inspect(&mut opened.link).await?;
+            self.opened = Some(opened);
+        }
+        let _: Vec<Value> = self.eval(|opened| &opened.record, &[VERSION.to_owned(), "0".to_owned()]).await?;
         Ok(())
     }
 
     async fn prune(&mut self, horizon: Horizon) -> Result<usize, Failure> {
-        let mut pruned = 0;
-        let prefix = self.options.prefix.clone();
         // An hour is forgotten if it begins before.
-        let hours = horizon
-            .hours
-            .map(|hours| hours.as_microsecond().max(0).saturating_add(HOUR - 1) / HOUR)
-            .map(|hour| hour.to_string());
+        let first_hour = |hours: Timestamp| hours.as_microsecond().max(0).saturating_add(HOUR - 1) / HOUR;
+        let hours = horizon.hours.map(|hours| first_hour(hours).to_string()).unwrap_or_default();
+        let reports = time(horizon.reports.as_microsecond());
+        let mut pruned = 0;
         loop {
-            let opened = self.opened().await?;
             let most = PRUNED.min(PRUNED_AT_ONCE - pruned);
-            let mut script = cmd("EVALSHA");
-            script
-                .arg(&opened.prune)
-                .arg(1)
-                .arg(&prefix)
-                .arg(VERSION)
-                .arg(time(horizon.reports.as_microsecond()));
-            script.arg(hours.as_deref().unwrap_or("")).arg(most);
-            let (reports, forgotten): (usize, usize) = opened.link.ask(&script).await?;
+            let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), most.to_string()];
+            let (reports, forgotten): (usize, usize) = self.eval(|opened| &opened.prune, &arguments).await?;
             pruned += reports;
             if pruned >= PRUNED_AT_ONCE || (reports < most && forgotten < most) {
                 return Ok(pruned);

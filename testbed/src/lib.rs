@@ -32,6 +32,7 @@ mod api;
 pub mod chaos;
 mod curator;
 pub mod debian;
+mod disk;
 mod ensemble;
 pub mod install;
 mod java;
@@ -55,6 +56,7 @@ mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};
 pub use curator::Curator;
+pub use disk::SmallDisk;
 pub use ensemble::Ensemble;
 pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;

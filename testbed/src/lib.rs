@@ -30,6 +30,7 @@
 
 mod api;
 pub mod chaos;
+mod collector;
 mod curator;
 pub mod debian;
 mod ensemble;
@@ -53,11 +54,12 @@ mod wait;
 mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};
+pub use collector::{Answer, Collector, Held};
 pub use curator::Curator;
 pub use ensemble::Ensemble;
 pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;
-pub use node::{node_command, node_command_in};
+pub use node::{clean_command, node_command, node_command_in};
 pub use probe::{Probe, Stat};
 pub use process::{Line, Process, Stream};
 pub use proxy::Proxy;

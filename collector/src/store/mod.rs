@@ -10,12 +10,9 @@
 
 mod memory;
 mod open;
-mod reader;
-mod schema;
 mod sqlite;
 #[cfg(test)]
 mod suite;
-mod writer;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;

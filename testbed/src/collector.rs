@@ -136,6 +136,14 @@ impl Collector {
         self.process.wait_for_line("listening at ", START);
     }
 
+    /// Ends it in order, and starts it with other arguments.
+    #[track_caller]
+    pub fn restart_with(&mut self, args: &[&str]) {
+        self.end();
+        self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        self.restart();
+    }
+
     /// SIGTERM, and waits until it has ended in order.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {
@@ -153,9 +161,10 @@ impl Collector {
         self.folder.path()
     }
 
-    /// Where reports go: `http://127.0.0.1:PORT/nuevo`.
+    /// Where reports go: `http://127.0.0.1:PORT/nuevo`, or `https:`.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/nuevo", self.port.number())
+        let scheme = if self.args.iter().any(|arg| arg == "--tls-certificate") { "https" } else { "http" };
+        format!("{scheme}://{}/nuevo", self.address())
     }
 
     /// `127.0.0.1:PORT`.

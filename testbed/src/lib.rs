@@ -68,6 +68,6 @@ pub use redis::Redis;
 pub use scratch::{Scratch, target_dir};
 pub use spawn::guarded;
 pub use terminal::Terminal;
-pub use tls::Tls;
+pub use tls::{Tls, make_certificate};
 pub use wait::eventually;
 pub use zookeeper::ZooKeeper;

@@ -54,6 +54,7 @@ fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsError> {
         election: located(raw.election, check_path)?,
         api_url: located(raw.api_url, check_url)?,
         api_method: raw.api_method.map(|method| locate(method, source)),
+        metrics_listen: raw.metrics_listen.map(|listen| locate(listen, source)),
     })
 }
 

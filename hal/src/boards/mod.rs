@@ -79,6 +79,8 @@ pub struct Fleet {
     pub api_url: Option<Located<String>>,
     /// How the leader reports.
     pub api_method: Option<Located<ApiMethod>>,
+    /// Where a node tells its figures: `0.0.0.0:9100`. Its grammar is checked by who listens.
+    pub metrics_listen: Option<Located<String>>,
 }
 
 /// Who sets the pace of the measurements.

@@ -231,6 +231,7 @@ impl Node {
             board: board_now.clone(),
             leading: leading.clone(),
             pace: paced.subscribe(),
+            tally: tally.newest(),
         });
         let attending = Box::pin(figures.attend(running));
         let leader = Leader::new(LeaderOptions {

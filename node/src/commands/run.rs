@@ -69,7 +69,8 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
 
 /// Listens for those who watch.
 fn listen(address: &Listen) -> Result<TcpListener, Failure> {
-    let failed = |error| Failure::unavailable(anyhow!("cannot listen at {address} for --metrics-listen: {error}"));
+    let failed =
+        |error| Failure::unavailable(anyhow!("cannot listen at {address} for --metrics-listen: {error}"));
     address.bind().map_err(failed)
 }
 

@@ -39,7 +39,8 @@ impl FromStr for Listen {
         let (host, port) = text.trim().rsplit_once(':').ok_or("it has no port")?;
         // "+1" is a number to Rust.
         let digits = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-        let port = digits.and_then(|digits| digits.parse().ok()).ok_or("its port is no number up to 65535")?;
+        let port =
+            digits.and_then(|digits| digits.parse().ok()).ok_or("its port is no number up to 65535")?;
         let host = match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {
             Some(Some(address)) if address.parse::<Ipv6Addr>().is_ok() => address,
             Some(_) => return Err("what is in brackets is no IPv6 address"),

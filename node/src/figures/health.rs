@@ -53,7 +53,9 @@ impl Look {
     /// is told, and is no reason.
     pub(crate) fn alive(&self) -> Verdict {
         match self.stage {
-            Stage::Hanging => return Verdict::bad(vec!["the node does not answer within a second: it hangs".into()]),
+            Stage::Hanging => {
+                return Verdict::bad(vec!["the node does not answer within a second: it hangs".into()]);
+            }
             Stage::Starting => return Verdict::good("starting", Vec::new()),
             Stage::Stopping => return Verdict::good("stopping", Vec::new()),
             Stage::Running => {}
@@ -92,7 +94,11 @@ impl Look {
             Some(_) => {}
         }
         let notes = self.faults();
-        if reasons.is_empty() { Verdict::good("ready", notes) } else { Verdict::bad(reasons.into_iter().chain(notes).collect()) }
+        if reasons.is_empty() {
+            Verdict::good("ready", notes)
+        } else {
+            Verdict::bad(reasons.into_iter().chain(notes).collect())
+        }
     }
 
     fn notes(&self) -> Vec<String> {
@@ -160,7 +166,10 @@ mod tests {
             ..well()
         };
         let alive = look.alive();
-        assert_eq!((alive.is_good, &*alive.text), (true, "ok\nsensor air: cut\nZooKeeper is not connected\n"));
+        assert_eq!(
+            (alive.is_good, &*alive.text),
+            (true, "ok\nsensor air: cut\nZooKeeper is not connected\n")
+        );
         let ready = look.ready();
         assert!(!ready.is_good && ready.text.contains("nothing was measured yet\n"), "{}", ready.text);
         assert!(ready.text.contains("nothing was published yet\nsensor air: cut\n"), "{}", ready.text);

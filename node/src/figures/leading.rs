@@ -99,7 +99,8 @@ pub(crate) struct Leading {
 impl Leading {
     pub(crate) fn new() -> Leading {
         // From a millisecond to the longest that a request may take.
-        let seconds = || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        let seconds =
+            || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
         let leading = Leading {
             terms: Counter::default(),
             cycles: Family::default(),
@@ -124,7 +125,11 @@ impl Leading {
 
     pub(crate) fn register(&self, registry: &mut Registry) {
         let seconds = || Unit::Seconds;
-        registry.register("terms", "Times that this node began to lead in an epoch of its own", self.terms.clone());
+        registry.register(
+            "terms",
+            "Times that this node began to lead in an epoch of its own",
+            self.terms.clone(),
+        );
         registry.register("cycles", "Cycles as a leader, by how they ended", self.cycles.clone());
         registry.register_with_unit(
             "cycle_duration",
@@ -138,7 +143,11 @@ impl Leading {
             seconds(),
             self.lateness.clone(),
         );
-        registry.register("deliveries", "Requests to the API, by what became of them", self.deliveries.clone());
+        registry.register(
+            "deliveries",
+            "Requests to the API, by what became of them",
+            self.deliveries.clone(),
+        );
         registry.register_with_unit(
             "delivery_duration",
             "How long a request to the API took",
@@ -151,7 +160,11 @@ impl Leading {
             self.retries.clone(),
         );
         registry.register("reports_set_aside", "Reports that the API rejected", self.set_aside.clone());
-        registry.register("reports_dropped", "Reports that had to make room in the outbox", self.dropped.clone());
+        registry.register(
+            "reports_dropped",
+            "Reports that had to make room in the outbox",
+            self.dropped.clone(),
+        );
     }
 
     /// What only a leader knows; `None` while it does not lead.
@@ -337,8 +350,14 @@ mod tests {
             average(Some("temperature"), Some("Cel")),
             average(None, Some("furlongs")),
         ];
-        let report =
-            CycleReport { epoch: 1, cycle: 1, time: jiff::Timestamp::UNIX_EPOCH, excluded: 0, averages, reason: None };
+        let report = CycleReport {
+            epoch: 1,
+            cycle: 1,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            excluded: 0,
+            averages,
+            reason: None,
+        };
         leading.averaged(&report);
         let units: Vec<String> =
             leading.led().as_ref().unwrap().means.iter().map(|mean| mean.unit.clone()).collect();

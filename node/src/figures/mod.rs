@@ -22,7 +22,8 @@ use atalaya_hal::SensorInfo;
 use atalaya_recipes::clock::Moment;
 use atalaya_recipes::session::Phase;
 use atalaya_recipes::{Session, Standing};
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use address::Listen;
@@ -58,6 +59,8 @@ pub(crate) struct Running {
     pub(crate) board: watch::Receiver<String>,
     pub(crate) leading: watch::Receiver<Option<leader::Leading>>,
     pub(crate) pace: watch::Receiver<Pace>,
+    /// What this node made of the counter last.
+    pub(crate) tally: watch::Receiver<Option<i64>>,
 }
 
 /// A question that the node's own thread answers when it comes to it.
@@ -70,6 +73,8 @@ struct Inner {
     id: String,
     sensing: Mutex<Sensing>,
     leading: Leading,
+    /// How long it waited at the barrier.
+    waits: Histogram,
     /// `None` before it runs, and after.
     running: Mutex<Option<Running>>,
     /// Whether it gets on, as a watchdog has it.
@@ -87,6 +92,8 @@ struct Seen {
     sessions: u64,
 }
 
+/// In seconds: as long as sampling periods may be.
+const WAITS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0];
 /// How late a sample may be before the measuring counts as one that hangs.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -103,6 +110,7 @@ impl Figures {
             id: id.as_str().to_owned(),
             sensing: Mutex::default(),
             leading: Leading::new(),
+            waits: Histogram::new(WAITS),
             running: Mutex::default(),
             progress: Mutex::default(),
             seen: Mutex::default(),
@@ -150,6 +158,11 @@ impl Figures {
     /// A sample was taken.
     pub(crate) fn sampled(&self, samples: &[Sample]) {
         self.with(|inner| lock(&inner.sensing).sampled(samples, Moment::now()));
+    }
+
+    /// In step, it measures again so long after it had measured.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.with(|inner| inner.waits.observe(time.as_secs_f64()));
     }
 
     /// It leads from now on; what it asks ZooKeeper may take `patience`.
@@ -299,7 +312,10 @@ impl Inner {
     /// All figures.
     fn registry(self: &Arc<Inner>) -> Registry {
         let mut registry = Registry::default();
-        self.leading.register(registry.sub_registry_with_prefix("atalaya"));
+        let own = registry.sub_registry_with_prefix("atalaya");
+        self.leading.register(own);
+        let help = "In step, how long after a sample the next one could begin";
+        own.register_with_unit("barrier_wait", help, Unit::Seconds, self.waits.clone());
         registry.register_collector(Box::new(scrape::Scrape(Arc::clone(self))));
         registry
     }

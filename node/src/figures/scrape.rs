@@ -14,7 +14,7 @@ use prometheus_client::registry::Unit;
 use super::process::Process;
 use super::sensing::{Sensing, age};
 use super::{Inner, lock};
-use crate::lockstep::Pace;
+use crate::lockstep::{Barrier, Pace};
 use crate::measurement::Unusable;
 use crate::settings::Settings;
 
@@ -102,20 +102,47 @@ impl Collector for Scrape {
         let board = running.as_ref().map(|running| running.board.borrow().clone());
         let look = inner.look(now);
         build(&mut page, &inner.id, &board.unwrap_or_default())?;
-        page.flag("atalaya_ready", "Whether this node measures, is connected and has published lately", look.ready().is_good)?;
+        page.flag(
+            "atalaya_ready",
+            "Whether this node measures, is connected and has published lately",
+            look.ready().is_good,
+        )?;
         sensors(&mut page, &lock(&inner.sensing), now)?;
         if let Some(running) = running {
             let vitals = running.vitals.borrow().clone();
             let lease = running.session.lease_remaining(now);
             settings(&mut page, &running.settings.borrow())?;
-            session(&mut page, running.session.view(), count(lock(&inner.seen).sessions), lease.as_secs_f64())?;
+            session(
+                &mut page,
+                running.session.view(),
+                count(lock(&inner.seen).sessions),
+                lease.as_secs_f64(),
+            )?;
             election(&mut page, vitals.standing, !lease.is_zero())?;
             let led = *running.leading.borrow();
             if let Some(led) = led {
-                page.gauge(("atalaya_leader_epoch", None, "The epoch in which this node leads"), Some(count(u64::try_from(led.epoch).unwrap_or(0))))?;
-                page.gauge(("atalaya_leader_cycle", None, "The newest cycle that this leader has written down"), Some(count(led.cycle)))?;
+                page.gauge(
+                    ("atalaya_leader_epoch", None, "The epoch in which this node leads"),
+                    Some(count(u64::try_from(led.epoch).unwrap_or(0))),
+                )?;
+                page.gauge(
+                    ("atalaya_leader_cycle", None, "The newest cycle that this leader has written down"),
+                    Some(count(led.cycle)),
+                )?;
             }
             step(&mut page, *running.pace.borrow())?;
+            let tally = *running.tally.borrow();
+            let led = inner.leading.led().as_ref().and_then(|led| led.tally);
+            #[allow(clippy::cast_precision_loss, reason = "beyond 2^53 nobody counts one by one")]
+            let tally = led.or(tally).map(|tally| tally as f64);
+            page.gauge(
+                (
+                    "atalaya_measurements_counted",
+                    None,
+                    "What stood at the counter when this node counted last",
+                ),
+                tally,
+            )?;
         }
         fleet(&mut page, inner, now)?;
         process(&mut page, Process::now())
@@ -175,7 +202,11 @@ fn sensors(page: &mut Page<'_>, sensing: &Sensing, now: Moment) -> Result<(), Er
         }),
     )?;
     page.gauges(
-        ("atalaya_sensor_value", None, "What a sensor measured in the last sample, filtered; nothing while it fails"),
+        (
+            "atalaya_sensor_value",
+            None,
+            "What a sensor measured in the last sample, filtered; nothing while it fails",
+        ),
         all().flat_map(|([sensor], counted)| {
             let labelled = move |(quantity, value): &(atalaya_hal::Quantity, f64)| {
                 ([sensor, ("quantity", quantity.name()), ("unit", quantity.unit())], *value)
@@ -183,7 +214,10 @@ fn sensors(page: &mut Page<'_>, sensing: &Sensing, now: Moment) -> Result<(), Er
             counted.values.iter().map(labelled)
         }),
     )?;
-    page.counter(("atalaya_samples", None, "Samples that were taken of all sensors"), count(sensing.samples))?;
+    page.counter(
+        ("atalaya_samples", None, "Samples that were taken of all sensors"),
+        count(sensing.samples),
+    )?;
     page.gauges(
         ("atalaya_published_value", None, "What stands in the measurement's znode"),
         sensing.published.iter().map(|published| {
@@ -192,7 +226,10 @@ fn sensors(page: &mut Page<'_>, sensing: &Sensing, now: Moment) -> Result<(), Er
         }),
     )?;
     let published = age(sensing.published_at, now).map(|age| age.as_secs_f64());
-    page.gauge(("atalaya_published_age", SECONDS, "How long ago a measurement was stored in ZooKeeper"), published)?;
+    page.gauge(
+        ("atalaya_published_age", SECONDS, "How long ago a measurement was stored in ZooKeeper"),
+        published,
+    )?;
     page.counter(
         ("atalaya_publications", None, "Measurements that were stored in ZooKeeper"),
         count(sensing.stored),
@@ -215,7 +252,11 @@ fn session(page: &mut Page<'_>, view: View, sessions: f64, lease: f64) -> Result
         Some(view.timeout.as_secs_f64()),
     )?;
     page.gauge(
-        ("atalaya_session_lease", SECONDS, "How long the session lives for certain, if nothing more is heard"),
+        (
+            "atalaya_session_lease",
+            SECONDS,
+            "How long the session lives for certain, if nothing more is heard",
+        ),
         Some(lease),
     )?;
     page.counter(
@@ -235,21 +276,43 @@ fn election(page: &mut Page<'_>, standing: Standing, lease: bool) -> Result<(), 
         Standing::Away => None,
     };
     page.gauge(
-        ("atalaya_election_ahead", None, "Contenders before this node when it last looked; nothing if it stands not in line"),
+        (
+            "atalaya_election_ahead",
+            None,
+            "Contenders before this node when it last looked; nothing if it stands not in line",
+        ),
         ahead,
     )
 }
 
 fn step(page: &mut Page<'_>, pace: Pace) -> Result<(), Error> {
-    page.flag("atalaya_lockstep", "Whether this node measures in step with the leader", pace.step.is_some())
+    page.flag("atalaya_lockstep", "Whether this node measures in step with the leader", pace.step.is_some())?;
+    let Some(barrier) = pace.step else { return Ok(()) };
+    let is = |is: bool| f64::from(u8::from(is));
+    let states = [
+        ([("state", "unseen")], is(barrier == Barrier::Unseen)),
+        ([("state", "open")], is(barrier == Barrier::Open)),
+        ([("state", "closed")], is(matches!(barrier, Barrier::Closed(_)))),
+        ([("state", "released")], is(barrier == Barrier::Released)),
+    ];
+    page.gauges(
+        ("atalaya_barrier_state", None, "What the barrier was last seen to be: one of these is 1"),
+        states,
+    )
 }
 
 fn fleet(page: &mut Page<'_>, inner: &Inner, now: Moment) -> Result<(), Error> {
     let led = inner.leading.led();
     let Some(led) = led.as_ref() else { return Ok(()) };
     if let Some((nodes, counted, excluded)) = &led.fleet {
-        page.gauge(("atalaya_fleet_nodes", None, "Measurements that are there, as the leader sees it"), Some(count(*nodes)))?;
-        page.gauge(("atalaya_fleet_counted", None, "Measurements that count in the average"), Some(count(*counted)))?;
+        page.gauge(
+            ("atalaya_fleet_nodes", None, "Measurements that are there, as the leader sees it"),
+            Some(count(*nodes)),
+        )?;
+        page.gauge(
+            ("atalaya_fleet_counted", None, "Measurements that count in the average"),
+            Some(count(*counted)),
+        )?;
         let reasons = Unusable::REASONS.iter().zip(excluded);
         page.gauges(
             ("atalaya_fleet_excluded", None, "Measurements that do not count in the average, by reason"),
@@ -257,10 +320,17 @@ fn fleet(page: &mut Page<'_>, inner: &Inner, now: Moment) -> Result<(), Error> {
         )?;
     }
     page.gauges(
-        ("atalaya_fleet_mean", None, "The average of the newest cycle; bare numbers have neither quantity nor unit"),
+        (
+            "atalaya_fleet_mean",
+            None,
+            "The average of the newest cycle; bare numbers have neither quantity nor unit",
+        ),
         led.means.iter().map(|mean| ([("quantity", &*mean.quantity), ("unit", &*mean.unit)], mean.mean)),
     )?;
-    page.gauge(("atalaya_outbox_reports", None, "Reports that wait to be accepted by the API"), Some(count(led.waiting)))?;
+    page.gauge(
+        ("atalaya_outbox_reports", None, "Reports that wait to be accepted by the API"),
+        Some(count(led.waiting)),
+    )?;
     page.gauge(
         ("atalaya_outbox_oldest_age", SECONDS, "How old the oldest report is that waits; 0 without any"),
         Some(led.oldest_age(now).as_secs_f64()),
@@ -268,10 +338,7 @@ fn fleet(page: &mut Page<'_>, inner: &Inner, now: Moment) -> Result<(), Error> {
     page.gauge(
         ("atalaya_aside_reports", None, "Reports that the API has rejected and that are kept"),
         led.aside.map(f64::from),
-    )?;
-    #[allow(clippy::cast_precision_loss, reason = "beyond 2^53 nobody counts one by one")]
-    let tally = led.tally.map(|tally| tally as f64);
-    page.gauge(("atalaya_measurements_counted", None, "What stands at the counter, if the leader counts"), tally)
+    )
 }
 
 fn process(page: &mut Page<'_>, process: Process) -> Result<(), Error> {

@@ -141,8 +141,7 @@ mod tests {
     }
 
     fn sample(sensor: &str, result: Result<f64, &str>, left_alone: bool) -> Sample {
-        let readings =
-            |value| Readings::from_iter([Reading::new(Quantity::Temperature, value).unwrap()]);
+        let readings = |value| Readings::from_iter([Reading::new(Quantity::Temperature, value).unwrap()]);
         let result = result.map(readings).map_err(str::to_owned);
         Sample { sensor: sensor.into(), result, news: None, left_alone }
     }

@@ -126,7 +126,10 @@ async fn serve(listener: &tokio::net::TcpListener, inner: Arc<Inner>, stopped: o
             connections.spawn(async move {
                 let answering = service_fn(move |request| answer(Arc::clone(&told), request));
                 let mut http = http1::Builder::new();
-                http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(LARGEST_HEAD).keep_alive(false);
+                http.timer(TokioTimer::new())
+                    .header_read_timeout(HEAD)
+                    .max_buf_size(LARGEST_HEAD)
+                    .keep_alive(false);
                 let connection = http.serve_connection(TokioIo::new(stream), answering);
                 match timeout(LONGEST, connection).await {
                     Ok(Ok(())) => {}
@@ -171,7 +174,9 @@ async fn answer(told: Arc<Told>, request: Request<Incoming>) -> Result<Response<
 /// Prometheus names it before the older format, and others do not name it.
 fn asks_for_open_metrics(request: &Request<Incoming>) -> bool {
     let accepted = request.headers().get_all(ACCEPT);
-    accepted.iter().any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text")))
+    accepted
+        .iter()
+        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text")))
 }
 
 /// Whether the node lives. What does not go on has a moment to: a process that was stopped catches up when it goes on.

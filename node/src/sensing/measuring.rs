@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use atalaya_hal::{Reading, SensorInfo};
+use atalaya_recipes::clock::Moment;
 use atalaya_recipes::persistent_node::NodeState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -57,7 +58,12 @@ impl Measuring {
         loop {
             let cues =
                 Cues { pace: &mut self.pace, published: &mut self.published, turnstile: &mut turnstile };
-            let says = Says { measured: &self.measured, present: &self.sensors, turns: &self.turns, figures: &self.figures };
+            let says = Says {
+                measured: &self.measured,
+                present: &self.sensors,
+                turns: &self.turns,
+                figures: &self.figures,
+            };
             let exchanged = tokio::select! {
                 biased;
                 exchanged = next(&mut self.exchange) => exchanged,
@@ -99,6 +105,7 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
     let Pace { mut period, mut step } = *pace.borrow_and_update();
     let mut ticks = ticks(tokio::time::Instant::now(), period);
     let mut last: Option<tokio::time::Instant> = None;
+    let mut ended: Option<Moment> = None;
     let mut warned = false;
     // How much was published before what is to be published now.
     let mut unpublished: Option<u64> = None;
@@ -140,6 +147,9 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
                 continue;
             }
         }
+        if let Some(ended) = ended.filter(|_| step.is_some()) {
+            figures.waited(Moment::now().since(ended));
+        }
         last = Some(tokio::time::Instant::now());
         if step.is_some() {
             let next = Instant::now() + patience(period);
@@ -151,6 +161,7 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
         let samples = sensors.sample(period).await;
         samples.iter().for_each(log);
         figures.sampled(&samples);
+        ended = Some(Moment::now());
         tell(sensors, present);
         let readings: Vec<(&str, Reading)> = samples
             .iter()

@@ -1,4 +1,4 @@
-//! The real parts that Atalaya's tests run against: Apache ZooKeeper (one server or three), an HTTP listener that
+//! The real parts that Atalaya's tests run against: Apache ZooKeeper (one server or three), Redis, an HTTP listener that
 //! misbehaves on demand, processes whose log lines are kept as they come, and Kazoo as an independent client.
 //!
 //! Everything here blocks, so it serves plain `#[test]` functions and async ones alike. A helper that cannot do its
@@ -44,6 +44,7 @@ mod ports;
 mod probe;
 mod process;
 mod proxy;
+mod redis;
 mod scratch;
 mod signals;
 mod spawn;
@@ -61,6 +62,7 @@ pub use node::{node_command, node_command_in};
 pub use probe::{Probe, Stat};
 pub use process::{Line, Process, Stream};
 pub use proxy::Proxy;
+pub use redis::Redis;
 pub use scratch::{Scratch, target_dir};
 pub use spawn::guarded;
 pub use terminal::Terminal;

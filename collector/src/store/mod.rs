@@ -9,12 +9,10 @@
 //! `suite.rs` checks them for each store.
 
 mod memory;
-mod reader;
-mod schema;
+mod open;
 mod sqlite;
 #[cfg(test)]
 mod suite;
-mod writer;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -23,6 +21,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 pub use memory::MemoryStore;
+pub use open::{OpenError, open_store};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 use crate::fence::{Epoch, Stale};

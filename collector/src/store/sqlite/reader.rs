@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::sqlite::{SqliteOptions, file_id, unavailable};
-use super::{Cursor, Filter, Page, Point, StoreError, point, schema};
+use super::{SqliteOptions, file_id, schema, unavailable};
 use crate::fence::Epoch;
 use crate::report::{Record, Report};
+use crate::store::{Cursor, Filter, Page, Point, StoreError, point};
 
 /// So many questions are answered at the same time.
 const AT_ONCE: usize = 4;

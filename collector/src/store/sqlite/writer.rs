@@ -7,11 +7,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use super::sqlite::{SqliteOptions, file_id, unavailable};
-use super::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError, schema};
+use super::{SqliteOptions, file_id, schema, unavailable};
 use crate::fence::Stale;
 use crate::report::{Key, Report};
 use crate::spans::Spans;
+use crate::store::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError};
 
 /// So many reports go into one transaction at most, give or take the last call's.
 const GROUP: usize = 4096;

@@ -128,12 +128,13 @@ fn a_read_that_hangs_makes_it_not_ready_and_not_dead(fleet: Fleet) {
     let desk = Scratch::new("watched");
     let file = desk.path().join("boards.toml");
     let board = "[boards.b]\nbackend = \"sim\"\nsensors = [{ name = \"air\", chip = \"lm75\", bus = \"i2c-1\", address = 0x48, \
-                 sim = { temperature = { constant = 20 }, faults = [{ fault = \"hang\", after = \"3s\" }] } }]\n";
+                 sim = { temperature = { constant = 20 }, faults = [{ fault = \"hang\", after = \"3s\", for = \"1h\" }] } }]\n";
     std::fs::write(&file, board).unwrap();
     let node = fleet.leader("1", &with(&["--boards", &file.display().to_string(), "--board", "b"]));
     let watch = Watch::of(&node);
+    watch.wait_for_status("/readyz", 200);
     let words = watch.wait_for_status("/readyz", 503);
-    assert!(words.contains("does not return") || words.contains("nothing was"), "{words}");
+    assert!(words.contains("nothing was measured for") && words.contains("does not return"), "{words}");
     watch.wait_for("atalaya_sensor_failing{sensor=\"air\"}", |failing| failing == 1.0);
     let health = watch.ask("/healthz");
     assert_eq!(health.status, 200, "{}", health.body);
@@ -260,7 +261,11 @@ fn it_listens_where_it_is_told_to_or_does_not_start(fleet: &Fleet) {
     let words = ["cannot listen at", &address, "--metrics-listen", "in use"];
     refused(fleet.node("2", &["--metrics-listen", &address]), 69, &words);
     assert_eq!(fleet.probe().ls("/mediciones"), ["1"], "it has not begun");
-    refused(fleet.node("2", &["--metrics-listen", "9100"]), 64, &["--metrics-listen", "no port", "[::]:9100"]);
+    refused(
+        fleet.node("2", &["--metrics-listen", "9100"]),
+        64,
+        &["--metrics-listen", "no port", "[::]:9100"],
+    );
     let mut command = fleet.command("2", &[]);
     command.env("ATALAYA_METRICS_LISTEN", "h:x");
     refused(Process::spawn(command), 78, &["ATALAYA_METRICS_LISTEN", "port"]);

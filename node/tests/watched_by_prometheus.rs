@@ -161,7 +161,8 @@ fn prometheus_sees_a_fleet_its_collector_and_a_leader_that_dies() {
 
     // As Prometheus has it told, and in the older words, which its own tool looks at.
     let watch = &nodes[1];
-    let open = get(&watch.address, "/metrics", &["accept: application/openmetrics-text;version=1.0.0"]).unwrap();
+    let open =
+        get(&watch.address, "/metrics", &["accept: application/openmetrics-text;version=1.0.0"]).unwrap();
     assert!(open.body.ends_with("# EOF\n") && open.body.contains("# TYPE atalaya_cycles counter\n"));
     lint(&watch.text());
 }

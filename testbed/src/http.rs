@@ -42,7 +42,8 @@ pub fn get(address: &str, target: &str, head: &[&str]) -> io::Result<Answer> {
         let status = head.first()?.split(' ').nth(1)?.parse().ok()?;
         Some(Answer { status, head, body: body.to_owned() })
     });
-    parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no answer of HTTP: {text:.200}")))
+    parsed
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no answer of HTTP: {text:.200}")))
 }
 
 /// A text as it is written in a query.

@@ -61,7 +61,7 @@ pub(crate) struct Mean {
 }
 
 /// What only a leader knows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Led {
     /// When the next cycle has ended at the latest.
     next_by: Option<Moment>,
@@ -230,9 +230,14 @@ impl Leading {
         });
     }
 
+    /// Whatever waits is sent from now on.
+    pub(crate) fn delivers(&self, now: Moment) {
+        self.with(|led| led.sent_at = Some(now));
+    }
+
     pub(crate) fn sends(&self, retry: bool, now: Moment) {
         self.retries.inc_by(u64::from(retry));
-        self.with(|led| led.sent_at = Some(now));
+        self.delivers(now);
     }
 
     pub(crate) fn answered(&self, outcome: &Outcome, took: Duration, now: Moment) {
@@ -243,7 +248,7 @@ impl Leading {
         };
         self.deliveries.get_or_create(&[("outcome", outcome)]).inc();
         self.delivering.observe(took.as_secs_f64());
-        self.with(|led| led.sent_at = Some(now));
+        self.delivers(now);
     }
 
     pub(crate) fn sets_aside(&self) {

@@ -211,6 +211,11 @@ impl Figures {
         self.with(|inner| inner.leading.waits(waiting, oldest, Moment::now()));
     }
 
+    /// Whatever waits is delivered from now on.
+    pub(crate) fn delivers(&self) {
+        self.with(|inner| inner.leading.delivers(Moment::now()));
+    }
+
     /// A report is sent.
     pub(crate) fn sends(&self, retry: bool) {
         self.with(|inner| inner.leading.sends(retry, Moment::now()));

@@ -1,6 +1,6 @@
 //! What is only looked up when somebody asks: sensors, session, election, the process.
 
-use std::fmt::{Error, Write as _};
+use std::fmt::Error;
 use std::sync::Arc;
 
 use atalaya_recipes::clock::Moment;
@@ -11,6 +11,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
+use super::leading::Led;
 use super::process::Process;
 use super::sensing::{Sensing, age};
 use super::{Inner, lock};
@@ -97,7 +98,6 @@ impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let (mut page, now) = (Page(encoder), Moment::now());
         let inner = &*self.0;
-        // Neither lock is held while another is waited for.
         let running = lock(&inner.running).clone();
         let board = running.as_ref().map(|running| running.board.borrow().clone());
         let look = inner.look(now);
@@ -107,7 +107,9 @@ impl Collector for Scrape {
             "Whether this node measures, is connected and has published lately",
             look.ready().is_good,
         )?;
-        sensors(&mut page, &lock(&inner.sensing), now)?;
+        // The node itself does not wait for a lock while this writes.
+        let sensing = lock(&inner.sensing).clone();
+        sensors(&mut page, &sensing, now)?;
         if let Some(running) = running {
             let vitals = running.vitals.borrow().clone();
             let lease = running.session.lease_remaining(now);
@@ -144,20 +146,22 @@ impl Collector for Scrape {
                 tally,
             )?;
         }
-        fleet(&mut page, inner, now)?;
+        let led = inner.leading.led().clone();
+        if let Some(led) = led {
+            fleet(&mut page, &led, now)?;
+        }
         process(&mut page, Process::now())
     }
 }
 
 fn build(page: &mut Page<'_>, id: &str, board: &str) -> Result<(), Error> {
-    let mut features = String::new();
-    for (name, is_on) in [("sim", cfg!(feature = "sim")), ("demo", cfg!(feature = "demo"))] {
-        if is_on {
-            let comma = if features.is_empty() { "" } else { "," };
-            // Writing to a string cannot fail.
-            let _ = write!(features, "{comma}{name}");
-        }
-    }
+    let features = [
+        ("sim", cfg!(feature = "sim")),
+        ("demo", cfg!(feature = "demo")),
+        ("collector", cfg!(feature = "collector")),
+    ];
+    let features: Vec<&str> = features.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect();
+    let features = features.join(",");
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("features", &*features)];
     page.info("atalaya_build", "The program that runs", labels)?;
     page.info("atalaya_node", "This node", [("node", id), ("board", board)])
@@ -301,9 +305,7 @@ fn step(page: &mut Page<'_>, pace: Pace) -> Result<(), Error> {
     )
 }
 
-fn fleet(page: &mut Page<'_>, inner: &Inner, now: Moment) -> Result<(), Error> {
-    let led = inner.leading.led();
-    let Some(led) = led.as_ref() else { return Ok(()) };
+fn fleet(page: &mut Page<'_>, led: &Led, now: Moment) -> Result<(), Error> {
     if let Some((nodes, counted, excluded)) = &led.fleet {
         page.gauge(
             ("atalaya_fleet_nodes", None, "Measurements that are there, as the leader sees it"),

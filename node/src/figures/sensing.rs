@@ -33,7 +33,7 @@ pub(crate) struct Counted {
 }
 
 /// All sensors of a node, what they measured, and what of it was published.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sensing {
     pub(crate) sensors: Vec<Counted>,
     /// Samples that were taken.

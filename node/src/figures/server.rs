@@ -218,3 +218,63 @@ fn text(status: StatusCode, kind: &'static str, text: String) -> Response<Full<B
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    fn ask(server: &Server, path: &str) -> String {
+        let mut stream = TcpStream::connect(server.address()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn server(figures: &Figures) -> Server {
+        Server::start(TcpListener::bind("127.0.0.1:0").unwrap(), figures).unwrap()
+    }
+
+    #[test]
+    fn a_node_whose_own_thread_does_not_come_to_it_hangs_and_says_so_every_time() {
+        let figures = Figures::of(&"1".parse().unwrap());
+        let server = server(&figures);
+        // Nobody attends to them.
+        for _ in 0..3 {
+            let answer = ask(&server, "/healthz");
+            assert!(answer.starts_with("HTTP/1.0 503") && answer.contains("it hangs"), "{answer}");
+        }
+        assert!(ask(&server, "/readyz").starts_with("HTTP/1.0 503"));
+        let figures = ask(&server, "/metrics");
+        assert!(figures.contains("atalaya_ready 0.0\n") && figures.contains("process_"), "{figures}");
+    }
+
+    #[test]
+    fn more_questions_than_can_wait_are_answered_all_the_same() {
+        let figures = Figures::of(&"1".parse().unwrap());
+        let server = server(&figures);
+        let inner = figures.0.as_ref().unwrap();
+        // Nobody takes them, and those that ask give up: they stay.
+        while inner.ping.try_send(tokio::sync::oneshot::channel().0).is_ok() {}
+        assert!(ask(&server, "/healthz").contains("it hangs"));
+    }
+
+    #[test]
+    fn whoever_counts_nothing_tells_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(Server::start(listener, &Figures::default()).is_err());
+    }
+
+    #[test]
+    fn its_end_is_that_of_its_port() {
+        let figures = Figures::of(&"1".parse().unwrap());
+        let server = server(&figures);
+        let address = server.address();
+        drop(server);
+        assert!(TcpStream::connect(address).is_err());
+    }
+}

@@ -50,7 +50,9 @@ fn the_files_are_good_and_the_alerts_come_when_they_should() {
 /// All expressions of the dashboard, as Prometheus is asked.
 fn expressions(dashboard: &Value) -> Vec<String> {
     let mut found = Vec::new();
+    let mut ids = BTreeSet::new();
     for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "two panels have one id: {panel}");
         for target in panel["targets"].as_array().into_iter().flatten() {
             let expression = target["expr"].as_str().unwrap();
             found.push(expression.replace("$__rate_interval", "1m").replace("$job", ".*"));
@@ -125,7 +127,9 @@ fn prometheus_sees_a_fleet_its_collector_and_a_leader_that_dies() {
         let known = prometheus.api("label/__name__/values");
         let known: BTreeSet<&str> = known.as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let missing: Vec<&&str> = named.difference(&known).collect();
-        if missing.is_empty() { Some(()) } else { println_missing(&missing) }
+        // It is what is shown if they do not come.
+        println!("not there yet: {missing:?}");
+        missing.is_empty().then_some(())
     });
     // With their labels. What is only there when something is wrong is asked for, and is not there.
     for expression in expressions.iter().filter(|expression| !expression.ends_with(" > 0")) {
@@ -165,11 +169,6 @@ fn prometheus_sees_a_fleet_its_collector_and_a_leader_that_dies() {
         get(&watch.address, "/metrics", &["accept: application/openmetrics-text;version=1.0.0"]).unwrap();
     assert!(open.body.ends_with("# EOF\n") && open.body.contains("# TYPE atalaya_cycles counter\n"));
     lint(&watch.text());
-}
-
-fn println_missing<T>(missing: &[&&str]) -> Option<T> {
-    println!("not there yet: {missing:?}");
-    None
 }
 
 /// Lets promtool look at what a node tells.

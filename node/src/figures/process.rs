@@ -1,5 +1,6 @@
 //! What the system says of this process: proc(5). Nothing where there is no /proc.
 
+#[cfg(target_os = "linux")]
 use std::fs;
 
 /// This process now.

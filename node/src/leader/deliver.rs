@@ -156,6 +156,7 @@ impl Outgoing {
     pub async fn deliver(&self, leadership: &Leadership, api: Option<&Api>) {
         let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Happened> + Send + '_>>> =
             FuturesUnordered::new();
+        self.figures.delivers();
         let mut gives_up = false;
         {
             let mut outbox = self.outbox.lock().await;

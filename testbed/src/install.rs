@@ -1,5 +1,5 @@
 //! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv, and, in a
-//! virtual environment of its own, Kazoo; Redis; for other machines C compilers, and QEMU.
+//! virtual environment of its own, Kazoo; Redis; Prometheus; for other machines C compilers, and QEMU.
 //!
 //! `cargo xtask test`, `fleet`, `dist` and `pi` call this, and so does every test that needs a part. As root on a
 //! Debian-like system the packages are installed with apt-get; anywhere else the error says what to install.
@@ -37,6 +37,8 @@ pub enum Part {
     OpenSsl,
     /// The command `redis-server`.
     Redis,
+    /// `prometheus` and `promtool`.
+    Prometheus,
 }
 
 /// The first major version of QEMU that will do.
@@ -44,7 +46,8 @@ const QEMU: u32 = 9;
 
 impl Part {
     /// All that the tests need.
-    pub const ALL: [Self; 5] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Redis];
+    pub const ALL: [Self; 6] =
+        [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Redis, Self::Prometheus];
 
     /// Whether it is there.
     pub fn is_installed(self) -> bool {
@@ -59,6 +62,9 @@ impl Part {
             Self::ArmhfGcc => runs(Command::new("arm-linux-gnueabihf-gcc").arg("--version")),
             Self::OpenSsl => runs(Command::new("openssl").arg("version")),
             Self::Redis => runs(Command::new("redis-server").arg("--version")),
+            Self::Prometheus => {
+                ["prometheus", "promtool"].iter().all(|name| runs(Command::new(name).arg("--version")))
+            }
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
     }
@@ -75,6 +81,7 @@ impl Part {
             Self::Qemu => &["qemu-system-arm"],
             Self::OpenSsl => &["openssl"],
             Self::Redis => &["redis-server"],
+            Self::Prometheus => &["prometheus"],
         }
     }
 
@@ -104,6 +111,9 @@ impl Part {
             }
             Self::OpenSsl => "the command `openssl`",
             Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
+            Self::Prometheus => {
+                "Prometheus 2.40 or later, the commands `prometheus` and `promtool` (Debian and Ubuntu: `prometheus`)"
+            }
         }
     }
 }

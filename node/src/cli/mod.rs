@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and its help.
 
+mod health;
 mod reap;
 mod reports;
 mod status;
@@ -13,6 +14,7 @@ use clap_complete::Shell;
 
 use crate::id::NodeId;
 use crate::logging::LogFormat;
+pub use health::HealthArgs;
 pub use reap::*;
 pub use reports::*;
 pub use status::StatusArgs;
@@ -117,6 +119,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Clear up after a node that was killed, so that the next in line leads at once.
     Reap(ReapArgs),
+    /// Ask an address how it is, as health checks of containers do.
+    Health(HealthArgs),
     /// What lock and elect start their command with.
     #[command(hide = true)]
     Become(BecomeArgs),

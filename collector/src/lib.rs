@@ -8,6 +8,7 @@ pub mod report;
 mod server;
 pub mod spans;
 pub mod store;
+mod tls;
 mod tokens;
 mod transport;
 
@@ -15,5 +16,6 @@ pub use api::openapi;
 pub use limits::Limits;
 pub use report::{Key, Record, Report};
 pub use server::{Collector, Options};
-pub use store::{MemoryStore, Outcome, SqliteOptions, SqliteStore, Store, StoreError};
+pub use store::{MemoryStore, OpenError, Outcome, SqliteOptions, SqliteStore, Store, StoreError, open_store};
+pub use tls::{Tls, TlsError};
 pub use tokens::{TokenError, Tokens};

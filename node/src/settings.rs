@@ -67,7 +67,7 @@ pub fn environment(name: &str) -> Option<String> {
 
 impl Surroundings<'_> {
     /// The first of `names` that is set to more than blanks.
-    fn first(&self, names: &[&str]) -> Option<(String, String)> {
+    pub(crate) fn first(&self, names: &[&str]) -> Option<(String, String)> {
         names.iter().find_map(|name| {
             let value = (self.variable)(name)?;
             let value = value.trim();

@@ -9,6 +9,7 @@
 //! `suite.rs` checks them for each store.
 
 mod memory;
+mod open;
 mod reader;
 mod schema;
 mod sqlite;
@@ -23,6 +24,7 @@ use thiserror::Error;
 use utoipa::ToSchema;
 
 pub use memory::MemoryStore;
+pub use open::{OpenError, open_store};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 use crate::fence::{Epoch, Stale};

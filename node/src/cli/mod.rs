@@ -1,5 +1,7 @@
 //! The command line: what can be asked for, and its help.
 
+#[cfg(feature = "collector")]
+mod collect;
 mod health;
 mod reap;
 mod reports;
@@ -14,6 +16,8 @@ use clap_complete::Shell;
 
 use crate::id::NodeId;
 use crate::logging::LogFormat;
+#[cfg(feature = "collector")]
+pub use collect::CollectArgs;
 pub use health::HealthArgs;
 pub use reap::*;
 pub use reports::*;
@@ -96,6 +100,9 @@ pub enum Command {
     #[cfg(feature = "sim")]
     #[command(name = "zookeeper")]
     ZooKeeper(ZooKeeperArgs),
+    /// Be the REST API that the leader reports to: keep each report once, and show them.
+    #[cfg(feature = "collector")]
+    Collect(CollectArgs),
     /// Look at reports that are not delivered, and decide what becomes of those that the API rejects.
     #[command(subcommand)]
     Reports(ReportsCommand),

@@ -1,6 +1,8 @@
 //! The commands, one file each, and how one of them is chosen and ended.
 
 mod check;
+#[cfg(feature = "collector")]
+mod collect;
 #[cfg(feature = "demo")]
 mod demo;
 mod health;
@@ -76,6 +78,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::ZooKeeper(args) => zookeeper::main(&args),
         Command::Run(args) if args.supervised => return supervised::main(&args),
         Command::Run(args) => run::main(args, logs),
+        #[cfg(feature = "collector")]
+        Command::Collect(args) => collect::main(&args),
         Command::Reap(args) => reap::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Health(args) => health::main(&args),
@@ -173,6 +177,28 @@ fn stop_signal() -> std::io::Result<impl Future<Output = &'static str>> {
         }
         "Ctrl-C"
     })
+}
+
+/// A message for each SIGHUP; those that come too fast count as one. Its handler stands from now on.
+#[cfg(unix)]
+fn reload_signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, asked) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "reading the configuration again");
+            // If it is full, the next reading is yet to begin.
+            let _ = sender.try_send(());
+        }
+    });
+    Ok(asked)
+}
+
+/// There is no such signal here.
+#[cfg(not(unix))]
+fn reload_signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
+    Ok(tokio::sync::mpsc::channel(1).1)
 }
 
 #[cfg(test)]

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use atalaya_hal::{Boards, duration};
-use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{board_name, stop_signal, supervised, surroundings};
+use super::{board_name, reload_signals, stop_signal, supervised, surroundings};
 use crate::cli::RunArgs;
 use crate::exit::Failure;
 use crate::logging::Logs;
@@ -112,26 +111,4 @@ fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), Failure>
 /// Whether these are the boards of whoever has no boards.toml, or one without boards.
 fn is_builtin(boards: &Boards) -> bool {
     boards.boards == Boards::builtin().boards
-}
-
-/// A message for each SIGHUP; those that come too fast count as one. Its handler stands from now on.
-#[cfg(unix)]
-fn reload_signals() -> std::io::Result<mpsc::Receiver<()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = signal(SignalKind::hangup())?;
-    let (sender, asked) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::info!(signal = "SIGHUP", "reading the configuration again");
-            // If it is full, the next reading is yet to begin.
-            let _ = sender.try_send(());
-        }
-    });
-    Ok(asked)
-}
-
-/// There is no such signal here.
-#[cfg(not(unix))]
-fn reload_signals() -> std::io::Result<mpsc::Receiver<()>> {
-    Ok(mpsc::channel(1).1)
 }

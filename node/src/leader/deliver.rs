@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::courier::{Key, News, Next, Outcome};
 use super::office::{self, Failed};
-use super::outbox::Outbox;
+use super::outbox::{MOST_ASIDE, Outbox};
 use super::report::Report;
 use crate::fault;
 use crate::id::NodeId;
@@ -115,7 +115,7 @@ pub struct Delivered {
 /// What comes of the things that are under way.
 enum Happened {
     Answered(Key, Outcome),
-    Settled(u64, Result<(), Failed>),
+    Settled(u64, Result<usize, Failed>),
 }
 
 impl Outgoing {
@@ -148,6 +148,7 @@ impl Outgoing {
     pub async fn deliver(&self, leadership: &Leadership, api: Option<&Api>) {
         let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Happened> + Send + '_>>> =
             FuturesUnordered::new();
+        let mut gives_up = false;
         {
             let mut outbox = self.outbox.lock().await;
             outbox.interrupted();
@@ -198,7 +199,12 @@ impl Outgoing {
                             under_way.push(Box::pin(self.settle(leadership, cycle)));
                         }
                     }
-                    Happened::Settled(cycle, Ok(())) => self.outbox.lock().await.ended(cycle),
+                    Happened::Settled(cycle, Ok(given_up)) => {
+                        if given_up > 0 && !std::mem::replace(&mut gives_up, true) {
+                            warn!("there are {MOST_ASIDE} rejected reports: from now on the oldest are given up for new ones");
+                        }
+                        self.outbox.lock().await.ended(cycle);
+                    }
                     Happened::Settled(_, Err(Failed::Deposed)) => return std::future::pending().await,
                     Happened::Settled(cycle, Err(Failed::Unclear(error) | Failed::Refused(_, error))) => {
                         debug!(cycle, %error, "what became of a report is not written down yet");
@@ -219,7 +225,7 @@ impl Outgoing {
         let ending = self.outbox.lock().await.ending(cycle).cloned();
         let result = match ending {
             Some(ending) => office::settle(leadership, cycle, &ending).await,
-            None => Ok(()),
+            None => Ok(0),
         };
         Happened::Settled(cycle, result)
     }

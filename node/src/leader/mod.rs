@@ -101,6 +101,8 @@ pub struct Leader {
 struct State {
     /// `None`: it has not led, or has to take it anew.
     office: Option<Office>,
+    /// The number of the connection over which it led last.
+    link: u64,
     /// Since when it leads in this epoch.
     since: SystemTime,
     clock: ServerClock,
@@ -123,6 +125,7 @@ impl Leader {
         let outgoing = Outgoing::new(options.orders.borrow().period);
         let state = State {
             office: None,
+            link: 0,
             since: SystemTime::UNIX_EPOCH,
             clock: ServerClock::default(),
             roster: Roster::default(),
@@ -174,11 +177,15 @@ impl Leader {
     }
 
     async fn try_to_begin(&self, leadership: &Leadership, state: &mut State) -> Result<Option<i64>, Failed> {
+        let link = std::mem::replace(&mut state.link, leadership.link().number());
         if let Some(office) = state.office.as_mut().filter(|office| office.is_of(leadership))
             && let Some(waiting) = office.look(leadership).await?
         {
-            info!("leading again: the session is back and nobody else has led");
-            self.refill(leadership, &state.outgoing, &waiting).await?;
+            if link != state.link {
+                info!("leading again: the session is back and nobody else has led");
+            }
+            let known = state.outgoing.with(|outbox| outbox.known()).await;
+            self.refill(leadership, &state.outgoing, &known, &waiting).await?;
             // The rhythm goes on: the cycle of this period may have been.
             return Ok(state.clock.now(Moment::now()));
         }
@@ -187,20 +194,21 @@ impl Leader {
         state.outgoing = Outgoing::new(self.options.orders.borrow().period);
         (state.office, state.since) = (Some(office), SystemTime::now());
         info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
-        self.refill(leadership, &state.outgoing, &waiting).await?;
+        self.refill(leadership, &state.outgoing, &BTreeSet::new(), &waiting).await?;
         Ok(before)
     }
 
-    /// Makes the outbox what is written down: these cycles.
+    /// Makes the outbox what is written down: these cycles, when that was `known` before.
     async fn refill(
         &self,
         leadership: &Leadership,
         outgoing: &Outgoing,
+        known: &BTreeSet<u64>,
         waiting: &BTreeSet<u64>,
     ) -> Result<(), Error> {
         let unknown: Vec<u64> = outgoing
             .with(|outbox| {
-                outbox.keep_only(waiting);
+                outbox.keep_only(known, waiting);
                 waiting.iter().filter(|cycle| !outbox.knows(**cycle)).copied().collect()
             })
             .await;
@@ -238,7 +246,7 @@ impl Leader {
         before: Option<i64>,
         list: &mut watch::Receiver<Option<Vec<String>>>,
     ) {
-        let State { office: Some(office), since, clock, roster, outgoing } = state else { return };
+        let State { office: Some(office), since, clock, roster, outgoing, .. } = state else { return };
         let outgoing = &*outgoing;
         let (epoch, since) = (office.term.epoch, *since);
         let (counted, newest) = watch::channel(office.term.cycle);
@@ -305,8 +313,10 @@ impl Leader {
                 }
                 let link = leadership.link();
                 let looked = async {
+                    // Cycles go on meanwhile.
+                    let known = outgoing.with(|outbox| outbox.known()).await;
                     let waiting = office::cycles(link, outbox::PATH).await?.unwrap_or_default();
-                    self.refill(leadership, outgoing, &waiting).await
+                    self.refill(leadership, outgoing, &known, &waiting).await
                 };
                 if let Err(error) = looked.await {
                     debug!(%error, "could not look into the outbox");

@@ -1,0 +1,84 @@
+//! A store by its name, as it stands in a configuration.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use super::{MemoryStore, SqliteOptions, SqliteStore, Store};
+
+/// Why a name opens no store. What was written is not repeated: there may be a password in it.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// It is of no kind that is known.
+    #[error("{0} is no kind of store: sqlite:PATH and memory are")]
+    Unknown(String),
+    /// It is of a known kind, and wrong; the message says what would be right.
+    #[error("{0}")]
+    Wrong(String),
+    /// There can be no more threads.
+    #[error("the store's thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Opens the store that `name` names: `sqlite:PATH`, or `memory`, which keeps nothing beyond the process. It need not be
+/// usable yet: [`Store::check`] tells.
+///
+/// # Errors
+/// The name is wrong, or there can be no more threads.
+pub fn open_store(name: &str) -> Result<Arc<dyn Store>, OpenError> {
+    let name = name.trim();
+    match name.split_once(':') {
+        None if name == "memory" => Ok(Arc::new(MemoryStore::new())),
+        Some(("sqlite", path)) => {
+            if path.is_empty() || path.starts_with("//") {
+                return Err(OpenError::Wrong(
+                    "sqlite: is followed by the path of a file, as in sqlite:/var/lib/atalaya/reports.db"
+                        .to_owned(),
+                ));
+            }
+            Ok(Arc::new(SqliteStore::open(SqliteOptions::new(path))?))
+        }
+        Some(("memory", _)) => Err(OpenError::Wrong("memory stands alone: nothing follows it".to_owned())),
+        _ => Err(OpenError::Unknown(kind(name))),
+    }
+}
+
+/// So much of a name as cannot be a secret.
+fn kind(name: &str) -> String {
+    let kind = name.split(':').next().unwrap_or_default();
+    let plain = kind.len() <= 20 && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
+    if plain && !kind.is_empty() { format!("{kind:?}") } else { "this".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_is_opened_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("reports.db");
+        let store = open_store(&format!("sqlite:{}", path.display())).unwrap();
+        store.check().await.unwrap();
+        assert!(path.exists());
+        open_store(" memory ").unwrap().check().await.unwrap();
+    }
+
+    #[test]
+    fn what_is_no_store_is_told_without_its_secrets() {
+        for (wrong, expected) in [
+            ("", "this is no kind of store"),
+            ("sqlite", "\"sqlite\" is no kind of store"),
+            ("sqlite:", "the path of a file"),
+            ("sqlite://reports.db", "the path of a file"),
+            ("memory:", "stands alone"),
+            ("reports.db", "this is no kind of store"),
+            ("postgres://me:secret@db/reports", "\"postgres\" is no kind of store"),
+            ("my secret", "this is no kind of store"),
+        ] {
+            let error = open_store(wrong).err().unwrap().to_string();
+            assert!(error.contains(expected), "{wrong:?}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

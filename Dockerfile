@@ -19,7 +19,7 @@ COPY . .
 # With --target, what runs during the build is linked as usual, and only the program statically. Its paths are the same
 # in every build, and so is what it says of the time: the same sources make the same files.
 RUN set -eu; \
-    mkdir -p /image/usr/bin /image/etc/atalaya /image/etc/ssl/certs /image/var/lib/atalaya; \
+    mkdir -p /image/usr/bin /image/etc/atalaya /image/etc/ssl/certs /state/var/lib/atalaya; \
     if [ -z "$PROGRAM" ]; then \
         triple=$(rustc -vV | sed -n 's/^host: //p'); \
         RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --package atalaya --target "$triple"; \
@@ -29,13 +29,12 @@ RUN set -eu; \
     chmod 755 /image/usr/bin/atalaya; \
     cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/; \
     /image/usr/bin/atalaya --version; \
-    find /image -exec touch --no-dereference --date=@0 {} +
+    find /image /state -exec touch --no-dereference --date=@0 {} +
 
 FROM scratch
 # Also what makes /tmp unnecessary: nothing is written but below /var/lib/atalaya.
-COPY --from=build /image/usr /usr
-COPY --from=build /image/etc /etc
-COPY --from=build --chown=65532:65532 /image/var /var
+COPY --from=build /image/ /
+COPY --from=build --chown=65532:65532 /state/ /
 LABEL org.opencontainers.image.title="Atalaya" \
       org.opencontainers.image.description="Sensor firmware host: measures, publishes in ZooKeeper, averages the fleet" \
       org.opencontainers.image.version="0.1.0" \

@@ -3,7 +3,6 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::{Scratch, debian, target_dir};
@@ -138,9 +137,4 @@ pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static s
     }
     toolchain.strip(&built, &path)?;
     Ok(PATH)
-}
-
-/// Whether that program exists.
-pub(super) fn is_there(name: &str) -> bool {
-    Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
 }

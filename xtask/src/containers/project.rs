@@ -66,16 +66,6 @@ impl Project {
         }
     }
 
-    /// The names of the services that have containers, whether they run or not.
-    pub(super) fn services(&self) -> anyhow::Result<Vec<String>> {
-        let filter = format!("label=com.docker.compose.project={}", self.name);
-        let format = "{{.Label \"com.docker.compose.service\"}}";
-        let text = self.docker.said(&["ps", "--all", "--filter", &filter, "--format", format])?;
-        let mut names: Vec<String> = text.lines().map(str::to_owned).collect();
-        names.sort();
-        Ok(names)
-    }
-
     /// The container of a service.
     pub(super) fn container(&self, service: &str) -> anyhow::Result<String> {
         let project = format!("label=com.docker.compose.project={}", self.name);

@@ -19,7 +19,12 @@ const ADDRESS: &str = "http://127.0.0.1:8000";
 impl Reports {
     pub(super) fn new() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        // The collector is killed now and then; a connection that was kept would tell of it too late.
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .timeout(Duration::from_secs(10))
+            .build()?;
         Ok(Self { runtime, client })
     }
 

@@ -1,5 +1,5 @@
 //! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv, and, in a
-//! virtual environment of its own, Kazoo; for other machines C compilers, and QEMU.
+//! virtual environment of its own, Kazoo; Redis; for other machines C compilers, and QEMU.
 //!
 //! `cargo xtask test`, `fleet`, `dist` and `pi` call this, and so does every test that needs a part. As root on a
 //! Debian-like system the packages are installed with apt-get; anywhere else the error says what to install.
@@ -39,6 +39,8 @@ pub enum Part {
     Docker,
     /// `debootstrap`, which makes a folder with a Debian in it.
     Debootstrap,
+    /// The command `redis-server`.
+    Redis,
 }
 
 /// The first major version of QEMU that will do.
@@ -46,7 +48,7 @@ const QEMU: u32 = 9;
 
 impl Part {
     /// All that the tests need.
-    pub const ALL: [Self; 4] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python];
+    pub const ALL: [Self; 5] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Redis];
 
     /// Whether it is there.
     pub fn is_installed(self) -> bool {
@@ -69,6 +71,7 @@ impl Part {
             }
             // It has no option that would do nothing.
             Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
+            Self::Redis => runs(Command::new("redis-server").arg("--version")),
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
     }
@@ -86,6 +89,7 @@ impl Part {
             Self::OpenSsl => &["openssl"],
             Self::Docker => &["docker.io", "docker-compose", "iptables", "iproute2"],
             Self::Debootstrap => &["debootstrap"],
+            Self::Redis => &["redis-server"],
         }
     }
 
@@ -118,6 +122,7 @@ impl Part {
                 "Docker and Compose (Debian and Ubuntu: the packages `docker.io`, `docker-compose` and `iproute2`)"
             }
             Self::Debootstrap => "the command `debootstrap`",
+            Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn check(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
     let compose = folder.join("docker-compose.yml");
     fs::write(&compose, include_str!("existing/docker-compose.yml"))?;
     fs::write(folder.join("Dockerfile"), include_str!("existing/Dockerfile"))?;
-    Project::new(docker, "existing", compose, &[]).run(|fleet| {
+    Project::new(docker, "existing", &[compose]).run(|fleet| {
         fleet.said(&["up", "--detach", "--build"])?;
         let reports = Reports::new()?;
         until("reports arrive", CALM, || Ok((reports.newest()? >= 5).then_some(())))?;

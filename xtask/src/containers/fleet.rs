@@ -1,5 +1,7 @@
 //! The fleets of deploy/: brought up, killed piece by piece, and taken down in order.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +14,10 @@ use super::reports::Reports;
 use super::wait::until;
 use crate::cargo::workspace;
 
-/// The pace of the test.
-const VARIABLES: [(&str, &str); 1] = [("SAMPLING_PERIOD", "1")];
+/// The pace of the test, in seconds.
+const PERIOD: &str = "1";
+/// What nodes write with where there are tokens.
+const TOKEN: &str = "of-this-test-and-nothing-else";
 const NODES: [&str; 3] = ["node1", "node2", "node3"];
 /// A JVM that a signal ends says so.
 const SIGTERM: i64 = 143;
@@ -27,7 +31,8 @@ pub(super) fn ensemble(docker: &Docker, _: &Path) -> anyhow::Result<()> {
     const SERVERS: [&str; 3] = ["zoo1", "zoo2", "zoo3"];
     const WATCHERS: [&str; 3] = ["redis", "collector", "prometheus"];
     let everything: Vec<&str> = [SERVERS, WATCHERS, NODES].concat();
-    Project::new(docker, "ensemble", file("compose.yml"), &VARIABLES).run(|fleet| {
+    let fleet = Project::new(docker, "ensemble", &[file("compose.yml")]);
+    fleet.with("SAMPLING_PERIOD", PERIOD).run(|fleet| {
         fleet.said(&["up", "--detach", "--no-build", "--scale", "grafana=0"])?;
         fleet.healthy(&everything)?;
         holds(&format!("all {} services are healthy", everything.len()));
@@ -38,6 +43,7 @@ pub(super) fn ensemble(docker: &Docker, _: &Path) -> anyhow::Result<()> {
         let reports = Reports::new()?;
         all_count(&reports)?;
         watched(&reports)?;
+        asked_for(&reports)?;
 
         let server = SERVERS
             .into_iter()
@@ -68,10 +74,14 @@ pub(super) fn ensemble(docker: &Docker, _: &Path) -> anyhow::Result<()> {
     })
 }
 
-/// deploy/compose.single.yml.
-pub(super) fn single(docker: &Docker, _: &Path) -> anyhow::Result<()> {
+/// deploy/compose.single.yml, with tokens.
+pub(super) fn single(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
+    let tokens = folder.join("tokens");
+    fs::write(&tokens, format!("write {TOKEN}\nread *\n"))?;
     let everything: Vec<&str> = [&["zoo1", "collector"][..], &NODES].concat();
-    Project::new(docker, "single", file("compose.single.yml"), &VARIABLES).run(|fleet| {
+    let fleet = Project::new(docker, "single", &[file("compose.single.yml"), file("compose.tokens.yml")]);
+    let fleet = fleet.with("TOKENS", tokens.display().to_string()).with("API_TOKEN", TOKEN);
+    fleet.with("SAMPLING_PERIOD", PERIOD).run(|fleet| {
         fleet.said(&["up", "--detach", "--no-build"])?;
         fleet.healthy(&everything)?;
         holds(&format!("all {} services are healthy", everything.len()));
@@ -79,6 +89,9 @@ pub(super) fn single(docker: &Docker, _: &Path) -> anyhow::Result<()> {
         careful(fleet, &everything, &["collector"])?;
         let reports = Reports::new()?;
         all_count(&reports)?;
+        let refused = reports.status("http://127.0.0.1:8000/nuevo?dato=78.4")?;
+        ensure!(refused == 401, "without a token a report is answered {refused}");
+        holds("without a token no report is taken");
 
         fleet.kill("zoo1")?;
         fleet.start("zoo1")?;
@@ -165,6 +178,36 @@ fn watched(reports: &Reports) -> anyhow::Result<()> {
     })?;
     holds(&format!("Prometheus sees {up} targets, and all are up"));
     Ok(())
+}
+
+/// What the dashboard of Grafana asks for is there to be had. Grafana itself is not.
+fn asked_for(reports: &Reports) -> anyhow::Result<()> {
+    let folder = workspace().join("deploy/grafana");
+    let text = fs::read_to_string(folder.join("dashboards/atalaya.json")).context("there is no dashboard")?;
+    let dashboard: Value = serde_json::from_str(&text).context("the dashboard is no JSON")?;
+    ensure!(dashboard["panels"].as_array().is_some_and(|panels| !panels.is_empty()), "it shows nothing");
+    let source = fs::read_to_string(folder.join("provisioning/datasources/prometheus.yml"))?;
+    ensure!(source.contains("url: http://prometheus:9090"), "its Prometheus is another one:\n{source}");
+    let wanted = figures(&text);
+    let known = until("all figures of the dashboard are there", PATIENCE, || {
+        let answer = reports.get("http://127.0.0.1:9090/api/v1/label/__name__/values")?;
+        let known = answer["data"].as_array().context("no names")?;
+        let missing: Vec<&String> =
+            wanted.iter().filter(|name| !known.iter().any(|one| one == *name)).collect();
+        ensure!(missing.is_empty(), "Prometheus has no {missing:?}");
+        Ok(Some(wanted.len()))
+    })?;
+    holds(&format!(
+        "Prometheus has all {known} figures that the dashboard asks for; Grafana itself was not started"
+    ));
+    Ok(())
+}
+
+/// The names of figures in a text.
+fn figures(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let words = words.filter(|word| word.starts_with("atalaya_") && word.len() > "atalaya_".len());
+    words.map(str::to_owned).collect()
 }
 
 /// Whether a ZooKeeper server leads, follows or stands alone.

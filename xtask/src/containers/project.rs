@@ -17,26 +17,28 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) struct Project {
     pub(super) docker: Docker,
     name: &'static str,
-    file: PathBuf,
-    variables: Vec<(&'static str, &'static str)>,
+    files: Vec<PathBuf>,
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Project {
-    pub(super) fn new(
-        docker: &Docker,
-        name: &'static str,
-        file: PathBuf,
-        variables: &[(&'static str, &'static str)],
-    ) -> Self {
-        Self { docker: docker.clone(), name, file, variables: variables.to_vec() }
+    pub(super) fn new(docker: &Docker, name: &'static str, files: &[PathBuf]) -> Self {
+        Self { docker: docker.clone(), name, files: files.to_vec(), variables: Vec::new() }
+    }
+
+    /// Sets a variable for the compose files.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
     }
 
     fn compose(&self, words: &[&str]) -> Command {
-        let file = self.file.display().to_string();
-        let mut all = vec!["--project-name", self.name, "--file", &file];
+        let files: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+        let mut all = vec!["--project-name", self.name];
+        all.extend(files.iter().flat_map(|file| ["--file", file.as_str()]));
         all.extend(words);
         let mut command = self.docker.compose(&all);
-        command.envs(self.variables.iter().copied());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

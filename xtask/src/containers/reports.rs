@@ -36,6 +36,11 @@ impl Reports {
         })
     }
 
+    /// With which status an address of this machine answers.
+    pub(super) fn status(&self, url: &str) -> anyhow::Result<u16> {
+        self.runtime.block_on(async { Ok(self.client.get(url).send().await?.status().as_u16()) })
+    }
+
     /// Everything that is kept, in the order of time.
     pub(super) fn all(&self) -> anyhow::Result<Vec<Value>> {
         let mut all = Vec::new();

@@ -35,6 +35,10 @@ pub enum Part {
     Qemu,
     /// The command `openssl`, which makes certificates.
     OpenSsl,
+    /// `dockerd`, `docker` and `docker-compose`, with `ip`, which sets up a network for them.
+    Docker,
+    /// `debootstrap`, which makes a folder with a Debian in it.
+    Debootstrap,
     /// The command `redis-server`.
     Redis,
     /// `prometheus` and `promtool`.
@@ -61,6 +65,15 @@ impl Part {
             Self::Aarch64Gcc => runs(Command::new("aarch64-linux-gnu-gcc").arg("--version")),
             Self::ArmhfGcc => runs(Command::new("arm-linux-gnueabihf-gcc").arg("--version")),
             Self::OpenSsl => runs(Command::new("openssl").arg("version")),
+            Self::Docker => {
+                let version = |program: &str, word: &str| runs(Command::new(program).arg(word));
+                version("dockerd", "--version")
+                    && version("docker", "--version")
+                    && version("docker-compose", "version")
+                    && version("ip", "-V")
+            }
+            // It has no option that would do nothing.
+            Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
             Self::Redis => runs(Command::new("redis-server").arg("--version")),
             Self::Prometheus => {
                 ["prometheus", "promtool"].iter().all(|name| runs(Command::new(name).arg("--version")))
@@ -80,6 +93,8 @@ impl Part {
             Self::ArmhfGcc => &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
             Self::Qemu => &["qemu-system-arm"],
             Self::OpenSsl => &["openssl"],
+            Self::Docker => &["docker.io", "docker-compose", "iptables", "iproute2"],
+            Self::Debootstrap => &["debootstrap"],
             Self::Redis => &["redis-server"],
             Self::Prometheus => &["prometheus"],
         }
@@ -110,6 +125,10 @@ impl Part {
                  backports)"
             }
             Self::OpenSsl => "the command `openssl`",
+            Self::Docker => {
+                "Docker and Compose (Debian and Ubuntu: the packages `docker.io`, `docker-compose` and `iproute2`)"
+            }
+            Self::Debootstrap => "the command `debootstrap`",
             Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
             Self::Prometheus => {
                 "Prometheus 2.40 or later, the commands `prometheus` and `promtool` (Debian and Ubuntu: `prometheus`)"

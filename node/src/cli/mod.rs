@@ -2,6 +2,7 @@
 
 #[cfg(feature = "collector")]
 mod collect;
+mod health;
 mod reap;
 mod reports;
 mod status;
@@ -17,6 +18,7 @@ use crate::id::NodeId;
 use crate::logging::LogFormat;
 #[cfg(feature = "collector")]
 pub use collect::CollectArgs;
+pub use health::HealthArgs;
 pub use reap::*;
 pub use reports::*;
 pub use status::StatusArgs;
@@ -126,6 +128,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Clear up after a node that was killed, so that the next in line leads at once.
     Reap(ReapArgs),
+    /// Ask an address how it is, as health checks of containers do.
+    Health(HealthArgs),
     /// What lock and elect start their command with.
     #[command(hide = true)]
     Become(BecomeArgs),

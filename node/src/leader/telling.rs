@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atalaya_recipes::{Error, Leadership, Link};
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use tokio_util::context::TokioContext;
 use tracing::debug;
@@ -133,8 +133,9 @@ pub(super) async fn tell(options: &LeaderOptions, leadership: &Leadership) {
         tokio::time::sleep(period.clamp(OFTEN, SELDOM)).await;
         let leading = *options.leading.borrow();
         let Some((leading, api)) = leading.zip(api) else { continue };
-        let Some((url, client, network)) = api.collector() else { continue };
+        let Some((url, network)) = api.collector() else { continue };
         let Some((url, token)) = place(url) else { continue };
+        let Ok(request) = api.request(Method::POST, url) else { continue };
         let looked = tokio::time::timeout(PATIENCE, teller.look(leadership.link(), options)).await;
         let (nodes, more) = match looked {
             Ok(Ok(looked)) => looked,
@@ -148,8 +149,8 @@ pub(super) async fn tell(options: &LeaderOptions, leadership: &Leadership) {
             continue;
         }
         let status = Status::of(&options.id, &leading, period, nodes, more);
-        let mut request = client.post(url).json(&status).timeout(PATIENCE);
-        if let Some(token) = token {
+        let mut request = request.json(&status).timeout(PATIENCE);
+        if let Some(token) = token.filter(|_| !api.has_token()) {
             request = request.bearer_auth(token);
         }
         let telling = async { request.send().await.map(|answer| answer.status()) };

@@ -15,6 +15,11 @@ const HOURS: usize = 200;
 /// So many reports are read at once.
 const CHUNK: usize = 1_000;
 
+/// An hour and what was pruned of it are read at the same time: nothing is told twice or not at all.
+const READ: &str = "local all = {}
+for place, key in ipairs(KEYS) do all[place] = redis.call('HGETALL', key) end
+return all";
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 struct Steps {
@@ -135,16 +140,14 @@ pub(super) async fn series(
         let hours = hours(link, prefix, next, (to - 1) / HOUR).await?;
         let Some(last) = hours.last() else { break };
         next = last + 1;
-        // An hour and what was pruned of it are read at the same time: nothing is told twice or not at all.
-        let mut commands = pipe();
-        commands.atomic();
+        let mut keys = Vec::new();
         for hour in &hours {
             let whole = steps.has_whole(hour * HOUR, HOUR);
-            let sums = if whole { "hour" } else { "minutes" };
-            commands.cmd("HGETALL").arg(format!("{prefix}{sums}:{hour}"));
-            commands.cmd("HGETALL").arg(format!("{prefix}old:{hour}"));
+            keys.push(format!("{prefix}{}:{hour}", if whole { "hour" } else { "minutes" }));
+            keys.push(format!("{prefix}old:{hour}"));
         }
-        let read: Vec<HashMap<String, String>> = link.ask_all(&commands).await?;
+        let read: Vec<HashMap<String, String>> =
+            link.ask(cmd("EVAL").arg(READ).arg(keys.len()).arg(keys)).await?;
         for (hour, read) in hours.iter().zip(read.chunks(2)) {
             let [there, old] = read else { return Err(Failure::foreign()) };
             add_hour(link, prefix, *hour, &kinds, there, &mut sums).await?;

@@ -256,3 +256,21 @@ async fn the_keys_of_what_is_gone_are_spans() {
     assert_eq!(left.lines().count(), 1, "{left}");
     assert_eq!(server.ask(&["KEYS", "atalaya:hour:*"]).lines().count(), 1);
 }
+
+/// A server that is shared gives it no more than the README asks for.
+#[tokio::test]
+async fn few_rights_are_enough() {
+    let rights = "+@read +@write +@scripting +info +ping +config|get +config|set +config|rewrite";
+    let server = Redis::with(&format!("{KEEPING}\nuser atalaya on >secret ~atalaya:* {rights}"));
+    let store = open_at(&format!("redis://atalaya:secret@127.0.0.1:{}", server.port()));
+    store.check().await.unwrap();
+    store.record((1..6).map(|cycle| keyed(7, cycle, Some("Cel"), 1.0)).collect()).await.unwrap();
+    assert_eq!(store.prune(Horizon { reports: at(3), hours: None }).await.unwrap(), 2);
+    assert_eq!(means(&store).await.len(), 3);
+    let filter = || Filter::default();
+    assert_eq!(store.series(filter(), super::super::HOUR, 10).await.unwrap()[0].reports, 5);
+    assert_eq!(store.since(3, 10).await.unwrap().len(), 2);
+    assert_eq!((store.latest().await.unwrap().len(), store.epochs(10).await.unwrap().len()), (1, 1));
+    let elsewhere = open_at(&format!("redis://atalaya:secret@127.0.0.1:{}?prefix=other", server.port()));
+    unavailable_because(&elsewhere.record(one(1)).await, "rights");
+}

@@ -274,3 +274,25 @@ async fn few_rights_are_enough() {
     let elsewhere = open_at(&format!("redis://atalaya:secret@127.0.0.1:{}?prefix=other", server.port()));
     unavailable_because(&elsewhere.record(one(1)).await, "rights");
 }
+
+/// Redis then begins without what stands in its append-only file, and would write a new one in its place.
+#[tokio::test]
+async fn a_server_that_starts_without_its_file_is_not_made_to_forget_it() {
+    let mut server = Redis::start();
+    // By hand, and not for good.
+    server.ask(&["CONFIG", "SET", "appendonly", "yes"]);
+    let store = open(&server);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while store.record(one(1)).await.is_err() {
+        assert!(std::time::Instant::now() < deadline);
+    }
+    server.kill();
+    server.restart();
+    for _ in 0..2 {
+        unavailable_because(&store.record(one(2)).await, "append-only file");
+    }
+    server.kill();
+    server.configure("appendonly yes");
+    server.restart();
+    assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Repeated]);
+}

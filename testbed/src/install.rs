@@ -35,7 +35,7 @@ pub enum Part {
     Qemu,
     /// The command `openssl`, which makes certificates.
     OpenSsl,
-    /// `redis-server` and `redis-cli`.
+    /// The command `redis-server`.
     Redis,
 }
 
@@ -58,9 +58,7 @@ impl Part {
             Self::Aarch64Gcc => runs(Command::new("aarch64-linux-gnu-gcc").arg("--version")),
             Self::ArmhfGcc => runs(Command::new("arm-linux-gnueabihf-gcc").arg("--version")),
             Self::OpenSsl => runs(Command::new("openssl").arg("version")),
-            Self::Redis => {
-                ["redis-server", "redis-cli"].iter().all(|name| runs(Command::new(name).arg("--version")))
-            }
+            Self::Redis => runs(Command::new("redis-server").arg("--version")),
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
     }
@@ -105,9 +103,7 @@ impl Part {
                  backports)"
             }
             Self::OpenSsl => "the command `openssl`",
-            Self::Redis => {
-                "Redis 7, the commands `redis-server` and `redis-cli` (Debian and Ubuntu: `redis-server`)"
-            }
+            Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
         }
     }
 }

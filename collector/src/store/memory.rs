@@ -246,7 +246,7 @@ impl Store for MemoryStore {
 mod tests {
     use super::*;
 
-    super::super::suite::store_suite!(|_| MemoryStore::new());
+    super::super::suite::store_suite!(|_| (MemoryStore::new(), ()));
 
     #[tokio::test]
     async fn tells_when_leaders_changed() {

@@ -10,6 +10,7 @@
 
 mod memory;
 mod open;
+mod redis;
 mod sqlite;
 #[cfg(test)]
 mod suite;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use thiserror::Error;
 use utoipa::ToSchema;
 
+pub use self::redis::{RedisOptions, RedisStore};
 pub use memory::MemoryStore;
 pub use open::{OpenError, open_store};
 pub use sqlite::{SqliteOptions, SqliteStore};

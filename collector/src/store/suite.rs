@@ -1,16 +1,21 @@
 //! What every store promises, checked for each of them: `store_suite!` makes the tests of one.
 
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::report::Incoming;
 
-/// `$open` takes the path of a folder that outlives the store, and opens what is kept there.
+/// `$open` takes the path of a folder that outlives the store, and opens what is kept there; beside the store it may return
+/// what must live as long.
 macro_rules! store_suite {
     ($open:expr) => {
         $crate::store::suite::store_suite!(@ $open;
             keeps_each_key_once, refuses_a_deposed_leader, pages_by_time, follows_by_id, sums_up_steps,
-            sums_up_all_steps_alike, tells_the_latest, sums_up_what_is_old, keeps_every_number, agrees_with_itself);
+            sums_up_all_steps_alike, tells_the_latest, sums_up_what_is_old, keeps_every_number, agrees_with_itself,
+            does_as_the_memory_does);
     };
     (@ $open:expr; $($promise:ident),*) => {
         $(
@@ -18,7 +23,8 @@ macro_rules! store_suite {
             async fn $promise() {
                 let folder = tempfile::tempdir().unwrap();
                 let open = $open;
-                $crate::store::suite::$promise(&open(folder.path())).await;
+                let (store, _part) = open(folder.path());
+                $crate::store::suite::$promise(&store).await;
             }
         )*
     };
@@ -333,4 +339,92 @@ pub(super) async fn agrees_with_itself(store: &impl Store) {
     assert_eq!(count(|outcome| matches!(outcome, Outcome::Recorded(_))), 100);
     assert_eq!(count(|outcome| *outcome == Outcome::Repeated), 200);
     assert_eq!(store.newest().await.unwrap(), 100);
+}
+
+/// What is done to two stores that should not differ.
+#[derive(Clone, Debug)]
+enum Deed {
+    Record(Vec<Report>),
+    Prune(Horizon),
+}
+
+const UNITS: [Option<&str>; 3] = [None, Some("Cel"), Some("%RH")];
+
+fn reports() -> impl Strategy<Value = Report> {
+    // Halves, so that their sums are the same in any order.
+    let key = prop::option::weighted(0.9, (1..6_i64, 0..40_i64));
+    (key, 0..3_usize, 0..4_u8, 0..3 * HOUR, prop::option::of(0..3_u8)).prop_map(
+        |(key, unit, half, time, below)| {
+            let mean = f64::from(half) / 2.0;
+            let incoming = Incoming {
+                epoch: key.map(|key| key.0),
+                cycle: key.map(|key| key.1),
+                unit: UNITS[unit].map(str::to_owned),
+                time: Some(at(0) + SignedDuration::from_micros(time)),
+                min: below.map(|below| mean - f64::from(below)),
+                ..Incoming::bare(mean)
+            };
+            incoming.accept(None, at(100), None).unwrap()
+        },
+    )
+}
+
+fn deeds() -> impl Strategy<Value = Deed> {
+    let time = || (0..3 * HOUR).prop_map(|time| at(0) + SignedDuration::from_micros(time));
+    prop_oneof![
+        12 => prop::collection::vec(reports(), 1..8).prop_map(Deed::Record),
+        1 => (time(), prop::option::of(time())).prop_map(|(reports, hours)| Deed::Prune(Horizon { reports, hours })),
+    ]
+}
+
+/// After anything that may happen it tells what the store in memory tells, which is simple enough to be right.
+pub(super) async fn does_as_the_memory_does(store: &impl Store) {
+    let memory = MemoryStore::new();
+    let mut runner = TestRunner::deterministic();
+    for round in 0..100 {
+        match deeds().new_tree(&mut runner).unwrap().current() {
+            Deed::Record(reports) => {
+                let expected = memory.record(reports.clone()).await.unwrap();
+                assert_eq!(store.record(reports).await.unwrap(), expected, "round {round}");
+            }
+            Deed::Prune(horizon) => {
+                assert_eq!(store.prune(horizon).await.unwrap(), memory.prune(horizon).await.unwrap());
+            }
+        }
+        let edge = |micros| Some(at(0) + SignedDuration::from_micros(micros));
+        let (from, length, unit, step, backwards, limit) =
+            (0..3 * HOUR, 0..3 * HOUR, 0..3_usize, 0..7_usize, any::<bool>(), 1..40_usize)
+                .new_tree(&mut runner)
+                .unwrap()
+                .current();
+        let filter = Filter {
+            from: edge(from).filter(|_| length % 3 > 0),
+            to: edge(from + length).filter(|_| length % 5 > 0),
+            unit: UNITS[unit].map(str::to_owned),
+            quantity: None,
+        };
+        let step = [1, 7_000_000, 60_000_000, 90_000_000, 1_800_000_000, HOUR, 24 * HOUR][step];
+        for limit in [limit, 10_000] {
+            let expected = memory.series(filter.clone(), step, limit).await.unwrap();
+            let told = store.series(filter.clone(), step, limit).await.unwrap();
+            assert_eq!(told, expected, "round {round}: {filter:?} by {step}");
+        }
+        let page = Page { filter, after: None, newest_first: backwards, limit };
+        let first = memory.page(page.clone()).await.unwrap();
+        assert_eq!(store.page(page.clone()).await.unwrap(), first, "round {round}");
+        if let Some(last) = first.last() {
+            let after = Some(Cursor { time: last.report.time.as_microsecond(), id: last.id });
+            let page = Page { after, ..page };
+            assert_eq!(
+                store.page(page.clone()).await.unwrap(),
+                memory.page(page).await.unwrap(),
+                "round {round}"
+            );
+        }
+        let id = i64::try_from(limit).unwrap();
+        assert_eq!(store.since(id, limit).await.unwrap(), memory.since(id, limit).await.unwrap());
+        assert_eq!(store.latest().await.unwrap(), memory.latest().await.unwrap(), "round {round}");
+        assert_eq!(store.epochs(3).await.unwrap(), memory.epochs(3).await.unwrap(), "round {round}");
+        assert_eq!(store.newest().await.unwrap(), memory.newest().await.unwrap());
+    }
 }

@@ -9,7 +9,7 @@ fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(SqliteOptions::new(folder.join("reports.db"))).unwrap()
 }
 
-store_suite!(open);
+store_suite!(|folder| (open(folder), ()));
 
 #[tokio::test]
 async fn tells_when_leaders_changed() {

@@ -1,5 +1,5 @@
 //! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv, and, in a
-//! virtual environment of its own, Kazoo; Redis; for other machines C compilers, and QEMU.
+//! virtual environment of its own, Kazoo; Redis; Prometheus; for other machines C compilers, and QEMU.
 //!
 //! `cargo xtask test`, `fleet`, `dist` and `pi` call this, and so does every test that needs a part. As root on a
 //! Debian-like system the packages are installed with apt-get; anywhere else the error says what to install.
@@ -41,6 +41,8 @@ pub enum Part {
     Debootstrap,
     /// The command `redis-server`.
     Redis,
+    /// `prometheus` and `promtool`.
+    Prometheus,
 }
 
 /// The first major version of QEMU that will do.
@@ -48,7 +50,8 @@ const QEMU: u32 = 9;
 
 impl Part {
     /// All that the tests need.
-    pub const ALL: [Self; 5] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Redis];
+    pub const ALL: [Self; 6] =
+        [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Redis, Self::Prometheus];
 
     /// Whether it is there.
     pub fn is_installed(self) -> bool {
@@ -72,6 +75,9 @@ impl Part {
             // It has no option that would do nothing.
             Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
             Self::Redis => runs(Command::new("redis-server").arg("--version")),
+            Self::Prometheus => {
+                ["prometheus", "promtool"].iter().all(|name| runs(Command::new(name).arg("--version")))
+            }
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
     }
@@ -90,6 +96,7 @@ impl Part {
             Self::Docker => &["docker.io", "docker-compose", "iptables", "iproute2"],
             Self::Debootstrap => &["debootstrap"],
             Self::Redis => &["redis-server"],
+            Self::Prometheus => &["prometheus"],
         }
     }
 
@@ -123,6 +130,9 @@ impl Part {
             }
             Self::Debootstrap => "the command `debootstrap`",
             Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
+            Self::Prometheus => {
+                "Prometheus 2.40 or later, the commands `prometheus` and `promtool` (Debian and Ubuntu: `prometheus`)"
+            }
         }
     }
 }

@@ -35,7 +35,7 @@ pub enum Part {
     Qemu,
     /// The command `openssl`, which makes certificates.
     OpenSsl,
-    /// `redis-server` and `redis-cli`.
+    /// The command `redis-server`.
     Redis,
     /// `prometheus` and `promtool`.
     Prometheus,
@@ -64,9 +64,7 @@ impl Part {
             Self::Prometheus => {
                 ["prometheus", "promtool"].iter().all(|name| runs(Command::new(name).arg("--version")))
             }
-            Self::Redis => {
-                ["redis-server", "redis-cli"].iter().all(|name| runs(Command::new(name).arg("--version")))
-            }
+            Self::Redis => runs(Command::new("redis-server").arg("--version")),
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
     }
@@ -115,9 +113,7 @@ impl Part {
             Self::Prometheus => {
                 "Prometheus 2.40 or later, the commands `prometheus` and `promtool` (Debian and Ubuntu: `prometheus`)"
             }
-            Self::Redis => {
-                "Redis 7, the commands `redis-server` and `redis-cli` (Debian and Ubuntu: `redis-server`)"
-            }
+            Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
         }
     }
 }

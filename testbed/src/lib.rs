@@ -30,8 +30,10 @@
 
 mod api;
 pub mod chaos;
+mod collector;
 mod curator;
 pub mod debian;
+mod disk;
 mod ensemble;
 mod http;
 pub mod install;
@@ -56,12 +58,14 @@ mod wait;
 mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};
+pub use collector::{Answer, Collector, Held};
 pub use curator::Curator;
+pub use disk::SmallDisk;
 pub use ensemble::Ensemble;
 pub use http::{Answer, get};
 pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;
-pub use node::{node_command, node_command_in};
+pub use node::{clean_command, node_command, node_command_in};
 pub use probe::{Probe, Stat};
 pub use process::{Line, Process, Stream};
 pub use prometheus::{Prometheus, promtool};
@@ -70,6 +74,6 @@ pub use redis::Redis;
 pub use scratch::{Scratch, target_dir};
 pub use spawn::guarded;
 pub use terminal::Terminal;
-pub use tls::Tls;
+pub use tls::{Tls, make_certificate};
 pub use wait::eventually;
 pub use zookeeper::ZooKeeper;

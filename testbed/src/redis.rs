@@ -1,8 +1,9 @@
 //! One Redis server.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use crate::install::{self, Part};
@@ -14,6 +15,8 @@ use crate::wait::eventually;
 
 /// How long a server may take to start, or to end when it is told to.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to answer; a frozen one never does.
+const ANSWER: Duration = Duration::from_secs(5);
 /// Lines of its log that a panicking test shows.
 const SHOWN: usize = 20;
 
@@ -59,13 +62,13 @@ impl Redis {
         }
         let port = Port::reserve();
         let lines = format!(
-            "port {}\nbind 127.0.0.1\ndir {}\nsave \"\"\n{configuration}\n",
+            "port {}\nbind 127.0.0.1\ndir {}\nsave \"\"\nenable-debug-command yes\n{configuration}\n",
             port.number(),
             folder.display()
         );
         let file = scratch.path().join("redis.conf");
         fs::write(&file, lines).expect("write Redis's configuration");
-        let mut server = Self { process: None, port, folder, scratch: scratch };
+        let mut server = Self { process: None, port, folder, scratch };
         server.restart();
         server
     }
@@ -99,23 +102,34 @@ impl Redis {
         eventually("Redis starts", PATIENCE, || {
             assert!(self.is_running(), "Redis at {} ended while it started", self.port());
             // One that wants a password answers as well.
-            self.cli(&["PING"]).filter(|answer| answer.contains("PONG") || answer.contains("NOAUTH"))
+            self.try_ask(&["PING"]).filter(|answer| answer.contains("PONG") || answer.contains("NOAUTH"))
         });
     }
 
-    /// What `redis-cli` prints; `None`: the server cannot be reached.
-    pub fn cli(&self, command: &[&str]) -> Option<String> {
-        let port = self.port().to_string();
-        let output = Command::new("redis-cli").args(["-t", "5", "-p", &port]).args(command).output().ok()?;
-        let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-        output.status.success().then_some(text)
+    /// What it answers, a line for each element, an error as `-ERR …`; `None`: it does not, within a few seconds.
+    pub fn try_ask(&self, command: &[&str]) -> Option<String> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()));
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER).ok()?;
+        stream.set_read_timeout(Some(ANSWER)).ok()?;
+        let mut text = format!("*{}\r\n", command.len());
+        for word in command {
+            text += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        stream.write_all(text.as_bytes()).ok()?;
+        let mut lines = Vec::new();
+        read_answer(&mut BufReader::new(stream), &mut lines)?;
+        Some(lines.join("\n"))
     }
 
-    /// Like [`cli`](Self::cli), of a server that must answer, and not with an error.
+    /// Like [`try_ask`](Self::try_ask), of a server that must answer, and not with an error.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
     #[track_caller]
     pub fn ask(&self, command: &[&str]) -> String {
-        let answer = self.cli(command).unwrap_or_else(|| panic!("Redis does not answer {command:?}"));
-        assert!(!answer.starts_with("ERR"), "{command:?}: {answer}");
+        let answer = self.try_ask(command).unwrap_or_else(|| panic!("Redis does not answer {command:?}"));
+        assert!(!answer.starts_with('-'), "{command:?}: {answer}");
         answer
     }
 
@@ -162,4 +176,24 @@ impl Redis {
     pub fn continue_process(&self) {
         self.process.as_ref().expect("a killed Redis cannot go on").cont();
     }
+}
+
+/// Reads one answer, of lists all elements.
+fn read_answer(from: &mut impl BufRead, lines: &mut Vec<String>) -> Option<()> {
+    let mut line = String::new();
+    from.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let line = line.trim_end();
+    let (kind, rest) = line.split_at_checked(1)?;
+    match kind {
+        "*" => (0..rest.parse::<i64>().ok()?).try_for_each(|_| read_answer(from, lines))?,
+        "$" if rest.starts_with('-') => lines.push(String::new()),
+        "$" => {
+            let mut text = vec![0; rest.parse::<usize>().ok()? + 2];
+            from.read_exact(&mut text).ok()?;
+            lines.push(String::from_utf8_lossy(&text).trim_end().to_owned());
+        }
+        "-" => lines.push(line.to_owned()),
+        _ => lines.push(rest.to_owned()),
+    }
+    Some(())
 }

@@ -194,6 +194,11 @@ pub struct FleetArgs {
     #[arg(long, value_name = "METHOD", help_heading = "Fleet")]
     pub api_method: Option<String>,
 
+    /// The file with the token that the API wants to see (Authorization: Bearer); read again at SIGHUP, and when the API
+    /// does not know the token. Also ATALAYA_API_TOKEN_FILE; ATALAYA_API_TOKEN is the token itself.
+    #[arg(long, value_name = "FILE", help_heading = "Fleet")]
+    pub api_token_file: Option<PathBuf>,
+
     /// The znode below which measurements stand [default: /mediciones]. Also ATALAYA_MEASUREMENTS.
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     pub measurements: Option<String>,

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use atalaya_collector::fence::Epoch;
 use atalaya_collector::store::{Filter, Horizon, Page, Point};
 use atalaya_collector::{Outcome, Record, Report, Store, StoreError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::happening::Happening;
@@ -114,11 +116,17 @@ impl<S: Store> Store for Watched<S> {
         self.inner.latest()
     }
 
-    fn epochs(
-        &self,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<atalaya_collector::fence::Epoch>, StoreError>> {
+    fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
         self.inner.epochs(limit)
+    }
+
+    fn changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
+        self.inner.changes(from, to, limit)
     }
 
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {

@@ -4,6 +4,7 @@ mod api;
 pub mod fence;
 mod limits;
 mod metrics;
+mod proxies;
 pub mod report;
 mod server;
 pub mod spans;
@@ -14,6 +15,7 @@ mod transport;
 
 pub use api::openapi;
 pub use limits::Limits;
+pub use proxies::Proxies;
 pub use report::{Key, Record, Report};
 pub use server::{Collector, Options};
 pub use store::{MemoryStore, OpenError, Outcome, SqliteOptions, SqliteStore, Store, StoreError, open_store};

@@ -36,6 +36,8 @@ pub(crate) struct Metrics {
     requests: Family<ByStatus, Counter>,
     /// Connections that are open.
     pub(crate) connections: Gauge,
+    /// Connections that were one too many of an address.
+    pub(crate) turned_away: Counter,
     /// Streams of events that are open.
     pub(crate) streams: Gauge,
 }
@@ -45,12 +47,15 @@ impl Metrics {
         let mut registry = Registry::with_prefix("atalaya_collector");
         let reports = Family::<ByOutcome, Counter>::default();
         let requests = Family::<ByStatus, Counter>::default();
+        let turned_away = Counter::default();
         let (connections, streams) = (Gauge::default(), Gauge::default());
         registry.register("reports", "Reports, by what became of them", reports.clone());
         registry.register("requests", "Requests, by path and status", requests.clone());
         registry.register("connections", "Connections that are open", connections.clone());
+        let help = "Connections that were closed because their address had too many";
+        registry.register("connections_turned_away", help, turned_away.clone());
         registry.register("streams", "Streams of events that are open", streams.clone());
-        Metrics { registry, reports, requests, connections, streams }
+        Metrics { registry, reports, requests, connections, turned_away, streams }
     }
 
     pub(crate) fn became(&self, outcome: &Outcome) {

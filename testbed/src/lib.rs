@@ -64,6 +64,6 @@ pub use proxy::Proxy;
 pub use scratch::{Scratch, target_dir};
 pub use spawn::guarded;
 pub use terminal::Terminal;
-pub use tls::Tls;
+pub use tls::{Certificate, Tls};
 pub use wait::eventually;
 pub use zookeeper::ZooKeeper;

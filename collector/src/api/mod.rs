@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
@@ -24,8 +24,9 @@ use utoipa_axum::routes;
 
 use self::problem::Problem;
 use self::query::Query;
-use crate::limits::{Buckets, Limits};
+use crate::limits::{Buckets, Client, Limits};
 use crate::metrics::Metrics;
+use crate::proxies::Proxies;
 use crate::store::Store;
 use crate::tokens::{Admission, Role, Tokens};
 
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
+    pub(crate) proxies: Proxies,
     pub(crate) metrics: Metrics,
     /// The highest id that this process has recorded.
     pub(crate) newest: watch::Sender<i64>,
@@ -44,10 +46,11 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(store: Arc<dyn Store>, tokens: Tokens, limits: Limits) -> App {
+    pub(crate) fn new(store: Arc<dyn Store>, tokens: Tokens, limits: Limits, proxies: Proxies) -> App {
         App {
             store,
             tokens,
+            proxies,
             metrics: Metrics::new(),
             newest: watch::Sender::new(0),
             stopping: CancellationToken::new(),
@@ -135,7 +138,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 /// It cannot be written as JSON.
 pub fn openapi() -> Result<String, serde_json::Error> {
     let store = Arc::new(crate::store::MemoryStore::new());
-    let app = Arc::new(App::new(store, Tokens::none(), Limits::default()));
+    let app = Arc::new(App::new(store, Tokens::none(), Limits::default(), Proxies::default()));
     routes(&app).split_for_parts().1.to_pretty_json()
 }
 
@@ -158,13 +161,17 @@ async fn watch_over(
 ) -> Response {
     let path = path.as_ref().map_or("", MatchedPath::as_str).to_owned();
     let taken = match peer {
-        Some(Extension(Peer(address))) if path != "/healthz" => {
-            app.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(address, Instant::now())
+        Some(Extension(Peer(peer))) if path != "/healthz" => {
+            let client = client(&app, peer, &request);
+            app.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(client, Instant::now())
         }
         _ => Ok(()),
     };
     let mut response = match taken {
-        Ok(()) => next.run(request).await,
+        Ok(()) => match framing(&request) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        },
         Err(pause) => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "rate",
@@ -180,9 +187,34 @@ async fn watch_over(
     response
 }
 
+/// Whose bucket a request is taken of.
+fn client(app: &App, peer: IpAddr, request: &Request) -> Client {
+    match token(request).filter(|token| app.tokens.know(token)) {
+        Some(token) => Client::Holder(token.into()),
+        None => Client::at(app.proxies.client(peer, request.headers())),
+    }
+}
+
+/// What programs between here and the client may understand otherwise is refused (RFC 9112, 3.2 and 6.1).
+fn framing(request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    match headers.get_all(header::HOST).iter().count() {
+        1 => {}
+        0 if request.version() < Version::HTTP_11 => {}
+        _ => return Err(Problem::invalid("Host is needed, once")),
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let detail = "Transfer-Encoding: chunked is the only one";
+        let title = "The body is sent in a way that is not known here";
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer-encoding", title, detail));
+    }
+    Ok(())
+}
+
 /// Lets pass who has the right token.
 async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, next: Next) -> Response {
-    let token = bearer(request.headers()).or_else(|| token_in_address(request.uri()));
+    let token = token(&request);
     match app.tokens.admit(role, token.as_deref()) {
         Admission::Granted => next.run(request).await,
         Admission::Unknown => Problem::new(
@@ -202,8 +234,18 @@ async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, ne
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+/// None if there are two: who looks at the first would let pass what the second is for.
+fn token(request: &Request) -> Option<String> {
+    let mut sent = request.headers().get_all(header::AUTHORIZATION).iter();
+    match (sent.next(), sent.next()) {
+        (None, _) => token_in_address(request.uri()),
+        (Some(only), None) => bearer(only),
+        _ => None,
+    }
+}
+
+fn bearer(header: &HeaderValue) -> Option<String> {
+    let text = header.to_str().ok()?;
     let (scheme, token) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }

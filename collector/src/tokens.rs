@@ -104,6 +104,11 @@ impl Tokens {
         self.listed.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
+    /// Whether one is needed for it.
+    pub(crate) fn are_needed(&self, role: Role) -> bool {
+        self.admit(role, None) != Admission::Granted
+    }
+
     /// Whether this token is one of them.
     pub(crate) fn know(&self, token: &str) -> bool {
         let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);

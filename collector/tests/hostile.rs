@@ -212,7 +212,9 @@ async fn json_that_says_things_twice_or_is_too_deep_is_refused() {
         r#"{"mean":1,"epoch":1,"epoch":2,"cycle":1}"#,
         r#"{"mean":1,"epoch":-5,"cycle":1}"#,
         r#"{"mean":1,"epoch":9223372036854775808,"cycle":1}"#,
-        r#"{"mean":1,"epoch":1e3,"cycle":1}"#,
+        r#"{"mean":1,"epoch":1.5,"cycle":1}"#,
+        r#"{"mean":1,"epoch":1e300,"cycle":1}"#,
+        r#"{"mean":1,"epoch":"1","cycle":1}"#,
         r#"{"mean":1e999}"#,
         r#"{"mean":-1e999}"#,
         r#"{"mean":Infinity}"#,
@@ -233,7 +235,9 @@ async fn json_that_says_things_twice_or_is_too_deep_is_refused() {
     // What is not known is ignored, and costs no stack.
     let unknown = format!("{{\"mean\":1,\"x\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000));
     answered(&collector, &with_length(JSON, &unknown), 200).await;
-    assert_eq!(collector.means().await, [third, third, 1.0]);
+    answered(&collector, &with_length(JSON, r#"{"mean":2,"epoch":1.0,"cycle":1e3}"#), 200).await;
+    assert_eq!(collector.means().await, [third, third, 1.0, 2.0]);
+    assert_eq!(collector.json("/api/v1/fleet").await["epochs"][0]["last_cycle"], 1000);
 }
 
 /// A client that asks before it sends is told before it sends.

@@ -1,5 +1,6 @@
 //! What is answered to whom. The OpenAPI document is made of the same routes, so that neither has what the other lacks.
 
+mod document;
 mod problem;
 mod query;
 mod read;
@@ -17,11 +18,11 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::document::Described;
 use self::problem::Problem;
 use self::query::Query;
 use crate::limits::{Buckets, Client, Limits};
@@ -65,29 +66,6 @@ impl App {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Atalaya collector", description = "Takes the reports of a fleet, keeps each once, and tells them again."),
-    modifiers(&Bearer),
-    security((), ("bearer" = [])),
-    tags(
-        (name = "write", description = "Needs a writer's token, if there are tokens"),
-        (name = "read", description = "Needs a reader's token, if there are tokens"),
-        (name = "operate", description = "How the collector is"),
-    )
-)]
-struct Described;
-
-/// Tells how a token is sent.
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
-    }
-}
-
 fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
     let guarded = |role| from_fn_with_state((Arc::clone(app), role), admit);
     let write = OpenApiRouter::new()
@@ -112,7 +90,8 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
 
 /// Everything that is answered.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let (router, document) = routes(app).split_for_parts();
+    let (router, mut document) = routes(app).split_for_parts();
+    document::complete(&mut document, &app.tokens);
     let document = Arc::new(document);
     router
         .route(
@@ -139,7 +118,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 pub fn openapi() -> Result<String, serde_json::Error> {
     let store = Arc::new(crate::store::MemoryStore::new());
     let app = Arc::new(App::new(store, Tokens::none(), Limits::default(), Proxies::default()));
-    routes(&app).split_for_parts().1.to_pretty_json()
+    let (_, mut document) = routes(&app).split_for_parts();
+    document::complete(&mut document, &app.tokens);
+    document.to_pretty_json()
 }
 
 fn method_not_allowed() -> Problem {

@@ -50,6 +50,20 @@ pub(crate) struct Batch {
     results: Vec<Became>,
 }
 
+/// What `/nuevo` takes as a form: only described, the parameters of the address are read by the same code.
+#[derive(serde::Deserialize, ToSchema)]
+#[allow(dead_code, reason = "for the document")]
+pub(crate) struct Form {
+    /// The average.
+    dato: f64,
+    /// What was averaged.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]{1,64}$")]
+    quantity: Option<String>,
+    /// Its unit.
+    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]{1,64}$")]
+    unit: Option<String>,
+}
+
 /// What `/api/v1/reports` takes: only described, the first character tells which.
 #[derive(serde::Deserialize, ToSchema)]
 #[serde(untagged)]
@@ -251,7 +265,7 @@ pub(super) async fn nuevo_get(
     ),
     request_body(content(
         (Incoming = "application/json"),
-        (String = "application/x-www-form-urlencoded"),
+        (Form = "application/x-www-form-urlencoded"),
     )),
     responses(
         (status = 200, description = "It is kept", body = Became),

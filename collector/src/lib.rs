@@ -18,6 +18,9 @@ pub use limits::Limits;
 pub use proxies::Proxies;
 pub use report::{Key, Record, Report};
 pub use server::{Collector, Options};
-pub use store::{MemoryStore, OpenError, Outcome, SqliteOptions, SqliteStore, Store, StoreError, open_store};
+pub use store::{
+    MemoryStore, OpenError, Outcome, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store, StoreError,
+    open_store,
+};
 pub use tls::{Tls, TlsError};
 pub use tokens::{TokenError, Tokens};

@@ -64,10 +64,26 @@ impl Collector {
         store: Arc<dyn Store>,
         options: Options,
     ) -> io::Result<Collector> {
-        let listener = TcpListener::bind(address).await?;
+        Ok(Collector::of(TcpListener::bind(address).await?, store, options))
+    }
+
+    /// Answers at `listener`, which somebody else has bound. It is to be called within a runtime.
+    ///
+    /// # Errors
+    /// The system does not let it be used like this.
+    pub fn listening(
+        listener: std::net::TcpListener,
+        store: Arc<dyn Store>,
+        options: Options,
+    ) -> io::Result<Collector> {
+        listener.set_nonblocking(true)?;
+        Ok(Collector::of(TcpListener::from_std(listener)?, store, options))
+    }
+
+    fn of(listener: TcpListener, store: Arc<dyn Store>, options: Options) -> Collector {
         let Options { tokens, limits, proxies, .. } = options.clone();
         let app = Arc::new(App::new(store, tokens, limits, proxies));
-        Ok(Collector { listener, app, options })
+        Collector { listener, app, options }
     }
 
     /// Where it listens.

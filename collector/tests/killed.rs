@@ -1,29 +1,35 @@
-//! Killed at any point: what was acknowledged is there, once.
+//! The collector, or its Redis, killed at any point: what was acknowledged is there, once.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use atalaya_collector::{Collector, Options, SqliteOptions, SqliteStore};
-use common::full;
+use atalaya_collector::{Collector, Options, open_store};
+use atalaya_testbed::Redis;
+use common::ledger::{Sent, judge, kept, send};
 use reqwest::Client;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The file of the collector that this process is to be. Not set: it is the test.
+/// The store of the collector that this process is to be. Not set: it is the test.
 const STORE: &str = "COLLECTOR_TEST_STORE";
 /// How often it is killed.
-const KILLS: u64 = 12;
+const KILLS: usize = 12;
+/// So many clients send at the same time.
+const SENDERS: i64 = 8;
 
-/// Not a test of its own: what `killed_at_any_point` starts.
+/// Not a test of its own: what `start` starts.
 #[tokio::test]
 async fn collector() {
-    let Ok(path) = std::env::var(STORE) else { return };
-    let store = SqliteStore::open(SqliteOptions::new(path)).unwrap();
-    let collector = Collector::bind("127.0.0.1:0", Arc::new(store), Options::default()).await.unwrap();
+    let Ok(store) = std::env::var(STORE) else { return };
+    let store = open_store(&store).unwrap();
+    let collector = Collector::bind("127.0.0.1:0", store, Options::default()).await.unwrap();
     println!("\nlistens at {}", collector.address().unwrap());
     collector.run(CancellationToken::new()).await;
 }
@@ -38,10 +44,10 @@ impl Drop for Running {
     }
 }
 
-fn start(path: &std::path::Path) -> (Running, String) {
+fn start(store: &str) -> (Running, String) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "collector", "--nocapture"])
-        .env(STORE, path)
+        .env(STORE, store)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -53,47 +59,43 @@ fn start(path: &std::path::Path) -> (Running, String) {
     (running, address.expect("it listens"))
 }
 
+fn client() -> Client {
+    Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap()
+}
+
 /// Several clients send as nodes do, each report until it is accepted, while the collector is killed again and again: at a
 /// moment that differs each time, after so many answers.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_point() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("reports.db");
-    let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
-    let mut acknowledged = 0_i64;
+async fn kill_the_collector(name: &str) {
+    let client = client();
+    let mut acknowledged = BTreeSet::new();
     let mut repeated = 0;
     for round in 0..KILLS {
-        let (running, url) = start(&path);
-        let (answered, mut answers) = tokio::sync::mpsc::unbounded_channel();
-        let senders: Vec<_> = (0..8)
+        let (running, url) = start(name);
+        let (answered, mut answers) = mpsc::unbounded_channel();
+        // What was sent last before a kill is sent again first: whether it was kept, nobody knows.
+        let first = (0..).find(|cycle| !acknowledged.contains(cycle)).unwrap();
+        let senders: Vec<_> = (0..SENDERS)
             .map(|sender| {
                 let (client, url, answered) = (client.clone(), url.clone(), answered.clone());
-                // What was sent last before a kill is sent again first: whether it was kept, nobody knows.
-                let first = acknowledged;
                 tokio::spawn(async move {
                     for cycle in (first + sender..).step_by(8) {
-                        #[allow(clippy::cast_precision_loss, reason = "small")]
-                        let report = full(7, cycle % 3600, cycle as f64 + 0.5);
-                        let report = serde_json::json!({"cycle": cycle, "epoch": 7, "mean": report["mean"]});
-                        match client.post(&url).json(&report).send().await {
-                            Ok(answer) if answer.status() == 201 || answer.status() == 200 => {
-                                let _ = answered.send((cycle, answer.status() == 200));
-                            }
-                            Ok(answer) => panic!("{cycle}: {}", answer.text().await.unwrap()),
-                            // It was killed.
-                            Err(_) => return,
+                        match send(&client, &url, cycle).await {
+                            Sent::Nothing => return,
+                            sent => drop(answered.send((cycle, sent))),
                         }
                     }
                 })
             })
             .collect();
         drop(answered);
-        let mut known = std::collections::BTreeSet::new();
+        let mut count = 0;
         let mut running = Some(running);
-        while let Some((cycle, again)) = answers.recv().await {
-            known.insert(cycle);
-            repeated += i64::from(again);
-            if known.len() as u64 > 10 + round * 7 {
+        while let Some((cycle, sent)) = answers.recv().await {
+            assert_ne!(sent, Sent::Unavailable, "the store did not fail");
+            acknowledged.insert(cycle);
+            repeated += usize::from(sent == Sent::Repeated);
+            count += 1;
+            if count > 10 + round * 7 {
                 running = None;
             }
         }
@@ -101,29 +103,97 @@ async fn killed_at_any_point() {
         for sender in senders {
             sender.await.unwrap();
         }
-        // All below the first that is not acknowledged are there once; of those above, the acknowledged ones.
-        let kept = rusqlite::Connection::open(&path).unwrap();
-        for cycle in &known {
-            let (count, mean): (i64, f64) = kept
-                .query_row("SELECT count(*), max(mean) FROM reports WHERE cycle = ?", [cycle], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })
-                .unwrap();
-            #[allow(clippy::cast_precision_loss, reason = "small")]
-            let expected = *cycle as f64 + 0.5;
-            assert_eq!((count, mean), (1, expected), "cycle {cycle}, killed for the {round}th time");
+        let store = open_store(name).unwrap();
+        judge(&kept(&store).await, &acknowledged);
+        store.close().await;
+    }
+    assert!(acknowledged.len() > 100);
+    println!("{} acknowledged, {repeated} of them again after they were kept", acknowledged.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_point_with_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    kill_the_collector(&format!("sqlite:{}", folder.path().join("reports.db").display())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_point_with_redis() {
+    let server = Redis::with("appendonly yes\nappendfsync always");
+    kill_the_collector(&server.url()).await;
+}
+
+/// The other way round: one collector, and a Redis that is killed again and again while clients send. The collector tells each
+/// failure, and works again without being started anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_killed_at_any_point() {
+    let mut server = Redis::with("appendonly yes\nappendfsync always");
+    let store = open_store(&server.url()).unwrap();
+    let collector = common::run(Arc::clone(&store), Options::default()).await;
+    let enough = Arc::new(AtomicBool::new(false));
+    let (answered, mut answers) = mpsc::unbounded_channel();
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let (url, answered, enough) =
+                (collector.url("/api/v1/reports"), answered.clone(), Arc::clone(&enough));
+            let client = client();
+            tokio::spawn(async move {
+                let mut cycle = sender;
+                while !enough.load(Ordering::Relaxed) {
+                    let sent = send(&client, &url, cycle).await;
+                    assert_ne!(sent, Sent::Nothing, "the collector lives");
+                    let _ = answered.send((cycle, sent));
+                    if sent == Sent::Unavailable {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    } else {
+                        cycle += SENDERS;
+                    }
+                }
+            })
+        })
+        .collect();
+    drop(answered);
+    let mut acknowledged = BTreeSet::new();
+    let (mut failed, mut repeated) = (0, 0);
+    for round in 0..KILLS {
+        let mut down = false;
+        let mut left = 10 + round * 7;
+        // So many answers of success, then it is killed; at the first failure it is started again.
+        loop {
+            let (cycle, sent) = answers.recv().await.unwrap();
+            match sent {
+                Sent::Unavailable if down => break,
+                // Told late: what failed was sent before it was up again.
+                Sent::Unavailable => failed += 1,
+                sent => {
+                    acknowledged.insert(cycle);
+                    repeated += usize::from(sent == Sent::Repeated);
+                    left = left.saturating_sub(1);
+                    if left == 0 && !down {
+                        server.kill();
+                        down = true;
+                    }
+                }
+            }
         }
-        while known.contains(&acknowledged) {
-            acknowledged += 1;
+        failed += 1;
+        server.restart();
+        judge(&kept(&open_store(&server.url()).unwrap()).await, &acknowledged);
+    }
+    enough.store(true, Ordering::Relaxed);
+    while let Some((cycle, sent)) = answers.recv().await {
+        if sent != Sent::Unavailable {
+            acknowledged.insert(cycle);
         }
     }
-    let kept = rusqlite::Connection::open(&path).unwrap();
-    let (all, distinct): (i64, i64) = kept
-        .query_row("SELECT count(*), count(DISTINCT cycle) FROM reports", [], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .unwrap();
-    assert_eq!(all, distinct);
-    assert!(all >= acknowledged && acknowledged > 100, "{all} kept, {acknowledged} in a row acknowledged");
-    println!("{all} kept, {repeated} sent again after they were kept");
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    judge(&kept(&store).await, &acknowledged);
+    assert!(failed >= KILLS && acknowledged.len() > 100);
+    println!(
+        "{} acknowledged, {failed} refused, {repeated} kept though nobody could tell",
+        acknowledged.len()
+    );
+    collector.stop().await;
 }

@@ -5,12 +5,12 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use atalaya_collector::{Limits, MemoryStore, Options, SqliteOptions, SqliteStore, Store, Tls};
-use atalaya_testbed::{Certificate, Scratch, eventually};
+use atalaya_testbed::{Scratch, eventually, make_certificate};
 use common::{Running, full, run};
 use reqwest::{Client, tls};
 use tokio::task::spawn_blocking;
@@ -22,16 +22,17 @@ const GREETING: &[u8] = &[0x16, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3];
 struct Secured {
     running: Running,
     tls: Tls,
-    made: Certificate,
+    certificate: PathBuf,
+    key: PathBuf,
     folder: Scratch,
 }
 
 async fn secured(store: Arc<dyn Store>, limits: Limits) -> Secured {
     let folder = Scratch::new("collector-tls");
-    let made = Certificate::make(folder.path(), "127.0.0.1");
-    let tls = Tls::load(&made.certificate, &made.key).unwrap();
+    let (certificate, key) = make_certificate(folder.path(), "127.0.0.1");
+    let tls = Tls::load(&certificate, &key).unwrap();
     let options = Options { tls: Some(tls.clone()), limits, ..Options::default() };
-    Secured { running: run(store, options).await, tls, made, folder }
+    Secured { running: run(store, options).await, tls, certificate, key, folder }
 }
 
 /// A client that trusts what is in the file now.
@@ -47,7 +48,7 @@ impl Secured {
     }
 
     async fn lives(&self) {
-        let answer = client(&self.made.certificate).get(self.url("/healthz")).send().await.unwrap();
+        let answer = client(&self.certificate).get(self.url("/healthz")).send().await.unwrap();
         assert_eq!(answer.status(), 200);
     }
 }
@@ -87,7 +88,7 @@ async fn who_does_not_greet_is_sent_away() {
         raw(address, silent).await;
     }
     secured.lives().await;
-    let list = client(&secured.made.certificate).get(secured.url("/listar"));
+    let list = client(&secured.certificate).get(secured.url("/listar"));
     assert_eq!(list.send().await.unwrap().text().await.unwrap(), "");
 }
 
@@ -121,18 +122,18 @@ async fn old_versions_of_tls_are_refused() {
 #[tokio::test]
 async fn a_certificate_is_replaced_while_it_runs() {
     let secured = secured(Arc::new(MemoryStore::new()), Limits::default()).await;
-    let before = client(&secured.made.certificate);
+    let before = client(&secured.certificate);
     let ask = |client: &Client| client.get(secured.url("/nuevo?dato=1")).send();
     assert_eq!(ask(&before).await.unwrap().status(), 200);
 
-    std::fs::write(&secured.made.key, "no key").unwrap();
+    std::fs::write(&secured.key, "no key").unwrap();
     assert!(secured.tls.reload().is_err());
     assert_eq!(ask(&before).await.unwrap().status(), 200, "what is wrong changes nothing");
 
-    let other = Certificate::make(secured.folder.path(), "127.0.0.1");
+    let (other, _) = make_certificate(secured.folder.path(), "127.0.0.1");
     secured.tls.reload().unwrap();
     assert!(ask(&before).await.is_err(), "the old one is gone");
-    assert_eq!(ask(&client(&other.certificate)).await.unwrap().status(), 200);
+    assert_eq!(ask(&client(&other)).await.unwrap().status(), 200);
 }
 
 /// A greeting that never ends does not hold up the end; a request does until it is answered.
@@ -144,7 +145,7 @@ async fn it_ends_in_order() {
     let never = Duration::from_secs(600);
     let limits = Limits { headers: never, answer: never, stop: never, ..Limits::default() };
     let secured = secured(Arc::new(SqliteStore::open(patient).unwrap()), limits).await;
-    let client = client(&secured.made.certificate);
+    let client = client(&secured.certificate);
     let report = client.post(secured.url("/api/v1/reports")).json(&full(7, 1, 1.0));
     assert_eq!(report.try_clone().unwrap().send().await.unwrap().status(), 201);
     let mut half = TcpStream::connect(secured.running.address).unwrap();

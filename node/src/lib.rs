@@ -12,6 +12,7 @@
 //! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every
 //! version.
 
+pub mod bearer;
 pub mod cli;
 pub mod commands;
 #[cfg(feature = "demo")]

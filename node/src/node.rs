@@ -153,7 +153,10 @@ impl Node {
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let orders = |settings: &Settings| {
             let api = settings.api_url.clone();
-            let api = api.map(|url| Api::new(&id, url, settings.api_method).through(network.clone()));
+            let api = api.map(|url| {
+                let api = Api::new(&id, url, settings.api_method).through(network.clone());
+                api.showing(settings.api_token.clone())
+            });
             Orders {
                 period: settings.sampling_period,
                 api,

@@ -12,6 +12,7 @@ use atalaya_recipes::ConnectString;
 use atalaya_recipes::connect_string::check_path;
 use reqwest::Url;
 
+use crate::bearer::{self, ApiToken};
 use crate::cli::FleetArgs;
 use crate::exit::Failure;
 use crate::logging;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub api_url: Option<Url>,
     /// How the leader reports.
     pub api_method: ApiMethod,
+    /// What the API is shown; not read yet, see [`Settings::read_token`].
+    pub api_token: Option<ApiToken>,
     /// Who sets the pace.
     pub sync: SyncMode,
     /// When a leader that sets the pace lets all go on.
@@ -207,6 +210,7 @@ impl Settings {
             fleet.api_method.as_ref(),
             |method| Ok(*method),
         )?;
+        let api_token = api_token(args, boards, surroundings)?;
         let sync = pick.value(
             ("sync", args.sync.as_ref()),
             &["ATALAYA_SYNC"],
@@ -240,11 +244,20 @@ impl Settings {
             election: election.unwrap_or_else(|| "/election".to_owned()),
             api_url,
             api_method: api_method.unwrap_or_default(),
+            api_token,
             sync: sync.unwrap_or_default(),
             release: release.unwrap_or_default(),
             counter,
             log: None,
         })
+    }
+
+    /// Reads the file of the API's token, if there is one; may block.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds no token.
+    pub fn read_token(&self) -> Result<(), Failure> {
+        self.api_token.as_ref().map_or(Ok(()), ApiToken::read).map_err(Failure::config)
     }
 
     /// What differs in `new` and cannot change while a node runs, as boards.toml calls it.
@@ -408,6 +421,27 @@ pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
     let mut url = url.join("nuevo").map_err(|error| bad(error.to_string()))?;
     url.set_query(query.as_deref());
     Ok(url)
+}
+
+/// The token that the API is shown: in the file that a flag names, or a variable, in a variable itself, in the file that
+/// boards.toml names, or none.
+fn api_token(
+    args: &FleetArgs,
+    boards: &Boards,
+    surroundings: Surroundings<'_>,
+) -> Result<Option<ApiToken>, Failure> {
+    let named = surroundings.first(&["ATALAYA_API_TOKEN_FILE"]).map(|(_, path)| PathBuf::from(path));
+    if let Some(path) = args.api_token_file.clone().or(named) {
+        return Ok(Some(ApiToken::in_file(path)));
+    }
+    if let Some((name, token)) = surroundings.first(&[bearer::VARIABLE]) {
+        let given = ApiToken::given(&token);
+        return given.map(Some).map_err(|problem| {
+            Failure::config(anyhow!("the environment variable {name} holds no token: {problem:#}"))
+        });
+    }
+    let file = boards.fleet.api_token_file.as_ref();
+    Ok(file.map(|file| ApiToken::in_file(boards.base_dir.join(&file.value))))
 }
 
 /// As much of a wrong value as a message can bear.

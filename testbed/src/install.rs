@@ -1,5 +1,5 @@
 //! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv, and, in a
-//! virtual environment of its own, Kazoo; for other machines C compilers, and QEMU.
+//! virtual environment of its own, Kazoo; Redis; for other machines C compilers, and QEMU.
 //!
 //! `cargo xtask test`, `fleet`, `dist` and `pi` call this, and so does every test that needs a part. As root on a
 //! Debian-like system the packages are installed with apt-get; anywhere else the error says what to install.
@@ -35,6 +35,8 @@ pub enum Part {
     Qemu,
     /// The command `openssl`, which makes certificates.
     OpenSsl,
+    /// The command `redis-server`.
+    Redis,
 }
 
 /// The first major version of QEMU that will do.
@@ -42,7 +44,7 @@ const QEMU: u32 = 9;
 
 impl Part {
     /// All that the tests need.
-    pub const ALL: [Self; 4] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python];
+    pub const ALL: [Self; 5] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Redis];
 
     /// Whether it is there.
     pub fn is_installed(self) -> bool {
@@ -56,6 +58,7 @@ impl Part {
             Self::Aarch64Gcc => runs(Command::new("aarch64-linux-gnu-gcc").arg("--version")),
             Self::ArmhfGcc => runs(Command::new("arm-linux-gnueabihf-gcc").arg("--version")),
             Self::OpenSsl => runs(Command::new("openssl").arg("version")),
+            Self::Redis => runs(Command::new("redis-server").arg("--version")),
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
     }
@@ -71,6 +74,7 @@ impl Part {
             Self::ArmhfGcc => &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
             Self::Qemu => &["qemu-system-arm"],
             Self::OpenSsl => &["openssl"],
+            Self::Redis => &["redis-server"],
         }
     }
 
@@ -99,6 +103,7 @@ impl Part {
                  backports)"
             }
             Self::OpenSsl => "the command `openssl`",
+            Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
         }
     }
 }

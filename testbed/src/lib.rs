@@ -1,4 +1,4 @@
-//! The real parts that Atalaya's tests run against: Apache ZooKeeper (one server or three), an HTTP listener that
+//! The real parts that Atalaya's tests run against: Apache ZooKeeper (one server or three), Redis, an HTTP listener that
 //! misbehaves on demand, processes whose log lines are kept as they come, and Kazoo as an independent client.
 //!
 //! Everything here blocks, so it serves plain `#[test]` functions and async ones alike. A helper that cannot do its
@@ -30,8 +30,10 @@
 
 mod api;
 pub mod chaos;
+mod collector;
 mod curator;
 pub mod debian;
+mod disk;
 mod ensemble;
 pub mod install;
 mod java;
@@ -44,6 +46,7 @@ mod ports;
 mod probe;
 mod process;
 mod proxy;
+mod redis;
 mod scratch;
 mod signals;
 mod spawn;
@@ -53,17 +56,20 @@ mod wait;
 mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};
+pub use collector::{Answer, Collector, Held};
 pub use curator::Curator;
+pub use disk::SmallDisk;
 pub use ensemble::Ensemble;
 pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;
-pub use node::{node_command, node_command_in};
+pub use node::{clean_command, node_command, node_command_in};
 pub use probe::{Probe, Stat};
 pub use process::{Line, Process, Stream};
 pub use proxy::Proxy;
+pub use redis::Redis;
 pub use scratch::{Scratch, target_dir};
 pub use spawn::guarded;
 pub use terminal::Terminal;
-pub use tls::{Certificate, Tls};
+pub use tls::{Tls, make_certificate};
 pub use wait::eventually;
 pub use zookeeper::ZooKeeper;

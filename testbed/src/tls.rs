@@ -12,38 +12,27 @@ use crate::spawn::guarded;
 
 const START: Duration = Duration::from_secs(60);
 
-/// The files of a certificate and its key, in PEM.
-#[derive(Clone, Debug)]
-pub struct Certificate {
-    /// The certificate, which is trusted as it is and signs no others.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-}
-
-impl Certificate {
-    /// Makes one for the address `address`, in `folder`; one that is there already is replaced.
-    ///
-    /// # Panics
-    ///
-    /// When openssl is missing and cannot be installed.
-    #[track_caller]
-    pub fn make(folder: &Path, address: &str) -> Self {
-        if let Err(error) = install::ensure(&[Part::OpenSsl], |line| eprintln!("{line}")) {
-            panic!("cannot make a certificate: {error}");
-        }
-        let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| folder.join(name));
-        let mut make = Command::new("openssl");
-        make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
-        make.args(["-days", "30", "-subj", "/CN=atalaya-testbed"]);
-        make.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-        make.args(["-addext", &format!("subjectAltName=IP:{address}")]);
-        make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
-        let made = make.output().expect("run openssl");
-        let said = String::from_utf8_lossy(&made.stderr);
-        assert!(made.status.success(), "openssl makes no certificate: {said}");
-        Self { certificate, key }
+/// Makes a certificate for `address`, which is trusted as it is, and its key, in `folder`. Gives the files, in PEM.
+///
+/// # Panics
+///
+/// When openssl is missing and cannot be installed.
+#[track_caller]
+pub fn make_certificate(folder: &Path, address: &str) -> (PathBuf, PathBuf) {
+    if let Err(error) = install::ensure(&[Part::OpenSsl], |line| eprintln!("{line}")) {
+        panic!("cannot make a certificate: {error}");
     }
+    let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| folder.join(name));
+    let mut make = Command::new("openssl");
+    make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+    make.args(["-days", "30", "-subj", "/CN=atalaya-testbed"]);
+    // Not one that signs others.
+    make.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    make.args(["-addext", &format!("subjectAltName=IP:{address}")]);
+    make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    let made = make.output().expect("run openssl");
+    assert!(made.status.success(), "openssl makes no certificate: {}", String::from_utf8_lossy(&made.stderr));
+    (certificate, key)
 }
 
 /// Takes TLS connections and hands on what is in them. Dropping it ends it.
@@ -68,9 +57,9 @@ impl Tls {
         }
         let folder = Scratch::new("tls");
         let both = folder.path().join("both.pem");
-        let made = Certificate::make(folder.path(), address);
-        let certificate = fs::read(&made.certificate).expect("read the certificate");
-        let key = fs::read(&made.key).expect("read the key");
+        let (certificate, key) = make_certificate(folder.path(), address);
+        let certificate = fs::read(&certificate).expect("read the certificate");
+        let key = fs::read(&key).expect("read the key");
         fs::write(&both, [&certificate[..], &key[..]].concat()).expect("write certificate and key");
 
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("pi/tls.py");

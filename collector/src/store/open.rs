@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{MemoryStore, SqliteOptions, SqliteStore, Store};
+use super::{MemoryStore, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store};
 
 /// Why a name opens no store. What was written is not repeated: there may be a password in it.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// It is of no kind that is known.
-    #[error("{0} is no kind of store: sqlite:PATH and memory are")]
+    #[error("{0} is no kind of store: sqlite:PATH, redis://HOST:PORT and memory are")]
     Unknown(String),
     /// It is of a known kind, and wrong; the message says what would be right.
     #[error("{0}")]
@@ -20,8 +20,8 @@ pub enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
-/// Opens the store that `name` names: `sqlite:PATH`, or `memory`, which keeps nothing beyond the process. It need not be
-/// usable yet: [`Store::check`] tells.
+/// Opens the store that `name` names: `sqlite:PATH`, `redis://[user:password@]host[:port][/database][?prefix=atalaya]`, or
+/// `memory`, which keeps nothing beyond the process. It need not be usable yet: [`Store::check`] tells.
 ///
 /// # Errors
 /// The name is wrong, or there can be no more threads.
@@ -38,6 +38,7 @@ pub fn open_store(name: &str) -> Result<Arc<dyn Store>, OpenError> {
             }
             Ok(Arc::new(SqliteStore::open(SqliteOptions::new(path))?))
         }
+        Some(("redis" | "rediss", _)) => Ok(Arc::new(RedisStore::open(RedisOptions::new(name)?)?)),
         Some(("memory", _)) => Err(OpenError::Wrong("memory stands alone: nothing follows it".to_owned())),
         _ => Err(OpenError::Unknown(kind(name))),
     }
@@ -62,6 +63,9 @@ mod tests {
         store.check().await.unwrap();
         assert!(path.exists());
         open_store(" memory ").unwrap().check().await.unwrap();
+        // Whoever opens it may be earlier than the server.
+        let store = open_store("redis://127.0.0.1:1/3?prefix=reports").unwrap();
+        assert!(store.check().await.unwrap_err().to_string().contains("reached"));
     }
 
     #[test]
@@ -75,6 +79,13 @@ mod tests {
             ("reports.db", "this is no kind of store"),
             ("postgres://me:secret@db/reports", "\"postgres\" is no kind of store"),
             ("my secret", "this is no kind of store"),
+            ("rediss://:secret@db", "TLS"),
+            ("redis:secret", "no address"),
+            ("redis://:secret@db:port", "not understood"),
+            ("redis://:secret@db/reports", "not understood"),
+            ("redis://db?prefix=", "1 to 64 bytes"),
+            ("redis://db?prefix=a&prefix=b", "twice"),
+            ("redis://db?secret=1", "no such option"),
         ] {
             let error = open_store(wrong).err().unwrap().to_string();
             assert!(error.contains(expected), "{wrong:?}: {error}");

@@ -4,6 +4,11 @@
 //! It starts with whatever state the file is in, and tries again at every call: a disk that was full, a file that was
 //! locked, damaged and put right, needs no restart.
 
+mod reader;
+mod rollups;
+mod schema;
+mod writer;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,10 +16,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::reader::Readers;
-use super::writer::{Job, Writer};
+use self::reader::Readers;
+use self::writer::{Job, Writer};
 use super::{Filter, Horizon, Outcome, Page, Point, Store, StoreError};
 use crate::fence::Epoch;
 use crate::report::{Record, Report};
@@ -94,19 +100,19 @@ fn closed() -> StoreError {
 
 /// Which file a path names: another one after it was moved away or replaced.
 #[cfg(unix)]
-pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
+fn file_id(path: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Elsewhere an open file cannot be moved away.
 #[cfg(not(unix))]
-pub(super) fn file_id(path: &Path) -> Option<(u64, u64)> {
+fn file_id(path: &Path) -> Option<(u64, u64)> {
     path.exists().then_some((0, 0))
 }
 
 /// As it is told to whoever asked: what is wrong, not where.
-pub(super) fn unavailable(error: &rusqlite::Error) -> StoreError {
+fn unavailable(error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(rusqlite::ErrorCode::OperationInterrupted) => StoreError::TooLong,
         Some(rusqlite::ErrorCode::DiskFull) => StoreError::Unavailable("the disk is full".to_owned()),
@@ -132,15 +138,15 @@ impl Store for SqliteStore {
     }
 
     fn page(&self, page: Page) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.readers.read(move |connection| super::reader::page(connection, &page)).boxed()
+        self.readers.read(move |connection| reader::page(connection, &page)).boxed()
     }
 
     fn since(&self, id: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.readers.read(move |connection| super::reader::since(connection, id, limit)).boxed()
+        self.readers.read(move |connection| reader::since(connection, id, limit)).boxed()
     }
 
     fn newest(&self) -> BoxFuture<'_, Result<i64, StoreError>> {
-        self.readers.read(super::reader::newest).boxed()
+        self.readers.read(reader::newest).boxed()
     }
 
     fn series(
@@ -149,15 +155,24 @@ impl Store for SqliteStore {
         step: i64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Point>, StoreError>> {
-        self.readers.read(move |connection| super::reader::series(connection, &filter, step, limit)).boxed()
+        self.readers.read(move |connection| reader::series(connection, &filter, step, limit)).boxed()
     }
 
     fn latest(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.readers.read(super::reader::latest).boxed()
+        self.readers.read(reader::latest).boxed()
     }
 
     fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
-        self.readers.read(move |connection| super::reader::epochs(connection, limit)).boxed()
+        self.readers.read(move |connection| reader::epochs(connection, limit)).boxed()
+    }
+
+    fn changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
+        self.readers.read(move |connection| reader::changes(connection, (from, to), limit)).boxed()
     }
 
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {

@@ -1,16 +1,21 @@
 //! What every store promises, checked for each of them: `store_suite!` makes the tests of one.
 
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use super::*;
 use crate::report::Incoming;
 
-/// `$open` takes the path of a folder that outlives the store, and opens what is kept there.
+/// `$open` takes the path of a folder that outlives the store, and opens what is kept there; beside the store it may return
+/// what must live as long.
 macro_rules! store_suite {
     ($open:expr) => {
         $crate::store::suite::store_suite!(@ $open;
             keeps_each_key_once, refuses_a_deposed_leader, pages_by_time, follows_by_id, sums_up_steps,
-            tells_the_latest, sums_up_what_is_old, keeps_every_number, agrees_with_itself);
+            sums_up_all_steps_alike, tells_the_latest, sums_up_what_is_old, keeps_every_number, agrees_with_itself,
+            does_as_the_memory_does);
     };
     (@ $open:expr; $($promise:ident),*) => {
         $(
@@ -18,7 +23,8 @@ macro_rules! store_suite {
             async fn $promise() {
                 let folder = tempfile::tempdir().unwrap();
                 let open = $open;
-                $crate::store::suite::$promise(&open(folder.path())).await;
+                let (store, _part) = open(folder.path());
+                $crate::store::suite::$promise(&store).await;
             }
         )*
     };
@@ -152,6 +158,108 @@ pub(super) async fn sums_up_steps(store: &impl Store) {
     assert_eq!(store.series(filter, 3_600_000_000, 9).await.unwrap()[0].reports, 2);
 }
 
+/// For stores that know more than when they heard of an epoch.
+pub(super) async fn tells_when_leaders_changed(store: &impl Store) {
+    let all = || store.changes(at(0), at(1_000), 10);
+    assert_eq!(all().await.unwrap_or_default(), []);
+    record(store, keyed(7, 1, None, 1.0)).await;
+    assert_eq!(all().await.unwrap(), [], "the first one follows nobody");
+    record(store, keyed(8, 6, None, 1.0)).await;
+    record(store, keyed(8, 5, Some("Cel"), 1.0)).await;
+    record(store, keyed(9, 20, None, 1.0)).await;
+    record(store, keyed(7, 3, None, 1.0)).await;
+    assert_eq!(all().await.unwrap(), [(at(20), 9), (at(5), 8)]);
+    assert_eq!(store.changes(at(5), at(20), 10).await.unwrap(), [(at(5), 8)]);
+    assert_eq!(store.changes(at(0), at(1_000), 1).await.unwrap(), [(at(20), 9)]);
+    store.prune(Horizon { reports: at(6), hours: None }).await.unwrap();
+    assert_eq!(all().await.unwrap(), [(at(20), 9)], "what is left of an epoch is not its beginning");
+}
+
+/// Points of `reports`, one by one.
+fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<(i64, Option<String>, i64, f64, f64, f64)> {
+    let mut steps: std::collections::BTreeMap<(i64, Option<String>), (i64, f64, f64, f64)> =
+        std::collections::BTreeMap::new();
+    for report in reports.iter().filter(|report| filter.admits(report)) {
+        let time = report.time.as_microsecond();
+        let (min, max) = (report.min.unwrap_or(report.mean), report.max.unwrap_or(report.mean));
+        let sums = steps.entry((time - time % step, report.unit.clone())).or_insert((0, 0.0, min, max));
+        *sums = (sums.0 + 1, sums.1 + report.mean, sums.2.min(min), sums.3.max(max));
+    }
+    #[allow(clippy::cast_precision_loss, reason = "small")]
+    let told = |((time, unit), (reports, sum, min, max)): ((i64, Option<String>), (i64, f64, f64, f64))| {
+        (time, unit, reports, sum / reports as f64, min, max)
+    };
+    steps.into_iter().map(told).collect()
+}
+
+/// A store may keep sums beside its reports: whatever is asked, and whatever has become of the reports meanwhile, it tells
+/// what its reports say.
+pub(super) async fn sums_up_all_steps_alike(store: &impl Store) {
+    // Four hours and a bit, of uneven pauses, and not in their order. Sums of halves are exact.
+    let mut reports = Vec::new();
+    for number in 0..2_000_i64 {
+        let shuffled = number * 1_237 % 2_000;
+        let micros = shuffled * 7_654_321;
+        #[allow(clippy::cast_precision_loss, reason = "small")]
+        let half = (shuffled % 41) as f64 / 2.0;
+        let incoming = Incoming {
+            time: Some(Timestamp::from_microsecond(micros).unwrap()),
+            unit: [None, Some("Cel".to_owned()), Some("%RH".to_owned())][(shuffled % 3) as usize].clone(),
+            min: (shuffled % 2 == 0).then_some(half - 1.0),
+            max: (shuffled % 2 == 0).then_some(half + 2.5),
+            ..Incoming::bare(half)
+        };
+        reports.push(incoming.accept(None, at(0), None).unwrap());
+    }
+    const MINUTE: i64 = 60_000_000;
+    let bounds = [
+        None,
+        Some(-HOUR),
+        Some(-1),
+        Some(0),
+        Some(1),
+        Some(MINUTE - 1),
+        Some(HOUR),
+        Some(HOUR + 1),
+        Some(2 * HOUR + 3 * MINUTE),
+        Some(3 * HOUR - 5),
+        Some(9 * HOUR),
+    ];
+    let mut kept = reports;
+    store.record(kept.clone()).await.unwrap();
+    for horizon in [None, Some(-HOUR), Some(47), Some(MINUTE), Some(HOUR + 90_000_123), Some(3 * HOUR)] {
+        if let Some(horizon) = horizon {
+            // What is summed up by the hour is forgotten too: only reports are left.
+            let horizon = Timestamp::from_microsecond(horizon).unwrap();
+            while store.prune(Horizon { reports: horizon, hours: Some(Timestamp::MAX) }).await.unwrap() > 0 {}
+            kept.retain(|report| report.time >= horizon);
+        }
+        for (from, to) in bounds.iter().flat_map(|from| bounds.iter().map(move |to| (*from, *to))) {
+            let time =
+                |micros: Option<i64>| micros.map(|micros| Timestamp::from_microsecond(micros).unwrap());
+            let filter = Filter { from: time(from), to: time(to), quantity: None, unit: None };
+            for step in [MINUTE, 7 * MINUTE, HOUR, 24 * HOUR] {
+                let points = store.series(filter.clone(), step, 100_000).await.unwrap();
+                let told: Vec<_> = points
+                    .into_iter()
+                    .map(|p| (p.time.as_microsecond(), p.unit, p.reports, p.mean, p.min, p.max))
+                    .collect();
+                assert_eq!(
+                    told,
+                    sums_of(&kept, &filter, step),
+                    "{from:?} to {to:?} by {step}, after {horizon:?}"
+                );
+            }
+        }
+        // One comes late.
+        let late =
+            Incoming { time: Some(Timestamp::from_microsecond(2 * HOUR).unwrap()), ..Incoming::bare(7.5) };
+        let late = late.accept(None, at(0), None).unwrap();
+        store.record(vec![late.clone()]).await.unwrap();
+        kept.push(late);
+    }
+}
+
 pub(super) async fn tells_the_latest(store: &impl Store) {
     assert_eq!(store.latest().await.unwrap_or_default(), []);
     record(store, keyed(1, 2, Some("Cel"), 20.0)).await;
@@ -231,4 +339,92 @@ pub(super) async fn agrees_with_itself(store: &impl Store) {
     assert_eq!(count(|outcome| matches!(outcome, Outcome::Recorded(_))), 100);
     assert_eq!(count(|outcome| *outcome == Outcome::Repeated), 200);
     assert_eq!(store.newest().await.unwrap(), 100);
+}
+
+/// What is done to two stores that should not differ.
+#[derive(Clone, Debug)]
+enum Deed {
+    Record(Vec<Report>),
+    Prune(Horizon),
+}
+
+const UNITS: [Option<&str>; 3] = [None, Some("Cel"), Some("%RH")];
+
+fn reports() -> impl Strategy<Value = Report> {
+    // Halves, so that their sums are the same in any order.
+    let key = prop::option::weighted(0.9, (1..6_i64, 0..40_i64));
+    (key, 0..3_usize, 0..4_u8, 0..3 * HOUR, prop::option::of(0..3_u8)).prop_map(
+        |(key, unit, half, time, below)| {
+            let mean = f64::from(half) / 2.0;
+            let incoming = Incoming {
+                epoch: key.map(|key| key.0),
+                cycle: key.map(|key| key.1),
+                unit: UNITS[unit].map(str::to_owned),
+                time: Some(at(0) + SignedDuration::from_micros(time)),
+                min: below.map(|below| mean - f64::from(below)),
+                ..Incoming::bare(mean)
+            };
+            incoming.accept(None, at(100), None).unwrap()
+        },
+    )
+}
+
+fn deeds() -> impl Strategy<Value = Deed> {
+    let time = || (0..3 * HOUR).prop_map(|time| at(0) + SignedDuration::from_micros(time));
+    prop_oneof![
+        12 => prop::collection::vec(reports(), 1..8).prop_map(Deed::Record),
+        1 => (time(), prop::option::of(time())).prop_map(|(reports, hours)| Deed::Prune(Horizon { reports, hours })),
+    ]
+}
+
+/// After anything that may happen it tells what the store in memory tells, which is simple enough to be right.
+pub(super) async fn does_as_the_memory_does(store: &impl Store) {
+    let memory = MemoryStore::new();
+    let mut runner = TestRunner::deterministic();
+    for round in 0..100 {
+        match deeds().new_tree(&mut runner).unwrap().current() {
+            Deed::Record(reports) => {
+                let expected = memory.record(reports.clone()).await.unwrap();
+                assert_eq!(store.record(reports).await.unwrap(), expected, "round {round}");
+            }
+            Deed::Prune(horizon) => {
+                assert_eq!(store.prune(horizon).await.unwrap(), memory.prune(horizon).await.unwrap());
+            }
+        }
+        let edge = |micros| Some(at(0) + SignedDuration::from_micros(micros));
+        let (from, length, unit, step, backwards, limit) =
+            (0..3 * HOUR, 0..3 * HOUR, 0..3_usize, 0..7_usize, any::<bool>(), 1..40_usize)
+                .new_tree(&mut runner)
+                .unwrap()
+                .current();
+        let filter = Filter {
+            from: edge(from).filter(|_| length % 3 > 0),
+            to: edge(from + length).filter(|_| length % 5 > 0),
+            unit: UNITS[unit].map(str::to_owned),
+            quantity: None,
+        };
+        let step = [1, 7_000_000, 60_000_000, 90_000_000, 1_800_000_000, HOUR, 24 * HOUR][step];
+        for limit in [limit, 10_000] {
+            let expected = memory.series(filter.clone(), step, limit).await.unwrap();
+            let told = store.series(filter.clone(), step, limit).await.unwrap();
+            assert_eq!(told, expected, "round {round}: {filter:?} by {step}");
+        }
+        let page = Page { filter, after: None, newest_first: backwards, limit };
+        let first = memory.page(page.clone()).await.unwrap();
+        assert_eq!(store.page(page.clone()).await.unwrap(), first, "round {round}");
+        if let Some(last) = first.last() {
+            let after = Some(Cursor { time: last.report.time.as_microsecond(), id: last.id });
+            let page = Page { after, ..page };
+            assert_eq!(
+                store.page(page.clone()).await.unwrap(),
+                memory.page(page).await.unwrap(),
+                "round {round}"
+            );
+        }
+        let id = i64::try_from(limit).unwrap();
+        assert_eq!(store.since(id, limit).await.unwrap(), memory.since(id, limit).await.unwrap());
+        assert_eq!(store.latest().await.unwrap(), memory.latest().await.unwrap(), "round {round}");
+        assert_eq!(store.epochs(3).await.unwrap(), memory.epochs(3).await.unwrap(), "round {round}");
+        assert_eq!(store.newest().await.unwrap(), memory.newest().await.unwrap());
+    }
 }

@@ -79,6 +79,8 @@ pub struct Fleet {
     pub api_url: Option<Located<String>>,
     /// How the leader reports.
     pub api_method: Option<Located<ApiMethod>>,
+    /// The file with the token that the API wants to see; a relative path starts from the folder of boards.toml.
+    pub api_token_file: Option<Located<String>>,
 }
 
 /// Who sets the pace of the measurements.

@@ -35,6 +35,7 @@ pub(super) struct RawFleet {
     pub election: Option<Spanned<String>>,
     pub api_url: Option<Spanned<String>>,
     pub api_method: Option<Spanned<ApiMethod>>,
+    pub api_token_file: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

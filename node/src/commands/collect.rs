@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{reload_signals, stop_signal, surroundings};
+use crate::bearer::is_open_to_all;
 use crate::cli::CollectArgs;
 use crate::exit::Failure;
 use crate::settings::{Surroundings, shorten};
@@ -201,12 +202,8 @@ async fn reread(mut asked: mpsc::Receiver<()>, token_file: Option<PathBuf>, opti
 
 fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
     let tokens = Tokens::from_file(path).with_context(|| format!("the tokens in {}", path.display()))?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        if std::fs::metadata(path).is_ok_and(|about| about.mode() & 0o004 != 0) {
-            warn!(file = %path.display(), "everybody on this machine can read the tokens; chmod o-r");
-        }
+    if is_open_to_all(path) {
+        warn!(file = %path.display(), "everybody on this machine can read the tokens; chmod o-r");
     }
     Ok(tokens)
 }

@@ -25,6 +25,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         ),
         None => None,
     };
+    read_token(&settings)?;
     // Before the sensors: another process of this id may be using them.
     let remembrance = remember(&args, &settings)?;
     let node = Node::build(args.id.clone(), board_name(&args.board), &boards, settings)?;
@@ -96,6 +97,14 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<Remembrance>, 
     }
 }
 
+fn read_token(settings: &Settings) -> Result<(), Failure> {
+    settings.read_token()?;
+    if let Some(token) = settings.api_token.as_ref().filter(|token| token.is_open_to_all()) {
+        warn!("everybody on this machine can read {token}; chmod o-r");
+    }
+    Ok(())
+}
+
 /// The configuration as it is now, by the same flags. `described`: some file described the boards at the start.
 fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), Failure> {
     let boards = load_boards(args.board.boards.as_ref(), surroundings())?;
@@ -104,6 +113,7 @@ fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), Failure>
         return Err(Failure::config(anyhow!("boards.toml is gone, or describes no board any more")));
     }
     let settings = Settings::assemble(&args.fleet, &boards, surroundings())?;
+    read_token(&settings)?;
     let carried = Carried::open(board_name(&args.board).as_deref(), &boards)?;
     Ok((carried, settings))
 }

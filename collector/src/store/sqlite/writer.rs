@@ -7,11 +7,11 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use super::sqlite::{SqliteOptions, file_id, unavailable};
-use super::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError, schema};
+use super::{SqliteOptions, file_id, rollups, schema, unavailable};
 use crate::fence::Stale;
 use crate::report::{Key, Report};
 use crate::spans::Spans;
+use crate::store::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError};
 
 /// So many reports go into one transaction at most, give or take the last call's.
 const GROUP: usize = 4096;
@@ -48,6 +48,8 @@ impl Writer {
 
     /// Works until it is told to close, or nobody is left to ask.
     pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        // An older file takes a while to be brought up to date: that begins now. What is wrong is told to whoever asks.
+        let _ = self.write(|transaction| check(transaction, false));
         let mut next = None;
         while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
             match job {
@@ -216,7 +218,9 @@ fn record(transaction: &Transaction<'_>, report: &Report) -> rusqlite::Result<Ou
             report.received.as_microsecond(),
             report.reporter,
         ])?;
-    Ok(Outcome::Recorded(transaction.last_insert_rowid()))
+    let id = transaction.last_insert_rowid();
+    rollups::add(transaction, report)?;
+    Ok(Outcome::Recorded(id))
 }
 
 /// Why a report is not recorded.
@@ -253,12 +257,12 @@ fn judge(transaction: &Transaction<'_>, key: &Key, report: &Report) -> rusqlite:
 }
 
 fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<usize> {
-    let Some(end) = last_pruned(transaction, horizon)? else {
+    let Some(last) = last_pruned(transaction, horizon)? else {
         forget(transaction, horizon)?;
         return Ok(0);
     };
     const PAST: &str = "(time, id) <= (:time, :id)";
-    let end = named_params! { ":time": end.0, ":id": end.1 };
+    let end = named_params! { ":time": last.0, ":id": last.1 };
     transaction.execute(
         &format!(
             "INSERT INTO hours
@@ -293,6 +297,7 @@ fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<us
         note(transaction, before, &spans)?;
     }
     let pruned = transaction.execute(&format!("DELETE FROM reports WHERE {PAST}"), end)?;
+    rollups::cut_off(transaction, last.0)?;
     forget(transaction, horizon)?;
     Ok(pruned)
 }

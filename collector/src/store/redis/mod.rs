@@ -1,0 +1,280 @@
+//! A Redis server: one script keeps a batch, and with it its keys, the fence and the sums, in one step; Redis answers when it
+//! is on its disk. `names.rs` tells what stands where.
+//!
+//! It starts with whatever state the server is in, and tries again at every call. No command is waited for longer than
+//! [`RedisOptions::patience`]. One whose answer was lost may have been done, or may be done later by a server that hangs.
+
+mod link;
+mod names;
+mod reader;
+mod series;
+mod server;
+mod writer;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use redis::{Client, ConnectionAddr, IntoConnectionInfo};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::warn;
+
+use self::link::{Failure, Link};
+use self::writer::{Job, Writer};
+use super::{Filter, Horizon, OpenError, Outcome, Page, Point, Store, StoreError};
+use crate::fence::Epoch;
+use crate::report::{Record, Report};
+
+/// So many calls wait for the writer at most.
+const WAITING: usize = 512;
+/// So many questions are answered at the same time.
+const AT_ONCE: usize = 4;
+/// The longest prefix, in bytes.
+const MAX_PREFIX: usize = 64;
+
+/// Where the server is, and how it is used.
+#[derive(Clone)]
+pub struct RedisOptions {
+    client: Client,
+    /// What the names of all keys begin with, with its colon.
+    prefix: String,
+    /// How long one command may take, and connecting.
+    pub patience: Duration,
+    /// How long a question may take.
+    pub longest_read: Duration,
+}
+
+impl RedisOptions {
+    /// The usual ones, for `redis://[user:password@]host[:port][/database][?prefix=atalaya]`.
+    ///
+    /// # Errors
+    /// It is none; the message says what is wrong, without the password.
+    pub fn new(url: &str) -> Result<RedisOptions, OpenError> {
+        let wrong = |why: &str| {
+            OpenError::Wrong(format!(
+                "{why}: a Redis is redis://[user:password@]host[:port][/database][?prefix=atalaya]"
+            ))
+        };
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        if !address.starts_with("redis://") {
+            return Err(wrong("this is no address of a Redis, or of one with TLS, which is not built in"));
+        }
+        let mut prefix = None;
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match name.as_ref() {
+                "prefix" if prefix.is_none() => prefix = Some(value.into_owned()),
+                _ => return Err(wrong("there is no such option, or it is there twice")),
+            }
+        }
+        let prefix = prefix.unwrap_or_else(|| "atalaya".to_owned());
+        let plain = |letter: char| !letter.is_control() && !letter.is_whitespace();
+        if prefix.is_empty() || prefix.len() > MAX_PREFIX || !prefix.chars().all(plain) {
+            return Err(wrong("the prefix is not 1 to 64 bytes of text without spaces"));
+        }
+        // What the library says of a wrong address may repeat it.
+        let info = address.into_connection_info().map_err(|_| wrong("the address is not understood"))?;
+        let client = Client::open(info).map_err(|_| wrong("the address is not understood"))?;
+        Ok(RedisOptions {
+            client,
+            prefix: format!("{prefix}:"),
+            patience: Duration::from_secs(2),
+            longest_read: Duration::from_secs(5),
+        })
+    }
+
+    /// Host and port.
+    fn place(&self) -> String {
+        match self.client.get_connection_info().addr() {
+            ConnectionAddr::Tcp(host, port) => format!("{host}:{port}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("RedisOptions")
+            .field("place", &self.place())
+            .field("prefix", &self.prefix)
+            .field("patience", &self.patience)
+            .field("longest_read", &self.longest_read)
+            .finish()
+    }
+}
+
+/// A Redis server.
+pub struct RedisStore {
+    jobs: mpsc::Sender<Job>,
+    commits: Arc<AtomicU64>,
+    options: RedisOptions,
+    places: Semaphore,
+    idle: Mutex<Vec<Link>>,
+    /// The last thing that went wrong with a question, so that it is logged once.
+    trouble: Mutex<Option<String>>,
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RedisStore").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+impl RedisStore {
+    /// Starts its thread. The server need not be usable yet: [`Store::check`] tells.
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub fn open(options: RedisOptions) -> std::io::Result<RedisStore> {
+        let (jobs, waiting) = mpsc::channel(WAITING);
+        let commits = Arc::new(AtomicU64::new(0));
+        let writer = Writer::new(options.clone(), Arc::clone(&commits));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new()
+            .name("redis".to_owned())
+            .spawn(move || runtime.block_on(writer.run(waiting)))?;
+        Ok(RedisStore {
+            jobs,
+            commits,
+            options,
+            places: Semaphore::new(AT_ONCE),
+            idle: Mutex::default(),
+            trouble: Mutex::default(),
+        })
+    }
+
+    /// How many scripts have kept reports, each with one trip to the disk.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Hands a job to the thread and waits for what comes of it.
+    async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.try_send(job(answer)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => closed(),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    /// Asks `question` on a connection of its own.
+    async fn read<T>(
+        &self,
+        question: impl for<'a> FnOnce(&'a mut Link, &'a str) -> Asked<'a, T>,
+    ) -> Result<T, StoreError> {
+        let RedisOptions { client, prefix, patience, longest_read, .. } = &self.options;
+        let place = timeout(*longest_read, self.places.acquire()).await.map_err(|_| StoreError::Busy)?;
+        let _place = place.map_err(|_| closed())?;
+        let asked = async {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let alive = match idle {
+                Some(link) => link.if_alive().await,
+                None => None,
+            };
+            let mut link = match alive {
+                Some(link) => link,
+                None => Link::open(client, prefix, *patience).await?,
+            };
+            let answer = question(&mut link, prefix).await?;
+            Ok((link, answer))
+        };
+        let asked: Result<(Link, T), Failure> =
+            timeout(*longest_read, asked).await.map_err(|_| StoreError::TooLong)?;
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match asked {
+            Ok((link, answer)) => {
+                *trouble = None;
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(link);
+                Ok(answer)
+            }
+            Err(error) => {
+                let message = error.to_string();
+                if trouble.as_ref() != Some(&message) {
+                    warn!(redis = %self.options.place(), %error, "the store cannot be read");
+                    *trouble = Some(message);
+                }
+                Err(error.told())
+            }
+        }
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("it is closed".to_owned())
+}
+
+impl Store for RedisStore {
+    fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
+        if reports.is_empty() {
+            return std::future::ready(Ok(Vec::new())).boxed();
+        }
+        self.ask(|answer| Job::Record(reports, answer)).boxed()
+    }
+
+    fn page(&self, page: Page) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.read(move |link, prefix| async move { reader::page(link, prefix, &page).await }.boxed()).boxed()
+    }
+
+    fn since(&self, id: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.read(move |link, prefix| reader::since(link, prefix, id, limit).boxed()).boxed()
+    }
+
+    fn newest(&self) -> BoxFuture<'_, Result<i64, StoreError>> {
+        self.read(|link, prefix| reader::newest(link, prefix).boxed()).boxed()
+    }
+
+    fn series(
+        &self,
+        filter: Filter,
+        step: i64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Point>, StoreError>> {
+        self.read(move |link, prefix| {
+            async move { series::series(link, prefix, &filter, step, limit).await }.boxed()
+        })
+        .boxed()
+    }
+
+    fn latest(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
+        self.read(|link, prefix| reader::latest(link, prefix).boxed()).boxed()
+    }
+
+    fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
+        self.read(move |link, prefix| reader::epochs(link, prefix, limit).boxed()).boxed()
+    }
+
+    fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.ask(move |answer| Job::Prune(horizon, answer)).boxed()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.ask(Job::Check).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {
+            let (answer, answered) = oneshot::channel();
+            if self.jobs.send(Job::Close(answer)).await.is_ok() {
+                let _ = answered.await;
+            }
+            self.places.close();
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests;

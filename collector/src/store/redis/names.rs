@@ -1,0 +1,187 @@
+//! How things are called in Redis. Below the prefix stand
+//!
+//! | key | kind | what |
+//! |---|---|---|
+//! | `meta` | hash | version of the data, newest id |
+//! | `reports` | stream | the reports, by id |
+//! | `times` | sorted set | `time:id:kind`, by time |
+//! | `kinds` | hash | the number of each quantity and unit |
+//! | `latest` | hash | the newest member of `times` of each kind |
+//! | `keys:EPOCH:UNIT:CYCLE/100` | hash | the mean of each cycle: of the keys of the reports that are there |
+//! | `gone:EPOCH:UNIT` | sorted set | `first:last`, the cycles of those that are not |
+//! | `epochs`, `epoch:EPOCH` | sorted set, hash | the leaders that are known |
+//! | `fence` | sorted set | `epoch:first_cycle` of those that no later leader began before |
+//! | `hours`, `hour:HOUR`, `minutes:HOUR` | sorted set, hashes | sums of each kind, of reports that are there |
+//! | `old`, `old:HOUR` | sorted set, hash | the same of those that are not |
+//!
+//! Sorted sets are sorted by their members, not by numbers: those of Redis are exact up to 2^53 only, epochs and cycles reach
+//! 2^63. So what is compared has a fixed width.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use crate::report::{Record, Report};
+use crate::store::{Cursor, HOUR};
+
+/// Goes up with every change of what is written above.
+pub(super) const VERSION: &str = "1";
+
+/// Microseconds in a minute.
+pub(super) const MINUTE: i64 = 60_000_000;
+
+/// An epoch or a cycle.
+pub(super) fn whole(number: i64) -> String {
+    format!("{number:019}")
+}
+
+/// A time, in microseconds since 1970, as members of `times` begin.
+pub(super) fn time(micros: i64) -> String {
+    format!("{:018}", micros.clamp(0, 10_i64.pow(18) - 1))
+}
+
+/// What every member beyond `cursor` is above, or below if it goes backwards.
+pub(super) fn beyond(cursor: Cursor, backwards: bool) -> String {
+    let id = cursor.id.clamp(0, 10_i64.pow(16) - 1);
+    format!("{}:{id:016}:{}", time(cursor.time), if backwards { "" } else { "~" })
+}
+
+/// A quantity and a unit; empty: none.
+pub(super) fn kind(report: &Report) -> String {
+    format!("{}\0{}", report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""))
+}
+
+/// The quantity and the unit of a kind.
+pub(super) fn of_kind(kind: &str) -> (Option<String>, Option<String>) {
+    let (quantity, unit) = kind.split_once('\0').unwrap_or((kind, ""));
+    let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+    (named(quantity), named(unit))
+}
+
+/// Where a report is, and the number of its kind, from a member of `times`.
+pub(super) fn member(member: &str) -> Option<(Cursor, &str)> {
+    let (time, rest) = member.split_once(':')?;
+    let (id, kind) = rest.split_once(':')?;
+    Some((Cursor { time: time.parse().ok()?, id: id.parse().ok()? }, kind))
+}
+
+/// The words of a report, as `record.lua` wants them.
+pub(super) fn words(report: &Report, words: &mut Vec<String>) {
+    let micros = report.time.as_microsecond();
+    let key = report.key();
+    let of_key = |part: fn(&crate::report::Key) -> String| key.as_ref().map(part).unwrap_or_default();
+    words.extend([
+        of_key(|key| format!("{}:{}", whole(key.epoch), key.unit.as_deref().unwrap_or(""))),
+        of_key(|key| whole(key.epoch)),
+        of_key(|key| whole(key.cycle)),
+        time(micros),
+        kind(report),
+        (micros / HOUR).to_string(),
+        format!("{:02}", micros % HOUR / MINUTE),
+    ]);
+    let whole = |number: Option<i64>| number.map(|number| number.to_string()).unwrap_or_default();
+    let real = |number: Option<f64>| number.map(|number| format!("{number:?}")).unwrap_or_default();
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    words.extend([
+        whole(report.epoch),
+        whole(report.cycle),
+        micros.to_string(),
+        text(&report.quantity),
+        text(&report.unit),
+        real(Some(report.mean)),
+        real(report.min),
+        real(report.max),
+        real(report.stddev),
+        whole(report.count),
+        whole(report.excluded),
+        report.received.as_microsecond().to_string(),
+        text(&report.reporter),
+    ]);
+}
+
+/// An entry of the stream; `None`: it is none of ours.
+pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Record> {
+    let text = |name: &str| fields.get(name).cloned();
+    let whole = |name: &str| {
+        fields.get(name).map(|text| text.parse::<i64>().ok()).map_or(Some(None), |it| it.map(Some))
+    };
+    let real = |name: &str| {
+        fields.get(name).map(|text| text.parse::<f64>().ok()).map_or(Some(None), |it| it.map(Some))
+    };
+    let micros = |name: &str| Timestamp::from_microsecond(whole(name)??).ok();
+    Some(Record {
+        id: id.strip_suffix("-0")?.parse().ok()?,
+        report: Report {
+            epoch: whole("epoch")?,
+            cycle: whole("cycle")?,
+            time: micros("time")?,
+            quantity: text("quantity"),
+            unit: text("unit"),
+            mean: real("mean")??,
+            min: real("min")?,
+            max: real("max")?,
+            stddev: real("stddev")?,
+            count: whole("count")?,
+            excluded: whole("excluded")?,
+            received: micros("received")?,
+            reporter: text("reporter"),
+        },
+    })
+}
+
+/// A sum as the scripts write it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sum {
+    pub(super) reports: i64,
+    pub(super) sum: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+}
+
+impl Sum {
+    pub(super) fn parse(text: &str) -> Option<Sum> {
+        let mut parts = text.split(' ');
+        let reports = parts.next()?.parse().ok()?;
+        // Beyond numbers it is infinite, or nothing at all.
+        let mut real = || parts.next()?.parse::<f64>().ok();
+        Some(Sum { reports, sum: real().unwrap_or(f64::NAN), min: real()?, max: real()? })
+    }
+
+    pub(super) fn of(report: &Report) -> Sum {
+        let Report { mean, min, max, .. } = *report;
+        Sum { reports: 1, sum: mean, min: min.unwrap_or(mean), max: max.unwrap_or(mean) }
+    }
+
+    pub(super) fn add(&mut self, other: Sum) {
+        self.reports += other.reports;
+        self.sum += other.sum;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn members_are_in_the_order_of_time_and_id(a in (0..1_i64 << 57, 0..1_i64 << 53), b in (0..1_i64 << 57, 0..1_i64 << 53)) {
+            let cursor = |(time, id)| Cursor { time, id };
+            let name = |(at, id): (i64, i64)| format!("{}:{id:016}:7", time(at));
+            let own = name(a);
+            prop_assert_eq!(member(&own), Some((cursor(a), "7")));
+            prop_assert_eq!(name(a) < name(b), a < b);
+            prop_assert_eq!(beyond(cursor(a), false) < name(b), a < b);
+            prop_assert_eq!(beyond(cursor(a), true) > name(b), a > b);
+        }
+
+        #[test]
+        fn nothing_read_panics(text in ".*", time in any::<i64>(), id in any::<i64>()) {
+            let _ = (member(&text), of_kind(&text), Sum::parse(&text), beyond(Cursor { time, id }, true));
+            let _ = record(&text, &HashMap::from([("mean".to_owned(), text.clone())]));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+-- Sums up the oldest reports by the hour, keeps their keys as spans of cycles, and removes them.
+-- KEYS[1]: the prefix with its colon. ARGV: version of the data, horizon of the reports, first hour that is not forgotten
+-- ('': none is), so many of each at most. Returns how many reports and hours are gone. As in record.lua everything is read
+-- before anything is written; and what frees memory is written first, because then the rest is not refused for want of it.
+local P, VERSION, HORIZON, HOURS, MOST = KEYS[1], ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local call, sub = redis.call, string.sub
+
+local version = call('HGET', P .. 'meta', 'version')
+if version and version ~= VERSION then
+    return redis.error_reply('VERSION ' .. version)
+end
+
+-- The number after one of 19 digits.
+local function after(number)
+    local low = tonumber(sub(number, 11)) + 1
+    if low < 1e9 then
+        return sub(number, 1, 10) .. string.format('%09d', low)
+    end
+    return string.format('%010d', tonumber(sub(number, 1, 10)) + 1) .. '000000000'
+end
+
+local function padded(number)
+    return string.rep('0', 19 - #number) .. number
+end
+
+-- An hour's microseconds, as members begin.
+local function edge(hour)
+    return string.format('%012d', hour * 3600) .. '000000'
+end
+
+local members = call('ZRANGEBYLEX', P .. 'times', '-', '(' .. HORIZON, 'LIMIT', 0, MOST)
+call('XLEN', P .. 'reports')
+call('ZCARD', P .. 'hours')
+call('ZCARD', P .. 'old')
+call('HLEN', P .. 'latest')
+local ids, keys, lines, hours, sums, latest = {}, {}, {}, {}, {}, {}
+for _, member in ipairs(members) do
+    local id, kind = tonumber(sub(member, 20, 35)), sub(member, 37)
+    local name = string.format('%d-0', id)
+    local entry = call('XRANGE', P .. 'reports', name, name)[1]
+    if entry then
+        local report = {}
+        for at = 1, #entry[2], 2 do report[entry[2][at]] = entry[2][at + 1] end
+        ids[#ids + 1] = name
+        if report.epoch and report.cycle then
+            local line, cycle = padded(report.epoch) .. ':' .. (report.unit or ''), padded(report.cycle)
+            local bucket = P .. 'keys:' .. line .. ':' .. sub(cycle, 1, 17)
+            call('HLEN', bucket)
+            keys[#keys + 1] = {bucket, sub(cycle, 18)}
+            if not lines[line] then
+                call('ZCARD', P .. 'gone:' .. line)
+                lines[line] = {}
+            end
+            table.insert(lines[line], cycle)
+        end
+        local seconds = tonumber(sub(member, 1, 12))
+        local hour = math.floor(seconds / 3600)
+        if not hours[hour] then
+            call('HLEN', P .. 'hour:' .. hour)
+            call('HLEN', P .. 'minutes:' .. hour)
+            hours[hour], sums[hour] = {}, {}
+        end
+        hours[hour][string.format('%02d', math.floor(seconds % 3600 / 60))] = true
+        local sum = sums[hour][kind]
+        local least, most = report.min or report.mean, report.max or report.mean
+        if not sum then
+            sum = {reports = 0, sum = 0, least = least, most = most}
+            local read = call('HGET', P .. 'old:' .. hour, kind)
+            if read then
+                local reports, total, low, high = string.match(read, '(%S+) (%S+) (%S+) (%S+)')
+                sum.reports, sum.sum, sum.least, sum.most = tonumber(reports), tonumber(total), low, high
+            end
+            sums[hour][kind] = sum
+        end
+        sum.reports = sum.reports + 1
+        sum.sum = sum.sum + tonumber(report.mean)
+        if tonumber(least) < tonumber(sum.least) then sum.least = least end
+        if tonumber(most) > tonumber(sum.most) then sum.most = most end
+    end
+    if call('HGET', P .. 'latest', kind) == member then latest[#latest + 1] = kind end
+end
+
+if #members > 0 then
+    call('ZREM', P .. 'times', unpack(members))
+end
+for _, id in ipairs(ids) do call('XDEL', P .. 'reports', id) end
+for _, key in ipairs(keys) do call('HDEL', key[1], key[2]) end
+for _, kind in ipairs(latest) do call('HDEL', P .. 'latest', kind) end
+for hour, minutes in pairs(hours) do
+    if #call('ZRANGEBYLEX', P .. 'times', '[' .. edge(hour), '(' .. edge(hour + 1), 'LIMIT', 0, 1) == 0 then
+        call('DEL', P .. 'hour:' .. hour, P .. 'minutes:' .. hour)
+        call('ZREM', P .. 'hours', hour)
+    else
+        -- Its sums have what is gone. Until it is gone altogether, what is left is read one by one.
+        call('HSET', P .. 'hour:' .. hour, '!', '1')
+        for minute in pairs(minutes) do call('HSET', P .. 'minutes:' .. hour, minute .. '!', '1') end
+    end
+    call('ZADD', P .. 'old', hour, hour)
+    for kind, sum in pairs(sums[hour]) do
+        call('HSET', P .. 'old:' .. hour, kind,
+            string.format('%d %.17g %s %s', sum.reports, sum.sum, sum.least, sum.most))
+    end
+end
+
+-- Adds a span to those of a line, and all that touch it.
+local function insert(key, first, last)
+    while true do
+        local span = call('ZREVRANGEBYLEX', key, '[' .. after(last) .. ':~', '-', 'LIMIT', 0, 1)[1]
+        if not span or after(sub(span, 21)) < first then break end
+        call('ZREM', key, span)
+        if sub(span, 1, 19) < first then first = sub(span, 1, 19) end
+        if sub(span, 21) > last then last = sub(span, 21) end
+    end
+    call('ZADD', key, 0, first .. ':' .. last)
+end
+
+for line, cycles in pairs(lines) do
+    table.sort(cycles)
+    local first, last = cycles[1], cycles[1]
+    for _, cycle in ipairs(cycles) do
+        if cycle > after(last) then
+            insert(P .. 'gone:' .. line, first, last)
+            first = cycle
+        end
+        last = cycle
+    end
+    insert(P .. 'gone:' .. line, first, last)
+end
+
+local forgotten = {}
+if HOURS ~= '' then
+    forgotten = call('ZRANGEBYSCORE', P .. 'old', '-inf', '(' .. HOURS, 'LIMIT', 0, MOST)
+    for _, hour in ipairs(forgotten) do
+        call('ZREM', P .. 'old', hour)
+        call('DEL', P .. 'old:' .. hour)
+    end
+end
+return {#members, #forgotten}

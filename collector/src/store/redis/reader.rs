@@ -1,0 +1,203 @@
+//! What is read from Redis: pages, what follows an id, the newest, the leaders.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use redis::{cmd, pipe};
+
+use super::link::{Failure, Link};
+use super::names::{self, of_kind};
+use crate::fence::Epoch;
+use crate::report::Record;
+use crate::store::{Cursor, Filter, Page};
+
+/// So many reports are read at once.
+const CHUNK: usize = 1_000;
+/// So many are looked at, at once, for those of a quantity or unit.
+const LOOKED_AT: usize = 10_000;
+/// Quantities and units that are told of at most.
+const KINDS: usize = 1_000;
+
+type Entries = Vec<(String, HashMap<String, String>)>;
+pub(super) type Kind = (Option<String>, Option<String>);
+
+/// Those quantities and units that a filter admits, by their numbers.
+pub(super) async fn kinds(
+    link: &mut Link,
+    prefix: &str,
+    filter: &Filter,
+) -> Result<HashMap<String, Kind>, Failure> {
+    let numbers: HashMap<String, String> = link.ask(cmd("HGETALL").arg(format!("{prefix}kinds"))).await?;
+    let named = numbers.into_iter().map(|(kind, number)| (number, of_kind(&kind)));
+    Ok(named
+        .filter(|(_, (quantity, unit))| filter.admits_kind(quantity.as_deref(), unit.as_deref()))
+        .collect())
+}
+
+/// A walk over the members of `times` between two bounds, neither of which is one.
+pub(super) struct Walk {
+    low: String,
+    high: String,
+    backwards: bool,
+    done: bool,
+}
+
+impl Walk {
+    pub(super) fn new(from: Option<i64>, to: Option<i64>, after: Option<Cursor>, backwards: bool) -> Walk {
+        let mut low = from.map_or_else(String::new, names::time);
+        let mut high = to.map_or_else(|| "~".to_owned(), names::time);
+        if let Some(after) = after {
+            let bound = names::beyond(after, backwards);
+            if backwards {
+                high = high.min(bound);
+            } else {
+                low = low.max(bound);
+            }
+        }
+        Walk { low, high, backwards, done: false }
+    }
+
+    /// So many more members at most. None: these were all.
+    pub(super) async fn next(
+        &mut self,
+        link: &mut Link,
+        prefix: &str,
+        count: usize,
+    ) -> Result<Vec<(Cursor, String)>, Failure> {
+        if self.done || count == 0 {
+            return Ok(Vec::new());
+        }
+        let (low, high) = (format!("({}", self.low), format!("({}", self.high));
+        let low = if self.low.is_empty() { "-".to_owned() } else { low };
+        let (command, first, last) =
+            if self.backwards { ("ZREVRANGEBYLEX", high, low) } else { ("ZRANGEBYLEX", low, high) };
+        let asked = cmd(command)
+            .arg(format!("{prefix}times"))
+            .arg(first)
+            .arg(last)
+            .arg("LIMIT")
+            .arg(0)
+            .arg(count)
+            .to_owned();
+        let members: Vec<String> = link.ask(&asked).await?;
+        self.done = members.len() < count;
+        if let Some(last) = members.last() {
+            if self.backwards {
+                self.high.clone_from(last);
+            } else {
+                self.low.clone_from(last);
+            }
+        }
+        let read = members.iter().map(|member| names::member(member).map(|(at, kind)| (at, kind.to_owned())));
+        read.collect::<Option<Vec<_>>>().ok_or_else(Failure::foreign)
+    }
+}
+
+/// The reports of these ids that are still there.
+pub(super) async fn fetch(
+    link: &mut Link,
+    prefix: &str,
+    ids: impl Iterator<Item = i64>,
+) -> Result<Vec<Record>, Failure> {
+    let mut commands = pipe();
+    for id in ids {
+        commands.cmd("XRANGE").arg(format!("{prefix}reports")).arg(format!("{id}-0")).arg(format!("{id}-0"));
+    }
+    let found: Vec<Entries> = link.ask_all(&commands).await?;
+    read(found.into_iter().flatten())
+}
+
+fn read(entries: impl Iterator<Item = (String, HashMap<String, String>)>) -> Result<Vec<Record>, Failure> {
+    let records = entries.map(|(id, fields)| names::record(&id, &fields));
+    records.collect::<Option<Vec<Record>>>().ok_or_else(Failure::foreign)
+}
+
+pub(super) async fn page(link: &mut Link, prefix: &str, page: &Page) -> Result<Vec<Record>, Failure> {
+    let Page { filter, after, newest_first, limit } = page;
+    let micros = |time: Timestamp| time.as_microsecond();
+    let of_kind = if filter.quantity.is_some() || filter.unit.is_some() {
+        Some(kinds(link, prefix, filter).await?)
+    } else {
+        None
+    };
+    let mut walk = Walk::new(filter.from.map(micros), filter.to.map(micros), *after, *newest_first);
+    let mut records = Vec::new();
+    while records.len() < *limit {
+        let missing = limit - records.len();
+        let count = if of_kind.is_some() { LOOKED_AT } else { missing.min(CHUNK) };
+        let members = walk.next(link, prefix, count).await?;
+        if members.is_empty() {
+            break;
+        }
+        let admitted = members
+            .into_iter()
+            .filter(|(_, kind)| of_kind.as_ref().is_none_or(|kinds| kinds.contains_key(kind)));
+        let ids: Vec<i64> = admitted.map(|(at, _)| at.id).collect();
+        for ids in ids.chunks(CHUNK) {
+            let missing = limit - records.len();
+            if missing == 0 {
+                break;
+            }
+            // What was pruned meanwhile is missing; then more are read.
+            let found = fetch(link, prefix, ids.iter().copied()).await?;
+            records.extend(found.into_iter().take(missing));
+        }
+    }
+    Ok(records)
+}
+
+pub(super) async fn since(
+    link: &mut Link,
+    prefix: &str,
+    id: i64,
+    limit: usize,
+) -> Result<Vec<Record>, Failure> {
+    let Some(first) = id.max(0).checked_add(1) else { return Ok(Vec::new()) };
+    let mut asked = cmd("XRANGE");
+    asked.arg(format!("{prefix}reports")).arg(format!("{first}-0")).arg("+").arg("COUNT").arg(limit);
+    let entries: Entries = link.ask(&asked).await?;
+    read(entries.into_iter())
+}
+
+pub(super) async fn newest(link: &mut Link, prefix: &str) -> Result<i64, Failure> {
+    let newest: Option<i64> = link.ask(cmd("HGET").arg(format!("{prefix}meta")).arg("newest")).await?;
+    Ok(newest.unwrap_or(0))
+}
+
+pub(super) async fn latest(link: &mut Link, prefix: &str) -> Result<Vec<Record>, Failure> {
+    let members: Vec<String> = link.ask(cmd("HVALS").arg(format!("{prefix}latest"))).await?;
+    let ids = members.iter().take(KINDS).map(|member| names::member(member).map(|(at, _)| at.id));
+    let ids = ids.collect::<Option<Vec<i64>>>().ok_or_else(Failure::foreign)?;
+    let mut records = fetch(link, prefix, ids.into_iter()).await?;
+    records.sort_by(|a, b| (&a.report.quantity, &a.report.unit).cmp(&(&b.report.quantity, &b.report.unit)));
+    Ok(records)
+}
+
+pub(super) async fn epochs(link: &mut Link, prefix: &str, limit: usize) -> Result<Vec<Epoch>, Failure> {
+    let mut asked = cmd("ZREVRANGEBYLEX");
+    asked
+        .arg(format!("{prefix}epochs"))
+        .arg("+")
+        .arg("-")
+        .arg("LIMIT")
+        .arg(0)
+        .arg(limit.min(i32::MAX as usize));
+    let names: Vec<String> = link.ask(&asked).await?;
+    let mut commands = pipe();
+    for name in &names {
+        commands.cmd("HGETALL").arg(format!("{prefix}epoch:{name}"));
+    }
+    let all: Vec<HashMap<String, String>> = link.ask_all(&commands).await?;
+    let read = names.iter().zip(all).map(|(name, fields)| {
+        let whole = |field: &str| fields.get(field)?.parse::<i64>().ok();
+        Some(Epoch {
+            epoch: name.parse().ok()?,
+            first_cycle: whole("first")?,
+            last_cycle: whole("last")?,
+            reports: whole("reports")?,
+            received: Timestamp::from_microsecond(whole("received")?).ok()?,
+            reporter: fields.get("reporter").filter(|reporter| !reporter.is_empty()).cloned(),
+        })
+    });
+    read.collect::<Option<Vec<Epoch>>>().ok_or_else(Failure::foreign)
+}

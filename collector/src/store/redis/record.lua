@@ -1,0 +1,184 @@
+-- Keeps the reports of a batch that are new, in their order, and tells what became of each.
+-- KEYS[1]: the prefix with its colon. ARGV: version of the data, number of reports, then WIDTH words for each report.
+--
+-- A script that fails has done what it had done by then. So everything is read first, each key by a command of its own type:
+-- what is not ours is found while nothing is written. Redis refuses for want of memory or disk only at the first write.
+-- Numbers that may be above 2^53 are text of fixed width here, in the order of which they are compared.
+local P, VERSION, COUNT, WIDTH = KEYS[1], ARGV[1], tonumber(ARGV[2]), 20
+local call, sub = redis.call, string.sub
+local FIELDS = {'epoch', 'cycle', 'time', 'quantity', 'unit', 'mean', 'min', 'max', 'stddev', 'count', 'excluded',
+    'received', 'reporter'}
+
+local meta = call('HMGET', P .. 'meta', 'version', 'newest')
+if meta[1] and meta[1] ~= VERSION then
+    return redis.error_reply('VERSION ' .. meta[1])
+end
+local newest = tonumber(meta[2] or '0')
+local kinds_known = call('HLEN', P .. 'kinds')
+call('XLEN', P .. 'reports')
+for _, name in ipairs({'times', 'epochs', 'fence', 'hours'}) do
+    call('ZCARD', P .. name)
+end
+call('HLEN', P .. 'latest')
+
+local results, additions, kept = {}, {}, {}
+local kinds, new_kinds = {}, {}
+local epochs, epoch_order = {}, {}
+local sums, latest = {}, {}
+
+-- The leader above `epoch` that reported the lowest cycle, if that is not above `cycle`.
+local function stale(epoch, cycle)
+    local first, later
+    local member = call('ZRANGEBYLEX', P .. 'fence', '(' .. epoch .. ':~', '+', 'LIMIT', 0, 1)[1]
+    if member then
+        later, first = sub(member, 1, 19), sub(member, 21)
+    end
+    for _, other in ipairs(epoch_order) do
+        local own = epochs[other].first
+        if other > epoch and (not first or own < first or (own == first and other < later)) then
+            later, first = other, own
+        end
+    end
+    if first and first <= cycle then
+        return later, first
+    end
+end
+
+-- Why a report is not kept.
+local function refused(line, epoch, cycle, bucket)
+    local field = sub(cycle, 18)
+    local mean = kept[bucket .. field] or call('HGET', bucket, field)
+    if mean then
+        return {'kept', mean}
+    end
+    local span = call('ZREVRANGEBYLEX', P .. 'gone:' .. line, '[' .. cycle .. ':~', '-', 'LIMIT', 0, 1)[1]
+    if span and sub(span, 21) >= cycle then
+        return {'gone'}
+    end
+    local later, first = stale(epoch, cycle)
+    if later then
+        return {'stale', later, first}
+    end
+end
+
+local function admit(epoch, cycle, received, reporter)
+    local known = epochs[epoch]
+    if not known then
+        local read = call('HMGET', P .. 'epoch:' .. epoch, 'first', 'last', 'reports')
+        known = {before = read[1], first = read[1] or cycle, last = read[2] or cycle, reports = tonumber(read[3] or '0')}
+        epochs[epoch] = known
+        epoch_order[#epoch_order + 1] = epoch
+    end
+    if cycle < known.first then known.first = cycle end
+    if cycle > known.last then known.last = cycle end
+    known.reports = known.reports + 1
+    known.received, known.reporter = received, reporter
+end
+
+local function kind_number(kind)
+    local number = kinds[kind] or call('HGET', P .. 'kinds', kind)
+    if not number then
+        kinds_known = kinds_known + 1
+        number = tostring(kinds_known)
+        new_kinds[#new_kinds + 1] = kind
+    end
+    kinds[kind] = number
+    return number
+end
+
+local function add(key, field, mean, least, most)
+    local name = key .. '\n' .. field
+    local sum = sums[name]
+    if not sum then
+        sum = {key = key, field = field, reports = 0, sum = 0, least = least, most = most}
+        local read = call('HGET', key, field)
+        if read then
+            local reports, total, low, high = string.match(read, '(%S+) (%S+) (%S+) (%S+)')
+            sum.reports, sum.sum, sum.least, sum.most = tonumber(reports), tonumber(total), low, high
+        end
+        sums[name] = sum
+    end
+    sum.reports = sum.reports + 1
+    sum.sum = sum.sum + tonumber(mean)
+    if tonumber(least) < tonumber(sum.least) then sum.least = least end
+    if tonumber(most) > tonumber(sum.most) then sum.most = most end
+end
+
+for at = 3, 2 + COUNT * WIDTH, WIDTH do
+    local line, epoch, cycle, time, kind, hour, minute = unpack(ARGV, at, at + 6)
+    local report = at + 7
+    local bucket = P .. 'keys:' .. line .. ':' .. sub(cycle, 1, 17)
+    local why = line ~= '' and refused(line, epoch, cycle, bucket)
+    if why then
+        results[#results + 1] = why
+    else
+        newest = newest + 1
+        local mean, least, most = ARGV[report + 5], ARGV[report + 6], ARGV[report + 7]
+        if least == '' then least = mean end
+        if most == '' then most = mean end
+        local number = kind_number(kind)
+        local member = time .. ':' .. string.format('%016d', newest) .. ':' .. number
+        local addition = {id = newest, report = report, member = member}
+        if line ~= '' then
+            admit(epoch, cycle, ARGV[report + 11], ARGV[report + 12])
+            kept[bucket .. sub(cycle, 18)] = mean
+            addition.bucket, addition.field, addition.mean = bucket, sub(cycle, 18), mean
+        end
+        if not call('ZSCORE', P .. 'hours', hour) then addition.hour = hour end
+        add(P .. 'hour:' .. hour, number, mean, least, most)
+        add(P .. 'minutes:' .. hour, minute .. ':' .. number, mean, least, most)
+        latest[number] = latest[number] or call('HGET', P .. 'latest', number) or ''
+        if member > latest[number] then latest[number] = member end
+        additions[#additions + 1] = addition
+        results[#results + 1] = {'recorded', newest}
+    end
+end
+
+-- From here on it is written. The stream comes first: it refuses ids that are not above all that it has had.
+for _, addition in ipairs(additions) do
+    local words = {}
+    for place, field in ipairs(FIELDS) do
+        local value = ARGV[addition.report + place - 1]
+        if value ~= '' then
+            words[#words + 1] = field
+            words[#words + 1] = value
+        end
+    end
+    call('XADD', P .. 'reports', string.format('%d-0', addition.id), unpack(words))
+    call('ZADD', P .. 'times', 0, addition.member)
+    if addition.bucket then call('HSET', addition.bucket, addition.field, addition.mean) end
+    if addition.hour then call('ZADD', P .. 'hours', addition.hour, addition.hour) end
+end
+for _, sum in pairs(sums) do
+    call('HSET', sum.key, sum.field, string.format('%d %.17g %s %s', sum.reports, sum.sum, sum.least, sum.most))
+end
+for number, member in pairs(latest) do
+    call('HSET', P .. 'latest', number, member)
+end
+for _, kind in ipairs(new_kinds) do
+    call('HSET', P .. 'kinds', kind, kinds[kind])
+end
+for _, epoch in ipairs(epoch_order) do
+    local known = epochs[epoch]
+    call('HSET', P .. 'epoch:' .. epoch, 'first', known.first, 'last', known.last, 'reports', known.reports,
+        'received', known.received, 'reporter', known.reporter)
+    if not known.before then call('ZADD', P .. 'epochs', 0, epoch) end
+    if known.first ~= known.before then
+        -- The fence is a stair: only leaders below whose first cycle no later one began. So the next above tells all.
+        local fence, first = P .. 'fence', known.first
+        call('ZREMRANGEBYLEX', fence, '[' .. epoch .. ':', '[' .. epoch .. ':~')
+        local above = call('ZRANGEBYLEX', fence, '(' .. epoch .. ':~', '+', 'LIMIT', 0, 1)[1]
+        if not above or sub(above, 21) >= first then
+            call('ZADD', fence, 0, epoch .. ':' .. first)
+            local below = call('ZREVRANGEBYLEX', fence, '(' .. epoch .. ':', '-', 'LIMIT', 0, 1)[1]
+            while below and sub(below, 21) > first do
+                call('ZREM', fence, below)
+                below = call('ZREVRANGEBYLEX', fence, '(' .. epoch .. ':', '-', 'LIMIT', 0, 1)[1]
+            end
+        end
+    end
+end
+if COUNT == 0 or #additions > 0 then
+    call('HSET', P .. 'meta', 'version', VERSION, 'newest', string.format('%d', newest))
+end
+return results

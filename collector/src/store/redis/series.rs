@@ -1,0 +1,254 @@
+//! Series: sums of hours where an hour lies within a step, of minutes where a minute does, and reports one by one at the edges
+//! and for steps that are shorter. So a year by the day is 9 000 sums, not 6 million reports.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use redis::{cmd, pipe};
+
+use super::link::{Failure, Link};
+use super::names::{MINUTE, Sum};
+use super::reader::{Kind, Walk, fetch, kinds};
+use crate::store::{Filter, HOUR, Point, point};
+
+/// So many hours are read at once.
+const HOURS: usize = 200;
+/// So many reports are read at once.
+const CHUNK: usize = 1_000;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Steps {
+    from: i64,
+    /// Not part of it.
+    to: i64,
+    step: i64,
+}
+
+impl Steps {
+    fn begin(&self, time: i64) -> i64 {
+        time - time.rem_euclid(self.step)
+    }
+
+    /// Whether all of that time is asked for, and is of one step.
+    fn has_whole(&self, start: i64, length: i64) -> bool {
+        let last = start.saturating_add(length - 1);
+        start >= self.from && last < self.to && self.begin(start) == self.begin(last)
+    }
+}
+
+/// What is known so far.
+struct Sums {
+    steps: Steps,
+    limit: usize,
+    sums: BTreeMap<(i64, Kind), Sum>,
+}
+
+impl Sums {
+    fn add(&mut self, time: i64, kind: &Kind, sum: Sum) {
+        let key = (self.steps.begin(time), kind.clone());
+        self.sums.entry(key).and_modify(|all| all.add(sum)).or_insert(sum);
+    }
+
+    /// Whether nothing from `time` on can change the first points.
+    fn are_enough(&self, time: i64) -> bool {
+        let end = self.steps.begin(time);
+        self.sums.len() >= self.limit
+            && self.sums.keys().nth(self.limit.saturating_sub(1)).is_none_or(|(last, _)| *last < end)
+    }
+
+    fn points(self) -> Vec<Point> {
+        let told = |((time, kind), sum): ((i64, Kind), Sum)| {
+            point(time, kind, sum.reports, sum.sum, (sum.min, sum.max))
+        };
+        self.sums.into_iter().take(self.limit).map(told).collect()
+    }
+}
+
+/// The sums of an hour's minutes.
+#[derive(Debug, Default, PartialEq)]
+struct Minutes {
+    sums: Vec<(i64, String, Sum)>,
+    /// From and to, of what is read one by one.
+    rest: Vec<(i64, i64)>,
+}
+
+/// What is made of an hour's minutes.
+fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<Minutes> {
+    let mut there: BTreeMap<i64, (bool, Vec<(&str, &str)>)> = BTreeMap::new();
+    for (field, sum) in fields {
+        let (minute, kind) = field.split_at_checked(2)?;
+        let (partial, kinds) = there.entry(minute.parse().ok()?).or_default();
+        match kind.strip_prefix(':') {
+            Some(kind) => kinds.push((kind, sum)),
+            None => *partial = true,
+        }
+    }
+    let mut made = Minutes::default();
+    for (minute, (partial, kinds)) in there {
+        let start = hour * HOUR + minute * MINUTE;
+        let (from, to) = (start.max(steps.from), (start + MINUTE).min(steps.to));
+        if from >= to {
+            continue;
+        }
+        if !partial && steps.has_whole(start, MINUTE) {
+            for (kind, sum) in kinds {
+                made.sums.push((start, kind.to_owned(), Sum::parse(sum)?));
+            }
+        } else if let Some(last) = made.rest.last_mut().filter(|last| last.1 == from) {
+            last.1 = to;
+        } else {
+            made.rest.push((from, to));
+        }
+    }
+    Some(made)
+}
+
+/// Those hours from `hour` on, in order, of which something is known.
+async fn hours(link: &mut Link, prefix: &str, hour: i64, last: i64) -> Result<Vec<i64>, Failure> {
+    let mut commands = pipe();
+    for set in ["hours", "old"] {
+        commands.cmd("ZRANGEBYSCORE").arg(format!("{prefix}{set}")).arg(hour).arg(last);
+        commands.arg("LIMIT").arg(0).arg(HOURS);
+    }
+    let (there, old): (Vec<i64>, Vec<i64>) = link.ask_all(&commands).await?;
+    // Beyond the last of a list that is cut off there may be more of it.
+    let end = |list: &[i64]| list.last().copied().filter(|_| list.len() == HOURS).unwrap_or(i64::MAX);
+    let end = end(&there).min(end(&old));
+    let all: BTreeSet<i64> = there.into_iter().chain(old).filter(|hour| *hour <= end).collect();
+    Ok(all.into_iter().collect())
+}
+
+pub(super) async fn series(
+    link: &mut Link,
+    prefix: &str,
+    filter: &Filter,
+    step: i64,
+    limit: usize,
+) -> Result<Vec<Point>, Failure> {
+    let from = filter.from.map_or(0, |from| from.as_microsecond().max(0));
+    let to = filter.to.map_or(i64::MAX, |to| to.as_microsecond());
+    let steps = Steps { from, to, step: step.max(1) };
+    let mut sums = Sums { steps, limit, sums: BTreeMap::new() };
+    let kinds = kinds(link, prefix, filter).await?;
+    let mut next = from / HOUR;
+    while to > from && !kinds.is_empty() {
+        let hours = hours(link, prefix, next, (to - 1) / HOUR).await?;
+        let Some(last) = hours.last() else { break };
+        next = last + 1;
+        // An hour and what was pruned of it are read at the same time: nothing is told twice or not at all.
+        let mut commands = pipe();
+        commands.atomic();
+        for hour in &hours {
+            let whole = steps.has_whole(hour * HOUR, HOUR);
+            let sums = if whole { "hour" } else { "minutes" };
+            commands.cmd("HGETALL").arg(format!("{prefix}{sums}:{hour}"));
+            commands.cmd("HGETALL").arg(format!("{prefix}old:{hour}"));
+        }
+        let read: Vec<HashMap<String, String>> = link.ask_all(&commands).await?;
+        for (hour, read) in hours.iter().zip(read.chunks(2)) {
+            let [there, old] = read else { return Err(Failure::foreign()) };
+            add_hour(link, prefix, *hour, &kinds, there, &mut sums).await?;
+            let start = hour * HOUR;
+            if start >= from && start < to {
+                add_all(old, start, &kinds, &mut sums)?;
+            }
+            if sums.are_enough(start + HOUR) {
+                return Ok(sums.points());
+            }
+        }
+    }
+    Ok(sums.points())
+}
+
+fn add_all(
+    fields: &HashMap<String, String>,
+    start: i64,
+    kinds: &HashMap<String, Kind>,
+    sums: &mut Sums,
+) -> Result<(), Failure> {
+    for (number, sum) in fields {
+        if let Some(kind) = kinds.get(number) {
+            sums.add(start, kind, Sum::parse(sum).ok_or_else(Failure::foreign)?);
+        }
+    }
+    Ok(())
+}
+
+/// Adds what is there of an hour, from its sums if they are of use, else from its minutes.
+async fn add_hour(
+    link: &mut Link,
+    prefix: &str,
+    hour: i64,
+    kinds: &HashMap<String, Kind>,
+    there: &HashMap<String, String>,
+    sums: &mut Sums,
+) -> Result<(), Failure> {
+    let whole = sums.steps.has_whole(hour * HOUR, HOUR);
+    if whole && !there.contains_key("!") {
+        return add_all(there, hour * HOUR, kinds, sums);
+    }
+    let again: HashMap<String, String>;
+    let fields = if whole {
+        again = link.ask(cmd("HGETALL").arg(format!("{prefix}minutes:{hour}"))).await?;
+        &again
+    } else {
+        there
+    };
+    let minutes = minutes(hour, sums.steps, fields).ok_or_else(Failure::foreign)?;
+    for (start, number, sum) in minutes.sums {
+        if let Some(kind) = kinds.get(&number) {
+            sums.add(start, kind, sum);
+        }
+    }
+    for (from, to) in minutes.rest {
+        let mut walk = Walk::new(Some(from), Some(to), None, false);
+        loop {
+            let members = walk.next(link, prefix, CHUNK).await?;
+            let Some((last, _)) = members.last() else { break };
+            let time = last.time;
+            let wanted = members.iter().filter(|(_, kind)| kinds.contains_key(kind)).map(|(at, _)| at.id);
+            for record in fetch(link, prefix, wanted).await? {
+                let report = &record.report;
+                let kind = (report.quantity.clone(), report.unit.clone());
+                sums.add(report.time.as_microsecond(), &kind, Sum::of(report));
+            }
+            if sums.are_enough(time) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Of each moment of an hour that is asked for, either its minute's sum is taken or it is read, and never both.
+        #[test]
+        fn every_moment_is_counted_once(
+            from in 0..HOUR, length in 1..HOUR, step in 1..2 * HOUR, partial in prop::collection::vec(any::<bool>(), 60),
+            moment in 0..HOUR,
+        ) {
+            let steps = Steps { from: 7 * HOUR + from, to: 7 * HOUR + from + length, step };
+            let sum = "1 1 1 1".to_owned();
+            let fields = partial.iter().enumerate().flat_map(|(minute, partial)| {
+                let flag = partial.then(|| (format!("{minute:02}!"), "1".to_owned()));
+                flag.into_iter().chain([(format!("{minute:02}:3"), sum.clone())])
+            });
+            let made = minutes(7, steps, &fields.collect()).unwrap();
+            let moment = 7 * HOUR + moment;
+            let summed = made.sums.iter().filter(|(start, ..)| (*start..start + MINUTE).contains(&moment)).count();
+            let read = made.rest.iter().filter(|(from, to)| (*from..*to).contains(&moment)).count();
+            let asked = usize::from(moment >= steps.from && moment < steps.to);
+            prop_assert_eq!(summed + read, asked);
+            for (start, ..) in &made.sums {
+                prop_assert_eq!(steps.begin(*start), steps.begin(start + MINUTE - 1));
+                prop_assert!(!partial[usize::try_from((start - 7 * HOUR) / MINUTE).unwrap()]);
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+use atalaya_testbed::Redis;
+
+use super::super::suite::{at, keyed, store_suite};
+use super::*;
+
+/// As a store should find it.
+const KEEPING: &str = "appendonly yes\nappendfsync always";
+
+fn open(server: &Redis) -> RedisStore {
+    open_at(&server.url())
+}
+
+fn open_at(url: &str) -> RedisStore {
+    RedisStore::open(RedisOptions::new(url).unwrap()).unwrap()
+}
+
+store_suite!(|_| {
+    let server = Redis::with(KEEPING);
+    (open(&server), server)
+});
+
+fn one(cycle: i64) -> Vec<Report> {
+    vec![keyed(7, cycle, None, 1.0)]
+}
+
+async fn means(store: &RedisStore) -> Vec<f64> {
+    let page = Page { filter: Filter::default(), after: None, newest_first: false, limit: 100_000 };
+    store.page(page).await.unwrap().iter().map(|record| record.report.mean).collect()
+}
+
+fn unavailable_because<T: fmt::Debug>(outcome: &Result<T, StoreError>, why: &str) {
+    assert!(matches!(outcome, Err(StoreError::Unavailable(reason)) if reason.contains(why)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_there_when_it_is_opened_again() {
+    let mut server = Redis::with(KEEPING);
+    let store = open(&server);
+    assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Recorded(1)]);
+    store.close().await;
+    assert_eq!(store.record(one(2)).await, Err(closed()));
+    assert_eq!(store.newest().await, Err(closed()));
+    server.kill();
+    server.restart();
+    let store = open(&server);
+    assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Repeated]);
+    assert_eq!(store.record(one(2)).await.unwrap(), [Outcome::Recorded(2)]);
+}
+
+#[tokio::test]
+async fn all_that_wait_are_one_script() {
+    let mut server = Redis::with(KEEPING);
+    let store = open(&server);
+    store.check().await.unwrap();
+    let before = store.commits();
+    server.stop_process();
+    let tries = futures_util::future::join_all((0..500).map(|cycle| store.record(one(cycle))));
+    // All are begun before it goes on: they are polled first.
+    let (outcomes, ()) = futures_util::future::join(tries, async { server.continue_process() }).await;
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(store.commits() - before <= 2, "{} scripts", store.commits() - before);
+}
+
+#[tokio::test]
+async fn what_is_missing_for_safety_is_set_and_stays() {
+    let mut server = Redis::with("appendfsync everysec\nno-appendfsync-on-rewrite yes");
+    let store = open(&server);
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    // Until the first append-only file is written, it takes nothing.
+    while let Err(error) = store.record(one(1)).await {
+        unavailable_because(&Err::<(), _>(error), "append-only file");
+        assert!(std::time::Instant::now() < deadline);
+    }
+    let set = |name| server.ask(&["CONFIG", "GET", name]).lines().nth(1).map(str::to_owned);
+    let told = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite"].map(set);
+    assert_eq!(told.map(Option::unwrap), ["yes", "always", "no"]);
+    server.kill();
+    server.restart();
+    assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Repeated]);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_trusted_is_refused() {
+    for (configuration, why) in [
+        // It cannot be told for good.
+        ("user default on nopass ~* &* +@all -config|rewrite", "set appendonly yes"),
+        ("user default on nopass ~* &* +@all -config|set", "set appendonly yes"),
+        ("appendonly yes\nuser default on nopass ~* &* +@all -config|set", "set appendfsync always"),
+        ("rename-command CONFIG \"\"", "set appendonly yes"),
+        ("appendonly yes\nappendfsync always\nmaxmemory 1gb\nmaxmemory-policy allkeys-lru", "noeviction"),
+        ("appendonly yes\nappendfsync always\nrequirepass secret", "password"),
+        ("appendonly yes\nuser default on nopass ~* &* +@all -evalsha", "rights"),
+    ] {
+        let server = Redis::with(configuration);
+        let store = open(&server);
+        unavailable_because(&store.check().await, why);
+        // Not at the second time either.
+        unavailable_because(&store.record(one(1)).await, why);
+        assert!(
+            ["0", "-NOAUTH Authentication required."]
+                .contains(&server.try_ask(&["DBSIZE"]).unwrap().as_str())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_tell_is_believed() {
+    let server = Redis::with("appendonly yes\nappendfsync always\nrename-command CONFIG \"\"");
+    let store = open(&server);
+    assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Recorded(1)]);
+    // Only what has an end is forgotten, and of ours nothing has.
+    let server =
+        Redis::with("appendonly yes\nappendfsync always\nmaxmemory 1gb\nmaxmemory-policy volatile-lru");
+    open(&server).check().await.unwrap();
+}
+
+#[tokio::test]
+async fn passwords_databases_and_prefixes_are_used() {
+    let server = Redis::with("appendonly yes\nappendfsync always\nrequirepass p%ss");
+    let at = |rest: &str| open_at(&format!("redis://:p%25ss@127.0.0.1:{}{rest}", server.port()));
+    for (index, rest) in ["", "/3", "?prefix=other", "/3?prefix=other"].into_iter().enumerate() {
+        assert_eq!(at(rest).record(one(1)).await.unwrap(), [Outcome::Recorded(1)], "{index}");
+    }
+    assert_eq!(at("/0?prefix=atalaya").record(one(1)).await.unwrap(), [Outcome::Repeated]);
+    let shown = format!("{:?}", RedisOptions::new("redis://me:secret@host:1/2").unwrap());
+    assert!(shown.contains("host:1") && !shown.contains("secret"), "{shown}");
+}
+
+#[tokio::test]
+async fn data_of_a_later_version_are_left_alone() {
+    let server = Redis::with(KEEPING);
+    let store = open(&server);
+    store.record(one(1)).await.unwrap();
+    // While it is connected as well.
+    server.ask(&["HSET", "atalaya:meta", "version", "99"]);
+    let before = server.ask(&["DEBUG", "DIGEST"]);
+    unavailable_because(&store.record(one(2)).await, "version");
+    let horizon = Horizon { reports: at(1_000), hours: None };
+    unavailable_because(&store.prune(horizon).await, "version 99");
+    unavailable_because(&store.check().await, "version 99");
+    unavailable_because(&open(&server).latest().await, "version 99");
+    assert_eq!(server.ask(&["DEBUG", "DIGEST"]), before);
+}
+
+/// Whichever key holds something else: nothing is written at all, and once it is gone, all is well.
+#[tokio::test]
+async fn what_is_not_ours_is_neither_read_nor_written() {
+    let server = Redis::with(KEEPING);
+    let store = open(&server);
+    let (epoch, cycles) = (names::whole(7), &names::whole(1)[..17]);
+    let hour = at(1).as_microsecond() / super::super::HOUR;
+    let mut names = ["meta", "reports", "times", "kinds", "latest", "epochs", "fence", "hours"]
+        .map(str::to_owned)
+        .to_vec();
+    names.extend([format!("keys:{epoch}::{cycles}"), format!("gone:{epoch}:"), format!("epoch:{epoch}")]);
+    names.extend([format!("hour:{hour}"), format!("minutes:{hour}")]);
+    for name in &names {
+        server.ask(&["SET", &format!("atalaya:{name}"), "something else"]);
+        unavailable_because(&store.record(one(1)).await, "not of this program");
+        assert_eq!(server.ask(&["DBSIZE"]), "1", "{name}");
+        server.ask(&["FLUSHALL"]);
+    }
+    assert_eq!(store.record(one(1)).await.unwrap(), [Outcome::Recorded(1)]);
+    let before = server.ask(&["DEBUG", "DIGEST"]);
+    let horizon = Horizon { reports: at(1_000), hours: None };
+    for name in ["old".to_owned(), format!("old:{hour}"), format!("gone:{epoch}:")] {
+        server.ask(&["SET", &format!("atalaya:{name}"), "something else"]);
+        unavailable_because(&store.prune(horizon).await, "not of this program");
+        server.ask(&["DEL", &format!("atalaya:{name}")]);
+        assert_eq!(server.ask(&["DEBUG", "DIGEST"]), before, "{name}");
+    }
+    server.ask(&["XADD", "atalaya:reports", "*", "what", "is this"]);
+    unavailable_because(&store.record(one(2)).await, "not of this program");
+    unavailable_because(&store.since(0, 10).await, "not of this program");
+    assert_eq!(server.ask(&["ZCARD", "atalaya:times"]), "1");
+}
+
+#[tokio::test]
+async fn scripts_that_are_forgotten_are_brought_again() {
+    let server = Redis::with(KEEPING);
+    let store = open(&server);
+    store.record(one(1)).await.unwrap();
+    server.ask(&["SCRIPT", "FLUSH"]);
+    assert_eq!(store.record(one(2)).await.unwrap(), [Outcome::Recorded(2)]);
+}
+
+/// It was not known to be done, was done late, and is not done again.
+#[tokio::test]
+async fn an_answer_that_is_lost_is_no_second_report() {
+    let mut server = Redis::with(KEEPING);
+    let options =
+        RedisOptions { patience: Duration::from_millis(300), ..RedisOptions::new(&server.url()).unwrap() };
+    let store = RedisStore::open(options).unwrap();
+    store.record(one(1)).await.unwrap();
+    server.stop_process();
+    // What was sent at once waits in the server's socket.
+    unavailable_because(&store.record(one(2)).await, "does not answer");
+    server.continue_process();
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        match store.record(one(2)).await {
+            Ok(outcomes) => {
+                break assert!(matches!(outcomes[..], [Outcome::Repeated | Outcome::Recorded(2)]));
+            }
+            Err(_) => assert!(std::time::Instant::now() < deadline),
+        }
+    }
+    assert_eq!(means(&store).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_question_that_takes_too_long_is_given_up() {
+    let server = Redis::with(KEEPING);
+    let options = RedisOptions { longest_read: Duration::ZERO, ..RedisOptions::new(&server.url()).unwrap() };
+    let store = RedisStore::open(options).unwrap();
+    store.record(one(1)).await.unwrap();
+    assert_eq!(store.series(Filter::default(), 1_000_000, 10).await, Err(StoreError::TooLong));
+    assert_eq!(means(&open(&server)).await, [1.0]);
+}
+
+/// Whoever waits no longer leaves nothing behind that the next one would take for its own answer.
+#[tokio::test]
+async fn a_question_that_is_dropped_disturbs_nobody() {
+    let mut server = Redis::with(KEEPING);
+    let store = open(&server);
+    store.record(one(1)).await.unwrap();
+    assert_eq!(store.newest().await.unwrap(), 1);
+    server.stop_process();
+    let dropped = tokio::time::timeout(Duration::from_millis(20), means(&store)).await;
+    assert!(dropped.is_err());
+    let dropped = tokio::time::timeout(Duration::from_millis(20), store.record(one(2))).await;
+    assert!(dropped.is_err());
+    server.continue_process();
+    assert_eq!(store.newest().await.unwrap_or(0).max(1), store.newest().await.unwrap());
+    let third = store.record(one(3)).await.unwrap();
+    assert!(matches!(third[..], [Outcome::Recorded(2 | 3)]), "{third:?}");
+    assert_eq!(store.epochs(1).await.unwrap()[0].last_cycle, 3);
+}

@@ -1,0 +1,333 @@
+//! The thread that writes to Redis: all that wait at the same time go into one script, and so in one trip to its disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+use redis::{FromRedisValue, Value, cmd};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+use super::RedisOptions;
+use super::link::{Failure, Link};
+use super::names::{VERSION, time, words};
+use super::server::{Keeps, inspect};
+use crate::fence::Stale;
+use crate::report::Report;
+use crate::store::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError};
+
+/// So many reports go into one script at most, give or take the last call's: Redis does nothing else meanwhile.
+const GROUP: usize = 1_000;
+/// So many reports are summed up by one script.
+const PRUNED: usize = 500;
+
+const RECORD: &str = include_str!("record.lua");
+const PRUNE: &str = include_str!("prune.lua");
+
+type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the thread is asked to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    Record(Vec<Report>, Answer<Vec<Outcome>>),
+    Prune(Horizon, Answer<usize>),
+    Check(Answer<()>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Job {
+    fn refuse(self, error: &StoreError) {
+        match self {
+            Job::Record(_, answer) => drop(answer.send(Err(error.clone()))),
+            Job::Prune(_, answer) => drop(answer.send(Err(error.clone()))),
+            Job::Check(answer) => drop(answer.send(Err(error.clone()))),
+            Job::Close(answer) => drop(answer.send(())),
+        }
+    }
+}
+
+/// Owns the connection that writes.
+pub(super) struct Writer {
+    options: RedisOptions,
+    commits: Arc<AtomicU64>,
+    opened: Option<Opened>,
+    /// The highest id that it recorded.
+    newest: i64,
+    /// The last thing that went wrong, so that it is logged once.
+    trouble: Option<String>,
+    warned: bool,
+}
+
+struct Opened {
+    link: Link,
+    record: String,
+    prune: String,
+}
+
+impl Opened {
+    async fn if_alive(self) -> Option<Opened> {
+        Some(Opened { link: self.link.if_alive().await?, ..self })
+    }
+}
+
+impl Writer {
+    pub(super) fn new(options: RedisOptions, commits: Arc<AtomicU64>) -> Writer {
+        Writer { options, commits, opened: None, newest: 0, trouble: None, warned: false }
+    }
+
+    /// Works until it is told to close, or nobody is left to ask.
+    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut next = None;
+        loop {
+            let job = match next.take() {
+                Some(job) => job,
+                None => match jobs.recv().await {
+                    Some(job) => job,
+                    None => return,
+                },
+            };
+            let failed = match job {
+                Job::Record(reports, answer) => {
+                    let mut total = reports.len();
+                    let mut group = vec![(reports, answer)];
+                    while total < GROUP {
+                        match jobs.try_recv() {
+                            Ok(Job::Record(reports, answer)) => {
+                                total += reports.len();
+                                group.push((reports, answer));
+                            }
+                            Ok(other) => {
+                                next = Some(other);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.record(group).await.err()
+                }
+                Job::Prune(horizon, answer) => {
+                    let pruned = self.prune(horizon).await;
+                    let pruned = self.noted(pruned);
+                    let failed = pruned.as_ref().err().cloned();
+                    let _ = answer.send(pruned);
+                    failed
+                }
+                Job::Check(answer) => {
+                    let checked = self.check().await;
+                    let checked = self.noted(checked);
+                    let failed = checked.as_ref().err().cloned();
+                    let _ = answer.send(checked);
+                    failed
+                }
+                Job::Close(answer) => {
+                    self.opened = None;
+                    jobs.close();
+                    while let Ok(job) = jobs.try_recv() {
+                        job.refuse(&super::closed());
+                    }
+                    let _ = answer.send(());
+                    return;
+                }
+            };
+            // Whoever waited for this meanwhile would wait as long again, one after the other.
+            if let Some(error) = failed {
+                let waiting = next.take().into_iter().chain(std::iter::from_fn(|| jobs.try_recv().ok()));
+                let mut closing = None;
+                for job in waiting {
+                    if matches!(job, Job::Close(_)) {
+                        closing = Some(job);
+                    } else {
+                        job.refuse(&error);
+                    }
+                }
+                next = closing;
+            }
+        }
+    }
+
+    /// Logs what is new in it. Whatever it was, the next call begins with a new connection.
+    fn noted<T>(&mut self, done: Result<T, Failure>) -> Result<T, StoreError> {
+        match done {
+            Ok(done) => {
+                if self.trouble.take().is_some() {
+                    info!("the store works again");
+                }
+                Ok(done)
+            }
+            Err(error) => {
+                self.opened = None;
+                let message = error.to_string();
+                if self.trouble.as_ref() != Some(&message) {
+                    warn!(redis = %self.options.place(), %error, "nothing can be recorded");
+                    self.trouble = Some(message);
+                }
+                Err(error.told())
+            }
+        }
+    }
+
+    /// The connection that there is, if it is still one, or a new one.
+    async fn opened(&mut self) -> Result<&mut Opened, Failure> {
+        let alive = match self.opened.take() {
+            Some(opened) => opened.if_alive().await,
+            None => None,
+        };
+        let opened = match alive {
+            Some(opened) => opened,
+            None => self.open().await?,
+        };
+        Ok(self.opened.insert(opened))
+    }
+
+    async fn open(&mut self) -> Result<Opened, Failure> {
+        let RedisOptions { client, prefix, patience, .. } = &self.options;
+        let mut link = Link::open(client, prefix, *patience).await?;
+        self.inspect(&mut link).await?;
+        let load = |script: &str| {
+            let mut load = cmd("SCRIPT");
+            load.arg("LOAD").arg(script);
+            load
+        };
+        let record = link.ask(&load(RECORD)).await?;
+        let prune = link.ask(&load(PRUNE)).await?;
+        let newest = super::reader::newest(&mut link, &self.options.prefix).await?;
+        if newest < self.newest {
+            warn!(redis = %self.options.place(), kept = newest, recorded = self.newest,
+                "Redis has lost reports that it had acknowledged");
+            self.newest = newest;
+        }
+        Ok(Opened { link, record, prune })
+    }
+
+    async fn inspect(&mut self, link: &mut Link) -> Result<(), Failure> {
+        if inspect(link).await? == Keeps::Untold && !self.warned {
+            self.warned = true;
+            warn!(
+                redis = %self.options.place(),
+                "Redis does not tell its configuration: unless that has appendonly yes and appendfsync always, reports that \
+                 were acknowledged are lost when its machine stops"
+            );
+        }
+        Ok(())
+    }
+
+    async fn record(
+        &mut self,
+        mut group: Vec<(Vec<Report>, Answer<Vec<Outcome>>)>,
+    ) -> Result<(), StoreError> {
+        // Whoever has gone comes back, or not: either way this is not what is waited for.
+        group.retain(|(_, answer)| !answer.is_closed());
+        if group.is_empty() {
+            return Ok(());
+        }
+        let written = self.write(group.iter().flat_map(|(reports, _)| reports)).await;
+        match self.noted(written) {
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter();
+                for (reports, answer) in group {
+                    let _ = answer.send(Ok(outcomes.by_ref().take(reports.len()).collect()));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                for (_, answer) in group {
+                    let _ = answer.send(Err(error.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs a script. One that the server has forgotten has done nothing, and is brought again.
+    async fn eval<T: FromRedisValue>(
+        &mut self,
+        script: fn(&Opened) -> &str,
+        arguments: &[String],
+    ) -> Result<T, Failure> {
+        let mut again = true;
+        loop {
+            let prefix = self.options.prefix.clone();
+            let opened = self.opened().await?;
+            let mut command = cmd("EVALSHA");
+            command.arg(script(opened)).arg(1).arg(prefix).arg(arguments);
+            match opened.link.ask(&command).await {
+                Err(Failure::Redis(error)) if again && error.code() == Some("NOSCRIPT") => {
+                    self.opened = None;
+                    again = false;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn write<'a>(
+        &mut self,
+        reports: impl Iterator<Item = &'a Report> + Clone,
+    ) -> Result<Vec<Outcome>, Failure> {
+        let count = reports.clone().count();
+        let mut arguments = vec![VERSION.to_owned(), count.to_string()];
+        reports.clone().for_each(|report| words(report, &mut arguments));
+        let told: Vec<Value> = self.eval(|opened| &opened.record, &arguments).await?;
+        if told.len() != count {
+            return Err(Failure::foreign());
+        }
+        let outcomes = told.into_iter().zip(reports).map(|(told, report)| outcome(told, report));
+        let outcomes = outcomes.collect::<Option<Vec<Outcome>>>().ok_or_else(Failure::foreign)?;
+        for outcome in &outcomes {
+            if let Outcome::Recorded(id) = *outcome {
+                self.newest = self.newest.max(id);
+            }
+        }
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(outcomes)
+    }
+
+    /// Looks at the server, and writes nothing that anybody would miss.
+    async fn check(&mut self) -> Result<(), Failure> {
+        self.opened().await?;
+        if let Some(mut opened) = self.opened.take() {
+            self.inspect(&mut opened.link).await?;
+            self.opened = Some(opened);
+        }
+        let _: Vec<Value> = self.eval(|opened| &opened.record, &[VERSION.to_owned(), "0".to_owned()]).await?;
+        Ok(())
+    }
+
+    async fn prune(&mut self, horizon: Horizon) -> Result<usize, Failure> {
+        // An hour is forgotten if it begins before.
+        let first_hour = |hours: Timestamp| hours.as_microsecond().max(0).saturating_add(HOUR - 1) / HOUR;
+        let hours = horizon.hours.map(|hours| first_hour(hours).to_string()).unwrap_or_default();
+        let reports = time(horizon.reports.as_microsecond());
+        let mut pruned = 0;
+        loop {
+            let most = PRUNED.min(PRUNED_AT_ONCE - pruned);
+            let arguments = [VERSION.to_owned(), reports.clone(), hours.clone(), most.to_string()];
+            let (reports, forgotten): (usize, usize) = self.eval(|opened| &opened.prune, &arguments).await?;
+            pruned += reports;
+            if pruned >= PRUNED_AT_ONCE || (reports < most && forgotten < most) {
+                return Ok(pruned);
+            }
+        }
+    }
+}
+
+/// What the script tells of a report.
+fn outcome(told: Value, report: &Report) -> Option<Outcome> {
+    let Value::Array(told) = told else { return None };
+    let mut told = told.into_iter();
+    let what = String::from_redis_value(told.next()?).ok()?;
+    let mut text = || String::from_redis_value(told.next()?).ok();
+    match what.as_str() {
+        "recorded" => Some(Outcome::Recorded(text()?.parse().ok()?)),
+        "gone" => Some(Outcome::Repeated),
+        "kept" => {
+            let mean = text()?.parse().ok()?;
+            Some(if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) })
+        }
+        "stale" => {
+            let epoch = text()?.parse().ok()?;
+            Some(Outcome::Stale(Stale { epoch, first_cycle: text()?.parse().ok()? }))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,318 @@
+//! Stores that fail, through the API: 503 with `Retry-After`, nothing acknowledged that is not kept, nothing kept twice, and
+//! the same collector works again once the cause is gone.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use atalaya_collector::{Options, Store, open_store};
+use atalaya_testbed::{Redis, SmallDisk};
+use common::ledger::{Sent, judge, kept, send};
+use common::{Running, refused};
+
+/// As a store should find it.
+const KEEPING: &str = "appendonly yes\nappendfsync always";
+/// No answer takes longer: that is `Limits::answer`, with something for a busy machine.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// A collector, and what its client was promised.
+struct Trial {
+    collector: Running,
+    store: Arc<dyn Store>,
+    name: String,
+    acknowledged: BTreeSet<i64>,
+    next: i64,
+}
+
+impl Trial {
+    async fn of(name: String) -> Trial {
+        let store = open_store(&name).unwrap();
+        let collector = common::run(Arc::clone(&store), Options::default()).await;
+        Trial { collector, store, name, acknowledged: BTreeSet::new(), next: 0 }
+    }
+
+    async fn file(path: &Path) -> Trial {
+        Trial::of(format!("sqlite:{}", path.display())).await
+    }
+
+    /// Sends the next report; one that was not acknowledged is sent again.
+    async fn send(&mut self) -> Sent {
+        let start = Instant::now();
+        let sent = send(&self.collector.client, &self.collector.url("/api/v1/reports"), self.next).await;
+        assert!(start.elapsed() < LIMIT, "answered after {:?}", start.elapsed());
+        if matches!(sent, Sent::Recorded | Sent::Repeated) {
+            self.acknowledged.insert(self.next);
+            self.next += 1;
+        }
+        sent
+    }
+
+    async fn works(&mut self) {
+        for _ in 0..5 {
+            let sent = self.send().await;
+            assert!(matches!(sent, Sent::Recorded | Sent::Repeated), "{sent:?}");
+        }
+        assert_eq!(self.collector.get("/readyz").send().await.unwrap().status(), 200);
+    }
+
+    /// Says so, for as long as it does.
+    async fn fails(&mut self, why: &str) {
+        for _ in 0..2 {
+            assert_eq!(self.send().await, Sent::Unavailable, "{why}");
+        }
+        let problem = refused(self.collector.get("/readyz"), 503).await;
+        assert!(problem["detail"].as_str().unwrap().contains(why), "{problem}");
+        assert_eq!(self.collector.get("/healthz").send().await.unwrap().status(), 200, "it lives");
+    }
+
+    /// Works again, without anybody having done anything to the collector, and has kept its promises.
+    async fn recovers(&mut self) {
+        let deadline = Instant::now() + LIMIT;
+        while self.send().await == Sent::Unavailable {
+            assert!(Instant::now() < deadline, "it does not work again");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.works().await;
+        judge(&kept(&self.store).await, &self.acknowledged);
+    }
+
+    async fn ends(self) {
+        self.collector.stop().await;
+        let store = open_store(&self.name).unwrap();
+        judge(&kept(&store).await, &self.acknowledged);
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_on_a_full_disk() {
+    let disk = SmallDisk::mount(1 << 20);
+    let mut trial = Trial::file(&disk.path().join("reports.db")).await;
+    trial.works().await;
+    let filling = disk.fill();
+    // The write-ahead log may have room left from before.
+    let full = loop {
+        let sent = trial.send().await;
+        if sent != Sent::Recorded {
+            break sent;
+        }
+    };
+    assert_eq!(full, Sent::Unavailable);
+    trial.fails("full").await;
+    judge(&kept(&trial.store).await, &trial.acknowledged);
+    fs::remove_file(filling).unwrap();
+    trial.recovers().await;
+    trial.ends().await;
+}
+
+/// The file that another process is to lock. Not set: it is the test.
+const LOCK: &str = "COLLECTOR_TEST_LOCK";
+
+/// Not a test of its own: the other process, until its input ends.
+#[test]
+fn locker() {
+    let Ok(path) = std::env::var(LOCK) else { return };
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    println!("\nlocked");
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[tokio::test]
+async fn a_file_that_another_process_locks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    let mut trial = Trial::file(&path).await;
+    trial.works().await;
+    let mut locker = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "locker", "--nocapture"])
+        .env(LOCK, &path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(locker.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line == "locked"));
+    trial.fails("locked").await;
+    assert_eq!(trial.collector.means().await.len(), 5, "reading goes on");
+    drop(locker.stdin.take());
+    locker.wait().unwrap();
+    trial.recovers().await;
+    trial.ends().await;
+}
+
+fn parts(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|end| PathBuf::from(format!("{}{end}", path.display())))
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_and_put_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    let mut trial = Trial::file(&path).await;
+    trial.works().await;
+    trial.collector.stop.cancel();
+    trial.collector.done.await.unwrap();
+    let whole = fs::read(&path).unwrap();
+    // Its header is whole, its tables are not.
+    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.seek(SeekFrom::Start(4096)).unwrap();
+    file.write_all(&vec![0xa5; whole.len() - 4096]).unwrap();
+    drop(file);
+    trial.store = open_store(&trial.name).unwrap();
+    trial.collector = common::run(Arc::clone(&trial.store), Options::default()).await;
+    assert_eq!(trial.send().await, Sent::Unavailable);
+    refused(trial.collector.get("/api/v1/reports"), 503).await;
+    for part in &parts(&path)[1..] {
+        let _ = fs::remove_file(part);
+    }
+    // As one does: the new file takes the place of the old one.
+    fs::write(folder.path().join("whole"), &whole).unwrap();
+    fs::rename(folder.path().join("whole"), &path).unwrap();
+    trial.recovers().await;
+    trial.ends().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_away_and_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    let mut trial = Trial::file(&path).await;
+    trial.works().await;
+    let away = folder.path().join("away");
+    fs::create_dir(&away).unwrap();
+    let moved = |from: &Path, to: &Path| {
+        for part in parts(from) {
+            let _ = fs::rename(&part, to.join(part.file_name().unwrap()));
+        }
+    };
+    moved(&path, &away);
+    // A folder in its place: it can neither be opened nor made anew.
+    fs::create_dir(&path).unwrap();
+    trial.fails("opened").await;
+    fs::remove_dir(&path).unwrap();
+    moved(&away.join("reports.db"), folder.path());
+    trial.recovers().await;
+    // Removed altogether: what is acknowledged from now on is kept in a new one.
+    for part in parts(&path) {
+        let _ = fs::remove_file(part);
+    }
+    trial.acknowledged.clear();
+    trial.recovers().await;
+    trial.ends().await;
+}
+
+#[tokio::test]
+async fn redis_that_is_killed() {
+    let mut server = Redis::with(KEEPING);
+    let mut trial = Trial::of(server.url()).await;
+    trial.works().await;
+    server.kill();
+    trial.fails("reached").await;
+    refused(trial.collector.get("/api/v1/reports"), 503).await;
+    server.restart();
+    trial.recovers().await;
+    trial.ends().await;
+}
+
+#[tokio::test]
+async fn redis_that_hangs() {
+    let mut server = Redis::with(KEEPING);
+    let mut trial = Trial::of(server.url()).await;
+    trial.works().await;
+    server.stop_process();
+    trial.fails("answer").await;
+    refused(trial.collector.get("/api/v1/reports"), 503).await;
+    // Many at the same time do not wait one after the other.
+    let start = Instant::now();
+    let url = trial.collector.url("/api/v1/reports");
+    let all = (100..150).map(|cycle| send(&trial.collector.client, &url, cycle));
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|sent| *sent == Sent::Unavailable), "{all:?}");
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    server.continue_process();
+    trial.recovers().await;
+    trial.ends().await;
+}
+
+#[tokio::test]
+async fn redis_whose_memory_is_full() {
+    let server = Redis::with(KEEPING);
+    let mut trial = Trial::of(server.url()).await;
+    trial.works().await;
+    server.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    trial.fails("memory of Redis is full").await;
+    assert_eq!(trial.collector.means().await.len(), 5, "reading goes on");
+    judge(&kept(&trial.store).await, &trial.acknowledged);
+    // What frees memory is done nevertheless.
+    let now = jiff::Timestamp::now();
+    let horizon = atalaya_collector::store::Horizon { reports: now, hours: None };
+    assert_eq!(trial.store.prune(horizon).await.unwrap(), 5);
+    trial.acknowledged.clear();
+    server.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    trial.recovers().await;
+    assert_eq!(
+        send(&trial.collector.client, &trial.collector.url("/api/v1/reports"), 0).await,
+        Sent::Repeated
+    );
+    trial.ends().await;
+}
+
+#[tokio::test]
+async fn redis_on_a_full_disk() {
+    let disk = SmallDisk::mount(2 << 20);
+    let mut server = Redis::in_folder(disk.path(), KEEPING);
+    let mut trial = Trial::of(server.url()).await;
+    trial.works().await;
+    let filling = disk.fill();
+    while trial.send().await == Sent::Recorded {}
+    // It ends itself: it cannot keep what it is told.
+    trial.fails("reached").await;
+    assert!(!server.is_running());
+    fs::remove_file(filling).unwrap();
+    server.restart();
+    trial.recovers().await;
+    trial.ends().await;
+}
+
+#[tokio::test]
+async fn redis_that_is_started_again_with_nothing() {
+    let mut server = Redis::with(KEEPING);
+    let mut trial = Trial::of(server.url()).await;
+    trial.works().await;
+    server.kill();
+    server.lose_all();
+    server.restart();
+    // What it has lost, nobody can bring back; what is acknowledged from now on is kept.
+    trial.acknowledged.clear();
+    trial.recovers().await;
+    server.kill();
+    server.restart();
+    trial.recovers().await;
+    trial.ends().await;
+}
+
+#[tokio::test]
+async fn redis_that_becomes_a_replica() {
+    let server = Redis::with(KEEPING);
+    let other = Redis::with(KEEPING);
+    let mut trial = Trial::of(server.url()).await;
+    trial.works().await;
+    let held = kept(&trial.store).await;
+    server.ask(&["REPLICAOF", "127.0.0.1", &other.port().to_string()]);
+    trial.fails("replica").await;
+    server.ask(&["REPLICAOF", "NO", "ONE"]);
+    // It may have taken over what the other one has, which is nothing.
+    if kept(&trial.store).await != held {
+        trial.acknowledged.clear();
+    }
+    trial.recovers().await;
+    trial.ends().await;
+}

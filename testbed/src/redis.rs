@@ -1,0 +1,199 @@
+//! One Redis server.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::install::{self, Part};
+use crate::ports::Port;
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::spawn::guarded;
+use crate::wait::eventually;
+
+/// How long a server may take to start, or to end when it is told to.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long it may take to answer; a frozen one never does.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Lines of its log that a panicking test shows.
+const SHOWN: usize = 20;
+
+/// One Redis server, on loopback, as Debian configures it unless told otherwise: it writes nothing to the disk at once.
+pub struct Redis {
+    // In this order they are dropped: the folder must not go before the server.
+    process: Option<Process>,
+    port: Port,
+    folder: PathBuf,
+    scratch: Scratch,
+}
+
+impl Redis {
+    /// Starts a server with nothing in it and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When Redis is missing and cannot be installed, or does not start.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::with("")
+    }
+
+    /// Like [`start`](Self::start), with lines for its configuration, as `appendonly yes`.
+    #[track_caller]
+    pub fn with(configuration: &str) -> Self {
+        let scratch = Scratch::new("redis");
+        let folder = scratch.path().join("data");
+        fs::create_dir(&folder).expect("make Redis's folder");
+        Self::launch(scratch, folder, configuration)
+    }
+
+    /// Like [`with`](Self::with), with its data in a folder of yours, which outlives it.
+    #[track_caller]
+    pub fn in_folder(folder: &Path, configuration: &str) -> Self {
+        Self::launch(Scratch::new("redis"), folder.to_owned(), configuration)
+    }
+
+    #[track_caller]
+    fn launch(scratch: Scratch, folder: PathBuf, configuration: &str) -> Self {
+        if let Err(error) = install::ensure(&[Part::Redis], |line| eprintln!("{line}")) {
+            panic!("cannot start Redis: {error}");
+        }
+        let port = Port::reserve();
+        let lines = format!(
+            "port {}\nbind 127.0.0.1\ndir {}\nsave \"\"\nenable-debug-command yes\n{configuration}\n",
+            port.number(),
+            folder.display()
+        );
+        let file = scratch.path().join("redis.conf");
+        fs::write(&file, lines).expect("write Redis's configuration");
+        let mut server = Self { process: None, port, folder, scratch: scratch };
+        server.restart();
+        server
+    }
+
+    /// Its address, as a client wants it: `redis://127.0.0.1:15001`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port())
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// Where its data are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Starts it again, on the same port, with what is in its folder, and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When it runs, or does not start.
+    #[track_caller]
+    pub fn restart(&mut self) {
+        assert!(!self.is_running(), "Redis at {} runs already", self.port());
+        let mut command = guarded("redis-server");
+        command.arg(self.scratch.path().join("redis.conf"));
+        self.process = Some(Process::spawn(command).called(format!("Redis at {}", self.port()), SHOWN));
+        eventually("Redis starts", PATIENCE, || {
+            assert!(self.is_running(), "Redis at {} ended while it started", self.port());
+            // One that wants a password answers as well.
+            self.try_ask(&["PING"]).filter(|answer| answer.contains("PONG") || answer.contains("NOAUTH"))
+        });
+    }
+
+    /// What it answers, a line for each element, an error as `-ERR …`; `None`: it does not, within a few seconds.
+    pub fn try_ask(&self, command: &[&str]) -> Option<String> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()));
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER).ok()?;
+        stream.set_read_timeout(Some(ANSWER)).ok()?;
+        let mut text = format!("*{}\r\n", command.len());
+        for word in command {
+            text += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        stream.write_all(text.as_bytes()).ok()?;
+        let mut lines = Vec::new();
+        read_answer(&mut BufReader::new(stream), &mut lines)?;
+        Some(lines.join("\n"))
+    }
+
+    /// Like [`try_ask`](Self::try_ask), of a server that must answer, and not with an error.
+    ///
+    /// # Panics
+    ///
+    /// When it does not.
+    #[track_caller]
+    pub fn ask(&self, command: &[&str]) -> String {
+        let answer = self.try_ask(command).unwrap_or_else(|| panic!("Redis does not answer {command:?}"));
+        assert!(!answer.starts_with('-'), "{command:?}: {answer}");
+        answer
+    }
+
+    /// Whether it runs: it may end by itself.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
+    /// SIGKILL, and waits until it is gone. Nothing happens if it is.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill9();
+        }
+    }
+
+    /// Removes all that is in its folder, as if its disk had been replaced. It must not run.
+    ///
+    /// # Panics
+    ///
+    /// When it runs.
+    #[track_caller]
+    pub fn lose_all(&mut self) {
+        assert!(!self.is_running(), "Redis at {} runs", self.port());
+        fs::remove_dir_all(&self.folder).expect("remove Redis's folder");
+        fs::create_dir(&self.folder).expect("make Redis's folder");
+    }
+
+    /// SIGSTOP: freezes it, its connections stay open, and new ones are taken by the kernel.
+    ///
+    /// # Panics
+    ///
+    /// When it was killed.
+    #[track_caller]
+    pub fn stop_process(&mut self) {
+        self.process.as_mut().expect("a killed Redis cannot be stopped").stop();
+    }
+
+    /// SIGCONT: lets it go on.
+    ///
+    /// # Panics
+    ///
+    /// When it was killed.
+    #[track_caller]
+    pub fn continue_process(&self) {
+        self.process.as_ref().expect("a killed Redis cannot go on").cont();
+    }
+}
+
+/// Reads one answer, of lists all elements.
+fn read_answer(from: &mut impl BufRead, lines: &mut Vec<String>) -> Option<()> {
+    let mut line = String::new();
+    from.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let line = line.trim_end();
+    let (kind, rest) = line.split_at_checked(1)?;
+    match kind {
+        "*" => (0..rest.parse::<i64>().ok()?).try_for_each(|_| read_answer(from, lines))?,
+        "$" if rest.starts_with('-') => lines.push(String::new()),
+        "$" => {
+            let mut text = vec![0; rest.parse::<usize>().ok()? + 2];
+            from.read_exact(&mut text).ok()?;
+            lines.push(String::from_utf8_lossy(&text).trim_end().to_owned());
+        }
+        "-" => lines.push(line.to_owned()),
+        _ => lines.push(rest.to_owned()),
+    }
+    Some(())
+}

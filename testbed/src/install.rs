@@ -35,6 +35,8 @@ pub enum Part {
     Qemu,
     /// The command `openssl`, which makes certificates.
     OpenSsl,
+    /// The command `wrk`, which sends HTTP requests as fast as they are answered.
+    Wrk,
     /// The command `redis-server`.
     Redis,
 }
@@ -58,6 +60,8 @@ impl Part {
             Self::Aarch64Gcc => runs(Command::new("aarch64-linux-gnu-gcc").arg("--version")),
             Self::ArmhfGcc => runs(Command::new("arm-linux-gnueabihf-gcc").arg("--version")),
             Self::OpenSsl => runs(Command::new("openssl").arg("version")),
+            // It has no option that succeeds.
+            Self::Wrk => Command::new("wrk").arg("--version").output().is_ok(),
             Self::Redis => runs(Command::new("redis-server").arg("--version")),
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
@@ -74,6 +78,7 @@ impl Part {
             Self::ArmhfGcc => &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
             Self::Qemu => &["qemu-system-arm"],
             Self::OpenSsl => &["openssl"],
+            Self::Wrk => &["wrk"],
             Self::Redis => &["redis-server"],
         }
     }
@@ -103,6 +108,7 @@ impl Part {
                  backports)"
             }
             Self::OpenSsl => "the command `openssl`",
+            Self::Wrk => "the command `wrk` (Debian and Ubuntu: the package `wrk`)",
             Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
         }
     }

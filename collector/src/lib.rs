@@ -8,6 +8,7 @@ pub mod report;
 mod server;
 pub mod spans;
 pub mod store;
+mod tls;
 mod tokens;
 mod transport;
 
@@ -19,4 +20,5 @@ pub use store::{
     MemoryStore, OpenError, Outcome, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store, StoreError,
     open_store,
 };
+pub use tls::{Tls, TlsError};
 pub use tokens::{TokenError, Tokens};

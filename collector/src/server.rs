@@ -15,12 +15,14 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::api::{self, App, Peer};
 use crate::limits::Limits;
 use crate::store::{Horizon, PRUNED_AT_ONCE, Store};
+use crate::tls::Tls;
 use crate::tokens::Tokens;
 use crate::transport::Impatient;
 
@@ -29,6 +31,8 @@ use crate::transport::Impatient;
 pub struct Options {
     /// Who may do what.
     pub tokens: Tokens,
+    /// With what certificate it answers; without: by HTTP.
+    pub tls: Option<Tls>,
     /// How much and how long.
     pub limits: Limits,
     /// Reports older than this are summed up by the hour.
@@ -57,9 +61,25 @@ impl Collector {
         store: Arc<dyn Store>,
         options: Options,
     ) -> io::Result<Collector> {
-        let listener = TcpListener::bind(address).await?;
+        Ok(Collector::of(TcpListener::bind(address).await?, store, options))
+    }
+
+    /// Answers at `listener`, which somebody else has bound. It is to be called within a runtime.
+    ///
+    /// # Errors
+    /// The system does not let it be used like this.
+    pub fn listening(
+        listener: std::net::TcpListener,
+        store: Arc<dyn Store>,
+        options: Options,
+    ) -> io::Result<Collector> {
+        listener.set_nonblocking(true)?;
+        Ok(Collector::of(TcpListener::from_std(listener)?, store, options))
+    }
+
+    fn of(listener: TcpListener, store: Arc<dyn Store>, options: Options) -> Collector {
         let app = Arc::new(App::new(store, options.tokens.clone(), options.limits.clone()));
-        Ok(Collector { listener, app, options })
+        Collector { listener, app, options }
     }
 
     /// Where it listens.
@@ -88,12 +108,24 @@ impl Collector {
         while let Some((stream, peer, place)) = accept(&listener, &places, &stop).await {
             while connections.try_join_next().is_some() {}
             let router = router.clone().layer(Extension(Peer(peer.ip())));
-            let stream = TokioIo::new(Impatient::new(stream, limits.send));
-            let connection = graceful.watch(http.serve_connection(stream, TowerToHyperService::new(router)));
-            let app = Arc::clone(&app);
+            let stream = Impatient::new(stream, limits.send);
+            let (http, watcher, app) = (http.clone(), graceful.watcher(), Arc::clone(&app));
+            let (tls, patience) = (options.tls.clone(), limits.headers);
             app.metrics.connections.inc();
             connections.spawn(async move {
-                if let Err(error) = connection.await {
+                let served = async {
+                    let stream = match &tls {
+                        None => Either::Left(stream),
+                        Some(tls) => {
+                            let greeted = timeout(patience, tls.acceptor().accept(stream)).await;
+                            Either::Right(greeted.map_err(|_| "it takes too long to greet")??)
+                        }
+                    };
+                    let service = TowerToHyperService::new(router);
+                    watcher.watch(http.serve_connection(TokioIo::new(stream), service)).await?;
+                    Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+                };
+                if let Err(error) = served.await {
                     debug!(%peer, %error, "a connection broke");
                 }
                 app.metrics.connections.dec();

@@ -1,6 +1,7 @@
 //! Who may write and who may read. Pure, but for reading the file.
 
 use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
@@ -31,11 +32,11 @@ pub enum TokenError {
     NoWriter,
 }
 
-/// Who may do what.
+/// Who may do what. Its clones are one: what replaces one of them, replaces all.
 #[derive(Clone, Default)]
 pub struct Tokens {
     /// `None`: everybody may do everything.
-    listed: Option<Listed>,
+    listed: Arc<RwLock<Option<Listed>>>,
 }
 
 #[derive(Clone, Default)]
@@ -89,12 +90,24 @@ impl Tokens {
         if listed.writers.is_empty() {
             return Err(TokenError::NoWriter);
         }
-        Ok(Tokens { listed: Some(listed) })
+        Ok(Tokens { listed: Arc::new(RwLock::new(Some(listed))) })
+    }
+
+    /// Lets these count from now on, for all clones of `self`.
+    pub fn replace(&self, new: &Tokens) {
+        let new = new.listed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.listed.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    /// Whether everybody may write.
+    pub fn are_none(&self) -> bool {
+        self.listed.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Whether a request with this token may do it.
     pub(crate) fn admit(&self, role: Role, token: Option<&str>) -> Admission {
-        let Some(listed) = &self.listed else { return Admission::Granted };
+        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(listed) = &*listed else { return Admission::Granted };
         if role == Role::Read && listed.anyone_reads {
             return Admission::Granted;
         }
@@ -150,6 +163,16 @@ mod tests {
         let tokens = Tokens::parse(&format!("write {WRITER}\nread *")).unwrap();
         assert_eq!(tokens.admit(Role::Read, None), Admission::Granted);
         assert_eq!(tokens.admit(Role::Write, None), Admission::Unknown);
+    }
+
+    #[test]
+    fn what_replaces_one_replaces_its_clones() {
+        let tokens = Tokens::parse(&format!("write {WRITER}")).unwrap();
+        let clone = tokens.clone();
+        tokens.replace(&Tokens::parse(&format!("write {READER}")).unwrap());
+        assert_eq!(clone.admit(Role::Write, Some(WRITER)), Admission::Unknown);
+        assert_eq!(clone.admit(Role::Write, Some(READER)), Admission::Granted);
+        assert!(!clone.are_none() && Tokens::none().are_none());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Reads a small file whole, without waiting for a pipe's other end and without taking in more than was asked for. Used
-//! for sysfs and for `chip = "file"`.
+//! Reads a small file whole, without waiting for a pipe's other end and without taking in more than was asked for. For
+//! sysfs, for `chip = "file"`, and for whatever else a user names.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// What the system answers; `InvalidInput` for what is no regular file; `FileTooLarge` for a larger one.
-pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+pub fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     // Before it is opened, because opening a device can already do something (rewind a tape, reset a board), and after,
     // because it may be another file by then.
     regular(&std::fs::metadata(path)?)?;
@@ -19,10 +19,7 @@ pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(most.min(4096) + 1);
     file.take(most as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > most {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("larger than {most} bytes, which is more than a number"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {most} bytes")));
     }
     Ok(bytes)
 }

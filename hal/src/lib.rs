@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod boards;
-mod bounded;
+pub mod bounded;
 pub mod catalogue;
 pub mod chip;
 pub mod command;

@@ -110,6 +110,7 @@ fn in_the_fleet() {
         fleet("sampling_period = \"99ms\"", 19, "\"99ms\"", "too short", "from \"100ms\" to \"31d\""),
         fleet("session_timeout = \"32d\"", 19, "\"32d\"", "too long", "from \"100ms\" to \"31d\""),
         fleet("sync = \"fre\"", 8, "\"fre\"", "unknown name `fre`", "did you mean `free`?"),
+        fleet("api_token_file = \" \"", 18, "\" \"", "` ` is no path", "\"/etc/atalaya/api-token\""),
         fleet("api_method = \"put\"", 14, "\"put\"", "unknown name `put`", "`get`"),
         fleet(
             "api_url = \"localhost\"",

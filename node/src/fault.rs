@@ -4,10 +4,6 @@
 //! `ATALAYA_FAULT=NAME` or `NAME:N` in the environment: the process kills itself (SIGKILL) when it passes that place for the
 //! first, or Nth, time. `NAME:N:stop`: it stops itself (SIGSTOP), and goes on from there when somebody lets it (SIGCONT).
 
-/// The places, in the order in which a leader passes them.
-pub const POINTS: [&str; 7] =
-    ["gathered", "committing", "committed", "sending", "answered", "deleting", "deleted"];
-
 /// Dies here, or stops, if told to.
 pub(crate) fn point(name: &str) {
     #[cfg(feature = "fault-points")]

@@ -12,6 +12,7 @@
 //! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every
 //! version.
 
+pub mod bearer;
 pub mod cli;
 pub mod commands;
 #[cfg(feature = "demo")]
@@ -19,6 +20,7 @@ pub mod demo;
 pub mod exit;
 mod farewell;
 pub mod fault;
+pub mod figures;
 pub mod id;
 pub mod inspection;
 pub mod leader;

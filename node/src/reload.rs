@@ -108,6 +108,7 @@ impl Adopt<'_> {
             sampling_period: new.sampling_period,
             api_url: new.api_url,
             api_method: new.api_method,
+            api_token: new.api_token,
             sync: new.sync,
             release: new.release,
             counter: new.counter,

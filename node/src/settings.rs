@@ -12,8 +12,10 @@ use atalaya_recipes::ConnectString;
 use atalaya_recipes::connect_string::check_path;
 use reqwest::Url;
 
+use crate::bearer::{self, ApiToken};
 use crate::cli::FleetArgs;
 use crate::exit::Failure;
+use crate::figures::Listen;
 use crate::logging;
 
 /// A node's settings, complete and checked.
@@ -35,6 +37,10 @@ pub struct Settings {
     pub api_url: Option<Url>,
     /// How the leader reports.
     pub api_method: ApiMethod,
+    /// What the API is shown; not read yet, see [`Settings::read_token`].
+    pub api_token: Option<ApiToken>,
+    /// Where the node's figures and its health can be asked for; nowhere, if `None`.
+    pub metrics_listen: Option<Listen>,
     /// Who sets the pace.
     pub sync: SyncMode,
     /// When a leader that sets the pace lets all go on.
@@ -67,7 +73,7 @@ pub fn environment(name: &str) -> Option<String> {
 
 impl Surroundings<'_> {
     /// The first of `names` that is set to more than blanks.
-    fn first(&self, names: &[&str]) -> Option<(String, String)> {
+    pub(crate) fn first(&self, names: &[&str]) -> Option<(String, String)> {
         names.iter().find_map(|name| {
             let value = (self.variable)(name)?;
             let value = value.trim();
@@ -207,6 +213,7 @@ impl Settings {
             fleet.api_method.as_ref(),
             |method| Ok(*method),
         )?;
+        let api_token = api_token(args, boards, surroundings)?;
         let sync = pick.value(
             ("sync", args.sync.as_ref()),
             &["ATALAYA_SYNC"],
@@ -228,6 +235,13 @@ impl Settings {
             fleet.counter.as_ref(),
             |counter| Ok(*counter),
         )?;
+        let metrics_listen = pick.value(
+            ("metrics-listen", args.metrics_listen.as_ref()),
+            &["ATALAYA_METRICS_LISTEN"],
+            listen,
+            fleet.metrics_listen.as_ref(),
+            |text| listen(text),
+        )?;
         Ok(Settings {
             zookeeper: match zookeeper {
                 Some(zookeeper) => zookeeper,
@@ -240,11 +254,21 @@ impl Settings {
             election: election.unwrap_or_else(|| "/election".to_owned()),
             api_url,
             api_method: api_method.unwrap_or_default(),
+            api_token,
+            metrics_listen,
             sync: sync.unwrap_or_default(),
             release: release.unwrap_or_default(),
             counter,
             log: None,
         })
+    }
+
+    /// Reads the file of the API's token, if there is one; may block.
+    ///
+    /// # Errors
+    /// It cannot be read, or holds no token.
+    pub fn read_token(&self) -> Result<(), Failure> {
+        self.api_token.as_ref().map_or(Ok(()), ApiToken::read).map_err(Failure::config)
     }
 
     /// What differs in `new` and cannot change while a node runs, as boards.toml calls it.
@@ -255,6 +279,7 @@ impl Settings {
             ("measurements", self.measurements != new.measurements),
             ("name", self.name != new.name),
             ("election", self.election != new.election),
+            ("metrics_listen", self.metrics_listen != new.metrics_listen),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
@@ -382,6 +407,13 @@ fn counting(text: &str) -> Result<Counting, Bad> {
     }
 }
 
+fn listen(text: &str) -> Result<Listen, Bad> {
+    text.parse().map_err(|problem| Bad {
+        problem: format!("bad address to listen at \"{}\": {problem}", shorten(text)),
+        remedy: "host:port, such as 127.0.0.1:9100, [::]:9100 or 0.0.0.0:9100",
+    })
+}
+
 fn api_method(text: &str) -> Result<ApiMethod, Bad> {
     match text.to_ascii_lowercase().as_str() {
         "get" => Ok(ApiMethod::Get),
@@ -408,6 +440,27 @@ pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
     let mut url = url.join("nuevo").map_err(|error| bad(error.to_string()))?;
     url.set_query(query.as_deref());
     Ok(url)
+}
+
+/// The token that the API is shown: in the file that a flag names, or a variable, in a variable itself, in the file that
+/// boards.toml names, or none.
+fn api_token(
+    args: &FleetArgs,
+    boards: &Boards,
+    surroundings: Surroundings<'_>,
+) -> Result<Option<ApiToken>, Failure> {
+    let named = surroundings.first(&["ATALAYA_API_TOKEN_FILE"]).map(|(_, path)| PathBuf::from(path));
+    if let Some(path) = args.api_token_file.clone().or(named) {
+        return Ok(Some(ApiToken::in_file(path)));
+    }
+    if let Some((name, token)) = surroundings.first(&[bearer::VARIABLE]) {
+        let given = ApiToken::given(&token);
+        return given.map(Some).map_err(|problem| {
+            Failure::config(anyhow!("the environment variable {name} holds no token: {problem:#}"))
+        });
+    }
+    let file = boards.fleet.api_token_file.as_ref();
+    Ok(file.map(|file| ApiToken::in_file(boards.base_dir.join(&file.value))))
 }
 
 /// As much of a wrong value as a message can bear.

@@ -75,6 +75,24 @@ fn a_mistake_says_where_it_is_and_what_would_be_right() {
 }
 
 #[test]
+fn where_the_token_for_the_api_comes_from() {
+    let from = |flag: Option<&str>, variables: &[(&str, &str)], file| {
+        let args = FleetArgs { api_token_file: flag.map(Into::into), ..FleetArgs::default() };
+        assemble(args, variables, file).unwrap().api_token.map(|token| token.to_string())
+    };
+    let file = "[fleet]\napi_token_file = \"tokens/api\"\n";
+    let all = [("ATALAYA_API_TOKEN_FILE", "/run/token"), ("ATALAYA_API_TOKEN", "0123456789abcdef")];
+    assert_eq!(from(Some("/flag"), &all, file).unwrap(), "the token in /flag");
+    assert_eq!(from(None, &all, file).unwrap(), "the token in /run/token");
+    assert_eq!(from(None, &all[1..], file).unwrap(), "the token in ATALAYA_API_TOKEN");
+    assert_eq!(from(None, &[], file).unwrap(), "the token in tokens/api");
+    assert_eq!(from(None, &[], ""), None);
+    let wrong = [("ATALAYA_API_TOKEN", "my secret token")];
+    let problem = assemble(FleetArgs::default(), &wrong, "").unwrap_err().to_string();
+    assert!(problem.contains("ATALAYA_API_TOKEN") && !problem.contains("secret"), "{problem}");
+}
+
+#[test]
 fn where_a_measurement_stands() {
     let args = FleetArgs { name: Some("app{id}".into()), ..FleetArgs::default() };
     let settings = assemble(args, &[], "").unwrap();

@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use atalaya_testbed::{Process, Scratch, Terminal, guarded};
+use atalaya_testbed::{Process, Scratch, Terminal, eventually, guarded};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// "At once", on a machine that is busy with other tests.
@@ -165,6 +165,26 @@ fn without_a_terminal_it_is_lines_and_ends_by_itself() {
     assert_eq!(figure(&lines, "leaders"), 1);
     assert_eq!(figure(&lines, "averages"), averages as u64);
     assert_eq!(figure(&lines, "lost"), 0);
+}
+
+#[test]
+fn its_api_tells_what_it_has_to_whoever_asks() {
+    let mut demo = Process::spawn(demo(&["--plain", "--sampling-period", "200ms"]));
+    let line = demo.wait_for_line("the page at http://", PATIENCE).text;
+    let page = line.rsplit(' ').next().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let text = |path: &str| {
+        runtime.block_on(async { client.get(format!("{page}{path}")).send().await?.text().await })
+    };
+    let reports = eventually("three reports", PATIENCE, || {
+        let answer: serde_json::Value = serde_json::from_str(&text("api/v1/reports").ok()?).ok()?;
+        let reports = answer["reports"].as_array()?.clone();
+        (reports.len() >= 3).then_some(reports)
+    });
+    assert!(reports.iter().all(|report| report["cycle"].is_u64() && report["mean"].is_f64()), "{reports:#?}");
+    demo.term();
+    assert!(demo.wait_exit(PATIENCE).success());
 }
 
 #[test]

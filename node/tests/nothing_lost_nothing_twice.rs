@@ -1,6 +1,8 @@
 //! Requirements A9 and B3: no average is lost, none arrives twice or from a deposed leader, and the counter is the number of
 //! measurements, whatever dies and whatever hangs. Judged by what the API was sent and by ZooKeeper's own log.
 //!
+//! And a collector holds each report that was committed once, and no other, whatever is killed.
+//!
 //! A sample; `cargo xtask chaos fleet` plays hundreds.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
@@ -9,7 +11,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 
-use atalaya_testbed::chaos::{Cast, Outcome, POINTS, Schedule, Theatre, seed_of};
+use atalaya_testbed::chaos::{Cast, Outcome, POINTS, Receiver, Schedule, Theatre, seed_of};
 use atalaya_testbed::target_dir;
 
 #[track_caller]
@@ -54,6 +56,18 @@ fn whatever_goes_wrong_by_some_seeds() {
     let random = RandomState::new().build_hasher().finish() >> 32;
     for seed in [813_437_409_709, 433_022_255_681, seed_of(random, 0), seed_of(random, 1)] {
         let schedule = Schedule::of(seed, None);
+        println!("{schedule}");
+        play(&mut theatre, &schedule);
+    }
+}
+
+/// The receiver is a real one, and is killed, stopped and ended as well.
+#[test]
+fn a_collector_holds_each_report_once() {
+    let mut theatre = theatre();
+    let random = RandomState::new().build_hasher().finish() >> 32;
+    for seed in [75_405_487_785, 520_740_349_663, seed_of(random, 0), seed_of(random, 1)] {
+        let schedule = Schedule::of(seed, None).to(Receiver::Sqlite);
         println!("{schedule}");
         play(&mut theatre, &schedule);
     }

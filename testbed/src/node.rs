@@ -30,12 +30,17 @@ pub fn node_command_in(folder: &Path, binary: &str, id: &str, zookeeper: &str) -
     (id, zookeeper).hash(&mut identity);
     let state = folder.join(format!("{:016x}", identity.finish()));
     fs::create_dir_all(&state).expect("make a node's state folder");
+    let mut command = clean_command(&state, binary);
+    command.env("ATALAYA_STATE_DIR", &state).args(["run", id, "--zookeeper", zookeeper]);
+    command
+}
 
+/// `binary`, without arguments, in `folder`, which is its home too, with a clean environment.
+pub fn clean_command(folder: &Path, binary: &str) -> Command {
     let path = Path::new(binary);
     let absolute = if binary.contains('/') { path.canonicalize().ok() } else { None };
     let mut command = guarded(absolute.as_deref().unwrap_or(path));
     command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    command.env("HOME", &state).env("ATALAYA_STATE_DIR", &state).current_dir(&state);
-    command.args(["run", id, "--zookeeper", zookeeper]);
+    command.env("HOME", folder).current_dir(folder);
     command
 }

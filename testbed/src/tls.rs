@@ -1,7 +1,7 @@
 //! TLS in front of a server on this machine, with a certificate of its own.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,6 +11,29 @@ use crate::scratch::Scratch;
 use crate::spawn::guarded;
 
 const START: Duration = Duration::from_secs(60);
+
+/// Makes a certificate for `address`, which is trusted as it is, and its key, in `folder`. Gives the files, in PEM.
+///
+/// # Panics
+///
+/// When openssl is missing and cannot be installed.
+#[track_caller]
+pub fn make_certificate(folder: &Path, address: &str) -> (PathBuf, PathBuf) {
+    if let Err(error) = install::ensure(&[Part::OpenSsl], |line| eprintln!("{line}")) {
+        panic!("cannot make a certificate: {error}");
+    }
+    let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| folder.join(name));
+    let mut make = Command::new("openssl");
+    make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+    make.args(["-days", "30", "-subj", "/CN=atalaya-testbed"]);
+    // Not one that signs others.
+    make.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    make.args(["-addext", &format!("subjectAltName=IP:{address}")]);
+    make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    let made = make.output().expect("run openssl");
+    assert!(made.status.success(), "openssl makes no certificate: {}", String::from_utf8_lossy(&made.stderr));
+    (certificate, key)
+}
 
 /// Takes TLS connections and hands on what is in them. Dropping it ends it.
 pub struct Tls {
@@ -29,25 +52,12 @@ impl Tls {
     /// When openssl or Python is missing and cannot be installed.
     #[track_caller]
     pub fn before(port: u16, address: &str) -> Self {
-        if let Err(error) = install::ensure(&[Part::OpenSsl, Part::Python], |line| eprintln!("{line}")) {
+        if let Err(error) = install::ensure(&[Part::Python], |line| eprintln!("{line}")) {
             panic!("cannot set up TLS: {error}");
         }
         let folder = Scratch::new("tls");
-        let [key, certificate, both] =
-            ["key.pem", "certificate.pem", "both.pem"].map(|name| folder.path().join(name));
-        let mut make = Command::new("openssl");
-        make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
-        make.args(["-days", "30", "-subj", "/CN=atalaya-testbed"]);
-        // Trusted as it is: not one that signs others.
-        make.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-        make.args(["-addext", &format!("subjectAltName=IP:{address}")]);
-        make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
-        let made = make.output().expect("run openssl");
-        assert!(
-            made.status.success(),
-            "openssl makes no certificate: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
+        let both = folder.path().join("both.pem");
+        let (certificate, key) = make_certificate(folder.path(), address);
         let certificate = fs::read(&certificate).expect("read the certificate");
         let key = fs::read(&key).expect("read the key");
         fs::write(&both, [&certificate[..], &key[..]].concat()).expect("write certificate and key");

@@ -27,6 +27,7 @@ use crate::cargo::cargo;
   cargo xtask chaos fleet                       200 schedules of whole fleets
   cargo xtask chaos fleet --schedules 10 --sync barrier
   cargo xtask chaos fleet --replay 7261554      one of them again
+  cargo xtask chaos fleet --receiver collector:sqlite
   cargo xtask chaos fleet --kazoo --staged      what becomes of a Kazoo fleet")]
 pub(crate) struct Arguments {
     /// Of what.
@@ -44,15 +45,19 @@ pub(crate) struct Arguments {
     /// Fleets: how the nodes keep time.
     #[arg(long, value_enum, default_value = "both")]
     sync: Sync,
+    /// Fleets: where they report: to an API that misbehaves on demand, or to `atalaya collect`, which is killed, stopped and
+    /// ended; then what it holds is judged.
+    #[arg(long, value_enum, default_value = "testbed", value_name = "WHO")]
+    receiver: Receiver,
     /// Fleets: how many play side by side, each on three servers of its own.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
     /// Fleets: the same to nodes of Kazoo's, which are not judged: it is counted what they lose.
-    #[arg(long, conflicts_with = "binary")]
+    #[arg(long, conflicts_with_all = ["binary", "receiver"])]
     kazoo: bool,
     /// Fleets: not at random: the API is away for 30 s; a leader is stopped six times, and at each of its steps; in lock-step,
     /// ZooKeeper's leader is killed in every cycle for two minutes.
-    #[arg(long, conflicts_with_all = ["schedules", "seed", "replay"])]
+    #[arg(long, conflicts_with_all = ["schedules", "seed", "replay", "receiver"])]
     staged: bool,
     /// Fleets: keep what every schedule has left, in the target folder below `chaos`; else only of those that fail.
     #[arg(long)]
@@ -69,6 +74,16 @@ enum Subject {
     Recipes,
     /// `atalaya_testbed::chaos`.
     Fleet,
+}
+
+/// Where the reports of a fleet go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Receiver {
+    /// The testbed's own.
+    Testbed,
+    /// `atalaya collect`, with its reports in a file.
+    #[value(name = "collector:sqlite")]
+    Sqlite,
 }
 
 /// How the nodes of a fleet keep time.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
+use jiff::Timestamp;
 
 use super::sum::{Kind, Sum, kind};
 use super::{Cursor, Filter, HOUR, Horizon, Outcome, PRUNED_AT_ONCE, Page, Point, Store, StoreError};
@@ -80,7 +81,7 @@ impl Kept {
             .hours
             .iter()
             .filter(|((hour, (quantity, unit)), _)| {
-                let time = jiff::Timestamp::from_microsecond(*hour).unwrap_or_default();
+                let time = Timestamp::from_microsecond(*hour).unwrap_or_default();
                 filter.admits_time(time) && filter.admits_kind(quantity.as_deref(), unit.as_deref())
             })
             .map(|((hour, kind), sum)| (*hour, kind.clone(), *sum));
@@ -97,6 +98,18 @@ impl Kept {
             newest.insert(kind(&record.report), record);
         }
         newest.into_values().cloned().collect()
+    }
+
+    fn changes(&self, from: Timestamp, to: Timestamp, limit: usize) -> Vec<(Timestamp, i64)> {
+        let all = self.fence.newest(usize::MAX);
+        let began = |epoch: &Epoch| {
+            let first = (Some(epoch.epoch), Some(epoch.first_cycle));
+            let of_it = |record: &&Record| (record.report.epoch, record.report.cycle) == first;
+            self.records.values().find(of_it).map(|record| record.report.time)
+        };
+        let later = all.len().saturating_sub(1);
+        let begun = all.iter().take(later).filter_map(|epoch| Some((began(epoch)?, epoch.epoch)));
+        begun.filter(|(time, _)| (from..to).contains(time)).take(limit).collect()
     }
 
     fn prune(&mut self, horizon: Horizon) -> usize {
@@ -176,6 +189,15 @@ impl Store for MemoryStore {
         done(self.kept().fence.newest(limit))
     }
 
+    fn changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
+        done(self.kept().changes(from, to, limit))
+    }
+
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
         done(self.kept().prune(horizon))
     }
@@ -194,4 +216,9 @@ mod tests {
     use super::*;
 
     super::super::suite::store_suite!(|_| (MemoryStore::new(), ()));
+
+    #[tokio::test]
+    async fn tells_when_leaders_changed() {
+        super::super::suite::tells_when_leaders_changed(&MemoryStore::new()).await;
+    }
 }

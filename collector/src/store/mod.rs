@@ -17,6 +17,7 @@ mod sqlite;
 mod suite;
 mod sum;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -171,6 +172,23 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest epochs, so many at most.
     fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>>;
+
+    /// Where epochs after the first one began that are known to begin in `[from, to)`: the time of their first report, and their
+    /// number; the newest first, so many at most. A store that cannot tell takes the time at which the epoch before was last
+    /// heard of.
+    fn changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
+        async move {
+            let epochs = self.epochs(limit.saturating_add(1)).await?;
+            let changes = epochs.windows(2).map(|pair| (pair[1].received, pair[0].epoch));
+            Ok(changes.filter(|(time, _)| (from..to).contains(time)).take(limit).collect())
+        }
+        .boxed()
+    }
 
     /// Sums up what is past the horizon, [`PRUNED_AT_ONCE`] reports at most, and returns how many.
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>>;

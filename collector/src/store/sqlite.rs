@@ -5,6 +5,7 @@
 //! locked, damaged and put right, needs no restart.
 
 mod reader;
+mod rollups;
 mod schema;
 mod writer;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 
 use self::reader::Readers;
 use self::writer::Writer;
@@ -142,6 +144,15 @@ impl Store for SqliteStore {
 
     fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
         self.readers.read(move |connection| reader::epochs(connection, limit)).boxed()
+    }
+
+    fn changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
+        self.readers.read(move |connection| reader::changes(connection, (from, to), limit)).boxed()
     }
 
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {

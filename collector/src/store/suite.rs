@@ -14,7 +14,8 @@ macro_rules! store_suite {
     ($open:expr) => {
         $crate::store::suite::store_suite!(@ $open;
             keeps_each_key_once, refuses_a_deposed_leader, pages_by_time, follows_by_id, sums_up_steps,
-            tells_the_latest, sums_up_what_is_old, keeps_every_number, agrees_with_itself, does_as_the_memory_does);
+            sums_up_all_steps_alike, tells_the_latest, sums_up_what_is_old, keeps_every_number, agrees_with_itself,
+            does_as_the_memory_does);
     };
     (@ $open:expr; $($promise:ident),*) => {
         $(
@@ -155,6 +156,108 @@ pub(super) async fn sums_up_steps(store: &impl Store) {
     assert_eq!(store.series(Filter::default(), 10_000_000, 2).await.unwrap(), points[..2]);
     let filter = Filter { unit: Some("Cel".to_owned()), from: Some(at(5)), ..Filter::default() };
     assert_eq!(store.series(filter, 3_600_000_000, 9).await.unwrap()[0].reports, 2);
+}
+
+/// For stores that know more than when they heard of an epoch.
+pub(super) async fn tells_when_leaders_changed(store: &impl Store) {
+    let all = || store.changes(at(0), at(1_000), 10);
+    assert_eq!(all().await.unwrap_or_default(), []);
+    record(store, keyed(7, 1, None, 1.0)).await;
+    assert_eq!(all().await.unwrap(), [], "the first one follows nobody");
+    record(store, keyed(8, 6, None, 1.0)).await;
+    record(store, keyed(8, 5, Some("Cel"), 1.0)).await;
+    record(store, keyed(9, 20, None, 1.0)).await;
+    record(store, keyed(7, 3, None, 1.0)).await;
+    assert_eq!(all().await.unwrap(), [(at(20), 9), (at(5), 8)]);
+    assert_eq!(store.changes(at(5), at(20), 10).await.unwrap(), [(at(5), 8)]);
+    assert_eq!(store.changes(at(0), at(1_000), 1).await.unwrap(), [(at(20), 9)]);
+    store.prune(Horizon { reports: at(6), hours: None }).await.unwrap();
+    assert_eq!(all().await.unwrap(), [(at(20), 9)], "what is left of an epoch is not its beginning");
+}
+
+/// Points of `reports`, one by one.
+fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<(i64, Option<String>, i64, f64, f64, f64)> {
+    let mut steps: std::collections::BTreeMap<(i64, Option<String>), (i64, f64, f64, f64)> =
+        std::collections::BTreeMap::new();
+    for report in reports.iter().filter(|report| filter.admits(report)) {
+        let time = report.time.as_microsecond();
+        let (min, max) = (report.min.unwrap_or(report.mean), report.max.unwrap_or(report.mean));
+        let sums = steps.entry((time - time % step, report.unit.clone())).or_insert((0, 0.0, min, max));
+        *sums = (sums.0 + 1, sums.1 + report.mean, sums.2.min(min), sums.3.max(max));
+    }
+    #[allow(clippy::cast_precision_loss, reason = "small")]
+    let told = |((time, unit), (reports, sum, min, max)): ((i64, Option<String>), (i64, f64, f64, f64))| {
+        (time, unit, reports, sum / reports as f64, min, max)
+    };
+    steps.into_iter().map(told).collect()
+}
+
+/// A store may keep sums beside its reports: whatever is asked, and whatever has become of the reports meanwhile, it tells
+/// what its reports say.
+pub(super) async fn sums_up_all_steps_alike(store: &impl Store) {
+    // Four hours and a bit, of uneven pauses, and not in their order. Sums of halves are exact.
+    let mut reports = Vec::new();
+    for number in 0..2_000_i64 {
+        let shuffled = number * 1_237 % 2_000;
+        let micros = shuffled * 7_654_321;
+        #[allow(clippy::cast_precision_loss, reason = "small")]
+        let half = (shuffled % 41) as f64 / 2.0;
+        let incoming = Incoming {
+            time: Some(Timestamp::from_microsecond(micros).unwrap()),
+            unit: [None, Some("Cel".to_owned()), Some("%RH".to_owned())][(shuffled % 3) as usize].clone(),
+            min: (shuffled % 2 == 0).then_some(half - 1.0),
+            max: (shuffled % 2 == 0).then_some(half + 2.5),
+            ..Incoming::bare(half)
+        };
+        reports.push(incoming.accept(None, at(0), None).unwrap());
+    }
+    const MINUTE: i64 = 60_000_000;
+    let bounds = [
+        None,
+        Some(-HOUR),
+        Some(-1),
+        Some(0),
+        Some(1),
+        Some(MINUTE - 1),
+        Some(HOUR),
+        Some(HOUR + 1),
+        Some(2 * HOUR + 3 * MINUTE),
+        Some(3 * HOUR - 5),
+        Some(9 * HOUR),
+    ];
+    let mut kept = reports;
+    store.record(kept.clone()).await.unwrap();
+    for horizon in [None, Some(-HOUR), Some(47), Some(MINUTE), Some(HOUR + 90_000_123), Some(3 * HOUR)] {
+        if let Some(horizon) = horizon {
+            // What is summed up by the hour is forgotten too: only reports are left.
+            let horizon = Timestamp::from_microsecond(horizon).unwrap();
+            while store.prune(Horizon { reports: horizon, hours: Some(Timestamp::MAX) }).await.unwrap() > 0 {}
+            kept.retain(|report| report.time >= horizon);
+        }
+        for (from, to) in bounds.iter().flat_map(|from| bounds.iter().map(move |to| (*from, *to))) {
+            let time =
+                |micros: Option<i64>| micros.map(|micros| Timestamp::from_microsecond(micros).unwrap());
+            let filter = Filter { from: time(from), to: time(to), quantity: None, unit: None };
+            for step in [MINUTE, 7 * MINUTE, HOUR, 24 * HOUR] {
+                let points = store.series(filter.clone(), step, 100_000).await.unwrap();
+                let told: Vec<_> = points
+                    .into_iter()
+                    .map(|p| (p.time.as_microsecond(), p.unit, p.reports, p.mean, p.min, p.max))
+                    .collect();
+                assert_eq!(
+                    told,
+                    sums_of(&kept, &filter, step),
+                    "{from:?} to {to:?} by {step}, after {horizon:?}"
+                );
+            }
+        }
+        // One comes late.
+        let late =
+            Incoming { time: Some(Timestamp::from_microsecond(2 * HOUR).unwrap()), ..Incoming::bare(7.5) };
+        let late = late.accept(None, at(0), None).unwrap();
+        store.record(vec![late.clone()]).await.unwrap();
+        kept.push(late);
+    }
 }
 
 pub(super) async fn tells_the_latest(store: &impl Store) {

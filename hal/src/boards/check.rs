@@ -54,6 +54,8 @@ fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsError> {
         election: located(raw.election, check_path)?,
         api_url: located(raw.api_url, check_url)?,
         api_method: raw.api_method.map(|method| locate(method, source)),
+        api_token_file: located(raw.api_token_file, check_file)?,
+        metrics_listen: raw.metrics_listen.map(|listen| locate(listen, source)),
     })
 }
 
@@ -95,6 +97,14 @@ fn check_znode_name(text: &str) -> Checked {
         1 => Ok(()),
         _ => Err((format!("`{shown}` contains `{{id}}` more than once"), remedy)),
     }
+}
+
+fn check_file(text: &str) -> Checked {
+    if text.trim().is_empty() || text.contains('\0') {
+        let problem = format!("`{}` is no path of a file", printable(text));
+        return Err((problem, "write the path of a file, such as \"/etc/atalaya/api-token\""));
+    }
+    Ok(())
 }
 
 fn check_url(text: &str) -> Checked {

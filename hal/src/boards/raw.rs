@@ -35,6 +35,8 @@ pub(super) struct RawFleet {
     pub election: Option<Spanned<String>>,
     pub api_url: Option<Spanned<String>>,
     pub api_method: Option<Spanned<ApiMethod>>,
+    pub api_token_file: Option<Spanned<String>>,
+    pub metrics_listen: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

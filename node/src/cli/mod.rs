@@ -1,5 +1,8 @@
 //! The command line: what can be asked for, and its help.
 
+#[cfg(feature = "collector")]
+mod collect;
+mod health;
 mod reap;
 mod reports;
 mod status;
@@ -13,6 +16,9 @@ use clap_complete::Shell;
 
 use crate::id::NodeId;
 use crate::logging::LogFormat;
+#[cfg(feature = "collector")]
+pub use collect::CollectArgs;
+pub use health::HealthArgs;
 pub use reap::*;
 pub use reports::*;
 pub use status::StatusArgs;
@@ -54,6 +60,7 @@ macro_rules! examples {
 \x20 atalaya run 1                                    a node with one simulated sensor
   atalaya run 1 --board laptop --zookeeper zk1:2181,zk2:2181,zk3:2181/fleet
   atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --sampling-period 1s
+  atalaya collect --listen 127.0.0.1:8000          the API, which keeps the averages and shows them
   atalaya status --watch                           who is here, and what they measure
   atalaya config init 5s http://127.0.0.1:8000/nuevo    tells the whole fleet, at once
   atalaya check boards.toml                        is this file right?
@@ -80,7 +87,8 @@ const EXAMPLES: &str = examples!("");
 pub enum Command {
     /// Be a node: measure, publish, and lead when it is your turn, until SIGINT or SIGTERM.
     Run(RunArgs),
-    /// Show a whole fleet on this machine: nodes, a ZooKeeper and an API in one process, and keys that kill things.
+    /// Show a whole fleet on this machine: nodes, a ZooKeeper and an API with a page in one process, and keys that kill
+    /// things.
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
     /// Show a fleet: who leads, what waits to be reported, which nodes measure what, and how they are.
@@ -94,6 +102,9 @@ pub enum Command {
     #[cfg(feature = "sim")]
     #[command(name = "zookeeper")]
     ZooKeeper(ZooKeeperArgs),
+    /// Be the REST API that the leader reports to: keep each report once, and show them.
+    #[cfg(feature = "collector")]
+    Collect(CollectArgs),
     /// Look at reports that are not delivered, and decide what becomes of those that the API rejects.
     #[command(subcommand)]
     Reports(ReportsCommand),
@@ -117,6 +128,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Clear up after a node that was killed, so that the next in line leads at once.
     Reap(ReapArgs),
+    /// Ask an address how it is, as health checks of containers do.
+    Health(HealthArgs),
     /// What lock and elect start their command with.
     #[command(hide = true)]
     Become(BecomeArgs),
@@ -185,6 +198,11 @@ pub struct FleetArgs {
     #[arg(long, value_name = "METHOD", help_heading = "Fleet")]
     pub api_method: Option<String>,
 
+    /// The file with the token that the API wants to see (Authorization: Bearer); read again at SIGHUP, and when the API
+    /// does not know the token. Also ATALAYA_API_TOKEN_FILE; ATALAYA_API_TOKEN is the token itself.
+    #[arg(long, value_name = "FILE", help_heading = "Fleet")]
+    pub api_token_file: Option<PathBuf>,
+
     /// The znode below which measurements stand [default: /mediciones]. Also ATALAYA_MEASUREMENTS.
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     pub measurements: Option<String>,
@@ -211,6 +229,11 @@ pub struct FleetArgs {
     /// and per-node with --sync barrier]. Also ATALAYA_COUNTER.
     #[arg(long, value_name = "WHO", help_heading = "Fleet")]
     pub counter: Option<String>,
+
+    /// Where this node tells how it is: /metrics for Prometheus, /healthz, /readyz; nowhere by default. Also
+    /// ATALAYA_METRICS_LISTEN.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Watching")]
+    pub metrics_listen: Option<String>,
 }
 
 /// `atalaya run`.
@@ -220,6 +243,7 @@ Examples:
   atalaya run 1
   atalaya run greenhouse-2 --board greenhouse --zookeeper zk1:2181,zk2:2181,zk3:2181
   ZK_HOST=zoo1 API_URL=http://api:80/ SAMPLING_PERIOD=5 atalaya run 1
+  atalaya run 1 --metrics-listen 127.0.0.1:9100    then: curl http://127.0.0.1:9100/readyz
   atalaya run 1 --supervised                 killed, it is back at once, and another leads meanwhile
 
 ZooKeeper need not be up yet: the node waits for it, says so, and goes on when it
@@ -266,13 +290,14 @@ pub struct RunArgs {
 Examples:
   atalaya demo                               three nodes; ? explains the keys
   atalaya demo --nodes 50 --board laptop     fifty, with the sensors of that board
+  atalaya demo --listen 127.0.0.1:8000       its page is at http://127.0.0.1:8000/
   atalaya demo --plain --for 20s             lines instead of a screen, and an end
   atalaya demo --script show.txt             what goes wrong, and when, by a file
 
 A script has one fault a line, when and what; # begins a comment:
   5s   kill leader          kill, hang, revive or expire: a node's number, leader, all
   10s  revive all
-  12s  api away             api away, back, hang (never answers) or fail (500)
+  12s  api away             api away, back, hang (never answers) or fail (503)
   20s  api back
   22s  zookeeper stop       zookeeper stop or start
   25s  zookeeper start
@@ -291,6 +316,10 @@ pub struct DemoArgs {
     /// When ZooKeeper takes a silent node for dead [default: 5s, and 20s for 200 nodes and more].
     #[arg(long, value_name = "DURATION")]
     pub session_timeout: Option<String>,
+
+    /// Where the REST API listens; its page is there, too [default: a free port, which the screen shows].
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", hide_default_value = true)]
+    pub listen: std::net::SocketAddr,
 
     /// One line for each event, instead of a screen. Without a terminal it is always so.
     #[arg(long)]

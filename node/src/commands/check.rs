@@ -11,6 +11,7 @@ use crate::settings::{Settings, load_boards};
 pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
     let boards = load_boards(args.file.as_ref(), surroundings())?;
     let settings = Settings::assemble(&args.fleet, &boards, surroundings())?;
+    settings.read_token()?;
     for (name, board) in &boards.boards {
         sensing::open(board, &boards.base_dir).map_err(|error| {
             Failure::config(anyhow::anyhow!("{}: board {name}: {error}", boards.origin()))
@@ -28,8 +29,11 @@ fn summary(boards: &Boards, settings: &Settings) -> String {
         })
         .collect();
     let api = settings.api_url.as_ref().map_or("nowhere, averages are logged", |url| url.as_str());
+    let token = settings.api_token.as_ref().map(|token| format!(", with {token}")).unwrap_or_default();
+    let figures = settings.metrics_listen.as_ref();
+    let figures = figures.map_or(String::new(), |listen| format!("figures    at http://{listen}/metrics\n"));
     format!(
-        "{}: good\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\nreports to {api}\n",
+        "{}: good\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\nreports to {api}{token}\n{figures}",
         boards.origin(),
         names.join(", "),
         settings.zookeeper,

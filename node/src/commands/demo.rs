@@ -47,6 +47,7 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
         board: board_name(&args.board),
         sampling_period: period,
         session_timeout,
+        listen: args.listen,
         plain,
         length,
         script,

@@ -1,15 +1,16 @@
 //! `atalaya run`: one node, in a process of its own.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::anyhow;
 use atalaya_hal::{Boards, duration};
-use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::{board_name, stop_signal, supervised, surroundings};
+use super::{board_name, reload_signals, stop_signal, supervised, surroundings};
 use crate::cli::RunArgs;
 use crate::exit::Failure;
+use crate::figures::{Figures, Listen, Server};
 use crate::logging::Logs;
 use crate::node::Node;
 use crate::reload::{Carried, Reload};
@@ -26,9 +27,16 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         ),
         None => None,
     };
+    read_token(&settings)?;
+    // First of all: nothing has begun that would have to be ended.
+    let listener = settings.metrics_listen.as_ref().map(listen).transpose()?;
     // Before the sensors: another process of this id may be using them.
     let remembrance = remember(&args, &settings)?;
-    let node = Node::build(args.id.clone(), board_name(&args.board), &boards, settings)?;
+    let figures = if listener.is_some() { Figures::of(&args.id) } else { Figures::default() };
+    // It answers until the node has ended.
+    let start = |listener| Server::start(listener, &figures).map_err(Failure::software);
+    let _server = listener.map(start).transpose()?;
+    let node = Node::build(args.id.clone(), board_name(&args.board), &boards, settings)?.watched(figures);
     // One thread is enough for what a node does, and on a Pi two would cost memory; buses have threads of their own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
@@ -57,6 +65,13 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         };
         node.run(connect_timeout, stop).await
     })
+}
+
+/// Listens for those who watch.
+fn listen(address: &Listen) -> Result<TcpListener, Failure> {
+    let failed =
+        |error| Failure::unavailable(anyhow!("cannot listen at {address} for --metrics-listen: {error}"));
+    address.bind().map_err(failed)
 }
 
 /// Begins to remember, if it can: a node works without.
@@ -97,6 +112,14 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<Remembrance>, 
     }
 }
 
+fn read_token(settings: &Settings) -> Result<(), Failure> {
+    settings.read_token()?;
+    if let Some(token) = settings.api_token.as_ref().filter(|token| token.is_open_to_all()) {
+        warn!("everybody on this machine can read {token}; chmod o-r");
+    }
+    Ok(())
+}
+
 /// The configuration as it is now, by the same flags. `described`: some file described the boards at the start.
 fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), Failure> {
     let boards = load_boards(args.board.boards.as_ref(), surroundings())?;
@@ -105,6 +128,7 @@ fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), Failure>
         return Err(Failure::config(anyhow!("boards.toml is gone, or describes no board any more")));
     }
     let settings = Settings::assemble(&args.fleet, &boards, surroundings())?;
+    read_token(&settings)?;
     let carried = Carried::open(board_name(&args.board).as_deref(), &boards)?;
     Ok((carried, settings))
 }
@@ -112,26 +136,4 @@ fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), Failure>
 /// Whether these are the boards of whoever has no boards.toml, or one without boards.
 fn is_builtin(boards: &Boards) -> bool {
     boards.boards == Boards::builtin().boards
-}
-
-/// A message for each SIGHUP; those that come too fast count as one. Its handler stands from now on.
-#[cfg(unix)]
-fn reload_signals() -> std::io::Result<mpsc::Receiver<()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = signal(SignalKind::hangup())?;
-    let (sender, asked) = mpsc::channel(1);
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::info!(signal = "SIGHUP", "reading the configuration again");
-            // If it is full, the next reading is yet to begin.
-            let _ = sender.try_send(());
-        }
-    });
-    Ok(asked)
-}
-
-/// There is no such signal here.
-#[cfg(not(unix))]
-fn reload_signals() -> std::io::Result<mpsc::Receiver<()>> {
-    Ok(mpsc::channel(1).1)
 }

@@ -1,7 +1,7 @@
 //! What the demo is told by its parts.
 
 use super::journal::Said;
-use super::ledger::Arrival;
+use super::ledger::{Arrival, Verdict};
 use crate::leader::report::Report;
 
 /// Something happened.
@@ -11,10 +11,8 @@ pub(crate) enum Happening {
     Said(Said),
     /// A leader has computed an average.
     Averaged(Report),
-    /// A report has arrived at the API.
-    Arrived(Arrival),
-    /// The API was asked for something that is no report.
-    Unintelligible(String),
+    /// A report has arrived at the API, which says this of it.
+    Arrived(Arrival, Verdict),
     /// A node's thread has ended.
     Ended {
         /// Its number.

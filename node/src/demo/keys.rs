@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn keys_that_toggle_know_how_things_are() {
-        let mut state = State::new(3, Duration::from_secs(1), String::new(), Instant::now());
+        let mut state = State::new(3, Duration::from_secs(1), Default::default(), Instant::now());
         assert_eq!(press(&state, KeyCode::Char('a')), Some(Wish::Fault(Fault::Api(ApiMode::Away))));
         assert_eq!(press(&state, KeyCode::Char('z')), Some(Wish::Fault(Fault::StopZooKeeper)));
         (state.api, state.zookeeper_up) = (ApiMode::Hanging, false);
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn every_key_of_the_help_does_something() {
-        let state = State::new(3, Duration::from_secs(1), String::new(), Instant::now());
+        let state = State::new(3, Duration::from_secs(1), Default::default(), Instant::now());
         for (key, _) in KEYS.iter().filter(|(key, _)| key.chars().count() == 1) {
             let code = KeyCode::Char(key.chars().next().unwrap());
             assert!(press(&state, code).is_some(), "{key}");

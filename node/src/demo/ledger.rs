@@ -11,7 +11,7 @@ use crate::leader::report::{Average, Report};
 const REMEMBERED: usize = 20_000;
 
 /// An average as the API got it.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Arrival {
     /// Higher for every later leader.
     pub epoch: i64,
@@ -25,7 +25,7 @@ pub(crate) struct Arrival {
     pub count: usize,
 }
 
-/// What the books say of an arrival.
+/// What the API says of an arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is new.
@@ -34,6 +34,8 @@ pub(crate) enum Verdict {
     Repeated,
     /// A later leader has reported already: whoever sent this was deposed.
     Stale,
+    /// Another average of this cycle was there before.
+    Conflict,
 }
 
 /// Which average: epoch, cycle, unit.
@@ -74,6 +76,8 @@ pub(crate) struct Ledger {
     pub repeated: u64,
     /// Arrivals from a leader that was deposed: refused.
     pub stale: u64,
+    /// Arrivals whose cycle it has with another average: refused.
+    pub conflicts: u64,
     /// The epoch of the newest average.
     pub epoch: i64,
     /// How many leaders have computed averages.
@@ -111,18 +115,19 @@ impl Ledger {
         true
     }
 
-    /// Something has arrived at the API.
-    pub(crate) fn arrived(&mut self, arrival: &Arrival) -> Verdict {
+    /// Something has arrived at the API, which says this of it.
+    pub(crate) fn arrived(&mut self, arrival: &Arrival, verdict: Verdict) {
+        match verdict {
+            Verdict::New => self.is_there(arrival),
+            Verdict::Repeated => self.repeated += 1,
+            Verdict::Stale => self.stale += 1,
+            Verdict::Conflict => self.conflicts += 1,
+        }
+    }
+
+    fn is_there(&mut self, arrival: &Arrival) {
         let key = (arrival.epoch, arrival.cycle, arrival.unit.clone());
-        if self.arrived.contains(&key) {
-            self.repeated += 1;
-            return Verdict::Repeated;
-        }
-        if arrival.epoch < self.newest_arrived {
-            self.stale += 1;
-            return Verdict::Stale;
-        }
-        self.newest_arrived = arrival.epoch;
+        self.newest_arrived = self.newest_arrived.max(arrival.epoch);
         self.delivered += 1;
         self.outstanding.remove(&key);
         if let Some(point) = self.points.iter_mut().rev().find(|point| point.key == key) {
@@ -135,7 +140,6 @@ impl Ledger {
         }
         self.order.push_back(key.clone());
         self.arrived.insert(key);
-        Verdict::New
     }
 
     /// Averages that the API does not have yet.
@@ -174,14 +178,24 @@ mod tests {
         Arrival { epoch, cycle, unit: None, mean: 79.5, count: 2 }
     }
 
+    /// What the API would say.
+    fn arrive(ledger: &mut Ledger, epoch: i64, cycle: u64) {
+        let verdict = match () {
+            () if ledger.arrived.contains(&(epoch, cycle, None)) => Verdict::Repeated,
+            () if epoch < ledger.newest_arrived => Verdict::Stale,
+            () => Verdict::New,
+        };
+        ledger.arrived(&arrival(epoch, cycle), verdict);
+    }
+
     #[test]
     fn what_is_computed_is_on_its_way_until_it_arrives() {
         let mut ledger = Ledger::default();
         ledger.computed(1.0, &report(5, 1));
         ledger.computed(2.0, &report(5, 2));
         assert_eq!((ledger.waiting(), ledger.lost()), (2, 0));
-        assert_eq!(ledger.arrived(&arrival(5, 1)), Verdict::New);
-        assert_eq!(ledger.arrived(&arrival(5, 1)), Verdict::Repeated);
+        arrive(&mut ledger, 5, 1);
+        arrive(&mut ledger, 5, 1);
         assert_eq!((ledger.computed, ledger.delivered, ledger.repeated), (2, 1, 1));
         assert_eq!(ledger.since(0.0).map(|point| point.delivered).collect::<Vec<_>>(), [true, false]);
         assert_eq!(ledger.since(1.5).count(), 1);
@@ -194,11 +208,19 @@ mod tests {
         ledger.computed(2.0, &report(5, 2));
         ledger.computed(3.0, &report(6, 3));
         assert_eq!((ledger.waiting(), ledger.lost(), ledger.terms), (3, 0, 2));
-        assert_eq!(ledger.arrived(&arrival(5, 1)), Verdict::New);
-        assert_eq!(ledger.arrived(&arrival(6, 3)), Verdict::New);
+        arrive(&mut ledger, 5, 1);
+        arrive(&mut ledger, 6, 3);
         assert_eq!((ledger.waiting(), ledger.lost()), (0, 1), "what comes before it can come no more");
-        assert_eq!(ledger.arrived(&arrival(5, 2)), Verdict::Stale);
+        arrive(&mut ledger, 5, 2);
         assert_eq!((ledger.lost(), ledger.stale), (1, 1));
+    }
+
+    #[test]
+    fn another_average_of_a_cycle_is_counted_and_changes_nothing() {
+        let mut ledger = Ledger::default();
+        ledger.computed(1.0, &report(5, 1));
+        ledger.arrived(&arrival(5, 1), Verdict::Conflict);
+        assert_eq!((ledger.conflicts, ledger.delivered, ledger.waiting()), (1, 0, 1));
     }
 
     #[test]
@@ -206,7 +228,7 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.computed(1.0, &report(5, 1));
         ledger.computed(1.1, &report(5, 1));
-        ledger.arrived(&arrival(5, 1));
+        arrive(&mut ledger, 5, 1);
         ledger.computed(1.2, &report(5, 1));
         assert_eq!((ledger.computed, ledger.delivered, ledger.waiting()), (1, 1, 0));
     }
@@ -214,7 +236,7 @@ mod tests {
     #[test]
     fn an_arrival_may_be_heard_of_before_its_computation() {
         let mut ledger = Ledger::default();
-        assert_eq!(ledger.arrived(&arrival(5, 1)), Verdict::New);
+        arrive(&mut ledger, 5, 1);
         ledger.computed(1.0, &report(5, 1));
         assert_eq!((ledger.waiting(), ledger.computed, ledger.delivered), (0, 1, 1));
     }
@@ -231,7 +253,7 @@ mod tests {
                         ledger.computed(0.0, &report(epoch, cycle));
                     }
                 } else if computed.contains(&(epoch, cycle)) {
-                    ledger.arrived(&arrival(epoch, cycle));
+                    arrive(&mut ledger, epoch, cycle);
                 }
                 let open = ledger.waiting() + ledger.lost();
                 prop_assert_eq!(ledger.computed, ledger.delivered + open as u64);

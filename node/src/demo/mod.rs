@@ -1,6 +1,6 @@
 //! `atalaya demo`: a whole fleet in one process, and a hand that makes things go wrong.
 //!
-//! A ZooKeeper in memory, nodes and a small REST API run in threads of their own and talk over TCP, as if they were on
+//! A ZooKeeper in memory, nodes and the collector, which is the REST API and has a page, run in threads of their own and talk over TCP, as if they were on
 //! machines of their own; nothing of a node knows that it is in a demo.
 //!
 //! `state`, `ledger`, `script`, `keys`, `throttle` and `view` decide and draw, without I/O; `fleet`, `sink` and `screen`
@@ -21,8 +21,10 @@ mod sink;
 mod state;
 mod throttle;
 mod view;
+mod watched;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -69,6 +71,8 @@ pub struct Options {
     pub sampling_period: Duration,
     /// When a silent node is taken for dead.
     pub session_timeout: Duration,
+    /// Where the API listens.
+    pub listen: SocketAddr,
     /// Lines instead of a screen.
     pub plain: bool,
     /// When it ends by itself.
@@ -91,7 +95,11 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
     let _ = tracing_subscriber::registry().with(options.filter.clone()).with(journal).try_init();
     let server = Server::builder().tick(TICK).longest_session_timeout(options.session_timeout).start_thread();
     let server = server.context("cannot start a ZooKeeper in memory").map_err(Failure::software)?;
-    let sink = Sink::start(happenings.clone()).context("cannot start an API").map_err(Failure::software)?;
+    let sink = Sink::start(options.listen, happenings.clone())
+        .with_context(|| {
+            format!("cannot start an API at {}; choose another address with --listen", options.listen)
+        })
+        .map_err(Failure::unavailable)?;
     let settings = settings(&options, &server, &sink)?;
 
     let screen = if options.plain {
@@ -101,7 +109,8 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
         Some(Screen::take().context("cannot use this terminal; --plain needs none").map_err(Failure::io)?)
     };
     let (averages, averaged) = mpsc::unbounded_channel();
-    let state = State::new(options.nodes, options.sampling_period, server.connect_string(), Instant::now());
+    let places = (server.connect_string(), sink.page());
+    let state = State::new(options.nodes, options.sampling_period, places, Instant::now());
     let plan = Plan {
         boards: options.boards,
         board: options.board,
@@ -166,7 +175,8 @@ impl Demo {
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), Failure> {
         let start = self.state.started;
-        let words = format!("ZooKeeper in memory at {}, API at {}", self.state.zookeeper, self.sink.url());
+        let words =
+            format!("ZooKeeper in memory at {}, the page at {}", self.state.zookeeper, self.state.page);
         self.state.say("demo", Tone::Plain, words, start);
         let mut frames = tokio::time::interval(FRAME);
         frames.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -1,60 +1,57 @@
-//! The REST API of the demo: takes reports as an existing one would, and can be taken away.
+//! The REST API of the demo: the collector, with its page, which can be taken away.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use axum::Router;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Json, State};
-use axum::http::StatusCode;
-use axum::routing::post;
-use tokio::net::TcpListener;
+use atalaya_collector::{Collector, Limits, MemoryStore, Options, Store};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::happening::Happening;
-use super::ledger::Arrival;
 use super::script::ApiMode;
+use super::watched::{Manners, Watched};
 
-/// Largest report that is read, in bytes.
-const LARGEST: usize = 64 * 1024;
+/// A demo may run for days.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// The API. Dropping it takes it away.
 pub(super) struct Sink {
     address: SocketAddr,
     mode: ApiMode,
-    happenings: mpsc::UnboundedSender<Happening>,
-    /// What it runs in, while it is there: with it every connection goes, as with a process.
-    running: Option<(Runtime, Arc<Manners>)>,
-}
-
-/// How it treats requests.
-#[derive(Debug, Default)]
-struct Manners {
-    hanging: AtomicBool,
-    failing: AtomicBool,
-}
-
-#[derive(Clone)]
-struct Desk {
     manners: Arc<Manners>,
-    happenings: mpsc::UnboundedSender<Happening>,
+    /// It outlasts the API, as a file would.
+    store: Arc<dyn Store>,
+    /// What it runs in, while it is there: with it every connection goes, as with a process.
+    running: Option<Runtime>,
 }
 
 impl Sink {
-    /// One at a free port of the loopback.
-    pub(super) fn start(happenings: mpsc::UnboundedSender<Happening>) -> io::Result<Sink> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut sink = Sink { address, mode: ApiMode::Up, happenings, running: None };
+    /// One at this address.
+    ///
+    /// # Errors
+    /// It cannot listen there, or there can be no more threads.
+    pub(super) fn start(
+        address: SocketAddr,
+        happenings: mpsc::UnboundedSender<Happening>,
+    ) -> io::Result<Sink> {
+        let manners = Arc::new(Manners::default());
+        let store = Arc::new(Watched::new(MemoryStore::new(), Arc::clone(&manners), happenings));
+        let mut sink = Sink { address, mode: ApiMode::Up, manners, store, running: None };
         sink.open()?;
         Ok(sink)
     }
 
     /// Where reports are posted.
     pub(super) fn url(&self) -> String {
-        format!("http://{}/nuevo", self.address)
+        format!("{}nuevo", self.page())
+    }
+
+    /// Where its page is.
+    pub(super) fn page(&self) -> String {
+        format!("http://{}/", self.address)
     }
 
     pub(super) fn mode(&self) -> ApiMode {
@@ -69,12 +66,9 @@ impl Sink {
         if mode == ApiMode::Away {
             self.close();
         } else {
+            self.manners.are(mode);
             if self.running.is_none() {
                 self.open()?;
-            }
-            if let Some((_, manners)) = &self.running {
-                manners.hanging.store(mode == ApiMode::Hanging, Ordering::Relaxed);
-                manners.failing.store(mode == ApiMode::Failing, Ordering::Relaxed);
             }
         }
         self.mode = mode;
@@ -85,27 +79,22 @@ impl Sink {
         // A thread of its own, so that it answers however busy the screen is.
         let runtime =
             Builder::new_multi_thread().worker_threads(1).thread_name("api").enable_all().build()?;
+        // One that hangs never answers.
+        let limits = Limits { answer: Duration::MAX, ..Limits::default() };
+        let options = Options { limits, keep_reports: Some(KEPT), ..Options::default() };
         let listener = std::net::TcpListener::bind(self.address)?;
-        listener.set_nonblocking(true)?;
-        self.address = listener.local_addr()?;
-        let listener = {
+        let collector = {
             let _inside = runtime.enter();
-            TcpListener::from_std(listener)?
+            Collector::listening(listener, Arc::clone(&self.store), options)?
         };
-        let manners = Arc::new(Manners::default());
-        let desk = Desk { manners: manners.clone(), happenings: self.happenings.clone() };
-        let routes =
-            Router::new().route("/nuevo", post(take)).layer(DefaultBodyLimit::max(LARGEST)).with_state(desk);
-        runtime.spawn(async move {
-            // It never fails; it ends with its runtime.
-            let _ = axum::serve(listener, routes).await;
-        });
-        self.running = Some((runtime, manners));
+        self.address = collector.address()?;
+        runtime.spawn(collector.run(CancellationToken::new()));
+        self.running = Some(runtime);
         Ok(())
     }
 
     fn close(&mut self) {
-        if let Some((runtime, _)) = self.running.take() {
+        if let Some(runtime) = self.running.take() {
             runtime.shutdown_background();
         }
     }
@@ -116,22 +105,4 @@ impl Drop for Sink {
         // Waiting for its thread is not allowed where other tasks run.
         self.close();
     }
-}
-
-async fn take(State(desk): State<Desk>, report: Result<Json<Arrival>, JsonRejection>) -> StatusCode {
-    if desk.manners.failing.load(Ordering::Relaxed) {
-        return StatusCode::INTERNAL_SERVER_ERROR;
-    }
-    if desk.manners.hanging.load(Ordering::Relaxed) {
-        std::future::pending::<()>().await;
-    }
-    let (happening, status) = match report {
-        Ok(Json(arrival)) => (Happening::Arrived(arrival), StatusCode::OK),
-        Err(rejection) => {
-            (Happening::Unintelligible(rejection.body_text()), StatusCode::UNPROCESSABLE_ENTITY)
-        }
-    };
-    // At the end nobody listens.
-    let _ = desk.happenings.send(happening);
-    status
 }

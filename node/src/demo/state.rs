@@ -9,7 +9,7 @@ use tracing::Level;
 
 use super::fleet::Condition;
 use super::happening::Happening;
-use super::ledger::{Ledger, Verdict};
+use super::ledger::{Arrival, Ledger, Verdict};
 use super::script::ApiMode;
 use super::throttle::Throttle;
 use crate::leader::report::{Average, Report};
@@ -101,6 +101,8 @@ pub(crate) struct State {
     pub log: VecDeque<Line>,
     /// What the API does.
     pub api: ApiMode,
+    /// Where its page is.
+    pub page: String,
     /// Where ZooKeeper is.
     pub zookeeper: String,
     /// Whether it runs.
@@ -117,7 +119,12 @@ pub(crate) struct State {
 
 impl State {
     /// A fleet of `nodes` that are about to be started.
-    pub(crate) fn new(nodes: u32, period: Duration, zookeeper: String, started: Instant) -> State {
+    pub(crate) fn new(
+        nodes: u32,
+        period: Duration,
+        (zookeeper, page): (String, String),
+        started: Instant,
+    ) -> State {
         State {
             started,
             period,
@@ -125,6 +132,7 @@ impl State {
             ledger: Ledger::default(),
             log: VecDeque::new(),
             api: ApiMode::Up,
+            page,
             zookeeper,
             zookeeper_up: true,
             figures: Figures::default(),
@@ -160,15 +168,15 @@ impl State {
                 }
             }
             Happening::Averaged(report) => self.averaged(&report, now),
-            Happening::Arrived(arrival) => {
-                if self.ledger.arrived(&arrival) == Verdict::Stale {
-                    let text =
-                        format!("a report of epoch {}, whose leader was deposed, arrived", arrival.epoch);
-                    self.say("api", Tone::Bad, text, now);
-                }
-            }
-            Happening::Unintelligible(problem) => {
-                self.say("api", Tone::Bad, format!("that was no report: {problem}"), now);
+            Happening::Arrived(arrival, verdict) => {
+                self.ledger.arrived(&arrival, verdict);
+                let Arrival { epoch, cycle, .. } = arrival;
+                let problem = match verdict {
+                    Verdict::New | Verdict::Repeated => return,
+                    Verdict::Stale => format!("a report of epoch {epoch}, whose leader was deposed, arrived"),
+                    Verdict::Conflict => format!("cycle {cycle} arrived with another average than before"),
+                };
+                self.say("api", Tone::Bad, problem, now);
             }
             Happening::Ended { node, why, .. } => {
                 if let Some(why) = why {
@@ -270,7 +278,8 @@ mod tests {
 
     fn state(nodes: u32) -> (State, Instant) {
         let start = Instant::now();
-        (State::new(nodes, Duration::from_secs(1), "127.0.0.1:2181".to_owned(), start), start)
+        let places = ("127.0.0.1:2181".to_owned(), "http://127.0.0.1:8000/".to_owned());
+        (State::new(nodes, Duration::from_secs(1), places, start), start)
     }
 
     #[test]

@@ -11,7 +11,9 @@ use atalaya_recipes::Leadership;
 use atalaya_recipes::clock::Moment;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::header::{AUTHORIZATION, HeaderMap};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::context::TokioContext;
@@ -19,9 +21,11 @@ use tracing::{debug, info, warn};
 
 use super::courier::{Key, News, Next, Outcome};
 use super::office::{self, Failed};
-use super::outbox::Outbox;
+use super::outbox::{ASIDE, Ending, MOST_ASIDE, Outbox};
 use super::report::Report;
+use crate::bearer::ApiToken;
 use crate::fault;
+use crate::figures::Figures;
 use crate::id::NodeId;
 
 /// Where reports go.
@@ -31,6 +35,8 @@ pub struct Api {
     method: ApiMethod,
     /// What the requests say they come from.
     agent: String,
+    /// What it wants to see.
+    token: Option<ApiToken>,
     /// Made by the first who has to report: it takes more memory than all the rest of a node.
     client: OnceLock<Client>,
     /// The runtime with which requests wait for the network; `None`: the one that they are made in.
@@ -41,7 +47,7 @@ impl Api {
     /// The one at `url`, for the node called `id`.
     pub fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
         let agent = format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
-        Api { url, method, agent, client: OnceLock::new(), network: None }
+        Api { url, method, agent, token: None, client: OnceLock::new(), network: None }
     }
 
     /// Lets requests use the network through that runtime: for nodes whose own has no I/O.
@@ -51,16 +57,48 @@ impl Api {
         self
     }
 
+    /// Shows it this token with each request.
+    #[must_use]
+    pub fn showing(mut self, token: Option<ApiToken>) -> Api {
+        self.token = token;
+        self
+    }
+
     /// Whether it is the same as that one.
     pub fn is(&self, other: &Api) -> bool {
-        self.url == other.url && self.method == other.method
+        self.url == other.url && self.method == other.method && self.token == other.token
+    }
+
+    /// A request to it, with its token if it goes to its origin. Everything that is sent to an API begins here.
+    ///
+    /// # Errors
+    /// The client cannot be set up.
+    pub fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
+        let is_its_own = url.origin() == self.url.origin();
+        let request = self.client()?.request(method, url);
+        let Some(token) = self.token.as_ref().filter(|_| is_its_own).and_then(ApiToken::header) else {
+            return Ok(request);
+        };
+        // In the place of a password in the address. A redirect to another origin goes without it.
+        Ok(request.headers(HeaderMap::from_iter([(AUTHORIZATION, token)])))
+    }
+
+    /// It does not know who reports, or does not let them: that is nothing about a report. What to do about it, in words.
+    fn turned_away(&self, status: StatusCode) -> String {
+        match &self.token {
+            None => format!("it answers {status}, and there is no token to show (api_token_file)"),
+            Some(token) => {
+                token.read_again();
+                format!("it answers {status} to {token}")
+            }
+        }
     }
 
     fn client(&self) -> reqwest::Result<&Client> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let mut builder = Client::builder().user_agent(&self.agent);
+        let mut builder = Client::builder().user_agent(&self.agent).redirect(redirects(self.method));
         if self.url.scheme() == "http" {
             // The machine's certificates would be read for nothing.
             builder = builder.tls_certs_only(std::iter::empty());
@@ -101,6 +139,7 @@ pub struct Outgoing {
     news: Notify,
     /// What was accepted last.
     delivered: watch::Sender<Option<Delivered>>,
+    figures: Figures,
 }
 
 /// A report that the API has taken.
@@ -115,22 +154,28 @@ pub struct Delivered {
 /// What comes of the things that are under way.
 enum Happened {
     Answered(Key, Outcome),
-    Settled(u64, Result<(), Failed>),
+    Settled(u64, Result<usize, Failed>),
 }
 
 impl Outgoing {
     /// None yet.
-    pub fn new(period: Duration) -> Outgoing {
+    pub fn new(period: Duration, figures: Figures) -> Outgoing {
         Outgoing {
             outbox: Mutex::new(Outbox::new(period)),
             news: Notify::new(),
             delivered: watch::Sender::new(None),
+            figures,
         }
     }
 
     /// Looks into the outbox, or changes it.
     pub async fn with<T>(&self, act: impl FnOnce(&mut Outbox) -> T) -> T {
-        let done = act(&mut *self.outbox.lock().await);
+        let done = {
+            let mut outbox = self.outbox.lock().await;
+            let done = act(&mut outbox);
+            self.figures.waits(outbox.waiting(), outbox.oldest());
+            done
+        };
         self.news.notify_one();
         done
     }
@@ -148,6 +193,8 @@ impl Outgoing {
     pub async fn deliver(&self, leadership: &Leadership, api: Option<&Api>) {
         let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Happened> + Send + '_>>> =
             FuturesUnordered::new();
+        self.figures.delivers();
+        let mut gives_up = false;
         {
             let mut outbox = self.outbox.lock().await;
             outbox.interrupted();
@@ -164,13 +211,20 @@ impl Outgoing {
                 // The last look before the outside can see anything.
                 (Next::Send(..), _) if !leadership.holds() => return std::future::pending().await,
                 (Next::Send(key, report), Some(api)) => {
-                    let timeout = self.outbox.lock().await.timeout();
+                    let (timeout, retry) = {
+                        let outbox = self.outbox.lock().await;
+                        (outbox.timeout(), outbox.is_retry(key))
+                    };
+                    self.figures.sends(retry);
+                    let figures = &self.figures;
                     under_way.push(Box::pin(async move {
                         let sending = fault::during("sending", send(api, &report, timeout));
+                        let since = Moment::now();
                         let outcome = match &api.network {
                             Some(network) => TokioContext::new(sending, network.clone()).await,
                             None => sending.await,
                         };
+                        figures.answered(&outcome, Moment::now().since(since));
                         fault::point("answered");
                         Happened::Answered(key, outcome)
                     }));
@@ -186,6 +240,7 @@ impl Outgoing {
                         let (settled, news, waiting) = {
                             let mut outbox = self.outbox.lock().await;
                             let (settled, news) = outbox.done(key, outcome);
+                            self.figures.waits(outbox.waiting(), outbox.oldest());
                             (settled, news, outbox.waiting())
                         };
                         if accepted {
@@ -198,7 +253,12 @@ impl Outgoing {
                             under_way.push(Box::pin(self.settle(leadership, cycle)));
                         }
                     }
-                    Happened::Settled(cycle, Ok(())) => self.outbox.lock().await.ended(cycle),
+                    Happened::Settled(cycle, Ok(given_up)) => {
+                        if given_up > 0 && !std::mem::replace(&mut gives_up, true) {
+                            warn!("there are {MOST_ASIDE} rejected reports: from now on the oldest are given up for new ones");
+                        }
+                        self.outbox.lock().await.ended(cycle);
+                    }
                     Happened::Settled(_, Err(Failed::Deposed)) => return std::future::pending().await,
                     Happened::Settled(cycle, Err(Failed::Unclear(error) | Failed::Refused(_, error))) => {
                         debug!(cycle, %error, "what became of a report is not written down yet");
@@ -214,12 +274,28 @@ impl Outgoing {
         }
     }
 
+    /// One more is set aside: so many are.
+    async fn count_aside(&self, leadership: &Leadership) {
+        self.figures.sets_aside();
+        if self.figures.is_on()
+            && let Ok(Some(aside)) = leadership.link().stat(ASIDE).await
+        {
+            self.figures.aside(aside.num_children);
+        }
+    }
+
     /// Deletes a report that is settled, or sets it aside.
     async fn settle(&self, leadership: &Leadership, cycle: u64) -> Happened {
         let ending = self.outbox.lock().await.ending(cycle).cloned();
         let result = match ending {
-            Some(ending) => office::settle(leadership, cycle, &ending).await,
-            None => Ok(()),
+            Some(ending) => {
+                let settled = office::settle(leadership, cycle, &ending).await;
+                if settled.is_ok() && matches!(ending, Ending::Aside(_)) {
+                    self.count_aside(leadership).await;
+                }
+                settled
+            }
+            None => Ok(0),
         };
         Happened::Settled(cycle, result)
     }
@@ -243,17 +319,19 @@ fn tell(news: &News, api: &Api, waiting: usize) {
 }
 
 async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
-    let client = match api.client() {
-        Ok(client) => client,
+    let request = match report.request(&api.url, api.method, |method, url| api.request(method, url)) {
+        Ok(request) => request.timeout(timeout),
         Err(error) => return Outcome::Failed(format!("cannot set up HTTP: {}", root_cause(&error))),
     };
-    let request = report.request(client, &api.url, api.method).timeout(timeout);
     let mut answer = match request.send().await {
         Ok(answer) => answer,
         Err(error) if error.is_timeout() => return Outcome::Failed(format!("no answer within {timeout:?}")),
         Err(error) => return Outcome::Failed(with_clock(root_cause(&error), SystemTime::now())),
     };
-    let outcome = judge(answer.status());
+    let outcome = match answer.status() {
+        status if is_about_the_sender(status) => Outcome::Failed(api.turned_away(status)),
+        status => judge(status),
+    };
     let mut read = 0;
     while let Ok(Some(chunk)) = answer.chunk().await {
         read += chunk.len();
@@ -262,6 +340,22 @@ async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
         }
     }
     outcome
+}
+
+/// A report that is posted is never made a GET without it, which some receivers would accept.
+fn redirects(method: ApiMethod) -> Policy {
+    const EMPTIED: [StatusCode; 3] =
+        [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND, StatusCode::SEE_OTHER];
+    Policy::custom(move |attempt| match method {
+        ApiMethod::Post if EMPTIED.contains(&attempt.status()) => attempt.stop(),
+        _ => Policy::default().redirect(attempt),
+    })
+}
+
+/// Whether a status says nothing about the report, but about who sends it: that may be put right, and the report must wait.
+fn is_about_the_sender(status: StatusCode) -> bool {
+    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::PROXY_AUTHENTICATION_REQUIRED]
+        .contains(&status)
 }
 
 /// What a status means. 409 says that the report is there already, or is a deposed leader's: either way it is done with.
@@ -302,62 +396,5 @@ fn with_clock(cause: String, now: SystemTime) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_that_is_not_valid_now_makes_one_look_at_the_clock() {
-        let early = |second: u64| {
-            let cause = format!(
-                "cannot connect: invalid peer certificate: certificate not valid yet: verification time {second}"
-            );
-            with_clock(cause, SystemTime::UNIX_EPOCH + Duration::from_secs(second))
-        };
-        let told = "cannot connect: invalid peer certificate: certificate not valid yet; the clock of this machine \
-                    says 1970-01-01: is it set?";
-        assert_eq!(early(90), told);
-        assert_eq!(early(91), told, "one reason, one line of log");
-        let other = "cannot connect: invalid peer certificate: UnknownIssuer";
-        assert_eq!(with_clock(other.to_owned(), SystemTime::UNIX_EPOCH), other);
-    }
-
-    #[test]
-    fn secrets_in_the_address_are_not_logged() {
-        let url = "https://user:pass@h:8000/nuevo?token=secret".parse().unwrap();
-        let api = Api::new(&"1".parse().unwrap(), url, ApiMethod::Get);
-        assert_eq!(api.shown(), "https://h:8000/nuevo");
-    }
-
-    #[test]
-    fn an_api_on_this_machine_is_asked_without_a_proxy() {
-        let here =
-            |url: &str| Api::new(&"1".parse().unwrap(), url.parse().unwrap(), ApiMethod::Get).is_here();
-        assert!(
-            here("http://127.0.0.1:8000/nuevo") && here("http://localhost/") && here("http://[::1]:8000/")
-        );
-        assert!(!here("http://10.0.0.1:8000/nuevo") && !here("https://localhost.example/"));
-    }
-
-    #[test]
-    fn what_a_status_means() {
-        let kind = |status: u16| match judge(StatusCode::from_u16(status).unwrap()) {
-            Outcome::Accepted => "accepted",
-            Outcome::Rejected(_) => "rejected",
-            Outcome::Failed(_) => "failed",
-        };
-        for (status, wanted) in [
-            (200, "accepted"),
-            (204, "accepted"),
-            (409, "accepted"),
-            (400, "rejected"),
-            (404, "rejected"),
-            (408, "failed"),
-            (429, "failed"),
-            (304, "failed"),
-            (500, "failed"),
-            (503, "failed"),
-        ] {
-            assert_eq!(kind(status), wanted, "{status}");
-        }
-    }
-}
+#[path = "deliver_tests.rs"]
+mod tests;

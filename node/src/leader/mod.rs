@@ -36,6 +36,7 @@ use rhythm::ServerClock;
 use roster::Roster;
 
 use crate::farewell::{self, Why};
+use crate::figures::Figures;
 use crate::settings::id_in;
 
 /// What the leader is told, and may be told anew at any time.
@@ -66,6 +67,8 @@ pub struct LeaderOptions {
     pub averages: Option<mpsc::UnboundedSender<Report>>,
     /// Where it says how it leads; `None` while it does not.
     pub leading: watch::Sender<Option<Leading>>,
+    /// Where it is counted.
+    pub figures: Figures,
 }
 
 /// How a leader leads.
@@ -101,6 +104,8 @@ pub struct Leader {
 struct State {
     /// `None`: it has not led, or has to take it anew.
     office: Option<Office>,
+    /// The number of the connection over which it led last.
+    link: u64,
     /// Since when it leads in this epoch.
     since: SystemTime,
     clock: ServerClock,
@@ -109,20 +114,22 @@ struct State {
 }
 
 /// Takes back what was said when leading ends, however it ends.
-struct Quiet<'a>(&'a watch::Sender<Option<Leading>>);
+struct Quiet<'a>(&'a LeaderOptions);
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        self.0.send_replace(None);
+        self.0.leading.send_replace(None);
+        self.0.figures.leads_no_more();
     }
 }
 
 impl Leader {
     /// One that has never led.
     pub fn new(options: LeaderOptions) -> Leader {
-        let outgoing = Outgoing::new(options.orders.borrow().period);
+        let outgoing = Outgoing::new(options.orders.borrow().period, options.figures.clone());
         let state = State {
             office: None,
+            link: 0,
             since: SystemTime::UNIX_EPOCH,
             clock: ServerClock::default(),
             roster: Roster::default(),
@@ -134,7 +141,8 @@ impl Leader {
     /// Leads until it is dropped.
     pub async fn lead(self, leadership: Leadership) -> Infallible {
         let mut state = self.state.lock().await;
-        let _quiet = Quiet(&self.options.leading);
+        let _quiet = Quiet(&self.options);
+        self.options.figures.begins_to_lead(patience(leadership.link()));
         let (listed, mut list) = watch::channel(None);
         let session = leadership.link().session().clone();
         let following = children_watch::follow(&session, &self.options.measurements, |names| {
@@ -174,36 +182,43 @@ impl Leader {
     }
 
     async fn try_to_begin(&self, leadership: &Leadership, state: &mut State) -> Result<Option<i64>, Failed> {
+        let link = std::mem::replace(&mut state.link, leadership.link().number());
         if let Some(office) = state.office.as_mut().filter(|office| office.is_of(leadership))
             && let Some(waiting) = office.look(leadership).await?
         {
-            info!("leading again: the session is back and nobody else has led");
-            self.refill(leadership, &state.outgoing, &waiting).await?;
+            if link != state.link {
+                info!("leading again: the session is back and nobody else has led");
+            }
+            let known = state.outgoing.with(|outbox| outbox.known()).await;
+            self.refill(leadership, &state.outgoing, &known, &waiting).await?;
             // The rhythm goes on: the cycle of this period may have been.
             return Ok(state.clock.now(Moment::now()));
         }
         let own = state.office.map(|office| office.term);
         let Begun { office, waiting, before } = Office::take(leadership, &mut state.clock, own).await?;
-        state.outgoing = Outgoing::new(self.options.orders.borrow().period);
+        state.outgoing = Outgoing::new(self.options.orders.borrow().period, self.options.figures.clone());
         (state.office, state.since) = (Some(office), SystemTime::now());
+        self.options.figures.takes_office(state.clock);
         info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
-        self.refill(leadership, &state.outgoing, &waiting).await?;
+        self.refill(leadership, &state.outgoing, &BTreeSet::new(), &waiting).await?;
         Ok(before)
     }
 
-    /// Makes the outbox what is written down: these cycles.
+    /// Makes the outbox what is written down: these cycles, when that was `known` before.
     async fn refill(
         &self,
         leadership: &Leadership,
         outgoing: &Outgoing,
+        known: &BTreeSet<u64>,
         waiting: &BTreeSet<u64>,
     ) -> Result<(), Error> {
         let unknown: Vec<u64> = outgoing
             .with(|outbox| {
-                outbox.keep_only(waiting);
+                outbox.keep_only(known, waiting);
                 waiting.iter().filter(|cycle| !outbox.knows(**cycle)).copied().collect()
             })
             .await;
+        self.count_aside(leadership.link()).await?;
         for (cycle, data) in office::read(leadership.link(), outbox::PATH, &unknown).await? {
             let Some(data) = data else { continue };
             match CycleReport::parse(&data, cycle) {
@@ -223,6 +238,15 @@ impl Leader {
         Ok(())
     }
 
+    /// Counts the reports that are kept aside, for whoever watches.
+    async fn count_aside(&self, link: &Link) -> Result<(), Error> {
+        if self.options.figures.is_on() {
+            let aside = link.stat(outbox::ASIDE).await?;
+            self.options.figures.aside(aside.map_or(0, |stat| stat.num_children));
+        }
+        Ok(())
+    }
+
     fn tell_averages(&self, report: &CycleReport) {
         if let Some(averages) = &self.options.averages {
             // Nobody may be listening any more.
@@ -238,7 +262,7 @@ impl Leader {
         before: Option<i64>,
         list: &mut watch::Receiver<Option<Vec<String>>>,
     ) {
-        let State { office: Some(office), since, clock, roster, outgoing } = state else { return };
+        let State { office: Some(office), since, clock, roster, outgoing, .. } = state else { return };
         let outgoing = &*outgoing;
         let (epoch, since) = (office.term.epoch, *since);
         let (counted, newest) = watch::channel(office.term.cycle);
@@ -305,8 +329,10 @@ impl Leader {
                 }
                 let link = leadership.link();
                 let looked = async {
+                    // Cycles go on meanwhile.
+                    let known = outgoing.with(|outbox| outbox.known()).await;
                     let waiting = office::cycles(link, outbox::PATH).await?.unwrap_or_default();
-                    self.refill(leadership, outgoing, &waiting).await
+                    self.refill(leadership, outgoing, &known, &waiting).await
                 };
                 if let Err(error) = looked.await {
                     debug!(%error, "could not look into the outbox");
@@ -319,6 +345,11 @@ impl Leader {
         }
         std::future::pending().await
     }
+}
+
+/// How long what a cycle asks ZooKeeper may take: who has no answer for a session timeout leads no more.
+fn patience(link: &Link) -> Duration {
+    link.timeout() * 2
 }
 
 /// Returns when there are other orders about delivery.

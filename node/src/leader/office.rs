@@ -305,19 +305,20 @@ pub async fn read(link: &Link, parent: &str, cycles: &[u64]) -> Result<Vec<(u64,
     Ok(all)
 }
 
-/// Does what is to be done with a report that is settled.
+/// Does what is to be done with a report that is settled. Gives how many older ones were given up to make room for it.
 ///
 /// # Cancellation safety
 /// Dropped midway, it may be done or not; it can be done again.
-pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Result<(), Failed> {
+pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Result<usize, Failed> {
     let link = leadership.link();
     let path = path_of(cycle);
     let own = (Part::Own, Write::Check { path: leadership.znode(), version: ANY });
     let delete = (Part::Report, Write::Delete { path: &path, version: None });
+    let mut given_up = 0;
     let done = match ending {
         Ending::Delivered => fault::during("deleting", multi(link, &[own, delete])).await,
         Ending::Aside(report) => {
-            make_room_aside(link).await?;
+            given_up = make_room_aside(link).await?;
             let (aside, data) = (format!("{ASIDE}/{cycle}"), report.data());
             let create = Write::Create { path: &aside, data: &data, kind: Kind::Persistent };
             match multi(link, &[own, (Part::Dropped, create), delete]).await {
@@ -335,19 +336,19 @@ pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Res
     };
     fault::point("deleted");
     match done {
-        Err(Failed::Refused(Part::Report, error)) if error.is_no_node() => Ok(()),
-        done => done.map(|_| ()),
+        Err(Failed::Refused(Part::Report, error)) if error.is_no_node() => Ok(given_up),
+        done => done.map(|_| given_up),
     }
 }
 
-async fn make_room_aside(link: &Link) -> Result<(), Error> {
+async fn make_room_aside(link: &Link) -> Result<usize, Error> {
     let aside = cycles(link, ASIDE).await?.unwrap_or_default();
-    for cycle in aside.iter().take((aside.len() + 1).saturating_sub(MOST_ASIDE)) {
-        warn!(cycle, "a report that the API rejected is given up: there are {MOST_ASIDE} of them already");
+    let too_many = (aside.len() + 1).saturating_sub(MOST_ASIDE);
+    for cycle in aside.iter().take(too_many) {
         match link.delete(&format!("{ASIDE}/{cycle}"), None).await {
             Err(error) if !error.is_no_node() => return Err(error),
             _ => {}
         }
     }
-    Ok(())
+    Ok(too_many)
 }

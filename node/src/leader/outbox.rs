@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use atalaya_recipes::clock::Moment;
+use jiff::Timestamp;
 
 use super::courier::{Courier, Key, News, Next, Outcome, Settled};
 use super::report::{CycleReport, Report};
@@ -67,6 +68,16 @@ impl Outbox {
         self.open.len()
     }
 
+    /// The time of the oldest of them.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.open.first_key_value().map(|(_, open)| open.report.time)
+    }
+
+    /// Whether this report, which is under way, has been sent before.
+    pub fn is_retry(&self, key: Key) -> bool {
+        self.courier.is_retry(key)
+    }
+
     /// Whether it is known already that this cycle's report is written down.
     pub fn knows(&self, cycle: u64) -> bool {
         self.open.contains_key(&cycle) || self.ending.contains_key(&cycle)
@@ -84,11 +95,18 @@ impl Outbox {
         self.open.insert(report.cycle, Open { report, left, rejected: Vec::new(), reason: None });
     }
 
-    /// Those are written down, and no others.
-    pub fn keep_only(&mut self, cycles: &BTreeSet<u64>) {
-        let gone: Vec<u64> = self.open.keys().filter(|cycle| !cycles.contains(cycle)).copied().collect();
-        gone.into_iter().for_each(|cycle| self.forget(cycle, false));
-        self.ending.retain(|cycle, _| cycles.contains(cycle));
+    /// All that are known to be written down.
+    pub fn known(&self) -> BTreeSet<u64> {
+        self.open.keys().chain(self.ending.keys()).copied().collect()
+    }
+
+    /// Of those that were known `before` somebody looked, `listed` are written down. What came meanwhile is not among them, and
+    /// stays.
+    pub fn keep_only(&mut self, before: &BTreeSet<u64>, listed: &BTreeSet<u64>) {
+        for cycle in before.difference(listed) {
+            self.forget(*cycle, false);
+            self.ending.remove(cycle);
+        }
     }
 
     /// The report that has to make room for another, if there is no room: the oldest that is not being sent.
@@ -259,9 +277,28 @@ mod tests {
     #[test]
     fn what_somebody_has_deleted_is_not_sent() {
         let (mut outbox, mut now) = (outbox([1, 2, 3]), 0);
-        outbox.keep_only(&BTreeSet::from([2]));
+        let before = outbox.known();
+        outbox.keep_only(&before, &BTreeSet::from([2]));
         assert_eq!(send(&mut outbox, &mut now).unwrap().0.0, 2);
         assert_eq!(outbox.waiting(), 1);
+    }
+
+    #[test]
+    fn what_is_written_down_while_somebody_looks_stays() {
+        let (mut outbox, mut now) = (outbox([1, 2]), 0);
+        let before = outbox.known();
+        // The list was read already.
+        outbox.add(cycle_report(1, 3, None));
+        outbox.keep_only(&before, &BTreeSet::from([2]));
+        let mut settled = Vec::new();
+        while let Some((key, _)) = send(&mut outbox, &mut now) {
+            settled.extend(outbox.done(key, Outcome::Accepted).0);
+        }
+        assert_eq!(settled, [2, 3]);
+        // So does what is still to be deleted.
+        let before = BTreeSet::from([2]);
+        outbox.keep_only(&before, &BTreeSet::new());
+        assert_eq!(outbox.endings(), [3]);
     }
 
     #[test]
@@ -292,7 +329,10 @@ mod tests {
                 match act {
                     0 if seen.insert(cycle) => { outbox.add(double(cycle)); written.insert(cycle); }
                     1 => outbox.interrupted(),
-                    2 => outbox.keep_only(&written),
+                    2 => {
+                        let known = outbox.known();
+                        outbox.keep_only(&known, &written);
+                    }
                     _ => if let Some((key, _)) = send(&mut outbox, &mut now) {
                         let outcome = match act {
                             3 => Outcome::Accepted,

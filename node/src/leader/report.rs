@@ -3,7 +3,7 @@
 
 use atalaya_hal::boards::ApiMethod;
 use jiff::Timestamp;
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::Summary;
@@ -143,7 +143,15 @@ impl Report {
 
     /// The request: `GET {url}?dato={mean}` as existing fleets send it, with quantity and unit if they are known, or
     /// `POST` with everything as JSON.
-    pub fn request(&self, client: &Client, url: &Url, method: ApiMethod) -> RequestBuilder {
+    ///
+    /// # Errors
+    /// Those of `begin`, which begins a request.
+    pub fn request<E>(
+        &self,
+        url: &Url,
+        method: ApiMethod,
+        begin: impl FnOnce(Method, Url) -> Result<RequestBuilder, E>,
+    ) -> Result<RequestBuilder, E> {
         let Average { quantity, unit, mean, .. } = &self.average;
         let request = match method {
             ApiMethod::Get => {
@@ -154,11 +162,11 @@ impl Report {
                         url.query_pairs_mut().append_pair(name, value);
                     }
                 }
-                client.get(url)
+                begin(Method::GET, url)?
             }
-            ApiMethod::Post => client.post(url.clone()).json(&self.body()),
+            ApiMethod::Post => begin(Method::POST, url.clone())?.json(&self.body()),
         };
-        request.header("Idempotency-Key", self.key())
+        Ok(request.header("Idempotency-Key", self.key()))
     }
 
     fn body(&self) -> Body<'_> {
@@ -196,14 +204,19 @@ pub(crate) mod tests {
         cycle_report(7, 3, unit).reports().next().unwrap()
     }
 
+    fn built(report: &Report, url: &Url, method: ApiMethod) -> reqwest::Request {
+        let client = reqwest::Client::new();
+        let begin = |method, url| Ok::<_, std::convert::Infallible>(client.request(method, url));
+        report.request(url, method, begin).unwrap().build().unwrap()
+    }
+
     #[test]
     fn a_get_is_what_existing_receivers_read() {
-        let client = Client::new();
         let url: Url = "http://h:8000/nuevo?token=x".parse().unwrap();
-        let request = report(None).request(&client, &url, ApiMethod::Get).build().unwrap();
+        let request = built(&report(None), &url, ApiMethod::Get);
         assert_eq!(request.url().as_str(), "http://h:8000/nuevo?token=x&dato=79.5");
         assert_eq!(request.headers()["idempotency-key"], "7-3");
-        let request = report(Some("Cel")).request(&client, &url, ApiMethod::Get).build().unwrap();
+        let request = built(&report(Some("Cel")), &url, ApiMethod::Get);
         assert_eq!(
             request.url().query(),
             Some("token=x&dato=79.5&quantity=temperature&unit=Cel"),
@@ -213,9 +226,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_post_tells_everything() {
-        let client = Client::new();
         let url: Url = "http://h:8000/nuevo".parse().unwrap();
-        let request = report(Some("Cel")).request(&client, &url, ApiMethod::Post).build().unwrap();
+        let request = built(&report(Some("Cel")), &url, ApiMethod::Post);
         let body: serde_json::Value =
             serde_json::from_slice(request.body().unwrap().as_bytes().unwrap()).unwrap();
         assert_eq!(

@@ -81,7 +81,7 @@ pub(super) fn cycle_of(path: &str) -> Option<u64> {
 }
 
 /// RFC 3339 in UTC, as the reports have it, in milliseconds since 1970.
-pub(super) fn millis_of(time: &str) -> Option<i64> {
+pub(crate) fn millis_of(time: &str) -> Option<i64> {
     let (date, time) = time.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.split('-').map(|part| part.parse::<i64>().ok());
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::api::Recorded;
+use crate::collector::Held;
 use crate::journal::{Change, Transaction};
 
 /// What the API was sent and what ZooKeeper committed, of one fleet.
@@ -12,6 +13,11 @@ pub struct Evidence {
     pub transactions: Vec<Transaction>,
     /// In the order in which they came.
     pub arrivals: Vec<Arrival>,
+    /// What a collector holds in the end, in the order in which it recorded it, if one was the receiver; then the arrivals are
+    /// no more than that.
+    pub held: Option<Vec<Held>>,
+    /// Whether reports were posted.
+    pub posted: bool,
     /// Whether the fleet measures in lock-step.
     pub lock_step: bool,
     /// Whether each measurement is counted with its publication.
@@ -37,9 +43,25 @@ pub struct Arrival {
     pub node: Option<String>,
 }
 
+/// The node that an agent says it is.
+fn node(agent: &str) -> Option<String> {
+    Some(agent.split_once("(node ")?.1.strip_suffix(')')?.to_owned())
+}
+
+impl From<&Held> for Arrival {
+    fn from(held: &Held) -> Arrival {
+        Arrival {
+            key: held.key(),
+            mean: Some(held.mean),
+            time: held.received,
+            kept: true,
+            node: held.reporter.as_deref().and_then(node),
+        }
+    }
+}
+
 impl From<&Recorded> for Arrival {
     fn from(request: &Recorded) -> Arrival {
-        let node = |agent: &str| Some(agent.split_once("(node ")?.1.strip_suffix(')')?.to_owned());
         Arrival {
             key: request.header("idempotency-key").map(str::to_owned),
             mean: request.dato(),

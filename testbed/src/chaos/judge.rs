@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::deeds::{BARRIER, Deeds, MEASUREMENTS, PRESENCE, Term, millis_of};
 use super::evidence::Evidence;
+use super::kept;
 use super::mail::{self, Letter};
 use super::means::{Average, Fleet, Found, Window};
 use super::tree::Tree;
@@ -35,7 +36,8 @@ const LISTED: i64 = 1_000;
 
 #[derive(Debug)]
 struct Committed {
-    averages: Vec<(String, f64)>,
+    averages: Vec<(String, Average)>,
+    time: Option<i64>,
     committed: i64,
     deleted: Option<i64>,
 }
@@ -233,7 +235,8 @@ impl Walk<'_> {
             let what = format!("a report of {:?} in {term:?}", Term::parse(data));
             self.wrong(Kind::Cycle, transaction, &what);
         }
-        let read = report["time"].as_str().and_then(millis_of).unwrap_or(transaction.time);
+        let time = report["time"].as_str().and_then(millis_of);
+        let read = time.unwrap_or(transaction.time);
         let mut averages = Vec::new();
         for average in report["averages"].as_array().into_iter().flatten() {
             let number = |name: &str| average[name].as_f64().unwrap_or(f64::NAN);
@@ -243,9 +246,9 @@ impl Walk<'_> {
                 None => format!("{}-{}", term.epoch, term.cycle),
                 Some(unit) => format!("{}-{}-{unit}", term.epoch, term.cycle),
             };
-            averages.push((key, number("mean")));
+            let average = Average { mean: number("mean"), min: number("min"), max: number("max"), count };
+            averages.push((key, average));
             if unit.is_none() {
-                let average = Average { mean: number("mean"), min: number("min"), max: number("max"), count };
                 self.average(transaction, term, average, read);
             }
         }
@@ -256,7 +259,8 @@ impl Walk<'_> {
                 &format!("the report of cycle {} has no average", term.cycle),
             );
         }
-        self.reports.insert(term.cycle, Committed { averages, committed: transaction.time, deleted: None });
+        let committed = Committed { averages, time, committed: transaction.time, deleted: None };
+        self.reports.insert(term.cycle, committed);
     }
 
     fn average(&mut self, transaction: &Transaction, term: Term, average: Average, read: i64) {
@@ -373,12 +377,16 @@ impl Walk<'_> {
             if report.deleted.is_none() && !is_young {
                 self.verdict.add(Kind::Left, format!("cycle {cycle} is left in the outbox"));
             }
-            for (key, mean) in &report.averages {
-                let Committed { committed, deleted, .. } = *report;
-                letters.insert(key.clone(), Letter { cycle, mean: *mean, committed, deleted, is_young });
+            for (key, average) in &report.averages {
+                let Committed { time, committed, deleted, .. } = *report;
+                let average = *average;
+                letters.insert(key.clone(), Letter { cycle, average, time, committed, deleted, is_young });
             }
         }
         mail::look(&evidence.arrivals, &letters, &mut self.verdict);
+        if let Some(held) = &evidence.held {
+            kept::look(held, &letters, evidence.posted, evidence.settled, &mut self.verdict);
+        }
         let counted = self.counter.unwrap_or(0);
         let measurements = i64::try_from(self.verdict.figures.measurements).unwrap_or(i64::MAX);
         if evidence.counted && counted != measurements {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::collector::Held;
 use crate::journal::{Change, Transaction};
 
 /// Between two things that happen, in milliseconds: enough that nobody is too late.
@@ -564,4 +565,54 @@ fn a_barrier_that_is_open_between_two_cycles() {
     story.is_good();
     story.round(1);
     story.breaks(&[Kind::Open]);
+}
+
+/// The same, with a collector that holds what arrived.
+fn collected() -> Story {
+    let mut story = free();
+    let held = |(arrival, id): (&Arrival, i64)| {
+        let (epoch, cycle) = arrival.key.as_ref()?.split_once('-')?;
+        Some(Held {
+            id,
+            epoch: epoch.parse().ok(),
+            cycle: cycle.parse().ok(),
+            unit: None,
+            time: arrival.time,
+            mean: arrival.mean?,
+            min: None,
+            max: None,
+            count: None,
+            received: arrival.time,
+            reporter: Some("atalaya/1 (node 1)".into()),
+        })
+    };
+    story.evidence.held = story.evidence.arrivals.iter().zip(1..).map(held).collect();
+    let arrivals = story.evidence.held.iter().flatten().map(Arrival::from).collect::<Vec<_>>();
+    assert_eq!(arrivals, story.evidence.arrivals, "they tell the same");
+    story
+}
+
+#[test]
+fn what_a_collector_holds_is_judged() {
+    collected().is_good();
+    let breaks = |alter: fn(&mut Vec<Held>), kinds: &[Kind]| {
+        let mut story = collected();
+        let held = story.evidence.held.as_mut().unwrap();
+        alter(held);
+        story.evidence.arrivals = held.iter().map(Arrival::from).collect();
+        story.breaks(kinds);
+    };
+    breaks(|held| held.push(held[1].clone()), &[Kind::Twice]);
+    breaks(|held| drop(held.remove(0)), &[Kind::Lost, Kind::Gap]);
+    breaks(|held| drop(held.pop()), &[Kind::Lost]);
+    breaks(|held| held[0].mean += 1.0, &[Kind::Altered]);
+    breaks(|held| held[0].count = Some(3), &[Kind::Altered]);
+    breaks(|held| held[0].epoch = None, &[Kind::Lost, Kind::Unkeyed]);
+    breaks(|held| held[1].received -= 5 * STEP / 2, &[Kind::Early]);
+    breaks(|held| held[1].received += 5 * STEP / 2, &[Kind::TooSoon]);
+    breaks(|held| held.push(Held { cycle: Some(3), ..held[1].clone() }), &[Kind::NotCommitted]);
+    breaks(
+        |held| held.push(Held { epoch: Some(1_001), ..held[0].clone() }),
+        &[Kind::NotCommitted, Kind::Deposed],
+    );
 }

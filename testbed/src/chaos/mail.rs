@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::evidence::Arrival;
+use super::means::Average;
 use super::verdict::{Kind, Verdict};
 
 /// A clock that is read in whole milliseconds.
@@ -12,7 +13,9 @@ const TICK: i64 = 1;
 #[derive(Clone, Debug)]
 pub(super) struct Letter {
     pub(super) cycle: u64,
-    pub(super) mean: f64,
+    pub(super) average: Average,
+    /// When the fleet was read, in milliseconds since 1970, if the report tells.
+    pub(super) time: Option<i64>,
     /// When it was committed, in milliseconds since 1970.
     pub(super) committed: i64,
     /// When its znode was deleted.
@@ -49,10 +52,10 @@ pub(super) fn look(arrivals: &[Arrival], letters: &BTreeMap<String, Letter>, ver
                 verdict.add(Kind::NotCommitted, format!("{key} was sent and never committed: {arrival:?}"))
             }
             Some(letter) => {
-                if arrival.mean.map(f64::to_bits) != Some(letter.mean.to_bits()) {
+                if arrival.mean.map(f64::to_bits) != Some(letter.average.mean.to_bits()) {
                     verdict.add(
                         Kind::Altered,
-                        format!("{key} brought {:?}, committed was {}", arrival.mean, letter.mean),
+                        format!("{key} brought {:?}, committed was {}", arrival.mean, letter.average.mean),
                     );
                 }
                 if arrival.time + TICK < letter.committed {

@@ -5,25 +5,32 @@
 //! chaos fleet` and by the sample of it in the node's tests.
 
 mod deeds;
+mod desk;
 mod evidence;
 mod judge;
 #[cfg(test)]
 mod judge_tests;
 mod kazoo;
+mod kept;
+#[cfg(test)]
+mod kept_tests;
 mod mail;
 mod means;
 mod outcome;
 mod pauses;
+mod receiver;
 mod schedule;
 mod stage;
 mod tree;
 mod verdict;
 
+pub(crate) use deeds::millis_of;
 pub use evidence::{Arrival, Evidence};
 pub use judge::judge;
 pub use kazoo::KazooFigures;
 pub use outcome::Outcome;
 pub use pauses::Pauses;
+pub use receiver::{Blow, Receiver};
 pub use schedule::{Act, Fault, POINTS, Schedule, What, Whom, seed_of};
 pub use stage::{Cast, Theatre};
 pub use verdict::{Figures, Kind, Verdict, Violation};

@@ -63,6 +63,10 @@ impl Outcome {
             let _ = writeln!(text, "{} {arrival:?}", clock(arrival.time));
         }
         fs::write(folder.join("api.txt"), text)?;
+        if let Some(held) = &self.evidence.held {
+            let lines: Vec<String> = held.iter().map(|held| format!("{held:?}\n")).collect();
+            fs::write(folder.join("held.txt"), lines.concat())?;
+        }
         for (name, log) in &self.logs {
             let lines: Vec<&str> = log.iter().map(|line| line.text.as_str()).collect();
             fs::write(folder.join(format!("{name}.log")), lines.join("\n") + "\n")?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::receiver::{Blow, Receiver};
 use crate::api::ApiMode;
 
 /// The places between computing an average and knowing that it was accepted at which a leader can be made to die, in the
@@ -32,6 +33,8 @@ pub enum What {
     LeadingServer,
     /// The API does this for the time.
     Api(ApiMode),
+    /// This befalls the collector, if there is one.
+    Collector(Blow),
 }
 
 /// What happens when, and for how long.
@@ -75,6 +78,10 @@ pub struct Schedule {
     pub cold: bool,
     /// When everything is healed, after the beginning.
     pub length: Duration,
+    /// Where their reports go.
+    pub receiver: Receiver,
+    /// Whether they are posted, and not sent by GET.
+    pub post: bool,
     /// Where each node dies: the first of its processes, the second, and so on.
     pub faults: Vec<Vec<Option<Fault>>>,
     /// In the order of their beginnings.
@@ -99,7 +106,7 @@ impl Dice {
     }
 
     /// From low to high, both included.
-    fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
@@ -108,11 +115,11 @@ impl Dice {
         of[usize::try_from(index).unwrap_or(0)]
     }
 
-    fn percent(&mut self, chance: u64) -> bool {
+    pub(super) fn percent(&mut self, chance: u64) -> bool {
         self.between(1, 100) <= chance
     }
 
-    fn millis(&mut self, low: u64, high: u64) -> Duration {
+    pub(super) fn millis(&mut self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.between(low, high))
     }
 
@@ -161,7 +168,21 @@ impl Schedule {
             .collect();
         acts.sort_by_key(|act| act.at);
         let lock_step = lock_step.unwrap_or(drawn);
-        Schedule { seed, nodes, lock_step, complete, period, session, cold, length, faults, acts }
+        let (receiver, post) = (Receiver::Testbed, Schedule::posts(seed));
+        Schedule {
+            seed,
+            nodes,
+            lock_step,
+            complete,
+            period,
+            session,
+            cold,
+            length,
+            receiver,
+            post,
+            faults,
+            acts,
+        }
     }
 
     /// Nothing but that the API is away for half a minute, with a report a second.
@@ -215,6 +236,8 @@ impl Schedule {
             session: Duration::from_secs(2),
             cold: false,
             length,
+            receiver: Receiver::Testbed,
+            post: false,
             faults: vec![Vec::new(); 3],
             acts,
         }
@@ -280,6 +303,7 @@ impl fmt::Display for What {
             What::Servers(servers) => write!(f, "kill -9 of ZooKeeper servers {servers:?}"),
             What::LeadingServer => write!(f, "kill -9 of the ZooKeeper server that leads"),
             What::Api(mode) => write!(f, "the API: {mode:?}"),
+            What::Collector(blow) => write!(f, "{blow} of the collector"),
         }
     }
 }
@@ -293,9 +317,10 @@ impl fmt::Display for Schedule {
         };
         let Schedule { seed, nodes, period, session, length, cold, .. } = self;
         let when = if *cold { ", from the very start" } else { "" };
+        let method = if self.post { "POST" } else { "GET" };
         writeln!(
             f,
-            "schedule {seed}: {nodes} nodes, {pace}, period {period:?}, session {session:?}, healed after {length:?}{when}"
+            "schedule {seed}: {nodes} nodes, {pace}, period {period:?}, session {session:?}, {method}, healed after {length:?}{when}"
         )?;
         for (node, deaths) in self.faults.iter().enumerate() {
             for (process, fault) in deaths.iter().enumerate() {
@@ -354,6 +379,7 @@ mod tests {
                     What::LeadingServer => "server that leads".into(),
                     What::Api(ApiMode::Slow(_)) => "slow".into(),
                     What::Api(mode) => format!("{mode:?}"),
+                    What::Collector(_) => unreachable!("not with the testbed's own API"),
                 });
             }
         }

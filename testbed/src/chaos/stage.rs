@@ -7,7 +7,8 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::evidence::{Arrival, Evidence, below, millis};
+use super::desk::{Desk, Taken};
+use super::evidence::{Evidence, below, millis};
 use super::judge::judge;
 use super::kazoo::{self, KazooFigures};
 use super::outcome::Outcome;
@@ -15,7 +16,7 @@ use super::pauses;
 use super::schedule::{Fault, Schedule, What, Whom};
 use super::tree::{Glance, glance};
 use super::verdict::{Kind, Verdict};
-use crate::api::{Api, ApiMode};
+use crate::api::ApiMode;
 use crate::ensemble::Ensemble;
 use crate::kazoo::Kazoo;
 use crate::node::node_command_in;
@@ -58,6 +59,16 @@ pub enum Cast {
     Kazoo(Kazoo),
 }
 
+impl Cast {
+    /// The program that is a collector, too.
+    fn program(&self) -> Option<&Path> {
+        match self {
+            Cast::Atalaya(binary) => Some(binary),
+            Cast::Kazoo(_) => None,
+        }
+    }
+}
+
 /// Three ZooKeeper servers on which one fleet after the other plays.
 pub struct Theatre {
     ensemble: Ensemble,
@@ -96,7 +107,7 @@ struct Play<'a> {
     chroot: String,
     first: i64,
     scratch: Scratch,
-    api: Api,
+    desk: Desk,
     players: Vec<Player>,
     /// To whom an act happened.
     whom: BTreeMap<usize, usize>,
@@ -152,7 +163,7 @@ impl Theatre {
             chroot: format!("/chaos-{}-{}", self.played, schedule.seed),
             first: self.next,
             scratch,
-            api: Api::start(),
+            desk: Desk::open(schedule.receiver, self.cast.program()),
             players: (0..schedule.nodes).map(player).collect(),
             whom: BTreeMap::new(),
             doomed: Vec::new(),
@@ -173,12 +184,11 @@ impl Theatre {
 
 impl Play<'_> {
     fn run(mut self) -> (Outcome, i64) {
-        self.api.set(ApiMode::Once);
         for node in 0..self.players.len() {
             self.start(node);
         }
         let started = Instant::now();
-        while !self.schedule.cold && self.api.requests().is_empty() && started.elapsed() < COMES_TOGETHER {
+        while !self.schedule.cold && !self.desk.has_some() && started.elapsed() < COMES_TOGETHER {
             self.look_after();
             thread::sleep(LOOK);
         }
@@ -205,24 +215,29 @@ impl Play<'_> {
         let end = millis(SystemTime::now());
         let settled = self.heal();
         self.stop();
+        let mut verdict = std::mem::take(&mut self.verdict);
+        let Taken { arrivals, held, logs } = self.desk.close(&mut verdict);
+        self.logs.extend(logs);
         let transactions = self.ensemble.journal(self.first);
         let next = transactions.last().map_or(self.first, |last| last.zxid + 1);
         let evidence = Evidence {
             transactions: below(&self.chroot, transactions),
-            arrivals: self.api.requests().iter().map(Arrival::from).collect(),
+            arrivals,
+            held,
+            posted: self.schedule.post,
             lock_step: self.schedule.lock_step,
             counted: true,
             life: i64::try_from((self.schedule.period * STALE_PERIODS).max(SHORTEST_LIFE).as_millis())
                 .unwrap_or(i64::MAX),
             settled,
         };
-        let mut verdict = std::mem::take(&mut self.verdict);
         let mut kazoo = None;
         match self.cast {
             Cast::Atalaya(_) => {
                 let judged = judge(&evidence);
                 verdict.violations.extend(judged.violations);
-                (verdict.figures, verdict.notes) = (judged.figures, judged.notes);
+                verdict.figures.add(&judged.figures);
+                verdict.notes = judged.notes;
             }
             Cast::Kazoo(_) => {
                 let said = self.logs.iter().flat_map(|(_, log)| log).map(|line| line.text.as_str());
@@ -267,7 +282,8 @@ impl Play<'_> {
         let millis = |duration: Duration| format!("{}ms", duration.as_millis());
         command.args(["--session-timeout", &millis(self.schedule.session)]);
         command.args(["--sampling-period", &millis(self.schedule.period)]);
-        command.args(["--api-url", &self.api.url(), "--counter", "per-node"]);
+        command.args(["--api-url", &self.desk.url(), "--counter", "per-node"]);
+        command.args(["--api-method", if self.schedule.post { "post" } else { "get" }]);
         command.args(["--sync", if self.schedule.lock_step { "barrier" } else { "free" }]);
         command.args(["--release", if self.schedule.complete { "complete" } else { "period" }]);
         command.arg("--boards").arg(self.scratch.path().join("boards.toml")).args(["--board", "chaos"]);
@@ -285,7 +301,7 @@ impl Play<'_> {
                 &self.chroot,
                 &seconds(session),
                 &seconds(period),
-                &self.api.url(),
+                &self.desk.url(),
                 match lock_step {
                     // Whoever gives up waiting is not stuck, and not in step.
                     true if self.schedule.acts.iter().any(|act| act.what == What::LeadingServer) => "patient",
@@ -298,6 +314,7 @@ impl Play<'_> {
 
     /// Who died is noted, and who is to come back does.
     fn look_after(&mut self) {
+        self.desk.look_after();
         for node in 0..self.players.len() {
             let player = &mut self.players[node];
             if let Some(exit) = player.process.as_mut().and_then(Process::try_exit) {
@@ -416,11 +433,16 @@ impl Play<'_> {
             What::LeadingServer => self.doomed.push(act.lasts),
             What::Api(mode) => {
                 self.moods.push(number);
-                self.api.set(*mode);
+                self.desk.set(*mode);
                 self.count(match mode {
                     ApiMode::Slow(_) => "API slow".to_owned(),
                     mode => format!("API {mode:?}"),
                 });
+            }
+            What::Collector(blow) => {
+                if self.desk.befalls(number, *blow, act.lasts) {
+                    self.count(blow.to("collector"));
+                }
             }
         }
     }
@@ -442,8 +464,9 @@ impl Play<'_> {
             What::Api(_) => {
                 self.moods.retain(|mood| *mood != number);
                 let mood = self.moods.last().map(|number| &self.schedule.acts[*number].what);
-                self.api.set(if let Some(What::Api(mode)) = mood { *mode } else { ApiMode::Once });
+                self.desk.set(if let Some(What::Api(mode)) = mood { *mode } else { ApiMode::Once });
             }
+            What::Collector(_) => self.desk.passes(number),
         }
     }
 
@@ -458,7 +481,7 @@ impl Play<'_> {
     /// Everything works again; returns the cycle up to which everything was delivered when the fleet had come back.
     fn heal(&mut self) -> u64 {
         self.healed = true;
-        self.api.set(ApiMode::Once);
+        self.desk.heal();
         self.players.iter().filter_map(|player| player.process.as_ref()).for_each(Process::cont);
         for player in &mut self.players {
             player.again = player.again.map(|_| Instant::now());
@@ -466,8 +489,7 @@ impl Play<'_> {
         let deadline = Instant::now() + PATIENCE;
         let mut settled = None;
         let mut looked = Instant::now();
-        let kept = |api: &Api| api.requests().iter().filter(|request| request.kept).count();
-        let kept_before = kept(&self.api);
+        let kept_before = self.desk.kept();
         loop {
             self.look_after();
             if looked.elapsed() >= LOOK_AT_LOG {
@@ -480,7 +502,7 @@ impl Play<'_> {
                     let whole = self.players.iter().all(|player| glance.measuring.contains(&player.id));
                     if let Cast::Kazoo(_) = self.cast {
                         // It has no cycles: that it reports again must do.
-                        if kept(&self.api) >= kept_before + 3 {
+                        if self.desk.kept() >= kept_before + 3 {
                             return goal;
                         }
                         if Instant::now() > deadline {

@@ -19,6 +19,10 @@ pub enum Kind {
     NotCommitted,
     /// A report was sent with another value than the committed one.
     Altered,
+    /// A collector holds a report twice.
+    Twice,
+    /// A collector holds a later cycle, and not this one.
+    Gap,
     /// A report was sent before it was committed.
     Early,
     /// A report of a leader that was deposed before it could know.
@@ -67,6 +71,8 @@ pub struct Figures {
     pub repeats: u64,
     /// Requests that it did not keep.
     pub turned_away: u64,
+    /// Requests that a collector refused as those of a deposed leader, as far as somebody saw its figures before it was killed.
+    pub refused: u64,
     /// Reports that arrived after a later one.
     pub out_of_order: u64,
     /// The longest time from commit to arrival, in milliseconds.
@@ -91,6 +97,7 @@ impl Figures {
         self.requests += other.requests;
         self.repeats += other.repeats;
         self.turned_away += other.turned_away;
+        self.refused += other.refused;
         self.out_of_order += other.out_of_order;
         self.longest_delay = self.longest_delay.max(other.longest_delay);
         self.late += other.late;

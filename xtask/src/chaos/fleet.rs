@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use atalaya_testbed::chaos::{
-    Act, Cast, Figures, KazooFigures, Kind, POINTS, Pauses, Schedule, Theatre, What, seed_of,
+    Act, Cast, Figures, KazooFigures, Kind, POINTS, Pauses, Receiver, Schedule, Theatre, What, seed_of,
 };
 use atalaya_testbed::install::Part;
 use atalaya_testbed::{Kazoo, target_dir};
@@ -57,7 +57,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Sync::Barrier => Some(true),
         Sync::Both => None,
     };
-    let schedules = schedules(arguments, lock_step);
+    let receiver = match arguments.receiver {
+        super::Receiver::Testbed => Receiver::Testbed,
+        super::Receiver::Sqlite => Receiver::Sqlite,
+    };
+    let schedules = schedules(arguments, lock_step, receiver);
     let begin = Instant::now();
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Total::default());
@@ -82,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn schedules(arguments: &Arguments, lock_step: Option<bool>) -> Vec<Schedule> {
+fn schedules(arguments: &Arguments, lock_step: Option<bool>, receiver: Receiver) -> Vec<Schedule> {
     if arguments.staged {
         let paces = lock_step.map_or(vec![false, true], |lock_step| vec![lock_step]);
         let of = |pace| {
@@ -93,12 +97,12 @@ fn schedules(arguments: &Arguments, lock_step: Option<bool>) -> Vec<Schedule> {
         return paces.into_iter().flat_map(of).chain(in_step).collect();
     }
     if let Some(seed) = arguments.replay {
-        return vec![Schedule::of(seed, lock_step)];
+        return vec![Schedule::of(seed, lock_step).to(receiver)];
     }
     let seed = arguments.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
     let count = arguments.schedules.unwrap_or(SCHEDULES);
     eprintln!("{count} schedules, --seed {seed}");
-    (0..count).map(|number| Schedule::of(seed_of(seed, number), lock_step)).collect()
+    (0..count).map(|number| Schedule::of(seed_of(seed, number), lock_step).to(receiver)).collect()
 }
 
 fn build() -> anyhow::Result<PathBuf> {
@@ -167,7 +171,11 @@ fn play(
             eprintln!("  {kind:?}: and {} more", times - SHOWN);
         }
         let sync = if schedule.lock_step { "barrier" } else { "free" };
-        eprintln!("  again: cargo xtask chaos fleet --sync {sync} --replay {seed}");
+        let receiver = match schedule.receiver {
+            Receiver::Testbed => "",
+            Receiver::Sqlite => " --receiver collector:sqlite",
+        };
+        eprintln!("  again: cargo xtask chaos fleet --sync {sync}{receiver} --replay {seed}");
     }
     if is_good && !keep {
         return;
@@ -215,13 +223,23 @@ fn summary(total: &Total, begin: Instant) {
         return;
     }
     let Figures { epochs, reports, measurements, requests, .. } = figures;
-    let Figures { repeats, turned_away, out_of_order, longest_delay, late, undecided, missed, again, .. } =
-        figures;
+    let Figures {
+        repeats,
+        turned_away,
+        refused,
+        out_of_order,
+        longest_delay,
+        late,
+        undecided,
+        missed,
+        again,
+        ..
+    } = figures;
     eprintln!(
         "  {epochs} leaders, {measurements} measurements, {reports} reports, {requests} requests to the API"
     );
     eprintln!(
-        "  {turned_away} requests that it did not keep, {repeats} that it had, {out_of_order} out of order, {late} after a \
+        "  {turned_away} requests that it did not keep, {repeats} that it had, {refused} refused as a deposed leader's, {out_of_order} out of order, {late} after a \
          successor was elected"
     );
     eprintln!(

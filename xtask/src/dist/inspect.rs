@@ -17,10 +17,12 @@ use crate::toolchain::Target;
 const GLIBC: (u32, u32) = (2, 34);
 
 /// Files that every package has.
-const FILES: [&str; 14] = [
+const FILES: [&str; 16] = [
     "etc/atalaya/boards.toml",
     "etc/default/atalaya",
+    "etc/default/atalaya-collector",
     "usr/bin/atalaya",
+    "usr/lib/systemd/system/atalaya-collector.service",
     "usr/lib/systemd/system/atalaya.service",
     "usr/lib/systemd/system/atalaya@.service",
     "usr/lib/sysusers.d/atalaya.conf",
@@ -77,7 +79,11 @@ pub(super) fn package(package: &Path, program: &Path, target: Target, how: How) 
     let kept = fs::read_to_string(root.join("DEBIAN/conffiles")).context("there are no conffiles")?;
     let kept: BTreeSet<&str> = kept.lines().collect();
     ensure!(
-        kept == BTreeSet::from(["/etc/atalaya/boards.toml", "/etc/default/atalaya"]),
+        kept == BTreeSet::from([
+            "/etc/atalaya/boards.toml",
+            "/etc/default/atalaya",
+            "/etc/default/atalaya-collector"
+        ]),
         "files that an upgrade keeps: {kept:?}"
     );
     holds("the package has all files, and an upgrade keeps those below /etc");
@@ -181,9 +187,11 @@ fn units(root: &Path) -> anyhow::Result<()> {
     // The units name programs by where they will be.
     let here =
         |text: String| text.replace("/usr/bin/atalaya", &root.join("usr/bin/atalaya").display().to_string());
-    for (name, instance) in
-        [("atalaya.service", "atalaya.service"), ("atalaya@.service", "atalaya@2.service")]
-    {
+    for (name, instance) in [
+        ("atalaya.service", "atalaya.service"),
+        ("atalaya@.service", "atalaya@2.service"),
+        ("atalaya-collector.service", "atalaya-collector.service"),
+    ] {
         let copy = root.join(instance);
         fs::write(&copy, here(fs::read_to_string(folder.join(name))?))?;
         let mut command = Command::new("systemd-analyze");

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use super::{SqliteOptions, file_id, schema, unavailable};
+use super::{SqliteOptions, file_id, rollups, schema, unavailable};
 use crate::fence::Epoch;
 use crate::report::{Record, Report};
 use crate::store::{Cursor, Filter, Page, Point, StoreError, point};
@@ -155,6 +155,15 @@ impl Where {
         let micros = |time: Timestamp| Value::from(time.as_microsecond());
         all.add(times[0], filter.from.map(micros));
         all.add(times[1], filter.to.map(micros));
+        let Where { conditions, values } = Where::kinds(filter);
+        all.conditions.extend(conditions);
+        all.values.extend(values);
+        all
+    }
+
+    /// Without the times.
+    fn kinds(filter: &Filter) -> Where {
+        let mut all = Where::default();
         all.add("quantity = ?", filter.quantity.clone().map(Value::from));
         all.add("unit = ?", filter.unit.clone().map(Value::from));
         all
@@ -208,22 +217,25 @@ pub(super) fn series(
     step: i64,
     limit: usize,
 ) -> rusqlite::Result<Vec<Point>> {
-    let reports = Where::of(filter, ["time >= ?", "time < ?"]);
+    let kinds = Where::kinds(filter);
     let hours = Where::of(filter, ["hour >= ?", "hour < ?"]);
-    let sql = format!(
-        "SELECT time - time % ?, quantity, unit, sum(reports), ifnull(sum(sum), 0.0), min(min), max(max) FROM (
-            SELECT time, ifnull(quantity, '') AS quantity, ifnull(unit, '') AS unit, 1 AS reports, mean AS sum,
-                   ifnull(min, mean) AS min, ifnull(max, mean) AS max
-            FROM reports WHERE {}
-            UNION ALL
-            SELECT hour, quantity, unit, reports, sum, min, max FROM hours WHERE {}
-         ) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT ?",
-        reports.sql(),
+    let mut parts = vec![format!(
+        "SELECT hour AS time, quantity, unit, reports, sum, min, max FROM hours WHERE {}",
         hours.sql()
-    );
+    )];
     let mut values = vec![Value::from(step)];
-    values.extend(reports.values);
     values.extend(hours.values);
+    let micros = |time: Option<Timestamp>| time.map(|time| time.as_microsecond());
+    for piece in rollups::pieces(micros(filter.from), micros(filter.to), step) {
+        let (part, part_values) = rollups::select(&piece, &kinds.sql(), &kinds.values);
+        parts.push(part);
+        values.extend(part_values);
+    }
+    let sql = format!(
+        "SELECT time - time % ?, quantity, unit, sum(reports), ifnull(sum(sum), 0.0), min(min), max(max)
+         FROM ({}) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3 LIMIT ?",
+        parts.join(" UNION ALL ")
+    );
     values.push(Value::from(count(limit)));
     let named = |name: String| (!name.is_empty()).then_some(name);
     connection
@@ -231,6 +243,25 @@ pub(super) fn series(
         .query_map(params_from_iter(values), |row| {
             let kind = (named(row.get(1)?), named(row.get(2)?));
             Ok(point(row.get(0)?, kind, row.get(3)?, row.get(4)?, (row.get(5)?, row.get(6)?)))
+        })?
+        .collect()
+}
+
+pub(super) fn changes(
+    connection: &Connection,
+    (from, to): (Timestamp, Timestamp),
+    limit: usize,
+) -> rusqlite::Result<Vec<(Timestamp, i64)>> {
+    // An epoch whose first report is past the retention has begun before.
+    let sql = "SELECT time, epoch FROM (
+            SELECT epoch, (SELECT min(time) FROM reports
+                           WHERE reports.epoch = epochs.epoch AND reports.cycle = epochs.first_cycle) AS time
+            FROM epochs WHERE epoch > (SELECT min(epoch) FROM epochs)
+         ) WHERE time >= ? AND time < ? ORDER BY epoch DESC LIMIT ?";
+    connection
+        .prepare_cached(sql)?
+        .query_map((from.as_microsecond(), to.as_microsecond(), count(limit)), |row| {
+            Ok((timestamp(row, 0)?, row.get(1)?))
         })?
         .collect()
 }

@@ -4,9 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use tracing::info;
+
+use super::rollups;
 
 /// Goes up with every change of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Times are microseconds since 1970, UTC; `readable` shows them as text.
 const TABLES: &str = "
@@ -70,6 +73,21 @@ SELECT id, epoch, cycle, strftime('%Y-%m-%dT%H:%M:%fZ', time / 1e6, 'unixepoch')
 FROM reports;
 ";
 
+/// What version 2 has besides: sums of what `reports` has, for each `step` microseconds; see `rollups.rs`.
+const ROLLUPS: &str = "
+CREATE TABLE rollups (
+    step     INTEGER NOT NULL,
+    time     INTEGER NOT NULL,
+    quantity TEXT NOT NULL,
+    unit     TEXT NOT NULL,
+    reports  INTEGER NOT NULL,
+    sum      REAL NOT NULL,
+    min      REAL NOT NULL,
+    max      REAL NOT NULL,
+    PRIMARY KEY (step, time, quantity, unit)
+) STRICT, WITHOUT ROWID;
+";
+
 /// A connection that writes. Makes the file and the tables if they are missing.
 pub(super) fn open_to_write(
     path: &Path,
@@ -123,7 +141,12 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         VERSION => {}
         0 => {
             transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.execute_batch(ROLLUPS)?;
+        }
+        1 => {
+            info!("an older file: its reports are summed up");
+            transaction.execute_batch(ROLLUPS)?;
+            rollups::make(&transaction)?;
         }
         other => {
             let message = format!("it is of version {other}, this program knows {VERSION}");
@@ -131,5 +154,6 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
             return Err(rusqlite::Error::SqliteFailure(code, Some(message)));
         }
     }
+    transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
 }

@@ -12,6 +12,12 @@ fn open(folder: &Path) -> SqliteStore {
 
 store_suite!(|folder| (open(folder), ()));
 
+#[tokio::test]
+async fn tells_when_leaders_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    super::super::suite::tells_when_leaders_changed(&open(folder.path())).await;
+}
+
 async fn means(store: &SqliteStore) -> Vec<f64> {
     let page = Page { filter: Filter::default(), after: None, newest_first: false, limit: 100_000 };
     store.page(page).await.unwrap().iter().map(|record| record.report.mean).collect()
@@ -132,6 +138,25 @@ async fn a_file_of_a_later_version_is_left_alone() {
     assert!(store.record(vec![keyed(1, 1, None, 1.0)]).await.is_err());
     let tables = "SELECT count(*) FROM sqlite_schema";
     assert_eq!(Connection::open(&path).unwrap().query_row(tables, [], |row| row.get(0)), Ok(0));
+}
+
+#[tokio::test]
+async fn a_file_of_an_earlier_version_is_summed_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let reports: Vec<_> = (0..5_000).map(|cycle| keyed(7, cycle, Some("Cel"), 0.5)).collect();
+    store.record(reports).await.unwrap();
+    let hours = store.series(Filter::default(), 3_600_000_000, 10).await.unwrap();
+    store.close().await;
+    let path = folder.path().join("reports.db");
+    let before = "DROP TABLE rollups; PRAGMA user_version = 1;";
+    Connection::open(&path).unwrap().execute_batch(before).unwrap();
+    let store = open(folder.path());
+    store.check().await.unwrap();
+    assert_eq!(store.series(Filter::default(), 3_600_000_000, 10).await.unwrap(), hours);
+    assert_eq!((hours.len(), hours[0].reports), (2, 3_600));
+    store.record(vec![keyed(7, 5_000, Some("Cel"), 0.5)]).await.unwrap();
+    assert_eq!(store.series(Filter::default(), 3_600_000_000, 10).await.unwrap()[1].reports, 1_401);
 }
 
 #[cfg(unix)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
 use tracing::{info, warn};
 
-use super::{SqliteOptions, file_id, schema, unavailable};
+use super::{SqliteOptions, file_id, rollups, schema, unavailable};
 use crate::fence::Stale;
 use crate::report::{Key, Report};
 use crate::spans::Spans;
@@ -37,6 +37,8 @@ impl Writer {
 
     /// Works until it is told to close, or nobody is left to ask.
     pub(super) fn run(mut self, mut jobs: Waiting) {
+        // An older file takes a while to be brought up to date: that begins now. What is wrong is told to whoever asks.
+        let _ = self.write(|transaction| check(transaction, false));
         while let Some(job) = jobs.blocking_next() {
             match job {
                 Job::Record(reports, answer) => {
@@ -170,7 +172,9 @@ fn record(transaction: &Transaction<'_>, report: &Report) -> rusqlite::Result<Ou
             report.received.as_microsecond(),
             report.reporter,
         ])?;
-    Ok(Outcome::Recorded(transaction.last_insert_rowid()))
+    let id = transaction.last_insert_rowid();
+    rollups::add(transaction, report)?;
+    Ok(Outcome::Recorded(id))
 }
 
 /// Why a report is not recorded.
@@ -207,12 +211,12 @@ fn judge(transaction: &Transaction<'_>, key: &Key, report: &Report) -> rusqlite:
 }
 
 fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<usize> {
-    let Some(end) = last_pruned(transaction, horizon)? else {
+    let Some(last) = last_pruned(transaction, horizon)? else {
         forget(transaction, horizon)?;
         return Ok(0);
     };
     const PAST: &str = "(time, id) <= (:time, :id)";
-    let end = named_params! { ":time": end.0, ":id": end.1 };
+    let end = named_params! { ":time": last.0, ":id": last.1 };
     transaction.execute(
         &format!(
             "INSERT INTO hours
@@ -247,6 +251,7 @@ fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<us
         note(transaction, before, &spans)?;
     }
     let pruned = transaction.execute(&format!("DELETE FROM reports WHERE {PAST}"), end)?;
+    rollups::cut_off(transaction, last.0)?;
     forget(transaction, horizon)?;
     Ok(pruned)
 }

@@ -28,7 +28,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
         all => format!("{} of {all} nodes", state.publishing()),
     };
     let wide = area.width >= WIDE;
-    let line = Line::from(vec![
+    let mut line = Line::from(vec![
         " Atalaya".bold().cyan(),
         format!("  {nodes}, every {:?}", state.period).into(),
         if wide { format!("  ZooKeeper {} ", state.zookeeper).into() } else { "  ZooKeeper ".into() },
@@ -36,8 +36,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
         "  API ".into(),
         Span::styled(api, light(state.api == ApiMode::Up)),
     ]);
-    frame.render_widget(Paragraph::new(line), area);
     let seconds = now.saturating_duration_since(state.started).as_secs();
     let clock = format!("{}:{:02}:{:02} ", seconds / 3600, seconds / 60 % 60, seconds % 60);
+    // Whole, a terminal makes it a link.
+    let short = state.page.trim_start_matches("http://").trim_end_matches('/');
+    let room = usize::from(area.width).saturating_sub(line.width() + clock.len() + 2);
+    if let Some(page) = [state.page.as_str(), short].into_iter().find(|page| page.len() <= room) {
+        line.push_span(format!(" {page}").cyan());
+    }
+    frame.render_widget(Paragraph::new(line), area);
     frame.render_widget(Paragraph::new(clock).alignment(Alignment::Right), area);
 }

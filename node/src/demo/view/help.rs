@@ -9,10 +9,11 @@ use ratatui::widgets::{Clear, Paragraph, Wrap};
 use super::framed;
 use crate::demo::keys::KEYS;
 
-pub(super) fn draw(frame: &mut Frame<'_>, area: Rect) {
+pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, page: &str) {
     let mut lines = vec![
         Line::from("Nodes measure and publish in ZooKeeper; the leader averages what all of"),
         Line::from("them measured and posts it to the API. All of it runs here, over TCP."),
+        Line::from(format!("The API has a page: {page}")),
         Line::default(),
     ];
     lines.extend(

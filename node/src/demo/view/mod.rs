@@ -71,7 +71,7 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, sight: &mut Sight, now:
     log::draw(frame, bottom, state);
     footer::draw(frame, figures, keys, state);
     if sight.help {
-        help::draw(frame, area);
+        help::draw(frame, area, &state.page);
     }
 }
 

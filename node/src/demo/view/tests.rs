@@ -12,7 +12,7 @@ use super::*;
 use crate::demo::fleet::Condition;
 use crate::demo::happening::Happening;
 use crate::demo::journal::Said;
-use crate::demo::ledger::Arrival;
+use crate::demo::ledger::{Arrival, Verdict};
 use crate::demo::script::ApiMode;
 use crate::leader::aggregate::Summary;
 use crate::leader::report::CycleReport;
@@ -22,7 +22,8 @@ use crate::vitals::{Faults, Measured, Vitals};
 fn state(nodes: u32) -> (State, Instant) {
     let start = Instant::now();
     let now = start + Duration::from_secs(3_723);
-    let mut state = State::new(nodes, Duration::from_secs(1), "127.0.0.1:2181".to_owned(), start);
+    let places = ("127.0.0.1:2181".to_owned(), "http://127.0.0.1:8000/".to_owned());
+    let mut state = State::new(nodes, Duration::from_secs(1), places, start);
     let timeout = Duration::from_secs(5);
     for (ahead, row) in state.rows.iter_mut().enumerate() {
         row.vitals = Vitals {
@@ -41,7 +42,7 @@ fn state(nodes: u32) -> (State, Instant) {
         state.on(Happening::Averaged(report), now - Duration::from_secs(9 - cycle));
     }
     let arrival = Arrival { epoch: 5, cycle: 1, unit: Some("Cel".to_owned()), mean: 79.0, count: 3 };
-    state.on(Happening::Arrived(arrival), now);
+    state.on(Happening::Arrived(arrival, Verdict::New), now);
     let said = Said { at: now, node: Some(2), level: Level::WARN, text: "the connection is lost".to_owned() };
     state.on(Happening::Said(said), now);
     (state, now)

@@ -1,0 +1,200 @@
+//! Sums of minutes and hours, so that a year is told without reading all of its reports.
+//!
+//! They are of the reports that the table `reports` has, no more and no less: what is recorded is added, and what is past the
+//! retention is taken out, in the same transaction. A question is cut into pieces: whole hours, whole minutes where no
+//! hour fits, reports where no minute does. So it is told the same as if every report had been read.
+
+use rusqlite::types::Value;
+use rusqlite::{Transaction, params};
+
+use crate::report::Report;
+use crate::store::HOUR;
+
+/// Microseconds in a minute.
+const MINUTE: i64 = 60_000_000;
+/// What is summed up.
+const STEPS: [i64; 2] = [MINUTE, HOUR];
+
+/// A part of time that is read from one place: `[from, to)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// Sums of so many microseconds; `None`: the reports themselves.
+    pub(super) step: Option<i64>,
+    pub(super) from: Option<i64>,
+    pub(super) to: Option<i64>,
+}
+
+impl Piece {
+    fn is_empty(&self) -> bool {
+        self.from.zip(self.to).is_some_and(|(from, to)| from >= to)
+    }
+}
+
+/// How `[from, to)` is read for steps of `step`. What is before 1970 is not summed up: there, division rounds the other way.
+pub(super) fn pieces(from: Option<i64>, to: Option<i64>, step: i64) -> Vec<Piece> {
+    let usable = STEPS.iter().rev().copied().filter(|size| step % size == 0);
+    let mut pieces = Vec::new();
+    cut(from, to, &usable.collect::<Vec<_>>(), &mut pieces);
+    pieces
+}
+
+/// Cuts the largest of `sizes` out of the middle, and what is left by the smaller ones.
+fn cut(from: Option<i64>, to: Option<i64>, sizes: &[i64], pieces: &mut Vec<Piece>) {
+    let whole = Piece { step: None, from, to };
+    let Some((&size, smaller)) = sizes.split_first() else {
+        if !whole.is_empty() {
+            pieces.push(whole);
+        }
+        return;
+    };
+    let first = match from {
+        Some(from) if from > 0 => from.checked_add(size - 1).map_or(i64::MAX, |up| up - up % size),
+        _ => 0,
+    };
+    let last = to.map(|to| to - to.rem_euclid(size));
+    let middle = Piece { step: Some(size), from: Some(first), to: last };
+    if middle.is_empty() {
+        return cut(from, to, smaller, pieces);
+    }
+    cut(from, Some(first), smaller, pieces);
+    pieces.push(middle);
+    if last.is_some() && last != to {
+        cut(last, to, smaller, pieces);
+    }
+}
+
+/// The `SELECT` of a piece, and the values of its question marks. `kinds` are conditions on quantity and unit.
+pub(super) fn select(piece: &Piece, kinds: &str, kind_values: &[Value]) -> (String, Vec<Value>) {
+    let mut values = Vec::new();
+    let mut conditions = Vec::new();
+    if let Some(step) = piece.step {
+        conditions.push("step = ?");
+        values.push(Value::from(step));
+    }
+    for (condition, bound) in [("time >= ?", piece.from), ("time < ?", piece.to)] {
+        if let Some(bound) = bound {
+            conditions.push(condition);
+            values.push(Value::from(bound));
+        }
+    }
+    conditions.push(kinds);
+    values.extend_from_slice(kind_values);
+    let conditions = conditions.join(" AND ");
+    let sql = match piece.step {
+        Some(_) => {
+            format!("SELECT time, quantity, unit, reports, sum, min, max FROM rollups WHERE {conditions}")
+        }
+        None => format!(
+            "SELECT time, ifnull(quantity, '') AS quantity, ifnull(unit, '') AS unit, 1 AS reports, mean AS sum,
+                    ifnull(min, mean) AS min, ifnull(max, mean) AS max
+             FROM reports WHERE {conditions}"
+        ),
+    };
+    (sql, values)
+}
+
+const JOIN: &str = "ON CONFLICT (step, time, quantity, unit) DO UPDATE SET
+    reports = reports + excluded.reports, sum = ifnull(sum + excluded.sum, 0.0),
+    min = min(min, excluded.min), max = max(max, excluded.max)";
+
+/// Takes note of a report that is recorded.
+pub(super) fn add(transaction: &Transaction<'_>, report: &Report) -> rusqlite::Result<()> {
+    let time = report.time.as_microsecond();
+    if time < 0 {
+        return Ok(());
+    }
+    let mut add =
+        transaction.prepare_cached(&format!("INSERT INTO rollups VALUES (?, ?, ?, ?, 1, ?, ?, ?) {JOIN}"))?;
+    for step in STEPS {
+        add.execute(params![
+            step,
+            time - time % step,
+            report.quantity.as_deref().unwrap_or(""),
+            report.unit.as_deref().unwrap_or(""),
+            report.mean,
+            report.min.unwrap_or(report.mean),
+            report.max.unwrap_or(report.mean),
+        ])?;
+    }
+    Ok(())
+}
+
+/// All reports up to `end` have been deleted: so have their sums, and the last of them are made anew of what is left.
+pub(super) fn cut_off(transaction: &Transaction<'_>, end: i64) -> rusqlite::Result<()> {
+    for step in STEPS {
+        let last = end - end.rem_euclid(step);
+        transaction.execute("DELETE FROM rollups WHERE step = ? AND time <= ?", [step, last])?;
+        sum_up(transaction, step, last.max(0), last.saturating_add(step))?;
+    }
+    Ok(())
+}
+
+/// Sums up what a file of an earlier version has.
+pub(super) fn make(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    STEPS.iter().try_for_each(|step| sum_up(transaction, *step, 0, i64::MAX))
+}
+
+/// Sums up the reports of `[from, to)`, of which there are no sums.
+fn sum_up(transaction: &Transaction<'_>, step: i64, from: i64, to: i64) -> rusqlite::Result<()> {
+    transaction.execute(
+        "INSERT INTO rollups
+         SELECT ?1, time - time % ?1, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
+                min(ifnull(min, mean)), max(ifnull(max, mean))
+         FROM reports WHERE time >= ?2 AND time < ?3 GROUP BY 2, 3, 4",
+        [step, from, to],
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn piece(step: Option<i64>, from: i64, to: i64) -> Piece {
+        Piece { step, from: Some(from), to: Some(to) }
+    }
+
+    #[test]
+    fn hours_then_minutes_then_reports() {
+        let from = HOUR - MINUTE - 1;
+        let to = 3 * HOUR + 2 * MINUTE + 5;
+        let expected = [
+            piece(None, from, HOUR - MINUTE),
+            piece(Some(MINUTE), HOUR - MINUTE, HOUR),
+            piece(Some(HOUR), HOUR, 3 * HOUR),
+            piece(Some(MINUTE), 3 * HOUR, 3 * HOUR + 2 * MINUTE),
+            piece(None, 3 * HOUR + 2 * MINUTE, to),
+        ];
+        assert_eq!(pieces(Some(from), Some(to), 24 * HOUR), expected);
+        assert_eq!(pieces(Some(from), Some(to), 1_000_000), [piece(None, from, to)]);
+        let minutes = pieces(Some(0), Some(HOUR), 5 * MINUTE);
+        assert_eq!(minutes, [piece(Some(MINUTE), 0, HOUR)]);
+    }
+
+    proptest! {
+        /// Nothing is read twice, nothing is left out, and only whole sums are taken.
+        #[test]
+        fn pieces_are_the_whole(
+            from in prop::option::of(-3 * HOUR..3 * HOUR),
+            length in prop::option::of(0..9 * HOUR),
+            step in prop::sample::select(vec![1_000_000, MINUTE, 5 * MINUTE, HOUR, 24 * HOUR]),
+        ) {
+            let to = length.map(|length| from.unwrap_or(0) + length);
+            let mut at = from;
+            let pieces = pieces(from, to, step);
+            for piece in &pieces {
+                prop_assert_eq!(piece.from, at);
+                prop_assert!(piece.to.is_none_or(|to| piece.from.is_none_or(|from| from < to)));
+                if let Some(size) = piece.step {
+                    prop_assert!(piece.from.unwrap() >= 0 && piece.from.unwrap() % size == 0 && step % size == 0);
+                    prop_assert!(piece.to.is_none_or(|to| to % size == 0));
+                }
+                at = piece.to;
+            }
+            prop_assert!(pieces.is_empty() == (from.is_some() && length == Some(0)), "{pieces:?}");
+            prop_assert!(pieces.is_empty() || at == to);
+        }
+    }
+}

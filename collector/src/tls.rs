@@ -1,0 +1,88 @@
+//! The certificate with which the collector answers by HTTPS. It can be read again while connections are open.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use thiserror::Error;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
+
+/// Why a certificate cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// No certificate there.
+    #[error("{}: no certificate in PEM can be read: {}", .0.display(), .1)]
+    Certificate(PathBuf, String),
+    /// No key there.
+    #[error("{}: no private key in PEM can be read: {}", .0.display(), .1)]
+    Key(PathBuf, String),
+    /// They do not belong together, or are not what TLS knows.
+    #[error("{} and its key: {}", .0.display(), .1)]
+    Unfit(PathBuf, rustls::Error),
+}
+
+/// A certificate and its key. Clones are one: what is read again, counts for all.
+#[derive(Clone)]
+pub struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    config: Arc<RwLock<Arc<ServerConfig>>>,
+}
+
+impl Tls {
+    /// Reads a certificate, followed by those that lead to it, and its key, both in PEM. TLS 1.2 and 1.3.
+    ///
+    /// # Errors
+    /// They cannot be read or do not belong together.
+    pub fn load(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Result<Tls, TlsError> {
+        let (certificate, key) = (certificate.into(), key.into());
+        let config = Arc::new(RwLock::new(Arc::new(read(&certificate, &key)?)));
+        Ok(Tls { certificate, key, config })
+    }
+
+    /// Reads both again, for connections to come. If that fails, the old ones go on to count.
+    ///
+    /// # Errors
+    /// As for [`Tls::load`].
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let config = Arc::new(read(&self.certificate, &self.key)?);
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Tls").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<ServerConfig, TlsError> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| TlsError::Certificate(certificate.to_owned(), error.to_string());
+    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
+        .map_err(|error| unreadable(&error))?
+        .collect::<Result<_, _>>()
+        .map_err(|error| unreadable(&error))?;
+    if chain.is_empty() {
+        return Err(unreadable(&"there is none"));
+    }
+    let private = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| TlsError::Key(key.to_owned(), error.to_string()))?;
+    let unfit = |error| TlsError::Unfit(certificate.to_owned(), error);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(unfit)?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(unfit)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}

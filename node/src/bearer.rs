@@ -1,0 +1,212 @@
+//! What the API is shown, if it wants to know who reports: a bearer token (RFC 6750). From a file, which is read again
+//! whenever the API does not know the token, or from the environment. It is never shown to anybody else, logs included.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use anyhow::{Context as _, bail, ensure};
+use atalaya_hal::bounded;
+use reqwest::header::HeaderValue;
+use tracing::{info, warn};
+
+/// Bytes of a file that may be a token.
+const LONGEST: usize = 4096;
+
+/// The variable that holds a token itself, for containers.
+pub(crate) const VARIABLE: &str = "ATALAYA_API_TOKEN";
+
+/// A token and where it comes from. Clones are one.
+#[derive(Clone)]
+pub struct ApiToken(Arc<Inner>);
+
+struct Inner {
+    /// `None`: from the environment.
+    file: Option<PathBuf>,
+    /// `Bearer …`; `None`: it was not read yet.
+    header: RwLock<Option<HeaderValue>>,
+    /// Somebody is reading the file.
+    reading: AtomicBool,
+    /// What was wrong with it when it was last read again.
+    problem: Mutex<Option<String>>,
+}
+
+impl ApiToken {
+    /// The one in a file, which is not read yet.
+    pub fn in_file(path: impl Into<PathBuf>) -> ApiToken {
+        ApiToken::of(Some(path.into()), None)
+    }
+
+    /// This one.
+    ///
+    /// # Errors
+    /// It can be none.
+    pub fn given(token: &str) -> anyhow::Result<ApiToken> {
+        Ok(ApiToken::of(None, Some(header(token)?)))
+    }
+
+    fn of(file: Option<PathBuf>, header: Option<HeaderValue>) -> ApiToken {
+        ApiToken(Arc::new(Inner {
+            file,
+            header: RwLock::new(header),
+            reading: AtomicBool::new(false),
+            problem: Mutex::new(None),
+        }))
+    }
+
+    /// Reads the file, if it comes from one; may block. What was known before stays if that fails.
+    ///
+    /// # Errors
+    /// The file cannot be read, or holds no token.
+    pub fn read(&self) -> anyhow::Result<()> {
+        let Some(path) = &self.0.file else { return Ok(()) };
+        let header = from_file(path).with_context(|| format!("the token in {}", path.display()))?;
+        *self.0.header.write().unwrap_or_else(PoisonError::into_inner) = Some(header);
+        Ok(())
+    }
+
+    /// What to send as `Authorization`; marked as a secret.
+    pub fn header(&self) -> Option<HeaderValue> {
+        self.0.header.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The API does not know the token: perhaps the file holds another one by now. Reads it in a thread of its own, because
+    /// it may be on a disk that hangs; one at a time.
+    pub fn read_again(&self) {
+        if self.0.file.is_none() || self.0.reading.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let token = self.clone();
+        let read = move || {
+            token.look();
+            token.0.reading.store(false, Ordering::Release);
+        };
+        if std::thread::Builder::new().name("token".to_owned()).spawn(read).is_err() {
+            self.0.reading.store(false, Ordering::Release);
+        }
+    }
+
+    /// Reads it, and says what came of that, unless it is what came of it before.
+    fn look(&self) {
+        let before = self.header();
+        let problem = self.read().err().map(|error| format!("{error:#}"));
+        let mut known = self.0.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match &problem {
+            Some(problem) if *known != Some(problem.clone()) => warn!("{problem}; the one before stays"),
+            None if before != self.header() => info!("{self} has changed: it is used from now on"),
+            _ => {}
+        }
+        *known = problem;
+    }
+
+    /// Whether everybody on this machine can read it.
+    pub fn is_open_to_all(&self) -> bool {
+        self.0.file.as_ref().is_some_and(|path| is_open_to_all(path))
+    }
+}
+
+/// Where it comes from.
+impl fmt::Display for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.file {
+            Some(path) => write!(f, "the token in {}", path.display()),
+            None => write!(f, "the token in {VARIABLE}"),
+        }
+    }
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiToken").field("file", &self.0.file).finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for ApiToken {
+    fn eq(&self, other: &ApiToken) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.file == other.0.file && self.header() == other.header())
+    }
+}
+
+/// Whether a file with secrets can be read by everybody on this machine.
+pub(crate) fn is_open_to_all(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::metadata(path).is_ok_and(|about| about.mode() & 0o004 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+fn from_file(path: &Path) -> anyhow::Result<HeaderValue> {
+    let bytes = bounded::read(path, LONGEST)?;
+    let text = String::from_utf8(bytes).ok().context("it is not text")?;
+    header(&text)
+}
+
+/// What is wrong with a token says nothing of it.
+fn header(token: &str) -> anyhow::Result<HeaderValue> {
+    let token = token.trim();
+    ensure!(!token.is_empty(), "there is nothing");
+    ensure!(token.len() <= LONGEST, "it is longer than {LONGEST} bytes");
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        bail!("it is not one word of ASCII: the token stands there alone, without a name before it");
+    }
+    let mut header = HeaderValue::try_from(format!("Bearer {token}")).context("it cannot be sent")?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "abc.def-123/456==";
+
+    #[test]
+    fn a_token_is_one_word() {
+        let token = ApiToken::given(&format!("  {SECRET}\n")).unwrap();
+        let header = token.header().unwrap();
+        assert_eq!(header.to_str().unwrap(), format!("Bearer {SECRET}"));
+        assert!(header.is_sensitive());
+        for wrong in ["", " \n", "write abcdef", "two\nlines", "señal", "a\u{7f}b", &"x".repeat(LONGEST + 1)]
+        {
+            let problem = format!("{:#}", ApiToken::given(wrong).unwrap_err());
+            assert!(wrong.trim().is_empty() || !problem.contains(wrong), "{problem}");
+        }
+    }
+
+    #[test]
+    fn nobody_sees_it() {
+        let token = ApiToken::given(SECRET).unwrap();
+        let shown = format!("{token} {token:?} {:?}", token.header());
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+
+    #[test]
+    fn a_file_is_read_and_read_again_and_what_was_known_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        let token = ApiToken::in_file(&path);
+        let same = token.clone();
+        assert!(token.header().is_none());
+        assert!(format!("{:#}", token.read().unwrap_err()).contains("token"));
+        std::fs::write(&path, format!("{SECRET}\n")).unwrap();
+        token.read().unwrap();
+        assert_eq!(same.header().unwrap().to_str().unwrap(), format!("Bearer {SECRET}"));
+        std::fs::write(&path, "").unwrap();
+        token.look();
+        assert_eq!(same.header().unwrap().to_str().unwrap(), format!("Bearer {SECRET}"));
+        std::fs::write(&path, "another").unwrap();
+        token.look();
+        assert_eq!(same.header().unwrap().to_str().unwrap(), "Bearer another");
+        let fresh = ApiToken::in_file(&path);
+        assert_ne!(fresh, token);
+        fresh.read().unwrap();
+        assert_eq!(fresh, token);
+    }
+}

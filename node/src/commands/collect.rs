@@ -1,0 +1,301 @@
+//! `atalaya collect`: the REST API that reports go to.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use atalaya_collector::{Collector, Limits, Options, Tls, Tokens, open_store};
+use atalaya_hal::duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{reload_signals, stop_signal, surroundings};
+use crate::bearer::is_open_to_all;
+use crate::cli::CollectArgs;
+use crate::exit::Failure;
+use crate::settings::{Surroundings, shorten};
+
+const LISTEN: &str = "127.0.0.1:8000";
+const FILE: &str = "reports.db";
+/// Shorter than an hour, hours would be summed up before they are over.
+const SHORTEST_KEPT: Duration = Duration::from_secs(3_600);
+
+pub(super) fn main(args: &CollectArgs) -> Result<(), Failure> {
+    let told = Told::assemble(args, surroundings())?;
+    // SQLite and the network wait most of the time; a second thread answers while the first one encrypts.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(Failure::software)?;
+    runtime.block_on(told.run())
+}
+
+/// What it was told, checked.
+#[derive(Debug)]
+struct Told {
+    listen: String,
+    store: String,
+    token_file: Option<PathBuf>,
+    options: Options,
+}
+
+/// One argument: the flag, what was given, the variable that stands for it.
+struct Argument<'a> {
+    flag: &'static str,
+    given: Option<&'a str>,
+    variable: &'static str,
+}
+
+/// A value and where it came from, for messages.
+struct Value {
+    text: String,
+    from: String,
+    flag: bool,
+}
+
+impl Argument<'_> {
+    fn value(&self, surroundings: Surroundings<'_>) -> Option<Value> {
+        if let Some(text) = self.given {
+            return Some(Value { text: text.to_owned(), from: format!("--{}", self.flag), flag: true });
+        }
+        let (name, text) = surroundings.first(&[self.variable])?;
+        Some(Value { text, from: format!("the environment variable {name}"), flag: false })
+    }
+}
+
+impl Value {
+    fn refuse(&self, problem: impl std::fmt::Display) -> Failure {
+        let error = anyhow!("{}: {problem}", self.from);
+        if self.flag { Failure::usage(error) } else { Failure::config(error) }
+    }
+}
+
+impl Told {
+    fn assemble(args: &CollectArgs, surroundings: Surroundings<'_>) -> Result<Told, Failure> {
+        let value = |flag, given: Option<&String>, variable| {
+            Argument { flag, given: given.map(String::as_str), variable }.value(surroundings)
+        };
+        let file = |flag, given: Option<&PathBuf>, variable| match given {
+            Some(path) => Some(path.clone()),
+            None => {
+                Argument { flag, given: None, variable }.value(surroundings).map(|value| value.text.into())
+            }
+        };
+        let kept = |flag, given, variable| match value(flag, given, variable) {
+            None => Ok(None),
+            Some(value) => match duration::parse(&value.text) {
+                Ok(kept) if kept >= SHORTEST_KEPT => Ok(Some(kept)),
+                Ok(_) => Err(value.refuse("shorter than an hour; expected a duration such as 90d")),
+                Err(error) => Err(value.refuse(error)),
+            },
+        };
+        let mut limits = Limits::default();
+        let rate = args.rate.map(|rate| rate.to_string());
+        if let Some(value) = value("rate", rate.as_ref(), "ATALAYA_RATE") {
+            limits.rate = match value.text.parse::<f64>() {
+                Ok(rate) if (0.1..=1e6).contains(&rate) => rate,
+                _ => return Err(value.refuse("expected requests a second, from 0.1 to 1000000")),
+            };
+            limits.burst = limits.burst.max(2.0 * limits.rate);
+        }
+        let (keep_reports, keep_hours) = (
+            kept("keep-reports", args.keep_reports.as_ref(), "ATALAYA_KEEP_REPORTS")?,
+            kept("keep-hours", args.keep_hours.as_ref(), "ATALAYA_KEEP_HOURS")?,
+        );
+        if let Some(hours) = keep_hours
+            && keep_reports.is_none_or(|reports| hours < reports)
+        {
+            let problem = "hours are forgotten after they were made of reports: --keep-reports must be given, and be shorter than --keep-hours";
+            return Err(Failure::usage(anyhow!(problem)));
+        }
+        let certificate = file("tls-certificate", args.tls_certificate.as_ref(), "ATALAYA_TLS_CERTIFICATE");
+        let key = file("tls-key", args.tls_key.as_ref(), "ATALAYA_TLS_KEY");
+        let tls = match (certificate, key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some(Tls::load(certificate, key).map_err(Failure::config)?),
+            _ => {
+                return Err(Failure::usage(anyhow!(
+                    "--tls-certificate and --tls-key are needed both, or neither"
+                )));
+            }
+        };
+        let token_file = file("token-file", args.token_file.as_ref(), "ATALAYA_TOKEN_FILE");
+        let tokens = match &token_file {
+            Some(path) => read_tokens(path).map_err(Failure::config)?,
+            None => Tokens::none(),
+        };
+        let store = value("store", args.store.as_ref(), "ATALAYA_STORE");
+        let listen = value("listen", args.listen.as_ref(), "ATALAYA_LISTEN");
+        Ok(Told {
+            listen: listen.map_or_else(|| LISTEN.to_owned(), |value| value.text),
+            store: store.map_or_else(|| usual_store(surroundings), |value| value.text),
+            token_file,
+            options: Options { tokens, tls, limits, keep_reports, keep_hours },
+        })
+    }
+
+    async fn run(self) -> Result<(), Failure> {
+        let signal = stop_signal().map_err(Failure::software)?;
+        let asked = reload_signals().map_err(Failure::software)?;
+        let store = open_store(&self.store).map_err(|error| {
+            Failure::config(anyhow!("the store {}: {error}", without_password(&self.store)))
+        })?;
+        let (listen, options) = (&self.listen, &self.options);
+        let collector = Collector::bind(listen, store.clone(), options.clone())
+            .await
+            .with_context(|| {
+                format!("cannot listen on {}; choose another address with --listen", shorten(listen))
+            })
+            .map_err(Failure::unavailable)?;
+        let address = collector.address().map_err(Failure::software)?;
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        info!("listening at {scheme}://{address}/, reports go to {scheme}://{address}/nuevo");
+        info!(store = without_password(&self.store), "keeping reports");
+        if !address.ip().is_loopback() && options.tokens.are_none() {
+            warn!("without --token-file, whoever reaches this address may write");
+        }
+        if let Err(error) = store.check().await {
+            warn!(%error, "reports cannot be kept yet: they are answered with 503 until they can");
+        }
+        let rereading = tokio::spawn(reread(asked, self.token_file, self.options));
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        let ending = tokio::spawn(async move {
+            let signal = signal.await;
+            info!(signal, "stopping, once everybody has an answer");
+            stopping.cancel();
+        });
+        collector.run(stop).await;
+        ending.abort();
+        rereading.abort();
+        info!("stopped");
+        Ok(())
+    }
+}
+
+/// Reads tokens and certificate again whenever it is `asked`; what is wrong is told and leaves all as it was.
+async fn reread(mut asked: mpsc::Receiver<()>, token_file: Option<PathBuf>, options: Options) {
+    while asked.recv().await.is_some() {
+        if let Some(path) = &token_file {
+            match read_tokens(path) {
+                Ok(tokens) => {
+                    options.tokens.replace(&tokens);
+                    info!(file = %path.display(), "the tokens are those of now");
+                }
+                Err(error) => error!("{error:#}; the tokens stay as they were"),
+            }
+        }
+        if let Some(tls) = &options.tls {
+            match tls.reload() {
+                Ok(()) => info!("the certificate is that of now, for new connections"),
+                Err(error) => error!("{error}; the certificate stays as it was"),
+            }
+        }
+    }
+}
+
+fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
+    let tokens = Tokens::from_file(path).with_context(|| format!("the tokens in {}", path.display()))?;
+    if is_open_to_all(path) {
+        warn!(file = %path.display(), "everybody on this machine can read the tokens; chmod o-r");
+    }
+    Ok(tokens)
+}
+
+/// In the folder that systemd has made for it, or here.
+fn usual_store(surroundings: Surroundings<'_>) -> String {
+    match surroundings.first(&["STATE_DIRECTORY"]) {
+        Some((_, folders)) => {
+            let first = folders.split(':').next().unwrap_or_default();
+            format!("sqlite:{}", Path::new(first).join(FILE).display())
+        }
+        None => format!("sqlite:{FILE}"),
+    }
+}
+
+/// For logs.
+fn without_password(store: &str) -> String {
+    match reqwest::Url::parse(store) {
+        Ok(mut url) if url.password().is_some() => {
+            // It has one, so it can have another.
+            let _ = url.set_password(Some("***"));
+            url.into()
+        }
+        _ => shorten(store),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(words: &[&str]) -> CollectArgs {
+        use clap::Parser as _;
+        #[derive(Debug, clap::Parser)]
+        struct Only {
+            #[command(flatten)]
+            args: CollectArgs,
+        }
+        Only::parse_from(std::iter::once(&"collect").chain(words)).args
+    }
+
+    fn told(words: &[&str], environment: &[(&str, &str)]) -> Result<Told, String> {
+        let variable = |name: &str| {
+            environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        Told::assemble(&arguments(words), Surroundings { variable: &variable })
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_anything_it_serves_this_machine_and_keeps_in_a_file() {
+        let told = told(&[], &[]).unwrap();
+        assert_eq!((told.listen.as_str(), told.store.as_str()), ("127.0.0.1:8000", "sqlite:reports.db"));
+        assert!(told.options.tokens.are_none() && told.options.keep_reports.is_none());
+    }
+
+    #[test]
+    fn flags_come_before_the_environment() {
+        let environment = [
+            ("ATALAYA_LISTEN", "0.0.0.0:80"),
+            ("ATALAYA_STORE", "memory"),
+            ("ATALAYA_KEEP_REPORTS", "90d"),
+            ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"),
+        ];
+        let by_environment = told(&[], &environment).unwrap();
+        assert_eq!((by_environment.listen.as_str(), by_environment.store.as_str()), ("0.0.0.0:80", "memory"));
+        assert_eq!(by_environment.options.keep_reports, Some(Duration::from_secs(90 * 86_400)));
+        let by_flag = told(&["--listen", "[::1]:0", "--store", "sqlite:x"], &environment).unwrap();
+        assert_eq!((by_flag.listen.as_str(), by_flag.store.as_str()), ("[::1]:0", "sqlite:x"));
+        let usual = told(&[], &environment[3..]).unwrap();
+        assert_eq!(usual.store, "sqlite:/var/lib/a/reports.db");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_where_it_came_from() {
+        for (words, expected) in [
+            (&["--keep-reports", "1s"][..], "--keep-reports: shorter than an hour"),
+            (&["--keep-reports", "soon"], "--keep-reports: `soon` is not a duration"),
+            (&["--keep-hours", "90d"], "--keep-reports must be given"),
+            (&["--keep-reports", "9d", "--keep-hours", "8d"], "be shorter than --keep-hours"),
+            (&["--rate", "0"], "--rate: expected requests a second"),
+            (&["--rate", "NaN"], "--rate: expected requests a second"),
+            (&["--tls-key", "/nowhere"], "needed both"),
+            (&["--tls-key", "/nowhere/k", "--tls-certificate", "/nowhere/c"], "/nowhere/c: no certificate"),
+            (&["--token-file", "/nowhere/t"], "the tokens in /nowhere/t"),
+        ] {
+            let problem = told(words, &[]).unwrap_err();
+            assert!(problem.contains(expected), "{problem}");
+        }
+        let problem = told(&[], &[("ATALAYA_RATE", "many")]).unwrap_err();
+        assert!(problem.contains("the environment variable ATALAYA_RATE"), "{problem}");
+    }
+
+    #[test]
+    fn logs_have_no_passwords() {
+        assert_eq!(without_password("redis://:secret@h:6379/0"), "redis://:***@h:6379/0");
+        assert_eq!(without_password("sqlite:/var/lib/reports.db"), "sqlite:/var/lib/reports.db");
+    }
+}

@@ -1,0 +1,195 @@
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::super::report::tests::cycle_report;
+use super::*;
+
+#[test]
+fn a_certificate_that_is_not_valid_now_makes_one_look_at_the_clock() {
+    let early = |second: u64| {
+        let cause = format!(
+            "cannot connect: invalid peer certificate: certificate not valid yet: verification time {second}"
+        );
+        with_clock(cause, SystemTime::UNIX_EPOCH + Duration::from_secs(second))
+    };
+    let told = "cannot connect: invalid peer certificate: certificate not valid yet; the clock of this machine \
+                says 1970-01-01: is it set?";
+    assert_eq!(early(90), told);
+    assert_eq!(early(91), told, "one reason, one line of log");
+    let other = "cannot connect: invalid peer certificate: UnknownIssuer";
+    assert_eq!(with_clock(other.to_owned(), SystemTime::UNIX_EPOCH), other);
+}
+
+#[test]
+fn secrets_in_the_address_are_not_logged() {
+    let url = "https://user:pass@h:8000/nuevo?token=secret".parse().unwrap();
+    let api = Api::new(&"1".parse().unwrap(), url, ApiMethod::Get);
+    assert_eq!(api.shown(), "https://h:8000/nuevo");
+}
+
+#[test]
+fn an_api_on_this_machine_is_asked_without_a_proxy() {
+    let here = |url: &str| Api::new(&"1".parse().unwrap(), url.parse().unwrap(), ApiMethod::Get).is_here();
+    assert!(here("http://127.0.0.1:8000/nuevo") && here("http://localhost/") && here("http://[::1]:8000/"));
+    assert!(!here("http://10.0.0.1:8000/nuevo") && !here("https://localhost.example/"));
+}
+
+#[test]
+fn what_a_status_means() {
+    let kind = |status: u16| match judge(StatusCode::from_u16(status).unwrap()) {
+        Outcome::Accepted => "accepted",
+        Outcome::Rejected(_) => "rejected",
+        Outcome::Failed(_) => "failed",
+    };
+    for (status, wanted) in [
+        (200, "accepted"),
+        (204, "accepted"),
+        (409, "accepted"),
+        (400, "rejected"),
+        (404, "rejected"),
+        (408, "failed"),
+        (429, "failed"),
+        (304, "failed"),
+        (500, "failed"),
+        (503, "failed"),
+    ] {
+        assert_eq!(kind(status), wanted, "{status}");
+    }
+}
+
+/// Notes the heads of the requests that it gets, and answers each with what `answer` makes of its path.
+async fn server(
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> (Url, Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let heads: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let noted = heads.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                if stream.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+            let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+            noted.lock().unwrap().push(head);
+            let answer = format!("{}Content-Length: 0\r\nConnection: close\r\n\r\n", answer(&path));
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    });
+    (url, heads)
+}
+
+const SECRET: &str = "abcdef-0123456789";
+
+async fn sent(api: &Api) -> Outcome {
+    let report = cycle_report(7, 3, None).reports().next().unwrap();
+    send(api, &report, Duration::from_secs(10)).await
+}
+
+fn api(url: Url, method: ApiMethod) -> Api {
+    Api::new(&"1".parse().unwrap(), url, method)
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\n";
+
+#[tokio::test]
+async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
+    let (elsewhere, seen_elsewhere) = server(|_| OK.into()).await;
+    let (url, seen) = server(move |path| match path {
+        "/other?dato=79.5" => format!("HTTP/1.1 307 Other\r\nLocation: {elsewhere}nuevo\r\n"),
+        "/here?dato=79.5" => "HTTP/1.1 307 Here\r\nLocation: /nuevo\r\n".into(),
+        _ => OK.into(),
+    })
+    .await;
+    let shown = |heads: &std::sync::Mutex<Vec<String>>| {
+        let line = format!("authorization: bearer {SECRET}");
+        heads.lock().unwrap().drain(..).map(|head| head.contains(&line)).collect::<Vec<_>>()
+    };
+    for (path, here, there) in
+        [("nuevo", &[true][..], &[][..]), ("here", &[true, true], &[]), ("other", &[true], &[false])]
+    {
+        let token = ApiToken::given(SECRET).unwrap();
+        let api = api(url.join(path).unwrap(), ApiMethod::Get).showing(Some(token));
+        assert_eq!(sent(&api).await, Outcome::Accepted, "{path}");
+        assert_eq!((&*shown(&seen), &*shown(&seen_elsewhere)), (here, there), "{path}");
+    }
+    // It takes the place of a password in the address, and goes nowhere else by itself.
+    let mut with_password = url.join("nuevo").unwrap();
+    with_password.set_username("user").unwrap();
+    let token = ApiToken::given(SECRET).unwrap();
+    let api = api(with_password, ApiMethod::Post).showing(Some(token));
+    assert_eq!(sent(&api).await, Outcome::Accepted);
+    let head = seen.lock().unwrap().remove(0);
+    assert_eq!(head.matches("authorization:").count(), 1, "{head}");
+    let stray = api.request(Method::GET, "http://127.0.0.1:9/".parse().unwrap()).unwrap().build().unwrap();
+    assert!(!stray.headers().contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn a_posted_report_does_not_become_a_get_without_it() {
+    for (status, posted) in [(301, false), (302, false), (303, false), (307, true), (308, true)] {
+        let (url, seen) = server(move |path| match path {
+            "/nuevo" => format!("HTTP/1.1 {status} Moved\r\nLocation: /new\r\n"),
+            _ => OK.into(),
+        })
+        .await;
+        let outcome = sent(&api(url.join("nuevo").unwrap(), ApiMethod::Post)).await;
+        let methods: Vec<String> =
+            seen.lock().unwrap().iter().map(|head| head.split(' ').next().unwrap().to_owned()).collect();
+        if posted {
+            assert_eq!(
+                (outcome, &*methods),
+                (Outcome::Accepted, &["post".to_owned(), "post".to_owned()][..])
+            );
+        } else {
+            assert!(
+                matches!(&outcome, Outcome::Failed(reason) if reason.contains("it answers 30")),
+                "{outcome:?}"
+            );
+            assert_eq!(methods, ["post"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_known_waits() {
+    for status in [401, 403, 407] {
+        let (url, _) = server(move |_| format!("HTTP/1.1 {status} No\r\n")).await;
+        let without = sent(&api(url.clone(), ApiMethod::Get)).await;
+        assert!(
+            matches!(&without, Outcome::Failed(reason) if reason.contains("api_token_file")),
+            "{without:?}"
+        );
+        let token = ApiToken::given(SECRET).unwrap();
+        let with = sent(&api(url, ApiMethod::Get).showing(Some(token))).await;
+        assert!(
+            matches!(&with, Outcome::Failed(reason) if reason.contains("ATALAYA_API_TOKEN") && !reason.contains(SECRET)),
+            "{with:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_changes_in_its_file_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("token");
+    std::fs::write(&path, "of-yesterday").unwrap();
+    let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
+    let token = ApiToken::in_file(&path);
+    token.read().unwrap();
+    let api = api(url, ApiMethod::Get).showing(Some(token.clone()));
+    sent(&api).await;
+    std::fs::write(&path, SECRET).unwrap();
+    let line = format!("authorization: bearer {SECRET}");
+    let told = async {
+        while !seen.lock().unwrap().iter().any(|head| head.contains(&line)) {
+            sent(&api).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told).await.expect("the new token is shown");
+}

@@ -1,0 +1,275 @@
+//! Who takes a fleet's reports: the processes behind a [`Receiver`], and what befalls them.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::evidence::Arrival;
+use super::receiver::{Blow, Receiver};
+use super::verdict::{Kind, Verdict};
+use crate::api::{Api, ApiMode};
+use crate::collector::{Collector, Held};
+use crate::process::Line;
+
+/// What `atalaya collect` may take to end: it gives 10 s to whoever waits for an answer; the rest is for a busy machine.
+const ENDS: Duration = Duration::from_secs(20);
+/// For a question in passing.
+const GLANCE: Duration = Duration::from_millis(500);
+/// After it has ended by itself, which it must not.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// Who takes the reports.
+pub(super) enum Desk {
+    Testbed(Api),
+    Collector(Box<Office>),
+}
+
+/// What it took.
+pub(super) struct Taken {
+    pub(super) arrivals: Vec<Arrival>,
+    pub(super) held: Option<Vec<Held>>,
+    /// Of its processes.
+    pub(super) logs: Vec<(String, Vec<Line>)>,
+}
+
+/// A collector, whichever process it is.
+pub(super) struct Office {
+    collector: Collector,
+    state: State,
+    /// Acts that keep it stopped.
+    stops: Vec<usize>,
+    logs: Vec<(String, Vec<Line>)>,
+    /// By its figures, as far as somebody saw them.
+    repeats: u64,
+    refused: u64,
+    wrong: Vec<String>,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Up,
+    /// It was told to end, until then, and is away so long.
+    Ending(Instant, Duration),
+    Down(Instant),
+}
+
+impl Desk {
+    pub(super) fn open(receiver: Receiver, binary: Option<&Path>) -> Desk {
+        let args: &[&str] = match receiver {
+            Receiver::Testbed => {
+                let api = Api::start();
+                api.set(ApiMode::Once);
+                return Desk::Testbed(api);
+            }
+            Receiver::Sqlite => &[],
+        };
+        let binary = binary.expect("a collector is a program");
+        Desk::Collector(Box::new(Office {
+            collector: Collector::start(binary, args),
+            state: State::Up,
+            stops: Vec::new(),
+            logs: Vec::new(),
+            repeats: 0,
+            refused: 0,
+            wrong: Vec::new(),
+        }))
+    }
+
+    pub(super) fn url(&self) -> String {
+        match self {
+            Desk::Testbed(api) => api.url(),
+            Desk::Collector(office) => office.collector.url(),
+        }
+    }
+
+    /// Whether anything has arrived.
+    pub(super) fn has_some(&self) -> bool {
+        match self {
+            Desk::Testbed(api) => !api.requests().is_empty(),
+            Desk::Collector(office) => {
+                let listed = office.collector.try_get("/listar?limit=1", None, GLANCE);
+                listed.is_ok_and(|answer| answer.status == 200 && !answer.body.is_empty())
+            }
+        }
+    }
+
+    /// How many requests the testbed's own has kept.
+    pub(super) fn kept(&self) -> usize {
+        match self {
+            Desk::Testbed(api) => api.requests().iter().filter(|request| request.kept).count(),
+            Desk::Collector(_) => 0,
+        }
+    }
+
+    /// The testbed's own behaves like this.
+    pub(super) fn set(&self, mode: ApiMode) {
+        if let Desk::Testbed(api) = self {
+            api.set(mode);
+        }
+    }
+
+    /// What befalls the collector by the act of this number. Whether it did: one that is away is left alone.
+    pub(super) fn befalls(&mut self, number: usize, blow: Blow, lasts: Duration) -> bool {
+        let Desk::Collector(office) = self else { return false };
+        office.befalls(number, blow, lasts)
+    }
+
+    /// The act of this number is over.
+    pub(super) fn passes(&mut self, number: usize) {
+        let Desk::Collector(office) = self else { return };
+        let before = office.stops.len();
+        office.stops.retain(|stop| *stop != number);
+        if office.stops.is_empty() && before > 0 {
+            office.collector.process().cont();
+        }
+    }
+
+    /// Whoever has ended is noted, and whoever is to come back does.
+    pub(super) fn look_after(&mut self) {
+        if let Desk::Collector(office) = self {
+            office.look_after();
+        }
+    }
+
+    /// Everything works again.
+    pub(super) fn heal(&mut self) {
+        match self {
+            Desk::Testbed(api) => api.set(ApiMode::Once),
+            Desk::Collector(office) => {
+                office.stops.clear();
+                office.collector.process().cont();
+                if let State::Down(until) = &mut office.state {
+                    *until = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// What it was sent, and what it holds if it is a collector: one that is killed before it is asked, so that it tells what
+    /// is on the disk.
+    pub(super) fn close(self, verdict: &mut Verdict) -> Taken {
+        match self {
+            Desk::Testbed(api) => Taken {
+                arrivals: api.requests().iter().map(Arrival::from).collect(),
+                held: None,
+                logs: Vec::new(),
+            },
+            Desk::Collector(office) => {
+                let (held, logs) = office.close(verdict);
+                Taken { arrivals: held.iter().map(Arrival::from).collect(), held: Some(held), logs }
+            }
+        }
+    }
+}
+
+impl Office {
+    fn befalls(&mut self, number: usize, blow: Blow, lasts: Duration) -> bool {
+        if !matches!(self.state, State::Up) || !self.collector.process().is_running() {
+            return false;
+        }
+        if self.stops.is_empty() {
+            self.count();
+        }
+        match blow {
+            Blow::Kill => {
+                self.collector.process().kill9();
+                self.is_away(Instant::now() + lasts);
+            }
+            Blow::Stop => {
+                self.stops.push(number);
+                self.collector.process().freeze();
+            }
+            Blow::End => {
+                self.collector.process().term();
+                self.state = State::Ending(Instant::now() + ENDS + self.longest_stop(), lasts);
+            }
+        }
+        true
+    }
+
+    /// One that stands still ends when it goes on.
+    fn longest_stop(&self) -> Duration {
+        if self.stops.is_empty() { Duration::ZERO } else { ENDS }
+    }
+
+    fn look_after(&mut self) {
+        match self.state {
+            State::Up => {
+                if let Some(exit) = self.collector.process().try_exit() {
+                    self.wrong.push(format!("the collector ended by itself: {exit}"));
+                    self.is_away(Instant::now() + AGAIN);
+                }
+            }
+            State::Ending(until, lasts) => {
+                let process = self.collector.process();
+                let exit = match process.try_exit() {
+                    None if Instant::now() < until => return,
+                    None => {
+                        self.wrong.push(format!("the collector does not end within {ENDS:?}"));
+                        self.collector.process().kill9();
+                        None
+                    }
+                    exit => exit,
+                };
+                if let Some(exit) = exit.filter(|exit| !exit.success()) {
+                    self.wrong.push(format!("the collector was told to end and did so with {exit}"));
+                }
+                self.is_away(Instant::now() + lasts);
+            }
+            State::Down(until) if until <= Instant::now() => {
+                self.collector.spawn();
+                self.state = State::Up;
+            }
+            State::Down(_) => {}
+        }
+    }
+
+    /// Its process has ended.
+    fn is_away(&mut self, until: Instant) {
+        let process = self.collector.process();
+        process.wait_exit(ENDS);
+        let log = process.log();
+        if let Some(line) = log.iter().find(|line| line.text.contains("panicked at")) {
+            self.wrong.push(format!("the collector: {}", line.text));
+        }
+        self.logs.push((format!("collector-{}", self.logs.len() + 1), log));
+        self.stops.clear();
+        self.state = State::Down(until);
+    }
+
+    /// Takes note of its figures, which end with it.
+    fn count(&mut self) {
+        let became = |outcome| self.collector.became(outcome, GLANCE).unwrap_or(0);
+        let (repeats, refused, conflicts) = (became("repeated"), became("stale"), became("conflict"));
+        self.repeats += repeats;
+        self.refused += refused;
+        if conflicts > 0 {
+            self.wrong.push(format!("{conflicts} reports had the key of another one"));
+        }
+    }
+
+    fn close(mut self, verdict: &mut Verdict) -> (Vec<Held>, Vec<(String, Vec<Line>)>) {
+        // Heal has brought it back, or it is just coming.
+        while !matches!(self.state, State::Up) {
+            self.look_after();
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.collector.listens();
+        self.count();
+        self.collector.process().kill9();
+        self.is_away(Instant::now());
+        self.collector.restart();
+        let held = self.collector.try_reports(None).unwrap_or_else(|problem| {
+            self.wrong.push(format!("the collector does not tell what it holds: {problem}"));
+            Vec::new()
+        });
+        let exit = self.collector.end();
+        if !exit.success() {
+            self.wrong.push(format!("the collector was told to end and did so with {exit}"));
+        }
+        self.is_away(Instant::now());
+        verdict.figures.repeats += self.repeats;
+        verdict.figures.refused += self.refused;
+        self.wrong.into_iter().for_each(|wrong| verdict.add(Kind::Other, wrong));
+        (held, self.logs)
+    }
+}

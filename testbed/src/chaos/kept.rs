@@ -1,0 +1,69 @@
+//! What a collector holds, beside what was committed to be sent. Pure.
+//!
+//! [`mail`](super::mail) has looked at keys, means and times already, as if each report were a request that was kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::mail::Letter;
+use super::verdict::{Kind, Verdict};
+use crate::collector::Held;
+
+/// A time that is told in nanoseconds and kept in microseconds, both read in milliseconds.
+const TICK: i64 = 1;
+
+/// Looks at what is `held`; `letters` are the averages that were committed, by key. Whether they were `posted` decides what
+/// the collector can know of them. Cycles up to `settled` must be there.
+pub(super) fn look(
+    held: &[Held],
+    letters: &BTreeMap<String, Letter>,
+    posted: bool,
+    settled: u64,
+    verdict: &mut Verdict,
+) {
+    let mut known: BTreeSet<String> = BTreeSet::new();
+    let mut first_cycles: BTreeMap<i64, u64> = BTreeMap::new();
+    for report in held {
+        let Some(key) = report.key() else { continue };
+        if let Some(letter) = letters.get(&key) {
+            compare(&key, report, letter, posted, verdict);
+        }
+        if let Some((epoch, cycle)) = report.epoch.zip(report.cycle) {
+            let first = first_cycles.entry(epoch).or_insert(cycle);
+            *first = (*first).min(cycle);
+        }
+        if known.contains(&key) {
+            verdict.add(Kind::Twice, format!("{key} is held twice: {report:?}"));
+        }
+        known.insert(key);
+    }
+    // In whatever order they came.
+    for (epoch, cycle) in held.iter().filter_map(|report| report.epoch.zip(report.cycle)) {
+        let later = first_cycles.range(epoch + 1..).find(|(_, first)| **first <= cycle);
+        if let Some((later, first)) = later {
+            let text = format!("{epoch}-{cycle} is held, and epoch {later} begins with cycle {first}");
+            verdict.add(Kind::Deposed, text);
+        }
+    }
+    let cycles: BTreeSet<u64> = held.iter().filter_map(|report| report.cycle).collect();
+    let last = cycles.last().copied().unwrap_or(0).min(settled);
+    for missing in (1..=last).filter(|cycle| !cycles.contains(cycle)) {
+        verdict.add(Kind::Gap, format!("cycle {missing} is missing among those that are held"));
+    }
+}
+
+fn compare(key: &str, report: &Held, letter: &Letter, posted: bool, verdict: &mut Verdict) {
+    let (min, max, count) = (report.min, report.max, report.count);
+    let told = (min.map(f64::to_bits), max.map(f64::to_bits), count);
+    let average = &letter.average;
+    let right = match posted {
+        false => told == (None, None, None),
+        true => {
+            let time = letter.time.is_none_or(|time| (time - report.time).abs() <= TICK);
+            told == (Some(average.min.to_bits()), Some(average.max.to_bits()), Some(average.count)) && time
+        }
+    };
+    if !right {
+        let text = format!("{key} is held as {report:?}, committed was {average:?} at {:?}", letter.time);
+        verdict.add(Kind::Altered, text);
+    }
+}

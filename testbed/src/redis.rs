@@ -68,7 +68,7 @@ impl Redis {
         );
         let file = scratch.path().join("redis.conf");
         fs::write(&file, lines).expect("write Redis's configuration");
-        let mut server = Self { process: None, port, folder, scratch: scratch };
+        let mut server = Self { process: None, port, folder, scratch };
         server.restart();
         server
     }

@@ -6,6 +6,7 @@ pub mod fleet;
 mod limits;
 mod metrics;
 mod page;
+mod proxies;
 pub mod report;
 mod server;
 pub mod spans;
@@ -16,6 +17,7 @@ mod transport;
 
 pub use api::openapi;
 pub use limits::Limits;
+pub use proxies::Proxies;
 pub use report::{Key, Record, Report};
 pub use server::{Collector, Options};
 pub use store::{

@@ -213,7 +213,7 @@ impl Settings {
             fleet.api_method.as_ref(),
             |method| Ok(*method),
         )?;
-        let api_token = api_token(args, boards, surroundings)?;
+        let api_token = api_token(args, boards, surroundings, api_url.as_ref())?;
         let sync = pick.value(
             ("sync", args.sync.as_ref()),
             &["ATALAYA_SYNC"],
@@ -442,25 +442,26 @@ pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
     Ok(url)
 }
 
-/// The token that the API is shown: in the file that a flag names, or a variable, in a variable itself, in the file that
+/// The token that the API at `url` is shown: in the file that a flag names, or a variable, in a variable itself, in the file that
 /// boards.toml names, or none.
 fn api_token(
     args: &FleetArgs,
     boards: &Boards,
     surroundings: Surroundings<'_>,
+    url: Option<&Url>,
 ) -> Result<Option<ApiToken>, Failure> {
     let named = surroundings.first(&["ATALAYA_API_TOKEN_FILE"]).map(|(_, path)| PathBuf::from(path));
     if let Some(path) = args.api_token_file.clone().or(named) {
-        return Ok(Some(ApiToken::in_file(path)));
+        return Ok(Some(ApiToken::in_file(path, url.cloned())));
     }
     if let Some((name, token)) = surroundings.first(&[bearer::VARIABLE]) {
-        let given = ApiToken::given(&token);
+        let given = ApiToken::given(&token, url.cloned());
         return given.map(Some).map_err(|problem| {
             Failure::config(anyhow!("the environment variable {name} holds no token: {problem:#}"))
         });
     }
     let file = boards.fleet.api_token_file.as_ref();
-    Ok(file.map(|file| ApiToken::in_file(boards.base_dir.join(&file.value))))
+    Ok(file.map(|file| ApiToken::in_file(boards.base_dir.join(&file.value), url.cloned())))
 }
 
 /// As much of a wrong value as a message can bear.

@@ -23,10 +23,11 @@ const KEEP: u32 = 30 * 86_400;
 
 /// The token of whoever reads: of `Authorization`, else of the cookie. A cookie never allows to write.
 pub(crate) fn token_of(headers: &HeaderMap) -> Option<String> {
-    bearer(headers).or_else(|| {
-        let encoded = format!("t={}", cookie(headers, NAME)?);
-        Query::parse(encoded.as_bytes()).ok()?.take("t").ok()?
-    })
+    if headers.contains_key(header::AUTHORIZATION) {
+        return bearer(headers);
+    }
+    let encoded = format!("t={}", cookie(headers, NAME)?);
+    Query::parse(encoded.as_bytes()).ok()?.take("t").ok()?
 }
 
 pub(super) fn has_cookie(headers: &HeaderMap) -> bool {

@@ -87,7 +87,8 @@ impl Api {
     pub fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
         let is_its_own = url.origin() == self.url.origin();
         let request = self.client()?.request(method, url);
-        let Some(token) = self.token.as_ref().filter(|_| is_its_own).and_then(ApiToken::header) else {
+        let token = self.token.as_ref().filter(|token| is_its_own && token.is_for(&self.url));
+        let Some(token) = token.and_then(ApiToken::header) else {
             return Ok(request);
         };
         // In the place of a password in the address. A redirect to another origin goes without it.
@@ -98,6 +99,9 @@ impl Api {
     fn turned_away(&self, status: StatusCode) -> String {
         match &self.token {
             None => format!("it answers {status}, and there is no token to show (api_token_file)"),
+            Some(token) if !token.is_for(&self.url) => format!(
+                "it answers {status}, and {token} is not shown to it: it is for the api_url of this node's own configuration"
+            ),
             Some(token) => {
                 token.read_again();
                 format!("it answers {status} to {token}")

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use atalaya_collector::{Limits, Options};
 use common::child::{self, Child};
 use reqwest::Client;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Not a test of its own: what `start` starts.
 #[tokio::test]
 async fn collector() {
-    child::serve().await;
+    // So that however slow the clients are, they are too fast.
+    let limits = Limits { rate: 1.0, ..Limits::default() };
+    child::serve(Options { limits, ..Options::default() }).await;
 }
 
 struct Flooded {
@@ -118,7 +121,8 @@ async fn ten_thousand_requests_at_once() {
     }
     assert!(found.keys().all(|status| [400, 429].contains(status)), "{found:?}");
     assert_eq!(found.values().sum::<u32>(), CONNECTIONS * REQUESTS, "{found:?}");
-    assert!(found[&429] > 0, "{found:?}");
+    // Each address may send a burst, and hardly more.
+    assert!(found[&400] >= 4_000 && found[&429] >= 4_000, "{found:?}");
     assert!(flooded.memory() < MOST, "{} MiB", flooded.memory());
     assert_eq!(flooded.get("/listar").await, "", "nothing of it is kept");
     println!("{found:?}, {healthy} times healthy, {} MiB", flooded.memory());

@@ -26,7 +26,7 @@ const SENDERS: i64 = 8;
 /// Not a test of its own: what `start` starts.
 #[tokio::test]
 async fn collector() {
-    child::serve().await;
+    child::serve(Options::default()).await;
 }
 
 /// Where it takes reports.

@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 const STORE: &str = "COLLECTOR_TEST_STORE";
 
 /// What the test `collector` of such a program does: serves for ever, if it was started for that.
-pub async fn serve() {
+pub async fn serve(options: Options) {
     let Ok(store) = std::env::var(STORE) else { return };
     let store = open_store(&store).unwrap();
-    let collector = Collector::bind("127.0.0.1:0", store, Options::default()).await.unwrap();
+    let collector = Collector::bind("127.0.0.1:0", store, options).await.unwrap();
     println!("\nlistens at {}", collector.address().unwrap());
     collector.run(CancellationToken::new()).await;
 }

@@ -2,8 +2,10 @@
 
 mod api;
 pub mod fence;
+pub mod fleet;
 mod limits;
 mod metrics;
+mod page;
 mod proxies;
 pub mod report;
 mod server;

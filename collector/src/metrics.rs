@@ -18,6 +18,10 @@ enum Became {
     stale,
 }
 
+impl Became {
+    const ALL: [Became; 4] = [Became::recorded, Became::repeated, Became::conflict, Became::stale];
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
     outcome: Became,
@@ -40,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) turned_away: Counter,
     /// Streams of events that are open.
     pub(crate) streams: Gauge,
+    store: Gauge,
 }
 
 impl Metrics {
@@ -47,15 +52,24 @@ impl Metrics {
         let mut registry = Registry::with_prefix("atalaya_collector");
         let reports = Family::<ByOutcome, Counter>::default();
         let requests = Family::<ByStatus, Counter>::default();
+        for outcome in Became::ALL {
+            // From the first on each is there, so that its increase can be seen.
+            drop(reports.get_or_create(&ByOutcome { outcome }));
+        }
+        let (connections, streams, store) = (Gauge::default(), Gauge::default(), Gauge::default());
         let turned_away = Counter::default();
-        let (connections, streams) = (Gauge::default(), Gauge::default());
         registry.register("reports", "Reports, by what became of them", reports.clone());
         registry.register("requests", "Requests, by path and status", requests.clone());
         registry.register("connections", "Connections that are open", connections.clone());
         let help = "Connections that were closed because their address had too many";
         registry.register("connections_turned_away", help, turned_away.clone());
         registry.register("streams", "Streams of events that are open", streams.clone());
-        Metrics { registry, reports, requests, connections, turned_away, streams }
+        registry.register(
+            "store_ready",
+            "Whether reports could be kept when this was asked for",
+            store.clone(),
+        );
+        Metrics { registry, reports, requests, connections, turned_away, streams, store }
     }
 
     pub(crate) fn became(&self, outcome: &Outcome) {
@@ -73,7 +87,9 @@ impl Metrics {
         self.requests.get_or_create(&ByStatus { path: path.to_owned(), status }).inc();
     }
 
-    pub(crate) fn text(&self) -> String {
+    /// `ready`: whether reports can be kept.
+    pub(crate) fn text(&self, ready: bool) -> String {
+        self.store.set(i64::from(ready));
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -81,8 +81,10 @@ impl Collector {
     }
 
     fn of(listener: TcpListener, store: Arc<dyn Store>, options: Options) -> Collector {
-        let Options { tokens, limits, proxies, .. } = options.clone();
-        let app = Arc::new(App::new(store, tokens, limits, proxies));
+        let Options { tokens, tls, limits, proxies, .. } = options.clone();
+        let mut app = App::new(store, tokens, limits, proxies);
+        app.secure = tls.is_some();
+        let app = Arc::new(app);
         Collector { listener, app, options }
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::{Context as _, bail, ensure};
 use atalaya_hal::bounded;
+use reqwest::Url;
 use reqwest::header::HeaderValue;
 use tracing::{info, warn};
 
@@ -24,6 +25,8 @@ pub struct ApiToken(Arc<Inner>);
 struct Inner {
     /// `None`: from the environment.
     file: Option<PathBuf>,
+    /// Only whoever answers there may see it; `None`: whatever API the node is told of.
+    meant_for: Option<Url>,
     /// `Bearer …`; `None`: it was not read yet.
     header: RwLock<Option<HeaderValue>>,
     /// Somebody is reading the file.
@@ -33,22 +36,24 @@ struct Inner {
 }
 
 impl ApiToken {
-    /// The one in a file, which is not read yet.
-    pub fn in_file(path: impl Into<PathBuf>) -> ApiToken {
-        ApiToken::of(Some(path.into()), None)
+    /// The one in a file, which is not read yet. It is for the origin of `meant_for`: whoever may write `/config/api_url` in
+    /// ZooKeeper must not be able to have it sent to himself.
+    pub fn in_file(path: impl Into<PathBuf>, meant_for: Option<Url>) -> ApiToken {
+        ApiToken::of(Some(path.into()), meant_for, None)
     }
 
-    /// This one.
+    /// This one, for the same origin only.
     ///
     /// # Errors
     /// It can be none.
-    pub fn given(token: &str) -> anyhow::Result<ApiToken> {
-        Ok(ApiToken::of(None, Some(header(token)?)))
+    pub fn given(token: &str, meant_for: Option<Url>) -> anyhow::Result<ApiToken> {
+        Ok(ApiToken::of(None, meant_for, Some(header(token)?)))
     }
 
-    fn of(file: Option<PathBuf>, header: Option<HeaderValue>) -> ApiToken {
+    fn of(file: Option<PathBuf>, meant_for: Option<Url>, header: Option<HeaderValue>) -> ApiToken {
         ApiToken(Arc::new(Inner {
             file,
+            meant_for,
             header: RwLock::new(header),
             reading: AtomicBool::new(false),
             problem: Mutex::new(None),
@@ -69,6 +74,11 @@ impl ApiToken {
     /// What to send as `Authorization`; marked as a secret.
     pub fn header(&self) -> Option<HeaderValue> {
         self.0.header.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether whoever answers at `url` may see it.
+    pub fn is_for(&self, url: &Url) -> bool {
+        self.0.meant_for.as_ref().is_none_or(|own| own.origin() == url.origin())
     }
 
     /// The API does not know the token: perhaps the file holds another one by now. Reads it in a thread of its own, because
@@ -124,7 +134,8 @@ impl fmt::Debug for ApiToken {
 
 impl PartialEq for ApiToken {
     fn eq(&self, other: &ApiToken) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || (self.0.file == other.0.file && self.header() == other.header())
+        let parts = |token: &ApiToken| (token.0.file.clone(), token.0.meant_for.clone(), token.header());
+        Arc::ptr_eq(&self.0, &other.0) || parts(self) == parts(other)
     }
 }
 
@@ -169,29 +180,40 @@ mod tests {
 
     #[test]
     fn a_token_is_one_word() {
-        let token = ApiToken::given(&format!("  {SECRET}\n")).unwrap();
+        let token = ApiToken::given(&format!("  {SECRET}\n"), None).unwrap();
         let header = token.header().unwrap();
         assert_eq!(header.to_str().unwrap(), format!("Bearer {SECRET}"));
         assert!(header.is_sensitive());
         for wrong in ["", " \n", "write abcdef", "two\nlines", "señal", "a\u{7f}b", &"x".repeat(LONGEST + 1)]
         {
-            let problem = format!("{:#}", ApiToken::given(wrong).unwrap_err());
+            let problem = format!("{:#}", ApiToken::given(wrong, None).unwrap_err());
             assert!(wrong.trim().is_empty() || !problem.contains(wrong), "{problem}");
         }
     }
 
     #[test]
     fn nobody_sees_it() {
-        let token = ApiToken::given(SECRET).unwrap();
+        let token = ApiToken::given(SECRET, None).unwrap();
         let shown = format!("{token} {token:?} {:?}", token.header());
         assert!(!shown.contains(SECRET), "{shown}");
+    }
+
+    #[test]
+    fn it_is_for_one_origin() {
+        let url = |text: &str| text.parse::<Url>().unwrap();
+        let token = ApiToken::given(SECRET, Some(url("http://h:8000/nuevo"))).unwrap();
+        assert!(token.is_for(&url("http://h:8000/api/v1/fleet")));
+        for other in ["http://h/nuevo", "https://h:8000/nuevo", "http://g:8000/nuevo"] {
+            assert!(!token.is_for(&url(other)), "{other}");
+        }
+        assert!(ApiToken::given(SECRET, None).unwrap().is_for(&url("http://h/")));
     }
 
     #[test]
     fn a_file_is_read_and_read_again_and_what_was_known_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let token = ApiToken::in_file(&path);
+        let token = ApiToken::in_file(&path, None);
         let same = token.clone();
         assert!(token.header().is_none());
         assert!(format!("{:#}", token.read().unwrap_err()).contains("token"));
@@ -204,7 +226,7 @@ mod tests {
         std::fs::write(&path, "another").unwrap();
         token.look();
         assert_eq!(same.header().unwrap().to_str().unwrap(), "Bearer another");
-        let fresh = ApiToken::in_file(&path);
+        let fresh = ApiToken::in_file(&path, None);
         assert_ne!(fresh, token);
         fresh.read().unwrap();
         assert_eq!(fresh, token);

@@ -61,14 +61,25 @@ fn whatever_goes_wrong_by_some_seeds() {
     }
 }
 
-/// The receiver is a real one, and is killed, stopped and ended as well.
-#[test]
-fn a_collector_holds_each_report_once() {
+/// The receiver is a real one, and is killed, stopped and ended as well; so is what it keeps its reports in.
+fn a_collector_holds_each_report_once(receiver: Receiver, seeds: [u64; 2]) {
     let mut theatre = theatre();
     let random = RandomState::new().build_hasher().finish() >> 32;
-    for seed in [75_405_487_785, 520_740_349_663, seed_of(random, 0), seed_of(random, 1)] {
-        let schedule = Schedule::of(seed, None).to(Receiver::Sqlite);
+    for seed in seeds.into_iter().chain([seed_of(random, 0)]) {
+        let schedule = Schedule::of(seed, None).to(receiver);
         println!("{schedule}");
-        play(&mut theatre, &schedule);
+        let outcome = play(&mut theatre, &schedule);
+        let happened = |what: &str| outcome.played.keys().any(|act| act.starts_with(what));
+        assert!(happened("collector") || happened("Redis"), "{:?}", outcome.played);
     }
+}
+
+#[test]
+fn a_collector_with_a_file_holds_each_report_once() {
+    a_collector_holds_each_report_once(Receiver::Sqlite, [75_405_487_785, 520_740_349_663]);
+}
+
+#[test]
+fn a_collector_with_redis_holds_each_report_once() {
+    a_collector_holds_each_report_once(Receiver::Redis, [281_320_166_145, 223_852_446_536]);
 }

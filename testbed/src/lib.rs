@@ -29,12 +29,14 @@
 )]
 
 mod api;
+mod browser;
 pub mod chaos;
 mod collector;
 mod curator;
 pub mod debian;
 mod disk;
 mod ensemble;
+mod http;
 pub mod install;
 mod java;
 mod journal;
@@ -45,6 +47,7 @@ pub mod pi;
 mod ports;
 mod probe;
 mod process;
+mod prometheus;
 mod proxy;
 mod redis;
 mod scratch;
@@ -56,15 +59,18 @@ mod wait;
 mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};
-pub use collector::{Answer, Collector, Held};
+pub use browser::Browser;
+pub use collector::{Collector, Held};
 pub use curator::Curator;
 pub use disk::SmallDisk;
 pub use ensemble::Ensemble;
+pub use http::{Answer, get};
 pub use journal::{Change, Transaction};
 pub use kazoo::Kazoo;
 pub use node::{clean_command, node_command, node_command_in};
 pub use probe::{Probe, Stat};
 pub use process::{Line, Process, Stream};
+pub use prometheus::{Prometheus, promtool};
 pub use proxy::Proxy;
 pub use redis::Redis;
 pub use scratch::{Scratch, target_dir};

@@ -68,7 +68,7 @@ impl Redis {
         );
         let file = scratch.path().join("redis.conf");
         fs::write(&file, lines).expect("write Redis's configuration");
-        let mut server = Self { process: None, port, folder, scratch: scratch };
+        let mut server = Self { process: None, port, folder, scratch };
         server.restart();
         server
     }
@@ -104,6 +104,18 @@ impl Redis {
             // One that wants a password answers as well.
             self.try_ask(&["PING"]).filter(|answer| answer.contains("PONG") || answer.contains("NOAUTH"))
         });
+    }
+
+    /// Adds a line to its configuration, for its next start.
+    ///
+    /// # Panics
+    ///
+    /// When its file cannot be written.
+    #[track_caller]
+    pub fn configure(&self, line: &str) {
+        let file = fs::OpenOptions::new().append(true).open(self.scratch.path().join("redis.conf"));
+        let written = file.and_then(|mut file| writeln!(file, "{line}"));
+        written.expect("write Redis's configuration");
     }
 
     /// What it answers, a line for each element, an error as `-ERR …`; `None`: it does not, within a few seconds.

@@ -84,6 +84,9 @@ enum Receiver {
     /// `atalaya collect`, with its reports in a file.
     #[value(name = "collector:sqlite")]
     Sqlite,
+    /// `atalaya collect`, with its reports in a Redis server, which is killed and stopped as well.
+    #[value(name = "collector:redis")]
+    Redis,
 }
 
 /// How the nodes of a fleet keep time.

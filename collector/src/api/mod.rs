@@ -1,18 +1,19 @@
 //! What is answered to whom. The OpenAPI document is made of the same routes, so that neither has what the other lacks.
 
 mod document;
-mod problem;
-mod query;
-mod read;
+mod fleet;
+pub(crate) mod problem;
+pub(crate) mod query;
+pub(crate) mod read;
 mod stream;
-mod write;
+pub(crate) mod write;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode, Uri, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
@@ -25,8 +26,10 @@ use utoipa_axum::routes;
 use self::document::Described;
 use self::problem::Problem;
 use self::query::Query;
+use crate::fleet::Fleet;
 use crate::limits::{Buckets, Client, Limits};
 use crate::metrics::Metrics;
+use crate::page;
 use crate::proxies::Proxies;
 use crate::store::Store;
 use crate::tokens::{Admission, Role, Tokens};
@@ -36,10 +39,14 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
+    /// Whether it speaks TLS itself.
+    pub(crate) secure: bool,
     pub(crate) proxies: Proxies,
     pub(crate) metrics: Metrics,
     /// The highest id that this process has recorded.
     pub(crate) newest: watch::Sender<i64>,
+    /// What the leader said last.
+    pub(crate) fleet: Mutex<Fleet>,
     /// Streams end when it is cancelled.
     pub(crate) stopping: CancellationToken,
     streams: Arc<Semaphore>,
@@ -51,9 +58,11 @@ impl App {
         App {
             store,
             tokens,
+            secure: false,
             proxies,
             metrics: Metrics::new(),
             newest: watch::Sender::new(0),
+            fleet: Mutex::default(),
             stopping: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(limits.streams)),
             buckets: Mutex::new(Buckets::new(&limits)),
@@ -71,12 +80,13 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
     let write = OpenApiRouter::new()
         .routes(routes!(write::nuevo_get, write::nuevo_post))
         .routes(routes!(write::post_reports))
+        .routes(routes!(fleet::post_fleet))
         .route_layer(guarded(Role::Write));
     let read = OpenApiRouter::new()
         .routes(routes!(read::get_reports))
         .routes(routes!(read::get_series))
         .routes(routes!(read::get_latest))
-        .routes(routes!(read::get_fleet))
+        .routes(routes!(fleet::get_fleet))
         .routes(routes!(read::listar))
         .routes(routes!(stream::stream))
         .routes(routes!(metrics))
@@ -94,6 +104,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     document::complete(&mut document, &app.tokens);
     let document = Arc::new(document);
     router
+        .merge(page::router())
         .route(
             "/api/v1/openapi.json",
             axum::routing::get(move || async move { Json(document.as_ref().clone()) }),
@@ -162,15 +173,19 @@ async fn watch_over(
         .retry_after(u32::try_from(pause.as_secs().saturating_add(1)).unwrap_or(u32::MAX))
         .into_response(),
     };
-    // A proxy that answers `GET /nuevo` by itself would swallow reports.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    // A proxy that answers `GET /nuevo` by itself would swallow reports. Only what never changes says otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Who leads a fleet tells more to whom it is told by this.
+    headers.insert(HeaderName::from_static("atalaya-collector"), HeaderValue::from_static("1"));
     app.metrics.answered(&path, response.status().as_u16());
     response
 }
 
 /// Whose bucket a request is taken of.
 fn client(app: &App, peer: IpAddr, request: &Request) -> Client {
-    match token(request).filter(|token| app.tokens.know(token)) {
+    let token = token(request).or_else(|| page::token_of(request.headers()));
+    match token.filter(|token| app.tokens.know(token)) {
         Some(token) => Client::Holder(token.into()),
         None => Client::at(app.proxies.client(peer, request.headers())),
     }
@@ -195,7 +210,10 @@ fn framing(request: &Request) -> Result<(), Problem> {
 
 /// Lets pass who has the right token.
 async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, next: Next) -> Response {
-    let token = token(&request);
+    let token = match role {
+        Role::Read => page::token_of(request.headers()),
+        Role::Write => token(&request),
+    };
     match app.tokens.admit(role, token.as_deref()) {
         Admission::Granted => next.run(request).await,
         Admission::Unknown => Problem::new(
@@ -215,18 +233,19 @@ async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, ne
     }
 }
 
-/// None if there are two: who looks at the first would let pass what the second is for.
+/// The token of a program: of `Authorization`, else of the address.
 fn token(request: &Request) -> Option<String> {
-    let mut sent = request.headers().get_all(header::AUTHORIZATION).iter();
-    match (sent.next(), sent.next()) {
-        (None, _) => token_in_address(request.uri()),
-        (Some(only), None) => bearer(only),
-        _ => None,
+    match request.headers().contains_key(header::AUTHORIZATION) {
+        true => bearer(request.headers()),
+        false => token_in_address(request.uri()),
     }
 }
 
-fn bearer(header: &HeaderValue) -> Option<String> {
-    let text = header.to_str().ok()?;
+/// None if there are two: who looks at the first would let pass what the second is for.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (sent.next(), sent.next()) else { return None };
+    let text = only.to_str().ok()?;
     let (scheme, token) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
@@ -259,11 +278,16 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     Ok("ready\n")
 }
 
+/// How long the store may take to say whether it could record, for the figures: who asks for them waits for ten seconds,
+/// mostly.
+const SCRAPE: Duration = Duration::from_secs(2);
+
 /// Figures of the collector, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operate", responses(
     (status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text"),
 ))]
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
+    let checked = tokio::time::timeout(SCRAPE, app.store.check()).await;
+    ([(header::CONTENT_TYPE, kind)], app.metrics.text(matches!(checked, Ok(Ok(()))))).into_response()
 }

@@ -138,12 +138,12 @@ fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
     Ok(Some(Key::parse(text)?))
 }
 
-fn reporter(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn reporter(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).filter(|agent| !agent.is_empty())
 }
 
 /// `application/json` of `application/json; charset=utf-8`. Nothing for what cannot be read as UTF-8, or is said twice.
-fn content_type(headers: &HeaderMap) -> String {
+pub(crate) fn content_type(headers: &HeaderMap) -> String {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(kind), None) = (kinds.next(), kinds.next()) else { return String::new() };
     let mut parts = kind.to_str().unwrap_or_default().split(';').map(|part| part.trim().to_ascii_lowercase());
@@ -155,7 +155,7 @@ fn content_type(headers: &HeaderMap) -> String {
     if parts.all(readable) { kind } else { String::new() }
 }
 
-fn unsupported(expected: &str) -> Problem {
+pub(crate) fn unsupported(expected: &str) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "media-type",
@@ -178,7 +178,7 @@ fn is_too_long(error: &axum::Error) -> bool {
 }
 
 /// The body, if it comes whole, in time, and is not too long.
-async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
+pub(crate) async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
     let most = app.limits.body;
     let too_long = || {
         Problem::new(
@@ -207,7 +207,7 @@ async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::invalid(error.to_string()))
 }
 

@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::ApiMethod;
@@ -21,13 +22,14 @@ use tracing::{debug, info, warn};
 
 use super::courier::{Key, News, Next, Outcome};
 use super::office::{self, Failed};
-use super::outbox::{MOST_ASIDE, Outbox};
+use super::outbox::{ASIDE, Ending, MOST_ASIDE, Outbox};
 use super::report::Report;
 use crate::bearer::ApiToken;
 use crate::fault;
+use crate::figures::Figures;
 use crate::id::NodeId;
 
-/// Where reports go.
+/// Where reports go. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Api {
     url: Url,
@@ -37,7 +39,9 @@ pub struct Api {
     /// What it wants to see.
     token: Option<ApiToken>,
     /// Made by the first who has to report: it takes more memory than all the rest of a node.
-    client: OnceLock<Client>,
+    client: Arc<OnceLock<Client>>,
+    /// Whether it last answered as a collector of ours.
+    collects: Arc<AtomicBool>,
     /// The runtime with which requests wait for the network; `None`: the one that they are made in.
     network: Option<Handle>,
 }
@@ -46,7 +50,15 @@ impl Api {
     /// The one at `url`, for the node called `id`.
     pub fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
         let agent = format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
-        Api { url, method, agent, token: None, client: OnceLock::new(), network: None }
+        Api {
+            url,
+            method,
+            agent,
+            token: None,
+            client: Arc::default(),
+            collects: Arc::default(),
+            network: None,
+        }
     }
 
     /// Lets requests use the network through that runtime: for nodes whose own has no I/O.
@@ -75,7 +87,8 @@ impl Api {
     pub fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
         let is_its_own = url.origin() == self.url.origin();
         let request = self.client()?.request(method, url);
-        let Some(token) = self.token.as_ref().filter(|_| is_its_own).and_then(ApiToken::header) else {
+        let token = self.token.as_ref().filter(|token| is_its_own && token.is_for(&self.url));
+        let Some(token) = token.and_then(ApiToken::header) else {
             return Ok(request);
         };
         // In the place of a password in the address. A redirect to another origin goes without it.
@@ -86,11 +99,24 @@ impl Api {
     fn turned_away(&self, status: StatusCode) -> String {
         match &self.token {
             None => format!("it answers {status}, and there is no token to show (api_token_file)"),
+            Some(token) if !token.is_for(&self.url) => format!(
+                "it answers {status}, and {token} is not shown to it: it is for the api_url of this node's own configuration"
+            ),
             Some(token) => {
                 token.read_again();
                 format!("it answers {status} to {token}")
             }
         }
+    }
+
+    /// Its address, if it is a collector of ours, and the runtime with which requests wait for the network.
+    pub(super) fn collector(&self) -> Option<(&Url, Option<&Handle>)> {
+        self.collects.load(Ordering::Relaxed).then_some((&self.url, self.network.as_ref()))
+    }
+
+    /// Whether it has a token of its own to show.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 
     fn client(&self) -> reqwest::Result<&Client> {
@@ -128,6 +154,9 @@ impl Api {
     }
 }
 
+/// The header by which a collector of ours is known.
+const COLLECTOR: &str = "atalaya-collector";
+
 /// As much of an answer as is read, so that its connection can be used again; nothing in it matters.
 const LONGEST_ANSWER: usize = 16 * 1024;
 
@@ -138,6 +167,7 @@ pub struct Outgoing {
     news: Notify,
     /// What was accepted last.
     delivered: watch::Sender<Option<Delivered>>,
+    figures: Figures,
 }
 
 /// A report that the API has taken.
@@ -157,17 +187,23 @@ enum Happened {
 
 impl Outgoing {
     /// None yet.
-    pub fn new(period: Duration) -> Outgoing {
+    pub fn new(period: Duration, figures: Figures) -> Outgoing {
         Outgoing {
             outbox: Mutex::new(Outbox::new(period)),
             news: Notify::new(),
             delivered: watch::Sender::new(None),
+            figures,
         }
     }
 
     /// Looks into the outbox, or changes it.
     pub async fn with<T>(&self, act: impl FnOnce(&mut Outbox) -> T) -> T {
-        let done = act(&mut *self.outbox.lock().await);
+        let done = {
+            let mut outbox = self.outbox.lock().await;
+            let done = act(&mut outbox);
+            self.figures.waits(outbox.waiting(), outbox.oldest());
+            done
+        };
         self.news.notify_one();
         done
     }
@@ -185,6 +221,7 @@ impl Outgoing {
     pub async fn deliver(&self, leadership: &Leadership, api: Option<&Api>) {
         let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Happened> + Send + '_>>> =
             FuturesUnordered::new();
+        self.figures.delivers();
         let mut gives_up = false;
         {
             let mut outbox = self.outbox.lock().await;
@@ -202,13 +239,20 @@ impl Outgoing {
                 // The last look before the outside can see anything.
                 (Next::Send(..), _) if !leadership.holds() => return std::future::pending().await,
                 (Next::Send(key, report), Some(api)) => {
-                    let timeout = self.outbox.lock().await.timeout();
+                    let (timeout, retry) = {
+                        let outbox = self.outbox.lock().await;
+                        (outbox.timeout(), outbox.is_retry(key))
+                    };
+                    self.figures.sends(retry);
+                    let figures = &self.figures;
                     under_way.push(Box::pin(async move {
                         let sending = fault::during("sending", send(api, &report, timeout));
+                        let since = Moment::now();
                         let outcome = match &api.network {
                             Some(network) => TokioContext::new(sending, network.clone()).await,
                             None => sending.await,
                         };
+                        figures.answered(&outcome, Moment::now().since(since));
                         fault::point("answered");
                         Happened::Answered(key, outcome)
                     }));
@@ -224,6 +268,7 @@ impl Outgoing {
                         let (settled, news, waiting) = {
                             let mut outbox = self.outbox.lock().await;
                             let (settled, news) = outbox.done(key, outcome);
+                            self.figures.waits(outbox.waiting(), outbox.oldest());
                             (settled, news, outbox.waiting())
                         };
                         if accepted {
@@ -257,11 +302,27 @@ impl Outgoing {
         }
     }
 
+    /// One more is set aside: so many are.
+    async fn count_aside(&self, leadership: &Leadership) {
+        self.figures.sets_aside();
+        if self.figures.is_on()
+            && let Ok(Some(aside)) = leadership.link().stat(ASIDE).await
+        {
+            self.figures.aside(aside.num_children);
+        }
+    }
+
     /// Deletes a report that is settled, or sets it aside.
     async fn settle(&self, leadership: &Leadership, cycle: u64) -> Happened {
         let ending = self.outbox.lock().await.ending(cycle).cloned();
         let result = match ending {
-            Some(ending) => office::settle(leadership, cycle, &ending).await,
+            Some(ending) => {
+                let settled = office::settle(leadership, cycle, &ending).await;
+                if settled.is_ok() && matches!(ending, Ending::Aside(_)) {
+                    self.count_aside(leadership).await;
+                }
+                settled
+            }
             None => Ok(0),
         };
         Happened::Settled(cycle, result)
@@ -295,6 +356,7 @@ async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
         Err(error) if error.is_timeout() => return Outcome::Failed(format!("no answer within {timeout:?}")),
         Err(error) => return Outcome::Failed(with_clock(root_cause(&error), SystemTime::now())),
     };
+    api.collects.store(answer.headers().contains_key(COLLECTOR), Ordering::Relaxed);
     let outcome = match answer.status() {
         status if is_about_the_sender(status) => Outcome::Failed(api.turned_away(status)),
         status => judge(status),

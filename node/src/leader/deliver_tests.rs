@@ -113,7 +113,7 @@ async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
     for (path, here, there) in
         [("nuevo", &[true][..], &[][..]), ("here", &[true, true], &[]), ("other", &[true], &[false])]
     {
-        let token = ApiToken::given(SECRET).unwrap();
+        let token = ApiToken::given(SECRET, None).unwrap();
         let api = api(url.join(path).unwrap(), ApiMethod::Get).showing(Some(token));
         assert_eq!(sent(&api).await, Outcome::Accepted, "{path}");
         assert_eq!((&*shown(&seen), &*shown(&seen_elsewhere)), (here, there), "{path}");
@@ -121,13 +121,26 @@ async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
     // It takes the place of a password in the address, and goes nowhere else by itself.
     let mut with_password = url.join("nuevo").unwrap();
     with_password.set_username("user").unwrap();
-    let token = ApiToken::given(SECRET).unwrap();
+    let token = ApiToken::given(SECRET, None).unwrap();
     let api = api(with_password, ApiMethod::Post).showing(Some(token));
     assert_eq!(sent(&api).await, Outcome::Accepted);
     let head = seen.lock().unwrap().remove(0);
     assert_eq!(head.matches("authorization:").count(), 1, "{head}");
     let stray = api.request(Method::GET, "http://127.0.0.1:9/".parse().unwrap()).unwrap().build().unwrap();
     assert!(!stray.headers().contains_key("authorization"));
+}
+
+#[tokio::test]
+async fn a_token_is_not_shown_to_an_api_that_zookeeper_tells_of() {
+    let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
+    let own = "http://127.0.0.1:9/nuevo".parse().unwrap();
+    let api = api(url, ApiMethod::Get).showing(Some(ApiToken::given(SECRET, Some(own)).unwrap()));
+    let outcome = sent(&api).await;
+    assert!(
+        matches!(&outcome, Outcome::Failed(reason) if reason.contains("is not shown to it")),
+        "{outcome:?}"
+    );
+    assert!(!seen.lock().unwrap().remove(0).contains("authorization"));
 }
 
 #[tokio::test]
@@ -165,7 +178,7 @@ async fn who_is_not_known_waits() {
             matches!(&without, Outcome::Failed(reason) if reason.contains("api_token_file")),
             "{without:?}"
         );
-        let token = ApiToken::given(SECRET).unwrap();
+        let token = ApiToken::given(SECRET, None).unwrap();
         let with = sent(&api(url, ApiMethod::Get).showing(Some(token))).await;
         assert!(
             matches!(&with, Outcome::Failed(reason) if reason.contains("ATALAYA_API_TOKEN") && !reason.contains(SECRET)),
@@ -180,7 +193,7 @@ async fn a_token_that_changes_in_its_file_is_shown() {
     let path = folder.path().join("token");
     std::fs::write(&path, "of-yesterday").unwrap();
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
-    let token = ApiToken::in_file(&path);
+    let token = ApiToken::in_file(&path, None);
     token.read().unwrap();
     let api = api(url, ApiMethod::Get).showing(Some(token.clone()));
     sent(&api).await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::evidence::Arrival;
 use super::receiver::{Blow, Receiver};
+use super::vault::Vault;
 use super::verdict::{Kind, Verdict};
 use crate::api::{Api, ApiMode};
 use crate::collector::{Collector, Held};
@@ -34,6 +35,7 @@ pub(super) struct Taken {
 /// A collector, whichever process it is.
 pub(super) struct Office {
     collector: Collector,
+    vault: Option<Vault>,
     state: State,
     /// Acts that keep it stopped.
     stops: Vec<usize>,
@@ -54,17 +56,21 @@ enum State {
 
 impl Desk {
     pub(super) fn open(receiver: Receiver, binary: Option<&Path>) -> Desk {
-        let args: &[&str] = match receiver {
+        let vault = match receiver {
             Receiver::Testbed => {
                 let api = Api::start();
                 api.set(ApiMode::Once);
                 return Desk::Testbed(api);
             }
-            Receiver::Sqlite => &[],
+            Receiver::Sqlite => None,
+            Receiver::Redis => Some(Vault::open()),
         };
+        let store = vault.as_ref().map(Vault::store);
+        let args: Vec<&str> = store.iter().flat_map(|store| ["--store", store]).collect();
         let binary = binary.expect("a collector is a program");
         Desk::Collector(Box::new(Office {
-            collector: Collector::start(binary, args),
+            collector: Collector::start(binary, &args),
+            vault,
             state: State::Up,
             stops: Vec::new(),
             logs: Vec::new(),
@@ -113,9 +119,18 @@ impl Desk {
         office.befalls(number, blow, lasts)
     }
 
+    /// The same to the Redis server behind it.
+    pub(super) fn befalls_store(&mut self, number: usize, blow: Blow, lasts: Duration) -> bool {
+        let Desk::Collector(office) = self else { return false };
+        office.vault.as_mut().is_some_and(|vault| vault.befalls(number, blow, lasts))
+    }
+
     /// The act of this number is over.
     pub(super) fn passes(&mut self, number: usize) {
         let Desk::Collector(office) = self else { return };
+        if let Some(vault) = &mut office.vault {
+            vault.passes(number);
+        }
         let before = office.stops.len();
         office.stops.retain(|stop| *stop != number);
         if office.stops.is_empty() && before > 0 {
@@ -135,6 +150,9 @@ impl Desk {
         match self {
             Desk::Testbed(api) => api.set(ApiMode::Once),
             Desk::Collector(office) => {
+                if let Some(vault) = &mut office.vault {
+                    vault.heal();
+                }
                 office.stops.clear();
                 office.collector.process().cont();
                 if let State::Down(until) = &mut office.state {
@@ -192,6 +210,7 @@ impl Office {
     }
 
     fn look_after(&mut self) {
+        self.wrong.extend(self.vault.as_mut().and_then(Vault::look_after));
         match self.state {
             State::Up => {
                 if let Some(exit) = self.collector.process().try_exit() {
@@ -257,6 +276,9 @@ impl Office {
         self.count();
         self.collector.process().kill9();
         self.is_away(Instant::now());
+        if let Some(vault) = &mut self.vault {
+            vault.wake_from_disk();
+        }
         self.collector.restart();
         let held = self.collector.try_reports(None).unwrap_or_else(|problem| {
             self.wrong.push(format!("the collector does not tell what it holds: {problem}"));

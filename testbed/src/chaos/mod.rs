@@ -22,6 +22,7 @@ mod receiver;
 mod schedule;
 mod stage;
 mod tree;
+mod vault;
 mod verdict;
 
 pub(crate) use deeds::millis_of;

@@ -1,6 +1,7 @@
 //! Where reports go, and what goes wrong there: decided by a seed. Pure.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::schedule::{Act, Dice, Schedule, What};
 
@@ -12,6 +13,8 @@ pub enum Receiver {
     Testbed,
     /// To `atalaya collect`, which keeps them in SQLite.
     Sqlite,
+    /// To `atalaya collect`, which keeps them in a Redis server.
+    Redis,
 }
 
 /// What befalls a process of the receiver.
@@ -39,12 +42,12 @@ impl Schedule {
         }
         let mut dice = Dice::of(self.seed ^ DICE);
         for act in self.acts.iter_mut().filter(|act| matches!(act.what, What::Api(_))) {
-            (act.what, act.lasts) = blow(&mut dice);
+            (act.what, act.lasts) = blow(&mut dice, receiver);
         }
         let latest = u64::try_from(self.length.as_millis()).unwrap_or(u64::MAX).saturating_sub(500);
         for _ in 0..dice.between(1, 3) {
             let at = dice.millis(300, latest);
-            let (what, lasts) = blow(&mut dice);
+            let (what, lasts) = blow(&mut dice, receiver);
             self.acts.push(Act { at, lasts, what });
         }
         self.acts.sort_by_key(|act| act.at);
@@ -57,7 +60,11 @@ impl Schedule {
     }
 }
 
-fn blow(dice: &mut Dice) -> (What, std::time::Duration) {
+fn blow(dice: &mut Dice, receiver: Receiver) -> (What, Duration) {
+    if receiver == Receiver::Redis && dice.percent(50) {
+        let blow = if dice.percent(65) { Blow::Kill } else { Blow::Stop };
+        return (What::Store(blow), dice.millis(50, 4_000));
+    }
     let (blow, longest) = match dice.between(1, 100) {
         1..=45 => (Blow::Kill, 2_500),
         46..=75 => (Blow::Stop, 4_000),
@@ -98,15 +105,19 @@ mod tests {
     fn the_receiver_changes_nothing_else() {
         for seed in 0..200 {
             let to_api = Schedule::of(seed, None);
-            let to_collector = Schedule::of(seed, None).to(Receiver::Sqlite);
-            assert_eq!(to_collector, Schedule::of(seed, None).to(Receiver::Sqlite));
+            let receiver = if seed % 2 == 0 { Receiver::Sqlite } else { Receiver::Redis };
+            let to_collector = Schedule::of(seed, None).to(receiver);
+            assert_eq!(to_collector, Schedule::of(seed, None).to(receiver));
             let others = |schedule: &Schedule| {
-                let others = |act: &&Act| !matches!(act.what, What::Api(_) | What::Collector(_));
+                let others =
+                    |act: &&Act| !matches!(act.what, What::Api(_) | What::Collector(_) | What::Store(_));
                 schedule.acts.iter().filter(others).cloned().collect::<Vec<_>>()
             };
             assert_eq!(others(&to_api), others(&to_collector));
             assert!(to_collector.acts.is_sorted_by_key(|act| act.at));
-            assert!(to_collector.acts.iter().any(|act| matches!(act.what, What::Collector(_))));
+            assert!(
+                to_collector.acts.iter().any(|act| matches!(act.what, What::Collector(_) | What::Store(_)))
+            );
             assert!(!to_collector.acts.iter().any(|act| matches!(act.what, What::Api(_))));
             assert_eq!((&to_api.faults, to_api.post), (&to_collector.faults, to_collector.post));
         }
@@ -116,15 +127,23 @@ mod tests {
     fn everything_happens_to_it_in_fifty_of_them() {
         let mut seen = BTreeSet::new();
         for number in 0..50 {
-            let schedule = Schedule::of(seed_of(1, number), None).to(Receiver::Sqlite);
+            let schedule = Schedule::of(seed_of(1, number), None).to(Receiver::Redis);
             seen.insert(format!("posts {}", schedule.post));
             for act in schedule.acts {
-                if let What::Collector(blow) = act.what {
-                    seen.insert(blow.to_string());
+                if let What::Collector(_) | What::Store(_) = act.what {
+                    seen.insert(act.what.to_string());
                 }
             }
         }
-        let expected = ["SIGSTOP", "SIGTERM", "kill -9", "posts false", "posts true"];
+        let expected = [
+            "SIGSTOP of Redis",
+            "SIGSTOP of the collector",
+            "SIGTERM of the collector",
+            "kill -9 of Redis",
+            "kill -9 of the collector",
+            "posts false",
+            "posts true",
+        ];
         assert_eq!(seen, expected.map(str::to_owned).into());
     }
 }

@@ -35,6 +35,8 @@ pub enum What {
     Api(ApiMode),
     /// This befalls the collector, if there is one.
     Collector(Blow),
+    /// This befalls the Redis server behind it.
+    Store(Blow),
 }
 
 /// What happens when, and for how long.
@@ -304,6 +306,7 @@ impl fmt::Display for What {
             What::LeadingServer => write!(f, "kill -9 of the ZooKeeper server that leads"),
             What::Api(mode) => write!(f, "the API: {mode:?}"),
             What::Collector(blow) => write!(f, "{blow} of the collector"),
+            What::Store(blow) => write!(f, "{blow} of Redis"),
         }
     }
 }
@@ -379,7 +382,7 @@ mod tests {
                     What::LeadingServer => "server that leads".into(),
                     What::Api(ApiMode::Slow(_)) => "slow".into(),
                     What::Api(mode) => format!("{mode:?}"),
-                    What::Collector(_) => unreachable!("not with the testbed's own API"),
+                    What::Collector(_) | What::Store(_) => unreachable!("not with the testbed's own API"),
                 });
             }
         }

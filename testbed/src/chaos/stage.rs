@@ -444,6 +444,11 @@ impl Play<'_> {
                     self.count(blow.to("collector"));
                 }
             }
+            What::Store(blow) => {
+                if self.desk.befalls_store(number, *blow, act.lasts) {
+                    self.count(blow.to("Redis"));
+                }
+            }
         }
     }
 
@@ -466,7 +471,7 @@ impl Play<'_> {
                 let mood = self.moods.last().map(|number| &self.schedule.acts[*number].what);
                 self.desk.set(if let Some(What::Api(mode)) = mood { *mode } else { ApiMode::Once });
             }
-            What::Collector(_) => self.desk.passes(number),
+            What::Collector(_) | What::Store(_) => self.desk.passes(number),
         }
     }
 

@@ -60,6 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let receiver = match arguments.receiver {
         super::Receiver::Testbed => Receiver::Testbed,
         super::Receiver::Sqlite => Receiver::Sqlite,
+        super::Receiver::Redis => Receiver::Redis,
     };
     let schedules = schedules(arguments, lock_step, receiver);
     let begin = Instant::now();
@@ -174,6 +175,7 @@ fn play(
         let receiver = match schedule.receiver {
             Receiver::Testbed => "",
             Receiver::Sqlite => " --receiver collector:sqlite",
+            Receiver::Redis => " --receiver collector:redis",
         };
         eprintln!("  again: cargo xtask chaos fleet --sync {sync}{receiver} --replay {seed}");
     }

@@ -9,6 +9,7 @@ use super::link::{Failure, Link};
 use super::names::{self, of_kind};
 use crate::fence::Epoch;
 use crate::report::Record;
+use crate::store::sum::Kind;
 use crate::store::{Cursor, Filter, Page};
 
 /// So many reports are read at once.
@@ -19,7 +20,6 @@ const LOOKED_AT: usize = 10_000;
 const KINDS: usize = 1_000;
 
 type Entries = Vec<(String, HashMap<String, String>)>;
-pub(super) type Kind = (Option<String>, Option<String>);
 
 /// Those quantities and units that a filter admits, by their numbers.
 pub(super) async fn kinds(
@@ -122,6 +122,9 @@ pub(super) async fn page(link: &mut Link, prefix: &str, page: &Page) -> Result<V
     };
     let mut walk = Walk::new(filter.from.map(micros), filter.to.map(micros), *after, *newest_first);
     let mut records = Vec::new();
+    if of_kind.as_ref().is_some_and(HashMap::is_empty) {
+        return Ok(records);
+    }
     while records.len() < *limit {
         let missing = limit - records.len();
         let count = if of_kind.is_some() { LOOKED_AT } else { missing.min(CHUNK) };

@@ -4,19 +4,16 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use atalaya_collector::{Collector, Options, open_store};
+use atalaya_collector::{Options, open_store};
 use atalaya_testbed::Redis;
 use common::child::{self, Child};
 use common::ledger::{Sent, judge, kept, send};
 use reqwest::Client;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// How often it is killed.
 const KILLS: usize = 12;

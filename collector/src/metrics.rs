@@ -18,6 +18,10 @@ enum Became {
     stale,
 }
 
+impl Became {
+    const ALL: [Became; 4] = [Became::recorded, Became::repeated, Became::conflict, Became::stale];
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByOutcome {
     outcome: Became,
@@ -38,6 +42,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Streams of events that are open.
     pub(crate) streams: Gauge,
+    store: Gauge,
 }
 
 impl Metrics {
@@ -45,12 +50,21 @@ impl Metrics {
         let mut registry = Registry::with_prefix("atalaya_collector");
         let reports = Family::<ByOutcome, Counter>::default();
         let requests = Family::<ByStatus, Counter>::default();
-        let (connections, streams) = (Gauge::default(), Gauge::default());
+        for outcome in Became::ALL {
+            // From the first on each is there, so that its increase can be seen.
+            drop(reports.get_or_create(&ByOutcome { outcome }));
+        }
+        let (connections, streams, store) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("reports", "Reports, by what became of them", reports.clone());
         registry.register("requests", "Requests, by path and status", requests.clone());
         registry.register("connections", "Connections that are open", connections.clone());
         registry.register("streams", "Streams of events that are open", streams.clone());
-        Metrics { registry, reports, requests, connections, streams }
+        registry.register(
+            "store_ready",
+            "Whether reports could be kept when this was asked for",
+            store.clone(),
+        );
+        Metrics { registry, reports, requests, connections, streams, store }
     }
 
     pub(crate) fn became(&self, outcome: &Outcome) {
@@ -68,7 +82,9 @@ impl Metrics {
         self.requests.get_or_create(&ByStatus { path: path.to_owned(), status }).inc();
     }
 
-    pub(crate) fn text(&self) -> String {
+    /// `ready`: whether reports can be kept.
+    pub(crate) fn text(&self, ready: bool) -> String {
+        self.store.set(i64::from(ready));
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);

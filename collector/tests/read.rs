@@ -206,6 +206,8 @@ async fn it_describes_itself() {
         r#"atalaya_collector_reports_total{outcome="recorded"} 1"#,
         r#"atalaya_collector_requests_total{path="/nuevo",status="200"} 1"#,
         r#"atalaya_collector_requests_total{path="",status="404"} 1"#,
+        r#"atalaya_collector_reports_total{outcome="conflict"} 0"#,
+        "atalaya_collector_store_ready 1",
         "# EOF",
     ] {
         assert!(metrics.contains(line), "{line} in {metrics}");

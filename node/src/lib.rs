@@ -20,6 +20,7 @@ pub mod demo;
 pub mod exit;
 mod farewell;
 pub mod fault;
+pub mod figures;
 pub mod id;
 pub mod inspection;
 pub mod leader;

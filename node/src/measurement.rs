@@ -37,6 +37,26 @@ pub enum Unusable {
     Gone,
 }
 
+impl Unusable {
+    /// What figures call each kind.
+    pub const REASONS: [&str; 8] =
+        ["empty", "too_large", "not_text", "not_finite", "not_a_number", "too_many_units", "stale", "gone"];
+
+    /// Its place among [`Unusable::REASONS`].
+    pub const fn reason(self) -> usize {
+        match self {
+            Unusable::Empty => 0,
+            Unusable::TooLarge => 1,
+            Unusable::NotText => 2,
+            Unusable::NotFinite => 3,
+            Unusable::NoPack(_) => 4,
+            Unusable::Crowded => 5,
+            Unusable::Stale => 6,
+            Unusable::Gone => 7,
+        }
+    }
+}
+
 /// Reads a measurement: a number as text, blanks around it allowed, or a SenML pack.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::exit::Failure;
 use crate::farewell;
+use crate::figures::{Figures, Running};
 use crate::id::NodeId;
 use crate::leader::deliver::Api;
 use crate::leader::office::COUNTER;
@@ -48,6 +49,7 @@ pub struct Node {
     logs: Option<Logs>,
     supervisor: Supervisor,
     remembrance: Option<Remembrance>,
+    figures: Figures,
 }
 
 impl Node {
@@ -75,6 +77,7 @@ impl Node {
             logs: None,
             supervisor: Supervisor::none(),
             remembrance: None,
+            figures: Figures::default(),
         })
     }
 
@@ -127,6 +130,13 @@ impl Node {
         self
     }
 
+    /// Lets it count what it does.
+    #[must_use]
+    pub fn watched(mut self, figures: Figures) -> Node {
+        self.figures = figures;
+        self
+    }
+
     /// Runs until `stop`, then withdraws: every znode of the node is gone when this returns, if ZooKeeper can be
     /// reached.
     ///
@@ -149,6 +159,7 @@ impl Node {
             logs,
             supervisor,
             remembrance,
+            figures,
         } = self;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let orders = |settings: &Settings| {
@@ -198,6 +209,7 @@ impl Node {
             exchange: exchanged,
             pace,
             published: publisher.state(),
+            figures: figures.clone(),
         };
         let measuring = Box::pin(measuring.run(&id, sensors));
         let (ordered, orders_now) = watch::channel(orders(&settings));
@@ -214,12 +226,24 @@ impl Node {
         let election =
             Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
         let (leads, leading) = watch::channel(None);
+        let running = figures.is_on().then(|| Running {
+            session: session.clone(),
+            vitals: vitals.subscribe(),
+            turns: turns.clone(),
+            settings: live.settings(),
+            board: board_now.clone(),
+            leading: leading.clone(),
+            pace: paced.subscribe(),
+            tally: tally.newest(),
+        });
+        let attending = Box::pin(figures.attend(running));
         let leader = Leader::new(LeaderOptions {
             measurements: settings.measurements.clone(),
             name: settings.name.clone(),
             orders: orders_now,
             averages,
             leading: leads,
+            figures: figures.clone(),
         });
         let place = election.standing();
         let sources = Sources {
@@ -287,6 +311,7 @@ impl Node {
             () = obeying => Ok(()),
             () = keeping_step => Ok(()),
             () = supervising => Ok(()),
+            () = attending => Ok(()),
         };
         // Everything that used the session has been dropped with the futures above.
         let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;

@@ -15,6 +15,7 @@ use reqwest::Url;
 use crate::bearer::{self, ApiToken};
 use crate::cli::FleetArgs;
 use crate::exit::Failure;
+use crate::figures::Listen;
 use crate::logging;
 
 /// A node's settings, complete and checked.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub api_method: ApiMethod,
     /// What the API is shown; not read yet, see [`Settings::read_token`].
     pub api_token: Option<ApiToken>,
+    /// Where the node's figures and its health can be asked for; nowhere, if `None`.
+    pub metrics_listen: Option<Listen>,
     /// Who sets the pace.
     pub sync: SyncMode,
     /// When a leader that sets the pace lets all go on.
@@ -232,6 +235,13 @@ impl Settings {
             fleet.counter.as_ref(),
             |counter| Ok(*counter),
         )?;
+        let metrics_listen = pick.value(
+            ("metrics-listen", args.metrics_listen.as_ref()),
+            &["ATALAYA_METRICS_LISTEN"],
+            listen,
+            fleet.metrics_listen.as_ref(),
+            |text| listen(text),
+        )?;
         Ok(Settings {
             zookeeper: match zookeeper {
                 Some(zookeeper) => zookeeper,
@@ -245,6 +255,7 @@ impl Settings {
             api_url,
             api_method: api_method.unwrap_or_default(),
             api_token,
+            metrics_listen,
             sync: sync.unwrap_or_default(),
             release: release.unwrap_or_default(),
             counter,
@@ -268,6 +279,7 @@ impl Settings {
             ("measurements", self.measurements != new.measurements),
             ("name", self.name != new.name),
             ("election", self.election != new.election),
+            ("metrics_listen", self.metrics_listen != new.metrics_listen),
         ]
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
@@ -393,6 +405,13 @@ fn counting(text: &str) -> Result<Counting, Bad> {
             remedy: "per-node, per-cycle or off",
         }),
     }
+}
+
+fn listen(text: &str) -> Result<Listen, Bad> {
+    text.parse().map_err(|problem| Bad {
+        problem: format!("bad address to listen at \"{}\": {problem}", shorten(text)),
+        remedy: "host:port, such as 127.0.0.1:9100, [::]:9100 or 0.0.0.0:9100",
+    })
 }
 
 fn api_method(text: &str) -> Result<ApiMethod, Bad> {

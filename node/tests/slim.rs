@@ -8,6 +8,7 @@ mod common;
 use std::process::{Command, Output};
 
 use atalaya_testbed::Scratch;
+use common::watch::Watch;
 use common::{Fleet, PATIENCE, mean_reported};
 
 fn atalaya(desk: &Scratch, args: &[&str]) -> Output {
@@ -72,8 +73,16 @@ fn a_node_with_a_real_sensor_measures_leads_and_reports() {
     let file = desk.path().join("boards.toml");
     std::fs::write(&file, board).unwrap();
     std::fs::write(desk.path().join("s"), "21.5\n").unwrap();
-    let node = fleet.node("1", &["--boards", &file.display().to_string(), "--board", "b"]);
+    let boards = file.display().to_string();
+    let arguments = ["--boards", &boards, "--board", "b", "--metrics-listen", "127.0.0.1:0"];
+    let node = fleet.node("1", &arguments);
     node.wait_for_line(" leading epoch=", PATIENCE);
     mean_reported(&fleet.api, 21.5, std::time::Instant::now());
     assert_eq!(fleet.probe().text("/mediciones/1").as_deref(), Some("21.5"));
+    let watch = Watch::of(&node);
+    watch.wait_for_status("/readyz", 200);
+    watch.wait_for("atalaya_leading", |leads| leads == 1.0);
+    assert!(
+        watch.text().contains("atalaya_build_info{version=\"") && watch.text().contains("features=\"\"} 1\n")
+    );
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::chaos::millis_of;
+use crate::http::{Answer, get_within};
 use crate::node::clean_command;
 use crate::ports::Port;
 use crate::process::Process;
@@ -26,15 +27,6 @@ pub struct Collector {
     port: Port,
     folder: Scratch,
     process: Process,
-}
-
-/// What it answers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The whole body.
-    pub body: String,
 }
 
 /// A report that a collector holds.
@@ -178,19 +170,10 @@ impl Collector {
     ///
     /// There is no answer.
     pub fn try_get(&self, path: &str, token: Option<&str>, patience: Duration) -> Result<Answer, String> {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .proxy(None)
-            .timeout_global(Some(patience))
-            .build();
-        let mut request =
-            ureq::Agent::new_with_config(config).get(format!("http://{}{path}", self.address()));
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let mut response = request.call().map_err(|error| error.to_string())?;
-        let body = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
-        Ok(Answer { status: response.status().as_u16(), body })
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let head: Vec<(&str, &str)> =
+            bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        get_within(&self.address(), path, &head, patience)
     }
 
     /// Asks for `path`.

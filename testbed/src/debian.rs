@@ -150,6 +150,17 @@ pub fn unpack(deb: &Path, folder: &Path, progress: &mut impl FnMut(&str)) -> Res
     install::run(Command::new("dpkg").arg("-x").arg(deb).arg(folder), progress)
 }
 
+/// The release that everything is taken from, and where the machine's own sources have Debian.
+///
+/// # Errors
+///
+/// Where there is no apt-get, or it knows no mirror of Debian.
+pub fn mirror() -> Result<(&'static str, String), InstallError> {
+    let known = mirrors(&mut Command::new("apt-get")).unwrap_or_default();
+    let mut main = known.into_iter().filter(|(_, suite)| !suite.ends_with("-security"));
+    main.next().map(|(address, _)| (RELEASE, address)).ok_or(InstallError::NoDebian)
+}
+
 /// Where the machine's own sources have Debian: address and suite.
 fn mirrors(apt: &mut Command) -> Option<Vec<(String, String)>> {
     let output = apt

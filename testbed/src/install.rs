@@ -1,5 +1,5 @@
 //! Installing what the tests need and a fresh machine lacks: Java, Apache ZooKeeper, Curator, Python with venv, and, in a
-//! virtual environment of its own, Kazoo; Redis; for other machines C compilers, and QEMU.
+//! virtual environment of its own, Kazoo; Redis; Prometheus; for other machines C compilers, and QEMU.
 //!
 //! `cargo xtask test`, `fleet`, `dist` and `pi` call this, and so does every test that needs a part. As root on a
 //! Debian-like system the packages are installed with apt-get; anywhere else the error says what to install.
@@ -35,8 +35,14 @@ pub enum Part {
     Qemu,
     /// The command `openssl`, which makes certificates.
     OpenSsl,
+    /// `dockerd`, `docker` and `docker-compose`, with `ip`, which sets up a network for them.
+    Docker,
+    /// `debootstrap`, which makes a folder with a Debian in it.
+    Debootstrap,
     /// The command `redis-server`.
     Redis,
+    /// `prometheus` and `promtool`.
+    Prometheus,
 }
 
 /// The first major version of QEMU that will do.
@@ -44,7 +50,8 @@ const QEMU: u32 = 9;
 
 impl Part {
     /// All that the tests need.
-    pub const ALL: [Self; 5] = [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Redis];
+    pub const ALL: [Self; 6] =
+        [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Redis, Self::Prometheus];
 
     /// Whether it is there.
     pub fn is_installed(self) -> bool {
@@ -58,7 +65,19 @@ impl Part {
             Self::Aarch64Gcc => runs(Command::new("aarch64-linux-gnu-gcc").arg("--version")),
             Self::ArmhfGcc => runs(Command::new("arm-linux-gnueabihf-gcc").arg("--version")),
             Self::OpenSsl => runs(Command::new("openssl").arg("version")),
+            Self::Docker => {
+                let version = |program: &str, word: &str| runs(Command::new(program).arg(word));
+                version("dockerd", "--version")
+                    && version("docker", "--version")
+                    && version("docker-compose", "version")
+                    && version("ip", "-V")
+            }
+            // It has no option that would do nothing.
+            Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
             Self::Redis => runs(Command::new("redis-server").arg("--version")),
+            Self::Prometheus => {
+                ["prometheus", "promtool"].iter().all(|name| runs(Command::new(name).arg("--version")))
+            }
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
     }
@@ -74,7 +93,10 @@ impl Part {
             Self::ArmhfGcc => &["gcc-arm-linux-gnueabihf", "libc6-dev-armhf-cross"],
             Self::Qemu => &["qemu-system-arm"],
             Self::OpenSsl => &["openssl"],
+            Self::Docker => &["docker.io", "docker-compose", "iptables", "iproute2"],
+            Self::Debootstrap => &["debootstrap"],
             Self::Redis => &["redis-server"],
+            Self::Prometheus => &["prometheus"],
         }
     }
 
@@ -103,7 +125,14 @@ impl Part {
                  backports)"
             }
             Self::OpenSsl => "the command `openssl`",
+            Self::Docker => {
+                "Docker and Compose (Debian and Ubuntu: the packages `docker.io`, `docker-compose` and `iproute2`)"
+            }
+            Self::Debootstrap => "the command `debootstrap`",
             Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
+            Self::Prometheus => {
+                "Prometheus 2.40 or later, the commands `prometheus` and `promtool` (Debian and Ubuntu: `prometheus`)"
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use atalaya_testbed::{Api, Ensemble, Process, Recorded, Scratch, ZooKeeper, node
 
 use crate::cargo::{cargo, require, workspace};
 use crate::console::Console;
+use crate::stop::Stop;
 
 /// A node closes its session and ends within 2 s; this is for a machine that is busy.
 const NODE_ENDS: Duration = Duration::from_secs(5);
@@ -293,49 +294,6 @@ fn build(debug: bool) -> anyhow::Result<PathBuf> {
     let binary = target_dir().join(profile).join(format!("atalaya{}", std::env::consts::EXE_SUFFIX));
     ensure!(binary.exists(), "cargo built no {}", binary.display());
     Ok(binary)
-}
-
-/// The signals that ask for an end.
-#[cfg(unix)]
-struct Stop {
-    signals: [tokio::signal::unix::Signal; 3],
-}
-
-#[cfg(unix)]
-impl Stop {
-    fn listen() -> anyhow::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let [interrupt, terminate, hangup] = kinds.map(signal);
-        Ok(Self { signals: [interrupt?, terminate?, hangup?] })
-    }
-
-    async fn wanted(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.signals;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
-}
-
-/// Ctrl-C.
-#[cfg(not(unix))]
-struct Stop;
-
-#[cfg(not(unix))]
-impl Stop {
-    fn listen() -> anyhow::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn wanted(&mut self) {
-        // Without a handler the system ends this process at Ctrl-C, and that ends what it started.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
 }
 
 fn servers(text: &str) -> Result<u8, String> {

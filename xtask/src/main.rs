@@ -1,16 +1,19 @@
-//! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`, `pi`, `dist`.
+//! Development tasks: `cargo xtask test`, `fleet`, `bench`, `fuzz`, `chaos`, `picture`, `pi`, `dist`,
+//! `containers`.
 #![allow(clippy::print_stderr, reason = "a program for developers: its progress and its errors go to stderr")]
 
 mod bench;
 mod cargo;
 mod chaos;
 mod console;
+mod containers;
 mod dist;
 mod fleet;
 mod fuzz;
 #[cfg(unix)]
 mod pi;
 mod picture;
+mod stop;
 mod test;
 mod toolchain;
 
@@ -37,6 +40,7 @@ enum Task {
     #[cfg(unix)]
     Pi(pi::Arguments),
     Dist(dist::Arguments),
+    Containers(containers::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         #[cfg(unix)]
         Task::Pi(arguments) => pi::run(&arguments),
         Task::Dist(arguments) => dist::run(&arguments),
+        Task::Containers(arguments) => containers::run(&arguments),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

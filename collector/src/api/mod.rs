@@ -8,7 +8,7 @@ mod write;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -236,11 +236,16 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, Problem> {
     Ok("ready\n")
 }
 
+/// How long the store may take to say whether it could record, for the figures: who asks for them waits for ten seconds,
+/// mostly.
+const SCRAPE: Duration = Duration::from_secs(2);
+
 /// Figures of the collector, for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operate", responses(
     (status = 200, description = "OpenMetrics", body = String, content_type = "application/openmetrics-text"),
 ))]
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], app.metrics.text()).into_response()
+    let checked = tokio::time::timeout(SCRAPE, app.store.check()).await;
+    ([(header::CONTENT_TYPE, kind)], app.metrics.text(matches!(checked, Ok(Ok(()))))).into_response()
 }

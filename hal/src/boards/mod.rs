@@ -81,6 +81,8 @@ pub struct Fleet {
     pub api_method: Option<Located<ApiMethod>>,
     /// The file with the token that the API wants to see; a relative path starts from the folder of boards.toml.
     pub api_token_file: Option<Located<String>>,
+    /// Where a node tells its figures: `0.0.0.0:9100`. Its grammar is checked by who listens.
+    pub metrics_listen: Option<Located<String>>,
 }
 
 /// Who sets the pace of the measurements.

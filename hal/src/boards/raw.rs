@@ -36,6 +36,7 @@ pub(super) struct RawFleet {
     pub api_url: Option<Spanned<String>>,
     pub api_method: Option<Spanned<ApiMethod>>,
     pub api_token_file: Option<Spanned<String>>,
+    pub metrics_listen: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

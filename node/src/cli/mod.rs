@@ -2,6 +2,7 @@
 
 #[cfg(feature = "collector")]
 mod collect;
+mod health;
 mod reap;
 mod reports;
 mod status;
@@ -17,6 +18,7 @@ use crate::id::NodeId;
 use crate::logging::LogFormat;
 #[cfg(feature = "collector")]
 pub use collect::CollectArgs;
+pub use health::HealthArgs;
 pub use reap::*;
 pub use reports::*;
 pub use status::StatusArgs;
@@ -126,6 +128,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Clear up after a node that was killed, so that the next in line leads at once.
     Reap(ReapArgs),
+    /// Ask an address how it is, as health checks of containers do.
+    Health(HealthArgs),
     /// What lock and elect start their command with.
     #[command(hide = true)]
     Become(BecomeArgs),
@@ -225,6 +229,11 @@ pub struct FleetArgs {
     /// and per-node with --sync barrier]. Also ATALAYA_COUNTER.
     #[arg(long, value_name = "WHO", help_heading = "Fleet")]
     pub counter: Option<String>,
+
+    /// Where this node tells how it is: /metrics for Prometheus, /healthz, /readyz; nowhere by default. Also
+    /// ATALAYA_METRICS_LISTEN.
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Watching")]
+    pub metrics_listen: Option<String>,
 }
 
 /// `atalaya run`.
@@ -234,6 +243,7 @@ Examples:
   atalaya run 1
   atalaya run greenhouse-2 --board greenhouse --zookeeper zk1:2181,zk2:2181,zk3:2181
   ZK_HOST=zoo1 API_URL=http://api:80/ SAMPLING_PERIOD=5 atalaya run 1
+  atalaya run 1 --metrics-listen 127.0.0.1:9100    then: curl http://127.0.0.1:9100/readyz
   atalaya run 1 --supervised                 killed, it is back at once, and another leads meanwhile
 
 ZooKeeper need not be up yet: the node waits for it, says so, and goes on when it

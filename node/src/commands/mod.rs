@@ -5,6 +5,7 @@ mod check;
 mod collect;
 #[cfg(feature = "demo")]
 mod demo;
+mod health;
 mod man;
 mod reap;
 mod reports;
@@ -17,6 +18,7 @@ mod tools;
 #[cfg(feature = "sim")]
 mod zookeeper;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -30,7 +32,7 @@ use crate::settings::{Surroundings, environment};
 
 /// The whole program.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(spelled_out(std::env::args_os().collect())) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -45,6 +47,19 @@ pub fn main() -> ExitCode {
             failure.code()
         }
     }
+}
+
+/// `atalaya 1` is `atalaya run 1`: existing compose files give an image its node's number and nothing else, and no command
+/// is a number.
+fn spelled_out(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_number = |word: &OsString| {
+        let text = word.to_str().unwrap_or_default();
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if words.get(1).is_some_and(is_number) {
+        words.insert(1, "run".into());
+    }
+    words
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
@@ -67,6 +82,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Collect(args) => collect::main(&args),
         Command::Reap(args) => reap::main(&args),
         Command::Check(args) => check::main(&args),
+        Command::Health(args) => health::main(&args),
         Command::Sensors(command) => sensors::main(command),
         Command::Status(args) => return status::main(&args),
         Command::Reports(command) => return reports::main(&command),
@@ -109,6 +125,7 @@ fn usually(command: &Command) -> Option<&'static str> {
         | Command::Queue(_)
         | Command::Config(_)
         | Command::Reap(_)
+        | Command::Health(_)
         | Command::Reports(_)
         | Command::Inspect(_) => Some("warn"),
         // It says itself when nothing comes.
@@ -182,4 +199,27 @@ fn reload_signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
 #[cfg(not(unix))]
 fn reload_signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
     Ok(tokio::sync::mpsc::channel(1).1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_alone_is_a_node() {
+        let table = [
+            ("atalaya 1", "atalaya run 1"),
+            ("atalaya 17 --log debug", "atalaya run 17 --log debug"),
+            ("atalaya run 1", "atalaya run 1"),
+            ("atalaya status", "atalaya status"),
+            ("atalaya 1a", "atalaya 1a"),
+            ("atalaya --log 1", "atalaya --log 1"),
+            ("atalaya", "atalaya"),
+            ("", ""),
+        ];
+        for (given, wanted) in table {
+            let words = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+            assert_eq!(spelled_out(words(given)), words(wanted), "{given}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! `atalaya run`: one node, in a process of its own.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -9,6 +10,7 @@ use tracing::warn;
 use super::{board_name, reload_signals, stop_signal, supervised, surroundings};
 use crate::cli::RunArgs;
 use crate::exit::Failure;
+use crate::figures::{Figures, Listen, Server};
 use crate::logging::Logs;
 use crate::node::Node;
 use crate::reload::{Carried, Reload};
@@ -26,9 +28,15 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         None => None,
     };
     read_token(&settings)?;
+    // First of all: nothing has begun that would have to be ended.
+    let listener = settings.metrics_listen.as_ref().map(listen).transpose()?;
     // Before the sensors: another process of this id may be using them.
     let remembrance = remember(&args, &settings)?;
-    let node = Node::build(args.id.clone(), board_name(&args.board), &boards, settings)?;
+    let figures = if listener.is_some() { Figures::of(&args.id) } else { Figures::default() };
+    // It answers until the node has ended.
+    let start = |listener| Server::start(listener, &figures).map_err(Failure::software);
+    let _server = listener.map(start).transpose()?;
+    let node = Node::build(args.id.clone(), board_name(&args.board), &boards, settings)?.watched(figures);
     // One thread is enough for what a node does, and on a Pi two would cost memory; buses have threads of their own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
@@ -57,6 +65,13 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         };
         node.run(connect_timeout, stop).await
     })
+}
+
+/// Listens for those who watch.
+fn listen(address: &Listen) -> Result<TcpListener, Failure> {
+    let failed =
+        |error| Failure::unavailable(anyhow!("cannot listen at {address} for --metrics-listen: {error}"));
+    address.bind().map_err(failed)
 }
 
 /// Begins to remember, if it can: a node works without.

@@ -92,6 +92,8 @@ struct Item<R> {
     epoch: i64,
     /// When it was sent, if it is under way.
     sent: Option<Moment>,
+    /// How often it was sent.
+    tries: u32,
     /// How often it was rejected.
     rejected: u32,
 }
@@ -143,7 +145,7 @@ impl<R: Clone> Courier<R> {
 
     /// A new report, of that epoch.
     pub fn push(&mut self, key: Key, epoch: i64, report: R) {
-        self.queue.insert(key, Item { report, epoch, sent: None, rejected: 0 });
+        self.queue.insert(key, Item { report, epoch, sent: None, tries: 0, rejected: 0 });
     }
 
     /// A report is not to be sent any more; if it is under way, its outcome tells nothing. `dropped`: for want of room.
@@ -157,6 +159,11 @@ impl<R: Clone> Courier<R> {
     /// Whether this report is under way.
     pub fn is_under_way(&self, key: Key) -> bool {
         self.queue.get(&key).is_some_and(|item| item.sent.is_some())
+    }
+
+    /// Whether it has been sent more than once.
+    pub fn is_retry(&self, key: Key) -> bool {
+        self.queue.get(&key).is_some_and(|item| item.tries > 1)
     }
 
     /// Requests that were under way have been cut off, their outcome unknown: they are sent again.
@@ -193,6 +200,7 @@ impl<R: Clone> Courier<R> {
             *retry_at = now + retries.next().unwrap_or(SLOWEST_RETRY);
         }
         item.sent = Some(now);
+        item.tries = item.tries.saturating_add(1);
         self.in_flight += 1;
         self.last_sent = now;
         Next::Send(*key, item.report.clone())

@@ -15,8 +15,9 @@ use super::office::{self, BARRIER, COUNTER, Cycle, Failed, Office, Part};
 use super::report::CycleReport;
 use super::rhythm::{Rhythm, ServerClock};
 use super::roster::Roster;
-use super::{AGAIN, AVERAGES, Leader, Orders, log_joined, log_left};
+use super::{AGAIN, AVERAGES, Leader, Orders, log_joined, log_left, patience};
 use crate::fault;
+use crate::figures::Ended;
 
 /// After so many periods without a write a measurement is too old to count, and never before [`SHORTEST_LIFE`].
 const STALE_PERIODS: u32 = 3;
@@ -59,7 +60,7 @@ struct Count {
 /// How a cycle ended.
 enum Done {
     /// The next one, please.
-    Well,
+    Well(Ended),
     /// It could not be done; once more, soon.
     Again,
     /// The office has to be looked at.
@@ -94,6 +95,7 @@ impl Cycles<'_> {
         let mut rhythm = self.rhythm(last, &now);
         loop {
             let due = rhythm.wait(self.now());
+            self.leader.options.figures.awaits_cycle(due, patience(self.leadership.link()));
             let look = (now.period / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
             let early = closed.is_some() && now.release == Release::Complete;
             tokio::select! {
@@ -122,8 +124,13 @@ impl Cycles<'_> {
                 }
             }
             let begun = self.now();
-            match self.cycle(&now, &mut closed, &mut count).await {
-                Done::Well => rhythm.begun(begun),
+            let (late, since) = (rhythm.late(begun), Moment::now());
+            let done = self.cycle(&now, &mut closed, &mut count).await;
+            let took = Moment::now().since(since);
+            let ended = if let Done::Well(ended) = done { ended } else { Ended::Failed };
+            self.leader.options.figures.cycled(ended, late, took, *self.clock);
+            match done {
+                Done::Well(_) => rhythm.begun(begun),
                 Done::Again => tokio::time::sleep(AGAIN.min(now.period / 2)).await,
                 Done::Unsure => return,
             }
@@ -193,15 +200,16 @@ impl Cycles<'_> {
             Err(error) => {
                 warn!("no average this time: {error}");
                 // Who waits at the barrier waits for this cycle.
-                return if closed.is_some() { Done::Again } else { Done::Well };
+                return if closed.is_some() { Done::Again } else { Done::Well(Ended::Failed) };
             }
         };
+        self.leader.options.figures.gathered(self.roster.len(), &gathered);
         fault::point("gathered");
         let report = self.report(&gathered, now);
         if report.is_none() {
             warn!(excluded = gathered.excluded, "no average this time: nobody has a usable measurement");
             if closed.is_none() {
-                return Done::Well;
+                return Done::Well(Ended::Empty);
             }
         }
         if orders.counting != Counting::PerCycle {
@@ -237,10 +245,10 @@ impl Cycles<'_> {
         if let (Some(count), Some(value)) = (count, counted) {
             *count = Count { value, version: count.version.wrapping_add(1) };
         }
-        if let Some(report) = report {
-            self.written(report, dropped, orders.api.is_some()).await;
-        }
-        Done::Well
+        self.leader.options.figures.tallied(counted);
+        let Some(report) = report else { return Done::Well(Ended::Empty) };
+        self.written(report, dropped, orders.api.is_some()).await;
+        Done::Well(Ended::Written)
     }
 
     fn report(&self, gathered: &Gathered, now: i64) -> Option<CycleReport> {
@@ -269,6 +277,8 @@ impl Cycles<'_> {
                 "average"
             );
         }
+        self.leader.options.figures.averaged(&report);
+        dropped.iter().for_each(|_| self.leader.options.figures.drops());
         self.leader.tell_averages(&report);
         self.outgoing
             .with(|outbox| {

@@ -21,10 +21,11 @@ use tracing::{debug, info, warn};
 
 use super::courier::{Key, News, Next, Outcome};
 use super::office::{self, Failed};
-use super::outbox::{MOST_ASIDE, Outbox};
+use super::outbox::{ASIDE, Ending, MOST_ASIDE, Outbox};
 use super::report::Report;
 use crate::bearer::ApiToken;
 use crate::fault;
+use crate::figures::Figures;
 use crate::id::NodeId;
 
 /// Where reports go.
@@ -142,6 +143,7 @@ pub struct Outgoing {
     news: Notify,
     /// What was accepted last.
     delivered: watch::Sender<Option<Delivered>>,
+    figures: Figures,
 }
 
 /// A report that the API has taken.
@@ -161,17 +163,23 @@ enum Happened {
 
 impl Outgoing {
     /// None yet.
-    pub fn new(period: Duration) -> Outgoing {
+    pub fn new(period: Duration, figures: Figures) -> Outgoing {
         Outgoing {
             outbox: Mutex::new(Outbox::new(period)),
             news: Notify::new(),
             delivered: watch::Sender::new(None),
+            figures,
         }
     }
 
     /// Looks into the outbox, or changes it.
     pub async fn with<T>(&self, act: impl FnOnce(&mut Outbox) -> T) -> T {
-        let done = act(&mut *self.outbox.lock().await);
+        let done = {
+            let mut outbox = self.outbox.lock().await;
+            let done = act(&mut outbox);
+            self.figures.waits(outbox.waiting(), outbox.oldest());
+            done
+        };
         self.news.notify_one();
         done
     }
@@ -189,6 +197,7 @@ impl Outgoing {
     pub async fn deliver(&self, leadership: &Leadership, api: Option<&Api>) {
         let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Happened> + Send + '_>>> =
             FuturesUnordered::new();
+        self.figures.delivers();
         let mut gives_up = false;
         {
             let mut outbox = self.outbox.lock().await;
@@ -206,13 +215,20 @@ impl Outgoing {
                 // The last look before the outside can see anything.
                 (Next::Send(..), _) if !leadership.holds() => return std::future::pending().await,
                 (Next::Send(key, report), Some(api)) => {
-                    let timeout = self.outbox.lock().await.timeout();
+                    let (timeout, retry) = {
+                        let outbox = self.outbox.lock().await;
+                        (outbox.timeout(), outbox.is_retry(key))
+                    };
+                    self.figures.sends(retry);
+                    let figures = &self.figures;
                     under_way.push(Box::pin(async move {
                         let sending = fault::during("sending", send(api, &report, timeout));
+                        let since = Moment::now();
                         let outcome = match &api.network {
                             Some(network) => TokioContext::new(sending, network.clone()).await,
                             None => sending.await,
                         };
+                        figures.answered(&outcome, Moment::now().since(since));
                         fault::point("answered");
                         Happened::Answered(key, outcome)
                     }));
@@ -228,6 +244,7 @@ impl Outgoing {
                         let (settled, news, waiting) = {
                             let mut outbox = self.outbox.lock().await;
                             let (settled, news) = outbox.done(key, outcome);
+                            self.figures.waits(outbox.waiting(), outbox.oldest());
                             (settled, news, outbox.waiting())
                         };
                         if accepted {
@@ -261,11 +278,27 @@ impl Outgoing {
         }
     }
 
+    /// One more is set aside: so many are.
+    async fn count_aside(&self, leadership: &Leadership) {
+        self.figures.sets_aside();
+        if self.figures.is_on()
+            && let Ok(Some(aside)) = leadership.link().stat(ASIDE).await
+        {
+            self.figures.aside(aside.num_children);
+        }
+    }
+
     /// Deletes a report that is settled, or sets it aside.
     async fn settle(&self, leadership: &Leadership, cycle: u64) -> Happened {
         let ending = self.outbox.lock().await.ending(cycle).cloned();
         let result = match ending {
-            Some(ending) => office::settle(leadership, cycle, &ending).await,
+            Some(ending) => {
+                let settled = office::settle(leadership, cycle, &ending).await;
+                if settled.is_ok() && matches!(ending, Ending::Aside(_)) {
+                    self.count_aside(leadership).await;
+                }
+                settled
+            }
             None => Ok(0),
         };
         Happened::Settled(cycle, result)

@@ -23,6 +23,8 @@ pub struct Gathered {
     pub aggregate: Aggregate,
     /// Znodes that were listed but had no usable measurement.
     pub excluded: usize,
+    /// The same by reason, in the order of [`Unusable::REASONS`].
+    pub reasons: [usize; Unusable::REASONS.len()],
     /// Znodes that had one that is in no cycle yet.
     pub new: usize,
 }
@@ -75,7 +77,10 @@ pub async fn gather(link: &Link, roster: &mut Roster, since: Since) -> Result<Ga
                 gathered.new += usize::from(is_new);
                 values.into_iter().for_each(|value| gathered.aggregate.add(value));
             }
-            Err(_) => gathered.excluded += 1,
+            Err(unusable) => {
+                gathered.excluded += 1;
+                gathered.reasons[unusable.reason()] += 1;
+            }
         }
     }
     Ok(gathered)

@@ -36,6 +36,7 @@ use rhythm::ServerClock;
 use roster::Roster;
 
 use crate::farewell::{self, Why};
+use crate::figures::Figures;
 use crate::settings::id_in;
 
 /// What the leader is told, and may be told anew at any time.
@@ -66,6 +67,8 @@ pub struct LeaderOptions {
     pub averages: Option<mpsc::UnboundedSender<Report>>,
     /// Where it says how it leads; `None` while it does not.
     pub leading: watch::Sender<Option<Leading>>,
+    /// Where it is counted.
+    pub figures: Figures,
 }
 
 /// How a leader leads.
@@ -111,18 +114,19 @@ struct State {
 }
 
 /// Takes back what was said when leading ends, however it ends.
-struct Quiet<'a>(&'a watch::Sender<Option<Leading>>);
+struct Quiet<'a>(&'a LeaderOptions);
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
-        self.0.send_replace(None);
+        self.0.leading.send_replace(None);
+        self.0.figures.leads_no_more();
     }
 }
 
 impl Leader {
     /// One that has never led.
     pub fn new(options: LeaderOptions) -> Leader {
-        let outgoing = Outgoing::new(options.orders.borrow().period);
+        let outgoing = Outgoing::new(options.orders.borrow().period, options.figures.clone());
         let state = State {
             office: None,
             link: 0,
@@ -137,7 +141,8 @@ impl Leader {
     /// Leads until it is dropped.
     pub async fn lead(self, leadership: Leadership) -> Infallible {
         let mut state = self.state.lock().await;
-        let _quiet = Quiet(&self.options.leading);
+        let _quiet = Quiet(&self.options);
+        self.options.figures.begins_to_lead(patience(leadership.link()));
         let (listed, mut list) = watch::channel(None);
         let session = leadership.link().session().clone();
         let following = children_watch::follow(&session, &self.options.measurements, |names| {
@@ -191,8 +196,9 @@ impl Leader {
         }
         let own = state.office.map(|office| office.term);
         let Begun { office, waiting, before } = Office::take(leadership, &mut state.clock, own).await?;
-        state.outgoing = Outgoing::new(self.options.orders.borrow().period);
+        state.outgoing = Outgoing::new(self.options.orders.borrow().period, self.options.figures.clone());
         (state.office, state.since) = (Some(office), SystemTime::now());
+        self.options.figures.takes_office(state.clock);
         info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
         self.refill(leadership, &state.outgoing, &BTreeSet::new(), &waiting).await?;
         Ok(before)
@@ -212,6 +218,7 @@ impl Leader {
                 waiting.iter().filter(|cycle| !outbox.knows(**cycle)).copied().collect()
             })
             .await;
+        self.count_aside(leadership.link()).await?;
         for (cycle, data) in office::read(leadership.link(), outbox::PATH, &unknown).await? {
             let Some(data) = data else { continue };
             match CycleReport::parse(&data, cycle) {
@@ -227,6 +234,15 @@ impl Leader {
                     );
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Counts the reports that are kept aside, for whoever watches.
+    async fn count_aside(&self, link: &Link) -> Result<(), Error> {
+        if self.options.figures.is_on() {
+            let aside = link.stat(outbox::ASIDE).await?;
+            self.options.figures.aside(aside.map_or(0, |stat| stat.num_children));
         }
         Ok(())
     }
@@ -329,6 +345,11 @@ impl Leader {
         }
         std::future::pending().await
     }
+}
+
+/// How long what a cycle asks ZooKeeper may take: who has no answer for a session timeout leads no more.
+fn patience(link: &Link) -> Duration {
+    link.timeout() * 2
 }
 
 /// Returns when there are other orders about delivery.

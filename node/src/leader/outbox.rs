@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use atalaya_recipes::clock::Moment;
+use jiff::Timestamp;
 
 use super::courier::{Courier, Key, News, Next, Outcome, Settled};
 use super::report::{CycleReport, Report};
@@ -65,6 +66,16 @@ impl Outbox {
     /// How many cycles have not been settled.
     pub fn waiting(&self) -> usize {
         self.open.len()
+    }
+
+    /// The time of the oldest of them.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.open.first_key_value().map(|(_, open)| open.report.time)
+    }
+
+    /// Whether this report, which is under way, has been sent before.
+    pub fn is_retry(&self, key: Key) -> bool {
+        self.courier.is_retry(key)
     }
 
     /// Whether it is known already that this cycle's report is written down.

@@ -84,6 +84,11 @@ impl Rhythm {
         Duration::from_millis(u64::try_from(self.next - now).unwrap_or(0))
     }
 
+    /// How late a cycle is that begins at `now`; one that begins early is not.
+    pub fn late(&self, now: i64) -> Duration {
+        Duration::from_millis(u64::try_from(now - self.next).unwrap_or(0))
+    }
+
     /// A cycle began at `now`, late perhaps: those that were missed until then are not made up for.
     pub fn begun(&mut self, now: i64) {
         // A timer may fire a little early: not twice in one period.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use atalaya_hal::{Reading, SensorInfo};
+use atalaya_recipes::clock::Moment;
 use atalaya_recipes::persistent_node::NodeState;
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
@@ -10,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::health::News;
 use super::{Sample, Sensors, patience};
+use crate::figures::Figures;
 use crate::id::NodeId;
 use crate::leader::office::BARRIER;
 use crate::lockstep::{Barrier, Pace, Turnstile};
@@ -40,6 +42,8 @@ pub struct Measuring {
     pub pace: watch::Receiver<Pace>,
     /// What was published: in step, nothing is measured before that.
     pub published: watch::Receiver<NodeState>,
+    /// Where it is counted.
+    pub figures: Figures,
 }
 
 impl Measuring {
@@ -54,7 +58,12 @@ impl Measuring {
         loop {
             let cues =
                 Cues { pace: &mut self.pace, published: &mut self.published, turnstile: &mut turnstile };
-            let says = Says { measured: &self.measured, present: &self.sensors, turns: &self.turns };
+            let says = Says {
+                measured: &self.measured,
+                present: &self.sensors,
+                turns: &self.turns,
+                figures: &self.figures,
+            };
             let exchanged = tokio::select! {
                 biased;
                 exchanged = next(&mut self.exchange) => exchanged,
@@ -86,19 +95,22 @@ struct Says<'a> {
     measured: &'a watch::Sender<Option<Vec<u8>>>,
     present: &'a watch::Sender<Vec<PresentSensor>>,
     turns: &'a watch::Sender<Option<Turn>>,
+    figures: &'a Figures,
 }
 
 async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<'_>) {
     let Cues { pace, published, turnstile } = cues;
-    let Says { measured, present, turns } = says;
+    let Says { measured, present, turns, figures } = says;
     let form = Form::of(sensors.infos());
     let Pace { mut period, mut step } = *pace.borrow_and_update();
     let mut ticks = ticks(tokio::time::Instant::now(), period);
     let mut last: Option<tokio::time::Instant> = None;
+    let mut ended: Option<Moment> = None;
     let mut warned = false;
     // How much was published before what is to be published now.
     let mut unpublished: Option<u64> = None;
     tell(sensors, present);
+    figures.carries(sensors.infos());
     loop {
         let waits_since = last.unwrap_or_else(tokio::time::Instant::now);
         tokio::select! {
@@ -135,6 +147,9 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
                 continue;
             }
         }
+        if let Some(ended) = ended.filter(|_| step.is_some()) {
+            figures.waited(Moment::now().since(ended));
+        }
         last = Some(tokio::time::Instant::now());
         if step.is_some() {
             let next = Instant::now() + patience(period);
@@ -145,6 +160,8 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
         }
         let samples = sensors.sample(period).await;
         samples.iter().for_each(log);
+        figures.sampled(&samples);
+        ended = Some(Moment::now());
         tell(sensors, present);
         let readings: Vec<(&str, Reading)> = samples
             .iter()
@@ -309,8 +326,8 @@ mod tests {
         let (turns, mut turned) = watch::channel(None);
         let (sender, exchange) = mpsc::channel(1);
         let (_paced, pace) = watch::channel(free(AN_HOUR));
-        let measuring =
-            Measuring { measured, sensors: present, turns, exchange, pace, published: nothing_published() };
+        let (published, figures) = (nothing_published(), Figures::default());
+        let measuring = Measuring { measured, sensors: present, turns, exchange, pace, published, figures };
         let id: NodeId = "1".parse().unwrap();
         let watching = async {
             reading.recv().await.unwrap();
@@ -353,8 +370,8 @@ mod tests {
         let (turns, mut turned) = watch::channel(None);
         let (_sender, exchange) = mpsc::channel(1);
         let (paced, pace) = watch::channel(free(AN_HOUR));
-        let measuring =
-            Measuring { measured, sensors: present, turns, exchange, pace, published: nothing_published() };
+        let (published, figures) = (nothing_published(), Figures::default());
+        let measuring = Measuring { measured, sensors: present, turns, exchange, pace, published, figures };
         let id: NodeId = "1".parse().unwrap();
         let watching = async {
             let mut last = Instant::now();

@@ -24,6 +24,8 @@ pub struct Sample {
     pub result: Result<Readings, String>,
     /// What is worth a log line.
     pub news: Option<News>,
+    /// It was not asked, because it has failed for long.
+    pub left_alone: bool,
 }
 
 impl Sample {
@@ -245,6 +247,7 @@ impl Worker {
 
     /// Notes what became of one sensor in this sample; `None`: it was left alone.
     fn note(&mut self, sensor: usize, result: Option<Result<Readings, Fault>>, when: &When) -> Sample {
+        let left_alone = result.is_none();
         let (name, health) = (self.infos[sensor].name.clone(), &mut self.health[sensor]);
         let (result, news) = match result {
             None => (Err(health.condition().error.clone().unwrap_or_default()), None),
@@ -254,7 +257,7 @@ impl Worker {
                 (Err(fault.text), news)
             }
         };
-        Sample { sensor: name, result, news }
+        Sample { sensor: name, result, news, left_alone }
     }
 }
 

@@ -23,6 +23,7 @@ macro_rules! on_both {
 
 pub mod history;
 pub mod server;
+pub mod watch;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tracing::warn;
 
 use super::addition::{Addition, Event, Step};
@@ -19,7 +19,11 @@ use crate::{Error, Link, Session};
 /// Exact as [`Counter::exact`] is, with the same znodes. What stands in the counter's way (something else than a number, a
 /// sum beyond 64 bits) is logged; then what is written is not counted, and written all the same.
 #[derive(Clone, Debug)]
-pub struct Tally(Arc<Mutex<State>>);
+pub struct Tally {
+    state: Arc<Mutex<State>>,
+    /// What the counter was made last.
+    newest: watch::Sender<Option<i64>>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -46,17 +50,23 @@ impl Tally {
     /// At `path`. Nothing is written before the first write.
     pub fn new(session: Session, path: impl Into<String>) -> Tally {
         let counter = Counter::exact(session, path);
-        Tally(Arc::new(Mutex::new(State { counter, on: true, open: None, complained: false })))
+        let state = Arc::new(Mutex::new(State { counter, on: true, open: None, complained: false }));
+        Tally { state, newest: watch::Sender::new(None) }
+    }
+
+    /// What the counter was when something was counted here last, others' writes included; `None` before the first.
+    pub fn newest(&self) -> watch::Receiver<Option<i64>> {
+        self.newest.subscribe()
     }
 
     /// Counts what is new from now on, or does not.
     pub async fn switch(&self, on: bool) {
-        self.0.lock().await.on = on;
+        self.state.lock().await.on = on;
     }
 
     /// There is something new to write. What was not written before never will be.
     pub(crate) async fn begin(&self) {
-        let mut state = self.0.lock().await;
+        let mut state = self.state.lock().await;
         let token = || uuid::Uuid::new_v4().simple().to_string();
         state.open = state.on.then(|| (Addition::new(1), token()));
     }
@@ -66,7 +76,7 @@ impl Tally {
     /// # Errors
     /// Those of `write`; then nothing is written and nothing counted, unless [`Error::outcome_unknown`]. Calling again finds out.
     pub(crate) async fn make(&self, link: &Link, write: Write<'_>) -> Result<Made, Error> {
-        let State { counter, open, complained, .. } = &mut *self.0.lock().await;
+        let State { counter, open, complained, .. } = &mut *self.state.lock().await;
         let Some((addition, token)) = open else { return Ok(Made::Alone) };
         let mut pause = FIRST_PAUSE;
         let mut state = counter.state.lock().await;
@@ -102,6 +112,7 @@ impl Tally {
                     ];
                     match link.multi(&writes).await {
                         Ok(written) => {
+                            self.newest.send_replace(Some(sum.to));
                             *newest = counter.after(sum, written.get(1));
                             *open = None;
                             // The stat of what a `multi` creates is not to be trusted; the counter's is.
@@ -128,7 +139,10 @@ impl Tally {
                         }
                     }
                 }
-                Step::Counted(_) => break None,
+                Step::Counted(value) => {
+                    self.newest.send_replace(Some(value));
+                    break None;
+                }
                 Step::Overflow(value) => break Some(format!("it is at {value}")),
                 Step::Unknown => break Some("somebody has deleted its marker".to_owned()),
             }
@@ -144,7 +158,7 @@ impl Tally {
 
     /// Removes the marker, as far as that is possible within a session timeout.
     pub async fn close(&self) {
-        let marker = self.0.lock().await.counter.state.lock().await.marker.take();
+        let marker = self.state.lock().await.counter.state.lock().await.marker.take();
         if let Some(marker) = marker {
             marker.remove().await;
         }

@@ -1,0 +1,76 @@
+//! Asks by HTTP.
+
+use std::time::Duration;
+
+/// How long an answer is waited for, unless somebody says otherwise.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Its status, as 200.
+    pub status: u16,
+    /// All of what came after the head.
+    pub body: String,
+}
+
+/// Asks the server at `address` (host and port) for `target`, with more fields of the head: names and values.
+///
+/// # Errors
+///
+/// There is no answer within 10 s.
+pub fn get(address: &str, target: &str, head: &[(&str, &str)]) -> Result<Answer, String> {
+    get_within(address, target, head, PATIENCE)
+}
+
+/// Like [`get`], with a patience of one's own.
+pub(crate) fn get_within(
+    address: &str,
+    target: &str,
+    head: &[(&str, &str)],
+    patience: Duration,
+) -> Result<Answer, String> {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .timeout_global(Some(patience))
+        .build();
+    let mut request = ureq::Agent::new_with_config(config).get(format!("http://{address}{target}"));
+    for (name, value) in head {
+        request = request.header(*name, *value);
+    }
+    let mut response = request.call().map_err(|error| error.to_string())?;
+    let body = response.body_mut().read_to_string().map_err(|error| error.to_string())?;
+    Ok(Answer { status: response.status().as_u16(), body })
+}
+
+/// A text as it is written in a query.
+pub(crate) fn escape(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Api, ApiMode};
+
+    #[test]
+    fn an_answer_has_a_status_and_a_body() {
+        let api = Api::start();
+        let address = api.base_url();
+        let address = address.trim_start_matches("http://").trim_end_matches('/');
+        let answer = get(address, "/nuevo?dato=1", &[("accept", "text/plain")]).unwrap();
+        assert_eq!((answer.status, &*answer.body), (200, "ok\n"));
+        assert_eq!(api.requests()[0].header("accept"), Some("text/plain"));
+        api.set(ApiMode::KeepAndCut);
+        assert!(get(address, "/", &[]).is_err());
+    }
+
+    #[test]
+    fn a_query_is_escaped() {
+        assert_eq!(escape("a{b=\"c d\"}"), "a%7Bb%3D%22c%20d%22%7D");
+    }
+}

@@ -1,0 +1,107 @@
+//! One Prometheus server, and its tool.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::http::{self, Answer};
+use crate::install::{self, Part};
+use crate::ports::Port;
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::spawn::guarded;
+use crate::wait::eventually;
+
+/// How long a server may take to start.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Lines of its log that a panicking test shows.
+const SHOWN: usize = 20;
+
+/// One Prometheus server, on loopback, with a port and a store of its own.
+pub struct Prometheus {
+    // In this order they are dropped: the folder must not go before the server.
+    _process: Process,
+    port: Port,
+    _scratch: Scratch,
+}
+
+impl Prometheus {
+    /// Starts a server with this configuration, and waits until it answers.
+    ///
+    /// # Panics
+    ///
+    /// When Prometheus is missing and cannot be installed, or does not start.
+    #[track_caller]
+    pub fn start(configuration: &Path) -> Self {
+        require();
+        let scratch = Scratch::new("prometheus");
+        let port = Port::reserve();
+        let mut command = guarded("prometheus");
+        command.arg(format!("--config.file={}", configuration.display()));
+        command.arg(format!("--storage.tsdb.path={}", scratch.path().join("data").display()));
+        command.arg(format!("--web.listen-address=127.0.0.1:{}", port.number()));
+        command.arg("--log.level=warn");
+        let process = Process::spawn(command).called("Prometheus", SHOWN);
+        let mut server = Self { _process: process, port, _scratch: scratch };
+        eventually("Prometheus starts", PATIENCE, || {
+            assert!(server._process.is_running(), "Prometheus ended while it started");
+            server.get("/-/ready").filter(|answer| answer.status == 200)
+        });
+        server
+    }
+
+    fn get(&self, target: &str) -> Option<Answer> {
+        http::get(&format!("127.0.0.1:{}", self.port.number()), target, &[]).ok()
+    }
+
+    /// What its API says at a path below `/api/v1/`, as `targets`: the part called `data`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer, or refuses.
+    #[track_caller]
+    pub fn api(&self, path: &str) -> Value {
+        let Some(answer) = self.get(&format!("/api/v1/{path}")) else {
+            panic!("Prometheus does not answer {path}")
+        };
+        let mut body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        assert!(body["status"] == "success", "Prometheus refuses {path}: {}", answer.body);
+        body["data"].take()
+    }
+
+    /// What an expression comes to now: each set of labels with its value.
+    ///
+    /// # Panics
+    ///
+    /// When it is none, or no vector.
+    #[track_caller]
+    pub fn query(&self, expression: &str) -> Vec<(Value, f64)> {
+        let data = self.api(&format!("query?query={}", http::escape(expression)));
+        let Some(results) = data["result"].as_array() else { panic!("{expression} is no vector: {data}") };
+        let sample = |result: &Value| {
+            let value = result["value"][1].as_str().and_then(|value| value.parse().ok());
+            (result["metric"].clone(), value.unwrap_or(f64::NAN))
+        };
+        results.iter().map(sample).collect()
+    }
+}
+
+/// `promtool`, to which a test appends what it wants.
+///
+/// # Panics
+///
+/// When Prometheus is missing and cannot be installed.
+#[track_caller]
+pub fn promtool() -> Command {
+    require();
+    guarded("promtool")
+}
+
+#[track_caller]
+fn require() {
+    if let Err(error) = install::ensure(&[Part::Prometheus], |line| eprintln!("{line}")) {
+        panic!("cannot use Prometheus: {error}");
+    }
+}

@@ -1,0 +1,298 @@
+//! The fleets of deploy/: brought up, killed piece by piece, and taken down in order.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use super::docker::Docker;
+use super::project::{PATIENCE, Project, holds};
+use super::reports::Reports;
+use super::wait::until;
+use crate::cargo::workspace;
+
+/// The pace of the test, in seconds.
+const PERIOD: &str = "1";
+/// What nodes write with where there are tokens.
+const TOKEN: &str = "of-this-test-and-nothing-else";
+const NODES: [&str; 3] = ["node1", "node2", "node3"];
+/// A JVM that a signal ends says so.
+const SIGTERM: i64 = 143;
+
+fn file(name: &str) -> PathBuf {
+    workspace().join("deploy").join(name)
+}
+
+/// deploy/compose.yml.
+pub(super) fn ensemble(docker: &Docker, _: &Path) -> anyhow::Result<()> {
+    const SERVERS: [&str; 3] = ["zoo1", "zoo2", "zoo3"];
+    const WATCHERS: [&str; 3] = ["redis", "collector", "prometheus"];
+    let everything: Vec<&str> = [SERVERS, WATCHERS, NODES].concat();
+    let fleet = Project::new(docker, "ensemble", &[file("compose.yml")]);
+    fleet.with("SAMPLING_PERIOD", PERIOD).run(|fleet| {
+        fleet.said(&["up", "--detach", "--no-build", "--scale", "grafana=0"])?;
+        fleet.healthy(&everything)?;
+        holds(&format!("all {} services are healthy", everything.len()));
+        in_order(fleet, &SERVERS, &["collector"])?;
+        in_order(fleet, &["collector"], &NODES)?;
+        in_order(fleet, &["redis"], &["collector"])?;
+        careful(fleet, &everything, &["collector", "prometheus"])?;
+        let reports = Reports::new()?;
+        all_count(&reports)?;
+        watched(&reports)?;
+        asked_for(&reports)?;
+
+        let server = SERVERS
+            .into_iter()
+            .find(|server| mode(fleet, server).is_ok_and(|mode| mode == "leader"))
+            .context("no ZooKeeper server leads")?;
+        fleet.kill(server)?;
+        let cycle = reports.go_on(5, PATIENCE)?;
+        holds(&format!("{server}, which led the ensemble, is dead: reports go on, cycle {cycle}"));
+        fleet.start(server)?;
+        fleet.healthy(&[server])?;
+
+        leading_node_crashes(fleet, &reports)?;
+        collector_is_away(fleet, &reports)?;
+
+        fleet.crash("redis")?;
+        fleet.healthy(&["redis", "collector"])?;
+        let cycle = reports.go_on(3, PATIENCE)?;
+        holds(&format!("Redis was killed and is back by itself: reports go on, cycle {cycle}"));
+
+        fleet.healthy(&everything)?;
+        all_count(&reports)?;
+        complete(&reports)?;
+        end(fleet, "zoo1:2181,zoo2:2181,zoo3:2181")?;
+        fleet.stop(&WATCHERS, 0)?;
+        fleet.stop(&SERVERS, SIGTERM)?;
+        holds("Redis, collector and Prometheus ended with 0, ZooKeeper by SIGTERM");
+        Ok(())
+    })
+}
+
+/// deploy/compose.single.yml, with tokens.
+pub(super) fn single(docker: &Docker, folder: &Path) -> anyhow::Result<()> {
+    let tokens = folder.join("tokens");
+    fs::write(&tokens, format!("write {TOKEN}\nread *\n"))?;
+    let everything: Vec<&str> = [&["zoo1", "collector"][..], &NODES].concat();
+    let fleet = Project::new(docker, "single", &[file("compose.single.yml"), file("compose.tokens.yml")]);
+    let fleet = fleet.with("TOKENS", tokens.display().to_string()).with("API_TOKEN", TOKEN);
+    fleet.with("SAMPLING_PERIOD", PERIOD).run(|fleet| {
+        fleet.said(&["up", "--detach", "--no-build"])?;
+        fleet.healthy(&everything)?;
+        holds(&format!("all {} services are healthy", everything.len()));
+        in_order(fleet, &["zoo1", "collector"], &NODES)?;
+        careful(fleet, &everything, &["collector"])?;
+        let reports = Reports::new()?;
+        all_count(&reports)?;
+        let refused = reports.status("http://127.0.0.1:8000/nuevo?dato=78.4")?;
+        ensure!(refused == 401, "without a token a report is answered {refused}");
+        holds("without a token no report is taken");
+
+        fleet.kill("zoo1")?;
+        fleet.start("zoo1")?;
+        fleet.healthy(&["zoo1"])?;
+        let cycle = reports.go_on(3, PATIENCE)?;
+        holds(&format!("the only ZooKeeper server was dead: reports go on, cycle {cycle}"));
+        leading_node_crashes(fleet, &reports)?;
+        collector_is_away(fleet, &reports)?;
+
+        // With other containers, and the same volumes, as after an upgrade.
+        let before = complete(&reports)?;
+        end(fleet, "zoo1:2181")?;
+        fleet.said(&["down"])?;
+        fleet.said(&["up", "--detach", "--no-build"])?;
+        fleet.healthy(&everything)?;
+        ensure!(reports.go_on(3, PATIENCE)? > before, "reports did not go on after {before}");
+        complete(&reports)?;
+        holds("after `down` and `up` all is as before: volumes keep what must last");
+
+        end(fleet, "zoo1:2181")?;
+        fleet.stop(&["collector"], 0)?;
+        fleet.stop(&["zoo1"], SIGTERM)?;
+        holds("the collector ended with 0, ZooKeeper by SIGTERM");
+        Ok(())
+    })
+}
+
+/// Each of `first` was started before any of `then`.
+fn in_order(fleet: &Project, first: &[&str], then: &[&str]) -> anyhow::Result<()> {
+    let started = |service: &str| -> anyhow::Result<jiff::Timestamp> {
+        let state = fleet.inspect(service)?;
+        Ok(state["State"]["StartedAt"].as_str().unwrap_or_default().parse()?)
+    };
+    for before in first {
+        for after in then {
+            ensure!(started(before)? < started(after)?, "{after} was started before {before}");
+        }
+    }
+    Ok(())
+}
+
+/// What nobody in a container can do; what is published, and where.
+fn careful(fleet: &Project, services: &[&str], published: &[&str]) -> anyhow::Result<()> {
+    for service in services {
+        let known = fleet.inspect(service)?;
+        let host = &known["HostConfig"];
+        let user = known["Config"]["User"].as_str().unwrap_or_default();
+        ensure!(!["", "0", "root"].contains(&user), "{service} runs as root");
+        ensure!(host["ReadonlyRootfs"] == true, "{service} can write to its root file system");
+        ensure!(host["CapDrop"] == serde_json::json!(["ALL"]), "{service} keeps capabilities");
+        let options = host["SecurityOpt"].to_string();
+        ensure!(options.contains("no-new-privileges:true"), "{service} may gain privileges: {options}");
+        ensure!(host["RestartPolicy"]["Name"] == "unless-stopped", "{service} is not started again");
+        let bindings: Vec<&Value> =
+            host["PortBindings"].as_object().into_iter().flat_map(|map| map.values()).collect();
+        ensure!(bindings.is_empty() != published.contains(service), "{service} publishes {bindings:?}");
+        let elsewhere = bindings.iter().any(|binding| binding[0]["HostIp"] != "127.0.0.1");
+        ensure!(!elsewhere, "{service} publishes to all the world: {bindings:?}");
+    }
+    holds("no root, read-only, no capabilities; published on 127.0.0.1 only");
+    Ok(())
+}
+
+/// Waits for a report of all three nodes.
+fn all_count(reports: &Reports) -> anyhow::Result<()> {
+    let newest = until("an average of all nodes is kept", PATIENCE, || {
+        let latest = reports.get("http://127.0.0.1:8000/api/v1/latest")?;
+        let count = latest["reports"][0]["count"].clone();
+        ensure!(count == NODES.len(), "the newest is of {count} nodes");
+        Ok(latest["reports"][0]["cycle"].as_u64())
+    })?;
+    holds(&format!("the average of all nodes arrives, cycle {newest}"));
+    Ok(())
+}
+
+/// Prometheus sees all nodes and the collector.
+fn watched(reports: &Reports) -> anyhow::Result<()> {
+    let up = until("Prometheus sees everybody", PATIENCE, || {
+        let answer = reports.get("http://127.0.0.1:9090/api/v1/query?query=up")?;
+        let results = answer["data"]["result"].as_array().cloned().unwrap_or_default();
+        let up = results.iter().filter(|result| result["value"][1] == "1").count();
+        ensure!(up == results.len() && up > NODES.len(), "{up} of {}: {answer}", results.len());
+        Ok(Some(up))
+    })?;
+    holds(&format!("Prometheus sees {up} targets, and all are up"));
+    Ok(())
+}
+
+/// What the dashboard of Grafana asks for is there to be had. Grafana itself is not.
+fn asked_for(reports: &Reports) -> anyhow::Result<()> {
+    let folder = workspace().join("deploy/grafana");
+    let text = fs::read_to_string(folder.join("dashboards/atalaya.json")).context("there is no dashboard")?;
+    let dashboard: Value = serde_json::from_str(&text).context("the dashboard is no JSON")?;
+    ensure!(dashboard["panels"].as_array().is_some_and(|panels| !panels.is_empty()), "it shows nothing");
+    let source = fs::read_to_string(folder.join("provisioning/datasources/prometheus.yml"))?;
+    ensure!(source.contains("url: http://prometheus:9090"), "its Prometheus is another one:\n{source}");
+    let wanted = figures(&text);
+    let known = until("all figures of the dashboard are there", PATIENCE, || {
+        let answer = reports.get("http://127.0.0.1:9090/api/v1/label/__name__/values")?;
+        let known = answer["data"].as_array().context("no names")?;
+        let missing: Vec<&String> =
+            wanted.iter().filter(|name| !known.iter().any(|one| one == *name)).collect();
+        ensure!(missing.is_empty(), "Prometheus has no {missing:?}");
+        Ok(Some(wanted.len()))
+    })?;
+    holds(&format!(
+        "Prometheus has all {known} figures that the dashboard asks for; Grafana itself was not started"
+    ));
+    Ok(())
+}
+
+/// The names of figures in a text.
+fn figures(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let words = words.filter(|word| word.starts_with("atalaya_") && word.len() > "atalaya_".len());
+    words.map(str::to_owned).collect()
+}
+
+/// Whether a ZooKeeper server leads, follows or stands alone.
+fn mode(fleet: &Project, server: &str) -> anyhow::Result<String> {
+    let ask = "exec 3<>/dev/tcp/127.0.0.1/2181; echo srvr >&3; sed -n 's/^Mode: //p' <&3";
+    fleet.exec(server, &["bash", "-c", ask])
+}
+
+/// What `atalaya status` tells in a node's container.
+fn status(fleet: &Project, node: &str) -> anyhow::Result<Value> {
+    let text = fleet.exec(node, &["atalaya", "status", "--output", "json"])?;
+    serde_json::from_str(&text).context("status tells no JSON")
+}
+
+fn leader(fleet: &Project, ask: &str) -> anyhow::Result<String> {
+    let status = status(fleet, ask)?;
+    let id = status["leader"]["id"].as_str().context("nobody leads")?;
+    Ok(format!("node{id}"))
+}
+
+/// The process of the node that leads dies; another leads, or the same again, and the container is back.
+fn leading_node_crashes(fleet: &Project, reports: &Reports) -> anyhow::Result<()> {
+    let first = until("a node leads", PATIENCE, || leader(fleet, "node1").map(Some))?;
+    fleet.crash(&first)?;
+    let cycle = reports.go_on(5, PATIENCE)?;
+    fleet.healthy(&[&first])?;
+    let next = leader(fleet, &first)?;
+    holds(&format!("{first}, which led, crashed: it is back, {next} leads, cycle {cycle}"));
+    Ok(())
+}
+
+/// What the fleet measures while its reports are not taken is kept for later.
+fn collector_is_away(fleet: &Project, reports: &Reports) -> anyhow::Result<()> {
+    fleet.kill("collector")?;
+    until("reports wait", PATIENCE, || {
+        let waiting = status(fleet, "node1")?["waiting"].as_u64();
+        ensure!(waiting >= Some(5), "{waiting:?} do");
+        Ok(Some(()))
+    })?;
+    fleet.start("collector")?;
+    fleet.healthy(&["collector"])?;
+    until("nothing waits any more", PATIENCE, || {
+        let waiting = status(fleet, "node1")?["waiting"].as_u64();
+        ensure!(waiting <= Some(1), "{waiting:?} do");
+        Ok(Some(()))
+    })?;
+    let cycle = reports.newest()?;
+    holds(&format!("the collector was dead for a while, and has everything now, cycle {cycle}"));
+    Ok(())
+}
+
+fn complete(reports: &Reports) -> anyhow::Result<u64> {
+    let newest = reports.complete()?;
+    holds(&format!("each of {newest} cycles is kept, once, without a gap"));
+    Ok(newest)
+}
+
+/// The nodes are told to stop: they say good-bye, and nothing is left of them.
+fn end(fleet: &Project, zookeeper: &str) -> anyhow::Result<()> {
+    fleet.stop(&NODES, 0)?;
+    let container = fleet.container("zoo1")?;
+    let network = format!("container:{container}");
+    let zookeeper = zookeeper.replace("zoo1:", "127.0.0.1:");
+    let asked = [
+        "run",
+        "--rm",
+        "--network",
+        &network,
+        "atalaya",
+        "status",
+        "--zookeeper",
+        &zookeeper,
+        "--output",
+        "json",
+    ];
+    let status: Value = serde_json::from_str(&fleet.docker.said(&asked)?)?;
+    if status["in_line"] != 0 || status["nodes"].as_array().is_some_and(|nodes| !nodes.is_empty()) {
+        bail!("nodes that have stopped left something behind: {status}");
+    }
+    holds(&format!(
+        "the nodes ended with 0, and no znode of them is left; {} report(s) wait",
+        status["waiting"]
+    ));
+    Ok(())
+}
+
+/// How long a fleet is watched that nothing is done to.
+pub(super) const CALM: Duration = Duration::from_secs(60);

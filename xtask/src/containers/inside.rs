@@ -1,0 +1,118 @@
+//! What happens in the namespaces.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+
+use super::docker::{Daemon, Docker};
+use super::project::holds;
+use super::{existing, fleet, parts};
+use crate::cargo::workspace;
+
+/// What was prepared outside, where there is a network.
+pub(super) struct Inside<'a> {
+    /// An empty folder, for everything.
+    pub(super) folder: &'a Path,
+    /// A Debian with what is not ours.
+    pub(super) tarball: &'a Path,
+    /// The control group of all containers.
+    pub(super) group: &'a str,
+    /// A static program, its path below the workspace.
+    pub(super) program: &'a str,
+}
+
+/// A fleet and what is done to it.
+type Check = fn(&Docker, &Path) -> anyhow::Result<()>;
+const CHECKS: [(&str, Check); 3] =
+    [("ensemble", fleet::ensemble), ("single", fleet::single), ("existing", existing::check)];
+
+impl Inside<'_> {
+    pub(super) fn run(&self, filters: &[String]) -> anyhow::Result<()> {
+        ensure!(std::process::id() == 1, "this is called by `cargo xtask containers` only");
+        // Docker and its helpers have fixed places in there.
+        for folder in ["/run", "/etc/docker"] {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
+            succeeds(Command::new("mount").args(["-t", "tmpfs", "atalaya-containers", folder]))?;
+        }
+        succeeds(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+        let start = Instant::now();
+        let daemon = Daemon::start(self.folder, self.group)?;
+        let outcome = self.check(&daemon.docker, filters, start);
+        daemon.stop();
+        outcome
+    }
+
+    fn check(&self, docker: &Docker, filters: &[String], start: Instant) -> anyhow::Result<()> {
+        parts::images(docker, self.tarball, &self.folder.join("parts"))?;
+        image(docker, self.program)?;
+        for (name, check) in CHECKS {
+            if filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())) {
+                check(docker, self.folder).with_context(|| format!("the fleet {name}"))?;
+                println!("  ({:.0} s so far)", start.elapsed().as_secs_f64());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn succeeds(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed, see above");
+    Ok(())
+}
+
+/// Builds our image, twice, and looks at it.
+fn image(docker: &Docker, program: &str) -> anyhow::Result<()> {
+    println!("\nthe image");
+    let context = workspace().display().to_string();
+    let argument = format!("PROGRAM={program}");
+    let build = |tag: &str| {
+        docker.said(&[
+            "build",
+            "--quiet",
+            "--no-cache",
+            "--network=none",
+            "--build-arg",
+            "BUILDER=atalaya-test-parts",
+            "--build-arg",
+            &argument,
+            "--tag",
+            tag,
+            &context,
+        ])
+    };
+    build("atalaya")?;
+    build("atalaya:again")?;
+    let (one, two) = (docker.inspect("atalaya")?, docker.inspect("atalaya:again")?);
+    ensure!(one["RootFS"]["Layers"] == two["RootFS"]["Layers"], "built twice, its files are not the same");
+    let bytes = one["Size"].as_u64().unwrap_or(0);
+    let size = fs::metadata(workspace().join(program))?.len();
+    ensure!(bytes < size + 1_000_000, "the image has {bytes} bytes, the program {size}: what else is in it?");
+    let config = &one["Config"];
+    ensure!(config["User"] == "65532:65532", "it runs as {}", config["User"]);
+    holds(&format!("the same files from two builds; {bytes} bytes, the program has {size} of them; no root"));
+
+    let version = docker.said(&["run", "--rm", "--network=none", "--read-only", "atalaya", "--version"])?;
+    ensure!(version == concat!("atalaya ", env!("CARGO_PKG_VERSION")), "it says it is {version}");
+    let label = &config["Labels"]["org.opencontainers.image.version"];
+    ensure!(label == env!("CARGO_PKG_VERSION"), "the label of the Dockerfile says version {label}");
+    let demo = [
+        "run",
+        "--rm",
+        "--network=none",
+        "--read-only",
+        "--cap-drop=ALL",
+        "atalaya",
+        "demo",
+        "--plain",
+        "--for",
+        "3s",
+    ];
+    let demo = docker.said(&demo)?;
+    ensure!(demo.contains("average"), "the demo shows no average:\n{demo}");
+    holds("`atalaya demo --plain` in a container that can write nothing");
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! `cargo xtask containers`: the image and the compose files, brought up, hurt and taken down with Docker.
+//!
+//! All of it happens in namespaces of its own: network, mounts and processes. So nothing of this machine's Docker, if it has
+//! one, is seen or touched, published ports are free, and everything ends with the first process in there, however that
+//! ends.
+
+mod docker;
+mod existing;
+mod fleet;
+mod inside;
+mod parts;
+mod project;
+mod reports;
+mod wait;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::install::Part;
+use atalaya_testbed::{Process, Scratch, guarded};
+
+use crate::cargo::require;
+use crate::stop::Stop;
+
+/// Build the image, bring the fleets of deploy/compose*.yml up, kill what may die, and check that no report is lost.
+///
+/// Needs root, Linux and nothing that runs: it installs Docker, Compose and debootstrap with apt where they are missing, and
+/// starts a Docker daemon of its own, out of sight of any other. No registry is asked: ZooKeeper, Redis and Prometheus come
+/// from Debian's packages.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask containers                      with a program that is quickly built: what .ci/run does
+  cargo xtask containers --release            with one as it is shipped
+  cargo xtask containers single               only what has that in its name: ensemble, single, existing")]
+pub(crate) struct Arguments {
+    /// Only the fleets whose names contain one of these.
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+    /// Build the program as it is shipped.
+    #[arg(long)]
+    release: bool,
+    /// Put this program into the image instead of building one; linked statically.
+    #[arg(long, value_name = "FILE", conflicts_with = "release")]
+    program: Option<PathBuf>,
+    /// The part that runs in the namespaces: folder, file of the parts, control group, program.
+    #[arg(long, hide = true, num_args = 4, value_names = ["FOLDER", "PARTS", "GROUP", "PROGRAM"])]
+    inside: Option<Vec<String>>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if let Some([folder, tarball, group, program]) = arguments.inside.as_deref() {
+        let inside =
+            inside::Inside { folder: Path::new(folder), tarball: Path::new(tarball), group, program };
+        inside.run(&arguments.filters)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    ensure!(cfg!(target_os = "linux"), "containers need Linux");
+    require(&[Part::Docker, Part::Debootstrap]).context("this needs Docker")?;
+    let program = parts::program(arguments)?;
+    let tarball = parts::tarball()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let start = Instant::now();
+    let succeeded = runtime.block_on(async {
+        let stop = Stop::listen()?;
+        isolated(arguments, &tarball, program, stop).await
+    })?;
+    println!("\n{:.0} s", start.elapsed().as_secs_f64());
+    Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the checks where nothing else is; whether all hold.
+async fn isolated(
+    arguments: &Arguments,
+    tarball: &Path,
+    program: &str,
+    mut stop: Stop,
+) -> anyhow::Result<bool> {
+    let scratch = Scratch::new("containers");
+    let group = format!("atalaya-containers-{}", std::process::id());
+    let mut command = guarded("unshare");
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
+    command.arg(std::env::current_exe().context("where is this program?")?).arg("containers");
+    command.args(&arguments.filters).arg("--inside").arg(scratch.path()).arg(tarball).args([&group, program]);
+    let mut process = Process::spawn_watched(command, |line| println!("{}", line.text));
+    let mut tick = tokio::time::interval(Duration::from_millis(100));
+    let status = loop {
+        tokio::select! {
+            () = stop.wanted() => break None,
+            _ = tick.tick() => if let Some(status) = process.try_exit() { break Some(status) },
+        }
+    };
+    if status.is_none() {
+        eprintln!("stopping");
+    }
+    // With unshare ends its child, and with that every process in there.
+    process.kill9();
+    drop(process);
+    clear(&group, scratch);
+    Ok(status.is_some_and(|status| status.success()))
+}
+
+/// Removes what outlasts the namespaces: control groups and files.
+fn clear(group: &str, scratch: Scratch) {
+    let root = Path::new("/sys/fs/cgroup");
+    let controllers = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for folder in controllers.chain([root.to_owned()]) {
+        remove_groups(&folder.join(group));
+    }
+    // The last processes may still hold files.
+    let end = Instant::now() + Duration::from_secs(10);
+    while fs::remove_dir_all(scratch.path()).is_err() && scratch.path().exists() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn remove_groups(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    // One that still has processes stays; there is nothing in it to lose.
+    let _ = fs::remove_dir(folder);
+}

@@ -1,0 +1,140 @@
+//! What the compose files name besides our own image, made of Debian's packages: no registry is needed.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use atalaya_testbed::{Scratch, debian, target_dir};
+
+use super::docker::Docker;
+
+/// The image that the others stand on.
+const BASE: &str = "atalaya-test-parts";
+
+/// Debian with all of them in it. `$1`: the folder; `$2`: the file; `$3`: the release; `$4`: the mirror.
+const SCRIPT: &str = r#"
+set -eu
+debootstrap --variant=minbase --include=ca-certificates "$3" "$1" "$4"
+# Nothing is started.
+printf '#!/bin/sh\nexit 101\n' > "$1/usr/sbin/policy-rc.d"
+chmod 755 "$1/usr/sbin/policy-rc.d"
+mount -t proc proc "$1/proc"
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+chroot "$1" apt-get -q -o Acquire::Retries=3 install --yes --no-install-recommends \
+    default-jre-headless zookeeper redis-server redis-tools prometheus wget
+chroot "$1" dpkg-query --show --showformat '${Package} ${Version}\n' zookeeper redis-server prometheus > "$1/versions"
+umount "$1/proc"
+rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/usr/share/doc "$1"/usr/share/locale
+tar --numeric-owner -C "$1" -cf "$2" .
+"#;
+
+/// The images: name, Dockerfile, the files that it copies.
+type Recipe = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+const IMAGES: [Recipe; 3] = [
+    (
+        "zookeeper:3.9",
+        include_str!("parts/Dockerfile.zookeeper"),
+        &[
+            ("zookeeper.sh", include_str!("parts/zookeeper.sh")),
+            ("log4j.properties", include_str!("parts/log4j.properties")),
+        ],
+    ),
+    ("redis:7", include_str!("parts/Dockerfile.redis"), &[("redis.sh", include_str!("parts/redis.sh"))]),
+    (PROMETHEUS, include_str!("parts/Dockerfile.prometheus"), &[]),
+];
+/// As deploy/compose.yml has it.
+const PROMETHEUS: &str = "prom/prometheus:v3.5.0";
+
+/// The file with the Debian, made if it is not there from the last time. Needs the machine's network.
+pub(super) fn tarball() -> anyhow::Result<PathBuf> {
+    let mut recipe = DefaultHasher::new();
+    SCRIPT.hash(&mut recipe);
+    let folder = target_dir().join("containers");
+    let file = folder.join(format!("parts-{:016x}.tar", recipe.finish()));
+    if file.exists() {
+        return Ok(file);
+    }
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let (release, mirror) = debian::mirror()?;
+    eprintln!("making a Debian {release} with ZooKeeper, Redis and Prometheus in it, once");
+    let scratch = Scratch::new("parts");
+    let (root, made) = (scratch.path().join("root"), scratch.path().join("parts.tar"));
+    // In namespaces of its own: what it mounts and starts ends with it.
+    let mut command = atalaya_testbed::guarded("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", SCRIPT, "parts"]);
+    let output =
+        command.args([&root, &made]).args([release, &mirror]).output().context("cannot run unshare")?;
+    if !output.status.success() {
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let lines: Vec<&str> = said.lines().collect();
+        anyhow::bail!("no Debian could be made:\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+    }
+    fs::rename(&made, &file).with_context(|| format!("cannot move {}", made.display()))?;
+    Ok(file)
+}
+
+/// Makes the images, and says of what.
+pub(super) fn images(docker: &Docker, tarball: &Path, folder: &Path) -> anyhow::Result<()> {
+    docker.said(&["import", &tarball.display().to_string(), BASE])?;
+    for (name, dockerfile, files) in IMAGES {
+        let context = folder.join(name.replace([':', '/'], "-"));
+        fs::create_dir_all(&context)?;
+        fs::write(context.join("Dockerfile"), dockerfile)?;
+        for (file, text) in files {
+            fs::write(context.join(file), text)?;
+        }
+        docker.said(&[
+            "build",
+            "--quiet",
+            "--network=none",
+            "--tag",
+            name,
+            &context.display().to_string(),
+        ])?;
+    }
+    let versions = docker.said(&["run", "--rm", "--network=none", BASE, "cat", "/versions"])?;
+    ensure!(versions.lines().count() == 3, "what is in {BASE}? {versions}");
+    println!("instead of the images of a registry, Debian's packages:");
+    for (name, package) in IMAGES.iter().zip(["zookeeper", "redis-server", "prometheus"]) {
+        let version = versions.lines().find_map(|line| line.strip_prefix(package)).unwrap_or_default();
+        println!("  {:24} {package}{version}", name.0);
+    }
+    println!(
+        "  {:24} not in Debian: its service is not started, only its files are looked at",
+        "grafana/grafana"
+    );
+    Ok(())
+}
+
+/// The program for an image, linked statically, without what only debuggers read, where the Dockerfile finds it: its path
+/// below the workspace.
+pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static str> {
+    const PATH: &str = "target/dist/atalaya-test-static";
+    let target =
+        crate::toolchain::Target::here().context("this machine is none that Atalaya is packaged for")?;
+    let toolchain = crate::toolchain::Toolchain::ready(target)?;
+    let built = match &arguments.program {
+        Some(program) => program.clone(),
+        None => {
+            let mut command = toolchain.build(true);
+            command.args(["--package", "atalaya", "--bin", "atalaya"]);
+            if arguments.release {
+                command.arg("--release");
+            }
+            ensure!(
+                command.status().context("cannot run cargo")?.success(),
+                "the node does not build, see above"
+            );
+            let profile = if arguments.release { "release" } else { "debug" };
+            target_dir().join(target.triple()).join(profile).join("atalaya")
+        }
+    };
+    let path = crate::cargo::workspace().join(PATH);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    toolchain.strip(&built, &path)?;
+    Ok(PATH)
+}

@@ -1,0 +1,160 @@
+//! A compose file that runs: its containers, how they are, and its end.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use super::docker::{Docker, said};
+use super::wait::until;
+
+/// For services to be well: three Java machines on two cores.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The containers of a compose file.
+pub(super) struct Project {
+    pub(super) docker: Docker,
+    name: &'static str,
+    files: Vec<PathBuf>,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Project {
+    pub(super) fn new(docker: &Docker, name: &'static str, files: &[PathBuf]) -> Self {
+        Self { docker: docker.clone(), name, files: files.to_vec(), variables: Vec::new() }
+    }
+
+    /// Sets a variable for the compose files.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.variables.push((name, value.into()));
+        self
+    }
+
+    fn compose(&self, words: &[&str]) -> Command {
+        let files: Vec<String> = self.files.iter().map(|file| file.display().to_string()).collect();
+        let mut all = vec!["--project-name", self.name];
+        all.extend(files.iter().flat_map(|file| ["--file", file.as_str()]));
+        all.extend(words);
+        let mut command = self.docker.compose(&all);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// What `docker-compose` prints.
+    pub(super) fn said(&self, words: &[&str]) -> anyhow::Result<String> {
+        said(&mut self.compose(words))
+    }
+
+    /// Runs `check` on it, and takes it down with all it has kept. If that fails, the last lines of all services are shown.
+    pub(super) fn run(self, check: impl FnOnce(&Project) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        println!("\n{}", self.name);
+        let outcome = check(&self);
+        if outcome.is_err() {
+            self.show();
+        }
+        let down = self.said(&["down", "--volumes", "--timeout", "10"]);
+        outcome.and(down.map(drop))
+    }
+
+    /// What is to be seen of a failure, within bounds.
+    fn show(&self) {
+        for words in [&["ps"][..], &["logs", "--no-color", "--timestamps", "--tail", "40"]] {
+            let text = self.said(words).unwrap_or_else(|error| format!("{error:#}"));
+            let lines: Vec<String> =
+                text.lines().map(|line| line.chars().take(300).collect::<String>()).take(1_000).collect();
+            eprintln!("--- docker-compose {}\n{}", words[0], lines.join("\n"));
+        }
+    }
+
+    /// The container of a service.
+    pub(super) fn container(&self, service: &str) -> anyhow::Result<String> {
+        let project = format!("label=com.docker.compose.project={}", self.name);
+        let label = format!("label=com.docker.compose.service={service}");
+        let text = self.docker.said(&["ps", "--all", "--quiet", "--filter", &project, "--filter", &label])?;
+        let id = text.lines().next().with_context(|| format!("{service} has no container"))?;
+        Ok(id.to_owned())
+    }
+
+    /// What Docker knows of a service's container.
+    pub(super) fn inspect(&self, service: &str) -> anyhow::Result<Value> {
+        self.docker.inspect(&self.container(service)?)
+    }
+
+    /// Waits until these are well, all of them by their own health check.
+    pub(super) fn healthy(&self, services: &[&str]) -> anyhow::Result<()> {
+        for service in services {
+            until(&format!("{service} is healthy"), PATIENCE, || {
+                let state = &self.inspect(service)?["State"];
+                let health = state["Health"]["Status"].as_str().unwrap_or("without a health check");
+                ensure!(health == "healthy", "it is {health}: {}", last_check(state));
+                Ok(Some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// `docker kill`: it stays dead until somebody starts it.
+    pub(super) fn kill(&self, service: &str) -> anyhow::Result<()> {
+        self.docker.said(&["kill", "--signal", "KILL", &self.container(service)?])?;
+        until(&format!("{service} is dead"), PATIENCE, || {
+            Ok((self.inspect(service)?["State"]["Running"] == false).then_some(()))
+        })
+    }
+
+    /// `docker start`.
+    pub(super) fn start(&self, service: &str) -> anyhow::Result<()> {
+        self.docker.said(&["start", &self.container(service)?]).map(drop)
+    }
+
+    /// Kills its process behind Docker's back, as a defect or a lack of memory would; its restart policy brings it back.
+    pub(super) fn crash(&self, service: &str) -> anyhow::Result<()> {
+        let before = self.inspect(service)?;
+        let pid = before["State"]["Pid"].as_i64().filter(|pid| *pid > 1);
+        let pid = pid.with_context(|| format!("{service} does not run"))?.to_string();
+        let killed = Command::new("kill").args(["-KILL", &pid]).status().context("cannot run kill")?;
+        ensure!(killed.success(), "process {pid} of {service} cannot be killed");
+        until(&format!("{service} is started again"), PATIENCE, || {
+            let now = self.inspect(service)?;
+            let again = now["RestartCount"].as_i64() > before["RestartCount"].as_i64();
+            Ok((again && now["State"]["Running"] == true).then_some(()))
+        })
+    }
+
+    /// What a command in a service's container prints.
+    pub(super) fn exec(&self, service: &str, words: &[&str]) -> anyhow::Result<String> {
+        let container = self.container(service)?;
+        let mut all = vec!["exec", &container];
+        all.extend(words);
+        self.docker.said(&all)
+    }
+
+    /// Stops these in order, all at the same time, and checks with which code each ended.
+    pub(super) fn stop(&self, services: &[&str], code: i64) -> anyhow::Result<()> {
+        let mut words = vec!["stop"];
+        words.extend(services);
+        self.said(&words)?;
+        for service in services {
+            let state = &self.inspect(service)?["State"];
+            ensure!(
+                state["Running"] == false && state["ExitCode"] == code,
+                "{service} ended with {}, not with {code}",
+                state["ExitCode"]
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What the last health check said.
+fn last_check(state: &Value) -> String {
+    let last = state["Health"]["Log"].as_array().and_then(|log| log.last());
+    let said = last.and_then(|check| check["Output"].as_str()).unwrap_or("not asked yet");
+    said.trim().chars().take(300).collect()
+}
+
+/// Says what was looked at and is so.
+pub(super) fn holds(what: &str) {
+    println!("  holds           {what}");
+}

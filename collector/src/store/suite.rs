@@ -177,8 +177,9 @@ pub(super) async fn tells_when_leaders_changed(store: &impl Store) {
 
 /// Points of `reports`, one by one.
 fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<(i64, Option<String>, i64, f64, f64, f64)> {
-    let mut steps: std::collections::BTreeMap<(i64, Option<String>), (i64, f64, f64, f64)> =
-        std::collections::BTreeMap::new();
+    type Step = (i64, Option<String>);
+    type Sums = (i64, f64, f64, f64);
+    let mut steps: std::collections::BTreeMap<Step, Sums> = std::collections::BTreeMap::new();
     for report in reports.iter().filter(|report| filter.admits(report)) {
         let time = report.time.as_microsecond();
         let (min, max) = (report.min.unwrap_or(report.mean), report.max.unwrap_or(report.mean));
@@ -186,7 +187,7 @@ fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<(i64, Option<S
         *sums = (sums.0 + 1, sums.1 + report.mean, sums.2.min(min), sums.3.max(max));
     }
     #[allow(clippy::cast_precision_loss, reason = "small")]
-    let told = |((time, unit), (reports, sum, min, max)): ((i64, Option<String>), (i64, f64, f64, f64))| {
+    let told = |((time, unit), (reports, sum, min, max)): (Step, Sums)| {
         (time, unit, reports, sum / reports as f64, min, max)
     };
     steps.into_iter().map(told).collect()

@@ -7,23 +7,27 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::report::{Invalid, MAX_REPORTER, shortened};
+use crate::report::{Invalid, MAX_REPORTER, integer, needed_integer, shortened};
 
 /// Most nodes of a status; what is beyond is told as `more`.
 pub const MAX_NODES: usize = 1_000;
 /// Most readings of a node.
 pub const MAX_READINGS: usize = 32;
-/// The longest text, in bytes.
-const MAX_TEXT: usize = 512;
+/// The longest text, in characters.
+pub(crate) const MAX_TEXT: usize = 512;
+/// What texts are made of, as the OpenAPI document says it.
+pub(crate) const TEXT: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,512}$";
 
 /// A fleet, as its leader sees it. Unknown fields are ignored: newer leaders may tell more.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct Status {
     /// Goes up with every leader.
-    #[schema(minimum = 1)]
+    #[serde(deserialize_with = "needed_integer")]
+    #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64)]
     pub epoch: i64,
     /// The newest cycle.
-    #[schema(minimum = 0)]
+    #[serde(deserialize_with = "needed_integer")]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub cycle: i64,
     /// The id of the node that leads.
     pub leader: String,
@@ -33,17 +37,22 @@ pub struct Status {
     pub since: Option<Timestamp>,
     /// Seconds from one cycle to the next.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub period: Option<f64>,
     /// Cycles whose reports wait to be accepted.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "needed_integer")]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub waiting: u64,
     /// The newest cycle whose report was accepted.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "integer")]
+    #[schema(minimum = -9_223_372_036_854_775_808_i64, maximum = 9_223_372_036_854_775_807_i64)]
     pub delivered: Option<i64>,
     /// Its nodes, 1000 at most.
+    #[schema(max_items = 1000)]
     pub nodes: Vec<Node>,
     /// How many nodes there are besides.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "needed_integer")]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     pub more: u64,
 }
 
@@ -54,6 +63,7 @@ pub struct Node {
     pub id: String,
     /// Seconds since its last measurement; null: there is none.
     #[serde(default)]
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub age: Option<f64>,
     /// How it is.
     #[serde(default)]
@@ -66,6 +76,7 @@ pub struct Node {
     pub host: Option<String>,
     /// What it measured last, 32 at most.
     #[serde(default)]
+    #[schema(max_items = 32)]
     pub readings: Vec<Reading>,
 }
 
@@ -118,8 +129,10 @@ impl Status {
             [Some(&node.id), node.problem.as_ref(), node.host.as_ref()].into_iter().flatten().chain(units)
         });
         let mut texts = texts.chain([&self.leader]);
-        if let Some(text) = texts.find(|text| text.len() > MAX_TEXT || text.chars().any(char::is_control)) {
-            return wrong(format!("{:?} is not {MAX_TEXT} bytes of printable text at most", shortened(text)));
+        if let Some(text) =
+            texts.find(|text| text.chars().nth(MAX_TEXT).is_some() || text.chars().any(char::is_control))
+        {
+            return wrong(format!("{:?} is not {MAX_TEXT} characters that print, at most", shortened(text)));
         }
         if let Some(node) = self.nodes.iter().find(|node| node.readings.len() > MAX_READINGS) {
             return wrong(format!("node {:?} has more than {MAX_READINGS} readings", shortened(&node.id)));

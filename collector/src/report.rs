@@ -211,7 +211,7 @@ pub struct Incoming {
 }
 
 /// JSON knows one kind of number: `3.0` is 3.
-fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+pub(crate) fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
     // Beyond, not every whole number is one of these.
     let exact = |real: &f64| real.fract() == 0.0 && real.abs() <= 9_007_199_254_740_992.0;
@@ -219,6 +219,16 @@ fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i
     let whole = || number.as_f64().filter(exact).map(|real| real as i64);
     let wrong = || serde::de::Error::custom(format_args!("{number} is not a whole number below 2^63"));
     number.as_i64().or_else(whole).map(Some).ok_or_else(wrong)
+}
+
+/// The same where there must be one.
+pub(crate) fn needed_integer<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: TryFrom<i64>,
+{
+    let number = integer(deserializer)?.and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| serde::de::Error::custom("a whole number that is not negative is needed"))
 }
 
 impl Incoming {

@@ -36,6 +36,7 @@ async fn collector() {
 struct Flooded {
     child: Child,
     address: SocketAddr,
+    client: Client,
     _folder: tempfile::TempDir,
 }
 
@@ -44,7 +45,9 @@ impl Flooded {
         let folder = tempfile::tempdir().unwrap();
         let store = format!("sqlite:{}", folder.path().join("reports.db").display());
         let (child, address) = child::start(&store);
-        Flooded { child, address: address.parse().unwrap(), _folder: folder }
+        let client =
+            Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0).build().unwrap();
+        Flooded { child, address: address.parse().unwrap(), client, _folder: folder }
     }
 
     /// MiB at most so far.
@@ -56,9 +59,7 @@ impl Flooded {
 
     /// Asks on a connection of its own.
     async fn get(&self, path: &str) -> String {
-        let client =
-            Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0).build().unwrap();
-        let answer = client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
+        let answer = self.client.get(format!("http://{}{path}", self.address)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         answer.text().await.unwrap()
     }

@@ -6,6 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Content, Header, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
+use crate::fleet::{MAX_TEXT, TEXT};
 use crate::report::{MAX_NAME, NAME};
 use crate::tokens::{Role, Tokens};
 
@@ -33,14 +34,22 @@ impl Modify for Bearer {
 
 /// Says of each operation what its code does not: which values its parameters take, who may, and how it is refused.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens) {
+    let texts: [(&str, &[&str], usize, &str); 5] = [
+        ("Incoming", &["quantity", "unit"], MAX_NAME, NAME),
+        ("Form", &["quantity", "unit"], MAX_NAME, NAME),
+        ("Status", &["leader"], MAX_TEXT, TEXT),
+        ("Node", &["id", "problem", "host"], MAX_TEXT, TEXT),
+        ("Reading", &["unit"], MAX_TEXT, TEXT),
+    ];
     let schemas = document.components.iter_mut().flat_map(|components| &mut components.schemas);
-    for (_, schema) in schemas.filter(|(name, _)| ["Incoming", "Form"].contains(&name.as_str())) {
-        let RefOr::T(Schema::Object(report)) = schema else { continue };
-        for name in ["quantity", "unit"] {
-            if let Some(RefOr::T(Schema::Object(property))) = report.properties.get_mut(name) {
-                property.min_length = Some(1);
-                property.max_length = Some(MAX_NAME);
-                property.pattern = Some(NAME.to_owned());
+    for (schema, described) in schemas {
+        let RefOr::T(Schema::Object(described)) = described else { continue };
+        for (_, names, most, pattern) in texts.iter().filter(|(name, ..)| name == schema) {
+            for name in *names {
+                if let Some(RefOr::T(Schema::Object(property))) = described.properties.get_mut(*name) {
+                    property.max_length = Some(*most);
+                    property.pattern = Some((*pattern).to_owned());
+                }
             }
         }
     }

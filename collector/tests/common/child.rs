@@ -1,7 +1,7 @@
 //! A collector in a process of its own: this test's program, started once more.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{ChildStdout, Command, Stdio};
 
 use atalaya_collector::{Collector, Options, open_store};
 use tokio_util::sync::CancellationToken;
@@ -19,32 +19,37 @@ pub async fn serve(options: Options) {
 }
 
 /// Is killed when it is dropped.
-pub struct Child(std::process::Child);
+pub struct Child {
+    process: std::process::Child,
+    /// Closed, it would end the child: a test that takes long says so.
+    _output: Lines<BufReader<ChildStdout>>,
+}
 
 impl Child {
     pub fn pid(&self) -> u32 {
-        self.0.id()
+        self.process.id()
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
 /// Starts one, and tells where it listens.
 pub fn start(store: &str) -> (Child, String) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut process = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "collector", "--nocapture"])
         .env(STORE, store)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let child = Child(child);
-    let address =
-        lines.map_while(Result::ok).find_map(|line| line.strip_prefix("listens at ").map(str::to_owned));
-    (child, address.expect("it listens"))
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let address = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .find_map(|line| line.strip_prefix("listens at ").map(str::to_owned));
+    (Child { process, _output: lines }, address.expect("it listens"))
 }

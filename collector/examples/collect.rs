@@ -1,20 +1,19 @@
-//! `cargo run -p atalaya-collector --example collect -- 127.0.0.1:8000 reports.db`: a collector, until Ctrl-C.
+//! `cargo run -p atalaya-collector --example collect -- 127.0.0.1:8000 sqlite:reports.db`: a collector, until Ctrl-C.
 #![allow(clippy::print_stderr, reason = "it has no log")]
 
-use std::sync::Arc;
+use std::error::Error;
 
-use atalaya_collector::{Collector, Options, SqliteOptions, SqliteStore};
+use atalaya_collector::{Collector, Options, open_store};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let (Some(address), Some(path)) = (arguments.next(), arguments.next()) else {
-        eprintln!("collect ADDRESS FILE");
+    let (Some(address), Some(store)) = (arguments.next(), arguments.next()) else {
+        eprintln!("collect ADDRESS STORE");
         return Ok(());
     };
-    let store = Arc::new(SqliteStore::open(SqliteOptions::new(path))?);
-    let collector = Collector::bind(address, store, Options::default()).await?;
+    let collector = Collector::bind(address, open_store(&store)?, Options::default()).await?;
     eprintln!("listens at http://{}", collector.address()?);
     let stop = CancellationToken::new();
     let stopper = stop.clone();

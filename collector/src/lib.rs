@@ -2,8 +2,11 @@
 
 mod api;
 pub mod fence;
+pub mod fleet;
 mod limits;
 mod metrics;
+mod page;
+mod proxies;
 pub mod report;
 mod server;
 pub mod spans;
@@ -14,6 +17,7 @@ mod transport;
 
 pub use api::openapi;
 pub use limits::Limits;
+pub use proxies::Proxies;
 pub use report::{Key, Record, Report};
 pub use server::{Collector, Options};
 pub use store::{

@@ -13,11 +13,13 @@ pub struct Limits {
     pub batch: usize,
     /// Connections at a time; further ones wait to be accepted.
     pub connections: usize,
+    /// Connections of one address at a time; further ones are closed. Those of a proxy that is trusted are not counted.
+    pub connections_of_one: usize,
     /// Streams of events at a time.
     pub streams: usize,
-    /// Requests a second of one address, for long.
+    /// Requests a second of one address, or with one token, for long.
     pub rate: f64,
-    /// Requests of one address at once.
+    /// Requests of one address, or with one token, at once.
     pub burst: f64,
     /// From the start of a connection, or the end of an answer, to the end of the next request's headers.
     pub headers: Duration,
@@ -37,6 +39,7 @@ impl Default for Limits {
             body: 256 << 10,
             batch: 1_000,
             connections: 256,
+            connections_of_one: 128,
             streams: 64,
             rate: 500.0,
             burst: 1_000.0,
@@ -51,16 +54,31 @@ impl Default for Limits {
     }
 }
 
-/// So many addresses are remembered at most.
-const ADDRESSES: usize = 4096;
+/// So many are remembered at most.
+const CLIENTS: usize = 4096;
 
-/// A bucket of tokens for each address.
+/// Whose bucket it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Client {
+    /// Of nobody who is known.
+    Address(IpAddr),
+    /// Of whoever has this token: behind one address may be many, and not all of them friendly.
+    Holder(Box<str>),
+}
+
+impl Client {
+    pub(crate) fn at(address: IpAddr) -> Client {
+        Client::Address(neighbourhood(address))
+    }
+}
+
+/// A bucket for each client.
 #[derive(Debug)]
 pub(crate) struct Buckets {
     rate: f64,
     burst: f64,
     /// What is left, and when that was.
-    left: HashMap<IpAddr, (f64, Instant)>,
+    left: HashMap<Client, (f64, Instant)>,
 }
 
 impl Buckets {
@@ -72,13 +90,12 @@ impl Buckets {
         }
     }
 
-    /// Takes one token of this address, or tells how long it lasts until there is one.
-    pub(crate) fn take(&mut self, address: IpAddr, now: Instant) -> Result<(), Duration> {
-        let address = neighbourhood(address);
-        if self.left.len() >= ADDRESSES && !self.left.contains_key(&address) {
+    /// Takes one drop of this client's, or tells how long it lasts until there is one.
+    pub(crate) fn take(&mut self, client: Client, now: Instant) -> Result<(), Duration> {
+        if self.left.len() >= CLIENTS && !self.left.contains_key(&client) {
             self.forget(now);
         }
-        let (left, at) = self.left.entry(address).or_insert((self.burst, now));
+        let (left, at) = self.left.entry(client).or_insert((self.burst, now));
         *left = (*left + self.rate * now.saturating_duration_since(*at).as_secs_f64()).min(self.burst);
         *at = now.max(*at);
         if *left >= 1.0 {
@@ -93,8 +110,32 @@ impl Buckets {
         let (rate, burst) = (self.rate, self.burst);
         self.left
             .retain(|_, (left, at)| *left + rate * now.saturating_duration_since(*at).as_secs_f64() < burst);
-        if self.left.len() >= ADDRESSES {
+        if self.left.len() >= CLIENTS {
             self.left.clear();
+        }
+    }
+}
+
+/// How many connections each address has open.
+#[derive(Debug, Default)]
+pub(crate) struct Guests {
+    open: HashMap<IpAddr, usize>,
+}
+
+impl Guests {
+    /// Lets one more in, unless there are `most` of this address already. What is let in must [`Guests::leave`].
+    pub(crate) fn enter(&mut self, address: IpAddr, most: usize) -> bool {
+        let open = self.open.entry(neighbourhood(address)).or_default();
+        let enters = *open < most.max(1);
+        *open += usize::from(enters);
+        enters
+    }
+
+    pub(crate) fn leave(&mut self, address: IpAddr) {
+        let address = neighbourhood(address);
+        match self.open.get_mut(&address) {
+            Some(open) if *open > 1 => *open -= 1,
+            _ => drop(self.open.remove(&address)),
         }
     }
 }
@@ -121,16 +162,20 @@ mod tests {
     #[test]
     fn a_burst_is_taken_and_then_the_rate() {
         let (mut buckets, start) = (buckets(), Instant::now());
-        let one = IpAddr::from([192, 0, 2, 1]);
+        let one = || Client::at(IpAddr::from([192, 0, 2, 1]));
         for _ in 0..3 {
-            assert_eq!(buckets.take(one, start), Ok(()));
+            assert_eq!(buckets.take(one(), start), Ok(()));
         }
-        assert_eq!(buckets.take(one, start), Err(Duration::from_millis(500)));
-        assert_eq!(buckets.take(IpAddr::from([192, 0, 2, 2]), start), Ok(()), "each address for itself");
-        assert_eq!(buckets.take(one, start + Duration::from_millis(500)), Ok(()));
-        assert!(buckets.take(one, start + Duration::from_millis(500)).is_err());
+        assert_eq!(buckets.take(one(), start), Err(Duration::from_millis(500)));
         assert_eq!(
-            buckets.take(one, start),
+            buckets.take(Client::at(IpAddr::from([192, 0, 2, 2])), start),
+            Ok(()),
+            "each address for itself"
+        );
+        assert_eq!(buckets.take(one(), start + Duration::from_millis(500)), Ok(()));
+        assert!(buckets.take(one(), start + Duration::from_millis(500)).is_err());
+        assert_eq!(
+            buckets.take(one(), start),
             Err(Duration::from_millis(500)),
             "a clock that goes back is harmless"
         );
@@ -140,12 +185,27 @@ mod tests {
     fn a_client_is_not_many_by_its_addresses() {
         let (mut buckets, start) = (buckets(), Instant::now());
         let taken = (0..10)
-            .filter(|last| buckets.take(format!("2001:db8::{last}").parse().unwrap(), start).is_ok())
+            .map(|last| Client::at(format!("2001:db8::{last}").parse().unwrap()))
+            .filter(|client| buckets.take(client.clone(), start).is_ok())
             .count();
         assert_eq!(taken, 3);
-        for last in 0..3 * u32::try_from(ADDRESSES).unwrap() {
-            let _ = buckets.take(IpAddr::from(last.to_be_bytes()), start);
+        for last in 0..3 * u32::try_from(CLIENTS).unwrap() {
+            let _ = buckets.take(Client::at(IpAddr::from(last.to_be_bytes())), start);
         }
-        assert!(buckets.left.len() <= ADDRESSES);
+        assert!(buckets.left.len() <= CLIENTS);
+    }
+
+    #[test]
+    fn who_has_left_is_forgotten() {
+        let mut guests = Guests::default();
+        let [one, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
+        assert!(guests.enter(one, 2) && guests.enter(one, 2) && !guests.enter(one, 2));
+        assert!(guests.enter(other, 2), "each address for itself");
+        guests.leave(one);
+        assert!(guests.enter(one, 2) && !guests.enter(one, 2));
+        for address in [one, one, other] {
+            guests.leave(address);
+        }
+        assert!(guests.open.is_empty());
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Metrics {
     requests: Family<ByStatus, Counter>,
     /// Connections that are open.
     pub(crate) connections: Gauge,
+    /// Connections that were one too many of an address.
+    pub(crate) turned_away: Counter,
     /// Streams of events that are open.
     pub(crate) streams: Gauge,
     store: Gauge,
@@ -55,16 +57,19 @@ impl Metrics {
             drop(reports.get_or_create(&ByOutcome { outcome }));
         }
         let (connections, streams, store) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let turned_away = Counter::default();
         registry.register("reports", "Reports, by what became of them", reports.clone());
         registry.register("requests", "Requests, by path and status", requests.clone());
         registry.register("connections", "Connections that are open", connections.clone());
+        let help = "Connections that were closed because their address had too many";
+        registry.register("connections_turned_away", help, turned_away.clone());
         registry.register("streams", "Streams of events that are open", streams.clone());
         registry.register(
             "store_ready",
             "Whether reports could be kept when this was asked for",
             store.clone(),
         );
-        Metrics { registry, reports, requests, connections, streams, store }
+        Metrics { registry, reports, requests, connections, turned_away, streams, store }
     }
 
     pub(crate) fn became(&self, outcome: &Outcome) {

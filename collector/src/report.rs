@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-/// The longest name of a quantity or a unit, in bytes.
+/// The longest name of a quantity or a unit, in characters.
 pub const MAX_NAME: usize = 64;
+/// What such a name is made of, as the OpenAPI document says it.
+pub(crate) const NAME: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]{1,64}$";
 /// The most that is kept of who sent a report, in bytes.
 pub const MAX_REPORTER: usize = 200;
 
@@ -89,9 +91,9 @@ pub fn number(text: &str) -> Result<f64, Invalid> {
 /// It is empty, too long, or has characters that do not print.
 pub fn name(what: &str, text: &str) -> Result<String, Invalid> {
     let printable = |character: char| !character.is_control() && character != char::REPLACEMENT_CHARACTER;
-    if text.is_empty() || text.len() > MAX_NAME || !text.chars().all(printable) {
+    if text.is_empty() || text.chars().nth(MAX_NAME).is_some() || !text.chars().all(printable) {
         let text = shortened(text);
-        return Err(Invalid::new(format!("{what}: {text:?} is not 1 to {MAX_NAME} bytes of printable text")));
+        return Err(Invalid::new(format!("{what}: {text:?} is not 1 to {MAX_NAME} characters that print")));
     }
     Ok(text.to_owned())
 }
@@ -174,17 +176,19 @@ impl Report {
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct Incoming {
     /// Goes up with every leader; not without `cycle`.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64)]
+    #[serde(default, deserialize_with = "integer")]
     pub epoch: Option<i64>,
     /// Counts the cycles of the fleet, over all epochs; not without `epoch`.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+    #[serde(default, deserialize_with = "integer")]
     pub cycle: Option<i64>,
     /// When the fleet was read, RFC 3339; now, if it is missing.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub time: Option<Timestamp>,
-    /// What was averaged, 64 bytes at most.
+    /// What was averaged.
     pub quantity: Option<String>,
-    /// Its unit, 64 bytes at most.
+    /// Its unit.
     pub unit: Option<String>,
     /// Arithmetic mean of the fleet.
     #[serde(alias = "dato")]
@@ -194,13 +198,27 @@ pub struct Incoming {
     /// Largest measurement.
     pub max: Option<f64>,
     /// Standard deviation.
+    #[schema(minimum = 0)]
     pub stddev: Option<f64>,
     /// How many measurements were averaged.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+    #[serde(default, deserialize_with = "integer")]
     pub count: Option<i64>,
     /// How many nodes had no usable measurement.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+    #[serde(default, deserialize_with = "integer")]
     pub excluded: Option<i64>,
+}
+
+/// JSON knows one kind of number: `3.0` is 3.
+fn integer<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    // Beyond, not every whole number is one of these.
+    let exact = |real: &f64| real.fract() == 0.0 && real.abs() <= 9_007_199_254_740_992.0;
+    #[allow(clippy::cast_possible_truncation, reason = "it is exact")]
+    let whole = || number.as_f64().filter(exact).map(|real| real as i64);
+    let wrong = || serde::de::Error::custom(format_args!("{number} is not a whole number below 2^63"));
+    number.as_i64().or_else(whole).map(Some).ok_or_else(wrong)
 }
 
 impl Incoming {

@@ -1,8 +1,8 @@
 //! Accepts connections, so many at a time, and ends them in order: what was accepted is answered first.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Extension;
@@ -12,7 +12,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::either::Either;
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::api::{self, App, Peer};
-use crate::limits::Limits;
+use crate::limits::{Guests, Limits};
+use crate::proxies::Proxies;
 use crate::store::{Horizon, PRUNED_AT_ONCE, Store};
 use crate::tls::Tls;
 use crate::tokens::Tokens;
@@ -35,6 +36,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// How much and how long.
     pub limits: Limits,
+    /// Who tells whose request it is.
+    pub proxies: Proxies,
     /// Reports older than this are summed up by the hour.
     pub keep_reports: Option<Duration>,
     /// Hours older than this are forgotten.
@@ -78,7 +81,10 @@ impl Collector {
     }
 
     fn of(listener: TcpListener, store: Arc<dyn Store>, options: Options) -> Collector {
-        let app = Arc::new(App::new(store, options.tokens.clone(), options.limits.clone()));
+        let Options { tokens, tls, limits, proxies, .. } = options.clone();
+        let mut app = App::new(store, tokens, limits, proxies);
+        app.secure = tls.is_some();
+        let app = Arc::new(app);
         Collector { listener, app, options }
     }
 
@@ -100,6 +106,7 @@ impl Collector {
         http.timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(64 << 10);
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(limits.connections));
+        let guests = Arc::new(Mutex::new(Guests::default()));
         let mut connections = JoinSet::new();
         let mut pruning = JoinSet::new();
         if let Some(keep) = options.keep_reports {
@@ -107,17 +114,30 @@ impl Collector {
         }
         while let Some((stream, peer, place)) = accept(&listener, &places, &stop).await {
             while connections.try_join_next().is_some() {}
+            let counted = !options.proxies.include(peer.ip());
+            if counted && !lock(&guests).enter(peer.ip(), limits.connections_of_one) {
+                app.metrics.turned_away.inc();
+                continue;
+            }
+            app.metrics.connections.inc();
+            let guest = Guest {
+                app: Arc::clone(&app),
+                counted: counted.then(|| (Arc::clone(&guests), peer.ip())),
+                _place: place,
+            };
             let router = router.clone().layer(Extension(Peer(peer.ip())));
             let stream = Impatient::new(stream, limits.send);
-            let (http, watcher, app) = (http.clone(), graceful.watcher(), Arc::clone(&app));
+            let (http, watcher) = (http.clone(), graceful.watcher());
             let (tls, patience) = (options.tls.clone(), limits.headers);
-            app.metrics.connections.inc();
             connections.spawn(async move {
                 let served = async {
                     let stream = match &tls {
                         None => Either::Left(stream),
                         Some(tls) => {
-                            let greeted = timeout(patience, tls.acceptor().accept(stream)).await;
+                            let greeting = timeout(patience, tls.acceptor().accept(stream));
+                            // Nothing was asked yet: the end need not wait for it.
+                            let greeted = guest.app.stopping.run_until_cancelled(greeting).await;
+                            let greeted = greeted.ok_or("it is stopped")?;
                             Either::Right(greeted.map_err(|_| "it takes too long to greet")??)
                         }
                     };
@@ -128,8 +148,6 @@ impl Collector {
                 if let Err(error) = served.await {
                     debug!(%peer, %error, "a connection broke");
                 }
-                app.metrics.connections.dec();
-                drop(place);
             });
         }
         // Nobody else gets in.
@@ -144,12 +162,32 @@ impl Collector {
     }
 }
 
+/// Counts a connection until it is dropped.
+struct Guest {
+    app: Arc<App>,
+    counted: Option<(Arc<Mutex<Guests>>, IpAddr)>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.app.metrics.connections.dec();
+        if let Some((guests, address)) = &self.counted {
+            lock(guests).leave(*address);
+        }
+    }
+}
+
+fn lock(guests: &Mutex<Guests>) -> MutexGuard<'_, Guests> {
+    guests.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The next connection, once there is a place for it. `None`: enough.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let accepted = async {
         let place = Arc::clone(places).acquire_owned().await.ok()?;
         loop {

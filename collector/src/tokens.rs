@@ -104,6 +104,17 @@ impl Tokens {
         self.listed.read().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
+    /// Whether one is needed for it.
+    pub(crate) fn are_needed(&self, role: Role) -> bool {
+        self.admit(role, None) != Admission::Granted
+    }
+
+    /// Whether this token is one of them.
+    pub(crate) fn know(&self, token: &str) -> bool {
+        let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);
+        listed.as_ref().is_some_and(|listed| among(&listed.writers, token) | among(&listed.readers, token))
+    }
+
     /// Whether a request with this token may do it.
     pub(crate) fn admit(&self, role: Role, token: Option<&str>) -> Admission {
         let listed = self.listed.read().unwrap_or_else(PoisonError::into_inner);

@@ -316,3 +316,28 @@ async fn redis_that_becomes_a_replica() {
     trial.recovers().await;
     trial.ends().await;
 }
+
+#[tokio::test]
+async fn redis_that_cannot_save() {
+    let server = Redis::with(KEEPING);
+    let mut trial = Trial::of(server.url()).await;
+    trial.works().await;
+    // A folder where its file is to be; it then takes nothing any more, because it is told to save now and then.
+    let file = server.folder().join("dump.rdb");
+    fs::create_dir(&file).unwrap();
+    server.ask(&["CONFIG", "SET", "save", "3600 1000000"]);
+    let saved = |how: &str| {
+        server.ask(&["BGSAVE"]);
+        atalaya_testbed::eventually("it has tried to save", LIMIT, || {
+            let told = server.ask(&["INFO", "persistence"]);
+            let done = told.contains("rdb_bgsave_in_progress:0") && told.contains(how);
+            done.then_some(())
+        });
+    };
+    saved("rdb_last_bgsave_status:err");
+    trial.fails("cannot write to its disk").await;
+    fs::remove_dir(&file).unwrap();
+    saved("rdb_last_bgsave_status:ok");
+    trial.recovers().await;
+    trial.ends().await;
+}

@@ -238,6 +238,7 @@ impl Node {
         });
         let attending = Box::pin(figures.attend(running));
         let leader = Leader::new(LeaderOptions {
+            id: id.as_str().to_owned(),
             measurements: settings.measurements.clone(),
             name: settings.name.clone(),
             orders: orders_now,

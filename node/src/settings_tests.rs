@@ -104,8 +104,8 @@ fn where_a_measurement_stands() {
 #[test]
 fn what_a_running_node_cannot_follow_is_named() {
     let old = defaults();
-    let file = "[fleet]\nzookeeper = \"other:1\"\nname = \"app{id}\"\nsampling_period = \"7s\"\napi_url = \"http://h/\"\n";
+    let file = "[fleet]\nzookeeper = \"other:1\"\nname = \"app{id}\"\nmetrics_listen = \"h:1\"\nsampling_period = \"7s\"\napi_url = \"http://h/\"\n";
     let new = assemble(FleetArgs::default(), &[], file).unwrap();
-    assert_eq!(old.fixed_that_differ(&new), ["zookeeper", "name"]);
+    assert_eq!(old.fixed_that_differ(&new), ["zookeeper", "name", "metrics_listen"]);
     assert!(old.fixed_that_differ(&old).is_empty());
 }

@@ -29,6 +29,8 @@ pub enum ApiMode {
     KeepAndAnswer(u16),
     /// Keeps the request, and cuts the connection instead of an answer.
     KeepAndCut,
+    /// Answers 200 and says that it is a collector, but does not answer for such a time how the fleet is.
+    Collector(Duration),
 }
 
 /// One request as it came.
@@ -292,6 +294,7 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
             ApiMode::Once => !is_repeat,
             _ => true,
         };
+        let path = request.path.clone();
         state.requests.push(Recorded { kept, ..request });
         shared.changed.notify_all();
         let status = match mode {
@@ -300,7 +303,8 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
             ApiMode::Once if is_repeat => 409,
             ApiMode::Once => 200,
             ApiMode::KeepAndCut => return Ok(()),
-            ApiMode::Slow(time) => {
+            ApiMode::Collector(_) if path != "/api/v1/fleet" => 200,
+            ApiMode::Slow(time) | ApiMode::Collector(time) => {
                 let ended = |state: &mut State| state.generation == generation;
                 let slept = shared.changed.wait_timeout_while(state, time, ended);
                 state = slept.unwrap_or_else(PoisonError::into_inner).0;
@@ -321,7 +325,9 @@ fn serve(shared: &Shared, stream: &TcpStream, generation: u64) -> io::Result<()>
         let body = if status < 300 { "ok\n" } else { "as told\n" };
         let length = body.len();
         let connection = if close { "close" } else { "keep-alive" };
-        let head = format!("HTTP/1.1 {status} Answer\r\ncontent-type: text/plain\r\n");
+        let collector = matches!(mode, ApiMode::Collector(_));
+        let own = if collector { "atalaya-collector: 1\r\n" } else { "" };
+        let head = format!("HTTP/1.1 {status} Answer\r\ncontent-type: text/plain\r\n{own}");
         let answer = format!("{head}content-length: {length}\r\nconnection: {connection}\r\n\r\n{body}");
         // Before the answer goes out: whoever has it may look here at once.
         shared.lock().requests[number].answered = Some(status);

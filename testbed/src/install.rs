@@ -39,10 +39,14 @@ pub enum Part {
     Docker,
     /// `debootstrap`, which makes a folder with a Debian in it.
     Debootstrap,
+    /// The command `wrk`, which sends HTTP requests as fast as they are answered.
+    Wrk,
     /// The command `redis-server`.
     Redis,
     /// `prometheus` and `promtool`.
     Prometheus,
+    /// The browser Chromium, and `chromedriver`, which drives it.
+    Chromium,
 }
 
 /// The first major version of QEMU that will do.
@@ -50,8 +54,15 @@ const QEMU: u32 = 9;
 
 impl Part {
     /// All that the tests need.
-    pub const ALL: [Self; 6] =
-        [Self::Java, Self::ZooKeeper, Self::Curator, Self::Python, Self::Redis, Self::Prometheus];
+    pub const ALL: [Self; 7] = [
+        Self::Java,
+        Self::ZooKeeper,
+        Self::Curator,
+        Self::Python,
+        Self::Redis,
+        Self::Prometheus,
+        Self::Chromium,
+    ];
 
     /// Whether it is there.
     pub fn is_installed(self) -> bool {
@@ -74,9 +85,15 @@ impl Part {
             }
             // It has no option that would do nothing.
             Self::Debootstrap => Path::new("/usr/share/debootstrap/functions").exists(),
+            // It has no option that succeeds.
+            Self::Wrk => Command::new("wrk").arg("--version").output().is_ok(),
             Self::Redis => runs(Command::new("redis-server").arg("--version")),
             Self::Prometheus => {
                 ["prometheus", "promtool"].iter().all(|name| runs(Command::new(name).arg("--version")))
+            }
+            Self::Chromium => {
+                runs(Command::new("chromium").arg("--version"))
+                    && runs(Command::new("chromedriver").arg("--version"))
             }
             Self::Qemu => qemu_version().is_some_and(|version| version >= QEMU),
         }
@@ -95,8 +112,10 @@ impl Part {
             Self::OpenSsl => &["openssl"],
             Self::Docker => &["docker.io", "docker-compose", "iptables", "iproute2"],
             Self::Debootstrap => &["debootstrap"],
+            Self::Wrk => &["wrk"],
             Self::Redis => &["redis-server"],
             Self::Prometheus => &["prometheus"],
+            Self::Chromium => &["chromium", "chromium-driver"],
         }
     }
 
@@ -129,9 +148,14 @@ impl Part {
                 "Docker and Compose (Debian and Ubuntu: the packages `docker.io`, `docker-compose` and `iproute2`)"
             }
             Self::Debootstrap => "the command `debootstrap`",
+            Self::Wrk => "the command `wrk` (Debian and Ubuntu: the package `wrk`)",
             Self::Redis => "Redis 7, the command `redis-server` (Debian and Ubuntu: `redis-server`)",
             Self::Prometheus => {
                 "Prometheus 2.40 or later, the commands `prometheus` and `promtool` (Debian and Ubuntu: `prometheus`)"
+            }
+            Self::Chromium => {
+                "Chromium and its driver, the commands `chromium` and `chromedriver` (Debian: the packages `chromium` and \
+                 `chromium-driver`)"
             }
         }
     }
@@ -275,23 +299,62 @@ fn major_version(text: &str) -> Option<u32> {
     behind.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Makes the virtual environment with Kazoo if it is missing or other versions are wanted, and returns the path of
-/// its Python. [`Part::Python`] must be there.
+/// A virtual environment of Python, below the target folder.
+#[derive(Clone, Copy, Debug)]
+pub struct Environment {
+    name: &'static str,
+    requirements: &'static str,
+    imports: &'static str,
+}
+
+impl Environment {
+    /// Kazoo, and what its programs use.
+    pub const KAZOO: Self =
+        Self { name: "kazoo", requirements: REQUIREMENTS, imports: "kazoo.client, requests" };
+    /// What looks at an API from outside: Schemathesis, and the validator of OpenAPI documents.
+    pub const API: Self = Self {
+        name: "api",
+        requirements: include_str!("../api/requirements.txt"),
+        imports: "schemathesis, openapi_spec_validator",
+    };
+    /// What people write an API like the collector's with.
+    pub const PEER: Self = Self {
+        name: "peer",
+        requirements: include_str!("../peer/requirements.txt"),
+        imports: "flask, gunicorn, redis",
+    };
+}
+
+/// Makes the virtual environment with Kazoo; see [`ensure_environment`].
 ///
 /// # Errors
 ///
 /// When Python is missing, or the packages cannot be installed.
-pub fn ensure_kazoo(mut progress: impl FnMut(&str)) -> Result<PathBuf, InstallError> {
-    let folder = scratch::testbed_dir().join("kazoo");
+pub fn ensure_kazoo(progress: impl FnMut(&str)) -> Result<PathBuf, InstallError> {
+    ensure_environment(Environment::KAZOO, progress)
+}
+
+/// Makes a virtual environment if it is missing or other versions are wanted, and returns the path of its Python.
+/// [`Part::Python`] must be there.
+///
+/// # Errors
+///
+/// When Python is missing, or the packages cannot be installed.
+pub fn ensure_environment(
+    environment: Environment,
+    mut progress: impl FnMut(&str),
+) -> Result<PathBuf, InstallError> {
+    let Environment { name, requirements, imports } = environment;
+    let folder = scratch::testbed_dir().join(name);
     let io = |what: String| move |source| InstallError::Io { what, source };
     let parent = scratch::testbed_dir();
     std::fs::create_dir_all(&parent).map_err(io(format!("make the folder {}", parent.display())))?;
-    let _one_at_a_time = locked(&parent.join("kazoo.lock"))?;
+    let _one_at_a_time = locked(&parent.join(format!("{name}.lock")))?;
 
     let interpreter = folder.join("bin/python");
     let done = folder.join("requirements.installed");
-    let is_current = std::fs::read_to_string(&done).is_ok_and(|installed| installed == REQUIREMENTS);
-    if is_current && runs(Command::new(&interpreter).args(["-c", "import kazoo.client, requests"])) {
+    let is_current = std::fs::read_to_string(&done).is_ok_and(|installed| installed == requirements);
+    if is_current && runs(Command::new(&interpreter).args(["-c", &format!("import {imports}")])) {
         return Ok(interpreter);
     }
     let Some(python) = python() else {
@@ -300,16 +363,16 @@ pub fn ensure_kazoo(mut progress: impl FnMut(&str)) -> Result<PathBuf, InstallEr
             missing: vec![Part::Python],
         });
     };
-    progress(&format!("making a Python environment with Kazoo in {}", folder.display()));
+    progress(&format!("making a Python environment with {imports} in {}", folder.display()));
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(io(format!("remove the old {}", folder.display())))?;
     }
     run(Command::new(python).args(["-m", "venv"]).arg(&folder), &mut progress)?;
     let wanted = folder.join("requirements.txt");
-    std::fs::write(&wanted, REQUIREMENTS).map_err(io(format!("write {}", wanted.display())))?;
+    std::fs::write(&wanted, requirements).map_err(io(format!("write {}", wanted.display())))?;
     let pip = ["-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--requirement"];
     run(Command::new(&interpreter).args(pip).arg(&wanted), &mut progress)?;
-    std::fs::write(&done, REQUIREMENTS).map_err(io(format!("write {}", done.display())))?;
+    std::fs::write(&done, requirements).map_err(io(format!("write {}", done.display())))?;
     Ok(interpreter)
 }
 

@@ -29,6 +29,7 @@
 )]
 
 mod api;
+mod browser;
 pub mod chaos;
 mod collector;
 mod curator;
@@ -58,6 +59,7 @@ mod wait;
 mod zookeeper;
 
 pub use api::{Api, ApiMode, Recorded};
+pub use browser::Browser;
 pub use collector::{Collector, Held};
 pub use curator::Curator;
 pub use disk::SmallDisk;

@@ -106,6 +106,18 @@ impl Redis {
         });
     }
 
+    /// Adds a line to its configuration, for its next start.
+    ///
+    /// # Panics
+    ///
+    /// When its file cannot be written.
+    #[track_caller]
+    pub fn configure(&self, line: &str) {
+        let file = fs::OpenOptions::new().append(true).open(self.scratch.path().join("redis.conf"));
+        let written = file.and_then(|mut file| writeln!(file, "{line}"));
+        written.expect("write Redis's configuration");
+    }
+
     /// What it answers, a line for each element, an error as `-ERR …`; `None`: it does not, within a few seconds.
     pub fn try_ask(&self, command: &[&str]) -> Option<String> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()));

@@ -1,31 +1,36 @@
 //! What is answered to whom. The OpenAPI document is made of the same routes, so that neither has what the other lacks.
 
-mod problem;
-mod query;
-mod read;
+mod document;
+mod fleet;
+pub(crate) mod problem;
+pub(crate) mod query;
+pub(crate) mod read;
 mod stream;
-mod write;
+pub(crate) mod write;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::document::Described;
 use self::problem::Problem;
 use self::query::Query;
-use crate::limits::{Buckets, Limits};
+use crate::fleet::Fleet;
+use crate::limits::{Buckets, Client, Limits};
 use crate::metrics::Metrics;
+use crate::page;
+use crate::proxies::Proxies;
 use crate::store::Store;
 use crate::tokens::{Admission, Role, Tokens};
 
@@ -34,9 +39,14 @@ pub(crate) struct App {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tokens: Tokens,
     pub(crate) limits: Limits,
+    /// Whether it speaks TLS itself.
+    pub(crate) secure: bool,
+    pub(crate) proxies: Proxies,
     pub(crate) metrics: Metrics,
     /// The highest id that this process has recorded.
     pub(crate) newest: watch::Sender<i64>,
+    /// What the leader said last.
+    pub(crate) fleet: Mutex<Fleet>,
     /// Streams end when it is cancelled.
     pub(crate) stopping: CancellationToken,
     streams: Arc<Semaphore>,
@@ -44,12 +54,15 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(store: Arc<dyn Store>, tokens: Tokens, limits: Limits) -> App {
+    pub(crate) fn new(store: Arc<dyn Store>, tokens: Tokens, limits: Limits, proxies: Proxies) -> App {
         App {
             store,
             tokens,
+            secure: false,
+            proxies,
             metrics: Metrics::new(),
             newest: watch::Sender::new(0),
+            fleet: Mutex::default(),
             stopping: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(limits.streams)),
             buckets: Mutex::new(Buckets::new(&limits)),
@@ -62,40 +75,18 @@ impl App {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Atalaya collector", description = "Takes the reports of a fleet, keeps each once, and tells them again."),
-    modifiers(&Bearer),
-    security((), ("bearer" = [])),
-    tags(
-        (name = "write", description = "Needs a writer's token, if there are tokens"),
-        (name = "read", description = "Needs a reader's token, if there are tokens"),
-        (name = "operate", description = "How the collector is"),
-    )
-)]
-struct Described;
-
-/// Tells how a token is sent.
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
-    }
-}
-
 fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
     let guarded = |role| from_fn_with_state((Arc::clone(app), role), admit);
     let write = OpenApiRouter::new()
         .routes(routes!(write::nuevo_get, write::nuevo_post))
         .routes(routes!(write::post_reports))
+        .routes(routes!(fleet::post_fleet))
         .route_layer(guarded(Role::Write));
     let read = OpenApiRouter::new()
         .routes(routes!(read::get_reports))
         .routes(routes!(read::get_series))
         .routes(routes!(read::get_latest))
-        .routes(routes!(read::get_fleet))
+        .routes(routes!(fleet::get_fleet))
         .routes(routes!(read::listar))
         .routes(routes!(stream::stream))
         .routes(routes!(metrics))
@@ -109,9 +100,11 @@ fn routes(app: &Arc<App>) -> OpenApiRouter<Arc<App>> {
 
 /// Everything that is answered.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let (router, document) = routes(app).split_for_parts();
+    let (router, mut document) = routes(app).split_for_parts();
+    document::complete(&mut document, &app.tokens);
     let document = Arc::new(document);
     router
+        .merge(page::router())
         .route(
             "/api/v1/openapi.json",
             axum::routing::get(move || async move { Json(document.as_ref().clone()) }),
@@ -135,8 +128,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 /// It cannot be written as JSON.
 pub fn openapi() -> Result<String, serde_json::Error> {
     let store = Arc::new(crate::store::MemoryStore::new());
-    let app = Arc::new(App::new(store, Tokens::none(), Limits::default()));
-    routes(&app).split_for_parts().1.to_pretty_json()
+    let app = Arc::new(App::new(store, Tokens::none(), Limits::default(), Proxies::default()));
+    let (_, mut document) = routes(&app).split_for_parts();
+    document::complete(&mut document, &app.tokens);
+    document.to_pretty_json()
 }
 
 fn method_not_allowed() -> Problem {
@@ -158,13 +153,17 @@ async fn watch_over(
 ) -> Response {
     let path = path.as_ref().map_or("", MatchedPath::as_str).to_owned();
     let taken = match peer {
-        Some(Extension(Peer(address))) if path != "/healthz" => {
-            app.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(address, Instant::now())
+        Some(Extension(Peer(peer))) if path != "/healthz" => {
+            let client = client(&app, peer, &request);
+            app.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(client, Instant::now())
         }
         _ => Ok(()),
     };
     let mut response = match taken {
-        Ok(()) => next.run(request).await,
+        Ok(()) => match framing(&request) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        },
         Err(pause) => Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "rate",
@@ -174,15 +173,47 @@ async fn watch_over(
         .retry_after(u32::try_from(pause.as_secs().saturating_add(1)).unwrap_or(u32::MAX))
         .into_response(),
     };
-    // A proxy that answers `GET /nuevo` by itself would swallow reports.
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let headers = response.headers_mut();
+    // A proxy that answers `GET /nuevo` by itself would swallow reports. Only what never changes says otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Who leads a fleet tells more to whom it is told by this.
+    headers.insert(HeaderName::from_static("atalaya-collector"), HeaderValue::from_static("1"));
     app.metrics.answered(&path, response.status().as_u16());
     response
 }
 
+/// Whose bucket a request is taken of.
+fn client(app: &App, peer: IpAddr, request: &Request) -> Client {
+    let token = token(request).or_else(|| page::token_of(request.headers()));
+    match token.filter(|token| app.tokens.know(token)) {
+        Some(token) => Client::Holder(token.into()),
+        None => Client::at(app.proxies.client(peer, request.headers())),
+    }
+}
+
+/// What programs between here and the client may understand otherwise is refused (RFC 9112, 3.2 and 6.1).
+fn framing(request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    match headers.get_all(header::HOST).iter().count() {
+        1 => {}
+        0 if request.version() < Version::HTTP_11 => {}
+        _ => return Err(Problem::invalid("Host is needed, once")),
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let detail = "Transfer-Encoding: chunked is the only one";
+        let title = "The body is sent in a way that is not known here";
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer-encoding", title, detail));
+    }
+    Ok(())
+}
+
 /// Lets pass who has the right token.
 async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, next: Next) -> Response {
-    let token = bearer(request.headers()).or_else(|| token_in_address(request.uri()));
+    let token = match role {
+        Role::Read => page::token_of(request.headers()),
+        Role::Write => token(&request),
+    };
     match app.tokens.admit(role, token.as_deref()) {
         Admission::Granted => next.run(request).await,
         Admission::Unknown => Problem::new(
@@ -202,8 +233,19 @@ async fn admit(State((app, role)): State<(Arc<App>, Role)>, request: Request, ne
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+/// The token of a program: of `Authorization`, else of the address.
+fn token(request: &Request) -> Option<String> {
+    match request.headers().contains_key(header::AUTHORIZATION) {
+        true => bearer(request.headers()),
+        false => token_in_address(request.uri()),
+    }
+}
+
+/// None if there are two: who looks at the first would let pass what the second is for.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(only), None) = (sent.next(), sent.next()) else { return None };
+    let text = only.to_str().ok()?;
     let (scheme, token) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }

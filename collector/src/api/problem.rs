@@ -88,6 +88,11 @@ impl Problem {
         }
     }
 
+    /// What is the matter this time.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     pub(crate) fn retry_after(self, seconds: u32) -> Problem {
         Problem { retry_after: Some(seconds), ..self }
     }

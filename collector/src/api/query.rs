@@ -7,13 +7,13 @@ use crate::store::{Cursor, Filter};
 
 /// Names and values that were not taken yet.
 #[derive(Debug)]
-pub(super) struct Query {
+pub(crate) struct Query {
     pairs: Vec<(String, String)>,
 }
 
 impl Query {
     /// Reads what follows the `?`, or a form.
-    pub(super) fn parse(encoded: &[u8]) -> Result<Query, Invalid> {
+    pub(crate) fn parse(encoded: &[u8]) -> Result<Query, Invalid> {
         let pairs: Vec<(String, String)> =
             form_urlencoded::parse(encoded).map(|(name, value)| (name.into(), value.into())).collect();
         // What is no UTF-8 has become this.
@@ -24,7 +24,7 @@ impl Query {
         Ok(Query { pairs })
     }
 
-    pub(super) fn take(&mut self, wanted: &str) -> Result<Option<String>, Invalid> {
+    pub(crate) fn take(&mut self, wanted: &str) -> Result<Option<String>, Invalid> {
         let Some(at) = self.pairs.iter().position(|(name, _)| name == wanted) else { return Ok(None) };
         let (_, value) = self.pairs.swap_remove(at);
         if self.pairs.iter().any(|(name, _)| name == wanted) {

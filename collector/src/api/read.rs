@@ -14,7 +14,6 @@ use utoipa::ToSchema;
 use super::App;
 use super::problem::Problem;
 use super::query::{Query, cursor_text, prefers};
-use crate::fence::Epoch;
 use crate::report::Record;
 use crate::store::{Cursor, Filter, Page, Point, StoreError};
 
@@ -26,8 +25,6 @@ const STEPS: i64 = 5_000;
 const POINTS: usize = 20_000;
 /// Averages of the plain list.
 const LIST: usize = 10_000;
-/// Epochs.
-const EPOCHS: usize = 1_000;
 
 /// A page of reports.
 #[derive(Debug, Serialize, ToSchema)]
@@ -53,15 +50,11 @@ pub(crate) struct Latest {
     reports: Vec<Record>,
 }
 
-/// What the reports tell of the fleet.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Fleet {
-    /// Each leader, the newest first.
-    epochs: Vec<Epoch>,
-}
-
 /// Waits no longer than whoever asked.
-async fn within<T>(app: &App, answer: impl Future<Output = Result<T, StoreError>>) -> Result<T, Problem> {
+pub(crate) async fn within<T>(
+    app: &App,
+    answer: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, Problem> {
     let answered = timeout(app.limits.answer, answer).await;
     Ok(answered.map_err(|_| Problem::unavailable("the store has not answered in time"))??)
 }
@@ -240,7 +233,7 @@ pub(super) async fn get_series(
 }
 
 /// The shortest step that people count in and that makes 500 points at most of `span` microseconds.
-fn usual_step(span: i64) -> i64 {
+pub(crate) fn usual_step(span: i64) -> i64 {
     const SECONDS: [i64; 16] =
         [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 10_800, 21_600, 86_400];
     let least = span / 500;
@@ -262,26 +255,6 @@ pub(super) async fn get_latest(State(app): State<Arc<App>>, headers: HeaderMap) 
         true => reports_csv(&reports),
         false => Json(Latest { reports }).into_response(),
     })
-}
-
-/// What the reports tell of the fleet: who led, and for how long.
-#[utoipa::path(
-    get, path = "/api/v1/fleet", tag = "read",
-    params(("limit" = Option<u32>, Query, description = "So many epochs at most: 1 to 1000, 10 unless told otherwise")),
-    responses(
-        (status = 200, description = "The newest epochs", body = Fleet),
-        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Try again", body = Problem, content_type = "application/problem+json"),
-    ),
-)]
-pub(super) async fn get_fleet(
-    State(app): State<Arc<App>>,
-    RawQuery(asked): RawQuery,
-) -> Result<Json<Fleet>, Problem> {
-    let mut query = Query::parse(asked.unwrap_or_default().as_bytes())?;
-    let limit = query.limit(10, EPOCHS)?;
-    query.finish()?;
-    Ok(Json(Fleet { epochs: within(&app, app.store.epochs(limit)).await? }))
 }
 
 /// The newest averages, the oldest of them first: a number a line, or an array to whoever prefers JSON.

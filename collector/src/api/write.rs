@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::LengthLimitError;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::timeout;
@@ -47,6 +48,18 @@ pub(crate) enum Became {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Batch {
     results: Vec<Became>,
+}
+
+/// What `/nuevo` takes as a form: only described, the parameters of the address are read by the same code.
+#[derive(serde::Deserialize, ToSchema)]
+#[allow(dead_code, reason = "for the document")]
+pub(crate) struct Form {
+    /// The average.
+    dato: f64,
+    /// What was averaged.
+    quantity: Option<String>,
+    /// Its unit.
+    unit: Option<String>,
 }
 
 /// What `/api/v1/reports` takes: only described, the first character tells which.
@@ -125,27 +138,47 @@ fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
     Ok(Some(Key::parse(text)?))
 }
 
-fn reporter(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn reporter(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).filter(|agent| !agent.is_empty())
 }
 
-/// `application/json` of `application/json; charset=utf-8`.
-fn content_type(headers: &HeaderMap) -> String {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+/// `application/json` of `application/json; charset=utf-8`. Nothing for what cannot be read as UTF-8, or is said twice.
+pub(crate) fn content_type(headers: &HeaderMap) -> String {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let (Some(kind), None) = (kinds.next(), kinds.next()) else { return String::new() };
+    let mut parts = kind.to_str().unwrap_or_default().split(';').map(|part| part.trim().to_ascii_lowercase());
+    let kind = parts.next().unwrap_or_default();
+    let readable = |parameter: String| {
+        let charset = parameter.strip_prefix("charset=").map(|charset| charset.trim_matches('"').to_owned());
+        charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].contains(&charset.as_str()))
+    };
+    if parts.all(readable) { kind } else { String::new() }
 }
 
-fn unsupported(expected: &str) -> Problem {
+pub(crate) fn unsupported(expected: &str) -> Problem {
     Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "media-type",
         "The body is of another kind",
-        format!("Content-Type: {expected} is understood here"),
+        format!("Content-Type: {expected}, in UTF-8 and not compressed, is understood here"),
     )
 }
 
+/// Whether the body is as it was written: what compresses it is not undone here.
+fn is_plain(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Else the other side has closed, or its chunks are none.
+fn is_too_long(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.is::<LengthLimitError>())
+}
+
 /// The body, if it comes whole, in time, and is not too long.
-async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
+pub(crate) async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
     let most = app.limits.body;
     let too_long = || {
         Problem::new(
@@ -160,10 +193,10 @@ async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
     }
     match timeout(app.limits.receive, axum::body::to_bytes(body, most)).await {
         Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_long(&error) => Err(too_long()),
         Ok(Err(error)) => {
-            // Either the limit or a connection that broke: the latter's answer reaches nobody.
             tracing::debug!(%error, "a body was not taken");
-            Err(too_long())
+            Err(Problem::invalid("the body breaks off, or is not framed as HTTP frames bodies"))
         }
         Err(_) => Err(Problem::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -174,7 +207,7 @@ async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+pub(crate) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::invalid(error.to_string()))
 }
 
@@ -230,7 +263,7 @@ pub(super) async fn nuevo_get(
     ),
     request_body(content(
         (Incoming = "application/json"),
-        (String = "application/x-www-form-urlencoded"),
+        (Form = "application/x-www-form-urlencoded"),
     )),
     responses(
         (status = 200, description = "It is kept", body = Became),
@@ -260,6 +293,7 @@ pub(super) async fn nuevo_post(
             return Err(Problem::invalid("dato is in the address, and there is a body"));
         }
         match content_type(&headers).as_str() {
+            _ if !is_plain(&headers) => return Err(unsupported("application/json")),
             "application/json" => json(&body)?,
             "application/x-www-form-urlencoded" => incoming(Query::parse(&body)?)?,
             _ => return Err(unsupported("application/json or application/x-www-form-urlencoded")),
@@ -295,7 +329,7 @@ pub(super) async fn post_reports(
     body: Body,
 ) -> Result<Response, Problem> {
     let key = key(&headers)?;
-    if content_type(&headers) != "application/json" {
+    if content_type(&headers) != "application/json" || !is_plain(&headers) {
         return Err(unsupported("application/json"));
     }
     let body = receive(&app, body).await?;

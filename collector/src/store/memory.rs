@@ -7,7 +7,8 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 
-use super::{Cursor, Filter, HOUR, Horizon, Outcome, PRUNED_AT_ONCE, Page, Point, Store, StoreError, point};
+use super::sum::{Kind, Sum, kind};
+use super::{Cursor, Filter, HOUR, Horizon, Outcome, PRUNED_AT_ONCE, Page, Point, Store, StoreError};
 use crate::fence::{Epoch, Fence};
 use crate::report::{Key, Record, Report};
 use crate::spans::Spans;
@@ -17,8 +18,6 @@ use crate::spans::Spans;
 pub struct MemoryStore {
     kept: Mutex<Kept>,
 }
-
-type Kind = (Option<String>, Option<String>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -31,32 +30,6 @@ struct Kept {
     /// Cycles by epoch and unit.
     pruned: HashMap<(i64, Option<String>), Spans>,
     hours: BTreeMap<(i64, Kind), Sum>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Sum {
-    reports: i64,
-    sum: f64,
-    min: f64,
-    max: f64,
-}
-
-impl Sum {
-    fn of(report: &Report) -> Sum {
-        let Report { mean, min, max, .. } = *report;
-        Sum { reports: 1, sum: mean, min: min.unwrap_or(mean), max: max.unwrap_or(mean) }
-    }
-
-    fn add(&mut self, other: Sum) {
-        self.reports += other.reports;
-        self.sum += other.sum;
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-    }
-}
-
-fn kind(report: &Report) -> Kind {
-    (report.quantity.clone(), report.unit.clone())
 }
 
 impl Kept {
@@ -116,11 +89,7 @@ impl Kept {
         for (time, kind, sum) in reports.chain(hours) {
             steps.entry((time - time % step, kind)).and_modify(|all| all.add(sum)).or_insert(sum);
         }
-        steps
-            .into_iter()
-            .take(limit)
-            .map(|((time, kind), sum)| point(time, kind, sum.reports, sum.sum, (sum.min, sum.max)))
-            .collect()
+        steps.into_iter().take(limit).map(|((time, kind), sum)| sum.point(time, kind)).collect()
     }
 
     fn latest(&self) -> Vec<Record> {

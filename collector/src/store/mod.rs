@@ -8,12 +8,14 @@
 //!
 //! `suite.rs` checks them for each store.
 
+mod jobs;
 mod memory;
 mod open;
 mod redis;
 mod sqlite;
 #[cfg(test)]
 mod suite;
+mod sum;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;

@@ -17,16 +17,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::{mpsc, oneshot};
 
 use self::reader::Readers;
-use self::writer::{Job, Writer};
+use self::writer::Writer;
+use super::jobs::Jobs;
 use super::{Filter, Horizon, Outcome, Page, Point, Store, StoreError};
 use crate::fence::Epoch;
 use crate::report::{Record, Report};
-
-/// So many calls wait for the writer at most.
-const WAITING: usize = 512;
 
 /// Where the file is, and how it is used.
 #[derive(Clone, Debug)]
@@ -56,7 +53,7 @@ impl SqliteOptions {
 /// A file that anyone can open.
 #[derive(Debug)]
 pub struct SqliteStore {
-    jobs: mpsc::Sender<Job>,
+    jobs: Jobs,
     readers: Arc<Readers>,
     commits: Arc<AtomicU64>,
 }
@@ -67,7 +64,7 @@ impl SqliteStore {
     /// # Errors
     /// There can be no more threads.
     pub fn open(options: SqliteOptions) -> std::io::Result<SqliteStore> {
-        let (jobs, waiting) = mpsc::channel(WAITING);
+        let (jobs, waiting) = Jobs::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let readers = Arc::new(Readers::new(options.clone()));
         let writer = Writer::new(options, Arc::clone(&commits));
@@ -79,23 +76,6 @@ impl SqliteStore {
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
-
-    /// Hands a job to the thread and waits for what comes of it.
-    async fn ask<T>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
-    ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs.try_send(job(answer)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
-            mpsc::error::TrySendError::Closed(_) => closed(),
-        })?;
-        answered.await.unwrap_or_else(|_| Err(closed()))
-    }
-}
-
-fn closed() -> StoreError {
-    StoreError::Unavailable("it is closed".to_owned())
 }
 
 /// Which file a path names: another one after it was moved away or replaced.
@@ -134,7 +114,7 @@ fn unavailable(error: &rusqlite::Error) -> StoreError {
 
 impl Store for SqliteStore {
     fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
-        self.ask(|answer| Job::Record(reports, answer)).boxed()
+        self.jobs.record(reports)
     }
 
     fn page(&self, page: Page) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
@@ -176,19 +156,16 @@ impl Store for SqliteStore {
     }
 
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.ask(move |answer| Job::Prune(horizon, answer)).boxed()
+        self.jobs.prune(horizon)
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.ask(Job::Check).boxed()
+        self.jobs.check()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async {
-            let (answer, answered) = oneshot::channel();
-            if self.jobs.send(Job::Close(answer)).await.is_ok() {
-                let _ = answered.await;
-            }
+            self.jobs.close().await;
             self.readers.close();
         }
         .boxed()

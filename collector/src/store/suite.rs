@@ -175,21 +175,25 @@ pub(super) async fn tells_when_leaders_changed(store: &impl Store) {
     assert_eq!(all().await.unwrap(), [(at(20), 9)], "what is left of an epoch is not its beginning");
 }
 
+/// Time, unit, reports, mean, least and most.
+type Told = (i64, Option<String>, i64, f64, f64, f64);
+
 /// Points of `reports`, one by one.
-fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<(i64, Option<String>, i64, f64, f64, f64)> {
-    let mut steps: std::collections::BTreeMap<(i64, Option<String>), (i64, f64, f64, f64)> =
-        std::collections::BTreeMap::new();
+fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<Told> {
+    let mut steps = std::collections::BTreeMap::new();
     for report in reports.iter().filter(|report| filter.admits(report)) {
         let time = report.time.as_microsecond();
         let (min, max) = (report.min.unwrap_or(report.mean), report.max.unwrap_or(report.mean));
-        let sums = steps.entry((time - time % step, report.unit.clone())).or_insert((0, 0.0, min, max));
-        *sums = (sums.0 + 1, sums.1 + report.mean, sums.2.min(min), sums.3.max(max));
+        let (count, sum, least, most) =
+            steps.entry((time - time % step, report.unit.clone())).or_insert((0_i64, 0.0, min, max));
+        (*count, *sum) = (*count + 1, *sum + report.mean);
+        (*least, *most) = (least.min(min), most.max(max));
     }
     #[allow(clippy::cast_precision_loss, reason = "small")]
-    let told = |((time, unit), (reports, sum, min, max)): ((i64, Option<String>), (i64, f64, f64, f64))| {
-        (time, unit, reports, sum / reports as f64, min, max)
-    };
-    steps.into_iter().map(told).collect()
+    let told = steps.into_iter().map(|((time, unit), (count, sum, least, most))| {
+        (time, unit, count, sum / count as f64, least, most)
+    });
+    told.collect()
 }
 
 /// A store may keep sums beside its reports: whatever is asked, and whatever has become of the reports meanwhile, it tells

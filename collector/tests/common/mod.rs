@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, reason = "each test file includes it, and not every one uses all of it")]
 
+pub mod child;
 pub mod ledger;
 
 use std::io::{Read, Write};
@@ -68,12 +69,24 @@ impl Running {
 
     /// Sends `text` as it is and returns what comes back until the other side closes.
     pub async fn raw(&self, text: impl Into<Vec<u8>>) -> String {
-        let (address, text) = (self.address, text.into());
+        self.exchange(text.into(), false).await
+    }
+
+    /// Like [`Running::raw`], and closes its side first.
+    pub async fn raw_and_end(&self, text: impl Into<Vec<u8>>) -> String {
+        self.exchange(text.into(), true).await
+    }
+
+    async fn exchange(&self, text: Vec<u8>, end: bool) -> String {
+        let address = self.address;
         let asked = tokio::task::spawn_blocking(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             // It may be answered, and closed, before all is sent.
             let _ = stream.write_all(&text);
+            if end {
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+            }
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer);
             String::from_utf8_lossy(&answer).into_owned()

@@ -51,7 +51,12 @@ pub struct CollectArgs {
     #[arg(long, value_name = "DURATION")]
     pub keep_hours: Option<String>,
 
-    /// Requests that one address may send in a second [default: 500]. Also ATALAYA_RATE.
+    /// Requests that one address, or one token, may send in a second [default: 500]. Also ATALAYA_RATE.
     #[arg(long, value_name = "COUNT")]
     pub rate: Option<f64>,
+
+    /// Proxies whose X-Forwarded-For says who asks; an address or a network, several with commas [default: none]. Also
+    /// ATALAYA_TRUSTED_PROXY.
+    #[arg(long, value_name = "NETWORK")]
+    pub trusted_proxy: Option<String>,
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use atalaya_collector::{Collector, Limits, Options, Tls, Tokens, open_store};
+use atalaya_collector::{Collector, Limits, Options, Proxies, Tls, Tokens, open_store};
 use atalaya_hal::duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -126,13 +126,17 @@ impl Told {
             Some(path) => read_tokens(path).map_err(Failure::config)?,
             None => Tokens::none(),
         };
+        let proxies = match value("trusted-proxy", args.trusted_proxy.as_ref(), "ATALAYA_TRUSTED_PROXY") {
+            Some(value) => value.text.parse().map_err(|error| value.refuse(error))?,
+            None => Proxies::default(),
+        };
         let store = value("store", args.store.as_ref(), "ATALAYA_STORE");
         let listen = value("listen", args.listen.as_ref(), "ATALAYA_LISTEN");
         Ok(Told {
             listen: listen.map_or_else(|| LISTEN.to_owned(), |value| value.text),
             store: store.map_or_else(|| usual_store(surroundings), |value| value.text),
             token_file,
-            options: Options { tokens, tls, limits, keep_reports, keep_hours },
+            options: Options { tokens, tls, limits, proxies, keep_reports, keep_hours },
         })
     }
 
@@ -282,6 +286,7 @@ mod tests {
             (&["--keep-reports", "9d", "--keep-hours", "8d"], "be shorter than --keep-hours"),
             (&["--rate", "0"], "--rate: expected requests a second"),
             (&["--rate", "NaN"], "--rate: expected requests a second"),
+            (&["--trusted-proxy", "10.0.0.0/40"], "--trusted-proxy: \"10.0.0.0/40\" is neither"),
             (&["--tls-key", "/nowhere"], "needed both"),
             (&["--tls-key", "/nowhere/k", "--tls-certificate", "/nowhere/c"], "/nowhere/c: no certificate"),
             (&["--token-file", "/nowhere/t"], "the tokens in /nowhere/t"),

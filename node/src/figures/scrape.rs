@@ -7,7 +7,7 @@ use atalaya_recipes::clock::Moment;
 use atalaya_recipes::session::Phase;
 use atalaya_recipes::{Standing, View};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 
@@ -35,8 +35,9 @@ const BYTES: Option<Unit> = Some(Unit::Bytes);
 
 impl Page<'_> {
     /// One figure of each set of labels; if there is none, nothing.
-    fn gauges<'v, const N: usize>(
+    fn family<'v, const N: usize>(
         &mut self,
+        kind: MetricType,
         (name, unit, help): Named<'_>,
         values: impl IntoIterator<Item = (Labels<'v, N>, f64)>,
     ) -> Result<(), Error> {
@@ -44,16 +45,26 @@ impl Page<'_> {
         if values.peek().is_none() {
             return Ok(());
         }
-        let mut encoder =
-            self.0.encode_descriptor(name, &format!("{help}."), unit.as_ref(), MetricType::Gauge)?;
-        values.try_for_each(|(labels, value)| encoder.encode_family(&labels)?.encode_gauge(&value))
+        let mut encoder = self.0.encode_descriptor(name, &format!("{help}."), unit.as_ref(), kind)?;
+        values.try_for_each(|(labels, value)| put(encoder.encode_family(&labels)?, kind, value))
     }
 
-    /// One without labels, if it is known.
-    fn gauge(&mut self, (name, unit, help): Named<'_>, value: Option<f64>) -> Result<(), Error> {
-        let Some(value) = value else { return Ok(()) };
-        let help = format!("{help}.");
-        self.0.encode_descriptor(name, &help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
+    /// One without labels.
+    fn single(&mut self, kind: MetricType, (name, unit, help): Named<'_>, value: f64) -> Result<(), Error> {
+        put(self.0.encode_descriptor(name, &format!("{help}."), unit.as_ref(), kind)?, kind, value)
+    }
+
+    fn gauges<'v, const N: usize>(
+        &mut self,
+        named: Named<'_>,
+        values: impl IntoIterator<Item = (Labels<'v, N>, f64)>,
+    ) -> Result<(), Error> {
+        self.family(MetricType::Gauge, named, values)
+    }
+
+    /// Nothing, if it is not known.
+    fn gauge(&mut self, named: Named<'_>, value: Option<f64>) -> Result<(), Error> {
+        value.map_or(Ok(()), |value| self.single(MetricType::Gauge, named, value))
     }
 
     fn flag(&mut self, name: &str, help: &str, value: bool) -> Result<(), Error> {
@@ -62,29 +73,26 @@ impl Page<'_> {
 
     fn counters<'v, const N: usize>(
         &mut self,
-        (name, unit, help): Named<'_>,
+        named: Named<'_>,
         values: impl IntoIterator<Item = (Labels<'v, N>, f64)>,
     ) -> Result<(), Error> {
-        let mut values = values.into_iter().peekable();
-        if values.peek().is_none() {
-            return Ok(());
-        }
-        let mut encoder =
-            self.0.encode_descriptor(name, &format!("{help}."), unit.as_ref(), MetricType::Counter)?;
-        values.try_for_each(|(labels, value)| {
-            encoder.encode_family(&labels)?.encode_counter::<NoLabelSet, f64, f64>(&value, None)
-        })
+        self.family(MetricType::Counter, named, values)
     }
 
-    fn counter(&mut self, (name, unit, help): Named<'_>, value: f64) -> Result<(), Error> {
-        let help = format!("{help}.");
-        let mut encoder = self.0.encode_descriptor(name, &help, unit.as_ref(), MetricType::Counter)?;
-        encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None)
+    fn counter(&mut self, named: Named<'_>, value: f64) -> Result<(), Error> {
+        self.single(MetricType::Counter, named, value)
     }
 
     fn info<const N: usize>(&mut self, name: &str, help: &str, labels: Labels<'_, N>) -> Result<(), Error> {
         let help = format!("{help}.");
         self.0.encode_descriptor(name, &help, None, MetricType::Info)?.encode_info(&labels)
+    }
+}
+
+fn put(mut encoder: MetricEncoder<'_>, kind: MetricType, value: f64) -> Result<(), Error> {
+    match kind {
+        MetricType::Counter => encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None),
+        _ => encoder.encode_gauge(&value),
     }
 }
 

@@ -3,7 +3,8 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::ApiMethod;
@@ -28,7 +29,7 @@ use crate::fault;
 use crate::figures::Figures;
 use crate::id::NodeId;
 
-/// Where reports go.
+/// Where reports go. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Api {
     url: Url,
@@ -38,7 +39,9 @@ pub struct Api {
     /// What it wants to see.
     token: Option<ApiToken>,
     /// Made by the first who has to report: it takes more memory than all the rest of a node.
-    client: OnceLock<Client>,
+    client: Arc<OnceLock<Client>>,
+    /// Whether it last answered as a collector of ours.
+    collects: Arc<AtomicBool>,
     /// The runtime with which requests wait for the network; `None`: the one that they are made in.
     network: Option<Handle>,
 }
@@ -47,7 +50,15 @@ impl Api {
     /// The one at `url`, for the node called `id`.
     pub fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
         let agent = format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
-        Api { url, method, agent, token: None, client: OnceLock::new(), network: None }
+        Api {
+            url,
+            method,
+            agent,
+            token: None,
+            client: Arc::default(),
+            collects: Arc::default(),
+            network: None,
+        }
     }
 
     /// Lets requests use the network through that runtime: for nodes whose own has no I/O.
@@ -98,6 +109,16 @@ impl Api {
         }
     }
 
+    /// Its address, if it is a collector of ours, and the runtime with which requests wait for the network.
+    pub(super) fn collector(&self) -> Option<(&Url, Option<&Handle>)> {
+        self.collects.load(Ordering::Relaxed).then_some((&self.url, self.network.as_ref()))
+    }
+
+    /// Whether it has a token of its own to show.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     fn client(&self) -> reqwest::Result<&Client> {
         if let Some(client) = self.client.get() {
             return Ok(client);
@@ -132,6 +153,9 @@ impl Api {
         url.into()
     }
 }
+
+/// The header by which a collector of ours is known.
+const COLLECTOR: &str = "atalaya-collector";
 
 /// As much of an answer as is read, so that its connection can be used again; nothing in it matters.
 const LONGEST_ANSWER: usize = 16 * 1024;
@@ -332,6 +356,7 @@ async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
         Err(error) if error.is_timeout() => return Outcome::Failed(format!("no answer within {timeout:?}")),
         Err(error) => return Outcome::Failed(with_clock(root_cause(&error), SystemTime::now())),
     };
+    api.collects.store(answer.headers().contains_key(COLLECTOR), Ordering::Relaxed);
     let outcome = match answer.status() {
         status if is_about_the_sender(status) => Outcome::Failed(api.turned_away(status)),
         status => judge(status),

@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod report;
 pub mod rhythm;
 pub mod roster;
+mod telling;
 pub mod term;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +58,8 @@ pub struct Orders {
 /// What the leader is told once.
 #[derive(Clone, Debug)]
 pub struct LeaderOptions {
+    /// Its own id.
+    pub id: String,
     /// The znode whose children are the measurements.
     pub measurements: String,
     /// What a node calls its measurement, with `{id}` in it.
@@ -269,6 +272,7 @@ impl Leader {
         let delivering = self.deliver(leadership, outgoing);
         let saying = self.say(outgoing, epoch, since, newest);
         let retrying = self.follow_the_outbox(leadership, outgoing);
+        let telling = telling::tell(&self.options, leadership);
         let cycles =
             Cycles { leader: self, leadership, clock, roster, outgoing, counted, office, uncountable: false };
         tokio::select! {
@@ -277,6 +281,7 @@ impl Leader {
             () = delivering => {}
             () = saying => {}
             () = retrying => {}
+            () = telling => {}
         }
     }
 

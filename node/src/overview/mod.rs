@@ -1,8 +1,9 @@
 //! A fleet at one moment, as ZooKeeper knows it: who leads, what waits to be reported, which nodes there are and how they
-//! are. Pure; `atalaya status` reads and prints.
+//! are. Pure, but for `znodes`, which reads; `atalaya status` prints, and a leader tells it to a collector.
 
 pub mod clock;
 mod text;
+pub(crate) mod znodes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -319,4 +320,4 @@ fn order(id: &str) -> (u64, &str) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,7 +6,7 @@ use crate::sensing::health::Condition;
 
 const NOW: Millis = 1_767_225_600_000;
 
-fn stat(made: Millis, written: Millis) -> Stat {
+pub(crate) fn stat(made: Millis, written: Millis) -> Stat {
     Stat {
         czxid: 1,
         mzxid: 1,

@@ -3,6 +3,7 @@
 //! Each subject has a file: what it measures, how, and what it aims at. They give sections, which are shown as they
 //! come and make up the page at the end.
 
+mod collector;
 mod coprocess;
 mod cycle;
 mod demo;
@@ -73,6 +74,8 @@ enum Subject {
     Demo,
     /// A thousand nodes in lock-step: how soon after the first the last one is let go, and what a cycle costs.
     LockStep,
+    /// The collector beside Flask with Redis: durable reports a second, how soon they are answered, memory.
+    Collector,
     /// A node on an emulated Raspberry Pi: size, memory, how soon it measures, what a sample costs.
     #[cfg(unix)]
     Pi,
@@ -103,7 +106,14 @@ impl Bench {
         Ok(Bench {
             quick,
             node: if_used(
-                &[Subject::Footprint, Subject::Start, Subject::Server, Subject::Demo, Subject::LockStep],
+                &[
+                    Subject::Footprint,
+                    Subject::Start,
+                    Subject::Server,
+                    Subject::Demo,
+                    Subject::LockStep,
+                    Subject::Collector,
+                ],
                 build,
             )?,
             client: if_used(&[Subject::Cycle, Subject::Start], || build_bench("atalaya", "client"))?,
@@ -126,6 +136,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Subject::Recipes,
         Subject::Demo,
         Subject::LockStep,
+        Subject::Collector,
         #[cfg(unix)]
         Subject::Pi,
     ];
@@ -149,6 +160,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Subject::Recipes => recipes::measure(&bench, &mut machine),
             Subject::Demo => demo::measure(&bench),
             Subject::LockStep => lockstep::measure(&bench, &mut machine),
+            Subject::Collector => collector::measure(&bench),
             #[cfg(unix)]
             Subject::Pi => pi::measure(&bench),
         };

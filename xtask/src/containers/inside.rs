@@ -42,12 +42,15 @@ impl Inside<'_> {
         let daemon = Daemon::start(self.folder, self.group)?;
         let outcome = self.check(&daemon.docker, filters, start);
         daemon.stop();
+        println!("\nthe daemon has ended ({:.0} s so far)", start.elapsed().as_secs_f64());
         outcome
     }
 
     fn check(&self, docker: &Docker, filters: &[String], start: Instant) -> anyhow::Result<()> {
         parts::images(docker, self.tarball, &self.folder.join("parts"))?;
+        println!("  ({:.0} s so far)", start.elapsed().as_secs_f64());
         image(docker, self.program)?;
+        println!("  ({:.0} s so far)", start.elapsed().as_secs_f64());
         for (name, check) in CHECKS {
             if filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())) {
                 check(docker, self.folder).with_context(|| format!("the fleet {name}"))?;

@@ -102,26 +102,30 @@ async fn isolated(
     Ok(status.is_some_and(|status| status.success()))
 }
 
-/// Removes what outlasts the namespaces: control groups and files.
+/// Removes what outlasts the namespaces: control groups and files. The last processes may hold them for a moment.
 fn clear(group: &str, scratch: Scratch) {
     let root = Path::new("/sys/fs/cgroup");
     let controllers = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    for folder in controllers.chain([root.to_owned()]) {
-        remove_groups(&folder.join(group));
-    }
-    // The last processes may still hold files.
+    let groups: Vec<PathBuf> =
+        controllers.chain([root.to_owned()]).map(|folder| folder.join(group)).collect();
     let end = Instant::now() + Duration::from_secs(10);
-    while fs::remove_dir_all(scratch.path()).is_err() && scratch.path().exists() && Instant::now() < end {
+    loop {
+        groups.iter().for_each(|folder| remove_groups(folder));
+        let _ = fs::remove_dir_all(scratch.path());
+        let left = scratch.path().exists() || groups.iter().any(|folder| folder.exists());
+        if !left || Instant::now() >= end {
+            return;
+        }
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
+/// Control groups are removed from the innermost on, as soon as nobody is in them.
 fn remove_groups(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             remove_groups(&entry.path());
         }
     }
-    // One that still has processes stays; there is nothing in it to lose.
     let _ = fs::remove_dir(folder);
 }

@@ -138,3 +138,22 @@ pub(super) fn program(arguments: &super::Arguments) -> anyhow::Result<&'static s
     toolchain.strip(&built, &path)?;
     Ok(PATH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_part_for_each_image_of_the_compose_files() {
+        for file in ["compose.yml", "compose.single.yml"] {
+            let text = fs::read_to_string(crate::cargo::workspace().join("deploy").join(file)).unwrap();
+            let images: Vec<&str> =
+                text.lines().filter_map(|line| line.trim().strip_prefix("image: ")).collect();
+            assert!(images.contains(&"atalaya"), "{file}: {images:?}");
+            for image in images {
+                let ours = image == "atalaya" || image.starts_with("grafana/grafana:");
+                assert!(ours || IMAGES.iter().any(|part| part.0 == image), "{file}: {image}");
+            }
+        }
+    }
+}

@@ -20,19 +20,19 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use redis::{Client, ConnectionAddr, IntoConnectionInfo};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
 use self::link::{Failure, Link};
-use self::writer::{Job, Writer};
+use self::writer::Writer;
+use super::jobs::{Jobs, closed};
 use super::{Filter, Horizon, OpenError, Outcome, Page, Point, Store, StoreError};
 use crate::fence::Epoch;
 use crate::report::{Record, Report};
 
-/// So many calls wait for the writer at most.
-const WAITING: usize = 512;
 /// So many questions are answered at the same time.
 const AT_ONCE: usize = 4;
 /// The longest prefix, in bytes.
@@ -111,7 +111,7 @@ impl fmt::Debug for RedisOptions {
 
 /// A Redis server.
 pub struct RedisStore {
-    jobs: mpsc::Sender<Job>,
+    jobs: Jobs,
     commits: Arc<AtomicU64>,
     options: RedisOptions,
     places: Semaphore,
@@ -134,7 +134,7 @@ impl RedisStore {
     /// # Errors
     /// There can be no more threads.
     pub fn open(options: RedisOptions) -> std::io::Result<RedisStore> {
-        let (jobs, waiting) = mpsc::channel(WAITING);
+        let (jobs, waiting) = Jobs::channel();
         let commits = Arc::new(AtomicU64::new(0));
         let writer = Writer::new(options.clone(), Arc::clone(&commits));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -154,19 +154,6 @@ impl RedisStore {
     /// How many scripts have kept reports, each with one trip to the disk.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
-    }
-
-    /// Hands a job to the thread and waits for what comes of it.
-    async fn ask<T>(
-        &self,
-        job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
-    ) -> Result<T, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs.try_send(job(answer)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
-            mpsc::error::TrySendError::Closed(_) => closed(),
-        })?;
-        answered.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Asks `question` on a connection of its own.
@@ -211,16 +198,12 @@ impl RedisStore {
     }
 }
 
-fn closed() -> StoreError {
-    StoreError::Unavailable("it is closed".to_owned())
-}
-
 impl Store for RedisStore {
     fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         if reports.is_empty() {
             return std::future::ready(Ok(Vec::new())).boxed();
         }
-        self.ask(|answer| Job::Record(reports, answer)).boxed()
+        self.jobs.record(reports)
     }
 
     fn page(&self, page: Page) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
@@ -255,20 +238,26 @@ impl Store for RedisStore {
         self.read(move |link, prefix| reader::epochs(link, prefix, limit).boxed()).boxed()
     }
 
+    fn changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
+        self.read(move |link, prefix| reader::changes(link, prefix, (from, to), limit).boxed()).boxed()
+    }
+
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.ask(move |answer| Job::Prune(horizon, answer)).boxed()
+        self.jobs.prune(horizon)
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.ask(Job::Check).boxed()
+        self.jobs.check()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async {
-            let (answer, answered) = oneshot::channel();
-            if self.jobs.send(Job::Close(answer)).await.is_ok() {
-                let _ = answered.await;
-            }
+            self.jobs.close().await;
             self.places.close();
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }

@@ -22,6 +22,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use crate::report::{Record, Report};
+use crate::store::sum::{Kind, Sum};
 use crate::store::{Cursor, HOUR};
 
 /// Goes up with every change of what is written above.
@@ -52,7 +53,7 @@ pub(super) fn kind(report: &Report) -> String {
 }
 
 /// The quantity and the unit of a kind.
-pub(super) fn of_kind(kind: &str) -> (Option<String>, Option<String>) {
+pub(super) fn of_kind(kind: &str) -> Kind {
     let (quantity, unit) = kind.split_once('\0').unwrap_or((kind, ""));
     let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     (named(quantity), named(unit))
@@ -130,34 +131,12 @@ pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Recor
 }
 
 /// A sum as the scripts write it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Sum {
-    pub(super) reports: i64,
-    pub(super) sum: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
-}
-
-impl Sum {
-    pub(super) fn parse(text: &str) -> Option<Sum> {
-        let mut parts = text.split(' ');
-        let reports = parts.next()?.parse().ok()?;
-        // Beyond numbers it is infinite, or nothing at all.
-        let mut real = || parts.next()?.parse::<f64>().ok();
-        Some(Sum { reports, sum: real().unwrap_or(f64::NAN), min: real()?, max: real()? })
-    }
-
-    pub(super) fn of(report: &Report) -> Sum {
-        let Report { mean, min, max, .. } = *report;
-        Sum { reports: 1, sum: mean, min: min.unwrap_or(mean), max: max.unwrap_or(mean) }
-    }
-
-    pub(super) fn add(&mut self, other: Sum) {
-        self.reports += other.reports;
-        self.sum += other.sum;
-        self.min = self.min.min(other.min);
-        self.max = self.max.max(other.max);
-    }
+pub(super) fn sum(text: &str) -> Option<Sum> {
+    let mut parts = text.split(' ');
+    let reports = parts.next()?.parse().ok()?;
+    // Beyond numbers it is infinite, or nothing at all.
+    let mut real = || parts.next()?.parse::<f64>().ok();
+    Some(Sum { reports, sum: real().unwrap_or(f64::NAN), min: real()?, max: real()? })
 }
 
 #[cfg(test)]
@@ -180,7 +159,7 @@ mod tests {
 
         #[test]
         fn nothing_read_panics(text in ".*", time in any::<i64>(), id in any::<i64>()) {
-            let _ = (member(&text), of_kind(&text), Sum::parse(&text), beyond(Cursor { time, id }, true));
+            let _ = (member(&text), of_kind(&text), sum(&text), beyond(Cursor { time, id }, true));
             let _ = record(&text, &HashMap::from([("mean".to_owned(), text.clone())]));
         }
     }

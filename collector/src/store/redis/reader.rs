@@ -9,6 +9,7 @@ use super::link::{Failure, Link};
 use super::names::{self, of_kind};
 use crate::fence::Epoch;
 use crate::report::Record;
+use crate::store::sum::Kind;
 use crate::store::{Cursor, Filter, Page};
 
 /// So many reports are read at once.
@@ -19,7 +20,6 @@ const LOOKED_AT: usize = 10_000;
 const KINDS: usize = 1_000;
 
 type Entries = Vec<(String, HashMap<String, String>)>;
-pub(super) type Kind = (Option<String>, Option<String>);
 
 /// Those quantities and units that a filter admits, by their numbers.
 pub(super) async fn kinds(
@@ -122,6 +122,9 @@ pub(super) async fn page(link: &mut Link, prefix: &str, page: &Page) -> Result<V
     };
     let mut walk = Walk::new(filter.from.map(micros), filter.to.map(micros), *after, *newest_first);
     let mut records = Vec::new();
+    if of_kind.as_ref().is_some_and(HashMap::is_empty) {
+        return Ok(records);
+    }
     while records.len() < *limit {
         let missing = limit - records.len();
         let count = if of_kind.is_some() { LOOKED_AT } else { missing.min(CHUNK) };
@@ -171,6 +174,42 @@ pub(super) async fn latest(link: &mut Link, prefix: &str) -> Result<Vec<Record>,
     let mut records = fetch(link, prefix, ids.into_iter()).await?;
     records.sort_by(|a, b| (&a.report.quantity, &a.report.unit).cmp(&(&b.report.quantity, &b.report.unit)));
     Ok(records)
+}
+
+/// The first report of each epoch but the first, if it is still there.
+pub(super) async fn changes(
+    link: &mut Link,
+    prefix: &str,
+    (from, to): (Timestamp, Timestamp),
+    limit: usize,
+) -> Result<Vec<(Timestamp, i64)>, Failure> {
+    let mut changes = Vec::new();
+    let mut last = "+".to_owned();
+    while changes.len() < limit {
+        let mut asked = cmd("ZREVRANGEBYLEX");
+        asked.arg(format!("{prefix}epochs")).arg(&last).arg("-").arg("LIMIT").arg(0).arg(CHUNK + 1);
+        let mut names: Vec<String> = link.ask(&asked).await?;
+        // It follows nobody, or is read with those that come next.
+        let Some(lowest) = names.pop() else { break };
+        if names.is_empty() {
+            break;
+        }
+        last = format!("[{lowest}");
+        let mut commands = pipe();
+        for name in &names {
+            commands.cmd("HGET").arg(format!("{prefix}epoch:{name}")).arg("began");
+        }
+        let began: Vec<Option<i64>> = link.ask_all(&commands).await?;
+        for (name, began) in names.iter().zip(began) {
+            let Some(began) = began else { continue };
+            let time = Timestamp::from_microsecond(began).map_err(|_| Failure::foreign())?;
+            let epoch = name.parse().map_err(|_| Failure::foreign())?;
+            if (from..to).contains(&time) && changes.len() < limit {
+                changes.push((time, epoch));
+            }
+        }
+    }
+    Ok(changes)
 }
 
 pub(super) async fn epochs(link: &mut Link, prefix: &str, limit: usize) -> Result<Vec<Epoch>, Failure> {

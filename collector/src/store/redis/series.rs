@@ -6,14 +6,20 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use redis::{cmd, pipe};
 
 use super::link::{Failure, Link};
-use super::names::{MINUTE, Sum};
-use super::reader::{Kind, Walk, fetch, kinds};
-use crate::store::{Filter, HOUR, Point, point};
+use super::names::{self, MINUTE};
+use super::reader::{Walk, fetch, kinds};
+use crate::store::sum::{Kind, Sum, kind};
+use crate::store::{Filter, HOUR, Point};
 
 /// So many hours are read at once.
 const HOURS: usize = 200;
 /// So many reports are read at once.
 const CHUNK: usize = 1_000;
+
+/// An hour and what was pruned of it are read at the same time: nothing is told twice or not at all.
+const READ: &str = "local all = {}
+for place, key in ipairs(KEYS) do all[place] = redis.call('HGETALL', key) end
+return all";
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -57,10 +63,7 @@ impl Sums {
     }
 
     fn points(self) -> Vec<Point> {
-        let told = |((time, kind), sum): ((i64, Kind), Sum)| {
-            point(time, kind, sum.reports, sum.sum, (sum.min, sum.max))
-        };
-        self.sums.into_iter().take(self.limit).map(told).collect()
+        self.sums.into_iter().take(self.limit).map(|((time, kind), sum)| sum.point(time, kind)).collect()
     }
 }
 
@@ -74,7 +77,9 @@ struct Minutes {
 
 /// What is made of an hour's minutes.
 fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<Minutes> {
-    let mut there: BTreeMap<i64, (bool, Vec<(&str, &str)>)> = BTreeMap::new();
+    /// Whether a part of it is gone, and its sums.
+    type Minute<'a> = (bool, Vec<(&'a str, &'a str)>);
+    let mut there: BTreeMap<i64, Minute<'_>> = BTreeMap::new();
     for (field, sum) in fields {
         let (minute, kind) = field.split_at_checked(2)?;
         let (partial, kinds) = there.entry(minute.parse().ok()?).or_default();
@@ -92,7 +97,7 @@ fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<
         }
         if !partial && steps.has_whole(start, MINUTE) {
             for (kind, sum) in kinds {
-                made.sums.push((start, kind.to_owned(), Sum::parse(sum)?));
+                made.sums.push((start, kind.to_owned(), names::sum(sum)?));
             }
         } else if let Some(last) = made.rest.last_mut().filter(|last| last.1 == from) {
             last.1 = to;
@@ -135,16 +140,14 @@ pub(super) async fn series(
         let hours = hours(link, prefix, next, (to - 1) / HOUR).await?;
         let Some(last) = hours.last() else { break };
         next = last + 1;
-        // An hour and what was pruned of it are read at the same time: nothing is told twice or not at all.
-        let mut commands = pipe();
-        commands.atomic();
+        let mut keys = Vec::new();
         for hour in &hours {
             let whole = steps.has_whole(hour * HOUR, HOUR);
-            let sums = if whole { "hour" } else { "minutes" };
-            commands.cmd("HGETALL").arg(format!("{prefix}{sums}:{hour}"));
-            commands.cmd("HGETALL").arg(format!("{prefix}old:{hour}"));
+            keys.push(format!("{prefix}{}:{hour}", if whole { "hour" } else { "minutes" }));
+            keys.push(format!("{prefix}old:{hour}"));
         }
-        let read: Vec<HashMap<String, String>> = link.ask_all(&commands).await?;
+        let read: Vec<HashMap<String, String>> =
+            link.ask(cmd("EVAL").arg(READ).arg(keys.len()).arg(keys)).await?;
         for (hour, read) in hours.iter().zip(read.chunks(2)) {
             let [there, old] = read else { return Err(Failure::foreign()) };
             add_hour(link, prefix, *hour, &kinds, there, &mut sums).await?;
@@ -168,7 +171,7 @@ fn add_all(
 ) -> Result<(), Failure> {
     for (number, sum) in fields {
         if let Some(kind) = kinds.get(number) {
-            sums.add(start, kind, Sum::parse(sum).ok_or_else(Failure::foreign)?);
+            sums.add(start, kind, names::sum(sum).ok_or_else(Failure::foreign)?);
         }
     }
     Ok(())
@@ -209,8 +212,7 @@ async fn add_hour(
             let wanted = members.iter().filter(|(_, kind)| kinds.contains_key(kind)).map(|(at, _)| at.id);
             for record in fetch(link, prefix, wanted).await? {
                 let report = &record.report;
-                let kind = (report.quantity.clone(), report.unit.clone());
-                sums.add(report.time.as_microsecond(), &kind, Sum::of(report));
+                sums.add(report.time.as_microsecond(), &kind(report), Sum::of(report));
             }
             if sums.are_enough(time) {
                 return Ok(());

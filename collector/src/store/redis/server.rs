@@ -16,11 +16,12 @@ pub(super) enum Keeps {
     Untold,
 }
 
-/// How it keeps what it acknowledges. Sets what is missing, where that is allowed.
+/// How it keeps what it acknowledges. Sets what is missing, where that is allowed. One that has `lost` what it had, and has no
+/// append-only file, is left as it is: a new file would take the place of the old one, in which all may stand.
 ///
 /// # Errors
 /// It does not keep it; the message says what is to be set.
-pub(super) async fn inspect(link: &mut Link) -> Result<Keeps, Failure> {
+pub(super) async fn inspect(link: &mut Link, lost: bool) -> Result<Keeps, Failure> {
     let info = info(link).await?;
     let is = |name: &str, value: &str| info.get(name).is_some_and(|told| told == value);
     if is("redis_mode", "cluster") {
@@ -35,6 +36,11 @@ pub(super) async fn inspect(link: &mut Link) -> Result<Keeps, Failure> {
     }
     match config(link, "appendonly").await? {
         Some(appendonly) if appendonly == "yes" => {}
+        Some(_) if lost => {
+            return unfit(
+                "Redis has started without its append-only file: set appendonly yes in its configuration, and start it again",
+            );
+        }
         Some(_) => switch_on(link).await?,
         None if is("aof_enabled", "0") => {
             return unfit("Redis keeps nothing on its disk: set appendonly yes");

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use redis::{FromRedisValue, Value, cmd};
-use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::RedisOptions;
@@ -14,6 +13,7 @@ use super::names::{VERSION, time, words};
 use super::server::{Keeps, inspect};
 use crate::fence::Stale;
 use crate::report::Report;
+use crate::store::jobs::{Job, Waiting};
 use crate::store::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError};
 
 /// So many reports go into one script at most, give or take the last call's: Redis does nothing else meanwhile.
@@ -23,28 +23,6 @@ const PRUNED: usize = 500;
 
 const RECORD: &str = include_str!("record.lua");
 const PRUNE: &str = include_str!("prune.lua");
-
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// What the thread is asked to do.
-#[derive(Debug)]
-pub(super) enum Job {
-    Record(Vec<Report>, Answer<Vec<Outcome>>),
-    Prune(Horizon, Answer<usize>),
-    Check(Answer<()>),
-    Close(oneshot::Sender<()>),
-}
-
-impl Job {
-    fn refuse(self, error: &StoreError) {
-        match self {
-            Job::Record(_, answer) => drop(answer.send(Err(error.clone()))),
-            Job::Prune(_, answer) => drop(answer.send(Err(error.clone()))),
-            Job::Check(answer) => drop(answer.send(Err(error.clone()))),
-            Job::Close(answer) => drop(answer.send(())),
-        }
-    }
-}
 
 /// Owns the connection that writes.
 pub(super) struct Writer {
@@ -76,83 +54,53 @@ impl Writer {
     }
 
     /// Works until it is told to close, or nobody is left to ask.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        let mut next = None;
-        loop {
-            let job = match next.take() {
-                Some(job) => job,
-                None => match jobs.recv().await {
-                    Some(job) => job,
-                    None => return,
-                },
-            };
+    pub(super) async fn run(mut self, mut jobs: Waiting) {
+        while let Some(job) = jobs.next().await {
             let failed = match job {
                 Job::Record(reports, answer) => {
-                    let mut total = reports.len();
-                    let mut group = vec![(reports, answer)];
-                    while total < GROUP {
-                        match jobs.try_recv() {
-                            Ok(Job::Record(reports, answer)) => {
-                                total += reports.len();
-                                group.push((reports, answer));
-                            }
-                            Ok(other) => {
-                                next = Some(other);
-                                break;
-                            }
-                            Err(_) => break,
-                        }
+                    let group = jobs.group(reports, answer, GROUP);
+                    if group.is_empty() {
+                        continue;
                     }
-                    self.record(group).await.err()
+                    let written = self.write(group.reports()).await;
+                    let (outcomes, failed) = self.noted(written);
+                    group.answer(outcomes);
+                    failed
                 }
                 Job::Prune(horizon, answer) => {
                     let pruned = self.prune(horizon).await;
-                    let pruned = self.noted(pruned);
-                    let failed = pruned.as_ref().err().cloned();
+                    let (pruned, failed) = self.noted(pruned);
                     let _ = answer.send(pruned);
                     failed
                 }
                 Job::Check(answer) => {
                     let checked = self.check().await;
-                    let checked = self.noted(checked);
-                    let failed = checked.as_ref().err().cloned();
+                    let (checked, failed) = self.noted(checked);
                     let _ = answer.send(checked);
                     failed
                 }
                 Job::Close(answer) => {
                     self.opened = None;
                     jobs.close();
-                    while let Ok(job) = jobs.try_recv() {
-                        job.refuse(&super::closed());
-                    }
                     let _ = answer.send(());
                     return;
                 }
             };
             // Whoever waited for this meanwhile would wait as long again, one after the other.
             if let Some(error) = failed {
-                let waiting = next.take().into_iter().chain(std::iter::from_fn(|| jobs.try_recv().ok()));
-                let mut closing = None;
-                for job in waiting {
-                    if matches!(job, Job::Close(_)) {
-                        closing = Some(job);
-                    } else {
-                        job.refuse(&error);
-                    }
-                }
-                next = closing;
+                jobs.refuse(&error);
             }
         }
     }
 
-    /// Logs what is new in it. Whatever it was, the next call begins with a new connection.
-    fn noted<T>(&mut self, done: Result<T, Failure>) -> Result<T, StoreError> {
+    /// As it is answered, and what failed. Logs what is new in it. Whatever it was, the next call begins with a new connection.
+    fn noted<T>(&mut self, done: Result<T, Failure>) -> (Result<T, StoreError>, Option<StoreError>) {
         match done {
             Ok(done) => {
                 if self.trouble.take().is_some() {
                     info!("the store works again");
                 }
-                Ok(done)
+                (Ok(done), None)
             }
             Err(error) => {
                 self.opened = None;
@@ -161,7 +109,7 @@ impl Writer {
                     warn!(redis = %self.options.place(), %error, "nothing can be recorded");
                     self.trouble = Some(message);
                 }
-                Err(error.told())
+                (Err(error.told()), Some(error.told()))
             }
         }
     }
@@ -182,7 +130,8 @@ impl Writer {
     async fn open(&mut self) -> Result<Opened, Failure> {
         let RedisOptions { client, prefix, patience, .. } = &self.options;
         let mut link = Link::open(client, prefix, *patience).await?;
-        self.inspect(&mut link).await?;
+        let newest = super::reader::newest(&mut link, &self.options.prefix).await?;
+        self.inspect(&mut link, newest < self.newest).await?;
         let load = |script: &str| {
             let mut load = cmd("SCRIPT");
             load.arg("LOAD").arg(script);
@@ -190,7 +139,6 @@ impl Writer {
         };
         let record = link.ask(&load(RECORD)).await?;
         let prune = link.ask(&load(PRUNE)).await?;
-        let newest = super::reader::newest(&mut link, &self.options.prefix).await?;
         if newest < self.newest {
             warn!(redis = %self.options.place(), kept = newest, recorded = self.newest,
                 "Redis has lost reports that it had acknowledged");
@@ -199,8 +147,8 @@ impl Writer {
         Ok(Opened { link, record, prune })
     }
 
-    async fn inspect(&mut self, link: &mut Link) -> Result<(), Failure> {
-        if inspect(link).await? == Keeps::Untold && !self.warned {
+    async fn inspect(&mut self, link: &mut Link, lost: bool) -> Result<(), Failure> {
+        if inspect(link, lost).await? == Keeps::Untold && !self.warned {
             self.warned = true;
             warn!(
                 redis = %self.options.place(),
@@ -209,33 +157,6 @@ impl Writer {
             );
         }
         Ok(())
-    }
-
-    async fn record(
-        &mut self,
-        mut group: Vec<(Vec<Report>, Answer<Vec<Outcome>>)>,
-    ) -> Result<(), StoreError> {
-        // Whoever has gone comes back, or not: either way this is not what is waited for.
-        group.retain(|(_, answer)| !answer.is_closed());
-        if group.is_empty() {
-            return Ok(());
-        }
-        let written = self.write(group.iter().flat_map(|(reports, _)| reports)).await;
-        match self.noted(written) {
-            Ok(outcomes) => {
-                let mut outcomes = outcomes.into_iter();
-                for (reports, answer) in group {
-                    let _ = answer.send(Ok(outcomes.by_ref().take(reports.len()).collect()));
-                }
-                Ok(())
-            }
-            Err(error) => {
-                for (_, answer) in group {
-                    let _ = answer.send(Err(error.clone()));
-                }
-                Err(error)
-            }
-        }
     }
 
     /// Runs a script. One that the server has forgotten has done nothing, and is brought again.
@@ -286,7 +207,7 @@ impl Writer {
     async fn check(&mut self) -> Result<(), Failure> {
         self.opened().await?;
         if let Some(mut opened) = self.opened.take() {
-            self.inspect(&mut opened.link).await?;
+            self.inspect(&mut opened.link, false).await?;
             self.opened = Some(opened);
         }
         let _: Vec<Value> = self.eval(|opened| &opened.record, &[VERSION.to_owned(), "0".to_owned()]).await?;

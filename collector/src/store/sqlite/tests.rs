@@ -2,6 +2,7 @@ use std::io::{Seek, Write};
 
 use rusqlite::Connection;
 
+use super::super::jobs::closed;
 use super::super::suite::{at, keyed, store_suite};
 use super::*;
 

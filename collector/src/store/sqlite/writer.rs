@@ -4,28 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
-use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use super::{SqliteOptions, file_id, rollups, schema, unavailable};
 use crate::fence::Stale;
 use crate::report::{Key, Report};
 use crate::spans::Spans;
+use crate::store::jobs::{Job, Waiting};
 use crate::store::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError};
 
 /// So many reports go into one transaction at most, give or take the last call's.
 const GROUP: usize = 4096;
-
-type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
-
-/// What the thread is asked to do.
-#[derive(Debug)]
-pub(super) enum Job {
-    Record(Vec<Report>, Answer<Vec<Outcome>>),
-    Prune(Horizon, Answer<usize>),
-    Check(Answer<()>),
-    Close(oneshot::Sender<()>),
-}
 
 /// Owns the connection that writes.
 pub(super) struct Writer {
@@ -47,29 +36,19 @@ impl Writer {
     }
 
     /// Works until it is told to close, or nobody is left to ask.
-    pub(super) fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+    pub(super) fn run(mut self, mut jobs: Waiting) {
         // An older file takes a while to be brought up to date: that begins now. What is wrong is told to whoever asks.
         let _ = self.write(|transaction| check(transaction, false));
-        let mut next = None;
-        while let Some(job) = next.take().or_else(|| jobs.blocking_recv()) {
+        while let Some(job) = jobs.blocking_next() {
             match job {
                 Job::Record(reports, answer) => {
-                    let mut total = reports.len();
-                    let mut group = vec![(reports, answer)];
-                    while total < GROUP {
-                        match jobs.try_recv() {
-                            Ok(Job::Record(reports, answer)) => {
-                                total += reports.len();
-                                group.push((reports, answer));
-                            }
-                            Ok(other) => {
-                                next = Some(other);
-                                break;
-                            }
-                            Err(_) => break,
-                        }
+                    let group = jobs.group(reports, answer, GROUP);
+                    if !group.is_empty() {
+                        let written = self.write(|transaction| {
+                            group.reports().map(|report| record(transaction, report)).collect()
+                        });
+                        group.answer(written);
                     }
-                    self.record(group);
                 }
                 Job::Prune(horizon, answer) => {
                     let _ = answer.send(self.write(|transaction| prune(transaction, horizon)));
@@ -79,36 +58,11 @@ impl Writer {
                     let _ = answer.send(self.write(|transaction| check(transaction, failed)));
                 }
                 Job::Close(answer) => {
-                    jobs.close();
                     // The last connection folds the log into the file.
                     self.connection = None;
+                    jobs.close();
                     let _ = answer.send(());
-                }
-            }
-        }
-    }
-
-    fn record(&mut self, mut group: Vec<(Vec<Report>, Answer<Vec<Outcome>>)>) {
-        // Whoever has gone comes back, or not: either way this is not what is waited for.
-        group.retain(|(_, answer)| !answer.is_closed());
-        if group.is_empty() {
-            return;
-        }
-        let written = self.write(|transaction| {
-            group
-                .iter()
-                .map(|(reports, _)| reports.iter().map(|report| record(transaction, report)).collect())
-                .collect::<rusqlite::Result<Vec<Vec<Outcome>>>>()
-        });
-        match written {
-            Ok(outcomes) => {
-                for ((_, answer), outcomes) in group.into_iter().zip(outcomes) {
-                    let _ = answer.send(Ok(outcomes));
-                }
-            }
-            Err(error) => {
-                for (_, answer) in group {
-                    let _ = answer.send(Err(error.clone()));
+                    return;
                 }
             }
         }

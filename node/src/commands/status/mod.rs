@@ -4,19 +4,19 @@ mod read;
 mod show;
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_recipes::{Error, Session};
 use tokio::time::MissedTickBehavior;
-use tracing::warn;
 
 use super::tools::with_session_of;
 use super::{stop_signal, surroundings};
 use crate::cli::{FleetArgs, StatusArgs};
 use crate::exit::Failure;
 use crate::overview::Overview;
-use crate::overview::clock::{Clock, Millis};
+use crate::overview::clock::Clock;
+use crate::overview::znodes::now;
 use crate::settings::{Settings, load_boards};
 use read::Reader;
 use show::Show;
@@ -106,13 +106,4 @@ impl Looker {
         }
         Ok(Overview::of(self.settings.zookeeper.to_string(), seen, ended.saturating_add(self.clock.ahead())))
     }
-}
-
-/// By this machine's clock.
-fn now() -> Millis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_else(|_| {
-        warn!("this machine's clock shows a time before 1970");
-        Duration::ZERO
-    });
-    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
 }

@@ -1,20 +1,16 @@
 //! Reads a whole fleet: few requests, bounded memory.
 
 use atalaya_recipes::contenders::{Naming, in_line};
-use atalaya_recipes::session::BulkRead;
 use atalaya_recipes::{Error, Link, Stat};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::leader::outbox;
 use crate::leader::roster::Roster;
 use crate::leader::term::{self, Term};
 use crate::live::{self, Key};
+use crate::overview::znodes::{all, children};
 use crate::overview::{Measurement, Said, Seen};
 use crate::presence;
 use crate::settings::Settings;
-
-/// Requests under way at once.
-const IN_FLIGHT: usize = 4;
 
 /// Who reads, and remembers how large the znodes were: what has been read before takes fewer requests.
 #[derive(Default)]
@@ -74,42 +70,4 @@ async fn get(link: &Link, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Error> 
 async fn below(link: &Link, path: &str) -> Result<usize, Error> {
     let stat = link.stat(path).await?;
     Ok(stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0)))
-}
-
-async fn children(link: &Link, path: &str) -> Result<Vec<String>, Error> {
-    match link.children(path).await {
-        Ok(names) => Ok(names),
-        Err(error) if error.is_no_node() => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Reads the children of `parent`, and gives what `judge` makes of each that is still there.
-async fn all<T>(
-    link: &Link,
-    parent: &str,
-    roster: &mut Roster,
-    judge: impl Fn(&[u8], &Stat) -> T,
-) -> Result<Vec<(String, Stat, T)>, Error> {
-    roster.update(parent, children(link, parent).await?);
-    let judge = &judge;
-    let answers: Vec<Vec<Option<(usize, Stat, T)>>> = stream::iter(roster.batches())
-        .map(|paths| async move {
-            let answers = link.get_many(&paths).await?;
-            // Judged batch by batch, so that raw data never piles up.
-            let judged = answers.into_iter().map(|answer| match answer {
-                BulkRead::Data(data, stat) => Some((data.len(), stat, judge(&data, &stat))),
-                BulkRead::Missing(_) => None,
-            });
-            Ok::<_, Error>(judged.collect())
-        })
-        .buffered(IN_FLIGHT)
-        .try_collect()
-        .await?;
-    let found = roster.notes().zip(answers.into_iter().flatten()).filter_map(|(mut note, answer)| {
-        let (size, stat, judged) = answer?;
-        note.found(size, None);
-        Some((note.name().to_owned(), stat, judged))
-    });
-    Ok(found.collect())
 }

@@ -1,0 +1,114 @@
+//! What the leader says of its fleet, and what the reports tell of it.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+
+use super::App;
+use super::problem::Problem;
+use super::query::Query;
+use super::read::within;
+use super::write::{content_type, json, receive, reporter, unsupported};
+use crate::fence::Epoch;
+use crate::fleet::{Status, Told};
+
+/// Epochs.
+const EPOCHS: usize = 1_000;
+/// How long the store may take to say which epoch is the newest: the status is worth nothing later.
+const FENCE: Duration = Duration::from_secs(1);
+
+/// The fleet.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Fleet {
+    /// What the leader said last; null: nothing, since the collector was started.
+    status: Option<Aged>,
+    /// Each leader, the newest first.
+    epochs: Vec<Epoch>,
+}
+
+/// What the leader said, and when.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Aged {
+    #[serde(flatten)]
+    status: Status,
+    /// Seconds since it was received.
+    received_ago: f64,
+    /// When that was, by the collector's clock.
+    received: Timestamp,
+    /// Who sent it: the `User-Agent`.
+    reporter: Option<String>,
+}
+
+impl Aged {
+    fn of(told: &Told, now: Instant) -> Aged {
+        let Told { status, received, reporter, .. } = told.clone();
+        Aged { status, received_ago: told.age(now).as_secs_f64(), received, reporter }
+    }
+}
+
+/// What the leader says of its fleet, and who led, and for how long.
+#[utoipa::path(
+    get, path = "/api/v1/fleet", tag = "read",
+    params(("limit" = Option<u32>, Query, description = "So many epochs at most: 1 to 1000, 10 unless told otherwise")),
+    responses(
+        (status = 200, description = "The status, and the newest epochs", body = Fleet),
+        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Try again", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn get_fleet(
+    State(app): State<Arc<App>>,
+    RawQuery(asked): RawQuery,
+) -> Result<Json<Fleet>, Problem> {
+    let mut query = Query::parse(asked.unwrap_or_default().as_bytes())?;
+    let limit = query.limit(10, EPOCHS)?;
+    query.finish()?;
+    let epochs = within(&app, app.store.epochs(limit)).await?;
+    let fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
+    let status = fleet.told().map(|told| Aged::of(told, Instant::now()));
+    Ok(Json(Fleet { status, epochs }))
+}
+
+/// Takes what the leader says of its fleet. It is kept in memory, the newest only.
+#[utoipa::path(
+    post, path = "/api/v1/fleet", tag = "write",
+    request_body = Status,
+    responses(
+        (status = 204, description = "It is the newest"),
+        (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Of a deposed leader, or older than what is known", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 413, description = "It is too long", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Its Content-Type is another", body = Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn post_fleet(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    if content_type(&headers) != "application/json" {
+        return Err(unsupported("application/json"));
+    }
+    let status: Status = json(&receive(&app, body).await?)?;
+    status.check()?;
+    // A store that fails is no reason to know nothing of the fleet.
+    let newest = timeout(FENCE, app.store.epochs(1)).await.ok().and_then(Result::ok);
+    let newest = newest.and_then(|epochs| Some(epochs.first()?.epoch));
+    let mut fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = fleet.tell(status, newest, reporter(&headers), (Timestamp::now(), Instant::now()));
+    told.map_err(|epoch| {
+        let detail = format!("epoch {epoch} has told something newer");
+        Problem::new(StatusCode::CONFLICT, "stale", "Something newer is known", detail)
+    })?;
+    Ok(StatusCode::NO_CONTENT)
+}

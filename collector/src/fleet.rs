@@ -1,0 +1,235 @@
+//! What the leader says of its fleet, besides its reports: who is there, how they are, what waits. Kept in memory, the newest
+//! only. Pure: time is passed in.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::report::{Invalid, MAX_REPORTER, shortened};
+
+/// Most nodes of a status; what is beyond is told as `more`.
+pub const MAX_NODES: usize = 1_000;
+/// Most readings of a node.
+pub const MAX_READINGS: usize = 32;
+/// The longest text, in bytes.
+const MAX_TEXT: usize = 512;
+
+/// A fleet, as its leader sees it. Unknown fields are ignored: newer leaders may tell more.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+pub struct Status {
+    /// Goes up with every leader.
+    #[schema(minimum = 1)]
+    pub epoch: i64,
+    /// The newest cycle.
+    #[schema(minimum = 0)]
+    pub cycle: i64,
+    /// The id of the node that leads.
+    pub leader: String,
+    /// Since when it leads, by its own clock.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub since: Option<Timestamp>,
+    /// Seconds from one cycle to the next.
+    #[serde(default)]
+    pub period: Option<f64>,
+    /// Cycles whose reports wait to be accepted.
+    #[serde(default)]
+    pub waiting: u64,
+    /// The newest cycle whose report was accepted.
+    #[serde(default)]
+    pub delivered: Option<i64>,
+    /// Its nodes, 1000 at most.
+    pub nodes: Vec<Node>,
+    /// How many nodes there are besides.
+    #[serde(default)]
+    pub more: u64,
+}
+
+/// A node, as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+pub struct Node {
+    /// Its id.
+    pub id: String,
+    /// Seconds since its last measurement; null: there is none.
+    #[serde(default)]
+    pub age: Option<f64>,
+    /// How it is.
+    #[serde(default)]
+    pub health: Health,
+    /// What is wrong, for people.
+    #[serde(default)]
+    pub problem: Option<String>,
+    /// The machine that it runs on, if it says so.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// What it measured last, 32 at most.
+    #[serde(default)]
+    pub readings: Vec<Reading>,
+}
+
+/// A number and its unit.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
+pub struct Reading {
+    /// The number.
+    pub value: f64,
+    /// Its unit as SenML (RFC 8428) names it, if it is known.
+    #[serde(default)]
+    pub unit: Option<String>,
+}
+
+/// How a node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It measures, and so do all its sensors, as far as is known.
+    Ok,
+    /// A sensor of it cannot be read, or its measurement is none.
+    Failing,
+    /// It is not known.
+    #[default]
+    #[serde(other)]
+    Unknown,
+}
+
+impl Status {
+    /// Whether it makes sense and is not too much.
+    ///
+    /// # Errors
+    /// It does not; the message says why.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let wrong = |what: String| Err(Invalid::new(what));
+        if self.epoch < 1 || self.cycle < 0 {
+            return wrong("epoch is from 1 and cycle from 0".to_owned());
+        }
+        if self.nodes.len() > MAX_NODES {
+            return wrong(format!(
+                "{} nodes: {MAX_NODES} at most, and the others as `more`",
+                self.nodes.len()
+            ));
+        }
+        let seconds = [self.period].into_iter().chain(self.nodes.iter().map(|node| node.age)).flatten();
+        if let Some(seconds) = seconds.into_iter().find(|seconds| !(0.0..=1e12).contains(seconds)) {
+            return wrong(format!("{seconds} is no number of seconds"));
+        }
+        let texts = self.nodes.iter().flat_map(|node| {
+            let units = node.readings.iter().filter_map(|reading| reading.unit.as_ref());
+            [Some(&node.id), node.problem.as_ref(), node.host.as_ref()].into_iter().flatten().chain(units)
+        });
+        let mut texts = texts.chain([&self.leader]);
+        if let Some(text) = texts.find(|text| text.len() > MAX_TEXT || text.chars().any(char::is_control)) {
+            return wrong(format!("{:?} is not {MAX_TEXT} bytes of printable text at most", shortened(text)));
+        }
+        if let Some(node) = self.nodes.iter().find(|node| node.readings.len() > MAX_READINGS) {
+            return wrong(format!("node {:?} has more than {MAX_READINGS} readings", shortened(&node.id)));
+        }
+        Ok(())
+    }
+}
+
+/// A status, and when it came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// What was told.
+    pub status: Status,
+    /// When it was received.
+    pub received: Timestamp,
+    /// Who sent it: the `User-Agent`.
+    pub reporter: Option<String>,
+    at: Instant,
+}
+
+impl Told {
+    /// How long ago it was received. Setting a clock changes nothing about it.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
+}
+
+/// The newest status, if there was any.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    told: Option<Told>,
+}
+
+impl Fleet {
+    /// Takes a status, unless a later epoch is known: `newest`, or that of the last one.
+    ///
+    /// # Errors
+    /// The epoch that is later, or the same one if it has told of a later cycle.
+    pub fn tell(
+        &mut self,
+        status: Status,
+        newest: Option<i64>,
+        reporter: Option<&str>,
+        (received, at): (Timestamp, Instant),
+    ) -> Result<(), i64> {
+        if let Some(newest) = newest.filter(|newest| *newest > status.epoch) {
+            return Err(newest);
+        }
+        if let Some(Told { status: known, .. }) = &self.told
+            && (known.epoch, known.cycle) > (status.epoch, status.cycle)
+        {
+            return Err(known.epoch);
+        }
+        let reporter = reporter.map(|reporter| reporter.chars().take(MAX_REPORTER).collect());
+        self.told = Some(Told { status, received, reporter, at });
+        Ok(())
+    }
+
+    /// What was told last.
+    pub fn told(&self) -> Option<&Told> {
+        self.told.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(epoch: i64, cycle: i64) -> Status {
+        let text =
+            format!(r#"{{"epoch": {epoch}, "cycle": {cycle}, "leader": "1", "nodes": [{{"id": "1"}}]}}"#);
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn the_newest_of_the_newest_epoch_is_kept() {
+        let mut fleet = Fleet::default();
+        let start = Instant::now();
+        let mut tell = |epoch, cycle, newest| {
+            fleet.tell(status(epoch, cycle), newest, None, (Timestamp::UNIX_EPOCH, start))
+        };
+        assert_eq!(tell(7, 5, None), Ok(()));
+        assert_eq!(tell(7, 4, None), Err(7), "it was under way for longer");
+        assert_eq!(tell(7, 5, Some(7)), Ok(()), "the same cycle, a little later");
+        assert_eq!(tell(7, 6, Some(8)), Err(8), "another leader has reported");
+        assert_eq!(tell(8, 6, Some(8)), Ok(()));
+        assert_eq!(tell(7, 9, None), Err(8));
+        let told = fleet.told().unwrap();
+        assert_eq!((told.status.epoch, told.status.cycle), (8, 6));
+        assert_eq!(told.age(start + Duration::from_secs(3)), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn too_much_and_nonsense_are_refused() {
+        assert!(status(1, 0).check().is_ok());
+        assert!(status(0, 0).check().is_err() && status(1, -1).check().is_err());
+        let node = status(1, 0).nodes[0].clone();
+        let with = |change: &dyn Fn(&mut Status)| {
+            let mut status = status(1, 0);
+            change(&mut status);
+            status.check()
+        };
+        assert!(with(&|status| status.nodes = vec![node.clone(); MAX_NODES + 1]).is_err());
+        assert!(with(&|status| status.nodes[0].age = Some(-1.0)).is_err());
+        assert!(with(&|status| status.period = Some(f64::NAN)).is_err());
+        assert!(with(&|status| status.leader = "x".repeat(MAX_TEXT + 1)).is_err());
+        assert!(with(&|status| status.nodes[0].host = Some("a\nb".to_owned())).is_err());
+        let reading = Reading { value: 1.0, unit: None };
+        assert!(with(&|status| status.nodes[0].readings = vec![reading.clone(); MAX_READINGS + 1]).is_err());
+        let later: Node = serde_json::from_str(r#"{"id": "1", "health": "sleepy", "mood": 3}"#).unwrap();
+        assert_eq!(later.health, Health::Unknown, "newer leaders may say more");
+    }
+}

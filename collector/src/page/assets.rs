@@ -1,0 +1,46 @@
+//! What the page is dressed in. It comes with the program; a browser keeps it for as long as it is the same.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+
+/// A file of the page.
+pub(super) struct Asset {
+    pub(super) path: &'static str,
+    kind: &'static str,
+    text: &'static str,
+}
+
+pub(super) const STYLE: Asset =
+    Asset { path: "/page/page.css", kind: "text/css; charset=utf-8", text: include_str!("page.css") };
+pub(super) const SCRIPT: Asset =
+    Asset { path: "/page/page.js", kind: "text/javascript; charset=utf-8", text: include_str!("page.js") };
+pub(super) const ICON: Asset =
+    Asset { path: "/page/tower.svg", kind: "image/svg+xml", text: include_str!("tower.svg") };
+
+/// The tower itself, to stand in the page.
+pub(super) const TOWER: &str = ICON.text;
+
+impl Asset {
+    /// Where a page finds it: another place when it is another file.
+    pub(super) fn address(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.text.hash(&mut hasher);
+        format!("{}?v={:016x}", self.path, hasher.finish())
+    }
+
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &'static str {
+        self.text
+    }
+
+    pub(super) fn response(&self) -> Response {
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static(self.kind)),
+            (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        ];
+        (headers, self.text).into_response()
+    }
+}

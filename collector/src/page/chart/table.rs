@@ -1,0 +1,55 @@
+//! The chart as a table, for those who do not see it.
+
+use jiff::tz::TimeZone;
+use maud::{Markup, html};
+
+use super::Chart;
+use crate::page::words::Lang;
+use crate::store::Point;
+
+/// Rows at most: who wants every number asks `/api/v1/series`.
+const ROWS: usize = 48;
+
+/// What several points come to.
+pub(super) fn merged(points: &[Point]) -> Option<Point> {
+    let first = points.first()?;
+    let reports: i64 = points.iter().map(|point| point.reports).sum();
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52 reports")]
+    let mean = points.iter().map(|point| point.mean * (point.reports as f64 / reports.max(1) as f64)).sum();
+    let min = points.iter().map(|point| point.min).fold(f64::INFINITY, f64::min);
+    let max = points.iter().map(|point| point.max).fold(f64::NEG_INFINITY, f64::max);
+    Some(Point { reports, mean, min, max, ..first.clone() })
+}
+
+/// The newest first.
+pub(in super::super) fn table(chart: &Chart, lang: Lang) -> Markup {
+    let zone = TimeZone::fixed(chart.ahead);
+    let size = chart.points.len().div_ceil(ROWS).max(1);
+    let rows: Vec<Point> = chart.points.rchunks(size).filter_map(merged).collect();
+    html! {
+        table {
+            thead {
+                tr {
+                    th scope="col" { (lang.say("From", "Desde")) }
+                    th scope="col" { (lang.say("Mean", "Media")) }
+                    th scope="col" { (lang.say("Least", "Mínimo")) }
+                    th scope="col" { (lang.say("Most", "Máximo")) }
+                    th scope="col" { (lang.say("Reports", "Informes")) }
+                }
+            }
+            tbody {
+                @for point in &rows {
+                    tr {
+                        th scope="row" {
+                            (point.time.to_zoned(zone.clone()).strftime("%d/%m/%Y %H:%M:%S"))
+                        }
+                        td { (lang.measured(point.mean)) }
+                        td { (lang.measured(point.min)) }
+                        td { (lang.measured(point.max)) }
+                        td { (lang.count(point.reports)) }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Whether the colours of the style sheet can be told apart, by day and in the dark: the contrasts that WCAG 2.2 asks for.
+
+use std::collections::BTreeMap;
+
+type Palette = BTreeMap<&'static str, [u8; 3]>;
+
+/// The colours of the first block of `text` that sets any.
+fn palette(text: &'static str) -> Palette {
+    let block = text.split_once(":root {").unwrap().1.split_once('}').unwrap().0;
+    let colour = |line: &'static str| {
+        let (name, value) = line.trim().strip_prefix("--")?.split_once(": #")?;
+        let value = u32::from_str_radix(value.strip_suffix(';')?, 16).ok()?;
+        let [_, red, green, blue] = value.to_be_bytes();
+        Some((name, [red, green, blue]))
+    };
+    block.lines().filter_map(colour).collect()
+}
+
+fn luminance(colour: [u8; 3]) -> f64 {
+    let [red, green, blue] = colour.map(|part| {
+        let part = f64::from(part) / 255.0;
+        if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+    });
+    0.2126 * red + 0.7152 * green + 0.0722 * blue
+}
+
+fn contrast(one: [u8; 3], other: [u8; 3]) -> f64 {
+    let (one, other) = (luminance(one), luminance(other));
+    (one.max(other) + 0.05) / (one.min(other) + 0.05)
+}
+
+#[test]
+fn what_is_written_can_be_read_and_what_is_drawn_can_be_seen() {
+    let css = super::assets::STYLE.text();
+    let (day, night) = css.split_once("@media (prefers-color-scheme: dark)").unwrap();
+    for (name, colours) in [("day", palette(day)), ("night", palette(night))] {
+        let text = [
+            ("ink", "ground"),
+            ("ink", "card"),
+            ("faint", "card"),
+            ("faint", "ground"),
+            ("sea", "card"),
+            ("sea", "ground"),
+            ("card", "sea"),
+            ("card", "ink"),
+            ("ink", "calm-ground"),
+            ("ink", "bad-ground"),
+            ("bad", "bad-ground"),
+            ("bad", "card"),
+            ("ink", "warn-ground"),
+            ("warn", "warn-ground"),
+            ("warn", "card"),
+            ("warn", "ground"),
+            ("bad", "ground"),
+            ("good", "ground"),
+        ];
+        let drawn = [
+            ("sea", "card"),
+            ("sea", "band"),
+            ("good", "card"),
+            ("epoch", "card"),
+            ("warn", "gap"),
+            ("epoch", "band"),
+        ];
+        let pairs = text.map(|pair| (pair, 4.5)).into_iter().chain(drawn.map(|pair| (pair, 3.0)));
+        for ((front, back), least) in pairs {
+            let found = contrast(colours[front], colours[back]);
+            assert!(found >= least, "{name}: {front} on {back} has {found:.2}, and needs {least}");
+        }
+    }
+    assert!((contrast([0, 0, 0], [255, 255, 255]) - 21.0).abs() < 1e-9);
+}

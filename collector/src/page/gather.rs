@@ -1,0 +1,116 @@
+//! What the page shows, as the store and the leader tell it.
+
+use std::sync::PoisonError;
+use std::time::Instant;
+
+use jiff::{Timestamp, tz};
+
+use super::asked::Asked;
+use super::chart::Chart;
+use super::state::{self, State};
+use crate::api::App;
+use crate::api::problem::Problem;
+use crate::api::read::within;
+use crate::fence::Epoch;
+use crate::fleet::Told;
+use crate::report::{Record, Report};
+use crate::store::{Filter, Page};
+
+/// So many of the newest reports tell how often they come.
+const NEWEST: usize = 64;
+/// Points of a chart, and of what else the filter admits.
+const POINTS: usize = 40_000;
+/// Epochs that are looked for.
+const CHANGES: usize = 200;
+
+/// What the page shows.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) asked: Asked,
+    pub(super) state: State,
+    /// The newest report of each quantity and unit.
+    pub(super) kinds: Vec<Record>,
+    /// The one of them that is shown large.
+    pub(super) chosen: usize,
+    /// Seconds since a report was received last.
+    pub(super) age: Option<f64>,
+    pub(super) chart: Option<Chart>,
+    /// What the leader said last, and how many seconds ago.
+    pub(super) told: Option<(Told, f64)>,
+    /// The newest epoch that has reported.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) period: Option<f64>,
+}
+
+impl View {
+    /// The one that is shown large.
+    pub(super) fn report(&self) -> Option<&Report> {
+        self.kinds.get(self.chosen).map(|record| &record.report)
+    }
+}
+
+/// Reads it. A store that fails is told by the view.
+pub(super) async fn view(app: &App, asked: Asked) -> View {
+    let told = {
+        let fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
+        fleet.told().map(|told| (told.clone(), told.age(Instant::now()).as_secs_f64()))
+    };
+    let mut view = View {
+        asked,
+        state: State::Empty,
+        kinds: Vec::new(),
+        chosen: 0,
+        age: None,
+        chart: None,
+        told,
+        epoch: None,
+        period: None,
+    };
+    if let Err(problem) = fill(app, &mut view).await {
+        view.state = State::Store(problem.detail().to_owned());
+    }
+    view
+}
+
+async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
+    let newest = Page { filter: Filter::default(), after: None, newest_first: true, limit: NEWEST };
+    let (kinds, newest, epochs) =
+        futures_util::join!(app.store.latest(), app.store.page(newest), app.store.epochs(1));
+    view.kinds = kinds?;
+    view.epoch = epochs?.pop();
+    view.period = state::period(view.told.as_ref().map(|(told, _)| &told.status), &newest?);
+    view.chosen = chosen(&view.kinds, &view.asked);
+    let now = Timestamp::now();
+    let freshest = view.kinds.iter().map(|record| &record.report).max_by_key(|report| report.received);
+    let age = |report: &Report| now.duration_since(report.received).as_secs_f64().max(0.0);
+    view.age = freshest.map(age);
+    view.state = State::of(view.age, freshest.map_or(0.0, state::delay), view.period);
+    let Some(Report { quantity, unit, .. }) = view.report().cloned() else { return Ok(()) };
+
+    let window = view.asked.range.window(now);
+    let time = |micros| Timestamp::from_microsecond(micros).unwrap_or(now);
+    let (from, to) = (time(window.from), time(window.to));
+    let filter = Filter { from: Some(from), to: Some(to), quantity: quantity.clone(), unit: unit.clone() };
+    let (points, changes) = futures_util::join!(
+        within(app, app.store.series(filter, window.step, POINTS)),
+        within(app, app.store.changes(from, to, CHANGES)),
+    );
+    // A filter cannot ask for what has no quantity.
+    let mut points = points?;
+    points.retain(|point| point.quantity == quantity && point.unit == unit);
+    let changes = changes?.into_iter().map(|(time, epoch)| (time.as_microsecond(), epoch)).collect();
+    #[allow(clippy::cast_possible_truncation, reason = "seconds of people")]
+    let usual = view.period.map(|period| (period * 1e6) as i64);
+    let ahead = tz::Offset::from_seconds(view.asked.ahead).unwrap_or(tz::Offset::UTC);
+    view.chart = Some(Chart { window, points, usual, changes, ahead });
+    Ok(())
+}
+
+/// Which of them is shown large: the one that is asked for, else bare numbers, else temperature.
+fn chosen(kinds: &[Record], asked: &Asked) -> usize {
+    let first = |wanted: &dyn Fn(&Report) -> bool| kinds.iter().position(|record| wanted(&record.report));
+    first(&|report| asked.is_of(report))
+        .or_else(|| first(&|report| report.quantity.is_none()))
+        .or_else(|| first(&|report| report.quantity.as_deref() == Some("temperature")))
+        .unwrap_or(0)
+}

@@ -1,0 +1,162 @@
+// Keeps the page alive: a stream says when there is something new, and the sections that change are fetched as they would be
+// loaded. Without this script the page is loaded again now and then.
+"use strict";
+
+const PAUSE = 1000; // Two fetches lie this far apart at least,
+const LOOK = 5000; // and this far at most.
+const PATIENCE = 8000;
+
+const by = (id) => document.getElementById(id);
+const away = by("away");
+let fetched = performance.now();
+let fetching = false;
+let wanted = false;
+let spoken = 0;
+
+// 3 s, 2 min, 1 h 5 min, 3 d: as the server writes it.
+function span(seconds) {
+  const s = Math.max(0, Math.floor(seconds));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min`;
+  if (s < 86400) {
+    const minutes = Math.floor(s / 60) % 60;
+    return `${Math.floor(s / 3600)} h${minutes ? ` ${minutes} min` : ""}`;
+  }
+  return `${Math.floor(s / 86400)} d`;
+}
+
+function count() {
+  const since = performance.now() - fetched;
+  for (const age of document.querySelectorAll(".age")) {
+    const text = document.body.dataset.ago.replace("{}", span((Number(age.dataset.age) + since) / 1000));
+    if (age.textContent !== text) age.textContent = text;
+  }
+}
+
+// Screen readers are told seldom, but at once when the reports stop or come again.
+function speak(text, at_once) {
+  if (!at_once && performance.now() - spoken < 30000) return;
+  spoken = performance.now();
+  by("spoken").textContent = text;
+}
+
+function exchange(html) {
+  const fresh = new DOMParser().parseFromString(html, "text/html");
+  const before = by("state")?.dataset.state;
+  const focused = document.activeElement?.id;
+  const open = by("table")?.open;
+  for (const section of fresh.querySelectorAll("section[id]")) {
+    // What cannot be told at present stays as it was.
+    if (section.hidden && fresh.querySelector("#state[data-state=store]")) continue;
+    by(section.id)?.replaceWith(section);
+  }
+  if (open && by("table")) by("table").open = true;
+  if (focused && document.activeElement?.id !== focused) by(focused)?.focus({ preventScroll: true });
+  const value = document.querySelector("#now .value");
+  if (value) document.title = `${value.dataset.spoken} · Atalaya`;
+  const state = by("state");
+  const other = state.dataset.state !== before;
+  const news = other && state.dataset.state !== "live" ? state.querySelector(".banner")?.textContent : value?.dataset.spoken;
+  speak(news ?? "", other);
+}
+
+async function refresh() {
+  if (fetching) {
+    wanted = true;
+    return;
+  }
+  fetching = true;
+  wanted = false;
+  try {
+    const answer = await fetch(`/page/live${location.search}`, { signal: AbortSignal.timeout(PATIENCE) });
+    if (answer.status === 401) return location.reload();
+    const html = await answer.text();
+    if (!html.includes('id="state"')) throw new Error(answer.status);
+    fetched = performance.now();
+    exchange(html);
+    away.hidden = true;
+    delete document.body.dataset.away;
+  } catch {
+    // The ages go on from what was seen last.
+    away.hidden = false;
+    document.body.dataset.away = "";
+    follow();
+  }
+  fetching = false;
+  count();
+  if (wanted) soon();
+}
+
+let timer;
+function soon() {
+  clearTimeout(timer);
+  timer = setTimeout(refresh, Math.max(0, PAUSE - (performance.now() - fetched)));
+}
+
+let stream;
+function follow() {
+  if (stream && stream.readyState !== EventSource.CLOSED) return;
+  stream = new EventSource("/api/v1/stream");
+  stream.addEventListener("report", () => document.hidden || soon());
+}
+
+// The buttons of the ranges and quantities, without loading the page.
+document.addEventListener("click", (event) => {
+  const link = event.target.closest(".ranges a, .kinds a");
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  history.pushState(null, "", link.href);
+  for (const other of link.closest("nav, ul").querySelectorAll("a")) other.removeAttribute("aria-current");
+  link.setAttribute("aria-current", "true");
+  link.focus({ preventScroll: true });
+  refresh();
+});
+addEventListener("popstate", refresh);
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
+
+// What the chart shows at the pointer.
+document.addEventListener("pointermove", (event) => {
+  const plot = event.target.closest?.("svg.plot");
+  const tip = by("tip") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "tip", hidden: true }));
+  const mark = (document.querySelector("svg.plot") ?? document).querySelector(".pointed");
+  if (!plot || !mark) {
+    tip.hidden = true;
+    mark?.classList.remove("on");
+    return;
+  }
+  plot.points ??= JSON.parse(plot.dataset.points);
+  const box = plot.getBoundingClientRect();
+  const x = ((event.clientX - box.left) / box.width) * 100;
+  const near = plot.points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best));
+  const line = mark.querySelector("line");
+  const dot = mark.querySelector("circle");
+  line.setAttribute("x1", `${near[0]}%`);
+  line.setAttribute("x2", `${near[0]}%`);
+  dot.setAttribute("cx", `${near[0]}%`);
+  dot.setAttribute("cy", near[1]);
+  mark.classList.add("on");
+  const number = new Intl.NumberFormat(document.documentElement.lang, { maximumSignificantDigits: 6 });
+  const when = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
+  tip.replaceChildren(
+    Object.assign(document.createElement("strong"), { textContent: number.format(near[3]) }),
+    ` ${number.format(near[4])} … ${number.format(near[5])}`,
+    document.createElement("br"),
+    when.format(near[2] * 1000),
+  );
+  tip.hidden = false;
+  const left = box.left + (near[0] / 100) * box.width;
+  tip.style.left = `${Math.min(Math.max(left - tip.offsetWidth / 2, 8), innerWidth - tip.offsetWidth - 8)}px`;
+  tip.style.top = `${Math.max(box.top + near[1] - tip.offsetHeight - 16, 4)}px`;
+});
+
+// The server writes times as clocks show them here.
+const zone = String(-new Date().getTimezoneOffset());
+const known = document.cookie.split("; ").find((cookie) => cookie.startsWith("tz="))?.slice(3) ?? "0";
+document.cookie = `tz=${zone}; SameSite=Strict; Path=/; Max-Age=31536000`;
+if (zone !== known) refresh();
+
+follow();
+setInterval(() => {
+  count();
+  if (!document.hidden && performance.now() - fetched > LOOK && !fetching) refresh();
+}, 1000);

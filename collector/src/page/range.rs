@@ -1,0 +1,96 @@
+//! How much time the chart shows. Pure.
+
+use jiff::Timestamp;
+
+use super::words::Lang;
+use crate::api::read::usual_step;
+
+/// How much time the chart shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    /// As it stands in the address.
+    pub(super) name: &'static str,
+    seconds: i64,
+    en: &'static str,
+    es: &'static str,
+}
+
+/// All there are, in the order of their buttons.
+pub(super) const RANGES: [Range; 6] = [
+    Range { name: "5m", seconds: 300, en: "The last 5 minutes", es: "Últimos 5 minutos" },
+    Range { name: "1h", seconds: 3_600, en: "The last hour", es: "Última hora" },
+    Range { name: "24h", seconds: 86_400, en: "The last 24 hours", es: "Últimas 24 horas" },
+    Range { name: "7d", seconds: 7 * 86_400, en: "The last 7 days", es: "Últimos 7 días" },
+    Range { name: "30d", seconds: 30 * 86_400, en: "The last 30 days", es: "Últimos 30 días" },
+    Range { name: "1y", seconds: 365 * 86_400, en: "The last year", es: "Último año" },
+];
+
+impl Range {
+    /// The one of that name, else an hour.
+    pub(super) fn named(name: Option<&str>) -> Range {
+        let usual = RANGES[1];
+        RANGES.into_iter().find(|range| Some(range.name) == name).unwrap_or(usual)
+    }
+
+    /// `The last 24 hours`.
+    pub(super) fn words(self, lang: Lang) -> &'static str {
+        lang.say(self.en, self.es)
+    }
+
+    /// What its button shows.
+    pub(super) fn short(self, lang: Lang) -> &'static str {
+        match self.name {
+            "5m" => "5 min",
+            "1h" => "1 h",
+            "24h" => "24 h",
+            "7d" => "7 d",
+            "30d" => "30 d",
+            _ => lang.say("1 y", "1 a"),
+        }
+    }
+
+    /// Microseconds from one point to the next.
+    pub(super) fn step(self) -> i64 {
+        usual_step(self.seconds * 1_000_000)
+    }
+
+    /// What is shown at `now`: whole steps, the last of them not over yet.
+    pub(super) fn window(self, now: Timestamp) -> Window {
+        let step = self.step();
+        let end = now.as_microsecond();
+        let from = end.saturating_sub(self.seconds * 1_000_000);
+        let from = from - from.rem_euclid(step);
+        Window { from, now: end, to: (end - end.rem_euclid(step)).saturating_add(step), step }
+    }
+}
+
+/// A part of time, in microseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Its first step begins here,
+    pub(super) from: i64,
+    /// it is now so late,
+    pub(super) now: i64,
+    /// and its last step ends here.
+    pub(super) to: i64,
+    /// From one step to the next.
+    pub(super) step: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_whole_steps_up_to_now() {
+        let now = Timestamp::from_microsecond(1_795_291_849_123_456).unwrap();
+        for range in RANGES {
+            let window = range.window(now);
+            assert_eq!((window.from % window.step, window.to % window.step), (0, 0));
+            assert!((window.to - window.step..window.to).contains(&window.now));
+            assert!((window.to - window.from) / window.step <= 502, "{range:?}");
+        }
+        assert_eq!(Range::named(Some("24h")).name, "24h");
+        assert_eq!(Range::named(Some("2h")), Range::named(None));
+    }
+}

@@ -1,0 +1,108 @@
+//! How it stands with the reports: whether they come. Pure.
+
+use crate::fleet::Status;
+use crate::report::{Record, Report};
+
+/// How it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum State {
+    /// They come.
+    Live,
+    /// There was none yet.
+    Empty,
+    /// None has come for so many seconds.
+    Late(f64),
+    /// They come, but tell of so many seconds before: what has waited during an outage.
+    Behind(f64),
+    /// The store does not answer.
+    Store(String),
+}
+
+impl State {
+    /// Of reports that come every `period` seconds, the newest of which came `age` seconds ago and was `delay` seconds old then.
+    pub(super) fn of(age: Option<f64>, delay: f64, period: Option<f64>) -> State {
+        let Some(age) = age else { return State::Empty };
+        if age > patience(period) {
+            return State::Late(age);
+        }
+        // Clocks differ, by some seconds.
+        if delay > (10.0 * period.unwrap_or(0.0)).max(60.0) {
+            return State::Behind(delay);
+        }
+        State::Live
+    }
+
+    /// As CSS and the script know it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            State::Live => "live",
+            State::Empty => "empty",
+            State::Late(_) => "late",
+            State::Behind(_) => "behind",
+            State::Store(_) => "store",
+        }
+    }
+}
+
+/// Seconds after which something that comes every `period` seconds is missing.
+pub(super) fn patience(period: Option<f64>) -> f64 {
+    period.map_or(30.0, |period| 3.0 * period + 1.0)
+}
+
+/// No fleet is asked more often, in microseconds.
+const SHORTEST: i64 = 50_000;
+
+/// Seconds from one cycle to the next: as the leader says, else as the newest reports, the newest first, lie apart.
+pub(super) fn period(status: Option<&Status>, newest: &[Record]) -> Option<f64> {
+    if let Some(period) = status.and_then(|status| status.period).filter(|period| *period > 0.0) {
+        return Some(period);
+    }
+    let time = |record: &Record| record.report.time.as_microsecond();
+    let mut pauses: Vec<i64> = newest.windows(2).map(|pair| time(&pair[0]) - time(&pair[1])).collect();
+    // Those of one cycle are of one time, or nearly.
+    pauses.retain(|pause| *pause >= SHORTEST);
+    pauses.sort_unstable();
+    #[allow(clippy::cast_precision_loss, reason = "seconds are enough")]
+    pauses.get(pauses.len() / 2).map(|pause| *pause as f64 / 1e6)
+}
+
+/// How long a report was on its way, in seconds.
+pub(super) fn delay(report: &Report) -> f64 {
+    report.received.duration_since(report.time).as_secs_f64().max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_comes_too_late_is_told() {
+        assert_eq!(State::of(None, 0.0, Some(5.0)), State::Empty);
+        assert_eq!(State::of(Some(16.0), 0.0, Some(5.0)), State::Live);
+        assert_eq!(State::of(Some(16.1), 0.0, Some(5.0)), State::Late(16.1));
+        assert_eq!(State::of(Some(29.0), 0.0, None), State::Live);
+        assert_eq!(State::of(Some(31.0), 0.0, None), State::Late(31.0));
+        assert_eq!(State::of(Some(1.0), 59.0, Some(5.0)), State::Live);
+        assert_eq!(State::of(Some(1.0), 3_600.0, Some(5.0)), State::Behind(3_600.0));
+        assert_eq!(
+            State::of(Some(1.0), 3_600.0, Some(600.0)),
+            State::Live,
+            "who reports seldom is often old"
+        );
+    }
+
+    #[test]
+    fn the_period_is_what_is_said_or_seen() {
+        let newest: Vec<Record> = [30_000, 25_003, 25_002, 25_001, 25_000, 20_000, 10_000]
+            .into_iter()
+            .map(|millis| Timestamp::from_millisecond(millis).unwrap())
+            .map(|time| Record { id: 1, report: Report::bare(1.0, time) })
+            .collect();
+        assert_eq!(period(None, &newest), Some(5.0));
+        assert_eq!(period(None, &newest[..1]), None);
+        let status = r#"{"epoch": 1, "cycle": 1, "leader": "1", "period": 2.5, "nodes": []}"#;
+        assert_eq!(period(Some(&serde_json::from_str(status).unwrap()), &newest), Some(2.5));
+    }
+}

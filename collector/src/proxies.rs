@@ -1,0 +1,129 @@
+//! Whose request it is when a proxy hands it on. Pure.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+use crate::report::Invalid;
+
+/// Proxies that are believed: their `X-Forwarded-For` says whose request it is. The default: none.
+///
+/// The `Forwarded` of RFC 7239 is not read: a proxy that writes one of the two hands on what its clients write into the
+/// other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    networks: Vec<IpNet>,
+}
+
+impl FromStr for Proxies {
+    type Err = Invalid;
+
+    /// Reads addresses and networks, as in `10.0.0.7, 172.16.0.0/12, fd00::/8`.
+    fn from_str(text: &str) -> Result<Proxies, Invalid> {
+        let network = |word: &str| {
+            let address = || word.parse::<IpAddr>().ok().map(|address| IpNet::from(address.to_canonical()));
+            word.parse().ok().or_else(address).ok_or_else(|| {
+                Invalid::new(format!("{word:?} is neither an address nor a network such as 172.16.0.0/12"))
+            })
+        };
+        let words = text.split([',', ' ']).filter(|word| !word.is_empty());
+        Ok(Proxies { networks: words.map(network).collect::<Result<_, _>>()? })
+    }
+}
+
+impl Proxies {
+    /// Whether this is one of them.
+    pub(crate) fn include(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Who asks, if `peer` is who has connected: each proxy appends whom it was asked by, so the last one that is no proxy
+    /// of ours. What stands before that, anybody may have written.
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        let lines: Vec<&[u8]> =
+            headers.get_all("x-forwarded-for").iter().map(|line| line.as_bytes()).collect();
+        let mut hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+        while self.include(client) {
+            let hop = hops.next().and_then(|hop| address(std::str::from_utf8(hop).ok()?));
+            let Some(hop) = hop else { break };
+            client = hop;
+        }
+        client
+    }
+}
+
+/// With or without a port.
+fn address(hop: &str) -> Option<IpAddr> {
+    let hop = hop.trim();
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop);
+    let address = bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let name = axum::http::HeaderName::from_static("x-forwarded-for");
+        lines.iter().map(|line| (name.clone(), HeaderValue::from_str(line).unwrap())).collect()
+    }
+
+    fn client(peer: &str, lines: &[&str]) -> String {
+        let proxies: Proxies = "10.0.0.7, 172.16.0.0/12 fd00::/8".parse().unwrap();
+        proxies.client(peer.parse().unwrap(), &headers(lines)).to_string()
+    }
+
+    #[test]
+    fn only_a_proxy_is_believed() {
+        assert_eq!(client("192.0.2.1", &["198.51.100.1"]), "192.0.2.1", "no proxy");
+        assert_eq!(client("10.0.0.8", &["198.51.100.1"]), "10.0.0.8", "its neighbour");
+        assert_eq!(client("10.0.0.7", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(client("::ffff:10.0.0.7", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(client("10.0.0.7", &[]), "10.0.0.7", "it says nothing");
+    }
+
+    #[test]
+    fn the_last_that_is_no_proxy_asks() {
+        for (lines, expected) in [
+            (&["203.0.113.9, 198.51.100.1"][..], "198.51.100.1"),
+            (&["203.0.113.9, 198.51.100.1, 172.20.0.2"], "198.51.100.1"),
+            (&["203.0.113.9", "198.51.100.1,172.20.0.2"], "198.51.100.1"),
+            (&["172.20.0.3, 172.20.0.2"], "172.20.0.3"),
+            (&["198.51.100.1:4711"], "198.51.100.1"),
+            (&["[2001:db8::1]:4711"], "2001:db8::1"),
+            (&["[2001:db8::1]"], "2001:db8::1"),
+            (&["::ffff:198.51.100.1"], "198.51.100.1"),
+            (&["198.51.100.1, unknown"], "10.0.0.7"),
+            (&["198.51.100.1, nonsense, 172.20.0.2"], "172.20.0.2"),
+            (&["198.51.100.1,"], "10.0.0.7"),
+            (&[""], "10.0.0.7"),
+        ] {
+            assert_eq!(client("10.0.0.7", lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        assert_eq!("".parse(), Ok(Proxies::default()));
+        for wrong in ["10.0.0.0/33", "proxy", "10.0.0", "10.0.0.1:80", "*"] {
+            assert!(wrong.parse::<Proxies>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a client writes, the proxy appends the client's own address.
+        #[test]
+        fn nobody_passes_for_another(forged in "[ -~]{0,60}") {
+            prop_assert_eq!(client("10.0.0.7", &[&forged, "198.51.100.1"]), "198.51.100.1");
+            prop_assert_eq!(client("10.0.0.7", &[&format!("{forged},198.51.100.1")]), "198.51.100.1");
+        }
+    }
+}

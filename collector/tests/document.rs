@@ -1,0 +1,79 @@
+//! The OpenAPI document, looked at by programs of others: it is what the specification wants, and what it says is so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "a test may panic")]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use atalaya_collector::{Limits, Options, SqliteOptions, SqliteStore, Tokens, openapi};
+use atalaya_testbed::guarded;
+use atalaya_testbed::install::{self, Environment, Part};
+use common::{READER, WRITER, full, run};
+
+/// Of Schemathesis: so many requests of each kind for each operation, and always the same ones.
+const EXAMPLES: &str = "20";
+const SEED: &str = "20261121";
+
+fn python() -> Command {
+    let say = |line: &str| eprintln!("{line}");
+    let python = install::ensure(&[Part::Python], say)
+        .and_then(|()| install::ensure_environment(Environment::API, say));
+    let mut command = guarded(python.expect("Python, and what looks at APIs"));
+    for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+fn succeeds(output: &Output) {
+    let said = [&output.stdout[..], &output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn it_is_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("openapi.json");
+    let document = openapi().unwrap();
+    assert!(document.contains(r#""openapi": "3.1"#));
+    std::fs::write(&file, document).unwrap();
+    succeeds(&python().args(["-m", "openapi_spec_validator"]).arg(file).output().unwrap());
+}
+
+/// Requests that the document allows are taken, those that it does not are refused, and every answer is as it says.
+async fn is_kept_to(tokens: Tokens, more: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(SqliteOptions::new(folder.path().join("reports.db"))).unwrap();
+    let limits = Limits { rate: 1e9, burst: 1e9, ..Limits::default() };
+    let collector = run(Arc::new(store), Options { tokens, limits, ..Options::default() }).await;
+    // There is something to tell.
+    let batch: Vec<_> = (1..=20).map(|cycle| full(1, cycle, 1.5)).collect();
+    let sent = collector.post("/api/v1/reports").bearer_auth(WRITER).json(&batch).send().await.unwrap();
+    assert_eq!(sent.status(), 200);
+    let mut command = python();
+    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbed/api");
+    command.current_dir(folder.path()).env("PYTHONPATH", hooks).env("SCHEMATHESIS_HOOKS", "hooks");
+    command.args(["-m", "schemathesis.cli", "--no-color", "run", &collector.url("/api/v1/openapi.json")]);
+    // A stream does not end.
+    command.args(["--exclude-path", "/api/v1/stream", "--checks", "all", "--continue-on-failure"]);
+    command.args(["--max-examples", EXAMPLES, "--seed", SEED, "--request-timeout", "30"]).args(more);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    succeeds(&output);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("Selected: 11/12") && said.contains("Tested: 11"), "{said}");
+    collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_kept_to() {
+    is_kept_to(Tokens::none(), &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_kept_to_with_tokens() {
+    let tokens = Tokens::parse(&format!("write {WRITER}\nread {WRITER}\nread {READER}")).unwrap();
+    is_kept_to(tokens, &["--header", &format!("Authorization: Bearer {WRITER}")]).await;
+}

@@ -1,0 +1,119 @@
+//! A person who looks at the page: Chromium, as Debian has it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "tests and the benchmark include it, and neither uses all of it"
+)]
+
+use std::time::{Duration, Instant};
+
+use atalaya_testbed::Browser;
+use serde_json::{Value, json};
+use thirtyfour::{Capabilities, WebDriver};
+
+/// How long anything may take until it is seen: a machine that tests may be slow.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub struct Looker {
+    driver: WebDriver,
+    _browser: Browser,
+}
+
+impl Looker {
+    /// With a window of 1100 by 900; `more` are arguments of Chromium.
+    pub async fn new(more: &[&str]) -> Looker {
+        let browser = tokio::task::spawn_blocking(Browser::start).await.unwrap();
+        let mut wanted = Capabilities::new();
+        wanted.set("browserName", "chrome").unwrap();
+        wanted.set("goog:chromeOptions", browser.options("profile", more)).unwrap();
+        let driver = WebDriver::new(browser.url(), wanted).await.unwrap();
+        let looker = Looker { driver, _browser: browser };
+        looker.size(1100, 900).await;
+        looker
+    }
+
+    pub async fn tell(&self, method: &str, parameters: Value) -> Value {
+        self.driver.cdp().send_raw(method, parameters).await.unwrap()
+    }
+
+    pub async fn size(&self, width: u32, height: u32) {
+        let metrics =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500});
+        self.tell("Emulation.setDeviceMetricsOverride", metrics).await;
+    }
+
+    pub async fn prefer(&self, scheme: &str) {
+        let features = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.tell("Emulation.setEmulatedMedia", features).await;
+    }
+
+    pub async fn open(&self, url: &str) {
+        self.driver.goto(url).await.unwrap();
+    }
+
+    /// What an expression of JavaScript comes to.
+    pub async fn ask(&self, expression: &str) -> Value {
+        let done = self.driver.execute(format!("return {expression}"), Vec::new()).await;
+        done.unwrap_or_else(|error| panic!("{expression}: {error}")).json().clone()
+    }
+
+    pub async fn text(&self, selector: &str) -> String {
+        let text = self.ask(&format!("document.querySelector({selector:?})?.innerText")).await;
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until an expression of JavaScript is true.
+    pub async fn wait(&self, expression: &str) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let late = Instant::now() >= end;
+            if self.ask(&format!("Boolean({expression})")).await == json!(true) {
+                return;
+            }
+            if late {
+                let shown = self.ask("document.body.innerText").await;
+                panic!("it is not so that {expression}; the page shows {shown}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Types a key, such as `Tab`, as a person does.
+    pub async fn press(&self, key: &str) {
+        let code = match key {
+            "Tab" => 9,
+            "Enter" => 13,
+            _ => 0,
+        };
+        let text = if key == "Enter" { "\r" } else { "" };
+        for kind in ["keyDown", "keyUp"] {
+            let event =
+                json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text});
+            self.tell("Input.dispatchKeyEvent", event).await;
+        }
+    }
+
+    /// Clicks on the middle of what is there.
+    pub async fn click(&self, selector: &str) {
+        let found = self.driver.find(thirtyfour::By::Css(selector)).await.unwrap();
+        found.click().await.unwrap();
+    }
+
+    /// A picture of the whole page, to look at.
+    pub async fn picture(&self, name: &str) {
+        let size = self.ask("[innerWidth, document.documentElement.scrollHeight]").await;
+        let clip = json!({"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1});
+        let parameters = json!({"captureBeyondViewport": true, "clip": clip});
+        let taken = self.tell("Page.captureScreenshot", parameters).await;
+        let picture = base64::Engine::decode(
+            &base64::engine::general_purpose::STANDARD,
+            taken["data"].as_str().unwrap(),
+        );
+        std::fs::write(Browser::screenshots().join(format!("{name}.png")), picture.unwrap()).unwrap();
+    }
+
+    pub async fn leave(self) {
+        self.driver.quit().await.unwrap();
+    }
+}

@@ -1,0 +1,188 @@
+//! The page, as it comes over the wire.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod common;
+
+use std::sync::Arc;
+
+use atalaya_collector::{MemoryStore, Options, SqliteOptions, SqliteStore, Tokens};
+use common::{READER, WRITER, full, refused, run, started};
+use reqwest::redirect::Policy;
+use serde_json::{Value, json};
+
+/// What is in an attribute of the page that names another place.
+fn places(html: &str) -> Vec<&str> {
+    let attributes = [" href=\"", " src=\"", " action=\""];
+    let found = attributes.iter().flat_map(|name| html.split(name).skip(1));
+    found.filter_map(|rest| rest.split('"').next()).collect()
+}
+
+#[tokio::test]
+async fn nothing_inline_and_nothing_from_elsewhere() {
+    let collector = started().await;
+    collector.post("/api/v1/reports").json(&full(7, 1, 20.0)).send().await.unwrap();
+    let answer = collector.get("/?range=1y").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let headers = answer.headers().clone();
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(headers["cache-control"], "no-store");
+    assert_eq!(headers["atalaya-collector"], "1");
+    let html = answer.text().await.unwrap();
+    assert!(!html.contains("style=\"") && !html.contains("<style") && !html.contains(" onclick"), "{html}");
+    assert!(!html.contains("<script>"));
+    for place in places(&html) {
+        assert!(place.starts_with(['/', '?', '#']) && !place.starts_with("//"), "{place}");
+        if place.starts_with("/page/") {
+            let asset = collector.get(place).send().await.unwrap();
+            assert_eq!(asset.status(), 200, "{place}");
+            assert!(asset.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_asked_or_told_is_shown_as_text() {
+    let collector = started().await;
+    let evil = "<script>alert(1)</script>\"'&";
+    let mut report = full(7, 1, 1e300);
+    (report["quantity"], report["unit"]) = (json!(evil), json!("<b>"));
+    assert_eq!(collector.post("/api/v1/reports").json(&report).send().await.unwrap().status(), 201);
+    let status = json!({"epoch": 7, "cycle": 1, "leader": evil, "nodes": [
+        {"id": evil, "health": "failing", "problem": evil, "host": evil, "readings": [{"value": -1e-300, "unit": evil}]}]});
+    assert_eq!(collector.post("/api/v1/fleet").json(&status).send().await.unwrap().status(), 204);
+    for query in
+        ["", "?range=%3Cscript%3E&quantity=%3Cscript%3E&unit=%22%3E&lang=%22", "?range=5m&range=1y&&=&%ff"]
+    {
+        for path in ["/", "/page/live"] {
+            let answer = collector.get(&format!("{path}{query}")).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let html = answer.text().await.unwrap();
+            assert!(!html.contains("<script>") && !html.contains("<b>"), "{html}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn readers_sign_in_and_a_cookie_only_reads() {
+    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER};ñ")).unwrap();
+    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..Options::default() }).await;
+    let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
+    let asked = collector.get("/").send().await.unwrap();
+    assert_eq!(asked.status(), 401);
+    assert!(asked.text().await.unwrap().contains("<form"));
+    assert_eq!(collector.get("/page/live").send().await.unwrap().status(), 401);
+    let sign_in =
+        |token: &str| client.post(collector.url("/sign-in")).body(format!("token={}", encoded(token)));
+    assert_eq!(sign_in("nobody knows this").send().await.unwrap().status(), 401);
+    assert_eq!(sign_in(WRITER).send().await.unwrap().status(), 403, "it is for writing");
+    let let_in = sign_in(&format!(" {READER};ñ ")).send().await.unwrap();
+    assert_eq!((let_in.status().as_u16(), &let_in.headers()["location"]), (303, &"/".parse().unwrap()));
+    let cookie = let_in.headers()["set-cookie"].to_str().unwrap();
+    assert!(cookie.contains("; HttpOnly; SameSite=Strict; Path=/; Max-Age="), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap();
+    for path in ["/", "/page/live", "/api/v1/latest", "/metrics"] {
+        assert_eq!(
+            collector.get(path).header("cookie", cookie).send().await.unwrap().status(),
+            200,
+            "{path}"
+        );
+    }
+    let bearer = collector.get("/").bearer_auth(format!("{READER};ñ"));
+    assert_eq!(bearer.send().await.unwrap().status(), 401, "what is not ASCII is not read from that header");
+    let writing = format!("atalaya_token={}", encoded(WRITER));
+    for cookie in [cookie, &writing] {
+        let write = collector.post("/api/v1/reports").header("cookie", cookie).json(&full(7, 1, 1.0));
+        refused(write, 401).await;
+    }
+    let out = client.post(collector.url("/sign-out")).send().await.unwrap();
+    assert!(out.headers()["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
+}
+
+fn encoded(token: &str) -> String {
+    form_urlencoded::byte_serialize(token.as_bytes()).collect()
+}
+
+#[tokio::test]
+async fn who_may_read_without_a_token_is_not_asked_for_one() {
+    let tokens = Tokens::parse(&format!("write {WRITER}\nread *")).unwrap();
+    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..Options::default() }).await;
+    let answer = collector.get("/").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert!(answer.text().await.unwrap().contains("No report has come yet"));
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_shown_and_the_fleet_still_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports.db");
+    let store = Arc::new(SqliteStore::open(SqliteOptions::new(&path)).unwrap());
+    let collector = run(store, Options::default()).await;
+    assert_eq!(collector.post("/api/v1/reports").json(&full(7, 1, 1.0)).send().await.unwrap().status(), 201);
+    for file in ["reports.db", "reports.db-wal", "reports.db-shm"] {
+        let _ = std::fs::remove_file(folder.path().join(file));
+    }
+    std::fs::write(&path, "no database, and long enough for one to be looked at".repeat(100)).unwrap();
+    let status =
+        json!({"epoch": 7, "cycle": 1, "leader": "tower-5", "waiting": 7, "nodes": [{"id": "tower-5"}]});
+    assert_eq!(collector.post("/api/v1/fleet").json(&status).send().await.unwrap().status(), 204);
+    for path in ["/", "/page/live"] {
+        let answer = collector.get(path).send().await.unwrap();
+        assert_eq!(answer.status(), 503);
+        assert_eq!(answer.headers()["retry-after"], "2");
+        let html = answer.text().await.unwrap();
+        assert!(
+            html.contains("data-state=\"store\"") && html.contains("damaged") && html.contains("tower-5"),
+            "{html}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_leader_tells_of_its_fleet() {
+    let collector = started().await;
+    assert_eq!(collector.json("/api/v1/fleet").await["status"], Value::Null);
+    let status = |epoch: i64, cycle: i64| {
+        json!({"epoch": epoch, "cycle": cycle, "leader": "1", "period": 2.5, "waiting": 3, "delivered": cycle - 1,
+            "nodes": [{"id": "1", "age": 0.5, "health": "ok", "readings": [{"value": 78.4, "unit": null}]}], "more": 2})
+    };
+    let tell = |status: &Value| collector.post("/api/v1/fleet").header("user-agent", "test").json(status);
+    assert_eq!(tell(&status(7, 5)).send().await.unwrap().status(), 204);
+    let told = collector.json("/api/v1/fleet").await["status"].clone();
+    for (name, value) in status(7, 5).as_object().unwrap() {
+        if name != "nodes" {
+            assert_eq!(&told[name], value, "{name}");
+        }
+    }
+    assert_eq!(
+        (&told["nodes"][0]["age"], &told["nodes"][0]["readings"][0]["value"]),
+        (&json!(0.5), &json!(78.4))
+    );
+    assert_eq!(told["reporter"], "test");
+    assert!(told["received_ago"].as_f64().unwrap() < 60.0 && told["received"].is_string());
+    // Deposed, or late.
+    refused(tell(&status(7, 4)), 409).await;
+    collector.post("/api/v1/reports").json(&full(8, 6, 1.0)).send().await.unwrap();
+    refused(tell(&status(7, 6)), 409).await;
+    assert_eq!(tell(&status(8, 6)).send().await.unwrap().status(), 204);
+    // Nonsense, and too much.
+    refused(tell(&json!({"epoch": 9, "cycle": 1, "leader": "1"})), 400).await;
+    refused(tell(&json!({"epoch": 0, "cycle": 1, "leader": "1", "nodes": []})), 400).await;
+    let many = vec![json!({"id": "1"}); 1_001];
+    refused(tell(&json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": many})), 400).await;
+    refused(collector.post("/api/v1/fleet").body("{}"), 415).await;
+    let long = "x".repeat(300 << 10);
+    refused(tell(&json!({"epoch": 9, "cycle": 1, "leader": long, "nodes": []})), 413).await;
+    assert_eq!(collector.json("/api/v1/fleet").await["status"]["epoch"], 8);
+}
+
+#[tokio::test]
+async fn only_writers_tell_of_the_fleet() {
+    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
+    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..Options::default() }).await;
+    let status = json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": []});
+    let tell = |token: &str| collector.post("/api/v1/fleet").bearer_auth(token).json(&status);
+    refused(tell(READER), 403).await;
+    assert_eq!(tell(WRITER).send().await.unwrap().status(), 204);
+}

@@ -1,0 +1,83 @@
+"""The API of the collector as one would write it with Flask and Redis: what benchmarks put beside it.
+
+Each key is kept once, by a script that is one round trip; a batch is a pipeline of them, one round trip as well. How
+durable an answer is, is Redis's matter (`appendfsync`). Serve it with
+`REDIS_URL=... gunicorn --workers 2 --worker-class gthread --threads 32 app:app`.
+"""
+
+import json
+import math
+import os
+
+import redis
+from flask import Flask, jsonify, request
+
+RECORD = """
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+if kept then
+  return kept == ARGV[2] and 'repeated' or 'conflict'
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('XADD', KEYS[2], '*', 'report', ARGV[3])
+return 'recorded'
+"""
+
+app = Flask(__name__)
+store = redis.Redis.from_url(os.environ["REDIS_URL"], decode_responses=True)
+record = store.register_script(RECORD)
+store.script_load(RECORD)
+
+
+class Invalid(ValueError):
+    pass
+
+
+def checked(report):
+    """Its key and its mean."""
+    if not isinstance(report, dict):
+        raise Invalid("not a report")
+    mean, epoch, cycle = (report.get(name) for name in ("mean", "epoch", "cycle"))
+    if not isinstance(mean, (int, float)) or isinstance(mean, bool) or not math.isfinite(mean):
+        raise Invalid("mean is not a finite number")
+    if not isinstance(epoch, int) or not isinstance(cycle, int) or epoch < 1 or cycle < 0:
+        raise Invalid("epoch and cycle are needed")
+    return f"{epoch}-{cycle}-{report.get('unit', '')}", repr(float(mean))
+
+
+def kept(reports):
+    """What became of each."""
+    arguments = [[*checked(report), json.dumps(report)] for report in reports]
+    if len(arguments) == 1:
+        return [record(keys=["keys", "reports"], args=arguments[0])]
+    with store.pipeline(transaction=False) as pipeline:
+        for each in arguments:
+            record(keys=["keys", "reports"], args=each, client=pipeline)
+        return pipeline.execute()
+
+
+@app.errorhandler(Invalid)
+def invalid(error):
+    return jsonify(title="The request is not understood", status=400, detail=str(error)), 400
+
+
+@app.errorhandler(redis.RedisError)
+def unavailable(error):
+    return jsonify(title="Nothing can be kept", status=503, detail=str(error)), 503, {"Retry-After": "2"}
+
+
+@app.post("/api/v1/reports")
+def reports():
+    body = request.get_json()
+    if isinstance(body, list):
+        return jsonify(results=[{"status": status} for status in kept(body)])
+    (status,) = kept([body])
+    return jsonify(status=status), {"recorded": 201, "repeated": 200}.get(status, 409)
+
+
+@app.post("/nuevo")
+def nuevo():
+    body = request.get_json()
+    if isinstance(body, dict) and "dato" in body:
+        body["mean"] = body.pop("dato")
+    (status,) = kept([body])
+    return jsonify(status=status), 409 if status == "conflict" else 200

@@ -1,0 +1,73 @@
+//! A browser that tests look at pages with: Chromium without a screen, driven through chromedriver.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::install::{self, Part};
+use crate::process::Process;
+use crate::scratch::{Scratch, target_dir};
+use crate::spawn::guarded;
+
+const START: Duration = Duration::from_secs(60);
+
+/// What Chromium is started with. By the pipe it learns that chromedriver has ended, and ends too, however that was.
+const ARGUMENTS: [&str; 9] = [
+    "--headless=new",
+    "--no-sandbox",
+    "--remote-debugging-pipe",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--hide-scrollbars",
+];
+
+/// chromedriver, on a port of its own. Dropping it ends it, and the browsers that it has started.
+pub struct Browser {
+    url: String,
+    folder: Scratch,
+    _process: Process,
+}
+
+impl Browser {
+    /// Starts chromedriver.
+    ///
+    /// # Panics
+    ///
+    /// When Chromium or chromedriver is missing and cannot be installed.
+    #[track_caller]
+    pub fn start() -> Self {
+        if let Err(error) = install::ensure(&[Part::Chromium], |line| eprintln!("{line}")) {
+            panic!("cannot set up a browser: {error}");
+        }
+        let folder = Scratch::new("browser");
+        let mut command = guarded("chromedriver");
+        command.args(["--port=0", "--log-level=WARNING"]);
+        let process = Process::spawn(command).called("chromedriver", 20);
+        let line = process.wait_for_line("started successfully on port", START);
+        let port: Option<u16> =
+            line.text.rsplit(' ').next().and_then(|word| word.trim_end_matches('.').parse().ok());
+        let port = port.expect("chromedriver tells its port");
+        Self { url: format!("http://127.0.0.1:{port}"), folder, _process: process }
+    }
+
+    /// Where a WebDriver client finds it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What a client asks for as `goog:chromeOptions`: no screen, a profile of its own, and what else is wanted.
+    pub fn options(&self, name: &str, more: &[&str]) -> serde_json::Value {
+        let profile = format!("--user-data-dir={}", self.folder.path().join(name).display());
+        let arguments: Vec<&str> = ARGUMENTS.iter().chain(more).copied().chain([&*profile]).collect();
+        serde_json::json!({"args": arguments})
+    }
+
+    /// The folder of pictures that people look at after the tests.
+    pub fn screenshots() -> PathBuf {
+        let folder = target_dir().join("screenshots");
+        std::fs::create_dir_all(&folder).expect("make the folder of pictures");
+        folder
+    }
+}

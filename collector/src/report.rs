@@ -187,10 +187,8 @@ pub struct Incoming {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub time: Option<Timestamp>,
     /// What was averaged.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]{1,64}$")]
     pub quantity: Option<String>,
     /// Its unit.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]{1,64}$")]
     pub unit: Option<String>,
     /// Arithmetic mean of the fleet.
     #[serde(alias = "dato")]

@@ -4,21 +4,17 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use atalaya_collector::{Collector, Options, open_store};
+use atalaya_collector::{Options, open_store};
 use atalaya_testbed::Redis;
+use common::child::{self, Child};
 use common::ledger::{Sent, judge, kept, send};
 use reqwest::Client;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-/// The store of the collector that this process is to be. Not set: it is the test.
-const STORE: &str = "COLLECTOR_TEST_STORE";
 /// How often it is killed.
 const KILLS: usize = 12;
 /// So many clients send at the same time.
@@ -27,36 +23,13 @@ const SENDERS: i64 = 8;
 /// Not a test of its own: what `start` starts.
 #[tokio::test]
 async fn collector() {
-    let Ok(store) = std::env::var(STORE) else { return };
-    let store = open_store(&store).unwrap();
-    let collector = Collector::bind("127.0.0.1:0", store, Options::default()).await.unwrap();
-    println!("\nlistens at {}", collector.address().unwrap());
-    collector.run(CancellationToken::new()).await;
+    child::serve(Options::default()).await;
 }
 
-/// Is killed when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start(store: &str) -> (Running, String) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "collector", "--nocapture"])
-        .env(STORE, store)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let running = Running(child);
-    let address = lines.map_while(Result::ok).find_map(|line| {
-        line.strip_prefix("listens at ").map(|address| format!("http://{address}/api/v1/reports"))
-    });
-    (running, address.expect("it listens"))
+/// Where it takes reports.
+fn start(store: &str) -> (Child, String) {
+    let (child, address) = child::start(store);
+    (child, format!("http://{address}/api/v1/reports"))
 }
 
 fn client() -> Client {

@@ -59,6 +59,47 @@ async fn too_many_requests_are_held_back_and_health_is_not() {
     assert_eq!(collector.get("/healthz").send().await.unwrap().status(), 200);
 }
 
+/// Many may stand behind one address: who has a token is told from those who have none, and whom a trusted proxy hands on from
+/// each other.
+#[tokio::test]
+async fn those_behind_one_address_have_rates_of_their_own() {
+    let limits = || Limits { rate: 0.001, burst: 3.0, ..Limits::default() };
+    let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
+    let options = Options { tokens, limits: limits(), ..Options::default() };
+    let collector = run(Arc::new(MemoryStore::new()), options).await;
+    let write = || collector.get("/nuevo?dato=1");
+    for _ in 0..3 {
+        refused(write().bearer_auth("guessed-0123456789"), 401).await;
+    }
+    refused(write().bearer_auth("guessed-9876543210"), 429).await;
+    refused(collector.get("/nuevo?dato=1&token=guessed-0123456789"), 429).await;
+    for _ in 0..3 {
+        assert_eq!(write().bearer_auth(WRITER).send().await.unwrap().status(), 200);
+    }
+    refused(write().bearer_auth(WRITER), 429).await;
+    refused(collector.get(&format!("/nuevo?dato=1&token={WRITER}")), 429).await;
+    assert_eq!(collector.get("/listar").bearer_auth(READER).send().await.unwrap().status(), 200);
+
+    let proxies = "127.0.0.1".parse().unwrap();
+    let options = Options { proxies, limits: limits(), ..Options::default() };
+    let collector = run(Arc::new(MemoryStore::new()), options).await;
+    let of = |client: &'static str| collector.get("/nuevo?dato=1").header("x-forwarded-for", client);
+    for client in ["192.0.2.1", "192.0.2.2"] {
+        for _ in 0..3 {
+            assert_eq!(of(client).send().await.unwrap().status(), 200);
+        }
+        refused(of(client), 429).await;
+    }
+    refused(of("198.51.100.7, 192.0.2.1"), 429).await;
+    // Of a proxy that is not trusted it says nothing.
+    let collector = limited(limits()).await;
+    let of = |client: &'static str| collector.get("/nuevo?dato=1").header("x-forwarded-for", client);
+    for client in ["192.0.2.1", "192.0.2.2", "192.0.2.3"] {
+        assert_eq!(of(client).send().await.unwrap().status(), 200);
+    }
+    refused(of("192.0.2.4"), 429).await;
+}
+
 /// Who sends headers or a body by the drop is sent away, and others are answered meanwhile.
 #[tokio::test]
 async fn a_slow_loris_is_sent_away() {

@@ -6,6 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, Secur
 use utoipa::openapi::{Content, Header, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
+use crate::report::{MAX_NAME, NAME};
 use crate::tokens::{Role, Tokens};
 
 #[derive(OpenApi)]
@@ -32,6 +33,17 @@ impl Modify for Bearer {
 
 /// Says of each operation what its code does not: which values its parameters take, who may, and how it is refused.
 pub(super) fn complete(document: &mut utoipa::openapi::OpenApi, tokens: &Tokens) {
+    let schemas = document.components.iter_mut().flat_map(|components| &mut components.schemas);
+    for (_, schema) in schemas.filter(|(name, _)| ["Incoming", "Form"].contains(&name.as_str())) {
+        let RefOr::T(Schema::Object(report)) = schema else { continue };
+        for name in ["quantity", "unit"] {
+            if let Some(RefOr::T(Schema::Object(property))) = report.properties.get_mut(name) {
+                property.min_length = Some(1);
+                property.max_length = Some(MAX_NAME);
+                property.pattern = Some(NAME.to_owned());
+            }
+        }
+    }
     for (path, item) in &mut document.paths.paths {
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
             for parameter in operation.parameters.iter_mut().flatten() {
@@ -105,7 +117,7 @@ fn refine(path: &str, parameter: &mut Parameter) {
     let taken = match parameter.name.as_str() {
         "from" | "to" => json!({"type": "string", "format": "date-time"}),
         "quantity" | "unit" => {
-            json!({"type": "string", "minLength": 1, "maxLength": crate::report::MAX_NAME, "pattern": crate::report::NAME})
+            json!({"type": "string", "minLength": 1, "maxLength": MAX_NAME, "pattern": NAME})
         }
         "order" => json!({"type": "string", "enum": ["asc", "desc"]}),
         "limit" => json!({"type": "integer", "minimum": 1, "maximum": most}),

@@ -57,10 +57,8 @@ pub(crate) struct Form {
     /// The average.
     dato: f64,
     /// What was averaged.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]{1,64}$")]
     quantity: Option<String>,
     /// Its unit.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]{1,64}$")]
     unit: Option<String>,
 }
 

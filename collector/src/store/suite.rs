@@ -179,8 +179,15 @@ pub(super) async fn tells_when_leaders_changed(store: &impl Store) {
 type Told = (i64, Option<String>, i64, f64, f64, f64);
 
 /// Points of `reports`, one by one.
+<<<<<<< HEAD
 fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<Told> {
     let mut steps = std::collections::BTreeMap::new();
+=======
+fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<(i64, Option<String>, i64, f64, f64, f64)> {
+    type Step = (i64, Option<String>);
+    type Sums = (i64, f64, f64, f64);
+    let mut steps: std::collections::BTreeMap<Step, Sums> = std::collections::BTreeMap::new();
+>>>>>>> 5d684467027f79a02953b801e8e0ee4cba9984ae
     for report in reports.iter().filter(|report| filter.admits(report)) {
         let time = report.time.as_microsecond();
         let (min, max) = (report.min.unwrap_or(report.mean), report.max.unwrap_or(report.mean));
@@ -190,10 +197,17 @@ fn sums_of(reports: &[Report], filter: &Filter, step: i64) -> Vec<Told> {
         (*least, *most) = (least.min(min), most.max(max));
     }
     #[allow(clippy::cast_precision_loss, reason = "small")]
+<<<<<<< HEAD
     let told = steps.into_iter().map(|((time, unit), (count, sum, least, most))| {
         (time, unit, count, sum / count as f64, least, most)
     });
     told.collect()
+=======
+    let told = |((time, unit), (reports, sum, min, max)): (Step, Sums)| {
+        (time, unit, reports, sum / reports as f64, min, max)
+    };
+    steps.into_iter().map(told).collect()
+>>>>>>> 5d684467027f79a02953b801e8e0ee4cba9984ae
 }
 
 /// A store may keep sums beside its reports: whatever is asked, and whatever has become of the reports meanwhile, it tells

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, reason = "each test file includes it, and not every one uses all of it")]
 
+pub mod child;
 pub mod ledger;
 
 use std::io::{Read, Write};

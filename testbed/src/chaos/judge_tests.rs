@@ -284,6 +284,34 @@ fn in_lock_step_what_was_measured_in_the_generation() {
     }
 }
 
+/// The leader guesses the servers' clock, and may be wrong; that it read the fleet before it committed is certain.
+#[test]
+fn a_leader_whose_guess_of_the_time_is_late() {
+    let mut story = in_step();
+    let old = story.all();
+    story.publishes(1, 10.0);
+    story.publishes(2, 20.0);
+    story.publishes(3, 30.0);
+    for (before, late, is_good) in [(82, 92, true), (82, 0, true), (400, 92, false)] {
+        let mut story = story.clone();
+        story.evidence.transactions.last_mut().unwrap().time += STEP - before;
+        let mut changes = story.cycle_of(1, &[10.0, 20.0, old[2]]);
+        let read = story.now + STEP + late;
+        let time =
+            format!("1970-01-01T00:{:02}:{:02}.{:03}Z", read / 60_000, read / 1_000 % 60, read % 1_000);
+        for change in &mut changes {
+            if let Change::Create { data, .. } = change {
+                *data = String::from_utf8_lossy(data)
+                    .replace(r#""time":"x""#, &format!(r#""time":"{time}""#))
+                    .into();
+            }
+        }
+        story.commit(1, changes);
+        story.evidence.settled = 2;
+        story.breaks(if is_good { &[] } else { &[Kind::WrongMean] });
+    }
+}
+
 #[test]
 fn in_lock_step_what_is_missed_by_a_moment_each_time() {
     let mut story = in_step();

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use redis::{Client, ConnectionAddr, IntoConnectionInfo};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -235,6 +236,15 @@ impl Store for RedisStore {
 
     fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
         self.read(move |link, prefix| reader::epochs(link, prefix, limit).boxed()).boxed()
+    }
+
+    fn changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
+        self.read(move |link, prefix| reader::changes(link, prefix, (from, to), limit).boxed()).boxed()
     }
 
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {

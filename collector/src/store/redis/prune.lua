@@ -33,7 +33,7 @@ call('XLEN', P .. 'reports')
 call('ZCARD', P .. 'hours')
 call('ZCARD', P .. 'old')
 call('HLEN', P .. 'latest')
-local ids, keys, lines, hours, sums, latest = {}, {}, {}, {}, {}, {}
+local ids, keys, lines, hours, sums, latest, begun = {}, {}, {}, {}, {}, {}, {}
 for _, member in ipairs(members) do
     local id, kind = tonumber(sub(member, 20, 35)), sub(member, 37)
     local name = string.format('%d-0', id)
@@ -52,6 +52,9 @@ for _, member in ipairs(members) do
                 lines[line] = {}
             end
             table.insert(lines[line], cycle)
+            local epoch = P .. 'epoch:' .. padded(report.epoch)
+            local first = call('HMGET', epoch, 'first', 'began')
+            if first[1] == cycle and first[2] == sub(member, 1, 18) then begun[epoch] = true end
         end
         local seconds = tonumber(sub(member, 1, 12))
         local hour = math.floor(seconds / 3600)
@@ -85,6 +88,7 @@ if #members > 0 then
 end
 for _, id in ipairs(ids) do call('XDEL', P .. 'reports', id) end
 for _, key in ipairs(keys) do call('HDEL', key[1], key[2]) end
+for epoch in pairs(begun) do call('HDEL', epoch, 'began') end
 for _, kind in ipairs(latest) do call('HDEL', P .. 'latest', kind) end
 for hour, minutes in pairs(hours) do
     if #call('ZRANGEBYLEX', P .. 'times', '[' .. edge(hour), '(' .. edge(hour + 1), 'LIMIT', 0, 1) == 0 then

@@ -176,6 +176,42 @@ pub(super) async fn latest(link: &mut Link, prefix: &str) -> Result<Vec<Record>,
     Ok(records)
 }
 
+/// The first report of each epoch but the first, if it is still there.
+pub(super) async fn changes(
+    link: &mut Link,
+    prefix: &str,
+    (from, to): (Timestamp, Timestamp),
+    limit: usize,
+) -> Result<Vec<(Timestamp, i64)>, Failure> {
+    let mut changes = Vec::new();
+    let mut last = "+".to_owned();
+    while changes.len() < limit {
+        let mut asked = cmd("ZREVRANGEBYLEX");
+        asked.arg(format!("{prefix}epochs")).arg(&last).arg("-").arg("LIMIT").arg(0).arg(CHUNK + 1);
+        let mut names: Vec<String> = link.ask(&asked).await?;
+        // It follows nobody, or is read with those that come next.
+        let Some(lowest) = names.pop() else { break };
+        if names.is_empty() {
+            break;
+        }
+        last = format!("[{lowest}");
+        let mut commands = pipe();
+        for name in &names {
+            commands.cmd("HGET").arg(format!("{prefix}epoch:{name}")).arg("began");
+        }
+        let began: Vec<Option<i64>> = link.ask_all(&commands).await?;
+        for (name, began) in names.iter().zip(began) {
+            let Some(began) = began else { continue };
+            let time = Timestamp::from_microsecond(began).map_err(|_| Failure::foreign())?;
+            let epoch = name.parse().map_err(|_| Failure::foreign())?;
+            if (from..to).contains(&time) && changes.len() < limit {
+                changes.push((time, epoch));
+            }
+        }
+    }
+    Ok(changes)
+}
+
 pub(super) async fn epochs(link: &mut Link, prefix: &str, limit: usize) -> Result<Vec<Epoch>, Failure> {
     let mut asked = cmd("ZREVRANGEBYLEX");
     asked

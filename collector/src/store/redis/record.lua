@@ -61,15 +61,20 @@ local function refused(line, epoch, cycle, bucket)
     end
 end
 
-local function admit(epoch, cycle, received, reporter)
+local function admit(epoch, cycle, time, received, reporter)
     local known = epochs[epoch]
     if not known then
-        local read = call('HMGET', P .. 'epoch:' .. epoch, 'first', 'last', 'reports')
-        known = {before = read[1], first = read[1] or cycle, last = read[2] or cycle, reports = tonumber(read[3] or '0')}
+        local read = call('HMGET', P .. 'epoch:' .. epoch, 'first', 'last', 'reports', 'began')
+        known = {before = read[1], first = read[1] or cycle, last = read[2] or cycle, reports = tonumber(read[3] or '0'),
+            began = read[4]}
         epochs[epoch] = known
         epoch_order[#epoch_order + 1] = epoch
     end
-    if cycle < known.first then known.first = cycle end
+    if cycle < known.first then
+        known.first, known.began = cycle, time
+    elseif cycle == known.first and (not known.began or time < known.began) then
+        known.began = time
+    end
     if cycle > known.last then known.last = cycle end
     known.reports = known.reports + 1
     known.received, known.reporter = received, reporter
@@ -120,7 +125,7 @@ for at = 3, 2 + COUNT * WIDTH, WIDTH do
         local member = time .. ':' .. string.format('%016d', newest) .. ':' .. number
         local addition = {id = newest, report = report, member = member}
         if line ~= '' then
-            admit(epoch, cycle, ARGV[report + 11], ARGV[report + 12])
+            admit(epoch, cycle, time, ARGV[report + 11], ARGV[report + 12])
             kept[bucket .. sub(cycle, 18)] = mean
             addition.bucket, addition.field, addition.mean = bucket, sub(cycle, 18), mean
         end
@@ -162,6 +167,7 @@ for _, epoch in ipairs(epoch_order) do
     local known = epochs[epoch]
     call('HSET', P .. 'epoch:' .. epoch, 'first', known.first, 'last', known.last, 'reports', known.reports,
         'received', known.received, 'reporter', known.reporter)
+    if known.began then call('HSET', P .. 'epoch:' .. epoch, 'began', known.began) end
     if not known.before then call('ZADD', P .. 'epochs', 0, epoch) end
     if known.first ~= known.before then
         -- The fence is a stair: only leaders below whose first cycle no later one began. So the next above tells all.

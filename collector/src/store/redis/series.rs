@@ -77,7 +77,9 @@ struct Minutes {
 
 /// What is made of an hour's minutes.
 fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<Minutes> {
-    let mut there: BTreeMap<i64, (bool, Vec<(&str, &str)>)> = BTreeMap::new();
+    /// Whether a part of it is gone, and its sums.
+    type Minute<'a> = (bool, Vec<(&'a str, &'a str)>);
+    let mut there: BTreeMap<i64, Minute<'_>> = BTreeMap::new();
     for (field, sum) in fields {
         let (minute, kind) = field.split_at_checked(2)?;
         let (partial, kinds) = there.entry(minute.parse().ok()?).or_default();

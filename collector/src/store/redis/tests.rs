@@ -19,6 +19,12 @@ store_suite!(|_| {
     (open(&server), server)
 });
 
+#[tokio::test]
+async fn tells_when_leaders_changed() {
+    let server = Redis::with(KEEPING);
+    super::super::suite::tells_when_leaders_changed(&open(&server)).await;
+}
+
 fn one(cycle: i64) -> Vec<Report> {
     vec![keyed(7, cycle, None, 1.0)]
 }

@@ -108,14 +108,20 @@ fn clear(group: &str, scratch: Scratch) {
     let controllers = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     let groups: Vec<PathBuf> =
         controllers.chain([root.to_owned()]).map(|folder| folder.join(group)).collect();
-    let end = Instant::now() + Duration::from_secs(10);
-    loop {
+    soon(|| {
         groups.iter().for_each(|folder| remove_groups(folder));
+        !groups.iter().any(|folder| folder.exists())
+    });
+    soon(|| {
         let _ = fs::remove_dir_all(scratch.path());
-        let left = scratch.path().exists() || groups.iter().any(|folder| folder.exists());
-        if !left || Instant::now() >= end {
-            return;
-        }
+        !scratch.path().exists()
+    });
+}
+
+/// Tries until it is done, for some seconds.
+fn soon(mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() && start.elapsed() < Duration::from_secs(10) {
         std::thread::sleep(Duration::from_millis(100));
     }
 }

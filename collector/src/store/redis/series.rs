@@ -77,7 +77,7 @@ struct Minutes {
 
 /// What is made of an hour's minutes.
 fn minutes(hour: i64, steps: Steps, fields: &HashMap<String, String>) -> Option<Minutes> {
-    let mut there: BTreeMap<i64, (bool, Vec<(&str, &str)>)> = BTreeMap::new();
+    let mut there = BTreeMap::<i64, (bool, Vec<_>)>::new();
     for (field, sum) in fields {
         let (minute, kind) = field.split_at_checked(2)?;
         let (partial, kinds) = there.entry(minute.parse().ok()?).or_default();

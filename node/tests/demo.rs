@@ -183,6 +183,12 @@ fn its_api_tells_what_it_has_to_whoever_asks() {
         (reports.len() >= 3).then_some(reports)
     });
     assert!(reports.iter().all(|report| report["cycle"].is_u64() && report["mean"].is_f64()), "{reports:#?}");
+    let page = text("").unwrap();
+    assert!(page.contains("<svg") && page.contains("Atalaya"), "and it has a page: {page}");
+    // The leader tells it who is there, beside its reports.
+    eventually("three nodes on the page", PATIENCE, || {
+        text("").ok().filter(|page| page.contains("<dt>Nodes</dt><dd>3</dd>"))
+    });
     demo.term();
     assert!(demo.wait_exit(PATIENCE).success());
 }

@@ -186,3 +186,20 @@ async fn only_writers_tell_of_the_fleet() {
     refused(tell(READER), 403).await;
     assert_eq!(tell(WRITER).send().await.unwrap().status(), 204);
 }
+
+#[tokio::test]
+async fn of_a_fleet_that_has_just_begun_the_last_minutes_are_shown() {
+    let collector = started().await;
+    let html = async |query: &str| collector.get(query).send().await.unwrap().text().await.unwrap();
+    let report = |cycle: i64, minutes: i64| {
+        let mut report = full(7, cycle, 20.0);
+        let time = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+        report["time"] = json!(time.to_string());
+        report
+    };
+    collector.post("/api/v1/reports").json(&report(2, 0)).send().await.unwrap();
+    assert!(html("/").await.contains("The last 5 minutes"));
+    assert!(html("/?range=1h").await.contains("The last hour"), "who asks for it gets it");
+    collector.post("/api/v1/reports").json(&report(1, 10)).send().await.unwrap();
+    assert!(html("/").await.contains("The last hour"));
+}

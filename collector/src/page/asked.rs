@@ -14,6 +14,8 @@ pub(super) struct Asked {
     /// Whether the address says the language.
     said_lang: bool,
     pub(super) range: Range,
+    /// Whether the address says the range.
+    pub(super) said_range: bool,
     quantity: Option<String>,
     unit: Option<String>,
     /// Whether the address says what to show large.
@@ -33,6 +35,7 @@ impl Asked {
             lang: Lang::choose(get("lang"), accept),
             said_lang: get("lang").is_some(),
             range: Range::named(get("range")),
+            said_range: get("range").is_some(),
             quantity: some("quantity"),
             unit: some("unit"),
             said_kind: get("quantity").or(get("unit")).is_some(),

@@ -3,10 +3,11 @@
 use std::sync::PoisonError;
 use std::time::Instant;
 
-use jiff::{Timestamp, tz};
+use jiff::{SignedDuration, Timestamp, tz};
 
 use super::asked::Asked;
 use super::chart::Chart;
+use super::range::Range;
 use super::state::{self, State};
 use crate::api::App;
 use crate::api::problem::Problem;
@@ -22,6 +23,10 @@ const NEWEST: usize = 64;
 const POINTS: usize = 40_000;
 /// Epochs that are looked for.
 const CHANGES: usize = 200;
+
+/// The shortest range has all of what has just begun.
+const YOUNG: SignedDuration = SignedDuration::from_mins(5);
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// What the page shows.
 #[derive(Debug)]
@@ -87,6 +92,11 @@ async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
     view.state = State::of(view.age, freshest.map_or(0.0, state::delay), view.period);
     let Some(Report { quantity, unit, .. }) = view.report().cloned() else { return Ok(()) };
 
+    let is_new = !view.asked.said_range && view.age.is_some_and(|age| age < YOUNG.as_secs_f64());
+    if is_new && !was_before(app, now, &quantity, &unit).await? {
+        // Of an hour there would be a splinter to see.
+        view.asked.range = Range::shortest();
+    }
     let window = view.asked.range.window(now);
     let time = |micros| Timestamp::from_microsecond(micros).unwrap_or(now);
     let (from, to) = (time(window.from), time(window.to));
@@ -104,6 +114,20 @@ async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
     let ahead = tz::Offset::from_seconds(view.asked.ahead).unwrap_or(tz::Offset::UTC);
     view.chart = Some(Chart { window, points, usual, changes, ahead });
     Ok(())
+}
+
+/// Whether there were reports in the last hour, but not only just now.
+async fn was_before(
+    app: &App,
+    now: Timestamp,
+    quantity: &Option<String>,
+    unit: &Option<String>,
+) -> Result<bool, Problem> {
+    let before = |ago: SignedDuration| now.checked_sub(ago).ok();
+    let (from, to) = (before(HOUR), before(YOUNG));
+    let filter = Filter { from, to, quantity: quantity.clone(), unit: unit.clone() };
+    let page = Page { filter, after: None, newest_first: true, limit: 1 };
+    Ok(!app.store.page(page).await?.is_empty())
 }
 
 /// Which of them is shown large: the one that is asked for, else bare numbers, else temperature.

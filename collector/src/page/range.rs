@@ -32,6 +32,11 @@ impl Range {
         RANGES.into_iter().find(|range| Some(range.name) == name).unwrap_or(usual)
     }
 
+    /// The shortest.
+    pub(super) fn shortest() -> Range {
+        RANGES[0]
+    }
+
     /// `The last 24 hours`.
     pub(super) fn words(self, lang: Lang) -> &'static str {
         lang.say(self.en, self.es)

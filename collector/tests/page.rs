@@ -72,7 +72,7 @@ async fn it_shows_the_fleet_by_day_by_night_and_on_a_phone() {
     hour(&collector).await;
     let looker = Looker::new(&["--lang=en"]).await;
     looker.open(&collector.url("/?lang=en")).await;
-    looker.wait("document.querySelector('#history path.mean')").await;
+    looker.wait("document.querySelector('#history svg.plot polyline')").await;
     assert_eq!(looker.text("#now h1").await, "Temperature".to_owned());
     let spread = looker.text(".spread").await;
     for word in ["least", "most", "std. deviation", "0.62", "measured", "12", "excluded"] {
@@ -86,8 +86,8 @@ async fn it_shows_the_fleet_by_day_by_night_and_on_a_phone() {
     }
     let summary = looker.text(".summary").await;
     assert!(summary.contains("1 gap") && summary.contains("1 change of leader"), "{summary}");
-    assert_eq!(looker.ask("document.querySelectorAll('rect.gap').length").await, 1);
-    assert_eq!(looker.ask("document.querySelectorAll('g.epoch').length").await, 1);
+    assert_eq!(looker.ask("document.querySelectorAll('.wide rect.gap').length").await, 1);
+    assert_eq!(looker.ask("document.querySelectorAll('.wide g.epoch').length").await, 1);
     looker.prefer("light").await;
     looker.picture("wide-light").await;
 
@@ -212,7 +212,7 @@ async fn it_speaks_spanish_and_needs_no_script() {
     assert!(looker.text("#now .number").await.contains(','), "numbers as they are written there");
     assert!(looker.text("#fleet").await.contains("lidera desde hace"));
     assert!(looker.text("#state .age").await.starts_with("hace "));
-    assert_eq!(looker.ask("document.querySelector('#history path.mean') !== null").await, true);
+    assert_eq!(looker.ask("document.querySelector('#history svg.plot polyline') !== null").await, true);
     assert_eq!(looker.ask("document.querySelector('noscript meta[http-equiv=refresh], meta[http-equiv=refresh]') !== null").await, true);
     looker.click("#range-5m").await;
     looker.wait("location.search.includes('range=5m')").await;
@@ -268,7 +268,7 @@ async fn a_hundred_thousand_reports_are_shown_soon() {
     for range in ["5m", "1h", "24h", "7d"] {
         let start = Instant::now();
         looker.open(&collector.url(&format!("/?lang=en&range={range}"))).await;
-        looker.wait("document.querySelector('#history path.mean')").await;
+        looker.wait("document.querySelector('#history svg.plot polyline')").await;
         let took = start.elapsed();
         let paint =
             looker.ask("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null").await;

@@ -163,6 +163,54 @@ async fn ranges_and_quantities_are_chosen_by_mouse_and_keyboard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_pointed_at_is_told() {
+    let collector = started().await;
+    let reports: Vec<_> = (0..=30)
+        .map(|cycle| {
+            report(7, cycle, f64::from(i32::try_from(31 - cycle).unwrap()) * 100.0, TEMPERATURE, 20.0)
+        })
+        .chain([report(7, 31, 0.0, TEMPERATURE, 25.0)])
+        .collect();
+    post(&collector, &reports).await;
+    let looker = Looker::new(&["--lang=en"]).await;
+    looker.open(&collector.url("/?lang=en")).await;
+    looker.wait("document.querySelector('#history svg.plot polyline')").await;
+    for (width, shown, hidden) in [(1100, "wide", "narrow"), (360, "narrow", "wide")] {
+        looker.size(width, 900).await;
+        looker
+            .wait(&format!(
+                "getComputedStyle(document.querySelector('.chart > .{hidden}')).display === 'none'"
+            ))
+            .await;
+        // All at once: the chart is another one when something new has come. It is pointed at below the newest mean.
+        let found = looker
+            .ask(&format!(
+                "((plot, move, middle) => {{
+                    plot.scrollIntoView();
+                    const [x, y] = middle(plot.querySelector('circle.last'));
+                    move(document.elementFromPoint(x, y + 30), x, y + 30);
+                    const pointed = plot.querySelector('.pointed.on circle');
+                    const tip = document.querySelector('#tip');
+                    const found = {{tip: !tip.hidden && tip.innerText, last: [x, y], pointed: middle(pointed)}};
+                    move(document.querySelector('h1'), 1, 1);
+                    found.gone = tip.hidden && !document.querySelector('.pointed.on');
+                    move(document.elementFromPoint(x, y + 30), x, y + 30);
+                    return found;
+                }})(document.querySelector('.{shown}'),
+                    (to, x, y) => to.dispatchEvent(new PointerEvent('pointermove', {{clientX: x, clientY: y, bubbles: true}})),
+                    (of, box = of.getBoundingClientRect()) => [box.x + box.width / 2, box.y + box.height / 2])"
+            ))
+            .await;
+        assert!(found["tip"].as_str().is_some_and(|tip| tip.starts_with("25 23.5 … 26.2")), "{found}");
+        let away = |at: usize| found["last"][at].as_f64().unwrap() - found["pointed"][at].as_f64().unwrap();
+        assert!(away(0).hypot(away(1)) < 2.0, "{found}");
+        assert_eq!(found["gone"], true, "{found}");
+        looker.picture(&format!("pointed-{shown}")).await;
+    }
+    looker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outage_shows_and_goes() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let collector = run(Arc::clone(&store), Options::default()).await;

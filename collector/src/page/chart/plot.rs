@@ -16,8 +16,6 @@ use crate::store::Point;
 
 /// Units of the drawing to a pixel: it has whole units only, and a line of whole pixels has steps.
 pub(super) const FINE: i32 = 10;
-/// As wide as text is written.
-const LETTER: i32 = 7 * FINE;
 
 const GRID: RGBColor = RGBColor(10, 0, 1);
 const AXIS: RGBColor = RGBColor(10, 0, 2);
@@ -30,16 +28,20 @@ pub(super) struct View {
     pub(super) class: &'static str,
     /// In pixels, where the page has the room.
     size: (u32, u32),
-    /// Room for numbers at least, in letters.
+    /// Room beside it for the letters of a number, in pixels each: text is smaller or larger there.
+    letter: i32,
+    /// For so many at least.
     letters: usize,
+    /// Room at the right, for half a mark of time.
+    right: i32,
     /// Marks of time and of values at most.
     marks: (i64, usize),
 }
 
 /// For a wide screen and for a phone: the page shows the one that fits.
 pub(super) const VIEWS: [View; 2] = [
-    View { class: "wide", size: (960, 300), letters: 7, marks: (7, 6) },
-    View { class: "narrow", size: (360, 270), letters: 3, marks: (4, 6) },
+    View { class: "wide", size: (960, 300), letter: 9, letters: 5, right: 5, marks: (7, 6) },
+    View { class: "narrow", size: (360, 310), letter: 9, letters: 2, right: 10, marks: (4, 6) },
 ];
 
 /// A part of time, in units of the drawing.
@@ -111,8 +113,8 @@ impl Drawing<'_> {
         let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
             .margin_top(8 * FINE)
-            .margin_right(10 * FINE)
-            .set_label_area_size(LabelAreaPosition::Left, letters * LETTER + 8 * FINE)
+            .margin_right(view.right * FINE)
+            .set_label_area_size(LabelAreaPosition::Left, letters * view.letter * FINE + 8 * FINE)
             .set_label_area_size(LabelAreaPosition::Bottom, 28 * FINE)
             .build_cartesian_2d(
                 time.clone().with_key_points(ticks.iter().map(|tick| tick.at).collect()),

@@ -4,8 +4,9 @@
 
 use std::ops::Range;
 
+use plotters::coord::combinators::WithKeyPoints;
 use plotters::coord::ranged1d::{BoldPoints, Ranged};
-use plotters::coord::types::RangedCoordf64;
+use plotters::coord::types::{RangedCoordf64, RangedCoordi64};
 use plotters::prelude::*;
 
 use super::times::{Tick, times};
@@ -38,6 +39,18 @@ pub(super) struct View {
     marks: (i64, usize),
 }
 
+impl View {
+    /// In units of the drawing.
+    fn width(&self) -> u32 {
+        self.size.0 * FINE.unsigned_abs()
+    }
+
+    /// In units of the drawing.
+    fn height(&self) -> u32 {
+        self.size.1 * FINE.unsigned_abs()
+    }
+}
+
 /// For a wide screen and for a phone: the page shows the one that fits.
 pub(super) const VIEWS: [View; 2] = [
     View { class: "wide", size: (960, 300), letter: 9, letters: 5, right: 5, marks: (7, 6) },
@@ -67,6 +80,8 @@ pub(super) struct Plot {
 }
 
 pub(super) type Failed = DrawingAreaErrorKind<std::io::Error>;
+type Axes<'a, 'b> =
+    ChartContext<'a, SVGBackend<'b>, Cartesian2d<WithKeyPoints<RangedCoordi64>, RangedCoordf64>>;
 
 /// What there is to draw, whatever the view.
 pub(super) struct Drawing<'a> {
@@ -81,7 +96,7 @@ impl Drawing<'_> {
     /// In the middle of its step, or now.
     pub(super) fn at(&self, point: &Point) -> i64 {
         let window = &self.chart.window;
-        point.time.as_microsecond().saturating_add(window.step / 2).clamp(window.from, window.now)
+        point.time.as_microsecond().saturating_add(window.step / 2).min(window.now).max(window.from)
     }
 
     /// Times of a run; a point alone has no width, and gets a little.
@@ -98,7 +113,7 @@ impl Drawing<'_> {
 
     /// As this view wants it. Nothing of it depends on the machine, such as its fonts.
     pub(super) fn draw(&self, view: &View) -> Result<Plot, Failed> {
-        let Chart { window, changes, ahead, .. } = self.chart;
+        let Chart { window, ahead, .. } = self.chart;
         let time = window.from..window.now.max(window.from + 1);
         let values = &self.values;
         let ticks = times(time.start, time.end, *ahead, view.marks.0);
@@ -107,10 +122,9 @@ impl Drawing<'_> {
         let label = |line: &f64| values.label(self.lang, *line, &lines);
         let letters = lines.iter().map(|line| label(line).chars().count()).max().unwrap_or(0);
         let letters = i32::try_from(letters.clamp(view.letters, 14)).unwrap_or(0);
-        let (width, height) = (view.size.0 * FINE.unsigned_abs(), view.size.1 * FINE.unsigned_abs());
 
         let mut svg = String::new();
-        let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, (view.width(), view.height())).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
             .margin_top(8 * FINE)
             .margin_right(view.right * FINE)
@@ -129,39 +143,50 @@ impl Drawing<'_> {
             let tick = ticks.iter().find(|tick| tick.at == *at);
             tick.map_or_else(String::new, |Tick { label, .. }| label.clone())
         };
-        for run in &self.runs {
-            let places = self.places(run, &time);
-            let up = places.iter().map(|(at, point)| (*at, values.scaled(point.max)));
-            let down = places.iter().rev().map(|(at, point)| (*at, values.scaled(point.min)));
-            chart.draw_series([Polygon::new(up.chain(down).collect::<Vec<_>>(), BAND.filled())])?;
-        }
-        for run in &self.runs {
-            let places = self.places(run, &time);
-            let means = places.iter().map(|(at, point)| (*at, values.scaled(point.mean)));
-            chart.draw_series(LineSeries::new(means, MEAN))?;
-        }
+        self.series(&mut chart, &time)?;
         let mut mesh = chart.configure_mesh();
         mesh.disable_mesh().disable_y_axis().axis_style(AXIS).max_light_lines(0);
         mesh.x_label_formatter(&named).x_label_style(text);
         mesh.set_tick_mark_size(LabelAreaPosition::Bottom, 5 * FINE).draw()?;
 
+        let plot = self.placed(&chart, view, &time);
+        root.present()?;
+        drop((chart, root));
+        Ok(Plot { svg, ..plot })
+    }
+
+    /// Bands, and lines over them.
+    fn series(&self, chart: &mut Axes<'_, '_>, time: &Range<i64>) -> Result<(), Failed> {
+        for run in &self.runs {
+            let places = self.places(run, time);
+            let up = places.iter().map(|(at, point)| (*at, self.values.scaled(point.max)));
+            let down = places.iter().rev().map(|(at, point)| (*at, self.values.scaled(point.min)));
+            chart.draw_series([Polygon::new(up.chain(down).collect::<Vec<_>>(), BAND.filled())])?;
+        }
+        for run in &self.runs {
+            let places = self.places(run, time);
+            let means = places.iter().map(|(at, point)| (*at, self.values.scaled(point.mean)));
+            chart.draw_series(LineSeries::new(means, MEAN))?;
+        }
+        Ok(())
+    }
+
+    /// Where things are; the drawing itself is not there yet.
+    fn placed(&self, chart: &Axes<'_, '_>, view: &View, time: &Range<i64>) -> Plot {
         let place = |at: i64, value: f64| chart.backend_coord(&(at.clamp(time.start, time.end), value));
-        let x = |at: i64| place(at, axis.range().start).0;
+        let x = |at: i64| place(at, self.values.range().start).0;
         let shade = |gap: &Gap| Shade { x: x(gap.from), width: x(gap.to) - x(gap.from), gap: *gap };
-        let last =
-            self.chart.points.last().filter(|_| self.gaps.last().is_none_or(|gap| gap.to < window.now));
-        let plot = Plot {
-            width,
-            height,
+        let Chart { window, changes, points, .. } = self.chart;
+        let last = points.last().filter(|_| self.gaps.last().is_none_or(|gap| gap.to < window.now));
+        Plot {
+            width: view.width(),
+            height: view.height(),
             x: chart.plotting_area().get_x_axis_pixel_range(),
             y: chart.plotting_area().get_y_axis_pixel_range(),
             gaps: self.gaps.iter().map(shade).collect(),
             epochs: changes.iter().map(|(at, epoch)| (x(*at), *epoch)).collect(),
-            last: last.map(|last| place(self.at(last), values.scaled(last.mean))),
+            last: last.map(|last| place(self.at(last), self.values.scaled(last.mean))),
             svg: String::new(),
-        };
-        root.present()?;
-        drop((chart, root));
-        Ok(Plot { svg, ..plot })
+        }
     }
 }

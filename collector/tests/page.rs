@@ -72,7 +72,7 @@ async fn it_shows_the_fleet_by_day_by_night_and_on_a_phone() {
     hour(&collector).await;
     let looker = Looker::new(&["--lang=en"]).await;
     looker.open(&collector.url("/?lang=en")).await;
-    looker.wait("document.querySelector('#history path.mean')").await;
+    looker.wait("document.querySelector('#history svg.plot polyline')").await;
     assert_eq!(looker.text("#now h1").await, "Temperature".to_owned());
     let spread = looker.text(".spread").await;
     for word in ["least", "most", "std. deviation", "0.62", "measured", "12", "excluded"] {
@@ -86,8 +86,8 @@ async fn it_shows_the_fleet_by_day_by_night_and_on_a_phone() {
     }
     let summary = looker.text(".summary").await;
     assert!(summary.contains("1 gap") && summary.contains("1 change of leader"), "{summary}");
-    assert_eq!(looker.ask("document.querySelectorAll('rect.gap').length").await, 1);
-    assert_eq!(looker.ask("document.querySelectorAll('g.epoch').length").await, 1);
+    assert_eq!(looker.ask("document.querySelectorAll('.wide rect.gap').length").await, 1);
+    assert_eq!(looker.ask("document.querySelectorAll('.wide g.epoch').length").await, 1);
     looker.prefer("light").await;
     looker.picture("wide-light").await;
 
@@ -163,6 +163,54 @@ async fn ranges_and_quantities_are_chosen_by_mouse_and_keyboard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_pointed_at_is_told() {
+    let collector = started().await;
+    let reports: Vec<_> = (0..=30)
+        .map(|cycle| {
+            report(7, cycle, f64::from(i32::try_from(31 - cycle).unwrap()) * 100.0, TEMPERATURE, 20.0)
+        })
+        .chain([report(7, 31, 0.0, TEMPERATURE, 25.0)])
+        .collect();
+    post(&collector, &reports).await;
+    let looker = Looker::new(&["--lang=en"]).await;
+    looker.open(&collector.url("/?lang=en")).await;
+    looker.wait("document.querySelector('#history svg.plot polyline')").await;
+    for (width, shown, hidden) in [(1100, "wide", "narrow"), (360, "narrow", "wide")] {
+        looker.size(width, 900).await;
+        looker
+            .wait(&format!(
+                "getComputedStyle(document.querySelector('.chart > .{hidden}')).display === 'none'"
+            ))
+            .await;
+        // All at once: the chart is another one when something new has come. It is pointed at below the newest mean.
+        let found = looker
+            .ask(&format!(
+                "((plot, move, middle) => {{
+                    plot.scrollIntoView();
+                    const [x, y] = middle(plot.querySelector('circle.last'));
+                    move(document.elementFromPoint(x, y + 30), x, y + 30);
+                    const pointed = plot.querySelector('.pointed.on circle');
+                    const tip = document.querySelector('#tip');
+                    const found = {{tip: !tip.hidden && tip.innerText, last: [x, y], pointed: middle(pointed)}};
+                    move(document.querySelector('h1'), 1, 1);
+                    found.gone = tip.hidden && !document.querySelector('.pointed.on');
+                    move(document.elementFromPoint(x, y + 30), x, y + 30);
+                    return found;
+                }})(document.querySelector('.{shown}'),
+                    (to, x, y) => to.dispatchEvent(new PointerEvent('pointermove', {{clientX: x, clientY: y, bubbles: true}})),
+                    (of, box = of.getBoundingClientRect()) => [box.x + box.width / 2, box.y + box.height / 2])"
+            ))
+            .await;
+        assert!(found["tip"].as_str().is_some_and(|tip| tip.starts_with("25 23.5 … 26.2")), "{found}");
+        let away = |at: usize| found["last"][at].as_f64().unwrap() - found["pointed"][at].as_f64().unwrap();
+        assert!(away(0).hypot(away(1)) < 2.0, "{found}");
+        assert_eq!(found["gone"], true, "{found}");
+        looker.picture(&format!("pointed-{shown}")).await;
+    }
+    looker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outage_shows_and_goes() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let collector = run(Arc::clone(&store), Options::default()).await;
@@ -212,7 +260,7 @@ async fn it_speaks_spanish_and_needs_no_script() {
     assert!(looker.text("#now .number").await.contains(','), "numbers as they are written there");
     assert!(looker.text("#fleet").await.contains("lidera desde hace"));
     assert!(looker.text("#state .age").await.starts_with("hace "));
-    assert_eq!(looker.ask("document.querySelector('#history path.mean') !== null").await, true);
+    assert_eq!(looker.ask("document.querySelector('#history svg.plot polyline') !== null").await, true);
     assert_eq!(looker.ask("document.querySelector('noscript meta[http-equiv=refresh], meta[http-equiv=refresh]') !== null").await, true);
     looker.click("#range-5m").await;
     looker.wait("location.search.includes('range=5m')").await;
@@ -268,7 +316,7 @@ async fn a_hundred_thousand_reports_are_shown_soon() {
     for range in ["5m", "1h", "24h", "7d"] {
         let start = Instant::now();
         looker.open(&collector.url(&format!("/?lang=en&range={range}"))).await;
-        looker.wait("document.querySelector('#history path.mean')").await;
+        looker.wait("document.querySelector('#history svg.plot polyline')").await;
         let took = start.elapsed();
         let paint =
             looker.ask("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null").await;

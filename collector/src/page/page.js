@@ -118,22 +118,24 @@ document.addEventListener("visibilitychange", () => document.hidden || refresh()
 document.addEventListener("pointermove", (event) => {
   const plot = event.target.closest?.("svg.plot");
   const tip = by("tip") ?? document.body.appendChild(Object.assign(document.createElement("div"), { id: "tip", hidden: true }));
-  const mark = (document.querySelector("svg.plot") ?? document).querySelector(".pointed");
-  if (!plot || !mark) {
-    tip.hidden = true;
-    mark?.classList.remove("on");
-    return;
-  }
-  plot.points ??= JSON.parse(plot.dataset.points);
+  for (const mark of document.querySelectorAll(".pointed.on")) mark.classList.remove("on");
+  tip.hidden = !plot;
+  if (!plot) return;
+  const chart = plot.parentElement;
+  chart.points ??= JSON.parse(chart.dataset.points);
   const box = plot.getBoundingClientRect();
-  const x = ((event.clientX - box.left) / box.width) * 100;
-  const near = plot.points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best));
+  const scale = box.width / plot.viewBox.baseVal.width;
+  const [left, top, width, height] = plot.dataset.area.split(" ").map(Number);
+  const x = ((event.clientX - box.left) / scale - left) / width;
+  const near = chart.points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best));
+  const [at, up] = [left + near[0] * width, top + near[1] * height];
+  const mark = plot.querySelector(".pointed");
   const line = mark.querySelector("line");
   const dot = mark.querySelector("circle");
-  line.setAttribute("x1", `${near[0]}%`);
-  line.setAttribute("x2", `${near[0]}%`);
-  dot.setAttribute("cx", `${near[0]}%`);
-  dot.setAttribute("cy", near[1]);
+  line.setAttribute("x1", at);
+  line.setAttribute("x2", at);
+  dot.setAttribute("cx", at);
+  dot.setAttribute("cy", up);
   mark.classList.add("on");
   const number = new Intl.NumberFormat(document.documentElement.lang, { maximumSignificantDigits: 6 });
   const when = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "medium" });
@@ -143,10 +145,8 @@ document.addEventListener("pointermove", (event) => {
     document.createElement("br"),
     when.format(near[2] * 1000),
   );
-  tip.hidden = false;
-  const left = box.left + (near[0] / 100) * box.width;
-  tip.style.left = `${Math.min(Math.max(left - tip.offsetWidth / 2, 8), innerWidth - tip.offsetWidth - 8)}px`;
-  tip.style.top = `${Math.max(box.top + near[1] - tip.offsetHeight - 16, 4)}px`;
+  tip.style.left = `${Math.min(Math.max(box.left + at * scale - tip.offsetWidth / 2, 8), innerWidth - tip.offsetWidth - 8)}px`;
+  tip.style.top = `${Math.max(box.top + up * scale - tip.offsetHeight - 16, 4)}px`;
 });
 
 // The server writes times as clocks show them here.

@@ -1,167 +1,81 @@
-//! The chart as SVG: a band from least to most, a line of means.
+//! The chart in the page: the plots, and over each what has a title, what moves, and what is pointed at.
 
-use std::fmt::Write;
+use maud::{Markup, PreEscaped, html};
 
-use maud::{Markup, html};
-
-use super::{Chart, gaps, scale};
+use super::plot::{Drawing, FINE, Plot, VIEWS, View};
+use super::values::Values;
+use super::{Chart, gaps};
 use crate::page::words::{Lang, span};
 use crate::store::Point;
 
-/// Height of the plot, in pixels. The style sheet knows it too.
-const HEIGHT: f64 = 260.0;
-/// Room above and below the lines.
-const PAD: f64 = 14.0;
-/// Width of the plot in its own units: it is stretched.
-const WIDTH: f64 = 10_000.0;
 /// Epochs that are marked at most.
 pub(in super::super) const MARKS: usize = 40;
 
-/// From time and value to places.
-struct Frame {
-    from: i64,
-    now: i64,
-    least: f64,
-    most: f64,
-}
-
-impl Frame {
-    fn of(chart: &Chart) -> Option<Frame> {
-        let least = chart.points.iter().map(|point| point.min).fold(f64::INFINITY, f64::min);
-        let most = chart.points.iter().map(|point| point.max).fold(f64::NEG_INFINITY, f64::max);
-        if chart.points.is_empty() || !(most - least).is_finite() {
-            return None;
-        }
-        // A flat line lies in the middle.
-        let room = if most > least { (most - least) * 0.06 } else { least.abs().max(1.0) * 0.01 };
-        let (least, most) = (least - room, most + room);
-        Some(Frame { from: chart.window.from, now: chart.window.now, least, most })
-    }
-
-    /// From 0 to 1.
-    #[allow(clippy::cast_precision_loss, reason = "pixels")]
-    fn share(&self, micros: i64) -> f64 {
-        ((micros - self.from) as f64 / (self.now - self.from).max(1) as f64).clamp(0.0, 1.0)
-    }
-
-    fn percent(&self, micros: i64) -> String {
-        format!("{:.2}%", self.share(micros) * 100.0)
-    }
-
-    fn y(&self, value: f64) -> f64 {
-        let share = (value - self.least) / (self.most - self.least);
-        PAD + (1.0 - share) * (HEIGHT - 2.0 * PAD)
-    }
-
-    /// In the middle of its step, or now.
-    fn at(&self, point: &Point, step: i64) -> i64 {
-        point.time.as_microsecond().saturating_add(step / 2).min(self.now)
-    }
-}
-
-/// Paths of the band and of the line.
-fn paths(frame: &Frame, runs: &[&[Point]], step: i64) -> (String, String) {
-    let (mut band, mut line) = (String::new(), String::new());
-    for run in runs {
-        let places: Vec<(f64, &Point)> =
-            run.iter().map(|point| (frame.share(frame.at(point, step)) * WIDTH, point)).collect();
-        // A point alone has no width: a dash of its step.
-        let alone = if places.len() == 1 { 12.0 } else { 0.0 };
-        for (at, (x, point)) in places.iter().enumerate() {
-            let command = if at == 0 { 'M' } else { 'L' };
-            // Writing to a string cannot fail.
-            let _ = write!(line, "{command}{x:.0} {:.1}", frame.y(point.mean));
-            let _ = write!(band, "{command}{x:.0} {:.1}", frame.y(point.max));
-        }
-        if alone > 0.0 {
-            let _ = write!(line, "h{alone:.0}");
-            let _ = write!(band, "h{alone:.0}");
-        }
-        for (x, point) in places.iter().rev() {
-            let _ = write!(band, "L{:.0} {:.1}", x + alone, frame.y(point.min));
-        }
-        band.push('Z');
-    }
-    (band, line)
-}
-
-/// What the script shows at the pointer: place in percent, height in pixels, seconds since 1970, mean, least, most, reports.
-fn data(frame: &Frame, points: &[Point], step: i64) -> String {
-    let rows: Vec<_> = points
-        .iter()
-        .map(|point| {
-            let round = |value: f64| (value * 100.0).round() / 100.0;
-            let x = round(frame.share(frame.at(point, step)) * 100.0);
-            let y = round(frame.y(point.mean));
-            (x, y, point.time.as_second(), point.mean, point.min, point.max, point.reports)
-        })
-        .collect();
+/// What the script shows at the pointer: shares of the plot to the right and down, seconds since 1970, mean, least, most, reports.
+#[allow(clippy::cast_precision_loss, reason = "pixels")]
+fn data(drawing: &Drawing<'_>) -> String {
+    let (window, range) = (&drawing.chart.window, drawing.values.range());
+    let round = |share: f64| (share * 10_000.0).round() / 10_000.0;
+    let row = |point: &Point| {
+        let x = (drawing.at(point) - window.from) as f64 / (window.now - window.from).max(1) as f64;
+        let y = (range.end - drawing.values.scaled(point.mean)) / (range.end - range.start);
+        (round(x), round(y), point.time.as_second(), point.mean, point.min, point.max, point.reports)
+    };
     // Numbers only: this cannot fail.
-    serde_json::to_string(&rows).unwrap_or_default()
+    serde_json::to_string(&drawing.chart.points.iter().map(row).collect::<Vec<_>>()).unwrap_or_default()
 }
 
 /// The chart. `label` tells what it shows.
 pub(in super::super) fn draw(chart: &Chart, lang: Lang, label: &str) -> Markup {
-    let Some(frame) = Frame::of(chart) else {
-        return html! {
-            p.nothing { (lang.say("No reports in this time.", "No hay informes en este tiempo.")) }
-        };
+    let Some(values) = Values::of(&chart.points) else {
+        return nothing(lang.say("No reports in this time.", "No hay informes en este tiempo."));
     };
-    let step = chart.window.step;
-    let (runs, gaps) = gaps::cut(&chart.points, step, chart.usual, chart.window.now);
-    let (band, line) = paths(&frame, &runs, step);
-    let (lines, decimals) = scale::numbers(frame.least, frame.most, 5);
-    let ticks = scale::times(frame.from, frame.now, chart.ahead);
-    let last = chart.points.last().filter(|_| gaps.last().is_none_or(|gap| gap.to < frame.now));
+    let (runs, gaps) = gaps::cut(&chart.points, chart.window.step, chart.usual, chart.window.now);
+    let drawing = Drawing { chart, values, runs, gaps, lang };
+    let plots: Result<Vec<_>, _> = VIEWS.iter().map(|view| Ok((view, drawing.draw(view)?))).collect();
+    match plots {
+        Ok(plots) => html! {
+            div.chart data-points=(data(&drawing)) {
+                @for (view, plot) in &plots { (over(view, plot, lang, label)) }
+            }
+        },
+        Err::<_, super::plot::Failed>(error) => {
+            tracing::error!(%error, "the chart cannot be drawn");
+            nothing(lang.say("The chart cannot be drawn.", "No se puede dibujar la gráfica."))
+        }
+    }
+}
+
+fn nothing(why: &str) -> Markup {
+    html! { p.nothing { (why) } }
+}
+
+/// A plot, and what lies over it. `data-area` tells the script where the plot is: left, top, width and height.
+fn over(view: &View, plot: &Plot, lang: Lang, label: &str) -> Markup {
+    let (x, y) = (&plot.x, &plot.y);
     html! {
-        div.chart {
-            svg.axis width="100%" height=(HEIGHT) aria-hidden="true" {
-                @for value in &lines {
-                    text x="100%" y=(format!("{:.1}", frame.y(*value))) { (lang.number(*value, decimals)) }
+        svg.plot.(view.class) viewBox=(format!("0 0 {} {}", plot.width, plot.height)) role="img" aria-label=(label)
+            data-area=(format!("{} {} {} {}", x.start, y.start, x.end - x.start, y.end - y.start)) {
+            (PreEscaped(&plot.svg))
+            @for shade in &plot.gaps {
+                rect.gap x=(shade.x) y=(y.start) width=(shade.width) height=(y.end - y.start) {
+                    title { (lang.say("No reports for ", "Sin informes durante ")) (span(seconds(shade.gap.to - shade.gap.from))) }
                 }
             }
-            svg.plot width="100%" height=(HEIGHT + 30.0) role="img" aria-label=(label)
-                data-points=(data(&frame, &chart.points, step)) {
-                @for value in &lines {
-                    @let y = format!("{:.1}", frame.y(*value));
-                    line.grid x1="0" x2="100%" y1=(y) y2=(y) {}
+            @for (x, epoch) in plot.epochs.iter().take(MARKS) {
+                g.epoch {
+                    title { (lang.say("A new leader: epoch ", "Nuevo líder: época ")) (epoch) }
+                    line x1=(x) x2=(x) y1=(y.start) y2=(y.end) {}
+                    circle cx=(x) cy=(y.start) r=(5 * FINE) {}
                 }
-                @for (at, tick) in ticks.iter().enumerate() {
-                    @let x = frame.percent(tick.at);
-                    g.tick.odd[at % 2 == 1] {
-                        line x1=(x) x2=(x) y1=(HEIGHT) y2=(HEIGHT + 5.0) {}
-                        text.start[frame.share(tick.at) < 0.04].end[frame.share(tick.at) > 0.96] x=(x) y=(HEIGHT + 21.0) { (tick.label) }
-                    }
-                }
-                @for gap in &gaps {
-                    @let width = (frame.share(gap.to) - frame.share(gap.from)) * 100.0;
-                    rect.gap x=(frame.percent(gap.from)) y="0" width=(format!("{width:.2}%")) height=(HEIGHT) {
-                        title { (lang.say("No reports for ", "Sin informes durante ")) (span(seconds(gap.to - gap.from))) }
-                    }
-                }
-                svg x="0" y="0" width="100%" height=(HEIGHT) viewBox=(format!("0 0 {WIDTH} {HEIGHT}"))
-                    preserveAspectRatio="none" {
-                    path.band d=(band) {}
-                    path.mean d=(line) {}
-                }
-                @for (at, epoch) in chart.changes.iter().take(MARKS) {
-                    @let x = frame.percent(*at);
-                    g.epoch {
-                        title { (lang.say("A new leader: epoch ", "Nuevo líder: época ")) (epoch) }
-                        line x1=(x) x2=(x) y1="8" y2=(HEIGHT) {}
-                        circle cx=(x) cy="6" r="5" {}
-                    }
-                }
-                line.base x1="0" x2="100%" y1=(HEIGHT) y2=(HEIGHT) {}
-                @if let Some(last) = last {
-                    @let (x, y) = (frame.percent(frame.at(last, step)), format!("{:.1}", frame.y(last.mean)));
-                    circle.halo cx=(x) cy=(y) r="9" {}
-                    circle.last cx=(x) cy=(y) r="4" {}
-                }
-                g.pointed {
-                    line x1="0" x2="0" y1="0" y2=(HEIGHT) {}
-                    circle cx="0" cy="0" r="4" {}
-                }
+            }
+            @if let Some((x, y)) = plot.last {
+                circle.halo cx=(x) cy=(y) r=(9 * FINE) {}
+                circle.last cx=(x) cy=(y) r=(4 * FINE) {}
+            }
+            g.pointed {
+                line x1="0" x2="0" y1=(y.start) y2=(y.end) {}
+                circle cx="0" cy="0" r=(4 * FINE) {}
             }
         }
     }
@@ -195,25 +109,92 @@ mod tests {
         Chart { window, points, usual: None, changes: vec![(100_000_000, 8)], ahead: tz::Offset::UTC }
     }
 
+    /// What stands in an attribute, wherever it does.
+    fn all<'a>(svg: &'a str, attribute: &str) -> Vec<&'a str> {
+        let begins = format!(" {attribute}=\"");
+        svg.split(&begins).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+    }
+
     #[test]
     fn a_line_is_cut_where_reports_are_missing() {
         let points = [0, 5, 10, 15, 100, 105, 295].map(|second| (second, 1.0, 0.5, 2.0));
         let svg = draw(&chart(points.to_vec()), Lang::En, "x").into_string();
-        assert_eq!(svg.matches("<title>No reports for").count(), 2, "{svg}");
-        assert!(svg.contains("A new leader: epoch 8"));
-        let path = svg.split("class=\"mean\" d=\"").nth(1).unwrap().split('"').next().unwrap();
-        assert_eq!(path.matches('M').count(), 3, "{path}");
-        assert!(!svg.contains("style="), "the policy of the page would not let it");
+        for view in svg.split("<svg class=\"plot").skip(1) {
+            assert_eq!(view.matches("<title>No reports for").count(), 2, "{view}");
+            assert!(view.contains("<title>A new leader: epoch 8"));
+            assert_eq!(
+                (
+                    view.matches("<polyline fill=\"none\" opacity=\"1\" stroke=\"#0A0005\"").count(),
+                    view.matches("<polygon").count()
+                ),
+                (3, 3),
+                "{view}"
+            );
+            assert!(view.contains("circle class=\"last\""), "the last is not long ago");
+        }
+        assert_eq!(svg.matches("<svg class=\"plot").count(), 2);
+    }
+
+    #[test]
+    fn a_reader_finds_values_and_times_beside_it() {
+        let points: Vec<_> = (0..60).map(|at| (at * 5, 20.0, 17.2, 23.9)).collect();
+        for (lang, half) in [(Lang::En, "20.2\n"), (Lang::Es, "20,2\n")] {
+            let mut chart = chart(points.clone());
+            let svg = draw(&chart, lang, "x").into_string();
+            for label in [">\n20\n<", ">\n00:01\n<", ">\n00:04\n<"] {
+                assert_eq!(svg.matches(label).count(), 2, "{label} in {svg}");
+            }
+            for point in &mut chart.points {
+                (point.min, point.max) = (19.6, 20.6);
+            }
+            assert!(draw(&chart, lang, "x").into_string().contains(half));
+        }
+    }
+
+    #[test]
+    fn the_style_sheet_knows_each_colour_and_nothing_is_styled_inline() {
+        let svg = draw(&chart(vec![(1, 1.0, 0.5, 2.0), (2, 2.0, 1.0, 3.0)]), Lang::En, "x").into_string();
+        let css = crate::page::assets::STYLE.text();
+        let mut colours = 0;
+        for attribute in ["fill", "stroke"] {
+            for colour in all(&svg, attribute).into_iter().filter(|colour| *colour != "none") {
+                assert!(css.contains(&format!(".plot [{attribute}=\"{colour}\"]")), "{attribute} {colour}");
+                colours += 1;
+            }
+        }
+        assert!(colours > 20, "{svg}");
+        assert!(!svg.contains("style=") && !svg.contains("<?") && !svg.contains("<!"), "{svg}");
     }
 
     proptest! {
         #[test]
-        fn whatever_is_measured_is_drawn_within(values in prop::collection::vec((0i64..300, -1e300..1e300f64), 0..50)) {
-            let points = values.into_iter().map(|(second, mean)| (second, mean, mean - 1.0, mean + 1.0)).collect();
-            let mut chart = chart(points);
+        fn whatever_is_measured_is_drawn_within(
+            seconds in prop::collection::vec(0i64..300, 0..50),
+            middle in prop_oneof![Just(0.0), Just(20.0), Just(f64::MAX), -1e300..1e300f64, -1e-300..1e-300f64, any::<f64>()],
+            spread in prop_oneof![Just(0.0), Just(1e-300), Just(5e-324), Just(1e300), Just(f64::MAX), 0.0..10.0f64],
+            shares in prop::collection::vec((-1.0..1.0f64, 0.0..1.0f64), 50),
+        ) {
+            prop_assume!(middle.is_finite());
+            let finite = |value: f64| value.clamp(f64::MIN, f64::MAX);
+            let point = |(second, (share, more)): (i64, &(f64, f64))| {
+                let mean = finite(middle + share * spread);
+                (second, mean, finite(mean - more * spread), finite(mean + more * spread))
+            };
+            let mut chart = chart(seconds.into_iter().zip(&shares).map(point).collect());
             chart.points.sort_by_key(|point| point.time);
             let svg = draw(&chart, Lang::En, "x").into_string();
-            prop_assert!(!svg.contains("NaN") && !svg.contains("inf"));
+            prop_assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", svg);
+            prop_assert_eq!(svg.contains("<polygon"), !chart.points.is_empty());
+            for view in svg.split("<svg class=\"plot").skip(1) {
+                let area: Vec<i32> = all(view, "data-area")[0].split(' ').map(|part| part.parse().unwrap()).collect();
+                let measured = view.split("<poly").filter(|shape| shape.contains("#0A0004") || shape.contains("#0A0005"));
+                for place in measured.flat_map(|shape| all(shape, "points")).flat_map(str::split_whitespace) {
+                    let (x, y) = place.split_once(',').unwrap();
+                    let (x, y): (i32, i32) = (x.parse().unwrap(), y.parse().unwrap());
+                    prop_assert!((area[0]..=area[0] + area[2]).contains(&x), "{} in {:?}", place, area);
+                    prop_assert!((area[1]..=area[1] + area[3]).contains(&y), "{} in {:?}", place, area);
+                }
+            }
         }
     }
 }

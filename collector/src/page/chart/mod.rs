@@ -1,12 +1,14 @@
 //! The chart: mean, least and most of each step of time, where reports are missing, and when leaders changed.
 //!
-//! It is SVG that is drawn here and no picture of a chart crate, because those fix widths and colours: this one has its
-//! places in percent and its colours in the style sheet, so that it fits a phone and the dark, without a script.
+//! `plotters` draws it, as SVG, for a wide screen and for a phone; the page shows the one that fits, in the colours of its style
+//! sheet. What there is to point at, and what has a title, lies over that.
 
 mod draw;
 mod gaps;
-mod scale;
+mod plot;
 mod table;
+mod times;
+mod values;
 
 use jiff::tz;
 

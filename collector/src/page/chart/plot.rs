@@ -1,0 +1,192 @@
+//! The plot itself, drawn by `plotters`: axes, grid, band and line. What people point at lies over it, in places that it tells.
+//!
+//! Its colours stand for names: the style sheet gives each the colour of the day or of the night.
+
+use std::ops::Range;
+
+use plotters::coord::combinators::WithKeyPoints;
+use plotters::coord::ranged1d::{BoldPoints, Ranged};
+use plotters::coord::types::{RangedCoordf64, RangedCoordi64};
+use plotters::prelude::*;
+
+use super::times::{Tick, times};
+use super::values::Values;
+use super::{Chart, Gap};
+use crate::page::words::Lang;
+use crate::store::Point;
+
+/// Units of the drawing to a pixel: it has whole units only, and a line of whole pixels has steps.
+pub(super) const FINE: i32 = 10;
+
+const GRID: RGBColor = RGBColor(10, 0, 1);
+const AXIS: RGBColor = RGBColor(10, 0, 2);
+const LABEL: RGBColor = RGBColor(10, 0, 3);
+const BAND: RGBColor = RGBColor(10, 0, 4);
+const MEAN: RGBColor = RGBColor(10, 0, 5);
+
+/// How large it is drawn, for whom.
+pub(super) struct View {
+    pub(super) class: &'static str,
+    /// In pixels, where the page has the room.
+    size: (u32, u32),
+    /// Room beside it for the letters of a number, in pixels each: text is smaller or larger there.
+    letter: i32,
+    /// For so many at least.
+    letters: usize,
+    /// Room at the right, for half a mark of time.
+    right: i32,
+    /// Marks of time and of values at most.
+    marks: (i64, usize),
+}
+
+impl View {
+    /// In units of the drawing.
+    fn width(&self) -> u32 {
+        self.size.0 * FINE.unsigned_abs()
+    }
+
+    /// In units of the drawing.
+    fn height(&self) -> u32 {
+        self.size.1 * FINE.unsigned_abs()
+    }
+}
+
+/// For a wide screen and for a phone: the page shows the one that fits.
+pub(super) const VIEWS: [View; 2] = [
+    View { class: "wide", size: (960, 300), letter: 9, letters: 5, right: 5, marks: (7, 6) },
+    View { class: "narrow", size: (360, 310), letter: 9, letters: 2, right: 10, marks: (4, 6) },
+];
+
+/// A part of time, in units of the drawing.
+pub(super) struct Shade {
+    pub(super) x: i32,
+    pub(super) width: i32,
+    pub(super) gap: Gap,
+}
+
+/// What was drawn, and where, in its units.
+pub(super) struct Plot {
+    pub(super) svg: String,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// Where times and values are.
+    pub(super) x: Range<i32>,
+    pub(super) y: Range<i32>,
+    pub(super) gaps: Vec<Shade>,
+    /// Where epochs begin, and their numbers.
+    pub(super) epochs: Vec<(i32, i64)>,
+    /// The newest mean, if reports still come.
+    pub(super) last: Option<(i32, i32)>,
+}
+
+pub(super) type Failed = DrawingAreaErrorKind<std::io::Error>;
+type Axes<'a, 'b> =
+    ChartContext<'a, SVGBackend<'b>, Cartesian2d<WithKeyPoints<RangedCoordi64>, RangedCoordf64>>;
+
+/// What there is to draw, whatever the view.
+pub(super) struct Drawing<'a> {
+    pub(super) chart: &'a Chart,
+    pub(super) values: Values,
+    pub(super) runs: Vec<&'a [Point]>,
+    pub(super) gaps: Vec<Gap>,
+    pub(super) lang: Lang,
+}
+
+impl Drawing<'_> {
+    /// In the middle of its step, or now.
+    pub(super) fn at(&self, point: &Point) -> i64 {
+        let window = &self.chart.window;
+        point.time.as_microsecond().saturating_add(window.step / 2).min(window.now).max(window.from)
+    }
+
+    /// Times of a run; a point alone has no width, and gets a little.
+    fn places<'a>(&self, run: &'a [Point], window: &Range<i64>) -> Vec<(i64, &'a Point)> {
+        let places: Vec<_> = run.iter().map(|point| (self.at(point), point)).collect();
+        match places[..] {
+            [(at, point)] => {
+                let half = (window.end - window.start) / 1_000;
+                [at - half, at + half].map(|at| (at.clamp(window.start, window.end), point)).to_vec()
+            }
+            _ => places,
+        }
+    }
+
+    /// As this view wants it. Nothing of it depends on the machine, such as its fonts.
+    pub(super) fn draw(&self, view: &View) -> Result<Plot, Failed> {
+        let Chart { window, ahead, .. } = self.chart;
+        let time = window.from..window.now.max(window.from + 1);
+        let values = &self.values;
+        let ticks = times(time.start, time.end, *ahead, view.marks.0);
+        let axis = RangedCoordf64::from(values.range());
+        let lines = axis.key_points(BoldPoints(view.marks.1));
+        let label = |line: &f64| values.label(self.lang, *line, &lines);
+        let letters = lines.iter().map(|line| label(line).chars().count()).max().unwrap_or(0);
+        let letters = i32::try_from(letters.clamp(view.letters, 14)).unwrap_or(0);
+
+        let mut svg = String::new();
+        let root = SVGBackend::with_string(&mut svg, (view.width(), view.height())).into_drawing_area();
+        let mut chart = ChartBuilder::on(&root)
+            .margin_top(8 * FINE)
+            .margin_right(view.right * FINE)
+            .set_label_area_size(LabelAreaPosition::Left, letters * view.letter * FINE + 8 * FINE)
+            .set_label_area_size(LabelAreaPosition::Bottom, 28 * FINE)
+            .build_cartesian_2d(
+                time.clone().with_key_points(ticks.iter().map(|tick| tick.at).collect()),
+                axis.clone(),
+            )?;
+        let text = ("sans-serif", 15 * FINE, &LABEL);
+        let mut mesh = chart.configure_mesh();
+        mesh.disable_x_mesh().disable_x_axis().axis_style(TRANSPARENT).max_light_lines(0);
+        mesh.y_labels(view.marks.1).y_label_formatter(&label).y_label_style(text).bold_line_style(GRID);
+        mesh.set_tick_mark_size(LabelAreaPosition::Left, 4 * FINE).draw()?;
+        let named = |at: &i64| {
+            let tick = ticks.iter().find(|tick| tick.at == *at);
+            tick.map_or_else(String::new, |Tick { label, .. }| label.clone())
+        };
+        self.series(&mut chart, &time)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.disable_mesh().disable_y_axis().axis_style(AXIS).max_light_lines(0);
+        mesh.x_label_formatter(&named).x_label_style(text);
+        mesh.set_tick_mark_size(LabelAreaPosition::Bottom, 5 * FINE).draw()?;
+
+        let plot = self.placed(&chart, view, &time);
+        root.present()?;
+        drop((chart, root));
+        Ok(Plot { svg, ..plot })
+    }
+
+    /// Bands, and lines over them.
+    fn series(&self, chart: &mut Axes<'_, '_>, time: &Range<i64>) -> Result<(), Failed> {
+        for run in &self.runs {
+            let places = self.places(run, time);
+            let up = places.iter().map(|(at, point)| (*at, self.values.scaled(point.max)));
+            let down = places.iter().rev().map(|(at, point)| (*at, self.values.scaled(point.min)));
+            chart.draw_series([Polygon::new(up.chain(down).collect::<Vec<_>>(), BAND.filled())])?;
+        }
+        for run in &self.runs {
+            let places = self.places(run, time);
+            let means = places.iter().map(|(at, point)| (*at, self.values.scaled(point.mean)));
+            chart.draw_series(LineSeries::new(means, MEAN))?;
+        }
+        Ok(())
+    }
+
+    /// Where things are; the drawing itself is not there yet.
+    fn placed(&self, chart: &Axes<'_, '_>, view: &View, time: &Range<i64>) -> Plot {
+        let place = |at: i64, value: f64| chart.backend_coord(&(at.clamp(time.start, time.end), value));
+        let x = |at: i64| place(at, self.values.range().start).0;
+        let shade = |gap: &Gap| Shade { x: x(gap.from), width: x(gap.to) - x(gap.from), gap: *gap };
+        let Chart { window, changes, points, .. } = self.chart;
+        let last = points.last().filter(|_| self.gaps.last().is_none_or(|gap| gap.to < window.now));
+        Plot {
+            width: view.width(),
+            height: view.height(),
+            x: chart.plotting_area().get_x_axis_pixel_range(),
+            y: chart.plotting_area().get_y_axis_pixel_range(),
+            gaps: self.gaps.iter().map(shade).collect(),
+            epochs: changes.iter().map(|(at, epoch)| (x(*at), *epoch)).collect(),
+            last: last.map(|last| place(self.at(last), self.values.scaled(last.mean))),
+            svg: String::new(),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The values of a chart, from its floor to its ceiling, and how they are written beside it. Pure.
+
+use std::ops::Range;
+
+use crate::page::words::Lang;
+use crate::store::Point;
+
+/// Values that a chart shows, counted in a unit in which a chart library can reckon: it is lost among those of 10⁻³⁰⁰ and 10³⁰⁰.
+#[derive(Clone, Debug)]
+pub(super) struct Values {
+    /// The unit is this power of ten.
+    power: i32,
+    least: f64,
+    most: f64,
+}
+
+impl Values {
+    /// With some room above and below; none if there are no points.
+    pub(super) fn of(points: &[Point]) -> Option<Values> {
+        let least = points.iter().map(|point| point.min.min(point.mean)).fold(f64::INFINITY, f64::min);
+        let most = points.iter().map(|point| point.max.max(point.mean)).fold(f64::NEG_INFINITY, f64::max);
+        if !(least.is_finite() && most.is_finite()) {
+            return None;
+        }
+        // Halves, because the whole may be more than there is.
+        let (middle, half) = (most / 2.0 + least / 2.0, most / 2.0 - least / 2.0);
+        // A flat line lies in the middle, and so does one that only rounding has bent.
+        let half = match half {
+            half if half > middle.abs() * 1e-9 => half,
+            _ if middle == 0.0 => 1.0,
+            _ => middle.abs() * 0.01,
+        };
+        let power = floor(half.log10()).clamp(-300, 308);
+        let unit = 10f64.powi(power);
+        let (middle, half) = (middle / unit, half / unit * 1.12);
+        Some(Values { power, least: middle - half, most: middle + half })
+    }
+
+    /// From floor to ceiling, in the unit.
+    pub(super) fn range(&self) -> Range<f64> {
+        self.least..self.most
+    }
+
+    /// A value in the unit, within the range.
+    pub(super) fn scaled(&self, value: f64) -> f64 {
+        (value / 10f64.powi(self.power)).clamp(self.least, self.most)
+    }
+
+    /// What stands at one of `lines`, which are in the unit: as many decimals as tell them apart, or a power of ten.
+    pub(super) fn label(&self, lang: Lang, line: f64, lines: &[f64]) -> String {
+        let step = lines.windows(2).map(|pair| pair[1] - pair[0]).fold(f64::INFINITY, f64::min);
+        let step = if step.is_finite() && step > 0.0 { step } else { self.most - self.least };
+        // What should be 0.2 is 0.1999….
+        let line = (line / step).round() * step;
+        let size = |value: f64| floor(value.abs().log10() + 1e-9);
+        let largest = lines.iter().fold(step, |largest, line| largest.max(line.abs()));
+        let decimals = -(size(step) + self.power);
+        if decimals > 6 || size(largest) + self.power >= 9 {
+            if line == 0.0 {
+                return "0".to_owned();
+            }
+            let digits = usize::try_from(size(line) - size(step)).unwrap_or(0);
+            let text = format!("{line:.digits$e}");
+            let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+            let power = power.parse::<i32>().unwrap_or(0).saturating_add(self.power);
+            return format!("{digits}e{power}").replace('-', "−").replace('.', lang.say(".", ","));
+        }
+        lang.number(line * 10f64.powi(self.power), usize::try_from(decimals).unwrap_or(0).min(6))
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "powers of ten")]
+fn floor(value: f64) -> i32 {
+    value.floor() as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn values(least: f64, most: f64) -> Values {
+        let point = Point {
+            time: Timestamp::UNIX_EPOCH,
+            quantity: None,
+            unit: None,
+            reports: 1,
+            mean: least,
+            min: least,
+            max: most,
+        };
+        Values::of(&[point]).unwrap()
+    }
+
+    fn labels(least: f64, most: f64, lines: &[f64], lang: Lang) -> Vec<String> {
+        let values = values(least, most);
+        lines.iter().map(|line| values.label(lang, *line, lines)).collect()
+    }
+
+    #[test]
+    fn as_many_decimals_as_tell_lines_apart() {
+        assert_eq!(labels(74.2, 86.1, &[75.0, 80.0, 85.0], Lang::En), ["75", "80", "85"]);
+        assert_eq!(labels(74.2, 86.1, &[79.5, 80.0, 80.5], Lang::Es), ["79,5", "80,0", "80,5"]);
+        // The unit is 0.01.
+        assert_eq!(labels(0.01, 0.05, &[2.0, 4.0], Lang::En), ["0.02", "0.04"]);
+        assert_eq!(
+            labels(-3e-9, 3e-9, &[-1.5, -1.0, 0.0, 0.5], Lang::Es),
+            ["−1,5e−9", "−1,0e−9", "0", "5e−10"]
+        );
+        assert_eq!(labels(1e300, 9e300, &[2.0, 4.0, 10.0], Lang::En), ["2e300", "4e300", "1.0e301"]);
+        assert_eq!(labels(20.0, 20.0, &[], Lang::En), [""; 0]);
+    }
+
+    #[test]
+    fn a_flat_line_lies_in_the_middle() {
+        for value in [0.0, 20.0, -1e300, 1e-300, f64::MAX, f64::MIN_POSITIVE] {
+            let values = values(value, value);
+            let Range { start, end } = values.range();
+            let share = (values.scaled(value) - start) / (end - start);
+            assert!((share - 0.5).abs() < 1e-6, "{value}: {share} of {start}..{end}");
+        }
+        let all = values(f64::MIN, f64::MAX).range();
+        assert!(all.end - all.start < 100.0, "{all:?}");
+    }
+}

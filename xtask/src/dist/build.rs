@@ -15,7 +15,7 @@ use crate::toolchain::{Target, Toolchain};
 pub(super) struct How {
     /// Without a need for a C library.
     pub(super) is_static: bool,
-    /// Without simulator and demo.
+    /// Without simulator, demo and collector.
     pub(super) slim: bool,
 }
 

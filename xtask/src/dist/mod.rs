@@ -30,7 +30,7 @@ use build::How;
   cargo xtask dist --target aarch64                    for a Raspberry Pi with a 64-bit system
   cargo xtask dist --target aarch64 --target armv7 --static
                                                        for any Raspberry Pi, whatever its C library
-  cargo xtask dist --target aarch64 --slim             without simulator and demo
+  cargo xtask dist --target aarch64 --slim             without simulator, demo and collector
 
 An optimised build takes minutes. To try something out: CARGO_PROFILE_RELEASE_LTO=off \\
 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 cargo xtask dist --no-limits")]
@@ -41,17 +41,18 @@ pub(crate) struct Arguments {
     /// Link statically: the program then needs no C library where it runs, and runs on older systems, too.
     #[arg(long = "static")]
     is_static: bool,
-    /// Without the simulator and the demo.
+    /// Without the simulator, the demo and the collector.
     #[arg(long)]
     slim: bool,
-    /// Let the program be larger than 12 MB, and the package larger than 5 MB.
+    /// Let program and package be larger than they should be: 12 MB and 5 MB with --slim, 18.5 MB and 7.5 MB without.
     #[arg(long)]
     no_limits: bool,
 }
 
-/// Bytes that a program may have, and a package.
-const LARGEST_PROGRAM: u64 = 12_000_000;
-const LARGEST_PACKAGE: u64 = 5_000_000;
+/// Bytes that a program may have, and a package: one that only measures.
+const LARGEST_SLIM: (u64, u64) = (12_000_000, 5_000_000);
+/// One that is the collector as well, with SQLite, Redis and its page, and has the simulator and the demo.
+const LARGEST: (u64, u64) = (18_500_000, 7_500_000);
 
 /// What came out for one machine.
 struct Made {
@@ -78,13 +79,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     println!();
     let mut too_large = false;
+    let (largest_program, largest_package) = if how.slim { LARGEST_SLIM } else { LARGEST };
     for made in &everything {
         println!("built in {:.0} s", made.seconds);
-        for (path, limit) in [(&made.program, LARGEST_PROGRAM), (&made.package, LARGEST_PACKAGE)] {
+        for (path, limit) in [(&made.program, largest_program), (&made.package, largest_package)] {
             let size = fs::metadata(path).with_context(|| format!("there is no {}", path.display()))?.len();
             let verdict = if size > limit { "MORE than" } else { "at most" };
             too_large |= size > limit;
-            println!("{:6.2} MB, {verdict} {} MB  {}", megabytes(size), limit / 1_000_000, path.display());
+            println!("{:6.2} MB, {verdict} {} MB  {}", megabytes(size), megabytes(limit), path.display());
         }
     }
     ensure!(!too_large || arguments.no_limits, "too large, see above; --slim is smaller");

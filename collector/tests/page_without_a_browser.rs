@@ -172,6 +172,7 @@ async fn the_leader_tells_of_its_fleet() {
     let many = vec![json!({"id": "1"}); 1_001];
     refused(tell(&json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": many})), 400).await;
     refused(collector.post("/api/v1/fleet").body("{}"), 415).await;
+    refused(tell(&status(9, 1)).header("content-encoding", "gzip"), 415).await;
     let long = "x".repeat(300 << 10);
     refused(tell(&json!({"epoch": 9, "cycle": 1, "leader": long, "nodes": []})), 413).await;
     assert_eq!(collector.json("/api/v1/fleet").await["status"]["epoch"], 8);

@@ -16,7 +16,7 @@ use super::App;
 use super::problem::Problem;
 use super::query::Query;
 use super::read::within;
-use super::write::{content_type, json, receive, reporter, unsupported};
+use super::write::{content_type, is_plain, json, receive, reporter, unsupported};
 use crate::fence::Epoch;
 use crate::fleet::{Status, Told};
 
@@ -96,7 +96,7 @@ pub(super) async fn post_fleet(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    if content_type(&headers) != "application/json" {
+    if content_type(&headers) != "application/json" || !is_plain(&headers) {
         return Err(unsupported("application/json"));
     }
     let status: Status = json(&receive(&app, body).await?)?;

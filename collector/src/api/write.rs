@@ -165,7 +165,7 @@ pub(crate) fn unsupported(expected: &str) -> Problem {
 }
 
 /// Whether the body is as it was written: what compresses it is not undone here.
-fn is_plain(headers: &HeaderMap) -> bool {
+pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
     headers
         .get_all(header::CONTENT_ENCODING)
         .iter()

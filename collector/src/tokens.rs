@@ -1,6 +1,5 @@
-//! Who may write and who may read. Pure, but for reading the file.
+//! Who may write and who may read. Pure.
 
-use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use subtle::{Choice, ConstantTimeEq};
@@ -19,9 +18,6 @@ pub(crate) enum Role {
 /// What is wrong with a file of tokens. The token itself is not told.
 #[derive(Debug, Error)]
 pub enum TokenError {
-    /// It cannot be read.
-    #[error("{0}")]
-    Read(#[from] std::io::Error),
     /// A line of it says nothing known.
     #[error(
         "line {0}: neither `write TOKEN` nor `read TOKEN`, with a token of {SHORTEST} characters or more"
@@ -62,15 +58,7 @@ impl Tokens {
         Tokens::default()
     }
 
-    /// Reads a file: a line is `write TOKEN`, `read TOKEN`, `read *` (anybody may read) or begins with `#`.
-    ///
-    /// # Errors
-    /// It cannot be read or says something else.
-    pub fn from_file(path: &Path) -> Result<Tokens, TokenError> {
-        Tokens::parse(&std::fs::read_to_string(path)?)
-    }
-
-    /// Reads what such a file says.
+    /// Reads what a file says: a line is `write TOKEN`, `read TOKEN`, `read *` (anybody may read) or begins with `#`.
     ///
     /// # Errors
     /// It says something else.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use atalaya_collector::{Collector, Limits, Options, Proxies, Tls, Tokens, open_store};
-use atalaya_hal::duration;
+use atalaya_hal::{bounded, duration};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -18,6 +18,8 @@ use crate::settings::{Surroundings, shorten};
 
 const LISTEN: &str = "127.0.0.1:8000";
 const FILE: &str = "reports.db";
+/// In bytes.
+const LARGEST_TOKEN_FILE: usize = 1 << 20;
 /// Shorter than an hour, hours would be summed up before they are over.
 const SHORTEST_KEPT: Duration = Duration::from_secs(3_600);
 
@@ -201,7 +203,11 @@ async fn reread(mut asked: mpsc::Receiver<()>, token_file: Option<PathBuf>, opti
 }
 
 fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
-    let tokens = Tokens::from_file(path).with_context(|| format!("the tokens in {}", path.display()))?;
+    // A pipe would keep it waiting, and with it whoever asks to read the file again.
+    let text = bounded::read(path, LARGEST_TOKEN_FILE).map_err(anyhow::Error::from);
+    let text = text.and_then(|bytes| String::from_utf8(bytes).context("it is no UTF-8"));
+    let tokens = text.and_then(|text| Ok(Tokens::parse(&text)?));
+    let tokens = tokens.with_context(|| format!("the tokens in {}", path.display()))?;
     if is_open_to_all(path) {
         warn!(file = %path.display(), "everybody on this machine can read the tokens; chmod o-r");
     }
@@ -296,6 +302,15 @@ mod tests {
         }
         let problem = told(&[], &[("ATALAYA_RATE", "many")]).unwrap_err();
         assert!(problem.contains("the environment variable ATALAYA_RATE"), "{problem}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pipe_is_no_file_of_tokens_and_keeps_nobody_waiting() {
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+        let problem = told(&["--token-file", &path], &[]).unwrap_err();
+        assert!(problem.contains("the tokens in /proc/self/fd/"), "{problem}");
     }
 
     #[test]

@@ -12,10 +12,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atalaya_collector::{Options, Store, open_store};
+use atalaya_collector::{Store, open_store};
 use atalaya_testbed::{Redis, SmallDisk};
 use common::ledger::{Sent, judge, kept, send};
-use common::{Running, refused};
+use common::{Running, open_to_all, refused};
 
 /// As a store should find it.
 const KEEPING: &str = "appendonly yes\nappendfsync always";
@@ -34,7 +34,7 @@ struct Trial {
 impl Trial {
     async fn of(name: String) -> Trial {
         let store = open_store(&name).unwrap();
-        let collector = common::run(Arc::clone(&store), Options::default()).await;
+        let collector = common::run(Arc::clone(&store), open_to_all()).await;
         Trial { collector, store, name, acknowledged: BTreeSet::new(), next: 0 }
     }
 
@@ -167,7 +167,7 @@ async fn a_file_that_is_damaged_and_put_right() {
     file.write_all(&vec![0xa5; whole.len() - 4096]).unwrap();
     drop(file);
     trial.store = open_store(&trial.name).unwrap();
-    trial.collector = common::run(Arc::clone(&trial.store), Options::default()).await;
+    trial.collector = common::run(Arc::clone(&trial.store), open_to_all()).await;
     assert_eq!(trial.send().await, Sent::Unavailable);
     refused(trial.collector.get("/api/v1/reports"), 503).await;
     for part in &parts(&path)[1..] {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Running, WRITER, refused, run, started};
+use common::{Running, WRITER, open_to_all, refused, run, started};
 use std::sync::Arc;
 
 use atalaya_collector::{MemoryStore, Options, Tokens};
@@ -274,7 +274,7 @@ async fn old_and_unusual_clients_are_understood() {
 #[tokio::test]
 async fn tokens_come_once() {
     let tokens = Tokens::parse(&format!("write {WRITER}")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..Options::default() }).await;
+    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
     let write = || collector.get("/nuevo?dato=1");
     let right = format!("Bearer {WRITER}");
     for other in [&right, "Bearer wrong-0123456789", "Basic eDp5"] {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use atalaya_collector::{Options, open_store};
+use atalaya_collector::open_store;
 use atalaya_testbed::Redis;
 use common::child::{self, Child};
 use common::ledger::{Sent, judge, kept, send};
+use common::open_to_all;
 use reqwest::Client;
 use tokio::sync::mpsc;
 
@@ -23,7 +24,7 @@ const SENDERS: i64 = 8;
 /// Not a test of its own: what `start` starts.
 #[tokio::test]
 async fn collector() {
-    child::serve(Options::default()).await;
+    child::serve(open_to_all()).await;
 }
 
 /// Where it takes reports.
@@ -102,9 +103,10 @@ async fn killed_at_any_point_with_redis() {
 async fn redis_killed_at_any_point() {
     let mut server = Redis::with("appendonly yes\nappendfsync always");
     let store = open_store(&server.url()).unwrap();
-    let collector = common::run(Arc::clone(&store), Options::default()).await;
+    let collector = common::run(Arc::clone(&store), open_to_all()).await;
     let enough = Arc::new(AtomicBool::new(false));
-    let (answered, mut answers) = mpsc::unbounded_channel();
+    // They wait until what they have been told was looked at: so many are sent, however fast the machine is.
+    let (answered, mut answers) = mpsc::channel(1);
     let senders: Vec<_> = (0..SENDERS)
         .map(|sender| {
             let (url, answered, enough) =
@@ -115,7 +117,7 @@ async fn redis_killed_at_any_point() {
                 while !enough.load(Ordering::Relaxed) {
                     let sent = send(&client, &url, cycle).await;
                     assert_ne!(sent, Sent::Nothing, "the collector lives");
-                    let _ = answered.send((cycle, sent));
+                    let _ = answered.send((cycle, sent)).await;
                     if sent == Sent::Unavailable {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     } else {

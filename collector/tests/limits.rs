@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_collector::{Limits, MemoryStore, Options, SqliteOptions, SqliteStore, Tokens};
-use common::{READER, Running, WRITER, full, refused, run, started};
+use common::{READER, Running, WRITER, full, open_to_all, refused, run, started};
 
 async fn limited(limits: Limits) -> Running {
     run(Arc::new(MemoryStore::new()), Options { limits, ..Options::default() }).await
@@ -18,7 +18,7 @@ async fn limited(limits: Limits) -> Running {
 #[tokio::test]
 async fn writers_write_and_readers_read() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..Options::default() }).await;
+    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
     let write = || collector.post("/api/v1/reports").json(&full(7, 1, 1.0));
     let read = || collector.get("/api/v1/latest");
     for request in [write(), read(), write().bearer_auth("wrong-0123456789"), collector.get("/nuevo?dato=1")]
@@ -157,7 +157,7 @@ async fn what_was_accepted_is_answered_before_it_ends() {
     let path = folder.path().join("reports.db");
     let patient = SqliteOptions { patience: Duration::from_secs(60), ..SqliteOptions::new(&path) };
     let store = SqliteStore::open(patient).unwrap();
-    let collector = run(Arc::new(store), Options::default()).await;
+    let collector = run(Arc::new(store), open_to_all()).await;
     assert_eq!(collector.get("/readyz").send().await.unwrap().status(), 200);
     // The file is locked, so requests wait for it.
     let other = rusqlite::Connection::open(&path).unwrap();
@@ -221,7 +221,7 @@ async fn a_store_that_fails_is_told_and_works_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     let store = SqliteOptions { patience: Duration::from_millis(10), ..SqliteOptions::new(&path) };
-    let collector = run(Arc::new(SqliteStore::open(store).unwrap()), Options::default()).await;
+    let collector = run(Arc::new(SqliteStore::open(store).unwrap()), open_to_all()).await;
     let write = |cycle| collector.post("/api/v1/reports").json(&full(7, cycle, 1.0));
     assert_eq!(write(1).send().await.unwrap().status(), 201);
     let other = rusqlite::Connection::open(&path).unwrap();
@@ -248,15 +248,14 @@ async fn a_store_that_fails_is_told_and_works_again() {
 /// Reports past the retention are summed up, and stay known.
 #[tokio::test]
 async fn what_is_old_is_summed_up() {
-    let limits = Limits { rate: f64::MAX, burst: f64::MAX, ..Limits::default() };
-    let options = Options { keep_reports: Some(Duration::from_secs(60)), limits, ..Options::default() };
+    let options = Options { keep_reports: Some(Duration::from_secs(60)), ..open_to_all() };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     let send = |collector: &Running, report: &serde_json::Value| {
         collector.post("/api/v1/reports").json(report).send()
     };
     let store = SqliteStore::open(SqliteOptions::new(&path)).unwrap();
-    let collector = run(Arc::new(store), Options::default()).await;
+    let collector = run(Arc::new(store), open_to_all()).await;
     let mut old = full(7, 1, 1.0);
     old["time"] = "2020-01-01T00:10:00Z".into();
     assert_eq!(send(&collector, &old).await.unwrap().status(), 201);

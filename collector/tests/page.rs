@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atalaya_collector::{Collector, MemoryStore, Options, Store, Tokens};
-use common::{READER, Running, WRITER, run, started};
+use common::{READER, Running, WRITER, open_to_all, run, started};
 use jiff::{SignedDuration, Timestamp};
 use looking::Looker;
 use serde_json::{Value, json};
@@ -213,7 +213,7 @@ async fn what_is_pointed_at_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_shows_and_goes() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let collector = run(Arc::clone(&store), Options::default()).await;
+    let collector = run(Arc::clone(&store), open_to_all()).await;
     hour(&collector).await;
     let address = collector.address;
     let looker = Looker::new(&[]).await;
@@ -227,7 +227,7 @@ async fn an_outage_shows_and_goes() {
     assert!(looker.text("#now .number").await.len() > 3, "what was seen last stays");
     looker.picture("outage-collector").await;
     // It comes back, at the same place, with the same store; but no reports come.
-    let again = Collector::bind(address, Arc::clone(&store), Options::default()).await.unwrap();
+    let again = Collector::bind(address, Arc::clone(&store), open_to_all()).await.unwrap();
     let stop = tokio_util::sync::CancellationToken::new();
     let done = tokio::spawn(again.run(stop.clone()));
     looker.wait("document.querySelector('#away').hidden").await;
@@ -272,7 +272,7 @@ async fn it_speaks_spanish_and_needs_no_script() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_signs_in_once() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let options = Options { tokens, ..Options::default() };
+    let options = Options { tokens, ..open_to_all() };
     let collector = run(Arc::new(MemoryStore::new()), options).await;
     let posted = collector.post("/api/v1/reports").bearer_auth(WRITER);
     assert_eq!(posted.json(&report(7, 1, 0.0, TEMPERATURE, 20.0)).send().await.unwrap().status(), 201);
@@ -311,7 +311,7 @@ async fn a_hundred_thousand_reports_are_shown_soon() {
         });
         store.record(reports.collect()).await.unwrap();
     }
-    let collector = run(store, Options::default()).await;
+    let collector = run(store, open_to_all()).await;
     let looker = Looker::new(&[]).await;
     for range in ["5m", "1h", "24h", "7d"] {
         let start = Instant::now();

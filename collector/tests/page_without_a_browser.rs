@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use atalaya_collector::{MemoryStore, Options, SqliteOptions, SqliteStore, Tokens};
-use common::{READER, WRITER, full, refused, run, started};
+use common::{READER, WRITER, full, open_to_all, refused, run, started};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
@@ -67,7 +67,7 @@ async fn whatever_is_asked_or_told_is_shown_as_text() {
 #[tokio::test]
 async fn readers_sign_in_and_a_cookie_only_reads() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER};ñ")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..Options::default() }).await;
+    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
     let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).build().unwrap();
     let asked = collector.get("/").send().await.unwrap();
     assert_eq!(asked.status(), 401);
@@ -107,7 +107,7 @@ fn encoded(token: &str) -> String {
 #[tokio::test]
 async fn who_may_read_without_a_token_is_not_asked_for_one() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread *")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..Options::default() }).await;
+    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
     let answer = collector.get("/").send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.text().await.unwrap().contains("No report has come yet"));
@@ -118,7 +118,7 @@ async fn a_store_that_fails_is_shown_and_the_fleet_still_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("reports.db");
     let store = Arc::new(SqliteStore::open(SqliteOptions::new(&path)).unwrap());
-    let collector = run(store, Options::default()).await;
+    let collector = run(store, open_to_all()).await;
     assert_eq!(collector.post("/api/v1/reports").json(&full(7, 1, 1.0)).send().await.unwrap().status(), 201);
     for file in ["reports.db", "reports.db-wal", "reports.db-shm"] {
         let _ = std::fs::remove_file(folder.path().join(file));
@@ -181,7 +181,7 @@ async fn the_leader_tells_of_its_fleet() {
 #[tokio::test]
 async fn only_writers_tell_of_the_fleet() {
     let tokens = Tokens::parse(&format!("write {WRITER}\nread {READER}")).unwrap();
-    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..Options::default() }).await;
+    let collector = run(Arc::new(MemoryStore::new()), Options { tokens, ..open_to_all() }).await;
     let status = json!({"epoch": 9, "cycle": 1, "leader": "1", "nodes": []});
     let tell = |token: &str| collector.post("/api/v1/fleet").bearer_auth(token).json(&status);
     refused(tell(READER), 403).await;

@@ -40,8 +40,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use zookeeper_client::Stat;
 
 use crate::attempts::Attempts;
@@ -89,6 +91,9 @@ enum Stir {
     Child(String),
 }
 
+/// Those that wait to be stirred.
+type Watches = FuturesUnordered<BoxFuture<'static, Stir>>;
+
 impl ChildrenCache {
     /// One for the children of `path`; nothing happens before [`ChildrenCache::run`].
     pub fn new(session: Session, path: impl Into<String>) -> ChildrenCache {
@@ -134,11 +139,12 @@ impl ChildrenCache {
     /// Keeps them over one connection, until the parent is gone.
     async fn keep(&self, link: &Link) -> Result<(), CacheError> {
         let mut children = BTreeMap::new();
-        let mut watches = JoinSet::new();
-        let mut stir = Some(Stir::List);
+        // Not tasks: those end when the runtime does, and there would be nothing to wait for.
+        let mut watches: Watches = FuturesUnordered::new();
+        let mut stir = Stir::List;
         loop {
-            match stir.take() {
-                Some(Stir::List) => {
+            match stir {
+                Stir::List => {
                     let (names, watcher) = match link.children_and_watch(&self.path).await {
                         Err(error) if error.is_no_node() => return self.until_there(link).await,
                         result => result?,
@@ -147,25 +153,25 @@ impl ChildrenCache {
                         let (path, limit) = (self.path.clone(), self.limit);
                         return Err(CacheError::TooMany { path, found: names.len(), limit });
                     }
-                    watches.spawn(async move {
-                        watcher.changed().await;
-                        Stir::List
-                    });
+                    watches.push(watcher.changed().map(|_| Stir::List).boxed());
                     for name in names {
                         if !children.contains_key(&name) {
                             self.read(link, name, &mut children, &mut watches).await?;
                         }
                     }
                 }
-                Some(Stir::Child(name)) => self.read(link, name, &mut children, &mut watches).await?,
-                None => {}
+                Stir::Child(name) => self.read(link, name, &mut children, &mut watches).await?,
             }
             // What is stirred already is read before anything is told.
-            stir = watches.try_join_next().and_then(Result::ok);
-            if stir.is_none() {
-                self.tell(&children);
-                stir = watches.join_next().await.and_then(Result::ok);
-            }
+            let stirred = match watches.next().now_or_never() {
+                Some(stirred) => stirred,
+                None => {
+                    self.tell(&children);
+                    watches.next().await
+                }
+            };
+            // The list is always watched.
+            stir = stirred.unwrap_or(Stir::List);
         }
     }
 
@@ -175,15 +181,12 @@ impl ChildrenCache {
         link: &Link,
         name: String,
         children: &mut BTreeMap<String, Child>,
-        watches: &mut JoinSet<Stir>,
+        watches: &mut Watches,
     ) -> Result<(), Error> {
         match link.get_and_watch(&format!("{}/{name}", self.path)).await {
             Ok((data, stat, watcher)) => {
                 children.insert(name.clone(), (data, stat));
-                watches.spawn(async move {
-                    watcher.changed().await;
-                    Stir::Child(name)
-                });
+                watches.push(watcher.changed().map(|_| Stir::Child(name)).boxed());
             }
             // One that is made again is in a list again.
             Err(error) if error.is_no_node() => drop(children.remove(&name)),

@@ -1,10 +1,13 @@
 //! What is watched is told: at the latest when the connection is there again, and the newest.
 
+use std::future::Future;
+use std::task::{Context, Waker};
+
 use atalaya_recipes::session::Kind;
 use atalaya_recipes::{CacheError, ChildrenCache, ChildrenWatch, DataWatch, Link, Watched};
 use tokio::sync::watch;
 
-use crate::support::{Bed, soon};
+use crate::support::{Bed, SOON, soon};
 
 const PATH: &str = "/watched";
 
@@ -143,6 +146,34 @@ fn children_are_kept_with_their_data() {
         put(&link, &b, "7").await;
         is(&[("b", "7")]).await;
     });
+}
+
+/// A runtime waits at its end until each of its tasks has given way: one that never does would keep it for ever.
+#[test]
+fn who_keeps_children_gives_way_when_the_runtime_has_ended() {
+    let bed = Bed::memory();
+    let link = bed.link();
+    let cache = ChildrenCache::new(bed.session(), PATH);
+    let mut newest = cache.subscribe();
+    let mut keeping = Box::pin(cache.run());
+    bed.wait(async {
+        put(&link, PATH, "").await;
+        put(&link, &format!("{PATH}/a"), "1").await;
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        tokio::select! {
+            error = &mut keeping => panic!("{error}"),
+            told = soon(newest.wait_for(|now| now.len() == 1)) => drop(told.unwrap()),
+        }
+    });
+    drop(runtime);
+    let (given, way) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let polled = keeping.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let _ = given.send(polled.is_pending());
+    });
+    assert_eq!(way.recv_timeout(SOON), Ok(true));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::report::{Invalid, MAX_REPORTER, integer, needed_integer, shortened};
+use crate::report::{Invalid, MAX_REPORTER, check_epoch, integer, needed_integer, shortened};
 
 /// Most nodes of a status; what is beyond is told as `more`.
 pub const MAX_NODES: usize = 1_000;
@@ -21,7 +21,7 @@ pub(crate) const TEXT: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,512}$";
 /// A fleet, as its leader sees it. Unknown fields are ignored: newer leaders may tell more.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct Status {
-    /// Goes up with every leader.
+    /// Goes up with every leader; seconds since 1970, and a year, are the most.
     #[serde(deserialize_with = "needed_integer")]
     #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64)]
     pub epoch: i64,
@@ -109,10 +109,11 @@ impl Status {
     ///
     /// # Errors
     /// It does not; the message says why.
-    pub fn check(&self) -> Result<(), Invalid> {
+    pub fn check(&self, now: Timestamp) -> Result<(), Invalid> {
         let wrong = |what: String| Err(Invalid::new(what));
-        if self.epoch < 1 || self.cycle < 0 {
-            return wrong("epoch is from 1 and cycle from 0".to_owned());
+        check_epoch(self.epoch, now)?;
+        if self.cycle < 0 {
+            return wrong("cycle is negative".to_owned());
         }
         if self.nodes.len() > MAX_NODES {
             return wrong(format!(
@@ -227,13 +228,16 @@ mod tests {
 
     #[test]
     fn too_much_and_nonsense_are_refused() {
-        assert!(status(1, 0).check().is_ok());
-        assert!(status(0, 0).check().is_err() && status(1, -1).check().is_err());
+        let now = "2026-11-22T00:00:00Z".parse().unwrap();
+        assert!(status(1, 0).check(now).is_ok());
+        for wrong in [status(0, 0), status(1, -1), status(now.as_millisecond(), 0)] {
+            assert!(wrong.check(now).is_err(), "{wrong:?}");
+        }
         let node = status(1, 0).nodes[0].clone();
         let with = |change: &dyn Fn(&mut Status)| {
             let mut status = status(1, 0);
             change(&mut status);
-            status.check()
+            status.check(now)
         };
         assert!(with(&|status| status.nodes = vec![node.clone(); MAX_NODES + 1]).is_err());
         assert!(with(&|status| status.nodes[0].age = Some(-1.0)).is_err());

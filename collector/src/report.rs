@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
+use crate::fence::highest_epoch;
+
 /// The longest name of a quantity or a unit, in characters.
 pub const MAX_NAME: usize = 64;
 /// What such a name is made of, as the OpenAPI document says it.
@@ -175,7 +177,8 @@ impl Report {
 /// A report as JSON brings it. Unknown fields are ignored: newer senders may tell more.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct Incoming {
-    /// Goes up with every leader; not without `cycle`.
+    /// Goes up with every leader; not without `cycle`, and not of the future: seconds since 1970, and a year, are the
+    /// most.
     #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub epoch: Option<i64>,
@@ -287,8 +290,8 @@ impl Incoming {
         if epoch.is_some() != cycle.is_some() {
             return Err(Invalid::new("epoch and cycle come together or not at all"));
         }
-        if epoch.is_some_and(|epoch| epoch < 1) {
-            return Err(Invalid::new("epoch counts from 1"));
+        if let Some(epoch) = epoch {
+            check_epoch(epoch, received)?;
         }
         for (what, whole) in [("cycle", cycle), ("count", count), ("excluded", excluded)] {
             if whole.is_some_and(|whole| whole < 0) {
@@ -329,6 +332,21 @@ impl Incoming {
             reporter,
         })
     }
+}
+
+/// Whether a leader can have this epoch.
+pub(crate) fn check_epoch(epoch: i64, now: Timestamp) -> Result<(), Invalid> {
+    if epoch < 1 {
+        return Err(Invalid::new("epoch counts from 1"));
+    }
+    let highest = highest_epoch(now);
+    if epoch > highest {
+        return Err(Invalid::new(format!(
+            "epoch {epoch} is of the future: {highest} is the highest at present, a year beyond the seconds since 1970 by the \
+             collector's clock"
+        )));
+    }
+    Ok(())
 }
 
 /// So much of a header as is kept.

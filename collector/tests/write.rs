@@ -226,6 +226,32 @@ async fn what_is_wrong_is_told_and_leaves_no_trace() {
     assert!(collector.means().await.is_empty());
 }
 
+/// Were it kept, every report of the leaders that there are would be of one that was deposed.
+#[tokio::test]
+async fn an_epoch_of_the_future_is_refused_and_shuts_nobody_out() {
+    let collector = started().await;
+    let now = jiff::Timestamp::now();
+    for epoch in [now.as_second() + 400 * 86_400, now.as_millisecond(), i64::MAX] {
+        let keyed = |path| collector.get(path).header("Idempotency-Key", format!("{epoch}-1"));
+        let problem = refused(keyed("/nuevo?dato=1"), 400).await;
+        assert!(problem["detail"].as_str().unwrap().contains("of the future"), "{problem}");
+        refused(collector.post("/api/v1/reports").json(&full(epoch, 1, 1.0)), 400).await;
+        refused(collector.post("/api/v1/reports").json(&json!([full(7, 1, 1.0), full(epoch, 1, 1.0)])), 400)
+            .await;
+        let status = json!({"epoch": epoch, "cycle": 1, "leader": "1", "nodes": []});
+        refused(collector.post("/api/v1/fleet").json(&status), 400).await;
+    }
+    assert!(collector.means().await.is_empty());
+    // As a fleet of ours begins, and goes on.
+    for (epoch, cycle) in [(now.as_second(), 1), (now.as_second() + 1, 2)] {
+        let kept = collector.post("/api/v1/reports").json(&full(epoch, cycle, 1.0)).send().await.unwrap();
+        assert_eq!(kept.status(), 201);
+        let status = json!({"epoch": epoch, "cycle": cycle, "leader": "1", "nodes": []});
+        let told = collector.post("/api/v1/fleet").json(&status).send().await.unwrap();
+        assert_eq!(told.status(), 204);
+    }
+}
+
 #[tokio::test]
 async fn ten_megabytes_are_not_taken() {
     let collector = started().await;

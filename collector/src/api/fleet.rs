@@ -100,12 +100,13 @@ pub(super) async fn post_fleet(
         return Err(unsupported("application/json"));
     }
     let status: Status = json(&receive(&app, body).await?)?;
-    status.check()?;
+    let received = Timestamp::now();
+    status.check(received)?;
     // A store that fails is no reason to know nothing of the fleet.
     let newest = timeout(FENCE, app.store.epochs(1)).await.ok().and_then(Result::ok);
     let newest = newest.and_then(|epochs| Some(epochs.first()?.epoch));
     let mut fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
-    let told = fleet.tell(status, newest, reporter(&headers), (Timestamp::now(), Instant::now()));
+    let told = fleet.tell(status, newest, reporter(&headers), (received, Instant::now()));
     told.map_err(|epoch| {
         let detail = format!("epoch {epoch} has told something newer");
         Problem::new(StatusCode::CONFLICT, "stale", "Something newer is known", detail)

@@ -50,14 +50,23 @@ impl Trial {
         self.ensemble.server_of_session(session).expect("a session is on a server")
     }
 
+    /// Starts killed servers again, and waits until they follow.
+    ///
+    /// A server that was just started counts as killed until then: ZooKeeper 3.8 takes over the number of a new epoch before it
+    /// has what was written until that, and if the leader is killed between the two, it votes for itself with less data, and
+    /// the other one that is left does not agree.
+    fn bring_back(&mut self, servers: &[usize]) {
+        servers.iter().for_each(|server| self.ensemble.restart(*server));
+        self.ensemble.wait_for_quorum(PATIENCE);
+    }
+
     /// Kills `servers` for `time`, and looks at the fleet when they are back.
     fn without(&mut self, servers: &[usize], time: Duration, when: &str) {
         let killed = Instant::now();
         servers.iter().for_each(|server| self.ensemble.kill(*server));
         // Nothing to wait for but the time itself: this is how long the outage lasts.
         eventually("the outage to be over", time + PATIENCE, || (killed.elapsed() >= time).then_some(()));
-        servers.iter().for_each(|server| self.ensemble.restart(*server));
-        self.ensemble.wait_for_quorum(PATIENCE);
+        self.bring_back(servers);
         self.assert_whole(when);
         self.assert_alive(when);
     }
@@ -70,13 +79,13 @@ fn one_two_or_all_servers_may_be_killed() {
     let server = trial.server_of_the_leading_node();
     trial.ensemble.kill(server);
     trial.assert_whole("without the leading node's server");
-    trial.ensemble.restart(server);
+    trial.bring_back(&[server]);
 
     let server = trial.ensemble.leader().expect("the ensemble has a leader");
     trial.ensemble.kill(server);
     trial.ensemble.wait_for_quorum(PATIENCE);
     trial.assert_whole("without ZooKeeper's own leader");
-    trial.ensemble.restart(server);
+    trial.bring_back(&[server]);
     trial.assert_alive("when one server was killed");
 
     trial.without(&[0, 1], Duration::from_secs(15), "after two servers were away for 15 s");

@@ -5,6 +5,7 @@
 //! locked, damaged and put right, needs no restart.
 
 mod reader;
+mod recording;
 mod rollups;
 mod schema;
 mod writer;

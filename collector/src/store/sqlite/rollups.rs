@@ -4,11 +4,12 @@
 //! retention is taken out, in the same transaction. A question is cut into pieces: whole hours, whole minutes where no
 //! hour fits, reports where no minute does. So it is told the same as if every report had been read.
 
+use jiff::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Transaction, params};
 
-use crate::report::Report;
 use crate::store::HOUR;
+use crate::store::sum::Sum;
 
 /// Microseconds in a minute.
 const MINUTE: i64 = 60_000_000;
@@ -97,25 +98,22 @@ const JOIN: &str = "ON CONFLICT (step, time, quantity, unit) DO UPDATE SET
     reports = reports + excluded.reports, sum = ifnull(sum + excluded.sum, 0.0),
     min = min(min, excluded.min), max = max(max, excluded.max)";
 
-/// Takes note of a report that is recorded.
-pub(super) fn add(transaction: &Transaction<'_>, report: &Report) -> rusqlite::Result<()> {
-    let time = report.time.as_microsecond();
-    if time < 0 {
-        return Ok(());
-    }
-    let mut add =
-        transaction.prepare_cached(&format!("INSERT INTO rollups VALUES (?, ?, ?, ?, 1, ?, ?, ?) {JOIN}"))?;
-    for step in STEPS {
-        add.execute(params![
-            step,
-            time - time % step,
-            report.quantity.as_deref().unwrap_or(""),
-            report.unit.as_deref().unwrap_or(""),
-            report.mean,
-            report.min.unwrap_or(report.mean),
-            report.max.unwrap_or(report.mean),
-        ])?;
-    }
+/// The steps that a report of `time` is summed up in: their lengths, and where they begin.
+pub(super) fn steps(time: Timestamp) -> impl Iterator<Item = (i64, i64)> {
+    let time = time.as_microsecond();
+    STEPS.into_iter().filter(move |_| time >= 0).map(move |step| (step, time - time % step))
+}
+
+/// Takes note of reports that are recorded: those of one step and kind.
+pub(super) fn add(
+    transaction: &Transaction<'_>,
+    (step, time): (i64, i64),
+    (quantity, unit): (&str, &str),
+    Sum { reports, sum, min, max }: Sum,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(&format!("INSERT INTO rollups VALUES (?, ?, ?, ?, ?, ifnull(?, 0.0), ?, ?) {JOIN}"))?
+        .execute(params![step, time, quantity, unit, reports, sum, min, max])?;
     Ok(())
 }
 

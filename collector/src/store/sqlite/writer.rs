@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
 use tracing::{info, warn};
 
+use super::recording::record;
 use super::{SqliteOptions, file_id, rollups, schema, unavailable};
-use crate::fence::Stale;
-use crate::report::{Key, Report};
 use crate::spans::Spans;
 use crate::store::jobs::{Job, Waiting};
-use crate::store::{HOUR, Horizon, Outcome, PRUNED_AT_ONCE, StoreError};
+use crate::store::{HOUR, Horizon, PRUNED_AT_ONCE, StoreError};
 
 /// So many reports go into one transaction at most, give or take the last call's.
 const GROUP: usize = 4096;
@@ -44,9 +43,7 @@ impl Writer {
                 Job::Record(reports, answer) => {
                     let group = jobs.group(reports, answer, GROUP);
                     if !group.is_empty() {
-                        let written = self.write(|transaction| {
-                            group.reports().map(|report| record(transaction, report)).collect()
-                        });
+                        let written = self.write(|transaction| record(transaction, group.reports()));
                         group.answer(written);
                     }
                 }
@@ -129,85 +126,6 @@ fn check(transaction: &Transaction<'_>, failed: bool) -> rusqlite::Result<()> {
     }
     transaction.execute("DELETE FROM kinds WHERE 0", [])?;
     Ok(())
-}
-
-fn record(transaction: &Transaction<'_>, report: &Report) -> rusqlite::Result<Outcome> {
-    if let Some(key) = report.key() {
-        if let Some(refused) = judge(transaction, &key, report)? {
-            return Ok(refused);
-        }
-        transaction
-            .prepare_cached(
-                "INSERT INTO epochs VALUES (:epoch, :cycle, :cycle, 1, :received, :reporter)
-                 ON CONFLICT (epoch) DO UPDATE SET
-                    first_cycle = min(first_cycle, excluded.first_cycle),
-                    last_cycle = max(last_cycle, excluded.last_cycle),
-                    reports = reports + 1, received = excluded.received, reporter = excluded.reporter",
-            )?
-            .execute(named_params! {
-                ":epoch": key.epoch, ":cycle": key.cycle,
-                ":received": report.received.as_microsecond(), ":reporter": report.reporter,
-            })?;
-    }
-    let kind = (report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
-    transaction.prepare_cached("INSERT OR IGNORE INTO kinds VALUES (?, ?)")?.execute(kind)?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO reports
-                (epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![
-            report.epoch,
-            report.cycle,
-            report.time.as_microsecond(),
-            report.quantity,
-            report.unit,
-            report.mean,
-            report.min,
-            report.max,
-            report.stddev,
-            report.count,
-            report.excluded,
-            report.received.as_microsecond(),
-            report.reporter,
-        ])?;
-    let id = transaction.last_insert_rowid();
-    rollups::add(transaction, report)?;
-    Ok(Outcome::Recorded(id))
-}
-
-/// Why a report is not recorded.
-fn judge(transaction: &Transaction<'_>, key: &Key, report: &Report) -> rusqlite::Result<Option<Outcome>> {
-    let Key { epoch, cycle, ref unit } = *key;
-    let unit = unit.as_deref().unwrap_or("");
-    let kept: Option<f64> = transaction
-        .prepare_cached(
-            "SELECT mean FROM reports WHERE epoch = ? AND cycle = ? AND ifnull(unit, '') = ? AND epoch IS NOT NULL",
-        )?
-        .query_row(params![epoch, cycle, unit], |row| row.get(0))
-        .optional()?;
-    if let Some(mean) = kept {
-        return Ok(Some(if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) }));
-    }
-    let pruned: Option<i64> = transaction
-        .prepare_cached(
-            "SELECT last_cycle FROM pruned WHERE epoch = ? AND unit = ? AND first_cycle <= ?
-             ORDER BY first_cycle DESC LIMIT 1",
-        )?
-        .query_row(params![epoch, unit, cycle], |row| row.get(0))
-        .optional()?;
-    if pruned.is_some_and(|last| cycle <= last) {
-        return Ok(Some(Outcome::Repeated));
-    }
-    let stale = transaction
-        .prepare_cached(
-            "SELECT epoch, first_cycle FROM epochs WHERE epoch > ? AND first_cycle <= ?
-             ORDER BY first_cycle, epoch LIMIT 1",
-        )?
-        .query_row(params![epoch, cycle], |row| Ok(Stale { epoch: row.get(0)?, first_cycle: row.get(1)? }))
-        .optional()?;
-    Ok(stale.map(Outcome::Stale))
 }
 
 fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<usize> {

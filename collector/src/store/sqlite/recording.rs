@@ -1,0 +1,186 @@
+//! The reports of one transaction. What each of them changes a little, the epochs, the quantities and the sums, is read once and
+//! written once for all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{OptionalExtension, Transaction, named_params, params};
+
+use super::rollups;
+use crate::fence::Stale;
+use crate::report::{Key, Report};
+use crate::store::Outcome;
+use crate::store::sum::Sum;
+
+/// Keeps `reports` in their order, and tells what became of each.
+pub(super) fn record<'r>(
+    transaction: &Transaction<'_>,
+    reports: impl Iterator<Item = &'r Report>,
+) -> rusqlite::Result<Vec<Outcome>> {
+    let mut recording = Recording::new(transaction)?;
+    let outcomes =
+        reports.map(|report| recording.take(report)).collect::<rusqlite::Result<Vec<Outcome>>>()?;
+    recording.finish()?;
+    Ok(outcomes)
+}
+
+/// A quantity and a unit; empty for none.
+type Kind<'r> = (&'r str, &'r str);
+
+/// What a transaction has come to so far, besides the table `reports`.
+struct Recording<'t, 'r> {
+    transaction: &'t Transaction<'t>,
+    /// Whether anything is past the retention.
+    pruned: bool,
+    /// For an epoch, the leader above it that had reported the lowest cycle before this transaction.
+    above: BTreeMap<i64, Option<Stale>>,
+    epochs: BTreeMap<i64, Led<'r>>,
+    kinds: BTreeSet<Kind<'r>>,
+    /// By the length of the step, its beginning and its kind.
+    sums: BTreeMap<(i64, i64, Kind<'r>), Sum>,
+}
+
+/// What is added to an epoch.
+struct Led<'r> {
+    first_cycle: i64,
+    last_cycle: i64,
+    reports: i64,
+    /// The last of them.
+    newest: &'r Report,
+}
+
+impl<'t, 'r> Recording<'t, 'r> {
+    fn new(transaction: &'t Transaction<'t>) -> rusqlite::Result<Self> {
+        let pruned = transaction
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM pruned)")?
+            .query_row([], |row| row.get(0))?;
+        Ok(Recording {
+            transaction,
+            pruned,
+            above: BTreeMap::new(),
+            epochs: BTreeMap::new(),
+            kinds: BTreeSet::new(),
+            sums: BTreeMap::new(),
+        })
+    }
+
+    fn take(&mut self, report: &'r Report) -> rusqlite::Result<Outcome> {
+        if let Some(key) = report.key() {
+            if let Some(refused) = self.judge(&key, report)? {
+                return Ok(refused);
+            }
+            let Key { epoch, cycle, .. } = key;
+            let led = Led { first_cycle: cycle, last_cycle: cycle, reports: 0, newest: report };
+            let led = self.epochs.entry(epoch).or_insert(led);
+            led.first_cycle = led.first_cycle.min(cycle);
+            led.last_cycle = led.last_cycle.max(cycle);
+            led.reports += 1;
+            led.newest = report;
+        }
+        self.transaction
+            .prepare_cached(
+                "INSERT INTO reports
+                    (epoch, cycle, time, quantity, unit, mean, min, max, stddev, count, excluded, received, reporter)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?
+            .execute(params![
+                report.epoch,
+                report.cycle,
+                report.time.as_microsecond(),
+                report.quantity,
+                report.unit,
+                report.mean,
+                report.min,
+                report.max,
+                report.stddev,
+                report.count,
+                report.excluded,
+                report.received.as_microsecond(),
+                report.reporter,
+            ])?;
+        let id = self.transaction.last_insert_rowid();
+        let kind = (report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
+        self.kinds.insert(kind);
+        let own = Sum::of(report);
+        for (step, time) in rollups::steps(report.time) {
+            self.sums.entry((step, time, kind)).and_modify(|sum| sum.add(own)).or_insert(own);
+        }
+        Ok(Outcome::Recorded(id))
+    }
+
+    /// Why a report is not recorded.
+    fn judge(&mut self, key: &Key, report: &Report) -> rusqlite::Result<Option<Outcome>> {
+        let Key { epoch, cycle, ref unit } = *key;
+        let unit = unit.as_deref().unwrap_or("");
+        let kept: Option<f64> = self
+            .transaction
+            .prepare_cached(
+                "SELECT mean FROM reports WHERE epoch = ? AND cycle = ? AND ifnull(unit, '') = ? AND epoch IS NOT NULL",
+            )?
+            .query_row(params![epoch, cycle, unit], |row| row.get(0))
+            .optional()?;
+        if let Some(mean) = kept {
+            return Ok(Some(if report.agrees(mean) { Outcome::Repeated } else { Outcome::Conflict(mean) }));
+        }
+        if self.pruned {
+            let pruned: Option<i64> = self
+                .transaction
+                .prepare_cached(
+                    "SELECT last_cycle FROM pruned WHERE epoch = ? AND unit = ? AND first_cycle <= ?
+                     ORDER BY first_cycle DESC LIMIT 1",
+                )?
+                .query_row(params![epoch, unit, cycle], |row| row.get(0))
+                .optional()?;
+            if pruned.is_some_and(|last| cycle <= last) {
+                return Ok(Some(Outcome::Repeated));
+            }
+        }
+        Ok(self.lowest_above(epoch)?.filter(|later| later.first_cycle <= cycle).map(Outcome::Stale))
+    }
+
+    /// The leader above `epoch` that has reported the lowest cycle.
+    fn lowest_above(&mut self, epoch: i64) -> rusqlite::Result<Option<Stale>> {
+        let before = match self.above.get(&epoch) {
+            Some(before) => *before,
+            None => {
+                let before = self
+                    .transaction
+                    .prepare_cached(
+                        "SELECT epoch, first_cycle FROM epochs WHERE epoch > ? ORDER BY first_cycle, epoch LIMIT 1",
+                    )?
+                    .query_row([epoch], |row| Ok(Stale { epoch: row.get(0)?, first_cycle: row.get(1)? }))
+                    .optional()?;
+                *self.above.entry(epoch).or_insert(before)
+            }
+        };
+        let after = (std::ops::Bound::Excluded(epoch), std::ops::Bound::Unbounded);
+        let since =
+            self.epochs.range(after).map(|(&epoch, led)| Stale { epoch, first_cycle: led.first_cycle });
+        Ok(since.chain(before).min_by_key(|later| (later.first_cycle, later.epoch)))
+    }
+
+    /// Writes what all of them come to.
+    fn finish(self) -> rusqlite::Result<()> {
+        let Recording { transaction, epochs, kinds, sums, .. } = self;
+        for (epoch, Led { first_cycle, last_cycle, reports, newest }) in epochs {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO epochs VALUES (:epoch, :first, :last, :reports, :received, :reporter)
+                     ON CONFLICT (epoch) DO UPDATE SET
+                        first_cycle = min(first_cycle, excluded.first_cycle),
+                        last_cycle = max(last_cycle, excluded.last_cycle),
+                        reports = reports + excluded.reports, received = excluded.received, reporter = excluded.reporter",
+                )?
+                .execute(named_params! {
+                    ":epoch": epoch, ":first": first_cycle, ":last": last_cycle, ":reports": reports,
+                    ":received": newest.received.as_microsecond(), ":reporter": newest.reporter,
+                })?;
+        }
+        for kind in kinds {
+            transaction.prepare_cached("INSERT OR IGNORE INTO kinds VALUES (?, ?)")?.execute(kind)?;
+        }
+        for ((step, time, kind), sum) in sums {
+            rollups::add(transaction, (step, time), kind, sum)?;
+        }
+        Ok(())
+    }
+}

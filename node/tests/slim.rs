@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 #[macro_use]
+#[path = "program/common/mod.rs"]
 mod common;
 
 use std::process::{Command, Output};

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: the tests, with everything they need.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -15,7 +16,9 @@ use crate::cargo::{cargo, require};
 #[command(after_help = "Examples:
   cargo xtask test                                  everything
   cargo xtask test leader_killed                    the tests with that in their names
-  cargo xtask test -p atalaya -- --test-threads 1   of one crate, one after the other")]
+  cargo xtask test -p atalaya -- --test-threads 1   of one crate, one after the other
+
+Twice as many tests run at the same time as there are processors: mostly they wait.")]
 pub(crate) struct Arguments {
     /// Only this package; may be given several times.
     #[arg(short, long = "package", value_name = "PACKAGE")]
@@ -56,13 +59,28 @@ impl Arguments {
     }
 }
 
+/// What the test runner reads how many tests it runs at the same time from; `--test-threads` is stronger.
+const THREADS: &str = "RUST_TEST_THREADS";
+
+/// Twice as many as there are processors, unless it is told: tests wait for sessions, leases and servers most of the time.
+fn threads() -> OsString {
+    let usual = || (2 * std::thread::available_parallelism().map_or(1, usize::from)).to_string().into();
+    std::env::var_os(THREADS).unwrap_or_else(usual)
+}
+
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     require(&Part::ALL).context("the tests need more than Rust")?;
     install::ensure_kazoo(|line| eprintln!("{line}")).context("the tests need Kazoo")?;
-    let mut status = cargo().args(arguments.words()).status().context("cannot run cargo")?;
+    let threads = threads();
+    let run = |words: &[&str]| {
+        let mut cargo = cargo();
+        cargo.args(words).env(THREADS, &threads);
+        cargo.status().context("cannot run cargo")
+    };
+    let mut status = run(&arguments.words())?;
     for words in [&SLIM[..], &DYING] {
         if status.success() && arguments.is_everything() {
-            status = cargo().args(words).status().context("cannot run cargo")?;
+            status = run(words)?;
         }
     }
     // A cargo that a signal ended has no code.

@@ -1,0 +1,172 @@
+//! `atalaya collect` as a command: how it starts, what it refuses, how it ends.
+#![cfg(unix)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use atalaya_testbed::{Collector, Process, Scratch, clean_command, eventually};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What it gives whoever waits for an answer when it ends, and a little for a busy machine.
+const ENDS: Duration = Duration::from_secs(15);
+
+fn collect(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Process {
+    let mut command = clean_command(folder, BINARY);
+    command.arg("collect").args(args).envs(variables.iter().copied());
+    Process::spawn(command)
+}
+
+/// Its exit code and what it said.
+fn ended(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut process = collect(folder, args, variables);
+    let exit = process.wait_exit(PATIENCE);
+    let lines: Vec<String> = process.log().into_iter().map(|line| line.text).collect();
+    (exit.code(), lines.join("\n"))
+}
+
+#[test]
+fn its_help_has_examples() {
+    let folder = Scratch::new("collect");
+    let (code, help) = ended(folder.path(), &["--help"], &[]);
+    assert_eq!(code, Some(0));
+    for word in ["Examples:", "--token-file tokens", "SIGHUP", "ATALAYA_STORE", "[default: 127.0.0.1:8000]"] {
+        assert!(help.contains(word), "{word} is not in\n{help}");
+    }
+}
+
+#[test]
+fn wrong_arguments() {
+    let folder = Scratch::new("collect");
+    std::fs::write(folder.path().join("tokens"), "write short\n").unwrap();
+    std::fs::create_dir(folder.path().join("folder")).unwrap();
+    let refused = |args: &[&str], variables: &[(&str, &str)], code: i32, words: &[&str]| {
+        let (exit, said) = ended(folder.path(), args, variables);
+        assert_eq!(exit, Some(code), "{args:?} {variables:?}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{args:?} does not say {words:?}: {said}");
+        assert!(said.len() < 2_000 && !said.contains("panicked"), "{said}");
+    };
+    refused(&["--listne", "x"], &[], 64, &["--listen"]);
+    refused(&["--rate", "0"], &[], 64, &["--rate", "0.1"]);
+    refused(&["--keep-reports", "soon"], &[], 64, &["--keep-reports", "duration"]);
+    refused(&["--tls-key", "k"], &[], 64, &["--tls-certificate"]);
+    refused(&[], &[("ATALAYA_KEEP_REPORTS", "1s")], 78, &["ATALAYA_KEEP_REPORTS", "hour"]);
+    refused(&["--token-file", "tokens"], &[], 78, &["tokens", "line 1"]);
+    refused(&["--token-file", "missing"], &[], 78, &["missing"]);
+    refused(&["--tls-certificate", "c", "--tls-key", "k"], &[], 78, &["c: no certificate"]);
+    refused(&["--store", "paper:reports"], &[], 78, &["paper", "sqlite:"]);
+}
+
+#[test]
+fn a_port_that_is_taken() {
+    let folder = Scratch::new("collect");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, said) = ended(folder.path(), &["--listen", &address], &[]);
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains(&address) && said.contains("--listen") && said.contains("in use"), "{said}");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_for_a_while() {
+    let collector = Collector::start(BINARY, &["--store", "sqlite:later/reports.db"]);
+    let mut collector = collector;
+    collector.process().wait_for_line("cannot be kept yet", PATIENCE);
+    let answer = collector.get("/nuevo?dato=1.5");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(collector.get("/readyz").status, 503);
+    assert_eq!(collector.get("/healthz").status, 200, "it lives");
+    std::fs::create_dir(collector.folder().join("later")).unwrap();
+    assert_eq!(collector.get("/nuevo?dato=2.5").status, 200);
+    assert_eq!(collector.get("/readyz").status, 200);
+    let means: Vec<f64> = collector.reports().iter().map(|held| held.mean).collect();
+    assert_eq!(means, [2.5], "what was refused is not kept");
+    assert!(collector.end().success());
+}
+
+/// Whoever is recorded knows it, and whoever is told so is recorded: an orderly end leaves nobody in doubt.
+#[test]
+fn sigterm_answers_what_was_accepted() {
+    const CLIENTS: usize = 8;
+    let mut collector = Collector::start(BINARY, &[]);
+    let (url, begun) = (collector.url(), AtomicUsize::new(0));
+    let acknowledged: BTreeSet<String> = thread::scope(|scope| {
+        let client = |number: usize| {
+            let (url, begun) = (url.clone(), &begun);
+            move || {
+                // Its connection is kept.
+                let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(PATIENCE)).build();
+                let agent = ureq::Agent::new_with_config(config);
+                let mut known = Vec::new();
+                for cycle in 1.. {
+                    let key = format!("7-{}", cycle * CLIENTS + number);
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    let sent = agent.get(format!("{url}?dato=1")).header("idempotency-key", &key).call();
+                    match sent {
+                        Ok(_) => known.push(key),
+                        Err(ureq::Error::StatusCode(status)) => panic!("{key}: {status}"),
+                        // It ends.
+                        Err(_) => break,
+                    }
+                }
+                known
+            }
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(client(number))).collect();
+        eventually("reports to be under way", PATIENCE, || {
+            (begun.load(Ordering::Relaxed) > 200).then_some(())
+        });
+        let told = Instant::now();
+        collector.process().term();
+        let exit = collector.process().wait_exit(ENDS);
+        assert_eq!(exit.code(), Some(0), "after {:?}", told.elapsed());
+        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+    });
+    collector.restart();
+    let held: BTreeSet<String> = collector.reports().iter().filter_map(atalaya_testbed::Held::key).collect();
+    assert_eq!(held, acknowledged);
+    assert!(held.len() > 100, "{}", held.len());
+    assert!(collector.end().success());
+}
+
+#[test]
+fn nobody_who_is_slow_keeps_it_from_ending() {
+    use std::io::Write as _;
+    let mut collector = Collector::start(BINARY, &[]);
+    // One says nothing, one stops in the middle of its request, one reads nothing of the stream.
+    let connect = || std::net::TcpStream::connect(collector.address()).unwrap();
+    let (_silent, mut half, mut stream) = (connect(), connect(), connect());
+    half.write_all(b"POST /nuevo HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n{").unwrap();
+    stream.write_all(b"GET /api/v1/stream HTTP/1.1\r\nhost: h\r\n\r\n").unwrap();
+    assert_eq!(collector.get("/nuevo?dato=1").status, 200);
+    collector.process().term();
+    assert_eq!(collector.process().wait_exit(ENDS).code(), Some(0));
+}
+
+#[test]
+fn sighup_reads_the_tokens_again() {
+    const OLD: &str = "0123456789abcdef-old";
+    const NEW: &str = "0123456789abcdef-new";
+    let folder = Scratch::new("collect");
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, format!("write {OLD}\nread *\n")).unwrap();
+    let mut collector = Collector::start(BINARY, &["--token-file", &tokens.display().to_string()]);
+    let writes = |collector: &Collector, token| {
+        collector.try_get("/nuevo?dato=1", Some(token), PATIENCE).unwrap().status
+    };
+    assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (200, 401));
+    std::fs::write(&tokens, "write\n").unwrap();
+    collector.process().hup();
+    collector.process().wait_for_line("the tokens stay as they were", PATIENCE);
+    assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (200, 401));
+    std::fs::write(&tokens, format!("write {NEW}\nread *\n")).unwrap();
+    collector.process().hup();
+    collector.process().wait_for_line("the tokens are those of now", PATIENCE);
+    assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (401, 200));
+    assert!(collector.end().success());
+    let log: String = collector.process().log().into_iter().map(|line| line.text + "\n").collect();
+    assert!(!log.contains(OLD) && !log.contains(NEW), "{log}");
+}

@@ -1,0 +1,227 @@
+//! A small fleet, on either ZooKeeper, for the tests beside this folder.
+#![allow(
+    dead_code,
+    unused_macros,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "each test file uses its own part; a test may panic"
+)]
+
+/// Makes every scenario named a test on both servers, `memory::…` and `apache::…`.
+macro_rules! on_both {
+    ($($scenario:ident),+ $(,)?) => {
+        mod memory {
+            $(#[test] fn $scenario() { super::$scenario(crate::common::Fleet::memory()); })+
+        }
+        mod apache {
+            $(#[test] fn $scenario() { super::$scenario(crate::common::Fleet::apache()); })+
+        }
+    };
+}
+
+pub mod history;
+pub mod server;
+pub mod watch;
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use atalaya_testbed::{Api, Probe, Process, Recorded, Scratch, eventually, node_command};
+
+use self::server::Server;
+
+/// For what has no promised time: long enough for a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How fast a fleet lives. The servers' tick is 0.5 s.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    /// The session timeout of the nodes.
+    pub session: Duration,
+    /// Their sampling period.
+    pub period: Duration,
+}
+
+/// Beside Apache ZooKeeper.
+pub const CALM: Pace = Pace { session: Duration::from_secs(4), period: Duration::from_secs(1) };
+/// On the server in memory, so that running everything on both takes half as long again, and not twice as long.
+pub const QUICK: Pace = Pace { session: Duration::from_secs(2), period: Duration::from_millis(500) };
+
+/// Boards `v70`, `v80`, `v90`, whose only sensor always measures that; and `random`.
+const BOARDS: &str = r#"
+[boards.v70]
+backend = "sim"
+sensors = [{ name = "s", chip = "random", sim = { temperature = { constant = 70 } } }]
+[boards.v80]
+backend = "sim"
+sensors = [{ name = "s", chip = "random", sim = { temperature = { constant = 80 } } }]
+[boards.v90]
+backend = "sim"
+sensors = [{ name = "s", chip = "random", sim = { temperature = { constant = 90 } } }]
+[boards.random]
+backend = "sim"
+sensors = [{ name = "s", chip = "random" }]
+"#;
+
+/// What nodes need around them.
+pub struct Surroundings {
+    pub hosts: String,
+    pub pace: Pace,
+    pub api: Api,
+    boards: PathBuf,
+    _scratch: Scratch,
+}
+
+impl Surroundings {
+    pub fn of(hosts: String, pace: Pace) -> Surroundings {
+        let scratch = Scratch::new("fleet");
+        let boards = scratch.path().join("boards.toml");
+        std::fs::write(&boards, BOARDS).unwrap();
+        Surroundings { hosts, pace, api: Api::start(), boards, _scratch: scratch }
+    }
+
+    /// `atalaya run ID` with the settings of these tests and `args`.
+    pub fn command(&self, id: &str, args: &[&str]) -> Command {
+        let mut command = node_command(env!("CARGO_BIN_EXE_atalaya"), id, &self.hosts);
+        let milliseconds = |duration: Duration| format!("{}ms", duration.as_millis());
+        let defaults = [
+            ("--session-timeout", &*milliseconds(self.pace.session)),
+            ("--sampling-period", &*milliseconds(self.pace.period)),
+            ("--api-url", &self.api.url()),
+            ("--boards", &self.boards.display().to_string()),
+            ("--board", "random"),
+        ];
+        for (flag, value) in defaults {
+            if !args.contains(&flag) {
+                command.args([flag, value]);
+            }
+        }
+        command.args(args);
+        command
+    }
+
+    pub fn node(&self, id: &str, args: &[&str]) -> Process {
+        Process::spawn(self.command(id, args))
+    }
+
+    /// A node that leads when this returns.
+    pub fn leader(&self, id: &str, args: &[&str]) -> Process {
+        let node = self.node(id, args);
+        node.wait_for_line(" leading epoch=", PATIENCE);
+        node
+    }
+
+    /// A node that stands in line when this returns.
+    pub fn follower(&self, id: &str, args: &[&str]) -> Process {
+        let node = self.node(id, args);
+        node.wait_for_line("following", PATIENCE);
+        node
+    }
+}
+
+/// One ZooKeeper server, and what nodes need around them.
+pub struct Fleet {
+    pub server: Server,
+    pub around: Surroundings,
+}
+
+impl Fleet {
+    pub fn apache() -> Fleet {
+        Fleet::on(Server::apache(), CALM)
+    }
+
+    pub fn memory() -> Fleet {
+        Fleet::on(Server::memory(), QUICK)
+    }
+
+    fn on(server: Server, pace: Pace) -> Fleet {
+        let around = Surroundings::of(server.connect_string(), pace);
+        Fleet { server, around }
+    }
+
+    /// The same for a fleet whose znodes stand below `chroot`.
+    pub fn below(&self, chroot: &str) -> Surroundings {
+        Surroundings::of(format!("{}{chroot}", self.hosts), self.pace)
+    }
+
+    pub fn probe(&self) -> Probe {
+        Probe::connect(&self.hosts)
+    }
+}
+
+impl std::ops::Deref for Fleet {
+    type Target = Surroundings;
+
+    fn deref(&self) -> &Surroundings {
+        &self.around
+    }
+}
+
+/// Whether the node called `id` sent this.
+pub fn from(request: &Recorded, id: &str) -> bool {
+    request.agent().is_some_and(|agent| agent.ends_with(&format!("(node {id})")))
+}
+
+/// The requests that `id` sent, among `requests`.
+pub fn sent_by<'a>(requests: &'a [Recorded], id: &str) -> Vec<&'a Recorded> {
+    requests.iter().filter(|request| from(request, id)).collect()
+}
+
+/// Waits for a report from `id` after `since`, and gives when it came.
+pub fn report_from(api: &Api, id: &str, since: Instant, deadline: Duration) -> Instant {
+    let fresh = |request: &Recorded| from(request, id) && request.at > since;
+    let requests = api.wait_for(&format!("a report of node {id}"), deadline, |all| all.iter().any(fresh));
+    requests.iter().find(|request| fresh(request)).map(|request| request.at).expect("it was just there")
+}
+
+/// Waits for a report of `mean` after `since`.
+pub fn mean_reported(api: &Api, mean: f64, since: Instant) {
+    api.wait_for(&format!("a mean of {mean}"), PATIENCE, |all| {
+        all.iter().any(|request| request.at > since && request.dato() == Some(mean))
+    });
+}
+
+/// Waits until the measurement of `id` has been written `writes` times more.
+pub fn goes_on_publishing(probe: &Probe, id: &str, writes: i32) {
+    let path = format!("/mediciones/{id}");
+    let first = eventually(&format!("a measurement of {id}"), PATIENCE, || probe.exists(&path));
+    eventually(&format!("new measurements of {id}"), PATIENCE, || {
+        probe.exists(&path).filter(|stat| stat.czxid != first.czxid || stat.version >= first.version + writes)
+    });
+}
+
+/// Waits until all of `ids` stand in line and the first of them reports, and checks that nobody else does. Gives who
+/// leads.
+pub fn exactly_one_leads(probe: &Probe, api: &Api, ids: &[&str], when: &str) -> String {
+    let mut contenders = eventually(&format!("{ids:?} in line {when}"), PATIENCE, || {
+        let contenders = probe.contenders("/election");
+        let mut sorted = contenders.clone();
+        sorted.sort();
+        (sorted == ids).then_some(contenders)
+    });
+    let leader = contenders.remove(0);
+    // From here on, nobody but the first in line reports.
+    let since = Instant::now();
+    let requests = api.wait_for(&format!("reports {when}"), PATIENCE, |all| {
+        all.iter().filter(|request| request.at > since).count() >= 3
+    });
+    for request in requests.iter().filter(|request| request.at > since) {
+        assert!(from(request, &leader), "{:?} reports {when}", request.agent());
+    }
+    leader
+}
+
+/// The JSON bodies of `requests`.
+pub fn bodies(requests: &[Recorded]) -> Vec<serde_json::Value> {
+    requests.iter().filter_map(|request| serde_json::from_slice(&request.body).ok()).collect()
+}
+
+/// Waits for a posted report of `mean` after `since`.
+pub fn mean_posted(api: &Api, mean: f64, since: Instant) {
+    api.wait_for(&format!("a posted mean of {mean}"), PATIENCE, |all| {
+        let fresh: Vec<Recorded> = all.iter().filter(|request| request.at > since).cloned().collect();
+        bodies(&fresh).iter().any(|body| body["mean"] == mean)
+    });
+}

@@ -1,0 +1,261 @@
+//! `atalaya demo`, as somebody at a terminal sees it, and as a script that reads its lines.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use atalaya_testbed::{Process, Scratch, Terminal, eventually, guarded};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// "At once", on a machine that is busy with other tests.
+const AT_ONCE: Duration = Duration::from_secs(2);
+const CTRL_C: &str = "\x03";
+const DOWN: &str = "\x1b[B";
+
+fn demo(args: &[&str]) -> Command {
+    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    // No boards.toml here: the built-in board.
+    command.arg("demo").args(args).current_dir(std::env::temp_dir());
+    command
+}
+
+fn screen(args: &[&str]) -> Terminal {
+    Terminal::spawn(demo(args), (80, 24))
+}
+
+/// The screen is as it was, and what the demo came to stands on it.
+fn is_restored(terminal: &Terminal) {
+    terminal.wait_for("delivered: ", AT_ONCE);
+    terminal.look(|screen| {
+        assert!(!screen.alternate_screen(), "the alternate screen stays");
+        assert!(!screen.hide_cursor(), "the cursor stays hidden");
+    });
+}
+
+/// The number after `key: ` in the summary.
+fn figure(lines: &[String], key: &str) -> u64 {
+    let line = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}: ")));
+    line.unwrap_or_else(|| panic!("no \"{key}\" in {lines:#?}")).parse().unwrap()
+}
+
+/// Runs the demo to its end, and returns what it printed.
+fn plain(args: &[&str]) -> Vec<String> {
+    let output = demo(args).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "stdout tells everything");
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn position(lines: &[String], words: &str) -> usize {
+    let found = lines.iter().position(|line| line.contains(words));
+    found.unwrap_or_else(|| panic!("no \"{words}\" in {lines:#?}"))
+}
+
+#[test]
+fn averages_appear_at_once_and_ctrl_c_gives_the_screen_back() {
+    let started = Instant::now();
+    let mut terminal = screen(&[]);
+    terminal.wait_for("averages 2", PATIENCE);
+    assert!(started.elapsed() < Duration::from_secs(3) + AT_ONCE, "{:?}", started.elapsed());
+    let text = terminal.text();
+    for words in ["leads", "follows", "ZooKeeper up", "API up", "of 3", "delivered"] {
+        assert!(text.contains(words), "no \"{words}\" in\n{text}");
+    }
+    assert!(terminal.look(|screen| screen.alternate_screen()));
+    terminal.press(CTRL_C);
+    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
+    is_restored(&terminal);
+}
+
+#[test]
+fn keys_kill_hang_revive_and_expire_nodes() {
+    let mut terminal = screen(&["--sampling-period", "500ms", "--session-timeout", "1s"]);
+    terminal.wait_for("all 3 nodes publish", PATIENCE);
+    terminal.press("l");
+    terminal.wait_for(", the leader, is killed", PATIENCE);
+    // Another one leads, and says so with its average of two.
+    terminal.wait_for("count=2", PATIENCE);
+    terminal.press("R");
+    terminal.wait_for("is revived", PATIENCE);
+    terminal.wait_for("count=3", PATIENCE);
+    terminal.press(&format!("{DOWN}h"));
+    terminal.wait_for("node 2 is stopped", PATIENCE);
+    terminal.wait_for("hung", PATIENCE);
+    terminal.press("r");
+    terminal.wait_for("node 2 is revived", PATIENCE);
+    terminal.wait_until("three nodes", PATIENCE, |text| text.contains("  3 nodes, every"));
+    terminal.press("x");
+    terminal.wait_for("the session of node 2 expires", PATIENCE);
+    terminal.press("q");
+    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
+    is_restored(&terminal);
+}
+
+#[test]
+fn keys_take_the_api_and_zookeeper_away_and_bring_them_back() {
+    let mut terminal = screen(&["--sampling-period", "500ms"]);
+    terminal.wait_for("averages 2", PATIENCE);
+    terminal.press("a");
+    terminal.wait_for("API away", PATIENCE);
+    terminal.wait_for("waiting 3", PATIENCE);
+    terminal.press("a");
+    terminal.wait_for("accepts reports again", PATIENCE);
+    terminal.wait_for("waiting 0", PATIENCE);
+    terminal.press("z");
+    terminal.wait_for("ZooKeeper stopped", PATIENCE);
+    terminal.wait_for("cut off", PATIENCE);
+    terminal.press("z");
+    terminal.wait_for("leading again", PATIENCE);
+    terminal.press("?");
+    terminal.wait_for("this help", PATIENCE);
+    terminal.press("q");
+    terminal.wait_until("help", PATIENCE, |text| !text.contains("this help"));
+    terminal.press("q");
+    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
+    is_restored(&terminal);
+}
+
+#[test]
+fn the_window_may_change_its_size() {
+    let mut terminal = screen(&["--nodes", "30"]);
+    terminal.wait_for("averages 1", PATIENCE);
+    terminal.resize((40, 10));
+    terminal.wait_for("too small", PATIENCE);
+    terminal.resize((132, 50));
+    terminal.wait_for("requests", PATIENCE);
+    terminal.press("\x1b[F");
+    terminal.wait_for("│30 ", PATIENCE);
+    terminal.press(CTRL_C);
+    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
+}
+
+#[test]
+fn a_panic_gives_the_screen_back_and_is_readable() {
+    let scratch = Scratch::new("demo");
+    let script = scratch.path().join("panic.txt");
+    std::fs::write(&script, "500ms panic\n").unwrap();
+    let mut terminal = screen(&["--script", script.to_str().unwrap()]);
+    terminal.wait_for("as the script wants it", PATIENCE);
+    assert_eq!(terminal.wait_exit(PATIENCE), 101);
+    terminal.look(|screen| {
+        assert!(!screen.alternate_screen(), "the alternate screen stays");
+        assert!(!screen.hide_cursor(), "the cursor stays hidden");
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_gives_the_screen_back_too() {
+    let mut terminal = screen(&[]);
+    terminal.wait_for("averages 1", PATIENCE);
+    terminal.signal_term();
+    assert_eq!(terminal.wait_exit(AT_ONCE), 0);
+    is_restored(&terminal);
+}
+
+#[test]
+fn without_a_terminal_it_is_lines_and_ends_by_itself() {
+    let lines = plain(&["--for", "3s", "--sampling-period", "200ms"]);
+    let averages = lines.iter().filter(|line| line.contains("  average ")).count();
+    assert!(averages >= 10, "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("average") && line.contains("count=3")), "{lines:#?}");
+    position(&lines, "all 3 nodes publish");
+    position(&lines, "summary");
+    assert_eq!(figure(&lines, "sessions"), 3);
+    assert_eq!(figure(&lines, "leaders"), 1);
+    assert_eq!(figure(&lines, "averages"), averages as u64);
+    assert_eq!(figure(&lines, "lost"), 0);
+}
+
+#[test]
+fn its_api_tells_what_it_has_to_whoever_asks() {
+    let mut demo = Process::spawn(demo(&["--plain", "--sampling-period", "200ms"]));
+    let line = demo.wait_for_line("the page at http://", PATIENCE).text;
+    let page = line.rsplit(' ').next().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let text = |path: &str| {
+        runtime.block_on(async { client.get(format!("{page}{path}")).send().await?.text().await })
+    };
+    let reports = eventually("three reports", PATIENCE, || {
+        let answer: serde_json::Value = serde_json::from_str(&text("api/v1/reports").ok()?).ok()?;
+        let reports = answer["reports"].as_array()?.clone();
+        (reports.len() >= 3).then_some(reports)
+    });
+    assert!(reports.iter().all(|report| report["cycle"].is_u64() && report["mean"].is_f64()), "{reports:#?}");
+    let page = text("").unwrap();
+    assert!(page.contains("<svg") && page.contains("Atalaya"), "and it has a page: {page}");
+    // The leader tells it who is there, beside its reports.
+    eventually("three nodes on the page", PATIENCE, || {
+        text("").ok().filter(|page| page.contains("<dt>Nodes</dt><dd>3</dd>"))
+    });
+    demo.term();
+    assert!(demo.wait_exit(PATIENCE).success());
+}
+
+#[test]
+fn a_script_plays_faults_and_nobody_is_led_by_two() {
+    let scratch = Scratch::new("demo");
+    let script = scratch.path().join("show.txt");
+    let show = "500ms kill leader\n2500ms revive all\n3s hang leader\n6s revive all\n\
+                7s api hang\n7500ms api back\n8s api away\n9s api back\n\
+                9500ms zookeeper stop\n10s zookeeper start\n11s expire leader\n14s end\n";
+    std::fs::write(&script, show).unwrap();
+    let args = ["--sampling-period", "250ms", "--session-timeout", "1s", "--for", "60s"];
+    let lines = plain(&[&args[..], &["--script", script.to_str().unwrap()]].concat());
+    let order = [
+        ", the leader, is killed",
+        "is revived",
+        ", the leader, is stopped",
+        "not leading any more",
+        "the API hangs",
+        "the API goes away",
+        "the API does not take reports",
+        "the API is back",
+        "the API accepts reports again",
+        "ZooKeeper stops",
+        "suspended",
+        "ZooKeeper is back",
+        "leading again",
+        "the session of the leader expires",
+    ];
+    let mut rest = &lines[..];
+    for words in order {
+        let at = rest.iter().position(|line| line.contains(words));
+        let at = at.unwrap_or_else(|| panic!("no \"{words}\" in its place in {lines:#?}"));
+        rest = &rest[at..];
+    }
+    assert!(figure(&lines, "leaders") >= 4, "{lines:#?}");
+    assert_eq!(figure(&lines, "from a deposed leader"), 0, "{lines:#?}");
+    assert_eq!(figure(&lines, "waiting"), 0, "{lines:#?}");
+    assert_eq!(figure(&lines, "nodes"), figure(&lines, "publishing"));
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_what_would_be_right() {
+    let scratch = Scratch::new("demo");
+    let script = scratch.path().join("bad.txt");
+    std::fs::write(&script, "1s kill 1\n2s kill 4\n").unwrap();
+    let script = script.to_str().unwrap();
+    for (args, words) in [
+        (&["--nodes", "0"][..], &["--nodes", "1..=20000"][..]),
+        (&["--for", "soon"], &["--for", "soon"]),
+        (&["--sampling-period", "1ms"], &["--sampling-period", "100ms"]),
+        (&["--script", "/does/not/exist"], &["/does/not/exist"]),
+        (&["--script", script], &["bad.txt", "line 2", "the nodes are 1 to 3"]),
+        (&["--log", "atalaya=loudly"], &["loudly"]),
+    ] {
+        let output = demo(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{args:?}: {text}");
+        assert!(words.iter().all(|word| text.contains(word)), "{args:?}: {text}");
+    }
+    let output = demo(&["--board", "nowhere"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(78), "{output:?}");
+}
+
+#[test]
+fn a_thousand_nodes_are_one_fleet() {
+    let node = Process::spawn(demo(&["--plain", "--nodes", "1000", "--sampling-period", "2s"]));
+    node.wait_for_line("all 1000 nodes publish", Duration::from_secs(120));
+    node.wait_for_line("count=1000", PATIENCE);
+}

@@ -1,0 +1,136 @@
+//! What a hundred nodes make of a new period, how soon, and what following costs. The nodes share this process, as those of
+//! `atalaya demo` do, each with a thread and a session of its own; ZooKeeper is the one in memory.
+//!
+//! The figures are printed: `cargo test -p atalaya --test live_configuration_of_many -- --nocapture`.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use atalaya::cli::FleetArgs;
+use atalaya::live::Live;
+use atalaya::node::Node;
+use atalaya::settings::{Settings, Surroundings};
+use atalaya::vitals::Vitals;
+use atalaya_hal::Boards;
+use atalaya_recipes::session::Kind;
+use atalaya_recipes::{Link, Session, SessionOptions, Standing};
+use atalaya_sim::zookeeper::{Figures, Server};
+use tokio::sync::watch;
+
+const NODES: usize = 100;
+const PATIENCE: Duration = Duration::from_secs(60);
+/// No sign of life falls into what is counted.
+const SESSION: Duration = Duration::from_secs(40);
+const QUICK: Duration = Duration::from_millis(100);
+const PERIOD: &str = "/config/sampling_period";
+
+fn server() -> Server {
+    Server::builder().longest_session_timeout(SESSION).start_thread().unwrap()
+}
+
+/// Those of a node that measures once a day.
+fn settings(server: &Server) -> Settings {
+    let args = FleetArgs {
+        zookeeper: Some(server.connect_string()),
+        session_timeout: Some("40s".to_owned()),
+        sampling_period: Some("1d".to_owned()),
+        ..FleetArgs::default()
+    };
+    let nothing = |_: &str| None;
+    Settings::assemble(&args, &Boards::builtin(), Surroundings { variable: &nothing }).unwrap()
+}
+
+fn session(server: &Server) -> Session {
+    Session::start(SessionOptions { servers: server.connect_string().parse().unwrap(), timeout: SESSION })
+}
+
+/// A node that runs until this process ends.
+fn node(server: &Server, number: usize) -> watch::Receiver<Vitals> {
+    let id = number.to_string().parse().unwrap();
+    let node = Node::build(id, None, &Boards::builtin(), settings(server)).unwrap();
+    let vitals = node.vitals();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(Box::pin(node.run(None, std::future::pending()))).unwrap();
+    });
+    vitals
+}
+
+async fn figures(server: &Server) -> Figures {
+    server.faults().figures().await.unwrap()
+}
+
+/// Waits until every node has measured after `since`, and gives how much later the last of them did.
+async fn all_measured(nodes: &mut [watch::Receiver<Vitals>], since: Instant) -> Duration {
+    let mut last = Duration::ZERO;
+    for node in nodes {
+        let measured = |vitals: &Vitals| vitals.measured.as_ref().is_some_and(|measured| measured.at > since);
+        let vitals = tokio::time::timeout(PATIENCE, node.wait_for(measured)).await.unwrap().unwrap();
+        // Its first one after that may be over; what is seen is later.
+        last = last.max(vitals.measured.as_ref().unwrap().at - since);
+    }
+    last
+}
+
+async fn write(link: &Link, text: &str) {
+    match link.set(PERIOD, text.as_bytes(), None).await {
+        Err(error) if error.is_no_node() => {
+            link.ensure("/config").await.unwrap();
+            link.create(PERIOD, text.as_bytes(), Kind::Persistent).await.unwrap();
+        }
+        done => drop(done.unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_nodes_measure_at_the_new_period_from_then_on() {
+    let server = server();
+    let mut nodes: Vec<_> = (1..=NODES).map(|number| node(&server, number)).collect();
+    for node in &mut nodes {
+        let in_line = |vitals: &Vitals| vitals.published.held && !matches!(vitals.standing, Standing::Away);
+        tokio::time::timeout(PATIENCE, node.wait_for(in_line)).await.unwrap().unwrap();
+    }
+    let session = session(&server);
+    let link = session.link().await;
+    let mut shown = Vec::new();
+    for slow in ["12h", "1d", "2h"] {
+        write(&link, slow).await;
+        // Once the next sample at the new period is due, the first one shows that it is followed.
+        let last = nodes.iter().filter_map(|node| Some(node.borrow().measured.as_ref()?.at)).max().unwrap();
+        tokio::time::sleep_until((last + QUICK).into()).await;
+        let since = Instant::now();
+        write(&link, "100ms").await;
+        shown.push(all_measured(&mut nodes, since).await);
+        // And from then on.
+        all_measured(&mut nodes, Instant::now()).await;
+    }
+    println!(
+        "from the write to the first sample of the last of {NODES} nodes at the new period: {shown:.1?}"
+    );
+}
+
+#[tokio::test]
+async fn a_fleet_that_is_told_nothing_asks_little() {
+    let server = server();
+    let sessions: Vec<Session> = (0..NODES).map(|_| session(&server)).collect();
+    for session in &sessions {
+        session.link().await;
+    }
+    let lives: Vec<Live> =
+        (0..NODES).map(|number| Live::new(number.to_string().parse().unwrap(), settings(&server))).collect();
+    let before = figures(&server).await;
+    let following = futures_util::future::join_all(
+        lives.iter().zip(&sessions).map(|(live, session)| Box::pin(live.follow(session))),
+    );
+    let known = futures_util::future::join_all(lives.iter().map(Live::known));
+    tokio::select! {
+        _ = following => panic!("it goes on for ever"),
+        done = tokio::time::timeout(PATIENCE, known) => drop(done.unwrap()),
+    }
+    let after = figures(&server).await;
+    let per_node = |figure: u64| figure as f64 / NODES as f64;
+    let requests = per_node(after.requests - before.requests);
+    let watches = per_node((after.watches - before.watches) as u64);
+    println!("a node that is told nothing makes {requests} requests and has {watches} watches");
+    assert!(requests < 5.0 && watches <= 2.0, "{requests} requests, {watches} watches");
+}

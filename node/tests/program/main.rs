@@ -1,0 +1,42 @@
+//! The program as it is run: a file for each thing that it must do. One program of tests, so that it is linked once, and so that
+//! while one test waits for a session to end, others go on.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+#[macro_use]
+mod common;
+
+mod api_fails;
+mod collect;
+mod collector;
+mod demo;
+mod fast_failover;
+mod follower_killed;
+mod garbage_in_measurements;
+mod health;
+mod leader_ends;
+mod live_configuration;
+mod live_configuration_of_many;
+mod lock_step;
+mod lock_step_with_kazoo;
+mod measures_elects_averages_reports;
+mod node_id_taken;
+mod outbox;
+mod process_stopped;
+mod reaping;
+mod sensor_health;
+mod several_quantities;
+mod shipped;
+mod status;
+mod supervised;
+mod swap_while_running;
+mod told_to_a_collector;
+mod tools;
+mod watched;
+mod watched_by_prometheus;
+mod who_left_and_why;
+mod with_kazoo;
+mod wrong_configuration;
+mod zookeeper_alone;
+mod zookeeper_fails_at_a_chosen_moment;
+mod zookeeper_leaders_killed;
+mod zookeeper_servers_killed;

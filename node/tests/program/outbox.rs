@@ -1,0 +1,156 @@
+//! Requirement A9: an average that was written down is delivered, whoever leads, once and in order.
+
+use std::process::Output;
+
+use atalaya_testbed::{ApiMode, Process, Recorded, eventually, guarded};
+
+use crate::common::{Fleet, PATIENCE};
+
+on_both!(
+    what_a_dead_leader_could_not_deliver_the_next_one_does,
+    what_a_stopping_leader_could_not_deliver_the_next_one_does,
+    rejected_reports_are_listed_retried_and_dropped,
+    what_waits_can_be_dropped,
+    a_fence_that_somebody_deletes_or_overwrites_is_made_anew,
+);
+
+/// Averages that a node has written down, by its log.
+fn averages(node: &Process) -> usize {
+    node.log().iter().filter(|line| line.text.contains(" average cycle=")).count()
+}
+
+/// The epoch and cycle of a request.
+fn key(request: &Recorded) -> (i64, u64) {
+    let key = request.header("Idempotency-Key").expect("every request has a key");
+    let (epoch, cycle) = key.split_once('-').expect("an epoch and a cycle");
+    (epoch.parse().unwrap(), cycle.parse().unwrap())
+}
+
+/// Those that were accepted, in the order in which they arrived.
+fn accepted(fleet: &Fleet) -> Vec<(i64, u64)> {
+    fleet.api.requests().iter().filter(|request| request.answered == Some(200)).map(key).collect()
+}
+
+fn each_once_and_in_order(fleet: &Fleet) {
+    let accepted = accepted(fleet);
+    let cycles: Vec<u64> = accepted.iter().map(|(_, cycle)| *cycle).collect();
+    assert_eq!(cycles, (1..=cycles.len() as u64).collect::<Vec<_>>());
+    assert!(accepted.is_sorted_by_key(|(epoch, _)| *epoch), "{accepted:?}");
+}
+
+fn reports(fleet: &Fleet, words: &[&str]) -> Output {
+    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    command.arg("reports").args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", "2s"]);
+    command.current_dir(std::env::temp_dir()).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Lets `end` end a leader whose reports nobody takes, and another one deliver them.
+fn hands_over(fleet: &Fleet, end: impl FnOnce(&mut Process)) {
+    fleet.api.set(ApiMode::Refuse);
+    let mut one = fleet.leader("1", &[]);
+    let two = fleet.follower("2", &[]);
+    eventually("four averages", PATIENCE, || (averages(&one) >= 4).then_some(()));
+    end(&mut one);
+    let written = averages(&one);
+    two.wait_for_line(" leading epoch=", PATIENCE);
+    assert_eq!(accepted(fleet), []);
+    fleet.api.set(ApiMode::Accept);
+    eventually("all of them, and two more", PATIENCE, || {
+        (accepted(fleet).len() >= written + 2 && averages(&two) >= 2).then_some(())
+    });
+    each_once_and_in_order(fleet);
+    let accepted = accepted(fleet);
+    let epochs: Vec<i64> = accepted.iter().map(|(epoch, _)| *epoch).collect();
+    assert!(
+        epochs[..written].iter().all(|epoch| *epoch == epochs[0]),
+        "the dead leader's are its own: {epochs:?}"
+    );
+    assert!(epochs.contains(&(epochs[0] + 1)), "the next epoch is one higher: {epochs:?}");
+    let probe = fleet.probe();
+    eventually("nothing waits", PATIENCE, || probe.ls("/atalaya/reports").is_empty().then_some(()));
+}
+
+fn what_a_dead_leader_could_not_deliver_the_next_one_does(fleet: Fleet) {
+    hands_over(&fleet, |leader| {
+        leader.kill9();
+    });
+}
+
+fn what_a_stopping_leader_could_not_deliver_the_next_one_does(fleet: Fleet) {
+    hands_over(&fleet, |leader| {
+        leader.term();
+        assert!(leader.wait_exit(PATIENCE).success());
+    });
+}
+
+fn rejected_reports_are_listed_retried_and_dropped(fleet: Fleet) {
+    fleet.api.set(ApiMode::Status(422));
+    let one = fleet.leader("1", &["--board", "v80"]);
+    let probe = fleet.probe();
+    eventually("three are set aside", PATIENCE, || (probe.ls("/atalaya/aside").len() >= 3).then_some(()));
+    let listed = said(&reports(&fleet, &["list", "--output", "json"]));
+    let first: serde_json::Value =
+        serde_json::from_str(listed.lines().find(|line| line.contains("rejected")).unwrap()).unwrap();
+    assert_eq!(
+        (&first["cycle"], &first["reason"]),
+        (&1.into(), &"it answers 422 Unprocessable Entity".into())
+    );
+    assert_eq!(first["averages"][0]["mean"], 80.0);
+    let table = said(&reports(&fleet, &["list"]));
+    assert!(table.contains("rejected") && table.contains("80.00 of 1  (it answers 422"), "{table}");
+
+    assert_eq!(said(&reports(&fleet, &["drop", "2"])), "1 dropped\n");
+    let gone = reports(&fleet, &["drop", "2"]);
+    assert_eq!(gone.status.code(), Some(74));
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("no report of cycle 2"), "{gone:?}");
+
+    fleet.api.set(ApiMode::Accept);
+    one.wait_for_line("accepts reports again", PATIENCE);
+    assert!(reports(&fleet, &["retry", "--all"]).status.success());
+    eventually("the first arrives after all", PATIENCE, || {
+        accepted(&fleet).iter().any(|(_, cycle)| *cycle == 1).then_some(())
+    });
+    eventually("nothing is aside", PATIENCE, || probe.ls("/atalaya/aside").is_empty().then_some(()));
+    assert!(accepted(&fleet).iter().all(|(_, cycle)| *cycle != 2), "it was dropped");
+    eventually("everything is delivered", PATIENCE, || {
+        (said(&reports(&fleet, &["list"])) == "everything is delivered\n").then_some(())
+    });
+}
+
+fn what_waits_can_be_dropped(fleet: Fleet) {
+    fleet.api.set(ApiMode::Refuse);
+    let one = fleet.leader("1", &[]);
+    eventually("four averages", PATIENCE, || (averages(&one) >= 4).then_some(()));
+    let waiting = said(&reports(&fleet, &["list", "--output", "json"]));
+    assert!(waiting.lines().count() >= 4 && waiting.contains(r#""state":"waiting""#), "{waiting}");
+    assert_eq!(said(&reports(&fleet, &["drop", "2", "3"])), "2 dropped\n");
+    fleet.api.set(ApiMode::Accept);
+    eventually("the fifth arrives", PATIENCE, || {
+        accepted(&fleet).iter().any(|(_, cycle)| *cycle == 5).then_some(())
+    });
+    let cycles: Vec<u64> = accepted(&fleet).iter().map(|(_, cycle)| *cycle).collect();
+    assert_eq!(cycles[..3], [1, 4, 5]);
+}
+
+fn a_fence_that_somebody_deletes_or_overwrites_is_made_anew(fleet: Fleet) {
+    let _one = fleet.leader("1", &[]);
+    let probe = fleet.probe();
+    for garbage in [None, Some(&b"what is this"[..])] {
+        let before = eventually("two reports", PATIENCE, || {
+            let accepted = accepted(&fleet);
+            (accepted.len() >= 2).then(|| accepted[accepted.len() - 1])
+        });
+        match garbage {
+            None => probe.delete("/atalaya/term").unwrap(),
+            Some(text) => probe.set("/atalaya/term", text).unwrap(),
+        }
+        eventually("reports of a higher epoch", PATIENCE, || {
+            accepted(&fleet).last().is_some_and(|last| last.0 > before.0).then_some(())
+        });
+        each_once_and_in_order(&fleet);
+    }
+}

@@ -1,0 +1,125 @@
+//! Clearing up after a dead process takes what its sessions own, and nothing else, whatever happens at the same moment.
+
+use std::time::{Duration, Instant};
+
+use atalaya::remembrance::Life;
+use atalaya::remembrance::reaping::{clear, clear_all};
+use atalaya_recipes::{Link, Session, SessionOptions};
+use atalaya_sim::zookeeper::{AtRequest, Cut, Operation, Server};
+
+const MEASUREMENT: &str = "/mediciones/1";
+const CONTENDER: &str = "0123456789abcdef0123456789abcdef__lock__";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn session(server: &Server) -> (Session, Link) {
+    let servers = server.connect_string().parse().unwrap();
+    let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(20) });
+    let link = tokio::time::timeout(PATIENCE, session.link()).await.unwrap();
+    (session, link)
+}
+
+/// What a process makes that measures and stands in line, over `link`.
+async fn live(link: &Link) -> Life {
+    link.ensure("/mediciones").await.unwrap();
+    link.ensure("/election").await.unwrap();
+    link.create_ephemeral(MEASUREMENT, b"7").await.unwrap();
+    link.create_sequential(&format!("/election/{CONTENDER}"), b"1").await.unwrap();
+    Life {
+        process: 1,
+        sessions: vec![link.session_id()],
+        znodes: vec![MEASUREMENT.to_owned(), "/atalaya/nodes/1".to_owned()],
+        election: "/election".to_owned(),
+        contender: CONTENDER.to_owned(),
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE * 4, test).await.unwrap() });
+}
+
+#[test]
+fn whoever_takes_the_id_while_the_dead_session_ends_keeps_it() {
+    run(async {
+        let server = Server::builder().start_thread().unwrap();
+        let faults = server.faults();
+        let (_reaper, reaper) = session(&server).await;
+        let (_next, next) = session(&server).await;
+        let mut removed = 0;
+        for round in 0..300 {
+            let (_dead, dead) = session(&server).await;
+            let life = live(&dead).await;
+            let expired = async {
+                // Before, while and after it is looked at.
+                let moment = Instant::now() + Duration::from_micros(100) * (round % 40);
+                while Instant::now() < moment {
+                    tokio::task::yield_now().await;
+                }
+                faults.expire(dead.session_id()).await;
+                // Nobody else is there: at the same version as the dead one's.
+                while next.create_ephemeral(MEASUREMENT, b"8").await.is_err() {}
+            };
+            let (cleared, ()) = tokio::join!(clear(&reaper, &life), expired);
+            removed += usize::from(!cleared.unwrap().is_empty());
+            let (data, stat) = next.get(MEASUREMENT).await.expect("it was deleted");
+            assert_eq!((data.as_slice(), stat.ephemeral_owner), (&b"8"[..], next.session_id()));
+            assert!(next.children("/election").await.unwrap().is_empty());
+            next.delete(MEASUREMENT, None).await.unwrap();
+        }
+        println!("in {removed} of 300 rounds the session was cleared before it ended");
+    });
+}
+
+#[test]
+fn what_the_dead_one_sent_last_is_taken_along() {
+    run(async {
+        let server = Server::builder().start_thread().unwrap();
+        let (_reaper, reaper) = session(&server).await;
+        for round in 0..100 {
+            let (_dead, dead) = session(&server).await;
+            let life = live(&dead).await;
+            let writing = async {
+                for number in 0..round % 20 {
+                    // Until it is gone.
+                    if dead.set(MEASUREMENT, format!("{number}").as_bytes(), None).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            let (cleared, ()) = tokio::join!(clear(&reaper, &life), writing);
+            // Who writes faster than it can be looked at is not dead, and may make it give up.
+            match cleared {
+                Ok(removed) => assert_eq!(removed.len(), 2),
+                Err(error) => {
+                    assert!(error.is_bad_version(), "{error}");
+                    assert_eq!(clear(&reaper, &life).await.unwrap().len(), 2);
+                }
+            }
+            assert!(reaper.stat(MEASUREMENT).await.unwrap().is_none());
+            assert!(reaper.children("/election").await.unwrap().is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_is_lost_meanwhile_is_made_again() {
+    run(async {
+        for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
+            let server = Server::builder().start_thread().unwrap();
+            let (_dead, dead) = session(&server).await;
+            let life = live(&dead).await;
+            let (reaper, first) = session(&server).await;
+            let multi = AtRequest::next().of_kind(Operation::Multi);
+            let loss = server.faults().cut(cut, multi).await;
+            let mut cleared = Vec::new();
+            let lives = [life.clone()];
+            clear_all(&reaper, &lives, |life, _| cleared.push(life.clone())).await.unwrap();
+            loss.happened().await.unwrap();
+            assert_eq!(cleared, [life]);
+            let link = reaper.link().await;
+            assert!(link.number() > first.number());
+            assert!(link.stat(MEASUREMENT).await.unwrap().is_none());
+            assert!(link.children("/election").await.unwrap().is_empty());
+        }
+    });
+}

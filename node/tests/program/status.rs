@@ -1,0 +1,173 @@
+//! `atalaya status`: a whole fleet at a glance, for people and for scripts.
+#![cfg(unix)]
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::{Session, SessionOptions};
+use atalaya_testbed::{Kazoo, Process, Terminal, eventually, guarded};
+use serde_json::Value;
+
+use crate::common::{Fleet, PATIENCE};
+
+on_both!(
+    who_leads_who_measures_what_and_what_waits,
+    where_there_is_no_fleet_it_says_so_and_is_done,
+    a_fleet_that_is_watched_is_told_once_a_second_also_across_a_lost_connection,
+    a_terminal_is_drawn_over_and_given_back,
+);
+
+fn command(hosts: &str, args: &[&str]) -> Command {
+    let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
+    command.arg("status").args(args).args(["--zookeeper", hosts, "--session-timeout", "4s"]);
+    command.current_dir(std::env::temp_dir());
+    command
+}
+
+fn status(hosts: &str, args: &[&str]) -> Output {
+    command(hosts, args).output().unwrap()
+}
+
+#[track_caller]
+fn text(hosts: &str, args: &[&str]) -> String {
+    let output = status(hosts, args);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(hosts: &str) -> Value {
+    serde_json::from_str(&text(hosts, &["--output", "json"])).unwrap()
+}
+
+fn who_leads_who_measures_what_and_what_waits(fleet: Fleet) {
+    let _one = fleet.leader("1", &["--board", "v70"]);
+    let _two = fleet.follower("2", &["--board", "v80"]);
+    let kazoo = Kazoo::ready();
+    let _ten = kazoo.script("follower.py", &["10", &fleet.hosts, "0.5", "60"]);
+    let probe = fleet.probe();
+    eventually("what Kazoo measures", PATIENCE, || probe.text("/mediciones/10"));
+    let seen = eventually("a leader who says that a report was accepted", PATIENCE, || {
+        let seen = json(&fleet.hosts);
+        seen["delivered"]["cycle"].is_u64().then_some(seen)
+    });
+    assert_eq!((&seen["leader"]["id"], &seen["in_line"]), (&"1".into(), &2.into()));
+    assert!(seen["leader"]["since"].is_string(), "{seen}");
+    assert_eq!((&seen["epoch"], &seen["aside"]), (&term(&fleet, "epoch"), &0.into()));
+    assert!(seen["cycle"].as_u64() <= term(&fleet, "cycle").as_u64());
+    let nodes = seen["nodes"].as_array().unwrap();
+    let ids: Vec<&str> = nodes.iter().map(|node| node["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["1", "2", "10"], "by their numbers");
+    for (node, value) in nodes.iter().zip([70.0, 80.0, 60.0]) {
+        assert_eq!(node["readings"][0]["value"], value);
+        let age = node["age"].as_f64().unwrap();
+        assert!((0.0..PATIENCE.as_secs_f64()).contains(&age), "{age}");
+    }
+    let atalaya: Vec<bool> = nodes.iter().map(|node| node["atalaya"].as_bool().unwrap()).collect();
+    assert_eq!(atalaya, [true, true, false]);
+    assert_eq!(nodes[0]["version"], env!("CARGO_PKG_VERSION"));
+
+    let text = text(&fleet.hosts, &[]);
+    assert!(!text.contains('\x1b'), "no colours in a pipe: {text}");
+    let line =
+        |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
+    assert!(line("leader ").contains("1 for ") && line("leader ").ends_with("1 more in line"), "{text}");
+    assert!(line("nodes ").ends_with("3, 1 of another kind"), "{text}");
+    assert!(line("1 leads ").contains(" 70 ") && line("1 leads ").contains(" ok "), "{text}");
+    assert!(line("10 ").contains(" 60 ") && line("10 ").contains("not Atalaya"), "{text}");
+}
+
+/// What stands at `/atalaya/term`.
+fn term(fleet: &Fleet, field: &str) -> Value {
+    let text = fleet.probe().text("/atalaya/term").unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()[field].take()
+}
+
+fn where_there_is_no_fleet_it_says_so_and_is_done(fleet: Fleet) {
+    let said = text(&fleet.hosts, &[]);
+    assert!(said.contains("there is no fleet here"), "{said}");
+    let seen = json(&fleet.hosts);
+    assert_eq!((&seen["leader"], &seen["nodes"]), (&Value::Null, &Value::Array(Vec::new())));
+    let probe = fleet.probe();
+    assert!(probe.exists("/mediciones").is_none() && probe.exists("/atalaya").is_none(), "nothing was made");
+}
+
+fn a_fleet_that_is_watched_is_told_once_a_second_also_across_a_lost_connection(mut fleet: Fleet) {
+    let _one = fleet.leader("1", &[]);
+    let mut watching = Process::spawn(command(&fleet.hosts, &["--watch", "--output", "json"]));
+    let lines = |watching: &Process, more: usize| {
+        eventually("lines", PATIENCE, || {
+            let log = watching.log();
+            let lines: Vec<Value> =
+                log.iter().filter_map(|line| serde_json::from_str(&line.text).ok()).collect();
+            (lines.len() >= more).then_some(lines)
+        })
+    };
+    let seen = lines(&watching, 3);
+    assert!(seen.iter().all(|line| line["nodes"][0]["id"] == "1"), "{seen:?}");
+    fleet.server.vanish();
+    watching.wait_for_line("ZooKeeper does not answer", PATIENCE);
+    fleet.server.come_back();
+    let before = lines(&watching, 0).len();
+    lines(&watching, before + 2);
+    watching.int();
+    assert!(watching.wait_exit(PATIENCE).success());
+}
+
+fn a_terminal_is_drawn_over_and_given_back(fleet: Fleet) {
+    let _one = fleet.leader("1", &["--board", "v70"]);
+    let mut watching = Terminal::spawn(command(&fleet.hosts, &["--watch"]), (100, 30));
+    watching.wait_for("1 leads", PATIENCE);
+    let coloured = watching.look(|screen| {
+        let cell = screen.cell(0, 0).unwrap();
+        cell.dim() || cell.bold()
+    });
+    assert!(coloured, "{}", watching.text());
+    let _two = fleet.follower("2", &["--board", "v80"]);
+    watching.wait_until("both nodes, once each", PATIENCE, |text| {
+        text.matches("fleet ").count() == 1
+            && text.lines().any(|line| line.starts_with("2 ") && line.contains("80"))
+    });
+    watching.signal_term();
+    assert_eq!(watching.wait_exit(PATIENCE), 0);
+    assert!(!watching.look(|screen| screen.alternate_screen()), "the other screen was left");
+}
+
+#[test]
+fn a_zookeeper_that_is_not_there_is_said_within_the_time_given() {
+    let output = status("127.0.0.1:1", &["--connect-timeout", "500ms"]);
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+}
+
+#[test]
+fn thousands_of_nodes_are_shown() {
+    const NODES: usize = 10_000;
+    let fleet = Fleet::memory();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = SessionOptions { servers: fleet.hosts.parse().unwrap(), timeout: Duration::from_secs(40) };
+    let session = runtime.block_on(async {
+        let session = Session::start(options);
+        let link = session.link().await;
+        for parent in ["/mediciones", "/atalaya/nodes"] {
+            link.ensure(parent).await.unwrap();
+        }
+        let said = br#"{"host":"pi","pid":1,"version":"0.1.0","board":"b","started":"2026-03-01T06:00:00Z"}"#;
+        let znodes: Vec<(String, &[u8])> = (0..NODES)
+            .flat_map(|id| {
+                [(format!("/mediciones/{id}"), &b"78"[..]), (format!("/atalaya/nodes/{id}"), said)]
+            })
+            .collect();
+        for some in znodes.chunks(500) {
+            let create = |(path, data): &'_ (String, &'static [u8])| (path.clone(), *data);
+            let some: Vec<_> = some.iter().map(create).collect();
+            let writes: Vec<Write<'_>> =
+                some.iter().map(|(path, data)| Write::Create { path, data, kind: Kind::Ephemeral }).collect();
+            link.multi(&writes).await.unwrap();
+        }
+        session
+    });
+    let text = text(&fleet.hosts, &[]);
+    assert!(text.contains("nodes     10000\n") && text.lines().count() > NODES, "{}", &text[..1_000]);
+    assert_eq!(json(&fleet.hosts)["nodes"].as_array().unwrap().len(), NODES);
+    drop((session, runtime));
+}

@@ -1,0 +1,95 @@
+//! Requirement A6 on three servers: any of them, and all of them, may be killed; the fleet goes on.
+//!
+//! On Apache ZooKeeper only: the server in memory is always one alone.
+
+use std::time::{Duration, Instant};
+
+use atalaya_testbed::{Ensemble, Probe, Process, eventually};
+
+use crate::common::{CALM, PATIENCE, Surroundings, exactly_one_leads, goes_on_publishing};
+
+struct Trial {
+    ensemble: Ensemble,
+    around: Surroundings,
+    nodes: Vec<Process>,
+}
+
+const IDS: [&str; 3] = ["1", "2", "3"];
+
+impl Trial {
+    fn start() -> Trial {
+        let ensemble = Ensemble::start();
+        let around = Surroundings::of(ensemble.connect_string(), CALM);
+        let nodes = IDS.map(|id| around.node(id, &[]));
+        let trial = Trial { ensemble, around, nodes: nodes.into() };
+        trial.assert_whole("at the start");
+        trial
+    }
+
+    /// Every node publishes, exactly one leads, and the averages are of all three.
+    fn assert_whole(&self, when: &str) {
+        let probe = Probe::connect(&self.ensemble.connect_string());
+        for id in IDS {
+            goes_on_publishing(&probe, id, 2);
+        }
+        exactly_one_leads(&probe, &self.around.api, &IDS, when);
+    }
+
+    fn assert_alive(&mut self, when: &str) {
+        for (node, id) in self.nodes.iter_mut().zip(IDS) {
+            assert!(node.is_running(), "node {id} died {when}");
+        }
+    }
+
+    fn server_of_the_leading_node(&self) -> usize {
+        let probe = Probe::connect(&self.ensemble.connect_string());
+        let leader = probe.contenders("/election").remove(0);
+        let session = probe.exists(&format!("/mediciones/{leader}")).unwrap().ephemeral_owner;
+        self.ensemble.server_of_session(session).expect("a session is on a server")
+    }
+
+    /// Starts killed servers again, and waits until they follow.
+    ///
+    /// A server that was just started counts as killed until then: ZooKeeper 3.8 takes over the number of a new epoch before it
+    /// has what was written until that, and if the leader is killed between the two, it votes for itself with less data, and
+    /// the other one that is left does not agree.
+    fn bring_back(&mut self, servers: &[usize]) {
+        servers.iter().for_each(|server| self.ensemble.restart(*server));
+        self.ensemble.wait_for_quorum(PATIENCE);
+    }
+
+    /// Kills `servers` for `time`, and looks at the fleet when they are back.
+    fn without(&mut self, servers: &[usize], time: Duration, when: &str) {
+        let killed = Instant::now();
+        servers.iter().for_each(|server| self.ensemble.kill(*server));
+        // Nothing to wait for but the time itself: this is how long the outage lasts.
+        eventually("the outage to be over", time + PATIENCE, || (killed.elapsed() >= time).then_some(()));
+        self.bring_back(servers);
+        self.assert_whole(when);
+        self.assert_alive(when);
+    }
+}
+
+#[test]
+fn each_of_the_servers_may_be_killed() {
+    let mut trial = Trial::start();
+
+    let server = trial.server_of_the_leading_node();
+    trial.ensemble.kill(server);
+    trial.assert_whole("without the leading node's server");
+    trial.bring_back(&[server]);
+
+    let server = trial.ensemble.leader().expect("the ensemble has a leader");
+    trial.ensemble.kill(server);
+    trial.ensemble.wait_for_quorum(PATIENCE);
+    trial.assert_whole("without ZooKeeper's own leader");
+    trial.bring_back(&[server]);
+    trial.assert_alive("when one server was killed");
+}
+
+#[test]
+fn two_or_all_of_them_may_be_away_for_a_while() {
+    let mut trial = Trial::start();
+    trial.without(&[0, 1], Duration::from_secs(15), "after two servers were away for 15 s");
+    trial.without(&[0, 1, 2], Duration::from_secs(20), "after all servers were away for 20 s");
+}

@@ -7,24 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
-
-/// How far beyond the collector's clock an epoch may be. Clocks of machines that were off for long are late.
-const AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
-/// 2025-01-01, before there was a collector: a clock that shows less was not set since its machine started.
-const NEVER_SET: i64 = 1_735_689_600;
-
-/// The highest epoch that a leader can have at `now`. The first leader of all takes the seconds since 1970 for it, and each one
-/// after it the next number: that is slower than time. Whatever is beyond is a mistake, and were it kept, all that
-/// leaders report from then on would be of a lower epoch, and refused. A clock that was never set refuses nothing.
-pub fn highest_epoch(now: Timestamp) -> i64 {
-    match now.as_second() {
-        ..NEVER_SET => i64::MAX,
-        seconds => seconds + AHEAD.as_secs(),
-    }
-}
 
 /// What is known of an epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -125,17 +110,6 @@ mod tests {
         assert_eq!(fence.judge(900, 1), Ok(()), "the next leader, or one whose ZooKeeper lost its data");
         admit(&mut fence, 900, 1);
         assert_eq!(fence.judge(8, 6), Err(Stale { epoch: 900, first_cycle: 1 }));
-    }
-
-    #[test]
-    fn an_epoch_of_the_future_is_a_mistake() {
-        let at = |text: &str| highest_epoch(text.parse().unwrap());
-        let started: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
-        assert!(started.as_second() + 1_000_000 < at("2026-11-22T00:00:01Z"), "so many leaders in a second");
-        assert!(started.as_second() < at("2026-01-01T00:00:00Z"), "the collector's clock is late");
-        assert!(at("2026-11-22T00:00:00Z") < started.as_millisecond());
-        assert_eq!(at("1970-01-01T00:00:07Z"), i64::MAX, "nobody has set it");
-        assert!(at("9999-12-30T00:00:00Z") < i64::MAX);
     }
 
     proptest! {

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::report::{Invalid, MAX_REPORTER, check_epoch, integer, needed_integer, shortened};
+use crate::future::check_epoch;
+use crate::report::{Invalid, MAX_REPORTER, integer, needed_integer, shortened};
 
 /// Most nodes of a status; what is beyond is told as `more`.
 pub const MAX_NODES: usize = 1_000;

@@ -3,6 +3,7 @@
 mod api;
 pub mod fence;
 pub mod fleet;
+mod future;
 mod limits;
 mod metrics;
 mod page;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use crate::fence::highest_epoch;
+use crate::future::{check_epoch, check_time};
 
 /// The longest name of a quantity or a unit, in characters.
 pub const MAX_NAME: usize = 64;
@@ -186,7 +186,7 @@ pub struct Incoming {
     #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub cycle: Option<i64>,
-    /// When the fleet was read, RFC 3339; now, if it is missing.
+    /// When the fleet was read, RFC 3339, from 1970 to a year from now; now, if it is missing.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub time: Option<Timestamp>,
     /// What was averaged.
@@ -310,9 +310,7 @@ impl Incoming {
             return Err(Invalid::new("stddev is negative"));
         }
         let time = time.unwrap_or(received);
-        if time < Timestamp::UNIX_EPOCH {
-            return Err(Invalid::new("time is before 1970"));
-        }
+        check_time(time, received)?;
         let quantity = quantity.map(|quantity| name("quantity", &quantity)).transpose()?;
         let unit = unit.map(|unit| name("unit", &unit)).transpose()?;
         let reporter = reporter.map(cut);
@@ -332,21 +330,6 @@ impl Incoming {
             reporter,
         })
     }
-}
-
-/// Whether a leader can have this epoch.
-pub(crate) fn check_epoch(epoch: i64, now: Timestamp) -> Result<(), Invalid> {
-    if epoch < 1 {
-        return Err(Invalid::new("epoch counts from 1"));
-    }
-    let highest = highest_epoch(now);
-    if epoch > highest {
-        return Err(Invalid::new(format!(
-            "epoch {epoch} is of the future: {highest} is the highest at present, a year beyond the seconds since 1970 by the \
-             collector's clock"
-        )));
-    }
-    Ok(())
 }
 
 /// So much of a header as is kept.

@@ -226,9 +226,9 @@ async fn what_is_wrong_is_told_and_leaves_no_trace() {
     assert!(collector.means().await.is_empty());
 }
 
-/// Were it kept, every report of the leaders that there are would be of one that was deposed.
+/// Were it kept, every report of the leaders that there are would be of one that was deposed, or older than it.
 #[tokio::test]
-async fn an_epoch_of_the_future_is_refused_and_shuts_nobody_out() {
+async fn a_report_of_the_future_is_refused_and_shuts_nobody_out() {
     let collector = started().await;
     let now = jiff::Timestamp::now();
     for epoch in [now.as_second() + 400 * 86_400, now.as_millisecond(), i64::MAX] {
@@ -241,6 +241,10 @@ async fn an_epoch_of_the_future_is_refused_and_shuts_nobody_out() {
         let status = json!({"epoch": epoch, "cycle": 1, "leader": "1", "nodes": []});
         refused(collector.post("/api/v1/fleet").json(&status), 400).await;
     }
+    let mut late = full(7, 1, 1.0);
+    late["time"] = json!("9999-01-01T00:00:00Z");
+    let problem = refused(collector.post("/api/v1/reports").json(&late), 400).await;
+    assert!(problem["detail"].as_str().unwrap().contains("of the future"), "it would be the newest for ever");
     assert!(collector.means().await.is_empty());
     // As a fleet of ours begins, and goes on.
     for (epoch, cycle) in [(now.as_second(), 1), (now.as_second() + 1, 2)] {

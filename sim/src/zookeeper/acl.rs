@@ -3,6 +3,7 @@
 //!
 //! Schemes are `world`, `digest`, `ip` and `auth`, as in a server without further plug-ins.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +12,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sha1::{Digest as _, Sha1};
 
 use super::error::Code;
+use super::protocol::MAX_FRAME;
+
+/// Maximum number of entries of an ACL after `auth` was replaced: as many as a frame can hold.
+const MAX_ENTRIES: usize = MAX_FRAME / 12;
 
 /// The bits of a permission.
 pub(crate) mod perms {
@@ -40,6 +45,21 @@ pub(crate) struct Acl {
     pub(crate) id: Id,
 }
 
+/// An entry of an ACL as a request has it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RequestedAcl {
+    pub(crate) perms: i32,
+    pub(crate) scheme: Option<Box<str>>,
+    /// Null is how Kazoo writes the empty id of the scheme `auth`.
+    pub(crate) id: Option<Box<str>>,
+}
+
+impl From<Acl> for RequestedAcl {
+    fn from(Acl { perms, id: Id { scheme, id } }: Acl) -> Self {
+        Self { perms, scheme: Some(scheme), id: Some(id) }
+    }
+}
+
 impl Id {
     pub(crate) fn new(scheme: &str, id: &str) -> Self {
         Self { scheme: scheme.into(), id: id.into() }
@@ -59,9 +79,9 @@ impl Id {
 
     /// The identity that `auth` with this scheme and data gives; the only one that anybody may claim is `digest`.
     /// `None` is a refusal.
-    pub(crate) fn claimed(scheme: &str, data: &[u8], address: IpAddr) -> Option<Self> {
+    pub(crate) fn claimed(scheme: &str, data: Option<&[u8]>, address: IpAddr) -> Option<Self> {
         match scheme {
-            "digest" => Some(Self::digest(data)),
+            "digest" => data.map(Self::digest),
             "ip" => Some(Self::address(address)),
             _ => None,
         }
@@ -135,27 +155,52 @@ pub(crate) fn open() -> Arc<[Acl]> {
     Arc::new([Acl { perms: perms::ALL, id: Id::new("world", "anyone") }])
 }
 
-/// Checks the ACL of a request, drops what it says twice, and puts the caller's own identities in for `auth`.
-pub(crate) fn resolve(wanted: &[Acl], caller: &[Id]) -> Result<Vec<Acl>, Code> {
+/// Checks the ACL of a request, drops repeated entries, and replaces the scheme `auth` by the caller's own identities. A
+/// null scheme is an unknown one; a null id is a marshalling error where its scheme needs one.
+pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id]) -> Result<Vec<Acl>, Code> {
     let mut resolved: Vec<Acl> = Vec::with_capacity(wanted.len());
-    for (at, acl) in wanted.iter().enumerate() {
-        if wanted[..at].contains(acl) {
-            continue;
-        }
-        if &*acl.id.scheme == "auth" {
-            let shown = caller.iter().filter(|id| &*id.scheme != "ip");
-            let before = resolved.len();
-            resolved.extend(shown.map(|id| Acl { perms: acl.perms, id: id.clone() }));
-            if resolved.len() == before {
-                return Err(Code::InvalidAcl);
+    for RequestedAcl { perms, scheme, id } in unique(wanted)? {
+        let id = match (scheme.as_deref(), id) {
+            (Some("auth"), _) => {
+                let shown = caller.iter().filter(|id| &*id.scheme != "ip");
+                let before = resolved.len();
+                resolved.extend(shown.map(|id| Acl { perms: *perms, id: id.clone() }));
+                if resolved.len() == before || resolved.len() > MAX_ENTRIES {
+                    return Err(Code::InvalidAcl);
+                }
+                continue;
             }
-        } else if acl.id.is_anyone() || acl.id.is_valid() {
-            resolved.push(acl.clone());
-        } else {
+            (Some("world" | "digest" | "ip"), None) => return Err(Code::Marshalling),
+            (None, _) | (_, None) => return Err(Code::InvalidAcl),
+            (Some(scheme), Some(id)) => Id::new(scheme, id),
+        };
+        if !id.is_anyone() && !id.is_valid() {
             return Err(Code::InvalidAcl);
         }
+        resolved.push(Acl { perms: *perms, id });
     }
     if resolved.is_empty() { Err(Code::InvalidAcl) } else { Ok(resolved) }
+}
+
+/// Returns the entries without those that repeat an earlier one. Apache ZooKeeper compares an entry with the earlier ones
+/// field by field, and fails where that takes a comparison with a null of the later entry.
+fn unique(wanted: &[RequestedAcl]) -> Result<Vec<&RequestedAcl>, Code> {
+    let mut unique: Vec<&RequestedAcl> = Vec::with_capacity(wanted.len());
+    // Sets, because one request may have 87,000 entries.
+    let (mut perms, mut schemes, mut entries) = (HashSet::new(), HashSet::new(), HashSet::new());
+    for entry in wanted {
+        if (entry.scheme.is_none() && perms.contains(&entry.perms))
+            || (entry.id.is_none() && schemes.contains(&(entry.perms, &entry.scheme)))
+        {
+            return Err(Code::Marshalling);
+        }
+        if entries.insert(entry) {
+            perms.insert(entry.perms);
+            schemes.insert((entry.perms, &entry.scheme));
+            unique.push(entry);
+        }
+    }
+    Ok(unique)
 }
 
 /// Whether the ACL lets the caller do at least one of `wanted`'s bits.
@@ -187,18 +232,19 @@ mod tests {
     #[test]
     fn digest_is_sha1_in_base64() {
         // The example of ZooKeeper's documentation on ACLs.
-        let id = Id::claimed("digest", b"super:test", HERE).unwrap();
+        let id = Id::claimed("digest", Some(b"super:test"), HERE).unwrap();
         assert_eq!(&*id.id, "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
         assert_eq!(id.user(), "super");
     }
 
     #[test]
     fn unknown_schemes_are_refused() {
-        assert_eq!(Id::claimed("sasl", b"", HERE), None);
+        assert_eq!(Id::claimed("sasl", Some(b""), HERE), None);
+        assert_eq!(Id::claimed("digest", None, HERE), None);
         for bad in
             [acl(31, "sasl", "bob"), acl(31, "world", "bob"), acl(31, "digest", "bob"), acl(31, "ip", "x")]
         {
-            assert_eq!(resolve(std::slice::from_ref(&bad), &[]), Err(Code::InvalidAcl), "{bad:?}");
+            assert_eq!(resolve(&[bad.clone().into()], &[]), Err(Code::InvalidAcl), "{bad:?}");
         }
         assert_eq!(resolve(&[], &[]), Err(Code::InvalidAcl));
     }
@@ -206,10 +252,37 @@ mod tests {
     #[test]
     fn auth_stands_for_what_the_caller_showed() {
         let ip = Id::address(HERE);
-        assert_eq!(resolve(&[acl(3, "auth", "")], std::slice::from_ref(&ip)), Err(Code::InvalidAcl));
+        let auth = RequestedAcl::from(acl(3, "auth", ""));
+        assert_eq!(resolve(std::slice::from_ref(&auth), std::slice::from_ref(&ip)), Err(Code::InvalidAcl));
         let bob = Id::new("digest", "bob:hash");
-        let resolved = resolve(&[acl(3, "auth", ""), acl(3, "auth", "")], &[ip, bob.clone()]).unwrap();
+        let resolved = resolve(&[auth.clone(), auth], &[ip, bob.clone()]).unwrap();
         assert_eq!(resolved, [Acl { perms: 3, id: bob }]);
+    }
+
+    #[test]
+    fn nulls_in_an_acl_are_refused_as_by_apache_except_the_id_of_auth() {
+        let entry = |scheme: Option<&str>, id: Option<&str>| RequestedAcl {
+            perms: 31,
+            scheme: scheme.map(Into::into),
+            id: id.map(Into::into),
+        };
+        let bob = Id::new("digest", "bob:hash");
+        let resolved = |acl: &[RequestedAcl]| resolve(acl, std::slice::from_ref(&bob)).map(|acl| acl.len());
+        assert_eq!(resolved(&[entry(Some("auth"), None)]), Ok(1));
+        for scheme in ["world", "digest", "ip"] {
+            assert_eq!(resolved(&[entry(Some(scheme), None)]), Err(Code::Marshalling), "{scheme}");
+        }
+        for scheme in [None, Some(""), Some("sasl")] {
+            assert_eq!(resolved(&[entry(scheme, None)]), Err(Code::InvalidAcl), "{scheme:?}");
+        }
+        let anyone = entry(Some("world"), Some("anyone"));
+        assert_eq!(resolved(&[anyone.clone(), entry(None, None)]), Err(Code::Marshalling));
+        let less = RequestedAcl { perms: 1, ..entry(None, None) };
+        assert_eq!(resolved(&[anyone, less]), Err(Code::InvalidAcl));
+        assert_eq!(
+            resolved(&[entry(Some("auth"), Some("")), entry(Some("auth"), None)]),
+            Err(Code::Marshalling)
+        );
     }
 
     #[test]

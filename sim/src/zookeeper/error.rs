@@ -1,5 +1,7 @@
 //! The error codes of the protocol. Used by everything that may refuse a request.
 
+use super::jute::Malformed;
+
 /// Why a request was refused, as the number that goes over the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
@@ -36,6 +38,12 @@ pub(crate) enum Code {
     ReconfigDisabled = -123,
     /// There would be more than a quota allows.
     QuotaExceeded = -125,
+}
+
+impl From<Malformed> for Code {
+    fn from(Malformed: Malformed) -> Self {
+        Self::Marshalling
+    }
 }
 
 impl Code {

@@ -91,7 +91,11 @@ impl RequestReader {
         let (xid, number) = header(&mut reader).ok()?;
         let operation = Operation::from_number(number);
         let request = match operation {
-            Some(operation) => Request::decode(operation, reader),
+            Some(operation) => match Request::decode(operation, reader) {
+                // The only request whose client is not told so, as in Apache ZooKeeper.
+                Err(Code::Marshalling) if operation == Operation::Auth => return None,
+                request => request,
+            },
             None => Err(Code::Unimplemented),
         };
         Some(Incoming::Request { xid, operation, request })

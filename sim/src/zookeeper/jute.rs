@@ -63,31 +63,41 @@ impl Reader {
         Ok(Some(self.frame.split_to(length)))
     }
 
-    /// A `ustring` that must be there.
-    pub(crate) fn string(&mut self) -> Result<String, Malformed> {
-        let bytes = self.part()?.ok_or(Malformed)?;
-        str::from_utf8(&bytes).map(str::to_owned).map_err(|_| Malformed)
+    /// Reads a `ustring`, which may be null. Bytes that are not UTF-8 become replacement characters, as in Java.
+    pub(crate) fn string(&mut self) -> Result<Option<String>, Malformed> {
+        Ok(self.part()?.map(|part| String::from_utf8_lossy(&part).into_owned()))
     }
 
-    /// A vector whose elements take at least `least` bytes each; none at all reads as empty.
+    /// Returns whether null follows: the length -1.
+    pub(crate) fn next_is_null(&self) -> bool {
+        self.frame.starts_with(&(-1_i32).to_be_bytes())
+    }
+
+    /// Reads a `ustring` that must not be null.
+    pub(crate) fn required_string(&mut self) -> Result<String, Malformed> {
+        self.string()?.ok_or(Malformed)
+    }
+
+    /// Reads a vector whose elements take at least `least` bytes each, or null. A negative count other than that of null
+    /// reads as an empty vector, as in Java.
     pub(crate) fn vector<T>(
         &mut self,
         least: usize,
         mut element: impl FnMut(&mut Self) -> Result<T, Malformed>,
-    ) -> Result<Vec<T>, Malformed> {
+    ) -> Result<Option<Vec<T>>, Malformed> {
         let count = self.int()?;
         if count == -1 {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let count = usize::try_from(count).map_err(|_| Malformed)?;
+        let count = usize::try_from(count).unwrap_or(0);
         if count > self.frame.len() / least.max(1) {
             return Err(Malformed);
         }
-        (0..count).map(|_| element(self)).collect()
+        (0..count).map(|_| element(self)).collect::<Result<_, _>>().map(Some)
     }
 
-    /// A vector of strings.
-    pub(crate) fn strings(&mut self) -> Result<Vec<String>, Malformed> {
+    /// Reads a vector of strings. The vector and each string may be null.
+    pub(crate) fn strings(&mut self) -> Result<Option<Vec<Option<String>>>, Malformed> {
         self.vector(4, Self::string)
     }
 }
@@ -128,6 +138,11 @@ pub(crate) trait Write: BufMut {
     /// A `ustring`.
     fn string(&mut self, value: &str) {
         self.buffer(Some(value.as_bytes()));
+    }
+
+    /// Writes a `ustring` that may be null.
+    fn optional_string(&mut self, value: Option<&str>) {
+        self.buffer(value.map(str::as_bytes));
     }
 
     /// A vector of strings.
@@ -173,9 +188,9 @@ mod tests {
             prop_assert_eq!(reader.bool(), Ok(flag));
             prop_assert_eq!(reader.int(), Ok(int));
             prop_assert_eq!(reader.long(), Ok(long));
-            prop_assert_eq!(reader.string(), Ok(text));
+            prop_assert_eq!(reader.string(), Ok(Some(text)));
             prop_assert_eq!(reader.buffer(), Ok(data.map(Bytes::from)));
-            prop_assert_eq!(reader.strings(), Ok(names));
+            prop_assert_eq!(reader.strings(), Ok(Some(names.into_iter().map(Some).collect())));
             prop_assert_eq!(reader.remaining(), 0);
         }
 
@@ -197,8 +212,25 @@ mod tests {
             out.int(length);
             out.put_slice(b"four");
             assert_eq!(Reader::new(out.clone().freeze()).buffer(), Err(Malformed), "{length}");
-            assert_eq!(Reader::new(out.freeze()).strings(), Err(Malformed), "{length}");
+            assert_eq!(Reader::new(out.clone().freeze()).string(), Err(Malformed), "{length}");
+            let strings = if length < 0 { Ok(Some(Vec::new())) } else { Err(Malformed) };
+            assert_eq!(Reader::new(out.freeze()).strings(), strings, "{length}");
         }
+    }
+
+    #[test]
+    fn null_strings_and_vectors_are_not_empty_ones() {
+        let reader = |length: i32| Reader::new(Bytes::copy_from_slice(&length.to_be_bytes()));
+        assert_eq!((reader(-1).string(), reader(0).string()), (Ok(None), Ok(Some(String::new()))));
+        assert_eq!((reader(-1).strings(), reader(0).strings()), (Ok(None), Ok(Some(Vec::new()))));
+        assert_eq!(reader(-1).required_string(), Err(Malformed));
+    }
+
+    #[test]
+    fn a_string_that_is_not_utf8_has_replacement_characters() {
+        let mut out = BytesMut::new();
+        Write::buffer(&mut out, Some(b"/a\xff\xe4"));
+        assert_eq!(Reader::new(out.freeze()).string(), Ok(Some("/a\u{fffd}\u{fffd}".to_owned())));
     }
 
     #[test]

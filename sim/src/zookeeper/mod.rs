@@ -38,6 +38,10 @@
 //!   passed over; there, the server ends.
 //! * Passing a soft limit of a quota is logged once; there, at each request, and only where quotas are enforced.
 //! * SASL is refused; there, without a configuration for it, it is answered with nothing.
+//! * A `check` outside a `multi` is answered; there it never is.
+//! * A watch on a null path (`AddWatch`, or a persistent one in `SetWatches2`) is a marshalling error; there it is set, and
+//!   the connection is never closed.
+//! * An ACL that has more than 87,381 entries once `auth` stands for the caller's identities is refused; there it is kept.
 //!
 //! # What it does not
 //!

@@ -27,6 +27,7 @@ mod crud;
 mod differential;
 mod faults;
 mod kazoo;
+mod lengths;
 mod limits;
 mod modes;
 mod multi;

@@ -139,7 +139,8 @@ impl Raw {
         xid
     }
 
-    fn receive(&mut self) -> Option<Vec<u8>> {
+    /// Reads the next frame, without its length; `None` when the connection is closed.
+    pub(crate) fn receive(&mut self) -> Option<Vec<u8>> {
         let mut length = [0; 4];
         let mut read = |buffer: &mut [u8]| match self.stream.read_exact(buffer) {
             Ok(()) => true,

@@ -4,9 +4,9 @@ import sys
 import threading
 
 from kazoo.client import KazooClient
-from kazoo.exceptions import BadVersionError, NoAuthError, RolledBackError
+from kazoo.exceptions import BadVersionError, InvalidACLError, NoAuthError, RolledBackError
 from kazoo.recipe.cache import TreeCache, TreeEvent
-from kazoo.security import make_digest_acl
+from kazoo.security import CREATOR_ALL_ACL, make_digest_acl
 
 HOSTS = sys.argv[1]
 PATIENCE = 20
@@ -193,6 +193,34 @@ except NoAuthError:
 a.add_auth("digest", "bob:secret")
 assert a.get("/bobs")[0] == b""
 assert bob.get_acls("/bobs")[0][0].id.id.startswith("bob:")
+# Kazoo writes the empty id of the scheme auth as null.
+bob.create("/creators", b"secret", acl=CREATOR_ALL_ACL)
+acls, stat = bob.get_acls("/creators")
+assert [(acl.perms, acl.id.scheme, acl.id.id.split(":")[0]) for acl in acls] == [(31, "digest", "bob")], acls
+assert stat.aversion == 0
+stranger = connect(auth_data=[("digest", "ann:secret")])
+for refused in (
+    lambda: stranger.get("/creators"),
+    lambda: stranger.set("/creators", b""),
+    lambda: stranger.create("/creators/child"),
+    lambda: stranger.get_children("/creators"),
+    lambda: stranger.set_acls("/creators", CREATOR_ALL_ACL),
+    lambda: stranger.get_acls("/creators"),
+):
+    try:
+        refused()
+        raise AssertionError("bob's znode is open")
+    except NoAuthError:
+        pass
+assert bob.set_acls("/creators", CREATOR_ALL_ACL).aversion == 1
+transaction = bob.transaction()
+transaction.create("/creators/child", b"", acl=CREATOR_ALL_ACL)
+assert transaction.commit() == ["/creators/child"]
+try:
+    connect().create("/nobodys", acl=CREATOR_ALL_ACL)
+    raise AssertionError("a client without an identity has created for itself")
+except InvalidACLError:
+    pass
 passed("ACL")
 
 b.create("/mine", b"", ephemeral=True)

@@ -57,13 +57,13 @@ impl Core {
                 for read in reads {
                     let start = out.len();
                     let outcome = match read {
-                        Read::Data { path, watch } => {
+                        Read::Data { path } => {
                             multi::header(out, Operation::GetData);
-                            self.data(connection, path, *watch, out)
+                            self.data(connection, path, false, out)
                         }
-                        Read::Children { path, watch } => {
+                        Read::Children { path } => {
                             multi::header(out, Operation::GetChildren);
-                            self.children(connection, path, *watch, false, out)
+                            self.children(connection, path, false, false, out)
                         }
                     };
                     if let Err(code) = outcome {

@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::super::acl::Id;
 use super::super::error::Code;
+use super::super::jute::Write as _;
 use super::super::protocol::{
     Create, CreateKind, Item, Operation, Request, SetWatches, WatchMode, Write, event, multi, reply,
 };
@@ -26,6 +27,10 @@ impl Core {
         let request = match request {
             Ok(request) => request,
             Err(code) => {
+                // What should have changed something is a transaction all the same.
+                if operation.is_some_and(Operation::is_transaction) {
+                    self.transaction(now);
+                }
                 self.answer(connection, xid, Err(code), |_| {});
                 // What is unknown altogether ends the connection, as it does with Apache ZooKeeper.
                 if operation.is_none() {
@@ -38,7 +43,7 @@ impl Core {
             Request::Ping => self.tell_reply(connection, -2, Ok(()), |_| {}),
             Request::Write(write) => self.write(connection, xid, &write, now),
             Request::Multi(writes) => self.multi(connection, xid, &writes, now),
-            Request::Auth { scheme, data } => self.auth(connection, xid, &scheme, &data),
+            Request::Auth { scheme, data } => self.auth(connection, xid, &scheme, data.as_deref()),
             Request::CloseSession => {
                 let Some(session) = self.peers.get(&connection).map(|peer| peer.session) else { return };
                 self.close_session(session, now);
@@ -46,8 +51,8 @@ impl Core {
                 self.end(connection, End::Flushed);
             }
             Request::SetWatches(watches) => {
-                self.set_watches(connection, &watches);
-                self.answer(connection, xid, Ok(()), |_| {});
+                let outcome = self.set_watches(connection, &watches);
+                self.answer(connection, xid, outcome, |_| {});
             }
             Request::AddWatch { path, mode } => {
                 let way = match mode {
@@ -66,9 +71,12 @@ impl Core {
                 self.answer(connection, xid, has.then_some(()).ok_or(Code::NoWatcher), |_| {});
             }
             Request::Sync { path } => {
-                self.answer(connection, xid, Ok(()), |out| Item::Path(&path).encode(out));
+                self.answer(connection, xid, Ok(()), |out| out.optional_string(path.as_deref()));
             }
-            Request::Reconfig => self.answer(connection, xid, Err(Code::ReconfigDisabled), |_| {}),
+            Request::Reconfig => {
+                self.transaction(now);
+                self.answer(connection, xid, Err(Code::ReconfigDisabled), |_| {});
+            }
             read => self.read(connection, xid, &read),
         }
     }
@@ -123,6 +131,10 @@ impl Core {
         let mut changes = Vec::new();
         let outcome = self.tree.multi(writes, Self::caller(peer), when, &mut changes);
         self.publish(&changes);
+        // A null that one of them cannot have makes the whole request one that cannot be read.
+        if let Err((_, code @ Code::Marshalling)) = outcome {
+            return self.answer(connection, xid, Err(code), |_| {});
+        }
         self.answer(connection, xid, Ok(()), |out| {
             match outcome {
                 Ok(outcomes) => {
@@ -142,7 +154,7 @@ impl Core {
     }
 
     /// The client shows who it is. A refusal ends the connection.
-    fn auth(&mut self, connection: ConnectionId, xid: i32, scheme: &str, data: &[u8]) {
+    fn auth(&mut self, connection: ConnectionId, xid: i32, scheme: &str, data: Option<&[u8]>) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
         let claimed = Id::claimed(scheme, data, peer.address.ip());
         let outcome = match claimed {
@@ -160,10 +172,12 @@ impl Core {
         }
     }
 
-    /// The watches of a client that comes back. What it has missed fires at once.
-    fn set_watches(&mut self, connection: ConnectionId, watches: &SetWatches) {
+    /// Sets the watches of a client that reconnects. Events that it has missed are sent at once. Fails at the first null,
+    /// with effect up to there.
+    fn set_watches(&mut self, connection: ConnectionId, watches: &SetWatches) -> Result<(), Code> {
         let since = watches.relative_zxid;
-        for path in &watches.data {
+        for path in required(&watches.data)? {
+            let path = required(path)?;
             match self.tree.get(path) {
                 None => self.tell(connection, |out| event(out, EventKind::Deleted, path)),
                 Some(node) if node.mzxid > since => {
@@ -172,13 +186,15 @@ impl Core {
                 Some(_) => self.watches.add(connection, path, Ways::DATA),
             }
         }
-        for path in &watches.exist {
+        for path in required(&watches.exist)? {
+            let path = required(path)?;
             match self.tree.get(path) {
                 Some(_) => self.tell(connection, |out| event(out, EventKind::Created, path)),
                 None => self.watches.add(connection, path, Ways::DATA),
             }
         }
-        for path in &watches.child {
+        for path in required(&watches.child)? {
+            let path = required(path)?;
             match self.tree.get(path) {
                 None => self.tell(connection, |out| event(out, EventKind::Deleted, path)),
                 Some(node) if node.pzxid > since => {
@@ -187,13 +203,19 @@ impl Core {
                 Some(_) => self.watches.add(connection, path, Ways::CHILD),
             }
         }
-        for path in &watches.persistent {
-            self.watches.add(connection, path, Ways::PERSISTENT);
+        for path in required(&watches.persistent)? {
+            self.watches.add(connection, required(path)?, Ways::PERSISTENT);
         }
-        for path in &watches.recursive {
-            self.watches.add(connection, path, Ways::RECURSIVE);
+        for path in required(&watches.recursive)? {
+            self.watches.add(connection, required(path)?, Ways::RECURSIVE);
         }
+        Ok(())
     }
+}
+
+/// Returns a part of a request that must not be null.
+fn required<T>(part: &Option<T>) -> Result<&T, Code> {
+    part.as_ref().ok_or(Code::Marshalling)
 }
 
 fn is_plain(write: &Write) -> bool {

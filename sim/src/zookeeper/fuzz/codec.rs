@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::zookeeper::acl::Acl;
-use crate::zookeeper::protocol::{ConnectRequest, Read, Request, Write, decode};
+use crate::zookeeper::acl::RequestedAcl;
+use crate::zookeeper::protocol::{ConnectRequest, Paths, Read, Request, Write, decode};
 
 /// Decodes bytes as a first frame and as a request. What is one is encoded and decoded again, which must give the same,
 /// and takes no more memory than its bytes allow for.
@@ -29,42 +29,46 @@ fn weight(request: &Request) -> usize {
         Request::Write(write) => of_write(write),
         Request::Multi(writes) => of_vector(writes) + writes.iter().map(of_write).sum::<usize>(),
         Request::MultiRead(reads) => {
-            let of_read = |(Read::Data { path, .. } | Read::Children { path, .. }): &Read| path.capacity();
+            let of_read = |(Read::Data { path } | Read::Children { path }): &Read| path.capacity();
             of_vector(reads) + reads.iter().map(of_read).sum::<usize>()
         }
         Request::SetWatches(watches) => {
             let all =
                 [&watches.data, &watches.exist, &watches.child, &watches.persistent, &watches.recursive];
-            all.into_iter()
-                .map(|paths| of_vector(paths) + paths.iter().map(String::capacity).sum::<usize>())
-                .sum()
+            all.into_iter().map(of_paths).sum()
         }
         Request::Exists { path, .. }
         | Request::GetData { path, .. }
         | Request::GetChildren { path, .. }
         | Request::GetAcl { path }
-        | Request::Sync { path }
         | Request::CheckWatches { path, .. }
         | Request::RemoveWatches { path, .. }
         | Request::Auth { scheme: path, .. }
         | Request::GetEphemerals { prefix: path }
         | Request::GetAllChildrenNumber { path }
         | Request::AddWatch { path, .. } => path.capacity(),
+        Request::Sync { path } => path.as_ref().map_or(0, String::capacity),
         Request::Ping | Request::Reconfig | Request::WhoAmI | Request::CloseSession => 0,
     }
 }
 
 fn of_write(write: &Write) -> usize {
-    let of_acl = |acl: &Vec<Acl>| {
-        of_vector(acl) + acl.iter().map(|acl| acl.id.scheme.len() + acl.id.id.len()).sum::<usize>()
+    let of_part = |part: &Option<Box<str>>| part.as_ref().map_or(0, |part| part.len());
+    let of_acl = |acl: &Vec<RequestedAcl>| {
+        of_vector(acl) + acl.iter().map(|acl| of_part(&acl.scheme) + of_part(&acl.id)).sum::<usize>()
     };
     match write {
-        Write::Create(create) => create.path.capacity() + of_acl(&create.acl),
+        Write::Create(create) => create.path.as_ref().map_or(0, String::capacity) + of_acl(&create.acl),
         Write::SetAcl { path, acl, .. } => path.capacity() + of_acl(acl),
         Write::Delete { path, .. } | Write::SetData { path, .. } | Write::Check { path, .. } => {
             path.capacity()
         }
     }
+}
+
+fn of_paths(paths: &Paths) -> usize {
+    let of_path = |path: &Option<String>| path.as_ref().map_or(0, String::capacity);
+    paths.as_ref().map_or(0, |paths| of_vector(paths) + paths.iter().map(of_path).sum::<usize>())
 }
 
 fn of_vector<T>(elements: &Vec<T>) -> usize {

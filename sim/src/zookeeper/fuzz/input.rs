@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use crate::zookeeper::acl::{self, Acl, Id};
+use crate::zookeeper::acl::{self, RequestedAcl};
 use crate::zookeeper::protocol::{
-    Create, CreateKind, Read, Request, SetWatches, WatchMode, WatcherKind, Write,
+    Create, CreateKind, Paths, Read, Request, SetWatches, WatchMode, WatcherKind, Write,
 };
 
 /// Paths that scripts are mostly about.
@@ -76,8 +76,17 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn paths(&mut self) -> Vec<String> {
-        (0..self.byte() % 4).map(|_| self.path()).collect()
+    /// Returns a path, or sometimes null.
+    fn nullable_path(&mut self) -> Option<String> {
+        (self.byte() % 16 != 15).then(|| self.path())
+    }
+
+    /// Returns a list of up to three paths, or sometimes null.
+    fn paths(&mut self) -> Paths {
+        match self.byte() % 16 {
+            15 => None,
+            count => Some((0..count % 4).map(|_| self.nullable_path()).collect()),
+        }
     }
 
     fn data(&mut self) -> Option<Bytes> {
@@ -97,16 +106,35 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn acl(&mut self) -> Vec<Acl> {
-        let one = |perms: i32, scheme: &str, id: &str| vec![Acl { perms, id: Id::new(scheme, id) }];
-        match self.byte() % 12 {
-            0 => one(1, "world", "anyone"),
-            1 => one(31, "auth", ""),
-            2 => one(27, "digest", "bob:fyVmFCwVbTJYrznoSu1koqYEYF0="),
-            3 => one(self.byte().into(), "ip", "127.0.0.0/8"),
+    fn acl(&mut self) -> Vec<RequestedAcl> {
+        let entry = |perms: i32, scheme: Option<&str>, id: Option<&str>| RequestedAcl {
+            perms,
+            scheme: scheme.map(Into::into),
+            id: id.map(Into::into),
+        };
+        match self.byte() % 16 {
+            0 => vec![entry(1, Some("world"), Some("anyone"))],
+            1 => vec![entry(31, Some("auth"), Some(""))],
+            2 => vec![entry(27, Some("digest"), Some("bob:fyVmFCwVbTJYrznoSu1koqYEYF0="))],
+            3 => vec![entry(self.byte().into(), Some("ip"), Some("127.0.0.0/8"))],
             4 => Vec::new(),
-            5 => one(31, &String::from_utf8_lossy(self.bytes()), &String::from_utf8_lossy(self.bytes())),
-            _ => acl::open().to_vec(),
+            5 => {
+                let (scheme, id) =
+                    (String::from_utf8_lossy(self.bytes()), String::from_utf8_lossy(self.bytes()));
+                vec![entry(31, Some(&scheme), Some(&id))]
+            }
+            // As Kazoo writes it.
+            6 => vec![entry(31, Some("auth"), None)],
+            7 => {
+                let schemes = [None, Some("world"), Some("digest"), Some("ip"), Some("auth"), Some("sasl")];
+                let ids = [None, Some("anyone")];
+                let mut one = || {
+                    let (perms, scheme) = (i32::from(self.byte() % 2), usize::from(self.byte()));
+                    entry(perms, schemes[scheme % schemes.len()], ids[usize::from(self.byte()) % ids.len()])
+                };
+                vec![one(), one(), one()]
+            }
+            _ => acl::open().iter().cloned().map(Into::into).collect(),
         }
     }
 
@@ -134,7 +162,13 @@ impl<'a> Input<'a> {
                     flags @ 0..4 => (flags.into(), CreateKind::WithStat),
                     flags => (i32::from(flags) - 8, CreateKind::Plain),
                 };
-                Write::Create(Create { path: self.path(), data: self.data(), acl: self.acl(), flags, kind })
+                Write::Create(Create {
+                    path: self.nullable_path(),
+                    data: self.data(),
+                    acl: self.acl(),
+                    flags,
+                    kind,
+                })
             }
         }
     }
@@ -145,13 +179,13 @@ impl<'a> Input<'a> {
             1 => Request::GetData { path: self.path(), watch: self.flag() },
             2 => Request::GetChildren { path: self.path(), watch: self.flag(), with_stat: self.flag() },
             3 => Request::GetAcl { path: self.path() },
-            4 => Request::Sync { path: self.path() },
+            4 => Request::Sync { path: self.nullable_path() },
             5 => Request::Ping,
             6 => Request::CheckWatches { path: self.path(), kind: self.kind() },
             7 => Request::RemoveWatches { path: self.path(), kind: self.kind() },
             8 => Request::Auth {
                 scheme: if self.flag() { "digest" } else { "ip" }.to_owned(),
-                data: Bytes::copy_from_slice(self.bytes()),
+                data: (!self.flag()).then(|| Bytes::copy_from_slice(self.bytes())),
             },
             9 => Request::SetWatches(SetWatches {
                 relative_zxid: self.byte().into(),
@@ -172,8 +206,8 @@ impl<'a> Input<'a> {
             15 => Request::Reconfig,
             16 => {
                 let read = |input: &mut Self| match input.flag() {
-                    true => Read::Data { path: input.path(), watch: input.flag() },
-                    false => Read::Children { path: input.path(), watch: input.flag() },
+                    true => Read::Data { path: input.path() },
+                    false => Read::Children { path: input.path() },
                 };
                 Request::MultiRead((0..self.byte() % 6).map(|_| read(self)).collect())
             }

@@ -2,9 +2,9 @@
 
 use bytes::BytesMut;
 
-use super::record::encode_acl;
+use super::record::encode_requested_acl;
 use super::request::{
-    Create, CreateKind, Operation, Read, Request, SetWatches, WatchMode, WatcherKind, Write,
+    Create, CreateKind, Operation, Paths, Read, Request, SetWatches, WatchMode, WatcherKind, Write,
 };
 use super::{ConnectRequest, multi};
 use crate::zookeeper::jute::Write as _;
@@ -39,13 +39,13 @@ impl Request {
             }
             Self::MultiRead(reads) => {
                 for read in reads {
-                    let (operation, path, watch) = match read {
-                        Read::Data { path, watch } => (Operation::GetData, path, watch),
-                        Read::Children { path, watch } => (Operation::GetChildren, path, watch),
+                    let (operation, path) = match read {
+                        Read::Data { path } => (Operation::GetData, path),
+                        Read::Children { path } => (Operation::GetChildren, path),
                     };
                     multi::header(out, operation);
                     out.string(path);
-                    out.bool(*watch);
+                    out.bool(false);
                 }
                 multi::end(out);
             }
@@ -55,8 +55,8 @@ impl Request {
                 out.string(path);
                 out.bool(*watch);
             }
+            Self::Sync { path } => out.optional_string(path.as_deref()),
             Self::GetAcl { path }
-            | Self::Sync { path }
             | Self::GetEphemerals { prefix: path }
             | Self::GetAllChildrenNumber { path } => out.string(path),
             Self::CheckWatches { path, kind } | Self::RemoveWatches { path, kind } => {
@@ -66,12 +66,12 @@ impl Request {
             Self::Auth { scheme, data } => {
                 out.int(0);
                 out.string(scheme);
-                out.buffer(Some(data));
+                out.buffer(data.as_deref());
             }
             Self::SetWatches(SetWatches { relative_zxid, data, exist, child, persistent, recursive }) => {
                 out.long(*relative_zxid);
                 for paths in [data, exist, child, persistent, recursive] {
-                    out.strings(paths.iter().map(String::as_str));
+                    put_paths(paths, out);
                 }
             }
             Self::AddWatch { path, mode } => {
@@ -81,7 +81,11 @@ impl Request {
                     WatchMode::PersistentRecursive => 1,
                 });
             }
-            Self::Ping | Self::Reconfig | Self::WhoAmI | Self::CloseSession => {}
+            Self::Reconfig => {
+                [None, None, None].into_iter().for_each(|members| out.optional_string(members));
+                out.long(-1);
+            }
+            Self::Ping | Self::WhoAmI | Self::CloseSession => {}
         }
     }
 
@@ -108,6 +112,16 @@ impl Request {
             Self::AddWatch { .. } => Operation::AddWatch,
             Self::WhoAmI => Operation::WhoAmI,
             Self::CloseSession => Operation::CloseSession,
+        }
+    }
+}
+
+fn put_paths(paths: &Paths, out: &mut BytesMut) {
+    match paths {
+        None => out.int(-1),
+        Some(paths) => {
+            out.count(paths.len());
+            paths.iter().for_each(|path| out.optional_string(path.as_deref()));
         }
     }
 }
@@ -139,11 +153,14 @@ impl Write {
     }
 
     fn encode(&self, out: &mut BytesMut) {
-        out.string(self.path());
+        match self {
+            Self::Create(create) => out.optional_string(create.path.as_deref()),
+            _ => out.string(self.path()),
+        }
         match self {
             Self::Create(Create { data, acl, flags, kind, .. }) => {
                 out.buffer(data.as_deref());
-                encode_acl(acl, out);
+                encode_requested_acl(acl, out);
                 out.int(*flags);
                 if let CreateKind::Ttl(milliseconds) = kind {
                     out.long(*milliseconds);
@@ -154,7 +171,7 @@ impl Write {
                 out.int(*version);
             }
             Self::SetAcl { acl, version, .. } => {
-                encode_acl(acl, out);
+                encode_requested_acl(acl, out);
                 out.int(*version);
             }
             Self::Delete { version, .. } | Self::Check { version, .. } => out.int(*version),

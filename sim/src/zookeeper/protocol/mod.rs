@@ -14,11 +14,11 @@ mod tests;
 pub(crate) use record::{ConnectRequest, ConnectResponse, Stat};
 pub(crate) use reply::{EventKind, Item, event, multi, reply};
 pub use request::Operation;
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) use request::decode;
 pub(crate) use request::{
     Create, CreateKind, Read, Request, SetWatches, WatchMode, WatcherKind, Write, header,
 };
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use request::{Paths, decode};
 
 /// The longest frame that is read, in bytes: ZooKeeper's default `jute.maxbuffer`.
 pub(crate) const MAX_FRAME: usize = 0xf_ffff;

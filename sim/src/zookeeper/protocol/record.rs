@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::super::acl::{Acl, Id};
+use super::super::acl::{Acl, RequestedAcl};
 use super::super::jute::{Malformed, Reader, Write as _};
 
 /// The first frame of a connection; it has no header.
@@ -89,12 +89,25 @@ impl Stat {
     }
 }
 
-pub(super) fn decode_acl(reader: &mut Reader) -> Result<Vec<Acl>, Malformed> {
-    reader.vector(12, |reader| {
+/// Reads the ACL of a request. A null list is an empty one: both are refused for the same reason.
+pub(super) fn decode_acl(reader: &mut Reader) -> Result<Vec<RequestedAcl>, Malformed> {
+    let entry = |reader: &mut Reader| {
         let perms = reader.int()?;
-        let id = Id { scheme: reader.string()?.into(), id: reader.string()?.into() };
-        Ok(Acl { perms, id })
-    })
+        let mut part = || reader.string().map(|part| part.map(String::into_boxed_str));
+        Ok(RequestedAcl { perms, scheme: part()?, id: part()? })
+    };
+    Ok(reader.vector(12, entry)?.unwrap_or_default())
+}
+
+/// Writes the ACL of a request.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn encode_requested_acl(acl: &[RequestedAcl], out: &mut BytesMut) {
+    out.count(acl.len());
+    for acl in acl {
+        out.int(acl.perms);
+        out.optional_string(acl.scheme.as_deref());
+        out.optional_string(acl.id.as_deref());
+    }
 }
 
 pub(super) fn encode_acl(acl: &[Acl], out: &mut BytesMut) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::super::acl::Acl;
+use super::super::acl::RequestedAcl;
 use super::super::error::Code;
 use super::super::jute::{Malformed, Reader};
 use super::record::decode_acl;
@@ -80,6 +80,22 @@ impl Operation {
     pub(crate) fn from_number(number: i32) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| *operation as i32 == number)
     }
+
+    /// Returns whether a request of this kind is a transaction even when it is refused because it cannot be read.
+    pub(crate) fn is_transaction(self) -> bool {
+        matches!(
+            self,
+            Self::Create
+                | Self::Create2
+                | Self::CreateContainer
+                | Self::CreateTtl
+                | Self::Delete
+                | Self::SetData
+                | Self::SetAcl
+                | Self::Check
+                | Self::Multi
+        )
+    }
 }
 
 /// The flags of a container.
@@ -99,9 +115,10 @@ pub(crate) enum CreateKind {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Create {
-    pub(crate) path: String,
+    /// Null is refused, after flags that are wrong.
+    pub(crate) path: Option<String>,
     pub(crate) data: Option<Bytes>,
-    pub(crate) acl: Vec<Acl>,
+    pub(crate) acl: Vec<RequestedAcl>,
     pub(crate) flags: i32,
     pub(crate) kind: CreateKind,
 }
@@ -112,15 +129,15 @@ pub(crate) enum Write {
     Create(Create),
     Delete { path: String, version: i32 },
     SetData { path: String, data: Option<Bytes>, version: i32 },
-    SetAcl { path: String, acl: Vec<Acl>, version: i32 },
+    SetAcl { path: String, acl: Vec<RequestedAcl>, version: i32 },
     Check { path: String, version: i32 },
 }
 
-/// One of the reads of a `MultiRead`.
+/// One of the reads of a `MultiRead`. It leaves no watch, as in Apache ZooKeeper, whatever the request says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Read {
-    Data { path: String, watch: bool },
-    Children { path: String, watch: bool },
+    Data { path: String },
+    Children { path: String },
 }
 
 /// `Multi` and `MultiRead` look alike; the operations in it must be all of one sort.
@@ -147,15 +164,18 @@ pub(crate) enum WatcherKind {
     PersistentRecursive,
 }
 
+/// Paths of a request. A null list or a null path is refused, after the paths before it have taken effect.
+pub(crate) type Paths = Option<Vec<Option<String>>>;
+
 /// The watches that a client had when it lost its connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SetWatches {
     pub(crate) relative_zxid: i64,
-    pub(crate) data: Vec<String>,
-    pub(crate) exist: Vec<String>,
-    pub(crate) child: Vec<String>,
-    pub(crate) persistent: Vec<String>,
-    pub(crate) recursive: Vec<String>,
+    pub(crate) data: Paths,
+    pub(crate) exist: Paths,
+    pub(crate) child: Paths,
+    pub(crate) persistent: Paths,
+    pub(crate) recursive: Paths,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,12 +187,12 @@ pub(crate) enum Request {
     GetData { path: String, watch: bool },
     GetChildren { path: String, watch: bool, with_stat: bool },
     GetAcl { path: String },
-    Sync { path: String },
+    Sync { path: Option<String> },
     Ping,
     Reconfig,
     CheckWatches { path: String, kind: WatcherKind },
     RemoveWatches { path: String, kind: WatcherKind },
-    Auth { scheme: String, data: Bytes },
+    Auth { scheme: String, data: Option<Bytes> },
     SetWatches(SetWatches),
     GetEphemerals { prefix: String },
     GetAllChildrenNumber { path: String },
@@ -187,14 +207,14 @@ impl Request {
         match self {
             Self::Write(write) => write.path().contains(part),
             Self::Multi(writes) => writes.iter().any(|write| write.path().contains(part)),
-            Self::MultiRead(reads) => reads
-                .iter()
-                .any(|(Read::Data { path, .. } | Read::Children { path, .. })| path.contains(part)),
+            Self::MultiRead(reads) => {
+                reads.iter().any(|(Read::Data { path } | Read::Children { path })| path.contains(part))
+            }
             Self::Exists { path, .. }
             | Self::GetData { path, .. }
             | Self::GetChildren { path, .. }
             | Self::GetAcl { path }
-            | Self::Sync { path }
+            | Self::Sync { path: Some(path) }
             | Self::CheckWatches { path, .. }
             | Self::RemoveWatches { path, .. }
             | Self::GetAllChildrenNumber { path }
@@ -207,7 +227,7 @@ impl Request {
 impl Write {
     pub(crate) fn path(&self) -> &str {
         match self {
-            Self::Create(create) => &create.path,
+            Self::Create(create) => create.path.as_deref().unwrap_or_default(),
             Self::Delete { path, .. }
             | Self::SetData { path, .. }
             | Self::SetAcl { path, .. }
@@ -238,11 +258,11 @@ impl Request {
         if operation == Operation::Sasl {
             return Err(Code::Unimplemented);
         }
-        Self::body(operation, &mut reader).map_err(|Malformed| Code::Marshalling)
+        Self::body(operation, &mut reader)
     }
 
-    fn body(operation: Operation, reader: &mut Reader) -> Result<Self, Malformed> {
-        let watched = |reader: &mut Reader| Ok((reader.string()?, reader.bool()?));
+    fn body(operation: Operation, reader: &mut Reader) -> Result<Self, Code> {
+        let watched = |reader: &mut Reader| Ok::<_, Malformed>((reader.required_string()?, reader.bool()?));
         Ok(match operation {
             Operation::Create
             | Operation::Create2
@@ -268,49 +288,63 @@ impl Request {
                 let (path, watch) = watched(reader)?;
                 Self::GetChildren { path, watch, with_stat: operation == Operation::GetChildren2 }
             }
-            Operation::GetAcl => Self::GetAcl { path: reader.string()? },
+            Operation::GetAcl => Self::GetAcl { path: reader.required_string()? },
             Operation::Sync => Self::Sync { path: reader.string()? },
             Operation::Ping => Self::Ping,
-            // Nobody is going to look at the rest.
-            Operation::Reconfig | Operation::Sasl => Self::Reconfig,
+            Operation::Reconfig | Operation::Sasl => {
+                // Members that join, that leave, all members, version: read for their form only.
+                let _members = (reader.string()?, reader.string()?, reader.string()?);
+                let _version = reader.long()?;
+                Self::Reconfig
+            }
             Operation::CheckWatches => {
-                Self::CheckWatches { path: reader.string()?, kind: watcher_kind(reader)? }
+                Self::CheckWatches { path: reader.required_string()?, kind: watcher_kind(reader)? }
             }
             Operation::RemoveWatches => {
-                Self::RemoveWatches { path: reader.string()?, kind: watcher_kind(reader)? }
+                let (path, kind) = (reader.string()?, watcher_kind(reader)?);
+                // No client can watch a null path.
+                Self::RemoveWatches { path: path.ok_or(Code::NoWatcher)?, kind }
             }
             Operation::Auth => {
                 let _kind = reader.int()?;
-                Self::Auth { scheme: reader.string()?, data: reader.buffer()?.unwrap_or_default() }
+                // A null scheme is as unknown as an empty one.
+                Self::Auth { scheme: reader.string()?.unwrap_or_default(), data: reader.buffer()? }
             }
             Operation::SetWatches | Operation::SetWatches2 => {
-                let mut watches = SetWatches {
-                    relative_zxid: reader.long()?,
-                    data: reader.strings()?,
-                    exist: reader.strings()?,
-                    child: reader.strings()?,
-                    ..SetWatches::default()
-                };
-                if operation == Operation::SetWatches2 {
-                    watches.persistent = reader.strings()?;
-                    watches.recursive = reader.strings()?;
-                }
-                Self::SetWatches(watches)
+                Self::SetWatches(set_watches(operation, reader)?)
             }
-            Operation::GetEphemerals => Self::GetEphemerals { prefix: reader.string()? },
-            Operation::GetAllChildrenNumber => Self::GetAllChildrenNumber { path: reader.string()? },
+            // A null prefix is that of all paths.
+            Operation::GetEphemerals => Self::GetEphemerals { prefix: reader.string()?.unwrap_or_default() },
+            Operation::GetAllChildrenNumber => Self::GetAllChildrenNumber { path: reader.required_string()? },
             Operation::AddWatch => Self::AddWatch {
-                path: reader.string()?,
+                // Apache ZooKeeper 3.8 watches a null path, and then cannot close the connection.
+                path: reader.required_string()?,
                 mode: match reader.int()? {
                     0 => WatchMode::Persistent,
                     1 => WatchMode::PersistentRecursive,
-                    _ => return Err(Malformed),
+                    _ => return Err(Code::Marshalling),
                 },
             },
             Operation::WhoAmI => Self::WhoAmI,
             Operation::CloseSession => Self::CloseSession,
         })
     }
+}
+
+fn set_watches(operation: Operation, reader: &mut Reader) -> Result<SetWatches, Malformed> {
+    let mut watches = SetWatches {
+        relative_zxid: reader.long()?,
+        data: reader.strings()?,
+        exist: reader.strings()?,
+        child: reader.strings()?,
+        persistent: Some(Vec::new()),
+        recursive: Some(Vec::new()),
+    };
+    if operation == Operation::SetWatches2 {
+        watches.persistent = reader.strings()?;
+        watches.recursive = reader.strings()?;
+    }
+    Ok(watches)
 }
 
 fn watcher_kind(reader: &mut Reader) -> Result<WatcherKind, Malformed> {
@@ -326,11 +360,17 @@ fn watcher_kind(reader: &mut Reader) -> Result<WatcherKind, Malformed> {
 
 fn write(operation: Operation, reader: &mut Reader) -> Result<Write, Malformed> {
     let path = reader.string()?;
+    // Where null is refused like a path that cannot be, it is read as one.
+    let or_empty = |path: Option<String>| path.unwrap_or_default();
     Ok(match operation {
-        Operation::Delete => Write::Delete { path, version: reader.int()? },
-        Operation::SetData => Write::SetData { path, data: reader.buffer()?, version: reader.int()? },
-        Operation::SetAcl => Write::SetAcl { path, acl: decode_acl(reader)?, version: reader.int()? },
-        Operation::Check => Write::Check { path, version: reader.int()? },
+        Operation::Delete => Write::Delete { path: path.ok_or(Malformed)?, version: reader.int()? },
+        Operation::SetData => {
+            Write::SetData { path: or_empty(path), data: reader.buffer()?, version: reader.int()? }
+        }
+        Operation::SetAcl => {
+            Write::SetAcl { path: or_empty(path), acl: decode_acl(reader)?, version: reader.int()? }
+        }
+        Operation::Check => Write::Check { path: or_empty(path), version: reader.int()? },
         Operation::Create | Operation::Create2 | Operation::CreateContainer | Operation::CreateTtl => {
             let data = reader.buffer()?;
             let acl = decode_acl(reader)?;
@@ -359,13 +399,19 @@ fn multi(reader: &mut Reader, operation: Operation) -> Result<MultiRequest, Malf
         let part = Operation::from_number(number).ok_or(Malformed)?;
         match (operation, part) {
             (Operation::MultiRead, Operation::GetData) => {
-                reads.push(Read::Data { path: reader.string()?, watch: reader.bool()? });
+                let (path, _watch) = (reader.required_string()?, reader.bool()?);
+                reads.push(Read::Data { path });
             }
             (Operation::MultiRead, Operation::GetChildren) => {
-                reads.push(Read::Children { path: reader.string()?, watch: reader.bool()? });
+                let (path, _watch) = (reader.required_string()?, reader.bool()?);
+                reads.push(Read::Children { path });
             }
             (Operation::Multi, part) if part != Operation::SetAcl => {
+                let path_is_null = reader.next_is_null();
                 let mut write = write(part, reader)?;
+                if path_is_null {
+                    return Err(Malformed);
+                }
                 if let Write::Create(create) = &mut write
                     && create.flags == CONTAINER
                 {

@@ -43,11 +43,11 @@ proptest! {
     }
 
     #[test]
-    fn a_create_is_read(path: String, data: Option<Vec<u8>>, flags: i32, ttl: i64) {
+    fn a_create_is_read(path: Option<String>, data: Option<Vec<u8>>, flags: i32, ttl: i64) {
         let mut frame = BytesMut::new();
         frame.int(1);
         frame.int(Operation::CreateTtl as i32);
-        frame.string(&path);
+        frame.optional_string(path.as_deref());
         frame.buffer(data.as_deref());
         frame.int(0);
         frame.int(flags);

@@ -109,8 +109,11 @@ impl Tree {
         Ok((shown, node))
     }
 
-    /// How many znodes are below this one, at any depth.
+    /// Returns how many znodes are below this one, at any depth. Below the empty path is the root, as in Apache ZooKeeper.
     pub(crate) fn descendants(&self, path: &str) -> usize {
+        if path.is_empty() {
+            return self.nodes.len();
+        }
         if path == "/" {
             return self.nodes.len() - 1;
         }

@@ -99,10 +99,11 @@ impl Model {
     }
 
     fn create(&mut self, create: &Create, session: i64, zxid: i64) -> Result<String, Code> {
-        let parent = self.znodes.get(path::parent(&create.path).unwrap()).ok_or(Code::NoNode)?;
+        let asked = create.path.as_deref().unwrap();
+        let parent = self.znodes.get(path::parent(asked).unwrap()).ok_or(Code::NoNode)?;
         let path = match create.flags {
-            2 | 3 | 6 => format!("{}{:010}", create.path, parent.created),
-            _ => create.path.clone(),
+            2 | 3 | 6 => format!("{asked}{:010}", parent.created),
+            _ => asked.to_owned(),
         };
         if self.znodes.contains_key(&path) {
             return Err(Code::NodeExists);

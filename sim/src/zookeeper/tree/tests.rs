@@ -11,9 +11,9 @@ const ANYONE: i64 = 7;
 
 fn create(path: &str, flags: i32, kind: CreateKind) -> Write {
     Write::Create(Create {
-        path: path.to_owned(),
+        path: Some(path.to_owned()),
         data: Some(Bytes::from_static(b"data")),
-        acl: acl::open().to_vec(),
+        acl: acl::open().iter().cloned().map(Into::into).collect(),
         flags,
         kind,
     })
@@ -112,8 +112,8 @@ fn whoever_may_not_administer_sees_no_hashes() {
     let Write::Create(mut guarded) = create("/guarded", 0, CreateKind::Plain) else { unreachable!() };
     let bob = Id::new("digest", "bob:hash");
     guarded.acl = vec![
-        Acl { perms: perms::ALL, id: bob.clone() },
-        Acl { perms: perms::READ, id: Id::new("world", "anyone") },
+        Acl { perms: perms::ALL, id: bob.clone() }.into(),
+        Acl { perms: perms::READ, id: Id::new("world", "anyone") }.into(),
     ];
     apply(&mut tree, &Write::Create(guarded), 1).unwrap();
     let seen = |ids: &[Id]| tree.acl("/guarded", Caller { session: 1, ids }).unwrap().0[0].id.id.to_string();

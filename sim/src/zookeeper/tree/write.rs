@@ -217,7 +217,7 @@ impl Tree {
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Code> {
         let mode = Mode::of(create, caller.session)?;
-        let asked = create.path.as_str();
+        let asked = create.path.as_deref().ok_or(Code::Marshalling)?;
         let parent_path = path::parent(asked).filter(|_| !asked.contains('\0')).ok_or(Code::BadArguments)?;
         let acl = self.shared(acl::resolve(&create.acl, caller.ids)?);
         let parent = self.nodes.get_mut(parent_path).ok_or(Code::NoNode)?;

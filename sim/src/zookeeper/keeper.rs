@@ -17,6 +17,9 @@ use super::{Builder, words};
 /// How many messages take effect before what they have to tell is written.
 const BATCH: usize = 128;
 
+/// Maximum that faults can move the clocks: a thousand years, far from the ends of the types of times.
+const MAX_AHEAD: Duration = Duration::from_secs(1_000 * 366 * 86_400);
+
 /// From one start of the server to its stop. Connections do not outlive it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Life {
@@ -53,6 +56,11 @@ impl Clock {
     fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Now { steady: milliseconds(self.start.elapsed() + self.ahead), wall: milliseconds(wall + self.ahead) }
+    }
+
+    /// Moves both clocks forward, at most to [`MAX_AHEAD`].
+    fn advance(&mut self, by: Duration) {
+        self.ahead = self.ahead.saturating_add(by).min(MAX_AHEAD);
     }
 
     /// When the steady clock shows this.
@@ -205,7 +213,7 @@ impl Keeper {
                 let _ = done.send(());
             }
             Command::Delay { delay, done } => {
-                self.delay = delay;
+                self.delay = delay.min(MAX_AHEAD);
                 let _ = done.send(());
             }
             Command::Freeze { frozen, done } => {
@@ -213,7 +221,7 @@ impl Keeper {
                 let _ = done.send(());
             }
             Command::Advance { by, done } => {
-                self.clock.ahead += by;
+                self.clock.advance(by);
                 if !self.is_stopped() {
                     self.core.tick(self.clock.now());
                 }

@@ -334,3 +334,16 @@ fn a_short_request_for_a_reply_beyond_measure_is_refused() {
     assert_eq!(raw.call(op::MULTI_READ, &reads), Err(-5));
     raw.get("/a", false).unwrap();
 }
+
+#[test]
+fn clock_that_is_advanced_by_the_longest_duration_ends_sessions_and_nothing_else() {
+    let bench = bench();
+    let mut raw = Raw::connect(&bench.hosts);
+    raw.create("/container", b"", 4).unwrap();
+    bench.run(bench.faults.advance_clock(Duration::MAX));
+    assert_eq!(raw.next(), Packet::Closed);
+    // The clock does not go further.
+    bench.run(bench.faults.advance_clock(Duration::MAX));
+    raw = Raw::connect(&bench.hosts);
+    assert_eq!(raw.create("/ephemeral", b"", 1), Ok("/ephemeral".to_owned()));
+}

@@ -25,6 +25,7 @@ mod asks;
 mod client;
 mod crud;
 mod differential;
+mod extremes;
 mod faults;
 mod kazoo;
 mod lengths;

@@ -1,7 +1,8 @@
 //! What a scenario runs against.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -65,6 +66,17 @@ impl Target {
         server.kill();
         let mut file = OpenOptions::new().append(true).open(configuration).unwrap();
         writeln!(file, "\n{setting}").unwrap();
+        server.restart();
+        Self::new(Kind::Apache(Arc::new(server)), runtime())
+    }
+
+    /// Shared with nobody, and with a further transaction log that begins at this transaction.
+    pub(crate) fn apache_with_log(first_zxid: i64, log: &[u8]) -> Self {
+        let mut server = ZooKeeper::start();
+        let configuration = configuration(server.pid());
+        server.kill();
+        let folder = Path::new(&configuration).parent().unwrap().join("data/version-2");
+        fs::write(folder.join(format!("log.{first_zxid:x}")), log).unwrap();
         server.restart();
         Self::new(Kind::Apache(Arc::new(server)), runtime())
     }

@@ -14,6 +14,9 @@ use super::{Core, End, Now};
 use crate::zookeeper::protocol::EventKind;
 use crate::zookeeper::sessions::ConnectionId;
 
+/// Maximum number of identities of a connection: each request compares them with the entries of an ACL.
+const MAX_IDENTITIES: usize = 100;
+
 impl Core {
     /// A request takes effect and is answered.
     pub(super) fn request(
@@ -156,15 +159,13 @@ impl Core {
     /// The client shows who it is. A refusal ends the connection.
     fn auth(&mut self, connection: ConnectionId, xid: i32, scheme: &str, data: Option<&[u8]>) {
         let Some(peer) = self.peers.get_mut(&connection) else { return };
-        let claimed = Id::claimed(scheme, data, peer.address.ip());
-        let outcome = match claimed {
-            Some(id) => {
-                if !peer.ids.contains(&id) {
-                    peer.ids.push(id);
-                }
+        let outcome = match Id::claimed(scheme, data, peer.address.ip()) {
+            Some(id) if peer.ids.contains(&id) => Ok(()),
+            Some(id) if peer.ids.len() < MAX_IDENTITIES => {
+                peer.ids.push(id);
                 Ok(())
             }
-            None => Err(Code::AuthFailed),
+            _ => Err(Code::AuthFailed),
         };
         self.tell(connection, |out| reply(out, xid, 0, outcome, |_| {}));
         if outcome.is_err() {

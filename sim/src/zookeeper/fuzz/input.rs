@@ -33,6 +33,9 @@ const PATHS: [&str; 20] = [
 const DATA: [&[u8]; 4] =
     [b"", b"count=2,bytes=9", b"countHardLimit=3;byteHardLimit=20", b"count=x,bytes==;z=1"];
 
+/// Where a path or a list may be null, the byte that says it is.
+const NULL: u8 = 255;
+
 pub(super) struct Input<'a> {
     rest: &'a [u8],
 }
@@ -78,13 +81,17 @@ impl<'a> Input<'a> {
 
     /// Returns a path, or sometimes null.
     fn nullable_path(&mut self) -> Option<String> {
-        (self.byte() % 16 != 15).then(|| self.path())
+        if self.rest.first() == Some(&NULL) {
+            self.rest = &self.rest[1..];
+            return None;
+        }
+        Some(self.path())
     }
 
     /// Returns a list of up to three paths, or sometimes null.
     fn paths(&mut self) -> Paths {
-        match self.byte() % 16 {
-            15 => None,
+        match self.byte() {
+            NULL => None,
             count => Some((0..count % 4).map(|_| self.nullable_path()).collect()),
         }
     }
@@ -112,7 +119,8 @@ impl<'a> Input<'a> {
             scheme: scheme.map(Into::into),
             id: id.map(Into::into),
         };
-        match self.byte() % 16 {
+        let which = self.byte();
+        match if which < 240 { which % 12 } else { which } {
             0 => vec![entry(1, Some("world"), Some("anyone"))],
             1 => vec![entry(31, Some("auth"), Some(""))],
             2 => vec![entry(27, Some("digest"), Some("bob:fyVmFCwVbTJYrznoSu1koqYEYF0="))],
@@ -124,8 +132,8 @@ impl<'a> Input<'a> {
                 vec![entry(31, Some(&scheme), Some(&id))]
             }
             // As Kazoo writes it.
-            6 => vec![entry(31, Some("auth"), None)],
-            7 => {
+            240..248 => vec![entry(31, Some("auth"), None)],
+            248.. => {
                 let schemes = [None, Some("world"), Some("digest"), Some("ip"), Some("auth"), Some("sasl")];
                 let ids = [None, Some("anyone")];
                 let mut one = || {
@@ -183,10 +191,12 @@ impl<'a> Input<'a> {
             5 => Request::Ping,
             6 => Request::CheckWatches { path: self.path(), kind: self.kind() },
             7 => Request::RemoveWatches { path: self.path(), kind: self.kind() },
-            8 => Request::Auth {
-                scheme: if self.flag() { "digest" } else { "ip" }.to_owned(),
-                data: (!self.flag()).then(|| Bytes::copy_from_slice(self.bytes())),
-            },
+            8 => {
+                let how = self.byte();
+                let scheme = if how & 1 == 1 { "digest" } else { "ip" }.to_owned();
+                let data = (how < 240).then(|| Bytes::copy_from_slice(self.bytes()));
+                Request::Auth { scheme, data }
+            }
             9 => Request::SetWatches(SetWatches {
                 relative_zxid: self.byte().into(),
                 data: self.paths(),

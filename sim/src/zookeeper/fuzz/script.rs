@@ -38,6 +38,23 @@ pub fn frames(bytes: &[u8]) {
     stage.core.check();
 }
 
+/// Lengths that a string, a buffer or a list cannot have, or has when it is null or empty.
+const LENGTHS: [i32; 8] = [-1, -2, i32::MIN, i32::MAX, 0, 1, 0xf_ffff, 0x10_0000];
+
+/// Replaces one of the places in a request that look like a length: numbers that are not beyond its end.
+fn change_length(body: &mut [u8], input: &mut Input<'_>) {
+    let number = |at: usize| body[at..].first_chunk().copied().map(i32::from_be_bytes);
+    let is_length = |at: &usize| {
+        let length = number(*at).map_or(-2, i64::from);
+        length == -1 || usize::try_from(length).is_ok_and(|length| length <= body.len() - at - 4)
+    };
+    let places: Vec<usize> = (0..body.len().saturating_sub(3)).filter(is_length).collect();
+    let (place, length) = (usize::from(input.byte()), usize::from(input.byte()));
+    if let Some(at) = places.get(place % places.len().max(1)) {
+        body[*at..at + 4].copy_from_slice(&LENGTHS[length % LENGTHS.len()].to_be_bytes());
+    }
+}
+
 /// The server and its clients.
 struct Stage {
     core: Core,
@@ -63,7 +80,12 @@ impl Stage {
         let now = Now { steady: 0, wall: 1_790_000_000_000 };
         let limits = Builder::default().enforce_quota(settings & 1 == 1).limits();
         let clients = [const { None }; CLIENTS];
-        Self { core: Core::new(limits, now), now, clients, connections: 0, sessions: Vec::new() }
+        let mut core = Core::new(limits, now);
+        if settings & 2 == 2 {
+            core.zxid = i64::from(u32::MAX) - 8;
+            core.tree.near_limits();
+        }
+        Self { core, now, clients, connections: 0, sessions: Vec::new() }
     }
 
     fn step(&mut self, input: &mut Input<'_>) {
@@ -90,12 +112,23 @@ impl Stage {
                 self.core.tick(self.now);
             }
             5 => self.fault(input),
+            // A request of which one length is another.
+            _ if step >= 240 => {
+                let mut frame = self.request(input);
+                change_length(&mut frame[12..], input);
+                self.send(who, &frame, input);
+            }
             _ => {
-                let (mut frame, xid) = (BytesMut::new(), i32::from(input.byte()));
-                jute::frame(&mut frame, |out| input.request().encode(xid, out));
+                let frame = self.request(input);
                 self.send(who, &frame, input);
             }
         }
+    }
+
+    fn request(&mut self, input: &mut Input<'_>) -> BytesMut {
+        let (mut frame, xid) = (BytesMut::new(), i32::from(input.byte()));
+        jute::frame(&mut frame, |out| input.request().encode(xid, out));
+        frame
     }
 
     /// A new connection, with a new session, or one that somebody has or had.
@@ -119,6 +152,9 @@ impl Stage {
         };
         let mut frame = BytesMut::new();
         jute::frame(&mut frame, |out| hello.encode(out));
+        if how == 255 {
+            change_length(&mut frame[4..], input);
+        }
         self.send(who, &frame, input);
     }
 

@@ -3,10 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::Tree;
-use super::node::Owner;
+use super::node::{MAX_CREATED, Owner};
 use crate::zookeeper::path;
 
 impl Tree {
+    /// Brings versions and counts of all znodes to just below the largest that they can be.
+    pub(crate) fn near_limits(&mut self) {
+        for node in self.nodes.values_mut() {
+            node.version = i32::MAX - 1;
+            node.aversion = i32::MAX - 1;
+            node.created = MAX_CREATED - 2;
+        }
+    }
+
     /// Every znode is where its parent says, and the tables beside the znodes say what the znodes say.
     ///
     /// # Panics

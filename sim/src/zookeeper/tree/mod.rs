@@ -49,6 +49,8 @@ pub(crate) struct Tree {
     /// The list that nearly every znode has, once.
     open: Arc<[Acl]>,
     quotas: quota::Quotas,
+    /// Znodes whose count of children went beyond its limit in the present transaction.
+    overflowed: Vec<Arc<str>>,
 }
 
 /// Paths that ZooKeeper keeps for itself; nobody may delete them.
@@ -64,6 +66,7 @@ impl Tree {
             swept: BTreeSet::new(),
             open: open.clone(),
             quotas: quota::Quotas::default(),
+            overflowed: Vec::new(),
         };
         let mut add = |path: &str, children: &[&str]| {
             let mut node = Node::new(

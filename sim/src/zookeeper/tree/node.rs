@@ -12,6 +12,10 @@ use crate::zookeeper::protocol::Stat;
 /// The longest TTL, in milliseconds: about 34 years, what fits in five bytes.
 const MAX_TTL: i64 = (1 << 40) - 1;
 
+/// Where the count of children created stops. From then on all sequential children have the same number, as with Apache
+/// ZooKeeper.
+pub(crate) const MAX_CREATED: i64 = i32::MAX as i64;
+
 /// What keeps a znode alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
@@ -43,8 +47,9 @@ pub(crate) struct Node {
     pub(crate) data: Option<Bytes>,
     pub(crate) acl: Arc<[Acl]>,
     pub(crate) children: BTreeSet<Box<str>>,
-    /// Children created so far. Sequence numbers are this; `cversion` also counts those that went.
-    pub(crate) created: i32,
+    /// Number of children created so far, of which the sequence number is the lower half. `cversion` also counts the deleted
+    /// ones. It stops at [`MAX_CREATED`], except within a `multi`.
+    pub(crate) created: i64,
     pub(crate) version: i32,
     pub(crate) aversion: i32,
     pub(crate) czxid: i64,
@@ -82,13 +87,29 @@ impl Node {
             mtime: self.mtime,
             version: self.version,
             // Every child was created once, and those that are no longer there were deleted once.
-            cversion: self.created.wrapping_mul(2).wrapping_sub(children),
+            cversion: (self.created as i32).wrapping_mul(2).wrapping_sub(children),
             aversion: self.aversion,
             ephemeral_owner: self.owner.number(),
             data_length: self.data.as_ref().map_or(0, |data| i32::try_from(data.len()).unwrap_or(i32::MAX)),
             num_children: children,
             pzxid: self.pzxid,
         }
+    }
+
+    /// Returns the number that a sequential child gets. Beyond the largest `i32` it continues with the smallest.
+    pub(super) fn next_sequence(&self) -> i32 {
+        self.created as i32
+    }
+
+    /// Counts a child that is created. Returns the transaction of the latest change before.
+    pub(super) fn count_child(&mut self, zxid: i64) -> i64 {
+        let before = self.pzxid;
+        self.created += 1;
+        // Apache ZooKeeper updates both together, and only to a larger count.
+        if self.created <= MAX_CREATED {
+            self.pzxid = zxid;
+        }
+        before
     }
 
     /// Whether it should be deleted by the server itself. A container must have had a child first.

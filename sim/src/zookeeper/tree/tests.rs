@@ -106,6 +106,66 @@ fn containers_and_ttls_become_overdue() {
     assert!(tree.has_swept());
 }
 
+/// `tests/conformance/extremes.rs` expects the same of Apache ZooKeeper.
+#[test]
+fn sequence_numbers_stop_at_the_largest_int_except_within_a_multi() {
+    let mut tree = Tree::new();
+    apply(&mut tree, &create("/parent", 0, CreateKind::Plain), 1).unwrap();
+    apply(&mut tree, &create("/parent/child", 0, CreateKind::Plain), 2).unwrap();
+    tree.nodes.get_mut("/parent").unwrap().created = i64::from(i32::MAX) - 1;
+    let mut zxid = 2;
+    let mut sequential = |tree: &mut Tree, name: &str| {
+        zxid += 1;
+        let created = apply(tree, &create(&format!("/parent/{name}"), 2, CreateKind::Plain), zxid)?;
+        let Outcome::Created(path, _) = created else { unreachable!() };
+        let stat = tree.get("/parent").unwrap().stat();
+        Ok((path.rsplit_once(name).unwrap().1.to_owned(), stat.cversion, stat.pzxid))
+    };
+    assert_eq!(sequential(&mut tree, "a-"), Ok(("2147483646".to_owned(), -4, 3)));
+    assert_eq!(sequential(&mut tree, "a-"), Ok(("2147483647".to_owned(), -5, 3)));
+    assert_eq!(sequential(&mut tree, "a-"), Err(Code::NodeExists));
+    assert_eq!(sequential(&mut tree, "b-"), Ok(("2147483647".to_owned(), -6, 3)));
+    let write = create("/parent/m-", 2, CreateKind::Plain);
+    let outcomes = tree
+        .multi(&[write.clone(), write.clone(), write.clone()], by(ANYONE), at(9), &mut Vec::new())
+        .unwrap();
+    let paths = outcomes.iter().map(|outcome| match outcome {
+        Outcome::Created(path, _) => path.rsplit_once("m-").unwrap().1.to_owned(),
+        _ => unreachable!(),
+    });
+    assert_eq!(paths.collect::<Vec<_>>(), ["2147483647", "-2147483648", "-2147483647"]);
+    let stat = tree.get("/parent").unwrap().stat();
+    assert_eq!((stat.cversion, stat.pzxid, stat.num_children), (-9, 3, 7));
+    // The first is there since the last time; nothing of the failed multi remains.
+    assert_eq!(
+        tree.multi(&[create("/parent/c-", 2, CreateKind::Plain), write], by(ANYONE), at(10), &mut Vec::new()),
+        Err((1, Code::NodeExists))
+    );
+    assert_eq!(tree.get("/parent").unwrap().stat(), stat);
+    tree.check(|_| true);
+}
+
+/// 3.8.0 also has version -1, which stands for any in a request; later ones skip it (ZOOKEEPER-4743).
+#[test]
+fn versions_continue_with_the_smallest_int_and_skip_the_one_that_stands_for_any() {
+    let mut tree = Tree::new();
+    apply(&mut tree, &create("/top", 0, CreateKind::Plain), 1).unwrap();
+    let set = |tree: &mut Tree, expected: i32| {
+        let write = Write::SetData { path: "/top".to_owned(), data: None, version: expected };
+        apply(tree, &write, 2).map(|outcome| match outcome {
+            Outcome::DataSet(stat) => stat.version,
+            _ => unreachable!(),
+        })
+    };
+    tree.nodes.get_mut("/top").unwrap().version = i32::MAX;
+    assert_eq!(set(&mut tree, i32::MIN), Err(Code::BadVersion));
+    assert_eq!(set(&mut tree, i32::MAX), Ok(i32::MIN));
+    assert_eq!(set(&mut tree, i32::MIN), Ok(i32::MIN + 1));
+    tree.nodes.get_mut("/top").unwrap().version = -3;
+    assert_eq!(set(&mut tree, -1), Ok(-2));
+    assert_eq!(set(&mut tree, -2), Ok(0));
+}
+
 #[test]
 fn whoever_may_not_administer_sees_no_hashes() {
     let mut tree = Tree::new();

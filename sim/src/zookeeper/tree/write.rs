@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::node::Owner;
+use super::node::{MAX_CREATED, Owner};
 use super::quota::Before;
 use super::{Caller, Node, SPECIAL, Tree, When};
 use crate::zookeeper::acl::{self, Acl, perms};
@@ -104,7 +104,18 @@ impl Tree {
         when: When,
         changes: &mut Vec<Change>,
     ) -> Result<Outcome, Code> {
-        self.apply_within(None, write, caller, when, changes)
+        let outcome = self.apply_within(None, write, caller, when, changes);
+        self.limit_counts();
+        outcome
+    }
+
+    /// Ends a transaction: counts of children that went beyond their limit in it return to the limit.
+    fn limit_counts(&mut self) {
+        for path in std::mem::take(&mut self.overflowed) {
+            if let Some(node) = self.nodes.get_mut(&path) {
+                node.created = node.created.min(MAX_CREATED);
+            }
+        }
     }
 
     fn apply_within(
@@ -178,10 +189,12 @@ impl Tree {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(code) => {
                     made.into_iter().rev().for_each(|change| self.undo(change));
+                    self.limit_counts();
                     return Err((at, code));
                 }
             }
         }
+        self.limit_counts();
         changes.append(&mut made);
         Ok(outcomes)
     }
@@ -223,7 +236,7 @@ impl Tree {
         let parent = self.nodes.get_mut(parent_path).ok_or(Code::NoNode)?;
         acl::check(&parent.acl, perms::CREATE, caller.ids)?;
         let path: Arc<str> = match mode.sequential {
-            true => format!("{asked}{:010}", parent.created).into(),
+            true => format!("{asked}{:010}", parent.next_sequence()).into(),
             false => asked.into(),
         };
         valid(&path)?;
@@ -236,8 +249,11 @@ impl Tree {
         }
         self.allow(before, &path, 1, (None, create.data.as_ref()))?;
         let parent = self.nodes.get_mut(parent_path).ok_or(Code::NoNode)?;
-        parent.created = parent.created.wrapping_add(1);
-        let parent_pzxid = std::mem::replace(&mut parent.pzxid, when.zxid);
+        let parent_pzxid = parent.count_child(when.zxid);
+        if parent.created > MAX_CREATED {
+            self.overflowed.push(parent_path.into());
+        }
+        let parent = self.nodes.get_mut(parent_path).ok_or(Code::NoNode)?;
         parent.children.insert(name.into());
         let effect = Effect::Created { parent_acl: parent.acl.clone(), parent_pzxid };
         let node = Node::new(kept(create.data.as_ref()), acl.clone(), when, mode.owner);
@@ -301,7 +317,7 @@ impl Tree {
                 self.take(&path);
                 if let Some(parent) = path::parent(&path).and_then(|parent| self.nodes.get_mut(parent)) {
                     parent.children.remove(path::name(&path));
-                    parent.created = parent.created.wrapping_sub(1);
+                    parent.created -= 1;
                     parent.pzxid = parent_pzxid;
                 }
             }

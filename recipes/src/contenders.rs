@@ -6,6 +6,12 @@
 //! text; its `ReadLock` writes `__rlock__`. Curator (`LeaderLatch`, `LockInternals`) writes
 //! `_c_{uuid}-latch-{10 digits}` or `_c_{uuid}-lock-{10 digits}` and sorts *every* child by what follows the last
 //! marker, or by its whole name if it has none. A path serves one of them, so naming is a setting.
+//!
+//! After 2,147,483,647 children of one parent ZooKeeper (measured: 3.8.0) gives the same last number to all that follow, or
+//! negative numbers to some created at the same time. Such numbers do not tell the order of arrival, so a contender with
+//! one waits for every other contender: two never hold at once, but two that wait may wait for each other. The remedy is
+//! to delete the parent while no contender holds. Kazoo does not count negative numbers as contenders, and Curator takes
+//! them for the first.
 
 use uuid::Uuid;
 
@@ -53,6 +59,8 @@ const LOCK_MARKER: &str = "lock-";
 /// What Curator puts before the uuid in a name (`ProtectedUtils`).
 const CURATOR_PROTECTION: &str = "_c_";
 const SEQUENCE_DIGITS: usize = 10;
+/// The number of each child that is created after the numbers have run out.
+const LAST_SEQUENCE: &str = "2147483647";
 
 impl Naming {
     /// What the name of a contender's znode begins with; ZooKeeper appends the sequence number.
@@ -119,6 +127,16 @@ fn curator_sequence<'a>(marker: &str, name: &'a str) -> &'a str {
     name.rfind(marker).map_or(name, |at| &name[at + marker.len()..])
 }
 
+fn is_number(sequence: &str) -> bool {
+    let digits = sequence.strip_prefix('-').unwrap_or(sequence);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Returns whether a sequence number does not tell when its contender came.
+fn is_exhausted(sequence: &str) -> bool {
+    sequence == LAST_SEQUENCE || (sequence.starts_with('-') && is_number(sequence))
+}
+
 /// What makes a contender's znodes its own, across connections and sessions: a random number in their names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Token(Uuid);
@@ -178,11 +196,13 @@ pub enum Place {
 pub fn place(role: impl Into<Role>, children: &[String], own: &str) -> Place {
     let role = role.into();
     let Some(own_rank) = role.sequence(own).map(|sequence| (sequence, own)) else { return Place::Absent };
+    let exhausted = is_exhausted(own_rank.0);
     let (mut ahead, mut found, mut predecessor) = (0, false, None);
     for name in children.iter().map(String::as_str) {
         found |= name == own;
         let Some(rank) = role.sequence(name).map(|sequence| (sequence, name)) else { continue };
-        if rank < own_rank && role.waits_for(name) {
+        let may_be_earlier = exhausted && name != own && is_number(rank.0);
+        if (rank < own_rank || may_be_earlier) && role.waits_for(name) {
             ahead += 1;
             predecessor = predecessor.max(Some(rank));
         }

@@ -102,6 +102,31 @@ fn a_token_knows_its_own() {
     assert!(!token.owns("") && !token.owns("_c_"));
 }
 
+#[test]
+fn contenders_with_the_last_number_wait_for_each_other_whatever_their_names() {
+    let both = names(&["a__lock__2147483647", "b__lock__2147483647"]);
+    for (own, other) in [(0, 1), (1, 0)] {
+        let behind = Place::Behind { predecessor: both[other].clone(), ahead: 1 };
+        assert_eq!(place(Naming::Kazoo, &both, &both[own]), behind);
+        assert_eq!(place(Naming::Kazoo, &both[own..=own], &both[own]), Place::First);
+    }
+    let earlier = names(&["b__lock__2147483646", "a__lock__2147483647"]);
+    assert_eq!(place(Naming::Kazoo, &earlier, &earlier[0]), Place::First);
+    // A reader does not wait for readers.
+    let readers = names(&["a__rlock__2147483647", "b__rlock__2147483647"]);
+    assert_eq!(place(Role::Reader, &readers, &readers[0]), Place::First);
+}
+
+#[test]
+fn contenders_with_negative_numbers_are_none_of_kazoos_and_not_ahead_of_curators() {
+    assert_eq!(Naming::Kazoo.sequence("a__lock__-2147483648"), None);
+    let children = names(&["_c_a-lock-2147483646", "_c_b-lock--2147483648", "zz"]);
+    assert_eq!(
+        place(Naming::CuratorLock, &children, &children[1]),
+        Place::Behind { predecessor: children[0].clone(), ahead: 1 }
+    );
+}
+
 fn naming() -> impl Strategy<Value = Naming> {
     prop_oneof![Just(Naming::Kazoo), Just(Naming::CuratorLatch), Just(Naming::CuratorLock)]
 }
@@ -149,6 +174,31 @@ proptest! {
         for (role, name) in &own {
             if let Place::Behind { predecessor, .. } = place(*role, &children, name) {
                 prop_assert!(Role::Writer.sequence(&predecessor) < Role::Writer.sequence(name));
+            }
+        }
+    }
+
+    /// Contenders come and go around the end of the numbers. A newcomer is never first while an earlier one is there.
+    #[test]
+    fn newcomer_is_never_first_before_an_earlier_contender(
+        naming in naming(),
+        start in i64::from(i32::MAX) - 6..=i64::from(i32::MAX),
+        arrivals in prop::collection::vec((any::<u128>(), any::<bool>(), any::<bool>()), 1..15),
+    ) {
+        let mut children: Vec<String> = Vec::new();
+        for (count, (token, together, leaves)) in arrivals.into_iter().enumerate() {
+            // Created at the same time as others, the number goes on with negative ones.
+            let number = start + i64::try_from(count).unwrap();
+            let number = if together { number as i32 } else { i32::try_from(number).unwrap_or(i32::MAX) };
+            let own = format!("{}{number:010}", naming.prefix(&Token::from_number(token)));
+            let earlier = children.iter().filter(|name| naming.sequence(name).is_some()).count();
+            children.push(own.clone());
+            children.sort();
+            if earlier > 0 {
+                prop_assert_ne!(place(naming, &children, &own), Place::First, "{:?}", children);
+            }
+            if leaves {
+                children.remove(0);
             }
         }
     }

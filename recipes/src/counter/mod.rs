@@ -48,6 +48,7 @@
 //! ```
 
 mod addition;
+mod number;
 mod tally;
 
 use std::time::Duration;
@@ -328,9 +329,7 @@ impl Counter {
         if data.is_empty() {
             return Ok(self.default);
         }
-        let text = std::str::from_utf8(data).ok();
-        // Blanks around it and a plus are what Kazoo takes as well.
-        text.and_then(|text| text.trim().parse().ok()).ok_or_else(|| CounterError::NotANumber {
+        number::parse(data).ok_or_else(|| CounterError::NotANumber {
             path: self.path.clone(),
             found: String::from_utf8_lossy(data).chars().take(80).collect(),
         })

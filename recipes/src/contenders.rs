@@ -10,8 +10,8 @@
 //! After 2,147,483,647 children of one parent ZooKeeper (measured: 3.8.0) gives the same last number to all that follow, or
 //! negative numbers to some created at the same time. Such numbers do not tell the order of arrival, so a contender with
 //! one waits for every other contender: two never hold at once, but two that wait may wait for each other. The remedy is
-//! to delete the parent while no contender holds. Kazoo does not count negative numbers as contenders, and Curator takes
-//! them for the first.
+//! to delete the parent while no contender holds. Contenders of Kazoo and Curator with such a number hold at once,
+//! whatever others do.
 
 use uuid::Uuid;
 

@@ -37,9 +37,10 @@ impl Fixed {
     fn fill(&self, buffer: &mut [u8]) {
         buffer.fill(0);
         // The first answer of that length: the cases come before what the chip always answers.
-        let known = self.answers.iter().find(|(after, bytes)| {
-            *after == self.last && self.sent(bytes).len() == buffer.len()
-        });
+        let known = self
+            .answers
+            .iter()
+            .find(|(after, bytes)| *after == self.last && self.sent(bytes).len() == buffer.len());
         let kept = self.last.first().and_then(|register| self.registers.get(register));
         if let Some(bytes) = known.map(|(_, bytes)| self.sent(bytes)).or(kept.cloned())
             && bytes.len() == buffer.len()

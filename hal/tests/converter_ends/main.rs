@@ -66,7 +66,10 @@ fn every_quantity_of_every_chip_on_a_bus_has_a_decision_for_both_ends() {
         let Measures::Always(quantities) = chip.entry().measures else { panic!("{chip}") };
         for quantity in quantities {
             for end in [End::Min, End::Max] {
-                assert!(rows.contains(&(chip, *quantity, end)), "no row for the {end:?} of {chip} {quantity}");
+                assert!(
+                    rows.contains(&(chip, *quantity, end)),
+                    "no row for the {end:?} of {chip} {quantity}"
+                );
             }
         }
     }

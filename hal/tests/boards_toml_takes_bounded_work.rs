@@ -241,7 +241,8 @@ proptest! {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), &bytes).unwrap();
         if let Err(error) = Boards::load(file.path()) {
-            prop_assert!(!error.to_string().contains('\u{1b}'));
+            let message = error.to_string();
+            prop_assert!(!message.contains(char::from(27)), "an escape");
         }
     }
 }

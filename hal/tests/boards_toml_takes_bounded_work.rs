@@ -2,17 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use atalaya_hal::Boards;
 use atalaya_hal::boards::MAX_SIZE;
 use proptest::prelude::*;
 
-/// Longest time for one file, in a debug build on a busy machine. Most take less than a second.
-const LIMIT: Duration = Duration::from_secs(20);
+/// Longest time for one file, in a debug build. Most take some milliseconds.
+const LIMIT: Duration = Duration::from_secs(10);
 /// Most memory that the largest file may take, in KiB.
 #[cfg(target_os = "linux")]
 const MEMORY: u64 = 400 * 1024;
+
+/// Time of the processor that this thread has taken, where the system tells it; a busy machine does not change it.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    match stat.split_ascii_whitespace().next().and_then(|nanoseconds| nanoseconds.parse().ok()) {
+        Some(nanoseconds) => Duration::from_nanos(nanoseconds),
+        None => std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default(),
+    }
+}
 
 /// `head`, then as many pieces as fit into the size limit, then `tail`.
 fn fill(head: &str, piece: impl Fn(usize) -> String, tail: &str) -> String {
@@ -105,9 +114,9 @@ fn no_file_within_the_size_limit_takes_long_or_much_memory() {
     let mut slow = Vec::new();
     for (what, text) in large() {
         assert!(text.len() <= MAX_SIZE && text.len() > MAX_SIZE - 1000, "{what}: {}", text.len());
-        let begun = Instant::now();
+        let begun = processor_time();
         let result = Boards::parse(&text, "b").map(|boards| boards.boards.len());
-        let took = begun.elapsed();
+        let took = processor_time() - begun;
         println!(
             "{:7} ms: {what}: {}",
             took.as_millis(),
@@ -140,9 +149,9 @@ fn ten_thousand_sensors_are_read_with_their_places() {
     for number in 0..10_000 {
         text.push_str(&format!("[[boards.b.sensors]]\nname = \"s{number}\"\nchip = \"random\"\n"));
     }
-    let begun = Instant::now();
+    let begun = processor_time();
     let boards = Boards::parse(&text, "b").unwrap();
-    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+    assert!(processor_time() - begun < LIMIT);
     let sensors = &boards.boards["b"].sensors;
     assert_eq!(sensors.len(), 10_000);
     assert_eq!((sensors[9_999].at.line, sensors[9_999].at.column), (3 + 3 * 9_999 + 1, 8));
@@ -228,12 +237,12 @@ proptest! {
             mutate(&mut lines, mutation);
         }
         let text = lines.join("\n");
-        let begun = Instant::now();
+        let begun = processor_time();
         match Boards::parse(&text, "b") {
             Ok(boards) => prop_assert!(!boards.boards.is_empty()),
             Err(error) => prop_assert!(error.to_string().chars().count() < 3000),
         }
-        prop_assert!(begun.elapsed() < LIMIT);
+        prop_assert!(processor_time() - begun < LIMIT);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What is known of each chip without asking it: one line each. Used to read and check boards.toml, to guess what may
 //! answer on a bus, and for the table in the README, which a test keeps equal to this one.
 
+use std::time::Duration;
+
 use crate::chip::Chip;
 use crate::reading::Quantity;
 
@@ -24,6 +26,9 @@ pub struct Entry {
     pub settings: &'static [&'static str],
     /// What `backend = "sim"` pretends.
     pub pretence: Pretence,
+    /// Time from the first read, which starts the chip, to its first measurement; reads before that fail. Zero for chips
+    /// that the first read measures with.
+    pub first_reading: Duration,
 }
 
 /// Where a chip sits, and so which keys boards.toml needs.
@@ -102,6 +107,7 @@ const fn i2c(
         driver,
         settings: &[],
         pretence: Pretence::Registers,
+        first_reading: Duration::ZERO,
     }
 }
 
@@ -115,6 +121,7 @@ const fn other(name: &'static str, about: &'static str, attachment: Attachment, 
         driver: "atalaya-hal",
         settings: &[],
         pretence: Pretence::Readings,
+        first_reading: Duration::ZERO,
     }
 }
 
@@ -125,6 +132,10 @@ impl Entry {
 
     const fn settings(self, settings: &'static [&'static str]) -> Entry {
         Entry { settings, ..self }
+    }
+
+    const fn first_reading(self, first_reading: Duration) -> Entry {
+        Entry { first_reading, ..self }
     }
 
     /// What is known of `chip`.
@@ -162,7 +173,8 @@ impl Entry {
             Chip::Aht20 => i2c("aht20", "air: temperature, humidity", &[0x38], TH, "embedded-aht20"),
             Chip::Scd4x => i2c("scd4x", "air: CO₂, temperature, humidity", &[0x62], CTH, "scd4x")
                 .alias(&["scd40", "scd41"])
-                .settings(&["altitude"]),
+                .settings(&["altitude"])
+                .first_reading(Duration::from_secs(5)),
             Chip::Veml7700 => i2c("veml7700", "ambient light", &[0x10], &[Illuminance], "veml7700"),
             Chip::Bh1750 => i2c("bh1750", "ambient light", &[0x23, 0x5c], &[Illuminance], "bh1750"),
             Chip::Ina219 => i2c("ina219", "power monitor, up to 26 V", &INA, VCP, "ina219").settings(SHUNT),

@@ -36,13 +36,14 @@ impl NotADuration {
 /// Not a duration, zero, negative, or too large to count.
 pub fn parse(text: &str) -> Result<Duration, NotADuration> {
     let text = text.trim();
+    // Short and without control characters: the text may come from a znode, and the message goes to logs and terminals.
+    let shown: String = text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect();
     // Only digits and a point: f64 would also read "inf", "1e9" and "infinity".
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-' || b == b'+') {
-        let seconds = text.parse().map_err(|_| NotADuration::new(format!("`{text}` is not a number")))?;
+        let seconds = text.parse().map_err(|_| NotADuration::new(format!("`{shown}` is not a number")))?;
         return from_seconds(seconds);
     }
     static PARSER: SpanParser = SpanParser::new();
-    let shown: String = text.chars().take(40).collect();
     let duration = PARSER
         .parse_span(text)
         .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()))
@@ -156,6 +157,21 @@ mod tests {
             if let Ok(duration) = parse(&text) {
                 prop_assert!(!duration.is_zero());
             }
+        }
+
+        #[test]
+        fn long_texts_are_read_or_refused_in_bounded_time_with_a_short_reason(
+            piece in prop_oneof![
+                Just("1h "), Just("9"), Just("-"), Just("."), Just("1ns"), Just(" "), Just("+"), Just("é"), Just("0."), Just("\u{1b}[2J"),
+            ],
+            times in 1_usize..200_000,
+        ) {
+            let begun = std::time::Instant::now();
+            if let Err(error) = parse(&piece.repeat(times)) {
+                let message = error.to_string();
+                prop_assert!(message.chars().count() < 200 && !message.contains(char::is_control), "{message:.300}");
+            }
+            prop_assert!(begun.elapsed() < Duration::from_secs(10));
         }
 
         #[test]

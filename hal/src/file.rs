@@ -121,6 +121,45 @@ pub(crate) mod tests {
         assert!(error.contains("a folder, and only a regular file"), "{error}");
     }
 
+    /// Reads in a thread of its own, because a read that blocks would never end.
+    #[cfg(unix)]
+    fn read_in_time(path: &Path) -> Result<f64, String> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let mut sensor = sensor(path);
+        std::thread::spawn(move || {
+            let result = sensor.read().map(|readings| readings[0].value());
+            sender.send(result.map_err(|error| error.to_string()))
+        });
+        receiver.recv_timeout(std::time::Duration::from_secs(30)).unwrap()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_pipes_devices_and_folders_neither_block_nor_fill_the_memory() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("number"), "7\n").unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
+        std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (link, target) in [
+            ("to-number", at("number")),
+            ("to-pipe", at("pipe")),
+            ("to-zero", "/dev/zero".into()),
+            ("to-nothing", at("absent")),
+            ("to-itself", at("to-itself")),
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        assert_eq!(read_in_time(&at("to-number")), Ok(7.0));
+        for name in ["pipe", "socket", "to-pipe", "to-zero", ""] {
+            let message = read_in_time(&at(name)).unwrap_err();
+            assert!(message.contains("only a regular file"), "{name}: {message}");
+        }
+        assert!(read_in_time(&at("to-nothing")).unwrap_err().starts_with("nothing to read at"));
+        assert!(read_in_time(&at("to-itself")).unwrap_err().contains("symbolic links"));
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn files_of_proc_are_files_too() {

@@ -91,6 +91,19 @@ mod tests {
         }
 
         #[test]
+        fn long_texts_are_read_or_refused_in_bounded_time_with_a_short_reason(
+            piece in prop_oneof![Just("9"), Just("0"), Just("."), Just("e9"), Just("-"), Just(" "), Just("inf")],
+            times in 1_usize..300_000,
+        ) {
+            let begun = std::time::Instant::now();
+            match number(piece.repeat(times).as_bytes()) {
+                Ok(number) => prop_assert!(number.is_finite()),
+                Err(reason) => prop_assert!(reason.chars().count() < EXCERPT + 40),
+            }
+            prop_assert!(begun.elapsed() < std::time::Duration::from_secs(10));
+        }
+
+        #[test]
         fn every_number_that_a_program_prints_is_read(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
             prop_assert_eq!(super::number(format!("{number}\n").as_bytes()), Ok(number));
         }

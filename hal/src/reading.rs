@@ -118,12 +118,19 @@ pub struct Reading {
     value: f64,
 }
 
+/// Returns `value`, but 0 for -0: the sign would show as `-0` in JSON and text, and means nothing.
+pub const fn without_negative_zero(value: f64) -> f64 {
+    // IEEE 754, section 6.3: -0 + 0 is +0; every other sum with 0 is the other summand.
+    value + 0.0
+}
+
 impl Reading {
-    /// A reading of `value` in the unit of `quantity`.
+    /// A reading of `value` in the unit of `quantity`. Negative zero becomes zero.
     ///
     /// # Errors
     /// `value` is NaN or infinite.
     pub fn new(quantity: Quantity, value: f64) -> Result<Reading, NotFinite> {
+        let value = without_negative_zero(value);
         if value.is_finite() { Ok(Reading { quantity, value }) } else { Err(NotFinite { quantity, value }) }
     }
 
@@ -132,7 +139,7 @@ impl Reading {
         self.quantity
     }
 
-    /// The value in [`Quantity::unit`]; always finite.
+    /// The value in [`Quantity::unit`]; always finite, never negative zero.
     pub const fn value(&self) -> f64 {
         self.value
     }
@@ -168,6 +175,14 @@ mod tests {
         units.sort_unstable();
         units.dedup();
         assert_eq!(units.len(), Quantity::ALL.len());
+    }
+
+    #[test]
+    fn negative_zero_is_zero() {
+        let reading = Reading::new(Quantity::Temperature, -0.0).unwrap();
+        assert!(reading.value().is_sign_positive());
+        assert_eq!(reading.to_string(), "0 Cel");
+        assert!(serde_json::to_string(&reading).unwrap().ends_with("\"value\":0.0}"));
     }
 
     #[test]

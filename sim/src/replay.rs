@@ -1,13 +1,13 @@
 //! The numbers of a CSV file, for waveforms that replay what once was measured. Used by [`crate::waveform`].
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use atalaya_hal::boards::Column;
+use atalaya_hal::bounded;
 
 /// The largest file that is read, in bytes.
-const MAX_SIZE: u64 = 16 << 20;
+const MAX_SIZE: usize = 16 << 20;
 
 /// A CSV file that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -22,13 +22,13 @@ pub struct ReplayError {
 /// column is empty are skipped, and `#` starts a comment.
 pub(crate) fn load(file: &Path, column: Option<&Column>) -> Result<Vec<f64>, ReplayError> {
     let refuse = |line, problem: String| ReplayError { file: file.to_path_buf(), line, problem };
-    let mut bytes = Vec::new();
-    File::open(file).and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut bytes)).map_err(
-        |error: io::Error| refuse(None, format!("cannot read it: {error}; `replay` names a CSV file")),
-    )?;
-    if bytes.len() as u64 > MAX_SIZE {
-        return Err(refuse(None, format!("larger than {} MiB; replay a part of it", MAX_SIZE >> 20)));
-    }
+    let bytes = bounded::read(file, MAX_SIZE).map_err(|error| {
+        let problem = match error.kind() {
+            ErrorKind::FileTooLarge => format!("larger than {} MiB; replay a part of it", MAX_SIZE >> 20),
+            _ => format!("cannot read it: {error}; `replay` names a CSV file"),
+        };
+        refuse(None, problem)
+    })?;
     numbers(&bytes, column).map_err(|(line, problem)| refuse(line, problem))
 }
 
@@ -61,10 +61,7 @@ fn numbers(bytes: &[u8], column: Option<&Column>) -> Result<Vec<f64>, Refusal> {
             // A word in the first line is a header.
             Err(_) if row == 0 => {}
             _ => {
-                return Err((
-                    line,
-                    format!("`{}` is not a finite number", cell.chars().take(40).collect::<String>()),
-                ));
+                return Err((line, format!("`{}` is not a finite number", excerpt(cell))));
             }
         }
     }
@@ -77,12 +74,17 @@ fn numbers(bytes: &[u8], column: Option<&Column>) -> Result<Vec<f64>, Refusal> {
     Ok(values)
 }
 
+/// The beginning of a text of unknown origin, safe for a terminal.
+fn excerpt(text: &str) -> String {
+    text.chars().take(40).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// Where the column is that the header calls so.
 fn header(record: &csv::StringRecord, column: Option<&Column>) -> Result<usize, String> {
     let Some(Column::Name(name)) = column else { return Ok(0) };
     record.iter().position(|cell| cell == name).ok_or_else(|| {
-        let there: Vec<&str> = record.iter().take(20).collect();
-        format!("no column is called `{name}`; the header has {}", there.join(", "))
+        let there: Vec<String> = record.iter().take(20).map(excerpt).collect();
+        format!("no column is called `{}`; the header has {}", excerpt(name), there.join(", "))
     })
 }
 
@@ -131,13 +133,42 @@ mod tests {
         }
     }
 
+    /// Runs `load` in a thread of its own, because one that blocks would never end.
+    #[cfg(unix)]
+    fn load_in_time(path: &Path) -> String {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let path = path.to_path_buf();
+        std::thread::spawn(move || sender.send(load(&path, None).map_err(|error| error.to_string())));
+        receiver.recv_timeout(std::time::Duration::from_secs(30)).unwrap().unwrap_err()
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn replay_of_a_pipe_a_device_or_a_folder_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), Path::new("/dev/zero"), folder.path()] {
+            let message = load_in_time(path);
+            assert!(message.contains("only a regular file"), "{message}");
+        }
+    }
+
+    #[test]
+    fn messages_about_huge_cells_are_short() {
+        let named = Column::Name("x".repeat(100_000));
+        let text = format!("{}\n1,2\n", vec!["y".repeat(100_000); 20].join(","));
+        let (_, problem) = numbers(text.as_bytes(), Some(&named)).unwrap_err();
+        assert!(problem.len() < 2_000, "{}", problem.len());
+    }
+
     #[test]
     fn names_the_file_and_bounds_its_size() {
         let folder = tempfile::tempdir().unwrap();
         let missing = load(&folder.path().join("no.csv"), None).unwrap_err().to_string();
         assert!(missing.contains("no.csv: cannot read it"), "{missing}");
         let large = folder.path().join("large.csv");
-        File::create(&large).unwrap().set_len(MAX_SIZE + 1).unwrap();
+        std::fs::File::create(&large).unwrap().set_len(MAX_SIZE as u64 + 1).unwrap();
         let message = load(&large, None).unwrap_err().to_string();
         assert!(message.contains("large.csv: larger than 16 MiB"), "{message}");
         let bad = folder.path().join("bad.csv");

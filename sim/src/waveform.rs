@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use atalaya_hal::boards::{Shape, Waveform};
+use atalaya_hal::reading::without_negative_zero;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::StandardNormal;
@@ -75,13 +76,13 @@ impl Generator {
         Ok(Generator { shape, step: waveform.step, rng, last: 0.0 })
     }
 
-    /// The next number, `elapsed` after the start. Only a sine looks at the time.
+    /// The next number, `elapsed` after the start, never negative zero. Only a sine looks at the time.
     pub fn next(&mut self, elapsed: Duration) -> f64 {
         let step = self.step;
         let value = self.shape.next(&mut self.rng, step, elapsed);
         let value = step.map_or(value, |step| multiple((value / step).round(), step).unwrap_or(value));
         if value.is_finite() {
-            self.last = value;
+            self.last = without_negative_zero(value);
         }
         self.last
     }
@@ -229,6 +230,24 @@ mod tests {
         assert_eq!(series("{ constant = 20.26, step = 0.5 }", 1), [20.5]);
         assert_eq!(series("{ constant = 17, step = 5 }", 1), [15.0]);
         assert_eq!(series("{ constant = 17.25 }", 2), [17.25, 17.25]);
+    }
+
+    #[test]
+    fn no_waveform_gives_negative_zero() {
+        let waveforms = [
+            "{ constant = -0.0 }",
+            "{ uniform = [-0.4, 0.0], step = 1 }",
+            "{ normal = { mean = 0, stddev = 0.1 }, step = 1 }",
+            "{ walk = { start = -0.0, step = 0.1, min = -0.5, max = 0.0 }, step = 1 }",
+            "{ sine = { mean = 0, amplitude = 0.4, period = \"60s\" }, step = 1 }",
+        ];
+        for waveform in waveforms {
+            let mut generator = generator(waveform);
+            for second in 0..200 {
+                let value = generator.next(Duration::from_secs(second));
+                assert!(value != 0.0 || value.is_sign_positive(), "{waveform} at {second} s");
+            }
+        }
     }
 
     proptest! {

@@ -24,9 +24,13 @@ pub struct Location {
     pub line: usize,
     /// Counted from 1, in characters.
     pub column: usize,
-    /// The line, so that a message can show it long after the file was read.
+    /// Part of the line around the value, so that a message can show it long after the file was read.
     text: String,
-    /// How many characters belong to the value.
+    /// Characters of the line before `text`.
+    skipped: usize,
+    /// True if the line continues after `text`.
+    cut: bool,
+    /// Number of characters of the value.
     width: usize,
 }
 
@@ -129,19 +133,19 @@ impl fmt::Display for BoardsError {
     }
 }
 
+/// Characters of a line that are shown before the value, and altogether.
+const BEFORE: usize = 50;
+const LENGTH: usize = 100;
+
 /// The offending line, at most about 100 characters of it, and the line of carets below.
 fn excerpt(at: &Location) -> (String, String) {
-    const BEFORE: usize = 50;
-    const LENGTH: usize = 100;
-    let skipped = if at.column > BEFORE + 10 { at.column - BEFORE } else { 0 };
     let mut text = String::new();
     let mut caret = String::new();
-    if skipped > 0 {
+    if at.skipped > 0 {
         text.push_str("...");
         caret.push_str("   ");
     }
-    let mut rest = at.text.chars().skip(skipped);
-    for (column, shown) in (skipped + 1..).zip(rest.by_ref().take(LENGTH)) {
+    for (column, shown) in (at.skipped + 1..).zip(at.text.chars()) {
         // A tab stays one in both lines, so that they keep in step; nothing else may move the cursor.
         let shown = if shown.is_control() && shown != '\t' { char::REPLACEMENT_CHARACTER } else { shown };
         text.push(shown);
@@ -149,23 +153,37 @@ fn excerpt(at: &Location) -> (String, String) {
             caret.push(if shown == '\t' { '\t' } else { ' ' });
         }
     }
-    if rest.next().is_some() {
+    if at.cut {
         text.push_str("...");
     }
-    let room = (skipped + LENGTH + 1).saturating_sub(at.column).max(1);
+    let room = (at.skipped + LENGTH + 1).saturating_sub(at.column).max(1);
     caret.push_str(&"^".repeat(at.width.clamp(1, room)));
     (text.trim_end().to_owned(), caret)
 }
 
-/// The text while it is being checked.
+/// Bytes of the text for each of which the number of characters before it is remembered.
+const CHUNK: usize = 1024;
+
+/// The text while it is being checked, with an index of its lines and characters: every sensor remembers its place, and
+/// counting from the beginning for each would take a time that grows with the square of the file's size.
 pub(super) struct Source<'a> {
     origin: &'a str,
     text: &'a str,
+    /// First byte of each line.
+    lines: Vec<usize>,
+    /// Number of characters before each multiple of [`CHUNK`] bytes.
+    characters: Vec<usize>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(origin: &'a str, text: &'a str) -> Source<'a> {
-        Source { origin, text }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(index, _)| index + 1)).collect();
+        let counts = text.as_bytes().chunks(CHUNK).scan(0, |before, chunk| {
+            *before += characters(chunk);
+            Some(*before)
+        });
+        let characters = std::iter::once(0).chain(counts).collect();
+        Source { origin, text, lines, characters }
     }
 
     pub(super) fn origin(&self) -> &str {
@@ -175,17 +193,37 @@ impl<'a> Source<'a> {
     /// Where the bytes of `span` stand; of several lines, the first.
     pub(super) fn location(&self, span: Range<usize>) -> Location {
         let start = boundary(self.text, span.start);
-        let before = &self.text[..start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = self.text[line_start..].lines().next().unwrap_or_default();
-        let end = boundary(self.text, span.end.min(line_start + line.len()));
+        let line = self.lines.partition_point(|first| *first <= start);
+        let line_start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let line_end = match self.lines.get(line) {
+            Some(next) => {
+                let ended = &self.text[line_start..next - 1];
+                line_start + ended.strip_suffix('\r').unwrap_or(ended).len()
+            }
+            None => self.text.len(),
+        };
+        let end = boundary(self.text, span.end.min(line_end)).max(start);
+        let column = self.characters_before(start) - self.characters_before(line_start) + 1;
+        let skipped = if column > BEFORE + 10 { column - BEFORE } else { 0 };
+        let before = self.text[line_start..start].char_indices().rev().take(column - 1 - skipped).last();
+        let shown_from = before.map_or(start, |(index, _)| line_start + index);
+        let mut shown = self.text[shown_from..line_end.max(shown_from)].chars();
         Location {
             file: self.origin.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: self.text[line_start..start].chars().count() + 1,
-            text: line.chars().take(2000).collect(),
-            width: self.text[start..end.max(start)].chars().count(),
+            line,
+            column,
+            text: shown.by_ref().take(LENGTH).collect(),
+            skipped,
+            cut: shown.next().is_some(),
+            width: self.characters_before(end) - self.characters_before(start),
         }
+    }
+
+    /// Number of characters that begin before the byte at `index`.
+    fn characters_before(&self, index: usize) -> usize {
+        let chunk = index / CHUNK;
+        let known = self.characters.get(chunk).copied().unwrap_or_default();
+        known + characters(&self.text.as_bytes()[chunk * CHUNK..index])
     }
 
     pub(super) fn error(
@@ -205,6 +243,11 @@ impl<'a> Source<'a> {
         };
         self.error(span, problem, remedy)
     }
+}
+
+/// Number of characters that begin in `bytes`.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| (**byte).cast_signed() >= -0x40).count()
 }
 
 /// The last start of a character that is not behind `index`.

@@ -158,6 +158,22 @@ fn a_program_that_never_stops_to_print_is_killed_at_once() {
 }
 
 #[test]
+fn endless_and_binary_output_is_refused_in_bounded_time_with_a_short_reason() {
+    for script in [
+        "cat /dev/zero",
+        "cat /dev/urandom",
+        "yes '1 '",
+        "head -c 65536 /dev/zero",
+        "head -c 60000 /dev/urandom",
+    ] {
+        let begun = Instant::now();
+        let error = text(script);
+        assert!(error.chars().count() < 300 && !error.chars().any(char::is_control), "{script}: {error}");
+        assert!(begun.elapsed() < LONG, "{script}");
+    }
+}
+
+#[test]
 fn closed_pipes_do_not_end_the_read_before_the_program() {
     let error = text("exec >&- 2>&-; sleep 0.2; exit 4");
     assert_eq!(error, "cannot read the command `sh`: exit status: 4");

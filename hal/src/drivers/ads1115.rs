@@ -77,8 +77,8 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ads1115<I, D>
         let counts = counts?;
         let full_scale = self.analogue.full_scale;
         if matches!(counts, i16::MIN | i16::MAX) {
-            let text = format!("beyond the full scale of {full_scale} V; choose a larger `gain`");
-            return Err(self.mount.error(Cause::OutOfRange, text));
+            let value = format_args!("{full_scale} V");
+            return Err(self.mount.saturated(Quantity::Voltage, value, "choose a larger `gain`"));
         }
         let volts = f64::from(counts) * full_scale / 32_768.0;
         Ok(smallvec![self.mount.reading(Quantity::Voltage, volts, -full_scale..=full_scale)?])

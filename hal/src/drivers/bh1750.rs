@@ -14,8 +14,10 @@ use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
-/// What 65534 counts are, in lx: one more is a full register, and may be any amount of light.
+/// Largest illuminance, in lx: 65534 counts. One more is a full register, and may be any amount of light.
 const BRIGHTEST: f64 = 54_611.7;
+/// Illuminance between the last two codes, in lx.
+const FULL: f32 = 65_534.5 / 1.2;
 
 pub(super) struct Bh1750<I, D> {
     i2c: I,
@@ -42,6 +44,10 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bh1750<I, D> 
             BH1750Error::I2C(error) => self.mount.bus(error),
             BH1750Error::MeasurementTimeOutOfRange => self.mount.error(Cause::Other, "the driver gave up"),
         })?;
+        if lux > FULL {
+            let remedy = "it is brighter than the chip can measure: shade it";
+            return Err(self.mount.saturated(Quantity::Illuminance, "0xffff", remedy));
+        }
         // Its true steps are 1/1.2 lx.
         let lux = (decimal(lux) * 10.0).round() / 10.0;
         Ok(smallvec![self.mount.reading(Quantity::Illuminance, lux, 0.0..=BRIGHTEST)?])

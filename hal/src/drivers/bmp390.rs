@@ -27,6 +27,9 @@ const BMP388: u8 = 0x50;
 /// One measurement of each, without oversampling (section 3.9.2), and a tenth more.
 const DURATION_US: u32 = 5_400;
 
+/// Step of the 24-bit results: without oversampling they have sixteen bits (section 3.4.1 and 3.4.2).
+const STEP: u32 = 1 << 8;
+
 pub(super) struct Bmp390<I, D> {
     i2c: I,
     delay: D,
@@ -74,9 +77,12 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Bmp390<I, D> 
         self.delay.delay_us(DURATION_US);
         let mut chip = BMP390Sync::new_i2c(&mut self.delay, &mut self.i2c, address);
         let raw = chip.read_register::<BurstMeasurements>().map_err(fault)?;
-        let celsius = calibration.temperature(raw.read_temperature_value());
-        let pascals = calibration.pressure(raw.read_pressure_value(), celsius);
+        let (temperature, pressure) = (raw.read_temperature_value(), raw.read_pressure_value());
+        let celsius = calibration.temperature(temperature);
+        let pascals = calibration.pressure(pressure, celsius);
         self.calibration = Some(calibration);
+        mount.check_raw(Quantity::Temperature, temperature, 24, STEP)?;
+        mount.check_raw(Quantity::Pressure, pressure, 24, STEP)?;
         let digits = |value: f64| (value * 1e4).round() / 1e4;
         Ok(smallvec![
             mount.reading(Quantity::Temperature, digits(celsius), -40.0..=85.0)?,

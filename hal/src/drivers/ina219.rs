@@ -22,6 +22,10 @@ use crate::sensor::{Sensor, SensorInfo};
 /// Both conversions, of 12 bits, at their longest.
 const DURATION_US: u32 = 1_200;
 
+/// Codes at which the converters end (8.6.3.1 and 8.6.3.2): ±320 mV across the shunt, 32 V on the bus. More reads the same.
+const FULL_SHUNT: u16 = 32_000;
+const FULL_BUS: u16 = 8_000;
+
 pub(super) struct Ina219<I, D> {
     i2c: I,
     delay: D,
@@ -49,25 +53,40 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina219<I, D> 
         let mut chip = SyncIna219::new_unchecked(&mut self.i2c, address, UnCalibrated);
         if !std::mem::take(&mut self.ready) {
             chip.set_configuration(Configuration::default()).map_err(|error| mount.bus(error))?;
+            chip.calibrate(UnCalibrated).map_err(|error| mount.bus(error))?;
             self.delay.delay_us(DURATION_US);
         }
+        let too_high = || mount.saturated(Quantity::Voltage, "32 V", "the chip is made for 26 V");
         let volts = match chip.bus_voltage() {
+            // OVF. The setup cleared the calibration, and without one the chip computes nothing that could overflow.
+            Ok(voltage) if voltage.has_math_overflowed() => {
+                let text = "current and power: the chip reports an overflow of its arithmetic; is another program using it?";
+                return Err(mount.error(Cause::OutOfRange, text));
+            }
+            Ok(voltage) if voltage.voltage_4mv() >= FULL_BUS => return Err(too_high()),
             Ok(voltage) => f64::from(voltage.voltage_mv()) / 1e3,
             Err(BusVoltageReadError::I2cError(error)) => return Err(mount.bus(error)),
-            Err(BusVoltageReadError::BusVoltageOutOfRange { .. }) => {
-                return Err(mount.error(Cause::OutOfRange, "more than 32 V"));
-            }
+            Err(BusVoltageReadError::BusVoltageOutOfRange { .. }) => return Err(too_high()),
         };
         let shunt = match chip.shunt_voltage() {
+            Ok(voltage) if voltage.shunt_voltage_10uv().unsigned_abs() >= FULL_SHUNT => {
+                return Err(shunt_saturated(mount, "320 mV", self.shunt));
+            }
             Ok(voltage) => f64::from(voltage.shunt_voltage_uv()) / 1e6,
             Err(ShuntVoltageReadError::I2cError(error)) => return Err(mount.bus(error)),
             Err(ShuntVoltageReadError::ShuntVoltageOutOfRange { .. }) => {
-                return Err(mount.error(Cause::OutOfRange, "more than 320 mV across the shunt"));
+                return Err(shunt_saturated(mount, "320 mV", self.shunt));
             }
         };
         self.ready = true;
         power(mount, volts, shunt, self.shunt, 0.0..=32.0)
     }
+}
+
+/// Refuses a current at the end of the shunt converter's range.
+pub(super) fn shunt_saturated(mount: &Mount, full_scale: &str, shunt: Shunt) -> ReadError {
+    let value = format_args!("{full_scale} across {} ohm", shunt.ohms);
+    mount.saturated(Quantity::Current, value, "choose a shunt with less resistance")
 }
 
 /// The three readings of a power monitor: of the voltage behind the shunt and of the voltage across it.
@@ -95,9 +114,9 @@ mod tests {
 
     const SHUNT: Shunt = Shunt { ohms: 0.1, max_amperes: 3.2 };
 
-    /// Power-up settings: 32 V, 320 mV, 12 bits, both continuously.
-    fn setup() -> Transaction {
-        writes(0x40, [0, 0x39, 0x9f])
+    /// Power-up settings: 32 V, 320 mV, 12 bits, both continuously; no calibration.
+    fn setup() -> [Transaction; 2] {
+        [writes(0x40, [0, 0x39, 0x9f]), writes(0x40, [5, 0, 0])]
     }
 
     fn registers(bus: [u8; 2], shunt: [u8; 2]) -> [Transaction; 2] {
@@ -105,18 +124,18 @@ mod tests {
     }
 
     fn read(voltage: [u8; 2], across: [u8; 2], shunt: Shunt) -> Result<Vec<f64>, ReadError> {
-        let i2c = bus([setup()].into_iter().chain(registers(voltage, across)));
+        let i2c = bus(setup().into_iter().chain(registers(voltage, across)));
         values(Ina219::new(i2c, Now, mount("ina219", 0x40), shunt).read())
     }
 
     #[test]
     fn voltage_and_current_and_their_product() {
         // Table 7 of the datasheet (12 V, 20 mV across 2 mΩ are 10 A: registers 0x5d98 and 0x07d0), its table of shunt
-        // voltages (-320 mV is 0x8300), and no current at all.
+        // voltages (-319.99 mV is 0x8301), and no current at all.
         let ten = Shunt { ohms: 0.002, max_amperes: 15.0 };
         assert_eq!(read([0x5d, 0x9a], [0x07, 0xd0], ten).unwrap(), [11.98, 10.0, 119.8]);
-        assert_eq!(read([0x1f, 0x42], [0x83, 0x00], SHUNT).unwrap(), [4.0, -3.2, -12.8]);
-        assert_eq!(read([0x1f, 0x42], [0x7d, 0x00], SHUNT).unwrap(), [4.0, 3.2, 12.8]);
+        assert_eq!(read([0x1f, 0x42], [0x83, 0x01], SHUNT).unwrap(), [4.0, -3.1999, -12.7996]);
+        assert_eq!(read([0x1f, 0x42], [0x7c, 0xff], SHUNT).unwrap(), [4.0, 3.1999, 12.7996]);
         assert_eq!(read([0x00, 0x02], [0x00, 0x01], SHUNT).unwrap(), [0.0, 0.0001, 0.0]);
         assert_eq!(read([0x00, 0x02], [0xff, 0xff], SHUNT).unwrap(), [0.0, -0.0001, -0.0]);
     }
@@ -125,22 +144,36 @@ mod tests {
     fn refuses_what_neither_chip_nor_shunt_can_carry() {
         for (voltage, across, shunt) in [
             ([0xff, 0xfa], [0, 0], SHUNT),
+            ([0x1f, 0x42], [0x7d, 0x00], SHUNT),
+            ([0x1f, 0x42], [0x83, 0x00], SHUNT),
             ([0x1f, 0x42], [0x7d, 0x01], SHUNT),
             ([0x1f, 0x42], [0x82, 0xff], SHUNT),
-            ([0x1f, 0x42], [0x7d, 0x00], Shunt { ohms: 0.1, max_amperes: 2.0 }),
+            ([0x1f, 0x42], [0x7c, 0xff], Shunt { ohms: 0.1, max_amperes: 2.0 }),
         ] {
             // An impossible voltage ends the read before the second register is asked.
-            let all = [setup()].into_iter().chain(registers(voltage, across));
-            let i2c = bus(all.take(if voltage[0] == 0xff { 2 } else { 3 }));
+            let all = setup().into_iter().chain(registers(voltage, across));
+            let i2c = bus(all.take(if voltage[0] == 0xff { 3 } else { 4 }));
             let error = Ina219::new(i2c, Now, mount("ina219", 0x40), shunt).read().unwrap_err();
             assert_eq!(error.cause(), Cause::OutOfRange, "{error}");
         }
     }
 
     #[test]
+    fn a_reported_overflow_is_no_reading_and_the_next_read_clears_the_calibration() {
+        let refused = setup().into_iter().chain([reads(0x40, [2], [0x1f, 0x43])]);
+        let later = setup().into_iter().chain(registers([0x1f, 0x42], [0x03, 0xe8]));
+        let mut sensor = Ina219::new(bus(refused.chain(later)), Now, mount("ina219", 0x40), SHUNT);
+        let error = sensor.read().unwrap_err();
+        assert_eq!(error.cause(), Cause::OutOfRange);
+        assert!(error.to_string().contains("overflow"), "{error}");
+        assert_eq!(values(sensor.read()).unwrap(), [4.0, 0.1, 0.4]);
+    }
+
+    #[test]
     fn errors_keep_their_cause_and_settings_are_sent_again() {
         let driver = |i2c| Box::new(Ina219::new(i2c, Now, mount("ina219", 0x40), SHUNT)) as _;
         let [voltage, across] = registers([0x1f, 0x42], [0x03, 0xe8]);
-        check_errors(driver, 2, &[setup(), voltage, across]);
+        let [settings, calibration] = setup();
+        check_errors(driver, 2, &[settings, calibration, voltage, across]);
     }
 }

@@ -14,7 +14,7 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 
 use super::Mount;
-use super::ina219::power;
+use super::ina219::{power, shunt_saturated};
 use crate::boards::Shunt;
 use crate::error::{BusError, ReadError};
 use crate::reading::Readings;
@@ -22,6 +22,9 @@ use crate::sensor::{Sensor, SensorInfo};
 
 /// Both conversions of 1.1 ms, at their longest.
 const DURATION_US: u32 = 2_500;
+
+/// Step of the shunt voltage, in V.
+const STEP: f64 = 2.5e-6;
 
 pub(super) struct Ina226<I, D> {
     i2c: I,
@@ -63,6 +66,12 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Ina226<I, D> 
         let volts = chip.read_register::<BusVoltage>().map_err(fault)?.read_value().get::<volt>();
         let across = chip.read_register::<ShuntVoltage>().map_err(fault)?.read_value().get::<volt>();
         self.ready = true;
+        // Section 7.6.2: more than ±81.92 mV reads as the last code. The math overflow flag (7.6.7) is not read: it is about
+        // the chip's own current and power registers, which this driver does not use.
+        let code = (across / STEP).round();
+        if code <= f64::from(i16::MIN) || code >= f64::from(i16::MAX) {
+            return Err(shunt_saturated(&self.mount, "81.92 mV", self.shunt));
+        }
         power(&self.mount, volts, across, self.shunt, 0.0..=36.0)
     }
 }
@@ -98,7 +107,7 @@ mod tests {
         assert_eq!(read([0x0c, 0x80], [0x83, 0x00], SHUNT).unwrap(), [4.0, -0.8, -3.2]);
         assert_eq!(read([0x00, 0x01], [0x00, 0x01], SHUNT).unwrap(), [0.00125, 0.000025, 3.1e-8]);
         assert_eq!(read([0x70, 0x80], [0x00, 0x00], SHUNT).unwrap(), [36.0, 0.0, 0.0]);
-        assert_eq!(read([0x00, 0x00], [0x7f, 0xff], SHUNT).unwrap(), [0.0, 0.819175, 0.0]);
+        assert_eq!(read([0x00, 0x00], [0x7f, 0xfe], SHUNT).unwrap(), [0.0, 0.81915, 0.0]);
     }
 
     #[test]
@@ -110,6 +119,18 @@ mod tests {
         ] {
             let error = read(voltage, across, Shunt { ohms: 0.1, max_amperes }).unwrap_err();
             assert_eq!(error.cause(), Cause::OutOfRange, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_saturated_shunt_converter_is_no_reading() {
+        // 100 A through 2 mΩ are 200 mV, and read as 81.92.
+        let shunt = Shunt { ohms: 0.002, max_amperes: 40.96 };
+        for across in [[0x7f, 0xff], [0x80, 0x00]] {
+            let error = read([0x25, 0x70], across, shunt).unwrap_err();
+            assert_eq!(error.cause(), Cause::OutOfRange);
+            let text = "current at the end of the converter's range (81.92 mV across 0.002 ohm)";
+            assert!(error.to_string().contains(text), "{error}");
         }
     }
 

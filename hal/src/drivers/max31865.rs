@@ -78,6 +78,14 @@ impl<S: SpiDevice<Error: SpiError> + Send, D: DelayNs + Send> Sensor for Max3186
             }
         };
         self.ready = true;
+        // The thresholds reported these codes as faults, unless the chip lost its power since: with two wires and 60 Hz its
+        // settings do not show that.
+        for code in [0, LOWEST, HIGHEST, HIGHEST + 1] {
+            if chip.raw_resistance_ratio_to_temperature(code) == measured.temperature {
+                let remedy = "check the wires, and whether `reference` and `nominal` fit the board";
+                return Err(mount.saturated(Quantity::Temperature, format_args!("{code:#06x}"), remedy));
+            }
+        }
         // Of a PT100 one step is 0.03 °C; the crate's polynomials are good to 0.0001 °C.
         let celsius = (measured.temperature.get::<degree_celsius>() * 1e3).round() / 1e3;
         Ok(smallvec![mount.reading(Quantity::Temperature, celsius, -200.0..=850.0)?])

@@ -1,6 +1,7 @@
 //! What every driver has: where its chip sits, what is known of it, and the way from a crate's answers to readings and
 //! errors.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use embedded_interfaces::TransportError;
@@ -94,7 +95,44 @@ impl Mount {
     #[cold]
     fn out_of_range(&self, quantity: Quantity, value: f64, range: &RangeInclusive<f64>) -> ReadError {
         let (low, high, unit) = (range.start(), range.end(), quantity.unit());
-        self.error(Cause::OutOfRange, format!("{value} {unit}, but the chip measures from {low} to {high}"))
+        let text = format!("{quantity} of {value} {unit}, but the chip measures from {low} to {high}");
+        self.error(Cause::OutOfRange, text)
+    }
+
+    /// Refuses a value at an end of the converter's range: the true value may lie anywhere beyond it. `value` is the raw
+    /// value or what it stands for, `remedy` what the user can do.
+    #[cold]
+    pub(super) fn saturated(&self, quantity: Quantity, value: impl fmt::Display, remedy: &str) -> ReadError {
+        let text = format!(
+            "{quantity} at the end of the converter's range ({value}), so the true value may be beyond it; {remedy}"
+        );
+        self.error(Cause::OutOfRange, text)
+    }
+
+    /// Refuses the content of a result register that no conversion has written.
+    #[cold]
+    pub(super) fn not_measured(&self, quantity: Quantity, raw: u32) -> ReadError {
+        let text = format!("{quantity} was not measured: its register holds {raw:#x}, as after a reset");
+        self.error(Cause::OutOfRange, text)
+    }
+
+    /// Checks the raw value of a converter of `bits` bits that holds half of its range while nothing was measured.
+    pub(super) fn check_raw(
+        &self,
+        quantity: Quantity,
+        raw: u32,
+        bits: u32,
+        step: u32,
+    ) -> Result<(), ReadError> {
+        let full = (1 << bits) - 1;
+        // The lowest bits of a coarse conversion are zero, so its last code is less than a full register.
+        match raw {
+            _ if raw == 1 << (bits - 1) => Err(self.not_measured(quantity, raw)),
+            _ if raw == 0 || raw > full - step => {
+                Err(self.saturated(quantity, format_args!("{raw:#x}"), "is the sensor damaged?"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

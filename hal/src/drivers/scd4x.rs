@@ -65,6 +65,15 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Scd4x<I, D> {
         // From here on the chip works, whatever it measures.
         self.heard = Some(now);
         self.last = None;
+        // Section 1.1: the output goes to 40 000 ppm; 0 is what a measurement without CO₂ gives (3.10).
+        match measured.co2 {
+            0 => return Err(mount.not_measured(Quantity::Concentration, 0)),
+            40_000.. => {
+                let value = format_args!("{} ppm", measured.co2);
+                return Err(mount.saturated(Quantity::Concentration, value, "air the room"));
+            }
+            _ => {}
+        }
         let readings: Readings = smallvec![
             mount.reading(Quantity::Concentration, f64::from(measured.co2), 1.0..=40_000.0)?,
             mount.reading(Quantity::Temperature, decimal(measured.temperature), -10.0..=60.0)?,
@@ -176,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_it_cannot_measure_is_refused_and_not_kept() {
-        for (co2, temperature) in [(0, 0x6667), (40_001, 0x6667), (500, 0), (500, 0xffff)] {
+        for (co2, temperature) in [(0, 0x6667), (40_000, 0x6667), (40_001, 0x6667), (500, 0), (500, 0xffff)] {
             let all = start().into_iter().chain(ready(true));
             let all = all.chain(measurement(co2, temperature, 0x5eb9)).chain(ready(false));
             let mut sensor = sensor(all);

@@ -4,8 +4,11 @@
 //! negative and loses the cause of errors, `embedded-sht3x` has the chip stretch the clock, which the Raspberry Pi's
 //! controller cannot stand, and `sht3x` is for an embedded-hal of 2018.
 //!
-//! A read starts one measurement of high repeatability and waits for it; the chip keeps no settings.
-//! Datasheet: Sensirion, "SHT3x-DIS", sections 4.3 and 4.13.
+//! A read starts one measurement of high repeatability and waits for it. The chip keeps no settings, but a heater that
+//! another program switched on stays on, warms the air by some degrees and dries it. So the first read, and the first one
+//! after an error, also reads the status: two transactions more, and none later, because only another program can switch
+//! the heater on.
+//! Datasheet: Sensirion, "SHT3x-DIS", sections 4.3, 4.10, 4.11 and 4.13.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
@@ -14,12 +17,16 @@ use smallvec::smallvec;
 
 use super::Mount;
 use super::mount::HUMIDITY;
-use crate::error::{BusError, ReadError};
+use crate::error::{BusError, Cause, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
 /// Single shot, high repeatability, no clock stretching.
 const MEASURE: u16 = 0x2400;
+const READ_STATUS: u16 = 0xf32d;
+const HEATER_OFF: u16 = 0x3066;
+/// Status bit of a heater that is on (table 18).
+const HEATER: u16 = 1 << 13;
 /// The longest such a measurement takes (table 4; 15.5 ms below 2.4 V).
 const DURATION_US: u32 = 15_500;
 
@@ -27,11 +34,45 @@ pub(super) struct Sht3x<I, D> {
     i2c: I,
     delay: D,
     mount: Mount,
+    /// True if the heater was off since the last error.
+    heater_off: bool,
 }
 
 impl<I, D> Sht3x<I, D> {
     pub(super) fn new(i2c: I, delay: D, mount: Mount) -> Self {
-        Sht3x { i2c, delay, mount }
+        Sht3x { i2c, delay, mount, heater_off: false }
+    }
+}
+
+impl<I: I2c<Error: BusError>, D> Sht3x<I, D> {
+    /// Reads `N` bytes, which are words with checksums.
+    fn words<const N: usize>(&mut self) -> Result<[u8; N], ReadError> {
+        let mut words = [0; N];
+        read_words_with_crc(&mut self.i2c, self.mount.address(), &mut words).map_err(
+            |error| match error {
+                i2c::Error::I2cRead(error) | i2c::Error::I2cWrite(error) => self.mount.bus(error),
+                i2c::Error::Crc => self.mount.checksum(),
+            },
+        )?;
+        Ok(words)
+    }
+
+    fn send(&mut self, command: u16) -> Result<(), ReadError> {
+        let sent = write_command_u16(&mut self.i2c, self.mount.address(), command);
+        sent.map_err(|error| self.mount.bus(error))
+    }
+
+    /// Switches off a heater that is on, and fails then: the chip is still warm.
+    fn check_heater(&mut self) -> Result<(), ReadError> {
+        self.send(READ_STATUS)?;
+        let [high, low, _] = self.words::<3>()?;
+        if u16::from_be_bytes([high, low]) & HEATER == 0 {
+            return Ok(());
+        }
+        self.send(HEATER_OFF)?;
+        let text = "its heater was on, so temperature and humidity are wrong; it was switched off, and the chip cools for \
+                    about a minute";
+        Err(self.mount.error(Cause::Other, text))
     }
 }
 
@@ -41,15 +82,14 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht3x<I, D> {
     }
 
     fn read(&mut self) -> Result<Readings, ReadError> {
-        let (address, mount) = (self.mount.address(), &self.mount);
-        write_command_u16(&mut self.i2c, address, MEASURE).map_err(|error| mount.bus(error))?;
+        if !std::mem::take(&mut self.heater_off) {
+            self.check_heater()?;
+        }
+        self.send(MEASURE)?;
         self.delay.delay_us(DURATION_US);
-        let mut words = [0; 6];
-        read_words_with_crc(&mut self.i2c, address, &mut words).map_err(|error| match error {
-            i2c::Error::I2cRead(error) | i2c::Error::I2cWrite(error) => mount.bus(error),
-            i2c::Error::Crc => mount.checksum(),
-        })?;
-        let [t0, t1, _, h0, h1, _] = words;
+        let [t0, t1, _, h0, h1, _] = self.words::<6>()?;
+        self.heater_off = true;
+        let mount = &self.mount;
         let part = |word| f64::from(u16::from_be_bytes(word)) / f64::from(u16::MAX);
         // Four decimals: the chip's own steps are 0.0027 °C and 0.0015 %RH.
         let digits = |value: f64| (value * 1e4).round() / 1e4;
@@ -64,8 +104,6 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht3x<I, D> {
 mod tests {
     use super::super::testing::*;
     use super::*;
-    use crate::Cause;
-
     /// The six bytes with their checksums.
     fn answer(temperature: u16, humidity: u16) -> [u8; 6] {
         let ([a, b], [c, d]) = (temperature.to_be_bytes(), humidity.to_be_bytes());
@@ -73,8 +111,18 @@ mod tests {
         [a, b, crc(&[a, b]), c, d, crc(&[c, d])]
     }
 
+    fn status(word: u16) -> [Transaction; 2] {
+        let [high, low] = word.to_be_bytes();
+        let crc = sensirion_i2c::crc8::calculate(&[high, low]);
+        [writes(0x44, [0xf3, 0x2d]), gets(0x44, [high, low, crc])]
+    }
+
+    fn measure(answer: [u8; 6]) -> [Transaction; 2] {
+        [writes(0x44, [0x24, 0x00]), gets(0x44, answer)]
+    }
+
     fn read(answer: [u8; 6]) -> Result<Vec<f64>, ReadError> {
-        let i2c = bus([writes(0x44, [0x24, 0x00]), gets(0x44, answer)]);
+        let i2c = bus(status(0x8010).into_iter().chain(measure(answer)));
         values(Sht3x::new(i2c, Now, mount("sht3x", 0x44)).read())
     }
 
@@ -116,6 +164,23 @@ mod tests {
     #[test]
     fn errors_keep_their_cause() {
         let driver = |i2c| Box::new(Sht3x::new(i2c, Now, mount("sht3x", 0x44))) as _;
-        check_errors(driver, 2, &[writes(0x44, [0x24, 0x00]), gets(0x44, answer(0x6666, 0x8000))]);
+        let [ask, status] = status(0x8010);
+        let [start, fetch] = measure(answer(0x6666, 0x8000));
+        check_errors(driver, 2, &[ask, status, start, fetch]);
+    }
+
+    #[test]
+    fn a_heater_that_is_on_is_switched_off_and_there_is_no_reading() {
+        let calm = || answer(0x6666, 0x8000);
+        let all = status(0xa010).into_iter().chain([writes(0x44, [0x30, 0x66])]);
+        // Later reads do not ask again.
+        let all = all.chain(status(0x8010)).chain(measure(calm())).chain(measure(calm()));
+        let mut sensor = Sht3x::new(bus(all), Now, mount("sht3x", 0x44));
+        let error = sensor.read().unwrap_err();
+        assert_eq!(error.cause(), Cause::Other);
+        assert!(error.to_string().contains("its heater was on"), "{error}");
+        for _ in 0..2 {
+            assert_eq!(values(sensor.read()).unwrap(), [25.0, 50.0008]);
+        }
     }
 }

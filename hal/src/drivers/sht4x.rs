@@ -1,11 +1,12 @@
 //! SHT40, SHT41, SHT43 and SHT45, on the published `sht4x` crate. Built by [`super::build`].
 //!
-//! A read starts one measurement of high precision and waits for it; the chip keeps no settings.
+//! A read starts one measurement of high precision and waits for it; the chip keeps no settings. Its heater switches itself
+//! off after a second at most, and the chip answers nothing while it is on, so there is no heater bit to read.
 //! Datasheet: Sensirion, "SHT4x", sections 4.4 to 4.6.
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
-use sht4x::{Address, Error, Precision};
+use sht4x::{Address, Error, Measurement, Precision};
 use smallvec::smallvec;
 
 use super::Mount;
@@ -38,12 +39,18 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Sht4x<I, D> {
             _ => Address::Address0x44,
         };
         let mut chip = sht4x::Sht4x::new_with_address(&mut self.i2c, address);
-        let measured = chip.measure(Precision::High, &mut self.delay).map_err(|error| match error {
+        let raw = chip.measure_raw(Precision::High, &mut self.delay).map_err(|error| match error {
             Error::I2c(error) => self.mount.bus(error),
             Error::Crc => self.mount.checksum(),
             _ => self.mount.error(Cause::Other, "the driver gave up"),
         })?;
-        // The formula goes from -6 to 119: the datasheet (4.6) has the ends cut off.
+        // The formula goes from -6 to 119 %RH. The datasheet (4.6) clips that to 0 to 100, as accuracy around dry and
+        // saturated air; the ends of the converter are no air at all.
+        if matches!(raw.humidity, 0 | u16::MAX) {
+            let value = format_args!("{:#06x}", raw.humidity);
+            return Err(self.mount.saturated(Quantity::Humidity, value, "is the sensor damaged?"));
+        }
+        let measured = Measurement::from(raw);
         let humidity = decimal(measured.humidity_percent().to_num()).clamp(0.0, 100.0);
         let celsius = decimal(measured.temperature_celsius().to_num());
         Ok(smallvec![
@@ -74,11 +81,11 @@ mod tests {
         // Section 4.6: T = -45 + 175 S / (2^16 - 1), RH = -6 + 125 S / (2^16 - 1), cut to 0..100.
         let table = [
             ((0xbeef, 0xbeef), [85.523, 87.2307]),
-            ((0x0751, 0x0000), [-39.9966, 0.0]),
+            ((0x0751, 0x0001), [-39.9966, 0.0]),
             ((0x4000, 0x0c49), [-1.2493, 0.0]),
             ((0x6666, 0x72b0), [25.0, 50.0]),
             ((0xf8af, 0xd916), [125.0, 99.9996]),
-            ((0x8000, 0xffff), [42.5013, 100.0]),
+            ((0x8000, 0xfffe), [42.5013, 100.0]),
         ];
         for ((temperature, humidity), want) in table {
             let got = read(answer(temperature, humidity)).unwrap();
@@ -101,6 +108,15 @@ mod tests {
     fn refuses_what_the_chip_cannot_measure() {
         for temperature in [0x0000, 0x0740, 0xf8c0, 0xffff] {
             assert_eq!(read(answer(temperature, 0x8000)).unwrap_err().cause(), Cause::OutOfRange);
+        }
+    }
+
+    #[test]
+    fn an_end_of_the_humidity_converter_is_no_reading() {
+        for humidity in [0x0000, 0xffff] {
+            let error = read(answer(0x6666, humidity)).unwrap_err();
+            assert_eq!(error.cause(), Cause::OutOfRange);
+            assert!(error.to_string().contains("humidity at the end of the converter's range"), "{error}");
         }
     }
 

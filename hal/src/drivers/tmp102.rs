@@ -13,6 +13,9 @@ use crate::error::{BusError, ReadError};
 use crate::reading::{Quantity, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
+/// Temperature of the last of the twelve-bit codes.
+const HOTTEST: f64 = 127.9375;
+
 pub(super) struct Tmp102<I> {
     i2c: I,
     mount: Mount,
@@ -33,7 +36,12 @@ impl<I: I2c<Error: BusError> + Send> Sensor for Tmp102<I> {
         let address = self.mount.address();
         let address = SlaveAddr::Alternative(address & 2 != 0, address & 1 != 0);
         let tmp1x2::Error::I2C(error) = match Tmp1x2::new(&mut self.i2c, address).read_temperature() {
-            // Beyond 128 °C only in the extended mode, which this driver does not choose but understands.
+            // 128 °C and more read as 127.9375 °C, except in the extended mode, which this driver does not choose but
+            // understands (table 8-2).
+            Ok(celsius) if decimal(celsius) == HOTTEST => {
+                let value = format_args!("{HOTTEST} Cel");
+                return Err(self.mount.saturated(Quantity::Temperature, value, "let it cool down"));
+            }
             Ok(celsius) => {
                 return Ok(smallvec![self.mount.exact(
                     Quantity::Temperature,
@@ -62,7 +70,7 @@ mod tests {
     fn reads_the_temperature_register_in_one_transaction() {
         // Tables 2 and 3 of the datasheet: 12 bits, and 13 bits in the extended mode (the last bit says which).
         let table = [
-            ([0x7f, 0xf0], 127.9375),
+            ([0x7f, 0xe0], 127.875),
             ([0x50, 0x00], 80.0),
             ([0x19, 0x00], 25.0),
             ([0x00, 0x40], 0.25),
@@ -81,7 +89,7 @@ mod tests {
 
     #[test]
     fn refuses_what_the_chip_cannot_measure() {
-        for register in [[0x80, 0x00], [0xc8, 0xf0], [0x4b, 0x09]] {
+        for register in [[0x7f, 0xf0], [0x80, 0x00], [0xc8, 0xf0], [0x4b, 0x09]] {
             assert_eq!(read(register).unwrap_err().cause(), Cause::OutOfRange);
         }
     }

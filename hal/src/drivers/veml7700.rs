@@ -52,6 +52,10 @@ impl<I: I2c<Error: BusError> + Send, D: DelayNs + Send> Sensor for Veml7700<I, D
             Ok(raw)
         };
         let raw = measure().map_err(|Error::I2C(error)| self.mount.bus(error))?;
+        if raw == u16::MAX {
+            let remedy = "it is brighter than the chip can measure: shade it";
+            return Err(self.mount.saturated(Quantity::Illuminance, "0xffff", remedy));
+        }
         let lux = decimal(convert_raw_als_to_lux(TIME, GAIN, raw));
         Ok(smallvec![self.mount.reading(Quantity::Illuminance, lux, 0.0..=BRIGHTEST)?])
     }

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::error::{Cause, Place, ReadError};
-use crate::reading::{Quantity, Reading, Readings};
+use crate::reading::{Quantity, Reading, Readings, without_negative_zero};
 use crate::sensor::{Sensor, SensorInfo};
 
 /// The longest window a filter may have.
@@ -63,9 +63,9 @@ impl Chain {
     }
 
     /// The next value of the series. None if a filter dropped it, or if the result is not finite; the filters behind
-    /// the one that dropped it do not see it.
+    /// the one that dropped it do not see it. Never negative zero.
     pub fn apply(&mut self, value: f64) -> Option<f64> {
-        let finite = |value: f64| value.is_finite().then_some(value);
+        let finite = |value: f64| value.is_finite().then_some(without_negative_zero(value));
         self.0.iter_mut().try_fold(finite(value)?, |value, step| step.apply(value).and_then(finite))
     }
 

@@ -130,7 +130,39 @@ fn any_filter() -> impl Strategy<Value = Filter> {
     ]
 }
 
+/// Values around zero, where signs get lost and found.
+fn around_zero() -> impl Strategy<Value = f64> {
+    prop_oneof![Just(-0.0), Just(0.0), -1.0..1.0_f64, -1e-300..1e-300_f64, Just(-f64::MIN_POSITIVE / 2.0)]
+}
+
 proptest! {
+    #[test]
+    fn no_filter_gives_negative_zero(
+        filters in proptest::collection::vec(any_filter(), 0..4),
+        parameter in around_zero(),
+        values in proptest::collection::vec(around_zero(), 1..20),
+    ) {
+        let near = [
+            Filter::Offset(parameter),
+            Filter::Scale(parameter),
+            Filter::Scale(-1.0),
+            Filter::Linear { measured: [0.0, 1.0], actual: [-0.0, parameter] },
+            Filter::Median(2),
+            Filter::Mean(2),
+            Filter::Exponential(parameter.abs()),
+            Filter::Clamp(-0.0, -0.0),
+            Filter::Range(-1.0, 1.0),
+            Filter::Delta(0.0),
+            Filter::Round(0),
+        ];
+        for filter in near {
+            let chain: Vec<_> = filters.iter().cloned().chain([filter]).collect();
+            for value in run(&chain, &values).into_iter().flatten() {
+                prop_assert!(value != 0.0 || value.is_sign_positive(), "{chain:?}");
+            }
+        }
+    }
+
     /// Even filters that boards.toml would refuse.
     #[test]
     fn what_comes_out_is_finite_and_nothing_panics(

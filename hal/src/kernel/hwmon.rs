@@ -93,6 +93,12 @@ fn read(channel: &Channel, quantity: Quantity) -> Result<Reading, ReadError> {
         return Err(sysfs::unclear(&channel.file, "the kernel says that its probe is broken or missing"));
     }
     let value = channel.kind.map_or(value, |kind| kind.unit.ours(value));
+    if quantity == Quantity::Temperature {
+        sysfs::check_register_end(value, &channel.file)?;
+    }
+    if let (Quantity::Temperature | Quantity::Humidity, Some(folder)) = (quantity, channel.file.parent()) {
+        sysfs::check_heater(folder)?;
+    }
     sysfs::reading(quantity, value, &channel.file)
 }
 

@@ -95,7 +95,11 @@ fn kind(channel: &str) -> Option<(&'static str, Kind)> {
 fn read(channel: &Channel, quantity: Quantity) -> Result<Reading, ReadError> {
     let mut value = sysfs::number(&channel.file)?;
     let raw = channel.file.to_string_lossy().ends_with("_raw");
+    if matches!(quantity, Quantity::Temperature | Quantity::Humidity) {
+        sysfs::check_heater(channel.file.parent().unwrap_or(Path::new("")))?;
+    }
     if raw {
+        check_raw(channel, quantity, value)?;
         let scale = shared(channel, "scale")?;
         // An absent offset is zero. An absent scale says that the unit is not known, unless boards.toml does.
         value += shared(channel, "offset")?.unwrap_or(0.0);
@@ -111,6 +115,48 @@ fn read(channel: &Channel, quantity: Quantity) -> Result<Reading, ReadError> {
     }
     let value = channel.kind.map_or(value, |kind| kind.unit.ours(value));
     sysfs::reading(quantity, value, &channel.file)
+}
+
+/// Refuses a raw value at an end of its converter: the true value may lie anywhere beyond it. An unsigned 0 is no end: it is
+/// a voltage that is off, or the dark.
+///
+/// How many bits the converter has stands in `scan_elements/CHANNEL_type` (`be:s12/16>>4`), if the driver has buffers. If
+/// not, only the ends of the common whole widths are known; those of an MCP3008 (1023) are not.
+fn check_raw(channel: &Channel, quantity: Quantity, value: f64) -> Result<(), ReadError> {
+    let folder = channel.file.parent().unwrap_or(Path::new(""));
+    let shown = sysfs::word(&folder.join("scan_elements").join(format!("{}_type", channel.name)));
+    let ends = match shown.as_deref().and_then(converter) {
+        Some(ends) => vec![ends],
+        None => {
+            [(true, 16), (false, 16), (true, 24), (false, 24), (true, 32), (false, 32)].map(ends).to_vec()
+        }
+    };
+    if value == 0.0 || !ends.iter().flatten().any(|end| *end == value) {
+        return Ok(());
+    }
+    let why = format!(
+        "{quantity} at the end of the converter's range (raw {value}), so the true value may be beyond it; choose a larger \
+         range or a smaller signal"
+    );
+    Err(ReadError::with_source(Cause::OutOfRange, sysfs::place(&channel.file), why))
+}
+
+/// Ends of the converter that a type in `scan_elements` describes: `le:u12/16>>0` has 12 bits without a sign.
+fn converter(text: &str) -> Option<[f64; 2]> {
+    let (_, layout) = text.split_once(':')?;
+    let (bits, _) = layout.split_once('/')?;
+    let signed = match bits.chars().next()? {
+        's' => true,
+        'u' => false,
+        _ => return None,
+    };
+    let bits: i32 = bits.get(1..)?.parse().ok()?;
+    (1..=64).contains(&bits).then(|| ends((signed, bits)))
+}
+
+fn ends((signed, bits): (bool, i32)) -> [f64; 2] {
+    let full = 2_f64.powi(bits);
+    if signed { [-full / 2.0, full / 2.0 - 1.0] } else { [0.0, full - 1.0] }
 }
 
 /// What the driver tells (`scale`, `offset`) of this channel, of its type, or of all channels.

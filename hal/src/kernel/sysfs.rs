@@ -4,6 +4,7 @@
 //! An attribute is opened, read once and closed at each read, as the kernel wants it: every read asks the chip anew.
 
 use std::io::{self, ErrorKind};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use crate::bounded;
@@ -102,8 +103,57 @@ pub(super) fn number(path: &Path) -> Result<f64, ReadError> {
 
 /// `value` as a reading; `path` is where it comes from.
 pub(super) fn reading(quantity: Quantity, value: f64, path: &Path) -> Result<Reading, ReadError> {
+    let possible = possible(quantity);
+    if value.is_finite() && !possible.contains(&value) {
+        let (low, high, unit) = (possible.start(), possible.end(), quantity.unit());
+        let value = excerpt(value.to_string().as_bytes());
+        let why = format!("{quantity} of {value} {unit}, which is not between {low} and {high}");
+        return Err(ReadError::with_source(Cause::OutOfRange, place(path), why));
+    }
     Reading::new(quantity, value)
         .map_err(|error| ReadError::with_source(Cause::OutOfRange, place(path), error))
+}
+
+/// Values that any sensor may measure. Nothing is colder than -273.15 °C, and no thermocouple survives 3000. A humidity sensor
+/// is off by a few percent in dry and in saturated air; an SHT4x goes from -6 to 119 where its driver does not clip.
+fn possible(quantity: Quantity) -> RangeInclusive<f64> {
+    match quantity {
+        Quantity::Temperature => -273.15..=3_000.0,
+        Quantity::Humidity => -5.0..=110.0,
+        _ => f64::MIN..=f64::MAX,
+    }
+}
+
+/// Checks a temperature of a chip without a thermocouple: at the ends of the usual registers it is what drivers show while
+/// a probe is missing, or a value that went beyond the register.
+///
+/// Registers of 8 to 16 bits in two's complement end at -128 °C and at 128 °C less one step of 1 to 1/256 °C, unsigned
+/// ones that much below 256; some drivers keep clear of -128 and show -127 (Linux, drivers/hwmon: it87, lm90, ds1621).
+/// Firmware and the thermal core have their own values below absolute zero (THERMAL_TEMP_INVALID is -274 °C).
+pub(super) fn check_register_end(celsius: f64, path: &Path) -> Result<(), ReadError> {
+    let last_code = |end: f64| (0..=8).any(|bits| (celsius - (end - 0.5_f64.powi(bits))).abs() < 0.001);
+    if celsius > -127.0 && !last_code(128.0) && !last_code(256.0) {
+        return Ok(());
+    }
+    let why = format!(
+        "temperature of {celsius} °C, which drivers show for a missing probe or a saturated register"
+    );
+    Err(ReadError::with_source(Cause::OutOfRange, place(path), why))
+}
+
+/// Checks that no heater of the chip whose attributes are in `folder` is on: it warms and dries what is measured.
+///
+/// Names: `heater_enable` (hwmon sht3x and sht4x; iio htu21, hts221), `out_current_heater_raw` (iio si7020, hdc100x, hdc3020).
+pub(super) fn check_heater(folder: &Path) -> Result<(), ReadError> {
+    for name in ["heater_enable", "out_current_heater_raw"] {
+        let file = folder.join(name);
+        if word(&file).is_some_and(|state| state != "0") {
+            let why =
+                "the heater of the chip is on, so temperature and humidity are wrong; write 0 into this file";
+            return Err(unclear(&file, why));
+        }
+    }
+    Ok(())
 }
 
 /// What Linux answered at `path`, with what to do about it.

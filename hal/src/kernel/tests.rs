@@ -125,6 +125,42 @@ fn all(root: &Path) -> [Box<dyn Sensor>; 4] {
     ]
 }
 
+#[test]
+fn attributes_that_are_huge_pipes_devices_or_folders_neither_block_nor_fill_the_memory() {
+    for (folder, files) in FILES {
+        for file in files {
+            for kind in ["huge", "pipe", "zero", "folder"] {
+                let tree = Tree::new();
+                for other in files {
+                    tree.write(&format!("{folder}/{other}"), "1\n");
+                }
+                let path = tree.path(&format!("{folder}/{file}"));
+                std::fs::remove_file(&path).unwrap();
+                match kind {
+                    "huge" => std::fs::write(&path, vec![b'1'; 5 << 20]).unwrap(),
+                    "pipe" => {
+                        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success())
+                    }
+                    "zero" => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+                    _ => std::fs::create_dir(&path).unwrap(),
+                }
+                let (sender, receiver) = std::sync::mpsc::channel();
+                let mut sensors = all(&tree.path(""));
+                std::thread::spawn(move || {
+                    for sensor in &mut sensors {
+                        let text = sensor.read().map_err(|error| error.to_string().chars().count());
+                        sender.send(text.err().unwrap_or_default()).unwrap();
+                    }
+                });
+                for _ in 0..4 {
+                    let length = receiver.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
+                    assert!(length < 600, "{folder}/{file} as {kind}");
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_stands_in_the_files_is_finite_or_an_error(

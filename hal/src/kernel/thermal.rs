@@ -79,6 +79,7 @@ impl Sensor for Thermal {
     fn read(&mut self) -> Result<Readings, ReadError> {
         let file = self.find()?.path.join("temp");
         let celsius = sysfs::number(&file)? / 1e3;
+        sysfs::check_register_end(celsius, &file)?;
         Ok(smallvec![sysfs::reading(Quantity::Temperature, celsius, &file)?])
     }
 }

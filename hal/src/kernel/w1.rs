@@ -15,9 +15,10 @@
 //! * A wrong checksum (`NO`): the number beside it is of the bytes that arrived wrong.
 //! * Nine zeros, whose checksum is right: the data line is shorted. It would read as 0 °C.
 //! * 85 °C, and 127.9375 °C: what the chip has from power-up until it has measured, so it lost its power while it did. The
-//!   reserved byte 6 is then still 0x0c; after a measurement that gave 85 °C it is 0x10. Where byte 6 cannot be seen, or
-//!   means something else (all but the families 28 and 22), 85 °C exactly is believed only from a chip that measured
-//!   something within [`NEAR`] of it just before.
+//!   reserved byte 6 of a genuine chip is then still 0x0c; after a measurement that gave 85 °C it is 0x10. Clones have other
+//!   bytes there, such as a constant 0xff. Where byte 6 cannot be seen, or means something else (all but the families 28
+//!   and 22; clones, which also show themselves by a byte 6 that does not fit another temperature), 85 °C exactly is
+//!   believed only from a chip that measured something within [`NEAR`] of it just before.
 //! * An empty file: the chip did not answer, or three times in a row with a wrong checksum.
 
 use std::ops::RangeInclusive;
@@ -48,13 +49,15 @@ pub struct W1 {
     device: Option<String>,
     /// The last temperature, while there was no error since.
     last: Option<f64>,
+    /// True if byte 6 of the chip was seen not to follow its temperature: it is a clone.
+    clone: bool,
     info: SensorInfo,
 }
 
 impl W1 {
     /// `device` is the chip's number as the kernel writes it, `28-0316a2795fff`. Nothing is read yet.
     pub fn new(sysfs: Sysfs, device: Option<String>, info: SensorInfo) -> W1 {
-        W1 { sysfs, device, last: None, info }
+        W1 { sysfs, device, last: None, clone: false, info }
     }
 
     fn find(&self) -> Result<Entry, ReadError> {
@@ -81,7 +84,7 @@ impl W1 {
         }
     }
 
-    fn celsius(&self) -> Result<f64, ReadError> {
+    fn celsius(&mut self) -> Result<f64, ReadError> {
         let chip = self.find()?;
         let slave = chip.path.join("w1_slave");
         let file = if slave.exists() { slave } else { chip.path.join("temperature") };
@@ -92,11 +95,12 @@ impl W1 {
         }
         let told = if file.ends_with("w1_slave") { slave_says(&bytes) } else { plain(&bytes) };
         let reply = told.map_err(|(cause, why)| ReadError::with_source(cause, sysfs::place(&file), why))?;
+        self.clone |= reply.clone;
         self.believe(reply, &chip.name, &file)
     }
 
     fn believe(&self, reply: Reply, chip: &str, file: &Path) -> Result<f64, ReadError> {
-        let Reply { celsius, reserved } = reply;
+        let Reply { celsius, reserved, .. } = reply;
         let impossible =
             |why: String| Err(ReadError::with_source(Cause::OutOfRange, sysfs::place(file), why));
         let range = range(chip);
@@ -110,7 +114,8 @@ impl W1 {
         }
         let measured = match reserved {
             _ if celsius != POWER_UP => true,
-            Some(reserved) if chip.starts_with("28-") || chip.starts_with("22-") => reserved != 0x0c,
+            Some(0x0c) if counts_in_byte_6(chip) => false,
+            Some(0x10) if counts_in_byte_6(chip) && !self.clone => true,
             _ => self.last.is_some_and(|last| (last - POWER_UP).abs() <= NEAR),
         };
         if measured {
@@ -118,6 +123,11 @@ impl W1 {
         }
         impossible("85 °C, which is what the chip has before it measured; does its power hold?".to_owned())
     }
+}
+
+/// Whether byte 6 of a genuine chip of this family follows its temperature.
+fn counts_in_byte_6(chip: &str) -> bool {
+    chip.starts_with("28-") || chip.starts_with("22-")
 }
 
 /// What the chip can measure, in °C. Family 3b is a thermocouple, too.
@@ -129,8 +139,10 @@ fn range(chip: &str) -> RangeInclusive<f64> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Reply {
     celsius: f64,
-    /// Byte 6 of the chip's memory, if it was told.
+    /// Byte 6 of the chip's memory, if it is in the file.
     reserved: Option<u8>,
+    /// True if byte 6 does not fit the temperature.
+    clone: bool,
 }
 
 type Told = Result<Reply, (Cause, String)>;
@@ -138,7 +150,7 @@ type Told = Result<Reply, (Cause, String)>;
 /// `23125`
 fn plain(bytes: &[u8]) -> Told {
     let millis = number::number(bytes).map_err(|why| (Cause::Other, why))?;
-    Ok(Reply { celsius: millis / 1e3, reserved: None })
+    Ok(Reply { celsius: millis / 1e3, reserved: None, clone: false })
 }
 
 /// ```text
@@ -165,7 +177,10 @@ fn slave_says(bytes: &[u8]) -> Told {
         return Err((Cause::OutOfRange, "the chip lost its power while it measured".to_owned()));
     }
     let (_, millis) = second.rsplit_once("t=").ok_or_else(strange)?;
-    Ok(Reply { reserved: Some(memory[6]), ..plain(millis.as_bytes())? })
+    // At twelve bits (byte 4) byte 6 is 16 less the sixteenths of a degree, or what it was at power-up.
+    let genuine = [0x10 - (memory[0] & 0x0f), 0x0c].contains(&memory[6]);
+    let clone = memory[4] == 0x7f && !genuine;
+    Ok(Reply { reserved: Some(memory[6]), clone, ..plain(millis.as_bytes())? })
 }
 
 impl Sensor for W1 {

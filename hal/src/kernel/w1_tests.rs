@@ -90,6 +90,24 @@ fn the_value_of_power_up_is_told_from_85_degrees_by_the_reserved_byte() {
 }
 
 #[test]
+fn byte_6_of_a_clone_does_not_prove_85_degrees() {
+    let tree = Tree::new();
+    for reserved in ["ff", "00", "10"] {
+        let mut sensor = sensor(&tree, None);
+        // 21.5 °C: a genuine chip would count 8 sixteenths in byte 6, and 84.9375 °C one.
+        slave(&tree, CHIP, &format!("58 01 4b 46 7f ff {reserved} 10 57"), "YES", 21_500);
+        assert_eq!(value(sensor.read()), 21.5);
+        let hot = format!("50 05 4b 46 7f ff {reserved} 10 57");
+        slave(&tree, CHIP, &hot, "YES", 85_000);
+        assert_eq!(failure(&mut sensor).0, Cause::OutOfRange, "{reserved}");
+        slave(&tree, CHIP, &format!("4f 05 4b 46 7f ff {reserved} 10 57"), "YES", 84_937);
+        assert_eq!(value(sensor.read()), 84.937);
+        slave(&tree, CHIP, &hot, "YES", 85_000);
+        assert_eq!(value(sensor.read()), 85.0, "{reserved}: it was near before");
+    }
+}
+
+#[test]
 fn where_the_bytes_do_not_tell_85_degrees_must_be_near_the_reading_before() {
     let tree = Tree::new();
     let table: [(&str, &[(&str, bool)]); 2] = [

@@ -10,11 +10,15 @@ use embedded_hal::i2c::I2c;
 use serde::Serialize;
 
 use super::LinuxI2c;
+use crate::bounded;
 use crate::chip::Chip;
 use crate::error::{BusError, Cause, Place, ReadError};
 
 /// The addresses that a chip may have; the others mean something to the bus itself.
 const ADDRESSES: std::ops::RangeInclusive<u8> = 0x08..=0x77;
+
+/// Largest attribute of sysfs that is read, in bytes.
+const MAX_SIZE: usize = 4096;
 
 /// Longest text that is taken from sysfs.
 const LONGEST: usize = 100;
@@ -146,7 +150,7 @@ fn names(folder: &Path) -> impl Iterator<Item = String> + use<> {
 
 /// The first line of a small file of sysfs.
 fn text(path: &Path) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
+    let text = String::from_utf8(bounded::read(path, MAX_SIZE).ok()?).ok()?;
     let line: String =
         text.lines().next()?.trim().chars().filter(|c| !c.is_control()).take(LONGEST).collect();
     (!line.is_empty()).then_some(line)
@@ -204,6 +208,23 @@ mod tests {
                 None => Err(Refusal(Cause::NotPresent)),
             }
         }
+    }
+
+    #[test]
+    fn names_of_buses_are_read_in_bounded_time_and_memory() {
+        let (_folder, scanner) = machine();
+        let name = scanner.sys.join("class/i2c-dev/i2c-1/name");
+        fs::write(&name, vec![b'x'; 10 << 20]).unwrap();
+        assert_eq!(scanner.buses()[0].about, None, "no attribute of sysfs is as large");
+        fs::remove_file(&name).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&name).status().unwrap().success());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(scanner.buses().len()));
+        assert_eq!(
+            receiver.recv_timeout(std::time::Duration::from_secs(30)),
+            Ok(2),
+            "a pipe without a writer"
+        );
     }
 
     fn machine() -> (tempfile::TempDir, Scanner) {

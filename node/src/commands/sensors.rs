@@ -2,11 +2,12 @@
 //! of a node are that is in one.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use atalaya_hal::drivers::info;
-use atalaya_hal::{Backend, Boards, duration};
+use atalaya_hal::{Backend, Board, Boards, duration};
 use serde_json::json;
 
 use super::tools::with_session_of;
@@ -15,12 +16,16 @@ use crate::cli::{BoardArgs, Output, SensorsCommand, SensorsListArgs, SensorsRead
 use crate::exit::Failure;
 use crate::id::NodeId;
 use crate::presence::{self, Presence, PresentSensor};
-use crate::sensing::health::Condition;
+use crate::sensing::health::{Condition, State};
 use crate::sensing::{self, Sample, Sensors};
 use crate::settings::load_boards;
 
 /// Longest wait for one reading.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Pause between two reads of a sensor that has not measured yet.
+const START_INTERVAL: Duration = Duration::from_millis(500);
+/// Time that a chip with a slow clock, and a busy bus, may need longer for its first measurement.
+const START_MARGIN: Duration = Duration::from_secs(3);
 /// Most characters of one cell of a table.
 const LONGEST_CELL: usize = 300;
 
@@ -171,12 +176,17 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
     }
     let buses = sensing::open(board, &boards.base_dir).map_err(Failure::config)?;
     let mut sensors = Sensors::start(buses).map_err(Failure::software)?.tireless();
+    let mut first = Some(first_samples(&mut sensors, board, args.sensor.as_deref()).await);
     let mut ticks = tokio::time::interval(interval);
     let mut failed = Vec::new();
     for _ in 0..if args.count == 0 { u64::MAX } else { args.count } {
         ticks.tick().await;
         failed.clear();
-        for sample in sensors.sample(PATIENCE).await {
+        let samples = match first.take() {
+            Some(samples) => samples,
+            None => sensors.sample(PATIENCE).await,
+        };
+        for sample in samples {
             if args.sensor.as_ref().is_some_and(|wanted| *wanted != sample.sensor) {
                 continue;
             }
@@ -187,6 +197,53 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(Failure::io(anyhow!("{}", failed.join("; ")))) }
+}
+
+/// Reads every sensor once, and those that were started by this read (an SCD4x) again until they have measured, or their time
+/// is over. A chip that does not answer is not waited for.
+async fn first_samples(sensors: &mut Sensors, board: &Board, wanted: Option<&str>) -> Vec<Sample> {
+    let mut samples = sensors.sample(PATIENCE).await;
+    let begun = Instant::now();
+    let mut told: Vec<String> = Vec::new();
+    loop {
+        let absent: Vec<String> = sensors
+            .health()
+            .filter(|(_, health)| health.condition().state == State::Absent)
+            .map(|(info, _)| info.name.clone())
+            .collect();
+        let mut late: Vec<&mut Sample> = samples
+            .iter_mut()
+            .filter(|sample| sample.result.is_err() && !absent.contains(&sample.sensor))
+            .filter(|sample| wanted.is_none_or(|wanted| wanted == sample.sensor))
+            .filter(|sample| begun.elapsed() < longest_start(board, &sample.sensor))
+            .collect();
+        if late.is_empty() {
+            return samples;
+        }
+        for sample in &late {
+            if !told.contains(&sample.sensor) {
+                let limit = longest_start(board, &sample.sensor).as_secs();
+                let line = format!("{}: waiting up to {limit} s for the first measurement\n", sample.sensor);
+                // Only progress: without a stderr the readings still matter.
+                let _ = std::io::stderr().write_all(line.as_bytes());
+                told.push(sample.sensor.clone());
+            }
+        }
+        tokio::time::sleep(START_INTERVAL).await;
+        // The others are not replaced: their filters have seen the value that is shown.
+        for sample in sensors.sample(PATIENCE).await {
+            if let Some(known) = late.iter_mut().find(|known| known.sensor == sample.sensor) {
+                **known = sample;
+            }
+        }
+    }
+}
+
+/// Longest time that a sensor may take from its first read to its first measurement; zero if it measures at once.
+fn longest_start(board: &Board, sensor: &str) -> Duration {
+    let config = board.sensors.iter().find(|config| config.name == sensor);
+    let takes = config.map_or(Duration::ZERO, |config| config.chip.entry().first_reading);
+    if takes.is_zero() { takes } else { takes + START_MARGIN }
 }
 
 fn show(sample: &Sample, output: Output) -> String {

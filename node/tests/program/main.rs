@@ -24,6 +24,7 @@ mod outbox;
 mod process_stopped;
 mod reaping;
 mod sensor_health;
+mod sensors_read;
 mod several_quantities;
 mod shipped;
 mod status;

@@ -1,0 +1,119 @@
+//! A bus with one chip that answers each command or register with fixed bytes.
+
+use std::collections::BTreeMap;
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, Operation};
+use embedded_hal::spi::{self, SpiDevice};
+
+/// Bytes that the chip answers after it received `after`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) after: &'static [u8],
+    pub(crate) bytes: &'static [u8],
+}
+
+/// The chip. Registers keep what is written to them, unless there is an answer for them.
+pub(crate) struct Fixed {
+    answers: Vec<(Vec<u8>, Vec<u8>)>,
+    registers: BTreeMap<u8, Vec<u8>>,
+    last: Vec<u8>,
+    pub(crate) checksums: bool,
+}
+
+impl Fixed {
+    pub(crate) fn new<'a>(answers: impl IntoIterator<Item = &'a Answer>, checksums: bool) -> Fixed {
+        let answers = answers.into_iter().map(|answer| (answer.after.to_vec(), answer.bytes.to_vec()));
+        Fixed { answers: answers.collect(), registers: BTreeMap::new(), last: Vec::new(), checksums }
+    }
+
+    /// Appends `byte` to the first answer after `after`.
+    pub(crate) fn append(&mut self, after: &[u8], byte: u8) {
+        if let Some((_, bytes)) = self.answers.iter_mut().find(|(known, _)| known == after) {
+            bytes.push(byte);
+        }
+    }
+
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(0);
+        // The first answer of that length: the cases come before what the chip always answers.
+        let known = self
+            .answers
+            .iter()
+            .find(|(after, bytes)| *after == self.last && self.sent(bytes).len() == buffer.len());
+        let kept = self.last.first().and_then(|register| self.registers.get(register));
+        if let Some(bytes) = known.map(|(_, bytes)| self.sent(bytes)).or(kept.cloned())
+            && bytes.len() == buffer.len()
+        {
+            buffer.copy_from_slice(&bytes);
+        }
+    }
+
+    /// Words with their checksums, if the chip has them.
+    fn sent(&self, bytes: &[u8]) -> Vec<u8> {
+        if !self.checksums {
+            return bytes.to_vec();
+        }
+        bytes.chunks(2).flat_map(|word| [word[0], word[1], crc8(word)]).collect()
+    }
+}
+
+/// CRC-8 with the polynomial 0x31 (SHT3x-DIS datasheet, section 4.12).
+pub(crate) fn crc8(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0xff, |crc, byte| {
+        (0..8).fold(crc ^ byte, |crc: u8, _| if crc & 0x80 != 0 { crc << 1 ^ 0x31 } else { crc << 1 })
+    })
+}
+
+impl ErrorType for Fixed {
+    type Error = ErrorKind;
+}
+
+impl I2c for Fixed {
+    fn transaction(&mut self, _: u8, operations: &mut [Operation<'_>]) -> Result<(), ErrorKind> {
+        for operation in operations {
+            match operation {
+                Operation::Write(bytes) => {
+                    if let [register, rest @ ..] = bytes
+                        && !rest.is_empty()
+                    {
+                        self.registers.insert(*register, rest.to_vec());
+                    }
+                    self.last = bytes.to_vec();
+                }
+                Operation::Read(buffer) => self.fill(buffer),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl spi::ErrorType for Fixed {
+    type Error = spi::ErrorKind;
+}
+
+impl SpiDevice for Fixed {
+    fn transaction(&mut self, operations: &mut [spi::Operation<'_, u8>]) -> Result<(), spi::ErrorKind> {
+        for operation in operations {
+            match operation {
+                spi::Operation::TransferInPlace([register, rest @ ..]) => {
+                    self.last = vec![*register];
+                    self.fill(rest);
+                }
+                // Registers are written 0x80 above where they are read.
+                spi::Operation::Write([register, rest @ ..]) => {
+                    self.registers.insert(register & 0x7f, rest.to_vec());
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A delay that does not wait.
+pub(crate) struct Now;
+
+impl DelayNs for Now {
+    fn delay_ns(&mut self, _: u32) {}
+}

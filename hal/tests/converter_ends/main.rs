@@ -1,0 +1,88 @@
+//! Checks both ends of the raw range of every quantity of every chip in the catalogue. Each row of the tables says
+//! whether the driver refuses the value (the converter is saturated, or nothing was measured) or believes it, and why.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+mod bus;
+mod i2c;
+#[cfg(target_os = "linux")]
+mod kernel;
+
+use std::collections::BTreeSet;
+
+use atalaya_hal::catalogue::{Attachment, Measures};
+use atalaya_hal::{Cause, Chip, Quantity, ReadError, Readings};
+
+/// An end of the range of a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Min,
+    Max,
+    /// Another value that is not a measurement: a skipped conversion, a status bit, a sentinel of a driver.
+    Other,
+}
+
+/// The documented decision.
+#[derive(Clone, Copy, Debug)]
+enum Decision {
+    /// The read fails, and the message contains this text.
+    Refused(&'static str),
+    /// The read returns this value.
+    Believed {
+        value: f64,
+        #[expect(dead_code, reason = "documents the row")]
+        why: &'static str,
+    },
+}
+
+/// Fails unless `result` is what `decision` says of `quantity`.
+fn check(row: &str, quantity: Quantity, decision: Decision, result: Result<Readings, ReadError>) {
+    match (decision, result) {
+        (Decision::Refused(text), Err(error)) => {
+            assert!(matches!(error.cause(), Cause::OutOfRange | Cause::Other), "{row}: {error}");
+            let message = error.to_string();
+            assert!(message.contains(text), "{row}: {message}");
+        }
+        (Decision::Believed { value, .. }, Ok(readings)) => {
+            let reading = readings.iter().find(|reading| reading.quantity() == quantity).unwrap();
+            assert!((reading.value() - value).abs() < 0.01, "{row}: {reading}");
+        }
+        (decision, result) => panic!("{row}: {decision:?}, but the read gave {result:?}"),
+    }
+}
+
+/// Rows of both tables: chip, quantity, end.
+fn rows() -> Vec<(Chip, Quantity, End)> {
+    let mut rows: Vec<_> = i2c::CASES.iter().map(|case| (case.chip, case.quantity, case.end)).collect();
+    #[cfg(target_os = "linux")]
+    rows.extend(kernel::CASES.iter().map(|case| (case.chip, case.quantity, case.end)));
+    rows
+}
+
+#[test]
+fn every_quantity_of_every_chip_on_a_bus_has_a_decision_for_both_ends() {
+    let rows: BTreeSet<_> = rows().into_iter().collect();
+    for chip in Chip::ALL.into_iter().filter(|chip| chip.needs_bus()) {
+        let Measures::Always(quantities) = chip.entry().measures else { panic!("{chip}") };
+        for quantity in quantities {
+            for end in [End::Min, End::Max] {
+                assert!(
+                    rows.contains(&(chip, *quantity, end)),
+                    "no row for the {end:?} of {chip} {quantity}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_other_source_of_readings_has_a_decision() {
+    // No converter: a number is what the program, the file or the generator says, and any finite one may be meant.
+    let without_converter = [Chip::Command, Chip::File, Chip::Random];
+    let rows = rows();
+    for chip in Chip::ALL.into_iter().filter(|chip| !chip.needs_bus()) {
+        let kernel = matches!(chip.entry().attachment, Attachment::Kernel);
+        assert_eq!(kernel, !without_converter.contains(&chip), "{chip}");
+        assert!(!kernel || cfg!(not(target_os = "linux")) || rows.iter().any(|row| row.0 == chip), "{chip}");
+    }
+}

@@ -143,14 +143,16 @@ impl Election {
     {
         // Kept here: the connection over which the leader's code returned may be lost before the line is left.
         let mut done = None;
+        let mut trouble = Trouble::default();
         loop {
             let link = self.session.link().await;
+            trouble.reconnected();
             self.line.on(Event::LinkUp(link.session_id()));
             let lost = link.clone();
             let left = tokio::select! {
                 biased;
                 () = lost.lost() => None,
-                () = self.stand(&link, &mut lead, &mut done) => done.take(),
+                () = self.stand(&link, &mut lead, &mut done, &mut trouble) => done.take(),
             };
             self.standing.send_replace(Standing::Away);
             if let Some(value) = left {
@@ -162,16 +164,20 @@ impl Election {
 
     /// Works over one connection, until the line is left, with what `lead` returned in `done`, or the connection is lost
     /// (the caller sees to that).
-    async fn stand<T, F, Fut>(&mut self, link: &Link, lead: &mut F, done: &mut Option<T>)
-    where
+    async fn stand<T, F, Fut>(
+        &mut self,
+        link: &Link,
+        lead: &mut F,
+        done: &mut Option<T>,
+        trouble: &mut Trouble,
+    ) where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
-        let mut trouble = Trouble::default();
         loop {
             let result = match self.line.step() {
                 Step::Rest => return,
-                Step::Lead { own } => match self.lead(link, &own, lead).await {
+                Step::Lead { own } => match self.lead(link, &own, lead, trouble).await {
                     Ok(Some(value)) => {
                         *done = Some(value);
                         Ok(Event::Done)
@@ -187,27 +193,37 @@ impl Election {
                 }
             };
             let event = match result {
-                Ok(event) => {
-                    trouble.over();
-                    event
-                }
+                Ok(event) => event,
                 Err(error) => {
-                    trouble.pause(&error).await;
+                    trouble.pause(link.session(), &error).await;
                     Event::Unclear
                 }
             };
+            match event {
+                // It stood in line, and waited: that is what matters besides leading.
+                Event::Stirred => trouble.over(),
+                Event::Created(_) | Event::Deposed | Event::Unclear => trouble.detour().await,
+                _ => {}
+            }
             self.line.on(event);
         }
     }
 
     /// Leads until the lease ends or the own znode is gone (`None`), or the leader's code returns.
-    async fn lead<T, F, Fut>(&mut self, link: &Link, own: &str, lead: &mut F) -> Result<Option<T>, Error>
+    async fn lead<T, F, Fut>(
+        &mut self,
+        link: &Link,
+        own: &str,
+        lead: &mut F,
+        trouble: &mut Trouble,
+    ) -> Result<Option<T>, Error>
     where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
         let Some(watched) = self.line.watched(link, self.line.path_of(own)).await? else { return Ok(None) };
         let mut hold = Hold::of(link, watched).await?;
+        trouble.over();
         self.standing.send_replace(Standing::Leading);
         let leadership = Leadership { link: link.clone(), own: hold.path().to_owned(), term: hold.czxid() };
         // The end comes first: nothing of the leader's code runs after it, however long the process was stopped.

@@ -69,12 +69,7 @@ pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<S
     }
 }
 
-async fn follow_link(
-    link: &Link,
-    path: &str,
-    changed: &mut impl FnMut(Vec<String>),
-    trouble: &mut Trouble,
-) {
+async fn follow_link(link: &Link, path: &str, changed: &mut impl FnMut(Vec<String>), trouble: &mut Trouble) {
     loop {
         match follow_once(link, path, changed).await {
             Ok(()) => trouble.over(),

@@ -274,7 +274,11 @@ mod tests {
             let text = unit.repeat(16 * 1024 * 1024 / unit.len());
             let begun = std::time::Instant::now();
             let error = text.parse::<ConnectString>().unwrap_err();
-            assert!(error.text.len() <= 320 && begun.elapsed().as_secs() < 5, "{unit:?}: {:?}", begun.elapsed());
+            assert!(
+                error.text.len() <= 320 && begun.elapsed().as_secs() < 5,
+                "{unit:?}: {:?}",
+                begun.elapsed()
+            );
         }
     }
 

@@ -136,12 +136,16 @@ fn missing_permission(operation: &str, path: &str) -> String {
         "get" | "ls" | "check" => ("READ", path),
         "mkdir" => {
             let path = shown(path);
-            return format!(": this client lacks the CREATE permission on the nearest existing parent of {path}");
+            return format!(
+                ": this client lacks the CREATE permission on the nearest existing parent of {path}"
+            );
         }
         _ => return ": this client lacks a permission".to_owned(),
     };
     let znode = shown(znode);
-    format!(": this client lacks the {permission} permission on {znode}; grant it with zkCli.sh setAcl {znode}")
+    format!(
+        ": this client lacks the {permission} permission on {znode}; grant it with zkCli.sh setAcl {znode}"
+    )
 }
 
 fn parent(path: &str) -> &str {
@@ -158,7 +162,11 @@ mod tests {
     #[test]
     fn refusal_names_the_missing_permission_and_the_znode_that_has_to_grant_it() {
         for (operation, path, expected) in [
-            ("create", "/mediciones/1", "the CREATE permission on /mediciones; grant it with zkCli.sh setAcl /mediciones"),
+            (
+                "create",
+                "/mediciones/1",
+                "the CREATE permission on /mediciones; grant it with zkCli.sh setAcl /mediciones",
+            ),
             ("create", "/barrier", "the CREATE permission on /; "),
             ("delete", "/election/a__lock__01", "the DELETE permission on /election; "),
             ("set", "/counter", "the WRITE permission on /counter; "),

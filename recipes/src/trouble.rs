@@ -56,7 +56,9 @@ impl Trouble {
 
     async fn wait(&mut self, error: &Error) {
         let reason = error.to_string();
+        // A znode of the wrong type is logged where it is reported.
         let is_new = !error.is_link_trouble()
+            && error.wrong_znode().is_none()
             && self.logged.len() < MOST_REASONS
             && !self.logged.contains(&reason);
         if is_new {

@@ -89,9 +89,13 @@ impl WrongZnode {
         let path = quoted(&self.path);
         match self.problem {
             Problem::NotEphemeral => format!("if no program needs it, delete it: zkCli.sh deleteall {path}"),
-            Problem::Ephemeral => format!("delete it, so that it is created as a persistent znode: zkCli.sh delete {path}"),
+            Problem::Ephemeral => {
+                format!("delete it, so that it is created as a persistent znode: zkCli.sh delete {path}")
+            }
             Problem::HasChildren => {
-                format!("if no program needs its children, delete them; list them with: atalaya inspect {path}")
+                format!(
+                    "if no program needs its children, delete them; list them with: atalaya inspect {path}"
+                )
             }
             Problem::NotANumber => format!("set it to a whole number: zkCli.sh set {path} 0"),
         }
@@ -105,7 +109,9 @@ impl fmt::Display for WrongZnode {
             Problem::NotEphemeral => {
                 write!(f, "{path} is not ephemeral: it remains when the session that created it ends")
             }
-            Problem::Ephemeral => write!(f, "{path} is ephemeral: it disappears with the session that created it"),
+            Problem::Ephemeral => {
+                write!(f, "{path} is ephemeral: it disappears with the session that created it")
+            }
             Problem::HasChildren => write!(f, "{path} has children, so it cannot be deleted"),
             Problem::NotANumber => write!(f, "{path} does not hold a whole number of 64 bits"),
         }

@@ -53,7 +53,13 @@ impl Tally {
     /// At `path`. Nothing is written before the first write.
     pub fn new(session: Session, path: impl Into<String>) -> Tally {
         let counter = Counter::exact(session, path);
-        let state = Arc::new(Mutex::new(State { counter, on: true, open: None, complaint: None, sightings: Sightings::default() }));
+        let state = Arc::new(Mutex::new(State {
+            counter,
+            on: true,
+            open: None,
+            complaint: None,
+            sightings: Sightings::default(),
+        }));
         Tally { state, newest: watch::Sender::new(None) }
     }
 
@@ -94,7 +100,10 @@ impl Tally {
                     Err(CounterError::Failed(error)) if error.is_transient() => return Err(error),
                     Err(other) => {
                         if matches!(other, CounterError::NotANumber { .. }) {
-                            sightings.update(link.session(), [WrongZnode::new(&counter.path, Problem::NotANumber)]);
+                            sightings.update(
+                                link.session(),
+                                [WrongZnode::new(&counter.path, Problem::NotANumber)],
+                            );
                         }
                         break Some(other.to_string());
                     }

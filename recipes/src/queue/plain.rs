@@ -100,11 +100,7 @@ impl Queue {
         self.entries.writer.into_inner().close().await;
     }
 
-    async fn taken(
-        &self,
-        next: &mut Next,
-        until: Option<Instant>,
-    ) -> Result<Option<Vec<u8>>, QueueError> {
+    async fn taken(&self, next: &mut Next, until: Option<Instant>) -> Result<Option<Vec<u8>>, QueueError> {
         let mut attempts = Attempts::until(&self.entries.session, until, "take from", &self.entries.path);
         loop {
             let link = attempts.link().await?;
@@ -137,11 +133,7 @@ impl Queue {
     }
 
     /// The next entry: its path, value and version.
-    async fn first(
-        &self,
-        link: &Link,
-        next: &mut Next,
-    ) -> Result<Option<(String, Vec<u8>, i32)>, Error> {
+    async fn first(&self, link: &Link, next: &mut Next) -> Result<Option<(String, Vec<u8>, i32)>, Error> {
         let mut fresh = false;
         loop {
             let Some(name) = next.names.front() else {

@@ -27,12 +27,13 @@ fn create_readable(bed: &Bed, path: &str, data: &[u8]) {
 }
 
 /// Number of requests that the server has received, its own `srvr` included.
-fn received(bed: &Bed) -> u64 {
+pub(crate) fn received(bed: &Bed) -> u64 {
     let mut stream = TcpStream::connect(bed.connect_string()).unwrap();
     stream.write_all(b"srvr").unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("Received: ")).unwrap_or_else(|| panic!("{text}"));
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("Received: ")).unwrap_or_else(|| panic!("{text}"));
     line.trim().parse().unwrap()
 }
 
@@ -79,7 +80,8 @@ fn publisher_stores_its_data_uncounted_while_the_counter_refuses_writes(bed: &Be
     create_readable(bed, "/counter", b"7");
     let session = bed.session();
     let (data, newest) = watch::channel(Some(b"1".to_vec()));
-    let node = PersistentNode::new(session.clone(), "/mediciones/1").counted(Tally::new(session.clone(), "/counter"));
+    let node = PersistentNode::new(session.clone(), "/mediciones/1")
+        .counted(Tally::new(session.clone(), "/counter"));
     let state = node.state();
     let work = async move {
         let _data = data;

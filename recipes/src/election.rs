@@ -21,6 +21,10 @@
 //! own and first, it leads on: the code is run anew, under the same [`Leadership::term`]. After an expiry it stands in
 //! line again, at the end; what the old session left is deleted so that nobody waits for it.
 //!
+//! # Znodes of the wrong type
+//! A contender that is not ephemeral remains when its creator ends, and all behind it wait indefinitely. The contender directly
+//! behind it logs it and reports it in [`Session::wrong_znodes`], and does not delete it.
+//!
 //! # Cancellation safety
 //! Dropping the future of [`Election::run`] stops leading at once; its znode stays in line until the session ends.
 //! [`Election::run`] gives it back by itself when the leader's code returns.
@@ -200,7 +204,7 @@ impl Election {
                 }
             };
             match event {
-                // It stood in line, and waited: that is what matters besides leading.
+                // The wait behind another contender is over: joining the election has worked.
                 Event::Stirred => trouble.over(),
                 Event::Created(_) | Event::Deposed | Event::Unclear => trouble.detour().await,
                 _ => {}

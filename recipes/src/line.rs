@@ -18,7 +18,7 @@ pub(crate) struct Line {
     fresh: Option<String>,
     /// Our znode, watched over this connection.
     watched: Option<Watched>,
-    /// A contender ahead that no session's end removes.
+    /// Contender ahead that is not ephemeral.
     sightings: Sightings,
     /// What this connection's server shows includes all that was written by this session.
     in_step: bool,
@@ -93,7 +93,7 @@ impl Line {
 
     /// Our znode at `path`, to be held; `None` if it is not this session's, or not there.
     pub(crate) async fn watched(&mut self, link: &Link, path: String) -> Result<Option<Watched>, Error> {
-        // Its turn has come: nothing is in the way.
+        // It is first: no contender blocks it.
         self.sightings.clear();
         match self.watched.take() {
             Some(watched) if watched.path() == path => Ok(Some(watched)),
@@ -127,7 +127,7 @@ impl Line {
         if let Some(first) = in_line(role, &children).into_iter().find(|name| role.waits_for(name)) {
             let path = self.path_of(first);
             let stat = link.stat(&path).await?;
-            // Reported for a moment only, but logged.
+            // This logs it, and reports it for a moment only.
             Sightings::default()
                 .update(link.session(), stat.and_then(|stat| WrongZnode::not_ephemeral(&path, &stat)));
         }
@@ -199,7 +199,7 @@ pub(crate) async fn delete(link: &Link, path: &str) -> Result<(), Error> {
 }
 
 /// Returns when the znode does not exist, or anything has happened to it: whoever waits looks at the line again.
-/// A znode that is not ephemeral is reported in `sightings`: it may stay there indefinitely.
+/// Reports a znode that is not ephemeral in `sightings`: it may remain indefinitely.
 async fn stirs(link: &Link, path: &str, sightings: &mut Sightings) -> Result<(), Error> {
     let (stat, watcher) = link.stat_and_watch(path).await?;
     let wrong = stat.as_ref().and_then(|stat| WrongZnode::not_ephemeral(path, stat));

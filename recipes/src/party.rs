@@ -185,7 +185,7 @@ impl Party {
             result => result?,
         };
         if self.shallow {
-            // The names say who is there, but not whether a lost session removes them.
+            // The names do not tell which members are ephemeral.
             let paths: Vec<String> = names.iter().map(|name| format!("{}/{name}", self.path)).collect();
             changed(self.identifiers(link, names, sightings).await?);
             sightings.update(link.session(), wrong_members(&paths, &link.get_many(&paths).await?));
@@ -231,7 +231,7 @@ impl Party {
     }
 }
 
-/// Finds the members that no session's end removes.
+/// Finds the members that are not ephemeral.
 fn wrong_members(paths: &[String], read: &[BulkRead]) -> Vec<WrongZnode> {
     let check = |(path, read): (&String, &BulkRead)| match read {
         BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, stat),

@@ -146,7 +146,7 @@ impl PersistentNode {
                     Event::Unclear
                 }
             };
-            // The data is stored or it is not: that the znode could be looked at is no success.
+            // Only a write ends the trouble: an inspection succeeds also when writes are refused.
             match event {
                 Event::Created | Event::Written { .. } => trouble.over(),
                 Event::Gone | Event::Exists | Event::Stale => trouble.detour().await,

@@ -141,7 +141,7 @@ struct Visitor {
     seating: Seating<Line>,
     /// Set while all places are taken: tells when one comes or goes.
     changes: Option<OneshotWatcher>,
-    /// Places that no session's end frees.
+    /// Places that are not ephemeral.
     sightings: Sightings,
 }
 

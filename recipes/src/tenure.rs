@@ -239,7 +239,7 @@ impl<C: Claimant> Task<C> {
             let swept = async {
                 while !matches!(self.claimant.stage(), Stage::Left) {
                     match self.claimant.advance(&link).await {
-                        // Nothing is done before all of it is gone.
+                        // Success is only that everything is removed.
                         Ok(()) => {}
                         Err(AcquireError::Refused(error)) => {
                             refusals -= i32::from(!error.is_link_trouble());
@@ -283,7 +283,7 @@ async fn work<C: Claimant>(
     let mut trouble = Trouble::default();
     loop {
         let stage = claimant.stage();
-        // To have waited is progress; to have looked is not.
+        // A finished wait is progress; a successful read is not.
         let is_progress = matches!(stage, Stage::Waiting);
         let result = match stage {
             Stage::Left => return Some(Ended::Unwanted),

@@ -38,7 +38,7 @@ impl Trouble {
         self.sightings.clear();
     }
 
-    /// Starts again with short pauses, because the connection is another one. What was logged stays logged.
+    /// Starts again with short pauses, because there is a new connection. Reasons that were logged are not logged again.
     pub fn reconnected(&mut self) {
         self.pauses = None;
         self.detours = 0;
@@ -56,7 +56,7 @@ impl Trouble {
 
     async fn wait(&mut self, error: &Error) {
         let reason = error.to_string();
-        // A znode of the wrong type is logged where it is reported.
+        // The registry logs znodes of the wrong type.
         let is_new = !error.is_link_trouble()
             && error.wrong_znode().is_none()
             && self.logged.len() < MOST_REASONS

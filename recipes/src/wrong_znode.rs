@@ -59,12 +59,12 @@ impl Problem {
 pub struct WrongZnode {
     /// Path of the znode.
     pub path: String,
-    /// What is wrong with it.
+    /// Reason why it does not fit.
     pub problem: Problem,
 }
 
 impl WrongZnode {
-    /// Names what is wrong with the znode at `path`.
+    /// Creates the description of the znode at `path`.
     pub fn new(path: impl Into<String>, problem: Problem) -> WrongZnode {
         WrongZnode { path: path.into(), problem }
     }
@@ -84,7 +84,7 @@ impl WrongZnode {
         (stat.num_children > 0).then(|| WrongZnode::new(path, Problem::HasChildren))
     }
 
-    /// Returns what the operator can do about it.
+    /// Returns the remedy: a command for the operator.
     pub fn remedy(&self) -> String {
         let path = quoted(&self.path);
         match self.problem {
@@ -140,9 +140,9 @@ fn quoted(path: &str) -> String {
 /// The wrong znodes of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    /// How many recipes see each.
+    /// Number of recipes that see each znode.
     seen: Mutex<BTreeMap<WrongZnode, usize>>,
-    /// Those that a warning was logged for.
+    /// Znodes for which a warning was logged.
     warned: Mutex<BTreeSet<WrongZnode>>,
     newest: watch::Sender<BTreeSet<WrongZnode>>,
 }
@@ -152,7 +152,7 @@ impl Registry {
         self.newest.subscribe()
     }
 
-    /// Adds one. False if there are too many.
+    /// Adds a znode. Returns false if there are too many.
     fn add(&self, wrong: &WrongZnode) -> bool {
         {
             let mut warned = session::lock(&self.warned);
@@ -204,12 +204,12 @@ impl Registry {
 #[derive(Debug, Default)]
 pub struct Sightings {
     registry: Option<Arc<Registry>>,
-    /// Each with whether the registry keeps it.
+    /// Znodes, each with a flag: the registry keeps it.
     seen: BTreeMap<WrongZnode, bool>,
 }
 
 impl Sightings {
-    /// Replaces what was seen before: reports what is new, and withdraws what is missing in `now`.
+    /// Replaces the earlier sightings by `now`: reports new ones and withdraws missing ones.
     pub fn update(&mut self, session: &Session, now: impl IntoIterator<Item = WrongZnode>) {
         let now: BTreeSet<WrongZnode> = now.into_iter().take(KEPT).collect();
         if now.is_empty() && self.seen.is_empty() {

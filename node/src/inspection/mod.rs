@@ -50,10 +50,10 @@ pub struct Entry {
     pub data: String,
     /// How many children it has.
     pub children: i32,
-    /// What is wrong with its type, for the recipe that it is taken for.
+    /// Reason why its type does not fit the recipe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<&'static str>,
-    /// What to do about that.
+    /// Remedy, a command for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }

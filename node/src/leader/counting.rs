@@ -1,4 +1,4 @@
-//! The counter that a leader writes with each cycle, and what stands in its way. A cycle never waits for it.
+//! The counter that a leader writes with each cycle, and reasons why it cannot. A cycle never waits for the counter.
 
 use atalaya_recipes::{Error, Link, Problem, Sightings, WrongZnode};
 use tracing::warn;
@@ -12,7 +12,7 @@ pub(super) struct Count {
     pub(super) version: i32,
 }
 
-/// What stands in the way of counting. Each reason is logged once.
+/// Reasons for not counting. Each is logged once.
 #[derive(Debug, Default)]
 pub(super) struct CounterTrouble {
     logged: Option<String>,
@@ -25,7 +25,7 @@ impl CounterTrouble {
     /// Reads the counter, which is created if it is missing. `None` if cycles cannot be counted.
     ///
     /// # Errors
-    /// The connection is the trouble: try again.
+    /// The connection failed, or another client deleted the counter: try again.
     pub(super) async fn read(&mut self, link: &Link) -> Result<Option<Count>, Error> {
         if self.refused {
             return Ok(None);
@@ -59,7 +59,7 @@ impl CounterTrouble {
 
     /// Notes that ZooKeeper has refused to write the counter.
     pub(super) fn refused(&mut self, error: &Error) {
-        // Another client was faster, or has deleted it: that is no refusal.
+        // Another client wrote or deleted it first, which is not a refusal.
         if !error.is_bad_version() && !error.is_no_node() {
             self.refused = true;
             self.log(error.to_string());

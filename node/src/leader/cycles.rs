@@ -38,7 +38,7 @@ pub(super) struct Cycles<'a> {
     pub(super) outgoing: &'a Outgoing,
     /// Told of the newest cycle.
     pub(super) counted: watch::Sender<u64>,
-    /// The counter, as far as it stands in the way.
+    /// Problems with the counter.
     pub(super) counter: CounterTrouble,
     /// Refusals by ZooKeeper since the last cycle that was written down.
     pub(super) trouble: &'a mut Trouble,

@@ -150,7 +150,7 @@ pub struct Overview {
     pub sampling_period: Option<f64>,
     /// Znodes of the wrong type on the paths that the fleet uses.
     pub wrong_znodes: Vec<Wrong>,
-    /// How many there are beyond those.
+    /// Number of further ones, which are not listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub more_wrong_znodes: usize,
     /// Its nodes.
@@ -162,11 +162,11 @@ pub struct Overview {
 pub struct Wrong {
     /// Path of the znode.
     pub path: String,
-    /// What is wrong with it, for programs.
+    /// Reason why it is wrong, for programs.
     pub problem: &'static str,
-    /// What is wrong with it, for people.
+    /// Reason why it is wrong, for people.
     pub message: String,
-    /// What to do about it.
+    /// Remedy, a command for the operator.
     pub remedy: String,
 }
 

@@ -99,7 +99,7 @@ pub fn table(fleet: &Overview, most: usize) -> Vec<Line> {
     lines
 }
 
-/// A line for each znode of the wrong type, and one for what to do about it.
+/// Returns two lines for each znode of the wrong type: the reason and the remedy.
 fn wrong_znodes(fleet: &Overview) -> Vec<Line> {
     let mut lines = Vec::new();
     for wrong in &fleet.wrong_znodes {

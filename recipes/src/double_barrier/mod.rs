@@ -250,7 +250,7 @@ impl DoubleBarrier {
     }
 
     /// Everything at the barrier, as it is now or later. What an earlier session of ours left is removed first.
-    /// Members that no session's end removes are reported.
+    /// Reports members that are not ephemeral.
     async fn look(&self, link: &Link, sightings: &mut Sightings) -> Result<Seen, Error> {
         link.sync().await?;
         let names = match link.children(&self.path).await {

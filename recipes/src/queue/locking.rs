@@ -221,7 +221,7 @@ impl LockingQueue {
         blocked.names.insert(name);
     }
 
-    /// Reports the entries that have children, and those of `holds` that no session's end removes.
+    /// Reports entries that have children, and those of `holds` that are not ephemeral.
     async fn report(&self, link: &Link, holds: &[String]) -> Result<(), Error> {
         let read = if holds.is_empty() { Vec::new() } else { link.get_many(holds).await? };
         let held = holds.iter().zip(read).filter_map(|(path, read)| match read {

@@ -26,9 +26,9 @@ pub struct Queue {
 /// The entries of the last list.
 #[derive(Debug, Default)]
 struct Next {
-    /// Those that were not looked at yet, in order.
+    /// Entries that were not read yet, in order.
     names: VecDeque<String>,
-    /// Those that have children, so that they cannot be deleted and hence not be taken.
+    /// Entries that have children, so that they cannot be deleted and hence not be taken.
     blocked: HashSet<String>,
     sightings: Sightings,
 }

@@ -58,7 +58,8 @@ impl Reader {
         Ok(seen)
     }
 
-    /// Reads who stands in line to lead. A contender that is not ephemeral is no leader, although it keeps others from leading.
+    /// Reads the contenders of the election. A contender that is not ephemeral is not shown as the leader, although it blocks the
+    /// election.
     async fn read_line(&mut self, link: &Link, election: &str, seen: &mut Seen) -> Result<(), Error> {
         let names = children(link, election).await?;
         let line: Vec<String> = in_line(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();
@@ -76,7 +77,7 @@ impl Reader {
     }
 }
 
-/// Looks whether the barrier can be opened, and whether the counter can count.
+/// Checks that the barrier can be opened, and that the counter holds a number.
 async fn read_barrier_and_counter(link: &Link, seen: &mut Seen) -> Result<(), Error> {
     if let Some(stat) = link.stat(BARRIER).await? {
         seen.wrong.extend(WrongZnode::not_childless(BARRIER, &stat));

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use atalaya_hal::boards::SyncMode;
-use atalaya_recipes::{Link, Session};
+use atalaya_recipes::{Link, Session, Sightings, Trouble, WrongZnode};
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -107,25 +107,34 @@ pub(crate) async fn follow(
     }
 }
 
-/// How long to wait before looking again after ZooKeeper has refused to say.
-const AGAIN: Duration = Duration::from_secs(1);
-
 /// Watches the barrier over whichever connection there is.
 async fn watch(session: &Session, mut tell: impl FnMut(Barrier)) {
+    let (mut trouble, mut sightings) = (Trouble::default(), Sightings::default());
     loop {
         let link = session.link().await;
+        trouble.reconnected();
         tokio::select! {
             biased;
             () = link.lost() => {}
-            () = watch_over(&link, &mut tell) => {}
+            () = watch_over(&link, &mut tell, &mut trouble, &mut sightings) => {}
         }
     }
 }
 
-async fn watch_over(link: &Link, tell: &mut impl FnMut(Barrier)) {
+async fn watch_over(
+    link: &Link,
+    tell: &mut impl FnMut(Barrier),
+    trouble: &mut Trouble,
+    sightings: &mut Sightings,
+) {
     loop {
         match link.stat_and_watch(BARRIER).await {
             Ok((stat, watcher)) => {
+                trouble.over();
+                let wrong = stat.as_ref().and_then(|stat| {
+                    WrongZnode::not_childless(BARRIER, stat).or(WrongZnode::not_persistent(BARRIER, stat))
+                });
+                sightings.update(link.session(), wrong);
                 let generation = stat.map(|stat| stat.czxid);
                 debug!(generation, "the barrier");
                 tell(generation.map_or(Barrier::Open, Barrier::Closed));
@@ -135,8 +144,7 @@ async fn watch_over(link: &Link, tell: &mut impl FnMut(Barrier)) {
                 }
             }
             Err(error) => {
-                debug!(%error, "cannot look at the barrier");
-                tokio::time::sleep(AGAIN).await;
+                trouble.pause(link.session(), &error).await;
             }
         }
     }

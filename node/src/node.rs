@@ -7,7 +7,9 @@ use atalaya_hal::Boards;
 use atalaya_hal::boards::Counting;
 use atalaya_recipes::contenders::{Naming, Token};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
-use atalaya_recipes::{Election, Session, SessionOptions, Standing, Tally, election};
+use atalaya_recipes::{
+    Election, Problem, Session, SessionOptions, Sightings, Standing, Tally, WrongZnode, election,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -436,10 +438,19 @@ async fn say_who(
         }
     };
     let path = format!("{}/{id}", presence::PARENT);
+    // Reported for as long as the node runs.
+    let mut sightings = Sightings::default();
     let keeping = PersistentNode::new(session.clone(), &path).run(say);
     tokio::select! {
         conflict = keeping => {
-            warn!("a node of another fleet with the same id says who it is at {path}: {conflict}");
+            match conflict {
+                Conflict::Persistent => {
+                    sightings.update(session, [WrongZnode::new(&path, Problem::NotEphemeral)]);
+                }
+                Conflict::Held { .. } => {
+                    warn!("a node of another fleet with the same id says who it is at {path}: {conflict}");
+                }
+            }
         }
         () = telling => {}
     }
@@ -477,9 +488,8 @@ async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -
             format!("{holder} holds {path} and is alive; stop that one, or give this node another id")
         }
         Conflict::Persistent => {
-            format!(
-                "{path} is a persistent znode, which nobody's end removes; delete it, or give this node another id"
-            )
+            let wrong = WrongZnode::new(path, Problem::NotEphemeral);
+            format!("{wrong}; {}, or give this node another id", wrong.remedy())
         }
     };
     Failure::taken(anyhow!("the node id {id} is taken: {who}"))

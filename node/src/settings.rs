@@ -89,6 +89,9 @@ impl Surroundings<'_> {
 pub fn load_boards(flag: Option<&PathBuf>, surroundings: Surroundings<'_>) -> Result<Boards, Failure> {
     let named =
         flag.cloned().or_else(|| surroundings.first(&["ATALAYA_BOARDS"]).map(|(_, path)| path.into()));
+    if let Some(path) = named.as_ref().and_then(|path| path.to_str()) {
+        unquoted(path).map_err(|problem| Failure::config(anyhow!("the path of boards.toml: {problem}")))?;
+    }
     match named {
         Some(path) => Boards::load(path),
         None if PathBuf::from(HERE).is_file() => Boards::load(HERE),
@@ -110,6 +113,18 @@ impl std::fmt::Display for Bad {
     }
 }
 
+/// Refuses a value in quotes: no setting has any. A shell would have removed them; env files of Docker, and lists in compose files,
+/// are read without one.
+fn unquoted(text: &str) -> Result<&str, Bad> {
+    let value = text.trim();
+    let is_quoted = |quote: char| value.starts_with(quote) || value.ends_with(quote);
+    if ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}'].into_iter().any(is_quoted) {
+        let problem = format!("the quotes are part of the value {}", shorten(value));
+        return Err(Bad { problem, remedy: "the same without quotes (env files are read without a shell)" });
+    }
+    Ok(text)
+}
+
 /// Puts one setting together.
 struct Pick<'a> {
     surroundings: Surroundings<'a>,
@@ -127,10 +142,14 @@ impl Pick<'_> {
         check: impl Fn(&F) -> Result<T, Bad>,
     ) -> Result<Option<T>, Failure> {
         if let Some(text) = given {
-            return parse(text).map(Some).map_err(|problem| Failure::usage(anyhow!("--{flag}: {problem}")));
+            return unquoted(text)
+                .and_then(parse)
+                .map(Some)
+                .map_err(|problem| Failure::usage(anyhow!("--{flag}: {problem}")));
         }
         if let Some((name, text)) = self.surroundings.first(variables) {
-            return parse(&text)
+            return unquoted(&text)
+                .and_then(&parse)
                 .map(Some)
                 .map_err(|problem| Failure::config(anyhow!("the environment variable {name}: {problem}")));
         }

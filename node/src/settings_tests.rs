@@ -109,3 +109,33 @@ fn what_a_running_node_cannot_follow_is_named() {
     assert_eq!(old.fixed_that_differ(&new), ["zookeeper", "name", "metrics_listen"]);
     assert!(old.fixed_that_differ(&old).is_empty());
 }
+
+#[test]
+fn value_in_literal_quotes_is_refused_with_a_message_about_the_quotes() {
+    let file = "";
+    for (name, value) in [
+        ("ZOOKEEPER_HOSTS", "\"zk1:2181,zk2:2181\""),
+        ("ZK_HOST", "'zk1'"),
+        ("API_URL", "\"http://api:8000/nuevo\""),
+        ("ATALAYA_API_URL", "'http://api:8000/nuevo'"),
+        ("SAMPLING_PERIOD", "\"5s\""),
+        ("ATALAYA_ELECTION", "\"/election\""),
+        ("ATALAYA_METRICS_LISTEN", "'127.0.0.1:9100'"),
+        ("ATALAYA_SYNC", "\"barrier\""),
+    ] {
+        let error = assemble(FleetArgs::default(), &[(name, value)], file).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("quotes"), "{error}");
+        assert!(error.contains("without quotes"), "{error}");
+    }
+    let error = assemble(flags("'zk1:2181'"), &[], file).unwrap_err().to_string();
+    assert!(error.contains("--zookeeper") && error.contains("quotes"), "{error}");
+    let inner = assemble(flags("zk1:2181,\"zk2\":2181"), &[], file).unwrap_err().to_string();
+    assert!(inner.contains("quotes are not part of a host"), "{inner}");
+}
+
+#[test]
+fn servers_may_be_separated_by_a_comma_and_a_blank() {
+    let variables = [("ZOOKEEPER_HOSTS", "zk1:2181, zk2:2181")];
+    let settings = assemble(FleetArgs::default(), &variables, "").unwrap();
+    assert_eq!(settings.zookeeper.servers(), "zk1:2181,zk2:2181");
+}

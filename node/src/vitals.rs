@@ -1,11 +1,11 @@
 //! What a node is doing at the moment, for whoever looks on from inside its process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use atalaya_recipes::persistent_node::NodeState;
-use atalaya_recipes::{Session, Standing, View};
+use atalaya_recipes::{Session, Standing, View, WrongZnode};
 use tokio::sync::watch;
 
 use crate::presence::PresentSensor;
@@ -35,6 +35,8 @@ pub struct Vitals {
     pub published: NodeState,
     /// Its sensors that cannot be read.
     pub faults: Faults,
+    /// Znodes of the wrong type on the paths that it uses.
+    pub wrong_znodes: BTreeSet<WrongZnode>,
 }
 
 /// Where a node's parts say what they do.
@@ -52,7 +54,7 @@ pub(crate) async fn follow(vitals: &watch::Sender<Vitals>, sources: Sources<'_>)
         return std::future::pending().await;
     }
     let Sources { session, mut standing, mut measured, mut published, mut sensors } = sources;
-    let mut view = session.watch();
+    let (mut view, mut wrong) = (session.watch(), session.wrong_znodes());
     vitals.send_modify(|vitals| vitals.session = Some(*view.borrow_and_update()));
     loop {
         // Whatever ends says nothing any more; what it said last holds.
@@ -77,6 +79,10 @@ pub(crate) async fn follow(vitals: &watch::Sender<Vitals>, sources: Sources<'_>)
             Ok(()) = sensors.changed() => {
                 let now = faults(&sensors.borrow_and_update());
                 vitals.send_modify(|vitals| vitals.faults = now);
+            }
+            Ok(()) = wrong.changed() => {
+                let now = wrong.borrow_and_update().clone();
+                vitals.send_modify(|vitals| vitals.wrong_znodes = now);
             }
             else => return std::future::pending().await,
         }

@@ -57,22 +57,23 @@ impl ChildrenWatch {
 
 /// Hands every new list of the children of `path` to `changed`, names sorted, for ever.
 pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<String>)) {
+    let mut trouble = Trouble::default();
     loop {
         let link = session.link().await;
+        trouble.reconnected();
         tokio::select! {
             biased;
             () = link.lost() => {}
-            () = follow_link(&link, path, &mut changed) => {}
+            () = follow_link(&link, path, &mut changed, &mut trouble) => {}
         }
     }
 }
 
-async fn follow_link(link: &Link, path: &str, changed: &mut impl FnMut(Vec<String>)) {
-    let mut trouble = Trouble::default();
+async fn follow_link(link: &Link, path: &str, changed: &mut impl FnMut(Vec<String>), trouble: &mut Trouble) {
     loop {
         match follow_once(link, path, changed).await {
             Ok(()) => trouble.over(),
-            Err(error) => trouble.pause(&error).await,
+            Err(error) => trouble.pause(link.session(), &error).await,
         }
     }
 }

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::wrong_znode::is_ephemeral;
 
 /// The znode belongs to somebody else, who lives.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -198,7 +199,7 @@ impl Claim {
             self.dirty = true;
             return Stage::Ours(version);
         }
-        if owner == 0 {
+        if !is_ephemeral(owner) {
             return Stage::Lost(Conflict::Persistent);
         }
         if leftover {

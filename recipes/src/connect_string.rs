@@ -1,7 +1,9 @@
 //! `host[:port][,host[:port]…][/chroot]`: where ZooKeeper is, checked before anything connects.
 //!
 //! The syntax is ZooKeeper's own (Programmer's Guide, "ZooKeeper Sessions"). The client crate parses it as well, but
-//! says no more than "invalid address"; here every mistake is named together with what would be right.
+//! says no more than "invalid address"; here every mistake is named together with what would be right. Blanks around a
+//! server are ignored, as ZooKeeper and Kazoo do, and an IPv6 address may have a zone, as in `[fe80::1%eth0]:2181`: the
+//! system's resolver understands it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,6 +29,8 @@ pub struct ConnectStringError {
 
 const LONGEST: usize = 4096;
 const DEFAULT_PORT: u16 = 2181;
+/// Maximum length of the zone of an IPv6 address; Linux allows 15 bytes.
+const LONGEST_ZONE: usize = 32;
 
 impl ConnectString {
     /// `host:port` of every server, comma separated, without the chroot.
@@ -51,8 +55,10 @@ impl FromStr for ConnectString {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let whole = text.trim();
-        let bad =
-            |text: &str, problem| Err(ConnectStringError { text: text.chars().take(80).collect(), problem });
+        let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let bad = |text: &str, problem| {
+            Err(ConnectStringError { text: text.chars().take(80).map(clean).collect(), problem })
+        };
         if whole.is_empty() {
             return bad(whole, "it is empty");
         }
@@ -62,9 +68,6 @@ impl FromStr for ConnectString {
         if whole.contains("://") {
             return bad(whole, "it has a URL scheme");
         }
-        if whole.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return bad(whole, "there is white space in it");
-        }
         if whole.contains(';') {
             return bad(whole, "servers are separated by commas");
         }
@@ -72,6 +75,9 @@ impl FromStr for ConnectString {
             Some(at) => whole.split_at(at),
             None => (whole, ""),
         };
+        if chroot.contains(is_blank) {
+            return bad(chroot, WHITE_SPACE);
+        }
         let chroot = match chroot {
             "" | "/" => None,
             path => {
@@ -82,7 +88,7 @@ impl FromStr for ConnectString {
             }
         };
         let mut servers = Vec::new();
-        for server in hosts.split(',') {
+        for server in hosts.split(',').map(str::trim) {
             match server_address(server) {
                 Ok(address) => servers.push(address),
                 Err(problem) => return bad(if server.is_empty() { whole } else { server }, problem),
@@ -92,14 +98,28 @@ impl FromStr for ConnectString {
     }
 }
 
+const WHITE_SPACE: &str = "there is white space in it";
+
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
+fn is_quote(c: char) -> bool {
+    matches!(c, '"' | '\'' | '`' | '\u{b4}' | '«' | '»' | '\u{2018}'..='\u{201f}')
+}
+
 fn server_address(server: &str) -> Result<String, &'static str> {
+    if server.contains(is_quote) {
+        return Err("quotes are not part of a host: remove them (env files are read without a shell)");
+    }
+    if server.contains(is_blank) {
+        return Err(WHITE_SPACE);
+    }
     let (host, port) = if let Some(rest) = server.strip_prefix('[') {
         let Some((address, rest)) = rest.split_once(']') else {
             return Err("the [ of an IPv6 address is not closed");
         };
-        if address.parse::<std::net::Ipv6Addr>().is_err() {
-            return Err("what stands in [ ] is no IPv6 address");
-        }
+        check_ipv6(address)?;
         match rest.strip_prefix(':') {
             Some(port) => (format!("[{address}]"), Some(port)),
             None if rest.is_empty() => (format!("[{address}]"), None),
@@ -117,6 +137,9 @@ fn server_address(server: &str) -> Result<String, &'static str> {
     if host.is_empty() {
         return Err("a host name is missing");
     }
+    if !host.starts_with('[') && host.contains(|c: char| c.is_ascii_punctuation() && !"-_.".contains(c)) {
+        return Err("there is a character in the host that no host name contains");
+    }
     let port = match port {
         None => DEFAULT_PORT,
         Some(port) => match port.parse::<u16>() {
@@ -125,6 +148,25 @@ fn server_address(server: &str) -> Result<String, &'static str> {
         },
     };
     Ok(format!("{host}:{port}"))
+}
+
+/// Checks an IPv6 address, which may have a zone.
+fn check_ipv6(text: &str) -> Result<(), &'static str> {
+    let (address, zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, Some(zone)),
+        None => (text, None),
+    };
+    if address.parse::<std::net::Ipv6Addr>().is_err() {
+        return Err("what stands in [ ] is no IPv6 address");
+    }
+    let is_zone = |zone: &str| {
+        (1..=LONGEST_ZONE).contains(&zone.len())
+            && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    if zone.is_some_and(|zone| !is_zone(zone)) {
+        return Err("after % comes the zone of the IPv6 address, the name or number of a network interface");
+    }
+    Ok(())
 }
 
 fn port_has_sign(server: &str) -> bool {
@@ -157,6 +199,8 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -166,6 +210,10 @@ mod tests {
             ("127.0.0.1:2182", "127.0.0.1:2182", None),
             (" zk1:1,zk2,[::1]:3/fleet/a ", "zk1:1,zk2:2181,[::1]:3", Some("/fleet/a")),
             ("zk1/", "zk1:2181", None),
+            ("zk1:2181, zk2:2181", "zk1:2181,zk2:2181", None),
+            ("zk1:2181 ,\tzk2:2182\n,zk3 /fleet", "zk1:2181,zk2:2182,zk3:2181", Some("/fleet")),
+            ("[fe80::1%eth0]:2181", "[fe80::1%eth0]:2181", None),
+            ("[fe80::1%2], zk_2", "[fe80::1%2]:2181,zk_2:2181", None),
         ] {
             let parsed: ConnectString = text.parse().unwrap();
             assert_eq!((parsed.servers().as_str(), parsed.chroot()), (servers, chroot), "{text}");
@@ -200,10 +248,68 @@ mod tests {
             ("zk1//fleet", "empty element"),
             ("zk1/../fleet", ".."),
             (long.as_str(), "longer"),
+            ("\"zk1:2181\"", "quotes are not part of a host"),
+            ("'zk1:2181, zk2:2181'", "quotes are not part of a host"),
+            ("\"zk1:2181\",\"zk2:2181\"/fleet", "quotes are not part of a host"),
+            ("“zk1”", "quotes are not part of a host"),
+            ("zk1, ,zk2", "host name is missing"),
+            ("zk1 :2181", "white space"),
+            ("zk1/my fleet", "white space"),
+            ("tcp://zk1:2181", "scheme"),
+            ("user@zk1", "no host name contains"),
+            ("[fe80::1%]:2181", "zone"),
+            ("[fe80::1%eth0%1]:2181", "zone"),
+            ("[fe80::1%$(reboot)]", "zone"),
+            ("fe80::1%eth0:2181", "IPv6"),
         ] {
             let error = text.parse::<ConnectString>().unwrap_err();
             assert!(error.problem.contains(problem), "{text}: {error}");
             assert!(error.to_string().len() < 300, "{error}");
+        }
+    }
+
+    #[test]
+    fn connect_string_of_many_megabytes_is_refused_at_once() {
+        for unit in ["a", ",", " ", "/", "[", "zk1:2181, ", "\"", "%", "\u{10ffff}"] {
+            let text = unit.repeat(16 * 1024 * 1024 / unit.len());
+            let begun = std::time::Instant::now();
+            let error = text.parse::<ConnectString>().unwrap_err();
+            assert!(
+                error.text.len() <= 320 && begun.elapsed().as_secs() < 5,
+                "{unit:?}: {:?}",
+                begun.elapsed()
+            );
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn any_connect_string_is_parsed_or_refused_in_bounded_time_and_memory(
+            text in prop_oneof![
+                any::<String>(),
+                prop::collection::vec(
+                    prop::sample::select(vec![
+                        "zk1", "zk1:2181", ",", ", ", "/", "/fleet", "[::1]", "[fe80::1%eth0]", "%", "[", "]", ":",
+                        ":0", ":65536", "tcp://", "\"", "'", " ", "\t", "\0", "é", "..", "+1", ";", "99999999999999999999",
+                    ]),
+                    0..60,
+                ).prop_map(|parts| parts.concat()),
+            ],
+        ) {
+            match text.parse::<ConnectString>() {
+                Ok(parsed) => {
+                    // Each server has its port added, at most.
+                    prop_assert!(parsed.to_string().len() <= 5 * (text.len() + 1));
+                    prop_assert!(!parsed.servers().contains(|c: char| is_blank(c) || is_quote(c)));
+                    prop_assert_eq!(parsed.to_string().parse::<ConnectString>().unwrap(), parsed);
+                }
+                Err(error) => {
+                    prop_assert!(error.text.chars().count() <= 80);
+                    prop_assert!(!error.to_string().contains(char::is_control), "{}", error);
+                }
+            }
         }
     }
 }

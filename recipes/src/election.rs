@@ -21,6 +21,10 @@
 //! own and first, it leads on: the code is run anew, under the same [`Leadership::term`]. After an expiry it stands in
 //! line again, at the end; what the old session left is deleted so that nobody waits for it.
 //!
+//! # Znodes of the wrong type
+//! A contender that is not ephemeral remains when its creator ends, and all behind it wait indefinitely. The contender directly
+//! behind it logs it and reports it in [`Session::wrong_znodes`], and does not delete it.
+//!
 //! # Cancellation safety
 //! Dropping the future of [`Election::run`] stops leading at once; its znode stays in line until the session ends.
 //! [`Election::run`] gives it back by itself when the leader's code returns.
@@ -143,14 +147,16 @@ impl Election {
     {
         // Kept here: the connection over which the leader's code returned may be lost before the line is left.
         let mut done = None;
+        let mut trouble = Trouble::default();
         loop {
             let link = self.session.link().await;
+            trouble.reconnected();
             self.line.on(Event::LinkUp(link.session_id()));
             let lost = link.clone();
             let left = tokio::select! {
                 biased;
                 () = lost.lost() => None,
-                () = self.stand(&link, &mut lead, &mut done) => done.take(),
+                () = self.stand(&link, &mut lead, &mut done, &mut trouble) => done.take(),
             };
             self.standing.send_replace(Standing::Away);
             if let Some(value) = left {
@@ -162,16 +168,20 @@ impl Election {
 
     /// Works over one connection, until the line is left, with what `lead` returned in `done`, or the connection is lost
     /// (the caller sees to that).
-    async fn stand<T, F, Fut>(&mut self, link: &Link, lead: &mut F, done: &mut Option<T>)
-    where
+    async fn stand<T, F, Fut>(
+        &mut self,
+        link: &Link,
+        lead: &mut F,
+        done: &mut Option<T>,
+        trouble: &mut Trouble,
+    ) where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
-        let mut trouble = Trouble::default();
         loop {
             let result = match self.line.step() {
                 Step::Rest => return,
-                Step::Lead { own } => match self.lead(link, &own, lead).await {
+                Step::Lead { own } => match self.lead(link, &own, lead, trouble).await {
                     Ok(Some(value)) => {
                         *done = Some(value);
                         Ok(Event::Done)
@@ -187,27 +197,37 @@ impl Election {
                 }
             };
             let event = match result {
-                Ok(event) => {
-                    trouble.over();
-                    event
-                }
+                Ok(event) => event,
                 Err(error) => {
-                    trouble.pause(&error).await;
+                    trouble.pause(link.session(), &error).await;
                     Event::Unclear
                 }
             };
+            match event {
+                // The wait behind another contender is over: joining the election has worked.
+                Event::Stirred => trouble.over(),
+                Event::Created(_) | Event::Deposed | Event::Unclear => trouble.detour().await,
+                _ => {}
+            }
             self.line.on(event);
         }
     }
 
     /// Leads until the lease ends or the own znode is gone (`None`), or the leader's code returns.
-    async fn lead<T, F, Fut>(&mut self, link: &Link, own: &str, lead: &mut F) -> Result<Option<T>, Error>
+    async fn lead<T, F, Fut>(
+        &mut self,
+        link: &Link,
+        own: &str,
+        lead: &mut F,
+        trouble: &mut Trouble,
+    ) -> Result<Option<T>, Error>
     where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
         let Some(watched) = self.line.watched(link, self.line.path_of(own)).await? else { return Ok(None) };
         let mut hold = Hold::of(link, watched).await?;
+        trouble.over();
         self.standing.send_replace(Standing::Leading);
         let leadership = Leadership { link: link.clone(), own: hold.path().to_owned(), term: hold.czxid() };
         // The end comes first: nothing of the leader's code runs after it, however long the process was stopped.

@@ -32,7 +32,8 @@ pub mod semaphore;
 pub mod session;
 pub mod set_partitioner;
 mod tenure;
-mod trouble;
+pub mod trouble;
+pub mod wrong_znode;
 
 pub use attempts::PATIENCE;
 pub use barrier::Barrier;
@@ -54,4 +55,6 @@ pub use read_write_lock::{ReadLock, WriteLock};
 pub use semaphore::Semaphore;
 pub use session::{Link, Phase, Session, SessionOptions, View};
 pub use set_partitioner::{PartitionError, SetPartitioner};
+pub use trouble::Trouble;
+pub use wrong_znode::{Problem, Sightings, WrongZnode};
 pub use zookeeper_client::Stat;

@@ -2,9 +2,10 @@
 //! [`crate::lock`], [`crate::read_write_lock`] and the entry to a [`crate::semaphore`] have in common.
 
 use crate::candidacy::{Candidacy, Event, Step};
-use crate::contenders::{Role, Token, is_taken};
+use crate::contenders::{Role, Token, in_line, is_taken};
 use crate::hold::Watched;
 use crate::session::BulkRead;
+use crate::wrong_znode::{Sightings, WrongZnode};
 use crate::{Error, Link};
 
 /// One contender in the line at one znode.
@@ -17,6 +18,8 @@ pub(crate) struct Line {
     fresh: Option<String>,
     /// Our znode, watched over this connection.
     watched: Option<Watched>,
+    /// Contender ahead that is not ephemeral.
+    sightings: Sightings,
     /// What this connection's server shows includes all that was written by this session.
     in_step: bool,
 }
@@ -29,7 +32,15 @@ impl Line {
     /// One whose znodes' names carry this token.
     pub(crate) fn with_token(path: String, identifier: Vec<u8>, role: Role, token: Token) -> Line {
         let candidacy = Candidacy::new(role, token);
-        Line { path, identifier, candidacy, fresh: None, watched: None, in_step: false }
+        Line {
+            path,
+            identifier,
+            candidacy,
+            fresh: None,
+            watched: None,
+            sightings: Sightings::default(),
+            in_step: false,
+        }
     }
 
     /// What to do next.
@@ -82,6 +93,8 @@ impl Line {
 
     /// Our znode at `path`, to be held; `None` if it is not this session's, or not there.
     pub(crate) async fn watched(&mut self, link: &Link, path: String) -> Result<Option<Watched>, Error> {
+        // It is first: no contender blocks it.
+        self.sightings.clear();
         match self.watched.take() {
             Some(watched) if watched.path() == path => Ok(Some(watched)),
             _ => Watched::new(link, path).await,
@@ -90,7 +103,7 @@ impl Line {
 
     /// Waits until anything has happened to the one ahead or to our own.
     async fn wait(&mut self, link: &Link, own: String, predecessor: String) -> Result<(), Error> {
-        let Line { watched, .. } = self;
+        let Line { watched, sightings, .. } = self;
         let own = async {
             if watched.as_ref().is_none_or(|known| known.path() != own) {
                 *watched = Watched::new(link, own).await?;
@@ -103,14 +116,22 @@ impl Line {
         };
         tokio::select! {
             result = own => result,
-            result = stirs(link, &predecessor) => result,
+            result = stirs(link, &predecessor, sightings) => result,
         }
     }
 
     /// Whether whoever joins now has to wait. Writes nothing.
     pub(crate) async fn is_taken(&self, link: &Link) -> Result<bool, Error> {
         link.sync().await?;
-        Ok(is_taken(self.candidacy.role(), &children(link, &self.path).await?))
+        let (role, children) = (self.candidacy.role(), children(link, &self.path).await?);
+        if let Some(first) = in_line(role, &children).into_iter().find(|name| role.waits_for(name)) {
+            let path = self.path_of(first);
+            let stat = link.stat(&path).await?;
+            // This logs it, and reports it for a moment only.
+            Sightings::default()
+                .update(link.session(), stat.and_then(|stat| WrongZnode::not_ephemeral(&path, &stat)));
+        }
+        Ok(is_taken(role, &children))
     }
 
     async fn look(&mut self, link: &Link) -> Result<Event, Error> {
@@ -178,8 +199,11 @@ pub(crate) async fn delete(link: &Link, path: &str) -> Result<(), Error> {
 }
 
 /// Returns when the znode does not exist, or anything has happened to it: whoever waits looks at the line again.
-async fn stirs(link: &Link, path: &str) -> Result<(), Error> {
+/// Reports a znode that is not ephemeral in `sightings`: it may remain indefinitely.
+async fn stirs(link: &Link, path: &str, sightings: &mut Sightings) -> Result<(), Error> {
     let (stat, watcher) = link.stat_and_watch(path).await?;
+    let wrong = stat.as_ref().and_then(|stat| WrongZnode::not_ephemeral(path, stat));
+    sightings.update(link.session(), wrong);
     if stat.is_some() {
         watcher.changed().await;
     }

@@ -19,6 +19,10 @@
 //! it in both cases, and when the lease is over or somebody deleted its znode: [`Guard::lost`] returns,
 //! [`Guard::holds`] is false for good. After a disconnect the znode stays in line until the guard is dropped.
 //!
+//! # Znodes of the wrong type
+//! A contender ahead that is not ephemeral may block the lock indefinitely: it is logged, and reported in
+//! [`Session::wrong_znodes`] for as long as the lock waits behind it.
+//!
 //! # Cancellation safety
 //! Every future here may be dropped at any await: a task withdraws what was, or may have been, put in line, as soon as
 //! there is a connection. It ends with the session.

@@ -47,6 +47,7 @@ use crate::attempts::{Attempts, PATIENCE, stirred};
 use crate::cleanup::Cleanup;
 use crate::persistent_node::NodeState;
 use crate::session::BulkRead;
+use crate::wrong_znode::{Sightings, WrongZnode};
 use crate::{Error, Link, PersistentNode, Session};
 
 /// What a member's name ends with in Kazoo's `Party`.
@@ -144,7 +145,7 @@ impl Party {
                     Err(error) if error.is_no_node() => Vec::new(),
                     result => result?,
                 };
-                self.identifiers(&link, names).await
+                self.identifiers(&link, names, &mut Sightings::default()).await
             };
             match looked.await {
                 Ok(members) => return Ok(members),
@@ -157,9 +158,10 @@ impl Party {
     /// Changes that come fast are told as one. Ends only if ZooKeeper refuses.
     pub async fn follow(&self, mut changed: impl FnMut(Vec<String>)) -> PartyError {
         let mut attempts = Attempts::until(&self.session, None, "look at", &self.path);
+        let mut sightings = Sightings::default();
         loop {
             let result = match attempts.link().await {
-                Ok(link) => self.follow_over(&link, &mut changed).await,
+                Ok(link) => self.follow_over(&link, &mut changed, &mut sightings).await,
                 Err(error) => Err(error),
             };
             let Err(error) = result else { continue };
@@ -169,7 +171,12 @@ impl Party {
         }
     }
 
-    async fn follow_over(&self, link: &Link, changed: &mut impl FnMut(Vec<String>)) -> Result<(), Error> {
+    async fn follow_over(
+        &self,
+        link: &Link,
+        changed: &mut impl FnMut(Vec<String>),
+        sightings: &mut Sightings,
+    ) -> Result<(), Error> {
         let (names, watcher) = match link.children_and_watch(&self.path).await {
             Err(error) if error.is_no_node() => {
                 link.ensure(&self.path).await?;
@@ -177,12 +184,24 @@ impl Party {
             }
             result => result?,
         };
-        changed(self.identifiers(link, names).await?);
+        if self.shallow {
+            // The names do not tell which members are ephemeral.
+            let paths: Vec<String> = names.iter().map(|name| format!("{}/{name}", self.path)).collect();
+            changed(self.identifiers(link, names, sightings).await?);
+            sightings.update(link.session(), wrong_members(&paths, &link.get_many(&paths).await?));
+        } else {
+            changed(self.identifiers(link, names, sightings).await?);
+        }
         stirred(link, watcher).await;
         Ok(())
     }
 
-    async fn identifiers(&self, link: &Link, names: Vec<String>) -> Result<Vec<String>, Error> {
+    async fn identifiers(
+        &self,
+        link: &Link,
+        names: Vec<String>,
+        sightings: &mut Sightings,
+    ) -> Result<Vec<String>, Error> {
         let mut members: Vec<String> = if self.shallow {
             names
                 .iter()
@@ -195,9 +214,11 @@ impl Party {
                 .map(|name| format!("{}/{name}", self.path))
                 .collect();
             if paths.is_empty() {
+                sightings.clear();
                 return Ok(Vec::new());
             }
             let read = link.get_many(&paths).await?;
+            sightings.update(link.session(), wrong_members(&paths, &read));
             read.into_iter()
                 .filter_map(|read| match read {
                     BulkRead::Data(data, _) => Some(String::from_utf8_lossy(&data).into_owned()),
@@ -208,6 +229,15 @@ impl Party {
         members.sort_unstable();
         Ok(members)
     }
+}
+
+/// Finds the members that are not ephemeral.
+fn wrong_members(paths: &[String], read: &[BulkRead]) -> Vec<WrongZnode> {
+    let check = |(path, read): (&String, &BulkRead)| match read {
+        BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, stat),
+        BulkRead::Missing(_) => None,
+    };
+    paths.iter().zip(read).filter_map(check).collect()
 }
 
 impl Membership {

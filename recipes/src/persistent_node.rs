@@ -77,17 +77,19 @@ impl PersistentNode {
     /// Keeps the znode at the newest value of `data`, from the first that is not `None` on.
     pub async fn run(self, mut data: watch::Receiver<Option<Vec<u8>>>) -> Conflict {
         let mut claim = Claim::default();
+        let mut trouble = Trouble::default();
         if data.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
         data.mark_changed();
         loop {
             let link = self.session.link().await;
+            trouble.reconnected();
             claim.on(Event::LinkUp(link.session_id(), link.timeout()), Moment::now());
             let conflict = tokio::select! {
                 biased;
                 () = link.lost() => None,
-                conflict = self.keep(&link, &mut claim, &mut data) => Some(conflict),
+                conflict = self.keep(&link, &mut claim, &mut data, &mut trouble) => Some(conflict),
             };
             if let Some(conflict) = conflict {
                 return conflict;
@@ -103,8 +105,8 @@ impl PersistentNode {
         link: &Link,
         claim: &mut Claim,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
+        trouble: &mut Trouble,
     ) -> Conflict {
-        let mut trouble = Trouble::default();
         let mut awaited = None;
         let mut zxid = 0;
         loop {
@@ -135,18 +137,21 @@ impl PersistentNode {
                 Step::GiveUp(conflict) => return conflict,
             };
             let event = match result {
-                Ok(event) => {
-                    trouble.over();
-                    event
-                }
+                Ok(event) => event,
                 Err(error) if error.is_no_node() => Event::Gone,
                 Err(error) if error.is_node_exists() => Event::Exists,
                 Err(error) if error.is_bad_version() => Event::Stale,
                 Err(error) => {
-                    trouble.pause(&error).await;
+                    trouble.pause(link.session(), &error).await;
                     Event::Unclear
                 }
             };
+            // Only a write ends the trouble: an inspection succeeds also when writes are refused.
+            match event {
+                Event::Created | Event::Written { .. } => trouble.over(),
+                Event::Gone | Event::Exists | Event::Stale => trouble.detour().await,
+                _ => {}
+            }
             if matches!(event, Event::Created | Event::Written { .. }) {
                 self.state.send_modify(|state| {
                     state.stored += 1;

@@ -46,9 +46,13 @@ use crate::guard::{self, AcquireError, Guard};
 use crate::hold::Watched;
 use crate::line::{Line, children, delete};
 use crate::seating::{Entry, Event, Seating, Step};
-use crate::session::{Kind, Write};
+use crate::session::{BulkRead, Kind, Write};
 use crate::tenure::{Claimant, Stage};
+use crate::wrong_znode::{Sightings, WrongZnode};
 use crate::{Error, Link, Session};
+
+/// Maximum number of taken places that are checked.
+const CHECKED: usize = 256;
 
 /// A semaphore at a path. It holds nothing itself: each acquiring gives a [`Guard`] of its own.
 #[derive(Clone, Debug)]
@@ -104,6 +108,7 @@ impl Semaphore {
             place: format!("{}/{}", self.path, Token::random().to_hex()),
             seating: Seating::new(entry),
             changes: None,
+            sightings: Sightings::default(),
         }
     }
 }
@@ -136,6 +141,8 @@ struct Visitor {
     seating: Seating<Line>,
     /// Set while all places are taken: tells when one comes or goes.
     changes: Option<OneshotWatcher>,
+    /// Places that are not ephemeral.
+    sightings: Sightings,
 }
 
 impl Visitor {
@@ -192,8 +199,16 @@ impl Visitor {
             return Ok(Event::Found(link.stat(&self.place).await?.map(|stat| stat.ephemeral_owner)));
         }
         if taken.len() < *places as usize {
+            self.sightings.clear();
             return Ok(Event::Free);
         }
+        let paths: Vec<String> = taken.iter().take(CHECKED).map(|name| format!("{path}/{name}")).collect();
+        let read = link.get_many(&paths).await?;
+        let wrong = paths.iter().zip(read).filter_map(|(path, read)| match read {
+            BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
+            BulkRead::Missing(_) => None,
+        });
+        self.sightings.update(link.session(), wrong);
         self.changes = Some(changes);
         Ok(Event::Full)
     }

@@ -225,6 +225,7 @@ impl<C: Claimant> Task<C> {
         let mut refusals = 3;
         let mut trouble = Trouble::default();
         loop {
+            trouble.reconnected();
             if matches!(self.claimant.stage(), Stage::Left) {
                 return true;
             }
@@ -238,14 +239,15 @@ impl<C: Claimant> Task<C> {
             let swept = async {
                 while !matches!(self.claimant.stage(), Stage::Left) {
                     match self.claimant.advance(&link).await {
-                        Ok(()) => trouble.over(),
+                        // Success is only that everything is removed.
+                        Ok(()) => {}
                         Err(AcquireError::Refused(error)) => {
                             refusals -= i32::from(!error.is_link_trouble());
                             if refusals <= 0 {
                                 warn!(%error, "what is left in line will go with the session");
                                 return false;
                             }
-                            trouble.pause(&error).await;
+                            trouble.pause(&session, &error).await;
                             self.claimant.unclear();
                         }
                         Err(error) => {
@@ -280,7 +282,10 @@ async fn work<C: Claimant>(
 ) -> Option<Ended> {
     let mut trouble = Trouble::default();
     loop {
-        let result = match claimant.stage() {
+        let stage = claimant.stage();
+        // A finished wait is progress; a successful read is not.
+        let is_progress = matches!(stage, Stage::Waiting);
+        let result = match stage {
             Stage::Left => return Some(Ended::Unwanted),
             Stage::Waiting if wish == Wish::GiveUp => return Some(Ended::Taken),
             Stage::Busy | Stage::Waiting if *asked => claimant.advance(link).await,
@@ -308,9 +313,10 @@ async fn work<C: Claimant>(
             },
         };
         match result {
-            Ok(()) => trouble.over(),
+            Ok(()) if is_progress => trouble.over(),
+            Ok(()) => {}
             Err(AcquireError::Refused(error)) if error.is_link_trouble() => {
-                trouble.pause(&error).await;
+                trouble.pause(link.session(), &error).await;
                 claimant.unclear();
             }
             Err(error) => return Some(Ended::Failed(error)),

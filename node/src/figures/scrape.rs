@@ -1,11 +1,12 @@
 //! What is only looked up when somebody asks: sensors, session, election, the process.
 
+use std::collections::BTreeSet;
 use std::fmt::Error;
 use std::sync::Arc;
 
 use atalaya_recipes::clock::Moment;
 use atalaya_recipes::session::Phase;
-use atalaya_recipes::{Standing, View};
+use atalaya_recipes::{Standing, View, WrongZnode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -17,7 +18,7 @@ use super::sensing::{Sensing, age};
 use super::{Inner, lock};
 use crate::lockstep::{Barrier, Pace};
 use crate::measurement::Unusable;
-use crate::settings::Settings;
+use crate::settings::{Settings, shorten};
 
 /// See the module.
 #[derive(Debug)]
@@ -141,6 +142,7 @@ impl Collector for Scrape {
                 )?;
             }
             step(&mut page, *running.pace.borrow())?;
+            wrong_znodes(&mut page, &running.session.wrong_znodes().borrow())?;
             let tally = *running.tally.borrow();
             let led = inner.leading.led().as_ref().and_then(|led| led.tally);
             #[allow(clippy::cast_precision_loss, reason = "beyond 2^53 nobody counts one by one")]
@@ -310,6 +312,27 @@ fn step(page: &mut Page<'_>, pace: Pace) -> Result<(), Error> {
     page.gauges(
         ("atalaya_barrier_state", None, "What the barrier was last seen to be: one of these is 1"),
         states,
+    )
+}
+
+/// Maximum number of znodes of the wrong type that are named, so that the number of time series stays bounded.
+const MOST_PATHS: usize = 16;
+
+fn wrong_znodes(page: &mut Page<'_>, wrong: &BTreeSet<WrongZnode>) -> Result<(), Error> {
+    page.gauge(
+        (
+            "atalaya_znodes_wrong_type",
+            None,
+            "Znodes of the wrong type that this node sees on the paths that it uses",
+        ),
+        Some(count(wrong.len() as u64)),
+    )?;
+    // Paths that only differ behind the cut are one.
+    let named: BTreeSet<(String, &str)> =
+        wrong.iter().take(MOST_PATHS).map(|wrong| (shorten(&wrong.path), wrong.problem.name())).collect();
+    page.gauges(
+        ("atalaya_znode_wrong_type", None, "The znodes of the wrong type, and what is wrong with them"),
+        named.iter().map(|(path, problem)| ([("path", &**path), ("problem", *problem)], 1.0)),
     )
 }
 

@@ -1,7 +1,10 @@
 //! What a znode is taken for, by the names below it: each recipe has its own.
 
+use atalaya_recipes::WrongZnode;
 use atalaya_recipes::contenders::{Naming, Place, Role, in_line, place};
 use serde::Serialize;
+
+use super::Znode;
 
 /// What a znode is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -86,6 +89,26 @@ impl Kind {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Checks whether `child` of the znode at `path` has the type that the recipe needs.
+    pub(super) fn wrong(self, path: &str, child: &Znode) -> Option<WrongZnode> {
+        let name = child.name.as_str();
+        let is_hold = path.ends_with("/taken");
+        let goes_with_its_session = match self {
+            Kind::KazooLine => Role::Writer.sequence(name).is_some(),
+            Kind::CuratorLatch | Kind::CuratorLock => name.starts_with("_c_"),
+            Kind::Party => name.ends_with("__party__"),
+            Kind::DoubleBarrier | Kind::Semaphore => is_token(name),
+            Kind::Queue => is_hold,
+            Kind::LockingQueue | Kind::Number | Kind::Znode => false,
+        };
+        let path = format!("{}/{name}", path.trim_end_matches('/'));
+        if goes_with_its_session {
+            return WrongZnode::not_ephemeral(&path, &child.stat);
+        }
+        let is_entry = self == Kind::Queue && name.starts_with("entry-");
+        is_entry.then(|| WrongZnode::not_childless(&path, &child.stat)).flatten()
     }
 
     /// Whether the one of `children` called `name` waits for nobody.

@@ -50,6 +50,12 @@ pub struct Entry {
     pub data: String,
     /// How many children it has.
     pub children: i32,
+    /// Reason why its type does not fit the recipe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<&'static str>,
+    /// Remedy, a command for the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
 }
 
 impl Entry {
@@ -68,6 +74,8 @@ impl Entry {
             version,
             data: shown(&znode.data),
             children: num_children,
+            problem: None,
+            remedy: None,
         }
     }
 }
@@ -93,6 +101,12 @@ impl Inspection {
         for entry in &mut entries {
             entry.place = line.iter().position(|name| *name == entry.name).map(|at| at + 1);
             entry.holds = entry.place.map(|_| kind.holds(&names, &entry.name));
+        }
+        for (entry, child) in entries.iter_mut().zip(children) {
+            if let Some(wrong) = kind.wrong(&own.name, child) {
+                entry.problem = Some(wrong.problem.name());
+                entry.remedy = Some(format!("{wrong}; {}", wrong.remedy()));
+            }
         }
         entries.sort_by(|a, b| {
             let key = |entry: &Entry| entry.place.unwrap_or(usize::MAX);

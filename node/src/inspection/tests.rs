@@ -82,3 +82,26 @@ fn a_tree_is_indented() {
     let text = tree(&[(0, entry("/")), (1, entry("a")), (2, entry("b"))]);
     assert_eq!(text, "/  \"x\"  1m 30s\n  a  \"x\"  1m 30s\n    b  \"x\"  1m 30s\n");
 }
+
+#[test]
+fn contender_that_is_not_ephemeral_is_shown_with_its_remedy() {
+    let (squatter, live) = (format!("{A}__lock__0000000003"), format!("{A}__lock__0000000012"));
+    let children = [znode(&squatter, "", 0), znode(&live, "", 7), znode("note", "", 0)];
+    let inspection = Inspection::of(&znode("/election", "", 0), &children, SystemTime::UNIX_EPOCH + NOW);
+    let problems: Vec<_> = inspection.entries.iter().map(|entry| entry.problem).collect();
+    assert_eq!(problems, [Some("not_ephemeral"), None, None]);
+    let text = table(&inspection);
+    assert!(text.contains(&format!("zkCli.sh deleteall /election/{squatter}")), "{text}");
+    assert!(!table(&inspect("", &[(&live, "")])).contains("wrong type"));
+}
+
+#[test]
+fn queue_znodes_of_the_wrong_type_are_shown() {
+    let blocked = Stat { num_children: 1, ..znode("", "", 0).stat };
+    let entry = Znode { stat: blocked, ..znode("entry-100-0000000001", "", 0) };
+    let wrong = Kind::Queue.wrong("/queue", &entry).unwrap();
+    assert_eq!((&*wrong.path, wrong.problem.name()), ("/queue/entry-100-0000000001", "has_children"));
+    let hold = znode("entry-100-0000000001", "", 0);
+    assert_eq!(Kind::Queue.wrong("/queue/taken", &hold).unwrap().problem.name(), "not_ephemeral");
+    assert_eq!(Kind::Queue.wrong("/queue", &hold), None);
+}

@@ -28,6 +28,13 @@ pub fn table(inspection: &Inspection) -> String {
         let line = format!("{mark:>6}  {name:width$}  {:>8}  {session:18}  {data}{below}", age(entry.age));
         let _ = writeln!(text, "{}", line.trim_end());
     }
+    let remedies: Vec<&str> = entries.iter().filter_map(|entry| entry.remedy.as_deref()).collect();
+    if !remedies.is_empty() {
+        let _ = writeln!(text, "\nznodes of the wrong type:");
+        remedies.iter().for_each(|remedy| {
+            let _ = writeln!(text, "{remedy}");
+        });
+    }
     text
 }
 

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::Moment;
-use atalaya_recipes::{Error, Leadership, Link};
+use atalaya_recipes::{Leadership, Sightings, Trouble};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use super::counting::{Count, CounterTrouble};
 use super::deliver::Outgoing;
 use super::gather::{Gathered, Since, gather, not_written_since};
-use super::office::{self, BARRIER, COUNTER, Cycle, Failed, Office, Part};
+use super::office::{self, BARRIER, Cycle, Failed, Office, Part};
 use super::report::CycleReport;
 use super::rhythm::{Rhythm, ServerClock};
 use super::roster::Roster;
@@ -37,8 +38,12 @@ pub(super) struct Cycles<'a> {
     pub(super) outgoing: &'a Outgoing,
     /// Told of the newest cycle.
     pub(super) counted: watch::Sender<u64>,
-    /// What stands at the counter is no number, and it has been said.
-    pub(super) uncountable: bool,
+    /// Problems with the counter.
+    pub(super) counter: CounterTrouble,
+    /// Refusals by ZooKeeper since the last cycle that was written down.
+    pub(super) trouble: &'a mut Trouble,
+    /// Znodes that have the wrong type, besides those that refuse a cycle.
+    pub(super) sightings: Sightings,
 }
 
 /// The barrier, in lock-step.
@@ -48,13 +53,6 @@ struct Closed {
     generation: Option<i64>,
     /// The measurements that are waited for; `None`: not looked yet.
     missing: Option<Vec<String>>,
-}
-
-/// A counter that the leader writes.
-#[derive(Clone, Copy, Debug)]
-struct Count {
-    value: i64,
-    version: i32,
 }
 
 /// How a cycle ended.
@@ -215,7 +213,7 @@ impl Cycles<'_> {
         if orders.counting != Counting::PerCycle {
             *count = None;
         } else if count.is_none() {
-            *count = match self.read_count().await {
+            *count = match self.counter.read(self.leadership.link()).await {
                 Ok(count) => count,
                 Err(error) => {
                     warn!(%error, "cannot read the counter");
@@ -236,7 +234,10 @@ impl Cycles<'_> {
             counter: counted.zip(count.map(|count| count.version)),
         };
         let generation = match self.office.advance(self.leadership, self.clock, cycle).await {
-            Ok(generation) => generation,
+            Ok(generation) => {
+                self.trouble.over();
+                generation
+            }
             Err(failed) => return self.refused(failed, closed, count).await,
         };
         if let Some(closed) = closed {
@@ -291,12 +292,18 @@ impl Cycles<'_> {
     }
 
     /// What to do about a cycle that was not written down, or perhaps not.
-    async fn refused(&self, failed: Failed, closed: &mut Option<Closed>, count: &mut Option<Count>) -> Done {
+    async fn refused(
+        &mut self,
+        failed: Failed,
+        closed: &mut Option<Closed>,
+        count: &mut Option<Count>,
+    ) -> Done {
         let link = self.leadership.link();
         match failed {
             Failed::Deposed => std::future::pending().await,
-            Failed::Refused(Part::Counter, _) => {
-                // Somebody else has counted.
+            Failed::Refused(Part::Counter, error) => {
+                // Another client has counted, or the counter cannot be written at all: then the cycle goes without it.
+                self.counter.refused(&error);
                 *count = None;
                 Done::Again
             }
@@ -328,9 +335,13 @@ impl Cycles<'_> {
         }
     }
 
-    async fn complain(&self, failed: Failed) {
+    async fn complain(&mut self, failed: Failed) {
         match failed {
             Failed::Deposed => std::future::pending().await,
+            // It will be refused again: this is logged once, and retried with growing pauses.
+            Failed::Unclear(error) | Failed::Refused(_, error) if !error.is_link_trouble() => {
+                self.trouble.pause(self.leadership.link().session(), &error).await;
+            }
             Failed::Unclear(error) | Failed::Refused(_, error) => {
                 warn!("this cycle is not written down, or not known to be: {error}");
                 tokio::time::sleep(AGAIN).await;
@@ -352,7 +363,7 @@ impl Cycles<'_> {
     }
 
     /// Nobody waits at the barrier any more.
-    async fn open_what_is_left(&self) {
+    async fn open_what_is_left(&mut self) {
         let link = self.leadership.link();
         let opened = async {
             match link.stat(BARRIER).await? {
@@ -366,28 +377,10 @@ impl Cycles<'_> {
             Err(Failed::Refused(_, error)) if error.is_no_node() => {}
             // Who leads now sees to it.
             Err(Failed::Deposed) => {}
-            Err(Failed::Refused(_, error) | Failed::Unclear(error)) => {
-                warn!(%error, "cannot open the barrier");
-            }
+            Err(Failed::Refused(_, error) | Failed::Unclear(error)) => match error.wrong_znode() {
+                Some(wrong) => self.sightings.update(link.session(), [wrong]),
+                None => warn!(%error, "cannot open the barrier"),
+            },
         }
-    }
-
-    /// The counter, made if it is not there; `None` if it holds something else than a number.
-    async fn read_count(&mut self) -> Result<Option<Count>, Error> {
-        let link: &Link = self.leadership.link();
-        let (data, stat) = match link.get(COUNTER).await {
-            Err(error) if error.is_no_node() => {
-                link.ensure(COUNTER).await?;
-                link.get(COUNTER).await?
-            }
-            found => found?,
-        };
-        let text = String::from_utf8_lossy(&data);
-        let value = if text.trim().is_empty() { Some(0) } else { text.trim().parse().ok() };
-        let complained = std::mem::replace(&mut self.uncountable, value.is_none());
-        if value.is_none() && !complained {
-            warn!("{COUNTER} holds something else than a whole number: not counting");
-        }
-        Ok(value.map(|value| Count { value, version: stat.version }))
     }
 }

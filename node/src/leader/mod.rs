@@ -6,6 +6,7 @@
 //! ZooKeeper: [`office`].
 
 pub mod aggregate;
+mod counting;
 pub mod courier;
 mod cycles;
 pub mod deliver;
@@ -25,10 +26,11 @@ use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::Moment;
-use atalaya_recipes::{DataWatch, Error, Leadership, Link, children_watch};
+use atalaya_recipes::{DataWatch, Error, Leadership, Link, Sightings, Trouble, children_watch};
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::{debug, info, warn};
 
+use counting::CounterTrouble;
 use cycles::Cycles;
 use deliver::{Api, Outgoing};
 use office::{Begun, Failed, Office};
@@ -114,6 +116,8 @@ struct State {
     clock: ServerClock,
     roster: Roster,
     outgoing: Outgoing,
+    /// Refusals by ZooKeeper since the last cycle that was written down.
+    trouble: Trouble,
 }
 
 /// Takes back what was said when leading ends, however it ends.
@@ -137,6 +141,7 @@ impl Leader {
             clock: ServerClock::default(),
             roster: Roster::default(),
             outgoing,
+            trouble: Trouble::default(),
         };
         Leader { options: Arc::new(options), state: Arc::new(Mutex::new(state)) }
     }
@@ -144,6 +149,7 @@ impl Leader {
     /// Leads until it is dropped.
     pub async fn lead(self, leadership: Leadership) -> Infallible {
         let mut state = self.state.lock().await;
+        state.trouble.reconnected();
         let _quiet = Quiet(&self.options);
         self.options.figures.begins_to_lead(patience(leadership.link()));
         let (listed, mut list) = watch::channel(None);
@@ -167,18 +173,12 @@ impl Leader {
     /// Takes the office, or finds it as it was left, and learns which reports wait. Gives when the office was last written
     /// before, if that is known: when the last cycle was, mostly.
     async fn begin(&self, leadership: &Leadership, state: &mut State) -> Option<i64> {
-        let mut said = None;
         loop {
             match self.try_to_begin(leadership, state).await {
                 Ok(before) => return before,
                 Err(Failed::Deposed) => std::future::pending().await,
                 Err(Failed::Unclear(error) | Failed::Refused(_, error)) => {
-                    let text = error.to_string();
-                    if !error.is_link_trouble() && said.as_ref() != Some(&text) {
-                        warn!(%error, "cannot begin to lead; trying on");
-                        said = Some(text);
-                    }
-                    tokio::time::sleep(AGAIN).await;
+                    state.trouble.pause(leadership.link().session(), &error).await;
                 }
             }
         }
@@ -265,7 +265,9 @@ impl Leader {
         before: Option<i64>,
         list: &mut watch::Receiver<Option<Vec<String>>>,
     ) {
-        let State { office: Some(office), since, clock, roster, outgoing, .. } = state else { return };
+        let State { office: Some(office), since, clock, roster, outgoing, trouble, .. } = state else {
+            return;
+        };
         let outgoing = &*outgoing;
         let (epoch, since) = (office.term.epoch, *since);
         let (counted, newest) = watch::channel(office.term.cycle);
@@ -273,8 +275,18 @@ impl Leader {
         let saying = self.say(outgoing, epoch, since, newest);
         let retrying = self.follow_the_outbox(leadership, outgoing);
         let telling = telling::tell(&self.options, leadership);
-        let cycles =
-            Cycles { leader: self, leadership, clock, roster, outgoing, counted, office, uncountable: false };
+        let cycles = Cycles {
+            leader: self,
+            leadership,
+            clock,
+            roster,
+            outgoing,
+            counted,
+            office,
+            counter: CounterTrouble::default(),
+            trouble,
+            sightings: Sightings::default(),
+        };
         tokio::select! {
             // It ends when the office has to be looked at again.
             () = Box::pin(cycles.run(before, list)) => {}

@@ -103,6 +103,7 @@ impl Live {
         let path = self.parts().overlay.path(scope, key);
         let is =
             |there: bool| move |listed: &Listed| listed.is_some_and(|listed| listed[key as usize] == there);
+        let mut logged = None;
         while listed.wait_for(Option::is_some).await.is_ok() {
             if is(false)(&listed.borrow()) {
                 self.hear(scope, key, None);
@@ -121,7 +122,11 @@ impl Live {
                 error = watching => error,
                 _ = listed.wait_for(is(false)) => continue,
             };
-            warn!("{path} cannot be followed: {refusal}");
+            let reason = refusal.to_string();
+            if logged.as_ref() != Some(&reason) {
+                warn!("{path} cannot be followed: {reason}");
+                logged = Some(reason);
+            }
             self.cannot_hear(scope, key);
             let _ = tokio::time::timeout(REFUSED, listed.wait_for(is(false))).await;
         }

@@ -8,7 +8,7 @@ pub(crate) mod znodes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use atalaya_recipes::Stat;
+use atalaya_recipes::{Stat, WrongZnode};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -21,6 +21,8 @@ use crate::sensing::health::State;
 use crate::settings::shorten;
 use clock::Millis;
 
+/// Maximum number of znodes of the wrong type that are shown.
+const MOST_WRONG: usize = 16;
 /// Most readings of one node that are kept.
 const MOST_READINGS: usize = 32;
 /// Largest presence that is read, in bytes. A hundred sensors that all fail have a third of it.
@@ -45,6 +47,8 @@ pub struct Seen {
     pub measurements: BTreeMap<String, Measurement>,
     /// What nodes say of themselves, by their ids.
     pub presences: BTreeMap<String, Said>,
+    /// Znodes of the wrong type on the paths that the fleet uses.
+    pub wrong: Vec<WrongZnode>,
     /// The newest write of all.
     pub newest: Millis,
 }
@@ -144,8 +148,37 @@ pub struct Overview {
     pub delivered: Option<Delivered>,
     /// What the fleet is told at `/config/sampling_period`, in seconds.
     pub sampling_period: Option<f64>,
+    /// Znodes of the wrong type on the paths that the fleet uses.
+    pub wrong_znodes: Vec<Wrong>,
+    /// Number of further ones, which are not listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_wrong_znodes: usize,
     /// Its nodes.
     pub nodes: Vec<Node>,
+}
+
+/// A znode of the wrong type, as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Wrong {
+    /// Path of the znode.
+    pub path: String,
+    /// Reason why it is wrong, for programs.
+    pub problem: &'static str,
+    /// Reason why it is wrong, for people.
+    pub message: String,
+    /// Remedy, a command for the operator.
+    pub remedy: String,
+}
+
+impl Wrong {
+    fn of(wrong: &WrongZnode) -> Wrong {
+        Wrong {
+            path: shorten(&wrong.path),
+            problem: wrong.problem.name(),
+            message: wrong.to_string(),
+            remedy: wrong.remedy(),
+        }
+    }
 }
 
 /// Who leads.
@@ -253,13 +286,15 @@ impl Overview {
             aside: seen.aside,
             delivered: leading.and_then(|leading| leading.delivered),
             sampling_period: seen.period.map(|period| period.as_secs_f64()),
+            wrong_znodes: seen.wrong.iter().take(MOST_WRONG).map(Wrong::of).collect(),
+            more_wrong_znodes: seen.wrong.len().saturating_sub(MOST_WRONG),
             nodes,
         }
     }
 
     /// Whether there is any fleet.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty() && self.in_line == 0 && self.epoch.is_none()
+        self.nodes.is_empty() && self.in_line == 0 && self.epoch.is_none() && self.wrong_znodes.is_empty()
     }
 }
 

@@ -74,6 +74,7 @@ fn seen() -> Seen {
         ]
         .map(|(id, said)| (id.to_owned(), said))
         .into(),
+        wrong: Vec::new(),
         newest: NOW,
     }
 }
@@ -99,6 +100,29 @@ node     measured                age     sensors              host  version     
 kazoo    is not a finite number  1m 35s  -                    -     not Atalaya  1h 2m
 ";
     assert_eq!(block(&table(&overview(seen()), 1_000), false), expected);
+}
+
+#[test]
+fn znodes_of_the_wrong_type_are_shown_with_their_remedies() {
+    use atalaya_recipes::{Problem, WrongZnode};
+    let squatter = "/election/0123456789abcdef0123456789abcdef__lock__0000000000";
+    let mut wrong = vec![WrongZnode::new("/barrier", Problem::HasChildren)];
+    wrong.extend((0..100).map(|_| WrongZnode::new(squatter, Problem::NotEphemeral)));
+    let fleet = overview(Seen { wrong, ..seen() });
+    let json = serde_json::to_value(&fleet).unwrap();
+    assert_eq!(json["wrong_znodes"][0]["problem"], "has_children");
+    assert_eq!(json["wrong_znodes"][1]["path"], squatter);
+    assert_eq!(json["more_wrong_znodes"], 101 - MOST_WRONG);
+    let text = block(&table(&fleet, 10), false);
+    assert!(
+        text.contains("wrong type /barrier has children") && text.contains("atalaya inspect /barrier"),
+        "{text}"
+    );
+    assert!(text.contains(&format!("zkCli.sh deleteall {squatter}\n")), "{text}");
+    assert!(!block(&table(&overview(seen()), 10), false).contains("wrong type"));
+    // Nobody measures or stands in line, but the barrier is blocked.
+    let only = Seen { wrong: vec![WrongZnode::new("/barrier", Problem::HasChildren)], ..Seen::default() };
+    assert!(block(&table(&overview(only), 10), false).contains("wrong type /barrier"));
 }
 
 #[test]

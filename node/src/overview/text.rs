@@ -38,7 +38,7 @@ pub struct Line(Vec<(Tone, String)>);
 
 impl Line {
     fn of(name: &str, rest: impl IntoIterator<Item = (Tone, String)>) -> Line {
-        let mut pieces = vec![(Tone::Faint, format!("{name:10}"))];
+        let mut pieces = vec![(Tone::Faint, format!("{name:<10}{}", if name.len() < 10 { "" } else { " " }))];
         pieces.extend(rest);
         Line(pieces)
     }
@@ -85,6 +85,7 @@ pub fn table(fleet: &Overview, most: usize) -> Vec<Line> {
         lines.push(Line::of("period", [plain(format!("{period}s, as /config/sampling_period tells"))]));
     }
     lines.push(Line::of("nodes", [plain(nodes(fleet))]));
+    lines.extend(wrong_znodes(fleet));
     if fleet.nodes.is_empty() {
         return lines;
     }
@@ -94,6 +95,22 @@ pub fn table(fleet: &Overview, most: usize) -> Vec<Line> {
     let more = fleet.nodes.len() - shown.len();
     if more > 0 {
         lines.push(Line(vec![(Tone::Faint, format!("and {more} more"))]));
+    }
+    lines
+}
+
+/// Returns two lines for each znode of the wrong type: the reason and the remedy.
+fn wrong_znodes(fleet: &Overview) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for wrong in &fleet.wrong_znodes {
+        lines.push(Line::of("wrong type", [(Tone::Bad, wrong.message.clone())]));
+        lines.push(Line::of("", [(Tone::Plain, wrong.remedy.clone())]));
+    }
+    if fleet.more_wrong_znodes > 0 {
+        lines.push(Line::of(
+            "",
+            [(Tone::Bad, format!("and {} more of the wrong type", fleet.more_wrong_znodes))],
+        ));
     }
     lines
 }

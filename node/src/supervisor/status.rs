@@ -70,12 +70,18 @@ fn describe(vitals: &Vitals, servers: &str) -> String {
         (1, Some((name, fault))) => format!("; sensor {name}: {fault}"),
         (count, Some((name, fault))) => format!("; {count} sensors fail, {name}: {fault}"),
     };
+    let wrong = match vitals.wrong_znodes.first() {
+        Some(wrong) => format!("; {wrong}"),
+        None => String::new(),
+    };
     let line = |c: char| if c.is_control() { ' ' } else { c };
-    format!("{doing}{failing}").chars().take(LONGEST).map(line).collect()
+    format!("{doing}{wrong}{failing}").chars().take(LONGEST).map(line).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use atalaya_recipes::{Problem, WrongZnode};
+
     use super::*;
 
     #[test]
@@ -92,6 +98,14 @@ mod tests {
         vitals.standing = Standing::Waiting { ahead: 2 };
         vitals.faults.insert("air".into(), "no acknowledge\nREADY=1".into());
         assert_eq!(describe(&vitals, ""), "following, 2 ahead; sensor air: no acknowledge READY=1");
+        let squatter = WrongZnode::new("/election/x__lock__0000000000", Problem::NotEphemeral);
+        vitals.wrong_znodes.insert(squatter);
+        let text = describe(&vitals, "");
+        assert!(
+            text.starts_with("following, 2 ahead; /election/x__lock__0000000000 is not ephemeral"),
+            "{text}"
+        );
+        vitals.wrong_znodes.clear();
         vitals.standing = Standing::Leading;
         vitals.faults.insert("sun".into(), "x".repeat(1_000));
         let text = describe(&vitals, "");

@@ -37,6 +37,7 @@ mod watched_by_prometheus;
 mod who_left_and_why;
 mod with_kazoo;
 mod wrong_configuration;
+mod wrong_znodes;
 mod zookeeper_alone;
 mod zookeeper_fails_at_a_chosen_moment;
 mod zookeeper_leaders_killed;

@@ -60,6 +60,7 @@ use self::addition::{Addition, At, Event, Mark, Step, Sum};
 use crate::attempts::{Attempts, PATIENCE};
 use crate::markers::{self, Marker, Told};
 use crate::session::{BulkRead, Write, Written};
+use crate::wrong_znode::{Sightings, WrongZnode};
 use crate::{Error, Link, Session};
 
 pub(crate) use tally::Made;
@@ -282,6 +283,8 @@ impl Counter {
                 (data, stat, mark)
             }
         };
+        // It counts all the same; but the count is lost with the session of the znode's owner. This is logged once.
+        Sightings::default().update(link.session(), WrongZnode::not_persistent(&self.path, &stat));
         let at = At { czxid: stat.czxid, version: stat.version };
         match self.parse(&data) {
             Ok(value) => Ok(Event::Seen { value, at, mark }),

@@ -12,12 +12,13 @@ use super::{Counter, CounterError};
 use crate::attempts::jitter;
 use crate::markers;
 use crate::session::{Write, Written};
+use crate::wrong_znode::{Problem, Sightings, WrongZnode};
 use crate::{Error, Link, Session};
 
 /// Counts what one process writes, beside others, at a [`Counter`]'s znode. Clones are the same.
 ///
 /// Exact as [`Counter::exact`] is, with the same znodes. What stands in the counter's way (something else than a number, a
-/// sum beyond 64 bits) is logged; then what is written is not counted, and written all the same.
+/// sum beyond 64 bits, a missing permission) is logged once; then what is written is not counted, and written all the same.
 #[derive(Clone, Debug)]
 pub struct Tally {
     state: Arc<Mutex<State>>,
@@ -32,7 +33,9 @@ struct State {
     on: bool,
     /// The write that is to be counted; `None`: it is, or is not to be.
     open: Option<(Addition, String)>,
-    complained: bool,
+    /// What stood in the counter's way when that was last logged.
+    complaint: Option<String>,
+    sightings: Sightings,
 }
 
 /// How a write was made.
@@ -50,7 +53,13 @@ impl Tally {
     /// At `path`. Nothing is written before the first write.
     pub fn new(session: Session, path: impl Into<String>) -> Tally {
         let counter = Counter::exact(session, path);
-        let state = Arc::new(Mutex::new(State { counter, on: true, open: None, complained: false }));
+        let state = Arc::new(Mutex::new(State {
+            counter,
+            on: true,
+            open: None,
+            complaint: None,
+            sightings: Sightings::default(),
+        }));
         Tally { state, newest: watch::Sender::new(None) }
     }
 
@@ -76,7 +85,7 @@ impl Tally {
     /// # Errors
     /// Those of `write`; then nothing is written and nothing counted, unless [`Error::outcome_unknown`]. Calling again finds out.
     pub(crate) async fn make(&self, link: &Link, write: Write<'_>) -> Result<Made, Error> {
-        let State { counter, open, complained, .. } = &mut *self.state.lock().await;
+        let State { counter, open, complaint, sightings, .. } = &mut *self.state.lock().await;
         let Some((addition, token)) = open else { return Ok(Made::Alone) };
         let mut pause = FIRST_PAUSE;
         let mut state = counter.state.lock().await;
@@ -88,12 +97,25 @@ impl Tally {
             match addition.step() {
                 Step::Look => match counter.look(link, marker.as_ref(), token, addition.is_at_risk()).await {
                     Ok(seen) => addition.on(seen),
-                    Err(CounterError::Failed(error)) => return Err(error),
-                    Err(other) => break Some(other.to_string()),
+                    Err(CounterError::Failed(error)) if error.is_transient() => return Err(error),
+                    Err(other) => {
+                        if matches!(other, CounterError::NotANumber { .. }) {
+                            sightings.update(
+                                link.session(),
+                                [WrongZnode::new(&counter.path, Problem::NotANumber)],
+                            );
+                        }
+                        break Some(other.to_string());
+                    }
                 },
                 Step::Mark => {
-                    if let Some(marker) = marker {
-                        marker.make(link).await?;
+                    if let Some(marker) = marker
+                        && let Err(error) = marker.make(link).await
+                    {
+                        if error.is_transient() {
+                            return Err(error);
+                        }
+                        break Some(error.to_string());
                     }
                     addition.on(Event::Marked);
                 }
@@ -115,6 +137,8 @@ impl Tally {
                             self.newest.send_replace(Some(sum.to));
                             *newest = counter.after(sum, written.get(1));
                             *open = None;
+                            *complaint = None;
+                            sightings.clear();
                             // The stat of what a `multi` creates is not to be trusted; the counter's is.
                             let zxid = match written.get(1) {
                                 Some(Written::Set(stat)) => stat.mzxid,
@@ -124,6 +148,12 @@ impl Tally {
                                 Some(first) => Ok(Made::Counted(first, zxid)),
                                 None => Ok(Made::Alone),
                             };
+                        }
+                        Err(refusal)
+                            if matches!(refusal.at, Some(1 | 2)) && !refusal.error.is_transient() =>
+                        {
+                            // The counter refuses, and would again.
+                            break Some(refusal.error.to_string());
                         }
                         Err(refusal)
                             if matches!(refusal.at, Some(1 | 2)) && !refusal.error.is_link_trouble() =>
@@ -148,9 +178,10 @@ impl Tally {
             }
         };
         if let Some(problem) = problem
-            && !std::mem::replace(complained, true)
+            && complaint.as_ref() != Some(&problem)
         {
             warn!(path = counter.path, "cannot count: {problem}");
+            *complaint = Some(problem);
         }
         *open = None;
         Ok(Made::Alone)

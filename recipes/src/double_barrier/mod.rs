@@ -60,6 +60,7 @@ use self::party::{Entering, Leaving, Member};
 use crate::attempts::{Attempts, stirred};
 use crate::cleanup::Cleanup;
 use crate::session::{BulkRead, Kind, Write};
+use crate::wrong_znode::{Sightings, WrongZnode};
 use crate::{Error, Link, Session};
 
 /// A `ready` that was seen to be made, and was gone before it could be looked at.
@@ -159,9 +160,10 @@ impl DoubleBarrier {
     /// Works on it until the party is complete, and returns its `ready`.
     async fn entered(&self, name: &str, own: &str, here: &mut usize) -> Result<i64, Error> {
         let mut attempts = Attempts::until(&self.session, None, "enter", &self.path);
+        let mut sightings = Sightings::default();
         loop {
             let link = attempts.link().await?;
-            match self.enter_over(&link, name, own, here).await {
+            match self.enter_over(&link, name, own, here, &mut sightings).await {
                 Ok(Some(party)) => return Ok(party),
                 Ok(None) => {}
                 // Somebody was faster: look again.
@@ -180,11 +182,12 @@ impl DoubleBarrier {
         name: &str,
         own: &str,
         here: &mut usize,
+        sightings: &mut Sightings,
     ) -> Result<Option<i64>, Error> {
         let ready = self.ready();
         // Watched before the members are counted: whoever completes the party later stirs it.
         let (_, made) = link.stat_and_watch(&ready).await?;
-        let seen = self.look(link).await?;
+        let seen = self.look(link, sightings).await?;
         *here = seen.members.len();
         match party::entering(name, self.size, &seen.members, seen.ready) {
             Entering::Pass(party) => return Ok(Some(party)),
@@ -247,7 +250,8 @@ impl DoubleBarrier {
     }
 
     /// Everything at the barrier, as it is now or later. What an earlier session of ours left is removed first.
-    async fn look(&self, link: &Link) -> Result<Seen, Error> {
+    /// Reports members that are not ephemeral.
+    async fn look(&self, link: &Link, sightings: &mut Sightings) -> Result<Seen, Error> {
         link.sync().await?;
         let names = match link.children(&self.path).await {
             Ok(names) => names,
@@ -263,6 +267,7 @@ impl DoubleBarrier {
             _ => (Vec::new(), 0),
         };
         let mut seen = Seen { members: Vec::new(), ready: None, parent };
+        let mut wrong = Vec::new();
         for ((name, path), read) in names.into_iter().zip(paths.iter().skip(1)).zip(answers) {
             let BulkRead::Data(_, stat) = read else { continue };
             if name == "ready" {
@@ -270,9 +275,11 @@ impl DoubleBarrier {
             } else if self.session.was_ours(stat.ephemeral_owner) {
                 link.delete(path, None).await?;
             } else {
+                wrong.extend(WrongZnode::not_ephemeral(path, &stat));
                 seen.members.push(Member { name, czxid: stat.czxid });
             }
         }
+        sightings.update(link.session(), wrong);
         Ok(seen)
     }
 }
@@ -313,9 +320,10 @@ impl Inside {
     async fn left(&self) -> Result<(), Error> {
         let barrier = &self.barrier;
         let mut attempts = Attempts::until(&barrier.session, None, "leave", &barrier.path);
+        let mut sightings = Sightings::default();
         loop {
             let link = attempts.link().await?;
-            match self.leave_over(&link).await {
+            match self.leave_over(&link, &mut sightings).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) if error.is_no_node() || error.is_bad_version() => {
@@ -327,9 +335,9 @@ impl Inside {
     }
 
     /// One look, and what is to be done after it. True: everybody has left.
-    async fn leave_over(&self, link: &Link) -> Result<bool, Error> {
+    async fn leave_over(&self, link: &Link, sightings: &mut Sightings) -> Result<bool, Error> {
         let barrier = &self.barrier;
-        let seen = barrier.look(link).await?;
+        let seen = barrier.look(link, sightings).await?;
         let ready = barrier.ready();
         let remove_ready = Write::Delete { path: &ready, version: None };
         let remove_own = Write::Delete { path: self.znode.path(), version: None };

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Held;
-use crate::Error;
+use crate::{Error, WrongZnode};
 
 /// Why a lease was not obtained, looked at or given back.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum LeaseError {
         /// The version.
         version: String,
     },
+    /// The znode of the lease has the wrong type: it would not outlive a session. It was left alone.
+    #[error("{0}; {remedy}", remedy = .0.remedy())]
+    WrongZnode(WrongZnode),
     /// Others were at it all the time: its lock was not to be had. Nothing was changed.
     #[error("the lock of the lease at {path} was not to be had within {patience:?}")]
     Busy {

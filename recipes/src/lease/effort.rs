@@ -53,7 +53,13 @@ impl<'a> Effort<'a> {
         };
         let found = self.lease.read(guard.link()).await;
         // Something that cannot be read, but it is certain that it is not ours.
-        if matches!(found, Ok(_) | Err(LeaseError::NotALease { .. } | LeaseError::OtherVersion { .. })) {
+        if matches!(
+            found,
+            Ok(_)
+                | Err(LeaseError::NotALease { .. }
+                    | LeaseError::OtherVersion { .. }
+                    | LeaseError::WrongZnode(_))
+        ) {
             self.at_risk = false;
         }
         Ok((guard, found?))

@@ -22,7 +22,7 @@
 //! that lock's line. With places: `{path}/0`, `{path}/1` and so on, each a lease of its own.
 //!
 //! # Errors
-//! [`LeaseError`]. What stands there and is no lease is left alone, and is nobody's: the error says what it is.
+//! [`LeaseError`]; [`LeaseError::WrongZnode`] if `lease_holder` is ephemeral. What stands there and is no lease is left alone, and is nobody's: the error says what it is.
 //!
 //! # Behaviour on disconnect and on expiry
 //! Nothing changes for who holds. Calls try on over new connections and new sessions until their patience (30 s, see
@@ -75,6 +75,7 @@ use self::holding::{Ask, Belief, LONGEST_NAME, Record, Unreadable, excerpt};
 use self::wall::{Clock, time};
 use crate::attempts::{Attempts, PATIENCE};
 use crate::session::{Kind, Write};
+use crate::wrong_znode::{Problem, WrongZnode, is_ephemeral};
 use crate::{Link, Session, Stat};
 
 /// A lease at a path, for one holder. It holds nothing itself.
@@ -252,6 +253,9 @@ impl Lease {
 
     async fn read(&self, link: &Link) -> Result<Option<(Record, Stat)>, LeaseError> {
         match link.get(&self.znode()).await {
+            Ok((_, stat)) if is_ephemeral(stat.ephemeral_owner) => {
+                Err(LeaseError::WrongZnode(WrongZnode::new(self.znode(), Problem::Ephemeral)))
+            }
             Ok((data, stat)) => Ok(Some((self.parse(&data)?, stat))),
             Err(error) if error.is_no_node() => Ok(None),
             Err(error) => Err(error.into()),

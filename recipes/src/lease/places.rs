@@ -6,6 +6,7 @@ use super::{Holding, Lease, LeaseError, Obtained};
 use crate::Error;
 use crate::attempts::Attempts;
 use crate::session::BulkRead;
+use crate::wrong_znode::{Problem, WrongZnode, is_ephemeral};
 
 /// How many places one request looks at.
 const AT_ONCE: usize = 32;
@@ -62,7 +63,8 @@ impl Leases {
                 Err(
                     error @ (LeaseError::Busy { .. }
                     | LeaseError::NotALease { .. }
-                    | LeaseError::OtherVersion { .. }),
+                    | LeaseError::OtherVersion { .. }
+                    | LeaseError::WrongZnode(_)),
                 ) => trouble = Some(trouble.unwrap_or(error)),
                 // After an error it may be held: another one would be the second.
                 ended => return ended,
@@ -123,6 +125,9 @@ impl Leases {
 impl Seen {
     fn add(&mut self, place: &Lease, answer: BulkRead) {
         let found = match answer {
+            BulkRead::Data(_, stat) if is_ephemeral(stat.ephemeral_owner) => {
+                Err(LeaseError::WrongZnode(WrongZnode::new(place.znode(), Problem::Ephemeral)))
+            }
             BulkRead::Data(data, stat) => place.parse(&data).map(|record| Some((record, stat))),
             BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(None),
             BulkRead::Missing(source) => {

@@ -1,26 +1,40 @@
 //! A queue whose entries are held while they are worked on, and free again when whoever holds them is gone.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 use zookeeper_client::OneshotWatcher;
 
-use super::{Entries, QueueError};
+use super::{Entries, QueueError, RECHECK, REPORTED};
 use crate::attempts::{Attempts, stirred};
 use crate::cleanup::Cleanup;
 use crate::clock::Moment;
 use crate::once::Failure;
-use crate::session::{Kind, Write};
+use crate::session::{BulkRead, Kind, Write, lock};
+use crate::wrong_znode::{Problem, Sightings, WrongZnode};
 use crate::{Error, Link, Session};
+
+/// Maximum number of holds that are checked.
+const CHECKED: usize = 256;
 
 /// A queue at one path. See [the module](super).
 #[derive(Debug)]
 pub struct LockingQueue {
     entries: Arc<Entries>,
     taken: String,
+    blocked: Mutex<Blocked>,
+}
+
+/// Entries that cannot be consumed because they have children.
+#[derive(Debug, Default)]
+struct Blocked {
+    names: HashSet<String>,
+    /// When they are looked at again.
+    until: Option<Instant>,
+    sightings: Sightings,
 }
 
 /// An entry that is held. Dropping it sets it free.
@@ -41,6 +55,8 @@ enum Found {
     Nothing(OneshotWatcher, OneshotWatcher),
     /// One that somebody else took first.
     Missed,
+    /// One that has children, so that it could not be consumed.
+    Blocked,
 }
 
 impl LockingQueue {
@@ -48,7 +64,7 @@ impl LockingQueue {
     pub fn new(session: Session, path: impl Into<String>) -> LockingQueue {
         let path = path.into();
         let entries = Arc::new(Entries::new(session, &path, format!("{path}/entries")));
-        LockingQueue { entries, taken: format!("{path}/taken") }
+        LockingQueue { entries, taken: format!("{path}/taken"), blocked: Mutex::default() }
     }
 
     /// How long a call tries on, not counting its wait for an entry to come.
@@ -105,7 +121,10 @@ impl LockingQueue {
                 Ok(Found::Nothing(entries, taken)) => tokio::select! {
                     () = stirred(&link, entries) => {}
                     () = stirred(&link, taken) => {}
+                    // The watches do not tell when the children of a blocked entry go.
+                    () = tokio::time::sleep(RECHECK), if self.is_any_blocked() => {}
                 },
+                Ok(Found::Blocked) => {}
                 Ok(Found::Missed) => {}
                 Err(error) if error.is_no_node() => {
                     entries.ensure(&mut attempts).await?;
@@ -123,20 +142,30 @@ impl LockingQueue {
     async fn look(&self, link: &Link) -> Result<Found, Error> {
         let entries = link.children(&self.entries.path).await?;
         let taken = link.children(&self.taken).await?;
-        let name = match free(entries, taken) {
+        let blocked = self.blocked_names();
+        let name = match free(entries, taken, &blocked) {
             Some(name) => name,
             // Only now are watches worth their while.
             None => {
                 let (entries, entries_watch) = link.children_and_watch(&self.entries.path).await?;
                 let (taken, taken_watch) = link.children_and_watch(&self.taken).await?;
-                match free(entries, taken) {
+                let holds: Vec<String> =
+                    taken.iter().take(CHECKED).map(|name| format!("{}/{name}", self.taken)).collect();
+                match free(entries, taken, &blocked) {
                     Some(name) => name,
-                    None => return Ok(Found::Nothing(entries_watch, taken_watch)),
+                    None => {
+                        self.report(link, &holds).await?;
+                        return Ok(Found::Nothing(entries_watch, taken_watch));
+                    }
                 }
             }
         };
         let path = format!("{}/{name}", self.entries.path);
         let data = match link.get(&path).await {
+            Ok((_, stat)) if stat.num_children > 0 => {
+                self.block(name);
+                return Ok(Found::Blocked);
+            }
             Ok((data, _)) => data,
             Err(error) if error.is_no_node() => return Ok(Found::Missed),
             Err(error) => return Err(error),
@@ -171,10 +200,47 @@ impl LockingQueue {
     }
 }
 
+impl LockingQueue {
+    fn is_any_blocked(&self) -> bool {
+        !lock(&self.blocked).names.is_empty()
+    }
+
+    /// Returns the entries that are not looked at for now.
+    fn blocked_names(&self) -> HashSet<String> {
+        let blocked = &mut *lock(&self.blocked);
+        if blocked.until.is_some_and(|until| until <= Instant::now()) {
+            blocked.names.clear();
+            blocked.until = None;
+        }
+        blocked.names.clone()
+    }
+
+    fn block(&self, name: String) {
+        let blocked = &mut *lock(&self.blocked);
+        blocked.until.get_or_insert(Instant::now() + RECHECK);
+        blocked.names.insert(name);
+    }
+
+    /// Reports entries that have children, and those of `holds` that are not ephemeral.
+    async fn report(&self, link: &Link, holds: &[String]) -> Result<(), Error> {
+        let read = if holds.is_empty() { Vec::new() } else { link.get_many(holds).await? };
+        let held = holds.iter().zip(read).filter_map(|(path, read)| match read {
+            BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
+            BulkRead::Missing(_) => None,
+        });
+        let Blocked { names, sightings, .. } = &mut *lock(&self.blocked);
+        let parent = &self.entries.path;
+        let blocked =
+            names.iter().map(|name| WrongZnode::new(format!("{parent}/{name}"), Problem::HasChildren));
+        sightings.update(link.session(), blocked.chain(held).take(REPORTED));
+        Ok(())
+    }
+}
+
 /// The first entry that nobody holds.
-fn free(entries: Vec<String>, taken: Vec<String>) -> Option<String> {
+fn free(entries: Vec<String>, taken: Vec<String>, blocked: &HashSet<String>) -> Option<String> {
     let taken: HashSet<String> = taken.into_iter().collect();
-    entries.into_iter().filter(|name| !taken.contains(name)).min()
+    entries.into_iter().filter(|name| !taken.contains(name) && !blocked.contains(name)).min()
 }
 
 impl Taken {

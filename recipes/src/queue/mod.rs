@@ -18,6 +18,10 @@
 //! # Errors
 //! [`QueueError`].
 //!
+//! # Znodes of the wrong type
+//! An entry that has children cannot be deleted: it is skipped, and reported in [`Session::wrong_znodes`](crate::Session::wrong_znodes).
+//! So is a znode in `taken` that is not ephemeral; its entry is held until an operator deletes it.
+//!
 //! # Behaviour on disconnect and on expiry
 //! Calls try on over new connections and sessions until their patience (30 s) or the time to wait is over, and one session
 //! timeout more at the longest. What is held is held in one session, and lost with it: [`Taken::lost`].
@@ -65,6 +69,11 @@ pub use plain::Queue;
 
 /// What an entry's priority is unless it is told otherwise; Kazoo's default.
 pub const PRIORITY: u16 = 100;
+
+/// Interval at which entries that cannot be taken are looked at again while there are no others.
+const RECHECK: Duration = Duration::from_secs(5);
+/// Maximum number of znodes of the wrong type that are reported for one queue.
+const REPORTED: usize = 16;
 
 /// Why something with a queue did not work.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -1,15 +1,16 @@
 //! A queue whose entries are gone once they are taken.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Entries, QueueError};
+use super::{Entries, QueueError, RECHECK, REPORTED};
 use crate::attempts::{Attempts, stirred};
 use crate::once::Failure;
 use crate::session::Write;
+use crate::wrong_znode::{Problem, Sightings, WrongZnode};
 use crate::{Error, Link, Session};
 
 /// For how many entries a list serves, until a better priority is looked for.
@@ -19,8 +20,26 @@ const LISTED: usize = 64;
 #[derive(Debug)]
 pub struct Queue {
     entries: Entries,
-    /// The next ones, as they were listed last.
-    next: Mutex<VecDeque<String>>,
+    next: Mutex<Next>,
+}
+
+/// The entries of the last list.
+#[derive(Debug, Default)]
+struct Next {
+    /// Entries that were not read yet, in order.
+    names: VecDeque<String>,
+    /// Entries that have children, so that they cannot be deleted and hence not be taken.
+    blocked: HashSet<String>,
+    sightings: Sightings,
+}
+
+impl Next {
+    /// Reports the entries that cannot be taken.
+    fn report(&mut self, session: &Session, parent: &str) {
+        let wrong = self.blocked.iter().take(REPORTED);
+        let wrong = wrong.map(|name| WrongZnode::new(format!("{parent}/{name}"), Problem::HasChildren));
+        self.sightings.update(session, wrong);
+    }
 }
 
 impl Queue {
@@ -68,7 +87,7 @@ impl Queue {
             if let Some(value) = self.taken(&mut next, Some(patience.max(until))).await? {
                 return Ok(Some(value));
             }
-            let came = tokio::time::timeout_at(until, self.until_one_comes()).await;
+            let came = tokio::time::timeout_at(until, self.until_one_comes(&next.blocked)).await;
             match came {
                 Ok(result) => result?,
                 Err(_) => return Ok(None),
@@ -81,11 +100,7 @@ impl Queue {
         self.entries.writer.into_inner().close().await;
     }
 
-    async fn taken(
-        &self,
-        next: &mut VecDeque<String>,
-        until: Option<Instant>,
-    ) -> Result<Option<Vec<u8>>, QueueError> {
+    async fn taken(&self, next: &mut Next, until: Option<Instant>) -> Result<Option<Vec<u8>>, QueueError> {
         let mut attempts = Attempts::until(&self.entries.session, until, "take from", &self.entries.path);
         loop {
             let link = attempts.link().await?;
@@ -101,11 +116,16 @@ impl Queue {
             let written = self.entries.writer.lock().await.write(&mut attempts, None, &[delete]).await;
             match written {
                 Ok(()) => {
-                    next.pop_front();
+                    next.names.pop_front();
                     return Ok(Some(value));
                 }
                 // Somebody else was faster.
-                Err(Failure::Refused(error)) if error.is_no_node() => drop(next.pop_front()),
+                Err(Failure::Refused(error)) if error.is_no_node() => drop(next.names.pop_front()),
+                // Somebody created a child of it just now.
+                Err(Failure::Refused(error)) if error.wrong_znode().is_some() => {
+                    let name = next.names.pop_front();
+                    next.blocked.extend(name);
+                }
                 Err(Failure::Refused(error)) if error.is_bad_version() => attempts.contended(error).await?,
                 Err(failure) => return Err(self.entries.error(failure)),
             }
@@ -113,42 +133,58 @@ impl Queue {
     }
 
     /// The next entry: its path, value and version.
-    async fn first(
-        &self,
-        link: &Link,
-        next: &mut VecDeque<String>,
-    ) -> Result<Option<(String, Vec<u8>, i32)>, Error> {
+    async fn first(&self, link: &Link, next: &mut Next) -> Result<Option<(String, Vec<u8>, i32)>, Error> {
         let mut fresh = false;
         loop {
-            let Some(name) = next.front() else {
+            let Some(name) = next.names.front() else {
                 if fresh {
                     // They all went while they were looked at; what came meanwhile, the next list shows.
                     link.sync().await?;
+                } else {
+                    // Their children may be gone by now.
+                    next.blocked.clear();
                 }
-                next.extend(sorted(link, &self.entries.path).await?.into_iter().take(LISTED));
+                let names = sorted(link, &self.entries.path).await?;
+                let usable = names.into_iter().filter(|name| !next.blocked.contains(name));
+                next.names.extend(usable.take(LISTED));
                 fresh = true;
-                if next.is_empty() {
+                if next.names.is_empty() {
+                    next.report(link.session(), &self.entries.path);
                     return Ok(None);
                 }
                 continue;
             };
             let path = format!("{}/{name}", self.entries.path);
             match link.get(&path).await {
-                Ok((value, stat)) => return Ok(Some((path, value, stat.version))),
-                Err(error) if error.is_no_node() => drop(next.pop_front()),
+                Ok((_, stat)) if stat.num_children > 0 => {
+                    let name = next.names.pop_front();
+                    next.blocked.extend(name);
+                }
+                Ok((value, stat)) => {
+                    if fresh || !next.blocked.is_empty() {
+                        next.report(link.session(), &self.entries.path);
+                    }
+                    return Ok(Some((path, value, stat.version)));
+                }
+                Err(error) if error.is_no_node() => drop(next.names.pop_front()),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Waits until the queue has an entry.
-    async fn until_one_comes(&self) -> Result<(), Error> {
+    /// Waits until the queue has an entry besides the `blocked` ones, or until those should be looked at again.
+    async fn until_one_comes(&self, blocked: &HashSet<String>) -> Result<(), Error> {
         let path = &self.entries.path;
         let mut attempts = Attempts::until(&self.entries.session, None, "take from", path);
         loop {
             let link = attempts.link().await?;
             match link.children_and_watch(path).await {
-                Ok((names, _)) if !names.is_empty() => return Ok(()),
+                Ok((names, _)) if names.iter().any(|name| !blocked.contains(name)) => return Ok(()),
+                Ok((_, watcher)) if !blocked.is_empty() => {
+                    // The watch does not tell when their children go.
+                    let _ = tokio::time::timeout(RECHECK, stirred(&link, watcher)).await;
+                    return Ok(());
+                }
                 Ok((_, watcher)) => stirred(&link, watcher).await,
                 Err(error) if error.is_no_node() => self.entries.ensure(&mut attempts).await?,
                 Err(error) => attempts.failed(error).await?,

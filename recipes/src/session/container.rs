@@ -10,8 +10,8 @@ impl Link {
     /// for that.
     pub async fn ensure_container(&self, path: &str) -> Result<(), Error> {
         let options = zk::CreateMode::Container.with_acls(zk::Acls::anyone_all());
-        let client = self.client("create", path)?;
-        match self.confirmed("create", path, client.mkdir(path, &options)).await {
+        let client = self.client("mkdir", path)?;
+        match self.confirmed("mkdir", path, client.mkdir(path, &options)).await {
             Err(error) if matches!(error.answer(), Some(zk::Error::Unimplemented)) => self.ensure(path).await,
             result => result,
         }

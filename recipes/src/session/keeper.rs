@@ -1,5 +1,6 @@
 //! The task behind a [`super::Session`]: connects, follows the client's state, begins again.
 
+use std::collections::BTreeSet;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use super::{Phase, REMEMBERED_SESSIONS, SessionOptions, Shared, View, lock};
 use crate::local_lease::LocalLease;
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// Maximum number of different reasons that are logged until there is a session.
+const MOST_REASONS: usize = 8;
 const SLOWEST_RETRY: Duration = Duration::from_secs(1);
 
 /// Keeps the session of `shared` until it is dropped or `closing` ends.
@@ -118,12 +121,15 @@ fn change(shared: &Shared, how: impl FnOnce(&mut View)) {
 /// Connects, however long it takes.
 async fn connect(options: &SessionOptions) -> zk::Client {
     let mut delays = None;
+    let mut logged = BTreeSet::new();
     loop {
         match connect_once(options).await {
             Ok(client) => return client,
             Err(error) => {
-                let delays = delays.get_or_insert_with(|| {
+                if logged.len() < MOST_REASONS && logged.insert(error.to_string()) {
                     warn!(servers = %options.servers, %error, "cannot reach ZooKeeper; trying on until it answers");
+                }
+                let delays = delays.get_or_insert_with(|| {
                     ExponentialBuilder::new()
                         .with_min_delay(FIRST_RETRY)
                         .with_max_delay(SLOWEST_RETRY)

@@ -162,8 +162,8 @@ impl Link {
     /// Makes `path` and what is missing above it, as persistent, empty znodes.
     pub async fn ensure(&self, path: &str) -> Result<(), Error> {
         let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
-        let client = self.client("create", path)?;
-        self.confirmed("create", path, client.mkdir(path, &options)).await
+        let client = self.client("mkdir", path)?;
+        self.confirmed("mkdir", path, client.mkdir(path, &options)).await
     }
 
     /// Deletes a znode, if it is at `version` (`None`: whatever it is at).

@@ -24,6 +24,7 @@ mod keeper;
 mod link;
 mod multi;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,7 @@ use zookeeper_client as zk;
 use crate::ConnectString;
 use crate::clock::Moment;
 use crate::local_lease::LocalLease;
+use crate::wrong_znode::{Registry, WrongZnode};
 
 pub use link::{BulkRead, Link};
 pub use multi::{Kind, Refusal, Write, Written};
@@ -99,6 +101,8 @@ struct Shared {
     runtime: Handle,
     /// Is told the id of each session before anybody can use it.
     begun: Begun,
+    /// The znodes of the wrong type that recipes see.
+    wrong: Arc<Registry>,
 }
 
 /// Whoever is told of new sessions, if anybody is.
@@ -113,7 +117,7 @@ impl fmt::Debug for Begun {
 /// A leftover is gone at the latest one session timeout after its session: only the newest few can matter.
 const REMEMBERED_SESSIONS: usize = 16;
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it holds one of these locks, and were it to, the values would be whole all the same.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -143,6 +147,7 @@ impl Session {
             task: Mutex::new(None),
             runtime: Handle::current(),
             begun,
+            wrong: Arc::default(),
         });
         let task = tokio::spawn(keeper::keep(Arc::downgrade(&shared), options, closing));
         *lock(&shared.task) = Some(task);
@@ -193,6 +198,16 @@ impl Session {
             return Duration::ZERO;
         }
         lock(&self.shared.lease).1.remaining(now)
+    }
+
+    /// Returns the znodes of the wrong type that the recipes of this session see at the moment, such as a persistent
+    /// contender that a lock waits for. Each was logged when it was first seen. Maximum 64.
+    pub fn wrong_znodes(&self) -> watch::Receiver<BTreeSet<WrongZnode>> {
+        self.shared.wrong.subscribe()
+    }
+
+    pub(crate) fn wrong_registry(&self) -> Arc<Registry> {
+        self.shared.wrong.clone()
     }
 
     /// Ends the session and waits until the servers have confirmed it (its ephemeral znodes are gone then) or

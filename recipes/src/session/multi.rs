@@ -83,6 +83,15 @@ impl Write<'_> {
         }
     }
 
+    fn operation(&self) -> &'static str {
+        match self {
+            Write::Check { .. } => "check",
+            Write::Create { .. } | Write::CreateSequential { .. } => "create",
+            Write::Set { .. } => "set",
+            Write::Delete { .. } => "delete",
+        }
+    }
+
     fn add_to(&self, writer: &mut zk::MultiWriter<'_>) -> Result<(), zk::Error> {
         match *self {
             Write::Check { path, version } => writer.add_check_version(path, version),
@@ -132,7 +141,9 @@ impl Link {
     pub async fn multi(&self, writes: &[Write<'_>]) -> Result<Vec<Written>, Refusal> {
         let path_of = |index: usize| writes.get(index).map_or("", Write::path);
         let at_all = |error| Refusal { at: None, error };
-        let at_one = |at, source| Refusal { at: Some(at), error: refused("multi", path_of(at), source) };
+        let operation_of = |index: usize| writes.get(index).map_or("multi", Write::operation);
+        let at_one =
+            |at, source| Refusal { at: Some(at), error: refused(operation_of(at), path_of(at), source) };
         let client = self.client("multi", path_of(0)).map_err(at_all)?;
         let mut writer = client.new_multi_writer();
         for (at, write) in writes.iter().enumerate() {

@@ -18,5 +18,7 @@ mod on_an_ensemble;
 mod on_apache;
 mod party;
 mod queue;
+mod refusals;
 mod set_partitioner;
 mod watches;
+mod wrong_znodes;

@@ -1,6 +1,7 @@
 //! A ZooKeeper, in memory or Apache's, and sessions to it; what befalls sessions; and Kazoo's recipes, spoken to.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atalaya_recipes::{Link, Session, SessionOptions};
@@ -10,6 +11,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
+use tracing::instrument::{WithDispatch, WithSubscriber as _};
 
 /// The session timeout of everything here.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -120,6 +122,40 @@ impl Bed {
         let process = Kazoo::ready().piped("recipes.py", &all);
         process.wait_for_line("connected", SOON);
         Kazoos { process, asked: 0 }
+    }
+}
+
+/// The log of one future, and of nothing else.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl Logs {
+    /// Collects what `future` logs while it is polled.
+    pub(crate) fn of<F: Future>(&self, future: F) -> WithDispatch<F> {
+        let logs = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::WARN)
+            .with_ansi(false)
+            .with_writer(move || logs.clone())
+            .finish();
+        future.with_subscriber(subscriber)
+    }
+
+    /// The lines so far.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let bytes = self.0.lock().unwrap();
+        String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
+    }
+}
+
+impl std::io::Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,13 +1,15 @@
 //! Reads a whole fleet: few requests, bounded memory.
 
 use atalaya_recipes::contenders::{Naming, in_line};
-use atalaya_recipes::{Error, Link, Stat};
+use atalaya_recipes::wrong_znode::is_ephemeral;
+use atalaya_recipes::{Error, Link, Problem, Stat, WrongZnode};
 
+use crate::leader::office::{BARRIER, COUNTER};
 use crate::leader::outbox;
 use crate::leader::roster::Roster;
 use crate::leader::term::{self, Term};
 use crate::live::{self, Key};
-use crate::overview::znodes::{all, children};
+use crate::overview::znodes::{all, children, read};
 use crate::overview::{Measurement, Said, Seen};
 use crate::presence;
 use crate::settings::Settings;
@@ -17,6 +19,7 @@ use crate::settings::Settings;
 pub(super) struct Reader {
     measurements: Roster,
     presences: Roster,
+    contenders: Roster,
 }
 
 impl Reader {
@@ -26,6 +29,7 @@ impl Reader {
         let mut seen = Seen::default();
         if let Some((data, stat)) = get(link, term::PATH).await? {
             seen.written(&stat);
+            seen.wrong.extend(WrongZnode::not_persistent(term::PATH, &stat));
             seen.term = Term::parse(&data);
         }
         let period = format!("{}/{}", live::FLEET, Key::SamplingPeriod.name());
@@ -34,17 +38,13 @@ impl Reader {
         }
         seen.waiting = below(link, outbox::PATH).await?;
         seen.aside = below(link, outbox::ASIDE).await?;
-        let line = children(link, &settings.election).await?;
-        let line = in_line(Naming::Kazoo, &line);
-        seen.in_line = line.len();
-        if let Some(first) = line.first()
-            && let Some((data, stat)) = get(link, &format!("{}/{first}", settings.election)).await?
-        {
-            seen.leader = Some((String::from_utf8_lossy(&data).into_owned(), stat.ctime));
-        }
+        self.read_line(link, &settings.election, &mut seen).await?;
+        read_barrier_and_counter(link, &mut seen).await?;
         let found = all(link, &settings.measurements, &mut self.measurements, Measurement::of).await?;
         for (name, stat, measurement) in found {
             seen.written(&stat);
+            let path = format!("{}/{name}", settings.measurements);
+            seen.wrong.extend(WrongZnode::not_ephemeral(&path, &stat));
             // What is called otherwise than this fleet's measurements is shown by its name.
             let id = settings.id_of(&name).unwrap_or(&name);
             seen.measurements.insert(id.to_owned(), measurement);
@@ -52,10 +52,45 @@ impl Reader {
         let found = all(link, presence::PARENT, &mut self.presences, |data, _| Said::of(data)).await?;
         for (id, stat, said) in found {
             seen.written(&stat);
+            seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{}/{id}", presence::PARENT), &stat));
             seen.presences.insert(id, said);
         }
         Ok(seen)
     }
+
+    /// Reads the contenders of the election. A contender that is not ephemeral is not shown as the leader, although it blocks the
+    /// election.
+    async fn read_line(&mut self, link: &Link, election: &str, seen: &mut Seen) -> Result<(), Error> {
+        let names = children(link, election).await?;
+        let line: Vec<String> = in_line(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();
+        seen.in_line = line.len();
+        let Some(first) = line.first().cloned() else { return Ok(()) };
+        for (name, stat, ()) in read(link, election, line, &mut self.contenders, |_, _| ()).await? {
+            seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{election}/{name}"), &stat));
+        }
+        if let Some((data, stat)) = get(link, &format!("{election}/{first}")).await?
+            && is_ephemeral(stat.ephemeral_owner)
+        {
+            seen.leader = Some((String::from_utf8_lossy(&data).into_owned(), stat.ctime));
+        }
+        Ok(())
+    }
+}
+
+/// Checks that the barrier can be opened, and that the counter holds a number.
+async fn read_barrier_and_counter(link: &Link, seen: &mut Seen) -> Result<(), Error> {
+    if let Some(stat) = link.stat(BARRIER).await? {
+        seen.wrong.extend(WrongZnode::not_childless(BARRIER, &stat));
+        seen.wrong.extend(WrongZnode::not_persistent(BARRIER, &stat));
+    }
+    if let Some((data, stat)) = get(link, COUNTER).await? {
+        seen.wrong.extend(WrongZnode::not_persistent(COUNTER, &stat));
+        let text = String::from_utf8_lossy(&data);
+        if !text.trim().is_empty() && text.trim().parse::<i64>().is_err() {
+            seen.wrong.push(WrongZnode::new(COUNTER, Problem::NotANumber));
+        }
+    }
+    Ok(())
 }
 
 async fn get(link: &Link, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Error> {

@@ -32,6 +32,7 @@ fn state(nodes: u32) -> (State, Instant) {
             measured: Some(Measured { data: b"78.40"[..].into(), at: now - Duration::from_millis(300) }),
             published: NodeState { held: true, stored: 9, zxid: 9 },
             faults: Faults::new(),
+            wrong_znodes: std::collections::BTreeSet::new(),
         };
     }
     for (cycle, mean) in [(1, 79.0), (2, 80.0)] {

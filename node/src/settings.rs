@@ -39,6 +39,8 @@ pub struct Settings {
     pub api_method: ApiMethod,
     /// What the API is shown; not read yet, see [`Settings::read_token`].
     pub api_token: Option<ApiToken>,
+    /// Origins that `/config/api_url` in ZooKeeper may name; empty: any.
+    pub api_origins: Vec<Url>,
     /// Where the node's figures and its health can be asked for; nowhere, if `None`.
     pub metrics_listen: Option<Listen>,
     /// Who sets the pace.
@@ -213,7 +215,21 @@ impl Settings {
             fleet.api_method.as_ref(),
             |method| Ok(*method),
         )?;
-        let api_token = api_token(args, boards, surroundings, api_url.as_ref())?;
+        let token_origin = pick.value(
+            ("api-token-origin", args.api_token_origin.as_ref()),
+            &["ATALAYA_API_TOKEN_ORIGIN"],
+            origin,
+            fleet.api_token_origin.as_ref(),
+            |text| origin(text),
+        )?;
+        let api_origins = pick.value(
+            ("api-origins", args.api_origins.as_ref()),
+            &["ATALAYA_API_ORIGINS"],
+            |text| origins(text.split(',')),
+            fleet.api_origins.as_ref(),
+            |all| origins(all.iter().map(String::as_str)),
+        )?;
+        let api_token = api_token(args, boards, surroundings, token_origin.as_ref().or(api_url.as_ref()))?;
         let sync = pick.value(
             ("sync", args.sync.as_ref()),
             &["ATALAYA_SYNC"],
@@ -255,6 +271,7 @@ impl Settings {
             api_url,
             api_method: api_method.unwrap_or_default(),
             api_token,
+            api_origins: api_origins.unwrap_or_default(),
             metrics_listen,
             sync: sync.unwrap_or_default(),
             release: release.unwrap_or_default(),
@@ -269,6 +286,21 @@ impl Settings {
     /// It cannot be read, or holds no token.
     pub fn read_token(&self) -> Result<(), Failure> {
         self.api_token.as_ref().map_or(Ok(()), ApiToken::read).map_err(Failure::config)
+    }
+
+    /// Returns why the token for the API is not sent, if there is one and it is not; for the log.
+    pub fn unsent_token(&self) -> Option<String> {
+        let token = self.api_token.as_ref()?;
+        let elsewhere = self.api_url.as_ref().is_some_and(|url| !token.is_for(url));
+        (elsewhere || !token.is_bound())
+            .then(|| format!("{token} is not sent to the API: {}", token.bound_to()))
+    }
+
+    /// Whether `/config/api_url` may name this address: the origin of the node's own `api_url` and those in
+    /// [`Settings::api_origins`]; any, if that is empty.
+    pub fn allows_api(&self, url: &Url) -> bool {
+        let mut allowed = self.api_origins.iter().chain(&self.api_url);
+        self.api_origins.is_empty() || allowed.any(|allowed| allowed.origin() == url.origin())
     }
 
     /// What differs in `new` and cannot change while a node runs, as boards.toml calls it.
@@ -440,6 +472,27 @@ pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
     let mut url = url.join("nuevo").map_err(|error| bad(error.to_string()))?;
     url.set_query(query.as_deref());
     Ok(url)
+}
+
+/// An origin: scheme, host and port of a URL.
+fn origin(text: &str) -> Result<Url, Bad> {
+    let bad = |problem: String| Bad {
+        problem: format!("bad origin \"{}\": {problem}", shorten(text)),
+        remedy: "scheme, host and port, such as https://api.example:8443",
+    };
+    let url = Url::parse(text.trim()).map_err(|error| bad(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad(format!("{} is neither http nor https", shorten(url.scheme()))));
+    }
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !is_bare || !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("it has more than scheme, host and port".to_owned()));
+    }
+    Ok(url)
+}
+
+fn origins<'a>(all: impl Iterator<Item = &'a str>) -> Result<Vec<Url>, Bad> {
+    all.filter(|text| !text.trim().is_empty()).map(origin).collect()
 }
 
 /// The token that the API at `url` is shown: in the file that a flag names, or a variable, in a variable itself, in the file that

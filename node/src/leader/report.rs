@@ -1,13 +1,25 @@
 //! What the leader reports: what a cycle came to, as it waits at `/atalaya/reports/{cycle}`, and each of its averages, with the
 //! HTTP request that carries it.
 
+use std::collections::BTreeSet;
+
 use atalaya_hal::boards::ApiMethod;
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::Summary;
+use super::term::{MAX_CYCLE, MAX_EPOCH};
 use crate::senml;
+
+/// Largest report that is read, in bytes. One of our own with all units that are averaged has a third of it.
+pub const LARGEST: usize = 64 * 1024;
+/// Most averages of one report: each is a request.
+pub const MOST_AVERAGES: usize = 128;
+/// Longest name of a quantity, in characters. Collectors have the same limit.
+const LONGEST_QUANTITY: usize = 64;
+/// Largest count of measurements or znodes that is believed: beyond it JSON numbers are not exact everywhere.
+const LARGEST_COUNT: u64 = 1 << 53;
 
 /// What one cycle came to, as it is written down before anything is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +70,45 @@ impl From<Summary> for Average {
     }
 }
 
+impl Average {
+    /// Checks that it can be sent, and that no receiver has a reason to refuse it.
+    fn check(&self) -> Result<(), String> {
+        let Average { quantity, unit, mean, min, max, stddev, count } = self;
+        if unit.as_deref().is_some_and(|unit| !senml::is_unit(unit)) {
+            return Err("it has a unit that is longer than 32 bytes or not visible ASCII".to_owned());
+        }
+        let name = |name: &str| {
+            !name.is_empty()
+                && name.chars().nth(LONGEST_QUANTITY).is_none()
+                && !name.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER)
+        };
+        if quantity.as_deref().is_some_and(|quantity| !name(quantity)) {
+            return Err(format!("it has a quantity that is not 1 to {LONGEST_QUANTITY} printable characters"));
+        }
+        if ![*mean, *min, *max, stddev.unwrap_or(0.0)].iter().all(|number| number.is_finite()) {
+            return Err("it has a number that is not finite".to_owned());
+        }
+        if min > max {
+            return Err(format!("it has a minimum of {min} above the maximum of {max}"));
+        }
+        if stddev.is_some_and(|stddev| stddev < 0.0) {
+            return Err("it has a negative standard deviation".to_owned());
+        }
+        if *count as u64 > LARGEST_COUNT {
+            return Err(format!("it has a count of {count}"));
+        }
+        Ok(())
+    }
+
+    /// Replaces negative zeros by zero.
+    fn normalised(self) -> Average {
+        // Adding positive zero changes no other number.
+        let Average { mean, min, max, stddev, .. } = self;
+        let stddev = stddev.map(|stddev| stddev + 0.0);
+        Average { mean: mean + 0.0, min: min + 0.0, max: max + 0.0, stddev, ..self }
+    }
+}
+
 impl CycleReport {
     /// Of `summaries`, at `time`.
     pub fn new(
@@ -71,16 +122,46 @@ impl CycleReport {
         CycleReport { epoch, cycle, time, excluded, averages, reason: None }
     }
 
-    /// Reads what is written down.
+    /// Reads the znode of a cycle. Everything is checked: a report that this returns can be sent. Unknown fields, of later
+    /// versions, are ignored.
     ///
     /// # Errors
-    /// It is no report, or another cycle's.
+    /// It is no report, or another cycle's, or one that can never be sent.
     pub fn parse(data: &[u8], cycle: u64) -> Result<CycleReport, String> {
-        let report: CycleReport = serde_json::from_slice(data).map_err(|error| error.to_string())?;
+        if data.len() > LARGEST {
+            return Err(format!("it has {} bytes, and {LARGEST} are the maximum", data.len()));
+        }
+        let mut report: CycleReport = serde_json::from_slice(data).map_err(|error| error.to_string())?;
         if report.cycle != cycle || report.averages.is_empty() {
             return Err(format!("it is cycle {}, with {} averages", report.cycle, report.averages.len()));
         }
+        if report.averages.len() > MOST_AVERAGES {
+            return Err(format!("it has {} averages, and {MOST_AVERAGES} are the maximum", report.averages.len()));
+        }
+        if !(1..=MAX_EPOCH).contains(&report.epoch) || cycle > MAX_CYCLE {
+            return Err(format!("epoch {} and cycle {cycle} are not those of a leader", report.epoch));
+        }
+        if report.excluded as u64 > LARGEST_COUNT {
+            return Err(format!("it has {} excluded znodes", report.excluded));
+        }
+        let mut units = BTreeSet::new();
+        for average in &report.averages {
+            average.check()?;
+            if !units.insert(average.unit.as_deref()) {
+                return Err("it has two averages of one unit".to_owned());
+            }
+        }
+        report.averages = report.averages.into_iter().map(Average::normalised).collect();
         Ok(report)
+    }
+
+    /// Returns about how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
+        let averages = self.averages.iter().map(|average| {
+            std::mem::size_of::<Average>() + text(&average.quantity) + text(&average.unit)
+        });
+        std::mem::size_of::<CycleReport>() + text(&self.reason) + averages.sum::<usize>()
     }
 
     /// As it is written down.
@@ -247,7 +328,87 @@ pub(crate) mod tests {
         assert!(CycleReport::parse(&CycleReport { averages: Vec::new(), ..report }.data(), 3).is_err());
     }
 
+    /// The text of a report with these averages and fields besides.
+    fn text(averages: &str, more: &str) -> Vec<u8> {
+        format!(r#"{{"epoch":7,"cycle":3,"time":"1970-01-01T00:00:00Z","excluded":0,"averages":[{averages}]{more}}}"#)
+            .into_bytes()
+    }
+
+    const GOOD: &str = r#"{"mean":1,"min":1,"max":1,"count":1}"#;
+
+    #[test]
+    fn report_that_can_never_be_sent_is_refused_with_the_reason() {
+        assert!(CycleReport::parse(&text(GOOD, r#","later":{"versions":[1]}"#), 3).is_ok());
+        let unit = |unit: &str| format!(r#"{{"unit":{unit},"mean":1,"min":1,"max":1,"count":1}}"#);
+        let many: Vec<String> = (0..=MOST_AVERAGES).map(|n| unit(&format!("\"u{n}\""))).collect();
+        assert!(CycleReport::parse(&text(&many[1..].join(","), ""), 3).is_ok());
+        for (averages, reason) in [
+            (unit(r#""Cel\r\nX-Evil: 1""#), "unit"),
+            (unit(r#""a b""#), "unit"),
+            (unit(r#""""#), "unit"),
+            (unit(&format!("\"{}\"", "x".repeat(33))), "unit"),
+            (format!("{},{}", unit("\"Cel\""), unit("\"Cel\"")), "two averages of one unit"),
+            (format!("{GOOD},{GOOD}"), "two averages of one unit"),
+            (many.join(","), "129 averages"),
+            (r#"{"quantity":"a\nb","mean":1,"min":1,"max":1,"count":1}"#.into(), "quantity"),
+            (r#"{"quantity":"","mean":1,"min":1,"max":1,"count":1}"#.into(), "quantity"),
+            (r#"{"mean":1e400,"min":1,"max":1,"count":1}"#.into(), "out of range"),
+            (r#"{"mean":1,"min":2,"max":1,"count":1}"#.into(), "above the maximum"),
+            (r#"{"mean":1,"min":1,"max":1,"stddev":-1,"count":1}"#.into(), "negative standard deviation"),
+            (r#"{"mean":1,"min":1,"max":1,"count":-1}"#.into(), "invalid value"),
+            (r#"{"mean":1,"min":1,"max":1,"count":18446744073709551615}"#.into(), "count"),
+        ] {
+            let problem = CycleReport::parse(&text(&averages, ""), 3).unwrap_err();
+            assert!(problem.contains(reason), "{averages}: {problem}");
+        }
+        let large = text(GOOD, &format!(r#","pad":"{}""#, "x".repeat(LARGEST)));
+        assert!(CycleReport::parse(&large, 3).unwrap_err().contains("bytes"));
+        for (epoch, cycle) in [(0, 3), (-1, 3), (i64::MAX, 3), (7, u64::MAX), (7, MAX_CYCLE + 1)] {
+            let report = CycleReport { epoch, cycle, ..cycle_report(7, 3, None) };
+            assert!(CycleReport::parse(&report.data(), cycle).is_err(), "{epoch} {cycle}");
+        }
+    }
+
+    #[test]
+    fn report_has_no_negative_zero() {
+        let negative = r#"{"mean":-0.0,"min":-0.0,"max":-0.0,"stddev":-0.0,"count":1}"#;
+        let report = CycleReport::parse(&text(negative, ""), 3).unwrap();
+        let url: Url = "http://h/nuevo".parse().unwrap();
+        let request = built(&report.reports().next().unwrap(), &url, ApiMethod::Get);
+        assert_eq!(request.url().query(), Some("dato=0"));
+        assert!(!String::from_utf8(report.data()).unwrap().contains("-0"));
+    }
+
     proptest! {
+        #[test]
+        fn report_parses_any_bytes_in_linear_time_to_a_bounded_report(data in crate::foreign::bytes(), cycle in any::<u64>()) {
+            let began = std::time::Instant::now();
+            let read = CycleReport::parse(&data, cycle);
+            prop_assert!(crate::foreign::in_time(began, data.len()));
+            let Ok(report) = read else { return Ok(()) };
+            prop_assert!(report.averages.len() <= MOST_AVERAGES && report.data().len() <= 2 * LARGEST);
+        }
+
+        /// What differs from a good report in one field is refused, or can be sent.
+        #[test]
+        fn report_that_is_parsed_can_be_sent(
+            unit in prop::option::of(prop_oneof!["[!-~]{0,40}", any::<String>()]),
+            quantity in prop::option::of(any::<String>()),
+            numbers in any::<(f64, f64, f64)>(), stddev in any::<Option<f64>>(),
+            epoch in any::<i64>(), cycle in any::<u64>(), post in any::<bool>(),
+        ) {
+            let (mean, min, max) = numbers;
+            let average = Average { quantity, unit, mean, min, max, stddev, count: 1 };
+            let report = CycleReport { epoch, cycle, averages: vec![average], ..cycle_report(7, 3, None) };
+            let Ok(report) = CycleReport::parse(&report.data(), cycle) else { return Ok(()) };
+            let client = reqwest::Client::new();
+            let method = if post { ApiMethod::Post } else { ApiMethod::Get };
+            let begin = |method, url| Ok::<_, std::convert::Infallible>(client.request(method, url));
+            let url: Url = "http://h/nuevo".parse().unwrap();
+            let Ok(request) = report.reports().next().unwrap().request(&url, method, begin);
+            prop_assert!(request.build().is_ok());
+        }
+
         /// Whoever delivers it reports to the last bit what was computed.
         #[test]
         fn what_is_written_down_is_read_to_the_last_bit(mean in prop::num::f64::NORMAL, stddev in prop::option::of(prop::num::f64::POSITIVE)) {

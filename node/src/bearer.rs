@@ -36,7 +36,7 @@ struct Inner {
 }
 
 impl ApiToken {
-    /// The one in a file, which is not read yet. It is sent to the origin of `meant_for` and nowhere else: a client that may
+    /// The one in a file, which is not read yet. It is sent to the origin of `meant_for` only: a client that may
     /// write `/config/api_url` in ZooKeeper must not be able to have it sent to a server of its own.
     pub fn in_file(path: impl Into<PathBuf>, meant_for: Option<Url>) -> ApiToken {
         ApiToken::of(Some(path.into()), meant_for, None)
@@ -76,12 +76,12 @@ impl ApiToken {
         self.0.header.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether it may be sent to `url`.
+    /// Returns true if it may be sent to `url`.
     pub fn is_for(&self, url: &Url) -> bool {
         self.0.meant_for.as_ref().is_some_and(|own| own.origin() == url.origin())
     }
 
-    /// Whether it may be sent anywhere.
+    /// Returns true if it may be sent to any origin.
     pub fn is_bound(&self) -> bool {
         self.0.meant_for.is_some()
     }

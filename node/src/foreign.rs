@@ -1,4 +1,4 @@
-//! What the property tests of parsers of foreign input share.
+//! Input and time limits for the property tests of parsers of foreign input.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
     nested.prop_map(String::into_bytes)
 }
 
-/// Whether parsing input of this length since `began` was linear: with a wide margin, for debug builds on busy
+/// Returns true if parsing input of this length since `began` was linear: with a wide margin, for debug builds on busy
 /// machines. Quadratic work on 1 MiB takes hundreds of times as long.
 pub(crate) fn in_time(began: Instant, length: usize) -> bool {
     let megabytes = u32::try_from(length >> 20).unwrap_or(u32::MAX);

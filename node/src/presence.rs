@@ -158,7 +158,7 @@ impl Presence {
         }
     }
 
-    /// Reads the znode of a node; its texts are cut so that they can be shown. `None` if it is not what a node writes, or too
+    /// Reads the znode of a node; its texts are shortened for display. `None` if it is not what a node writes, or too
     /// large.
     pub fn parse(data: &[u8]) -> Option<Presence> {
         let data = if data.len() > LARGEST { &[] } else { data };
@@ -259,8 +259,14 @@ mod tests {
     #[test]
     fn a_leader_says_how_it_leads() {
         let since = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
-        let leading =
-            leader::Leading { epoch: 7, cycle: 41, since, waiting: 2, delivered: Some((39, since)), outranked: None };
+        let leading = leader::Leading {
+            epoch: 7,
+            cycle: 41,
+            since,
+            waiting: 2,
+            delivered: Some((39, since)),
+            outranked: None,
+        };
         let leading = Leading::from(leading);
         assert_eq!(
             serde_json::to_string(&leading).unwrap(),

@@ -296,7 +296,21 @@ impl Settings {
             .then(|| format!("{token} is not sent to the API: {}", token.bound_to()))
     }
 
-    /// Whether `/config/api_url` may name this address: the origin of the node's own `api_url` and those in
+    /// Returns a log line if reports go to another origin than with the settings `before`: any client that may
+    /// write `/config/api_url` decides about that.
+    pub fn api_change(&self, before: &Settings) -> Option<String> {
+        let origin = |settings: &Settings| {
+            let url = settings.api_url.as_ref();
+            url.map_or("nowhere".to_owned(), |url| shorten(&url.origin().ascii_serialization()))
+        };
+        let (old, new) = (origin(before), origin(self));
+        let token = self.unsent_token().filter(|_| self.api_url.is_some());
+        let token = token.map(|token| format!("; {token}")).unwrap_or_default();
+        (old != new)
+            .then(|| format!("the API has changed: reports go to {new}, and went to {old} before{token}"))
+    }
+
+    /// Returns true if `/config/api_url` may name this address: the origin of the node's own `api_url` and those in
     /// [`Settings::api_origins`]; any, if that is empty.
     pub fn allows_api(&self, url: &Url) -> bool {
         let mut allowed = self.api_origins.iter().chain(&self.api_url);

@@ -137,7 +137,9 @@ mod tests {
 
     #[test]
     fn averages_have_no_negative_zero() {
-        for values in [&[-0.0][..], &[-0.0, -0.0], &[-f64::MIN_POSITIVE / 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]] {
+        for values in
+            [&[-0.0][..], &[-0.0, -0.0], &[-f64::MIN_POSITIVE / 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+        {
             let values: Vec<_> = values.iter().map(|value| (None, *value)).collect();
             let summary = &of(&values)[0];
             for number in [summary.mean, summary.max, summary.stddev.unwrap()] {

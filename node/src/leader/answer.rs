@@ -16,7 +16,7 @@ const MOST_REDIRECTS: usize = 10;
 
 /// Answers about the sender (401, 403) may be about one report only.
 const FORBIDDEN: (u32, u32) = (3, 1);
-/// So may errors of the API, which are more often about all: it takes longer to be sure.
+/// Errors of the API may be as well, but are more often about all: more tries are needed.
 const BROKEN: (u32, u32) = (12, 3);
 
 /// Problem details (RFC 9457) of a collector.
@@ -68,7 +68,8 @@ pub(super) async fn judge(
         }
         status if status.is_success() && redirected && is_page(&kind, body.as_deref()) => {
             let path = crate::settings::shorten(landed.path());
-            let reason = format!("it redirects to {path} and answers with a page of HTML: the report is not recorded");
+            let reason =
+                format!("it redirects to {path} and answers with a page of HTML: the report is not recorded");
             doubtful(reason, BROKEN)
         }
         status => from_status(status),
@@ -80,7 +81,7 @@ fn header(answer: &Response, name: reqwest::header::HeaderName) -> Option<String
 }
 
 /// Reads the beginning of the body, so that the connection can be used again; `None` if it breaks off. A status of success
-/// counts all the same: it says what happened to the report, and the body does not.
+/// counts without a body: the status says that the report is recorded.
 async fn read(answer: &mut Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
@@ -98,7 +99,7 @@ async fn read(answer: &mut Response) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether an answer is a page for people. Without a type its body tells.
+/// Returns true if an answer is an HTML page, by its type or, without one, by its body.
 fn is_page(kind: &str, body: Option<&[u8]>) -> bool {
     match kind.split(';').next().unwrap_or_default().trim() {
         "text/html" | "application/xhtml+xml" => true,

@@ -54,7 +54,7 @@ pub enum Outcome {
 /// An answer that may be about one report or about all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Doubt {
-    /// What the API answers.
+    /// Answer of the API.
     pub reason: String,
     /// Tries of a report before those behind it are tried as well.
     pub tries: u32,
@@ -128,9 +128,9 @@ struct Item<R> {
     tries: u32,
     /// How often it was rejected.
     rejected: u32,
-    /// How often it had a doubtful answer.
+    /// Doubtful answers.
     doubts: u32,
-    /// How often it had one after another report was accepted.
+    /// Doubtful answers after another report was accepted.
     proofs: u32,
     /// Count of acceptances at its last doubtful answer.
     doubted_at: u64,

@@ -143,7 +143,7 @@ fn forbidden() -> Outcome {
     Outcome::Doubtful(Doubt { reason: "403".into(), tries: TRIES, proofs: 1 })
 }
 
-/// Sends reports until `rounds` requests were made; gives what was settled, in order, and the requests.
+/// Sends reports until `rounds` requests were made; returns the settled reports, in order, and the requests.
 fn drive(
     courier: &mut Courier<u64>,
     rounds: usize,

@@ -291,7 +291,12 @@ impl Cycles<'_> {
     }
 
     /// What to do about a cycle that was not written down, or perhaps not.
-    async fn refused(&mut self, failed: Failed, closed: &mut Option<Closed>, count: &mut Option<Count>) -> Done {
+    async fn refused(
+        &mut self,
+        failed: Failed,
+        closed: &mut Option<Closed>,
+        count: &mut Option<Count>,
+    ) -> Done {
         let link = self.leadership.link();
         match failed {
             Failed::Deposed => std::future::pending().await,

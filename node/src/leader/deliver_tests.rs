@@ -1,10 +1,13 @@
 use std::sync::Arc;
 
+use atalaya_hal::boards::ApiMethod;
+use reqwest::{Method, StatusCode, Url};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::super::courier::{Doubt, Stale};
 use super::super::report::tests::cycle_report;
 use super::*;
+use crate::bearer::ApiToken;
 
 #[test]
 fn a_certificate_that_is_not_valid_now_makes_one_look_at_the_clock() {
@@ -85,7 +88,7 @@ async fn server(
             let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             noted.lock().unwrap().push(head);
-            // What has a body of its own says how long it is.
+            // An answer with a body has its own length.
             let mut answer = answer(&path);
             if !answer.contains("\r\n\r\n") {
                 answer += "Content-Length: 0\r\nConnection: close\r\n\r\n";
@@ -225,11 +228,13 @@ fn with_body(status: &str, kind: &str, body: &str, claimed: usize) -> String {
 
 const PAGE: &str = "<!doctype html><title>Sign in</title>";
 
-/// What becomes of a report if `/nuevo` redirects to `to` and every other path answers `answer`.
+/// Returns the outcome of a report if `/nuevo` redirects to `to` and every other path answers `answer`.
 async fn redirected(method: ApiMethod, to: &str, answer: String) -> Outcome {
     let status = if method == ApiMethod::Get { 302 } else { 307 };
     let head = format!("HTTP/1.1 {status} Moved\r\nLocation: {to}\r\n");
-    let answers = move |path: &str| if path.starts_with("/nuevo?") || path == "/nuevo" { head.clone() } else { answer.clone() };
+    let answers = move |path: &str| {
+        if path.starts_with("/nuevo?") || path == "/nuevo" { head.clone() } else { answer.clone() }
+    };
     let (url, _) = server(answers).await;
     sent(&api(url.join("nuevo").unwrap(), method)).await
 }
@@ -268,7 +273,10 @@ async fn redirect_to_another_origin_is_no_acceptance_and_is_not_followed() {
         let outcome = redirected(method, to.as_str(), OK.into()).await;
         let origin = elsewhere.origin().ascii_serialization();
         let reason = reason(&outcome);
-        assert!(reason.contains(&origin) && reason.contains("not the API") && !reason.contains("secret"), "{reason}");
+        assert!(
+            reason.contains(&origin) && reason.contains("not the API") && !reason.contains("secret"),
+            "{reason}"
+        );
         assert_eq!(seen.lock().unwrap().len(), 0, "what a report says goes to the API only");
     }
     let circle = redirected(ApiMethod::Get, "/nuevo?dato=79.5", OK.into()).await;

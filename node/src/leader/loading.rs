@@ -1,4 +1,4 @@
-//! Keeps the leader's outbox equal to what is written down: lists the reports, reads as many as there is room for, and sets aside
+//! Keeps the leader's outbox equal to the reports in ZooKeeper: lists them, reads as many as there is room for, and sets aside
 //! those that can never be delivered.
 
 use std::collections::BTreeSet;
@@ -23,8 +23,8 @@ const BETWEEN_TAKEOVERS: Duration = Duration::from_secs(10);
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
 impl Leader {
-    /// Makes the outbox what is written down: these cycles, when that was `known` before. `newest` is this leader's epoch and the
-    /// newest cycle that it can have written.
+    /// Updates the outbox to the `waiting` cycles that were listed when it contained the `known` ones. `newest` is this leader's
+    /// epoch and the newest cycle that it can have written.
     pub(super) async fn refill(
         &self,
         leadership: &Leadership,
@@ -43,7 +43,7 @@ impl Leader {
         self.load(leadership, outgoing, newest).await
     }
 
-    /// Reads reports until all are read or there is no room.
+    /// Reads reports until all are read or the memory limit is reached.
     async fn load(&self, leadership: &Leadership, outgoing: &Outgoing, newest: Term) -> Result<(), Error> {
         let mut batch = Batch::default();
         loop {
@@ -122,7 +122,7 @@ impl Leader {
                 }
                 let link = leadership.link();
                 let looked = async {
-                    // Cycles go on meanwhile.
+                    // Cycles are written while this runs.
                     let known = outgoing.with(|outbox| outbox.known()).await;
                     let waiting = settling::cycles(link, outbox::PATH).await?.unwrap_or_default();
                     let newest = possible(epoch, *newest.borrow());
@@ -179,7 +179,8 @@ fn judge(data: Vec<u8>, cycle: u64, newest: Term) -> Result<CycleReport, Refused
 
 /// Logs one line for all reports of a batch that can never be delivered.
 fn log_refused(judged: &[(u64, Option<Result<CycleReport, Refused>>)]) {
-    let mut refused = judged.iter().filter_map(|(cycle, judged)| Some((cycle, judged.as_ref()?.as_ref().err()?)));
+    let mut refused =
+        judged.iter().filter_map(|(cycle, judged)| Some((cycle, judged.as_ref()?.as_ref().err()?)));
     let Some((cycle, Refused { reason, .. })) = refused.next() else { return };
     let reports = refused.count() + 1;
     let reason = crate::settings::shorten(reason);
@@ -189,7 +190,12 @@ fn log_refused(judged: &[(u64, Option<Result<CycleReport, Refused>>)]) {
 
 /// Completes with the epoch of which a collector has reports, and above which this leader, of `epoch`, has to take over: when
 /// the collector has said so, the clock allows a higher epoch, and the last takeover for this reason, `rose`, is long ago.
-pub(super) async fn outranked(outgoing: &Outgoing, clock: ServerClock, epoch: i64, rose: Option<Moment>) -> i64 {
+pub(super) async fn outranked(
+    outgoing: &Outgoing,
+    clock: ServerClock,
+    epoch: i64,
+    rose: Option<Moment>,
+) -> i64 {
     let mut later = outgoing.outranked();
     let mut said = None;
     loop {
@@ -203,7 +209,11 @@ pub(super) async fn outranked(outgoing: &Outgoing, clock: ServerClock, epoch: i6
                 } else {
                     "that is more than a day ahead of ZooKeeper's clock, so reports wait; drop it at the collector"
                 };
-                error!(epoch, collector, "the collector has reports of an epoch that no leader of this fleet had: {next}");
+                error!(
+                    epoch,
+                    collector,
+                    "the collector has reports of an epoch that no leader of this fleet had: {next}"
+                );
             }
             let recent = rose.is_some_and(|rose| Moment::now().since(rose) < BETWEEN_TAKEOVERS);
             if allowed && !recent {

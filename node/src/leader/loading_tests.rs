@@ -15,7 +15,9 @@ fn leader_takes_only_reports_up_to_its_own_epoch_and_cycle() {
     for (epoch, cycle) in [(1, 0), (9, 20), (8, 20), (9, 1)] {
         assert!(judge(cycle_report(epoch, cycle, None).data(), cycle, NEWEST).is_ok(), "{epoch} {cycle}");
     }
-    for (epoch, cycle, why) in [(10, 0, "epoch is 10"), (250_000_000_000, 3, "above 9"), (9, 21, "cycle is above 20")] {
+    for (epoch, cycle, why) in
+        [(10, 0, "epoch is 10"), (250_000_000_000, 3, "above 9"), (9, 21, "cycle is above 20")]
+    {
         let (reason, data) = refusal(cycle_report(epoch, cycle, None).data(), cycle);
         assert!(reason.contains(why), "{reason}");
         let aside = CycleReport::parse(&data, cycle).unwrap();

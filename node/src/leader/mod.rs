@@ -7,6 +7,7 @@
 
 pub mod aggregate;
 mod answer;
+mod api;
 pub mod courier;
 mod cycles;
 pub mod deliver;

@@ -68,7 +68,8 @@ pub struct Office {
     occupied: Option<(u64, u32)>,
 }
 
-/// How many times the path of a cycle may be found occupied, by a report that is being moved, before the cycle is skipped.
+/// Number of failures because the path of a cycle is occupied after which the cycle is skipped. A report that can be moved is
+/// gone before.
 const OCCUPIED: u32 = 5;
 
 /// What stands in ZooKeeper when a leader begins.
@@ -108,7 +109,7 @@ impl Office {
         self.own == leadership.term()
     }
 
-    /// Takes it: whoever had it before can write no more. `own` is what this leader has written last, if it has. The new epoch is
+    /// Takes it: no leader before this one can write after that. `own` is the last term of this leader, if any. The new epoch is
     /// above `collector`, the epoch of a report that a collector has from elsewhere, if any.
     ///
     /// # Cancellation safety

@@ -165,13 +165,13 @@ impl Outbox {
         self.ending.insert(cycle, ending);
     }
 
-    /// These cycles are listed; those that are not known yet are to be read.
+    /// Adds listed cycles that are not known yet; their reports are read later.
     pub fn listed(&mut self, cycles: &BTreeSet<u64>) {
         let new: Vec<u64> = cycles.iter().copied().filter(|cycle| !self.knows(*cycle)).collect();
         self.unread.extend(new);
     }
 
-    /// Returns up to `count` cycles whose reports are to be read next; none while there is no room for them.
+    /// Returns up to `count` cycles whose reports the leader reads next; none while the memory limit is reached.
     pub fn to_read(&self, count: usize) -> Vec<u64> {
         let room = self.loaded < LARGEST_LOADED;
         self.unread.iter().copied().take(if room { count } else { 0 }).collect()
@@ -300,7 +300,7 @@ impl Outbox {
         (self.settled(cycle), news)
     }
 
-    /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report is to be sent
+    /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must be sent
     /// again in the current epoch.
     ///
     /// The collector records no report that it refuses so, and everything that the fleet wrote down is refused by none of the
@@ -334,7 +334,7 @@ impl Outbox {
             kept.contains(&(index - 1))
         });
         let ending = match (self.term, reason) {
-            // What was rejected in the same cycle is tried and rejected again.
+            // Averages of this cycle that were rejected are tried and rejected again.
             (Some(own), _) if !again.is_empty() => Ending::Again(CycleReport { epoch: own.epoch, ..report }),
             (_, Some(reason)) => Ending::Aside(CycleReport { reason: Some(reason), ..report }),
             _ => Ending::Delivered,
@@ -353,7 +353,7 @@ impl Outbox {
         self.ending.keys().copied()
     }
 
-    /// What was to be done with it is done.
+    /// Removes a cycle whose ending is written; a report that is replaced waits again.
     pub fn ended(&mut self, cycle: u64) {
         if let Some(Ending::Again(report)) = self.remove_ending(cycle) {
             self.add(report);

@@ -43,10 +43,7 @@ fn a_cycle_ends_with_its_last_average() {
     let (key, report) = send(&mut outbox, &mut now).unwrap();
     assert_eq!((report.key(), outbox.done(key, Outcome::Accepted)), ("1-7-Cel".to_owned(), (None, None)));
     let (key, report) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!(
-        (report.key(), outbox.done(key, Outcome::Accepted)),
-        ("1-7-%RH".to_owned(), (Some(7), None))
-    );
+    assert_eq!((report.key(), outbox.done(key, Outcome::Accepted)), ("1-7-%RH".to_owned(), (Some(7), None)));
     assert_eq!((outbox.ending(7), outbox.waiting()), (Some(&Ending::Delivered), 0));
     // It is there for as long as it is not deleted, and not sent again.
     outbox.add(double(7));
@@ -133,7 +130,10 @@ fn outbox_keeps_a_report_that_an_epoch_above_the_leaders_makes_stale() {
         assert_eq!((outbox.outranked(), outbox.waiting(), endings(&outbox)), (Some(99), 1, vec![]));
         assert!(matches!(news, Some(News::Failing(reason)) if reason.contains("99")));
         let mut now = 1_000;
-        assert!(send(&mut outbox, &mut now).is_some(), "it is tried again, for a collector that is put right");
+        assert!(
+            send(&mut outbox, &mut now).is_some(),
+            "it is tried again, for a collector that is put right"
+        );
     }
 }
 
@@ -147,7 +147,7 @@ fn outbox_sends_a_report_again_in_the_leaders_epoch_if_a_skipped_epoch_makes_it_
     let mut now = 1_000;
     let (key, report) = send(&mut outbox, &mut now).unwrap();
     assert_eq!(report.key(), "100-7");
-    // In the current epoch no later one makes it stale; an API that says so all the same is not asked for ever.
+    // In the current epoch no later one makes it stale; an API that still says so is not asked again and again.
     outbox.done(key, Outcome::Stale(Stale { epoch: 99, first_cycle: 3 }));
     assert!(matches!(outbox.ending(7), Some(Ending::Aside(_))));
 }

@@ -61,7 +61,7 @@ pub async fn read(link: &Link, parent: &str, cycles: &[u64]) -> Result<Vec<(u64,
     Ok(cycles.iter().copied().zip(answers).collect())
 }
 
-/// Does what is to be done with a report that is settled. Gives how many older ones were given up to make room for it.
+/// Deletes, replaces or sets aside a settled report. Returns the number of older ones that were deleted to make room for it.
 ///
 /// # Cancellation safety
 /// Dropped midway, it may be done or not; it can be done again.

@@ -275,8 +275,14 @@ mod tests {
             })
             .collect();
         let znodes: Vec<_> = znodes.iter().map(|(id, data)| (id.as_str(), data.as_str(), None)).collect();
-        let leading =
-            Leading { epoch: 1, cycle: 1, since: SystemTime::UNIX_EPOCH, waiting: 0, delivered: None, outranked: None };
+        let leading = Leading {
+            epoch: 1,
+            cycle: 1,
+            since: SystemTime::UNIX_EPOCH,
+            waiting: 0,
+            delivered: None,
+            outranked: None,
+        };
         let status = Status::of("1", &leading, OFTEN, nodes(&znodes), 0);
         assert!(serde_json::to_vec(&status).unwrap().len() < 256 << 10);
     }

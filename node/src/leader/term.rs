@@ -105,7 +105,7 @@ impl Term {
         Term { cycle: self.cycle.saturating_add(1), ..self }
     }
 
-    /// Whether this epoch is one that leaders of this fleet skipped.
+    /// Returns true if leaders of this fleet skipped this epoch.
     pub fn has_skipped(&self, epoch: i64) -> bool {
         self.skipped.is_some_and(|(first, last)| (first..=last).contains(&epoch))
     }
@@ -151,10 +151,16 @@ mod tests {
         let before = Term { epoch: 7, cycle: 41, skipped: None };
         let after = Term::next(Some(before), Some(before), 0, 0, Some(20));
         assert_eq!(after, Term { epoch: 21, cycle: 41, skipped: Some((8, 20)) });
-        assert!(after.has_skipped(8) && after.has_skipped(20) && !after.has_skipped(7) && !after.has_skipped(21));
+        assert!(
+            after.has_skipped(8) && after.has_skipped(20) && !after.has_skipped(7) && !after.has_skipped(21)
+        );
         assert_eq!(Term::parse(&after.data()), Some(after));
         let next = Term::next(Some(after), None, 0, 0, None);
-        assert_eq!(next, Term { epoch: 22, cycle: 41, skipped: Some((8, 20)) }, "later leaders remember them");
+        assert_eq!(
+            next,
+            Term { epoch: 22, cycle: 41, skipped: Some((8, 20)) },
+            "later leaders remember them"
+        );
         let again = Term::next(Some(next), None, 0, 0, Some(30));
         assert_eq!((again.epoch, again.skipped), (31, Some((8, 30))));
         assert_eq!(Term::next(Some(next), None, 0, 0, Some(22)).epoch, 23, "it is below the next one anyway");

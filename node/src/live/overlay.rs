@@ -43,7 +43,8 @@ pub struct Overlay {
 }
 
 /// Why an address is refused that is an address.
-const FOREIGN: &str = "its origin is none of api_origins; expected one of those that this node's own settings list";
+const FOREIGN: &str =
+    "its origin is none of api_origins; expected one of those that this node's own settings list";
 
 /// What a change comes to, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,16 +92,17 @@ impl Overlay {
             Some(Value::ApiUrl(url)) => self.base_allows(url),
             _ => true,
         };
-        let value = match read.and_then(|value| if allowed(&value) { Ok(value) } else { Err(FOREIGN.to_owned()) }) {
-            Ok(value) => value,
-            Err(problem) => {
-                let stays = match self.told.get(&(key, scope)) {
-                    Some(value) => format!("{value} stays"),
-                    None => "it counts as not set".to_owned(),
-                };
-                return Outcome::Refused(format!("{path} is refused, {stays}: {problem}"));
-            }
-        };
+        let value =
+            match read.and_then(|value| if allowed(&value) { Ok(value) } else { Err(FOREIGN.to_owned()) }) {
+                Ok(value) => value,
+                Err(problem) => {
+                    let stays = match self.told.get(&(key, scope)) {
+                        Some(value) => format!("{value} stays"),
+                        None => "it counts as not set".to_owned(),
+                    };
+                    return Outcome::Refused(format!("{path} is refused, {stays}: {problem}"));
+                }
+            };
         let before = match &value {
             Some(value) => self.told.insert((key, scope), value.clone()),
             None => self.told.remove(&(key, scope)),
@@ -212,7 +214,8 @@ mod tests {
         let base = Settings { api_origins: vec![url("https://api.example")], ..defaults() };
         let mut overlay = overlay();
         overlay.allow(&base);
-        let Outcome::Refused(text) = overlay.on(Scope::Fleet, Key::ApiUrl, Some(b"http://10.0.0.1:2375/images?x=1"))
+        let Outcome::Refused(text) =
+            overlay.on(Scope::Fleet, Key::ApiUrl, Some(b"http://10.0.0.1:2375/images?x=1"))
         else {
             panic!()
         };
@@ -220,13 +223,20 @@ mod tests {
         assert_eq!(api(&overlay, &base), None);
         overlay.on(Scope::Fleet, Key::ApiUrl, Some(b"https://api.example/nuevo"));
         assert_eq!(api(&overlay, &base).as_deref(), Some("https://api.example/nuevo"));
-        // A list that is read again holds for what was followed before, too.
+        // A list that is read again applies to addresses that were followed before.
         let stricter = Settings { api_origins: vec![url("https://b.example")], ..defaults() };
         assert_eq!(api(&overlay, &stricter), None);
         let own = Settings { api_url: Some(url("https://api.example/own")), ..stricter };
-        assert_eq!(api(&overlay, &own).as_deref(), Some("https://api.example/nuevo"), "the node's own origin");
+        assert_eq!(
+            api(&overlay, &own).as_deref(),
+            Some("https://api.example/nuevo"),
+            "the node's own origin"
+        );
         overlay.allow(&own);
-        assert!(matches!(overlay.on(Scope::Node, Key::ApiUrl, Some(b"https://api.example/2")), Outcome::News(_)));
+        assert!(matches!(
+            overlay.on(Scope::Node, Key::ApiUrl, Some(b"https://api.example/2")),
+            Outcome::News(_)
+        ));
     }
 
     #[test]

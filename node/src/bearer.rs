@@ -25,7 +25,7 @@ pub struct ApiToken(Arc<Inner>);
 struct Inner {
     /// `None`: from the environment.
     file: Option<PathBuf>,
-    /// Only whoever answers there may see it; `None`: whatever API the node is told of.
+    /// Origin to which it may be sent; `None`: it is not sent anywhere.
     meant_for: Option<Url>,
     /// `Bearer …`; `None`: it was not read yet.
     header: RwLock<Option<HeaderValue>>,
@@ -36,8 +36,8 @@ struct Inner {
 }
 
 impl ApiToken {
-    /// The one in a file, which is not read yet. It is for the origin of `meant_for`: whoever may write `/config/api_url` in
-    /// ZooKeeper must not be able to have it sent to himself.
+    /// The one in a file, which is not read yet. It is sent to the origin of `meant_for` only: a client that may
+    /// write `/config/api_url` in ZooKeeper must not be able to have it sent to a server of its own.
     pub fn in_file(path: impl Into<PathBuf>, meant_for: Option<Url>) -> ApiToken {
         ApiToken::of(Some(path.into()), meant_for, None)
     }
@@ -76,9 +76,22 @@ impl ApiToken {
         self.0.header.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether whoever answers at `url` may see it.
+    /// Returns true if it may be sent to `url`.
     pub fn is_for(&self, url: &Url) -> bool {
-        self.0.meant_for.as_ref().is_none_or(|own| own.origin() == url.origin())
+        self.0.meant_for.as_ref().is_some_and(|own| own.origin() == url.origin())
+    }
+
+    /// Returns true if it may be sent to any origin.
+    pub fn is_bound(&self) -> bool {
+        self.0.meant_for.is_some()
+    }
+
+    /// Returns the origin to which it may be sent, for messages.
+    pub fn bound_to(&self) -> String {
+        match &self.0.meant_for {
+            Some(own) => format!("it is bound to {}", own.origin().ascii_serialization()),
+            None => "it is bound to no origin (api_token_origin, or this node's own api_url)".to_owned(),
+        }
     }
 
     /// The API does not know the token: perhaps the file holds another one by now. Reads it in a thread of its own, because
@@ -174,6 +187,8 @@ fn header(token: &str) -> anyhow::Result<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SECRET: &str = "abc.def-123/456==";
@@ -206,7 +221,40 @@ mod tests {
         for other in ["http://h/nuevo", "https://h:8000/nuevo", "http://g:8000/nuevo"] {
             assert!(!token.is_for(&url(other)), "{other}");
         }
-        assert!(ApiToken::given(SECRET, None).unwrap().is_for(&url("http://h/")));
+        assert!(token.is_bound() && token.bound_to().contains("http://h:8000"));
+    }
+
+    #[test]
+    fn token_without_an_origin_is_sent_nowhere() {
+        let token = ApiToken::given(SECRET, None).unwrap();
+        assert!(!token.is_for(&"http://h/".parse().unwrap()) && !token.is_bound());
+        assert!(token.bound_to().contains("api_token_origin"));
+    }
+
+    proptest! {
+        #[test]
+        fn token_reads_any_text_in_linear_time_to_a_header_or_an_error_without_it(data in crate::foreign::bytes()) {
+            let text = String::from_utf8_lossy(&data);
+            let began = std::time::Instant::now();
+            let read = header(&text);
+            prop_assert!(crate::foreign::in_time(began, text.len()));
+            match read {
+                Ok(header) => {
+                    prop_assert!(header.is_sensitive() && header.len() <= LONGEST + 7);
+                    prop_assert!(header.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte)));
+                }
+                Err(problem) => prop_assert!(problem.to_string().len() < 200),
+            }
+        }
+
+        #[test]
+        fn token_file_with_any_bytes_is_read_within_its_limit(data in crate::foreign::bytes()) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &data).unwrap();
+            if let Ok(header) = from_file(file.path()) {
+                prop_assert!(data.len() <= LONGEST && header.len() <= LONGEST + 7);
+            }
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub mod exit;
 mod farewell;
 pub mod fault;
 pub mod figures;
+#[cfg(test)]
+mod foreign;
 pub mod id;
 pub mod inspection;
 pub mod leader;

@@ -70,7 +70,8 @@ pub fn parse(data: &[u8]) -> Result<Vec<Value>, Unusable> {
         return Err(Unusable::Empty);
     }
     match text.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(vec![Value { unit: None, value }]),
+        // Adding positive zero makes zero of a negative zero.
+        Ok(value) if value.is_finite() => Ok(vec![Value { unit: None, value: value + 0.0 }]),
         Ok(_) => Err(Unusable::NotFinite),
         Err(_) => Ok(senml::parse(text)?),
     }
@@ -98,7 +99,7 @@ impl Form {
         match (self, readings) {
             (_, []) => None,
             // Rust writes the shortest text that reads back as the same number, and no ".0" after whole ones.
-            (Form::Number, [(_, reading), ..]) => Some(reading.value().to_string().into_bytes()),
+            (Form::Number, [(_, reading), ..]) => Some((reading.value() + 0.0).to_string().into_bytes()),
             (Form::Pack, readings) => Some(senml::pack(node, readings.iter().copied()).into_bytes()),
         }
     }
@@ -170,12 +171,35 @@ mod tests {
         );
     }
 
+    #[test]
+    fn measurement_has_no_negative_zero() {
+        for text in ["-0", "-0.0", "-1e-999", r#"[{"v":-0.0}]"#, r#"[{"bv":-0.0,"v":-0.0}]"#] {
+            assert_eq!(parse(text.as_bytes()).unwrap()[0].value.to_string(), "0", "{text}");
+        }
+        let zero = Reading::new(Quantity::Temperature, -0.0).unwrap();
+        for form in [Form::Number, Form::Pack] {
+            let data = String::from_utf8(form.write("1", &[("s", zero)]).unwrap()).unwrap();
+            assert!(!data.contains("-0"), "{data}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_reads_back_exactly(value in prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::SUBNORMAL) {
             let reading = Reading::new(Quantity::Temperature, value).unwrap();
             let data = Form::Number.write("1", &[("s", reading)]).unwrap();
             prop_assert_eq!(parse(&data), Ok(number(value)));
+        }
+
+        #[test]
+        fn measurement_parses_any_bytes_in_linear_time_to_a_bounded_result(data in crate::foreign::bytes()) {
+            let began = std::time::Instant::now();
+            let parsed = parse(&data);
+            prop_assert!(crate::foreign::in_time(began, data.len()));
+            if let Ok(values) = parsed {
+                prop_assert!(values.len() <= senml::MOST_VALUES);
+                prop_assert!(values.iter().all(|value| value.value.to_string() != "-0"));
+            }
         }
 
         #[test]

@@ -348,6 +348,9 @@ async fn obey(
             warn!("{problem}");
         }
         let before = std::mem::replace(&mut before, now.clone());
+        if let Some(change) = now.api_change(&before) {
+            warn!("{change}");
+        }
         if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
             tally.switch(now.counting() == Counting::PerNode).await;
             ordered.send_replace(orders(&now));

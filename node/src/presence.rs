@@ -10,9 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::leader;
 use crate::sensing::health::Condition;
+use crate::settings::shorten;
 
 /// The parent of what nodes say of themselves.
 pub const PARENT: &str = "/atalaya/nodes";
+
+/// Largest znode of a node that is read, in bytes. A hundred sensors that all fail have a third of it.
+const LARGEST: usize = 128 * 1024;
 
 /// Shortest time between two things that a node says of itself.
 pub const PAUSE: Duration = Duration::from_secs(1);
@@ -55,6 +59,9 @@ pub struct Leading {
     /// What was accepted last.
     #[serde(default)]
     pub delivered: Option<Delivered>,
+    /// Epoch above this one of which the collector has reports: none of this leader's is accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outranked: Option<i64>,
 }
 
 /// What an API has accepted last.
@@ -68,9 +75,9 @@ pub struct Delivered {
 
 impl From<leader::Leading> for Leading {
     fn from(leading: leader::Leading) -> Leading {
-        let leader::Leading { epoch, cycle, since, waiting, delivered } = leading;
+        let leader::Leading { epoch, cycle, since, waiting, delivered, outranked } = leading;
         let delivered = delivered.map(|(cycle, at)| Delivered { cycle, time: timestamp(at) });
-        Leading { epoch, cycle, since: timestamp(since), waiting, delivered }
+        Leading { epoch, cycle, since: timestamp(since), waiting, delivered, outranked }
     }
 }
 
@@ -151,6 +158,17 @@ impl Presence {
         }
     }
 
+    /// Reads the znode of a node; its texts are shortened for display. `None` if it is not what a node writes, or too
+    /// large.
+    pub fn parse(data: &[u8]) -> Option<Presence> {
+        let data = if data.len() > LARGEST { &[] } else { data };
+        let mut presence: Presence = serde_json::from_slice(data).ok()?;
+        for text in [&mut presence.host, &mut presence.version, &mut presence.board] {
+            *text = shorten(text);
+        }
+        Some(presence)
+    }
+
     /// As the znode has it.
     pub fn data(&self) -> Vec<u8> {
         // Strings and numbers only: this cannot fail.
@@ -187,7 +205,7 @@ pub async fn describe_holder(session: &Session, id: &str, holder: i64) -> String
         session.link().await.get(&format!("{PARENT}/{id}")).await.ok()
     });
     let said = said.await.ok().flatten().filter(|(_, stat)| stat.ephemeral_owner == holder);
-    match said.and_then(|(data, _)| serde_json::from_slice::<Presence>(&data).ok()) {
+    match said.and_then(|(data, _)| Presence::parse(&data)) {
         Some(Presence { host, pid, .. }) => format!("session {holder:#x} (process {pid} on host {host})"),
         None => format!("session {holder:#x} (which does not say its host)"),
     }
@@ -195,6 +213,8 @@ pub async fn describe_holder(session: &Session, id: &str, holder: i64) -> String
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::sensing::health::State;
 
@@ -239,8 +259,14 @@ mod tests {
     #[test]
     fn a_leader_says_how_it_leads() {
         let since = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
-        let leading =
-            leader::Leading { epoch: 7, cycle: 41, since, waiting: 2, delivered: Some((39, since)) };
+        let leading = leader::Leading {
+            epoch: 7,
+            cycle: 41,
+            since,
+            waiting: 2,
+            delivered: Some((39, since)),
+            outranked: None,
+        };
         let leading = Leading::from(leading);
         assert_eq!(
             serde_json::to_string(&leading).unwrap(),
@@ -249,5 +275,29 @@ mod tests {
         let presence = Presence { leading: Some(leading.clone()), ..Presence::of("b") };
         let read: Presence = serde_json::from_slice(&presence.data()).unwrap();
         assert_eq!(read.leading, Some(leading));
+    }
+
+    #[test]
+    fn leader_says_which_epoch_outranks_it() {
+        let since = SystemTime::UNIX_EPOCH;
+        let leading =
+            leader::Leading { epoch: 7, cycle: 41, since, waiting: 2, delivered: None, outranked: Some(99) };
+        let text = serde_json::to_string(&Leading::from(leading)).unwrap();
+        assert!(text.ends_with(r#""outranked":99}"#), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn node_info_parses_any_bytes_in_linear_time_to_a_bounded_result(data in crate::foreign::bytes()) {
+            let began = std::time::Instant::now();
+            let parsed = Presence::parse(&data);
+            prop_assert!(crate::foreign::in_time(began, data.len()));
+            if let Some(presence) = parsed {
+                prop_assert!(data.len() <= LARGEST);
+                for text in [&presence.host, &presence.version, &presence.board] {
+                    prop_assert!(text.chars().count() <= 80 && !text.chars().any(char::is_control));
+                }
+            }
+        }
     }
 }

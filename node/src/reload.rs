@@ -109,6 +109,7 @@ impl Adopt<'_> {
             api_url: new.api_url,
             api_method: new.api_method,
             api_token: new.api_token,
+            api_origins: new.api_origins,
             sync: new.sync,
             release: new.release,
             counter: new.counter,

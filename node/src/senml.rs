@@ -49,6 +49,9 @@ pub enum NoPack {
     /// More than [`MOST_UNITS`].
     #[error("is a SenML pack of more than 32 units")]
     Units,
+    /// More than [`MOST_VALUES`].
+    #[error("is a SenML pack of more than 1024 numbers")]
+    Values,
     /// No record has a finite number.
     #[error("is a SenML pack without a finite number")]
     Empty,
@@ -57,6 +60,8 @@ pub enum NoPack {
 const VERSION: u32 = 10;
 /// Most different units of one pack: each makes a report.
 pub const MOST_UNITS: usize = 32;
+/// Most numbers of one pack: what bounds the leader's memory, whatever others store.
+pub const MOST_VALUES: usize = 1024;
 /// Longest name of a unit, in bytes. The longest that is registered has 8.
 const LONGEST_UNIT: usize = 32;
 
@@ -83,7 +88,11 @@ pub fn parse(text: &str) -> Result<Vec<Value>, NoPack> {
         if unit.as_deref().is_some_and(|unit| !is_unit(unit)) {
             return Err(NoPack::Unit);
         }
-        values.push(Value { unit, value });
+        if values.len() == MOST_VALUES {
+            return Err(NoPack::Values);
+        }
+        // Adding positive zero makes zero of a negative zero.
+        values.push(Value { unit, value: value + 0.0 });
     }
     let units: BTreeSet<&Option<String>> = values.iter().map(|value| &value.unit).collect();
     if units.len() > MOST_UNITS {
@@ -93,7 +102,7 @@ pub fn parse(text: &str) -> Result<Vec<Value>, NoPack> {
 }
 
 /// Whether a unit can be one: it goes on into the headers and addresses of reports.
-fn is_unit(unit: &str) -> bool {
+pub(crate) fn is_unit(unit: &str) -> bool {
     (1..=LONGEST_UNIT).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
@@ -104,7 +113,7 @@ pub fn pack<'a>(node: &str, readings: impl IntoIterator<Item = (&'a str, Reading
         .map(|(sensor, reading)| Record {
             name: Some(format!("{sensor}/{}", reading.quantity().name())),
             unit: Some(reading.quantity().unit().to_owned()),
-            value: Some(reading.value()),
+            value: Some(reading.value() + 0.0),
             ..Record::default()
         })
         .collect();
@@ -165,6 +174,7 @@ mod tests {
             (&format!(r#"[{{"u":"{}","v":1}}]"#, "x".repeat(33)), NoPack::Unit),
             (&many_units(MOST_UNITS + 1), NoPack::Units),
             (r#"[{"bv":1e308,"v":1e308}]"#, NoPack::Empty),
+            (&format!("[{}]", vec![r#"{"v":1}"#; MOST_VALUES + 1].join(",")), NoPack::Values),
             (&"[".repeat(60_000), NoPack::Malformed),
         ] {
             assert_eq!(parse(text), Err(why), "{}", text.get(..20).unwrap_or(text));
@@ -187,6 +197,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn senml_parses_any_bytes_in_linear_time_to_a_bounded_result(data in crate::foreign::bytes()) {
+            let text = String::from_utf8_lossy(&data);
+            let began = std::time::Instant::now();
+            let parsed = parse(&text);
+            prop_assert!(crate::foreign::in_time(began, text.len()));
+            let Ok(values) = parsed else { return Ok(()) };
+            prop_assert!(values.len() <= MOST_VALUES);
+            for value in values {
+                prop_assert!(value.value.is_finite() && value.value.to_string() != "-0");
+                prop_assert!(value.unit.is_none_or(|unit| is_unit(&unit)));
+            }
+        }
+
         #[test]
         fn any_text_is_finite_values_or_an_error(text in ".{0,200}") {
             if let Ok(values) = parse(&text) { prop_assert!(values.iter().all(|value| value.value.is_finite())); }

@@ -39,6 +39,8 @@ pub struct Settings {
     pub api_method: ApiMethod,
     /// What the API is shown; not read yet, see [`Settings::read_token`].
     pub api_token: Option<ApiToken>,
+    /// Origins that `/config/api_url` in ZooKeeper may name; empty: any.
+    pub api_origins: Vec<Url>,
     /// Where the node's figures and its health can be asked for; nowhere, if `None`.
     pub metrics_listen: Option<Listen>,
     /// Who sets the pace.
@@ -232,7 +234,21 @@ impl Settings {
             fleet.api_method.as_ref(),
             |method| Ok(*method),
         )?;
-        let api_token = api_token(args, boards, surroundings, api_url.as_ref())?;
+        let token_origin = pick.value(
+            ("api-token-origin", args.api_token_origin.as_ref()),
+            &["ATALAYA_API_TOKEN_ORIGIN"],
+            origin,
+            fleet.api_token_origin.as_ref(),
+            |text| origin(text),
+        )?;
+        let api_origins = pick.value(
+            ("api-origins", args.api_origins.as_ref()),
+            &["ATALAYA_API_ORIGINS"],
+            |text| origins(text.split(',')),
+            fleet.api_origins.as_ref(),
+            |all| origins(all.iter().map(String::as_str)),
+        )?;
+        let api_token = api_token(args, boards, surroundings, token_origin.as_ref().or(api_url.as_ref()))?;
         let sync = pick.value(
             ("sync", args.sync.as_ref()),
             &["ATALAYA_SYNC"],
@@ -274,6 +290,7 @@ impl Settings {
             api_url,
             api_method: api_method.unwrap_or_default(),
             api_token,
+            api_origins: api_origins.unwrap_or_default(),
             metrics_listen,
             sync: sync.unwrap_or_default(),
             release: release.unwrap_or_default(),
@@ -288,6 +305,35 @@ impl Settings {
     /// It cannot be read, or holds no token.
     pub fn read_token(&self) -> Result<(), Failure> {
         self.api_token.as_ref().map_or(Ok(()), ApiToken::read).map_err(Failure::config)
+    }
+
+    /// Returns why the token for the API is not sent, if there is one and it is not; for the log.
+    pub fn unsent_token(&self) -> Option<String> {
+        let token = self.api_token.as_ref()?;
+        let elsewhere = self.api_url.as_ref().is_some_and(|url| !token.is_for(url));
+        (elsewhere || !token.is_bound())
+            .then(|| format!("{token} is not sent to the API: {}", token.bound_to()))
+    }
+
+    /// Returns a log line if reports go to another origin than with the settings `before`: any client that may
+    /// write `/config/api_url` decides about that.
+    pub fn api_change(&self, before: &Settings) -> Option<String> {
+        let origin = |settings: &Settings| {
+            let url = settings.api_url.as_ref();
+            url.map_or("nowhere".to_owned(), |url| shorten(&url.origin().ascii_serialization()))
+        };
+        let (old, new) = (origin(before), origin(self));
+        let token = self.unsent_token().filter(|_| self.api_url.is_some());
+        let token = token.map(|token| format!("; {token}")).unwrap_or_default();
+        (old != new)
+            .then(|| format!("the API has changed: reports go to {new}, and went to {old} before{token}"))
+    }
+
+    /// Returns true if `/config/api_url` may name this address: the origin of the node's own `api_url` and those in
+    /// [`Settings::api_origins`]; any, if that is empty.
+    pub fn allows_api(&self, url: &Url) -> bool {
+        let mut allowed = self.api_origins.iter().chain(&self.api_url);
+        self.api_origins.is_empty() || allowed.any(|allowed| allowed.origin() == url.origin())
     }
 
     /// What differs in `new` and cannot change while a node runs, as boards.toml calls it.
@@ -459,6 +505,27 @@ pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
     let mut url = url.join("nuevo").map_err(|error| bad(error.to_string()))?;
     url.set_query(query.as_deref());
     Ok(url)
+}
+
+/// An origin: scheme, host and port of a URL.
+fn origin(text: &str) -> Result<Url, Bad> {
+    let bad = |problem: String| Bad {
+        problem: format!("bad origin \"{}\": {problem}", shorten(text)),
+        remedy: "scheme, host and port, such as https://api.example:8443",
+    };
+    let url = Url::parse(text.trim()).map_err(|error| bad(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(bad(format!("{} is neither http nor https", shorten(url.scheme()))));
+    }
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !is_bare || !url.username().is_empty() || url.password().is_some() {
+        return Err(bad("it has more than scheme, host and port".to_owned()));
+    }
+    Ok(url)
+}
+
+fn origins<'a>(all: impl Iterator<Item = &'a str>) -> Result<Vec<Url>, Bad> {
+    all.filter(|text| !text.trim().is_empty()).map(origin).collect()
 }
 
 /// The token that the API at `url` is shown: in the file that a flag names, or a variable, in a variable itself, in the file that

@@ -139,3 +139,66 @@ fn servers_may_be_separated_by_a_comma_and_a_blank() {
     let settings = assemble(FleetArgs::default(), &variables, "").unwrap();
     assert_eq!(settings.zookeeper.servers(), "zk1:2181,zk2:2181");
 }
+
+#[test]
+fn token_is_bound_to_an_origin_or_not_sent() {
+    let file = |more: &str| format!("[fleet]\napi_token_file = \"t\"\n{more}");
+    let may_see =
+        |settings: &Settings, url: &str| settings.api_token.as_ref().unwrap().is_for(&url.parse().unwrap());
+    let unbound = assemble(FleetArgs::default(), &[], &file("")).unwrap();
+    assert!(!may_see(&unbound, "http://any.example/nuevo"), "only ZooKeeper names an API");
+    assert!(unbound.unsent_token().unwrap().contains("api_token_origin"));
+    let own = assemble(FleetArgs::default(), &[], &file("api_url = \"http://h:8000/nuevo\"\n")).unwrap();
+    assert!(may_see(&own, "http://h:8000/other") && !may_see(&own, "http://h:8001/nuevo"));
+    assert_eq!(own.unsent_token(), None);
+    let bound = file("api_token_origin = \"https://api.example:8443\"\n");
+    let bound = assemble(FleetArgs::default(), &[], &bound).unwrap();
+    assert!(
+        may_see(&bound, "https://api.example:8443/nuevo") && !may_see(&bound, "https://api.example/nuevo")
+    );
+    assert_eq!(bound.unsent_token(), None);
+    let variable = [("ATALAYA_API_TOKEN_ORIGIN", "http://k:1")];
+    let both =
+        assemble(FleetArgs::default(), &variable, &file("api_url = \"http://h:8000/nuevo\"\n")).unwrap();
+    assert!(may_see(&both, "http://k:1/") && !may_see(&both, "http://h:8000/nuevo"));
+    assert!(both.unsent_token().unwrap().contains("http://k:1"));
+}
+
+#[test]
+fn origins_are_scheme_host_and_port() {
+    let file = "[fleet]\napi_origins = [\"https://api.example\", \"http://h:8000\"]\n";
+    let settings = assemble(FleetArgs::default(), &[], file).unwrap();
+    let allows = |url: &str| settings.allows_api(&url.parse().unwrap());
+    assert!(allows("https://api.example/any?path") && allows("http://h:8000/nuevo"));
+    assert!(!allows("http://api.example/nuevo") && !allows("http://h/nuevo"));
+    assert!(defaults().allows_api(&"http://any/".parse().unwrap()), "without a list any");
+    let variable = [("ATALAYA_API_ORIGINS", "http://a:1, http://b:2")];
+    assert_eq!(assemble(FleetArgs::default(), &variable, "").unwrap().api_origins.len(), 2);
+    for wrong in ["api.example", "ftp://h", "http://h/nuevo", "http://h/?q", "http://user@h/", "http://h/#x"]
+    {
+        let variable = [("ATALAYA_API_TOKEN_ORIGIN", wrong)];
+        let problem = assemble(FleetArgs::default(), &variable, "").unwrap_err().to_string();
+        assert!(
+            problem.contains("ATALAYA_API_TOKEN_ORIGIN") && problem.contains("https://api.example:8443"),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn change_of_the_api_to_another_origin_is_one_line_with_what_happens_to_the_token() {
+    let file = "[fleet]\napi_url = \"http://h:8000/nuevo\"\napi_token_file = \"t\"\n";
+    let before = assemble(FleetArgs::default(), &[], file).unwrap();
+    let at = |url: &str| Settings { api_url: Some(url.parse().unwrap()), ..before.clone() };
+    assert_eq!(at("http://h:8000/other?secret").api_change(&before), None, "the same origin");
+    let line = at("http://evil:1/nuevo?secret").api_change(&before).unwrap();
+    assert!(
+        line.contains("http://evil:1, and went to http://h:8000") && line.contains("is not sent"),
+        "{line}"
+    );
+    assert!(!line.contains("secret"), "{line}");
+    let line = before.api_change(&at("http://evil:1/")).unwrap();
+    assert!(!line.contains("is not sent"), "{line}");
+    let nowhere = Settings { api_url: None, ..before.clone() };
+    assert!(nowhere.api_change(&before).unwrap().contains("reports go to nowhere"));
+}

@@ -55,6 +55,8 @@ fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsError> {
         api_url: located(raw.api_url, check_url)?,
         api_method: raw.api_method.map(|method| locate(method, source)),
         api_token_file: located(raw.api_token_file, check_file)?,
+        api_token_origin: located(raw.api_token_origin, check_url)?,
+        api_origins: raw.api_origins.map(|origins| locate(origins, source)),
         metrics_listen: raw.metrics_listen.map(|listen| locate(listen, source)),
     })
 }

@@ -81,6 +81,10 @@ pub struct Fleet {
     pub api_method: Option<Located<ApiMethod>>,
     /// The file with the token that the API wants to see; a relative path starts from the folder of boards.toml.
     pub api_token_file: Option<Located<String>>,
+    /// The only origin to which that token is sent: `https://api.example:8443`. Its grammar is checked by the sender.
+    pub api_token_origin: Option<Located<String>>,
+    /// The origins that ZooKeeper may name as the API's. Their grammar is checked by the sender.
+    pub api_origins: Option<Located<Vec<String>>>,
     /// Where a node tells its figures: `0.0.0.0:9100`. Its grammar is checked by who listens.
     pub metrics_listen: Option<Located<String>>,
 }

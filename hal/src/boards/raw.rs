@@ -36,6 +36,8 @@ pub(super) struct RawFleet {
     pub api_url: Option<Spanned<String>>,
     pub api_method: Option<Spanned<ApiMethod>>,
     pub api_token_file: Option<Spanned<String>>,
+    pub api_token_origin: Option<Spanned<String>>,
+    pub api_origins: Option<Spanned<Vec<String>>>,
     pub metrics_listen: Option<Spanned<String>>,
 }
 

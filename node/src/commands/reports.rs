@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use atalaya_recipes::session::{Kind, Write};
 use atalaya_recipes::{Error, Link};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::tools::with_session_of;
 use crate::cli::{Output, ReportsCommand, ReportsListArgs, ReportsPickArgs};
 use crate::exit::Failure;
-use crate::leader::office;
 use crate::leader::outbox::{ASIDE, PATH};
 use crate::leader::report::CycleReport;
+use crate::leader::settling::{self, Batch};
 
 pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -39,12 +39,20 @@ async fn list(link: &Link, args: &ReportsListArgs) -> Result<ExitCode, Failure> 
     let mut out = std::io::stdout().lock();
     let mut shown = 0;
     for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
-        let cycles = office::cycles(link, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
-        let cycles: Vec<u64> = cycles.into_iter().collect();
-        for (cycle, data) in office::read(link, parent, &cycles).await.map_err(Failure::not_now)? {
+        let cycles = settling::cycles(link, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
+        let mut reader = Reader { link, parent, cycles: cycles.into_iter(), batch: Batch::default() };
+        let mut read = Vec::new().into_iter();
+        loop {
+            let Some((cycle, data)) = read.next() else {
+                read = reader.next().await?.into_iter();
+                if read.len() == 0 {
+                    break;
+                }
+                continue;
+            };
             // Delivered meanwhile.
             let Some(data) = data else { continue };
-            let line = match (CycleReport::parse(&data, cycle), args.output) {
+            let line = match (parsed(&data, cycle), args.output) {
                 (Ok(report), Output::Json) => {
                     serde_json::to_string(&Row { state, report: &report }).map_err(Failure::software)?
                 }
@@ -76,6 +84,39 @@ async fn list(link: &Link, args: &ReportsListArgs) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// Reads reports, a batch of bounded size at a time.
+struct Reader<'a> {
+    link: &'a Link,
+    parent: &'a str,
+    cycles: std::collections::btree_set::IntoIter<u64>,
+    batch: Batch,
+}
+
+impl Reader<'_> {
+    /// Returns the next reports; none at the end.
+    async fn next(&mut self) -> Result<Vec<(u64, Option<Vec<u8>>)>, Failure> {
+        let cycles: Vec<u64> = self.cycles.by_ref().take(self.batch.count()).collect();
+        if cycles.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = settling::read(self.link, self.parent, &cycles).await.map_err(Failure::not_now)?;
+        self.batch.saw(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
+        Ok(found)
+    }
+}
+
+/// Returns the report, or why it is none: what the leader wrote in its place, if it was too large to be kept.
+fn parsed(data: &[u8], cycle: u64) -> Result<CycleReport, String> {
+    #[derive(Deserialize)]
+    struct Kept {
+        reason: String,
+    }
+    CycleReport::parse(data, cycle).map_err(|problem| match serde_json::from_slice(data) {
+        Ok(Kept { reason }) => reason,
+        Err(_) => problem,
+    })
+}
+
 fn row(state: &str, report: &CycleReport) -> String {
     let averages: Vec<String> = report
         .averages
@@ -103,7 +144,7 @@ fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failur
         link.sync().await.map_err(Failure::not_now)?;
         let cycles = match args.all {
             true => {
-                let aside = office::cycles(&link, ASIDE).await.map_err(Failure::not_now)?;
+                let aside = settling::cycles(&link, ASIDE).await.map_err(Failure::not_now)?;
                 aside.unwrap_or_default().into_iter().collect()
             }
             false => args.cycles.clone(),

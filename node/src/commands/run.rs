@@ -117,6 +117,9 @@ fn read_token(settings: &Settings) -> Result<(), Failure> {
     if let Some(token) = settings.api_token.as_ref().filter(|token| token.is_open_to_all()) {
         warn!("everybody on this machine can read {token}; chmod o-r");
     }
+    if let Some(unsent) = settings.unsent_token() {
+        warn!("{unsent}");
+    }
     Ok(())
 }
 

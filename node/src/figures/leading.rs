@@ -41,7 +41,7 @@ impl Ended {
 }
 
 /// How a delivery ended, by name.
-const DELIVERIES: [&str; 3] = ["accepted", "rejected", "failed"];
+const DELIVERIES: [&str; 4] = ["accepted", "rejected", "failed", "stale"];
 
 type ByOutcome = Family<[(&'static str, &'static str); 1], Counter>;
 
@@ -92,6 +92,7 @@ pub(crate) struct Leading {
     retries: Counter,
     set_aside: Counter,
     dropped: Counter,
+    outranked: Counter,
     /// `None` while it does not lead.
     led: Mutex<Option<Led>>,
 }
@@ -111,6 +112,7 @@ impl Leading {
             retries: Counter::default(),
             set_aside: Counter::default(),
             dropped: Counter::default(),
+            outranked: Counter::default(),
             led: Mutex::new(None),
         };
         // From the first on each is there, so that its increase can be seen.
@@ -164,6 +166,11 @@ impl Leading {
             "reports_dropped",
             "Reports that had to make room in the outbox",
             self.dropped.clone(),
+        );
+        registry.register(
+            "reports_outranked",
+            "Reports that a collector refused because it has some of an epoch above the leader's",
+            self.outranked.clone(),
         );
     }
 
@@ -243,8 +250,9 @@ impl Leading {
     pub(crate) fn answered(&self, outcome: &Outcome, took: Duration, now: Moment) {
         let outcome = match outcome {
             Outcome::Accepted => DELIVERIES[0],
-            Outcome::Rejected(_) => DELIVERIES[1],
-            Outcome::Failed(_) => DELIVERIES[2],
+            Outcome::Rejected(_) | Outcome::Invalid(_) => DELIVERIES[1],
+            Outcome::Failed(_) | Outcome::Doubtful(_) => DELIVERIES[2],
+            Outcome::Stale(_) => DELIVERIES[3],
         };
         self.deliveries.get_or_create(&[("outcome", outcome)]).inc();
         self.delivering.observe(took.as_secs_f64());
@@ -253,6 +261,10 @@ impl Leading {
 
     pub(crate) fn sets_aside(&self) {
         self.set_aside.inc();
+    }
+
+    pub(crate) fn outranked(&self) {
+        self.outranked.inc();
     }
 
     pub(crate) fn drops(&self) {
@@ -280,7 +292,7 @@ impl Led {
 
     /// How old the oldest report is that waits.
     pub(crate) fn oldest_age(&self, now: Moment) -> Duration {
-        let age = self.oldest.zip(self.clock.now(now)).map_or(0, |(oldest, now)| now - oldest);
+        let age = self.oldest.zip(self.clock.now(now)).map_or(0, |(oldest, now)| now.saturating_sub(oldest));
         Duration::from_millis(u64::try_from(age).unwrap_or(0))
     }
 }

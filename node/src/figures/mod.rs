@@ -226,6 +226,11 @@ impl Figures {
         self.with(|inner| inner.leading.answered(outcome, took, Moment::now()));
     }
 
+    /// A collector has refused a report because of an epoch above the leader's.
+    pub(crate) fn outranked(&self) {
+        self.with(|inner| inner.leading.outranked());
+    }
+
     /// A report that was rejected is set aside.
     pub(crate) fn sets_aside(&self) {
         self.with(|inner| inner.leading.sets_aside());

@@ -63,9 +63,10 @@ fn summarise(unit: Option<String>, values: &[f64]) -> Summary {
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
     Summary {
         unit,
-        mean,
-        min: values.iter().copied().fold(f64::INFINITY, f64::min),
-        max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        // Adding positive zero makes zero of a negative zero.
+        mean: mean + 0.0,
+        min: values.iter().copied().fold(f64::INFINITY, f64::min) + 0.0,
+        max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max) + 0.0,
         stddev: Some(variance.sqrt()).filter(|stddev| stddev.is_finite()),
         count: values.len(),
     }
@@ -132,6 +133,20 @@ mod tests {
         let summary = &of(&[(None, f64::MAX), (None, f64::MAX), (None, -1.0)])[0];
         assert!((summary.mean / f64::MAX - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(summary.stddev, None);
+    }
+
+    #[test]
+    fn averages_have_no_negative_zero() {
+        for values in
+            [&[-0.0][..], &[-0.0, -0.0], &[-f64::MIN_POSITIVE / 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+        {
+            let values: Vec<_> = values.iter().map(|value| (None, *value)).collect();
+            let summary = &of(&values)[0];
+            for number in [summary.mean, summary.max, summary.stddev.unwrap()] {
+                assert!(number.to_string() != "-0", "{summary:?}");
+            }
+            assert!(summary.min.to_string() != "-0", "{summary:?}");
+        }
     }
 
     proptest! {

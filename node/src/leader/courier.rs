@@ -10,8 +10,12 @@
 //!
 //! What the API will never take (4xx) is tried a few times, since such answers may come from something in between that is
 //! just being set up, and then set aside; what comes after that, once, for as long as it goes on so.
+//!
+//! Some answers do not say whether this report or every report is refused (401, 403, 5xx). After some of these the reports
+//! behind it are tried as well. If one of them is accepted, and the first one is refused again, it is set aside; if none
+//! is accepted, all wait. So one bad report never blocks those behind it, and a wrong token rejects nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use atalaya_recipes::clock::Moment;
@@ -37,8 +41,34 @@ pub enum Outcome {
     Accepted,
     /// The API will never take it; trying again would not help.
     Rejected(String),
-    /// Not this time: refused, no answer, or an error on its side.
+    /// Not this time: no connection, no answer, or too many requests.
     Failed(String),
+    /// An answer that may be about this report or about all of them.
+    Doubtful(Doubt),
+    /// This report can never be sent or accepted, and that says nothing of the others.
+    Invalid(String),
+    /// A collector has reports of a later epoch; see [`super::outbox`].
+    Stale(Stale),
+}
+
+/// An answer that may be about one report or about all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Answer of the API.
+    pub reason: String,
+    /// Tries of a report before those behind it are tried as well.
+    pub tries: u32,
+    /// Refusals, each after another report was accepted, that make it one about this report.
+    pub proofs: u32,
+}
+
+/// A collector's reason to refuse a report: a later leader has reported its cycle, or one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// Epoch of the later leader.
+    pub epoch: i64,
+    /// Lowest cycle that the later leader reported.
+    pub first_cycle: u64,
 }
 
 /// Which report: its cycle, and its place among those of that cycle. They are sent in this order.
@@ -62,6 +92,8 @@ pub enum News {
     Failing(String),
     /// It rejects reports, which are set aside.
     Rejecting(String),
+    /// This report, or several for the same reason, can never be accepted.
+    Invalid(String),
     /// It accepts reports again; so many were dropped meanwhile.
     Accepting {
         /// Reports that the queue had no room for.
@@ -96,6 +128,14 @@ struct Item<R> {
     tries: u32,
     /// How often it was rejected.
     rejected: u32,
+    /// Doubtful answers.
+    doubts: u32,
+    /// Doubtful answers after another report was accepted.
+    proofs: u32,
+    /// Count of acceptances at its last doubtful answer.
+    doubted_at: u64,
+    /// Reports with a lower number are sent before it.
+    demoted: u32,
 }
 
 /// The reports on their way.
@@ -103,7 +143,15 @@ struct Item<R> {
 pub struct Courier<R> {
     /// Those that wait, and those under way.
     queue: BTreeMap<Key, Item<R>>,
-    in_flight: usize,
+    /// Those that wait, in the order in which they are sent. An epoch comes after all that are lower: once a collector has a
+    /// report of a later epoch, it may refuse those of an earlier one.
+    order: BTreeSet<(u32, i64, Key)>,
+    /// Those under way, with their epochs.
+    sent: BTreeMap<Key, i64>,
+    /// Reports that were accepted.
+    acceptances: u64,
+    /// Reason of the last report that was invalid.
+    invalid: Option<String>,
     /// When the last request was sent.
     last_sent: Moment,
     /// When the newest of the accepted requests was sent.
@@ -119,7 +167,10 @@ impl<R: Clone> Courier<R> {
         let long_ago = Moment::at(Duration::ZERO);
         Courier {
             queue: BTreeMap::new(),
-            in_flight: 0,
+            order: BTreeSet::new(),
+            sent: BTreeMap::new(),
+            acceptances: 0,
+            invalid: None,
             last_sent: long_ago,
             accepted_since: long_ago,
             dropped: 0,
@@ -145,15 +196,34 @@ impl<R: Clone> Courier<R> {
 
     /// A new report, of that epoch.
     pub fn push(&mut self, key: Key, epoch: i64, report: R) {
-        self.queue.insert(key, Item { report, epoch, sent: None, tries: 0, rejected: 0 });
+        self.forget(key, false);
+        let item = Item {
+            report,
+            epoch,
+            sent: None,
+            tries: 0,
+            rejected: 0,
+            doubts: 0,
+            proofs: 0,
+            doubted_at: 0,
+            demoted: 0,
+        };
+        self.queue.insert(key, item);
+        self.order.insert((0, epoch, key));
     }
 
     /// A report is not to be sent any more; if it is under way, its outcome tells nothing. `dropped`: for want of room.
     pub fn forget(&mut self, key: Key, dropped: bool) {
         if let Some(item) = self.queue.remove(&key) {
             self.dropped += u64::from(dropped);
-            self.in_flight -= usize::from(item.sent.is_some());
+            self.sent.remove(&key);
+            self.order.remove(&(item.demoted, item.epoch, key));
         }
+    }
+
+    /// A report that was never here is given up for want of room.
+    pub fn lose(&mut self) {
+        self.dropped += 1;
     }
 
     /// Whether this report is under way.
@@ -168,29 +238,28 @@ impl<R: Clone> Courier<R> {
 
     /// Requests that were under way have been cut off, their outcome unknown: they are sent again.
     pub fn interrupted(&mut self) {
-        self.in_flight = 0;
-        for item in self.queue.values_mut() {
+        for (key, epoch) in std::mem::take(&mut self.sent) {
+            let Some(item) = self.queue.get_mut(&key) else { continue };
             item.sent = None;
+            self.order.insert((item.demoted, epoch, key));
         }
     }
 
     /// What to do at `now`.
     pub fn next(&mut self, now: Moment) -> Next<R> {
-        if self.in_flight >= AT_ONCE {
+        let in_flight = self.sent.len();
+        if in_flight >= AT_ONCE {
             return Next::Idle;
         }
-        let under_way = self.queue.values().find(|item| item.sent.is_some()).map(|item| item.epoch);
         let paced = self.last_sent + self.timeout() / (AT_ONCE as u32 - 1);
-        let Some((key, item)) = self.queue.iter_mut().find(|(_, item)| item.sent.is_none()) else {
-            return Next::Idle;
-        };
-        if under_way.is_some_and(|epoch| epoch != item.epoch) {
+        let Some(first @ (_, epoch, key)) = self.order.first().copied() else { return Next::Idle };
+        if self.sent.values().next().is_some_and(|under_way| *under_way != epoch) {
             return Next::Idle;
         }
         let not_before = match &self.mood {
-            Mood::Failing { retry_at, .. } if self.in_flight > 0 => paced.max(*retry_at),
+            Mood::Failing { retry_at, .. } if in_flight > 0 => paced.max(*retry_at),
             Mood::Failing { retry_at, .. } => *retry_at,
-            _ if self.in_flight > 0 => paced,
+            _ if in_flight > 0 => paced,
             _ => self.last_sent + SHORTEST_PAUSE,
         };
         if now < not_before {
@@ -199,22 +268,24 @@ impl<R: Clone> Courier<R> {
         if let Mood::Failing { retries, retry_at, .. } = &mut self.mood {
             *retry_at = now + retries.next().unwrap_or(SLOWEST_RETRY);
         }
+        self.order.remove(&first);
+        let Some(item) = self.queue.get_mut(&key) else { return Next::Idle };
         item.sent = Some(now);
         item.tries = item.tries.saturating_add(1);
-        self.in_flight += 1;
+        self.sent.insert(key, epoch);
         self.last_sent = now;
-        Next::Send(*key, item.report.clone())
+        Next::Send(key, item.report.clone())
     }
 
     /// A request has ended. What became of its report, if that is settled now, and whether it is worth a log line.
     pub fn done(&mut self, key: Key, outcome: Outcome) -> (Option<Settled>, Option<News>) {
         let Some(item) = self.queue.get_mut(&key) else { return (None, None) };
         let Some(sent) = item.sent.take() else { return (None, None) };
-        self.in_flight -= 1;
-        match outcome {
+        self.sent.remove(&key);
+        let settled = match outcome {
             Outcome::Accepted => {
-                self.queue.remove(&key);
                 self.accepted_since = self.accepted_since.max(sent);
+                self.acceptances += 1;
                 let before = std::mem::replace(&mut self.mood, Mood::Accepting);
                 let news = match before {
                     Mood::Accepting => None,
@@ -225,12 +296,28 @@ impl<R: Clone> Courier<R> {
             Outcome::Rejected(reason) => {
                 item.rejected += 1;
                 if item.rejected < TRIES && !matches!(self.mood, Mood::Rejecting(_)) {
-                    return (None, self.failing(reason, sent));
+                    (None, self.failing(reason, sent))
+                } else {
+                    self.rejecting(reason)
                 }
-                self.queue.remove(&key);
-                let known = matches!(&self.mood, Mood::Rejecting(known) if *known == reason);
-                self.mood = Mood::Rejecting(reason.clone());
-                let news = (!known).then(|| News::Rejecting(reason.clone()));
+            }
+            Outcome::Doubtful(Doubt { reason, tries, proofs }) => {
+                item.doubts = item.doubts.saturating_add(1);
+                let alone = self.acceptances > item.doubted_at && item.doubts > 1;
+                item.proofs = item.proofs.saturating_add(u32::from(alone));
+                item.doubted_at = self.acceptances;
+                if item.doubts < tries {
+                    (None, self.failing(reason, sent))
+                } else if item.proofs < proofs {
+                    item.demoted = item.doubts;
+                    (None, self.failing(reason, sent))
+                } else {
+                    self.rejecting(reason)
+                }
+            }
+            Outcome::Invalid(reason) => {
+                let is_new = self.invalid.replace(reason.clone()).as_ref() != Some(&reason);
+                let news = is_new.then(|| News::Invalid(reason.clone()));
                 (Some(Settled::Rejected(reason)), news)
             }
             Outcome::Failed(_) if matches!(self.mood, Mood::Accepting) && sent < self.accepted_since => {
@@ -238,7 +325,45 @@ impl<R: Clone> Courier<R> {
                 (None, None)
             }
             Outcome::Failed(reason) => (None, self.failing(reason, sent)),
+            Outcome::Stale(Stale { epoch, .. }) => {
+                (None, self.failing(format!("it has reports of the later epoch {epoch}"), sent))
+            }
+        };
+        match &settled.0 {
+            None => self.wait_again(key),
+            Some(_) => drop(self.queue.remove(&key)),
         }
+        if settled.0 == Some(Settled::Accepted) {
+            self.promote_all();
+        }
+        settled
+    }
+
+    /// Puts a report that was under way among those that wait.
+    fn wait_again(&mut self, key: Key) {
+        if let Some(item) = self.queue.get(&key) {
+            self.order.insert((item.demoted, item.epoch, key));
+        }
+    }
+
+    /// Restores the order after an acceptance: the API works, so those that were passed over are next.
+    fn promote_all(&mut self) {
+        let demoted: Vec<_> = self.order.range((1, i64::MIN, (0, 0))..).copied().collect();
+        for place @ (_, epoch, key) in demoted {
+            self.order.remove(&place);
+            self.order.insert((0, epoch, key));
+            if let Some(item) = self.queue.get_mut(&key) {
+                item.demoted = 0;
+            }
+        }
+    }
+
+    /// The API will never take this report.
+    fn rejecting(&mut self, reason: String) -> (Option<Settled>, Option<News>) {
+        let known = matches!(&self.mood, Mood::Rejecting(known) if *known == reason);
+        self.mood = Mood::Rejecting(reason.clone());
+        let news = (!known).then(|| News::Rejecting(reason.clone()));
+        (Some(Settled::Rejected(reason)), news)
     }
 
     /// The API has failed with a request that was `sent` then.

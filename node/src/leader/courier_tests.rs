@@ -139,6 +139,93 @@ fn epochs_do_not_mix() {
     assert_eq!(send(&mut courier, ms(60_000)).0, (2, 0));
 }
 
+fn forbidden() -> Outcome {
+    Outcome::Doubtful(Doubt { reason: "403".into(), tries: TRIES, proofs: 1 })
+}
+
+/// Sends reports until `rounds` requests were made; returns the settled reports, in order, and the requests.
+fn drive(
+    courier: &mut Courier<u64>,
+    rounds: usize,
+    answer: impl Fn(u64) -> Outcome,
+) -> (Vec<(u64, Settled)>, Vec<u64>) {
+    let (mut now, mut settled, mut requests) = (ms(0), Vec::new(), Vec::new());
+    while requests.len() < rounds && courier.waiting() > 0 {
+        let (key, sent) = send(courier, now);
+        now = sent;
+        requests.push(key.0);
+        settled.extend(courier.done(key, answer(key.0)).0.map(|settled| (key.0, settled)));
+    }
+    (settled, requests)
+}
+
+#[test]
+fn courier_sets_a_report_aside_that_alone_is_forbidden_and_delivers_those_behind_it() {
+    let mut courier = courier(1..=5);
+    let (settled, requests) =
+        drive(&mut courier, 50, |report| if report == 2 { forbidden() } else { ACCEPTED });
+    let aside = (2, Settled::Rejected("403".into()));
+    let accepted = |report| (report, Settled::Accepted);
+    assert_eq!(settled, [accepted(1), accepted(3), aside, accepted(4), accepted(5)]);
+    assert_eq!(requests, [1, 2, 2, 2, 3, 2, 4, 5], "three tries, one behind it, and the proof");
+}
+
+#[test]
+fn courier_gets_past_several_forbidden_reports_in_a_row() {
+    let mut courier = courier(1..=6);
+    let (settled, _) = drive(&mut courier, 100, |report| if report <= 4 { forbidden() } else { ACCEPTED });
+    let accepted: Vec<u64> =
+        settled.iter().filter(|(_, how)| *how == Settled::Accepted).map(|(report, _)| *report).collect();
+    assert_eq!((accepted, settled.len(), courier.waiting()), (vec![5, 6], 6, 0));
+}
+
+#[test]
+fn courier_rejects_nothing_while_every_report_is_forbidden_and_keeps_the_order_afterwards() {
+    let mut courier = courier(1..=4);
+    let (settled, requests) = drive(&mut courier, 200, |_| forbidden());
+    assert_eq!((settled, courier.waiting()), (vec![], 4), "it is the token");
+    assert!((1..=4).all(|report| requests.contains(&report)));
+    let (settled, _) = drive(&mut courier, 200, |_| ACCEPTED);
+    let late: Vec<u64> = settled[1..].iter().map(|(report, _)| *report).collect();
+    assert_eq!(settled.len(), 4);
+    assert!(late.is_sorted(), "after the first acceptance in order: {late:?}");
+}
+
+#[test]
+fn courier_sets_a_report_aside_that_alone_makes_the_api_fail() {
+    let failing = || Outcome::Doubtful(Doubt { reason: "500".into(), tries: 12, proofs: 3 });
+    let mut courier = courier(1..=9);
+    let (settled, requests) =
+        drive(&mut courier, 100, |report| if report == 1 { failing() } else { ACCEPTED });
+    assert_eq!((settled.len(), courier.waiting()), (9, 0));
+    assert!(settled.contains(&(1, Settled::Rejected("500".into()))));
+    assert_eq!(requests.iter().filter(|report| **report == 1).count(), 15);
+}
+
+#[test]
+fn courier_settles_an_invalid_report_at_once_and_says_so_once() {
+    let mut courier = courier(1..=3);
+    let invalid = || Outcome::Invalid("it has no number".into());
+    let (key, now) = send(&mut courier, ms(0));
+    let rejected = || Some(Settled::Rejected("it has no number".into()));
+    let news = Some(News::Invalid("it has no number".into()));
+    assert_eq!(courier.done(key, invalid()), (rejected(), news));
+    let (key, now) = send(&mut courier, now);
+    assert_eq!(courier.done(key, invalid()), (rejected(), None));
+    let (key, _) = send(&mut courier, now);
+    assert_eq!(courier.done(key, ACCEPTED), (Some(Settled::Accepted), None), "it never failed");
+}
+
+#[test]
+fn courier_sends_lower_epochs_first_whatever_their_cycles() {
+    let mut courier = Courier::new(PERIOD);
+    for (cycle, epoch) in [(1, 9), (5, 7), (6, 7), (7, 8)] {
+        courier.push((cycle, 0), epoch, cycle);
+    }
+    let (_, requests) = drive(&mut courier, 9, |_| ACCEPTED);
+    assert_eq!(requests, [5, 6, 7, 1]);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Api {
     Works,
@@ -202,14 +289,20 @@ proptest! {
 
     /// Whatever the outcomes, each report is accepted or rejected once, or still waits, and sending never ends.
     #[test]
-    fn nothing_is_lost_and_nothing_stuck(outcomes in prop::collection::vec(0u8..3, 0..200)) {
+    fn nothing_is_lost_and_nothing_stuck(outcomes in prop::collection::vec(0u8..5, 0..200)) {
         let mut courier = Courier::new(PERIOD);
         let (mut now, mut settled) = (0, Vec::new());
         for (report, outcome) in outcomes.iter().enumerate() {
             courier.push((report as u64, 0), 1, report);
             now += 1_000;
             while let Next::Send(key, report) = courier.next(ms(now)) {
-                let outcome = match outcome { 0 => ACCEPTED, 1 => rejected(), _ => failed() };
+                let outcome = match outcome {
+                    0 => ACCEPTED,
+                    1 => rejected(),
+                    2 => forbidden(),
+                    3 => Outcome::Invalid("no".into()),
+                    _ => failed(),
+                };
                 if courier.done(key, outcome).0.is_some() { settled.push(report); }
                 now += 10;
             }

@@ -257,7 +257,7 @@ impl Cycles<'_> {
         if summaries.is_empty() {
             return None;
         }
-        let term = self.office.term.advanced();
+        let term = self.office.next_term();
         let time = Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
         Some(CycleReport::new(term.epoch, term.cycle, time, summaries, gathered.excluded))
     }
@@ -321,6 +321,11 @@ impl Cycles<'_> {
                 Done::Again
             }
             Failed::Refused(Part::Dropped, error) if error.is_no_node() => Done::Unsure,
+            Failed::Refused(Part::Report, error) if error.is_node_exists() => {
+                self.office.found_occupied();
+                tokio::time::sleep(AGAIN).await;
+                Done::Unsure
+            }
             Failed::Refused(Part::Report, error) if error.is_no_node() => {
                 // Somebody has deleted the outbox.
                 match link.ensure(super::outbox::PATH).await {

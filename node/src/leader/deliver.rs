@@ -1,172 +1,43 @@
 //! Carries the reports that are written down to the API, beside the cycle and never in its way, and deletes what was
 //! accepted.
 
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use atalaya_hal::boards::ApiMethod;
-use atalaya_recipes::Leadership;
 use atalaya_recipes::clock::Moment;
+use atalaya_recipes::{Error, Leadership};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, HeaderMap};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::context::TokioContext;
 use tracing::{debug, info, warn};
 
+use super::answer;
+pub use super::api::Api;
 use super::courier::{Key, News, Next, Outcome};
-use super::office::{self, Failed};
+use super::office::Failed;
 use super::outbox::{ASIDE, Ending, MOST_ASIDE, Outbox};
 use super::report::Report;
-use crate::bearer::ApiToken;
+use super::settling;
 use crate::fault;
 use crate::figures::Figures;
-use crate::id::NodeId;
-
-/// Where reports go. Clones share their connections.
-#[derive(Clone, Debug)]
-pub struct Api {
-    url: Url,
-    method: ApiMethod,
-    /// What the requests say they come from.
-    agent: String,
-    /// What it wants to see.
-    token: Option<ApiToken>,
-    /// Made by the first who has to report: it takes more memory than all the rest of a node.
-    client: Arc<OnceLock<Client>>,
-    /// Whether it last answered as a collector of ours.
-    collects: Arc<AtomicBool>,
-    /// The runtime with which requests wait for the network; `None`: the one that they are made in.
-    network: Option<Handle>,
-}
-
-impl Api {
-    /// The one at `url`, for the node called `id`.
-    pub fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
-        let agent = format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
-        Api {
-            url,
-            method,
-            agent,
-            token: None,
-            client: Arc::default(),
-            collects: Arc::default(),
-            network: None,
-        }
-    }
-
-    /// Lets requests use the network through that runtime: for nodes whose own has no I/O.
-    #[must_use]
-    pub fn through(mut self, network: Option<Handle>) -> Api {
-        self.network = network;
-        self
-    }
-
-    /// Shows it this token with each request.
-    #[must_use]
-    pub fn showing(mut self, token: Option<ApiToken>) -> Api {
-        self.token = token;
-        self
-    }
-
-    /// Whether it is the same as that one.
-    pub fn is(&self, other: &Api) -> bool {
-        self.url == other.url && self.method == other.method && self.token == other.token
-    }
-
-    /// A request to it, with its token if it goes to its origin. Everything that is sent to an API begins here.
-    ///
-    /// # Errors
-    /// The client cannot be set up.
-    pub fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
-        let is_its_own = url.origin() == self.url.origin();
-        let request = self.client()?.request(method, url);
-        let token = self.token.as_ref().filter(|token| is_its_own && token.is_for(&self.url));
-        let Some(token) = token.and_then(ApiToken::header) else {
-            return Ok(request);
-        };
-        // In the place of a password in the address. A redirect to another origin goes without it.
-        Ok(request.headers(HeaderMap::from_iter([(AUTHORIZATION, token)])))
-    }
-
-    /// It does not know who reports, or does not let them: that is nothing about a report. What to do about it, in words.
-    fn turned_away(&self, status: StatusCode) -> String {
-        match &self.token {
-            None => format!("it answers {status}, and there is no token to show (api_token_file)"),
-            Some(token) if !token.is_for(&self.url) => format!(
-                "it answers {status}, and {token} is not shown to it: it is for the api_url of this node's own configuration"
-            ),
-            Some(token) => {
-                token.read_again();
-                format!("it answers {status} to {token}")
-            }
-        }
-    }
-
-    /// Its address, if it is a collector of ours, and the runtime with which requests wait for the network.
-    pub(super) fn collector(&self) -> Option<(&Url, Option<&Handle>)> {
-        self.collects.load(Ordering::Relaxed).then_some((&self.url, self.network.as_ref()))
-    }
-
-    /// Whether it has a token of its own to show.
-    pub(super) fn has_token(&self) -> bool {
-        self.token.is_some()
-    }
-
-    fn client(&self) -> reqwest::Result<&Client> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let mut builder = Client::builder().user_agent(&self.agent).redirect(redirects(self.method));
-        if self.url.scheme() == "http" {
-            // The machine's certificates would be read for nothing.
-            builder = builder.tls_certs_only(std::iter::empty());
-        }
-        if self.is_here() {
-            // The environment may name a proxy; to that one, "here" would be somewhere else.
-            builder = builder.no_proxy();
-        }
-        let client = builder.build()?;
-        Ok(self.client.get_or_init(|| client))
-    }
-
-    /// Whether it is on this very machine.
-    fn is_here(&self) -> bool {
-        let host = self.url.host_str().unwrap_or_default();
-        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
-        address.map_or(host == "localhost", |address| address.is_loopback())
-    }
-
-    /// The address for logs: without password and query, which may be secrets.
-    fn shown(&self) -> String {
-        let mut url = self.url.clone();
-        // Both fail only for addresses that can have neither.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-        url.set_query(None);
-        url.into()
-    }
-}
 
 /// The header by which a collector of ours is known.
 const COLLECTOR: &str = "atalaya-collector";
-
-/// As much of an answer as is read, so that its connection can be used again; nothing in it matters.
-const LONGEST_ANSWER: usize = 16 * 1024;
 
 /// The reports on their way, and a bell for new ones.
 #[derive(Debug)]
 pub struct Outgoing {
     outbox: Mutex<Outbox>,
     news: Notify,
+    /// Notified whenever a report has been removed or replaced.
+    settled: Notify,
     /// What was accepted last.
     delivered: watch::Sender<Option<Delivered>>,
+    /// Epoch above the leader's of which a collector has reports.
+    outranked: watch::Sender<Option<i64>>,
     figures: Figures,
 }
 
@@ -183,6 +54,44 @@ pub struct Delivered {
 enum Happened {
     Answered(Key, Outcome),
     Settled(u64, Result<usize, Failed>),
+    /// It is time to settle this cycle again.
+    Rested(u64),
+}
+
+/// Cycles that are being settled.
+#[derive(Debug, Default)]
+struct Settling {
+    busy: BTreeSet<u64>,
+    /// Those that could not be settled, and how many times.
+    resting: BTreeMap<u64, u32>,
+    /// Last refusal by ZooKeeper, so that it is logged once.
+    refusal: Option<String>,
+}
+
+impl Settling {
+    /// Takes the next of `endings`, up to the limit.
+    fn take(&mut self, endings: impl Iterator<Item = u64>) -> Vec<u64> {
+        let idle = |cycle: &u64| !self.busy.contains(cycle);
+        let working = self.busy.len().saturating_sub(self.resting.len());
+        let taken: Vec<u64> = endings.filter(idle).take(SETTLED_AT_ONCE.saturating_sub(working)).collect();
+        self.busy.extend(&taken);
+        taken
+    }
+
+    /// Returns after which pause this cycle is settled again.
+    fn failed(&mut self, cycle: u64, error: &Error) -> Duration {
+        let times = self.resting.entry(cycle).or_default();
+        *times = times.saturating_add(1);
+        let pause = SETTLE_AGAIN.saturating_mul(1 << (*times - 1).min(8)).min(LONGEST_REST);
+        let text = error.to_string();
+        if error.is_link_trouble() {
+            debug!(cycle, %error, "what became of a report is not written down yet");
+        } else if self.refusal.as_ref() != Some(&text) {
+            warn!(cycle, %error, "a report cannot be removed from the outbox; trying again every {LONGEST_REST:?}");
+            self.refusal = Some(text);
+        }
+        pause
+    }
 }
 
 impl Outgoing {
@@ -191,7 +100,9 @@ impl Outgoing {
         Outgoing {
             outbox: Mutex::new(Outbox::new(period)),
             news: Notify::new(),
+            settled: Notify::new(),
             delivered: watch::Sender::new(None),
+            outranked: watch::Sender::new(None),
             figures,
         }
     }
@@ -213,6 +124,16 @@ impl Outgoing {
         self.delivered.subscribe()
     }
 
+    /// Returns the epoch above the leader's of which a collector has reports, and follows it.
+    pub fn outranked(&self) -> watch::Receiver<Option<i64>> {
+        self.outranked.subscribe()
+    }
+
+    /// Completes when reports have been removed or replaced since the last call.
+    pub async fn settled(&self) {
+        self.settled.notified().await;
+    }
+
     /// Delivers for as long as `leadership` holds, then waits to be dropped. Without an `api` it only tidies up.
     ///
     /// # Cancellation safety
@@ -223,14 +144,12 @@ impl Outgoing {
             FuturesUnordered::new();
         self.figures.delivers();
         let mut gives_up = false;
-        {
-            let mut outbox = self.outbox.lock().await;
-            outbox.interrupted();
-            for cycle in outbox.endings() {
+        let mut settling = Settling::default();
+        self.outbox.lock().await.interrupted();
+        loop {
+            for cycle in settling.take(self.outbox.lock().await.endings()) {
                 under_way.push(Box::pin(self.settle(leadership, cycle)));
             }
-        }
-        loop {
             let next = match api {
                 Some(_) => self.outbox.lock().await.next(Moment::now()),
                 None => Next::Idle,
@@ -265,34 +184,30 @@ impl Outgoing {
                 Some(happened) = under_way.next() => match happened {
                     Happened::Answered(key, outcome) => {
                         let accepted = outcome == Outcome::Accepted;
-                        let (settled, news, waiting) = {
-                            let mut outbox = self.outbox.lock().await;
-                            let (settled, news) = outbox.done(key, outcome);
-                            self.figures.waits(outbox.waiting(), outbox.oldest());
-                            (settled, news, outbox.waiting())
-                        };
+                        let (news, waiting) = self.done(key, outcome).await;
                         if accepted {
                             self.delivered.send_replace(Some(Delivered { cycle: key.0, at: SystemTime::now() }));
                         }
                         if let (Some(news), Some(api)) = (news, api) {
                             tell(&news, api, waiting);
                         }
-                        if let Some(cycle) = settled {
-                            under_way.push(Box::pin(self.settle(leadership, cycle)));
-                        }
                     }
+                    Happened::Rested(cycle) => drop(settling.busy.remove(&cycle)),
                     Happened::Settled(cycle, Ok(given_up)) => {
                         if given_up > 0 && !std::mem::replace(&mut gives_up, true) {
                             warn!("there are {MOST_ASIDE} rejected reports: from now on the oldest are given up for new ones");
                         }
+                        settling.busy.remove(&cycle);
+                        settling.resting.remove(&cycle);
                         self.outbox.lock().await.ended(cycle);
+                        self.settled.notify_one();
                     }
                     Happened::Settled(_, Err(Failed::Deposed)) => return std::future::pending().await,
                     Happened::Settled(cycle, Err(Failed::Unclear(error) | Failed::Refused(_, error))) => {
-                        debug!(cycle, %error, "what became of a report is not written down yet");
+                        let pause = settling.failed(cycle, &error);
                         under_way.push(Box::pin(async move {
-                            tokio::time::sleep(SETTLE_AGAIN).await;
-                            self.settle(leadership, cycle).await
+                            tokio::time::sleep(pause).await;
+                            Happened::Rested(cycle)
                         }));
                     }
                 },
@@ -300,6 +215,23 @@ impl Outgoing {
                 () = tokio::time::sleep(wake) => {}
             }
         }
+    }
+
+    /// Records the outcome of a request; returns a change for the log, and the number of reports that wait.
+    async fn done(&self, key: Key, outcome: Outcome) -> (Option<News>, usize) {
+        let mut outbox = self.outbox.lock().await;
+        let is_stale = matches!(outcome, Outcome::Stale(_));
+        let before = outbox.outranked();
+        let (_, news) = outbox.done(key, outcome);
+        self.figures.waits(outbox.waiting(), outbox.oldest());
+        let outranked = outbox.outranked();
+        if is_stale && outranked.is_some() {
+            self.figures.outranked();
+        }
+        if outranked != before {
+            self.outranked.send_replace(outranked);
+        }
+        (news, outbox.waiting())
     }
 
     /// One more is set aside: so many are.
@@ -317,8 +249,8 @@ impl Outgoing {
         let ending = self.outbox.lock().await.ending(cycle).cloned();
         let result = match ending {
             Some(ending) => {
-                let settled = office::settle(leadership, cycle, &ending).await;
-                if settled.is_ok() && matches!(ending, Ending::Aside(_)) {
+                let settled = settling::settle(leadership, cycle, &ending).await;
+                if settled.is_ok() && matches!(ending, Ending::Aside(_) | Ending::Refused(_)) {
                     self.count_aside(leadership).await;
                 }
                 settled
@@ -331,6 +263,10 @@ impl Outgoing {
 
 /// How long to wait before what became of a report is written down again, if that has failed.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
+/// Longest such time.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+/// Most reports that are deleted or set aside at the same time.
+const SETTLED_AT_ONCE: usize = 8;
 
 fn tell(news: &News, api: &Api, waiting: usize) {
     let url = api.shown();
@@ -338,6 +274,9 @@ fn tell(news: &News, api: &Api, waiting: usize) {
         News::Failing(reason) => warn!(url, waiting, "the API does not take reports: {reason}; trying on"),
         News::Rejecting(reason) => {
             warn!(url, "the API rejects reports: {reason}; they are set aside: see atalaya reports");
+        }
+        News::Invalid(reason) => {
+            warn!(url, "a report can never be accepted and is set aside: {reason}; see atalaya reports");
         }
         News::Accepting { dropped: 0 } => info!(url, waiting, "the API accepts reports again"),
         News::Accepting { dropped } => {
@@ -347,58 +286,24 @@ fn tell(news: &News, api: &Api, waiting: usize) {
 }
 
 async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
+    let unsent = |error: &reqwest::Error| format!("cannot set up HTTP: {}", root_cause(error));
     let request = match report.request(&api.url, api.method, |method, url| api.request(method, url)) {
         Ok(request) => request.timeout(timeout),
-        Err(error) => return Outcome::Failed(format!("cannot set up HTTP: {}", root_cause(&error))),
+        Err(error) => return Outcome::Failed(unsent(&error)),
     };
-    let mut answer = match request.send().await {
+    let (client, request) = match request.build_split() {
+        (client, Ok(request)) => (client, request),
+        // The address and the client serve other reports, too: it is this one that cannot be sent.
+        (_, Err(error)) => return Outcome::Invalid(format!("it cannot be sent: {}", root_cause(&error))),
+    };
+    let asked = request.url().clone();
+    let answer = match client.execute(request).await {
         Ok(answer) => answer,
         Err(error) if error.is_timeout() => return Outcome::Failed(format!("no answer within {timeout:?}")),
         Err(error) => return Outcome::Failed(with_clock(root_cause(&error), SystemTime::now())),
     };
     api.collects.store(answer.headers().contains_key(COLLECTOR), Ordering::Relaxed);
-    let outcome = match answer.status() {
-        status if is_about_the_sender(status) => Outcome::Failed(api.turned_away(status)),
-        status => judge(status),
-    };
-    let mut read = 0;
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        read += chunk.len();
-        if read > LONGEST_ANSWER {
-            break;
-        }
-    }
-    outcome
-}
-
-/// A report that is posted is never made a GET without it, which some receivers would accept.
-fn redirects(method: ApiMethod) -> Policy {
-    const EMPTIED: [StatusCode; 3] =
-        [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND, StatusCode::SEE_OTHER];
-    Policy::custom(move |attempt| match method {
-        ApiMethod::Post if EMPTIED.contains(&attempt.status()) => attempt.stop(),
-        _ => Policy::default().redirect(attempt),
-    })
-}
-
-/// Whether a status says nothing about the report, but about who sends it: that may be put right, and the report must wait.
-fn is_about_the_sender(status: StatusCode) -> bool {
-    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::PROXY_AUTHENTICATION_REQUIRED]
-        .contains(&status)
-}
-
-/// What a status means. 409 says that the report is there already, or is a deposed leader's: either way it is done with.
-fn judge(status: StatusCode) -> Outcome {
-    if status.is_success() || status == StatusCode::CONFLICT {
-        return Outcome::Accepted;
-    }
-    let reason = format!("it answers {status}");
-    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-    if status.is_client_error() && !passing.contains(&status) {
-        Outcome::Rejected(reason)
-    } else {
-        Outcome::Failed(reason)
-    }
+    answer::judge(&asked, answer, |status| api.turned_away(status)).await
 }
 
 /// The innermost cause, which says what happened ("Connection refused"); the layers above name only themselves.

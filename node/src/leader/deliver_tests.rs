@@ -1,9 +1,13 @@
 use std::sync::Arc;
 
+use atalaya_hal::boards::ApiMethod;
+use reqwest::{Method, StatusCode, Url};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::super::courier::{Doubt, Stale};
 use super::super::report::tests::cycle_report;
 use super::*;
+use crate::bearer::ApiToken;
 
 #[test]
 fn a_certificate_that_is_not_valid_now_makes_one_look_at_the_clock() {
@@ -37,22 +41,29 @@ fn an_api_on_this_machine_is_asked_without_a_proxy() {
 
 #[test]
 fn what_a_status_means() {
-    let kind = |status: u16| match judge(StatusCode::from_u16(status).unwrap()) {
+    let kind = |status: u16| match answer::from_status(StatusCode::from_u16(status).unwrap()) {
         Outcome::Accepted => "accepted",
         Outcome::Rejected(_) => "rejected",
         Outcome::Failed(_) => "failed",
+        Outcome::Doubtful(_) => "failed, perhaps only this one",
+        other => panic!("{other:?}"),
     };
     for (status, wanted) in [
         (200, "accepted"),
+        (201, "accepted"),
+        (202, "accepted"),
+        (203, "accepted"),
         (204, "accepted"),
+        (206, "failed, perhaps only this one"),
+        (207, "failed, perhaps only this one"),
         (409, "accepted"),
         (400, "rejected"),
         (404, "rejected"),
         (408, "failed"),
         (429, "failed"),
-        (304, "failed"),
-        (500, "failed"),
-        (503, "failed"),
+        (304, "failed, perhaps only this one"),
+        (500, "failed, perhaps only this one"),
+        (503, "failed, perhaps only this one"),
     ] {
         assert_eq!(kind(status), wanted, "{status}");
     }
@@ -77,7 +88,11 @@ async fn server(
             let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             noted.lock().unwrap().push(head);
-            let answer = format!("{}Content-Length: 0\r\nConnection: close\r\n\r\n", answer(&path));
+            // An answer with a body has its own length.
+            let mut answer = answer(&path);
+            if !answer.contains("\r\n\r\n") {
+                answer += "Content-Length: 0\r\nConnection: close\r\n\r\n";
+            }
             let _ = stream.write_all(answer.as_bytes()).await;
         }
     });
@@ -93,6 +108,14 @@ async fn sent(api: &Api) -> Outcome {
 
 fn api(url: Url, method: ApiMethod) -> Api {
     Api::new(&"1".parse().unwrap(), url, method)
+}
+
+/// Why a report is not accepted, for answers that may be about this one or about all.
+fn reason(outcome: &Outcome) -> &str {
+    match outcome {
+        Outcome::Failed(reason) | Outcome::Doubtful(Doubt { reason, .. }) => reason,
+        other => panic!("{other:?}"),
+    }
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\n";
@@ -111,17 +134,18 @@ async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
         heads.lock().unwrap().drain(..).map(|head| head.contains(&line)).collect::<Vec<_>>()
     };
     for (path, here, there) in
-        [("nuevo", &[true][..], &[][..]), ("here", &[true, true], &[]), ("other", &[true], &[false])]
+        [("nuevo", &[true][..], &[][..]), ("here", &[true, true], &[]), ("other", &[true], &[])]
     {
-        let token = ApiToken::given(SECRET, None).unwrap();
+        let token = ApiToken::given(SECRET, Some(url.clone())).unwrap();
         let api = api(url.join(path).unwrap(), ApiMethod::Get).showing(Some(token));
-        assert_eq!(sent(&api).await, Outcome::Accepted, "{path}");
+        let outcome = sent(&api).await;
+        assert_eq!(outcome == Outcome::Accepted, path != "other", "{path}: {outcome:?}");
         assert_eq!((&*shown(&seen), &*shown(&seen_elsewhere)), (here, there), "{path}");
     }
     // It takes the place of a password in the address, and goes nowhere else by itself.
     let mut with_password = url.join("nuevo").unwrap();
     with_password.set_username("user").unwrap();
-    let token = ApiToken::given(SECRET, None).unwrap();
+    let token = ApiToken::given(SECRET, Some(url.clone())).unwrap();
     let api = api(with_password, ApiMethod::Post).showing(Some(token));
     assert_eq!(sent(&api).await, Outcome::Accepted);
     let head = seen.lock().unwrap().remove(0);
@@ -136,10 +160,7 @@ async fn a_token_is_not_shown_to_an_api_that_zookeeper_tells_of() {
     let own = "http://127.0.0.1:9/nuevo".parse().unwrap();
     let api = api(url, ApiMethod::Get).showing(Some(ApiToken::given(SECRET, Some(own)).unwrap()));
     let outcome = sent(&api).await;
-    assert!(
-        matches!(&outcome, Outcome::Failed(reason) if reason.contains("is not shown to it")),
-        "{outcome:?}"
-    );
+    assert!(reason(&outcome).contains("is not sent there: it is bound to http://127.0.0.1:9"), "{outcome:?}");
     assert!(!seen.lock().unwrap().remove(0).contains("authorization"));
 }
 
@@ -160,10 +181,7 @@ async fn a_posted_report_does_not_become_a_get_without_it() {
                 (Outcome::Accepted, &["post".to_owned(), "post".to_owned()][..])
             );
         } else {
-            assert!(
-                matches!(&outcome, Outcome::Failed(reason) if reason.contains("it answers 30")),
-                "{outcome:?}"
-            );
+            assert!(reason(&outcome).contains("it answers 30"), "{outcome:?}");
             assert_eq!(methods, ["post"]);
         }
     }
@@ -174,16 +192,11 @@ async fn who_is_not_known_waits() {
     for status in [401, 403, 407] {
         let (url, _) = server(move |_| format!("HTTP/1.1 {status} No\r\n")).await;
         let without = sent(&api(url.clone(), ApiMethod::Get)).await;
-        assert!(
-            matches!(&without, Outcome::Failed(reason) if reason.contains("api_token_file")),
-            "{without:?}"
-        );
-        let token = ApiToken::given(SECRET, None).unwrap();
+        assert!(reason(&without).contains("api_token_file"), "{without:?}");
+        let token = ApiToken::given(SECRET, Some(url.clone())).unwrap();
         let with = sent(&api(url, ApiMethod::Get).showing(Some(token))).await;
-        assert!(
-            matches!(&with, Outcome::Failed(reason) if reason.contains("ATALAYA_API_TOKEN") && !reason.contains(SECRET)),
-            "{with:?}"
-        );
+        let reason = reason(&with);
+        assert!(reason.contains("ATALAYA_API_TOKEN") && !reason.contains(SECRET), "{with:?}");
     }
 }
 
@@ -193,7 +206,7 @@ async fn a_token_that_changes_in_its_file_is_shown() {
     let path = folder.path().join("token");
     std::fs::write(&path, "of-yesterday").unwrap();
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
-    let token = ApiToken::in_file(&path, None);
+    let token = ApiToken::in_file(&path, Some(url.clone()));
     token.read().unwrap();
     let api = api(url, ApiMethod::Get).showing(Some(token.clone()));
     sent(&api).await;
@@ -205,4 +218,123 @@ async fn a_token_that_changes_in_its_file_is_shown() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), told).await.expect("the new token is shown");
+}
+
+/// An answer with this head and body, whose length is `claimed`.
+fn with_body(status: &str, kind: &str, body: &str, claimed: usize) -> String {
+    let kind = if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
+    format!("HTTP/1.1 {status}\r\n{kind}Content-Length: {claimed}\r\nConnection: close\r\n\r\n{body}")
+}
+
+const PAGE: &str = "<!doctype html><title>Sign in</title>";
+
+/// Returns the outcome of a report if `/nuevo` redirects to `to` and every other path answers `answer`.
+async fn redirected(method: ApiMethod, to: &str, answer: String) -> Outcome {
+    let status = if method == ApiMethod::Get { 302 } else { 307 };
+    let head = format!("HTTP/1.1 {status} Moved\r\nLocation: {to}\r\n");
+    let answers = move |path: &str| {
+        if path.starts_with("/nuevo?") || path == "/nuevo" { head.clone() } else { answer.clone() }
+    };
+    let (url, _) = server(answers).await;
+    sent(&api(url.join("nuevo").unwrap(), method)).await
+}
+
+#[tokio::test]
+async fn redirect_to_a_page_of_html_is_no_acceptance() {
+    let page = |kind: &str, body: &str| with_body("200 OK", kind, body, body.len());
+    for method in [ApiMethod::Get, ApiMethod::Post] {
+        for answer in [
+            page("text/html; charset=utf-8", PAGE),
+            page("TEXT/HTML", ""),
+            page("application/xhtml+xml", PAGE),
+            page("", &format!("\n {PAGE}")),
+            with_body("200 OK", "", "", 500),
+        ] {
+            let outcome = redirected(method, "/login", answer.clone()).await;
+            let reason = reason(&outcome);
+            assert!(reason.contains("/login") && reason.contains("HTML"), "{answer}: {reason}");
+        }
+        for answer in [
+            page("text/plain", "ok"),
+            page("application/json", "{}"),
+            page("", "ok"),
+            "HTTP/1.1 204 No Content\r\n".to_owned(),
+        ] {
+            assert_eq!(redirected(method, "/nuevo/", answer.clone()).await, Outcome::Accepted, "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn redirect_to_another_origin_is_no_acceptance_and_is_not_followed() {
+    for method in [ApiMethod::Get, ApiMethod::Post] {
+        let (elsewhere, seen) = server(|_| OK.into()).await;
+        let to = elsewhere.join("nuevo?user=secret").unwrap();
+        let outcome = redirected(method, to.as_str(), OK.into()).await;
+        let origin = elsewhere.origin().ascii_serialization();
+        let reason = reason(&outcome);
+        assert!(
+            reason.contains(&origin) && reason.contains("not the API") && !reason.contains("secret"),
+            "{reason}"
+        );
+        assert_eq!(seen.lock().unwrap().len(), 0, "what a report says goes to the API only");
+    }
+    let circle = redirected(ApiMethod::Get, "/nuevo?dato=79.5", OK.into()).await;
+    assert!(reason(&circle).contains("302"), "{circle:?}");
+}
+
+#[tokio::test]
+async fn html_from_the_address_itself_is_acceptance_as_flask_answers_plain_strings() {
+    let (url, _) = server(|_| with_body("200 OK", "text/html; charset=utf-8", "ok", 2)).await;
+    assert_eq!(sent(&api(url.join("nuevo").unwrap(), ApiMethod::Get)).await, Outcome::Accepted);
+}
+
+#[tokio::test]
+async fn a_status_of_success_counts_whatever_its_body() {
+    let huge = "x".repeat(1 << 20);
+    for answer in [
+        with_body("200 OK", "text/plain", &huge, huge.len()),
+        with_body("200 OK", "text/plain", "short", 5_000),
+        format!("HTTP/1.1 103 Early Hints\r\n\r\n{}", with_body("200 OK", "text/plain", "ok", 2)),
+        with_body("202 Accepted", "text/plain", "ok", 2),
+    ] {
+        let shown = answer[..60].to_owned();
+        let (url, _) = server(move |_| answer.clone()).await;
+        let outcome = sent(&api(url.join("nuevo").unwrap(), ApiMethod::Get)).await;
+        assert_eq!(outcome, Outcome::Accepted, "{shown}");
+    }
+    let (url, _) = server(|_| with_body("206 Partial Content", "text/plain", "ok", 2)).await;
+    assert!(reason(&sent(&api(url, ApiMethod::Get)).await).contains("206"));
+}
+
+#[tokio::test]
+async fn a_409_says_whether_the_report_is_recorded() {
+    let problem = "application/problem+json";
+    let stale = r#"{"type":"urn:problem-type:atalaya:stale","epoch":99,"first_cycle":3}"#;
+    let conflict = r#"{"type":"urn:problem-type:atalaya:conflict","kept":80.5}"#;
+    let answer = |kind: &str, body: &str| with_body("409 Conflict", kind, body, body.len());
+    for (answer, wanted) in [
+        ("HTTP/1.1 409 Conflict\r\n".to_owned(), "Accepted"),
+        (answer("text/plain", "known already"), "Accepted"),
+        (answer(problem, r#"{"type":"about:blank"}"#), "Accepted"),
+        (answer(problem, stale), &*format!("{:?}", Outcome::Stale(Stale { epoch: 99, first_cycle: 3 }))),
+        (answer(problem, r#"{"type":"urn:problem-type:atalaya:stale"}"#), "Invalid"),
+        (answer(problem, conflict), "with another mean of 80.5"),
+        (with_body("409 Conflict", problem, stale, 5_000), "breaks off"),
+    ] {
+        let shown = answer.clone();
+        let (url, _) = server(move |_| answer.clone()).await;
+        let outcome = format!("{:?}", sent(&api(url, ApiMethod::Get)).await);
+        assert!(outcome.contains(wanted), "{shown}: {outcome}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_built_is_about_its_report_only() {
+    let mut report = cycle_report(7, 3, Some("Cel\r\nX-Evil: 1")).reports().next().unwrap();
+    let api = api("http://127.0.0.1:9/nuevo".parse().unwrap(), ApiMethod::Get);
+    let outcome = send(&api, &report, Duration::from_secs(10)).await;
+    assert!(matches!(&outcome, Outcome::Invalid(reason) if reason.contains("cannot be sent")), "{outcome:?}");
+    report.average.unit = None;
+    assert!(matches!(send(&api, &report, Duration::from_secs(10)).await, Outcome::Failed(_)));
 }

@@ -16,6 +16,9 @@ const IN_FLIGHT: usize = 4;
 /// What one znode's data is worth.
 type Verdict = Result<Vec<Value>, Unusable>;
 
+/// How large one znode is, whether it is new, and whether it counts.
+type Found = (usize, bool, Result<(), Unusable>);
+
 /// What one reading of the fleet gave.
 #[derive(Debug, Default)]
 pub struct Gathered {
@@ -46,22 +49,28 @@ pub struct Since {
 /// # Cancellation safety
 /// Reads only; nothing is noted before everything is read.
 pub async fn gather(link: &Link, roster: &mut Roster, since: Since) -> Result<Gathered, Error> {
-    let answers: Vec<Vec<(usize, bool, Verdict)>> = stream::iter(roster.batches())
+    let mut batches = stream::iter(roster.batches())
         .map(|paths| async move {
             // Parsed batch by batch, so that raw data never piles up.
             let answers = link.get_many(&paths).await?;
-            Ok::<_, Error>(answers.into_iter().map(|answer| judge(answer, since)).collect())
+            Ok::<_, Error>(answers.into_iter().map(|answer| judge(answer, since)).collect::<Vec<_>>())
         })
-        .buffered(IN_FLIGHT)
-        .try_collect()
-        .await?;
+        .buffered(IN_FLIGHT);
     let mut gathered = Gathered::default();
-    for (mut note, (size, is_new, verdict)) in roster.notes().zip(answers.into_iter().flatten()) {
-        let verdict = verdict.and_then(|values| match gathered.aggregate.has_room_for(&values) {
-            true => Ok(values),
-            false => Err(Unusable::Crowded),
-        });
-        let unusable = verdict.as_ref().err().copied();
+    let mut all: Vec<Found> = Vec::new();
+    // Averaged batch by batch, so that values with their units do not pile up either.
+    while let Some(batch) = batches.try_next().await? {
+        all.extend(batch.into_iter().map(|(size, is_new, verdict)| {
+            let verdict = verdict.and_then(|values| match gathered.aggregate.has_room_for(&values) {
+                true => Ok(values.into_iter().for_each(|value| gathered.aggregate.add(value))),
+                false => Err(Unusable::Crowded),
+            });
+            (size, is_new, verdict)
+        }));
+    }
+    drop(batches);
+    for (mut note, (size, is_new, verdict)) in roster.notes().zip(all) {
+        let unusable = verdict.err();
         if note.found(size, unusable) {
             match unusable {
                 // Those who leave are logged as leaving.
@@ -73,10 +82,7 @@ pub async fn gather(link: &Link, roster: &mut Roster, since: Since) -> Result<Ga
             }
         }
         match verdict {
-            Ok(values) => {
-                gathered.new += usize::from(is_new);
-                values.into_iter().for_each(|value| gathered.aggregate.add(value));
-            }
+            Ok(()) => gathered.new += usize::from(is_new),
             Err(unusable) => {
                 gathered.excluded += 1;
                 gathered.reasons[unusable.reason()] += 1;

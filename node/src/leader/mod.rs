@@ -6,16 +6,20 @@
 //! ZooKeeper: [`office`].
 
 pub mod aggregate;
+mod answer;
+mod api;
 mod counting;
 pub mod courier;
 mod cycles;
 pub mod deliver;
 pub mod gather;
+mod loading;
 pub mod office;
 pub mod outbox;
 pub mod report;
 pub mod rhythm;
 pub mod roster;
+pub mod settling;
 mod telling;
 pub mod term;
 
@@ -26,9 +30,9 @@ use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::Moment;
-use atalaya_recipes::{DataWatch, Error, Leadership, Link, Sightings, Trouble, children_watch};
+use atalaya_recipes::{Error, Leadership, Link, Sightings, Trouble, children_watch};
 use tokio::sync::{Mutex, mpsc, watch};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use counting::CounterTrouble;
 use cycles::Cycles;
@@ -89,6 +93,8 @@ pub struct Leading {
     pub waiting: usize,
     /// What was accepted last, and when.
     pub delivered: Option<(u64, SystemTime)>,
+    /// Epoch above this one of which the collector has reports: none of this leader's is accepted.
+    pub outranked: Option<i64>,
 }
 
 /// The target of the log lines that tell averages.
@@ -118,6 +124,10 @@ struct State {
     outgoing: Outgoing,
     /// Refusals by ZooKeeper since the last cycle that was written down.
     trouble: Trouble,
+    /// The next epoch must be above this one, which a collector has from elsewhere.
+    above: Option<i64>,
+    /// When it last took over for that reason.
+    rose: Option<Moment>,
 }
 
 /// Takes back what was said when leading ends, however it ends.
@@ -142,6 +152,8 @@ impl Leader {
             roster: Roster::default(),
             outgoing,
             trouble: Trouble::default(),
+            above: None,
+            rose: None,
         };
         Leader { options: Arc::new(options), state: Arc::new(Mutex::new(state)) }
     }
@@ -186,68 +198,35 @@ impl Leader {
 
     async fn try_to_begin(&self, leadership: &Leadership, state: &mut State) -> Result<Option<i64>, Failed> {
         let link = std::mem::replace(&mut state.link, leadership.link().number());
-        if let Some(office) = state.office.as_mut().filter(|office| office.is_of(leadership))
+        let collector = state.above;
+        let held = state.office.as_mut().filter(|office| office.is_of(leadership) && collector.is_none());
+        if let Some(office) = held
             && let Some(waiting) = office.look(leadership).await?
         {
             if link != state.link {
                 info!("leading again: the session is back and nobody else has led");
             }
+            let term = office.term;
+            let forged = state.outgoing.with(|outbox| outbox.refuse_above(term.cycle)).await;
+            if forged > 0 {
+                warn!(reports = forged, "reports of cycles that the fleet has not reached are set aside");
+            }
             let known = state.outgoing.with(|outbox| outbox.known()).await;
-            self.refill(leadership, &state.outgoing, &known, &waiting).await?;
+            self.refill(leadership, &state.outgoing, &known, &waiting, term).await?;
             // The rhythm goes on: the cycle of this period may have been.
             return Ok(state.clock.now(Moment::now()));
         }
         let own = state.office.map(|office| office.term);
-        let Begun { office, waiting, before } = Office::take(leadership, &mut state.clock, own).await?;
+        let taken = Office::take(leadership, &mut state.clock, own, collector).await?;
+        let Begun { office, waiting, before } = taken;
+        state.above = None;
         state.outgoing = Outgoing::new(self.options.orders.borrow().period, self.options.figures.clone());
         (state.office, state.since) = (Some(office), SystemTime::now());
         self.options.figures.takes_office(state.clock);
         info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
-        self.refill(leadership, &state.outgoing, &BTreeSet::new(), &waiting).await?;
+        state.outgoing.with(|outbox| outbox.set_term(office.term)).await;
+        self.refill(leadership, &state.outgoing, &BTreeSet::new(), &waiting, office.term).await?;
         Ok(before)
-    }
-
-    /// Makes the outbox what is written down: these cycles, when that was `known` before.
-    async fn refill(
-        &self,
-        leadership: &Leadership,
-        outgoing: &Outgoing,
-        known: &BTreeSet<u64>,
-        waiting: &BTreeSet<u64>,
-    ) -> Result<(), Error> {
-        let unknown: Vec<u64> = outgoing
-            .with(|outbox| {
-                outbox.keep_only(known, waiting);
-                waiting.iter().filter(|cycle| !outbox.knows(**cycle)).copied().collect()
-            })
-            .await;
-        self.count_aside(leadership.link()).await?;
-        for (cycle, data) in office::read(leadership.link(), outbox::PATH, &unknown).await? {
-            let Some(data) = data else { continue };
-            match CycleReport::parse(&data, cycle) {
-                Ok(report) => {
-                    self.tell_averages(&report);
-                    outgoing.with(|outbox| outbox.add(report)).await;
-                }
-                Err(problem) => {
-                    warn!(
-                        cycle,
-                        "what waits at {}/{cycle} is no report: {problem}; left alone",
-                        outbox::PATH
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Counts the reports that are kept aside, for whoever watches.
-    async fn count_aside(&self, link: &Link) -> Result<(), Error> {
-        if self.options.figures.is_on() {
-            let aside = link.stat(outbox::ASIDE).await?;
-            self.options.figures.aside(aside.map_or(0, |stat| stat.num_children));
-        }
-        Ok(())
     }
 
     fn tell_averages(&self, report: &CycleReport) {
@@ -265,15 +244,18 @@ impl Leader {
         before: Option<i64>,
         list: &mut watch::Receiver<Option<Vec<String>>>,
     ) {
-        let State { office: Some(office), since, clock, roster, outgoing, trouble, .. } = state else {
+        let State { office: Some(office), since, clock, roster, outgoing, trouble, above, rose, .. } = state
+        else {
             return;
         };
         let outgoing = &*outgoing;
         let (epoch, since) = (office.term.epoch, *since);
         let (counted, newest) = watch::channel(office.term.cycle);
         let delivering = self.deliver(leadership, outgoing);
-        let saying = self.say(outgoing, epoch, since, newest);
-        let retrying = self.follow_the_outbox(leadership, outgoing);
+        let saying = self.say(outgoing, epoch, since, newest.clone());
+        let retrying = self.follow_the_outbox(leadership, outgoing, epoch, newest.clone());
+        let loading = self.load_when_there_is_room(leadership, outgoing, epoch, newest.clone());
+        let outranked = loading::outranked(outgoing, *clock, epoch, *rose);
         let telling = telling::tell(&self.options, leadership);
         let cycles = Cycles {
             leader: self,
@@ -293,7 +275,12 @@ impl Leader {
             () = delivering => {}
             () = saying => {}
             () = retrying => {}
+            () = loading => {}
             () = telling => {}
+            collector = outranked => {
+                *above = Some(collector);
+                *rose = Some(Moment::now());
+            }
         }
     }
 
@@ -320,47 +307,20 @@ impl Leader {
         mut newest: watch::Receiver<u64>,
     ) {
         let mut accepted = outgoing.delivered();
+        let mut later = outgoing.outranked();
         loop {
             let delivered = accepted.borrow_and_update().map(|delivered| (delivered.cycle, delivered.at));
             let cycle = *newest.borrow_and_update();
+            let outranked = *later.borrow_and_update();
             let waiting = outgoing.with(|outbox| outbox.waiting()).await;
-            self.options.leading.send_replace(Some(Leading { epoch, cycle, since, waiting, delivered }));
+            let leading = Leading { epoch, cycle, since, waiting, delivered, outranked };
+            self.options.leading.send_replace(Some(leading));
             tokio::select! {
                 Ok(()) = newest.changed() => {}
+                Ok(()) = later.changed() => {}
                 Ok(()) = accepted.changed() => {}
             }
         }
-    }
-
-    /// Looks which reports are written down, whenever somebody has changed that: whoever deletes one or puts one back writes
-    /// the parent.
-    async fn follow_the_outbox(&self, leadership: &Leadership, outgoing: &Outgoing) {
-        let watch = DataWatch::new(leadership.link().session().clone(), outbox::PATH);
-        let mut rung = watch.subscribe();
-        let looking = async {
-            let mut first = true;
-            while rung.changed().await.is_ok() {
-                rung.mark_unchanged();
-                if std::mem::take(&mut first) {
-                    continue;
-                }
-                let link = leadership.link();
-                let looked = async {
-                    // Cycles go on meanwhile.
-                    let known = outgoing.with(|outbox| outbox.known()).await;
-                    let waiting = office::cycles(link, outbox::PATH).await?.unwrap_or_default();
-                    self.refill(leadership, outgoing, &known, &waiting).await
-                };
-                if let Err(error) = looked.await {
-                    debug!(%error, "could not look into the outbox");
-                }
-            }
-        };
-        tokio::select! {
-            error = watch.run() => warn!(%error, "nobody can tell this leader what to retry"),
-            () = looking => {}
-        }
-        std::future::pending().await
     }
 }
 

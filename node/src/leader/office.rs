@@ -4,21 +4,19 @@
 use std::collections::BTreeSet;
 
 use atalaya_recipes::clock::Moment;
-use atalaya_recipes::session::{BulkRead, Kind, Write, Written};
-use atalaya_recipes::{Error, Leadership, Link};
+use atalaya_recipes::session::{Kind, Write, Written};
+use atalaya_recipes::{Error, Leadership, Link, Stat};
 use tracing::warn;
 
-use super::outbox::{self, ASIDE, Ending, MOST_ASIDE};
+use super::outbox::{self, ASIDE};
 use super::report::CycleReport;
 use super::rhythm::ServerClock;
+use super::settling::cycles;
 use super::term::{self, Term};
 use crate::fault;
 
-/// Reports that are read in one request; each is less than 1 KiB, mostly.
-const BATCH: usize = 128;
-
 /// The version that every znode has.
-const ANY: i32 = -1;
+pub(super) const ANY: i32 = -1;
 
 /// Why a write of the leader had no effect, or may have had none.
 #[derive(Debug)]
@@ -66,7 +64,13 @@ pub struct Office {
     version: i32,
     /// The transaction that wrote the newest cycle: what was measured since then is in no cycle.
     pub newest: i64,
+    /// The cycle at whose path there is another znode, and how many times that was found.
+    occupied: Option<(u64, u32)>,
 }
+
+/// Number of failures because the path of a cycle is occupied after which the cycle is skipped. A report that can be moved is
+/// gone before.
+const OCCUPIED: u32 = 5;
 
 /// What stands in ZooKeeper when a leader begins.
 #[derive(Debug)]
@@ -105,7 +109,8 @@ impl Office {
         self.own == leadership.term()
     }
 
-    /// Takes it: whoever had it before can write no more. `own` is what this leader has written last, if it has.
+    /// Takes it: no leader before this one can write after that. `own` is the last term of this leader, if any. The new epoch is
+    /// above `collector`, the epoch of a report that a collector has from elsewhere, if any.
     ///
     /// # Cancellation safety
     /// Dropped midway, it may have been taken or not; taking it again costs an epoch.
@@ -113,6 +118,7 @@ impl Office {
         leadership: &Leadership,
         clock: &mut ServerClock,
         own: Option<Term>,
+        collector: Option<i64>,
     ) -> Result<Begun, Failed> {
         let link = leadership.link();
         // What was written before must be seen, whichever server answers.
@@ -130,18 +136,20 @@ impl Office {
             Err(error) if error.is_no_node() => None,
             Err(error) => return Err(error.into()),
         };
-        let before = found.as_ref().and_then(|(data, _)| Term::parse(data));
-        let (mut created, mut newest) = (0, waiting.last().copied().unwrap_or(0));
+        let created = link.stat(leadership.znode()).await?.ok_or(Failed::Deposed)?.ctime;
+        let before = found.as_ref().and_then(|(data, stat)| believed(data, stat, created));
+        let (mut now, mut newest) = (created, waiting.last().copied().unwrap_or(0));
         if before.is_none() {
-            let stat = link.stat(leadership.znode()).await?.ok_or(Failed::Deposed)?;
-            created = stat.ctime;
+            // Its stat tells the time: the own election znode may be much older than the last epoch.
+            match link.set(outbox::PATH, b"", None).await {
+                Ok(stat) => now = now.max(stat.mtime),
+                Err(error) if error.is_link_trouble() => return Err(error.into()),
+                Err(error) => warn!(%error, "cannot write {}", outbox::PATH),
+            }
             let aside = cycles(link, ASIDE).await?.and_then(|aside| aside.last().copied());
             newest = newest.max(aside.unwrap_or(0));
-            if found.is_some() {
-                warn!("{} holds nothing that a leader has written: beginning anew", term::PATH);
-            }
         }
-        let term = Term::next(before, own, created, newest);
+        let term = Term::next(before, own, now, newest, collector);
         let data = term.data();
         let sent = Moment::now();
         let write = match &found {
@@ -173,7 +181,8 @@ impl Office {
             Some((_, stat)) => (Some(stat.mtime), stat.mzxid),
             None => (None, 0),
         };
-        Ok(Begun { office: Office { own: leadership.term(), term, version, newest }, waiting, before })
+        let office = Office { own: leadership.term(), term, version, newest, occupied: None };
+        Ok(Begun { office, waiting, before })
     }
 
     /// Looks again after an interruption, or a write whose outcome is unknown: the cycles whose reports wait, or `None` if
@@ -197,6 +206,29 @@ impl Office {
         Ok(Some(waiting))
     }
 
+    /// Returns the term of the next cycle: one on, or more if znodes that cannot be moved have taken its path.
+    pub fn next_term(&self) -> Term {
+        match self.occupied {
+            Some((cycle, times)) if times >= OCCUPIED && cycle > self.term.cycle => {
+                Term { cycle, ..self.term }.advanced()
+            }
+            _ => self.term.advanced(),
+        }
+    }
+
+    /// Takes note that another znode is at the path of the next cycle.
+    pub fn found_occupied(&mut self) {
+        let cycle = self.next_term().cycle;
+        let times = match self.occupied {
+            Some((known, times)) if known == cycle => times.saturating_add(1),
+            _ => 1,
+        };
+        if times == OCCUPIED {
+            warn!("{} is another znode and cannot be moved: cycle {cycle} is skipped", path_of(cycle));
+        }
+        self.occupied = Some((cycle, times));
+    }
+
     /// Writes a cycle down. Gives the transaction's number, which is the generation of the barrier that it closes.
     ///
     /// # Cancellation safety
@@ -207,7 +239,7 @@ impl Office {
         clock: &mut ServerClock,
         cycle: Cycle<'_>,
     ) -> Result<i64, Failed> {
-        let term = if cycle.report.is_some() { self.term.advanced() } else { self.term };
+        let term = if cycle.report.is_some() { self.next_term() } else { self.term };
         let (data, report) = (term.data(), cycle.report.map(|report| (path_of(report.cycle), report.data())));
         let dropped = cycle.dropped.map(path_of);
         let count = cycle.counter.map(|(value, _)| value.to_string());
@@ -243,6 +275,26 @@ impl Office {
     }
 }
 
+/// Returns what `data` at the fence says, unless no leader can have written it; the log then says why.
+///
+/// Epochs grow more slowly than clocks. So an epoch far above the clock of ZooKeeper that wrote the znode, or this leader's election
+/// znode, is damage or an attack: leaders above it would be refused by collectors.
+fn believed(data: &[u8], stat: &Stat, created: i64) -> Option<Term> {
+    let latest = term::latest_epoch(created.max(stat.mtime).max(stat.ctime));
+    let read = Term::read(data).and_then(|term| match term.epoch < latest {
+        true => Ok(term),
+        false => Err(format!("epoch {} is above {latest}, a day ahead of ZooKeeper's clock", term.epoch)),
+    });
+    match read {
+        Ok(term) => Some(term),
+        Err(problem) => {
+            let path = term::PATH;
+            warn!("{path} does not hold what a leader writes: {problem}; a new epoch begins");
+            None
+        }
+    }
+}
+
 /// Closes the barrier, which is open, before the first cycle. Gives its generation, unless somebody has opened it since.
 pub async fn close_barrier(leadership: &Leadership) -> Result<Option<i64>, Failed> {
     let link = leadership.link();
@@ -265,90 +317,16 @@ fn unexpected(link: &Link) -> Error {
     Error::Timeout { operation: "multi", path: term::PATH.to_owned(), after: link.timeout() }
 }
 
-fn path_of(cycle: u64) -> String {
+pub(super) fn path_of(cycle: u64) -> String {
     format!("{}/{cycle}", outbox::PATH)
 }
 
 /// All or none.
-async fn multi(link: &Link, writes: &[(Part, Write<'_>)]) -> Result<Vec<Written>, Failed> {
+pub(super) async fn multi(link: &Link, writes: &[(Part, Write<'_>)]) -> Result<Vec<Written>, Failed> {
     let all: Vec<Write<'_>> = writes.iter().map(|(_, write)| *write).collect();
     link.multi(&all).await.map_err(|refusal| match refusal.at.and_then(|at| writes.get(at)) {
         Some((Part::Own, _)) if refusal.error.is_no_node() => Failed::Deposed,
         Some((part, _)) if !refusal.error.is_link_trouble() => Failed::Refused(*part, refusal.error),
         _ => Failed::Unclear(refusal.error),
     })
-}
-
-/// The cycles below `parent`; `None` if it is not there.
-pub async fn cycles(link: &Link, parent: &str) -> Result<Option<BTreeSet<u64>>, Error> {
-    match link.children(parent).await {
-        // Names that are no cycles are none of ours.
-        Ok(names) => Ok(Some(names.iter().filter_map(|name| name.parse().ok()).collect())),
-        Err(error) if error.is_no_node() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Reads reports that wait, oldest first: what each cycle's znode holds, and `None` for those that are gone.
-pub async fn read(link: &Link, parent: &str, cycles: &[u64]) -> Result<Vec<(u64, Option<Vec<u8>>)>, Error> {
-    let mut all = Vec::with_capacity(cycles.len());
-    for batch in cycles.chunks(BATCH) {
-        let paths: Vec<String> = batch.iter().map(|cycle| format!("{parent}/{cycle}")).collect();
-        for (cycle, answer) in batch.iter().zip(link.get_many(&paths).await?) {
-            let data = match answer {
-                BulkRead::Data(data, _) => Some(data),
-                BulkRead::Missing(_) => None,
-            };
-            all.push((*cycle, data));
-        }
-    }
-    Ok(all)
-}
-
-/// Does what is to be done with a report that is settled. Gives how many older ones were given up to make room for it.
-///
-/// # Cancellation safety
-/// Dropped midway, it may be done or not; it can be done again.
-pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Result<usize, Failed> {
-    let link = leadership.link();
-    let path = path_of(cycle);
-    let own = (Part::Own, Write::Check { path: leadership.znode(), version: ANY });
-    let delete = (Part::Report, Write::Delete { path: &path, version: None });
-    let mut given_up = 0;
-    let done = match ending {
-        Ending::Delivered => fault::during("deleting", multi(link, &[own, delete])).await,
-        Ending::Aside(report) => {
-            given_up = make_room_aside(link).await?;
-            let (aside, data) = (format!("{ASIDE}/{cycle}"), report.data());
-            let create = Write::Create { path: &aside, data: &data, kind: Kind::Persistent };
-            match multi(link, &[own, (Part::Dropped, create), delete]).await {
-                Err(Failed::Refused(Part::Dropped, error)) if error.is_node_exists() => {
-                    let set = Write::Set { path: &aside, data: &data, version: None };
-                    multi(link, &[own, (Part::Dropped, set), delete]).await
-                }
-                Err(Failed::Refused(Part::Dropped, error)) if error.is_no_node() => {
-                    link.ensure(ASIDE).await?;
-                    multi(link, &[own, (Part::Dropped, create), delete]).await
-                }
-                done => done,
-            }
-        }
-    };
-    fault::point("deleted");
-    match done {
-        Err(Failed::Refused(Part::Report, error)) if error.is_no_node() => Ok(given_up),
-        done => done.map(|_| given_up),
-    }
-}
-
-async fn make_room_aside(link: &Link) -> Result<usize, Error> {
-    let aside = cycles(link, ASIDE).await?.unwrap_or_default();
-    let too_many = (aside.len() + 1).saturating_sub(MOST_ASIDE);
-    for cycle in aside.iter().take(too_many) {
-        match link.delete(&format!("{ASIDE}/{cycle}"), None).await {
-            Err(error) if !error.is_no_node() => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(too_many)
 }

@@ -1,5 +1,7 @@
 //! The reports that are written down and not yet accepted: which of them to send next, and what to do with those that are
-//! settled. Pure; filled and emptied by [`super::office`], sent by [`super::deliver`].
+//! settled. Pure; filled by [`super::loading`], emptied by [`super::settling`], sent by [`super::deliver`].
+//!
+//! Only as many reports are in memory as fit into [`LARGEST_LOADED`]; of the others only the cycles are known until there is room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,8 +9,9 @@ use std::time::Duration;
 use atalaya_recipes::clock::Moment;
 use jiff::Timestamp;
 
-use super::courier::{Courier, Key, News, Next, Outcome, Settled};
+use super::courier::{Courier, Key, News, Next, Outcome, Settled, Stale};
 use super::report::{CycleReport, Report};
+use super::term::Term;
 
 /// The parent of reports that are not delivered yet; their names are their cycles.
 pub const PATH: &str = "/atalaya/reports";
@@ -16,6 +19,8 @@ pub const PATH: &str = "/atalaya/reports";
 pub const ASIDE: &str = "/atalaya/aside";
 /// Reports kept while the API is away; then the oldest makes room.
 pub const LARGEST: usize = 10_000;
+/// Bytes of memory for reports; one more may be begun. An outbox with 10 000 usual reports takes a quarter of it.
+pub const LARGEST_LOADED: usize = 16 * 1024 * 1024;
 /// Rejected reports kept; then the oldest makes room.
 pub const MOST_ASIDE: usize = 1_000;
 
@@ -26,6 +31,22 @@ pub enum Ending {
     Delivered,
     /// Some of it was rejected: set this aside, and delete it.
     Aside(CycleReport),
+    /// It can never be delivered: set this data aside, unless something is there, and delete it.
+    Refused(Vec<u8>),
+    /// A collector refused its epoch because of one that this fleet skipped: replace it by this report in the current
+    /// epoch, which is then delivered.
+    Again(CycleReport),
+}
+
+impl Ending {
+    /// Returns about how many bytes of memory it takes.
+    fn size(&self) -> usize {
+        match self {
+            Ending::Delivered => 0,
+            Ending::Aside(report) | Ending::Again(report) => report.size(),
+            Ending::Refused(data) => data.len(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -36,6 +57,8 @@ struct Open {
     /// Those that were rejected, and why.
     rejected: Vec<usize>,
     reason: Option<String>,
+    /// Those that are sent again in the current epoch.
+    again: Vec<usize>,
 }
 
 /// What waits to be delivered.
@@ -45,12 +68,38 @@ pub struct Outbox {
     open: BTreeMap<u64, Open>,
     /// Settled, but perhaps still written down.
     ending: BTreeMap<u64, Ending>,
+    /// Cycles whose reports are written down and not in memory.
+    unread: BTreeSet<u64>,
+    /// Bytes of memory that reports take.
+    loaded: usize,
+    /// Fence of the leader that delivers; `None`: not known.
+    term: Option<Term>,
+    /// Highest epoch above the leader's of which a collector has reports.
+    outranked: Option<i64>,
 }
 
 impl Outbox {
     /// An empty one, for cycles that come once a `period`.
     pub fn new(period: Duration) -> Outbox {
-        Outbox { courier: Courier::new(period), open: BTreeMap::new(), ending: BTreeMap::new() }
+        Outbox {
+            courier: Courier::new(period),
+            open: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            loaded: 0,
+            term: None,
+            outranked: None,
+        }
+    }
+
+    /// Sets the fence of the leader that delivers.
+    pub fn set_term(&mut self, term: Term) {
+        self.term = Some(term);
+    }
+
+    /// Returns the highest epoch above the leader's of which a collector has said that it has reports.
+    pub fn outranked(&self) -> Option<i64> {
+        self.outranked
     }
 
     /// Cycles come once a `period` from now on.
@@ -65,7 +114,7 @@ impl Outbox {
 
     /// How many cycles have not been settled.
     pub fn waiting(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.unread.len()
     }
 
     /// The time of the oldest of them.
@@ -80,57 +129,124 @@ impl Outbox {
 
     /// Whether it is known already that this cycle's report is written down.
     pub fn knows(&self, cycle: u64) -> bool {
-        self.open.contains_key(&cycle) || self.ending.contains_key(&cycle)
+        self.open.contains_key(&cycle) || self.ending.contains_key(&cycle) || self.unread.contains(&cycle)
     }
 
-    /// A report that is written down.
+    /// A report that is written down now. It is kept in memory if there is room and none before it is left out.
     pub fn add(&mut self, report: CycleReport) {
         if self.knows(report.cycle) {
             return;
         }
+        if self.unread.is_empty() && self.loaded < LARGEST_LOADED {
+            self.open(report);
+        } else {
+            self.unread.insert(report.cycle);
+        }
+    }
+
+    fn open(&mut self, report: CycleReport) {
         let left = report.averages.len();
         for index in 0..left {
             self.courier.push((report.cycle, index), report.epoch, ());
         }
-        self.open.insert(report.cycle, Open { report, left, rejected: Vec::new(), reason: None });
+        self.loaded += report.size();
+        let open = Open { report, left, rejected: Vec::new(), reason: None, again: Vec::new() };
+        self.open.insert(open.report.cycle, open);
+    }
+
+    fn close(&mut self, cycle: u64) -> Option<Open> {
+        let open = self.open.remove(&cycle)?;
+        self.loaded = self.loaded.saturating_sub(open.report.size());
+        Some(open)
+    }
+
+    fn end(&mut self, cycle: u64, ending: Ending) {
+        self.loaded += ending.size();
+        self.ending.insert(cycle, ending);
+    }
+
+    /// Adds listed cycles that are not known yet; their reports are read later.
+    pub fn listed(&mut self, cycles: &BTreeSet<u64>) {
+        let new: Vec<u64> = cycles.iter().copied().filter(|cycle| !self.knows(*cycle)).collect();
+        self.unread.extend(new);
+    }
+
+    /// Returns up to `count` cycles whose reports the leader reads next; none while the memory limit is reached.
+    pub fn to_read(&self, count: usize) -> Vec<u64> {
+        let room = self.loaded < LARGEST_LOADED;
+        self.unread.iter().copied().take(if room { count } else { 0 }).collect()
+    }
+
+    /// The report of a cycle from [`Outbox::to_read`].
+    pub fn read(&mut self, report: CycleReport) {
+        if self.unread.remove(&report.cycle) {
+            self.open(report);
+        }
+    }
+
+    /// The report of a cycle from [`Outbox::to_read`] is not there any more.
+    pub fn gone(&mut self, cycle: u64) {
+        self.unread.remove(&cycle);
+    }
+
+    /// The report of a cycle from [`Outbox::to_read`] can never be delivered: this data is set aside.
+    pub fn refuse(&mut self, cycle: u64, data: Vec<u8>) {
+        if self.unread.remove(&cycle) {
+            self.end(cycle, Ending::Refused(data));
+        }
+    }
+
+    /// Refuses the reports of cycles above `cycle`, the newest that the fleet has written down; gives how many there were.
+    pub fn refuse_above(&mut self, cycle: u64) -> usize {
+        let above: Vec<u64> = self.open.range(cycle.saturating_add(1)..).map(|(cycle, _)| *cycle).collect();
+        for forged in &above {
+            let Some(open) = self.forget(*forged) else { continue };
+            let reason = Some(format!("its cycle is above {cycle}, the newest of the fleet"));
+            self.end(*forged, Ending::Refused(CycleReport { reason, ..open.report }.data()));
+        }
+        above.len()
     }
 
     /// All that are known to be written down.
     pub fn known(&self) -> BTreeSet<u64> {
-        self.open.keys().chain(self.ending.keys()).copied().collect()
+        self.open.keys().chain(self.ending.keys()).chain(&self.unread).copied().collect()
     }
 
     /// Of those that were known `before` somebody looked, `listed` are written down. What came meanwhile is not among them, and
     /// stays.
     pub fn keep_only(&mut self, before: &BTreeSet<u64>, listed: &BTreeSet<u64>) {
         for cycle in before.difference(listed) {
-            self.forget(*cycle, false);
-            self.ending.remove(cycle);
+            self.forget(*cycle);
+            self.unread.remove(cycle);
+            self.remove_ending(*cycle);
         }
     }
 
     /// The report that has to make room for another, if there is no room: the oldest that is not being sent.
     pub fn too_many(&self) -> Option<u64> {
-        if self.open.len() < LARGEST {
+        if self.waiting() < LARGEST {
             return None;
         }
         let idle = |(cycle, open): &(&u64, &Open)| {
             (0..open.report.averages.len()).all(|index| !self.courier.is_under_way((**cycle, index)))
         };
-        self.open.iter().find(idle).map(|(cycle, _)| *cycle)
+        let idle = self.open.iter().find(idle).map(|(cycle, _)| *cycle);
+        idle.into_iter().chain(self.unread.first().copied()).min()
     }
 
     /// This one had to make room.
     pub fn dropped(&mut self, cycle: u64) {
-        self.forget(cycle, true);
+        if self.unread.remove(&cycle) || self.forget(cycle).is_some() {
+            self.courier.lose();
+        }
     }
 
-    fn forget(&mut self, cycle: u64, dropped: bool) {
-        let Some(open) = self.open.remove(&cycle) else { return };
+    fn forget(&mut self, cycle: u64) -> Option<Open> {
+        let open = self.close(cycle)?;
         for index in 0..open.report.averages.len() {
-            // A cycle counts as one.
-            self.courier.forget((cycle, index), dropped && index == 0);
+            self.courier.forget((cycle, index), false);
         }
+        Some(open)
     }
 
     /// Requests that were under way have been cut off, their outcome unknown: they are sent again.
@@ -161,6 +277,19 @@ impl Outbox {
     /// A request has ended. Gives the cycle that it settled, if it did: see [`Outbox::ending`].
     pub fn done(&mut self, key: Key, outcome: Outcome) -> (Option<u64>, Option<News>) {
         let (cycle, index) = key;
+        let outcome = match outcome {
+            Outcome::Stale(stale) => match self.refused_by_epoch(cycle, stale) {
+                Some(outcome) => outcome,
+                None => {
+                    self.courier.forget(key, false);
+                    let Some(open) = self.open.get_mut(&cycle) else { return (None, None) };
+                    open.again.push(index);
+                    open.left -= 1;
+                    return (self.settled(cycle), None);
+                }
+            },
+            outcome => outcome,
+        };
         let (settled, news) = self.courier.done(key, outcome);
         let (Some(settled), Some(open)) = (settled, self.open.get_mut(&cycle)) else { return (None, news) };
         open.left -= 1;
@@ -168,23 +297,50 @@ impl Outbox {
             open.rejected.push(index);
             open.reason = Some(reason);
         }
-        if open.left > 0 {
-            return (None, news);
-        }
-        let ending = match self.open.remove(&cycle) {
-            Some(Open { mut report, rejected, reason: Some(reason), .. }) => {
-                let mut index = 0;
-                report.averages.retain(|_| {
-                    index += 1;
-                    rejected.contains(&(index - 1))
-                });
-                report.reason = Some(reason);
-                Ending::Aside(report)
+        (self.settled(cycle), news)
+    }
+
+    /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must be sent
+    /// again in the current epoch.
+    ///
+    /// The collector records no report that it refuses so, and everything that the fleet wrote down is refused by none of the
+    /// fleet's own epochs. So the later epoch is from elsewhere, or the report is.
+    fn refused_by_epoch(&mut self, cycle: u64, stale: Stale) -> Option<Outcome> {
+        let epoch = self.open.get(&cycle)?.report.epoch;
+        match self.term {
+            Some(own) if stale.epoch > own.epoch => {
+                self.outranked = self.outranked.max(Some(stale.epoch));
+                Some(Outcome::Stale(stale))
             }
+            Some(own) if epoch < own.epoch && own.has_skipped(stale.epoch) => None,
+            _ => {
+                let Stale { epoch, first_cycle } = stale;
+                let reason = format!("it has reports of the later epoch {epoch} from cycle {first_cycle} on");
+                Some(Outcome::Invalid(reason))
+            }
+        }
+    }
+
+    /// Ends a cycle when all of its averages are settled; gives the cycle if they are.
+    fn settled(&mut self, cycle: u64) -> Option<u64> {
+        if self.open.get(&cycle)?.left > 0 {
+            return None;
+        }
+        let Open { mut report, rejected, reason, again, .. } = self.close(cycle)?;
+        let kept: BTreeSet<usize> = rejected.into_iter().chain(again.iter().copied()).collect();
+        let mut index = 0;
+        report.averages.retain(|_| {
+            index += 1;
+            kept.contains(&(index - 1))
+        });
+        let ending = match (self.term, reason) {
+            // Averages of this cycle that were rejected are tried and rejected again.
+            (Some(own), _) if !again.is_empty() => Ending::Again(CycleReport { epoch: own.epoch, ..report }),
+            (_, Some(reason)) => Ending::Aside(CycleReport { reason: Some(reason), ..report }),
             _ => Ending::Delivered,
         };
-        self.ending.insert(cycle, ending);
-        (Some(cycle), news)
+        self.end(cycle, ending);
+        Some(cycle)
     }
 
     /// What is to be done with that report now.
@@ -193,166 +349,24 @@ impl Outbox {
     }
 
     /// All that are to be deleted.
-    pub fn endings(&self) -> Vec<u64> {
-        self.ending.keys().copied().collect()
+    pub fn endings(&self) -> impl Iterator<Item = u64> {
+        self.ending.keys().copied()
     }
 
-    /// It is not written down any more.
+    /// Removes a cycle whose ending is written; a report that is replaced waits again.
     pub fn ended(&mut self, cycle: u64) {
-        self.ending.remove(&cycle);
+        if let Some(Ending::Again(report)) = self.remove_ending(cycle) {
+            self.add(report);
+        }
+    }
+
+    fn remove_ending(&mut self, cycle: u64) -> Option<Ending> {
+        let ending = self.ending.remove(&cycle)?;
+        self.loaded = self.loaded.saturating_sub(ending.size());
+        Some(ending)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::super::report::tests::cycle_report;
-    use super::*;
-
-    fn ms(ms: u64) -> Moment {
-        Moment::at(Duration::from_millis(ms))
-    }
-
-    fn outbox(cycles: impl IntoIterator<Item = u64>) -> Outbox {
-        let mut outbox = Outbox::new(Duration::from_secs(1));
-        cycles.into_iter().for_each(|cycle| outbox.add(cycle_report(1, cycle, None)));
-        outbox
-    }
-
-    /// A cycle with averages of two units.
-    fn double(cycle: u64) -> CycleReport {
-        let mut report = cycle_report(1, cycle, Some("Cel"));
-        report.averages.extend(cycle_report(1, cycle, Some("%RH")).averages);
-        report
-    }
-
-    /// Sends the next one at `now`, or as soon as it may be sent.
-    fn send(outbox: &mut Outbox, now: &mut u64) -> Option<(Key, Report)> {
-        for _ in 0..60_000 {
-            match outbox.next(ms(*now)) {
-                Next::Send(key, report) => return Some((key, report)),
-                Next::Wait(_) => *now += 1,
-                Next::Idle => return None,
-            }
-        }
-        panic!("it waits for ever")
-    }
-
-    #[test]
-    fn a_cycle_ends_with_its_last_average() {
-        let (mut outbox, mut now) = (outbox([]), 0);
-        outbox.add(double(7));
-        let (key, report) = send(&mut outbox, &mut now).unwrap();
-        assert_eq!((report.key(), outbox.done(key, Outcome::Accepted)), ("1-7-Cel".to_owned(), (None, None)));
-        let (key, report) = send(&mut outbox, &mut now).unwrap();
-        assert_eq!(
-            (report.key(), outbox.done(key, Outcome::Accepted)),
-            ("1-7-%RH".to_owned(), (Some(7), None))
-        );
-        assert_eq!((outbox.ending(7), outbox.waiting()), (Some(&Ending::Delivered), 0));
-        // It is there for as long as it is not deleted, and not sent again.
-        outbox.add(double(7));
-        assert_eq!((send(&mut outbox, &mut now), outbox.endings()), (None, vec![7]));
-        outbox.ended(7);
-        assert!(!outbox.knows(7));
-    }
-
-    #[test]
-    fn only_what_was_rejected_is_set_aside() {
-        let (mut outbox, mut now) = (outbox([]), 0);
-        outbox.add(double(7));
-        let (key, _) = send(&mut outbox, &mut now).unwrap();
-        outbox.done(key, Outcome::Accepted);
-        while outbox.ending(7).is_none() {
-            let (key, report) = send(&mut outbox, &mut now).unwrap();
-            assert_eq!(report.key(), "1-7-%RH");
-            outbox.done(key, Outcome::Rejected("400".into()));
-        }
-        let Some(Ending::Aside(aside)) = outbox.ending(7) else { panic!() };
-        assert_eq!((aside.averages.len(), aside.averages[0].unit.as_deref()), (1, Some("%RH")));
-        assert_eq!(aside.reason.as_deref(), Some("400"));
-    }
-
-    #[test]
-    fn what_somebody_has_deleted_is_not_sent() {
-        let (mut outbox, mut now) = (outbox([1, 2, 3]), 0);
-        let before = outbox.known();
-        outbox.keep_only(&before, &BTreeSet::from([2]));
-        assert_eq!(send(&mut outbox, &mut now).unwrap().0.0, 2);
-        assert_eq!(outbox.waiting(), 1);
-    }
-
-    #[test]
-    fn what_is_written_down_while_somebody_looks_stays() {
-        let (mut outbox, mut now) = (outbox([1, 2]), 0);
-        let before = outbox.known();
-        // The list was read already.
-        outbox.add(cycle_report(1, 3, None));
-        outbox.keep_only(&before, &BTreeSet::from([2]));
-        let mut settled = Vec::new();
-        while let Some((key, _)) = send(&mut outbox, &mut now) {
-            settled.extend(outbox.done(key, Outcome::Accepted).0);
-        }
-        assert_eq!(settled, [2, 3]);
-        // So does what is still to be deleted.
-        let before = BTreeSet::from([2]);
-        outbox.keep_only(&before, &BTreeSet::new());
-        assert_eq!(outbox.endings(), [3]);
-    }
-
-    #[test]
-    fn there_is_room_for_so_many_and_the_oldest_makes_room() {
-        let mut outbox = outbox(1..=LARGEST as u64 - 1);
-        assert_eq!(outbox.too_many(), None);
-        outbox.add(cycle_report(1, 20_000, None));
-        let mut now = 0;
-        assert_eq!(send(&mut outbox, &mut now).unwrap().0.0, 1);
-        assert_eq!(outbox.too_many(), Some(2), "the first is being sent");
-        outbox.dropped(2);
-        assert_eq!((outbox.too_many(), outbox.knows(2)), (None, false));
-        let news = outbox.done((1, 0), Outcome::Failed("refused".into())).1;
-        assert!(matches!(news, Some(News::Failing(_))));
-        let (key, _) = send(&mut outbox, &mut now).unwrap();
-        assert_eq!(outbox.done(key, Outcome::Accepted).1, Some(News::Accepting { dropped: 1 }));
-    }
-
-    proptest! {
-        /// Whatever happens, each cycle ends once, or still waits.
-        #[test]
-        fn each_cycle_ends_once(acts in prop::collection::vec((0u8..6, 1u64..8), 0..200)) {
-            let (mut outbox, mut now) = (outbox([]), 0);
-            let (mut written, mut ended): (BTreeSet<u64>, Vec<u64>) = Default::default();
-            let mut seen = BTreeSet::new();
-            for (act, cycle) in acts {
-                now += 10;
-                match act {
-                    0 if seen.insert(cycle) => { outbox.add(double(cycle)); written.insert(cycle); }
-                    1 => outbox.interrupted(),
-                    2 => {
-                        let known = outbox.known();
-                        outbox.keep_only(&known, &written);
-                    }
-                    _ => if let Some((key, _)) = send(&mut outbox, &mut now) {
-                        let outcome = match act {
-                            3 => Outcome::Accepted,
-                            4 => Outcome::Rejected("no".into()),
-                            _ => Outcome::Failed("no".into()),
-                        };
-                        if let (Some(cycle), _) = outbox.done(key, outcome) {
-                            prop_assert!(outbox.ending(cycle).is_some());
-                            outbox.ended(cycle);
-                            written.remove(&cycle);
-                            ended.push(cycle);
-                        }
-                    },
-                }
-                prop_assert_eq!(outbox.waiting(), written.len());
-            }
-            let count = ended.len();
-            ended.sort_unstable();
-            ended.dedup();
-            prop_assert_eq!(ended.len(), count);
-        }
-    }
-}
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -1,13 +1,25 @@
 //! What the leader reports: what a cycle came to, as it waits at `/atalaya/reports/{cycle}`, and each of its averages, with the
 //! HTTP request that carries it.
 
+use std::collections::BTreeSet;
+
 use atalaya_hal::boards::ApiMethod;
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 
 use super::aggregate::Summary;
+use super::term::{MAX_CYCLE, MAX_EPOCH};
 use crate::senml;
+
+/// Largest report that is read, in bytes. One of our own with all units that are averaged has a third of it.
+pub const LARGEST: usize = 64 * 1024;
+/// Most averages of one report: each is a request.
+pub const MOST_AVERAGES: usize = 128;
+/// Longest name of a quantity, in characters. Collectors have the same limit.
+const LONGEST_QUANTITY: usize = 64;
+/// Largest count of measurements or znodes that is believed: beyond it JSON numbers are not exact everywhere.
+const LARGEST_COUNT: u64 = 1 << 53;
 
 /// What one cycle came to, as it is written down before anything is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +70,47 @@ impl From<Summary> for Average {
     }
 }
 
+impl Average {
+    /// Checks that it can be sent, and that no receiver has a reason to refuse it.
+    fn check(&self) -> Result<(), String> {
+        let Average { quantity, unit, mean, min, max, stddev, count } = self;
+        if unit.as_deref().is_some_and(|unit| !senml::is_unit(unit)) {
+            return Err("it has a unit that is longer than 32 bytes or not visible ASCII".to_owned());
+        }
+        let name = |name: &str| {
+            !name.is_empty()
+                && name.chars().nth(LONGEST_QUANTITY).is_none()
+                && !name.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER)
+        };
+        if quantity.as_deref().is_some_and(|quantity| !name(quantity)) {
+            return Err(format!(
+                "it has a quantity that is not 1 to {LONGEST_QUANTITY} printable characters"
+            ));
+        }
+        if ![*mean, *min, *max, stddev.unwrap_or(0.0)].iter().all(|number| number.is_finite()) {
+            return Err("it has a number that is not finite".to_owned());
+        }
+        if min > max {
+            return Err(format!("it has a minimum of {min} above the maximum of {max}"));
+        }
+        if stddev.is_some_and(|stddev| stddev < 0.0) {
+            return Err("it has a negative standard deviation".to_owned());
+        }
+        if *count as u64 > LARGEST_COUNT {
+            return Err(format!("it has a count of {count}"));
+        }
+        Ok(())
+    }
+
+    /// Replaces negative zeros by zero.
+    fn normalised(self) -> Average {
+        // Adding positive zero changes no other number.
+        let Average { mean, min, max, stddev, .. } = self;
+        let stddev = stddev.map(|stddev| stddev + 0.0);
+        Average { mean: mean + 0.0, min: min + 0.0, max: max + 0.0, stddev, ..self }
+    }
+}
+
 impl CycleReport {
     /// Of `summaries`, at `time`.
     pub fn new(
@@ -71,16 +124,50 @@ impl CycleReport {
         CycleReport { epoch, cycle, time, excluded, averages, reason: None }
     }
 
-    /// Reads what is written down.
+    /// Reads the znode of a cycle. Everything is checked: a report that this returns can be sent. Unknown fields, of later
+    /// versions, are ignored.
     ///
     /// # Errors
-    /// It is no report, or another cycle's.
+    /// The data is not a report, or a report of another cycle, or one that can never be sent.
     pub fn parse(data: &[u8], cycle: u64) -> Result<CycleReport, String> {
-        let report: CycleReport = serde_json::from_slice(data).map_err(|error| error.to_string())?;
+        if data.len() > LARGEST {
+            return Err(format!("it has {} bytes, and {LARGEST} are the maximum", data.len()));
+        }
+        let mut report: CycleReport = serde_json::from_slice(data).map_err(|error| error.to_string())?;
         if report.cycle != cycle || report.averages.is_empty() {
             return Err(format!("it is cycle {}, with {} averages", report.cycle, report.averages.len()));
         }
+        if report.averages.len() > MOST_AVERAGES {
+            return Err(format!(
+                "it has {} averages, and {MOST_AVERAGES} are the maximum",
+                report.averages.len()
+            ));
+        }
+        if !(1..=MAX_EPOCH).contains(&report.epoch) || cycle > MAX_CYCLE {
+            return Err(format!("epoch {} and cycle {cycle} are not those of a leader", report.epoch));
+        }
+        if report.excluded as u64 > LARGEST_COUNT {
+            return Err(format!("it has {} excluded znodes", report.excluded));
+        }
+        let mut units = BTreeSet::new();
+        for average in &report.averages {
+            average.check()?;
+            if !units.insert(average.unit.as_deref()) {
+                return Err("it has two averages of one unit".to_owned());
+            }
+        }
+        report.averages = report.averages.into_iter().map(Average::normalised).collect();
         Ok(report)
+    }
+
+    /// Returns about how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
+        let averages = self
+            .averages
+            .iter()
+            .map(|average| std::mem::size_of::<Average>() + text(&average.quantity) + text(&average.unit));
+        std::mem::size_of::<CycleReport>() + text(&self.reason) + averages.sum::<usize>()
     }
 
     /// As it is written down.
@@ -188,72 +275,5 @@ impl Report {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// A cycle with one average.
-    pub(crate) fn cycle_report(epoch: i64, cycle: u64, unit: Option<&str>) -> CycleReport {
-        let unit = unit.map(str::to_owned);
-        let summary = Summary { unit, mean: 79.5, min: 79.0, max: 80.0, stddev: Some(0.5), count: 2 };
-        CycleReport::new(epoch, cycle, Timestamp::UNIX_EPOCH, vec![summary], 1)
-    }
-
-    fn report(unit: Option<&str>) -> Report {
-        cycle_report(7, 3, unit).reports().next().unwrap()
-    }
-
-    fn built(report: &Report, url: &Url, method: ApiMethod) -> reqwest::Request {
-        let client = reqwest::Client::new();
-        let begin = |method, url| Ok::<_, std::convert::Infallible>(client.request(method, url));
-        report.request(url, method, begin).unwrap().build().unwrap()
-    }
-
-    #[test]
-    fn a_get_is_what_existing_receivers_read() {
-        let url: Url = "http://h:8000/nuevo?token=x".parse().unwrap();
-        let request = built(&report(None), &url, ApiMethod::Get);
-        assert_eq!(request.url().as_str(), "http://h:8000/nuevo?token=x&dato=79.5");
-        assert_eq!(request.headers()["idempotency-key"], "7-3");
-        let request = built(&report(Some("Cel")), &url, ApiMethod::Get);
-        assert_eq!(
-            request.url().query(),
-            Some("token=x&dato=79.5&quantity=temperature&unit=Cel"),
-            "quantity and unit follow when they are known"
-        );
-    }
-
-    #[test]
-    fn a_post_tells_everything() {
-        let url: Url = "http://h:8000/nuevo".parse().unwrap();
-        let request = built(&report(Some("Cel")), &url, ApiMethod::Post);
-        let body: serde_json::Value =
-            serde_json::from_slice(request.body().unwrap().as_bytes().unwrap()).unwrap();
-        assert_eq!(
-            body,
-            serde_json::json!({"epoch": 7, "cycle": 3, "time": "1970-01-01T00:00:00Z", "quantity": "temperature",
-                "unit": "Cel", "mean": 79.5, "min": 79.0, "max": 80.0, "stddev": 0.5, "count": 2, "excluded": 1})
-        );
-        assert_eq!(request.headers()["idempotency-key"], "7-3-Cel");
-    }
-
-    #[test]
-    fn what_is_no_report_of_that_cycle_is_refused() {
-        let report = cycle_report(7, 3, None);
-        assert_eq!(CycleReport::parse(&report.data(), 3).as_ref(), Ok(&report));
-        assert!(CycleReport::parse(&report.data(), 4).is_err());
-        assert!(CycleReport::parse(b"", 3).is_err());
-        assert!(CycleReport::parse(&CycleReport { averages: Vec::new(), ..report }.data(), 3).is_err());
-    }
-
-    proptest! {
-        /// Whoever delivers it reports to the last bit what was computed.
-        #[test]
-        fn what_is_written_down_is_read_to_the_last_bit(mean in prop::num::f64::NORMAL, stddev in prop::option::of(prop::num::f64::POSITIVE)) {
-            let summary = Summary { unit: None, mean, min: mean, max: mean, stddev, count: 1 };
-            let report = CycleReport::new(1, 2, Timestamp::UNIX_EPOCH, vec![summary], 0);
-            prop_assert_eq!(CycleReport::parse(&report.data(), 2), Ok(report));
-        }
-    }
-}
+#[path = "report_tests.rs"]
+pub(crate) mod tests;

@@ -18,7 +18,7 @@ impl ServerClock {
         let between = sent + answered.since(sent) / 2;
         let told = match self.now(between) {
             // Mostly the way took a little longer or shorter: no reason to jump.
-            Some(guess) if (time - guess).abs() < SMALL => guess + (time - guess) / 4,
+            Some(guess) if time.saturating_sub(guess).saturating_abs() < SMALL => guess + (time - guess) / 4,
             _ => time,
         };
         self.known = Some((between, told));
@@ -27,7 +27,7 @@ impl ServerClock {
     /// What it shows at `now`; `None` before anything was heard.
     pub fn now(&self, now: Moment) -> Option<i64> {
         let (then, time) = self.known?;
-        Some(time + millis(now.since(then)) - millis(then.since(now)))
+        Some(time.saturating_add(millis(now.since(then))).saturating_sub(millis(then.since(now))))
     }
 }
 
@@ -77,16 +77,16 @@ impl Rhythm {
 
     /// How long it is until the next cycle.
     pub fn wait(&mut self, now: i64) -> Duration {
-        if self.next - now > self.period + self.period / 2 {
+        if self.next.saturating_sub(now) > self.period.saturating_add(self.period / 2) {
             // More than a timer that fired early: another server with another clock answers now.
             self.next = self.following(now);
         }
-        Duration::from_millis(u64::try_from(self.next - now).unwrap_or(0))
+        Duration::from_millis(u64::try_from(self.next.saturating_sub(now)).unwrap_or(0))
     }
 
     /// How late a cycle is that begins at `now`; one that begins early is not.
     pub fn late(&self, now: i64) -> Duration {
-        Duration::from_millis(u64::try_from(now - self.next).unwrap_or(0))
+        Duration::from_millis(u64::try_from(now.saturating_sub(self.next)).unwrap_or(0))
     }
 
     /// A cycle began at `now`, late perhaps: those that were missed until then are not made up for.
@@ -167,6 +167,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn server_clock_and_rhythm_never_wrap(times in prop::collection::vec(any::<i64>(), 1..6), period in any::<u64>()) {
+            let mut clock = ServerClock::default();
+            let mut rhythm = Rhythm::after(times.first().copied(), times[times.len() - 1], Duration::from_millis(period));
+            for (turn, time) in (0..).zip(times) {
+                clock.heard(time, at(turn), at(turn + 1));
+                prop_assert!(clock.now(at(turn)).is_some() && clock.now(at(u64::MAX / 2)).is_some());
+                rhythm.wait(time);
+                rhythm.late(time);
+                rhythm.begun(time);
+            }
+        }
+
         #[test]
         fn once_in_each_period_unless_it_is_late(
             period in 1i64..5_000, start in 0i64..1_000_000, late in prop::collection::vec(0i64..20_000, 1..40)

@@ -249,7 +249,8 @@ mod tests {
         let said = r#"{"host": "pi3", "pid": 4, "version": "0.1.0", "board": "pi", "started": "2026-03-01T06:00:00Z", "sensors": [
             {"name": "sky", "chip": "x", "quantities": [], "health": {"state": "absent", "error": "no acknowledge"}}]}"#;
         let since = SystemTime::UNIX_EPOCH;
-        let leading = Leading { epoch: 7, cycle: 41, since, waiting: 2, delivered: Some((39, since)) };
+        let leading =
+            Leading { epoch: 7, cycle: 41, since, waiting: 2, delivered: Some((39, since)), outranked: None };
         let nodes = nodes(&[("1", "78.4", None), ("2", "garbage", None), ("3", "5", Some(said))]);
         let status = Status::of("1", &leading, Duration::from_millis(2_500), nodes, 9);
         let told = serde_json::to_value(&status).unwrap();
@@ -274,8 +275,14 @@ mod tests {
             })
             .collect();
         let znodes: Vec<_> = znodes.iter().map(|(id, data)| (id.as_str(), data.as_str(), None)).collect();
-        let leading =
-            Leading { epoch: 1, cycle: 1, since: SystemTime::UNIX_EPOCH, waiting: 0, delivered: None };
+        let leading = Leading {
+            epoch: 1,
+            cycle: 1,
+            since: SystemTime::UNIX_EPOCH,
+            waiting: 0,
+            delivered: None,
+            outranked: None,
+        };
         let status = Status::of("1", &leading, OFTEN, nodes(&znodes), 0);
         assert!(serde_json::to_vec(&status).unwrap().len() < 256 << 10);
     }

@@ -207,6 +207,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn config_value_reads_any_bytes_in_linear_time_to_a_bounded_result(data in crate::foreign::bytes()) {
+            for key in Key::ALL {
+                let began = std::time::Instant::now();
+                let read = key.read(&data);
+                prop_assert!(crate::foreign::in_time(began, data.len()));
+                match read {
+                    Ok(value) => prop_assert!(value.is_none_or(|value| value.to_string().chars().count() < 300)),
+                    Err(problem) => prop_assert!(problem.chars().count() < 300, "{}", problem),
+                }
+            }
+        }
+
+        #[test]
         fn whatever_stands_there_gives_a_value_or_one_short_line(
             data in prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..300),

@@ -46,7 +46,8 @@ impl Live {
     /// Those of the node `id`, which was told `base` where it stands.
     pub fn new(id: NodeId, base: Settings) -> Live {
         let settings = watch::Sender::new(base.clone());
-        let overlay = Overlay::new(id.clone());
+        let mut overlay = Overlay::new(id.clone());
+        overlay.allow(&base);
         Live { id, parts: Mutex::new(Parts { base, overlay }), settings, known: watch::Sender::new(false) }
     }
 
@@ -58,6 +59,7 @@ impl Live {
     /// The node is told something else where it stands. Gives the settings that hold now.
     pub fn rebase(&self, base: Settings) -> Settings {
         let mut parts = self.parts();
+        parts.overlay.allow(&base);
         parts.base = base;
         self.settle(&parts)
     }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use reqwest::Url;
+
 use super::key::{FLEET, Key, NODES, Value};
 use crate::id::NodeId;
 use crate::settings::Settings;
@@ -36,7 +38,13 @@ pub struct Overlay {
     told: BTreeMap<(Key, Scope), Value>,
     /// What has been looked at.
     seen: BTreeSet<(Key, Scope)>,
+    /// Origins that `api_url` may name; empty: any.
+    origins: Vec<Url>,
 }
+
+/// Why an address is refused that is an address.
+const FOREIGN: &str =
+    "its origin is none of api_origins; expected one of those that this node's own settings list";
 
 /// What a change comes to, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +60,17 @@ pub enum Outcome {
 impl Overlay {
     /// Nothing is told yet.
     pub fn new(id: NodeId) -> Overlay {
-        Overlay { id, told: BTreeMap::new(), seen: BTreeSet::new() }
+        Overlay { id, told: BTreeMap::new(), seen: BTreeSet::new(), origins: Vec::new() }
+    }
+
+    /// Takes over from `base` which origins `api_url` may name.
+    pub fn allow(&mut self, base: &Settings) {
+        let own = base.api_url.iter().filter(|_| !base.api_origins.is_empty());
+        self.origins = base.api_origins.iter().chain(own).cloned().collect();
+    }
+
+    fn base_allows(&self, url: &Url) -> bool {
+        self.origins.is_empty() || self.origins.iter().any(|allowed| allowed.origin() == url.origin())
     }
 
     /// Whether every place has been looked at.
@@ -70,16 +88,21 @@ impl Overlay {
         self.seen.insert((key, scope));
         let path = self.path(scope, key);
         let read = data.map_or(Ok(None), |data| key.read(data));
-        let value = match read {
-            Ok(value) => value,
-            Err(problem) => {
-                let stays = match self.told.get(&(key, scope)) {
-                    Some(value) => format!("{value} stays"),
-                    None => "it counts as not set".to_owned(),
-                };
-                return Outcome::Refused(format!("{path} is refused, {stays}: {problem}"));
-            }
+        let allowed = |value: &Option<Value>| match value {
+            Some(Value::ApiUrl(url)) => self.base_allows(url),
+            _ => true,
         };
+        let value =
+            match read.and_then(|value| if allowed(&value) { Ok(value) } else { Err(FOREIGN.to_owned()) }) {
+                Ok(value) => value,
+                Err(problem) => {
+                    let stays = match self.told.get(&(key, scope)) {
+                        Some(value) => format!("{value} stays"),
+                        None => "it counts as not set".to_owned(),
+                    };
+                    return Outcome::Refused(format!("{path} is refused, {stays}: {problem}"));
+                }
+            };
         let before = match &value {
             Some(value) => self.told.insert((key, scope), value.clone()),
             None => self.told.remove(&(key, scope)),
@@ -114,7 +137,12 @@ impl Overlay {
     pub fn over(&self, base: &Settings) -> Settings {
         let mut settings = base.clone();
         // In order of their keys, and the node's own last.
-        self.told.values().for_each(|value| value.put_into(&mut settings));
+        for value in self.told.values() {
+            match value {
+                Value::ApiUrl(url) if !base.allows_api(url) => {}
+                value => value.put_into(&mut settings),
+            }
+        }
         settings
     }
 }
@@ -177,6 +205,38 @@ mod tests {
         assert!(matches!(overlay.on(Scope::Fleet, PERIOD, None), Outcome::News(_)));
         assert!(matches!(overlay.on(Scope::Fleet, PERIOD, Some(b"0")), Outcome::Refused(_)));
         assert_eq!(seconds(&overlay), 5, "after its end nothing of it is left to stay");
+    }
+
+    #[test]
+    fn overlay_follows_only_api_origins_that_the_settings_list() {
+        let url = |text: &str| text.parse::<Url>().unwrap();
+        let api = |overlay: &Overlay, base: &Settings| overlay.over(base).api_url.map(String::from);
+        let base = Settings { api_origins: vec![url("https://api.example")], ..defaults() };
+        let mut overlay = overlay();
+        overlay.allow(&base);
+        let Outcome::Refused(text) =
+            overlay.on(Scope::Fleet, Key::ApiUrl, Some(b"http://10.0.0.1:2375/images?x=1"))
+        else {
+            panic!()
+        };
+        assert!(text.contains("api_origins") && !text.contains("10.0.0.1"), "{text}");
+        assert_eq!(api(&overlay, &base), None);
+        overlay.on(Scope::Fleet, Key::ApiUrl, Some(b"https://api.example/nuevo"));
+        assert_eq!(api(&overlay, &base).as_deref(), Some("https://api.example/nuevo"));
+        // A list that is read again applies to addresses that were followed before.
+        let stricter = Settings { api_origins: vec![url("https://b.example")], ..defaults() };
+        assert_eq!(api(&overlay, &stricter), None);
+        let own = Settings { api_url: Some(url("https://api.example/own")), ..stricter };
+        assert_eq!(
+            api(&overlay, &own).as_deref(),
+            Some("https://api.example/nuevo"),
+            "the node's own origin"
+        );
+        overlay.allow(&own);
+        assert!(matches!(
+            overlay.on(Scope::Node, Key::ApiUrl, Some(b"https://api.example/2")),
+            Outcome::News(_)
+        ));
     }
 
     #[test]

@@ -146,6 +146,9 @@ pub struct Overview {
     pub aside: usize,
     /// What was accepted last, as the leader says.
     pub delivered: Option<Delivered>,
+    /// Epoch above the leader's of which the collector has reports, as the leader says: it accepts none of this fleet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outranked: Option<i64>,
     /// What the fleet is told at `/config/sampling_period`, in seconds.
     pub sampling_period: Option<f64>,
     /// Znodes of the wrong type on the paths that the fleet uses.
@@ -284,6 +287,7 @@ impl Overview {
             cycle: seen.term.map(|term| term.cycle),
             waiting: seen.waiting,
             aside: seen.aside,
+            outranked: leading.as_ref().and_then(|leading| leading.outranked),
             delivered: leading.and_then(|leading| leading.delivered),
             sampling_period: seen.period.map(|period| period.as_secs_f64()),
             wrong_znodes: seen.wrong.iter().take(MOST_WRONG).map(Wrong::of).collect(),

@@ -51,12 +51,13 @@ fn seen() -> Seen {
         since: moment(NOW - 192_000),
         waiting: 1,
         delivered: Some(Delivered { cycle: 811, time: moment(NOW - 400) }),
+        outranked: None,
     };
     let pack = br#"[{"n":"t","u":"Cel","v":21.5},{"n":"h","u":"%RH","v":40.0}]"#;
     Seen {
         leader: Some(("2".into(), NOW - 86_400_000)),
         in_line: 3,
-        term: Some(Term { epoch: 9, cycle: 812 }),
+        term: Some(Term { epoch: 9, cycle: 812, skipped: None }),
         waiting: 1,
         aside: 2,
         period: Some(Duration::from_millis(2_500)),
@@ -157,7 +158,7 @@ fn where_there_is_no_fleet_it_says_so() {
 #[test]
 fn what_an_earlier_leader_of_the_same_name_said_does_not_count() {
     let mut seen = seen();
-    seen.term = Some(Term { epoch: 10, cycle: 813 });
+    seen.term = Some(Term { epoch: 10, cycle: 813, skipped: None });
     let overview = overview(seen);
     assert_eq!((overview.leader.as_ref().unwrap().since, &overview.delivered), (None, &None));
     let text = block(&table(&overview, 10), false);

@@ -80,6 +80,10 @@ pub fn table(fleet: &Overview, most: usize) -> Vec<Line> {
     if let (Some(epoch), Some(cycle)) = (fleet.epoch, fleet.cycle) {
         lines.push(Line::of("cycle", [plain(format!("{cycle} (epoch {epoch})"))]));
         lines.push(Line::of("reports", reports(fleet)));
+        if let Some(outranked) = fleet.outranked {
+            let text = format!("none is accepted: the collector has reports of the later epoch {outranked}");
+            lines.push(Line::of("", [(Tone::Bad, text)]));
+        }
     }
     if let Some(period) = fleet.sampling_period {
         lines.push(Line::of("period", [plain(format!("{period}s, as /config/sampling_period tells"))]));

@@ -21,6 +21,7 @@ mod lock_step_with_kazoo;
 mod measures_elects_averages_reports;
 mod node_id_taken;
 mod outbox;
+mod poisoned_outbox;
 mod process_stopped;
 mod reaping;
 mod sensor_health;

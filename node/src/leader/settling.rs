@@ -1,0 +1,127 @@
+//! Reads and removes the reports that are written down: lists them, reads them in batches of bounded size, and deletes those that
+//! are settled or sets them aside. Every write is one `multi` with a check of the own election znode.
+
+use std::collections::BTreeSet;
+
+use atalaya_recipes::session::{BulkRead, Kind, Write};
+use atalaya_recipes::{Error, Leadership, Link};
+
+use super::office::{ANY, Failed, Part, multi, path_of};
+use super::outbox::{ASIDE, Ending, MOST_ASIDE};
+use super::term::MAX_CYCLE;
+use crate::fault;
+
+/// Returns the cycles below `parent`; `None` if it is not there. Other names are not those of reports: what `parse` takes,
+/// but a leader never writes (`007`), stands for another znode.
+pub async fn cycles(link: &Link, parent: &str) -> Result<Option<BTreeSet<u64>>, Error> {
+    match link.children(parent).await {
+        Ok(names) => Ok(Some(names.iter().filter_map(|name| cycle_of(name)).collect())),
+        Err(error) if error.is_no_node() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn cycle_of(name: &str) -> Option<u64> {
+    name.parse().ok().filter(|cycle: &u64| *cycle <= MAX_CYCLE && cycle.to_string() == name)
+}
+
+/// Number of reports that are read in one request: few at first and after large ones, more while they are small. It bounds
+/// the memory of an answer, whatever others store.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch(usize);
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch(16)
+    }
+}
+
+impl Batch {
+    /// Returns the number of reports for the next request.
+    pub fn count(self) -> usize {
+        self.0
+    }
+
+    /// Takes note of the largest report of the last request, in bytes.
+    pub fn saw(&mut self, largest: usize) {
+        const FEWEST: usize = 4;
+        const MOST: usize = 128;
+        const SMALL: usize = 4 * 1024;
+        self.0 = if largest > SMALL { FEWEST } else { (self.0 * 2).min(MOST) };
+    }
+}
+
+/// Reads the reports of these cycles in one request: the data of each, and `None` for those that are gone.
+pub async fn read(link: &Link, parent: &str, cycles: &[u64]) -> Result<Vec<(u64, Option<Vec<u8>>)>, Error> {
+    let paths: Vec<String> = cycles.iter().map(|cycle| format!("{parent}/{cycle}")).collect();
+    let answers = link.get_many(&paths).await?.into_iter().map(|answer| match answer {
+        BulkRead::Data(data, _) => Some(data),
+        BulkRead::Missing(_) => None,
+    });
+    Ok(cycles.iter().copied().zip(answers).collect())
+}
+
+/// Deletes, replaces or sets aside a settled report. Returns the number of older ones that were deleted to make room for it.
+///
+/// # Cancellation safety
+/// Dropped midway, it may be done or not; it can be done again.
+pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Result<usize, Failed> {
+    let link = leadership.link();
+    let path = path_of(cycle);
+    let own = (Part::Own, Write::Check { path: leadership.znode(), version: ANY });
+    let delete = (Part::Report, Write::Delete { path: &path, version: None });
+    let mut given_up = 0;
+    let done = match ending {
+        Ending::Delivered => fault::during("deleting", multi(link, &[own, delete])).await,
+        Ending::Again(report) => {
+            let data = report.data();
+            multi(link, &[own, (Part::Report, Write::Set { path: &path, data: &data, version: None })]).await
+        }
+        Ending::Refused(data) => {
+            given_up = make_room_aside(link).await?;
+            link.ensure(ASIDE).await?;
+            let aside = format!("{ASIDE}/{cycle}");
+            let create = Write::Create { path: &aside, data, kind: Kind::Persistent };
+            match multi(link, &[own, (Part::Dropped, create), delete]).await {
+                // A report of that cycle that the API rejected is worth more.
+                Err(Failed::Refused(Part::Dropped, error)) if error.is_node_exists() => {
+                    multi(link, &[own, delete]).await
+                }
+                done => done,
+            }
+        }
+        Ending::Aside(report) => {
+            given_up = make_room_aside(link).await?;
+            let (aside, data) = (format!("{ASIDE}/{cycle}"), report.data());
+            let create = Write::Create { path: &aside, data: &data, kind: Kind::Persistent };
+            match multi(link, &[own, (Part::Dropped, create), delete]).await {
+                Err(Failed::Refused(Part::Dropped, error)) if error.is_node_exists() => {
+                    let set = Write::Set { path: &aside, data: &data, version: None };
+                    multi(link, &[own, (Part::Dropped, set), delete]).await
+                }
+                Err(Failed::Refused(Part::Dropped, error)) if error.is_no_node() => {
+                    link.ensure(ASIDE).await?;
+                    multi(link, &[own, (Part::Dropped, create), delete]).await
+                }
+                done => done,
+            }
+        }
+    };
+    fault::point("deleted");
+    match done {
+        Err(Failed::Refused(Part::Report, error)) if error.is_no_node() => Ok(given_up),
+        done => done.map(|_| given_up),
+    }
+}
+
+async fn make_room_aside(link: &Link) -> Result<usize, Error> {
+    let aside = cycles(link, ASIDE).await?.unwrap_or_default();
+    let too_many = (aside.len() + 1).saturating_sub(MOST_ASIDE);
+    for cycle in aside.iter().take(too_many) {
+        match link.delete(&format!("{ASIDE}/{cycle}"), None).await {
+            Err(error) if !error.is_no_node() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(too_many)
+}

@@ -7,11 +7,11 @@
 //! `_c_{uuid}-latch-{10 digits}` or `_c_{uuid}-lock-{10 digits}` and sorts *every* child by what follows the last
 //! marker, or by its whole name if it has none. A path serves one of them, so naming is a setting.
 //!
-//! After 2,147,483,647 children of one parent ZooKeeper (measured: 3.8.0) gives the same last number to all that follow, or
-//! negative numbers to some created at the same time. Such numbers do not tell the order of arrival, so a contender with
-//! one waits for every other contender: two never hold at once, but two that wait may wait for each other. The remedy is
-//! to delete the parent while no contender holds. Contenders of Kazoo and Curator with such a number hold at once,
-//! whatever others do.
+//! After 2,147,483,647 children of one parent ZooKeeper (measured: 3.8.0) gives the same last number to all that
+//! follow, or negative numbers to some created at the same time. Such numbers do not tell the order of arrival, so
+//! a contender with one waits for every other contender: two never hold at once, but two that wait may wait for
+//! each other. The remedy is to delete the parent while no contender holds. Contenders of Kazoo and Curator with
+//! such a number hold at once, whatever others do.
 
 use uuid::Uuid;
 

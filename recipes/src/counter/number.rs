@@ -1,8 +1,8 @@
 //! The number in a counter's znode. Pure.
 
-/// Reads a counter's data: a whole number of 64 bits in decimal ASCII digits, with or without a sign, with blanks around
-/// it. Kazoo's counter reads it with Python's `int`, so blanks are what that takes for blanks. Everything else is refused,
-/// also what Kazoo takes as well but does not write: more than 64 bits, and `1_000`.
+/// Reads a counter's data: a whole number of 64 bits in decimal ASCII digits, with or without a sign, with blanks
+/// around it. Kazoo's counter reads it with Python's `int`, so its blanks are Python's ASCII blanks. Everything
+/// else is refused, also what Kazoo takes as well but does not write: more than 64 bits, and `1_000`.
 pub(super) fn parse(data: &[u8]) -> Option<i64> {
     let is_blank = |c: char| matches!(c, '\t'..='\r' | '\x1c'..='\x1f' | ' ');
     str::from_utf8(data).ok()?.trim_matches(is_blank).parse().ok()

@@ -155,8 +155,8 @@ pub(crate) fn open() -> Arc<[Acl]> {
     Arc::new([Acl { perms: perms::ALL, id: Id::new("world", "anyone") }])
 }
 
-/// Checks the ACL of a request, drops repeated entries, and replaces the scheme `auth` by the caller's own identities. A
-/// null scheme is an unknown one; a null id is a marshalling error where its scheme needs one.
+/// Checks the ACL of a request, drops repeated entries, and replaces the scheme `auth` by the caller's own
+/// identities. A null scheme is an unknown one; a null id is a marshalling error where its scheme needs one.
 pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id]) -> Result<Vec<Acl>, Code> {
     let mut resolved: Vec<Acl> = Vec::with_capacity(wanted.len());
     for RequestedAcl { perms, scheme, id } in unique(wanted)? {
@@ -182,8 +182,8 @@ pub(crate) fn resolve(wanted: &[RequestedAcl], caller: &[Id]) -> Result<Vec<Acl>
     if resolved.is_empty() { Err(Code::InvalidAcl) } else { Ok(resolved) }
 }
 
-/// Returns the entries without those that repeat an earlier one. Apache ZooKeeper compares an entry with the earlier ones
-/// field by field, and fails where that takes a comparison with a null of the later entry.
+/// Returns the entries without those that repeat an earlier one. Apache ZooKeeper compares an entry with the
+/// earlier ones field by field, and fails where that takes a comparison with a null of the later entry.
 fn unique(wanted: &[RequestedAcl]) -> Result<Vec<&RequestedAcl>, Code> {
     let mut unique: Vec<&RequestedAcl> = Vec::with_capacity(wanted.len());
     // Sets, because one request may have 87,000 entries.

@@ -78,8 +78,8 @@ impl Reader {
         self.string()?.ok_or(Malformed)
     }
 
-    /// Reads a vector whose elements take at least `least` bytes each, or null. A negative count other than that of null
-    /// reads as an empty vector, as in Java.
+    /// Reads a vector whose elements take at least `least` bytes each, or null. A negative count other than that of
+    /// null reads as an empty vector, as in Java.
     pub(crate) fn vector<T>(
         &mut self,
         least: usize,

@@ -40,10 +40,11 @@
 //! * SASL is refused; there, without a configuration for it, it is answered with nothing.
 //! * A version never becomes -1, which stands for any (ZOOKEEPER-4743); there it does, after -2.
 //! * A `check` outside a `multi` is answered; there it never is.
-//! * A watch on a null path (`AddWatch`, or a persistent one in `SetWatches2`) is a marshalling error; there it is set, and
-//!   the connection is never closed.
+//! * A watch on a null path (`AddWatch`, or a persistent one in `SetWatches2`) is a marshalling error; there it is
+//!   set, and the connection is never closed.
 //! * A connection may show 100 identities, its address included; one more ends it. There, any number.
-//! * An ACL that has more than 87,381 entries once `auth` stands for the caller's identities is refused; there it is kept.
+//! * An ACL that has more than 87,381 entries once `auth` stands for the caller's identities is refused; there it
+//!   is kept.
 //!
 //! # What it does not
 //!

@@ -173,8 +173,8 @@ impl Core {
         }
     }
 
-    /// Sets the watches of a client that reconnects. Events that it has missed are sent at once. Fails at the first null,
-    /// with effect up to there.
+    /// Sets the watches of a client that reconnects. Events that it has missed are sent at once. Fails at the first
+    /// null, with effect up to there.
     fn set_watches(&mut self, connection: ConnectionId, watches: &SetWatches) -> Result<(), Code> {
         let since = watches.relative_zxid;
         for path in required(&watches.data)? {

@@ -2,10 +2,9 @@
 
 use bytes::BytesMut;
 
+use super::operation::Operation;
 use super::record::encode_requested_acl;
-use super::request::{
-    Create, CreateKind, Operation, Paths, Read, Request, SetWatches, WatchMode, WatcherKind, Write,
-};
+use super::request::{Create, CreateKind, Paths, Read, Request, SetWatches, WatchMode, WatcherKind, Write};
 use super::{ConnectRequest, multi};
 use crate::zookeeper::jute::Write as _;
 

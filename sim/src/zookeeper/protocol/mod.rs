@@ -5,15 +5,16 @@
 
 #[cfg(any(test, feature = "fuzz"))]
 mod encode;
+mod operation;
 mod record;
 mod reply;
 mod request;
 #[cfg(test)]
 mod tests;
 
+pub use operation::Operation;
 pub(crate) use record::{ConnectRequest, ConnectResponse, Stat};
 pub(crate) use reply::{EventKind, Item, event, multi, reply};
-pub use request::Operation;
 pub(crate) use request::{
     Create, CreateKind, Read, Request, SetWatches, WatchMode, WatcherKind, Write, header,
 };

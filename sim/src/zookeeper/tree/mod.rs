@@ -112,7 +112,8 @@ impl Tree {
         Ok((shown, node))
     }
 
-    /// Returns how many znodes are below this one, at any depth. Below the empty path is the root, as in Apache ZooKeeper.
+    /// Returns how many znodes are below this one, at any depth. Below the empty path is the root, as in Apache
+    /// ZooKeeper.
     pub(crate) fn descendants(&self, path: &str) -> usize {
         if path.is_empty() {
             return self.nodes.len();

@@ -12,8 +12,8 @@ use crate::zookeeper::protocol::Stat;
 /// The longest TTL, in milliseconds: about 34 years, what fits in five bytes.
 const MAX_TTL: i64 = (1 << 40) - 1;
 
-/// Where the count of children created stops. From then on all sequential children have the same number, as with Apache
-/// ZooKeeper.
+/// Where the count of children created stops. From then on all sequential children have the same number, as with
+/// Apache ZooKeeper.
 pub(crate) const MAX_CREATED: i64 = i32::MAX as i64;
 
 /// What keeps a znode alive.
@@ -47,8 +47,8 @@ pub(crate) struct Node {
     pub(crate) data: Option<Bytes>,
     pub(crate) acl: Arc<[Acl]>,
     pub(crate) children: BTreeSet<Box<str>>,
-    /// Number of children created so far, of which the sequence number is the lower half. `cversion` also counts the deleted
-    /// ones. It stops at [`MAX_CREATED`], except within a `multi`.
+    /// Number of children created so far, of which the sequence number is the lower half. `cversion` also counts
+    /// the deleted ones. It stops at [`MAX_CREATED`], except within a `multi`.
     pub(crate) created: i64,
     pub(crate) version: i32,
     pub(crate) aversion: i32,

@@ -30,7 +30,8 @@ impl Side {
         Self { target, witness }
     }
 
-    /// Sends one request from a new client that has shown an identity. Returns everything that can be seen of the outcome.
+    /// Sends one request from a new client that has shown an identity. Returns everything that can be seen of the
+    /// outcome.
     fn outcome(&mut self, root: &str, operation: i32, body: &Body) -> String {
         self.witness.create(root, b"root", 0).unwrap();
         self.witness.create(&format!("{root}/child"), b"child", 0).unwrap();
@@ -111,8 +112,8 @@ fn read_until(client: &mut Raw, sent: i32, operation: i32, base: i64, outcome: &
                 writeln!(outcome, "event {kind} {state} {path}").unwrap();
             }
             Packet::Reply { xid, zxid, error, body } => {
-                // Clients ignore the rest of an error, where Apache may put the part of the reply that was ready by then.
-                // A transaction that it consumed is seen by the next write.
+                // Clients ignore the rest of an error, where Apache may put the part of the reply that was ready by
+                // then. A transaction that it consumed is seen by the next write.
                 let result = match error {
                     0 if operation == op::PING => String::new(),
                     0 => format!("at {} {}", zxid - base, show_body(operation, &body)),

@@ -199,6 +199,7 @@ fn check(chip: Chip, readings: &Readings) -> Result<(), TestCaseError> {
     prop_assert_eq!(&measured[..], chip.quantities().unwrap());
     for reading in readings {
         prop_assert!(reading.value().is_finite() && reading.value().abs() < 1e6, "{chip}: {reading}");
+        prop_assert!(reading.value() != 0.0 || reading.value().is_sign_positive(), "{chip}: -0");
     }
     Ok(())
 }

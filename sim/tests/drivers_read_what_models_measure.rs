@@ -14,7 +14,6 @@ use atalaya_sim::models::{
     tmp102, tmp117, veml7700,
 };
 use atalaya_sim::{Clock, Fault, SimBus, SimSpi};
-use embedded_hal::i2c::I2c;
 use proptest::prelude::*;
 
 use Quantity::{Concentration, Current, Humidity, Illuminance, Power, Pressure, Temperature, Voltage};
@@ -343,51 +342,6 @@ fn a_broken_element_is_out_of_range_on_every_chip() {
         assert!(causes.contains(&Cause::OutOfRange), "{causes:?} of {chip}");
         assert!(chip == Chip::Scd4x || causes.iter().all(|cause| *cause == Cause::OutOfRange), "{chip}");
     }
-}
-
-#[test]
-fn a_current_beyond_the_shunt_converter_is_no_reading() {
-    // 100 A through 2 mΩ are 200 mV: an INA226 reads that as 81.92 mV, an INA219 as it is.
-    for (chip, amperes) in
-        [(Chip::Ina226, 100.0), (Chip::Ina226, -100.0), (Chip::Ina219, 200.0), (Chip::Ina219, -200.0)]
-    {
-        let config = config(chip, "settings = { shunt = 0.002 }");
-        let (_bus, mut sensor) = sensor(&config, &[(Voltage, 12.0), (Current, amperes)]);
-        let error = sensor.read().unwrap_err();
-        assert_eq!(error.cause(), Cause::OutOfRange);
-        let text = error.to_string();
-        assert!(
-            text.contains("current at the end") && text.contains("shunt with less resistance"),
-            "{chip}: {text}"
-        );
-    }
-    let (bus, mut sensor) =
-        sensor(&config(Chip::Ina219, "settings = { shunt = 0.002 }"), &[(Voltage, 12.0), (Current, 100.0)]);
-    assert_eq!(read(&bus, sensor.as_mut())[&Current], 100.0);
-}
-
-#[test]
-fn more_light_than_a_counter_holds_is_no_reading() {
-    for (chip, lux) in [(Chip::Bh1750, 60_000.0), (Chip::Veml7700, 200_000.0)] {
-        let (_bus, mut sensor) = sensor(&config(chip, ""), &[(Illuminance, lux)]);
-        assert_eq!(sensor.read().unwrap_err().cause(), Cause::OutOfRange, "{chip}");
-    }
-}
-
-#[test]
-fn a_heater_of_an_sht3x_is_switched_off_before_anything_is_believed() {
-    let (mut bus, mut sensor) = sensor(&config(Chip::Sht3x, ""), &CALM);
-    let status = |bus: &mut SimBus| {
-        let mut bytes = [0; 3];
-        bus.write_read(0x44, &[0xf3, 0x2d], &mut bytes).unwrap();
-        u16::from_be_bytes([bytes[0], bytes[1]])
-    };
-    bus.write(0x44, &[0x30, 0x6d]).unwrap();
-    assert_eq!(status(&mut bus) & 0x2000, 0x2000);
-    let error = sensor.read().unwrap_err();
-    assert!(error.to_string().contains("its heater was on"), "{error}");
-    assert_eq!(status(&mut bus) & 0x2000, 0);
-    assert!((read(&bus, sensor.as_mut())[&Temperature] - 21.5).abs() < 0.01);
 }
 
 /// As [`read`], where the first reads may fail as the chip has to be set up again.

@@ -10,11 +10,12 @@
 //! Attributes and units: Linux, Documentation/hwmon/sysfs-interface.rst. `hwmonN` counts in the order in which drivers
 //! came up, so the chip is looked for by name at every read: no number is remembered, and none can go stale.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::device::{Channel, Device, Kind, Unit, Wanted};
 use super::sysfs::{self, Entry, Sysfs};
-use crate::error::ReadError;
+use super::w1::POWER_UP;
+use crate::error::{Cause, ReadError};
 use crate::reading::{Quantity, Reading, Readings};
 use crate::sensor::{Sensor, SensorInfo};
 
@@ -93,10 +94,17 @@ fn read(channel: &Channel, quantity: Quantity) -> Result<Reading, ReadError> {
         return Err(sysfs::unclear(&channel.file, "the kernel says that its probe is broken or missing"));
     }
     let value = channel.kind.map_or(value, |kind| kind.unit.ours(value));
+    let folder = channel.file.parent().unwrap_or(Path::new(""));
     if quantity == Quantity::Temperature {
         sysfs::check_register_end(value, &channel.file)?;
+        // w1_therm shows its thermometers here, too, but not the bytes that tell this value from the one of power-up.
+        if value == POWER_UP && sysfs::word(&folder.join("name")).as_deref() == Some("w1_slave_temp") {
+            let why = "temperature of 85 °C, which may be what a DS18B20 has before it measured; read it with \
+                       chip = \"w1\"";
+            return Err(ReadError::with_source(Cause::OutOfRange, sysfs::place(&channel.file), why));
+        }
     }
-    if let (Quantity::Temperature | Quantity::Humidity, Some(folder)) = (quantity, channel.file.parent()) {
+    if matches!(quantity, Quantity::Temperature | Quantity::Humidity) {
         sysfs::check_heater(folder)?;
     }
     sysfs::reading(quantity, value, &channel.file)

@@ -38,7 +38,7 @@ const FOLDER: &str = "bus/w1/devices";
 pub const NEAR: f64 = 5.0;
 
 /// What a chip has in its register from power-up on, in °C.
-const POWER_UP: f64 = 85.0;
+pub(super) const POWER_UP: f64 = 85.0;
 
 /// The families of thermometers: DS18S20, DS1822, DS18B20, DS1825 or MAX31850, DS28EA00.
 const FAMILIES: [&str; 5] = ["10-", "22-", "28-", "3b-", "42-"];

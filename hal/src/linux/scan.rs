@@ -222,7 +222,7 @@ mod tests {
         std::thread::spawn(move || sender.send(scanner.buses().len()));
         assert_eq!(
             receiver.recv_timeout(std::time::Duration::from_secs(30)),
-            Ok(2),
+            Ok(3),
             "a pipe without a writer"
         );
     }

@@ -71,6 +71,15 @@ pub(crate) const CASES: &[Case] = &[
         &[("temp1_input", "25000"), ("heater_enable", "0")],
         believed(25.0, "off"),
     ),
+    // Linux, drivers/w1/slaves/w1_therm.c shows a DS18B20 here, too, without the bytes that tell 85 °C from power-up.
+    case(
+        Chip::Hwmon,
+        Temperature,
+        Other,
+        &[("name", "w1_slave_temp"), ("temp1_input", "85000")],
+        Refused("chip = \"w1\""),
+    ),
+    case(Chip::Hwmon, Temperature, Other, &[("temp1_input", "85000")], believed(85.0, "no DS18B20")),
     // sht4x before Linux 5.13 does not clip what the formula gives.
     case(Chip::Hwmon, Humidity, Min, &[("humidity1_input", "-6000")], Refused("humidity")),
     case(Chip::Hwmon, Humidity, Max, &[("humidity1_input", "119000")], Refused("humidity")),
@@ -283,7 +292,7 @@ fn every_sensor_of_the_kernel_refuses_or_believes_sentinel_values() {
             let sys = tempfile::tempdir().unwrap();
             let name = [("name", "probe")];
             let name: &[(&str, &str)] = if folder(case.chip).is_empty() { &[] } else { &name };
-            for (file, content) in case.files.iter().chain(name) {
+            for (file, content) in name.iter().chain(case.files) {
                 let path = sys.path().join(folder(case.chip)).join(file);
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
                 std::fs::write(path, format!("{content}\n")).unwrap();

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod bus;
+mod cases;
 mod i2c;
 #[cfg(target_os = "linux")]
 mod kernel;
@@ -53,7 +54,7 @@ fn check(row: &str, quantity: Quantity, decision: Decision, result: Result<Readi
 
 /// Rows of both tables: chip, quantity, end.
 fn rows() -> Vec<(Chip, Quantity, End)> {
-    let mut rows: Vec<_> = i2c::CASES.iter().map(|case| (case.chip, case.quantity, case.end)).collect();
+    let mut rows: Vec<_> = cases::CASES.iter().map(|case| (case.chip, case.quantity, case.end)).collect();
     #[cfg(target_os = "linux")]
     rows.extend(kernel::CASES.iter().map(|case| (case.chip, case.quantity, case.end)));
     rows

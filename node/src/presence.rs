@@ -288,6 +288,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn node_info_has_short_texts_without_control_characters(text in any::<String>(), times in 1usize..5_000) {
+            let long = text.repeat(times);
+            let data = Presence { host: long.clone(), version: text, ..Presence::of(&long) }.data();
+            let Some(presence) = Presence::parse(&data) else {
+                prop_assert!(data.len() > LARGEST);
+                return Ok(());
+            };
+            for text in [&presence.host, &presence.version, &presence.board] {
+                prop_assert!(text.chars().count() <= 80 && !text.chars().any(char::is_control));
+            }
+        }
+
+        #[test]
         fn node_info_parses_any_bytes_in_linear_time_to_a_bounded_result(data in crate::foreign::bytes()) {
             let began = std::time::Instant::now();
             let parsed = Presence::parse(&data);

@@ -212,6 +212,23 @@ mod tests {
         }
 
         #[test]
+        fn senml_pack_of_any_records_gives_few_finite_numbers_with_units(
+            records in prop::collection::vec(
+                (prop::option::of(any::<f64>()), prop::option::of("[ -~µ]{0,40}"), prop::option::of(any::<f64>())), 0..20,
+            ),
+            times in 1usize..200,
+        ) {
+            let records: Vec<Record> = std::iter::repeat_n(records, times)
+                .flatten()
+                .map(|(value, unit, base_value)| Record { value, unit, base_value, ..Record::default() })
+                .collect();
+            let Ok(values) = parse(&serde_json::to_string(&records).unwrap()) else { return Ok(()) };
+            prop_assert!((1..=MOST_VALUES).contains(&values.len()));
+            prop_assert!(values.iter().all(|value| value.value.is_finite() && value.value.to_string() != "-0"));
+            prop_assert!(values.iter().flat_map(|value| &value.unit).all(|unit| is_unit(unit)));
+        }
+
+        #[test]
         fn any_text_is_finite_values_or_an_error(text in ".{0,200}") {
             if let Ok(values) = parse(&text) { prop_assert!(values.iter().all(|value| value.value.is_finite())); }
         }

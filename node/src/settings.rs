@@ -323,7 +323,9 @@ impl Settings {
             url.map_or("nowhere".to_owned(), |url| shorten(&url.origin().ascii_serialization()))
         };
         let (old, new) = (origin(before), origin(self));
-        let token = self.unsent_token().filter(|_| self.api_url.is_some());
+        // That a token is bound to no origin was logged at the start.
+        let is_bound = self.api_token.as_ref().is_some_and(ApiToken::is_bound);
+        let token = self.unsent_token().filter(|_| is_bound && self.api_url.is_some());
         let token = token.map(|token| format!("; {token}")).unwrap_or_default();
         (old != new)
             .then(|| format!("the API has changed: reports go to {new}, and went to {old} before{token}"))

@@ -119,6 +119,19 @@ impl Outgoing {
         done
     }
 
+    /// Updates the outbox to these cycles, of which those that are not `known` are read next. The metrics follow when they are
+    /// read: before, the age of the oldest is not known.
+    pub async fn list(&self, known: &BTreeSet<u64>, cycles: &BTreeSet<u64>) {
+        let mut outbox = self.outbox.lock().await;
+        outbox.keep_only(known, cycles);
+        outbox.listed(cycles);
+    }
+
+    /// Returns up to `count` cycles whose reports are read next.
+    pub async fn to_read(&self, count: usize) -> Vec<u64> {
+        self.outbox.lock().await.to_read(count)
+    }
+
     /// To be told of what was accepted last.
     pub fn delivered(&self) -> watch::Receiver<Option<Delivered>> {
         self.delivered.subscribe()

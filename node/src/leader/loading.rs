@@ -33,21 +33,19 @@ impl Leader {
         waiting: &BTreeSet<u64>,
         newest: Term,
     ) -> Result<(), Error> {
-        outgoing
-            .with(|outbox| {
-                outbox.keep_only(known, waiting);
-                outbox.listed(waiting);
-            })
-            .await;
         self.count_aside(leadership.link()).await?;
-        self.load(leadership, outgoing, newest).await
+        outgoing.list(known, waiting).await;
+        self.load(leadership, outgoing, newest).await?;
+        // Those that are not listed any more are gone from the metrics, too.
+        outgoing.with(|_| ()).await;
+        Ok(())
     }
 
     /// Reads reports until all are read or the memory limit is reached.
     async fn load(&self, leadership: &Leadership, outgoing: &Outgoing, newest: Term) -> Result<(), Error> {
         let mut batch = Batch::default();
         loop {
-            let cycles = outgoing.with(|outbox| outbox.to_read(batch.count())).await;
+            let cycles = outgoing.to_read(batch.count()).await;
             if cycles.is_empty() {
                 return Ok(());
             }

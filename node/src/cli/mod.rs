@@ -133,6 +133,10 @@ pub enum Command {
     /// What lock and elect start their command with.
     #[command(hide = true)]
     Become(BecomeArgs),
+    /// Parent of what lock, elect and command sensors run.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Keep(KeepArgs),
     /// Print a completion script for a shell.
     ///
     /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya

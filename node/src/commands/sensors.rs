@@ -19,8 +19,8 @@ use crate::sensing::health::Condition;
 use crate::sensing::{self, Sample, Sensors};
 use crate::settings::load_boards;
 
-/// Longest wait for one reading.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum time for one reading: more than any `timeout` in boards.toml, so that the sensor itself says what is wrong.
+const PATIENCE: Duration = Duration::from_secs(12);
 /// Most characters of one cell of a table.
 const LONGEST_CELL: usize = 300;
 

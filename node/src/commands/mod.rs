@@ -240,6 +240,7 @@ fn reload_signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             tracing::info!(signal = "SIGHUP", "reading the configuration again");
+            crate::fault::point("reload-task");
             // If it is full, the next reading is yet to begin.
             let _ = sender.try_send(());
         }

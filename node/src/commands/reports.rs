@@ -166,3 +166,23 @@ async fn drop_it(link: &Link, cycle: u64) -> Result<(), Error> {
     link.multi(&[Write::Delete { path: &waiting, version: None }, BELL]).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_list_shows_no_control_characters_of_units_and_reasons() {
+        let report = serde_json::json!({"epoch": 1, "cycle": 7, "time": "2026-01-01T00:00:00Z", "excluded": 0,
+            "averages": [{"unit": "\u{1b}[2J\u{9b}31m\u{202e}Cel", "mean": 1.0, "min": 1.0, "max": 1.0, "count": 1}],
+            "reason": "no\r\n\u{1b}]0;title\u{7}"});
+        let row = row("rejected", &serde_json::from_value(report).unwrap());
+        assert!(!row.contains(text::is_unsafe), "{row:?}");
+        assert!(
+            row.ends_with(
+                "1.00 \u{fffd}[2J\u{fffd}31m\u{fffd}Cel of 1  (no\u{fffd}\u{fffd}\u{fffd}]0;title\u{fffd})"
+            ),
+            "{row}"
+        );
+    }
+}

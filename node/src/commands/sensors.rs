@@ -18,6 +18,7 @@ use crate::presence::{self, Presence, PresentSensor};
 use crate::sensing::health::Condition;
 use crate::sensing::{self, Sample, Sensors};
 use crate::settings::load_boards;
+use crate::text::cut;
 
 /// Maximum time for one reading: more than any `timeout` in boards.toml, so that the sensor itself says what is wrong.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -138,9 +139,9 @@ fn described(sensor: &PresentSensor) -> Vec<String> {
     ]
 }
 
-/// What a terminal can bear, whoever wrote it.
+/// Returns a cell, safe for a terminal.
 fn plain(text: &str) -> String {
-    text.chars().take(LONGEST_CELL).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    cut(text, LONGEST_CELL)
 }
 
 /// Rows with columns as wide as they need to be.

@@ -159,7 +159,7 @@ impl Collector for Scrape {
             fleet(&mut page, &led, now)?;
         }
         let help = "Log lines that stderr did not take";
-        page.counter(("log_lines_lost", None, help), count(crate::logging::lines_lost()))?;
+        page.counter(("atalaya_log_lines_lost", None, help), count(crate::logging::lines_lost()))?;
         process(&mut page, Process::now())
     }
 }

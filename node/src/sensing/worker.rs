@@ -135,6 +135,7 @@ impl Worker {
         let (requests, mut asked) = mpsc::unbounded_channel::<Request>();
         thread::Builder::new().name(format!("bus {name}")).spawn(move || {
             while let Some(request) = asked.blocking_recv() {
+                crate::fault::point("bus-thread");
                 serve(&mut sensors, &request);
             }
         })?;

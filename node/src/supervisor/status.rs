@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use atalaya_recipes::{Phase, Standing};
 
 use crate::settings::Settings;
+use crate::text::is_unsafe;
 use crate::vitals::Vitals;
 
 /// Shortest time between two lines.
@@ -70,7 +71,7 @@ fn describe(vitals: &Vitals, servers: &str) -> String {
         (1, Some((name, fault))) => format!("; sensor {name}: {fault}"),
         (count, Some((name, fault))) => format!("; {count} sensors fail, {name}: {fault}"),
     };
-    let line = |c: char| if c.is_control() { ' ' } else { c };
+    let line = |c: char| if is_unsafe(c) { ' ' } else { c };
     format!("{doing}{failing}").chars().take(LONGEST).map(line).collect()
 }
 

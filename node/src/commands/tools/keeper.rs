@@ -14,7 +14,7 @@ use anyhow::anyhow;
 use atalaya_hal::tree;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getpgrp, getpid, kill_process, pidfd_open,
+    Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open,
     set_child_subreaper, setpgid, setrlimit, wait,
 };
 
@@ -32,20 +32,30 @@ pub(in crate::commands) fn main(args: &KeepArgs) -> Result<ExitCode, Failure> {
     set_child_subreaper(Some(getpid())).map_err(Failure::software)?;
     has_parent(args.parent)?;
     let parent = Pid::from_raw(args.parent.cast_signed()).and_then(|pid| open(pid));
-    let group = if args.sensor { 0 } else { getpgrp().as_raw_nonzero().get() };
-    // It fails for the leader of a session, and then no terminal signals this process.
-    let _ = setpgid(None, None);
     let mut command = own_program();
+    // A group whose leader is outside of this process namespace has no number here: the command stays in it.
+    if let Some(group) = own_group() {
+        // It fails for the leader of a session, and then no terminal signals this process.
+        let _ = setpgid(None, None);
+        command.process_group(if args.sensor { 0 } else { group });
+    }
     command.arg("become").arg("--parent").arg(std::process::id().to_string());
     if args.sensor {
         command.arg("--sensor");
     }
-    command.arg("--").args(&args.command).process_group(group);
+    command.arg("--").args(&args.command);
     let child =
         command.spawn().map_err(|error| Failure::software(anyhow!("cannot start the command: {error}")))?;
     let main = Pid::from_child(&child);
     let tree = Tree { main, parent, exit: open(main), grace: Duration::from_millis(args.grace_ms) };
     Ok(conclude(tree.keep(args.parent)?))
+}
+
+/// Returns the process group of this process. `getpgrp` of `rustix` panics where it has no number.
+fn own_group() -> Option<i32> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(2)?.parse().ok().filter(|group| *group > 0)
 }
 
 /// Returns a file that is readable when the process has ended. Kernels before 5.3 and some sandboxes have none.

@@ -11,7 +11,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, pidfd_send_signal, wait,
 };
 
-/// A process, told from a later one with the same id by the time of its start.
+/// A process, identified by its id and the time of its start: ids are reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: i32,
@@ -35,11 +35,11 @@ impl Process {
         Some(Process { pid, parent, start, zombie })
     }
 
-    /// Sends the signal to this process, and to no other that has got its id meanwhile.
+    /// Sends the signal to this process, and to no other process with a reused id.
     fn signal(&self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid) else { return };
         let same = || Process::read(self.pid).is_some_and(|now| now.start == self.start);
-        // A process that has ended meanwhile, or belongs to another user, is not an error here.
+        // A process that has just ended, or belongs to another user, is not an error here.
         let _ = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) if same() => pidfd_send_signal(process, signal),
             // Kernels before 5.3, and some sandboxes.
@@ -53,7 +53,7 @@ impl Process {
 fn processes() -> io::Result<Vec<Process>> {
     let entries = std::fs::read_dir("/proc")?;
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    // Those that end meanwhile are left out.
+    // Processes that end during the scan are left out.
     Ok(pids.filter_map(Process::read).collect())
 }
 
@@ -74,7 +74,7 @@ fn below(root: i32, all: &[Process]) -> Vec<Process> {
 }
 
 /// Sends `signals`, one after the other, to every descendant of `root`, but not to `root`. Returns how many processes there
-/// are that have not ended. Those that are started meanwhile are missed: repeat it until none is left.
+/// are that have not ended. Processes that start during the scan are missed: repeat it until none is left.
 ///
 /// # Errors
 /// /proc cannot be read.
@@ -106,7 +106,7 @@ pub fn kill(root: Pid) -> io::Result<usize> {
 /// Kills every descendant of this process, and waits for those that have ended. Returns true if none is left. It takes the exit
 /// status of every child: do not call it while the status of one is still needed.
 pub fn sweep() -> bool {
-    // Without /proc, only what has ended is reaped.
+    // Without /proc, ended processes are reaped and none is killed.
     let _ = kill(getpid());
     loop {
         match wait(WaitOptions::NOHANG) {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// Maximum length of a wrong value in a message, in characters.
 const LONGEST: usize = 80;
 
-/// Returns whether a terminal may do something else with this character than show it: control characters (C0, DEL and C1),
+/// Returns whether a terminal may do more with this character than show it: control characters (C0, DEL and C1),
 /// line separators, and the invisible characters that change the order in which others are shown, or hide among them.
 pub fn is_unsafe(character: char) -> bool {
     character.is_control()

@@ -1,5 +1,5 @@
-//! Process 1 of a container. Orphans become its children, and it must reap them; it is told to stop by signals that have no
-//! default action for it. So the command itself runs in a child, and process 1 does these two things and nothing else.
+//! Process 1 of a container. Orphans become its children, and it must reap them; signals have no default action
+//! for it. So the command itself runs in a child, and process 1 does these two things only.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Standard output of commands that run until they are told to stop. A thread writes, so that a pipe that is not read, or a
+//! Standard output of commands that run until a signal ends them. A thread writes, so that a pipe that is not read, or a
 //! terminal that is paused, does not keep the command from ending.
 
 use std::io::{self, ErrorKind, Write as _};
@@ -28,7 +28,7 @@ impl Printer {
         let write = move || {
             for (text, reply) in queue {
                 let mut out = io::stdout().lock();
-                // The command may have ended meanwhile.
+                // The caller may have stopped waiting.
                 let _ = reply.send(out.write_all(&text).and_then(|()| out.flush()));
             }
         };
@@ -46,7 +46,7 @@ impl Printer {
     /// Writes `text` and waits until it is written. Returns false if its reader has gone away (`| head -1`).
     ///
     /// # Cancellation safety
-    /// The text is written all the same, as soon as stdout takes it.
+    /// The text is written as soon as stdout takes it, even if the future is dropped.
     pub(super) async fn print(&self, text: impl Into<Vec<u8>>) -> Result<bool, Failure> {
         match self.send(text.into()).await {
             Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(false),

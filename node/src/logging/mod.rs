@@ -72,9 +72,11 @@ pub fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
     let (reloadable, handle) = reload::Layer::new(start.clone());
     JSON.store(format == LogFormat::Json, Ordering::Relaxed);
     // Without `log_internal_errors`: it prints with `eprintln!`, which panics if stderr fails.
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| writer::Lines).log_internal_errors(false);
+    let terminal = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || writer::Lines { terminal });
+    let lines = lines.log_internal_errors(false);
     let lines = match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
+        LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     // A test may call this twice in one process: the first subscriber stays, and the second handle has no effect.
@@ -82,8 +84,8 @@ pub fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
     Ok(Logs { start, filter: handle })
 }
 
-/// Writes `text` to stderr behind all log lines, as it is, and waits for them, but not indefinitely: stderr may be a pipe
-/// that is not read. For the end of the process.
+/// Writes `text` to stderr unchanged, after all log lines, and waits for them for [`END`]: stderr may be a pipe that is not
+/// read. Called at the end of the process.
 pub fn conclude(text: &str) {
     if !text.is_empty() {
         writer::put(text.as_bytes());

@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::text::is_unsafe;
+
 /// Maximum size of the lines in the queue, in bytes.
 const ROOM: usize = 1 << 20;
 /// Pause before another try to write to a stderr that does not block (`O_NONBLOCK`) and is full.
@@ -49,11 +51,19 @@ pub(super) fn flush(patience: Duration) {
 
 /// A writer for `tracing_subscriber`, which writes one line with each call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lines;
+pub(super) struct Lines {
+    /// Whether a terminal shows them. The subscriber escapes control characters, but none of the others that are unsafe.
+    pub(super) terminal: bool,
+}
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        put(line);
+        if self.terminal && !line.is_ascii() {
+            let hidden = |c: char| is_unsafe(c) && !c.is_control();
+            put(String::from_utf8_lossy(line).replace(hidden, "\u{fffd}").as_bytes());
+        } else {
+            put(line);
+        }
         Ok(line.len())
     }
 
@@ -109,7 +119,7 @@ impl Queue {
         }
     }
 
-    /// Writes what is put in, indefinitely.
+    /// Writes each line that is put in; never returns.
     fn drain(&self, mut out: impl Write) {
         loop {
             let mut state = self.lock();

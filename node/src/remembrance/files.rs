@@ -1,5 +1,5 @@
 //! The files of the state folder. Another user may own the folder (`atalaya reap` as root), or write into it: no symbolic link
-//! is followed, nothing but a regular file with one name is opened, and its owner must be this user or the folder's.
+//! is followed, only a regular file with one name is opened, and its owner must be this user or the folder's.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -30,7 +30,7 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
 /// Opens a file that [`create`] made.
 ///
 /// # Errors
-/// There is none; or it is something else, or somebody else's (`InvalidData`).
+/// There is none; it is not a regular file with one name, or belongs to another user (`InvalidData`).
 pub(super) fn open(path: &Path, access: Access) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(access == Access::ReadWrite);

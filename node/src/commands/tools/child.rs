@@ -21,12 +21,12 @@ use crate::exit::Failure;
 pub(super) struct Ended {
     /// Exit code as a shell has it: 128 and the signal's number, if one ended it.
     pub(super) code: u8,
-    /// Whether what it was started for was lost meanwhile.
+    /// True if the lock or the leadership was lost while it ran.
     pub(super) lost: bool,
 }
 
-/// Runs `command` with `variables` added to its environment. When `lost` completes before it ends, every process of it is told
-/// to end by SIGTERM and, `grace` later, killed; likewise when this process is told to stop (`stop`). Returns when none of
+/// Runs `command` with `variables` added to its environment. When `lost` completes before it ends, every process of it gets
+/// SIGTERM and, `grace` later, SIGKILL; likewise when `stop` completes. Returns when none of
 /// these processes is left.
 ///
 /// # Cancellation safety
@@ -42,7 +42,7 @@ pub(super) async fn run(
     let (status, lost) = tokio::select! {
         status = child.wait() => (status.map_err(Failure::software)?, false),
         () = lost => {
-            warn!("ending the command: what it runs under is lost");
+            warn!("ending the command: the lock is lost");
             (end(&mut child, grace).await?, true)
         }
         signal = stop => {
@@ -58,7 +58,7 @@ pub(super) async fn run(
 fn start(command: &[OsString], variables: &[(&str, String)], grace: Duration) -> Result<Child, Failure> {
     use rustix::process::{getpid, set_child_subreaper};
 
-    // Should the keeper be killed, what it kept becomes this process's.
+    // Should the keeper be killed, its descendants become children of this process.
     set_child_subreaper(Some(getpid())).map_err(Failure::software)?;
     let mut keeper = own_program();
     keeper.arg("keep").arg("--grace-ms").arg(grace.as_millis().to_string());
@@ -97,13 +97,14 @@ async fn end(keeper: &mut Child, grace: Duration) -> Result<ExitStatus, Failure>
 
     let root = keeper.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let Some(root) = root else { return keeper.wait().await.map_err(Failure::software) };
-    tree::terminate(root).map_err(Failure::software)?;
+    // Without /proc no process is found: then the keeper is killed below, and the command with it.
+    let _ = tree::terminate(root);
     if let Ok(status) = tokio::time::timeout(grace, keeper.wait()).await {
         return status.map_err(Failure::software);
     }
     warn!("the command does not end within {grace:?} of SIGTERM; killing it");
     for attempt in 0_u32.. {
-        let left = tree::kill(root).map_err(Failure::software)?;
+        let left = tree::kill(root).unwrap_or(0);
         if attempt == TRIES {
             warn!(processes = left, "the command was killed and has not ended; waiting for it");
             if left == 0 {
@@ -117,7 +118,7 @@ async fn end(keeper: &mut Child, grace: Duration) -> Result<ExitStatus, Failure>
     keeper.wait().await.map_err(Failure::software)
 }
 
-/// Ends what is left of the command: nothing, unless its keeper was killed.
+/// Kills the remaining processes of the command; there are none unless its keeper was killed.
 #[cfg(target_os = "linux")]
 async fn sweep() {
     while !atalaya_hal::tree::sweep() {

@@ -4,8 +4,8 @@
 //! `become` asks the system to kill this process when its parent ends (Linux), and becomes the command.
 //!
 //! `keep` is the parent of the command, and of every process that the command starts, daemons included: it is a subreaper. It
-//! ends with the command's exit status once all of them have ended. When the command ends, those that are left are told to
-//! end, and killed after the grace; when `keep` loses its own parent, all are killed at once.
+//! ends with the command's exit status once all of them have ended. When the command ends, the remaining ones get SIGTERM, and
+//! SIGKILL after the grace; when `keep` loses its own parent, all are killed at once.
 
 use std::process::{Command, ExitCode};
 
@@ -37,7 +37,7 @@ pub(in crate::commands) fn main(args: &BecomeArgs) -> Result<ExitCode, Failure> 
     Err(Failure::not_run(&error, anyhow!("cannot run {}: {error}", program.display())))
 }
 
-/// Checks that the parent has not ended before this process could ask to be told.
+/// Checks that the parent has not ended before this process asked for its death signal.
 #[cfg(target_os = "linux")]
 pub(super) fn has_parent(parent: u32) -> Result<(), Failure> {
     if is_child_of(parent) { Ok(()) } else { Err(Failure::software(anyhow!("the parent process has ended"))) }

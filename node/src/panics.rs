@@ -28,7 +28,7 @@ pub fn contained<T>(run: impl FnOnce() -> T) -> thread::Result<T> {
 /// Lets each panic from now on, but the contained ones, end the process.
 pub(crate) fn end_the_process() {
     std::panic::set_hook(Box::new(|panic| {
-        let message = panic.to_string();
+        let message = panic.to_string().replace('\n', " ");
         let message = text::line(&message);
         if CONTAINED.get() > 0 {
             tracing::warn!("{message}");

@@ -70,7 +70,7 @@ macro_rules! examples {
   atalaya reap 1                                   node 1 was killed: let the next one lead
 
 Exit codes: 0 done, 64 wrong usage, 65 wrong data in ZooKeeper, 69 ZooKeeper unreachable,
-73 node id taken, 74 sensor unreadable, 75 not to be had in time, 78 wrong configuration."
+70 a defect, 73 node id taken, 74 sensor unreadable, 75 not to be had in time, 78 wrong configuration."
         )
     };
 }

@@ -31,7 +31,7 @@ const GLANCE: Duration = Duration::from_millis(10);
 pub(in crate::commands) fn main(args: &KeepArgs) -> Result<ExitCode, Failure> {
     set_child_subreaper(Some(getpid())).map_err(Failure::software)?;
     has_parent(args.parent)?;
-    let parent = Pid::from_raw(args.parent.cast_signed()).and_then(|pid| open(pid));
+    let parent = Pid::from_raw(args.parent.cast_signed()).and_then(open);
     let mut command = own_program();
     // A group whose leader is outside of this process namespace has no number here: the command stays in it.
     if let Some(group) = own_group() {

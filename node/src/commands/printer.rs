@@ -56,7 +56,7 @@ impl Printer {
     }
 
     /// Writes the last output, and waits for half a second at most.
-    #[cfg(feature = "demo")]
+    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "builds without the demo take no screen"))]
     pub(super) fn conclude(&self, text: impl Into<Vec<u8>>) {
         let mut answer = self.send(text.into());
         let begin = Instant::now();

@@ -1,8 +1,8 @@
 //! Process trees on Linux: every process that descends from another, in whatever group or session it is.
 //!
-//! A process whose parent ends becomes a child of the nearest ancestor that is a *subreaper*, or of process 1. So a subreaper
-//! keeps everything that it has started, daemons included, among its descendants, and its tree is empty when it has no child
-//! left to wait for.
+//! A process whose parent ends becomes a child of the nearest ancestor that is a *subreaper*, or of process 1. So a
+//! subreaper keeps everything that it has started, daemons included, among its descendants, and its tree is empty
+//! when it has no child left to wait for.
 
 use std::collections::HashMap;
 use std::io;
@@ -73,8 +73,8 @@ fn below(root: i32, all: &[Process]) -> Vec<Process> {
     found
 }
 
-/// Sends `signals`, one after the other, to every descendant of `root`, but not to `root`. Returns how many processes there
-/// are that have not ended. Processes that start during the scan are missed: repeat it until none is left.
+/// Sends `signals`, one after the other, to every descendant of `root`, but not to `root`. Returns how many processes
+/// there are that have not ended. Processes that start during the scan are missed: repeat it until none is left.
 ///
 /// # Errors
 /// /proc cannot be read.
@@ -103,8 +103,8 @@ pub fn kill(root: Pid) -> io::Result<usize> {
     signal(root, &[Signal::KILL])
 }
 
-/// Kills every descendant of this process, and waits for those that have ended. Returns true if none is left. It takes the exit
-/// status of every child: do not call it while the status of one is still needed.
+/// Kills every descendant of this process, and waits for those that have ended. Returns true if none is left. It
+/// takes the exit status of every child: do not call it while the status of one is still needed.
 pub fn sweep() -> bool {
     // Without /proc, ended processes are reaped and none is killed.
     let _ = kill(getpid());

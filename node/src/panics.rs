@@ -1,6 +1,6 @@
-//! Panics. A task or a thread that panics would leave a process that runs and does part of its work, or none. So a panic ends
-//! the whole process with exit code 70, whatever starts it again does so, and a supervising parent clears up. The exception
-//! are the drivers of sensors, which are called through [`contained`].
+//! Panics. A task or a thread that panics would leave a process that runs and does part of its work, or none. So a
+//! panic ends the whole process with exit code 70, whatever starts it again does so, and a supervising parent clears
+//! up. The exception are the drivers of sensors, which are called through [`contained`].
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

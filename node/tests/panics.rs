@@ -1,5 +1,5 @@
-//! A task or a thread that panics ends the process with exit code 70, whatever stderr takes, and a supervising parent starts
-//! the node again.
+//! A task or a thread that panics ends the process with exit code 70, whatever stderr takes, and a supervising parent
+//! starts the node again.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 

@@ -33,7 +33,7 @@ const SLIM: [&str; 8] =
     ["test", "--package", "atalaya", "--no-default-features", "--lib", "--bins", "--test", "slim"];
 
 /// Nodes that die where they are told to.
-const DYING: [&str; 7] = [
+const DYING: [&str; 9] = [
     "test",
     "--package",
     "atalaya",

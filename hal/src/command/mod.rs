@@ -13,16 +13,17 @@
 //!
 //! * **Output**: one number on stdout, blanks around it, at most [`MAX_OUTPUT`] bytes (then it is killed). stderr may be
 //!   any length; the first line of it is in the error if the exit status is not 0.
-//! * **Time**: `timeout`, 3 s if not set. Then the program is killed, with everything that it started, and so is what it
-//!   leaves behind when it ends in time. On Linux that includes daemons ([`run_below`]), elsewhere only the process group.
+//! * **Time**: `timeout`, 3 s if not set. Then the program is killed, with everything that it started. What it leaves
+//!   behind when it ends in time is killed, too. On Linux that includes daemons ([`run_below`]), elsewhere only the
+//!   process group.
 //! * **Place**: it starts in the folder of boards.toml. A program with a `/` in its name that is relative starts there, too;
 //!   without a `/` it is looked for in `PATH`.
 //! * **Environment**: that of the node, without what is for the node alone (`ATALAYA_*`, which may hold secrets, and
 //!   systemd's `NOTIFY_SOCKET`, `WATCHDOG_*` and `LISTEN_*`), and with `LC_ALL=C`, so that numbers have a point. stdin is
 //!   empty; no other file of the node is open in it. Its rights are the node's.
 //!
-//! A node that is killed while the program runs takes it along on Linux; elsewhere the program runs on, unless a service
-//! manager ends both. Unix only.
+//! A node that is killed while the program runs takes it along on Linux; elsewhere the program runs on, unless a
+//! service manager ends both. Unix only.
 
 #[cfg(unix)]
 mod run;
@@ -44,8 +45,8 @@ use crate::sensor::{Sensor, SensorInfo};
 /// The most that a program may print, in bytes.
 pub const MAX_OUTPUT: usize = 64 * 1024;
 
-/// What a keeper ([`run_below`]) writes to stderr when it cannot run the program, followed by the number of the error. Its exit
-/// code is then [`CANNOT_RUN_CODES`].
+/// What a keeper ([`run_below`]) writes to stderr when it cannot run the program, followed by the number of the
+/// error. Its exit code is then [`CANNOT_RUN_CODES`].
 pub const CANNOT_RUN: &str = "atalaya: cannot run the program of a sensor: os error ";
 /// Exit codes of a keeper that cannot run the program, as shells have them.
 pub const CANNOT_RUN_CODES: [i32; 2] = [126, 127];
@@ -53,9 +54,9 @@ pub const CANNOT_RUN_CODES: [i32; 2] = [126, 127];
 /// Words in front of each command.
 static KEEPER: OnceLock<Vec<OsString>> = OnceLock::new();
 
-/// Runs every program of this process below a keeper from now on: a program that gets these words, then those of the command.
-/// It must run the command in a process group of its own, end what the command leaves behind, kill everything if this process
-/// ends, and end as the command ends. The first call counts.
+/// Runs every program of this process below a keeper from now on: a program that gets these words, then those of the
+/// command. It must run the command in a process group of its own, end what the command leaves behind, kill
+/// everything if this process ends, and end as the command ends. The first call counts.
 pub fn run_below(keeper: Vec<OsString>) {
     let _ = KEEPER.set(keeper);
 }

@@ -23,8 +23,8 @@ pub(super) fn main(args: &ManArgs) -> Result<(), Failure> {
     }
 }
 
-/// Writes the pages of all commands. They are made in a new folder inside and moved from there, so that no symbolic link that
-/// has the name of a page is followed.
+/// Writes the pages of all commands. They are made in a new folder inside and moved from there, so that no symbolic
+/// link that has the name of a page is followed.
 fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join(format!(".atalaya-man-{}", std::process::id()));

@@ -1,5 +1,5 @@
-//! Standard output of commands that run until a signal ends them. A thread writes, so that a pipe that is not read, or a
-//! terminal that is paused, does not keep the command from ending.
+//! Standard output of commands that run until a signal ends them. A thread writes, so that a pipe that is not read,
+//! or a terminal that is paused, does not keep the command from ending.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::sync::mpsc;

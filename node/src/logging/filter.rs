@@ -1,6 +1,6 @@
-//! Log filters: levels, and targets with levels. The grammar has no spans, fields or regular expressions, so parsing any text
-//! takes time and memory that are proportional to its length, which is bounded. Filters come from the command line, the
-//! environment and ZooKeeper.
+//! Log filters: levels, and targets with levels. The grammar has no spans, fields or regular expressions, so parsing
+//! any text takes time and memory that are proportional to its length, which is bounded. Filters come from the
+//! command line, the environment and ZooKeeper.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 

@@ -1,5 +1,5 @@
-//! Logs: to stderr, through `tracing`, as text or JSON lines. The filter can be changed while a program runs. A stderr that
-//! takes nothing costs lines and nothing else: see [`lines_lost`].
+//! Logs: to stderr, through `tracing`, as text or JSON lines. The filter can be changed while a program runs. A
+//! stderr that takes nothing costs lines and nothing else: see [`lines_lost`].
 
 mod filter;
 mod writer;
@@ -84,8 +84,8 @@ pub fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
     Ok(Logs { start, filter: handle })
 }
 
-/// Writes `text` to stderr unchanged, after all log lines, and waits for them for [`END`]: stderr may be a pipe that is not
-/// read. Called at the end of the process.
+/// Writes `text` to stderr unchanged, after all log lines, and waits for them for [`END`]: stderr may be a pipe that
+/// is not read. Called at the end of the process.
 pub fn conclude(text: &str) {
     if !text.is_empty() {
         writer::put(text.as_bytes());

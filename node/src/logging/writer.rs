@@ -1,8 +1,8 @@
-//! The log's way to stderr: a bounded queue, and a thread that writes. Nothing that logs waits for stderr, and nothing fails
-//! because of it: lines that cannot be written, or that find the queue full, are counted and dropped.
+//! The log's way to stderr: a bounded queue, and a thread that writes. Nothing that logs waits for stderr, and
+//! nothing fails because of it: lines that cannot be written, or that find the queue full, are counted and dropped.
 //!
-//! `tracing-appender` offers the same, but neither counts failed writes nor bounds its queue in bytes, and prints to stdout
-//! with `println!`, which panics, when its thread is stuck at the end.
+//! `tracing-appender` offers the same, but neither counts failed writes nor bounds its queue in bytes, and prints to
+//! stdout with `println!`, which panics, when its thread is stuck at the end.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -42,7 +42,8 @@ pub(super) fn put(line: &[u8]) {
     queue.put(line);
 }
 
-/// Waits until the queue is empty and everything is written, for `patience` at most. Lines that are left count as lost.
+/// Waits until the queue is empty and everything is written, for `patience` at most. Lines that are left count as
+/// lost.
 pub(super) fn flush(patience: Duration) {
     if let Some(queue) = QUEUE.get() {
         queue.flush(patience);
@@ -52,7 +53,8 @@ pub(super) fn flush(patience: Duration) {
 /// A writer for `tracing_subscriber`, which writes one line with each call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lines {
-    /// Whether a terminal shows them. The subscriber escapes control characters, but none of the others that are unsafe.
+    /// Whether a terminal shows them. The subscriber escapes control characters, but none of the others that are
+    /// unsafe.
     pub(super) terminal: bool,
 }
 

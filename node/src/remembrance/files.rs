@@ -1,5 +1,6 @@
-//! The files of the state folder. Another user may own the folder (`atalaya reap` as root), or write into it: no symbolic link
-//! is followed, only a regular file with one name is opened, and its owner must be this user or the folder's.
+//! The files of the state folder. Another user may own the folder (`atalaya reap` as root), or write into it: no
+//! symbolic link is followed, only a regular file with one name is opened, and its owner must be this user or the
+//! folder's.
 
 use std::fs::{File, OpenOptions};
 use std::io;

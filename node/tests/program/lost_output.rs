@@ -1,5 +1,5 @@
-//! Standard error and standard output that take nothing: a full file system, a reader that has gone, one that reads nothing.
-//! A long-running command loses its lines and continues.
+//! Standard error and standard output that take nothing: a full file system, a reader that has gone, one that reads
+//! nothing. A long-running command loses its lines and continues.
 #![cfg(target_os = "linux")]
 
 use std::fs::File;

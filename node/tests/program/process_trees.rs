@@ -1,5 +1,5 @@
-//! Every process that a command of `lock` or `elect`, or of a `command` sensor, has started ends with it, however it was
-//! started and whatever ends it.
+//! Every process that a command of `lock` or `elect`, or of a `command` sensor, has started ends with it, however it
+//! was started and whatever ends it.
 #![cfg(target_os = "linux")]
 
 use std::path::{Path, PathBuf};

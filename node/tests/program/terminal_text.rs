@@ -7,7 +7,8 @@ use atalaya_testbed::{Scratch, Terminal, clean_command};
 
 use crate::common::{Fleet, PATIENCE};
 
-/// Clears the screen, sets a title, colours by a C1 control, overrides the direction of writing, and begins another line.
+/// Clears the screen, sets a title, colours by a C1 control, overrides the direction of writing, and begins another
+/// line.
 const HOSTILE: &str = "before\x1b[2J\x1b]0;title\x07\u{9b}31m\u{202e}\u{2066}\r after";
 /// What a terminal shows of it. The terminal of these tests leaves out U+FFFD.
 const SHOWN: &str = "before[2J]0;title31m after";

@@ -1,8 +1,9 @@
 //! A command that runs only while something is held, with every process that it starts.
 //!
-//! On Linux it runs below `atalaya keep` (`super::guarded`), which is the ancestor of all of them, daemons included, and kills
-//! them if this process is killed: long before the lock passes on to another. The command stays in the process group of this
-//! process, so that it can read the terminal and gets its signals. Elsewhere the command is the only process that is ended.
+//! On Linux it runs below `atalaya keep` (`super::guarded`), which is the ancestor of all of them, daemons included,
+//! and kills them if this process is killed: long before the lock passes on to another. The command stays in the
+//! process group of this process, so that it can read the terminal and gets its signals. Elsewhere the command is the
+//! only process that is ended.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -25,9 +26,9 @@ pub(super) struct Ended {
     pub(super) lost: bool,
 }
 
-/// Runs `command` with `variables` added to its environment. When `lost` completes before it ends, every process of it gets
-/// SIGTERM and, `grace` later, SIGKILL; likewise when `stop` completes. Returns when none of
-/// these processes is left.
+/// Runs `command` with `variables` added to its environment. When `lost` completes before it ends, every process of
+/// it gets SIGTERM and, `grace` later, SIGKILL; likewise when `stop` completes. Returns when none of these processes
+/// is left.
 ///
 /// # Cancellation safety
 /// Not cancellation safe: the command would run on until this process ends.

@@ -1,11 +1,11 @@
-//! `atalaya become CMD…` and `atalaya keep CMD…`, hidden: what this program starts, `CMD`, runs below a copy of this program,
-//! so that no process of it is left behind.
+//! `atalaya become CMD…` and `atalaya keep CMD…`, hidden: what this program starts, `CMD`, runs below a copy of this
+//! program, so that no process of it is left behind.
 //!
 //! `become` asks the system to kill this process when its parent ends (Linux), and becomes the command.
 //!
-//! `keep` is the parent of the command, and of every process that the command starts, daemons included: it is a subreaper. It
-//! ends with the command's exit status once all of them have ended. When the command ends, the remaining ones get SIGTERM, and
-//! SIGKILL after the grace; when `keep` loses its own parent, all are killed at once.
+//! `keep` is the parent of the command, and of every process that the command starts, daemons included: it is a
+//! subreaper. It ends with the command's exit status once all of them have ended. When the command ends, the
+//! remaining ones get SIGTERM, and SIGKILL after the grace; when `keep` loses its own parent, all are killed at once.
 
 use std::process::{Command, ExitCode};
 

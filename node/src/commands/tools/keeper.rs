@@ -1,9 +1,9 @@
 //! `atalaya keep CMD…`, hidden, on Linux: the parent of a command and of all processes that descend from it. See
 //! [`super::guarded`].
 //!
-//! It has no signal handlers, so the command inherits what its caller ignores (`nohup`), and it is in a process group of its
-//! own, so that the signals of a terminal reach the command and not this process; the command stays in the caller's group and
-//! can read the terminal.
+//! It has no signal handlers, so the command inherits what its caller ignores (`nohup`), and it is in a process group
+//! of its own, so that the signals of a terminal reach the command and not this process; the command stays in the
+//! caller's group and can read the terminal.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;

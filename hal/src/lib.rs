@@ -17,6 +17,8 @@ pub mod linux;
 mod number;
 pub mod reading;
 pub mod sensor;
+#[cfg(target_os = "linux")]
+pub mod tree;
 
 pub use boards::{Backend, Board, Boards, BoardsError, Fleet, Located, SensorConfig};
 pub use chip::Chip;

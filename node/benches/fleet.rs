@@ -25,7 +25,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 const STACK: usize = 2 * 1024 * 1024;
@@ -104,7 +104,7 @@ fn main() -> anyhow::Result<()> {
     };
     let (nodes, cycles): (usize, usize) = (nodes.parse()?, cycles.parse()?);
     let told = Told::default();
-    let only = EnvFilter::new("off,atalaya::lockstep=debug");
+    let only = Targets::new().with_target("atalaya::lockstep", LevelFilter::DEBUG);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(only).with(told.clone()))?;
 
     let boards = Boards::parse(BOARDS, "the bench's boards").map_err(|error| anyhow!("{error}"))?;

@@ -16,7 +16,7 @@ const DATA: u8 = 65;
 /// EX_UNAVAILABLE: ZooKeeper cannot be reached.
 const UNAVAILABLE: u8 = 69;
 /// EX_SOFTWARE: a defect of the program, or a machine that gives it nothing.
-const SOFTWARE: u8 = 70;
+pub(crate) const SOFTWARE: u8 = 70;
 /// EX_CANTCREAT: the node id is taken.
 const TAKEN: u8 = 73;
 /// EX_IOERR: a sensor could not be read.
@@ -79,6 +79,11 @@ impl Failure {
     /// The exit code.
     pub fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
+    }
+
+    /// Returns the exit code as a number.
+    pub(crate) fn number(&self) -> u8 {
+        self.code
     }
 }
 

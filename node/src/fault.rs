@@ -3,6 +3,7 @@
 //!
 //! `ATALAYA_FAULT=NAME` or `NAME:N` in the environment: the process kills itself (SIGKILL) when it passes that place for the
 //! first, or Nth, time. `NAME:N:stop`: it stops itself (SIGSTOP), and goes on from there when somebody lets it (SIGCONT).
+//! `NAME:N:panic`: the task or thread panics.
 
 /// Dies here, or stops, if told to.
 pub(crate) fn point(name: &str) {
@@ -55,6 +56,7 @@ mod armed {
     pub(super) enum End {
         Die,
         Stop,
+        Panic,
     }
 
     pub(super) fn due(name: &str) -> Option<End> {
@@ -70,6 +72,7 @@ mod armed {
         let end = match words.next() {
             None => End::Die,
             Some("stop") => End::Stop,
+            Some("panic") => End::Panic,
             Some(_) => return None,
         };
         Some(Fault { point, number, end })
@@ -90,6 +93,7 @@ mod armed {
                 #[cfg(unix)]
                 let _ = kill_process(getpid(), Signal::STOP);
             }
+            End::Panic => panic!("fault point {name}"),
         }
     }
 }

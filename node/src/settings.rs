@@ -17,6 +17,7 @@ use crate::cli::FleetArgs;
 use crate::exit::Failure;
 use crate::figures::Listen;
 use crate::logging;
+pub(crate) use crate::text::shorten;
 
 /// A node's settings, complete and checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -550,12 +551,6 @@ fn api_token(
     }
     let file = boards.fleet.api_token_file.as_ref();
     Ok(file.map(|file| ApiToken::in_file(boards.base_dir.join(&file.value), url.cloned())))
-}
-
-/// As much of a wrong value as a message can bear.
-pub(crate) fn shorten(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    text.chars().take(80).map(shown).collect()
 }
 
 #[cfg(test)]

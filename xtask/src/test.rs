@@ -33,8 +33,17 @@ const SLIM: [&str; 8] =
     ["test", "--package", "atalaya", "--no-default-features", "--lib", "--bins", "--test", "slim"];
 
 /// Nodes that die where they are told to.
-const DYING: [&str; 7] =
-    ["test", "--package", "atalaya", "--features", "fault-points", "--test", "nothing_lost_nothing_twice"];
+const DYING: [&str; 9] = [
+    "test",
+    "--package",
+    "atalaya",
+    "--features",
+    "fault-points",
+    "--test",
+    "nothing_lost_nothing_twice",
+    "--test",
+    "panics",
+];
 
 impl Arguments {
     /// Whether nothing is left out.

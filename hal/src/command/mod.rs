@@ -13,23 +13,26 @@
 //!
 //! * **Output**: one number on stdout, blanks around it, at most [`MAX_OUTPUT`] bytes (then it is killed). stderr may be
 //!   any length; the first line of it is in the error if the exit status is not 0.
-//! * **Time**: `timeout`, 3 s if not set. Then the program is killed, with everything it started in its process group, and
-//!   so is what it leaves behind when it ends in time. Only what moved to a group of its own (a daemon) outlives it.
+//! * **Time**: `timeout`, 3 s if not set. Then the program is killed, with everything that it started. What it leaves
+//!   behind when it ends in time is killed, too. On Linux that includes daemons ([`run_below`]), elsewhere only the
+//!   process group.
 //! * **Place**: it starts in the folder of boards.toml. A program with a `/` in its name that is relative starts there, too;
 //!   without a `/` it is looked for in `PATH`.
 //! * **Environment**: that of the node, without what is for the node alone (`ATALAYA_*`, which may hold secrets, and
 //!   systemd's `NOTIFY_SOCKET`, `WATCHDOG_*` and `LISTEN_*`), and with `LC_ALL=C`, so that numbers have a point. stdin is
 //!   empty; no other file of the node is open in it. Its rights are the node's.
 //!
-//! A node that dies while the program runs leaves it running, unless a service manager ends both. Unix only.
+//! A node that is killed while the program runs takes it along on Linux; elsewhere the program runs on, unless a
+//! service manager ends both. Unix only.
 
 #[cfg(unix)]
 mod run;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use smallvec::smallvec;
@@ -41,6 +44,22 @@ use crate::sensor::{Sensor, SensorInfo};
 
 /// The most that a program may print, in bytes.
 pub const MAX_OUTPUT: usize = 64 * 1024;
+
+/// What a keeper ([`run_below`]) writes to stderr when it cannot run the program, followed by the number of the
+/// error. Its exit code is then [`CANNOT_RUN_CODES`].
+pub const CANNOT_RUN: &str = "atalaya: cannot run the program of a sensor: os error ";
+/// Exit codes of a keeper that cannot run the program, as shells have them.
+pub const CANNOT_RUN_CODES: [i32; 2] = [126, 127];
+
+/// Words in front of each command.
+static KEEPER: OnceLock<Vec<OsString>> = OnceLock::new();
+
+/// Runs every program of this process below a keeper from now on: a program that gets these words, then those of the
+/// command. It must run the command in a process group of its own, end what the command leaves behind, kill
+/// everything if this process ends, and end as the command ends. The first call counts.
+pub fn run_below(keeper: Vec<OsString>) {
+    let _ = KEEPER.set(keeper);
+}
 
 /// What systemd tells the node and nobody else.
 const PRIVATE: [&str; 6] =
@@ -65,6 +84,16 @@ struct Ended {
     stdout: Vec<u8>,
     /// The beginning.
     stderr: Vec<u8>,
+}
+
+impl Ended {
+    /// Returns why the keeper could not run the program, if that is what happened.
+    fn not_run(&self) -> Option<io::Error> {
+        KEEPER.get()?;
+        let code = self.status.code().filter(|code| CANNOT_RUN_CODES.contains(code));
+        let number = code.and(self.stderr.trim_ascii().strip_prefix(CANNOT_RUN.as_bytes()))?;
+        Some(io::Error::from_raw_os_error(std::str::from_utf8(number).ok()?.parse().ok()?))
+    }
 }
 
 /// Why a program gave nothing.
@@ -112,10 +141,18 @@ impl Program {
             false => std::path::absolute(&self.folder),
         };
         let folder = folder.map_err(|error| self.fault(Cause::Other, error.to_string()))?;
-        let mut command = match program.contains('/') {
+        let program = match program.contains('/') {
             // An absolute program stays as it is.
-            true => Command::new(folder.join(program)),
-            false => Command::new(program),
+            true => folder.join(program),
+            false => PathBuf::from(program),
+        };
+        let mut command = match KEEPER.get().and_then(|keeper| keeper.split_first()) {
+            Some((keeper, words)) => {
+                let mut command = Command::new(keeper);
+                command.args(words).arg(program);
+                command
+            }
+            None => Command::new(program),
         };
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_private(name)) {
             command.env_remove(name);
@@ -134,7 +171,10 @@ impl Program {
             return Err(self.fault(Cause::Timeout, why));
         }
         let failed = match run(&mut self.command()?, self.timeout) {
-            Ok(ended) => return Ok(ended),
+            Ok(ended) => match ended.not_run() {
+                Some(error) => Failed::Start(error),
+                None => return Ok(ended),
+            },
             Err(failed) => failed,
         };
         Err(match failed {

@@ -177,8 +177,22 @@ fn exit_of(_: &Child) -> Option<OwnedFd> {
     None
 }
 
-/// Ends it and its process group, as far as they are still there.
+/// Ends its process group, and all that it has started, as far as they are still there.
 fn kill(child: &mut Child) {
+    // A keeper ends when the others have ended: it is killed only if it does not.
+    #[cfg(target_os = "linux")]
+    if super::KEEPER.get().is_some() {
+        let end = Instant::now() + DYING;
+        while matches!(has_ended(child), Ok(false)) && Instant::now() < end {
+            if crate::tree::kill(Pid::from_child(child)).is_err() {
+                break;
+            }
+            std::thread::sleep(GLANCE);
+        }
+        return;
+    }
+    #[cfg(target_os = "linux")]
+    let _ = crate::tree::kill(Pid::from_child(child));
     // Nobody left in the group, or nothing left to kill: as it should be.
     let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
     let _ = child.kill();

@@ -70,7 +70,7 @@ macro_rules! examples {
   atalaya reap 1                                   node 1 was killed: let the next one lead
 
 Exit codes: 0 done, 64 wrong usage, 65 wrong data in ZooKeeper, 69 ZooKeeper unreachable,
-73 node id taken, 74 sensor unreadable, 75 not to be had in time, 78 wrong configuration."
+70 a defect, 73 node id taken, 74 sensor unreadable, 75 not to be had in time, 78 wrong configuration."
         )
     };
 }
@@ -133,6 +133,10 @@ pub enum Command {
     /// What lock and elect start their command with.
     #[command(hide = true)]
     Become(BecomeArgs),
+    /// Parent of what lock, elect and command sensors run.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Keep(KeepArgs),
     /// Print a completion script for a shell.
     ///
     /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya

@@ -301,7 +301,31 @@ pub struct BecomeArgs {
     #[arg(long)]
     pub parent: u32,
 
+    /// Report why the command cannot be run as the reader of a sensor expects it.
+    #[arg(long)]
+    pub sensor: bool,
+
     /// What to become.
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
+/// `atalaya keep`, for this program itself.
+#[derive(Debug, Args)]
+pub struct KeepArgs {
+    /// Process that started this one.
+    #[arg(long)]
+    pub parent: u32,
+
+    /// Time from SIGTERM to SIGKILL for the processes that the command leaves, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    pub grace_ms: u64,
+
+    /// Run the command of a sensor: in a process group of its own.
+    #[arg(long)]
+    pub sensor: bool,
+
+    /// Command to run.
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,
 }

@@ -17,6 +17,10 @@ use crate::settings::load_boards;
 const MANY: u32 = 200;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
 const SESSION_TIMEOUT_OF_MANY: Duration = Duration::from_secs(20);
+/// Maximum time for the end after a signal.
+const END: Duration = Duration::from_secs(3);
+/// Exit code of a demo whose output is not read any more.
+const UNREAD: i32 = 74;
 /// Largest script that is read, in bytes.
 const LARGEST_SCRIPT: u64 = 1024 * 1024;
 
@@ -58,8 +62,16 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
     let runtime = runtime.map_err(Failure::software)?;
     runtime.block_on(async {
         let stop = stop_signal().map_err(Failure::software)?;
+        tokio::spawn(insist(stop_signal().map_err(Failure::software)?));
         demo::run(options, stop).await
     })
+}
+
+/// Ends the process if a stdout that takes nothing keeps it from ending itself after a signal.
+async fn insist(signal: impl Future<Output = &'static str>) {
+    signal.await;
+    tokio::time::sleep(END).await;
+    std::process::exit(UNREAD);
 }
 
 fn parse(flag: &str, text: &str) -> Result<Duration, Failure> {

@@ -1,6 +1,7 @@
 //! `atalaya man`: the manual, made of the command line's own help.
 
-use std::fs;
+use std::path::Path;
+use std::{fs, io};
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
@@ -16,9 +17,49 @@ pub(super) fn main(args: &ManArgs) -> Result<(), Failure> {
             clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(Failure::io)?;
             print(&page)
         }
-        Some(folder) => fs::create_dir_all(folder)
-            .and_then(|()| clap_mangen::generate_to(Cli::command(), folder))
+        Some(folder) => write(folder)
             .with_context(|| format!("cannot write manual pages into {}", folder.display()))
             .map_err(Failure::io),
+    }
+}
+
+/// Writes the pages of all commands. They are made in a new folder inside and moved from there, so that no symbolic
+/// link that has the name of a page is followed.
+fn write(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let new = folder.join(format!(".atalaya-man-{}", std::process::id()));
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&new)?;
+    let moved = clap_mangen::generate_to(Cli::command(), &new).and_then(|()| {
+        for page in fs::read_dir(&new)? {
+            let page = page?;
+            fs::rename(page.path(), folder.join(page.file_name()))?;
+        }
+        Ok(())
+    });
+    fs::remove_dir_all(&new)?;
+    moved
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manual_pages_replace_symbolic_links_and_do_not_follow_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let pages = folder.path().join("pages");
+        fs::create_dir(&pages).unwrap();
+        std::os::unix::fs::symlink(&victim, pages.join("atalaya.1")).unwrap();
+        for _ in 0..2 {
+            write(&pages).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(fs::read_to_string(pages.join("atalaya.1")).unwrap().contains(".TH"));
+        assert!(fs::read_dir(&pages).unwrap().flatten().all(|page| page.path().is_file()));
     }
 }

@@ -6,7 +6,10 @@ mod collect;
 #[cfg(feature = "demo")]
 mod demo;
 mod health;
+#[cfg(target_os = "linux")]
+mod init;
 mod man;
+mod printer;
 mod reap;
 mod reports;
 mod run;
@@ -27,8 +30,8 @@ use clap::{CommandFactory, Parser};
 
 use crate::cli::{BoardArgs, Cli, Command};
 use crate::exit::Failure;
-use crate::logging;
 use crate::settings::{Surroundings, environment};
+use crate::{logging, panics, text};
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -41,9 +44,12 @@ pub fn main() -> ExitCode {
         }
     };
     match execute(cli) {
-        Ok(code) => code,
+        Ok(code) => {
+            logging::conclude("");
+            code
+        }
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "atalaya: {failure}");
+            logging::conclude(&format!("atalaya: {}\n", text::lines(&failure.to_string())));
             failure.code()
         }
     }
@@ -63,10 +69,20 @@ fn spelled_out(mut words: Vec<OsString>) -> Vec<OsString> {
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    match &cli.command {
+        Command::Become(args) => return tools::become_command(args),
+        #[cfg(target_os = "linux")]
+        Command::Keep(args) => return tools::keep(args),
+        #[cfg(target_os = "linux")]
+        command if init::is_needed(command) => return init::main(),
+        _ => {}
+    }
+    keep_commands_of_sensors();
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
     let logs = if logs_itself(&cli.command) {
         None
     } else {
+        panics::end_the_process();
         let filter = filter.as_deref().or(usually(&cli.command));
         let logs = logging::start(cli.log_format, filter);
         Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
@@ -93,7 +109,10 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Queue(command) => return tools::queue(&command),
         Command::Config(command) => return tools::config(&command),
         Command::Inspect(args) => return tools::inspect(&args),
-        Command::Become(args) => return tools::become_command(&args),
+        // Returned above.
+        Command::Become(_) => Ok(()),
+        #[cfg(target_os = "linux")]
+        Command::Keep(_) => Ok(()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "atalaya", &mut script);
@@ -134,14 +153,47 @@ fn usually(command: &Command) -> Option<&'static str> {
     }
 }
 
-/// Writes to stdout. A reader that has gone away (`| head`) is no failure.
+/// Writes to stdout. A reader that has gone away (`| head`) is not a failure.
 fn print(text: &[u8]) -> Result<(), Failure> {
+    print_some(text).map(|_| ())
+}
+
+/// Writes to stdout a part of what there is to print. Returns false if its reader has gone away.
+fn print_some(text: &[u8]) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::io(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        done => done.map(|()| true).map_err(Failure::io),
     }
 }
+
+/// Returns a command that runs this program: the one that runs now, even if an upgrade has replaced the file.
+fn own_program() -> std::process::Command {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = std::process::Command::new(OWN);
+        command.arg0("atalaya");
+        command
+    }
+    #[cfg(not(target_os = "linux"))]
+    std::process::Command::new(std::env::current_exe().unwrap_or_else(|_| "atalaya".into()))
+}
+
+/// Where Linux has the program of a process.
+#[cfg(target_os = "linux")]
+const OWN: &str = "/proc/self/exe";
+
+/// Lets the programs of `command` sensors run below `atalaya keep`, so that none of their processes is left behind.
+#[cfg(target_os = "linux")]
+fn keep_commands_of_sensors() {
+    let parent = std::process::id().to_string();
+    let words = [OWN, "keep", "--sensor", "--parent", &parent, "--"];
+    atalaya_hal::command::run_below(words.map(OsString::from).to_vec());
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keep_commands_of_sensors() {}
 
 /// The board that the arguments or the environment name.
 fn board_name(args: &BoardArgs) -> Option<String> {
@@ -188,6 +240,7 @@ fn reload_signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             tracing::info!(signal = "SIGHUP", "reading the configuration again");
+            crate::fault::point("reload-task");
             // If it is full, the next reading is yet to begin.
             let _ = sender.try_send(());
         }

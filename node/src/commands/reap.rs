@@ -15,6 +15,7 @@ use crate::exit::Failure;
 use crate::id::NodeId;
 use crate::remembrance::reaping::{ReapError, Reaped, reap, records};
 use crate::remembrance::{Holder, Purpose, StateDir};
+use crate::text;
 
 pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let timeout =
@@ -50,7 +51,7 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     if let (Some(id), true, true) = (&args.id, said.is_empty(), failures.is_empty()) {
         let _ = writeln!(said, "node {id}: nothing is remembered of it in {}", folder.display());
     }
-    print(said.as_bytes())?;
+    print(text::lines(&said).as_bytes())?;
     // The last one is said, and its code given, by whoever called.
     let last = failures.pop();
     failures.iter().for_each(|failure| warn!("{failure}"));

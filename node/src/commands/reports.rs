@@ -1,6 +1,5 @@
 //! `atalaya reports list|retry|drop`: what is not delivered.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -9,11 +8,13 @@ use atalaya_recipes::{Error, Link};
 use serde::{Deserialize, Serialize};
 
 use super::tools::with_session_of;
+use super::{print, print_some};
 use crate::cli::{Output, ReportsCommand, ReportsListArgs, ReportsPickArgs};
 use crate::exit::Failure;
 use crate::leader::outbox::{ASIDE, PATH};
 use crate::leader::report::CycleReport;
 use crate::leader::settling::{self, Batch};
+use crate::text;
 
 pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -36,7 +37,6 @@ struct Row<'a> {
 }
 
 async fn list(link: &Link, args: &ReportsListArgs) -> Result<ExitCode, Failure> {
-    let mut out = std::io::stdout().lock();
     let mut shown = 0;
     for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
         let cycles = settling::cycles(link, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
@@ -60,26 +60,26 @@ async fn list(link: &Link, args: &ReportsListArgs) -> Result<ExitCode, Failure> 
                 (Err(problem), Output::Json) => {
                     serde_json::json!({"state": state, "cycle": cycle, "problem": problem}).to_string()
                 }
-                (Err(problem), Output::Table) => format!("{cycle:>10}  {state:<8}  is no report: {problem}"),
+                (Err(problem), Output::Table) => {
+                    text::line(&format!("{cycle:>10}  {state:<8}  is no report: {problem}")).into_owned()
+                }
             };
             if shown == 0 && args.output == Output::Table {
                 let heads = ("cycle", "state", "epoch", "time", "average");
-                writeln!(
-                    out,
-                    "{:>10}  {:<8}  {:>10}  {:<20}  {}",
+                let heads = format!(
+                    "{:>10}  {:<8}  {:>10}  {:<20}  {}\n",
                     heads.0, heads.1, heads.2, heads.3, heads.4
-                )
-                .map_err(Failure::io)?;
+                );
+                print(heads.as_bytes())?;
             }
             shown += 1;
-            match writeln!(out, "{line}") {
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-                done => done.map_err(Failure::io)?,
+            if !print_some(format!("{line}\n").as_bytes())? {
+                return Ok(ExitCode::SUCCESS);
             }
         }
     }
     if shown == 0 && args.output == Output::Table {
-        writeln!(out, "everything is delivered").map_err(Failure::io)?;
+        print(b"everything is delivered\n")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -129,7 +129,9 @@ fn row(state: &str, report: &CycleReport) -> String {
     let reason = report.reason.as_deref().map(|reason| format!("  ({reason})")).unwrap_or_default();
     let CycleReport { cycle, epoch, time, .. } = report;
     let time = time.strftime("%Y-%m-%d %H:%M:%SZ");
-    format!("{cycle:>10}  {state:<8}  {epoch:>10}  {time:<20}  {}{reason}", averages.join(", "))
+    let row = format!("{cycle:>10}  {state:<8}  {epoch:>10}  {time:<20}  {}{reason}", averages.join(", "));
+    // Units and reasons come from other programs.
+    text::line(&row).into_owned()
 }
 
 #[derive(Clone, Copy)]
@@ -163,8 +165,7 @@ fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failur
                 Err(error) => return Err(Failure::not_now(error)),
             }
         }
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{count} {done}").map_err(Failure::io)?;
+        print(format!("{count} {done}\n").as_bytes())?;
         if missing.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
@@ -205,4 +206,24 @@ async fn drop_it(link: &Link, cycle: u64) -> Result<(), Error> {
     let waiting = format!("{PATH}/{cycle}");
     link.multi(&[Write::Delete { path: &waiting, version: None }, BELL]).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_list_shows_no_control_characters_of_units_and_reasons() {
+        let report = serde_json::json!({"epoch": 1, "cycle": 7, "time": "2026-01-01T00:00:00Z", "excluded": 0,
+            "averages": [{"unit": "\u{1b}[2J\u{9b}31m\u{202e}Cel", "mean": 1.0, "min": 1.0, "max": 1.0, "count": 1}],
+            "reason": "no\r\n\u{1b}]0;title\u{7}"});
+        let row = row("rejected", &serde_json::from_value(report).unwrap());
+        assert!(!row.contains(text::is_unsafe), "{row:?}");
+        assert!(
+            row.ends_with(
+                "1.00 \u{fffd}[2J\u{fffd}31m\u{fffd}Cel of 1  (no\u{fffd}\u{fffd}\u{fffd}]0;title\u{fffd})"
+            ),
+            "{row}"
+        );
+    }
 }

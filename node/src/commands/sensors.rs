@@ -19,9 +19,10 @@ use crate::presence::{self, Presence, PresentSensor};
 use crate::sensing::health::{Condition, State};
 use crate::sensing::{self, Sample, Sensors};
 use crate::settings::load_boards;
+use crate::text::cut;
 
-/// Longest wait for one reading.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum time for one reading: more than any `timeout` in boards.toml, so that the sensor itself says what is wrong.
+const PATIENCE: Duration = Duration::from_secs(12);
 /// Pause between two reads of a sensor that has not measured yet.
 const START_INTERVAL: Duration = Duration::from_millis(500);
 /// Time that a chip with a slow clock, and a busy bus, may need longer for its first measurement.
@@ -143,9 +144,9 @@ fn described(sensor: &PresentSensor) -> Vec<String> {
     ]
 }
 
-/// What a terminal can bear, whoever wrote it.
+/// Returns a cell, safe for a terminal.
 fn plain(text: &str) -> String {
-    text.chars().take(LONGEST_CELL).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    cut(text, LONGEST_CELL)
 }
 
 /// Rows with columns as wide as they need to be.

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::{reap, surroundings};
 use crate::cli::RunArgs;
-use crate::exit::Failure;
+use crate::exit::{Failure, SOFTWARE};
 use crate::remembrance::StateDir;
 use crate::restarts::{Restarts, is_worth_it};
 
@@ -50,6 +50,9 @@ async fn supervise(
     arguments: &[OsString],
     folder: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
+    // What a node that is killed leaves becomes this process's, and ends.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::software)?;
     let mut signals = Signals::new().map_err(Failure::software)?;
     let mut restarts = Restarts::default();
     loop {
@@ -57,6 +60,7 @@ async fn supervise(
         let status = match start(program, arguments) {
             Ok(child) => {
                 let (status, told) = watch(child, &mut signals).await.map_err(Failure::software)?;
+                sweep().await;
                 if told {
                     // Killed before it could withdraw, or because it did not.
                     if status.code().is_none() {
@@ -134,6 +138,23 @@ async fn watch(mut child: Child, signals: &mut Signals) -> std::io::Result<(Exit
     }
 }
 
+/// Ends what the node has left: the programs of its sensors.
+async fn sweep() {
+    #[cfg(target_os = "linux")]
+    {
+        /// Interval between two looks at processes that are being killed.
+        const GLANCE: Duration = Duration::from_millis(10);
+        let left = async {
+            while !atalaya_hal::tree::sweep() {
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        if tokio::time::timeout(GRACE, left).await.is_err() {
+            warn!("programs of the node's sensors were killed and have not ended");
+        }
+    }
+}
+
 async fn clear_up(args: &RunArgs, folder: Option<&Path>) {
     let Some(folder) = folder else { return };
     match tokio::time::timeout(CLEARING, reap::after(&args.id, folder)).await {
@@ -163,6 +184,9 @@ pub(super) async fn orphaned() {
     let read = std::thread::Builder::new().name("leash".into()).spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         let _ = gone.send(());
+        // A node that hangs does not withdraw, and no parent is left to kill it.
+        std::thread::sleep(GRACE);
+        std::process::exit(SOFTWARE.into());
     });
     match read {
         Ok(_) => {

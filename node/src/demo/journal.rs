@@ -10,6 +10,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::leader::AVERAGES;
+use crate::text;
 
 thread_local! {
     /// Whose thread it is. Not a span: spans have room for 4 096 threads in one process.
@@ -58,7 +59,7 @@ impl<S: Subscriber> Layer<S> for Journal {
         }
         let mut line = Line::default();
         event.record(&mut line);
-        let text = line.words + &line.fields;
+        let text = text::line(&(line.words + &line.fields)).into_owned();
         let (node, level) = (SPEAKER.get(), *event.metadata().level());
         // At the end nobody listens, and nobody can listen to everything.
         let _ = self.lines.try_send(Said { at: Instant::now(), node, level, text });

@@ -35,7 +35,7 @@ use futures_util::StreamExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -80,7 +80,7 @@ pub struct Options {
     /// What goes wrong by itself.
     pub script: Script,
     /// What nodes say.
-    pub filter: EnvFilter,
+    pub filter: Targets,
 }
 
 /// Runs until `stop`, or until the demo is over.

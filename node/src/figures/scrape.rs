@@ -160,6 +160,8 @@ impl Collector for Scrape {
         if let Some(led) = led {
             fleet(&mut page, &led, now)?;
         }
+        let help = "Log lines that stderr did not take";
+        page.counter(("atalaya_log_lines_lost", None, help), count(crate::logging::lines_lost()))?;
         process(&mut page, Process::now())
     }
 }

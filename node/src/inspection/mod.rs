@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use atalaya_recipes::Stat;
 use serde::Serialize;
 
+use crate::text::is_unsafe;
+
 pub use kind::Kind;
 pub(crate) use text::age;
 pub use text::{table, tree};
@@ -127,7 +129,7 @@ fn shown(data: &[u8]) -> String {
 }
 
 fn printable(character: char) -> String {
-    if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+    if is_unsafe(character) { character.escape_default().to_string() } else { character.to_string() }
 }
 
 #[cfg(test)]

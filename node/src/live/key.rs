@@ -220,6 +220,25 @@ mod tests {
         }
 
         #[test]
+        fn config_value_of_the_largest_size_is_read_in_bounded_time(
+            (front, piece, behind) in prop_oneof![
+                ("", "[a-z0-9.,=:/_ \\[\\]{}()|*+-]{1,12}", ""),
+                ("(http|https)://", "[a-z0-9üß日א.@:%-]{1,12}", "(/nuevo)?"),
+                ("http://h/", "(\\.\\./|%2e%2e/|[?#&=]|%[0-9a-f]{2}|é){1,4}", ""),
+                ("", "([0-9]{1,3}(h|m|s|ms|days?|,)? ?){1,4}", ""),
+            ],
+        ) {
+            let room = LONGEST - front.len() - behind.len();
+            let data = format!("{front}{}{behind}", piece.repeat(room / piece.len()));
+            let began = std::time::Instant::now();
+            for key in Key::ALL {
+                let _ = key.read(data.as_bytes());
+            }
+            // Debug builds on a busy machine; milliseconds otherwise.
+            prop_assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        }
+
+        #[test]
         fn whatever_stands_there_gives_a_value_or_one_short_line(
             data in prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..300),

@@ -2,6 +2,7 @@
 
 use super::{Node, Overview, Reading};
 use crate::inspection::age;
+use crate::text::cut;
 
 /// What a piece of text says besides its words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +48,8 @@ impl Line {
     pub fn text(&self, width: usize, colours: bool) -> String {
         let (mut text, mut left) = (String::new(), width);
         for (tone, words) in &self.0 {
-            let shown: String = words.chars().take(left).collect();
+            // Ids and reasons come from other programs.
+            let shown = cut(words, left);
             left -= shown.chars().count();
             if colours && *tone != Tone::Plain && !shown.is_empty() {
                 text.extend([tone.code(), &shown, "\x1b[0m"]);

@@ -2,9 +2,11 @@
 //! dies with the process that holds it, however that ends; so whoever gets it knows that the process is dead. A process
 //! that is stopped, or hangs, keeps it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+
+use super::files::{self, Access};
 
 /// What a lock is held for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl Lock {
     /// # Errors
     /// There can be no such file.
     pub fn make(path: &Path) -> io::Result<bool> {
-        match private(OpenOptions::new().write(true).create_new(true)).open(path) {
+        match files::create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             made => made.map(|_| true),
         }
@@ -48,7 +50,7 @@ impl Lock {
     /// # Errors
     /// There is no such file, or this system has no locks.
     pub fn take(path: &Path, purpose: Purpose) -> io::Result<Result<Lock, Holder>> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut file = files::open(path, Access::ReadWrite)?;
         match file.try_lock() {
             Ok(()) => {
                 // For those who find it held. Without it they know less, and that is all.
@@ -59,13 +61,6 @@ impl Lock {
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
-}
-
-/// For nobody but this user.
-pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
 }
 
 fn write(file: &mut File, holder: Holder) -> io::Result<()> {

@@ -9,12 +9,13 @@
 //!
 //! [`reaping`] clears up; `atalaya reap`, a supervising parent and the node's next start call it.
 
+mod files;
 mod folder;
 mod lock;
 pub mod reaping;
 mod record;
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -171,7 +172,7 @@ fn make(folder: &Path) -> io::Result<()> {
 /// The record in this file; `None` if there is no file.
 fn read(file: &Path) -> io::Result<Option<Record>> {
     let mut text = Vec::new();
-    match fs::File::open(file) {
+    match files::open(file, files::Access::Read) {
         Ok(open) => open.take(record::LARGEST).read_to_end(&mut text)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
@@ -182,8 +183,12 @@ fn read(file: &Path) -> io::Result<Option<Record>> {
 /// Replaces the record. Whoever reads it, or is killed here, finds the old one or the new one.
 fn write(file: &Path, record: &Record) -> io::Result<()> {
     let new = file.with_extension("new");
-    let written = lock::private(OpenOptions::new().write(true).create(true).truncate(true))
-        .open(&new)
+    // A process that was killed here has left its own. Only the holder of the lock writes.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = files::create(&new)
         .and_then(|mut open| open.write_all(&record.text()))
         .and_then(|()| fs::rename(&new, file));
     if written.is_err() {

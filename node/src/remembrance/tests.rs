@@ -134,3 +134,76 @@ fn a_folder_that_cannot_be_is_an_error_and_one_that_goes_is_a_warning() {
     assert!(!remembrance.lock().failing);
     assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().lives, [life(1, &[1, 2])]);
 }
+
+#[cfg(unix)]
+#[test]
+fn state_files_that_are_symbolic_links_are_neither_read_nor_written() {
+    use std::os::unix::fs::symlink;
+
+    for end in ["lock", "json"] {
+        let scratch = Scratch::new("remembrance");
+        let remembrance = open(&scratch).unwrap();
+        remembrance.begin(life(1, &[7]));
+        drop(remembrance);
+        let victim = scratch.path().join("victim");
+        fs::copy(file(&scratch, "json"), &victim).unwrap();
+        let before = fs::read(&victim).unwrap();
+        fs::remove_file(file(&scratch, end)).unwrap();
+        symlink(&victim, file(&scratch, end)).unwrap();
+        let opened = open(&scratch);
+        match end {
+            "lock" => assert!(matches!(opened, Err(OpenError::Io(_))), "{opened:?}"),
+            _ => assert_eq!(opened.unwrap().before(""), [], "what another file tells is not believed"),
+        }
+        let lock = Lock::take(&file(&scratch, "lock"), Purpose::Reap);
+        assert_eq!(lock.is_err(), end == "lock", "{lock:?}");
+        assert_eq!(fs::read(&victim).unwrap(), before, "{end}");
+    }
+    // The new record is made beside the old one, whatever has its name.
+    let scratch = Scratch::new("remembrance");
+    let remembrance = open(&scratch).unwrap();
+    let victim = scratch.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    symlink(&victim, file(&scratch, "new")).unwrap();
+    remembrance.begin(life(1, &[]));
+    remembrance.note(7);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().lives, [life(1, &[7])]);
+}
+
+#[cfg(unix)]
+#[test]
+fn state_files_that_are_pipes_or_have_other_names_are_refused() {
+    let scratch = Scratch::new("remembrance");
+    drop(open(&scratch).unwrap());
+    let other = scratch.path().join("other");
+    fs::hard_link(file(&scratch, "lock"), &other).unwrap();
+    assert!(matches!(open(&scratch), Err(OpenError::Io(_))));
+    fs::remove_file(&other).unwrap();
+    drop(open(&scratch).unwrap());
+    fs::remove_file(file(&scratch, "json")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(file(&scratch, "json")).status().unwrap();
+    assert!(made.success());
+    // Opening a pipe would wait for somebody who writes.
+    assert_eq!(open(&scratch).unwrap().before(""), []);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn state_files_of_other_users_are_refused_and_those_that_root_writes_are_the_folders() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+
+    if !rustix::process::geteuid().is_root() {
+        // Only root can give files away.
+        return;
+    }
+    let scratch = Scratch::new("remembrance");
+    drop(open(&scratch).unwrap());
+    chown(file(&scratch, "lock"), Some(4321), None).unwrap();
+    let error = Lock::take(&file(&scratch, "lock"), Purpose::Reap).unwrap_err();
+    assert!(error.to_string().contains("belongs to user 4321"), "{error}");
+    chown(scratch.path().join("state/atalaya"), Some(4321), Some(4321)).unwrap();
+    let remembrance = open(&scratch).unwrap();
+    remembrance.begin(life(1, &[7]));
+    assert_eq!(fs::metadata(file(&scratch, "json")).unwrap().uid(), 4321, "its owner must read it later");
+}

@@ -10,6 +10,8 @@ use atalaya_hal::{Cause, ReadError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::text::is_unsafe;
+
 /// Failed samples in a row after which a sensor is probed less often.
 pub const PATIENT: u32 = 3;
 /// Longest interval between two probes of a failing sensor, unless the sampling period is longer.
@@ -48,7 +50,7 @@ pub struct Fault {
 impl Fault {
     /// One of `kind`.
     pub fn new(kind: Kind, text: &str) -> Fault {
-        let line = |c: char| if c.is_control() { ' ' } else { c };
+        let line = |c: char| if is_unsafe(c) { ' ' } else { c };
         Fault { kind, text: text.chars().take(LONGEST_ERROR).map(line).collect() }
     }
 }

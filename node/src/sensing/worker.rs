@@ -5,7 +5,6 @@
 //! Sensors that never block (random numbers) are read where they are asked for: two thread switches would cost more
 //! than all the rest of a measurement.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::health::{Fault, Health, Kind, News, retry};
+use crate::panics;
 
 /// What one sensor gave when it was asked.
 #[derive(Clone, Debug)]
@@ -135,6 +135,7 @@ impl Worker {
         let (requests, mut asked) = mpsc::unbounded_channel::<Request>();
         thread::Builder::new().name(format!("bus {name}")).spawn(move || {
             while let Some(request) = asked.blocking_recv() {
+                crate::fault::point("bus-thread");
                 serve(&mut sensors, &request);
             }
         })?;
@@ -278,13 +279,16 @@ fn serve(sensors: &mut [Box<dyn Sensor>], request: &Request) {
         }
         let Some(driver) = sensors.get_mut(*sensor) else { continue };
         let mut tries = 1;
+        let mut began = Instant::now();
         let mut result = attempt(driver.as_mut());
         while let Err(fault) = &result
             && *trusted
             && let Some(pause) = retry(fault, tries)
-            && Instant::now() + pause < request.until
+            // A read that would not return in time would hide why this one failed.
+            && Instant::now() + pause + began.elapsed() < request.until
         {
             thread::sleep(pause);
+            began = Instant::now();
             result = attempt(driver.as_mut());
             tries += 1;
         }
@@ -294,7 +298,7 @@ fn serve(sensors: &mut [Box<dyn Sensor>], request: &Request) {
 
 /// Reads once, and looks at what the driver gives.
 fn attempt(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
-    let readings = match catch_unwind(AssertUnwindSafe(|| sensor.read())) {
+    let readings = match panics::contained(|| sensor.read()) {
         Ok(readings) => readings?,
         Err(_) => return Err(Fault::new(Kind::Panic, "its driver panicked")),
     };

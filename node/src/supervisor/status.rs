@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use atalaya_recipes::{Phase, Standing};
 
 use crate::settings::Settings;
+use crate::text::is_unsafe;
 use crate::vitals::Vitals;
 
 /// Shortest time between two lines.
@@ -74,7 +75,7 @@ fn describe(vitals: &Vitals, servers: &str) -> String {
         Some(wrong) => format!("; {wrong}"),
         None => String::new(),
     };
-    let line = |c: char| if c.is_control() { ' ' } else { c };
+    let line = |c: char| if is_unsafe(c) { ' ' } else { c };
     format!("{doing}{wrong}{failing}").chars().take(LONGEST).map(line).collect()
 }
 

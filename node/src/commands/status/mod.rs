@@ -43,11 +43,11 @@ pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
 }
 
 async fn once(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
-    let mut show = Show::new(args.output, false);
+    let mut show = Show::new(args.output, false)?;
     // A connection that is lost meanwhile mostly comes back.
     for _ in 0..3 {
         match tokio::time::timeout(looker.session_timeout(), looker.look()).await {
-            Ok(Ok(overview)) => return show.overview(&overview).map(|_| ()),
+            Ok(Ok(overview)) => return show.overview(&overview).await.map(|_| ()),
             Ok(Err(error)) if error.is_link_trouble() => {}
             Ok(Err(error)) => return Err(Failure::not_now(error)),
             Err(_) => break,
@@ -60,23 +60,22 @@ async fn once(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
 async fn watch(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
     let stop = stop_signal().map_err(Failure::software)?;
     tokio::pin!(stop);
-    let mut show = Show::new(args.output, true);
+    let mut show = Show::new(args.output, true)?;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let look = async {
             ticks.tick().await;
-            tokio::time::timeout(PATIENCE, looker.look()).await
+            match tokio::time::timeout(PATIENCE, looker.look()).await {
+                Ok(Ok(overview)) => show.overview(&overview).await,
+                Ok(Err(error)) if !error.is_link_trouble() => Err(Failure::not_now(error)),
+                _ => show.nothing().await,
+            }
         };
-        let looked = tokio::select! {
+        let read = tokio::select! {
             biased;
             _ = &mut stop => return Ok(()),
-            looked = look => looked,
-        };
-        let read = match looked {
-            Ok(Ok(overview)) => show.overview(&overview)?,
-            Ok(Err(error)) if !error.is_link_trouble() => return Err(Failure::not_now(error)),
-            _ => show.nothing()?,
+            read = look => read?,
         };
         if !read {
             return Ok(());

@@ -1,9 +1,11 @@
 //! Where the status goes: a pipe, a terminal, or, with `--watch`, a screen that is drawn over and given back at the end.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cli::Output;
+use crate::commands::printer::Printer;
 use crate::exit::Failure;
 use crate::overview::{Line, Overview, block, table};
 use crate::settings::environment;
@@ -16,6 +18,7 @@ pub(super) struct Show {
     output: Output,
     colours: bool,
     watch: bool,
+    printer: Arc<Printer>,
     screen: Option<Screen>,
     /// What was shown last, and when.
     last: Option<(Vec<Line>, Instant)>,
@@ -23,15 +26,16 @@ pub(super) struct Show {
 
 impl Show {
     /// With `watch` there is more than one to come.
-    pub(super) fn new(output: Output, watch: bool) -> Show {
+    pub(super) fn new(output: Output, watch: bool) -> Result<Show, Failure> {
+        let printer = Arc::new(Printer::start()?);
         let terminal = io::stdout().is_terminal();
         let colours = terminal && environment("NO_COLOR").is_none_or(|value| value.is_empty());
-        let screen = (watch && terminal && output == Output::Table).then(Screen::take).flatten();
-        Show { output, colours, watch, screen, last: None }
+        let screen = (watch && terminal && output == Output::Table).then(|| Screen::take(&printer)).flatten();
+        Ok(Show { output, colours, watch, printer, screen, last: None })
     }
 
     /// Shows it. False when nobody reads any more.
-    pub(super) fn overview(&mut self, overview: &Overview) -> Result<bool, Failure> {
+    pub(super) async fn overview(&mut self, overview: &Overview) -> Result<bool, Failure> {
         let text = match self.output {
             // Strings and finite numbers only: this cannot fail.
             Output::Json => serde_json::to_string(overview).unwrap_or_default() + "\n",
@@ -45,11 +49,11 @@ impl Show {
                 text
             }
         };
-        written(&text)
+        self.printer.print(text).await
     }
 
     /// Says that there was no answer.
-    pub(super) fn nothing(&mut self) -> Result<bool, Failure> {
+    pub(super) async fn nothing(&mut self) -> Result<bool, Failure> {
         let since = self.last.as_ref().map(|(_, at)| at.elapsed().as_secs());
         let said = match since {
             Some(seconds) => format!("ZooKeeper does not answer; this was seen {seconds} s ago"),
@@ -60,7 +64,7 @@ impl Show {
             return Ok(true);
         }
         let lines = self.last.as_ref().map(|(lines, _)| lines.clone()).unwrap_or_default();
-        written(&self.drawn(&lines, Some(&said)))
+        self.printer.print(self.drawn(&lines, Some(&said))).await
     }
 
     fn drawn(&self, lines: &[Line], said: Option<&str>) -> String {
@@ -81,26 +85,23 @@ impl Show {
     }
 }
 
-fn written(text: &str) -> Result<bool, Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        done => done.map(|()| true).map_err(Failure::io),
-    }
-}
-
 /// The terminal's other screen; dropping it gives back the one that was there.
-struct Screen;
+struct Screen {
+    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "there, no screen is taken"))]
+    printer: Arc<Printer>,
+}
 
 #[cfg(feature = "demo")]
 impl Screen {
-    fn take() -> Option<Screen> {
+    fn take(printer: &Arc<Printer>) -> Option<Screen> {
         use crossterm::cursor::Hide;
         use crossterm::terminal::EnterAlternateScreen;
 
         crossterm::terminal::size().ok()?;
-        crossterm::execute!(io::stdout(), EnterAlternateScreen, Hide).ok()?;
-        Some(Screen)
+        let mut enter = Vec::new();
+        crossterm::queue!(enter, EnterAlternateScreen, Hide).ok()?;
+        printer.conclude(enter);
+        Some(Screen { printer: Arc::clone(printer) })
     }
 
     fn rows(&self) -> usize {
@@ -115,19 +116,17 @@ impl Screen {
 #[cfg(feature = "demo")]
 impl Drop for Screen {
     fn drop(&mut self) {
-        // There is nobody left to tell what fails here.
-        let _ = crossterm::execute!(
-            io::stdout(),
-            crossterm::cursor::Show,
-            crossterm::terminal::LeaveAlternateScreen
-        );
+        let mut leave = Vec::new();
+        // Writing to memory does not fail.
+        let _ = crossterm::queue!(leave, crossterm::cursor::Show, crossterm::terminal::LeaveAlternateScreen);
+        self.printer.conclude(leave);
     }
 }
 
 /// Builds without the demo know nothing of terminals.
 #[cfg(not(feature = "demo"))]
 impl Screen {
-    fn take() -> Option<Screen> {
+    fn take(_: &Arc<Printer>) -> Option<Screen> {
         None
     }
 

@@ -1,6 +1,6 @@
 //! `atalaya config get|set|watch|init`: znodes that many follow.
 
-use std::io::Write as _;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -11,10 +11,11 @@ use tracing::warn;
 
 use super::connection::{input, path, with_session};
 use crate::cli::ConfigCommand;
-use crate::commands::stop_signal;
+use crate::commands::printer::Printer;
+use crate::commands::{print, stop_signal};
 use crate::exit::Failure;
 use crate::live::{self, Key};
-use crate::settings;
+use crate::{settings, text};
 
 pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -24,7 +25,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
                 let link = session.link().await;
                 link.sync().await.map_err(Failure::not_now)?;
                 match link.get(&at).await {
-                    Ok((value, _)) => print_line(&value).map(|_| ExitCode::SUCCESS),
+                    Ok((value, _)) => print(&line(value)).map(|()| ExitCode::SUCCESS),
                     Err(error) if error.is_no_node() => Err(Failure::io(anyhow!("there is no znode {at}"))),
                     Err(error) => Err(Failure::not_now(error)),
                 }
@@ -62,10 +63,11 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
                 let stop = stop_signal().map_err(Failure::software)?;
                 let watch = DataWatch::new(session, &at);
                 let newest = watch.subscribe();
+                let printer = Printer::start()?;
                 tokio::select! {
                     biased;
                     _ = stop => Ok(ExitCode::SUCCESS),
-                    shown = follow(&at, newest) => shown.map(|()| ExitCode::SUCCESS),
+                    shown = follow(&at, newest, &printer) => shown.map(|()| ExitCode::SUCCESS),
                     error = watch.run() => Err(Failure::not_now(error)),
                 }
             })
@@ -79,16 +81,17 @@ fn place(key: Key) -> String {
 }
 
 /// Prints each value, until nobody reads them.
-async fn follow(path: &str, mut newest: watch::Receiver<Watched>) -> Result<(), Failure> {
+async fn follow(path: &str, mut newest: watch::Receiver<Watched>, printer: &Printer) -> Result<(), Failure> {
     let mut shown = None;
     while newest.changed().await.is_ok() {
-        match newest.borrow_and_update().clone() {
+        let now = newest.borrow_and_update().clone();
+        match now {
             Watched::There(value, _) => {
                 // A value that is written again is no change.
                 if shown.as_ref() == Some(&value) {
                     continue;
                 }
-                if !print_line(&value)? {
+                if !printer.print(line(value.clone())).await? {
                     return Ok(());
                 }
                 shown = Some(value);
@@ -103,15 +106,13 @@ async fn follow(path: &str, mut newest: watch::Receiver<Watched>) -> Result<(), 
     Ok(())
 }
 
-/// One value, one line. False when its reader has gone away (`| head -1`).
-fn print_line(value: &[u8]) -> Result<bool, Failure> {
-    let mut line = value.to_vec();
-    line.push(b'\n');
-    let mut out = std::io::stdout().lock();
-    match out.write_all(&line).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        done => done.map(|()| true).map_err(Failure::io),
+/// Returns a value and a line break: the exact bytes for a script, safe text for a terminal.
+pub(super) fn line(mut value: Vec<u8>) -> Vec<u8> {
+    if std::io::stdout().is_terminal() {
+        value = text::lines(&String::from_utf8_lossy(&value)).into_owned().into_bytes();
     }
+    value.push(b'\n');
+    value
 }
 
 /// Writes the znode, or makes it with that value, and what is missing above it.

@@ -8,6 +8,8 @@ mod counter;
 mod guarded;
 mod held;
 mod inspect;
+#[cfg(target_os = "linux")]
+mod keeper;
 mod queue;
 
 pub(super) use barrier::main as barrier;
@@ -17,4 +19,6 @@ pub(super) use counter::main as counter;
 pub(super) use guarded::main as become_command;
 pub(super) use held::{elect, lock};
 pub(super) use inspect::main as inspect;
+#[cfg(target_os = "linux")]
+pub(super) use keeper::main as keep;
 pub(super) use queue::main as queue;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use atalaya_recipes::Queue;
 
+use super::config::line;
 use super::connection::{input, parse, path, with_session};
 use crate::cli::QueueCommand;
 use crate::commands::print;
@@ -33,10 +34,7 @@ pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Fail
                 let taken = taken.map_err(Failure::not_now)?;
                 queue.close().await;
                 match taken {
-                    Some(mut value) => {
-                        value.push(b'\n');
-                        print(&value).map(|()| ExitCode::SUCCESS)
-                    }
+                    Some(value) => print(&line(value)).map(|()| ExitCode::SUCCESS),
                     None => Err(Failure::not_now(anyhow!("the queue {at} is empty"))),
                 }
             })

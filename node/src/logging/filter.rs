@@ -1,0 +1,151 @@
+//! Log filters: levels, and targets with levels. The grammar has no spans, fields or regular expressions, so parsing
+//! any text takes time and memory that are proportional to its length, which is bounded. Filters come from the
+//! command line, the environment and ZooKeeper.
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
+use crate::text::shorten;
+
+/// Filter when none is given. The client crate reports every connection; the session logs what matters of it, once.
+const DEFAULT: &str = "info,zookeeper_client=error";
+/// Added to a filter that is only a level: the client stays at its default.
+const CLIENT: &str = ",zookeeper_client=error";
+/// Maximum length of a filter, in bytes.
+const LONGEST: usize = 1024;
+/// Maximum number of directives in a filter.
+const MOST: usize = 64;
+
+/// Parses a filter such as `debug` or `info,atalaya_recipes=debug`; a blank one is the default.
+///
+/// # Errors
+/// The filter is malformed, too long, or has too many directives.
+pub fn filter(filter: Option<&str>) -> Result<Targets, String> {
+    let text = filter.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT);
+    let parsed = match level(text) {
+        Some(_) => parse(&format!("{text}{CLIENT}")),
+        None => parse(text),
+    };
+    parsed.map_err(|problem| {
+        format!(
+            "bad log filter \"{}\": {problem}; expected a level such as debug, or target=level pairs",
+            shorten(text)
+        )
+    })
+}
+
+fn parse(text: &str) -> Result<Targets, String> {
+    if text.len() > LONGEST {
+        return Err(format!("{} bytes are too many, at most {LONGEST} are allowed", text.len()));
+    }
+    let mut targets = Targets::new();
+    let directives = text.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    let mut count = 0;
+    for directive in directives {
+        count += 1;
+        if count > MOST {
+            return Err(format!("it has more than {MOST} directives"));
+        }
+        targets = match directive.split_once('=') {
+            None => match level(directive) {
+                Some(level) => targets.with_default(level),
+                None => targets.with_target(target(directive)?, LevelFilter::TRACE),
+            },
+            Some((name, wanted)) => {
+                let name = target(name)?;
+                let level = level(wanted).ok_or_else(|| format!("\"{}\" is not a level", shorten(wanted)))?;
+                targets.with_target(name, level)
+            }
+        };
+    }
+    if count == 0 { Err("it has no directive".to_owned()) } else { Ok(targets) }
+}
+
+/// Parses a level: a name, or a number from 0 (off) to 5 (trace). The library takes an empty text for a level.
+fn level(text: &str) -> Option<LevelFilter> {
+    if text.trim().is_empty() { None } else { text.trim().parse().ok() }
+}
+
+/// Checks a target: the path of a module, or the beginning of one.
+fn target(text: &str) -> Result<&str, String> {
+    let text = text.trim();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "_:-.".contains(c);
+    if text.is_empty() || !text.chars().all(allowed) {
+        return Err(format!("\"{}\" is not a target; spans and fields are not supported", shorten(text)));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+    use tracing::Level;
+
+    use super::*;
+
+    fn lets_through(filter: &str, target: &str, level: Level) -> bool {
+        super::filter(Some(filter)).unwrap().would_enable(target, &level)
+    }
+
+    #[test]
+    fn log_filter_is_a_level_or_targets_with_levels() {
+        assert!(lets_through("debug", "atalaya::node", Level::DEBUG));
+        assert!(!lets_through("debug", "zookeeper_client::session", Level::WARN), "the client stays quiet");
+        assert!(lets_through("debug,zookeeper_client=info", "zookeeper_client::session", Level::INFO));
+        assert!(lets_through(" WARN , atalaya::leader = trace ,", "atalaya::leader::office", Level::TRACE));
+        assert!(!lets_through("warn,atalaya::leader=trace", "atalaya::node", Level::INFO));
+        assert!(lets_through("atalaya_recipes", "atalaya_recipes::lock", Level::TRACE), "a target alone");
+        assert!(!lets_through("atalaya=debug", "hyper", Level::ERROR), "no default level");
+        assert!(!lets_through("off", "atalaya", Level::ERROR));
+        for blank in [None, Some(""), Some(" \n")] {
+            let default = filter(blank).unwrap();
+            assert!(default.would_enable("atalaya", &Level::INFO));
+            assert!(!default.would_enable("atalaya", &Level::DEBUG));
+        }
+    }
+
+    #[test]
+    fn log_filter_refuses_fields_spans_and_what_is_too_long() {
+        let bomb = format!("[{{x=(a|b)*a{}}}]=debug", "(a|b)".repeat(22));
+        for (text, problem) in [
+            (bomb.as_str(), "spans and fields are not supported"),
+            ("[span]=debug", "spans and fields are not supported"),
+            ("loud=very", "\"very\" is not a level"),
+            ("atalaya=", "\"\" is not a level"),
+            ("=debug", "\"\" is not a target"),
+            ("a=b=c", "\"b=c\" is not a level"),
+            (",,", "it has no directive"),
+            (&"debug,".repeat(MOST + 1), "more than 64 directives"),
+            (&"a".repeat(LONGEST + 1), "1025 bytes are too many"),
+        ] {
+            let error = filter(Some(text)).unwrap_err();
+            assert!(error.contains(problem) && error.contains("such as debug"), "{error}");
+            assert!(error.len() < 400, "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn log_filter_of_any_text_is_parsed_in_bounded_time(
+            text in prop_oneof![
+                "\\PC{0,2000}",
+                "[a-z0-5=,:_\\[\\]{}()|*+. ]{0,2000}",
+                "(\\[\\{[a-z]=(\\([a-c]\\|[a-c]\\)\\*?){0,40}\\}\\]=debug,?){0,10}",
+                (0usize..2000, "[a-z=,\\[{]{1,8}").prop_map(|(times, piece)| piece.repeat(times)),
+            ],
+        ) {
+            let began = Instant::now();
+            let parsed = filter(Some(&text));
+            // A thousand times what it takes.
+            prop_assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+            match parsed {
+                Ok(targets) => prop_assert!(targets.iter().count() <= MOST + 1),
+                Err(error) => {
+                    prop_assert!(error.len() < 1_000, "{}", error);
+                    prop_assert!(!error.chars().any(char::is_control), "{:?}", error);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Text of unknown origin, made safe for a terminal: data of znodes, units, reasons, names of processes.
+
+use std::borrow::Cow;
+
+/// Maximum length of a wrong value in a message, in characters.
+const LONGEST: usize = 80;
+
+/// Returns whether a terminal may do more with this character than show it: control characters (C0, DEL and C1),
+/// line separators, and the invisible characters that change the order in which others are shown, or hide among them.
+pub fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            // Bidirectional marks, embeddings, overrides and isolates.
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
+            // Line and paragraph separators.
+            | '\u{2028}' | '\u{2029}'
+            // Zero width space, word joiner and invisible operators, byte order mark, annotations, tags.
+            | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Replaces each unsafe character by U+FFFD, also line breaks: the result is one line.
+pub fn line(text: &str) -> Cow<'_, str> {
+    replaced(text, is_unsafe)
+}
+
+/// Replaces each unsafe character but line breaks and tabs by U+FFFD.
+pub fn lines(text: &str) -> Cow<'_, str> {
+    replaced(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
+}
+
+fn replaced(text: &str, replace: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&replace) {
+        return Cow::Borrowed(text);
+    }
+    text.chars().map(|c| if replace(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Returns the first `most` characters as one safe line.
+pub fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Returns the beginning of a wrong value, for a message.
+pub fn shorten(text: &str) -> String {
+    cut(text, LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn terminal_text_has_no_control_characters_overrides_or_invisible_characters() {
+        for character in
+            ['\0', '\x07', '\x1b', '\x7f', '\u{9b}', '\u{202e}', '\u{2066}', '\u{2028}', '\u{feff}']
+        {
+            let text = format!("a{character}b");
+            assert_eq!(line(&text), "a\u{fffd}b", "{character:?}");
+            assert_eq!(lines(&text), "a\u{fffd}b", "{character:?}");
+            assert_eq!(cut(&text, 2), "a\u{fffd}", "{character:?}");
+        }
+        assert_eq!(line("one\ntwo\tthree"), "one\u{fffd}two\u{fffd}three");
+        assert_eq!(lines("one\ntwo\tthree\r"), "one\ntwo\tthree\u{fffd}");
+        for plain in ["°C", "µg/m³", "naïve", "日本", "שלום", "👩\u{200d}🌾"] {
+            assert!(matches!(line(plain), Cow::Borrowed(same) if same == plain));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn terminal_text_is_safe_whatever_the_text(text: String, most in 0_usize..100) {
+            prop_assert!(!line(&text).contains(is_unsafe));
+            prop_assert!(!lines(&text).contains(|c| is_unsafe(c) && c != '\n' && c != '\t'));
+            prop_assert!(!cut(&text, most).contains(is_unsafe) && cut(&text, most).chars().count() <= most);
+            prop_assert_eq!(line(&text).chars().count(), text.chars().count());
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Settings in ZooKeeper that would make a library work without bounds: they are refused in no time.
+#![cfg(target_os = "linux")]
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::common::{Fleet, PATIENCE, goes_on_publishing};
+
+/// An automaton for this takes gigabytes.
+fn bomb() -> String {
+    format!("[{{x=(a|b)*a{}}}]=debug", "(a|b)".repeat(22))
+}
+
+/// Peak memory of a process, in KiB.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn log_filter_in_zookeeper_cannot_exhaust_a_node() {
+    let fleet = Fleet::memory();
+    let probe = fleet.probe();
+    let mut nodes = [fleet.leader("1", &[]), fleet.follower("2", &[])];
+    let before = nodes.each_ref().map(|node| peak(node.pid()));
+    probe.create("/config", b"", false).unwrap();
+    probe.create("/config/log", bomb().as_bytes(), false).unwrap();
+    for node in &nodes {
+        node.wait_for_line("bad log filter", PATIENCE);
+    }
+    for filter in ["[a]=debug".repeat(400), "(a*)*".repeat(800), "a=debug,".repeat(500), "x".repeat(1 << 19)]
+    {
+        probe.set("/config/log", filter.as_bytes()).unwrap();
+        goes_on_publishing(&probe, "1", 2);
+    }
+    probe.set("/config/log", b"debug").unwrap();
+    for (node, before) in nodes.iter_mut().zip(before) {
+        node.wait_for_line("DEBUG", PATIENCE);
+        let growth = peak(node.pid()).saturating_sub(before);
+        assert!(growth < 32 * 1024, "{growth} KiB more");
+        node.term();
+        assert!(node.wait_exit(PATIENCE).success());
+    }
+}
+
+#[test]
+fn log_filter_of_the_command_line_and_the_environment_is_parsed_in_no_time() {
+    let run = |words: &[&str], variable: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_atalaya"));
+        command.args(words).env("ATALAYA_LOG", variable);
+        command.output().unwrap()
+    };
+    let begin = Instant::now();
+    for output in [run(&["--log", &bomb(), "sensors", "list"], ""), run(&["sensors", "list"], &bomb())] {
+        assert_eq!(output.status.code(), Some(64));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("spans and fields are not supported"));
+    }
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}

@@ -1,0 +1,73 @@
+//! Text that other programs have written into ZooKeeper: safe on a terminal, byte for byte in a pipe.
+#![cfg(target_os = "linux")]
+
+use std::process::Command;
+
+use atalaya_testbed::{Scratch, Terminal, clean_command};
+
+use crate::common::{Fleet, PATIENCE};
+
+/// Clears the screen, sets a title, colours by a C1 control, overrides the direction of writing, and begins another
+/// line.
+const HOSTILE: &str = "before\x1b[2J\x1b]0;title\x07\u{9b}31m\u{202e}\u{2066}\r after";
+/// What a terminal shows of it. The terminal of these tests leaves out U+FFFD.
+const SHOWN: &str = "before[2J]0;title31m after";
+
+fn program(scratch: &Scratch, fleet: &Fleet, words: &[&str]) -> Command {
+    let mut command = clean_command(scratch.path(), env!("CARGO_BIN_EXE_atalaya"));
+    command.args(words).args(["--zookeeper", &fleet.hosts]);
+    command
+}
+
+#[test]
+fn values_are_exact_in_a_pipe_and_safe_on_a_terminal() {
+    let fleet = Fleet::memory();
+    let scratch = Scratch::new("terminal-text");
+    let probe = fleet.probe();
+    probe.create("/value", HOSTILE.as_bytes(), false).unwrap();
+    let put = || {
+        let put = program(&scratch, &fleet, &["queue", "put", "/jobs", HOSTILE]).output().unwrap();
+        assert!(put.status.success(), "{put:?}");
+    };
+    for words in [["config", "get", "/value"], ["queue", "take", "/jobs"]] {
+        put();
+        let piped = program(&scratch, &fleet, &words).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&piped.stdout), format!("{HOSTILE}\n"), "{words:?}");
+    }
+    put();
+    for words in
+        [&["config", "get", "/value"][..], &["config", "watch", "/value"], &["queue", "take", "/jobs"]]
+    {
+        let terminal = Terminal::spawn(program(&scratch, &fleet, words), (100, 24));
+        terminal.wait_for(SHOWN, PATIENCE);
+    }
+}
+
+#[test]
+fn tables_are_safe_whatever_other_programs_say() {
+    let fleet = Fleet::memory();
+    let scratch = Scratch::new("terminal-text");
+    let probe = fleet.probe();
+    probe.create("/mediciones", b"", false).unwrap();
+    probe.create("/atalaya", b"", false).unwrap();
+    probe.create("/atalaya/nodes", b"", false).unwrap();
+    probe.create("/atalaya/reports", b"", false).unwrap();
+    probe.create("/mediciones/a\u{202e}b", HOSTILE.as_bytes(), false).unwrap();
+    let said = serde_json::json!({"host": HOSTILE, "version": HOSTILE, "board": HOSTILE, "started": "2026-01-01T00:00:00Z",
+        "sensors": [{"name": HOSTILE, "chip": HOSTILE, "quantities": ["x\u{1b}"], "health": {"state": "failing", "error": HOSTILE}}]});
+    probe.create("/atalaya/nodes/1", said.to_string().as_bytes(), false).unwrap();
+    probe.create("/atalaya/reports/7", HOSTILE.as_bytes(), false).unwrap();
+    for words in [
+        &["status"][..],
+        &["inspect", "--recursive"],
+        &["inspect", "/mediciones"],
+        &["reports", "list"],
+        &["sensors", "list", "--node", "1"],
+    ] {
+        let output = program(&scratch, &fleet, words).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        let bad =
+            text.chars().find(|c| (c.is_control() && *c != '\n') || ('\u{202a}'..='\u{2069}').contains(c));
+        assert_eq!(bad, None, "{words:?}: {text:?}");
+    }
+}

@@ -81,7 +81,8 @@ impl Clock {
 pub(crate) fn check_epoch_range(epoch: i64) -> Result<(), Invalid> {
     match epoch {
         1..=MAX_NUMBER => Ok(()),
-        _ => Err(Invalid::new(format!("epoch {epoch} is not from 1 to 2^62"))),
+        ..1 => Err(Invalid::new("epoch is below 1")),
+        _ => Err(Invalid::new(format!("epoch {epoch} is in the future: the maximum is 2^62"))),
     }
 }
 

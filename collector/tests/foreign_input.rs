@@ -142,7 +142,7 @@ async fn negative_zero_is_zero_wherever_it_is_shown() {
         for accept in ["application/json", "text/csv", "text/plain"] {
             let text =
                 collector.get(path).header("accept", accept).send().await.unwrap().text().await.unwrap();
-            for zero in ["-0,", "-0\n", "-0.0", "-0]", "-0}", "\"-0\"", "−0"] {
+            for zero in ["-0,", "-0\n", "-0.0", "-0]", "-0}", "\"-0\"", ">−0<", "−0.00", "−0 "] {
                 assert!(!text.contains(zero), "{zero:?} in {path} as {accept}: {text}");
             }
         }
@@ -342,6 +342,7 @@ async fn arbitrary_input_is_answered_in_bounded_time_and_memory() {
             collector.get(&format!("/api/v1/reports?cursor={query}")),
             collector.get(&format!("/api/v1/reports?cursor={key}&from={query}")),
             collector.get(&format!("/api/v1/series?step={query}")),
+            collector.get(&format!("/api/v1/series?step={}d", key.split('-').next().unwrap_or_default())),
             collector.get(&format!("/listar?limit={query}&unit={query}")),
             collector.get(&format!("/?range={query}&quantity={query}&lang={query}")).header("cookie", &text),
             collector.get("/api/v1/stream?after=x").header("last-event-id", &text).header("accept", &text),

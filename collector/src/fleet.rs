@@ -214,6 +214,8 @@ impl Fleet {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn status(epoch: i64, cycle: i64) -> Status {
@@ -284,5 +286,33 @@ mod tests {
         assert!(with(&|status| status.nodes[0].readings = vec![reading.clone(); MAX_READINGS + 1]).is_err());
         let later: Node = serde_json::from_str(r#"{"id": "1", "health": "sleepy", "mood": 3}"#).unwrap();
         assert_eq!(later.health, Health::Unknown, "newer leaders may say more");
+    }
+
+    proptest! {
+        /// A status that is taken can be told again, without negative zeros.
+        #[test]
+        fn status_of_arbitrary_input_is_sound_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            numbers in prop::collection::vec(prop_oneof![Just(-0.0), any::<f64>()], 3),
+            wholes in prop::collection::vec(any::<i64>(), 5), text in ".{0,600}",
+        ) {
+            let text = serde_json::to_string(&text).unwrap();
+            let [period, age, value] = numbers[..] else { unreachable!() };
+            let [epoch, cycle, waiting, delivered, more] = wholes[..] else { unreachable!() };
+            let told = format!(
+                r#"{{"epoch": {epoch}, "cycle": {cycle}, "leader": {text}, "period": {period:e}, "waiting": {waiting},
+                "delivered": {delivered}, "more": {more}, "nodes": [{{"id": {text}, "age": {age:e}, "problem": {text},
+                "health": {text}, "readings": [{{"value": {value:e}, "unit": {text}}}]}}]}}"#
+            );
+            for body in [&bytes[..], told.as_bytes()] {
+                let Ok(status) = serde_json::from_slice::<Status>(body) else { continue };
+                if status.check().is_ok() {
+                    let mut fleet = Fleet::default();
+                    fleet.tell(status, None, Some(&text), (Timestamp::UNIX_EPOCH, Instant::now())).unwrap();
+                    let again = serde_json::to_string(&fleet.told().unwrap().status).unwrap();
+                    prop_assert!(!again.contains(":-0.0"), "{again}");
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Order of the reports of one quantity and unit: decides which of them is the latest. Pure.
 //!
-//! Times are those of foreign clocks, so they decide only where nothing else does, and never beyond the time of arrival.
+//! Times are those of foreign clocks, so they are the last criterion, and never count beyond the time of arrival.
 
 use crate::report::Report;
 
@@ -25,7 +25,7 @@ impl Recency {
     }
 
     /// Returns true if this report, which has just arrived, is the latest from now on instead of `latest`. Epoch and cycle decide if
-    /// both reports have them. Else a report that is not dated before its arrival is the latest, and one that is dated before needs
+    /// both reports have them. Otherwise a report that is not dated before its arrival is the latest, and one that is dated before needs
     /// a later time, where a time ahead of the arrival counts as the arrival.
     pub(super) fn supersedes(&self, latest: &Recency) -> bool {
         match (self.key, latest.key) {

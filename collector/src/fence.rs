@@ -81,6 +81,11 @@ impl Fence {
             });
     }
 
+    /// Removes an epoch. Reports of lower epochs are then judged by the others.
+    pub fn forget(&mut self, epoch: i64) {
+        self.epochs.remove(&epoch);
+    }
+
     /// The newest first, so many at most.
     pub fn newest(&self, limit: usize) -> Vec<Epoch> {
         self.epochs.values().rev().take(limit).cloned().collect()
@@ -110,6 +115,29 @@ mod tests {
         assert_eq!(fence.judge(900, 1), Ok(()), "the next leader, or one whose ZooKeeper lost its data");
         admit(&mut fence, 900, 1);
         assert_eq!(fence.judge(8, 6), Err(Stale { epoch: 900, first_cycle: 1 }));
+    }
+
+    #[test]
+    fn fence_without_a_forgotten_epoch_judges_by_the_others() {
+        let mut fence = Fence::default();
+        for (epoch, cycle) in [(7, 1), (8, 5), (900, 1)] {
+            admit(&mut fence, epoch, cycle);
+        }
+        fence.forget(900);
+        assert_eq!(fence.judge(8, 6), Ok(()));
+        assert_eq!(fence.judge(7, 5), Err(Stale { epoch: 8, first_cycle: 5 }));
+        assert_eq!(fence.newest(1)[0].epoch, 8);
+    }
+
+    #[test]
+    fn fence_compares_epochs_and_cycles_at_the_limits_of_their_type() {
+        let mut fence = Fence::default();
+        admit(&mut fence, i64::MAX - 1, i64::MAX - 1);
+        admit(&mut fence, i64::MAX, i64::MAX);
+        assert_eq!(fence.judge(i64::MAX - 2, i64::MAX - 2), Ok(()));
+        let stale = Stale { epoch: i64::MAX - 1, first_cycle: i64::MAX - 1 };
+        assert_eq!(fence.judge(i64::MAX - 2, i64::MAX - 1), Err(stale));
+        assert_eq!(fence.judge(i64::MAX, i64::MIN), Ok(()));
     }
 
     proptest! {

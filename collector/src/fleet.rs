@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::future::check_epoch;
-use crate::report::{Invalid, MAX_REPORTER, integer, needed_integer, shortened};
+use crate::future::{check_cycle_range, check_epoch_range};
+use crate::report::{Invalid, cut, integer, needed_integer, shortened, without_negative_zero};
 
 /// Most nodes of a status; what is beyond is told as `more`.
 pub const MAX_NODES: usize = 1_000;
@@ -16,19 +16,22 @@ pub const MAX_NODES: usize = 1_000;
 pub const MAX_READINGS: usize = 32;
 /// The longest text, in characters.
 pub(crate) const MAX_TEXT: usize = 512;
+/// Time after which a status no longer outranks an older epoch or cycle. Leaders send one every five seconds at least, so what is
+/// silent for longer does not lead.
+const OUTRANKS: Duration = Duration::from_secs(60);
 /// What texts are made of, as the OpenAPI document says it.
 pub(crate) const TEXT: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,512}$";
 
 /// A fleet, as its leader sees it. Unknown fields are ignored: newer leaders may tell more.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, ToSchema)]
 pub struct Status {
-    /// Goes up with every leader; seconds since 1970, and a year, are the most.
+    /// Increases with every leader. The same maximum as for reports.
     #[serde(deserialize_with = "needed_integer")]
-    #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64)]
+    #[schema(minimum = 1, maximum = 4_611_686_018_427_387_904_i64)]
     pub epoch: i64,
     /// The newest cycle.
     #[serde(deserialize_with = "needed_integer")]
-    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+    #[schema(minimum = 0, maximum = 4_611_686_018_427_387_904_i64)]
     pub cycle: i64,
     /// The id of the node that leads.
     pub leader: String,
@@ -110,12 +113,10 @@ impl Status {
     ///
     /// # Errors
     /// It does not; the message says why.
-    pub fn check(&self, now: Timestamp) -> Result<(), Invalid> {
+    pub fn check(&self) -> Result<(), Invalid> {
         let wrong = |what: String| Err(Invalid::new(what));
-        check_epoch(self.epoch, now)?;
-        if self.cycle < 0 {
-            return wrong("cycle is negative".to_owned());
-        }
+        check_epoch_range(self.epoch)?;
+        check_cycle_range(self.cycle)?;
         if self.nodes.len() > MAX_NODES {
             return wrong(format!(
                 "{} nodes: {MAX_NODES} at most, and the others as `more`",
@@ -140,6 +141,16 @@ impl Status {
             return wrong(format!("node {:?} has more than {MAX_READINGS} readings", shortened(&node.id)));
         }
         Ok(())
+    }
+
+    /// Turns every negative zero into zero.
+    fn normalize(&mut self) {
+        let normalize = |number: &mut f64| *number = without_negative_zero(*number);
+        self.period.iter_mut().for_each(normalize);
+        for node in &mut self.nodes {
+            node.age.iter_mut().for_each(normalize);
+            node.readings.iter_mut().for_each(|reading| normalize(&mut reading.value));
+        }
     }
 }
 
@@ -169,13 +180,13 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Takes a status, unless a later epoch is known: `newest`, or that of the last one.
+    /// Takes a status, unless a later epoch is known: `newest`, or that of the last status if it is younger than a minute.
     ///
     /// # Errors
     /// The epoch that is later, or the same one if it has told of a later cycle.
     pub fn tell(
         &mut self,
-        status: Status,
+        mut status: Status,
         newest: Option<i64>,
         reporter: Option<&str>,
         (received, at): (Timestamp, Instant),
@@ -183,12 +194,14 @@ impl Fleet {
         if let Some(newest) = newest.filter(|newest| *newest > status.epoch) {
             return Err(newest);
         }
-        if let Some(Told { status: known, .. }) = &self.told
-            && (known.epoch, known.cycle) > (status.epoch, status.cycle)
+        if let Some(told) = &self.told
+            && (told.status.epoch, told.status.cycle) > (status.epoch, status.cycle)
+            && told.age(at) < OUTRANKS
         {
-            return Err(known.epoch);
+            return Err(told.status.epoch);
         }
-        let reporter = reporter.map(|reporter| reporter.chars().take(MAX_REPORTER).collect());
+        status.normalize();
+        let reporter = reporter.map(cut);
         self.told = Some(Told { status, received, reporter, at });
         Ok(())
     }
@@ -201,6 +214,8 @@ impl Fleet {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn status(epoch: i64, cycle: i64) -> Status {
@@ -227,18 +242,40 @@ mod tests {
         assert_eq!(told.age(start + Duration::from_secs(3)), Duration::from_secs(3));
     }
 
+    /// One status of a far epoch or cycle would else hide every later one until the collector is restarted.
+    #[test]
+    fn status_of_a_far_epoch_or_cycle_outranks_others_for_a_minute_only() {
+        for far in [status(900, 1), status(7, 1 << 62)] {
+            let mut fleet = Fleet::default();
+            let start = Instant::now();
+            let mut tell = |status, seconds| {
+                fleet.tell(
+                    status,
+                    Some(7),
+                    None,
+                    (Timestamp::UNIX_EPOCH, start + Duration::from_secs(seconds)),
+                )
+            };
+            let epoch = far.epoch;
+            assert_eq!(tell(far, 0), Ok(()));
+            assert_eq!(tell(status(7, 5), 59), Err(epoch));
+            assert_eq!(tell(status(7, 5), 60), Ok(()));
+            assert_eq!(tell(status(7, 4), 61), Err(7));
+            assert_eq!(tell(status(6, 9), 600), Err(7), "a deposed leader");
+        }
+    }
+
     #[test]
     fn too_much_and_nonsense_are_refused() {
-        let now = "2026-11-22T00:00:00Z".parse().unwrap();
-        assert!(status(1, 0).check(now).is_ok());
-        for wrong in [status(0, 0), status(1, -1), status(now.as_millisecond(), 0)] {
-            assert!(wrong.check(now).is_err(), "{wrong:?}");
+        assert!(status(1, 0).check().is_ok());
+        for wrong in [status(0, 0), status(1, -1), status(i64::MAX, 0), status(1, i64::MAX)] {
+            assert!(wrong.check().is_err(), "{wrong:?}");
         }
         let node = status(1, 0).nodes[0].clone();
         let with = |change: &dyn Fn(&mut Status)| {
             let mut status = status(1, 0);
             change(&mut status);
-            status.check(now)
+            status.check()
         };
         assert!(with(&|status| status.nodes = vec![node.clone(); MAX_NODES + 1]).is_err());
         assert!(with(&|status| status.nodes[0].age = Some(-1.0)).is_err());
@@ -249,5 +286,33 @@ mod tests {
         assert!(with(&|status| status.nodes[0].readings = vec![reading.clone(); MAX_READINGS + 1]).is_err());
         let later: Node = serde_json::from_str(r#"{"id": "1", "health": "sleepy", "mood": 3}"#).unwrap();
         assert_eq!(later.health, Health::Unknown, "newer leaders may say more");
+    }
+
+    proptest! {
+        /// A status that is taken can be told again, without negative zeros.
+        #[test]
+        fn status_of_arbitrary_input_is_sound_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            numbers in prop::collection::vec(prop_oneof![Just(-0.0), any::<f64>()], 3),
+            wholes in prop::collection::vec(any::<i64>(), 5), text in ".{0,600}",
+        ) {
+            let text = serde_json::to_string(&text).unwrap();
+            let [period, age, value] = numbers[..] else { unreachable!() };
+            let [epoch, cycle, waiting, delivered, more] = wholes[..] else { unreachable!() };
+            let told = format!(
+                r#"{{"epoch": {epoch}, "cycle": {cycle}, "leader": {text}, "period": {period:e}, "waiting": {waiting},
+                "delivered": {delivered}, "more": {more}, "nodes": [{{"id": {text}, "age": {age:e}, "problem": {text},
+                "health": {text}, "readings": [{{"value": {value:e}, "unit": {text}}}]}}]}}"#
+            );
+            for body in [&bytes[..], told.as_bytes()] {
+                let Ok(status) = serde_json::from_slice::<Status>(body) else { continue };
+                if status.check().is_ok() {
+                    let mut fleet = Fleet::default();
+                    fleet.tell(status, None, Some(&text), (Timestamp::UNIX_EPOCH, Instant::now())).unwrap();
+                    let again = serde_json::to_string(&fleet.told().unwrap().status).unwrap();
+                    prop_assert!(!again.contains(":-0.0"), "{again}");
+                }
+            }
+        }
     }
 }

@@ -1,59 +1,112 @@
-//! What cannot have been yet. A report of the future is a mistake of whoever sends it, and a lasting one if it is kept: one with
-//! such a time would be the newest for as long, and one with such an epoch would make a deposed leader of everybody
-//! who leads from then on. Pure.
+//! Limits on times and epochs of foreign clocks. A time ahead of the collector's clock would stay the newest until then, and an
+//! epoch ahead of it would outrank every leader that follows, so both are refused beyond a small skew. Pure.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::report::Invalid;
 
-/// How far beyond the collector's clock something may be. Clocks of machines that were off for long are late.
-const AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
-/// 2025-01-01, before there was a collector: a clock that shows less was not set since its machine started.
+/// Default of [`crate::Limits::max_clock_skew`]: one day.
+pub(crate) const MAX_CLOCK_SKEW: Duration = Duration::from_secs(86_400);
+/// Highest epoch and highest cycle. Every higher number is refused, so that a next one always exists.
+pub(crate) const MAX_NUMBER: i64 = 1 << 62;
+/// 2025-01-01, before the first release: a clock that shows less was not set since its machine started.
 const NEVER_SET: i64 = 1_735_689_600;
 
-/// The last moment that there can have been at `now`; `None`: the clock was never set, and tells nothing.
-fn latest(now: Timestamp) -> Option<Timestamp> {
-    (now.as_second() >= NEVER_SET).then(|| now.saturating_add(AHEAD).unwrap_or(Timestamp::MAX))
+/// The collector's clock at the arrival of a request, and the skew that is allowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    now: Timestamp,
+    max_skew: Duration,
 }
 
-fn refused(what: &str, latest: &dyn std::fmt::Display) -> Invalid {
-    Invalid::new(format!(
-        "{what} is of the future: {latest} is the latest, a year beyond the collector's clock"
-    ))
+/// Epoch that is ahead of the collector's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    /// Epoch of the report.
+    pub(crate) epoch: i64,
+    /// Highest epoch that would be accepted.
+    pub(crate) max_epoch: i64,
 }
 
-/// Whether a leader can have this epoch. The first leader of all takes the seconds since 1970 for it, and each one after it the
-/// next number: that is slower than time.
+impl Clock {
+    pub(crate) fn new(now: Timestamp, max_skew: Duration) -> Clock {
+        Clock { now, max_skew }
+    }
+
+    /// Returns the latest plausible time, or `None` if the clock was never set and proves nothing.
+    fn latest(&self) -> Option<Timestamp> {
+        (self.now.as_second() >= NEVER_SET)
+            .then(|| self.now.saturating_add(self.max_skew).unwrap_or(Timestamp::MAX))
+    }
+
+    /// Checks whether a leader can have this epoch. The first leader takes the seconds since 1970 by ZooKeeper's clock, each later
+    /// one the next number, which is slower than time. `highest` is the highest epoch that the store has recorded: the next number
+    /// after it is accepted in any case, so that a fleet continues after its epochs were driven ahead.
+    ///
+    /// # Errors
+    /// The epoch is ahead of the clock by more than the skew.
+    pub(crate) fn check_epoch(&self, epoch: i64, highest: Option<i64>) -> Result<(), Ahead> {
+        let Some(latest) = self.latest() else { return Ok(()) };
+        let next = highest.map_or(0, |highest| highest.saturating_add(1));
+        let max_epoch = latest.as_second().max(next);
+        if epoch > max_epoch { Err(Ahead { epoch, max_epoch }) } else { Ok(()) }
+    }
+
+    /// Checks whether a fleet can have been read at `time`.
+    ///
+    /// # Errors
+    /// The time is ahead of the clock by more than the skew.
+    pub(crate) fn check_time(&self, time: Timestamp) -> Result<(), Invalid> {
+        match self.latest() {
+            Some(latest) if time > latest => Err(Invalid::new(format!(
+                "time {time} is in the future: the latest accepted time is {latest}, the collector's clock plus {}",
+                self.skew()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the allowed skew as text, for messages.
+    pub(crate) fn skew(&self) -> String {
+        format!("{} s", self.max_skew.as_secs())
+    }
+}
+
+/// Checks that an epoch is from 1 to [`MAX_NUMBER`].
 ///
 /// # Errors
-/// It cannot.
-pub(crate) fn check_epoch(epoch: i64, now: Timestamp) -> Result<(), Invalid> {
-    if epoch < 1 {
-        return Err(Invalid::new("epoch counts from 1"));
-    }
-    match latest(now).map(Timestamp::as_second) {
-        Some(latest) if epoch > latest => Err(refused(&format!("epoch {epoch}"), &latest)),
-        _ => Ok(()),
+/// The epoch is out of range.
+pub(crate) fn check_epoch_range(epoch: i64) -> Result<(), Invalid> {
+    match epoch {
+        1..=MAX_NUMBER => Ok(()),
+        ..1 => Err(Invalid::new("epoch is below 1")),
+        _ => Err(Invalid::new(format!("epoch {epoch} is in the future: the maximum is 2^62"))),
     }
 }
 
-/// Whether a fleet can have been read then.
+/// Checks that a cycle is from 0 to [`MAX_NUMBER`].
 ///
 /// # Errors
-/// It cannot.
-pub(crate) fn check_time(time: Timestamp, now: Timestamp) -> Result<(), Invalid> {
-    if time < Timestamp::UNIX_EPOCH {
-        return Err(Invalid::new("time is before 1970"));
-    }
-    match latest(now) {
-        Some(latest) if time > latest => Err(refused(&format!("time {time}"), &latest)),
-        _ => Ok(()),
+/// The cycle is out of range.
+pub(crate) fn check_cycle_range(cycle: i64) -> Result<(), Invalid> {
+    match cycle {
+        0..=MAX_NUMBER => Ok(()),
+        ..0 => Err(Invalid::new("cycle is negative")),
+        _ => Err(Invalid::new(format!("cycle {cycle} is above 2^62"))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DAY: i64 = 86_400;
+
+    fn clock(now: &str) -> Clock {
+        Clock::new(now.parse().unwrap(), MAX_CLOCK_SKEW)
+    }
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -62,25 +115,66 @@ mod tests {
     #[test]
     fn an_epoch_of_the_future_is_a_mistake() {
         let now = at("2026-11-22T00:00:00Z");
-        for can_be in [1, 7, now.as_second(), now.as_second() + 1_000_000] {
-            assert_eq!(check_epoch(can_be, now), Ok(()));
+        let check = |epoch| Clock::new(now, MAX_CLOCK_SKEW).check_epoch(epoch, None);
+        for can_be in [1, 7, now.as_second(), now.as_second() + DAY] {
+            assert_eq!(check(can_be), Ok(()));
         }
-        for cannot in [i64::MIN, 0, now.as_millisecond(), i64::MAX] {
-            assert!(check_epoch(cannot, now).is_err(), "{cannot}");
+        for cannot in [now.as_second() + DAY + 1, now.as_second() + 300 * DAY, now.as_millisecond(), i64::MAX]
+        {
+            let max_epoch = now.as_second() + DAY;
+            assert_eq!(check(cannot), Err(Ahead { epoch: cannot, max_epoch }), "{cannot}");
         }
-        assert_eq!(check_epoch(now.as_second(), at("2026-01-01T00:00:00Z")), Ok(()), "its clock is late");
-        assert_eq!(check_epoch(i64::MAX, at("1970-01-01T00:00:07Z")), Ok(()), "nobody has set it");
-        assert!(check_epoch(i64::MAX, Timestamp::MAX).is_err());
+        let slow = Clock::new(at("2026-01-01T00:00:00Z"), Duration::from_secs(400 * 86_400));
+        assert_eq!(slow.check_epoch(now.as_second(), None), Ok(()), "a larger skew is a setting");
+        assert_eq!(
+            clock("1970-01-01T00:00:07Z").check_epoch(i64::MAX, None),
+            Ok(()),
+            "the clock was never set"
+        );
+        assert!(Clock::new(Timestamp::MAX, MAX_CLOCK_SKEW).check_epoch(i64::MAX, None).is_err());
+    }
+
+    #[test]
+    fn epoch_after_the_highest_recorded_one_is_accepted_although_it_is_ahead() {
+        let clock = clock("2026-11-22T00:00:00Z");
+        let ahead = clock.now.as_second() + 300 * DAY;
+        assert_eq!(clock.check_epoch(ahead + 1, Some(ahead)), Ok(()));
+        assert_eq!(clock.check_epoch(ahead, Some(ahead)), Ok(()));
+        assert_eq!(
+            clock.check_epoch(ahead + 2, Some(ahead)),
+            Err(Ahead { epoch: ahead + 2, max_epoch: ahead + 1 })
+        );
+        assert_eq!(clock.check_epoch(i64::MAX, Some(i64::MAX)), Ok(()));
+    }
+
+    #[test]
+    fn epochs_and_cycles_leave_room_for_the_next_one() {
+        for (number, epoch, cycle) in [
+            (i64::MIN, false, false),
+            (-1, false, false),
+            (0, false, true),
+            (1, true, true),
+            (MAX_NUMBER, true, true),
+        ] {
+            assert_eq!(
+                (check_epoch_range(number).is_ok(), check_cycle_range(number).is_ok()),
+                (epoch, cycle),
+                "{number}"
+            );
+        }
+        for number in [MAX_NUMBER + 1, i64::MAX - 1, i64::MAX] {
+            assert!(check_epoch_range(number).is_err() && check_cycle_range(number).is_err());
+        }
     }
 
     #[test]
     fn so_is_a_time() {
-        let now = at("2026-11-22T00:00:00Z");
-        assert_eq!(check_time(at("1970-01-01T00:00:07Z"), now), Ok(()), "a node whose clock was never set");
-        assert_eq!(check_time(at("2027-11-22T00:00:00Z"), now), Ok(()));
-        assert!(check_time(at("2028-01-01T00:00:00Z"), now).is_err());
-        assert!(check_time(at("1969-12-31T23:59:59Z"), now).is_err());
-        assert_eq!(check_time(now, at("1970-01-01T00:00:07Z")), Ok(()));
-        assert_eq!(check_time(Timestamp::MAX, Timestamp::MAX), Ok(()));
+        let clock = clock("2026-11-22T00:00:00Z");
+        assert_eq!(clock.check_time(at("1970-01-01T00:00:07Z")), Ok(()), "a node whose clock was never set");
+        assert_eq!(clock.check_time(at("2026-11-23T00:00:00Z")), Ok(()));
+        assert!(clock.check_time(at("2026-11-23T00:00:01Z")).is_err());
+        let unset = Clock::new(at("1970-01-01T00:00:07Z"), MAX_CLOCK_SKEW);
+        assert_eq!(unset.check_time(at("2026-11-22T00:00:00Z")), Ok(()));
+        assert_eq!(Clock::new(Timestamp::MAX, MAX_CLOCK_SKEW).check_time(Timestamp::MAX), Ok(()));
     }
 }

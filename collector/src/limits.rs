@@ -31,6 +31,8 @@ pub struct Limits {
     pub send: Duration,
     /// How long what was accepted may take at the end.
     pub stop: Duration,
+    /// How far the time or the epoch of a report may be ahead of the collector's clock.
+    pub max_clock_skew: Duration,
 }
 
 impl Default for Limits {
@@ -50,6 +52,7 @@ impl Default for Limits {
             answer: Duration::from_secs(10),
             send: Duration::from_secs(15),
             stop: Duration::from_secs(10),
+            max_clock_skew: crate::future::MAX_CLOCK_SKEW,
         }
     }
 }

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use utoipa::ToSchema;
 
-use crate::future::{check_epoch, check_time};
+use crate::future::{check_cycle_range, check_epoch_range};
 
 /// The longest name of a quantity or a unit, in characters.
 pub const MAX_NAME: usize = 64;
-/// What such a name is made of, as the OpenAPI document says it.
-pub(crate) const NAME: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f\\ufffd]{1,64}$";
+/// Pattern of such a name, for the OpenAPI document; see [`is_printable`].
+pub(crate) const NAME: &str =
+    "^[^\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufffd]{1,64}$";
 /// The most that is kept of who sent a report, in bytes.
 pub const MAX_REPORTER: usize = 200;
 
@@ -76,15 +77,28 @@ fn whole(text: &str) -> Option<i64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// A number as programs write it, finite.
+/// Turns negative zero into zero, which is how every other program writes it.
+pub(crate) fn without_negative_zero(number: f64) -> f64 {
+    number + 0.0
+}
+
+/// A number as programs write it, finite. Negative zero is returned as zero.
 ///
 /// # Errors
 /// It is none.
 pub fn number(text: &str) -> Result<f64, Invalid> {
     match text.trim().parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok(number),
+        Ok(number) if number.is_finite() => Ok(without_negative_zero(number)),
         _ => Err(Invalid::new(format!("{:?} is not a finite number", shortened(text)))),
     }
+}
+
+/// Returns false for characters that control a terminal, break a line or reverse the direction of text, and for U+FFFD, which
+/// stands for bytes that are not UTF-8.
+fn is_printable(character: char) -> bool {
+    let controls_direction = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let breaks_line = matches!(character, '\u{2028}' | '\u{2029}');
+    !(character.is_control() || controls_direction || breaks_line || character == char::REPLACEMENT_CHARACTER)
 }
 
 /// The name of a quantity or of a unit.
@@ -92,8 +106,7 @@ pub fn number(text: &str) -> Result<f64, Invalid> {
 /// # Errors
 /// It is empty, too long, or has characters that do not print.
 pub fn name(what: &str, text: &str) -> Result<String, Invalid> {
-    let printable = |character: char| !character.is_control() && character != char::REPLACEMENT_CHARACTER;
-    if text.is_empty() || text.chars().nth(MAX_NAME).is_some() || !text.chars().all(printable) {
+    if text.is_empty() || text.chars().nth(MAX_NAME).is_some() || !text.chars().all(is_printable) {
         let text = shortened(text);
         return Err(Invalid::new(format!("{what}: {text:?} is not 1 to {MAX_NAME} characters that print")));
     }
@@ -150,7 +163,7 @@ impl Report {
             time: received,
             quantity: None,
             unit: None,
-            mean,
+            mean: without_negative_zero(mean),
             min: None,
             max: None,
             stddev: None,
@@ -177,16 +190,17 @@ impl Report {
 /// A report as JSON brings it. Unknown fields are ignored: newer senders may tell more.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct Incoming {
-    /// Goes up with every leader; not without `cycle`, and not of the future: seconds since 1970, and a year, are the
-    /// most.
-    #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64)]
+    /// Increases with every leader; not without `cycle`. The maximum is the collector's clock in seconds since 1970 plus its
+    /// `--max-clock-skew` (one day), or the number after the highest recorded epoch.
+    #[schema(minimum = 1, maximum = 4_611_686_018_427_387_904_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub epoch: Option<i64>,
     /// Counts the cycles of the fleet, over all epochs; not without `epoch`.
-    #[schema(minimum = 0, maximum = 9_223_372_036_854_775_807_i64)]
+    #[schema(minimum = 0, maximum = 4_611_686_018_427_387_904_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub cycle: Option<i64>,
-    /// When the fleet was read, RFC 3339, from 1970 to a year from now; now, if it is missing.
+    /// Time at which the fleet was read, RFC 3339, from 1970 to the collector's clock plus its `--max-clock-skew` (one day); the
+    /// time of arrival if it is missing.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub time: Option<Timestamp>,
     /// What was averaged.
@@ -252,7 +266,8 @@ impl Incoming {
         }
     }
 
-    /// What is kept of it, if it makes sense. `key` is the request's, and must not contradict the report.
+    /// What is kept of it, if it makes sense. `key` is the request's, and must not contradict the report. Times and epochs are not
+    /// compared with a clock here.
     ///
     /// # Errors
     /// It makes no sense; the message says why.
@@ -291,9 +306,12 @@ impl Incoming {
             return Err(Invalid::new("epoch and cycle come together or not at all"));
         }
         if let Some(epoch) = epoch {
-            check_epoch(epoch, received)?;
+            check_epoch_range(epoch)?;
         }
-        for (what, whole) in [("cycle", cycle), ("count", count), ("excluded", excluded)] {
+        if let Some(cycle) = cycle {
+            check_cycle_range(cycle)?;
+        }
+        for (what, whole) in [("count", count), ("excluded", excluded)] {
             if whole.is_some_and(|whole| whole < 0) {
                 return Err(Invalid::new(format!("{what} is negative")));
             }
@@ -310,7 +328,9 @@ impl Incoming {
             return Err(Invalid::new("stddev is negative"));
         }
         let time = time.unwrap_or(received);
-        check_time(time, received)?;
+        if time < Timestamp::UNIX_EPOCH {
+            return Err(Invalid::new("time is before 1970"));
+        }
         let quantity = quantity.map(|quantity| name("quantity", &quantity)).transpose()?;
         let unit = unit.map(|unit| name("unit", &unit)).transpose()?;
         let reporter = reporter.map(cut);
@@ -320,10 +340,10 @@ impl Incoming {
             time: micros(time),
             quantity,
             unit,
-            mean,
-            min,
-            max,
-            stddev,
+            mean: without_negative_zero(mean),
+            min: min.map(without_negative_zero),
+            max: max.map(without_negative_zero),
+            stddev: stddev.map(without_negative_zero),
             count,
             excluded,
             received: micros(received),
@@ -332,13 +352,13 @@ impl Incoming {
     }
 }
 
-/// So much of a header as is kept.
-fn cut(text: &str) -> String {
+/// Returns the beginning of a header, at most [`MAX_REPORTER`] bytes, with a blank for each character that does not print.
+pub(crate) fn cut(text: &str) -> String {
     let mut end = text.len().min(MAX_REPORTER);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].to_owned()
+    text[..end].replace(|character| !is_printable(character), " ")
 }
 
 /// Stores keep microseconds.
@@ -361,6 +381,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const FIELDS: [&str; 13] = [
+        "mean", "dato", "epoch", "cycle", "time", "quantity", "unit", "min", "max", "stddev", "count",
+        "excluded", "more",
+    ];
+    const VALUES: [&str; 14] = [
+        "text",
+        "real",
+        "whole",
+        "-0.0",
+        "-0",
+        "1",
+        "1e400",
+        "18446744073709551615",
+        "9223372036854775807",
+        "null",
+        "[[]]",
+        "\"Cel\"",
+        "\"2026-11-21T08:00:00Z\"",
+        "\"-009999-01-02T01:59:59Z\"",
+    ];
 
     fn key(epoch: i64, cycle: i64, unit: Option<&str>) -> Key {
         Key { epoch, cycle, unit: unit.map(str::to_owned) }
@@ -425,6 +466,41 @@ mod tests {
             prop_assume!(!unit.as_ref().is_some_and(|unit| unit.ends_with([' ', '"'])));
             let key = Key { epoch, cycle, unit };
             prop_assert_eq!(Key::parse(&key.to_string()), Ok(key));
+        }
+
+        /// Bytes that are no report are refused, and a report has finite numbers, no negative zero and text that prints.
+        #[test]
+        fn report_of_arbitrary_bytes_is_sound_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            fields in prop::collection::vec((0..FIELDS.len(), 0..VALUES.len(), ".{0,70}", any::<f64>(), any::<i64>()), 0..9),
+            key in "[0-9]{1,20}-[0-9]{1,20}(-.{0,70})?", reporter in ".{0,300}",
+        ) {
+            let fields = fields.into_iter().map(|(name, value, text, real, whole)| {
+                let value = match VALUES[value] {
+                    "text" => serde_json::to_string(&text).unwrap(),
+                    "real" => format!("{real:e}"),
+                    "whole" => whole.to_string(),
+                    value => value.to_owned(),
+                };
+                format!("\"{}\": {value}", FIELDS[name])
+            });
+            let object = format!("{{{}}}", fields.collect::<Vec<_>>().join(", "));
+            let key = Key::parse(&key).ok();
+            for body in [&bytes[..], object.as_bytes(), format!("[{object}]").as_bytes()] {
+                let one = serde_json::from_slice::<Incoming>(body).ok();
+                let more = serde_json::from_slice::<Vec<Incoming>>(body).unwrap_or_default();
+                for (incoming, key) in one.into_iter().map(|one| (one, key.clone())).chain(more.into_iter().map(|one| (one, None))) {
+                    let Ok(report) = incoming.accept(key, Timestamp::UNIX_EPOCH, Some(&reporter)) else { continue };
+                    for number in [Some(report.mean), report.min, report.max, report.stddev].into_iter().flatten() {
+                        prop_assert!(number.is_finite() && (number != 0.0 || number.is_sign_positive()));
+                    }
+                    for text in [&report.quantity, &report.unit, &report.reporter].into_iter().flatten() {
+                        prop_assert!(text.len() <= 4 * MAX_REPORTER && text.chars().all(is_printable), "{text:?}");
+                    }
+                    prop_assert!(report.epoch.is_none_or(|epoch| (1..=1 << 62).contains(&epoch)));
+                    prop_assert!(report.cycle.is_none_or(|cycle| (0..=1 << 62).contains(&cycle)));
+                }
+            }
         }
 
         #[test]

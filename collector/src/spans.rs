@@ -62,6 +62,10 @@ mod tests {
         assert_eq!(spans.iter().collect::<Vec<_>>(), [(1, 6)]);
         let ends: Spans = [(i64::MIN, i64::MIN), (i64::MAX, i64::MAX)].into_iter().collect();
         assert!(ends.contains(i64::MAX) && ends.contains(i64::MIN) && !ends.contains(0));
+        let top: Spans = [(i64::MAX - 2, i64::MAX - 2), (i64::MAX, i64::MAX), (i64::MAX - 1, i64::MAX - 1)]
+            .into_iter()
+            .collect();
+        assert_eq!(top.iter().collect::<Vec<_>>(), [(i64::MAX - 2, i64::MAX)]);
     }
 
     proptest! {

@@ -31,7 +31,10 @@ async fn reports_come_by_the_page() {
         seen.extend(cycles(&page));
         assert_eq!(link.is_some(), page["next"].is_string());
         let Some(link) = link else { break };
-        path = link.strip_prefix('<').unwrap().split_once('>').unwrap().0.to_owned();
+        let link = link.strip_prefix('<').unwrap().split_once('>').unwrap().0;
+        assert!(!link.starts_with('/'), "relative, for proxies: {link}");
+        let next = reqwest::Url::parse(&collector.url(&path)).unwrap().join(link).unwrap();
+        path = format!("{}?{}", next.path(), next.query().unwrap());
     }
     assert_eq!(seen, [1, 2, 3, 4, 5]);
     let newest = collector.json("/api/v1/reports?order=desc&limit=2").await;
@@ -197,6 +200,9 @@ async fn it_describes_itself() {
         .find(|reference| document.pointer(reference.strip_prefix('#').unwrap()).is_none());
     assert_eq!(dangling, None);
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    let served = reqwest::Url::parse("http://host/sub/api/v1/openapi.json").unwrap();
+    let base = served.join(document["servers"][0]["url"].as_str().unwrap()).unwrap();
+    assert_eq!(base.as_str(), "http://host/sub/", "behind a proxy that removes a prefix");
     assert_eq!(collector.get("/healthz").send().await.unwrap().text().await.unwrap(), "ok\n");
     assert_eq!(collector.get("/readyz").send().await.unwrap().text().await.unwrap(), "ready\n");
     collector.get("/nuevo?dato=1").send().await.unwrap();

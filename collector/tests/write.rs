@@ -234,7 +234,7 @@ async fn a_report_of_the_future_is_refused_and_shuts_nobody_out() {
     for epoch in [now.as_second() + 400 * 86_400, now.as_millisecond(), i64::MAX] {
         let keyed = |path| collector.get(path).header("Idempotency-Key", format!("{epoch}-1"));
         let problem = refused(keyed("/nuevo?dato=1"), 400).await;
-        assert!(problem["detail"].as_str().unwrap().contains("of the future"), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("in the future"), "{problem}");
         refused(collector.post("/api/v1/reports").json(&full(epoch, 1, 1.0)), 400).await;
         refused(collector.post("/api/v1/reports").json(&json!([full(7, 1, 1.0), full(epoch, 1, 1.0)])), 400)
             .await;
@@ -244,7 +244,7 @@ async fn a_report_of_the_future_is_refused_and_shuts_nobody_out() {
     let mut late = full(7, 1, 1.0);
     late["time"] = json!("9999-01-01T00:00:00Z");
     let problem = refused(collector.post("/api/v1/reports").json(&late), 400).await;
-    assert!(problem["detail"].as_str().unwrap().contains("of the future"), "it would be the newest for ever");
+    assert!(problem["detail"].as_str().unwrap().contains("in the future"), "it would be the newest for ever");
     assert!(collector.means().await.is_empty());
     // As a fleet of ours begins, and goes on.
     for (epoch, cycle) in [(now.as_second(), 1), (now.as_second() + 1, 2)] {

@@ -13,6 +13,7 @@ use crate::tokens::{Role, Tokens};
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Atalaya collector", description = "Takes the reports of a fleet, keeps each once, and tells them again."),
+    servers((url = "../..", description = "Relative to the address of this document")),
     modifiers(&Bearer),
     tags(
         (name = "write", description = "Needs a writer's token, if there are tokens"),

@@ -19,6 +19,7 @@ use super::read::within;
 use super::write::{content_type, is_plain, json, receive, reporter, unsupported};
 use crate::fence::Epoch;
 use crate::fleet::{Status, Told};
+use crate::future::Clock;
 
 /// Epochs.
 const EPOCHS: usize = 1_000;
@@ -101,15 +102,14 @@ pub(super) async fn post_fleet(
     }
     let status: Status = json(&receive(&app, body).await?)?;
     let received = Timestamp::now();
-    status.check(received)?;
+    status.check()?;
+    let (clock, sent) = (Clock::new(received, app.limits.max_clock_skew), status.epoch);
     // A store that fails is no reason to know nothing of the fleet.
     let newest = timeout(FENCE, app.store.epochs(1)).await.ok().and_then(Result::ok);
     let newest = newest.and_then(|epochs| Some(epochs.first()?.epoch));
+    clock.check_epoch(sent, newest).map_err(|ahead| Problem::ahead(ahead, &clock.skew()))?;
     let mut fleet = app.fleet.lock().unwrap_or_else(PoisonError::into_inner);
     let told = fleet.tell(status, newest, reporter(&headers), (received, Instant::now()));
-    told.map_err(|epoch| {
-        let detail = format!("epoch {epoch} has told something newer");
-        Problem::new(StatusCode::CONFLICT, "stale", "Something newer is known", detail)
-    })?;
+    told.map_err(|epoch| Problem::newer_status(epoch).with_epochs(Some(sent), newest.max(Some(epoch))))?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -45,6 +45,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     /// The highest id that this process has recorded.
     pub(crate) newest: watch::Sender<i64>,
+    /// Id and time of the newest report that this process recorded. Liveness is decided by it, so it is monotonic.
+    arrived: Mutex<Option<(i64, Instant)>>,
     /// What the leader said last.
     pub(crate) fleet: Mutex<Fleet>,
     /// Streams end when it is cancelled.
@@ -62,12 +64,27 @@ impl App {
             proxies,
             metrics: Metrics::new(),
             newest: watch::Sender::new(0),
+            arrived: Mutex::default(),
             fleet: Mutex::default(),
             stopping: CancellationToken::new(),
             streams: Arc::new(Semaphore::new(limits.streams)),
             buckets: Mutex::new(Buckets::new(&limits)),
             limits,
         }
+    }
+
+    /// Notes that a report was recorded just now.
+    pub(crate) fn note_arrival(&self, id: i64) {
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        if arrived.is_none_or(|(known, _)| id > known) {
+            *arrived = Some((id, Instant::now()));
+        }
+    }
+
+    /// Returns the time since this process recorded report `id`, if that was the newest one that it recorded.
+    pub(crate) fn since_arrival(&self, id: i64) -> Option<Duration> {
+        let arrived = *self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        arrived.filter(|(known, _)| *known == id).map(|(_, at)| at.elapsed())
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::fence::Stale;
+use crate::future::Ahead;
 use crate::report::Invalid;
 use crate::store::StoreError;
 
@@ -31,6 +32,16 @@ pub(crate) struct Problem {
     /// With `conflict`: the mean that is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept: Option<f64>,
+    /// With `stale`, `conflict` and `future`: the epoch of the report or of the fleet status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    report_epoch: Option<i64>,
+    /// With `stale` and `conflict`: the highest epoch that the collector knows. A leader of a lower epoch has to take over with a
+    /// higher one before its reports are accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    highest_epoch: Option<i64>,
+    /// With `future`: the highest epoch that is accepted at present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_epoch: Option<i64>,
     #[serde(skip)]
     retry_after: Option<u32>,
 }
@@ -50,6 +61,9 @@ impl Problem {
             epoch: None,
             first_cycle: None,
             kept: None,
+            report_epoch: None,
+            highest_epoch: None,
+            max_epoch: None,
             retry_after: None,
         }
     }
@@ -86,6 +100,30 @@ impl Problem {
             first_cycle: Some(first_cycle),
             ..Problem::new(StatusCode::CONFLICT, "stale", "The leader was deposed", detail)
         }
+    }
+
+    /// The epoch is further ahead of the collector's clock than `skew`.
+    pub(super) fn ahead(Ahead { epoch, max_epoch }: Ahead, skew: &str) -> Problem {
+        let detail = format!(
+            "epoch {epoch} is in the future: the highest accepted epoch is {max_epoch}, the collector's clock plus {skew} \
+             or the number after the highest recorded epoch"
+        );
+        Problem {
+            report_epoch: Some(epoch),
+            max_epoch: Some(max_epoch),
+            ..Problem::new(StatusCode::BAD_REQUEST, "future", "The epoch is ahead of the clock", detail)
+        }
+    }
+
+    /// A newer status of the fleet is known.
+    pub(super) fn newer_status(known: i64) -> Problem {
+        let detail = format!("epoch {known} has told something newer");
+        Problem::new(StatusCode::CONFLICT, "stale", "Something newer is known", detail)
+    }
+
+    /// Adds the epoch that was sent and the highest one that is known.
+    pub(super) fn with_epochs(self, report: Option<i64>, highest: Option<i64>) -> Problem {
+        Problem { report_epoch: report, highest_epoch: highest, ..self }
     }
 
     /// What is the matter this time.

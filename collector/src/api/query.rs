@@ -68,7 +68,7 @@ impl Query {
             Ok(seconds) => SignedDuration::from_secs(seconds),
             // Days are 24 hours here.
             Err(_) => match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
-                Some(days) => SignedDuration::from_hours(days.checked_mul(24).ok_or_else(wrong)?),
+                Some(days) => SignedDuration::from_secs(days.checked_mul(86_400).ok_or_else(wrong)?),
                 None => text.parse().map_err(|_| wrong())?,
             },
         };
@@ -149,7 +149,17 @@ mod tests {
         for (text, seconds) in [("30", 30), ("5m", 300), ("1h", 3600), ("2d", 172_800)] {
             assert_eq!(query(&format!("step={text}")).step(), Ok(Some(seconds * 1_000_000)));
         }
-        for wrong in ["0", "-1", "", "0.1s", "367d", "9223372036854775807", "9223372036854775807d", "x"] {
+        for wrong in [
+            "0",
+            "-1",
+            "",
+            "0.1s",
+            "367d",
+            "9223372036854775807",
+            "9223372036854775807d",
+            "99999999999999999d",
+            "x",
+        ] {
             assert!(query(&format!("step={wrong}")).step().is_err(), "{wrong}");
         }
         assert_eq!(query("limit=5").limit(1, 9), Ok(5));
@@ -173,10 +183,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_asked_panics(text in ".*", cursor in any::<(i64, i64)>()) {
+        fn parameters_of_arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(mut query) = Query::parse(&bytes) {
+                let _ = (query.filter(), query.step(), query.cursor(), query.limit(1, 2), query.finish());
+            }
+        }
+
+        #[test]
+        fn nothing_asked_panics(text in ".*", cursor in any::<(i64, i64)>(), days in any::<i64>()) {
             if let Ok(mut query) = Query::parse(text.as_bytes()) {
                 let _ = (query.filter(), query.step(), query.cursor(), query.limit(1, 2));
             }
+            let _ = query(&format!("step={days}d")).step();
             prefers(Some(&text), "text/csv", "application/json");
             let cursor = Cursor { time: cursor.0.saturating_abs(), id: cursor.1 };
             prop_assert_eq!(query(&format!("cursor={}", cursor_text(cursor))).cursor(), Ok(Some(cursor)));

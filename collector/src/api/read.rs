@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -67,7 +67,36 @@ fn wants_csv(headers: &HeaderMap) -> bool {
     prefers(accept(headers), "text/csv", "application/json")
 }
 
-fn csv<const N: usize>(names: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Response {
+/// Cell of a CSV table.
+struct Cell(String);
+
+impl Cell {
+    fn plain<T: ToString>(value: T) -> Cell {
+        Cell(value.to_string())
+    }
+
+    /// Returns an empty cell for `None`.
+    fn number<T: ToString>(value: Option<T>) -> Cell {
+        Cell(value.map(|value| value.to_string()).unwrap_or_default())
+    }
+
+    /// Returns a cell for text of other programs; empty for `None`. Spreadsheets run text as a formula if it starts with one of a few
+    /// characters: an apostrophe before it prevents that.
+    fn text(value: Option<&str>) -> Cell {
+        let value = value.unwrap_or_default();
+        let starts_formula = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+        let is_formula = value.starts_with(starts_formula) || value.trim_start().starts_with(starts_formula);
+        Cell(if is_formula { format!("'{value}") } else { value.to_owned() })
+    }
+}
+
+impl AsRef<[u8]> for Cell {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+fn csv<const N: usize>(names: [&str; N], rows: impl IntoIterator<Item = [Cell; N]>) -> Response {
     let mut writer = csv::Writer::from_writer(Vec::new());
     // Writing to memory cannot fail, and all rows are of one length.
     let _ = writer.write_record(names);
@@ -79,10 +108,6 @@ fn csv<const N: usize>(names: [&str; N], rows: impl IntoIterator<Item = [String;
     ([(header::CONTENT_TYPE, kind)], body).into_response()
 }
 
-fn text<T: ToString>(value: Option<&T>) -> String {
-    value.map(T::to_string).unwrap_or_default()
-}
-
 fn reports_csv(records: &[Record]) -> Response {
     let names = [
         "id", "epoch", "cycle", "time", "quantity", "unit", "mean", "min", "max", "stddev", "count",
@@ -90,20 +115,20 @@ fn reports_csv(records: &[Record]) -> Response {
     ];
     let row = |Record { id, report }: &Record| {
         [
-            id.to_string(),
-            text(report.epoch.as_ref()),
-            text(report.cycle.as_ref()),
-            report.time.to_string(),
-            text(report.quantity.as_ref()),
-            text(report.unit.as_ref()),
-            report.mean.to_string(),
-            text(report.min.as_ref()),
-            text(report.max.as_ref()),
-            text(report.stddev.as_ref()),
-            text(report.count.as_ref()),
-            text(report.excluded.as_ref()),
-            report.received.to_string(),
-            text(report.reporter.as_ref()),
+            Cell::plain(id),
+            Cell::number(report.epoch),
+            Cell::number(report.cycle),
+            Cell::plain(report.time),
+            Cell::text(report.quantity.as_deref()),
+            Cell::text(report.unit.as_deref()),
+            Cell::plain(report.mean),
+            Cell::number(report.min),
+            Cell::number(report.max),
+            Cell::number(report.stddev),
+            Cell::number(report.count),
+            Cell::number(report.excluded),
+            Cell::plain(report.received),
+            Cell::text(report.reporter.as_deref()),
         ]
     };
     csv(names, records.iter().map(row))
@@ -129,7 +154,6 @@ fn reports_csv(records: &[Record]) -> Response {
 )]
 pub(super) async fn get_reports(
     State(app): State<Arc<App>>,
-    uri: Uri,
     headers: HeaderMap,
     RawQuery(asked): RawQuery,
 ) -> Result<Response, Problem> {
@@ -153,7 +177,8 @@ pub(super) async fn get_reports(
         let mut link = form_urlencoded::Serializer::new(String::new());
         link.extend_pairs(form_urlencoded::parse(asked.as_bytes()).filter(|(name, _)| name != "cursor"));
         let query = link.append_pair("cursor", next).finish();
-        HeaderValue::from_str(&format!("<{}?{query}>; rel=\"next\"", uri.path())).ok()
+        // Relative to the address of the request, which may be below a prefix that a proxy has removed.
+        HeaderValue::from_str(&format!("<?{query}>; rel=\"next\"")).ok()
     });
     let mut response = match wants_csv(&headers) {
         true => reports_csv(&reports),
@@ -216,13 +241,13 @@ pub(super) async fn get_series(
             names,
             points.iter().map(|point| {
                 [
-                    point.time.to_string(),
-                    text(point.quantity.as_ref()),
-                    text(point.unit.as_ref()),
-                    point.reports.to_string(),
-                    point.mean.to_string(),
-                    point.min.to_string(),
-                    point.max.to_string(),
+                    Cell::plain(point.time),
+                    Cell::text(point.quantity.as_deref()),
+                    Cell::text(point.unit.as_deref()),
+                    Cell::plain(point.reports),
+                    Cell::plain(point.mean),
+                    Cell::plain(point.min),
+                    Cell::plain(point.max),
                 ]
             }),
         ));
@@ -241,7 +266,7 @@ pub(crate) fn usual_step(span: i64) -> i64 {
     usual.unwrap_or_else(|| (least / 86_400_000_000 + 1) * 86_400_000_000)
 }
 
-/// The newest report of each quantity and unit.
+/// The newest report of each quantity and unit, by epoch and cycle, else by arrival.
 #[utoipa::path(
     get, path = "/api/v1/latest", tag = "read",
     responses(
@@ -255,6 +280,20 @@ pub(super) async fn get_latest(State(app): State<Arc<App>>, headers: HeaderMap) 
         true => reports_csv(&reports),
         false => Json(Latest { reports }).into_response(),
     })
+}
+
+/// Returns the newest reports, the newest last. A time ahead of the collector's clock counts as the time of arrival, so that a report of
+/// a wrong clock does not stay the newest.
+async fn newest(app: &App, filter: Filter, limit: usize) -> Result<Vec<Record>, Problem> {
+    let now = Timestamp::now();
+    let ahead = Filter { from: filter.from.max(Some(now)), ..filter.clone() };
+    let to = filter.to.map_or(now, |to| to.min(now));
+    let page = |filter| Page { filter, after: None, newest_first: true, limit };
+    let mut reports = within(app, app.store.page(page(ahead))).await?;
+    reports.extend(within(app, app.store.page(page(Filter { to: Some(to), ..filter }))).await?);
+    reports.sort_by_key(|Record { id, report }| (report.time.min(report.received), *id));
+    reports.drain(..reports.len().saturating_sub(limit));
+    Ok(reports)
 }
 
 /// The newest averages, the oldest of them first: a number a line, or an array to whoever prefers JSON.
@@ -279,9 +318,8 @@ pub(super) async fn listar(
     let mut query = Query::parse(asked.unwrap_or_default().as_bytes())?;
     let filter = query.filter()?;
     let limit = query.limit(1_000, LIST)?;
-    let page = Page { filter, after: None, newest_first: true, limit };
-    let newest = within(&app, app.store.page(page)).await?;
-    let means = newest.iter().rev().map(|record| record.report.mean);
+    let newest = newest(&app, filter, limit).await?;
+    let means = newest.iter().map(|record| record.report.mean);
     Ok(match prefers(accept(&headers), "application/json", "text/plain") {
         true => Json(means.collect::<Vec<_>>()).into_response(),
         false => means.map(|mean| format!("{mean}\n")).collect::<String>().into_response(),

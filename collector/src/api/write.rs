@@ -16,7 +16,9 @@ use utoipa::ToSchema;
 use super::App;
 use super::problem::Problem;
 use super::query::Query;
-use crate::report::{Incoming, Key, Report, number};
+use super::read::within;
+use crate::future::Clock;
+use crate::report::{Incoming, Key, Report, cut, number};
 use crate::store::Outcome;
 
 /// What became of a report.
@@ -102,14 +104,14 @@ fn answer(outcome: &Outcome, created: StatusCode) -> Result<Response, Problem> {
 
 /// Keeps reports, and wakes who follows them.
 async fn keep(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> {
-    if reports.is_empty() {
-        return Ok(Vec::new());
-    }
+    let Some(received) = reports.first().map(|report| report.received) else { return Ok(Vec::new()) };
+    check_clocks(app, &reports, received).await?;
     let kept = timeout(app.limits.answer, app.store.record(reports)).await;
     let outcomes = kept.map_err(|_| Problem::unavailable("the store has not answered in time"))??;
     for outcome in &outcomes {
         app.metrics.became(outcome);
         if let Outcome::Recorded(id) = *outcome {
+            app.note_arrival(id);
             app.newest.send_if_modified(|newest| {
                 let newer = id > *newest;
                 *newest = id.max(*newest);
@@ -121,10 +123,45 @@ async fn keep(app: &App, reports: Vec<Report>) -> Result<Vec<Outcome>, Problem> 
 }
 
 async fn keep_one(app: &App, report: Report, created: StatusCode) -> Result<Response, Problem> {
-    match keep(app, vec![report]).await?.first() {
-        Some(outcome) => answer(outcome, created),
-        None => Err(Problem::unavailable("the store has not answered")),
+    let epoch = report.epoch;
+    let outcomes = keep(app, vec![report]).await?;
+    let Some(outcome) = outcomes.first() else {
+        return Err(Problem::unavailable("the store has not answered"));
+    };
+    match answer(outcome, created) {
+        Ok(response) => Ok(response),
+        Err(problem) => {
+            let later = match outcome {
+                Outcome::Stale(stale) => Some(stale.epoch),
+                _ => epoch,
+            };
+            // If the store fails now, the epochs of the outcome are a lower bound.
+            let highest = highest_epoch(app).await.ok().flatten();
+            Err(problem.with_epochs(epoch, highest.max(later)))
+        }
     }
+}
+
+/// Returns the highest epoch that was recorded.
+async fn highest_epoch(app: &App) -> Result<Option<i64>, Problem> {
+    Ok(within(app, app.store.epochs(1)).await?.first().map(|epoch| epoch.epoch))
+}
+
+/// Refuses reports whose time or epoch is ahead of the collector's clock, and does so before anything is recorded.
+async fn check_clocks(app: &App, reports: &[Report], received: Timestamp) -> Result<(), Problem> {
+    let clock = Clock::new(received, app.limits.max_clock_skew);
+    for (at, report) in reports.iter().enumerate() {
+        clock.check_time(report.time).map_err(|invalid| match reports.len() {
+            1 => Problem::from(invalid),
+            _ => Problem::invalid(format!("report {at}: {invalid}")),
+        })?;
+    }
+    let Some(epoch) = reports.iter().filter_map(|report| report.epoch).max() else { return Ok(()) };
+    if clock.check_epoch(epoch, None).is_ok() {
+        return Ok(());
+    }
+    let highest = highest_epoch(app).await?;
+    clock.check_epoch(epoch, highest).map_err(|ahead| Problem::ahead(ahead, &clock.skew()))
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<Key>, Problem> {
@@ -208,7 +245,8 @@ pub(crate) async fn receive(app: &App, body: Body) -> Result<Bytes, Problem> {
 }
 
 pub(crate) fn json<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::invalid(error.to_string()))
+    // The message repeats text of the body, which may be as long as the body.
+    serde_json::from_slice(body).map_err(|error| Problem::invalid(cut(&error.to_string())))
 }
 
 /// `dato`, and what newer nodes add. What else is there is not ours.
@@ -232,7 +270,8 @@ fn incoming(mut query: Query) -> Result<Incoming, Problem> {
     responses(
         (status = 200, description = "It is kept", body = Became),
         (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is kept with another mean, or of a deposed leader", body = Problem,
+        (status = 409, description = "Problem `conflict`: the key is recorded with another mean; \
+            problem `stale`: a later epoch has reported this cycle", body = Problem,
             content_type = "application/problem+json"),
         (status = 503, description = "It is not kept, or not known to be: try again", body = Problem,
             content_type = "application/problem+json"),
@@ -268,7 +307,8 @@ pub(super) async fn nuevo_get(
     responses(
         (status = 200, description = "It is kept", body = Became),
         (status = 400, description = "It is not understood", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It is kept with another mean, or of a deposed leader", body = Problem,
+        (status = 409, description = "Problem `conflict`: the key is recorded with another mean; \
+            problem `stale`: a later epoch has reported this cycle", body = Problem,
             content_type = "application/problem+json"),
         (status = 413, description = "It is too long", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Its Content-Type is another", body = Problem,
@@ -314,7 +354,8 @@ pub(super) async fn nuevo_post(
         (status = 200, description = "It was kept before; or what became of each of an array", body = OneOrBatch),
         (status = 400, description = "It is not understood: nothing is kept", body = Problem,
             content_type = "application/problem+json"),
-        (status = 409, description = "It is kept with another mean, or of a deposed leader", body = Problem,
+        (status = 409, description = "Problem `conflict`: the key is recorded with another mean; \
+            problem `stale`: a later epoch has reported this cycle", body = Problem,
             content_type = "application/problem+json"),
         (status = 413, description = "It is too long", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Its Content-Type is another", body = Problem,

@@ -23,11 +23,11 @@ pub(super) const ICON: Asset =
 pub(super) const TOWER: &str = ICON.text;
 
 impl Asset {
-    /// Where a page finds it: another place when it is another file.
+    /// Returns the address relative to the page, which may be below a prefix of a proxy. Another file has another address.
     pub(super) fn address(&self) -> String {
         let mut hasher = DefaultHasher::new();
         self.text.hash(&mut hasher);
-        format!("{}?v={:016x}", self.path, hasher.finish())
+        format!("{}?v={:016x}", self.path.trim_start_matches('/'), hasher.finish())
     }
 
     #[cfg(test)]

@@ -6,7 +6,7 @@ use super::gather::View;
 use super::state::patience;
 use super::view::ago;
 use super::words::{Lang, span, unit};
-use crate::fleet::{Health, Node, Status};
+use crate::fleet::{Health, Node, Status, Told};
 
 /// Nodes that are shown at most.
 const NODES: usize = 240;
@@ -37,8 +37,7 @@ pub(super) fn fleet(view: &View) -> Markup {
             dl.facts {
                 div { dt { (lang.say("Leader", "Líder")) } dd { (leader.unwrap_or("–")) } }
                 @if let Some((status, age)) = told {
-                    @let since = status.since.map(since_seconds);
-                    @if let Some(since) = since { div { dt { (lang.say("leads for", "lidera desde hace")) } dd { (span(since)) } } }
+                    @if let Some(since) = view.told.as_ref().and_then(|(told, age)| leading_for(told, *age)) { div { dt { (lang.say("leads for", "lidera desde hace")) } dd { (span(since)) } } }
                     div.bad[status.waiting > USUAL_WAIT] {
                         dt { (lang.say("Reports waiting", "Informes en espera")) }
                         dd { (lang.count(i64::try_from(status.waiting).unwrap_or(i64::MAX))) }
@@ -55,8 +54,11 @@ pub(super) fn fleet(view: &View) -> Markup {
     }
 }
 
-fn since_seconds(since: jiff::Timestamp) -> f64 {
-    jiff::Timestamp::now().duration_since(since).as_secs_f64()
+/// Returns for how many seconds the leader has led: up to the arrival of its status by the wall clocks, from then on by the monotonic
+/// clock. `None` if its clock is more than a minute ahead, which proves nothing.
+fn leading_for(told: &Told, age: f64) -> Option<f64> {
+    let before = told.received.duration_since(told.status.since?).as_secs_f64();
+    (before > -60.0).then(|| before.max(0.0) + age)
 }
 
 fn nodes(status: &Status, age: f64, period: Option<f64>, leader: Option<&str>, lang: Lang) -> Markup {

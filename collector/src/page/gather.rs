@@ -15,10 +15,10 @@ use crate::api::read::within;
 use crate::fence::Epoch;
 use crate::fleet::Told;
 use crate::report::{Record, Report};
-use crate::store::{Filter, Page};
+use crate::store::{Filter, Page, StoreError};
 
-/// So many of the newest reports tell how often they come.
-const NEWEST: usize = 64;
+/// Number of newest reports whose arrivals show how often reports arrive.
+const NEWEST: i64 = 64;
 /// Points of a chart, and of what else the filter admits.
 const POINTS: usize = 40_000;
 /// Epochs that are looked for.
@@ -78,18 +78,21 @@ pub(super) async fn view(app: &App, asked: Asked) -> View {
 }
 
 async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
-    let newest = Page { filter: Filter::default(), after: None, newest_first: true, limit: NEWEST };
-    let (kinds, newest, epochs) =
-        futures_util::join!(app.store.latest(), app.store.page(newest), app.store.epochs(1));
+    let (kinds, arrivals, epochs) =
+        futures_util::join!(app.store.latest(), arrivals(app), app.store.epochs(1));
     view.kinds = kinds?;
     view.epoch = epochs?.pop();
-    view.period = state::period(view.told.as_ref().map(|(told, _)| &told.status), &newest?);
+    let arrivals = arrivals?;
+    view.period = state::period(view.told.as_ref().map(|(told, _)| &told.status), &arrivals);
     view.chosen = chosen(&view.kinds, &view.asked);
     let now = Timestamp::now();
-    let freshest = view.kinds.iter().map(|record| &record.report).max_by_key(|report| report.received);
-    let age = |report: &Report| now.duration_since(report.received).as_secs_f64().max(0.0);
-    view.age = freshest.map(age);
-    view.state = State::of(view.age, freshest.map_or(0.0, state::delay), view.period);
+    // Times of the fleet's clocks do not count: whether reports arrive is decided by their arrival.
+    let last = arrivals.last().or_else(|| view.kinds.iter().max_by_key(|record| record.id));
+    view.age = last.map(|record| {
+        let monotonic = app.since_arrival(record.id).map(|age| age.as_secs_f64());
+        monotonic.unwrap_or_else(|| now.duration_since(record.report.received).as_secs_f64().max(0.0))
+    });
+    view.state = State::of(view.age, last.map_or(0.0, |record| state::delay(&record.report)), view.period);
     let Some(Report { quantity, unit, .. }) = view.report().cloned() else { return Ok(()) };
 
     let is_new = !view.asked.said_range && view.age.is_some_and(|age| age < YOUNG.as_secs_f64());
@@ -114,6 +117,12 @@ async fn fill(app: &App, view: &mut View) -> Result<(), Problem> {
     let ahead = tz::Offset::from_seconds(view.asked.ahead).unwrap_or(tz::Offset::UTC);
     view.chart = Some(Chart { window, points, usual, changes, ahead });
     Ok(())
+}
+
+/// Returns the reports that were recorded last, in the order of their arrival.
+async fn arrivals(app: &App) -> Result<Vec<Record>, StoreError> {
+    let newest = app.store.newest().await?;
+    app.store.since(newest.saturating_sub(NEWEST), usize::try_from(NEWEST).unwrap_or(usize::MAX)).await
 }
 
 /// Whether there were reports in the last hour, but not only just now.

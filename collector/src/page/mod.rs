@@ -1,5 +1,5 @@
 //! The page: the fleet at a glance, for people. Written on the server, alive by a little script of its own, and whole without
-//! it. Nothing is loaded from anywhere else.
+//! it. Nothing is loaded from anywhere else. All addresses are relative, so that a proxy may serve it below any path.
 
 mod asked;
 mod assets;

@@ -68,7 +68,7 @@ async function refresh() {
   fetching = true;
   wanted = false;
   try {
-    const answer = await fetch(`/page/live${location.search}`, { signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch(`page/live${location.search}`, { signal: AbortSignal.timeout(PATIENCE) });
     if (answer.status === 401) return location.reload();
     const html = await answer.text();
     if (!html.includes('id="state"')) throw new Error(answer.status);
@@ -96,7 +96,7 @@ function soon() {
 let stream;
 function follow() {
   if (stream && stream.readyState !== EventSource.CLOSED) return;
-  stream = new EventSource("/api/v1/stream");
+  stream = new EventSource("api/v1/stream");
   stream.addEventListener("report", () => document.hidden || soon());
 }
 
@@ -152,7 +152,7 @@ document.addEventListener("pointermove", (event) => {
 // The server writes times as clocks show them here.
 const zone = String(-new Date().getTimezoneOffset());
 const known = document.cookie.split("; ").find((cookie) => cookie.startsWith("tz="))?.slice(3) ?? "0";
-document.cookie = `tz=${zone}; SameSite=Strict; Path=/; Max-Age=31536000`;
+document.cookie = `tz=${zone}; SameSite=Strict; Max-Age=31536000`;
 if (zone !== known) refresh();
 
 follow();

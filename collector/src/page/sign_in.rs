@@ -38,7 +38,7 @@ pub(super) fn has_cookie(headers: &HeaderMap) -> bool {
 pub(super) fn asking(lang: Lang, status: StatusCode, wrong: Option<&str>) -> Response {
     let body = html! {
         main.sign-in {
-            form.card method="post" action="/sign-in" {
+            form.card method="post" action="sign-in" {
                 p.mark { (PreEscaped(assets::TOWER)) }
                 h1 { "Atalaya" }
                 p { (lang.say("Who reads here needs a token.", "Para leer aquí hace falta un token.")) }
@@ -61,8 +61,9 @@ fn back(app: &App, headers: &HeaderMap, value: &str, keep: u32) -> Response {
     // Where TLS is spoken, here or by a proxy, it is for TLS only.
     let secure = app.secure || headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
-    let cookie = format!("{NAME}={value}; HttpOnly; SameSite=Strict; Path=/; Max-Age={keep}{secure}");
-    let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response();
+    // Without a path the cookie is for the folder of this request: a proxy may serve the page below a prefix, beside other programs.
+    let cookie = format!("{NAME}={value}; HttpOnly; SameSite=Strict; Max-Age={keep}{secure}");
+    let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, "./")]).into_response();
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }

@@ -52,21 +52,23 @@ pub(super) fn patience(period: Option<f64>) -> f64 {
 /// No fleet is asked more often, in microseconds.
 const SHORTEST: i64 = 50_000;
 
-/// Seconds from one cycle to the next: as the leader says, else as the newest reports, the newest first, lie apart.
-pub(super) fn period(status: Option<&Status>, newest: &[Record]) -> Option<f64> {
+/// Returns the seconds from one cycle to the next: those of the fleet status, else the median pause between the arrivals of reports,
+/// which are in the order of their ids.
+pub(super) fn period(status: Option<&Status>, arrivals: &[Record]) -> Option<f64> {
     if let Some(period) = status.and_then(|status| status.period).filter(|period| *period > 0.0) {
         return Some(period);
     }
-    let time = |record: &Record| record.report.time.as_microsecond();
-    let mut pauses: Vec<i64> = newest.windows(2).map(|pair| time(&pair[0]) - time(&pair[1])).collect();
-    // Those of one cycle are of one time, or nearly.
+    let received = |record: &Record| record.report.received.as_microsecond();
+    let mut pauses: Vec<i64> =
+        arrivals.windows(2).map(|pair| received(&pair[1]) - received(&pair[0])).collect();
+    // Those of one cycle arrive together, or nearly.
     pauses.retain(|pause| *pause >= SHORTEST);
     pauses.sort_unstable();
     #[allow(clippy::cast_precision_loss, reason = "seconds are enough")]
     pauses.get(pauses.len() / 2).map(|pause| *pause as f64 / 1e6)
 }
 
-/// How long a report was on its way, in seconds.
+/// How long a report was on its way, in seconds. A time ahead of the arrival counts as the arrival.
 pub(super) fn delay(report: &Report) -> f64 {
     report.received.duration_since(report.time).as_secs_f64().max(0.0)
 }
@@ -95,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_period_is_what_is_said_or_seen() {
-        let newest: Vec<Record> = [30_000, 25_003, 25_002, 25_001, 25_000, 20_000, 10_000]
+        let newest: Vec<Record> = [10_000, 20_000, 25_000, 25_001, 25_002, 25_003, 30_000]
             .into_iter()
             .map(|millis| Timestamp::from_millisecond(millis).unwrap())
             .map(|time| Record { id: 1, report: Report::bare(1.0, time) })
@@ -104,5 +106,19 @@ mod tests {
         assert_eq!(period(None, &newest[..1]), None);
         let status = r#"{"epoch": 1, "cycle": 1, "leader": "1", "period": 2.5, "nodes": []}"#;
         assert_eq!(period(Some(&serde_json::from_str(status).unwrap()), &newest), Some(2.5));
+    }
+
+    /// Two reports dated a day apart made a period of a day, and the page live for three days after the last report.
+    #[test]
+    fn period_is_that_of_the_arrivals_whatever_times_the_reports_have() {
+        let record = |seconds: i64, ahead: i64| {
+            let received = Timestamp::from_second(seconds).unwrap();
+            let time = Timestamp::from_second(seconds + ahead).unwrap();
+            Record { id: seconds, report: Report { time, ..Report::bare(1.0, received) } }
+        };
+        let arrivals =
+            [record(100_000, 0), record(100_005, 86_000), record(100_010, -86_000), record(100_015, 0)];
+        assert_eq!(period(None, &arrivals), Some(5.0));
+        assert_eq!(State::of(Some(16.1), 0.0, period(None, &arrivals)), State::Late(16.1));
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn page(view: &View, may_leave: bool) -> Markup {
     let body = html! {
         a.skip href="#main" { (lang.say("To the averages", "A las medias")) }
         header {
-            a.brand href="/" {
+            a.brand href="./" {
                 (PreEscaped(assets::TOWER))
                 span { "Atalaya" }
             }
@@ -52,7 +52,7 @@ pub(super) fn page(view: &View, may_leave: bool) -> Markup {
                     (lang.say("Español", "English"))
                 }
                 @if may_leave {
-                    form method="post" action="/sign-out" {
+                    form method="post" action="sign-out" {
                         button.link { (lang.say("Sign out", "Cerrar sesión")) }
                     }
                 }
@@ -69,9 +69,9 @@ pub(super) fn page(view: &View, may_leave: bool) -> Markup {
         }
         footer {
             p {
-                a href="/api/v1/openapi.json" { "API" }
+                a href="api/v1/openapi.json" { "API" }
                 " · "
-                a href="/metrics" { (lang.say("Metrics", "Métricas")) }
+                a href="metrics" { (lang.say("Metrics", "Métricas")) }
                 " · Atalaya " (env!("CARGO_PKG_VERSION"))
             }
         }

@@ -17,6 +17,7 @@ type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(super) enum Job {
     Record(Vec<Report>, Answer<Vec<Outcome>>),
     Prune(Horizon, Answer<usize>),
+    Forget(i64, Answer<usize>),
     Check(Answer<()>),
     Close(oneshot::Sender<()>),
 }
@@ -52,6 +53,10 @@ impl Jobs {
 
     pub(super) fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
         self.ask(move |answer| Job::Prune(horizon, answer)).boxed()
+    }
+
+    pub(super) fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.ask(move |answer| Job::Forget(epoch, answer)).boxed()
     }
 
     pub(super) fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -117,7 +122,7 @@ impl Waiting {
         while let Some(refused) = job {
             match refused {
                 Job::Record(_, answer) => drop(answer.send(Err(error.clone()))),
-                Job::Prune(_, answer) => drop(answer.send(Err(error.clone()))),
+                Job::Prune(_, answer) | Job::Forget(_, answer) => drop(answer.send(Err(error.clone()))),
                 Job::Check(answer) => drop(answer.send(Err(error.clone()))),
                 Job::Close(_) => {
                     self.next = Some(refused);

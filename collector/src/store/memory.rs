@@ -1,12 +1,13 @@
 //! Everything in memory: for tests and for trying things out. What it promises holds until the process ends.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 
+use super::recency::Recency;
 use super::sum::{Kind, Sum, kind};
 use super::{Cursor, Filter, HOUR, Horizon, Outcome, PRUNED_AT_ONCE, Page, Point, Store, StoreError};
 use crate::fence::{Epoch, Fence};
@@ -25,6 +26,8 @@ struct Kept {
     /// Time by id.
     times: BTreeMap<i64, i64>,
     newest: i64,
+    /// Where the latest report of each quantity and unit is.
+    latest: BTreeMap<Kind, Cursor>,
     keys: HashMap<Key, f64>,
     fence: Fence,
     /// Cycles by epoch and unit.
@@ -51,8 +54,17 @@ impl Kept {
         self.newest += 1;
         let (id, time) = (self.newest, report.time.as_microsecond());
         self.times.insert(id, time);
+        self.note_latest(Cursor { time, id }, &report);
         self.records.insert(Cursor { time, id }, Record { id, report });
         Outcome::Recorded(id)
+    }
+
+    fn note_latest(&mut self, at: Cursor, report: &Report) {
+        let kind = kind(report);
+        let latest = self.latest.get(&kind).and_then(|latest| self.records.get(latest));
+        if latest.is_none_or(|latest| Recency::of(report).supersedes(&Recency::of(&latest.report))) {
+            self.latest.insert(kind, at);
+        }
     }
 
     fn page(&self, page: &Page) -> Vec<Record> {
@@ -93,11 +105,28 @@ impl Kept {
     }
 
     fn latest(&self) -> Vec<Record> {
-        let mut newest: BTreeMap<Kind, &Record> = BTreeMap::new();
-        for record in self.records.values() {
-            newest.insert(kind(&record.report), record);
+        self.latest.values().filter_map(|at| self.records.get(at).cloned()).collect()
+    }
+
+    fn forget_epoch(&mut self, epoch: i64) -> usize {
+        let before = self.records.len();
+        self.records.retain(|_, record| record.report.key().is_none_or(|key| key.epoch != epoch));
+        let records = &self.records;
+        self.times.retain(|&id, &mut time| records.contains_key(&Cursor { time, id }));
+        self.latest.retain(|_, at| records.contains_key(at));
+        self.keys.retain(|key, _| key.epoch != epoch);
+        self.fence.forget(epoch);
+        // Quantities without a latest report get one of those that are left, in the order of their arrival.
+        let known: BTreeSet<Kind> = self.latest.keys().cloned().collect();
+        let times: Vec<Cursor> = self.times.iter().map(|(&id, &time)| Cursor { time, id }).collect();
+        for at in times {
+            if let Some(Record { report, .. }) = self.records.get(&at).cloned()
+                && !known.contains(&kind(&report))
+            {
+                self.note_latest(at, &report);
+            }
         }
-        newest.into_values().cloned().collect()
+        before - self.records.len()
     }
 
     fn changes(&self, from: Timestamp, to: Timestamp, limit: usize) -> Vec<(Timestamp, i64)> {
@@ -117,6 +146,7 @@ impl Kept {
         let past: Vec<Cursor> = self.records.range(..end).map(|(at, _)| *at).take(PRUNED_AT_ONCE).collect();
         for at in &past {
             let Some(Record { report, .. }) = self.records.remove(at) else { continue };
+            self.latest.retain(|_, latest| latest != at);
             self.times.remove(&at.id);
             let sum = Sum::of(&report);
             self.hours
@@ -200,6 +230,10 @@ impl Store for MemoryStore {
 
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
         done(self.kept().prune(horizon))
+    }
+
+    fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>> {
+        done(self.kept().forget_epoch(epoch))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {

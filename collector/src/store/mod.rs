@@ -11,6 +11,7 @@
 mod jobs;
 mod memory;
 mod open;
+mod recency;
 mod redis;
 mod sqlite;
 #[cfg(test)]
@@ -30,7 +31,7 @@ pub use open::{OpenError, open_store};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 use crate::fence::{Epoch, Stale};
-use crate::report::{Record, Report};
+use crate::report::{Record, Report, without_negative_zero};
 
 /// Why a store did not do it. To ask again later is right in all cases.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -167,7 +168,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Point>, StoreError>>;
 
-    /// The newest report of each quantity and unit.
+    /// The latest report of each quantity and unit, by epoch and cycle, else by arrival; see `recency.rs`. None for a quantity
+    /// whose latest report is past the retention.
     fn latest(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
     /// The newest epochs, so many at most.
@@ -193,6 +195,10 @@ pub trait Store: Send + Sync + 'static {
     /// Sums up what is past the horizon, [`PRUNED_AT_ONCE`] reports at most, and returns how many.
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>>;
 
+    /// Deletes an epoch from the fence and all of its reports, and returns how many reports were deleted. Sums of reports past the
+    /// retention stay, and so do their keys. Reports of lower epochs are accepted again.
+    fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>>;
+
     /// Whether it could record.
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
 
@@ -211,5 +217,6 @@ fn point(
     #[allow(clippy::cast_precision_loss, reason = "far below 2^52 reports")]
     let mean = (sum / reports.max(1) as f64).max(min).min(max);
     let time = Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX);
+    let [mean, min, max] = [mean, min, max].map(without_negative_zero);
     Point { time, quantity, unit, reports, mean, min, max }
 }

@@ -4,6 +4,8 @@
 //! It starts with whatever state the file is in, and tries again at every call: a disk that was full, a file that was
 //! locked, damaged and put right, needs no restart.
 
+mod forget;
+mod latest;
 mod reader;
 mod recording;
 mod rollups;
@@ -158,6 +160,10 @@ impl Store for SqliteStore {
 
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
         self.jobs.prune(horizon)
+    }
+
+    fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.jobs.forget_epoch(epoch)
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod ledger;
+pub mod proxy;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

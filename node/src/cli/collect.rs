@@ -55,6 +55,11 @@ pub struct CollectArgs {
     #[arg(long, value_name = "COUNT")]
     pub rate: Option<f64>,
 
+    /// Maximum time that the time or the epoch of a report may be ahead of this machine's clock [default: 1d]. Also
+    /// ATALAYA_MAX_CLOCK_SKEW.
+    #[arg(long, value_name = "DURATION")]
+    pub max_clock_skew: Option<String>,
+
     /// Proxies whose X-Forwarded-For says who asks; an address or a network, several with commas [default: none]. Also
     /// ATALAYA_TRUSTED_PROXY.
     #[arg(long, value_name = "NETWORK")]

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "collector")]
 mod collect;
+#[cfg(feature = "collector")]
+mod epochs;
 mod health;
 mod reap;
 mod reports;
@@ -18,6 +20,8 @@ use crate::id::NodeId;
 use crate::logging::LogFormat;
 #[cfg(feature = "collector")]
 pub use collect::CollectArgs;
+#[cfg(feature = "collector")]
+pub use epochs::*;
 pub use health::HealthArgs;
 pub use reap::*;
 pub use reports::*;
@@ -105,6 +109,10 @@ pub enum Command {
     /// Be the REST API that the leader reports to: keep each report once, and show them.
     #[cfg(feature = "collector")]
     Collect(CollectArgs),
+    /// List the epochs in a collector's store, and drop one that outranks the fleet.
+    #[cfg(feature = "collector")]
+    #[command(subcommand)]
+    Epochs(EpochsCommand),
     /// Look at reports that are not delivered, and decide what becomes of those that the API rejects.
     #[command(subcommand)]
     Reports(ReportsCommand),

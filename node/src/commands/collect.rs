@@ -102,6 +102,9 @@ impl Told {
             };
             limits.burst = limits.burst.max(2.0 * limits.rate);
         }
+        if let Some(value) = value("max-clock-skew", args.max_clock_skew.as_ref(), "ATALAYA_MAX_CLOCK_SKEW") {
+            limits.max_clock_skew = duration::parse(&value.text).map_err(|error| value.refuse(error))?;
+        }
         let (keep_reports, keep_hours) = (
             kept("keep-reports", args.keep_reports.as_ref(), "ATALAYA_KEEP_REPORTS")?,
             kept("keep-hours", args.keep_hours.as_ref(), "ATALAYA_KEEP_HOURS")?,
@@ -215,7 +218,7 @@ fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
 }
 
 /// In the folder that systemd has made for it, or here.
-fn usual_store(surroundings: Surroundings<'_>) -> String {
+pub(super) fn usual_store(surroundings: Surroundings<'_>) -> String {
     match surroundings.first(&["STATE_DIRECTORY"]) {
         Some((_, folders)) => {
             let first = folders.split(':').next().unwrap_or_default();
@@ -226,7 +229,7 @@ fn usual_store(surroundings: Surroundings<'_>) -> String {
 }
 
 /// For logs.
-fn without_password(store: &str) -> String {
+pub(super) fn without_password(store: &str) -> String {
     match reqwest::Url::parse(store) {
         Ok(mut url) if url.password().is_some() => {
             // It has one, so it can have another.
@@ -267,6 +270,17 @@ mod tests {
     }
 
     #[test]
+    fn clock_skew_is_a_day_or_what_flag_or_variable_say() {
+        let skew = |words: &[&str], environment: &[(&str, &str)]| {
+            told(words, environment).unwrap().options.limits.max_clock_skew
+        };
+        let hour = [("ATALAYA_MAX_CLOCK_SKEW", "1h")];
+        assert_eq!(skew(&[], &[]), Duration::from_secs(86_400));
+        assert_eq!(skew(&[], &hour), Duration::from_secs(3_600));
+        assert_eq!(skew(&["--max-clock-skew", "400d"], &hour), Duration::from_secs(400 * 86_400));
+    }
+
+    #[test]
     fn flags_come_before_the_environment() {
         let environment = [
             ("ATALAYA_LISTEN", "0.0.0.0:80"),
@@ -292,6 +306,7 @@ mod tests {
             (&["--keep-reports", "9d", "--keep-hours", "8d"], "be shorter than --keep-hours"),
             (&["--rate", "0"], "--rate: expected requests a second"),
             (&["--rate", "NaN"], "--rate: expected requests a second"),
+            (&["--max-clock-skew", "soon"], "--max-clock-skew: `soon` is not a duration"),
             (&["--trusted-proxy", "10.0.0.0/40"], "--trusted-proxy: \"10.0.0.0/40\" is neither"),
             (&["--tls-key", "/nowhere"], "needed both"),
             (&["--tls-key", "/nowhere/k", "--tls-certificate", "/nowhere/c"], "/nowhere/c: no certificate"),

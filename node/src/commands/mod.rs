@@ -5,6 +5,8 @@ mod check;
 mod collect;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "collector")]
+mod epochs;
 mod health;
 #[cfg(target_os = "linux")]
 mod init;
@@ -96,6 +98,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Run(args) => run::main(args, logs),
         #[cfg(feature = "collector")]
         Command::Collect(args) => collect::main(&args),
+        #[cfg(feature = "collector")]
+        Command::Epochs(command) => return epochs::main(&command),
         Command::Reap(args) => reap::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Health(args) => health::main(&args),
@@ -147,6 +151,8 @@ fn usually(command: &Command) -> Option<&'static str> {
         | Command::Health(_)
         | Command::Reports(_)
         | Command::Inspect(_) => Some("warn"),
+        #[cfg(feature = "collector")]
+        Command::Epochs(_) => Some("warn"),
         // It says itself when nothing comes.
         Command::Status(_) => Some("error"),
         _ => None,

@@ -133,6 +133,10 @@ impl<S: Store> Store for Watched<S> {
         self.inner.prune(horizon)
     }
 
+    fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.inner.forget_epoch(epoch)
+    }
+
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             self.manners.show().await?;

@@ -9,6 +9,7 @@ mod api_fails;
 mod collect;
 mod collector;
 mod demo;
+mod epochs;
 mod fast_failover;
 mod follower_killed;
 mod garbage_in_measurements;

@@ -4,6 +4,7 @@
 //! It starts with whatever state the server is in, and tries again at every call. No command is waited for longer than
 //! [`RedisOptions::patience`]. One whose answer was lost may have been done, or may be done later by a server that hangs.
 
+mod forget;
 mod link;
 mod names;
 mod reader;
@@ -249,6 +250,10 @@ impl Store for RedisStore {
 
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
         self.jobs.prune(horizon)
+    }
+
+    fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>> {
+        self.jobs.forget_epoch(epoch)
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {

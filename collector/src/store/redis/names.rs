@@ -6,7 +6,7 @@
 //! | `reports` | stream | the reports, by id |
 //! | `times` | sorted set | `time:id:kind`, by time |
 //! | `kinds` | hash | the number of each quantity and unit |
-//! | `latest` | hash | the newest member of `times` of each kind |
+//! | `latest` | hash | the member of `times` of the latest report of each kind, see `recency.rs` |
 //! | `keys:EPOCH:UNIT:CYCLE/100` | hash | the mean of each cycle: of the keys of the reports that are there |
 //! | `gone:EPOCH:UNIT` | sorted set | `first:last`, the cycles of those that are not |
 //! | `epochs`, `epoch:EPOCH` | sorted set, hash | the leaders that are known |
@@ -21,7 +21,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use crate::report::{Record, Report};
+use crate::report::{Record, Report, without_negative_zero};
 use crate::store::sum::{Kind, Sum};
 use crate::store::{Cursor, HOUR};
 
@@ -41,10 +41,15 @@ pub(super) fn time(micros: i64) -> String {
     format!("{:018}", micros.clamp(0, 10_i64.pow(18) - 1))
 }
 
+/// A time and an id, as members of `times` begin.
+pub(super) fn place(cursor: Cursor) -> String {
+    let id = cursor.id.clamp(0, 10_i64.pow(16) - 1);
+    format!("{}:{id:016}:", time(cursor.time))
+}
+
 /// What every member beyond `cursor` is above, or below if it goes backwards.
 pub(super) fn beyond(cursor: Cursor, backwards: bool) -> String {
-    let id = cursor.id.clamp(0, 10_i64.pow(16) - 1);
-    format!("{}:{id:016}:{}", time(cursor.time), if backwards { "" } else { "~" })
+    place(cursor) + if backwards { "" } else { "~" }
 }
 
 /// A quantity and a unit; empty: none.
@@ -107,7 +112,8 @@ pub(super) fn record(id: &str, fields: &HashMap<String, String>) -> Option<Recor
         fields.get(name).map(|text| text.parse::<i64>().ok()).map_or(Some(None), |it| it.map(Some))
     };
     let real = |name: &str| {
-        fields.get(name).map(|text| text.parse::<f64>().ok()).map_or(Some(None), |it| it.map(Some))
+        let read = |text: &String| text.parse::<f64>().ok().map(without_negative_zero);
+        fields.get(name).map(read).map_or(Some(None), |it| it.map(Some))
     };
     let micros = |name: &str| Timestamp::from_microsecond(whole(name)??).ok();
     Some(Record {

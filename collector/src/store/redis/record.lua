@@ -91,6 +91,38 @@ local function kind_number(kind)
     return number
 end
 
+-- The order of a report among those of its kind: epoch and cycle, time and time of arrival, all of fixed width.
+local function padded(number, width)
+    return string.rep('0', width - #number) .. number
+end
+
+local function recency(id)
+    local name = string.format('%d-0', tonumber(id))
+    local entry = call('XRANGE', P .. 'reports', name, name)[1]
+    if not entry then return nil end
+    local report = {}
+    for at = 1, #entry[2], 2 do report[entry[2][at]] = entry[2][at + 1] end
+    local key = report.epoch and report.cycle and padded(report.epoch, 19) .. padded(report.cycle, 19)
+    return {key = key, time = padded(report.time, 18), received = padded(report.received, 18)}
+end
+
+-- Whether a report that arrives now is the latest of its kind; recency.rs has the same.
+local function supersedes(own, other)
+    if own.key and other.key then return own.key > other.key end
+    local bound = other.time < other.received and other.time or other.received
+    return own.time >= own.received or own.time >= bound
+end
+
+local function note_latest(number, own)
+    local known = latest[number]
+    if not known then
+        local member = call('HGET', P .. 'latest', number)
+        known = member and recency(sub(member, 20, 35))
+    end
+    if not known or supersedes(own, known) then known = own end
+    latest[number] = known
+end
+
 local function add(key, field, mean, least, most)
     local name = key .. '\n' .. field
     local sum = sums[name]
@@ -132,8 +164,8 @@ for at = 3, 2 + COUNT * WIDTH, WIDTH do
         if not call('ZSCORE', P .. 'hours', hour) then addition.hour = hour end
         add(P .. 'hour:' .. hour, number, mean, least, most)
         add(P .. 'minutes:' .. hour, minute .. ':' .. number, mean, least, most)
-        latest[number] = latest[number] or call('HGET', P .. 'latest', number) or ''
-        if member > latest[number] then latest[number] = member end
+        note_latest(number, {member = member, key = line ~= '' and epoch .. cycle or nil, time = time,
+            received = padded(ARGV[report + 11], 18)})
         additions[#additions + 1] = addition
         results[#results + 1] = {'recorded', newest}
     end
@@ -157,8 +189,9 @@ end
 for _, sum in pairs(sums) do
     call('HSET', sum.key, sum.field, string.format('%d %.17g %s %s', sum.reports, sum.sum, sum.least, sum.most))
 end
-for number, member in pairs(latest) do
-    call('HSET', P .. 'latest', number, member)
+for number, own in pairs(latest) do
+    -- One that was read before has no member: it stays.
+    if own.member then call('HSET', P .. 'latest', number, own.member) end
 end
 for _, kind in ipairs(new_kinds) do
     call('HSET', P .. 'kinds', kind, kinds[kind])

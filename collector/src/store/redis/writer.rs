@@ -23,6 +23,7 @@ const PRUNED: usize = 500;
 
 const RECORD: &str = include_str!("record.lua");
 const PRUNE: &str = include_str!("prune.lua");
+const FORGET: &str = include_str!("forget.lua");
 
 /// Owns the connection that writes.
 pub(super) struct Writer {
@@ -36,10 +37,11 @@ pub(super) struct Writer {
     warned: bool,
 }
 
-struct Opened {
-    link: Link,
+pub(super) struct Opened {
+    pub(super) link: Link,
     record: String,
     prune: String,
+    pub(super) forget: String,
 }
 
 impl Opened {
@@ -71,6 +73,12 @@ impl Writer {
                     let pruned = self.prune(horizon).await;
                     let (pruned, failed) = self.noted(pruned);
                     let _ = answer.send(pruned);
+                    failed
+                }
+                Job::Forget(epoch, answer) => {
+                    let forgotten = self.forget_epoch(epoch).await;
+                    let (forgotten, failed) = self.noted(forgotten);
+                    let _ = answer.send(forgotten);
                     failed
                 }
                 Job::Check(answer) => {
@@ -114,8 +122,13 @@ impl Writer {
         }
     }
 
+    /// Returns the name of a key below the prefix.
+    pub(super) fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.options.prefix)
+    }
+
     /// The connection that there is, if it is still one, or a new one.
-    async fn opened(&mut self) -> Result<&mut Opened, Failure> {
+    pub(super) async fn opened(&mut self) -> Result<&mut Opened, Failure> {
         let alive = match self.opened.take() {
             Some(opened) => opened.if_alive().await,
             None => None,
@@ -139,12 +152,13 @@ impl Writer {
         };
         let record = link.ask(&load(RECORD)).await?;
         let prune = link.ask(&load(PRUNE)).await?;
+        let forget = link.ask(&load(FORGET)).await?;
         if newest < self.newest {
             warn!(redis = %self.options.place(), kept = newest, recorded = self.newest,
                 "Redis has lost reports that it had acknowledged");
             self.newest = newest;
         }
-        Ok(Opened { link, record, prune })
+        Ok(Opened { link, record, prune, forget })
     }
 
     async fn inspect(&mut self, link: &mut Link, lost: bool) -> Result<(), Failure> {
@@ -160,7 +174,7 @@ impl Writer {
     }
 
     /// Runs a script. One that the server has forgotten has done nothing, and is brought again.
-    async fn eval<T: FromRedisValue>(
+    pub(super) async fn eval<T: FromRedisValue>(
         &mut self,
         script: fn(&Opened) -> &str,
         arguments: &[String],

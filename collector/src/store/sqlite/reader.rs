@@ -268,11 +268,7 @@ pub(super) fn changes(
 
 pub(super) fn latest(connection: &Connection) -> rusqlite::Result<Vec<Record>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM reports WHERE id IN (
-            SELECT (SELECT id FROM reports WHERE quantity IS nullif(kinds.quantity, '') AND unit IS nullif(kinds.unit, '')
-                    ORDER BY time DESC, id DESC LIMIT 1)
-            FROM kinds LIMIT ?
-         ) ORDER BY quantity, unit"
+        "SELECT {COLUMNS} FROM reports WHERE id IN (SELECT id FROM latest LIMIT ?) ORDER BY quantity, unit"
     );
     records(connection, &sql, [KINDS])
 }

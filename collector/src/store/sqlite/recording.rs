@@ -1,14 +1,15 @@
 //! The reports of one transaction. What each of them changes a little, the epochs, the quantities and the sums, is read once and
 //! written once for all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Transaction, named_params, params};
 
-use super::rollups;
+use super::{latest, rollups};
 use crate::fence::Stale;
 use crate::report::{Key, Report};
 use crate::store::Outcome;
+use crate::store::recency::Recency;
 use crate::store::sum::Sum;
 
 /// Keeps `reports` in their order, and tells what became of each.
@@ -34,7 +35,8 @@ struct Recording<'t, 'r> {
     /// For an epoch, the leader above it that had reported the lowest cycle before this transaction.
     above: BTreeMap<i64, Option<Stale>>,
     epochs: BTreeMap<i64, Led<'r>>,
-    kinds: BTreeSet<Kind<'r>>,
+    /// Latest report of each quantity and unit of the transaction, and its id if it is of this transaction.
+    kinds: BTreeMap<Kind<'r>, (Recency, Option<i64>)>,
     /// By the length of the step, its beginning and its kind.
     sums: BTreeMap<(i64, i64, Kind<'r>), Sum>,
 }
@@ -58,7 +60,7 @@ impl<'t, 'r> Recording<'t, 'r> {
             pruned,
             above: BTreeMap::new(),
             epochs: BTreeMap::new(),
-            kinds: BTreeSet::new(),
+            kinds: BTreeMap::new(),
             sums: BTreeMap::new(),
         })
     }
@@ -99,12 +101,25 @@ impl<'t, 'r> Recording<'t, 'r> {
             ])?;
         let id = self.transaction.last_insert_rowid();
         let kind = (report.quantity.as_deref().unwrap_or(""), report.unit.as_deref().unwrap_or(""));
-        self.kinds.insert(kind);
+        self.note_latest(kind, id, report)?;
         let own = Sum::of(report);
         for (step, time) in rollups::steps(report.time) {
             self.sums.entry((step, time, kind)).and_modify(|sum| sum.add(own)).or_insert(own);
         }
         Ok(Outcome::Recorded(id))
+    }
+
+    fn note_latest(&mut self, kind: Kind<'r>, id: i64, report: &Report) -> rusqlite::Result<()> {
+        let latest = match self.kinds.get(&kind) {
+            Some((latest, _)) => Some(*latest),
+            None => latest::read(self.transaction, kind)?,
+        };
+        let own = Recency::of(report);
+        match latest.filter(|latest| !own.supersedes(latest)) {
+            None => self.kinds.insert(kind, (own, Some(id))),
+            Some(latest) => Some(*self.kinds.entry(kind).or_insert((latest, None))),
+        };
+        Ok(())
     }
 
     /// Why a report is not recorded.
@@ -175,8 +190,11 @@ impl<'t, 'r> Recording<'t, 'r> {
                     ":received": newest.received.as_microsecond(), ":reporter": newest.reporter,
                 })?;
         }
-        for kind in kinds {
+        for (kind, (_, id)) in kinds {
             transaction.prepare_cached("INSERT OR IGNORE INTO kinds VALUES (?, ?)")?.execute(kind)?;
+            if let Some(id) = id {
+                latest::write(transaction, kind, id)?;
+            }
         }
         for ((step, time, kind), sum) in sums {
             rollups::add(transaction, (step, time), kind, sum)?;

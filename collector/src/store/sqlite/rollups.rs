@@ -132,15 +132,40 @@ pub(super) fn make(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     STEPS.iter().try_for_each(|step| sum_up(transaction, *step, 0, i64::MAX))
 }
 
+/// Returns the steps that reports of `epoch` are summed up in: their lengths, and where they begin.
+pub(super) fn steps_of(transaction: &Transaction<'_>, epoch: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let mut all = Vec::new();
+    for step in STEPS {
+        let sql = "SELECT DISTINCT time - time % ?1 FROM reports WHERE epoch = ?2 AND time >= 0";
+        let mut begins = transaction.prepare_cached(sql)?;
+        for begin in begins.query_map([step, epoch], |row| row.get(0))? {
+            all.push((step, begin?));
+        }
+    }
+    Ok(all)
+}
+
+/// Replaces the sums of `steps` by those of the reports that are left.
+pub(super) fn make_again(transaction: &Transaction<'_>, steps: &[(i64, i64)]) -> rusqlite::Result<()> {
+    for &(step, begin) in steps {
+        transaction
+            .prepare_cached("DELETE FROM rollups WHERE step = ? AND time = ?")?
+            .execute([step, begin])?;
+        sum_up(transaction, step, begin, begin.saturating_add(step))?;
+    }
+    Ok(())
+}
+
 /// Sums up the reports of `[from, to)`, of which there are no sums.
 fn sum_up(transaction: &Transaction<'_>, step: i64, from: i64, to: i64) -> rusqlite::Result<()> {
-    transaction.execute(
-        "INSERT INTO rollups
-         SELECT ?1, time - time % ?1, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
-                min(ifnull(min, mean)), max(ifnull(max, mean))
-         FROM reports WHERE time >= ?2 AND time < ?3 GROUP BY 2, 3, 4",
-        [step, from, to],
-    )?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO rollups
+             SELECT ?1, time - time % ?1, ifnull(quantity, ''), ifnull(unit, ''), count(*), ifnull(sum(mean), 0.0),
+                    min(ifnull(min, mean)), max(ifnull(max, mean))
+             FROM reports WHERE time >= ?2 AND time < ?3 GROUP BY 2, 3, 4",
+        )?
+        .execute([step, from, to])?;
     Ok(())
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use tracing::info;
 
-use super::rollups;
+use super::{latest, rollups};
 
 /// Goes up with every change of the tables.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Times are microseconds since 1970, UTC; `readable` shows them as text.
 const TABLES: &str = "
@@ -88,6 +88,16 @@ CREATE TABLE rollups (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Addition of version 3: the latest report of each quantity and unit; see `latest.rs`.
+const LATEST: &str = "
+CREATE TABLE IF NOT EXISTS latest (
+    quantity TEXT NOT NULL,
+    unit     TEXT NOT NULL,
+    id       INTEGER NOT NULL,
+    PRIMARY KEY (quantity, unit)
+) STRICT, WITHOUT ROWID;
+";
+
 /// A connection that writes. Makes the file and the tables if they are missing.
 pub(super) fn open_to_write(
     path: &Path,
@@ -142,11 +152,16 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         0 => {
             transaction.execute_batch(TABLES)?;
             transaction.execute_batch(ROLLUPS)?;
+            transaction.execute_batch(LATEST)?;
         }
-        1 => {
+        older @ (1 | 2) => {
             info!("an older file: its reports are summed up");
-            transaction.execute_batch(ROLLUPS)?;
-            rollups::make(&transaction)?;
+            if older == 1 {
+                transaction.execute_batch(ROLLUPS)?;
+                rollups::make(&transaction)?;
+            }
+            transaction.execute_batch(LATEST)?;
+            latest::fill(&transaction)?;
         }
         other => {
             let message = format!("it is of version {other}, this program knows {VERSION}");

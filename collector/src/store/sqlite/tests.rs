@@ -159,6 +159,22 @@ async fn a_file_of_an_earlier_version_is_summed_up() {
     assert_eq!(store.series(Filter::default(), 3_600_000_000, 10).await.unwrap()[1].reports, 1_401);
 }
 
+/// Version 2 had no table of the latest reports, and decided by time.
+#[tokio::test]
+async fn file_of_version_2_gets_its_latest_reports_by_epoch_and_cycle() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let ahead = Report { time: at(80_000), ..keyed(7, 1, Some("Cel"), 1.0) };
+    store.record(vec![ahead, keyed(7, 2, Some("Cel"), 2.0), keyed(7, 2, None, 3.0)]).await.unwrap();
+    store.close().await;
+    let before = "DROP TABLE latest; PRAGMA user_version = 2;";
+    Connection::open(folder.path().join("reports.db")).unwrap().execute_batch(before).unwrap();
+    let store = open(folder.path());
+    store.check().await.unwrap();
+    let latest: Vec<f64> = store.latest().await.unwrap().iter().map(|record| record.report.mean).collect();
+    assert_eq!(latest, [3.0, 2.0]);
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_is_moved_away_is_not_written_to() {

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params, params};
 use tracing::{info, warn};
 
+use super::forget::forget_epoch;
 use super::recording::record;
-use super::{SqliteOptions, file_id, rollups, schema, unavailable};
+use super::{SqliteOptions, file_id, latest, rollups, schema, unavailable};
 use crate::spans::Spans;
 use crate::store::jobs::{Job, Waiting};
 use crate::store::{HOUR, Horizon, PRUNED_AT_ONCE, StoreError};
@@ -49,6 +50,9 @@ impl Writer {
                 }
                 Job::Prune(horizon, answer) => {
                     let _ = answer.send(self.write(|transaction| prune(transaction, horizon)));
+                }
+                Job::Forget(epoch, answer) => {
+                    let _ = answer.send(self.write(|transaction| forget_epoch(transaction, epoch)));
                 }
                 Job::Check(answer) => {
                     let failed = self.trouble.is_some();
@@ -170,6 +174,7 @@ fn prune(transaction: &Transaction<'_>, horizon: Horizon) -> rusqlite::Result<us
     }
     let pruned = transaction.execute(&format!("DELETE FROM reports WHERE {PAST}"), end)?;
     rollups::cut_off(transaction, last.0)?;
+    latest::cut_off(transaction)?;
     forget(transaction, horizon)?;
     Ok(pruned)
 }

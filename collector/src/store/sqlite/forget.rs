@@ -1,0 +1,16 @@
+//! Deletion of an epoch.
+
+use rusqlite::Transaction;
+
+use super::{latest, rollups};
+
+/// Deletes `epoch` from the fence and all of its reports, and sums up again what they were part of.
+pub(super) fn forget_epoch(transaction: &Transaction<'_>, epoch: i64) -> rusqlite::Result<usize> {
+    let steps = rollups::steps_of(transaction, epoch)?;
+    let deleted = transaction.execute("DELETE FROM reports WHERE epoch = ?", [epoch])?;
+    rollups::make_again(transaction, &steps)?;
+    transaction.execute("DELETE FROM epochs WHERE epoch = ?", [epoch])?;
+    latest::cut_off(transaction)?;
+    latest::fill(transaction)?;
+    Ok(deleted)
+}

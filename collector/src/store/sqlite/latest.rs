@@ -1,0 +1,70 @@
+//! Table `latest`: the id of the latest report of each quantity and unit.
+
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use crate::store::recency::Recency;
+
+/// Returns the order of the latest report of a quantity and unit; `''` stands for none.
+pub(super) fn read(transaction: &Transaction<'_>, kind: (&str, &str)) -> rusqlite::Result<Option<Recency>> {
+    transaction
+        .prepare_cached(
+            "SELECT epoch, cycle, time, received FROM latest JOIN reports USING (id)
+             WHERE latest.quantity = ? AND latest.unit = ?",
+        )?
+        .query_row(kind, |row| recency(row, 0))
+        .optional()
+}
+
+/// Makes report `id` the latest of its quantity and unit.
+pub(super) fn write(
+    transaction: &Transaction<'_>,
+    (quantity, unit): (&str, &str),
+    id: i64,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO latest VALUES (?, ?, ?)")?
+        .execute(params![quantity, unit, id])?;
+    Ok(())
+}
+
+/// Removes the rows whose report was deleted.
+pub(super) fn cut_off(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    transaction.execute(
+        "DELETE FROM latest WHERE NOT EXISTS (SELECT 1 FROM reports WHERE reports.id = latest.id)",
+        [],
+    )?;
+    Ok(())
+}
+
+/// Finds the latest report of each quantity and unit that has none in the table. Reads all reports of those.
+pub(super) fn fill(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
+    let missing = "SELECT quantity, unit FROM kinds EXCEPT SELECT quantity, unit FROM latest";
+    let kinds: Vec<(String, String)> = transaction
+        .prepare(missing)?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (quantity, unit) in kinds {
+        let mut latest: Option<(Recency, i64)> = None;
+        let mut reports = transaction.prepare_cached(
+            "SELECT id, epoch, cycle, time, received FROM reports
+             WHERE quantity IS nullif(?, '') AND unit IS nullif(?, '') ORDER BY id",
+        )?;
+        let mut rows = reports.query((&quantity, &unit))?;
+        while let Some(row) = rows.next()? {
+            let own = recency(row, 1)?;
+            if latest.is_none_or(|(latest, _)| own.supersedes(&latest)) {
+                latest = Some((own, row.get(0)?));
+            }
+        }
+        if let Some((_, id)) = latest {
+            write(transaction, (&quantity, &unit), id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads epoch, cycle, time and time of arrival, from column `first` on.
+fn recency(row: &Row<'_>, first: usize) -> rusqlite::Result<Recency> {
+    let (epoch, cycle): (Option<i64>, Option<i64>) = (row.get(first)?, row.get(first + 1)?);
+    Ok(Recency { key: epoch.zip(cycle), time: row.get(first + 2)?, received: row.get(first + 3)? })
+}

@@ -1,0 +1,161 @@
+//! `atalaya epochs list|drop`: the epochs in a collector's store. It works on the store itself, beside a collector that runs: SQLite and
+//! Redis both serialize writers, and access to the store is the authorization.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use atalaya_collector::fence::Epoch;
+use atalaya_collector::{Store, StoreError, open_store};
+
+use super::collect::{usual_store, without_password};
+use super::surroundings;
+use crate::cli::{EpochsCommand, EpochsDropArgs, EpochsListArgs, Output, StoreArgs};
+use crate::exit::Failure;
+
+/// Maximum number of epochs that `drop` looks through.
+const EPOCHS: usize = 100_000;
+
+pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+    let store = match command {
+        EpochsCommand::List(args) => &args.store,
+        EpochsCommand::Drop(args) => &args.store,
+    };
+    runtime.block_on(async {
+        let (store, name) = open(store)?;
+        let unavailable = |error: StoreError| Failure::unavailable(anyhow!("the store {name}: {error}"));
+        // Waits for a lock, and brings an older file up to date.
+        store.check().await.map_err(unavailable)?;
+        let done = match command {
+            EpochsCommand::List(args) => {
+                let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+                list(&store.epochs(limit).await.map_err(unavailable)?, args)
+            }
+            EpochsCommand::Drop(args) => {
+                let epochs = store.epochs(EPOCHS).await.map_err(unavailable)?;
+                if show_loss(&epochs, args)? {
+                    let deleted = store.forget_epoch(args.epoch).await.map_err(unavailable)?;
+                    let highest =
+                        store.epochs(1).await.map_err(unavailable)?.first().map(|epoch| epoch.epoch);
+                    print(&format!(
+                        "epoch {} dropped, {} deleted, {}\n",
+                        args.epoch,
+                        reports(deleted),
+                        is_highest(highest)
+                    ))?;
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+        };
+        store.close().await;
+        done
+    })
+}
+
+/// Opens the store. A file that does not exist is not created.
+fn open(args: &StoreArgs) -> Result<(Arc<dyn Store>, String), Failure> {
+    let surroundings = surroundings();
+    let name = match &args.store {
+        Some(name) => name.clone(),
+        None => {
+            surroundings.first(&["ATALAYA_STORE"]).map_or_else(|| usual_store(surroundings), |(_, name)| name)
+        }
+    };
+    let shown = without_password(&name);
+    if let Some(path) = name.trim().strip_prefix("sqlite:")
+        && !std::path::Path::new(path).is_file()
+    {
+        let problem = "no such file; name the collector's store with --store or ATALAYA_STORE";
+        return Err(Failure::config(anyhow!("the store {shown}: {problem}")));
+    }
+    if name.trim() == "memory" {
+        let problem = "it is in the memory of the collector: start the collector again to drop its epochs";
+        return Err(Failure::config(anyhow!("the store {shown}: {problem}")));
+    }
+    let store = open_store(&name).map_err(|error| Failure::config(anyhow!("the store {shown}: {error}")))?;
+    Ok((store, shown))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::io(error)),
+        _ => Ok(()),
+    }
+}
+
+fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<ExitCode, Failure> {
+    let mut text = String::new();
+    if args.output == Output::Table {
+        text = match epochs {
+            [] => "no epoch is recorded\n".to_owned(),
+            _ => format!(
+                "{:>19}  {:>10}  {:<25}  {:<20}  {}\n",
+                "epoch", "reports", "cycles", "last received", "reporter"
+            ),
+        };
+    }
+    for epoch in epochs {
+        text += &match args.output {
+            Output::Table => row(epoch),
+            Output::Json => serde_json::to_string(epoch).map_err(Failure::software)?,
+        };
+        text.push('\n');
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(epoch: &Epoch) -> String {
+    let cycles = format!("{} to {}", epoch.first_cycle, epoch.last_cycle);
+    let received = epoch.received.strftime("%Y-%m-%d %H:%M:%SZ");
+    format!("{:>19}  {:>10}  {cycles:<25}  {received:<20}  {}", epoch.epoch, epoch.reports, reporter(epoch))
+}
+
+/// Returns the reporter without characters that control a terminal.
+fn reporter(epoch: &Epoch) -> String {
+    epoch.reporter.as_deref().unwrap_or("an unknown program").replace(char::is_control, " ")
+}
+
+/// Prints what `drop` deletes, and returns true if the deletion is confirmed.
+fn show_loss(epochs: &[Epoch], args: &EpochsDropArgs) -> Result<bool, Failure> {
+    let Some(epoch) = epochs.iter().find(|epoch| epoch.epoch == args.epoch) else {
+        // An earlier `drop` may have been interrupted before it had deleted all reports.
+        return match args.yes {
+            true => Ok(true),
+            false => {
+                Err(Failure::io(anyhow!("epoch {} is not recorded: see atalaya epochs list", args.epoch)))
+            }
+        };
+    };
+    let remaining = epochs.iter().map(|epoch| epoch.epoch).find(|epoch| *epoch != args.epoch);
+    print(&format!(
+        "epoch {}: {} recorded, cycles {} to {}, the last one received {} from {}\n\
+         Its reports are deleted from the store and cannot be restored. Sums of those past --keep-reports stay.\n\
+         Without it {}; reports of a lower epoch are accepted again.\n",
+        epoch.epoch,
+        reports(usize::try_from(epoch.reports).unwrap_or(0)),
+        epoch.first_cycle,
+        epoch.last_cycle,
+        epoch.received.strftime("%Y-%m-%d %H:%M:%SZ"),
+        reporter(epoch),
+        is_highest(remaining),
+    ))?;
+    match (args.yes, args.dry_run) {
+        (true, _) => Ok(true),
+        (false, true) => print("Nothing was deleted.\n").map(|()| false),
+        (false, false) => {
+            Err(Failure::usage(anyhow!("nothing was deleted: add --yes to drop epoch {}", args.epoch)))
+        }
+    }
+}
+
+fn reports(count: usize) -> String {
+    if count == 1 { "1 report".to_owned() } else { format!("{count} reports") }
+}
+
+fn is_highest(epoch: Option<i64>) -> String {
+    epoch.map_or_else(|| "no epoch is recorded".to_owned(), |epoch| format!("the highest epoch is {epoch}"))
+}

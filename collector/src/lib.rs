@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
+mod connections;
+mod cross_site;
 pub mod fence;
 pub mod fleet;
 mod future;
+mod hosts;
 mod limits;
 mod metrics;
 mod page;
+mod places;
 mod proxies;
 pub mod report;
 mod server;
@@ -17,6 +21,7 @@ mod tokens;
 mod transport;
 
 pub use api::openapi;
+pub use hosts::Hosts;
 pub use limits::Limits;
 pub use proxies::Proxies;
 pub use report::{Key, Record, Report};

@@ -109,7 +109,7 @@ impl Connections {
             self.waiting.iter().filter(|(_, other)| Some(neighbourhood(other.ip())) == address).count();
         match self.try_enter(address, waiting) {
             Entry::Admitted(id, evict) => self.serve(stream, peer, id, evict),
-            Entry::Wait if self.waiting.len() < self.options.limits.connections => {
+            Entry::Wait if self.waiting.len() < 2 * self.options.limits.connections => {
                 self.waiting.push_back((stream, peer));
             }
             Entry::Wait | Entry::Refused => {

@@ -27,8 +27,8 @@ pub use proxies::Proxies;
 pub use report::{Key, Record, Report};
 pub use server::{Collector, Options};
 pub use store::{
-    MemoryStore, OpenError, Outcome, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store, StoreError,
-    open_store,
+    MemoryStore, OpenError, Outcome, RedisAccess, RedisOptions, RedisStore, SqliteOptions, SqliteStore,
+    Store, StoreError, open_store, open_store_with,
 };
 pub use tls::{Tls, TlsError};
 pub use tokens::{TokenError, Tokens};

@@ -393,7 +393,13 @@ fn judge(status: StatusCode) -> Outcome {
         return Outcome::Accepted;
     }
     let reason = format!("it answers {status}");
-    let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+    let passing = [
+        StatusCode::REQUEST_TIMEOUT,
+        // The collector does not answer to the host name in the API's address: nothing is wrong with the report.
+        StatusCode::MISDIRECTED_REQUEST,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
     if status.is_client_error() && !passing.contains(&status) {
         Outcome::Rejected(reason)
     } else {

@@ -11,12 +11,16 @@ pub struct Limits {
     pub body: usize,
     /// Reports of a batch.
     pub batch: usize,
-    /// Connections at a time; further ones wait to be accepted.
+    /// Connections at a time; further ones wait. A quarter is reserved for addresses that have few. When all are taken, the
+    /// address with the most loses slow and idle ones to others.
     pub connections: usize,
-    /// Connections of one address at a time; further ones are closed. Those of a proxy that is trusted are not counted.
+    /// Connections of one address (of IPv6: a /64) at a time; further ones replace its own slow and idle ones, or are closed.
+    /// Those of a trusted proxy are not counted.
     pub connections_of_one: usize,
-    /// Streams of events at a time.
+    /// Streams of events at a time. When all are taken, the client with the most loses its oldest to one with fewer.
     pub streams: usize,
+    /// Streams of events of one address, or with one token, at a time.
+    pub streams_of_one: usize,
     /// Requests a second of one address, or with one token, for long.
     pub rate: f64,
     /// Requests of one address, or with one token, at once.
@@ -43,6 +47,7 @@ impl Default for Limits {
             connections: 256,
             connections_of_one: 128,
             streams: 64,
+            streams_of_one: 32,
             rate: 500.0,
             burst: 1_000.0,
             // No period that anybody measures with: who asks again on a connection in the moment in which it is closed has to
@@ -119,32 +124,8 @@ impl Buckets {
     }
 }
 
-/// How many connections each address has open.
-#[derive(Debug, Default)]
-pub(crate) struct Guests {
-    open: HashMap<IpAddr, usize>,
-}
-
-impl Guests {
-    /// Lets one more in, unless there are `most` of this address already. What is let in must [`Guests::leave`].
-    pub(crate) fn enter(&mut self, address: IpAddr, most: usize) -> bool {
-        let open = self.open.entry(neighbourhood(address)).or_default();
-        let enters = *open < most.max(1);
-        *open += usize::from(enters);
-        enters
-    }
-
-    pub(crate) fn leave(&mut self, address: IpAddr) {
-        let address = neighbourhood(address);
-        match self.open.get_mut(&address) {
-            Some(open) if *open > 1 => *open -= 1,
-            _ => drop(self.open.remove(&address)),
-        }
-    }
-}
-
 /// One client has a whole /64 of IPv6 addresses.
-fn neighbourhood(address: IpAddr) -> IpAddr {
+pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -196,19 +177,5 @@ mod tests {
             let _ = buckets.take(Client::at(IpAddr::from(last.to_be_bytes())), start);
         }
         assert!(buckets.left.len() <= CLIENTS);
-    }
-
-    #[test]
-    fn who_has_left_is_forgotten() {
-        let mut guests = Guests::default();
-        let [one, other] = [[192, 0, 2, 1], [192, 0, 2, 2]].map(IpAddr::from);
-        assert!(guests.enter(one, 2) && guests.enter(one, 2) && !guests.enter(one, 2));
-        assert!(guests.enter(other, 2), "each address for itself");
-        guests.leave(one);
-        assert!(guests.enter(one, 2) && !guests.enter(one, 2));
-        for address in [one, one, other] {
-            guests.leave(address);
-        }
-        assert!(guests.open.is_empty());
     }
 }

@@ -27,6 +27,32 @@ struct ByOutcome {
     outcome: Became,
 }
 
+/// Reasons to refuse a request whoever sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "as they stand in the text")]
+pub(crate) enum Refused {
+    token_missing,
+    token_unknown,
+    token_role,
+    host,
+    cross_site,
+}
+
+impl Refused {
+    const ALL: [Refused; 5] = [
+        Refused::token_missing,
+        Refused::token_unknown,
+        Refused::token_role,
+        Refused::host,
+        Refused::cross_site,
+    ];
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: Refused,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByStatus {
     path: String,
@@ -38,9 +64,10 @@ pub(crate) struct Metrics {
     registry: Registry,
     reports: Family<ByOutcome, Counter>,
     requests: Family<ByStatus, Counter>,
+    refused: Family<ByReason, Counter>,
     /// Connections that are open.
     pub(crate) connections: Gauge,
-    /// Connections that were one too many of an address.
+    /// Connections that were closed because their address had too many, or because others needed the place.
     pub(crate) turned_away: Counter,
     /// Streams of events that are open.
     pub(crate) streams: Gauge,
@@ -56,12 +83,19 @@ impl Metrics {
             // From the first on each is there, so that its increase can be seen.
             drop(reports.get_or_create(&ByOutcome { outcome }));
         }
+        let refused = Family::<ByReason, Counter>::default();
+        for reason in Refused::ALL {
+            drop(refused.get_or_create(&ByReason { reason }));
+        }
         let (connections, streams, store) = (Gauge::default(), Gauge::default(), Gauge::default());
         let turned_away = Counter::default();
         registry.register("reports", "Reports, by what became of them", reports.clone());
         registry.register("requests", "Requests, by path and status", requests.clone());
+        let help = "Requests that were refused for their token, Host or site, by reason";
+        registry.register("requests_refused", help, refused.clone());
         registry.register("connections", "Connections that are open", connections.clone());
-        let help = "Connections that were closed because their address had too many";
+        let help =
+            "Connections that were closed because their address had too many, or another needed the place";
         registry.register("connections_turned_away", help, turned_away.clone());
         registry.register("streams", "Streams of events that are open", streams.clone());
         registry.register(
@@ -69,7 +103,7 @@ impl Metrics {
             "Whether reports could be kept when this was asked for",
             store.clone(),
         );
-        Metrics { registry, reports, requests, connections, turned_away, streams, store }
+        Metrics { registry, reports, requests, refused, connections, turned_away, streams, store }
     }
 
     pub(crate) fn became(&self, outcome: &Outcome) {
@@ -80,6 +114,10 @@ impl Metrics {
             Outcome::Stale(_) => Became::stale,
         };
         self.reports.get_or_create(&ByOutcome { outcome }).inc();
+    }
+
+    pub(crate) fn refuses(&self, reason: Refused) {
+        self.refused.get_or_create(&ByReason { reason }).inc();
     }
 
     /// `path` is a route, not what was asked for: there are only so many.

@@ -4,9 +4,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use subtle::{Choice, ConstantTimeEq};
 use thiserror::Error;
+use tokio::sync::watch;
 
 /// A shorter token is refused: it would be guessed.
 const SHORTEST: usize = 16;
+/// Maximum length of a token, in bytes: longer ones do not fit into a header with others.
+const LONGEST: usize = 4096;
+/// Maximum number of tokens: every request is compared with all of them.
+const MOST: usize = 1_000;
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +28,12 @@ pub enum TokenError {
         "line {0}: neither `write TOKEN` nor `read TOKEN`, with a token of {SHORTEST} characters or more"
     )]
     Line(usize),
+    /// A token that no header can carry.
+    #[error("line {0}: a token consists of visible ASCII characters, {LONGEST} at most")]
+    Token(usize),
+    /// More tokens than are compared with each request.
+    #[error("line {0}: more than {MOST} tokens")]
+    TooMany(usize),
     /// Nobody could do anything.
     #[error("no line says who may write")]
     NoWriter,
@@ -33,6 +44,8 @@ pub enum TokenError {
 pub struct Tokens {
     /// `None`: everybody may do everything.
     listed: Arc<RwLock<Option<Listed>>>,
+    /// Notifies of replacements.
+    replaced: Arc<watch::Sender<()>>,
 }
 
 #[derive(Clone, Default)]
@@ -64,27 +77,47 @@ impl Tokens {
     /// It says something else.
     pub fn parse(text: &str) -> Result<Tokens, TokenError> {
         let mut listed = Listed::default();
+        // Some editors put a byte order mark at the beginning.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (line, number) in text.lines().zip(1..) {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            match words[..] {
-                [] => {}
-                [first, ..] if first.starts_with('#') => {}
-                ["read", "*"] => listed.anyone_reads = true,
-                ["read", token] if token.len() >= SHORTEST => listed.readers.push(token.to_owned()),
-                ["write", token] if token.len() >= SHORTEST => listed.writers.push(token.to_owned()),
+            // A third word is an error, so no more than three are taken from a line of any length.
+            let words: Vec<&str> = line.split_whitespace().take(3).collect();
+            let of_role = match words[..] {
+                [] => continue,
+                [first, ..] if first.starts_with('#') => continue,
+                ["read", "*"] => {
+                    listed.anyone_reads = true;
+                    continue;
+                }
+                ["read", token] if token.len() >= SHORTEST => (&mut listed.readers, token),
+                ["write", token] if token.len() >= SHORTEST => (&mut listed.writers, token),
                 _ => return Err(TokenError::Line(number)),
+            };
+            let (tokens, token) = of_role;
+            if token.len() > LONGEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(TokenError::Token(number));
+            }
+            tokens.push(token.to_owned());
+            if listed.readers.len() + listed.writers.len() > MOST {
+                return Err(TokenError::TooMany(number));
             }
         }
         if listed.writers.is_empty() {
             return Err(TokenError::NoWriter);
         }
-        Ok(Tokens { listed: Arc::new(RwLock::new(Some(listed))) })
+        Ok(Tokens { listed: Arc::new(RwLock::new(Some(listed))), replaced: Arc::default() })
     }
 
     /// Lets these count from now on, for all clones of `self`.
     pub fn replace(&self, new: &Tokens) {
         let new = new.listed.read().unwrap_or_else(PoisonError::into_inner).clone();
         *self.listed.write().unwrap_or_else(PoisonError::into_inner) = new;
+        self.replaced.send_replace(());
+    }
+
+    /// Returns a receiver that is notified of each replacement.
+    pub(crate) fn replacements(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
     }
 
     /// Whether everybody may write.
@@ -136,6 +169,8 @@ fn among(tokens: &[String], token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const WRITER: &str = "0123456789abcdef-w";
@@ -180,5 +215,65 @@ mod tests {
             assert!(matches!(Tokens::parse(text), Err(TokenError::Line(found)) if found == line), "{text}");
         }
         assert!(matches!(Tokens::parse("read *"), Err(TokenError::NoWriter)));
+    }
+
+    #[test]
+    fn token_file_of_any_editor_is_parsed() {
+        let tokens = Tokens::parse(&format!("\u{feff}write {WRITER}\r\nread {READER}\r\n")).unwrap();
+        assert_eq!(tokens.admit(Role::Write, Some(WRITER)), Admission::Granted);
+        assert_eq!(tokens.admit(Role::Read, Some(READER)), Admission::Granted);
+    }
+
+    #[test]
+    fn token_that_no_header_can_carry_is_refused() {
+        for token in ["contraseña-0123456789", "0123456789abcdef\u{7}", &"x".repeat(LONGEST + 1)] {
+            let error = Tokens::parse(&format!("# x\nwrite {token}")).unwrap_err();
+            assert!(matches!(error, TokenError::Token(2)), "{error}");
+            assert!(!error.to_string().contains(token));
+        }
+    }
+
+    #[test]
+    fn token_file_with_too_many_tokens_is_refused() {
+        let lines = |count: usize| (0..count).map(|number| format!("write 0123456789abcdef{number}\n"));
+        assert!(Tokens::parse(&lines(MOST).collect::<String>()).is_ok());
+        let error = Tokens::parse(&lines(MOST + 1).collect::<String>()).unwrap_err();
+        assert!(matches!(error, TokenError::TooMany(line) if line == MOST + 1), "{error}");
+    }
+
+    /// Bytes as a file may have them, most of them nearly right.
+    fn files() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            any::<Vec<u8>>(),
+            "(write|read|#|\u{feff})?[ \t\u{a0}]{0,3}[!-~ñ]{0,40}[\r\n ]{0,2}".prop_map(String::into_bytes),
+            Just(format!("write {WRITER}\n").into_bytes()),
+            Just(vec![b' '; 10_000]),
+            Just(b"a ".repeat(10_000)),
+        ];
+        prop::collection::vec(line, 0..20).prop_map(|lines| lines.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn token_file_of_arbitrary_bytes_is_parsed_or_refused_without_showing_tokens(bytes in files()) {
+            let text = String::from_utf8_lossy(&bytes);
+            let started = std::time::Instant::now();
+            match Tokens::parse(&text) {
+                Ok(tokens) => {
+                    let listed = tokens.listed.read().unwrap().clone().unwrap();
+                    prop_assert!(!listed.writers.is_empty());
+                    prop_assert!(listed.writers.len() + listed.readers.len() <= MOST);
+                    for token in listed.writers.iter().chain(&listed.readers) {
+                        prop_assert!((SHORTEST..=LONGEST).contains(&token.len()));
+                    }
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    prop_assert!(message.len() < 200, "{}", message);
+                    prop_assert!(!message.contains(WRITER), "{}", message);
+                }
+            }
+            prop_assert!(started.elapsed() < std::time::Duration::from_secs(2));
+        }
     }
 }

@@ -123,9 +123,9 @@ impl ApiToken {
         *known = problem;
     }
 
-    /// Whether everybody on this machine can read it.
-    pub fn is_open_to_all(&self) -> bool {
-        self.0.file.as_ref().is_some_and(|path| is_open_to_all(path))
+    /// Returns who else can read the file, and the remedy; `None`: only those who should.
+    pub fn exposure(&self) -> Option<String> {
+        self.0.file.as_ref().and_then(|path| exposure(path))
     }
 }
 
@@ -152,17 +152,26 @@ impl PartialEq for ApiToken {
     }
 }
 
-/// Whether a file with secrets can be read by everybody on this machine.
-pub(crate) fn is_open_to_all(path: &Path) -> bool {
+/// Returns who else can read or change a file with secrets, and the remedy; `None`: only those who should. The group counts if
+/// the file is this user's own: a file of root that the program reads by its group is meant to be so.
+pub(crate) fn exposure(path: &Path) -> Option<String> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
-        std::fs::metadata(path).is_ok_and(|about| about.mode() & 0o004 != 0)
+        let about = std::fs::metadata(path).ok()?;
+        let is_own = about.uid() == rustix::process::geteuid().as_raw();
+        let (who, remedy) = match about.mode() {
+            mode if mode & 0o006 != 0 && is_own => ("every user of this machine", "go-rwx"),
+            mode if mode & 0o006 != 0 => ("every user of this machine", "o-rwx"),
+            mode if mode & 0o060 != 0 && is_own => ("its group", "g-rwx"),
+            _ => return None,
+        };
+        Some(format!("{who} can read or change it: chmod {remedy} {}", path.display()))
     }
     #[cfg(not(unix))]
     {
         let _ = path;
-        false
+        None
     }
 }
 
@@ -278,5 +287,31 @@ mod tests {
         assert_ne!(fresh, token);
         fresh.read().unwrap();
         assert_eq!(fresh, token);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn secret_file_that_others_can_read_is_reported_with_path_and_remedy() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, SECRET).unwrap();
+        for (mode, remedy) in [
+            (0o600, None),
+            (0o400, None),
+            (0o640, Some("chmod g-rwx")),
+            (0o660, Some("chmod g-rwx")),
+            (0o644, Some("chmod go-rwx")),
+            (0o604, Some("chmod go-rwx")),
+            (0o602, Some("chmod go-rwx")),
+        ] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let found = ApiToken::in_file(&path, None).exposure();
+            assert_eq!(found.is_some(), remedy.is_some(), "{mode:o}: {found:?}");
+            if let (Some(found), Some(remedy)) = (found, remedy) {
+                assert!(found.contains(remedy) && found.contains(&path.display().to_string()), "{found}");
+            }
+        }
+        assert_eq!(exposure(&folder.path().join("missing")), None);
     }
 }

@@ -478,7 +478,7 @@ fn counting(text: &str) -> Result<Counting, Bad> {
 fn listen(text: &str) -> Result<Listen, Bad> {
     text.parse().map_err(|problem| Bad {
         problem: format!("bad address to listen at \"{}\": {problem}", shorten(text)),
-        remedy: "host:port, such as 127.0.0.1:9100, [::]:9100 or 0.0.0.0:9100",
+        remedy: "host:port, such as 127.0.0.1:9100, or :9100 for all addresses",
     })
 }
 

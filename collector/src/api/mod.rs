@@ -2,22 +2,24 @@
 
 mod document;
 mod fleet;
+mod guard;
 pub(crate) mod problem;
 pub(crate) mod query;
 pub(crate) mod read;
 mod stream;
+mod streams;
 pub(crate) mod write;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json, Router};
-use tokio::sync::{Semaphore, watch};
+use axum::{Json, Router};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
@@ -26,8 +28,10 @@ use utoipa_axum::routes;
 use self::document::Described;
 use self::problem::Problem;
 use self::query::Query;
+use self::streams::Streams;
 use crate::fleet::Fleet;
-use crate::limits::{Buckets, Client, Limits};
+use crate::hosts::Hosts;
+use crate::limits::{Buckets, Limits};
 use crate::metrics::Metrics;
 use crate::page;
 use crate::proxies::Proxies;
@@ -42,6 +46,8 @@ pub(crate) struct App {
     /// Whether it speaks TLS itself.
     pub(crate) secure: bool,
     pub(crate) proxies: Proxies,
+    /// Names in `Host` that are answered.
+    pub(crate) hosts: Hosts,
     pub(crate) metrics: Metrics,
     /// The highest id that this process has recorded.
     pub(crate) newest: watch::Sender<i64>,
@@ -51,8 +57,9 @@ pub(crate) struct App {
     pub(crate) fleet: Mutex<Fleet>,
     /// Streams end when it is cancelled.
     pub(crate) stopping: CancellationToken,
-    streams: Arc<Semaphore>,
+    streams: Mutex<Streams>,
     buckets: Mutex<Buckets>,
+    refusals: guard::Refusals,
 }
 
 impl App {
@@ -62,13 +69,15 @@ impl App {
             tokens,
             secure: false,
             proxies,
+            hosts: Hosts::default(),
             metrics: Metrics::new(),
             newest: watch::Sender::new(0),
             arrived: Mutex::default(),
             fleet: Mutex::default(),
             stopping: CancellationToken::new(),
-            streams: Arc::new(Semaphore::new(limits.streams)),
+            streams: Mutex::new(Streams::new(&limits)),
             buckets: Mutex::new(Buckets::new(&limits)),
+            refusals: guard::Refusals::default(),
             limits,
         }
     }
@@ -135,7 +144,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             )
         })
         .method_not_allowed_fallback(async || method_not_allowed())
-        .layer(from_fn_with_state(Arc::clone(app), watch_over))
+        .layer(from_fn_with_state(Arc::clone(app), guard::watch_over))
         .with_state(Arc::clone(app))
 }
 
@@ -158,71 +167,6 @@ fn method_not_allowed() -> Problem {
         "It cannot be asked like this",
         "see /api/v1/openapi.json",
     )
-}
-
-/// Counts requests, and holds back whoever sends too many. That a supervisor asks for health is never too many.
-async fn watch_over(
-    State(app): State<Arc<App>>,
-    path: Option<MatchedPath>,
-    peer: Option<Extension<Peer>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let path = path.as_ref().map_or("", MatchedPath::as_str).to_owned();
-    let taken = match peer {
-        Some(Extension(Peer(peer))) if path != "/healthz" => {
-            let client = client(&app, peer, &request);
-            app.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(client, Instant::now())
-        }
-        _ => Ok(()),
-    };
-    let mut response = match taken {
-        Ok(()) => match framing(&request) {
-            Ok(()) => next.run(request).await,
-            Err(problem) => problem.into_response(),
-        },
-        Err(pause) => Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "rate",
-            "Too many requests",
-            format!("{} a second are answered", app.limits.rate),
-        )
-        .retry_after(u32::try_from(pause.as_secs().saturating_add(1)).unwrap_or(u32::MAX))
-        .into_response(),
-    };
-    let headers = response.headers_mut();
-    // A proxy that answers `GET /nuevo` by itself would swallow reports. Only what never changes says otherwise.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    // Who leads a fleet tells more to whom it is told by this.
-    headers.insert(HeaderName::from_static("atalaya-collector"), HeaderValue::from_static("1"));
-    app.metrics.answered(&path, response.status().as_u16());
-    response
-}
-
-/// Whose bucket a request is taken of.
-fn client(app: &App, peer: IpAddr, request: &Request) -> Client {
-    let token = token(request).or_else(|| page::token_of(request.headers()));
-    match token.filter(|token| app.tokens.know(token)) {
-        Some(token) => Client::Holder(token.into()),
-        None => Client::at(app.proxies.client(peer, request.headers())),
-    }
-}
-
-/// What programs between here and the client may understand otherwise is refused (RFC 9112, 3.2 and 6.1).
-fn framing(request: &Request) -> Result<(), Problem> {
-    let headers = request.headers();
-    match headers.get_all(header::HOST).iter().count() {
-        1 => {}
-        0 if request.version() < Version::HTTP_11 => {}
-        _ => return Err(Problem::invalid("Host is needed, once")),
-    }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        let detail = "Transfer-Encoding: chunked is the only one";
-        let title = "The body is sent in a way that is not known here";
-        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer-encoding", title, detail));
-    }
-    Ok(())
 }
 
 /// Lets pass who has the right token.

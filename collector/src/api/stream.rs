@@ -3,21 +3,26 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures_util::Stream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::App;
 use super::problem::Problem;
 use super::query::Query;
+use crate::limits::Client;
+use crate::page;
 use crate::report::Record;
+use crate::tokens::{Admission, Role};
 
 /// So many reports are read at a time.
 const READ: usize = 100;
@@ -30,25 +35,37 @@ struct Follower {
     newest: watch::Receiver<i64>,
     last: i64,
     read: VecDeque<Record>,
+    /// Token that the client showed. Checked again whenever tokens are replaced, and before each report.
+    token: Option<String>,
+    replaced: watch::Receiver<()>,
+    /// Cancelled when another client needs the place.
+    evict: CancellationToken,
     _place: Place,
 }
 
 /// Counted while it is held.
 struct Place {
     app: Arc<App>,
-    _permit: OwnedSemaphorePermit,
+    id: u64,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.app.metrics.streams.dec();
+        self.app.streams.lock().unwrap_or_else(PoisonError::into_inner).leave(self.id);
     }
 }
 
 impl Follower {
-    /// `None`: the collector stops, or the store fails; the client comes back.
+    /// Returns the next report. `None`: the collector stops, the store fails, the token was revoked, or another client needs
+    /// the place; the client comes back.
     async fn next(&mut self) -> Option<Record> {
         loop {
+            self.replaced.borrow_and_update();
+            let admission = self.app.tokens.admit(Role::Read, self.token.as_deref());
+            if admission != Admission::Granted || self.evict.is_cancelled() {
+                return None;
+            }
             if let Some(record) = self.read.pop_front() {
                 self.last = record.id;
                 return Some(record);
@@ -64,6 +81,8 @@ impl Follower {
             if self.read.is_empty() {
                 tokio::select! {
                     () = self.app.stopping.cancelled() => return None,
+                    () = self.evict.cancelled() => return None,
+                    replaced = self.replaced.changed() => replaced.ok()?,
                     changed = self.newest.changed() => changed.ok()?,
                     () = tokio::time::sleep(LOOK) => {}
                 }
@@ -89,6 +108,7 @@ impl Follower {
 )]
 pub(super) async fn stream(
     State(app): State<Arc<App>>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     RawQuery(asked): RawQuery,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
@@ -96,12 +116,15 @@ pub(super) async fn stream(
     let after = query.take("after")?;
     query.finish()?;
     let seen = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default().to_owned());
-    let permit = Arc::clone(&app.streams).try_acquire_owned().map_err(|_| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "streams", "Too many follow already", "try again later")
-            .retry_after(30)
+    let entered = app.streams.lock().unwrap_or_else(PoisonError::into_inner).enter(&client);
+    let (id, evict) = entered.ok_or_else(|| {
+        let detail =
+            "this client, or all clients together, follow as many streams as there may be; try again later";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "streams", "Too many streams", detail).retry_after(30)
     })?;
     app.metrics.streams.inc();
-    let place = Place { app: Arc::clone(&app), _permit: permit };
+    let place = Place { app: Arc::clone(&app), id };
+    let (token, replaced) = (page::token_of(&headers), app.tokens.replacements());
     let newest = app.newest.subscribe();
     let last = match seen.or(after) {
         Some(id) => {
@@ -109,7 +132,8 @@ pub(super) async fn stream(
         }
         None => app.store.newest().await?,
     };
-    let follower = Follower { app, newest, last, read: VecDeque::new(), _place: place };
+    let read = VecDeque::new();
+    let follower = Follower { app, newest, last, read, token, replaced, evict, _place: place };
     let events = futures_util::stream::unfold(follower, |mut follower| async {
         let record = follower.next().await?;
         let event = Event::default().event("report").id(record.id.to_string());

@@ -25,9 +25,9 @@ use serde::Serialize;
 use thiserror::Error;
 use utoipa::ToSchema;
 
-pub use self::redis::{RedisOptions, RedisStore};
+pub use self::redis::{RedisAccess, RedisOptions, RedisStore};
 pub use memory::MemoryStore;
-pub use open::{OpenError, open_store};
+pub use open::{OpenError, open_store, open_store_with};
 pub use sqlite::{SqliteOptions, SqliteStore};
 
 use crate::fence::{Epoch, Stale};

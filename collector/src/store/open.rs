@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use super::{MemoryStore, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store};
+use super::{MemoryStore, RedisAccess, RedisOptions, RedisStore, SqliteOptions, SqliteStore, Store};
 
 /// Why a name opens no store. What was written is not repeated: there may be a password in it.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// It is of no kind that is known.
-    #[error("{0} is no kind of store: sqlite:PATH, redis://HOST:PORT and memory are")]
+    #[error("{0} is no kind of store: sqlite:PATH, redis://HOST:PORT, rediss://HOST:PORT and memory are")]
     Unknown(String),
     /// It is of a known kind, and wrong; the message says what would be right.
     #[error("{0}")]
@@ -20,13 +20,25 @@ pub enum OpenError {
     Thread(#[from] std::io::Error),
 }
 
-/// Opens the store that `name` names: `sqlite:PATH`, `redis://[user:password@]host[:port][/database][?prefix=atalaya]`, or
-/// `memory`, which keeps nothing beyond the process. It need not be usable yet: [`Store::check`] tells.
+/// Opens the store that `name` names: `sqlite:PATH`, `redis://[user:password@]host[:port][/database][?prefix=atalaya]`, with TLS
+/// `rediss://`, or `memory`, which keeps nothing beyond the process. It need not be usable yet: [`Store::check`] tells.
 ///
 /// # Errors
 /// The name is wrong, or there can be no more threads.
 pub fn open_store(name: &str) -> Result<Arc<dyn Store>, OpenError> {
+    open_store_with(name, None)
+}
+
+/// Opens a store like [`open_store`]. `access`: what a Redis wants besides its address.
+///
+/// # Errors
+/// The name or the access is wrong, there is access to a store that is not a Redis, or there can be no more threads.
+pub fn open_store_with(name: &str, access: Option<&RedisAccess>) -> Result<Arc<dyn Store>, OpenError> {
     let name = name.trim();
+    let is_redis = name.starts_with("redis:") || name.starts_with("rediss:");
+    if access.is_some() && !is_redis {
+        return Err(OpenError::Wrong("a password file and certificates are for Redis only".to_owned()));
+    }
     match name.split_once(':') {
         None if name == "memory" => Ok(Arc::new(MemoryStore::new())),
         Some(("sqlite", path)) => {
@@ -38,7 +50,10 @@ pub fn open_store(name: &str) -> Result<Arc<dyn Store>, OpenError> {
             }
             Ok(Arc::new(SqliteStore::open(SqliteOptions::new(path))?))
         }
-        Some(("redis" | "rediss", _)) => Ok(Arc::new(RedisStore::open(RedisOptions::new(name)?)?)),
+        Some(("redis" | "rediss", _)) => {
+            let options = RedisOptions::with_access(name, access.unwrap_or(&RedisAccess::default()))?;
+            Ok(Arc::new(RedisStore::open(options)?))
+        }
         Some(("memory", _)) => Err(OpenError::Wrong("memory stands alone: nothing follows it".to_owned())),
         _ => Err(OpenError::Unknown(kind(name))),
     }
@@ -79,7 +94,9 @@ mod tests {
             ("reports.db", "this is no kind of store"),
             ("postgres://me:secret@db/reports", "\"postgres\" is no kind of store"),
             ("my secret", "this is no kind of store"),
-            ("rediss://:secret@db", "TLS"),
+            ("rediss://:secret@db/#insecure", "TLS"),
+            ("rediss://:secret@db:port", "not understood"),
+            ("rediss:secret", "no address"),
             ("redis:secret", "no address"),
             ("redis://:secret@db:port", "not understood"),
             ("redis://:secret@db/reports", "not understood"),
@@ -91,5 +108,22 @@ mod tests {
             assert!(error.contains(expected), "{wrong:?}: {error}");
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn access_to_redis_is_refused_where_it_cannot_be_used() {
+        let access = |ca: &str| RedisAccess { ca: Some(ca.as_bytes().to_vec()), ..RedisAccess::default() };
+        for (name, access, expected) in [
+            ("memory", RedisAccess::default(), "for Redis only"),
+            ("sqlite:reports.db", RedisAccess::default(), "for Redis only"),
+            ("redis://db", access("x"), "rediss://"),
+            ("rediss://db", access("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"), "not PEM"),
+        ] {
+            let error = open_store_with(name, Some(&access)).err().unwrap().to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+        let access = RedisAccess { password: Some("secret".to_owned()), ..RedisAccess::default() };
+        assert!(!format!("{access:?}").contains("secret"));
+        assert!(open_store_with("redis://user@127.0.0.1:1", Some(&access)).is_ok());
     }
 }

@@ -10,7 +10,9 @@ use clap::Args;
 Examples:
   atalaya collect                                        on this machine, kept in reports.db
   atalaya collect --listen 0.0.0.0:8000 --token-file tokens
+  atalaya collect --listen :8000 --allowed-host reports.example.org
   atalaya collect --store redis://127.0.0.1:6379/0
+  atalaya collect --store rediss://atalaya@redis.example.org:6379 --redis-password-file password
   atalaya collect --store memory                         for a try: nothing is kept
   atalaya collect --keep-reports 90d --keep-hours 3650d
   atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --api-method post
@@ -22,14 +24,35 @@ SIGINT and SIGTERM end it once everybody has an answer.
 
 A file of tokens has lines `write TOKEN`, `read TOKEN` and `read *` (anybody reads).")]
 pub struct CollectArgs {
-    /// Where to listen [default: 127.0.0.1:8000]. Also ATALAYA_LISTEN.
+    /// Address to listen at; `:8000` for all addresses [default: 127.0.0.1:8000]. Also ATALAYA_LISTEN.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
 
-    /// Where reports are kept: sqlite:PATH, redis://HOST:PORT/DATABASE or memory [default: sqlite:reports.db, in the
+    /// Name in the Host header to answer to, besides IP addresses, localhost, the name of this machine, names without a dot and
+    /// the one in --listen; `*` for any. Repeat it for several. Also ATALAYA_ALLOWED_HOST, with commas.
+    #[arg(long, value_name = "NAME")]
+    pub allowed_host: Vec<String>,
+
+    /// Where reports are kept: sqlite:PATH, redis://HOST:PORT/DATABASE, with TLS rediss://, or memory [default: sqlite:reports.db, in the
     /// folder that STATE_DIRECTORY names, or here]. Also ATALAYA_STORE.
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
+
+    /// File with the password for Redis. Also ATALAYA_REDIS_PASSWORD_FILE.
+    #[arg(long, value_name = "FILE")]
+    pub redis_password_file: Option<PathBuf>,
+
+    /// Certificates that Redis is trusted by, for rediss:// (PEM) [default: those of the system]. Also ATALAYA_REDIS_CA.
+    #[arg(long, value_name = "FILE")]
+    pub redis_ca: Option<PathBuf>,
+
+    /// Certificate that is shown to Redis (PEM). Also ATALAYA_REDIS_CERTIFICATE.
+    #[arg(long, value_name = "FILE")]
+    pub redis_certificate: Option<PathBuf>,
+
+    /// Private key of that certificate (PEM). Also ATALAYA_REDIS_KEY.
+    #[arg(long, value_name = "FILE")]
+    pub redis_key: Option<PathBuf>,
 
     /// Who may write and who may read [default: everybody]. Also ATALAYA_TOKEN_FILE.
     #[arg(long, value_name = "FILE")]

@@ -16,6 +16,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::figures::Listen;
 use crate::id::NodeId;
 use crate::logging::LogFormat;
 #[cfg(feature = "collector")]
@@ -339,8 +340,8 @@ pub struct DemoArgs {
     pub session_timeout: Option<String>,
 
     /// Where the REST API listens; its page is there, too [default: a free port, which the screen shows].
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", hide_default_value = true)]
-    pub listen: std::net::SocketAddr,
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", hide_default_value = true)]
+    pub listen: Listen,
 
     /// One line for each event, instead of a screen. Without a terminal it is always so.
     #[arg(long)]
@@ -371,9 +372,9 @@ Examples:
 It speaks the protocol of Apache ZooKeeper 3.8: zkCli.sh, Kazoo and Curator can use it. It is one
 server, has no security beyond ACLs, keeps nothing, and is for development.")]
 pub struct ZooKeeperArgs {
-    /// Where to listen.
+    /// Address to listen at; `:2181` for all addresses.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2181")]
-    pub listen: String,
+    pub listen: Listen,
 
     /// The unit of time, in milliseconds or as a duration: session timeouts last from 2 to 20 ticks.
     #[arg(long, value_name = "TICK", default_value = "2000")]

@@ -1,25 +1,28 @@
 //! `atalaya collect`: the REST API that reports go to.
 
+mod access;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use atalaya_collector::{Collector, Limits, Options, Proxies, Tls, Tokens, open_store};
-use atalaya_hal::{bounded, duration};
+use atalaya_collector::{Collector, Limits, Options, Proxies, RedisAccess, Tls, Tokens, open_store_with};
+use atalaya_hal::duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::access::{hosts, read_tokens, redis_access, warn_if_exposed};
 use super::{reload_signals, stop_signal, surroundings};
-use crate::bearer::is_open_to_all;
 use crate::cli::CollectArgs;
 use crate::exit::Failure;
+use crate::figures::Listen;
 use crate::settings::{Surroundings, shorten};
 
 const LISTEN: &str = "127.0.0.1:8000";
 const FILE: &str = "reports.db";
-/// In bytes.
-const LARGEST_TOKEN_FILE: usize = 1 << 20;
+/// Stands in logs for a password.
+const HIDDEN: &str = "***";
 /// Shorter than an hour, hours would be summed up before they are over.
 const SHORTEST_KEPT: Duration = Duration::from_secs(3_600);
 
@@ -37,8 +40,11 @@ pub(super) fn main(args: &CollectArgs) -> Result<(), Failure> {
 /// What it was told, checked.
 #[derive(Debug)]
 struct Told {
-    listen: String,
+    listen: Listen,
     store: String,
+    /// The password in `store` was given on the command line.
+    shows_password: bool,
+    redis: Option<RedisAccess>,
     token_file: Option<PathBuf>,
     options: Options,
 }
@@ -119,7 +125,10 @@ impl Told {
         let key = file("tls-key", args.tls_key.as_ref(), "ATALAYA_TLS_KEY");
         let tls = match (certificate, key) {
             (None, None) => None,
-            (Some(certificate), Some(key)) => Some(Tls::load(certificate, key).map_err(Failure::config)?),
+            (Some(certificate), Some(key)) => {
+                warn_if_exposed("the TLS key", &key);
+                Some(Tls::load(certificate, key).map_err(Failure::config)?)
+            }
             _ => {
                 return Err(Failure::usage(anyhow!(
                     "--tls-certificate and --tls-key are needed both, or neither"
@@ -136,27 +145,46 @@ impl Told {
             None => Proxies::default(),
         };
         let store = value("store", args.store.as_ref(), "ATALAYA_STORE");
-        let listen = value("listen", args.listen.as_ref(), "ATALAYA_LISTEN");
+        let listen = match value("listen", args.listen.as_ref(), "ATALAYA_LISTEN") {
+            None => LISTEN.parse().map_err(|problem| Failure::software(anyhow!("{LISTEN}: {problem}")))?,
+            Some(value) => value.text.parse::<Listen>().map_err(|problem| {
+                value.refuse(format!("bad address to listen at \"{}\": {problem}", shorten(&value.text)))
+            })?,
+        };
+        let given = (!args.allowed_host.is_empty()).then(|| args.allowed_host.join(","));
+        let hosts = hosts(&listen, value("allowed-host", given.as_ref(), "ATALAYA_ALLOWED_HOST"))?;
+        let access = [
+            file("redis-password-file", args.redis_password_file.as_ref(), "ATALAYA_REDIS_PASSWORD_FILE"),
+            file("redis-ca", args.redis_ca.as_ref(), "ATALAYA_REDIS_CA"),
+            file("redis-certificate", args.redis_certificate.as_ref(), "ATALAYA_REDIS_CERTIFICATE"),
+            file("redis-key", args.redis_key.as_ref(), "ATALAYA_REDIS_KEY"),
+        ];
+        let shows_password =
+            store.as_ref().is_some_and(|store| store.flag && without_password(&store.text).contains(HIDDEN));
         Ok(Told {
-            listen: listen.map_or_else(|| LISTEN.to_owned(), |value| value.text),
+            listen,
             store: store.map_or_else(|| usual_store(surroundings), |value| value.text),
+            shows_password,
+            redis: redis_access(access)?,
             token_file,
-            options: Options { tokens, tls, limits, proxies, keep_reports, keep_hours },
+            options: Options { tokens, tls, limits, proxies, hosts, keep_reports, keep_hours },
         })
     }
 
     async fn run(self) -> Result<(), Failure> {
         let signal = stop_signal().map_err(Failure::software)?;
         let asked = reload_signals().map_err(Failure::software)?;
-        let store = open_store(&self.store).map_err(|error| {
+        if self.shows_password {
+            warn!("every user of this machine can see the password in --store; use --redis-password-file");
+        }
+        let store = open_store_with(&self.store, self.redis.as_ref()).map_err(|error| {
             Failure::config(anyhow!("the store {}: {error}", without_password(&self.store)))
         })?;
         let (listen, options) = (&self.listen, &self.options);
-        let collector = Collector::bind(listen, store.clone(), options.clone())
-            .await
-            .with_context(|| {
-                format!("cannot listen on {}; choose another address with --listen", shorten(listen))
-            })
+        let collector = listen
+            .bind()
+            .and_then(|listener| Collector::listening(listener, store.clone(), options.clone()))
+            .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))
             .map_err(Failure::unavailable)?;
         let address = collector.address().map_err(Failure::software)?;
         let scheme = if options.tls.is_some() { "https" } else { "http" };
@@ -205,18 +233,6 @@ async fn reread(mut asked: mpsc::Receiver<()>, token_file: Option<PathBuf>, opti
     }
 }
 
-fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
-    // A pipe would keep it waiting, and with it whoever asks to read the file again.
-    let text = bounded::read(path, LARGEST_TOKEN_FILE).map_err(anyhow::Error::from);
-    let text = text.and_then(|bytes| String::from_utf8(bytes).context("it is no UTF-8"));
-    let tokens = text.and_then(|text| Ok(Tokens::parse(&text)?));
-    let tokens = tokens.with_context(|| format!("the tokens in {}", path.display()))?;
-    if is_open_to_all(path) {
-        warn!(file = %path.display(), "everybody on this machine can read the tokens; chmod o-r");
-    }
-    Ok(tokens)
-}
-
 /// In the folder that systemd has made for it, or here.
 pub(super) fn usual_store(surroundings: Surroundings<'_>) -> String {
     match surroundings.first(&["STATE_DIRECTORY"]) {
@@ -233,7 +249,7 @@ pub(super) fn without_password(store: &str) -> String {
     match reqwest::Url::parse(store) {
         Ok(mut url) if url.password().is_some() => {
             // It has one, so it can have another.
-            let _ = url.set_password(Some("***"));
+            let _ = url.set_password(Some(HIDDEN));
             url.into()
         }
         _ => shorten(store),
@@ -265,7 +281,10 @@ mod tests {
     #[test]
     fn without_anything_it_serves_this_machine_and_keeps_in_a_file() {
         let told = told(&[], &[]).unwrap();
-        assert_eq!((told.listen.as_str(), told.store.as_str()), ("127.0.0.1:8000", "sqlite:reports.db"));
+        assert_eq!(
+            (told.listen.to_string().as_str(), told.store.as_str()),
+            ("127.0.0.1:8000", "sqlite:reports.db")
+        );
         assert!(told.options.tokens.are_none() && told.options.keep_reports.is_none());
     }
 
@@ -289,10 +308,13 @@ mod tests {
             ("STATE_DIRECTORY", "/var/lib/a:/var/lib/b"),
         ];
         let by_environment = told(&[], &environment).unwrap();
-        assert_eq!((by_environment.listen.as_str(), by_environment.store.as_str()), ("0.0.0.0:80", "memory"));
+        assert_eq!(
+            (by_environment.listen.to_string().as_str(), by_environment.store.as_str()),
+            ("0.0.0.0:80", "memory")
+        );
         assert_eq!(by_environment.options.keep_reports, Some(Duration::from_secs(90 * 86_400)));
         let by_flag = told(&["--listen", "[::1]:0", "--store", "sqlite:x"], &environment).unwrap();
-        assert_eq!((by_flag.listen.as_str(), by_flag.store.as_str()), ("[::1]:0", "sqlite:x"));
+        assert_eq!((by_flag.listen.to_string().as_str(), by_flag.store.as_str()), ("[::1]:0", "sqlite:x"));
         let usual = told(&[], &environment[3..]).unwrap();
         assert_eq!(usual.store, "sqlite:/var/lib/a/reports.db");
     }
@@ -311,12 +333,31 @@ mod tests {
             (&["--tls-key", "/nowhere"], "needed both"),
             (&["--tls-key", "/nowhere/k", "--tls-certificate", "/nowhere/c"], "/nowhere/c: no certificate"),
             (&["--token-file", "/nowhere/t"], "the tokens in /nowhere/t"),
+            (&["--listen", "8000"], "--listen: bad address to listen at \"8000\": it has no port"),
+            (&["--listen", "http://h:8000"], "it is a URL"),
+            (&["--listen", "'127.0.0.1:8000'"], "quotation marks"),
+            (&["--listen", ":70000"], "65535"),
+            (&["--allowed-host", "http://h"], "--allowed-host: \"http://h\": expected a host name"),
+            (&["--redis-key", "/nowhere/k"], "--redis-certificate and --redis-key"),
+            (&["--redis-password-file", "/nowhere/p"], "the password for Redis in /nowhere/p"),
         ] {
             let problem = told(words, &[]).unwrap_err();
             assert!(problem.contains(expected), "{problem}");
         }
         let problem = told(&[], &[("ATALAYA_RATE", "many")]).unwrap_err();
         assert!(problem.contains("the environment variable ATALAYA_RATE"), "{problem}");
+    }
+
+    #[test]
+    fn collector_listens_at_all_addresses_and_answers_to_names_that_are_given() {
+        let by_flag =
+            told(&["--listen", ":8000", "--allowed-host", "a.example", "--allowed-host", "b.example"], &[]);
+        let by_flag = by_flag.unwrap();
+        assert_eq!(by_flag.listen.to_string(), ":8000");
+        let environment = [("ATALAYA_ALLOWED_HOST", "a.example, b.example")];
+        assert_eq!(by_flag.options.hosts, told(&["--listen", ":8000"], &environment).unwrap().options.hosts);
+        let by_name = told(&["--listen", "reports.example:8000"], &[]).unwrap();
+        assert_ne!(by_name.options.hosts, by_flag.options.hosts);
     }
 
     #[cfg(target_os = "linux")]
@@ -332,5 +373,29 @@ mod tests {
     fn logs_have_no_passwords() {
         assert_eq!(without_password("redis://:secret@h:6379/0"), "redis://:***@h:6379/0");
         assert_eq!(without_password("sqlite:/var/lib/reports.db"), "sqlite:/var/lib/reports.db");
+    }
+
+    #[test]
+    fn password_for_redis_comes_from_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        let flag = path.display().to_string();
+        for (content, expected) in
+            [("open sesame\n", true), ("", false), ("\n", false), ("two\nlines", false)]
+        {
+            std::fs::write(&path, content).unwrap();
+            let told = told(&["--store", "redis://h", "--redis-password-file", &flag], &[]);
+            match told {
+                Ok(told) => {
+                    let password = told.redis.and_then(|access| access.password);
+                    assert!(expected && password.as_deref() == Some("open sesame"), "{content:?}");
+                }
+                Err(problem) => assert!(!expected && problem.contains("one line"), "{problem}"),
+            }
+        }
+        let shows = |store: &str| told(&["--store", store], &[]).unwrap().shows_password;
+        assert!(shows("redis://:secret@h") && !shows("redis://user@h") && !shows("memory"));
+        let told = told(&[], &[("ATALAYA_STORE", "redis://:secret@h")]).unwrap();
+        assert!(!told.shows_password, "an environment is private");
     }
 }

@@ -51,7 +51,9 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
         board: board_name(&args.board),
         sampling_period: period,
         session_timeout,
-        listen: args.listen,
+        listen: args.listen.resolve().map_err(|error| {
+            Failure::unavailable(anyhow!("cannot listen at {} for --listen: {error}", args.listen))
+        })?,
         plain,
         length,
         script,

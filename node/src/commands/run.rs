@@ -8,6 +8,7 @@ use atalaya_hal::{Boards, duration};
 use tracing::warn;
 
 use super::{board_name, reload_signals, stop_signal, supervised, surroundings};
+use crate::bearer::ApiToken;
 use crate::cli::RunArgs;
 use crate::exit::Failure;
 use crate::figures::{Figures, Listen, Server};
@@ -114,8 +115,8 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<Remembrance>, 
 
 fn read_token(settings: &Settings) -> Result<(), Failure> {
     settings.read_token()?;
-    if let Some(token) = settings.api_token.as_ref().filter(|token| token.is_open_to_all()) {
-        warn!("everybody on this machine can read {token}; chmod o-r");
+    if let Some(exposure) = settings.api_token.as_ref().and_then(ApiToken::exposure) {
+        warn!("the file with the API token is not private: {exposure}");
     }
     if let Some(unsent) = settings.unsent_token() {
         warn!("{unsent}");

@@ -21,7 +21,10 @@ pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
     runtime.block_on(async {
         let stop = stop_signal().map_err(Failure::software)?;
         let listen = &args.listen;
-        let server = Server::builder().tick(tick).listen(listen).start().await;
+        let server = async {
+            Server::builder().tick(tick).listen(listen.resolve()?.to_string()).start().await
+        };
+        let server = server.await;
         let server = server
             .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))
             .map_err(Failure::unavailable)?;

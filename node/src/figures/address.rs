@@ -1,13 +1,18 @@
-//! Where to listen: `host:port`.
+//! The address to listen at: `host:port`, or `:port` for all addresses of the machine.
 
 use std::io;
-use std::net::{Ipv6Addr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::str::FromStr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// A host, by name or number, and a port. Port 0: one that is free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// Without the brackets of an IPv6 address.
+    /// Without the brackets of an IPv6 address. Empty: all addresses, IPv4 and IPv6.
     host: String,
     port: u16,
 }
@@ -18,8 +23,58 @@ impl Listen {
     /// # Errors
     /// The host has no address, or another process listens there, or this machine has no such address.
     pub fn bind(&self) -> io::Result<TcpListener> {
+        if self.host.is_empty() {
+            return bind_all(self.port);
+        }
         let addresses: Vec<_> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
         TcpListener::bind(&addresses[..])
+    }
+
+    /// Returns the address for those who bind it themselves, of several the first. For all addresses it is `[::]`, which on
+    /// Linux takes IPv4 as well, or `0.0.0.0` on a machine without IPv6.
+    ///
+    /// # Errors
+    /// The host has no address.
+    pub fn resolve(&self) -> io::Result<SocketAddr> {
+        if self.host.is_empty() {
+            let has_ipv6 = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
+            return Ok(if has_ipv6 {
+                (Ipv6Addr::UNSPECIFIED, self.port).into()
+            } else {
+                (Ipv4Addr::UNSPECIFIED, self.port).into()
+            });
+        }
+        let mut addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
+        addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))
+    }
+
+    /// Returns the host, without the brackets of an IPv6 address. Empty: all addresses.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+/// Listens at all addresses, IPv4 and IPv6, whatever the system's default for the latter is.
+fn bind_all(port: u16) -> io::Result<TcpListener> {
+    let both = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_only_v6(false)?;
+        // As the standard library does: a port whose last connections are not forgotten yet is free.
+        #[cfg(unix)]
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from(socket))
+    };
+    match both() {
+        Err(error)
+            if error.kind() != io::ErrorKind::AddrInUse
+                && error.kind() != io::ErrorKind::PermissionDenied =>
+        {
+            // A machine without IPv6.
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).map_err(|_| error)
+        }
+        bound => bound,
     }
 }
 
@@ -36,18 +91,26 @@ impl FromStr for Listen {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Listen, &'static str> {
-        let (host, port) = text.trim().rsplit_once(':').ok_or("it has no port")?;
+        let text = text.trim();
+        if text.contains(['"', '\'', '`']) {
+            return Err("it contains quotation marks; remove them");
+        }
+        if text.contains("://") {
+            return Err("it is a URL; write HOST:PORT, without http://");
+        }
+        let (host, port) =
+            text.rsplit_once(':').ok_or("it has no port; write HOST:PORT, or :PORT for all addresses")?;
         // "+1" is a number to Rust.
         let digits = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-        let port =
-            digits.and_then(|digits| digits.parse().ok()).ok_or("its port is no number up to 65535")?;
+        let port = digits
+            .and_then(|digits| digits.parse().ok())
+            .ok_or("its port is not a number from 0 to 65535")?;
         let host = match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {
-            Some(Some(address)) if address.parse::<Ipv6Addr>().is_ok() => address,
-            Some(_) => return Err("what is in brackets is no IPv6 address"),
-            None if host.is_empty() => return Err("it has no host"),
+            Some(Some(address)) if is_ipv6(address) => address,
+            Some(_) => return Err("the text in brackets is not an IPv6 address"),
             None if host.contains(':') => return Err("an IPv6 address is written in brackets"),
-            None if host.contains(|c: char| c.is_whitespace() || c.is_control() || "/[]@".contains(c)) => {
-                return Err("that is no name of a host");
+            None if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) => {
+                return Err("its host is not a name or an address");
             }
             None => host,
         };
@@ -55,32 +118,77 @@ impl FromStr for Listen {
     }
 }
 
+/// Returns whether this is an IPv6 address, with or without a zone as in `fe80::1%eth0`.
+fn is_ipv6(text: &str) -> bool {
+    let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
+    let plain = |zone: &str| {
+        !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(plain)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
     fn what_is_an_address_and_what_is_not() {
-        for good in ["127.0.0.1:9100", "[::]:9100", "[::1]:0", "localhost:80", "node-1.example:65535"] {
+        for good in [
+            "127.0.0.1:9100",
+            "[::]:9100",
+            "[::1]:0",
+            "localhost:80",
+            "node-1.example:65535",
+            ":8000",
+            ":0",
+            "[fe80::1%eth0]:80",
+        ] {
             assert_eq!(good.parse::<Listen>().unwrap().to_string(), good);
         }
         for (bad, words) in [
             ("9100", "no port"),
-            (":9100", "no host"),
+            ("8000", ":PORT"),
+            ("", "no port"),
             ("h:", "port"),
-            ("h:70000", "port"),
+            ("h:70000", "65535"),
+            (":70000", "65535"),
             ("h:+1", "port"),
+            ("h:-1", "port"),
             ("::1:9100", "brackets"),
+            ("::", "port"),
             ("[::1:9100", "IPv6"),
             ("[h]:1", "IPv6"),
-            ("http://h:1", "brackets"),
+            ("[fe80::1%]:1", "IPv6"),
+            ("http://h:1", "URL"),
+            ("http://h", "URL"),
+            ("\"127.0.0.1:8000\"", "quotation marks"),
+            ("'127.0.0.1':8000", "quotation marks"),
             ("a b:1", "name"),
+            ("*:8000", "name"),
+            ("h/x:1", "name"),
         ] {
             let problem = bad.parse::<Listen>().unwrap_err();
             assert!(problem.contains(words), "{bad}: {problem}");
         }
+    }
+
+    #[test]
+    fn address_without_a_host_listens_at_all_addresses() {
+        let listener = ":0".parse::<Listen>().unwrap().bind().unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(listener.local_addr().unwrap().ip().is_unspecified());
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        // Only where this machine has IPv6.
+        if TcpListener::bind("[::1]:0").is_ok() {
+            TcpStream::connect(("::1", port)).unwrap();
+        }
+        assert!(":0".parse::<Listen>().unwrap().resolve().unwrap().ip().is_unspecified());
+        let taken: Listen = format!(":{port}").parse().unwrap();
+        assert_eq!(taken.bind().unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! nothing if nobody listens; everything else is looked up when somebody asks.
 
 mod address;
+mod browser;
 mod health;
 mod leading;
 mod plain;
@@ -13,6 +14,7 @@ mod process;
 mod scrape;
 mod sensing;
 mod server;
+mod shares;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,5 @@
-//! Answers over HTTP, from a thread of its own: a few connections at a time, one request each, each with an end.
+//! Answers over HTTP, from a thread of its own: a few connections at a time, one request each, each with an end. Connections
+//! are shared among addresses, so that slow clients cannot keep a supervisor from `/healthz`.
 
 use std::convert::Infallible;
 use std::io;
@@ -16,16 +17,16 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::health::{Stage, Verdict};
-use super::{Figures, Inner, plain};
+use super::shares::{Place, Shares};
+use super::{Figures, Inner, browser, plain};
 
-/// Connections at a time. Others wait until one of these has ended, which takes [`LONGEST`] at most.
-const CONNECTIONS: usize = 16;
 /// How long a connection may last, from its first byte to the last one of the answer.
 const LONGEST: Duration = Duration::from_secs(10);
 /// How long a request's head may take.
@@ -102,12 +103,11 @@ struct Told {
 async fn serve(listener: &tokio::net::TcpListener, inner: Arc<Inner>, stopped: oneshot::Receiver<()>) {
     let registry = inner.registry();
     let told = Arc::new(Told { inner, registry });
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let shares = Shares::default();
     let mut connections = JoinSet::new();
     let accepting = async {
         let mut said = None;
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -122,22 +122,8 @@ async fn serve(listener: &tokio::net::TcpListener, inner: Arc<Inner>, stopped: o
                 }
             };
             while connections.try_join_next().is_some() {}
-            let told = Arc::clone(&told);
-            connections.spawn(async move {
-                let answering = service_fn(move |request| answer(Arc::clone(&told), request));
-                let mut http = http1::Builder::new();
-                http.timer(TokioTimer::new())
-                    .header_read_timeout(HEAD)
-                    .max_buf_size(LARGEST_HEAD)
-                    .keep_alive(false);
-                let connection = http.serve_connection(TokioIo::new(stream), answering);
-                match timeout(LONGEST, connection).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => debug!(%peer, %error, "a connection for figures broke"),
-                    Err(_) => debug!(%peer, "a connection for figures took too long"),
-                }
-                drop(place);
-            });
+            let place = shares.enter(peer.ip());
+            connections.spawn(connection(Arc::clone(&told), stream, peer, place));
         }
     };
     tokio::select! {
@@ -147,11 +133,33 @@ async fn serve(listener: &tokio::net::TcpListener, inner: Arc<Inner>, stopped: o
     let _ = timeout(FAREWELL, async { while connections.join_next().await.is_some() {} }).await;
 }
 
+/// Answers one request, unless another address needs the place.
+async fn connection(told: Arc<Told>, stream: TcpStream, peer: SocketAddr, place: Place) {
+    let answering = service_fn(|request| {
+        place.asks();
+        answer(Arc::clone(&told), request)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(LARGEST_HEAD).keep_alive(false);
+    let connection = http.serve_connection(TokioIo::new(stream), answering);
+    tokio::select! {
+        ended = timeout(LONGEST, connection) => match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%peer, %error, "a connection for figures broke"),
+            Err(_) => debug!(%peer, "a connection for figures took too long"),
+        },
+        () = place.needed() => debug!(%peer, "a connection for figures was closed: its place was needed"),
+    }
+}
+
 async fn answer(told: Arc<Told>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD\n".to_owned());
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Ok(response);
+    }
+    if let Some((status, why)) = browser::refused(&request) {
+        return Ok(text(status, TEXT, why.to_owned()));
     }
     Ok(match request.uri().path() {
         "/metrics" => {
@@ -222,7 +230,7 @@ fn text(status: StatusCode, kind: &'static str, text: String) -> Response<Full<B
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use std::net::{Ipv4Addr, TcpStream};
 
     use super::*;
 
@@ -276,5 +284,75 @@ mod tests {
         let address = server.address();
         drop(server);
         assert!(TcpStream::connect(address).is_err());
+    }
+
+    /// Connects from the loopback address with this last number.
+    #[cfg(target_os = "linux")]
+    fn connect(server: &Server, from: u8) -> TcpStream {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let stream = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind((Ipv4Addr::new(127, 0, 0, from), 0).into()).unwrap();
+            socket.connect(server.address()).await.unwrap().into_std().unwrap()
+        });
+        stream.set_nonblocking(false).unwrap();
+        stream
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn slow_connections_do_not_keep_anybody_from_health() {
+        let figures = Figures::of(&"1".parse().unwrap());
+        let server = server(&figures);
+        let mut held = Vec::new();
+        for from in [1, 2, 3] {
+            for number in 0..100 {
+                let mut stream = connect(&server, from);
+                // It may be closed already.
+                let begin: &[u8] = if number % 2 == 0 { b"" } else { b"GET /healthz HTTP/1.1\r\n" };
+                let _ = stream.write_all(begin);
+                held.push(stream);
+            }
+            for asks in [1, 2, 3, 4] {
+                let mut stream = connect(&server, asks);
+                // The slow ones take 5 s to be sent away; a node without a thread says so within 1 s.
+                stream.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
+                stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+                let mut answer = String::new();
+                let read = stream.read_to_string(&mut answer);
+                assert!(
+                    read.is_ok() && answer.starts_with("HTTP/1.0 503"),
+                    "127.0.0.{asks}: {read:?} {answer}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn web_pages_of_other_sites_and_under_foreign_names_are_refused() {
+        let figures = Figures::of(&"1".parse().unwrap());
+        let server = server(&figures);
+        let status = |path: &str, headers: &str| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\n{headers}\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer.split(' ').nth(1).unwrap_or_default().to_owned()
+        };
+        const BROWSER: &str = "User-Agent: Mozilla/5.0\r\nAccept-Language: es";
+        for path in ["/metrics", "/"] {
+            assert_eq!(status(path, &format!("Host: evil.example:9100\r\n{BROWSER}")), "421", "{path}");
+            assert_eq!(status(path, "Host: 127.0.0.1\r\nOrigin: http://evil.example"), "403", "{path}");
+            assert_eq!(
+                status(path, "Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: cors"),
+                "403"
+            );
+            // A person, Prometheus by any name, and before HTTP/1.1.
+            assert_eq!(status(path, &format!("Host: 127.0.0.1:9100\r\n{BROWSER}")), "200", "{path}");
+            assert_eq!(status(path, "Host: node-1.example.org:9100\r\nUser-Agent: Prometheus/3.5.0"), "200");
+        }
+        assert_eq!(status("/healthz", &format!("Host: evil.example\r\n{BROWSER}")), "503", "it hangs");
     }
 }

@@ -145,9 +145,11 @@ pub(super) fn from_status(status: StatusCode) -> Outcome {
     }
     let reason = format!("it answers {status}");
     match status {
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            Outcome::Failed(reason)
-        }
+        StatusCode::REQUEST_TIMEOUT
+        // The collector does not answer to the host name in the API's address: the report itself is acceptable.
+        | StatusCode::MISDIRECTED_REQUEST
+        | StatusCode::TOO_EARLY
+        | StatusCode::TOO_MANY_REQUESTS => Outcome::Failed(reason),
         status if status.is_client_error() => Outcome::Rejected(reason),
         _ => doubtful(reason, BROKEN),
     }

@@ -201,6 +201,13 @@ async fn who_is_not_known_waits() {
 }
 
 #[tokio::test]
+async fn report_waits_while_the_collector_does_not_answer_to_its_host_name() {
+    let (url, _) = server(|_| "HTTP/1.1 421 Misdirected Request\r\n".into()).await;
+    let outcome = sent(&api(url, ApiMethod::Post)).await;
+    assert!(matches!(&outcome, Outcome::Failed(reason) if reason.contains("421")), "{outcome:?}");
+}
+
+#[tokio::test]
 async fn a_token_that_changes_in_its_file_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");

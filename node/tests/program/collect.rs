@@ -170,3 +170,114 @@ fn sighup_reads_the_tokens_again() {
     let log: String = collector.process().log().into_iter().map(|line| line.text + "\n").collect();
     assert!(!log.contains(OLD) && !log.contains(NEW), "{log}");
 }
+
+/// Sends a request with these headers, and returns the status.
+fn status_of(address: &str, path: &str, headers: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n").as_bytes())
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn collector_without_tokens_answers_only_to_known_hosts_and_not_to_pages_of_other_sites() {
+    let mut collector =
+        Collector::start(BINARY, &["--allowed-host", "reports.example", "--allowed-host", "b.example"]);
+    let address = collector.address();
+    let status = |headers: &str| status_of(&address, "/nuevo?dato=1", headers);
+    for known in ["reports.example", "b.example:8000", "127.0.0.1:8000", "localhost", "collector:8000"] {
+        assert_eq!(status(&format!("Host: {known}\r\n")), "200", "{known}");
+    }
+    assert_eq!(status("Host: evil.example\r\n"), "421");
+    assert_eq!(status("Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\n"), "403");
+    assert_eq!(status("Host: reports.example\r\nOrigin: https://reports.example\r\n"), "200");
+    assert_eq!(collector.reports().len(), 6);
+    collector.process().wait_for_line("unknown Host: see --allowed-host", PATIENCE);
+    collector.restart_with(&["--allowed-host", "*"]);
+    assert_eq!(status("Host: evil.example\r\n"), "200");
+    assert!(collector.end().success());
+}
+
+#[test]
+fn collector_logs_tokens_that_it_refuses_without_showing_them() {
+    const WRITER: &str = "0123456789abcdef-w";
+    const GUESS: &str = "0123456789abcdef-guess";
+    let folder = Scratch::new("collect");
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, format!("write {WRITER}\n")).unwrap();
+    let mut collector = Collector::start(BINARY, &["--token-file", &tokens.display().to_string()]);
+    for _ in 0..20 {
+        assert_eq!(collector.try_get("/nuevo?dato=1", Some(GUESS), PATIENCE).unwrap().status, 401);
+        assert_eq!(collector.get(&format!("/nuevo?dato=1&token={GUESS}")).status, 401);
+    }
+    assert_eq!(collector.get("/nuevo?dato=1").status, 401);
+    assert_eq!(collector.try_get("/listar", Some(WRITER), PATIENCE).unwrap().status, 403);
+    for why in ["a token that is not known", "request refused: no token", "a token for something else"] {
+        let line = collector.process().wait_for_line(why, PATIENCE);
+        assert!(line.text.contains("127.0.0.1"), "{}", line.text);
+    }
+    assert!(collector.end().success());
+    let log: String = collector.process().log().into_iter().map(|line| line.text + "\n").collect();
+    assert!(!log.contains(GUESS) && !log.contains(WRITER), "{log}");
+    // One in ten seconds of each kind.
+    assert!(log.matches("a token that is not known").count() < 10, "{log}");
+}
+
+#[test]
+fn collector_warns_of_secrets_that_others_can_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Scratch::new("collect");
+    let (certificate, key) = atalaya_testbed::make_certificate(folder.path(), "127.0.0.1");
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, "write 0123456789abcdef-w\n").unwrap();
+    let set =
+        |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let paths = [&certificate, &key, &tokens].map(|path| path.display().to_string());
+    let args = ["--tls-certificate", &paths[0], "--tls-key", &paths[1], "--token-file", &paths[2]];
+    for (mode, remedy) in [(0o640, Some("chmod g-rwx")), (0o604, Some("chmod go-rwx")), (0o600, None)] {
+        set(&key, mode);
+        set(&tokens, mode);
+        let mut collector = Collector::start(BINARY, &args);
+        assert!(collector.end().success());
+        let log: Vec<String> = collector.process().log().into_iter().map(|line| line.text).collect();
+        let warnings: Vec<&String> = log.iter().filter(|line| line.contains("is not private")).collect();
+        match remedy {
+            Some(remedy) => {
+                assert_eq!(warnings.len(), 2, "{log:#?}");
+                for path in &paths[1..] {
+                    assert!(
+                        warnings.iter().any(|line| line.contains(&format!("{remedy} {path}"))),
+                        "{log:#?}"
+                    );
+                }
+            }
+            None => assert!(warnings.is_empty(), "{log:#?}"),
+        }
+    }
+}
+
+#[test]
+fn collector_listens_at_all_addresses_without_a_host() {
+    let folder = Scratch::new("collect");
+    let mut process = collect(folder.path(), &["--listen", ":0"], &[]);
+    let line = process.wait_for_line("listening at http://", PATIENCE);
+    let address = line.text.split("http://").nth(1).unwrap().split('/').next().unwrap();
+    let port = address.rsplit(':').next().unwrap();
+    for host in ["127.0.0.1", "127.0.0.2"] {
+        assert_eq!(status_of(&format!("{host}:{port}"), "/healthz", "Host: x\r\n"), "200");
+    }
+    process.term();
+    assert_eq!(process.wait_exit(ENDS).code(), Some(0));
+    for (wrong, word) in [("8000", "no port"), ("http://127.0.0.1:8000", "URL"), (":70000", "65535")] {
+        let (code, said) = ended(folder.path(), &["--listen", wrong], &[]);
+        assert_eq!(code, Some(64), "{said}");
+        assert!(said.contains(word) && said.contains("--listen"), "{said}");
+        let (code, said) = ended(folder.path(), &[], &[("ATALAYA_LISTEN", wrong)]);
+        assert_eq!(code, Some(78), "{said}");
+    }
+}

@@ -36,6 +36,9 @@ impl Failure {
             Failure::Silent(_) => "Redis does not answer",
             Failure::Unfit(why) => why,
             Failure::Redis(error) if error.is_timeout() => "Redis does not answer",
+            Failure::Redis(error) if error.to_string().contains("certificate") => {
+                "the certificate of Redis, or the one shown to it, is not trusted"
+            }
             Failure::Redis(error) if error.is_io_error() => "Redis cannot be reached",
             Failure::Redis(error) => {
                 let text = error.to_string();

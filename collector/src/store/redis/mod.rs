@@ -4,6 +4,7 @@
 //! It starts with whatever state the server is in, and tries again at every call. No command is waited for longer than
 //! [`RedisOptions::patience`]. One whose answer was lost may have been done, or may be done later by a server that hangs.
 
+mod access;
 mod forget;
 mod link;
 mod names;
@@ -22,11 +23,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use redis::{Client, ConnectionAddr, IntoConnectionInfo};
+use redis::{Client, ConnectionAddr};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
+pub use self::access::RedisAccess;
 use self::link::{Failure, Link};
 use self::writer::Writer;
 use super::jobs::{Jobs, closed};
@@ -52,19 +54,28 @@ pub struct RedisOptions {
 }
 
 impl RedisOptions {
-    /// The usual ones, for `redis://[user:password@]host[:port][/database][?prefix=atalaya]`.
+    /// Returns the usual options for `redis://[user:password@]host[:port][/database][?prefix=atalaya]`, or `rediss://` with
+    /// TLS.
     ///
     /// # Errors
     /// It is none; the message says what is wrong, without the password.
     pub fn new(url: &str) -> Result<RedisOptions, OpenError> {
+        RedisOptions::with_access(url, &RedisAccess::default())
+    }
+
+    /// Returns the options like [`RedisOptions::new`], with a password from elsewhere and certificates.
+    ///
+    /// # Errors
+    /// The address or a certificate is wrong; the message says what, without the password.
+    pub fn with_access(url: &str, access: &RedisAccess) -> Result<RedisOptions, OpenError> {
         let wrong = |why: &str| {
             OpenError::Wrong(format!(
-                "{why}: a Redis is redis://[user:password@]host[:port][/database][?prefix=atalaya]"
+                "{why}: a Redis is redis://[user@]host[:port][/database][?prefix=atalaya], with TLS rediss://"
             ))
         };
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
-        if !address.starts_with("redis://") {
-            return Err(wrong("this is no address of a Redis, or of one with TLS, which is not built in"));
+        if !address.starts_with("redis://") && !address.starts_with("rediss://") {
+            return Err(wrong("this is no address of a Redis"));
         }
         let mut prefix = None;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -78,9 +89,7 @@ impl RedisOptions {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX || !prefix.chars().all(plain) {
             return Err(wrong("the prefix is not 1 to 64 bytes of text without spaces"));
         }
-        // What the library says of a wrong address may repeat it.
-        let info = address.into_connection_info().map_err(|_| wrong("the address is not understood"))?;
-        let client = Client::open(info).map_err(|_| wrong("the address is not understood"))?;
+        let client = access.client(address).map_err(wrong)?;
         Ok(RedisOptions {
             client,
             prefix: format!("{prefix}:"),

@@ -1,0 +1,262 @@
+//! Checks that every request passes before it is looked at: rate, framing, `Host`, and other sites' web pages. Counts and logs
+//! what is refused.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Extension;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::warn;
+
+use super::problem::Problem;
+use super::{App, Peer, token};
+use crate::cross_site::{Effect, is_cross_site};
+use crate::hosts::host_of;
+use crate::limits::Client;
+use crate::metrics::Refused;
+use crate::page;
+
+/// Paths that are answered to everything that can connect: they tell nothing and change nothing, and a supervisor may ask under
+/// any name.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+/// Interval between two log lines about the same kind of refusal.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Counts requests, and refuses those that are too many, framed in two ways, or sent by another site's web page.
+pub(super) async fn watch_over(
+    State(app): State<Arc<App>>,
+    path: Option<MatchedPath>,
+    peer: Option<Extension<Peer>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = path.as_ref().map_or("", MatchedPath::as_str).to_owned();
+    let peer = peer.map(|Extension(Peer(peer))| peer);
+    let client = peer.map(|peer| client(&app, peer, &request));
+    let taken = match &client {
+        // That a supervisor asks for health is never too many.
+        Some(client) if path != "/healthz" => {
+            app.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(client.clone(), Instant::now())
+        }
+        _ => Ok(()),
+    };
+    let address = peer.map(|peer| app.proxies.client(peer, request.headers()));
+    let shows_token =
+        path == "/sign-in" || token(&request).or_else(|| page::token_of(request.headers())).is_some();
+    let is_holder = matches!(client, Some(Client::Holder(_)));
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
+    }
+    let mut response = match taken {
+        Ok(()) => match framing(&request).and_then(|()| origin(&app, &path, peer, is_holder, &request)) {
+            Ok(()) => {
+                let response = next.run(request).await;
+                let refused = match response.status() {
+                    StatusCode::UNAUTHORIZED if shows_token => Some(Refused::token_unknown),
+                    StatusCode::UNAUTHORIZED => Some(Refused::token_missing),
+                    StatusCode::FORBIDDEN => Some(Refused::token_role),
+                    _ => None,
+                };
+                if let Some(refused) = refused {
+                    app.refusals.note(&app, refused, address, &path);
+                }
+                response
+            }
+            Err(refusal) => {
+                if let Some(refused) = refusal.counted {
+                    app.refusals.note(&app, refused, address, &path);
+                }
+                refusal.problem.into_response()
+            }
+        },
+        Err(pause) => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate",
+            "Too many requests",
+            format!("{} a second are answered", app.limits.rate),
+        )
+        .retry_after(u32::try_from(pause.as_secs().saturating_add(1)).unwrap_or(u32::MAX))
+        .into_response(),
+    };
+    let headers = response.headers_mut();
+    // A proxy that answers `GET /nuevo` by itself would swallow reports. Only what never changes says otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Who leads a fleet tells more to whom it is told by this.
+    headers.insert(HeaderName::from_static("atalaya-collector"), HeaderValue::from_static("1"));
+    app.metrics.answered(&path, response.status().as_u16());
+    response
+}
+
+/// Whose bucket a request is taken of.
+fn client(app: &App, peer: IpAddr, request: &Request) -> Client {
+    let token = token(request).or_else(|| page::token_of(request.headers()));
+    match token.filter(|token| app.tokens.know(token)) {
+        Some(token) => Client::Holder(token.into()),
+        None => Client::at(app.proxies.client(peer, request.headers())),
+    }
+}
+
+/// A problem, and how it is counted.
+struct Refusal {
+    problem: Problem,
+    counted: Option<Refused>,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Refusal {
+        Refusal { problem, counted: None }
+    }
+}
+
+/// What programs between here and the client may understand otherwise is refused (RFC 9112, 3.2 and 6.1).
+fn framing(request: &Request) -> Result<(), Refusal> {
+    let headers = request.headers();
+    match headers.get_all(header::HOST).iter().count() {
+        1 => {}
+        0 if request.version() < Version::HTTP_11 => {}
+        _ => return Err(Problem::invalid("Host is needed, once").into()),
+    }
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let detail = "Transfer-Encoding: chunked is the only one";
+        let title = "The body is sent in a way that is not known here";
+        return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer-encoding", title, detail).into());
+    }
+    Ok(())
+}
+
+/// Refuses requests under an unknown name, and those that a web page of another site causes.
+fn origin(
+    app: &App,
+    path: &str,
+    peer: Option<IpAddr>,
+    is_holder: bool,
+    request: &Request,
+) -> Result<(), Refusal> {
+    if OPEN.contains(&path) {
+        return Ok(());
+    }
+    let headers = request.headers();
+    let own: Vec<&str> = own_names(app, peer, request);
+    // With TLS the browser has checked the name, and no page of another site has a token to show.
+    if !app.secure
+        && !is_holder
+        && let Some(unknown) = own.iter().find(|name| !app.hosts.allow_request(name))
+    {
+        return Err(Refusal { problem: unknown_host(unknown), counted: Some(Refused::host) });
+    }
+    let reads = [Method::GET, Method::HEAD].contains(request.method()) && path != "/nuevo";
+    let effect = if reads { Effect::Read } else { Effect::Write };
+    let is_own = |origin: &str| {
+        let same = |own: &&str| {
+            let bare = own.strip_suffix(":80").or_else(|| own.strip_suffix(":443")).unwrap_or(own);
+            origin.eq_ignore_ascii_case(own) || origin.eq_ignore_ascii_case(bare)
+        };
+        own.iter().any(same) || app.hosts.are_given(origin)
+    };
+    match is_cross_site(effect, request.method(), headers, is_own) {
+        false => Ok(()),
+        true => Err(Refusal { problem: cross_site(), counted: Some(Refused::cross_site) }),
+    }
+}
+
+/// Returns the names under which the collector was asked: `Host`, the authority of an absolute address, and what a trusted proxy
+/// hands on in `X-Forwarded-Host`. A web page's script may write the latter, so it never stands in for the others.
+fn own_names<'a>(app: &App, peer: Option<IpAddr>, request: &'a Request) -> Vec<&'a str> {
+    let text = |value: &'a HeaderValue| value.to_str().unwrap_or_default();
+    let mut names = Vec::new();
+    names.extend(request.headers().get(header::HOST).map(text));
+    names.extend(request.uri().authority().map(|authority| authority.as_str()));
+    if peer.is_some_and(|peer| app.proxies.include(peer)) {
+        let last = request.headers().get_all("x-forwarded-host").iter().next_back().map(text);
+        names.extend(last.and_then(|line| line.rsplit(',').next()).map(str::trim));
+    }
+    names
+}
+
+fn unknown_host(host: &str) -> Problem {
+    let option = match host_of(host) {
+        Some(name) => format!("--allowed-host {name}"),
+        None => "--allowed-host NAME".to_owned(),
+    };
+    let detail = format!(
+        "the request names a host that this collector does not answer to; if the name is right, start it with {option} \
+         (ATALAYA_ALLOWED_HOST), or use an IP address. IP addresses, localhost, the name of its machine and names without a \
+         dot are always answered"
+    );
+    Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", "Unknown Host", detail)
+}
+
+fn cross_site() -> Problem {
+    let detail = "a web page of another site caused this request (Sec-Fetch-Site, Origin or Referer): reports come from programs. \
+                  Behind a reverse proxy, pass Host on, or name the proxy with --trusted-proxy and the public name with \
+                  --allowed-host";
+    Problem::new(StatusCode::FORBIDDEN, "cross-site", "Request of another site", detail)
+}
+
+/// Counts what is refused, and logs it, each kind now and then.
+#[derive(Default)]
+pub(super) struct Refusals {
+    logged: Mutex<HashMap<Refused, (Instant, u64)>>,
+}
+
+impl Refusals {
+    fn note(&self, app: &App, refused: Refused, address: Option<IpAddr>, path: &str) {
+        app.metrics.refuses(refused);
+        // Every visitor of the page comes without a token first.
+        if refused == Refused::token_missing && ["/", "/page/live"].contains(&path) {
+            return;
+        }
+        let Some(unlogged) = self.due(refused, Instant::now()) else { return };
+        let client = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+        let why = match refused {
+            Refused::token_missing => "no token",
+            Refused::token_unknown => "a token that is not known",
+            Refused::token_role => "a token for something else: writers write and readers read",
+            Refused::host => "unknown Host: see --allowed-host",
+            Refused::cross_site => "a web page of another site caused it",
+        };
+        warn!(client, path, unlogged, "request refused: {why}");
+    }
+
+    /// Returns how many of this kind were not logged since the last one that was; `None`: this one is not logged either.
+    fn due(&self, refused: Refused, now: Instant) -> Option<u64> {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        match logged.get_mut(&refused) {
+            Some((last, unlogged)) if now.saturating_duration_since(*last) < LOG_EVERY => {
+                *unlogged += 1;
+                None
+            }
+            Some((last, unlogged)) => {
+                *last = now;
+                Some(std::mem::take(unlogged))
+            }
+            None => {
+                logged.insert(refused, (now, 0));
+                Some(0)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_logged_once_in_a_while_with_the_number_of_those_that_were_not() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.due(Refused::host, start), Some(0));
+        for _ in 0..5 {
+            assert_eq!(refusals.due(Refused::host, start + Duration::from_secs(1)), None);
+        }
+        assert_eq!(refusals.due(Refused::token_unknown, start), Some(0), "each kind for itself");
+        assert_eq!(refusals.due(Refused::host, start + LOG_EVERY), Some(5));
+        assert_eq!(refusals.due(Refused::host, start + LOG_EVERY + LOG_EVERY), Some(0));
+    }
+}

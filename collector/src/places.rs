@@ -1,0 +1,333 @@
+//! Shares the connections among addresses, so that no few of them can keep others out. Pure: time is passed in.
+//!
+//! * One address (of IPv6: a /64) has [`Limits::connections_of_one`] connections at most. One more replaces the oldest of its
+//!   own that has not sent a request yet or is idle.
+//! * A quarter of all connections is reserved for addresses that have few. A supervisor that asks `/healthz` gets in at once
+//!   while some addresses hold all others.
+//! * When all are taken, the address with the most connections loses one that is stale to an address with fewer.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{Limits, neighbourhood};
+
+/// Age from which a connection without a complete request, or idle between two, may be closed in favour of another address.
+/// Longer than a busy machine takes to look at a request that has arrived.
+const STALE: Duration = Duration::from_secs(3);
+/// Age from which an answer may be broken off in favour of another address: longer than any answer takes whose client reads it.
+const STALE_ANSWER: Duration = Duration::from_secs(30);
+/// Connections of an address that may use the reserve.
+const FEW: usize = 4;
+
+/// Progress of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It has not sent a request yet: TLS handshake, or the first headers.
+    Fresh,
+    /// A request is being received or answered.
+    Busy,
+    /// It was answered, and the next request has not come.
+    Idle,
+}
+
+/// Number of a connection.
+pub(crate) type Id = u64;
+
+#[derive(Debug)]
+struct Held {
+    /// `None`: a trusted proxy, which may have as many as there are.
+    address: Option<IpAddr>,
+    phase: Phase,
+    since: Instant,
+    evict: CancellationToken,
+}
+
+/// Answer to a connection that wants to be served.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// It is served until the token is cancelled. It must [`Places::leave`].
+    Admitted(Id, CancellationToken),
+    /// It may try again once another connection has ended.
+    Wait,
+    /// Its address has too many.
+    Refused,
+}
+
+/// The connections that are served.
+#[derive(Debug)]
+pub(crate) struct Places {
+    all: usize,
+    /// Those that are not reserved.
+    common: usize,
+    of_one: usize,
+    next: Id,
+    held: HashMap<Id, Held>,
+    evicted: u64,
+}
+
+impl Places {
+    pub(crate) fn new(limits: &Limits) -> Places {
+        let all = limits.connections.max(1);
+        let of_one = limits.connections_of_one.max(1);
+        Places { all, common: all - all / 4, of_one, next: 0, held: HashMap::new(), evicted: 0 }
+    }
+
+    /// Number of connections that were closed so far in favour of others.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Admits one more connection, `None` for one of a trusted proxy, and closes another one for it if necessary. `waiting`:
+    /// the connections of this address that wait already.
+    pub(crate) fn enter(&mut self, address: Option<IpAddr>, waiting: usize, now: Instant) -> Entry {
+        let address = address.map(neighbourhood);
+        let own = self.count(address);
+        if address.is_some() && own + waiting >= self.of_one {
+            return match self.oldest(address, now, Duration::ZERO, STALE) {
+                Some(id) => self.replace(id, address, now),
+                None => Entry::Refused,
+            };
+        }
+        let room = if address.is_some() && own < FEW { self.all } else { self.common };
+        if self.held.len() < room {
+            return self.admit(address, now);
+        }
+        match self.victim(address, own, now) {
+            Some(id) => self.replace(id, address, now),
+            None => Entry::Wait,
+        }
+    }
+
+    /// Notes the progress of a connection.
+    pub(crate) fn note(&mut self, id: Id, phase: Phase, now: Instant) {
+        if let Some(held) = self.held.get_mut(&id) {
+            held.phase = phase;
+            held.since = now;
+        }
+    }
+
+    /// Notes the end of a connection. One that was closed in favour of another has left already.
+    pub(crate) fn leave(&mut self, id: Id) {
+        self.held.remove(&id);
+    }
+
+    fn count(&self, address: Option<IpAddr>) -> usize {
+        self.held.values().filter(|held| held.address == address).count()
+    }
+
+    fn admit(&mut self, address: Option<IpAddr>, now: Instant) -> Entry {
+        self.next += 1;
+        let evict = CancellationToken::new();
+        let held = Held { address, phase: Phase::Fresh, since: now, evict: evict.clone() };
+        self.held.insert(self.next, held);
+        Entry::Admitted(self.next, evict)
+    }
+
+    fn replace(&mut self, id: Id, address: Option<IpAddr>, now: Instant) -> Entry {
+        if let Some(held) = self.held.remove(&id) {
+            held.evict.cancel();
+            self.evicted += 1;
+        }
+        self.admit(address, now)
+    }
+
+    /// Returns a stale connection of the address with the most, if these are more than the newcomer will have; else one of
+    /// the newcomer's own.
+    fn victim(&self, address: Option<IpAddr>, own: usize, now: Instant) -> Option<Id> {
+        let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
+        for held in self.held.values().filter(|held| held.address != address) {
+            *counts.entry(held.address).or_default() += 1;
+        }
+        let mut larger: Vec<_> = counts.into_iter().filter(|(_, count)| *count > own.max(1)).collect();
+        larger.sort_unstable_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let stale = |(other, _): (Option<IpAddr>, usize)| {
+            let old_answer = || {
+                let age = |held: &Held| now.saturating_duration_since(held.since);
+                self.first(other, |held| held.phase == Phase::Busy && age(held) >= STALE_ANSWER)
+            };
+            self.oldest(other, now, STALE, STALE).or_else(old_answer)
+        };
+        larger
+            .into_iter()
+            .find_map(stale)
+            .or_else(|| self.oldest(address, now, STALE, STALE))
+            // Each address has one only: one that sends nothing is worth less than one that comes now.
+            .or_else(|| {
+                let age = |held: &Held| now.saturating_duration_since(held.since);
+                let stale = |(_, held): &(&Id, &Held)| held.phase != Phase::Busy && age(held) >= STALE;
+                let held = self.held.iter().filter(stale).min_by_key(|(id, held)| (held.since, **id));
+                held.filter(|_| own == 0).map(|(id, _)| *id)
+            })
+    }
+
+    /// Returns the oldest connection of this address that has sent no request yet and is `fresh` old, else one that has been
+    /// `idle` for so long.
+    fn oldest(&self, address: Option<IpAddr>, now: Instant, fresh: Duration, idle: Duration) -> Option<Id> {
+        let age = |held: &Held| now.saturating_duration_since(held.since);
+        self.first(address, |held| held.phase == Phase::Fresh && age(held) >= fresh)
+            .or_else(|| self.first(address, |held| held.phase == Phase::Idle && age(held) >= idle))
+    }
+
+    fn first(&self, address: Option<IpAddr>, fits: impl Fn(&Held) -> bool) -> Option<Id> {
+        let fitting = self.held.iter().filter(|(_, held)| held.address == address && fits(held));
+        fitting.min_by_key(|(id, held)| (held.since, **id)).map(|(id, _)| *id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(last: u8) -> Option<IpAddr> {
+        Some(IpAddr::from([192, 0, 2, last]))
+    }
+
+    fn places(connections: usize, connections_of_one: usize) -> Places {
+        Places::new(&Limits { connections, connections_of_one, ..Limits::default() })
+    }
+
+    fn admitted(entry: Entry) -> (Id, CancellationToken) {
+        match entry {
+            Entry::Admitted(id, evict) => (id, evict),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn places_are_reserved_for_addresses_with_few_connections() {
+        let (mut places, now) = (places(16, 8), Instant::now());
+        for last in [1, 2] {
+            while let Entry::Admitted(..) = places.enter(address(last), 0, now) {
+                if places.count(address(last)) == 8 {
+                    break;
+                }
+            }
+        }
+        assert_eq!((places.count(address(1)), places.count(address(2))), (8, 4));
+        assert!(matches!(places.enter(address(2), 0, now), Entry::Wait));
+        admitted(places.enter(address(3), 0, now));
+        assert_eq!(places.evicted(), 0);
+    }
+
+    #[test]
+    fn address_with_its_whole_share_replaces_its_own_oldest_slow_connection() {
+        let (mut places, now) = (places(16, 2), Instant::now());
+        let (first, slow) = admitted(places.enter(address(1), 0, now));
+        let (second, busy) = admitted(places.enter(address(1), 0, now + Duration::from_millis(1)));
+        places.note(second, Phase::Busy, now);
+        let (third, _) = admitted(places.enter(address(1), 0, now));
+        assert!(slow.is_cancelled() && !busy.is_cancelled());
+        places.leave(first);
+        places.note(third, Phase::Busy, now);
+        assert!(matches!(places.enter(address(1), 0, now), Entry::Refused), "both are busy");
+        places.note(third, Phase::Idle, now);
+        assert!(matches!(places.enter(address(1), 0, now), Entry::Refused), "it was answered just now");
+        admitted(places.enter(address(1), 0, now + STALE));
+        assert_eq!(places.count(address(1)), 2);
+    }
+
+    #[test]
+    fn full_places_are_taken_from_the_address_with_the_most() {
+        let (mut places, now) = (places(8, 8), Instant::now());
+        let crowd: Vec<_> = (0..6).map(|_| admitted(places.enter(address(1), 0, now))).collect();
+        for last in [2, 3] {
+            admitted(places.enter(address(last), 0, now));
+        }
+        assert!(matches!(places.enter(address(4), 0, now), Entry::Wait), "none is stale yet");
+        admitted(places.enter(address(4), 0, now + STALE));
+        assert_eq!(crowd.iter().filter(|(_, evict)| evict.is_cancelled()).count(), 1);
+        assert!(crowd[0].1.is_cancelled(), "the oldest");
+        // Answers are broken off only after a long time.
+        for (id, _) in &crowd {
+            places.note(*id, Phase::Busy, now + STALE);
+        }
+        let later = now + STALE + STALE;
+        for last in [5, 6] {
+            admitted(places.enter(address(last), 0, later));
+        }
+        assert_eq!((places.count(address(1)), places.count(address(2)), places.count(address(3))), (5, 0, 0));
+        admitted(places.enter(address(7), 0, now + STALE + STALE_ANSWER));
+        assert_eq!(places.count(address(1)), 4);
+    }
+
+    #[test]
+    fn trusted_proxy_has_no_share_of_its_own_to_exceed() {
+        let (mut places, now) = (places(16, 2), Instant::now());
+        for _ in 0..12 {
+            admitted(places.enter(None, 0, now));
+        }
+        assert!(matches!(places.enter(None, 0, now), Entry::Wait));
+        admitted(places.enter(address(1), 0, now));
+    }
+
+    #[test]
+    fn address_that_has_left_gets_its_share_again_and_is_forgotten() {
+        let (mut places, now) = (places(16, 1), Instant::now());
+        let enter = |places: &mut Places, last| {
+            let (id, _) = admitted(places.enter(address(last), 0, now));
+            places.note(id, Phase::Busy, now);
+            id
+        };
+        let (one, other) = (enter(&mut places, 1), enter(&mut places, 2));
+        assert!(matches!(places.enter(address(1), 0, now), Entry::Refused));
+        places.leave(one);
+        let one = enter(&mut places, 1);
+        assert!(matches!(places.enter(address(1), 0, now), Entry::Refused));
+        for id in [one, other] {
+            places.leave(id);
+        }
+        assert!(places.held.is_empty() && places.evicted() == 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Enter(u8),
+        Note(usize, Phase),
+        Leave(usize),
+        Pass(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let phase = prop_oneof![Just(Phase::Fresh), Just(Phase::Busy), Just(Phase::Idle)];
+        let step = prop_oneof![
+            4 => (0..6_u8).prop_map(Step::Enter),
+            3 => (any::<usize>(), phase).prop_map(|(which, phase)| Step::Note(which, phase)),
+            1 => any::<usize>().prop_map(Step::Leave),
+            1 => (0..5_000_u64).prop_map(Step::Pass),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        #[test]
+        fn places_keep_their_bounds(steps in steps()) {
+            let (mut places, mut now) = (places(16, 6), Instant::now());
+            let mut open: Vec<(Id, CancellationToken)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Enter(last) => {
+                        // Address 0 is a proxy.
+                        let from = address(last).filter(|_| last > 0);
+                        if let Entry::Admitted(id, evict) = places.enter(from, 0, now) {
+                            open.push((id, evict));
+                        }
+                    }
+                    Step::Note(which, phase) if !open.is_empty() => places.note(open[which % open.len()].0, phase, now),
+                    Step::Leave(which) if !open.is_empty() => places.leave(open.swap_remove(which % open.len()).0),
+                    Step::Pass(millis) => now += Duration::from_millis(millis),
+                    _ => {}
+                }
+                open.retain(|(_, evict)| !evict.is_cancelled());
+                prop_assert_eq!(places.held.len(), open.len());
+                prop_assert!(places.held.len() <= 16);
+                prop_assert!((1..6).all(|last| places.count(address(last)) <= 6));
+                prop_assert!(places.count(None) <= 12);
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! How a Redis is reached: its address, a password from a file, and TLS.
+
+use std::fmt;
+
+use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+
+/// What a Redis wants besides an address. The default: nothing.
+#[derive(Clone, Default)]
+pub struct RedisAccess {
+    /// Password of the user in the address, or of the default user. One in the address comes second.
+    pub password: Option<String>,
+    /// Certificates, in PEM, of which one must have signed that of Redis. `None`: those that the system trusts.
+    pub ca: Option<Vec<u8>>,
+    /// Certificate that is shown to Redis, and its key, both in PEM.
+    pub certificate: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for RedisAccess {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RedisAccess").finish_non_exhaustive()
+    }
+}
+
+impl RedisAccess {
+    /// Makes a client for `redis://` or, with TLS, `rediss://`.
+    ///
+    /// # Errors
+    /// Says what is wrong, without the password.
+    pub(super) fn client(&self, address: &str) -> Result<Client, &'static str> {
+        // What the library says of a wrong address may repeat it.
+        let mut info = address.into_connection_info().map_err(|_| "the address is not understood")?;
+        if let Some(password) = &self.password {
+            let settings = info.redis_settings().clone().set_password(password);
+            info = info.set_redis_settings(settings);
+        }
+        match info.addr() {
+            ConnectionAddr::TcpTls { insecure: true, .. } => {
+                Err("TLS without a check of the certificate is not supported")
+            }
+            ConnectionAddr::TcpTls { .. } => self.client_with_tls(info),
+            _ if self.ca.is_some() || self.certificate.is_some() => {
+                Err("certificates are for TLS, which is spoken to rediss:// only")
+            }
+            _ => Client::open(info).map_err(|_| "the address is not understood"),
+        }
+    }
+
+    fn client_with_tls(&self, info: ConnectionInfo) -> Result<Client, &'static str> {
+        // The library takes the provider of the process. Another one may have been set already: there is only this one.
+        let _ = aws_lc_rs::default_provider().install_default();
+        let pair = self.certificate.clone();
+        let client_tls = pair.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });
+        let certificates = TlsCertificates { client_tls, root_cert: self.ca.clone() };
+        Client::build_with_tls(info, certificates)
+            .map_err(|_| "the certificates for TLS are not PEM, or not for TLS")
+    }
+}

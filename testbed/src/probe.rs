@@ -110,6 +110,48 @@ impl Probe {
         self.call("create", &arguments).map(drop)
     }
 
+    /// Creates a znode below a parent that exists.
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception, as `NodeExistsError` or `NoNodeError`.
+    #[track_caller]
+    pub fn create_below(&self, path: &str, data: &[u8], ephemeral: bool) -> Result<(), String> {
+        let data = BASE64.encode(data);
+        let arguments = json!({"path": path, "data": data, "ephemeral": ephemeral, "parents": false});
+        self.call("create", &arguments).map(drop)
+    }
+
+    /// Authenticates the session, for [`restrict`](Self::restrict).
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception.
+    #[track_caller]
+    pub fn authenticate(&self) -> Result<(), String> {
+        self.call("auth", &json!({})).map(drop)
+    }
+
+    /// Makes a znode read-only for all other clients (`world:anyone:r`).
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception, as `NoNodeError`.
+    #[track_caller]
+    pub fn restrict(&self, path: &str) -> Result<(), String> {
+        self.call("acl", &json!({"path": path, "open": false})).map(drop)
+    }
+
+    /// Gives all clients all permissions again.
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception, as `NoNodeError`.
+    #[track_caller]
+    pub fn unrestrict(&self, path: &str) -> Result<(), String> {
+        self.call("acl", &json!({"path": path, "open": true})).map(drop)
+    }
+
     /// Sets the data, whatever the version.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What the judge is shown.
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::api::Recorded;
@@ -26,6 +27,29 @@ pub struct Evidence {
     pub life: i64,
     /// Cycles up to this one have had all the time and calm that they needed to be delivered.
     pub settled: u64,
+    /// Sessions of other clients, which write what no node does.
+    pub foreign: BTreeSet<i64>,
+    /// What the nodes logged, process by process.
+    pub log: Vec<LogLine>,
+    /// Whether every node's log is complete: none has lost its standard error.
+    pub complete_log: bool,
+    /// Session timeout of the nodes, in milliseconds.
+    pub session: i64,
+    /// When the first ZooKeeper server was killed, in milliseconds since 1970. Deadlines hold before.
+    pub disturbed: Option<i64>,
+    /// When the faults ended, in milliseconds since 1970.
+    pub healed: i64,
+}
+
+/// A line that a node logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// The process that wrote it, as `node-1-2`.
+    pub process: String,
+    /// When it arrived, in milliseconds since 1970.
+    pub time: i64,
+    /// The line.
+    pub text: String,
 }
 
 /// A request that the API was sent.

@@ -6,9 +6,12 @@ use serde_json::Value;
 
 use super::deeds::{BARRIER, Deeds, MEASUREMENTS, PRESENCE, Term, millis_of};
 use super::evidence::Evidence;
+use super::foreign_checks::ForeignChecks;
 use super::kept;
+use super::log_checks;
 use super::mail::{self, Letter};
 use super::means::{Average, Fleet, Found, Window};
+use super::measurement;
 use super::tree::Tree;
 use super::verdict::{Figures, Kind, Verdict};
 use crate::journal::{Change, Transaction};
@@ -69,6 +72,9 @@ struct Walk<'a> {
     opened: Option<i64>,
     /// When who was elected, in milliseconds since 1970.
     elected: Vec<(i64, String)>,
+    /// Values with units, which no node of these fleets measures, by unit.
+    units: BTreeMap<String, Fleet>,
+    foreign: ForeignChecks,
 }
 
 impl Walk<'_> {
@@ -79,6 +85,17 @@ impl Walk<'_> {
 
     fn step(&mut self, transaction: &Transaction) {
         let deeds = Deeds::of(transaction);
+        if let Some(evidence) =
+            self.evidence.filter(|evidence| evidence.foreign.contains(&transaction.session))
+        {
+            self.foreign.of_other_client(transaction, &self.tree, evidence, &mut self.verdict);
+            for (name, data) in &deeds.measurements {
+                self.publish_foreign(transaction, name, data);
+            }
+            return self.apply(transaction);
+        }
+        let may_set_aside = self.foreign.may_set_aside(transaction, &deeds);
+        self.foreign.of_node(transaction, &deeds, &self.tree, &mut self.verdict);
         let own = self.term.filter(|_| self.writer == transaction.session);
         if deeds.are_a_leaders(own) {
             self.is_the_leaders(transaction, &deeds);
@@ -93,7 +110,7 @@ impl Walk<'_> {
                 report.deleted = Some(transaction.time);
             }
         }
-        for path in &deeds.aside {
+        for path in deeds.aside.iter().filter(|_| !may_set_aside) {
             self.wrong(Kind::Left, transaction, &format!("{path} was set aside"));
         }
         self.apply(transaction);
@@ -191,6 +208,7 @@ impl Walk<'_> {
                 return;
             }
             self.verdict.figures.epochs += 1;
+            self.foreign.epoch(transaction, &self.tree, &mut self.verdict);
             if let Some((_, _, node)) = self.tree.leader() {
                 self.elected.push((transaction.time, node));
             }
@@ -249,8 +267,16 @@ impl Walk<'_> {
             };
             let average = Average { mean: number("mean"), min: number("min"), max: number("max"), count };
             averages.push((key, average));
-            if unit.is_none() {
-                self.average(transaction, term, average, read);
+            if [average.mean, average.min, average.max]
+                .iter()
+                .any(|value| value.to_bits() == (-0.0_f64).to_bits())
+            {
+                let what = format!("cycle {}: negative zero in {average:?}", term.cycle);
+                self.wrong(Kind::WrongMean, transaction, &what);
+            }
+            match unit {
+                None => self.average(transaction, term, average, read),
+                Some(unit) => self.average_of_unit(transaction, term, (unit, average), read),
             }
         }
         if averages.is_empty() {
@@ -287,6 +313,23 @@ impl Walk<'_> {
         }
     }
 
+    /// The average of a unit, which only other clients have published.
+    fn average_of_unit(
+        &mut self,
+        transaction: &Transaction,
+        term: Term,
+        (unit, average): (&str, Average),
+        read: i64,
+    ) {
+        let window = Window { generation: None, ..self.window(transaction, read - SEEN) };
+        let found = self.units.get(unit).map(|fleet| fleet.explain(average, window));
+        if !matches!(found, Some(Found::Explained | Found::TooMany)) {
+            let readings = self.units.get(unit).map(|fleet| fleet.readings(window)).unwrap_or_default();
+            let what = format!("cycle {}: {average:?} of {unit:?} is none of {readings:?}", term.cycle);
+            self.wrong(Kind::WrongMean, transaction, &what);
+        }
+    }
+
     /// When the fleet was read for what this transaction commits; in lock-step, what was measured until `seen` was there.
     fn window(&self, transaction: &Transaction, seen: i64) -> Window {
         let (lock_step, life) =
@@ -298,6 +341,20 @@ impl Walk<'_> {
             joined: transaction.time - LISTED,
             stale: transaction.time.saturating_sub(life).saturating_add(BEHIND),
             generation: self.generation.filter(|_| lock_step).map(|generation| (generation, seen)),
+        }
+    }
+
+    /// Another client has published a measurement, or something else.
+    fn publish_foreign(&mut self, transaction: &Transaction, name: &str, data: &[u8]) {
+        let at = (transaction.zxid, transaction.time);
+        let mut values = measurement::parse(data).unwrap_or_default();
+        let published = |values: Vec<f64>| (values, transaction.zxid);
+        self.fleet.note(name, at, values.remove(&None).map(published));
+        for unit in values.keys().flatten() {
+            self.units.entry(unit.clone()).or_default();
+        }
+        for (unit, fleet) in &mut self.units {
+            fleet.note(name, at, values.remove(&Some(unit.clone())).map(published));
         }
     }
 
@@ -319,7 +376,7 @@ impl Walk<'_> {
         self.fleet.note(
             node,
             (transaction.zxid, transaction.time),
-            Some((value, known.unwrap_or(transaction.zxid))),
+            Some((vec![value], known.unwrap_or(transaction.zxid))),
         );
     }
 
@@ -359,6 +416,7 @@ impl Walk<'_> {
         for change in &transaction.changes {
             if let Change::Create { path, data, .. } = change
                 && path.starts_with(PRESENCE)
+                && !self.evidence.is_some_and(|evidence| evidence.foreign.contains(&transaction.session))
             {
                 let said: Value = serde_json::from_slice(data).unwrap_or_default();
                 self.processes.insert(transaction.session, format!("{} {}", said["pid"], said["started"]));
@@ -366,9 +424,12 @@ impl Walk<'_> {
         }
         for path in self.tree.apply(transaction) {
             if let Some(node) = path.strip_prefix(MEASUREMENTS) {
-                self.fleet.note(node, (transaction.zxid, transaction.time), None);
+                for fleet in self.units.values_mut().chain([&mut self.fleet]) {
+                    fleet.note(node, (transaction.zxid, transaction.time), None);
+                }
             }
         }
+        self.foreign.after(transaction, &self.tree, &mut self.verdict);
     }
 
     fn end(mut self, evidence: &Evidence) -> Verdict {
@@ -403,6 +464,8 @@ impl Walk<'_> {
         }
         self.turns();
         self.late(evidence);
+        self.foreign.end(evidence, &mut self.verdict);
+        log_checks::check(&evidence.log, &mut self.verdict);
         self.verdict
     }
 

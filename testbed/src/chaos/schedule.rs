@@ -3,7 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::fault_kinds::{FaultKind, FaultKinds};
+use super::hostile::StderrFault;
+use super::poison::{PoisonedMeasurement, PoisonedReport};
 use super::receiver::{Blow, Receiver};
+use super::squatter::Squatter;
 use crate::api::ApiMode;
 
 /// The places between computing an average and knowing that it was accepted at which a leader can be made to die, in the
@@ -37,6 +41,16 @@ pub enum What {
     Collector(Blow),
     /// This befalls the Redis server behind it.
     Store(Blow),
+    /// A node loses its standard error.
+    Stderr(Whom, StderrFault),
+    /// Another client creates a znode of the wrong type, and removes it after the time.
+    Squatter(Squatter),
+    /// This znode is read-only (`world:anyone:r`) for the time.
+    ReadOnly(&'static str),
+    /// Another client puts a report into the outbox: as the first of all, or behind the others; and notifies the leader, or not.
+    PoisonedReport(PoisonedReport, bool, bool),
+    /// Another client publishes a measurement, as an ephemeral znode or as a persistent one, and removes it after the time.
+    PoisonedMeasurement(PoisonedMeasurement, bool),
 }
 
 /// What happens when, and for how long.
@@ -88,6 +102,8 @@ pub struct Schedule {
     pub faults: Vec<Vec<Option<Fault>>>,
     /// In the order of their beginnings.
     pub acts: Vec<Act>,
+    /// The kinds of faults that it was drawn from.
+    pub kinds: FaultKinds,
 }
 
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators): the same numbers for the same seed in
@@ -112,7 +128,7 @@ impl Dice {
         low + self.next() % (high - low + 1)
     }
 
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(super) fn one<T: Copy>(&mut self, of: &[T]) -> T {
         let index = self.between(0, of.len() as u64 - 1);
         of[usize::try_from(index).unwrap_or(0)]
     }
@@ -125,7 +141,7 @@ impl Dice {
         Duration::from_millis(self.between(low, high))
     }
 
-    fn index(&mut self, count: usize) -> usize {
+    pub(super) fn index(&mut self, count: usize) -> usize {
         usize::try_from(self.next() % count as u64).unwrap_or(0)
     }
 }
@@ -184,6 +200,7 @@ impl Schedule {
             post,
             faults,
             acts,
+            kinds: FaultKind::BASIC.into_iter().collect(),
         }
     }
 
@@ -242,6 +259,7 @@ impl Schedule {
             post: false,
             faults: vec![Vec::new(); 3],
             acts,
+            kinds: FaultKind::BASIC.into_iter().collect(),
         }
     }
 
@@ -307,6 +325,39 @@ impl fmt::Display for What {
             What::Api(mode) => write!(f, "the API: {mode:?}"),
             What::Collector(blow) => write!(f, "{blow} of the collector"),
             What::Store(blow) => write!(f, "{blow} of Redis"),
+            What::Stderr(whom, fault) => write!(f, "standard error of {whom} {fault}"),
+            What::Squatter(squatter) => squatter.fmt(f),
+            What::ReadOnly(path) => write!(f, "{path} read-only (world:anyone:r)"),
+            What::PoisonedReport(poison, first, rings) => {
+                let place = if *first { "before" } else { "behind" };
+                let told = if *rings { "" } else { ", the leader not notified" };
+                write!(f, "a report in the outbox, {place} the others, with {poison}{told}")
+            }
+            What::PoisonedMeasurement(poison, ephemeral) => {
+                let kind = if *ephemeral { "an ephemeral" } else { "a persistent" };
+                write!(f, "{kind} measurement of another client: {poison}")
+            }
+        }
+    }
+}
+
+impl What {
+    /// Describes the fault without the node that it happens to, for counting.
+    pub(super) fn subject(&self) -> String {
+        match self {
+            What::Stderr(_, fault) => format!("stderr {fault}"),
+            What::Squatter(Squatter::Measurement(_)) => {
+                "squatter: measurement of a node that is down".to_owned()
+            }
+            What::Squatter(Squatter::NodeInfo(_)) => "squatter: info of a node that is down".to_owned(),
+            What::Squatter(squatter) => format!("squatter: {squatter}"),
+            What::ReadOnly(path) => format!("read-only: {path}"),
+            What::PoisonedReport(poison, ..) => format!("poisoned report: {poison}"),
+            What::PoisonedMeasurement(poison, ephemeral) => {
+                let kind = if *ephemeral { "ephemeral" } else { "persistent" };
+                format!("poisoned measurement, {kind}: {poison}")
+            }
+            what => what.to_string(),
         }
     }
 }
@@ -382,7 +433,7 @@ mod tests {
                     What::LeadingServer => "server that leads".into(),
                     What::Api(ApiMode::Slow(_)) => "slow".into(),
                     What::Api(mode) => format!("{mode:?}"),
-                    What::Collector(_) | What::Store(_) => unreachable!("not with the testbed's own API"),
+                    _ => unreachable!("not with the testbed's own API, and not of the basic kinds"),
                 });
             }
         }

@@ -1,6 +1,6 @@
 //! Plays a schedule with real nodes on real servers, and hands what came of it to the judge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -8,31 +8,33 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::desk::{Desk, Taken};
-use super::evidence::{Evidence, below, millis};
+use super::evidence::{Evidence, LogLine, below, millis};
+use super::fault_kinds::FaultKind;
+use super::foreign_client::ForeignClient;
 use super::judge::judge;
 use super::kazoo::{self, KazooFigures};
 use super::outcome::Outcome;
 use super::pauses;
-use super::schedule::{Fault, Schedule, What, Whom};
+use super::schedule::{Fault, Schedule, What};
 use super::tree::{Glance, glance};
 use super::verdict::{Kind, Verdict};
-use crate::api::ApiMode;
 use crate::ensemble::Ensemble;
 use crate::kazoo::Kazoo;
 use crate::node::node_command_in;
 use crate::process::{Line, Process};
 use crate::scratch::Scratch;
+use crate::stderr::StderrTarget;
 
 /// How often it is looked whether something is due, or somebody died.
-const LOOK: Duration = Duration::from_millis(10);
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 /// How often ZooKeeper's log is looked at in the calm at the end.
-const LOOK_AT_LOG: Duration = Duration::from_millis(200);
+pub(super) const LOOK_AT_LOG: Duration = Duration::from_millis(200);
 /// What is there for a busy machine: servers that start, a fleet that comes back.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a fleet may take until its first report, and nothing goes wrong but what its processes do to themselves.
 const COMES_TOGETHER: Duration = Duration::from_secs(10);
 /// A node closes its session and ends within 2 s; this is for a machine that is busy.
-const NODE_ENDS: Duration = Duration::from_secs(10);
+pub(super) const NODE_ENDS: Duration = Duration::from_secs(10);
 /// What a supervisor waits before it starts a node again that ended by itself.
 const AGAIN: Duration = Duration::from_millis(300);
 /// The exit code of a node whose id is taken: its znode outlived it.
@@ -40,8 +42,6 @@ const TAKEN: i32 = 73;
 /// After so many periods without a write a measurement does not count, and never before the shortest life.
 const STALE_PERIODS: u32 = 3;
 const SHORTEST_LIFE: Duration = Duration::from_secs(1);
-/// Cycles of the calm at the end that must be delivered, too.
-const CALM: u64 = 2;
 
 /// Every number that is measured is another one: what is published twice is known again, and sums are exact.
 const BOARDS: &str = r#"
@@ -79,13 +79,19 @@ pub struct Theatre {
 }
 
 /// A node, whichever process it is.
-struct Player {
-    id: String,
-    process: Option<Process>,
+pub(super) struct Player {
+    pub(super) id: String,
+    pub(super) process: Option<Process>,
     /// How many there have been.
     processes: usize,
     /// When there is another.
-    again: Option<Instant>,
+    pub(super) again: Option<Instant>,
+    /// Where its present process dies or stops.
+    fault: Option<Fault>,
+    /// The present process cannot log: what it would say is inferred.
+    pub(super) is_mute: bool,
+    /// Acts that have its processes start with standard error on `/dev/full`.
+    pub(super) full: BTreeSet<usize>,
     /// How long it stands still where it is told to.
     stops: Option<Duration>,
     /// It was stopped, by itself or by us.
@@ -100,31 +106,39 @@ enum Due {
     End(usize),
 }
 
-struct Play<'a> {
-    ensemble: &'a mut Ensemble,
-    cast: &'a Cast,
-    schedule: &'a Schedule,
-    chroot: String,
-    first: i64,
-    scratch: Scratch,
-    desk: Desk,
-    players: Vec<Player>,
+pub(super) struct Play<'a> {
+    pub(super) ensemble: &'a mut Ensemble,
+    pub(super) cast: &'a Cast,
+    pub(super) schedule: &'a Schedule,
+    pub(super) chroot: String,
+    pub(super) first: i64,
+    pub(super) scratch: Scratch,
+    pub(super) desk: Desk,
+    pub(super) players: Vec<Player>,
     /// To whom an act happened.
-    whom: BTreeMap<usize, usize>,
+    pub(super) whom: BTreeMap<usize, usize>,
     /// For how long servers that lead are to be killed, as soon as that is possible.
-    doomed: Vec<Duration>,
+    pub(super) doomed: Vec<Duration>,
     /// The one of them that was, and until when.
-    away: Option<(usize, Instant)>,
+    pub(super) away: Option<(usize, Instant)>,
     /// When it was last looked whether all serve.
-    looked: Instant,
+    pub(super) looked: Instant,
     /// Acts of the API that are under way.
-    moods: Vec<usize>,
-    healed: bool,
+    pub(super) moods: Vec<usize>,
+    pub(super) healed: bool,
     /// How many of Kazoo's processes ended by themselves.
-    ended: u64,
-    played: BTreeMap<String, u64>,
-    logs: Vec<(String, Vec<Line>)>,
-    verdict: Verdict,
+    pub(super) ended: u64,
+    pub(super) played: BTreeMap<String, u64>,
+    pub(super) logs: Vec<(String, Vec<Line>)>,
+    pub(super) verdict: Verdict,
+    /// Another client of ZooKeeper, if the schedule has one.
+    pub(super) client: Option<ForeignClient>,
+    /// Acts of other clients and of standard error that have begun and not ended.
+    pub(super) active: BTreeSet<usize>,
+    /// Whether a node has lost its standard error.
+    pub(super) has_lost_logs: bool,
+    /// When the first ZooKeeper server was killed.
+    pub(super) disturbed: Option<i64>,
 }
 
 impl Theatre {
@@ -152,6 +166,9 @@ impl Theatre {
             process: None,
             processes: 0,
             again: None,
+            fault: None,
+            is_mute: false,
+            full: BTreeSet::new(),
             stops: None,
             was_stopped: false,
             stands: None,
@@ -175,6 +192,10 @@ impl Theatre {
             played: BTreeMap::new(),
             logs: Vec::new(),
             verdict: Verdict::default(),
+            client: None,
+            active: BTreeSet::new(),
+            has_lost_logs: false,
+            disturbed: None,
         };
         let (outcome, next) = play.run();
         self.next = next;
@@ -186,6 +207,10 @@ impl Play<'_> {
     fn run(mut self) -> (Outcome, i64) {
         for node in 0..self.players.len() {
             self.start(node);
+        }
+        if self.needs_client() {
+            let hosts = format!("{}{}", self.ensemble.connect_string(), self.chroot);
+            self.client = Some(ForeignClient::start(hosts));
         }
         let started = Instant::now();
         while !self.schedule.cold && !self.desk.has_some() && started.elapsed() < COMES_TOGETHER {
@@ -215,6 +240,7 @@ impl Play<'_> {
         let end = millis(SystemTime::now());
         let settled = self.heal();
         self.stop();
+        let foreign = self.finish_client();
         let mut verdict = std::mem::take(&mut self.verdict);
         let Taken { arrivals, held, logs } = self.desk.close(&mut verdict);
         self.logs.extend(logs);
@@ -230,6 +256,12 @@ impl Play<'_> {
             life: i64::try_from((self.schedule.period * STALE_PERIODS).max(SHORTEST_LIFE).as_millis())
                 .unwrap_or(i64::MAX),
             settled,
+            foreign,
+            log: log_lines(&self.logs),
+            complete_log: !self.has_lost_logs,
+            session: i64::try_from(self.schedule.session.as_millis()).unwrap_or(i64::MAX),
+            disturbed: self.disturbed,
+            healed: end,
         };
         let mut kazoo = None;
         match self.cast {
@@ -250,7 +282,15 @@ impl Play<'_> {
         (Outcome { verdict, played, kazoo, pauses, schedule: self.schedule.clone(), evidence, logs }, next)
     }
 
-    fn count(&mut self, what: impl Into<String>) {
+    /// Returns true if the schedule has faults that another client of ZooKeeper makes.
+    fn needs_client(&self) -> bool {
+        const KINDS: [FaultKind; 4] =
+            [FaultKind::Znodes, FaultKind::Acl, FaultKind::Outbox, FaultKind::Measurements];
+        let needs = |what: &What| KINDS.contains(&FaultKind::of(what));
+        matches!(self.cast, Cast::Atalaya(_)) && self.schedule.acts.iter().any(|act| needs(&act.what))
+    }
+
+    pub(super) fn count(&mut self, what: impl Into<String>) {
         *self.played.entry(what.into()).or_default() += 1;
     }
 
@@ -268,10 +308,14 @@ impl Play<'_> {
             command.env("ATALAYA_FAULT", format!("{point}:{number}{end}"));
         }
         player.stops = fault.and_then(|fault| fault.stops);
+        player.fault = fault;
+        let stderr = if player.full.is_empty() { StderrTarget::Pipe } else { StderrTarget::Full };
+        player.is_mute = stderr == StderrTarget::Full;
         (player.was_stopped, player.stands) = (false, None);
         player.processes += 1;
         player.again = None;
-        player.process = Some(Process::spawn(command).called(format!("node {}", player.id), 0));
+        player.process =
+            Some(Process::spawn_with_stderr(command, stderr).called(format!("node {}", player.id), 0));
     }
 
     fn atalaya(&self, binary: &Path, node: usize) -> Command {
@@ -313,7 +357,7 @@ impl Play<'_> {
     }
 
     /// Who died is noted, and who is to come back does.
-    fn look_after(&mut self) {
+    pub(super) fn look_after(&mut self) {
         self.desk.look_after();
         for node in 0..self.players.len() {
             let player = &mut self.players[node];
@@ -340,7 +384,8 @@ impl Play<'_> {
         if player.stands.is_none() && player.was_stopped {
             // Its last words may be on their way.
             let line = process.log().into_iter().rfind(|line| line.text.contains("fault point: stopping"));
-            if let Some(point) = line.and_then(|line| point_of(&line.text)) {
+            let point = line.and_then(|line| point_of(&line.text));
+            if let Some(point) = point.or(player.inferred_point()) {
                 player.stands = Some(Instant::now() + stops);
                 self.count(format!("stopped at {point}"));
             }
@@ -369,7 +414,7 @@ impl Play<'_> {
     }
 
     /// Keeps the log of a process that has ended.
-    fn bury(&mut self, node: usize, exit: ExitStatus, was_told: bool) {
+    pub(super) fn bury(&mut self, node: usize, exit: ExitStatus, was_told: bool) {
         let player = &mut self.players[node];
         let Some(mut process) = player.process.take() else { return };
         process.wait_exit(NODE_ENDS);
@@ -380,7 +425,8 @@ impl Play<'_> {
         if was_told {
             return;
         }
-        let point = point_of(&last);
+        let was_killed = exit.code().is_none() && exit.to_string().contains("signal: 9");
+        let point = point_of(&last).or(self.players[node].inferred_point().filter(|_| was_killed));
         if matches!(self.cast, Cast::Kazoo(_)) && point.is_none() {
             self.ended += 1;
             return;
@@ -393,179 +439,32 @@ impl Play<'_> {
     }
 
     /// What stands in ZooKeeper, by the log of the server that leads, or any other.
-    fn glance(&self) -> Glance {
+    pub(super) fn glance(&self) -> Glance {
+        let foreign = self.client.as_ref().map(ForeignClient::sessions).unwrap_or_default();
         let server = self.ensemble.leader().unwrap_or(0);
-        glance(&below(&self.chroot, self.ensemble.server(server).journal(self.first)))
+        glance(&below(&self.chroot, self.ensemble.server(server).journal(self.first)), &foreign)
     }
+}
 
-    fn find(&self, whom: Whom) -> Option<usize> {
-        match whom {
-            Whom::Node(node) => Some(node),
-            Whom::Leader => {
-                let leader = self.glance().leader?;
-                self.players.iter().position(|player| player.id == leader)
-            }
-        }
+impl Player {
+    /// Where a process that cannot log has died or stopped.
+    fn inferred_point(&self) -> Option<&'static str> {
+        self.fault.filter(|_| self.is_mute).map(|fault| fault.point)
     }
+}
 
-    fn begin(&mut self, number: usize) {
-        let act = &self.schedule.acts[number];
-        match &act.what {
-            What::Kill(whom) => {
-                let Some(node) = self.find(*whom) else { return };
-                let Some(process) = &mut self.players[node].process else { return };
-                let exit = process.kill9();
-                self.bury(node, exit, true);
-                self.players[node].again = Some(Instant::now() + act.lasts);
-                self.count(if *whom == Whom::Leader { "leader killed" } else { "node killed" });
-            }
-            What::Stop(whom) => {
-                let Some(node) = self.find(*whom) else { return };
-                let Some(process) = &mut self.players[node].process else { return };
-                process.freeze();
-                self.whom.insert(number, node);
-                self.count(if *whom == Whom::Leader { "leader stopped" } else { "node stopped" });
-            }
-            What::Servers(servers) => {
-                servers.iter().for_each(|server| self.ensemble.kill(*server));
-                self.count(format!("{} of 3 servers killed", servers.len()));
-            }
-            What::LeadingServer => self.doomed.push(act.lasts),
-            What::Api(mode) => {
-                self.moods.push(number);
-                self.desk.set(*mode);
-                self.count(match mode {
-                    ApiMode::Slow(_) => "API slow".to_owned(),
-                    mode => format!("API {mode:?}"),
-                });
-            }
-            What::Collector(blow) => {
-                if self.desk.befalls(number, *blow, act.lasts) {
-                    self.count(blow.to("collector"));
-                }
-            }
-            What::Store(blow) => {
-                if self.desk.befalls_store(number, *blow, act.lasts) {
-                    self.count(blow.to("Redis"));
-                }
-            }
-        }
-    }
-
-    fn end(&mut self, number: usize) {
-        match &self.schedule.acts[number].what {
-            // It is started anew when its time has come, whatever else killed it since.
-            What::Kill(_) => {}
-            What::Stop(_) => {
-                if let Some(node) = self.whom.remove(&number)
-                    && let Some(process) = &self.players[node].process
-                {
-                    process.cont();
-                }
-            }
-            What::Servers(servers) => servers.iter().for_each(|server| self.restart(*server)),
-            // As long after its death as that is to last.
-            What::LeadingServer => {}
-            What::Api(_) => {
-                self.moods.retain(|mood| *mood != number);
-                let mood = self.moods.last().map(|number| &self.schedule.acts[*number].what);
-                self.desk.set(if let Some(What::Api(mode)) = mood { *mode } else { ApiMode::Once });
-            }
-            What::Collector(_) | What::Store(_) => self.desk.passes(number),
-        }
-    }
-
-    /// Without waiting until it serves.
-    fn restart(&mut self, server: usize) {
-        let server = &mut self.ensemble.servers_mut()[server];
-        if !server.is_up() || server.has_ended() {
-            server.spawn();
-        }
-    }
-
-    /// Everything works again; returns the cycle up to which everything was delivered when the fleet had come back.
-    fn heal(&mut self) -> u64 {
-        self.healed = true;
-        self.desk.heal();
-        self.players.iter().filter_map(|player| player.process.as_ref()).for_each(Process::cont);
-        for player in &mut self.players {
-            player.again = player.again.map(|_| Instant::now());
-        }
-        let deadline = Instant::now() + PATIENCE;
-        let mut settled = None;
-        let mut looked = Instant::now();
-        let kept_before = self.desk.kept();
-        loop {
-            self.look_after();
-            if looked.elapsed() >= LOOK_AT_LOG {
-                looked = Instant::now();
-                (0..self.ensemble.len()).for_each(|server| self.restart(server));
-                if self.ensemble.leader().is_some() {
-                    let glance = self.glance();
-                    let goal = *settled.get_or_insert(glance.cycle + CALM);
-                    let arrears = glance.waiting.iter().filter(|cycle| **cycle <= goal).count();
-                    let whole = self.players.iter().all(|player| glance.measuring.contains(&player.id));
-                    if let Cast::Kazoo(_) = self.cast {
-                        // It has no cycles: that it reports again must do.
-                        if self.desk.kept() >= kept_before + 3 {
-                            return goal;
-                        }
-                        if Instant::now() > deadline {
-                            self.count("did not come back");
-                            return goal;
-                        }
-                        continue;
-                    }
-                    if glance.cycle >= goal && arrears == 0 && whole {
-                        return goal;
-                    }
-                    if Instant::now() > deadline {
-                        let text = format!("the fleet does not come back within {PATIENCE:?}: {glance:?}");
-                        self.verdict.add(Kind::Other, text);
-                        return goal;
-                    }
-                }
-            }
-            assert!(Instant::now() < deadline + PATIENCE, "ZooKeeper's servers do not come back");
-            thread::sleep(LOOK);
-        }
-    }
-
-    /// SIGTERM to all.
-    fn stop(&mut self) {
-        self.ensemble.wait_for_quorum(PATIENCE);
-        self.players.iter().filter_map(|player| player.process.as_ref()).for_each(Process::term);
-        let deadline = Instant::now() + NODE_ENDS;
-        for node in 0..self.players.len() {
-            let exit = loop {
-                let Some(process) = &mut self.players[node].process else { break None };
-                if let Some(exit) = process.try_exit() {
-                    break Some(exit);
-                }
-                // One that was told to stop somewhere may come past there on its way out.
-                process.cont();
-                if Instant::now() > deadline {
-                    let exit = process.kill9();
-                    if let Cast::Atalaya(_) = self.cast {
-                        let text =
-                            format!("node {} does not end within {NODE_ENDS:?}", self.players[node].id);
-                        self.verdict.add(Kind::Other, text);
-                    }
-                    self.bury(node, exit, true);
-                    break None;
-                }
-                thread::sleep(LOOK);
-            };
-            let Some(exit) = exit else { continue };
-            // And so may one that was told to die there.
-            let dies = exit.code().is_none();
-            if !exit.success() && !dies && matches!(self.cast, Cast::Atalaya(_)) {
-                let text = format!("node {} was told to end and did so with {exit}", self.players[node].id);
-                self.verdict.add(Kind::Other, text);
-            }
-            self.bury(node, exit, !dies);
-        }
-    }
+/// What the nodes logged, with times since 1970.
+fn log_lines(logs: &[(String, Vec<Line>)]) -> Vec<LogLine> {
+    let (now, wall) = (Instant::now(), millis(SystemTime::now()));
+    let nodes = logs.iter().filter(|(name, _)| name.starts_with("node-"));
+    let lines = nodes.flat_map(|(name, log)| log.iter().map(move |line| (name, line)));
+    lines
+        .map(|(process, line)| LogLine {
+            process: process.clone(),
+            time: wall - i64::try_from((now - line.at).as_millis()).unwrap_or(i64::MAX),
+            text: line.text.clone(),
+        })
+        .collect()
 }
 
 /// When connections were lost and made again, by what the nodes said.

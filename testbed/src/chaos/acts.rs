@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::deeds::{MEASUREMENTS, REPORTS};
-use super::evidence::millis;
+use super::evidence::{Stall, millis};
 use super::foreign_client::Request;
 use super::hostile::StderrFault;
 use super::schedule::{What, Whom};
@@ -152,7 +152,10 @@ impl Play<'_> {
         let Some(process) = &mut player.process else { return };
         match fault {
             StderrFault::Closed => process.stderr().close(),
-            StderrFault::Stalled => process.stderr().stall(),
+            StderrFault::Stalled => {
+                process.stderr().stall();
+                self.stalled.insert(number, millis(SystemTime::now()));
+            }
             StderrFault::Full => {
                 let exit = process.kill9();
                 player.full.insert(number);
@@ -172,6 +175,11 @@ impl Play<'_> {
         let Some(node) = self.whom.remove(&number) else { return };
         let player = &mut self.players[node];
         player.full.remove(&number);
+        if let Some(from) = self.stalled.remove(&number)
+            && self.schedule.is_calm_but_for(number)
+        {
+            self.stalls.push(Stall { node: player.id.clone(), from, to: millis(SystemTime::now()) });
+        }
         if fault == StderrFault::Stalled
             && let Some(process) = &player.process
         {

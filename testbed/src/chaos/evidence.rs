@@ -33,12 +33,23 @@ pub struct Evidence {
     pub log: Vec<LogLine>,
     /// Whether every node's log is complete: none has lost its standard error.
     pub complete_log: bool,
+    /// Times in which a node's standard error was stalled, and nothing else disturbed the fleet.
+    pub stalls: Vec<Stall>,
     /// Session timeout of the nodes, in milliseconds.
     pub session: i64,
     /// When the first ZooKeeper server was killed, in milliseconds since 1970. Deadlines hold before.
     pub disturbed: Option<i64>,
-    /// When the faults ended, in milliseconds since 1970.
-    pub healed: i64,
+}
+
+/// A time in which nothing read the full pipe of a node's standard error, in milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// The id of the node.
+    pub node: String,
+    /// Its begin.
+    pub from: i64,
+    /// Its end.
+    pub to: i64,
 }
 
 /// A line that a node logged.

@@ -110,6 +110,7 @@ impl ForeignChecks {
         tree: &Tree,
         verdict: &mut Verdict,
     ) {
+        self.check_awaited(transaction.time, verdict);
         for change in &transaction.changes {
             match change {
                 Change::Delete { path } if self.is_poison(path) => {
@@ -150,7 +151,7 @@ impl ForeignChecks {
     }
 
     /// Notes how the line looks after a transaction.
-    pub(super) fn after(&mut self, transaction: &Transaction, tree: &Tree, verdict: &mut Verdict) {
+    pub(super) fn after(&mut self, transaction: &Transaction, tree: &Tree) {
         for change in &transaction.changes {
             if let Change::Create { path, ephemeral: true, .. } = change
                 && path.starts_with(ELECTION)
@@ -168,7 +169,11 @@ impl ForeignChecks {
                 squatter.leaderless = Some(transaction.time);
             }
         }
-        if let Some((_, text)) = self.awaited.take_if(|(until, _)| *until < transaction.time) {
+    }
+
+    /// Reports a leader that has not appeared by `now`.
+    fn check_awaited(&mut self, now: i64, verdict: &mut Verdict) {
+        if let Some((_, text)) = self.awaited.take_if(|(until, _)| *until < now) {
             verdict.add(Kind::Squatter, text);
         }
     }

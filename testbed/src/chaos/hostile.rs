@@ -23,7 +23,7 @@ pub enum StderrFault {
 /// Each kind is drawn by dice of its own, so that selecting kinds changes no other kind.
 const DICE: u64 = 0x686f_7374_696c_6531;
 /// Chance that a schedule contains a kind, in percent.
-const CHANCE: u64 = 60;
+const CHANCE: u64 = 70;
 /// Length of a schedule with a persistent contender: the leader's session must end, and nodes must stay without a leader.
 const CONTENDER_LENGTH: Duration = Duration::from_secs(9);
 
@@ -67,6 +67,21 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// Returns true if no other act keeps a node from publishing while this one lasts.
+    pub(super) fn is_calm_but_for(&self, number: usize) -> bool {
+        /// Time in which a fleet recovers from a node that was killed.
+        const AFTERMATH: Duration = Duration::from_secs(3);
+        const HARMLESS: [FaultKind; 3] = [FaultKind::Receiver, FaultKind::Outbox, FaultKind::Measurements];
+        let act = &self.acts[number];
+        let disturbs = |(other, its): (usize, &Act)| {
+            let overlaps = its.at < act.at + act.lasts && act.at < its.at + its.lasts + AFTERMATH;
+            other != number && overlaps && !HARMLESS.contains(&FaultKind::of(&its.what))
+        };
+        self.faults.iter().flatten().all(Option::is_none) && !self.acts.iter().enumerate().any(disturbs)
+    }
+}
+
 /// Draws the acts of one kind.
 fn draw(dice: &mut Dice, kind: FaultKind, schedule: &Schedule) -> Vec<Act> {
     let latest = u64::try_from(schedule.length.as_millis()).unwrap_or(u64::MAX).saturating_sub(1_500);
@@ -83,7 +98,7 @@ fn draw(dice: &mut Dice, kind: FaultKind, schedule: &Schedule) -> Vec<Act> {
             FaultKind::Znodes => acts.extend(squatter(dice, at, node, schedule.lock_step)),
             FaultKind::Acl => {
                 let path = dice.one(&READ_ONLY);
-                acts.push(Act { at, lasts: dice.millis(1_000, 6_000), what: What::ReadOnly(path) });
+                acts.push(Act { at, lasts: dice.millis(2_000, 7_000), what: What::ReadOnly(path) });
                 // A new session writes what an old one wrote before.
                 acts.extend(kill(dice, at, Whom::Node(node)));
             }
@@ -108,7 +123,7 @@ fn draw(dice: &mut Dice, kind: FaultKind, schedule: &Schedule) -> Vec<Act> {
 fn stderr(dice: &mut Dice, at: Duration, node: usize) -> Act {
     let fault = dice.one(&[StderrFault::Closed, StderrFault::Stalled, StderrFault::Full]);
     let whom = if dice.percent(50) { Whom::Leader } else { Whom::Node(node) };
-    Act { at, lasts: dice.millis(500, 4_000), what: What::Stderr(whom, fault) }
+    Act { at, lasts: dice.millis(1_000, 4_500), what: What::Stderr(whom, fault) }
 }
 
 fn squatter(dice: &mut Dice, at: Duration, node: usize, lock_step: bool) -> Vec<Act> {

@@ -1,9 +1,12 @@
-//! Checks of what the nodes logged: no panics, and a bounded number of warnings, whatever is refused. Pure.
+//! Checks of what the nodes logged: no panics, and a bounded number of warnings, whatever is refused; and that a node runs on
+//! when nothing reads its log. Pure.
 
 use std::collections::BTreeMap;
 
-use super::evidence::LogLine;
+use super::deeds::MEASUREMENTS;
+use super::evidence::{Evidence, LogLine, Stall};
 use super::verdict::{Kind, Verdict};
+use crate::journal::Change;
 
 /// Time over which warnings are counted, in milliseconds.
 pub(super) const WINDOW: i64 = 10_000;
@@ -23,6 +26,30 @@ fn is_warning(text: &str) -> bool {
 /// Returns true for lines below these levels. The last words of a process that ends have none.
 pub(super) fn is_information(text: &str) -> bool {
     matches!(level(text), Some("INFO" | "DEBUG" | "TRACE"))
+}
+
+/// A node whose standard error is stalled for this and [`SHORTEST_STALL`] must publish meanwhile, in milliseconds.
+const FIRST_STALL: i64 = 500;
+const SHORTEST_STALL: i64 = 1_500;
+
+/// Checks that a node publishes while nothing reads its standard error.
+pub(super) fn check_stalls(evidence: &Evidence, verdict: &mut Verdict) {
+    for Stall { node, from, to } in &evidence.stalls {
+        let begin = from + FIRST_STALL;
+        let path = format!("{MEASUREMENTS}{node}");
+        let publishes = |change: &Change| matches!(change, Change::Create { path: written, .. } | Change::Set { path: written, .. } if *written == path);
+        let mut during =
+            evidence.transactions.iter().filter(|transaction| (begin..=*to).contains(&transaction.time));
+        if to - begin >= SHORTEST_STALL
+            && !during.any(|transaction| transaction.changes.iter().any(publishes))
+        {
+            let text = format!(
+                "node {node} published nothing while its standard error was stalled for {} ms",
+                to - from
+            );
+            verdict.add(Kind::Other, text);
+        }
+    }
 }
 
 /// Checks the lines of all processes.
@@ -80,6 +107,25 @@ mod tests {
         assert_eq!(found(&lines(60, 77)), [Kind::LogVolume]);
         // With pauses that grow to 5 s there are a few.
         assert_eq!(found(&lines(200, 300)), []);
+    }
+
+    #[test]
+    fn node_that_stops_publishing_while_its_stderr_is_stalled_is_a_violation() {
+        let set = |time| crate::journal::Transaction {
+            zxid: time,
+            session: 1,
+            time,
+            changes: vec![Change::Set { path: "/mediciones/2".into(), data: b"7".to_vec() }],
+        };
+        let stalls = vec![Stall { node: "2".into(), from: 1_000, to: 4_000 }];
+        let found = |times: &[i64]| {
+            let transactions = times.iter().copied().map(set).collect();
+            let evidence = Evidence { transactions, stalls: stalls.clone(), ..Evidence::default() };
+            let mut verdict = Verdict::default();
+            check_stalls(&evidence, &mut verdict);
+            verdict.violations.len()
+        };
+        assert_eq!((found(&[900, 2_000, 5_000]), found(&[900, 1_200, 5_000])), (0, 1));
     }
 
     #[test]

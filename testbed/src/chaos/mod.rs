@@ -5,6 +5,7 @@
 //! chaos fleet` and by the sample of it in the node's tests.
 
 mod acts;
+mod average_checks;
 mod deeds;
 mod desk;
 mod evidence;
@@ -25,12 +26,15 @@ mod log_checks;
 mod mail;
 mod means;
 mod measurement;
+mod measurement_checks;
 mod outcome;
 mod pauses;
 mod poison;
+mod processes;
 mod receiver;
 mod recovery;
 mod schedule;
+mod schedule_text;
 mod squatter;
 mod stage;
 mod tree;
@@ -38,7 +42,7 @@ mod vault;
 mod verdict;
 
 pub(crate) use deeds::millis_of;
-pub use evidence::{Arrival, Evidence, LogLine};
+pub use evidence::{Arrival, Evidence, LogLine, Stall};
 pub use fault_kinds::{FaultKind, FaultKinds, UnknownFaultKind};
 pub use hostile::StderrFault;
 pub use judge::judge;

@@ -24,8 +24,9 @@ pub enum StderrFault {
 const DICE: u64 = 0x686f_7374_696c_6531;
 /// Chance that a schedule contains a kind, in percent.
 const CHANCE: u64 = 70;
-/// Length of a schedule with a persistent contender: the leader's session must end, and nodes must stay without a leader.
-const CONTENDER_LENGTH: Duration = Duration::from_secs(9);
+/// Minimum length of a schedule with znodes of the wrong type or with read-only znodes: sessions must end, and what follows must
+/// last for long enough to be reported.
+const LONG: Duration = Duration::from_secs(9);
 
 /// Znodes that become read-only; `/` is the root of the fleet.
 pub(super) const READ_ONLY: [&str; 9] = [
@@ -56,11 +57,10 @@ impl Schedule {
             if FaultKind::BASIC.contains(&kind) || !dice.percent(CHANCE) || !kinds.has(kind) {
                 continue;
             }
-            let acts = draw(&mut dice, kind, &base);
-            if acts.iter().any(|act| act.what == What::Squatter(Squatter::Contender)) {
-                self.length = self.length.max(CONTENDER_LENGTH);
+            if matches!(kind, FaultKind::Znodes | FaultKind::Acl) {
+                self.length = self.length.max(LONG);
             }
-            self.acts.extend(acts);
+            self.acts.extend(draw(&mut dice, kind, &base));
         }
         self.acts.sort_by_key(|act| act.at);
         self
@@ -95,10 +95,10 @@ fn draw(dice: &mut Dice, kind: FaultKind, schedule: &Schedule) -> Vec<Act> {
         let node = dice.index(schedule.nodes);
         match kind {
             FaultKind::Stderr => acts.push(stderr(dice, at, node)),
-            FaultKind::Znodes => acts.extend(squatter(dice, at, node, schedule.lock_step)),
+            FaultKind::Znodes => acts.extend(squatter(dice, node, schedule.lock_step)),
             FaultKind::Acl => {
-                let path = dice.one(&READ_ONLY);
-                acts.push(Act { at, lasts: dice.millis(2_000, 7_000), what: What::ReadOnly(path) });
+                let (path, at) = (dice.one(&READ_ONLY), dice.millis(300, 2_000));
+                acts.push(Act { at, lasts: dice.millis(4_000, 7_000), what: What::ReadOnly(path) });
                 // A new session writes what an old one wrote before.
                 acts.extend(kill(dice, at, Whom::Node(node)));
             }
@@ -126,17 +126,15 @@ fn stderr(dice: &mut Dice, at: Duration, node: usize) -> Act {
     Act { at, lasts: dice.millis(1_000, 4_500), what: What::Stderr(whom, fault) }
 }
 
-fn squatter(dice: &mut Dice, at: Duration, node: usize, lock_step: bool) -> Vec<Act> {
-    let (early, long) = (dice.millis(300, 1_200), dice.millis(4_000, 7_500));
-    let lasts = dice.millis(2_000, 6_500);
-    let drawn = dice.between(1, 100);
-    let (squatter, at, lasts) = match drawn {
-        1..=35 => (Squatter::Contender, early, long),
-        36..=60 if lock_step => (Squatter::BarrierChild, at, lasts),
+fn squatter(dice: &mut Dice, node: usize, lock_step: bool) -> Vec<Act> {
+    let (at, lasts) = (dice.millis(300, 1_500), dice.millis(5_500, 7_500));
+    let squatter = match dice.between(1, 100) {
+        1..=35 => Squatter::Contender,
+        36..=60 if lock_step => Squatter::BarrierChild,
+        61..=75 => Squatter::Measurement(node),
+        76..=90 => Squatter::NodeInfo(node),
         // Without lock-step there is no barrier.
-        36..=60 | 91..=100 => (Squatter::NodeInfoChild, at, lasts),
-        61..=80 => (Squatter::Measurement(node), at.min(early * 2), long),
-        _ => (Squatter::NodeInfo(node), at.min(early * 2), long),
+        _ => Squatter::NodeInfoChild,
     };
     let act = Act { at, lasts, what: What::Squatter(squatter) };
     let death = if squatter == Squatter::Contender { kill(dice, at, Whom::Leader) } else { None };

@@ -22,6 +22,7 @@ const LOG_DELAY: i64 = 1_000;
 /// A report that another client put into the outbox.
 #[derive(Debug)]
 struct Poison {
+    path: String,
     end: Option<End>,
 }
 
@@ -48,7 +49,8 @@ struct Squatter {
 /// What other clients have done, and what became of it.
 #[derive(Debug, Default)]
 pub(super) struct ForeignChecks {
-    poison: BTreeMap<String, Poison>,
+    /// In the order in which they came; a name may come again.
+    poison: Vec<Poison>,
     squatters: Vec<Squatter>,
     /// When a leader must have appeared, and after what.
     awaited: Option<(i64, String)>,
@@ -65,7 +67,16 @@ impl ForeignChecks {
     }
 
     fn is_poison(&self, path: &str) -> bool {
-        self.poison.get(path).is_some_and(|poison| poison.end.is_none())
+        self.poison.iter().any(|poison| poison.path == path && poison.end.is_none())
+    }
+
+    /// A poisoned report has left the outbox.
+    fn left(&mut self, path: &str, end: End) {
+        if let Some(poison) =
+            self.poison.iter_mut().find(|poison| poison.path == path && poison.end.is_none())
+        {
+            poison.end = Some(end);
+        }
     }
 
     /// Notes a transaction of another client, before `tree` has it.
@@ -79,7 +90,7 @@ impl ForeignChecks {
         for change in &transaction.changes {
             match change {
                 Change::Create { path, .. } if path.starts_with(REPORTS) => {
-                    self.poison.insert(path.clone(), Poison { end: None });
+                    self.poison.push(Poison { path: path.clone(), end: None });
                     verdict.figures.poisoned += 1;
                 }
                 Change::Create { path, ephemeral: false, .. } if is_wrong_type(path) => {
@@ -89,9 +100,7 @@ impl ForeignChecks {
                     self.squatters.push(Squatter { path, since, leader, leaderless });
                 }
                 Change::Delete { path } => {
-                    if let Some(poison) = self.poison.get_mut(path) {
-                        poison.end.get_or_insert(End::TakenBack);
-                    }
+                    self.left(path, End::TakenBack);
                     if let Some(at) = self.squatters.iter().position(|squatter| squatter.path == *path) {
                         let squatter = self.squatters.remove(at);
                         self.removed(&squatter, transaction.time, tree, evidence, verdict);
@@ -116,7 +125,7 @@ impl ForeignChecks {
                 Change::Delete { path } if self.is_poison(path) => {
                     let end = if deeds.aside.is_empty() { End::Deleted } else { End::SetAside };
                     verdict.figures.set_aside += u64::from(end == End::SetAside);
-                    self.poison.insert(path.clone(), Poison { end: Some(end) });
+                    self.left(path, end);
                 }
                 Change::Set { path, .. } if path.starts_with(MEASUREMENTS) || path.starts_with(PRESENCE) => {
                     let owner = tree.owner(path).flatten();
@@ -221,7 +230,7 @@ impl ForeignChecks {
 
     /// Checks what is left.
     pub(super) fn end(&self, evidence: &Evidence, verdict: &mut Verdict) {
-        for (path, Poison { end }) in &self.poison {
+        for Poison { path, end } in &self.poison {
             let name = path.strip_prefix(REPORTS).unwrap_or(path);
             match end {
                 Some(End::SetAside) => {}

@@ -159,6 +159,20 @@ fn poisoned_report_that_is_sent_is_a_violation() {
 }
 
 #[test]
+fn judge_takes_the_largest_epochs_and_cycles() {
+    let mut story = fleet(false);
+    story.brings(i64::MAX, u64::MAX, 1.0);
+    story.breaks(&[Kind::NotCommitted]);
+    let changes = vec![
+        story.check(1),
+        set("/atalaya/term", r#"{"epoch":9223372036854775807,"cycle":18446744073709551615}"#),
+    ];
+    story.commit(1, changes.clone());
+    story.commit(1, changes);
+    story.breaks(&[Kind::Cycle, Kind::Epoch, Kind::NotCommitted]);
+}
+
+#[test]
 fn genuine_report_that_is_set_aside_beside_a_poisoned_one_is_a_violation() {
     let mut story = fleet(false);
     story.commit(OTHER, vec![create(POISON, "not a report")]);

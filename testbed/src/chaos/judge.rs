@@ -212,7 +212,7 @@ impl Walk<'_> {
                 self.elected.push((transaction.time, node));
             }
             let Some(before) = before else { return };
-            if term.epoch != before.epoch + 1 {
+            if Some(term.epoch) != before.epoch.checked_add(1) {
                 let what = format!("epoch {} after {}", term.epoch, before.epoch);
                 self.wrong(Kind::Epoch, transaction, &what);
             }
@@ -227,7 +227,8 @@ impl Walk<'_> {
             let what = format!("a cycle of epoch {} in epoch {}", term.epoch, before.epoch);
             self.wrong(Kind::Epoch, transaction, &what);
         }
-        if term.cycle != before.cycle + 1 || cycle != term.cycle || deeds.created.len() != 1 {
+        if Some(term.cycle) != before.cycle.checked_add(1) || cycle != term.cycle || deeds.created.len() != 1
+        {
             let what =
                 format!("after cycle {} came {}, with the report of {cycle}", before.cycle, term.cycle);
             self.wrong(Kind::Cycle, transaction, &what);

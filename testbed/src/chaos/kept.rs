@@ -3,6 +3,7 @@
 //! [`mail`](super::mail) has looked at keys, means and times already, as if each report were a request that was kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::mail::Letter;
 use super::verdict::{Kind, Verdict};
@@ -38,7 +39,9 @@ pub(super) fn look(
     }
     // In whatever order they came.
     for (epoch, cycle) in held.iter().filter_map(|report| report.epoch.zip(report.cycle)) {
-        let later = first_cycles.range(epoch + 1..).find(|(_, first)| **first <= cycle);
+        let later = first_cycles
+            .range((Bound::Excluded(epoch), Bound::Unbounded))
+            .find(|(_, first)| **first <= cycle);
         if let Some((later, first)) = later {
             let text = format!("{epoch}-{cycle} is held, and epoch {later} begins with cycle {first}");
             verdict.add(Kind::Deposed, text);

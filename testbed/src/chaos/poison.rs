@@ -64,7 +64,7 @@ impl PoisonedReport {
     pub(super) fn name(self, first: bool, act: usize, cycle: u64) -> String {
         match self {
             // Some cycles later, so that the entry is there in time.
-            PoisonedReport::LaterCycle => (cycle + 8).to_string(),
+            PoisonedReport::LaterCycle => cycle.saturating_add(8).to_string(),
             PoisonedReport::NameWithZeros => format!("00900{act:03}"),
             PoisonedReport::NameWithSign => format!("+9000{act:03}"),
             PoisonedReport::NameWithLetters => format!("report-{act:03}"),
@@ -87,7 +87,7 @@ impl PoisonedReport {
         match self {
             PoisonedReport::EpochAhead => report(now + DAYS_300, cycle, ""),
             PoisonedReport::LargestEpoch => report(i64::MAX, cycle, ""),
-            PoisonedReport::EpochSlightlyAhead => report(epoch + 1_000, cycle, ""),
+            PoisonedReport::EpochSlightlyAhead => report(epoch.saturating_add(1_000), cycle, ""),
             PoisonedReport::UnitWithLineBreak => report(1, cycle, r#""unit":"Cel\r\nX-Injected: 1","#),
             PoisonedReport::InvalidUtf8 => b"{\"epoch\":1,\"cycle\":\xff\xfe\x80\x00}".to_vec(),
             PoisonedReport::LargeGarbage => vec![b'{'; LARGEST],
@@ -97,7 +97,7 @@ impl PoisonedReport {
                 r#"{{"epoch":1,"cycle":{cycle},"time":"2026-01-01T00:00:00Z","excluded":0,"averages":[]}}"#
             )
             .into_bytes(),
-            PoisonedReport::OtherCycle => report(1, cycle + 1, ""),
+            PoisonedReport::OtherCycle => report(1, cycle.wrapping_add(1), ""),
             PoisonedReport::LaterCycle
             | PoisonedReport::NameWithZeros
             | PoisonedReport::NameWithSign

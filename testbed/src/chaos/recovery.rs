@@ -56,7 +56,8 @@ impl Play<'_> {
                 (0..self.ensemble.len()).for_each(|server| self.restart(server));
                 if self.ensemble.leader().is_some() {
                     let glance = self.glance();
-                    let goal = *goal.get_or_insert(Goal { cycle: glance.cycle + CALM, zxid: glance.zxid });
+                    let goal = *goal
+                        .get_or_insert(Goal { cycle: glance.cycle.saturating_add(CALM), zxid: glance.zxid });
                     let is_late = Instant::now() > deadline;
                     if let Cast::Kazoo(_) = self.cast {
                         // It has no cycles: that it reports again must do.

@@ -69,7 +69,8 @@ def execute(client, request):
 
 
 def main():
-    client = KazooClient(hosts=sys.argv[1], timeout=10)
+    # Kazoo's own pauses between attempts to connect grow to a minute.
+    client = KazooClient(hosts=sys.argv[1], timeout=10, connection_retry={"max_tries": -1, "max_delay": 0.5})
     client.start(timeout=PATIENCE)
     print("connected", flush=True)
     for line in sys.stdin:

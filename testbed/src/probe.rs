@@ -73,6 +73,16 @@ impl Probe {
         integer(&self.done("session", &json!({})))
     }
 
+    /// The session's id.
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception: no server answers.
+    #[track_caller]
+    pub(crate) fn try_session_id(&self) -> Result<i64, String> {
+        self.call("session", &json!({})).map(|answer| integer(&answer))
+    }
+
     /// The children's names, sorted; empty when there is no such znode.
     #[track_caller]
     pub fn ls(&self, path: &str) -> Vec<String> {

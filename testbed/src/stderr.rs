@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Where the standard error of a child goes.
+/// Target of a child's standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StderrTarget {
     /// To a pipe, whose lines are kept.

@@ -27,17 +27,17 @@ pub struct Evidence {
     pub life: i64,
     /// Cycles up to this one have had all the time and calm that they needed to be delivered.
     pub settled: u64,
-    /// Sessions of other clients, which write what no node does.
+    /// Sessions of other clients, which are not part of the fleet.
     pub foreign: BTreeSet<i64>,
-    /// What the nodes logged, process by process.
+    /// Log lines of the nodes, process by process.
     pub log: Vec<LogLine>,
-    /// Whether every node's log is complete: none has lost its standard error.
+    /// True if no node has lost its standard error, so that all logs are complete.
     pub complete_log: bool,
     /// Times in which a node's standard error was stalled, and nothing else disturbed the fleet.
     pub stalls: Vec<Stall>,
     /// Session timeout of the nodes, in milliseconds.
     pub session: i64,
-    /// When the first ZooKeeper server was killed, in milliseconds since 1970. Deadlines hold before.
+    /// Time at which the first ZooKeeper server was killed, in milliseconds since 1970. Deadlines hold before.
     pub disturbed: Option<i64>,
 }
 
@@ -57,7 +57,7 @@ pub struct Stall {
 pub struct LogLine {
     /// The process that wrote it, as `node-1-2`.
     pub process: String,
-    /// When it arrived, in milliseconds since 1970.
+    /// Time of arrival, in milliseconds since 1970.
     pub time: i64,
     /// The line.
     pub text: String,

@@ -1,5 +1,4 @@
-//! Checks of what became of znodes that other clients created: poisoned reports in the outbox, and znodes of the wrong type.
-//! Fed by the judge with each transaction. Pure.
+//! Checks how a fleet treats znodes that other clients created: poisoned reports in the outbox, and znodes of the wrong type. Fed by the judge with each transaction. Pure.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +9,11 @@ use super::tree::Tree;
 use super::verdict::{Kind, Verdict};
 use crate::journal::{Change, Transaction};
 
-/// A squatter that stands for so long must have been reported, in milliseconds.
+/// Time after which a squatter must have been reported, in milliseconds.
 const REPORTED_WITHIN: i64 = 5_000;
-/// The node that must report it must have been there for so long.
+/// Minimum age of the contender or leader that must report it, in milliseconds.
 const SETTLED: i64 = 3_000;
-/// A leader must appear a session timeout and so long after a persistent contender was removed, in milliseconds.
+/// Time in which a leader must appear after a persistent contender was removed, in addition to a session timeout, in milliseconds.
 const LEADS_WITHIN: i64 = 10_000;
 /// Log lines arrive a little later than the transactions that they are about.
 const LOG_DELAY: i64 = 1_000;
@@ -40,21 +39,21 @@ enum End {
 struct Squatter {
     path: String,
     since: i64,
-    /// Of a contender: the session that was first in line when it came, and may lead on.
+    /// Session of the first genuine contender when this one was created, which may continue to lead.
     leader: Option<i64>,
-    /// Of a contender: since when that session is gone.
+    /// Time at which that session lost its contender.
     leaderless: Option<i64>,
 }
 
-/// What other clients have done, and what became of it.
+/// Znodes of other clients, and how the fleet has treated them.
 #[derive(Debug, Default)]
 pub(super) struct ForeignChecks {
-    /// In the order in which they came; a name may come again.
+    /// In order of creation; a name may be created again.
     poison: Vec<Poison>,
     squatters: Vec<Squatter>,
-    /// When a leader must have appeared, and after what.
+    /// Deadline by which a leader must appear, and the violation if it does not.
     awaited: Option<(i64, String)>,
-    /// When each contender came, and when the leader changed last.
+    /// Creation time of each contender, and session and begin of the present leader.
     contenders: BTreeMap<String, i64>,
     leader: Option<(i64, i64)>,
 }
@@ -187,7 +186,7 @@ impl ForeignChecks {
         }
     }
 
-    /// A squatter was removed: by then it must have been reported, if somebody could.
+    /// Checks, when a squatter is removed, that it was reported, if a node had the time to.
     fn removed(
         &mut self,
         squatter: &Squatter,
@@ -213,7 +212,7 @@ impl ForeignChecks {
         let may_be_reported = is_calm && evidence.complete_log;
         if may_be_reported && stands.is_some_and(|since| now - since >= REPORTED_WITHIN) {
             let name = path.rsplit('/').next().unwrap_or(path);
-            // An id alone stands in every line of that node.
+            // The id alone is in every line of that node.
             let name = if is_contender || path.starts_with(BARRIER) { name } else { path };
             if !is_reported(evidence, name, *since, now + LOG_DELAY) {
                 verdict.add(
@@ -228,7 +227,7 @@ impl ForeignChecks {
         }
     }
 
-    /// Checks what is left.
+    /// Checks the poisoned reports that are left at the end.
     pub(super) fn end(&self, evidence: &Evidence, verdict: &mut Verdict) {
         for Poison { path, end } in &self.poison {
             let name = path.strip_prefix(REPORTS).unwrap_or(path);

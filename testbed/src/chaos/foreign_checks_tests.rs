@@ -1,4 +1,4 @@
-//! Histories with another client of ZooKeeper, by hand: what a fleet may do about its znodes, and what it may not.
+//! Histories with another client of ZooKeeper, by hand: the ways in which a fleet may treat its znodes, and the violations.
 
 use super::judge_tests::{Story, create, delete, ephemeral, set};
 use super::{Kind, LogLine};
@@ -141,7 +141,7 @@ fn poisoned_report_must_be_set_aside_in_the_transaction_that_deletes_it() {
             let changes = [story.check(1)].into_iter().chain(leader_does).collect();
             story.commit(1, changes);
         }
-        // What the other client takes back at the end is no better.
+        // Removal by the other client at the end does not count.
         story.commit(OTHER, vec![delete(POISON)]);
         story.breaks(kinds);
     }

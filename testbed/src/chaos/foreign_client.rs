@@ -24,13 +24,13 @@ pub(super) enum Request {
     Restrict { path: String },
     /// Gives all clients all permissions again.
     Unrestrict { path: String },
-    /// Writes a znode without data: the leader is told so that the outbox has changed.
+    /// Sets a znode to no data, which notifies the leader that the outbox has changed.
     Touch { path: String },
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Whether the request of each act took effect.
+    /// True for each act whose request took effect.
     done: BTreeMap<usize, bool>,
     sessions: BTreeSet<i64>,
     /// Requests that are not answered yet.
@@ -47,7 +47,7 @@ pub(super) struct ForeignClient {
 
 /// Results of all requests.
 pub(super) struct ForeignResults {
-    /// Whether the request of each act took effect.
+    /// True for each act whose request took effect.
     pub(super) done: BTreeMap<usize, bool>,
     /// Faults that could not be taken back.
     pub(super) failures: Vec<String>,
@@ -113,20 +113,28 @@ fn serve(hosts: &str, inbox: &Receiver<(Option<usize>, Request)>, shared: &Mutex
         lock().failures.push(format!("cannot authenticate: {error}"));
     }
     for (act, request) in inbox {
-        // A session may end in the middle; both are noted.
-        let before = probe.session_id();
-        lock().sessions.insert(before);
+        // The session may end during the request: both are recorded.
+        note_session(&probe, shared);
         let sessions = lock().sessions.clone();
         let done = execute(&probe, &request, &sessions);
-        let after = probe.session_id();
+        note_session(&probe, shared);
         let mut shared = lock();
-        shared.sessions.insert(after);
         match (act, done) {
             (Some(act), done) => drop(shared.done.insert(act, done.is_ok())),
             (None, Err(error)) => shared.failures.push(format!("{request:?}: {error}")),
             (None, Ok(())) => {}
         }
         shared.open -= 1;
+    }
+}
+
+/// Records the session of the client.
+fn note_session(probe: &Probe, shared: &Mutex<Shared>) {
+    let session = (0..ATTEMPTS).find_map(|_| probe.try_session_id().ok());
+    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    match session {
+        Some(session) => drop(shared.sessions.insert(session)),
+        None => shared.failures.push("no ZooKeeper server answers".to_owned()),
     }
 }
 
@@ -145,7 +153,7 @@ fn execute(probe: &Probe, request: &Request, sessions: &BTreeSet<i64>) -> Result
         }
         Request::Remove { path } => until_done(|| {
             let owner = probe.exists(path).map(|stat| stat.ephemeral_owner);
-            // One that a node has made there meanwhile stays.
+            // A znode that a node has created at this path must stay.
             if owner.is_some_and(|owner| owner == 0 || sessions.contains(&owner)) {
                 return probe.delete(path);
             }

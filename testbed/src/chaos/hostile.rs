@@ -1,4 +1,4 @@
-//! Draws what other clients of ZooKeeper and the processes around a node do to a fleet: lost standard error, znodes of the
+//! Draws the faults that other clients of ZooKeeper and the processes around a node cause: lost standard error, znodes of the
 //! wrong type, ACL refusals, poisoned reports and measurements. Decided by a seed. Pure.
 
 use std::fmt;
@@ -133,7 +133,7 @@ fn squatter(dice: &mut Dice, node: usize, lock_step: bool) -> Vec<Act> {
         36..=60 if lock_step => Squatter::BarrierChild,
         61..=75 => Squatter::Measurement(node),
         76..=90 => Squatter::NodeInfo(node),
-        // Without lock-step there is no barrier.
+        // A fleet without lock-step has no barrier.
         _ => Squatter::NodeInfoChild,
     };
     let act = Act { at, lasts, what: What::Squatter(squatter) };

@@ -1,5 +1,5 @@
-//! Checks of what the nodes logged: no panics, and a bounded number of warnings, whatever is refused; and that a node runs on
-//! when nothing reads its log. Pure.
+//! Checks that the nodes log no panics and a bounded number of warnings, and that a node continues when nothing reads its
+//! log. Pure.
 
 use std::collections::BTreeMap;
 
@@ -28,16 +28,20 @@ pub(super) fn is_information(text: &str) -> bool {
     matches!(level(text), Some("INFO" | "DEBUG" | "TRACE"))
 }
 
-/// A node whose standard error is stalled for this and [`SHORTEST_STALL`] must publish meanwhile, in milliseconds.
-const FIRST_STALL: i64 = 500;
+/// Start of a stall that is not checked, in milliseconds: requests under way may still be committed.
+const STALL_BEGINS: i64 = 500;
+/// Minimum rest of a stall in which the node must publish, in milliseconds.
 const SHORTEST_STALL: i64 = 1_500;
 
 /// Checks that a node publishes while nothing reads its standard error.
 pub(super) fn check_stalls(evidence: &Evidence, verdict: &mut Verdict) {
     for Stall { node, from, to } in &evidence.stalls {
-        let begin = from + FIRST_STALL;
+        let begin = from + STALL_BEGINS;
         let path = format!("{MEASUREMENTS}{node}");
-        let publishes = |change: &Change| matches!(change, Change::Create { path: written, .. } | Change::Set { path: written, .. } if *written == path);
+        let publishes = |change: &Change| match change {
+            Change::Create { path: written, .. } | Change::Set { path: written, .. } => *written == path,
+            _ => false,
+        };
         let mut during =
             evidence.transactions.iter().filter(|transaction| (begin..=*to).contains(&transaction.time));
         if to - begin >= SHORTEST_STALL

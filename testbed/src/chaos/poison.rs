@@ -33,6 +33,8 @@ pub enum PoisonedReport {
     OtherCycle,
     /// Garbage at the name that a later cycle will need.
     LaterCycle,
+    /// Garbage at the largest number that a cycle can have.
+    LargestCycle,
     /// A name with leading zeros.
     NameWithZeros,
     /// A name with a sign.
@@ -42,7 +44,7 @@ pub enum PoisonedReport {
 }
 
 impl PoisonedReport {
-    pub(super) const ALL: [PoisonedReport; 14] = [
+    pub(super) const ALL: [PoisonedReport; 15] = [
         PoisonedReport::EpochAhead,
         PoisonedReport::LargestEpoch,
         PoisonedReport::EpochSlightlyAhead,
@@ -54,17 +56,19 @@ impl PoisonedReport {
         PoisonedReport::NoAverages,
         PoisonedReport::OtherCycle,
         PoisonedReport::LaterCycle,
+        PoisonedReport::LargestCycle,
         PoisonedReport::NameWithZeros,
         PoisonedReport::NameWithSign,
         PoisonedReport::NameWithLetters,
     ];
 
-    /// Returns the name below `/atalaya/reports`: cycle 0 if it is to be `first`, else one that the fleet does not reach. `act`
-    /// makes it unique. `cycle` is the newest cycle of the fleet.
+    /// Returns the name below `/atalaya/reports`: cycle 0 for `first`, otherwise a cycle that the fleet does not
+    /// reach, made unique by `act`. `cycle` is the newest cycle of the fleet.
     pub(super) fn name(self, first: bool, act: usize, cycle: u64) -> String {
         match self {
             // Some cycles later, so that the entry is there in time.
             PoisonedReport::LaterCycle => cycle.saturating_add(8).to_string(),
+            PoisonedReport::LargestCycle => u64::MAX.to_string(),
             PoisonedReport::NameWithZeros => format!("00900{act:03}"),
             PoisonedReport::NameWithSign => format!("+9000{act:03}"),
             PoisonedReport::NameWithLetters => format!("report-{act:03}"),
@@ -99,6 +103,7 @@ impl PoisonedReport {
             .into_bytes(),
             PoisonedReport::OtherCycle => report(1, cycle.wrapping_add(1), ""),
             PoisonedReport::LaterCycle
+            | PoisonedReport::LargestCycle
             | PoisonedReport::NameWithZeros
             | PoisonedReport::NameWithSign
             | PoisonedReport::NameWithLetters => b"not a report".to_vec(),
@@ -120,6 +125,7 @@ impl fmt::Display for PoisonedReport {
             PoisonedReport::NoAverages => "no averages",
             PoisonedReport::OtherCycle => "the number of another cycle",
             PoisonedReport::LaterCycle => "garbage, at a cycle that is still to come",
+            PoisonedReport::LargestCycle => "garbage, at the largest cycle",
             PoisonedReport::NameWithZeros => "leading zeros in its name",
             PoisonedReport::NameWithSign => "a sign in its name",
             PoisonedReport::NameWithLetters => "letters in its name",

@@ -12,10 +12,10 @@ use crate::process::Process;
 
 /// Cycles of the calm at the end that must be delivered, too.
 const CALM: u64 = 2;
-/// Timeout for poisoned reports to leave the outbox once everything else works.
+/// Timeout for poisoned reports to leave the outbox after the fleet has recovered.
 const POISON_LEAVES: Duration = Duration::from_secs(15);
 
-/// What a fleet must reach once the faults have ended.
+/// Goal that a fleet must reach after the faults have ended.
 #[derive(Clone, Copy)]
 struct Goal {
     /// Delivered up to this cycle.
@@ -75,7 +75,7 @@ impl Play<'_> {
                         let took = i64::try_from(begin.elapsed().as_millis()).unwrap_or(i64::MAX);
                         self.verdict.figures.recovery = took;
                     }
-                    // What stays in the outbox then, the judge finds.
+                    // The judge reports poison that stays in the outbox.
                     let given_up = recovered.is_some_and(|at| at.elapsed() > POISON_LEAVES);
                     if recovered.is_some() && (glance.poisoned.is_empty() || given_up) {
                         return goal.cycle;

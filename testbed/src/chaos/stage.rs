@@ -107,12 +107,12 @@ pub(super) struct Play<'a> {
     pub(super) client: Option<ForeignClient>,
     /// Acts of other clients and of standard error that have begun and not ended.
     pub(super) active: BTreeSet<usize>,
-    /// Whether a node has lost its standard error.
+    /// True if a node has lost its standard error.
     pub(super) has_lost_logs: bool,
-    /// When each stall began, and those that are over.
+    /// Begin of each stall of standard error, and the stalls that have ended.
     pub(super) stalled: BTreeMap<usize, i64>,
     pub(super) stalls: Vec<Stall>,
-    /// When the first ZooKeeper server was killed.
+    /// Time at which the first ZooKeeper server was killed.
     pub(super) disturbed: Option<i64>,
 }
 
@@ -279,7 +279,7 @@ impl Play<'_> {
     }
 }
 
-/// What the nodes logged, with times since 1970.
+/// Returns the log lines of the nodes, with times since 1970.
 fn log_lines(logs: &[(String, Vec<Line>)]) -> Vec<LogLine> {
     let (now, wall) = (Instant::now(), millis(SystemTime::now()));
     let nodes = logs.iter().filter(|(name, _)| name.starts_with("node-"));

@@ -37,7 +37,7 @@ impl Tree {
         self.0.get(path).map(|znode| znode.owner)
     }
 
-    /// The lowest znode in the line, whose it is, and who that is. Persistent znodes there are nobody's.
+    /// Returns the lowest ephemeral contender, its session and its node.
     pub(super) fn leader(&self) -> Option<(String, i64, String)> {
         let (path, znode, owner) = self
             .contenders()

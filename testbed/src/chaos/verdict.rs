@@ -45,7 +45,7 @@ pub enum Kind {
     Open,
     /// A report that no leader wrote was deleted and not set aside, or stayed in the outbox unreported.
     Poison,
-    /// A znode of the wrong type was not reported, or a node took it for its own, or led past it.
+    /// A znode of the wrong type was not reported, or a node wrote it, or a node led although it was first in line.
     Squatter,
     /// A process logged too many warnings.
     LogVolume,

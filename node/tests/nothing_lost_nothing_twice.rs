@@ -11,7 +11,9 @@ use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::Path;
 
-use atalaya_testbed::chaos::{Cast, Outcome, POINTS, Receiver, Schedule, Theatre, seed_of};
+use atalaya_testbed::chaos::{
+    Cast, FaultKind, FaultKinds, Outcome, POINTS, Receiver, Schedule, Theatre, seed_of,
+};
 use atalaya_testbed::target_dir;
 
 #[track_caller]
@@ -54,8 +56,24 @@ fn a_leader_is_stopped_at_each_step_between_computing_and_knowing() {
 fn whatever_goes_wrong_by_some_seeds() {
     let mut theatre = theatre();
     let random = RandomState::new().build_hasher().finish() >> 32;
-    for seed in [813_437_409_709, 433_022_255_681, seed_of(random, 0), seed_of(random, 1)] {
-        let schedule = Schedule::of(seed, None);
+    let known = [813_437_409_709, 433_022_255_681].map(|seed| Schedule::of(seed, None));
+    // With all kinds of faults.
+    let drawn = Schedule::of(seed_of(random, 0), None).with(&FaultKinds::default());
+    for schedule in known.into_iter().chain([drawn]) {
+        println!("{schedule}");
+        play(&mut theatre, &schedule);
+    }
+}
+
+/// A sample of the faults that other clients of ZooKeeper and a lost standard error make, by seeds that contain most of them.
+#[test]
+fn fleet_recovers_from_lost_stderr_squatters_refusals_and_poisoned_data() {
+    const HOSTILE: [FaultKind; 5] =
+        [FaultKind::Stderr, FaultKind::Znodes, FaultKind::Acl, FaultKind::Outbox, FaultKind::Measurements];
+    let mut theatre = theatre();
+    let kinds = HOSTILE.into_iter().collect();
+    for seed in [752_331_569_010, 940_778_137_641] {
+        let schedule = Schedule::of(seed, None).with(&kinds);
         println!("{schedule}");
         play(&mut theatre, &schedule);
     }

@@ -1,7 +1,9 @@
 """Does to ZooKeeper what it is told: HOSTS, then one JSON object for each line of standard input.
 
-{"command": "ls" | "get" | "exists" | "create" | "set" | "delete" | "contenders" | "session", "path": …,
- "data": base64, "ephemeral": bool}
+{"command": "ls" | "get" | "exists" | "create" | "set" | "delete" | "contenders" | "session" | "auth" | "acl",
+ "path": …, "data": base64, "ephemeral": bool, "parents": bool, "open": bool}
+
+"acl" makes a znode read-only for all but this client, which "auth" must have authenticated, or open to all again.
 
 Prints "connected", then one line for each command: {"ok": …}, or {"error": the name of Kazoo's exception}. While no
 server answers a command is tried again, for up to 30 seconds.
@@ -15,8 +17,10 @@ import time
 from kazoo.client import KazooClient
 from kazoo.exceptions import ConnectionLoss, NoNodeError, OperationTimeoutError, SessionExpiredError
 from kazoo.handlers.threading import KazooTimeoutError
+from kazoo.security import OPEN_ACL_UNSAFE, make_acl, make_digest_acl
 
 PATIENCE = 30
+CREDENTIALS = ("probe", "probe")
 AGAIN = (ConnectionLoss, OperationTimeoutError, SessionExpiredError, KazooTimeoutError)
 
 
@@ -47,18 +51,26 @@ def execute(client, request):
             raise NoNodeError
         return stat(found)
     if command == "create":
-        return wait(client.create_async(path, data, ephemeral=bool(request.get("ephemeral")), makepath=True))
+        parents = bool(request.get("parents", True))
+        return wait(client.create_async(path, data, ephemeral=bool(request.get("ephemeral")), makepath=parents))
     if command == "set":
         return stat(wait(client.set_async(path, data)))
     if command == "delete":
         return wait(client.delete_async(path))
     if command == "contenders":
         return client.Election(path).contenders()
+    if command == "auth":
+        return client.add_auth("digest", ":".join(CREDENTIALS))
+    if command == "acl":
+        mine = make_digest_acl(*CREDENTIALS, all=True)
+        read_only = [make_acl("world", "anyone", read=True), mine]
+        return stat(wait(client.set_acls_async(path, OPEN_ACL_UNSAFE if request["open"] else read_only)))
     raise ValueError(command)
 
 
 def main():
-    client = KazooClient(hosts=sys.argv[1], timeout=10)
+    # Kazoo's own pauses between attempts to connect grow to a minute.
+    client = KazooClient(hosts=sys.argv[1], timeout=10, connection_retry={"max_tries": -1, "max_delay": 0.5})
     client.start(timeout=PATIENCE)
     print("connected", flush=True)
     for line in sys.stdin:

@@ -53,6 +53,7 @@ mod redis;
 mod scratch;
 mod signals;
 mod spawn;
+mod stderr;
 mod terminal;
 mod tls;
 mod wait;

@@ -73,6 +73,16 @@ impl Probe {
         integer(&self.done("session", &json!({})))
     }
 
+    /// The session's id.
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception: no server answers.
+    #[track_caller]
+    pub(crate) fn try_session_id(&self) -> Result<i64, String> {
+        self.call("session", &json!({})).map(|answer| integer(&answer))
+    }
+
     /// The children's names, sorted; empty when there is no such znode.
     #[track_caller]
     pub fn ls(&self, path: &str) -> Vec<String> {
@@ -108,6 +118,48 @@ impl Probe {
     pub fn create(&self, path: &str, data: &[u8], ephemeral: bool) -> Result<(), String> {
         let arguments = json!({"path": path, "data": BASE64.encode(data), "ephemeral": ephemeral});
         self.call("create", &arguments).map(drop)
+    }
+
+    /// Creates a znode below a parent that exists.
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception, as `NodeExistsError` or `NoNodeError`.
+    #[track_caller]
+    pub fn create_below(&self, path: &str, data: &[u8], ephemeral: bool) -> Result<(), String> {
+        let data = BASE64.encode(data);
+        let arguments = json!({"path": path, "data": data, "ephemeral": ephemeral, "parents": false});
+        self.call("create", &arguments).map(drop)
+    }
+
+    /// Authenticates the session, for [`restrict`](Self::restrict).
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception.
+    #[track_caller]
+    pub fn authenticate(&self) -> Result<(), String> {
+        self.call("auth", &json!({})).map(drop)
+    }
+
+    /// Makes a znode read-only for all other clients (`world:anyone:r`).
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception, as `NoNodeError`.
+    #[track_caller]
+    pub fn restrict(&self, path: &str) -> Result<(), String> {
+        self.call("acl", &json!({"path": path, "open": false})).map(drop)
+    }
+
+    /// Gives all clients all permissions again.
+    ///
+    /// # Errors
+    ///
+    /// The name of Kazoo's exception, as `NoNodeError`.
+    #[track_caller]
+    pub fn unrestrict(&self, path: &str) -> Result<(), String> {
+        self.call("acl", &json!({"path": path, "open": true})).map(drop)
     }
 
     /// Sets the data, whatever the version.

@@ -1,6 +1,7 @@
 //! A child process, with every line it writes kept together with the moment it came.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write as _};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::signals::{self, Signal};
 use crate::spawn;
+use crate::stderr::{FILLER, StderrGate, StderrTarget};
 use crate::wait::eventually;
 
 /// How long a stopped or killed child may take to be so; the kernel needs no more than moments.
@@ -54,14 +56,17 @@ impl Log {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn follow(self: &Arc<Self>, stream: Stream, source: impl Read + Send + 'static) {
+    fn follow(self: &Arc<Self>, stream: Stream, source: impl Read + Send + 'static, gate: Arc<StderrGate>) {
         let log = Arc::clone(self);
         let follow = move || {
             let mut source = BufReader::new(source);
             let mut bytes = Vec::new();
-            while matches!(source.read_until(b'\n', &mut bytes), Ok(read) if read > 0) {
+            while gate.may_read() && matches!(source.read_until(b'\n', &mut bytes), Ok(read) if read > 0) {
                 let text = String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_owned();
                 bytes.clear();
+                if text.starts_with(FILLER) {
+                    continue;
+                }
                 let line = Line { at: Instant::now(), stream, text };
                 if let Some(watcher) = &log.watcher {
                     watcher(&line);
@@ -69,6 +74,7 @@ impl Log {
                 log.lock().lines.push(line);
                 log.changed.notify_all();
             }
+            gate.end(source);
             log.lock().open -= 1;
             log.changed.notify_all();
         };
@@ -86,6 +92,7 @@ pub struct Process {
     exit: Option<ExitStatus>,
     stdin: Option<ChildStdin>,
     log: Arc<Log>,
+    stderr: Arc<StderrGate>,
     /// How many of the last lines a panicking test shows.
     shown_on_panic: usize,
 }
@@ -99,36 +106,52 @@ impl Process {
     /// When it cannot be started.
     #[track_caller]
     pub fn spawn(command: Command) -> Self {
-        Self::launch(command, Stdio::null(), None)
+        Self::launch(command, Stdio::null(), None, StderrTarget::Pipe)
     }
 
     /// Like [`spawn`](Self::spawn), and hands each line to `watcher` as it comes, from a thread of its own.
     #[track_caller]
     pub fn spawn_watched(command: Command, watcher: impl Fn(&Line) + Send + Sync + 'static) -> Self {
-        Self::launch(command, Stdio::null(), Some(Box::new(watcher)))
+        Self::launch(command, Stdio::null(), Some(Box::new(watcher)), StderrTarget::Pipe)
     }
 
     /// Like [`spawn`](Self::spawn), with a standard input that [`write_line`](Self::write_line) writes to.
     #[track_caller]
     pub fn spawn_piped(command: Command) -> Self {
-        Self::launch(command, Stdio::piped(), None)
+        Self::launch(command, Stdio::piped(), None, StderrTarget::Pipe)
+    }
+
+    /// Like [`spawn`](Self::spawn), with standard error at `stderr`.
+    #[track_caller]
+    pub(crate) fn spawn_with_stderr(command: Command, stderr: StderrTarget) -> Self {
+        Self::launch(command, Stdio::null(), None, stderr)
     }
 
     #[track_caller]
-    fn launch(command: Command, stdin: Stdio, watcher: Option<Watcher>) -> Self {
+    fn launch(command: Command, stdin: Stdio, watcher: Option<Watcher>, stderr: StderrTarget) -> Self {
         let name = describe(&command);
         let mut command = spawn::guard(command);
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(match stderr {
+            StderrTarget::Pipe => Stdio::piped(),
+            StderrTarget::Full => {
+                File::options().write(true).open("/dev/full").expect("open /dev/full").into()
+            }
+        });
         let mut child = match spawn::spawn(command) {
             Ok(child) => child,
             Err(error) => panic!("cannot start `{name}`: {error}"),
         };
-        let state = Mutex::new(LogState { lines: Vec::new(), open: 2 });
+        let open = 1 + usize::from(child.stderr.is_some());
+        let state = Mutex::new(LogState { lines: Vec::new(), open });
         let log = Arc::new(Log { state, changed: Condvar::new(), watcher });
-        log.follow(Stream::Stdout, child.stdout.take().expect("stdout is piped"));
-        log.follow(Stream::Stderr, child.stderr.take().expect("stderr is piped"));
+        let stdout = child.stdout.take().expect("stdout is piped");
+        log.follow(Stream::Stdout, stdout, Arc::new(StderrGate::new(None)));
+        let stderr = Arc::new(StderrGate::new(child.stderr.as_ref().and_then(descriptor)));
+        if let Some(source) = child.stderr.take() {
+            log.follow(Stream::Stderr, source, Arc::clone(&stderr));
+        }
         let stdin = child.stdin.take();
-        Self { name, child, exit: None, stdin, log, shown_on_panic: usize::MAX }
+        Self { name, child, exit: None, stdin, log, stderr, shown_on_panic: usize::MAX }
     }
 
     /// Calls it `name` in messages, and shows no more than `lines` of its log when a test panics.
@@ -202,6 +225,11 @@ impl Process {
         }
     }
 
+    /// Its standard error, to stall or close it.
+    pub(crate) fn stderr(&self) -> &StderrGate {
+        &self.stderr
+    }
+
     /// Whether it has not ended yet; a stopped process runs.
     pub fn is_running(&mut self) -> bool {
         self.try_exit().is_none()
@@ -224,6 +252,7 @@ impl Process {
     pub fn wait_exit(&mut self, deadline: Duration) -> ExitStatus {
         let what = format!("`{}` (process {}) ends", self.name, self.pid());
         let exit = eventually(&what, deadline, || self.try_exit());
+        self.stderr.resume();
         // A grandchild may hold a stream open for longer than the child lives: do not wait for that one.
         let log = self.log.lock();
         drop(self.log.changed.wait_timeout_while(log, Duration::from_secs(2), |log| log.open > 0));
@@ -327,6 +356,17 @@ impl Drop for Process {
             );
         }
     }
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
+fn descriptor(stderr: &std::process::ChildStderr) -> Option<i32> {
+    Some(std::os::fd::AsRawFd::as_raw_fd(stderr))
+}
+
+#[cfg(not(unix))]
+fn descriptor(_stderr: &std::process::ChildStderr) -> Option<i32> {
+    None
 }
 
 /// The program's name and its first arguments, for messages.

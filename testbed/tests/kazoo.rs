@@ -38,6 +38,27 @@ fn the_probe_sees_and_disturbs() {
 }
 
 #[test]
+fn probe_makes_a_znode_read_only_for_others_and_opens_it_again() {
+    let zookeeper = ZooKeeper::start();
+    let (probe, other) =
+        (Probe::connect(&zookeeper.connect_string()), Probe::connect(&zookeeper.connect_string()));
+    probe.authenticate().unwrap();
+    assert_eq!(
+        probe.create_below("/a/b", b"", false),
+        Err("NoNodeError".to_owned()),
+        "parents are not created"
+    );
+    probe.create("/a/b", b"", false).unwrap();
+    probe.restrict("/a").unwrap();
+    assert_eq!(other.create("/a/c", b"", false), Err("NoAuthError".to_owned()));
+    assert_eq!(other.ls("/a"), ["b"]);
+    probe.create_below("/a/c", b"", true).unwrap();
+    probe.unrestrict("/a").unwrap();
+    other.delete("/a/c").unwrap();
+    assert_eq!(probe.restrict("/x"), Err("NoNodeError".to_owned()));
+}
+
+#[test]
 fn contenders_take_turns_in_the_order_of_their_coming() {
     let zookeeper = ZooKeeper::start();
     let hosts = zookeeper.connect_string();

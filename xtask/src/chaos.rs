@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use atalaya_testbed::chaos::FaultKind;
 
 use crate::cargo::cargo;
 
@@ -28,6 +29,7 @@ use crate::cargo::cargo;
   cargo xtask chaos fleet --schedules 10 --sync barrier
   cargo xtask chaos fleet --replay 7261554      one of them again
   cargo xtask chaos fleet --receiver collector:sqlite
+  cargo xtask chaos fleet --faults acl,outbox   only these kinds of faults
   cargo xtask chaos fleet --kazoo --staged      what becomes of a Kazoo fleet")]
 pub(crate) struct Arguments {
     /// Of what.
@@ -49,6 +51,10 @@ pub(crate) struct Arguments {
     /// ended; then what it holds is judged.
     #[arg(long, value_enum, default_value = "testbed", value_name = "WHO")]
     receiver: Receiver,
+    /// Fleets: the kinds of faults, with commas: processes, servers, receiver, stderr, znodes, acl, outbox, measurements
+    /// [default: all].
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', conflicts_with_all = ["kazoo", "staged"])]
+    faults: Vec<FaultKind>,
     /// Fleets: how many play side by side, each on three servers of its own.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,

@@ -76,8 +76,10 @@ impl Deeds<'_> {
     }
 }
 
+/// Returns the cycle of a report in the outbox, if its name is the one that a leader gives it.
 pub(super) fn cycle_of(path: &str) -> Option<u64> {
-    path.strip_prefix(REPORTS)?.parse().ok()
+    let name = path.strip_prefix(REPORTS)?;
+    name.parse().ok().filter(|cycle: &u64| cycle.to_string() == name)
 }
 
 /// RFC 3339 in UTC, as the reports have it, in milliseconds since 1970.

@@ -1,5 +1,6 @@
 //! What the judge is shown.
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::api::Recorded;
@@ -26,6 +27,40 @@ pub struct Evidence {
     pub life: i64,
     /// Cycles up to this one have had all the time and calm that they needed to be delivered.
     pub settled: u64,
+    /// Sessions of other clients, which are not part of the fleet.
+    pub foreign: BTreeSet<i64>,
+    /// Log lines of the nodes, process by process.
+    pub log: Vec<LogLine>,
+    /// True if no node has lost its standard error, so that all logs are complete.
+    pub complete_log: bool,
+    /// Times in which a node's standard error was stalled, and nothing else disturbed the fleet.
+    pub stalls: Vec<Stall>,
+    /// Session timeout of the nodes, in milliseconds.
+    pub session: i64,
+    /// Time at which the first ZooKeeper server was killed, in milliseconds since 1970. Deadlines hold before.
+    pub disturbed: Option<i64>,
+}
+
+/// A time in which nothing read the full pipe of a node's standard error, in milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// The id of the node.
+    pub node: String,
+    /// Its begin.
+    pub from: i64,
+    /// Its end.
+    pub to: i64,
+}
+
+/// A line that a node logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// The process that wrote it, as `node-1-2`.
+    pub process: String,
+    /// Time of arrival, in milliseconds since 1970.
+    pub time: i64,
+    /// The line.
+    pub text: String,
 }
 
 /// A request that the API was sent.

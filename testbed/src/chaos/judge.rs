@@ -6,9 +6,11 @@ use serde_json::Value;
 
 use super::deeds::{BARRIER, Deeds, MEASUREMENTS, PRESENCE, Term, millis_of};
 use super::evidence::Evidence;
+use super::foreign_checks::ForeignChecks;
 use super::kept;
+use super::log_checks;
 use super::mail::{self, Letter};
-use super::means::{Average, Fleet, Found, Window};
+use super::means::{Average, Fleet, Window};
 use super::tree::Tree;
 use super::verdict::{Figures, Kind, Verdict};
 use crate::journal::{Change, Transaction};
@@ -26,7 +28,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
 /// milliseconds.
 const BEHIND: i64 = 300;
 /// In lock-step, so much earlier than the fleet was read something must have been published to be missed for certain.
-const SEEN: i64 = 150;
+pub(super) const SEEN: i64 = 150;
 /// If at least so many averages of a fleet, and one in [`TOO_OFTEN`], have missed what was published but moments before the
 /// fleet was read, that was no bad luck.
 const BAD_LUCK: u64 = 3;
@@ -35,7 +37,7 @@ const TOO_OFTEN: u64 = 4;
 const LISTED: i64 = 1_000;
 
 #[derive(Debug)]
-struct Committed {
+pub(super) struct Committed {
     averages: Vec<(String, Average)>,
     time: Option<i64>,
     committed: i64,
@@ -44,41 +46,55 @@ struct Committed {
 
 /// What is known after some of the transactions.
 #[derive(Default)]
-struct Walk<'a> {
-    evidence: Option<&'a Evidence>,
-    verdict: Verdict,
-    tree: Tree,
-    term: Option<Term>,
+pub(super) struct Walk<'a> {
+    pub(super) evidence: Option<&'a Evidence>,
+    pub(super) verdict: Verdict,
+    pub(super) tree: Tree,
+    pub(super) term: Option<Term>,
     /// Who wrote the fence last.
-    writer: i64,
+    pub(super) writer: i64,
     /// When the fence was written last, and the time before that.
-    fenced: (i64, i64),
-    reports: BTreeMap<u64, Committed>,
-    fleet: Fleet,
+    pub(super) fenced: (i64, i64),
+    pub(super) reports: BTreeMap<u64, Committed>,
+    pub(super) fleet: Fleet,
     /// When each measurement was first published.
-    measured: BTreeMap<(String, u64), i64>,
+    pub(super) measured: BTreeMap<(String, u64), i64>,
     /// Who measured when: node, number of the generation, session.
-    turns: Vec<(String, u64, i64)>,
+    pub(super) turns: Vec<(String, u64, i64)>,
     /// How many generations there have been.
-    generations: u64,
+    pub(super) generations: u64,
     /// The process of each session, as far as it said.
-    processes: BTreeMap<i64, String>,
-    counter: Option<i64>,
-    generation: Option<i64>,
+    pub(super) processes: BTreeMap<i64, String>,
+    pub(super) counter: Option<i64>,
+    pub(super) generation: Option<i64>,
     /// The barrier was opened by this transaction, and not closed by it.
-    opened: Option<i64>,
+    pub(super) opened: Option<i64>,
     /// When who was elected, in milliseconds since 1970.
-    elected: Vec<(i64, String)>,
+    pub(super) elected: Vec<(i64, String)>,
+    /// Values with units, which no node of these fleets measures, by unit.
+    pub(super) units: BTreeMap<String, Fleet>,
+    pub(super) foreign: ForeignChecks,
 }
 
 impl Walk<'_> {
-    fn wrong(&mut self, kind: Kind, transaction: &Transaction, what: &str) {
+    pub(super) fn wrong(&mut self, kind: Kind, transaction: &Transaction, what: &str) {
         let text = format!("{what} (zxid {:#x}, session {:#x})", transaction.zxid, transaction.session);
         self.verdict.add(kind, text);
     }
 
     fn step(&mut self, transaction: &Transaction) {
         let deeds = Deeds::of(transaction);
+        if let Some(evidence) =
+            self.evidence.filter(|evidence| evidence.foreign.contains(&transaction.session))
+        {
+            self.foreign.of_other_client(transaction, &self.tree, evidence, &mut self.verdict);
+            for (name, data) in &deeds.measurements {
+                self.publish_foreign(transaction, name, data);
+            }
+            return self.apply(transaction);
+        }
+        let may_set_aside = self.foreign.may_set_aside(transaction, &deeds);
+        self.foreign.of_node(transaction, &deeds, &self.tree, &mut self.verdict);
         let own = self.term.filter(|_| self.writer == transaction.session);
         if deeds.are_a_leaders(own) {
             self.is_the_leaders(transaction, &deeds);
@@ -93,7 +109,7 @@ impl Walk<'_> {
                 report.deleted = Some(transaction.time);
             }
         }
-        for path in &deeds.aside {
+        for path in deeds.aside.iter().filter(|_| !may_set_aside) {
             self.wrong(Kind::Left, transaction, &format!("{path} was set aside"));
         }
         self.apply(transaction);
@@ -191,11 +207,12 @@ impl Walk<'_> {
                 return;
             }
             self.verdict.figures.epochs += 1;
+            self.foreign.epoch(transaction, &self.tree, &mut self.verdict);
             if let Some((_, _, node)) = self.tree.leader() {
                 self.elected.push((transaction.time, node));
             }
             let Some(before) = before else { return };
-            if term.epoch != before.epoch + 1 {
+            if Some(term.epoch) != before.epoch.checked_add(1) {
                 let what = format!("epoch {} after {}", term.epoch, before.epoch);
                 self.wrong(Kind::Epoch, transaction, &what);
             }
@@ -210,7 +227,8 @@ impl Walk<'_> {
             let what = format!("a cycle of epoch {} in epoch {}", term.epoch, before.epoch);
             self.wrong(Kind::Epoch, transaction, &what);
         }
-        if term.cycle != before.cycle + 1 || cycle != term.cycle || deeds.created.len() != 1 {
+        if Some(term.cycle) != before.cycle.checked_add(1) || cycle != term.cycle || deeds.created.len() != 1
+        {
             let what =
                 format!("after cycle {} came {}, with the report of {cycle}", before.cycle, term.cycle);
             self.wrong(Kind::Cycle, transaction, &what);
@@ -249,8 +267,16 @@ impl Walk<'_> {
             };
             let average = Average { mean: number("mean"), min: number("min"), max: number("max"), count };
             averages.push((key, average));
-            if unit.is_none() {
-                self.average(transaction, term, average, read);
+            if [average.mean, average.min, average.max]
+                .iter()
+                .any(|value| value.to_bits() == (-0.0_f64).to_bits())
+            {
+                let what = format!("cycle {}: negative zero in {average:?}", term.cycle);
+                self.wrong(Kind::WrongMean, transaction, &what);
+            }
+            match unit {
+                None => self.average(transaction, term, average, read),
+                Some(unit) => self.average_of_unit(transaction, term, (unit, average), read),
             }
         }
         if averages.is_empty() {
@@ -264,31 +290,8 @@ impl Walk<'_> {
         self.reports.insert(term.cycle, committed);
     }
 
-    fn average(&mut self, transaction: &Transaction, term: Term, average: Average, read: i64) {
-        let window = self.window(transaction, read - SEEN);
-        match self.fleet.explain(average, window) {
-            Found::Explained => {}
-            Found::TooMany => self.verdict.figures.undecided += 1,
-            Found::Wrong => {
-                let readings = self.fleet.readings(window);
-                let what = format!("cycle {}: {average:?} is none of {readings:?}", term.cycle);
-                self.wrong(Kind::WrongMean, transaction, &what);
-            }
-        }
-        if window.generation.is_some() {
-            let strict = self.window(transaction, read);
-            if self.fleet.explain(average, strict) == Found::Wrong {
-                self.verdict.figures.missed += 1;
-                let readings = self.fleet.readings(strict);
-                self.verdict
-                    .notes
-                    .push(format!("cycle {}: {average:?} has not seen all of {readings:?}", term.cycle));
-            }
-        }
-    }
-
     /// When the fleet was read for what this transaction commits; in lock-step, what was measured until `seen` was there.
-    fn window(&self, transaction: &Transaction, seen: i64) -> Window {
+    pub(super) fn window(&self, transaction: &Transaction, seen: i64) -> Window {
         let (lock_step, life) =
             self.evidence.map_or((false, i64::MAX), |evidence| (evidence.lock_step, evidence.life));
         Window {
@@ -301,64 +304,12 @@ impl Walk<'_> {
         }
     }
 
-    /// A measurement was published, for the first time or again.
-    fn publish(&mut self, transaction: &Transaction, node: &str, data: &[u8]) {
-        let number = std::str::from_utf8(data).ok().and_then(|text| text.trim().parse::<f64>().ok());
-        let Some(value) = number else {
-            self.fleet.note(node, (transaction.zxid, transaction.time), None);
-            return;
-        };
-        let known = self.measured.get(&(node.to_owned(), value.to_bits())).copied();
-        if known.is_none() {
-            self.measured.insert((node.to_owned(), value.to_bits()), transaction.zxid);
-            self.verdict.figures.measurements += 1;
-            if self.generation.is_some() {
-                self.turns.push((node.to_owned(), self.generations, transaction.session));
-            }
-        }
-        self.fleet.note(
-            node,
-            (transaction.zxid, transaction.time),
-            Some((value, known.unwrap_or(transaction.zxid))),
-        );
-    }
-
-    /// Before [`publish`](Self::publish): what is new now must be counted now.
-    fn count(&mut self, transaction: &Transaction, deeds: &Deeds<'_>) {
-        if !self.evidence.is_some_and(|evidence| evidence.counted) {
-            return;
-        }
-        let is_new = |(node, data): &&(&str, &[u8])| {
-            let value = std::str::from_utf8(data).ok().and_then(|text| text.trim().parse::<f64>().ok());
-            value.is_some_and(|value| !self.measured.contains_key(&((*node).to_owned(), value.to_bits())))
-        };
-        let new = deeds.measurements.iter().filter(is_new).count();
-        let before = self.counter;
-        if let Some(data) = deeds.counter {
-            let text = std::str::from_utf8(data).unwrap_or("not text").trim();
-            self.counter = if text.is_empty() { Some(0) } else { text.parse().ok() };
-            if self.counter.is_none() {
-                self.wrong(Kind::Miscounted, transaction, &format!("the counter holds {text:?}"));
-            }
-        }
-        let counted = self.counter.unwrap_or(0) - before.unwrap_or(0);
-        let new = i64::try_from(new).unwrap_or(i64::MAX);
-        if (0..new).contains(&counted) {
-            let what = format!("{new} new measurements were published, and counted were {counted}");
-            self.wrong(Kind::NotCounted, transaction, &what);
-        }
-        if counted > new || counted < 0 {
-            let nodes: Vec<&str> = deeds.measurements.iter().map(|(node, _)| *node).collect();
-            let what = format!("counted were {counted}, and published {new} new measurements, by {nodes:?}");
-            self.wrong(Kind::Miscounted, transaction, &what);
-        }
-    }
-
     /// What ZooKeeper's tree looks like after it.
     fn apply(&mut self, transaction: &Transaction) {
         for change in &transaction.changes {
             if let Change::Create { path, data, .. } = change
                 && path.starts_with(PRESENCE)
+                && !self.evidence.is_some_and(|evidence| evidence.foreign.contains(&transaction.session))
             {
                 let said: Value = serde_json::from_slice(data).unwrap_or_default();
                 self.processes.insert(transaction.session, format!("{} {}", said["pid"], said["started"]));
@@ -366,9 +317,12 @@ impl Walk<'_> {
         }
         for path in self.tree.apply(transaction) {
             if let Some(node) = path.strip_prefix(MEASUREMENTS) {
-                self.fleet.note(node, (transaction.zxid, transaction.time), None);
+                for fleet in self.units.values_mut().chain([&mut self.fleet]) {
+                    fleet.note(node, (transaction.zxid, transaction.time), None);
+                }
             }
         }
+        self.foreign.after(transaction, &self.tree);
     }
 
     fn end(mut self, evidence: &Evidence) -> Verdict {
@@ -403,31 +357,10 @@ impl Walk<'_> {
         }
         self.turns();
         self.late(evidence);
+        self.foreign.end(evidence, &mut self.verdict);
+        log_checks::check(&evidence.log, &mut self.verdict);
+        log_checks::check_stalls(evidence, &mut self.verdict);
         self.verdict
-    }
-
-    /// A process measures when it starts, and once in each generation. On a busy machine three may stand in one generation: what
-    /// was on its way when the one before ended, the newest of what had to wait for that, and its own.
-    fn turns(&mut self) {
-        const MOST: u64 = 3;
-        let mut left: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
-        for (node, generation, session) in &self.turns {
-            // Killed before it could say who it is: not the process that follows it.
-            let Some(process) = self.processes.get(session) else { continue };
-            let (last, left) = left.entry((node, process)).or_insert((*generation, MOST));
-            if last == generation {
-                self.verdict.figures.again += u64::from(*left < MOST);
-            }
-            *left = (*left + generation - *last).min(MOST);
-            *last = *generation;
-            match left.checked_sub(1) {
-                Some(less) => *left = less,
-                None => {
-                    let text = format!("node {node} measured too often in the {generation}th generation");
-                    self.verdict.add(Kind::MeasuredTwice, text);
-                }
-            }
-        }
     }
 
     /// Requests that came when another one had been elected.

@@ -11,37 +11,37 @@ const STEP: i64 = 2_000;
 
 /// A fleet whose history is told.
 #[derive(Clone)]
-struct Story {
-    evidence: Evidence,
-    now: i64,
-    epoch: i64,
-    cycle: u64,
+pub(super) struct Story {
+    pub(super) evidence: Evidence,
+    pub(super) now: i64,
+    pub(super) epoch: i64,
+    pub(super) cycle: u64,
     counter: i64,
     /// The znode in the line, of each session.
-    places: BTreeMap<i64, String>,
+    pub(super) places: BTreeMap<i64, String>,
     /// What each node measured last.
-    values: BTreeMap<String, f64>,
+    pub(super) values: BTreeMap<String, f64>,
 }
 
-fn set(path: &str, data: impl ToString) -> Change {
+pub(super) fn set(path: &str, data: impl ToString) -> Change {
     Change::Set { path: path.into(), data: data.to_string().into() }
 }
 
-fn create(path: &str, data: impl ToString) -> Change {
+pub(super) fn create(path: &str, data: impl ToString) -> Change {
     Change::Create { path: path.into(), data: data.to_string().into(), ephemeral: false }
 }
 
-fn ephemeral(path: &str, data: impl ToString) -> Change {
+pub(super) fn ephemeral(path: &str, data: impl ToString) -> Change {
     Change::Create { path: path.into(), data: data.to_string().into(), ephemeral: true }
 }
 
-fn delete(path: &str) -> Change {
+pub(super) fn delete(path: &str) -> Change {
     Change::Delete { path: path.into() }
 }
 
 impl Story {
     /// Nobody is there yet.
-    fn new(lock_step: bool) -> Story {
+    pub(super) fn new(lock_step: bool) -> Story {
         let evidence =
             Evidence { lock_step, counted: true, life: i64::MAX, settled: u64::MAX, ..Evidence::default() };
         Story {
@@ -56,7 +56,7 @@ impl Story {
     }
 
     /// Nodes 1, 2, 3 in sessions 1, 2, 3; the first leads.
-    fn begun(lock_step: bool) -> Story {
+    pub(super) fn begun(lock_step: bool) -> Story {
         let mut story = Story::new(lock_step);
         (1..=3).for_each(|session| story.joins(session, session));
         story.commit(1, vec![story.check(1), create("/atalaya/term", r#"{"epoch":1000,"cycle":0}"#)]);
@@ -66,13 +66,13 @@ impl Story {
         story
     }
 
-    fn commit(&mut self, session: i64, changes: Vec<Change>) {
+    pub(super) fn commit(&mut self, session: i64, changes: Vec<Change>) {
         self.now += STEP;
         let transaction = Transaction { zxid: self.now, session, time: self.now, changes };
         self.evidence.transactions.push(transaction);
     }
 
-    fn joins(&mut self, session: i64, node: i64) {
+    pub(super) fn joins(&mut self, session: i64, node: i64) {
         self.commit(session, vec![Change::Opened]);
         let place = format!("/election/abc__lock__{:010}", self.places.len());
         self.commit(session, vec![ephemeral(&place, node)]);
@@ -81,11 +81,11 @@ impl Story {
         self.commit(session, vec![ephemeral(&format!("/atalaya/nodes/{node}"), said)]);
     }
 
-    fn check(&self, session: i64) -> Change {
+    pub(super) fn check(&self, session: i64) -> Change {
         Change::Check { path: self.places[&session].clone() }
     }
 
-    fn publishes(&mut self, session: i64, value: f64) {
+    pub(super) fn publishes(&mut self, session: i64, value: f64) {
         self.counter += 1;
         let path = format!("/mediciones/{session}");
         let measurement = match self.values.insert(session.to_string(), value) {
@@ -95,12 +95,12 @@ impl Story {
         self.commit(session, vec![measurement, set("/counter", self.counter)]);
     }
 
-    fn term(&self) -> String {
+    pub(super) fn term(&self) -> String {
         format!(r#"{{"epoch":{},"cycle":{}}}"#, self.epoch, self.cycle)
     }
 
     /// What a cycle of this leader writes, if that is the average.
-    fn cycle_of(&mut self, session: i64, values: &[f64]) -> Vec<Change> {
+    pub(super) fn cycle_of(&mut self, session: i64, values: &[f64]) -> Vec<Change> {
         self.cycle += 1;
         let (epoch, cycle) = (self.epoch, self.cycle);
         let mean = values.iter().sum::<f64>() / values.len() as f64;
@@ -117,30 +117,30 @@ impl Story {
         changes
     }
 
-    fn all(&self) -> Vec<f64> {
+    pub(super) fn all(&self) -> Vec<f64> {
         self.values.values().copied().collect()
     }
 
     /// A cycle of all, as it should be, delivered.
-    fn cycles(&mut self, session: i64) {
+    pub(super) fn cycles(&mut self, session: i64) {
         let changes = self.cycle_of(session, &self.all());
         self.commit(session, changes);
         self.arrives(self.epoch, self.cycle);
         self.is_done(session);
     }
 
-    fn is_done(&mut self, session: i64) {
+    pub(super) fn is_done(&mut self, session: i64) {
         let done = vec![self.check(session), delete(&format!("/atalaya/reports/{}", self.cycle))];
         self.commit(session, done);
     }
 
-    fn arrives(&mut self, epoch: i64, cycle: u64) {
+    pub(super) fn arrives(&mut self, epoch: i64, cycle: u64) {
         let all = self.all();
         let mean = all.iter().sum::<f64>() / all.len() as f64;
         self.brings(epoch, cycle, mean);
     }
 
-    fn brings(&mut self, epoch: i64, cycle: u64, mean: f64) {
+    pub(super) fn brings(&mut self, epoch: i64, cycle: u64, mean: f64) {
         self.now += STEP;
         self.evidence.arrivals.push(Arrival {
             key: Some(format!("{epoch}-{cycle}")),
@@ -151,14 +151,14 @@ impl Story {
         });
     }
 
-    fn leads(&mut self, session: i64) {
+    pub(super) fn leads(&mut self, session: i64) {
         self.epoch += 1;
         let changes = vec![self.check(session), set("/atalaya/term", self.term())];
         self.commit(session, changes);
     }
 
     /// Everybody measures, and a cycle.
-    fn round(&mut self, session: i64) {
+    pub(super) fn round(&mut self, session: i64) {
         for node in 1..=3 {
             let value = self.now as f64 + node as f64;
             self.publishes(node, value);
@@ -166,19 +166,19 @@ impl Story {
         self.cycles(session);
     }
 
-    fn judged(&self) -> Verdict {
+    pub(super) fn judged(&self) -> Verdict {
         judge(&self.evidence)
     }
 
     #[track_caller]
-    fn is_good(&self) -> Figures {
+    pub(super) fn is_good(&self) -> Figures {
         let verdict = self.judged();
         assert_eq!(verdict.violations, []);
         verdict.figures
     }
 
     #[track_caller]
-    fn breaks(&self, kinds: &[Kind]) {
+    pub(super) fn breaks(&self, kinds: &[Kind]) {
         let verdict = self.judged();
         let mut found: Vec<Kind> = verdict.violations.iter().map(|violation| violation.kind).collect();
         found.sort();

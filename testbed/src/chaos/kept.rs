@@ -3,6 +3,7 @@
 //! [`mail`](super::mail) has looked at keys, means and times already, as if each report were a request that was kept.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::mail::Letter;
 use super::verdict::{Kind, Verdict};
@@ -38,7 +39,9 @@ pub(super) fn look(
     }
     // In whatever order they came.
     for (epoch, cycle) in held.iter().filter_map(|report| report.epoch.zip(report.cycle)) {
-        let later = first_cycles.range(epoch + 1..).find(|(_, first)| **first <= cycle);
+        let later = first_cycles
+            .range((Bound::Excluded(epoch), Bound::Unbounded))
+            .find(|(_, first)| **first <= cycle);
         if let Some((later, first)) = later {
             let text = format!("{epoch}-{cycle} is held, and epoch {later} begins with cycle {first}");
             verdict.add(Kind::Deposed, text);
@@ -46,8 +49,14 @@ pub(super) fn look(
     }
     let cycles: BTreeSet<u64> = held.iter().filter_map(|report| report.cycle).collect();
     let last = cycles.last().copied().unwrap_or(0).min(settled);
-    for missing in (1..=last).filter(|cycle| !cycles.contains(cycle)) {
-        verdict.add(Kind::Gap, format!("cycle {missing} is missing among those that are held"));
+    let mut next = 1;
+    for cycle in cycles.range(1..).copied().filter(|cycle| *cycle <= last).chain([last.saturating_add(1)]) {
+        // One violation for each gap: cycles may jump by any number.
+        if cycle > next {
+            let missing = format!("cycles {next} to {} are missing among those that are held", cycle - 1);
+            verdict.add(Kind::Gap, missing);
+        }
+        next = cycle.saturating_add(1);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the API was sent, beside what was committed to be sent.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::evidence::Arrival;
 use super::means::Average;
@@ -66,7 +67,9 @@ pub(super) fn look(arrivals: &[Arrival], letters: &BTreeMap<String, Letter>, ver
                 }
             }
         }
-        let later = first_cycles.range(epoch + 1..).find(|(_, first)| **first <= cycle);
+        let later = first_cycles
+            .range((Bound::Excluded(epoch), Bound::Unbounded))
+            .find(|(_, first)| **first <= cycle);
         if let Some((later, first)) = later {
             verdict.add(Kind::Deposed, format!("{key} came when epoch {later} had begun with cycle {first}"));
         }

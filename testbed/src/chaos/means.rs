@@ -16,13 +16,13 @@ pub(super) struct Average {
 }
 
 /// What a node had in its znode from a moment on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Stand {
     since: i64,
     /// The same by ZooKeeper's clock, in milliseconds since 1970.
     time: i64,
-    /// With the zxid at which this value was published for the first time.
-    value: Option<(f64, i64)>,
+    /// With the zxid at which these values were published for the first time; a node has one, a SenML pack may have more.
+    value: Option<(Vec<f64>, i64)>,
 }
 
 /// What every node had in its znode, all the time.
@@ -59,22 +59,22 @@ pub(super) enum Found {
 
 impl Fleet {
     /// From this transaction on, the node's znode holds that, or is not there.
-    pub(super) fn note(&mut self, node: &str, (since, time): (i64, i64), value: Option<(f64, i64)>) {
+    pub(super) fn note(&mut self, node: &str, (since, time): (i64, i64), value: Option<(Vec<f64>, i64)>) {
         self.0.entry(node.to_owned()).or_default().push(Stand { since, time, value });
     }
 
     /// What each node may have been read as; `None` is missing.
-    pub(super) fn readings(&self, window: Window) -> Vec<(&str, Vec<Option<f64>>)> {
+    pub(super) fn readings(&self, window: Window) -> Vec<(&str, Vec<Option<Vec<f64>>>)> {
         self.0.iter().map(|(node, stands)| (node.as_str(), readings(stands, window))).collect()
     }
 
     /// Whether there is one reading of each node that gives exactly this average. Summed up in the order of their names, as
     /// the leader does.
     pub(super) fn explain(&self, average: Average, window: Window) -> Found {
-        let readings: Vec<Vec<Option<f64>>> =
+        let readings: Vec<Vec<Option<Vec<f64>>>> =
             self.readings(window).into_iter().map(|(_, readings)| readings).collect();
         let mut steps = MOST_STEPS;
-        match search(&readings, average, Partial::default(), &mut steps) {
+        match search(&readings, average, &mut Vec::new(), &mut steps) {
             Some(true) => Found::Explained,
             Some(false) => Found::Wrong,
             None => Found::TooMany,
@@ -82,15 +82,15 @@ impl Fleet {
     }
 }
 
-fn readings(stands: &[Stand], window: Window) -> Vec<Option<f64>> {
+fn readings(stands: &[Stand], window: Window) -> Vec<Option<Vec<f64>>> {
     let mut readings = Vec::new();
     let nobody = Stand { since: i64::MIN, time: i64::MIN, value: None };
-    let all: Vec<Stand> = [nobody].into_iter().chain(stands.iter().copied()).collect();
+    let all: Vec<&Stand> = [&nobody].into_iter().chain(stands).collect();
     let next = |index: usize| all.get(index + 1).map_or((i64::MAX, i64::MAX), |next| (next.since, next.time));
     // Who has measured in this generation, early enough, has measured nothing else.
     let settled = window.generation.and_then(|(generation, seen)| {
         all.iter().position(|stand| {
-            let measured = stand.value.is_some_and(|(_, measured)| measured > generation);
+            let measured = stand.value.as_ref().is_some_and(|(_, measured)| *measured > generation);
             measured && stand.since < window.before && stand.time <= seen
         })
     });
@@ -102,10 +102,10 @@ fn readings(stands: &[Stand], window: Window) -> Vec<Option<f64>> {
                 readings.push(reading);
             }
         };
-        match stand.value {
+        match &stand.value {
             Some(_) if settled.is_some_and(|settled| index < settled) => {}
-            Some((value, _)) if overlaps(window.after) => {
-                may_be(Some(value));
+            Some((values, _)) if overlaps(window.after) => {
+                may_be(Some(values.clone()));
                 // In lock-step, one that has not measured yet may be left out, or be taken for what it was.
                 if stand.time < window.stale || (window.generation.is_some() && settled.is_none()) {
                     may_be(None);
@@ -119,38 +119,46 @@ fn readings(stands: &[Stand], window: Window) -> Vec<Option<f64>> {
     readings
 }
 
-#[derive(Clone, Copy, Default)]
-struct Partial {
-    sum: f64,
-    count: usize,
-    has_min: bool,
-    has_max: bool,
-}
-
-#[expect(clippy::float_cmp, reason = "exactly that, or it is another number")]
-fn search(readings: &[Vec<Option<f64>>], average: Average, so_far: Partial, steps: &mut u32) -> Option<bool> {
+/// Looks for a choice of one reading of each node; `chosen` are the values of those before.
+fn search(
+    readings: &[Vec<Option<Vec<f64>>>],
+    average: Average,
+    chosen: &mut Vec<f64>,
+    steps: &mut u32,
+) -> Option<bool> {
     *steps = steps.checked_sub(1)?;
     let Some((first, rest)) = readings.split_first() else {
-        let whole = so_far.has_min && so_far.has_max && so_far.count == average.count;
-        return Some(whole && so_far.sum / so_far.count as f64 == average.mean);
+        return Some(is_average_of(average, chosen));
     };
-    if so_far.count > average.count || so_far.count + readings.len() < average.count {
+    let most: usize =
+        readings.iter().map(|node| node.iter().flatten().map(Vec::len).max().unwrap_or(0)).sum();
+    if chosen.len() > average.count || chosen.len() + most < average.count {
         return Some(false);
     }
     for reading in first {
-        let next = match *reading {
-            None => so_far,
-            Some(value) if value < average.min || value > average.max => continue,
-            Some(value) => Partial {
-                sum: so_far.sum + value,
-                count: so_far.count + 1,
-                has_min: so_far.has_min || value == average.min,
-                has_max: so_far.has_max || value == average.max,
-            },
-        };
-        if search(rest, average, next, steps)? {
+        let values = reading.as_deref().unwrap_or_default();
+        if values.iter().any(|value| *value < average.min || *value > average.max) {
+            continue;
+        }
+        let before = chosen.len();
+        chosen.extend_from_slice(values);
+        let found = search(rest, average, chosen, steps)?;
+        chosen.truncate(before);
+        if found {
             return Some(true);
         }
     }
     Some(false)
+}
+
+#[expect(clippy::float_cmp, reason = "exactly that, or it is another number")]
+fn is_average_of(average: Average, values: &[f64]) -> bool {
+    let count = values.len() as f64;
+    let mut mean = values.iter().sum::<f64>() / count;
+    if !mean.is_finite() {
+        // A sum beyond the largest number: by parts.
+        mean = values.iter().map(|value| value / count).sum();
+    }
+    let has = |extreme: f64| values.contains(&extreme);
+    values.len() == average.count && has(average.min) && has(average.max) && mean == average.mean
 }

@@ -1,9 +1,12 @@
-//! What goes wrong, and when: decided by a seed. Pure.
+//! What goes wrong, and when: decided by a seed. Pure. Printed by [`schedule_text`](super::schedule_text).
 
-use std::fmt;
 use std::time::Duration;
 
+use super::fault_kinds::{FaultKind, FaultKinds};
+use super::hostile::StderrFault;
+use super::poison::{PoisonedMeasurement, PoisonedReport};
 use super::receiver::{Blow, Receiver};
+use super::squatter::Squatter;
 use crate::api::ApiMode;
 
 /// The places between computing an average and knowing that it was accepted at which a leader can be made to die, in the
@@ -37,6 +40,16 @@ pub enum What {
     Collector(Blow),
     /// This befalls the Redis server behind it.
     Store(Blow),
+    /// A node loses its standard error.
+    Stderr(Whom, StderrFault),
+    /// Another client creates a znode of the wrong type, and removes it after the time.
+    Squatter(Squatter),
+    /// This znode is read-only (`world:anyone:r`) for the time.
+    ReadOnly(&'static str),
+    /// Another client puts a report into the outbox: as the first of all, or behind the others; and notifies the leader, or not.
+    PoisonedReport(PoisonedReport, bool, bool),
+    /// Another client publishes a measurement, as an ephemeral znode or as a persistent one, and removes it after the time.
+    PoisonedMeasurement(PoisonedMeasurement, bool),
 }
 
 /// What happens when, and for how long.
@@ -88,6 +101,8 @@ pub struct Schedule {
     pub faults: Vec<Vec<Option<Fault>>>,
     /// In the order of their beginnings.
     pub acts: Vec<Act>,
+    /// The kinds of faults that it was drawn from.
+    pub kinds: FaultKinds,
 }
 
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators): the same numbers for the same seed in
@@ -112,7 +127,7 @@ impl Dice {
         low + self.next() % (high - low + 1)
     }
 
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(super) fn one<T: Copy>(&mut self, of: &[T]) -> T {
         let index = self.between(0, of.len() as u64 - 1);
         of[usize::try_from(index).unwrap_or(0)]
     }
@@ -125,7 +140,7 @@ impl Dice {
         Duration::from_millis(self.between(low, high))
     }
 
-    fn index(&mut self, count: usize) -> usize {
+    pub(super) fn index(&mut self, count: usize) -> usize {
         usize::try_from(self.next() % count as u64).unwrap_or(0)
     }
 }
@@ -184,6 +199,7 @@ impl Schedule {
             post,
             faults,
             acts,
+            kinds: FaultKind::BASIC.into_iter().collect(),
         }
     }
 
@@ -242,6 +258,7 @@ impl Schedule {
             post: false,
             faults: vec![Vec::new(); 3],
             acts,
+            kinds: FaultKind::BASIC.into_iter().collect(),
         }
     }
 
@@ -288,63 +305,6 @@ fn act(dice: &mut Dice, nodes: usize, session: Duration) -> (What, Duration) {
     }
 }
 
-impl fmt::Display for Whom {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Whom::Leader => f.write_str("the leader"),
-            Whom::Node(node) => write!(f, "node {}", Schedule::id(*node)),
-        }
-    }
-}
-
-impl fmt::Display for What {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            What::Kill(whom) => write!(f, "kill -9 of {whom}"),
-            What::Stop(whom) => write!(f, "SIGSTOP of {whom}"),
-            What::Servers(servers) => write!(f, "kill -9 of ZooKeeper servers {servers:?}"),
-            What::LeadingServer => write!(f, "kill -9 of the ZooKeeper server that leads"),
-            What::Api(mode) => write!(f, "the API: {mode:?}"),
-            What::Collector(blow) => write!(f, "{blow} of the collector"),
-            What::Store(blow) => write!(f, "{blow} of Redis"),
-        }
-    }
-}
-
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pace = match (self.lock_step, self.complete) {
-            (false, _) => "free",
-            (true, false) => "lock-step",
-            (true, true) => "lock-step, released when complete",
-        };
-        let Schedule { seed, nodes, period, session, length, cold, .. } = self;
-        let when = if *cold { ", from the very start" } else { "" };
-        let method = if self.post { "POST" } else { "GET" };
-        writeln!(
-            f,
-            "schedule {seed}: {nodes} nodes, {pace}, period {period:?}, session {session:?}, {method}, healed after {length:?}{when}"
-        )?;
-        for (node, deaths) in self.faults.iter().enumerate() {
-            for (process, fault) in deaths.iter().enumerate() {
-                if let Some(Fault { point, number, stops }) = fault {
-                    let (id, process) = (Schedule::id(node), process + 1);
-                    match stops {
-                        None => {
-                            writeln!(f, "  process {process} of node {id} dies at {point}, time {number}")?
-                        }
-                        Some(time) => writeln!(
-                            f,
-                            "  process {process} of node {id} is stopped at {point}, time {number}, for {time:?}"
-                        )?,
-                    }
-                }
-            }
-        }
-        self.acts.iter().try_for_each(|act| writeln!(f, "  {:?} {}, for {:?}", act.at, act.what, act.lasts))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -382,7 +342,7 @@ mod tests {
                     What::LeadingServer => "server that leads".into(),
                     What::Api(ApiMode::Slow(_)) => "slow".into(),
                     What::Api(mode) => format!("{mode:?}"),
-                    What::Collector(_) | What::Store(_) => unreachable!("not with the testbed's own API"),
+                    _ => unreachable!("not with the testbed's own API, and not of the basic kinds"),
                 });
             }
         }

@@ -10,6 +10,17 @@ struct Znode {
     data: Vec<u8>,
     /// The session that it goes with.
     owner: Option<i64>,
+    /// The session that created it.
+    creator: i64,
+    /// The transaction that wrote it last.
+    written: i64,
+}
+
+/// Returns the sequence number of a contender, as text.
+fn sequence(path: &str) -> Option<&str> {
+    let (name, digits) = path.split_at_checked(path.len().checked_sub(10)?)?;
+    let is_one = name.ends_with("__lock__") && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_one.then_some(digits)
 }
 
 /// The znodes of a fleet.
@@ -21,19 +32,29 @@ impl Tree {
         self.0.contains_key(path)
     }
 
-    /// The lowest znode in the line, whose it is, and who that is.
+    /// Returns the session that an ephemeral znode belongs to, `Some(None)` for a persistent one.
+    pub(super) fn owner(&self, path: &str) -> Option<Option<i64>> {
+        self.0.get(path).map(|znode| znode.owner)
+    }
+
+    /// Returns the lowest ephemeral contender, its session and its node.
     pub(super) fn leader(&self) -> Option<(String, i64, String)> {
+        let (path, znode, owner) = self
+            .contenders()
+            .filter_map(|(path, znode)| Some((path, znode, znode.owner?)))
+            .min_by(|left, right| sequence(left.0).cmp(&sequence(right.0)))?;
+        Some((path.clone(), owner, String::from_utf8_lossy(&znode.data).into_owned()))
+    }
+
+    /// Returns the persistent contenders whose sequence number is lower than that of `contender`.
+    pub(super) fn persistent_before(&self, contender: &str) -> Vec<&str> {
+        let before = self.contenders().filter(|(_, znode)| znode.owner.is_none());
+        before.map(|(path, _)| path.as_str()).filter(|path| sequence(path) < sequence(contender)).collect()
+    }
+
+    fn contenders(&self) -> impl Iterator<Item = (&String, &Znode)> {
         let in_line = self.0.range(ELECTION.to_owned()..).take_while(|(path, _)| path.starts_with(ELECTION));
-        let place = |path: &str| {
-            let (name, digits) = path.split_at_checked(path.len().checked_sub(10)?)?;
-            let is_one = name.ends_with("__lock__") && digits.bytes().all(|byte| byte.is_ascii_digit());
-            is_one.then(|| digits.to_owned())
-        };
-        let (path, znode) = in_line
-            .filter_map(|(path, znode)| Some((place(path)?, path, znode)))
-            .min_by(|left, right| left.0.cmp(&right.0))
-            .map(|(_, path, znode)| (path, znode))?;
-        Some((path.clone(), znode.owner?, String::from_utf8_lossy(&znode.data).into_owned()))
+        in_line.filter(|(path, _)| sequence(path).is_some())
     }
 
     /// Takes a transaction in; gives the znodes that it removed.
@@ -42,12 +63,14 @@ impl Tree {
         for change in &transaction.changes {
             match change {
                 Change::Create { path, data, ephemeral } => {
-                    let owner = ephemeral.then_some(transaction.session);
-                    self.0.insert(path.clone(), Znode { data: data.clone(), owner });
+                    let (creator, written) = (transaction.session, transaction.zxid);
+                    let owner = ephemeral.then_some(creator);
+                    self.0.insert(path.clone(), Znode { data: data.clone(), owner, creator, written });
                 }
                 Change::Set { path, data } => {
                     if let Some(znode) = self.0.get_mut(path) {
                         znode.data.clone_from(data);
+                        znode.written = transaction.zxid;
                     }
                 }
                 Change::Delete { path } => {
@@ -75,22 +98,36 @@ pub(super) struct Glance {
     pub(super) leader: Option<String>,
     /// The newest cycle.
     pub(super) cycle: u64,
+    /// Its epoch.
+    pub(super) epoch: i64,
     /// The cycles in the outbox.
     pub(super) waiting: BTreeSet<u64>,
-    /// Who measures.
-    pub(super) measuring: BTreeSet<String>,
+    /// Cycles in the outbox that other clients put there.
+    pub(super) poisoned: BTreeSet<u64>,
+    /// The transaction in which each node published last.
+    pub(super) measuring: BTreeMap<String, i64>,
+    /// The last transaction.
+    pub(super) zxid: i64,
 }
 
-/// Looks at what stands there after `transactions`.
-pub(super) fn glance(transactions: &[Transaction]) -> Glance {
+/// Looks at what stands there after `transactions`; the sessions in `foreign` are of other clients.
+pub(super) fn glance(transactions: &[Transaction], foreign: &BTreeSet<i64>) -> Glance {
     let mut tree = Tree::default();
     transactions.iter().for_each(|transaction| drop(tree.apply(transaction)));
     let term = tree.0.get(TERM).and_then(|znode| Term::parse(&znode.data));
-    let measuring = tree.0.keys().filter_map(|path| path.strip_prefix(MEASUREMENTS)).map(str::to_owned);
+    let measuring = tree.0.iter().filter_map(|(path, znode)| {
+        znode.owner.filter(|owner| !foreign.contains(owner))?;
+        Some((path.strip_prefix(MEASUREMENTS)?.to_owned(), znode.written))
+    });
+    let outbox = || tree.0.iter().filter_map(|(path, znode)| Some((cycle_of(path)?, znode.creator)));
+    let of_others = |(_, creator): &(u64, i64)| foreign.contains(creator);
     Glance {
         leader: tree.leader().map(|(_, _, node)| node),
         cycle: term.map_or(0, |term| term.cycle),
-        waiting: tree.0.keys().filter_map(|path| cycle_of(path)).collect(),
+        epoch: term.map_or(0, |term| term.epoch),
+        waiting: outbox().filter(|entry| !of_others(entry)).map(|(cycle, _)| cycle).collect(),
+        poisoned: outbox().filter(of_others).map(|(cycle, _)| cycle).collect(),
         measuring: measuring.collect(),
+        zxid: transactions.last().map_or(0, |last| last.zxid),
     }
 }

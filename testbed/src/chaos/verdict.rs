@@ -43,6 +43,12 @@ pub enum Kind {
     Generation,
     /// The barrier was open between two cycles.
     Open,
+    /// A report that no leader wrote was deleted and not set aside, or stayed in the outbox unreported.
+    Poison,
+    /// A znode of the wrong type was not reported, or a node wrote it, or a node led although it was first in line.
+    Squatter,
+    /// A process logged too many warnings.
+    LogVolume,
     /// Nothing a promise is about, and yet it must not be: a node that panics, a fleet that does not come back.
     Other,
 }
@@ -86,6 +92,14 @@ pub struct Figures {
     /// In lock-step, measurements that a process published when it had published one in the same generation: it has just
     /// started, or the one before came late.
     pub again: u64,
+    /// Reports of other clients in the outbox.
+    pub poisoned: u64,
+    /// Of those, how many were set aside.
+    pub set_aside: u64,
+    /// Maximum number of warnings of one process within [`WINDOW`](super::log_checks::WINDOW).
+    pub warnings: usize,
+    /// Longest time from the end of the faults until all nodes published and all was delivered, in milliseconds.
+    pub recovery: i64,
 }
 
 impl Figures {
@@ -104,6 +118,10 @@ impl Figures {
         self.undecided += other.undecided;
         self.missed += other.missed;
         self.again += other.again;
+        self.poisoned += other.poisoned;
+        self.set_aside += other.set_aside;
+        self.warnings = self.warnings.max(other.warnings);
+        self.recovery = self.recovery.max(other.recovery);
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use atalaya_testbed::chaos::{
-    Act, Cast, Figures, KazooFigures, Kind, POINTS, Pauses, Receiver, Schedule, Theatre, What, seed_of,
+    Act, Cast, FaultKind, FaultKinds, Figures, KazooFigures, Kind, POINTS, Pauses, Receiver, Schedule,
+    Theatre, What, seed_of,
 };
 use atalaya_testbed::install::Part;
 use atalaya_testbed::{Kazoo, target_dir};
@@ -97,13 +98,20 @@ fn schedules(arguments: &Arguments, lock_step: Option<bool>, receiver: Receiver)
         let in_step = paces.contains(&true).then(|| Schedule::leading_servers(LEADERS_KILLED));
         return paces.into_iter().flat_map(of).chain(in_step).collect();
     }
+    let kinds: FaultKinds = match &arguments.faults[..] {
+        // Kazoo's programs promise nothing about other faults.
+        [] if arguments.kazoo => FaultKind::BASIC.into_iter().collect(),
+        [] => FaultKinds::default(),
+        kinds => kinds.iter().copied().collect(),
+    };
+    let schedule = |seed| Schedule::of(seed, lock_step).to(receiver).with(&kinds);
     if let Some(seed) = arguments.replay {
-        return vec![Schedule::of(seed, lock_step).to(receiver)];
+        return vec![schedule(seed)];
     }
     let seed = arguments.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish() >> 32);
     let count = arguments.schedules.unwrap_or(SCHEDULES);
     eprintln!("{count} schedules, --seed {seed}");
-    (0..count).map(|number| Schedule::of(seed_of(seed, number), lock_step).to(receiver)).collect()
+    (0..count).map(|number| schedule(seed_of(seed, number))).collect()
 }
 
 fn build() -> anyhow::Result<PathBuf> {
@@ -177,7 +185,9 @@ fn play(
             Receiver::Sqlite => " --receiver collector:sqlite",
             Receiver::Redis => " --receiver collector:redis",
         };
-        eprintln!("  again: cargo xtask chaos fleet --sync {sync}{receiver} --replay {seed}");
+        let faults =
+            if schedule.kinds.is_all() { String::new() } else { format!(" --faults {}", schedule.kinds) };
+        eprintln!("  again: cargo xtask chaos fleet --sync {sync}{receiver}{faults} --replay {seed}");
     }
     if is_good && !keep {
         return;
@@ -235,6 +245,10 @@ fn summary(total: &Total, begin: Instant) {
         undecided,
         missed,
         again,
+        poisoned,
+        set_aside,
+        warnings,
+        recovery,
         ..
     } = figures;
     eprintln!(
@@ -247,6 +261,10 @@ fn summary(total: &Total, begin: Instant) {
     eprintln!(
         "  longest delay {longest_delay} ms; {undecided} averages that could not be looked through; in lock-step {missed} without \
          a measurement that was there, and {again} measurements beside another in their generation"
+    );
+    eprintln!(
+        "  {poisoned} reports of other clients in the outbox, {set_aside} set aside; at most {warnings} warnings of a process within \
+         10 s; longest recovery {recovery} ms"
     );
     match failed.len() {
         0 => eprintln!("  nothing lost, nothing twice"),

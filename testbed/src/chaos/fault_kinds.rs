@@ -1,0 +1,146 @@
+//! The kinds of faults that a schedule may contain, so that each can be played by itself. Pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use super::schedule::What;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// Nodes that are killed or stopped.
+    Processes,
+    /// ZooKeeper servers that are killed.
+    Servers,
+    /// The receiver of reports: it fails, hangs, or is killed.
+    Receiver,
+    /// Standard error that is closed, stalled or on a full device.
+    Stderr,
+    /// Znodes of the wrong type on paths that the fleet uses.
+    Znodes,
+    /// Znodes that are read-only for a while.
+    Acl,
+    /// Poisoned entries in the outbox.
+    Outbox,
+    /// Poisoned measurements of other clients.
+    Measurements,
+}
+
+impl FaultKind {
+    /// All kinds.
+    pub const ALL: [FaultKind; 8] = [
+        FaultKind::Processes,
+        FaultKind::Servers,
+        FaultKind::Receiver,
+        FaultKind::Stderr,
+        FaultKind::Znodes,
+        FaultKind::Acl,
+        FaultKind::Outbox,
+        FaultKind::Measurements,
+    ];
+
+    /// The kinds that every schedule has drawn from since the first version of the runner.
+    pub const BASIC: [FaultKind; 3] = [FaultKind::Processes, FaultKind::Servers, FaultKind::Receiver];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Processes => "processes",
+            FaultKind::Servers => "servers",
+            FaultKind::Receiver => "receiver",
+            FaultKind::Stderr => "stderr",
+            FaultKind::Znodes => "znodes",
+            FaultKind::Acl => "acl",
+            FaultKind::Outbox => "outbox",
+            FaultKind::Measurements => "measurements",
+        }
+    }
+
+    /// The kind of an act.
+    pub(super) fn of(what: &What) -> FaultKind {
+        match what {
+            What::Kill(_) | What::Stop(_) => FaultKind::Processes,
+            What::Servers(_) | What::LeadingServer => FaultKind::Servers,
+            What::Api(_) | What::Collector(_) | What::Store(_) => FaultKind::Receiver,
+            What::Stderr(..) => FaultKind::Stderr,
+            What::Squatter(_) => FaultKind::Znodes,
+            What::ReadOnly(_) => FaultKind::Acl,
+            What::PoisonedReport(..) => FaultKind::Outbox,
+            What::PoisonedMeasurement(..) => FaultKind::Measurements,
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is not a fault kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a fault kind; the kinds are processes, servers, receiver, stderr, znodes, acl, outbox, measurements"
+)]
+pub struct UnknownFaultKind(String);
+
+impl FromStr for FaultKind {
+    type Err = UnknownFaultKind;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = FaultKind::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| UnknownFaultKind(name.to_owned()))
+    }
+}
+
+/// A set of fault kinds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultKinds(BTreeSet<FaultKind>);
+
+impl Default for FaultKinds {
+    fn default() -> Self {
+        FaultKind::ALL.into_iter().collect()
+    }
+}
+
+impl FromIterator<FaultKind> for FaultKinds {
+    fn from_iter<T: IntoIterator<Item = FaultKind>>(kinds: T) -> Self {
+        FaultKinds(kinds.into_iter().collect())
+    }
+}
+
+impl FaultKinds {
+    /// Returns true if the set contains the kind.
+    pub fn has(&self, kind: FaultKind) -> bool {
+        self.0.contains(&kind)
+    }
+
+    /// Returns true if the set contains all kinds.
+    pub fn is_all(&self) -> bool {
+        self.0.len() == FaultKind::ALL.len()
+    }
+}
+
+impl fmt::Display for FaultKinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.0.iter().map(|kind| kind.name()).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_kind_names_read_back() {
+        for kind in FaultKind::ALL {
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        assert!("stdout".parse::<FaultKind>().is_err());
+        let kinds: FaultKinds = [FaultKind::Acl, FaultKind::Stderr].into_iter().collect();
+        assert_eq!(kinds.to_string(), "stderr,acl");
+        assert!(FaultKinds::default().is_all());
+    }
+}

@@ -1,0 +1,271 @@
+//! Checks how a fleet treats znodes that other clients created: poisoned reports in the outbox, and znodes of the wrong type. Fed by the judge with each transaction. Pure.
+
+use std::collections::BTreeMap;
+
+use super::deeds::{ASIDE, BARRIER, Deeds, ELECTION, MEASUREMENTS, PRESENCE, REPORTS, cycle_of};
+use super::evidence::Evidence;
+use super::log_checks::is_information;
+use super::tree::Tree;
+use super::verdict::{Kind, Verdict};
+use crate::journal::{Change, Transaction};
+
+/// Time after which a squatter must have been reported, in milliseconds.
+const REPORTED_WITHIN: i64 = 5_000;
+/// Minimum age of the contender or leader that must report it, in milliseconds.
+const SETTLED: i64 = 3_000;
+/// Time in which a leader must appear after a persistent contender was removed, in addition to a session timeout, in milliseconds.
+const LEADS_WITHIN: i64 = 10_000;
+/// Log lines arrive a little later than the transactions that they are about.
+const LOG_DELAY: i64 = 1_000;
+
+/// A report that another client put into the outbox.
+#[derive(Debug)]
+struct Poison {
+    path: String,
+    end: Option<End>,
+}
+
+/// How a poisoned report left the outbox.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    SetAside,
+    Deleted,
+    /// By the client that created it.
+    TakenBack,
+}
+
+/// A znode of the wrong type.
+#[derive(Debug)]
+struct Squatter {
+    path: String,
+    since: i64,
+    /// Session of the first genuine contender when this one was created, which may continue to lead.
+    leader: Option<i64>,
+    /// Time at which that session lost its contender.
+    leaderless: Option<i64>,
+}
+
+/// Znodes of other clients, and how the fleet has treated them.
+#[derive(Debug, Default)]
+pub(super) struct ForeignChecks {
+    /// In order of creation; a name may be created again.
+    poison: Vec<Poison>,
+    squatters: Vec<Squatter>,
+    /// Deadline by which a leader must appear, and the violation if it does not.
+    awaited: Option<(i64, String)>,
+    /// Creation time of each contender, and session and begin of the present leader.
+    contenders: BTreeMap<String, i64>,
+    leader: Option<(i64, i64)>,
+}
+
+impl ForeignChecks {
+    /// Returns true if all that a transaction set aside are reports of other clients, deleted by the same transaction.
+    pub(super) fn may_set_aside(&self, transaction: &Transaction, deeds: &Deeds<'_>) -> bool {
+        let poisoned = |change: &&Change| matches!(change, Change::Delete { path } if self.is_poison(path));
+        transaction.changes.iter().filter(poisoned).count() >= deeds.aside.len()
+    }
+
+    fn is_poison(&self, path: &str) -> bool {
+        self.poison.iter().any(|poison| poison.path == path && poison.end.is_none())
+    }
+
+    /// A poisoned report has left the outbox.
+    fn left(&mut self, path: &str, end: End) {
+        if let Some(poison) =
+            self.poison.iter_mut().find(|poison| poison.path == path && poison.end.is_none())
+        {
+            poison.end = Some(end);
+        }
+    }
+
+    /// Notes a transaction of another client, before `tree` has it.
+    pub(super) fn of_other_client(
+        &mut self,
+        transaction: &Transaction,
+        tree: &Tree,
+        evidence: &Evidence,
+        verdict: &mut Verdict,
+    ) {
+        for change in &transaction.changes {
+            match change {
+                Change::Create { path, .. } if path.starts_with(REPORTS) => {
+                    self.poison.push(Poison { path: path.clone(), end: None });
+                    verdict.figures.poisoned += 1;
+                }
+                Change::Create { path, ephemeral: false, .. } if is_wrong_type(path) => {
+                    let leader = tree.leader().map(|(_, owner, _)| owner);
+                    let (path, since) = (path.clone(), transaction.time);
+                    let leaderless = leader.is_none().then_some(since);
+                    self.squatters.push(Squatter { path, since, leader, leaderless });
+                }
+                Change::Delete { path } => {
+                    self.left(path, End::TakenBack);
+                    if let Some(at) = self.squatters.iter().position(|squatter| squatter.path == *path) {
+                        let squatter = self.squatters.remove(at);
+                        self.removed(&squatter, transaction.time, tree, evidence, verdict);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Notes a transaction of a node, before `tree` has it.
+    pub(super) fn of_node(
+        &mut self,
+        transaction: &Transaction,
+        deeds: &Deeds<'_>,
+        tree: &Tree,
+        verdict: &mut Verdict,
+    ) {
+        self.check_awaited(transaction.time, verdict);
+        for change in &transaction.changes {
+            match change {
+                Change::Delete { path } if self.is_poison(path) => {
+                    let end = if deeds.aside.is_empty() { End::Deleted } else { End::SetAside };
+                    verdict.figures.set_aside += u64::from(end == End::SetAside);
+                    self.left(path, end);
+                }
+                Change::Set { path, .. } if path.starts_with(MEASUREMENTS) || path.starts_with(PRESENCE) => {
+                    let owner = tree.owner(path).flatten();
+                    if owner != Some(transaction.session) {
+                        let session = transaction.session;
+                        verdict
+                            .add(Kind::Squatter, format!("{session:#x} wrote {path}, which is of {owner:?}"));
+                    }
+                }
+                Change::Delete { path } if self.squatters.iter().any(|squatter| squatter.path == *path) => {
+                    verdict.add(Kind::Squatter, format!("a node deleted {path}, which is not its own"));
+                }
+                _ => {}
+            }
+        }
+        if deeds.term.is_some() {
+            self.awaited = None;
+        }
+    }
+
+    /// Checks that the leader that writes a new epoch was elected past no persistent contender.
+    pub(super) fn epoch(&self, transaction: &Transaction, tree: &Tree, verdict: &mut Verdict) {
+        let Some((contender, ..)) = tree.leader() else { return };
+        for path in tree.persistent_before(&contender) {
+            let squatter = self.squatters.iter().find(|squatter| squatter.path == path);
+            if squatter.is_some_and(|squatter| squatter.leader != Some(transaction.session)) {
+                let text =
+                    format!("{contender} leads, and {path} was before it when it became the first node");
+                verdict.add(Kind::Squatter, text);
+            }
+        }
+    }
+
+    /// Notes how the line looks after a transaction.
+    pub(super) fn after(&mut self, transaction: &Transaction, tree: &Tree) {
+        for change in &transaction.changes {
+            if let Change::Create { path, ephemeral: true, .. } = change
+                && path.starts_with(ELECTION)
+            {
+                self.contenders.insert(path.clone(), transaction.time);
+            }
+        }
+        self.contenders.retain(|path, _| tree.has(path));
+        let leader = tree.leader().map(|(_, owner, _)| owner);
+        if self.leader.map(|(leader, _)| leader) != leader {
+            self.leader = leader.map(|leader| (leader, transaction.time));
+        }
+        for squatter in self.squatters.iter_mut().filter(|squatter| squatter.path.starts_with(ELECTION)) {
+            if squatter.leaderless.is_none() && leader != squatter.leader {
+                squatter.leaderless = Some(transaction.time);
+            }
+        }
+    }
+
+    /// Reports a leader that has not appeared by `now`.
+    fn check_awaited(&mut self, now: i64, verdict: &mut Verdict) {
+        if let Some((_, text)) = self.awaited.take_if(|(until, _)| *until < now) {
+            verdict.add(Kind::Squatter, text);
+        }
+    }
+
+    /// Checks, when a squatter is removed, that it was reported, if a node had the time to.
+    fn removed(
+        &mut self,
+        squatter: &Squatter,
+        now: i64,
+        tree: &Tree,
+        evidence: &Evidence,
+        verdict: &mut Verdict,
+    ) {
+        let Squatter { path, since, leaderless, .. } = squatter;
+        let is_calm = evidence.disturbed.is_none_or(|disturbed| disturbed > now);
+        let is_contender = path.starts_with(ELECTION);
+        let is_settled = |since: &i64| now - since >= SETTLED;
+        let stands = match leaderless {
+            Some(leaderless) if is_contender => {
+                self.contenders.values().any(is_settled).then_some(*leaderless)
+            }
+            _ if is_contender => None,
+            // Nothing uses the info of a node that does not exist.
+            _ if path.strip_prefix(PRESENCE).is_some_and(|name| name.parse::<u64>().is_err()) => None,
+            _ if path.starts_with(BARRIER) => self.leader.filter(|(_, at)| is_settled(at)).map(|_| *since),
+            _ => Some(*since),
+        };
+        let may_be_reported = is_calm && evidence.complete_log;
+        if may_be_reported && stands.is_some_and(|since| now - since >= REPORTED_WITHIN) {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            // The id alone is in every line of that node.
+            let name = if is_contender || path.starts_with(BARRIER) { name } else { path };
+            if !is_reported(evidence, name, *since, now + LOG_DELAY) {
+                verdict.add(
+                    Kind::Squatter,
+                    format!("{path} stood for {} ms, and no node reported it", now - since),
+                );
+            }
+        }
+        if is_calm && is_contender && leaderless.is_some() && tree.leader().is_some() {
+            let text = format!("no node led within {LEADS_WITHIN} ms and a session after {path} was removed");
+            self.awaited = Some((now + evidence.session + LEADS_WITHIN, text));
+        }
+    }
+
+    /// Checks the poisoned reports that are left at the end.
+    pub(super) fn end(&self, evidence: &Evidence, verdict: &mut Verdict) {
+        for Poison { path, end } in &self.poison {
+            let name = path.strip_prefix(REPORTS).unwrap_or(path);
+            match end {
+                Some(End::SetAside) => {}
+                Some(End::Deleted) => {
+                    verdict.add(
+                        Kind::Poison,
+                        format!("{path} of another client was deleted, and not set aside"),
+                    );
+                }
+                // One that no leader can have written as a cycle may stay, if it is reported.
+                None | Some(End::TakenBack) if cycle_of(path).is_none() => {
+                    let reported = is_reported(evidence, name, i64::MIN, i64::MAX);
+                    if evidence.complete_log && !reported {
+                        verdict.add(Kind::Poison, format!("{path} of another client was not reported"));
+                    }
+                }
+                None | Some(End::TakenBack) => {
+                    verdict
+                        .add(Kind::Poison, format!("{path} of another client is left, and not in {ASIDE}"));
+                }
+            }
+        }
+    }
+}
+
+/// Returns true for paths at which a persistent znode is of the wrong type, and for children of the barrier.
+fn is_wrong_type(path: &str) -> bool {
+    path.starts_with(ELECTION)
+        || path.starts_with(PRESENCE)
+        || path.strip_prefix(BARRIER).is_some_and(|rest| rest.starts_with('/'))
+        // Of other names they are measurements of other programs.
+        || path.strip_prefix(MEASUREMENTS).is_some_and(|name| name.parse::<u64>().is_ok())
+}
+
+/// Returns true if a warning or an error between the two times contains the text.
+fn is_reported(evidence: &Evidence, text: &str, from: i64, to: i64) -> bool {
+    let during = |line: &&super::evidence::LogLine| (from..=to).contains(&line.time);
+    evidence.log.iter().filter(during).any(|line| !is_information(&line.text) && line.text.contains(text))
+}

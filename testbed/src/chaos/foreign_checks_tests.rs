@@ -1,0 +1,286 @@
+//! Histories with another client of ZooKeeper, by hand: the ways in which a fleet may treat its znodes, and the violations.
+
+use super::judge_tests::{Story, create, delete, ephemeral, set};
+use super::{Kind, LogLine};
+use crate::journal::Change;
+
+/// The session of the other client.
+const OTHER: i64 = 99;
+const CONTENDER: &str = "/election/000000000000000000000000c4a00000__lock__0000000000";
+const POISON: &str = "/atalaya/reports/9000001";
+
+fn fleet(lock_step: bool) -> Story {
+    let mut story = Story::begun(lock_step);
+    story.evidence.foreign.insert(OTHER);
+    story.evidence.complete_log = true;
+    story.evidence.session = 1_000;
+    // Sequence 0 is the other client's.
+    for (session, place) in &mut story.places {
+        *place = format!("/election/abc__lock__000000000{session}");
+    }
+    for transaction in &mut story.evidence.transactions {
+        for change in &mut transaction.changes {
+            if let Change::Create { path, .. } | Change::Check { path } = change
+                && path.starts_with("/election/")
+            {
+                *path = match path.split_off(path.len() - 1).as_str() {
+                    "0" => "/election/abc__lock__0000000001".into(),
+                    "1" => "/election/abc__lock__0000000002".into(),
+                    _ => "/election/abc__lock__0000000003".into(),
+                };
+            }
+        }
+    }
+    story.round(1);
+    story
+}
+
+fn logs(story: &mut Story, text: &str) {
+    let (process, time) = ("node-1-1".into(), story.now);
+    story.evidence.log.push(LogLine { process, time, text: format!("2026-01-01T00:00:00Z  WARN {text}") });
+}
+
+#[test]
+fn valid_measurement_of_another_client_may_be_averaged_and_garbage_may_not() {
+    for (data, is_valid) in
+        [("1e308", true), ("-7.5", true), ("NaN", false), ("-inf", false), ("", false), ("x", false)]
+    {
+        let mut story = fleet(false);
+        story.commit(OTHER, vec![create("/mediciones/other", data)]);
+        (1..=3).for_each(|node| story.publishes(node, 100.0 + node as f64));
+        let garbage = data.parse().unwrap_or(0.0);
+        // The name stands behind those of the nodes.
+        let all: Vec<f64> = story.all().into_iter().chain([garbage]).collect();
+        let changes = story.cycle_of(1, &all);
+        story.commit(1, changes);
+        story.evidence.settled = 1;
+        if is_valid {
+            story.is_good();
+        } else {
+            story.breaks(&[Kind::WrongMean]);
+        }
+    }
+}
+
+#[test]
+fn sum_of_valid_measurements_beyond_the_largest_number_is_averaged_by_parts() {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create("/mediciones/other-1", "1e308")]);
+    story.commit(OTHER, vec![create("/mediciones/other-2", "1e308")]);
+    let all: Vec<f64> = story.all().into_iter().chain([1e308, 1e308]).collect();
+    let mut changes = story.cycle_of(1, &all);
+    let mean: f64 = all.iter().map(|value| value / 5.0).sum();
+    let report = format!(
+        r#"{{"epoch":1000,"cycle":2,"time":"x","excluded":0,"averages":[{{"mean":{mean:e},"min":{},"max":1e308,"count":5}}]}}"#,
+        all[0]
+    );
+    changes[2] = create("/atalaya/reports/2", report);
+    story.commit(1, changes);
+    story.evidence.settled = 1;
+    story.is_good();
+}
+
+#[test]
+fn negative_zero_in_a_report_is_a_violation() {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create("/mediciones/other", "-0")]);
+    let all: Vec<f64> = story.all().into_iter().chain([-0.0]).collect();
+    let changes = story.cycle_of(1, &all);
+    story.commit(1, changes);
+    story.evidence.settled = 1;
+    story.breaks(&[Kind::WrongMean]);
+}
+
+#[test]
+fn average_of_a_unit_that_no_client_has_published_is_a_violation() {
+    let pack = r#"[{"u":"Cel","v":20},{"u":"Cel","v":22},{"u":"%RH","v":40}]"#;
+    let unit = |unit: &str, mean: f64, count: u64| {
+        format!(r#","quantity":null,"unit":"{unit}","mean":{mean},"min":20,"max":22,"count":{count}"#)
+    };
+    for (average, is_right) in
+        [(unit("Cel", 21.0, 2), true), (unit("Cel", 20.5, 2), false), (unit("V", 21.0, 2), false)]
+    {
+        let mut story = fleet(false);
+        story.commit(OTHER, vec![create("/mediciones/other", pack)]);
+        let all = story.all();
+        let mut changes = story.cycle_of(1, &all);
+        let Change::Create { data, .. } = &mut changes[2] else { unreachable!() };
+        let report = String::from_utf8(data.clone()).unwrap();
+        let report = report.replace("\"averages\":[", &format!("\"averages\":[{{\"x\":0{average}}},"));
+        *data = report.into_bytes();
+        story.commit(1, changes);
+        story.evidence.settled = 1;
+        if is_right {
+            story.is_good();
+        } else {
+            story.breaks(&[Kind::WrongMean]);
+        }
+    }
+}
+
+#[test]
+fn measurements_of_another_client_are_not_counted() {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create("/mediciones/other", "5")]);
+    story.commit(OTHER, vec![set("/mediciones/other", "6")]);
+    assert_eq!(story.is_good().measurements, 3);
+}
+
+#[test]
+fn poisoned_report_must_be_set_aside_in_the_transaction_that_deletes_it() {
+    let aside = create("/atalaya/aside/9000001", "why");
+    for (leader_does, kinds) in [
+        (vec![aside.clone(), delete(POISON)], &[][..]),
+        (vec![delete(POISON)], &[Kind::Poison]),
+        (vec![aside], &[Kind::Left, Kind::Poison]),
+        (vec![], &[Kind::Poison]),
+    ] {
+        let mut story = fleet(false);
+        story.commit(OTHER, vec![create(POISON, "not a report")]);
+        if !leader_does.is_empty() {
+            let changes = [story.check(1)].into_iter().chain(leader_does).collect();
+            story.commit(1, changes);
+        }
+        // Removal by the other client at the end does not count.
+        story.commit(OTHER, vec![delete(POISON)]);
+        story.breaks(kinds);
+    }
+}
+
+#[test]
+fn poisoned_report_that_is_sent_is_a_violation() {
+    let mut story = fleet(false);
+    let report = r#"{"epoch":900000,"cycle":9000001,"averages":[{"mean":1,"min":1,"max":1,"count":1}]}"#;
+    story.commit(OTHER, vec![create(POISON, report)]);
+    story.brings(900_000, 9_000_001, 1.0);
+    let changes = vec![story.check(1), delete(POISON)];
+    story.commit(1, changes);
+    story.breaks(&[Kind::NotCommitted, Kind::Poison]);
+}
+
+#[test]
+fn judge_takes_the_largest_epochs_and_cycles() {
+    let mut story = fleet(false);
+    story.brings(i64::MAX, u64::MAX, 1.0);
+    story.breaks(&[Kind::NotCommitted]);
+    let changes = vec![
+        story.check(1),
+        set("/atalaya/term", r#"{"epoch":9223372036854775807,"cycle":18446744073709551615}"#),
+    ];
+    story.commit(1, changes.clone());
+    story.commit(1, changes);
+    story.breaks(&[Kind::Cycle, Kind::Epoch, Kind::NotCommitted]);
+}
+
+#[test]
+fn genuine_report_that_is_set_aside_beside_a_poisoned_one_is_a_violation() {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create(POISON, "not a report")]);
+    let aside = |cycle: &str| create(&format!("/atalaya/aside/{cycle}"), "why");
+    let changes = vec![story.check(1), aside("9000001"), aside("1"), delete(POISON)];
+    story.commit(1, changes);
+    story.breaks(&[Kind::Left]);
+}
+
+#[test]
+fn poisoned_report_with_a_name_that_is_no_cycle_may_stay_if_it_is_reported() {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create("/atalaya/reports/report-007", "x")]);
+    story.breaks(&[Kind::Poison]);
+    logs(&mut story, "/atalaya/reports/report-007 is not the name of a cycle");
+    story.is_good();
+}
+
+/// A contender of another client comes, the leader ends, and the contender is removed after a while.
+fn without_leader() -> Story {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create(CONTENDER, "squatter")]);
+    story.round(1);
+    story.commit(1, vec![Change::Closed]);
+    story.values.remove("1");
+    story.now += 6_000;
+    story
+}
+
+#[test]
+fn persistent_contender_must_be_reported() {
+    let mut story = without_leader();
+    let mut silent = story.clone();
+    silent.commit(OTHER, vec![delete(CONTENDER)]);
+    silent.leads(2);
+    silent.breaks(&[Kind::Squatter]);
+    // A fleet whose logs are lost cannot be judged by them.
+    silent.evidence.complete_log = false;
+    silent.is_good();
+    logs(&mut story, &format!("{CONTENDER} is persistent: delete it"));
+    story.commit(OTHER, vec![delete(CONTENDER)]);
+    story.leads(2);
+    story.is_good();
+}
+
+#[test]
+fn leader_must_appear_after_a_persistent_contender_is_removed() {
+    let mut story = without_leader();
+    logs(&mut story, CONTENDER);
+    story.commit(OTHER, vec![delete(CONTENDER)]);
+    story.now += 12_000;
+    story.leads(2);
+    story.breaks(&[Kind::Squatter]);
+    // Unless ZooKeeper's servers were killed.
+    story.evidence.disturbed = Some(1);
+    story.is_good();
+}
+
+#[test]
+fn node_that_leads_past_a_persistent_contender_is_a_violation() {
+    let mut story = without_leader();
+    logs(&mut story, CONTENDER);
+    story.leads(2);
+    story.breaks(&[Kind::Squatter]);
+}
+
+#[test]
+fn leader_may_go_on_while_a_persistent_contender_stands_before_it() {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create(CONTENDER, "squatter")]);
+    story.round(1);
+    // It takes its own office again.
+    story.leads(1);
+    story.now += 6_000;
+    story.round(1);
+    story.commit(OTHER, vec![delete(CONTENDER)]);
+    story.is_good();
+}
+
+#[test]
+fn child_of_the_barrier_must_be_reported() {
+    let mut story = fleet(true);
+    story.commit(OTHER, vec![create("/barrier/child-3", "")]);
+    story.now += 6_000;
+    let mut silent = story.clone();
+    silent.commit(OTHER, vec![delete("/barrier/child-3")]);
+    silent.breaks(&[Kind::Squatter]);
+    logs(&mut story, "/barrier/child-3 keeps the barrier from opening");
+    story.commit(OTHER, vec![delete("/barrier/child-3")]);
+    story.round(1);
+    story.is_good();
+}
+
+#[test]
+fn node_that_writes_over_the_measurement_of_another_client_is_a_violation() {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create("/mediciones/7", "not a measurement")]);
+    story.commit(2, vec![set("/mediciones/7", "5"), set("/counter", 4)]);
+    story.breaks(&[Kind::Squatter]);
+}
+
+#[test]
+fn node_that_deletes_the_znode_of_another_client_is_a_violation() {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create("/mediciones/7", "not a measurement")]);
+    story.commit(2, vec![delete("/mediciones/7")]);
+    story.breaks(&[Kind::Squatter]);
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![ephemeral("/mediciones/7", "5"), delete("/mediciones/7")]);
+    story.is_good();
+}

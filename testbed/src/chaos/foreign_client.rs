@@ -1,0 +1,181 @@
+//! Another client of ZooKeeper beside a fleet, by Kazoo: in a thread of its own, since it may have to wait for a server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::probe::Probe;
+
+/// Pause between attempts to create a znode that is still there.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Attempts to take a fault back; each waits up to 30 s for a server.
+const ATTEMPTS: usize = 4;
+
+/// A request of the client.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Creates a znode; waits until no other is there, up to this time.
+    Create { path: String, data: Vec<u8>, ephemeral: bool, wait: Duration },
+    /// Deletes a znode, if it is one that this client created.
+    Remove { path: String },
+    /// Makes a znode read-only for all others.
+    Restrict { path: String },
+    /// Gives all clients all permissions again.
+    Unrestrict { path: String },
+    /// Sets a znode to no data, which notifies the leader that the outbox has changed.
+    Touch { path: String },
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// True for each act whose request took effect.
+    done: BTreeMap<usize, bool>,
+    sessions: BTreeSet<i64>,
+    /// Requests that are not answered yet.
+    open: usize,
+    failures: Vec<String>,
+}
+
+/// The client.
+pub(super) struct ForeignClient {
+    requests: Option<Sender<(Option<usize>, Request)>>,
+    shared: Arc<Mutex<Shared>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Results of all requests.
+pub(super) struct ForeignResults {
+    /// True for each act whose request took effect.
+    pub(super) done: BTreeMap<usize, bool>,
+    /// Faults that could not be taken back.
+    pub(super) failures: Vec<String>,
+    /// All sessions that the client has had.
+    pub(super) sessions: BTreeSet<i64>,
+}
+
+impl ForeignClient {
+    /// Connects in the background.
+    pub(super) fn start(hosts: String) -> Self {
+        let (requests, inbox) = channel();
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let thread = {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new()
+                .name("foreign-client".into())
+                .spawn(move || serve(&hosts, &inbox, &shared))
+                .expect("start the thread of another client")
+        };
+        Self { requests: Some(requests), shared, thread: Some(thread) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request, which begins the act with this number if there is one.
+    pub(super) fn send(&self, act: Option<usize>, request: Request) {
+        self.lock().open += 1;
+        let sent = self.requests.as_ref().map(|requests| requests.send((act, request)));
+        assert!(matches!(sent, Some(Ok(()))), "the other client of ZooKeeper has ended");
+    }
+
+    /// Returns true if all requests are answered.
+    pub(super) fn is_idle(&self) -> bool {
+        assert!(!self.thread.as_ref().is_some_and(JoinHandle::is_finished), "the other client has ended");
+        self.lock().open == 0
+    }
+
+    /// Its sessions so far.
+    pub(super) fn sessions(&self) -> BTreeSet<i64> {
+        self.lock().sessions.clone()
+    }
+
+    /// Waits for the end of all requests.
+    pub(super) fn finish(mut self) -> ForeignResults {
+        self.requests = None;
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(matches!(ended, Some(Ok(()))), "the other client of ZooKeeper failed");
+        let mut shared = self.lock();
+        ForeignResults {
+            done: std::mem::take(&mut shared.done),
+            failures: std::mem::take(&mut shared.failures),
+            sessions: std::mem::take(&mut shared.sessions),
+        }
+    }
+}
+
+fn serve(hosts: &str, inbox: &Receiver<(Option<usize>, Request)>, shared: &Mutex<Shared>) {
+    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let probe = Probe::connect(hosts);
+    if let Err(error) = probe.authenticate() {
+        lock().failures.push(format!("cannot authenticate: {error}"));
+    }
+    for (act, request) in inbox {
+        // The session may end during the request: both are recorded.
+        note_session(&probe, shared);
+        let sessions = lock().sessions.clone();
+        let done = execute(&probe, &request, &sessions);
+        note_session(&probe, shared);
+        let mut shared = lock();
+        match (act, done) {
+            (Some(act), done) => drop(shared.done.insert(act, done.is_ok())),
+            (None, Err(error)) => shared.failures.push(format!("{request:?}: {error}")),
+            (None, Ok(())) => {}
+        }
+        shared.open -= 1;
+    }
+}
+
+/// Records the session of the client.
+fn note_session(probe: &Probe, shared: &Mutex<Shared>) {
+    let session = (0..ATTEMPTS).find_map(|_| probe.try_session_id().ok());
+    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    match session {
+        Some(session) => drop(shared.sessions.insert(session)),
+        None => shared.failures.push("no ZooKeeper server answers".to_owned()),
+    }
+}
+
+fn execute(probe: &Probe, request: &Request, sessions: &BTreeSet<i64>) -> Result<(), String> {
+    match request {
+        Request::Create { path, data, ephemeral, wait } => {
+            let end = Instant::now() + *wait;
+            loop {
+                match probe.create_below(path, data, *ephemeral) {
+                    Err(error) if error == "NodeExistsError" && Instant::now() < end => {
+                        thread::sleep(RETRY_INTERVAL);
+                    }
+                    done => return done,
+                }
+            }
+        }
+        Request::Remove { path } => until_done(|| {
+            let owner = probe.exists(path).map(|stat| stat.ephemeral_owner);
+            // A znode that a node has created at this path must stay.
+            if owner.is_some_and(|owner| owner == 0 || sessions.contains(&owner)) {
+                return probe.delete(path);
+            }
+            Ok(())
+        }),
+        Request::Restrict { path } => probe.restrict(path),
+        Request::Unrestrict { path } => until_done(|| probe.unrestrict(path)),
+        Request::Touch { path } => until_done(|| probe.set(path, b"")),
+    }
+}
+
+/// Repeats a request while no server answers. A znode that is gone needs nothing.
+fn until_done(request: impl Fn() -> Result<(), String>) -> Result<(), String> {
+    let mut done = Ok(());
+    for _ in 0..ATTEMPTS {
+        done = match request() {
+            Err(error) if error == "NoNodeError" => Ok(()),
+            done => done,
+        };
+        if done.is_ok() {
+            break;
+        }
+    }
+    done
+}

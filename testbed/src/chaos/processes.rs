@@ -1,0 +1,201 @@
+//! The processes of a fleet: starts them, notes how they end, and starts others in their place.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use super::schedule::{Fault, Schedule, What};
+use super::stage::{Cast, LOOK_AT_LOG, NODE_ENDS, Play};
+use super::verdict::Kind;
+use crate::kazoo::Kazoo;
+use crate::node::node_command_in;
+use crate::process::Process;
+use crate::stderr::StderrTarget;
+
+/// What a supervisor waits before it starts a node again that ended by itself.
+const AGAIN: Duration = Duration::from_millis(300);
+/// The exit code of a node whose id is taken: its znode outlived it.
+const TAKEN: i32 = 73;
+
+/// A node, whichever process it is.
+pub(super) struct Player {
+    pub(super) id: String,
+    pub(super) process: Option<Process>,
+    /// How many there have been.
+    pub(super) processes: usize,
+    /// When there is another.
+    pub(super) again: Option<Instant>,
+    /// Where its present process dies or stops.
+    pub(super) fault: Option<Fault>,
+    /// The present process cannot log: what it would say is inferred.
+    pub(super) is_mute: bool,
+    /// Acts that have its processes start with standard error on `/dev/full`.
+    pub(super) full: BTreeSet<usize>,
+    /// How long it stands still where it is told to.
+    pub(super) stops: Option<Duration>,
+    /// It was stopped, by itself or by us.
+    pub(super) was_stopped: bool,
+    /// It stands still there, until then.
+    pub(super) stands: Option<Instant>,
+}
+
+impl Play<'_> {
+    pub(super) fn start(&mut self, node: usize) {
+        let mut command = match self.cast {
+            Cast::Atalaya(binary) => self.atalaya(binary, node),
+            Cast::Kazoo(kazoo) => self.kazoo(kazoo, node),
+        };
+        let player = &mut self.players[node];
+        let fault = self.schedule.faults[node].get(player.processes).copied().flatten();
+        // In the calm nobody dies any more.
+        let fault = fault.filter(|_| !self.healed);
+        if let Some(Fault { point, number, stops }) = fault {
+            let end = if stops.is_some() { ":stop" } else { "" };
+            command.env("ATALAYA_FAULT", format!("{point}:{number}{end}"));
+        }
+        player.stops = fault.and_then(|fault| fault.stops);
+        player.fault = fault;
+        let stderr = if player.full.is_empty() { StderrTarget::Pipe } else { StderrTarget::Full };
+        player.is_mute = stderr == StderrTarget::Full;
+        (player.was_stopped, player.stands) = (false, None);
+        player.processes += 1;
+        player.again = None;
+        player.process =
+            Some(Process::spawn_with_stderr(command, stderr).called(format!("node {}", player.id), 0));
+    }
+
+    fn atalaya(&self, binary: &Path, node: usize) -> Command {
+        let servers = format!("{}{}", self.ensemble.connect_string(), self.chroot);
+        let player = &self.players[node];
+        let binary = binary.display().to_string();
+        let mut command = node_command_in(self.scratch.path(), &binary, &player.id, &servers);
+        let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+        command.args(["--session-timeout", &millis(self.schedule.session)]);
+        command.args(["--sampling-period", &millis(self.schedule.period)]);
+        command.args(["--api-url", &self.desk.url(), "--counter", "per-node"]);
+        command.args(["--api-method", if self.schedule.post { "post" } else { "get" }]);
+        command.args(["--sync", if self.schedule.lock_step { "barrier" } else { "free" }]);
+        command.args(["--release", if self.schedule.complete { "complete" } else { "period" }]);
+        command.arg("--boards").arg(self.scratch.path().join("boards.toml")).args(["--board", "chaos"]);
+        command
+    }
+
+    fn kazoo(&self, kazoo: &Kazoo, node: usize) -> Command {
+        let seconds = |duration: Duration| duration.as_secs_f64().to_string();
+        let Schedule { session, period, lock_step, .. } = *self.schedule;
+        kazoo.command(
+            "fleet.py",
+            &[
+                &self.players[node].id,
+                &self.ensemble.connect_string(),
+                &self.chroot,
+                &seconds(session),
+                &seconds(period),
+                &self.desk.url(),
+                match lock_step {
+                    // Whoever gives up waiting is not stuck, and not in step.
+                    true if self.schedule.acts.iter().any(|act| act.what == What::LeadingServer) => "patient",
+                    true => "barrier",
+                    false => "free",
+                },
+            ],
+        )
+    }
+
+    /// Who died is noted, and who is to come back does.
+    pub(super) fn look_after(&mut self) {
+        self.desk.look_after();
+        for node in 0..self.players.len() {
+            let player = &mut self.players[node];
+            if let Some(exit) = player.process.as_mut().and_then(Process::try_exit) {
+                player.again = Some(Instant::now() + AGAIN);
+                self.bury(node, exit, false);
+            } else if player.process.is_none() && player.again.is_some_and(|again| again <= Instant::now()) {
+                self.start(node);
+            }
+            self.wake(node);
+        }
+    }
+
+    /// Lets one that has stopped itself go on when its time has come.
+    fn wake(&mut self, node: usize) {
+        let player = &mut self.players[node];
+        let (Some(process), Some(stops)) = (&player.process, player.stops) else { return };
+        if player.stands.is_some_and(|until| until <= Instant::now()) {
+            (player.stands, player.stops) = (None, None);
+            process.cont();
+            return;
+        }
+        player.was_stopped |= process.has_stopped();
+        if player.stands.is_none() && player.was_stopped {
+            // Its last words may be on their way.
+            let line = process.log().into_iter().rfind(|line| line.text.contains("fault point: stopping"));
+            let point = line.and_then(|line| point_of(&line.text));
+            if let Some(point) = point.or(player.inferred_point()) {
+                player.stands = Some(Instant::now() + stops);
+                self.count(format!("stopped at {point}"));
+            }
+        }
+    }
+
+    /// Kills the server that leads, if it is to be, and all three serve: without two of them nobody could do anything, and
+    /// ZooKeeper 3.8 has been seen to forget then what it had acknowledged.
+    pub(super) fn look_after_servers(&mut self) {
+        if let Some((server, until)) = self.away {
+            if until <= Instant::now() {
+                self.away = None;
+                self.restart(server);
+            }
+        } else if !self.doomed.is_empty() && self.looked.elapsed() >= LOOK_AT_LOG {
+            self.looked = Instant::now();
+            if !self.ensemble.all_serve() {
+                return;
+            }
+            let Some(server) = self.ensemble.leader() else { return };
+            let lasts = self.doomed.remove(0);
+            self.ensemble.kill(server);
+            self.away = Some((server, Instant::now() + lasts));
+            self.count("ZooKeeper's leader killed");
+        }
+    }
+
+    /// Keeps the log of a process that has ended.
+    pub(super) fn bury(&mut self, node: usize, exit: ExitStatus, was_told: bool) {
+        let player = &mut self.players[node];
+        let Some(mut process) = player.process.take() else { return };
+        process.wait_exit(NODE_ENDS);
+        let log = process.log();
+        let name = format!("node-{}-{}", player.id, player.processes);
+        let last = log.last().map(|line| line.text.clone()).unwrap_or_default();
+        self.logs.push((name.clone(), log));
+        if was_told {
+            return;
+        }
+        let was_killed = exit.code().is_none() && exit.to_string().contains("signal: 9");
+        let point = point_of(&last).or(self.players[node].inferred_point().filter(|_| was_killed));
+        if matches!(self.cast, Cast::Kazoo(_)) && point.is_none() {
+            self.ended += 1;
+            return;
+        }
+        match (exit.code(), point) {
+            (None, Some(point)) => self.count(format!("died at {point}")),
+            (Some(TAKEN), _) => self.count("found its id taken"),
+            _ => self.verdict.add(Kind::Other, format!("{name} ended by itself ({exit}): {last}")),
+        }
+    }
+}
+
+impl Player {
+    /// Where a process that cannot log has died or stopped.
+    fn inferred_point(&self) -> Option<&'static str> {
+        self.fault.filter(|_| self.is_mute).map(|fault| fault.point)
+    }
+}
+
+/// Where a process died, by its last line.
+fn point_of(last: &str) -> Option<&'static str> {
+    let (_, said) = last.split_once("fault point: ")?;
+    said.split(|c: char| !c.is_ascii_alphanumeric())
+        .find_map(|word| super::schedule::POINTS.into_iter().find(|point| *point == word))
+}

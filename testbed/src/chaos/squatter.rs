@@ -1,0 +1,72 @@
+//! Znodes of the wrong type that another client creates on paths that the fleet uses. Pure.
+
+use std::fmt;
+
+use super::deeds::{BARRIER, ELECTION, MEASUREMENTS, PRESENCE};
+use super::schedule::Schedule;
+
+/// A znode of the wrong type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Squatter {
+    /// A persistent contender with the lowest sequence number: no node leads after the present leader.
+    Contender,
+    /// A child of the barrier, which then cannot be deleted.
+    BarrierChild,
+    /// A persistent znode at the measurement of a node that is down.
+    Measurement(usize),
+    /// A persistent znode at the node info of a node that is down.
+    NodeInfo(usize),
+    /// A persistent znode among the node infos, of no node.
+    NodeInfoChild,
+}
+
+impl Squatter {
+    /// Returns the path; `act` makes it unique.
+    pub(super) fn path(self, act: usize) -> String {
+        match self {
+            Squatter::Contender => format!("{ELECTION}{:032x}__lock__0000000000", 0xc4a0_0000 + act),
+            Squatter::BarrierChild => format!("{BARRIER}/child-{act}"),
+            Squatter::Measurement(node) => format!("{MEASUREMENTS}{}", Schedule::id(node)),
+            Squatter::NodeInfo(node) => format!("{PRESENCE}{}", Schedule::id(node)),
+            Squatter::NodeInfoChild => format!("{PRESENCE}squatter-{act}"),
+        }
+    }
+
+    /// Returns the data of the znode.
+    pub(super) fn data(self) -> &'static [u8] {
+        match self {
+            Squatter::Contender => b"squatter",
+            Squatter::BarrierChild => b"",
+            Squatter::Measurement(_) => b"not a measurement",
+            Squatter::NodeInfo(_) | Squatter::NodeInfoChild => b"{\"pid\":\"none\",\"sensors\":7}",
+        }
+    }
+
+    /// The node that must be down when the znode is created.
+    pub(super) fn node(self) -> Option<usize> {
+        match self {
+            Squatter::Measurement(node) | Squatter::NodeInfo(node) => Some(node),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Squatter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Squatter::Contender => f.write_str("a persistent contender before all others"),
+            Squatter::BarrierChild => f.write_str("a child of the barrier"),
+            Squatter::Measurement(node) => {
+                write!(
+                    f,
+                    "a persistent znode at the measurement of node {}, which is killed",
+                    Schedule::id(*node)
+                )
+            }
+            Squatter::NodeInfo(node) => {
+                write!(f, "a persistent znode at the info of node {}, which is killed", Schedule::id(*node))
+            }
+            Squatter::NodeInfoChild => f.write_str("a persistent znode among the node infos"),
+        }
+    }
+}

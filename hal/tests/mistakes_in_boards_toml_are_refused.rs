@@ -111,6 +111,20 @@ fn in_the_fleet() {
         fleet("session_timeout = \"32d\"", 19, "\"32d\"", "too long", "from \"100ms\" to \"31d\""),
         fleet("sync = \"fre\"", 8, "\"fre\"", "unknown name `fre`", "did you mean `free`?"),
         fleet("api_token_file = \" \"", 18, "\" \"", "` ` is no path", "\"/etc/atalaya/api-token\""),
+        fleet(
+            "api_token_origin = \"localhost\"",
+            20,
+            "\"localhost\"",
+            "no URL of HTTP",
+            "http://127.0.0.1:8000/nuevo",
+        ),
+        fleet(
+            "api_origins = \"http://h\"",
+            15,
+            "\"http://h\"",
+            "invalid type: string",
+            "expected a sequence",
+        ),
         fleet("api_method = \"put\"", 14, "\"put\"", "unknown name `put`", "`get`"),
         fleet(
             "api_url = \"localhost\"",

@@ -30,10 +30,11 @@ fn summary(boards: &Boards, settings: &Settings) -> String {
         .collect();
     let api = settings.api_url.as_ref().map_or("nowhere, averages are logged", |url| url.as_str());
     let token = settings.api_token.as_ref().map(|token| format!(", with {token}")).unwrap_or_default();
+    let unsent = settings.unsent_token().map(|unsent| format!("warning    {unsent}\n")).unwrap_or_default();
     let figures = settings.metrics_listen.as_ref();
     let figures = figures.map_or(String::new(), |listen| format!("figures    at http://{listen}/metrics\n"));
     format!(
-        "{}: good\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\nreports to {api}{token}\n{figures}",
+        "{}: good\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\nreports to {api}{token}\n{unsent}{figures}",
         boards.origin(),
         names.join(", "),
         settings.zookeeper,

@@ -60,12 +60,13 @@ pub async fn gather(link: &Link, roster: &mut Roster, since: Since) -> Result<Ga
     let mut all: Vec<Found> = Vec::new();
     // Averaged batch by batch, so that values with their units do not pile up either.
     while let Some(batch) = batches.try_next().await? {
-        all.extend(batch.into_iter().map(|(size, is_new, verdict)| {
-            let verdict = verdict.and_then(|values| match gathered.aggregate.has_room_for(&values) {
-                true => Ok(values.into_iter().for_each(|value| gathered.aggregate.add(value))),
-                false => Err(Unusable::Crowded),
-            });
-            (size, is_new, verdict)
+        all.extend(batch.into_iter().map(|(size, is_new, verdict)| match verdict {
+            Ok(values) if gathered.aggregate.has_room_for(&values) => {
+                values.into_iter().for_each(|value| gathered.aggregate.add(value));
+                (size, is_new, Ok(()))
+            }
+            Ok(_) => (size, is_new, Err(Unusable::Crowded)),
+            Err(unusable) => (size, is_new, Err(unusable)),
         }));
     }
     drop(batches);

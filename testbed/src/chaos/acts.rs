@@ -154,7 +154,7 @@ impl Play<'_> {
             StderrFault::Closed => process.stderr().close(),
             StderrFault::Stalled => {
                 process.stderr().stall();
-                self.stalled.insert(number, millis(SystemTime::now()));
+                self.stalled.insert(number, (millis(SystemTime::now()), player.processes));
             }
             StderrFault::Full => {
                 let exit = process.kill9();
@@ -175,8 +175,10 @@ impl Play<'_> {
         let Some(node) = self.whom.remove(&number) else { return };
         let player = &mut self.players[node];
         player.full.remove(&number);
-        if let Some(from) = self.stalled.remove(&number)
+        if let Some((from, process)) = self.stalled.remove(&number)
             && self.schedule.is_calm_but_for(number)
+            && process == player.processes
+            && player.process.is_some()
         {
             self.stalls.push(Stall { node: player.id.clone(), from, to: millis(SystemTime::now()) });
         }

@@ -68,11 +68,12 @@ impl Schedule {
 }
 
 impl Schedule {
-    /// Returns true if no other act keeps a node from publishing while this one lasts.
+    /// Returns true if no act of another kind keeps nodes from publishing while this one, of standard error, lasts.
     pub(super) fn is_calm_but_for(&self, number: usize) -> bool {
         /// Time in which a fleet recovers from a node that was killed.
         const AFTERMATH: Duration = Duration::from_secs(3);
-        const HARMLESS: [FaultKind; 3] = [FaultKind::Receiver, FaultKind::Outbox, FaultKind::Measurements];
+        const HARMLESS: [FaultKind; 4] =
+            [FaultKind::Stderr, FaultKind::Receiver, FaultKind::Outbox, FaultKind::Measurements];
         let act = &self.acts[number];
         let disturbs = |(other, its): (usize, &Act)| {
             let overlaps = its.at < act.at + act.lasts && act.at < its.at + its.lasts + AFTERMATH;

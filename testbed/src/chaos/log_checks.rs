@@ -33,25 +33,28 @@ const STALL_BEGINS: i64 = 500;
 /// Minimum rest of a stall in which the node must publish, in milliseconds.
 const SHORTEST_STALL: i64 = 1_500;
 
-/// Checks that a node publishes while nothing reads its standard error.
+/// Minimum number of publications of other nodes during a stall: the fleet works.
+const OTHERS: usize = 3;
+
+/// Checks that a node publishes while nothing reads its standard error, as the others do.
 pub(super) fn check_stalls(evidence: &Evidence, verdict: &mut Verdict) {
     for Stall { node, from, to } in &evidence.stalls {
         let begin = from + STALL_BEGINS;
-        let path = format!("{MEASUREMENTS}{node}");
-        let publishes = |change: &Change| match change {
-            Change::Create { path: written, .. } | Change::Set { path: written, .. } => *written == path,
-            _ => false,
-        };
-        let mut during =
+        let during =
             evidence.transactions.iter().filter(|transaction| (begin..=*to).contains(&transaction.time));
-        if to - begin >= SHORTEST_STALL
-            && !during.any(|transaction| transaction.changes.iter().any(publishes))
-        {
+        let of_nodes = during.filter(|transaction| !evidence.foreign.contains(&transaction.session));
+        let published =
+            of_nodes.flat_map(|transaction| &transaction.changes).filter_map(|change| match change {
+                Change::Create { path, .. } | Change::Set { path, .. } => path.strip_prefix(MEASUREMENTS),
+                _ => None,
+            });
+        let (own, others): (Vec<&str>, Vec<&str>) = published.partition(|name| name == node);
+        if to - begin >= SHORTEST_STALL && own.is_empty() && others.len() >= OTHERS {
+            let stalled = to - from;
             let text = format!(
-                "node {node} published nothing while its standard error was stalled for {} ms",
-                to - from
+                "node {node} published nothing while its standard error was stalled for {stalled} ms"
             );
-            verdict.add(Kind::Other, text);
+            verdict.add(Kind::Stderr, text);
         }
     }
 }
@@ -115,21 +118,25 @@ mod tests {
 
     #[test]
     fn node_that_stops_publishing_while_its_stderr_is_stalled_is_a_violation() {
-        let set = |time| crate::journal::Transaction {
+        let set = |(node, time): (u32, i64)| crate::journal::Transaction {
             zxid: time,
-            session: 1,
+            session: i64::from(node),
             time,
-            changes: vec![Change::Set { path: "/mediciones/2".into(), data: b"7".to_vec() }],
+            changes: vec![Change::Set { path: format!("/mediciones/{node}"), data: b"7".to_vec() }],
         };
-        let stalls = vec![Stall { node: "2".into(), from: 1_000, to: 4_000 }];
-        let found = |times: &[i64]| {
-            let transactions = times.iter().copied().map(set).collect();
-            let evidence = Evidence { transactions, stalls: stalls.clone(), ..Evidence::default() };
+        let found = |published: &[(u32, i64)]| {
+            let stalls = vec![Stall { node: "2".into(), from: 1_000, to: 4_000 }];
+            let transactions = published.iter().copied().map(set).collect();
+            let evidence = Evidence { transactions, stalls, ..Evidence::default() };
             let mut verdict = Verdict::default();
             check_stalls(&evidence, &mut verdict);
             verdict.violations.len()
         };
-        assert_eq!((found(&[900, 2_000, 5_000]), found(&[900, 1_200, 5_000])), (0, 1));
+        let others = [(1, 2_000), (3, 2_100), (1, 3_000)];
+        let with = |own: &[(u32, i64)]| [&others, own].concat();
+        assert_eq!(found(&with(&[(2, 900), (2, 2_000)])), 0);
+        assert_eq!(found(&with(&[(2, 900), (2, 1_200), (2, 5_000)])), 1);
+        assert_eq!(found(&[(2, 900), (2, 5_000)]), 0, "the others published nothing either");
     }
 
     #[test]

@@ -109,8 +109,8 @@ pub(super) struct Play<'a> {
     pub(super) active: BTreeSet<usize>,
     /// True if a node has lost its standard error.
     pub(super) has_lost_logs: bool,
-    /// Begin of each stall of standard error, and the stalls that have ended.
-    pub(super) stalled: BTreeMap<usize, i64>,
+    /// Begin of each stall of standard error, with the number of the process, and the stalls that have ended.
+    pub(super) stalled: BTreeMap<usize, (i64, usize)>,
     pub(super) stalls: Vec<Stall>,
     /// Time at which the first ZooKeeper server was killed.
     pub(super) disturbed: Option<i64>,

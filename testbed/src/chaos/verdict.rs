@@ -47,6 +47,8 @@ pub enum Kind {
     Poison,
     /// A znode of the wrong type was not reported, or a node wrote it, or a node led although it was first in line.
     Squatter,
+    /// A node stopped publishing because nothing read its standard error.
+    Stderr,
     /// A process logged too many warnings.
     LogVolume,
     /// Nothing a promise is about, and yet it must not be: a node that panics, a fleet that does not come back.

@@ -30,7 +30,7 @@ use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::Moment;
-use atalaya_recipes::{Error, Leadership, Link, Sightings, Trouble, children_watch};
+use atalaya_recipes::{Leadership, Link, Sightings, Trouble, children_watch};
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::{info, warn};
 

@@ -23,6 +23,15 @@ pub(crate) struct Problem {
     status: u16,
     /// What is the matter this time.
     detail: Box<str>,
+    #[serde(flatten)]
+    members: Box<Members>,
+    #[serde(skip)]
+    retry_after: Option<u32>,
+}
+
+/// Extension members (RFC 9457, section 3.2). Boxed, since most problems have none.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub(crate) struct Members {
     /// With `stale`: the later leader's epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<i64>,
@@ -42,8 +51,6 @@ pub(crate) struct Problem {
     /// With `future`: the highest epoch that is accepted at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_epoch: Option<i64>,
-    #[serde(skip)]
-    retry_after: Option<u32>,
 }
 
 impl Problem {
@@ -58,12 +65,7 @@ impl Problem {
             title,
             status: status.as_u16(),
             detail: detail.into().into(),
-            epoch: None,
-            first_cycle: None,
-            kept: None,
-            report_epoch: None,
-            highest_epoch: None,
-            max_epoch: None,
+            members: Box::default(),
             retry_after: None,
         }
     }
@@ -86,7 +88,7 @@ impl Problem {
     pub(super) fn conflict(kept: f64) -> Problem {
         let detail = "a report of this key is kept, with another mean";
         Problem {
-            kept: Some(kept),
+            members: Box::new(Members { kept: Some(kept), ..Members::default() }),
             ..Problem::new(StatusCode::CONFLICT, "conflict", "The key is taken", detail)
         }
     }
@@ -96,8 +98,11 @@ impl Problem {
         let Stale { epoch, first_cycle } = stale;
         let detail = format!("epoch {epoch} has reported cycle {first_cycle} already");
         Problem {
-            epoch: Some(epoch),
-            first_cycle: Some(first_cycle),
+            members: Box::new(Members {
+                epoch: Some(epoch),
+                first_cycle: Some(first_cycle),
+                ..Members::default()
+            }),
             ..Problem::new(StatusCode::CONFLICT, "stale", "The leader was deposed", detail)
         }
     }
@@ -109,8 +114,11 @@ impl Problem {
              or the number after the highest recorded epoch"
         );
         Problem {
-            report_epoch: Some(epoch),
-            max_epoch: Some(max_epoch),
+            members: Box::new(Members {
+                report_epoch: Some(epoch),
+                max_epoch: Some(max_epoch),
+                ..Members::default()
+            }),
             ..Problem::new(StatusCode::BAD_REQUEST, "future", "The epoch is ahead of the clock", detail)
         }
     }
@@ -122,8 +130,10 @@ impl Problem {
     }
 
     /// Adds the epoch that was sent and the highest one that is known.
-    pub(super) fn with_epochs(self, report: Option<i64>, highest: Option<i64>) -> Problem {
-        Problem { report_epoch: report, highest_epoch: highest, ..self }
+    pub(super) fn with_epochs(mut self, report: Option<i64>, highest: Option<i64>) -> Problem {
+        self.members.report_epoch = report;
+        self.members.highest_epoch = highest;
+        self
     }
 
     /// What is the matter this time.

@@ -86,7 +86,7 @@ async fn conflict_answers_name_the_epoch_of_the_report_and_the_highest_epoch() {
 async fn latest_report_is_that_of_the_highest_cycle_whatever_its_time() {
     let collector = started().await;
     let hour = SignedDuration::from_hours(1);
-    for (cycle, ahead) in [(1, hour * 23), (2, 0), (3, -hour)] {
+    for (cycle, ahead) in [(1, hour * 23), (2, SignedDuration::ZERO), (3, -hour)] {
         #[allow(clippy::cast_precision_loss, reason = "small")]
         let report = dated(full(7, cycle, cycle as f64), ahead);
         assert_eq!(collector.post("/api/v1/reports").json(&report).send().await.unwrap().status(), 201);

@@ -138,7 +138,8 @@ impl Office {
         };
         let created = link.stat(leadership.znode()).await?.ok_or(Failed::Deposed)?.ctime;
         let before = found.as_ref().and_then(|(data, stat)| believed(data, stat, created));
-        let (mut now, mut newest) = (created, waiting.last().copied().unwrap_or(0));
+        // A report above a fence is from another program, so only without a fence do reports tell the last cycle.
+        let (mut now, mut newest) = (created, 0);
         if before.is_none() {
             // Its stat tells the time: the own election znode may be much older than the last epoch.
             match link.set(outbox::PATH, b"", None).await {
@@ -146,8 +147,8 @@ impl Office {
                 Err(error) if error.is_link_trouble() => return Err(error.into()),
                 Err(error) => warn!(%error, "cannot write {}", outbox::PATH),
             }
-            let aside = cycles(link, ASIDE).await?.and_then(|aside| aside.last().copied());
-            newest = newest.max(aside.unwrap_or(0));
+            let aside = cycles(link, ASIDE).await?.unwrap_or_default();
+            newest = last_likely(&waiting).max(last_likely(&aside));
         }
         let term = Term::next(before, own, now, newest, collector);
         let data = term.data();
@@ -273,6 +274,12 @@ impl Office {
         (self.term, self.version, self.newest) = (term, stat.version, stat.mzxid);
         Ok(stat.mzxid)
     }
+}
+
+/// Returns the last cycle that a fleet can have reached: in a thousand years with a thousand cycles a second.
+fn last_likely(cycles: &BTreeSet<u64>) -> u64 {
+    const LIMIT: u64 = 1_000 * 366 * 86_400 * 1_000;
+    cycles.range(..LIMIT).next_back().copied().unwrap_or(0)
 }
 
 /// Returns what `data` at the fence says, unless no leader can have written it; the log then says why.

@@ -263,21 +263,19 @@ on_both!(
     barrier_that_has_children_names_them_when_it_cannot_be_opened,
 );
 
-/// The system's resolver understands the zone of a link-local address.
+/// The system's resolver understands the zone of a link-local address. A machine that has none has the loopback address,
+/// whose zone is the number of the interface.
 #[test]
 #[cfg(target_os = "linux")]
-fn session_connects_to_a_link_local_address_with_a_zone() {
+fn session_connects_to_an_ipv6_address_with_a_zone() {
     // Address, index, prefix length, scope (20: link-local), flags, name of the interface.
     let interfaces = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
     let found = interfaces.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.get(3) == Some(&"20")).then(|| (fields[0].to_owned(), fields[5].to_owned()))
+        let digits = u128::from_str_radix(fields.first()?, 16).ok()?;
+        (fields.get(3) == Some(&"20")).then(|| (std::net::Ipv6Addr::from_bits(digits), fields[5].to_owned()))
     });
-    let Some((digits, interface)) = found else {
-        eprintln!("this machine has no link-local address");
-        return;
-    };
-    let address = std::net::Ipv6Addr::from_bits(u128::from_str_radix(&digits, 16).unwrap());
+    let (address, interface) = found.unwrap_or((std::net::Ipv6Addr::LOCALHOST, "1".to_owned()));
     let server = atalaya_sim::zookeeper::Server::builder().listen("[::]:0").start_thread().unwrap();
     let bed = Bed::memory();
     let session = bed.session_to(&format!("[{address}%{interface}]:{}", server.local_addr().port()));

@@ -118,13 +118,7 @@ fn in_the_fleet() {
             "no URL of HTTP",
             "http://127.0.0.1:8000/nuevo",
         ),
-        fleet(
-            "api_origins = \"http://h\"",
-            15,
-            "\"http://h\"",
-            "invalid type: string",
-            "expected a sequence",
-        ),
+        fleet("api_origins = \"http://h\"", 15, "\"http://h\"", "invalid type: string", "expected a list"),
         fleet("api_method = \"put\"", 14, "\"put\"", "unknown name `put`", "`get`"),
         fleet(
             "api_url = \"localhost\"",

@@ -216,12 +216,13 @@ pub struct FleetArgs {
     #[arg(long, value_name = "FILE", help_heading = "Fleet")]
     pub api_token_file: Option<PathBuf>,
 
-    /// The only origin to which the token is sent, such as https://api.example:8443 [default: that of --api-url; without
-    /// either the token is not sent]. Also ATALAYA_API_TOKEN_ORIGIN.
+    /// The only origin to which the token is sent, such as https://api.example:8443 [default: that of --api-url;
+    /// without either the token is not sent]. Also ATALAYA_API_TOKEN_ORIGIN.
     #[arg(long, value_name = "ORIGIN", help_heading = "Fleet")]
     pub api_token_origin: Option<String>,
 
-    /// The origins that /config/api_url in ZooKeeper may name, separated by commas; any by default. Also ATALAYA_API_ORIGINS.
+    /// The origins that /config/api_url in ZooKeeper may name, separated by commas; any by default. Also
+    /// ATALAYA_API_ORIGINS.
     #[arg(long, value_name = "ORIGINS", help_heading = "Fleet")]
     pub api_origins: Option<String>,
 

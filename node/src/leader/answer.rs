@@ -1,5 +1,5 @@
-//! Decides from the answer of an API whether a report is recorded there. Only an answer that can mean "recorded" counts: a
-//! redirect to another place, or to a page of HTML such as a login page, does not.
+//! Decides from the answer of an API whether a report is recorded there. Only an answer that can mean "recorded"
+//! counts: a redirect to another place, or to a page of HTML such as a login page, does not.
 
 use atalaya_hal::boards::ApiMethod;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
@@ -29,8 +29,8 @@ struct Problem {
     kept: Option<f64>,
 }
 
-/// Returns the policy for redirects: only within the origin of the API, never in circles, and a report that is posted is never
-/// made a GET without it, which some receivers would accept.
+/// Returns the policy for redirects: only within the origin of the API, never in circles, and a report that is posted
+/// is never made a GET without it, which some receivers would accept.
 pub(super) fn redirects(method: ApiMethod) -> Policy {
     const EMPTIED: [StatusCode; 3] =
         [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND, StatusCode::SEE_OTHER];
@@ -80,8 +80,8 @@ fn header(answer: &Response, name: reqwest::header::HeaderName) -> Option<String
     answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// Reads the beginning of the body, so that the connection can be used again; `None` if it breaks off. A status of success
-/// counts without a body: the status says that the report is recorded.
+/// Reads the beginning of the body, so that the connection can be used again; `None` if it breaks off. A status of
+/// success counts without a body: the status says that the report is recorded.
 async fn read(answer: &mut Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
@@ -112,8 +112,8 @@ fn doubtful(reason: String, (tries, proofs): (u32, u32)) -> Outcome {
     Outcome::Doubtful(Doubt { reason, tries, proofs })
 }
 
-/// Returns the meaning of a 409. By itself it says that a report of this key is recorded. A collector says more: whether that
-/// one has another mean, or that it refuses the report because of a later leader.
+/// Returns the meaning of a 409. By itself it says that a report of this key is recorded. A collector says more:
+/// whether that one has another mean, or that it refuses the report because of a later leader.
 fn conflict(kind: &str, body: Option<&[u8]>) -> Outcome {
     const STALE: &str = "urn:problem-type:atalaya:stale";
     const CONFLICT: &str = "urn:problem-type:atalaya:conflict";

@@ -79,7 +79,8 @@ impl Api {
         Ok(request.headers(HeaderMap::from_iter([(AUTHORIZATION, token)])))
     }
 
-    /// It does not know who reports, or does not let them: that is nothing about a report. What to do about it, in words.
+    /// It does not know who reports, or does not let them: that is nothing about a report. What to do about it, in
+    /// words.
     pub(super) fn turned_away(&self, status: StatusCode) -> String {
         match &self.token {
             None => format!("it answers {status}, and there is no token to show (api_token_file)"),

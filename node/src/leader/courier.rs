@@ -11,9 +11,10 @@
 //! What the API will never take (4xx) is tried a few times, since such answers may come from something in between that is
 //! just being set up, and then set aside; what comes after that, once, for as long as it goes on so.
 //!
-//! Some answers do not say whether this report or every report is refused (401, 403, 5xx). After some of these the reports
-//! behind it are tried as well. If one of them is accepted, and the first one is refused again, it is set aside; if none
-//! is accepted, all wait. So one bad report never blocks those behind it, and a wrong token rejects nothing.
+//! Some answers do not say whether this report or every report is refused (401, 403, 5xx). After some of these the
+//! reports behind it are tried as well. If one of them is accepted, and the first one is refused again, it is set
+//! aside; if none is accepted, all wait. So one bad report never blocks those behind it, and a wrong token rejects
+//! nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -143,8 +144,8 @@ struct Item<R> {
 pub struct Courier<R> {
     /// Those that wait, and those under way.
     queue: BTreeMap<Key, Item<R>>,
-    /// Those that wait, in the order in which they are sent. An epoch comes after all that are lower: once a collector has a
-    /// report of a later epoch, it may refuse those of an earlier one.
+    /// Those that wait, in the order in which they are sent. An epoch comes after all that are lower: once a
+    /// collector has a report of a later epoch, it may refuse those of an earlier one.
     order: BTreeSet<(u32, i64, Key)>,
     /// Those under way, with their epochs.
     sent: BTreeMap<Key, i64>,

@@ -298,7 +298,6 @@ impl Cycles<'_> {
         closed: &mut Option<Closed>,
         count: &mut Option<Count>,
     ) -> Done {
-        let link = self.leadership.link();
         match failed {
             Failed::Deposed => std::future::pending().await,
             Failed::Refused(Part::Counter, error) => {
@@ -321,19 +320,17 @@ impl Cycles<'_> {
                 Done::Again
             }
             Failed::Refused(Part::Dropped, error) if error.is_no_node() => Done::Unsure,
-            Failed::Refused(Part::Report, error) if error.is_node_exists() => {
-                self.office.found_occupied();
-                tokio::time::sleep(AGAIN).await;
-                Done::Unsure
-            }
             Failed::Refused(Part::Report, error) if error.is_no_node() => {
                 // Somebody has deleted the outbox.
-                match link.ensure(super::outbox::PATH).await {
+                match self.leadership.link().ensure(super::outbox::PATH).await {
                     Ok(()) => Done::Again,
                     Err(_) => Done::Unsure,
                 }
             }
             failed => {
+                if matches!(&failed, Failed::Refused(Part::Report, error) if error.is_node_exists()) {
+                    self.office.found_occupied();
+                }
                 self.complain(failed).await;
                 Done::Unsure
             }

@@ -119,8 +119,8 @@ impl Outgoing {
         done
     }
 
-    /// Updates the outbox to these cycles, of which those that are not `known` are read next. The metrics follow when they are
-    /// read: before, the age of the oldest is not known.
+    /// Updates the outbox to these cycles, of which those that are not `known` are read next. The metrics follow when
+    /// they are read: before, the age of the oldest is not known.
     pub async fn list(&self, known: &BTreeSet<u64>, cycles: &BTreeSet<u64>) {
         let mut outbox = self.outbox.lock().await;
         outbox.keep_only(known, cycles);

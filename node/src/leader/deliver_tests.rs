@@ -160,6 +160,7 @@ async fn a_token_is_not_shown_to_an_api_that_zookeeper_tells_of() {
     let own = "http://127.0.0.1:9/nuevo".parse().unwrap();
     let api = api(url, ApiMethod::Get).showing(Some(ApiToken::given(SECRET, Some(own)).unwrap()));
     let outcome = sent(&api).await;
+    assert!(!api.has_token(), "nor with the status of the fleet: a token in the address has its place");
     assert!(reason(&outcome).contains("is not sent there: it is bound to http://127.0.0.1:9"), "{outcome:?}");
     assert!(!seen.lock().unwrap().remove(0).contains("authorization"));
 }

@@ -1,5 +1,5 @@
-//! Keeps the leader's outbox equal to the reports in ZooKeeper: lists them, reads as many as there is room for, and sets aside
-//! those that can never be delivered.
+//! Keeps the leader's outbox equal to the reports in ZooKeeper: lists them, reads as many as there is room for, and
+//! sets aside those that can never be delivered.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,14 +17,15 @@ use super::rhythm::ServerClock;
 use super::settling::{self, Batch};
 use super::term::{self, Term};
 
-/// Shortest time between two takeovers above an epoch of a collector, and between two looks whether the clock allows one.
+/// Shortest time between two takeovers above an epoch of a collector, and between two looks whether the clock allows
+/// one.
 const BETWEEN_TAKEOVERS: Duration = Duration::from_secs(10);
 /// Pause after reports could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
 impl Leader {
-    /// Updates the outbox to the `waiting` cycles that were listed when it contained the `known` ones. `newest` is this leader's
-    /// epoch and the newest cycle that it can have written.
+    /// Updates the outbox to the `waiting` cycles that were listed when it contained the `known` ones. `newest` is
+    /// this leader's epoch and the newest cycle that it can have written.
     pub(super) async fn refill(
         &self,
         leadership: &Leadership,
@@ -100,8 +101,8 @@ impl Leader {
         }
     }
 
-    /// Lists the reports that are written down whenever `/atalaya/reports` is written: that is what a client does after it has
-    /// deleted a report or put one back.
+    /// Lists the reports that are written down whenever `/atalaya/reports` is written: that is what a client does
+    /// after it has deleted a report or put one back.
     pub(super) async fn follow_the_outbox(
         &self,
         leadership: &Leadership,
@@ -139,8 +140,8 @@ impl Leader {
     }
 }
 
-/// Returns the newest report that can be written down while `cycle` is the newest that is known to be: the one after it may have
-/// been written and not confirmed.
+/// Returns the newest report that can be written down while `cycle` is the newest that is known to be: the one after
+/// it may have been written and not confirmed.
 fn possible(epoch: i64, cycle: u64) -> Term {
     Term { epoch, cycle, skipped: None }.advanced()
 }
@@ -152,8 +153,8 @@ struct Refused {
     data: Vec<u8>,
 }
 
-/// Returns the report in the znode of this cycle, unless it can never be delivered or outranks the fleet: a report of a later
-/// epoch than the leader's would make a collector refuse all that leaders report from then on.
+/// Returns the report in the znode of this cycle, unless it can never be delivered or outranks the fleet: a report of
+/// a later epoch than the leader's would make a collector refuse all that leaders report from then on.
 fn judge(data: Vec<u8>, cycle: u64, newest: Term) -> Result<CycleReport, Refused> {
     let report = match CycleReport::parse(&data, cycle) {
         Ok(report) => report,
@@ -186,8 +187,9 @@ fn log_refused(judged: &[(u64, Option<Result<CycleReport, Refused>>)]) {
     warn!(reports, "{path}/{cycle} can never be delivered and is set aside: {reason}; see atalaya reports");
 }
 
-/// Completes with the epoch of which a collector has reports, and above which this leader, of `epoch`, has to take over: when
-/// the collector has said so, the clock allows a higher epoch, and the last takeover for this reason, `rose`, is long ago.
+/// Completes with the epoch of which a collector has reports, and above which this leader, of `epoch`, has to take
+/// over: when the collector has said so, the clock allows a higher epoch, and the last takeover for this reason,
+/// `rose`, is long ago.
 pub(super) async fn outranked(
     outgoing: &Outgoing,
     clock: ServerClock,

@@ -68,8 +68,8 @@ pub struct Office {
     occupied: Option<(u64, u32)>,
 }
 
-/// Number of failures because the path of a cycle is occupied after which the cycle is skipped. A report that can be moved is
-/// gone before.
+/// Number of failures because the path of a cycle is occupied after which the cycle is skipped. A report that can be
+/// moved is gone before.
 const OCCUPIED: u32 = 5;
 
 /// What stands in ZooKeeper when a leader begins.
@@ -109,8 +109,8 @@ impl Office {
         self.own == leadership.term()
     }
 
-    /// Takes it: no leader before this one can write after that. `own` is the last term of this leader, if any. The new epoch is
-    /// above `collector`, the epoch of a report that a collector has from elsewhere, if any.
+    /// Takes it: no leader before this one can write after that. `own` is the last term of this leader, if any. The
+    /// new epoch is above `collector`, the epoch of a report that a collector has from elsewhere, if any.
     ///
     /// # Cancellation safety
     /// Dropped midway, it may have been taken or not; taking it again costs an epoch.
@@ -284,8 +284,8 @@ fn last_likely(cycles: &BTreeSet<u64>) -> u64 {
 
 /// Returns what `data` at the fence says, unless no leader can have written it; the log then says why.
 ///
-/// Epochs grow more slowly than clocks. So an epoch far above the clock of ZooKeeper that wrote the znode, or this leader's election
-/// znode, is damage or an attack: leaders above it would be refused by collectors.
+/// Epochs grow more slowly than clocks. So an epoch far above the clock of ZooKeeper that wrote the znode, or this
+/// leader's election znode, is damage or an attack: leaders above it would be refused by collectors.
 fn believed(data: &[u8], stat: &Stat, created: i64) -> Option<Term> {
     let latest = term::latest_epoch(created.max(stat.mtime).max(stat.ctime));
     let read = Term::read(data).and_then(|term| match term.epoch < latest {
@@ -336,4 +336,42 @@ pub(super) async fn multi(link: &Link, writes: &[(Part, Write<'_>)]) -> Result<V
         Some((part, _)) if !refusal.error.is_link_trouble() => Failed::Refused(*part, refusal.error),
         _ => Failed::Unclear(refusal.error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leader_skips_a_cycle_whose_path_stays_occupied() {
+        let term = Term { epoch: 7, cycle: 41, skipped: None };
+        let mut office = Office { own: 1, term, version: 0, newest: 0, occupied: None };
+        for _ in 1..OCCUPIED {
+            office.found_occupied();
+            assert_eq!(office.next_term().cycle, 42, "a report there may still be moved");
+        }
+        office.found_occupied();
+        assert_eq!(office.next_term().cycle, 43);
+        // The next one is occupied, too.
+        (0..OCCUPIED).for_each(|_| office.found_occupied());
+        assert_eq!(office.next_term().cycle, 44);
+        office.term = office.next_term();
+        assert_eq!(office.next_term().cycle, 45);
+    }
+
+    #[test]
+    fn leader_believes_no_fence_that_is_a_day_ahead_of_every_clock() {
+        let stat = |seconds: i64| crate::overview::tests::stat(1_000 * seconds, 1_000 * seconds);
+        let believed = |epoch, written, created| {
+            let data = Term { epoch, cycle: 3, skipped: None }.data();
+            believed(&data, &stat(written), created * 1_000).map(|term| term.epoch)
+        };
+        let now = 1_795_000_000;
+        assert_eq!(believed(now, now, now), Some(now));
+        assert_eq!(believed(now + 86_000, now, now), Some(now + 86_000));
+        assert_eq!(believed(now + 86_400, now, now), None);
+        assert_eq!(believed(now, now, now - 300 * 86_400), Some(now), "a clock that was set back");
+        assert_eq!(believed(now, 5, 7), Some(now), "a clock that was never set");
+        assert_eq!(believed(i64::MAX, 5, 7), None);
+    }
 }

@@ -1,7 +1,8 @@
 //! The reports that are written down and not yet accepted: which of them to send next, and what to do with those that are
 //! settled. Pure; filled by [`super::loading`], emptied by [`super::settling`], sent by [`super::deliver`].
 //!
-//! Only as many reports are in memory as fit into [`LARGEST_LOADED`]; of the others only the cycles are known until there is room.
+//! Only as many reports are in memory as fit into [`LARGEST_LOADED`]; of the others only the cycles are known until
+//! there is room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -196,7 +197,8 @@ impl Outbox {
         }
     }
 
-    /// Refuses the reports of cycles above `cycle`, the newest that the fleet has written down; gives how many there were.
+    /// Refuses the reports of cycles above `cycle`, the newest that the fleet has written down; gives how many there
+    /// were.
     pub fn refuse_above(&mut self, cycle: u64) -> usize {
         let above: Vec<u64> = self.open.range(cycle.saturating_add(1)..).map(|(cycle, _)| *cycle).collect();
         for forged in &above {
@@ -300,11 +302,11 @@ impl Outbox {
         (self.settled(cycle), news)
     }
 
-    /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must be sent
-    /// again in the current epoch.
+    /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must
+    /// be sent again in the current epoch.
     ///
-    /// The collector records no report that it refuses so, and everything that the fleet wrote down is refused by none of the
-    /// fleet's own epochs. So the later epoch is from elsewhere, or the report is.
+    /// The collector records no report that it refuses so, and everything that the fleet wrote down is refused by
+    /// none of the fleet's own epochs. So the later epoch is from elsewhere, or the report is.
     fn refused_by_epoch(&mut self, cycle: u64, stale: Stale) -> Option<Outcome> {
         let epoch = self.open.get(&cycle)?.report.epoch;
         match self.term {

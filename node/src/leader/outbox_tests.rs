@@ -113,7 +113,8 @@ fn there_is_room_for_so_many_and_the_oldest_makes_room() {
 
 const OWN: Term = Term { epoch: 9, cycle: 20, skipped: None };
 
-/// An outbox of the leader of epoch 9 with the report of cycle 7 in epoch 8 or 9, which a collector refuses because of `later`.
+/// An outbox of the leader of epoch 9 with the report of cycle 7 in epoch 8 or 9, which a collector refuses because
+/// of `later`.
 fn refused_because_of(own: Term, epoch: i64, later: i64) -> (Outbox, Option<News>) {
     let (mut outbox, mut now) = (outbox([]), 0);
     outbox.set_term(own);

@@ -124,8 +124,8 @@ impl CycleReport {
         CycleReport { epoch, cycle, time, excluded, averages, reason: None }
     }
 
-    /// Reads the znode of a cycle. Everything is checked: a report that this returns can be sent. Unknown fields, of later
-    /// versions, are ignored.
+    /// Reads the znode of a cycle. Everything is checked: a report that this returns can be sent. Unknown fields, of
+    /// later versions, are ignored.
     ///
     /// # Errors
     /// The data is not a report, or a report of another cycle, or one that can never be sent.

@@ -1,5 +1,6 @@
-//! Reads and removes the reports that are written down: lists them, reads them in batches of bounded size, and deletes those that
-//! are settled or sets them aside. Every write is one `multi` with a check of the own election znode.
+//! Reads and removes the reports that are written down: lists them, reads them in batches of bounded size, and
+//! deletes those that are settled or sets them aside. Every write is one `multi` with a check of the own election
+//! znode.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +12,8 @@ use super::outbox::{ASIDE, Ending, MOST_ASIDE};
 use super::term::MAX_CYCLE;
 use crate::fault;
 
-/// Returns the cycles below `parent`; `None` if it is not there. Other names are not those of reports: what `parse` takes,
-/// but a leader never writes (`007`), stands for another znode.
+/// Returns the cycles below `parent`; `None` if it is not there. Other names are not those of reports: what `parse`
+/// takes, but a leader never writes (`007`), stands for another znode.
 pub async fn cycles(link: &Link, parent: &str) -> Result<Option<BTreeSet<u64>>, Error> {
     match link.children(parent).await {
         Ok(names) => Ok(Some(names.iter().filter_map(|name| cycle_of(name)).collect())),
@@ -25,8 +26,8 @@ fn cycle_of(name: &str) -> Option<u64> {
     name.parse().ok().filter(|cycle: &u64| *cycle <= MAX_CYCLE && cycle.to_string() == name)
 }
 
-/// Number of reports that are read in one request: few at first and after large ones, more while they are small. It bounds
-/// the memory of an answer, whatever others store.
+/// Number of reports that are read in one request: few at first and after large ones, more while they are small. It
+/// bounds the memory of an answer, whatever others store.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch(usize);
 
@@ -61,7 +62,8 @@ pub async fn read(link: &Link, parent: &str, cycles: &[u64]) -> Result<Vec<(u64,
     Ok(cycles.iter().copied().zip(answers).collect())
 }
 
-/// Deletes, replaces or sets aside a settled report. Returns the number of older ones that were deleted to make room for it.
+/// Deletes, replaces or sets aside a settled report. Returns the number of older ones that were deleted to make room
+/// for it.
 ///
 /// # Cancellation safety
 /// Dropped midway, it may be done or not; it can be done again.

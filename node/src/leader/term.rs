@@ -35,7 +35,8 @@ pub struct Term {
     /// Goes up by one with every cycle that was written down, whoever leads.
     pub cycle: u64,
     /// First and last of the epochs that leaders of this fleet skipped because a collector knew one of them from
-    /// elsewhere. A report that the collector refuses because of an epoch in this range is sent again in the current epoch.
+    /// elsewhere. A report that the collector refuses because of an epoch in this range is sent again in the current
+    /// epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<(i64, i64)>,
 }
@@ -72,11 +73,11 @@ impl Term {
 
     /// Returns the term of a new leader after `before`, or the first one.
     ///
-    /// The first epoch is the second, since 1970, at which the leader took over by ZooKeeper's clock (`now`, in milliseconds):
-    /// if ZooKeeper's data is lost, epochs continue above all that receivers have seen. `newest` is the highest cycle of
-    /// which something is written down: cycles continue above that. `own` is what this leader wrote itself, in case
-    /// the znode was deleted. The epoch is also above `collector`, the epoch of a report that a collector has from
-    /// elsewhere, if any.
+    /// The first epoch is the second, since 1970, at which the leader took over by ZooKeeper's clock (`now`, in
+    /// milliseconds): if ZooKeeper's data is lost, epochs continue above all that receivers have seen. `newest` is
+    /// the highest cycle of which something is written down: cycles continue above that. `own` is what this leader
+    /// wrote itself, in case the znode was deleted. The epoch is also above `collector`, the epoch of a report that a
+    /// collector has from elsewhere, if any.
     pub fn next(
         before: Option<Term>,
         own: Option<Term>,

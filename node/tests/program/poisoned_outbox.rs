@@ -1,5 +1,5 @@
-//! Bad data in the outbox and the fence, and misleading answers to reports, cost no average: each one is delivered, waits, or is
-//! set aside with the reason.
+//! Bad data in the outbox and the fence, and misleading answers to reports, cost no average: each one is delivered,
+//! waits, or is set aside with the reason.
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -17,6 +17,7 @@ on_both!(
     leader_delivers_only_reports_up_to_its_own_epoch,
     leader_delivers_what_is_behind_reports_that_can_never_be_sent,
     leader_does_not_believe_a_fence_far_ahead_of_the_clock,
+    leader_skips_a_cycle_whose_path_another_znode_keeps,
 );
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
@@ -137,6 +138,23 @@ fn leader_does_not_believe_a_fence_far_ahead_of_the_clock(fleet: Fleet) {
         one.term();
         assert!(one.wait_exit(PATIENCE).success());
     }
+}
+
+fn leader_skips_a_cycle_whose_path_another_znode_keeps(fleet: Fleet) {
+    let probe = fleet.probe();
+    let one = fleet.leader("1", &[]);
+    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    let (epoch, cycle) = fleet.api.requests().last().map(key).unwrap();
+    let taken = cycle + 4;
+    create(&probe, &format!("/atalaya/reports/{taken}/child"), b"");
+    let all = fleet.api.wait_for("two cycles after it", PATIENCE, |all| {
+        all.iter().map(key).any(|(_, later)| later >= taken + 2)
+    });
+    let cycles: Vec<u64> = all.iter().map(|request| key(request).1).collect();
+    assert_eq!(cycles, (1..taken).chain(taken + 1..=cycles[cycles.len() - 1]).collect::<Vec<_>>());
+    assert!(all.iter().map(key).all(|(same, _)| same == epoch), "it is no reason for a new epoch");
+    one.wait_for_line("cannot be removed from the outbox", PATIENCE);
+    assert_eq!(lines(&one, &format!("cycle {taken} is skipped")), 1);
 }
 
 #[test]

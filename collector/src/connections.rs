@@ -94,7 +94,7 @@ impl Connections {
         }
     }
 
-    /// Ends the connections: at once where nothing is asked, else after the answer, which may take `within`.
+    /// Closes idle connections at once, and the others after their answer or after `within`.
     pub(crate) async fn end(mut self, within: Duration) {
         self.waiting.clear();
         if timeout(within, self.graceful.shutdown()).await.is_err() {
@@ -151,7 +151,7 @@ impl Connections {
                     None => Either::Left(stream),
                     Some(tls) => {
                         let handshake = timeout(headers, tls.acceptor().accept(stream));
-                        // Nothing was asked yet: the end need not wait for it.
+                        // There is no request yet, so the shutdown does not wait for it.
                         let handshake = place.app.stopping.run_until_cancelled(handshake).await;
                         let handshake = handshake.ok_or("the collector is stopping")?;
                         Either::Right(handshake.map_err(|_| "the TLS handshake takes too long")??)
@@ -176,11 +176,11 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Answers are small, and waited for.
+                // Answers are small, and the client waits for them.
                 let _ = stream.set_nodelay(true);
                 return (stream, peer);
             }
-            // The other side has gone again, or there are too many files: the latter passes.
+            // The client has closed the connection, or too many files are open, which is temporary.
             Err(error) => {
                 warn!(%error, "a connection is not accepted");
                 sleep(Duration::from_millis(50)).await;

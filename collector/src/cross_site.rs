@@ -1,7 +1,8 @@
 //! Recognises requests that a web page of another site makes a browser send. Pure.
 //!
-//! Browsers say so in `Sec-Fetch-Site` (to HTTPS and to loopback), else in `Origin` or `Referer`; pages cannot forge these
-//! headers. Programs such as curl, Kazoo programs, nodes, Prometheus and reverse proxies send none of them.
+//! Browsers say so in `Sec-Fetch-Site` (to HTTPS and to loopback), else in `Origin` or `Referer`; pages cannot
+//! forge these headers. Programs such as curl, Kazoo programs, nodes, Prometheus and reverse proxies send none of
+//! them.
 
 use axum::http::{HeaderMap, Method, header};
 

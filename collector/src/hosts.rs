@@ -1,18 +1,18 @@
 //! The names in the `Host` header that a collector answers to. Pure, except for the name of this machine.
 //!
-//! A web page can point its own domain name at 127.0.0.1 or at an address of the local network (DNS rebinding); its scripts
-//! then talk to the collector as if it were the page's own server. Such requests carry the page's name in `Host`, so requests
-//! with a name that is not known are refused. The check applies to all clients: over plain HTTP to another address than
-//! loopback a browser sends nothing else by which it could be recognised reliably.
+//! A web page can point its own domain name at 127.0.0.1 or at an address of the local network (DNS rebinding); its
+//! scripts then talk to the collector as if it were the page's own server. Such requests carry the page's name in
+//! `Host`, so requests with a name that is not known are refused. The check applies to all clients: over plain HTTP
+//! to another address than loopback a browser sends nothing else by which it could be recognised reliably.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::report::Invalid;
 
-/// Names that a collector answers to. Always allowed are IP addresses, `localhost`, the name of this machine, and names without
-/// a dot (`collector`, as in compose files): public DNS has no such names, so no web page can point one at this machine.
-/// Clones are independent.
+/// Names that a collector answers to. Always allowed are IP addresses, `localhost`, the name of this machine, and
+/// names without a dot (`collector`, as in compose files): public DNS has no such names, so no web page can point
+/// one at this machine. Clones are independent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hosts {
     any: bool,

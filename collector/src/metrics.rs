@@ -27,7 +27,7 @@ struct ByOutcome {
     outcome: Became,
 }
 
-/// Reasons to refuse a request whoever sends it.
+/// Reason to refuse a request because of its token, host or site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 #[allow(non_camel_case_types, reason = "as they stand in the text")]
 pub(crate) enum Refused {

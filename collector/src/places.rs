@@ -1,4 +1,4 @@
-//! Shares the connections among addresses, so that no few of them can keep others out. Pure: time is passed in.
+//! Shares the connections among addresses, so that a few addresses cannot keep others out. Pure: time is passed in.
 //!
 //! * One address (of IPv6: a /64) has [`Limits::connections_of_one`] connections at most. One more replaces the oldest of its
 //!   own that has not sent a request yet or is idle.
@@ -14,12 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::{Limits, neighbourhood};
 
-/// Age from which a connection without a complete request, or idle between two, may be closed in favour of another address.
-/// Longer than a busy machine takes to look at a request that has arrived.
+/// Age from which a connection without a complete request, or idle between two, may be closed in favour of another
+/// address. Longer than a busy machine takes to look at a request that has arrived.
 const STALE: Duration = Duration::from_secs(3);
-/// Age from which an answer may be broken off in favour of another address: longer than any answer takes whose client reads it.
+/// Age from which an answer may be broken off in favour of another address: longer than any answer takes whose
+/// client reads it.
 const STALE_ANSWER: Duration = Duration::from_secs(30);
-/// Connections of an address that may use the reserve.
+/// Maximum number of connections of an address in the reserve.
 const FEW: usize = 4;
 
 /// Progress of a connection.
@@ -80,8 +81,8 @@ impl Places {
         self.evicted
     }
 
-    /// Admits one more connection, `None` for one of a trusted proxy, and closes another one for it if necessary. `waiting`:
-    /// the connections of this address that wait already.
+    /// Admits one more connection, `None` for one of a trusted proxy, and closes another one for it if necessary.
+    /// `waiting`: the connections of this address that wait already.
     pub(crate) fn enter(&mut self, address: Option<IpAddr>, waiting: usize, now: Instant) -> Entry {
         let address = address.map(neighbourhood);
         let own = self.count(address);
@@ -134,8 +135,8 @@ impl Places {
         self.admit(address, now)
     }
 
-    /// Returns a stale connection of the address with the most, if these are more than the newcomer will have; else one of
-    /// the newcomer's own.
+    /// Returns a stale connection of the address with the most, if these are more than the newcomer will have; else
+    /// one of the newcomer's own.
     fn victim(&self, address: Option<IpAddr>, own: usize, now: Instant) -> Option<Id> {
         let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
         for held in self.held.values().filter(|held| held.address != address) {
@@ -163,8 +164,8 @@ impl Places {
             })
     }
 
-    /// Returns the oldest connection of this address that has sent no request yet and is `fresh` old, else one that has been
-    /// `idle` for so long.
+    /// Returns the oldest connection of this address that has sent no request yet and is `fresh` old, else one that
+    /// has been `idle` for so long.
     fn oldest(&self, address: Option<IpAddr>, now: Instant, fresh: Duration, idle: Duration) -> Option<Id> {
         let age = |held: &Held| now.saturating_duration_since(held.since);
         self.first(address, |held| held.phase == Phase::Fresh && age(held) >= fresh)

@@ -1,4 +1,4 @@
-//! A collector: its options, how it starts, and how it ends in order. What was accepted is answered first.
+//! A collector: options, start and orderly shutdown. Accepted requests are answered before it ends.
 
 use std::io;
 use std::net::SocketAddr;

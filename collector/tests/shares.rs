@@ -1,4 +1,4 @@
-//! Slow clients of some addresses, and many streams, keep nobody else out.
+//! Slow clients and many streams of some addresses do not keep other addresses out.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 

@@ -123,7 +123,7 @@ impl ApiToken {
         *known = problem;
     }
 
-    /// Returns who else can read the file, and the remedy; `None`: only those who should.
+    /// Returns the other users that can read the file, and the remedy; `None`: no others.
     pub fn exposure(&self) -> Option<String> {
         self.0.file.as_ref().and_then(|path| exposure(path))
     }
@@ -152,8 +152,8 @@ impl PartialEq for ApiToken {
     }
 }
 
-/// Returns who else can read or change a file with secrets, and the remedy; `None`: only those who should. The group counts if
-/// the file is this user's own: a file of root that the program reads by its group is meant to be so.
+/// Returns the other users that can read or change a file with secrets, and the remedy; `None`: no others. Access by the group
+/// counts only for a file of this user: `root:atalaya` with mode 640 is a common setup.
 pub(crate) fn exposure(path: &Path) -> Option<String> {
     #[cfg(unix)]
     {

@@ -1,5 +1,5 @@
-//! Checks that every request passes before it is looked at: rate, framing, `Host`, and other sites' web pages. Counts and logs
-//! what is refused.
+//! Checks of every request before its handler: rate, framing, `Host`, and web pages of other sites. Refusals are
+//! counted and logged.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -21,8 +21,7 @@ use crate::limits::Client;
 use crate::metrics::Refused;
 use crate::page;
 
-/// Paths that are answered to everything that can connect: they tell nothing and change nothing, and a supervisor may ask under
-/// any name.
+/// Paths without a check of `Host` and site: they reveal and change nothing, and a supervisor may use any name.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 /// Interval between two log lines about the same kind of refusal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -39,7 +38,7 @@ pub(super) async fn watch_over(
     let peer = peer.map(|Extension(Peer(peer))| peer);
     let client = peer.map(|peer| client(&app, peer, &request));
     let taken = match &client {
-        // That a supervisor asks for health is never too many.
+        // Health checks of a supervisor are not limited.
         Some(client) if path != "/healthz" => {
             app.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(client.clone(), Instant::now())
         }
@@ -84,15 +83,15 @@ pub(super) async fn watch_over(
         .into_response(),
     };
     let headers = response.headers_mut();
-    // A proxy that answers `GET /nuevo` by itself would swallow reports. Only what never changes says otherwise.
+    // A proxy that caches `GET /nuevo` would swallow reports. Only handlers of constant files override this.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    // Who leads a fleet tells more to whom it is told by this.
+    // The leader of a fleet also sends the fleet status to a server with this header.
     headers.insert(HeaderName::from_static("atalaya-collector"), HeaderValue::from_static("1"));
     app.metrics.answered(&path, response.status().as_u16());
     response
 }
 
-/// Whose bucket a request is taken of.
+/// Returns the client whose rate limit a request counts for.
 fn client(app: &App, peer: IpAddr, request: &Request) -> Client {
     let token = token(request).or_else(|| page::token_of(request.headers()));
     match token.filter(|token| app.tokens.know(token)) {
@@ -113,7 +112,7 @@ impl From<Problem> for Refusal {
     }
 }
 
-/// What programs between here and the client may understand otherwise is refused (RFC 9112, 3.2 and 6.1).
+/// Refuses framing that a proxy may interpret differently (RFC 9112, 3.2 and 6.1).
 fn framing(request: &Request) -> Result<(), Refusal> {
     let headers = request.headers();
     match headers.get_all(header::HOST).iter().count() {
@@ -165,8 +164,9 @@ fn origin(
     }
 }
 
-/// Returns the names under which the collector was asked: `Host`, the authority of an absolute address, and what a trusted proxy
-/// hands on in `X-Forwarded-Host`. A web page's script may write the latter, so it never stands in for the others.
+/// Returns the names under which the collector was asked: `Host`, the authority of an absolute address, and what a
+/// trusted proxy hands on in `X-Forwarded-Host`. A web page's script may write the latter, so it never stands in
+/// for the others.
 fn own_names<'a>(app: &App, peer: Option<IpAddr>, request: &'a Request) -> Vec<&'a str> {
     let text = |value: &'a HeaderValue| value.to_str().unwrap_or_default();
     let mut names = Vec::new();
@@ -199,7 +199,7 @@ fn cross_site() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "cross-site", "Request of another site", detail)
 }
 
-/// Counts what is refused, and logs it, each kind now and then.
+/// Counter and rate-limited log of refused requests.
 #[derive(Default)]
 pub(super) struct Refusals {
     logged: Mutex<HashMap<Refused, (Instant, u64)>>,
@@ -208,7 +208,7 @@ pub(super) struct Refusals {
 impl Refusals {
     fn note(&self, app: &App, refused: Refused, address: Option<IpAddr>, path: &str) {
         app.metrics.refuses(refused);
-        // Every visitor of the page comes without a token first.
+        // Every visitor of the page has no token at first.
         if refused == Refused::token_missing && ["/", "/page/live"].contains(&path) {
             return;
         }
@@ -224,7 +224,7 @@ impl Refusals {
         warn!(client, path, unlogged, "request refused: {why}");
     }
 
-    /// Returns how many of this kind were not logged since the last one that was; `None`: this one is not logged either.
+    /// Returns the number of refusals of this kind since the last log line; `None`: this one is not logged.
     fn due(&self, refused: Refused, now: Instant) -> Option<u64> {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         match logged.get_mut(&refused) {

@@ -25,9 +25,9 @@ impl Streams {
         Streams { all: limits.streams, of_one: limits.streams_of_one, next: 0, open: Vec::new() }
     }
 
-    /// Admits one more stream of `client`, unless it has its share. When all are taken, the client with the most loses its
-    /// oldest, if it has more than the newcomer will have. The stream ends when the token is cancelled, and must
-    /// [`Streams::leave`].
+    /// Admits one more stream of `client`, unless it has its share. When all are taken, the client with the most
+    /// loses its oldest, if it has more than the newcomer will have. The stream ends when the token is cancelled,
+    /// and must [`Streams::leave`].
     pub(super) fn enter(&mut self, client: &Client) -> Option<(u64, CancellationToken)> {
         let count = |client: &Client| self.open.iter().filter(|open| open.client == *client).count();
         let own = count(client);
@@ -71,7 +71,7 @@ mod tests {
         streams.enter(&client(2)).unwrap();
         let (_, evict) = streams.enter(&client(3)).unwrap();
         assert!(first[0].1.is_cancelled() && !first[1].1.is_cancelled(), "the oldest of the largest client");
-        assert!(streams.enter(&client(2)).is_none(), "nobody has more than it would have");
+        assert!(streams.enter(&client(2)).is_none(), "no client has more than it would have");
         assert!(!evict.is_cancelled());
         streams.leave(first[0].0);
         streams.leave(first[1].0);

@@ -29,7 +29,7 @@ pub fn open_store(name: &str) -> Result<Arc<dyn Store>, OpenError> {
     open_store_with(name, None)
 }
 
-/// Opens a store like [`open_store`]. `access`: what a Redis wants besides its address.
+/// Opens a store like [`open_store`]. `access`: password and certificates for a Redis.
 ///
 /// # Errors
 /// The name or the access is wrong, there is access to a store that is not a Redis, or there can be no more threads.

@@ -46,7 +46,7 @@ pub struct CollectArgs {
     #[arg(long, value_name = "FILE")]
     pub redis_ca: Option<PathBuf>,
 
-    /// Certificate that is shown to Redis (PEM). Also ATALAYA_REDIS_CERTIFICATE.
+    /// Client certificate for Redis (PEM). Also ATALAYA_REDIS_CERTIFICATE.
     #[arg(long, value_name = "FILE")]
     pub redis_certificate: Option<PathBuf>,
 

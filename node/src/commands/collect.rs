@@ -21,7 +21,7 @@ use crate::settings::{Surroundings, shorten};
 
 const LISTEN: &str = "127.0.0.1:8000";
 const FILE: &str = "reports.db";
-/// Stands in logs for a password.
+/// Replacement for passwords in logs.
 const HIDDEN: &str = "***";
 /// Shorter than an hour, hours would be summed up before they are over.
 const SHORTEST_KEPT: Duration = Duration::from_secs(3_600);

@@ -30,8 +30,8 @@ impl Listen {
         TcpListener::bind(&addresses[..])
     }
 
-    /// Returns the address for those who bind it themselves, of several the first. For all addresses it is `[::]`, which on
-    /// Linux takes IPv4 as well, or `0.0.0.0` on a machine without IPv6.
+    /// Returns the address for those who bind it themselves, of several the first. For all addresses it is `[::]`,
+    /// which on Linux takes IPv4 as well, or `0.0.0.0` on a machine without IPv6.
     ///
     /// # Errors
     /// The host has no address.

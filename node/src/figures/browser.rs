@@ -1,8 +1,8 @@
-//! Keeps web pages away from the figures. A page of another site cannot read an answer, unless it points its own domain name at
-//! this machine (DNS rebinding): its requests then name that domain in `Host`.
+//! Keeps web pages away from the figures. A page of another site cannot read an answer, unless it points its own
+//! domain name at this machine (DNS rebinding): its requests then name that domain in `Host`.
 //!
-//! Nothing can be written here, and Prometheus asks under any name, so only requests of browsers are checked. A page can suppress
-//! or change some of the headers by which they are recognised, but not `Accept-Language`.
+//! Nothing can be written here, and Prometheus asks under any name, so only requests of browsers are checked. A
+//! page can suppress or change some of the headers by which they are recognised, but not `Accept-Language`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use hyper::header::{ACCEPT_LANGUAGE, HOST, HeaderMap, ORIGIN, USER_AGENT};
 use hyper::{Request, StatusCode};
 
-/// Returns the status and the reason with which a request is refused. Health is told to all.
+/// Returns the status and the reason with which a request is refused. Health checks are never refused.
 pub(super) fn refused<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
     if ["/healthz", "/readyz"].contains(&request.uri().path()) {
         return None;

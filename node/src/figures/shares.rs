@@ -1,5 +1,5 @@
-//! Shares the connections of the HTTP server among addresses. One more always gets in: it replaces one of its own address if that
-//! has its share, else one of the address with the most.
+//! Shares the connections of the HTTP server among addresses. One more always gets in: it replaces one of its own
+//! address if that has its share, else one of the address with the most.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,7 +65,8 @@ impl Connections {
         self.open.iter().filter(|open| open.address == address).count()
     }
 
-    /// Returns the position of the connection that makes room: one without a request before one with, the oldest first.
+    /// Returns the position of the connection that makes room: one without a request before one with, the oldest
+    /// first.
     fn victim(&self, address: IpAddr) -> Option<usize> {
         let of = if self.count(address) >= OF_ONE {
             address

@@ -1,18 +1,18 @@
-//! How a Redis is reached: its address, a password from a file, and TLS.
+//! Client for a Redis: its address, a password from a file, and TLS.
 
 use std::fmt;
 
 use redis::{Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, TlsCertificates};
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 
-/// What a Redis wants besides an address. The default: nothing.
+/// Password and certificates for a Redis. The default: none.
 #[derive(Clone, Default)]
 pub struct RedisAccess {
     /// Password of the user in the address, or of the default user. One in the address comes second.
     pub password: Option<String>,
     /// Certificates, in PEM, of which one must have signed that of Redis. `None`: those that the system trusts.
     pub ca: Option<Vec<u8>>,
-    /// Certificate that is shown to Redis, and its key, both in PEM.
+    /// Certificate of the client, and its key, both in PEM.
     pub certificate: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -28,7 +28,7 @@ impl RedisAccess {
     /// # Errors
     /// Says what is wrong, without the password.
     pub(super) fn client(&self, address: &str) -> Result<Client, &'static str> {
-        // What the library says of a wrong address may repeat it.
+        // The library's message may repeat the address, with its password.
         let mut info = address.into_connection_info().map_err(|_| "the address is not understood")?;
         if let Some(password) = &self.password {
             let settings = info.redis_settings().clone().set_password(password);
@@ -47,7 +47,8 @@ impl RedisAccess {
     }
 
     fn client_with_tls(&self, info: ConnectionInfo) -> Result<Client, &'static str> {
-        // The library takes the provider of the process. Another one may have been set already: there is only this one.
+        // The library takes the provider of the process. Another one may have been set already: there is only this
+        // one.
         let _ = aws_lc_rs::default_provider().install_default();
         let pair = self.certificate.clone();
         let client_tls = pair.map(|(client_cert, client_key)| ClientTlsConfig { client_cert, client_key });

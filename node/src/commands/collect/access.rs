@@ -1,4 +1,4 @@
-//! Tokens, allowed hosts, and what Redis wants besides its address.
+//! Tokens, allowed hosts, and the access to Redis.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,13 @@ use crate::exit::Failure;
 use crate::figures::Listen;
 use crate::settings::shorten;
 
-/// In bytes.
+/// Maximum size of a token file, in bytes.
 const LARGEST_TOKEN_FILE: usize = 1 << 20;
-/// Of passwords, certificates and keys, in bytes.
+/// Maximum size of a password, certificate or key file, in bytes.
 const LARGEST_SECRET: usize = 1 << 20;
 
 pub(super) fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
-    // A pipe would keep it waiting, and with it whoever asks to read the file again.
+    // Reading a pipe would block this and all later reloads.
     let text = bounded::read(path, LARGEST_TOKEN_FILE).map_err(anyhow::Error::from);
     let text = text.and_then(|bytes| String::from_utf8(bytes).context("it is no UTF-8"));
     let tokens = text.and_then(|text| Ok(Tokens::parse(&text)?));

@@ -66,6 +66,8 @@ pub struct Office {
     pub newest: i64,
     /// The cycle at whose path there is another znode, and how many times that was found.
     occupied: Option<(u64, u32)>,
+    /// The newest cycle that was skipped for that reason.
+    skipped: u64,
 }
 
 /// Number of failures because the path of a cycle is occupied after which the cycle is skipped. A report that can be
@@ -182,7 +184,7 @@ impl Office {
             Some((_, stat)) => (Some(stat.mtime), stat.mzxid),
             None => (None, 0),
         };
-        let office = Office { own: leadership.term(), term, version, newest, occupied: None };
+        let office = Office { own: leadership.term(), term, version, newest, occupied: None, skipped: 0 };
         Ok(Begun { office, waiting, before })
     }
 
@@ -209,12 +211,7 @@ impl Office {
 
     /// Returns the term of the next cycle: one on, or more if znodes that cannot be moved have taken its path.
     pub fn next_term(&self) -> Term {
-        match self.occupied {
-            Some((cycle, times)) if times >= OCCUPIED && cycle > self.term.cycle => {
-                Term { cycle, ..self.term }.advanced()
-            }
-            _ => self.term.advanced(),
-        }
+        Term { cycle: self.term.cycle.max(self.skipped), ..self.term }.advanced()
     }
 
     /// Takes note that another znode is at the path of the next cycle.
@@ -225,6 +222,7 @@ impl Office {
             _ => 1,
         };
         if times == OCCUPIED {
+            self.skipped = cycle;
             warn!("{} is another znode and cannot be moved: cycle {cycle} is skipped", path_of(cycle));
         }
         self.occupied = Some((cycle, times));
@@ -345,7 +343,7 @@ mod tests {
     #[test]
     fn leader_skips_a_cycle_whose_path_stays_occupied() {
         let term = Term { epoch: 7, cycle: 41, skipped: None };
-        let mut office = Office { own: 1, term, version: 0, newest: 0, occupied: None };
+        let mut office = Office { own: 1, term, version: 0, newest: 0, occupied: None, skipped: 0 };
         for _ in 1..OCCUPIED {
             office.found_occupied();
             assert_eq!(office.next_term().cycle, 42, "a report there may still be moved");

@@ -1,5 +1,5 @@
-//! Input of other programs: clocks that are wrong, numbers at the limits of their types, text that other programs interpret, and
-//! arbitrary bytes.
+//! Input of other programs: clocks that are wrong, numbers at the limits of their types, text that other programs
+//! interpret, and arbitrary bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -86,7 +86,7 @@ async fn conflict_answers_name_the_epoch_of_the_report_and_the_highest_epoch() {
 async fn latest_report_is_that_of_the_highest_cycle_whatever_its_time() {
     let collector = started().await;
     let hour = SignedDuration::from_hours(1);
-    for (cycle, ahead) in [(1, hour * 23), (2, hour * 0), (3, -hour)] {
+    for (cycle, ahead) in [(1, hour * 23), (2, SignedDuration::ZERO), (3, -hour)] {
         #[allow(clippy::cast_precision_loss, reason = "small")]
         let report = dated(full(7, cycle, cycle as f64), ahead);
         assert_eq!(collector.post("/api/v1/reports").json(&report).send().await.unwrap().status(), 201);
@@ -249,7 +249,8 @@ fn sample<T: std::fmt::Debug>(runner: &mut TestRunner, strategy: &impl Strategy<
     strategy.new_tree(runner).unwrap().current()
 }
 
-/// JSON that is nearly a report: wrong kinds, huge numbers, deep nesting, fields that are missing, unknown or there twice.
+/// JSON that is nearly a report: wrong kinds, huge numbers, deep nesting, fields that are missing, unknown or there
+/// twice.
 fn nearly_json() -> impl Strategy<Value = String> {
     let value = prop_oneof![
         Just("-0.0".to_owned()),

@@ -20,14 +20,15 @@ fn epochs(collector: &Collector, args: &[&str]) -> (Option<i32>, String) {
 
 /// Sends a report, and returns the status of the answer.
 fn send(collector: &Collector, epoch: i64, cycle: i64) -> u16 {
-    let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+    let config =
+        ureq::Agent::config_builder().proxy(None).timeout_global(Some(TIMEOUT)).http_status_as_error(false);
     let agent = ureq::Agent::new_with_config(config.build());
     let url = format!("{}?dato=1.5", collector.url());
     agent.get(url).header("idempotency-key", format!("{epoch}-{cycle}")).call().unwrap().status().as_u16()
 }
 
-/// An epoch of a year from now is dropped while the collector runs: then reports of the fleet are accepted, and the report of that
-/// epoch is gone.
+/// An epoch of a year from now is dropped while the collector runs: then reports of the fleet are accepted, and the
+/// report of that epoch is gone.
 #[track_caller]
 fn epoch_is_dropped_while_the_collector_runs(collector: &Collector, store: &[&str]) {
     let far = jiff::Timestamp::now().as_second() + 300 * 86_400;
@@ -43,7 +44,8 @@ fn epoch_is_dropped_while_the_collector_runs(collector: &Collector, store: &[&st
     let first: serde_json::Value = serde_json::from_str(&lines).unwrap();
     assert_eq!((code, first["epoch"].as_i64(), first["reports"].as_i64()), (Some(0), Some(far), Some(1)));
 
-    for (confirmation, expected, word) in [(None, 64, "--yes"), (Some("--dry-run"), 0, "Nothing was deleted")] {
+    for (confirmation, expected, word) in [(None, 64, "--yes"), (Some("--dry-run"), 0, "Nothing was deleted")]
+    {
         let number = far.to_string();
         let args: Vec<&str> = ["drop", &number].into_iter().chain(confirmation).collect();
         let (code, said) = run(&args);
@@ -81,7 +83,11 @@ fn epoch_of_a_redis_store_is_dropped_while_the_collector_runs() {
 #[test]
 fn epochs_of_a_store_that_does_not_exist_are_not_created() {
     let folder = Scratch::new("epochs");
-    for (store, word) in [("sqlite:reports.db", "no such file"), ("memory", "start the collector again"), ("paper:x", "sqlite:PATH")] {
+    for (store, word) in [
+        ("sqlite:reports.db", "no such file"),
+        ("memory", "start the collector again"),
+        ("paper:x", "sqlite:PATH"),
+    ] {
         let mut command = clean_command(folder.path(), BINARY);
         command.args(["epochs", "drop", "7", "--yes", "--store", store]);
         let mut process = Process::spawn(command);

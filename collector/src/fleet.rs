@@ -16,8 +16,8 @@ pub const MAX_NODES: usize = 1_000;
 pub const MAX_READINGS: usize = 32;
 /// The longest text, in characters.
 pub(crate) const MAX_TEXT: usize = 512;
-/// Time after which a status no longer outranks an older epoch or cycle. Leaders send one every five seconds at least, so what is
-/// silent for longer does not lead.
+/// Time after which a status no longer outranks an older epoch or cycle. Leaders send one every five seconds at
+/// least, so what is silent for longer does not lead.
 const OUTRANKS: Duration = Duration::from_secs(60);
 /// What texts are made of, as the OpenAPI document says it.
 pub(crate) const TEXT: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]{0,512}$";
@@ -180,7 +180,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Takes a status, unless a later epoch is known: `newest`, or that of the last status if it is younger than a minute.
+    /// Takes a status, unless a later epoch is known: `newest`, or that of the last status if it is younger than a
+    /// minute.
     ///
     /// # Errors
     /// The epoch that is later, or the same one if it has told of a later cycle.

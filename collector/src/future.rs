@@ -1,5 +1,6 @@
-//! Limits on times and epochs of foreign clocks. A time ahead of the collector's clock would stay the newest until then, and an
-//! epoch ahead of it would outrank every leader that follows, so both are refused beyond a small skew. Pure.
+//! Limits on times and epochs of foreign clocks. A time ahead of the collector's clock would stay the newest until
+//! then, and an epoch ahead of it would outrank every leader that follows, so both are refused beyond a small skew.
+//! Pure.
 
 use std::time::Duration;
 
@@ -41,9 +42,10 @@ impl Clock {
             .then(|| self.now.saturating_add(self.max_skew).unwrap_or(Timestamp::MAX))
     }
 
-    /// Checks whether a leader can have this epoch. The first leader takes the seconds since 1970 by ZooKeeper's clock, each later
-    /// one the next number, which is slower than time. `highest` is the highest epoch that the store has recorded: the next number
-    /// after it is accepted in any case, so that a fleet continues after its epochs were driven ahead.
+    /// Checks whether a leader can have this epoch. The first leader takes the seconds since 1970 by ZooKeeper's
+    /// clock, each later one the next number, which is slower than time. `highest` is the highest epoch that the
+    /// store has recorded: the next number after it is accepted in any case, so that a fleet continues after its
+    /// epochs were driven ahead.
     ///
     /// # Errors
     /// The epoch is ahead of the clock by more than the skew.

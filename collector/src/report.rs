@@ -93,8 +93,8 @@ pub fn number(text: &str) -> Result<f64, Invalid> {
     }
 }
 
-/// Returns false for characters that control a terminal, break a line or reverse the direction of text, and for U+FFFD, which
-/// stands for bytes that are not UTF-8.
+/// Returns false for characters that control a terminal, break a line or reverse the direction of text, and for
+/// U+FFFD, which stands for bytes that are not UTF-8.
 fn is_printable(character: char) -> bool {
     let controls_direction = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let breaks_line = matches!(character, '\u{2028}' | '\u{2029}');
@@ -190,7 +190,8 @@ impl Report {
 /// A report as JSON brings it. Unknown fields are ignored: newer senders may tell more.
 #[derive(Clone, Debug, Deserialize, ToSchema)]
 pub struct Incoming {
-    /// Increases with every leader; not without `cycle`. The maximum is the collector's clock in seconds since 1970 plus its
+    /// Increases with every leader; not without `cycle`. The maximum is the collector's clock in seconds since 1970
+    /// plus its
     /// `--max-clock-skew` (one day), or the number after the highest recorded epoch.
     #[schema(minimum = 1, maximum = 4_611_686_018_427_387_904_i64)]
     #[serde(default, deserialize_with = "integer")]
@@ -199,8 +200,8 @@ pub struct Incoming {
     #[schema(minimum = 0, maximum = 4_611_686_018_427_387_904_i64)]
     #[serde(default, deserialize_with = "integer")]
     pub cycle: Option<i64>,
-    /// Time at which the fleet was read, RFC 3339, from 1970 to the collector's clock plus its `--max-clock-skew` (one day); the
-    /// time of arrival if it is missing.
+    /// Time at which the fleet was read, RFC 3339, from 1970 to the collector's clock plus its `--max-clock-skew`
+    /// (one day); the time of arrival if it is missing.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub time: Option<Timestamp>,
     /// What was averaged.
@@ -266,8 +267,8 @@ impl Incoming {
         }
     }
 
-    /// What is kept of it, if it makes sense. `key` is the request's, and must not contradict the report. Times and epochs are not
-    /// compared with a clock here.
+    /// What is kept of it, if it makes sense. `key` is the request's, and must not contradict the report. Times and
+    /// epochs are not compared with a clock here.
     ///
     /// # Errors
     /// It makes no sense; the message says why.
@@ -352,7 +353,8 @@ impl Incoming {
     }
 }
 
-/// Returns the beginning of a header, at most [`MAX_REPORTER`] bytes, with a blank for each character that does not print.
+/// Returns the beginning of a header, at most [`MAX_REPORTER`] bytes, with a blank for each character that does not
+/// print.
 pub(crate) fn cut(text: &str) -> String {
     let mut end = text.len().min(MAX_REPORTER);
     while !text.is_char_boundary(end) {
@@ -377,135 +379,4 @@ pub struct Record {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const FIELDS: [&str; 13] = [
-        "mean", "dato", "epoch", "cycle", "time", "quantity", "unit", "min", "max", "stddev", "count",
-        "excluded", "more",
-    ];
-    const VALUES: [&str; 14] = [
-        "text",
-        "real",
-        "whole",
-        "-0.0",
-        "-0",
-        "1",
-        "1e400",
-        "18446744073709551615",
-        "9223372036854775807",
-        "null",
-        "[[]]",
-        "\"Cel\"",
-        "\"2026-11-21T08:00:00Z\"",
-        "\"-009999-01-02T01:59:59Z\"",
-    ];
-
-    fn key(epoch: i64, cycle: i64, unit: Option<&str>) -> Key {
-        Key { epoch, cycle, unit: unit.map(str::to_owned) }
-    }
-
-    #[test]
-    fn a_key_is_what_nodes_send_and_nothing_else() {
-        assert_eq!(Key::parse("7-3"), Ok(key(7, 3, None)));
-        assert_eq!(Key::parse("7-3-%RH"), Ok(key(7, 3, Some("%RH"))));
-        assert_eq!(Key::parse("7-3-a-b"), Ok(key(7, 3, Some("a-b"))));
-        assert_eq!(Key::parse("\"7-3\""), Ok(key(7, 3, None)), "a structured field");
-        assert_eq!(Key::parse("9223372036854775807-0"), Ok(key(i64::MAX, 0, None)));
-        let long = format!("7-3-{}", "x".repeat(65));
-        for wrong in [
-            "",
-            "7",
-            "7-",
-            "-7-3",
-            "+7-3",
-            "0-3",
-            "7-3-",
-            "7 -3",
-            "9223372036854775808-1",
-            "7-3-\n",
-            "७-3",
-            &long,
-        ] {
-            assert!(Key::parse(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn only_finite_numbers_are_numbers() {
-        assert_eq!(number(" 78.4 "), Ok(78.4));
-        assert_eq!(number("-1e3"), Ok(-1000.0));
-        for wrong in ["", "NaN", "inf", "-infinity", "1e400", "78,4", "0x10", "78.4.1", "\u{fffd}"] {
-            assert!(number(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_report_that_contradicts_its_key_is_refused() {
-        let at = Timestamp::UNIX_EPOCH;
-        let told = |epoch, unit: Option<&str>| Incoming {
-            epoch: Some(epoch),
-            cycle: Some(3),
-            unit: unit.map(str::to_owned),
-            ..Incoming::bare(1.0)
-        };
-        assert!(told(7, None).accept(Some(key(7, 3, None)), at, None).is_ok());
-        assert!(told(7, Some("Cel")).accept(Some(key(7, 3, Some("Cel"))), at, None).is_ok());
-        assert!(told(8, None).accept(Some(key(7, 3, None)), at, None).is_err());
-        assert!(told(7, Some("Pa")).accept(Some(key(7, 3, Some("Cel"))), at, None).is_err());
-        assert!(told(7, Some("Pa")).accept(Some(key(7, 3, None)), at, None).is_err());
-        let bare = Incoming::bare(1.0).accept(Some(key(7, 3, Some("Cel"))), at, None).unwrap();
-        assert_eq!(bare.key(), Some(key(7, 3, Some("Cel"))), "the key tells what the report leaves out");
-    }
-
-    proptest! {
-        #[test]
-        fn a_key_reads_back(epoch in 1..i64::MAX, cycle in 0..i64::MAX, unit in prop::option::of("[ -~]{1,64}")) {
-            prop_assume!(!unit.as_ref().is_some_and(|unit| unit.ends_with([' ', '"'])));
-            let key = Key { epoch, cycle, unit };
-            prop_assert_eq!(Key::parse(&key.to_string()), Ok(key));
-        }
-
-        /// Bytes that are no report are refused, and a report has finite numbers, no negative zero and text that prints.
-        #[test]
-        fn report_of_arbitrary_bytes_is_sound_or_refused(
-            bytes in prop::collection::vec(any::<u8>(), 0..200),
-            fields in prop::collection::vec((0..FIELDS.len(), 0..VALUES.len(), ".{0,70}", any::<f64>(), any::<i64>()), 0..9),
-            key in "[0-9]{1,20}-[0-9]{1,20}(-.{0,70})?", reporter in ".{0,300}",
-        ) {
-            let fields = fields.into_iter().map(|(name, value, text, real, whole)| {
-                let value = match VALUES[value] {
-                    "text" => serde_json::to_string(&text).unwrap(),
-                    "real" => format!("{real:e}"),
-                    "whole" => whole.to_string(),
-                    value => value.to_owned(),
-                };
-                format!("\"{}\": {value}", FIELDS[name])
-            });
-            let object = format!("{{{}}}", fields.collect::<Vec<_>>().join(", "));
-            let key = Key::parse(&key).ok();
-            for body in [&bytes[..], object.as_bytes(), format!("[{object}]").as_bytes()] {
-                let one = serde_json::from_slice::<Incoming>(body).ok();
-                let more = serde_json::from_slice::<Vec<Incoming>>(body).unwrap_or_default();
-                for (incoming, key) in one.into_iter().map(|one| (one, key.clone())).chain(more.into_iter().map(|one| (one, None))) {
-                    let Ok(report) = incoming.accept(key, Timestamp::UNIX_EPOCH, Some(&reporter)) else { continue };
-                    for number in [Some(report.mean), report.min, report.max, report.stddev].into_iter().flatten() {
-                        prop_assert!(number.is_finite() && (number != 0.0 || number.is_sign_positive()));
-                    }
-                    for text in [&report.quantity, &report.unit, &report.reporter].into_iter().flatten() {
-                        prop_assert!(text.len() <= 4 * MAX_REPORTER && text.chars().all(is_printable), "{text:?}");
-                    }
-                    prop_assert!(report.epoch.is_none_or(|epoch| (1..=1 << 62).contains(&epoch)));
-                    prop_assert!(report.cycle.is_none_or(|cycle| (0..=1 << 62).contains(&cycle)));
-                }
-            }
-        }
-
-        #[test]
-        fn nothing_read_panics(text in ".*") {
-            let _ = (Key::parse(&text), number(&text), name("unit", &text), shortened(&text), cut(&text));
-        }
-    }
-}
+mod tests;

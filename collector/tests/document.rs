@@ -56,6 +56,8 @@ async fn is_kept_to(tokens: Tokens, more: &[&str]) {
     let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testbed/api");
     command.current_dir(folder.path()).env("PYTHONPATH", hooks).env("SCHEMATHESIS_HOOKS", "hooks");
     command.args(["-m", "schemathesis.cli", "--no-color", "run", &collector.url("/api/v1/openapi.json")]);
+    // The document says it relative to itself.
+    command.args(["--url", &collector.url("")]);
     // A stream does not end.
     command.args(["--exclude-path", "/api/v1/stream", "--checks", "all", "--continue-on-failure"]);
     command.args(["--max-examples", EXAMPLES, "--seed", SEED, "--request-timeout", "30"]).args(more);

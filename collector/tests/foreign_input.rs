@@ -1,5 +1,5 @@
-//! Input of other programs: clocks that are wrong, numbers at the limits of their types, text that other programs interpret, and
-//! arbitrary bytes.
+//! Input of other programs: clocks that are wrong, numbers at the limits of their types, text that other programs
+//! interpret, and arbitrary bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
@@ -249,7 +249,8 @@ fn sample<T: std::fmt::Debug>(runner: &mut TestRunner, strategy: &impl Strategy<
     strategy.new_tree(runner).unwrap().current()
 }
 
-/// JSON that is nearly a report: wrong kinds, huge numbers, deep nesting, fields that are missing, unknown or there twice.
+/// JSON that is nearly a report: wrong kinds, huge numbers, deep nesting, fields that are missing, unknown or there
+/// twice.
 fn nearly_json() -> impl Strategy<Value = String> {
     let value = prop_oneof![
         Just("-0.0".to_owned()),

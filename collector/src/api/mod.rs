@@ -1,5 +1,6 @@
 //! What is answered to whom. The OpenAPI document is made of the same routes, so that neither has what the other lacks.
 
+mod clocks;
 mod document;
 mod fleet;
 mod guard;

@@ -1,5 +1,7 @@
 //! What an answer says when it is no success: RFC 9457.
 
+use std::num::{NonZeroI64, NonZeroU32};
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,18 +25,10 @@ pub(crate) struct Problem {
     status: u16,
     /// What is the matter this time.
     detail: Box<str>,
-    #[serde(flatten)]
-    members: Box<Members>,
-    #[serde(skip)]
-    retry_after: Option<u32>,
-}
-
-/// Extension members (RFC 9457, section 3.2). Boxed, since most problems have none.
-#[derive(Clone, Debug, Default, Serialize, ToSchema)]
-pub(crate) struct Members {
     /// With `stale`: the later leader's epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
-    epoch: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    epoch: Option<NonZeroI64>,
     /// With `stale`: the lowest cycle that it reported.
     #[serde(skip_serializing_if = "Option::is_none")]
     first_cycle: Option<i64>,
@@ -43,14 +37,19 @@ pub(crate) struct Members {
     kept: Option<f64>,
     /// With `stale`, `conflict` and `future`: the epoch of the report or of the fleet status.
     #[serde(skip_serializing_if = "Option::is_none")]
-    report_epoch: Option<i64>,
-    /// With `stale` and `conflict`: the highest epoch that the collector knows. A leader of a lower epoch has to take over with a
-    /// higher one before its reports are accepted.
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    report_epoch: Option<NonZeroI64>,
+    /// With `stale` and `conflict`: the highest epoch that the collector knows. A leader of a lower epoch has to take
+    /// over with a higher one before its reports are accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    highest_epoch: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    highest_epoch: Option<NonZeroI64>,
     /// With `future`: the highest epoch that is accepted at present.
     #[serde(skip_serializing_if = "Option::is_none")]
-    max_epoch: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    max_epoch: Option<NonZeroI64>,
+    #[serde(skip)]
+    retry_after: Option<NonZeroU32>,
 }
 
 impl Problem {
@@ -65,7 +64,12 @@ impl Problem {
             title,
             status: status.as_u16(),
             detail: detail.into().into(),
-            members: Box::default(),
+            epoch: None,
+            first_cycle: None,
+            kept: None,
+            report_epoch: None,
+            highest_epoch: None,
+            max_epoch: None,
             retry_after: None,
         }
     }
@@ -88,7 +92,7 @@ impl Problem {
     pub(super) fn conflict(kept: f64) -> Problem {
         let detail = "a report of this key is kept, with another mean";
         Problem {
-            members: Box::new(Members { kept: Some(kept), ..Members::default() }),
+            kept: Some(kept),
             ..Problem::new(StatusCode::CONFLICT, "conflict", "The key is taken", detail)
         }
     }
@@ -98,11 +102,8 @@ impl Problem {
         let Stale { epoch, first_cycle } = stale;
         let detail = format!("epoch {epoch} has reported cycle {first_cycle} already");
         Problem {
-            members: Box::new(Members {
-                epoch: Some(epoch),
-                first_cycle: Some(first_cycle),
-                ..Members::default()
-            }),
+            epoch: NonZeroI64::new(epoch),
+            first_cycle: Some(first_cycle),
             ..Problem::new(StatusCode::CONFLICT, "stale", "The leader was deposed", detail)
         }
     }
@@ -114,11 +115,8 @@ impl Problem {
              or the number after the highest recorded epoch"
         );
         Problem {
-            members: Box::new(Members {
-                report_epoch: Some(epoch),
-                max_epoch: Some(max_epoch),
-                ..Members::default()
-            }),
+            report_epoch: NonZeroI64::new(epoch),
+            max_epoch: NonZeroI64::new(max_epoch),
             ..Problem::new(StatusCode::BAD_REQUEST, "future", "The epoch is ahead of the clock", detail)
         }
     }
@@ -130,10 +128,9 @@ impl Problem {
     }
 
     /// Adds the epoch that was sent and the highest one that is known.
-    pub(super) fn with_epochs(mut self, report: Option<i64>, highest: Option<i64>) -> Problem {
-        self.members.report_epoch = report;
-        self.members.highest_epoch = highest;
-        self
+    pub(super) fn with_epochs(self, report: Option<i64>, highest: Option<i64>) -> Problem {
+        let [report_epoch, highest_epoch] = [report, highest].map(|epoch| epoch.and_then(NonZeroI64::new));
+        Problem { report_epoch, highest_epoch, ..self }
     }
 
     /// What is the matter this time.
@@ -142,7 +139,7 @@ impl Problem {
     }
 
     pub(crate) fn retry_after(self, seconds: u32) -> Problem {
-        Problem { retry_after: Some(seconds), ..self }
+        Problem { retry_after: NonZeroU32::new(seconds), ..self }
     }
 }
 
@@ -171,7 +168,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {
-            headers.insert(header::RETRY_AFTER, seconds.into());
+            headers.insert(header::RETRY_AFTER, seconds.get().into());
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

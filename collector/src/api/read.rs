@@ -80,8 +80,8 @@ impl Cell {
         Cell(value.map(|value| value.to_string()).unwrap_or_default())
     }
 
-    /// Returns a cell for text of other programs; empty for `None`. Spreadsheets run text as a formula if it starts with one of a few
-    /// characters: an apostrophe before it prevents that.
+    /// Returns a cell for text of other programs; empty for `None`. Spreadsheets run text as a formula if it starts
+    /// with one of a few characters: an apostrophe before it prevents that.
     fn text(value: Option<&str>) -> Cell {
         let value = value.unwrap_or_default();
         let starts_formula = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
@@ -282,8 +282,8 @@ pub(super) async fn get_latest(State(app): State<Arc<App>>, headers: HeaderMap) 
     })
 }
 
-/// Returns the newest reports, the newest last. A time ahead of the collector's clock counts as the time of arrival, so that a report of
-/// a wrong clock does not stay the newest.
+/// Returns the newest reports, the newest last. A time ahead of the collector's clock counts as the time of arrival,
+/// so that a report of a wrong clock does not stay the newest.
 async fn newest(app: &App, filter: Filter, limit: usize) -> Result<Vec<Record>, Problem> {
     let now = Timestamp::now();
     let ahead = Filter { from: filter.from.max(Some(now)), ..filter.clone() };

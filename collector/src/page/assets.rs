@@ -23,7 +23,8 @@ pub(super) const ICON: Asset =
 pub(super) const TOWER: &str = ICON.text;
 
 impl Asset {
-    /// Returns the address relative to the page, which may be below a prefix of a proxy. Another file has another address.
+    /// Returns the address relative to the page, which may be below a prefix of a proxy. Another file has another
+    /// address.
     pub(super) fn address(&self) -> String {
         let mut hasher = DefaultHasher::new();
         self.text.hash(&mut hasher);

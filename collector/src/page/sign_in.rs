@@ -61,7 +61,8 @@ fn back(app: &App, headers: &HeaderMap, value: &str, keep: u32) -> Response {
     // Where TLS is spoken, here or by a proxy, it is for TLS only.
     let secure = app.secure || headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
     let secure = if secure { "; Secure" } else { "" };
-    // Without a path the cookie is for the folder of this request: a proxy may serve the page below a prefix, beside other programs.
+    // Without a path the cookie is for the folder of this request: a proxy may serve the page below a prefix, beside
+    // other programs.
     let cookie = format!("{NAME}={value}; HttpOnly; SameSite=Strict; Max-Age={keep}{secure}");
     let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, "./")]).into_response();
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {

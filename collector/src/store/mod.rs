@@ -168,8 +168,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Point>, StoreError>>;
 
-    /// The latest report of each quantity and unit, by epoch and cycle, else by arrival; see `recency.rs`. None for a quantity
-    /// whose latest report is past the retention.
+    /// The latest report of each quantity and unit, by epoch and cycle, else by arrival; see `recency.rs`. None for a
+    /// quantity whose latest report is past the retention.
     fn latest(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>>;
 
     /// The newest epochs, so many at most.
@@ -195,8 +195,8 @@ pub trait Store: Send + Sync + 'static {
     /// Sums up what is past the horizon, [`PRUNED_AT_ONCE`] reports at most, and returns how many.
     fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>>;
 
-    /// Deletes an epoch from the fence and all of its reports, and returns how many reports were deleted. Sums of reports past the
-    /// retention stay, and so do their keys. Reports of lower epochs are accepted again.
+    /// Deletes an epoch from the fence and all of its reports, and returns how many reports were deleted. Sums of
+    /// reports past the retention stay, and so do their keys. Reports of lower epochs are accepted again.
     fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>>;
 
     /// Whether it could record.

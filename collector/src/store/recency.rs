@@ -24,9 +24,9 @@ impl Recency {
         }
     }
 
-    /// Returns true if this report, which has just arrived, is the latest from now on instead of `latest`. Epoch and cycle decide if
-    /// both reports have them. Otherwise a report that is not dated before its arrival is the latest, and one that is dated before needs
-    /// a later time, where a time ahead of the arrival counts as the arrival.
+    /// Returns true if this report, which has just arrived, is the latest from now on instead of `latest`. Epoch and
+    /// cycle decide if both reports have them. Otherwise a report that is not dated before its arrival is the latest,
+    /// and one that is dated before needs a later time, where a time ahead of the arrival counts as the arrival.
     pub(super) fn supersedes(&self, latest: &Recency) -> bool {
         match (self.key, latest.key) {
             (Some(own), Some(other)) => own > other,

@@ -68,8 +68,8 @@ pub struct EpochsDropArgs {
 /// Store of a collector.
 #[derive(Debug, Args)]
 pub struct StoreArgs {
-    /// Store of the collector: sqlite:PATH or redis://HOST:PORT/DATABASE [default: sqlite:reports.db, in the folder that
-    /// STATE_DIRECTORY names, or here]. Also ATALAYA_STORE.
+    /// Store of the collector: sqlite:PATH or redis://HOST:PORT/DATABASE [default: sqlite:reports.db, in the folder
+    /// that STATE_DIRECTORY names, or here]. Also ATALAYA_STORE.
     #[arg(long, value_name = "STORE")]
     pub store: Option<String>,
 }

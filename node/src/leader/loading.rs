@@ -207,7 +207,7 @@ pub(super) async fn outranked(
                 let next = if allowed {
                     "this leader takes over in a higher epoch"
                 } else {
-                    "that is more than a day ahead of ZooKeeper's clock, so reports wait; drop it at the collector"
+                    "that is more than a day ahead of ZooKeeper's clock, so reports wait; drop it there: atalaya epochs drop"
                 };
                 error!(
                     epoch,

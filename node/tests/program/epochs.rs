@@ -27,8 +27,8 @@ fn send(collector: &Collector, epoch: i64, cycle: i64) -> u16 {
     agent.get(url).header("idempotency-key", format!("{epoch}-{cycle}")).call().unwrap().status().as_u16()
 }
 
-/// An epoch of a year from now is dropped while the collector runs: then reports of the fleet are accepted, and the report of that
-/// epoch is gone.
+/// An epoch of a year from now is dropped while the collector runs: then reports of the fleet are accepted, and the
+/// report of that epoch is gone.
 #[track_caller]
 fn epoch_is_dropped_while_the_collector_runs(collector: &Collector, store: &[&str]) {
     let far = jiff::Timestamp::now().as_second() + 300 * 86_400;

@@ -1,6 +1,6 @@
--- Deletes reports of one epoch, and the epoch from the fence.
--- KEYS[1]: the prefix with its colon. ARGV: version of the data, the epoch in 19 digits, ids of reports. Reports of other epochs are
--- skipped. Returns the number of deleted reports. As in record.lua everything is read before anything is written.
+-- Deletes reports of one epoch, and the epoch from the fence. KEYS[1]: the prefix with its colon. ARGV: version of
+-- the data, the epoch in 19 digits, ids of reports. Reports of other epochs are skipped. Returns the number of
+-- deleted reports. As in record.lua everything is read before anything is written.
 local P, VERSION, EPOCH = KEYS[1], ARGV[1], ARGV[2]
 local call, sub = redis.call, string.sub
 

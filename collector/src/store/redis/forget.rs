@@ -1,4 +1,5 @@
-//! Deletion of an epoch: the fence first, so that genuine reports are accepted at once, then its reports, a script at a time.
+//! Deletion of an epoch: the fence first, so that genuine reports are accepted at once, then its reports, a script at
+//! a time.
 
 use std::collections::HashMap;
 

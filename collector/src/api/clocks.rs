@@ -1,0 +1,31 @@
+//! Comparison of reports with the collector's clock, and with the epochs that are recorded.
+
+use jiff::Timestamp;
+
+use super::App;
+use super::problem::Problem;
+use super::read::within;
+use crate::future::Clock;
+use crate::report::Report;
+
+/// Returns the highest epoch that was recorded.
+pub(super) async fn highest_epoch(app: &App) -> Result<Option<i64>, Problem> {
+    Ok(within(app, app.store.epochs(1)).await?.first().map(|epoch| epoch.epoch))
+}
+
+/// Refuses reports whose time or epoch is ahead of the collector's clock, and does so before anything is recorded.
+pub(super) async fn check_clocks(app: &App, reports: &[Report], received: Timestamp) -> Result<(), Problem> {
+    let clock = Clock::new(received, app.limits.max_clock_skew);
+    for (at, report) in reports.iter().enumerate() {
+        clock.check_time(report.time).map_err(|invalid| match reports.len() {
+            1 => Problem::from(invalid),
+            _ => Problem::invalid(format!("report {at}: {invalid}")),
+        })?;
+    }
+    let Some(epoch) = reports.iter().filter_map(|report| report.epoch).max() else { return Ok(()) };
+    if clock.check_epoch(epoch, None).is_ok() {
+        return Ok(());
+    }
+    let highest = highest_epoch(app).await?;
+    clock.check_epoch(epoch, highest).map_err(|ahead| Problem::ahead(ahead, &clock.skew()))
+}

@@ -491,8 +491,10 @@ async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -
             format!("{holder} holds {path} and is alive; stop that one, or give this node another id")
         }
         Conflict::Persistent => {
-            let wrong = WrongZnode::new(path, Problem::NotEphemeral);
-            format!("{wrong}; {}, or give this node another id", wrong.remedy())
+            let remedy = WrongZnode::new(path, Problem::NotEphemeral).remedy();
+            format!(
+                "{path} is a persistent znode, which no session's end removes; {remedy}, or give this node another id"
+            )
         }
     };
     Failure::taken(anyhow!("the node id {id} is taken: {who}"))

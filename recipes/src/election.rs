@@ -197,18 +197,20 @@ impl Election {
                 }
             };
             let event = match result {
-                Ok(event) => event,
+                Ok(event) => {
+                    match event {
+                        // The wait behind another contender is over: joining the election has worked.
+                        Event::Stirred => trouble.over(),
+                        Event::Created(_) | Event::Deposed | Event::Unclear => trouble.detour().await,
+                        _ => {}
+                    }
+                    event
+                }
                 Err(error) => {
                     trouble.pause(link.session(), &error).await;
                     Event::Unclear
                 }
             };
-            match event {
-                // The wait behind another contender is over: joining the election has worked.
-                Event::Stirred => trouble.over(),
-                Event::Created(_) | Event::Deposed | Event::Unclear => trouble.detour().await,
-                _ => {}
-            }
             self.line.on(event);
         }
     }

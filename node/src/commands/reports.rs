@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use atalaya_recipes::session::{Kind, Write};
 use atalaya_recipes::{Error, Link};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use super::tools::with_session_of;
 use super::{print, print_some};
@@ -39,8 +40,12 @@ struct Row<'a> {
 async fn list(link: &Link, args: &ReportsListArgs) -> Result<ExitCode, Failure> {
     let mut shown = 0;
     for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
-        let cycles = settling::cycles(link, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
-        let mut reader = Reader { link, parent, cycles: cycles.into_iter(), batch: Batch::default() };
+        let listed = settling::list(link, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
+        for name in &listed.others {
+            let name = text::shorten(name);
+            warn!("{parent}/{name} is not a report: its name is not a cycle number");
+        }
+        let mut reader = Reader { link, parent, cycles: listed.cycles.into_iter(), batch: Batch::default() };
         let mut read = Vec::new().into_iter();
         loop {
             let Some((cycle, data)) = read.next() else {

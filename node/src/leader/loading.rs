@@ -123,9 +123,10 @@ impl Leader {
                 let looked = async {
                     // Cycles are written while this runs.
                     let known = outgoing.with(|outbox| outbox.known()).await;
-                    let waiting = settling::cycles(link, outbox::PATH).await?.unwrap_or_default();
+                    let waiting = settling::list(link, outbox::PATH).await?.unwrap_or_default();
+                    settling::warn_of_others(&waiting.others);
                     let newest = possible(epoch, *newest.borrow());
-                    self.refill(leadership, outgoing, &known, &waiting, newest).await
+                    self.refill(leadership, outgoing, &known, &waiting.cycles, newest).await
                 };
                 if let Err(error) = looked.await {
                     debug!(%error, "could not look into the outbox");

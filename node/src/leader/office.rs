@@ -11,7 +11,7 @@ use tracing::warn;
 use super::outbox::{self, ASIDE};
 use super::report::CycleReport;
 use super::rhythm::ServerClock;
-use super::settling::cycles;
+use super::settling::{cycles, list, warn_of_others};
 use super::term::{self, Term};
 use crate::fault;
 
@@ -125,8 +125,11 @@ impl Office {
         let link = leadership.link();
         // What was written before must be seen, whichever server answers.
         link.sync().await?;
-        let waiting = match cycles(link, outbox::PATH).await? {
-            Some(waiting) => waiting,
+        let waiting = match list(link, outbox::PATH).await? {
+            Some(waiting) => {
+                warn_of_others(&waiting.others);
+                waiting.cycles
+            }
             None => {
                 link.ensure(outbox::PATH).await?;
                 BTreeSet::new()

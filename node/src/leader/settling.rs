@@ -6,20 +6,58 @@ use std::collections::BTreeSet;
 
 use atalaya_recipes::session::{BulkRead, Kind, Write};
 use atalaya_recipes::{Error, Leadership, Link};
+use tracing::warn;
 
 use super::office::{ANY, Failed, Part, multi, path_of};
-use super::outbox::{ASIDE, Ending, MOST_ASIDE};
+use super::outbox::{self, ASIDE, Ending, MOST_ASIDE};
 use super::term::MAX_CYCLE;
-use crate::fault;
+use crate::{fault, text};
 
-/// Returns the cycles below `parent`; `None` if it is not there. Other names are not those of reports: what `parse`
-/// takes, but a leader never writes (`007`), stands for another znode.
-pub async fn cycles(link: &Link, parent: &str) -> Result<Option<BTreeSet<u64>>, Error> {
-    match link.children(parent).await {
-        Ok(names) => Ok(Some(names.iter().filter_map(|name| cycle_of(name)).collect())),
-        Err(error) if error.is_no_node() => Ok(None),
-        Err(error) => Err(error),
+/// What is below the outbox, or below the reports that are set aside.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Cycles whose reports are there.
+    pub cycles: BTreeSet<u64>,
+    /// Names that are not those of reports. A name that `parse` takes, but a leader never writes (`007`), is one of them.
+    pub others: Vec<String>,
+}
+
+/// Lists the reports below `parent`; `None` if it is missing.
+pub async fn list(link: &Link, parent: &str) -> Result<Option<Listed>, Error> {
+    let names = match link.children(parent).await {
+        Ok(names) => names,
+        Err(error) if error.is_no_node() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut listed = Listed::default();
+    for name in names {
+        match cycle_of(&name) {
+            Some(cycle) => drop(listed.cycles.insert(cycle)),
+            None => listed.others.push(name),
+        }
     }
+    listed.others.sort_unstable();
+    Ok(Some(listed))
+}
+
+/// Returns the cycles below `parent`; `None` if it is missing.
+pub async fn cycles(link: &Link, parent: &str) -> Result<Option<BTreeSet<u64>>, Error> {
+    Ok(list(link, parent).await?.map(|listed| listed.cycles))
+}
+
+/// Warns about znodes in the outbox whose names are not those of reports. They are neither delivered nor deleted.
+pub fn warn_of_others(names: &[String]) {
+    const NAMED: usize = 3;
+    if names.is_empty() {
+        return;
+    }
+    let named: Vec<String> = names.iter().take(NAMED).map(|name| text::shorten(name)).collect();
+    let (path, named) = (outbox::PATH, named.join(", "));
+    warn!(
+        znodes = names.len(),
+        "{path} has children that are no reports and are ignored: {named}; \
+         if no program needs them, delete them: zkCli.sh deleteall {path}/NAME"
+    );
 }
 
 fn cycle_of(name: &str) -> Option<u64> {

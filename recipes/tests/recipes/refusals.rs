@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use atalaya_recipes::contenders::Naming;
-use atalaya_recipes::{Election, PersistentNode, Tally};
+use atalaya_recipes::{Election, PersistentNode, Standing, Tally};
 use tokio::sync::watch;
 use zookeeper_client as zk;
 
@@ -16,13 +16,24 @@ const WINDOW: Duration = Duration::from_secs(6);
 /// Maximum number of requests in it. An attempt has up to four; pings and the test's own come on top.
 const REQUESTS: u64 = 60;
 
-/// Creates a znode that everyone may read and nobody may change, with its missing parents open to all.
+/// Creates a znode that everyone may read, and whose ACL everyone may change, with its missing parents open to all.
 fn create_readable(bed: &Bed, path: &str, data: &[u8]) {
     let (servers, path, data) = (bed.connect_string(), path.to_owned(), data.to_owned());
     bed.wait(async move {
         let client = zk::Client::connect(&servers).await.unwrap();
-        let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_read());
+        let permission = zk::Permission::READ | zk::Permission::ADMIN;
+        let acls = [zk::Acl::new(permission, zk::AuthId::anyone())];
+        let options = zk::CreateMode::Persistent.with_acls(zk::Acls::new(&acls));
         client.create(&path, &data, &options).await.unwrap();
+    });
+}
+
+/// Lets everyone do everything with a znode again.
+fn grant_everything(bed: &Bed, path: &str) {
+    let (servers, path) = (bed.connect_string(), path.to_owned());
+    bed.wait(async move {
+        let client = zk::Client::connect(&servers).await.unwrap();
+        client.set_acl(&path, &zk::Acls::anyone_all(), None).await.unwrap();
     });
 }
 
@@ -68,6 +79,23 @@ fn publisher_repeats_a_refused_create_seldom_and_logs_it_once(bed: &Bed) {
     assert_quiet(observe(bed, work), &["CREATE permission on /mediciones"]);
 }
 
+/// In the pauses between refusals, no more time passes than their bound of 10 s says.
+fn contender_leads_soon_after_the_permission_is_granted(bed: &Bed) {
+    create_readable(bed, "/election", b"");
+    let election = Election::new(bed.session(), "/election", "1", Naming::Kazoo);
+    let mut standing = election.standing();
+    bed.spawn(async move { election.run(|_| std::future::pending::<()>()).await });
+    let granted = bed.wait(async {
+        // Long enough for the pauses to have their full length.
+        let refused = standing.wait_for(|standing| *standing == Standing::Leading);
+        tokio::time::timeout(WINDOW * 2, refused).await.expect_err("it leads without permission");
+        std::time::Instant::now()
+    });
+    grant_everything(bed, "/election");
+    bed.wait(standing.wait_for(|standing| *standing == Standing::Leading)).unwrap();
+    assert!(granted.elapsed() < Duration::from_secs(12), "{:?}", granted.elapsed());
+}
+
 fn contender_repeats_a_refused_create_seldom_and_logs_it_once(bed: &Bed) {
     create_readable(bed, "/election", b"");
     let election = Election::new(bed.session(), "/election", "1", Naming::Kazoo);
@@ -109,5 +137,6 @@ macro_rules! on_both {
 on_both!(
     publisher_repeats_a_refused_create_seldom_and_logs_it_once,
     contender_repeats_a_refused_create_seldom_and_logs_it_once,
+    contender_leads_soon_after_the_permission_is_granted,
     publisher_stores_its_data_uncounted_while_the_counter_refuses_writes,
 );

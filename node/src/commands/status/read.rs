@@ -36,7 +36,7 @@ impl Reader {
         if let Some((data, _)) = get(link, &period).await? {
             seen.period = live::period(&data);
         }
-        seen.waiting = below(link, outbox::PATH).await?;
+        seen.waiting = settling::cycles(link, outbox::PATH).await?.map_or(0, |cycles| cycles.len());
         seen.aside = below(link, outbox::ASIDE).await?;
         self.read_line(link, &settings.election, &mut seen).await?;
         read_barrier_and_counter(link, &mut seen).await?;

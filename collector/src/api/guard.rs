@@ -102,13 +102,13 @@ fn client(app: &App, peer: IpAddr, request: &Request) -> Client {
 
 /// A problem, and how it is counted.
 struct Refusal {
-    problem: Problem,
+    problem: Box<Problem>,
     counted: Option<Refused>,
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Refusal {
-        Refusal { problem, counted: None }
+        Refusal { problem: Box::new(problem), counted: None }
     }
 }
 
@@ -147,7 +147,7 @@ fn origin(
         && !is_holder
         && let Some(unknown) = own.iter().find(|name| !app.hosts.allow_request(name))
     {
-        return Err(Refusal { problem: unknown_host(unknown), counted: Some(Refused::host) });
+        return Err(Refusal { problem: Box::new(unknown_host(unknown)), counted: Some(Refused::host) });
     }
     let reads = [Method::GET, Method::HEAD].contains(request.method()) && path != "/nuevo";
     let effect = if reads { Effect::Read } else { Effect::Write };
@@ -160,7 +160,7 @@ fn origin(
     };
     match is_cross_site(effect, request.method(), headers, is_own) {
         false => Ok(()),
-        true => Err(Refusal { problem: cross_site(), counted: Some(Refused::cross_site) }),
+        true => Err(Refusal { problem: Box::new(cross_site()), counted: Some(Refused::cross_site) }),
     }
 }
 

@@ -7,6 +7,7 @@ use atalaya_recipes::{Error, Link, Problem, Stat, WrongZnode};
 use crate::leader::office::{BARRIER, COUNTER};
 use crate::leader::outbox;
 use crate::leader::roster::Roster;
+use crate::leader::settling;
 use crate::leader::term::{self, Term};
 use crate::live::{self, Key};
 use crate::overview::znodes::{all, children, read};

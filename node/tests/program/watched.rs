@@ -261,7 +261,7 @@ fn it_listens_where_it_is_told_to_or_does_not_start(fleet: &Fleet) {
     refused(
         fleet.node("2", &["--metrics-listen", "9100"]),
         64,
-        &["--metrics-listen", "no port", "[::]:9100"],
+        &["--metrics-listen", "no port", ":9100 for all addresses"],
     );
     let mut command = fleet.command("2", &[]);
     command.env("ATALAYA_METRICS_LISTEN", "h:x");

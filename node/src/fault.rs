@@ -84,12 +84,15 @@ mod armed {
         match end {
             End::Die => {
                 tracing::warn!(name, "fault point: dying here");
+                // A kill loses the lines that are not written yet.
+                crate::logging::conclude("");
                 #[cfg(unix)]
                 let _ = kill_process(getpid(), Signal::KILL);
                 std::process::abort()
             }
             End::Stop => {
                 tracing::warn!(name, "fault point: stopping here");
+                crate::logging::conclude("");
                 #[cfg(unix)]
                 let _ = kill_process(getpid(), Signal::STOP);
             }

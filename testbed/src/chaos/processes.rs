@@ -168,12 +168,15 @@ impl Play<'_> {
         let log = process.log();
         let name = format!("node-{}-{}", player.id, player.processes);
         let last = log.last().map(|line| line.text.clone()).unwrap_or_default();
+        let log_end: Vec<String> = log.iter().rev().take(5).rev().map(|line| line.text.clone()).collect();
         self.logs.push((name.clone(), log));
         if was_told {
             return;
         }
         let was_killed = exit.code().is_none() && exit.to_string().contains("signal: 9");
-        let point = point_of(&last).or(self.players[node].inferred_point().filter(|_| was_killed));
+        // Other threads may log between that line and the end.
+        let logged = log_end.iter().rev().find_map(|line| point_of(line));
+        let point = logged.or(self.players[node].inferred_point().filter(|_| was_killed));
         if matches!(self.cast, Cast::Kazoo(_)) && point.is_none() {
             self.ended += 1;
             return;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::deeds::COUNTER;
 use super::desk::{Desk, Taken};
 use super::evidence::{Evidence, LogLine, Stall, below, millis};
 use super::fault_kinds::FaultKind;
@@ -229,7 +230,8 @@ impl Play<'_> {
             held,
             posted: self.schedule.post,
             lock_step: self.schedule.lock_step,
-            counted: true,
+            // What is published while the counter cannot be written is not counted; the node logs that.
+            counted: !self.schedule.acts.iter().any(|act| act.what == What::ReadOnly(COUNTER)),
             life: i64::try_from((self.schedule.period * STALE_PERIODS).max(SHORTEST_LIFE).as_millis())
                 .unwrap_or(i64::MAX),
             settled,

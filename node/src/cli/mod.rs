@@ -216,7 +216,7 @@ pub struct FleetArgs {
     #[arg(long, value_name = "FILE", help_heading = "Fleet")]
     pub api_token_file: Option<PathBuf>,
 
-    /// The only origin to which the token is sent, such as https://api.example:8443 [default: that of --api-url;
+    /// The only origin to which the token is sent, such as `https://api.example:8443` [default: that of --api-url;
     /// without either the token is not sent]. Also ATALAYA_API_TOKEN_ORIGIN.
     #[arg(long, value_name = "ORIGIN", help_heading = "Fleet")]
     pub api_token_origin: Option<String>,

@@ -1,5 +1,5 @@
 //! The reports that are written down and not yet accepted: which of them to send next, and what to do with those that are
-//! settled. Pure; filled by [`super::loading`], emptied by [`super::settling`], sent by [`super::deliver`].
+//! settled. Pure; filled by `loading`, emptied by [`super::settling`], sent by [`super::deliver`].
 //!
 //! Only as many reports are in memory as fit into [`LARGEST_LOADED`]; of the others only the cycles are known until
 //! there is room.

@@ -125,6 +125,7 @@ pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Res
             match multi(link, &[own, (Part::Dropped, create), delete]).await {
                 // A report of that cycle that the API rejected is worth more.
                 Err(Failed::Refused(Part::Dropped, error)) if error.is_node_exists() => {
+                    warn!("{path} is deleted: {aside} already holds a report of that cycle");
                     multi(link, &[own, delete]).await
                 }
                 done => done,

@@ -84,7 +84,7 @@ pub fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
     Ok(Logs { start, filter: handle })
 }
 
-/// Writes `text` to stderr unchanged, after all log lines, and waits for them for [`END`]: stderr may be a pipe that
+/// Writes `text` to stderr unchanged, after all log lines, and waits up to half a second for them: stderr may be a pipe that
 /// is not read. Called at the end of the process.
 pub fn conclude(text: &str) {
     if !text.is_empty() {

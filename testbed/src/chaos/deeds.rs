@@ -76,10 +76,13 @@ impl Deeds<'_> {
     }
 }
 
-/// Returns the cycle of a report in the outbox, if its name is the one that a leader gives it.
+/// Highest cycle that a leader writes (docs/protocol.md).
+const MAX_CYCLE: u64 = 1 << 52;
+
+/// Returns the cycle of a report in the outbox, if its name is one that a leader can give it.
 pub(super) fn cycle_of(path: &str) -> Option<u64> {
     let name = path.strip_prefix(REPORTS)?;
-    name.parse().ok().filter(|cycle: &u64| cycle.to_string() == name)
+    name.parse().ok().filter(|cycle: &u64| *cycle <= MAX_CYCLE && cycle.to_string() == name)
 }
 
 /// RFC 3339 in UTC, as the reports have it, in milliseconds since 1970.

@@ -98,7 +98,7 @@ pub struct Figures {
     pub poisoned: u64,
     /// Of those, how many were set aside.
     pub set_aside: u64,
-    /// Maximum number of warnings of one process within [`WINDOW`](super::log_checks::WINDOW).
+    /// Maximum number of warnings of one process within the window of `log_checks`.
     pub warnings: usize,
     /// Longest time from the end of the faults until all nodes published and all was delivered, in milliseconds.
     pub recovery: i64,

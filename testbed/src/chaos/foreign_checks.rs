@@ -217,7 +217,10 @@ impl ForeignChecks {
             let name = path.rsplit('/').next().unwrap_or(path);
             // The id alone is in every line of that node.
             let name = if is_contender || path.starts_with(BARRIER) { name } else { path };
-            if !is_reported(evidence, name, *since, now + LOG_DELAY) {
+            // A node that has not listed the children of the barrier reports only that there are some.
+            let is_child = path.starts_with(BARRIER);
+            let names: &[&str] = if is_child { &[name, "/barrier has children"] } else { &[name] };
+            if !names.iter().any(|name| is_reported(evidence, name, *since, now + LOG_DELAY)) {
                 verdict.add(
                     Kind::Squatter,
                     format!("{path} stood for {} ms, and no node reported it", now - since),

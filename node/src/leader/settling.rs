@@ -155,14 +155,21 @@ pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Res
     }
 }
 
+/// Deletes the oldest reports that are set aside, until there is room for one more. Returns how many it deleted. A report that
+/// has children cannot be deleted, and the next one goes in its place.
 async fn make_room_aside(link: &Link) -> Result<usize, Error> {
     let aside = cycles(link, ASIDE).await?.unwrap_or_default();
     let too_many = (aside.len() + 1).saturating_sub(MOST_ASIDE);
-    for cycle in aside.iter().take(too_many) {
+    let mut deleted = 0;
+    for cycle in aside {
+        if deleted == too_many {
+            break;
+        }
         match link.delete(&format!("{ASIDE}/{cycle}"), None).await {
+            Err(error) if error.wrong_znode().is_some() => {}
             Err(error) if !error.is_no_node() => return Err(error),
-            _ => {}
+            _ => deleted += 1,
         }
     }
-    Ok(too_many)
+    Ok(deleted)
 }

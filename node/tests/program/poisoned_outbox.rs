@@ -18,6 +18,7 @@ on_both!(
     leader_delivers_what_is_behind_reports_that_can_never_be_sent,
     leader_does_not_believe_a_fence_far_ahead_of_the_clock,
     leader_skips_a_cycle_whose_path_another_znode_keeps,
+    leader_sets_a_report_aside_although_the_oldest_of_too_many_has_children,
 );
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
@@ -121,6 +122,19 @@ fn leader_delivers_what_is_behind_reports_that_can_never_be_sent(fleet: Fleet) {
     assert!(listed.contains("it has a unit that is") && listed.contains("it has 900000 bytes"), "{listed}");
     assert_eq!(lines(&one, "can never be delivered and is set aside"), 1, "one line for all of them");
     assert_eq!(lines(&one, "does not take reports"), 0);
+}
+
+fn leader_sets_a_report_aside_although_the_oldest_of_too_many_has_children(fleet: Fleet) {
+    const MOST_ASIDE: u64 = 1_000;
+    let probe = fleet.probe();
+    create(&probe, "/atalaya/aside/1", b"");
+    (2..=MOST_ASIDE).for_each(|cycle| probe.create(&format!("/atalaya/aside/{cycle}"), b"", false).unwrap());
+    probe.create("/atalaya/aside/1/child", b"", false).unwrap();
+    create(&probe, "/atalaya/reports/0", b"what is this");
+    let _one = fleet.leader("1", &[]);
+    assert!(aside(&probe, 0).contains("what is this"));
+    assert!(probe.text("/atalaya/aside/1").is_some(), "it cannot be deleted");
+    assert!(probe.text("/atalaya/aside/2").is_none(), "the next one made room");
 }
 
 fn leader_does_not_believe_a_fence_far_ahead_of_the_clock(fleet: Fleet) {

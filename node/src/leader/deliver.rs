@@ -38,6 +38,9 @@ pub struct Outgoing {
     delivered: watch::Sender<Option<Delivered>>,
     /// Epoch above the leader's of which a collector has reports.
     outranked: watch::Sender<Option<i64>>,
+    /// Refusals by ZooKeeper to remove reports that were logged. They outlive an interruption of the delivery, so that
+    /// each is logged once.
+    refusals: Mutex<BTreeSet<String>>,
     figures: Figures,
 }
 
@@ -64,8 +67,6 @@ struct Settling {
     busy: BTreeSet<u64>,
     /// Those that could not be settled, and how many times.
     resting: BTreeMap<u64, u32>,
-    /// Last refusal by ZooKeeper, so that it is logged once.
-    refusal: Option<String>,
 }
 
 impl Settling {
@@ -79,18 +80,10 @@ impl Settling {
     }
 
     /// Returns after which pause this cycle is settled again.
-    fn failed(&mut self, cycle: u64, error: &Error) -> Duration {
+    fn failed(&mut self, cycle: u64) -> Duration {
         let times = self.resting.entry(cycle).or_default();
         *times = times.saturating_add(1);
-        let pause = SETTLE_AGAIN.saturating_mul(1 << (*times - 1).min(8)).min(LONGEST_REST);
-        let text = error.to_string();
-        if error.is_link_trouble() {
-            debug!(cycle, %error, "what became of a report is not written down yet");
-        } else if self.refusal.as_ref() != Some(&text) {
-            warn!(cycle, %error, "a report cannot be removed from the outbox; trying again every {LONGEST_REST:?}");
-            self.refusal = Some(text);
-        }
-        pause
+        SETTLE_AGAIN.saturating_mul(1 << (*times - 1).min(8)).min(LONGEST_REST)
     }
 }
 
@@ -103,6 +96,7 @@ impl Outgoing {
             settled: Notify::new(),
             delivered: watch::Sender::new(None),
             outranked: watch::Sender::new(None),
+            refusals: Mutex::default(),
             figures,
         }
     }
@@ -211,13 +205,16 @@ impl Outgoing {
                             warn!("there are {MOST_ASIDE} rejected reports: from now on the oldest are given up for new ones");
                         }
                         settling.busy.remove(&cycle);
-                        settling.resting.remove(&cycle);
+                        if settling.resting.remove(&cycle).is_some() && settling.resting.is_empty() {
+                            self.refusals.lock().await.clear();
+                        }
                         self.outbox.lock().await.ended(cycle);
                         self.settled.notify_one();
                     }
                     Happened::Settled(_, Err(Failed::Deposed)) => return std::future::pending().await,
                     Happened::Settled(cycle, Err(Failed::Unclear(error) | Failed::Refused(_, error))) => {
-                        let pause = settling.failed(cycle, &error);
+                        self.log_unsettled(cycle, &error).await;
+                        let pause = settling.failed(cycle);
                         under_way.push(Box::pin(async move {
                             tokio::time::sleep(pause).await;
                             Happened::Rested(cycle)
@@ -227,6 +224,18 @@ impl Outgoing {
                 () = self.news.notified() => {}
                 () = tokio::time::sleep(wake) => {}
             }
+        }
+    }
+
+    /// Logs that a report cannot be removed, once per reason.
+    async fn log_unsettled(&self, cycle: u64, error: &Error) {
+        if error.is_link_trouble() {
+            debug!(cycle, %error, "the end of a report is not written yet");
+            return;
+        }
+        let mut refusals = self.refusals.lock().await;
+        if refusals.len() < MOST_LOGGED && refusals.insert(error.to_string()) {
+            warn!(cycle, %error, "a report cannot be removed from the outbox; trying again every {LONGEST_REST:?}");
         }
     }
 
@@ -278,6 +287,8 @@ impl Outgoing {
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 /// Longest such time.
 const LONGEST_REST: Duration = Duration::from_secs(5);
+/// Maximum number of refusals that are logged until all reports are removed.
+const MOST_LOGGED: usize = 8;
 /// Most reports that are deleted or set aside at the same time.
 const SETTLED_AT_ONCE: usize = 8;
 

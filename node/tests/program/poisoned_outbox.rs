@@ -19,6 +19,7 @@ on_both!(
     leader_does_not_believe_a_fence_far_ahead_of_the_clock,
     leader_skips_a_cycle_whose_path_another_znode_keeps,
     leader_sets_a_report_aside_although_the_oldest_of_too_many_has_children,
+    leader_logs_once_for_each_report_that_it_may_not_set_aside,
 );
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
@@ -135,6 +136,28 @@ fn leader_sets_a_report_aside_although_the_oldest_of_too_many_has_children(fleet
     assert!(aside(&probe, 0).contains("what is this"));
     assert!(probe.text("/atalaya/aside/1").is_some(), "it cannot be deleted");
     assert!(probe.text("/atalaya/aside/2").is_none(), "the next one made room");
+}
+
+fn leader_logs_once_for_each_report_that_it_may_not_set_aside(fleet: Fleet) {
+    let probe = fleet.probe();
+    create(&probe, "/atalaya/aside/9", b"");
+    probe.restrict("/atalaya/aside").unwrap();
+    create(&probe, "/atalaya/reports/0", b"what is this");
+    let one = fleet.leader("1", &[]);
+    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    let occupied = eventually("a cycle that is still to come", PATIENCE, || {
+        let (_, last) = fleet.api.requests().last().map(key)?;
+        let occupied = last + 4;
+        probe
+            .create(&format!("/atalaya/reports/{occupied}"), b"what is this", false)
+            .is_ok()
+            .then_some(occupied)
+    });
+    fleet.api.wait_for("the cycles after it", PATIENCE, |all| {
+        all.iter().map(key).any(|(_, later)| later > occupied)
+    });
+    assert_eq!(lines(&one, "is skipped"), 1);
+    assert!((1..=2).contains(&lines(&one, "cannot be removed")), "one line for each of the two reports");
 }
 
 fn leader_does_not_believe_a_fence_far_ahead_of_the_clock(fleet: Fleet) {

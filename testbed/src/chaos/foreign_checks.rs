@@ -65,7 +65,7 @@ impl ForeignChecks {
         transaction.changes.iter().filter(poisoned).count() >= deeds.aside.len()
     }
 
-    fn is_poison(&self, path: &str) -> bool {
+    pub(super) fn is_poison(&self, path: &str) -> bool {
         self.poison.iter().any(|poison| poison.path == path && poison.end.is_none())
     }
 

@@ -65,7 +65,13 @@ impl ForeignChecks {
         transaction.changes.iter().filter(poisoned).count() >= deeds.aside.len()
     }
 
-    pub(super) fn is_poison(&self, path: &str) -> bool {
+    /// Returns true if another client created a znode at this path of the outbox. A leader that has decided to skip its cycle
+    /// does so even if the znode is gone by then.
+    pub(super) fn was_occupied(&self, path: &str) -> bool {
+        self.poison.iter().any(|poison| poison.path == path)
+    }
+
+    fn is_poison(&self, path: &str) -> bool {
         self.poison.iter().any(|poison| poison.path == path && poison.end.is_none())
     }
 

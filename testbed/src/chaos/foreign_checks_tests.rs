@@ -284,3 +284,21 @@ fn node_that_deletes_the_znode_of_another_client_is_a_violation() {
     story.commit(OTHER, vec![ephemeral("/mediciones/7", "5"), delete("/mediciones/7")]);
     story.is_good();
 }
+
+#[test]
+fn cycle_may_be_skipped_only_if_another_client_occupied_its_path() {
+    for (occupied, is_right) in [(2, true), (3, false)] {
+        let mut story = fleet(false);
+        story.commit(OTHER, vec![create(&format!("/atalaya/reports/{occupied}"), "garbage")]);
+        let aside = create(&format!("/atalaya/aside/{occupied}"), "garbage");
+        let gone = delete(&format!("/atalaya/reports/{occupied}"));
+        story.commit(1, vec![story.check(1), aside, gone]);
+        story.cycle += 1;
+        story.round(1);
+        if is_right {
+            story.is_good();
+        } else {
+            story.breaks(&[Kind::Cycle]);
+        }
+    }
+}

@@ -229,7 +229,8 @@ impl Walk<'_> {
         }
         // A cycle whose path another znode keeps is skipped.
         let mut next = before.cycle.checked_add(1);
-        while let Some(occupied) = next.filter(|next| self.foreign.is_poison(&format!("{REPORTS}{next}"))) {
+        while let Some(occupied) = next.filter(|next| self.foreign.was_occupied(&format!("{REPORTS}{next}")))
+        {
             next = occupied.checked_add(1);
         }
         if Some(term.cycle) != next || cycle != term.cycle || deeds.created.len() != 1 {

@@ -135,6 +135,7 @@ pub(super) fn check_register_end(celsius: f64, path: &Path) -> Result<(), ReadEr
     if celsius > -127.0 && !last_code(128.0) && !last_code(256.0) {
         return Ok(());
     }
+    let celsius = excerpt(celsius.to_string().as_bytes());
     let why = format!(
         "temperature of {celsius} °C, which drivers show for a missing probe or a saturated register"
     );

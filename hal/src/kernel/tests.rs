@@ -161,6 +161,22 @@ fn attributes_that_are_huge_pipes_devices_or_folders_neither_block_nor_fill_the_
     }
 }
 
+#[test]
+fn error_messages_stay_short_for_numbers_of_three_hundred_digits() {
+    for (folder, files) in FILES {
+        for number in ["1e308", "-1e308", "-1e300", "1e-308"] {
+            let tree = Tree::new();
+            for file in files {
+                tree.write(&format!("{folder}/{file}"), number);
+            }
+            for mut sensor in all(&tree.path("")) {
+                let length = sensor.read().map_or_else(|error| error.to_string().chars().count(), |_| 0);
+                assert!(length < 400, "{number} in {folder}: {length} characters");
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_stands_in_the_files_is_finite_or_an_error(

@@ -6,6 +6,8 @@ use std::time::Duration;
 use jiff::fmt::friendly::SpanParser;
 use jiff::{SignedDuration, SpanRelativeTo};
 
+use crate::number;
+
 /// The shortest period a fleet may have.
 pub const MIN_PERIOD: Duration = Duration::from_millis(100);
 
@@ -56,9 +58,11 @@ pub fn parse(text: &str) -> Result<Duration, NotADuration> {
 /// # Errors
 /// NaN, infinite, zero, negative, or too large to count.
 pub fn from_seconds(seconds: f64) -> Result<Duration, NotADuration> {
+    // A large f64 has up to 309 digits.
+    let shown = number::short(seconds);
     let duration = SignedDuration::try_from_secs_f64(seconds)
-        .map_err(|_| NotADuration::new(format!("{seconds} is not a number of seconds")))?;
-    positive(duration, &seconds.to_string())
+        .map_err(|_| NotADuration::new(format!("{shown} is not a number of seconds")))?;
+    positive(duration, &shown)
 }
 
 /// Accepts a duration that may be a period: from [`MIN_PERIOD`] to [`MAX_PERIOD`].
@@ -149,6 +153,15 @@ mod tests {
             period(Duration::from_millis(1)).unwrap_err().to_string(),
             "1ms is too short, expected a duration from \"100ms\" to \"31d\""
         );
+    }
+
+    #[test]
+    fn error_messages_stay_short_for_numbers_of_three_hundred_digits() {
+        for seconds in [1e300, -1e300, f64::MAX, f64::MIN] {
+            for error in [from_seconds(seconds).unwrap_err(), parse(&seconds.to_string()).unwrap_err()] {
+                assert!(error.to_string().chars().count() < 200, "{error}");
+            }
+        }
     }
 
     proptest! {

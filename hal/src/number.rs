@@ -33,6 +33,11 @@ pub(crate) fn excerpt(text: &[u8]) -> String {
     short
 }
 
+/// Formats a number for an error message. The decimal digits of an f64 alone may be more than 300.
+pub(crate) fn short(number: f64) -> String {
+    excerpt(number.to_string().as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -106,7 +106,7 @@ pub(super) fn reading(quantity: Quantity, value: f64, path: &Path) -> Result<Rea
     let possible = possible(quantity);
     if value.is_finite() && !possible.contains(&value) {
         let (low, high, unit) = (possible.start(), possible.end(), quantity.unit());
-        let value = excerpt(value.to_string().as_bytes());
+        let value = number::short(value);
         let why = format!("{quantity} of {value} {unit}, which is not between {low} and {high}");
         return Err(ReadError::with_source(Cause::OutOfRange, place(path), why));
     }
@@ -135,7 +135,7 @@ pub(super) fn check_register_end(celsius: f64, path: &Path) -> Result<(), ReadEr
     if celsius > -127.0 && !last_code(128.0) && !last_code(256.0) {
         return Ok(());
     }
-    let celsius = excerpt(celsius.to_string().as_bytes());
+    let celsius = number::short(celsius);
     let why = format!(
         "temperature of {celsius} °C, which drivers show for a missing probe or a saturated register"
     );

@@ -105,7 +105,7 @@ impl W1 {
             |why: String| Err(ReadError::with_source(Cause::OutOfRange, sysfs::place(file), why));
         let range = range(chip);
         if !range.contains(&celsius) {
-            let celsius = excerpt(celsius.to_string().as_bytes());
+            let celsius = number::short(celsius);
             return impossible(format!(
                 "{celsius} °C, but the chip measures from {} to {}",
                 range.start(),

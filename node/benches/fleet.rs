@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use atalaya::cli::FleetArgs;
-use atalaya::id::NodeId;
+use atalaya::model::node_id::NodeId;
 use atalaya::node::Node;
-use atalaya::settings::{Settings, Surroundings};
+use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -104,7 +104,7 @@ fn main() -> anyhow::Result<()> {
     };
     let (nodes, cycles): (usize, usize) = (nodes.parse()?, cycles.parse()?);
     let told = Told::default();
-    let only = Targets::new().with_target("atalaya::lockstep", LevelFilter::DEBUG);
+    let only = Targets::new().with_target("atalaya::sampling::barrier_gate", LevelFilter::DEBUG);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(only).with(told.clone()))?;
 
     let boards = Boards::parse(BOARDS, "the bench's boards").map_err(|error| anyhow!("{error}"))?;
@@ -118,7 +118,7 @@ fn main() -> anyhow::Result<()> {
         counter: word(counter),
         ..FleetArgs::default()
     };
-    let settings = Settings::assemble(&args, &boards, Surroundings { variable: &|_| None })
+    let settings = Settings::assemble(&args, &boards, Env { variable: &|_| None })
         .map_err(|failure| anyhow!("{failure}"))?;
     let (averages, mut averaged) = mpsc::unbounded_channel();
     let begin = Instant::now();

@@ -4,15 +4,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use atalaya::measurement::Form;
-use atalaya::sensing::{self, Sensors};
+use atalaya::model::measurement::Form;
+use atalaya::sampling::{self, Sensors};
 use atalaya_hal::Boards;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let boards = Boards::builtin();
     let (name, board) = boards.board(None)?;
-    let mut sensors = Sensors::start(sensing::open(board, Path::new(""))?)?;
+    let mut sensors = Sensors::start(sampling::open(board, Path::new(""))?)?;
     let form = Form::of(sensors.infos());
     for _ in 0..5 {
         let samples = sensors.sample(Duration::from_secs(1)).await;

@@ -11,12 +11,12 @@
 use std::time::Duration;
 
 use atalaya_recipes::session::{BulkRead, Write};
-use atalaya_recipes::{Link, Session};
+use atalaya_recipes::{Connection, Session};
 use serde_json::Value;
 use tracing::debug;
 
-use crate::id::NodeId;
-use crate::presence::PARENT;
+use crate::model::node_id::NodeId;
+use crate::model::node_info::PARENT;
 use crate::settings::shorten;
 
 /// How long saying it may take. Then the session is closed without it.
@@ -35,11 +35,11 @@ const ASKED: usize = 64;
 /// It is said or not.
 pub(crate) async fn say(session: &Session, id: &NodeId, measurement: &str, why: &str) {
     let saying = async {
-        let link = session.link().await;
+        let connection = session.connection().await;
         let presence = format!("{PARENT}/{id}");
-        let answers = link.get_many(&[measurement, &presence]).await.ok()?;
+        let answers = connection.get_many(&[measurement, &presence]).await.ok()?;
         let [BulkRead::Data(_, measured), BulkRead::Data(said, present)] = &*answers else { return None };
-        if [measured, present].iter().any(|stat| stat.ephemeral_owner != link.session_id()) {
+        if [measured, present].iter().any(|stat| stat.ephemeral_owner != connection.session_id()) {
             return None;
         }
         let said = leaving(said, why)?;
@@ -47,7 +47,7 @@ pub(crate) async fn say(session: &Session, id: &NodeId, measurement: &str, why: 
             Write::Delete { path: measurement, version: None },
             Write::Set { path: &presence, data: &said, version: None },
         ];
-        link.multi(&writes).await.ok()
+        connection.multi(&writes).await.ok()
     };
     match tokio::time::timeout(SAYING, saying).await {
         Ok(Some(_)) => tokio::time::sleep(HEARING).await,
@@ -101,9 +101,9 @@ impl Why {
 
 /// Why the nodes with these ids left, in their order: the first of them is asked about in one short request, and nobody is
 /// waited for.
-pub(crate) async fn why(link: &Link, ids: &[&str]) -> Vec<Why> {
+pub(crate) async fn why(connection: &Connection, ids: &[&str]) -> Vec<Why> {
     let asked: Vec<String> = ids.iter().take(ASKED).map(|id| format!("{PARENT}/{id}")).collect();
-    let answers = tokio::time::timeout(ASKING, link.get_many(&asked)).await;
+    let answers = tokio::time::timeout(ASKING, connection.get_many(&asked)).await;
     let mut whys: Vec<Why> = match answers {
         Ok(Ok(answers)) => answers.iter().map(Why::of).collect(),
         _ => Vec::new(),
@@ -117,7 +117,7 @@ mod tests {
     use atalaya_recipes::Stat;
 
     use super::*;
-    use crate::presence::Presence;
+    use crate::model::node_info::NodeInfo;
 
     fn data(said: &[u8]) -> BulkRead {
         let stat = Stat {
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn who_says_that_it_leaves_is_heard_and_nothing_else_of_it_changes() {
-        let before = Presence::of("b").data();
+        let before = NodeInfo::of("b").data();
         let after = leaving(&before, "SIGTERM").unwrap();
         assert_eq!(Why::of(&data(&after)), Why::Stopped("SIGTERM".into()));
         let mut after: Value = serde_json::from_slice(&after).unwrap();

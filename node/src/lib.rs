@@ -12,34 +12,23 @@
 //! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every
 //! version.
 
-pub mod bearer;
 pub mod cli;
 pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod dynamic_config;
 pub mod exit;
+pub mod fail_points;
 mod farewell;
-pub mod fault;
-pub mod figures;
-#[cfg(test)]
-mod foreign;
-pub mod id;
-pub mod inspection;
+pub mod fleet_status;
+pub mod inspect;
 pub mod leader;
-pub mod live;
-pub mod lockstep;
 pub mod logging;
-pub mod measurement;
+pub mod metrics;
+pub mod model;
 pub mod node;
-pub mod overview;
-pub mod panics;
-pub mod presence;
+pub mod observe;
+pub mod process;
 pub mod reload;
-pub mod remembrance;
-pub mod restarts;
-pub mod senml;
-pub mod sensing;
+pub mod sampling;
 pub mod settings;
-pub mod supervisor;
-pub mod text;
-pub mod vitals;

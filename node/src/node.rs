@@ -5,34 +5,35 @@ use std::time::Duration;
 use anyhow::anyhow;
 use atalaya_hal::Boards;
 use atalaya_hal::boards::Counting;
-use atalaya_recipes::contenders::{Naming, Token};
+use atalaya_recipes::node_names::{Naming, Token};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{
-    Election, Problem, Session, SessionOptions, Sightings, Standing, Tally, WrongZnode, election,
+    Election, Problem, Session, SessionOptions, Sightings, Standing, WriteCounter, WrongZnode, election,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::dynamic_config::{self, DynamicConfig};
 use crate::exit::Failure;
 use crate::farewell;
-use crate::figures::{Figures, Running};
-use crate::id::NodeId;
-use crate::leader::deliver::Api;
-use crate::leader::office::COUNTER;
-use crate::leader::report::Report;
-use crate::leader::{Leader, LeaderOptions, Leading, Orders};
-use crate::live::{self, Live};
-use crate::lockstep::{self, Pace};
+use crate::leader::delivery::worker::Api;
+use crate::leader::fenced_store::COUNTER;
+use crate::leader::{Leader, LeaderConfig, LeaderHandles, Leading};
 use crate::logging::Logs;
-use crate::presence::{self, Presence, PresentSensor, describe_holder};
+use crate::metrics::{Metrics, Running};
+use crate::model::node_id::NodeId;
+use crate::model::node_info::{self, NodeInfo, NodeInfoSensor, describe_holder};
+use crate::model::report::Report;
+use crate::observe::node_status::{self, NodeStatus, Sources};
+use crate::process::stale_sessions;
+use crate::process::state_dir::{ProcessRecord, StateFile};
+use crate::process::systemd::Systemd;
 use crate::reload::{self, Adopt, Carried, Reload};
-use crate::remembrance::{Life, Remembrance, reaping};
-use crate::sensing::{Measuring, Sensors, Turn};
+use crate::sampling::barrier_gate::{self, SamplingMode};
+use crate::sampling::{SampleProgress, Sampler, Sensors};
 use crate::settings::Settings;
-use crate::supervisor::Supervisor;
-use crate::vitals::{self, Sources, Vitals};
 
 /// How long the end may take: ZooKeeper confirms a closed session in milliseconds, if it can be reached.
 const FAREWELL: Duration = Duration::from_millis(1_500);
@@ -44,14 +45,14 @@ pub struct Node {
     board: String,
     settings: Settings,
     sensors: Sensors,
-    vitals: watch::Sender<Vitals>,
+    node_status: watch::Sender<NodeStatus>,
     averages: Option<mpsc::UnboundedSender<Report>>,
     network: Option<Handle>,
     reload: Option<Reload>,
     logs: Option<Logs>,
-    supervisor: Supervisor,
-    remembrance: Option<Remembrance>,
-    figures: Figures,
+    supervisor: Systemd,
+    remembrance: Option<StateFile>,
+    metrics: Metrics,
 }
 
 impl Node {
@@ -66,26 +67,26 @@ impl Node {
         settings: Settings,
     ) -> Result<Node, Failure> {
         let Carried { board, sensors } = Carried::open(board.as_deref(), boards)?;
-        let vitals = watch::Sender::default();
+        let node_status = watch::Sender::default();
         Ok(Node {
             id,
             board,
             settings,
             sensors,
-            vitals,
+            node_status,
             averages: None,
             network: None,
             reload: None,
             logs: None,
-            supervisor: Supervisor::none(),
+            supervisor: Systemd::none(),
             remembrance: None,
-            figures: Figures::default(),
+            metrics: Metrics::default(),
         })
     }
 
     /// To look on while it runs.
-    pub fn vitals(&self) -> watch::Receiver<Vitals> {
-        self.vitals.subscribe()
+    pub fn node_status(&self) -> watch::Receiver<NodeStatus> {
+        self.node_status.subscribe()
     }
 
     /// Hands on each average that the node computes when it leads, as it is computed, delivered or not.
@@ -120,22 +121,22 @@ impl Node {
 
     /// Tells a supervisor how it is.
     #[must_use]
-    pub fn supervised(mut self, supervisor: Supervisor) -> Node {
+    pub fn supervised(mut self, supervisor: Systemd) -> Node {
         self.supervisor = supervisor;
         self
     }
 
     /// Lets it write down what it makes in ZooKeeper, and clear up what an earlier process has left.
     #[must_use]
-    pub fn remembered(mut self, remembrance: Option<Remembrance>) -> Node {
+    pub fn remembered(mut self, remembrance: Option<StateFile>) -> Node {
         self.remembrance = remembrance;
         self
     }
 
     /// Lets it count what it does.
     #[must_use]
-    pub fn watched(mut self, figures: Figures) -> Node {
-        self.figures = figures;
+    pub fn watched(mut self, metrics: Metrics) -> Node {
+        self.metrics = metrics;
         self
     }
 
@@ -154,14 +155,14 @@ impl Node {
             board,
             settings,
             sensors,
-            vitals,
+            node_status,
             averages,
             network,
             reload,
             logs,
             supervisor,
             remembrance,
-            figures,
+            metrics,
         } = self;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let orders = |settings: &Settings| {
@@ -170,7 +171,7 @@ impl Node {
                 let api = Api::new(&id, url, settings.api_method).through(network.clone());
                 api.showing(settings.api_token.clone())
             });
-            Orders {
+            LeaderConfig {
                 period: settings.sampling_period,
                 api,
                 sync: settings.sync,
@@ -190,47 +191,47 @@ impl Node {
         let session = match &remembered {
             Some((kept, _)) => {
                 let kept = kept.clone();
-                Session::start_telling(options, move |session| kept.note(session))
+                Session::start_with_callback(options, move |session| kept.note(session))
             }
             None => Session::start(options),
         };
-        let presence = Presence::of(&board);
+        let presence = NodeInfo::of(&board);
 
         let (measured, measurement) = watch::channel(None);
         let (conditions, present) = watch::channel(Vec::new());
         let (turned, turns) = watch::channel(None);
         let (exchange, exchanged) = mpsc::channel(1);
-        let (paced, pace) = watch::channel(Pace { period: settings.sampling_period, step: None });
-        let tally = Tally::new(session.clone(), COUNTER);
+        let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, step: None });
+        let tally = WriteCounter::new(session.clone(), COUNTER);
         tally.switch(settings.counting() == Counting::PerNode).await;
         let publisher = PersistentNode::new(session.clone(), &path).counted(tally.clone());
-        let measuring = Measuring {
+        let measuring = Sampler {
             measured,
             sensors: conditions,
             turns: turned,
             exchange: exchanged,
             pace,
             published: publisher.state(),
-            figures: figures.clone(),
+            metrics: metrics.clone(),
         };
         let measuring = Box::pin(measuring.run(&id, sensors));
         let (ordered, orders_now) = watch::channel(orders(&settings));
-        let live = Live::new(id.clone(), settings.clone());
+        let live = DynamicConfig::new(id.clone(), settings.clone());
         let following = Box::pin(live.follow(&session));
         let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, &tally, logs));
-        let keeping_step = Box::pin(lockstep::follow(&session, live.settings(), &paced));
+        let keeping_step = Box::pin(barrier_gate::follow(&session, live.settings(), &paced));
         let (boarded, board_now) = watch::channel(board);
         let adopt = Adopt { exchange, live: &live, board: &boarded };
         let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
-        let watched = supervisor.is_there().then(|| vitals.subscribe());
+        let watched = supervisor.is_there().then(|| node_status.subscribe());
         let supervising =
             Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
         let election =
             Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
         let (leads, leading) = watch::channel(None);
-        let running = figures.is_on().then(|| Running {
+        let running = metrics.is_on().then(|| Running {
             session: session.clone(),
-            vitals: vitals.subscribe(),
+            node_status: node_status.subscribe(),
             turns: turns.clone(),
             settings: live.settings(),
             board: board_now.clone(),
@@ -238,15 +239,15 @@ impl Node {
             pace: paced.subscribe(),
             tally: tally.newest(),
         });
-        let attending = Box::pin(figures.attend(running));
-        let leader = Leader::new(LeaderOptions {
+        let attending = Box::pin(metrics.attend(running));
+        let leader = Leader::new(LeaderHandles {
             id: id.as_str().to_owned(),
             measurements: settings.measurements.clone(),
             name: settings.name.clone(),
             orders: orders_now,
             averages,
             leading: leads,
-            figures: figures.clone(),
+            metrics: metrics.clone(),
         });
         let place = election.standing();
         let sources = Sources {
@@ -256,7 +257,7 @@ impl Node {
             published: publisher.state(),
             sensors: present.clone(),
         };
-        let looking = vitals::follow(&vitals, sources);
+        let looking = node_status::follow(&node_status, sources);
         let mut published = publisher.state();
         let nothing_measured = nothing_measured(turns, measurement.clone());
         let mut stored = publisher.state();
@@ -281,7 +282,7 @@ impl Node {
             info!(znode = path, "published the first measurement");
             // Who leads reports to where the fleet is told to, from the first report on.
             if tokio::time::timeout(settings.session_timeout, live.known()).await.is_err() {
-                warn!("what stands below {} cannot be read; leading without it", live::FLEET);
+                warn!("what stands below {} cannot be read; leading without it", dynamic_config::FLEET);
             }
             let standing = log_standing(&session, &settings.election, election.standing());
             let contending = election.run(|leadership| Box::pin(leader.clone().lead(leadership)));
@@ -335,9 +336,9 @@ impl Node {
 async fn obey(
     mut before: Settings,
     mut settings: watch::Receiver<Settings>,
-    orders: impl Fn(&Settings) -> Orders,
-    ordered: &watch::Sender<Orders>,
-    tally: &Tally,
+    orders: impl Fn(&Settings) -> LeaderConfig,
+    ordered: &watch::Sender<LeaderConfig>,
+    tally: &WriteCounter,
     logs: Option<Logs>,
 ) {
     loop {
@@ -362,20 +363,20 @@ async fn obey(
 }
 
 /// What this process makes in ZooKeeper that goes with its session.
-fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &Token) -> Life {
-    Life {
+fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &Token) -> ProcessRecord {
+    ProcessRecord {
         process: std::process::id(),
         sessions: Vec::new(),
-        znodes: vec![measurement.to_owned(), format!("{}/{id}", presence::PARENT)],
+        znodes: vec![measurement.to_owned(), format!("{}/{id}", node_info::PARENT)],
         election: settings.election.clone(),
         contender: Naming::Kazoo.prefix(token),
     }
 }
 
 /// Deletes what earlier processes of this node have left, all of which are dead: this one has their lock.
-async fn clear_up(session: &Session, kept: &Remembrance, own: &str) {
+async fn clear_up(session: &Session, kept: &StateFile, own: &str) {
     let dead = kept.before(own);
-    let cleared = reaping::clear_all(session, &dead, |life, removed| {
+    let cleared = stale_sessions::clear_all(session, &dead, |life, removed| {
         kept.forget(&life.contender);
         if !removed.is_empty() {
             info!(
@@ -392,7 +393,7 @@ async fn clear_up(session: &Session, kept: &Remembrance, own: &str) {
 
 /// Completes when a sample has been taken and there is nothing to publish.
 async fn nothing_measured(
-    mut turns: watch::Receiver<Option<Turn>>,
+    mut turns: watch::Receiver<Option<SampleProgress>>,
     measurement: watch::Receiver<Option<Vec<u8>>>,
 ) {
     let nothing = turns.wait_for(|turn| turn.is_some() && measurement.borrow().is_none()).await.is_ok();
@@ -402,12 +403,12 @@ async fn nothing_measured(
 }
 
 /// Says who it is and how its sensors are, at a znode beside those of Kazoo fleets, for ever. What changes is said once
-/// a second at most ([`presence::pause`]), the newest first and the rest never.
+/// a second at most ([`node_info::pause`]), the newest first and the rest never.
 async fn say_who(
     session: &Session,
     id: &NodeId,
-    mut presence: Presence,
-    mut sensors: watch::Receiver<Vec<PresentSensor>>,
+    mut presence: NodeInfo,
+    mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
     mut board: watch::Receiver<String>,
     mut leading: watch::Receiver<Option<Leading>>,
 ) {
@@ -416,10 +417,10 @@ async fn say_who(
     let telling = async {
         let mut last = Instant::now();
         loop {
-            let leads = leading.borrow_and_update().map(presence::Leading::from);
+            let leads = leading.borrow_and_update().map(node_info::Leading::from);
             let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
-            let pause = presence::pause(&presence.sensors, &sensors.borrow_and_update());
-            let pause = if other { Some(presence::PAUSE) } else { pause };
+            let pause = node_info::pause(&presence.sensors, &sensors.borrow_and_update());
+            let pause = if other { Some(node_info::PAUSE) } else { pause };
             let due = async {
                 match pause {
                     Some(pause) => tokio::time::sleep_until(last + pause).await,
@@ -440,7 +441,7 @@ async fn say_who(
             }
         }
     };
-    let path = format!("{}/{id}", presence::PARENT);
+    let path = format!("{}/{id}", node_info::PARENT);
     // Reported for as long as the node runs.
     let mut sightings = Sightings::default();
     let keeping = PersistentNode::new(session.clone(), &path).run(say);
@@ -473,8 +474,8 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
         if logged.replace(ahead) == Some(ahead) {
             continue;
         }
-        let link = session.link().await;
-        match election::holder(&link, election, Naming::Kazoo).await {
+        let connection = session.connection().await;
+        match election::holder(&connection, election, Naming::Kazoo).await {
             Ok(Some(leader)) => {
                 let leader = String::from_utf8_lossy(&leader).into_owned();
                 info!(ahead, leader, "following: waiting in line to lead");
@@ -503,7 +504,7 @@ async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -
 /// Completes when ZooKeeper has not been reached for `timeout` since the start.
 async fn unreachable(session: &Session, settings: &Settings, timeout: Option<Duration>) -> Failure {
     let Some(timeout) = timeout else { return std::future::pending().await };
-    if tokio::time::timeout(timeout, session.link()).await.is_ok() {
+    if tokio::time::timeout(timeout, session.connection()).await.is_ok() {
         return std::future::pending().await;
     }
     Failure::unavailable(anyhow!("ZooKeeper at {} was not reached within {timeout:?}", settings.zookeeper))

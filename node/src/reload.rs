@@ -9,11 +9,11 @@ use atalaya_hal::Boards;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
+use crate::dynamic_config::DynamicConfig;
 use crate::exit::Failure;
-use crate::live::Live;
-use crate::sensing::{self, Sensors};
+use crate::process::systemd::Systemd;
+use crate::sampling::{self, Sensors};
 use crate::settings::Settings;
-use crate::supervisor::Supervisor;
 
 /// What a board carries, opened.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Carried {
     /// There is no such board, it asks for what this machine or this build cannot give, or there are no more threads.
     pub fn open(name: Option<&str>, boards: &Boards) -> Result<Carried, Failure> {
         let (board, carries) = boards.board(name).map_err(Failure::config)?;
-        let buses = sensing::open(carries, &boards.base_dir).map_err(Failure::config)?;
+        let buses = sampling::open(carries, &boards.base_dir).map_err(Failure::config)?;
         let sensors = Sensors::start(buses).map_err(Failure::software)?;
         Ok(Carried { board: board.to_owned(), sensors })
     }
@@ -59,7 +59,7 @@ pub(crate) struct Adopt<'a> {
     /// Who measures.
     pub(crate) exchange: mpsc::Sender<Sensors>,
     /// What the node is told.
-    pub(crate) live: &'a Live,
+    pub(crate) live: &'a DynamicConfig,
     /// Who says which board this is.
     pub(crate) board: &'a watch::Sender<String>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Adopt<'a> {
 pub(crate) async fn serve(
     reload: Option<Reload>,
     settings: &Settings,
-    supervisor: &Supervisor,
+    supervisor: &Systemd,
     adopt: Adopt<'_>,
 ) {
     let Some(Reload { mut asked, load }) = reload else { return std::future::pending().await };

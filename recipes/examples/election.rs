@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Leadership, Session, SessionOptions};
 
 #[tokio::main(flavor = "current_thread")]
@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
                 Ok(()) = standing.changed() => println!("{:?}", *standing.borrow_and_update()),
                 Ok(()) = view.changed() => {
                     let view = *view.borrow_and_update();
-                    println!("{:?}: link {} of session {:#x}", view.phase, view.link, view.session);
+                    println!("{:?}: link {} of session {:#x}", view.phase, view.connection, view.session);
                 }
             }
         }

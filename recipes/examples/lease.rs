@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_recipes::{Lease, Obtained, Session, SessionOptions};
+use atalaya_recipes::{Acquire, Lease, Session, SessionOptions};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -18,11 +18,11 @@ async fn main() -> anyhow::Result<()> {
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
     let lease = Lease::new(session.clone(), "/leases/cleanup", name, Duration::from_secs(20));
     match lease.obtain().await? {
-        Obtained::Theirs(other) => {
+        Acquire::HeldByOther(other) => {
             let left = other.end.duration_since(std::time::SystemTime::now()).unwrap_or_default();
             println!("{} has it for {} s more", other.holder, left.as_secs());
         }
-        Obtained::Ours(held) => {
+        Acquire::Acquired(held) => {
             println!("ours for {} s, with the fencing token {}", held.remaining().as_secs(), held.fence());
             tokio::select! {
                 () = held.over() => println!("over: this must stop"),

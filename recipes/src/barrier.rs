@@ -41,7 +41,7 @@
 
 use std::time::Duration;
 
-use crate::attempts::{Attempts, PATIENCE, is_deletion};
+use crate::retry::{Attempts, PATIENCE, is_deletion};
 use crate::session::Kind;
 use crate::{Error, Session};
 
@@ -70,10 +70,10 @@ impl Barrier {
     pub async fn generation(&self) -> Result<Option<i64>, Error> {
         let mut attempts = Attempts::new(&self.session, self.patience, "look at", &self.path);
         loop {
-            let link = attempts.link().await?;
+            let connection = attempts.connection().await?;
             let looked = async {
-                link.sync().await?;
-                link.stat(&self.path).await
+                connection.sync().await?;
+                connection.stat(&self.path).await
             };
             match looked.await {
                 Ok(stat) => return Ok(stat.map(|stat| stat.czxid)),
@@ -86,13 +86,13 @@ impl Barrier {
     pub async fn close(&self) -> Result<i64, Error> {
         let mut attempts = Attempts::new(&self.session, self.patience, "close", &self.path);
         loop {
-            let link = attempts.link().await?;
-            let error = match link.create(&self.path, b"", Kind::Persistent).await {
+            let connection = attempts.connection().await?;
+            let error = match connection.create(&self.path, b"", Kind::Persistent).await {
                 Ok(stat) => return Ok(stat.czxid),
                 Err(error) if error.is_node_exists() => {
                     let looked = async {
-                        link.sync().await?;
-                        link.stat(&self.path).await
+                        connection.sync().await?;
+                        connection.stat(&self.path).await
                     };
                     match looked.await {
                         Ok(Some(stat)) => return Ok(stat.czxid),
@@ -106,7 +106,7 @@ impl Barrier {
                 }
                 Err(error) if error.is_no_node() => {
                     let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                    match link.ensure(parent).await {
+                    match connection.ensure(parent).await {
                         Ok(()) => continue,
                         Err(error) => error,
                     }
@@ -131,13 +131,13 @@ impl Barrier {
         let mut attempts = Attempts::new(&self.session, self.patience, "open", &self.path);
         let mut perhaps = false;
         loop {
-            let link = attempts.link().await?;
+            let connection = attempts.connection().await?;
             let opened = async {
-                link.sync().await?;
-                match link.stat(&self.path).await? {
+                connection.sync().await?;
+                match connection.stat(&self.path).await? {
                     // ZooKeeper deletes by version, not by generation: looked at right before, it is as good.
                     Some(stat) if stat.czxid == generation => {
-                        link.delete(&self.path, None).await.map(|()| true)
+                        connection.delete(&self.path, None).await.map(|()| true)
                     }
                     _ => Ok(false),
                 }
@@ -172,21 +172,21 @@ impl Barrier {
         let waiting = async {
             let mut attempts = Attempts::until(&self.session, None, "wait at", &self.path);
             loop {
-                let link = attempts.link().await?;
+                let connection = attempts.connection().await?;
                 // What was closed before the wait began must be seen.
-                let mut looked = link.sync().await.map(|()| None);
+                let mut looked = connection.sync().await.map(|()| None);
                 loop {
                     match looked {
                         Ok(None) => {}
                         Ok(Some(watcher)) => {
                             // Told so, it need not look: the generation that it waits behind was opened.
-                            if is_deletion(&link, watcher).await {
+                            if is_deletion(&connection, watcher).await {
                                 return Ok(());
                             }
                         }
                         Err(error) => break attempts.failed(error).await?,
                     }
-                    looked = match link.stat_and_watch(&self.path).await {
+                    looked = match connection.stat_and_watch(&self.path).await {
                         Ok((stat, _)) if wait.is_over(stat.map(|stat| stat.czxid)) => return Ok(()),
                         Ok((_, watcher)) => Ok(Some(watcher)),
                         Err(error) => Err(error),

@@ -46,8 +46,8 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use zookeeper_client::Stat;
 
-use crate::attempts::Attempts;
-use crate::{Error, Link, Session};
+use crate::retry::Attempts;
+use crate::{Connection, Error, Session};
 
 /// A child's data and stat.
 pub type Child = (Vec<u8>, Stat);
@@ -116,11 +116,11 @@ impl ChildrenCache {
     pub async fn run(self) -> CacheError {
         let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
         loop {
-            let result = match attempts.link().await {
-                Ok(link) => tokio::select! {
+            let result = match attempts.connection().await {
+                Ok(connection) => tokio::select! {
                     biased;
-                    () = link.lost() => continue,
-                    result = self.keep(&link) => result,
+                    () = connection.lost() => continue,
+                    result = self.keep(&connection) => result,
                 },
                 Err(error) => Err(error.into()),
             };
@@ -137,7 +137,7 @@ impl ChildrenCache {
     }
 
     /// Keeps them over one connection, until the parent is gone.
-    async fn keep(&self, link: &Link) -> Result<(), CacheError> {
+    async fn keep(&self, connection: &Connection) -> Result<(), CacheError> {
         let mut children = BTreeMap::new();
         // Not tasks: those end when the runtime does, and there would be nothing to wait for.
         let mut watches: Watches = FuturesUnordered::new();
@@ -145,8 +145,8 @@ impl ChildrenCache {
         loop {
             match stir {
                 Stir::List => {
-                    let (names, watcher) = match link.children_and_watch(&self.path).await {
-                        Err(error) if error.is_no_node() => return self.until_there(link).await,
+                    let (names, watcher) = match connection.children_and_watch(&self.path).await {
+                        Err(error) if error.is_no_node() => return self.until_there(connection).await,
                         result => result?,
                     };
                     if names.len() > self.limit {
@@ -156,11 +156,11 @@ impl ChildrenCache {
                     watches.push(watcher.changed().map(|_| Stir::List).boxed());
                     for name in names {
                         if !children.contains_key(&name) {
-                            self.read(link, name, &mut children, &mut watches).await?;
+                            self.read(connection, name, &mut children, &mut watches).await?;
                         }
                     }
                 }
-                Stir::Child(name) => self.read(link, name, &mut children, &mut watches).await?,
+                Stir::Child(name) => self.read(connection, name, &mut children, &mut watches).await?,
             }
             // What is stirred already is read before anything is told.
             let stirred = match watches.next().now_or_never() {
@@ -178,12 +178,12 @@ impl ChildrenCache {
     /// Reads one child, and watches it.
     async fn read(
         &self,
-        link: &Link,
+        connection: &Connection,
         name: String,
         children: &mut BTreeMap<String, Child>,
         watches: &mut Watches,
     ) -> Result<(), Error> {
-        match link.get_and_watch(&format!("{}/{name}", self.path)).await {
+        match connection.get_and_watch(&format!("{}/{name}", self.path)).await {
             Ok((data, stat, watcher)) => {
                 children.insert(name.clone(), (data, stat));
                 watches.push(watcher.changed().map(|_| Stir::Child(name)).boxed());
@@ -195,8 +195,8 @@ impl ChildrenCache {
         Ok(())
     }
 
-    async fn until_there(&self, link: &Link) -> Result<(), CacheError> {
-        let (stat, watcher) = link.stat_and_watch(&self.path).await?;
+    async fn until_there(&self, connection: &Connection) -> Result<(), CacheError> {
+        let (stat, watcher) = connection.stat_and_watch(&self.path).await?;
         if stat.is_none() {
             self.tell(&BTreeMap::new());
             watcher.changed().await;

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::trouble::Trouble;
-use crate::{Error, Link, Session};
+use crate::backoff::Backoff;
+use crate::{Connection, Error, Session};
 
 /// After a change, how long to let others gather before the list is read again: a fleet that starts makes one list, not
 /// one for each of its nodes.
@@ -57,37 +57,46 @@ impl ChildrenWatch {
 
 /// Hands every new list of the children of `path` to `changed`, names sorted, for ever.
 pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<String>)) {
-    let mut trouble = Trouble::default();
+    let mut trouble = Backoff::default();
     loop {
-        let link = session.link().await;
+        let connection = session.connection().await;
         trouble.reconnected();
         tokio::select! {
             biased;
-            () = link.lost() => {}
-            () = follow_link(&link, path, &mut changed, &mut trouble) => {}
+            () = connection.lost() => {}
+            () = follow_link(&connection, path, &mut changed, &mut trouble) => {}
         }
     }
 }
 
-async fn follow_link(link: &Link, path: &str, changed: &mut impl FnMut(Vec<String>), trouble: &mut Trouble) {
+async fn follow_link(
+    connection: &Connection,
+    path: &str,
+    changed: &mut impl FnMut(Vec<String>),
+    trouble: &mut Backoff,
+) {
     loop {
-        match follow_once(link, path, changed).await {
+        match follow_once(connection, path, changed).await {
             Ok(()) => trouble.over(),
-            Err(error) => trouble.pause(link.session(), &error).await,
+            Err(error) => trouble.pause(connection.session(), &error).await,
         }
     }
 }
 
 /// Reads the list once, and waits for it to change.
-async fn follow_once(link: &Link, path: &str, changed: &mut impl FnMut(Vec<String>)) -> Result<(), Error> {
-    let watcher = match link.children_and_watch(path).await {
+async fn follow_once(
+    connection: &Connection,
+    path: &str,
+    changed: &mut impl FnMut(Vec<String>),
+) -> Result<(), Error> {
+    let watcher = match connection.children_and_watch(path).await {
         Ok((mut children, watcher)) => {
             children.sort_unstable();
             changed(children);
             watcher
         }
         Err(error) if error.is_no_node() => {
-            let (stat, watcher) = link.stat_and_watch(path).await?;
+            let (stat, watcher) = connection.stat_and_watch(path).await?;
             if stat.is_some() {
                 return Ok(());
             }

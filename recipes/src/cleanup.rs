@@ -4,8 +4,8 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
-use crate::attempts::{Attempts, PATIENCE};
-use crate::{Error, Link, Session};
+use crate::retry::{Attempts, PATIENCE};
+use crate::{Connection, Error, Session};
 
 /// A znode that is to go with this value.
 #[derive(Debug)]
@@ -91,8 +91,8 @@ async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
     let mut attempts = Attempts::new(&session, PATIENCE.max(session.view().timeout), "delete", &path);
     let removed = async {
         loop {
-            let link = attempts.link().await?;
-            match remove_over(&link, &path, owner.as_ref()).await {
+            let connection = attempts.connection().await?;
+            match remove_over(&connection, &path, owner.as_ref()).await {
                 Err(error) if error.is_no_node() => return Ok(()),
                 Err(error) => attempts.failed(error).await?,
                 Ok(()) => return Ok(()),
@@ -105,16 +105,20 @@ async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
     }
 }
 
-async fn remove_over(link: &Link, path: &str, owner: Option<&(i64, String)>) -> Result<(), Error> {
+async fn remove_over(
+    connection: &Connection,
+    path: &str,
+    owner: Option<&(i64, String)>,
+) -> Result<(), Error> {
     if let Some((owner, data)) = owner {
-        if *owner != link.session_id() {
+        if *owner != connection.session_id() {
             return Ok(());
         }
-        link.sync().await?;
-        let (found, stat) = link.get(path).await?;
+        connection.sync().await?;
+        let (found, stat) = connection.get(path).await?;
         if stat.ephemeral_owner != *owner || found != data.as_bytes() {
             return Ok(());
         }
     }
-    link.delete(path, None).await
+    connection.delete(path, None).await
 }

@@ -40,8 +40,8 @@
 use tokio::sync::watch;
 use zookeeper_client::Stat;
 
-use crate::attempts::{Attempts, stirred};
-use crate::{Error, Link, Session};
+use crate::retry::{Attempts, stirred};
+use crate::{Connection, Error, Session};
 
 /// What a znode was seen to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,8 +78,8 @@ impl DataWatch {
     pub async fn run(self) -> Error {
         let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
         loop {
-            let result = match attempts.link().await {
-                Ok(link) => self.watch_over(&link).await,
+            let result = match attempts.connection().await {
+                Ok(connection) => self.watch_over(&connection).await,
                 Err(error) => Err(error),
             };
             let Err(error) = result else { continue };
@@ -90,11 +90,11 @@ impl DataWatch {
     }
 
     /// Looks once, and waits for a change.
-    async fn watch_over(&self, link: &Link) -> Result<(), Error> {
-        let (seen, watcher) = match link.get_and_watch(&self.path).await {
+    async fn watch_over(&self, connection: &Connection) -> Result<(), Error> {
+        let (seen, watcher) = match connection.get_and_watch(&self.path).await {
             Ok((data, stat, watcher)) => (Watched::There(data, stat), watcher),
             Err(error) if error.is_no_node() => {
-                let (stat, watcher) = link.stat_and_watch(&self.path).await?;
+                let (stat, watcher) = connection.stat_and_watch(&self.path).await?;
                 if stat.is_some() {
                     return Ok(());
                 }
@@ -107,7 +107,7 @@ impl DataWatch {
             *newest = seen;
             news
         });
-        stirred(link, watcher).await;
+        stirred(connection, watcher).await;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! # When it leads
 //! While all of this holds: the connection stands; over this connection its own znode was seen at the head of the line
-//! after a `sync`, or after it was created; that znode has not changed since (it is watched); and the [lease](crate::local_lease) holds, on a clock
+//! after a `sync`, or after it was created; that znode has not changed since (it is watched); and the [lease](crate::session_validity) holds, on a clock
 //! that counts the machine's sleep. Every write of the session renews the lease; where there is none for a quarter of
 //! its length, a `sync` does. It is looked at before the leader's code is polled, every time: a process that was
 //! stopped, or a machine that was asleep, wakes up deposed.
@@ -42,20 +42,20 @@ use std::future::Future;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::candidacy::{Event, Step};
-use crate::clock::Moment;
-use crate::contenders::{Naming, Token, in_line};
-use crate::hold::{End, Hold};
-use crate::line::{Line, children};
-use crate::trouble::Trouble;
-use crate::{Error, Link, Session};
+use crate::backoff::Backoff;
+use crate::clock::BootInstant;
+use crate::contender_state::{Event, Step};
+use crate::lock_queue::{Line, children};
+use crate::node_names::{Naming, Token, in_line};
+use crate::owned_node::{End, OwnedNode};
+use crate::{Connection, Error, Session};
 
 /// Where a contender stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
     /// Not in line, or not known to be: no connection, or not verified over it yet.
     #[default]
-    Away,
+    Inactive,
     /// In line.
     Waiting {
         /// How many were ahead when it last looked, which it does when the one just before it goes: whoever leaves from
@@ -69,7 +69,7 @@ pub enum Standing {
 /// The right to lead, for the leader's code.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    link: Link,
+    connection: Connection,
     own: String,
     term: i64,
 }
@@ -77,12 +77,13 @@ pub struct Leadership {
 impl Leadership {
     /// Whether leading is still certain at this very moment. Look before every act that the outside can see.
     pub fn holds(&self) -> bool {
-        self.link.is_current() && !self.link.session().lease_remaining(Moment::now()).is_zero()
+        self.connection.is_current()
+            && !self.connection.session().lease_remaining(BootInstant::now()).is_zero()
     }
 
     /// The connection over which leading was verified. Its calls fail once it is lost.
-    pub fn link(&self) -> &Link {
-        &self.link
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// The path of the own election znode, to be checked in every `multi` that a leader writes.
@@ -128,7 +129,7 @@ impl Election {
         Election {
             session,
             line: Line::with_token(path.into(), identifier.into(), naming.into(), token),
-            standing: watch::Sender::new(Standing::Away),
+            standing: watch::Sender::new(Standing::Inactive),
         }
     }
 
@@ -147,18 +148,18 @@ impl Election {
     {
         // Kept here: the connection over which the leader's code returned may be lost before the line is left.
         let mut done = None;
-        let mut trouble = Trouble::default();
+        let mut trouble = Backoff::default();
         loop {
-            let link = self.session.link().await;
+            let connection = self.session.connection().await;
             trouble.reconnected();
-            self.line.on(Event::LinkUp(link.session_id()));
-            let lost = link.clone();
+            self.line.on(Event::LinkUp(connection.session_id()));
+            let lost = connection.clone();
             let left = tokio::select! {
                 biased;
                 () = lost.lost() => None,
-                () = self.stand(&link, &mut lead, &mut done, &mut trouble) => done.take(),
+                () = self.stand(&connection, &mut lead, &mut done, &mut trouble) => done.take(),
             };
-            self.standing.send_replace(Standing::Away);
+            self.standing.send_replace(Standing::Inactive);
             if let Some(value) = left {
                 return value;
             }
@@ -170,10 +171,10 @@ impl Election {
     /// (the caller sees to that).
     async fn stand<T, F, Fut>(
         &mut self,
-        link: &Link,
+        connection: &Connection,
         lead: &mut F,
         done: &mut Option<T>,
-        trouble: &mut Trouble,
+        trouble: &mut Backoff,
     ) where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
@@ -181,7 +182,7 @@ impl Election {
         loop {
             let result = match self.line.step() {
                 Step::Rest => return,
-                Step::Lead { own } => match self.lead(link, &own, lead, trouble).await {
+                Step::Lead { own } => match self.lead(connection, &own, lead, trouble).await {
                     Ok(Some(value)) => {
                         *done = Some(value);
                         Ok(Event::Done)
@@ -193,7 +194,7 @@ impl Election {
                     if let Step::Wait { ahead, .. } = step {
                         self.standing.send_replace(Standing::Waiting { ahead });
                     }
-                    self.line.carry_out(link, step).await
+                    self.line.carry_out(connection, step).await
                 }
             };
             let event = match result {
@@ -207,7 +208,7 @@ impl Election {
                     event
                 }
                 Err(error) => {
-                    trouble.pause(link.session(), &error).await;
+                    trouble.pause(connection.session(), &error).await;
                     Event::Unclear
                 }
             };
@@ -218,20 +219,23 @@ impl Election {
     /// Leads until the lease ends or the own znode is gone (`None`), or the leader's code returns.
     async fn lead<T, F, Fut>(
         &mut self,
-        link: &Link,
+        connection: &Connection,
         own: &str,
         lead: &mut F,
-        trouble: &mut Trouble,
+        trouble: &mut Backoff,
     ) -> Result<Option<T>, Error>
     where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
-        let Some(watched) = self.line.watched(link, self.line.path_of(own)).await? else { return Ok(None) };
-        let mut hold = Hold::of(link, watched).await?;
+        let Some(watched) = self.line.watched(connection, self.line.path_of(own)).await? else {
+            return Ok(None);
+        };
+        let mut hold = OwnedNode::of(connection, watched).await?;
         trouble.over();
         self.standing.send_replace(Standing::Leading);
-        let leadership = Leadership { link: link.clone(), own: hold.path().to_owned(), term: hold.czxid() };
+        let leadership =
+            Leadership { connection: connection.clone(), own: hold.path().to_owned(), term: hold.czxid() };
         // The end comes first: nothing of the leader's code runs after it, however long the process was stopped.
         let outcome = tokio::select! {
             biased;
@@ -248,7 +252,7 @@ impl Election {
             },
             done = lead(leadership) => Ok(Some(done)),
         };
-        self.standing.send_replace(Standing::Away);
+        self.standing.send_replace(Standing::Inactive);
         outcome
     }
 }
@@ -256,13 +260,13 @@ impl Election {
 /// Who stands at the head of the line at `path`: the data of its znode, its identifier. `None` if nobody does.
 ///
 /// # Errors
-/// As [`Link::children`] and [`Link::get`].
-pub async fn holder(link: &Link, path: &str, naming: Naming) -> Result<Option<Vec<u8>>, Error> {
+/// As [`Connection::children`] and [`Connection::get`].
+pub async fn holder(connection: &Connection, path: &str, naming: Naming) -> Result<Option<Vec<u8>>, Error> {
     // The head may leave between the two reads; then there is another.
     for _ in 0..3 {
-        let children = children(link, path).await?;
+        let children = children(connection, path).await?;
         let Some(first) = in_line(naming, &children).first().copied() else { return Ok(None) };
-        match link.get(&format!("{path}/{first}")).await {
+        match connection.get(&format!("{path}/{first}")).await {
             Ok((data, _)) => return Ok(Some(data)),
             Err(error) if error.is_no_node() => {}
             Err(error) => return Err(error),

@@ -10,7 +10,7 @@ use crate::wrong_znode::{Problem, WrongZnode, shown};
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no connected session at the moment, or the session of this [`crate::Link`] has been replaced. Nothing
+    /// There is no connected session at the moment, or the session of this [`crate::Connection`] has been replaced. Nothing
     /// was sent.
     #[error("{operation} {path}: not connected to ZooKeeper")]
     NotConnected {
@@ -59,7 +59,7 @@ impl Error {
     }
 
     /// The connection or the session is the trouble, not the request: wait for the next link and try again.
-    pub fn is_link_trouble(&self) -> bool {
+    pub fn is_connection_loss(&self) -> bool {
         match self {
             Error::NotConnected { .. } | Error::Timeout { .. } => true,
             Error::Refused { source, .. } => {
@@ -79,7 +79,7 @@ impl Error {
     /// Returns whether trying again may succeed without the help of an operator: the connection is the trouble, or another
     /// client was faster.
     pub(crate) fn is_transient(&self) -> bool {
-        self.is_link_trouble() || self.is_no_node() || self.is_node_exists() || self.is_bad_version()
+        self.is_connection_loss() || self.is_no_node() || self.is_node_exists() || self.is_bad_version()
     }
 
     /// ZooKeeper's own answer, if it was one.

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::clock::Moment;
-use crate::hold::LeaseEnd;
-use crate::tenure::{Claimant, Ended, Status, Tenure, Wish};
-use crate::{Error, Link, Session};
+use crate::acquire_task::{Acquirable, AcquireTask, Ended, Status, Wish};
+use crate::clock::BootInstant;
+use crate::owned_node::LeaseEnd;
+use crate::{Connection, Error, Session};
 
 /// Why something could not be acquired.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -38,8 +38,8 @@ pub enum AcquireError {
 /// guard is dropped, so that others wait for whoever still has to stop what it does.
 #[must_use = "dropping it gives back what was acquired"]
 pub struct Guard {
-    tenure: Tenure,
-    link: Link,
+    tenure: AcquireTask,
+    connection: Connection,
     znode: String,
     fence: i64,
     lost: AtomicBool,
@@ -47,12 +47,12 @@ pub struct Guard {
 
 impl Guard {
     /// Whether it is held for certain at this very moment: the connection stands over which it was acquired, the
-    /// [lease](crate::local_lease) holds, and the own znode was there when last heard of. Look before every act that the outside
+    /// [lease](crate::session_validity) holds, and the own znode was there when last heard of. Look before every act that the outside
     /// can see. Never true again once it was false.
     pub fn holds(&self) -> bool {
         let holds = !self.lost.load(Ordering::Relaxed)
-            && self.link.is_current()
-            && !self.link.session().lease_remaining(Moment::now()).is_zero()
+            && self.connection.is_current()
+            && !self.connection.session().lease_remaining(BootInstant::now()).is_zero()
             && matches!(*self.tenure.status.borrow(), Status::Held { .. })
             // The task that watches the znode goes with its runtime.
             && self.tenure.status.has_changed().is_ok();
@@ -69,8 +69,8 @@ impl Guard {
             let mut status = self.tenure.status.clone();
             tokio::select! {
                 biased;
-                () = LeaseEnd::of(&self.link) => {}
-                () = self.link.lost() => {}
+                () = LeaseEnd::of(&self.connection) => {}
+                () = self.connection.lost() => {}
                 _ = status.wait_for(|status| !matches!(status, Status::Held { .. })) => {}
             }
             self.lost.store(true, Ordering::Relaxed);
@@ -89,8 +89,8 @@ impl Guard {
     }
 
     /// The connection over which it was acquired. Its calls fail once it is lost.
-    pub fn link(&self) -> &Link {
-        &self.link
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Gives it back. True when ZooKeeper has confirmed that the own znode is gone; false when the session has ended before
@@ -110,12 +110,12 @@ impl fmt::Debug for Guard {
 }
 
 /// Waits until `claimant` has what it strives for.
-pub(crate) async fn acquire<C: Claimant>(
+pub(crate) async fn acquire<C: Acquirable>(
     session: &Session,
     claimant: impl Fn() -> C,
 ) -> Result<Guard, AcquireError> {
     loop {
-        let tenure = Tenure::begin(session, claimant(), Wish::Wait);
+        let tenure = AcquireTask::begin(session, claimant(), Wish::Wait);
         if let Some(guard) = settle(tenure).await? {
             return Ok(guard);
         }
@@ -124,7 +124,7 @@ pub(crate) async fn acquire<C: Claimant>(
 
 /// The same, for so long at most. `None` when it was not to be had in time; nothing is left of the try then, or, if there
 /// is no connection, will be with the next one.
-pub(crate) async fn acquire_within<C: Claimant>(
+pub(crate) async fn acquire_within<C: Acquirable>(
     session: &Session,
     patience: Duration,
     claimant: impl Fn() -> C,
@@ -132,7 +132,7 @@ pub(crate) async fn acquire_within<C: Claimant>(
     let until = tokio::time::sleep(patience);
     tokio::pin!(until);
     loop {
-        let tenure = Tenure::begin(session, claimant(), Wish::Wait);
+        let tenure = AcquireTask::begin(session, claimant(), Wish::Wait);
         let mut status = tenure.status.clone();
         let in_time = tokio::select! {
             biased;
@@ -150,7 +150,7 @@ pub(crate) async fn acquire_within<C: Claimant>(
 }
 
 /// Acquires it if nobody is in the way. `None` if somebody is: then nothing is left of the try.
-pub(crate) async fn try_acquire<C: Claimant>(
+pub(crate) async fn try_acquire<C: Acquirable>(
     session: &Session,
     path: &str,
     claimant: C,
@@ -159,7 +159,7 @@ pub(crate) async fn try_acquire<C: Claimant>(
     if session.view().phase != crate::Phase::Connected {
         return Err(Error::NotConnected { operation: "acquire", path: path.to_owned() }.into());
     }
-    let tenure = Tenure::begin(session, claimant, Wish::GiveUp);
+    let tenure = AcquireTask::begin(session, claimant, Wish::GiveUp);
     let mut status = tenure.status.clone();
     let settled = status.wait_for(|status| !matches!(status, Status::Seeking));
     if tokio::time::timeout(view.timeout, settled).await.is_err() {
@@ -172,12 +172,12 @@ pub(crate) async fn try_acquire<C: Claimant>(
 }
 
 /// Waits until it is decided. `None` if it was not to be had, or was lost before anyone could take it over.
-async fn settle(mut tenure: Tenure) -> Result<Option<Guard>, AcquireError> {
+async fn settle(mut tenure: AcquireTask) -> Result<Option<Guard>, AcquireError> {
     let status = tenure.status.wait_for(|status| !matches!(status, Status::Seeking)).await;
     let status = status.map(|status| status.clone());
     match status {
-        Ok(Status::Held { link, znode, fence }) => {
-            Ok(Some(Guard { tenure, link, znode, fence, lost: AtomicBool::new(false) }))
+        Ok(Status::Held { connection, znode, fence }) => {
+            Ok(Some(Guard { tenure, connection, znode, fence, lost: AtomicBool::new(false) }))
         }
         Ok(Status::Over { why: Ended::Failed(error), .. }) => Err(error),
         Ok(_) => Ok(None),

@@ -56,18 +56,18 @@
 
 use std::time::Duration;
 
-use crate::candidacy::{Event, Step};
-use crate::contenders::{Naming, Role};
+use crate::acquire_task::{Acquirable, Stage};
+use crate::contender_state::{Event, Step};
 use crate::guard::{self, AcquireError, Guard};
-use crate::hold::Watched;
-use crate::line::Line;
-use crate::tenure::{Claimant, Stage};
-use crate::{Link, Session};
+use crate::lock_queue::Line;
+use crate::node_names::{Naming, Role};
+use crate::owned_node::Watched;
+use crate::{Connection, Session};
 
 /// A lock at a path. It holds nothing itself: each acquiring gives a [`Guard`] of its own.
 #[derive(Clone, Debug)]
 pub struct Lock {
-    contest: Contest,
+    contest: LockSpec,
 }
 
 impl Lock {
@@ -83,7 +83,7 @@ impl Lock {
         identifier: impl Into<Vec<u8>>,
         naming: Naming,
     ) -> Lock {
-        Lock { contest: Contest::new(session, path.into(), identifier.into(), naming.into()) }
+        Lock { contest: LockSpec::new(session, path.into(), identifier.into(), naming.into()) }
     }
 
     /// Waits for its turn, however long that takes. Cancellation safe.
@@ -115,16 +115,16 @@ impl Lock {
 
 /// Where one stands in line, and for what: what the locks have in common.
 #[derive(Clone, Debug)]
-pub(crate) struct Contest {
+pub(crate) struct LockSpec {
     session: Session,
     path: String,
     identifier: Vec<u8>,
     role: Role,
 }
 
-impl Contest {
-    pub(crate) fn new(session: Session, path: String, identifier: Vec<u8>, role: Role) -> Contest {
-        Contest { session, path, identifier, role }
+impl LockSpec {
+    pub(crate) fn new(session: Session, path: String, identifier: Vec<u8>, role: Role) -> LockSpec {
+        LockSpec { session, path, identifier, role }
     }
 
     pub(crate) async fn acquire(&self) -> Result<Guard, AcquireError> {
@@ -145,9 +145,9 @@ impl Contest {
 }
 
 /// Whoever is at the head of the line holds its own znode there.
-impl Claimant for Line {
-    fn link_up(&mut self, link: &Link) {
-        self.on(Event::LinkUp(link.session_id()));
+impl Acquirable for Line {
+    fn link_up(&mut self, connection: &Connection) {
+        self.on(Event::LinkUp(connection.session_id()));
     }
 
     fn link_down(&mut self) {
@@ -171,17 +171,21 @@ impl Claimant for Line {
         }
     }
 
-    async fn advance(&mut self, link: &Link) -> Result<(), AcquireError> {
-        let event = self.carry_out(link, self.step()).await?;
+    async fn advance(&mut self, connection: &Connection) -> Result<(), AcquireError> {
+        let event = self.carry_out(connection, self.step()).await?;
         self.on(event);
         Ok(())
     }
 
-    async fn watched(&mut self, link: &Link, path: String) -> Result<Option<Watched>, AcquireError> {
-        Ok(Line::watched(self, link, path).await?)
+    async fn watched(
+        &mut self,
+        connection: &Connection,
+        path: String,
+    ) -> Result<Option<Watched>, AcquireError> {
+        Ok(Line::watched(self, connection, path).await?)
     }
 
-    async fn is_taken(&self, link: &Link) -> Result<bool, AcquireError> {
-        Ok(Line::is_taken(self, link).await?)
+    async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {
+        Ok(Line::is_taken(self, connection).await?)
     }
 }

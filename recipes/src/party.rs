@@ -43,12 +43,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::attempts::{Attempts, PATIENCE, stirred};
 use crate::cleanup::Cleanup;
 use crate::persistent_node::NodeState;
+use crate::retry::{Attempts, PATIENCE, stirred};
 use crate::session::BulkRead;
 use crate::wrong_znode::{Sightings, WrongZnode};
-use crate::{Error, Link, PersistentNode, Session};
+use crate::{Connection, Error, PersistentNode, Session};
 
 /// What a member's name ends with in Kazoo's `Party`.
 const MARK: &str = "__party__";
@@ -138,14 +138,14 @@ impl Party {
     pub async fn members(&self) -> Result<Vec<String>, PartyError> {
         let mut attempts = Attempts::new(&self.session, self.patience, "look at", &self.path);
         loop {
-            let link = attempts.link().await?;
+            let connection = attempts.connection().await?;
             let looked = async {
-                link.sync().await?;
-                let names = match link.children(&self.path).await {
+                connection.sync().await?;
+                let names = match connection.children(&self.path).await {
                     Err(error) if error.is_no_node() => Vec::new(),
                     result => result?,
                 };
-                self.identifiers(&link, names, &mut Sightings::default()).await
+                self.identifiers(&connection, names, &mut Sightings::default()).await
             };
             match looked.await {
                 Ok(members) => return Ok(members),
@@ -160,8 +160,8 @@ impl Party {
         let mut attempts = Attempts::until(&self.session, None, "look at", &self.path);
         let mut sightings = Sightings::default();
         loop {
-            let result = match attempts.link().await {
-                Ok(link) => self.follow_over(&link, &mut changed, &mut sightings).await,
+            let result = match attempts.connection().await {
+                Ok(connection) => self.follow_over(&connection, &mut changed, &mut sightings).await,
                 Err(error) => Err(error),
             };
             let Err(error) = result else { continue };
@@ -173,32 +173,33 @@ impl Party {
 
     async fn follow_over(
         &self,
-        link: &Link,
+        connection: &Connection,
         changed: &mut impl FnMut(Vec<String>),
         sightings: &mut Sightings,
     ) -> Result<(), Error> {
-        let (names, watcher) = match link.children_and_watch(&self.path).await {
+        let (names, watcher) = match connection.children_and_watch(&self.path).await {
             Err(error) if error.is_no_node() => {
-                link.ensure(&self.path).await?;
-                link.children_and_watch(&self.path).await?
+                connection.ensure(&self.path).await?;
+                connection.children_and_watch(&self.path).await?
             }
             result => result?,
         };
         if self.shallow {
             // The names do not tell which members are ephemeral.
             let paths: Vec<String> = names.iter().map(|name| format!("{}/{name}", self.path)).collect();
-            changed(self.identifiers(link, names, sightings).await?);
-            sightings.update(link.session(), wrong_members(&paths, &link.get_many(&paths).await?));
+            changed(self.identifiers(connection, names, sightings).await?);
+            sightings
+                .update(connection.session(), wrong_members(&paths, &connection.get_many(&paths).await?));
         } else {
-            changed(self.identifiers(link, names, sightings).await?);
+            changed(self.identifiers(connection, names, sightings).await?);
         }
-        stirred(link, watcher).await;
+        stirred(connection, watcher).await;
         Ok(())
     }
 
     async fn identifiers(
         &self,
-        link: &Link,
+        connection: &Connection,
         names: Vec<String>,
         sightings: &mut Sightings,
     ) -> Result<Vec<String>, Error> {
@@ -217,8 +218,8 @@ impl Party {
                 sightings.clear();
                 return Ok(Vec::new());
             }
-            let read = link.get_many(&paths).await?;
-            sightings.update(link.session(), wrong_members(&paths, &read));
+            let read = connection.get_many(&paths).await?;
+            sightings.update(connection.session(), wrong_members(&paths, &read));
             read.into_iter()
                 .filter_map(|read| match read {
                     BulkRead::Data(data, _) => Some(String::from_utf8_lossy(&data).into_owned()),

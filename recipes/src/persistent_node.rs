@@ -21,14 +21,14 @@
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::claim::{Claim, Event, Step};
-use crate::clock::Moment;
-use crate::counter::{Made, Tally};
+use crate::backoff::Backoff;
+use crate::clock::BootInstant;
+use crate::counter::{Made, WriteCounter};
+use crate::node_ownership::{Event, NodeOwnership, Step};
 use crate::session::{Kind, Write, Written};
-use crate::trouble::Trouble;
-use crate::{Error, Link, Session, Stat};
+use crate::{Connection, Error, Session, Stat};
 
-pub use crate::claim::Conflict;
+pub use crate::node_ownership::Conflict;
 
 /// How one of them stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub struct PersistentNode {
     session: Session,
     path: String,
     state: watch::Sender<NodeState>,
-    tally: Option<Tally>,
+    tally: Option<WriteCounter>,
 }
 
 impl PersistentNode {
@@ -64,7 +64,7 @@ impl PersistentNode {
     /// Counts each of the data that are stored, in the transaction that stores it: once, also when it has to be stored again in
     /// another session, and not if newer data came before it could be.
     #[must_use]
-    pub fn counted(mut self, tally: Tally) -> PersistentNode {
+    pub fn counted(mut self, tally: WriteCounter) -> PersistentNode {
         self.tally = Some(tally);
         self
     }
@@ -76,25 +76,25 @@ impl PersistentNode {
 
     /// Keeps the znode at the newest value of `data`, from the first that is not `None` on.
     pub async fn run(self, mut data: watch::Receiver<Option<Vec<u8>>>) -> Conflict {
-        let mut claim = Claim::default();
-        let mut trouble = Trouble::default();
+        let mut claim = NodeOwnership::default();
+        let mut trouble = Backoff::default();
         if data.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
         data.mark_changed();
         loop {
-            let link = self.session.link().await;
+            let connection = self.session.connection().await;
             trouble.reconnected();
-            claim.on(Event::LinkUp(link.session_id(), link.timeout()), Moment::now());
+            claim.on(Event::LinkUp(connection.session_id(), connection.timeout()), BootInstant::now());
             let conflict = tokio::select! {
                 biased;
-                () = link.lost() => None,
-                conflict = self.keep(&link, &mut claim, &mut data, &mut trouble) => Some(conflict),
+                () = connection.lost() => None,
+                conflict = self.keep(&connection, &mut claim, &mut data, &mut trouble) => Some(conflict),
             };
             if let Some(conflict) = conflict {
                 return conflict;
             }
-            claim.on(Event::LinkDown, Moment::now());
+            claim.on(Event::LinkDown, BootInstant::now());
             self.state.send_modify(|state| state.held = false);
         }
     }
@@ -102,30 +102,30 @@ impl PersistentNode {
     /// Works over one connection until it is lost (the caller sees to that) or there is a conflict.
     async fn keep(
         &self,
-        link: &Link,
-        claim: &mut Claim,
+        connection: &Connection,
+        claim: &mut NodeOwnership,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
-        trouble: &mut Trouble,
+        trouble: &mut Backoff,
     ) -> Conflict {
         let mut awaited = None;
         let mut zxid = 0;
         loop {
             let result = match claim.step() {
                 Step::AwaitLink => std::future::pending().await,
-                Step::Create => self.create(link, data, &mut zxid).await,
-                Step::Inspect => self.inspect(link).await,
-                Step::Write(version) => self.write(link, version, data, &mut zxid).await,
+                Step::Create => self.create(connection, data, &mut zxid).await,
+                Step::Inspect => self.inspect(connection).await,
+                Step::Write(version) => self.write(connection, version, data, &mut zxid).await,
                 Step::Remove(version) => {
                     info!(path = %self.path, "removing the znode that an earlier session of this process left");
-                    link.delete(&self.path, Some(version)).await.map(|()| Event::Gone)
+                    connection.delete(&self.path, Some(version)).await.map(|()| Event::Gone)
                 }
                 Step::AwaitOwner { session, until } => {
                     if awaited.replace(session) != Some(session) {
                         warn!(path = %self.path, "session {session:#x} holds this znode; waiting for it to end");
                     }
-                    self.await_owner(link, until).await
+                    self.await_owner(connection, until).await
                 }
-                Step::Hold => match data.changed().await {
+                Step::OwnedNode => match data.changed().await {
                     Ok(()) => {
                         // Seen when it is written.
                         data.mark_changed();
@@ -142,7 +142,7 @@ impl PersistentNode {
                 Err(error) if error.is_node_exists() => Event::Exists,
                 Err(error) if error.is_bad_version() => Event::Stale,
                 Err(error) => {
-                    trouble.pause(link.session(), &error).await;
+                    trouble.pause(connection.session(), &error).await;
                     Event::Unclear
                 }
             };
@@ -158,7 +158,7 @@ impl PersistentNode {
                     state.zxid = zxid;
                 });
             }
-            claim.on(event, Moment::now());
+            claim.on(event, BootInstant::now());
             let held = claim.is_held();
             self.state.send_if_modified(|state| std::mem::replace(&mut state.held, held) != held);
         }
@@ -166,16 +166,16 @@ impl PersistentNode {
 
     async fn create(
         &self,
-        link: &Link,
+        connection: &Connection,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
         zxid: &mut i64,
     ) -> Result<Event, Error> {
         let newest = self.newest(data).await;
         let write = Write::Create { path: &self.path, data: &newest, kind: Kind::Ephemeral };
-        match self.store(link, write, zxid).await {
+        match self.store(connection, write, zxid).await {
             Err(error) if error.is_no_node() => {
                 let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                link.ensure(parent).await.map(|()| Event::Gone)
+                connection.ensure(parent).await.map(|()| Event::Gone)
             }
             result => result.map(|_| Event::Created),
         }
@@ -193,9 +193,14 @@ impl PersistentNode {
 
     /// Makes `write`, and counts it. Gives the stat afterwards, of a write that was made and that tells one, and in which
     /// transaction it was.
-    async fn store(&self, link: &Link, write: Write<'_>, zxid: &mut i64) -> Result<Option<Stat>, Error> {
+    async fn store(
+        &self,
+        connection: &Connection,
+        write: Write<'_>,
+        zxid: &mut i64,
+    ) -> Result<Option<Stat>, Error> {
         let made = match &self.tally {
-            Some(tally) => tally.make(link, write).await?,
+            Some(tally) => tally.make(connection, write).await?,
             None => Made::Alone,
         };
         let stat = match (made, write) {
@@ -206,25 +211,25 @@ impl PersistentNode {
                     _ => None,
                 });
             }
-            (Made::Alone, Write::Create { path, data, kind }) => link.create(path, data, kind).await?,
-            (Made::Alone, Write::Set { path, data, version }) => link.set(path, data, version).await?,
+            (Made::Alone, Write::Create { path, data, kind }) => connection.create(path, data, kind).await?,
+            (Made::Alone, Write::Set { path, data, version }) => connection.set(path, data, version).await?,
             (Made::Alone, _) => return Ok(None),
         };
         *zxid = stat.mzxid;
         Ok(Some(stat))
     }
 
-    async fn inspect(&self, link: &Link) -> Result<Event, Error> {
+    async fn inspect(&self, connection: &Connection) -> Result<Event, Error> {
         // The server may lag behind: an owner that is gone elsewhere would be waited for.
-        link.sync().await?;
-        let Some(stat) = link.stat(&self.path).await? else { return Ok(Event::Gone) };
+        connection.sync().await?;
+        let Some(stat) = connection.stat(&self.path).await? else { return Ok(Event::Gone) };
         let leftover = self.session.was_ours(stat.ephemeral_owner);
         Ok(Event::Found { owner: stat.ephemeral_owner, version: stat.version, leftover })
     }
 
     async fn write(
         &self,
-        link: &Link,
+        connection: &Connection,
         version: i32,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
         zxid: &mut i64,
@@ -232,17 +237,17 @@ impl PersistentNode {
         let newest = self.newest(data).await;
         let write = Write::Set { path: &self.path, data: &newest, version: Some(version) };
         // A write always tells; who reads on takes the znode for somebody else's if one does not.
-        let Some(stat) = self.store(link, write, zxid).await? else { return Ok(Event::Unclear) };
+        let Some(stat) = self.store(connection, write, zxid).await? else { return Ok(Event::Unclear) };
         Ok(Event::Written { owner: stat.ephemeral_owner, version: stat.version })
     }
 
-    async fn await_owner(&self, link: &Link, until: Moment) -> Result<Event, Error> {
-        let (stat, watcher) = link.stat_and_watch(&self.path).await?;
+    async fn await_owner(&self, connection: &Connection, until: BootInstant) -> Result<Event, Error> {
+        let (stat, watcher) = connection.stat_and_watch(&self.path).await?;
         if stat.is_none() {
             return Ok(Event::Gone);
         }
         // Its writes stir the watch as well: that is how a live holder is told from a dead one.
-        let _ = tokio::time::timeout(until.since(Moment::now()), watcher.changed()).await;
+        let _ = tokio::time::timeout(until.since(BootInstant::now()), watcher.changed()).await;
         Ok(Event::Waited)
     }
 }

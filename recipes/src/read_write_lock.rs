@@ -37,26 +37,26 @@
 use std::time::Duration;
 
 use crate::Session;
-use crate::contenders::Role;
 use crate::guard::{AcquireError, Guard};
-use crate::lock::Contest;
+use crate::lock::LockSpec;
+use crate::node_names::Role;
 
 /// The right to read. Each acquiring gives a [`Guard`] of its own.
 #[derive(Clone, Debug)]
 pub struct ReadLock {
-    contest: Contest,
+    contest: LockSpec,
 }
 
 /// The right to write. Each acquiring gives a [`Guard`] of its own.
 #[derive(Clone, Debug)]
 pub struct WriteLock {
-    contest: Contest,
+    contest: LockSpec,
 }
 
 impl ReadLock {
     /// The lock at `path`, for a reader that calls itself `identifier`. Nothing happens before it is acquired.
     pub fn new(session: Session, path: impl Into<String>, identifier: impl Into<Vec<u8>>) -> ReadLock {
-        ReadLock { contest: Contest::new(session, path.into(), identifier.into(), Role::Reader) }
+        ReadLock { contest: LockSpec::new(session, path.into(), identifier.into(), Role::Reader) }
     }
 
     /// Waits for the writers ahead; see [`Lock::acquire`](crate::Lock::acquire).
@@ -87,7 +87,7 @@ impl ReadLock {
 impl WriteLock {
     /// The lock at `path`, for a writer that calls itself `identifier`. Nothing happens before it is acquired.
     pub fn new(session: Session, path: impl Into<String>, identifier: impl Into<Vec<u8>>) -> WriteLock {
-        WriteLock { contest: Contest::new(session, path.into(), identifier.into(), Role::Writer) }
+        WriteLock { contest: LockSpec::new(session, path.into(), identifier.into(), Role::Writer) }
     }
 
     /// Waits for everyone ahead; see [`Lock::acquire`](crate::Lock::acquire).

@@ -40,16 +40,16 @@ use std::time::Duration;
 
 use zookeeper_client::OneshotWatcher;
 
-use crate::candidacy;
-use crate::contenders::{Naming, Token};
+use crate::acquire_task::{Acquirable, Stage};
+use crate::contender_state;
 use crate::guard::{self, AcquireError, Guard};
-use crate::hold::Watched;
-use crate::line::{Line, children, delete};
-use crate::seating::{Entry, Event, Seating, Step};
+use crate::lock_queue::{Line, children, delete};
+use crate::node_names::{Naming, Token};
+use crate::owned_node::Watched;
+use crate::permit_state::{Entry, Event, PermitState, Step};
 use crate::session::{BulkRead, Kind, Write};
-use crate::tenure::{Claimant, Stage};
 use crate::wrong_znode::{Sightings, WrongZnode};
-use crate::{Error, Link, Session};
+use crate::{Connection, Error, Session};
 
 /// Maximum number of taken places that are checked.
 const CHECKED: usize = 256;
@@ -106,7 +106,7 @@ impl Semaphore {
         Visitor {
             semaphore: self.clone(),
             place: format!("{}/{}", self.path, Token::random().to_hex()),
-            seating: Seating::new(entry),
+            seating: PermitState::new(entry),
             changes: None,
             sightings: Sightings::default(),
         }
@@ -119,11 +119,11 @@ fn entry_of(path: &str) -> String {
 }
 
 impl Entry for Line {
-    fn step(&self) -> candidacy::Step {
+    fn step(&self) -> contender_state::Step {
         Line::step(self)
     }
 
-    fn on(&mut self, event: candidacy::Event) {
+    fn on(&mut self, event: contender_state::Event) {
         Line::on(self, event);
     }
 
@@ -138,7 +138,7 @@ struct Visitor {
     semaphore: Semaphore,
     /// The path of its place.
     place: String,
-    seating: Seating<Line>,
+    seating: PermitState<Line>,
     /// Set while all places are taken: tells when one comes or goes.
     changes: Option<OneshotWatcher>,
     /// Places that are not ephemeral.
@@ -146,20 +146,20 @@ struct Visitor {
 }
 
 impl Visitor {
-    async fn carry_out(&mut self, link: &Link, step: Step) -> Result<Event, AcquireError> {
+    async fn carry_out(&mut self, connection: &Connection, step: Step) -> Result<Event, AcquireError> {
         Ok(match step {
-            Step::Enter(step) => Event::Entered(self.seating.entry.carry_out(link, step).await?),
+            Step::Enter(step) => Event::Entered(self.seating.entry.carry_out(connection, step).await?),
             Step::Find => {
-                link.sync().await?;
-                Event::Found(link.stat(&self.place).await?.map(|stat| stat.ephemeral_owner))
+                connection.sync().await?;
+                Event::Found(connection.stat(&self.place).await?.map(|stat| stat.ephemeral_owner))
             }
             Step::Count { entry } => match self.changes.take() {
-                None => self.count(link).await?,
+                None => self.count(connection).await?,
                 Some(changes) => {
                     let entry = self.seating.entry.path_of(&entry);
                     tokio::select! {
                         _ = changes.changed() => {}
-                        result = crate::line::gone(link, &entry) => result?,
+                        result = crate::lock_queue::gone(connection, &entry) => result?,
                     }
                     Event::Full
                 }
@@ -171,7 +171,7 @@ impl Visitor {
                     Write::Check { path: &entry, version: 0 },
                     Write::Create { path: &self.place, data, kind: Kind::Ephemeral },
                 ];
-                match link.multi(&writes).await.map_err(Error::from) {
+                match connection.multi(&writes).await.map_err(Error::from) {
                     Ok(_) => Event::Sat,
                     // The one or the other is not as it was.
                     Err(error) if error.is_no_node() || error.is_node_exists() => Event::Unclear,
@@ -179,47 +179,47 @@ impl Visitor {
                 }
             }
             Step::Vacate => {
-                delete(link, &self.place).await?;
+                delete(connection, &self.place).await?;
                 Event::Vacated
             }
-            Step::AwaitLink | Step::Hold | Step::Rest => std::future::pending().await,
+            Step::AwaitLink | Step::OwnedNode | Step::Rest => std::future::pending().await,
         })
     }
 
     /// Looks how many places are taken. If all are, the next look waits until that may have changed.
-    async fn count(&mut self, link: &Link) -> Result<Event, AcquireError> {
+    async fn count(&mut self, connection: &Connection) -> Result<Event, AcquireError> {
         let Semaphore { path, places, .. } = &self.semaphore;
-        self.agree(link).await?;
-        let (taken, changes) = match link.children_and_watch(path).await {
+        self.agree(connection).await?;
+        let (taken, changes) = match connection.children_and_watch(path).await {
             // Somebody tidies up.
             Err(error) if error.is_no_node() => return Ok(Event::Unclear),
             result => result?,
         };
         if taken.iter().any(|name| self.place.ends_with(name)) {
-            return Ok(Event::Found(link.stat(&self.place).await?.map(|stat| stat.ephemeral_owner)));
+            return Ok(Event::Found(connection.stat(&self.place).await?.map(|stat| stat.ephemeral_owner)));
         }
         if taken.len() < *places as usize {
             self.sightings.clear();
             return Ok(Event::Free);
         }
         let paths: Vec<String> = taken.iter().take(CHECKED).map(|name| format!("{path}/{name}")).collect();
-        let read = link.get_many(&paths).await?;
+        let read = connection.get_many(&paths).await?;
         let wrong = paths.iter().zip(read).filter_map(|(path, read)| match read {
             BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
             BulkRead::Missing(_) => None,
         });
-        self.sightings.update(link.session(), wrong);
+        self.sightings.update(connection.session(), wrong);
         self.changes = Some(changes);
         Ok(Event::Full)
     }
 
     /// Sees to it that the semaphore has as many places as it was said to have.
-    async fn agree(&self, link: &Link) -> Result<(), AcquireError> {
+    async fn agree(&self, connection: &Connection) -> Result<(), AcquireError> {
         let Semaphore { path, places, .. } = &self.semaphore;
-        let (data, stat) = match link.get(path).await {
+        let (data, stat) = match connection.get(path).await {
             Err(error) if error.is_no_node() => {
-                link.ensure(path).await?;
-                link.get(path).await.map(|(data, stat, ..)| (data, stat))?
+                connection.ensure(path).await?;
+                connection.get(path).await.map(|(data, stat, ..)| (data, stat))?
             }
             result => result?,
         };
@@ -229,8 +229,8 @@ impl Visitor {
             Ok(stored) => Err(AcquireError::Inconsistent { path: path.clone(), stored, expected: *places }),
             // Made a moment ago, by us or by a Kazoo that has not come to writing it yet. Whoever is too late reads it.
             Err(_) if data.is_empty() && stat.version == 0 => {
-                match link.set(path, places.to_string().as_bytes(), Some(0)).await {
-                    Err(error) if error.is_bad_version() => Box::pin(self.agree(link)).await,
+                match connection.set(path, places.to_string().as_bytes(), Some(0)).await {
+                    Err(error) if error.is_bad_version() => Box::pin(self.agree(connection)).await,
                     result => Ok(result.map(drop)?),
                 }
             }
@@ -239,10 +239,10 @@ impl Visitor {
     }
 }
 
-impl Claimant for Visitor {
-    fn link_up(&mut self, link: &Link) {
+impl Acquirable for Visitor {
+    fn link_up(&mut self, connection: &Connection) {
         self.changes = None;
-        self.seating.on(Event::LinkUp(link.session_id()));
+        self.seating.on(Event::LinkUp(connection.session_id()));
     }
 
     fn link_down(&mut self) {
@@ -260,29 +260,33 @@ impl Claimant for Visitor {
 
     fn stage(&self) -> Stage {
         match self.seating.step() {
-            Step::Enter(candidacy::Step::Wait { .. }) => Stage::Waiting,
+            Step::Enter(contender_state::Step::Wait { .. }) => Stage::Waiting,
             Step::Count { .. } if self.changes.is_some() => Stage::Waiting,
-            Step::Hold => Stage::Entitled(self.place.clone()),
+            Step::OwnedNode => Stage::Entitled(self.place.clone()),
             Step::Rest => Stage::Left,
             _ => Stage::Busy,
         }
     }
 
-    async fn advance(&mut self, link: &Link) -> Result<(), AcquireError> {
-        let event = self.carry_out(link, self.seating.step()).await?;
+    async fn advance(&mut self, connection: &Connection) -> Result<(), AcquireError> {
+        let event = self.carry_out(connection, self.seating.step()).await?;
         self.seating.on(event);
         Ok(())
     }
 
-    async fn watched(&mut self, link: &Link, path: String) -> Result<Option<Watched>, AcquireError> {
-        Ok(Watched::new(link, path).await?)
+    async fn watched(
+        &mut self,
+        connection: &Connection,
+        path: String,
+    ) -> Result<Option<Watched>, AcquireError> {
+        Ok(Watched::new(connection, path).await?)
     }
 
-    async fn is_taken(&self, link: &Link) -> Result<bool, AcquireError> {
-        if self.seating.entry.is_taken(link).await? {
+    async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {
+        if self.seating.entry.is_taken(connection).await? {
             return Ok(true);
         }
         let Semaphore { path, places, .. } = &self.semaphore;
-        Ok(children(link, path).await?.len() >= *places as usize)
+        Ok(children(connection, path).await?.len() >= *places as usize)
     }
 }

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use atalaya::leader::gather::{Since, gather};
-use atalaya::leader::roster::{LARGEST_BATCH, Roster};
-use atalaya_recipes::{Link, Session, SessionOptions};
+use atalaya::leader::members::{LARGEST_BATCH, Members};
+use atalaya::leader::read_fleet::{Since, gather};
+use atalaya_recipes::{Connection, Session, SessionOptions};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use zookeeper_client as zk;
@@ -21,20 +21,20 @@ const WRITTEN_AT_ONCE: usize = 500;
 /// A fleet's znodes, and two clients to read them with.
 pub(crate) struct Fleet {
     /// As a node has it.
-    link: Link,
+    connection: Connection,
     /// The same crate without anything around it.
     bare: zk::Client,
     made: usize,
     /// Who measures, with the sizes of the last cycle.
-    roster: Roster,
+    roster: Members,
 }
 
 impl Fleet {
     pub(crate) async fn connect(hosts: &str) -> anyhow::Result<Fleet> {
         let session = Session::start(SessionOptions { servers: hosts.parse()?, timeout: SESSION_TIMEOUT });
-        let link = session.link().await;
+        let connection = session.connection().await;
         let bare = zk::Client::connector().with_session_timeout(SESSION_TIMEOUT).connect(hosts).await?;
-        Ok(Fleet { link, bare, made: 0, roster: Roster::default() })
+        Ok(Fleet { connection, bare, made: 0, roster: Members::default() })
     }
 
     pub(crate) fn client(&self) -> &zk::Client {
@@ -60,8 +60,8 @@ impl Fleet {
             writer.commit().await?;
             self.made = end;
         }
-        self.roster.update(PARENT, self.link.children(PARENT).await?);
-        average(&self.link, &mut self.roster).await?;
+        self.roster.update(PARENT, self.connection.children(PARENT).await?);
+        average(&self.connection, &mut self.roster).await?;
         Ok(json!({"filled": self.made}))
     }
 
@@ -71,9 +71,9 @@ impl Fleet {
         let mut mean = 0.0;
         for _ in 0..times {
             let start = Instant::now();
-            let mut roster = Roster::default();
+            let mut roster = Members::default();
             self.list(&mut roster).await?;
-            mean = average(&self.link, &mut roster).await?;
+            mean = average(&self.connection, &mut roster).await?;
             first.push(start.elapsed());
 
             let start = Instant::now();
@@ -83,11 +83,11 @@ impl Fleet {
             let start = Instant::now();
             let mut roster = std::mem::take(&mut self.roster);
             self.list(&mut roster).await?;
-            average(&self.link, &mut roster).await?;
+            average(&self.connection, &mut roster).await?;
             listed.push(start.elapsed());
 
             let start = Instant::now();
-            average(&self.link, &mut roster).await?;
+            average(&self.connection, &mut roster).await?;
             read.push(start.elapsed());
             ensure!(roster.len() == self.made, "{} of {} znodes", roster.len(), self.made);
             self.roster = roster;
@@ -98,8 +98,8 @@ impl Fleet {
     }
 
     /// What a leader does when its watch says that nodes have come or gone.
-    async fn list(&self, roster: &mut Roster) -> anyhow::Result<()> {
-        let mut names = self.link.children(PARENT).await?;
+    async fn list(&self, roster: &mut Members) -> anyhow::Result<()> {
+        let mut names = self.connection.children(PARENT).await?;
         // As atalaya_recipes::children_watch hands them on.
         names.sort_unstable();
         roster.update(PARENT, names);
@@ -123,8 +123,8 @@ impl Fleet {
 }
 
 /// Reads the whole roster and averages it.
-async fn average(link: &Link, roster: &mut Roster) -> anyhow::Result<f64> {
-    let gathered = gather(link, roster, Since::default()).await?;
+async fn average(connection: &Connection, roster: &mut Members) -> anyhow::Result<f64> {
+    let gathered = gather(connection, roster, Since::default()).await?;
     ensure!(gathered.excluded == 0, "{} znodes could not be averaged", gathered.excluded);
     let summaries = gathered.aggregate.summaries();
     summaries.first().map(|summary| summary.mean).context("there is nothing to average")

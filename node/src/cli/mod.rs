@@ -16,9 +16,9 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::figures::Listen;
-use crate::id::NodeId;
 use crate::logging::LogFormat;
+use crate::model::node_id::NodeId;
+use crate::settings::listen_addr::ListenAddr;
 #[cfg(feature = "collector")]
 pub use collect::CollectArgs;
 #[cfg(feature = "collector")]
@@ -342,7 +342,7 @@ pub struct DemoArgs {
 
     /// Where the REST API listens; its page is there, too [default: a free port, which the screen shows].
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", hide_default_value = true)]
-    pub listen: Listen,
+    pub listen: ListenAddr,
 
     /// One line for each event, instead of a screen. Without a terminal it is always so.
     #[arg(long)]
@@ -375,7 +375,7 @@ server, has no security beyond ACLs, keeps nothing, and is for development.")]
 pub struct ZooKeeperArgs {
     /// Address to listen at; `:2181` for all addresses.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2181")]
-    pub listen: Listen,
+    pub listen: ListenAddr,
 
     /// The unit of time, in milliseconds or as a duration: session timeouts last from 2 to 20 ticks.
     #[arg(long, value_name = "TICK", default_value = "2000")]

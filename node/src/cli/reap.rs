@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::id::NodeId;
+use crate::model::node_id::NodeId;
 
 /// Where nodes of this machine are remembered.
 #[derive(Clone, Debug, Default, Args)]

@@ -5,7 +5,7 @@ use atalaya_hal::Boards;
 use super::{print, surroundings};
 use crate::cli::CheckArgs;
 use crate::exit::Failure;
-use crate::sensing;
+use crate::sampling;
 use crate::settings::{Settings, load_boards};
 
 pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
@@ -13,7 +13,7 @@ pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
     let settings = Settings::assemble(&args.fleet, &boards, surroundings())?;
     settings.read_token()?;
     for (name, board) in &boards.boards {
-        sensing::open(board, &boards.base_dir).map_err(|error| {
+        sampling::open(board, &boards.base_dir).map_err(|error| {
             Failure::config(anyhow::anyhow!("{}: board {name}: {error}", boards.origin()))
         })?;
     }
@@ -31,10 +31,10 @@ fn summary(boards: &Boards, settings: &Settings) -> String {
     let api = settings.api_url.as_ref().map_or("nowhere, averages are logged", |url| url.as_str());
     let token = settings.api_token.as_ref().map(|token| format!(", with {token}")).unwrap_or_default();
     let unsent = settings.unsent_token().map(|unsent| format!("warning    {unsent}\n")).unwrap_or_default();
-    let figures = settings.metrics_listen.as_ref();
-    let figures = figures.map_or(String::new(), |listen| format!("figures    at http://{listen}/metrics\n"));
+    let metrics = settings.metrics_listen.as_ref();
+    let metrics = metrics.map_or(String::new(), |listen| format!("metrics    at http://{listen}/metrics\n"));
     format!(
-        "{}: good\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\nreports to {api}{token}\n{unsent}{figures}",
+        "{}: good\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\nreports to {api}{token}\n{unsent}{metrics}",
         boards.origin(),
         names.join(", "),
         settings.zookeeper,

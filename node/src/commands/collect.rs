@@ -16,8 +16,8 @@ use self::access::{hosts, read_tokens, redis_access, warn_if_exposed};
 use super::{reload_signals, stop_signal, surroundings};
 use crate::cli::CollectArgs;
 use crate::exit::Failure;
-use crate::figures::Listen;
-use crate::settings::{Surroundings, shorten};
+use crate::settings::listen_addr::ListenAddr;
+use crate::settings::{Env, shorten};
 
 const LISTEN: &str = "127.0.0.1:8000";
 const FILE: &str = "reports.db";
@@ -40,7 +40,7 @@ pub(super) fn main(args: &CollectArgs) -> Result<(), Failure> {
 /// What it was told, checked.
 #[derive(Debug)]
 struct Told {
-    listen: Listen,
+    listen: ListenAddr,
     store: String,
     /// The password in `store` was given on the command line.
     shows_password: bool,
@@ -64,7 +64,7 @@ struct Value {
 }
 
 impl Argument<'_> {
-    fn value(&self, surroundings: Surroundings<'_>) -> Option<Value> {
+    fn value(&self, surroundings: Env<'_>) -> Option<Value> {
         if let Some(text) = self.given {
             return Some(Value { text: text.to_owned(), from: format!("--{}", self.flag), flag: true });
         }
@@ -81,7 +81,7 @@ impl Value {
 }
 
 impl Told {
-    fn assemble(args: &CollectArgs, surroundings: Surroundings<'_>) -> Result<Told, Failure> {
+    fn assemble(args: &CollectArgs, surroundings: Env<'_>) -> Result<Told, Failure> {
         let value = |flag, given: Option<&String>, variable| {
             Argument { flag, given: given.map(String::as_str), variable }.value(surroundings)
         };
@@ -147,7 +147,7 @@ impl Told {
         let store = value("store", args.store.as_ref(), "ATALAYA_STORE");
         let listen = match value("listen", args.listen.as_ref(), "ATALAYA_LISTEN") {
             None => LISTEN.parse().map_err(|problem| Failure::software(anyhow!("{LISTEN}: {problem}")))?,
-            Some(value) => value.text.parse::<Listen>().map_err(|problem| {
+            Some(value) => value.text.parse::<ListenAddr>().map_err(|problem| {
                 value.refuse(format!("bad address to listen at \"{}\": {problem}", shorten(&value.text)))
             })?,
         };
@@ -234,7 +234,7 @@ async fn reread(mut asked: mpsc::Receiver<()>, token_file: Option<PathBuf>, opti
 }
 
 /// In the folder that systemd has made for it, or here.
-pub(super) fn usual_store(surroundings: Surroundings<'_>) -> String {
+pub(super) fn usual_store(surroundings: Env<'_>) -> String {
     match surroundings.first(&["STATE_DIRECTORY"]) {
         Some((_, folders)) => {
             let first = folders.split(':').next().unwrap_or_default();
@@ -274,8 +274,7 @@ mod tests {
         let variable = |name: &str| {
             environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        Told::assemble(&arguments(words), Surroundings { variable: &variable })
-            .map_err(|error| error.to_string())
+        Told::assemble(&arguments(words), Env { variable: &variable }).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -32,8 +32,10 @@ use clap::{CommandFactory, Parser};
 
 use crate::cli::{BoardArgs, Cli, Command};
 use crate::exit::Failure;
-use crate::settings::{Surroundings, environment};
-use crate::{logging, panics, text};
+use crate::logging;
+use crate::model::text;
+use crate::process::panics;
+use crate::settings::{Env, environment};
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -207,8 +209,8 @@ fn board_name(args: &BoardArgs) -> Option<String> {
 }
 
 /// The real environment.
-fn surroundings() -> Surroundings<'static> {
-    Surroundings { variable: &environment }
+fn surroundings() -> Env<'static> {
+    Env { variable: &environment }
 }
 
 /// Completes at the first SIGINT or SIGTERM. Its handlers stand from now on.
@@ -246,7 +248,7 @@ fn reload_signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             tracing::info!(signal = "SIGHUP", "reading the configuration again");
-            crate::fault::point("reload-task");
+            crate::fail_points::point("reload-task");
             // If it is full, the next reading is yet to begin.
             let _ = sender.try_send(());
         }

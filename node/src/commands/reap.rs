@@ -12,10 +12,10 @@ use tracing::warn;
 use super::{print, surroundings};
 use crate::cli::ReapArgs;
 use crate::exit::Failure;
-use crate::id::NodeId;
-use crate::remembrance::reaping::{ReapError, Reaped, reap, records};
-use crate::remembrance::{Holder, Purpose, StateDir};
-use crate::text;
+use crate::model::node_id::NodeId;
+use crate::model::text;
+use crate::process::stale_sessions::{ReapError, Reaped, reap, records};
+use crate::process::state_dir::{Holder, Purpose, StateDir};
 
 pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let timeout =

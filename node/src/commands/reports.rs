@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use atalaya_recipes::session::{Kind, Write};
-use atalaya_recipes::{Error, Link};
+use atalaya_recipes::{Connection, Error};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
@@ -12,17 +12,17 @@ use super::tools::with_session_of;
 use super::{print, print_some};
 use crate::cli::{Output, ReportsCommand, ReportsListArgs, ReportsPickArgs};
 use crate::exit::Failure;
-use crate::leader::outbox::{ASIDE, PATH};
-use crate::leader::report::CycleReport;
-use crate::leader::settling::{self, Batch};
-use crate::text;
+use crate::leader::delivery::outbox::{ASIDE, PATH};
+use crate::leader::outbox_store::{self, Batch};
+use crate::model::report::CycleReport;
+use crate::model::text;
 
 pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
     match command {
         ReportsCommand::List(args) => with_session_of(None, &args.connection, |session| async move {
-            let link = session.link().await;
-            link.sync().await.map_err(Failure::not_now)?;
-            list(&link, args).await
+            let connection = session.connection().await;
+            connection.sync().await.map_err(Failure::not_now)?;
+            list(&connection, args).await
         }),
         ReportsCommand::Retry(args) => each(args, "retried", Act::Retry),
         ReportsCommand::Drop(args) => each(args, "dropped", Act::Drop),
@@ -37,15 +37,17 @@ struct Row<'a> {
     report: &'a CycleReport,
 }
 
-async fn list(link: &Link, args: &ReportsListArgs) -> Result<ExitCode, Failure> {
+async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCode, Failure> {
     let mut shown = 0;
     for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
-        let listed = settling::list(link, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
+        let listed =
+            outbox_store::list(connection, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
         for name in &listed.others {
             let name = text::shorten(name);
             warn!("{parent}/{name} is not a report: its name is not a cycle number");
         }
-        let mut reader = Reader { link, parent, cycles: listed.cycles.into_iter(), batch: Batch::default() };
+        let mut reader =
+            Reader { connection, parent, cycles: listed.cycles.into_iter(), batch: Batch::default() };
         let mut read = Vec::new().into_iter();
         loop {
             let Some((cycle, data)) = read.next() else {
@@ -91,7 +93,7 @@ async fn list(link: &Link, args: &ReportsListArgs) -> Result<ExitCode, Failure> 
 
 /// Reads reports, a batch of bounded size at a time.
 struct Reader<'a> {
-    link: &'a Link,
+    connection: &'a Connection,
     parent: &'a str,
     cycles: std::collections::btree_set::IntoIter<u64>,
     batch: Batch,
@@ -104,7 +106,8 @@ impl Reader<'_> {
         if cycles.is_empty() {
             return Ok(Vec::new());
         }
-        let found = settling::read(self.link, self.parent, &cycles).await.map_err(Failure::not_now)?;
+        let found =
+            outbox_store::read(self.connection, self.parent, &cycles).await.map_err(Failure::not_now)?;
         self.batch.saw(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
         Ok(found)
     }
@@ -147,11 +150,11 @@ enum Act {
 
 fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failure> {
     with_session_of(None, &args.connection, |session| async move {
-        let link = session.link().await;
-        link.sync().await.map_err(Failure::not_now)?;
+        let connection = session.connection().await;
+        connection.sync().await.map_err(Failure::not_now)?;
         let cycles = match args.all {
             true => {
-                let aside = settling::cycles(&link, ASIDE).await.map_err(Failure::not_now)?;
+                let aside = outbox_store::cycles(&connection, ASIDE).await.map_err(Failure::not_now)?;
                 aside.unwrap_or_default().into_iter().collect()
             }
             false => args.cycles.clone(),
@@ -159,8 +162,8 @@ fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failur
         let (mut count, mut missing) = (0, Vec::new());
         for cycle in cycles {
             let acted = match act {
-                Act::Retry => retry(&link, cycle).await,
-                Act::Drop => drop_it(&link, cycle).await,
+                Act::Retry => retry(&connection, cycle).await,
+                Act::Drop => drop_it(&connection, cycle).await,
             };
             match acted {
                 Ok(()) => count += 1,
@@ -188,28 +191,28 @@ fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failur
 /// The leader looks at its outbox whenever its parent is written.
 const BELL: Write<'static> = Write::Set { path: PATH, data: b"", version: None };
 
-async fn retry(link: &Link, cycle: u64) -> Result<(), Error> {
+async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
     let (from, to) = (format!("{ASIDE}/{cycle}"), format!("{PATH}/{cycle}"));
-    let (data, stat) = link.get(&from).await?;
+    let (data, stat) = connection.get(&from).await?;
     let data = match CycleReport::parse(&data, cycle) {
         Ok(report) => CycleReport { reason: None, ..report }.data(),
         Err(_) => data,
     };
-    link.ensure(PATH).await?;
+    connection.ensure(PATH).await?;
     let delete = Write::Delete { path: &from, version: Some(stat.version) };
     let create = Write::Create { path: &to, data: &data, kind: Kind::Persistent };
-    link.multi(&[delete, create, BELL]).await?;
+    connection.multi(&[delete, create, BELL]).await?;
     Ok(())
 }
 
-async fn drop_it(link: &Link, cycle: u64) -> Result<(), Error> {
+async fn drop_it(connection: &Connection, cycle: u64) -> Result<(), Error> {
     let aside = format!("{ASIDE}/{cycle}");
-    match link.delete(&aside, None).await {
+    match connection.delete(&aside, None).await {
         Err(error) if error.is_no_node() => {}
         done => return done,
     }
     let waiting = format!("{PATH}/{cycle}");
-    link.multi(&[Write::Delete { path: &waiting, version: None }, BELL]).await?;
+    connection.multi(&[Write::Delete { path: &waiting, version: None }, BELL]).await?;
     Ok(())
 }
 

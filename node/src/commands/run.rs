@@ -8,16 +8,17 @@ use atalaya_hal::{Boards, duration};
 use tracing::warn;
 
 use super::{board_name, reload_signals, stop_signal, supervised, surroundings};
-use crate::bearer::ApiToken;
 use crate::cli::RunArgs;
 use crate::exit::Failure;
-use crate::figures::{Figures, Listen, Server};
 use crate::logging::Logs;
+use crate::metrics::{Metrics, Server};
 use crate::node::Node;
+use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, stem};
+use crate::process::systemd::Systemd;
 use crate::reload::{Carried, Reload};
-use crate::remembrance::{Holder, OpenError, Purpose, Remembrance, StateDir, stem};
+use crate::settings::api_token::ApiToken;
+use crate::settings::listen_addr::ListenAddr;
 use crate::settings::{Settings, environment, load_boards};
-use crate::supervisor::Supervisor;
 
 pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let boards = load_boards(args.board.boards.as_ref(), surroundings())?;
@@ -33,11 +34,11 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let listener = settings.metrics_listen.as_ref().map(listen).transpose()?;
     // Before the sensors: another process of this id may be using them.
     let remembrance = remember(&args, &settings)?;
-    let figures = if listener.is_some() { Figures::of(&args.id) } else { Figures::default() };
+    let metrics = if listener.is_some() { Metrics::of(&args.id) } else { Metrics::default() };
     // It answers until the node has ended.
-    let start = |listener| Server::start(listener, &figures).map_err(Failure::software);
+    let start = |listener| Server::start(listener, &metrics).map_err(Failure::software);
     let _server = listener.map(start).transpose()?;
-    let node = Node::build(args.id.clone(), board_name(&args.board), &boards, settings)?.watched(figures);
+    let node = Node::build(args.id.clone(), board_name(&args.board), &boards, settings)?.watched(metrics);
     // One thread is enough for what a node does, and on a Pi two would cost memory; buses have threads of their own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
@@ -59,7 +60,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         let asked = reload_signals().map_err(Failure::software)?;
         let described = !is_builtin(&boards);
         let reload = Reload { asked, load: Arc::new(move || load(&args, described)) };
-        let node = node.reload(reload).supervised(Supervisor::of(&environment)).remembered(remembrance);
+        let node = node.reload(reload).supervised(Systemd::of(&environment)).remembered(remembrance);
         let node = match logs {
             Some(logs) => node.logs(logs),
             None => node,
@@ -69,14 +70,14 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
 }
 
 /// Listens for those who watch.
-fn listen(address: &Listen) -> Result<TcpListener, Failure> {
+fn listen(address: &ListenAddr) -> Result<TcpListener, Failure> {
     let failed =
         |error| Failure::unavailable(anyhow!("cannot listen at {address} for --metrics-listen: {error}"));
     address.bind().map_err(failed)
 }
 
 /// Begins to remember, if it can: a node works without.
-fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<Remembrance>, Failure> {
+fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Failure> {
     let folder = match StateDir::find(args.state.state_dir.as_ref(), surroundings()) {
         StateDir::At(folder) => folder,
         StateDir::Off => return Ok(None),
@@ -89,7 +90,7 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<Remembrance>, 
     };
     let id = args.id.as_str();
     let stem = stem(id, &settings.zookeeper, &settings.measurement_path(id));
-    match Remembrance::open(&folder, &stem, id, &settings.zookeeper.to_string()) {
+    match StateFile::open(&folder, &stem, id, &settings.zookeeper.to_string()) {
         Ok(remembrance) => Ok(Some(remembrance)),
         Err(OpenError::Held(Holder { process, purpose })) => {
             let process =

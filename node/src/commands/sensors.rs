@@ -14,12 +14,12 @@ use super::tools::with_session_of;
 use super::{board_name, print, surroundings};
 use crate::cli::{BoardArgs, Output, SensorsCommand, SensorsListArgs, SensorsReadArgs};
 use crate::exit::Failure;
-use crate::id::NodeId;
-use crate::presence::{self, Presence, PresentSensor};
-use crate::sensing::health::{Condition, State};
-use crate::sensing::{self, Sample, Sensors};
+use crate::model::node_id::NodeId;
+use crate::model::node_info::{self, NodeInfo, NodeInfoSensor};
+use crate::model::text::cut;
+use crate::sampling::sensor_health::{Condition, State};
+use crate::sampling::{self, Sample, Sensors};
 use crate::settings::load_boards;
-use crate::text::cut;
 
 /// Maximum time for one reading: more than any `timeout` in boards.toml, so that the sensor itself says what is wrong.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -58,7 +58,7 @@ fn list(args: &SensorsListArgs) -> Result<(), Failure> {
         Backend::Sim => "sim",
         Backend::Linux => "linux",
     };
-    let sensors = board.sensors.iter().map(|config| PresentSensor::of(&info(config), &Condition::default()));
+    let sensors = board.sensors.iter().map(|config| NodeInfoSensor::of(&info(config), &Condition::default()));
     let mut table =
         vec![["sensor", "chip", "place", "measures", "unit", "backend"].map(str::to_owned).to_vec()];
     let mut text = String::new();
@@ -82,12 +82,12 @@ fn list(args: &SensorsListArgs) -> Result<(), Failure> {
 
 /// What the node called `id` says of its sensors in ZooKeeper.
 fn list_of_node(id: &NodeId, args: &SensorsListArgs) -> Result<(), Failure> {
-    let path = format!("{}/{id}", presence::PARENT);
+    let path = format!("{}/{id}", node_info::PARENT);
     let data = with_session_of(args.board.boards.as_ref(), &args.connection, |session| async move {
-        let link = session.link().await;
+        let connection = session.connection().await;
         // What it has written just now is to be seen.
-        link.sync().await.map_err(Failure::not_now)?;
-        match link.get(&path).await {
+        connection.sync().await.map_err(Failure::not_now)?;
+        match connection.get(&path).await {
             Ok((data, _)) => Ok(data),
             Err(error) if error.is_no_node() => {
                 Err(Failure::io(anyhow!("node {id} is not there: there is no znode {path}")))
@@ -95,7 +95,7 @@ fn list_of_node(id: &NodeId, args: &SensorsListArgs) -> Result<(), Failure> {
             Err(error) => Err(Failure::not_now(error)),
         }
     })?;
-    let said: Presence = serde_json::from_slice(&data).map_err(|error| {
+    let said: NodeInfo = serde_json::from_slice(&data).map_err(|error| {
         Failure::data(anyhow!("what node {id} says of itself is not understood: {error}"))
     })?;
     let text = match args.output {
@@ -105,7 +105,7 @@ fn list_of_node(id: &NodeId, args: &SensorsListArgs) -> Result<(), Failure> {
     print(text.as_bytes())
 }
 
-fn table_of_node(said: &Presence) -> String {
+fn table_of_node(said: &NodeInfo) -> String {
     let header = ["sensor", "chip", "place", "measures", "unit", "health", "since", "count", "error"];
     let mut table = vec![header.map(str::to_owned).to_vec()];
     for sensor in &said.sensors {
@@ -120,8 +120,8 @@ fn table_of_node(said: &Presence) -> String {
     aligned(&table)
 }
 
-fn lines_of_node(id: &NodeId, said: &Presence) -> String {
-    let line = |sensor: &PresentSensor| {
+fn lines_of_node(id: &NodeId, said: &NodeInfo) -> String {
+    let line = |sensor: &NodeInfoSensor| {
         let health = &sensor.health;
         let line = json!({"node": id.as_str(), "board": said.board, "sensor": sensor.name, "chip": sensor.chip,
             "bus": sensor.bus, "address": sensor.address, "quantities": sensor.quantities, "units": sensor.units(),
@@ -132,7 +132,7 @@ fn lines_of_node(id: &NodeId, said: &Presence) -> String {
 }
 
 /// The columns that both lists have.
-fn described(sensor: &PresentSensor) -> Vec<String> {
+fn described(sensor: &NodeInfoSensor) -> Vec<String> {
     let list = |words: &[&str]| if words.is_empty() { "-".to_owned() } else { plain(&words.join(", ")) };
     let quantities: Vec<&str> = sensor.quantities.iter().map(String::as_str).collect();
     vec![
@@ -175,7 +175,7 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
         let known = names.join(", ");
         return Err(Failure::usage(anyhow!("board {name} has no sensor \"{wanted}\"; it has {known}")));
     }
-    let buses = sensing::open(board, &boards.base_dir).map_err(Failure::config)?;
+    let buses = sampling::open(board, &boards.base_dir).map_err(Failure::config)?;
     let mut sensors = Sensors::start(buses).map_err(Failure::software)?.tireless();
     let mut first = Some(first_samples(&mut sensors, board, args.sensor.as_deref()).await);
     let mut ticks = tokio::time::interval(interval);

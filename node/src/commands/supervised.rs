@@ -16,8 +16,8 @@ use tracing::{info, warn};
 use super::{reap, surroundings};
 use crate::cli::RunArgs;
 use crate::exit::{Failure, SOFTWARE};
-use crate::remembrance::StateDir;
-use crate::restarts::{Restarts, is_worth_it};
+use crate::process::restart_policy::{Restarts, is_worth_it};
+use crate::process::state_dir::StateDir;
 
 /// How long a node may take to withdraw; it promises two seconds.
 const GRACE: Duration = Duration::from_secs(5);

@@ -16,11 +16,11 @@ use super::gate::Gate;
 use super::happening::Happening;
 use super::journal;
 use crate::exit::Failure;
-use crate::id::NodeId;
-use crate::leader::report::Report;
+use crate::model::node_id::NodeId;
+use crate::model::report::Report;
 use crate::node::Node;
+use crate::observe::node_status::NodeStatus;
 use crate::settings::Settings;
-use crate::vitals::Vitals;
 
 /// A node needs little stack; builds without optimisation need more of it.
 const STACK: usize = 2 * 1024 * 1024;
@@ -59,7 +59,7 @@ pub(crate) enum Condition {
 pub(super) struct Member {
     pub(super) number: u32,
     pub(super) condition: Condition,
-    pub(super) vitals: watch::Receiver<Vitals>,
+    pub(super) vitals: watch::Receiver<NodeStatus>,
     gate: Arc<Gate>,
     life: u32,
 }
@@ -68,7 +68,7 @@ impl Member {
     /// Starts the node of this number for the `life`-th time.
     pub(super) fn start(plan: &Plan, number: u32, life: u32) -> Result<Member, Failure> {
         let node = plan.node(number)?;
-        let vitals = node.vitals();
+        let vitals = node.node_status();
         let gate = Arc::new(Gate::default());
         let (hand, happenings) = (gate.clone(), plan.happenings.clone());
         // It has no I/O: each would cost four open files, and the connection to ZooKeeper needs none of it.

@@ -2,7 +2,7 @@
 
 use super::journal::Said;
 use super::ledger::{Arrival, Verdict};
-use crate::leader::report::Report;
+use crate::model::report::Report;
 
 /// Something happened.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 use crate::leader::AVERAGES;
-use crate::text;
+use crate::model::text;
 
 thread_local! {
     /// Whose thread it is. Not a span: spans have room for 4 096 threads in one process.

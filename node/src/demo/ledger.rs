@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
-use crate::leader::report::{Average, Report};
+use crate::model::report::{Average, Report};
 
 /// How many averages are remembered: those of the last hours.
 const REMEMBERED: usize = 20_000;
@@ -168,7 +168,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::leader::report::tests::cycle_report;
+    use crate::model::report::tests::cycle_report;
 
     fn report(epoch: i64, cycle: u64) -> Report {
         cycle_report(epoch, cycle, None).reports().next().unwrap()

@@ -139,7 +139,7 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
 /// What the nodes are told: the fleet's settings, and where this demo's parts are.
 fn settings(options: &Options, server: &Server, sink: &Sink) -> Result<Settings, Failure> {
     use crate::cli::FleetArgs;
-    use crate::settings::Surroundings;
+    use crate::settings::Env;
 
     let args = FleetArgs {
         zookeeper: Some(server.connect_string()),
@@ -150,7 +150,7 @@ fn settings(options: &Options, server: &Server, sink: &Sink) -> Result<Settings,
     };
     // What the environment says of some other fleet is not meant for this one.
     let nothing = |_: &str| None;
-    let settings = Settings::assemble(&args, &options.boards, Surroundings { variable: &nothing })?;
+    let settings = Settings::assemble(&args, &options.boards, Env { variable: &nothing })?;
     let (sampling_period, session_timeout) = (options.sampling_period, options.session_timeout);
     Ok(Settings { sampling_period, session_timeout, ..settings })
 }
@@ -171,7 +171,7 @@ impl Demo {
         &mut self,
         mut heard: mpsc::UnboundedReceiver<Happening>,
         mut said: mpsc::Receiver<Said>,
-        mut averaged: mpsc::UnboundedReceiver<crate::leader::report::Report>,
+        mut averaged: mpsc::UnboundedReceiver<crate::model::report::Report>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), Failure> {
         let start = self.state.started;

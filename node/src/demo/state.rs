@@ -12,8 +12,8 @@ use super::happening::Happening;
 use super::ledger::{Arrival, Ledger, Verdict};
 use super::script::ApiMode;
 use super::throttle::Throttle;
-use crate::leader::report::{Average, Report};
-use crate::vitals::Vitals;
+use crate::model::report::{Average, Report};
+use crate::observe::node_status::NodeStatus;
 
 /// How many lines of the log are kept.
 const LINES: usize = 1_000;
@@ -26,13 +26,13 @@ pub(crate) struct Row {
     /// Whether it runs.
     pub condition: Condition,
     /// What it was doing when it was last looked at.
-    pub vitals: Vitals,
+    pub vitals: NodeStatus,
 }
 
 impl Row {
     /// A node that is about to be started.
     pub(crate) fn new(number: u32) -> Row {
-        Row { number, condition: Condition::Up, vitals: Vitals::default() }
+        Row { number, condition: Condition::Up, vitals: NodeStatus::default() }
     }
 
     fn runs(&self) -> bool {
@@ -274,7 +274,7 @@ mod tests {
     use super::super::journal::Said;
     use super::*;
     use crate::leader::aggregate::Summary;
-    use crate::leader::report::CycleReport;
+    use crate::model::report::CycleReport;
 
     fn state(nodes: u32) -> (State, Instant) {
         let start = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::senml::{Value, quantity_of};
+use crate::model::senml::{Value, quantity_of};
 
 /// What the measurements of one unit come to.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,25 +3,18 @@
 //!
 //! All of it is one future that the election drops at any await. What must outlive an interruption (a connection that
 //! came back, the same znode still first) is in [`Leader`], under the term it belongs to; what must outlive the leader is in
-//! ZooKeeper: [`office`].
+//! ZooKeeper: [`fenced_store`].
 
 pub mod aggregate;
-mod answer;
-mod api;
-mod counting;
-pub mod courier;
-mod cycles;
-pub mod deliver;
-pub mod gather;
-mod loading;
-pub mod office;
-pub mod outbox;
-pub mod report;
-pub mod rhythm;
-pub mod roster;
-pub mod settling;
-mod telling;
-pub mod term;
+mod cycle;
+pub mod delivery;
+pub mod fenced_store;
+pub mod members;
+pub mod outbox_store;
+pub mod read_fleet;
+pub mod schedule;
+mod status_push;
+mod write_counter;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -29,26 +22,27 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
-use atalaya_recipes::clock::Moment;
-use atalaya_recipes::{Leadership, Link, Sightings, Trouble, children_watch};
+use atalaya_recipes::clock::BootInstant;
+use atalaya_recipes::{Backoff, Connection, Leadership, Sightings, children_watch};
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::{info, warn};
 
-use counting::CounterTrouble;
-use cycles::Cycles;
-use deliver::{Api, Outgoing};
-use office::{Begun, Failed, Office};
-use report::{CycleReport, Report};
-use rhythm::ServerClock;
-use roster::Roster;
+use crate::model::report::{CycleReport, Report};
+use cycle::CycleRunner;
+use delivery::outbox_reader;
+use delivery::worker::{Api, Outgoing};
+use fenced_store::{CommitError, FencedStore, Takeover};
+use members::Members;
+use schedule::ServerClock;
+use write_counter::CounterTrouble;
 
 use crate::farewell::{self, Why};
-use crate::figures::Figures;
+use crate::metrics::Metrics;
 use crate::settings::id_in;
 
 /// What the leader is told, and may be told anew at any time.
 #[derive(Clone, Debug)]
-pub struct Orders {
+pub struct LeaderConfig {
     /// How often it averages.
     pub period: Duration,
     /// Where it reports; nowhere, if `None`: averages are only logged.
@@ -63,7 +57,7 @@ pub struct Orders {
 
 /// What the leader is told once.
 #[derive(Clone, Debug)]
-pub struct LeaderOptions {
+pub struct LeaderHandles {
     /// Its own id.
     pub id: String,
     /// The znode whose children are the measurements.
@@ -71,13 +65,13 @@ pub struct LeaderOptions {
     /// What a node calls its measurement, with `{id}` in it.
     pub name: String,
     /// What may change.
-    pub orders: watch::Receiver<Orders>,
+    pub orders: watch::Receiver<LeaderConfig>,
     /// Who is told of each average once it is written down, besides the API. After an interruption one may be told twice.
     pub averages: Option<mpsc::UnboundedSender<Report>>,
     /// Where it says how it leads; `None` while it does not.
     pub leading: watch::Sender<Option<Leading>>,
     /// Where it is counted.
-    pub figures: Figures,
+    pub metrics: Metrics,
 }
 
 /// How a leader leads.
@@ -106,7 +100,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// A leader to be; clones share their state.
 #[derive(Clone, Debug)]
 pub struct Leader {
-    options: Arc<LeaderOptions>,
+    options: Arc<LeaderHandles>,
     state: Arc<Mutex<State>>,
 }
 
@@ -114,44 +108,44 @@ pub struct Leader {
 #[derive(Debug)]
 struct State {
     /// `None`: it has not led, or has to take it anew.
-    office: Option<Office>,
+    office: Option<FencedStore>,
     /// The number of the connection over which it led last.
-    link: u64,
+    connection: u64,
     /// Since when it leads in this epoch.
     since: SystemTime,
     clock: ServerClock,
-    roster: Roster,
+    roster: Members,
     outgoing: Outgoing,
     /// Refusals by ZooKeeper since the last cycle that was written down.
-    trouble: Trouble,
+    trouble: Backoff,
     /// The next epoch must be above this one, which a collector has from elsewhere.
     above: Option<i64>,
     /// When it last took over for that reason.
-    rose: Option<Moment>,
+    rose: Option<BootInstant>,
 }
 
 /// Takes back what was said when leading ends, however it ends.
-struct Quiet<'a>(&'a LeaderOptions);
+struct Quiet<'a>(&'a LeaderHandles);
 
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
         self.0.leading.send_replace(None);
-        self.0.figures.leads_no_more();
+        self.0.metrics.leads_no_more();
     }
 }
 
 impl Leader {
     /// One that has never led.
-    pub fn new(options: LeaderOptions) -> Leader {
-        let outgoing = Outgoing::new(options.orders.borrow().period, options.figures.clone());
+    pub fn new(options: LeaderHandles) -> Leader {
+        let outgoing = Outgoing::new(options.orders.borrow().period, options.metrics.clone());
         let state = State {
             office: None,
-            link: 0,
+            connection: 0,
             since: SystemTime::UNIX_EPOCH,
             clock: ServerClock::default(),
-            roster: Roster::default(),
+            roster: Members::default(),
             outgoing,
-            trouble: Trouble::default(),
+            trouble: Backoff::default(),
             above: None,
             rose: None,
         };
@@ -163,9 +157,9 @@ impl Leader {
         let mut state = self.state.lock().await;
         state.trouble.reconnected();
         let _quiet = Quiet(&self.options);
-        self.options.figures.begins_to_lead(patience(leadership.link()));
+        self.options.metrics.begins_to_lead(patience(leadership.connection()));
         let (listed, mut list) = watch::channel(None);
-        let session = leadership.link().session().clone();
+        let session = leadership.connection().session().clone();
         let following = children_watch::follow(&session, &self.options.measurements, |names| {
             listed.send_replace(Some(names));
         });
@@ -188,22 +182,26 @@ impl Leader {
         loop {
             match self.try_to_begin(leadership, state).await {
                 Ok(before) => return before,
-                Err(Failed::Deposed) => std::future::pending().await,
-                Err(Failed::Unclear(error) | Failed::Refused(_, error)) => {
-                    state.trouble.pause(leadership.link().session(), &error).await;
+                Err(CommitError::Fenced) => std::future::pending().await,
+                Err(CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)) => {
+                    state.trouble.pause(leadership.connection().session(), &error).await;
                 }
             }
         }
     }
 
-    async fn try_to_begin(&self, leadership: &Leadership, state: &mut State) -> Result<Option<i64>, Failed> {
-        let link = std::mem::replace(&mut state.link, leadership.link().number());
+    async fn try_to_begin(
+        &self,
+        leadership: &Leadership,
+        state: &mut State,
+    ) -> Result<Option<i64>, CommitError> {
+        let connection = std::mem::replace(&mut state.connection, leadership.connection().number());
         let collector = state.above;
         let held = state.office.as_mut().filter(|office| office.is_of(leadership) && collector.is_none());
         if let Some(office) = held
             && let Some(waiting) = office.look(leadership).await?
         {
-            if link != state.link {
+            if connection != state.connection {
                 info!("leading again: the session is back and nobody else has led");
             }
             let term = office.term;
@@ -214,15 +212,15 @@ impl Leader {
             let known = state.outgoing.with(|outbox| outbox.known()).await;
             self.refill(leadership, &state.outgoing, &known, &waiting, term).await?;
             // The rhythm goes on: the cycle of this period may have been.
-            return Ok(state.clock.now(Moment::now()));
+            return Ok(state.clock.now(BootInstant::now()));
         }
         let own = state.office.map(|office| office.term);
-        let taken = Office::take(leadership, &mut state.clock, own, collector).await?;
-        let Begun { office, waiting, before } = taken;
+        let taken = FencedStore::take(leadership, &mut state.clock, own, collector).await?;
+        let Takeover { office, waiting, before } = taken;
         state.above = None;
-        state.outgoing = Outgoing::new(self.options.orders.borrow().period, self.options.figures.clone());
+        state.outgoing = Outgoing::new(self.options.orders.borrow().period, self.options.metrics.clone());
         (state.office, state.since) = (Some(office), SystemTime::now());
-        self.options.figures.takes_office(state.clock);
+        self.options.metrics.takes_office(state.clock);
         info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
         state.outgoing.with(|outbox| outbox.set_term(office.term)).await;
         self.refill(leadership, &state.outgoing, &BTreeSet::new(), &waiting, office.term).await?;
@@ -255,9 +253,9 @@ impl Leader {
         let saying = self.say(outgoing, epoch, since, newest.clone());
         let retrying = self.follow_the_outbox(leadership, outgoing, epoch, newest.clone());
         let loading = self.load_when_there_is_room(leadership, outgoing, epoch, newest.clone());
-        let outranked = loading::outranked(outgoing, *clock, epoch, *rose);
-        let telling = telling::tell(&self.options, leadership);
-        let cycles = Cycles {
+        let outranked = outbox_reader::outranked(outgoing, *clock, epoch, *rose);
+        let telling = status_push::tell(&self.options, leadership);
+        let cycles = CycleRunner {
             leader: self,
             leadership,
             clock,
@@ -279,7 +277,7 @@ impl Leader {
             () = telling => {}
             collector = outranked => {
                 *above = Some(collector);
-                *rose = Some(Moment::now());
+                *rose = Some(BootInstant::now());
             }
         }
     }
@@ -288,7 +286,7 @@ impl Leader {
     async fn deliver(&self, leadership: &Leadership, outgoing: &Outgoing) {
         let mut orders = self.options.orders.clone();
         loop {
-            let Orders { api, period, .. } = orders.borrow_and_update().clone();
+            let LeaderConfig { api, period, .. } = orders.borrow_and_update().clone();
             outgoing.with(|outbox| outbox.set_period(period)).await;
             tokio::select! {
                 () = outgoing.deliver(leadership, api.as_ref()) => {}
@@ -325,17 +323,17 @@ impl Leader {
 }
 
 /// How long what a cycle asks ZooKeeper may take: who has no answer for a session timeout leads no more.
-fn patience(link: &Link) -> Duration {
-    link.timeout() * 2
+fn patience(connection: &Connection) -> Duration {
+    connection.timeout() * 2
 }
 
 /// Returns when there are other orders about delivery.
 async fn other_orders(
-    orders: &mut watch::Receiver<Orders>,
+    orders: &mut watch::Receiver<LeaderConfig>,
     api: &Option<Api>,
     period: Duration,
 ) -> Result<(), watch::error::RecvError> {
-    let other = |now: &Orders| now.period != period || !same(&now.api, api);
+    let other = |now: &LeaderConfig| now.period != period || !same(&now.api, api);
     orders.wait_for(other).await.map(|_| ())
 }
 
@@ -357,14 +355,14 @@ fn log_joined(names: &[String], total: usize) {
 }
 
 /// Logs those who left, with the reasons, as far as they are known.
-async fn log_left(link: &Link, names: Vec<String>, template: &str, total: usize) {
+async fn log_left(connection: &Connection, names: Vec<String>, template: &str, total: usize) {
     if names.is_empty() {
         return;
     }
     // Those who call themselves otherwise say nothing of themselves under that name.
     let ids: Vec<&str> = names.iter().map(|name| id_in(template, name).unwrap_or(name)).collect();
     let mut reasons = BTreeMap::<Why, Vec<String>>::new();
-    let whys = farewell::why(link, &ids).await;
+    let whys = farewell::why(connection, &ids).await;
     for (why, name) in whys.into_iter().zip(&names) {
         reasons.entry(why).or_default().push(name.clone());
     }

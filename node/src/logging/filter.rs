@@ -4,7 +4,7 @@
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::text::shorten;
+use crate::model::text::shorten;
 
 /// Filter when none is given. The client crate reports every connection; the session logs what matters of it, once.
 const DEFAULT: &str = "info,zookeeper_client=error";
@@ -93,7 +93,11 @@ mod tests {
         assert!(lets_through("debug", "atalaya::node", Level::DEBUG));
         assert!(!lets_through("debug", "zookeeper_client::session", Level::WARN), "the client stays quiet");
         assert!(lets_through("debug,zookeeper_client=info", "zookeeper_client::session", Level::INFO));
-        assert!(lets_through(" WARN , atalaya::leader = trace ,", "atalaya::leader::office", Level::TRACE));
+        assert!(lets_through(
+            " WARN , atalaya::leader = trace ,",
+            "atalaya::leader::fenced_store",
+            Level::TRACE
+        ));
         assert!(!lets_through("warn,atalaya::leader=trace", "atalaya::node", Level::INFO));
         assert!(lets_through("atalaya_recipes", "atalaya_recipes::lock", Level::TRACE), "a target alone");
         assert!(!lets_through("atalaya=debug", "hyper", Level::ERROR), "no default level");

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::text::is_unsafe;
+use crate::model::text::is_unsafe;
 
 /// Maximum size of the lines in the queue, in bytes.
 const ROOM: usize = 1 << 20;

@@ -208,7 +208,7 @@ fn what_is_logged_follows_too(fleet: Fleet) {
     };
     set(&fleet, "/config/nodes/1/log", "debug");
     node.wait_for_line("measured measurement=", PATIENCE);
-    set(&fleet, "/config/nodes/1/log", "warn,atalaya::live=info");
+    set(&fleet, "/config/nodes/1/log", "warn,atalaya::dynamic_config=info");
     let told = node.wait_for_line("follows /config/nodes/1/log: warn,", PATIENCE).at;
     goes_on_publishing(&fleet.probe(), "1", 2);
     let after = |line: &&atalaya_testbed::Line| line.at > told && line.text.contains("average");

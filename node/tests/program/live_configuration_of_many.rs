@@ -7,13 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atalaya::cli::FleetArgs;
-use atalaya::live::Live;
+use atalaya::dynamic_config::DynamicConfig;
 use atalaya::node::Node;
-use atalaya::settings::{Settings, Surroundings};
-use atalaya::vitals::Vitals;
+use atalaya::observe::node_status::NodeStatus;
+use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
 use atalaya_recipes::session::Kind;
-use atalaya_recipes::{Link, Session, SessionOptions, Standing};
+use atalaya_recipes::{Connection, Session, SessionOptions, Standing};
 use atalaya_sim::zookeeper::{Figures, Server};
 use tokio::sync::watch;
 
@@ -37,7 +37,7 @@ fn settings(server: &Server) -> Settings {
         ..FleetArgs::default()
     };
     let nothing = |_: &str| None;
-    Settings::assemble(&args, &Boards::builtin(), Surroundings { variable: &nothing }).unwrap()
+    Settings::assemble(&args, &Boards::builtin(), Env { variable: &nothing }).unwrap()
 }
 
 fn session(server: &Server) -> Session {
@@ -45,10 +45,10 @@ fn session(server: &Server) -> Session {
 }
 
 /// A node that runs until this process ends.
-fn node(server: &Server, number: usize) -> watch::Receiver<Vitals> {
+fn node(server: &Server, number: usize) -> watch::Receiver<NodeStatus> {
     let id = number.to_string().parse().unwrap();
     let node = Node::build(id, None, &Boards::builtin(), settings(server)).unwrap();
-    let vitals = node.vitals();
+    let vitals = node.node_status();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(Box::pin(node.run(None, std::future::pending()))).unwrap();
@@ -61,10 +61,11 @@ async fn figures(server: &Server) -> Figures {
 }
 
 /// Waits until every node has measured after `since`, and gives how much later the last of them did.
-async fn all_measured(nodes: &mut [watch::Receiver<Vitals>], since: Instant) -> Duration {
+async fn all_measured(nodes: &mut [watch::Receiver<NodeStatus>], since: Instant) -> Duration {
     let mut last = Duration::ZERO;
     for node in nodes {
-        let measured = |vitals: &Vitals| vitals.measured.as_ref().is_some_and(|measured| measured.at > since);
+        let measured =
+            |vitals: &NodeStatus| vitals.measured.as_ref().is_some_and(|measured| measured.at > since);
         let vitals = tokio::time::timeout(PATIENCE, node.wait_for(measured)).await.unwrap().unwrap();
         // Its first one after that may be over; what is seen is later.
         last = last.max(vitals.measured.as_ref().unwrap().at - since);
@@ -72,11 +73,11 @@ async fn all_measured(nodes: &mut [watch::Receiver<Vitals>], since: Instant) -> 
     last
 }
 
-async fn write(link: &Link, text: &str) {
-    match link.set(PERIOD, text.as_bytes(), None).await {
+async fn write(connection: &Connection, text: &str) {
+    match connection.set(PERIOD, text.as_bytes(), None).await {
         Err(error) if error.is_no_node() => {
-            link.ensure("/config").await.unwrap();
-            link.create(PERIOD, text.as_bytes(), Kind::Persistent).await.unwrap();
+            connection.ensure("/config").await.unwrap();
+            connection.create(PERIOD, text.as_bytes(), Kind::Persistent).await.unwrap();
         }
         done => drop(done.unwrap()),
     }
@@ -87,19 +88,20 @@ async fn a_hundred_nodes_measure_at_the_new_period_from_then_on() {
     let server = server();
     let mut nodes: Vec<_> = (1..=NODES).map(|number| node(&server, number)).collect();
     for node in &mut nodes {
-        let in_line = |vitals: &Vitals| vitals.published.held && !matches!(vitals.standing, Standing::Away);
+        let in_line =
+            |vitals: &NodeStatus| vitals.published.held && !matches!(vitals.standing, Standing::Inactive);
         tokio::time::timeout(PATIENCE, node.wait_for(in_line)).await.unwrap().unwrap();
     }
     let session = session(&server);
-    let link = session.link().await;
+    let connection = session.connection().await;
     let mut shown = Vec::new();
     for slow in ["12h", "1d", "2h"] {
-        write(&link, slow).await;
+        write(&connection, slow).await;
         // Once the next sample at the new period is due, the first one shows that it is followed.
         let last = nodes.iter().filter_map(|node| Some(node.borrow().measured.as_ref()?.at)).max().unwrap();
         tokio::time::sleep_until((last + QUICK).into()).await;
         let since = Instant::now();
-        write(&link, "100ms").await;
+        write(&connection, "100ms").await;
         shown.push(all_measured(&mut nodes, since).await);
         // And from then on.
         all_measured(&mut nodes, Instant::now()).await;
@@ -114,15 +116,16 @@ async fn a_fleet_that_is_told_nothing_asks_little() {
     let server = server();
     let sessions: Vec<Session> = (0..NODES).map(|_| session(&server)).collect();
     for session in &sessions {
-        session.link().await;
+        session.connection().await;
     }
-    let lives: Vec<Live> =
-        (0..NODES).map(|number| Live::new(number.to_string().parse().unwrap(), settings(&server))).collect();
+    let lives: Vec<DynamicConfig> = (0..NODES)
+        .map(|number| DynamicConfig::new(number.to_string().parse().unwrap(), settings(&server)))
+        .collect();
     let before = figures(&server).await;
     let following = futures_util::future::join_all(
         lives.iter().zip(&sessions).map(|(live, session)| Box::pin(live.follow(session))),
     );
-    let known = futures_util::future::join_all(lives.iter().map(Live::known));
+    let known = futures_util::future::join_all(lives.iter().map(DynamicConfig::known));
     tokio::select! {
         _ = following => panic!("it goes on for ever"),
         done = tokio::time::timeout(PATIENCE, known) => drop(done.unwrap()),

@@ -8,7 +8,7 @@ use atalaya_testbed::{Api, Process, Recorded, eventually, guarded};
 
 use crate::common::history::History;
 use crate::common::server::Server;
-use crate::common::{Fleet, PATIENCE, Pace, bodies, from, goes_on_publishing, mean_reported};
+use crate::common::{Fleet, PATIENCE, Timing, bodies, from, goes_on_publishing, mean_reported};
 
 on_both!(
     a_dead_leader_leaves_all_waiting_and_the_next_one_finishes_that_cycle,
@@ -303,7 +303,7 @@ fn millis(duration: Duration) -> i64 {
 
 fn sessions_outlive_periods_that_are_three_times_as_long(mut fleet: Fleet) {
     let session = Duration::from_secs(2);
-    fleet.around.pace = Pace { session, period: session * 3 };
+    fleet.around.pace = Timing { session, period: session * 3 };
     let begin = Instant::now();
     let probe = fleet.probe();
     let fleets: Vec<_> = ["free", "barrier"]

@@ -2,31 +2,31 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya::remembrance::Life;
-use atalaya::remembrance::reaping::{clear, clear_all};
-use atalaya_recipes::{Link, Session, SessionOptions};
+use atalaya::process::stale_sessions::{clear, clear_all};
+use atalaya::process::state_dir::ProcessRecord;
+use atalaya_recipes::{Connection, Session, SessionOptions};
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation, Server};
 
 const MEASUREMENT: &str = "/mediciones/1";
 const CONTENDER: &str = "0123456789abcdef0123456789abcdef__lock__";
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn session(server: &Server) -> (Session, Link) {
+async fn session(server: &Server) -> (Session, Connection) {
     let servers = server.connect_string().parse().unwrap();
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(20) });
-    let link = tokio::time::timeout(PATIENCE, session.link()).await.unwrap();
-    (session, link)
+    let connection = tokio::time::timeout(PATIENCE, session.connection()).await.unwrap();
+    (session, connection)
 }
 
-/// What a process makes that measures and stands in line, over `link`.
-async fn live(link: &Link) -> Life {
-    link.ensure("/mediciones").await.unwrap();
-    link.ensure("/election").await.unwrap();
-    link.create_ephemeral(MEASUREMENT, b"7").await.unwrap();
-    link.create_sequential(&format!("/election/{CONTENDER}"), b"1").await.unwrap();
-    Life {
+/// What a process makes that measures and stands in line, over `connection`.
+async fn live(connection: &Connection) -> ProcessRecord {
+    connection.ensure("/mediciones").await.unwrap();
+    connection.ensure("/election").await.unwrap();
+    connection.create_ephemeral(MEASUREMENT, b"7").await.unwrap();
+    connection.create_sequential(&format!("/election/{CONTENDER}"), b"1").await.unwrap();
+    ProcessRecord {
         process: 1,
-        sessions: vec![link.session_id()],
+        sessions: vec![connection.session_id()],
         znodes: vec![MEASUREMENT.to_owned(), "/atalaya/nodes/1".to_owned()],
         election: "/election".to_owned(),
         contender: CONTENDER.to_owned(),
@@ -116,10 +116,10 @@ fn a_connection_that_is_lost_meanwhile_is_made_again() {
             clear_all(&reaper, &lives, |life, _| cleared.push(life.clone())).await.unwrap();
             loss.happened().await.unwrap();
             assert_eq!(cleared, [life]);
-            let link = reaper.link().await;
-            assert!(link.number() > first.number());
-            assert!(link.stat(MEASUREMENT).await.unwrap().is_none());
-            assert!(link.children("/election").await.unwrap().is_empty());
+            let connection = reaper.connection().await;
+            assert!(connection.number() > first.number());
+            assert!(connection.stat(MEASUREMENT).await.unwrap().is_none());
+            assert!(connection.children("/election").await.unwrap().is_empty());
         }
     });
 }

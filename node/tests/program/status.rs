@@ -147,9 +147,9 @@ fn thousands_of_nodes_are_shown() {
     let options = SessionOptions { servers: fleet.hosts.parse().unwrap(), timeout: Duration::from_secs(40) };
     let session = runtime.block_on(async {
         let session = Session::start(options);
-        let link = session.link().await;
+        let connection = session.connection().await;
         for parent in ["/mediciones", "/atalaya/nodes"] {
-            link.ensure(parent).await.unwrap();
+            connection.ensure(parent).await.unwrap();
         }
         let said = br#"{"host":"pi","pid":1,"version":"0.1.0","board":"b","started":"2026-03-01T06:00:00Z"}"#;
         let znodes: Vec<(String, &[u8])> = (0..NODES)
@@ -162,7 +162,7 @@ fn thousands_of_nodes_are_shown() {
             let some: Vec<_> = some.iter().map(create).collect();
             let writes: Vec<Write<'_>> =
                 some.iter().map(|(path, data)| Write::Create { path, data, kind: Kind::Ephemeral }).collect();
-            link.multi(&writes).await.unwrap();
+            connection.multi(&writes).await.unwrap();
         }
         session
     });

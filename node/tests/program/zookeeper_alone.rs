@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_testbed::{Probe, Process, guarded};
 
-use crate::common::{PATIENCE, QUICK, Surroundings, mean_reported};
+use crate::common::{PATIENCE, QUICK, TestEnv, mean_reported};
 
 fn server(args: &[&str]) -> Process {
     let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
@@ -22,7 +22,7 @@ fn address(server: &Process) -> String {
 #[test]
 fn it_says_what_it_is_for_and_serves_a_fleet_until_it_is_told_to_stop() {
     let mut server = server(&["--listen", "127.0.0.1:0", "--tick", "500"]);
-    let around = Surroundings::of(address(&server), QUICK);
+    let around = TestEnv::of(address(&server), QUICK);
     server.wait_for_line("for development", PATIENCE);
     server.wait_for_line("Apache ZooKeeper", PATIENCE);
     let _one = around.leader("1", &["--board", "v70"]);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Ensemble, Probe, Process, eventually};
 
-use crate::common::{CALM, PATIENCE, Surroundings, exactly_one_leads, goes_on_publishing};
+use crate::common::{CALM, PATIENCE, TestEnv, exactly_one_leads, goes_on_publishing};
 
 struct Trial {
     ensemble: Ensemble,
-    around: Surroundings,
+    around: TestEnv,
     nodes: Vec<Process>,
 }
 
@@ -19,7 +19,7 @@ const IDS: [&str; 3] = ["1", "2", "3"];
 impl Trial {
     fn start() -> Trial {
         let ensemble = Ensemble::start();
-        let around = Surroundings::of(ensemble.connect_string(), CALM);
+        let around = TestEnv::of(ensemble.connect_string(), CALM);
         let nodes = IDS.map(|id| around.node(id, &[]));
         let trial = Trial { ensemble, around, nodes: nodes.into() };
         trial.assert_whole("at the start");

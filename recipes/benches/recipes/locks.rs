@@ -39,7 +39,7 @@ impl InLine {
     /// One after the other joins the line.
     pub(crate) async fn stand(sessions: &[Session], path: &str) -> anyhow::Result<InLine> {
         let (first, others) = sessions.split_first().context("nobody")?;
-        let witness = first.link().await;
+        let witness = first.connection().await;
         let holds = Some(Lock::new(first.clone(), path, "bench").acquire().await?);
         let mut wait = Vec::new();
         for session in others {

@@ -134,7 +134,7 @@ impl Told {
         while self.sessions.len() < count {
             let options = SessionOptions { servers: self.hosts.clone(), timeout: SESSION_TIMEOUT };
             let session = Session::start(options);
-            session.link().await;
+            session.connection().await;
             self.sessions.push(session);
         }
         &self.sessions[..count]

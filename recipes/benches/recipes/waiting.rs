@@ -25,21 +25,21 @@ pub(crate) fn wait(sessions: &[Session], path: &str) -> impl Future<Output = any
 
 /// Opens a barrier, by nothing but the one request that matters. Tells when that was sent.
 pub(crate) async fn open(session: &Session, path: &str) -> anyhow::Result<String> {
-    let link = session.link().await;
+    let connection = session.connection().await;
     let at = now();
-    link.delete(path, None).await?;
+    connection.delete(path, None).await?;
     Ok(format!("{{\"at\":{at}}}"))
 }
 
 /// Writes a znode, and makes it if there is none. Tells when that was sent.
 pub(crate) async fn set(session: &Session, path: &str, value: &str) -> anyhow::Result<String> {
-    let link = session.link().await;
+    let connection = session.connection().await;
     let mut at = now();
-    match link.set(path, value.as_bytes(), None).await {
+    match connection.set(path, value.as_bytes(), None).await {
         Err(error) if error.is_no_node() => {
-            link.ensure(path).await?;
+            connection.ensure(path).await?;
             at = now();
-            link.set(path, value.as_bytes(), None).await?;
+            connection.set(path, value.as_bytes(), None).await?;
         }
         result => drop(result?),
     }

@@ -49,7 +49,7 @@
 
 mod addition;
 mod number;
-mod tally;
+mod write_counter;
 
 use std::time::Duration;
 
@@ -57,14 +57,14 @@ use tokio::sync::Mutex;
 use zookeeper_client::Stat;
 
 use self::addition::{Addition, At, Event, Mark, Step, Sum};
-use crate::attempts::{Attempts, PATIENCE};
-use crate::markers::{self, Marker, Told};
+use crate::dedup_record::{self, DedupRecord, Told};
+use crate::retry::{Attempts, PATIENCE};
 use crate::session::{BulkRead, Write, Written};
 use crate::wrong_znode::{Sightings, WrongZnode};
-use crate::{Error, Link, Session};
+use crate::{Connection, Error, Session};
 
-pub(crate) use tally::Made;
-pub use tally::Tally;
+pub(crate) use write_counter::Made;
+pub use write_counter::WriteCounter;
 
 /// Why an addition, or a look, did not work.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -117,7 +117,7 @@ pub struct Counter {
 #[derive(Debug)]
 struct State {
     /// `None` in a compatible counter.
-    marker: Option<Marker>,
+    marker: Option<DedupRecord>,
     /// What the last addition left, if nobody else was about.
     newest: Option<(i64, At, Mark)>,
 }
@@ -126,7 +126,7 @@ impl Counter {
     /// One whose additions count exactly once, by a marker of its own.
     pub fn exact(session: Session, path: impl Into<String>) -> Counter {
         let path = path.into();
-        let marker = Marker::within(session.clone(), format!("{path}__adders__"));
+        let marker = DedupRecord::within(session.clone(), format!("{path}__adders__"));
         Counter::new(session, path, Some(marker))
     }
 
@@ -135,7 +135,7 @@ impl Counter {
         Counter::new(session, path.into(), None)
     }
 
-    fn new(session: Session, path: String, marker: Option<Marker>) -> Counter {
+    fn new(session: Session, path: String, marker: Option<DedupRecord>) -> Counter {
         let state = Mutex::new(State { marker, newest: None });
         Counter { session, path, default: 0, patience: PATIENCE, state }
     }
@@ -158,10 +158,10 @@ impl Counter {
     pub async fn get(&self) -> Result<i64, CounterError> {
         let mut attempts = Attempts::new(&self.session, self.patience, "get", &self.path);
         loop {
-            let link = attempts.link().await?;
+            let connection = attempts.connection().await?;
             let read = async {
-                link.sync().await?;
-                link.get(&self.path).await
+                connection.sync().await?;
+                connection.get(&self.path).await
             };
             match read.await {
                 Ok((data, _)) => return self.parse(&data),
@@ -185,18 +185,20 @@ impl Counter {
         }
         let mut alone = true;
         loop {
-            let link = match attempts.link().await {
-                Ok(link) => link,
+            let connection = match attempts.connection().await {
+                Ok(connection) => connection,
                 Err(error) if addition.is_at_risk() => return Err(unknown(error)),
                 Err(error) => return Err(error.into()),
             };
             let result = match addition.step() {
-                Step::Look => self.look(&link, marker.as_ref(), &token, addition.is_at_risk()).await,
+                Step::Look => self.look(&connection, marker.as_ref(), &token, addition.is_at_risk()).await,
                 Step::Mark => match marker {
-                    Some(marker) => marker.make(&link).await.map(|()| Event::Marked).map_err(Into::into),
+                    Some(marker) => {
+                        marker.make(&connection).await.map(|()| Event::Marked).map_err(Into::into)
+                    }
                     None => Ok(Event::Marked),
                 },
-                Step::Write(sum) => match self.write(&link, marker.as_ref(), &token, sum).await {
+                Step::Write(sum) => match self.write(&connection, marker.as_ref(), &token, sum).await {
                     Ok(version) => {
                         if alone {
                             let at = At { version, ..sum.at };
@@ -250,28 +252,28 @@ impl Counter {
 
     async fn look(
         &self,
-        link: &Link,
-        marker: Option<&Marker>,
+        connection: &Connection,
+        marker: Option<&DedupRecord>,
         token: &str,
         at_risk: bool,
     ) -> Result<Event, CounterError> {
         if at_risk {
-            link.sync().await?;
+            connection.sync().await?;
         }
         let (data, stat, mark) = match marker {
             None => {
-                let (data, stat) = self.read(link).await?;
+                let (data, stat) = self.read(connection).await?;
                 (data, stat, Mark::Unused)
             }
             Some(marker) => {
-                let mut answers = link.get_many(&[&self.path, marker.path()]).await?.into_iter();
+                let mut answers = connection.get_many(&[&self.path, marker.path()]).await?.into_iter();
                 let (data, stat) = match answers.next() {
                     Some(BulkRead::Data(data, stat)) => (data, stat),
                     // Which of many errors it is, and what to do about it, is told by reading it alone.
-                    _ => self.read(link).await?,
+                    _ => self.read(connection).await?,
                 };
                 let mark = match answers.next() {
-                    Some(read) => markers::told(read, marker.path(), token)?,
+                    Some(read) => dedup_record::told(read, marker.path(), token)?,
                     None => Told::Absent,
                 };
                 let mark = match mark {
@@ -284,7 +286,7 @@ impl Counter {
             }
         };
         // It counts all the same; but the count is lost with the session of the znode's owner. This is logged once.
-        Sightings::default().update(link.session(), WrongZnode::not_persistent(&self.path, &stat));
+        Sightings::default().update(connection.session(), WrongZnode::not_persistent(&self.path, &stat));
         let at = At { czxid: stat.czxid, version: stat.version };
         match self.parse(&data) {
             Ok(value) => Ok(Event::Seen { value, at, mark }),
@@ -295,26 +297,32 @@ impl Counter {
     }
 
     /// Reads the counter, and makes it if it is not there.
-    async fn read(&self, link: &Link) -> Result<(Vec<u8>, Stat), Error> {
-        match link.get(&self.path).await {
+    async fn read(&self, connection: &Connection) -> Result<(Vec<u8>, Stat), Error> {
+        match connection.get(&self.path).await {
             Err(error) if error.is_no_node() => {
-                link.ensure(&self.path).await?;
-                link.get(&self.path).await
+                connection.ensure(&self.path).await?;
+                connection.get(&self.path).await
             }
             result => result,
         }
     }
 
     /// Makes the write, and returns the counter's version afterwards.
-    async fn write(&self, link: &Link, marker: Option<&Marker>, token: &str, sum: Sum) -> Result<i32, Error> {
+    async fn write(
+        &self,
+        connection: &Connection,
+        marker: Option<&DedupRecord>,
+        token: &str,
+        sum: Sum,
+    ) -> Result<i32, Error> {
         let text = sum.to.to_string();
         let set = Write::Set { path: &self.path, data: text.as_bytes(), version: Some(sum.at.version) };
         let (Some(marker), Some(version)) = (marker, sum.marker) else {
-            return Ok(link.set(&self.path, text.as_bytes(), Some(sum.at.version)).await?.version);
+            return Ok(connection.set(&self.path, text.as_bytes(), Some(sum.at.version)).await?.version);
         };
-        let witness = markers::text(token, &text);
+        let witness = dedup_record::text(token, &text);
         let witness = Write::Set { path: marker.path(), data: witness.as_bytes(), version: Some(version) };
-        let written = link.multi(&[set, witness]).await?;
+        let written = connection.multi(&[set, witness]).await?;
         match written.first() {
             Some(Written::Set(stat)) => Ok(stat.version),
             _ => Ok(sum.at.version.wrapping_add(1)),

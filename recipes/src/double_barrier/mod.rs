@@ -57,11 +57,11 @@ use uuid::Uuid;
 use zookeeper_client::EventType;
 
 use self::party::{Entering, Leaving, Member};
-use crate::attempts::{Attempts, stirred};
 use crate::cleanup::Cleanup;
+use crate::retry::{Attempts, stirred};
 use crate::session::{BulkRead, Kind, Write};
 use crate::wrong_znode::{Sightings, WrongZnode};
-use crate::{Error, Link, Session};
+use crate::{Connection, Error, Session};
 
 /// A `ready` that was seen to be made, and was gone before it could be looked at.
 const UNSEEN: i64 = i64::MAX;
@@ -162,8 +162,8 @@ impl DoubleBarrier {
         let mut attempts = Attempts::until(&self.session, None, "enter", &self.path);
         let mut sightings = Sightings::default();
         loop {
-            let link = attempts.link().await?;
-            match self.enter_over(&link, name, own, here, &mut sightings).await {
+            let connection = attempts.connection().await?;
+            match self.enter_over(&connection, name, own, here, &mut sightings).await {
                 Ok(Some(party)) => return Ok(party),
                 Ok(None) => {}
                 // Somebody was faster: look again.
@@ -178,7 +178,7 @@ impl DoubleBarrier {
     /// One look, and what is to be done after it. The party's `ready`, if we passed.
     async fn enter_over(
         &self,
-        link: &Link,
+        connection: &Connection,
         name: &str,
         own: &str,
         here: &mut usize,
@@ -186,38 +186,38 @@ impl DoubleBarrier {
     ) -> Result<Option<i64>, Error> {
         let ready = self.ready();
         // Watched before the members are counted: whoever completes the party later stirs it.
-        let (_, made) = link.stat_and_watch(&ready).await?;
-        let seen = self.look(link, sightings).await?;
+        let (_, made) = connection.stat_and_watch(&ready).await?;
+        let seen = self.look(connection, sightings).await?;
         *here = seen.members.len();
         match party::entering(name, self.size, &seen.members, seen.ready) {
             Entering::Pass(party) => return Ok(Some(party)),
-            Entering::Join => self.join(link, own).await?,
+            Entering::Join => self.join(connection, own).await?,
             Entering::MakeReady { replace } => {
                 let own = Write::Check { path: own, version: 0 };
                 let make = Write::Create { path: &ready, data: b"", kind: Kind::Persistent };
                 let remove = Write::Delete { path: &ready, version: None };
                 if replace {
-                    link.multi(&[self.counted(&seen), own, remove, make]).await?;
+                    connection.multi(&[self.counted(&seen), own, remove, make]).await?;
                 } else {
-                    link.multi(&[self.counted(&seen), own, make]).await?;
+                    connection.multi(&[self.counted(&seen), own, make]).await?;
                 }
             }
             Entering::RemoveReady => {
                 let remove = Write::Delete { path: &ready, version: None };
-                link.multi(&[self.counted(&seen), remove]).await?;
+                connection.multi(&[self.counted(&seen), remove]).await?;
             }
             Entering::Wait => {
-                let (still_there, gone) = link.stat_and_watch(own).await?;
+                let (still_there, gone) = connection.stat_and_watch(own).await?;
                 if still_there.is_none() {
                     return Ok(None);
                 }
                 tokio::select! {
                     biased;
-                    () = link.lost() => {}
+                    () = connection.lost() => {}
                     event = made.changed() => {
                         // It may be gone again by now, when a fast one of Kazoo's has left.
                         if event.event_type == EventType::NodeCreated {
-                            let stat = link.stat(&ready).await?;
+                            let stat = connection.stat(&ready).await?;
                             return Ok(Some(stat.map_or(UNSEEN, |stat| stat.czxid)));
                         }
                     }
@@ -228,12 +228,12 @@ impl DoubleBarrier {
         Ok(None)
     }
 
-    async fn join(&self, link: &Link, own: &str) -> Result<(), Error> {
+    async fn join(&self, connection: &Connection, own: &str) -> Result<(), Error> {
         let data = self.identifier.as_bytes();
-        match link.create_ephemeral(own, data).await {
+        match connection.create_ephemeral(own, data).await {
             Err(error) if error.is_no_node() => {
-                link.ensure(&self.path).await?;
-                link.create_ephemeral(own, data).await.map(drop)
+                connection.ensure(&self.path).await?;
+                connection.create_ephemeral(own, data).await.map(drop)
             }
             result => result.map(drop),
         }
@@ -251,16 +251,16 @@ impl DoubleBarrier {
 
     /// Everything at the barrier, as it is now or later. What an earlier session of ours left is removed first.
     /// Reports members that are not ephemeral.
-    async fn look(&self, link: &Link, sightings: &mut Sightings) -> Result<Seen, Error> {
-        link.sync().await?;
-        let names = match link.children(&self.path).await {
+    async fn look(&self, connection: &Connection, sightings: &mut Sightings) -> Result<Seen, Error> {
+        connection.sync().await?;
+        let names = match connection.children(&self.path).await {
             Ok(names) => names,
             Err(error) if error.is_no_node() => Vec::new(),
             Err(error) => return Err(error),
         };
         let mut paths = vec![self.path.clone()];
         paths.extend(names.iter().map(|name| format!("{}/{name}", self.path)));
-        let mut answers = link.get_many(&paths).await?.into_iter();
+        let mut answers = connection.get_many(&paths).await?.into_iter();
         let parent = match answers.next() {
             Some(BulkRead::Data(data, stat)) => (data, stat.version),
             // Then there is nothing below it.
@@ -273,13 +273,13 @@ impl DoubleBarrier {
             if name == "ready" {
                 seen.ready = Some(stat.czxid);
             } else if self.session.was_ours(stat.ephemeral_owner) {
-                link.delete(path, None).await?;
+                connection.delete(path, None).await?;
             } else {
                 wrong.extend(WrongZnode::not_ephemeral(path, &stat));
                 seen.members.push(Member { name, czxid: stat.czxid });
             }
         }
-        sightings.update(link.session(), wrong);
+        sightings.update(connection.session(), wrong);
         Ok(seen)
     }
 }
@@ -322,8 +322,8 @@ impl Inside {
         let mut attempts = Attempts::until(&barrier.session, None, "leave", &barrier.path);
         let mut sightings = Sightings::default();
         loop {
-            let link = attempts.link().await?;
-            match self.leave_over(&link, &mut sightings).await {
+            let connection = attempts.connection().await?;
+            match self.leave_over(&connection, &mut sightings).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) if error.is_no_node() || error.is_bad_version() => {
@@ -335,31 +335,31 @@ impl Inside {
     }
 
     /// One look, and what is to be done after it. True: everybody has left.
-    async fn leave_over(&self, link: &Link, sightings: &mut Sightings) -> Result<bool, Error> {
+    async fn leave_over(&self, connection: &Connection, sightings: &mut Sightings) -> Result<bool, Error> {
         let barrier = &self.barrier;
-        let seen = barrier.look(link, sightings).await?;
+        let seen = barrier.look(connection, sightings).await?;
         let ready = barrier.ready();
         let remove_ready = Write::Delete { path: &ready, version: None };
         let remove_own = Write::Delete { path: self.znode.path(), version: None };
         match party::leaving(&self.name, self.party, &seen.members, seen.ready) {
             Leaving::Done { ready: false } => return Ok(true),
             Leaving::Done { ready: true } => {
-                match link.multi(&[barrier.counted(&seen), remove_ready]).await.map_err(Error::from) {
+                match connection.multi(&[barrier.counted(&seen), remove_ready]).await.map_err(Error::from) {
                     Err(error) if !error.is_no_node() => return Err(error),
                     _ => return Ok(true),
                 };
             }
             Leaving::RemoveLast { ready: true } => {
-                link.multi(&[barrier.counted(&seen), remove_ready, remove_own]).await?;
+                connection.multi(&[barrier.counted(&seen), remove_ready, remove_own]).await?;
             }
             Leaving::RemoveLast { ready: false } | Leaving::Remove => {
-                link.delete(self.znode.path(), None).await?;
+                connection.delete(self.znode.path(), None).await?;
             }
             Leaving::WaitFor(name) => {
                 let path = format!("{}/{name}", barrier.path);
-                let (stat, gone) = link.stat_and_watch(&path).await?;
+                let (stat, gone) = connection.stat_and_watch(&path).await?;
                 if stat.is_some() {
-                    stirred(link, gone).await;
+                    stirred(connection, gone).await;
                 }
             }
         }

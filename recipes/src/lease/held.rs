@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::holding::Belief;
-use super::wall::time;
+use super::record::LocalExpiry;
+use super::wall_clock::time;
 use super::{Lease, LeaseError, Written};
 
 /// A change of the wall clock is noticed by then.
@@ -14,7 +14,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Held {
     lease: Lease,
-    belief: Belief,
+    belief: LocalExpiry,
     fence: i64,
     /// The latest end of writes of which it is not known whether they took effect.
     tried: Option<Duration>,
@@ -72,7 +72,7 @@ impl Held {
     /// As the [module](super) says.
     pub async fn renew(&mut self) -> Result<bool, LeaseError> {
         let Held { lease, belief, fence, tried } = self;
-        let about_to = |new: Belief| {
+        let about_to = |new: LocalExpiry| {
             *belief = belief.and(new);
             *tried = (*tried).max(Some(new.end()));
         };

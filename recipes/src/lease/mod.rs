@@ -56,27 +56,27 @@
 //! # }
 //! ```
 
-mod answer;
-mod effort;
+mod error;
 mod held;
-mod holding;
-mod places;
-mod wall;
+mod multi;
+mod record;
+mod update;
+mod wall_clock;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use self::answer::{Holding, LeaseError, Obtained};
+pub use self::error::{Acquire, Holding, LeaseError};
 pub use self::held::Held;
-pub use self::places::Leases;
+pub use self::multi::MultiLease;
 
-use self::effort::Effort;
-use self::holding::{Ask, Belief, LONGEST_NAME, Record, Unreadable, excerpt};
-use self::wall::{Clock, time};
-use crate::attempts::{Attempts, PATIENCE};
+use self::record::{Ask, LONGEST_NAME, LocalExpiry, Record, Unreadable, excerpt};
+use self::update::Effort;
+use self::wall_clock::{Clock, time};
+use crate::retry::{Attempts, PATIENCE};
 use crate::session::{Kind, Write};
 use crate::wrong_znode::{Problem, WrongZnode, is_ephemeral};
-use crate::{Link, Session, Stat};
+use crate::{Connection, Session, Stat};
 
 /// A lease at a path, for one holder. It holds nothing itself.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ pub struct Lease {
 /// What was written, and what may be believed of it.
 #[derive(Debug)]
 struct Written {
-    belief: Belief,
+    belief: LocalExpiry,
     fence: i64,
 }
 
@@ -133,8 +133,8 @@ impl Lease {
     }
 
     /// As many leases as `count` below the path, of which the holder has one.
-    pub fn with_places(self, count: u16) -> Leases {
-        Leases::new(self, count)
+    pub fn with_places(self, count: u16) -> MultiLease {
+        MultiLease::new(self, count)
     }
 
     /// Obtains the lease if nobody else has it, or renews it; does not wait for its end.
@@ -142,10 +142,10 @@ impl Lease {
     /// # Errors
     /// As the [module](self) says. After [`LeaseError::OutcomeUnknown`] it may be held, until its end; whoever obtains it
     /// again knows.
-    pub async fn obtain(&self) -> Result<Obtained, LeaseError> {
+    pub async fn obtain(&self) -> Result<Acquire, LeaseError> {
         Ok(match self.write(|_| {}).await? {
-            Ok(written) => Obtained::Ours(Held::new(self.clone(), written)),
-            Err(holding) => Obtained::Theirs(holding),
+            Ok(written) => Acquire::Acquired(Held::new(self.clone(), written)),
+            Err(holding) => Acquire::HeldByOther(holding),
         })
     }
 
@@ -156,8 +156,8 @@ impl Lease {
     pub async fn current(&self) -> Result<Option<Holding>, LeaseError> {
         let mut attempts = Attempts::new(&self.session, self.patience, "look at", &self.path);
         loop {
-            let link = attempts.link().await?;
-            match self.look(&link).await {
+            let connection = attempts.connection().await?;
+            match self.look(&connection).await {
                 Ok(Some((found, stat))) => {
                     let over = found.is_over(self.clock.now().wall, Duration::ZERO);
                     return Ok((!over).then(|| self.holding(found, &stat)));
@@ -170,7 +170,10 @@ impl Lease {
     }
 
     /// Writes it, or says who has it. `about_to` hears, before each write, what may stand there from then on.
-    async fn write(&self, mut about_to: impl FnMut(Belief)) -> Result<Result<Written, Holding>, LeaseError> {
+    async fn write(
+        &self,
+        mut about_to: impl FnMut(LocalExpiry),
+    ) -> Result<Result<Written, Holding>, LeaseError> {
         self.check()?;
         let mut effort = Effort::new(self, "obtain");
         loop {
@@ -184,13 +187,13 @@ impl Lease {
     async fn write_once(
         &self,
         effort: &mut Effort<'_>,
-        about_to: &mut impl FnMut(Belief),
+        about_to: &mut impl FnMut(LocalExpiry),
     ) -> Result<Result<Written, Holding>, LeaseError> {
         let ask = self.ask();
         if effort.is_settled() {
             // Who has no chance does not stand in the line, where others would have to wait for it.
-            let link = effort.link().await?;
-            if let Some((found, stat)) = self.look(&link).await?
+            let connection = effort.connection().await?;
+            if let Some((found, stat)) = self.look(&connection).await?
                 && ask.must_respect(&found, self.clock.now().wall)
             {
                 return Ok(Err(self.holding(found, &stat)));
@@ -206,7 +209,7 @@ impl Lease {
             found => found.map(|(_, stat)| stat),
         };
         let record = ask.record(now.wall);
-        let belief = Belief::new(&record, now);
+        let belief = LocalExpiry::new(&record, now);
         about_to(belief);
         let (path, text) = (self.znode(), record.text());
         let set = |version| Write::Set { path: &path, data: text.as_bytes(), version: Some(version) };
@@ -246,13 +249,13 @@ impl Lease {
     }
 
     /// What stands there, as of now or later.
-    async fn look(&self, link: &Link) -> Result<Option<(Record, Stat)>, LeaseError> {
-        link.sync().await?;
-        self.read(link).await
+    async fn look(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {
+        connection.sync().await?;
+        self.read(connection).await
     }
 
-    async fn read(&self, link: &Link) -> Result<Option<(Record, Stat)>, LeaseError> {
-        match link.get(&self.znode()).await {
+    async fn read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {
+        match connection.get(&self.znode()).await {
             Ok((_, stat)) if is_ephemeral(stat.ephemeral_owner) => {
                 Err(LeaseError::WrongZnode(WrongZnode::new(self.znode(), Problem::Ephemeral)))
             }

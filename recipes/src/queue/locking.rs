@@ -9,13 +9,13 @@ use uuid::Uuid;
 use zookeeper_client::OneshotWatcher;
 
 use super::{Entries, QueueError, RECHECK, REPORTED};
-use crate::attempts::{Attempts, stirred};
 use crate::cleanup::Cleanup;
-use crate::clock::Moment;
-use crate::once::Failure;
+use crate::clock::BootInstant;
+use crate::idempotent_write::Failure;
+use crate::retry::{Attempts, stirred};
 use crate::session::{BulkRead, Kind, Write, lock};
 use crate::wrong_znode::{Problem, Sightings, WrongZnode};
-use crate::{Error, Link, Session};
+use crate::{Connection, Error, Session};
 
 /// Maximum number of holds that are checked.
 const CHECKED: usize = 256;
@@ -114,13 +114,13 @@ impl LockingQueue {
         let entries = &self.entries;
         let mut attempts = Attempts::until(&entries.session, until, "take from", &entries.path);
         loop {
-            let link = attempts.link().await?;
-            match self.look(&link).await {
+            let connection = attempts.connection().await?;
+            match self.look(&connection).await {
                 Ok(Found::Held(taken)) => return Ok(Some(taken)),
                 Ok(Found::Nothing(..)) if !wait => return Ok(None),
                 Ok(Found::Nothing(entries, taken)) => tokio::select! {
-                    () = stirred(&link, entries) => {}
-                    () = stirred(&link, taken) => {}
+                    () = stirred(&connection, entries) => {}
+                    () = stirred(&connection, taken) => {}
                     // The watches do not tell when the children of a blocked entry go.
                     () = tokio::time::sleep(RECHECK), if self.is_any_blocked() => {}
                 },
@@ -128,7 +128,7 @@ impl LockingQueue {
                 Ok(Found::Missed) => {}
                 Err(error) if error.is_no_node() => {
                     entries.ensure(&mut attempts).await?;
-                    match link.ensure(&self.taken).await {
+                    match connection.ensure(&self.taken).await {
                         Ok(()) => {}
                         Err(error) => attempts.failed(error).await?,
                     }
@@ -139,29 +139,29 @@ impl LockingQueue {
     }
 
     /// Looks for a free entry, and takes hold of it.
-    async fn look(&self, link: &Link) -> Result<Found, Error> {
-        let entries = link.children(&self.entries.path).await?;
-        let taken = link.children(&self.taken).await?;
+    async fn look(&self, connection: &Connection) -> Result<Found, Error> {
+        let entries = connection.children(&self.entries.path).await?;
+        let taken = connection.children(&self.taken).await?;
         let blocked = self.blocked_names();
         let name = match free(entries, taken, &blocked) {
             Some(name) => name,
             // Only now are watches worth their while.
             None => {
-                let (entries, entries_watch) = link.children_and_watch(&self.entries.path).await?;
-                let (taken, taken_watch) = link.children_and_watch(&self.taken).await?;
+                let (entries, entries_watch) = connection.children_and_watch(&self.entries.path).await?;
+                let (taken, taken_watch) = connection.children_and_watch(&self.taken).await?;
                 let holds: Vec<String> =
                     taken.iter().take(CHECKED).map(|name| format!("{}/{name}", self.taken)).collect();
                 match free(entries, taken, &blocked) {
                     Some(name) => name,
                     None => {
-                        self.report(link, &holds).await?;
+                        self.report(connection, &holds).await?;
                         return Ok(Found::Nothing(entries_watch, taken_watch));
                     }
                 }
             }
         };
         let path = format!("{}/{name}", self.entries.path);
-        let data = match link.get(&path).await {
+        let data = match connection.get(&path).await {
             Ok((_, stat)) if stat.num_children > 0 => {
                 self.block(name);
                 return Ok(Found::Blocked);
@@ -171,7 +171,7 @@ impl LockingQueue {
             Err(error) => return Err(error),
         };
         let hold = format!("{}/{name}", self.taken);
-        let owner = link.session_id();
+        let owner = connection.session_id();
         // From here on it may be ours, also if this is cancelled or the reply is lost: then it is set free. Each attempt has
         // a token of its own, so that the end of one does not take away what a later one took.
         let token = Uuid::new_v4().simple().to_string();
@@ -179,7 +179,7 @@ impl LockingQueue {
         let mut znode = Cleanup::of_session(session, hold.clone(), owner, &token);
         let there = Write::Check { path: &path, version: -1 };
         let take = Write::Create { path: &hold, data: token.as_bytes(), kind: Kind::Ephemeral };
-        match link.multi(&[there, take]).await.map_err(Error::from) {
+        match connection.multi(&[there, take]).await.map_err(Error::from) {
             Ok(_) => {
                 let entries = self.entries.clone();
                 Ok(Found::Held(Taken { entries, path, data, owner, znode }))
@@ -222,8 +222,8 @@ impl LockingQueue {
     }
 
     /// Reports entries that have children, and those of `holds` that are not ephemeral.
-    async fn report(&self, link: &Link, holds: &[String]) -> Result<(), Error> {
-        let read = if holds.is_empty() { Vec::new() } else { link.get_many(holds).await? };
+    async fn report(&self, connection: &Connection, holds: &[String]) -> Result<(), Error> {
+        let read = if holds.is_empty() { Vec::new() } else { connection.get_many(holds).await? };
         let held = holds.iter().zip(read).filter_map(|(path, read)| match read {
             BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
             BulkRead::Missing(_) => None,
@@ -232,7 +232,7 @@ impl LockingQueue {
         let parent = &self.entries.path;
         let blocked =
             names.iter().map(|name| WrongZnode::new(format!("{parent}/{name}"), Problem::HasChildren));
-        sightings.update(link.session(), blocked.chain(held).take(REPORTED));
+        sightings.update(connection.session(), blocked.chain(held).take(REPORTED));
         Ok(())
     }
 }
@@ -257,22 +257,22 @@ impl Taken {
     /// Whether it is still held for certain: the session is connected and has been heard of lately.
     pub fn holds(&self) -> bool {
         let session = &self.entries.session;
-        session.view().session == self.owner && !session.lease_remaining(Moment::now()).is_zero()
+        session.view().session == self.owner && !session.lease_remaining(BootInstant::now()).is_zero()
     }
 
     /// Waits until it is not held any more: its session is over, or somebody has taken it away. Cancellation safe.
     pub async fn lost(&self) {
         loop {
-            let link = self.entries.session.link().await;
-            if link.session_id() != self.owner {
+            let connection = self.entries.session.connection().await;
+            if connection.session_id() != self.owner {
                 return;
             }
-            match link.stat_and_watch(self.znode.path()).await {
+            match connection.stat_and_watch(self.znode.path()).await {
                 Ok((Some(stat), watcher)) if stat.ephemeral_owner == self.owner => {
-                    stirred(&link, watcher).await
+                    stirred(&connection, watcher).await
                 }
                 Ok(_) => return,
-                Err(_) => link.lost().await,
+                Err(_) => connection.lost().await,
             }
         }
     }

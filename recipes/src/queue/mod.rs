@@ -59,8 +59,8 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use crate::attempts::{Attempts, PATIENCE};
-use crate::once::{Failure, Writer};
+use crate::idempotent_write::{Failure, Writer};
+use crate::retry::{Attempts, PATIENCE};
 use crate::session::Write;
 use crate::{Error, Session};
 
@@ -138,8 +138,8 @@ impl Entries {
 
     async fn ensure(&self, attempts: &mut Attempts<'_>) -> Result<(), Error> {
         loop {
-            let link = attempts.link().await?;
-            match link.ensure(&self.path).await {
+            let connection = attempts.connection().await?;
+            match connection.ensure(&self.path).await {
                 Ok(()) => return Ok(()),
                 Err(error) => attempts.failed(error).await?,
             }
@@ -158,10 +158,10 @@ impl Entries {
     async fn len(&self) -> Result<usize, QueueError> {
         let mut attempts = Attempts::new(&self.session, self.patience, "look at", &self.path);
         loop {
-            let link = attempts.link().await?;
+            let connection = attempts.connection().await?;
             let looked = async {
-                link.sync().await?;
-                link.stat(&self.path).await
+                connection.sync().await?;
+                connection.stat(&self.path).await
             };
             match looked.await {
                 Ok(stat) => return Ok(stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0))),

@@ -7,11 +7,11 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{Entries, QueueError, RECHECK, REPORTED};
-use crate::attempts::{Attempts, stirred};
-use crate::once::Failure;
+use crate::idempotent_write::Failure;
+use crate::retry::{Attempts, stirred};
 use crate::session::Write;
 use crate::wrong_znode::{Problem, Sightings, WrongZnode};
-use crate::{Error, Link, Session};
+use crate::{Connection, Error, Session};
 
 /// For how many entries a list serves, until a better priority is looked for.
 const LISTED: usize = 64;
@@ -103,8 +103,8 @@ impl Queue {
     async fn taken(&self, next: &mut Next, until: Option<Instant>) -> Result<Option<Vec<u8>>, QueueError> {
         let mut attempts = Attempts::until(&self.entries.session, until, "take from", &self.entries.path);
         loop {
-            let link = attempts.link().await?;
-            let (entry, value, version) = match self.first(&link, next).await {
+            let connection = attempts.connection().await?;
+            let (entry, value, version) = match self.first(&connection, next).await {
                 Ok(Some(first)) => first,
                 Ok(None) => return Ok(None),
                 Err(error) => {
@@ -133,36 +133,40 @@ impl Queue {
     }
 
     /// The next entry: its path, value and version.
-    async fn first(&self, link: &Link, next: &mut Next) -> Result<Option<(String, Vec<u8>, i32)>, Error> {
+    async fn first(
+        &self,
+        connection: &Connection,
+        next: &mut Next,
+    ) -> Result<Option<(String, Vec<u8>, i32)>, Error> {
         let mut fresh = false;
         loop {
             let Some(name) = next.names.front() else {
                 if fresh {
                     // They all went while they were looked at; what came meanwhile, the next list shows.
-                    link.sync().await?;
+                    connection.sync().await?;
                 } else {
                     // Their children may be gone by now.
                     next.blocked.clear();
                 }
-                let names = sorted(link, &self.entries.path).await?;
+                let names = sorted(connection, &self.entries.path).await?;
                 let usable = names.into_iter().filter(|name| !next.blocked.contains(name));
                 next.names.extend(usable.take(LISTED));
                 fresh = true;
                 if next.names.is_empty() {
-                    next.report(link.session(), &self.entries.path);
+                    next.report(connection.session(), &self.entries.path);
                     return Ok(None);
                 }
                 continue;
             };
             let path = format!("{}/{name}", self.entries.path);
-            match link.get(&path).await {
+            match connection.get(&path).await {
                 Ok((_, stat)) if stat.num_children > 0 => {
                     let name = next.names.pop_front();
                     next.blocked.extend(name);
                 }
                 Ok((value, stat)) => {
                     if fresh || !next.blocked.is_empty() {
-                        next.report(link.session(), &self.entries.path);
+                        next.report(connection.session(), &self.entries.path);
                     }
                     return Ok(Some((path, value, stat.version)));
                 }
@@ -177,15 +181,15 @@ impl Queue {
         let path = &self.entries.path;
         let mut attempts = Attempts::until(&self.entries.session, None, "take from", path);
         loop {
-            let link = attempts.link().await?;
-            match link.children_and_watch(path).await {
+            let connection = attempts.connection().await?;
+            match connection.children_and_watch(path).await {
                 Ok((names, _)) if names.iter().any(|name| !blocked.contains(name)) => return Ok(()),
                 Ok((_, watcher)) if !blocked.is_empty() => {
                     // The watch does not tell when their children go.
-                    let _ = tokio::time::timeout(RECHECK, stirred(&link, watcher)).await;
+                    let _ = tokio::time::timeout(RECHECK, stirred(&connection, watcher)).await;
                     return Ok(());
                 }
-                Ok((_, watcher)) => stirred(&link, watcher).await,
+                Ok((_, watcher)) => stirred(&connection, watcher).await,
                 Err(error) if error.is_no_node() => self.entries.ensure(&mut attempts).await?,
                 Err(error) => attempts.failed(error).await?,
             }
@@ -194,8 +198,8 @@ impl Queue {
 }
 
 /// The children of a znode in the order in which they come, and none if it does not exist.
-async fn sorted(link: &Link, path: &str) -> Result<Vec<String>, Error> {
-    match link.children(path).await {
+async fn sorted(connection: &Connection, path: &str) -> Result<Vec<String>, Error> {
+    match connection.children(path).await {
         Ok(mut names) => {
             names.sort_unstable();
             Ok(names)

@@ -2,10 +2,10 @@
 
 use zookeeper_client as zk;
 
-use super::link::Link;
+use super::connection::Connection;
 use crate::Error;
 
-impl Link {
+impl Connection {
     /// Makes `path` and what is missing above it as container znodes, or as persistent ones where the server is too old
     /// for that.
     pub async fn ensure_container(&self, path: &str) -> Result<(), Error> {

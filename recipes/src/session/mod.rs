@@ -1,10 +1,10 @@
 //! One ZooKeeper session after another, as a single thing to hold on to.
 //!
 //! A [`Session`] connects, reconnects, and when a session has ended begins a new one, until it is [closed]. What holds
-//! now is in its [`View`]; whoever owns something in ZooKeeper watches the view and, at every new *link* (a connection
+//! now is in its [`SessionState`]; whoever owns something in ZooKeeper watches the view and, at every new *link* (a connection
 //! made or made again), verifies what it owns: between two links anything may have happened.
 //!
-//! Calls go through a [`Link`], are bounded in time, and fail at once while there is no connection; the client below
+//! Calls go through a [`Connection`], are bounded in time, and fail at once while there is no connection; the client below
 //! would queue them without bound.
 //!
 //! # Behaviour on disconnect and on expiry
@@ -19,10 +19,10 @@
 //!
 //! [closed]: Session::close
 
+mod connection;
 mod container;
-mod keeper;
-mod link;
 mod multi;
+mod session_task;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,11 +35,11 @@ use tokio::task::JoinHandle;
 use zookeeper_client as zk;
 
 use crate::ConnectString;
-use crate::clock::Moment;
-use crate::local_lease::LocalLease;
+use crate::clock::BootInstant;
+use crate::session_validity::SessionValidity;
 use crate::wrong_znode::{Registry, WrongZnode};
 
-pub use link::{BulkRead, Link};
+pub use connection::{BulkRead, Connection};
 pub use multi::{Kind, Refusal, Write, Written};
 
 /// How to connect.
@@ -66,11 +66,11 @@ pub enum Phase {
 
 /// What holds of a session at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct View {
+pub struct SessionState {
     /// What it is doing.
     pub phase: Phase,
     /// Counts the connections made and made again. Another number means: verify what is yours.
-    pub link: u64,
+    pub connection: u64,
     /// The id of the session; 0 before the first.
     pub session: i64,
     /// The session timeout that the servers granted.
@@ -86,12 +86,12 @@ pub struct Session {
 /// What the task that keeps the session and its users share.
 #[derive(Debug)]
 struct Shared {
-    view: watch::Sender<View>,
+    view: watch::Sender<SessionState>,
     /// The client of the current session. Calls clone it for as long as they last; as long as a clone lives, the
     /// session cannot be closed.
     client: Mutex<Option<zk::Client>>,
     /// The lease of the session with this id; an answer to another session's call does not renew it.
-    lease: Mutex<(i64, LocalLease)>,
+    lease: Mutex<(i64, SessionValidity)>,
     /// The sessions this process has had, newest last: znodes that they own are its own leftovers.
     past: Mutex<Vec<i64>>,
     /// Its end tells the task to close the session.
@@ -131,17 +131,21 @@ impl Session {
     /// The same; `begun` is told the id of every new session before anything can be created in it. So whoever must know
     /// of a session's znodes, also when this process is killed, can write the session down first. It holds up the session's
     /// begin for as long as it takes.
-    pub fn start_telling(options: SessionOptions, begun: impl Fn(i64) + Send + Sync + 'static) -> Session {
+    pub fn start_with_callback(
+        options: SessionOptions,
+        begun: impl Fn(i64) + Send + Sync + 'static,
+    ) -> Session {
         Session::launch(options, Begun(Some(Box::new(begun))))
     }
 
     fn launch(options: SessionOptions, begun: Begun) -> Session {
-        let view = View { phase: Phase::Connecting, link: 0, session: 0, timeout: options.timeout };
+        let view =
+            SessionState { phase: Phase::Connecting, connection: 0, session: 0, timeout: options.timeout };
         let (open, closing) = mpsc::channel(1);
         let shared = Arc::new(Shared {
             view: watch::Sender::new(view),
             client: Mutex::new(None),
-            lease: Mutex::new((0, LocalLease::new(options.timeout))),
+            lease: Mutex::new((0, SessionValidity::new(options.timeout))),
             past: Mutex::new(Vec::new()),
             open: Mutex::new(Some(open)),
             task: Mutex::new(None),
@@ -149,7 +153,7 @@ impl Session {
             begun,
             wrong: Arc::default(),
         });
-        let task = tokio::spawn(keeper::keep(Arc::downgrade(&shared), options, closing));
+        let task = tokio::spawn(session_task::keep(Arc::downgrade(&shared), options, closing));
         *lock(&shared.task) = Some(task);
         Session { shared }
     }
@@ -160,30 +164,32 @@ impl Session {
     }
 
     /// What holds now.
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> SessionState {
         *self.shared.view.borrow()
     }
 
     /// To be told of every change of the view. Fast changes coalesce; the number of the link tells.
-    pub fn watch(&self) -> watch::Receiver<View> {
+    pub fn watch(&self) -> watch::Receiver<SessionState> {
         self.shared.view.subscribe()
     }
 
     /// Waits until there is a connection that is not the one numbered `after` (0: any), and returns it.
     ///
     /// Pending for ever once the session is closed. Cancellation safe.
-    pub async fn link_after(&self, after: u64) -> Link {
+    pub async fn link_after(&self, after: u64) -> Connection {
         let mut view = self.watch();
-        let found =
-            view.wait_for(|view| view.phase == Phase::Connected && view.link > after).await.map(|view| *view);
+        let found = view
+            .wait_for(|view| view.phase == Phase::Connected && view.connection > after)
+            .await
+            .map(|view| *view);
         match found {
-            Ok(view) => Link::new(self.clone(), view),
+            Ok(view) => Connection::new(self.clone(), view),
             Err(_) => std::future::pending().await,
         }
     }
 
     /// Waits until there is a connection, and returns it. See [`Session::link_after`].
-    pub async fn link(&self) -> Link {
+    pub async fn connection(&self) -> Connection {
         self.link_after(0).await
     }
 
@@ -192,8 +198,8 @@ impl Session {
         session != self.view().session && lock(&self.shared.past).contains(&session)
     }
 
-    /// What is left at `now` of the time for which the session may be acted on without asking. See [`LocalLease`].
-    pub fn lease_remaining(&self, now: Moment) -> Duration {
+    /// What is left at `now` of the time for which the session may be acted on without asking. See [`SessionValidity`].
+    pub fn lease_remaining(&self, now: BootInstant) -> Duration {
         if self.view().phase != Phase::Connected {
             return Duration::ZERO;
         }

@@ -3,7 +3,7 @@
 use zookeeper_client as zk;
 use zookeeper_client::Stat;
 
-use super::link::{Link, refused};
+use super::connection::{Connection, refused};
 use crate::Error;
 
 /// What a znode is created as. Anyone may read and write it, as with Kazoo.
@@ -28,7 +28,7 @@ impl Kind {
     }
 }
 
-/// One of several writes made at once, see [`Link::multi`].
+/// One of several writes made at once, see [`Connection::multi`].
 #[derive(Clone, Copy, Debug)]
 pub enum Write<'a> {
     /// Nothing is written, but all fails unless this znode is at this version.
@@ -136,7 +136,7 @@ impl From<Refusal> for Error {
     }
 }
 
-impl Link {
+impl Connection {
     /// Makes several writes, all or none. One that ZooKeeper refuses is named, and the error carries its path.
     pub async fn multi(&self, writes: &[Write<'_>]) -> Result<Vec<Written>, Refusal> {
         let path_of = |index: usize| writes.get(index).map_or("", Write::path);

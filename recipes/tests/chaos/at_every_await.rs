@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use atalaya_recipes::Party;
-use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::node_names::Naming;
 use atalaya_sim::zookeeper::Cut;
 
 use crate::holders::How;

@@ -173,7 +173,7 @@ impl Play for Crowd {
                 stage
                     .witness
                     .0
-                    .link()
+                    .connection()
                     .await
                     .multi(&[open, close])
                     .await

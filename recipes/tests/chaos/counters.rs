@@ -92,7 +92,7 @@ impl Adders {
             }
             Err(CounterError::OutcomeUnknown { .. }) if in_haste || !(self.is_exact)(who) => Ok(()),
             Err(CounterError::Failed(error))
-                if in_haste && error.is_link_trouble() | error.is_bad_version() =>
+                if in_haste && error.is_connection_loss() | error.is_bad_version() =>
             {
                 let known = std::mem::replace(&mut self.fates.lock().unwrap()[place], Fate::Not);
                 if known == Fate::Counted {

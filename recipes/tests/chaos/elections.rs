@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Leadership};
 use proptest::prelude::*;
 use tokio::sync::watch;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{AcquireError, Guard, Lock, ReadLock, Semaphore, Session, WriteLock};
 use proptest::prelude::*;
 
@@ -97,7 +97,7 @@ impl<P: Prize> Play for Holders<P> {
                         Ok(Some(guard)) => this.has(who, guard),
                         Ok(None) => Ok(()),
                         // Of a try: no connection, or no answer in time.
-                        Err(AcquireError::Refused(error)) if error.is_link_trouble() => Ok(()),
+                        Err(AcquireError::Refused(error)) if error.is_connection_loss() => Ok(()),
                         Err(error) => Err(error.to_string()),
                     }
                 }))

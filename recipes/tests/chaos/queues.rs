@@ -119,7 +119,7 @@ pub(crate) fn fate(outcome: Result<(), QueueError>, in_haste: bool) -> Result<Fa
         Ok(()) => Ok(Fate::Done),
         Err(QueueError::OutcomeUnknown { .. }) if in_haste => Ok(Fate::Open),
         Err(QueueError::Failed(error))
-            if in_haste && error.is_link_trouble() | error.is_no_node() | error.is_bad_version() =>
+            if in_haste && error.is_connection_loss() | error.is_no_node() | error.is_bad_version() =>
         {
             Ok(Fate::Not)
         }

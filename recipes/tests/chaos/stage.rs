@@ -101,7 +101,7 @@ impl<P: Play> Stage<P> {
         // Longer than the longest pause, so that it keeps its session.
         let witness = Witness(session_to(&server, TIMEOUT * 5));
         for session in crowd.iter().chain([&witness.0]) {
-            session.link().await;
+            session.connection().await;
         }
         Stage {
             play: Arc::new(play),
@@ -236,7 +236,8 @@ impl<P: Play> Stage<P> {
             let view = session.view();
             owner = view.session;
             self.faults.disconnect(owner).await;
-            let lost = views.wait_for(|now| now.phase != Phase::Connected || now.link != view.link);
+            let lost =
+                views.wait_for(|now| now.phase != Phase::Connected || now.connection != view.connection);
             drop(tokio::time::timeout(SOON, lost).await.expect("a lost connection is not noticed"));
         }
         self.faults.expire(owner).await;

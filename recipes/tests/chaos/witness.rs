@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::{Error, Link, Session};
+use atalaya_recipes::{Connection, Error, Session};
 use tokio::time::Instant;
 
 /// Far longer than any fault.
@@ -17,8 +17,8 @@ impl Witness {
     pub(crate) async fn children(&self, place: &str) -> Vec<String> {
         let begun = Instant::now();
         loop {
-            let link = self.synced().await;
-            match link.children(place).await {
+            let connection = self.synced().await;
+            match connection.children(place).await {
                 Ok(names) => return names,
                 Err(error) if error.is_no_node() => return Vec::new(),
                 Err(error) => again(&error, begun).await,
@@ -30,8 +30,8 @@ impl Witness {
     pub(crate) async fn czxid(&self, path: &str) -> Option<i64> {
         let begun = Instant::now();
         loop {
-            let link = self.synced().await;
-            match link.stat(path).await {
+            let connection = self.synced().await;
+            match connection.stat(path).await {
                 Ok(stat) => return stat.map(|stat| stat.czxid),
                 Err(error) => again(&error, begun).await,
             }
@@ -42,8 +42,8 @@ impl Witness {
     pub(crate) async fn data(&self, path: &str) -> Option<Vec<u8>> {
         let begun = Instant::now();
         loop {
-            let link = self.synced().await;
-            match link.get(path).await {
+            let connection = self.synced().await;
+            match connection.get(path).await {
                 Ok((data, _)) => return Some(data),
                 Err(error) if error.is_no_node() => return None,
                 Err(error) => again(&error, begun).await,
@@ -52,12 +52,12 @@ impl Witness {
     }
 
     /// A connection over which everything is seen that was written before.
-    async fn synced(&self) -> Link {
+    async fn synced(&self) -> Connection {
         let begun = Instant::now();
         loop {
-            let link = self.0.link().await;
-            match link.sync().await {
-                Ok(()) => return link,
+            let connection = self.0.connection().await;
+            match connection.sync().await {
+                Ok(()) => return connection,
                 Err(error) => again(&error, begun).await,
             }
         }
@@ -67,7 +67,7 @@ impl Witness {
 /// Whether to try once more: the connection was in the way, and not for ever. A new one is waited for, and an answer that
 /// does not come takes its time, so tries come in no hurry.
 async fn again(error: &Error, begun: Instant) {
-    assert!(error.is_link_trouble(), "{error}");
+    assert!(error.is_connection_loss(), "{error}");
     assert!(begun.elapsed() < AT_LAST, "the witness gets no answer: {error}");
     tokio::task::yield_now().await;
 }

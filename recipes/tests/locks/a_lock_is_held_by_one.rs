@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::contenders::Naming;
 use atalaya_recipes::election::holder;
+use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Lock, ReadLock, Standing, WriteLock};
 
 use crate::bed::{Bed, PATH, begin, soon};
@@ -113,9 +113,9 @@ async fn and_so_is_an_election_of_curators() {
         let bed = Bed::start().await;
         // A contender of theirs, from before.
         let session = bed.session().await;
-        session.link().await.ensure_container(PATH).await.unwrap();
+        session.connection().await.ensure_container(PATH).await.unwrap();
         let theirs = format!("{PATH}/_c_0b7b2b3a-5b0e-4b0e-9d7e-2f6f3f1f0a11{marker}");
-        let theirs = session.link().await.create_sequential(&theirs, b"theirs").await.unwrap();
+        let theirs = session.connection().await.create_sequential(&theirs, b"theirs").await.unwrap();
         let election = Election::new(bed.session().await, PATH, "ours", naming);
         let mut standing = election.standing();
         let mut run = Box::pin(election.run(async |leadership| leadership.znode().to_owned()));
@@ -132,7 +132,8 @@ async fn and_so_is_an_election_of_curators() {
         assert_eq!(bed.children(PATH).await, [""; 0]);
         // By the time that containers are looked at, everyone's session is over.
         bed.faults.advance_clock(Duration::from_secs(61)).await;
-        let link = soon("another session", bed.witness.session().link_after(bed.witness.number())).await;
-        assert!(link.stat(PATH).await.unwrap().is_none(), "it was no container");
+        let connection =
+            soon("another session", bed.witness.session().link_after(bed.witness.number())).await;
+        assert!(connection.stat(PATH).await.unwrap().is_none(), "it was no container");
     }
 }

@@ -18,9 +18,9 @@ async fn on_a_disconnect() {
     bed.faults.disconnect(session.view().session).await;
     soon("it is told", guard.lost()).await;
     assert!(!guard.holds());
-    let owner = guard.link().session_id();
+    let owner = guard.connection().session_id();
     assert_eq!(
-        soon("the next connection", session.link_after(guard.link().number())).await.session_id(),
+        soon("the next connection", session.link_after(guard.connection().number())).await.session_id(),
         owner
     );
     assert!(!guard.holds(), "what was lost stays lost");

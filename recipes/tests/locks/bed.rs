@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use atalaya_recipes::{Link, Session, SessionOptions};
+use atalaya_recipes::{Connection, Session, SessionOptions};
 use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
 use tokio::time::Instant;
 
@@ -16,7 +16,7 @@ pub(crate) struct Bed {
     server: Server,
     pub(crate) faults: Faults,
     /// A session that no fault is meant for.
-    pub(crate) witness: Link,
+    pub(crate) witness: Connection,
 }
 
 impl Bed {
@@ -25,14 +25,14 @@ impl Bed {
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG).try_init();
         let server = Server::builder().tick(TIMEOUT / 4).start().await.unwrap();
         let faults = server.faults();
-        let witness = session_to(&server).link().await;
+        let witness = session_to(&server).connection().await;
         Bed { server, faults, witness }
     }
 
     /// A session of its own, connected.
     pub(crate) async fn session(&self) -> Session {
         let session = session_to(&self.server);
-        soon("a connection", session.link()).await;
+        soon("a connection", session.connection()).await;
         session
     }
 
@@ -65,11 +65,11 @@ impl Bed {
         async move {
             let end = Instant::now() + SOON;
             loop {
-                let link = soon("a connection", self.witness.session().link()).await;
-                let (watched, changed) = match link.children_and_watch(path).await {
+                let connection = soon("a connection", self.witness.session().connection()).await;
+                let (watched, changed) = match connection.children_and_watch(path).await {
                     Ok((children, watcher)) => (children, Some(watcher)),
                     Err(error) if error.is_no_node() => (Vec::new(), None),
-                    Err(error) if error.is_link_trouble() => continue,
+                    Err(error) if error.is_connection_loss() => continue,
                     Err(error) => panic!("{error}"),
                 };
                 if watched.len() == count {

@@ -52,7 +52,7 @@ async fn curator_498_an_old_sessions_znode_is_not_its_own() {
     soon("the loss", armed.happened()).await.unwrap();
     bed.faults.expire(old).await;
     let guard = soon("the lock", acquiring).await.unwrap();
-    assert!(guard.holds() && guard.link().session_id() != old);
+    assert!(guard.holds() && guard.connection().session_id() != old);
     assert_eq!(bed.children(PATH).await.len(), 1);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Phase, Session, Standing};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -94,7 +94,7 @@ async fn curator_696_whoever_came_back_by_an_old_znode_goes_with_it() {
     bed.faults.refuse_connections(true);
     bed.faults.disconnect(one.session.view().session).await;
     one.until_phase(Phase::Suspended).await;
-    one.until(Standing::Away).await;
+    one.until(Standing::Inactive).await;
     bed.faults.refuse_connections(false);
     one.until(Standing::Leading).await;
 
@@ -122,7 +122,7 @@ async fn curator_653_an_outage_for_all_makes_no_second_leader() {
             bed.faults.disconnect(contender.session.view().session).await;
             contender.until_phase(Phase::Suspended).await;
         }
-        one.until(Standing::Away).await;
+        one.until(Standing::Inactive).await;
         assert_eq!(throne.now.load(Ordering::SeqCst), 0, "somebody leads without a connection");
         bed.faults.refuse_connections(false);
         one.until(Standing::Leading).await;
@@ -149,18 +149,24 @@ async fn curator_644_and_504_reconnects_in_a_row_leave_one_znode_each() {
         }
     }
     // Whatever was reported before the last reconnect is not waited for: it is asked for again from here.
-    let number = |contender: &Contender| contender.session.view().link;
+    let number = |contender: &Contender| contender.session.view().connection;
     let (first, second) = (number(&one), number(&two));
     for contender in [&one, &two] {
         bed.faults.disconnect(contender.session.view().session).await;
     }
     let (mut views_one, mut views_two) = (one.session.watch(), two.session.watch());
-    soon("a connection", views_one.wait_for(|view| view.link != first && view.phase == Phase::Connected))
-        .await
-        .unwrap();
-    soon("a connection", views_two.wait_for(|view| view.link != second && view.phase == Phase::Connected))
-        .await
-        .unwrap();
+    soon(
+        "a connection",
+        views_one.wait_for(|view| view.connection != first && view.phase == Phase::Connected),
+    )
+    .await
+    .unwrap();
+    soon(
+        "a connection",
+        views_two.wait_for(|view| view.connection != second && view.phase == Phase::Connected),
+    )
+    .await
+    .unwrap();
     one.until(Standing::Leading).await;
     two.until(SECOND).await;
     assert_eq!(bed.children(ELECTION).await, before);

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Session, SessionOptions, Standing};
 use atalaya_testbed::{Process, eventually};
 
@@ -14,7 +14,7 @@ use crate::support::{Bed, ELECTION, SLACK, SOON, SYNC, TIMEOUT};
 fn when_the_network_freezes() {
     let bed = Bed::start();
     let probe = bed.probe();
-    let witness = bed.link();
+    let witness = bed.connection();
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
     let reign = leader.until_leading();
@@ -38,7 +38,7 @@ fn when_the_network_freezes() {
         ended - removed.min(next_began)
     );
     assert!(ended - frozen < TIMEOUT * 6 / 10 + SLACK / 4, "{:?}", ended - frozen);
-    assert!(leader.is(Standing::Away));
+    assert!(leader.is(Standing::Inactive));
 
     proxy.freeze(false);
     leader.until(Standing::Waiting { ahead: 1 });
@@ -119,15 +119,19 @@ fn when_its_server_answers_pings_only() {
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
     let reign = leader.until_leading();
-    let link = leader.session.view().link;
+    let connection = leader.session.view().connection;
     let muted = Instant::now();
     proxy.mute(Some(SYNC));
     let ended = leader.until_ended(1).to.unwrap();
     assert!(ended - muted < TIMEOUT / 2 + SLACK, "{:?}", ended - muted);
-    assert_eq!(leader.session.view().link, link, "the lease should have ended it, not a disconnect");
+    assert_eq!(
+        leader.session.view().connection,
+        connection,
+        "the lease should have ended it, not a disconnect"
+    );
     proxy.mute(None);
     let again = leader.until_leading();
-    assert_eq!((again.term, leader.session.view().link), (reign.term, link));
+    assert_eq!((again.term, leader.session.view().connection), (reign.term, connection));
 }
 
 #[test]

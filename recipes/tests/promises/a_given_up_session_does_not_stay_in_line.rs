@@ -71,7 +71,7 @@ fn standings(bed: &Bed, contender: &Contender) -> Standings {
 #[track_caller]
 fn leads_alone_and_at_once(bed: &Bed, leader: &Contender, old: &str, standings: &Standings) {
     let new = leader.until_leading();
-    let witness = bed.link();
+    let witness = bed.connection();
     assert_eq!(bed.line(&witness), [new.znode.as_str()]);
     assert_ne!(new.znode, old);
     let standings = standings.lock().unwrap();

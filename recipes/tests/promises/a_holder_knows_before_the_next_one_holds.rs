@@ -21,7 +21,7 @@ fn when_the_network_freezes() {
     let probe = bed.probe();
     let proxy = bed.proxy();
     let holder = acquire(&bed, &bed.session(&proxy.connect_string()), "holder");
-    let next = Lock::new(bed.link().session().clone(), LOCK, "next");
+    let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
     let (znode, fence) = (holder.znode().to_owned(), holder.fence());
     let lost = bed.spawn(async move {
         holder.lost().await;
@@ -61,7 +61,7 @@ fn when_its_whole_process_stands_still() {
     command.env(SERVERS, proxy.connect_string());
     let mut holder = Process::spawn(command);
     holder.wait_for_line("holds", SOON);
-    let next = Lock::new(bed.link().session().clone(), LOCK, "next");
+    let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
     let next = bed.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
     eventually("the next one waits", SOON, || (probe.ls(LOCK).len() == 2).then_some(()));
 
@@ -101,7 +101,7 @@ fn holds_at(servers: &str) {
 #[test]
 fn when_its_server_is_killed() {
     let mut bed = Bed::start();
-    let session = bed.link().session().clone();
+    let session = bed.connection().session().clone();
     let holder = acquire(&bed, &session, "holder");
     let fence = holder.fence();
     bed.zookeeper.kill();
@@ -156,7 +156,7 @@ fn when_its_server_of_three_is_killed() {
 #[test]
 fn and_a_guard_that_was_dropped_lets_the_next_one_in_at_once() {
     let bed = Bed::start();
-    let sessions = [bed.link().session().clone(), bed.link().session().clone()];
+    let sessions = [bed.connection().session().clone(), bed.connection().session().clone()];
     let mut fence = 0;
     for turn in 0..20 {
         let begin = Instant::now();

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
-use atalaya_recipes::claim::Conflict;
-use atalaya_recipes::{Link, PersistentNode};
+use atalaya_recipes::node_ownership::Conflict;
+use atalaya_recipes::{Connection, PersistentNode};
 use atalaya_testbed::eventually;
 use tokio::sync::watch;
 
@@ -52,16 +52,16 @@ fn a_dying_one_passes_it_on() {
     let holder = hold(&bed, &proxy.connect_string());
     proxy.freeze(true);
     let session = bed.session(&bed.zookeeper.connect_string());
-    let link = bed.wait(session.link());
+    let connection = bed.wait(session.connection());
     let node = PersistentNode::new(session, PATH);
     let state = node.state();
     let (_data, newest) = watch::channel(Some(b"ours".to_vec()));
     let run = bed.spawn(node.run(newest));
     eventually("the znode is ours", SOON, || state.borrow().held.then_some(()));
     assert!(!run.is_finished());
-    let (data, stat) = bed.wait(link.get(PATH)).unwrap();
-    assert_eq!((data.as_slice(), stat.ephemeral_owner), (b"ours".as_slice(), link.session_id()));
-    assert_ne!(holder.session_id(), link.session_id());
+    let (data, stat) = bed.wait(connection.get(PATH)).unwrap();
+    assert_eq!((data.as_slice(), stat.ephemeral_owner), (b"ours".as_slice(), connection.session_id()));
+    assert_ne!(holder.session_id(), connection.session_id());
 }
 
 #[test]
@@ -78,19 +78,19 @@ fn a_persistent_znode_belongs_to_none() {
 
 /// A session that owns the znode at version 0.
 #[track_caller]
-fn hold(bed: &Bed, servers: &str) -> Link {
-    let link = bed.wait(bed.session(servers).link());
+fn hold(bed: &Bed, servers: &str) -> Connection {
+    let connection = bed.wait(bed.session(servers).connection());
     bed.wait(async {
-        link.ensure("/mediciones").await.unwrap();
-        link.create_ephemeral(PATH, b"first").await.unwrap();
+        connection.ensure("/mediciones").await.unwrap();
+        connection.create_ephemeral(PATH, b"first").await.unwrap();
     });
-    link
+    connection
 }
 
 /// Tries to keep the znode as well: how that ends, and how long after the connection.
 async fn contest(bed: &Bed) -> (Conflict, Duration) {
     let session = bed.session(&bed.zookeeper.connect_string());
-    session.link().await;
+    session.connection().await;
     let began = Instant::now();
     let (_data, newest) = watch::channel(Some(b"ours".to_vec()));
     let conflict = PersistentNode::new(session, PATH).run(newest).await;

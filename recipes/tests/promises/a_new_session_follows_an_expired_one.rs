@@ -1,4 +1,4 @@
-use atalaya_recipes::clock::Moment;
+use atalaya_recipes::clock::BootInstant;
 use atalaya_testbed::eventually;
 
 use crate::support::{Bed, SOON, until_another_session};
@@ -6,20 +6,20 @@ use crate::support::{Bed, SOON, until_another_session};
 #[test]
 fn when_the_network_was_frozen_for_longer_than_the_timeout() {
     let bed = Bed::start();
-    let witness = bed.link();
+    let witness = bed.connection();
     let proxy = bed.proxy();
     let session = bed.session(&proxy.connect_string());
-    let old = bed.wait(session.link());
+    let old = bed.wait(session.connection());
     bed.wait(old.create_ephemeral("/mine", b"")).unwrap();
     proxy.freeze(true);
     bed.wait(old.lost());
-    assert!(session.lease_remaining(Moment::now()).is_zero());
+    assert!(session.lease_remaining(BootInstant::now()).is_zero());
     eventually("the server gives the session up", SOON, || {
         bed.wait(witness.stat("/mine")).unwrap().is_none().then_some(())
     });
     proxy.freeze(false);
     until_another_session(&session, old.session_id());
-    let new = bed.wait(session.link());
+    let new = bed.wait(session.connection());
     assert_ne!(new.session_id(), old.session_id());
     assert!(new.number() > old.number());
     assert!(session.was_ours(old.session_id()));

@@ -1,5 +1,5 @@
 use atalaya_recipes::Phase;
-use atalaya_recipes::clock::Moment;
+use atalaya_recipes::clock::BootInstant;
 use atalaya_testbed::eventually;
 
 use crate::support::{Bed, SOON};
@@ -14,15 +14,15 @@ fn however_much_later_that_is() {
     let closed_upon = bed.session(&refused.connect_string());
     for session in [&session, &closed_upon] {
         let view = session.view();
-        assert_eq!((view.phase, view.link, view.session), (Phase::Connecting, 0, 0));
-        assert!(session.lease_remaining(Moment::now()).is_zero());
+        assert_eq!((view.phase, view.connection, view.session), (Phase::Connecting, 0, 0));
+        assert!(session.lease_remaining(BootInstant::now()).is_zero());
     }
 
     bed.zookeeper.restart();
-    let link = bed.wait(session.link());
-    assert_eq!((link.number(), link.session_id()), (1, session.view().session));
-    bed.wait(link.create_ephemeral("/here", b"")).unwrap();
-    assert!(!session.lease_remaining(Moment::now()).is_zero());
+    let connection = bed.wait(session.connection());
+    assert_eq!((connection.number(), connection.session_id()), (1, session.view().session));
+    bed.wait(connection.create_ephemeral("/here", b"")).unwrap();
+    assert!(!session.lease_remaining(BootInstant::now()).is_zero());
 
     assert_eq!(closed_upon.view().phase, Phase::Connecting);
     refused.refuse(false);

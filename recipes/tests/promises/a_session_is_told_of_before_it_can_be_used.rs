@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use atalaya_recipes::contenders::{Naming, Token};
+use atalaya_recipes::node_names::{Naming, Token};
 use atalaya_recipes::{Election, Session, SessionOptions};
 use atalaya_testbed::eventually;
 
@@ -14,17 +14,18 @@ fn and_so_is_the_name_of_an_election_znode() {
     let (telling, servers) = (told.clone(), proxy.connect_string().parse().unwrap());
     let options = SessionOptions { servers, timeout: TIMEOUT };
     let session = bed.wait(async {
-        Session::start_telling(options, move |session| telling.lock().unwrap().push(session))
+        Session::start_with_callback(options, move |session| telling.lock().unwrap().push(session))
     });
-    let first = bed.wait(session.link()).session_id();
+    let first = bed.wait(session.connection()).session_id();
     assert_eq!(*told.lock().unwrap(), [first], "told when the link is there");
 
     let token = Token::random();
     let prefix = Naming::Kazoo.prefix(&token);
     let election = Election::with_token(session.clone(), ELECTION, "1", Naming::Kazoo, token);
     bed.spawn(election.run(|_| std::future::pending::<()>()));
-    let link = bed.link();
-    let stands = || bed.line(&link).iter().any(|path| path.starts_with(&format!("{ELECTION}/{prefix}")));
+    let connection = bed.connection();
+    let stands =
+        || bed.line(&connection).iter().any(|path| path.starts_with(&format!("{ELECTION}/{prefix}")));
     eventually("its own name in line", SOON, || stands().then_some(()));
 
     proxy.freeze(true);

@@ -9,7 +9,7 @@ fn and_the_next_link_has_the_next_number() {
     let bed = Bed::start();
     let proxy = bed.proxy();
     let session = bed.session(&proxy.connect_string());
-    let first = bed.wait(session.link());
+    let first = bed.wait(session.connection());
     bed.wait(first.create_ephemeral("/mine", b"")).unwrap();
     proxy.cut();
     bed.wait(first.lost());
@@ -29,18 +29,18 @@ fn and_calls_fail_at_once_in_between() {
     let bed = Bed::start();
     let proxy = bed.proxy();
     let session = bed.session(&proxy.connect_string());
-    let link = bed.wait(session.link());
+    let connection = bed.wait(session.connection());
     proxy.refuse(true);
     proxy.cut();
     until_phase(&session, Phase::Suspended);
     let asked = Instant::now();
-    let error = bed.wait(link.create_ephemeral("/never", b"")).unwrap_err();
+    let error = bed.wait(connection.create_ephemeral("/never", b"")).unwrap_err();
     assert!(matches!(error, Error::NotConnected { .. }) && !error.outcome_unknown(), "{error}");
-    assert!(bed.wait(link.sync()).is_err());
+    assert!(bed.wait(connection.sync()).is_err());
     assert!(asked.elapsed() < SLACK, "{:?}", asked.elapsed());
     proxy.refuse(false);
-    let again = bed.wait(session.link());
-    assert_eq!(again.session_id(), link.session_id());
+    let again = bed.wait(session.connection());
+    assert_eq!(again.session_id(), connection.session_id());
     assert!(
         bed.wait(again.stat("/never")).unwrap().is_none(),
         "a call that failed at once was sent after all"

@@ -1,7 +1,7 @@
 //! Contenders of ours and of Apache Curator, as unmodified as it comes, take turns in the order of their coming; and
 //! Curator waits at our barrier.
 
-use atalaya_recipes::contenders::{Naming, in_line};
+use atalaya_recipes::node_names::{Naming, in_line};
 use atalaya_recipes::{Barrier, Election, Lock, Session, Standing};
 use atalaya_testbed::{Curator, Probe, Process, eventually};
 use tokio::sync::watch;
@@ -132,7 +132,7 @@ impl Leader {
 }
 
 fn session(bed: &Bed) -> Session {
-    bed.link().session().clone()
+    bed.connection().session().clone()
 }
 
 fn curator(bed: &Bed, kind: &str, id: &str, path: &str) -> Process {

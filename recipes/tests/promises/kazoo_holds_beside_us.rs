@@ -128,7 +128,7 @@ fn a_semaphore_that_ours_made() {
 }
 
 fn session(bed: &Bed) -> Session {
-    bed.link().session().clone()
+    bed.connection().session().clone()
 }
 
 fn lock(bed: &Bed, name: &str) -> Acquiring {

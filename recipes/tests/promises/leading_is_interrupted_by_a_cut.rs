@@ -15,7 +15,7 @@ fn and_goes_on_in_the_same_term() {
     proxy.cut();
     until_phase(&leader.session, Phase::Suspended);
     leader.until_ended(1);
-    leader.until(Standing::Away);
+    leader.until(Standing::Inactive);
     proxy.refuse(false);
 
     let after = leader.until_leading();

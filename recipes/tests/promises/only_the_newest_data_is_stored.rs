@@ -16,7 +16,7 @@ fn when_it_came_during_a_disconnect() {
     let state = node.state();
     let (data, newest) = watch::channel(None);
     bed.spawn(node.run(newest));
-    bed.wait(session.link());
+    bed.wait(session.connection());
     assert_eq!(probe.exists(PATH), None, "there is no data yet");
     data.send_replace(Some(b"1".to_vec()));
     let before = eventually("it is there", SOON, || probe.exists(PATH));

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use atalaya_recipes::contenders::Naming;
-use atalaya_recipes::{Election, Leadership, Link, Phase, Session, SessionOptions, Standing};
+use atalaya_recipes::node_names::Naming;
+use atalaya_recipes::{Connection, Election, Leadership, Phase, Session, SessionOptions, Standing};
 use atalaya_testbed::{Probe, Proxy, ZooKeeper, eventually};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
@@ -60,9 +60,9 @@ impl Bed {
 
     /// A session that goes to the server directly, and its first connection.
     #[track_caller]
-    pub(crate) fn link(&self) -> Link {
+    pub(crate) fn connection(&self) -> Connection {
         let session = self.session(&self.zookeeper.connect_string());
-        self.wait(session.link())
+        self.wait(session.connection())
     }
 
     /// Runs a future on this thread, to its end.
@@ -89,17 +89,17 @@ impl Bed {
         Contender::on(self.runtime.handle(), name, &self.zookeeper.connect_string())
     }
 
-    /// The paths of the election's znodes in line, as `link` sees them after a `sync`.
+    /// The paths of the election's znodes in line, as `connection` sees them after a `sync`.
     #[track_caller]
-    pub(crate) fn line(&self, link: &Link) -> Vec<String> {
+    pub(crate) fn line(&self, connection: &Connection) -> Vec<String> {
         self.wait(async {
-            link.sync().await.unwrap();
-            let children = match link.children(ELECTION).await {
+            connection.sync().await.unwrap();
+            let children = match connection.children(ELECTION).await {
                 Ok(children) => children,
                 Err(error) if error.is_no_node() => Vec::new(),
                 Err(error) => panic!("{error}"),
             };
-            let line = atalaya_recipes::contenders::in_line(Naming::Kazoo, &children);
+            let line = atalaya_recipes::node_names::in_line(Naming::Kazoo, &children);
             assert_eq!(line.len(), children.len(), "others than contenders: {children:?}");
             line.into_iter().map(|name| format!("{ELECTION}/{name}")).collect()
         })

@@ -7,7 +7,7 @@ use crate::support::{Bed, ELECTION, SOON};
 fn and_nobody_leads_before_its_turn() {
     let bed = Bed::start();
     let probe = bed.probe();
-    let witness = bed.link();
+    let witness = bed.connection();
     let first = bed.contender_beside("first");
     let reign = first.until_leading();
     let second = bed.contender_beside("second");

@@ -115,8 +115,8 @@ fn at_once_where_a_given_up_session_of_its_own_left_it() {
     until_phase(&session, Phase::Connecting);
     bed.zookeeper.restart();
     let waited = bed.wait(async {
-        let link = session.link_after(old.link).await;
-        assert_ne!(link.session_id(), old.session);
+        let connection = session.link_after(old.connection).await;
+        assert_ne!(connection.session_id(), old.session);
         let began = Instant::now();
         state.wait_for(|state| state.held).await.unwrap();
         began.elapsed()

@@ -1,4 +1,4 @@
-use atalaya_recipes::{PersistentNode, Tally};
+use atalaya_recipes::{PersistentNode, WriteCounter};
 use atalaya_testbed::{Probe, eventually};
 use tokio::sync::watch;
 
@@ -19,7 +19,7 @@ fn whatever_becomes_of_replies_connections_and_sessions() {
     let probe = bed.probe();
     let proxy = bed.proxy();
     let session = bed.session(&proxy.connect_string());
-    let tally = Tally::new(session.clone(), COUNTER);
+    let tally = WriteCounter::new(session.clone(), COUNTER);
     let node = PersistentNode::new(session.clone(), PATH).counted(tally.clone());
     let state = node.state();
     let (data, newest) = watch::channel(Some(b"1".to_vec()));
@@ -77,7 +77,7 @@ fn when_twenty_store_at_once() {
         .map(|number| {
             let session = bed.session(&bed.zookeeper.connect_string());
             let node = PersistentNode::new(session.clone(), format!("/mediciones/{number}"));
-            let node = node.counted(Tally::new(session, COUNTER));
+            let node = node.counted(WriteCounter::new(session, COUNTER));
             let state = node.state();
             let (data, newest) = watch::channel(Some(b"0".to_vec()));
             bed.spawn(node.run(newest));

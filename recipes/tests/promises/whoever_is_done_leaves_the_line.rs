@@ -31,7 +31,7 @@ fn even_if_the_reply_is_lost() {
 /// The leader's code runs once, its value is returned, and then no znode is in line, while the session goes on.
 #[track_caller]
 fn withdraws_with(bed: &Bed, proxy: &Proxy) {
-    let witness = bed.link();
+    let witness = bed.connection();
     let session = bed.session(&proxy.connect_string());
     let election = Election::new(session.clone(), ELECTION, "a", Default::default());
     let standing = election.standing();
@@ -45,6 +45,6 @@ fn withdraws_with(bed: &Bed, proxy: &Proxy) {
     assert!(term > 0);
     assert_eq!(bed.line(&witness), [""; 0]);
     assert_eq!(begun.get(), 1, "leader code that has returned was begun again");
-    assert_eq!(*standing.borrow(), Standing::Away);
+    assert_eq!(*standing.borrow(), Standing::Inactive);
     eventually("the session goes on", SOON, || (session.view().phase == Phase::Connected).then_some(()));
 }

@@ -54,12 +54,12 @@ fn who_waits_passes_although_it_is_closed_again_at_once() {
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
     let waits = waiting(&bed, &bed.session());
-    let link = bed.link();
+    let connection = bed.connection();
     let open = Write::Delete { path: PATH, version: None };
     let close = Write::Create { path: PATH, data: b"", kind: Kind::Persistent };
     bed.wait(async {
         // Nobody can look between the two.
-        link.multi(&[open, close]).await.unwrap();
+        connection.multi(&[open, close]).await.unwrap();
         assert!(waits.await.unwrap().unwrap());
     });
 }
@@ -73,11 +73,11 @@ fn does_not_hang_after_a_blip() {
     let waits = waiting(&bed, &session);
     bed.wait(async {
         let faults = bed.faults();
-        let link = session.link().await;
+        let connection = session.connection().await;
         // It is opened while the one that waits has no connection.
         faults.refuse_connections(true);
-        faults.disconnect(link.session_id()).await;
-        link.lost().await;
+        faults.disconnect(connection.session_id()).await;
+        connection.lost().await;
         assert!(barrier.open().await.unwrap());
         faults.refuse_connections(false);
         assert!(waits.await.unwrap().unwrap());
@@ -92,15 +92,15 @@ fn nobody_passes_early_when_the_session_ends_or_the_server_starts_again() {
     let session = bed.session();
     let waits = waiting(&bed, &session);
     bed.wait(async {
-        let link = session.link().await;
-        bed.faults().expire(link.session_id()).await;
-        link.lost().await;
-        let link = session.link_after(link.number()).await;
+        let connection = session.connection().await;
+        bed.faults().expire(connection.session_id()).await;
+        connection.lost().await;
+        let connection = session.link_after(connection.number()).await;
         until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
         bed.faults().stop().await;
-        link.lost().await;
+        connection.lost().await;
         bed.faults().start_again().await;
-        session.link_after(link.number()).await;
+        session.link_after(connection.number()).await;
         until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
         assert!(!waits.is_finished());
         assert!(barrier.open().await.unwrap());

@@ -12,8 +12,8 @@ const MARKERS: &str = "/counters/reports__adders__";
 
 /// What the counter holds, as text.
 fn text(bed: &Bed) -> String {
-    let link = bed.link();
-    let (data, _) = bed.wait(link.get(PATH)).unwrap();
+    let connection = bed.connection();
+    let (data, _) = bed.wait(connection.get(PATH)).unwrap();
     String::from_utf8(data).unwrap()
 }
 
@@ -36,11 +36,11 @@ fn adds_up() {
 #[test]
 fn an_empty_counter_is_at_its_default() {
     let bed = Bed::memory();
-    let link = bed.link();
-    let counter = Counter::compatible(link.session().clone(), PATH).with_default(100);
+    let connection = bed.connection();
+    let counter = Counter::compatible(connection.session().clone(), PATH).with_default(100);
     bed.wait(async {
         assert_eq!(counter.get().await.unwrap(), 100);
-        link.ensure(PATH).await.unwrap();
+        connection.ensure(PATH).await.unwrap();
         assert_eq!(counter.get().await.unwrap(), 100);
         assert_eq!(counter.add(1).await.unwrap(), 101);
     });
@@ -49,20 +49,20 @@ fn an_empty_counter_is_at_its_default() {
 #[test]
 fn what_is_no_whole_number_is_refused_and_left() {
     let bed = Bed::memory();
-    let link = bed.link();
-    bed.wait(link.ensure(PATH)).unwrap();
-    let session = link.session();
+    let connection = bed.connection();
+    bed.wait(connection.ensure(PATH)).unwrap();
+    let session = connection.session();
     for counter in [Counter::exact(session.clone(), PATH), Counter::compatible(session.clone(), PATH)] {
         for held in [&b"1.5"[..], b"1.0", b"9223372036854775808", b"five", b"\0\0\0\x05", b"\xff"] {
             bed.wait(async {
-                link.set(PATH, held, None).await.unwrap();
+                connection.set(PATH, held, None).await.unwrap();
                 assert!(matches!(counter.get().await, Err(CounterError::NotANumber { .. })), "{held:?}");
                 assert!(matches!(counter.add(1).await, Err(CounterError::NotANumber { .. })), "{held:?}");
-                assert_eq!(link.get(PATH).await.unwrap().0, held);
+                assert_eq!(connection.get(PATH).await.unwrap().0, held);
             });
         }
         bed.wait(async {
-            link.set(PATH, b"9223372036854775807", None).await.unwrap();
+            connection.set(PATH, b"9223372036854775807", None).await.unwrap();
             let refused = counter.add(1).await;
             assert!(matches!(refused, Err(CounterError::Overflow { value: i64::MAX, .. })), "{refused:?}");
             assert_eq!(counter.add(-1).await.unwrap(), i64::MAX - 1);
@@ -96,7 +96,7 @@ fn nor_when_the_session_ends_with_it_and_others_add_meanwhile() {
     let other = Counter::compatible(bed.session(), PATH);
     bed.wait(async {
         assert_eq!(counter.add(1).await.unwrap(), 1);
-        let old = session.link().await.session_id();
+        let old = session.connection().await.session_id();
         let armed = bed.cut(Cut::BeforeReply, &session, Operation::Multi, PATH).await;
         let faults = bed.faults();
         let (added, ()) = tokio::join!(counter.add(1), async {
@@ -105,7 +105,7 @@ fn nor_when_the_session_ends_with_it_and_others_add_meanwhile() {
             other.add(10).await.unwrap();
         });
         assert_eq!(added.unwrap(), 2);
-        assert_ne!(session.link().await.session_id(), old);
+        assert_ne!(session.connection().await.session_id(), old);
     });
     assert_eq!(text(&bed), "12");
 }
@@ -153,10 +153,10 @@ fn patience_ends() {
     let bed = Bed::memory();
     let session = bed.session();
     bed.wait(async {
-        let link = session.link().await;
+        let connection = session.connection().await;
         let counter = Counter::exact(session.clone(), PATH).with_patience(Duration::from_millis(200));
         bed.faults().stop().await;
-        link.lost().await;
+        connection.lost().await;
         let failed = counter.add(1).await;
         assert!(matches!(failed, Err(CounterError::Failed(_))), "{failed:?}");
         assert!(counter.get().await.is_err());
@@ -167,34 +167,36 @@ fn patience_ends() {
 #[test]
 fn markers_go_with_their_counters() {
     let bed = Bed::memory();
-    let link = bed.link();
+    let connection = bed.connection();
     let session = bed.session();
     bed.wait(async {
         let closed = Counter::exact(session.clone(), PATH);
         let dropped = Counter::exact(session.clone(), PATH);
         closed.add(1).await.unwrap();
         dropped.add(1).await.unwrap();
-        assert_eq!(link.children(MARKERS).await.unwrap().len(), 2);
+        assert_eq!(connection.children(MARKERS).await.unwrap().len(), 2);
         closed.close().await;
-        assert_eq!(link.children(MARKERS).await.unwrap().len(), 1);
+        assert_eq!(connection.children(MARKERS).await.unwrap().len(), 1);
         drop(dropped);
-        until("no marker", async || link.children(MARKERS).await.unwrap().is_empty().then_some(())).await;
+        until("no marker", async || connection.children(MARKERS).await.unwrap().is_empty().then_some(()))
+            .await;
 
         // One whose process died is removed by the next who makes one, when it is old enough.
-        link.create(&format!("{MARKERS}/dead"), b"", atalaya_recipes::session::Kind::Persistent)
+        connection
+            .create(&format!("{MARKERS}/dead"), b"", atalaya_recipes::session::Kind::Persistent)
             .await
             .unwrap();
         let early = Counter::exact(session.clone(), PATH);
         early.add(1).await.unwrap();
-        assert_eq!(link.children(MARKERS).await.unwrap().len(), 2);
+        assert_eq!(connection.children(MARKERS).await.unwrap().len(), 2);
         early.close().await;
     });
     // The leap ends the sessions as well.
     bed.wait(bed.faults().advance_clock(Duration::from_secs(601)));
     let late = Counter::exact(session, PATH);
     bed.wait(late.add(1)).unwrap();
-    let link = bed.link();
-    let children = bed.wait(link.children(MARKERS)).unwrap();
+    let connection = bed.connection();
+    let children = bed.wait(connection.children(MARKERS)).unwrap();
     assert!(children.len() == 1 && children[0] != "dead", "{children:?}");
 }
 
@@ -202,18 +204,18 @@ fn markers_go_with_their_counters() {
 #[test]
 fn a_marker_goes_although_the_server_stands_still_for_longer_than_a_session_while_its_counter_does() {
     let bed = Bed::memory();
-    let (session, link) = (bed.session(), bed.link());
+    let (session, connection) = (bed.session(), bed.connection());
     bed.wait(async {
         let counter = Counter::exact(session.clone(), PATH);
         counter.add(1).await.unwrap();
-        assert_eq!(link.children(MARKERS).await.unwrap().len(), 1);
-        let old = session.link().await;
+        assert_eq!(connection.children(MARKERS).await.unwrap().len(), 1);
+        let old = session.connection().await;
         bed.faults().pause().await;
         drop(counter);
         soon(session.watch().wait_for(|view| view.phase == Phase::Connecting)).await.unwrap();
         bed.faults().resume().await;
         session.link_after(old.number()).await;
-        let witness = link.session().link().await;
+        let witness = connection.session().connection().await;
         until("no marker", async || witness.children(MARKERS).await.ok()?.is_empty().then_some(())).await;
     });
 }

@@ -26,17 +26,17 @@ fn leave(bed: &Bed, inside: Inside) -> JoinHandle<Result<(), DoubleBarrierError>
 /// Waits until so many stand at the barrier, `ready` not counted.
 #[track_caller]
 fn at_the_barrier(bed: &Bed, count: usize) {
-    let link = bed.link();
+    let connection = bed.connection();
     bed.wait(until("members", async || {
-        link.sync().await.unwrap();
-        let children = link.children(PATH).await.unwrap_or_default();
+        connection.sync().await.unwrap();
+        let children = connection.children(PATH).await.unwrap_or_default();
         (children.iter().filter(|name| *name != "ready").count() == count).then_some(())
     }));
 }
 
 fn is_empty(bed: &Bed) -> bool {
-    let link = bed.link();
-    bed.wait(link.children(PATH)).unwrap().is_empty()
+    let connection = bed.connection();
+    bed.wait(connection.children(PATH)).unwrap().is_empty()
 }
 
 #[test]
@@ -89,14 +89,14 @@ fn a_dropped_one_is_not_waited_for() {
 #[test]
 fn nobody_enters_early_by_a_stale_ready_nor_hangs_by_it() {
     let bed = Bed::memory();
-    let link = bed.link();
+    let connection = bed.connection();
     bed.wait(async {
-        link.ensure(PATH).await.unwrap();
-        link.create(READY, b"", Kind::Persistent).await.unwrap();
+        connection.ensure(PATH).await.unwrap();
+        connection.create(READY, b"", Kind::Persistent).await.unwrap();
     });
     let first = enter(&bed, &bed.session(), 2);
     at_the_barrier(&bed, 1);
-    bed.wait(until("no ready", async || link.stat(READY).await.unwrap().is_none().then_some(())));
+    bed.wait(until("no ready", async || connection.stat(READY).await.unwrap().is_none().then_some(())));
     assert!(!first.is_finished());
     let second = enter(&bed, &bed.session(), 2);
     bed.wait(first).unwrap().unwrap();
@@ -129,13 +129,13 @@ fn does_not_hang_after_a_blip() {
     let faults = bed.faults();
     let entering = enter(&bed, &away, 2);
     at_the_barrier(&bed, 1);
-    let link = bed.wait(away.link());
+    let connection = bed.wait(away.connection());
     // The party is completed while one that waits has no connection, and the other begins to leave at once.
     let inside = bed.wait(async {
-        here.link().await;
+        here.connection().await;
         faults.refuse_connections(true);
-        faults.disconnect(link.session_id()).await;
-        link.lost().await;
+        faults.disconnect(connection.session_id()).await;
+        connection.lost().await;
         DoubleBarrier::new(here.clone(), PATH, 2, "here").enter(SOON).await.unwrap()
     });
     let leaving = leave(&bed, inside);

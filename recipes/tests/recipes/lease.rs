@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use atalaya_recipes::{Held, Lease, LeaseError, Link, Lock, Obtained, Session};
+use atalaya_recipes::{Acquire, Connection, Held, Lease, LeaseError, Lock, Session};
 
 use crate::support::{Bed, until};
 
@@ -40,14 +40,14 @@ pub(crate) async fn obtained(lease: &Lease) -> Held {
 
 pub(crate) async fn refused(lease: &Lease) -> String {
     match lease.obtain().await.unwrap() {
-        Obtained::Ours(held) => panic!("{held:?}"),
-        Obtained::Theirs(holding) => holding.holder,
+        Acquire::Acquired(held) => panic!("{held:?}"),
+        Acquire::HeldByOther(holding) => holding.holder,
     }
 }
 
 /// Nobody stands in the lock's line.
-pub(crate) async fn until_nobody_waits(link: &Link, path: &str) {
-    until("an empty line", async || match link.children(path).await {
+pub(crate) async fn until_nobody_waits(connection: &Connection, path: &str) {
+    until("an empty line", async || match connection.children(path).await {
         Ok(children) => children.iter().all(|name| name == "lease_holder").then_some(()),
         Err(error) if error.is_no_node() => Some(()),
         Err(error) => panic!("{error}"),
@@ -58,14 +58,14 @@ pub(crate) async fn until_nobody_waits(link: &Link, path: &str) {
 #[test]
 fn one_has_it_until_its_end_and_renews_it() {
     let bed = Bed::memory();
-    let (wall, link) = (Wall::new(), bed.link());
+    let (wall, connection) = (Wall::new(), bed.connection());
     let (a, b) = (wall.lease(&bed.session(), "a"), wall.lease(&bed.session(), "b"));
     bed.wait(async {
         assert_eq!(a.current().await.unwrap(), None);
         let mut held = obtained(&a).await;
         let end = wall.now() + Duration::from_millis(59_750);
         assert!(held.holds() && held.end() == end && held.remaining() <= Duration::from_millis(59_750));
-        let (data, stat) = link.get(HOLDER).await.unwrap();
+        let (data, stat) = connection.get(HOLDER).await.unwrap();
         assert_eq!(data, br#"{"version": 1, "holder": "a", "end": "2025-10-25T01:31:00"}"#);
         assert!(held.fence() == stat.mzxid && stat.ephemeral_owner == 0);
         let current = b.current().await.unwrap().unwrap();
@@ -93,9 +93,9 @@ fn one_has_it_until_its_end_and_renews_it() {
         assert_eq!(refused(&a).await, "b");
         other.release().await.unwrap();
         assert_eq!(a.current().await.unwrap(), None);
-        assert_eq!(link.children(PATH).await.unwrap(), [""; 0]);
+        assert_eq!(connection.children(PATH).await.unwrap(), [""; 0]);
         assert!(obtained(&a).await.holds());
-        until_nobody_waits(&link, PATH).await;
+        until_nobody_waits(&connection, PATH).await;
     });
 }
 
@@ -133,41 +133,41 @@ fn a_grace_is_for_clocks_that_differ() {
 #[test]
 fn whoever_is_refused_writes_nothing() {
     let bed = Bed::memory();
-    let (wall, link) = (Wall::new(), bed.link());
+    let (wall, connection) = (Wall::new(), bed.connection());
     let (a, b) = (wall.lease(&bed.session(), "a"), wall.lease(&bed.session(), "b"));
     bed.wait(async {
         obtained(&a).await;
-        let before = link.stat(PATH).await.unwrap().unwrap();
+        let before = connection.stat(PATH).await.unwrap().unwrap();
         assert_eq!(refused(&b).await, "a");
-        assert_eq!(link.stat(PATH).await.unwrap().unwrap(), before);
+        assert_eq!(connection.stat(PATH).await.unwrap().unwrap(), before);
     });
 }
 
 #[test]
 fn what_is_no_lease_is_told_and_left() {
     let bed = Bed::memory();
-    let link = bed.link();
-    let a = Wall::new().lease(link.session(), "a");
+    let connection = bed.connection();
+    let a = Wall::new().lease(connection.session(), "a");
     bed.wait(async {
-        link.ensure(HOLDER).await.unwrap();
+        connection.ensure(HOLDER).await.unwrap();
         let huge = vec![b'['; 500_000];
         for held in [&b""[..], b"\xff\0", b"{}", br#"{"version":1,"holder":"a","end":"soon"}"#, &huge] {
-            link.set(HOLDER, held, None).await.unwrap();
+            connection.set(HOLDER, held, None).await.unwrap();
             for error in [a.obtain().await.err(), a.current().await.err()] {
                 let Some(LeaseError::NotALease { path, found }) = error else { panic!("{error:?}") };
                 assert!(path == HOLDER && found.len() <= 320, "{found}");
             }
-            assert_eq!(link.get(HOLDER).await.unwrap().0, held);
+            assert_eq!(connection.get(HOLDER).await.unwrap().0, held);
         }
         let newer = br#"{"version":2,"holder":"a","end":"2025-10-25T01:31:00"}"#;
-        link.set(HOLDER, newer, None).await.unwrap();
+        connection.set(HOLDER, newer, None).await.unwrap();
         let error = a.obtain().await.err();
         assert!(
             matches!(&error, Some(LeaseError::OtherVersion { version, .. }) if version == "2"),
             "{error:?}"
         );
-        assert_eq!(link.get(HOLDER).await.unwrap().0, newer);
-        until_nobody_waits(&link, PATH).await;
+        assert_eq!(connection.get(HOLDER).await.unwrap().0, newer);
+        until_nobody_waits(&connection, PATH).await;
     });
 }
 
@@ -198,9 +198,9 @@ fn no_call_takes_longer_than_its_patience() {
         assert!(matches!(busy, Err(LeaseError::Busy { .. })), "{busy:?}");
         lock.release().await;
         let held = obtained(&a).await;
-        let link = session.link().await;
+        let connection = session.connection().await;
         bed.faults().stop().await;
-        link.lost().await;
+        connection.lost().await;
         assert!(matches!(a.obtain().await, Err(LeaseError::Failed(_))));
         assert!(matches!(a.current().await, Err(LeaseError::Failed(_))));
         assert!(held.holds(), "it needs no connection");
@@ -216,7 +216,7 @@ fn a_closed_session_obtains_nothing() {
     let session = bed.session();
     let a = Wall::new().lease(&session, "a").with_patience(Duration::from_millis(100));
     bed.wait(async {
-        session.link().await;
+        session.connection().await;
         session.close(Duration::from_secs(10)).await;
         assert!(a.obtain().await.is_err());
     });
@@ -225,7 +225,7 @@ fn a_closed_session_obtains_nothing() {
 #[test]
 fn as_many_hold_as_there_are_places_and_none_has_two() {
     let bed = Bed::memory();
-    let (wall, link) = (Wall::new(), bed.link());
+    let (wall, connection) = (Wall::new(), bed.connection());
     let leases = |holder: &str| wall.lease(&bed.session(), holder).with_places(2);
     let (a, b, c) = (leases("a"), leases("b"), leases("c"));
     bed.wait(async {
@@ -234,7 +234,7 @@ fn as_many_hold_as_there_are_places_and_none_has_two() {
         wall.pass(Duration::from_secs(30));
         let mut second = b.obtain().await.unwrap().ours().unwrap();
         assert_eq!(second.path(), format!("{PATH}/1"));
-        let Obtained::Theirs(holding) = c.obtain().await.unwrap() else { panic!("a third") };
+        let Acquire::HeldByOther(holding) = c.obtain().await.unwrap() else { panic!("a third") };
         assert_eq!((holding.holder.as_str(), holding.end), ("a", first.end()), "its lease ends first");
 
         // The first is free, and the second is renewed all the same.
@@ -252,7 +252,7 @@ fn as_many_hold_as_there_are_places_and_none_has_two() {
         assert_eq!(names().await, [place(0, "c"), place(1, "b")]);
 
         // One that nobody can have is in nobody's way, but is told when there is no other.
-        link.set(&format!("{PATH}/0/lease_holder"), b"?", None).await.unwrap();
+        connection.set(&format!("{PATH}/0/lease_holder"), b"?", None).await.unwrap();
         assert!(matches!(a.obtain().await, Err(LeaseError::NotALease { .. })));
         second.release().await.unwrap();
         assert_eq!(a.obtain().await.unwrap().ours().unwrap().path(), format!("{PATH}/1"));

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use atalaya_recipes::{Obtained, Session};
+use atalaya_recipes::{Acquire, Session};
 use proptest::prelude::*;
 use tokio::sync::watch;
 
@@ -45,7 +45,7 @@ fn under(blows: &[(usize, Blow)], holders: usize) -> Result<(), TestCaseError> {
             bed.spawn(async move {
                 let mut times = 0;
                 while !*stopped.borrow() {
-                    let Obtained::Ours(mut held) = lease.obtain().await.unwrap() else {
+                    let Acquire::Acquired(mut held) = lease.obtain().await.unwrap() else {
                         beliefs.set(who, None);
                         continue;
                     };
@@ -77,8 +77,8 @@ fn under(blows: &[(usize, Blow)], holders: usize) -> Result<(), TestCaseError> {
         times
     });
     prop_assert!(blows.is_empty() || times > 0);
-    let link = bed.link();
-    bed.wait(until_nobody_waits(&link, PATH));
+    let connection = bed.connection();
+    bed.wait(until_nobody_waits(&connection, PATH));
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use atalaya_recipes::session::Kind;
-use atalaya_recipes::{Lease, LeaseError, Link, Obtained};
+use atalaya_recipes::{Acquire, Connection, Lease, LeaseError};
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
 
 use crate::lease::{HOLDER, LENGTH, PATH, Wall, obtained, refused, until_nobody_waits};
@@ -23,12 +23,12 @@ fn a_lost_request_or_reply_leaves_no_question() {
     for (cut, expire) in [(Cut::BeforeEffect, false), (Cut::BeforeReply, false), (Cut::BeforeReply, true)] {
         for kind in kinds {
             let bed = Bed::memory();
-            let (wall, link, session) = (Wall::new(), bed.link(), bed.session());
+            let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
             let (a, b) = (wall.lease(&session, "a"), wall.lease(&bed.session(), "b"));
             bed.wait(async {
-                link.ensure(PATH).await.unwrap();
+                connection.ensure(PATH).await.unwrap();
                 for _ in 0..2 {
-                    let id = session.link().await.session_id();
+                    let id = session.connection().await.session_id();
                     let armed = bed.faults().cut(cut, at(id, kind)).await;
                     let (held, ()) = tokio::join!(obtained(&a), async {
                         armed.happened().await.unwrap();
@@ -36,10 +36,10 @@ fn a_lost_request_or_reply_leaves_no_question() {
                             bed.faults().expire(id).await;
                         }
                     });
-                    let (_, stat) = link.get(HOLDER).await.unwrap();
+                    let (_, stat) = connection.get(HOLDER).await.unwrap();
                     assert!(held.holds() && held.fence() == stat.mzxid, "{cut:?} {kind:?}");
                     assert_eq!(refused(&b).await, "a");
-                    until_nobody_waits(&link, PATH).await;
+                    until_nobody_waits(&connection, PATH).await;
                     wall.pass(Duration::from_secs(1));
                 }
             });
@@ -56,15 +56,15 @@ fn it_is_given_back_whatever_is_lost() {
     for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
         for kind in [Operation::Multi, Operation::Create2, Operation::Delete] {
             let bed = Bed::memory();
-            let (wall, link, session) = (Wall::new(), bed.link(), bed.session());
+            let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
             let a = wall.lease(&session, "a");
             bed.wait(async {
                 let held = obtained(&a).await;
-                let armed = bed.faults().cut(cut, at(session.link().await.session_id(), kind)).await;
+                let armed = bed.faults().cut(cut, at(session.connection().await.session_id(), kind)).await;
                 held.release().await.unwrap();
                 armed.happened().await.unwrap();
-                assert!(link.stat(HOLDER).await.unwrap().is_none(), "{cut:?} {kind:?}");
-                until_nobody_waits(&link, PATH).await;
+                assert!(connection.stat(HOLDER).await.unwrap().is_none(), "{cut:?} {kind:?}");
+                until_nobody_waits(&connection, PATH).await;
             });
         }
     }
@@ -74,29 +74,29 @@ fn it_is_given_back_whatever_is_lost() {
 fn nor_does_it_with_apache() {
     let bed = Bed::apache();
     let proxy = bed.proxy();
-    let (link, session) = (bed.link(), bed.session_to(&proxy.connect_string()));
+    let (connection, session) = (bed.connection(), bed.session_to(&proxy.connect_string()));
     let (a, b) = (
         Lease::new(session.clone(), PATH, "a", LENGTH),
-        Lease::new(link.session().clone(), PATH, "b", LENGTH),
+        Lease::new(connection.session().clone(), PATH, "b", LENGTH),
     );
     let cut = |after| if after { proxy.cut_after_request(MULTI) } else { proxy.cut_before_request(MULTI) };
     bed.wait(async {
-        session.link().await;
+        session.connection().await;
         for after in [true, false] {
             cut(after);
             let mut held = obtained(&a).await;
             assert!(held.holds() && !proxy.is_armed());
-            assert_eq!(link.get(HOLDER).await.unwrap().1.mzxid, held.fence());
+            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fence());
             assert_eq!(refused(&b).await, "a");
             cut(after);
             assert!(held.renew().await.unwrap());
-            assert_eq!(link.get(HOLDER).await.unwrap().1.mzxid, held.fence());
+            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fence());
             cut(after);
             held.release().await.unwrap();
-            assert!(link.stat(HOLDER).await.unwrap().is_none() && !proxy.is_armed());
+            assert!(connection.stat(HOLDER).await.unwrap().is_none() && !proxy.is_armed());
             obtained(&b).await.release().await.unwrap();
         }
-        until_nobody_waits(&link, PATH).await;
+        until_nobody_waits(&connection, PATH).await;
     });
 }
 
@@ -104,7 +104,8 @@ fn nor_does_it_with_apache() {
 fn an_outcome_that_cannot_be_known_is_said_to_be_and_no_more_is_believed() {
     let bed = Bed::memory();
     let proxy = bed.proxy();
-    let (wall, link, session) = (Wall::new(), bed.link(), bed.session_to(&proxy.connect_string()));
+    let (wall, connection, session) =
+        (Wall::new(), bed.connection(), bed.session_to(&proxy.connect_string()));
     let a = wall.lease(&session, "a");
     bed.wait(async {
         let mut held = obtained(&a.clone().with_patience(Duration::from_secs(2))).await;
@@ -121,7 +122,7 @@ fn an_outcome_that_cannot_be_known_is_said_to_be_and_no_more_is_believed() {
             assert!(matches!(unknown, Err(LeaseError::OutcomeUnknown { .. })), "{unknown:?}");
             assert!(held.end() == end && held.holds());
             proxy.refuse(false);
-            session.link().await;
+            session.connection().await;
             assert_eq!(
                 a.current().await.unwrap().unwrap().end,
                 end + Duration::from_secs(if after { 10 } else { 0 })
@@ -135,9 +136,9 @@ fn an_outcome_that_cannot_be_known_is_said_to_be_and_no_more_is_believed() {
         proxy.cut_after_request(MULTI);
         assert!(held.renew().await.is_err());
         proxy.refuse(false);
-        session.link().await;
+        session.connection().await;
         held.release().await.unwrap();
-        assert!(link.stat(HOLDER).await.unwrap().is_none());
+        assert!(connection.stat(HOLDER).await.unwrap().is_none());
     });
 }
 
@@ -156,7 +157,7 @@ fn once_a_renewal_is_certain_nothing_later_is_taken_for_it() {
         let unknown = held.renew().await;
         assert!(matches!(unknown, Err(LeaseError::OutcomeUnknown { .. })), "{unknown:?}");
         proxy.refuse(false);
-        session.link().await;
+        session.connection().await;
         assert!(held.renew().await.unwrap());
         let newer = obtained(&same).await;
         held.release().await.unwrap();
@@ -168,7 +169,7 @@ fn once_a_renewal_is_certain_nothing_later_is_taken_for_it() {
 #[test]
 fn a_call_that_is_dropped_at_any_await_leaves_nobody_in_line() {
     let bed = Bed::memory();
-    let (wall, link, session) = (Wall::new(), bed.link(), bed.session());
+    let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
     let (a, b) = (wall.lease(&session, "a"), wall.lease(&session, "b"));
     for renewing in [false, true] {
         bed.wait(async {
@@ -188,7 +189,7 @@ fn a_call_that_is_dropped_at_any_await_leaves_nobody_in_line() {
                 if renewing && !done {
                     assert_eq!(held.end(), end);
                 }
-                until_nobody_waits(&link, PATH).await;
+                until_nobody_waits(&connection, PATH).await;
                 // What stands there is as it was, or as it was to be: the one or the other can have it, at once or later.
                 if renewing {
                     held.release().await.unwrap();
@@ -225,49 +226,50 @@ fn at_the_write(
     bed: &Bed,
     lease: &Lease,
     wall: &Wall,
-    link: &Link,
-    befalls: impl AsyncFn(&Link) + Send + Sync + 'static,
+    connection: &Connection,
+    befalls: impl AsyncFn(&Connection) + Send + Sync + 'static,
 ) -> Lease {
-    let (wall, link, looks) = (wall.clone(), link.clone(), AtomicUsize::new(0));
+    let (wall, connection, looks) = (wall.clone(), connection.clone(), AtomicUsize::new(0));
     let runtime = bed.handle();
     let befalls = Arc::new(befalls);
     lease.clone().with_clock(move || {
         if looks.fetch_add(1, Ordering::Relaxed) == 1 {
-            std::thread::scope(|scope| scope.spawn(|| runtime.block_on(befalls(&link))).join()).unwrap();
+            std::thread::scope(|scope| scope.spawn(|| runtime.block_on(befalls(&connection))).join())
+                .unwrap();
         }
         wall.now()
     })
 }
 
 /// Kazoo deletes and creates, so that the version is the same as before.
-async fn as_kazoo_does(link: &Link) {
+async fn as_kazoo_does(connection: &Connection) {
     let theirs = br#"{"version": 1, "holder": "kazoo", "end": "2025-10-25T02:00:00"}"#;
-    if link.stat(HOLDER).await.unwrap().is_some() {
-        link.delete(HOLDER, None).await.unwrap();
+    if connection.stat(HOLDER).await.unwrap().is_some() {
+        connection.delete(HOLDER, None).await.unwrap();
     }
-    link.create(HOLDER, theirs, Kind::Persistent).await.unwrap();
+    connection.create(HOLDER, theirs, Kind::Persistent).await.unwrap();
 }
 
 #[test]
 fn nobody_writes_a_lease_whose_lock_was_lost_before_the_write() {
     let bed = Bed::memory();
-    let (wall, link) = (Wall::new(), bed.link());
+    let (wall, connection) = (Wall::new(), bed.connection());
     let a = wall.lease(&bed.session(), "a");
     let over = br#"{"version": 1, "holder": "b", "end": "2001-01-01T00:00:00"}"#;
-    bed.wait(link.ensure(PATH)).unwrap();
-    bed.wait(link.create(HOLDER, over, Kind::Persistent)).unwrap();
-    let robbed = at_the_write(&bed, &a, &wall, &link, async |link| {
-        for name in link.children(PATH).await.unwrap() {
+    bed.wait(connection.ensure(PATH)).unwrap();
+    bed.wait(connection.create(HOLDER, over, Kind::Persistent)).unwrap();
+    let robbed = at_the_write(&bed, &a, &wall, &connection, async |connection| {
+        for name in connection.children(PATH).await.unwrap() {
             if name != "lease_holder" {
-                link.delete(&format!("{PATH}/{name}"), None).await.unwrap();
+                connection.delete(&format!("{PATH}/{name}"), None).await.unwrap();
             }
         }
-        as_kazoo_does(link).await;
+        as_kazoo_does(connection).await;
     });
     bed.wait(async {
         assert_eq!(refused(&robbed).await, "kazoo");
         assert_eq!(a.current().await.unwrap().unwrap().holder, "kazoo");
-        until_nobody_waits(&link, PATH).await;
+        until_nobody_waits(&connection, PATH).await;
     });
 }
 
@@ -275,26 +277,26 @@ fn nobody_writes_a_lease_whose_lock_was_lost_before_the_write() {
 fn nor_one_that_somebody_wrote_without_the_lock() {
     for stands in [true, false] {
         let bed = Bed::memory();
-        let (wall, link) = (Wall::new(), bed.link());
+        let (wall, connection) = (Wall::new(), bed.connection());
         let a = wall.lease(&bed.session(), "a");
         let over = br#"{"version": 1, "holder": "b", "end": "2001-01-01T00:00:00"}"#;
         bed.wait(async {
-            link.ensure(PATH).await.unwrap();
+            connection.ensure(PATH).await.unwrap();
             // If nothing stands there, there is one look less: whatever does is gone when it is the turn of the second.
-            link.create(HOLDER, over, Kind::Persistent).await.unwrap();
-            link.set(HOLDER, over, None).await.unwrap();
+            connection.create(HOLDER, over, Kind::Persistent).await.unwrap();
+            connection.set(HOLDER, over, None).await.unwrap();
         });
-        let late = at_the_write(&bed, &a, &wall, &link, async move |link| {
+        let late = at_the_write(&bed, &a, &wall, &connection, async move |connection| {
             if stands {
-                as_kazoo_does(link).await;
+                as_kazoo_does(connection).await;
             } else {
-                link.delete(HOLDER, None).await.unwrap();
+                connection.delete(HOLDER, None).await.unwrap();
             }
         });
         bed.wait(async {
             match late.obtain().await.unwrap() {
-                Obtained::Ours(held) => assert!(!stands && held.holds()),
-                Obtained::Theirs(holding) => assert!(stands && holding.holder == "kazoo"),
+                Acquire::Acquired(held) => assert!(!stands && held.holds()),
+                Acquire::HeldByOther(holding) => assert!(stands && holding.holder == "kazoo"),
             }
         });
     }
@@ -303,13 +305,13 @@ fn nor_one_that_somebody_wrote_without_the_lock() {
 #[test]
 fn a_session_that_ends_between_the_look_and_the_write_obtains_nothing_in_it() {
     let bed = Bed::memory();
-    let (wall, link, session) = (Wall::new(), bed.link(), bed.session());
+    let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
     let (a, b) = (wall.lease(&session, "a"), wall.lease(&bed.session(), "b"));
     bed.wait(obtained(&wall.lease(&bed.session(), "before")));
     wall.pass(LENGTH);
     let (faults, other) = (bed.faults(), b.clone());
-    let id = bed.wait(session.link()).session_id();
-    let dead = at_the_write(&bed, &a, &wall, &link, async move |_| {
+    let id = bed.wait(session.connection()).session_id();
+    let dead = at_the_write(&bed, &a, &wall, &connection, async move |_| {
         assert!(faults.expire(id).await);
         obtained(&other).await;
     });

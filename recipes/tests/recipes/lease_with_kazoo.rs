@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::{Lease, Obtained};
+use atalaya_recipes::{Acquire, Lease};
 
 use crate::support::{Bed, SOON};
 
@@ -43,7 +43,7 @@ fn what_is_kazoos_we_do_not_obtain_until_its_end() {
     };
     bed.wait(async {
         for lease in [&lease, &later(3_540)] {
-            let Obtained::Theirs(holding) = lease.obtain().await.unwrap() else { panic!("two hold it") };
+            let Acquire::HeldByOther(holding) = lease.obtain().await.unwrap() else { panic!("two hold it") };
             assert_eq!(holding.holder, "theirs");
             let left = holding.end.duration_since(std::time::SystemTime::now()).unwrap();
             assert!(left <= LENGTH && left > LENGTH - SOON, "{left:?}");

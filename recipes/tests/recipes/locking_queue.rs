@@ -67,7 +67,7 @@ fn what_was_lost_with_its_session_is_anothers_and_not_consumed() {
     bed.wait(async {
         queue.put(b"only", PRIORITY).await.unwrap();
         let held = queue.take().await.unwrap().unwrap();
-        bed.faults().expire(session.link().await.session_id()).await;
+        bed.faults().expire(session.connection().await.session_id()).await;
         soon(held.lost()).await;
         assert!(!held.holds());
         let theirs = other.take_within(SOON).await.unwrap().unwrap();
@@ -94,8 +94,8 @@ fn a_lost_reply_to_taking_or_consuming_changes_nothing() {
             held.consume().await.unwrap();
             armed.happened().await.unwrap();
             assert!(queue.is_empty().await.unwrap());
-            let link = session.link().await;
-            assert!(link.children(TAKEN).await.unwrap().is_empty());
+            let connection = session.connection().await;
+            assert!(connection.children(TAKEN).await.unwrap().is_empty());
         }
     });
 }
@@ -110,7 +110,7 @@ fn a_consumption_that_the_session_ended_with_is_known() {
         for (cut, consumed) in [(Cut::BeforeReply, true), (Cut::BeforeEffect, false)] {
             queue.put(b"only", PRIORITY).await.unwrap();
             let held = queue.take().await.unwrap().unwrap();
-            let id = session.link().await.session_id();
+            let id = session.connection().await.session_id();
             let armed = bed.cut(cut, &session, Operation::Multi, TAKEN).await;
             let (result, ()) = tokio::join!(held.consume(), async {
                 armed.happened().await.unwrap();

@@ -29,7 +29,7 @@ impl Bed {
         let _inside = self.runtime.enter();
         let session =
             Session::start(SessionOptions { servers: servers.parse().unwrap(), timeout: TIMEOUT * 5 });
-        self.runtime.block_on(soon(session.link()));
+        self.runtime.block_on(soon(session.connection()));
         session
     }
 
@@ -54,16 +54,16 @@ fn a_party_is_complete_only_when_it_is_although_a_server_goes_and_a_ready_was_le
     let mut bed = Bed::start();
     let (moving, doomed, staying) = bed.moving_and_staying();
     bed.runtime.block_on(async {
-        let link = staying.link().await;
-        link.ensure(PATH).await.unwrap();
-        link.create(READY, b"", Kind::Persistent).await.unwrap();
+        let connection = staying.connection().await;
+        connection.ensure(PATH).await.unwrap();
+        connection.create(READY, b"", Kind::Persistent).await.unwrap();
     });
     let entering = {
         let barrier = DoubleBarrier::new(moving.clone(), PATH, 2, "moving");
         bed.runtime.spawn(async move { barrier.enter(SOON).await })
     };
     bed.runtime.block_on(one_stands_there(&staying));
-    let old = bed.runtime.block_on(moving.link());
+    let old = bed.runtime.block_on(moving.connection());
     bed.servers.kill(doomed);
     let new = bed.runtime.block_on(soon(moving.link_after(old.number())));
     assert_eq!(new.session_id(), old.session_id(), "it moves in its session");
@@ -78,9 +78,9 @@ fn a_party_is_complete_only_when_it_is_although_a_server_goes_and_a_ready_was_le
         let (left, others) = tokio::join!(inside.leave(SOON), other.leave(SOON));
         left.unwrap();
         others.unwrap();
-        let link = staying.link().await;
-        link.sync().await.unwrap();
-        assert!(link.children(PATH).await.unwrap().is_empty());
+        let connection = staying.connection().await;
+        connection.sync().await.unwrap();
+        assert!(connection.children(PATH).await.unwrap().is_empty());
     });
 }
 
@@ -99,7 +99,7 @@ fn nobody_misses_what_happened_while_it_moved_to_another_server() {
         bed.runtime.spawn(async move { barrier.enter(SOON).await })
     };
     bed.runtime.block_on(one_stands_there(&staying));
-    let old = bed.runtime.block_on(moving.link());
+    let old = bed.runtime.block_on(moving.connection());
     // It hears nothing of what happens now.
     bed.servers.server_mut(doomed).stop_process();
     let inside = bed.runtime.block_on(async {
@@ -114,17 +114,17 @@ fn nobody_misses_what_happened_while_it_moved_to_another_server() {
         let inside = soon(entering).await.unwrap().unwrap();
         soon(inside.leave(SOON)).await.unwrap();
         soon(leaving).await.unwrap().unwrap();
-        let link = staying.link().await;
-        link.sync().await.unwrap();
-        assert!(link.children(PATH).await.unwrap().is_empty());
+        let connection = staying.connection().await;
+        connection.sync().await.unwrap();
+        assert!(connection.children(PATH).await.unwrap().is_empty());
     });
 }
 
 async fn one_stands_there(session: &Session) {
     let look = async || {
-        let link = session.link().await;
-        link.sync().await.ok()?;
-        let names = link.children(PATH).await.ok()?;
+        let connection = session.connection().await;
+        connection.sync().await.ok()?;
+        let names = connection.children(PATH).await.ok()?;
         (names.len() == 1 && names[0] != "ready").then_some(())
     };
     until("one stands there, and no ready", look).await;

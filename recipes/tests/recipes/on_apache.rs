@@ -80,10 +80,10 @@ fn barriers() {
     let waits = bed.spawn(async move { waiting.wait_within(SOON).await });
     let enters = bed.spawn(async move { one.enter(SOON).await });
     bed.wait(async {
-        let link = here.link().await;
-        let there = async || link.children("/together").await.ok().filter(|all| all.len() == 1);
+        let connection = here.connection().await;
+        let there = async || connection.children("/together").await.ok().filter(|all| all.len() == 1);
         until("one is there", there).await;
-        let lost = away.link().await;
+        let lost = away.connection().await;
         proxy.refuse(true);
         proxy.cut();
         lost.lost().await;
@@ -96,6 +96,6 @@ fn barriers() {
             tokio::join!(inside.leave(SOON), async { enters.await.unwrap().unwrap().leave(SOON).await });
         left.unwrap();
         entered.unwrap();
-        assert!(link.children("/together").await.unwrap().is_empty());
+        assert!(connection.children("/together").await.unwrap().is_empty());
     });
 }

@@ -49,7 +49,7 @@ fn a_member_is_back_after_its_session() {
     let party = Party::new(other, PATH, "");
     bed.wait(async {
         let membership = Party::new(session.clone(), PATH, "it").join().await.unwrap();
-        let old = session.link().await;
+        let old = session.connection().await;
         bed.faults().expire(old.session_id()).await;
         session.link_after(old.number()).await;
         until("it is back", async || (party.members().await.unwrap() == ["it"]).then_some(())).await;
@@ -89,11 +89,11 @@ fn the_members_are_followed() {
         are(&[]).await;
         let one = Party::new(bed.session(), PATH, "one").join().await.unwrap();
         are(&["one"]).await;
-        let link = session.link().await;
-        bed.faults().disconnect(link.session_id()).await;
+        let connection = session.connection().await;
+        bed.faults().disconnect(connection.session_id()).await;
         let two = Party::new(bed.session(), PATH, "two").join().await.unwrap();
         are(&["one", "two"]).await;
-        bed.faults().expire(session.link().await.session_id()).await;
+        bed.faults().expire(session.connection().await.session_id()).await;
         one.leave().await;
         are(&["two"]).await;
         two.leave().await;

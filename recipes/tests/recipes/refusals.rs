@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use atalaya_recipes::contenders::Naming;
-use atalaya_recipes::{Election, PersistentNode, Standing, Tally};
+use atalaya_recipes::node_names::Naming;
+use atalaya_recipes::{Election, PersistentNode, Standing, WriteCounter};
 use tokio::sync::watch;
 use zookeeper_client as zk;
 
@@ -109,7 +109,7 @@ fn publisher_stores_its_data_uncounted_while_the_counter_refuses_writes(bed: &Be
     let session = bed.session();
     let (data, newest) = watch::channel(Some(b"1".to_vec()));
     let node = PersistentNode::new(session.clone(), "/mediciones/1")
-        .counted(Tally::new(session.clone(), "/counter"));
+        .counted(WriteCounter::new(session.clone(), "/counter"));
     let state = node.state();
     let work = async move {
         let _data = data;
@@ -118,8 +118,8 @@ fn publisher_stores_its_data_uncounted_while_the_counter_refuses_writes(bed: &Be
     assert_quiet(observe(bed, work), &["WRITE permission on /counter"]);
     assert_eq!(state.borrow().stored, 1);
     bed.wait(until("the data is stored", async || {
-        let link = session.link().await;
-        link.get("/mediciones/1").await.ok().filter(|(data, _)| data == b"1")
+        let connection = session.connection().await;
+        connection.get("/mediciones/1").await.ok().filter(|(data, _)| data == b"1")
     }));
 }
 

@@ -70,7 +70,7 @@ fn shares_follow_the_party_and_come_back_after_a_session() {
     bed.wait(async {
         one.has(&["a", "c", "e"]).await;
         two.has(&["b", "d"]).await;
-        bed.faults().expire(session.link().await.session_id()).await;
+        bed.faults().expire(session.connection().await.session_id()).await;
         soon(one.state.wait_for(|now| !matches!(now, Partition::Acquired(_)))).await.unwrap();
         one.has(&["a", "c", "e"]).await;
         two.has(&["b", "d"]).await;

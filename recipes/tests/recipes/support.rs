@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atalaya_recipes::{Link, Session, SessionOptions};
+use atalaya_recipes::{Connection, Session, SessionOptions};
 use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
 use atalaya_testbed::{Kazoo, Process, Proxy, ZooKeeper};
 use proptest::prelude::*;
@@ -84,9 +84,9 @@ impl Bed {
 
     /// A session of its own, connected.
     #[track_caller]
-    pub(crate) fn link(&self) -> Link {
+    pub(crate) fn connection(&self) -> Connection {
         let session = self.session();
-        self.wait(session.link())
+        self.wait(session.connection())
     }
 
     /// What its clients run on.
@@ -109,7 +109,7 @@ impl Bed {
 
     /// The next request of this kind, of this session and about this path, loses its connection.
     pub(crate) async fn cut(&self, cut: Cut, session: &Session, kind: Operation, path: &str) -> Armed {
-        let id = session.link().await.session_id();
+        let id = session.connection().await.session_id();
         self.faults().cut(cut, AtRequest::next().of_session(id).of_kind(kind).about(path)).await
     }
 
@@ -241,7 +241,7 @@ pub(crate) fn blow() -> impl Strategy<Value = Blow> {
 impl Blow {
     /// Deals it to a session, if that is connected; returns when it has come down, or will not soon.
     pub(crate) async fn deal(self, faults: &Faults, session: &Session) {
-        let id = session.link().await.session_id();
+        let id = session.connection().await.session_id();
         let at = AtRequest::next().of_session(id);
         let cut = match self {
             Blow::CutBefore => Cut::BeforeEffect,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::task::{Context, Waker};
 
 use atalaya_recipes::session::Kind;
-use atalaya_recipes::{CacheError, ChildrenCache, ChildrenWatch, DataWatch, Link, Watched};
+use atalaya_recipes::{CacheError, ChildrenCache, ChildrenWatch, Connection, DataWatch, Watched};
 use tokio::sync::watch;
 
 use crate::support::{Bed, SOON, soon};
@@ -16,43 +16,47 @@ async fn data(newest: &mut watch::Receiver<Watched>, expected: &str) {
     soon(newest.wait_for(seen)).await.unwrap();
 }
 
-async fn put(link: &Link, path: &str, data: &str) {
-    match link.create(path, data.as_bytes(), Kind::Persistent).await {
-        Err(error) if error.is_node_exists() => drop(link.set(path, data.as_bytes(), None).await.unwrap()),
-        result => drop(result.unwrap()),
+async fn put(connection: &Connection, path: &str, data: &str) {
+    match connection.create(path, data.as_bytes(), Kind::Persistent).await {
+        Err(error) if error.is_node_exists() => {
+            connection.set(path, data.as_bytes(), None).await.unwrap();
+        }
+        result => {
+            result.unwrap();
+        }
     }
 }
 
 #[test]
 fn data_is_told_from_its_making_to_its_end_over_blips_and_sessions() {
     let bed = Bed::memory();
-    let (link, session) = (bed.link(), bed.session());
+    let (connection, session) = (bed.connection(), bed.session());
     let watch = DataWatch::new(session.clone(), PATH);
     let mut newest = watch.subscribe();
     bed.spawn(watch.run());
     bed.wait(async {
         let faults = bed.faults();
         soon(newest.wait_for(|now| *now == Watched::Missing)).await.unwrap();
-        put(&link, PATH, "1").await;
+        put(&connection, PATH, "1").await;
         data(&mut newest, "1").await;
-        put(&link, PATH, "2").await;
+        put(&connection, PATH, "2").await;
         data(&mut newest, "2").await;
         // While it has no connection.
-        let old = session.link().await;
+        let old = session.connection().await;
         faults.refuse_connections(true);
         faults.disconnect(old.session_id()).await;
         old.lost().await;
-        put(&link, PATH, "3").await;
+        put(&connection, PATH, "3").await;
         faults.refuse_connections(false);
         data(&mut newest, "3").await;
         // While it has no session.
-        let old = session.link().await;
+        let old = session.connection().await;
         faults.expire(old.session_id()).await;
-        put(&link, PATH, "4").await;
+        put(&connection, PATH, "4").await;
         data(&mut newest, "4").await;
-        put(&link, PATH, "5").await;
+        put(&connection, PATH, "5").await;
         data(&mut newest, "5").await;
-        link.delete(PATH, None).await.unwrap();
+        connection.delete(PATH, None).await.unwrap();
         soon(newest.wait_for(|now| *now == Watched::Missing)).await.unwrap();
     });
 }
@@ -61,7 +65,7 @@ fn data_is_told_from_its_making_to_its_end_over_blips_and_sessions() {
 #[test]
 fn many_changes_are_told_in_order_and_the_last_one_surely() {
     let bed = Bed::memory();
-    let link = bed.link();
+    let connection = bed.connection();
     let watch = DataWatch::new(bed.session(), PATH);
     let mut newest = watch.subscribe();
     bed.spawn(watch.run());
@@ -78,7 +82,7 @@ fn many_changes_are_told_in_order_and_the_last_one_surely() {
     });
     bed.wait(async {
         for number in 0..200 {
-            put(&link, PATH, &number.to_string()).await;
+            put(&connection, PATH, &number.to_string()).await;
         }
         order.await.unwrap();
     });
@@ -87,17 +91,17 @@ fn many_changes_are_told_in_order_and_the_last_one_surely() {
 #[test]
 fn children_are_told() {
     let bed = Bed::memory();
-    let (link, session) = (bed.link(), bed.session());
+    let (connection, session) = (bed.connection(), bed.session());
     let watch = ChildrenWatch::new(session.clone(), PATH);
     let mut newest = watch.subscribe();
     bed.spawn(watch.run());
     bed.wait(async {
-        put(&link, PATH, "").await;
-        put(&link, &format!("{PATH}/b"), "").await;
-        put(&link, &format!("{PATH}/a"), "").await;
+        put(&connection, PATH, "").await;
+        put(&connection, &format!("{PATH}/b"), "").await;
+        put(&connection, &format!("{PATH}/a"), "").await;
         soon(newest.wait_for(|now| *now == ["a", "b"])).await.unwrap();
-        bed.faults().expire(session.link().await.session_id()).await;
-        link.delete(&format!("{PATH}/a"), None).await.unwrap();
+        bed.faults().expire(session.connection().await.session_id()).await;
+        connection.delete(&format!("{PATH}/a"), None).await.unwrap();
         soon(newest.wait_for(|now| *now == ["b"])).await.unwrap();
     });
 }
@@ -105,7 +109,7 @@ fn children_are_told() {
 #[test]
 fn children_are_kept_with_their_data() {
     let bed = Bed::memory();
-    let (link, session) = (bed.link(), bed.session());
+    let (connection, session) = (bed.connection(), bed.session());
     let cache = ChildrenCache::new(session.clone(), PATH);
     let mut newest = cache.subscribe();
     bed.spawn(cache.run());
@@ -119,31 +123,31 @@ fn children_are_kept_with_their_data() {
     let (a, b) = (format!("{PATH}/a"), format!("{PATH}/b"));
     bed.wait(async {
         let faults = bed.faults();
-        put(&link, PATH, "").await;
-        put(&link, &a, "1").await;
-        put(&link, &b, "2").await;
+        put(&connection, PATH, "").await;
+        put(&connection, &a, "1").await;
+        put(&connection, &b, "2").await;
         is(&[("a", "1"), ("b", "2")]).await;
-        put(&link, &a, "3").await;
+        put(&connection, &a, "3").await;
         is(&[("a", "3"), ("b", "2")]).await;
-        let old = session.link().await;
+        let old = session.connection().await;
         faults.refuse_connections(true);
         faults.disconnect(old.session_id()).await;
         old.lost().await;
-        put(&link, &a, "4").await;
-        link.delete(&b, None).await.unwrap();
+        put(&connection, &a, "4").await;
+        connection.delete(&b, None).await.unwrap();
         faults.refuse_connections(false);
         is(&[("a", "4")]).await;
-        faults.expire(session.link().await.session_id()).await;
-        link.delete(&a, None).await.unwrap();
-        put(&link, &a, "5").await;
-        put(&link, &b, "6").await;
+        faults.expire(session.connection().await.session_id()).await;
+        connection.delete(&a, None).await.unwrap();
+        put(&connection, &a, "5").await;
+        put(&connection, &b, "6").await;
         is(&[("a", "5"), ("b", "6")]).await;
         for path in [&a, &b, &PATH.to_owned()] {
-            link.delete(path, None).await.unwrap();
+            connection.delete(path, None).await.unwrap();
         }
         is(&[]).await;
-        put(&link, PATH, "").await;
-        put(&link, &b, "7").await;
+        put(&connection, PATH, "").await;
+        put(&connection, &b, "7").await;
         is(&[("b", "7")]).await;
     });
 }
@@ -152,13 +156,13 @@ fn children_are_kept_with_their_data() {
 #[test]
 fn who_keeps_children_gives_way_when_the_runtime_has_ended() {
     let bed = Bed::memory();
-    let link = bed.link();
+    let connection = bed.connection();
     let cache = ChildrenCache::new(bed.session(), PATH);
     let mut newest = cache.subscribe();
     let mut keeping = Box::pin(cache.run());
     bed.wait(async {
-        put(&link, PATH, "").await;
-        put(&link, &format!("{PATH}/a"), "1").await;
+        put(&connection, PATH, "").await;
+        put(&connection, &format!("{PATH}/a"), "1").await;
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -179,13 +183,13 @@ fn who_keeps_children_gives_way_when_the_runtime_has_ended() {
 #[test]
 fn no_more_children_are_kept_than_the_limit() {
     let bed = Bed::memory();
-    let link = bed.link();
+    let connection = bed.connection();
     bed.wait(async {
-        put(&link, PATH, "").await;
+        put(&connection, PATH, "").await;
         for number in 0..4 {
-            put(&link, &format!("{PATH}/{number}"), "").await;
+            put(&connection, &format!("{PATH}/{number}"), "").await;
         }
-        let error = ChildrenCache::new(link.session().clone(), PATH).with_limit(3).run().await;
+        let error = ChildrenCache::new(connection.session().clone(), PATH).with_limit(3).run().await;
         assert!(matches!(error, CacheError::TooMany { found: 4, limit: 3, .. }), "{error}");
     });
 }

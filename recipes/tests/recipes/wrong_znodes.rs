@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::queue::PRIORITY;
 use atalaya_recipes::session::Kind;
 use atalaya_recipes::{
@@ -17,14 +17,14 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Creates a znode and its parents.
 fn create(bed: &Bed, path: &str, data: &[u8], kind: Kind) -> Session {
-    let link = bed.link();
+    let connection = bed.connection();
     bed.wait(async {
         if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
-            link.ensure(parent).await.unwrap();
+            connection.ensure(parent).await.unwrap();
         }
-        link.create(path, data, kind).await.unwrap();
+        connection.create(path, data, kind).await.unwrap();
     });
-    link.session().clone()
+    connection.session().clone()
 }
 
 /// Waits until `session` reports this znode, and no other.
@@ -39,13 +39,13 @@ fn until_nothing_is_reported(bed: &Bed, session: &Session) {
 }
 
 fn delete(bed: &Bed, path: &str) {
-    let link = bed.link();
-    bed.wait(link.delete(path, None)).unwrap();
+    let connection = bed.connection();
+    bed.wait(connection.delete(path, None)).unwrap();
 }
 
 fn assert_exists(bed: &Bed, path: &str) {
-    let link = bed.link();
-    assert!(bed.wait(link.stat(path)).unwrap().is_some(), "{path} was deleted");
+    let connection = bed.connection();
+    assert!(bed.wait(connection.stat(path)).unwrap().is_some(), "{path} was deleted");
 }
 
 /// One warning names the path and the command that deletes it.
@@ -70,8 +70,8 @@ fn contender_reports_the_persistent_znode_that_it_waits_for(bed: &Bed) {
         until_reported(bed, &session, &squatter, Problem::NotEphemeral);
         assert_eq!(*standing.borrow_and_update(), Standing::Waiting { ahead: 1 });
         // It looks again, and does not log again.
-        let link = bed.link();
-        bed.wait(link.set(&squatter, b"new", None)).unwrap();
+        let connection = bed.connection();
+        bed.wait(connection.set(&squatter, b"new", None)).unwrap();
         assert_warned_once(&logs, &squatter);
         assert_exists(bed, &squatter);
         delete(bed, &squatter);
@@ -102,7 +102,7 @@ fn try_lock_logs_the_persistent_znode_in_the_way(bed: &Bed) {
     let squatter = format!("/lock/{TOKEN}__lock__0000000000");
     create(bed, &squatter, b"", Kind::Persistent);
     let session = bed.session();
-    bed.wait(session.link());
+    bed.wait(session.connection());
     let logs = Logs::default();
     // Its task runs elsewhere: the log is not this future's.
     let taken = bed.wait(logs.of(async {
@@ -185,7 +185,8 @@ fn locking_queue_reports_a_persistent_hold_and_skips_an_entry_with_children(bed:
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), "/queue");
     bed.wait(queue.put(b"held", PRIORITY)).unwrap();
-    let name = bed.wait(async { session.link().await.children("/queue/entries").await.unwrap().remove(0) });
+    let name =
+        bed.wait(async { session.connection().await.children("/queue/entries").await.unwrap().remove(0) });
     let hold = format!("/queue/taken/{name}");
     create(bed, &hold, b"", Kind::Persistent);
     assert!(bed.wait(queue.take()).unwrap().is_none());
@@ -279,6 +280,6 @@ fn session_connects_to_an_ipv6_address_with_a_zone() {
     let server = atalaya_sim::zookeeper::Server::builder().listen("[::]:0").start_thread().unwrap();
     let bed = Bed::memory();
     let session = bed.session_to(&format!("[{address}%{interface}]:{}", server.local_addr().port()));
-    let link = bed.wait(session.link());
-    assert!(bed.wait(link.stat("/")).unwrap().is_some());
+    let connection = bed.wait(session.connection());
+    assert!(bed.wait(connection.stat("/")).unwrap().is_some());
 }

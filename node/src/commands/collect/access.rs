@@ -8,9 +8,9 @@ use atalaya_hal::bounded;
 use tracing::warn;
 
 use super::Value;
-use crate::bearer::exposure;
 use crate::exit::Failure;
-use crate::figures::Listen;
+use crate::settings::api_token::exposure;
+use crate::settings::listen_addr::ListenAddr;
 use crate::settings::shorten;
 
 /// Maximum size of a token file, in bytes.
@@ -35,7 +35,7 @@ pub(super) fn warn_if_exposed(what: &str, path: &Path) {
 }
 
 /// Returns the names to answer to: those that are given, and that of the address to listen at.
-pub(super) fn hosts(listen: &Listen, given: Option<Value>) -> Result<Hosts, Failure> {
+pub(super) fn hosts(listen: &ListenAddr, given: Option<Value>) -> Result<Hosts, Failure> {
     let mut hosts = Hosts::default();
     if !listen.host().is_empty() && !listen.host().contains([':', '%']) {
         hosts.allow(listen.host()).map_err(|error| Failure::usage(anyhow!("--listen: {error}")))?;

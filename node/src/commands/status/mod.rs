@@ -14,9 +14,9 @@ use super::tools::with_session_of;
 use super::{stop_signal, surroundings};
 use crate::cli::{FleetArgs, StatusArgs};
 use crate::exit::Failure;
-use crate::overview::Overview;
-use crate::overview::clock::Clock;
-use crate::overview::znodes::now;
+use crate::fleet_status::FleetStatus;
+use crate::fleet_status::clock::Clock;
+use crate::fleet_status::znodes::now;
 use crate::settings::{Settings, load_boards};
 use read::Reader;
 use show::Show;
@@ -48,7 +48,7 @@ async fn once(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
     for _ in 0..3 {
         match tokio::time::timeout(looker.session_timeout(), looker.look()).await {
             Ok(Ok(overview)) => return show.overview(&overview).await.map(|_| ()),
-            Ok(Err(error)) if error.is_link_trouble() => {}
+            Ok(Err(error)) if error.is_connection_loss() => {}
             Ok(Err(error)) => return Err(Failure::not_now(error)),
             Err(_) => break,
         }
@@ -68,7 +68,7 @@ async fn watch(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
             ticks.tick().await;
             match tokio::time::timeout(PATIENCE, looker.look()).await {
                 Ok(Ok(overview)) => show.overview(&overview).await,
-                Ok(Err(error)) if !error.is_link_trouble() => Err(Failure::not_now(error)),
+                Ok(Err(error)) if !error.is_connection_loss() => Err(Failure::not_now(error)),
                 _ => show.nothing().await,
             }
         };
@@ -95,14 +95,18 @@ impl Looker {
         self.settings.session_timeout
     }
 
-    async fn look(&mut self) -> Result<Overview, Error> {
-        let link = self.session.link().await;
+    async fn look(&mut self) -> Result<FleetStatus, Error> {
+        let connection = self.session.connection().await;
         let began = now();
-        let seen = self.reader.read(&link, &self.settings).await?;
+        let seen = self.reader.read(&connection, &self.settings).await?;
         let ended = now();
         if seen.newest > 0 {
             self.clock.look(seen.newest, began, ended);
         }
-        Ok(Overview::of(self.settings.zookeeper.to_string(), seen, ended.saturating_add(self.clock.ahead())))
+        Ok(FleetStatus::of(
+            self.settings.zookeeper.to_string(),
+            seen,
+            ended.saturating_add(self.clock.ahead()),
+        ))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::cli::Output;
 use crate::commands::printer::Printer;
 use crate::exit::Failure;
-use crate::overview::{Line, Overview, block, table};
+use crate::fleet_status::{FleetStatus, Line, block, table};
 use crate::settings::environment;
 
 /// Most nodes of a table that nobody can scroll.
@@ -35,7 +35,7 @@ impl Show {
     }
 
     /// Shows it. False when nobody reads any more.
-    pub(super) async fn overview(&mut self, overview: &Overview) -> Result<bool, Failure> {
+    pub(super) async fn overview(&mut self, overview: &FleetStatus) -> Result<bool, Failure> {
         let text = match self.output {
             // Strings and finite numbers only: this cannot fail.
             Output::Json => serde_json::to_string(overview).unwrap_or_default() + "\n",

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use atalaya_recipes::session::Kind;
-use atalaya_recipes::{DataWatch, Error, Link, Watched};
+use atalaya_recipes::{Connection, DataWatch, Error, Watched};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -13,18 +13,19 @@ use super::connection::{input, path, with_session};
 use crate::cli::ConfigCommand;
 use crate::commands::printer::Printer;
 use crate::commands::{print, stop_signal};
+use crate::dynamic_config::{self, Key};
 use crate::exit::Failure;
-use crate::live::{self, Key};
-use crate::{settings, text};
+use crate::model::text;
+use crate::settings;
 
 pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Failure> {
     match command {
         ConfigCommand::Get(args) => {
             let at = path(&args.path)?;
             with_session(&args.connection, |session| async move {
-                let link = session.link().await;
-                link.sync().await.map_err(Failure::not_now)?;
-                match link.get(&at).await {
+                let connection = session.connection().await;
+                connection.sync().await.map_err(Failure::not_now)?;
+                match connection.get(&at).await {
                     Ok((value, _)) => print(&line(value)).map(|()| ExitCode::SUCCESS),
                     Err(error) if error.is_no_node() => Err(Failure::io(anyhow!("there is no znode {at}"))),
                     Err(error) => Err(Failure::not_now(error)),
@@ -33,10 +34,11 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
         }
         ConfigCommand::Set(args) => {
             let (at, value) = (path(&args.path)?, input(&args.value)?);
-            live::check(&at, &value).map_err(|problem| Failure::usage(anyhow!("{at}: {problem}")))?;
+            dynamic_config::check(&at, &value)
+                .map_err(|problem| Failure::usage(anyhow!("{at}: {problem}")))?;
             with_session(&args.connection, |session| async move {
-                let link = session.link().await;
-                store(&link, &at, &value).await.map_err(Failure::not_now)?;
+                let connection = session.connection().await;
+                store(&connection, &at, &value).await.map_err(Failure::not_now)?;
                 Ok(ExitCode::SUCCESS)
             })
         }
@@ -44,15 +46,15 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
             let period = settings::period(args.sampling_period.trim())
                 .map_err(|problem| Failure::usage(anyhow!("the sampling period: {problem}")))?;
             let url = args.api_url.trim();
-            live::check(&place(Key::ApiUrl), url.as_bytes())
+            dynamic_config::check(&place(Key::ApiUrl), url.as_bytes())
                 .map_err(|problem| Failure::usage(anyhow!("the address of the API: {problem}")))?;
             // Kazoo's programs read a number of seconds.
             let told =
                 [(Key::SamplingPeriod, period.as_secs_f64().to_string()), (Key::ApiUrl, url.to_owned())];
             with_session(&args.connection, |session| async move {
-                let link = session.link().await;
+                let connection = session.connection().await;
                 for (key, value) in told {
-                    store(&link, &place(key), value.as_bytes()).await.map_err(Failure::not_now)?;
+                    store(&connection, &place(key), value.as_bytes()).await.map_err(Failure::not_now)?;
                 }
                 Ok(ExitCode::SUCCESS)
             })
@@ -77,7 +79,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
 
 /// Where the whole fleet finds it.
 fn place(key: Key) -> String {
-    format!("{}/{}", live::FLEET, key.name())
+    format!("{}/{}", dynamic_config::FLEET, key.name())
 }
 
 /// Prints each value, until nobody reads them.
@@ -116,17 +118,17 @@ pub(super) fn line(mut value: Vec<u8>) -> Vec<u8> {
 }
 
 /// Writes the znode, or makes it with that value, and what is missing above it.
-async fn store(link: &Link, path: &str, value: &[u8]) -> Result<(), Error> {
-    match link.set(path, value, None).await {
+async fn store(connection: &Connection, path: &str, value: &[u8]) -> Result<(), Error> {
+    match connection.set(path, value, None).await {
         Err(error) if error.is_no_node() => {}
         done => return done.map(|_| ()),
     }
     if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
-        link.ensure(parent).await?;
+        connection.ensure(parent).await?;
     }
-    match link.create(path, value, Kind::Persistent).await {
+    match connection.create(path, value, Kind::Persistent).await {
         // Somebody was faster: now it can be written.
-        Err(error) if error.is_node_exists() => link.set(path, value, None).await.map(|_| ()),
+        Err(error) if error.is_node_exists() => connection.set(path, value, None).await.map(|_| ()),
         done => done.map(|_| ()),
     }
 }

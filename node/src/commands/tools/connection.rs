@@ -53,7 +53,7 @@ where
             servers: settings.zookeeper.clone(),
             timeout: settings.session_timeout,
         });
-        if tokio::time::timeout(patience, session.link()).await.is_err() {
+        if tokio::time::timeout(patience, session.connection()).await.is_err() {
             let servers = &settings.zookeeper;
             return Err(Failure::unavailable(anyhow!(
                 "ZooKeeper at {servers} was not reached within {patience:?}"

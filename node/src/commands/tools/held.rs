@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_recipes::contenders::Naming;
+use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Guard, Lock, Session};
 use tracing::{info, warn};
 
@@ -15,7 +15,7 @@ use super::connection::{parse, path, with_session};
 use crate::cli::{ElectArgs, LockArgs, NamingArg};
 use crate::commands::stop_signal;
 use crate::exit::Failure;
-use crate::presence;
+use crate::model::node_info;
 
 /// What the command finds the fencing token in.
 const FENCE: &str = "ATALAYA_FENCE";
@@ -81,7 +81,7 @@ pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> 
 const INTERRUPTED: u8 = 130;
 
 fn contender(session: Session, path: &str, id: Option<&str>, naming: NamingArg) -> Lock {
-    let id = id.map_or_else(|| format!("{}:{}", presence::host(), std::process::id()), str::to_owned);
+    let id = id.map_or_else(|| format!("{}:{}", node_info::host(), std::process::id()), str::to_owned);
     let naming = match naming {
         NamingArg::Kazoo => Naming::Kazoo,
         NamingArg::CuratorLatch => Naming::CuratorLatch,
@@ -121,7 +121,7 @@ async fn under(
     let fence = [(FENCE, guard.fence().to_string())];
     // Without ZooKeeper the lease is over at half of the session timeout: at three quarters of it the command is dead, and
     // only after the whole of it can anybody else hold this.
-    let grace = guard.link().timeout() / 4;
+    let grace = guard.connection().timeout() / 4;
     let Ended { code, lost } = child::run(command, &fence, grace, guard.lost(), stop).await?;
     Ok(if lost { Held::Lost } else { Held::Done(ExitCode::from(code)) })
 }

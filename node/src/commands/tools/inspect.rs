@@ -5,14 +5,14 @@ use std::time::SystemTime;
 
 use anyhow::anyhow;
 use atalaya_recipes::session::BulkRead;
-use atalaya_recipes::{Error, Link};
+use atalaya_recipes::{Connection, Error};
 use serde_json::json;
 
 use super::connection::{path, with_session};
 use crate::cli::{InspectArgs, Output};
 use crate::commands::print;
 use crate::exit::Failure;
-use crate::inspection::{Entry, Inspection, Znode, table, tree};
+use crate::inspect::{Entry, Inspection, Znode, table, tree};
 
 /// Most znodes that are shown of a tree.
 const MOST: usize = 100_000;
@@ -24,22 +24,22 @@ const KEPT: usize = 1024;
 pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure> {
     let at = path(&args.path)?;
     with_session(&args.connection, |session| async move {
-        let link = session.link().await;
+        let connection = session.connection().await;
         // What others have written just now is to be seen.
-        link.sync().await.map_err(Failure::not_now)?;
-        let own = match link.get(&at).await {
+        connection.sync().await.map_err(Failure::not_now)?;
+        let own = match connection.get(&at).await {
             Ok((data, stat)) => Znode { name: at.clone(), data, stat },
             Err(error) if error.is_no_node() => return Err(Failure::io(anyhow!("there is no znode {at}"))),
             Err(error) => return Err(Failure::not_now(error)),
         };
         let text = if args.recursive {
-            let nodes = below(&link, own).await.map_err(Failure::not_now)?;
+            let nodes = below(&connection, own).await.map_err(Failure::not_now)?;
             match args.output {
                 Output::Table => tree(&nodes),
                 Output::Json => lines(&nodes),
             }
         } else {
-            let children = children(&link, &at).await.map_err(Failure::not_now)?;
+            let children = children(&connection, &at).await.map_err(Failure::not_now)?;
             let inspection = Inspection::of(&own, &children, SystemTime::now());
             match args.output {
                 Output::Table => table(&inspection),
@@ -52,8 +52,8 @@ pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure>
 }
 
 /// The children of the znode at `path`, by name. Those that have gone meanwhile, or may not be read, are left out.
-async fn children(link: &Link, path: &str) -> Result<Vec<Znode>, Error> {
-    let mut names = match link.children(path).await {
+async fn children(connection: &Connection, path: &str) -> Result<Vec<Znode>, Error> {
+    let mut names = match connection.children(path).await {
         Ok(names) => names,
         Err(error) if error.is_no_node() => Vec::new(),
         Err(error) => return Err(error),
@@ -62,7 +62,7 @@ async fn children(link: &Link, path: &str) -> Result<Vec<Znode>, Error> {
     let mut znodes = Vec::new();
     for names in names.chunks(BATCH) {
         let paths: Vec<String> = names.iter().map(|name| join(path, name)).collect();
-        let answers = link.get_many(&paths).await?;
+        let answers = connection.get_many(&paths).await?;
         znodes.extend(names.iter().zip(answers).filter_map(|(name, answer)| match answer {
             BulkRead::Data(data, stat) => {
                 let data = data[..data.len().min(KEPT)].to_vec();
@@ -75,7 +75,7 @@ async fn children(link: &Link, path: &str) -> Result<Vec<Znode>, Error> {
 }
 
 /// `root` and everything below it, parents before their children, with how deep each stands.
-async fn below(link: &Link, root: Znode) -> Result<Vec<(usize, Entry)>, Error> {
+async fn below(connection: &Connection, root: Znode) -> Result<Vec<(usize, Entry)>, Error> {
     let now = SystemTime::now();
     let mut shown = Vec::new();
     let mut waiting = vec![(0, root.name.clone(), root)];
@@ -86,7 +86,7 @@ async fn below(link: &Link, root: Znode) -> Result<Vec<(usize, Entry)>, Error> {
             break;
         }
         if znode.stat.num_children > 0 {
-            let children = children(link, &path).await?;
+            let children = children(connection, &path).await?;
             // The last to be pushed is the next to be shown.
             waiting
                 .extend(children.into_iter().rev().map(|child| (depth + 1, join(&path, &child.name), child)));

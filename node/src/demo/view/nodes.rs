@@ -12,7 +12,7 @@ use ratatui::widgets::{Cell, Row as TableRow, Table};
 use super::{Sight, framed};
 use crate::demo::fleet::Condition;
 use crate::demo::state::{Row, State};
-use crate::measurement;
+use crate::model::measurement;
 
 /// A measurement that is older than so many periods is marked.
 const OLD: u32 = 3;
@@ -83,7 +83,7 @@ fn role(row: &Row) -> (String, Style) {
         }
         // How many are ahead is known only from the last time it looked: no number is better than an old one.
         (Condition::Up, Standing::Waiting { .. }) => ("follows".to_owned(), Style::new()),
-        (Condition::Up, Standing::Away) => ("joining".to_owned(), Style::new().fg(Color::Yellow)),
+        (Condition::Up, Standing::Inactive) => ("joining".to_owned(), Style::new().fg(Color::Yellow)),
     }
 }
 

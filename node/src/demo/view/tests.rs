@@ -3,7 +3,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use atalaya_recipes::persistent_node::NodeState;
-use atalaya_recipes::{Phase, Standing, View};
+use atalaya_recipes::{Phase, SessionState, Standing};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use tracing::Level;
@@ -15,8 +15,8 @@ use crate::demo::journal::Said;
 use crate::demo::ledger::{Arrival, Verdict};
 use crate::demo::script::ApiMode;
 use crate::leader::aggregate::Summary;
-use crate::leader::report::CycleReport;
-use crate::vitals::{Faults, Measured, Vitals};
+use crate::model::report::CycleReport;
+use crate::observe::node_status::{Faults, Measured, NodeStatus};
 
 /// A fleet in the middle of its life: node 1 leads, the others wait, one average arrived and one waits.
 fn state(nodes: u32) -> (State, Instant) {
@@ -26,8 +26,8 @@ fn state(nodes: u32) -> (State, Instant) {
     let mut state = State::new(nodes, Duration::from_secs(1), places, start);
     let timeout = Duration::from_secs(5);
     for (ahead, row) in state.rows.iter_mut().enumerate() {
-        row.vitals = Vitals {
-            session: Some(View { phase: Phase::Connected, link: 1, session: 0x1234, timeout }),
+        row.vitals = NodeStatus {
+            session: Some(SessionState { phase: Phase::Connected, connection: 1, session: 0x1234, timeout }),
             standing: if ahead == 0 { Standing::Leading } else { Standing::Waiting { ahead } },
             measured: Some(Measured { data: b"78.40"[..].into(), at: now - Duration::from_millis(300) }),
             published: NodeState { held: true, stored: 9, zxid: 9 },

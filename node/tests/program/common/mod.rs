@@ -37,7 +37,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How fast a fleet lives. The servers' tick is 0.5 s.
 #[derive(Clone, Copy)]
-pub struct Pace {
+pub struct Timing {
     /// The session timeout of the nodes.
     pub session: Duration,
     /// Their sampling period.
@@ -45,9 +45,9 @@ pub struct Pace {
 }
 
 /// Beside Apache ZooKeeper.
-pub const CALM: Pace = Pace { session: Duration::from_secs(4), period: Duration::from_secs(1) };
+pub const CALM: Timing = Timing { session: Duration::from_secs(4), period: Duration::from_secs(1) };
 /// On the server in memory, so that running everything on both takes half as long again, and not twice as long.
-pub const QUICK: Pace = Pace { session: Duration::from_secs(2), period: Duration::from_millis(500) };
+pub const QUICK: Timing = Timing { session: Duration::from_secs(2), period: Duration::from_millis(500) };
 
 /// Boards `v70`, `v80`, `v90`, whose only sensor always measures that; and `random`.
 const BOARDS: &str = r#"
@@ -66,20 +66,20 @@ sensors = [{ name = "s", chip = "random" }]
 "#;
 
 /// What nodes need around them.
-pub struct Surroundings {
+pub struct TestEnv {
     pub hosts: String,
-    pub pace: Pace,
+    pub pace: Timing,
     pub api: Api,
     boards: PathBuf,
     _scratch: Scratch,
 }
 
-impl Surroundings {
-    pub fn of(hosts: String, pace: Pace) -> Surroundings {
+impl TestEnv {
+    pub fn of(hosts: String, pace: Timing) -> TestEnv {
         let scratch = Scratch::new("fleet");
         let boards = scratch.path().join("boards.toml");
         std::fs::write(&boards, BOARDS).unwrap();
-        Surroundings { hosts, pace, api: Api::start(), boards, _scratch: scratch }
+        TestEnv { hosts, pace, api: Api::start(), boards, _scratch: scratch }
     }
 
     /// `atalaya run ID` with the settings of these tests and `args`.
@@ -124,7 +124,7 @@ impl Surroundings {
 /// One ZooKeeper server, and what nodes need around them.
 pub struct Fleet {
     pub server: Server,
-    pub around: Surroundings,
+    pub around: TestEnv,
 }
 
 impl Fleet {
@@ -136,14 +136,14 @@ impl Fleet {
         Fleet::on(Server::memory(), QUICK)
     }
 
-    fn on(server: Server, pace: Pace) -> Fleet {
-        let around = Surroundings::of(server.connect_string(), pace);
+    fn on(server: Server, pace: Timing) -> Fleet {
+        let around = TestEnv::of(server.connect_string(), pace);
         Fleet { server, around }
     }
 
     /// The same for a fleet whose znodes stand below `chroot`.
-    pub fn below(&self, chroot: &str) -> Surroundings {
-        Surroundings::of(format!("{}{chroot}", self.hosts), self.pace)
+    pub fn below(&self, chroot: &str) -> TestEnv {
+        TestEnv::of(format!("{}{chroot}", self.hosts), self.pace)
     }
 
     pub fn probe(&self) -> Probe {
@@ -152,9 +152,9 @@ impl Fleet {
 }
 
 impl std::ops::Deref for Fleet {
-    type Target = Surroundings;
+    type Target = TestEnv;
 
-    fn deref(&self) -> &Surroundings {
+    fn deref(&self) -> &TestEnv {
         &self.around
     }
 }

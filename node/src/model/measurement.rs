@@ -1,0 +1,210 @@
+//! What stands in a measurement's znode: a number as text, or a SenML pack. Pure; written by a node, read by the
+//! leader, and by the Kazoo programs of the same fleet, which do `float(data)` or `int(data)`.
+
+use atalaya_hal::{Reading, SensorInfo};
+
+use crate::model::senml::{self, NoPack, Value};
+
+/// Largest measurement that is read, in bytes. A SenML pack of a hundred readings has a tenth of it.
+pub const LARGEST: usize = 64 * 1024;
+
+/// Why a znode's data is no measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Nothing but blanks.
+    #[error("is empty")]
+    Empty,
+    /// More than [`LARGEST`].
+    #[error("is larger than 64 KiB")]
+    TooLarge,
+    /// Not UTF-8.
+    #[error("is not UTF-8 text")]
+    NotText,
+    /// NaN, infinite, or too large for a number.
+    #[error("is not a finite number")]
+    NotFinite,
+    /// Neither a number nor a pack.
+    #[error(transparent)]
+    NoPack(#[from] NoPack),
+    /// Its units are too many beside those of the others.
+    #[error("has units beyond the 64 that are averaged")]
+    Crowded,
+    /// It was not written for three sampling periods.
+    #[error("is older than three sampling periods")]
+    Stale,
+    /// It was listed, but is not there any more, or may not be read.
+    #[error("is gone or cannot be read")]
+    Gone,
+}
+
+impl Unusable {
+    /// What figures call each kind.
+    pub const REASONS: [&str; 8] =
+        ["empty", "too_large", "not_text", "not_finite", "not_a_number", "too_many_units", "stale", "gone"];
+
+    /// Its place among [`Unusable::REASONS`].
+    pub const fn reason(self) -> usize {
+        match self {
+            Unusable::Empty => 0,
+            Unusable::TooLarge => 1,
+            Unusable::NotText => 2,
+            Unusable::NotFinite => 3,
+            Unusable::NoPack(_) => 4,
+            Unusable::Crowded => 5,
+            Unusable::Stale => 6,
+            Unusable::Gone => 7,
+        }
+    }
+}
+
+/// Reads a measurement: a number as text, blanks around it allowed, or a SenML pack.
+///
+/// # Errors
+/// It is none.
+pub fn parse(data: &[u8]) -> Result<Vec<Value>, Unusable> {
+    if data.len() > LARGEST {
+        return Err(Unusable::TooLarge);
+    }
+    let text = std::str::from_utf8(data).map_err(|_| Unusable::NotText)?.trim();
+    if text.is_empty() {
+        return Err(Unusable::Empty);
+    }
+    match text.parse::<f64>() {
+        // Adding positive zero makes zero of a negative zero.
+        Ok(value) if value.is_finite() => Ok(vec![Value { unit: None, value: value + 0.0 }]),
+        Ok(_) => Err(Unusable::NotFinite),
+        Err(_) => Ok(senml::parse(text)?),
+    }
+}
+
+/// How a node writes its measurements: decided once, by what its board carries, so that the znode does not change its
+/// form when a sensor fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One quantity of one sensor: the number as text.
+    Number,
+    /// Several: a SenML pack.
+    Pack,
+}
+
+impl Form {
+    /// The form for a board with these sensors.
+    pub fn of<'a>(sensors: impl IntoIterator<Item = &'a SensorInfo>) -> Form {
+        let quantities: usize = sensors.into_iter().map(|sensor| sensor.quantities.len()).sum();
+        if quantities == 1 { Form::Number } else { Form::Pack }
+    }
+
+    /// The data for the znode, or `None` if nothing was measured.
+    pub fn write(self, node: &str, readings: &[(&str, Reading)]) -> Option<Vec<u8>> {
+        match (self, readings) {
+            (_, []) => None,
+            // Rust writes the shortest text that reads back as the same number, and no ".0" after whole ones.
+            (Form::Number, [(_, reading), ..]) => Some((reading.value() + 0.0).to_string().into_bytes()),
+            (Form::Pack, readings) => Some(senml::pack(node, readings.iter().copied()).into_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use atalaya_hal::Quantity;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn number(value: f64) -> Vec<Value> {
+        vec![Value { unit: None, value }]
+    }
+
+    #[test]
+    fn what_is_a_measurement_and_what_is_not() {
+        for (data, value) in [
+            ("78", 78.0),
+            (" 78.4\n", 78.4),
+            ("-5", -5.0),
+            ("1e3", 1000.0),
+            ("+3.0", 3.0),
+            ("\u{2003}7", 7.0),
+        ] {
+            assert_eq!(parse(data.as_bytes()), Ok(number(value)), "{data}");
+        }
+        let large = vec![b'7'; 900_000];
+        for (data, why) in [
+            (&b"abc"[..], Unusable::NoPack(NoPack::Malformed)),
+            (b"", Unusable::Empty),
+            (b" \n", Unusable::Empty),
+            (b"nan", Unusable::NotFinite),
+            (b"NaN", Unusable::NotFinite),
+            (b"inf", Unusable::NotFinite),
+            (b"-infinity", Unusable::NotFinite),
+            (b"1e400", Unusable::NotFinite),
+            (b"78,4", Unusable::NoPack(NoPack::Malformed)),
+            (b"\xff\xfe", Unusable::NotText),
+            (&large, Unusable::TooLarge),
+            (b"[]", Unusable::NoPack(NoPack::Empty)),
+        ] {
+            assert_eq!(parse(data), Err(why), "{:?}", String::from_utf8_lossy(&data[..data.len().min(20)]));
+        }
+        assert_eq!(
+            parse(br#"[{"u":"Cel","v":21.5}]"#),
+            Ok(vec![Value { unit: Some("Cel".into()), value: 21.5 }])
+        );
+    }
+
+    fn info(quantities: &[Quantity]) -> SensorInfo {
+        let quantities = quantities.to_vec();
+        SensorInfo { name: "s".into(), chip: "c".into(), bus: None, address: None, quantities }
+    }
+
+    #[test]
+    fn one_quantity_is_text_that_python_reads_and_several_are_a_pack() {
+        let one = [info(&[Quantity::Temperature])];
+        let two = [info(&[Quantity::Temperature, Quantity::Humidity])];
+        let reading = Reading::new(Quantity::Temperature, 78.0).unwrap();
+        assert_eq!(Form::of(&one).write("1", &[("s", reading)]), Some(b"78".to_vec()));
+        assert_eq!(Form::of(&one).write("1", &[]), None);
+        let pack = Form::of(&two).write("1", &[("s", reading)]).unwrap();
+        assert_eq!(
+            parse(&pack).unwrap()[0].unit.as_deref(),
+            Some("Cel"),
+            "a pack also while a quantity is missing"
+        );
+    }
+
+    #[test]
+    fn measurement_has_no_negative_zero() {
+        for text in ["-0", "-0.0", "-1e-999", r#"[{"v":-0.0}]"#, r#"[{"bv":-0.0,"v":-0.0}]"#] {
+            assert_eq!(parse(text.as_bytes()).unwrap()[0].value.to_string(), "0", "{text}");
+        }
+        let zero = Reading::new(Quantity::Temperature, -0.0).unwrap();
+        for form in [Form::Number, Form::Pack] {
+            let data = String::from_utf8(form.write("1", &[("s", zero)]).unwrap()).unwrap();
+            assert!(!data.contains("-0"), "{data}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_exactly(value in prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::SUBNORMAL) {
+            let reading = Reading::new(Quantity::Temperature, value).unwrap();
+            let data = Form::Number.write("1", &[("s", reading)]).unwrap();
+            prop_assert_eq!(parse(&data), Ok(number(value)));
+        }
+
+        #[test]
+        fn measurement_parses_any_bytes_in_linear_time_to_a_bounded_result(data in crate::model::foreign_input::bytes()) {
+            let began = std::time::Instant::now();
+            let parsed = parse(&data);
+            prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
+            if let Ok(values) = parsed {
+                prop_assert!(values.len() <= senml::MOST_VALUES);
+                prop_assert!(values.iter().all(|value| value.value.to_string() != "-0"));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_finite_values_or_an_error(data in prop::collection::vec(any::<u8>(), 0..100)) {
+            if let Ok(values) = parse(&data) { prop_assert!(values.iter().all(|value| value.value.is_finite())); }
+        }
+    }
+}

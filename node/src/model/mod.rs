@@ -1,0 +1,12 @@
+//! Types and formats that the other modules share: node identifiers, measurements, reports and the fence. Imports nothing
+//! from the other layers.
+
+pub mod fence;
+#[cfg(test)]
+pub mod foreign_input;
+pub mod measurement;
+pub mod node_id;
+pub mod node_info;
+pub mod report;
+pub mod senml;
+pub mod text;

@@ -1,0 +1,149 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A cycle with one average.
+pub(crate) fn cycle_report(epoch: i64, cycle: u64, unit: Option<&str>) -> CycleReport {
+    let unit = unit.map(str::to_owned);
+    let summary = Summary { unit, mean: 79.5, min: 79.0, max: 80.0, stddev: Some(0.5), count: 2 };
+    CycleReport::new(epoch, cycle, Timestamp::UNIX_EPOCH, vec![summary], 1)
+}
+
+fn report(unit: Option<&str>) -> Report {
+    cycle_report(7, 3, unit).reports().next().unwrap()
+}
+
+fn built(report: &Report, url: &Url, method: ApiMethod) -> reqwest::Request {
+    let client = reqwest::Client::new();
+    let begin = |method, url| Ok::<_, std::convert::Infallible>(client.request(method, url));
+    report.request(url, method, begin).unwrap().build().unwrap()
+}
+
+#[test]
+fn a_get_is_what_existing_receivers_read() {
+    let url: Url = "http://h:8000/nuevo?token=x".parse().unwrap();
+    let request = built(&report(None), &url, ApiMethod::Get);
+    assert_eq!(request.url().as_str(), "http://h:8000/nuevo?token=x&dato=79.5");
+    assert_eq!(request.headers()["idempotency-key"], "7-3");
+    let request = built(&report(Some("Cel")), &url, ApiMethod::Get);
+    assert_eq!(
+        request.url().query(),
+        Some("token=x&dato=79.5&quantity=temperature&unit=Cel"),
+        "quantity and unit follow when they are known"
+    );
+}
+
+#[test]
+fn a_post_tells_everything() {
+    let url: Url = "http://h:8000/nuevo".parse().unwrap();
+    let request = built(&report(Some("Cel")), &url, ApiMethod::Post);
+    let body: serde_json::Value =
+        serde_json::from_slice(request.body().unwrap().as_bytes().unwrap()).unwrap();
+    assert_eq!(
+        body,
+        serde_json::json!({"epoch": 7, "cycle": 3, "time": "1970-01-01T00:00:00Z", "quantity": "temperature",
+            "unit": "Cel", "mean": 79.5, "min": 79.0, "max": 80.0, "stddev": 0.5, "count": 2, "excluded": 1})
+    );
+    assert_eq!(request.headers()["idempotency-key"], "7-3-Cel");
+}
+
+#[test]
+fn what_is_no_report_of_that_cycle_is_refused() {
+    let report = cycle_report(7, 3, None);
+    assert_eq!(CycleReport::parse(&report.data(), 3).as_ref(), Ok(&report));
+    assert!(CycleReport::parse(&report.data(), 4).is_err());
+    assert!(CycleReport::parse(b"", 3).is_err());
+    assert!(CycleReport::parse(&CycleReport { averages: Vec::new(), ..report }.data(), 3).is_err());
+}
+
+/// The text of a report with these averages and fields besides.
+fn text(averages: &str, more: &str) -> Vec<u8> {
+    format!(
+        r#"{{"epoch":7,"cycle":3,"time":"1970-01-01T00:00:00Z","excluded":0,"averages":[{averages}]{more}}}"#
+    )
+    .into_bytes()
+}
+
+const GOOD: &str = r#"{"mean":1,"min":1,"max":1,"count":1}"#;
+
+#[test]
+fn report_that_can_never_be_sent_is_refused_with_the_reason() {
+    assert!(CycleReport::parse(&text(GOOD, r#","later":{"versions":[1]}"#), 3).is_ok());
+    let unit = |unit: &str| format!(r#"{{"unit":{unit},"mean":1,"min":1,"max":1,"count":1}}"#);
+    let many: Vec<String> = (0..=MOST_AVERAGES).map(|n| unit(&format!("\"u{n}\""))).collect();
+    assert!(CycleReport::parse(&text(&many[1..].join(","), ""), 3).is_ok());
+    for (averages, reason) in [
+        (unit(r#""Cel\r\nX-Evil: 1""#), "unit"),
+        (unit(r#""a b""#), "unit"),
+        (unit(r#""""#), "unit"),
+        (unit(&format!("\"{}\"", "x".repeat(33))), "unit"),
+        (format!("{},{}", unit("\"Cel\""), unit("\"Cel\"")), "two averages of one unit"),
+        (format!("{GOOD},{GOOD}"), "two averages of one unit"),
+        (many.join(","), "129 averages"),
+        (r#"{"quantity":"a\nb","mean":1,"min":1,"max":1,"count":1}"#.into(), "quantity"),
+        (r#"{"quantity":"","mean":1,"min":1,"max":1,"count":1}"#.into(), "quantity"),
+        (r#"{"mean":1e400,"min":1,"max":1,"count":1}"#.into(), "out of range"),
+        (r#"{"mean":1,"min":2,"max":1,"count":1}"#.into(), "above the maximum"),
+        (r#"{"mean":1,"min":1,"max":1,"stddev":-1,"count":1}"#.into(), "negative standard deviation"),
+        (r#"{"mean":1,"min":1,"max":1,"count":-1}"#.into(), "invalid value"),
+        (r#"{"mean":1,"min":1,"max":1,"count":18446744073709551615}"#.into(), "count"),
+    ] {
+        let problem = CycleReport::parse(&text(&averages, ""), 3).unwrap_err();
+        assert!(problem.contains(reason), "{averages}: {problem}");
+    }
+    let large = text(GOOD, &format!(r#","pad":"{}""#, "x".repeat(LARGEST)));
+    assert!(CycleReport::parse(&large, 3).unwrap_err().contains("bytes"));
+    for (epoch, cycle) in [(0, 3), (-1, 3), (i64::MAX, 3), (7, u64::MAX), (7, MAX_CYCLE + 1)] {
+        let report = CycleReport { epoch, cycle, ..cycle_report(7, 3, None) };
+        assert!(CycleReport::parse(&report.data(), cycle).is_err(), "{epoch} {cycle}");
+    }
+}
+
+#[test]
+fn report_has_no_negative_zero() {
+    let negative = r#"{"mean":-0.0,"min":-0.0,"max":-0.0,"stddev":-0.0,"count":1}"#;
+    let report = CycleReport::parse(&text(negative, ""), 3).unwrap();
+    let url: Url = "http://h/nuevo".parse().unwrap();
+    let request = built(&report.reports().next().unwrap(), &url, ApiMethod::Get);
+    assert_eq!(request.url().query(), Some("dato=0"));
+    assert!(!String::from_utf8(report.data()).unwrap().contains(":-0"));
+}
+
+proptest! {
+    #[test]
+    fn report_parses_any_bytes_in_linear_time_to_a_bounded_report(data in crate::model::foreign_input::bytes(), cycle in any::<u64>()) {
+        let began = std::time::Instant::now();
+        let read = CycleReport::parse(&data, cycle);
+        prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
+        let Ok(report) = read else { return Ok(()) };
+        prop_assert!(report.averages.len() <= MOST_AVERAGES && report.data().len() <= 2 * LARGEST);
+    }
+
+    /// A report that differs from a good one in one field is refused, or can be sent.
+    #[test]
+    fn report_that_is_parsed_can_be_sent(
+        unit in prop::option::of(prop_oneof!["[!-~]{0,40}", any::<String>()]),
+        quantity in prop::option::of(any::<String>()),
+        numbers in any::<(f64, f64, f64)>(), stddev in any::<Option<f64>>(),
+        epoch in any::<i64>(), cycle in any::<u64>(), post in any::<bool>(),
+    ) {
+        let (mean, min, max) = numbers;
+        let average = Average { quantity, unit, mean, min, max, stddev, count: 1 };
+        let report = CycleReport { epoch, cycle, averages: vec![average], ..cycle_report(7, 3, None) };
+        let Ok(report) = CycleReport::parse(&report.data(), cycle) else { return Ok(()) };
+        let client = reqwest::Client::new();
+        let method = if post { ApiMethod::Post } else { ApiMethod::Get };
+        let begin = |method, url| Ok::<_, std::convert::Infallible>(client.request(method, url));
+        let url: Url = "http://h/nuevo".parse().unwrap();
+        let Ok(request) = report.reports().next().unwrap().request(&url, method, begin);
+        prop_assert!(request.build().is_ok());
+    }
+
+    /// Whoever delivers it reports to the last bit what was computed.
+    #[test]
+    fn what_is_written_down_is_read_to_the_last_bit(mean in prop::num::f64::NORMAL, stddev in prop::option::of(prop::num::f64::POSITIVE)) {
+        let summary = Summary { unit: None, mean, min: mean, max: mean, stddev, count: 1 };
+        let report = CycleReport::new(1, 2, Timestamp::UNIX_EPOCH, vec![summary], 0);
+        prop_assert_eq!(CycleReport::parse(&report.data(), 2), Ok(report));
+    }
+}

@@ -1,0 +1,236 @@
+//! SenML packs (RFC 8428) as far as measurements need them: numeric records with units, base fields resolved.
+
+use std::collections::BTreeSet;
+
+use atalaya_hal::{Quantity, Reading};
+use serde::{Deserialize, Serialize};
+
+/// One record of a pack, with the short labels of RFC 8428, section 4.3 (table 1). Fields that bear no number on a
+/// measurement (times, sums, data values) are read over.
+#[derive(Debug, Default, Deserialize, Serialize)]
+struct Record {
+    #[serde(rename = "bu", skip_serializing_if = "Option::is_none", default)]
+    base_unit: Option<String>,
+    #[serde(rename = "bv", skip_serializing_if = "Option::is_none", default)]
+    base_value: Option<f64>,
+    #[serde(rename = "bver", skip_serializing_if = "Option::is_none", default)]
+    base_version: Option<u32>,
+    #[serde(rename = "bn", skip_serializing_if = "Option::is_none", default)]
+    base_name: Option<String>,
+    #[serde(rename = "n", skip_serializing_if = "Option::is_none", default)]
+    name: Option<String>,
+    #[serde(rename = "u", skip_serializing_if = "Option::is_none", default)]
+    unit: Option<String>,
+    #[serde(rename = "v", skip_serializing_if = "Option::is_none", default)]
+    value: Option<f64>,
+}
+
+/// A number and its unit, as a pack has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value {
+    /// The unit's name as SenML registers it, if the record or its base says one.
+    pub unit: Option<String>,
+    /// Finite.
+    pub value: f64,
+}
+
+/// Why a text is no pack of measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoPack {
+    /// Not JSON, or not an array of records.
+    #[error("is neither a number nor a SenML pack")]
+    Malformed,
+    /// A version of SenML that is not 10 (RFC 8428, section 4.4).
+    #[error("is a SenML pack of another version than 10")]
+    Version,
+    /// A unit that no list of units can have: longer than 32 bytes, or not of visible ASCII characters.
+    #[error("is a SenML pack with a unit that is none")]
+    Unit,
+    /// More than [`MOST_UNITS`].
+    #[error("is a SenML pack of more than 32 units")]
+    Units,
+    /// More than [`MOST_VALUES`].
+    #[error("is a SenML pack of more than 1024 numbers")]
+    Values,
+    /// No record has a finite number.
+    #[error("is a SenML pack without a finite number")]
+    Empty,
+}
+
+const VERSION: u32 = 10;
+/// Most different units of one pack: each makes a report.
+pub const MOST_UNITS: usize = 32;
+/// Most numbers of one pack: what bounds the leader's memory, whatever others store.
+pub const MOST_VALUES: usize = 1024;
+/// Longest name of a unit, in bytes. The longest that is registered has 8.
+const LONGEST_UNIT: usize = 32;
+
+/// The numbers of a pack.
+///
+/// # Errors
+/// It is no pack, or has no number.
+pub fn parse(text: &str) -> Result<Vec<Value>, NoPack> {
+    let records: Vec<Record> = serde_json::from_str(text).map_err(|_| NoPack::Malformed)?;
+    let mut base_unit = None;
+    let mut base_value = 0.0;
+    let mut values = Vec::new();
+    for record in records {
+        if record.base_version.is_some_and(|version| version != VERSION) {
+            return Err(NoPack::Version);
+        }
+        base_unit = record.base_unit.or(base_unit);
+        base_value = record.base_value.unwrap_or(base_value);
+        let Some(value) = record.value.map(|value| value + base_value).filter(|value| value.is_finite())
+        else {
+            continue;
+        };
+        let unit = record.unit.or_else(|| base_unit.clone());
+        if unit.as_deref().is_some_and(|unit| !is_unit(unit)) {
+            return Err(NoPack::Unit);
+        }
+        if values.len() == MOST_VALUES {
+            return Err(NoPack::Values);
+        }
+        // Adding positive zero makes zero of a negative zero.
+        values.push(Value { unit, value: value + 0.0 });
+    }
+    let units: BTreeSet<&Option<String>> = values.iter().map(|value| &value.unit).collect();
+    if units.len() > MOST_UNITS {
+        return Err(NoPack::Units);
+    }
+    if values.is_empty() { Err(NoPack::Empty) } else { Ok(values) }
+}
+
+/// Whether a unit can be one: it goes on into the headers and addresses of reports.
+pub(crate) fn is_unit(unit: &str) -> bool {
+    (1..=LONGEST_UNIT).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// A pack of what the sensors of a node measured: each reading under `{node}/{sensor}/{quantity}`.
+pub fn pack<'a>(node: &str, readings: impl IntoIterator<Item = (&'a str, Reading)>) -> String {
+    let mut records: Vec<Record> = readings
+        .into_iter()
+        .map(|(sensor, reading)| Record {
+            name: Some(format!("{sensor}/{}", reading.quantity().name())),
+            unit: Some(reading.quantity().unit().to_owned()),
+            value: Some(reading.value() + 0.0),
+            ..Record::default()
+        })
+        .collect();
+    if let Some(first) = records.first_mut() {
+        first.base_name = Some(format!("{node}/"));
+    }
+    // Strings and finite numbers only: this cannot fail.
+    serde_json::to_string(&records).unwrap_or_default()
+}
+
+/// The quantity whose canonical unit is `unit`.
+pub fn quantity_of(unit: &str) -> Option<Quantity> {
+    Quantity::ALL.into_iter().find(|quantity| quantity.unit() == unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn base_fields_are_resolved_as_the_rfc_has_it() {
+        // RFC 8428, section 5.1.3: "bn", "bu" and "bver" hold for all records that follow.
+        let text = r#"[{"bn":"urn:dev:ow:10e2073a0108006:","bt":1.276020076001e+09,"bu":"A","bver":10,"n":"voltage","u":"V","v":120.1},
+            {"n":"current","t":-5,"v":1.2},{"n":"label","vs":"x"},{"bv":20,"u":"Cel","v":1.5}]"#;
+        let values = parse(text).unwrap();
+        let pairs: Vec<_> = values.iter().map(|value| (value.unit.as_deref(), value.value)).collect();
+        assert_eq!(pairs, [(Some("V"), 120.1), (Some("A"), 1.2), (Some("Cel"), 21.5)]);
+    }
+
+    fn many_units(count: usize) -> String {
+        let records: Vec<String> = (0..count).map(|n| format!(r#"{{"u":"u{n}","v":{n}}}"#)).collect();
+        format!("[{}]", records.join(","))
+    }
+
+    #[test]
+    fn a_pack_may_have_many_units_and_many_records_of_one() {
+        assert_eq!(parse(&many_units(MOST_UNITS)).unwrap().len(), MOST_UNITS);
+        let same = format!("[{}]", vec![r#"{"u":"V","v":1}"#; 1_000].join(","));
+        assert_eq!(parse(&same).unwrap().len(), 1_000);
+        assert!(Quantity::ALL.into_iter().all(|quantity| is_unit(quantity.unit())));
+    }
+
+    #[test]
+    fn what_is_no_pack() {
+        for (text, why) in [
+            ("", NoPack::Malformed),
+            ("{}", NoPack::Malformed),
+            ("[1]", NoPack::Malformed),
+            ("[]", NoPack::Empty),
+            (r#"[{"n":"x","vs":"7"}]"#, NoPack::Empty),
+            (r#"[{"bver":11,"v":1}]"#, NoPack::Version),
+            (r#"[{"u":"","v":1}]"#, NoPack::Unit),
+            (r#"[{"bu":"a b","v":1}]"#, NoPack::Unit),
+            (r#"[{"u":"Cel\r\nX-Evil: 1","v":1}]"#, NoPack::Unit),
+            (r#"[{"u":"µ","v":1}]"#, NoPack::Unit),
+            (&format!(r#"[{{"u":"{}","v":1}}]"#, "x".repeat(33)), NoPack::Unit),
+            (&many_units(MOST_UNITS + 1), NoPack::Units),
+            (r#"[{"bv":1e308,"v":1e308}]"#, NoPack::Empty),
+            (&format!("[{}]", vec![r#"{"v":1}"#; MOST_VALUES + 1].join(",")), NoPack::Values),
+            (&"[".repeat(60_000), NoPack::Malformed),
+        ] {
+            assert_eq!(parse(text), Err(why), "{}", text.get(..20).unwrap_or(text));
+        }
+    }
+
+    #[test]
+    fn a_pack_reads_back_with_units() {
+        let readings = [
+            ("air", Reading::new(Quantity::Temperature, 21.5).unwrap()),
+            ("air", Reading::new(Quantity::Humidity, 40.0).unwrap()),
+        ];
+        let text = pack("7", readings);
+        assert_eq!(
+            text,
+            r#"[{"bn":"7/","n":"air/temperature","u":"Cel","v":21.5},{"n":"air/humidity","u":"%RH","v":40.0}]"#
+        );
+        assert_eq!(parse(&text).unwrap()[1], Value { unit: Some("%RH".into()), value: 40.0 });
+        assert_eq!(quantity_of("%RH"), Some(Quantity::Humidity));
+    }
+
+    proptest! {
+        #[test]
+        fn senml_parses_any_bytes_in_linear_time_to_a_bounded_result(data in crate::model::foreign_input::bytes()) {
+            let text = String::from_utf8_lossy(&data);
+            let began = std::time::Instant::now();
+            let parsed = parse(&text);
+            prop_assert!(crate::model::foreign_input::in_time(began, text.len()));
+            let Ok(values) = parsed else { return Ok(()) };
+            prop_assert!(values.len() <= MOST_VALUES);
+            for value in values {
+                prop_assert!(value.value.is_finite() && value.value.to_string() != "-0");
+                prop_assert!(value.unit.is_none_or(|unit| is_unit(&unit)));
+            }
+        }
+
+        #[test]
+        fn senml_pack_of_any_records_gives_few_finite_numbers_with_units(
+            records in prop::collection::vec(
+                (prop::option::of(any::<f64>()), prop::option::of("[ -~µ]{0,40}"), prop::option::of(any::<f64>())), 0..20,
+            ),
+            times in 1usize..200,
+        ) {
+            let records: Vec<Record> = std::iter::repeat_n(records, times)
+                .flatten()
+                .map(|(value, unit, base_value)| Record { value, unit, base_value, ..Record::default() })
+                .collect();
+            let Ok(values) = parse(&serde_json::to_string(&records).unwrap()) else { return Ok(()) };
+            prop_assert!((1..=MOST_VALUES).contains(&values.len()));
+            prop_assert!(values.iter().all(|value| value.value.is_finite() && value.value.to_string() != "-0"));
+            prop_assert!(values.iter().flat_map(|value| &value.unit).all(|unit| is_unit(unit)));
+        }
+
+        #[test]
+        fn any_text_is_finite_values_or_an_error(text in ".{0,200}") {
+            if let Ok(values) = parse(&text) { prop_assert!(values.iter().all(|value| value.value.is_finite())); }
+        }
+    }
+}

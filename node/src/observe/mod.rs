@@ -1,0 +1,3 @@
+//! What operators see of a running node.
+
+pub mod node_status;

@@ -110,7 +110,7 @@ fn judge(answer: BulkRead, since: Since) -> (usize, bool, Verdict) {
 /// Those of `missing`, paths of measurements, that have not been written since the transaction `since`, and are there.
 ///
 /// # Errors
-/// As [`read_fleet`].
+/// As [`gather`].
 pub async fn not_written_since(
     connection: &Connection,
     missing: Vec<String>,

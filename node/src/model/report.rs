@@ -24,7 +24,7 @@ const LARGEST_COUNT: u64 = 1 << 53;
 /// What one cycle came to, as it is written down before anything is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CycleReport {
-    /// Which leader wrote it, see [`Fence`](crate::model::fence::Term).
+    /// Which leader wrote it, see [`Fence`](crate::model::fence::Fence).
     pub epoch: i64,
     /// Which cycle of the fleet.
     pub cycle: u64,

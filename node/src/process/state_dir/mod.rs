@@ -7,7 +7,7 @@
 //! disk: what a power cut takes is of no use after the next boot, which takes longer than a session. No record, or one that
 //! makes no sense, means that a crash costs a session timeout, as it does without.
 //!
-//! [`stale_sessions`] clears up; `atalaya reap`, a supervising parent and the node's next start call it.
+//! [`stale_sessions`](super::stale_sessions) clears up; `atalaya reap`, a supervising parent and the node's next start call it.
 
 mod files;
 pub(in crate::process) mod folder;

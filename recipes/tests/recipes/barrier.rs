@@ -26,7 +26,7 @@ fn watched(bed: &Bed, watches: usize) {
 }
 
 #[test]
-fn is_closed_and_open() {
+fn barrier_closes_and_opens() {
     let bed = Bed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(async {
@@ -49,7 +49,7 @@ fn is_closed_and_open() {
 }
 
 #[test]
-fn who_waits_passes_although_it_is_closed_again_at_once() {
+fn barrier_waiter_passes_although_it_is_closed_again_at_once() {
     let bed = Bed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
@@ -65,7 +65,7 @@ fn who_waits_passes_although_it_is_closed_again_at_once() {
 }
 
 #[test]
-fn does_not_hang_after_a_blip() {
+fn barrier_waiter_does_not_hang_after_a_disconnect() {
     let bed = Bed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
@@ -85,7 +85,7 @@ fn does_not_hang_after_a_blip() {
 }
 
 #[test]
-fn nobody_passes_early_when_the_session_ends_or_the_server_starts_again() {
+fn barrier_waiter_does_not_pass_early_on_expiry_or_server_restart() {
     let bed = Bed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
@@ -109,7 +109,7 @@ fn nobody_passes_early_when_the_session_ends_or_the_server_starts_again() {
 }
 
 #[test]
-fn an_opening_whose_reply_was_lost_opens_one_generation_only() {
+fn barrier_open_with_a_lost_reply_opens_one_generation() {
     let bed = Bed::memory();
     let session = bed.session();
     let barrier = Barrier::new(session.clone(), PATH);
@@ -132,7 +132,7 @@ fn an_opening_whose_reply_was_lost_opens_one_generation_only() {
 }
 
 #[test]
-fn and_kazoos_is_the_same() {
+fn barrier_is_shared_with_kazoo() {
     let bed = Bed::apache();
     let barrier = Barrier::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("barrier", PATH, &[]);

@@ -40,7 +40,7 @@ fn is_empty(bed: &Bed) -> bool {
 }
 
 #[test]
-fn enters_and_leaves_together() {
+fn double_barrier_members_enter_and_leave_together() {
     let bed = Bed::memory();
     let sessions = [bed.session(), bed.session(), bed.session()];
     for _ in 0..3 {
@@ -62,7 +62,7 @@ fn enters_and_leaves_together() {
 }
 
 #[test]
-fn a_party_that_is_not_complete_in_time_is_an_error_and_leaves_nothing() {
+fn double_barrier_that_times_out_leaves_no_znode() {
     let bed = Bed::memory();
     let barrier = DoubleBarrier::new(bed.session(), PATH, 2, "alone");
     let failed = bed.wait(barrier.enter(Duration::from_millis(200)));
@@ -71,7 +71,7 @@ fn a_party_that_is_not_complete_in_time_is_an_error_and_leaves_nothing() {
 }
 
 #[test]
-fn a_dropped_one_is_not_waited_for() {
+fn double_barrier_does_not_wait_for_a_dropped_member() {
     let bed = Bed::memory();
     let sessions = [bed.session(), bed.session()];
     let entering = sessions.each_ref().map(|session| enter(&bed, session, 2));
@@ -87,7 +87,7 @@ fn a_dropped_one_is_not_waited_for() {
 
 /// Kazoo's counts it as a member, or waits for it to be made although it is there.
 #[test]
-fn nobody_enters_early_by_a_stale_ready_nor_hangs_by_it() {
+fn double_barrier_ignores_a_stale_ready_znode() {
     let bed = Bed::memory();
     let connection = bed.connection();
     bed.wait(async {
@@ -104,7 +104,7 @@ fn nobody_enters_early_by_a_stale_ready_nor_hangs_by_it() {
 }
 
 #[test]
-fn members_that_are_still_leaving_do_not_count_for_the_next_party() {
+fn double_barrier_does_not_count_leaving_members() {
     let bed = Bed::memory();
     let sessions = [bed.session(), bed.session(), bed.session()];
     let entering = [enter(&bed, &sessions[0], 2), enter(&bed, &sessions[1], 2)];
@@ -123,7 +123,7 @@ fn members_that_are_still_leaving_do_not_count_for_the_next_party() {
 }
 
 #[test]
-fn does_not_hang_after_a_blip() {
+fn double_barrier_does_not_hang_after_a_disconnect() {
     let bed = Bed::memory();
     let (away, here) = (bed.session(), bed.session());
     let faults = bed.faults();
@@ -148,7 +148,7 @@ fn does_not_hang_after_a_blip() {
 }
 
 #[test]
-fn the_reply_to_ready_is_lost() {
+fn double_barrier_tolerates_a_lost_reply_to_ready() {
     let bed = Bed::memory();
     let session = bed.session();
     let first = enter(&bed, &bed.session(), 2);
@@ -164,7 +164,7 @@ fn the_reply_to_ready_is_lost() {
 }
 
 #[test]
-fn and_kazoos_enter_and_leave_with_ours() {
+fn double_barrier_is_shared_with_kazoo() {
     let bed = Bed::apache();
     let session = bed.session();
     let mut kazoo = bed.kazoo("double", PATH, &["2"]);

@@ -20,7 +20,7 @@ fn said(taken: &Taken) -> String {
 }
 
 #[test]
-fn is_held_and_consumed_or_released() {
+fn locking_queue_entry_is_held_then_consumed_or_released() {
     let bed = Bed::memory();
     let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
@@ -46,7 +46,7 @@ fn is_held_and_consumed_or_released() {
 }
 
 #[test]
-fn a_free_entry_is_waited_for_and_not_for_ever() {
+fn locking_queue_take_waits_until_its_timeout() {
     let bed = Bed::memory();
     let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
@@ -60,7 +60,7 @@ fn a_free_entry_is_waited_for_and_not_for_ever() {
 }
 
 #[test]
-fn what_was_lost_with_its_session_is_anothers_and_not_consumed() {
+fn locking_queue_entry_of_an_expired_session_goes_to_another_and_is_not_consumed() {
     let bed = Bed::memory();
     let session = bed.session();
     let (queue, other) = (LockingQueue::new(session.clone(), PATH), LockingQueue::new(bed.session(), PATH));
@@ -80,7 +80,7 @@ fn what_was_lost_with_its_session_is_anothers_and_not_consumed() {
 }
 
 #[test]
-fn a_lost_reply_to_taking_or_consuming_changes_nothing() {
+fn locking_queue_tolerates_lost_replies() {
     let bed = Bed::memory();
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), PATH);
@@ -102,7 +102,7 @@ fn a_lost_reply_to_taking_or_consuming_changes_nothing() {
 
 /// The effect is known although nobody could ask in the session in which it was.
 #[test]
-fn a_consumption_that_the_session_ended_with_is_known() {
+fn locking_queue_knows_a_consumption_after_its_session_ended() {
     let bed = Bed::memory();
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), PATH);
@@ -126,7 +126,7 @@ fn a_consumption_that_the_session_ended_with_is_known() {
 }
 
 #[test]
-fn and_kazoo_holds_and_consumes_as_well() {
+fn locking_queue_is_shared_with_kazoo() {
     let bed = Bed::apache();
     let queue = LockingQueue::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("locking", PATH, &[]);

@@ -10,7 +10,7 @@ use crate::support::{Bed, until};
 const PATH: &str = "/parties/workers";
 
 #[test]
-fn members_join_and_leave() {
+fn party_members_join_and_leave() {
     let bed = Bed::memory();
     let session = bed.session();
     for shallow in [false, true] {
@@ -33,7 +33,7 @@ fn members_join_and_leave() {
 }
 
 #[test]
-fn a_name_that_cannot_be_is_refused() {
+fn party_refuses_an_invalid_name() {
     let bed = Bed::memory();
     let session = bed.session();
     for identifier in ["a/b", "a\0"] {
@@ -43,7 +43,7 @@ fn a_name_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_member_is_back_after_its_session() {
+fn party_member_joins_again_after_its_session_expires() {
     let bed = Bed::memory();
     let (session, other) = (bed.session(), bed.session());
     let party = Party::new(other, PATH, "");
@@ -59,7 +59,7 @@ fn a_member_is_back_after_its_session() {
 }
 
 #[test]
-fn nobody_is_there_twice_when_a_reply_was_lost() {
+fn party_member_joins_once_when_a_reply_is_lost() {
     let bed = Bed::memory();
     let session = bed.session();
     bed.wait(async {
@@ -74,7 +74,7 @@ fn nobody_is_there_twice_when_a_reply_was_lost() {
 }
 
 #[test]
-fn the_members_are_followed() {
+fn party_members_can_be_followed() {
     let bed = Bed::memory();
     let session = bed.session();
     let party = Party::new(session.clone(), PATH, "");
@@ -102,7 +102,7 @@ fn the_members_are_followed() {
 }
 
 #[test]
-fn and_kazoos_members_are_in_it() {
+fn party_is_shared_with_kazoo() {
     let bed = Bed::apache();
     for recipe in ["party", "shallow"] {
         let path = format!("{PATH}-{recipe}");

@@ -15,7 +15,7 @@ pub(crate) fn text(value: Option<Vec<u8>>) -> String {
 }
 
 #[test]
-fn comes_by_priority_and_then_by_age() {
+fn queue_is_ordered_by_priority_then_age() {
     let bed = Bed::memory();
     let queue = Queue::new(bed.session(), PATH);
     bed.wait(async {
@@ -33,7 +33,7 @@ fn comes_by_priority_and_then_by_age() {
 }
 
 #[test]
-fn an_entry_is_waited_for_and_not_for_ever() {
+fn queue_take_waits_until_its_timeout() {
     let bed = Bed::memory();
     let (queue, other) = (Queue::new(bed.session(), PATH), Queue::new(bed.session(), PATH));
     bed.wait(async {
@@ -46,7 +46,7 @@ fn an_entry_is_waited_for_and_not_for_ever() {
 
 /// Kazoo's puts it twice when it is asked again, and takes another one when its delete is not answered.
 #[test]
-fn nothing_is_put_twice_or_lost_when_a_reply_is() {
+fn queue_put_and_take_act_once_when_a_reply_is_lost() {
     let bed = Bed::memory();
     let session = bed.session();
     let queue = Queue::new(session.clone(), PATH);
@@ -67,7 +67,7 @@ fn nothing_is_put_twice_or_lost_when_a_reply_is() {
 }
 
 #[test]
-fn a_take_is_two_requests_and_a_put_is_one() {
+fn queue_take_needs_two_requests_and_put_one() {
     let bed = Bed::memory();
     let queue = Queue::new(bed.session(), PATH);
     bed.wait(async {
@@ -89,7 +89,7 @@ fn a_take_is_two_requests_and_a_put_is_one() {
 }
 
 #[test]
-fn and_kazoo_puts_and_takes_as_well() {
+fn queue_is_shared_with_kazoo() {
     let bed = Bed::apache();
     let queue = Queue::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("queue", PATH, &[]);

@@ -60,7 +60,7 @@ impl Member {
 }
 
 #[test]
-fn shares_follow_the_party_and_come_back_after_a_session() {
+fn partitions_follow_the_party_and_return_after_a_session() {
     let bed = Bed::memory();
     let board = Board::default();
     let session = bed.session();
@@ -81,7 +81,7 @@ fn shares_follow_the_party_and_come_back_after_a_session() {
 }
 
 #[test]
-fn and_kazoo_has_its_share() {
+fn partitions_are_shared_with_kazoo() {
     let bed = Bed::apache();
     let board = Board::default();
     let mut ours = Member::new(&bed, bed.session(), "ours", &board);

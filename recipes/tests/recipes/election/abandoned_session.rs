@@ -1,0 +1,80 @@
+//! The client gives a session up after 7/5 of its timeout, but servers that come back may still have it, and its znode
+//! stands in line before the new one's.
+
+use std::sync::{Arc, Mutex};
+
+use atalaya_recipes::{Phase, Standing};
+
+use crate::support::election::{Bed, Contender, until_phase};
+
+#[test]
+fn contender_removes_the_znode_of_its_abandoned_session_after_a_server_restart() {
+    let mut bed = Bed::start();
+    let leader = bed.contender_beside("leader");
+    let old = leader.until_leading();
+    bed.zookeeper.kill();
+    leader.until_ended(1);
+    until_phase(&leader.session, Phase::Connecting);
+    let standings = standings(&bed, &leader);
+    bed.zookeeper.restart();
+    leads_alone_and_at_once(&bed, &leader, &old.znode, &standings);
+}
+
+#[test]
+fn contender_removes_the_znode_of_its_abandoned_session_after_a_server_freeze() {
+    let mut bed = Bed::start();
+    let leader = bed.contender_beside("leader");
+    let old = leader.until_leading();
+    bed.zookeeper.stop_process();
+    leader.until_ended(1);
+    until_phase(&leader.session, Phase::Connecting);
+    let standings = standings(&bed, &leader);
+    bed.zookeeper.continue_process();
+    leads_alone_and_at_once(&bed, &leader, &old.znode, &standings);
+}
+
+/// The same, brought about by hand: the znode has its name, and another owner.
+#[test]
+fn contender_never_leads_with_a_znode_of_another_session() {
+    let bed = Bed::start();
+    let probe = bed.probe();
+    let proxy = bed.proxy();
+    let leader = bed.contender("leader", &proxy);
+    let old = leader.until_leading();
+    proxy.refuse(true);
+    proxy.cut();
+    leader.until_ended(1);
+    probe.delete(&old.znode).unwrap();
+    probe.create(&old.znode, b"", true).unwrap();
+    proxy.refuse(false);
+    let new = leader.until_leading();
+    assert_ne!(new.znode, old.znode);
+    assert!(new.term > old.term);
+    assert_eq!(probe.contenders("/election"), ["leader"]);
+}
+
+type Standings = Arc<Mutex<Vec<Standing>>>;
+
+/// Every standing from now on.
+fn standings(bed: &Bed, contender: &Contender) -> Standings {
+    let standings = Standings::default();
+    let (seen, mut standing) = (Arc::clone(&standings), contender.standing.clone());
+    standing.mark_unchanged();
+    bed.spawn(async move {
+        while standing.changed().await.is_ok() {
+            seen.lock().unwrap().push(*standing.borrow_and_update());
+        }
+    });
+    standings
+}
+
+#[track_caller]
+fn leads_alone_and_at_once(bed: &Bed, leader: &Contender, old: &str, standings: &Standings) {
+    let new = leader.until_leading();
+    let witness = bed.connection();
+    assert_eq!(bed.line(&witness), [new.znode.as_str()]);
+    assert_ne!(new.znode, old);
+    let standings = standings.lock().unwrap();
+    let waited = standings.iter().any(|standing| matches!(standing, Standing::Waiting { .. }));
+    assert!(!waited, "it stood in line behind itself: {standings:?}");
+}

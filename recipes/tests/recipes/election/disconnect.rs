@@ -1,0 +1,28 @@
+use atalaya_recipes::{Phase, Standing};
+
+use crate::support::election::{Bed, until_phase};
+
+#[test]
+fn leader_is_interrupted_by_a_disconnect_and_resumes_with_the_same_fencing_token() {
+    let bed = Bed::start();
+    let proxy = bed.proxy();
+    let leader = bed.contender("leader", &proxy);
+    let before = leader.until_leading();
+    let next = bed.contender_beside("next");
+    next.until(Standing::Waiting { ahead: 1 });
+
+    proxy.refuse(true);
+    proxy.cut();
+    until_phase(&leader.session, Phase::Suspended);
+    leader.until_ended(1);
+    leader.until(Standing::Inactive);
+    proxy.refuse(false);
+
+    let after = leader.until_leading();
+    assert_eq!(leader.journal.reigns().len(), 2, "its code ran anew");
+    assert_eq!((after.term, &after.znode), (before.term, &before.znode));
+    assert!(next.journal.reigns().is_empty(), "nobody led meanwhile");
+    assert!(next.is(Standing::Waiting { ahead: 1 }));
+    leader.finish(&bed);
+    assert!(next.until_leading().term > after.term);
+}

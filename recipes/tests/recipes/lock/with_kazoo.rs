@@ -1,0 +1,156 @@
+//! Locks, readers and writers, and semaphores of ours and of Kazoo, as unmodified as it comes, keep each other out and let
+//! each other in.
+
+use atalaya_recipes::{AcquireError, Guard, Lock, ReadLock, Semaphore, Session, WriteLock};
+use atalaya_testbed::{Kazoo, Probe, Process, eventually};
+use tokio::task::JoinHandle;
+
+use crate::support::election::{Bed, SOON};
+
+const LOCK: &str = "/locks/crane";
+const POOL: &str = "/pools/crane";
+
+type Acquiring = JoinHandle<Result<Guard, AcquireError>>;
+
+#[test]
+fn lock_passes_between_kazoo_and_us() {
+    let bed = Bed::start();
+    let probe = bed.probe();
+    let a = held(&bed, lock(&bed, "a"));
+    let k = kazoo(&bed, &["lock", "k"], LOCK, &[]);
+    line_is(&probe, &["a", "k"]);
+    let b = lock(&bed, "b");
+    line_is(&probe, &["a", "k", "b"]);
+    assert!(!holds(&k) && a.holds());
+
+    assert!(bed.wait(a.release()));
+    k.wait_for_line("held k", SOON);
+    assert!(!b.is_finished());
+    assert!(bed.wait(Lock::new(session(&bed), LOCK, "c").try_acquire()).unwrap().is_none());
+    k.term();
+    let b = held(&bed, b);
+    assert!(b.holds());
+    line_is(&probe, &["b"]);
+}
+
+#[test]
+fn lock_of_a_killed_kazoo_holder_passes_to_us() {
+    let bed = Bed::start();
+    let mut k = kazoo(&bed, &["lock", "k"], LOCK, &[]);
+    k.wait_for_line("held k", SOON);
+    let a = lock(&bed, "a");
+    line_is(&bed.probe(), &["k", "a"]);
+    k.kill9();
+    assert!(held(&bed, a).holds());
+}
+
+#[test]
+fn read_and_write_locks_work_with_kazoo() {
+    let bed = Bed::start();
+    let probe = bed.probe();
+    let reads = kazoo(&bed, &["read", "k"], LOCK, &[]);
+    reads.wait_for_line("held k", SOON);
+    let read = ReadLock::new(session(&bed), LOCK, "r");
+    let also = bed.wait(read.try_acquire()).unwrap().expect("readers hold together");
+    let writer = WriteLock::new(session(&bed), LOCK, "w");
+    assert!(bed.wait(writer.try_acquire()).unwrap().is_none());
+    let waits = bed.spawn(async move { writer.acquire().await });
+    line_is(&probe, &["w"]);
+    let late = kazoo(&bed, &["read", "l"], LOCK, &[]);
+    late.wait_for_line("waiting l", SOON);
+    eventually("four in line", SOON, || (probe.ls(LOCK).len() == 4).then_some(()));
+    reads.term();
+    eventually("three in line", SOON, || (probe.ls(LOCK).len() == 3).then_some(()));
+    assert!(!waits.is_finished() && !holds(&late));
+
+    assert!(bed.wait(also.release()));
+    let writer = held(&bed, waits);
+    let writes = kazoo(&bed, &["write", "v"], LOCK, &[]);
+    line_is(&probe, &["w", "v"]);
+    assert!(!holds(&late) && writer.holds());
+    assert!(bed.wait(writer.release()));
+    late.wait_for_line("held l", SOON);
+    assert!(!holds(&writes));
+    // Theirs writes now; ours reads after it.
+    let behind = bed.spawn(async move { read.acquire().await });
+    eventually("three in line", SOON, || (probe.ls(LOCK).len() == 3).then_some(()));
+    late.term();
+    writes.wait_for_line("held v", SOON);
+    assert!(!behind.is_finished());
+    writes.term();
+    assert!(held(&bed, behind).holds());
+}
+
+#[test]
+fn semaphore_is_shared_with_kazoo() {
+    let bed = Bed::start();
+    let probe = bed.probe();
+    let k = kazoo(&bed, &["semaphore", "k"], POOL, &["--leases", "2"]);
+    k.wait_for_line("held k", SOON);
+    assert_eq!(probe.text(POOL).as_deref(), Some("2"));
+    let ours = Semaphore::new(session(&bed), POOL, "a", 2);
+    let a = bed.wait(ours.acquire()).unwrap();
+    assert!(bed.wait(ours.try_acquire()).unwrap().is_none());
+    let other = bed.wait(Semaphore::new(session(&bed), POOL, "a", 3).acquire());
+    assert!(matches!(other, Err(AcquireError::Inconsistent { stored: 2, expected: 3, .. })), "{other:?}");
+
+    // Theirs waits behind ours, and ours behind theirs.
+    let l = kazoo(&bed, &["semaphore", "l"], POOL, &["--leases", "2"]);
+    let entry = format!("{POOL}-__lock__");
+    eventually("it stands in the entry", SOON, || (probe.ls(&entry).len() == 1).then_some(()));
+    let waits = bed.spawn(async move { ours.acquire().await });
+    // There, Kazoo calls itself what Python makes of a text in bytes.
+    eventually("both do", SOON, || (probe.contenders(&entry) == ["b'l'", "a"]).then_some(()));
+    assert!(!holds(&l));
+    assert!(bed.wait(a.release()));
+    l.wait_for_line("held l", SOON);
+    assert!(!waits.is_finished());
+    k.term();
+    let again = held(&bed, waits);
+    assert!(again.holds());
+    assert_eq!(probe.ls(POOL).len(), 2);
+}
+
+#[test]
+fn semaphore_that_we_created_is_shared_with_kazoo() {
+    let bed = Bed::start();
+    let probe = bed.probe();
+    let ours = Semaphore::new(session(&bed), POOL, "a", 1);
+    let a = bed.wait(ours.acquire()).unwrap();
+    let mut wrong = kazoo(&bed, &["semaphore", "k"], POOL, &["--leases", "2"]);
+    assert!(!wrong.wait_exit(SOON).success(), "Kazoo does not see how many places there are");
+    let k = kazoo(&bed, &["semaphore", "k"], POOL, &["--leases", "1"]);
+    let entry = format!("{POOL}-__lock__");
+    eventually("it stands in the entry", SOON, || (probe.ls(&entry).len() == 1).then_some(()));
+    assert!(!holds(&k));
+    drop(a);
+    k.wait_for_line("held k", SOON);
+}
+
+fn session(bed: &Bed) -> Session {
+    bed.connection().session().clone()
+}
+
+fn lock(bed: &Bed, name: &str) -> Acquiring {
+    let lock = Lock::new(session(bed), LOCK, name);
+    bed.spawn(async move { lock.acquire().await })
+}
+
+#[track_caller]
+fn held(bed: &Bed, acquiring: Acquiring) -> Guard {
+    bed.wait(acquiring).unwrap().unwrap()
+}
+
+fn kazoo(bed: &Bed, who: &[&str], path: &str, more: &[&str]) -> Process {
+    let servers = bed.zookeeper.connect_string();
+    Kazoo::ready().script("hold.py", &[who, &[&servers, path], more].concat())
+}
+
+fn holds(process: &Process) -> bool {
+    process.log().iter().any(|line| line.text.starts_with("held"))
+}
+
+#[track_caller]
+fn line_is(probe: &Probe, names: &[&str]) {
+    eventually(&format!("{names:?} in line"), SOON, || (probe.contenders(LOCK) == names).then_some(()));
+}

@@ -1,0 +1,29 @@
+use atalaya_recipes::clock::BootInstant;
+use atalaya_testbed::eventually;
+
+use crate::support::election::{Bed, SOON, until_another_session};
+
+#[test]
+fn session_is_replaced_after_it_expired_on_a_frozen_network() {
+    let bed = Bed::start();
+    let witness = bed.connection();
+    let proxy = bed.proxy();
+    let session = bed.session(&proxy.connect_string());
+    let old = bed.wait(session.connection());
+    bed.wait(old.create_ephemeral("/mine", b"")).unwrap();
+    proxy.freeze(true);
+    bed.wait(old.lost());
+    assert!(session.lease_remaining(BootInstant::now()).is_zero());
+    eventually("the server gives the session up", SOON, || {
+        bed.wait(witness.stat("/mine")).unwrap().is_none().then_some(())
+    });
+    proxy.freeze(false);
+    until_another_session(&session, old.session_id());
+    let new = bed.wait(session.connection());
+    assert_ne!(new.session_id(), old.session_id());
+    assert!(new.number() > old.number());
+    assert!(session.was_ours(old.session_id()));
+    assert!(!session.was_ours(new.session_id()));
+    assert!(!session.was_ours(witness.session_id()));
+    bed.wait(new.create_ephemeral("/mine", b"")).unwrap();
+}

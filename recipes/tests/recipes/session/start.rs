@@ -1,0 +1,32 @@
+use atalaya_recipes::Phase;
+use atalaya_recipes::clock::BootInstant;
+use atalaya_testbed::eventually;
+
+use crate::support::election::{Bed, SOON};
+
+#[test]
+fn session_starts_when_zookeeper_becomes_reachable() {
+    let mut bed = Bed::start();
+    bed.zookeeper.kill();
+    let session = bed.session(&bed.zookeeper.connect_string());
+    let refused = bed.proxy();
+    refused.refuse(true);
+    let closed_upon = bed.session(&refused.connect_string());
+    for session in [&session, &closed_upon] {
+        let view = session.view();
+        assert_eq!((view.phase, view.connection, view.session), (Phase::Connecting, 0, 0));
+        assert!(session.lease_remaining(BootInstant::now()).is_zero());
+    }
+
+    bed.zookeeper.restart();
+    let connection = bed.wait(session.connection());
+    assert_eq!((connection.number(), connection.session_id()), (1, session.view().session));
+    bed.wait(connection.create_ephemeral("/here", b"")).unwrap();
+    assert!(!session.lease_remaining(BootInstant::now()).is_zero());
+
+    assert_eq!(closed_upon.view().phase, Phase::Connecting);
+    refused.refuse(false);
+    eventually("the other begins as well", SOON, || {
+        (closed_upon.view().phase == Phase::Connected).then_some(())
+    });
+}

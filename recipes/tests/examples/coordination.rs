@@ -1,4 +1,4 @@
-//! Those who take turns, wait for each other or share.
+//! Examples that take turns, wait for each other or share work.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn read_write_lock() {
     let done = readers.each_ref().map(|reader| reader.says("done"));
     assert!(reading.iter().max() < done.iter().min(), "together");
     let writing = writer.says("writing, alone, with the fencing token");
-    // Each process's lines are read by a thread of its own, which may be late; but hardly by most of the three seconds.
+    // A thread reads the lines of each process and may be late, but hardly by most of the three seconds.
     let last = *done.iter().max().unwrap();
     assert!(writing + Duration::from_secs(2) > last);
     writer.says("done");
@@ -57,7 +57,7 @@ fn semaphore() {
     let mut third = stage.run("semaphore", &[]);
     third.says("waiting for one of two places");
     let waited = third.says("downloading") - *begun.iter().min().unwrap();
-    // Three seconds, as its line is read; see above.
+    // Three seconds as in `read_write_lock` above.
     assert!(waited > Duration::from_secs(1), "{waited:?}");
     for one in two.iter_mut().chain([&mut third]) {
         one.says("done");

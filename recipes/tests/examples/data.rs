@@ -1,4 +1,4 @@
-//! Those who keep something, or follow it.
+//! Examples that keep or follow data.
 
 use crate::stage::Stage;
 

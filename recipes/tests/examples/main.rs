@@ -1,4 +1,4 @@
-//! Every example does what it says, as a process of its own, on the server in memory.
+//! Runs every example of the crate as a process, against the in-memory server.
 
 #![allow(clippy::unwrap_used, reason = "serves tests only")]
 
@@ -9,7 +9,7 @@ mod stage;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Those that a test runs.
+/// The examples that a test runs.
 const RUN: [&str; 16] = [
     "barrier",
     "children_cache",

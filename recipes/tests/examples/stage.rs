@@ -1,4 +1,4 @@
-//! A server in memory, and examples that are run on it.
+//! An in-memory server, and example programs that run against it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use atalaya_sim::zookeeper::Server;
 use atalaya_testbed::{Process, eventually};
 
-/// No condition takes longer, on however busy a machine.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// Deadline of every condition, long enough for a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Stage {
     server: Server,
@@ -19,7 +19,7 @@ impl Stage {
         Stage { server: Server::builder().listen("127.0.0.1:0").start_thread().unwrap() }
     }
 
-    /// Begins an example.
+    /// Starts an example.
     #[track_caller]
     pub(crate) fn run(&self, name: &str, args: &[&str]) -> Example {
         assert!(crate::RUN.contains(&name), "{name} is not among those that are run");
@@ -29,7 +29,7 @@ impl Stage {
     }
 }
 
-/// Where cargo puts it: beside the folder of this test.
+/// Returns the path where cargo puts the example: beside the folder of this test.
 #[track_caller]
 fn built(name: &str) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
@@ -41,49 +41,50 @@ fn built(name: &str) -> PathBuf {
     assert!(
         is_new,
         "{} is not built, or not since it was changed: `cargo build -p atalaya-recipes --examples` does that, and so does \
-         `cargo test` unless it is told which test",
+         `cargo test` unless it is reported which test",
         program.display()
     );
     program
 }
 
-/// An example that runs.
+/// A running example.
 pub(crate) struct Example {
     process: Process,
 }
 
 impl Example {
-    /// It says this, and when.
+    /// Waits for a line, and returns its time.
     #[track_caller]
     pub(crate) fn says(&self, what: &str) -> Instant {
-        self.process.wait_for_line(what, SOON).at
+        self.process.wait_for_line(what, DEADLINE).at
     }
 
-    /// It says this after that moment, and when.
+    /// Waits for a line after `moment`, and returns its time.
     #[track_caller]
     pub(crate) fn says_after(&self, moment: Instant, what: &str) -> Instant {
-        self.process.wait_for_line_since(moment, what, SOON).at
+        self.process.wait_for_line_since(moment, what, DEADLINE).at
     }
 
-    /// It ends by itself, well.
+    /// Waits until the example exits successfully.
     #[track_caller]
     pub(crate) fn ends(&mut self) {
-        let exit = self.process.wait_exit(SOON);
+        let exit = self.process.wait_exit(DEADLINE);
         assert!(exit.success(), "{exit}");
     }
 
-    /// It ends by itself, and says this of it.
+    /// Waits until the example fails with this message.
     #[track_caller]
     pub(crate) fn fails(&mut self, why: &str) {
-        let exit = self.process.wait_exit(SOON);
+        let exit = self.process.wait_exit(DEADLINE);
         assert!(!exit.success(), "{exit}");
         self.says(why);
     }
 
-    /// It ends by Ctrl-C, well. That is pressed until it is heard: an example waits for it anew after each thing it does.
+    /// Sends SIGINT until the example exits successfully. An example listens for it again after each step, so one
+    /// signal may be missed.
     #[track_caller]
     pub(crate) fn is_stopped(&mut self) {
-        let exit = eventually("it ends by Ctrl-C", SOON, || {
+        let exit = eventually("it ends by Ctrl-C", DEADLINE, || {
             self.process.int();
             self.process.try_exit()
         });

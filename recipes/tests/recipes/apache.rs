@@ -1,12 +1,13 @@
-//! What the server in memory was asked in detail, asked of Apache ZooKeeper once: lost replies, lost requests, blips.
+//! Recipes on Apache ZooKeeper: lost replies, lost requests and disconnects, each once. The in-memory server covers the
+//! details.
 
 use atalaya_recipes::queue::PRIORITY;
 use atalaya_recipes::{Barrier, Counter, CounterError, DoubleBarrier, LockingQueue, Queue};
 use atalaya_testbed::Proxy;
 
-use crate::support::{Bed, SOON, until};
+use crate::support::{DEADLINE, TestBed, until};
 
-/// Op codes, for the proxy.
+/// Operation codes, for the proxy.
 const SET: i32 = 5;
 const MULTI: i32 = 14;
 
@@ -16,7 +17,7 @@ fn cut(proxy: &Proxy, after: bool, operation: i32) {
 
 #[test]
 fn counters_work_on_apache_zookeeper() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     let session = bed.session_to(&proxy.connect_string());
     let exact = Counter::exact(session.clone(), "/counter");
@@ -39,7 +40,7 @@ fn counters_work_on_apache_zookeeper() {
 
 #[test]
 fn queues_work_on_apache_zookeeper() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     let session = bed.session_to(&proxy.connect_string());
     let (queue, locking) = (Queue::new(session.clone(), "/queue"), LockingQueue::new(session, "/locking"));
@@ -67,7 +68,7 @@ fn queues_work_on_apache_zookeeper() {
 
 #[test]
 fn barriers_work_on_apache_zookeeper() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     let away = bed.session_to(&proxy.connect_string());
     let here = bed.session();
@@ -77,8 +78,8 @@ fn barriers_work_on_apache_zookeeper() {
         DoubleBarrier::new(here.clone(), "/together", 2, "here"),
     );
     bed.wait(barrier.close()).unwrap();
-    let waits = bed.spawn(async move { waiting.wait_within(SOON).await });
-    let enters = bed.spawn(async move { one.enter(SOON).await });
+    let waits = bed.spawn(async move { waiting.wait_within(DEADLINE).await });
+    let enters = bed.spawn(async move { one.enter(DEADLINE).await });
     bed.wait(async {
         let connection = here.connection().await;
         let there = async || connection.children("/together").await.ok().filter(|all| all.len() == 1);
@@ -89,11 +90,12 @@ fn barriers_work_on_apache_zookeeper() {
         lost.lost().await;
         assert!(!waits.is_finished() && !enters.is_finished());
         barrier.open().await.unwrap();
-        let inside = other.enter(SOON).await.unwrap();
+        let inside = other.enter(DEADLINE).await.unwrap();
         proxy.refuse(false);
         assert!(waits.await.unwrap().unwrap());
-        let (left, entered) =
-            tokio::join!(inside.leave(SOON), async { enters.await.unwrap().unwrap().leave(SOON).await });
+        let (left, entered) = tokio::join!(inside.leave(DEADLINE), async {
+            enters.await.unwrap().unwrap().leave(DEADLINE).await
+        });
         left.unwrap();
         entered.unwrap();
         assert!(connection.children("/together").await.unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! Nobody passes a closed barrier, and nobody stays behind an open one, whatever happens to connections and sessions.
+//! Barriers: no waiter passes a closed barrier, and none stays behind an open one, over lost connections and sessions.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use atalaya_recipes::{Barrier, Error, Session};
 use atalaya_sim::zookeeper::{Cut, Operation};
 use tokio::task::JoinHandle;
 
-use crate::support::{Bed, SOON, until};
+use crate::support::{DEADLINE, TestBed, until};
 
 const PATH: &str = "/barriers/start";
 
-/// Waits at the barrier in a task, and has looked at it when this returns.
-fn waiting(bed: &Bed, session: &Session) -> JoinHandle<Result<bool, Error>> {
+/// Starts to wait in a task. The barrier has been read when this returns.
+fn waiting(bed: &TestBed, session: &Session) -> JoinHandle<Result<bool, Error>> {
     let barrier = Barrier::new(session.clone(), PATH);
     let before = bed.wait(bed.faults().figures()).unwrap().watches;
-    let waits = bed.spawn(async move { barrier.wait_within(SOON).await });
+    let waits = bed.spawn(async move { barrier.wait_within(DEADLINE).await });
     watched(bed, before + 1);
     waits
 }
 
-fn watched(bed: &Bed, watches: usize) {
+fn watched(bed: &TestBed, watches: usize) {
     let faults = bed.faults();
     bed.wait(until("a watch", async || (faults.figures().await.unwrap().watches >= watches).then_some(())));
 }
 
 #[test]
 fn barrier_closes_and_opens() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(async {
         assert_eq!(barrier.generation().await.unwrap(), None);
@@ -50,7 +50,7 @@ fn barrier_closes_and_opens() {
 
 #[test]
 fn barrier_waiter_passes_although_it_is_closed_again_at_once() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
     let waits = waiting(&bed, &bed.session());
@@ -58,7 +58,7 @@ fn barrier_waiter_passes_although_it_is_closed_again_at_once() {
     let open = Write::Delete { path: PATH, version: None };
     let close = Write::Create { path: PATH, data: b"", kind: Kind::Persistent };
     bed.wait(async {
-        // Nobody can look between the two.
+        // No client can read the barrier between the two.
         connection.multi(&[open, close]).await.unwrap();
         assert!(waits.await.unwrap().unwrap());
     });
@@ -66,7 +66,7 @@ fn barrier_waiter_passes_although_it_is_closed_again_at_once() {
 
 #[test]
 fn barrier_waiter_does_not_hang_after_a_disconnect() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
     let session = bed.session();
@@ -74,7 +74,7 @@ fn barrier_waiter_does_not_hang_after_a_disconnect() {
     bed.wait(async {
         let faults = bed.faults();
         let connection = session.connection().await;
-        // It is opened while the one that waits has no connection.
+        // The barrier is opened while the waiter is disconnected.
         faults.refuse_connections(true);
         faults.disconnect(connection.session_id()).await;
         connection.lost().await;
@@ -86,7 +86,7 @@ fn barrier_waiter_does_not_hang_after_a_disconnect() {
 
 #[test]
 fn barrier_waiter_does_not_pass_early_on_expiry_or_server_restart() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
     let session = bed.session();
@@ -110,7 +110,7 @@ fn barrier_waiter_does_not_pass_early_on_expiry_or_server_restart() {
 
 #[test]
 fn barrier_open_with_a_lost_reply_opens_one_generation() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let barrier = Barrier::new(session.clone(), PATH);
     let other = Barrier::new(bed.session(), PATH);
@@ -133,10 +133,10 @@ fn barrier_open_with_a_lost_reply_opens_one_generation() {
 
 #[test]
 fn barrier_is_shared_with_kazoo() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let barrier = Barrier::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("barrier", PATH, &[]);
-    // Kazoo waits, ours opens.
+    // Kazoo waits, we open.
     bed.wait(barrier.close()).unwrap();
     assert_eq!(kazoo.call("wait 0.2"), "False");
     let waits = kazoo.ask("wait 60");
@@ -145,11 +145,11 @@ fn barrier_is_shared_with_kazoo() {
         assert!(barrier.open().await.unwrap());
     });
     assert_eq!(kazoo.answer(waits), "True");
-    // Ours waits, Kazoo opens.
+    // We wait, Kazoo opens.
     kazoo.call("create");
     assert!(!bed.wait(barrier.wait_within(Duration::from_millis(200))).unwrap());
     let ours = barrier.clone();
-    let waits = bed.spawn(async move { ours.wait_within(SOON).await });
+    let waits = bed.spawn(async move { ours.wait_within(DEADLINE).await });
     assert_eq!(kazoo.call("remove"), "True");
     assert!(bed.wait(waits).unwrap().unwrap());
     assert_eq!(kazoo.call("remove"), "False");

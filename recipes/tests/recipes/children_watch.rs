@@ -3,30 +3,30 @@ use std::sync::{Arc, Mutex};
 use atalaya_recipes::{Phase, Session, children_watch};
 use atalaya_testbed::{Proxy, eventually};
 
-use crate::support::election::{Bed, SOON, until_another_session, until_phase};
+use crate::support::election::{DEADLINE, TestBed, until_another_session, until_phase};
 
 const PARENT: &str = "/mediciones";
 
-/// Somebody who follows the children.
+/// A task that follows the children.
 struct Follower {
     session: Session,
     lists: Arc<Mutex<Vec<Vec<String>>>>,
 }
 
 impl Follower {
-    fn behind(bed: &Bed, proxy: &Proxy) -> Follower {
+    fn behind(bed: &TestBed, proxy: &Proxy) -> Follower {
         let session = bed.session(&proxy.connect_string());
         let lists = Arc::<Mutex<Vec<Vec<String>>>>::default();
-        let (followed, heard) = (session.clone(), Arc::clone(&lists));
+        let (followed, recorded) = (session.clone(), Arc::clone(&lists));
         bed.spawn(async move {
-            children_watch::follow(&followed, PARENT, |list| heard.lock().unwrap().push(list)).await;
+            children_watch::follow(&followed, PARENT, |list| recorded.lock().unwrap().push(list)).await;
         });
         Follower { session, lists }
     }
 
     #[track_caller]
     fn sees(&self, names: &[&str]) {
-        eventually(&format!("the children are {names:?}"), SOON, || {
+        eventually(&format!("the children are {names:?}"), DEADLINE, || {
             (self.lists.lock().unwrap().last()? == names).then_some(())
         });
     }
@@ -34,12 +34,12 @@ impl Follower {
 
 #[test]
 fn children_watch_follows_children_and_their_parent() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let follower = Follower::behind(&bed, &proxy);
     follower.sees(&[]);
-    // Makes the parent as well.
+    // Creates the parent too.
     probe.create("/mediciones/b", b"", false).unwrap();
     follower.sees(&["b"]);
     probe.create("/mediciones/a", b"", false).unwrap();
@@ -55,7 +55,7 @@ fn children_watch_follows_children_and_their_parent() {
 
 #[test]
 fn children_watch_follows_over_disconnects_and_expiry() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let follower = Follower::behind(&bed, &proxy);

@@ -1,4 +1,5 @@
-//! What is watched is told: at the latest when the connection is there again, and the newest.
+//! Data watches, children watches and caches: the newest state is reported, after a disconnect at the latest with the
+//! next connection.
 
 use std::future::Future;
 use std::task::{Context, Waker};
@@ -7,7 +8,7 @@ use atalaya_recipes::session::Kind;
 use atalaya_recipes::{CacheError, ChildrenCache, ChildrenWatch, Connection, DataWatch, Watched};
 use tokio::sync::watch;
 
-use crate::support::{Bed, SOON, soon};
+use crate::support::{DEADLINE, TestBed, soon};
 
 const PATH: &str = "/watched";
 
@@ -29,7 +30,7 @@ async fn put(connection: &Connection, path: &str, data: &str) {
 
 #[test]
 fn data_watch_follows_from_create_to_delete_over_disconnects_and_sessions() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (connection, session) = (bed.connection(), bed.session());
     let watch = DataWatch::new(session.clone(), PATH);
     let mut newest = watch.subscribe();
@@ -41,7 +42,7 @@ fn data_watch_follows_from_create_to_delete_over_disconnects_and_sessions() {
         data(&mut newest, "1").await;
         put(&connection, PATH, "2").await;
         data(&mut newest, "2").await;
-        // While it has no connection.
+        // While the watcher is disconnected.
         let old = session.connection().await;
         faults.refuse_connections(true);
         faults.disconnect(old.session_id()).await;
@@ -49,7 +50,7 @@ fn data_watch_follows_from_create_to_delete_over_disconnects_and_sessions() {
         put(&connection, PATH, "3").await;
         faults.refuse_connections(false);
         data(&mut newest, "3").await;
-        // While it has no session.
+        // While the watcher has no session.
         let old = session.connection().await;
         faults.expire(old.session_id()).await;
         put(&connection, PATH, "4").await;
@@ -61,10 +62,10 @@ fn data_watch_follows_from_create_to_delete_over_disconnects_and_sessions() {
     });
 }
 
-/// Each value is read once, so none that is told was there before the one told before.
+/// Each value is read once, so the reported values are in order.
 #[test]
 fn data_watch_reports_changes_in_order_and_always_the_last() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let connection = bed.connection();
     let watch = DataWatch::new(bed.session(), PATH);
     let mut newest = watch.subscribe();
@@ -90,7 +91,7 @@ fn data_watch_reports_changes_in_order_and_always_the_last() {
 
 #[test]
 fn children_watch_reports_the_children() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (connection, session) = (bed.connection(), bed.session());
     let watch = ChildrenWatch::new(session.clone(), PATH);
     let mut newest = watch.subscribe();
@@ -108,7 +109,7 @@ fn children_watch_reports_the_children() {
 
 #[test]
 fn children_cache_holds_children_with_their_data() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (connection, session) = (bed.connection(), bed.session());
     let cache = ChildrenCache::new(session.clone(), PATH);
     let mut newest = cache.subscribe();
@@ -152,10 +153,10 @@ fn children_cache_holds_children_with_their_data() {
     });
 }
 
-/// A runtime waits at its end until each of its tasks has given way: one that never does would keep it for ever.
+/// A runtime waits at shutdown until each of its tasks yields, so a task that never yields would block it.
 #[test]
 fn children_cache_ends_with_its_runtime() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let connection = bed.connection();
     let cache = ChildrenCache::new(bed.session(), PATH);
     let mut newest = cache.subscribe();
@@ -168,21 +169,21 @@ fn children_cache_ends_with_its_runtime() {
     runtime.block_on(async {
         tokio::select! {
             error = &mut keeping => panic!("{error}"),
-            told = soon(newest.wait_for(|now| now.len() == 1)) => drop(told.unwrap()),
+            reported = soon(newest.wait_for(|now| now.len() == 1)) => drop(reported.unwrap()),
         }
     });
     drop(runtime);
     let (given, way) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let polled = keeping.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-        let _ = given.send(polled.is_pending());
+        let poll_times = keeping.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let _ = given.send(poll_times.is_pending());
     });
-    assert_eq!(way.recv_timeout(SOON), Ok(true));
+    assert_eq!(way.recv_timeout(DEADLINE), Ok(true));
 }
 
 #[test]
 fn children_cache_is_bounded() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let connection = bed.connection();
     bed.wait(async {
         put(&connection, PATH, "").await;

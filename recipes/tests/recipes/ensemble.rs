@@ -1,28 +1,28 @@
-//! Whoever waits at a barrier goes on waiting when it has to move to another server, and passes when it should.
+//! Waiting at a barrier continues when the session moves to another server, and ends when the barrier opens.
 
 use atalaya_recipes::session::Kind;
 use atalaya_recipes::{Barrier, DoubleBarrier, Session, SessionOptions};
 use atalaya_testbed::Ensemble;
 use tokio::runtime::Runtime;
 
-use crate::support::{SOON, TIMEOUT, soon, until};
+use crate::support::{DEADLINE, TIMEOUT, soon, until};
 
 const PATH: &str = "/together";
 const READY: &str = "/together/ready";
 const BARRIER: &str = "/barrier";
 
-/// Three servers. The session that stays is connected to one of them, the one that moves may go to each.
-struct Bed {
+/// Three servers. One session stays at its server, the other may move to any of them.
+struct TestBed {
     runtime: Runtime,
     servers: Ensemble,
 }
 
-impl Bed {
-    fn start() -> Bed {
+impl TestBed {
+    fn start() -> TestBed {
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::WARN).try_init();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        Bed { runtime, servers: Ensemble::start() }
+        TestBed { runtime, servers: Ensemble::start() }
     }
 
     fn session(&self, servers: &str) -> Session {
@@ -33,13 +33,13 @@ impl Bed {
         session
     }
 
-    /// The server that a session is connected to.
+    /// Returns the index of the server to which a session is connected.
     #[track_caller]
     fn server_of(&self, session: &Session) -> usize {
         self.servers.server_of_session(session.view().session).unwrap()
     }
 
-    /// One that moves, and its server; one that stays at another server.
+    /// Returns a session that can move, its server, and a session that stays at another server.
     fn moving_and_staying(&self) -> (Session, usize, Session) {
         let moving = self.session(&self.servers.connect_string());
         let doomed = self.server_of(&moving);
@@ -51,7 +51,7 @@ impl Bed {
 
 #[test]
 fn double_barrier_opens_only_when_complete_although_a_server_fails_and_a_stale_ready_exists() {
-    let mut bed = Bed::start();
+    let mut bed = TestBed::start();
     let (moving, doomed, staying) = bed.moving_and_staying();
     bed.runtime.block_on(async {
         let connection = staying.connection().await;
@@ -60,7 +60,7 @@ fn double_barrier_opens_only_when_complete_although_a_server_fails_and_a_stale_r
     });
     let entering = {
         let barrier = DoubleBarrier::new(moving.clone(), PATH, 2, "moving");
-        bed.runtime.spawn(async move { barrier.enter(SOON).await })
+        bed.runtime.spawn(async move { barrier.enter(DEADLINE).await })
     };
     bed.runtime.block_on(one_stands_there(&staying));
     let old = bed.runtime.block_on(moving.connection());
@@ -69,13 +69,14 @@ fn double_barrier_opens_only_when_complete_although_a_server_fails_and_a_stale_r
     assert_eq!(new.session_id(), old.session_id(), "it moves in its session");
     assert_ne!(bed.server_of(&moving), doomed);
     bed.runtime.block_on(async {
-        // A round trip over its new connection, and its look at the barrier before that.
+        // One round trip over the new connection, after its read of the barrier.
         new.sync().await.unwrap();
         one_stands_there(&staying).await;
         assert!(!entering.is_finished(), "entered alone");
-        let inside = soon(DoubleBarrier::new(staying.clone(), PATH, 2, "staying").enter(SOON)).await.unwrap();
+        let inside =
+            soon(DoubleBarrier::new(staying.clone(), PATH, 2, "staying").enter(DEADLINE)).await.unwrap();
         let other = soon(entering).await.unwrap().unwrap();
-        let (left, others) = tokio::join!(inside.leave(SOON), other.leave(SOON));
+        let (left, others) = tokio::join!(inside.leave(DEADLINE), other.leave(DEADLINE));
         left.unwrap();
         others.unwrap();
         let connection = staying.connection().await;
@@ -86,33 +87,33 @@ fn double_barrier_opens_only_when_complete_although_a_server_fails_and_a_stale_r
 
 #[test]
 fn watches_miss_no_change_while_a_session_moves_to_another_server() {
-    let mut bed = Bed::start();
+    let mut bed = TestBed::start();
     let (moving, doomed, staying) = bed.moving_and_staying();
     let barrier = Barrier::new(staying.clone(), BARRIER);
     bed.runtime.block_on(barrier.close()).unwrap();
     let passing = {
         let barrier = Barrier::new(moving.clone(), BARRIER);
-        bed.runtime.spawn(async move { barrier.wait_within(SOON).await })
+        bed.runtime.spawn(async move { barrier.wait_within(DEADLINE).await })
     };
     let entering = {
         let barrier = DoubleBarrier::new(moving.clone(), PATH, 2, "moving");
-        bed.runtime.spawn(async move { barrier.enter(SOON).await })
+        bed.runtime.spawn(async move { barrier.enter(DEADLINE).await })
     };
     bed.runtime.block_on(one_stands_there(&staying));
     let old = bed.runtime.block_on(moving.connection());
-    // It hears nothing of what happens now.
+    // The session that moves is not notified of the following changes.
     bed.servers.server_mut(doomed).stop_process();
     let inside = bed.runtime.block_on(async {
         assert!(barrier.open().await.unwrap());
-        soon(DoubleBarrier::new(staying.clone(), PATH, 2, "staying").enter(SOON)).await.unwrap()
+        soon(DoubleBarrier::new(staying.clone(), PATH, 2, "staying").enter(DEADLINE)).await.unwrap()
     });
-    let leaving = bed.runtime.spawn(async move { inside.leave(SOON).await });
+    let leaving = bed.runtime.spawn(async move { inside.leave(DEADLINE).await });
     bed.servers.kill(doomed);
     bed.runtime.block_on(async {
         soon(moving.link_after(old.number())).await;
         assert!(soon(passing).await.unwrap().unwrap());
         let inside = soon(entering).await.unwrap().unwrap();
-        soon(inside.leave(SOON)).await.unwrap();
+        soon(inside.leave(DEADLINE)).await.unwrap();
         soon(leaving).await.unwrap().unwrap();
         let connection = staying.connection().await;
         connection.sync().await.unwrap();
@@ -127,5 +128,5 @@ async fn one_stands_there(session: &Session) {
         let names = connection.children(PATH).await.ok()?;
         (names.len() == 1 && names[0] != "ready").then_some(())
     };
-    until("one stands there, and no ready", look).await;
+    until("one member and no `ready`", look).await;
 }

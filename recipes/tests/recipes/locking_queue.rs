@@ -1,4 +1,4 @@
-//! What was put is held by one at a time, consumed once, and free again when its holder is gone.
+//! Locking queues: an entry has one holder at a time, is consumed once, and is free again after its holder ended.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use atalaya_recipes::queue::PRIORITY;
 use atalaya_recipes::{LockingQueue, QueueError, Taken};
 use atalaya_sim::zookeeper::{Cut, Operation};
 
-use crate::support::{Bed, SOON, soon};
+use crate::support::{DEADLINE, TestBed, soon};
 
 const PATH: &str = "/queues/work";
 const TAKEN: &str = "/queues/work/taken";
@@ -21,7 +21,7 @@ fn said(taken: &Taken) -> String {
 
 #[test]
 fn locking_queue_entry_is_held_then_consumed_or_released() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
         assert!(queue.take().await.unwrap().is_none());
@@ -36,10 +36,10 @@ fn locking_queue_entry_is_held_then_consumed_or_released() {
         assert_eq!(said(&a), "a");
         a.consume().await.unwrap();
         drop(b);
-        let b = queue.take_within(SOON).await.unwrap().unwrap();
+        let b = queue.take_within(DEADLINE).await.unwrap().unwrap();
         assert!(["b", "c"].contains(&&*said(&b)));
         b.consume().await.unwrap();
-        queue.take_within(SOON).await.unwrap().unwrap().consume().await.unwrap();
+        queue.take_within(DEADLINE).await.unwrap().unwrap().consume().await.unwrap();
         assert!(queue.is_empty().await.unwrap());
         assert_eq!(take(&other).await, None);
     });
@@ -47,13 +47,13 @@ fn locking_queue_entry_is_held_then_consumed_or_released() {
 
 #[test]
 fn locking_queue_take_waits_until_its_timeout() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
         queue.put(b"only", PRIORITY).await.unwrap();
         let held = queue.take().await.unwrap().unwrap();
         assert!(other.take_within(Duration::from_millis(50)).await.unwrap().is_none());
-        let taking = tokio::spawn(async move { other.take_within(SOON).await });
+        let taking = tokio::spawn(async move { other.take_within(DEADLINE).await });
         held.release().await;
         assert_eq!(said(&taking.await.unwrap().unwrap().unwrap()), "only");
     });
@@ -61,7 +61,7 @@ fn locking_queue_take_waits_until_its_timeout() {
 
 #[test]
 fn locking_queue_entry_of_an_expired_session_goes_to_another_and_is_not_consumed() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let (queue, other) = (LockingQueue::new(session.clone(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
@@ -70,9 +70,9 @@ fn locking_queue_entry_of_an_expired_session_goes_to_another_and_is_not_consumed
         bed.faults().expire(session.connection().await.session_id()).await;
         soon(held.lost()).await;
         assert!(!held.holds());
-        let theirs = other.take_within(SOON).await.unwrap().unwrap();
+        let theirs = other.take_within(DEADLINE).await.unwrap().unwrap();
         assert!(matches!(held.consume().await, Err(QueueError::NotHeld { .. })));
-        // Nor is their hold taken away by what is left of ours.
+        // The cleanup of our expired hold does not remove the new holder's.
         assert!(queue.take().await.unwrap().is_none());
         theirs.consume().await.unwrap();
         assert!(queue.is_empty().await.unwrap());
@@ -81,7 +81,7 @@ fn locking_queue_entry_of_an_expired_session_goes_to_another_and_is_not_consumed
 
 #[test]
 fn locking_queue_tolerates_lost_replies() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
@@ -100,10 +100,10 @@ fn locking_queue_tolerates_lost_replies() {
     });
 }
 
-/// The effect is known although nobody could ask in the session in which it was.
+/// The outcome is determined although the session in which the request took effect has ended.
 #[test]
 fn locking_queue_knows_a_consumption_after_its_session_ended() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
@@ -127,7 +127,7 @@ fn locking_queue_knows_a_consumption_after_its_session_ended() {
 
 #[test]
 fn locking_queue_is_shared_with_kazoo() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let queue = LockingQueue::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("locking", PATH, &[]);
     bed.wait(async {
@@ -135,11 +135,11 @@ fn locking_queue_is_shared_with_kazoo() {
     });
     kazoo.call("put 200 theirs");
     assert_eq!(kazoo.call("get 10"), "ours");
-    let held = bed.wait(queue.take_within(SOON)).unwrap().unwrap();
+    let held = bed.wait(queue.take_within(DEADLINE)).unwrap().unwrap();
     assert_eq!(said(&held), "theirs");
     assert!(bed.wait(queue.take()).unwrap().is_none());
     assert_eq!(kazoo.call("release"), "True");
-    let ours = bed.wait(queue.take_within(SOON)).unwrap().unwrap();
+    let ours = bed.wait(queue.take_within(DEADLINE)).unwrap().unwrap();
     assert_eq!(said(&ours), "ours");
     assert_eq!(kazoo.call("get 0.2"), "None");
     bed.wait(held.release());

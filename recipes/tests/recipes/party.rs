@@ -1,17 +1,17 @@
-//! Members are in the party, each once, over lost connections and sessions, until they leave.
+//! Parties: each member is listed once, over lost connections and sessions, until it leaves.
 
 use std::sync::{Arc, Mutex};
 
 use atalaya_recipes::{Party, PartyError};
 use atalaya_sim::zookeeper::{Cut, Operation};
 
-use crate::support::{Bed, until};
+use crate::support::{TestBed, until};
 
 const PATH: &str = "/parties/workers";
 
 #[test]
 fn party_members_join_and_leave() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     for shallow in [false, true] {
         let make = if shallow { Party::shallow } else { Party::new };
@@ -34,7 +34,7 @@ fn party_members_join_and_leave() {
 
 #[test]
 fn party_refuses_an_invalid_name() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     for identifier in ["a/b", "a\0"] {
         let refused = bed.wait(Party::shallow(session.clone(), PATH, identifier).join());
@@ -44,7 +44,7 @@ fn party_refuses_an_invalid_name() {
 
 #[test]
 fn party_member_joins_again_after_its_session_expires() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (session, other) = (bed.session(), bed.session());
     let party = Party::new(other, PATH, "");
     bed.wait(async {
@@ -60,7 +60,7 @@ fn party_member_joins_again_after_its_session_expires() {
 
 #[test]
 fn party_member_joins_once_when_a_reply_is_lost() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     bed.wait(async {
         let party = Party::new(session.clone(), PATH, "it");
@@ -75,7 +75,7 @@ fn party_member_joins_once_when_a_reply_is_lost() {
 
 #[test]
 fn party_members_can_be_followed() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let party = Party::new(session.clone(), PATH, "");
     let seen = Arc::new(Mutex::new(None));
@@ -103,12 +103,12 @@ fn party_members_can_be_followed() {
 
 #[test]
 fn party_is_shared_with_kazoo() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     for recipe in ["party", "shallow"] {
         let path = format!("{PATH}-{recipe}");
         let make = if recipe == "party" { Party::new } else { Party::shallow };
         let party = make(bed.session(), path.clone(), "ours");
-        // Ours first, then Kazoo's; and the other way round.
+        // Our member joins first, then Kazoo's; then in the other order.
         let membership = bed.wait(party.join()).unwrap();
         let mut kazoo = bed.kazoo(recipe, &path, &["theirs"]);
         assert_eq!(kazoo.call("members"), "ours");

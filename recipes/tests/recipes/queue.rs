@@ -1,4 +1,4 @@
-//! What was put is taken once, in order, whatever happens to requests, replies, connections and sessions.
+//! Queues: each entry is taken once, in order, over lost requests, replies, connections and sessions.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use atalaya_recipes::queue::PRIORITY;
 use atalaya_recipes::{Queue, QueueError};
 use atalaya_sim::zookeeper::{Cut, Operation};
 
-use crate::support::{Bed, SOON};
+use crate::support::{DEADLINE, TestBed};
 
 const PATH: &str = "/queues/jobs";
 
@@ -16,7 +16,7 @@ pub(crate) fn text(value: Option<Vec<u8>>) -> String {
 
 #[test]
 fn queue_is_ordered_by_priority_then_age() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let queue = Queue::new(bed.session(), PATH);
     bed.wait(async {
         assert_eq!(text(queue.take().await.unwrap()), "-");
@@ -34,20 +34,20 @@ fn queue_is_ordered_by_priority_then_age() {
 
 #[test]
 fn queue_take_waits_until_its_timeout() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (queue, other) = (Queue::new(bed.session(), PATH), Queue::new(bed.session(), PATH));
     bed.wait(async {
         assert_eq!(text(queue.take_within(Duration::from_millis(50)).await.unwrap()), "-");
-        let taking = tokio::spawn(async move { queue.take_within(SOON).await });
+        let taking = tokio::spawn(async move { queue.take_within(DEADLINE).await });
         other.put(b"late", PRIORITY).await.unwrap();
         assert_eq!(text(taking.await.unwrap().unwrap()), "late");
     });
 }
 
-/// Kazoo's puts it twice when it is asked again, and takes another one when its delete is not answered.
+/// Kazoo puts an entry twice when it repeats a request, and takes another one when its delete is not answered.
 #[test]
 fn queue_put_and_take_act_once_when_a_reply_is_lost() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let queue = Queue::new(session.clone(), PATH);
     bed.wait(async {
@@ -68,7 +68,7 @@ fn queue_put_and_take_act_once_when_a_reply_is_lost() {
 
 #[test]
 fn queue_take_needs_two_requests_and_put_one() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let queue = Queue::new(bed.session(), PATH);
     bed.wait(async {
         queue.put(b"", PRIORITY).await.unwrap();
@@ -83,14 +83,14 @@ fn queue_take_needs_two_requests_and_put_one() {
             assert!(queue.take().await.unwrap().is_some());
         }
         let after = requests().await;
-        // And a list, and a ping or two.
+        // The list request, and one or two pings.
         assert!(between - before <= 67 && after - between <= 132, "{before} {between} {after}");
     });
 }
 
 #[test]
 fn queue_is_shared_with_kazoo() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let queue = Queue::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("queue", PATH, &[]);
     bed.wait(queue.put(b"ours 1", PRIORITY)).unwrap();

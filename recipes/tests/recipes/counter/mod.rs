@@ -1,4 +1,4 @@
-//! Additions count once, whatever happens to requests, replies, connections and sessions.
+//! Counters: each addition counts once, over lost requests, replies, connections and sessions.
 
 mod with_kazoo;
 
@@ -7,13 +7,13 @@ use std::time::Duration;
 use atalaya_recipes::{Counter, CounterError, Phase};
 use atalaya_sim::zookeeper::{Cut, Operation};
 
-use crate::support::{Bed, soon, until};
+use crate::support::{TestBed, soon, until};
 
 const PATH: &str = "/counters/reports";
 const MARKERS: &str = "/counters/reports__adders__";
 
-/// What the counter holds, as text.
-fn text(bed: &Bed) -> String {
+/// Returns the data of the counter as text.
+fn text(bed: &TestBed) -> String {
     let connection = bed.connection();
     let (data, _) = bed.wait(connection.get(PATH)).unwrap();
     String::from_utf8(data).unwrap()
@@ -21,7 +21,7 @@ fn text(bed: &Bed) -> String {
 
 #[test]
 fn counter_adds_up() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     for counter in [Counter::exact(session.clone(), PATH), Counter::compatible(session.clone(), PATH)] {
         bed.wait(async {
@@ -37,7 +37,7 @@ fn counter_adds_up() {
 
 #[test]
 fn counter_without_data_has_its_default() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let connection = bed.connection();
     let counter = Counter::compatible(connection.session().clone(), PATH).with_default(100);
     bed.wait(async {
@@ -50,7 +50,7 @@ fn counter_without_data_has_its_default() {
 
 #[test]
 fn counter_refuses_data_that_is_not_an_integer_and_keeps_it() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let connection = bed.connection();
     bed.wait(connection.ensure(PATH)).unwrap();
     let session = connection.session();
@@ -72,10 +72,10 @@ fn counter_refuses_data_that_is_not_an_integer_and_keeps_it() {
     }
 }
 
-/// Kazoo's does: one `+= 1` makes 2.
+/// Kazoo counts twice here: one `+= 1` gives 2.
 #[test]
 fn exact_counter_counts_once_when_a_reply_is_lost() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let counter = Counter::exact(session.clone(), PATH);
     bed.wait(async {
@@ -92,7 +92,7 @@ fn exact_counter_counts_once_when_a_reply_is_lost() {
 
 #[test]
 fn exact_counter_counts_once_when_the_session_ends_while_others_add() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let counter = Counter::exact(session.clone(), PATH);
     let other = Counter::compatible(bed.session(), PATH);
@@ -114,7 +114,7 @@ fn exact_counter_counts_once_when_the_session_ends_while_others_add() {
 
 #[test]
 fn compatible_counter_returns_outcome_unknown_after_a_lost_reply() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let counter = Counter::compatible(session.clone(), PATH);
     bed.wait(async {
@@ -123,7 +123,7 @@ fn compatible_counter_returns_outcome_unknown_after_a_lost_reply() {
         let lost = counter.add(1).await;
         assert!(matches!(lost, Err(CounterError::OutcomeUnknown { amount: 1, .. })), "{lost:?}");
         armed.happened().await.unwrap();
-        // What surely had no effect is simply done again.
+        // A request that certainly had no effect is repeated.
         let armed = bed.cut(Cut::BeforeEffect, &session, Operation::SetData, PATH).await;
         assert_eq!(counter.add(1).await.unwrap(), 3);
         armed.happened().await.unwrap();
@@ -133,7 +133,7 @@ fn compatible_counter_returns_outcome_unknown_after_a_lost_reply() {
 
 #[test]
 fn counter_needs_one_request_without_contention() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     for counter in [Counter::exact(bed.session(), PATH), Counter::compatible(bed.session(), PATH)] {
         bed.wait(async {
             counter.add(1).await.unwrap();
@@ -144,7 +144,7 @@ fn counter_needs_one_request_without_contention() {
             }
             let after = bed.faults().figures().await.unwrap();
             let asked = after.requests - before.requests;
-            // And a ping or two.
+            // One or two pings may come in addition.
             assert!(asked <= 104, "{asked} requests");
         });
     }
@@ -152,7 +152,7 @@ fn counter_needs_one_request_without_contention() {
 
 #[test]
 fn counter_times_out() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     bed.wait(async {
         let connection = session.connection().await;
@@ -168,7 +168,7 @@ fn counter_times_out() {
 
 #[test]
 fn dedup_records_are_removed_with_their_counters() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let connection = bed.connection();
     let session = bed.session();
     bed.wait(async {
@@ -183,7 +183,7 @@ fn dedup_records_are_removed_with_their_counters() {
         until("no marker", async || connection.children(MARKERS).await.unwrap().is_empty().then_some(()))
             .await;
 
-        // One whose process died is removed by the next who makes one, when it is old enough.
+        // The record of a dead process is removed by the next process that creates one, once it is old enough.
         connection
             .create(&format!("{MARKERS}/dead"), b"", atalaya_recipes::session::Kind::Persistent)
             .await
@@ -193,7 +193,7 @@ fn dedup_records_are_removed_with_their_counters() {
         assert_eq!(connection.children(MARKERS).await.unwrap().len(), 2);
         early.close().await;
     });
-    // The leap ends the sessions as well.
+    // The jump of the clock ends the sessions too.
     bed.wait(bed.faults().advance_clock(Duration::from_secs(601)));
     let late = Counter::exact(session, PATH);
     bed.wait(late.add(1)).unwrap();
@@ -202,10 +202,10 @@ fn dedup_records_are_removed_with_their_counters() {
     assert!(children.len() == 1 && children[0] != "dead", "{children:?}");
 }
 
-/// It is persistent: nobody else would remove it for a long time.
+/// The record is persistent, so it would stay for a long time otherwise.
 #[test]
 fn dedup_record_is_removed_although_the_server_freezes_for_longer_than_a_session() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (session, connection) = (bed.session(), bed.connection());
     bed.wait(async {
         let counter = Counter::exact(session.clone(), PATH);
@@ -217,14 +217,14 @@ fn dedup_record_is_removed_although_the_server_freezes_for_longer_than_a_session
         soon(session.watch().wait_for(|view| view.phase == Phase::Connecting)).await.unwrap();
         bed.faults().resume().await;
         session.link_after(old.number()).await;
-        let witness = connection.session().connection().await;
-        until("no marker", async || witness.children(MARKERS).await.ok()?.is_empty().then_some(())).await;
+        let observer = connection.session().connection().await;
+        until("no marker", async || observer.children(MARKERS).await.ok()?.is_empty().then_some(())).await;
     });
 }
 
 #[test]
 fn cancelled_addition_counts_at_most_once_and_the_next_is_right() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let counter = Counter::exact(bed.session(), PATH);
     bed.wait(async {
         let (mut sum, mut cancelled) = (0, 0);
@@ -232,11 +232,11 @@ fn cancelled_addition_counts_at_most_once_and_the_next_is_right() {
             let mut adding = Box::pin(counter.add(1));
             let mut left = polls;
             let done = std::future::poll_fn(|context| {
-                let polled = adding.as_mut().poll(context);
+                let poll_times = adding.as_mut().poll(context);
                 left -= 1;
-                match polled {
+                match poll_times {
                     std::task::Poll::Pending if left > 0 => std::task::Poll::Pending,
-                    polled => std::task::Poll::Ready(polled),
+                    poll_times => std::task::Poll::Ready(poll_times),
                 }
             });
             if polls == 0 || done.await.is_pending() {

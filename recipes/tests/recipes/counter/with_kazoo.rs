@@ -1,14 +1,14 @@
-//! A counter of ours and one of Kazoo's on the same znode.
+//! A counter of ours and one of Kazoo at the same znode.
 
 use atalaya_recipes::Counter;
 
-use crate::support::Bed;
+use crate::support::TestBed;
 
 const PATH: &str = "/counter";
 
 #[test]
 fn counter_continues_from_kazoo_and_back() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let exact = Counter::exact(bed.session(), PATH);
     let compatible = Counter::compatible(bed.session(), PATH);
     assert_eq!(bed.wait(exact.add(3)).unwrap(), 3);
@@ -23,7 +23,7 @@ fn counter_continues_from_kazoo_and_back() {
 
 #[test]
 fn counter_that_kazoo_created_is_used() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let mut kazoo = bed.kazoo("counter", PATH, &[]);
     assert_eq!(kazoo.call("value"), "0");
     let exact = Counter::exact(bed.session(), PATH);
@@ -33,10 +33,10 @@ fn counter_that_kazoo_created_is_used() {
     assert_eq!(bed.wait(exact.get()).unwrap(), 6);
 }
 
-/// Both add at the same time, with and without a marker.
+/// Both add concurrently, with and without dedup records.
 #[test]
 fn counter_loses_no_addition_beside_kazoo() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let exact = Counter::exact(bed.session(), PATH);
     let compatible = Counter::compatible(bed.session(), PATH);
     let mut kazoo = bed.kazoo("counter", PATH, &[]);

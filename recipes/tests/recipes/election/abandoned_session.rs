@@ -1,16 +1,16 @@
-//! The client gives a session up after 7/5 of its timeout, but servers that come back may still have it, and its znode
-//! stands in line before the new one's.
+//! The client abandons a session after 7/5 of its timeout, but servers that come back may still have it, and its znode
+//! is ahead of the new one.
 
 use std::sync::{Arc, Mutex};
 
 use atalaya_recipes::{Phase, Standing};
 
-use crate::support::election::{Bed, Contender, until_phase};
+use crate::support::election::{Contender, TestBed, until_phase};
 
 #[test]
 fn contender_removes_the_znode_of_its_abandoned_session_after_a_server_restart() {
-    let mut bed = Bed::start();
-    let leader = bed.contender_beside("leader");
+    let mut bed = TestBed::start();
+    let leader = bed.direct_contender("leader");
     let old = leader.until_leading();
     bed.zookeeper.kill();
     leader.until_ended(1);
@@ -22,8 +22,8 @@ fn contender_removes_the_znode_of_its_abandoned_session_after_a_server_restart()
 
 #[test]
 fn contender_removes_the_znode_of_its_abandoned_session_after_a_server_freeze() {
-    let mut bed = Bed::start();
-    let leader = bed.contender_beside("leader");
+    let mut bed = TestBed::start();
+    let leader = bed.direct_contender("leader");
     let old = leader.until_leading();
     bed.zookeeper.stop_process();
     leader.until_ended(1);
@@ -33,10 +33,10 @@ fn contender_removes_the_znode_of_its_abandoned_session_after_a_server_freeze() 
     leads_alone_and_at_once(&bed, &leader, &old.znode, &standings);
 }
 
-/// The same, brought about by hand: the znode has its name, and another owner.
+/// The same situation, made by hand: the znode has the expected name and another owner.
 #[test]
 fn contender_never_leads_with_a_znode_of_another_session() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
@@ -55,8 +55,8 @@ fn contender_never_leads_with_a_znode_of_another_session() {
 
 type Standings = Arc<Mutex<Vec<Standing>>>;
 
-/// Every standing from now on.
-fn standings(bed: &Bed, contender: &Contender) -> Standings {
+/// Records every standing from now on.
+fn standings(bed: &TestBed, contender: &Contender) -> Standings {
     let standings = Standings::default();
     let (seen, mut standing) = (Arc::clone(&standings), contender.standing.clone());
     standing.mark_unchanged();
@@ -69,12 +69,12 @@ fn standings(bed: &Bed, contender: &Contender) -> Standings {
 }
 
 #[track_caller]
-fn leads_alone_and_at_once(bed: &Bed, leader: &Contender, old: &str, standings: &Standings) {
+fn leads_alone_and_at_once(bed: &TestBed, leader: &Contender, old: &str, standings: &Standings) {
     let new = leader.until_leading();
-    let witness = bed.connection();
-    assert_eq!(bed.line(&witness), [new.znode.as_str()]);
+    let observer = bed.connection();
+    assert_eq!(bed.line(&observer), [new.znode.as_str()]);
     assert_ne!(new.znode, old);
     let standings = standings.lock().unwrap();
     let waited = standings.iter().any(|standing| matches!(standing, Standing::Waiting { .. }));
-    assert!(!waited, "it stood in line behind itself: {standings:?}");
+    assert!(!waited, "it waited for its own old znode: {standings:?}");
 }

@@ -1,4 +1,4 @@
-//! The ways in which Curator's `LeaderLatch` came to have two leaders, or none, by the numbers of its bugs.
+//! Known bugs of Curator's `LeaderLatch` that led to two leaders or none, by issue number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,29 +8,29 @@ use atalaya_recipes::{Election, Phase, Session, Standing};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::memory::{Bed, soon};
+use crate::support::memory::{TestBed, soon};
 
 const ELECTION: &str = "/election";
 
-/// How many lead at this moment, and the most that ever did.
+/// Number of current leaders, and its maximum.
 #[derive(Default)]
-struct Throne {
+struct LeaderCount {
     now: AtomicUsize,
     most: AtomicUsize,
 }
 
-impl Throne {
-    fn sit(self: &Arc<Throne>) -> Seat {
+impl LeaderCount {
+    fn sit(self: &Arc<LeaderCount>) -> LeaderGuard {
         let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(now, Ordering::SeqCst);
-        Seat(Arc::clone(self))
+        LeaderGuard(Arc::clone(self))
     }
 }
 
-/// Given back where the leader's code is dropped.
-struct Seat(Arc<Throne>);
+/// Decrements the number when the leader code is dropped.
+struct LeaderGuard(Arc<LeaderCount>);
 
-impl Drop for Seat {
+impl Drop for LeaderGuard {
     fn drop(&mut self) {
         self.0.now.fetch_sub(1, Ordering::SeqCst);
     }
@@ -43,15 +43,15 @@ struct Contender {
 }
 
 impl Contender {
-    async fn joins(bed: &Bed, throne: &Arc<Throne>, name: &str) -> Contender {
+    async fn joins(bed: &TestBed, leaders: &Arc<LeaderCount>, name: &str) -> Contender {
         let session = bed.session().await;
         let election = Election::new(session.clone(), ELECTION, name, Naming::CuratorLatch);
         let standing = election.standing();
-        let throne = Arc::clone(throne);
+        let leaders = Arc::clone(leaders);
         let running = tokio::spawn(election.run(move |_| {
-            let seat = throne.sit();
+            let guard_of_leader = leaders.sit();
             async move {
-                let _seat = seat;
+                let _seat = guard_of_leader;
                 std::future::pending::<()>().await
             }
         }));
@@ -76,21 +76,21 @@ impl Drop for Contender {
 
 const SECOND: Standing = Standing::Waiting { ahead: 1 };
 
-async fn a_leader_and_a_follower(bed: &Bed) -> (Arc<Throne>, Contender, Contender) {
-    let throne = Arc::default();
-    let mut one = Contender::joins(bed, &throne, "one").await;
+async fn a_leader_and_a_follower(bed: &TestBed) -> (Arc<LeaderCount>, Contender, Contender) {
+    let leaders = Arc::default();
+    let mut one = Contender::joins(bed, &leaders, "one").await;
     one.until(Standing::Leading).await;
-    let mut two = Contender::joins(bed, &throne, "two").await;
+    let mut two = Contender::joins(bed, &leaders, "two").await;
     two.until(SECOND).await;
-    (throne, one, two)
+    (leaders, one, two)
 }
 
-/// The leader came back to a server that had not expired its session yet, led again by its old znode, and did not notice
-/// when that was deleted under it.
+/// The leader reconnected before its session expired, led again with its old znode, and did not notice when that was
+/// deleted.
 #[tokio::test]
 async fn curator_696_leader_that_resumed_with_its_old_znode_stops_when_that_is_deleted() {
-    let bed = Bed::start().await;
-    let (throne, mut one, mut two) = a_leader_and_a_follower(&bed).await;
+    let bed = TestBed::start().await;
+    let (leaders, mut one, mut two) = a_leader_and_a_follower(&bed).await;
     bed.faults.refuse_connections(true);
     bed.faults.disconnect(one.session.view().session).await;
     one.until_phase(Phase::Suspended).await;
@@ -98,23 +98,23 @@ async fn curator_696_leader_that_resumed_with_its_old_znode_stops_when_that_is_d
     bed.faults.refuse_connections(false);
     one.until(Standing::Leading).await;
 
-    // The znode goes while the connection stands, as by an expiry that the client is told of last.
+    // The znode disappears while the connection is up, as with an expiry that the client learns of last.
     let old = bed.children(ELECTION).await;
     let first = old.iter().min_by_key(|name| sequence(name)).unwrap();
-    bed.witness.delete(&format!("{ELECTION}/{first}"), None).await.unwrap();
+    bed.observer.delete(&format!("{ELECTION}/{first}"), None).await.unwrap();
     two.until(Standing::Leading).await;
     one.until(SECOND).await;
-    assert_eq!(throne.now.load(Ordering::SeqCst), 1);
-    let line = bed.until_in_line(ELECTION, 2).await;
+    assert_eq!(leaders.now.load(Ordering::SeqCst), 1);
+    let line = bed.wait_for_contenders(ELECTION, 2).await;
     assert!(!line.contains(first));
 }
 
-/// The ensemble was away for a while. Both came back, both gave their znodes up and took new ones, each saw itself first
-/// in between, and both led. Here both keep what they have, and who led leads.
+/// After an outage of the ensemble, both contenders gave up their znodes and created new ones. Each saw itself first in
+/// between, and both led. Here both keep their znodes, and the leader stays leader.
 #[tokio::test]
 async fn curator_653_outage_for_all_contenders_makes_no_second_leader() {
-    let bed = Bed::start().await;
-    let (throne, mut one, mut two) = a_leader_and_a_follower(&bed).await;
+    let bed = TestBed::start().await;
+    let (leaders, mut one, mut two) = a_leader_and_a_follower(&bed).await;
     let before = bed.children(ELECTION).await;
     for _ in 0..5 {
         bed.faults.refuse_connections(true);
@@ -123,32 +123,32 @@ async fn curator_653_outage_for_all_contenders_makes_no_second_leader() {
             contender.until_phase(Phase::Suspended).await;
         }
         one.until(Standing::Inactive).await;
-        assert_eq!(throne.now.load(Ordering::SeqCst), 0, "somebody leads without a connection");
+        assert_eq!(leaders.now.load(Ordering::SeqCst), 0, "a contender leads without a connection");
         bed.faults.refuse_connections(false);
         one.until(Standing::Leading).await;
         two.until(SECOND).await;
     }
     assert_eq!(bed.children(ELECTION).await, before);
-    assert_eq!(bed.changes(ELECTION).await, 2, "somebody made another znode");
-    assert_eq!(throne.most.load(Ordering::SeqCst), 1);
+    assert_eq!(bed.changes(ELECTION).await, 2, "a contender created another znode");
+    assert_eq!(leaders.most.load(Ordering::SeqCst), 1);
 }
 
-/// Reconnects in quick succession, each of which began anew while the one before was still at it: znodes that nobody
-/// counted as its own, "can't find our node", and two who reset each other for ever (645).
+/// Reconnects in quick succession, each of which started again while the one before was still running: znodes that no
+/// contender recognised, "can't find our node", and two contenders that reset each other indefinitely (issue 645).
 #[tokio::test]
 async fn curator_644_and_504_repeated_reconnects_leave_one_znode_per_contender() {
-    let bed = Bed::start().await;
-    let (throne, mut one, mut two) = a_leader_and_a_follower(&bed).await;
+    let bed = TestBed::start().await;
+    let (leaders, mut one, mut two) = a_leader_and_a_follower(&bed).await;
     let before = bed.children(ELECTION).await;
     for round in 0..30 {
         let whose = if round % 3 == 0 { &two } else { &one };
         bed.faults.disconnect(whose.session.view().session).await;
-        // Sometimes it gets half way before the next one.
+        // In some rounds the contender makes progress before the next disconnect.
         for _ in 0..round {
             tokio::task::yield_now().await;
         }
     }
-    // Whatever was reported before the last reconnect is not waited for: it is asked for again from here.
+    // Wait for states that are newer than the last disconnect.
     let number = |contender: &Contender| contender.session.view().connection;
     let (first, second) = (number(&one), number(&two));
     for contender in [&one, &two] {
@@ -170,8 +170,8 @@ async fn curator_644_and_504_repeated_reconnects_leave_one_znode_per_contender()
     one.until(Standing::Leading).await;
     two.until(SECOND).await;
     assert_eq!(bed.children(ELECTION).await, before);
-    assert_eq!(bed.changes(ELECTION).await, 2, "somebody made another znode");
-    assert_eq!(throne.most.load(Ordering::SeqCst), 1);
+    assert_eq!(bed.changes(ELECTION).await, 2, "a contender created another znode");
+    assert_eq!(leaders.most.load(Ordering::SeqCst), 1);
 }
 
 fn sequence(name: &str) -> &str {

@@ -1,31 +1,31 @@
 use atalaya_recipes::Standing;
 use atalaya_testbed::eventually;
 
-use crate::support::election::{Bed, ELECTION, SOON};
+use crate::support::election::{DEADLINE, ELECTION, TestBed};
 
 #[test]
 fn contender_whose_znode_is_deleted_goes_to_the_end_and_no_other_leads_early() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
-    let witness = bed.connection();
-    let first = bed.contender_beside("first");
-    let reign = first.until_leading();
-    let second = bed.contender_beside("second");
+    let observer = bed.connection();
+    let first = bed.direct_contender("first");
+    let leader_run = first.until_leading();
+    let second = bed.direct_contender("second");
     second.until(Standing::Waiting { ahead: 1 });
-    let third = bed.contender_beside("third");
+    let third = bed.direct_contender("third");
     third.until(Standing::Waiting { ahead: 2 });
 
-    let line = bed.line(&witness);
-    assert_eq!(line[0], reign.znode);
+    let line = bed.line(&observer);
+    assert_eq!(line[0], leader_run.znode);
     probe.delete(&line[1]).unwrap();
     third.until(Standing::Waiting { ahead: 1 });
-    eventually("the one that was deleted is back, at the end", SOON, || {
+    eventually("the deleted contender is at the end of the queue", DEADLINE, || {
         (probe.contenders(ELECTION) == ["first", "third", "second"]).then_some(())
     });
     second.until(Standing::Waiting { ahead: 2 });
-    assert_eq!((second.journal.reigns().len(), third.journal.reigns().len()), (0, 0));
-    assert_eq!(first.until_leading().term, reign.term);
-    assert_eq!(first.journal.reigns().len(), 1, "the leader was not disturbed");
+    assert_eq!((second.run_log.runs().len(), third.run_log.runs().len()), (0, 0));
+    assert_eq!(first.until_leading().term, leader_run.term);
+    assert_eq!(first.run_log.runs().len(), 1, "the leader was interrupted");
 
     first.finish(&bed);
     third.until_leading();

@@ -1,25 +1,25 @@
-//! Curator's bug 171: a leader whose znode somebody had deleted led on, beside the next one.
+//! Curator issue 171: a leader whose znode was deleted continued to lead beside its successor.
 
 use atalaya_recipes::Standing;
 
-use crate::support::election::{Bed, ELECTION};
+use crate::support::election::{ELECTION, TestBed};
 
 #[test]
 fn curator_171_leader_without_its_znode_stops_and_contends_again() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
-    let one = bed.contender_beside("one");
-    let reign = one.until_leading();
-    let two = bed.contender_beside("two");
+    let one = bed.direct_contender("one");
+    let leader_run = one.until_leading();
+    let two = bed.direct_contender("two");
     two.until(Standing::Waiting { ahead: 1 });
 
-    probe.delete(&reign.znode).unwrap();
+    probe.delete(&leader_run.znode).unwrap();
     one.until_ended(1);
-    assert!(two.until_leading().term > reign.term);
+    assert!(two.until_leading().term > leader_run.term);
     one.until(Standing::Waiting { ahead: 1 });
     assert_eq!(probe.contenders(ELECTION), ["two", "one"]);
 
-    // Deleted when nobody is behind: it leads again at once, in a later term.
+    // Without another contender, it leads again at once, with a higher fencing token.
     two.finish(&bed);
     let again = one.until_leading();
     probe.delete(&again.znode).unwrap();

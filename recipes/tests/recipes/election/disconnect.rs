@@ -1,14 +1,14 @@
 use atalaya_recipes::{Phase, Standing};
 
-use crate::support::election::{Bed, until_phase};
+use crate::support::election::{TestBed, until_phase};
 
 #[test]
 fn leader_is_interrupted_by_a_disconnect_and_resumes_with_the_same_fencing_token() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
     let before = leader.until_leading();
-    let next = bed.contender_beside("next");
+    let next = bed.direct_contender("next");
     next.until(Standing::Waiting { ahead: 1 });
 
     proxy.refuse(true);
@@ -19,9 +19,9 @@ fn leader_is_interrupted_by_a_disconnect_and_resumes_with_the_same_fencing_token
     proxy.refuse(false);
 
     let after = leader.until_leading();
-    assert_eq!(leader.journal.reigns().len(), 2, "its code ran anew");
+    assert_eq!(leader.run_log.runs().len(), 2, "the leader code ran again");
     assert_eq!((after.term, &after.znode), (before.term, &before.znode));
-    assert!(next.journal.reigns().is_empty(), "nobody led meanwhile");
+    assert!(next.run_log.runs().is_empty(), "no other contender led");
     assert!(next.is(Standing::Waiting { ahead: 1 }));
     leader.finish(&bed);
     assert!(next.until_leading().term > after.term);

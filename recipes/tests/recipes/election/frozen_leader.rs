@@ -1,4 +1,4 @@
-//! The lease: whoever cannot hear from ZooKeeper stops leading by itself, before ZooKeeper lets another one lead.
+//! The lease: a leader that loses contact with ZooKeeper stops before ZooKeeper lets another one lead.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -8,19 +8,19 @@ use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Session, SessionOptions, Standing};
 use atalaya_testbed::{Process, eventually};
 
-use crate::support::election::{Bed, ELECTION, SLACK, SOON, SYNC, TIMEOUT};
+use crate::support::election::{DEADLINE, ELECTION, SLACK, SYNC, TIMEOUT, TestBed};
 
 #[test]
 fn leader_stops_before_its_znode_is_removed_when_the_network_freezes() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
-    let witness = bed.connection();
+    let observer = bed.connection();
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
-    let reign = leader.until_leading();
-    let next = bed.contender_beside("next");
+    let leader_run = leader.until_leading();
+    let next = bed.direct_contender("next");
     next.until(Standing::Waiting { ahead: 1 });
-    let (stat, watcher) = bed.wait(witness.stat_and_watch(&reign.znode)).unwrap();
+    let (stat, watcher) = bed.wait(observer.stat_and_watch(&leader_run.znode)).unwrap();
     assert!(stat.is_some());
     let removed = bed.spawn(async move {
         watcher.changed().await;
@@ -43,45 +43,45 @@ fn leader_stops_before_its_znode_is_removed_when_the_network_freezes() {
     proxy.freeze(false);
     leader.until(Standing::Waiting { ahead: 1 });
     assert_eq!(probe.contenders(ELECTION), ["next", "leader"]);
-    assert_eq!(leader.journal.reigns().len(), 1);
+    assert_eq!(leader.run_log.runs().len(), 1);
     next.finish(&bed);
     leader.until_leading();
 }
 
-/// As a laptop's lid does it: all its timers stand still, its state still says "connected" when it wakes up, and the
-/// leader's code must not run again on the strength of that.
+/// As with a closed laptop: all timers pause, the state after the wake-up is still "connected", and the leader code
+/// must not run again because of that.
 #[test]
 fn leader_does_not_run_on_after_its_process_was_stopped() {
     if let Ok(servers) = std::env::var(SERVERS) {
         return leads_at(&servers);
     }
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["leader_does_not_run_on_after_its_process_was_stopped", "--nocapture"]);
     command.env(SERVERS, proxy.connect_string());
     let mut leader = Process::spawn(command);
-    leader.wait_for_line("ran", SOON);
-    let next = bed.contender_beside("next");
+    leader.wait_for_line("ran", DEADLINE);
+    let next = bed.direct_contender("next");
     next.until(Standing::Waiting { ahead: 1 });
 
     leader.stop();
-    // The server's goodbye would wake it up wiser than a machine that was asleep.
+    // Without the freeze, the closed connection would tell the process what a machine that was asleep does not know.
     proxy.freeze(true);
     let next_began = next.until_leading().from;
     leader.cont();
-    leader.wait_for_line("ended", SOON);
+    leader.wait_for_line("ended", DEADLINE);
     proxy.freeze(false);
-    leader.wait_for_line("waiting", SOON);
+    leader.wait_for_line("waiting", DEADLINE);
     let log = leader.log();
     let ran = log.iter().rev().find(|line| line.text == "ran").unwrap();
     assert!(ran.at < next_began, "it ran {:?} beside the next", ran.at - next_began);
 }
 
-/// Where the copy of this test that leads, and is stopped, finds ZooKeeper. Set in that copy only.
+/// The connect string for the copy of this test that leads and is stopped. Set only in that copy.
 const SERVERS: &str = "ATALAYA_TEST_SERVERS";
 
-/// Stands in the election there, and says whenever its leader's code runs.
+/// Contends in the election, and prints a line whenever its leader code runs.
 fn leads_at(servers: &str) {
     struct Ended;
     impl Drop for Ended {
@@ -103,7 +103,7 @@ fn leads_at(servers: &str) {
         let lead = |_| async {
             let _ended = Ended;
             let mut tick = tokio::time::interval(Duration::from_millis(5));
-            // For as long as somebody listens.
+            // Ends when the reader of the pipe is gone.
             while writeln!(std::io::stdout(), "\nran").is_ok() {
                 tick.tick().await;
             }
@@ -112,13 +112,14 @@ fn leads_at(servers: &str) {
     });
 }
 
-/// A follower that has lost its ensemble answers pings for a while; the session may be over on the other side.
+/// A ZooKeeper follower that has lost its ensemble answers pings for a while, although the ensemble may have ended the
+/// session.
 #[test]
 fn leader_stops_when_its_server_answers_only_pings() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
-    let reign = leader.until_leading();
+    let leader_run = leader.until_leading();
     let connection = leader.session.view().connection;
     let muted = Instant::now();
     proxy.mute(Some(SYNC));
@@ -131,17 +132,17 @@ fn leader_stops_when_its_server_answers_only_pings() {
     );
     proxy.mute(None);
     let again = leader.until_leading();
-    assert_eq!((again.term, leader.session.view().connection), (reign.term, connection));
+    assert_eq!((again.term, leader.session.view().connection), (leader_run.term, connection));
 }
 
 #[test]
 fn healthy_leader_renews_its_lease() {
-    let bed = Bed::start();
-    let leader = bed.contender_beside("leader");
-    let reign = leader.until_leading();
-    eventually("it has led for longer than a session may last", SOON, || {
-        let now = leader.journal.reigns().pop()?;
-        (now.polled - now.from > TIMEOUT * 3 / 2).then_some(())
+    let bed = TestBed::start();
+    let leader = bed.direct_contender("leader");
+    let leader_run = leader.until_leading();
+    eventually("it has led for longer than a session may last", DEADLINE, || {
+        let now = leader.run_log.runs().pop()?;
+        (now.poll_times - now.from > TIMEOUT * 3 / 2).then_some(())
     });
-    assert_eq!(leader.until_leading().from, reign.from, "its lease was not renewed");
+    assert_eq!(leader.until_leading().from, leader_run.from, "its lease was not renewed");
 }

@@ -1,5 +1,5 @@
-//! The whole of it under random faults. The seed is printed, and `ATALAYA_SEED` sets it; times on a real machine differ
-//! all the same from run to run.
+//! Elections under random network faults. The seed is printed, and `ATALAYA_SEED` sets it; the timing differs from run
+//! to run.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use atalaya_testbed::{Proxy, eventually};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::support::election::{Bed, Contender, ELECTION, Reign, SOON, SYNC};
+use crate::support::election::{Contender, DEADLINE, ELECTION, LeaderRun, SYNC, TestBed};
 
 const LENGTH: Duration = Duration::from_secs(18);
-/// What contenders ask for: create2, delete, exists, getChildren and its sibling, multiRead, sync.
+/// The requests of contenders: create2, delete, exists, getChildren, getChildren2, multiRead, sync.
 const OP_CODES: [i32; 7] = [15, 2, 3, 8, 12, 22, SYNC];
 
 #[test]
@@ -20,8 +20,8 @@ fn at_most_one_contender_leads_under_random_network_faults() {
     let seed: u64 =
         std::env::var("ATALAYA_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random);
     println!("ATALAYA_SEED={seed}");
-    let bed = Bed::start();
-    let crowd: Vec<(Proxy, Contender)> = ["a", "b", "c"]
+    let bed = TestBed::start();
+    let contenders: Vec<(Proxy, Contender)> = ["a", "b", "c"]
         .into_iter()
         .map(|name| {
             let proxy = bed.proxy();
@@ -31,23 +31,23 @@ fn at_most_one_contender_leads_under_random_network_faults() {
         .collect();
     let end = Instant::now() + LENGTH;
     thread::scope(|scope| {
-        for (number, (proxy, _)) in (0..).zip(&crowd) {
-            let mut dice = StdRng::seed_from_u64(seed ^ (number << 60));
+        for (number, (proxy, _)) in (0..).zip(&contenders) {
+            let mut rng = StdRng::seed_from_u64(seed ^ (number << 60));
             scope.spawn(move || {
                 while Instant::now() < end {
-                    disturb(proxy, &mut dice);
+                    inject_fault(proxy, &mut rng);
                 }
             });
         }
     });
 
-    // Calm again: one leads, and everyone stands in line once.
+    // Without faults, one contender leads, and each is queued once.
     let probe = bed.probe();
-    eventually("three in line", SOON, || (probe.ls(ELECTION).len() == 3).then_some(()));
-    let leader = eventually("one leads and two wait", SOON, || {
-        let standings = crowd.iter().map(|(_, contender)| *contender.standing.borrow());
+    eventually("three in line", DEADLINE, || (probe.ls(ELECTION).len() == 3).then_some(()));
+    let leader = eventually("one leads and two wait", DEADLINE, || {
+        let standings = contenders.iter().map(|(_, contender)| *contender.standing.borrow());
         let waiting = standings.filter(|standing| matches!(standing, Standing::Waiting { .. })).count();
-        let leader = crowd.iter().find(|(_, contender)| contender.is(Standing::Leading));
+        let leader = contenders.iter().find(|(_, contender)| contender.is(Standing::Leading));
         leader.filter(|_| waiting == 2).map(|(_, contender)| contender)
     });
     let mut line = probe.contenders(ELECTION);
@@ -55,23 +55,24 @@ fn at_most_one_contender_leads_under_random_network_faults() {
     line.sort_unstable();
     assert_eq!(line, ["a", "b", "c"]);
 
-    let mut reigns: Vec<Reign> = crowd.iter().flat_map(|(_, contender)| contender.journal.reigns()).collect();
-    reigns.sort_by_key(|reign| reign.from);
-    println!("{} reigns", reigns.len());
-    assert!(reigns.len() >= 3, "too calm to prove anything: {reigns:?}");
-    for pair in reigns.windows(2) {
-        assert!(pair[0].polled <= pair[1].from, "two led: {pair:?}");
+    let mut runs: Vec<LeaderRun> =
+        contenders.iter().flat_map(|(_, contender)| contender.run_log.runs()).collect();
+    runs.sort_by_key(|leader_run| leader_run.from);
+    println!("{} leader runs", runs.len());
+    assert!(runs.len() >= 3, "too few leader changes: {runs:?}");
+    for pair in runs.windows(2) {
+        assert!(pair[0].poll_times <= pair[1].from, "two led: {pair:?}");
         assert!(pair[0].term <= pair[1].term, "an earlier term came later: {pair:?}");
         let same = pair[0].term == pair[1].term;
         assert_eq!(same, pair[0].who == pair[1].who && pair[0].znode == pair[1].znode, "{pair:?}");
     }
 }
 
-/// One fault, and some calm after it. The pauses are the faults' lengths: nothing is waited for.
-fn disturb(proxy: &Proxy, dice: &mut StdRng) {
-    let op_code = OP_CODES[dice.random_range(0..OP_CODES.len())];
-    let kind = dice.random_range(0..10);
-    let mut pause = |from, to| thread::sleep(Duration::from_millis(dice.random_range(from..to)));
+/// Injects one fault, then pauses. The pauses are the lengths of the faults; they do not wait for conditions.
+fn inject_fault(proxy: &Proxy, rng: &mut StdRng) {
+    let op_code = OP_CODES[rng.random_range(0..OP_CODES.len())];
+    let kind = rng.random_range(0..10);
+    let mut pause = |from, to| thread::sleep(Duration::from_millis(rng.random_range(from..to)));
     match kind {
         0 | 1 => proxy.cut(),
         2 => {

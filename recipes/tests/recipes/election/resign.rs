@@ -1,18 +1,18 @@
 use atalaya_recipes::{Election, Phase, Standing};
 use atalaya_testbed::{Proxy, eventually};
 
-use crate::support::election::{Bed, Count, DELETE, ELECTION, SOON};
+use crate::support::election::{DEADLINE, DELETE, ELECTION, SharedCount, TestBed};
 
 #[test]
 fn contender_deletes_its_znode_before_run_returns() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     withdraws_with(&bed, &proxy);
 }
 
 #[test]
 fn contender_deletes_its_znode_although_the_request_is_lost() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     proxy.cut_before_request(DELETE);
     withdraws_with(&bed, &proxy);
@@ -21,21 +21,21 @@ fn contender_deletes_its_znode_although_the_request_is_lost() {
 
 #[test]
 fn contender_deletes_its_znode_although_the_reply_is_lost() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     proxy.cut_after_request(DELETE);
     withdraws_with(&bed, &proxy);
     assert!(!proxy.is_armed());
 }
 
-/// The leader's code runs once, its value is returned, and then no znode is in line, while the session goes on.
+/// Runs leader code that returns at once: its value is returned, no znode is left, and the session continues.
 #[track_caller]
-fn withdraws_with(bed: &Bed, proxy: &Proxy) {
-    let witness = bed.connection();
+fn withdraws_with(bed: &TestBed, proxy: &Proxy) {
+    let observer = bed.connection();
     let session = bed.session(&proxy.connect_string());
     let election = Election::new(session.clone(), ELECTION, "a", Default::default());
     let standing = election.standing();
-    let begun = Count::default();
+    let begun = SharedCount::default();
     let counted = begun.clone();
     let run = bed.spawn(election.run(move |leadership| {
         counted.up();
@@ -43,8 +43,8 @@ fn withdraws_with(bed: &Bed, proxy: &Proxy) {
     }));
     let term = bed.wait(run).unwrap();
     assert!(term > 0);
-    assert_eq!(bed.line(&witness), [""; 0]);
+    assert_eq!(bed.line(&observer), [""; 0]);
     assert_eq!(begun.get(), 1, "leader code that has returned was begun again");
     assert_eq!(*standing.borrow(), Standing::Inactive);
-    eventually("the session goes on", SOON, || (session.view().phase == Phase::Connected).then_some(()));
+    eventually("the session goes on", DEADLINE, || (session.view().phase == Phase::Connected).then_some(()));
 }

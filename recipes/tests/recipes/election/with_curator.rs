@@ -1,5 +1,4 @@
-//! Contenders of ours and of Apache Curator, as unmodified as it comes, take turns in the order of their coming; and
-//! Curator waits at our barrier.
+//! Contenders of ours and of unmodified Apache Curator lead in order of arrival, and Curator waits at our barrier.
 
 use atalaya_recipes::node_names::{Naming, in_line};
 use atalaya_recipes::{Barrier, Election, Lock, Session, Standing};
@@ -7,7 +6,7 @@ use atalaya_testbed::{Curator, Probe, Process, eventually};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::election::{Bed, ELECTION, SOON};
+use crate::support::election::{DEADLINE, ELECTION, TestBed};
 
 const LOCK: &str = "/locks/crane";
 const BARRIER: &str = "/gates/north";
@@ -22,79 +21,79 @@ fn election_with_curator_leader_selector_goes_in_order_of_arrival() {
     elections_take_turns("selector", Naming::CuratorLock);
 }
 
-/// Ours, theirs, ours, theirs, and each leads when the one before it has gone.
+/// Queues ours, Curator's, ours, Curator's. Each leads once the one before it has left.
 #[track_caller]
 fn elections_take_turns(kind: &str, naming: Naming) {
-    let bed = Bed::start();
-    let a = Leader::stands(&bed, "a", naming);
+    let bed = TestBed::start();
+    let a = Leader::is_queued(&bed, "a", naming);
     a.until(Standing::Leading);
     let c = curator(&bed, kind, "c", ELECTION);
-    in_line_are(&bed, ELECTION, naming, 2);
-    let b = Leader::stands(&bed, "b", naming);
+    wait_for_contenders(&bed, ELECTION, naming, 2);
+    let b = Leader::is_queued(&bed, "b", naming);
     b.until(Standing::Waiting { ahead: 2 });
     let d = curator(&bed, kind, "d", ELECTION);
-    in_line_are(&bed, ELECTION, naming, 4);
+    wait_for_contenders(&bed, ELECTION, naming, 4);
     assert!(!holds(&c) && !holds(&d));
 
     a.finish(&bed);
-    c.wait_for_line("held c", SOON);
+    c.wait_for_line("held c", DEADLINE);
     assert!(!holds(&d) && !b.is(Standing::Leading));
     finish(c, "c");
     b.until(Standing::Leading);
     assert!(!holds(&d));
     b.finish(&bed);
-    d.wait_for_line("held d", SOON);
+    d.wait_for_line("held d", DEADLINE);
     finish(d, "d");
-    in_line_are(&bed, ELECTION, naming, 0);
+    wait_for_contenders(&bed, ELECTION, naming, 0);
 }
 
 #[test]
 fn lock_with_curator_mutex_goes_in_order_of_arrival() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let naming = Naming::CuratorLock;
     let acquire = |name: &str| {
         let lock = Lock::with_naming(session(&bed), LOCK, name, naming);
         bed.spawn(async move { lock.acquire().await })
     };
     let c = curator(&bed, "mutex", "c", LOCK);
-    c.wait_for_line("held c", SOON);
+    c.wait_for_line("held c", DEADLINE);
     let b = acquire("b");
-    in_line_are(&bed, LOCK, naming, 2);
+    wait_for_contenders(&bed, LOCK, naming, 2);
     let d = curator(&bed, "mutex", "d", LOCK);
-    in_line_are(&bed, LOCK, naming, 3);
+    wait_for_contenders(&bed, LOCK, naming, 3);
     let e = acquire("e");
-    in_line_are(&bed, LOCK, naming, 4);
+    wait_for_contenders(&bed, LOCK, naming, 4);
     assert!(!b.is_finished() && !holds(&d));
 
     finish(c, "c");
     let b = bed.wait(b).unwrap().unwrap();
     assert!(b.holds() && !holds(&d) && !e.is_finished());
     assert!(bed.wait(b.release()));
-    d.wait_for_line("held d", SOON);
+    d.wait_for_line("held d", DEADLINE);
     assert!(!e.is_finished());
-    // Killed, it holds in name until its session is over.
+    // A killed holder keeps the lock until its session expires.
     let mut d = d;
     d.kill9();
     let e = bed.wait(e).unwrap().unwrap();
     assert!(e.holds());
-    in_line_are(&bed, LOCK, naming, 1);
+    wait_for_contenders(&bed, LOCK, naming, 1);
 }
 
 #[test]
 fn curator_waits_at_our_barrier() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let barrier = Barrier::new(session(&bed), BARRIER);
     bed.wait(barrier.close()).unwrap();
     let mut c = curator(&bed, "barrier", "c", BARRIER);
-    c.wait_for_line("waiting c", SOON);
-    // It is seen to wait by its watch, of which the server tells.
-    eventually("it watches the barrier", SOON, || {
+    c.wait_for_line("waiting c", DEADLINE);
+    // The server lists the watch of a waiting client.
+    eventually("it watches the barrier", DEADLINE, || {
         bed.zookeeper.four("wchp").lines().any(|path| path == BARRIER).then_some(())
     });
     assert!(!holds(&c));
     bed.wait(barrier.open()).unwrap();
-    c.wait_for_line("held c", SOON);
-    assert!(c.wait_exit(SOON).success());
+    c.wait_for_line("held c", DEADLINE);
+    assert!(c.wait_exit(DEADLINE).success());
 }
 
 struct Leader {
@@ -104,7 +103,7 @@ struct Leader {
 }
 
 impl Leader {
-    fn stands(bed: &Bed, name: &str, naming: Naming) -> Leader {
+    fn is_queued(bed: &TestBed, name: &str, naming: Naming) -> Leader {
         let election = Election::new(session(bed), ELECTION, name, naming);
         let standing = election.standing();
         let (stop, stopped) = watch::channel(false);
@@ -122,20 +121,20 @@ impl Leader {
 
     #[track_caller]
     fn until(&self, standing: Standing) {
-        eventually(&format!("one of ours is {standing:?}"), SOON, || self.is(standing).then_some(()));
+        eventually(&format!("one of ours is {standing:?}"), DEADLINE, || self.is(standing).then_some(()));
     }
 
-    fn finish(self, bed: &Bed) {
+    fn finish(self, bed: &TestBed) {
         self.stop.send_replace(true);
         bed.wait(self.run).unwrap();
     }
 }
 
-fn session(bed: &Bed) -> Session {
+fn session(bed: &TestBed) -> Session {
     bed.connection().session().clone()
 }
 
-fn curator(bed: &Bed, kind: &str, id: &str, path: &str) -> Process {
+fn curator(bed: &TestBed, kind: &str, id: &str, path: &str) -> Process {
     Curator::ready().hold(kind, id, &bed.zookeeper.connect_string(), path)
 }
 
@@ -143,19 +142,19 @@ fn holds(process: &Process) -> bool {
     process.log().iter().any(|line| line.text.starts_with("held"))
 }
 
-/// Lets it give back what it holds, and go.
+/// Lets the process release what it holds, and waits until it exits.
 #[track_caller]
 fn finish(mut process: Process, id: &str) {
     process.write_line("enough");
-    process.wait_for_line(&format!("left {id}"), SOON);
-    assert!(process.wait_exit(SOON).success());
+    process.wait_for_line(&format!("left {id}"), DEADLINE);
+    assert!(process.wait_exit(DEADLINE).success());
 }
 
-/// Waits until so many stand in line, by this naming.
+/// Waits until `count` contenders with this naming are queued.
 #[track_caller]
-fn in_line_are(bed: &Bed, path: &str, naming: Naming, count: usize) {
+fn wait_for_contenders(bed: &TestBed, path: &str, naming: Naming, count: usize) {
     let probe: Probe = bed.probe();
-    eventually(&format!("{count} in line"), SOON, || {
+    eventually(&format!("{count} in line"), DEADLINE, || {
         (in_line(naming, &probe.ls(path)).len() == count).then_some(())
     });
 }

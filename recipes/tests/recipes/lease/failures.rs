@@ -1,4 +1,5 @@
-//! What is lost, dropped or taken away meanwhile leaves no question of who holds a lease, and nobody in its line.
+//! Leases under faults: after a lost reply, a cancelled call or a foreign write, the holder is known and no contender
+//! is left.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -10,19 +11,19 @@ use atalaya_recipes::session::Kind;
 use atalaya_recipes::{Acquire, Connection, Lease, LeaseError};
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
 
-use crate::lease::{HOLDER, LENGTH, PATH, Wall, obtained, refused, until_nobody_waits};
-use crate::support::Bed;
+use crate::lease::{HOLDER, LENGTH, PATH, Wall, obtained, refused, wait_until_queue_is_empty};
+use crate::support::TestBed;
 
 const MULTI: i32 = 14;
 
-/// With the first, and with one that is renewed.
+/// Covers the first acquisition and a renewal.
 #[test]
 fn lease_outcome_is_known_after_a_lost_request_or_reply() {
     let kinds =
         [Operation::Multi, Operation::Create2, Operation::GetData, Operation::Sync, Operation::Delete];
     for (cut, expire) in [(Cut::BeforeEffect, false), (Cut::BeforeReply, false), (Cut::BeforeReply, true)] {
         for kind in kinds {
-            let bed = Bed::memory();
+            let bed = TestBed::memory();
             let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
             let (a, b) = (wall.lease(&session, "a"), wall.lease(&bed.session(), "b"));
             bed.wait(async {
@@ -39,7 +40,7 @@ fn lease_outcome_is_known_after_a_lost_request_or_reply() {
                     let (_, stat) = connection.get(HOLDER).await.unwrap();
                     assert!(held.holds() && held.fence() == stat.mzxid, "{cut:?} {kind:?}");
                     assert_eq!(refused(&b).await, "a");
-                    until_nobody_waits(&connection, PATH).await;
+                    wait_until_queue_is_empty(&connection, PATH).await;
                     wall.pass(Duration::from_secs(1));
                 }
             });
@@ -55,7 +56,7 @@ fn at(session: i64, kind: Operation) -> AtRequest {
 fn lease_is_released_whatever_is_lost() {
     for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
         for kind in [Operation::Multi, Operation::Create2, Operation::Delete] {
-            let bed = Bed::memory();
+            let bed = TestBed::memory();
             let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
             let a = wall.lease(&session, "a");
             bed.wait(async {
@@ -64,7 +65,7 @@ fn lease_is_released_whatever_is_lost() {
                 held.release().await.unwrap();
                 armed.happened().await.unwrap();
                 assert!(connection.stat(HOLDER).await.unwrap().is_none(), "{cut:?} {kind:?}");
-                until_nobody_waits(&connection, PATH).await;
+                wait_until_queue_is_empty(&connection, PATH).await;
             });
         }
     }
@@ -72,7 +73,7 @@ fn lease_is_released_whatever_is_lost() {
 
 #[test]
 fn lease_outcome_is_known_after_a_lost_reply_on_apache_zookeeper() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let proxy = bed.proxy();
     let (connection, session) = (bed.connection(), bed.session_to(&proxy.connect_string()));
     let (a, b) = (
@@ -96,13 +97,13 @@ fn lease_outcome_is_known_after_a_lost_reply_on_apache_zookeeper() {
             assert!(connection.stat(HOLDER).await.unwrap().is_none() && !proxy.is_armed());
             obtained(&b).await.release().await.unwrap();
         }
-        until_nobody_waits(&connection, PATH).await;
+        wait_until_queue_is_empty(&connection, PATH).await;
     });
 }
 
 #[test]
 fn lease_with_an_unknown_outcome_is_reported_and_not_relied_on() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let proxy = bed.proxy();
     let (wall, connection, session) =
         (Wall::new(), bed.connection(), bed.session_to(&proxy.connect_string()));
@@ -131,7 +132,7 @@ fn lease_with_an_unknown_outcome_is_reported_and_not_relied_on() {
                 assert!(held.renew().await.unwrap());
             }
         }
-        // Here the write may have been lost or not: it is given back all the same.
+        // The write may or may not have been lost, so the lease is released in any case.
         proxy.refuse(true);
         proxy.cut_after_request(MULTI);
         assert!(held.renew().await.is_err());
@@ -142,10 +143,10 @@ fn lease_with_an_unknown_outcome_is_reported_and_not_relied_on() {
     });
 }
 
-/// What is written by another process of the same name is not what this one lost.
+/// A record that another process of the same name wrote is not taken for the own lost write.
 #[test]
 fn lease_renewal_is_not_confused_with_a_later_write() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let proxy = bed.proxy();
     let (wall, session) = (Wall::new(), bed.session_to(&proxy.connect_string()));
     let a = wall.lease(&session, "a");
@@ -165,10 +166,10 @@ fn lease_renewal_is_not_confused_with_a_later_write() {
     });
 }
 
-/// Dropped after so many polls, until it is done.
+/// The call is dropped after 1, 2, 3... polls, until it completes.
 #[test]
 fn lease_call_that_is_dropped_at_any_await_leaves_no_contender() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
     let (a, b) = (wall.lease(&session, "a"), wall.lease(&session, "b"));
     for renewing in [false, true] {
@@ -182,15 +183,15 @@ fn lease_call_that_is_dropped_at_any_await_leaves_no_contender() {
                 let end = held.end();
                 wall.pass(Duration::from_secs(1));
                 let done = if renewing {
-                    polled(polls, held.renew()).await.is_some()
+                    poll_times(polls, held.renew()).await.is_some()
                 } else {
-                    polled(polls, b.obtain()).await.is_some()
+                    poll_times(polls, b.obtain()).await.is_some()
                 };
                 if renewing && !done {
                     assert_eq!(held.end(), end);
                 }
-                until_nobody_waits(&connection, PATH).await;
-                // What stands there is as it was, or as it was to be: the one or the other can have it, at once or later.
+                wait_until_queue_is_empty(&connection, PATH).await;
+                // The record has its old or its new content, so one of the two holders can acquire it, now or later.
                 if renewing {
                     held.release().await.unwrap();
                     assert_eq!(a.current().await.unwrap(), None);
@@ -207,8 +208,8 @@ fn lease_call_that_is_dropped_at_any_await_leaves_no_contender() {
     }
 }
 
-/// Polls a future so often, and drops it. What it came to by then.
-async fn polled<T>(mut times: usize, future: impl Future<Output = T>) -> Option<T> {
+/// Polls a future `times` times and drops it. Returns its output if it has completed by then.
+async fn poll_times<T>(mut times: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
     poll_fn(|cx| {
         if times == 0 {
@@ -220,10 +221,10 @@ async fn polled<T>(mut times: usize, future: impl Future<Output = T>) -> Option<
     .await
 }
 
-/// Does something at the moment between the look under the lock and the write: the wall clock is looked at then, and
-/// before that once, by whoever asks whether it has a chance.
+/// Runs `action` between the read under the lock and the write: the wall clock is read there. It is also read once
+/// before, to check whether the request has a chance.
 fn at_the_write(
-    bed: &Bed,
+    bed: &TestBed,
     lease: &Lease,
     wall: &Wall,
     connection: &Connection,
@@ -241,7 +242,7 @@ fn at_the_write(
     })
 }
 
-/// Kazoo deletes and creates, so that the version is the same as before.
+/// Kazoo deletes and creates the record, so its version is the same as before.
 async fn as_kazoo_does(connection: &Connection) {
     let theirs = br#"{"version": 1, "holder": "kazoo", "end": "2025-10-25T02:00:00"}"#;
     if connection.stat(HOLDER).await.unwrap().is_some() {
@@ -252,7 +253,7 @@ async fn as_kazoo_does(connection: &Connection) {
 
 #[test]
 fn lease_is_not_written_after_its_lock_was_lost() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (wall, connection) = (Wall::new(), bed.connection());
     let a = wall.lease(&bed.session(), "a");
     let over = br#"{"version": 1, "holder": "b", "end": "2001-01-01T00:00:00"}"#;
@@ -269,25 +270,25 @@ fn lease_is_not_written_after_its_lock_was_lost() {
     bed.wait(async {
         assert_eq!(refused(&robbed).await, "kazoo");
         assert_eq!(a.current().await.unwrap().unwrap().holder, "kazoo");
-        until_nobody_waits(&connection, PATH).await;
+        wait_until_queue_is_empty(&connection, PATH).await;
     });
 }
 
 #[test]
 fn lease_that_was_written_without_the_lock_is_not_overwritten() {
-    for stands in [true, false] {
-        let bed = Bed::memory();
+    for is_queued in [true, false] {
+        let bed = TestBed::memory();
         let (wall, connection) = (Wall::new(), bed.connection());
         let a = wall.lease(&bed.session(), "a");
         let over = br#"{"version": 1, "holder": "b", "end": "2001-01-01T00:00:00"}"#;
         bed.wait(async {
             connection.ensure(PATH).await.unwrap();
-            // If nothing stands there, there is one look less: whatever does is gone when it is the turn of the second.
+            // An absent record needs one read less.
             connection.create(HOLDER, over, Kind::Persistent).await.unwrap();
             connection.set(HOLDER, over, None).await.unwrap();
         });
         let late = at_the_write(&bed, &a, &wall, &connection, async move |connection| {
-            if stands {
+            if is_queued {
                 as_kazoo_does(connection).await;
             } else {
                 connection.delete(HOLDER, None).await.unwrap();
@@ -295,8 +296,8 @@ fn lease_that_was_written_without_the_lock_is_not_overwritten() {
         });
         bed.wait(async {
             match late.obtain().await.unwrap() {
-                Acquire::Acquired(held) => assert!(!stands && held.holds()),
-                Acquire::HeldByOther(holding) => assert!(stands && holding.holder == "kazoo"),
+                Acquire::Acquired(held) => assert!(!is_queued && held.holds()),
+                Acquire::HeldByOther(holding) => assert!(is_queued && holding.holder == "kazoo"),
             }
         });
     }
@@ -304,7 +305,7 @@ fn lease_that_was_written_without_the_lock_is_not_overwritten() {
 
 #[test]
 fn lease_is_not_acquired_in_a_session_that_ended_before_the_write() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (wall, connection, session) = (Wall::new(), bed.connection(), bed.session());
     let (a, b) = (wall.lease(&session, "a"), wall.lease(&bed.session(), "b"));
     bed.wait(obtained(&wall.lease(&bed.session(), "before")));

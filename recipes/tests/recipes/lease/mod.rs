@@ -1,4 +1,4 @@
-//! One holder at a time, by a clock that the test brings, whatever is lost.
+//! Leases on the in-memory server, with a clock that the test sets: one holder at a time, whatever is lost.
 
 mod failures;
 mod schedules;
@@ -9,13 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use atalaya_recipes::{Acquire, Connection, Held, Lease, LeaseError, Lock, Session};
 
-use crate::support::{Bed, until};
+use crate::support::{TestBed, until};
 
 pub(crate) const PATH: &str = "/leases/cleanup";
 pub(crate) const HOLDER: &str = "/leases/cleanup/lease_holder";
 pub(crate) const LENGTH: Duration = Duration::from_secs(60);
 
-/// A wall clock that is set by hand.
+/// A wall clock that the test sets.
 #[derive(Clone)]
 pub(crate) struct Wall(Arc<Mutex<SystemTime>>);
 
@@ -39,7 +39,7 @@ impl Wall {
 }
 
 pub(crate) async fn obtained(lease: &Lease) -> Held {
-    lease.obtain().await.unwrap().ours().expect("it is free")
+    lease.obtain().await.unwrap().ours().expect("the lease is free")
 }
 
 pub(crate) async fn refused(lease: &Lease) -> String {
@@ -49,8 +49,8 @@ pub(crate) async fn refused(lease: &Lease) -> String {
     }
 }
 
-/// Nobody stands in the lock's line.
-pub(crate) async fn until_nobody_waits(connection: &Connection, path: &str) {
+/// Waits until no contender is queued for the lock at `path`.
+pub(crate) async fn wait_until_queue_is_empty(connection: &Connection, path: &str) {
     until("an empty line", async || match connection.children(path).await {
         Ok(children) => children.iter().all(|name| name == "lease_holder").then_some(()),
         Err(error) if error.is_no_node() => Some(()),
@@ -61,7 +61,7 @@ pub(crate) async fn until_nobody_waits(connection: &Connection, path: &str) {
 
 #[test]
 fn lease_is_exclusive_until_it_ends_and_can_be_renewed() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (wall, connection) = (Wall::new(), bed.connection());
     let (a, b) = (wall.lease(&bed.session(), "a"), wall.lease(&bed.session(), "b"));
     bed.wait(async {
@@ -92,20 +92,20 @@ fn lease_is_exclusive_until_it_ends_and_can_be_renewed() {
         let other = obtained(&b).await;
         assert!(other.holds() && other.fence() > held.fence());
         assert!(!held.renew().await.unwrap() && !held.holds());
-        // What was given back was not theirs to give.
+        // A holder whose lease has ended cannot release the lease of its successor.
         held.release().await.unwrap();
         assert_eq!(refused(&a).await, "b");
         other.release().await.unwrap();
         assert_eq!(a.current().await.unwrap(), None);
         assert_eq!(connection.children(PATH).await.unwrap(), [""; 0]);
         assert!(obtained(&a).await.holds());
-        until_nobody_waits(&connection, PATH).await;
+        wait_until_queue_is_empty(&connection, PATH).await;
     });
 }
 
 #[test]
 fn lease_outlives_the_session_of_its_holder() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let wall = Wall::new();
     let (session, other) = (bed.session(), bed.session());
     let a = wall.lease(&session, "a");
@@ -114,14 +114,14 @@ fn lease_outlives_the_session_of_its_holder() {
         session.close(Duration::from_secs(10)).await;
         assert!(held.holds());
         assert_eq!(refused(&wall.lease(&other, "b")).await, "a");
-        // The holder comes back in another session, in another process say.
+        // The holder returns in another session, as after a restart.
         assert!(obtained(&wall.lease(&other, "a")).await.fence() > held.fence());
     });
 }
 
 #[test]
 fn lease_grace_allows_for_different_clocks() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let wall = Wall::new();
     let (a, b) = (wall.lease(&bed.session(), "a"), wall.lease(&bed.session(), "b"));
     let careful = b.clone().with_grace(Duration::from_secs(5));
@@ -136,7 +136,7 @@ fn lease_grace_allows_for_different_clocks() {
 
 #[test]
 fn refused_lease_writes_nothing() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (wall, connection) = (Wall::new(), bed.connection());
     let (a, b) = (wall.lease(&bed.session(), "a"), wall.lease(&bed.session(), "b"));
     bed.wait(async {
@@ -149,7 +149,7 @@ fn refused_lease_writes_nothing() {
 
 #[test]
 fn lease_reports_foreign_data_and_keeps_it() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let connection = bed.connection();
     let a = Wall::new().lease(connection.session(), "a");
     bed.wait(async {
@@ -171,13 +171,13 @@ fn lease_reports_foreign_data_and_keeps_it() {
             "{error:?}"
         );
         assert_eq!(connection.get(HOLDER).await.unwrap().0, newer);
-        until_nobody_waits(&connection, PATH).await;
+        wait_until_queue_is_empty(&connection, PATH).await;
     });
 }
 
 #[test]
 fn lease_refuses_invalid_arguments() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let unfit = |error| matches!(error, Err(LeaseError::Unfit { .. }));
     let lease = |holder: &str, length| Lease::new(session.clone(), PATH, holder, length);
@@ -192,11 +192,11 @@ fn lease_refuses_invalid_arguments() {
 
 #[test]
 fn lease_calls_end_within_their_timeout() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (wall, session, other) = (Wall::new(), bed.session(), bed.session());
     let a = wall.lease(&session, "a").with_patience(Duration::from_millis(300));
     bed.wait(async {
-        let begin = Instant::now();
+        let poll_once = Instant::now();
         let lock = Lock::new(other, PATH, "somebody").acquire().await.unwrap();
         let busy = a.obtain().await;
         assert!(matches!(busy, Err(LeaseError::Busy { .. })), "{busy:?}");
@@ -210,13 +210,13 @@ fn lease_calls_end_within_their_timeout() {
         assert!(held.holds(), "it needs no connection");
         assert!(matches!(held.release().await, Err(LeaseError::Failed(_))));
         bed.faults().start_again().await;
-        assert!(begin.elapsed() < Duration::from_secs(20));
+        assert!(poll_once.elapsed() < Duration::from_secs(20));
     });
 }
 
 #[test]
 fn lease_of_a_closed_session_is_refused() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session();
     let a = Wall::new().lease(&session, "a").with_patience(Duration::from_millis(100));
     bed.wait(async {
@@ -228,7 +228,7 @@ fn lease_of_a_closed_session_is_refused() {
 
 #[test]
 fn multi_lease_has_one_holder_per_place() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let (wall, connection) = (Wall::new(), bed.connection());
     let leases = |holder: &str| wall.lease(&bed.session(), holder).with_places(2);
     let (a, b, c) = (leases("a"), leases("b"), leases("c"));
@@ -241,7 +241,7 @@ fn multi_lease_has_one_holder_per_place() {
         let Acquire::HeldByOther(holding) = c.obtain().await.unwrap() else { panic!("a third") };
         assert_eq!((holding.holder.as_str(), holding.end), ("a", first.end()), "its lease ends first");
 
-        // The first is free, and the second is renewed all the same.
+        // The first place is free, but the second is renewed because it is held already.
         first.release().await.unwrap();
         assert!(second.renew().await.unwrap());
         let second = b.obtain().await.unwrap().ours().unwrap();
@@ -255,7 +255,7 @@ fn multi_lease_has_one_holder_per_place() {
         let place = |number, holder: &str| (format!("{PATH}/{number}"), holder.to_owned());
         assert_eq!(names().await, [place(0, "c"), place(1, "b")]);
 
-        // One that nobody can have is in nobody's way, but is told when there is no other.
+        // A place with invalid data is skipped. It is reported only if no other place is free.
         connection.set(&format!("{PATH}/0/lease_holder"), b"?", None).await.unwrap();
         assert!(matches!(a.obtain().await, Err(LeaseError::NotALease { .. })));
         second.release().await.unwrap();
@@ -265,7 +265,7 @@ fn multi_lease_has_one_holder_per_place() {
 
 #[test]
 fn multi_lease_gives_each_place_once_under_contention() {
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let wall = Wall::new();
     let all: Vec<_> = (0..6)
         .map(|who| {

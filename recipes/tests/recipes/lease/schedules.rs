@@ -1,4 +1,5 @@
-//! Several holders of one lease, by one clock, under random schedules of lost requests, replies, connections and sessions.
+//! Several holders of one lease with one clock, under random schedules of lost requests, replies, connections and
+//! sessions.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -7,17 +8,17 @@ use atalaya_recipes::{Acquire, Session};
 use proptest::prelude::*;
 use tokio::sync::watch;
 
-use crate::lease::{PATH, Wall, until_nobody_waits};
-use crate::support::{Bed, Blow, blow, schedules};
+use crate::lease::{PATH, Wall, wait_until_queue_is_empty};
+use crate::support::{SessionFault, TestBed, schedules, session_fault};
 
-/// Who believes until when that it holds.
-struct Beliefs {
+/// The time until which each holder relies on its lease.
+struct ClaimedLeases {
     wall: Wall,
     ends: Mutex<Vec<Option<SystemTime>>>,
 }
 
-impl Beliefs {
-    /// Time passes, and `who` holds until then.
+impl ClaimedLeases {
+    /// Records that `who` relies on its lease until `end`.
     fn set(&self, who: usize, end: Option<SystemTime>) {
         let mut ends = self.ends.lock().unwrap();
         ends[who] = end;
@@ -28,12 +29,12 @@ impl Beliefs {
     }
 }
 
-/// Several holders, each with a session of its own, and a schedule of blows that come down on them.
-fn under(blows: &[(usize, Blow)], holders: usize) -> Result<(), TestCaseError> {
-    let bed = Bed::memory();
+/// Runs several holders, each with its own session, under a schedule of faults.
+fn under(faults: &[(usize, SessionFault)], holders: usize) -> Result<(), TestCaseError> {
+    let bed = TestBed::memory();
     let wall = Wall::new();
     let ends = Mutex::new(vec![None; holders]);
-    let beliefs = Arc::new(Beliefs { wall: wall.clone(), ends });
+    let beliefs = Arc::new(ClaimedLeases { wall: wall.clone(), ends });
     let (stop, stopped) = watch::channel(false);
     let sessions: Vec<Session> = (0..holders).map(|_| bed.session()).collect();
     let tasks: Vec<_> = sessions
@@ -55,7 +56,7 @@ fn under(blows: &[(usize, Blow)], holders: usize) -> Result<(), TestCaseError> {
                         beliefs.set(who, Some(held.end()));
                     }
                     beliefs.set(who, None);
-                    // Every other time the others have to wait for its end.
+                    // In every other round, the other holders have to wait for the end of the lease.
                     if times % 2 == 0 {
                         held.release().await.unwrap();
                     }
@@ -65,8 +66,8 @@ fn under(blows: &[(usize, Blow)], holders: usize) -> Result<(), TestCaseError> {
         })
         .collect();
     let times: i32 = bed.wait(async {
-        for (whom, blow) in blows {
-            blow.deal(&bed.faults(), &sessions[whom % holders]).await;
+        for (whom, session_fault) in faults {
+            session_fault.inject(&bed.faults(), &sessions[whom % holders]).await;
         }
         bed.faults().clear().await;
         stop.send_replace(true);
@@ -76,14 +77,14 @@ fn under(blows: &[(usize, Blow)], holders: usize) -> Result<(), TestCaseError> {
         }
         times
     });
-    prop_assert!(blows.is_empty() || times > 0);
+    prop_assert!(faults.is_empty() || times > 0);
     let connection = bed.connection();
-    bed.wait(until_nobody_waits(&connection, PATH));
+    bed.wait(wait_until_queue_is_empty(&connection, PATH));
     Ok(())
 }
 
 #[test]
 fn lease_has_at_most_one_holder_on_any_schedule() {
-    let blows = prop::collection::vec((0..4_usize, blow()), 0..16);
-    schedules(8, blows, |blows| under(&blows, 4));
+    let faults = prop::collection::vec((0..4_usize, session_fault()), 0..16);
+    schedules(8, faults, |faults| under(&faults, 4));
 }

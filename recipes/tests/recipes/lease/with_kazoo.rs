@@ -1,39 +1,39 @@
-//! A lease of ours and one of Kazoo's at the same path.
+//! A lease of ours and one of Kazoo at the same path.
 
 use std::time::Duration;
 
 use atalaya_recipes::{Acquire, Lease};
 
-use crate::support::{Bed, SOON};
+use crate::support::{DEADLINE, TestBed};
 
 const PATH: &str = "/lease";
 const LENGTH: Duration = Duration::from_secs(3600);
 
-/// Whose it is, of those that are called so.
-fn holder(bed: &Bed, lease: &Lease) -> Option<String> {
+/// Returns the holder that the record names.
+fn holder(bed: &TestBed, lease: &Lease) -> Option<String> {
     bed.wait(lease.current()).unwrap().map(|holding| holding.holder)
 }
 
 #[test]
 fn lease_of_ours_excludes_kazoo_until_it_ends() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let lease = Lease::new(bed.session(), PATH, "ours", LENGTH);
     let held = bed.wait(lease.obtain()).unwrap().ours().unwrap();
     let mut kazoo = bed.kazoo("lease", PATH, &["3600", "theirs"]);
     assert_eq!(kazoo.call("obtain"), "False");
-    // By a clock that is 59 minutes ahead, and an hour.
+    // The clock is 59 minutes ahead, then an hour.
     assert_eq!(kazoo.call("obtain 3540"), "False");
     assert_eq!(holder(&bed, &lease).as_deref(), Some("ours"));
     assert_eq!(kazoo.call("obtain 3601"), "True");
     assert_eq!(holder(&bed, &lease).as_deref(), Some("theirs"));
-    // And what is given back is free at once.
+    // A released lease is free at once.
     bed.wait(held.release()).unwrap();
     assert_eq!(holder(&bed, &lease).as_deref(), Some("theirs"));
 }
 
 #[test]
 fn lease_of_kazoo_excludes_us_until_it_ends() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let mut kazoo = bed.kazoo("lease", PATH, &["3600", "theirs"]);
     assert_eq!(kazoo.call("obtain"), "True");
     let lease = Lease::new(bed.session(), PATH, "ours", LENGTH);
@@ -46,7 +46,7 @@ fn lease_of_kazoo_excludes_us_until_it_ends() {
             let Acquire::HeldByOther(holding) = lease.obtain().await.unwrap() else { panic!("two hold it") };
             assert_eq!(holding.holder, "theirs");
             let left = holding.end.duration_since(std::time::SystemTime::now()).unwrap();
-            assert!(left <= LENGTH && left > LENGTH - SOON, "{left:?}");
+            assert!(left <= LENGTH && left > LENGTH - DEADLINE, "{left:?}");
         }
         let held = later(3_601).obtain().await.unwrap().ours().unwrap();
         assert!(held.holds());
@@ -56,7 +56,7 @@ fn lease_of_kazoo_excludes_us_until_it_ends() {
 
 #[test]
 fn lease_holder_is_the_same_for_kazoo_and_us() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let lease = Lease::new(bed.session(), PATH, "nøde \"1\"", LENGTH);
     let mut kazoo = bed.kazoo("lease", PATH, &["3600", "nøde \"1\""]);
     let mut other = bed.kazoo("lease", PATH, &["3600", "other"]);
@@ -64,7 +64,7 @@ fn lease_holder_is_the_same_for_kazoo_and_us() {
     let held = bed.wait(lease.obtain()).unwrap().ours().unwrap();
     assert_eq!(kazoo.call("obtain"), "True", "Kazoo renews what we renewed");
     assert_eq!(other.call("obtain"), "False");
-    // That is not the one that we wrote.
+    // Kazoo has replaced the record that we wrote.
     bed.wait(held.release()).unwrap();
     assert_eq!(other.call("obtain"), "False");
     let held = bed.wait(lease.obtain()).unwrap().ours().unwrap();
@@ -73,10 +73,10 @@ fn lease_holder_is_the_same_for_kazoo_and_us() {
     assert!(bed.wait(lease.obtain()).unwrap().ours().is_none());
 }
 
-/// They stand in one line, and of those who come at the same moment one obtains it.
+/// Both use the same lock, and one of two concurrent requests succeeds.
 #[test]
 fn lease_has_one_holder_when_kazoo_and_we_compete() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let session = bed.session();
     let mut kazoo = bed.kazoo("times", PATH, &["3600", "theirs"]);
     let asked = kazoo.ask("obtain 20");
@@ -93,7 +93,7 @@ fn lease_has_one_holder_when_kazoo_and_we_compete() {
 
 #[test]
 fn multi_lease_is_shared_with_kazoo() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let leases = |holder: &str| Lease::new(bed.session(), PATH, holder, LENGTH).with_places(2);
     let mut kazoo = bed.kazoo("leases", PATH, &["2", "3600", "theirs"]);
     let (ours, third) = (leases("ours"), leases("third"));
@@ -105,7 +105,7 @@ fn multi_lease_is_shared_with_kazoo() {
         bed.wait(ours.current()).unwrap().into_iter().map(|holding| holding.holder).collect();
     assert_eq!(holders, ["ours", "theirs"]);
 
-    // Kazoo's takes the first as well when that is free. Ours does not: the other way round.
+    // Kazoo takes the first place as well if that is free. Ours does not, so the roles are swapped.
     bed.wait(held.release()).unwrap();
     assert_eq!(kazoo.call("obtain"), "True");
     assert!(bed.wait(third.obtain()).unwrap().ours().is_none());
@@ -113,7 +113,7 @@ fn multi_lease_is_shared_with_kazoo() {
 
 #[test]
 fn multi_lease_renewal_keeps_our_place_only() {
-    let bed = Bed::apache();
+    let bed = TestBed::apache();
     let leases = |holder: &str| Lease::new(bed.session(), PATH, holder, LENGTH).with_places(2);
     let (first, ours) = (leases("first"), leases("ours"));
     let held = bed.wait(first.obtain()).unwrap().ours().unwrap();

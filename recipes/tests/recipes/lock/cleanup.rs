@@ -1,11 +1,11 @@
-//! Whoever stops wanting, at whatever moment and place, leaves nothing that others would wait for.
+//! A contender that gives up leaves no znode for which others would wait.
 
 use atalaya_recipes::Lock;
 use atalaya_sim::zookeeper::{Cut, Operation};
 
-use crate::support::memory::{Bed, PATH, SOON, begin, is_done_after, soon};
+use crate::support::memory::{DEADLINE, PATH, TestBed, completes_within, poll_once, soon};
 
-/// What an acquiring asks for, in turn; and a dropped guard or a cancelled wait.
+/// The requests of an acquisition in order, and those after a dropped guard or a cancelled wait.
 const REQUESTS: [Operation; 6] = [
     Operation::Create2,
     Operation::Create,
@@ -19,13 +19,13 @@ const REQUESTS: [Operation; 6] = [
 async fn failed_try_acquire_leaves_no_znode_whatever_reply_is_lost() {
     for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
         for kind in REQUESTS {
-            let bed = Bed::start().await;
+            let bed = TestBed::start().await;
             let guard = Lock::new(bed.session().await, PATH, "a").acquire().await.unwrap();
             let session = bed.session().await;
             let _armed = bed.cut(&session, cut, kind).await;
             let tried = soon("an answer", Lock::new(session.clone(), PATH, "b").try_acquire()).await;
             assert!(tried.is_ok_and(|guard| guard.is_none()), "{cut:?} {kind:?}");
-            assert_eq!(bed.until_in_line(PATH, 1).await.len(), 1);
+            assert_eq!(bed.wait_for_contenders(PATH, 1).await.len(), 1);
             assert!(guard.holds());
         }
     }
@@ -34,27 +34,27 @@ async fn failed_try_acquire_leaves_no_znode_whatever_reply_is_lost() {
 #[tokio::test]
 async fn try_acquire_that_lost_a_reply_leaves_at_most_its_own_znode() {
     for kind in REQUESTS {
-        let bed = Bed::start().await;
+        let bed = TestBed::start().await;
         let session = bed.session().await;
-        bed.witness.ensure(PATH).await.unwrap();
+        bed.observer.ensure(PATH).await.unwrap();
         let armed = bed.cut(&session, Cut::BeforeReply, kind).await;
         let guard = soon("an answer", Lock::new(session.clone(), PATH, "b").try_acquire()).await.unwrap();
         let guard = guard.expect("it was free");
-        // The hold that was verified over the connection that was lost next is none.
+        // A guard that was verified over a connection that is lost next does not hold.
         if guard.holds() {
             assert_eq!(bed.children(PATH).await.len(), 1, "{kind:?}");
         }
         drop(guard);
-        bed.until_in_line(PATH, 0).await;
+        bed.wait_for_contenders(PATH, 0).await;
         drop(armed);
     }
 }
 
-/// Dropped after so many turns of everybody, the server among them: at every await that there is, until it has the lock
-/// by then; or, where another one has it, until long after it stands in line.
+/// Drops the acquisition after N turns of all tasks, those of the server included: at every await point until it has
+/// the lock by then, or, if another contender holds it, until long after it is queued.
 #[tokio::test]
 async fn acquire_that_is_dropped_at_any_await_leaves_no_znode() {
-    let bed = Bed::start().await;
+    let bed = TestBed::start().await;
     for taken in [false, true] {
         let holder = Lock::new(bed.session().await, PATH, "holder");
         let lock = Lock::new(bed.session().await, PATH, "a");
@@ -63,11 +63,11 @@ async fn acquire_that_is_dropped_at_any_await_leaves_no_znode() {
         while !done && turns < 60 {
             let guard = if taken { Some(holder.acquire().await.unwrap()) } else { None };
             let mut acquiring = Box::pin(lock.acquire());
-            begin(&mut acquiring).await;
-            done = is_done_after(turns, acquiring).await;
-            bed.until_in_line(PATH, usize::from(taken)).await;
+            poll_once(&mut acquiring).await;
+            done = completes_within(turns, acquiring).await;
+            bed.wait_for_contenders(PATH, usize::from(taken)).await;
             drop(guard);
-            bed.until_in_line(PATH, 0).await;
+            bed.wait_for_contenders(PATH, 0).await;
             turns += 1;
         }
         assert!(done != taken && turns > 5, "{turns} turns");
@@ -76,17 +76,17 @@ async fn acquire_that_is_dropped_at_any_await_leaves_no_znode() {
 
 #[tokio::test]
 async fn cancelled_create_with_a_lost_reply_leaves_no_znode() {
-    let bed = Bed::start().await;
+    let bed = TestBed::start().await;
     let session = bed.session().await;
-    bed.witness.ensure(PATH).await.unwrap();
+    bed.observer.ensure(PATH).await.unwrap();
     let armed = bed.cut(&session, Cut::BeforeReply, Operation::Create2).await;
     let lock = Lock::new(session, PATH, "a");
     {
         let mut acquiring = Box::pin(lock.acquire());
-        begin(&mut acquiring).await;
+        poll_once(&mut acquiring).await;
         soon("the loss", armed.happened()).await.unwrap();
     }
-    bed.until_in_line(PATH, 0).await;
+    bed.wait_for_contenders(PATH, 0).await;
     let guard = soon("a lock that is free", lock.acquire()).await.unwrap();
     assert_eq!(bed.changes(PATH).await, 3, "one made and deleted, one made");
     assert!(guard.holds());
@@ -95,7 +95,7 @@ async fn cancelled_create_with_a_lost_reply_leaves_no_znode() {
 #[tokio::test]
 async fn release_leaves_no_znode_whatever_is_lost() {
     for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
-        let bed = Bed::start().await;
+        let bed = TestBed::start().await;
         let session = bed.session().await;
         let guard = Lock::new(session.clone(), PATH, "a").acquire().await.unwrap();
         let armed = bed.cut(&session, cut, Operation::Delete).await;
@@ -109,17 +109,17 @@ async fn release_leaves_no_znode_whatever_is_lost() {
 fn guard_that_is_dropped_outside_a_runtime_leaves_no_znode() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let (bed, session, guard) = runtime.block_on(async {
-        let bed = Bed::start().await;
+        let bed = TestBed::start().await;
         let session = bed.session().await;
         let guard = Lock::new(session.clone(), PATH, "a").acquire().await.unwrap();
         (bed, session, guard)
     });
     std::thread::spawn(move || drop(guard)).join().unwrap();
-    runtime.block_on(bed.until_in_line(PATH, 0));
-    // And one that outlives the runtime of its session.
+    runtime.block_on(bed.wait_for_contenders(PATH, 0));
+    // A guard that outlives the runtime of its session.
     let guard = runtime.block_on(async { Lock::new(session, PATH, "a").acquire().await.unwrap() });
     drop(bed);
-    runtime.shutdown_timeout(SOON);
+    runtime.shutdown_timeout(DEADLINE);
     assert!(!guard.holds());
     drop(guard);
 }

@@ -1,4 +1,4 @@
-//! Whoever holds a lock and loses touch knows it before ZooKeeper lets anybody else in.
+//! A holder that loses ZooKeeper knows that before ZooKeeper lets the next contender acquire the lock.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use atalaya_recipes::{Guard, Lock, Session, SessionOptions};
 use atalaya_testbed::{Ensemble, Probe, Process, eventually};
 
-use crate::support::election::{Bed, SOON, TIMEOUT};
+use crate::support::election::{DEADLINE, TIMEOUT, TestBed};
 
 const LOCK: &str = "/locks/crane";
 
-fn acquire(bed: &Bed, session: &Session, name: &str) -> Guard {
+fn acquire(bed: &TestBed, session: &Session, name: &str) -> Guard {
     bed.wait(Lock::new(session.clone(), LOCK, name).acquire()).unwrap()
 }
 
 #[test]
 fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let holder = acquire(&bed, &bed.session(&proxy.connect_string()), "holder");
@@ -28,7 +28,7 @@ fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
         (Instant::now(), holder)
     });
     let next = bed.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
-    eventually("the next one waits", SOON, || (probe.ls(LOCK).len() == 2).then_some(()));
+    eventually("the next one waits", DEADLINE, || (probe.ls(LOCK).len() == 2).then_some(()));
     let frozen = Instant::now();
     proxy.freeze(true);
     let (lost, holder) = bed.wait(lost).unwrap();
@@ -36,20 +36,20 @@ fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
     assert!(lost < entered, "two held for {:?}", lost - entered);
     assert!(lost - frozen < TIMEOUT, "{:?}", lost - frozen);
     assert!(next.holds() && !holder.holds() && next.fence() > fence);
-    // Awake again, it does not take away what is not its own.
+    // After the freeze, the old holder does not delete the new holder's znode.
     proxy.freeze(false);
     drop(holder);
-    eventually("its znode is gone", SOON, || probe.exists(&znode).is_none().then_some(()));
+    eventually("its znode is gone", DEADLINE, || probe.exists(&znode).is_none().then_some(()));
     assert!(next.holds());
 }
 
-/// As a laptop's lid does it: it wakes up with a connection that stands, as far as it can tell, and must not hold.
+/// As with a closed laptop: after the wake-up the connection still looks established, but the guard must not hold.
 #[test]
 fn holder_does_not_hold_after_its_process_was_stopped() {
     if let Ok(servers) = std::env::var(SERVERS) {
         return holds_at(&servers);
     }
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -60,17 +60,17 @@ fn holder_does_not_hold_after_its_process_was_stopped() {
     ]);
     command.env(SERVERS, proxy.connect_string());
     let mut holder = Process::spawn(command);
-    holder.wait_for_line("holds", SOON);
+    holder.wait_for_line("holds", DEADLINE);
     let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
     let next = bed.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
-    eventually("the next one waits", SOON, || (probe.ls(LOCK).len() == 2).then_some(()));
+    eventually("the next one waits", DEADLINE, || (probe.ls(LOCK).len() == 2).then_some(()));
 
     holder.stop();
-    // The server's goodbye would wake it up wiser than a machine that was asleep.
+    // Without the freeze, the closed connection would tell the process what a machine that was asleep does not know.
     proxy.freeze(true);
     let (next, entered) = bed.wait(next).unwrap();
     holder.cont();
-    holder.wait_for_line("lost", SOON);
+    holder.wait_for_line("lost", DEADLINE);
     proxy.freeze(false);
     let log = holder.log();
     let held = log.iter().rev().find(|line| line.text == "holds").unwrap();
@@ -78,10 +78,10 @@ fn holder_does_not_hold_after_its_process_was_stopped() {
     assert!(next.holds());
 }
 
-/// Where the copy of this test that holds, and is stopped, finds ZooKeeper. Set in that copy only.
+/// The connect string for the copy of this test that holds the lock and is stopped. Set only in that copy.
 const SERVERS: &str = "ATALAYA_TEST_LOCK_SERVERS";
 
-/// Acquires the lock there, and says again and again that it holds.
+/// Acquires the lock and prints a line for as long as it holds.
 fn holds_at(servers: &str) {
     let servers = servers.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -89,7 +89,7 @@ fn holds_at(servers: &str) {
         let session = Session::start(SessionOptions { servers, timeout: TIMEOUT });
         let guard = Lock::new(session, LOCK, "holder").acquire().await.unwrap();
         let mut tick = tokio::time::interval(Duration::from_millis(5));
-        // For as long as somebody listens.
+        // Ends when the reader of the pipe is gone.
         while guard.holds() && writeln!(std::io::stdout(), "\nholds").is_ok() {
             tick.tick().await;
         }
@@ -100,7 +100,7 @@ fn holds_at(servers: &str) {
 
 #[test]
 fn holder_loses_its_guard_when_its_server_is_killed() {
-    let mut bed = Bed::start();
+    let mut bed = TestBed::start();
     let session = bed.connection().session().clone();
     let holder = acquire(&bed, &session, "holder");
     let fence = holder.fence();
@@ -109,13 +109,13 @@ fn holder_loses_its_guard_when_its_server_is_killed() {
     assert!(!holder.holds());
     drop(holder);
     bed.zookeeper.restart();
-    // In the same session or in another: what the first one left is not in the way.
-    let next = bed.wait(Lock::new(session, LOCK, "next").acquire_within(SOON)).unwrap().unwrap();
+    // In the same or in another session: the znode of the first guard is not in the way.
+    let next = bed.wait(Lock::new(session, LOCK, "next").acquire_within(DEADLINE)).unwrap().unwrap();
     assert!(next.holds() && next.fence() > fence);
 }
 
-/// Of three servers the only one that the holder knows is killed: once the one that leads them, once one that follows.
-/// The next one waits at another server.
+/// Kills the one server of three that the holder knows: once the ensemble's leader, once a follower. The next contender
+/// uses another server.
 #[test]
 fn holder_loses_its_guard_when_its_server_of_three_is_killed() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -130,13 +130,13 @@ fn holder_loses_its_guard_when_its_server_of_three_is_killed() {
         let stays = (leader + 2) % 3;
         let session = start(ensemble.server(killed).connect_string());
         let (holder, next) = runtime.block_on(async {
-            let holder = Lock::new(session, LOCK, "holder").acquire_within(SOON).await.unwrap().unwrap();
+            let holder = Lock::new(session, LOCK, "holder").acquire_within(DEADLINE).await.unwrap().unwrap();
             (holder, Lock::new(start(ensemble.server(stays).connect_string()), LOCK, "next"))
         });
         let fence = holder.fence();
         let next = runtime.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
         let probe = Probe::connect(&ensemble.server(stays).connect_string());
-        eventually("the next one waits", SOON, || (probe.ls(LOCK).len() == 2).then_some(()));
+        eventually("the next one waits", DEADLINE, || (probe.ls(LOCK).len() == 2).then_some(()));
         let lost = runtime.spawn(async move {
             holder.lost().await;
             (Instant::now(), holder)
@@ -144,25 +144,25 @@ fn holder_loses_its_guard_when_its_server_of_three_is_killed() {
         ensemble.kill(killed);
         let both = async { (lost.await.unwrap(), next.await.unwrap()) };
         let ((lost, holder), (next, entered)) =
-            runtime.block_on(async { tokio::time::timeout(SOON, both).await.unwrap() });
+            runtime.block_on(async { tokio::time::timeout(DEADLINE, both).await.unwrap() });
         assert!(lost < entered, "two held for {:?}", lost - entered);
         assert!(!holder.holds() && next.fence() > fence);
         runtime.block_on(next.release());
         ensemble.restart(killed);
-        ensemble.wait_for_quorum(SOON);
+        ensemble.wait_for_quorum(DEADLINE);
     }
 }
 
 #[test]
 fn dropped_guard_releases_the_lock_at_once() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let sessions = [bed.connection().session().clone(), bed.connection().session().clone()];
     let mut fence = 0;
     for turn in 0..20 {
-        let begin = Instant::now();
+        let poll_once = Instant::now();
         let guard = acquire(&bed, &sessions[turn % 2], "turn");
         assert!(guard.fence() > fence);
-        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        assert!(poll_once.elapsed() < Duration::from_secs(5), "{:?}", poll_once.elapsed());
         fence = guard.fence();
     }
 }

@@ -1,10 +1,11 @@
-//! On a disconnect, after an expiry, without an answer, without its znode: `lost` returns, and `holds` is false for good.
+//! A guard is lost on a disconnect, after an expiry, without a reply and without its znode: `lost` returns, and `holds`
+//! stays false.
 
 use atalaya_recipes::{Guard, Lock, Phase, Session};
 
-use crate::support::memory::{Bed, PATH, TIMEOUT, soon};
+use crate::support::memory::{PATH, TIMEOUT, TestBed, soon};
 
-async fn held(bed: &Bed) -> (Session, Guard) {
+async fn held(bed: &TestBed) -> (Session, Guard) {
     let session = bed.session().await;
     let guard = Lock::new(session.clone(), PATH, "a").acquire().await.unwrap();
     assert!(guard.holds());
@@ -13,18 +14,18 @@ async fn held(bed: &Bed) -> (Session, Guard) {
 
 #[tokio::test]
 async fn guard_is_lost_on_a_disconnect() {
-    let bed = Bed::start().await;
+    let bed = TestBed::start().await;
     let (session, guard) = held(&bed).await;
     bed.faults.disconnect(session.view().session).await;
-    soon("it is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     assert!(!guard.holds());
     let owner = guard.connection().session_id();
     assert_eq!(
         soon("the next connection", session.link_after(guard.connection().number())).await.session_id(),
         owner
     );
-    assert!(!guard.holds(), "what was lost stays lost");
-    // Others wait until it has seen that.
+    assert!(!guard.holds(), "a lost guard stays lost");
+    // The next contender does not acquire the lock before the guard is dropped.
     assert_eq!(bed.children(PATH).await.len(), 1);
     assert!(Lock::new(bed.session().await, PATH, "b").try_acquire().await.unwrap().is_none());
     assert!(guard.release().await);
@@ -33,11 +34,11 @@ async fn guard_is_lost_on_a_disconnect() {
 
 #[tokio::test]
 async fn guard_is_lost_when_its_session_expires() {
-    let bed = Bed::start().await;
+    let bed = TestBed::start().await;
     let (session, guard) = held(&bed).await;
     let other = Lock::new(bed.session().await, PATH, "b");
     bed.expire(&session).await;
-    soon("it is told", guard.lost()).await;
+    soon("the loss is reported", guard.lost()).await;
     let next = soon("the next", other.acquire()).await.unwrap();
     assert!(next.holds() && !guard.holds());
     assert!(!guard.release().await, "nothing was there to be released");
@@ -46,30 +47,30 @@ async fn guard_is_lost_when_its_session_expires() {
 
 #[tokio::test]
 async fn guard_is_lost_when_the_server_does_not_answer() {
-    let bed = Bed::start().await;
+    let bed = TestBed::start().await;
     let (_session, guard) = held(&bed).await;
-    let begin = tokio::time::Instant::now();
+    let poll_once = tokio::time::Instant::now();
     bed.faults.freeze_replies(true).await;
-    soon("it is told", guard.lost()).await;
-    assert!(begin.elapsed() < TIMEOUT * 6 / 10, "{:?}", begin.elapsed());
+    soon("the loss is reported", guard.lost()).await;
+    assert!(poll_once.elapsed() < TIMEOUT * 6 / 10, "{:?}", poll_once.elapsed());
     bed.faults.freeze_replies(false).await;
     drop(guard);
-    bed.until_in_line(PATH, 0).await;
+    bed.wait_for_contenders(PATH, 0).await;
 }
 
 #[tokio::test]
 async fn curator_171_guard_is_lost_when_its_znode_is_deleted() {
-    let bed = Bed::start().await;
+    let bed = TestBed::start().await;
     let (session, guard) = held(&bed).await;
-    bed.witness.delete(guard.znode(), None).await.unwrap();
-    soon("it is told", guard.lost()).await;
+    bed.observer.delete(guard.znode(), None).await.unwrap();
+    soon("the loss is reported", guard.lost()).await;
     assert!(!guard.holds());
     assert_eq!(session.view().phase, Phase::Connected);
 }
 
 #[tokio::test]
 async fn guard_of_a_healthy_session_is_kept() {
-    let bed = Bed::start().await;
+    let bed = TestBed::start().await;
     let (_session, guard) = held(&bed).await;
     let lost = tokio::time::timeout(TIMEOUT * 3 / 2, guard.lost()).await.is_ok();
     assert!(!lost && guard.holds(), "its lease was not renewed");

@@ -1,54 +1,54 @@
-//! Requests to ZooKeeper, counted: what a lock costs.
+//! Number of requests that a lock needs.
 
 use atalaya_recipes::Lock;
 
-use crate::support::memory::{Bed, PATH, begin, soon};
+use crate::support::memory::{PATH, TestBed, poll_once, soon};
 
-async fn requests(bed: &Bed) -> u64 {
+async fn requests(bed: &TestBed) -> u64 {
     bed.faults.figures().await.unwrap().requests
 }
 
-/// Made, listed, watched; deleted. Pings and renewals of the lease may come between: so the least of some tries.
+/// Create, list, watch; delete. Pings and lease renewals may come between, so the minimum of several attempts counts.
 #[tokio::test]
 async fn free_lock_takes_three_requests_to_acquire_and_one_to_release() {
-    let bed = Bed::start().await;
-    bed.witness.ensure(PATH).await.unwrap();
+    let bed = TestBed::start().await;
+    bed.observer.ensure(PATH).await.unwrap();
     let lock = Lock::new(bed.session().await, PATH, "a");
-    let mut least = (u64::MAX, u64::MAX);
+    let mut min = (u64::MAX, u64::MAX);
     for _ in 0..5 {
         let before = requests(&bed).await;
         let guard = soon("the lock", lock.acquire()).await.unwrap();
         let held = requests(&bed).await;
         assert!(guard.release().await);
         let after = requests(&bed).await;
-        least = (least.0.min(held - before), least.1.min(after - held));
+        min = (min.0.min(held - before), min.1.min(after - held));
     }
-    println!("requests to acquire and to release: {least:?}");
-    assert!(least.0 <= 3 && least.1 <= 1, "{least:?}");
+    println!("requests to acquire and to release: {min:?}");
+    assert!(min.0 <= 3 && min.1 <= 1, "{min:?}");
 }
 
-/// The one just behind hears of it, and nobody else.
+/// Only the next waiter is notified.
 #[tokio::test]
 async fn release_wakes_only_the_next_waiter() {
-    let bed = Bed::start().await;
+    let bed = TestBed::start().await;
     let mut waiting = Vec::new();
     let guard = Lock::new(bed.session().await, PATH, "first").acquire().await.unwrap();
     for count in 2..12 {
         let lock = Lock::new(bed.session().await, PATH, "next");
         let mut acquiring: std::pin::Pin<Box<dyn Future<Output = _>>> =
             Box::pin(async move { lock.acquire().await });
-        begin(&mut acquiring).await;
-        bed.until_in_line(PATH, count).await;
+        poll_once(&mut acquiring).await;
+        bed.wait_for_contenders(PATH, count).await;
         waiting.push(acquiring);
     }
     let mut guard = guard;
-    let mut least = u64::MAX;
+    let mut min = u64::MAX;
     for acquiring in waiting.into_iter().take(8) {
         let before = requests(&bed).await;
         assert!(guard.release().await);
         guard = soon("its turn", acquiring).await.unwrap();
-        least = least.min(requests(&bed).await - before);
+        min = min.min(requests(&bed).await - before);
     }
-    println!("requests to hand over: {least}");
-    assert!(least <= 4, "{least} requests for one hand-over");
+    println!("requests per hand-over: {min}");
+    assert!(min <= 4, "{min} requests for one hand-over");
 }

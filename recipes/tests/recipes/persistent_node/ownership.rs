@@ -5,13 +5,13 @@ use atalaya_recipes::{Connection, PersistentNode};
 use atalaya_testbed::eventually;
 use tokio::sync::watch;
 
-use crate::support::election::{Bed, SLACK, SOON, TIMEOUT};
+use crate::support::election::{DEADLINE, SLACK, TIMEOUT, TestBed};
 
 const PATH: &str = "/mediciones/1";
 
 #[test]
 fn node_of_a_live_session_that_writes_is_not_taken_over() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let holder = hold(&bed, &bed.zookeeper.connect_string());
     let mut version = 0;
     let (conflict, after) = bed.wait(async {
@@ -21,7 +21,7 @@ fn node_of_a_live_session_that_writes_is_not_taken_over() {
         loop {
             tokio::select! {
                 conflict = &mut contest => return conflict,
-                // Fails if anybody has written in between.
+                // Fails if another client has written in between.
                 _ = period.tick() => {
                     version = holder.set(PATH, b"its own", Some(version)).await.unwrap().version;
                 }
@@ -36,7 +36,7 @@ fn node_of_a_live_session_that_writes_is_not_taken_over() {
 
 #[test]
 fn node_of_a_live_session_that_is_silent_is_not_taken_over() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let holder = hold(&bed, &bed.zookeeper.connect_string());
     let (conflict, after) = bed.wait(contest(&bed));
     assert_eq!(conflict, Conflict::Held { session: holder.session_id() });
@@ -47,7 +47,7 @@ fn node_of_a_live_session_that_is_silent_is_not_taken_over() {
 
 #[test]
 fn node_of_an_expiring_session_is_taken_over() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     let holder = hold(&bed, &proxy.connect_string());
     proxy.freeze(true);
@@ -57,7 +57,7 @@ fn node_of_an_expiring_session_is_taken_over() {
     let state = node.state();
     let (_data, newest) = watch::channel(Some(b"ours".to_vec()));
     let run = bed.spawn(node.run(newest));
-    eventually("the znode is ours", SOON, || state.borrow().held.then_some(()));
+    eventually("the znode is ours", DEADLINE, || state.borrow().held.then_some(()));
     assert!(!run.is_finished());
     let (data, stat) = bed.wait(connection.get(PATH)).unwrap();
     assert_eq!((data.as_slice(), stat.ephemeral_owner), (b"ours".as_slice(), connection.session_id()));
@@ -66,7 +66,7 @@ fn node_of_an_expiring_session_is_taken_over() {
 
 #[test]
 fn persistent_znode_is_a_conflict() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     probe.create(PATH, b"a monument", false).unwrap();
     let (conflict, after) = bed.wait(contest(&bed));
@@ -76,9 +76,9 @@ fn persistent_znode_is_a_conflict() {
     assert_eq!((data.as_slice(), stat.version, stat.ephemeral_owner), (b"a monument".as_slice(), 0, 0));
 }
 
-/// A session that owns the znode at version 0.
+/// Creates a session that owns the znode at version 0.
 #[track_caller]
-fn hold(bed: &Bed, servers: &str) -> Connection {
+fn hold(bed: &TestBed, servers: &str) -> Connection {
     let connection = bed.wait(bed.session(servers).connection());
     bed.wait(async {
         connection.ensure("/mediciones").await.unwrap();
@@ -87,8 +87,8 @@ fn hold(bed: &Bed, servers: &str) -> Connection {
     connection
 }
 
-/// Tries to keep the znode as well: how that ends, and how long after the connection.
-async fn contest(bed: &Bed) -> (Conflict, Duration) {
+/// Runs a second persistent node for the path. Returns its conflict and the time from the connection to it.
+async fn contest(bed: &TestBed) -> (Conflict, Duration) {
     let session = bed.session(&bed.zookeeper.connect_string());
     session.connection().await;
     let began = Instant::now();

@@ -4,18 +4,18 @@ use atalaya_recipes::{PersistentNode, Phase, Session};
 use atalaya_testbed::{Proxy, eventually};
 use tokio::sync::watch;
 
-use crate::support::election::{Bed, CREATE, SET, SOON, TIMEOUT, until_another_session, until_phase};
+use crate::support::election::{CREATE, DEADLINE, SET, TIMEOUT, TestBed, until_another_session, until_phase};
 
 const PATH: &str = "/mediciones/1";
 
-/// A kept znode, and what it is kept at.
+/// A persistent node and the channel with its data.
 struct Kept {
     session: Session,
     data: watch::Sender<Option<Vec<u8>>>,
 }
 
 impl Kept {
-    fn behind(bed: &Bed, proxy: &Proxy) -> Kept {
+    fn behind(bed: &TestBed, proxy: &Proxy) -> Kept {
         let session = bed.session(&proxy.connect_string());
         let (data, newest) = watch::channel(None);
         bed.spawn(PersistentNode::new(session.clone(), PATH).run(newest));
@@ -29,16 +29,16 @@ impl Kept {
 
 #[test]
 fn node_is_stored_once_after_a_lost_create_reply() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     probe.create("/mediciones", b"", false).unwrap();
     let proxy = bed.proxy();
     proxy.cut_after_request(CREATE);
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
-    eventually("a create was lost", SOON, || (!proxy.is_armed()).then_some(()));
+    eventually("a create was lost", DEADLINE, || (!proxy.is_armed()).then_some(()));
     kept.write("2");
-    eventually("it is current", SOON, || (probe.text(PATH)? == "2").then_some(()));
+    eventually("it is current", DEADLINE, || (probe.text(PATH)? == "2").then_some(()));
     let stat = probe.exists(PATH).unwrap();
     assert_eq!(stat.ephemeral_owner, kept.session.view().session);
     assert_eq!(probe.exists("/mediciones").unwrap().cversion, 1, "it was made more than once");
@@ -46,37 +46,37 @@ fn node_is_stored_once_after_a_lost_create_reply() {
 
 #[test]
 fn node_is_stored_once_after_a_lost_write_reply() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
-    let made = eventually("it is there", SOON, || probe.exists(PATH));
+    let made = eventually("it is there", DEADLINE, || probe.exists(PATH));
     proxy.cut_after_request(SET);
     kept.write("2");
-    eventually("a write was lost", SOON, || (!proxy.is_armed()).then_some(()));
+    eventually("a write was lost", DEADLINE, || (!proxy.is_armed()).then_some(()));
     kept.write("3");
-    eventually("it is current", SOON, || (probe.text(PATH)? == "3").then_some(()));
+    eventually("it is current", DEADLINE, || (probe.text(PATH)? == "3").then_some(()));
     let stat = probe.exists(PATH).unwrap();
     assert_eq!((stat.czxid, stat.ephemeral_owner), (made.czxid, made.ephemeral_owner));
 
     proxy.cut_before_request(SET);
     kept.write("4");
-    eventually("it is current again", SOON, || (probe.text(PATH)? == "4").then_some(()));
+    eventually("it is current again", DEADLINE, || (probe.text(PATH)? == "4").then_some(()));
     assert!(!proxy.is_armed());
 }
 
 #[test]
 fn node_is_created_again_with_the_next_write_after_a_deletion() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
-    let first = eventually("it is there", SOON, || probe.exists(PATH));
+    let first = eventually("it is there", DEADLINE, || probe.exists(PATH));
     probe.delete(PATH).unwrap();
     kept.write("2");
-    eventually("it is back", SOON, || (probe.text(PATH)? == "2").then_some(()));
+    eventually("it is back", DEADLINE, || (probe.text(PATH)? == "2").then_some(()));
     let second = probe.exists(PATH).unwrap();
     assert!(second.czxid > first.czxid);
     assert_eq!((second.version, second.ephemeral_owner), (0, first.ephemeral_owner));
@@ -84,26 +84,26 @@ fn node_is_created_again_with_the_next_write_after_a_deletion() {
 
 #[test]
 fn node_is_created_again_in_the_next_session() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     let proxy = bed.proxy();
     let kept = Kept::behind(&bed, &proxy);
     kept.write("1");
-    let first = eventually("it is there", SOON, || probe.exists(PATH));
+    let first = eventually("it is there", DEADLINE, || probe.exists(PATH));
     proxy.freeze(true);
-    eventually("its session has ended", SOON, || probe.exists(PATH).is_none().then_some(()));
+    eventually("its session has ended", DEADLINE, || probe.exists(PATH).is_none().then_some(()));
     kept.write("2");
     proxy.freeze(false);
     until_another_session(&kept.session, first.ephemeral_owner);
-    eventually("it is back", SOON, || (probe.text(PATH)? == "2").then_some(()));
+    eventually("it is back", DEADLINE, || (probe.text(PATH)? == "2").then_some(()));
     let second = probe.exists(PATH).unwrap();
     assert_eq!(second.ephemeral_owner, kept.session.view().session);
 }
 
-/// A server that was dead for longer than the client waits still has the old session, for a whole timeout.
+/// A server that was down for longer than the client waits still has the old session for a whole timeout.
 #[test]
 fn node_of_an_abandoned_own_session_is_replaced_at_once() {
-    let mut bed = Bed::start();
+    let mut bed = TestBed::start();
     let session = bed.session(&bed.zookeeper.connect_string());
     let node = PersistentNode::new(session.clone(), PATH);
     let mut state = node.state();

@@ -4,34 +4,34 @@ use atalaya_recipes::node_names::{Naming, Token};
 use atalaya_recipes::{Election, Session, SessionOptions};
 use atalaya_testbed::eventually;
 
-use crate::support::election::{Bed, ELECTION, SOON, TIMEOUT, until_another_session};
+use crate::support::election::{DEADLINE, ELECTION, TIMEOUT, TestBed, until_another_session};
 
 #[test]
 fn callback_gets_each_session_before_its_first_request_and_the_contender_prefix_is_known() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let (telling, servers) = (told.clone(), proxy.connect_string().parse().unwrap());
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let (recorded, servers) = (reported.clone(), proxy.connect_string().parse().unwrap());
     let options = SessionOptions { servers, timeout: TIMEOUT };
     let session = bed.wait(async {
-        Session::start_with_callback(options, move |session| telling.lock().unwrap().push(session))
+        Session::start_with_callback(options, move |session| recorded.lock().unwrap().push(session))
     });
     let first = bed.wait(session.connection()).session_id();
-    assert_eq!(*told.lock().unwrap(), [first], "told when the link is there");
+    assert_eq!(*reported.lock().unwrap(), [first], "reported before the connection is available");
 
     let token = Token::random();
     let prefix = Naming::Kazoo.prefix(&token);
     let election = Election::with_token(session.clone(), ELECTION, "1", Naming::Kazoo, token);
     bed.spawn(election.run(|_| std::future::pending::<()>()));
     let connection = bed.connection();
-    let stands =
+    let is_queued =
         || bed.line(&connection).iter().any(|path| path.starts_with(&format!("{ELECTION}/{prefix}")));
-    eventually("its own name in line", SOON, || stands().then_some(()));
+    eventually("its own name in line", DEADLINE, || is_queued().then_some(()));
 
     proxy.freeze(true);
-    eventually("the server gives the session up", SOON, || (!stands()).then_some(()));
+    eventually("the server gives the session up", DEADLINE, || (!is_queued()).then_some(()));
     proxy.freeze(false);
     until_another_session(&session, first);
-    assert_eq!(*told.lock().unwrap(), [first, session.view().session]);
-    eventually("the same name in line", SOON, || stands().then_some(()));
+    assert_eq!(*reported.lock().unwrap(), [first, session.view().session]);
+    eventually("the same name in line", DEADLINE, || is_queued().then_some(()));
 }

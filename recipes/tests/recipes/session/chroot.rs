@@ -1,8 +1,8 @@
-use crate::support::election::Bed;
+use crate::support::election::TestBed;
 
 #[test]
 fn session_creates_a_missing_chroot_and_uses_an_existing_one() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let probe = bed.probe();
     let servers = format!("{}/fleet/a", bed.zookeeper.connect_string());
     assert_eq!(probe.exists("/fleet"), None);

@@ -1,12 +1,12 @@
 use atalaya_recipes::clock::BootInstant;
 use atalaya_testbed::eventually;
 
-use crate::support::election::{Bed, SOON, until_another_session};
+use crate::support::election::{DEADLINE, TestBed, until_another_session};
 
 #[test]
 fn session_is_replaced_after_it_expired_on_a_frozen_network() {
-    let bed = Bed::start();
-    let witness = bed.connection();
+    let bed = TestBed::start();
+    let observer = bed.connection();
     let proxy = bed.proxy();
     let session = bed.session(&proxy.connect_string());
     let old = bed.wait(session.connection());
@@ -14,8 +14,8 @@ fn session_is_replaced_after_it_expired_on_a_frozen_network() {
     proxy.freeze(true);
     bed.wait(old.lost());
     assert!(session.lease_remaining(BootInstant::now()).is_zero());
-    eventually("the server gives the session up", SOON, || {
-        bed.wait(witness.stat("/mine")).unwrap().is_none().then_some(())
+    eventually("the server gives the session up", DEADLINE, || {
+        bed.wait(observer.stat("/mine")).unwrap().is_none().then_some(())
     });
     proxy.freeze(false);
     until_another_session(&session, old.session_id());
@@ -24,6 +24,6 @@ fn session_is_replaced_after_it_expired_on_a_frozen_network() {
     assert!(new.number() > old.number());
     assert!(session.was_ours(old.session_id()));
     assert!(!session.was_ours(new.session_id()));
-    assert!(!session.was_ours(witness.session_id()));
+    assert!(!session.was_ours(observer.session_id()));
     bed.wait(new.create_ephemeral("/mine", b"")).unwrap();
 }

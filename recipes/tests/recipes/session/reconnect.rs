@@ -2,11 +2,11 @@ use std::time::Instant;
 
 use atalaya_recipes::{Error, Phase};
 
-use crate::support::election::{Bed, SLACK, until_phase};
+use crate::support::election::{SLACK, TestBed, until_phase};
 
 #[test]
 fn session_survives_a_disconnect_and_numbers_its_connections() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     let session = bed.session(&proxy.connect_string());
     let first = bed.wait(session.connection());
@@ -16,7 +16,7 @@ fn session_survives_a_disconnect_and_numbers_its_connections() {
     let second = bed.wait(session.link_after(first.number()));
     assert_eq!(second.number(), first.number() + 1);
     assert_eq!(second.session_id(), first.session_id());
-    assert!(!session.was_ours(first.session_id()), "it is ours now");
+    assert!(!session.was_ours(first.session_id()), "it is the current session");
     assert!(second.is_current() && !first.is_current());
     let stat = bed.wait(second.stat("/mine")).unwrap().unwrap();
     assert_eq!(stat.ephemeral_owner, second.session_id());
@@ -26,7 +26,7 @@ fn session_survives_a_disconnect_and_numbers_its_connections() {
 
 #[test]
 fn calls_fail_at_once_while_disconnected() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     let session = bed.session(&proxy.connect_string());
     let connection = bed.wait(session.connection());

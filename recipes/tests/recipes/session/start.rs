@@ -2,11 +2,11 @@ use atalaya_recipes::Phase;
 use atalaya_recipes::clock::BootInstant;
 use atalaya_testbed::eventually;
 
-use crate::support::election::{Bed, SOON};
+use crate::support::election::{DEADLINE, TestBed};
 
 #[test]
 fn session_starts_when_zookeeper_becomes_reachable() {
-    let mut bed = Bed::start();
+    let mut bed = TestBed::start();
     bed.zookeeper.kill();
     let session = bed.session(&bed.zookeeper.connect_string());
     let refused = bed.proxy();
@@ -26,7 +26,7 @@ fn session_starts_when_zookeeper_becomes_reachable() {
 
     assert_eq!(closed_upon.view().phase, Phase::Connecting);
     refused.refuse(false);
-    eventually("the other begins as well", SOON, || {
+    eventually("the other begins as well", DEADLINE, || {
         (closed_upon.view().phase == Phase::Connected).then_some(())
     });
 }

@@ -1,10 +1,10 @@
 use std::time::Instant;
 
-use crate::support::election::{Bed, SLACK, SYNC, TIMEOUT};
+use crate::support::election::{SLACK, SYNC, TIMEOUT, TestBed};
 
 #[test]
 fn calls_time_out_on_a_frozen_network() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     let connection = bed.wait(bed.session(&proxy.connect_string()).connection());
     bed.wait(connection.create_ephemeral("/mine", b"")).unwrap();
@@ -22,14 +22,14 @@ fn calls_time_out_on_a_frozen_network() {
     let took = asked.elapsed();
     assert!(took < TIMEOUT + SLACK, "{took:?}");
     for error in [sync.err(), get.err(), set.err(), children.err(), many.err()] {
-        let error = error.expect("nobody can have answered");
+        let error = error.expect("the network was frozen");
         assert!(error.is_connection_loss() && error.outcome_unknown(), "{error}");
     }
 }
 
 #[test]
 fn call_times_out_when_only_its_reply_is_missing() {
-    let bed = Bed::start();
+    let bed = TestBed::start();
     let proxy = bed.proxy();
     let connection = bed.wait(bed.session(&proxy.connect_string()).connection());
     proxy.mute(Some(SYNC));

@@ -1,4 +1,4 @@
-//! What the promises are tried with: a ZooKeeper, sessions to it, and contenders that keep a journal.
+//! Elections on Apache ZooKeeper: a server, sessions, and contenders that record when their leader code runs.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,37 +12,37 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// The session timeout of everything here; the server's tick is a quarter of it.
+/// Session timeout of all tests here. The server's tick is a quarter of it.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
-/// No condition takes longer, on however busy a machine.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
-/// What a machine that is busy with other tests may be late by.
+/// Deadline of every condition, long enough for a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// Delay that a machine that is busy with other tests may add.
 pub(crate) const SLACK: Duration = Duration::from_secs(1);
 
 pub(crate) const ELECTION: &str = "/election";
 
-/// Op codes, for the proxy.
+/// Operation codes, for the proxy.
 pub(crate) const DELETE: i32 = 2;
 pub(crate) const SET: i32 = 5;
 pub(crate) const SYNC: i32 = 9;
 pub(crate) const MULTI: i32 = 14;
 pub(crate) const CREATE: i32 = 15;
 
-/// A ZooKeeper, and a runtime for its clients.
-pub(crate) struct Bed {
-    // Dropped first, with all the clients that run on it.
+/// A ZooKeeper server and a runtime for its clients.
+pub(crate) struct TestBed {
+    // Dropped first, together with all clients that run on it.
     runtime: Runtime,
     pub(crate) zookeeper: ZooKeeper,
 }
 
-impl Bed {
+impl TestBed {
     #[track_caller]
-    pub(crate) fn start() -> Bed {
-        // Shown only when a test fails. A second test in the same process finds it set up.
+    pub(crate) fn start() -> TestBed {
+        // Shown only when a test fails. A second test of the same process finds it set up.
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        Bed { runtime, zookeeper: ZooKeeper::start() }
+        TestBed { runtime, zookeeper: ZooKeeper::start() }
     }
 
     pub(crate) fn proxy(&self) -> Proxy {
@@ -53,23 +53,22 @@ impl Bed {
         Probe::connect(&self.zookeeper.connect_string())
     }
 
-    /// A session to `servers`, which need not be there.
+    /// Starts a session to `servers`, which need not be reachable.
     pub(crate) fn session(&self, servers: &str) -> Session {
         session_on(self.runtime.handle(), servers)
     }
 
-    /// A session that goes to the server directly, and its first connection.
+    /// Starts a session directly to the server and returns its first connection.
     #[track_caller]
     pub(crate) fn connection(&self) -> Connection {
         let session = self.session(&self.zookeeper.connect_string());
         self.wait(session.connection())
     }
 
-    /// Runs a future on this thread, to its end.
+    /// Runs a future to completion on this thread.
     #[track_caller]
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
-        self.runtime
-            .block_on(async { tokio::time::timeout(SOON, future).await.expect("this takes for ever") })
+        self.runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await.expect("timed out") })
     }
 
     pub(crate) fn spawn<T: Send + 'static>(
@@ -79,17 +78,17 @@ impl Bed {
         self.runtime.spawn(future)
     }
 
-    /// A contender behind `proxy`.
+    /// Starts a contender behind `proxy`.
     pub(crate) fn contender(&self, name: &str, proxy: &Proxy) -> Contender {
         Contender::on(self.runtime.handle(), name, &proxy.connect_string())
     }
 
-    /// A contender that goes to the server directly.
-    pub(crate) fn contender_beside(&self, name: &str) -> Contender {
+    /// Starts a contender directly at the server.
+    pub(crate) fn direct_contender(&self, name: &str) -> Contender {
         Contender::on(self.runtime.handle(), name, &self.zookeeper.connect_string())
     }
 
-    /// The paths of the election's znodes in line, as `connection` sees them after a `sync`.
+    /// Returns the paths of the queued election znodes, as `connection` sees them after a `sync`.
     #[track_caller]
     pub(crate) fn line(&self, connection: &Connection) -> Vec<String> {
         self.wait(async {
@@ -106,91 +105,93 @@ impl Bed {
     }
 }
 
-/// Begins a session on a runtime of the caller's choice.
+/// Starts a session on a runtime of the caller.
 fn session_on(runtime: &Handle, servers: &str) -> Session {
     let _inside = runtime.enter();
     Session::start(SessionOptions { servers: servers.parse().unwrap(), timeout: TIMEOUT })
 }
 
-/// Waits until the session is in this phase.
+/// Waits until the session is in `phase`.
 #[track_caller]
 pub(crate) fn until_phase(session: &Session, phase: Phase) {
-    eventually(&format!("the session is {phase:?}"), SOON, || (session.view().phase == phase).then_some(()));
+    eventually(&format!("the session is {phase:?}"), DEADLINE, || {
+        (session.view().phase == phase).then_some(())
+    });
 }
 
 /// Waits until the session has another id than `old`.
 #[track_caller]
 pub(crate) fn until_another_session(session: &Session, old: i64) {
-    eventually("another session", SOON, || {
+    eventually("another session", DEADLINE, || {
         let view = session.view();
         (view.phase == Phase::Connected && view.session != old).then_some(())
     });
 }
 
-/// A time in which leader code ran.
+/// A time span in which leader code ran.
 #[derive(Clone, Debug)]
-pub(crate) struct Reign {
+pub(crate) struct LeaderRun {
     pub(crate) who: String,
     pub(crate) term: i64,
     pub(crate) znode: String,
     pub(crate) from: Instant,
-    /// When it was last polled.
-    pub(crate) polled: Instant,
-    /// When its future was dropped or returned.
+    /// Time of the last poll.
+    pub(crate) poll_times: Instant,
+    /// Time when the future was dropped or returned.
     pub(crate) to: Option<Instant>,
 }
 
-/// The reigns of one or more contenders.
+/// The leader runs of one or more contenders.
 #[derive(Clone, Default)]
-pub(crate) struct Journal(Arc<Mutex<Vec<Reign>>>);
+pub(crate) struct RunLog(Arc<Mutex<Vec<LeaderRun>>>);
 
-impl Journal {
-    fn lock(&self) -> MutexGuard<'_, Vec<Reign>> {
+impl RunLog {
+    fn lock(&self) -> MutexGuard<'_, Vec<LeaderRun>> {
         self.0.lock().unwrap()
     }
 
-    pub(crate) fn reigns(&self) -> Vec<Reign> {
+    pub(crate) fn runs(&self) -> Vec<LeaderRun> {
         self.lock().clone()
     }
 
-    /// The leader's code: keeps its entry current until it is told to stop.
+    /// Leader code: updates its entry until it is stopped.
     pub(crate) async fn lead(self, who: String, leadership: Leadership, mut stop: watch::Receiver<bool>) {
         let now = Instant::now();
         let entry = {
-            let mut reigns = self.lock();
+            let mut runs = self.lock();
             let (term, znode) = (leadership.term(), leadership.znode().to_owned());
-            reigns.push(Reign { who, term, znode, from: now, polled: now, to: None });
-            reigns.len() - 1
+            runs.push(LeaderRun { who, term, znode, from: now, poll_times: now, to: None });
+            runs.len() - 1
         };
-        let ending = Ending { journal: self, entry };
+        let ending = EndOnDrop { run_log: self, entry };
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         loop {
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                _ = tick.tick() => ending.journal.lock()[entry].polled = Instant::now(),
+                _ = tick.tick() => ending.run_log.lock()[entry].poll_times = Instant::now(),
             }
         }
     }
 }
 
-/// Dropped with the leader's code.
-struct Ending {
-    journal: Journal,
+/// Dropped with the leader code.
+struct EndOnDrop {
+    run_log: RunLog,
     entry: usize,
 }
 
-impl Drop for Ending {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.journal.lock()[self.entry].to = Some(Instant::now());
+        self.run_log.lock()[self.entry].to = Some(Instant::now());
     }
 }
 
-/// A contender with a session of its own, whose leader's code goes on until it is told to stop.
+/// A contender with its own session, whose leader code runs until it is stopped.
 pub(crate) struct Contender {
     pub(crate) name: String,
     pub(crate) session: Session,
     pub(crate) standing: watch::Receiver<Standing>,
-    pub(crate) journal: Journal,
+    pub(crate) run_log: RunLog,
     stop: watch::Sender<bool>,
     run: JoinHandle<()>,
 }
@@ -201,32 +202,32 @@ impl Contender {
         let election = Election::new(session.clone(), ELECTION, name, Naming::Kazoo);
         let standing = election.standing();
         let (stop, stopped) = watch::channel(false);
-        let journal = Journal::default();
-        let (kept, who) = (journal.clone(), name.to_owned());
+        let run_log = RunLog::default();
+        let (kept, who) = (run_log.clone(), name.to_owned());
         let lead = move |leadership| kept.clone().lead(who.clone(), leadership, stopped.clone());
         let run = runtime.spawn(election.run(lead));
-        Contender { name: name.to_owned(), session, standing, journal, stop, run }
+        Contender { name: name.to_owned(), session, standing, run_log, stop, run }
     }
 
-    /// Waits until it stands so.
+    /// Waits until the contender has this standing.
     #[track_caller]
     pub(crate) fn until(&self, standing: Standing) {
-        eventually(&format!("{} is {standing:?}", self.name), SOON, || self.is(standing).then_some(()));
+        eventually(&format!("{} is {standing:?}", self.name), DEADLINE, || self.is(standing).then_some(()));
     }
 
     #[track_caller]
-    pub(crate) fn until_leading(&self) -> Reign {
-        eventually(&format!("{} leads", self.name), SOON, || {
-            let newest = self.journal.reigns().pop()?;
+    pub(crate) fn until_leading(&self) -> LeaderRun {
+        eventually(&format!("{} leads", self.name), DEADLINE, || {
+            let newest = self.run_log.runs().pop()?;
             (self.is(Standing::Leading) && newest.to.is_none()).then_some(newest)
         })
     }
 
-    /// Waits until the leader's code has ended for the `nth` time, and returns that time.
+    /// Waits until the leader code has ended for the `nth` time, and returns that run.
     #[track_caller]
-    pub(crate) fn until_ended(&self, nth: usize) -> Reign {
-        eventually(&format!("the leader's code of {} has ended {nth} times", self.name), SOON, || {
-            self.journal.reigns().get(nth - 1).filter(|reign| reign.to.is_some()).cloned()
+    pub(crate) fn until_ended(&self, nth: usize) -> LeaderRun {
+        eventually(&format!("the leader's code of {} has ended {nth} times", self.name), DEADLINE, || {
+            self.run_log.runs().get(nth - 1).filter(|leader_run| leader_run.to.is_some()).cloned()
         })
     }
 
@@ -234,24 +235,24 @@ impl Contender {
         *self.standing.borrow() == standing
     }
 
-    /// Lets the leader's code return.
+    /// Lets the leader code return.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Lets the leader's code return, and waits until `run` has.
+    /// Lets the leader code return, and waits until `run` has returned.
     #[track_caller]
-    pub(crate) fn finish(self, bed: &Bed) {
+    pub(crate) fn finish(self, bed: &TestBed) {
         self.stop();
         bed.wait(self.run).unwrap();
     }
 }
 
-/// A count that async code keeps and a test looks at.
+/// A counter that async code increments and a test reads.
 #[derive(Clone, Default)]
-pub(crate) struct Count(Arc<AtomicU64>);
+pub(crate) struct SharedCount(Arc<AtomicU64>);
 
-impl Count {
+impl SharedCount {
     pub(crate) fn up(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! A server in memory, sessions to it, and a look at what stands in line.
+//! An in-memory server, sessions to it, and the list of contenders.
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,47 +8,47 @@ use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Operation, Server};
 use tokio::time::Instant;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
-/// No condition takes longer, on however busy a machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// Deadline of every condition, long enough for a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) const PATH: &str = "/locks/crane";
 
-pub(crate) struct Bed {
+pub(crate) struct TestBed {
     server: Server,
     pub(crate) faults: Faults,
-    /// A session that no fault is meant for.
-    pub(crate) witness: Connection,
+    /// A session without injected faults, for observation.
+    pub(crate) observer: Connection,
 }
 
-impl Bed {
-    pub(crate) async fn start() -> Bed {
-        // Shown only when a test fails. A second test in the same process finds it set up.
+impl TestBed {
+    pub(crate) async fn start() -> TestBed {
+        // Shown only when a test fails. A second test of the same process finds it set up.
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::DEBUG).try_init();
         let server = Server::builder().tick(TIMEOUT / 4).start().await.unwrap();
         let faults = server.faults();
-        let witness = session_to(&server).connection().await;
-        Bed { server, faults, witness }
+        let observer = session_to(&server).connection().await;
+        TestBed { server, faults, observer }
     }
 
-    /// A session of its own, connected.
+    /// Starts a session and waits until it is connected.
     pub(crate) async fn session(&self) -> Session {
         let session = session_to(&self.server);
         soon("a connection", session.connection()).await;
         session
     }
 
-    /// Arms the loss of the session's connection at its next request of this kind.
+    /// Cuts the session's connection at its next request of this kind.
     pub(crate) async fn cut(&self, session: &Session, cut: Cut, kind: Operation) -> Armed {
         let at = AtRequest::next().of_session(session.view().session).of_kind(kind);
         self.faults.cut(cut, at).await
     }
 
     pub(crate) async fn expire(&self, session: &Session) {
-        assert!(self.faults.expire(session.view().session).await, "there is no such session");
+        assert!(self.faults.expire(session.view().session).await, "no such session");
     }
 
-    /// The names of what stands at a path, sorted.
+    /// Returns the sorted children of a path.
     pub(crate) async fn children(&self, path: &str) -> Vec<String> {
-        match self.witness.children(path).await {
+        match self.observer.children(path).await {
             Ok(mut children) => {
                 children.sort_unstable();
                 children
@@ -58,14 +58,14 @@ impl Bed {
         }
     }
 
-    /// Waits until so many stand in line.
+    /// Waits until `count` contenders are queued.
     #[track_caller]
-    pub(crate) fn until_in_line(&self, path: &str, count: usize) -> impl Future<Output = Vec<String>> {
-        let place = std::panic::Location::caller();
+    pub(crate) fn wait_for_contenders(&self, path: &str, count: usize) -> impl Future<Output = Vec<String>> {
+        let caller = std::panic::Location::caller();
         async move {
-            let end = Instant::now() + SOON;
+            let end = Instant::now() + DEADLINE;
             loop {
-                let connection = soon("a connection", self.witness.session().connection()).await;
+                let connection = soon("a connection", self.observer.session().connection()).await;
                 let (watched, changed) = match connection.children_and_watch(path).await {
                     Ok((children, watcher)) => (children, Some(watcher)),
                     Err(error) if error.is_no_node() => (Vec::new(), None),
@@ -82,14 +82,14 @@ impl Bed {
                     }
                 };
                 let late = tokio::time::timeout_at(end, change).await.is_err();
-                assert!(!late, "{place}: {count} should be in line, not {watched:?}");
+                assert!(!late, "{caller}: {count} contenders expected, found {watched:?}");
             }
         }
     }
 
-    /// How many children were ever made and deleted there.
+    /// Returns the number of children that were ever created or deleted at `path`.
     pub(crate) async fn changes(&self, path: &str) -> i32 {
-        self.witness.stat(path).await.unwrap().map_or(0, |stat| stat.cversion)
+        self.observer.stat(path).await.unwrap().map_or(0, |stat| stat.cversion)
     }
 }
 
@@ -98,28 +98,28 @@ fn session_to(server: &Server) -> Session {
     Session::start(SessionOptions { servers, timeout: TIMEOUT })
 }
 
-/// Runs a future to its end, which has to come soon.
+/// Waits for a future, up to [`DEADLINE`].
 #[track_caller]
 pub(crate) fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
-    let place = std::panic::Location::caller();
+    let caller = std::panic::Location::caller();
     async move {
-        match tokio::time::timeout(SOON, future).await {
+        match tokio::time::timeout(DEADLINE, future).await {
             Ok(value) => value,
-            Err(_) => panic!("{place}: {what} takes for ever"),
+            Err(_) => panic!("{caller}: {what} timed out"),
         }
     }
 }
 
-/// Polls a future once: it begins, and must not be done.
-pub(crate) async fn begin<F: Future + Unpin>(future: &mut F) {
+/// Polls a future once. It must not complete.
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) {
     let done = std::future::poll_fn(|cx| {
         std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_ready())
     });
-    assert!(!done.await, "it is done already");
+    assert!(!done.await, "the future completed at its first poll");
 }
 
-/// Lets everybody have so many turns, and drops the future. Whether it was done by then.
-pub(crate) async fn is_done_after<F: Future + Unpin>(turns: usize, mut future: F) -> bool {
+/// Lets all tasks run for `turns` turns, then drops the future. Returns true if it completed before.
+pub(crate) async fn completes_within<F: Future + Unpin>(turns: usize, mut future: F) -> bool {
     for _ in 0..turns {
         tokio::select! {
             biased;

@@ -1,4 +1,4 @@
-//! A ZooKeeper, in memory or Apache's, and sessions to it; what befalls sessions; and Kazoo's recipes, spoken to.
+//! Test support: a ZooKeeper server (in memory or Apache), sessions, session faults, and Kazoo's recipes in a process.
 
 pub(crate) mod election;
 pub(crate) mod memory;
@@ -16,54 +16,56 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinHandle;
 use tracing::instrument::{WithDispatch, WithSubscriber as _};
 
-/// The session timeout of everything here.
+/// Session timeout of all tests here.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
-/// No condition takes longer, on however busy a machine.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+/// Deadline of every condition, long enough for a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-enum Place {
+enum Backend {
     Memory(Server),
     Apache(ZooKeeper),
 }
 
-/// A ZooKeeper, and a runtime for its clients.
-pub(crate) struct Bed {
-    // Dropped first, with all the clients that run on it.
+/// A ZooKeeper server and a runtime for its clients.
+pub(crate) struct TestBed {
+    // Dropped first, together with all clients that run on it.
     runtime: Runtime,
-    place: Place,
+    backend: Backend,
 }
 
-impl Bed {
-    pub(crate) fn memory() -> Bed {
+impl TestBed {
+    pub(crate) fn memory() -> TestBed {
         let tick = TIMEOUT / 4;
-        Bed::at(Place::Memory(Server::builder().tick(tick).listen("127.0.0.1:0").start_thread().unwrap()))
+        TestBed::at(Backend::Memory(
+            Server::builder().tick(tick).listen("127.0.0.1:0").start_thread().unwrap(),
+        ))
     }
 
     #[track_caller]
-    pub(crate) fn apache() -> Bed {
-        Bed::at(Place::Apache(ZooKeeper::start()))
+    pub(crate) fn apache() -> TestBed {
+        TestBed::at(Backend::Apache(ZooKeeper::start()))
     }
 
-    fn at(place: Place) -> Bed {
-        // Shown only when a test fails. A second test in the same process finds it set up.
+    fn at(backend: Backend) -> TestBed {
+        // Shown only when a test fails. A second test of the same process finds it set up.
         let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::WARN).try_init();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        Bed { runtime, place }
+        TestBed { runtime, backend }
     }
 
     pub(crate) fn connect_string(&self) -> String {
-        match &self.place {
-            Place::Memory(server) => server.connect_string(),
-            Place::Apache(server) => server.connect_string(),
+        match &self.backend {
+            Backend::Memory(server) => server.connect_string(),
+            Backend::Apache(server) => server.connect_string(),
         }
     }
 
-    /// The hand on the server in memory.
+    /// Returns the fault injector of the in-memory server.
     pub(crate) fn faults(&self) -> Faults {
-        match &self.place {
-            Place::Memory(server) => server.faults(),
-            Place::Apache(_) => panic!("only the server in memory fails at will"),
+        match &self.backend {
+            Backend::Memory(server) => server.faults(),
+            Backend::Apache(_) => panic!("only the in-memory server has a fault injector"),
         }
     }
 
@@ -71,33 +73,33 @@ impl Bed {
         self.session_to(&self.connect_string())
     }
 
-    /// A session to other servers: a proxy.
+    /// Starts a session to other servers, such as a proxy.
     pub(crate) fn session_to(&self, servers: &str) -> Session {
         let _inside = self.runtime.enter();
         Session::start(SessionOptions { servers: servers.parse().unwrap(), timeout: TIMEOUT })
     }
 
-    /// A proxy before the server.
+    /// Starts a proxy in front of the server.
     pub(crate) fn proxy(&self) -> Proxy {
-        match &self.place {
-            Place::Memory(server) => Proxy::to(server.local_addr().port()),
-            Place::Apache(server) => Proxy::to(server.port()),
+        match &self.backend {
+            Backend::Memory(server) => Proxy::to(server.local_addr().port()),
+            Backend::Apache(server) => Proxy::to(server.port()),
         }
     }
 
-    /// A session of its own, connected.
+    /// Starts a session and returns its first connection.
     #[track_caller]
     pub(crate) fn connection(&self) -> Connection {
         let session = self.session();
         self.wait(session.connection())
     }
 
-    /// What its clients run on.
+    /// Returns the runtime of the clients.
     pub(crate) fn handle(&self) -> Handle {
         self.runtime.handle().clone()
     }
 
-    /// Runs a future on this thread, to its end.
+    /// Runs a future to completion on this thread.
     #[track_caller]
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(soon(future))
@@ -110,30 +112,30 @@ impl Bed {
         self.runtime.spawn(future)
     }
 
-    /// The next request of this kind, of this session and about this path, loses its connection.
+    /// Cuts the connection of `session` at its next request of this kind for this path.
     pub(crate) async fn cut(&self, cut: Cut, session: &Session, kind: Operation, path: &str) -> Armed {
         let id = session.connection().await.session_id();
         self.faults().cut(cut, AtRequest::next().of_session(id).of_kind(kind).about(path)).await
     }
 
-    /// Kazoo's recipes, in a process of their own.
+    /// Starts a process with one of Kazoo's recipes.
     #[track_caller]
-    pub(crate) fn kazoo(&self, recipe: &str, path: &str, args: &[&str]) -> Kazoos {
+    pub(crate) fn kazoo(&self, recipe: &str, path: &str, args: &[&str]) -> KazooProcess {
         let hosts = self.connect_string();
         let mut all = vec![hosts.as_str(), recipe, path];
         all.extend(args);
         let process = Kazoo::ready().piped("recipes.py", &all);
-        process.wait_for_line("connected", SOON);
-        Kazoos { process, asked: 0 }
+        process.wait_for_line("connected", DEADLINE);
+        KazooProcess { process, asked: 0 }
     }
 }
 
-/// The log of one future, and of nothing else.
+/// Captures the log of one future.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Logs(Arc<Mutex<Vec<u8>>>);
 
 impl Logs {
-    /// Collects what `future` logs while it is polled.
+    /// Captures the log lines of `future` while it is polled.
     pub(crate) fn of<F: Future>(&self, future: F) -> WithDispatch<F> {
         let logs = self.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -144,7 +146,7 @@ impl Logs {
         future.with_subscriber(subscriber)
     }
 
-    /// The lines so far.
+    /// Returns the lines up to now.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let bytes = self.0.lock().unwrap();
         String::from_utf8_lossy(&bytes).lines().map(str::to_owned).collect()
@@ -162,12 +164,12 @@ impl std::io::Write for Logs {
     }
 }
 
-/// `future`'s end, which comes soon.
+/// Waits for `future`, up to [`DEADLINE`].
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(SOON, future).await.expect("this takes for ever")
+    tokio::time::timeout(DEADLINE, future).await.expect("timed out")
 }
 
-/// Looks until there is something to see, after every round trip to the server.
+/// Polls a condition every 5 ms until it returns a value, up to [`DEADLINE`].
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let looks = async {
         let mut tick = tokio::time::interval(Duration::from_millis(5));
@@ -178,28 +180,28 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
             }
         }
     };
-    tokio::time::timeout(SOON, looks).await.unwrap_or_else(|_| panic!("{what}: not soon"))
+    tokio::time::timeout(DEADLINE, looks).await.unwrap_or_else(|_| panic!("{what}: timed out"))
 }
 
-/// One of Kazoo's recipes, in a process of its own.
-pub(crate) struct Kazoos {
+/// A process with one of Kazoo's recipes.
+pub(crate) struct KazooProcess {
     pub(crate) process: Process,
     asked: usize,
 }
 
-impl Kazoos {
-    /// Has it begin something, and returns the number of its answer.
+impl KazooProcess {
+    /// Sends a command. Returns the number of its reply.
     pub(crate) fn ask(&mut self, what: &str) -> usize {
         self.asked += 1;
         self.process.write_line(what);
         self.asked
     }
 
-    /// Its answer, which comes soon.
+    /// Waits for a reply.
     #[track_caller]
     pub(crate) fn answer(&self, number: usize) -> String {
         let start = format!("[{number}] ");
-        let line = self.process.wait_for_line(&start, SOON).text;
+        let line = self.process.wait_for_line(&start, DEADLINE).text;
         line.strip_prefix(&start).unwrap().to_owned()
     }
 
@@ -208,7 +210,7 @@ impl Kazoos {
         self.process.log().iter().any(|line| line.text.starts_with(&start))
     }
 
-    /// Has it do something, and waits for its answer.
+    /// Sends a command and waits for its reply.
     #[track_caller]
     pub(crate) fn call(&mut self, what: &str) -> String {
         let number = self.ask(what);
@@ -216,59 +218,60 @@ impl Kazoos {
     }
 }
 
-/// What befalls one of several sessions.
+/// A fault of one session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Blow {
-    /// The connection is lost at the next request, which has no effect.
+pub(crate) enum SessionFault {
+    /// The connection is lost before the next request takes effect.
     CutBefore,
-    /// The connection is lost at the next request, which takes effect.
+    /// The connection is lost after the next request took effect.
     CutAfter,
     /// The connection is lost between two requests.
     Disconnect,
-    /// The session ends.
+    /// The session expires.
     Expire,
-    /// The next request takes effect, its reply is lost, and the session ends before it can be looked at.
+    /// The next request takes effect, its reply is lost, and the session expires before the client can read the
+    /// outcome.
     CutAfterAndExpire,
 }
 
-pub(crate) fn blow() -> impl Strategy<Value = Blow> {
+pub(crate) fn session_fault() -> impl Strategy<Value = SessionFault> {
     prop_oneof![
-        3 => Just(Blow::CutBefore),
-        4 => Just(Blow::CutAfter),
-        1 => Just(Blow::Disconnect),
-        1 => Just(Blow::Expire),
-        2 => Just(Blow::CutAfterAndExpire),
+        3 => Just(SessionFault::CutBefore),
+        4 => Just(SessionFault::CutAfter),
+        1 => Just(SessionFault::Disconnect),
+        1 => Just(SessionFault::Expire),
+        2 => Just(SessionFault::CutAfterAndExpire),
     ]
 }
 
-impl Blow {
-    /// Deals it to a session, if that is connected; returns when it has come down, or will not soon.
-    pub(crate) async fn deal(self, faults: &Faults, session: &Session) {
+impl SessionFault {
+    /// Injects the fault into a connected session. Returns when it has happened, or after 100 ms.
+    pub(crate) async fn inject(self, faults: &Faults, session: &Session) {
         let id = session.connection().await.session_id();
         let at = AtRequest::next().of_session(id);
         let cut = match self {
-            Blow::CutBefore => Cut::BeforeEffect,
-            Blow::CutAfter | Blow::CutAfterAndExpire => Cut::BeforeReply,
-            Blow::Disconnect => {
+            SessionFault::CutBefore => Cut::BeforeEffect,
+            SessionFault::CutAfter | SessionFault::CutAfterAndExpire => Cut::BeforeReply,
+            SessionFault::Disconnect => {
                 faults.disconnect(id).await;
                 return;
             }
-            Blow::Expire => {
+            SessionFault::Expire => {
                 faults.expire(id).await;
                 return;
             }
         };
         let armed = faults.cut(cut, at).await;
-        // A session that asks for nothing any more cannot be cut.
+        // A session that sends no more requests cannot be cut.
         let _ = tokio::time::timeout(Duration::from_millis(100), armed.happened()).await;
-        if matches!(self, Blow::CutAfterAndExpire) {
+        if matches!(self, SessionFault::CutAfterAndExpire) {
             faults.expire(id).await;
         }
     }
 }
 
-/// Tries `test` with so many schedules, or as many as `PROPTEST_CASES` says. A failure is made smaller as far as it
-/// stays one, and told with the seed; `RECIPES_SEED` is where to begin with another than a random one.
+/// Runs `test` with `cases` schedules (`PROPTEST_CASES` overrides the number). A failing schedule is shrunk and
+/// reported with its seed. `RECIPES_SEED` sets the first seed; the default is random.
 #[track_caller]
 pub(crate) fn schedules<S: Strategy>(cases: u32, schedule: S, test: impl Fn(S::Value) -> TestCaseResult) {
     let given = std::env::var("RECIPES_SEED").ok().map(|seed| seed.parse().unwrap());

@@ -1,4 +1,4 @@
-//! What is dropped after so many polls.
+//! A future that is dropped after a number of polls.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,19 +7,19 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use crate::stage::Doing;
+use crate::runner::ActFuture;
 
-/// What one does, dropped after so many polls.
-pub(crate) struct Dropped {
-    pub(crate) doing: Doing,
+/// An act that is dropped after `left` polls.
+pub(crate) struct DropAfterPolls {
+    pub(crate) doing: ActFuture,
     pub(crate) left: usize,
-    /// When it was polled last.
+    /// Time of the last poll.
     pub(crate) polled: Arc<Mutex<Instant>>,
-    /// Told when it was dropped before it was done.
+    /// Set when the future is dropped before it completes.
     pub(crate) dropped: Arc<AtomicBool>,
 }
 
-impl Future for Dropped {
+impl Future for DropAfterPolls {
     type Output = Result<(), String>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

@@ -1,8 +1,8 @@
-//! Whoever is cancelled, at each await in turn, leaves nothing behind, and the recipe works on for the others.
+//! Cancellation at every await point: nothing is left behind, and the recipe works on for other clients.
 //!
-//! Not at random: an act is dropped when it has been polled once, twice, and so on, until it is done or waits for
-//! somebody else; and so again with the first request lost, or its reply. What a guard needs is done by a task of its own,
-//! whatever is polled: such an act is also dropped after each turn of everybody.
+//! Not random: an act is dropped after one poll, two polls, and so on, until it completes or waits for another client;
+//! and again with its first request or reply lost. A guard is served by a task of its own, so such acts are also
+//! dropped after each turn of all tasks.
 
 use std::time::Duration;
 
@@ -11,39 +11,39 @@ use atalaya_recipes::node_names::Naming;
 use atalaya_sim::zookeeper::Cut;
 
 use crate::holders::How;
-use crate::schedule::Deed;
-use crate::stage::{Play, Played, play};
+use crate::runner::{DropCounts, Scenario, play};
+use crate::schedule::Step;
 use crate::{
     barriers, counters, double_barriers, elections, holders, locking_queues, parties, partitions, queues,
 };
 
-/// Longer than anything here takes.
+/// Deadline of every step.
 const LONG: Duration = Duration::from_secs(100);
-/// More polls than anything here needs.
+/// Upper bound of the polls of an act.
 const DONE: usize = 1000;
-/// More turns than a guard needs, where there is no loss.
+/// Upper bound of the turns of a guard's task, without faults.
 const MOST: usize = 40;
-/// After a loss it takes some milliseconds until there is another connection: not each poll is tried then.
+/// After a fault, the next connection takes some milliseconds, so not every poll is tried.
 const STEP: usize = 5;
 
-/// Drops what `who` does after `before`, at every await.
+/// Drops the act of client `who` at every await point, each time after `before`.
 #[track_caller]
-fn dropped_at_every_await<P: Play>(
+fn dropped_at_every_await<P: Scenario>(
     begin: impl Fn() -> P,
     before: &[(usize, P::Act)],
     who: usize,
     act: P::Act,
 ) {
-    let before: Vec<_> = before.iter().map(|(who, act)| Deed::ActFor(*who, act.clone(), DONE)).collect();
+    let before: Vec<_> = before.iter().map(|(who, act)| Step::ActFor(*who, act.clone(), DONE)).collect();
     for cut in [None, Some(Cut::BeforeEffect), Some(Cut::BeforeReply)] {
         let mut dropped = 0;
         for polls in (1..DONE).step_by(if cut.is_some() { STEP } else { 1 }) {
-            let mut deeds = before.clone();
-            deeds.extend(cut.map(|cut| Deed::Cut(who, cut, None)));
-            deeds.extend([Deed::ActFor(who, act.clone(), polls), Deed::Cancel(who)]);
-            match play(begin(), deeds) {
+            let mut steps = before.clone();
+            steps.extend(cut.map(|cut| Step::Cut(who, cut, None)));
+            steps.extend([Step::ActFor(who, act.clone(), polls), Step::Cancel(who)]);
+            match play(begin(), steps) {
                 Ok(played) if played.dropped == 0 => break,
-                Ok(Played { waited: false, .. }) => dropped += 1,
+                Ok(DropCounts { waited: false, .. }) => dropped += 1,
                 Ok(_) => break,
                 Err(what) => panic!("{act:?}, dropped after {polls} polls, {cut:?}: {what}"),
             }
@@ -52,26 +52,26 @@ fn dropped_at_every_await<P: Play>(
     }
 }
 
-/// Drops what `who` does after `before`, after each turn of everybody.
+/// Drops the act of client `who` after each turn of all tasks, each time after `before`.
 #[track_caller]
-fn dropped_after_every_turn<P: Play>(
+fn dropped_after_every_turn<P: Scenario>(
     begin: impl Fn() -> P,
     before: &[(usize, P::Act)],
     who: usize,
     act: P::Act,
 ) {
-    let before: Vec<_> = before.iter().map(|(who, act)| Deed::ActFor(*who, act.clone(), DONE)).collect();
+    let before: Vec<_> = before.iter().map(|(who, act)| Step::ActFor(*who, act.clone(), DONE)).collect();
     for turns in 0..MOST {
-        let mut deeds = before.clone();
-        deeds.extend([Deed::Act(who, act.clone()), Deed::Turns(turns), Deed::Cancel(who)]);
-        if let Err(what) = play(begin(), deeds) {
+        let mut steps = before.clone();
+        steps.extend([Step::Act(who, act.clone()), Step::Turns(turns), Step::Cancel(who)]);
+        if let Err(what) = play(begin(), steps) {
             panic!("{act:?}, dropped after {turns} turns: {what}");
         }
     }
 }
 
 #[test]
-fn additions() {
+fn cancelled_addition() {
     let add = counters::Act::Add { in_haste: false };
     for is_exact in [|_| true, |_| false] {
         let begin = || counters::Adders::of(is_exact);
@@ -81,7 +81,7 @@ fn additions() {
 }
 
 #[test]
-fn putting_and_taking() {
+fn cancelled_queue_put_and_take() {
     use queues::{Act, Workers};
     let put = Act::Put { priority: 1, in_haste: false };
     let take = Act::Take { in_haste: false };
@@ -93,7 +93,7 @@ fn putting_and_taking() {
 }
 
 #[test]
-fn holding_and_consuming() {
+fn cancelled_locking_queue_take_and_consume() {
     use locking_queues::{Act, Workers};
     let put = Act::Put { in_haste: false };
     let take = Act::Take { in_haste: false };
@@ -106,7 +106,7 @@ fn holding_and_consuming() {
 }
 
 #[test]
-fn waiting_opening_and_closing() {
+fn cancelled_barrier_wait_open_and_close() {
     use barriers::{Act, Crowd};
     dropped_at_every_await(Crowd::default, &[], 0, Act::Close);
     dropped_at_every_await(Crowd::default, &[(1, Act::Close)], 0, Act::Wait);
@@ -115,7 +115,7 @@ fn waiting_opening_and_closing() {
 }
 
 #[test]
-fn entering_and_leaving_together() {
+fn cancelled_double_barrier_enter_and_leave() {
     use double_barriers::{Act, Crowd};
     let two = || Crowd::of(2);
     dropped_at_every_await(two, &[], 0, Act::Enter(LONG));
@@ -125,7 +125,7 @@ fn entering_and_leaving_together() {
 }
 
 #[test]
-fn standing_in_an_election() {
+fn cancelled_election() {
     use elections::{Act, Contenders};
     let begin = || Contenders::of(Naming::Kazoo);
     dropped_at_every_await(begin, &[], 0, Act::Run);
@@ -133,10 +133,10 @@ fn standing_in_an_election() {
 }
 
 #[test]
-fn reading_and_writing() {
+fn cancelled_read_and_write_locks() {
     let begin = || holders::Holders::of(holders::ReadersAndWriters);
     let acquire = || holders::Act::Acquire(How::Wait);
-    // The even ones read, the odd ones write.
+    // Even numbers read, odd numbers write.
     for who in [0, 1] {
         dropped_at_every_await(begin, &[], who, acquire());
         dropped_after_every_turn(begin, &[], who, acquire());
@@ -146,7 +146,7 @@ fn reading_and_writing() {
 }
 
 #[test]
-fn acquiring_a_place() {
+fn cancelled_semaphore_acquire() {
     let begin = || holders::Holders::of(holders::Few);
     let acquire = || holders::Act::Acquire(How::Wait);
     dropped_at_every_await(begin, &[], 0, acquire());
@@ -155,7 +155,7 @@ fn acquiring_a_place() {
 }
 
 #[test]
-fn joining() {
+fn cancelled_party_join() {
     let party = || parties::Members::of(|session, path, who| Party::new(session, path, who));
     dropped_at_every_await(party, &[], 0, parties::Act::Join);
     let set = partitions::Members::default;

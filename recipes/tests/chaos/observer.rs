@@ -1,19 +1,19 @@
-//! Somebody whom nothing is meant for, and who sees what is there for certain.
+//! An observer session without injected faults, which reads the true state of the server.
 
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Error, Session};
 use tokio::time::Instant;
 
-/// Far longer than any fault.
+/// Timeout of an observation, far longer than any fault.
 const AT_LAST: Duration = Duration::from_secs(30);
 
-/// Looks at what is there for certain.
+/// Reads the true state of the server.
 #[derive(Clone)]
-pub(crate) struct Witness(pub(crate) Session);
+pub(crate) struct Observer(pub(crate) Session);
 
-impl Witness {
-    /// The names of what is below a place that may not exist.
+impl Observer {
+    /// Returns the children of a path; empty if it does not exist.
     pub(crate) async fn children(&self, place: &str) -> Vec<String> {
         let begun = Instant::now();
         loop {
@@ -26,7 +26,7 @@ impl Witness {
         }
     }
 
-    /// When the znode at a path was made, if it is there.
+    /// Returns the `czxid` of a znode, if it exists.
     pub(crate) async fn czxid(&self, path: &str) -> Option<i64> {
         let begun = Instant::now();
         loop {
@@ -38,7 +38,7 @@ impl Witness {
         }
     }
 
-    /// What is in the znode at a path, if it is there.
+    /// Returns the data of a znode, if it exists.
     pub(crate) async fn data(&self, path: &str) -> Option<Vec<u8>> {
         let begun = Instant::now();
         loop {
@@ -51,7 +51,7 @@ impl Witness {
         }
     }
 
-    /// A connection over which everything is seen that was written before.
+    /// Returns a connection after a `sync`, so that it sees all earlier writes.
     async fn synced(&self) -> Connection {
         let begun = Instant::now();
         loop {
@@ -64,8 +64,8 @@ impl Witness {
     }
 }
 
-/// Whether to try once more: the connection was in the way, and not for ever. A new one is waited for, and an answer that
-/// does not come takes its time, so tries come in no hurry.
+/// Returns true if the request should be repeated after a connection loss. It first waits for a new connection. A
+/// missing reply takes its timeout, so repetitions are not frequent.
 async fn again(error: &Error, begun: Instant) {
     assert!(error.is_connection_loss(), "{error}");
     assert!(begun.elapsed() < AT_LAST, "the witness gets no answer: {error}");

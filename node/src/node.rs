@@ -19,9 +19,10 @@ use crate::dynamic_config::{self, DynamicConfig};
 use crate::exit::Failure;
 use crate::leader::delivery::worker::Api;
 use crate::leader::fenced_store::COUNTER;
-use crate::leader::{Leader, LeaderConfig, LeaderHandles, Leading};
+use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::{Metrics, Running};
+use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, NodeInfoSensor, describe_holder};
 use crate::model::report::Report;
@@ -403,14 +404,14 @@ async fn say_who(
     mut presence: NodeInfo,
     mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
     mut board: watch::Receiver<String>,
-    mut leading: watch::Receiver<Option<Leading>>,
+    mut leading: watch::Receiver<Option<LeaderState>>,
 ) {
     presence.sensors.clone_from(&sensors.borrow_and_update());
     let (said, say) = watch::channel(Some(presence.data()));
     let telling = async {
         let mut last = Instant::now();
         loop {
-            let leads = leading.borrow_and_update().map(node_info::Leading::from);
+            let leads = *leading.borrow_and_update();
             let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
             let pause = node_info::pause(&presence.sensors, &sensors.borrow_and_update());
             let pause = if other { Some(node_info::PAUSE) } else { pause };

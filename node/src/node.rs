@@ -17,7 +17,6 @@ use tracing::{info, warn};
 
 use crate::dynamic_config::{self, DynamicConfig};
 use crate::exit::Failure;
-use crate::farewell;
 use crate::leader::delivery::worker::Api;
 use crate::leader::fenced_store::COUNTER;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles, Leading};
@@ -254,7 +253,6 @@ impl Node {
             leading: leads,
             metrics: metrics.clone(),
         });
-        let place = election.standing();
         let sources = Sources {
             session: &session,
             standing: election.standing(),
@@ -297,16 +295,11 @@ impl Node {
             }
         });
 
-        // Where it stood in line when it was told to stop: afterwards it stands nowhere.
-        let stop = async { (stop.await, *place.borrow()) };
         let outcome = tokio::select! {
             biased;
-            (signal, place) = stop => {
+            signal = stop => {
                 info!(signal, "stopping");
                 supervisor.stopping().await;
-                if place != Standing::Leading {
-                    farewell::say(&session, &id, &path, signal).await;
-                }
                 Ok(())
             }
             conflict = publishing => Err(taken(&session, &id, &path, conflict).await),

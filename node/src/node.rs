@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_hal::Boards;
 use atalaya_hal::boards::Counting;
-use atalaya_recipes::node_names::{Naming, Token};
+use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{
     Election, Problem, Session, SessionOptions, Sightings, Standing, WriteCounter, WrongZnode, election,
@@ -200,7 +200,7 @@ impl Node {
         let options =
             SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
         let path = settings.measurement_path(id.as_str());
-        let token = Token::random();
+        let token = ContenderId::random();
         let remembered = remembrance.map(|kept| {
             let life = life(&id, &path, &settings, &token);
             kept.begin(life.clone());
@@ -221,7 +221,7 @@ impl Node {
         let (exchange, exchanged) = mpsc::channel(1);
         let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, step: None });
         let tally = WriteCounter::new(session.clone(), COUNTER);
-        tally.switch(settings.counting() == Counting::PerNode).await;
+        tally.set_enabled(settings.counting() == Counting::PerNode).await;
         let publisher = PersistentNode::new(session.clone(), &path).counted(tally.clone());
         let measuring = Sampler {
             measured,
@@ -244,8 +244,13 @@ impl Node {
         let watched = supervisor.is_there().then(|| node_status.subscribe());
         let supervising =
             Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
-        let election =
-            Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
+        let election = Election::with_contender_id(
+            session.clone(),
+            &settings.election,
+            id.as_str(),
+            Naming::Kazoo,
+            token,
+        );
         let (leads, leading) = watch::channel(None);
         let running = metrics.is_on().then(|| Running {
             session: session.clone(),
@@ -255,7 +260,7 @@ impl Node {
             board: board_now.clone(),
             leading: leading.clone(),
             pace: paced.subscribe(),
-            tally: tally.newest(),
+            tally: tally.value(),
         });
         let attending = Box::pin(metrics.attend(running));
         let leader = Leader::new(LeaderHandles {
@@ -365,7 +370,7 @@ async fn obey(
             warn!("{change}");
         }
         if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
-            tally.switch(now.counting() == Counting::PerNode).await;
+            tally.set_enabled(now.counting() == Counting::PerNode).await;
             ordered.send_replace(orders(&now));
         }
         if settings.changed().await.is_err() {
@@ -375,7 +380,7 @@ async fn obey(
 }
 
 /// What this process makes in ZooKeeper that goes with its session.
-fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &Token) -> ProcessRecord {
+fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId) -> ProcessRecord {
     ProcessRecord {
         process: std::process::id(),
         sessions: Vec::new(),
@@ -487,7 +492,7 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
             continue;
         }
         let connection = session.connection().await;
-        match election::holder(&connection, election, Naming::Kazoo).await {
+        match election::leader(&connection, election, Naming::Kazoo).await {
             Ok(Some(leader)) => {
                 let leader = String::from_utf8_lossy(&leader).into_owned();
                 info!(ahead, leader, "following: waiting in line to lead");

@@ -49,7 +49,7 @@ fn contender_never_leads_with_a_znode_of_another_session() {
     proxy.refuse(false);
     let new = leader.until_leading();
     assert_ne!(new.znode, old.znode);
-    assert!(new.term > old.term);
+    assert!(new.fencing_token > old.fencing_token);
     assert_eq!(probe.contenders("/election"), ["leader"]);
 }
 

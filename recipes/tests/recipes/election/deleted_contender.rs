@@ -24,7 +24,7 @@ fn contender_whose_znode_is_deleted_goes_to_the_end_and_no_other_leads_early() {
     });
     second.until(Standing::Waiting { ahead: 2 });
     assert_eq!((second.run_log.runs().len(), third.run_log.runs().len()), (0, 0));
-    assert_eq!(first.until_leading().term, leader_run.term);
+    assert_eq!(first.until_leading().fencing_token, leader_run.fencing_token);
     assert_eq!(first.run_log.runs().len(), 1, "the leader was interrupted");
 
     first.finish(&bed);

@@ -15,7 +15,7 @@ fn curator_171_leader_without_its_znode_stops_and_contends_again() {
 
     probe.delete(&leader_run.znode).unwrap();
     one.until_ended(1);
-    assert!(two.until_leading().term > leader_run.term);
+    assert!(two.until_leading().fencing_token > leader_run.fencing_token);
     one.until(Standing::Waiting { ahead: 1 });
     assert_eq!(probe.contenders(ELECTION), ["two", "one"]);
 
@@ -25,6 +25,6 @@ fn curator_171_leader_without_its_znode_stops_and_contends_again() {
     probe.delete(&again.znode).unwrap();
     one.until_ended(2);
     let third = one.until_leading();
-    assert!(third.term > again.term && third.znode != again.znode);
+    assert!(third.fencing_token > again.fencing_token && third.znode != again.znode);
     assert_eq!(probe.contenders(ELECTION), ["one"]);
 }

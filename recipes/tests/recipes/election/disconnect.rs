@@ -20,9 +20,9 @@ fn leader_is_interrupted_by_a_disconnect_and_resumes_with_the_same_fencing_token
 
     let after = leader.until_leading();
     assert_eq!(leader.run_log.runs().len(), 2, "the leader code ran again");
-    assert_eq!((after.term, &after.znode), (before.term, &before.znode));
+    assert_eq!((after.fencing_token, &after.znode), (before.fencing_token, &before.znode));
     assert!(next.run_log.runs().is_empty(), "no other contender led");
     assert!(next.is(Standing::Waiting { ahead: 1 }));
     leader.finish(&bed);
-    assert!(next.until_leading().term > after.term);
+    assert!(next.until_leading().fencing_token > after.fencing_token);
 }

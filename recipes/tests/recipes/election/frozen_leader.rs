@@ -132,7 +132,10 @@ fn leader_stops_when_its_server_answers_only_pings() {
     );
     proxy.mute(None);
     let again = leader.until_leading();
-    assert_eq!((again.term, leader.session.view().connection), (leader_run.term, connection));
+    assert_eq!(
+        (again.fencing_token, leader.session.view().connection),
+        (leader_run.fencing_token, connection)
+    );
 }
 
 #[test]

@@ -62,8 +62,8 @@ fn at_most_one_contender_leads_under_random_network_faults() {
     assert!(runs.len() >= 3, "too few leader changes: {runs:?}");
     for pair in runs.windows(2) {
         assert!(pair[0].poll_times <= pair[1].from, "two led: {pair:?}");
-        assert!(pair[0].term <= pair[1].term, "an earlier term came later: {pair:?}");
-        let same = pair[0].term == pair[1].term;
+        assert!(pair[0].fencing_token <= pair[1].fencing_token, "fencing tokens decrease: {pair:?}");
+        let same = pair[0].fencing_token == pair[1].fencing_token;
         assert_eq!(same, pair[0].who == pair[1].who && pair[0].znode == pair[1].znode, "{pair:?}");
     }
 }

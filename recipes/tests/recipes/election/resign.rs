@@ -39,10 +39,10 @@ fn withdraws_with(bed: &TestBed, proxy: &Proxy) {
     let counted = begun.clone();
     let run = bed.spawn(election.run(move |leadership| {
         counted.up();
-        async move { leadership.term() }
+        async move { leadership.fencing_token() }
     }));
-    let term = bed.wait(run).unwrap();
-    assert!(term > 0);
+    let token = bed.wait(run).unwrap();
+    assert!(token > 0);
     assert_eq!(bed.line(&observer), [""; 0]);
     assert_eq!(begun.get(), 1, "leader code that has returned was begun again");
     assert_eq!(*standing.borrow(), Standing::Inactive);

@@ -1,6 +1,6 @@
 //! Contenders of ours and of unmodified Apache Curator lead in order of arrival, and Curator waits at our barrier.
 
-use atalaya_recipes::node_names::{Naming, in_line};
+use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::{Barrier, Election, Lock, Session, Standing};
 use atalaya_testbed::{Curator, Probe, Process, eventually};
 use tokio::sync::watch;
@@ -155,6 +155,6 @@ fn finish(mut process: Process, id: &str) {
 fn wait_for_contenders(bed: &TestBed, path: &str, naming: Naming, count: usize) {
     let probe: Probe = bed.probe();
     eventually(&format!("{count} in line"), DEADLINE, || {
-        (in_line(naming, &probe.ls(path)).len() == count).then_some(())
+        (sorted_contenders(naming, &probe.ls(path)).len() == count).then_some(())
     });
 }

@@ -38,7 +38,7 @@ fn lease_outcome_is_known_after_a_lost_request_or_reply() {
                         }
                     });
                     let (_, stat) = connection.get(HOLDER).await.unwrap();
-                    assert!(held.holds() && held.fence() == stat.mzxid, "{cut:?} {kind:?}");
+                    assert!(held.holds() && held.fencing_token() == stat.mzxid, "{cut:?} {kind:?}");
                     assert_eq!(refused(&b).await, "a");
                     wait_until_queue_is_empty(&connection, PATH).await;
                     wall.pass(Duration::from_secs(1));
@@ -87,11 +87,11 @@ fn lease_outcome_is_known_after_a_lost_reply_on_apache_zookeeper() {
             cut(after);
             let mut held = obtained(&a).await;
             assert!(held.holds() && !proxy.is_armed());
-            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fence());
+            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fencing_token());
             assert_eq!(refused(&b).await, "a");
             cut(after);
             assert!(held.renew().await.unwrap());
-            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fence());
+            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fencing_token());
             cut(after);
             held.release().await.unwrap();
             assert!(connection.stat(HOLDER).await.unwrap().is_none() && !proxy.is_armed());
@@ -109,7 +109,7 @@ fn lease_with_an_unknown_outcome_is_reported_and_not_relied_on() {
         (Wall::new(), bed.connection(), bed.session_to(&proxy.connect_string()));
     let a = wall.lease(&session, "a");
     bed.wait(async {
-        let mut held = obtained(&a.clone().with_patience(Duration::from_secs(2))).await;
+        let mut held = obtained(&a.clone().with_timeout(Duration::from_secs(2))).await;
         for after in [true, false] {
             let end = held.end();
             wall.pass(Duration::from_secs(10));
@@ -152,7 +152,7 @@ fn lease_renewal_is_not_confused_with_a_later_write() {
     let a = wall.lease(&session, "a");
     let same = wall.lease(&bed.session(), "a");
     bed.wait(async {
-        let mut held = obtained(&a.clone().with_patience(Duration::from_secs(2))).await;
+        let mut held = obtained(&a.clone().with_timeout(Duration::from_secs(2))).await;
         proxy.refuse(true);
         proxy.cut_after_request(MULTI);
         let unknown = held.renew().await;
@@ -162,7 +162,7 @@ fn lease_renewal_is_not_confused_with_a_later_write() {
         assert!(held.renew().await.unwrap());
         let newer = obtained(&same).await;
         held.release().await.unwrap();
-        assert_eq!(a.current().await.unwrap().unwrap().fence, newer.fence());
+        assert_eq!(a.current().await.unwrap().unwrap().fencing_token, newer.fencing_token());
     });
 }
 
@@ -185,7 +185,7 @@ fn lease_call_that_is_dropped_at_any_await_leaves_no_contender() {
                 let done = if renewing {
                     poll_times(polls, held.renew()).await.is_some()
                 } else {
-                    poll_times(polls, b.obtain()).await.is_some()
+                    poll_times(polls, b.acquire()).await.is_some()
                 };
                 if renewing && !done {
                     assert_eq!(held.end(), end);
@@ -295,7 +295,7 @@ fn lease_that_was_written_without_the_lock_is_not_overwritten() {
             }
         });
         bed.wait(async {
-            match late.obtain().await.unwrap() {
+            match late.acquire().await.unwrap() {
                 Acquire::Acquired(held) => assert!(!is_queued && held.holds()),
                 Acquire::HeldByOther(holding) => assert!(is_queued && holding.holder == "kazoo"),
             }

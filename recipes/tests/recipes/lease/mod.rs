@@ -7,7 +7,7 @@ mod with_kazoo;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use atalaya_recipes::{Acquire, Connection, Held, Lease, LeaseError, Lock, Session};
+use atalaya_recipes::{Acquire, Connection, HeldLease, Lease, LeaseError, Lock, Session};
 
 use crate::support::{TestBed, until};
 
@@ -38,12 +38,12 @@ impl Wall {
     }
 }
 
-pub(crate) async fn obtained(lease: &Lease) -> Held {
-    lease.obtain().await.unwrap().ours().expect("the lease is free")
+pub(crate) async fn obtained(lease: &Lease) -> HeldLease {
+    lease.acquire().await.unwrap().acquired().expect("the lease is free")
 }
 
 pub(crate) async fn refused(lease: &Lease) -> String {
-    match lease.obtain().await.unwrap() {
+    match lease.acquire().await.unwrap() {
         Acquire::Acquired(held) => panic!("{held:?}"),
         Acquire::HeldByOther(holding) => holding.holder,
     }
@@ -71,26 +71,29 @@ fn lease_is_exclusive_until_it_ends_and_can_be_renewed() {
         assert!(held.holds() && held.end() == end && held.remaining() <= Duration::from_millis(59_750));
         let (data, stat) = connection.get(HOLDER).await.unwrap();
         assert_eq!(data, br#"{"version": 1, "holder": "a", "end": "2025-10-25T01:31:00"}"#);
-        assert!(held.fence() == stat.mzxid && stat.ephemeral_owner == 0);
+        assert!(held.fencing_token() == stat.mzxid && stat.ephemeral_owner == 0);
         let current = b.current().await.unwrap().unwrap();
-        assert_eq!((current.holder.as_str(), current.end, current.fence), ("a", end, held.fence()));
+        assert_eq!(
+            (current.holder.as_str(), current.end, current.fencing_token),
+            ("a", end, held.fencing_token())
+        );
 
         assert_eq!(refused(&b).await, "a");
         wall.pass(Duration::from_secs(59));
         assert_eq!(refused(&b).await, "a");
-        let before = held.fence();
+        let before = held.fencing_token();
         assert!(held.renew().await.unwrap());
-        assert!(held.end() == end + Duration::from_secs(59) && held.fence() > before);
-        assert!(obtained(&a).await.fence() > held.fence(), "the same holder renews");
+        assert!(held.end() == end + Duration::from_secs(59) && held.fencing_token() > before);
+        assert!(obtained(&a).await.fencing_token() > held.fencing_token(), "the same holder renews");
 
         wall.pass(Duration::from_millis(59_749));
         assert!(held.holds());
         assert_eq!(refused(&b).await, "a");
         wall.pass(Duration::from_millis(1));
-        held.over().await;
+        held.expired().await;
         assert!(!held.holds() && b.current().await.unwrap().is_none());
         let other = obtained(&b).await;
-        assert!(other.holds() && other.fence() > held.fence());
+        assert!(other.holds() && other.fencing_token() > held.fencing_token());
         assert!(!held.renew().await.unwrap() && !held.holds());
         // A holder whose lease has ended cannot release the lease of its successor.
         held.release().await.unwrap();
@@ -115,7 +118,7 @@ fn lease_outlives_the_session_of_its_holder() {
         assert!(held.holds());
         assert_eq!(refused(&wall.lease(&other, "b")).await, "a");
         // The holder returns in another session, as after a restart.
-        assert!(obtained(&wall.lease(&other, "a")).await.fence() > held.fence());
+        assert!(obtained(&wall.lease(&other, "a")).await.fencing_token() > held.fencing_token());
     });
 }
 
@@ -157,7 +160,7 @@ fn lease_reports_foreign_data_and_keeps_it() {
         let huge = vec![b'['; 500_000];
         for held in [&b""[..], b"\xff\0", b"{}", br#"{"version":1,"holder":"a","end":"soon"}"#, &huge] {
             connection.set(HOLDER, held, None).await.unwrap();
-            for error in [a.obtain().await.err(), a.current().await.err()] {
+            for error in [a.acquire().await.err(), a.current().await.err()] {
                 let Some(LeaseError::NotALease { path, found }) = error else { panic!("{error:?}") };
                 assert!(path == HOLDER && found.len() <= 320, "{found}");
             }
@@ -165,7 +168,7 @@ fn lease_reports_foreign_data_and_keeps_it() {
         }
         let newer = br#"{"version":2,"holder":"a","end":"2025-10-25T01:31:00"}"#;
         connection.set(HOLDER, newer, None).await.unwrap();
-        let error = a.obtain().await.err();
+        let error = a.acquire().await.err();
         assert!(
             matches!(&error, Some(LeaseError::OtherVersion { version, .. }) if version == "2"),
             "{error:?}"
@@ -182,9 +185,9 @@ fn lease_refuses_invalid_arguments() {
     let unfit = |error| matches!(error, Err(LeaseError::Unfit { .. }));
     let lease = |holder: &str, length| Lease::new(session.clone(), PATH, holder, length);
     bed.wait(async {
-        assert!(unfit(lease("a", Duration::from_millis(999)).obtain().await));
-        assert!(unfit(lease(&"a".repeat(4097), LENGTH).obtain().await));
-        assert!(unfit(lease("a", LENGTH).with_places(0).obtain().await));
+        assert!(unfit(lease("a", Duration::from_millis(999)).acquire().await));
+        assert!(unfit(lease(&"a".repeat(4097), LENGTH).acquire().await));
+        assert!(unfit(lease("a", LENGTH).with_slots(0).acquire().await));
         let for_ever = obtained(&lease("a", Duration::MAX)).await;
         assert!(for_ever.remaining() > Duration::from_secs(7_000 * 365 * 86_400));
     });
@@ -194,23 +197,23 @@ fn lease_refuses_invalid_arguments() {
 fn lease_calls_end_within_their_timeout() {
     let bed = TestBed::memory();
     let (wall, session, other) = (Wall::new(), bed.session(), bed.session());
-    let a = wall.lease(&session, "a").with_patience(Duration::from_millis(300));
+    let a = wall.lease(&session, "a").with_timeout(Duration::from_millis(300));
     bed.wait(async {
-        let poll_once = Instant::now();
+        let start = Instant::now();
         let lock = Lock::new(other, PATH, "somebody").acquire().await.unwrap();
-        let busy = a.obtain().await;
+        let busy = a.acquire().await;
         assert!(matches!(busy, Err(LeaseError::Busy { .. })), "{busy:?}");
         lock.release().await;
         let held = obtained(&a).await;
         let connection = session.connection().await;
         bed.faults().stop().await;
         connection.lost().await;
-        assert!(matches!(a.obtain().await, Err(LeaseError::Failed(_))));
+        assert!(matches!(a.acquire().await, Err(LeaseError::Failed(_))));
         assert!(matches!(a.current().await, Err(LeaseError::Failed(_))));
         assert!(held.holds(), "it needs no connection");
         assert!(matches!(held.release().await, Err(LeaseError::Failed(_))));
         bed.faults().start_again().await;
-        assert!(poll_once.elapsed() < Duration::from_secs(20));
+        assert!(start.elapsed() < Duration::from_secs(20));
     });
 }
 
@@ -218,11 +221,11 @@ fn lease_calls_end_within_their_timeout() {
 fn lease_of_a_closed_session_is_refused() {
     let bed = TestBed::memory();
     let session = bed.session();
-    let a = Wall::new().lease(&session, "a").with_patience(Duration::from_millis(100));
+    let a = Wall::new().lease(&session, "a").with_timeout(Duration::from_millis(100));
     bed.wait(async {
         session.connection().await;
         session.close(Duration::from_secs(10)).await;
-        assert!(a.obtain().await.is_err());
+        assert!(a.acquire().await.is_err());
     });
 }
 
@@ -230,23 +233,23 @@ fn lease_of_a_closed_session_is_refused() {
 fn multi_lease_has_one_holder_per_place() {
     let bed = TestBed::memory();
     let (wall, connection) = (Wall::new(), bed.connection());
-    let leases = |holder: &str| wall.lease(&bed.session(), holder).with_places(2);
+    let leases = |holder: &str| wall.lease(&bed.session(), holder).with_slots(2);
     let (a, b, c) = (leases("a"), leases("b"), leases("c"));
     bed.wait(async {
-        let first = a.obtain().await.unwrap().ours().unwrap();
+        let first = a.acquire().await.unwrap().acquired().unwrap();
         assert_eq!(first.path(), format!("{PATH}/0"));
         wall.pass(Duration::from_secs(30));
-        let mut second = b.obtain().await.unwrap().ours().unwrap();
+        let mut second = b.acquire().await.unwrap().acquired().unwrap();
         assert_eq!(second.path(), format!("{PATH}/1"));
-        let Acquire::HeldByOther(holding) = c.obtain().await.unwrap() else { panic!("a third") };
+        let Acquire::HeldByOther(holding) = c.acquire().await.unwrap() else { panic!("a third") };
         assert_eq!((holding.holder.as_str(), holding.end), ("a", first.end()), "its lease ends first");
 
         // The first place is free, but the second is renewed because it is held already.
         first.release().await.unwrap();
         assert!(second.renew().await.unwrap());
-        let second = b.obtain().await.unwrap().ours().unwrap();
+        let second = b.acquire().await.unwrap().acquired().unwrap();
         assert_eq!(second.path(), format!("{PATH}/1"));
-        let third = c.obtain().await.unwrap().ours().unwrap();
+        let third = c.acquire().await.unwrap().acquired().unwrap();
         assert_eq!(third.path(), format!("{PATH}/0"));
         let names = async || {
             let all = a.current().await.unwrap();
@@ -257,9 +260,9 @@ fn multi_lease_has_one_holder_per_place() {
 
         // A place with invalid data is skipped. It is reported only if no other place is free.
         connection.set(&format!("{PATH}/0/lease_holder"), b"?", None).await.unwrap();
-        assert!(matches!(a.obtain().await, Err(LeaseError::NotALease { .. })));
+        assert!(matches!(a.acquire().await, Err(LeaseError::NotALease { .. })));
         second.release().await.unwrap();
-        assert_eq!(a.obtain().await.unwrap().ours().unwrap().path(), format!("{PATH}/1"));
+        assert_eq!(a.acquire().await.unwrap().acquired().unwrap().path(), format!("{PATH}/1"));
     });
 }
 
@@ -269,14 +272,14 @@ fn multi_lease_gives_each_place_once_under_contention() {
     let wall = Wall::new();
     let all: Vec<_> = (0..6)
         .map(|who| {
-            let leases = wall.lease(&bed.session(), &format!("holder {who}")).with_places(40);
-            bed.spawn(async move { leases.obtain().await })
+            let leases = wall.lease(&bed.session(), &format!("holder {who}")).with_slots(40);
+            bed.spawn(async move { leases.acquire().await })
         })
         .collect();
     let mut paths: Vec<String> = bed.wait(async {
         let mut paths = Vec::new();
         for one in all {
-            paths.push(one.await.unwrap().unwrap().ours().unwrap().path().to_owned());
+            paths.push(one.await.unwrap().unwrap().acquired().unwrap().path().to_owned());
         }
         paths
     });

@@ -46,7 +46,7 @@ fn under(faults: &[(usize, SessionFault)], holders: usize) -> Result<(), TestCas
             bed.spawn(async move {
                 let mut times = 0;
                 while !*stopped.borrow() {
-                    let Acquire::Acquired(mut held) = lease.obtain().await.unwrap() else {
+                    let Acquire::Acquired(mut held) = lease.acquire().await.unwrap() else {
                         beliefs.set(who, None);
                         continue;
                     };

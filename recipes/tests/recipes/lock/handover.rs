@@ -22,7 +22,7 @@ fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
     let proxy = bed.proxy();
     let holder = acquire(&bed, &bed.session(&proxy.connect_string()), "holder");
     let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
-    let (znode, fence) = (holder.znode().to_owned(), holder.fence());
+    let (znode, fence) = (holder.znode().to_owned(), holder.fencing_token());
     let lost = bed.spawn(async move {
         holder.lost().await;
         (Instant::now(), holder)
@@ -35,7 +35,7 @@ fn holder_loses_its_guard_before_the_next_acquires_when_the_network_freezes() {
     let (next, entered) = bed.wait(next).unwrap();
     assert!(lost < entered, "two held for {:?}", lost - entered);
     assert!(lost - frozen < TIMEOUT, "{:?}", lost - frozen);
-    assert!(next.holds() && !holder.holds() && next.fence() > fence);
+    assert!(next.holds() && !holder.holds() && next.fencing_token() > fence);
     // After the freeze, the old holder does not delete the new holder's znode.
     proxy.freeze(false);
     drop(holder);
@@ -103,7 +103,7 @@ fn holder_loses_its_guard_when_its_server_is_killed() {
     let mut bed = TestBed::start();
     let session = bed.connection().session().clone();
     let holder = acquire(&bed, &session, "holder");
-    let fence = holder.fence();
+    let fence = holder.fencing_token();
     bed.zookeeper.kill();
     bed.wait(holder.lost());
     assert!(!holder.holds());
@@ -111,7 +111,7 @@ fn holder_loses_its_guard_when_its_server_is_killed() {
     bed.zookeeper.restart();
     // In the same or in another session: the znode of the first guard is not in the way.
     let next = bed.wait(Lock::new(session, LOCK, "next").acquire_within(DEADLINE)).unwrap().unwrap();
-    assert!(next.holds() && next.fence() > fence);
+    assert!(next.holds() && next.fencing_token() > fence);
 }
 
 /// Kills the one server of three that the holder knows: once the ensemble's leader, once a follower. The next contender
@@ -133,7 +133,7 @@ fn holder_loses_its_guard_when_its_server_of_three_is_killed() {
             let holder = Lock::new(session, LOCK, "holder").acquire_within(DEADLINE).await.unwrap().unwrap();
             (holder, Lock::new(start(ensemble.server(stays).connect_string()), LOCK, "next"))
         });
-        let fence = holder.fence();
+        let fence = holder.fencing_token();
         let next = runtime.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
         let probe = Probe::connect(&ensemble.server(stays).connect_string());
         eventually("the next one waits", DEADLINE, || (probe.ls(LOCK).len() == 2).then_some(()));
@@ -146,7 +146,7 @@ fn holder_loses_its_guard_when_its_server_of_three_is_killed() {
         let ((lost, holder), (next, entered)) =
             runtime.block_on(async { tokio::time::timeout(DEADLINE, both).await.unwrap() });
         assert!(lost < entered, "two held for {:?}", lost - entered);
-        assert!(!holder.holds() && next.fence() > fence);
+        assert!(!holder.holds() && next.fencing_token() > fence);
         runtime.block_on(next.release());
         ensemble.restart(killed);
         ensemble.wait_for_quorum(DEADLINE);
@@ -159,10 +159,10 @@ fn dropped_guard_releases_the_lock_at_once() {
     let sessions = [bed.connection().session().clone(), bed.connection().session().clone()];
     let mut fence = 0;
     for turn in 0..20 {
-        let poll_once = Instant::now();
+        let start = Instant::now();
         let guard = acquire(&bed, &sessions[turn % 2], "turn");
-        assert!(guard.fence() > fence);
-        assert!(poll_once.elapsed() < Duration::from_secs(5), "{:?}", poll_once.elapsed());
-        fence = guard.fence();
+        assert!(guard.fencing_token() > fence);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        fence = guard.fencing_token();
     }
 }

@@ -98,7 +98,7 @@ impl TestBed {
                 Err(error) if error.is_no_node() => Vec::new(),
                 Err(error) => panic!("{error}"),
             };
-            let line = atalaya_recipes::node_names::in_line(Naming::Kazoo, &children);
+            let line = atalaya_recipes::node_names::sorted_contenders(Naming::Kazoo, &children);
             assert_eq!(line.len(), children.len(), "others than contenders: {children:?}");
             line.into_iter().map(|name| format!("{ELECTION}/{name}")).collect()
         })
@@ -132,7 +132,7 @@ pub(crate) fn until_another_session(session: &Session, old: i64) {
 #[derive(Clone, Debug)]
 pub(crate) struct LeaderRun {
     pub(crate) who: String,
-    pub(crate) term: i64,
+    pub(crate) fencing_token: i64,
     pub(crate) znode: String,
     pub(crate) from: Instant,
     /// Time of the last poll.
@@ -159,8 +159,8 @@ impl RunLog {
         let now = Instant::now();
         let entry = {
             let mut runs = self.lock();
-            let (term, znode) = (leadership.term(), leadership.znode().to_owned());
-            runs.push(LeaderRun { who, term, znode, from: now, poll_times: now, to: None });
+            let (fencing_token, znode) = (leadership.fencing_token(), leadership.znode().to_owned());
+            runs.push(LeaderRun { who, fencing_token, znode, from: now, poll_times: now, to: None });
             runs.len() - 1
         };
         let ending = EndOnDrop { run_log: self, entry };

@@ -6,7 +6,7 @@ use super::{Acquire, Holding, Lease, LeaseError};
 use crate::Error;
 use crate::retry::Attempts;
 use crate::session::BulkRead;
-use crate::wrong_znode::{Problem, WrongZnode, is_ephemeral};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem, is_ephemeral};
 
 /// How many places one request looks at.
 const AT_ONCE: usize = 32;
@@ -47,7 +47,7 @@ impl MultiLease {
         }
         let until = Instant::now().checked_add(self.lease.patience);
         let left = |place: Lease| match until {
-            Some(until) => place.with_patience(until.saturating_duration_since(Instant::now())),
+            Some(until) => place.with_timeout(until.saturating_duration_since(Instant::now())),
             None => place,
         };
         let Seen { own, open, mut taken, mut trouble } = self.look().await?;
@@ -126,7 +126,7 @@ impl Seen {
     fn add(&mut self, place: &Lease, answer: BulkRead) {
         let found = match answer {
             BulkRead::Data(_, stat) if is_ephemeral(stat.ephemeral_owner) => {
-                Err(LeaseError::WrongZnode(WrongZnode::new(place.znode(), Problem::Ephemeral)))
+                Err(LeaseError::WrongZnode(WrongZnode::new(place.znode(), ZnodeProblem::Ephemeral)))
             }
             BulkRead::Data(data, stat) => place.parse(&data).map(|record| Some((record, stat))),
             BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(None),

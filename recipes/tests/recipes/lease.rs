@@ -190,7 +190,7 @@ fn there_are_leases_that_cannot_be() {
 fn no_call_takes_longer_than_its_patience() {
     let bed = Bed::memory();
     let (wall, session, other) = (Wall::new(), bed.session(), bed.session());
-    let a = wall.lease(&session, "a").with_patience(Duration::from_millis(300));
+    let a = wall.lease(&session, "a").with_timeout(Duration::from_millis(300));
     bed.wait(async {
         let begin = Instant::now();
         let lock = Lock::new(other, PATH, "somebody").acquire().await.unwrap();
@@ -214,7 +214,7 @@ fn no_call_takes_longer_than_its_patience() {
 fn a_closed_session_obtains_nothing() {
     let bed = Bed::memory();
     let session = bed.session();
-    let a = Wall::new().lease(&session, "a").with_patience(Duration::from_millis(100));
+    let a = Wall::new().lease(&session, "a").with_timeout(Duration::from_millis(100));
     bed.wait(async {
         session.connection().await;
         session.close(Duration::from_secs(10)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use atalaya_hal::Boards;
 use atalaya_hal::boards::Counting;
-use atalaya_recipes::node_names::{Naming, Token};
+use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{
     Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, WrongZnodeReporter, ZnodeProblem,
@@ -18,7 +18,6 @@ use tracing::{info, warn};
 
 use crate::dynamic_config::{self, DynamicConfig};
 use crate::exit::Failure;
-use crate::farewell;
 use crate::leader::delivery::worker::Api;
 use crate::leader::fenced_store::COUNTER;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles, Leading};
@@ -183,7 +182,7 @@ impl Node {
         let options =
             SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
         let path = settings.measurement_path(id.as_str());
-        let token = Token::random();
+        let token = ContenderId::random();
         let remembered = remembrance.map(|kept| {
             let life = life(&id, &path, &settings, &token);
             kept.begin(life.clone());
@@ -204,7 +203,7 @@ impl Node {
         let (exchange, exchanged) = mpsc::channel(1);
         let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, step: None });
         let tally = WriteCounter::new(session.clone(), COUNTER);
-        tally.switch(settings.counting() == Counting::PerNode).await;
+        tally.set_enabled(settings.counting() == Counting::PerNode).await;
         let publisher = PersistentNode::new(session.clone(), &path).counted(tally.clone());
         let measuring = Sampler {
             measured,
@@ -227,8 +226,13 @@ impl Node {
         let watched = supervisor.is_there().then(|| node_status.subscribe());
         let supervising =
             Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
-        let election =
-            Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
+        let election = Election::with_contender_id(
+            session.clone(),
+            &settings.election,
+            id.as_str(),
+            Naming::Kazoo,
+            token,
+        );
         let (leads, leading) = watch::channel(None);
         let running = metrics.is_on().then(|| Running {
             session: session.clone(),
@@ -238,7 +242,7 @@ impl Node {
             board: board_now.clone(),
             leading: leading.clone(),
             pace: paced.subscribe(),
-            tally: tally.newest(),
+            tally: tally.value(),
         });
         let attending = Box::pin(metrics.attend(running));
         let leader = Leader::new(LeaderHandles {
@@ -250,7 +254,6 @@ impl Node {
             leading: leads,
             metrics: metrics.clone(),
         });
-        let place = election.standing();
         let sources = Sources {
             session: &session,
             standing: election.standing(),
@@ -293,16 +296,11 @@ impl Node {
             }
         });
 
-        // Where it stood in line when it was told to stop: afterwards it stands nowhere.
-        let stop = async { (stop.await, *place.borrow()) };
         let outcome = tokio::select! {
             biased;
-            (signal, place) = stop => {
+            signal = stop => {
                 info!(signal, "stopping");
                 supervisor.stopping().await;
-                if place != Standing::Leading {
-                    farewell::say(&session, &id, &path, signal).await;
-                }
                 Ok(())
             }
             conflict = publishing => Err(taken(&session, &id, &path, conflict).await),
@@ -354,7 +352,7 @@ async fn obey(
             warn!("{change}");
         }
         if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
-            tally.switch(now.counting() == Counting::PerNode).await;
+            tally.set_enabled(now.counting() == Counting::PerNode).await;
             ordered.send_replace(orders(&now));
         }
         if settings.changed().await.is_err() {
@@ -364,7 +362,7 @@ async fn obey(
 }
 
 /// What this process makes in ZooKeeper that goes with its session.
-fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &Token) -> ProcessRecord {
+fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId) -> ProcessRecord {
     ProcessRecord {
         process: std::process::id(),
         sessions: Vec::new(),
@@ -476,7 +474,7 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
             continue;
         }
         let connection = session.connection().await;
-        match election::holder(&connection, election, Naming::Kazoo).await {
+        match election::leader(&connection, election, Naming::Kazoo).await {
             Ok(Some(leader)) => {
                 let leader = String::from_utf8_lossy(&leader).into_owned();
                 info!(ahead, leader, "following: waiting in line to lead");

@@ -16,7 +16,7 @@ pub mod schedule;
 mod status_push;
 mod write_counter;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -36,9 +36,7 @@ use members::Members;
 use schedule::ServerClock;
 use write_counter::CounterTrouble;
 
-use crate::farewell::{self, Why};
 use crate::metrics::Metrics;
-use crate::settings::id_in;
 
 /// What the leader is told, and may be told anew at any time.
 #[derive(Clone, Debug)]
@@ -354,20 +352,9 @@ fn log_joined(names: &[String], total: usize) {
     }
 }
 
-/// Logs those who left, with the reasons, as far as they are known.
-async fn log_left(connection: &Connection, names: Vec<String>, template: &str, total: usize) {
-    if names.is_empty() {
-        return;
-    }
-    // Those who call themselves otherwise say nothing of themselves under that name.
-    let ids: Vec<&str> = names.iter().map(|name| id_in(template, name).unwrap_or(name)).collect();
-    let mut reasons = BTreeMap::<Why, Vec<String>>::new();
-    let whys = farewell::why(connection, &ids).await;
-    for (why, name) in whys.into_iter().zip(&names) {
-        reasons.entry(why).or_default().push(name.clone());
-    }
-    for (why, names) in reasons {
-        info!(now = total, "{} left{}", list(&names), why.words(names.len() > 1));
+fn log_left(names: &[String], total: usize) {
+    if !names.is_empty() {
+        info!(now = total, "{} left", list(names));
     }
 }
 

@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn node_info_ignores_the_leaving_field_of_earlier_versions() {
+        let mut data: serde_json::Value = serde_json::from_slice(&NodeInfo::of("b").data()).unwrap();
+        data["leaving"] = "SIGTERM".into();
+        assert_eq!(NodeInfo::parse(data.to_string().as_bytes()).unwrap().board, "b");
+    }
+
+    #[test]
     fn a_leader_says_how_it_leads() {
         let since = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
         let leading = leader::Leading {

@@ -63,7 +63,7 @@ use crate::session::{BulkRead, Write, Written};
 use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
 use crate::{Connection, Error, Session};
 
-pub(crate) use write_counter::Made;
+pub(crate) use write_counter::CountedWrite;
 pub use write_counter::WriteCounter;
 
 /// Why an addition, or a look, did not work.

@@ -43,7 +43,7 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
             let time = patience.unwrap_or_default();
             return Err(Failure::not_now(anyhow!("the lock {at} was not to be had within {time:?}")));
         };
-        info!(path = at, fence = guard.fence(), "holding the lock");
+        info!(path = at, fence = guard.fencing_token(), "holding the lock");
         let held = under(&guard, &args.command, &mut stop).await?;
         guard.release().await;
         match held {
@@ -66,7 +66,7 @@ pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> 
                 _ = &mut stop => return Ok(ExitCode::SUCCESS),
                 guard = lock.acquire() => guard.map_err(Failure::not_now)?,
             };
-            info!(path = at, fence = guard.fence(), "leading");
+            info!(path = at, fence = guard.fencing_token(), "leading");
             let held = under(&guard, &args.command, &mut stop).await?;
             guard.release().await;
             match held {
@@ -118,7 +118,7 @@ async fn under(
             _ = stop => Held::Done(ExitCode::SUCCESS),
         });
     }
-    let fence = [(FENCE, guard.fence().to_string())];
+    let fence = [(FENCE, guard.fencing_token().to_string())];
     // Without ZooKeeper the lease is over at half of the session timeout: at three quarters of it the command is dead, and
     // only after the whole of it can anybody else hold this.
     let grace = guard.connection().timeout() / 4;

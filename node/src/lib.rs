@@ -17,7 +17,6 @@ pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod dynamic_config;
-pub mod exit;
 pub mod fail_points;
 pub mod fleet_status;
 pub mod inspect;

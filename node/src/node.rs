@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
 use atalaya_hal::Boards;
 use atalaya_hal::boards::Counting;
 use atalaya_recipes::node_names::{ContenderId, Naming};
@@ -17,12 +16,12 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::dynamic_config::{self, DynamicConfig};
-use crate::exit::Failure;
 use crate::leader::delivery::worker::Api;
 use crate::leader::fenced_store::COUNTER;
-use crate::leader::{Leader, LeaderConfig, LeaderHandles, Leading};
+use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::{Metrics, Running};
+use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, NodeInfoSensor, describe_holder};
 use crate::model::report::Report;
@@ -30,13 +29,34 @@ use crate::observe::node_status::{self, NodeStatus, Sources};
 use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::process::systemd::Systemd;
-use crate::reload::{self, Adopt, Carried, Reload};
+use crate::reload::{self, Adopt, Carried, OpenBoardError, Reload};
 use crate::sampling::barrier_gate::{self, SamplingMode};
 use crate::sampling::{SampleProgress, Sampler, Sensors};
 use crate::settings::Settings;
 
 /// How long the end may take: ZooKeeper confirms a closed session in milliseconds, if it can be reached.
 const FAREWELL: Duration = Duration::from_millis(1_500);
+
+/// Error that ends a node.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The znode of the measurement is persistent, or a session of another process owns it.
+    #[error("the node id {id} is taken: {cause}")]
+    IdInUse {
+        /// Id of the node.
+        id: NodeId,
+        /// Owner of the znode, and the remedy.
+        cause: String,
+    },
+    /// ZooKeeper was not reached in time after the start.
+    #[error("ZooKeeper at {servers} was not reached within {timeout:?}")]
+    Unavailable {
+        /// Addresses of the servers.
+        servers: String,
+        /// Time that was allowed.
+        timeout: Duration,
+    },
+}
 
 /// A node, ready to run.
 #[derive(Debug)]
@@ -65,7 +85,7 @@ impl Node {
         board: Option<String>,
         boards: &Boards,
         settings: Settings,
-    ) -> Result<Node, Failure> {
+    ) -> Result<Node, OpenBoardError> {
         let Carried { board, sensors } = Carried::open(board.as_deref(), boards)?;
         let node_status = watch::Sender::default();
         Ok(Node {
@@ -149,7 +169,7 @@ impl Node {
         self,
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NodeError> {
         let Node {
             id,
             board,
@@ -409,14 +429,14 @@ async fn say_who(
     mut presence: NodeInfo,
     mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
     mut board: watch::Receiver<String>,
-    mut leading: watch::Receiver<Option<Leading>>,
+    mut leading: watch::Receiver<Option<LeaderState>>,
 ) {
     presence.sensors.clone_from(&sensors.borrow_and_update());
     let (said, say) = watch::channel(Some(presence.data()));
     let telling = async {
         let mut last = Instant::now();
         loop {
-            let leads = leading.borrow_and_update().map(node_info::Leading::from);
+            let leads = *leading.borrow_and_update();
             let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
             let pause = node_info::pause(&presence.sensors, &sensors.borrow_and_update());
             let pause = if other { Some(node_info::PAUSE) } else { pause };
@@ -484,7 +504,7 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
     }
 }
 
-async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> Failure {
+async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> NodeError {
     let who = match conflict {
         Conflict::Held { session: holder } => {
             let holder = describe_holder(session, id.as_str(), holder).await;
@@ -497,14 +517,14 @@ async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -
             )
         }
     };
-    Failure::taken(anyhow!("the node id {id} is taken: {who}"))
+    NodeError::IdInUse { id: id.clone(), cause: who }
 }
 
 /// Completes when ZooKeeper has not been reached for `timeout` since the start.
-async fn unreachable(session: &Session, settings: &Settings, timeout: Option<Duration>) -> Failure {
+async fn unreachable(session: &Session, settings: &Settings, timeout: Option<Duration>) -> NodeError {
     let Some(timeout) = timeout else { return std::future::pending().await };
     if tokio::time::timeout(timeout, session.connection()).await.is_ok() {
         return std::future::pending().await;
     }
-    Failure::unavailable(anyhow!("ZooKeeper at {} was not reached within {timeout:?}", settings.zookeeper))
+    NodeError::Unavailable { servers: settings.zookeeper.to_string(), timeout }
 }

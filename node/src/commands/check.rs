@@ -4,7 +4,7 @@ use atalaya_hal::Boards;
 
 use super::{print, surroundings};
 use crate::cli::CheckArgs;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::sampling;
 use crate::settings::{Settings, load_boards};
 

@@ -8,8 +8,8 @@ use atalaya_hal::duration;
 
 use super::{board_name, stop_signal, surroundings};
 use crate::cli::DemoArgs;
+use crate::commands::exit::Failure;
 use crate::demo::{self, Options, Script};
-use crate::exit::Failure;
 use crate::logging;
 use crate::settings::load_boards;
 
@@ -61,11 +61,11 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
     };
     // A thread beside this one: the nodes' reports go on when a terminal or a pipe that nobody reads holds this one up.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(Failure::software)?;
+    let runtime = runtime.map_err(Failure::internal)?;
     runtime.block_on(async {
-        let stop = stop_signal().map_err(Failure::software)?;
-        tokio::spawn(insist(stop_signal().map_err(Failure::software)?));
-        demo::run(options, stop).await
+        let stop = stop_signal().map_err(Failure::internal)?;
+        tokio::spawn(insist(stop_signal().map_err(Failure::internal)?));
+        demo::run(options, stop).await.map_err(Failure::from)
     })
 }
 

@@ -12,14 +12,14 @@ use atalaya_collector::{Store, StoreError, open_store};
 use super::collect::{usual_store, without_password};
 use super::surroundings;
 use crate::cli::{EpochsCommand, EpochsDropArgs, EpochsListArgs, Output, StoreArgs};
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 /// Maximum number of epochs that `drop` looks through.
 const EPOCHS: usize = 100_000;
 
 pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     let store = match command {
         EpochsCommand::List(args) => &args.store,
         EpochsCommand::Drop(args) => &args.store,
@@ -100,7 +100,7 @@ fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<ExitCode, Failure> {
     for epoch in epochs {
         text += &match args.output {
             Output::Table => row(epoch),
-            Output::Json => serde_json::to_string(epoch).map_err(Failure::software)?,
+            Output::Json => serde_json::to_string(epoch).map_err(Failure::internal)?,
         };
         text.push('\n');
     }

@@ -8,7 +8,7 @@ use clap::CommandFactory as _;
 
 use super::print;
 use crate::cli::{Cli, ManArgs};
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 pub(super) fn main(args: &ManArgs) -> Result<(), Failure> {
     match &args.folder {

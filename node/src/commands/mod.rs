@@ -7,6 +7,7 @@ mod collect;
 mod demo;
 #[cfg(feature = "collector")]
 mod epochs;
+mod exit;
 mod health;
 #[cfg(target_os = "linux")]
 mod init;
@@ -31,11 +32,11 @@ use anyhow::anyhow;
 use clap::{CommandFactory, Parser};
 
 use crate::cli::{BoardArgs, Cli, Command};
-use crate::exit::Failure;
 use crate::logging;
 use crate::model::text;
 use crate::process::panics;
 use crate::settings::{Env, environment};
+use exit::Failure;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -86,7 +87,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let logs = if logs_itself(&cli.command) {
         None
     } else {
-        panics::end_the_process();
+        panics::end_the_process(exit::INTERNAL);
         let filter = filter.as_deref().or(usually(&cli.command));
         let logs = logging::start(cli.log_format, filter);
         Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use tokio::sync::oneshot;
 
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 /// Maximum time for the last output.
 const END: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ impl Printer {
                 let _ = reply.send(out.write_all(&text).and_then(|()| out.flush()));
             }
         };
-        thread::Builder::new().name("stdout".to_owned()).spawn(write).map_err(Failure::software)?;
+        thread::Builder::new().name("stdout".to_owned()).spawn(write).map_err(Failure::internal)?;
         Ok(Printer { jobs })
     }
 
@@ -51,7 +51,7 @@ impl Printer {
         match self.send(text.into()).await {
             Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
             Ok(done) => done.map(|()| true).map_err(Failure::io),
-            Err(_) => Err(Failure::software(anyhow!("the thread that writes to stdout has ended"))),
+            Err(_) => Err(Failure::internal(anyhow!("the thread that writes to stdout has ended"))),
         }
     }
 

@@ -2,7 +2,7 @@
 //! any of them.
 
 use crate::cli::SensorsScanArgs;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn main(_: &SensorsScanArgs) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ mod linux {
 
     use super::super::print;
     use crate::cli::{Output, SensorsScanArgs};
-    use crate::exit::Failure;
+    use crate::commands::exit::Failure;
 
     const NO_BUS: &str = "this machine has no I²C bus that a program may use; on a Raspberry Pi: \
                           sudo raspi-config nonint do_i2c 0";

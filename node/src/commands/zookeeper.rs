@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::stop_signal;
 use crate::cli::ZooKeeperArgs;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 /// A tick that a server can keep, and one that somebody waits for.
 const TICKS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
@@ -17,9 +17,9 @@ const TICKS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Du
 pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
     let tick = tick(&args.tick)?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {
-        let stop = stop_signal().map_err(Failure::software)?;
+        let stop = stop_signal().map_err(Failure::internal)?;
         let listen = &args.listen;
         let server = async {
             Server::builder().tick(tick).listen(listen.resolve()?.to_string()).start().await

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cli::Output;
+use crate::commands::exit::Failure;
 use crate::commands::printer::Printer;
-use crate::exit::Failure;
 use crate::fleet_status::{FleetStatus, Line, block, table};
 use crate::settings::environment;
 

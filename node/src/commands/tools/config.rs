@@ -11,10 +11,10 @@ use tracing::warn;
 
 use super::connection::{input, path, with_session};
 use crate::cli::ConfigCommand;
+use crate::commands::exit::Failure;
 use crate::commands::printer::Printer;
 use crate::commands::{print, stop_signal};
 use crate::dynamic_config::{self, Key};
-use crate::exit::Failure;
 use crate::model::text;
 use crate::settings;
 
@@ -24,11 +24,11 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
             let at = path(&args.path)?;
             with_session(&args.connection, |session| async move {
                 let connection = session.connection().await;
-                connection.sync().await.map_err(Failure::not_now)?;
+                connection.sync().await.map_err(Failure::temp_fail)?;
                 match connection.get(&at).await {
                     Ok((value, _)) => print(&line(value)).map(|()| ExitCode::SUCCESS),
                     Err(error) if error.is_no_node() => Err(Failure::io(anyhow!("there is no znode {at}"))),
-                    Err(error) => Err(Failure::not_now(error)),
+                    Err(error) => Err(Failure::temp_fail(error)),
                 }
             })
         }
@@ -38,7 +38,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
                 .map_err(|problem| Failure::usage(anyhow!("{at}: {problem}")))?;
             with_session(&args.connection, |session| async move {
                 let connection = session.connection().await;
-                store(&connection, &at, &value).await.map_err(Failure::not_now)?;
+                store(&connection, &at, &value).await.map_err(Failure::temp_fail)?;
                 Ok(ExitCode::SUCCESS)
             })
         }
@@ -54,7 +54,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
             with_session(&args.connection, |session| async move {
                 let connection = session.connection().await;
                 for (key, value) in told {
-                    store(&connection, &place(key), value.as_bytes()).await.map_err(Failure::not_now)?;
+                    store(&connection, &place(key), value.as_bytes()).await.map_err(Failure::temp_fail)?;
                 }
                 Ok(ExitCode::SUCCESS)
             })
@@ -62,7 +62,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
         ConfigCommand::Watch(args) => {
             let at = path(&args.path)?;
             with_session(&args.connection, |session| async move {
-                let stop = stop_signal().map_err(Failure::software)?;
+                let stop = stop_signal().map_err(Failure::internal)?;
                 let watch = DataWatch::new(session, &at);
                 let newest = watch.subscribe();
                 let printer = Printer::start()?;
@@ -70,7 +70,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
                     biased;
                     _ = stop => Ok(ExitCode::SUCCESS),
                     shown = follow(&at, newest, &printer) => shown.map(|()| ExitCode::SUCCESS),
-                    error = watch.run() => Err(Failure::not_now(error)),
+                    error = watch.run() => Err(Failure::temp_fail(error)),
                 }
             })
         }

@@ -6,8 +6,8 @@ use atalaya_recipes::{Counter, CounterError};
 
 use super::connection::{path, with_session};
 use crate::cli::CounterCommand;
+use crate::commands::exit::Failure;
 use crate::commands::print;
-use crate::exit::Failure;
 
 pub(in crate::commands) fn main(command: &CounterCommand) -> Result<ExitCode, Failure> {
     let (at, connection, amount) = match command {
@@ -28,6 +28,6 @@ pub(in crate::commands) fn main(command: &CounterCommand) -> Result<ExitCode, Fa
 fn failure(error: CounterError) -> Failure {
     match error {
         CounterError::NotANumber { .. } | CounterError::Overflow { .. } => Failure::data(error),
-        error => Failure::not_now(error),
+        error => Failure::temp_fail(error),
     }
 }

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use anyhow::anyhow;
 
 use crate::cli::BecomeArgs;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 /// Becomes the command. Returns only if that fails.
 #[cfg(unix)]
@@ -23,7 +23,7 @@ pub(in crate::commands) fn main(args: &BecomeArgs) -> Result<ExitCode, Failure> 
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, set_parent_process_death_signal};
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::software)?;
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::internal)?;
         has_parent(args.parent)?;
     }
     let (program, arguments) =
@@ -40,7 +40,7 @@ pub(in crate::commands) fn main(args: &BecomeArgs) -> Result<ExitCode, Failure> 
 /// Checks that the parent has not ended before this process asked for its death signal.
 #[cfg(target_os = "linux")]
 pub(super) fn has_parent(parent: u32) -> Result<(), Failure> {
-    if is_child_of(parent) { Ok(()) } else { Err(Failure::software(anyhow!("the parent process has ended"))) }
+    if is_child_of(parent) { Ok(()) } else { Err(Failure::internal(anyhow!("the parent process has ended"))) }
 }
 
 #[cfg(target_os = "linux")]

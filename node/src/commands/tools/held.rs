@@ -13,8 +13,8 @@ use tracing::{info, warn};
 use super::child::{self, Ended};
 use super::connection::{parse, path, with_session};
 use crate::cli::{ElectArgs, LockArgs, NamingArg};
+use crate::commands::exit::Failure;
 use crate::commands::stop_signal;
-use crate::exit::Failure;
 use crate::model::node_info;
 
 /// What the command finds the fencing token in.
@@ -31,7 +31,7 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
         Some(text) => Some(parse("wait", text)?),
     };
     with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::software)?;
+        let stop = stop_signal().map_err(Failure::internal)?;
         tokio::pin!(stop);
         let lock = contender(session, &at, args.id.as_deref(), args.naming);
         let acquired = tokio::select! {
@@ -41,14 +41,14 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
         };
         let Some(guard) = acquired else {
             let time = patience.unwrap_or_default();
-            return Err(Failure::not_now(anyhow!("the lock {at} was not to be had within {time:?}")));
+            return Err(Failure::temp_fail(anyhow!("the lock {at} was not to be had within {time:?}")));
         };
         info!(path = at, fence = guard.fencing_token(), "holding the lock");
         let held = under(&guard, &args.command, &mut stop).await?;
         guard.release().await;
         match held {
             Held::Done(code) => Ok(code),
-            Held::Lost => Err(Failure::not_now(anyhow!("the lock {at} was lost"))),
+            Held::Lost => Err(Failure::temp_fail(anyhow!("the lock {at} was lost"))),
         }
     })
 }
@@ -57,14 +57,14 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
 pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> {
     let at = path(&args.path)?;
     with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::software)?;
+        let stop = stop_signal().map_err(Failure::internal)?;
         tokio::pin!(stop);
         let lock = contender(session, &at, args.id.as_deref(), args.naming);
         loop {
             let guard = tokio::select! {
                 biased;
                 _ = &mut stop => return Ok(ExitCode::SUCCESS),
-                guard = lock.acquire() => guard.map_err(Failure::not_now)?,
+                guard = lock.acquire() => guard.map_err(Failure::temp_fail)?,
             };
             info!(path = at, fence = guard.fencing_token(), "leading");
             let held = under(&guard, &args.command, &mut stop).await?;
@@ -96,7 +96,7 @@ async fn acquire(lock: &Lock, patience: Option<Duration>) -> Result<Option<Guard
         Some(Duration::ZERO) => lock.try_acquire().await,
         Some(patience) => lock.acquire_within(patience).await,
     };
-    acquired.map_err(Failure::not_now)
+    acquired.map_err(Failure::temp_fail)
 }
 
 /// How it came to an end.

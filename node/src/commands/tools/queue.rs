@@ -8,8 +8,8 @@ use atalaya_recipes::Queue;
 use super::config::line;
 use super::connection::{input, parse, path, with_session};
 use crate::cli::QueueCommand;
+use crate::commands::exit::Failure;
 use crate::commands::print;
-use crate::exit::Failure;
 
 pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -17,7 +17,7 @@ pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Fail
             let (at, value) = (path(&args.path)?, input(&args.value)?);
             with_session(&args.connection, |session| async move {
                 let queue = Queue::new(session, at);
-                queue.put(&value, args.priority).await.map_err(Failure::not_now)?;
+                queue.put(&value, args.priority).await.map_err(Failure::temp_fail)?;
                 queue.close().await;
                 Ok(ExitCode::SUCCESS)
             })
@@ -31,11 +31,11 @@ pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Fail
                     None => queue.take().await,
                     Some(wait) => queue.take_within(wait).await,
                 };
-                let taken = taken.map_err(Failure::not_now)?;
+                let taken = taken.map_err(Failure::temp_fail)?;
                 queue.close().await;
                 match taken {
                     Some(value) => print(&line(value)).map(|()| ExitCode::SUCCESS),
-                    None => Err(Failure::not_now(anyhow!("the queue {at} is empty"))),
+                    None => Err(Failure::temp_fail(anyhow!("the queue {at} is empty"))),
                 }
             })
         }

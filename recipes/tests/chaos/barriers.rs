@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Barrier, Error};
 use proptest::prelude::*;
 
@@ -171,7 +171,7 @@ impl Scenario for Crowd {
             if closed_again {
                 // No client can read the barrier between the two.
                 let open = Write::Delete { path: PATH, version: None };
-                let close = Write::Create { path: PATH, data: b"", kind: Kind::Persistent };
+                let close = Write::Create { path: PATH, data: b"", mode: CreateMode::Persistent };
                 runner
                     .observer
                     .0

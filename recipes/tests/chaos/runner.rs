@@ -185,7 +185,7 @@ impl<P: Scenario> Runner<P> {
     }
 
     async fn apply(&mut self, step: Step<P::Act>) {
-        let session_of = |who: usize| self.clients[who].view().session;
+        let session_of = |who: usize| self.clients[who].state().session;
         match step {
             Step::Act(who, act) => self.act(who, act),
             Step::ActFor(who, act, polls) => self.act_for(who, act, polls).await,
@@ -230,11 +230,11 @@ impl<P: Scenario> Runner<P> {
     async fn expire(&self, who: usize) {
         let session = &self.clients[who];
         let mut views = session.watch();
-        let mut owner = session.view().session;
+        let mut owner = session.state().session;
         self.faults.refuse_connections(true);
         // A connection that was being established may still complete, and is cut too.
-        while session.view().phase == Phase::Connected {
-            let view = session.view();
+        while session.state().phase == Phase::Connected {
+            let view = session.state();
             owner = view.session;
             self.faults.disconnect(owner).await;
             let lost =
@@ -291,7 +291,7 @@ impl<P: Scenario> Runner<P> {
             }
             if Instant::now() > end {
                 // The number of polls shows whether the machine was too slow.
-                let views: Vec<_> = self.clients.iter().map(Session::view).collect();
+                let views: Vec<_> = self.clients.iter().map(Session::state).collect();
                 return Err(format!("timed out after {looks} polls: {what}; sessions: {views:?}"));
             }
             tick.tick().await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, DoubleBarrierGuard, Session};
 use atalaya_sim::zookeeper::Cut;
 use tokio::task::JoinHandle;
@@ -93,7 +93,7 @@ fn double_barrier_ignores_a_stale_ready_znode() {
     let connection = bed.connection();
     bed.wait(async {
         connection.ensure(PATH).await.unwrap();
-        connection.create(READY, b"", Kind::Persistent).await.unwrap();
+        connection.create(READY, b"", CreateMode::Persistent).await.unwrap();
     });
     let first = enter(&bed, &bed.session(), 2);
     at_the_barrier(&bed, 1);

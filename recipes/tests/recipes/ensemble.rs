@@ -1,6 +1,6 @@
 //! Waiting at a barrier continues when the session moves to another server, and ends when the barrier opens.
 
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Barrier, DoubleBarrier, Session, SessionOptions};
 use atalaya_testbed::Ensemble;
 use tokio::runtime::Runtime;
@@ -36,7 +36,7 @@ impl TestBed {
     /// Returns the index of the server to which a session is connected.
     #[track_caller]
     fn server_of(&self, session: &Session) -> usize {
-        self.servers.server_of_session(session.view().session).unwrap()
+        self.servers.server_of_session(session.state().session).unwrap()
     }
 
     /// Returns a session that can move, its server, and a session that stays at another server.
@@ -56,7 +56,7 @@ fn double_barrier_opens_only_when_complete_although_a_server_fails_and_a_stale_r
     bed.runtime.block_on(async {
         let connection = staying.connection().await;
         connection.ensure(PATH).await.unwrap();
-        connection.create(READY, b"", Kind::Persistent).await.unwrap();
+        connection.create(READY, b"", CreateMode::Persistent).await.unwrap();
     });
     let entering = {
         let barrier = DoubleBarrier::new(moving.clone(), PATH, 2, "moving");
@@ -65,7 +65,7 @@ fn double_barrier_opens_only_when_complete_although_a_server_fails_and_a_stale_r
     bed.runtime.block_on(one_stands_there(&staying));
     let old = bed.runtime.block_on(moving.connection());
     bed.servers.kill(doomed);
-    let new = bed.runtime.block_on(soon(moving.link_after(old.number())));
+    let new = bed.runtime.block_on(soon(moving.connection_after(old.number())));
     assert_eq!(new.session_id(), old.session_id(), "it moves in its session");
     assert_ne!(bed.server_of(&moving), doomed);
     bed.runtime.block_on(async {
@@ -110,7 +110,7 @@ fn watches_miss_no_change_while_a_session_moves_to_another_server() {
     let leaving = bed.runtime.spawn(async move { inside.leave(DEADLINE).await });
     bed.servers.kill(doomed);
     bed.runtime.block_on(async {
-        soon(moving.link_after(old.number())).await;
+        soon(moving.connection_after(old.number())).await;
         assert!(soon(passing).await.unwrap().unwrap());
         let inside = soon(entering).await.unwrap().unwrap();
         soon(inside.leave(DEADLINE)).await.unwrap();

@@ -185,7 +185,7 @@ fn dedup_records_are_removed_with_their_counters() {
 
         // The record of a dead process is removed by the next process that creates one, once it is old enough.
         connection
-            .create(&format!("{MARKERS}/dead"), b"", atalaya_recipes::session::Kind::Persistent)
+            .create(&format!("{MARKERS}/dead"), b"", atalaya_recipes::session::CreateMode::Persistent)
             .await
             .unwrap();
         let early = Counter::exact(session.clone(), PATH);
@@ -216,7 +216,7 @@ fn dedup_record_is_removed_although_the_server_freezes_for_longer_than_a_session
         drop(counter);
         soon(session.watch().wait_for(|view| view.phase == Phase::Connecting)).await.unwrap();
         bed.faults().resume().await;
-        session.link_after(old.number()).await;
+        session.connection_after(old.number()).await;
         let observer = connection.session().connection().await;
         until("no marker", async || observer.children(MARKERS).await.ok()?.is_empty().then_some(())).await;
     });

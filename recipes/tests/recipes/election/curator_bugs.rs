@@ -92,7 +92,7 @@ async fn curator_696_leader_that_resumed_with_its_old_znode_stops_when_that_is_d
     let bed = TestBed::start().await;
     let (leaders, mut one, mut two) = a_leader_and_a_follower(&bed).await;
     bed.faults.refuse_connections(true);
-    bed.faults.disconnect(one.session.view().session).await;
+    bed.faults.disconnect(one.session.state().session).await;
     one.until_phase(Phase::Suspended).await;
     one.until(Standing::Inactive).await;
     bed.faults.refuse_connections(false);
@@ -119,7 +119,7 @@ async fn curator_653_outage_for_all_contenders_makes_no_second_leader() {
     for _ in 0..5 {
         bed.faults.refuse_connections(true);
         for contender in [&one, &two] {
-            bed.faults.disconnect(contender.session.view().session).await;
+            bed.faults.disconnect(contender.session.state().session).await;
             contender.until_phase(Phase::Suspended).await;
         }
         one.until(Standing::Inactive).await;
@@ -142,17 +142,17 @@ async fn curator_644_and_504_repeated_reconnects_leave_one_znode_per_contender()
     let before = bed.children(ELECTION).await;
     for round in 0..30 {
         let whose = if round % 3 == 0 { &two } else { &one };
-        bed.faults.disconnect(whose.session.view().session).await;
+        bed.faults.disconnect(whose.session.state().session).await;
         // In some rounds the contender makes progress before the next disconnect.
         for _ in 0..round {
             tokio::task::yield_now().await;
         }
     }
     // Wait for states that are newer than the last disconnect.
-    let number = |contender: &Contender| contender.session.view().connection;
+    let number = |contender: &Contender| contender.session.state().connection;
     let (first, second) = (number(&one), number(&two));
     for contender in [&one, &two] {
-        bed.faults.disconnect(contender.session.view().session).await;
+        bed.faults.disconnect(contender.session.state().session).await;
     }
     let (mut views_one, mut views_two) = (one.session.watch(), two.session.watch());
     soon(

@@ -120,20 +120,20 @@ fn leader_stops_when_its_server_answers_only_pings() {
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
     let leader_run = leader.until_leading();
-    let connection = leader.session.view().connection;
+    let connection = leader.session.state().connection;
     let muted = Instant::now();
     proxy.mute(Some(SYNC));
     let ended = leader.until_ended(1).to.unwrap();
     assert!(ended - muted < TIMEOUT / 2 + SLACK, "{:?}", ended - muted);
     assert_eq!(
-        leader.session.view().connection,
+        leader.session.state().connection,
         connection,
         "the lease should have ended it, not a disconnect"
     );
     proxy.mute(None);
     let again = leader.until_leading();
     assert_eq!(
-        (again.fencing_token, leader.session.view().connection),
+        (again.fencing_token, leader.session.state().connection),
         (leader_run.fencing_token, connection)
     );
 }

@@ -18,7 +18,7 @@ fn kazoo_732_contender_adopts_its_znode_after_a_lost_reply() {
     assert!(!proxy.is_armed(), "no reply was lost");
     assert_eq!(probe.contenders("/election"), ["a"]);
     assert_cversion(&probe, 1);
-    assert_eq!(probe.exists(&leader_run.znode).unwrap().ephemeral_owner, contender.session.view().session);
+    assert_eq!(probe.exists(&leader_run.znode).unwrap().ephemeral_owner, contender.session.state().session);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Acquire, Connection, Lease, LeaseError};
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
 
@@ -248,7 +248,7 @@ async fn as_kazoo_does(connection: &Connection) {
     if connection.stat(HOLDER).await.unwrap().is_some() {
         connection.delete(HOLDER, None).await.unwrap();
     }
-    connection.create(HOLDER, theirs, Kind::Persistent).await.unwrap();
+    connection.create(HOLDER, theirs, CreateMode::Persistent).await.unwrap();
 }
 
 #[test]
@@ -258,7 +258,7 @@ fn lease_is_not_written_after_its_lock_was_lost() {
     let a = wall.lease(&bed.session(), "a");
     let over = br#"{"version": 1, "holder": "b", "end": "2001-01-01T00:00:00"}"#;
     bed.wait(connection.ensure(PATH)).unwrap();
-    bed.wait(connection.create(HOLDER, over, Kind::Persistent)).unwrap();
+    bed.wait(connection.create(HOLDER, over, CreateMode::Persistent)).unwrap();
     let robbed = at_the_write(&bed, &a, &wall, &connection, async |connection| {
         for name in connection.children(PATH).await.unwrap() {
             if name != "lease_holder" {
@@ -284,7 +284,7 @@ fn lease_that_was_written_without_the_lock_is_not_overwritten() {
         bed.wait(async {
             connection.ensure(PATH).await.unwrap();
             // An absent record needs one read less.
-            connection.create(HOLDER, over, Kind::Persistent).await.unwrap();
+            connection.create(HOLDER, over, CreateMode::Persistent).await.unwrap();
             connection.set(HOLDER, over, None).await.unwrap();
         });
         let late = at_the_write(&bed, &a, &wall, &connection, async move |connection| {

@@ -134,7 +134,7 @@ async fn lock_with_curator_names_creates_container_parents() {
         // All sessions have expired by the time ZooKeeper checks its containers.
         bed.faults.advance_clock(Duration::from_secs(61)).await;
         let connection =
-            soon("another session", bed.observer.session().link_after(bed.observer.number())).await;
+            soon("another session", bed.observer.session().connection_after(bed.observer.number())).await;
         assert!(connection.stat(PATH).await.unwrap().is_none(), "not a container");
     }
 }

@@ -43,7 +43,7 @@ async fn curator_498_znode_of_an_old_session_is_not_adopted() {
     let bed = TestBed::start().await;
     bed.observer.ensure(PATH).await.unwrap();
     let session = bed.session().await;
-    let old = session.view().session;
+    let old = session.state().session;
     let armed = bed.cut(&session, Cut::BeforeReply, Operation::Create2).await;
     let lock = Lock::new(session, PATH, "a");
     let mut acquiring = Box::pin(lock.acquire());
@@ -67,7 +67,7 @@ async fn kazoo_282_and_482_waiter_does_not_hang_after_a_reconnect() {
     bed.wait_for_contenders(PATH, 2).await;
     // The waiter is not notified of the release.
     bed.faults.refuse_connections(true);
-    bed.faults.disconnect(session.view().session).await;
+    bed.faults.disconnect(session.state().session).await;
     assert!(holder.release().await);
     bed.faults.refuse_connections(false);
     let guard = soon("its turn", acquiring).await.unwrap();

@@ -16,12 +16,12 @@ async fn held(bed: &TestBed) -> (Session, Guard) {
 async fn guard_is_lost_on_a_disconnect() {
     let bed = TestBed::start().await;
     let (session, guard) = held(&bed).await;
-    bed.faults.disconnect(session.view().session).await;
+    bed.faults.disconnect(session.state().session).await;
     soon("the loss is reported", guard.lost()).await;
     assert!(!guard.holds());
     let owner = guard.connection().session_id();
     assert_eq!(
-        soon("the next connection", session.link_after(guard.connection().number())).await.session_id(),
+        soon("the next connection", session.connection_after(guard.connection().number())).await.session_id(),
         owner
     );
     assert!(!guard.holds(), "a lost guard stays lost");
@@ -65,7 +65,7 @@ async fn curator_171_guard_is_lost_when_its_znode_is_deleted() {
     bed.observer.delete(guard.znode(), None).await.unwrap();
     soon("the loss is reported", guard.lost()).await;
     assert!(!guard.holds());
-    assert_eq!(session.view().phase, Phase::Connected);
+    assert_eq!(session.state().phase, Phase::Connected);
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ fn counted_node_counts_each_write_once_under_faults() {
     stored(&probe, "4", "7");
 
     // The reply is missing until the session expires: the znode is created again and not counted again.
-    let old = session.view().session;
+    let old = session.state().session;
     proxy.swallow_replies(true);
     data.send_replace(Some(b"5".to_vec()));
     stored(&probe, "5", "8");

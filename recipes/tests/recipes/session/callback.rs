@@ -32,6 +32,6 @@ fn callback_gets_each_session_before_its_first_request_and_the_contender_prefix_
     eventually("the server gives the session up", DEADLINE, || (!is_queued()).then_some(()));
     proxy.freeze(false);
     until_another_session(&session, first);
-    assert_eq!(*reported.lock().unwrap(), [first, session.view().session]);
+    assert_eq!(*reported.lock().unwrap(), [first, session.state().session]);
     eventually("the same name in line", DEADLINE, || is_queued().then_some(()));
 }

@@ -15,7 +15,7 @@ fn close_removes_ephemeral_znodes_before_it_returns() {
         assert!(bed.wait(session.close(DEADLINE)));
         // A single server has no lag, so its answer is current.
         assert!(bed.wait(observer.stat(path)).unwrap().is_none(), "{path} is still there");
-        assert_eq!(session.view().phase, Phase::Closed);
+        assert_eq!(session.state().phase, Phase::Closed);
         assert!(bed.wait(connection.stat(path)).is_err());
         assert!(bed.wait(session.close(DEADLINE)), "a second close returns true");
     }

@@ -22,8 +22,8 @@ fn session_is_replaced_after_it_expired_on_a_frozen_network() {
     let new = bed.wait(session.connection());
     assert_ne!(new.session_id(), old.session_id());
     assert!(new.number() > old.number());
-    assert!(session.was_ours(old.session_id()));
-    assert!(!session.was_ours(new.session_id()));
-    assert!(!session.was_ours(observer.session_id()));
+    assert!(session.is_previous_session(old.session_id()));
+    assert!(!session.is_previous_session(new.session_id()));
+    assert!(!session.is_previous_session(observer.session_id()));
     bed.wait(new.create_ephemeral("/mine", b"")).unwrap();
 }

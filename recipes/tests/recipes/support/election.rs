@@ -115,7 +115,7 @@ fn session_on(runtime: &Handle, servers: &str) -> Session {
 #[track_caller]
 pub(crate) fn until_phase(session: &Session, phase: Phase) {
     eventually(&format!("the session is {phase:?}"), DEADLINE, || {
-        (session.view().phase == phase).then_some(())
+        (session.state().phase == phase).then_some(())
     });
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn until_phase(session: &Session, phase: Phase) {
 #[track_caller]
 pub(crate) fn until_another_session(session: &Session, old: i64) {
     eventually("another session", DEADLINE, || {
-        let view = session.view();
+        let view = session.state();
         (view.phase == Phase::Connected && view.session != old).then_some(())
     });
 }

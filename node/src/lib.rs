@@ -16,9 +16,7 @@ pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod dynamic_config;
-pub mod exit;
 pub mod fail_points;
-mod farewell;
 pub mod fleet_status;
 pub mod inspect;
 pub mod leader;

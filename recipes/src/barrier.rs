@@ -61,7 +61,7 @@ impl Barrier {
 
     /// How long opening, closing and looking try on.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Barrier {
+    pub fn with_timeout(mut self, patience: Duration) -> Barrier {
         self.patience = patience;
         self
     }

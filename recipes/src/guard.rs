@@ -79,7 +79,7 @@ impl Guard {
 
     /// A fencing token: a number that is higher for whoever acquires later, for as long as the ensemble's data lives. It is
     /// the `czxid` of the own znode. Hand it to whoever can refuse a lower one.
-    pub fn fence(&self) -> i64 {
+    pub fn fencing_token(&self) -> i64 {
         self.fence
     }
 

@@ -2,7 +2,7 @@
 //! [`crate::lock`], [`crate::read_write_lock`] and the entry to a [`crate::semaphore`] have in common.
 
 use crate::contender_state::{ContenderState, Event, Step};
-use crate::node_names::{Role, Token, in_line, is_taken};
+use crate::node_names::{ContenderId, Role, is_taken, sorted_contenders};
 use crate::owned_node::Watched;
 use crate::session::BulkRead;
 use crate::wrong_znode::{Sightings, WrongZnode};
@@ -26,11 +26,16 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn new(path: String, identifier: Vec<u8>, role: Role) -> Line {
-        Line::with_token(path, identifier, role, Token::random())
+        Line::with_contender_id(path, identifier, role, ContenderId::random())
     }
 
     /// One whose znodes' names carry this token.
-    pub(crate) fn with_token(path: String, identifier: Vec<u8>, role: Role, token: Token) -> Line {
+    pub(crate) fn with_contender_id(
+        path: String,
+        identifier: Vec<u8>,
+        role: Role,
+        token: ContenderId,
+    ) -> Line {
         let candidacy = ContenderState::new(role, token);
         Line {
             path,
@@ -128,7 +133,8 @@ impl Line {
     pub(crate) async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {
         connection.sync().await?;
         let (role, children) = (self.candidacy.role(), children(connection, &self.path).await?);
-        if let Some(first) = in_line(role, &children).into_iter().find(|name| role.waits_for(name)) {
+        if let Some(first) = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name))
+        {
             let path = self.path_of(first);
             let stat = connection.stat(&path).await?;
             // This logs it, and reports it for a moment only.

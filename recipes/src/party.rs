@@ -98,7 +98,7 @@ impl Party {
 
     /// How long joining and looking try on.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Party {
+    pub fn with_timeout(mut self, patience: Duration) -> Party {
         self.patience = patience;
         self
     }

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::clock::BootInstant;
-use crate::counter::{Made, WriteCounter};
+use crate::counter::{CountedWrite, WriteCounter};
 use crate::node_ownership::{Event, NodeOwnership, Step};
 use crate::session::{Kind, Write, Written};
 use crate::{Connection, Error, Session, Stat};
@@ -201,19 +201,23 @@ impl PersistentNode {
     ) -> Result<Option<Stat>, Error> {
         let made = match &self.tally {
             Some(tally) => tally.make(connection, write).await?,
-            None => Made::Alone,
+            None => CountedWrite::NotCounted,
         };
         let stat = match (made, write) {
-            (Made::Counted(written, counted), _) => {
+            (CountedWrite::Counted(written, counted), _) => {
                 *zxid = counted;
                 return Ok(match written {
                     Written::Set(stat) => Some(stat),
                     _ => None,
                 });
             }
-            (Made::Alone, Write::Create { path, data, kind }) => connection.create(path, data, kind).await?,
-            (Made::Alone, Write::Set { path, data, version }) => connection.set(path, data, version).await?,
-            (Made::Alone, _) => return Ok(None),
+            (CountedWrite::NotCounted, Write::Create { path, data, kind }) => {
+                connection.create(path, data, kind).await?
+            }
+            (CountedWrite::NotCounted, Write::Set { path, data, version }) => {
+                connection.set(path, data, version).await?
+            }
+            (CountedWrite::NotCounted, _) => return Ok(None),
         };
         *zxid = stat.mzxid;
         Ok(Some(stat))

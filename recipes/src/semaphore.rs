@@ -44,7 +44,7 @@ use crate::acquire_task::{Acquirable, Stage};
 use crate::contender_state;
 use crate::guard::{self, AcquireError, Guard};
 use crate::lock_queue::{Line, children, delete};
-use crate::node_names::{Naming, Token};
+use crate::node_names::{ContenderId, Naming};
 use crate::owned_node::Watched;
 use crate::permit_state::{Entry, Event, PermitState, Step};
 use crate::session::{BulkRead, Kind, Write};
@@ -105,7 +105,7 @@ impl Semaphore {
         let entry = Line::new(entry_of(&self.path), self.identifier.clone(), Naming::Kazoo.into());
         Visitor {
             semaphore: self.clone(),
-            place: format!("{}/{}", self.path, Token::random().to_hex()),
+            place: format!("{}/{}", self.path, ContenderId::random().to_hex()),
             seating: PermitState::new(entry),
             changes: None,
             sightings: Sightings::default(),

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::process_environment;
 use super::stdout::print;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::sampling;
 use crate::settings::{FleetArgs, Settings, load_boards};
 

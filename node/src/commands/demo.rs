@@ -11,8 +11,8 @@ use clap::Args;
 use super::args::BoardArgs;
 use super::process_environment;
 use super::signals::stop_signal;
+use crate::commands::exit::Failure;
 use crate::demo::{self, Options, Script};
-use crate::exit::Failure;
 use crate::logging;
 use crate::settings::listen_addr::ListenAddr;
 use crate::settings::load_boards;
@@ -118,11 +118,11 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
     };
     // A thread beside this one: the nodes' reports go on when a terminal or a pipe that nobody reads holds this one up.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(Failure::software)?;
+    let runtime = runtime.map_err(Failure::internal)?;
     runtime.block_on(async {
-        let stop = stop_signal().map_err(Failure::software)?;
-        tokio::spawn(insist(stop_signal().map_err(Failure::software)?));
-        demo::run(options, stop).await
+        let stop = stop_signal().map_err(Failure::internal)?;
+        tokio::spawn(insist(stop_signal().map_err(Failure::internal)?));
+        demo::run(options, stop).await.map_err(Failure::from)
     })
 }
 

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use super::args::Output;
 use super::collect::{usual_store, without_password};
 use super::process_environment;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EpochsCommand {
@@ -87,7 +87,7 @@ const EPOCHS: usize = 100_000;
 
 pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     let store = match command {
         EpochsCommand::List(args) => &args.store,
         EpochsCommand::Drop(args) => &args.store,
@@ -168,7 +168,7 @@ fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<ExitCode, Failure> {
     for epoch in epochs {
         text += &match args.output {
             Output::Table => row(epoch),
-            Output::Json => serde_json::to_string(epoch).map_err(Failure::software)?,
+            Output::Json => serde_json::to_string(epoch).map_err(Failure::internal)?,
         };
         text.push('\n');
     }

@@ -7,7 +7,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 
 use super::stdout::print;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -41,7 +41,7 @@ pub(super) fn main(args: &HealthArgs) -> Result<(), Failure> {
     let timeout =
         duration::parse(&args.timeout).map_err(|error| Failure::usage(anyhow!("--timeout: {error}")))?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {
         let asked = async {
             let mut answer = first_answer(&args.urls).await?;
@@ -65,7 +65,7 @@ async fn first_answer(urls: &[Url]) -> Result<Response, Failure> {
     for url in urls {
         match client(url)
             .context("cannot make an HTTP client")
-            .map_err(Failure::software)?
+            .map_err(Failure::internal)?
             .get(url.clone())
             .send()
             .await

@@ -8,7 +8,7 @@ use clap::{Args, CommandFactory as _};
 
 use super::Cli;
 use super::stdout::print;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

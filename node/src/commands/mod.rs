@@ -8,6 +8,7 @@ mod collect;
 mod demo;
 #[cfg(feature = "collector")]
 mod epochs;
+mod exit;
 mod health;
 #[cfg(target_os = "linux")]
 mod init;
@@ -33,11 +34,11 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::exit::Failure;
 use crate::logging::{self, LogFormat};
 use crate::model::text;
 use crate::process::panics;
 use crate::settings::{Env, environment};
+use exit::Failure;
 use stdout::print;
 
 const STYLES: Styles = Styles::styled()
@@ -218,7 +219,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let logs = if starts_own_log(&cli.command) {
         None
     } else {
-        panics::end_the_process();
+        panics::end_the_process(exit::INTERNAL);
         let filter = filter.as_deref().or(default_filter(&cli.command));
         let logs = logging::start(cli.log_format, filter);
         Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::args::StateArgs;
 use super::process_environment;
 use super::stdout::print;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::text;
 use crate::process::stale_sessions::{ReapError, Reaped, reap, records};
@@ -68,7 +68,7 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let problem = |error| Failure::io(anyhow!("{} cannot be read: {error}", folder.display()));
     let known = records(&folder, args.id.as_ref()).map_err(problem)?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     let mut said = String::new();
     let mut failures = Vec::new();
     for (file, record) in known {
@@ -104,10 +104,10 @@ async fn one(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<St
         Ok(Reaped::Removed(znodes)) => Ok(format!("removed {}", znodes.join(", "))),
         Ok(Reaped::Running(holder)) if all => Ok(format!("{}: left alone", is_busy(holder))),
         Ok(Reaped::Running(holder)) => {
-            Err(Failure::not_now(anyhow!("node {node} {}: nothing reaped", is_busy(holder))))
+            Err(Failure::temp_fail(anyhow!("node {node} {}: nothing reaped", is_busy(holder))))
         }
         Err(error @ (ReapError::File { .. } | ReapError::Address(_))) => Err(unreadable(error)),
-        Err(error @ ReapError::ZooKeeper(_)) => Err(Failure::not_now(anyhow!("node {node}: {error}"))),
+        Err(error @ ReapError::ZooKeeper(_)) => Err(Failure::temp_fail(anyhow!("node {node}: {error}"))),
     }
 }
 

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::args::{ConnectionArgs, Output};
 use super::stdout::{print, print_or_closed};
 use super::tools::with_session_of;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::leader::delivery::outbox::{ASIDE, PATH};
 use crate::leader::outbox_store::{self, Batch};
 use crate::model::report::CycleReport;
@@ -74,7 +74,7 @@ pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
     match command {
         ReportsCommand::List(args) => with_session_of(None, &args.connection, |session| async move {
             let connection = session.connection().await;
-            connection.sync().await.map_err(Failure::not_now)?;
+            connection.sync().await.map_err(Failure::temp_fail)?;
             list(&connection, args).await
         }),
         ReportsCommand::Retry(args) => each(args, "retried", Act::Retry),
@@ -94,7 +94,7 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
     let mut shown = 0;
     for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
         let listed =
-            outbox_store::list(connection, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
+            outbox_store::list(connection, parent).await.map_err(Failure::temp_fail)?.unwrap_or_default();
         for name in &listed.others {
             let name = text::shorten(name);
             warn!("{parent}/{name} is not a report: its name is not a cycle number");
@@ -114,7 +114,7 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
             let Some(data) = data else { continue };
             let line = match (parsed(&data, cycle), args.output) {
                 (Ok(report), Output::Json) => {
-                    serde_json::to_string(&Row { state, report: &report }).map_err(Failure::software)?
+                    serde_json::to_string(&Row { state, report: &report }).map_err(Failure::internal)?
                 }
                 (Ok(report), Output::Table) => row(state, &report),
                 (Err(problem), Output::Json) => {
@@ -160,7 +160,7 @@ impl Reader<'_> {
             return Ok(Vec::new());
         }
         let found =
-            outbox_store::read(self.connection, self.parent, &cycles).await.map_err(Failure::not_now)?;
+            outbox_store::read(self.connection, self.parent, &cycles).await.map_err(Failure::temp_fail)?;
         self.batch.saw(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
         Ok(found)
     }
@@ -204,10 +204,10 @@ enum Act {
 fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failure> {
     with_session_of(None, &args.connection, |session| async move {
         let connection = session.connection().await;
-        connection.sync().await.map_err(Failure::not_now)?;
+        connection.sync().await.map_err(Failure::temp_fail)?;
         let cycles = match args.all {
             true => {
-                let aside = outbox_store::cycles(&connection, ASIDE).await.map_err(Failure::not_now)?;
+                let aside = outbox_store::cycles(&connection, ASIDE).await.map_err(Failure::temp_fail)?;
                 aside.unwrap_or_default().into_iter().collect()
             }
             false => args.cycles.clone(),
@@ -223,7 +223,7 @@ fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failur
                 // With --all, somebody else was faster.
                 Err(error) if error.is_no_node() && args.all => {}
                 Err(error) if error.is_no_node() => missing.push(cycle.to_string()),
-                Err(error) => return Err(Failure::not_now(error)),
+                Err(error) => return Err(Failure::temp_fail(error)),
             }
         }
         print(format!("{count} {done}\n").as_bytes())?;

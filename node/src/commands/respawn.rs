@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::run::RunArgs;
 use super::{process_environment, reap};
-use crate::exit::{Failure, SOFTWARE};
+use crate::commands::exit::{Failure, INTERNAL};
 use crate::process::restart_policy::{Restarts, is_worth_it};
 use crate::process::state_dir::StateDir;
 
@@ -30,7 +30,7 @@ const CHILD_FLAG: &str = "--supervised-by";
 
 pub(super) fn main(args: &RunArgs) -> Result<ExitCode, Failure> {
     // Now: an upgrade may replace the file while this runs.
-    let program = std::env::current_exe().map_err(Failure::software)?;
+    let program = std::env::current_exe().map_err(Failure::internal)?;
     let arguments = of_child(std::env::args_os().skip(1), std::process::id());
     let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
         StateDir::At(folder) => Some(folder),
@@ -40,7 +40,7 @@ pub(super) fn main(args: &RunArgs) -> Result<ExitCode, Failure> {
         }
     };
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(supervise(args, &program, &arguments, folder.as_deref()))
 }
 
@@ -52,14 +52,14 @@ async fn supervise(
 ) -> Result<ExitCode, Failure> {
     // What a node that is killed leaves becomes this process's, and ends.
     #[cfg(target_os = "linux")]
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::software)?;
-    let mut signals = Signals::new().map_err(Failure::software)?;
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;
+    let mut signals = Signals::new().map_err(Failure::internal)?;
     let mut restarts = Restarts::default();
     loop {
         let begin = Instant::now();
         let status = match start(program, arguments) {
             Ok(child) => {
-                let (status, told) = watch(child, &mut signals).await.map_err(Failure::software)?;
+                let (status, told) = watch(child, &mut signals).await.map_err(Failure::internal)?;
                 sweep().await;
                 if told {
                     // Killed before it could withdraw, or because it did not.
@@ -186,7 +186,7 @@ pub(super) async fn orphaned() {
         let _ = gone.send(());
         // A node that hangs does not withdraw, and no parent is left to kill it.
         std::thread::sleep(GRACE);
-        std::process::exit(SOFTWARE.into());
+        std::process::exit(INTERNAL.into());
     });
     match read {
         Ok(_) => {

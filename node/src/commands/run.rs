@@ -11,17 +11,17 @@ use tracing::warn;
 use super::args::{BoardArgs, StateArgs};
 use super::signals::{reload_signals, stop_signal};
 use super::{process_environment, respawn};
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::logging::Logs;
 use crate::metrics::{Metrics, Server};
 use crate::model::node_id::NodeId;
 use crate::node::Node;
 use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, stem};
 use crate::process::systemd::Systemd;
-use crate::reload::{Carried, Reload};
+use crate::reload::{Carried, LoadError, Reload};
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
-use crate::settings::{FleetArgs, Settings, environment, load_boards};
+use crate::settings::{FleetArgs, Settings, SettingsError, environment, load_boards};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -85,14 +85,14 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let remembrance = remember(&args, &settings)?;
     let metrics = if listener.is_some() { Metrics::of(&args.id) } else { Metrics::default() };
     // It answers until the node has ended.
-    let start = |listener| Server::start(listener, &metrics).map_err(Failure::software);
+    let start = |listener| Server::start(listener, &metrics).map_err(Failure::internal);
     let _server = listener.map(start).transpose()?;
     let node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.watched(metrics);
     // One thread is enough for what a node does, and on a Pi two would cost memory; buses have threads of their own.
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {
-        let signal = stop_signal().map_err(Failure::software)?;
+        let signal = stop_signal().map_err(Failure::internal)?;
         let is_supervised = args.supervised_by.is_some();
         let stop = async move {
             let orphaned = async {
@@ -106,7 +106,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
                 () = orphaned => "the end of its parent",
             }
         };
-        let asked = reload_signals().map_err(Failure::software)?;
+        let asked = reload_signals().map_err(Failure::internal)?;
         let described = !is_builtin(&boards);
         let reload = Reload { asked, load: Arc::new(move || load(&args, described)) };
         let node = node.reload(reload).supervised(Systemd::of(&environment)).remembered(remembrance);
@@ -114,7 +114,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
             Some(logs) => node.logs(logs),
             None => node,
         };
-        node.run(connect_timeout, stop).await
+        node.run(connect_timeout, stop).await.map_err(Failure::from)
     })
 }
 
@@ -145,11 +145,11 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Fa
             let process =
                 process.map_or("another process".to_owned(), |process| format!("process {process}"));
             Err(match purpose {
-                Purpose::Run => Failure::taken(anyhow!(
+                Purpose::Run => Failure::id_in_use(anyhow!(
                     "the node id {id} is taken: {process} on this machine is that node; stop it, or give this node another id"
                 )),
                 Purpose::Reap => {
-                    Failure::not_now(anyhow!("{process} clears up after node {id}, and comes to no end"))
+                    Failure::temp_fail(anyhow!("{process} clears up after node {id}, and comes to no end"))
                 }
             })
         }
@@ -163,7 +163,7 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Fa
     }
 }
 
-fn read_token(settings: &Settings) -> Result<(), Failure> {
+fn read_token(settings: &Settings) -> Result<(), SettingsError> {
     settings.read_token()?;
     if let Some(exposure) = settings.api_token.as_ref().and_then(ApiToken::exposure) {
         warn!("the file with the API token is not private: {exposure}");
@@ -175,11 +175,11 @@ fn read_token(settings: &Settings) -> Result<(), Failure> {
 }
 
 /// The configuration as it is now, by the same flags. `described`: some file described the boards at the start.
-fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), Failure> {
+fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), LoadError> {
     let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
     if described && is_builtin(&boards) {
         // Nobody whose board measured something means random numbers; a file that is just being written has no boards.
-        return Err(Failure::config(anyhow!("boards.toml is gone, or describes no board any more")));
+        return Err(LoadError::NoBoards);
     }
     let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
     read_token(&settings)?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use tokio::sync::oneshot;
 
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 /// Maximum time for writing the last output.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -47,7 +47,7 @@ impl StdoutThread {
                 let _ = reply.send(out.write_all(&text).and_then(|()| out.flush()));
             }
         };
-        thread::Builder::new().name("stdout".to_owned()).spawn(write).map_err(Failure::software)?;
+        thread::Builder::new().name("stdout".to_owned()).spawn(write).map_err(Failure::internal)?;
         Ok(StdoutThread { jobs })
     }
 
@@ -67,7 +67,7 @@ impl StdoutThread {
             Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
             Ok(done) => done.map(|()| true).map_err(Failure::io),
             Err(_) => {
-                Err(Failure::software(anyhow!("the thread that writes to stdout has ended unexpectedly")))
+                Err(Failure::internal(anyhow!("the thread that writes to stdout has ended unexpectedly")))
             }
         }
     }

@@ -9,7 +9,7 @@ use clap::Args;
 use tracing::{info, warn};
 
 use super::signals::stop_signal;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::settings::listen_addr::ListenAddr;
 
 #[derive(Debug, Args)]
@@ -37,9 +37,9 @@ const TICKS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Du
 pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
     let tick = tick(&args.tick)?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {
-        let stop = stop_signal().map_err(Failure::software)?;
+        let stop = stop_signal().map_err(Failure::internal)?;
         let listen = &args.listen;
         let server = async {
             Server::builder().tick(tick).listen(listen.resolve()?.to_string()).start().await

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::node_info::{self, NodeInfoSensor};
+use crate::model::leader_state::LeaderState;
+use crate::model::node_info::NodeInfoSensor;
 use crate::sampling::sensor_health::Condition;
 
 const NOW: Millis = 1_767_225_600_000;
@@ -22,7 +23,7 @@ pub(crate) fn stat(made: Millis, written: Millis) -> Stat {
     }
 }
 
-fn says(host: &str, states: &[(&str, State)], leading: Option<node_info::Leading>) -> Said {
+fn says(host: &str, states: &[(&str, State)], leading: Option<LeaderState>) -> Said {
     let sensor = |(name, state): &(&str, State)| NodeInfoSensor {
         name: (*name).to_owned(),
         chip: "lm75".into(),
@@ -45,7 +46,7 @@ fn says(host: &str, states: &[(&str, State)], leading: Option<node_info::Leading
 /// Two nodes of Atalaya, one of Kazoo, and one that only says who it is.
 fn seen() -> Seen {
     let measured = |data: &[u8], age| Measurement::of(data, &stat(NOW - 3_720_000, NOW - age));
-    let leading = node_info::Leading {
+    let leading = LeaderState {
         epoch: 9,
         cycle: 812,
         since: moment(NOW - 192_000),

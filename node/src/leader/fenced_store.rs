@@ -108,7 +108,7 @@ pub const BARRIER: &str = "/barrier";
 impl FencedStore {
     /// Whether it was taken in this term of leading.
     pub fn is_of(&self, leadership: &Leadership) -> bool {
-        self.own == leadership.term()
+        self.own == leadership.fencing_token()
     }
 
     /// Takes it: no leader before this one can write after that. `own` is the last term of this leader, if any. The
@@ -187,8 +187,14 @@ impl FencedStore {
             Some((_, stat)) => (Some(stat.mtime), stat.mzxid),
             None => (None, 0),
         };
-        let office =
-            FencedStore { own: leadership.term(), term, version, newest, occupied: None, skipped: 0 };
+        let office = FencedStore {
+            own: leadership.fencing_token(),
+            term,
+            version,
+            newest,
+            occupied: None,
+            skipped: 0,
+        };
         Ok(Takeover { office, waiting, before })
     }
 

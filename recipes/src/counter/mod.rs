@@ -24,7 +24,7 @@
 //!
 //! # Behaviour on disconnect and on expiry
 //! A call tries on over new connections and new sessions until its patience is over (30 s, see
-//! [`Counter::with_patience`]), and one session timeout more at the longest. An exact addition that was lost looks at its
+//! [`Counter::with_timeout`]), and one session timeout more at the longest. An exact addition that was lost looks at its
 //! marker, whichever session it is then in.
 //!
 //! # Cancellation safety
@@ -63,7 +63,7 @@ use crate::session::{BulkRead, Write, Written};
 use crate::wrong_znode::{Sightings, WrongZnode};
 use crate::{Connection, Error, Session};
 
-pub(crate) use write_counter::Made;
+pub(crate) use write_counter::CountedWrite;
 pub use write_counter::WriteCounter;
 
 /// Why an addition, or a look, did not work.
@@ -149,7 +149,7 @@ impl Counter {
 
     /// How long a call tries on, not counting its wait for additions of the same `Counter`.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Counter {
+    pub fn with_timeout(mut self, patience: Duration) -> Counter {
         self.patience = patience;
         self
     }

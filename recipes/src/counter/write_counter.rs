@@ -39,11 +39,11 @@ struct State {
 }
 
 /// How a write was made.
-pub(crate) enum Made {
+pub(crate) enum CountedWrite {
     /// Together with the counter, in this transaction: what came of it.
     Counted(Written, i64),
     /// Not yet. It has been counted before, or cannot be: it is to be made alone.
-    Alone,
+    NotCounted,
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
@@ -64,12 +64,12 @@ impl WriteCounter {
     }
 
     /// What the counter was when something was counted here last, others' writes included; `None` before the first.
-    pub fn newest(&self) -> watch::Receiver<Option<i64>> {
+    pub fn value(&self) -> watch::Receiver<Option<i64>> {
         self.newest.subscribe()
     }
 
     /// Counts what is new from now on, or does not.
-    pub async fn switch(&self, on: bool) {
+    pub async fn set_enabled(&self, on: bool) {
         self.state.lock().await.on = on;
     }
 
@@ -84,9 +84,13 @@ impl WriteCounter {
     ///
     /// # Errors
     /// Those of `write`; then nothing is written and nothing counted, unless [`Error::outcome_unknown`]. Calling again finds out.
-    pub(crate) async fn make(&self, connection: &Connection, write: Write<'_>) -> Result<Made, Error> {
+    pub(crate) async fn make(
+        &self,
+        connection: &Connection,
+        write: Write<'_>,
+    ) -> Result<CountedWrite, Error> {
         let State { counter, open, complaint, sightings, .. } = &mut *self.state.lock().await;
-        let Some((addition, token)) = open else { return Ok(Made::Alone) };
+        let Some((addition, token)) = open else { return Ok(CountedWrite::NotCounted) };
         let mut pause = FIRST_PAUSE;
         let mut state = counter.state.lock().await;
         let crate::counter::State { marker, newest } = &mut *state;
@@ -147,8 +151,8 @@ impl WriteCounter {
                                 _ => 0,
                             };
                             return match written.into_iter().next() {
-                                Some(first) => Ok(Made::Counted(first, zxid)),
-                                None => Ok(Made::Alone),
+                                Some(first) => Ok(CountedWrite::Counted(first, zxid)),
+                                None => Ok(CountedWrite::NotCounted),
                             };
                         }
                         Err(refusal)
@@ -186,7 +190,7 @@ impl WriteCounter {
             *complaint = Some(problem);
         }
         *open = None;
-        Ok(Made::Alone)
+        Ok(CountedWrite::NotCounted)
     }
 
     /// Removes the marker, as far as that is possible within a session timeout.

@@ -2,7 +2,7 @@
 //!
 //! # What it promises
 //! [`DoubleBarrier::enter`] returns when as many members as asked for have stood at the barrier at one moment, and never
-//! by a `ready` that an earlier party left behind. [`Inside::leave`] returns when everybody of the party has left or is
+//! by a `ready` that an earlier party left behind. [`DoubleBarrierGuard::leave`] returns when everybody of the party has left or is
 //! gone. Neither waits for ever: each has a deadline.
 //!
 //! # Znodes
@@ -21,7 +21,7 @@
 //! inside is gone for the others.
 //!
 //! # Cancellation safety
-//! A dropped call, and a dropped [`Inside`], take the member's znode away.
+//! A dropped call, and a dropped [`DoubleBarrierGuard`], take the member's znode away.
 //!
 //! # Beside Kazoo
 //! Both ways. Kazoo's members delete `ready` as soon as they leave; one of ours whose connection is lost at the very
@@ -106,7 +106,7 @@ pub struct DoubleBarrier {
 
 /// Has entered. Dropping it takes the member away; others do not wait for it then.
 #[derive(Debug)]
-pub struct Inside {
+pub struct DoubleBarrierGuard {
     barrier: DoubleBarrier,
     znode: Cleanup,
     name: String,
@@ -133,14 +133,14 @@ impl DoubleBarrier {
     }
 
     /// Joins, and waits until the party is complete. Each call is another member.
-    pub async fn enter(&self, within: Duration) -> Result<Inside, DoubleBarrierError> {
+    pub async fn enter(&self, within: Duration) -> Result<DoubleBarrierGuard, DoubleBarrierError> {
         let name = Uuid::new_v4().simple().to_string();
         let mut znode = Cleanup::of(self.session.clone(), format!("{}/{name}", self.path));
         znode.arm();
         let mut here = 0;
         let entered = tokio::time::timeout(within, self.entered(&name, znode.path(), &mut here)).await;
         match entered {
-            Ok(Ok(party)) => Ok(Inside { barrier: self.clone(), znode, name, party }),
+            Ok(Ok(party)) => Ok(DoubleBarrierGuard { barrier: self.clone(), znode, name, party }),
             Ok(Err(error)) => {
                 znode.now().await;
                 Err(error.into())
@@ -284,7 +284,7 @@ impl DoubleBarrier {
     }
 }
 
-impl Inside {
+impl DoubleBarrierGuard {
     /// The path of the member's znode: to check it in a `multi`, or to watch it.
     pub fn znode(&self) -> &str {
         self.znode.path()
@@ -292,7 +292,7 @@ impl Inside {
 
     /// Which party it is: the same number for everybody of it, and a higher one for each later party at this barrier.
     /// `None`: it was over before its number could be read.
-    pub fn party(&self) -> Option<i64> {
+    pub fn generation(&self) -> Option<i64> {
         (self.party != UNSEEN).then_some(self.party)
     }
 

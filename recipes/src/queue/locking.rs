@@ -69,7 +69,7 @@ impl LockingQueue {
 
     /// How long a call tries on, not counting its wait for an entry to come.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> LockingQueue {
+    pub fn with_timeout(mut self, patience: Duration) -> LockingQueue {
         if let Some(entries) = Arc::get_mut(&mut self.entries) {
             entries.patience = patience;
         }

@@ -51,7 +51,7 @@ impl Queue {
 
     /// How long a call tries on, not counting waits for others of this `Queue`, nor for an entry to come.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Queue {
+    pub fn with_timeout(mut self, patience: Duration) -> Queue {
         self.entries.patience = patience;
         self
     }

@@ -55,7 +55,7 @@ impl Adders {
         let make = || {
             let make = if (self.is_exact)(who) { Counter::exact } else { Counter::compatible };
             let counter = make(session.clone(), PATH);
-            Arc::new(if in_haste { counter.with_patience(HASTE) } else { counter })
+            Arc::new(if in_haste { counter.with_timeout(HASTE) } else { counter })
         };
         self.counters[who].lock().unwrap()[usize::from(in_haste)].get_or_insert_with(make).clone()
     }

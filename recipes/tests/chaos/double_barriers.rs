@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, Inside};
+use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, DoubleBarrierGuard};
 use proptest::prelude::*;
 
 use crate::schedule::{CROWD, try_schedules};
@@ -31,7 +31,7 @@ pub(crate) struct Crowd {
 }
 
 struct Within {
-    inside: Inside,
+    inside: DoubleBarrierGuard,
     standing: Standing,
 }
 
@@ -110,7 +110,7 @@ impl Crowd {
         let Some(Within { inside, standing }) = self.inside[who].lock().unwrap().take() else {
             return Ok(());
         };
-        let party = inside.party();
+        let party = inside.generation();
         match inside.leave(time).await {
             Ok(()) => {}
             Err(DoubleBarrierError::OthersInside { .. }) => return Ok(()),
@@ -118,7 +118,7 @@ impl Crowd {
         }
         for other in &self.inside {
             let znode = other.lock().unwrap().as_ref().and_then(|within| {
-                let same = party.is_some() && within.inside.party() == party;
+                let same = party.is_some() && within.inside.generation() == party;
                 same.then(|| within.inside.znode().to_owned())
             });
             if let Some(znode) = znode

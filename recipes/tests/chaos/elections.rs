@@ -54,11 +54,12 @@ impl Contenders {
         {
             let mut highest = self.highest.lock().unwrap();
             let (term, whose) = *highest;
-            let risen = leadership.term() > term || leadership.term() == term && who == whose;
+            let risen =
+                leadership.fencing_token() > term || leadership.fencing_token() == term && who == whose;
             if leadership.holds() && !risen {
-                return Err(format!("term {} after {term} of {whose}", leadership.term()));
+                return Err(format!("term {} after {term} of {whose}", leadership.fencing_token()));
             }
-            *highest = (*highest).max((leadership.term(), who));
+            *highest = (*highest).max((leadership.fencing_token(), who));
         }
         *self.leads[who].lock().unwrap() = Some(leadership);
         let _leading = Leading(self.clone(), who);

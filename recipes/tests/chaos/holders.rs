@@ -61,10 +61,10 @@ impl<P: Prize> Holders<P> {
 
     fn has(&self, who: usize, guard: Guard) -> Result<(), String> {
         let mut highest = self.highest.lock().unwrap();
-        if self.prize.in_order() && guard.holds() && guard.fence() <= *highest {
-            return Err(format!("it got the fence {} after {highest}", guard.fence()));
+        if self.prize.in_order() && guard.holds() && guard.fencing_token() <= *highest {
+            return Err(format!("it got the fence {} after {highest}", guard.fencing_token()));
         }
-        *highest = guard.fence().max(*highest);
+        *highest = guard.fencing_token().max(*highest);
         *self.slots[who].lock().unwrap() = Some(guard);
         Ok(())
     }

@@ -63,7 +63,7 @@ impl Workers {
     fn queue(&self, person: &Person, in_haste: bool) -> Arc<LockingQueue> {
         let make = || {
             let queue = LockingQueue::new(person.session.clone(), PATH);
-            Arc::new(if in_haste { queue.with_patience(HASTE) } else { queue })
+            Arc::new(if in_haste { queue.with_timeout(HASTE) } else { queue })
         };
         self.queues[person.who].lock().unwrap()[usize::from(in_haste)].get_or_insert_with(make).clone()
     }

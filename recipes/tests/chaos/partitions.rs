@@ -61,7 +61,7 @@ impl Play for Members {
         let (this, who) = (self.clone(), person.who);
         let items = ITEMS.map(String::from);
         let partitioner = SetPartitioner::new(person.session.clone(), PATH, items, who.to_string())
-            .with_settling(Duration::from_millis(10));
+            .with_settle_time(Duration::from_millis(10));
         Some(Box::pin(async move {
             let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
             let work = |share: Vec<String>| {

@@ -65,7 +65,7 @@ impl Workers {
     fn queue(&self, person: &Person, in_haste: bool) -> Arc<Queue> {
         let make = || {
             let queue = Queue::new(person.session.clone(), PATH);
-            Arc::new(if in_haste { queue.with_patience(HASTE) } else { queue })
+            Arc::new(if in_haste { queue.with_timeout(HASTE) } else { queue })
         };
         self.queues[person.who].lock().unwrap()[usize::from(in_haste)].get_or_insert_with(make).clone()
     }

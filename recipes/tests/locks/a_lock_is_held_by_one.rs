@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::election::holder;
+use atalaya_recipes::election::leader;
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Election, Lock, ReadLock, Standing, WriteLock};
 
@@ -30,15 +30,15 @@ async fn and_the_next_in_line_follows() {
         assert!(b.try_acquire().await.unwrap().is_none());
         assert_eq!(bed.changes(PATH).await, 3, "a try at a lock that is taken writes nothing");
 
-        let fence = first.fence();
+        let fence = first.fencing_token();
         assert!(first.release().await);
         let second = soon("the second", second).await.unwrap();
-        assert!(second.holds() && second.fence() > fence);
+        assert!(second.holds() && second.fencing_token() > fence);
         begin(&mut third).await;
-        let fence = second.fence();
+        let fence = second.fencing_token();
         drop(second);
         let third = soon("the third", third).await.unwrap();
-        assert!(third.fence() > fence);
+        assert!(third.fencing_token() > fence);
         assert!(third.release().await);
         assert_eq!(bed.children(PATH).await, [""; 0]);
         let again = a.try_acquire().await.unwrap().expect("it is free");
@@ -125,7 +125,7 @@ async fn and_so_is_an_election_of_curators() {
             _ = &mut run => panic!("it led beside another"),
             waiting = soon("it stands behind", behind) => drop(waiting.unwrap()),
         }
-        assert_eq!(holder(&bed.witness, PATH, naming).await.unwrap().as_deref(), Some(&b"theirs"[..]));
+        assert_eq!(leader(&bed.witness, PATH, naming).await.unwrap().as_deref(), Some(&b"theirs"[..]));
         bed.witness.delete(&theirs, None).await.unwrap();
         let znode = soon("it leads", run).await;
         assert!(znode.starts_with(&format!("{PATH}/_c_")) && znode.contains(marker), "{znode}");

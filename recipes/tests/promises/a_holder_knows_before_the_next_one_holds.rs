@@ -22,7 +22,7 @@ fn when_the_network_freezes() {
     let proxy = bed.proxy();
     let holder = acquire(&bed, &bed.session(&proxy.connect_string()), "holder");
     let next = Lock::new(bed.connection().session().clone(), LOCK, "next");
-    let (znode, fence) = (holder.znode().to_owned(), holder.fence());
+    let (znode, fence) = (holder.znode().to_owned(), holder.fencing_token());
     let lost = bed.spawn(async move {
         holder.lost().await;
         (Instant::now(), holder)
@@ -35,7 +35,7 @@ fn when_the_network_freezes() {
     let (next, entered) = bed.wait(next).unwrap();
     assert!(lost < entered, "two held for {:?}", lost - entered);
     assert!(lost - frozen < TIMEOUT, "{:?}", lost - frozen);
-    assert!(next.holds() && !holder.holds() && next.fence() > fence);
+    assert!(next.holds() && !holder.holds() && next.fencing_token() > fence);
     // Awake again, it does not take away what is not its own.
     proxy.freeze(false);
     drop(holder);
@@ -103,7 +103,7 @@ fn when_its_server_is_killed() {
     let mut bed = Bed::start();
     let session = bed.connection().session().clone();
     let holder = acquire(&bed, &session, "holder");
-    let fence = holder.fence();
+    let fence = holder.fencing_token();
     bed.zookeeper.kill();
     bed.wait(holder.lost());
     assert!(!holder.holds());
@@ -111,7 +111,7 @@ fn when_its_server_is_killed() {
     bed.zookeeper.restart();
     // In the same session or in another: what the first one left is not in the way.
     let next = bed.wait(Lock::new(session, LOCK, "next").acquire_within(SOON)).unwrap().unwrap();
-    assert!(next.holds() && next.fence() > fence);
+    assert!(next.holds() && next.fencing_token() > fence);
 }
 
 /// Of three servers the only one that the holder knows is killed: once the one that leads them, once one that follows.
@@ -133,7 +133,7 @@ fn when_its_server_of_three_is_killed() {
             let holder = Lock::new(session, LOCK, "holder").acquire_within(SOON).await.unwrap().unwrap();
             (holder, Lock::new(start(ensemble.server(stays).connect_string()), LOCK, "next"))
         });
-        let fence = holder.fence();
+        let fence = holder.fencing_token();
         let next = runtime.spawn(async move { (next.acquire().await.unwrap(), Instant::now()) });
         let probe = Probe::connect(&ensemble.server(stays).connect_string());
         eventually("the next one waits", SOON, || (probe.ls(LOCK).len() == 2).then_some(()));
@@ -146,7 +146,7 @@ fn when_its_server_of_three_is_killed() {
         let ((lost, holder), (next, entered)) =
             runtime.block_on(async { tokio::time::timeout(SOON, both).await.unwrap() });
         assert!(lost < entered, "two held for {:?}", lost - entered);
-        assert!(!holder.holds() && next.fence() > fence);
+        assert!(!holder.holds() && next.fencing_token() > fence);
         runtime.block_on(next.release());
         ensemble.restart(killed);
         ensemble.wait_for_quorum(SOON);
@@ -161,8 +161,8 @@ fn and_a_guard_that_was_dropped_lets_the_next_one_in_at_once() {
     for turn in 0..20 {
         let begin = Instant::now();
         let guard = acquire(&bed, &sessions[turn % 2], "turn");
-        assert!(guard.fence() > fence);
+        assert!(guard.fencing_token() > fence);
         assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
-        fence = guard.fence();
+        fence = guard.fencing_token();
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use atalaya_recipes::node_names::{Naming, Token};
+use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::{Election, Session, SessionOptions};
 use atalaya_testbed::eventually;
 
@@ -19,9 +19,9 @@ fn and_so_is_the_name_of_an_election_znode() {
     let first = bed.wait(session.connection()).session_id();
     assert_eq!(*told.lock().unwrap(), [first], "told when the link is there");
 
-    let token = Token::random();
+    let token = ContenderId::random();
     let prefix = Naming::Kazoo.prefix(&token);
-    let election = Election::with_token(session.clone(), ELECTION, "1", Naming::Kazoo, token);
+    let election = Election::with_contender_id(session.clone(), ELECTION, "1", Naming::Kazoo, token);
     bed.spawn(election.run(|_| std::future::pending::<()>()));
     let connection = bed.connection();
     let stands =

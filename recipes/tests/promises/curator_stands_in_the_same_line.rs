@@ -1,7 +1,7 @@
 //! Contenders of ours and of Apache Curator, as unmodified as it comes, take turns in the order of their coming; and
 //! Curator waits at our barrier.
 
-use atalaya_recipes::node_names::{Naming, in_line};
+use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::{Barrier, Election, Lock, Session, Standing};
 use atalaya_testbed::{Curator, Probe, Process, eventually};
 use tokio::sync::watch;
@@ -156,6 +156,6 @@ fn finish(mut process: Process, id: &str) {
 fn in_line_are(bed: &Bed, path: &str, naming: Naming, count: usize) {
     let probe: Probe = bed.probe();
     eventually(&format!("{count} in line"), SOON, || {
-        (in_line(naming, &probe.ls(path)).len() == count).then_some(())
+        (sorted_contenders(naming, &probe.ls(path)).len() == count).then_some(())
     });
 }

@@ -99,7 +99,7 @@ impl Bed {
                 Err(error) if error.is_no_node() => Vec::new(),
                 Err(error) => panic!("{error}"),
             };
-            let line = atalaya_recipes::node_names::in_line(Naming::Kazoo, &children);
+            let line = atalaya_recipes::node_names::sorted_contenders(Naming::Kazoo, &children);
             assert_eq!(line.len(), children.len(), "others than contenders: {children:?}");
             line.into_iter().map(|name| format!("{ELECTION}/{name}")).collect()
         })
@@ -158,7 +158,7 @@ impl Journal {
         let now = Instant::now();
         let entry = {
             let mut reigns = self.lock();
-            let (term, znode) = (leadership.term(), leadership.znode().to_owned());
+            let (term, znode) = (leadership.fencing_token(), leadership.znode().to_owned());
             reigns.push(Reign { who, term, znode, from: now, polled: now, to: None });
             reigns.len() - 1
         };

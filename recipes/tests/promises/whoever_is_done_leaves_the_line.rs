@@ -39,7 +39,7 @@ fn withdraws_with(bed: &Bed, proxy: &Proxy) {
     let counted = begun.clone();
     let run = bed.spawn(election.run(move |leadership| {
         counted.up();
-        async move { leadership.term() }
+        async move { leadership.fencing_token() }
     }));
     let term = bed.wait(run).unwrap();
     assert!(term > 0);

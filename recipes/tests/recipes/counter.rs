@@ -154,7 +154,7 @@ fn patience_ends() {
     let session = bed.session();
     bed.wait(async {
         let connection = session.connection().await;
-        let counter = Counter::exact(session.clone(), PATH).with_patience(Duration::from_millis(200));
+        let counter = Counter::exact(session.clone(), PATH).with_timeout(Duration::from_millis(200));
         bed.faults().stop().await;
         connection.lost().await;
         let failed = counter.add(1).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atalaya_recipes::session::Kind;
-use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, Inside, Session};
+use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, DoubleBarrierGuard, Session};
 use atalaya_sim::zookeeper::Cut;
 use tokio::task::JoinHandle;
 
@@ -12,14 +12,14 @@ use crate::support::{Bed, SOON, until};
 const PATH: &str = "/barriers/together";
 const READY: &str = "/barriers/together/ready";
 
-type Entering = JoinHandle<Result<Inside, DoubleBarrierError>>;
+type Entering = JoinHandle<Result<DoubleBarrierGuard, DoubleBarrierError>>;
 
 fn enter(bed: &Bed, session: &Session, size: usize) -> Entering {
     let barrier = DoubleBarrier::new(session.clone(), PATH, size, "test");
     bed.spawn(async move { barrier.enter(SOON).await })
 }
 
-fn leave(bed: &Bed, inside: Inside) -> JoinHandle<Result<(), DoubleBarrierError>> {
+fn leave(bed: &Bed, inside: DoubleBarrierGuard) -> JoinHandle<Result<(), DoubleBarrierError>> {
     bed.spawn(async move { inside.leave(SOON).await })
 }
 
@@ -48,7 +48,7 @@ fn enters_and_leaves_together() {
         at_the_barrier(&bed, 2);
         assert!(two.iter().all(|entering| !entering.is_finished()));
         let third = enter(&bed, &sessions[2], 3);
-        let mut inside: Vec<Inside> =
+        let mut inside: Vec<DoubleBarrierGuard> =
             two.into_iter().chain([third]).map(|entering| bed.wait(entering).unwrap().unwrap()).collect();
         let last = inside.pop().unwrap();
         let leaving: Vec<_> = inside.into_iter().map(|inside| leave(&bed, inside)).collect();

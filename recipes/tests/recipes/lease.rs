@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use atalaya_recipes::{Acquire, Connection, Held, Lease, LeaseError, Lock, Session};
+use atalaya_recipes::{Acquire, Connection, HeldLease, Lease, LeaseError, Lock, Session};
 
 use crate::support::{Bed, until};
 
@@ -34,12 +34,12 @@ impl Wall {
     }
 }
 
-pub(crate) async fn obtained(lease: &Lease) -> Held {
-    lease.obtain().await.unwrap().ours().expect("it is free")
+pub(crate) async fn obtained(lease: &Lease) -> HeldLease {
+    lease.acquire().await.unwrap().acquired().expect("it is free")
 }
 
 pub(crate) async fn refused(lease: &Lease) -> String {
-    match lease.obtain().await.unwrap() {
+    match lease.acquire().await.unwrap() {
         Acquire::Acquired(held) => panic!("{held:?}"),
         Acquire::HeldByOther(holding) => holding.holder,
     }
@@ -67,26 +67,29 @@ fn one_has_it_until_its_end_and_renews_it() {
         assert!(held.holds() && held.end() == end && held.remaining() <= Duration::from_millis(59_750));
         let (data, stat) = connection.get(HOLDER).await.unwrap();
         assert_eq!(data, br#"{"version": 1, "holder": "a", "end": "2025-10-25T01:31:00"}"#);
-        assert!(held.fence() == stat.mzxid && stat.ephemeral_owner == 0);
+        assert!(held.fencing_token() == stat.mzxid && stat.ephemeral_owner == 0);
         let current = b.current().await.unwrap().unwrap();
-        assert_eq!((current.holder.as_str(), current.end, current.fence), ("a", end, held.fence()));
+        assert_eq!(
+            (current.holder.as_str(), current.end, current.fencing_token),
+            ("a", end, held.fencing_token())
+        );
 
         assert_eq!(refused(&b).await, "a");
         wall.pass(Duration::from_secs(59));
         assert_eq!(refused(&b).await, "a");
-        let before = held.fence();
+        let before = held.fencing_token();
         assert!(held.renew().await.unwrap());
-        assert!(held.end() == end + Duration::from_secs(59) && held.fence() > before);
-        assert!(obtained(&a).await.fence() > held.fence(), "the same holder renews");
+        assert!(held.end() == end + Duration::from_secs(59) && held.fencing_token() > before);
+        assert!(obtained(&a).await.fencing_token() > held.fencing_token(), "the same holder renews");
 
         wall.pass(Duration::from_millis(59_749));
         assert!(held.holds());
         assert_eq!(refused(&b).await, "a");
         wall.pass(Duration::from_millis(1));
-        held.over().await;
+        held.expired().await;
         assert!(!held.holds() && b.current().await.unwrap().is_none());
         let other = obtained(&b).await;
-        assert!(other.holds() && other.fence() > held.fence());
+        assert!(other.holds() && other.fencing_token() > held.fencing_token());
         assert!(!held.renew().await.unwrap() && !held.holds());
         // What was given back was not theirs to give.
         held.release().await.unwrap();
@@ -111,7 +114,7 @@ fn it_outlives_the_session_of_its_holder() {
         assert!(held.holds());
         assert_eq!(refused(&wall.lease(&other, "b")).await, "a");
         // The holder comes back in another session, in another process say.
-        assert!(obtained(&wall.lease(&other, "a")).await.fence() > held.fence());
+        assert!(obtained(&wall.lease(&other, "a")).await.fencing_token() > held.fencing_token());
     });
 }
 
@@ -153,7 +156,7 @@ fn what_is_no_lease_is_told_and_left() {
         let huge = vec![b'['; 500_000];
         for held in [&b""[..], b"\xff\0", b"{}", br#"{"version":1,"holder":"a","end":"soon"}"#, &huge] {
             connection.set(HOLDER, held, None).await.unwrap();
-            for error in [a.obtain().await.err(), a.current().await.err()] {
+            for error in [a.acquire().await.err(), a.current().await.err()] {
                 let Some(LeaseError::NotALease { path, found }) = error else { panic!("{error:?}") };
                 assert!(path == HOLDER && found.len() <= 320, "{found}");
             }
@@ -161,7 +164,7 @@ fn what_is_no_lease_is_told_and_left() {
         }
         let newer = br#"{"version":2,"holder":"a","end":"2025-10-25T01:31:00"}"#;
         connection.set(HOLDER, newer, None).await.unwrap();
-        let error = a.obtain().await.err();
+        let error = a.acquire().await.err();
         assert!(
             matches!(&error, Some(LeaseError::OtherVersion { version, .. }) if version == "2"),
             "{error:?}"
@@ -178,9 +181,9 @@ fn there_are_leases_that_cannot_be() {
     let unfit = |error| matches!(error, Err(LeaseError::Unfit { .. }));
     let lease = |holder: &str, length| Lease::new(session.clone(), PATH, holder, length);
     bed.wait(async {
-        assert!(unfit(lease("a", Duration::from_millis(999)).obtain().await));
-        assert!(unfit(lease(&"a".repeat(4097), LENGTH).obtain().await));
-        assert!(unfit(lease("a", LENGTH).with_places(0).obtain().await));
+        assert!(unfit(lease("a", Duration::from_millis(999)).acquire().await));
+        assert!(unfit(lease(&"a".repeat(4097), LENGTH).acquire().await));
+        assert!(unfit(lease("a", LENGTH).with_slots(0).acquire().await));
         let for_ever = obtained(&lease("a", Duration::MAX)).await;
         assert!(for_ever.remaining() > Duration::from_secs(7_000 * 365 * 86_400));
     });
@@ -190,18 +193,18 @@ fn there_are_leases_that_cannot_be() {
 fn no_call_takes_longer_than_its_patience() {
     let bed = Bed::memory();
     let (wall, session, other) = (Wall::new(), bed.session(), bed.session());
-    let a = wall.lease(&session, "a").with_patience(Duration::from_millis(300));
+    let a = wall.lease(&session, "a").with_timeout(Duration::from_millis(300));
     bed.wait(async {
         let begin = Instant::now();
         let lock = Lock::new(other, PATH, "somebody").acquire().await.unwrap();
-        let busy = a.obtain().await;
+        let busy = a.acquire().await;
         assert!(matches!(busy, Err(LeaseError::Busy { .. })), "{busy:?}");
         lock.release().await;
         let held = obtained(&a).await;
         let connection = session.connection().await;
         bed.faults().stop().await;
         connection.lost().await;
-        assert!(matches!(a.obtain().await, Err(LeaseError::Failed(_))));
+        assert!(matches!(a.acquire().await, Err(LeaseError::Failed(_))));
         assert!(matches!(a.current().await, Err(LeaseError::Failed(_))));
         assert!(held.holds(), "it needs no connection");
         assert!(matches!(held.release().await, Err(LeaseError::Failed(_))));
@@ -214,11 +217,11 @@ fn no_call_takes_longer_than_its_patience() {
 fn a_closed_session_obtains_nothing() {
     let bed = Bed::memory();
     let session = bed.session();
-    let a = Wall::new().lease(&session, "a").with_patience(Duration::from_millis(100));
+    let a = Wall::new().lease(&session, "a").with_timeout(Duration::from_millis(100));
     bed.wait(async {
         session.connection().await;
         session.close(Duration::from_secs(10)).await;
-        assert!(a.obtain().await.is_err());
+        assert!(a.acquire().await.is_err());
     });
 }
 
@@ -226,23 +229,23 @@ fn a_closed_session_obtains_nothing() {
 fn as_many_hold_as_there_are_places_and_none_has_two() {
     let bed = Bed::memory();
     let (wall, connection) = (Wall::new(), bed.connection());
-    let leases = |holder: &str| wall.lease(&bed.session(), holder).with_places(2);
+    let leases = |holder: &str| wall.lease(&bed.session(), holder).with_slots(2);
     let (a, b, c) = (leases("a"), leases("b"), leases("c"));
     bed.wait(async {
-        let first = a.obtain().await.unwrap().ours().unwrap();
+        let first = a.acquire().await.unwrap().acquired().unwrap();
         assert_eq!(first.path(), format!("{PATH}/0"));
         wall.pass(Duration::from_secs(30));
-        let mut second = b.obtain().await.unwrap().ours().unwrap();
+        let mut second = b.acquire().await.unwrap().acquired().unwrap();
         assert_eq!(second.path(), format!("{PATH}/1"));
-        let Acquire::HeldByOther(holding) = c.obtain().await.unwrap() else { panic!("a third") };
+        let Acquire::HeldByOther(holding) = c.acquire().await.unwrap() else { panic!("a third") };
         assert_eq!((holding.holder.as_str(), holding.end), ("a", first.end()), "its lease ends first");
 
         // The first is free, and the second is renewed all the same.
         first.release().await.unwrap();
         assert!(second.renew().await.unwrap());
-        let second = b.obtain().await.unwrap().ours().unwrap();
+        let second = b.acquire().await.unwrap().acquired().unwrap();
         assert_eq!(second.path(), format!("{PATH}/1"));
-        let third = c.obtain().await.unwrap().ours().unwrap();
+        let third = c.acquire().await.unwrap().acquired().unwrap();
         assert_eq!(third.path(), format!("{PATH}/0"));
         let names = async || {
             let all = a.current().await.unwrap();
@@ -253,9 +256,9 @@ fn as_many_hold_as_there_are_places_and_none_has_two() {
 
         // One that nobody can have is in nobody's way, but is told when there is no other.
         connection.set(&format!("{PATH}/0/lease_holder"), b"?", None).await.unwrap();
-        assert!(matches!(a.obtain().await, Err(LeaseError::NotALease { .. })));
+        assert!(matches!(a.acquire().await, Err(LeaseError::NotALease { .. })));
         second.release().await.unwrap();
-        assert_eq!(a.obtain().await.unwrap().ours().unwrap().path(), format!("{PATH}/1"));
+        assert_eq!(a.acquire().await.unwrap().acquired().unwrap().path(), format!("{PATH}/1"));
     });
 }
 
@@ -265,14 +268,14 @@ fn many_come_at_once_and_each_place_has_one() {
     let wall = Wall::new();
     let all: Vec<_> = (0..6)
         .map(|who| {
-            let leases = wall.lease(&bed.session(), &format!("holder {who}")).with_places(40);
-            bed.spawn(async move { leases.obtain().await })
+            let leases = wall.lease(&bed.session(), &format!("holder {who}")).with_slots(40);
+            bed.spawn(async move { leases.acquire().await })
         })
         .collect();
     let mut paths: Vec<String> = bed.wait(async {
         let mut paths = Vec::new();
         for one in all {
-            paths.push(one.await.unwrap().unwrap().ours().unwrap().path().to_owned());
+            paths.push(one.await.unwrap().unwrap().acquired().unwrap().path().to_owned());
         }
         paths
     });

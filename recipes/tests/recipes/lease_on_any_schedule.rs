@@ -45,7 +45,7 @@ fn under(blows: &[(usize, Blow)], holders: usize) -> Result<(), TestCaseError> {
             bed.spawn(async move {
                 let mut times = 0;
                 while !*stopped.borrow() {
-                    let Acquire::Acquired(mut held) = lease.obtain().await.unwrap() else {
+                    let Acquire::Acquired(mut held) = lease.acquire().await.unwrap() else {
                         beliefs.set(who, None);
                         continue;
                     };

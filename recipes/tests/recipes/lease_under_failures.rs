@@ -37,7 +37,7 @@ fn a_lost_request_or_reply_leaves_no_question() {
                         }
                     });
                     let (_, stat) = connection.get(HOLDER).await.unwrap();
-                    assert!(held.holds() && held.fence() == stat.mzxid, "{cut:?} {kind:?}");
+                    assert!(held.holds() && held.fencing_token() == stat.mzxid, "{cut:?} {kind:?}");
                     assert_eq!(refused(&b).await, "a");
                     until_nobody_waits(&connection, PATH).await;
                     wall.pass(Duration::from_secs(1));
@@ -86,11 +86,11 @@ fn nor_does_it_with_apache() {
             cut(after);
             let mut held = obtained(&a).await;
             assert!(held.holds() && !proxy.is_armed());
-            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fence());
+            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fencing_token());
             assert_eq!(refused(&b).await, "a");
             cut(after);
             assert!(held.renew().await.unwrap());
-            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fence());
+            assert_eq!(connection.get(HOLDER).await.unwrap().1.mzxid, held.fencing_token());
             cut(after);
             held.release().await.unwrap();
             assert!(connection.stat(HOLDER).await.unwrap().is_none() && !proxy.is_armed());
@@ -108,7 +108,7 @@ fn an_outcome_that_cannot_be_known_is_said_to_be_and_no_more_is_believed() {
         (Wall::new(), bed.connection(), bed.session_to(&proxy.connect_string()));
     let a = wall.lease(&session, "a");
     bed.wait(async {
-        let mut held = obtained(&a.clone().with_patience(Duration::from_secs(2))).await;
+        let mut held = obtained(&a.clone().with_timeout(Duration::from_secs(2))).await;
         for after in [true, false] {
             let end = held.end();
             wall.pass(Duration::from_secs(10));
@@ -151,7 +151,7 @@ fn once_a_renewal_is_certain_nothing_later_is_taken_for_it() {
     let a = wall.lease(&session, "a");
     let same = wall.lease(&bed.session(), "a");
     bed.wait(async {
-        let mut held = obtained(&a.clone().with_patience(Duration::from_secs(2))).await;
+        let mut held = obtained(&a.clone().with_timeout(Duration::from_secs(2))).await;
         proxy.refuse(true);
         proxy.cut_after_request(MULTI);
         let unknown = held.renew().await;
@@ -161,7 +161,7 @@ fn once_a_renewal_is_certain_nothing_later_is_taken_for_it() {
         assert!(held.renew().await.unwrap());
         let newer = obtained(&same).await;
         held.release().await.unwrap();
-        assert_eq!(a.current().await.unwrap().unwrap().fence, newer.fence());
+        assert_eq!(a.current().await.unwrap().unwrap().fencing_token, newer.fencing_token());
     });
 }
 
@@ -184,7 +184,7 @@ fn a_call_that_is_dropped_at_any_await_leaves_nobody_in_line() {
                 let done = if renewing {
                     polled(polls, held.renew()).await.is_some()
                 } else {
-                    polled(polls, b.obtain()).await.is_some()
+                    polled(polls, b.acquire()).await.is_some()
                 };
                 if renewing && !done {
                     assert_eq!(held.end(), end);
@@ -294,7 +294,7 @@ fn nor_one_that_somebody_wrote_without_the_lock() {
             }
         });
         bed.wait(async {
-            match late.obtain().await.unwrap() {
+            match late.acquire().await.unwrap() {
                 Acquire::Acquired(held) => assert!(!stands && held.holds()),
                 Acquire::HeldByOther(holding) => assert!(stands && holding.holder == "kazoo"),
             }

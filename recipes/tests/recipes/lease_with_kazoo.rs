@@ -18,7 +18,7 @@ fn holder(bed: &Bed, lease: &Lease) -> Option<String> {
 fn what_is_ours_kazoo_does_not_obtain_until_its_end() {
     let bed = Bed::apache();
     let lease = Lease::new(bed.session(), PATH, "ours", LENGTH);
-    let held = bed.wait(lease.obtain()).unwrap().ours().unwrap();
+    let held = bed.wait(lease.acquire()).unwrap().acquired().unwrap();
     let mut kazoo = bed.kazoo("lease", PATH, &["3600", "theirs"]);
     assert_eq!(kazoo.call("obtain"), "False");
     // By a clock that is 59 minutes ahead, and an hour.
@@ -43,12 +43,12 @@ fn what_is_kazoos_we_do_not_obtain_until_its_end() {
     };
     bed.wait(async {
         for lease in [&lease, &later(3_540)] {
-            let Acquire::HeldByOther(holding) = lease.obtain().await.unwrap() else { panic!("two hold it") };
+            let Acquire::HeldByOther(holding) = lease.acquire().await.unwrap() else { panic!("two hold it") };
             assert_eq!(holding.holder, "theirs");
             let left = holding.end.duration_since(std::time::SystemTime::now()).unwrap();
             assert!(left <= LENGTH && left > LENGTH - SOON, "{left:?}");
         }
-        let held = later(3_601).obtain().await.unwrap().ours().unwrap();
+        let held = later(3_601).acquire().await.unwrap().acquired().unwrap();
         assert!(held.holds());
     });
     assert_eq!(kazoo.call("obtain"), "False");
@@ -61,16 +61,16 @@ fn a_holder_is_the_same_in_both_and_gives_back_to_both() {
     let mut kazoo = bed.kazoo("lease", PATH, &["3600", "nøde \"1\""]);
     let mut other = bed.kazoo("lease", PATH, &["3600", "other"]);
     assert_eq!(kazoo.call("obtain"), "True");
-    let held = bed.wait(lease.obtain()).unwrap().ours().unwrap();
+    let held = bed.wait(lease.acquire()).unwrap().acquired().unwrap();
     assert_eq!(kazoo.call("obtain"), "True", "Kazoo renews what we renewed");
     assert_eq!(other.call("obtain"), "False");
     // That is not the one that we wrote.
     bed.wait(held.release()).unwrap();
     assert_eq!(other.call("obtain"), "False");
-    let held = bed.wait(lease.obtain()).unwrap().ours().unwrap();
+    let held = bed.wait(lease.acquire()).unwrap().acquired().unwrap();
     bed.wait(held.release()).unwrap();
     assert_eq!(other.call("obtain"), "True");
-    assert!(bed.wait(lease.obtain()).unwrap().ours().is_none());
+    assert!(bed.wait(lease.acquire()).unwrap().acquired().is_none());
 }
 
 /// They stand in one line, and of those who come at the same moment one obtains it.
@@ -84,7 +84,7 @@ fn both_come_at_once_and_one_has_it() {
     bed.wait(async {
         for number in 0..20 {
             let lease = Lease::new(session.clone(), format!("{PATH}/{number}"), "ours", LENGTH);
-            ours += usize::from(lease.obtain().await.unwrap().ours().is_some());
+            ours += usize::from(lease.acquire().await.unwrap().acquired().is_some());
         }
     });
     let theirs: usize = kazoo.answer(asked).parse().unwrap();
@@ -94,12 +94,12 @@ fn both_come_at_once_and_one_has_it() {
 #[test]
 fn places_are_kazoos() {
     let bed = Bed::apache();
-    let leases = |holder: &str| Lease::new(bed.session(), PATH, holder, LENGTH).with_places(2);
+    let leases = |holder: &str| Lease::new(bed.session(), PATH, holder, LENGTH).with_slots(2);
     let mut kazoo = bed.kazoo("leases", PATH, &["2", "3600", "theirs"]);
     let (ours, third) = (leases("ours"), leases("third"));
-    let held = bed.wait(ours.obtain()).unwrap().ours().unwrap();
+    let held = bed.wait(ours.acquire()).unwrap().acquired().unwrap();
     assert_eq!(kazoo.call("obtain"), "True");
-    assert!(bed.wait(third.obtain()).unwrap().ours().is_none());
+    assert!(bed.wait(third.acquire()).unwrap().acquired().is_none());
     assert_eq!(kazoo.call("obtain"), "True", "it renews");
     let holders: Vec<String> =
         bed.wait(ours.current()).unwrap().into_iter().map(|holding| holding.holder).collect();
@@ -108,19 +108,19 @@ fn places_are_kazoos() {
     // Kazoo's takes the first as well when that is free. Ours does not: the other way round.
     bed.wait(held.release()).unwrap();
     assert_eq!(kazoo.call("obtain"), "True");
-    assert!(bed.wait(third.obtain()).unwrap().ours().is_none());
+    assert!(bed.wait(third.acquire()).unwrap().acquired().is_none());
 }
 
 #[test]
 fn a_place_that_we_renew_leaves_the_other_to_kazoo() {
     let bed = Bed::apache();
-    let leases = |holder: &str| Lease::new(bed.session(), PATH, holder, LENGTH).with_places(2);
+    let leases = |holder: &str| Lease::new(bed.session(), PATH, holder, LENGTH).with_slots(2);
     let (first, ours) = (leases("first"), leases("ours"));
-    let held = bed.wait(first.obtain()).unwrap().ours().unwrap();
-    bed.wait(ours.obtain()).unwrap().ours().unwrap();
+    let held = bed.wait(first.acquire()).unwrap().acquired().unwrap();
+    bed.wait(ours.acquire()).unwrap().acquired().unwrap();
     bed.wait(held.release()).unwrap();
-    assert_eq!(bed.wait(ours.obtain()).unwrap().ours().unwrap().path(), format!("{PATH}/1"));
+    assert_eq!(bed.wait(ours.acquire()).unwrap().acquired().unwrap().path(), format!("{PATH}/1"));
     let mut kazoo = bed.kazoo("leases", PATH, &["2", "3600", "theirs"]);
     assert_eq!(kazoo.call("obtain"), "True");
-    assert!(bed.wait(first.obtain()).unwrap().ours().is_none());
+    assert!(bed.wait(first.acquire()).unwrap().acquired().is_none());
 }

@@ -34,7 +34,7 @@ struct Member {
 impl Member {
     fn new(bed: &Bed, session: Session, name: &'static str, board: &Board) -> Member {
         let partitioner = SetPartitioner::new(session, PATH, ITEMS.map(String::from), name)
-            .with_settling(Duration::from_millis(100));
+            .with_settle_time(Duration::from_millis(100));
         let (state, board) = (partitioner.state(), board.clone());
         let run = bed.spawn(async move {
             let work = |share: Vec<String>| {

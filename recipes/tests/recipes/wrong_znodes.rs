@@ -208,10 +208,10 @@ fn lease_refuses_an_ephemeral_record(bed: &Bed) {
     let data = br#"{"version": 1, "holder": "b", "end": "2020-01-01T00:00:00"}"#;
     let _other = create(bed, "/lease/lease_holder", data, Kind::Ephemeral);
     let lease = Lease::new(bed.session(), "/lease", "a", Duration::from_secs(60));
-    let refused = bed.wait(lease.obtain());
+    let refused = bed.wait(lease.acquire());
     assert!(matches!(refused, Err(LeaseError::WrongZnode(_))), "{refused:?}");
     let places =
-        bed.wait(Lease::new(bed.session(), "/leases", "a", Duration::from_secs(60)).with_places(1).obtain());
+        bed.wait(Lease::new(bed.session(), "/leases", "a", Duration::from_secs(60)).with_slots(1).acquire());
     assert!(places.is_ok());
     assert_exists(bed, "/lease/lease_holder");
 }

@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 use self::access::{hosts, read_tokens, redis_access, warn_if_exposed};
 use super::process_environment;
 use super::signals::{reload_signals, stop_signal};
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::settings::listen_addr::ListenAddr;
 use crate::settings::{Env, shorten};
 
@@ -118,7 +118,7 @@ pub(super) fn main(args: &CollectArgs) -> Result<(), Failure> {
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(Failure::software)?;
+        .map_err(Failure::internal)?;
     runtime.block_on(told.run())
 }
 
@@ -231,7 +231,7 @@ impl Told {
         };
         let store = value("store", args.store.as_ref(), "ATALAYA_STORE");
         let listen = match value("listen", args.listen.as_ref(), "ATALAYA_LISTEN") {
-            None => LISTEN.parse().map_err(|problem| Failure::software(anyhow!("{LISTEN}: {problem}")))?,
+            None => LISTEN.parse().map_err(|problem| Failure::internal(anyhow!("{LISTEN}: {problem}")))?,
             Some(value) => value.text.parse::<ListenAddr>().map_err(|problem| {
                 value.refuse(format!("bad address to listen at \"{}\": {problem}", shorten(&value.text)))
             })?,
@@ -257,8 +257,8 @@ impl Told {
     }
 
     async fn run(self) -> Result<(), Failure> {
-        let signal = stop_signal().map_err(Failure::software)?;
-        let asked = reload_signals().map_err(Failure::software)?;
+        let signal = stop_signal().map_err(Failure::internal)?;
+        let asked = reload_signals().map_err(Failure::internal)?;
         if self.shows_password {
             warn!("every user of this machine can see the password in --store; use --redis-password-file");
         }
@@ -271,7 +271,7 @@ impl Told {
             .and_then(|listener| Collector::listening(listener, store.clone(), options.clone()))
             .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))
             .map_err(Failure::unavailable)?;
-        let address = collector.address().map_err(Failure::software)?;
+        let address = collector.address().map_err(Failure::internal)?;
         let scheme = if options.tls.is_some() { "https" } else { "http" };
         info!("listening at {scheme}://{address}/, reports go to {scheme}://{address}/nuevo");
         info!(store = without_password(&self.store), "keeping reports");

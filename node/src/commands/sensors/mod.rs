@@ -17,7 +17,7 @@ use super::args::{BoardArgs, ConnectionArgs, Output};
 use super::process_environment;
 use super::stdout::print;
 use super::tools::with_session_of;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, NodeInfoSensor};
 use crate::model::text::cut;
@@ -112,7 +112,7 @@ pub(super) fn main(command: SensorsCommand) -> Result<(), Failure> {
         SensorsCommand::Scan(args) => scan::main(&args),
         SensorsCommand::Read(args) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_err(Failure::software)?.block_on(read(&args))
+            runtime.map_err(Failure::internal)?.block_on(read(&args))
         }
     }
 }
@@ -159,13 +159,13 @@ fn list_of_node(id: &NodeId, args: &SensorsListArgs) -> Result<(), Failure> {
     let data = with_session_of(args.board.boards.as_ref(), &args.connection, |session| async move {
         let connection = session.connection().await;
         // What it has written just now is to be seen.
-        connection.sync().await.map_err(Failure::not_now)?;
+        connection.sync().await.map_err(Failure::temp_fail)?;
         match connection.get(&path).await {
             Ok((data, _)) => Ok(data),
             Err(error) if error.is_no_node() => {
                 Err(Failure::io(anyhow!("node {id} is not there: there is no znode {path}")))
             }
-            Err(error) => Err(Failure::not_now(error)),
+            Err(error) => Err(Failure::temp_fail(error)),
         }
     })?;
     let said: NodeInfo = serde_json::from_slice(&data).map_err(|error| {
@@ -249,7 +249,7 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
         return Err(Failure::usage(anyhow!("board {name} has no sensor \"{wanted}\"; it has {known}")));
     }
     let buses = sampling::open(board, &boards.base_dir).map_err(Failure::config)?;
-    let mut sensors = Sensors::start(buses).map_err(Failure::software)?.tireless();
+    let mut sensors = Sensors::start(buses).map_err(Failure::internal)?.tireless();
     let mut first = Some(first_samples(&mut sensors, board, args.sensor.as_deref()).await);
     let mut ticks = tokio::time::interval(interval);
     let mut failed = Vec::new();

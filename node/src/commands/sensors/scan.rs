@@ -4,7 +4,7 @@
 use clap::Args;
 
 use crate::commands::args::Output;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct SensorsScanArgs {
@@ -39,8 +39,8 @@ mod linux {
 
     use super::SensorsScanArgs;
     use crate::commands::args::Output;
+    use crate::commands::exit::Failure;
     use crate::commands::stdout::print;
-    use crate::exit::Failure;
 
     const NO_BUS: &str = "this machine has no I²C bus that a program may use; on a Raspberry Pi: \
                           sudo raspi-config nonint do_i2c 0";

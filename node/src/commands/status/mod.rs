@@ -15,7 +15,7 @@ use super::args::{ConnectionArgs, Output};
 use super::process_environment;
 use super::signals::stop_signal;
 use super::tools::with_session_of;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::fleet_status::FleetStatus;
 use crate::fleet_status::clock::Clock;
 use crate::fleet_status::znodes::now;
@@ -88,7 +88,7 @@ async fn once(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
         match tokio::time::timeout(looker.session_timeout(), looker.look()).await {
             Ok(Ok(overview)) => return show.overview(&overview).await.map(|_| ()),
             Ok(Err(error)) if error.is_connection_loss() => {}
-            Ok(Err(error)) => return Err(Failure::not_now(error)),
+            Ok(Err(error)) => return Err(Failure::temp_fail(error)),
             Err(_) => break,
         }
     }
@@ -97,7 +97,7 @@ async fn once(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
 }
 
 async fn watch(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
-    let stop = stop_signal().map_err(Failure::software)?;
+    let stop = stop_signal().map_err(Failure::internal)?;
     tokio::pin!(stop);
     let mut show = Show::new(args.output, true)?;
     let mut ticks = tokio::time::interval(EVERY);
@@ -107,7 +107,7 @@ async fn watch(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
             ticks.tick().await;
             match tokio::time::timeout(PATIENCE, looker.look()).await {
                 Ok(Ok(overview)) => show.overview(&overview).await,
-                Ok(Err(error)) if !error.is_connection_loss() => Err(Failure::not_now(error)),
+                Ok(Err(error)) if !error.is_connection_loss() => Err(Failure::temp_fail(error)),
                 _ => show.nothing().await,
             }
         };

@@ -1,6 +1,6 @@
 //! Reads a whole fleet: few requests, bounded memory.
 
-use atalaya_recipes::node_names::{Naming, in_line};
+use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::wrong_znode::is_ephemeral;
 use atalaya_recipes::{Connection, Error, Problem, Stat, WrongZnode};
 
@@ -68,7 +68,8 @@ impl Reader {
         seen: &mut Seen,
     ) -> Result<(), Error> {
         let names = children(connection, election).await?;
-        let line: Vec<String> = in_line(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();
+        let line: Vec<String> =
+            sorted_contenders(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();
         seen.in_line = line.len();
         let Some(first) = line.first().cloned() else { return Ok(()) };
         for (name, stat, ()) in read(connection, election, line, &mut self.contenders, |_, _| ()).await? {

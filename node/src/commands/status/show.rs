@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::commands::args::Output;
+use crate::commands::exit::Failure;
 use crate::commands::stdout::StdoutThread;
-use crate::exit::Failure;
 use crate::fleet_status::{FleetStatus, Line, block, table};
 use crate::settings::environment;
 

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::connection::{parse, path, with_session};
 use crate::commands::args::ConnectionArgs;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum BarrierCommand {
@@ -53,12 +53,12 @@ pub(in crate::commands) fn main(command: &BarrierCommand) -> Result<ExitCode, Fa
     with_session(&args.connection, |session| async move {
         let barrier = Barrier::new(session, &at);
         match (command, patience) {
-            (BarrierCommand::Open(_), _) => drop(barrier.open().await.map_err(Failure::not_now)?),
-            (BarrierCommand::Close(_), _) => drop(barrier.close().await.map_err(Failure::not_now)?),
-            (BarrierCommand::Wait(_), None) => barrier.wait().await.map_err(Failure::not_now)?,
+            (BarrierCommand::Open(_), _) => drop(barrier.open().await.map_err(Failure::temp_fail)?),
+            (BarrierCommand::Close(_), _) => drop(barrier.close().await.map_err(Failure::temp_fail)?),
+            (BarrierCommand::Wait(_), None) => barrier.wait().await.map_err(Failure::temp_fail)?,
             (BarrierCommand::Wait(_), Some(patience)) => {
-                if !barrier.wait_within(patience).await.map_err(Failure::not_now)? {
-                    return Err(Failure::not_now(anyhow!(
+                if !barrier.wait_within(patience).await.map_err(Failure::temp_fail)? {
+                    return Err(Failure::temp_fail(anyhow!(
                         "the barrier {at} was not open within {patience:?}"
                     )));
                 }

@@ -12,10 +12,10 @@ use tracing::warn;
 
 use super::connection::{input, path, with_session};
 use crate::commands::args::ConnectionArgs;
+use crate::commands::exit::Failure;
 use crate::commands::signals::stop_signal;
 use crate::commands::stdout::{StdoutThread, print};
 use crate::dynamic_config::{self, Key};
-use crate::exit::Failure;
 use crate::model::text;
 use crate::settings;
 
@@ -85,11 +85,11 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
             let at = path(&args.path)?;
             with_session(&args.connection, |session| async move {
                 let connection = session.connection().await;
-                connection.sync().await.map_err(Failure::not_now)?;
+                connection.sync().await.map_err(Failure::temp_fail)?;
                 match connection.get(&at).await {
                     Ok((value, _)) => print(&line(value)).map(|()| ExitCode::SUCCESS),
                     Err(error) if error.is_no_node() => Err(Failure::io(anyhow!("there is no znode {at}"))),
-                    Err(error) => Err(Failure::not_now(error)),
+                    Err(error) => Err(Failure::temp_fail(error)),
                 }
             })
         }
@@ -99,7 +99,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
                 .map_err(|problem| Failure::usage(anyhow!("{at}: {problem}")))?;
             with_session(&args.connection, |session| async move {
                 let connection = session.connection().await;
-                store(&connection, &at, &value).await.map_err(Failure::not_now)?;
+                store(&connection, &at, &value).await.map_err(Failure::temp_fail)?;
                 Ok(ExitCode::SUCCESS)
             })
         }
@@ -115,7 +115,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
             with_session(&args.connection, |session| async move {
                 let connection = session.connection().await;
                 for (key, value) in told {
-                    store(&connection, &place(key), value.as_bytes()).await.map_err(Failure::not_now)?;
+                    store(&connection, &place(key), value.as_bytes()).await.map_err(Failure::temp_fail)?;
                 }
                 Ok(ExitCode::SUCCESS)
             })
@@ -123,7 +123,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
         ConfigCommand::Watch(args) => {
             let at = path(&args.path)?;
             with_session(&args.connection, |session| async move {
-                let stop = stop_signal().map_err(Failure::software)?;
+                let stop = stop_signal().map_err(Failure::internal)?;
                 let watch = DataWatch::new(session, &at);
                 let newest = watch.subscribe();
                 let printer = StdoutThread::start()?;
@@ -131,7 +131,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
                     biased;
                     _ = stop => Ok(ExitCode::SUCCESS),
                     shown = follow(&at, newest, &printer) => shown.map(|()| ExitCode::SUCCESS),
-                    error = watch.run() => Err(Failure::not_now(error)),
+                    error = watch.run() => Err(Failure::temp_fail(error)),
                 }
             })
         }

@@ -11,8 +11,8 @@ use atalaya_recipes::connect_string::check_path;
 use atalaya_recipes::{Session, SessionOptions};
 
 use crate::commands::args::ConnectionArgs;
+use crate::commands::exit::Failure;
 use crate::commands::process_environment;
-use crate::exit::Failure;
 use crate::settings::{FleetArgs, Settings, load_boards};
 
 /// How long the end may take.
@@ -48,7 +48,7 @@ where
     let settings =
         Settings::assemble(&fleet, &load_boards(boards, process_environment())?, process_environment())?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),

@@ -7,8 +7,8 @@ use clap::{Args, Subcommand};
 
 use super::connection::{path, with_session};
 use crate::commands::args::ConnectionArgs;
+use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
-use crate::exit::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum CounterCommand {
@@ -59,6 +59,6 @@ pub(in crate::commands) fn main(command: &CounterCommand) -> Result<ExitCode, Fa
 fn failure(error: CounterError) -> Failure {
     match error {
         CounterError::NotANumber { .. } | CounterError::Overflow { .. } => Failure::data(error),
-        error => Failure::not_now(error),
+        error => Failure::temp_fail(error),
     }
 }

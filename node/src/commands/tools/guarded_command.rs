@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct ExecArgs {
@@ -39,7 +39,7 @@ pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, set_parent_process_death_signal};
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::software)?;
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::internal)?;
         has_parent(args.parent)?;
     }
     let (program, arguments) =
@@ -56,7 +56,7 @@ pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
 /// Checks that the parent has not ended before this process asked for its death signal.
 #[cfg(target_os = "linux")]
 pub(super) fn has_parent(parent: u32) -> Result<(), Failure> {
-    if is_child_of(parent) { Ok(()) } else { Err(Failure::software(anyhow!("the parent process has ended"))) }
+    if is_child_of(parent) { Ok(()) } else { Err(Failure::internal(anyhow!("the parent process has ended"))) }
 }
 
 #[cfg(target_os = "linux")]

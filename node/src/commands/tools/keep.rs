@@ -21,8 +21,8 @@ use rustix::process::{
 };
 
 use super::guarded_command::{has_parent, is_child_of};
+use crate::commands::exit::Failure;
 use crate::commands::own_program::own_program;
-use crate::exit::Failure;
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct KeepArgs {
@@ -49,7 +49,7 @@ const REAP: Duration = Duration::from_secs(1);
 const GLANCE: Duration = Duration::from_millis(10);
 
 pub(in crate::commands) fn main(args: &KeepArgs) -> Result<ExitCode, Failure> {
-    set_child_subreaper(Some(getpid())).map_err(Failure::software)?;
+    set_child_subreaper(Some(getpid())).map_err(Failure::internal)?;
     has_parent(args.parent)?;
     let parent = Pid::from_raw(args.parent.cast_signed()).and_then(open);
     let mut command = own_program();
@@ -65,7 +65,7 @@ pub(in crate::commands) fn main(args: &KeepArgs) -> Result<ExitCode, Failure> {
     }
     command.arg("--").args(&args.command);
     let child =
-        command.spawn().map_err(|error| Failure::software(anyhow!("cannot start the command: {error}")))?;
+        command.spawn().map_err(|error| Failure::internal(anyhow!("cannot start the command: {error}")))?;
     let main = Pid::from_child(&child);
     let tree = Tree { main, parent, exit: open(main), grace: Duration::from_millis(args.grace_ms) };
     Ok(conclude(tree.keep(args.parent)?))
@@ -102,13 +102,13 @@ impl Tree {
                 self.parent = None;
             }
             if orphaned || end.is_some_and(|end| now >= end) {
-                tree::kill(getpid()).map_err(Failure::software)?;
+                tree::kill(getpid()).map_err(Failure::internal)?;
             } else if status.is_some() && end.is_none() {
                 end = Some(now + self.grace);
                 if self.grace.is_zero() {
                     continue;
                 }
-                tree::terminate(getpid()).map_err(Failure::software)?;
+                tree::terminate(getpid()).map_err(Failure::internal)?;
             }
             let announced = self.exit.is_some() && self.parent.is_some();
             self.sleep(if announced { REAP } else { GLANCE })?;
@@ -135,10 +135,10 @@ impl Tree {
     fn sleep(&self, longest: Duration) -> Result<(), Failure> {
         let watched = self.parent.iter().chain(&self.exit);
         let mut watched: Vec<PollFd<'_>> = watched.map(|file| PollFd::new(file, PollFlags::IN)).collect();
-        let longest = Timespec::try_from(longest).map_err(Failure::software)?;
+        let longest = Timespec::try_from(longest).map_err(Failure::internal)?;
         match poll(&mut watched, Some(&longest)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(Failure::software(error)),
+            Err(error) => Err(Failure::internal(error)),
         }
     }
 }

@@ -14,8 +14,8 @@ use tracing::{info, warn};
 use super::child::{self, Ended};
 use super::connection::{parse, path, with_session};
 use crate::commands::args::ConnectionArgs;
+use crate::commands::exit::Failure;
 use crate::commands::signals::stop_signal;
-use crate::exit::Failure;
 use crate::model::node_info;
 
 /// Whose znodes stand in the same line.
@@ -110,7 +110,7 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
         Some(text) => Some(parse("wait", text)?),
     };
     with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::software)?;
+        let stop = stop_signal().map_err(Failure::internal)?;
         tokio::pin!(stop);
         let lock = contender(session, &at, args.id.as_deref(), args.naming);
         let acquired = tokio::select! {
@@ -120,14 +120,14 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
         };
         let Some(guard) = acquired else {
             let time = patience.unwrap_or_default();
-            return Err(Failure::not_now(anyhow!("the lock {at} was not to be had within {time:?}")));
+            return Err(Failure::temp_fail(anyhow!("the lock {at} was not to be had within {time:?}")));
         };
-        info!(path = at, fence = guard.fence(), "holding the lock");
+        info!(path = at, fence = guard.fencing_token(), "holding the lock");
         let held = under(&guard, &args.command, &mut stop).await?;
         guard.release().await;
         match held {
             Held::Done(code) => Ok(code),
-            Held::Lost => Err(Failure::not_now(anyhow!("the lock {at} was lost"))),
+            Held::Lost => Err(Failure::temp_fail(anyhow!("the lock {at} was lost"))),
         }
     })
 }
@@ -136,16 +136,16 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
 pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> {
     let at = path(&args.path)?;
     with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::software)?;
+        let stop = stop_signal().map_err(Failure::internal)?;
         tokio::pin!(stop);
         let lock = contender(session, &at, args.id.as_deref(), args.naming);
         loop {
             let guard = tokio::select! {
                 biased;
                 _ = &mut stop => return Ok(ExitCode::SUCCESS),
-                guard = lock.acquire() => guard.map_err(Failure::not_now)?,
+                guard = lock.acquire() => guard.map_err(Failure::temp_fail)?,
             };
-            info!(path = at, fence = guard.fence(), "leading");
+            info!(path = at, fence = guard.fencing_token(), "leading");
             let held = under(&guard, &args.command, &mut stop).await?;
             guard.release().await;
             match held {
@@ -175,7 +175,7 @@ async fn acquire(lock: &Lock, patience: Option<Duration>) -> Result<Option<Guard
         Some(Duration::ZERO) => lock.try_acquire().await,
         Some(patience) => lock.acquire_within(patience).await,
     };
-    acquired.map_err(Failure::not_now)
+    acquired.map_err(Failure::temp_fail)
 }
 
 /// How it came to an end.
@@ -197,7 +197,7 @@ async fn under(
             _ = stop => Held::Done(ExitCode::SUCCESS),
         });
     }
-    let fence = [(FENCE, guard.fence().to_string())];
+    let fence = [(FENCE, guard.fencing_token().to_string())];
     // Without ZooKeeper the lease is over at half of the session timeout: at three quarters of it the command is dead, and
     // only after the whole of it can anybody else hold this.
     let grace = guard.connection().timeout() / 4;

@@ -9,8 +9,8 @@ use clap::{Args, Subcommand};
 use super::config::line;
 use super::connection::{input, parse, path, with_session};
 use crate::commands::args::ConnectionArgs;
+use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
-use crate::exit::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum QueueCommand {
@@ -52,7 +52,7 @@ pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Fail
             let (at, value) = (path(&args.path)?, input(&args.value)?);
             with_session(&args.connection, |session| async move {
                 let queue = Queue::new(session, at);
-                queue.put(&value, args.priority).await.map_err(Failure::not_now)?;
+                queue.put(&value, args.priority).await.map_err(Failure::temp_fail)?;
                 queue.close().await;
                 Ok(ExitCode::SUCCESS)
             })
@@ -66,11 +66,11 @@ pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Fail
                     None => queue.take().await,
                     Some(wait) => queue.take_within(wait).await,
                 };
-                let taken = taken.map_err(Failure::not_now)?;
+                let taken = taken.map_err(Failure::temp_fail)?;
                 queue.close().await;
                 match taken {
                     Some(value) => print(&line(value)).map(|()| ExitCode::SUCCESS),
-                    None => Err(Failure::not_now(anyhow!("the queue {at} is empty"))),
+                    None => Err(Failure::temp_fail(anyhow!("the queue {at} is empty"))),
                 }
             })
         }

@@ -7,7 +7,8 @@ use atalaya_hal::boards::Counting;
 use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{
-    Election, Problem, Session, SessionOptions, Sightings, Standing, WriteCounter, WrongZnode, election,
+    Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, WrongZnodeReporter, ZnodeProblem,
+    election,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -461,13 +462,13 @@ async fn say_who(
     };
     let path = format!("{}/{id}", node_info::PARENT);
     // Reported for as long as the node runs.
-    let mut sightings = Sightings::default();
+    let mut sightings = WrongZnodeReporter::default();
     let keeping = PersistentNode::new(session.clone(), &path).run(say);
     tokio::select! {
         conflict = keeping => {
             match conflict {
                 Conflict::Persistent => {
-                    sightings.update(session, [WrongZnode::new(&path, Problem::NotEphemeral)]);
+                    sightings.update(session, [WrongZnode::new(&path, ZnodeProblem::NotEphemeral)]);
                 }
                 Conflict::Held { .. } => {
                     warn!("a node of another fleet with the same id says who it is at {path}: {conflict}");
@@ -510,7 +511,7 @@ async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -
             format!("{holder} holds {path} and is alive; stop that one, or give this node another id")
         }
         Conflict::Persistent => {
-            let remedy = WrongZnode::new(path, Problem::NotEphemeral).remedy();
+            let remedy = WrongZnode::new(path, ZnodeProblem::NotEphemeral).remedy();
             format!(
                 "{path} is a persistent znode, which no session's end removes; {remedy}, or give this node another id"
             )

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Connection, Error};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
@@ -253,7 +253,7 @@ async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
     };
     connection.ensure(PATH).await?;
     let delete = Write::Delete { path: &from, version: Some(stat.version) };
-    let create = Write::Create { path: &to, data: &data, kind: Kind::Persistent };
+    let create = Write::Create { path: &to, data: &data, mode: CreateMode::Persistent };
     connection.multi(&[delete, create, BELL]).await?;
     Ok(())
 }

@@ -106,10 +106,10 @@ kazoo    is not a finite number  1m 35s  -                    -     not Atalaya 
 
 #[test]
 fn znodes_of_the_wrong_type_are_shown_with_their_remedies() {
-    use atalaya_recipes::{Problem, WrongZnode};
+    use atalaya_recipes::{WrongZnode, ZnodeProblem};
     let squatter = "/election/0123456789abcdef0123456789abcdef__lock__0000000000";
-    let mut wrong = vec![WrongZnode::new("/barrier", Problem::HasChildren)];
-    wrong.extend((0..100).map(|_| WrongZnode::new(squatter, Problem::NotEphemeral)));
+    let mut wrong = vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)];
+    wrong.extend((0..100).map(|_| WrongZnode::new(squatter, ZnodeProblem::NotEphemeral)));
     let fleet = overview(Seen { wrong, ..seen() });
     let json = serde_json::to_value(&fleet).unwrap();
     assert_eq!(json["wrong_znodes"][0]["problem"], "has_children");
@@ -123,7 +123,8 @@ fn znodes_of_the_wrong_type_are_shown_with_their_remedies() {
     assert!(text.contains(&format!("zkCli.sh deleteall {squatter}\n")), "{text}");
     assert!(!block(&table(&overview(seen()), 10), false).contains("wrong type"));
     // Nobody measures or stands in line, but the barrier is blocked.
-    let only = Seen { wrong: vec![WrongZnode::new("/barrier", Problem::HasChildren)], ..Seen::default() };
+    let only =
+        Seen { wrong: vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)], ..Seen::default() };
     assert!(block(&table(&overview(only), 10), false).contains("wrong type /barrier"));
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Backoff, Leadership, Sightings};
+use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -43,7 +43,7 @@ pub(super) struct CycleRunner<'a> {
     /// Refusals by ZooKeeper since the last cycle that was written down.
     pub(super) trouble: &'a mut Backoff,
     /// Znodes that have the wrong type, besides those that refuse a cycle.
-    pub(super) sightings: Sightings,
+    pub(super) sightings: WrongZnodeReporter,
 }
 
 /// The barrier, in lock-step.

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Backoff, Connection, Leadership, Sightings, children_watch};
+use atalaya_recipes::{Backoff, Connection, Leadership, WrongZnodeReporter, children_watch};
 use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::{info, warn};
@@ -248,7 +248,7 @@ impl Leader {
             office,
             counter: CounterTrouble::default(),
             trouble,
-            sightings: Sightings::default(),
+            sightings: WrongZnodeReporter::default(),
         };
         tokio::select! {
             // It ends when the office has to be looked at again.

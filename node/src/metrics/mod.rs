@@ -294,7 +294,7 @@ impl Inner {
             look.period = settings.sampling_period;
             settings.api_url.is_some()
         };
-        (look.held, look.connected) = (held, running.session.view().phase == Phase::Connected);
+        (look.held, look.connected) = (held, running.session.state().phase == Phase::Connected);
         look.connected &= !running.session.lease_remaining(now).is_zero();
         let progress = lock(&self.progress);
         look.stuck.extend(progress.as_ref().and_then(|progress| progress.problem(Instant::now())));

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Barrier, Error};
 use proptest::prelude::*;
 
@@ -169,7 +169,7 @@ impl Play for Crowd {
             if closed_again {
                 // Nobody can look between the two.
                 let open = Write::Delete { path: PATH, version: None };
-                let close = Write::Create { path: PATH, data: b"", kind: Kind::Persistent };
+                let close = Write::Create { path: PATH, data: b"", mode: CreateMode::Persistent };
                 stage
                     .witness
                     .0

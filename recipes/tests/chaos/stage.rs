@@ -184,7 +184,7 @@ impl<P: Play> Stage<P> {
     }
 
     async fn befall(&mut self, deed: Deed<P::Act>) {
-        let session_of = |who: usize| self.crowd[who].view().session;
+        let session_of = |who: usize| self.crowd[who].state().session;
         match deed {
             Deed::Act(who, act) => self.act(who, act),
             Deed::ActFor(who, act, polls) => self.act_for(who, act, polls).await,
@@ -229,11 +229,11 @@ impl<P: Play> Stage<P> {
     async fn expire(&self, who: usize) {
         let session = &self.crowd[who];
         let mut views = session.watch();
-        let mut owner = session.view().session;
+        let mut owner = session.state().session;
         self.faults.refuse_connections(true);
         // A connection that was just being made when no more were let in may come, and has to go as well.
-        while session.view().phase == Phase::Connected {
-            let view = session.view();
+        while session.state().phase == Phase::Connected {
+            let view = session.state();
             owner = view.session;
             self.faults.disconnect(owner).await;
             let lost =
@@ -290,7 +290,7 @@ impl<P: Play> Stage<P> {
             }
             if Instant::now() > end {
                 // How often says whether the machine had time for this.
-                let views: Vec<_> = self.crowd.iter().map(Session::view).collect();
+                let views: Vec<_> = self.crowd.iter().map(Session::state).collect();
                 return Err(format!("not soon, in {looks} looks: {what}; sessions: {views:?}"));
             }
             tick.tick().await;

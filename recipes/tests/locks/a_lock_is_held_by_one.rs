@@ -133,7 +133,7 @@ async fn and_so_is_an_election_of_curators() {
         // By the time that containers are looked at, everyone's session is over.
         bed.faults.advance_clock(Duration::from_secs(61)).await;
         let connection =
-            soon("another session", bed.witness.session().link_after(bed.witness.number())).await;
+            soon("another session", bed.witness.session().connection_after(bed.witness.number())).await;
         assert!(connection.stat(PATH).await.unwrap().is_none(), "it was no container");
     }
 }

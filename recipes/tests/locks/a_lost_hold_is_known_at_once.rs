@@ -15,12 +15,12 @@ async fn held(bed: &Bed) -> (Session, Guard) {
 async fn on_a_disconnect() {
     let bed = Bed::start().await;
     let (session, guard) = held(&bed).await;
-    bed.faults.disconnect(session.view().session).await;
+    bed.faults.disconnect(session.state().session).await;
     soon("it is told", guard.lost()).await;
     assert!(!guard.holds());
     let owner = guard.connection().session_id();
     assert_eq!(
-        soon("the next connection", session.link_after(guard.connection().number())).await.session_id(),
+        soon("the next connection", session.connection_after(guard.connection().number())).await.session_id(),
         owner
     );
     assert!(!guard.holds(), "what was lost stays lost");
@@ -64,7 +64,7 @@ async fn curator_171_when_its_znode_is_gone() {
     bed.witness.delete(guard.znode(), None).await.unwrap();
     soon("it is told", guard.lost()).await;
     assert!(!guard.holds());
-    assert_eq!(session.view().phase, Phase::Connected);
+    assert_eq!(session.state().phase, Phase::Connected);
 }
 
 #[tokio::test]

@@ -38,12 +38,12 @@ impl Bed {
 
     /// Arms the loss of the session's connection at its next request of this kind.
     pub(crate) async fn cut(&self, session: &Session, cut: Cut, kind: Operation) -> Armed {
-        let at = AtRequest::next().of_session(session.view().session).of_kind(kind);
+        let at = AtRequest::next().of_session(session.state().session).of_kind(kind);
         self.faults.cut(cut, at).await
     }
 
     pub(crate) async fn expire(&self, session: &Session) {
-        assert!(self.faults.expire(session.view().session).await, "there is no such session");
+        assert!(self.faults.expire(session.state().session).await, "there is no such session");
     }
 
     /// The names of what stands at a path, sorted.

@@ -44,7 +44,7 @@ async fn curator_498_an_old_sessions_znode_is_not_its_own() {
     let bed = Bed::start().await;
     bed.witness.ensure(PATH).await.unwrap();
     let session = bed.session().await;
-    let old = session.view().session;
+    let old = session.state().session;
     let armed = bed.cut(&session, Cut::BeforeReply, Operation::Create2).await;
     let lock = Lock::new(session, PATH, "a");
     let mut acquiring = Box::pin(lock.acquire());
@@ -68,7 +68,7 @@ async fn kazoo_282_and_482_no_hang_after_a_reconnect() {
     bed.until_in_line(PATH, 2).await;
     // It hears nothing of the release.
     bed.faults.refuse_connections(true);
-    bed.faults.disconnect(session.view().session).await;
+    bed.faults.disconnect(session.state().session).await;
     assert!(holder.release().await);
     bed.faults.refuse_connections(false);
     let guard = soon("its turn", acquiring).await.unwrap();

@@ -92,7 +92,7 @@ async fn curator_696_whoever_came_back_by_an_old_znode_goes_with_it() {
     let bed = Bed::start().await;
     let (throne, mut one, mut two) = a_leader_and_a_follower(&bed).await;
     bed.faults.refuse_connections(true);
-    bed.faults.disconnect(one.session.view().session).await;
+    bed.faults.disconnect(one.session.state().session).await;
     one.until_phase(Phase::Suspended).await;
     one.until(Standing::Inactive).await;
     bed.faults.refuse_connections(false);
@@ -119,7 +119,7 @@ async fn curator_653_an_outage_for_all_makes_no_second_leader() {
     for _ in 0..5 {
         bed.faults.refuse_connections(true);
         for contender in [&one, &two] {
-            bed.faults.disconnect(contender.session.view().session).await;
+            bed.faults.disconnect(contender.session.state().session).await;
             contender.until_phase(Phase::Suspended).await;
         }
         one.until(Standing::Inactive).await;
@@ -142,17 +142,17 @@ async fn curator_644_and_504_reconnects_in_a_row_leave_one_znode_each() {
     let before = bed.children(ELECTION).await;
     for round in 0..30 {
         let whose = if round % 3 == 0 { &two } else { &one };
-        bed.faults.disconnect(whose.session.view().session).await;
+        bed.faults.disconnect(whose.session.state().session).await;
         // Sometimes it gets half way before the next one.
         for _ in 0..round {
             tokio::task::yield_now().await;
         }
     }
     // Whatever was reported before the last reconnect is not waited for: it is asked for again from here.
-    let number = |contender: &Contender| contender.session.view().connection;
+    let number = |contender: &Contender| contender.session.state().connection;
     let (first, second) = (number(&one), number(&two));
     for contender in [&one, &two] {
-        bed.faults.disconnect(contender.session.view().session).await;
+        bed.faults.disconnect(contender.session.state().session).await;
     }
     let (mut views_one, mut views_two) = (one.session.watch(), two.session.watch());
     soon(

@@ -18,7 +18,7 @@ fn kazoo_732_the_reply_to_its_create_was_lost() {
     assert!(!proxy.is_armed(), "no reply was lost");
     assert_eq!(probe.contenders("/election"), ["a"]);
     never_made_another(&probe, 1);
-    assert_eq!(probe.exists(&reign.znode).unwrap().ephemeral_owner, contender.session.view().session);
+    assert_eq!(probe.exists(&reign.znode).unwrap().ephemeral_owner, contender.session.state().session);
 }
 
 #[test]

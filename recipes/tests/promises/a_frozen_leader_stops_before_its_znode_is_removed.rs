@@ -119,19 +119,19 @@ fn when_its_server_answers_pings_only() {
     let proxy = bed.proxy();
     let leader = bed.contender("leader", &proxy);
     let reign = leader.until_leading();
-    let connection = leader.session.view().connection;
+    let connection = leader.session.state().connection;
     let muted = Instant::now();
     proxy.mute(Some(SYNC));
     let ended = leader.until_ended(1).to.unwrap();
     assert!(ended - muted < TIMEOUT / 2 + SLACK, "{:?}", ended - muted);
     assert_eq!(
-        leader.session.view().connection,
+        leader.session.state().connection,
         connection,
         "the lease should have ended it, not a disconnect"
     );
     proxy.mute(None);
     let again = leader.until_leading();
-    assert_eq!((again.term, leader.session.view().connection), (reign.term, connection));
+    assert_eq!((again.term, leader.session.state().connection), (reign.term, connection));
 }
 
 #[test]

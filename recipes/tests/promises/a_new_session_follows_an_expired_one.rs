@@ -22,8 +22,8 @@ fn when_the_network_was_frozen_for_longer_than_the_timeout() {
     let new = bed.wait(session.connection());
     assert_ne!(new.session_id(), old.session_id());
     assert!(new.number() > old.number());
-    assert!(session.was_ours(old.session_id()));
-    assert!(!session.was_ours(new.session_id()));
-    assert!(!session.was_ours(witness.session_id()));
+    assert!(session.is_previous_session(old.session_id()));
+    assert!(!session.is_previous_session(new.session_id()));
+    assert!(!session.is_previous_session(witness.session_id()));
     bed.wait(new.create_ephemeral("/mine", b"")).unwrap();
 }

@@ -13,20 +13,20 @@ fn however_much_later_that_is() {
     refused.refuse(true);
     let closed_upon = bed.session(&refused.connect_string());
     for session in [&session, &closed_upon] {
-        let view = session.view();
+        let view = session.state();
         assert_eq!((view.phase, view.connection, view.session), (Phase::Connecting, 0, 0));
         assert!(session.lease_remaining(BootInstant::now()).is_zero());
     }
 
     bed.zookeeper.restart();
     let connection = bed.wait(session.connection());
-    assert_eq!((connection.number(), connection.session_id()), (1, session.view().session));
+    assert_eq!((connection.number(), connection.session_id()), (1, session.state().session));
     bed.wait(connection.create_ephemeral("/here", b"")).unwrap();
     assert!(!session.lease_remaining(BootInstant::now()).is_zero());
 
-    assert_eq!(closed_upon.view().phase, Phase::Connecting);
+    assert_eq!(closed_upon.state().phase, Phase::Connecting);
     refused.refuse(false);
     eventually("the other begins as well", SOON, || {
-        (closed_upon.view().phase == Phase::Connected).then_some(())
+        (closed_upon.state().phase == Phase::Connected).then_some(())
     });
 }

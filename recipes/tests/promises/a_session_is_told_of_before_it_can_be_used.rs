@@ -32,6 +32,6 @@ fn and_so_is_the_name_of_an_election_znode() {
     eventually("the server gives the session up", SOON, || (!stands()).then_some(()));
     proxy.freeze(false);
     until_another_session(&session, first);
-    assert_eq!(*told.lock().unwrap(), [first, session.view().session]);
+    assert_eq!(*told.lock().unwrap(), [first, session.state().session]);
     eventually("the same name in line", SOON, || stands().then_some(()));
 }

@@ -13,10 +13,10 @@ fn and_the_next_link_has_the_next_number() {
     bed.wait(first.create_ephemeral("/mine", b"")).unwrap();
     proxy.cut();
     bed.wait(first.lost());
-    let second = bed.wait(session.link_after(first.number()));
+    let second = bed.wait(session.connection_after(first.number()));
     assert_eq!(second.number(), first.number() + 1);
     assert_eq!(second.session_id(), first.session_id());
-    assert!(!session.was_ours(first.session_id()), "it is ours now");
+    assert!(!session.is_previous_session(first.session_id()), "it is ours now");
     assert!(second.is_current() && !first.is_current());
     let stat = bed.wait(second.stat("/mine")).unwrap().unwrap();
     assert_eq!(stat.ephemeral_owner, second.session_id());

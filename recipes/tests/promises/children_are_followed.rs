@@ -73,7 +73,7 @@ fn over_cuts_and_expiry() {
     probe.create("/mediciones/3", b"", false).unwrap();
     follower.sees(&["1", "2", "3"]);
 
-    let old = follower.session.view().session;
+    let old = follower.session.state().session;
     proxy.freeze(true);
     until_phase(&follower.session, Phase::Connecting);
     probe.delete("/mediciones/1").unwrap();

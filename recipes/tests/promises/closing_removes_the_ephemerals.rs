@@ -15,7 +15,7 @@ fn before_it_returns_three_times_of_three() {
         assert!(bed.wait(session.close(SOON)));
         // A single server has no lag: what it answers now is how it is.
         assert!(bed.wait(witness.stat(path)).unwrap().is_none(), "{path} is still there");
-        assert_eq!(session.view().phase, Phase::Closed);
+        assert_eq!(session.state().phase, Phase::Closed);
         assert!(bed.wait(connection.stat(path)).is_err());
         assert!(bed.wait(session.close(SOON)), "closing twice is no harm");
     }

@@ -115,14 +115,14 @@ fn session_on(runtime: &Handle, servers: &str) -> Session {
 /// Waits until the session is in this phase.
 #[track_caller]
 pub(crate) fn until_phase(session: &Session, phase: Phase) {
-    eventually(&format!("the session is {phase:?}"), SOON, || (session.view().phase == phase).then_some(()));
+    eventually(&format!("the session is {phase:?}"), SOON, || (session.state().phase == phase).then_some(()));
 }
 
 /// Waits until the session has another id than `old`.
 #[track_caller]
 pub(crate) fn until_another_session(session: &Session, old: i64) {
     eventually("another session", SOON, || {
-        let view = session.view();
+        let view = session.state();
         (view.phase == Phase::Connected && view.session != old).then_some(())
     });
 }

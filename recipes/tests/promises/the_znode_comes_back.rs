@@ -40,7 +40,7 @@ fn after_the_reply_to_its_create_was_lost() {
     kept.write("2");
     eventually("it is current", SOON, || (probe.text(PATH)? == "2").then_some(()));
     let stat = probe.exists(PATH).unwrap();
-    assert_eq!(stat.ephemeral_owner, kept.session.view().session);
+    assert_eq!(stat.ephemeral_owner, kept.session.state().session);
     assert_eq!(probe.exists("/mediciones").unwrap().cversion, 1, "it was made more than once");
 }
 
@@ -97,7 +97,7 @@ fn in_the_next_session() {
     until_another_session(&kept.session, first.ephemeral_owner);
     eventually("it is back", SOON, || (probe.text(PATH)? == "2").then_some(()));
     let second = probe.exists(PATH).unwrap();
-    assert_eq!(second.ephemeral_owner, kept.session.view().session);
+    assert_eq!(second.ephemeral_owner, kept.session.state().session);
 }
 
 /// A server that was dead for longer than the client waits still has the old session, for a whole timeout.
@@ -110,12 +110,12 @@ fn at_once_where_a_given_up_session_of_its_own_left_it() {
     let (_data, newest) = watch::channel(Some(b"1".to_vec()));
     bed.spawn(node.run(newest));
     bed.wait(state.wait_for(|state| state.held)).unwrap();
-    let old = session.view();
+    let old = session.state();
     bed.zookeeper.kill();
     until_phase(&session, Phase::Connecting);
     bed.zookeeper.restart();
     let waited = bed.wait(async {
-        let connection = session.link_after(old.connection).await;
+        let connection = session.connection_after(old.connection).await;
         assert_ne!(connection.session_id(), old.session);
         let began = Instant::now();
         state.wait_for(|state| state.held).await.unwrap();
@@ -123,5 +123,5 @@ fn at_once_where_a_given_up_session_of_its_own_left_it() {
     });
     assert!(waited < TIMEOUT / 4, "it waited {waited:?} for itself");
     let owner = bed.probe().exists(PATH).unwrap().ephemeral_owner;
-    assert_eq!(owner, session.view().session);
+    assert_eq!(owner, session.state().session);
 }

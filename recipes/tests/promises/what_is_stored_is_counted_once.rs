@@ -49,7 +49,7 @@ fn whatever_becomes_of_replies_connections_and_sessions() {
     stored(&probe, "4", "7");
 
     // No reply for so long that the session ends: its znode is made anew, and counted no more.
-    let old = session.view().session;
+    let old = session.state().session;
     proxy.swallow_replies(true);
     data.send_replace(Some(b"5".to_vec()));
     stored(&probe, "5", "8");

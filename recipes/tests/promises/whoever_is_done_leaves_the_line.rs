@@ -46,5 +46,5 @@ fn withdraws_with(bed: &Bed, proxy: &Proxy) {
     assert_eq!(bed.line(&witness), [""; 0]);
     assert_eq!(begun.get(), 1, "leader code that has returned was begun again");
     assert_eq!(*standing.borrow(), Standing::Inactive);
-    eventually("the session goes on", SOON, || (session.view().phase == Phase::Connected).then_some(()));
+    eventually("the session goes on", SOON, || (session.state().phase == Phase::Connected).then_some(()));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Barrier, Error, Session};
 use atalaya_sim::zookeeper::{Cut, Operation};
 use tokio::task::JoinHandle;
@@ -56,7 +56,7 @@ fn who_waits_passes_although_it_is_closed_again_at_once() {
     let waits = waiting(&bed, &bed.session());
     let connection = bed.connection();
     let open = Write::Delete { path: PATH, version: None };
-    let close = Write::Create { path: PATH, data: b"", kind: Kind::Persistent };
+    let close = Write::Create { path: PATH, data: b"", mode: CreateMode::Persistent };
     bed.wait(async {
         // Nobody can look between the two.
         connection.multi(&[open, close]).await.unwrap();
@@ -95,12 +95,12 @@ fn nobody_passes_early_when_the_session_ends_or_the_server_starts_again() {
         let connection = session.connection().await;
         bed.faults().expire(connection.session_id()).await;
         connection.lost().await;
-        let connection = session.link_after(connection.number()).await;
+        let connection = session.connection_after(connection.number()).await;
         until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
         bed.faults().stop().await;
         connection.lost().await;
         bed.faults().start_again().await;
-        session.link_after(connection.number()).await;
+        session.connection_after(connection.number()).await;
         until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
         assert!(!waits.is_finished());
         assert!(barrier.open().await.unwrap());

@@ -183,7 +183,7 @@ fn markers_go_with_their_counters() {
 
         // One whose process died is removed by the next who makes one, when it is old enough.
         connection
-            .create(&format!("{MARKERS}/dead"), b"", atalaya_recipes::session::Kind::Persistent)
+            .create(&format!("{MARKERS}/dead"), b"", atalaya_recipes::session::CreateMode::Persistent)
             .await
             .unwrap();
         let early = Counter::exact(session.clone(), PATH);
@@ -214,7 +214,7 @@ fn a_marker_goes_although_the_server_stands_still_for_longer_than_a_session_whil
         drop(counter);
         soon(session.watch().wait_for(|view| view.phase == Phase::Connecting)).await.unwrap();
         bed.faults().resume().await;
-        session.link_after(old.number()).await;
+        session.connection_after(old.number()).await;
         let witness = connection.session().connection().await;
         until("no marker", async || witness.children(MARKERS).await.ok()?.is_empty().then_some(())).await;
     });

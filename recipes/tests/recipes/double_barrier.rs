@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, DoubleBarrierGuard, Session};
 use atalaya_sim::zookeeper::Cut;
 use tokio::task::JoinHandle;
@@ -92,7 +92,7 @@ fn nobody_enters_early_by_a_stale_ready_nor_hangs_by_it() {
     let connection = bed.connection();
     bed.wait(async {
         connection.ensure(PATH).await.unwrap();
-        connection.create(READY, b"", Kind::Persistent).await.unwrap();
+        connection.create(READY, b"", CreateMode::Persistent).await.unwrap();
     });
     let first = enter(&bed, &bed.session(), 2);
     at_the_barrier(&bed, 1);

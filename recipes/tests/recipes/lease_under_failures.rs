@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Acquire, Connection, Lease, LeaseError};
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
 
@@ -247,7 +247,7 @@ async fn as_kazoo_does(connection: &Connection) {
     if connection.stat(HOLDER).await.unwrap().is_some() {
         connection.delete(HOLDER, None).await.unwrap();
     }
-    connection.create(HOLDER, theirs, Kind::Persistent).await.unwrap();
+    connection.create(HOLDER, theirs, CreateMode::Persistent).await.unwrap();
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn nobody_writes_a_lease_whose_lock_was_lost_before_the_write() {
     let a = wall.lease(&bed.session(), "a");
     let over = br#"{"version": 1, "holder": "b", "end": "2001-01-01T00:00:00"}"#;
     bed.wait(connection.ensure(PATH)).unwrap();
-    bed.wait(connection.create(HOLDER, over, Kind::Persistent)).unwrap();
+    bed.wait(connection.create(HOLDER, over, CreateMode::Persistent)).unwrap();
     let robbed = at_the_write(&bed, &a, &wall, &connection, async |connection| {
         for name in connection.children(PATH).await.unwrap() {
             if name != "lease_holder" {
@@ -283,7 +283,7 @@ fn nor_one_that_somebody_wrote_without_the_lock() {
         bed.wait(async {
             connection.ensure(PATH).await.unwrap();
             // If nothing stands there, there is one look less: whatever does is gone when it is the turn of the second.
-            connection.create(HOLDER, over, Kind::Persistent).await.unwrap();
+            connection.create(HOLDER, over, CreateMode::Persistent).await.unwrap();
             connection.set(HOLDER, over, None).await.unwrap();
         });
         let late = at_the_write(&bed, &a, &wall, &connection, async move |connection| {

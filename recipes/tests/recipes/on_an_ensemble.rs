@@ -1,6 +1,6 @@
 //! Whoever waits at a barrier goes on waiting when it has to move to another server, and passes when it should.
 
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Barrier, DoubleBarrier, Session, SessionOptions};
 use atalaya_testbed::Ensemble;
 use tokio::runtime::Runtime;
@@ -36,7 +36,7 @@ impl Bed {
     /// The server that a session is connected to.
     #[track_caller]
     fn server_of(&self, session: &Session) -> usize {
-        self.servers.server_of_session(session.view().session).unwrap()
+        self.servers.server_of_session(session.state().session).unwrap()
     }
 
     /// One that moves, and its server; one that stays at another server.
@@ -56,7 +56,7 @@ fn a_party_is_complete_only_when_it_is_although_a_server_goes_and_a_ready_was_le
     bed.runtime.block_on(async {
         let connection = staying.connection().await;
         connection.ensure(PATH).await.unwrap();
-        connection.create(READY, b"", Kind::Persistent).await.unwrap();
+        connection.create(READY, b"", CreateMode::Persistent).await.unwrap();
     });
     let entering = {
         let barrier = DoubleBarrier::new(moving.clone(), PATH, 2, "moving");
@@ -65,7 +65,7 @@ fn a_party_is_complete_only_when_it_is_although_a_server_goes_and_a_ready_was_le
     bed.runtime.block_on(one_stands_there(&staying));
     let old = bed.runtime.block_on(moving.connection());
     bed.servers.kill(doomed);
-    let new = bed.runtime.block_on(soon(moving.link_after(old.number())));
+    let new = bed.runtime.block_on(soon(moving.connection_after(old.number())));
     assert_eq!(new.session_id(), old.session_id(), "it moves in its session");
     assert_ne!(bed.server_of(&moving), doomed);
     bed.runtime.block_on(async {
@@ -109,7 +109,7 @@ fn nobody_misses_what_happened_while_it_moved_to_another_server() {
     let leaving = bed.runtime.spawn(async move { inside.leave(SOON).await });
     bed.servers.kill(doomed);
     bed.runtime.block_on(async {
-        soon(moving.link_after(old.number())).await;
+        soon(moving.connection_after(old.number())).await;
         assert!(soon(passing).await.unwrap().unwrap());
         let inside = soon(entering).await.unwrap().unwrap();
         soon(inside.leave(SOON)).await.unwrap();

@@ -51,7 +51,7 @@ fn a_member_is_back_after_its_session() {
         let membership = Party::new(session.clone(), PATH, "it").join().await.unwrap();
         let old = session.connection().await;
         bed.faults().expire(old.session_id()).await;
-        session.link_after(old.number()).await;
+        session.connection_after(old.number()).await;
         until("it is back", async || (party.members().await.unwrap() == ["it"]).then_some(())).await;
         membership.leave().await;
         assert!(party.members().await.unwrap().is_empty());

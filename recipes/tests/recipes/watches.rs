@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::task::{Context, Waker};
 
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{CacheError, ChildrenCache, ChildrenWatch, Connection, DataWatch, Watched};
 use tokio::sync::watch;
 
@@ -17,7 +17,7 @@ async fn data(newest: &mut watch::Receiver<Watched>, expected: &str) {
 }
 
 async fn put(connection: &Connection, path: &str, data: &str) {
-    match connection.create(path, data.as_bytes(), Kind::Persistent).await {
+    match connection.create(path, data.as_bytes(), CreateMode::Persistent).await {
         Err(error) if error.is_node_exists() => {
             connection.set(path, data.as_bytes(), None).await.unwrap();
         }

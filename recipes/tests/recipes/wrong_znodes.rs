@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::queue::PRIORITY;
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{
-    Barrier, Counter, DoubleBarrier, Election, Lease, LeaseError, Lock, LockingQueue, Party, Problem, Queue,
-    ReadLock, Semaphore, Session, Standing, WrongZnode,
+    Barrier, Counter, DoubleBarrier, Election, Lease, LeaseError, Lock, LockingQueue, Party, Queue, ReadLock,
+    Semaphore, Session, Standing, WrongZnode, ZnodeProblem,
 };
 
 use crate::refusals::received;
@@ -16,19 +16,19 @@ use crate::support::{Bed, Logs, SOON};
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Creates a znode and its parents.
-fn create(bed: &Bed, path: &str, data: &[u8], kind: Kind) -> Session {
+fn create(bed: &Bed, path: &str, data: &[u8], mode: CreateMode) -> Session {
     let connection = bed.connection();
     bed.wait(async {
         if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
             connection.ensure(parent).await.unwrap();
         }
-        connection.create(path, data, kind).await.unwrap();
+        connection.create(path, data, mode).await.unwrap();
     });
     connection.session().clone()
 }
 
 /// Waits until `session` reports this znode, and no other.
-fn until_reported(bed: &Bed, session: &Session, path: &str, problem: Problem) {
+fn until_reported(bed: &Bed, session: &Session, path: &str, problem: ZnodeProblem) {
     let mut newest = session.wrong_znodes();
     let expected = WrongZnode::new(path, problem);
     bed.wait(newest.wait_for(|wrong| wrong.len() == 1 && wrong.contains(&expected))).unwrap();
@@ -57,17 +57,17 @@ fn assert_warned_once(logs: &Logs, path: &str) {
 }
 
 fn contender_reports_the_persistent_znode_that_it_waits_for(bed: &Bed) {
-    for (number, kind) in [Kind::Persistent, Kind::Container].into_iter().enumerate() {
+    for (number, kind) in [CreateMode::Persistent, CreateMode::Container].into_iter().enumerate() {
         let parent = format!("/election{number}");
         let squatter = format!("{parent}/{TOKEN}__lock__0000000000");
         create(bed, &squatter, b"", kind);
-        create(bed, &format!("{parent}/other"), b"", Kind::Persistent);
+        create(bed, &format!("{parent}/other"), b"", CreateMode::Persistent);
         let session = bed.session();
         let election = Election::new(session.clone(), &parent, "1", Naming::Kazoo);
         let mut standing = election.standing();
         let logs = Logs::default();
         bed.spawn(logs.of(election.run(|_| std::future::pending::<()>())));
-        until_reported(bed, &session, &squatter, Problem::NotEphemeral);
+        until_reported(bed, &session, &squatter, ZnodeProblem::NotEphemeral);
         assert_eq!(*standing.borrow_and_update(), Standing::Waiting { ahead: 1 });
         // It looks again, and does not log again.
         let connection = bed.connection();
@@ -83,16 +83,16 @@ fn contender_reports_the_persistent_znode_that_it_waits_for(bed: &Bed) {
 
 fn locks_report_the_persistent_znode_that_they_wait_for(bed: &Bed) {
     let squatter = format!("/lock/{TOKEN}__lock__0000000000");
-    create(bed, &squatter, b"", Kind::Persistent);
+    create(bed, &squatter, b"", CreateMode::Persistent);
     let session = bed.session();
     let (lock, read) =
         (Lock::new(session.clone(), "/lock", "a"), ReadLock::new(session.clone(), "/lock", "a"));
     let waiting = bed.spawn(async move { lock.acquire().await.map(drop) });
-    until_reported(bed, &session, &squatter, Problem::NotEphemeral);
+    until_reported(bed, &session, &squatter, ZnodeProblem::NotEphemeral);
     waiting.abort();
     until_nothing_is_reported(bed, &session);
     let waiting = bed.spawn(async move { read.acquire_within(SOON).await.map(|guard| guard.is_some()) });
-    until_reported(bed, &session, &squatter, Problem::NotEphemeral);
+    until_reported(bed, &session, &squatter, ZnodeProblem::NotEphemeral);
     assert_exists(bed, &squatter);
     delete(bed, &squatter);
     assert!(bed.wait(waiting).unwrap().unwrap());
@@ -100,7 +100,7 @@ fn locks_report_the_persistent_znode_that_they_wait_for(bed: &Bed) {
 
 fn try_lock_logs_the_persistent_znode_in_the_way(bed: &Bed) {
     let squatter = format!("/lock/{TOKEN}__lock__0000000000");
-    create(bed, &squatter, b"", Kind::Persistent);
+    create(bed, &squatter, b"", CreateMode::Persistent);
     let session = bed.session();
     bed.wait(session.connection());
     let logs = Logs::default();
@@ -116,19 +116,19 @@ fn try_lock_logs_the_persistent_znode_in_the_way(bed: &Bed) {
 
 fn semaphore_reports_persistent_places_and_contenders(bed: &Bed) {
     let place = format!("/semaphore/{TOKEN}");
-    create(bed, &place, b"", Kind::Persistent);
+    create(bed, &place, b"", CreateMode::Persistent);
     let session = bed.session();
     let semaphore = Semaphore::new(session.clone(), "/semaphore", "a", 1);
     let acquiring = semaphore.clone();
     let waiting = bed.spawn(async move { acquiring.acquire_within(SOON).await.map(|guard| guard.is_some()) });
-    until_reported(bed, &session, &place, Problem::NotEphemeral);
+    until_reported(bed, &session, &place, ZnodeProblem::NotEphemeral);
     assert_exists(bed, &place);
     delete(bed, &place);
     assert!(bed.wait(waiting).unwrap().unwrap());
     let squatter = format!("/semaphore-__lock__/{TOKEN}__lock__0000000000");
-    create(bed, &squatter, b"", Kind::Persistent);
+    create(bed, &squatter, b"", CreateMode::Persistent);
     let waiting = bed.spawn(async move { semaphore.acquire_within(SOON).await.map(|guard| guard.is_some()) });
-    until_reported(bed, &session, &squatter, Problem::NotEphemeral);
+    until_reported(bed, &session, &squatter, ZnodeProblem::NotEphemeral);
     delete(bed, &squatter);
     assert!(bed.wait(waiting).unwrap().unwrap());
 }
@@ -137,14 +137,14 @@ fn party_reports_persistent_members(bed: &Bed) {
     for shallow in [false, true] {
         let path = if shallow { "/shallow" } else { "/party" };
         let member = format!("{path}/{TOKEN}{}", if shallow { "-x" } else { "__party__" });
-        create(bed, &member, b"x", Kind::Persistent);
+        create(bed, &member, b"x", CreateMode::Persistent);
         let session = bed.session();
         let party = match shallow {
             true => Party::shallow(session.clone(), path, "a"),
             false => Party::new(session.clone(), path, "a"),
         };
         bed.spawn(async move { party.follow(|_| {}).await });
-        until_reported(bed, &session, &member, Problem::NotEphemeral);
+        until_reported(bed, &session, &member, ZnodeProblem::NotEphemeral);
         delete(bed, &member);
         until_nothing_is_reported(bed, &session);
     }
@@ -152,17 +152,17 @@ fn party_reports_persistent_members(bed: &Bed) {
 
 fn double_barrier_reports_a_persistent_member(bed: &Bed) {
     let member = format!("/together/{TOKEN}");
-    create(bed, &member, b"x", Kind::Persistent);
+    create(bed, &member, b"x", CreateMode::Persistent);
     let session = bed.session();
     let barrier = DoubleBarrier::new(session.clone(), "/together", 3, "a");
     bed.spawn(async move { barrier.enter(SOON).await.map(drop) });
-    until_reported(bed, &session, &member, Problem::NotEphemeral);
+    until_reported(bed, &session, &member, ZnodeProblem::NotEphemeral);
     assert_exists(bed, &member);
 }
 
 fn queue_skips_and_reports_an_entry_with_children(bed: &Bed) {
     let child = "/queue/entry-000-0000000000/child";
-    create(bed, child, b"", Kind::Persistent);
+    create(bed, child, b"", CreateMode::Persistent);
     let session = bed.session();
     let queue = Queue::new(session.clone(), "/queue");
     bed.wait(async {
@@ -170,7 +170,7 @@ fn queue_skips_and_reports_an_entry_with_children(bed: &Bed) {
         queue.put(b"good", PRIORITY).await.unwrap();
         assert_eq!(queue.take().await.unwrap().as_deref(), Some(&b"good"[..]));
     });
-    until_reported(bed, &session, "/queue/entry-000-0000000000", Problem::HasChildren);
+    until_reported(bed, &session, "/queue/entry-000-0000000000", ZnodeProblem::HasChildren);
     let before = received(bed);
     assert_eq!(bed.wait(queue.take_within(Duration::from_secs(1))).unwrap(), None);
     let requests = received(bed) - before;
@@ -188,12 +188,12 @@ fn locking_queue_reports_a_persistent_hold_and_skips_an_entry_with_children(bed:
     let name =
         bed.wait(async { session.connection().await.children("/queue/entries").await.unwrap().remove(0) });
     let hold = format!("/queue/taken/{name}");
-    create(bed, &hold, b"", Kind::Persistent);
+    create(bed, &hold, b"", CreateMode::Persistent);
     assert!(bed.wait(queue.take()).unwrap().is_none());
-    until_reported(bed, &session, &hold, Problem::NotEphemeral);
+    until_reported(bed, &session, &hold, ZnodeProblem::NotEphemeral);
     assert_exists(bed, &hold);
     delete(bed, &hold);
-    create(bed, &format!("/queue/entries/{name}/child"), b"", Kind::Persistent);
+    create(bed, &format!("/queue/entries/{name}/child"), b"", CreateMode::Persistent);
     bed.wait(async {
         assert!(queue.take().await.unwrap().is_none());
         queue.put(b"good", PRIORITY).await.unwrap();
@@ -201,12 +201,12 @@ fn locking_queue_reports_a_persistent_hold_and_skips_an_entry_with_children(bed:
         assert_eq!(taken.data(), b"good");
         taken.consume().await.unwrap();
     });
-    until_reported(bed, &session, &format!("/queue/entries/{name}"), Problem::HasChildren);
+    until_reported(bed, &session, &format!("/queue/entries/{name}"), ZnodeProblem::HasChildren);
 }
 
 fn lease_refuses_an_ephemeral_record(bed: &Bed) {
     let data = br#"{"version": 1, "holder": "b", "end": "2020-01-01T00:00:00"}"#;
-    let _other = create(bed, "/lease/lease_holder", data, Kind::Ephemeral);
+    let _other = create(bed, "/lease/lease_holder", data, CreateMode::Ephemeral);
     let lease = Lease::new(bed.session(), "/lease", "a", Duration::from_secs(60));
     let refused = bed.wait(lease.acquire());
     assert!(matches!(refused, Err(LeaseError::WrongZnode(_))), "{refused:?}");
@@ -217,7 +217,7 @@ fn lease_refuses_an_ephemeral_record(bed: &Bed) {
 }
 
 fn counter_logs_that_it_is_ephemeral(bed: &Bed) {
-    let _other = create(bed, "/counter", b"7", Kind::Ephemeral);
+    let _other = create(bed, "/counter", b"7", CreateMode::Ephemeral);
     let session = bed.session();
     let counter = Counter::exact(session, "/counter");
     let logs = Logs::default();
@@ -231,10 +231,10 @@ fn counter_logs_that_it_is_ephemeral(bed: &Bed) {
 }
 
 fn barrier_that_has_children_names_them_when_it_cannot_be_opened(bed: &Bed) {
-    create(bed, "/barrier/child", b"", Kind::Persistent);
+    create(bed, "/barrier/child", b"", CreateMode::Persistent);
     let barrier = Barrier::new(bed.session(), "/barrier");
     let error = bed.wait(barrier.open()).unwrap_err();
-    assert_eq!(error.wrong_znode(), Some(WrongZnode::new("/barrier", Problem::HasChildren)));
+    assert_eq!(error.wrong_znode(), Some(WrongZnode::new("/barrier", ZnodeProblem::HasChildren)));
     assert!(error.to_string().contains("atalaya inspect /barrier"), "{error}");
     assert_exists(bed, "/barrier/child");
 }

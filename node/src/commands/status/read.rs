@@ -2,7 +2,7 @@
 
 use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::wrong_znode::is_ephemeral;
-use atalaya_recipes::{Connection, Error, Problem, Stat, WrongZnode};
+use atalaya_recipes::{Connection, Error, Stat, WrongZnode, ZnodeProblem};
 
 use crate::dynamic_config::{self, Key};
 use crate::fleet_status::znodes::{all, children, read};
@@ -94,7 +94,7 @@ async fn read_barrier_and_counter(connection: &Connection, seen: &mut Seen) -> R
         seen.wrong.extend(WrongZnode::not_persistent(COUNTER, &stat));
         let text = String::from_utf8_lossy(&data);
         if !text.trim().is_empty() && text.trim().parse::<i64>().is_err() {
-            seen.wrong.push(WrongZnode::new(COUNTER, Problem::NotANumber));
+            seen.wrong.push(WrongZnode::new(COUNTER, ZnodeProblem::NotANumber));
         }
     }
     Ok(())

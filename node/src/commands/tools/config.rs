@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Connection, DataWatch, Error, Watched};
 use clap::{Args, Subcommand};
 use tokio::sync::watch;
@@ -191,7 +191,7 @@ async fn store(connection: &Connection, path: &str, value: &[u8]) -> Result<(), 
     if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
         connection.ensure(parent).await?;
     }
-    match connection.create(path, value, Kind::Persistent).await {
+    match connection.create(path, value, CreateMode::Persistent).await {
         // Somebody was faster: now it can be written.
         Err(error) if error.is_node_exists() => connection.set(path, value, None).await.map(|_| ()),
         done => done.map(|_| ()),

@@ -12,13 +12,14 @@ use atalaya_recipes::connect_string::check_path;
 use reqwest::Url;
 
 pub mod api_token;
+mod fleet_args;
 pub mod listen_addr;
 
-use crate::cli::FleetArgs;
 use crate::logging;
 pub(crate) use crate::model::text::shorten;
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
+pub use fleet_args::FleetArgs;
 
 /// A node's settings, complete and checked.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,10 +6,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atalaya::cli::FleetArgs;
 use atalaya::dynamic_config::DynamicConfig;
 use atalaya::node::Node;
 use atalaya::observe::node_status::NodeStatus;
+use atalaya::settings::FleetArgs;
 use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
 use atalaya_recipes::session::CreateMode;

@@ -13,8 +13,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::{reap, surroundings};
-use crate::cli::RunArgs;
+use super::run::RunArgs;
+use super::{process_environment, reap};
 use crate::commands::exit::{Failure, INTERNAL};
 use crate::process::restart_policy::{Restarts, is_worth_it};
 use crate::process::state_dir::StateDir;
@@ -32,7 +32,7 @@ pub(super) fn main(args: &RunArgs) -> Result<ExitCode, Failure> {
     // Now: an upgrade may replace the file while this runs.
     let program = std::env::current_exe().map_err(Failure::internal)?;
     let arguments = of_child(std::env::args_os().skip(1), std::process::id());
-    let folder = match StateDir::find(args.state.state_dir.as_ref(), surroundings()) {
+    let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
         StateDir::At(folder) => Some(folder),
         StateDir::Off | StateDir::Unknown => {
             warn!("without a state folder nothing is cleared up after a kill; see --state-dir");

@@ -1,8 +1,21 @@
 //! `atalaya sensors scan`: what answers on the I²C buses of this machine, and which chips it may be. Nothing is written to
 //! any of them.
 
-use crate::cli::SensorsScanArgs;
+use clap::Args;
+
+use crate::commands::args::Output;
 use crate::commands::exit::Failure;
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct SensorsScanArgs {
+    /// Only these buses, such as i2c-1.
+    #[arg(value_name = "BUS")]
+    buses: Vec<String>,
+
+    /// How to print; json is one object a line.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn main(_: &SensorsScanArgs) -> Result<(), Failure> {
@@ -24,9 +37,10 @@ mod linux {
     use atalaya_hal::linux::scan::{Found, KnownBus, Owner, Scanner};
     use serde_json::json;
 
-    use super::super::print;
-    use crate::cli::{Output, SensorsScanArgs};
+    use super::SensorsScanArgs;
+    use crate::commands::args::Output;
     use crate::commands::exit::Failure;
+    use crate::commands::stdout::print;
 
     const NO_BUS: &str = "this machine has no I²C bus that a program may use; on a Raspberry Pi: \
                           sudo raspi-config nonint do_i2c 0";

@@ -8,14 +8,93 @@ use std::time::Duration;
 use anyhow::anyhow;
 use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{Guard, Lock, Session};
+use clap::{Args, ValueEnum};
 use tracing::{info, warn};
 
 use super::child::{self, Ended};
 use super::connection::{parse, path, with_session};
-use crate::cli::{ElectArgs, LockArgs, NamingArg};
+use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
-use crate::commands::stop_signal;
+use crate::commands::signals::stop_signal;
 use crate::model::node_info;
+
+/// Whose znodes stand in the same line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(in crate::commands) enum NamingArg {
+    /// Kazoo's Lock and Election.
+    #[default]
+    Kazoo,
+    /// Curator's LeaderLatch.
+    CuratorLatch,
+    /// Curator's LeaderSelector and InterProcessMutex.
+    CuratorLock,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya lock /locks/backup -- ./backup.sh           runs when nobody else has the lock
+  atalaya lock /locks/backup --wait 30s -- ./backup.sh
+  atalaya lock /locks/backup                          holds it until Ctrl-C
+
+The command finds the fencing token in ATALAYA_FENCE: a number that is higher for every later
+holder. If the lock is lost, the command is ended, by SIGTERM, then by SIGKILL; if that is because
+ZooKeeper cannot be reached, before anybody else can have the lock.
+
+Exit codes: the command's own; 75 if the lock was not to be had in time, or was lost.")]
+pub(in crate::commands) struct LockArgs {
+    /// The znode below which contenders stand in line.
+    path: String,
+
+    /// How long to wait for the lock; 0s: only try [default: for ever].
+    #[arg(long, value_name = "DURATION")]
+    wait: Option<String>,
+
+    /// What this contender calls itself, for those who look [default: this host and process].
+    #[arg(long)]
+    id: Option<String>,
+
+    /// Whose programs stand in the same line.
+    #[arg(long, value_enum, default_value_t)]
+    naming: NamingArg,
+
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+
+    /// What to run while the lock is held.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya elect /service/leader -- ./serve            runs wherever it leads, on one machine at a time
+  atalaya elect /service/leader --id blue             says when it leads, until Ctrl-C
+
+As atalaya lock, but it goes on: if leading is lost, the command is ended, and run again when it
+leads again. It ends when the command ends by itself, with the command's exit code.")]
+pub(in crate::commands) struct ElectArgs {
+    /// The znode at which the election is held.
+    path: String,
+
+    /// What this contender calls itself [default: this host and process].
+    #[arg(long)]
+    id: Option<String>,
+
+    /// Whose programs stand in the same line.
+    #[arg(long, value_enum, default_value_t)]
+    naming: NamingArg,
+
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+
+    /// What to run while it leads.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
 
 /// What the command finds the fencing token in.
 const FENCE: &str = "ATALAYA_FENCE";

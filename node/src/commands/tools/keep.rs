@@ -1,10 +1,11 @@
 //! `atalaya keep CMD…`, hidden, on Linux: the parent of a command and of all processes that descend from it. See
-//! [`super::guarded`].
+//! [`super::guarded_command`].
 //!
 //! It has no signal handlers, so the command inherits what its caller ignores (`nohup`), and it is in a process group
 //! of its own, so that the signals of a terminal reach the command and not this process; the command stays in the
 //! caller's group and can read the terminal.
 
+use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
@@ -12,16 +13,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use atalaya_hal::tree;
+use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
     Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open,
     set_child_subreaper, setpgid, setrlimit, wait,
 };
 
-use super::guarded::{has_parent, is_child_of};
-use crate::cli::KeepArgs;
+use super::guarded_command::{has_parent, is_child_of};
 use crate::commands::exit::Failure;
-use crate::commands::own_program;
+use crate::commands::own_program::own_program;
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct KeepArgs {
+    /// Process that started this one.
+    #[arg(long)]
+    parent: u32,
+
+    /// Time from SIGTERM to SIGKILL for the processes that the command leaves, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    grace_ms: u64,
+
+    /// Run the command of a sensor: in a process group of its own.
+    #[arg(long)]
+    sensor: bool,
+
+    /// Command to run.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
 
 /// Maximum time that an orphan which has ended stays a zombie.
 const REAP: Duration = Duration::from_secs(1);
@@ -39,7 +59,7 @@ pub(in crate::commands) fn main(args: &KeepArgs) -> Result<ExitCode, Failure> {
         let _ = setpgid(None, None);
         command.process_group(if args.sensor { 0 } else { group });
     }
-    command.arg("become").arg("--parent").arg(std::process::id().to_string());
+    command.arg("exec").arg("--parent").arg(std::process::id().to_string());
     if args.sensor {
         command.arg("--sensor");
     }

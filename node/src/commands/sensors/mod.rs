@@ -1,6 +1,8 @@
 //! `atalaya sensors list` and `read`: what a board carries, and what it measures, without any fleet; and how the sensors
 //! of a node are that is in one.
 
+mod scan;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -8,11 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use atalaya_hal::drivers::info;
 use atalaya_hal::{Backend, Board, Boards, duration};
+use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::args::{BoardArgs, ConnectionArgs, Output};
+use super::process_environment;
+use super::stdout::print;
 use super::tools::with_session_of;
-use super::{board_name, print, surroundings};
-use crate::cli::{BoardArgs, Output, SensorsCommand, SensorsListArgs, SensorsReadArgs};
 use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, NodeInfoSensor};
@@ -20,6 +24,75 @@ use crate::model::text::cut;
 use crate::sampling::sensor_health::{Condition, State};
 use crate::sampling::{self, Sample, Sensors};
 use crate::settings::load_boards;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SensorsCommand {
+    /// List the sensors of a board, without touching them, or those of a running node, and how they are.
+    #[command(after_help = "\
+Examples:
+  atalaya sensors list --board greenhouse        what boards.toml says
+  atalaya sensors list --node 3                  how the sensors of node 3 are, as it says itself
+  atalaya sensors list --node 3 --output json | jq 'select(.health != \"ok\")'
+
+Health is ok, failing, absent (nobody at the address, no such file) or unread (not asked yet).")]
+    List(SensorsListArgs),
+    /// Read the sensors of a board, and print what they say.
+    #[command(after_help = "\
+Examples:
+  atalaya sensors read                           all sensors, once
+  atalaya sensors read ambient --count 10 --interval 500ms
+  atalaya sensors read --output json | jq .value")]
+    Read(SensorsReadArgs),
+    /// Find what answers on the I²C buses of this machine, without writing to them.
+    #[command(after_help = "\
+Examples:
+  sudo atalaya sensors scan                      all buses
+  atalaya sensors scan i2c-1 --output json | jq .candidates
+
+Each address is read from once. A chip does not say what it is: those listed may have that address.")]
+    Scan(scan::SensorsScanArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SensorsListArgs {
+    /// The sensors of this node of the fleet, with their health, from ZooKeeper.
+    #[arg(long, value_name = "ID")]
+    node: Option<NodeId>,
+
+    /// Which board.
+    #[command(flatten)]
+    board: BoardArgs,
+
+    /// How to get to ZooKeeper, for --node.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SensorsReadArgs {
+    /// Only the sensor of this name.
+    sensor: Option<String>,
+
+    /// Which board.
+    #[command(flatten)]
+    board: BoardArgs,
+
+    /// How many times to read; 0: until interrupted.
+    #[arg(long, default_value_t = 1)]
+    count: u64,
+
+    /// How long to wait between two readings.
+    #[arg(long, value_name = "DURATION", default_value = "1s")]
+    interval: String,
+
+    /// How to print; json is one object a line.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
 
 /// Maximum time for one reading: more than any `timeout` in boards.toml, so that the sensor itself says what is wrong.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -36,7 +109,7 @@ pub(super) fn main(command: SensorsCommand) -> Result<(), Failure> {
             Some(id) => list_of_node(id, &args),
             None => list(&args),
         },
-        SensorsCommand::Scan(args) => super::scan::main(&args),
+        SensorsCommand::Scan(args) => scan::main(&args),
         SensorsCommand::Read(args) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.map_err(Failure::internal)?.block_on(read(&args))
@@ -45,8 +118,8 @@ pub(super) fn main(command: SensorsCommand) -> Result<(), Failure> {
 }
 
 fn load(args: &BoardArgs) -> Result<(Boards, String), Failure> {
-    let boards = load_boards(args.boards.as_ref(), surroundings())?;
-    let name = boards.board(board_name(args).as_deref()).map_err(Failure::config)?.0.to_owned();
+    let boards = load_boards(args.boards.as_ref(), process_environment())?;
+    let name = boards.board(args.board_name().as_deref()).map_err(Failure::config)?.0.to_owned();
     Ok((boards, name))
 }
 

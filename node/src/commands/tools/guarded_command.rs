@@ -7,16 +7,32 @@
 //! subreaper. It ends with the command's exit status once all of them have ended. When the command ends, the
 //! remaining ones get SIGTERM, and SIGKILL after the grace; when `keep` loses its own parent, all are killed at once.
 
+use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use anyhow::anyhow;
+use clap::Args;
 
-use crate::cli::BecomeArgs;
 use crate::commands::exit::Failure;
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct ExecArgs {
+    /// Who started it.
+    #[arg(long)]
+    parent: u32,
+
+    /// Report why the command cannot be run as the reader of a sensor expects it.
+    #[arg(long)]
+    sensor: bool,
+
+    /// What to become.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
 
 /// Becomes the command. Returns only if that fails.
 #[cfg(unix)]
-pub(in crate::commands) fn main(args: &BecomeArgs) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
     use std::io::Write as _;
     use std::os::unix::process::CommandExt as _;
 
@@ -50,7 +66,7 @@ pub(super) fn is_child_of(parent: u32) -> bool {
 
 /// Runs the command, and ends as it does.
 #[cfg(not(unix))]
-pub(in crate::commands) fn main(args: &BecomeArgs) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
     let (program, arguments) =
         args.command.split_first().ok_or_else(|| Failure::usage(anyhow!("no command")))?;
     match Command::new(program).args(arguments).status() {

@@ -16,7 +16,7 @@ use crate::support::{DEADLINE, Logs, TestBed};
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Creates a znode and its parents.
-fn create(bed: &TestBed, path: &str, data: &[u8], kind: CreateMode) -> Session {
+fn create(bed: &TestBed, path: &str, data: &[u8], mode: CreateMode) -> Session {
     let connection = bed.connection();
     bed.wait(async {
         if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::dynamic_config::{self, DynamicConfig};
-use crate::leader::delivery::worker::Api;
+use crate::leader::delivery::api_client::Api;
 use crate::leader::fenced_store::COUNTER;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
@@ -188,8 +188,8 @@ impl Node {
         let orders = |settings: &Settings| {
             let api = settings.api_url.clone();
             let api = api.map(|url| {
-                let api = Api::new(&id, url, settings.api_method).through(network.clone());
-                api.showing(settings.api_token.clone())
+                let api = Api::new(&id, url, settings.api_method).with_runtime(network.clone());
+                api.with_token(settings.api_token.clone())
             });
             LeaderConfig {
                 period: settings.sampling_period,
@@ -268,10 +268,10 @@ impl Node {
         let leader = Leader::new(LeaderHandles {
             id: id.as_str().to_owned(),
             measurements: settings.measurements.clone(),
-            name: settings.name.clone(),
-            orders: orders_now,
+            name_template: settings.name.clone(),
+            config: orders_now,
             averages,
-            leading: leads,
+            state: leads,
             metrics: metrics.clone(),
         });
         let sources = Sources {

@@ -4,8 +4,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use atalaya::leader::members::{LARGEST_BATCH, Members};
-use atalaya::leader::read_fleet::{Since, gather};
+use atalaya::leader::members::Members;
+use atalaya::leader::read_fleet::{Freshness, read_fleet};
+use atalaya::zk::bulk_read::MAX_BATCH;
 use atalaya_recipes::{Connection, Session, SessionOptions};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -109,7 +110,7 @@ impl Fleet {
     /// One list, and all batches sent at once; nothing is parsed, kept, or bounded.
     async fn bare_cycle(&self) -> anyhow::Result<()> {
         let names = self.bare.list_children(PARENT).await?;
-        let batches = names.chunks(LARGEST_BATCH).map(|names| {
+        let batches = names.chunks(MAX_BATCH).map(|names| {
             let mut reader = self.bare.new_multi_reader();
             names.iter().try_for_each(|name| reader.add_get_data(&format!("{PARENT}/{name}")))?;
             Ok::<_, zk::Error>(reader.commit())
@@ -124,7 +125,7 @@ impl Fleet {
 
 /// Reads the whole roster and averages it.
 async fn average(connection: &Connection, roster: &mut Members) -> anyhow::Result<f64> {
-    let gathered = gather(connection, roster, Since::default()).await?;
+    let gathered = read_fleet(connection, roster, Freshness::default(), 0).await?;
     ensure!(gathered.excluded == 0, "{} znodes could not be averaged", gathered.excluded);
     let summaries = gathered.aggregate.summaries();
     summaries.first().map(|summary| summary.mean).context("there is nothing to average")

@@ -13,8 +13,7 @@ use super::args::{ConnectionArgs, Output};
 use super::stdout::{print, print_or_closed};
 use super::tools::with_session_of;
 use crate::commands::exit::Failure;
-use crate::leader::delivery::outbox::{ASIDE, PATH};
-use crate::leader::outbox_store::{self, Batch};
+use crate::leader::outbox_store::{self, BatchSize, PATH, REJECTED_PATH};
 use crate::model::report::CycleReport;
 use crate::model::text;
 
@@ -92,7 +91,7 @@ struct Row<'a> {
 
 async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCode, Failure> {
     let mut shown = 0;
-    for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
+    for (state, parent) in [("waiting", PATH), ("rejected", REJECTED_PATH)] {
         let listed =
             outbox_store::list(connection, parent).await.map_err(Failure::temp_fail)?.unwrap_or_default();
         for name in &listed.others {
@@ -100,7 +99,7 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
             warn!("{parent}/{name} is not a report: its name is not a cycle number");
         }
         let mut reader =
-            Reader { connection, parent, cycles: listed.cycles.into_iter(), batch: Batch::default() };
+            Reader { connection, parent, cycles: listed.cycles.into_iter(), batch: BatchSize::default() };
         let mut read = Vec::new().into_iter();
         loop {
             let Some((cycle, data)) = read.next() else {
@@ -149,19 +148,19 @@ struct Reader<'a> {
     connection: &'a Connection,
     parent: &'a str,
     cycles: std::collections::btree_set::IntoIter<u64>,
-    batch: Batch,
+    batch: BatchSize,
 }
 
 impl Reader<'_> {
     /// Returns the next reports; none at the end.
     async fn next(&mut self) -> Result<Vec<(u64, Option<Vec<u8>>)>, Failure> {
-        let cycles: Vec<u64> = self.cycles.by_ref().take(self.batch.count()).collect();
+        let cycles: Vec<u64> = self.cycles.by_ref().take(self.batch.get()).collect();
         if cycles.is_empty() {
             return Ok(Vec::new());
         }
         let found =
             outbox_store::read(self.connection, self.parent, &cycles).await.map_err(Failure::temp_fail)?;
-        self.batch.saw(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
+        self.batch.adapt(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
         Ok(found)
     }
 }
@@ -207,7 +206,8 @@ fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failur
         connection.sync().await.map_err(Failure::temp_fail)?;
         let cycles = match args.all {
             true => {
-                let aside = outbox_store::cycles(&connection, ASIDE).await.map_err(Failure::temp_fail)?;
+                let aside =
+                    outbox_store::cycles(&connection, REJECTED_PATH).await.map_err(Failure::temp_fail)?;
                 aside.unwrap_or_default().into_iter().collect()
             }
             false => args.cycles.clone(),
@@ -245,7 +245,7 @@ fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failur
 const BELL: Write<'static> = Write::Set { path: PATH, data: b"", version: None };
 
 async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
-    let (from, to) = (format!("{ASIDE}/{cycle}"), format!("{PATH}/{cycle}"));
+    let (from, to) = (format!("{REJECTED_PATH}/{cycle}"), format!("{PATH}/{cycle}"));
     let (data, stat) = connection.get(&from).await?;
     let data = match CycleReport::parse(&data, cycle) {
         Ok(report) => CycleReport { reason: None, ..report }.data(),
@@ -259,7 +259,7 @@ async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
 }
 
 async fn drop_it(connection: &Connection, cycle: u64) -> Result<(), Error> {
-    let aside = format!("{ASIDE}/{cycle}");
+    let aside = format!("{REJECTED_PATH}/{cycle}");
     match connection.delete(&aside, None).await {
         Err(error) if error.is_no_node() => {}
         done => return done,

@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::leader::AVERAGES;
+use crate::leader::AVERAGES_TARGET;
 use crate::model::text;
 
 thread_local! {
@@ -54,7 +54,7 @@ impl Journal {
 impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         // Averages come another way, with all their digits.
-        if event.metadata().target() == AVERAGES {
+        if event.metadata().target() == AVERAGES_TARGET {
             return;
         }
         let mut line = Line::default();

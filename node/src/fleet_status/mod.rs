@@ -1,9 +1,7 @@
 //! A fleet at one moment, as ZooKeeper knows it: who leads, what waits to be reported, which nodes there are and how they
-//! are. Pure, but for `znodes`, which reads; `atalaya status` prints, and a leader tells it to a collector.
+//! are. Pure; `atalaya status` prints, and a leader tells it to a collector.
 
-pub mod clock;
 mod text;
-pub(crate) mod znodes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +14,12 @@ pub use text::{Line, Tone, block, table};
 
 use crate::model::fence::Fence;
 use crate::model::leader_state::Delivered;
-use crate::model::measurement;
+use crate::model::measurement::{self, Unusable};
 use crate::model::node_info::NodeInfo;
+use crate::model::senml::Value;
 use crate::sampling::sensor_health::State;
 use crate::settings::shorten;
-use clock::Millis;
+use crate::zk::server_clock::Millis;
 
 /// Maximum number of znodes of the wrong type that are shown.
 const MOST_WRONG: usize = 16;
@@ -73,19 +72,21 @@ pub struct Measurement {
 }
 
 impl Measurement {
-    /// What stands in its znode.
+    /// Parses the data of its znode.
     pub fn of(data: &[u8], stat: &Stat) -> Measurement {
-        let (values, problem) = match measurement::parse(data) {
-            Ok(values) => (values, None),
-            Err(problem) => (Vec::new(), Some(problem.to_string())),
-        };
-        let count = values.len();
+        Measurement::from_parsed(&measurement::parse(data), stat)
+    }
+
+    /// Returns a measurement from the parsed data of its znode.
+    pub(crate) fn from_parsed(parsed: &Result<Vec<Value>, Unusable>, stat: &Stat) -> Measurement {
+        let values = parsed.as_deref().unwrap_or_default();
         let readings = values
-            .into_iter()
+            .iter()
             .take(MOST_READINGS)
-            .map(|value| Reading { value: value.value, unit: value.unit })
+            .map(|value| Reading { value: value.value, unit: value.unit.clone() })
             .collect();
-        Measurement { readings, count, problem, written: stat.mtime, made: stat.ctime }
+        let problem = parsed.as_ref().err().map(ToString::to_string);
+        Measurement { readings, count: values.len(), problem, written: stat.mtime, made: stat.ctime }
     }
 }
 

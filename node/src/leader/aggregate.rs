@@ -1,48 +1,48 @@
-//! The average of what the fleet measured. Pure.
+//! Averages of the fleet's measurements. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::senml::{Value, quantity_of};
 
-/// What the measurements of one unit come to.
+/// Average of the measurements with one unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// The unit as SenML names it; `None` for measurements that are a bare number.
+    /// SenML name of the unit; `None` for measurements that are a bare number.
     pub unit: Option<String>,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Smallest.
+    /// Minimum.
     pub min: f64,
-    /// Largest.
+    /// Maximum.
     pub max: f64,
-    /// Standard deviation of these measurements (they are the whole fleet, not a sample of it: the divisor is their
-    /// number). `None` if it is beyond what a number can hold.
+    /// Standard deviation. The measurements are the whole fleet and not a sample, so the divisor is their number. `None` if it is not a
+    /// finite number.
     pub stddev: Option<f64>,
-    /// How many.
+    /// Number of measurements.
     pub count: usize,
 }
 
-/// Collects measurements; units are never mixed.
+/// Collection of measurements, by unit.
 #[derive(Clone, Debug, Default)]
 pub struct Aggregate {
     values: BTreeMap<Option<String>, Vec<f64>>,
 }
 
-/// Most units that are averaged: each makes a report in every cycle. Those of known quantities and bare numbers always
-/// have room.
-pub const MOST_UNITS: usize = 64;
+/// Maximum number of unknown units that are averaged: each is a report in every cycle. Units of known quantities and bare numbers do not
+/// count.
+pub const MAX_UNKNOWN_UNITS: usize = 64;
 
 impl Aggregate {
-    /// Whether all of these can be taken in.
+    /// Returns true if all of these values can be added.
     pub fn has_room_for(&self, values: &[Value]) -> bool {
         let known = |unit: &Option<String>| unit.as_deref().is_none_or(|unit| quantity_of(unit).is_some());
         let mut foreign: BTreeSet<&Option<String>> = self.values.keys().filter(|unit| !known(unit)).collect();
         let before = foreign.len();
         foreign.extend(values.iter().map(|value| &value.unit).filter(|unit| !known(unit)));
-        foreign.len() == before || foreign.len() <= MOST_UNITS
+        foreign.len() == before || foreign.len() <= MAX_UNKNOWN_UNITS
     }
 
-    /// Takes a measurement in.
+    /// Adds a measurement.
     pub fn add(&mut self, value: Value) {
         match self.values.get_mut(&value.unit) {
             Some(values) => values.push(value.value),
@@ -52,7 +52,7 @@ impl Aggregate {
         }
     }
 
-    /// The summary of each unit: bare numbers first, then by unit.
+    /// Returns the average of each unit: bare numbers first, then by unit.
     pub fn summaries(&self) -> Vec<Summary> {
         self.values.iter().map(|(unit, values)| summarise(unit.clone(), values)).collect()
     }
@@ -63,7 +63,7 @@ fn summarise(unit: Option<String>, values: &[f64]) -> Summary {
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
     Summary {
         unit,
-        // Adding positive zero makes zero of a negative zero.
+        // Adding positive zero turns a negative zero into zero.
         mean: mean + 0.0,
         min: values.iter().copied().fold(f64::INFINITY, f64::min) + 0.0,
         max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max) + 0.0,
@@ -72,8 +72,8 @@ fn summarise(unit: Option<String>, values: &[f64]) -> Summary {
     }
 }
 
-/// The plain sum divided by the count, as every other program of the fleet computes it; by parts only when the sum of
-/// finite numbers is too large to be one.
+/// Returns the sum divided by the count, as the other programs of the fleet compute it. If the sum of finite numbers is not finite, each
+/// is divided first.
 fn mean(values: &[f64]) -> f64 {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -95,12 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_average() {
+    fn aggregate_of_nothing_has_no_average() {
         assert_eq!(of(&[]), []);
     }
 
     #[test]
-    fn a_small_fleet_by_hand() {
+    fn aggregate_of_a_small_fleet_has_the_average_computed_by_hand() {
         let [summary] = &of(&[(None, 75.0), (None, 80.0), (None, 82.0)])[..] else { panic!() };
         assert_eq!((summary.mean, summary.min, summary.max, summary.count), (79.0, 75.0, 82.0, 3));
         // Variance (16 + 1 + 9) / 3.
@@ -108,17 +108,17 @@ mod tests {
     }
 
     #[test]
-    fn units_are_not_mixed() {
+    fn aggregate_does_not_mix_units() {
         let summaries = of(&[(Some("Cel"), 20.0), (None, 1.0), (Some("%RH"), 40.0), (Some("Cel"), 22.0)]);
         let short: Vec<_> = summaries.iter().map(|s| (s.unit.as_deref(), s.mean, s.count)).collect();
         assert_eq!(short, [(None, 1.0, 1), (Some("%RH"), 40.0, 1), (Some("Cel"), 21.0, 2)]);
     }
 
     #[test]
-    fn strange_units_are_bounded_and_leave_room_for_known_ones() {
+    fn aggregate_bounds_unknown_units_and_has_room_for_known_ones() {
         let unit = |unit: &str| Value { unit: Some(unit.to_owned()), value: 1.0 };
         let mut aggregate = Aggregate::default();
-        for n in 0..MOST_UNITS {
+        for n in 0..MAX_UNKNOWN_UNITS {
             let values = [unit(&format!("u{n}"))];
             assert!(aggregate.has_room_for(&values));
             let [value] = values;
@@ -129,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_beyond_numbers_still_has_a_mean() {
+    fn aggregate_has_a_finite_mean_of_numbers_with_an_infinite_sum() {
         let summary = &of(&[(None, f64::MAX), (None, f64::MAX), (None, -1.0)])[0];
         assert!((summary.mean / f64::MAX - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(summary.stddev, None);
     }
 
     #[test]
-    fn averages_have_no_negative_zero() {
+    fn aggregate_has_no_negative_zero() {
         for values in
             [&[-0.0][..], &[-0.0, -0.0], &[-f64::MIN_POSITIVE / 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
         {
@@ -151,7 +151,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_mean_is_finite_and_between_the_extremes(values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..50)) {
+        fn aggregate_has_a_finite_mean_between_the_extremes(values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..50)) {
             let units: Vec<_> = values.iter().map(|value| (None, *value)).collect();
             let summary = &of(&units)[0];
             let slack = summary.min.abs().max(summary.max.abs()) * 1e-12;

@@ -10,12 +10,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::leader::delivery::queue::Outcome;
-use crate::leader::read_fleet::Gathered;
-use crate::leader::schedule::ServerClock;
+use crate::leader::delivery::outcome::Outcome;
+use crate::leader::read_fleet::FleetReading;
 use crate::metrics::lock;
 use crate::model::measurement::Unusable;
 use crate::model::report::CycleReport;
+use crate::zk::server_clock::ServerClock;
 
 /// How a cycle ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,17 +25,17 @@ pub enum Ended {
     /// Nobody had a usable measurement.
     Empty,
     /// It could not be done, or is not known to be.
-    CommitError,
+    Failed,
 }
 
 impl Ended {
-    const ALL: [Ended; 3] = [Ended::Written, Ended::Empty, Ended::CommitError];
+    const ALL: [Ended; 3] = [Ended::Written, Ended::Empty, Ended::Failed];
 
     const fn name(self) -> &'static str {
         match self {
             Ended::Written => "written",
             Ended::Empty => "empty",
-            Ended::CommitError => "failed",
+            Ended::Failed => "failed",
         }
     }
 }
@@ -210,9 +210,9 @@ impl Leading {
         self.with(|led| led.clock = clock);
     }
 
-    pub(crate) fn gathered(&self, nodes: usize, gathered: &Gathered) {
+    pub(crate) fn gathered(&self, nodes: usize, gathered: &FleetReading) {
         let counted = nodes.saturating_sub(gathered.excluded);
-        self.with(|led| led.fleet = Some((nodes, counted, gathered.reasons)));
+        self.with(|led| led.fleet = Some((nodes, counted, gathered.excluded_by_reason)));
     }
 
     /// A cycle came to this. Units that others made up are left out: there may be any number of them, in time.
@@ -251,7 +251,7 @@ impl Leading {
         let outcome = match outcome {
             Outcome::Accepted => DELIVERIES[0],
             Outcome::Rejected(_) | Outcome::Invalid(_) => DELIVERIES[1],
-            Outcome::CommitError(_) | Outcome::Doubtful(_) => DELIVERIES[2],
+            Outcome::Failed(_) | Outcome::Doubtful(_) => DELIVERIES[2],
             Outcome::Stale(_) => DELIVERIES[3],
         };
         self.deliveries.get_or_create(&[("outcome", outcome)]).inc();
@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(problem(&leading, 130), None);
         assert!(problem(&leading, 131).unwrap().contains("none is sent"));
         leading.sends(false, at(131));
-        leading.answered(&Outcome::CommitError("away".into()), SECOND, at(141));
+        leading.answered(&Outcome::Failed("away".into()), SECOND, at(141));
         assert_eq!(problem(&leading, 171), None);
         leading.waits(0, None, at(171));
         assert_eq!(problem(&leading, 900), None);
@@ -342,7 +342,7 @@ mod tests {
     #[test]
     fn the_age_of_a_report_is_by_the_clock_that_it_was_made_with() {
         let mut clock = ServerClock::default();
-        clock.heard(1_000_000, at(10), at(10));
+        clock.record_write(1_000_000, at(10), at(10));
         let led = Led { clock, oldest: Some(997_000), ..Led::default() };
         assert_eq!(led.oldest_age(at(12)), 5 * SECOND);
         assert_eq!(Led { oldest: Some(2_000_000), ..led }.oldest_age(at(12)), Duration::ZERO);

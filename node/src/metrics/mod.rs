@@ -30,9 +30,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use leading::Ended;
 pub use server::Server;
 
-use crate::leader::delivery::queue::Outcome;
-use crate::leader::read_fleet::Gathered;
-use crate::leader::schedule::ServerClock;
+use crate::leader::delivery::outcome::Outcome;
+use crate::leader::read_fleet::FleetReading;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::report::CycleReport;
@@ -41,6 +40,7 @@ use crate::process::systemd::Progress;
 use crate::sampling::barrier_gate::SamplingMode;
 use crate::sampling::{Sample, SampleProgress};
 use crate::settings::Settings;
+use crate::zk::server_clock::ServerClock;
 use health::{Look, Stage};
 use leading::Leading;
 use sensing::{Sensing, age};
@@ -191,7 +191,7 @@ impl Metrics {
     }
 
     /// So many nodes are listed, and this was read.
-    pub(crate) fn gathered(&self, nodes: usize, gathered: &Gathered) {
+    pub(crate) fn gathered(&self, nodes: usize, gathered: &FleetReading) {
         self.with(|inner| inner.leading.gathered(nodes, gathered));
     }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Error, Session};
 use clap::Args;
 use tokio::time::MissedTickBehavior;
@@ -17,9 +18,8 @@ use super::signals::stop_signal;
 use super::tools::with_session_of;
 use crate::commands::exit::Failure;
 use crate::fleet_status::FleetStatus;
-use crate::fleet_status::clock::Clock;
-use crate::fleet_status::znodes::now;
 use crate::settings::{FleetArgs, Settings, load_boards};
+use crate::zk::server_clock::{ServerClock, local_time};
 use read::Reader;
 use show::Show;
 
@@ -75,7 +75,7 @@ pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let settings =
         Settings::assemble(&fleet, &load_boards(None, process_environment())?, process_environment())?;
     with_session_of(None, &args.connection, |session| async move {
-        let looker = Looker { session, settings, reader: Reader::default(), clock: Clock::default() };
+        let looker = Looker { session, settings, reader: Reader::default(), clock: ServerClock::default() };
         if args.watch { watch(looker, args).await } else { once(looker, args).await }?;
         Ok(ExitCode::SUCCESS)
     })
@@ -126,7 +126,7 @@ struct Looker {
     session: Session,
     settings: Settings,
     reader: Reader,
-    clock: Clock,
+    clock: ServerClock,
 }
 
 impl Looker {
@@ -136,16 +136,13 @@ impl Looker {
 
     async fn look(&mut self) -> Result<FleetStatus, Error> {
         let connection = self.session.connection().await;
-        let began = now();
+        let started = BootInstant::now();
         let seen = self.reader.read(&connection, &self.settings).await?;
-        let ended = now();
+        let ended = BootInstant::now();
         if seen.newest > 0 {
-            self.clock.look(seen.newest, began, ended);
+            self.clock.record_read(seen.newest, started, ended, local_time());
         }
-        Ok(FleetStatus::of(
-            self.settings.zookeeper.to_string(),
-            seen,
-            ended.saturating_add(self.clock.ahead()),
-        ))
+        let now = self.clock.now(ended).unwrap_or_else(local_time);
+        Ok(FleetStatus::of(self.settings.zookeeper.to_string(), seen, now))
     }
 }

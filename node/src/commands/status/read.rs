@@ -2,25 +2,23 @@
 
 use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::wrong_znode::is_ephemeral;
-use atalaya_recipes::{Connection, Error, Stat, WrongZnode, ZnodeProblem};
+use atalaya_recipes::{Connection, Error, WrongZnode, ZnodeProblem};
 
 use crate::dynamic_config::{self, Key};
-use crate::fleet_status::znodes::{all, children, read};
 use crate::fleet_status::{Measurement, Said, Seen};
-use crate::leader::delivery::outbox;
 use crate::leader::fenced_store::{BARRIER, COUNTER};
-use crate::leader::members::Members;
 use crate::leader::outbox_store;
 use crate::model::fence::{self, Fence};
 use crate::model::node_info;
 use crate::settings::Settings;
+use crate::zk::bulk_read::{SizeCache, read_children, read_named_children};
 
 /// Who reads, and remembers how large the znodes were: what has been read before takes fewer requests.
 #[derive(Default)]
 pub(super) struct Reader {
-    measurements: Members,
-    presences: Members,
-    contenders: Members,
+    measurements: SizeCache,
+    presences: SizeCache,
+    contenders: SizeCache,
 }
 
 impl Reader {
@@ -28,20 +26,23 @@ impl Reader {
         // What others have written just now is to be seen.
         connection.sync().await?;
         let mut seen = Seen::default();
-        if let Some((data, stat)) = get(connection, fence::PATH).await? {
+        if let Some((data, stat)) = connection.get_opt(fence::PATH).await? {
             seen.written(&stat);
             seen.wrong.extend(WrongZnode::not_persistent(fence::PATH, &stat));
             seen.term = Fence::parse(&data);
         }
         let period = format!("{}/{}", dynamic_config::FLEET, Key::SamplingPeriod.name());
-        if let Some((data, _)) = get(connection, &period).await? {
+        if let Some((data, _)) = connection.get_opt(&period).await? {
             seen.period = dynamic_config::period(&data);
         }
-        seen.waiting = outbox_store::cycles(connection, outbox::PATH).await?.map_or(0, |cycles| cycles.len());
-        seen.aside = below(connection, outbox::ASIDE).await?;
+        seen.waiting =
+            outbox_store::cycles(connection, outbox_store::PATH).await?.map_or(0, |cycles| cycles.len());
+        seen.aside = below(connection, outbox_store::REJECTED_PATH).await?;
         self.read_line(connection, &settings.election, &mut seen).await?;
         read_barrier_and_counter(connection, &mut seen).await?;
-        let found = all(connection, &settings.measurements, &mut self.measurements, Measurement::of).await?;
+        let found =
+            read_children(connection, &settings.measurements, &mut self.measurements, Measurement::of)
+                .await?;
         for (name, stat, measurement) in found {
             seen.written(&stat);
             let path = format!("{}/{name}", settings.measurements);
@@ -50,7 +51,9 @@ impl Reader {
             let id = settings.id_of(&name).unwrap_or(&name);
             seen.measurements.insert(id.to_owned(), measurement);
         }
-        let found = all(connection, node_info::PARENT, &mut self.presences, |data, _| Said::of(data)).await?;
+        let found =
+            read_children(connection, node_info::PARENT, &mut self.presences, |data, _| Said::of(data))
+                .await?;
         for (id, stat, said) in found {
             seen.written(&stat);
             seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{}/{id}", node_info::PARENT), &stat));
@@ -67,15 +70,17 @@ impl Reader {
         election: &str,
         seen: &mut Seen,
     ) -> Result<(), Error> {
-        let names = children(connection, election).await?;
+        let names = connection.children_or_empty(election).await?;
         let line: Vec<String> =
             sorted_contenders(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();
         seen.in_line = line.len();
         let Some(first) = line.first().cloned() else { return Ok(()) };
-        for (name, stat, ()) in read(connection, election, line, &mut self.contenders, |_, _| ()).await? {
+        for (name, stat, ()) in
+            read_named_children(connection, election, line, &mut self.contenders, |_, _| ()).await?
+        {
             seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{election}/{name}"), &stat));
         }
-        if let Some((data, stat)) = get(connection, &format!("{election}/{first}")).await?
+        if let Some((data, stat)) = connection.get_opt(&format!("{election}/{first}")).await?
             && is_ephemeral(stat.ephemeral_owner)
         {
             seen.leader = Some((String::from_utf8_lossy(&data).into_owned(), stat.ctime));
@@ -90,7 +95,7 @@ async fn read_barrier_and_counter(connection: &Connection, seen: &mut Seen) -> R
         seen.wrong.extend(WrongZnode::not_childless(BARRIER, &stat));
         seen.wrong.extend(WrongZnode::not_persistent(BARRIER, &stat));
     }
-    if let Some((data, stat)) = get(connection, COUNTER).await? {
+    if let Some((data, stat)) = connection.get_opt(COUNTER).await? {
         seen.wrong.extend(WrongZnode::not_persistent(COUNTER, &stat));
         let text = String::from_utf8_lossy(&data);
         if !text.trim().is_empty() && text.trim().parse::<i64>().is_err() {
@@ -98,14 +103,6 @@ async fn read_barrier_and_counter(connection: &Connection, seen: &mut Seen) -> R
         }
     }
     Ok(())
-}
-
-async fn get(connection: &Connection, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Error> {
-    match connection.get(path).await {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.is_no_node() => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// How many children there are at `path`; their names are not read.

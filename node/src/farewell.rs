@@ -17,7 +17,7 @@ use tracing::debug;
 
 use crate::model::node_id::NodeId;
 use crate::model::node_info::PARENT;
-use crate::settings::shorten;
+use crate::model::text::sanitize_for_log;
 
 /// How long saying it may take. Then the session is closed without it.
 const SAYING: Duration = Duration::from_millis(250);
@@ -93,7 +93,7 @@ impl Why {
         let BulkRead::Data(said, _) = answer else { return Why::Over };
         let said: Option<Value> = serde_json::from_slice(said).ok();
         match said.as_ref().and_then(|said| said.get("leaving")?.as_str()) {
-            Some(why) => Why::Stopped(shorten(why)),
+            Some(why) => Why::Stopped(sanitize_for_log(why)),
             None => Why::Deleted,
         }
     }

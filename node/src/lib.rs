@@ -32,3 +32,4 @@ pub mod process;
 pub mod reload;
 pub mod sampling;
 pub mod settings;
+mod zk;

@@ -16,8 +16,9 @@ use self::access::{hosts, read_tokens, redis_access, warn_if_exposed};
 use super::{reload_signals, stop_signal, surroundings};
 use crate::cli::CollectArgs;
 use crate::exit::Failure;
+use crate::model::text::sanitize_for_log;
+use crate::settings::Env;
 use crate::settings::listen_addr::ListenAddr;
-use crate::settings::{Env, shorten};
 
 const LISTEN: &str = "127.0.0.1:8000";
 const FILE: &str = "reports.db";
@@ -148,7 +149,10 @@ impl Told {
         let listen = match value("listen", args.listen.as_ref(), "ATALAYA_LISTEN") {
             None => LISTEN.parse().map_err(|problem| Failure::software(anyhow!("{LISTEN}: {problem}")))?,
             Some(value) => value.text.parse::<ListenAddr>().map_err(|problem| {
-                value.refuse(format!("bad address to listen at \"{}\": {problem}", shorten(&value.text)))
+                value.refuse(format!(
+                    "bad address to listen at \"{}\": {problem}",
+                    sanitize_for_log(&value.text)
+                ))
             })?,
         };
         let given = (!args.allowed_host.is_empty()).then(|| args.allowed_host.join(","));
@@ -252,7 +256,7 @@ pub(super) fn without_password(store: &str) -> String {
             let _ = url.set_password(Some(HIDDEN));
             url.into()
         }
-        _ => shorten(store),
+        _ => sanitize_for_log(store),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::exit::Failure;
 use crate::logging::Logs;
 use crate::metrics::{Metrics, Server};
 use crate::node::Node;
-use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, stem};
+use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, file_stem};
 use crate::process::systemd::Systemd;
 use crate::reload::{Carried, Reload};
 use crate::settings::api_token::ApiToken;
@@ -89,7 +89,7 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Fa
         }
     };
     let id = args.id.as_str();
-    let stem = stem(id, &settings.zookeeper, &settings.measurement_path(id));
+    let stem = file_stem(id, &settings.zookeeper, &settings.measurement_path(id));
     match StateFile::open(&folder, &stem, id, &settings.zookeeper.to_string()) {
         Ok(remembrance) => Ok(Some(remembrance)),
         Err(OpenError::Held(Holder { process, purpose })) => {
@@ -99,7 +99,7 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Fa
                 Purpose::Run => Failure::taken(anyhow!(
                     "the node id {id} is taken: {process} on this machine is that node; stop it, or give this node another id"
                 )),
-                Purpose::Reap => {
+                Purpose::CleanUp => {
                     Failure::not_now(anyhow!("{process} clears up after node {id}, and comes to no end"))
                 }
             })

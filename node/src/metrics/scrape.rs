@@ -126,7 +126,7 @@ impl Collector for Scrape {
             settings(&mut page, &running.settings.borrow())?;
             session(
                 &mut page,
-                running.session.view(),
+                running.session.state(),
                 count(lock(&inner.seen).sessions),
                 lease.as_secs_f64(),
             )?;

@@ -6,6 +6,7 @@ pub mod fence;
 #[cfg(test)]
 pub mod foreign_input;
 pub mod health_status;
+pub mod leader_state;
 pub mod measurement;
 pub mod node_id;
 pub mod node_info;

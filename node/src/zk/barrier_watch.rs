@@ -4,7 +4,7 @@
 //! backoff.
 
 use atalaya_hal::boards::SyncMode;
-use atalaya_recipes::{Backoff, Connection, Session, Sightings, WrongZnode};
+use atalaya_recipes::{Backoff, Connection, EventType, Session, WrongZnode, WrongZnodeReporter};
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -45,14 +45,14 @@ pub(crate) async fn follow_barrier(
 
 /// Watches the barrier over the current connection of the session, and over its successors.
 async fn watch_barrier(session: &Session, mut on_change: impl FnMut(Barrier)) {
-    let (mut backoff, mut sightings) = (Backoff::default(), Sightings::default());
+    let (mut backoff, mut wrong_znodes) = (Backoff::default(), WrongZnodeReporter::default());
     loop {
         let connection = session.connection().await;
         backoff.reconnected();
         tokio::select! {
             biased;
             () = connection.lost() => {}
-            () = watch_over(&connection, &mut on_change, &mut backoff, &mut sightings) => {}
+            () = watch_over(&connection, &mut on_change, &mut backoff, &mut wrong_znodes) => {}
         }
     }
 }
@@ -61,7 +61,7 @@ async fn watch_over(
     connection: &Connection,
     on_change: &mut impl FnMut(Barrier),
     backoff: &mut Backoff,
-    sightings: &mut Sightings,
+    wrong_znodes: &mut WrongZnodeReporter,
 ) {
     loop {
         match connection.stat_and_watch(barrier::PATH).await {
@@ -71,11 +71,11 @@ async fn watch_over(
                     WrongZnode::not_childless(barrier::PATH, stat)
                         .or(WrongZnode::not_persistent(barrier::PATH, stat))
                 });
-                sightings.update(connection.session(), wrong);
+                wrong_znodes.update(connection.session(), wrong);
                 let generation = stat.map(|stat| stat.czxid);
                 debug!(target: LOG_TARGET, generation, "barrier state");
                 on_change(generation.map_or(Barrier::Open, Barrier::Closed));
-                if connection.tells_deletion(watcher).await {
+                if connection.watch_event(watcher).await == Some(EventType::NodeDeleted) {
                     debug!(target: LOG_TARGET, released = generation, "barrier released");
                     on_change(Barrier::Released);
                 }

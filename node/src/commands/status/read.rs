@@ -32,7 +32,7 @@ impl Reader {
         if let Some((data, stat)) = get(connection, fence::PATH).await? {
             seen.written(&stat);
             seen.wrong.extend(WrongZnode::not_persistent(fence::PATH, &stat));
-            seen.term = Fence::parse(&data);
+            seen.term = Fence::parse(&data).ok();
         }
         let period = format!("{}/{}", dynamic_config::FLEET, Key::SamplingPeriod.name());
         if let Some((data, _)) = get(connection, &period).await? {

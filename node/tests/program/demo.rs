@@ -57,7 +57,7 @@ fn averages_appear_at_once_and_ctrl_c_gives_the_screen_back() {
     terminal.wait_for("averages 2", PATIENCE);
     assert!(started.elapsed() < Duration::from_secs(3) + AT_ONCE, "{:?}", started.elapsed());
     let text = terminal.text();
-    for words in ["leads", "follows", "ZooKeeper up", "API up", "of 3", "delivered"] {
+    for words in ["leader", "follower", "ZooKeeper up", "API up", "of 3", "delivered"] {
         assert!(text.contains(words), "no \"{words}\" in\n{text}");
     }
     assert!(terminal.look(|screen| screen.alternate_screen()));
@@ -95,14 +95,14 @@ fn keys_take_the_api_and_zookeeper_away_and_bring_them_back() {
     let mut terminal = screen(&["--sampling-period", "500ms"]);
     terminal.wait_for("averages 2", PATIENCE);
     terminal.press("a");
-    terminal.wait_for("API away", PATIENCE);
+    terminal.wait_for("API down", PATIENCE);
     terminal.wait_for("waiting 3", PATIENCE);
     terminal.press("a");
     terminal.wait_for("accepts reports again", PATIENCE);
     terminal.wait_for("waiting 0", PATIENCE);
     terminal.press("z");
     terminal.wait_for("ZooKeeper stopped", PATIENCE);
-    terminal.wait_for("cut off", PATIENCE);
+    terminal.wait_for("offline", PATIENCE);
     terminal.press("z");
     terminal.wait_for("leading again", PATIENCE);
     terminal.press("?");
@@ -134,7 +134,7 @@ fn a_panic_gives_the_screen_back_and_is_readable() {
     let script = scratch.path().join("panic.txt");
     std::fs::write(&script, "500ms panic\n").unwrap();
     let mut terminal = screen(&["--script", script.to_str().unwrap()]);
-    terminal.wait_for("as the script wants it", PATIENCE);
+    terminal.wait_for("requested by the script", PATIENCE);
     assert_eq!(terminal.wait_exit(PATIENCE), 101);
     terminal.look(|screen| {
         assert!(!screen.alternate_screen(), "the alternate screen stays");
@@ -169,7 +169,7 @@ fn without_a_terminal_it_is_lines_and_ends_by_itself() {
 #[test]
 fn its_api_tells_what_it_has_to_whoever_asks() {
     let mut demo = Process::spawn(demo(&["--plain", "--sampling-period", "200ms"]));
-    let line = demo.wait_for_line("the page at http://", PATIENCE).text;
+    let line = demo.wait_for_line("web page at http://", PATIENCE).text;
     let page = line.rsplit(' ').next().unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -208,13 +208,13 @@ fn a_script_plays_faults_and_nobody_is_led_by_two() {
         ", the leader, is stopped",
         "not leading any more",
         "the API hangs",
-        "the API goes away",
+        "the API is down",
         "the API does not take reports",
-        "the API is back",
+        "the API is up again",
         "the API accepts reports again",
         "ZooKeeper stops",
         "suspended",
-        "ZooKeeper is back",
+        "ZooKeeper is up again",
         "leading again",
         "the session of the leader expires",
     ];

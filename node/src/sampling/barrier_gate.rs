@@ -130,7 +130,7 @@ async fn watch_over(
     loop {
         match connection.stat_and_watch(BARRIER).await {
             Ok((stat, watcher)) => {
-                trouble.over();
+                trouble.reset();
                 let wrong = stat.as_ref().and_then(|stat| {
                     WrongZnode::not_childless(BARRIER, stat).or(WrongZnode::not_persistent(BARRIER, stat))
                 });

@@ -16,9 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use atalaya::cli::FleetArgs;
 use atalaya::model::node_id::NodeId;
 use atalaya::node::Node;
+use atalaya::settings::FleetArgs;
 use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
 use serde_json::json;

@@ -12,14 +12,11 @@
 //! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every
 //! version.
 
-pub mod cli;
 pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod dynamic_config;
-pub mod exit;
 pub mod fail_points;
-mod farewell;
 pub mod fleet_status;
 pub mod inspect;
 pub mod leader;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
 use atalaya_hal::Boards;
 use atalaya_hal::boards::Counting;
-use atalaya_recipes::node_names::{Naming, Token};
+use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{
-    Election, Problem, Session, SessionOptions, Sightings, Standing, WriteCounter, WrongZnode, election,
+    Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, WrongZnodeReporter, ZnodeProblem,
+    election,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -16,13 +16,12 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::dynamic_config::{self, DynamicConfig};
-use crate::exit::Failure;
-use crate::farewell;
 use crate::leader::delivery::worker::Api;
 use crate::leader::fenced_store::COUNTER;
-use crate::leader::{Leader, LeaderConfig, LeaderHandles, Leading};
+use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::{Metrics, Running};
+use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, NodeInfoSensor, describe_holder};
 use crate::model::report::Report;
@@ -30,13 +29,34 @@ use crate::observe::node_status::{self, NodeStatus, Sources};
 use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::process::systemd::Systemd;
-use crate::reload::{self, Adopt, Carried, Reload};
+use crate::reload::{self, Adopt, Carried, OpenBoardError, Reload};
 use crate::sampling::barrier_gate::{self, SamplingMode};
 use crate::sampling::{SampleProgress, Sampler, Sensors};
 use crate::settings::Settings;
 
 /// How long the end may take: ZooKeeper confirms a closed session in milliseconds, if it can be reached.
 const FAREWELL: Duration = Duration::from_millis(1_500);
+
+/// Error that ends a node.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The znode of the measurement is persistent, or a session of another process owns it.
+    #[error("the node id {id} is taken: {cause}")]
+    IdInUse {
+        /// Id of the node.
+        id: NodeId,
+        /// Owner of the znode, and the remedy.
+        cause: String,
+    },
+    /// ZooKeeper was not reached in time after the start.
+    #[error("ZooKeeper at {servers} was not reached within {timeout:?}")]
+    Unavailable {
+        /// Addresses of the servers.
+        servers: String,
+        /// Time that was allowed.
+        timeout: Duration,
+    },
+}
 
 /// A node, ready to run.
 #[derive(Debug)]
@@ -65,7 +85,7 @@ impl Node {
         board: Option<String>,
         boards: &Boards,
         settings: Settings,
-    ) -> Result<Node, Failure> {
+    ) -> Result<Node, OpenBoardError> {
         let Carried { board, sensors } = Carried::open(board.as_deref(), boards)?;
         let node_status = watch::Sender::default();
         Ok(Node {
@@ -149,7 +169,7 @@ impl Node {
         self,
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NodeError> {
         let Node {
             id,
             board,
@@ -182,7 +202,7 @@ impl Node {
         let options =
             SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
         let path = settings.measurement_path(id.as_str());
-        let token = Token::random();
+        let token = ContenderId::random();
         let remembered = remembrance.map(|kept| {
             let life = life(&id, &path, &settings, &token);
             kept.begin(life.clone());
@@ -203,7 +223,7 @@ impl Node {
         let (exchange, exchanged) = mpsc::channel(1);
         let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, step: None });
         let tally = WriteCounter::new(session.clone(), COUNTER);
-        tally.switch(settings.counting() == Counting::PerNode).await;
+        tally.set_enabled(settings.counting() == Counting::PerNode).await;
         let publisher = PersistentNode::new(session.clone(), &path).counted(tally.clone());
         let measuring = Sampler {
             measured,
@@ -226,8 +246,13 @@ impl Node {
         let watched = supervisor.is_there().then(|| node_status.subscribe());
         let supervising =
             Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
-        let election =
-            Election::with_token(session.clone(), &settings.election, id.as_str(), Naming::Kazoo, token);
+        let election = Election::with_contender_id(
+            session.clone(),
+            &settings.election,
+            id.as_str(),
+            Naming::Kazoo,
+            token,
+        );
         let (leads, leading) = watch::channel(None);
         let running = metrics.is_on().then(|| Running {
             session: session.clone(),
@@ -237,7 +262,7 @@ impl Node {
             board: board_now.clone(),
             leading: leading.clone(),
             pace: paced.subscribe(),
-            tally: tally.newest(),
+            tally: tally.value(),
         });
         let attending = Box::pin(metrics.attend(running));
         let leader = Leader::new(LeaderHandles {
@@ -249,7 +274,6 @@ impl Node {
             leading: leads,
             metrics: metrics.clone(),
         });
-        let place = election.standing();
         let sources = Sources {
             session: &session,
             standing: election.standing(),
@@ -292,16 +316,11 @@ impl Node {
             }
         });
 
-        // Where it stood in line when it was told to stop: afterwards it stands nowhere.
-        let stop = async { (stop.await, *place.borrow()) };
         let outcome = tokio::select! {
             biased;
-            (signal, place) = stop => {
+            signal = stop => {
                 info!(signal, "stopping");
                 supervisor.stopping().await;
-                if place != Standing::Leading {
-                    farewell::say(&session, &id, &path, signal).await;
-                }
                 Ok(())
             }
             conflict = publishing => Err(taken(&session, &id, &path, conflict).await),
@@ -353,7 +372,7 @@ async fn obey(
             warn!("{change}");
         }
         if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
-            tally.switch(now.counting() == Counting::PerNode).await;
+            tally.set_enabled(now.counting() == Counting::PerNode).await;
             ordered.send_replace(orders(&now));
         }
         if settings.changed().await.is_err() {
@@ -363,7 +382,7 @@ async fn obey(
 }
 
 /// What this process makes in ZooKeeper that goes with its session.
-fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &Token) -> ProcessRecord {
+fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId) -> ProcessRecord {
     ProcessRecord {
         process: std::process::id(),
         sessions: Vec::new(),
@@ -410,14 +429,14 @@ async fn say_who(
     mut presence: NodeInfo,
     mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
     mut board: watch::Receiver<String>,
-    mut leading: watch::Receiver<Option<Leading>>,
+    mut leading: watch::Receiver<Option<LeaderState>>,
 ) {
     presence.sensors.clone_from(&sensors.borrow_and_update());
     let (said, say) = watch::channel(Some(presence.data()));
     let telling = async {
         let mut last = Instant::now();
         loop {
-            let leads = leading.borrow_and_update().map(node_info::Leading::from);
+            let leads = *leading.borrow_and_update();
             let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
             let pause = node_info::pause(&presence.sensors, &sensors.borrow_and_update());
             let pause = if other { Some(node_info::PAUSE) } else { pause };
@@ -443,13 +462,13 @@ async fn say_who(
     };
     let path = format!("{}/{id}", node_info::PARENT);
     // Reported for as long as the node runs.
-    let mut sightings = Sightings::default();
+    let mut sightings = WrongZnodeReporter::default();
     let keeping = PersistentNode::new(session.clone(), &path).run(say);
     tokio::select! {
         conflict = keeping => {
             match conflict {
                 Conflict::Persistent => {
-                    sightings.update(session, [WrongZnode::new(&path, Problem::NotEphemeral)]);
+                    sightings.update(session, [WrongZnode::new(&path, ZnodeProblem::NotEphemeral)]);
                 }
                 Conflict::Held { .. } => {
                     warn!("a node of another fleet with the same id says who it is at {path}: {conflict}");
@@ -475,7 +494,7 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
             continue;
         }
         let connection = session.connection().await;
-        match election::holder(&connection, election, Naming::Kazoo).await {
+        match election::leader(&connection, election, Naming::Kazoo).await {
             Ok(Some(leader)) => {
                 let leader = String::from_utf8_lossy(&leader).into_owned();
                 info!(ahead, leader, "following: waiting in line to lead");
@@ -485,27 +504,27 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
     }
 }
 
-async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> Failure {
+async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> NodeError {
     let who = match conflict {
         Conflict::Held { session: holder } => {
             let holder = describe_holder(session, id.as_str(), holder).await;
             format!("{holder} holds {path} and is alive; stop that one, or give this node another id")
         }
         Conflict::Persistent => {
-            let remedy = WrongZnode::new(path, Problem::NotEphemeral).remedy();
+            let remedy = WrongZnode::new(path, ZnodeProblem::NotEphemeral).remedy();
             format!(
                 "{path} is a persistent znode, which no session's end removes; {remedy}, or give this node another id"
             )
         }
     };
-    Failure::taken(anyhow!("the node id {id} is taken: {who}"))
+    NodeError::IdInUse { id: id.clone(), cause: who }
 }
 
 /// Completes when ZooKeeper has not been reached for `timeout` since the start.
-async fn unreachable(session: &Session, settings: &Settings, timeout: Option<Duration>) -> Failure {
+async fn unreachable(session: &Session, settings: &Settings, timeout: Option<Duration>) -> NodeError {
     let Some(timeout) = timeout else { return std::future::pending().await };
     if tokio::time::timeout(timeout, session.connection()).await.is_ok() {
         return std::future::pending().await;
     }
-    Failure::unavailable(anyhow!("ZooKeeper at {} was not reached within {timeout:?}", settings.zookeeper))
+    NodeError::Unavailable { servers: settings.zookeeper.to_string(), timeout }
 }

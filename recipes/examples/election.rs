@@ -52,7 +52,7 @@ async fn main() -> anyhow::Result<()> {
 
 /// Leads for a minute at most, and then lets another one.
 async fn lead(leadership: Leadership) {
-    println!("leading in term {}, with {}", leadership.term(), leadership.znode());
+    println!("leading in term {}, with {}", leadership.fencing_token(), leadership.znode());
     for second in 1..=60 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         if second % 10 == 0 {

@@ -17,15 +17,19 @@ async fn main() -> anyhow::Result<()> {
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
     let lease = Lease::new(session.clone(), "/leases/cleanup", name, Duration::from_secs(20));
-    match lease.obtain().await? {
+    match lease.acquire().await? {
         Acquire::HeldByOther(other) => {
             let left = other.end.duration_since(std::time::SystemTime::now()).unwrap_or_default();
             println!("{} has it for {} s more", other.holder, left.as_secs());
         }
         Acquire::Acquired(held) => {
-            println!("ours for {} s, with the fencing token {}", held.remaining().as_secs(), held.fence());
+            println!(
+                "ours for {} s, with the fencing token {}",
+                held.remaining().as_secs(),
+                held.fencing_token()
+            );
             tokio::select! {
-                () = held.over() => println!("over: this must stop"),
+                () = held.expired() => println!("over: this must stop"),
                 () = tokio::time::sleep(Duration::from_secs(1)) => println!("done, and still ours"),
             }
         }

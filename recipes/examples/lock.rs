@@ -36,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
                 break;
             }
         };
-        println!("holding it, with the fencing token {}", guard.fence());
+        println!("holding it, with the fencing token {}", guard.fencing_token());
         tokio::select! {
             () = guard.lost() => println!("lost"),
             result = tokio::signal::ctrl_c() => {

@@ -27,7 +27,7 @@ async fn main() -> anyhow::Result<()> {
         ReadLock::new(session.clone(), PATH, name).acquire().await?
     };
     match writes {
-        true => println!("writing, alone, with the fencing token {}", guard.fence()),
+        true => println!("writing, alone, with the fencing token {}", guard.fencing_token()),
         false => println!("reading, with all who read"),
     }
     tokio::select! {

@@ -19,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let items = ["bus 1", "bus 2", "bus 3", "bus 4"].map(String::from);
     let partitioner = SetPartitioner::new(session.clone(), "/polling", items, name)
         // For a fleet that starts one after the other it is longer, so that little is handed over twice.
-        .with_settling(Duration::from_secs(1));
+        .with_settle_time(Duration::from_secs(1));
     tokio::select! {
         error = partitioner.run(poll) => return Err(error.into()),
         result = tokio::signal::ctrl_c() => result.context("cannot wait for Ctrl-C")?,

@@ -6,11 +6,11 @@
 //! (so no ghost stays in line), a znode of an earlier session of ours is deleted (so nobody waits for it), and nobody
 //! leads who has not seen, over the present connection, its own znode at the head of the line.
 
-use crate::node_names::{Place, Role, Token, in_line, place};
+use crate::node_names::{ContenderId, Position, Role, position, sorted_contenders};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Wait for a connection.
     AwaitLink,
     /// List the line, and read who owns the znodes that carry our token.
@@ -39,7 +39,7 @@ pub enum Step {
 
 /// What came of it, or happened meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum Event {
     /// A connection was made or made again, in the session with this id.
     LinkUp(i64),
     /// The connection was lost.
@@ -80,9 +80,9 @@ enum Stage {
 
 /// One contender's way to the head of the line.
 #[derive(Clone, Debug)]
-pub struct ContenderState {
+pub(crate) struct ContenderState {
     role: Role,
-    token: Token,
+    token: ContenderId,
     session: i64,
     stage: Stage,
     /// Nothing of ours can be there before the first create.
@@ -94,7 +94,7 @@ pub struct ContenderState {
 
 impl ContenderState {
     /// A contender that has not begun.
-    pub fn new(role: impl Into<Role>, token: Token) -> ContenderState {
+    pub(crate) fn new(role: impl Into<Role>, token: ContenderId) -> ContenderState {
         let role = role.into();
         ContenderState {
             role,
@@ -108,7 +108,7 @@ impl ContenderState {
     }
 
     /// Joins the line again, after it was [left](Step::Rest): nothing else changes that.
-    pub fn join_again(&mut self) {
+    pub(crate) fn join_again(&mut self) {
         if self.stage == Stage::Left {
             self.leaving = false;
             self.stage = if self.connected { Stage::Looking } else { Stage::Offline };
@@ -116,22 +116,22 @@ impl ContenderState {
     }
 
     /// What our znodes' names begin with.
-    pub fn prefix(&self) -> String {
+    pub(crate) fn prefix(&self) -> String {
         self.role.prefix(&self.token)
     }
 
     /// What it stands in line for.
-    pub fn role(&self) -> Role {
+    pub(crate) fn role(&self) -> Role {
         self.role
     }
 
     /// Which of `children` carry our token.
-    pub fn ours<'a>(&self, children: &'a [String]) -> Vec<&'a str> {
+    pub(crate) fn ours<'a>(&self, children: &'a [String]) -> Vec<&'a str> {
         children.iter().map(String::as_str).filter(|name| self.token.owns(name)).collect()
     }
 
     /// What to do next.
-    pub fn step(&self) -> Step {
+    pub(crate) fn step(&self) -> Step {
         match &self.stage {
             Stage::Offline => Step::AwaitLink,
             Stage::Looking => Step::Look,
@@ -146,7 +146,7 @@ impl ContenderState {
     }
 
     /// Takes note of what happened. Events that belong to no present step (a late answer) change nothing.
-    pub fn on(&mut self, event: Event) {
+    pub(crate) fn on(&mut self, event: Event) {
         // Once a create was the step, it may have been sent, whatever is heard of it.
         self.pristine &= self.stage != Stage::Creating;
         match event {
@@ -199,17 +199,17 @@ impl ContenderState {
         // The foremost of this session's stays; others are a create done twice, or an earlier session's.
         let living: Vec<String> =
             ours.iter().filter(|(_, owner)| *owner == self.session).map(|(name, _)| name.clone()).collect();
-        let own = in_line(self.role, &living).first().map(|name| (*name).to_owned());
+        let own = sorted_contenders(self.role, &living).first().map(|name| (*name).to_owned());
         let own = own.filter(|_| !self.leaving);
         let surplus: Vec<String> = names.into_iter().filter(|name| Some(name) != own.as_ref()).collect();
         if !surplus.is_empty() {
             return Stage::Sweeping(surplus);
         }
         let Some(own) = own else { return if self.leaving { Stage::Left } else { Stage::Creating } };
-        match place(self.role, children, &own) {
-            Place::First => Stage::Leading { own },
-            Place::Behind { predecessor, ahead } => Stage::Waiting { own, predecessor, ahead },
-            Place::Absent => Stage::Looking,
+        match position(self.role, children, &own) {
+            Position::First => Stage::Leading { own },
+            Position::Behind { predecessor, ahead } => Stage::Waiting { own, predecessor, ahead },
+            Position::Absent => Stage::Looking,
         }
     }
 }

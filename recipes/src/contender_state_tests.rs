@@ -88,7 +88,7 @@ fn luck() -> impl Strategy<Value = Luck> {
 
 impl Contender {
     fn new(role: Role, number: usize) -> Contender {
-        let candidacy = ContenderState::new(role, Token::from_number(number as u128));
+        let candidacy = ContenderState::new(role, ContenderId::from_number(number as u128));
         Contender { candidacy, session: 0, connected: false }
     }
 
@@ -266,14 +266,14 @@ fn everyone_stands_once(crowd: &[Contender], model: &Model) -> Result<(), TestCa
 
 #[test]
 fn whoever_withdraws_before_it_began_never_asks_for_anything() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, Token::from_number(7));
+    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
     candidacy.on(Event::Withdraw);
     assert_eq!(candidacy.step(), Step::Rest);
 }
 
 #[test]
 fn whoever_withdraws_during_its_create_looks_for_what_it_may_have_made() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, Token::from_number(7));
+    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
     candidacy.on(Event::LinkUp(1));
     assert_eq!(candidacy.step(), Step::Create);
     candidacy.on(Event::Withdraw);
@@ -287,7 +287,7 @@ fn whoever_withdraws_during_its_create_looks_for_what_it_may_have_made() {
 
 #[test]
 fn a_create_whose_reply_was_lost_is_found_again() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, Token::from_number(7));
+    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
     candidacy.on(Event::LinkUp(1));
     assert_eq!(candidacy.step(), Step::Create);
     candidacy.on(Event::LinkDown);
@@ -300,7 +300,7 @@ fn a_create_whose_reply_was_lost_is_found_again() {
 
 #[test]
 fn whoever_is_done_leaves_the_line_over_the_next_connection() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, Token::from_number(7));
+    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
     candidacy.on(Event::LinkUp(1));
     let name = format!("{}0000000003", candidacy.prefix());
     let seen = Event::Seen { children: vec![name.clone()], ours: vec![(name.clone(), 1)] };
@@ -320,7 +320,7 @@ fn whoever_is_done_leaves_the_line_over_the_next_connection() {
 
 #[test]
 fn a_late_answer_while_offline_changes_nothing() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, Token::from_number(7));
+    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
     candidacy.on(Event::LinkUp(1));
     candidacy.on(Event::LinkDown);
     candidacy.on(Event::Created("x__lock__0000000000".into()));

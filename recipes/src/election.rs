@@ -18,7 +18,7 @@
 //!
 //! # Behaviour on disconnect and on expiry
 //! On a disconnect the leader's code is dropped and the znode kept. Back in the same session, with the znode still its
-//! own and first, it leads on: the code is run anew, under the same [`Leadership::term`]. After an expiry it stands in
+//! own and first, it leads on: the code is run anew, under the same [`Leadership::fencing_token`]. After an expiry it stands in
 //! line again, at the end; what the old session left is deleted so that nobody waits for it.
 //!
 //! # Znodes of the wrong type
@@ -45,8 +45,8 @@ use tracing::warn;
 use crate::backoff::Backoff;
 use crate::clock::BootInstant;
 use crate::contender_state::{Event, Step};
-use crate::lock_queue::{Line, children};
-use crate::node_names::{Naming, Token, in_line};
+use crate::lock_queue::Line;
+use crate::node_names::{ContenderId, Naming, sorted_contenders};
 use crate::owned_node::{End, OwnedNode};
 use crate::{Connection, Error, Session};
 
@@ -93,7 +93,7 @@ impl Leadership {
 
     /// A number that is higher for every later leader, for as long as the ensemble's data lives: the `czxid` of the
     /// election znode. Sequence numbers are not that: they begin anew when their parent is made anew.
-    pub fn term(&self) -> i64 {
+    pub fn fencing_token(&self) -> i64 {
         self.term
     }
 }
@@ -114,21 +114,21 @@ impl Election {
         identifier: impl Into<Vec<u8>>,
         naming: Naming,
     ) -> Election {
-        Election::with_token(session, path, identifier, naming, Token::random())
+        Election::with_contender_id(session, path, identifier, naming, ContenderId::random())
     }
 
     /// The same, with a token of the caller's choice in the names of its znodes: whoever writes it down can find them
     /// when this process is dead. Give every contender one of its own.
-    pub fn with_token(
+    pub fn with_contender_id(
         session: Session,
         path: impl Into<String>,
         identifier: impl Into<Vec<u8>>,
         naming: Naming,
-        token: Token,
+        token: ContenderId,
     ) -> Election {
         Election {
             session,
-            line: Line::with_token(path.into(), identifier.into(), naming.into(), token),
+            line: Line::with_contender_id(path.into(), identifier.into(), naming.into(), token),
             standing: watch::Sender::new(Standing::Inactive),
         }
     }
@@ -261,11 +261,11 @@ impl Election {
 ///
 /// # Errors
 /// As [`Connection::children`] and [`Connection::get`].
-pub async fn holder(connection: &Connection, path: &str, naming: Naming) -> Result<Option<Vec<u8>>, Error> {
+pub async fn leader(connection: &Connection, path: &str, naming: Naming) -> Result<Option<Vec<u8>>, Error> {
     // The head may leave between the two reads; then there is another.
     for _ in 0..3 {
-        let children = children(connection, path).await?;
-        let Some(first) = in_line(naming, &children).first().copied() else { return Ok(None) };
+        let children = connection.children_or_empty(path).await?;
+        let Some(first) = sorted_contenders(naming, &children).first().copied() else { return Ok(None) };
         match connection.get(&format!("{path}/{first}")).await {
             Ok((data, _)) => return Ok(Some(data)),
             Err(error) if error.is_no_node() => {}

@@ -79,7 +79,7 @@ impl Guard {
 
     /// A fencing token: a number that is higher for whoever acquires later, for as long as the ensemble's data lives. It is
     /// the `czxid` of the own znode. Hand it to whoever can refuse a lower one.
-    pub fn fence(&self) -> i64 {
+    pub fn fencing_token(&self) -> i64 {
         self.fence
     }
 
@@ -155,8 +155,8 @@ pub(crate) async fn try_acquire<C: Acquirable>(
     path: &str,
     claimant: C,
 ) -> Result<Option<Guard>, AcquireError> {
-    let view = session.view();
-    if session.view().phase != crate::Phase::Connected {
+    let view = session.state();
+    if session.state().phase != crate::Phase::Connected {
         return Err(Error::NotConnected { operation: "acquire", path: path.to_owned() }.into());
     }
     let tenure = AcquireTask::begin(session, claimant, Wish::GiveUp);

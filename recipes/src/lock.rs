@@ -46,7 +46,7 @@
 //! };
 //! tokio::select! {
 //!     () = guard.lost() => println!("stop everything"),
-//!     () = work(guard.fence()) => println!("done"),
+//!     () = work(guard.fencing_token()) => println!("done"),
 //! }
 //! guard.release().await;
 //! # Ok(())

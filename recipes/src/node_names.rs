@@ -64,7 +64,7 @@ const LAST_SEQUENCE: &str = "2147483647";
 
 impl Naming {
     /// What the name of a contender's znode begins with; ZooKeeper appends the sequence number.
-    pub fn prefix(self, token: &Token) -> String {
+    pub fn prefix(self, token: &ContenderId) -> String {
         Role::from(self).prefix(token)
     }
 
@@ -76,8 +76,8 @@ impl Naming {
 
 impl Role {
     /// What the name of a contender's znode begins with; ZooKeeper appends the sequence number.
-    pub fn prefix(self, token: &Token) -> String {
-        let Token(uuid) = token;
+    pub fn prefix(self, token: &ContenderId) -> String {
+        let ContenderId(uuid) = token;
         match self {
             Role::Exclusive(Naming::Kazoo) | Role::Writer => format!("{}{KAZOO_MARKER}", uuid.simple()),
             Role::Reader => format!("{}{KAZOO_READ_MARKER}", uuid.simple()),
@@ -139,17 +139,17 @@ fn is_exhausted(sequence: &str) -> bool {
 
 /// What makes a contender's znodes its own, across connections and sessions: a random number in their names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Token(Uuid);
+pub struct ContenderId(Uuid);
 
-impl Token {
+impl ContenderId {
     /// A new one.
-    pub fn random() -> Token {
-        Token(Uuid::new_v4())
+    pub fn random() -> ContenderId {
+        ContenderId(Uuid::new_v4())
     }
 
     /// One that is given: for simulations that must be repeatable.
-    pub fn from_number(number: u128) -> Token {
-        Token(Uuid::from_u128(number))
+    pub fn from_number(number: u128) -> ContenderId {
+        ContenderId(Uuid::from_u128(number))
     }
 
     /// Whether the znode called `name` is this contender's.
@@ -168,7 +168,7 @@ impl Token {
 }
 
 /// The contenders among `children`, first in line first.
-pub fn in_line(role: impl Into<Role>, children: &[String]) -> Vec<&str> {
+pub fn sorted_contenders(role: impl Into<Role>, children: &[String]) -> Vec<&str> {
     let role = role.into();
     let mut line: Vec<(&str, &str)> =
         children.iter().filter_map(|name| Some((role.sequence(name)?, name.as_str()))).collect();
@@ -178,7 +178,7 @@ pub fn in_line(role: impl Into<Role>, children: &[String]) -> Vec<&str> {
 
 /// Where in the line `own` stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Position {
     /// Not at all.
     Absent,
     /// At its head, or with nobody ahead that it has to wait for.
@@ -193,9 +193,9 @@ pub enum Place {
 }
 
 /// Finds `own` among `children`.
-pub fn place(role: impl Into<Role>, children: &[String], own: &str) -> Place {
+pub fn position(role: impl Into<Role>, children: &[String], own: &str) -> Position {
     let role = role.into();
-    let Some(own_rank) = role.sequence(own).map(|sequence| (sequence, own)) else { return Place::Absent };
+    let Some(own_rank) = role.sequence(own).map(|sequence| (sequence, own)) else { return Position::Absent };
     let exhausted = is_exhausted(own_rank.0);
     let (mut ahead, mut found, mut predecessor) = (0, false, None);
     for name in children.iter().map(String::as_str) {
@@ -208,9 +208,9 @@ pub fn place(role: impl Into<Role>, children: &[String], own: &str) -> Place {
         }
     }
     match predecessor {
-        _ if !found => Place::Absent,
-        None => Place::First,
-        Some((_, predecessor)) => Place::Behind { predecessor: predecessor.to_owned(), ahead },
+        _ if !found => Position::Absent,
+        None => Position::First,
+        Some((_, predecessor)) => Position::Behind { predecessor: predecessor.to_owned(), ahead },
     }
 }
 

@@ -29,7 +29,7 @@ fn a_contender_is_what_kazoo_takes_for_one() {
 
 #[test]
 fn names_are_those_of_kazoo_and_curator() {
-    let token = Token::from_number(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    let token = ContenderId::from_number(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
     let prefix = |role: Role| role.prefix(&token);
     assert_eq!(prefix(Naming::Kazoo.into()), "0123456789abcdef0123456789abcdef__lock__");
     assert_eq!(prefix(Role::Writer), "0123456789abcdef0123456789abcdef__lock__");
@@ -42,15 +42,15 @@ fn names_are_those_of_kazoo_and_curator() {
 fn the_line_is_ordered_by_number_not_by_name() {
     let children = names(&["b__lock__0000000002", "a__lock__0000000010", "junk", "c__lock__0000000001"]);
     assert_eq!(
-        in_line(Naming::Kazoo, &children),
+        sorted_contenders(Naming::Kazoo, &children),
         ["c__lock__0000000001", "b__lock__0000000002", "a__lock__0000000010"]
     );
-    assert_eq!(place(Naming::Kazoo, &children, "c__lock__0000000001"), Place::First);
+    assert_eq!(position(Naming::Kazoo, &children, "c__lock__0000000001"), Position::First);
     assert_eq!(
-        place(Naming::Kazoo, &children, "a__lock__0000000010"),
-        Place::Behind { predecessor: "b__lock__0000000002".into(), ahead: 2 }
+        position(Naming::Kazoo, &children, "a__lock__0000000010"),
+        Position::Behind { predecessor: "b__lock__0000000002".into(), ahead: 2 }
     );
-    assert_eq!(place(Naming::Kazoo, &children, "d__lock__0000000000"), Place::Absent);
+    assert_eq!(position(Naming::Kazoo, &children, "d__lock__0000000000"), Position::Absent);
 }
 
 /// `StandardLockInternalsDriver.standardFixForSorting`: what follows the last marker, else the whole name; nobody is
@@ -60,12 +60,12 @@ fn curator_sorts_every_child_by_what_follows_the_marker() {
     let children =
         names(&["_c_f-lock-0000000002", "zz", "lock-0000000001", "00", "_c_0-lock-lock-0000000003"]);
     assert_eq!(
-        in_line(Naming::CuratorLock, &children),
+        sorted_contenders(Naming::CuratorLock, &children),
         ["00", "lock-0000000001", "_c_f-lock-0000000002", "_c_0-lock-lock-0000000003", "zz"]
     );
     assert_eq!(
-        place(Naming::CuratorLock, &children, "lock-0000000001"),
-        Place::Behind { predecessor: "00".into(), ahead: 1 }
+        position(Naming::CuratorLock, &children, "lock-0000000001"),
+        Position::Behind { predecessor: "00".into(), ahead: 1 }
     );
 }
 
@@ -79,21 +79,21 @@ fn readers_wait_for_writers_and_writers_for_everyone() {
         "d__rlock__0000000003",
         "e__lock__0000000004",
     ]);
-    let behind = |name: &str, ahead| Place::Behind { predecessor: name.to_owned(), ahead };
-    assert_eq!(place(Role::Reader, &children, "a__rlock__0000000000"), Place::First);
-    assert_eq!(place(Role::Reader, &children, "b__rlock__0000000001"), Place::First);
-    assert_eq!(place(Role::Writer, &children, "c__lock__0000000002"), behind("b__rlock__0000000001", 2));
-    assert_eq!(place(Role::Reader, &children, "d__rlock__0000000003"), behind("c__lock__0000000002", 1));
-    assert_eq!(place(Role::Writer, &children, "e__lock__0000000004"), behind("d__rlock__0000000003", 4));
+    let behind = |name: &str, ahead| Position::Behind { predecessor: name.to_owned(), ahead };
+    assert_eq!(position(Role::Reader, &children, "a__rlock__0000000000"), Position::First);
+    assert_eq!(position(Role::Reader, &children, "b__rlock__0000000001"), Position::First);
+    assert_eq!(position(Role::Writer, &children, "c__lock__0000000002"), behind("b__rlock__0000000001", 2));
+    assert_eq!(position(Role::Reader, &children, "d__rlock__0000000003"), behind("c__lock__0000000002", 1));
+    assert_eq!(position(Role::Writer, &children, "e__lock__0000000004"), behind("d__rlock__0000000003", 4));
     // A plain lock takes no notice of readers, as Kazoo's does not.
-    assert_eq!(place(Naming::Kazoo, &children, "c__lock__0000000002"), Place::First);
+    assert_eq!(position(Naming::Kazoo, &children, "c__lock__0000000002"), Position::First);
     assert!(!is_taken(Role::Reader, &children[..2]) && is_taken(Role::Writer, &children[..2]));
     assert!(is_taken(Role::Reader, &children[2..3]) && !is_taken(Naming::Kazoo, &children[..2]));
 }
 
 #[test]
 fn a_token_knows_its_own() {
-    let (token, other) = (Token::from_number(7), Token::from_number(8));
+    let (token, other) = (ContenderId::from_number(7), ContenderId::from_number(8));
     for role in [Naming::Kazoo.into(), Naming::CuratorLatch.into(), Naming::CuratorLock.into(), Role::Reader]
     {
         let name = format!("{}0000000001", role.prefix(&token));
@@ -106,15 +106,15 @@ fn a_token_knows_its_own() {
 fn contenders_with_the_last_number_wait_for_each_other_whatever_their_names() {
     let both = names(&["a__lock__2147483647", "b__lock__2147483647"]);
     for (own, other) in [(0, 1), (1, 0)] {
-        let behind = Place::Behind { predecessor: both[other].clone(), ahead: 1 };
-        assert_eq!(place(Naming::Kazoo, &both, &both[own]), behind);
-        assert_eq!(place(Naming::Kazoo, &both[own..=own], &both[own]), Place::First);
+        let behind = Position::Behind { predecessor: both[other].clone(), ahead: 1 };
+        assert_eq!(position(Naming::Kazoo, &both, &both[own]), behind);
+        assert_eq!(position(Naming::Kazoo, &both[own..=own], &both[own]), Position::First);
     }
     let earlier = names(&["b__lock__2147483646", "a__lock__2147483647"]);
-    assert_eq!(place(Naming::Kazoo, &earlier, &earlier[0]), Place::First);
+    assert_eq!(position(Naming::Kazoo, &earlier, &earlier[0]), Position::First);
     // A reader does not wait for readers.
     let readers = names(&["a__rlock__2147483647", "b__rlock__2147483647"]);
-    assert_eq!(place(Role::Reader, &readers, &readers[0]), Place::First);
+    assert_eq!(position(Role::Reader, &readers, &readers[0]), Position::First);
 }
 
 #[test]
@@ -122,8 +122,8 @@ fn contenders_with_negative_numbers_are_none_of_kazoos_and_not_ahead_of_curators
     assert_eq!(Naming::Kazoo.sequence("a__lock__-2147483648"), None);
     let children = names(&["_c_a-lock-2147483646", "_c_b-lock--2147483648", "zz"]);
     assert_eq!(
-        place(Naming::CuratorLock, &children, &children[1]),
-        Place::Behind { predecessor: children[0].clone(), ahead: 1 }
+        position(Naming::CuratorLock, &children, &children[1]),
+        Position::Behind { predecessor: children[0].clone(), ahead: 1 }
     );
 }
 
@@ -141,19 +141,19 @@ proptest! {
     #[test]
     fn one_first_and_no_ties(naming in naming(), numbers in prop::collection::hash_set(number(), 1..40), junk in prop::collection::vec(".{0,20}", 0..5)) {
         let own: Vec<String> = numbers.iter().enumerate()
-            .map(|(i, n)| format!("{}{n:010}", naming.prefix(&Token::from_number(i as u128)))).collect();
+            .map(|(i, n)| format!("{}{n:010}", naming.prefix(&ContenderId::from_number(i as u128)))).collect();
         let mut children = own.clone();
         if naming == Naming::Kazoo { children.extend(junk); }
         let mut firsts = 0;
         for name in &own {
-            match place(naming, &children, name) {
-                Place::First => firsts += 1,
-                Place::Behind { predecessor, ahead } => {
+            match position(naming, &children, name) {
+                Position::First => firsts += 1,
+                Position::Behind { predecessor, ahead } => {
                     prop_assert!(naming.sequence(&predecessor) < naming.sequence(name));
                     let before = own.iter().filter(|other| naming.sequence(other) < naming.sequence(name)).count();
                     prop_assert_eq!(ahead, before);
                 }
-                Place::Absent => prop_assert!(false, "own znode not found"),
+                Position::Absent => prop_assert!(false, "own znode not found"),
             }
         }
         prop_assert_eq!(firsts, 1);
@@ -165,14 +165,14 @@ proptest! {
     fn readers_together_writers_alone_and_no_circles(crowd in prop::collection::hash_map(number(), any::<bool>(), 1..30)) {
         let role = |reads: bool| if reads { Role::Reader } else { Role::Writer };
         let own: Vec<(Role, String)> = crowd.iter().enumerate()
-            .map(|(i, (n, reads))| (role(*reads), format!("{}{n:010}", role(*reads).prefix(&Token::from_number(i as u128))))).collect();
+            .map(|(i, (n, reads))| (role(*reads), format!("{}{n:010}", role(*reads).prefix(&ContenderId::from_number(i as u128))))).collect();
         let children: Vec<String> = own.iter().map(|(_, name)| name.clone()).collect();
         let holders: Vec<&(Role, String)> =
-            own.iter().filter(|(role, name)| place(*role, &children, name) == Place::First).collect();
+            own.iter().filter(|(role, name)| position(*role, &children, name) == Position::First).collect();
         prop_assert!(!holders.is_empty());
         if holders.iter().any(|(role, _)| *role == Role::Writer) { prop_assert_eq!(holders.len(), 1); }
         for (role, name) in &own {
-            if let Place::Behind { predecessor, .. } = place(*role, &children, name) {
+            if let Position::Behind { predecessor, .. } = position(*role, &children, name) {
                 prop_assert!(Role::Writer.sequence(&predecessor) < Role::Writer.sequence(name));
             }
         }
@@ -190,12 +190,12 @@ proptest! {
             // Created at the same time as others, the number goes on with negative ones.
             let number = start + i64::try_from(count).unwrap();
             let number = if together { number as i32 } else { i32::try_from(number).unwrap_or(i32::MAX) };
-            let own = format!("{}{number:010}", naming.prefix(&Token::from_number(token)));
+            let own = format!("{}{number:010}", naming.prefix(&ContenderId::from_number(token)));
             let earlier = children.iter().filter(|name| naming.sequence(name).is_some()).count();
             children.push(own.clone());
             children.sort();
             if earlier > 0 {
-                prop_assert_ne!(place(naming, &children, &own), Place::First, "{:?}", children);
+                prop_assert_ne!(position(naming, &children, &own), Position::First, "{:?}", children);
             }
             if leaves {
                 children.remove(0);
@@ -206,8 +206,8 @@ proptest! {
     #[test]
     fn nothing_in_a_name_makes_it_panic(name in ".{0,30}", token in any::<u128>()) {
         for role in [Naming::Kazoo.into(), Naming::CuratorLatch.into(), Naming::CuratorLock.into(), Role::Reader, Role::Writer] {
-            let _ = (role.sequence(&name), role.waits_for(&name), place(role, std::slice::from_ref(&name), &name));
+            let _ = (role.sequence(&name), role.waits_for(&name), position(role, std::slice::from_ref(&name), &name));
         }
-        prop_assert!(!Token::from_number(token).owns(&name));
+        prop_assert!(!ContenderId::from_number(token).owns(&name));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::node_names::{Naming, Token};
+use crate::node_names::{ContenderId, Naming};
 
 #[derive(Default)]
 struct Model {
@@ -20,7 +20,7 @@ struct Model {
 struct One {
     number: usize,
     seating: PermitState<ContenderState>,
-    token: Token,
+    token: ContenderId,
     session: i64,
     connected: bool,
 }
@@ -60,7 +60,7 @@ fn luck() -> impl Strategy<Value = Luck> {
 
 impl One {
     fn new(number: usize) -> One {
-        let token = Token::from_number(number as u128);
+        let token = ContenderId::from_number(number as u128);
         let seating = PermitState::new(ContenderState::new(Naming::Kazoo, token.clone()));
         One { number, seating, token, session: 0, connected: false }
     }

@@ -29,7 +29,7 @@
 //! println!("nobody writes, for as long as {:?} holds", reading);
 //! reading.release().await;
 //! let writing = WriteLock::new(session, "/locks/map", "node 1").acquire().await?;
-//! println!("alone, with the fencing token {}", writing.fence());
+//! println!("alone, with the fencing token {}", writing.fencing_token());
 //! # Ok(())
 //! # }
 //! ```

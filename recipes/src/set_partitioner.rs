@@ -3,7 +3,7 @@
 //! # What it promises
 //! Who holds an item holds its lock: never two at once, as far as a [lock](crate::lock) promises it. When members come or
 //! go, everybody lets go of its share and takes the new one, once the party has been the same for a while
-//! ([`SetPartitioner::with_settling`]).
+//! ([`SetPartitioner::with_settle_time`]).
 //!
 //! # Znodes
 //! `{path}/party`: a [shallow party](crate::party), which the identifier joins. `{path}/locks/{item}`: a Kazoo
@@ -125,7 +125,7 @@ impl SetPartitioner {
 
     /// How long the party must have been the same before it is divided among.
     #[must_use]
-    pub fn with_settling(mut self, settling: Duration) -> SetPartitioner {
+    pub fn with_settle_time(mut self, settling: Duration) -> SetPartitioner {
         self.settling = settling;
         self
     }

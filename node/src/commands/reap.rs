@@ -7,20 +7,54 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_hal::duration;
+use clap::Args;
 use tracing::warn;
 
-use super::{print, surroundings};
-use crate::cli::ReapArgs;
-use crate::exit::Failure;
+use super::args::StateArgs;
+use super::process_environment;
+use super::stdout::print;
+use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::text;
 use crate::process::stale_sessions::{ReapError, Reaped, reap, records};
 use crate::process::state_dir::{Holder, Purpose, StateDir};
 
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya reap 1                       after kill -9 of node 1: its znodes are gone now, not later
+  atalaya reap --all                   every node of this machine that is dead
+  ExecStopPost=-/usr/bin/atalaya reap 1        in a systemd unit
+
+A node that was killed leaves its znodes until its session times out; if it led, nobody leads
+until then. This deletes them, as far as they still belong to a session that the dead process
+wrote down, and the next in line leads at once. That it is dead is proved by a lock that dies
+with it: a node that runs, or merely hangs, is left alone.
+
+Exit codes: 0 done, or nothing to do; 65 what is written down makes no sense; 69 ZooKeeper
+unreachable; 74 it cannot be read; 75 the node is running (with --all: it is left alone).")]
+pub(super) struct ReapArgs {
+    /// The node's id: in every fleet that it was in.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    id: Option<NodeId>,
+
+    /// All nodes that are remembered here.
+    #[arg(long)]
+    all: bool,
+
+    /// Where nodes are remembered.
+    #[command(flatten)]
+    state: StateArgs,
+
+    /// Give up (exit 69) when it has taken so long for one node.
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    timeout: String,
+}
+
 pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let timeout =
         duration::parse(&args.timeout).map_err(|error| Failure::usage(anyhow!("--timeout: {error}")))?;
-    let folder = match StateDir::find(args.state.state_dir.as_ref(), surroundings()) {
+    let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
         StateDir::At(folder) => folder,
         StateDir::Off => {
             return print(b"nothing is remembered: the state folder is off\n");
@@ -34,7 +68,7 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let problem = |error| Failure::io(anyhow!("{} cannot be read: {error}", folder.display()));
     let known = records(&folder, args.id.as_ref()).map_err(problem)?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     let mut said = String::new();
     let mut failures = Vec::new();
     for (file, record) in known {
@@ -70,10 +104,10 @@ async fn one(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<St
         Ok(Reaped::Removed(znodes)) => Ok(format!("removed {}", znodes.join(", "))),
         Ok(Reaped::Running(holder)) if all => Ok(format!("{}: left alone", is_busy(holder))),
         Ok(Reaped::Running(holder)) => {
-            Err(Failure::not_now(anyhow!("node {node} {}: nothing reaped", is_busy(holder))))
+            Err(Failure::temp_fail(anyhow!("node {node} {}: nothing reaped", is_busy(holder))))
         }
         Err(error @ (ReapError::File { .. } | ReapError::Address(_))) => Err(unreadable(error)),
-        Err(error @ ReapError::ZooKeeper(_)) => Err(Failure::not_now(anyhow!("node {node}: {error}"))),
+        Err(error @ ReapError::ZooKeeper(_)) => Err(Failure::temp_fail(anyhow!("node {node}: {error}"))),
     }
 }
 

@@ -15,8 +15,9 @@ use serde::Serialize;
 pub use text::{Line, Tone, block, table};
 
 use crate::model::fence::Fence;
+use crate::model::leader_state::Delivered;
 use crate::model::measurement;
-use crate::model::node_info::{Delivered, NodeInfo};
+use crate::model::node_info::NodeInfo;
 use crate::sampling::sensor_health::State;
 use crate::settings::shorten;
 use clock::Millis;
@@ -258,8 +259,7 @@ impl FleetStatus {
     /// Of what was seen at `zookeeper`, whose clock shows `now`.
     pub fn of(zookeeper: String, mut seen: Seen, now: Millis) -> FleetStatus {
         let leader_id = seen.leader.as_ref().map(|(id, _)| id.clone());
-        let leading =
-            leader_id.as_ref().and_then(|id| seen.presences.get(id)?.presence.as_ref()?.leading.clone());
+        let leading = leader_id.as_ref().and_then(|id| seen.presences.get(id)?.presence.as_ref()?.leading);
         // What another leader of this name has said is none of this one's.
         let leading = leading.filter(|leading| seen.term.is_none_or(|term| term.epoch == leading.epoch));
         let leader = seen.leader.take().map(|(id, made)| Leader {

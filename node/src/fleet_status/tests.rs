@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::node_info::{self, NodeInfoSensor};
+use crate::model::leader_state::LeaderState;
+use crate::model::node_info::NodeInfoSensor;
 use crate::sampling::sensor_health::Condition;
 
 const NOW: Millis = 1_767_225_600_000;
@@ -22,7 +23,7 @@ pub(crate) fn stat(made: Millis, written: Millis) -> Stat {
     }
 }
 
-fn says(host: &str, states: &[(&str, State)], leading: Option<node_info::Leading>) -> Said {
+fn says(host: &str, states: &[(&str, State)], leading: Option<LeaderState>) -> Said {
     let sensor = |(name, state): &(&str, State)| NodeInfoSensor {
         name: (*name).to_owned(),
         chip: "lm75".into(),
@@ -45,7 +46,7 @@ fn says(host: &str, states: &[(&str, State)], leading: Option<node_info::Leading
 /// Two nodes of Atalaya, one of Kazoo, and one that only says who it is.
 fn seen() -> Seen {
     let measured = |data: &[u8], age| Measurement::of(data, &stat(NOW - 3_720_000, NOW - age));
-    let leading = node_info::Leading {
+    let leading = LeaderState {
         epoch: 9,
         cycle: 812,
         since: moment(NOW - 192_000),
@@ -105,10 +106,10 @@ kazoo    is not a finite number  1m 35s  -                    -     not Atalaya 
 
 #[test]
 fn znodes_of_the_wrong_type_are_shown_with_their_remedies() {
-    use atalaya_recipes::{Problem, WrongZnode};
+    use atalaya_recipes::{WrongZnode, ZnodeProblem};
     let squatter = "/election/0123456789abcdef0123456789abcdef__lock__0000000000";
-    let mut wrong = vec![WrongZnode::new("/barrier", Problem::HasChildren)];
-    wrong.extend((0..100).map(|_| WrongZnode::new(squatter, Problem::NotEphemeral)));
+    let mut wrong = vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)];
+    wrong.extend((0..100).map(|_| WrongZnode::new(squatter, ZnodeProblem::NotEphemeral)));
     let fleet = overview(Seen { wrong, ..seen() });
     let json = serde_json::to_value(&fleet).unwrap();
     assert_eq!(json["wrong_znodes"][0]["problem"], "has_children");
@@ -122,7 +123,8 @@ fn znodes_of_the_wrong_type_are_shown_with_their_remedies() {
     assert!(text.contains(&format!("zkCli.sh deleteall {squatter}\n")), "{text}");
     assert!(!block(&table(&overview(seen()), 10), false).contains("wrong type"));
     // Nobody measures or stands in line, but the barrier is blocked.
-    let only = Seen { wrong: vec![WrongZnode::new("/barrier", Problem::HasChildren)], ..Seen::default() };
+    let only =
+        Seen { wrong: vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)], ..Seen::default() };
     assert!(block(&table(&overview(only), 10), false).contains("wrong type /barrier"));
 }
 

@@ -1,7 +1,7 @@
 //! What a znode is taken for, by the names below it: each recipe has its own.
 
 use atalaya_recipes::WrongZnode;
-use atalaya_recipes::node_names::{Naming, Place, Role, in_line, place};
+use atalaya_recipes::node_names::{Naming, Position, Role, position, sorted_contenders};
 use serde::Serialize;
 
 use crate::inspect::Znode;
@@ -77,9 +77,9 @@ impl Kind {
     /// Those of `children` that stand in line, in its order.
     pub(super) fn in_line(self, children: &[String]) -> Vec<&str> {
         match self {
-            Kind::KazooLine => in_line(Role::Writer, children),
-            Kind::CuratorLatch => in_line(Naming::CuratorLatch, children),
-            Kind::CuratorLock => in_line(Naming::CuratorLock, children),
+            Kind::KazooLine => sorted_contenders(Role::Writer, children),
+            Kind::CuratorLatch => sorted_contenders(Naming::CuratorLatch, children),
+            Kind::CuratorLock => sorted_contenders(Naming::CuratorLock, children),
             Kind::Queue => {
                 let mut entries: Vec<&str> =
                     children.iter().map(String::as_str).filter(|name| name.starts_with("entry-")).collect();
@@ -120,7 +120,7 @@ impl Kind {
             Kind::CuratorLock => Naming::CuratorLock.into(),
             _ => return false,
         };
-        place(role, children, name) == Place::First
+        position(role, children, name) == Position::First
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Backoff, Leadership, Sightings};
+use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -43,7 +43,7 @@ pub(super) struct CycleRunner<'a> {
     /// Refusals by ZooKeeper since the last cycle that was written down.
     pub(super) trouble: &'a mut Backoff,
     /// Znodes that have the wrong type, besides those that refuse a cycle.
-    pub(super) sightings: Sightings,
+    pub(super) sightings: WrongZnodeReporter,
 }
 
 /// The barrier, in lock-step.
@@ -72,7 +72,7 @@ impl CycleRunner<'_> {
         if list.wait_for(Option::is_some).await.is_err() {
             return;
         }
-        self.take_list(list).await;
+        self.take_list(list);
         let mut orders = self.leader.options.orders.clone();
         let mut now = orders.borrow_and_update().clone();
         let mut last = before;
@@ -111,7 +111,7 @@ impl CycleRunner<'_> {
                     continue;
                 }
                 Ok(()) = list.changed() => {
-                    self.take_list(list).await;
+                    self.take_list(list);
                     continue;
                 }
                 () = tokio::time::sleep(due), if !early || due <= look => {}
@@ -150,12 +150,12 @@ impl CycleRunner<'_> {
         }
     }
 
-    async fn take_list(&mut self, list: &mut watch::Receiver<Option<Vec<String>>>) {
+    fn take_list(&mut self, list: &mut watch::Receiver<Option<Vec<String>>>) {
         let names = list.borrow_and_update().clone().unwrap_or_default();
         let options = &self.leader.options;
         let changes = self.roster.update(&options.measurements, names);
         log_joined(&changes.joined, self.roster.len());
-        log_left(self.leadership.connection(), changes.left, &options.name, self.roster.len()).await;
+        log_left(&changes.left, self.roster.len());
     }
 
     /// Whether every live node has published since the barrier was closed.

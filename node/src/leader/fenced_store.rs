@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::session::{Kind, Write, Written};
+use atalaya_recipes::session::{CreateMode, Write, Written};
 use atalaya_recipes::{Connection, Error, Leadership, Stat};
 use tracing::warn;
 
@@ -108,7 +108,7 @@ pub const BARRIER: &str = "/barrier";
 impl FencedStore {
     /// Whether it was taken in this term of leading.
     pub fn is_of(&self, leadership: &Leadership) -> bool {
-        self.own == leadership.term()
+        self.own == leadership.fencing_token()
     }
 
     /// Takes it: no leader before this one can write after that. `own` is the last term of this leader, if any. The
@@ -160,7 +160,7 @@ impl FencedStore {
         let sent = BootInstant::now();
         let write = match &found {
             Some((_, stat)) => Write::Set { path: fence::PATH, data: &data, version: Some(stat.version) },
-            None => Write::Create { path: fence::PATH, data: &data, kind: Kind::Persistent },
+            None => Write::Create { path: fence::PATH, data: &data, mode: CreateMode::Persistent },
         };
         let written = multi(connection, &[(WriteOp::Own, check), (WriteOp::Fence, write)]).await?;
         let version = match written.get(1) {
@@ -187,8 +187,14 @@ impl FencedStore {
             Some((_, stat)) => (Some(stat.mtime), stat.mzxid),
             None => (None, 0),
         };
-        let office =
-            FencedStore { own: leadership.term(), term, version, newest, occupied: None, skipped: 0 };
+        let office = FencedStore {
+            own: leadership.fencing_token(),
+            term,
+            version,
+            newest,
+            occupied: None,
+            skipped: 0,
+        };
         Ok(Takeover { office, waiting, before })
     }
 
@@ -251,7 +257,7 @@ impl FencedStore {
             (WriteOp::Fence, Write::Set { path: fence::PATH, data: &data, version: Some(self.version) }),
         ];
         if let Some((path, data)) = report.as_ref().filter(|_| cycle.stored) {
-            writes.push((WriteOp::Report, Write::Create { path, data, kind: Kind::Persistent }));
+            writes.push((WriteOp::Report, Write::Create { path, data, mode: CreateMode::Persistent }));
         }
         if let Some(path) = &dropped {
             writes.push((WriteOp::Dropped, Write::Delete { path, version: None }));
@@ -260,7 +266,10 @@ impl FencedStore {
             if closed {
                 writes.push((WriteOp::Open, Write::Delete { path: BARRIER, version: None }));
             }
-            writes.push((WriteOp::Close, Write::Create { path: BARRIER, data: b"", kind: Kind::Persistent }));
+            writes.push((
+                WriteOp::Close,
+                Write::Create { path: BARRIER, data: b"", mode: CreateMode::Persistent },
+            ));
         }
         if let (Some(count), Some((_, version))) = (&count, cycle.counter) {
             let data = count.as_bytes();
@@ -308,7 +317,7 @@ fn believed(data: &[u8], stat: &Stat, created: i64) -> Option<Fence> {
 pub async fn close_barrier(leadership: &Leadership) -> Result<Option<i64>, CommitError> {
     let connection = leadership.connection();
     let own = Write::Check { path: leadership.znode(), version: ANY };
-    let close = Write::Create { path: BARRIER, data: b"", kind: Kind::Persistent };
+    let close = Write::Create { path: BARRIER, data: b"", mode: CreateMode::Persistent };
     multi(connection, &[(WriteOp::Own, own), (WriteOp::Close, close)]).await?;
     // The stat of what a `multi` creates is not to be trusted before ZooKeeper 3.8.2.
     Ok(connection.stat(BARRIER).await?.map(|stat| stat.czxid))

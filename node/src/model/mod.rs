@@ -4,6 +4,7 @@
 pub mod fence;
 #[cfg(test)]
 pub mod foreign_input;
+pub mod leader_state;
 pub mod measurement;
 pub mod node_id;
 pub mod node_info;

@@ -1,14 +1,14 @@
 //! What a node says of itself at `/atalaya/nodes/{id}`, when it says it again, and how the holder of a taken id is
 //! named with it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use atalaya_hal::{Quantity, SensorInfo};
 use atalaya_recipes::Session;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::leader;
+use crate::model::leader_state::LeaderState;
 use crate::sampling::sensor_health::Condition;
 use crate::settings::shorten;
 
@@ -39,51 +39,9 @@ pub struct NodeInfo {
     /// Its sensors.
     #[serde(default)]
     pub sensors: Vec<NodeInfoSensor>,
-    /// How it leads; `None` while it does not.
+    /// State of the leader; `None` if this node is not the leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leading: Option<Leading>,
-}
-
-/// How a node leads, in its own words.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Leading {
-    /// Goes up with every leader.
-    pub epoch: i64,
-    /// The newest cycle.
-    pub cycle: u64,
-    /// Since when, by its own clock.
-    pub since: Timestamp,
-    /// How many cycles' reports wait to be accepted.
-    #[serde(default)]
-    pub waiting: usize,
-    /// What was accepted last.
-    #[serde(default)]
-    pub delivered: Option<Delivered>,
-    /// Epoch above this one of which the collector has reports: none of this leader's is accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outranked: Option<i64>,
-}
-
-/// What an API has accepted last.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Delivered {
-    /// The report of which cycle.
-    pub cycle: u64,
-    /// When.
-    pub time: Timestamp,
-}
-
-impl From<leader::Leading> for Leading {
-    fn from(leading: leader::Leading) -> Leading {
-        let leader::Leading { epoch, cycle, since, waiting, delivered, outranked } = leading;
-        let delivered = delivered.map(|(cycle, at)| Delivered { cycle, time: timestamp(at) });
-        Leading { epoch, cycle, since: timestamp(since), waiting, delivered, outranked }
-    }
-}
-
-/// The same moment; the beginning of 1970 for what no calendar has.
-fn timestamp(time: SystemTime) -> Timestamp {
-    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+    pub leading: Option<LeaderState>,
 }
 
 /// A sensor of a node.
@@ -257,33 +215,24 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_says_how_it_leads() {
-        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
-        let leading = leader::Leading {
-            epoch: 7,
-            cycle: 41,
-            since,
-            waiting: 2,
-            delivered: Some((39, since)),
-            outranked: None,
-        };
-        let leading = Leading::from(leading);
-        assert_eq!(
-            serde_json::to_string(&leading).unwrap(),
-            r#"{"epoch":7,"cycle":41,"since":"1970-01-01T00:01:00Z","waiting":2,"delivered":{"cycle":39,"time":"1970-01-01T00:01:00Z"}}"#
-        );
-        let presence = NodeInfo { leading: Some(leading.clone()), ..NodeInfo::of("b") };
-        let read: NodeInfo = serde_json::from_slice(&presence.data()).unwrap();
-        assert_eq!(read.leading, Some(leading));
+    fn node_info_ignores_the_leaving_field_of_earlier_versions() {
+        let mut data: serde_json::Value = serde_json::from_slice(&NodeInfo::of("b").data()).unwrap();
+        data["leaving"] = "SIGTERM".into();
+        assert_eq!(NodeInfo::parse(data.to_string().as_bytes()).unwrap().board, "b");
     }
 
     #[test]
-    fn leader_says_which_epoch_outranks_it() {
-        let since = SystemTime::UNIX_EPOCH;
-        let leading =
-            leader::Leading { epoch: 7, cycle: 41, since, waiting: 2, delivered: None, outranked: Some(99) };
-        let text = serde_json::to_string(&Leading::from(leading)).unwrap();
-        assert!(text.ends_with(r#""outranked":99}"#), "{text}");
+    fn node_info_contains_the_leader_state() {
+        let leading = Some(LeaderState {
+            epoch: 7,
+            cycle: 41,
+            since: Timestamp::UNIX_EPOCH,
+            waiting: 2,
+            delivered: None,
+            outranked: None,
+        });
+        let info = NodeInfo { leading, ..NodeInfo::of("b") };
+        assert_eq!(NodeInfo::parse(&info.data()).unwrap().leading, leading);
     }
 
     proptest! {

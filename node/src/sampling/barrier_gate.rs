@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use atalaya_hal::boards::SyncMode;
-use atalaya_recipes::{Backoff, Connection, Session, Sightings, WrongZnode};
+use atalaya_recipes::{Backoff, Connection, EventType, Session, WrongZnode, WrongZnodeReporter};
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -109,7 +109,7 @@ pub(crate) async fn follow(
 
 /// Watches the barrier over whichever connection there is.
 async fn watch(session: &Session, mut tell: impl FnMut(Barrier)) {
-    let (mut trouble, mut sightings) = (Backoff::default(), Sightings::default());
+    let (mut trouble, mut sightings) = (Backoff::default(), WrongZnodeReporter::default());
     loop {
         let connection = session.connection().await;
         trouble.reconnected();
@@ -125,7 +125,7 @@ async fn watch_over(
     connection: &Connection,
     tell: &mut impl FnMut(Barrier),
     trouble: &mut Backoff,
-    sightings: &mut Sightings,
+    sightings: &mut WrongZnodeReporter,
 ) {
     loop {
         match connection.stat_and_watch(BARRIER).await {
@@ -138,7 +138,7 @@ async fn watch_over(
                 let generation = stat.map(|stat| stat.czxid);
                 debug!(generation, "the barrier");
                 tell(generation.map_or(Barrier::Open, Barrier::Closed));
-                if connection.tells_deletion(watcher).await {
+                if connection.watch_event(watcher).await == Some(EventType::NodeDeleted) {
                     debug!(over = generation, "released");
                     tell(Barrier::Released);
                 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
 use atalaya_hal::{Boards, BoardsError, Located, duration};
 use atalaya_recipes::ConnectString;
@@ -13,14 +12,14 @@ use atalaya_recipes::connect_string::check_path;
 use reqwest::Url;
 
 pub mod api_token;
+mod fleet_args;
 pub mod listen_addr;
 
-use crate::cli::FleetArgs;
-use crate::exit::Failure;
 use crate::logging;
 pub(crate) use crate::model::text::shorten;
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
+pub use fleet_args::FleetArgs;
 
 /// A node's settings, complete and checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,23 +91,53 @@ impl Env<'_> {
 ///
 /// # Errors
 /// A file that was named is not there, or the file is wrong.
-pub fn load_boards(flag: Option<&PathBuf>, surroundings: Env<'_>) -> Result<Boards, Failure> {
+pub fn load_boards(flag: Option<&PathBuf>, surroundings: Env<'_>) -> Result<Boards, SettingsError> {
     let named =
         flag.cloned().or_else(|| surroundings.first(&["ATALAYA_BOARDS"]).map(|(_, path)| path.into()));
     if let Some(path) = named.as_ref().and_then(|path| path.to_str()) {
-        unquoted(path).map_err(|problem| Failure::config(anyhow!("the path of boards.toml: {problem}")))?;
+        unquoted(path).map_err(SettingsError::BoardsPath)?;
     }
     match named {
         Some(path) => Boards::load(path),
         None if PathBuf::from(HERE).is_file() => Boards::load(HERE),
         None => Ok(Boards::builtin()),
     }
-    .map_err(Failure::config)
+    .map_err(SettingsError::File)
+}
+
+/// Error of reading the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Wrong value of a flag.
+    #[error("--{flag}: {problem}")]
+    Flag {
+        /// Flag without its dashes.
+        flag: String,
+        /// Problem and hint.
+        problem: Bad,
+    },
+    /// Wrong value of an environment variable.
+    #[error("the environment variable {name}: {problem}")]
+    Variable {
+        /// Name of the variable.
+        name: String,
+        /// Problem and hint.
+        problem: Bad,
+    },
+    /// Wrong boards.toml.
+    #[error(transparent)]
+    File(#[from] BoardsError),
+    /// Wrong path of boards.toml.
+    #[error("the path of boards.toml: {0}")]
+    BoardsPath(Bad),
+    /// API token that cannot be read.
+    #[error("{0:#}")]
+    Token(anyhow::Error),
 }
 
 /// Why a value is refused, and what would be right.
 #[derive(Debug)]
-pub(crate) struct Bad {
+pub struct Bad {
     problem: String,
     remedy: &'static str,
 }
@@ -146,22 +175,22 @@ impl Pick<'_> {
         parse: impl Fn(&str) -> Result<T, Bad>,
         file: Option<&Located<F>>,
         check: impl Fn(&F) -> Result<T, Bad>,
-    ) -> Result<Option<T>, Failure> {
+    ) -> Result<Option<T>, SettingsError> {
         if let Some(text) = given {
             return unquoted(text)
                 .and_then(parse)
                 .map(Some)
-                .map_err(|problem| Failure::usage(anyhow!("--{flag}: {problem}")));
+                .map_err(|problem| SettingsError::Flag { flag: flag.to_owned(), problem });
         }
         if let Some((name, text)) = self.surroundings.first(variables) {
             return unquoted(&text)
                 .and_then(&parse)
                 .map(Some)
-                .map_err(|problem| Failure::config(anyhow!("the environment variable {name}: {problem}")));
+                .map_err(|problem| SettingsError::Variable { name, problem });
         }
         let Some(located) = file else { return Ok(None) };
         check(&located.value).map(Some).map_err(|Bad { problem, remedy }| {
-            Failure::config(BoardsError::at(&located.at, problem, format!("expected {remedy}")))
+            BoardsError::at(&located.at, problem, format!("expected {remedy}")).into()
         })
     }
 }
@@ -171,7 +200,11 @@ impl Settings {
     ///
     /// # Errors
     /// A value is wrong: the message says where it came from and what would be right.
-    pub fn assemble(args: &FleetArgs, boards: &Boards, surroundings: Env<'_>) -> Result<Settings, Failure> {
+    pub fn assemble(
+        args: &FleetArgs,
+        boards: &Boards,
+        surroundings: Env<'_>,
+    ) -> Result<Settings, SettingsError> {
         let pick = Pick { surroundings };
         let fleet = &boards.fleet;
         let text = |text: &String| Ok::<_, Bad>(text.clone());
@@ -280,7 +313,8 @@ impl Settings {
         Ok(Settings {
             zookeeper: match zookeeper {
                 Some(zookeeper) => zookeeper,
-                None => DEFAULT_ZOOKEEPER.parse().map_err(Failure::software)?,
+                None => connect_string(DEFAULT_ZOOKEEPER)
+                    .map_err(|problem| SettingsError::Flag { flag: "zookeeper".to_owned(), problem })?,
             },
             session_timeout: session_timeout.unwrap_or(DEFAULT_SESSION_TIMEOUT),
             sampling_period: sampling_period.unwrap_or(DEFAULT_SAMPLING_PERIOD),
@@ -303,8 +337,8 @@ impl Settings {
     ///
     /// # Errors
     /// It cannot be read, or holds no token.
-    pub fn read_token(&self) -> Result<(), Failure> {
-        self.api_token.as_ref().map_or(Ok(()), ApiToken::read).map_err(Failure::config)
+    pub fn read_token(&self) -> Result<(), SettingsError> {
+        self.api_token.as_ref().map_or(Ok(()), ApiToken::read).map_err(SettingsError::Token)
     }
 
     /// Returns why the token for the API is not sent, if there is one and it is not; for the log.
@@ -537,7 +571,7 @@ fn api_token(
     boards: &Boards,
     surroundings: Env<'_>,
     url: Option<&Url>,
-) -> Result<Option<ApiToken>, Failure> {
+) -> Result<Option<ApiToken>, SettingsError> {
     let named = surroundings.first(&["ATALAYA_API_TOKEN_FILE"]).map(|(_, path)| PathBuf::from(path));
     if let Some(path) = args.api_token_file.clone().or(named) {
         return Ok(Some(ApiToken::in_file(path, url.cloned())));
@@ -545,7 +579,7 @@ fn api_token(
     if let Some((name, token)) = surroundings.first(&[api_token::VARIABLE]) {
         let given = ApiToken::given(&token, url.cloned());
         return given.map(Some).map_err(|problem| {
-            Failure::config(anyhow!("the environment variable {name} holds no token: {problem:#}"))
+            SettingsError::Token(problem.context(format!("the environment variable {name} holds no token")))
         });
     }
     let file = boards.fleet.api_token_file.as_ref();

@@ -6,13 +6,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atalaya::cli::FleetArgs;
 use atalaya::dynamic_config::DynamicConfig;
 use atalaya::node::Node;
 use atalaya::observe::node_status::NodeStatus;
+use atalaya::settings::FleetArgs;
 use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Connection, Session, SessionOptions, Standing};
 use atalaya_sim::zookeeper::{Figures, Server};
 use tokio::sync::watch;
@@ -77,7 +77,7 @@ async fn write(connection: &Connection, text: &str) {
     match connection.set(PERIOD, text.as_bytes(), None).await {
         Err(error) if error.is_no_node() => {
             connection.ensure("/config").await.unwrap();
-            connection.create(PERIOD, text.as_bytes(), Kind::Persistent).await.unwrap();
+            connection.create(PERIOD, text.as_bytes(), CreateMode::Persistent).await.unwrap();
         }
         done => drop(done.unwrap()),
     }

@@ -24,7 +24,7 @@
 //!
 //! # Behaviour on disconnect and on expiry
 //! A call tries on over new connections and new sessions until its patience is over (30 s, see
-//! [`Counter::with_patience`]), and one session timeout more at the longest. An exact addition that was lost looks at its
+//! [`Counter::with_timeout`]), and one session timeout more at the longest. An exact addition that was lost looks at its
 //! marker, whichever session it is then in.
 //!
 //! # Cancellation safety
@@ -58,12 +58,12 @@ use zookeeper_client::Stat;
 
 use self::addition::{Addition, At, Event, Mark, Step, Sum};
 use crate::dedup_record::{self, DedupRecord, Told};
-use crate::retry::{Attempts, PATIENCE};
+use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::session::{BulkRead, Write, Written};
-use crate::wrong_znode::{Sightings, WrongZnode};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
 use crate::{Connection, Error, Session};
 
-pub(crate) use write_counter::Made;
+pub(crate) use write_counter::CountedWrite;
 pub use write_counter::WriteCounter;
 
 /// Why an addition, or a look, did not work.
@@ -137,7 +137,7 @@ impl Counter {
 
     fn new(session: Session, path: String, marker: Option<DedupRecord>) -> Counter {
         let state = Mutex::new(State { marker, newest: None });
-        Counter { session, path, default: 0, patience: PATIENCE, state }
+        Counter { session, path, default: 0, patience: DEFAULT_TIMEOUT, state }
     }
 
     /// What an empty counter stands for; 0 unless set.
@@ -149,7 +149,7 @@ impl Counter {
 
     /// How long a call tries on, not counting its wait for additions of the same `Counter`.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Counter {
+    pub fn with_timeout(mut self, patience: Duration) -> Counter {
         self.patience = patience;
         self
     }
@@ -286,7 +286,8 @@ impl Counter {
             }
         };
         // It counts all the same; but the count is lost with the session of the znode's owner. This is logged once.
-        Sightings::default().update(connection.session(), WrongZnode::not_persistent(&self.path, &stat));
+        WrongZnodeReporter::default()
+            .update(connection.session(), WrongZnode::not_persistent(&self.path, &stat));
         let at = At { czxid: stat.czxid, version: stat.version };
         match self.parse(&data) {
             Ok(value) => Ok(Event::Seen { value, at, mark }),

@@ -12,7 +12,7 @@ use crate::counter::addition::{Addition, Event, Step};
 use crate::dedup_record;
 use crate::retry::jitter;
 use crate::session::{Write, Written};
-use crate::wrong_znode::{Problem, Sightings, WrongZnode};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
 /// Counts what one process writes, beside others, at a [`Counter`]'s znode. Clones are the same.
@@ -35,15 +35,15 @@ struct State {
     open: Option<(Addition, String)>,
     /// What stood in the counter's way when that was last logged.
     complaint: Option<String>,
-    sightings: Sightings,
+    wrong_znodes: WrongZnodeReporter,
 }
 
 /// How a write was made.
-pub(crate) enum Made {
+pub(crate) enum CountedWrite {
     /// Together with the counter, in this transaction: what came of it.
     Counted(Written, i64),
     /// Not yet. It has been counted before, or cannot be: it is to be made alone.
-    Alone,
+    NotCounted,
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
@@ -58,18 +58,18 @@ impl WriteCounter {
             on: true,
             open: None,
             complaint: None,
-            sightings: Sightings::default(),
+            wrong_znodes: WrongZnodeReporter::default(),
         }));
         WriteCounter { state, newest: watch::Sender::new(None) }
     }
 
     /// What the counter was when something was counted here last, others' writes included; `None` before the first.
-    pub fn newest(&self) -> watch::Receiver<Option<i64>> {
+    pub fn value(&self) -> watch::Receiver<Option<i64>> {
         self.newest.subscribe()
     }
 
     /// Counts what is new from now on, or does not.
-    pub async fn switch(&self, on: bool) {
+    pub async fn set_enabled(&self, on: bool) {
         self.state.lock().await.on = on;
     }
 
@@ -84,9 +84,13 @@ impl WriteCounter {
     ///
     /// # Errors
     /// Those of `write`; then nothing is written and nothing counted, unless [`Error::outcome_unknown`]. Calling again finds out.
-    pub(crate) async fn make(&self, connection: &Connection, write: Write<'_>) -> Result<Made, Error> {
-        let State { counter, open, complaint, sightings, .. } = &mut *self.state.lock().await;
-        let Some((addition, token)) = open else { return Ok(Made::Alone) };
+    pub(crate) async fn make(
+        &self,
+        connection: &Connection,
+        write: Write<'_>,
+    ) -> Result<CountedWrite, Error> {
+        let State { counter, open, complaint, wrong_znodes, .. } = &mut *self.state.lock().await;
+        let Some((addition, token)) = open else { return Ok(CountedWrite::NotCounted) };
         let mut pause = FIRST_PAUSE;
         let mut state = counter.state.lock().await;
         let crate::counter::State { marker, newest } = &mut *state;
@@ -101,9 +105,9 @@ impl WriteCounter {
                         Err(CounterError::Failed(error)) if error.is_transient() => return Err(error),
                         Err(other) => {
                             if matches!(other, CounterError::NotANumber { .. }) {
-                                sightings.update(
+                                wrong_znodes.update(
                                     connection.session(),
-                                    [WrongZnode::new(&counter.path, Problem::NotANumber)],
+                                    [WrongZnode::new(&counter.path, ZnodeProblem::NotANumber)],
                                 );
                             }
                             break Some(other.to_string());
@@ -140,15 +144,15 @@ impl WriteCounter {
                             *newest = counter.after(sum, written.get(1));
                             *open = None;
                             *complaint = None;
-                            sightings.clear();
+                            wrong_znodes.clear();
                             // The stat of what a `multi` creates is not to be trusted; the counter's is.
                             let zxid = match written.get(1) {
                                 Some(Written::Set(stat)) => stat.mzxid,
                                 _ => 0,
                             };
                             return match written.into_iter().next() {
-                                Some(first) => Ok(Made::Counted(first, zxid)),
-                                None => Ok(Made::Alone),
+                                Some(first) => Ok(CountedWrite::Counted(first, zxid)),
+                                None => Ok(CountedWrite::NotCounted),
                             };
                         }
                         Err(refusal)
@@ -186,7 +190,7 @@ impl WriteCounter {
             *complaint = Some(problem);
         }
         *open = None;
-        Ok(Made::Alone)
+        Ok(CountedWrite::NotCounted)
     }
 
     /// Removes the marker, as far as that is possible within a session timeout.

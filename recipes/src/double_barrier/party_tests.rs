@@ -55,7 +55,7 @@ enum One {
     Out,
     /// Wants to enter; what it made of its last look, and the version then.
     Enters(Option<(Entering, i32)>),
-    Inside(i64),
+    DoubleBarrierGuard(i64),
     Leaves(i64, Option<(Leaving, i32)>),
 }
 
@@ -97,7 +97,7 @@ impl World {
                 One::Enters(Some((entering(&name, SIZE, &self.members, self.ready), self.version)))
             }
             One::Enters(Some((entering, version))) => match entering {
-                Entering::Pass(party) => One::Inside(party),
+                Entering::Pass(party) => One::DoubleBarrierGuard(party),
                 Entering::Join => {
                     let czxid = self.make();
                     self.members.push(Member { name, czxid });
@@ -114,7 +114,7 @@ impl World {
                 }
                 Entering::Wait => One::Enters(None),
             },
-            One::Inside(party) => One::Leaves(party, None),
+            One::DoubleBarrierGuard(party) => One::Leaves(party, None),
             One::Leaves(party, None) => {
                 One::Leaves(party, Some((leaving(&name, party, &self.members, self.ready), self.version)))
             }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::lease::Held;
+use crate::lease::HeldLease;
 use crate::{Error, WrongZnode};
 
 /// Why a lease was not obtained, looked at or given back.
@@ -65,15 +65,15 @@ pub enum LeaseError {
 /// Somebody who holds a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Holding {
+pub struct LeaseInfo {
     /// The lease, or the place.
     pub path: String,
     /// The holder's name.
     pub holder: String,
     /// Until when, by the wall clock.
     pub end: SystemTime,
-    /// The fencing token, see [`Held::fence`].
-    pub fence: i64,
+    /// The fencing token, see [`HeldLease::fencing_token`].
+    pub fencing_token: i64,
 }
 
 /// What came of obtaining.
@@ -81,14 +81,14 @@ pub struct Holding {
 #[must_use]
 pub enum Acquire {
     /// It is held, until its end.
-    Acquired(Held),
+    Acquired(HeldLease),
     /// Somebody else has it.
-    HeldByOther(Holding),
+    HeldByOther(LeaseInfo),
 }
 
 impl Acquire {
     /// What is held, if it is.
-    pub fn ours(self) -> Option<Held> {
+    pub fn acquired(self) -> Option<HeldLease> {
         match self {
             Acquire::Acquired(held) => Some(held),
             Acquire::HeldByOther(_) => None,

@@ -10,9 +10,9 @@ use super::{Lease, LeaseError, Written};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A lease that was obtained. It needs no connection, and dropping it gives nothing back. Obtaining the lease anew makes
-/// another `Held` of it: forget this one then.
+/// another `HeldLease` of it: forget this one then.
 #[derive(Debug)]
-pub struct Held {
+pub struct HeldLease {
     lease: Lease,
     belief: LocalExpiry,
     fence: i64,
@@ -20,9 +20,9 @@ pub struct Held {
     tried: Option<Duration>,
 }
 
-impl Held {
-    pub(super) fn new(lease: Lease, written: Written) -> Held {
-        Held { lease, belief: written.belief, fence: written.fence, tried: None }
+impl HeldLease {
+    pub(super) fn new(lease: Lease, written: Written) -> HeldLease {
+        HeldLease { lease, belief: written.belief, fence: written.fence, tried: None }
     }
 
     /// The lease, or the place.
@@ -48,7 +48,7 @@ impl Held {
 
     /// Returns when it is over: within a second also after a sleep of the machine, or a change of the wall clock.
     /// Cancellation safe. Needs a tokio runtime with time.
-    pub async fn over(&self) {
+    pub async fn expired(&self) {
         loop {
             match self.remaining() {
                 Duration::ZERO => return,
@@ -59,7 +59,7 @@ impl Held {
 
     /// A fencing token: a number that is higher for whoever obtains or renews later, for as long as the ensemble's data
     /// lives. It is the `mzxid` of `{path}/lease_holder`. Hand it to whoever can refuse a lower one.
-    pub fn fence(&self) -> i64 {
+    pub fn fencing_token(&self) -> i64 {
         self.fence
     }
 
@@ -71,7 +71,7 @@ impl Held {
     /// # Errors
     /// As the [module](super) says.
     pub async fn renew(&mut self) -> Result<bool, LeaseError> {
-        let Held { lease, belief, fence, tried } = self;
+        let HeldLease { lease, belief, fence, tried } = self;
         let about_to = |new: LocalExpiry| {
             *belief = belief.and(new);
             *tried = (*tried).max(Some(new.end()));
@@ -88,12 +88,12 @@ impl Held {
     }
 
     /// Gives it back before its end. Afterwards nothing of it stands there; what somebody else has obtained by then, or
-    /// another `Held` of the same holder, is left alone.
+    /// another `HeldLease` of the same holder, is left alone.
     ///
     /// # Errors
     /// As the [module](super) says: it may stand there until its end then. So it may if this is cancelled.
     pub async fn release(self) -> Result<(), LeaseError> {
-        let Held { lease, fence, tried, .. } = self;
+        let HeldLease { lease, fence, tried, .. } = self;
         let is_ours = |holder: &str, end: Duration, written: i64| {
             // A later write of this holder's is ours only if it may be one that was lost.
             holder == lease.holder && (written == fence || (written > fence && Some(end) <= tried))

@@ -6,13 +6,13 @@
 //!
 //! # What it promises
 //! Until the end that stands in ZooKeeper, nobody obtains the lease but its holder, who renews it by obtaining it again.
-//! [`Lease::obtain`] returns a [`Held`] only if what it says stands there, and `Held` believes in it no longer than that.
-//! With [`Lease::with_places`] as many holders have a lease each, and none has two.
+//! [`Lease::acquire`] returns a [`HeldLease`] only if what it says stands there, and `HeldLease` believes in it no longer than that.
+//! With [`Lease::with_slots`] as many holders have a lease each, and none has two.
 //!
 //! **It is only as good as the clocks.** The end is a time of the wall clock, and whoever comes later compares it with its
 //! own: if that is fast by a minute, two work for a minute. Keep the clocks together, leave [`Lease::with_grace`] for what
-//! they differ, and hand [`Held::fence`] to whoever can refuse a lower one. A wall clock that is set back while a lease is
-//! held prolongs nothing: `Held` looks at a second clock, which nobody sets and which counts the machine's sleep.
+//! they differ, and hand [`HeldLease::fencing_token`] to whoever can refuse a lower one. A wall clock that is set back while a lease is
+//! held prolongs nothing: `HeldLease` looks at a second clock, which nobody sets and which counts the machine's sleep.
 //!
 //! **The holder's name is its identity.** Two processes with one name are one holder, and both have the lease.
 //!
@@ -26,12 +26,12 @@
 //!
 //! # Behaviour on disconnect and on expiry
 //! Nothing changes for who holds. Calls try on over new connections and new sessions until their patience (30 s, see
-//! [`Lease::with_patience`]) is over, and one session timeout more at the longest. After a lost reply they stand in the
+//! [`Lease::with_timeout`]) is over, and one session timeout more at the longest. After a lost reply they stand in the
 //! lock's line again and look what is there: then no earlier write can come any more, so the outcome is known.
 //!
 //! # Cancellation safety
-//! A dropped call leaves nothing in the lock's line, and has taken effect or not; a `Held` then believes in no more than
-//! stands there in either case. Dropping a `Held` gives nothing back: that is [`Held::release`].
+//! A dropped call leaves nothing in the lock's line, and has taken effect or not; a `HeldLease` then believes in no more than
+//! stands there in either case. Dropping a `HeldLease` gives nothing back: that is [`HeldLease::release`].
 //!
 //! # Answers to
 //! Kazoo's deletes the old lease and creates the new one: if it fails between the two, somebody else obtains what the old
@@ -44,13 +44,13 @@
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::LeaseError> {
 //! use std::time::Duration;
-//! use atalaya_recipes::{Lease, Obtained};
+//! use atalaya_recipes::{Acquire, Lease};
 //!
 //! // Longer than the hour, so that the job stays on this machine.
 //! let lease = Lease::new(session, "/leases/cleanup", "node 1", Duration::from_secs(70 * 60));
-//! match lease.obtain().await? {
-//!     Obtained::Ours(held) => println!("cleaning up, within {:?}", held.remaining()),
-//!     Obtained::Theirs(other) => println!("{} does that until {:?}", other.holder, other.end),
+//! match lease.acquire().await? {
+//!     Acquire::Acquired(held) => println!("cleaning up, within {:?}", held.remaining()),
+//!     Acquire::HeldByOther(other) => println!("{} does that until {:?}", other.holder, other.end),
 //! }
 //! # Ok(())
 //! # }
@@ -66,16 +66,16 @@ mod wall_clock;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub use self::error::{Acquire, Holding, LeaseError};
-pub use self::held::Held;
+pub use self::error::{Acquire, LeaseError, LeaseInfo};
+pub use self::held::HeldLease;
 pub use self::multi::MultiLease;
 
 use self::record::{Ask, LONGEST_NAME, LocalExpiry, Record, Unreadable, excerpt};
 use self::update::Effort;
 use self::wall_clock::{Clock, time};
-use crate::retry::{Attempts, PATIENCE};
-use crate::session::{Kind, Write};
-use crate::wrong_znode::{Problem, WrongZnode, is_ephemeral};
+use crate::retry::{Attempts, DEFAULT_TIMEOUT};
+use crate::session::{CreateMode, Write};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem, is_ephemeral};
 use crate::{Connection, Session, Stat};
 
 /// A lease at a path, for one holder. It holds nothing itself.
@@ -107,12 +107,12 @@ impl Lease {
         length: Duration,
     ) -> Lease {
         let (path, holder, clock) = (path.into(), holder.into(), Clock(Arc::new(SystemTime::now)));
-        Lease { session, path, holder, length, patience: PATIENCE, grace: Duration::ZERO, clock }
+        Lease { session, path, holder, length, patience: DEFAULT_TIMEOUT, grace: Duration::ZERO, clock }
     }
 
     /// How long a call tries on.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Lease {
+    pub fn with_timeout(mut self, patience: Duration) -> Lease {
         self.patience = patience;
         self
     }
@@ -133,7 +133,7 @@ impl Lease {
     }
 
     /// As many leases as `count` below the path, of which the holder has one.
-    pub fn with_places(self, count: u16) -> MultiLease {
+    pub fn with_slots(self, count: u16) -> MultiLease {
         MultiLease::new(self, count)
     }
 
@@ -142,9 +142,9 @@ impl Lease {
     /// # Errors
     /// As the [module](self) says. After [`LeaseError::OutcomeUnknown`] it may be held, until its end; whoever obtains it
     /// again knows.
-    pub async fn obtain(&self) -> Result<Acquire, LeaseError> {
+    pub async fn acquire(&self) -> Result<Acquire, LeaseError> {
         Ok(match self.write(|_| {}).await? {
-            Ok(written) => Acquire::Acquired(Held::new(self.clone(), written)),
+            Ok(written) => Acquire::Acquired(HeldLease::new(self.clone(), written)),
             Err(holding) => Acquire::HeldByOther(holding),
         })
     }
@@ -153,7 +153,7 @@ impl Lease {
     ///
     /// # Errors
     /// As the [module](self) says.
-    pub async fn current(&self) -> Result<Option<Holding>, LeaseError> {
+    pub async fn current(&self) -> Result<Option<LeaseInfo>, LeaseError> {
         let mut attempts = Attempts::new(&self.session, self.patience, "look at", &self.path);
         loop {
             let connection = attempts.connection().await?;
@@ -173,7 +173,7 @@ impl Lease {
     async fn write(
         &self,
         mut about_to: impl FnMut(LocalExpiry),
-    ) -> Result<Result<Written, Holding>, LeaseError> {
+    ) -> Result<Result<Written, LeaseInfo>, LeaseError> {
         self.check()?;
         let mut effort = Effort::new(self, "obtain");
         loop {
@@ -188,7 +188,7 @@ impl Lease {
         &self,
         effort: &mut Effort<'_>,
         about_to: &mut impl FnMut(LocalExpiry),
-    ) -> Result<Result<Written, Holding>, LeaseError> {
+    ) -> Result<Result<Written, LeaseInfo>, LeaseError> {
         let ask = self.ask();
         if effort.is_settled() {
             // Who has no chance does not stand in the line, where others would have to wait for it.
@@ -217,7 +217,7 @@ impl Lease {
             Some(stat) => effort.write(&guard, &[set(stat.version)]).await?,
             // Set as well, for the stat: what a create in a multi answers is of no use with older servers.
             None => {
-                let create = Write::Create { path: &path, data: b"", kind: Kind::Persistent };
+                let create = Write::Create { path: &path, data: b"", mode: CreateMode::Persistent };
                 effort.write(&guard, &[create, set(0)]).await?
             }
         };
@@ -257,7 +257,7 @@ impl Lease {
     async fn read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {
         match connection.get(&self.znode()).await {
             Ok((_, stat)) if is_ephemeral(stat.ephemeral_owner) => {
-                Err(LeaseError::WrongZnode(WrongZnode::new(self.znode(), Problem::Ephemeral)))
+                Err(LeaseError::WrongZnode(WrongZnode::new(self.znode(), ZnodeProblem::Ephemeral)))
             }
             Ok((data, stat)) => Ok(Some((self.parse(&data)?, stat))),
             Err(error) if error.is_no_node() => Ok(None),
@@ -291,8 +291,13 @@ impl Lease {
         Ask { holder: &self.holder, length: self.length, grace: self.grace }
     }
 
-    fn holding(&self, found: Record, stat: &Stat) -> Holding {
+    fn holding(&self, found: Record, stat: &Stat) -> LeaseInfo {
         let Record { holder, end } = found;
-        Holding { path: self.path.clone(), holder, end: time(Duration::from_secs(end)), fence: stat.mzxid }
+        LeaseInfo {
+            path: self.path.clone(),
+            holder,
+            end: time(Duration::from_secs(end)),
+            fencing_token: stat.mzxid,
+        }
     }
 }

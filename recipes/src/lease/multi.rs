@@ -2,16 +2,16 @@
 
 use tokio::time::Instant;
 
-use super::{Acquire, Holding, Lease, LeaseError};
+use super::{Acquire, Lease, LeaseError, LeaseInfo};
 use crate::Error;
 use crate::retry::Attempts;
 use crate::session::BulkRead;
-use crate::wrong_znode::{Problem, WrongZnode, is_ephemeral};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem, is_ephemeral};
 
 /// How many places one request looks at.
 const AT_ONCE: usize = 32;
 
-/// A number of leases, see [`Lease::with_places`]. It holds nothing itself.
+/// A number of leases, see [`Lease::with_slots`]. It holds nothing itself.
 #[derive(Clone, Debug)]
 pub struct MultiLease {
     lease: Lease,
@@ -24,7 +24,7 @@ struct Seen {
     own: Option<Lease>,
     /// Those that may be had.
     open: Vec<Lease>,
-    taken: Vec<Holding>,
+    taken: Vec<LeaseInfo>,
     /// Why one of them cannot be had by anybody.
     trouble: Option<LeaseError>,
 }
@@ -39,7 +39,7 @@ impl MultiLease {
     ///
     /// # Errors
     /// As the [module](super) says. A place that nobody can have stands in nobody's way while another is free.
-    pub async fn obtain(&self) -> Result<Acquire, LeaseError> {
+    pub async fn acquire(&self) -> Result<Acquire, LeaseError> {
         self.lease.check()?;
         if self.count == 0 {
             let why = "with no place in it";
@@ -47,18 +47,18 @@ impl MultiLease {
         }
         let until = Instant::now().checked_add(self.lease.patience);
         let left = |place: Lease| match until {
-            Some(until) => place.with_patience(until.saturating_duration_since(Instant::now())),
+            Some(until) => place.with_timeout(until.saturating_duration_since(Instant::now())),
             None => place,
         };
         let Seen { own, open, mut taken, mut trouble } = self.look().await?;
         if let Some(own) = own {
-            match left(own).obtain().await? {
+            match left(own).acquire().await? {
                 Acquire::HeldByOther(holding) => taken.push(holding),
                 held => return Ok(held),
             }
         }
         for place in open {
-            match left(place).obtain().await {
+            match left(place).acquire().await {
                 Ok(Acquire::HeldByOther(holding)) => taken.push(holding),
                 Err(
                     error @ (LeaseError::Busy { .. }
@@ -84,7 +84,7 @@ impl MultiLease {
     ///
     /// # Errors
     /// As the [module](super) says, if one of the places cannot be read.
-    pub async fn current(&self) -> Result<Vec<Holding>, LeaseError> {
+    pub async fn current(&self) -> Result<Vec<LeaseInfo>, LeaseError> {
         let mut all = Vec::new();
         for number in 0..self.count {
             all.extend(self.place(number).current().await?);
@@ -126,7 +126,7 @@ impl Seen {
     fn add(&mut self, place: &Lease, answer: BulkRead) {
         let found = match answer {
             BulkRead::Data(_, stat) if is_ephemeral(stat.ephemeral_owner) => {
-                Err(LeaseError::WrongZnode(WrongZnode::new(place.znode(), Problem::Ephemeral)))
+                Err(LeaseError::WrongZnode(WrongZnode::new(place.znode(), ZnodeProblem::Ephemeral)))
             }
             BulkRead::Data(data, stat) => place.parse(&data).map(|record| Some((record, stat))),
             BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(None),

@@ -8,7 +8,7 @@ use atalaya_hal::bounded;
 use tracing::warn;
 
 use super::Value;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::settings::api_token::exposure;
 use crate::settings::listen_addr::ListenAddr;
 use crate::settings::shorten;

@@ -1,8 +1,8 @@
 //! Reads a whole fleet: few requests, bounded memory.
 
-use atalaya_recipes::node_names::{Naming, in_line};
+use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::wrong_znode::is_ephemeral;
-use atalaya_recipes::{Connection, Error, Problem, Stat, WrongZnode};
+use atalaya_recipes::{Connection, Error, Stat, WrongZnode, ZnodeProblem};
 
 use crate::dynamic_config::{self, Key};
 use crate::fleet_status::znodes::{all, children, read};
@@ -68,7 +68,8 @@ impl Reader {
         seen: &mut Seen,
     ) -> Result<(), Error> {
         let names = children(connection, election).await?;
-        let line: Vec<String> = in_line(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();
+        let line: Vec<String> =
+            sorted_contenders(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();
         seen.in_line = line.len();
         let Some(first) = line.first().cloned() else { return Ok(()) };
         for (name, stat, ()) in read(connection, election, line, &mut self.contenders, |_, _| ()).await? {
@@ -93,7 +94,7 @@ async fn read_barrier_and_counter(connection: &Connection, seen: &mut Seen) -> R
         seen.wrong.extend(WrongZnode::not_persistent(COUNTER, &stat));
         let text = String::from_utf8_lossy(&data);
         if !text.trim().is_empty() && text.trim().parse::<i64>().is_err() {
-            seen.wrong.push(WrongZnode::new(COUNTER, Problem::NotANumber));
+            seen.wrong.push(WrongZnode::new(COUNTER, ZnodeProblem::NotANumber));
         }
     }
     Ok(())

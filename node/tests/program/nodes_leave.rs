@@ -1,0 +1,41 @@
+//! The leader logs nodes that leave the fleet.
+
+use atalaya_testbed::Kazoo;
+
+use crate::common::{Fleet, PATIENCE};
+
+on_both!(leader_logs_stopped_and_killed_nodes, successor_logs_nothing_about_the_stopped_leader);
+
+fn leader_logs_stopped_and_killed_nodes(fleet: Fleet) {
+    let args = &["--name", "app{id}"];
+    let one = fleet.leader("1", args);
+    let mut two = fleet.follower("2", args);
+    let mut three = fleet.follower("3", args);
+    let kazoo = Kazoo::ready();
+    let mut four = kazoo.script("follower.py", &["4", &fleet.hosts, "0.5", "60"]);
+    for name in ["app2", "app3", "4"] {
+        one.wait_for_line(&format!("node {name} joined"), PATIENCE);
+    }
+    two.term();
+    one.wait_for_line("node app2 left", PATIENCE);
+    assert!(two.wait_exit(PATIENCE).success());
+    two.wait_for_line("nothing of this node is left", PATIENCE);
+    three.kill9();
+    one.wait_for_line("node app3 left", PATIENCE);
+    four.kill9();
+    one.wait_for_line("node 4 left", PATIENCE);
+    let probe = fleet.probe();
+    assert_eq!(
+        (probe.ls("/mediciones"), probe.ls("/atalaya/nodes")),
+        (vec!["app1".into()], vec!["1".into()])
+    );
+}
+
+fn successor_logs_nothing_about_the_stopped_leader(fleet: Fleet) {
+    let mut one = fleet.leader("1", &[]);
+    let two = fleet.follower("2", &[]);
+    one.term();
+    two.wait_for_line(" leading epoch=", PATIENCE);
+    assert!(one.wait_exit(PATIENCE).success());
+    assert!(two.log().iter().all(|line| !line.text.contains("left")), "the new leader had not listed node 1");
+}

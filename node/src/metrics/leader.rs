@@ -94,13 +94,13 @@ pub(crate) struct LeaderStats {
     /// empty outbox, whichever is latest.
     pub(crate) last_delivery_activity: Option<BootInstant>,
     /// ZooKeeper's clock, in milliseconds since 1970, and the time at which it was recorded.
-    server_time: Option<(BootInstant, i64)>,
+    pub(crate) server_time: Option<(BootInstant, i64)>,
     /// Numbers of the last reading of the fleet.
     pub(crate) fleet: Option<FleetCounts>,
     pub(crate) averages: Vec<FleetAverage>,
     pub(crate) outbox_reports: usize,
     /// Time of the oldest report in the outbox, by ZooKeeper's clock, in milliseconds since 1970.
-    oldest_report: Option<i64>,
+    pub(crate) oldest_report: Option<i64>,
     /// Number of rejected reports that are kept in ZooKeeper.
     pub(crate) rejected_reports: Option<i32>,
     /// Value of the counter, if the leader writes it.
@@ -320,7 +320,11 @@ impl LeaderMetrics {
         registry.register("cycles", "Cycles as a leader, by result", inner.cycles.clone());
         registry.register("deliveries", "Requests to the API, by result", inner.requests.clone());
         let histograms = [
-            ("cycle_duration", "Time to read the fleet, average it and commit the cycle", &inner.cycle_durations),
+            (
+                "cycle_duration",
+                "Time to read the fleet, average it and commit the cycle",
+                &inner.cycle_durations,
+            ),
             ("cycle_lateness", "Delay of a cycle after it was due", &inner.cycle_lateness),
             ("delivery_duration", "Duration of a request to the API", &inner.request_durations),
         ];

@@ -145,7 +145,9 @@ impl SamplingStats {
         self.samples += 1;
         let mut measured = Vec::new();
         for SensorResult { sensor, result, is_skipped } in results {
-            let Some(stats) = self.sensors.iter_mut().find(|stats| stats.info.name == sensor) else { continue };
+            let Some(stats) = self.sensors.iter_mut().find(|stats| stats.info.name == sensor) else {
+                continue;
+            };
             let readings = result.into_iter().flatten();
             stats.values = readings.map(|reading| (reading.quantity(), reading.value())).collect();
             measured.extend(stats.values.iter().map(|(quantity, value)| MeasuredValue {
@@ -258,7 +260,8 @@ mod tests {
         stats.set_sensors([&info("a"), &info("b")]);
         record_sample(&mut stats, &[("a", Ok(7.0), false), ("b", Ok(8.0), false)], at(1));
         stats.set_sensors([&info("b"), &info("c")]);
-        let readings: Vec<_> = stats.sensors.iter().map(|stats| (&*stats.info.name, stats.readings)).collect();
+        let readings: Vec<_> =
+            stats.sensors.iter().map(|stats| (&*stats.info.name, stats.readings)).collect();
         assert_eq!(readings, [("b", 1), ("c", 0)]);
     }
 }

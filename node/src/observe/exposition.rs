@@ -56,7 +56,12 @@ impl Encoder<'_> {
         values.try_for_each(|(labels, value)| encode(encoder.encode_family(&labels)?, kind, value))
     }
 
-    fn single(&mut self, kind: MetricType, (name, unit, help): Descriptor<'_>, value: f64) -> Result<(), Error> {
+    fn single(
+        &mut self,
+        kind: MetricType,
+        (name, unit, help): Descriptor<'_>,
+        value: f64,
+    ) -> Result<(), Error> {
         encode(self.0.encode_descriptor(name, &format!("{help}."), unit.as_ref(), kind)?, kind, value)
     }
 
@@ -158,7 +163,7 @@ fn encode_node(
     let lease = node.session.lease_remaining(now);
     let period = node.settings.borrow().sampling_period.as_secs_f64();
     encoder.gauge(("atalaya_sampling_period", SECONDS, "Sampling period"), Some(period))?;
-    encode_session(encoder, node.session.view(), count(observer.sessions()), lease.as_secs_f64())?;
+    encode_session(encoder, node.session.state(), count(observer.sessions()), lease.as_secs_f64())?;
     encode_election(encoder, standing, !lease.is_zero())?;
     let leading = *node.leader.borrow();
     if let Some(leading) = leading {
@@ -245,7 +250,12 @@ fn encode_sensors(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootIns
     )
 }
 
-fn encode_session(encoder: &mut Encoder<'_>, session: SessionState, sessions: f64, lease: f64) -> Result<(), Error> {
+fn encode_session(
+    encoder: &mut Encoder<'_>,
+    session: SessionState,
+    sessions: f64,
+    lease: f64,
+) -> Result<(), Error> {
     let states = [
         ("connecting", Phase::Connecting),
         ("connected", Phase::Connected),
@@ -295,7 +305,11 @@ fn encode_election(encoder: &mut Encoder<'_>, standing: Standing, has_lease: boo
 }
 
 fn encode_sampling_mode(encoder: &mut Encoder<'_>, mode: SamplingMode) -> Result<(), Error> {
-    encoder.flag("atalaya_lockstep", "1 if this node samples in lock-step with the leader", mode.step.is_some())?;
+    encoder.flag(
+        "atalaya_lockstep",
+        "1 if this node samples in lock-step with the leader",
+        mode.step.is_some(),
+    )?;
     let Some(barrier) = mode.step else { return Ok(()) };
     let states = [
         ("unseen", barrier == Barrier::Unseen),
@@ -352,16 +366,18 @@ fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstan
             None,
             "Average of the newest cycle; the labels are empty for measurements without quantity and unit",
         ),
-        averages.map(|average| {
-            ([("quantity", &*average.quantity), ("unit", &*average.unit)], average.mean)
-        }),
+        averages.map(|average| ([("quantity", &*average.quantity), ("unit", &*average.unit)], average.mean)),
     )?;
     encoder.gauge(
         ("atalaya_outbox_reports", None, "Reports that the API has not accepted yet"),
         Some(count(stats.outbox_reports)),
     )?;
     encoder.gauge(
-        ("atalaya_outbox_oldest_age", SECONDS, "Age of the oldest report that the API has not accepted yet, or 0"),
+        (
+            "atalaya_outbox_oldest_age",
+            SECONDS,
+            "Age of the oldest report that the API has not accepted yet, or 0",
+        ),
         Some(stats.oldest_report_age(now).as_secs_f64()),
     )?;
     encoder.gauge(

@@ -55,7 +55,9 @@ impl HealthSnapshot {
     pub(crate) fn liveness(&self) -> HealthReport {
         match self.stage {
             Stage::Hanging => {
-                return HealthReport::unhealthy(["the node hangs: its thread does not respond within 1 s".into()]);
+                return HealthReport::unhealthy([
+                    "the node hangs: its thread does not respond within 1 s".into()
+                ]);
             }
             Stage::Starting => return HealthReport::healthy("starting", Vec::new()),
             Stage::Stopping => return HealthReport::healthy("stopping", Vec::new()),
@@ -81,7 +83,9 @@ impl HealthSnapshot {
         let mut reasons = Vec::new();
         match self.measurement_age {
             None => reasons.push("no measurement yet".to_owned()),
-            Some(age) if age > max_age => reasons.push(format!("no measurement for {:.1} s", age.as_secs_f64())),
+            Some(age) if age > max_age => {
+                reasons.push(format!("no measurement for {:.1} s", age.as_secs_f64()))
+            }
             Some(_) => {}
         }
         if !self.is_connected {
@@ -167,7 +171,11 @@ mod tests {
             (true, "ok\nsensor air: cut\nZooKeeper is not connected\n")
         );
         let readiness = snapshot.readiness();
-        assert!(!readiness.is_healthy && readiness.text.contains("no measurement yet\n"), "{}", readiness.text);
+        assert!(
+            !readiness.is_healthy && readiness.text.contains("no measurement yet\n"),
+            "{}",
+            readiness.text
+        );
         assert!(
             readiness.text.contains("no measurement published yet\nsensor air: cut\n"),
             "{}",

@@ -148,7 +148,10 @@ async fn serve_connection(context: Arc<Context>, stream: TcpStream, peer: Socket
     }
 }
 
-async fn respond(context: Arc<Context>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(
+    context: Arc<Context>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, TEXT, "use GET or HEAD\n".to_owned());
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -233,7 +236,10 @@ mod tests {
         let server = server();
         for _ in 0..3 {
             let response = get(&server, "/healthz");
-            assert!(response.starts_with("HTTP/1.0 503") && response.contains("the node hangs"), "{response}");
+            assert!(
+                response.starts_with("HTTP/1.0 503") && response.contains("the node hangs"),
+                "{response}"
+            );
         }
         assert!(get(&server, "/readyz").starts_with("HTTP/1.0 503"));
         let metrics = get(&server, "/metrics");

@@ -8,8 +8,8 @@ use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Phase, Session, Standing};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::leader::Leading;
 use crate::metrics::{Metrics, lock};
+use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::observe::health::{HealthReport, HealthSnapshot, Stage};
 use crate::observe::node_status::NodeStatus;
@@ -63,7 +63,7 @@ pub(crate) struct NodeHandles {
     pub(crate) sampling_mode: watch::Receiver<SamplingMode>,
     pub(crate) settings: watch::Receiver<Settings>,
     pub(crate) board: watch::Receiver<String>,
-    pub(crate) leader: watch::Receiver<Option<Leading>>,
+    pub(crate) leader: watch::Receiver<Option<LeaderState>>,
     /// Value of the counter when this node incremented it last.
     pub(crate) counter: watch::Receiver<Option<i64>>,
 }
@@ -161,8 +161,9 @@ impl Observer {
             settings.api_url.is_some()
         };
         snapshot.is_connected =
-            node.session.view().phase == Phase::Connected && !node.session.lease_remaining(now).is_zero();
-        let problem = lock(&self.0.state).watchdog.as_ref().and_then(|watchdog| watchdog.problem(Instant::now()));
+            node.session.state().phase == Phase::Connected && !node.session.lease_remaining(now).is_zero();
+        let problem =
+            lock(&self.0.state).watchdog.as_ref().and_then(|watchdog| watchdog.problem(Instant::now()));
         snapshot.problems.extend(problem);
         if standing == Standing::Leading {
             let stats = self.0.metrics.leader.stats();

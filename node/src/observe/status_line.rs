@@ -80,7 +80,7 @@ fn describe(status: &NodeStatus, servers: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use atalaya_recipes::{Problem, WrongZnode};
+    use atalaya_recipes::{WrongZnode, ZnodeProblem};
 
     use super::*;
 
@@ -98,7 +98,7 @@ mod tests {
         status.standing = Standing::Waiting { ahead: 2 };
         status.sensor_errors.insert("air".into(), "no acknowledge\nREADY=1".into());
         assert_eq!(describe(&status, ""), "following, 2 ahead; sensor air: no acknowledge READY=1");
-        let squatter = WrongZnode::new("/election/x__lock__0000000000", Problem::NotEphemeral);
+        let squatter = WrongZnode::new("/election/x__lock__0000000000", ZnodeProblem::NotEphemeral);
         status.wrong_znodes.insert(squatter);
         let text = describe(&status, "");
         assert!(

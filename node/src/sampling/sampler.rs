@@ -11,10 +11,10 @@ use tracing::{debug, info, warn};
 
 use super::{Sample, Sensors, patience};
 use crate::leader::fenced_store::BARRIER;
-use crate::metrics::Metrics;
+use crate::metrics::{SamplingMetrics, SensorResult};
 use crate::model::measurement::Form;
 use crate::model::node_id::NodeId;
-use crate::model::node_info::NodeInfoSensor;
+use crate::model::node_info::SensorStatus;
 use crate::sampling::barrier_gate::{Barrier, BarrierGate, SamplingMode};
 use crate::sampling::sensor_health::News;
 
@@ -33,7 +33,7 @@ pub struct Sampler {
     /// The newest measurement, as it is published.
     pub measured: watch::Sender<Option<Vec<u8>>>,
     /// How the sensors are, whenever that changes.
-    pub sensors: watch::Sender<Vec<NodeInfoSensor>>,
+    pub sensors: watch::Sender<Vec<SensorStatus>>,
     /// After each sample.
     pub turns: watch::Sender<Option<SampleProgress>>,
     /// Sensors that take the place of those there are.
@@ -43,7 +43,7 @@ pub struct Sampler {
     /// What was published: in step, nothing is measured before that.
     pub published: watch::Receiver<NodeState>,
     /// Where it is counted.
-    pub metrics: Metrics,
+    pub metrics: SamplingMetrics,
 }
 
 impl Sampler {
@@ -93,9 +93,9 @@ struct Cues<'a> {
 /// Where it is said what comes of it.
 struct Says<'a> {
     measured: &'a watch::Sender<Option<Vec<u8>>>,
-    present: &'a watch::Sender<Vec<NodeInfoSensor>>,
+    present: &'a watch::Sender<Vec<SensorStatus>>,
     turns: &'a watch::Sender<Option<SampleProgress>>,
-    metrics: &'a Metrics,
+    metrics: &'a SamplingMetrics,
 }
 
 async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<'_>) {
@@ -110,7 +110,7 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
     // How much was published before what is to be published now.
     let mut unpublished: Option<u64> = None;
     tell(sensors, present);
-    metrics.carries(sensors.infos());
+    metrics.set_sensors(sensors.infos());
     loop {
         let waits_since = last.unwrap_or_else(tokio::time::Instant::now);
         tokio::select! {
@@ -148,7 +148,7 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
             }
         }
         if let Some(ended) = ended.filter(|_| step.is_some()) {
-            metrics.waited(BootInstant::now().since(ended));
+            metrics.record_barrier_wait(BootInstant::now().since(ended));
         }
         last = Some(tokio::time::Instant::now());
         if step.is_some() {
@@ -160,7 +160,11 @@ async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<
         }
         let samples = sensors.sample(period).await;
         samples.iter().for_each(log);
-        metrics.sampled(&samples);
+        metrics.record_sample(samples.iter().map(|sample| SensorResult {
+            sensor: &sample.sensor,
+            result: sample.result.as_ref().map_err(String::as_str),
+            is_skipped: sample.left_alone,
+        }));
         ended = Some(BootInstant::now());
         tell(sensors, present);
         let readings: Vec<(&str, Reading)> = samples
@@ -226,7 +230,7 @@ fn ticks(first: tokio::time::Instant, period: Duration) -> tokio::time::Interval
 }
 
 /// Says how the sensors are, if that is new.
-fn tell(sensors: &Sensors, present: &watch::Sender<Vec<NodeInfoSensor>>) {
+fn tell(sensors: &Sensors, present: &watch::Sender<Vec<SensorStatus>>) {
     present.send_if_modified(|known| {
         let same = known.len() == sensors.infos().count()
             && known
@@ -235,7 +239,7 @@ fn tell(sensors: &Sensors, present: &watch::Sender<Vec<NodeInfoSensor>>) {
                 .all(|(known, (info, health))| known.health == *health.condition() && known.is(info));
         if !same {
             *known =
-                sensors.health().map(|(info, health)| NodeInfoSensor::of(info, health.condition())).collect();
+                sensors.health().map(|(info, health)| SensorStatus::new(info, health.condition())).collect();
         }
         !same
     });
@@ -250,7 +254,7 @@ fn log(sample: &Sample) {
     }
 }
 
-impl NodeInfoSensor {
+impl SensorStatus {
     /// Whether it tells of that sensor.
     fn is(&self, info: &SensorInfo) -> bool {
         self.name == info.name
@@ -326,7 +330,7 @@ mod tests {
         let (turns, mut turned) = watch::channel(None);
         let (sender, exchange) = mpsc::channel(1);
         let (_paced, pace) = watch::channel(free(AN_HOUR));
-        let (published, metrics) = (nothing_published(), Metrics::default());
+        let (published, metrics) = (nothing_published(), SamplingMetrics::default());
         let measuring = Sampler { measured, sensors: present, turns, exchange, pace, published, metrics };
         let id: NodeId = "1".parse().unwrap();
         let watching = async {
@@ -370,7 +374,7 @@ mod tests {
         let (turns, mut turned) = watch::channel(None);
         let (_sender, exchange) = mpsc::channel(1);
         let (paced, pace) = watch::channel(free(AN_HOUR));
-        let (published, metrics) = (nothing_published(), Metrics::default());
+        let (published, metrics) = (nothing_published(), SamplingMetrics::default());
         let measuring = Sampler { measured, sensors: present, turns, exchange, pace, published, metrics };
         let id: NodeId = "1".parse().unwrap();
         let watching = async {

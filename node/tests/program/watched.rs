@@ -107,7 +107,7 @@ fn a_sensor_that_fails_is_seen_and_one_that_is_back(fleet: Fleet) {
     watch.wait_for("atalaya_sensor_failures_total{sensor=\"air\"}", |failures| failures >= 1.0);
     assert_eq!(watch.figure(value), None, "what it does not measure it does not tell");
     let words = watch.wait_for_status("/readyz", 503);
-    assert!(words.contains("nothing was measured for") && words.contains("sensor air: "), "{words}");
+    assert!(words.contains("no measurement for") && words.contains("sensor air: "), "{words}");
     let age = fleet.pace.period.as_secs_f64() * 3.0;
     watch.wait_for("atalaya_sensor_reading_age_seconds{sensor=\"air\"}", |seconds| seconds > age);
     watch.wait_for("atalaya_published_age_seconds", |seconds| seconds > age);
@@ -131,7 +131,7 @@ fn a_read_that_hangs_makes_it_not_ready_and_not_dead(fleet: Fleet) {
     let watch = Watch::of(&node);
     watch.wait_for_status("/readyz", 200);
     let words = watch.wait_for_status("/readyz", 503);
-    assert!(words.contains("nothing was measured for") && words.contains("does not return"), "{words}");
+    assert!(words.contains("no measurement for") && words.contains("does not return"), "{words}");
     watch.wait_for("atalaya_sensor_failing{sensor=\"air\"}", |failing| failing == 1.0);
     let health = watch.ask("/healthz");
     assert_eq!(health.status, 200, "{}", health.body);

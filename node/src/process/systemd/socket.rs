@@ -25,7 +25,9 @@ impl Socket {
         let address = match address.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name)?,
             None if address.starts_with('/') => SocketAddr::from_pathname(address)?,
-            None => return Err(io::Error::other("the address is neither an absolute path nor starts with @")),
+            None => {
+                return Err(io::Error::other("the address is neither an absolute path nor starts with @"));
+            }
         };
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;

@@ -13,7 +13,7 @@ pub struct Watch {
 impl Watch {
     /// Of this node.
     pub fn of(node: &Process) -> Watch {
-        let line = node.wait_for_line("figures at http://", PATIENCE).text;
+        let line = node.wait_for_line("metrics at http://", PATIENCE).text;
         let (_, address) = line.split_once("http://").unwrap();
         Watch { address: address.split('/').next().unwrap().to_owned() }
     }

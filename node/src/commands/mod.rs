@@ -186,7 +186,7 @@ pub fn main() -> ExitCode {
             code
         }
         Err(failure) => {
-            logging::conclude(&format!("atalaya: {}\n", text::lines(&failure.to_string())));
+            logging::conclude(&format!("atalaya: {}\n", text::sanitize_lines(&failure.to_string())));
             failure.code()
         }
     }

@@ -16,7 +16,7 @@ use super::stdout::print;
 use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::text;
-use crate::process::stale_sessions::{ReapError, Reaped, reap, records};
+use crate::process::stale_sessions::{CleanupError, CleanupOutcome, clean_up_node, find_records};
 use crate::process::state_dir::{Holder, Purpose, StateDir};
 
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
         }
     };
     let problem = |error| Failure::io(anyhow!("{} cannot be read: {error}", folder.display()));
-    let known = records(&folder, args.id.as_ref()).map_err(problem)?;
+    let known = find_records(&folder, args.id.as_ref()).map_err(problem)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     let mut said = String::new();
@@ -79,13 +79,13 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
                 }
                 Err(problem) => failures.push(problem),
             },
-            Err(source) => failures.push(unreadable(ReapError::File { file, source })),
+            Err(source) => failures.push(unreadable(CleanupError::File { file, source })),
         }
     }
     if let (Some(id), true, true) = (&args.id, said.is_empty(), failures.is_empty()) {
         let _ = writeln!(said, "node {id}: nothing is remembered of it in {}", folder.display());
     }
-    print(text::lines(&said).as_bytes())?;
+    print(text::sanitize_lines(&said).as_bytes())?;
     // The last one is said, and its code given, by whoever called.
     let last = failures.pop();
     failures.iter().for_each(|failure| warn!("{failure}"));
@@ -94,27 +94,27 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
 
 /// One node; what became of it.
 async fn one(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<String, Failure> {
-    let Ok(reaped) = tokio::time::timeout(timeout, reap(file)).await else {
+    let Ok(reaped) = tokio::time::timeout(timeout, clean_up_node(file)).await else {
         let error =
             anyhow!("node {node}: not done within {timeout:?}: ZooKeeper is not reached, or does not answer");
         return Err(Failure::unavailable(error));
     };
     match reaped {
-        Ok(Reaped::Removed(znodes)) if znodes.is_empty() => Ok("nothing was left".to_owned()),
-        Ok(Reaped::Removed(znodes)) => Ok(format!("removed {}", znodes.join(", "))),
-        Ok(Reaped::Running(holder)) if all => Ok(format!("{}: left alone", is_busy(holder))),
-        Ok(Reaped::Running(holder)) => {
+        Ok(CleanupOutcome::Removed(znodes)) if znodes.is_empty() => Ok("nothing was left".to_owned()),
+        Ok(CleanupOutcome::Removed(znodes)) => Ok(format!("removed {}", znodes.join(", "))),
+        Ok(CleanupOutcome::Running(holder)) if all => Ok(format!("{}: left alone", is_busy(holder))),
+        Ok(CleanupOutcome::Running(holder)) => {
             Err(Failure::temp_fail(anyhow!("node {node} {}: nothing reaped", is_busy(holder))))
         }
-        Err(error @ (ReapError::File { .. } | ReapError::Address(_))) => Err(unreadable(error)),
-        Err(error @ ReapError::ZooKeeper(_)) => Err(Failure::temp_fail(anyhow!("node {node}: {error}"))),
+        Err(error @ (CleanupError::File { .. } | CleanupError::Address(_))) => Err(unreadable(error)),
+        Err(error @ CleanupError::ZooKeeper(_)) => Err(Failure::temp_fail(anyhow!("node {node}: {error}"))),
     }
 }
 
 /// It makes no sense (65), or could not be read at all (74).
-fn unreadable(error: ReapError) -> Failure {
+fn unreadable(error: CleanupError) -> Failure {
     let senseless = match &error {
-        ReapError::File { source, .. } => {
+        CleanupError::File { source, .. } => {
             matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::NotFound)
         }
         _ => true,
@@ -127,7 +127,7 @@ fn unreadable(error: ReapError) -> Failure {
 fn is_busy(Holder { process, purpose }: Holder) -> String {
     let does = match purpose {
         Purpose::Run => "is running",
-        Purpose::Reap => "is being reaped by another",
+        Purpose::CleanUp => "is being reaped by another",
     };
     match process {
         Some(process) => format!("{does} (process {process})"),
@@ -141,11 +141,11 @@ fn is_busy(Holder { process, purpose }: Holder) -> String {
 /// What to say of it, in a line.
 pub(super) async fn after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
     let (mut removed, mut problem) = (Vec::new(), None);
-    for (file, _) in records(folder, Some(id)).map_err(|error| error.to_string())? {
-        match reap(&file).await {
-            Ok(Reaped::Removed(znodes)) => removed.extend(znodes),
+    for (file, _) in find_records(folder, Some(id)).map_err(|error| error.to_string())? {
+        match clean_up_node(&file).await {
+            Ok(CleanupOutcome::Removed(znodes)) => removed.extend(znodes),
             // Of another fleet; or somebody was faster.
-            Ok(Reaped::Running(_)) => {}
+            Ok(CleanupOutcome::Running(_)) => {}
             Err(error) => problem = Some(error.to_string()),
         }
     }

@@ -96,7 +96,7 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
         let listed =
             outbox_store::list(connection, parent).await.map_err(Failure::temp_fail)?.unwrap_or_default();
         for name in &listed.others {
-            let name = text::shorten(name);
+            let name = text::sanitize_for_log(name);
             warn!("{parent}/{name} is not a report: its name is not a cycle number");
         }
         let mut reader =
@@ -121,7 +121,8 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
                     serde_json::json!({"state": state, "cycle": cycle, "problem": problem}).to_string()
                 }
                 (Err(problem), Output::Table) => {
-                    text::line(&format!("{cycle:>10}  {state:<8}  is no report: {problem}")).into_owned()
+                    text::sanitize_line(&format!("{cycle:>10}  {state:<8}  is no report: {problem}"))
+                        .into_owned()
                 }
             };
             if shown == 0 && args.output == Output::Table {
@@ -192,7 +193,7 @@ fn row(state: &str, report: &CycleReport) -> String {
     let time = time.strftime("%Y-%m-%d %H:%M:%SZ");
     let row = format!("{cycle:>10}  {state:<8}  {epoch:>10}  {time:<20}  {}{reason}", averages.join(", "));
     // Units and reasons come from other programs.
-    text::line(&row).into_owned()
+    text::sanitize_line(&row).into_owned()
 }
 
 #[derive(Clone, Copy)]

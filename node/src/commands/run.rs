@@ -16,7 +16,7 @@ use crate::logging::Logs;
 use crate::model::node_id::NodeId;
 use crate::node::Node;
 use crate::observe::{HttpServer, Observer};
-use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, stem};
+use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, file_stem};
 use crate::process::systemd::Notifier;
 use crate::reload::{Carried, LoadError, Reload};
 use crate::settings::api_token::ApiToken;
@@ -140,7 +140,7 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Fa
         }
     };
     let id = args.id.as_str();
-    let stem = stem(id, &settings.zookeeper, &settings.measurement_path(id));
+    let stem = file_stem(id, &settings.zookeeper, &settings.measurement_path(id));
     match StateFile::open(&folder, &stem, id, &settings.zookeeper.to_string()) {
         Ok(remembrance) => Ok(Some(remembrance)),
         Err(OpenError::Held(Holder { process, purpose })) => {
@@ -150,7 +150,7 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Fa
                 Purpose::Run => Failure::id_in_use(anyhow!(
                     "the node id {id} is taken: {process} on this machine is that node; stop it, or give this node another id"
                 )),
-                Purpose::Reap => {
+                Purpose::CleanUp => {
                     Failure::temp_fail(anyhow!("{process} clears up after node {id}, and comes to no end"))
                 }
             })

@@ -12,7 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::metrics::lock;
-use crate::model::measurement::Unusable;
+use crate::model::measurement::Exclusion;
 use crate::model::report::CycleReport;
 
 /// Result of a cycle.
@@ -111,8 +111,8 @@ pub(crate) struct LeaderStats {
 pub(crate) struct FleetCounts {
     pub(crate) nodes: usize,
     pub(crate) included: usize,
-    /// In the order of [`Unusable::REASONS`].
-    pub(crate) excluded: [usize; Unusable::REASONS.len()],
+    /// In the order of [`Exclusion::REASONS`].
+    pub(crate) excluded: [usize; Exclusion::REASONS.len()],
 }
 
 /// Average of one quantity over the fleet.
@@ -219,8 +219,8 @@ impl LeaderMetrics {
         self.update_stats(|stats| stats.server_time = server_time.map(|time| (now, time)));
     }
 
-    /// Records a reading of the fleet: the number of listed nodes, and of those excluded, in the order of [`Unusable::REASONS`].
-    pub(crate) fn fleet_read(&self, nodes: usize, excluded: [usize; Unusable::REASONS.len()]) {
+    /// Records a reading of the fleet: the number of listed nodes, and of those excluded, in the order of [`Exclusion::REASONS`].
+    pub(crate) fn fleet_read(&self, nodes: usize, excluded: [usize; Exclusion::REASONS.len()]) {
         let included = nodes.saturating_sub(excluded.iter().sum());
         self.update_stats(|stats| stats.fleet = Some(FleetCounts { nodes, included, excluded }));
     }

@@ -6,9 +6,9 @@ use atalaya_hal::{Quantity, SensorInfo};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::health_status::HealthStatus;
 use crate::model::leader_state::LeaderState;
-use crate::model::text::shorten;
-use crate::sampling::sensor_health::Condition;
+use crate::model::text::sanitize_for_log;
 
 /// Parent of the node infos.
 pub(crate) const PARENT_PATH: &str = "/atalaya/nodes";
@@ -59,11 +59,11 @@ pub struct SensorStatus {
     pub quantities: Vec<String>,
     /// Health of the sensor.
     #[serde(default)]
-    pub health: Condition,
+    pub health: HealthStatus,
 }
 
 impl SensorStatus {
-    pub(crate) fn new(info: &SensorInfo, health: &Condition) -> SensorStatus {
+    pub(crate) fn new(info: &SensorInfo, health: &HealthStatus) -> SensorStatus {
         SensorStatus {
             name: info.name.clone(),
             chip: info.chip.clone(),
@@ -115,7 +115,7 @@ impl NodeInfo {
         let data = if data.len() > MAX_SIZE { &[] } else { data };
         let mut info: NodeInfo = serde_json::from_slice(data).ok()?;
         for text in [&mut info.host, &mut info.version, &mut info.board] {
-            *text = shorten(text);
+            *text = sanitize_for_log(text);
         }
         Some(info)
     }
@@ -150,9 +150,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sampling::sensor_health::State;
+    use crate::model::health_status::SensorState;
 
-    fn sensor(state: State, count: u64) -> SensorStatus {
+    fn sensor(state: SensorState, count: u64) -> SensorStatus {
         let info = SensorInfo {
             name: "air".into(),
             chip: "bme280".into(),
@@ -160,21 +160,24 @@ mod tests {
             address: Some(0x76),
             quantities: vec![Quantity::Temperature, Quantity::Humidity],
         };
-        SensorStatus::new(&info, &Condition { state, count, ..Condition::default() })
+        SensorStatus::new(&info, &HealthStatus { state, count, ..HealthStatus::default() })
     }
 
     #[test]
     fn node_info_is_published_soon_after_a_change_and_later_for_counts() {
-        let published = [sensor(State::Failing, 1)];
+        let published = [sensor(SensorState::Failing, 1)];
         assert_eq!(publish_delay(&published, &published), None);
-        assert_eq!(publish_delay(&published, &[sensor(State::Failing, 2)]), Some(COUNT_PUBLISH_INTERVAL));
-        assert_eq!(publish_delay(&published, &[sensor(State::Ok, 0)]), Some(MIN_PUBLISH_INTERVAL));
+        assert_eq!(
+            publish_delay(&published, &[sensor(SensorState::Failing, 2)]),
+            Some(COUNT_PUBLISH_INTERVAL)
+        );
+        assert_eq!(publish_delay(&published, &[sensor(SensorState::Ok, 0)]), Some(MIN_PUBLISH_INTERVAL));
         assert_eq!(publish_delay(&published, &[]), Some(MIN_PUBLISH_INTERVAL));
     }
 
     #[test]
     fn sensor_status_contains_location_quantities_and_health() {
-        let sensor = sensor(State::Ok, 0);
+        let sensor = sensor(SensorState::Ok, 0);
         assert_eq!((sensor.location().as_str(), sensor.units()), ("0x76 on i2c-1", vec!["Cel", "%RH"]));
         assert_eq!(
             serde_json::to_string(&sensor).unwrap(),
@@ -187,7 +190,7 @@ mod tests {
         let text = r#"{"host":"h","pid":1,"version":"0.0.9","board":"b","started":"1970-01-01T00:00:00Z",
             "sensors":[{"name":"s","chip":"lm75","quantities":["temperature"]}]}"#;
         let info: NodeInfo = serde_json::from_str(text).unwrap();
-        assert_eq!((info.sensors[0].health.state, info.leading), (State::Unread, None));
+        assert_eq!((info.sensors[0].health.state, info.leading), (SensorState::Unread, None));
     }
 
     #[test]

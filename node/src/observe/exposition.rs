@@ -12,11 +12,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::metrics::{LeaderStats, SamplingStats};
-use crate::model::measurement::Unusable;
-use crate::model::text::shorten;
+use crate::model::barrier::{Barrier, SamplingMode};
+use crate::model::measurement::Exclusion;
+use crate::model::text::sanitize_for_log;
 use crate::observe::observer::{NodeHandles, Observer};
 use crate::observe::process_stats::ProcessStats;
-use crate::sampling::barrier_gate::{Barrier, SamplingMode};
 
 /// Returns the metrics of a node.
 pub(super) fn registry(observer: &Observer) -> Registry {
@@ -308,11 +308,11 @@ fn encode_sampling_mode(encoder: &mut Encoder<'_>, mode: SamplingMode) -> Result
     encoder.flag(
         "atalaya_lockstep",
         "1 if this node samples in lock-step with the leader",
-        mode.step.is_some(),
+        mode.barrier.is_some(),
     )?;
-    let Some(barrier) = mode.step else { return Ok(()) };
+    let Some(barrier) = mode.barrier else { return Ok(()) };
     let states = [
-        ("unseen", barrier == Barrier::Unseen),
+        ("unseen", barrier == Barrier::Unknown),
         ("open", barrier == Barrier::Open),
         ("closed", matches!(barrier, Barrier::Closed(_))),
         ("released", barrier == Barrier::Released),
@@ -335,7 +335,7 @@ fn encode_wrong_znodes(encoder: &mut Encoder<'_>, wrong: &BTreeSet<WrongZnode>) 
     let named: BTreeSet<(String, &str)> = wrong
         .iter()
         .take(MAX_WRONG_ZNODES)
-        .map(|wrong| (shorten(&wrong.path), wrong.problem.name()))
+        .map(|wrong| (sanitize_for_log(&wrong.path), wrong.problem.name()))
         .collect();
     encoder.gauges(
         ("atalaya_znode_wrong_type", None, "Znodes of the wrong type on the paths of this node"),
@@ -353,7 +353,7 @@ fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstan
             ("atalaya_fleet_counted", None, "Measurements that are included in the average"),
             Some(count(fleet.included)),
         )?;
-        let excluded = Unusable::REASONS.iter().zip(fleet.excluded);
+        let excluded = Exclusion::REASONS.iter().zip(fleet.excluded);
         encoder.gauges(
             ("atalaya_fleet_excluded", None, "Measurements that are excluded from the average, by reason"),
             excluded.map(|(reason, excluded)| ([("reason", *reason)], count(excluded))),

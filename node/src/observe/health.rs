@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::sampling::patience;
+use crate::sampling::read_timeout;
 
 /// State of a node.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ const MAX_SENSORS: usize = 10;
 
 /// Returns the age up to which a measurement counts as recent: as long as a leader accepts it, plus the time that a reading may take.
 fn max_age(sampling_period: Duration) -> Duration {
-    (sampling_period * 3).max(Duration::from_secs(1)) + patience(sampling_period)
+    (sampling_period * 3).max(Duration::from_secs(1)) + read_timeout(sampling_period)
 }
 
 impl HealthSnapshot {

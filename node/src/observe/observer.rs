@@ -9,13 +9,14 @@ use atalaya_recipes::{Phase, Session, Standing};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::metrics::{Metrics, lock};
+use crate::model::barrier::SamplingMode;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::observe::health::{HealthReport, HealthSnapshot, Stage};
 use crate::observe::node_status::NodeStatus;
 use crate::observe::watchdog::{Watchdog, leader_problem};
 use crate::sampling::SampleProgress;
-use crate::sampling::barrier_gate::SamplingMode;
+
 use crate::settings::Settings;
 
 /// Maximum delay of a sample before the liveness probe fails.

@@ -17,8 +17,9 @@ use self::access::{hosts, read_tokens, redis_access, warn_if_exposed};
 use super::process_environment;
 use super::signals::{reload_signals, stop_signal};
 use crate::commands::exit::Failure;
+use crate::model::text::sanitize_for_log;
+use crate::settings::Env;
 use crate::settings::listen_addr::ListenAddr;
-use crate::settings::{Env, shorten};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -233,7 +234,10 @@ impl Told {
         let listen = match value("listen", args.listen.as_ref(), "ATALAYA_LISTEN") {
             None => LISTEN.parse().map_err(|problem| Failure::internal(anyhow!("{LISTEN}: {problem}")))?,
             Some(value) => value.text.parse::<ListenAddr>().map_err(|problem| {
-                value.refuse(format!("bad address to listen at \"{}\": {problem}", shorten(&value.text)))
+                value.refuse(format!(
+                    "bad address to listen at \"{}\": {problem}",
+                    sanitize_for_log(&value.text)
+                ))
             })?,
         };
         let given = (!args.allowed_host.is_empty()).then(|| args.allowed_host.join(","));
@@ -337,7 +341,7 @@ pub(super) fn without_password(store: &str) -> String {
             let _ = url.set_password(Some(HIDDEN));
             url.into()
         }
-        _ => shorten(store),
+        _ => sanitize_for_log(store),
     }
 }
 

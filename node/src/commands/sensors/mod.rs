@@ -18,10 +18,10 @@ use super::process_environment;
 use super::stdout::print;
 use super::tools::with_session_of;
 use crate::commands::exit::Failure;
+use crate::model::health_status::{HealthStatus, SensorState};
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};
-use crate::model::text::cut;
-use crate::sampling::sensor_health::{Condition, State};
+use crate::model::text::truncate;
 use crate::sampling::{self, Sample, Sensors};
 use crate::settings::load_boards;
 
@@ -131,7 +131,8 @@ fn list(args: &SensorsListArgs) -> Result<(), Failure> {
         Backend::Sim => "sim",
         Backend::Linux => "linux",
     };
-    let sensors = board.sensors.iter().map(|config| SensorStatus::new(&info(config), &Condition::default()));
+    let sensors =
+        board.sensors.iter().map(|config| SensorStatus::new(&info(config), &HealthStatus::default()));
     let mut table =
         vec![["sensor", "chip", "place", "measures", "unit", "backend"].map(str::to_owned).to_vec()];
     let mut text = String::new();
@@ -219,7 +220,7 @@ fn described(sensor: &SensorStatus) -> Vec<String> {
 
 /// Returns a cell, safe for a terminal.
 fn plain(text: &str) -> String {
-    cut(text, LONGEST_CELL)
+    truncate(text, LONGEST_CELL)
 }
 
 /// Rows with columns as wide as they need to be.
@@ -249,7 +250,7 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
         return Err(Failure::usage(anyhow!("board {name} has no sensor \"{wanted}\"; it has {known}")));
     }
     let buses = sampling::open(board, &boards.base_dir).map_err(Failure::config)?;
-    let mut sensors = Sensors::start(buses).map_err(Failure::internal)?.tireless();
+    let mut sensors = Sensors::start(buses).map_err(Failure::internal)?.without_backoff();
     let mut first = Some(first_samples(&mut sensors, board, args.sensor.as_deref()).await);
     let mut ticks = tokio::time::interval(interval);
     let mut failed = Vec::new();
@@ -282,7 +283,7 @@ async fn first_samples(sensors: &mut Sensors, board: &Board, wanted: Option<&str
     loop {
         let absent: Vec<String> = sensors
             .health()
-            .filter(|(_, health)| health.condition().state == State::Absent)
+            .filter(|(_, health)| health.status().state == SensorState::Absent)
             .map(|(info, _)| info.name.clone())
             .collect();
         let mut late: Vec<&mut Sample> = samples

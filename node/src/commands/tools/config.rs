@@ -176,7 +176,7 @@ async fn follow(
 /// Returns a value and a line break: the exact bytes for a script, safe text for a terminal.
 pub(super) fn line(mut value: Vec<u8>) -> Vec<u8> {
     if std::io::stdout().is_terminal() {
-        value = text::lines(&String::from_utf8_lossy(&value)).into_owned().into_bytes();
+        value = text::sanitize_lines(&String::from_utf8_lossy(&value)).into_owned().into_bytes();
     }
     value.push(b'\n');
     value

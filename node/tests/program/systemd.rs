@@ -1,4 +1,4 @@
-//! What systemd is told, at a real socket: ready, status, watchdog, reloading, stopping.
+//! Notifications to systemd at a real socket: ready, status, watchdog, reloading, stopping.
 #![cfg(target_os = "linux")]
 
 use std::os::linux::net::SocketAddrExt as _;
@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch};
 
-use crate::common::{Fleet, PATIENCE, goes_on_publishing};
+use crate::common::{DEADLINE, Fleet, goes_on_publishing};
 
 on_both!(
-    a_life_from_ready_to_stopping,
-    a_node_whose_zookeeper_is_away_is_ready_and_well,
-    a_start_that_must_connect_is_not_ready_before_it_has,
+    node_notifies_systemd_from_ready_to_stopping,
+    node_without_zookeeper_is_ready_and_feeds_the_watchdog,
+    node_with_a_connect_timeout_is_ready_after_it_connected,
 );
 
-/// Somebody who listens.
+/// A receiver of notifications.
 struct Listener {
     socket: UnixDatagram,
     address: String,
@@ -43,9 +43,9 @@ impl Listener {
         Process::spawn(command)
     }
 
-    /// Listens until some message is wanted, and gives it.
+    /// Waits for a matching message and returns it.
     fn wait(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + DEADLINE;
         let mut buffer = [0; 4096];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -65,7 +65,7 @@ impl Listener {
     }
 }
 
-fn a_life_from_ready_to_stopping(fleet: Fleet) {
+fn node_notifies_systemd_from_ready_to_stopping(fleet: Fleet) {
     let mut systemd = Listener::new();
     let mut node = systemd.supervise(fleet.command("1", &[]));
     systemd.wait("that it is ready", |message| message == "READY=1");
@@ -81,17 +81,17 @@ fn a_life_from_ready_to_stopping(fleet: Fleet) {
     systemd.wait("that it has reloaded", |message| message == "READY=1");
     node.term();
     systemd.wait("that it stops", |message| message.starts_with("STOPPING=1"));
-    assert!(node.wait_exit(PATIENCE).success());
+    assert!(node.wait_exit(DEADLINE).success());
     assert_eq!(systemd.count("READY=1"), 2);
 }
 
-fn a_node_whose_zookeeper_is_away_is_ready_and_well(mut fleet: Fleet) {
+fn node_without_zookeeper_is_ready_and_feeds_the_watchdog(mut fleet: Fleet) {
     fleet.server.vanish();
     let mut systemd = Listener::at_name(&format!("atalaya-test-{}-{}", std::process::id(), fleet.hosts));
     let _node = systemd.supervise(fleet.command("1", &[]));
     systemd.wait("that it is ready", |message| message == "READY=1");
     systemd.wait("what it waits for", |message| message.starts_with("STATUS=waiting for ZooKeeper at "));
-    // Longer than two session timeouts, so that waiting is no stalling.
+    // Longer than two session timeouts: waiting is not a stall.
     let begin = Instant::now();
     while begin.elapsed() < fleet.pace.session * 2 + Duration::from_secs(1) {
         systemd.wait("that it is alive", |message| message == "WATCHDOG=1");
@@ -100,11 +100,11 @@ fn a_node_whose_zookeeper_is_away_is_ready_and_well(mut fleet: Fleet) {
     systemd.wait("that it leads", |message| message == "STATUS=leading");
 }
 
-fn a_start_that_must_connect_is_not_ready_before_it_has(mut fleet: Fleet) {
+fn node_with_a_connect_timeout_is_ready_after_it_connected(mut fleet: Fleet) {
     fleet.server.vanish();
     let mut systemd = Listener::new();
     let mut node = systemd.supervise(fleet.command("1", &["--connect-timeout", "1s"]));
-    assert_eq!(node.wait_exit(PATIENCE).code(), Some(69));
+    assert_eq!(node.wait_exit(DEADLINE).code(), Some(69));
     fleet.server.come_back();
     let _node = systemd.supervise(fleet.command("2", &["--connect-timeout", "30s"]));
     systemd.wait("that it is ready", |message| message == "READY=1");
@@ -112,21 +112,21 @@ fn a_start_that_must_connect_is_not_ready_before_it_has(mut fleet: Fleet) {
 }
 
 #[test]
-fn a_supervisor_that_reads_nothing_does_not_hold_a_node_up() {
+fn node_does_not_wait_for_a_notify_socket_that_is_not_read() {
     let fleet = Fleet::memory();
     let systemd = Listener::new();
     let mut command = fleet.command("1", &[]);
-    // A queue takes a few hundred messages: a thousand a second fill it at once.
+    // A socket buffer holds a few hundred messages, so a thousand messages a second fill it at once.
     command.env("NOTIFY_SOCKET", &systemd.address).env("WATCHDOG_USEC", "2000");
     let mut node = Process::spawn(command);
-    node.wait_for_line(" leading epoch=", PATIENCE);
+    node.wait_for_line(" leading epoch=", DEADLINE);
     goes_on_publishing(&fleet.probe(), "1", 10);
     node.term();
     assert!(node.wait_exit(Duration::from_secs(10)).success());
 }
 
 #[test]
-fn a_watchdog_of_another_process_and_an_address_that_is_none_are_left_alone() {
+fn node_ignores_a_watchdog_of_another_process_and_an_invalid_socket() {
     let fleet = Fleet::memory();
     let mut systemd = Listener::new();
     let mut command = fleet.command("1", &[]);
@@ -137,18 +137,18 @@ fn a_watchdog_of_another_process_and_an_address_that_is_none_are_left_alone() {
     node.term();
     systemd.wait("that it stops", |message| message.starts_with("STOPPING=1"));
     assert_eq!(systemd.count("WATCHDOG=1"), 0);
-    assert!(node.wait_exit(PATIENCE).success());
+    assert!(node.wait_exit(DEADLINE).success());
 
     let mut command = fleet.command("2", &[]);
     command.env("NOTIFY_SOCKET", "vsock:2:1234");
     let node = Process::spawn(command);
-    node.wait_for_line("cannot use NOTIFY_SOCKET=vsock:2:1234", PATIENCE);
-    node.wait_for_line(" leading epoch=", PATIENCE);
+    node.wait_for_line("cannot use NOTIFY_SOCKET=vsock:2:1234", DEADLINE);
+    node.wait_for_line(" leading epoch=", DEADLINE);
 }
 
-/// `run --supervised` under systemd: the node tells, and feeds a watchdog that counts on its parent.
+/// `run --supervised` under systemd: the node notifies, and feeds a watchdog that watches its parent.
 #[test]
-fn a_node_below_a_parent_of_its_own_tells_the_same() {
+fn supervised_node_sends_the_same_notifications() {
     let fleet = Fleet::memory();
     let mut systemd = Listener::new();
     let node = fleet.command("1", &["--supervised"]);
@@ -164,5 +164,5 @@ fn a_node_below_a_parent_of_its_own_tells_the_same() {
     }
     parent.term();
     systemd.wait("that it stops", |message| message.starts_with("STOPPING=1"));
-    assert!(parent.wait_exit(PATIENCE).success());
+    assert!(parent.wait_exit(DEADLINE).success());
 }

@@ -1,24 +1,24 @@
-//! Clearing up after a dead process takes what its sessions own, and nothing else, whatever happens at the same moment.
+//! Cleanup after a dead process deletes the znodes of its sessions, and no others, whatever happens at the same time.
 
 use std::time::{Duration, Instant};
 
-use atalaya::process::stale_sessions::{clear, clear_all};
+use atalaya::process::stale_sessions::{clean_up, clean_up_all};
 use atalaya::process::state_dir::ProcessRecord;
 use atalaya_recipes::{Connection, Session, SessionOptions};
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation, Server};
 
 const MEASUREMENT: &str = "/mediciones/1";
 const CONTENDER: &str = "0123456789abcdef0123456789abcdef__lock__";
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 
 async fn session(server: &Server) -> (Session, Connection) {
     let servers = server.connect_string().parse().unwrap();
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(20) });
-    let connection = tokio::time::timeout(PATIENCE, session.connection()).await.unwrap();
+    let connection = tokio::time::timeout(DEADLINE, session.connection()).await.unwrap();
     (session, connection)
 }
 
-/// What a process makes that measures and stands in line, over `connection`.
+/// Creates the znodes of a node that publishes and contends.
 async fn live(connection: &Connection) -> ProcessRecord {
     connection.ensure("/mediciones").await.unwrap();
     connection.ensure("/election").await.unwrap();
@@ -35,11 +35,11 @@ async fn live(connection: &Connection) -> ProcessRecord {
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(PATIENCE * 4, test).await.unwrap() });
+    runtime.block_on(async { tokio::time::timeout(DEADLINE * 4, test).await.unwrap() });
 }
 
 #[test]
-fn whoever_takes_the_id_while_the_dead_session_ends_keeps_it() {
+fn cleanup_keeps_the_znodes_of_a_new_owner_of_the_id() {
     run(async {
         let server = Server::builder().start_thread().unwrap();
         let faults = server.faults();
@@ -50,16 +50,16 @@ fn whoever_takes_the_id_while_the_dead_session_ends_keeps_it() {
             let (_dead, dead) = session(&server).await;
             let life = live(&dead).await;
             let expired = async {
-                // Before, while and after it is looked at.
+                // Before, during and after the read.
                 let moment = Instant::now() + Duration::from_micros(100) * (round % 40);
                 while Instant::now() < moment {
                     tokio::task::yield_now().await;
                 }
                 faults.expire(dead.session_id()).await;
-                // Nobody else is there: at the same version as the dead one's.
+                // No other client: the version is the same as the dead process's.
                 while next.create_ephemeral(MEASUREMENT, b"8").await.is_err() {}
             };
-            let (cleared, ()) = tokio::join!(clear(&reaper, &life), expired);
+            let (cleared, ()) = tokio::join!(clean_up(&reaper, &life), expired);
             removed += usize::from(!cleared.unwrap().is_empty());
             let (data, stat) = next.get(MEASUREMENT).await.expect("it was deleted");
             assert_eq!((data.as_slice(), stat.ephemeral_owner), (&b"8"[..], next.session_id()));
@@ -71,7 +71,7 @@ fn whoever_takes_the_id_while_the_dead_session_ends_keeps_it() {
 }
 
 #[test]
-fn what_the_dead_one_sent_last_is_taken_along() {
+fn cleanup_deletes_the_last_write_of_the_dead_process() {
     run(async {
         let server = Server::builder().start_thread().unwrap();
         let (_reaper, reaper) = session(&server).await;
@@ -80,19 +80,19 @@ fn what_the_dead_one_sent_last_is_taken_along() {
             let life = live(&dead).await;
             let writing = async {
                 for number in 0..round % 20 {
-                    // Until it is gone.
+                    // Until the znode is gone.
                     if dead.set(MEASUREMENT, format!("{number}").as_bytes(), None).await.is_err() {
                         break;
                     }
                 }
             };
-            let (cleared, ()) = tokio::join!(clear(&reaper, &life), writing);
-            // Who writes faster than it can be looked at is not dead, and may make it give up.
+            let (cleared, ()) = tokio::join!(clean_up(&reaper, &life), writing);
+            // A client that writes faster than the cleanup can read is alive, and the cleanup may give up.
             match cleared {
                 Ok(removed) => assert_eq!(removed.len(), 2),
                 Err(error) => {
                     assert!(error.is_bad_version(), "{error}");
-                    assert_eq!(clear(&reaper, &life).await.unwrap().len(), 2);
+                    assert_eq!(clean_up(&reaper, &life).await.unwrap().len(), 2);
                 }
             }
             assert!(reaper.stat(MEASUREMENT).await.unwrap().is_none());
@@ -102,7 +102,7 @@ fn what_the_dead_one_sent_last_is_taken_along() {
 }
 
 #[test]
-fn a_connection_that_is_lost_meanwhile_is_made_again() {
+fn cleanup_continues_after_a_lost_connection() {
     run(async {
         for cut in [Cut::BeforeEffect, Cut::BeforeReply] {
             let server = Server::builder().start_thread().unwrap();
@@ -113,7 +113,7 @@ fn a_connection_that_is_lost_meanwhile_is_made_again() {
             let loss = server.faults().cut(cut, multi).await;
             let mut cleared = Vec::new();
             let lives = [life.clone()];
-            clear_all(&reaper, &lives, |life, _| cleared.push(life.clone())).await.unwrap();
+            clean_up_all(&reaper, &lives, |life, _| cleared.push(life.clone())).await.unwrap();
             loss.happened().await.unwrap();
             assert_eq!(cleared, [life]);
             let connection = reaper.connection().await;

@@ -1,4 +1,4 @@
-//! What a node tells of itself at /metrics, /healthz and /readyz, and that it is true whatever fails.
+//! `/metrics`, `/healthz` and `/readyz` are correct whatever fails.
 #![cfg(target_os = "linux")]
 
 use std::io::{Read, Write};
@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use atalaya_testbed::{ApiMode, Process, Scratch, eventually};
 
-use crate::common::watch::Watch;
-use crate::common::{Fleet, PATIENCE};
+use crate::common::metrics_client::MetricsClient;
+use crate::common::{DEADLINE, Fleet};
 
 on_both!(
-    the_api_and_the_leader_go_and_the_figures_tell,
-    a_sensor_that_fails_is_seen_and_one_that_is_back,
-    a_read_that_hangs_makes_it_not_ready_and_not_dead,
-    a_process_that_was_stopped_is_ready_when_it_has_published_again,
-    zookeeper_goes_and_comes_back,
-    measurements_that_do_not_count_are_told_by_reason,
-    in_step_the_barrier_and_the_counter_are_told,
+    metrics_show_api_outage_and_failover,
+    metrics_show_a_failing_and_a_recovered_sensor,
+    hanging_read_makes_the_node_unready_but_alive,
+    frozen_process_is_ready_after_its_next_publish,
+    readiness_follows_zookeeper,
+    metrics_count_skipped_measurements_by_reason,
+    metrics_show_barrier_and_counter_in_lock_step,
 );
 
 mod memory_only {
     #[test]
-    fn whoever_asks_badly_holds_nothing_up() {
-        super::whoever_asks_badly_holds_nothing_up(crate::common::Fleet::memory());
+    fn bad_http_clients_do_not_block_others() {
+        super::bad_http_clients_do_not_block_others(crate::common::Fleet::memory());
     }
 
     #[test]
-    fn it_listens_where_it_is_told_to_or_does_not_start() {
-        super::it_listens_where_it_is_told_to_or_does_not_start(&crate::common::Fleet::memory());
+    fn node_listens_at_the_given_address_or_does_not_start() {
+        super::node_listens_at_the_given_address_or_does_not_start(&crate::common::Fleet::memory());
     }
 }
 
@@ -38,10 +38,10 @@ fn with<'a>(args: &[&'a str]) -> Vec<&'a str> {
     LISTEN.iter().chain(args).copied().collect()
 }
 
-fn the_api_and_the_leader_go_and_the_figures_tell(fleet: Fleet) {
+fn metrics_show_api_outage_and_failover(fleet: Fleet) {
     let mut one = fleet.leader("1", &with(&["--board", "v70"]));
     let _two = fleet.follower("2", &with(&["--board", "v80"]));
-    let (first, second) = (Watch::of(&one), Watch::of(&_two));
+    let (first, second) = (MetricsClient::of(&one), MetricsClient::of(&_two));
     first.wait_for("atalaya_leading", |leads| leads == 1.0);
     second.wait_for("atalaya_election_ahead", |ahead| ahead == 1.0);
     assert_eq!(second.figure("atalaya_leading"), Some(0.0));
@@ -81,7 +81,7 @@ fn the_api_and_the_leader_go_and_the_figures_tell(fleet: Fleet) {
     assert!(second.figure("atalaya_reports_set_aside_total").unwrap() >= 1.0);
 }
 
-/// A board with one sensor that reads a file, and that file.
+/// Creates a board with one sensor that reads a file. Returns both paths.
 fn with_a_file(desk: &Scratch) -> (String, std::path::PathBuf) {
     let (boards, file) = (desk.path().join("boards.toml"), desk.path().join("value"));
     let board = "[boards.b]\nbackend = \"linux\"\n\
@@ -91,11 +91,11 @@ fn with_a_file(desk: &Scratch) -> (String, std::path::PathBuf) {
     (boards.display().to_string(), file)
 }
 
-fn a_sensor_that_fails_is_seen_and_one_that_is_back(fleet: Fleet) {
+fn metrics_show_a_failing_and_a_recovered_sensor(fleet: Fleet) {
     let desk = Scratch::new("watched");
     let (boards, file) = with_a_file(&desk);
     let node = fleet.leader("1", &with(&["--boards", &boards, "--board", "b"]));
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     watch.wait_for("atalaya_sensor_readings_total{sensor=\"air\"}", |readings| readings >= 2.0);
     watch.wait_for_status("/readyz", 200);
     assert_eq!(watch.figure("atalaya_sensor_failing{sensor=\"air\"}"), Some(0.0));
@@ -105,7 +105,7 @@ fn a_sensor_that_fails_is_seen_and_one_that_is_back(fleet: Fleet) {
     std::fs::remove_file(&file).unwrap();
     watch.wait_for("atalaya_sensor_failing{sensor=\"air\"}", |failing| failing == 1.0);
     watch.wait_for("atalaya_sensor_failures_total{sensor=\"air\"}", |failures| failures >= 1.0);
-    assert_eq!(watch.figure(value), None, "what it does not measure it does not tell");
+    assert_eq!(watch.figure(value), None, "no metric for quantities that are not measured");
     let words = watch.wait_for_status("/readyz", 503);
     assert!(words.contains("no measurement for") && words.contains("sensor air: "), "{words}");
     let age = fleet.pace.period.as_secs_f64() * 3.0;
@@ -121,14 +121,14 @@ fn a_sensor_that_fails_is_seen_and_one_that_is_back(fleet: Fleet) {
     watch.wait_for(value, |value| value == 22.5);
 }
 
-fn a_read_that_hangs_makes_it_not_ready_and_not_dead(fleet: Fleet) {
+fn hanging_read_makes_the_node_unready_but_alive(fleet: Fleet) {
     let desk = Scratch::new("watched");
     let file = desk.path().join("boards.toml");
     let board = "[boards.b]\nbackend = \"sim\"\nsensors = [{ name = \"air\", chip = \"lm75\", bus = \"i2c-1\", address = 0x48, \
                  sim = { temperature = { constant = 20 }, faults = [{ fault = \"hang\", after = \"3s\", for = \"1h\" }] } }]\n";
     std::fs::write(&file, board).unwrap();
     let node = fleet.leader("1", &with(&["--boards", &file.display().to_string(), "--board", "b"]));
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     watch.wait_for_status("/readyz", 200);
     let words = watch.wait_for_status("/readyz", 503);
     assert!(words.contains("no measurement for") && words.contains("does not return"), "{words}");
@@ -138,16 +138,16 @@ fn a_read_that_hangs_makes_it_not_ready_and_not_dead(fleet: Fleet) {
     assert!(health.body.contains("sensor air: no answer from bus"), "{}", health.body);
 }
 
-fn a_process_that_was_stopped_is_ready_when_it_has_published_again(fleet: Fleet) {
+fn frozen_process_is_ready_after_its_next_publish(fleet: Fleet) {
     let mut node = fleet.leader("1", &LISTEN);
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     watch.wait_for_status("/readyz", 200);
     let probe = fleet.probe();
     let before = probe.exists("/mediciones/1").unwrap();
     node.stop();
-    eventually("its session is over", PATIENCE, || probe.exists("/mediciones/1").is_none().then_some(()));
+    eventually("its session is over", DEADLINE, || probe.exists("/mediciones/1").is_none().then_some(()));
     node.cont();
-    // The very first time that it says so it is so.
+    // The first ready answer must already be true.
     watch.wait_for_status("/readyz", 200);
     let after = probe.exists("/mediciones/1").expect("it has said that it has published");
     assert_ne!(after.czxid, before.czxid);
@@ -156,9 +156,9 @@ fn a_process_that_was_stopped_is_ready_when_it_has_published_again(fleet: Fleet)
     watch.wait_for("atalaya_terms_total", |terms| terms == 2.0);
 }
 
-fn zookeeper_goes_and_comes_back(mut fleet: Fleet) {
+fn readiness_follows_zookeeper(mut fleet: Fleet) {
     let node = fleet.leader("1", &LISTEN);
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     watch.wait_for_status("/readyz", 200);
     fleet.server.vanish();
     watch.wait_for("atalaya_session_state{state=\"connected\"}", |connected| connected == 0.0);
@@ -175,9 +175,9 @@ fn zookeeper_goes_and_comes_back(mut fleet: Fleet) {
     watch.wait_for("atalaya_leading", |leads| leads == 1.0);
 }
 
-fn measurements_that_do_not_count_are_told_by_reason(fleet: Fleet) {
+fn metrics_count_skipped_measurements_by_reason(fleet: Fleet) {
     let node = fleet.leader("1", &with(&["--board", "v70"]));
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     let probe = fleet.probe();
     probe.create("/mediciones/dumb", b"warm", true).unwrap();
     probe.create("/mediciones/empty", b"", true).unwrap();
@@ -188,9 +188,9 @@ fn measurements_that_do_not_count_are_told_by_reason(fleet: Fleet) {
     assert_eq!(watch.figure("atalaya_fleet_excluded{reason=\"stale\"}"), Some(0.0));
 }
 
-fn in_step_the_barrier_and_the_counter_are_told(fleet: Fleet) {
+fn metrics_show_barrier_and_counter_in_lock_step(fleet: Fleet) {
     let node = fleet.leader("1", &with(&["--sync", "barrier"]));
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     watch.wait_for("atalaya_lockstep", |is| is == 1.0);
     watch.wait_for("atalaya_barrier_wait_seconds_count", |count| count >= 2.0);
     watch.wait_for("atalaya_barrier_state{state=\"closed\"}", |is| is == 1.0);
@@ -199,9 +199,9 @@ fn in_step_the_barrier_and_the_counter_are_told(fleet: Fleet) {
     assert_eq!(watch.ask("/healthz").body, "ok\n");
 }
 
-fn whoever_asks_badly_holds_nothing_up(fleet: Fleet) {
+fn bad_http_clients_do_not_block_others(fleet: Fleet) {
     let mut node = fleet.leader("1", &LISTEN);
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     for (garbage, status) in [
         (&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 this is TLS\r\n\r\n"[..], "400"),
         (b"GET /metrics HTTP/9.9\r\n\r\n", ""),
@@ -210,15 +210,15 @@ fn whoever_asks_badly_holds_nothing_up(fleet: Fleet) {
         (&[b'A'; 200_000], "4"),
     ] {
         let mut stream = TcpStream::connect(&watch.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // It may have hung up already.
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        // The server may have closed the connection already.
         let _ = stream.write_all(garbage);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer).into_owned();
         assert!(answer.is_empty() || answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
-    // More than there is room for, and none of them says anything, or ends what it says.
+    // More clients than the server admits, none of which sends or completes a request.
     let idle: Vec<TcpStream> = (0..40)
         .map(|number| {
             let mut stream = TcpStream::connect(&watch.address).unwrap();
@@ -230,26 +230,26 @@ fn whoever_asks_badly_holds_nothing_up(fleet: Fleet) {
         .collect();
     let probe = fleet.probe();
     crate::common::goes_on_publishing(&probe, "1", 5);
-    // They are sent away in time.
-    eventually("an answer", PATIENCE, || {
+    // They are disconnected in time.
+    eventually("an answer", DEADLINE, || {
         atalaya_testbed::get(&watch.address, "/readyz", &[]).ok().filter(|answer| answer.status == 200)
     });
     drop(idle);
-    // Who has just begun to ask does not hold up the end.
+    // A client that has just connected does not delay the shutdown.
     let _asking = TcpStream::connect(&watch.address).unwrap();
     node.term();
     assert!(node.wait_exit(Duration::from_secs(2)).success());
-    assert!(TcpStream::connect(&watch.address).is_err(), "nobody listens there any more");
+    assert!(TcpStream::connect(&watch.address).is_err(), "the port is closed");
 }
 
-fn it_listens_where_it_is_told_to_or_does_not_start(fleet: &Fleet) {
+fn node_listens_at_the_given_address_or_does_not_start(fleet: &Fleet) {
     let node = fleet.leader("1", &["--metrics-listen", "[::1]:0"]);
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     assert!(watch.address.starts_with("[::1]:"), "{}", watch.address);
     watch.wait_for_status("/readyz", 200);
 
     let refused = |mut node: Process, code: i32, words: &[&str]| {
-        assert_eq!(node.wait_exit(PATIENCE).code(), Some(code));
+        assert_eq!(node.wait_exit(DEADLINE).code(), Some(code));
         let log: String = node.log().iter().map(|line| format!("{}\n", line.text)).collect();
         assert!(words.iter().all(|word| log.contains(word)), "{words:?} in {log}");
     };

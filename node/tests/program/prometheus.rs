@@ -1,4 +1,4 @@
-//! The files of `deploy/` for Prometheus and Grafana, with a real Prometheus that watches a real fleet and a collector.
+//! The files of `deploy/` for Prometheus and Grafana, with a real Prometheus that scrapes a real fleet and a collector.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use atalaya_testbed::{Process, Prometheus, Scratch, eventually, get, guarded, promtool};
 use serde_json::Value;
 
-use crate::common::watch::Watch;
-use crate::common::{Fleet, PATIENCE};
+use crate::common::metrics_client::MetricsClient;
+use crate::common::{DEADLINE, Fleet};
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
@@ -29,11 +29,11 @@ fn succeeds(command: &mut Command) {
 }
 
 #[test]
-fn the_files_are_good_and_the_alerts_come_when_they_should() {
+fn deployed_prometheus_files_are_valid_and_alerts_fire() {
     succeeds(promtool().args(["check", "config", "prometheus.yml"]));
     succeeds(promtool().args(["check", "rules", "alerts.yml"]));
     succeeds(promtool().args(["test", "rules", "alerts_test.yml"]));
-    // Every alert is tested: it comes in some test.
+    // Every alert occurs in some test.
     let (rules, tests) = (text("alerts.yml"), text("alerts_test.yml"));
     for line in rules.lines() {
         if let Some((_, name)) = line.split_once("- alert: ") {
@@ -45,7 +45,7 @@ fn the_files_are_good_and_the_alerts_come_when_they_should() {
     }
 }
 
-/// All expressions of the dashboard, as Prometheus is asked.
+/// Returns all expressions of the dashboard as Prometheus queries.
 fn expressions(dashboard: &Value) -> Vec<String> {
     let mut found = Vec::new();
     let mut ids = BTreeSet::new();
@@ -60,26 +60,26 @@ fn expressions(dashboard: &Value) -> Vec<String> {
     found
 }
 
-/// The metrics that an expression names.
+/// Returns the metrics that an expression names.
 fn metrics(expression: &str) -> impl Iterator<Item = &str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     words.filter(|word| word.starts_with("atalaya_") || word.starts_with("process_") || *word == "up")
 }
 
-/// `atalaya collect` that keeps nothing, and its address.
+/// Starts `atalaya collect` without storage. Returns its address.
 fn collector() -> (Process, String) {
     let mut command = guarded(Path::new(env!("CARGO_BIN_EXE_atalaya")));
     command.args(["collect", "--listen", "127.0.0.1:0", "--store", "memory"]);
     command.env_clear().current_dir(std::env::temp_dir());
     let process = Process::spawn(command);
-    let line = process.wait_for_line("listening at http://", PATIENCE).text;
+    let line = process.wait_for_line("listening at http://", DEADLINE).text;
     let (_, address) = line.split_once("http://").unwrap();
     let address = address.split('/').next().unwrap().to_owned();
     (process, address)
 }
 
-/// The configuration of `deploy/`, for these machines, and in a hurry.
-fn configuration(folder: &Path, nodes: &[Watch], collector: &str) -> PathBuf {
+/// Returns the configuration of `deploy/` for these processes, with short intervals.
+fn configuration(folder: &Path, nodes: &[MetricsClient], collector: &str) -> PathBuf {
     let mut config = text("prometheus.yml").replace("15s", "1s").replace("10s", "1s");
     for (number, node) in nodes.iter().enumerate() {
         let name = format!("node{}:9100", number + 1);
@@ -97,18 +97,18 @@ fn configuration(folder: &Path, nodes: &[Watch], collector: &str) -> PathBuf {
 const EXISTS_DURING_A_FAULT: &str = "atalaya_znode_wrong_type";
 
 #[test]
-fn prometheus_sees_a_fleet_its_collector_and_a_leader_that_dies() {
+fn prometheus_scrapes_a_fleet_its_collector_and_a_failover() {
     let fleet = Fleet::apache();
     let (_collector, collector) = collector();
     let url = format!("http://{collector}/nuevo");
     let arguments = ["--metrics-listen", "127.0.0.1:0", "--api-url", &url, "--api-method", "post"];
     let mut one = fleet.leader("1", &arguments);
     let others = [fleet.follower("2", &arguments), fleet.follower("3", &arguments)];
-    let nodes = [Watch::of(&one), Watch::of(&others[0]), Watch::of(&others[1])];
+    let nodes = [MetricsClient::of(&one), MetricsClient::of(&others[0]), MetricsClient::of(&others[1])];
 
     let desk = Scratch::new("prometheus");
     let prometheus = Prometheus::start(&configuration(desk.path(), &nodes, &collector));
-    eventually("all targets are up", PATIENCE, || {
+    eventually("all targets are up", DEADLINE, || {
         let targets = prometheus.api("targets")["activeTargets"].clone();
         let targets = targets.as_array().unwrap();
         let up = targets.iter().filter(|target| target["health"] == "up").count();
@@ -124,23 +124,23 @@ fn prometheus_sees_a_fleet_its_collector_and_a_leader_that_dies() {
     let expressions = expressions(&dashboard);
     let named: BTreeSet<&str> =
         alerts.iter().copied().chain(expressions.iter().map(String::as_str)).flat_map(metrics).collect();
-    eventually("every metric that alerts and dashboard name", PATIENCE, || {
+    eventually("every metric that alerts and dashboard name", DEADLINE, || {
         let known = prometheus.api("label/__name__/values");
         let known: BTreeSet<&str> = known.as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let missing: Vec<&&str> =
             named.difference(&known).filter(|name| **name != EXISTS_DURING_A_FAULT).collect();
-        // It is what is shown if they do not come.
+        // Shown when the scrape fails.
         println!("not there yet: {missing:?}");
         missing.is_empty().then_some(())
     });
-    // With their labels. What is only there when something is wrong is asked for, and is not there.
+    // With their labels. Series that exist only during a fault are queried too, and must be absent.
     for expression in expressions.iter().filter(|expression| !expression.ends_with(" > 0")) {
-        eventually(expression, PATIENCE, || (!prometheus.query(expression).is_empty()).then_some(()));
+        eventually(expression, DEADLINE, || (!prometheus.query(expression).is_empty()).then_some(()));
     }
     for expression in &alerts {
         prometheus.query(expression);
     }
-    eventually("every rule was evaluated", PATIENCE, || {
+    eventually("every rule was evaluated", DEADLINE, || {
         let rules = prometheus.api("rules");
         let all = rules["groups"].as_array().unwrap().iter();
         let mut all = all.flat_map(|group| group["rules"].as_array().unwrap());
@@ -151,21 +151,21 @@ fn prometheus_sees_a_fleet_its_collector_and_a_leader_that_dies() {
     assert_eq!(instance(&leading()), Some(nodes[0].address.clone().into()));
 
     one.kill9();
-    let next = eventually("another leads, as Prometheus sees it", PATIENCE, || {
+    let next = eventually("another leads, as Prometheus sees it", DEADLINE, || {
         let found = leading();
         (found.len() == 1 && instance(&found) != Some(nodes[0].address.clone().into())).then_some(found)
     });
     assert!(nodes[1..].iter().any(|node| instance(&next) == Some(node.address.clone().into())));
-    eventually("the dead one is missed", PATIENCE, || {
+    eventually("the dead one is missed", DEADLINE, || {
         let down = prometheus.query("ALERTS{alertname=\"AtalayaNodeDown\"}");
         (instance(&down) == Some(nodes[0].address.clone().into())).then_some(())
     });
     assert_eq!(prometheus.query("ALERTS{alertname=\"AtalayaTwoLeaders\"}"), []);
     let recorded = "atalaya_collector_reports_total{outcome=\"recorded\"}";
     let before = prometheus.query(recorded)[0].1;
-    eventually("reports go on", PATIENCE, || (prometheus.query(recorded)[0].1 > before).then_some(()));
+    eventually("reports go on", DEADLINE, || (prometheus.query(recorded)[0].1 > before).then_some(()));
 
-    // As Prometheus has it told, and in the older words, which its own tool looks at.
+    // In OpenMetrics, as Prometheus requests it, and in the older text format, which promtool checks.
     let watch = &nodes[1];
     let open =
         get(&watch.address, "/metrics", &[("accept", "application/openmetrics-text;version=1.0.0")]).unwrap();
@@ -173,7 +173,7 @@ fn prometheus_sees_a_fleet_its_collector_and_a_leader_that_dies() {
     lint(&watch.text());
 }
 
-/// Lets promtool look at what a node tells.
+/// Checks the metrics of a node with promtool.
 #[track_caller]
 fn lint(figures: &str) {
     let mut tool = promtool();

@@ -1,5 +1,5 @@
-//! What stands below `/config` in ZooKeeper is followed at once, by the whole fleet or by one node; what is wrong there
-//! is refused, and what is taken away gives way to what a node was started with.
+//! Dynamic configuration: keys below `/config` in ZooKeeper apply at once to the whole fleet or to one node. Invalid
+//! values are refused, and a deleted key restores the start value.
 #![cfg(unix)]
 
 use std::process::Output;
@@ -7,24 +7,24 @@ use std::time::Instant;
 
 use atalaya_testbed::{Api, Kazoo, Probe, Process, Scratch, eventually, guarded};
 
-use crate::common::{Fleet, PATIENCE, from, goes_on_publishing};
+use crate::common::{DEADLINE, Fleet, from, goes_on_publishing};
 
 on_both!(
-    a_new_period_is_followed_by_all_and_by_the_leaders_averages,
-    a_new_address_is_reported_to_and_the_old_one_when_it_is_taken_away,
-    a_nodes_own_keys_come_first,
-    what_is_wrong_is_refused_in_one_line_and_the_last_good_value_stays,
-    a_value_that_was_wrong_from_the_start_counts_as_not_set,
-    a_node_that_starts_later_follows_from_its_first_report_on,
-    what_kazoo_writes_is_followed,
-    the_fleet_falls_into_step_and_out_of_it,
-    what_is_logged_follows_too,
-    what_is_read_again_at_sighup_stands_below_what_zookeeper_tells,
-    it_is_followed_after_a_lost_connection,
-    init_tells_both_and_refuses_what_is_wrong,
+    new_period_is_applied_by_all_nodes_and_by_the_leader,
+    new_api_url_is_used_until_it_is_deleted,
+    keys_of_one_node_override_keys_of_the_fleet,
+    invalid_value_is_refused_with_one_line_and_the_last_valid_value_stays,
+    value_that_is_invalid_from_the_start_counts_as_not_set,
+    node_that_starts_later_applies_the_configuration_from_its_first_report,
+    values_written_by_kazoo_are_applied,
+    fleet_enters_and_leaves_lock_step,
+    log_filter_is_applied,
+    dynamic_values_override_values_reloaded_at_sighup,
+    configuration_is_applied_after_a_lost_connection,
+    config_init_writes_both_keys_and_refuses_invalid_values,
 );
 
-/// Longer than any test: whoever measures twice follows something else.
+/// Longer than any test, so a node that measures twice follows another period.
 const NEVER: &[&str] = &["--sampling-period", "1d"];
 
 fn config(fleet: &Fleet, words: &[&str]) -> Output {
@@ -39,14 +39,14 @@ fn set(fleet: &Fleet, path: &str, value: &str) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Writes what `atalaya config set` would refuse.
+/// Writes a value that `atalaya config set` would refuse.
 fn write(probe: &Probe, path: &str, data: &[u8]) {
     if probe.exists(path).is_none() {
         let mut above = String::new();
         let (parents, _) = path.rsplit_once('/').unwrap();
         for name in parents.split('/').skip(1) {
             above = format!("{above}/{name}");
-            // It may be there.
+            // The znode may exist.
             let _ = probe.create(&above, b"", false);
         }
         probe.create(path, data, false).unwrap();
@@ -57,17 +57,17 @@ fn write(probe: &Probe, path: &str, data: &[u8]) {
 
 /// Waits for reports of `id` to `path` after `since`.
 fn reports_to(api: &Api, id: &str, path: &str, since: Instant) {
-    api.wait_for(&format!("reports of {id} to {path}"), PATIENCE, |all| {
+    api.wait_for(&format!("reports of {id} to {path}"), DEADLINE, |all| {
         all.iter().filter(|r| from(r, id) && r.path == path && r.at > since).count() >= 2
     });
 }
 
-fn a_new_period_is_followed_by_all_and_by_the_leaders_averages(fleet: Fleet) {
+fn new_period_is_applied_by_all_nodes_and_by_the_leader(fleet: Fleet) {
     let nodes = [fleet.leader("1", NEVER), fleet.follower("2", NEVER), fleet.follower("3", NEVER)];
     let since = Instant::now();
     set(&fleet, "/config/sampling_period", "200ms");
     for node in &nodes {
-        node.wait_for_line("follows /config/sampling_period: 200ms", PATIENCE);
+        node.wait_for_line("follows /config/sampling_period: 200ms", DEADLINE);
     }
     let probe = fleet.probe();
     for id in ["1", "2", "3"] {
@@ -75,23 +75,23 @@ fn a_new_period_is_followed_by_all_and_by_the_leaders_averages(fleet: Fleet) {
     }
     reports_to(&fleet.api, "1", "/nuevo", since);
 
-    // Not set any more, by its end or by being empty: a day, as they were started.
+    // The key is deleted or empty: the period is a day, as at the start.
     probe.delete("/config/sampling_period").unwrap();
     for node in &nodes {
-        node.wait_for_line("/config/sampling_period is not set any more; what this node was", PATIENCE);
+        node.wait_for_line("/config/sampling_period is not set any more; what this node was", DEADLINE);
     }
     set(&fleet, "/config/sampling_period", "0.3");
     for node in &nodes {
-        node.wait_for_line("follows /config/sampling_period: 300ms", PATIENCE);
+        node.wait_for_line("follows /config/sampling_period: 300ms", DEADLINE);
     }
     let since = Instant::now();
     set(&fleet, "/config/sampling_period", "");
     for node in &nodes {
-        node.wait_for_line_since(since, "/config/sampling_period is not set any more", PATIENCE);
+        node.wait_for_line_since(since, "/config/sampling_period is not set any more", DEADLINE);
     }
 }
 
-fn a_new_address_is_reported_to_and_the_old_one_when_it_is_taken_away(fleet: Fleet) {
+fn new_api_url_is_used_until_it_is_deleted(fleet: Fleet) {
     let (_one, other) = (fleet.leader("1", &[]), Api::start());
     reports_to(&fleet.api, "1", "/nuevo", Instant::now());
     set(&fleet, "/config/api_url", &other.base_url());
@@ -100,29 +100,29 @@ fn a_new_address_is_reported_to_and_the_old_one_when_it_is_taken_away(fleet: Fle
     reports_to(&fleet.api, "1", "/nuevo", Instant::now());
 }
 
-fn a_nodes_own_keys_come_first(fleet: Fleet) {
+fn keys_of_one_node_override_keys_of_the_fleet(fleet: Fleet) {
     let (one, two) = (fleet.leader("1", NEVER), fleet.follower("2", NEVER));
     let probe = fleet.probe();
     set(&fleet, "/config/nodes/2/sampling_period", "200ms");
-    two.wait_for_line("follows /config/nodes/2/sampling_period: 200ms", PATIENCE);
+    two.wait_for_line("follows /config/nodes/2/sampling_period: 200ms", DEADLINE);
     goes_on_publishing(&probe, "2", 3);
     set(&fleet, "/config/sampling_period", "12h");
-    one.wait_for_line("follows /config/sampling_period: 43200s", PATIENCE);
+    one.wait_for_line("follows /config/sampling_period: 43200s", DEADLINE);
     two.wait_for_line(
         "/config/sampling_period is 43200s, but /config/nodes/2/sampling_period comes first: 200ms",
-        PATIENCE,
+        DEADLINE,
     );
     goes_on_publishing(&probe, "2", 3);
     probe.delete("/config/nodes/2/sampling_period").unwrap();
-    two.wait_for_line("not set any more; follows /config/sampling_period: 43200s", PATIENCE);
+    two.wait_for_line("not set any more; follows /config/sampling_period: 43200s", DEADLINE);
     assert!(one.log().iter().all(|line| !line.text.contains("/config/nodes/")), "it is not meant for node 1");
 }
 
-fn what_is_wrong_is_refused_in_one_line_and_the_last_good_value_stays(fleet: Fleet) {
+fn invalid_value_is_refused_with_one_line_and_the_last_valid_value_stays(fleet: Fleet) {
     let node = fleet.leader("1", NEVER);
     let probe = fleet.probe();
     set(&fleet, "/config/sampling_period", "200ms");
-    node.wait_for_line("follows /config/sampling_period", PATIENCE);
+    node.wait_for_line("follows /config/sampling_period", DEADLINE);
     let huge = vec![b'7'; 1_000_000];
     for (value, says) in [
         (&b"soon"[..], "\"soon\" is not a duration; expected a duration such as 5s"),
@@ -133,35 +133,35 @@ fn what_is_wrong_is_refused_in_one_line_and_the_last_good_value_stays(fleet: Fle
         let since = Instant::now();
         write(&probe, "/config/sampling_period", value);
         let line =
-            node.wait_for_line_since(since, "/config/sampling_period is refused, 200ms stays", PATIENCE).text;
+            node.wait_for_line_since(since, "/config/sampling_period is refused, 200ms stays", DEADLINE).text;
         assert!(line.contains(says) && line.len() < 400, "{line}");
         goes_on_publishing(&probe, "1", 2);
     }
     write(&probe, "/config/sync", b"kazoo");
     node.wait_for_line(
         "/config/sync is refused, it counts as not set: bad mode \"kazoo\"; expected free or barrier",
-        PATIENCE,
+        DEADLINE,
     );
     write(&probe, "/config/api_url", b"ftp://h/");
-    node.wait_for_line("/config/api_url is refused", PATIENCE);
+    node.wait_for_line("/config/api_url is refused", DEADLINE);
     reports_to(&fleet.api, "1", "/nuevo", Instant::now());
     let refusals = node.log().iter().filter(|line| line.text.contains("is refused")).count();
     assert_eq!(refusals, 6, "one line for each: {:?}", node.log());
 }
 
-fn a_value_that_was_wrong_from_the_start_counts_as_not_set(fleet: Fleet) {
+fn value_that_is_invalid_from_the_start_counts_as_not_set(fleet: Fleet) {
     let probe = fleet.probe();
     write(&probe, "/config/sampling_period", b"soon");
     write(&probe, "/config/nodes/1/sampling_period", b"later");
     let node = fleet.leader("1", &["--sampling-period", "200ms"]);
-    node.wait_for_line("/config/sampling_period is refused, it counts as not set", PATIENCE);
-    node.wait_for_line("/config/nodes/1/sampling_period is refused, it counts as not set", PATIENCE);
+    node.wait_for_line("/config/sampling_period is refused, it counts as not set", DEADLINE);
+    node.wait_for_line("/config/nodes/1/sampling_period is refused, it counts as not set", DEADLINE);
     goes_on_publishing(&probe, "1", 3);
     write(&probe, "/config/sampling_period", b"1d");
-    node.wait_for_line("follows /config/sampling_period: 86400s", PATIENCE);
+    node.wait_for_line("follows /config/sampling_period: 86400s", DEADLINE);
 }
 
-fn a_node_that_starts_later_follows_from_its_first_report_on(fleet: Fleet) {
+fn node_that_starts_later_applies_the_configuration_from_its_first_report(fleet: Fleet) {
     let other = Api::start();
     set(&fleet, "/config/sampling_period", "200ms");
     set(&fleet, "/config/api_url", &other.url());
@@ -171,29 +171,29 @@ fn a_node_that_starts_later_follows_from_its_first_report_on(fleet: Fleet) {
     assert!(fleet.api.requests().is_empty(), "it knew where to report before it led");
 }
 
-fn what_kazoo_writes_is_followed(fleet: Fleet) {
+fn values_written_by_kazoo_are_applied(fleet: Fleet) {
     let node = fleet.leader("1", NEVER);
     let kazoo = Kazoo::ready();
     let other = Api::start();
     let mut init = kazoo.script("init_config.py", &[&fleet.hosts, "0.5", &other.base_url()]);
-    assert!(init.wait_exit(PATIENCE).success(), "{:?}", init.log());
-    node.wait_for_line("follows /config/sampling_period: 500ms", PATIENCE);
+    assert!(init.wait_exit(DEADLINE).success(), "{:?}", init.log());
+    node.wait_for_line("follows /config/sampling_period: 500ms", DEADLINE);
     reports_to(&other, "1", "/nuevo", Instant::now());
     let mut init = kazoo.script("init_config.py", &[&fleet.hosts, "5", &other.base_url()]);
-    assert!(init.wait_exit(PATIENCE).success(), "{:?}", init.log());
-    node.wait_for_line("follows /config/sampling_period: 5s", PATIENCE);
+    assert!(init.wait_exit(DEADLINE).success(), "{:?}", init.log());
+    node.wait_for_line("follows /config/sampling_period: 5s", DEADLINE);
 }
 
-fn the_fleet_falls_into_step_and_out_of_it(fleet: Fleet) {
+fn fleet_enters_and_leaves_lock_step(fleet: Fleet) {
     let nodes = [fleet.leader("1", &[]), fleet.follower("2", &[])];
     let probe = fleet.probe();
     assert!(probe.exists("/barrier").is_none());
     for (mode, closed) in [("barrier", true), ("free", false)] {
         set(&fleet, "/config/sync", mode);
         for node in &nodes {
-            node.wait_for_line(&format!("follows /config/sync: {mode}"), PATIENCE);
+            node.wait_for_line(&format!("follows /config/sync: {mode}"), DEADLINE);
         }
-        eventually(&format!("a fleet that is {mode}"), PATIENCE, || {
+        eventually(&format!("a fleet that is {mode}"), DEADLINE, || {
             (probe.exists("/barrier").is_some() == closed).then_some(())
         });
         goes_on_publishing(&probe, "1", 2);
@@ -201,25 +201,25 @@ fn the_fleet_falls_into_step_and_out_of_it(fleet: Fleet) {
     }
 }
 
-fn what_is_logged_follows_too(fleet: Fleet) {
+fn log_filter_is_applied(fleet: Fleet) {
     let node = fleet.leader("1", &[]);
     let debug = |node: &Process, since| {
         node.log().iter().any(|l| l.at > since && l.text.contains("measured measurement="))
     };
     set(&fleet, "/config/nodes/1/log", "debug");
-    node.wait_for_line("measured measurement=", PATIENCE);
+    node.wait_for_line("measured measurement=", DEADLINE);
     set(&fleet, "/config/nodes/1/log", "warn,atalaya::dynamic_config=info");
-    let told = node.wait_for_line("follows /config/nodes/1/log: warn,", PATIENCE).at;
+    let told = node.wait_for_line("follows /config/nodes/1/log: warn,", DEADLINE).at;
     goes_on_publishing(&fleet.probe(), "1", 2);
     let after = |line: &&atalaya_testbed::Line| line.at > told && line.text.contains("average");
     assert_eq!(node.log().iter().filter(after).count(), 0, "{:?}", node.log());
     fleet.probe().delete("/config/nodes/1/log").unwrap();
-    let told = node.wait_for_line("/config/nodes/1/log is not set any more", PATIENCE).at;
-    node.wait_for_line_since(told, "average", PATIENCE);
+    let told = node.wait_for_line("/config/nodes/1/log is not set any more", DEADLINE).at;
+    node.wait_for_line_since(told, "average", DEADLINE);
     assert!(!debug(&node, told), "as it was started: info");
 }
 
-fn what_is_read_again_at_sighup_stands_below_what_zookeeper_tells(fleet: Fleet) {
+fn dynamic_values_override_values_reloaded_at_sighup(fleet: Fleet) {
     let scratch = Scratch::new("live");
     let file = scratch.path().join("boards.toml");
     let describe = |period: &str| {
@@ -233,39 +233,39 @@ fn what_is_read_again_at_sighup_stands_below_what_zookeeper_tells(fleet: Fleet) 
     let mut command = atalaya_testbed::node_command(env!("CARGO_BIN_EXE_atalaya"), "1", &fleet.hosts);
     command.args(["--session-timeout", "4s", "--boards"]).arg(&file);
     let node = Process::spawn(command);
-    node.wait_for_line(" leading epoch=", PATIENCE);
+    node.wait_for_line(" leading epoch=", DEADLINE);
     let probe = fleet.probe();
     set(&fleet, "/config/sampling_period", "200ms");
     goes_on_publishing(&probe, "1", 3);
     describe("2d");
     node.hup();
-    let line = node.wait_for_line("follows the new settings", PATIENCE).text;
+    let line = node.wait_for_line("follows the new settings", DEADLINE).text;
     assert!(line.contains("period=200ms"), "{line}");
     goes_on_publishing(&probe, "1", 3);
     describe("300ms");
     let since = Instant::now();
     node.hup();
-    node.wait_for_line_since(since, "measuring with", PATIENCE);
+    node.wait_for_line_since(since, "measuring with", DEADLINE);
     probe.delete("/config/sampling_period").unwrap();
-    node.wait_for_line("what this node was started with holds again", PATIENCE);
+    node.wait_for_line("what this node was started with holds again", DEADLINE);
     goes_on_publishing(&probe, "1", 3);
 }
 
-fn it_is_followed_after_a_lost_connection(mut fleet: Fleet) {
+fn configuration_is_applied_after_a_lost_connection(mut fleet: Fleet) {
     let node = fleet.leader("1", NEVER);
     set(&fleet, "/config/sampling_period", "12h");
-    node.wait_for_line("follows /config/sampling_period: 43200s", PATIENCE);
+    node.wait_for_line("follows /config/sampling_period: 43200s", DEADLINE);
     fleet.server.vanish();
-    node.wait_for_line("suspended", PATIENCE);
+    node.wait_for_line("suspended", DEADLINE);
     fleet.server.come_back();
     set(&fleet, "/config/sampling_period", "200ms");
     set(&fleet, "/config/nodes/1/sync", "free");
-    node.wait_for_line("follows /config/sampling_period: 200ms", PATIENCE);
-    node.wait_for_line("follows /config/nodes/1/sync: free", PATIENCE);
+    node.wait_for_line("follows /config/sampling_period: 200ms", DEADLINE);
+    node.wait_for_line("follows /config/nodes/1/sync: free", DEADLINE);
     goes_on_publishing(&fleet.probe(), "1", 3);
 }
 
-fn init_tells_both_and_refuses_what_is_wrong(fleet: Fleet) {
+fn config_init_writes_both_keys_and_refuses_invalid_values(fleet: Fleet) {
     let node = fleet.leader("1", NEVER);
     let other = Api::start();
     for words in [["init", "soon", "http://h/"], ["init", "5s", "ftp://h/"], ["init", "1ms", "http://h/"]] {
@@ -278,9 +278,9 @@ fn init_tells_both_and_refuses_what_is_wrong(fleet: Fleet) {
     assert!(config(&fleet, &["init", "500ms", &other.base_url()]).status.success());
     assert_eq!(probe.text("/config/sampling_period").as_deref(), Some("0.5"), "as Kazoo's programs read it");
     assert_eq!(probe.text("/config/api_url"), Some(other.base_url()));
-    node.wait_for_line("follows /config/sampling_period: 500ms", PATIENCE);
+    node.wait_for_line("follows /config/sampling_period: 500ms", DEADLINE);
     reports_to(&other, "1", "/nuevo", Instant::now());
     let output = config(&fleet, &["set", "/config/nodes/1/log", "very=loud"]);
     assert_eq!(output.status.code(), Some(64), "{output:?}");
-    eventually("what all nodes follow", PATIENCE, || probe.exists("/config"));
+    eventually("what all nodes follow", DEADLINE, || probe.exists("/config"));
 }

@@ -1,9 +1,9 @@
-//! Requirements A9 and B3: no average is lost, none arrives twice or from a deposed leader, and the counter is the number of
-//! measurements, whatever dies and whatever hangs. Judged by what the API was sent and by ZooKeeper's own log.
+//! Fleets under faults: no average is lost, and none is delivered twice or by a deposed leader; `/counter` equals the
+//! number of measurements. The requests that the API received and ZooKeeper's own log are compared.
 //!
-//! And a collector holds each report that was committed once, and no other, whatever is killed.
+//! A collector holds each committed report once, and no other, whatever is killed.
 //!
-//! A sample; `cargo xtask chaos fleet` plays hundreds.
+//! A sample; `cargo xtask chaos fleet` runs hundreds of schedules.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
@@ -31,33 +31,33 @@ fn theatre() -> Theatre {
     Theatre::open(Cast::Atalaya(Path::new(env!("CARGO_BIN_EXE_atalaya")).into()))
 }
 
-/// Leaders die, or stand still for two session timeouts, at each step; every other fleet measures in lock-step.
+/// Leaders are killed, or frozen for two session timeouts, at each step; every other fleet is in lock-step mode.
 fn at_each_step(stops: bool) {
     let mut theatre = theatre();
     for (number, point) in POINTS.into_iter().enumerate() {
         let outcome = play(&mut theatre, &Schedule::dying(point, stops, (number % 2 == 0) ^ stops));
         let what = format!("{} at {point}", if stops { "stopped" } else { "died" });
-        assert!(outcome.played.contains_key(&what), "nobody {what}: {:?}", outcome.played);
+        assert!(outcome.played.contains_key(&what), "no process {what}: {:?}", outcome.played);
         assert!(outcome.verdict.figures.reports >= 3, "{:?}", outcome.verdict.figures);
     }
 }
 
 #[test]
-fn a_leader_dies_at_each_step_between_computing_and_knowing() {
+fn leader_that_dies_at_any_step_of_a_cycle_loses_no_report() {
     at_each_step(false);
 }
 
 #[test]
-fn a_leader_is_stopped_at_each_step_between_computing_and_knowing() {
+fn leader_that_freezes_at_any_step_of_a_cycle_loses_no_report() {
     at_each_step(true);
 }
 
 #[test]
-fn whatever_goes_wrong_by_some_seeds() {
+fn fleet_delivers_each_report_once_under_random_faults() {
     let mut theatre = theatre();
     let random = RandomState::new().build_hasher().finish() >> 32;
     let known = [813_437_409_709, 433_022_255_681].map(|seed| Schedule::of(seed, None));
-    // With all kinds of faults.
+    // All kinds of faults.
     let drawn = Schedule::of(seed_of(random, 0), None).with(&FaultKinds::default());
     for schedule in known.into_iter().chain([drawn]) {
         println!("{schedule}");
@@ -65,7 +65,8 @@ fn whatever_goes_wrong_by_some_seeds() {
     }
 }
 
-/// A sample of the faults that other clients of ZooKeeper and a lost standard error make, by seeds that contain most of them.
+/// A sample of the faults that other ZooKeeper clients and a lost standard error cause, with seeds that contain most of
+/// them.
 #[test]
 fn fleet_recovers_from_lost_stderr_squatters_refusals_and_poisoned_data() {
     const HOSTILE: [FaultKind; 5] =
@@ -79,7 +80,7 @@ fn fleet_recovers_from_lost_stderr_squatters_refusals_and_poisoned_data() {
     }
 }
 
-/// The receiver is a real one, and is killed, stopped and ended as well; so is what it keeps its reports in.
+/// The receiver is a real collector, which is killed, frozen and stopped, like its store.
 fn a_collector_holds_each_report_once(receiver: Receiver, seeds: [u64; 2]) {
     let mut theatre = theatre();
     let random = RandomState::new().build_hasher().finish() >> 32;
@@ -93,11 +94,11 @@ fn a_collector_holds_each_report_once(receiver: Receiver, seeds: [u64; 2]) {
 }
 
 #[test]
-fn a_collector_with_a_file_holds_each_report_once() {
+fn collector_with_sqlite_holds_each_report_once() {
     a_collector_holds_each_report_once(Receiver::Sqlite, [75_405_487_785, 520_740_349_663]);
 }
 
 #[test]
-fn a_collector_with_redis_holds_each_report_once() {
+fn collector_with_redis_holds_each_report_once() {
     a_collector_holds_each_report_once(Receiver::Redis, [281_320_166_145, 223_852_446_536]);
 }

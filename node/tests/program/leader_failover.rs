@@ -1,23 +1,23 @@
-//! Requirements A6 and A7: a leader that is killed, or stops in order, has a successor in time.
+//! Failover after a leader is killed or stops.
 
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::Process;
 
-use crate::common::{Fleet, PATIENCE, report_from};
+use crate::common::{DEADLINE, Fleet, report_from};
 
 on_both!(
-    killed_outright_it_is_succeeded_within_a_session_timeout_and_a_period,
-    by_sigterm_it_withdraws_and_is_succeeded_within_a_period,
-    by_sigint_likewise,
-    a_node_that_waits_for_zookeeper_stops_at_once_too,
-    a_node_that_has_lost_zookeeper_stops_within_two_seconds
+    leader_killed_by_sigkill_is_succeeded_within_a_session_timeout_and_a_period,
+    leader_stopped_by_sigterm_is_succeeded_within_a_period,
+    leader_stopped_by_sigint_is_succeeded_within_a_period,
+    node_waiting_for_zookeeper_stops_at_once,
+    node_without_zookeeper_stops_within_two_seconds
 );
 
-fn killed_outright_it_is_succeeded_within_a_session_timeout_and_a_period(fleet: Fleet) {
+fn leader_killed_by_sigkill_is_succeeded_within_a_session_timeout_and_a_period(fleet: Fleet) {
     let mut one = fleet.leader("1", &[]);
     let _two = fleet.follower("2", &[]);
-    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
     let killed = Instant::now();
     one.kill9();
     report_from(&fleet.api, "2", killed, fleet.pace.session + fleet.pace.period + Duration::from_secs(1));
@@ -27,7 +27,7 @@ fn killed_outright_it_is_succeeded_within_a_session_timeout_and_a_period(fleet: 
 fn ends_in_order(fleet: &Fleet, signal: impl Fn(&Process)) {
     let mut one = fleet.leader("1", &[]);
     let _two = fleet.follower("2", &[]);
-    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
     let probe = fleet.probe();
     let told = Instant::now();
     signal(&one);
@@ -38,26 +38,26 @@ fn ends_in_order(fleet: &Fleet, signal: impl Fn(&Process)) {
     report_from(&fleet.api, "2", told, fleet.pace.period + Duration::from_millis(500));
 }
 
-fn by_sigterm_it_withdraws_and_is_succeeded_within_a_period(fleet: Fleet) {
+fn leader_stopped_by_sigterm_is_succeeded_within_a_period(fleet: Fleet) {
     ends_in_order(&fleet, Process::term);
 }
 
-fn by_sigint_likewise(fleet: Fleet) {
+fn leader_stopped_by_sigint_is_succeeded_within_a_period(fleet: Fleet) {
     ends_in_order(&fleet, Process::int);
 }
 
-fn a_node_that_waits_for_zookeeper_stops_at_once_too(mut fleet: Fleet) {
+fn node_waiting_for_zookeeper_stops_at_once(mut fleet: Fleet) {
     fleet.server.vanish();
     let mut one = fleet.node("1", &[]);
-    one.wait_for_line("cannot reach ZooKeeper", PATIENCE);
+    one.wait_for_line("cannot reach ZooKeeper", DEADLINE);
     one.term();
     assert!(one.wait_exit(Duration::from_secs(2)).success());
 }
 
-fn a_node_that_has_lost_zookeeper_stops_within_two_seconds(mut fleet: Fleet) {
+fn node_without_zookeeper_stops_within_two_seconds(mut fleet: Fleet) {
     let mut one = fleet.leader("1", &[]);
     fleet.server.vanish();
-    one.wait_for_line("suspended", PATIENCE);
+    one.wait_for_line("suspended", DEADLINE);
     one.term();
     assert!(one.wait_exit(Duration::from_secs(2)).success());
     one.wait_for_line("did not confirm", Duration::ZERO);

@@ -1,4 +1,4 @@
-//! SIGHUP: sensors and some settings are exchanged, and session, znodes and leadership stay; what is wrong is refused.
+//! SIGHUP replaces sensors and some settings; session, znodes and leadership stay; invalid files are refused.
 #![cfg(unix)]
 
 use std::path::PathBuf;
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Probe, Process, Scratch, Stat, eventually};
 
-use crate::common::{Fleet, PATIENCE, bodies, goes_on_publishing, mean_reported};
+use crate::common::{DEADLINE, Fleet, bodies, goes_on_publishing, mean_reported};
 
 on_both!(
-    other_sensors_in_the_same_session_and_the_same_epoch,
-    a_bad_file_is_refused_and_the_old_sensors_stay,
-    settings_that_can_change_do_and_the_others_are_named,
+    reload_replaces_sensors_within_the_same_session_and_epoch,
+    reload_refuses_a_bad_file_and_keeps_the_sensors,
+    reload_applies_reloadable_settings_and_names_the_fixed_ones,
 );
 
-/// A node with a boards.toml of its own.
+/// A node with its own boards.toml.
 struct Desk {
     scratch: Scratch,
 }
@@ -28,10 +28,10 @@ impl Desk {
         self.scratch.path().join("boards.toml")
     }
 
-    /// The board of the node has these sensors from its next start or SIGHUP on.
+    /// Writes sensors that apply from the next start or SIGHUP.
     fn write(&self, fleet: &str, sensors: &str) {
         let text = format!("[fleet]\n{fleet}\n[boards.b]\nbackend = \"sim\"\nsensors = [{sensors}]\n");
-        // At once, so that nobody sees half a file.
+        // A rename is atomic, so the node never reads half a file.
         let half = self.scratch.path().join("half");
         std::fs::write(&half, text).unwrap();
         std::fs::rename(half, self.file()).unwrap();
@@ -40,7 +40,7 @@ impl Desk {
     fn leader(&self, fleet: &Fleet) -> Process {
         let file = self.file().display().to_string();
         let node = fleet.node("1", &["--boards", &file, "--board", "b", "--api-method", "post"]);
-        node.wait_for_line(" leading epoch=", PATIENCE);
+        node.wait_for_line(" leading epoch=", DEADLINE);
         node
     }
 }
@@ -49,25 +49,25 @@ fn sensor(name: &str, measures: &str) -> String {
     format!(r#"{{ name = "{name}", chip = "random", sim = {{ {measures} }} }}"#)
 }
 
-/// What must not change: the znodes of node 1, when and by whom they were made.
+/// Properties that must not change: creation time and owner of the znodes of node 1.
 fn znodes(probe: &Probe) -> Vec<(String, i64, i64)> {
     let mut paths = vec!["/mediciones/1".to_owned(), "/atalaya/nodes/1".to_owned()];
     paths.extend(probe.ls("/election").into_iter().map(|name| format!("/election/{name}")));
     let of = |path: String| {
         let Stat { czxid, ephemeral_owner, .. } =
-            eventually(&format!("the znode {path}"), PATIENCE, || probe.exists(&path));
+            eventually(&format!("the znode {path}"), DEADLINE, || probe.exists(&path));
         (path, czxid, ephemeral_owner)
     };
     paths.into_iter().map(of).collect()
 }
 
 fn measures(probe: &Probe, text: &str) {
-    eventually(&format!("a measurement of {text}"), PATIENCE, || {
+    eventually(&format!("a measurement of {text}"), DEADLINE, || {
         probe.text("/mediciones/1").filter(|now| now == text)
     });
 }
 
-fn other_sensors_in_the_same_session_and_the_same_epoch(fleet: Fleet) {
+fn reload_replaces_sensors_within_the_same_session_and_epoch(fleet: Fleet) {
     let desk = Desk::new();
     desk.write("", &sensor("s", "temperature = { constant = 70 }"));
     let node = desk.leader(&fleet);
@@ -87,7 +87,7 @@ fn other_sensors_in_the_same_session_and_the_same_epoch(fleet: Fleet) {
     );
     mean_of(&fleet, "Cel".into(), 21.5);
     mean_of(&fleet, "%RH".into(), 40.0);
-    let said = eventually("the new sensor in what the node says", PATIENCE, || {
+    let said = eventually("the new sensor in the node info", DEADLINE, || {
         let said: serde_json::Value = serde_json::from_str(&probe.text("/atalaya/nodes/1")?).unwrap();
         (said["sensors"][0]["name"] == "air" && said["sensors"][0]["health"]["state"] == "ok").then_some(said)
     });
@@ -104,14 +104,14 @@ fn other_sensors_in_the_same_session_and_the_same_epoch(fleet: Fleet) {
     assert_eq!(node.log().iter().filter(leading).count(), 0, "it never stopped leading");
 }
 
-/// Waits for a report of this mean in this unit.
+/// Waits for a report with this mean and unit.
 fn mean_of(fleet: &Fleet, unit: serde_json::Value, mean: f64) {
-    fleet.api.wait_for(&format!("a mean of {mean} {unit}"), PATIENCE, |all| {
+    fleet.api.wait_for(&format!("a mean of {mean} {unit}"), DEADLINE, |all| {
         bodies(all).iter().any(|report| report["unit"] == unit && report["mean"] == mean)
     });
 }
 
-fn a_bad_file_is_refused_and_the_old_sensors_stay(fleet: Fleet) {
+fn reload_refuses_a_bad_file_and_keeps_the_sensors(fleet: Fleet) {
     let desk = Desk::new();
     desk.write("", &sensor("s", "temperature = { constant = 70 }"));
     let node = desk.leader(&fleet);
@@ -121,20 +121,20 @@ fn a_bad_file_is_refused_and_the_old_sensors_stay(fleet: Fleet) {
 
     desk.write("", r#"{ name = "s", chip = "lm57" }"#);
     node.hup();
-    let line = node.wait_for_line("is refused, the old one stays", PATIENCE).text;
+    let line = node.wait_for_line("is refused, the old one stays", DEADLINE).text;
     assert!(line.contains("boards.toml:5:") && line.contains("lm57"), "{line}");
 
     desk.write("election = \"elections\"", &sensor("s", "temperature = { constant = 1 }"));
     node.hup();
-    node.wait_for_line("no path of ZooKeeper", PATIENCE);
+    node.wait_for_line("no path of ZooKeeper", DEADLINE);
 
-    // What an editor leaves for a moment while it saves; and no file at all.
+    // A half-written file, as some editors leave for a moment, and a missing file.
     std::fs::write(desk.file(), "").unwrap();
     node.hup();
-    node.wait_for_line("describes no board any more", PATIENCE);
+    node.wait_for_line("describes no board any more", DEADLINE);
     std::fs::remove_file(desk.file()).unwrap();
     node.hup();
-    node.wait_for_line("No such file", PATIENCE);
+    node.wait_for_line("No such file", DEADLINE);
 
     goes_on_publishing(&probe, "1", 2);
     assert_eq!(probe.text("/mediciones/1").as_deref(), Some("70"));
@@ -145,7 +145,7 @@ fn a_bad_file_is_refused_and_the_old_sensors_stay(fleet: Fleet) {
     assert_eq!(znodes(&probe), before);
 }
 
-fn settings_that_can_change_do_and_the_others_are_named(fleet: Fleet) {
+fn reload_applies_reloadable_settings_and_names_the_fixed_ones(fleet: Fleet) {
     let desk = Desk::new();
     let api = |path: &str| format!("api_url = \"{}{path}\"\n", fleet.api.base_url());
     let board = sensor("s", "temperature = { constant = 70 }");
@@ -153,7 +153,7 @@ fn settings_that_can_change_do_and_the_others_are_named(fleet: Fleet) {
     let mut command = atalaya_testbed::node_command(env!("CARGO_BIN_EXE_atalaya"), "1", &fleet.hosts);
     command.args(["--session-timeout", "4s", "--boards"]).arg(desk.file());
     let node = Process::spawn(command);
-    node.wait_for_line(" leading epoch=", PATIENCE);
+    node.wait_for_line(" leading epoch=", DEADLINE);
     mean_reported(&fleet.api, 70.0, Instant::now() - Duration::from_secs(60));
     let probe = fleet.probe();
     let before = znodes(&probe);
@@ -162,10 +162,10 @@ fn settings_that_can_change_do_and_the_others_are_named(fleet: Fleet) {
         format!("sampling_period = \"200ms\"\nelection = \"/other\"\nname = \"app{{id}}\"\n{}", api("viejo"));
     desk.write(&settings, &board);
     node.hup();
-    node.wait_for_line("name, election: changed", PATIENCE);
+    node.wait_for_line("name, election: changed", DEADLINE);
     let since = Instant::now();
     goes_on_publishing(&probe, "1", 5);
-    fleet.api.wait_for("five reports at the new place", PATIENCE, |all| {
+    fleet.api.wait_for("five reports at the new place", DEADLINE, |all| {
         all.iter().filter(|request| request.at > since && request.path == "/viejo").count() >= 5
     });
     assert_eq!(znodes(&probe), before);

@@ -1,5 +1,5 @@
-//! A node that is killed leaves nothing that has to time out: its next start, `atalaya reap` and a supervising parent
-//! delete what its dead session owns, and nothing else.
+//! A killed node leaves nothing that has to time out: its next start, `atalaya reap` or a supervising parent deletes
+//! the znodes of its dead session, and no others.
 #![cfg(unix)]
 
 use std::path::{Path, PathBuf};
@@ -9,32 +9,32 @@ use std::time::{Duration, Instant};
 use atalaya_testbed::{Process, Scratch, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::{Fleet, PATIENCE, from, goes_on_publishing, report_from};
+use crate::common::{DEADLINE, Fleet, from, goes_on_publishing, report_from};
 
 on_both!(
-    a_supervised_leader_that_is_killed_is_succeeded_at_once_and_comes_back,
-    an_unsupervised_one_is_succeeded_when_its_session_ends,
-    a_node_that_runs_or_hangs_is_not_reaped,
-    a_killed_leader_that_is_reaped_is_succeeded_at_once,
-    at_whatever_moment_a_node_is_killed_nothing_of_it_stays,
-    a_killed_node_that_is_started_again_publishes_at_once,
-    a_second_process_with_the_same_id_on_this_machine_leaves_at_once,
-    what_another_session_made_at_the_same_path_stays,
-    a_node_works_without_a_place_to_remember_in,
-    garbage_in_the_file_costs_a_session_timeout_and_no_more,
-    a_node_that_was_stopped_in_order_leaves_nothing_to_reap,
-    reaping_gives_up_in_time_when_zookeeper_is_away,
-    a_supervisor_passes_on_what_it_is_told,
-    a_node_whose_supervisor_is_killed_withdraws,
+    killed_supervised_leader_is_succeeded_at_once_and_restarts,
+    killed_unsupervised_leader_is_succeeded_when_its_session_expires,
+    running_or_frozen_node_is_not_cleaned_up,
+    killed_leader_is_succeeded_at_once_after_reap,
+    node_killed_at_any_moment_leaves_no_znodes_after_cleanup,
+    restarted_node_publishes_at_once_after_a_kill,
+    second_process_with_the_same_id_on_one_machine_exits_at_once,
+    cleanup_keeps_znodes_of_other_sessions,
+    node_works_without_a_state_directory,
+    garbage_in_the_state_file_costs_one_session_timeout,
+    node_that_shut_down_leaves_nothing_to_clean_up,
+    reap_times_out_without_zookeeper,
+    supervising_parent_forwards_signals,
+    node_shuts_down_when_its_supervising_parent_is_killed,
     a_supervisor_ends_with_what_another_try_would_not_mend,
 );
 
-/// Long enough that nothing here can come of its end.
+/// Longer than any test here, so that no session expires.
 const SLOW: [&str; 4] = ["--session-timeout", "30s", "--sampling-period", "200ms"];
-/// "At once", on a machine that is busy: far from the end of such a session.
+/// Deadline for immediate reactions on a busy machine, far shorter than such a session.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
-/// A state folder that nodes and `atalaya reap` share.
+/// A state directory that nodes and `atalaya reap` share.
 struct Machine {
     scratch: Scratch,
 }
@@ -61,7 +61,7 @@ impl Machine {
 
     fn leader(&self, fleet: &Fleet, id: &str, args: &[&str]) -> Process {
         let node = self.node(fleet, id, args);
-        node.wait_for_line(" leading epoch=", PATIENCE);
+        node.wait_for_line(" leading epoch=", DEADLINE);
         node
     }
 
@@ -77,7 +77,7 @@ impl Machine {
         (status.code(), String::from_utf8([stdout, stderr].concat()).unwrap())
     }
 
-    /// The only file that ends so.
+    /// Returns the only file with this suffix.
     fn file(&self, end: &str) -> PathBuf {
         let entries = std::fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path());
         let mut files: Vec<PathBuf> =
@@ -87,20 +87,20 @@ impl Machine {
     }
 }
 
-/// The node that a supervisor has started last, after `since`.
+/// Returns the process id of the node that a supervising parent started last, after `since`.
 fn child_of(supervisor: &Process, since: Instant) -> Pid {
-    let line = supervisor.wait_for_line_since(since, "started the node process=", PATIENCE);
+    let line = supervisor.wait_for_line_since(since, "started the node process=", DEADLINE);
     let (_, number) = line.text.split_once("process=").unwrap();
     Pid::from_raw(number.trim().parse().unwrap()).unwrap()
 }
 
-fn a_supervised_leader_that_is_killed_is_succeeded_at_once_and_comes_back(fleet: Fleet) {
+fn killed_supervised_leader_is_succeeded_at_once_and_restarts(fleet: Fleet) {
     let machine = Machine::new();
     let begin = Instant::now();
     let one = machine.leader(&fleet, "1", &[&SLOW[..], &["--supervised"]].concat());
     let _two = fleet.follower("2", &SLOW);
     let _three = fleet.follower("3", &SLOW);
-    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
     let probe = fleet.probe();
     let old = probe.exists("/mediciones/1").unwrap();
 
@@ -108,10 +108,10 @@ fn a_supervised_leader_that_is_killed_is_succeeded_at_once_and_comes_back(fleet:
     kill_process(child_of(&one, begin), Signal::KILL).unwrap();
     let reported = report_from(&fleet.api, "2", killed, AT_ONCE);
     println!("from the kill to the next leader's first report: {:?}", reported - killed);
-    one.wait_for_line_since(killed, "removed what the dead process left", PATIENCE);
+    one.wait_for_line_since(killed, "removed what the dead process left", DEADLINE);
 
-    // It is back, at the end of the line.
-    eventually("the line to be 2, 3, 1", PATIENCE, || {
+    // The node is back, at the end of the queue.
+    eventually("the line to be 2, 3, 1", DEADLINE, || {
         (probe.contenders("/election") == ["2", "3", "1"]).then_some(())
     });
     let new = probe.exists("/mediciones/1").unwrap();
@@ -122,23 +122,23 @@ fn a_supervised_leader_that_is_killed_is_succeeded_at_once_and_comes_back(fleet:
     assert!(!fleet.api.requests().iter().any(late), "the dead one reports");
 }
 
-fn an_unsupervised_one_is_succeeded_when_its_session_ends(fleet: Fleet) {
+fn killed_unsupervised_leader_is_succeeded_when_its_session_expires(fleet: Fleet) {
     let mut one = fleet.leader("1", &[]);
     let _two = fleet.follower("2", &[]);
-    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
     let killed = Instant::now();
     one.kill9();
     let in_time = fleet.pace.session + fleet.pace.period + Duration::from_secs(1);
     let reported = report_from(&fleet.api, "2", killed, in_time);
-    // Its last sign of life came a third of the session timeout before the kill, at the earliest.
-    assert!(reported - killed > fleet.pace.session / 2, "nobody has reaped it");
+    // Its last ping was at most a third of the session timeout before the kill.
+    assert!(reported - killed > fleet.pace.session / 2, "no cleanup has run");
 }
 
-fn a_node_that_runs_or_hangs_is_not_reaped(fleet: Fleet) {
+fn running_or_frozen_node_is_not_cleaned_up(fleet: Fleet) {
     let machine = Machine::new();
     let mut one = machine.leader(&fleet, "1", &SLOW);
     let probe = fleet.probe();
-    eventually("its presence", PATIENCE, || probe.exists("/atalaya/nodes/1"));
+    eventually("its presence", DEADLINE, || probe.exists("/atalaya/nodes/1"));
     let made = || {
         let [measurement, presence] =
             ["/mediciones/1", "/atalaya/nodes/1"].map(|path| probe.exists(path).unwrap().czxid);
@@ -166,13 +166,13 @@ fn a_node_that_runs_or_hangs_is_not_reaped(fleet: Fleet) {
     assert_eq!(made(), before);
 }
 
-fn a_killed_leader_that_is_reaped_is_succeeded_at_once(fleet: Fleet) {
+fn killed_leader_is_succeeded_at_once_after_reap(fleet: Fleet) {
     let machine = Machine::new();
     let mut one = machine.leader(&fleet, "1", &SLOW);
     let _two = fleet.follower("2", &SLOW);
-    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
     let probe = fleet.probe();
-    eventually("its presence", PATIENCE, || probe.exists("/atalaya/nodes/1"));
+    eventually("its presence", DEADLINE, || probe.exists("/atalaya/nodes/1"));
     one.kill9();
     assert_eq!(probe.contenders("/election"), ["1", "2"], "what it left");
     let reaped = Instant::now();
@@ -191,16 +191,16 @@ fn a_killed_leader_that_is_reaped_is_succeeded_at_once(fleet: Fleet) {
     assert_eq!(probe.contenders("/election"), ["2"]);
 }
 
-fn at_whatever_moment_a_node_is_killed_nothing_of_it_stays(fleet: Fleet) {
+fn node_killed_at_any_moment_leaves_no_znodes_after_cleanup(fleet: Fleet) {
     let machine = Machine::new();
     let probe = fleet.probe();
     for round in 0..5 {
-        // Between these lines it makes one znode after the other.
+        // Between these log lines it creates one znode after the other.
         for line in ["starting id=1", "connected to", "published the first", " leading epoch=", " average "] {
             let mut one = machine.node(&fleet, "1", &SLOW);
-            one.wait_for_line(line, PATIENCE);
+            one.wait_for_line(line, DEADLINE);
             one.kill9();
-            // Every other time its own next start has to see to it, and is killed itself.
+            // Every other time its next start has to clean up, and is killed as well.
             if round % 2 == 0 {
                 let (exit, said) = machine.reap(&["1"]);
                 assert_eq!(exit, Some(0), "{said}");
@@ -211,11 +211,11 @@ fn at_whatever_moment_a_node_is_killed_nothing_of_it_stays(fleet: Fleet) {
     }
 }
 
-fn a_killed_node_that_is_started_again_publishes_at_once(fleet: Fleet) {
+fn restarted_node_publishes_at_once_after_a_kill(fleet: Fleet) {
     let machine = Machine::new();
     let mut one = machine.leader(&fleet, "1", &SLOW);
     let probe = fleet.probe();
-    // Also one that was killed before it could clear up after the one before.
+    // A process that was killed before it could clean up after its predecessor leaves nothing either.
     for _ in 0..2 {
         let old = probe.exists("/mediciones/1").unwrap().ephemeral_owner;
         one.kill9();
@@ -227,10 +227,10 @@ fn a_killed_node_that_is_started_again_publishes_at_once(fleet: Fleet) {
         assert!(!one.log().iter().any(|line| line.text.contains("waiting for it to end")));
         assert_eq!(probe.contenders("/election"), ["1"]);
     }
-    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
 }
 
-fn a_second_process_with_the_same_id_on_this_machine_leaves_at_once(fleet: Fleet) {
+fn second_process_with_the_same_id_on_one_machine_exits_at_once(fleet: Fleet) {
     let machine = Machine::new();
     let mut first = machine.leader(&fleet, "1", &SLOW);
     let probe = fleet.probe();
@@ -243,7 +243,7 @@ fn a_second_process_with_the_same_id_on_this_machine_leaves_at_once(fleet: Fleet
     assert!(first.is_running());
     assert_eq!(probe.exists("/mediciones/1").unwrap().czxid, before.czxid);
 
-    // A node 1 of another fleet is none of its business.
+    // A node 1 of another fleet is not affected.
     let other = fleet.below("/other");
     let folder = machine.folder();
     let args = [&SLOW[..], &["--state-dir", folder.to_str().unwrap()]].concat();
@@ -252,13 +252,13 @@ fn a_second_process_with_the_same_id_on_this_machine_leaves_at_once(fleet: Fleet
     assert_eq!((exit, said.matches("is running").count()), (Some(0), 2), "{said}");
 }
 
-fn what_another_session_made_at_the_same_path_stays(fleet: Fleet) {
+fn cleanup_keeps_znodes_of_other_sessions(fleet: Fleet) {
     let machine = Machine::new();
     let mut one = machine.leader(&fleet, "1", &SLOW);
     let probe = fleet.probe();
-    eventually("its presence", PATIENCE, || probe.exists("/atalaya/nodes/1"));
+    eventually("its presence", DEADLINE, || probe.exists("/atalaya/nodes/1"));
     one.kill9();
-    // As if the session had ended of itself, and the id been given to another machine.
+    // As if the session had expired, and another machine had taken the id.
     for path in ["/mediciones/1", "/atalaya/nodes/1"] {
         probe.delete(path).unwrap();
         probe.create(path, b"7", path == "/mediciones/1").unwrap();
@@ -270,7 +270,7 @@ fn what_another_session_made_at_the_same_path_stays(fleet: Fleet) {
     assert!(probe.ls("/election").is_empty());
 }
 
-fn a_node_works_without_a_place_to_remember_in(fleet: Fleet) {
+fn node_works_without_a_state_directory(fleet: Fleet) {
     let scratch = Scratch::new("state");
     let file = scratch.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -282,23 +282,23 @@ fn a_node_works_without_a_place_to_remember_in(fleet: Fleet) {
     let below_a_file = fleet.command("2", &["--state-dir", file.join("below").to_str().unwrap()]);
     let off = fleet.command("3", &["--state-dir", "off"]);
     for (id, command, warning) in [
-        ("1", without_home, "there is no home to remember in"),
+        ("1", without_home, "no home directory"),
         ("2", below_a_file, "nothing can be remembered in"),
         ("3", off, ""),
     ] {
         let node = Process::spawn(command);
-        node.wait_for_line(" leading epoch=", PATIENCE);
-        report_from(&fleet.api, id, Instant::now(), PATIENCE);
+        node.wait_for_line(" leading epoch=", DEADLINE);
+        report_from(&fleet.api, id, Instant::now(), DEADLINE);
         let warned = node.log().iter().any(|line| line.text.contains("session must time out"));
         assert_eq!(warned, !warning.is_empty());
         node.wait_for_line(warning, Duration::ZERO);
         node.term();
         let mut node = node;
-        assert!(node.wait_exit(PATIENCE).success());
+        assert!(node.wait_exit(DEADLINE).success());
     }
 }
 
-fn garbage_in_the_file_costs_a_session_timeout_and_no_more(fleet: Fleet) {
+fn garbage_in_the_state_file_costs_one_session_timeout(fleet: Fleet) {
     let machine = Machine::new();
     let mut one = machine.leader(&fleet, "1", &[]);
     one.kill9();
@@ -313,46 +313,46 @@ fn garbage_in_the_file_costs_a_session_timeout_and_no_more(fleet: Fleet) {
     assert_eq!(exit, Some(75), "it is remembered again: {said}");
 }
 
-fn a_node_that_was_stopped_in_order_leaves_nothing_to_reap(mut fleet: Fleet) {
+fn node_that_shut_down_leaves_nothing_to_clean_up(mut fleet: Fleet) {
     let machine = Machine::new();
     let mut one = machine.leader(&fleet, "1", &[]);
     one.term();
-    assert!(one.wait_exit(PATIENCE).success());
+    assert!(one.wait_exit(DEADLINE).success());
     fleet.server.vanish();
-    // It does not even connect.
+    // It exits before it connects.
     assert_eq!(machine.reap(&["--all"]), (Some(0), "node 1: nothing was left\n".to_owned()));
 }
 
-fn reaping_gives_up_in_time_when_zookeeper_is_away(mut fleet: Fleet) {
+fn reap_times_out_without_zookeeper(mut fleet: Fleet) {
     let machine = Machine::new();
     let mut one = machine.leader(&fleet, "1", &SLOW);
     one.kill9();
     fleet.server.vanish();
     let (exit, said) = machine.reap(&["1", "--timeout", "1s"]);
     assert!(exit == Some(69) && said.contains("node 1: not done within 1s"), "{said}");
-    // And nobody is kept from being that node meanwhile.
+    // The lock is not held, so the node can start at any time.
     let again = machine.node(&fleet, "1", &SLOW);
-    again.wait_for_line("cannot reach ZooKeeper", PATIENCE);
+    again.wait_for_line("cannot reach ZooKeeper", DEADLINE);
     fleet.server.come_back();
-    again.wait_for_line("removed what a dead process of this node left", PATIENCE);
-    again.wait_for_line(" leading epoch=", PATIENCE);
+    again.wait_for_line("removed what a dead process of this node left", DEADLINE);
+    again.wait_for_line(" leading epoch=", DEADLINE);
 }
 
-fn a_supervisor_passes_on_what_it_is_told(fleet: Fleet) {
+fn supervising_parent_forwards_signals(fleet: Fleet) {
     let machine = Machine::new();
     for end in [Process::term, Process::int] {
         let mut one = machine.leader(&fleet, "1", &[&SLOW[..], &["--supervised"]].concat());
         let probe = fleet.probe();
         one.hup();
-        one.wait_for_line("the configuration was read again", PATIENCE);
+        one.wait_for_line("the configuration was read again", DEADLINE);
         end(&one);
-        assert_eq!(one.wait_exit(PATIENCE).code(), Some(0));
+        assert_eq!(one.wait_exit(DEADLINE).code(), Some(0));
         one.wait_for_line("nothing of this node is left", Duration::ZERO);
         assert!(probe.ls("/mediciones").is_empty() && probe.ls("/election").is_empty());
     }
 }
 
-fn a_node_whose_supervisor_is_killed_withdraws(fleet: Fleet) {
+fn node_shuts_down_when_its_supervising_parent_is_killed(fleet: Fleet) {
     let machine = Machine::new();
     let mut one = machine.leader(&fleet, "1", &[&SLOW[..], &["--supervised"]].concat());
     let _two = fleet.follower("2", &SLOW);
@@ -361,7 +361,7 @@ fn a_node_whose_supervisor_is_killed_withdraws(fleet: Fleet) {
     one.kill9();
     report_from(&fleet.api, "2", killed, AT_ONCE);
     assert_eq!(probe.ls("/mediciones"), ["2"]);
-    eventually("its lock to be free", PATIENCE, || {
+    eventually("its lock to be free", DEADLINE, || {
         (machine.reap(&["1"]) == (Some(0), "node 1: nothing was left\n".to_owned())).then_some(())
     });
 }
@@ -369,23 +369,23 @@ fn a_node_whose_supervisor_is_killed_withdraws(fleet: Fleet) {
 fn a_supervisor_ends_with_what_another_try_would_not_mend(mut fleet: Fleet) {
     let machine = Machine::new();
     let mut wrong = machine.node(&fleet, "1", &["--supervised", "--board", "no-such"]);
-    assert_eq!(wrong.wait_exit(PATIENCE).code(), Some(78));
+    assert_eq!(wrong.wait_exit(DEADLINE).code(), Some(78));
     let _first = machine.leader(&fleet, "1", &[]);
     let mut second = machine.node(&fleet, "1", &["--supervised"]);
-    assert_eq!(second.wait_exit(PATIENCE).code(), Some(73));
-    // What may pass is tried again.
+    assert_eq!(second.wait_exit(DEADLINE).code(), Some(73));
+    // A temporary failure is retried.
     fleet.server.vanish();
     let begin = Instant::now();
     let third = machine.node(&fleet, "3", &["--supervised", "--connect-timeout", "100ms"]);
     let first =
-        third.wait_for_line("the node has ended (exit status: 69); starting it again in 100ms", PATIENCE);
-    third.wait_for_line_since(first.at, "starting it again in 200ms", PATIENCE);
+        third.wait_for_line("the node has ended (exit status: 69); starting it again in 100ms", DEADLINE);
+    third.wait_for_line_since(first.at, "starting it again in 200ms", DEADLINE);
     assert!(child_of(&third, begin) != child_of(&third, first.at));
 }
 
-/// Both files are there, and neither can be read by others.
+/// Asserts that both files exist and are not readable by others.
 #[test]
-fn what_is_remembered_is_for_nobody_else_to_read() {
+fn state_files_are_not_readable_by_others() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let fleet = Fleet::memory();

@@ -1,16 +1,13 @@
-//! Mistakes are refused at the start, with the exit code of their kind and what would be right.
+//! Configuration errors are refused at the start, with their exit code and a remedy.
 
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use atalaya_testbed::{Scratch, eventually};
 
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
-on_both!(
-    an_unreachable_zookeeper_is_waited_for,
-    an_unreachable_zookeeper_ends_a_node_that_is_told_not_to_wait
-);
+on_both!(node_waits_for_an_unreachable_zookeeper, node_with_a_connect_timeout_ends_without_zookeeper);
 
 struct Desk(Scratch);
 
@@ -45,7 +42,7 @@ impl Desk {
 }
 
 #[test]
-fn bad_ids() {
+fn invalid_node_ids_are_refused() {
     let desk = Desk::new();
     let long = "x".repeat(10_000);
     for id in ["", "/", "a/b", "..", ".", "a b", "a\tb"] {
@@ -59,7 +56,7 @@ fn bad_ids() {
 }
 
 #[test]
-fn bad_flags_and_variables() {
+fn invalid_flags_and_variables_are_refused() {
     let desk = Desk::new();
     let run = |flag, value| vec!["run", "1", flag, value];
     for (flag, value, word) in [
@@ -96,7 +93,7 @@ fn bad_flags_and_variables() {
 }
 
 #[test]
-fn a_wrong_boards_file_is_shown_where_it_is_wrong() {
+fn errors_in_boards_toml_are_shown_with_their_position() {
     let desk = Desk::new();
     desk.write(
         "boards.toml",
@@ -116,7 +113,7 @@ fn a_wrong_boards_file_is_shown_where_it_is_wrong() {
 }
 
 #[test]
-fn the_right_board_must_be_named() {
+fn missing_or_unknown_board_is_refused() {
     let desk = Desk::new();
     let board = |name: &str| {
         format!("[boards.{name}]\nbackend = \"sim\"\nsensors = [{{ name = \"s\", chip = \"random\" }}]\n")
@@ -132,7 +129,7 @@ fn the_right_board_must_be_named() {
 }
 
 #[test]
-fn one_line_swaps_the_backend() {
+fn one_line_of_boards_toml_swaps_the_backend() {
     let desk = Desk::new();
     let sim = include_str!("../../../boards.toml");
     let linux = sim.replacen("backend = \"sim\"", "backend = \"linux\"", 1);
@@ -143,24 +140,24 @@ fn one_line_swaps_the_backend() {
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("Cel"));
     desk.write("boards.toml", linux.replace("i2c-1", "i2c-250"));
-    assert!(desk.atalaya(&["check"], &[]).status.success(), "an absent bus is no mistake of the file");
+    assert!(desk.atalaya(&["check"], &[]).status.success(), "an absent bus is not an error of the file");
     desk.refused(&["sensors", "read", "--board", "laptop"], &[], 74, &["/dev/i2c-250"]);
 }
 
-fn an_unreachable_zookeeper_is_waited_for(mut fleet: Fleet) {
+fn node_waits_for_an_unreachable_zookeeper(mut fleet: Fleet) {
     fleet.server.vanish();
     let mut node = fleet.node("1", &[]);
-    node.wait_for_line("cannot reach ZooKeeper", PATIENCE);
+    node.wait_for_line("cannot reach ZooKeeper", DEADLINE);
     fleet.server.come_back();
-    node.wait_for_line("published the first measurement", PATIENCE);
+    node.wait_for_line("published the first measurement", DEADLINE);
     let probe = fleet.probe();
-    eventually("the measurement", PATIENCE, || probe.exists("/mediciones/1"));
+    eventually("the measurement", DEADLINE, || probe.exists("/mediciones/1"));
     assert!(node.is_running());
     let complaints = node.log().iter().filter(|line| line.text.contains("cannot reach ZooKeeper")).count();
     assert_eq!(complaints, 1, "said once");
 }
 
-fn an_unreachable_zookeeper_ends_a_node_that_is_told_not_to_wait(mut fleet: Fleet) {
+fn node_with_a_connect_timeout_ends_without_zookeeper(mut fleet: Fleet) {
     fleet.server.vanish();
     let mut node = fleet.node("1", &["--connect-timeout", "1s"]);
     assert_eq!(node.wait_exit(Duration::from_secs(5)).code(), Some(69));

@@ -1,7 +1,7 @@
-//! What a hundred nodes make of a new period, how soon, and what following costs. The nodes share this process, as those of
-//! `atalaya demo` do, each with a thread and a session of its own; ZooKeeper is the one in memory.
+//! A hundred nodes follow a new period: how soon, and at which cost. The nodes share this process, as those of `atalaya
+//! demo` do, each with its own thread and session; ZooKeeper is the in-memory server.
 //!
-//! The figures are printed: `cargo test -p atalaya --test live_configuration_of_many -- --nocapture`.
+//! The results are printed: `cargo test -p atalaya --test program dynamic_config_scale -- --nocapture`.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ use atalaya_sim::zookeeper::{Figures, Server};
 use tokio::sync::watch;
 
 const NODES: usize = 100;
-const PATIENCE: Duration = Duration::from_secs(60);
-/// No sign of life falls into what is counted.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// So long that no ping is counted.
 const SESSION: Duration = Duration::from_secs(40);
 const QUICK: Duration = Duration::from_millis(100);
 const PERIOD: &str = "/config/sampling_period";
@@ -28,7 +28,7 @@ fn server() -> Server {
     Server::builder().longest_session_timeout(SESSION).start_thread().unwrap()
 }
 
-/// Those of a node that measures once a day.
+/// Settings of a node that measures once a day.
 fn settings(server: &Server) -> Settings {
     let args = FleetArgs {
         zookeeper: Some(server.connect_string()),
@@ -44,7 +44,7 @@ fn session(server: &Server) -> Session {
     Session::start(SessionOptions { servers: server.connect_string().parse().unwrap(), timeout: SESSION })
 }
 
-/// A node that runs until this process ends.
+/// Starts a node that runs until this process ends.
 fn node(server: &Server, number: usize) -> watch::Receiver<NodeStatus> {
     let id = number.to_string().parse().unwrap();
     let node = Node::build(id, None, &Boards::builtin(), settings(server)).unwrap();
@@ -60,14 +60,14 @@ async fn figures(server: &Server) -> Figures {
     server.faults().figures().await.unwrap()
 }
 
-/// Waits until every node has measured after `since`, and gives how much later the last of them did.
+/// Waits until every node has measured after `since`. Returns the delay of the last one.
 async fn all_measured(nodes: &mut [watch::Receiver<NodeStatus>], since: Instant) -> Duration {
     let mut last = Duration::ZERO;
     for node in nodes {
         let measured =
             |vitals: &NodeStatus| vitals.measured.as_ref().is_some_and(|measured| measured.at > since);
-        let vitals = tokio::time::timeout(PATIENCE, node.wait_for(measured)).await.unwrap().unwrap();
-        // Its first one after that may be over; what is seen is later.
+        let vitals = tokio::time::timeout(DEADLINE, node.wait_for(measured)).await.unwrap().unwrap();
+        // The first sample after `since` may have started before; a later one is certain.
         last = last.max(vitals.measured.as_ref().unwrap().at - since);
     }
     last
@@ -84,26 +84,26 @@ async fn write(connection: &Connection, text: &str) {
 }
 
 #[tokio::test]
-async fn a_hundred_nodes_measure_at_the_new_period_from_then_on() {
+async fn hundred_nodes_follow_a_new_period() {
     let server = server();
     let mut nodes: Vec<_> = (1..=NODES).map(|number| node(&server, number)).collect();
     for node in &mut nodes {
         let in_line =
             |vitals: &NodeStatus| vitals.published.held && !matches!(vitals.standing, Standing::Inactive);
-        tokio::time::timeout(PATIENCE, node.wait_for(in_line)).await.unwrap().unwrap();
+        tokio::time::timeout(DEADLINE, node.wait_for(in_line)).await.unwrap().unwrap();
     }
     let session = session(&server);
     let connection = session.connection().await;
     let mut shown = Vec::new();
     for slow in ["12h", "1d", "2h"] {
         write(&connection, slow).await;
-        // Once the next sample at the new period is due, the first one shows that it is followed.
+        // Once the next sample at the new period is due, the first one shows that the period is used.
         let last = nodes.iter().filter_map(|node| Some(node.borrow().measured.as_ref()?.at)).max().unwrap();
         tokio::time::sleep_until((last + QUICK).into()).await;
         let since = Instant::now();
         write(&connection, "100ms").await;
         shown.push(all_measured(&mut nodes, since).await);
-        // And from then on.
+        // Later samples use it too.
         all_measured(&mut nodes, Instant::now()).await;
     }
     println!(
@@ -112,7 +112,7 @@ async fn a_hundred_nodes_measure_at_the_new_period_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_fleet_that_is_told_nothing_asks_little() {
+async fn fleet_without_dynamic_configuration_sends_few_requests() {
     let server = server();
     let sessions: Vec<Session> = (0..NODES).map(|_| session(&server)).collect();
     for session in &sessions {
@@ -127,13 +127,13 @@ async fn a_fleet_that_is_told_nothing_asks_little() {
     );
     let known = futures_util::future::join_all(lives.iter().map(DynamicConfig::known));
     tokio::select! {
-        _ = following => panic!("it goes on for ever"),
-        done = tokio::time::timeout(PATIENCE, known) => drop(done.unwrap()),
+        _ = following => panic!("the bench loop does not end"),
+        done = tokio::time::timeout(DEADLINE, known) => drop(done.unwrap()),
     }
     let after = figures(&server).await;
     let per_node = |figure: u64| figure as f64 / NODES as f64;
     let requests = per_node(after.requests - before.requests);
     let watches = per_node((after.watches - before.watches) as u64);
-    println!("a node that is told nothing makes {requests} requests and has {watches} watches");
+    println!("a node without dynamic configuration sends {requests} requests and has {watches} watches");
     assert!(requests < 5.0 && watches <= 2.0, "{requests} requests, {watches} watches");
 }

@@ -1,52 +1,52 @@
-//! What a node tells of itself over HTTP.
+//! HTTP client for the metrics and health endpoints of a node.
 
 use atalaya_testbed::{Answer, Process, eventually, get};
 
-use super::PATIENCE;
+use super::DEADLINE;
 
 /// A node that was started with `--metrics-listen`.
-pub struct Watch {
+pub struct MetricsClient {
     /// `127.0.0.1:PORT`.
     pub address: String,
 }
 
-impl Watch {
-    /// Of this node.
-    pub fn of(node: &Process) -> Watch {
-        let line = node.wait_for_line("metrics at http://", PATIENCE).text;
+impl MetricsClient {
+    /// Reads the address from the log of `node`.
+    pub fn of(node: &Process) -> MetricsClient {
+        let line = node.wait_for_line("metrics at http://", DEADLINE).text;
         let (_, address) = line.split_once("http://").unwrap();
-        Watch { address: address.split('/').next().unwrap().to_owned() }
+        MetricsClient { address: address.split('/').next().unwrap().to_owned() }
     }
 
-    /// What it says there.
+    /// Returns status and body of a path.
     pub fn ask(&self, path: &str) -> Answer {
         get(&self.address, path, &[]).unwrap()
     }
 
-    /// All figures, as text.
+    /// Returns all metrics as text.
     pub fn text(&self) -> String {
         let answer = self.ask("/metrics");
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.body
     }
 
-    /// The figure of that name, with its labels as they are written.
+    /// Returns the value of a metric; `name` includes its labels as they are written.
     pub fn figure(&self, name: &str) -> Option<f64> {
         let text = self.text();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
         Some(line.parse().unwrap())
     }
 
-    /// Waits until that figure is as it should be.
+    /// Waits until a metric satisfies a condition.
     #[track_caller]
     pub fn wait_for(&self, name: &str, is: impl Fn(f64) -> bool) -> f64 {
-        eventually(name, PATIENCE, || self.figure(name).filter(|value| is(*value)))
+        eventually(name, DEADLINE, || self.figure(name).filter(|value| is(*value)))
     }
 
-    /// Waits until it answers there with that status, and gives the words.
+    /// Waits until a path answers with this status. Returns the body.
     #[track_caller]
     pub fn wait_for_status(&self, path: &str, status: u16) -> String {
-        eventually(&format!("{status} at {path}"), PATIENCE, || {
+        eventually(&format!("{status} at {path}"), DEADLINE, || {
             Some(self.ask(path)).filter(|answer| answer.status == status).map(|answer| answer.body)
         })
     }

@@ -107,7 +107,7 @@ fn metrics_show_a_failing_and_a_recovered_sensor(fleet: Fleet) {
     watch.wait_for("atalaya_sensor_failures_total{sensor=\"air\"}", |failures| failures >= 1.0);
     assert_eq!(watch.figure(value), None, "no metric for quantities that are not measured");
     let words = watch.wait_for_status("/readyz", 503);
-    assert!(words.contains("nothing was measured for") && words.contains("sensor air: "), "{words}");
+    assert!(words.contains("no measurement for") && words.contains("sensor air: "), "{words}");
     let age = fleet.pace.period.as_secs_f64() * 3.0;
     watch.wait_for("atalaya_sensor_reading_age_seconds{sensor=\"air\"}", |seconds| seconds > age);
     watch.wait_for("atalaya_published_age_seconds", |seconds| seconds > age);
@@ -131,7 +131,7 @@ fn hanging_read_makes_the_node_unready_but_alive(fleet: Fleet) {
     let watch = MetricsClient::of(&node);
     watch.wait_for_status("/readyz", 200);
     let words = watch.wait_for_status("/readyz", 503);
-    assert!(words.contains("nothing was measured for") && words.contains("does not return"), "{words}");
+    assert!(words.contains("no measurement for") && words.contains("does not return"), "{words}");
     watch.wait_for("atalaya_sensor_failing{sensor=\"air\"}", |failing| failing == 1.0);
     let health = watch.ask("/healthz");
     assert_eq!(health.status, 200, "{}", health.body);

@@ -13,7 +13,7 @@ pub struct MetricsClient {
 impl MetricsClient {
     /// Reads the address from the log of `node`.
     pub fn of(node: &Process) -> MetricsClient {
-        let line = node.wait_for_line("figures at http://", DEADLINE).text;
+        let line = node.wait_for_line("metrics at http://", DEADLINE).text;
         let (_, address) = line.split_once("http://").unwrap();
         MetricsClient { address: address.split('/').next().unwrap().to_owned() }
     }

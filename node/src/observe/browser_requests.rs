@@ -1,8 +1,8 @@
-//! Keeps web pages away from the figures. A page of another site cannot read an answer, unless it points its own
-//! domain name at this machine (DNS rebinding): its requests then name that domain in `Host`.
+//! Protects the metrics from web pages of other sites. Such a page cannot read a response, unless it points its own domain name at
+//! this machine (DNS rebinding): its requests then contain that domain in `Host`.
 //!
-//! Nothing can be written here, and Prometheus asks under any name, so only requests of browsers are checked. A
-//! page can suppress or change some of the headers by which they are recognised, but not `Accept-Language`.
+//! The server is read-only, and Prometheus may use any host name, so only requests of browsers are checked. A page can suppress or
+//! change some of the headers by which a browser is recognised, but not `Accept-Language`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
@@ -10,23 +10,23 @@ use std::sync::OnceLock;
 use hyper::header::{ACCEPT_LANGUAGE, HOST, HeaderMap, ORIGIN, USER_AGENT};
 use hyper::{Request, StatusCode};
 
-/// Returns the status and the reason with which a request is refused. Health checks are never refused.
-pub(super) fn refused<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
+/// Returns the status and the reason with which a request is refused; `None` if it is allowed. Health checks are always allowed.
+pub(super) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
     if ["/healthz", "/readyz"].contains(&request.uri().path()) {
         return None;
     }
     let headers = request.headers();
-    let host = text(headers, HOST.as_str());
-    let origin = text(headers, ORIGIN.as_str());
-    let site = text(headers, "sec-fetch-site");
+    let host = header(headers, HOST.as_str());
+    let origin = header(headers, ORIGIN.as_str());
+    let site = header(headers, "sec-fetch-site");
     let is_browser = site.is_some()
         || origin.is_some()
         || headers.contains_key(ACCEPT_LANGUAGE)
-        || text(headers, USER_AGENT.as_str()).is_some_and(|agent| agent.starts_with("Mozilla/"));
+        || header(headers, USER_AGENT.as_str()).is_some_and(|agent| agent.starts_with("Mozilla/"));
     if !is_browser {
         return None;
     }
-    let is_link = text(headers, "sec-fetch-mode") == Some("navigate");
+    let is_link = header(headers, "sec-fetch-mode") == Some("navigate");
     let is_foreign = match (site, origin) {
         (Some("same-origin" | "none"), _) => false,
         (Some(_), _) => !is_link,
@@ -42,16 +42,16 @@ pub(super) fn refused<B>(request: &Request<B>) -> Option<(StatusCode, &'static s
         true => None,
         false => Some((
             StatusCode::MISDIRECTED_REQUEST,
-            "browsers are answered under an IP address, localhost, the name of this machine or a name without a dot\n",
+            "in a browser, use an IP address, localhost, the name of this machine or a name without a dot\n",
         )),
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
-/// Returns whether no web page can have pointed this `host[:port]` at this machine: public DNS has no such name.
+/// Returns true if public DNS cannot contain this `host[:port]`, so that no web page can have pointed it at this machine.
 fn is_local(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split_once(']').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok());
@@ -63,7 +63,7 @@ fn is_local(host: &str) -> bool {
         || machine_names().contains(&name)
 }
 
-/// Returns the names of this machine: as the system tells it, and as multicast DNS announces it.
+/// Returns the names of this machine: the host name, and the name that multicast DNS announces.
 fn machine_names() -> &'static [String; 2] {
     static NAMES: OnceLock<[String; 2]> = OnceLock::new();
     NAMES.get_or_init(|| {
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_public_dns_cannot_hold_are_local() {
+    fn names_that_public_dns_cannot_contain_are_local() {
         for good in ["127.0.0.1:9100", "[::1]:9100", "localhost", "node1:9100", "App.localhost:1", "10.0.0.7"]
         {
             assert!(is_local(good), "{good}");

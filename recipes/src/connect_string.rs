@@ -165,7 +165,9 @@ fn check_ipv6(text: &str) -> Result<(), &'static str> {
             && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     if zone.is_some_and(|zone| !is_zone(zone)) {
-        return Err("% must be followed by the zone of the IPv6 address: the name or number of a network interface");
+        return Err(
+            "% must be followed by the zone of the IPv6 address: the name or number of a network interface",
+        );
     }
     Ok(())
 }

@@ -186,8 +186,8 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
 
 /// What the nodes are told: the fleet's settings, and where this demo's parts are.
 fn settings(options: &Options, server: &Server, sink: &Sink) -> Result<Settings, DemoError> {
-    use crate::cli::FleetArgs;
     use crate::settings::Env;
+    use crate::settings::FleetArgs;
 
     let args = FleetArgs {
         zookeeper: Some(server.connect_string()),

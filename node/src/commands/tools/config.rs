@@ -6,17 +6,78 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Connection, DataWatch, Error, WatchedData};
+use clap::{Args, Subcommand};
 use tokio::sync::watch;
 use tracing::warn;
 
 use super::connection::{input, path, with_session};
-use crate::cli::ConfigCommand;
+use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
-use crate::commands::printer::Printer;
-use crate::commands::{print, stop_signal};
+use crate::commands::signals::stop_signal;
+use crate::commands::stdout::{StdoutThread, print};
 use crate::dynamic_config::{self, Key};
 use crate::model::text;
 use crate::settings;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::commands) enum ConfigCommand {
+    /// Print the value.
+    Get(ConfigGetArgs),
+    /// Write it. What fleets follow (the keys below /config and /config/nodes/ID) is checked before.
+    #[command(after_help = "\
+Examples:
+  atalaya config set /config/sampling_period 2s         the whole fleet, at once
+  atalaya config set /config/nodes/3/log debug          node 3 only; its own keys come first
+  atalaya config set /config/nodes/3/log ''             not any more: as it was started
+
+Fleets follow sampling_period, api_url, sync and log. Empty means not set.")]
+    Set(ConfigSetArgs),
+    /// Print the value, and each new one as it is written, until Ctrl-C.
+    Watch(ConfigGetArgs),
+    /// Tell a fleet how often to measure and where to report, both at once.
+    #[command(after_help = "\
+Examples:
+  atalaya config init 5s http://127.0.0.1:8000/nuevo
+  atalaya config init 2.5 http://api:80/ --zookeeper zk1:2181,zk2:2181/fleet
+
+Nodes that run follow at once, those that come later from their start on. The period is written in
+seconds, as Kazoo's programs read it.")]
+    Init(ConfigInitArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct ConfigInitArgs {
+    /// How often to measure, for /config/sampling_period.
+    #[arg(value_name = "PERIOD")]
+    sampling_period: String,
+    /// Where the leader reports, for /config/api_url.
+    #[arg(value_name = "URL")]
+    api_url: String,
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// `atalaya config get` and `watch`.
+#[derive(Debug, Args)]
+pub(in crate::commands) struct ConfigGetArgs {
+    /// The znode.
+    path: String,
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct ConfigSetArgs {
+    /// The znode; made if it does not exist.
+    path: String,
+    /// The value; - reads standard input.
+    value: String,
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
 
 pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -65,7 +126,7 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
                 let stop = stop_signal().map_err(Failure::internal)?;
                 let watch = DataWatch::new(session, &at);
                 let newest = watch.subscribe();
-                let printer = Printer::start()?;
+                let printer = StdoutThread::start()?;
                 tokio::select! {
                     biased;
                     _ = stop => Ok(ExitCode::SUCCESS),
@@ -86,7 +147,7 @@ fn place(key: Key) -> String {
 async fn follow(
     path: &str,
     mut newest: watch::Receiver<WatchedData>,
-    printer: &Printer,
+    printer: &StdoutThread,
 ) -> Result<(), Failure> {
     let mut shown = None;
     while newest.changed().await.is_ok() {
@@ -115,7 +176,7 @@ async fn follow(
 /// Returns a value and a line break: the exact bytes for a script, safe text for a terminal.
 pub(super) fn line(mut value: Vec<u8>) -> Vec<u8> {
     if std::io::stdout().is_terminal() {
-        value = text::lines(&String::from_utf8_lossy(&value)).into_owned().into_bytes();
+        value = text::sanitize_lines(&String::from_utf8_lossy(&value)).into_owned().into_bytes();
     }
     value.push(b'\n');
     value

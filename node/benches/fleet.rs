@@ -115,7 +115,9 @@ fn main() -> anyhow::Result<()> {
     let (nodes, cycles): (usize, usize) = (nodes.parse()?, cycles.parse()?);
     let generations = Generations::default();
     let only = Targets::new().with_target(atalaya::model::barrier::LOG_TARGET, LevelFilter::DEBUG);
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(only).with(generations.clone()))?;
+    tracing::subscriber::set_global_default(
+        tracing_subscriber::registry().with(only).with(generations.clone()),
+    )?;
 
     let boards = Boards::parse(BOARDS, "the boards of the benchmark").map_err(|error| anyhow!("{error}"))?;
     let some = |text: &str| Some(text.to_owned());
@@ -148,7 +150,8 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {
         let mut next = async || {
-            let report = tokio::time::timeout(TIMEOUT, reports.recv()).await.context("no cycle was committed")?;
+            let report =
+                tokio::time::timeout(TIMEOUT, reports.recv()).await.context("no cycle was committed")?;
             report.context("all nodes have ended")
         };
         while next().await?.average.count < nodes {}
@@ -165,7 +168,10 @@ fn main() -> anyhow::Result<()> {
             .with(|generations| generations.range(first.unwrap_or(0)..).map(|(_, value)| *value).collect());
         let nanoseconds = |interval: &dyn Fn(&[Generation]) -> Option<Duration>| -> Vec<u64> {
             let pairs = observed.windows(2).take(cycles);
-            pairs.filter_map(interval).map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)).collect()
+            pairs
+                .filter_map(interval)
+                .map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+                .collect()
         };
         let minimum = |count: &dyn Fn(&Generation) -> usize| observed.iter().take(cycles).map(count).min();
         println!(

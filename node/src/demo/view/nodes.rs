@@ -92,7 +92,7 @@ fn health(row: &Row) -> (String, Color) {
         Condition::Dead(None) => ("killed".to_owned(), Color::Red),
         Condition::Dead(Some(reason)) => (reason.clone(), Color::Red),
         Condition::Hung => ("stopped".to_owned(), Color::Magenta),
-        Condition::Running => match row.status.faults.first_key_value() {
+        Condition::Running => match row.status.sensor_errors.first_key_value() {
             Some((sensor, fault)) => (format!("{sensor}: {fault}"), Color::Red),
             None if row.is_disconnected() => ("offline".to_owned(), Color::Yellow),
             None if row.is_publishing() => ("ok".to_owned(), Color::Green),

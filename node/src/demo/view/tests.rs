@@ -15,7 +15,7 @@ use crate::demo::fleet::Condition;
 use crate::demo::log_capture::LogLine;
 use crate::demo::script::ApiMode;
 use crate::model::report::{Average, CycleReport};
-use crate::observe::node_status::{Faults, Measured, NodeStatus};
+use crate::observe::node_status::{Measured, NodeStatus, SensorErrors};
 
 /// Returns the state of a running fleet: node 1 is the leader, one average was delivered, and one is waiting.
 fn state(nodes: u32) -> (State, Instant) {
@@ -30,7 +30,7 @@ fn state(nodes: u32) -> (State, Instant) {
             standing: if ahead == 0 { Standing::Leading } else { Standing::Waiting { ahead } },
             measured: Some(Measured { data: b"78.40"[..].into(), at: now - Duration::from_millis(300) }),
             published: NodeState { held: true, stored: 9, zxid: 9 },
-            faults: Faults::new(),
+            sensor_errors: SensorErrors::new(),
             wrong_znodes: std::collections::BTreeSet::new(),
         };
     }

@@ -86,8 +86,7 @@ pub(super) struct StoreArgs {
 const EPOCHS: usize = 100_000;
 
 pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    let runtime = current_thread_runtime()?;
     let store = match command {
         EpochsCommand::List(args) => &args.store,
         EpochsCommand::Drop(args) => &args.store,

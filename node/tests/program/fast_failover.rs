@@ -108,7 +108,7 @@ fn a_supervised_leader_that_is_killed_is_succeeded_at_once_and_comes_back(fleet:
     kill_process(child_of(&one, begin), Signal::KILL).unwrap();
     let reported = report_from(&fleet.api, "2", killed, AT_ONCE);
     println!("from the kill to the next leader's first report: {:?}", reported - killed);
-    one.wait_for_line_since(killed, "removed what the dead process left", PATIENCE);
+    one.wait_for_line_since(killed, "deleted the znodes of the dead node", PATIENCE);
 
     // It is back, at the end of the line.
     eventually("the line to be 2, 3, 1", PATIENCE, || {
@@ -185,9 +185,9 @@ fn a_killed_leader_that_is_reaped_is_succeeded_at_once(fleet: Fleet) {
     assert_eq!(probe.contenders("/election"), ["2"]);
     report_from(&fleet.api, "2", reaped, AT_ONCE);
 
-    assert_eq!(machine.reap(&["1"]), (Some(0), "node 1: nothing was left\n".to_owned()));
+    assert_eq!(machine.reap(&["1"]), (Some(0), "node 1: no znodes left\n".to_owned()));
     let (exit, said) = machine.reap(&["2"]);
-    assert!(exit == Some(0) && said.starts_with("node 2: nothing is remembered of it in "), "{said}");
+    assert!(exit == Some(0) && said.starts_with("node 2: no state file in "), "{said}");
     assert_eq!(probe.contenders("/election"), ["2"]);
 }
 
@@ -237,7 +237,7 @@ fn a_second_process_with_the_same_id_on_this_machine_leaves_at_once(fleet: Fleet
     let before = probe.exists("/mediciones/1").unwrap();
     let mut second = machine.node(&fleet, "1", &SLOW);
     assert_eq!(second.wait_exit(AT_ONCE).code(), Some(73));
-    let taken = format!("the node id 1 is taken: process {} on this machine", first.pid());
+    let taken = format!("the node id 1 is in use by process {} on this machine", first.pid());
     second.wait_for_line(&taken, Duration::ZERO);
     assert!(!second.log().iter().any(|line| line.text.contains("connected")), "it has not even connected");
     assert!(first.is_running());
@@ -282,14 +282,14 @@ fn a_node_works_without_a_place_to_remember_in(fleet: Fleet) {
     let below_a_file = fleet.command("2", &["--state-dir", file.join("below").to_str().unwrap()]);
     let off = fleet.command("3", &["--state-dir", "off"]);
     for (id, command, warning) in [
-        ("1", without_home, "there is no home to remember in"),
-        ("2", below_a_file, "nothing can be remembered in"),
+        ("1", without_home, "no folder for the state file"),
+        ("2", below_a_file, "cannot write a state file in"),
         ("3", off, ""),
     ] {
         let node = Process::spawn(command);
         node.wait_for_line(" leading epoch=", PATIENCE);
         report_from(&fleet.api, id, Instant::now(), PATIENCE);
-        let warned = node.log().iter().any(|line| line.text.contains("session must time out"));
+        let warned = node.log().iter().any(|line| line.text.contains("remain until its session times out"));
         assert_eq!(warned, !warning.is_empty());
         node.wait_for_line(warning, Duration::ZERO);
         node.term();
@@ -320,7 +320,7 @@ fn a_node_that_was_stopped_in_order_leaves_nothing_to_reap(mut fleet: Fleet) {
     assert!(one.wait_exit(PATIENCE).success());
     fleet.server.vanish();
     // It does not even connect.
-    assert_eq!(machine.reap(&["--all"]), (Some(0), "node 1: nothing was left\n".to_owned()));
+    assert_eq!(machine.reap(&["--all"]), (Some(0), "node 1: no znodes left\n".to_owned()));
 }
 
 fn reaping_gives_up_in_time_when_zookeeper_is_away(mut fleet: Fleet) {
@@ -362,7 +362,7 @@ fn a_node_whose_supervisor_is_killed_withdraws(fleet: Fleet) {
     report_from(&fleet.api, "2", killed, AT_ONCE);
     assert_eq!(probe.ls("/mediciones"), ["2"]);
     eventually("its lock to be free", PATIENCE, || {
-        (machine.reap(&["1"]) == (Some(0), "node 1: nothing was left\n".to_owned())).then_some(())
+        (machine.reap(&["1"]) == (Some(0), "node 1: no znodes left\n".to_owned())).then_some(())
     });
 }
 
@@ -377,9 +377,8 @@ fn a_supervisor_ends_with_what_another_try_would_not_mend(mut fleet: Fleet) {
     fleet.server.vanish();
     let begin = Instant::now();
     let third = machine.node(&fleet, "3", &["--supervised", "--connect-timeout", "100ms"]);
-    let first =
-        third.wait_for_line("the node has ended (exit status: 69); starting it again in 100ms", PATIENCE);
-    third.wait_for_line_since(first.at, "starting it again in 200ms", PATIENCE);
+    let first = third.wait_for_line("the node has ended (exit status: 69); restarting it in 100ms", PATIENCE);
+    third.wait_for_line_since(first.at, "restarting it in 200ms", PATIENCE);
     assert!(child_of(&third, begin) != child_of(&third, first.at));
 }
 

@@ -47,8 +47,7 @@ where
     };
     let settings =
         Settings::assemble(&fleet, &load_boards(boards, process_environment())?, process_environment())?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    let runtime = current_thread_runtime()?;
     runtime.block_on(async {
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),

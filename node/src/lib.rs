@@ -29,3 +29,4 @@ pub mod process;
 pub mod reload;
 pub mod sampling;
 pub mod settings;
+mod zk;

@@ -21,6 +21,7 @@ use crate::leader::fenced_store::COUNTER;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::{Metrics, Running};
+use crate::model::barrier::SamplingMode;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, NodeInfoSensor, describe_holder};
@@ -30,9 +31,9 @@ use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::process::systemd::Systemd;
 use crate::reload::{self, Adopt, Carried, OpenBoardError, Reload};
-use crate::sampling::barrier_gate::{self, SamplingMode};
 use crate::sampling::{SampleProgress, Sampler, Sensors};
 use crate::settings::Settings;
+use crate::zk::barrier_watch::follow_barrier;
 
 /// How long the end may take: ZooKeeper confirms a closed session in milliseconds, if it can be reached.
 const FAREWELL: Duration = Duration::from_millis(1_500);
@@ -205,13 +206,13 @@ impl Node {
         let token = ContenderId::random();
         let remembered = remembrance.map(|kept| {
             let life = life(&id, &path, &settings, &token);
-            kept.begin(life.clone());
+            kept.add_process(life.clone());
             (kept, life.contender)
         });
         let session = match &remembered {
             Some((kept, _)) => {
                 let kept = kept.clone();
-                Session::start_with_callback(options, move |session| kept.note(session))
+                Session::start_with_callback(options, move |session| kept.add_session(session))
             }
             None => Session::start(options),
         };
@@ -221,25 +222,24 @@ impl Node {
         let (conditions, present) = watch::channel(Vec::new());
         let (turned, turns) = watch::channel(None);
         let (exchange, exchanged) = mpsc::channel(1);
-        let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, step: None });
+        let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, barrier: None });
         let tally = WriteCounter::new(session.clone(), COUNTER);
         tally.set_enabled(settings.counting() == Counting::PerNode).await;
         let publisher = PersistentNode::new(session.clone(), &path).counted(tally.clone());
         let measuring = Sampler {
-            measured,
-            sensors: conditions,
-            turns: turned,
-            exchange: exchanged,
-            pace,
+            measurement: measured,
+            sensor_info: conditions,
+            progress: turned,
+            mode: pace,
             published: publisher.state(),
             metrics: metrics.clone(),
         };
-        let measuring = Box::pin(measuring.run(&id, sensors));
+        let measuring = Box::pin(measuring.run(&id, sensors, exchanged));
         let (ordered, orders_now) = watch::channel(orders(&settings));
         let live = DynamicConfig::new(id.clone(), settings.clone());
         let following = Box::pin(live.follow(&session));
         let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, &tally, logs));
-        let keeping_step = Box::pin(barrier_gate::follow(&session, live.settings(), &paced));
+        let keeping_step = Box::pin(follow_barrier(&session, live.settings(), &paced));
         let (boarded, board_now) = watch::channel(board);
         let adopt = Adopt { exchange, live: &live, board: &boarded };
         let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
@@ -340,7 +340,7 @@ impl Node {
         let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
         if session.close(FAREWELL).await {
             if let Some((kept, own)) = &remembered {
-                kept.forget(own);
+                kept.remove_process(own);
             }
             info!("stopped; nothing of this node is left in ZooKeeper");
         } else {
@@ -363,7 +363,7 @@ async fn obey(
     loop {
         let now = settings.borrow_and_update().clone();
         if now.log != before.log
-            && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.follow(now.log.as_deref()))
+            && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.set_filter(now.log.as_deref()))
         {
             warn!("{problem}");
         }
@@ -394,9 +394,9 @@ fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId
 
 /// Deletes what earlier processes of this node have left, all of which are dead: this one has their lock.
 async fn clear_up(session: &Session, kept: &StateFile, own: &str) {
-    let dead = kept.before(own);
-    let cleared = stale_sessions::clear_all(session, &dead, |life, removed| {
-        kept.forget(&life.contender);
+    let dead = kept.earlier_processes(own);
+    let cleared = stale_sessions::clean_up_all(session, &dead, |life, removed| {
+        kept.remove_process(&life.contender);
         if !removed.is_empty() {
             info!(
                 process = life.process,

@@ -12,7 +12,7 @@ use crate::settings::environment;
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct BoardArgs {
-    /// Configuration file with boards and fleet settings [default: boards.toml in the current folder, else one simulated
+    /// Configuration file with boards and fleet settings [default: boards.toml in the current folder, or one simulated
     /// sensor] [env: ATALAYA_BOARDS].
     #[arg(long, value_name = "FILE", help_heading = "Board")]
     pub(super) boards: Option<PathBuf>,
@@ -33,7 +33,7 @@ impl BoardArgs {
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct StateArgs {
     /// Folder for the state files of nodes. A node records its sessions and znodes there, so that they can be deleted after
-    /// it was killed; off: no state files [default: $XDG_STATE_HOME/atalaya, else ~/.local/state/atalaya]
+    /// it was killed; off: no state files [default: $XDG_STATE_HOME/atalaya, or ~/.local/state/atalaya]
     /// [env: ATALAYA_STATE_DIR, STATE_DIRECTORY].
     #[arg(long, value_name = "FOLDER", help_heading = "State")]
     pub(super) state_dir: Option<PathBuf>,
@@ -41,13 +41,13 @@ pub(super) struct StateArgs {
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct ConnectionArgs {
-    /// ZooKeeper servers and chroot [default: boards.toml, else 127.0.0.1:2181] [env: ATALAYA_ZOOKEEPER,
+    /// ZooKeeper servers and chroot [default: boards.toml, or 127.0.0.1:2181] [env: ATALAYA_ZOOKEEPER,
     /// ZOOKEEPER_HOSTS, ZOOKEEPER_HOST, ZK_HOST].
     #[arg(long, value_name = "HOST:PORT,…/CHROOT", help_heading = "ZooKeeper")]
     pub(super) zookeeper: Option<String>,
 
     /// Session timeout: time without contact after which ZooKeeper expires the session and deletes its ephemeral znodes
-    /// [default: boards.toml, else 10s] [env: ATALAYA_SESSION_TIMEOUT].
+    /// [default: boards.toml, or 10s] [env: ATALAYA_SESSION_TIMEOUT].
     #[arg(long, value_name = "DURATION", help_heading = "ZooKeeper")]
     pub(super) session_timeout: Option<String>,
 

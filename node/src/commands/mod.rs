@@ -183,11 +183,11 @@ pub fn main() -> ExitCode {
     };
     match execute(cli) {
         Ok(code) => {
-            logging::conclude("");
+            logging::finish("");
             code
         }
         Err(failure) => {
-            logging::conclude(&format!("atalaya: {}\n", text::lines(&failure.to_string())));
+            logging::finish(&format!("atalaya: {}\n", text::sanitize_lines(&failure.to_string())));
             failure.code()
         }
     }
@@ -220,7 +220,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let logs = if starts_own_log(&cli.command) {
         None
     } else {
-        panics::end_the_process(exit::INTERNAL);
+        panics::exit_on_panic(exit::INTERNAL);
         let filter = filter.as_deref().or(default_filter(&cli.command));
         let logs = logging::start(cli.log_format, filter);
         Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)

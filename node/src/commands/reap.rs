@@ -15,7 +15,7 @@ use super::{current_thread_runtime, process_environment};
 use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::text;
-use crate::process::stale_sessions::{ReapError, Reaped, reap, records};
+use crate::process::stale_sessions::{CleanupError, CleanupOutcome, clean_up_node, find_records};
 use crate::process::state_dir::{Holder, Purpose, StateDir};
 
 #[derive(Debug, Args)]
@@ -63,7 +63,7 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
         }
     };
     let unreadable_folder = |error| Failure::io(anyhow!("cannot read {}: {error}", folder.display()));
-    let records = records(&folder, args.id.as_ref()).map_err(unreadable_folder)?;
+    let records = find_records(&folder, args.id.as_ref()).map_err(unreadable_folder)?;
     let runtime = current_thread_runtime()?;
     let mut output = String::new();
     let mut failures = Vec::new();
@@ -75,13 +75,13 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
                 }
                 Err(failure) => failures.push(failure),
             },
-            Err(source) => failures.push(state_file_failure(ReapError::File { file, source })),
+            Err(source) => failures.push(state_file_failure(CleanupError::File { file, source })),
         }
     }
     if let (Some(id), true, true) = (&args.id, output.is_empty(), failures.is_empty()) {
         let _ = writeln!(output, "node {id}: no state file in {}", folder.display());
     }
-    print(text::lines(&output).as_bytes())?;
+    print(text::sanitize_lines(&output).as_bytes())?;
     // The caller reports the last failure and exits with its code.
     let last = failures.pop();
     failures.iter().for_each(|failure| warn!("{failure}"));
@@ -90,28 +90,28 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
 
 /// Cleans up after one node. Returns the result as text.
 async fn reap_node(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<String, Failure> {
-    let Ok(reaped) = tokio::time::timeout(timeout, reap(file)).await else {
+    let Ok(reaped) = tokio::time::timeout(timeout, clean_up_node(file)).await else {
         let error = anyhow!(
             "node {node}: not done within {timeout:?}: ZooKeeper is not reachable or does not respond"
         );
         return Err(Failure::unavailable(error));
     };
     match reaped {
-        Ok(Reaped::Removed(znodes)) if znodes.is_empty() => Ok("no znodes left".to_owned()),
-        Ok(Reaped::Removed(znodes)) => Ok(format!("removed {}", znodes.join(", "))),
-        Ok(Reaped::Running(holder)) if all => Ok(format!("{}: skipped", state_of(holder))),
-        Ok(Reaped::Running(holder)) => {
+        Ok(CleanupOutcome::Removed(znodes)) if znodes.is_empty() => Ok("no znodes left".to_owned()),
+        Ok(CleanupOutcome::Removed(znodes)) => Ok(format!("removed {}", znodes.join(", "))),
+        Ok(CleanupOutcome::Running(holder)) if all => Ok(format!("{}: skipped", state_of(holder))),
+        Ok(CleanupOutcome::Running(holder)) => {
             Err(Failure::temp_fail(anyhow!("node {node} {}: nothing was deleted", state_of(holder))))
         }
-        Err(error @ (ReapError::File { .. } | ReapError::Address(_))) => Err(state_file_failure(error)),
-        Err(error @ ReapError::ZooKeeper(_)) => Err(Failure::temp_fail(anyhow!("node {node}: {error}"))),
+        Err(error @ (CleanupError::File { .. } | CleanupError::Address(_))) => Err(state_file_failure(error)),
+        Err(error @ CleanupError::ZooKeeper(_)) => Err(Failure::temp_fail(anyhow!("node {node}: {error}"))),
     }
 }
 
 /// Returns the failure for a state file that is malformed (65) or cannot be read (74).
-fn state_file_failure(error: ReapError) -> Failure {
+fn state_file_failure(error: CleanupError) -> Failure {
     let is_malformed = match &error {
-        ReapError::File { source, .. } => {
+        CleanupError::File { source, .. } => {
             matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::NotFound)
         }
         _ => true,
@@ -124,7 +124,7 @@ fn state_file_failure(error: ReapError) -> Failure {
 fn state_of(Holder { process, purpose }: Holder) -> String {
     let state = match purpose {
         Purpose::Run => "is running",
-        Purpose::Reap => "is being cleaned up by another process",
+        Purpose::CleanUp => "is being cleaned up by another process",
     };
     match process {
         Some(process) => format!("{state} (process {process})"),
@@ -138,11 +138,11 @@ fn state_of(Holder { process, purpose }: Holder) -> String {
 /// The reason, in one line.
 pub(super) async fn clean_up_after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
     let (mut removed, mut problem) = (Vec::new(), None);
-    for (file, _) in records(folder, Some(id)).map_err(|error| error.to_string())? {
-        match reap(&file).await {
-            Ok(Reaped::Removed(znodes)) => removed.extend(znodes),
+    for (file, _) in find_records(folder, Some(id)).map_err(|error| error.to_string())? {
+        match clean_up_node(&file).await {
+            Ok(CleanupOutcome::Removed(znodes)) => removed.extend(znodes),
             // A node with this id in another fleet runs, or another process already cleans up.
-            Ok(Reaped::Running(_)) => {}
+            Ok(CleanupOutcome::Running(_)) => {}
             Err(error) => problem = Some(error.to_string()),
         }
     }

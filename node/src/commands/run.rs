@@ -16,7 +16,7 @@ use crate::logging::Logs;
 use crate::metrics::{Metrics, Server};
 use crate::model::node_id::NodeId;
 use crate::node::Node;
-use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, stem};
+use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, file_stem};
 use crate::process::systemd::Systemd;
 use crate::reload::{Carried, LoadError, Reload};
 use crate::settings::api_token::ApiToken;
@@ -133,7 +133,7 @@ fn open_state_file(args: &RunArgs, settings: &Settings) -> Result<Option<StateFi
         }
     };
     let id = args.id.as_str();
-    let stem = stem(id, &settings.zookeeper, &settings.measurement_path(id));
+    let stem = file_stem(id, &settings.zookeeper, &settings.measurement_path(id));
     match StateFile::open(&folder, &stem, id, &settings.zookeeper.to_string()) {
         Ok(state_file) => Ok(Some(state_file)),
         Err(OpenError::Held(Holder { process, purpose })) => {
@@ -143,7 +143,7 @@ fn open_state_file(args: &RunArgs, settings: &Settings) -> Result<Option<StateFi
                 Purpose::Run => Failure::id_in_use(anyhow!(
                     "the node id {id} is in use by {process} on this machine; stop it, or give this node another id"
                 )),
-                Purpose::Reap => Failure::temp_fail(anyhow!(
+                Purpose::CleanUp => Failure::temp_fail(anyhow!(
                     "cleanup of node {id} by {process} is still running; try again later"
                 )),
             })
@@ -184,7 +184,7 @@ fn load(args: &RunArgs, has_file: bool) -> Result<(Carried, Settings), LoadError
     Ok((carried, settings))
 }
 
-/// Returns true if there is no boards.toml, or one without boards.
+/// Returns true if there is no boards.toml or it has no boards.
 fn is_builtin(boards: &Boards) -> bool {
     boards.boards == Boards::builtin().boards
 }

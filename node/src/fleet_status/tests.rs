@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::health_status::HealthStatus;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info::NodeInfoSensor;
-use crate::sampling::sensor_health::Condition;
 
 const NOW: Millis = 1_767_225_600_000;
 
@@ -23,14 +23,14 @@ pub(crate) fn stat(made: Millis, written: Millis) -> Stat {
     }
 }
 
-fn says(host: &str, states: &[(&str, State)], leading: Option<LeaderState>) -> Said {
-    let sensor = |(name, state): &(&str, State)| NodeInfoSensor {
+fn says(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderState>) -> Said {
+    let sensor = |(name, state): &(&str, SensorState)| NodeInfoSensor {
         name: (*name).to_owned(),
         chip: "lm75".into(),
         bus: None,
         address: None,
         quantities: Vec::new(),
-        health: Condition { state: *state, ..Condition::default() },
+        health: HealthStatus { state: *state, ..HealthStatus::default() },
     };
     let presence = NodeInfo {
         host: host.to_owned(),
@@ -70,9 +70,9 @@ fn seen() -> Seen {
         .map(|(id, measurement)| (id.to_owned(), measurement))
         .into(),
         presences: [
-            ("2", says("pi2", &[("air", State::Ok), ("sky", State::Absent)], Some(leading))),
-            ("10", says("pi10", &[("s", State::Ok)], None)),
-            ("11", says("pi11", &[("s", State::Failing)], None)),
+            ("2", says("pi2", &[("air", SensorState::Ok), ("sky", SensorState::Absent)], Some(leading))),
+            ("10", says("pi10", &[("s", SensorState::Ok)], None)),
+            ("11", says("pi11", &[("s", SensorState::Failing)], None)),
         ]
         .map(|(id, said)| (id.to_owned(), said))
         .into(),

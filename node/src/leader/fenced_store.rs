@@ -12,6 +12,7 @@ use crate::fail_points;
 use crate::leader::delivery::outbox::{self, ASIDE};
 use crate::leader::outbox_store::{cycles, list, warn_of_others};
 use crate::leader::schedule::ServerClock;
+use crate::model::barrier;
 use crate::model::fence::{self, Fence};
 use crate::model::report::CycleReport;
 
@@ -102,8 +103,6 @@ pub struct Cycle<'a> {
 
 /// Where the counter stands.
 pub const COUNTER: &str = "/counter";
-/// Where the barrier stands.
-pub const BARRIER: &str = "/barrier";
 
 impl FencedStore {
     /// Whether it was taken in this term of leading.
@@ -221,7 +220,7 @@ impl FencedStore {
 
     /// Returns the term of the next cycle: one on, or more if znodes that cannot be moved have taken its path.
     pub fn next_term(&self) -> Fence {
-        Fence { cycle: self.term.cycle.max(self.skipped), ..self.term }.advanced()
+        Fence { cycle: self.term.cycle.max(self.skipped), ..self.term }.with_next_cycle()
     }
 
     /// Takes note that another znode is at the path of the next cycle.
@@ -264,11 +263,11 @@ impl FencedStore {
         }
         if let Some(closed) = cycle.barrier {
             if closed {
-                writes.push((WriteOp::Open, Write::Delete { path: BARRIER, version: None }));
+                writes.push((WriteOp::Open, Write::Delete { path: barrier::PATH, version: None }));
             }
             writes.push((
                 WriteOp::Close,
-                Write::Create { path: BARRIER, data: b"", mode: CreateMode::Persistent },
+                Write::Create { path: barrier::PATH, data: b"", mode: CreateMode::Persistent },
             ));
         }
         if let (Some(count), Some((_, version))) = (&count, cycle.counter) {
@@ -317,16 +316,16 @@ fn believed(data: &[u8], stat: &Stat, created: i64) -> Option<Fence> {
 pub async fn close_barrier(leadership: &Leadership) -> Result<Option<i64>, CommitError> {
     let connection = leadership.connection();
     let own = Write::Check { path: leadership.znode(), version: ANY };
-    let close = Write::Create { path: BARRIER, data: b"", mode: CreateMode::Persistent };
+    let close = Write::Create { path: barrier::PATH, data: b"", mode: CreateMode::Persistent };
     multi(connection, &[(WriteOp::Own, own), (WriteOp::Close, close)]).await?;
     // The stat of what a `multi` creates is not to be trusted before ZooKeeper 3.8.2.
-    Ok(connection.stat(BARRIER).await?.map(|stat| stat.czxid))
+    Ok(connection.stat(barrier::PATH).await?.map(|stat| stat.czxid))
 }
 
 /// Opens the barrier, which is closed, for good.
 pub async fn open_barrier(leadership: &Leadership) -> Result<(), CommitError> {
     let own = Write::Check { path: leadership.znode(), version: ANY };
-    let open = Write::Delete { path: BARRIER, version: None };
+    let open = Write::Delete { path: barrier::PATH, version: None };
     multi(leadership.connection(), &[(WriteOp::Own, own), (WriteOp::Open, open)]).await.map(|_| ())
 }
 

@@ -52,7 +52,7 @@ pub fn warn_of_others(names: &[String]) {
     if names.is_empty() {
         return;
     }
-    let named: Vec<String> = names.iter().take(NAMED).map(|name| text::shorten(name)).collect();
+    let named: Vec<String> = names.iter().take(NAMED).map(|name| text::sanitize_for_log(name)).collect();
     let (path, named) = (outbox::PATH, named.join(", "));
     warn!(
         znodes = names.len(),

@@ -8,9 +8,9 @@ use atalaya_recipes::Session;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::health_status::HealthStatus;
 use crate::model::leader_state::LeaderState;
-use crate::sampling::sensor_health::Condition;
-use crate::settings::shorten;
+use crate::model::text::sanitize_for_log;
 
 /// The parent of what nodes say of themselves.
 pub const PARENT: &str = "/atalaya/nodes";
@@ -61,12 +61,12 @@ pub struct NodeInfoSensor {
     pub quantities: Vec<String>,
     /// How it is.
     #[serde(default)]
-    pub health: Condition,
+    pub health: HealthStatus,
 }
 
 impl NodeInfoSensor {
     /// The sensor of this description, which is in that condition.
-    pub fn of(info: &SensorInfo, health: &Condition) -> NodeInfoSensor {
+    pub fn of(info: &SensorInfo, health: &HealthStatus) -> NodeInfoSensor {
         NodeInfoSensor {
             name: info.name.clone(),
             chip: info.chip.clone(),
@@ -122,7 +122,7 @@ impl NodeInfo {
         let data = if data.len() > LARGEST { &[] } else { data };
         let mut presence: NodeInfo = serde_json::from_slice(data).ok()?;
         for text in [&mut presence.host, &mut presence.version, &mut presence.board] {
-            *text = shorten(text);
+            *text = sanitize_for_log(text);
         }
         Some(presence)
     }
@@ -174,9 +174,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sampling::sensor_health::State;
+    use crate::model::health_status::SensorState;
 
-    fn sensor(state: State, count: u64) -> NodeInfoSensor {
+    fn sensor(state: SensorState, count: u64) -> NodeInfoSensor {
         let info = SensorInfo {
             name: "air".into(),
             chip: "bme280".into(),
@@ -184,21 +184,21 @@ mod tests {
             address: Some(0x76),
             quantities: vec![Quantity::Temperature, Quantity::Humidity],
         };
-        NodeInfoSensor::of(&info, &Condition { state, count, ..Condition::default() })
+        NodeInfoSensor::of(&info, &HealthStatus { state, count, ..HealthStatus::default() })
     }
 
     #[test]
     fn what_has_changed_is_said_soon_and_counts_later() {
-        let said = [sensor(State::Failing, 1)];
+        let said = [sensor(SensorState::Failing, 1)];
         assert_eq!(pause(&said, &said), None);
-        assert_eq!(pause(&said, &[sensor(State::Failing, 2)]), Some(COUNTING));
-        assert_eq!(pause(&said, &[sensor(State::Ok, 0)]), Some(PAUSE));
+        assert_eq!(pause(&said, &[sensor(SensorState::Failing, 2)]), Some(COUNTING));
+        assert_eq!(pause(&said, &[sensor(SensorState::Ok, 0)]), Some(PAUSE));
         assert_eq!(pause(&said, &[]), Some(PAUSE));
     }
 
     #[test]
     fn a_sensor_says_where_it_sits_what_it_measures_and_how_it_is() {
-        let sensor = sensor(State::Ok, 0);
+        let sensor = sensor(SensorState::Ok, 0);
         assert_eq!((sensor.place().as_str(), sensor.units()), ("0x76 on i2c-1", vec!["Cel", "%RH"]));
         assert_eq!(
             serde_json::to_string(&sensor).unwrap(),
@@ -211,7 +211,7 @@ mod tests {
         let text = r#"{"host":"h","pid":1,"version":"0.0.9","board":"b","started":"1970-01-01T00:00:00Z",
             "sensors":[{"name":"s","chip":"lm75","quantities":["temperature"]}]}"#;
         let presence: NodeInfo = serde_json::from_str(text).unwrap();
-        assert_eq!((presence.sensors[0].health.state, presence.leading), (State::Unread, None));
+        assert_eq!((presence.sensors[0].health.state, presence.leading), (SensorState::Unread, None));
     }
 
     #[test]

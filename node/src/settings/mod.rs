@@ -16,7 +16,7 @@ mod fleet_args;
 pub mod listen_addr;
 
 use crate::logging;
-pub(crate) use crate::model::text::shorten;
+use crate::model::text::sanitize_for_log;
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
 pub use fleet_args::FleetArgs;
@@ -154,7 +154,7 @@ fn unquoted(text: &str) -> Result<&str, Bad> {
     let value = text.trim();
     let is_quoted = |quote: char| value.starts_with(quote) || value.ends_with(quote);
     if ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}'].into_iter().any(is_quoted) {
-        let problem = format!("the quotes are part of the value {}", shorten(value));
+        let problem = format!("the quotes are part of the value {}", sanitize_for_log(value));
         return Err(Bad { problem, remedy: "the same without quotes (env files are read without a shell)" });
     }
     Ok(text)
@@ -354,7 +354,7 @@ impl Settings {
     pub fn api_change(&self, before: &Settings) -> Option<String> {
         let origin = |settings: &Settings| {
             let url = settings.api_url.as_ref();
-            url.map_or("nowhere".to_owned(), |url| shorten(&url.origin().ascii_serialization()))
+            url.map_or("nowhere".to_owned(), |url| sanitize_for_log(&url.origin().ascii_serialization()))
         };
         let (old, new) = (origin(before), origin(self));
         // That a token is bound to no origin was logged at the start.
@@ -429,7 +429,7 @@ pub(crate) fn log_filter(text: &str) -> Result<String, Bad> {
     match logging::filter(Some(text)) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(Bad {
-            problem: format!("bad log filter \"{}\"", shorten(text)),
+            problem: format!("bad log filter \"{}\"", sanitize_for_log(text)),
             remedy: "a level such as debug, or target=level pairs",
         }),
     }
@@ -440,7 +440,7 @@ const A_SESSION_TIMEOUT: &str = "a duration from 200ms to 1h, such as 10s";
 
 fn parse_duration(text: &str) -> Result<Duration, Bad> {
     duration::parse(text).map_err(|_| Bad {
-        problem: format!("\"{}\" is not a duration", shorten(text)),
+        problem: format!("\"{}\" is not a duration", sanitize_for_log(text)),
         remedy: "a duration such as 5s, 500ms or 1h 30m, or a number of seconds",
     })
 }
@@ -468,7 +468,7 @@ fn parent_path(text: &str) -> Result<String, Bad> {
         Ok(()) => "it is the root",
         Err(problem) => problem,
     };
-    let problem = format!("bad znode path \"{}\": {problem}", shorten(text));
+    let problem = format!("bad znode path \"{}\": {problem}", sanitize_for_log(text));
     Err(Bad { problem, remedy: "the path of a znode, such as /mediciones" })
 }
 
@@ -476,7 +476,7 @@ fn name_template(text: &str) -> Result<String, Bad> {
     if text.matches("{id}").count() == 1 && !text.contains('/') {
         return Ok(text.to_owned());
     }
-    let problem = format!("bad name \"{}\"", shorten(text));
+    let problem = format!("bad name \"{}\"", sanitize_for_log(text));
     Err(Bad { problem, remedy: "{id} once and no /, such as app{id}" })
 }
 
@@ -484,7 +484,10 @@ pub(crate) fn sync_mode(text: &str) -> Result<SyncMode, Bad> {
     match text.to_ascii_lowercase().as_str() {
         "free" => Ok(SyncMode::Free),
         "barrier" => Ok(SyncMode::Barrier),
-        _ => Err(Bad { problem: format!("bad mode \"{}\"", shorten(text)), remedy: "free or barrier" }),
+        _ => Err(Bad {
+            problem: format!("bad mode \"{}\"", sanitize_for_log(text)),
+            remedy: "free or barrier",
+        }),
     }
 }
 
@@ -492,7 +495,10 @@ fn release(text: &str) -> Result<Release, Bad> {
     match text.to_ascii_lowercase().as_str() {
         "period" => Ok(Release::Period),
         "complete" => Ok(Release::Complete),
-        _ => Err(Bad { problem: format!("bad moment \"{}\"", shorten(text)), remedy: "period or complete" }),
+        _ => Err(Bad {
+            problem: format!("bad moment \"{}\"", sanitize_for_log(text)),
+            remedy: "period or complete",
+        }),
     }
 }
 
@@ -502,7 +508,7 @@ fn counting(text: &str) -> Result<Counting, Bad> {
         "per-node" => Ok(Counting::PerNode),
         "per-cycle" => Ok(Counting::PerCycle),
         _ => Err(Bad {
-            problem: format!("bad counter \"{}\"", shorten(text)),
+            problem: format!("bad counter \"{}\"", sanitize_for_log(text)),
             remedy: "per-node, per-cycle or off",
         }),
     }
@@ -510,7 +516,7 @@ fn counting(text: &str) -> Result<Counting, Bad> {
 
 fn listen(text: &str) -> Result<ListenAddr, Bad> {
     text.parse().map_err(|problem| Bad {
-        problem: format!("bad address to listen at \"{}\": {problem}", shorten(text)),
+        problem: format!("bad address to listen at \"{}\": {problem}", sanitize_for_log(text)),
         remedy: "host:port, such as 127.0.0.1:9100, or :9100 for all addresses",
     })
 }
@@ -519,7 +525,9 @@ fn api_method(text: &str) -> Result<ApiMethod, Bad> {
     match text.to_ascii_lowercase().as_str() {
         "get" => Ok(ApiMethod::Get),
         "post" => Ok(ApiMethod::Post),
-        _ => Err(Bad { problem: format!("bad method \"{}\"", shorten(text)), remedy: "get or post" }),
+        _ => {
+            Err(Bad { problem: format!("bad method \"{}\"", sanitize_for_log(text)), remedy: "get or post" })
+        }
     }
 }
 
@@ -527,12 +535,12 @@ fn api_method(text: &str) -> Result<ApiMethod, Bad> {
 /// `nuevo` below it.
 pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
     let bad = |problem: String| Bad {
-        problem: format!("bad API address \"{}\": {problem}", shorten(text)),
+        problem: format!("bad API address \"{}\": {problem}", sanitize_for_log(text)),
         remedy: "an address such as http://127.0.0.1:8000/nuevo",
     };
     let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad(format!("{} is neither http nor https", shorten(url.scheme()))));
+        return Err(bad(format!("{} is neither http nor https", sanitize_for_log(url.scheme()))));
     }
     if !url.path().ends_with('/') {
         return Ok(url);
@@ -546,12 +554,12 @@ pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
 /// An origin: scheme, host and port of a URL.
 fn origin(text: &str) -> Result<Url, Bad> {
     let bad = |problem: String| Bad {
-        problem: format!("bad origin \"{}\": {problem}", shorten(text)),
+        problem: format!("bad origin \"{}\": {problem}", sanitize_for_log(text)),
         remedy: "scheme, host and port, such as https://api.example:8443",
     };
     let url = Url::parse(text.trim()).map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad(format!("{} is neither http nor https", shorten(url.scheme()))));
+        return Err(bad(format!("{} is neither http nor https", sanitize_for_log(url.scheme()))));
     }
     let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     if !is_bare || !url.username().is_empty() || url.password().is_some() {

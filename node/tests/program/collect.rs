@@ -74,7 +74,7 @@ fn a_port_that_is_taken() {
 fn a_store_that_cannot_be_written_for_a_while() {
     let collector = Collector::start(BINARY, &["--store", "sqlite:later/reports.db"]);
     let mut collector = collector;
-    collector.process().wait_for_line("cannot be kept yet", PATIENCE);
+    collector.process().wait_for_line("cannot be stored yet", PATIENCE);
     let answer = collector.get("/nuevo?dato=1.5");
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(collector.get("/readyz").status, 503);
@@ -160,11 +160,11 @@ fn sighup_reads_the_tokens_again() {
     assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (200, 401));
     std::fs::write(&tokens, "write\n").unwrap();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens stay as they were", PATIENCE);
+    collector.process().wait_for_line("the previous tokens remain valid", PATIENCE);
     assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (200, 401));
     std::fs::write(&tokens, format!("write {NEW}\nread *\n")).unwrap();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens are those of now", PATIENCE);
+    collector.process().wait_for_line("token file reloaded", PATIENCE);
     assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (401, 200));
     assert!(collector.end().success());
     let log: String = collector.process().log().into_iter().map(|line| line.text + "\n").collect();

@@ -234,7 +234,7 @@ fn a_fleet_whose_token_is_wrong_waits_and_one_whose_token_changes_goes_on() {
     knows(NEW);
     let since = Instant::now();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens are those of now", PATIENCE);
+    collector.process().wait_for_line("token file reloaded", PATIENCE);
     node.wait_for_line_since(since, "it answers 401", PATIENCE);
     let before = collector.reports().len();
     std::fs::write(&own, NEW).unwrap();

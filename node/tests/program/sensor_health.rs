@@ -90,7 +90,7 @@ sensors = [
             .text("/mediciones/1")
             .filter(|text| text.contains(r#""n":"late/temperature","u":"Cel","v":21.5"#))
     });
-    node.wait_for_line("reads again", PATIENCE);
+    node.wait_for_line("sensor recovered", PATIENCE);
     said(&fleet, "1", |said| states(said) == ["failing", "ok", "ok"]);
     let log = node.log();
     let complaints =
@@ -165,7 +165,7 @@ fn the_health_of_a_nodes_sensors_is_listed_for_people_and_for_scripts(fleet: Fle
 
     let missing = list(&fleet, &["--node", "2"]);
     assert_eq!(missing.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("node 2 is not there"), "{missing:?}");
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("node 2 is not running"), "{missing:?}");
 
     // What somebody else wrote there does no harm to a terminal.
     let probe = fleet.probe();

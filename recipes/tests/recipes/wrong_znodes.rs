@@ -11,12 +11,12 @@ use atalaya_recipes::{
 };
 
 use crate::refusals::received;
-use crate::support::{Bed, Logs, SOON};
+use crate::support::{DEADLINE, Logs, TestBed};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// Creates a znode and its parents.
-fn create(bed: &Bed, path: &str, data: &[u8], mode: CreateMode) -> Session {
+fn create(bed: &TestBed, path: &str, data: &[u8], mode: CreateMode) -> Session {
     let connection = bed.connection();
     bed.wait(async {
         if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
@@ -28,27 +28,27 @@ fn create(bed: &Bed, path: &str, data: &[u8], mode: CreateMode) -> Session {
 }
 
 /// Waits until `session` reports this znode, and no other.
-fn until_reported(bed: &Bed, session: &Session, path: &str, problem: ZnodeProblem) {
+fn until_reported(bed: &TestBed, session: &Session, path: &str, problem: ZnodeProblem) {
     let mut newest = session.wrong_znodes();
     let expected = WrongZnode::new(path, problem);
     bed.wait(newest.wait_for(|wrong| wrong.len() == 1 && wrong.contains(&expected))).unwrap();
 }
 
-fn until_nothing_is_reported(bed: &Bed, session: &Session) {
+fn until_nothing_is_reported(bed: &TestBed, session: &Session) {
     bed.wait(session.wrong_znodes().wait_for(|wrong| wrong.is_empty())).unwrap();
 }
 
-fn delete(bed: &Bed, path: &str) {
+fn delete(bed: &TestBed, path: &str) {
     let connection = bed.connection();
     bed.wait(connection.delete(path, None)).unwrap();
 }
 
-fn assert_exists(bed: &Bed, path: &str) {
+fn assert_exists(bed: &TestBed, path: &str) {
     let connection = bed.connection();
     assert!(bed.wait(connection.stat(path)).unwrap().is_some(), "{path} was deleted");
 }
 
-/// One warning names the path and the command that deletes it.
+/// Asserts that one warning names the path and the command that deletes it.
 #[track_caller]
 fn assert_warned_once(logs: &Logs, path: &str) {
     let warnings = logs.warnings();
@@ -56,7 +56,7 @@ fn assert_warned_once(logs: &Logs, path: &str) {
     assert_eq!(warnings.iter().filter(|line| line.contains(&remedy)).count(), 1, "{warnings:#?}");
 }
 
-fn contender_reports_the_persistent_znode_that_it_waits_for(bed: &Bed) {
+fn contender_reports_the_persistent_znode_that_it_waits_for(bed: &TestBed) {
     for (number, kind) in [CreateMode::Persistent, CreateMode::Container].into_iter().enumerate() {
         let parent = format!("/election{number}");
         let squatter = format!("{parent}/{TOKEN}__lock__0000000000");
@@ -69,7 +69,7 @@ fn contender_reports_the_persistent_znode_that_it_waits_for(bed: &Bed) {
         bed.spawn(logs.of(election.run(|_| std::future::pending::<()>())));
         until_reported(bed, &session, &squatter, ZnodeProblem::NotEphemeral);
         assert_eq!(*standing.borrow_and_update(), Standing::Waiting { ahead: 1 });
-        // It looks again, and does not log again.
+        // It reads again, but does not log again.
         let connection = bed.connection();
         bed.wait(connection.set(&squatter, b"new", None)).unwrap();
         assert_warned_once(&logs, &squatter);
@@ -81,7 +81,7 @@ fn contender_reports_the_persistent_znode_that_it_waits_for(bed: &Bed) {
     }
 }
 
-fn locks_report_the_persistent_znode_that_they_wait_for(bed: &Bed) {
+fn locks_report_the_persistent_znode_that_they_wait_for(bed: &TestBed) {
     let squatter = format!("/lock/{TOKEN}__lock__0000000000");
     create(bed, &squatter, b"", CreateMode::Persistent);
     let session = bed.session();
@@ -91,49 +91,51 @@ fn locks_report_the_persistent_znode_that_they_wait_for(bed: &Bed) {
     until_reported(bed, &session, &squatter, ZnodeProblem::NotEphemeral);
     waiting.abort();
     until_nothing_is_reported(bed, &session);
-    let waiting = bed.spawn(async move { read.acquire_within(SOON).await.map(|guard| guard.is_some()) });
+    let waiting = bed.spawn(async move { read.acquire_within(DEADLINE).await.map(|guard| guard.is_some()) });
     until_reported(bed, &session, &squatter, ZnodeProblem::NotEphemeral);
     assert_exists(bed, &squatter);
     delete(bed, &squatter);
     assert!(bed.wait(waiting).unwrap().unwrap());
 }
 
-fn try_lock_logs_the_persistent_znode_in_the_way(bed: &Bed) {
+fn try_lock_logs_the_persistent_znode_in_the_way(bed: &TestBed) {
     let squatter = format!("/lock/{TOKEN}__lock__0000000000");
     create(bed, &squatter, b"", CreateMode::Persistent);
     let session = bed.session();
     bed.wait(session.connection());
     let logs = Logs::default();
-    // Its task runs elsewhere: the log is not this future's.
+    // The task of the lock runs outside this future, so its log is not captured.
     let taken = bed.wait(logs.of(async {
         let mut newest = session.wrong_znodes();
         newest.mark_unchanged();
         let lock = Lock::new(session.clone(), "/lock", "a");
         (lock.try_acquire().await.unwrap().is_none(), newest.has_changed().unwrap())
     }));
-    assert_eq!(taken, (true, true), "taken, and reported meanwhile");
+    assert_eq!(taken, (true, true), "taken, and reported while waiting");
 }
 
-fn semaphore_reports_persistent_places_and_contenders(bed: &Bed) {
-    let place = format!("/semaphore/{TOKEN}");
-    create(bed, &place, b"", CreateMode::Persistent);
+fn semaphore_reports_persistent_places_and_contenders(bed: &TestBed) {
+    let permit = format!("/semaphore/{TOKEN}");
+    create(bed, &permit, b"", CreateMode::Persistent);
     let session = bed.session();
     let semaphore = Semaphore::new(session.clone(), "/semaphore", "a", 1);
     let acquiring = semaphore.clone();
-    let waiting = bed.spawn(async move { acquiring.acquire_within(SOON).await.map(|guard| guard.is_some()) });
-    until_reported(bed, &session, &place, ZnodeProblem::NotEphemeral);
-    assert_exists(bed, &place);
-    delete(bed, &place);
+    let waiting =
+        bed.spawn(async move { acquiring.acquire_within(DEADLINE).await.map(|guard| guard.is_some()) });
+    until_reported(bed, &session, &permit, ZnodeProblem::NotEphemeral);
+    assert_exists(bed, &permit);
+    delete(bed, &permit);
     assert!(bed.wait(waiting).unwrap().unwrap());
     let squatter = format!("/semaphore-__lock__/{TOKEN}__lock__0000000000");
     create(bed, &squatter, b"", CreateMode::Persistent);
-    let waiting = bed.spawn(async move { semaphore.acquire_within(SOON).await.map(|guard| guard.is_some()) });
+    let waiting =
+        bed.spawn(async move { semaphore.acquire_within(DEADLINE).await.map(|guard| guard.is_some()) });
     until_reported(bed, &session, &squatter, ZnodeProblem::NotEphemeral);
     delete(bed, &squatter);
     assert!(bed.wait(waiting).unwrap().unwrap());
 }
 
-fn party_reports_persistent_members(bed: &Bed) {
+fn party_reports_persistent_members(bed: &TestBed) {
     for shallow in [false, true] {
         let path = if shallow { "/shallow" } else { "/party" };
         let member = format!("{path}/{TOKEN}{}", if shallow { "-x" } else { "__party__" });
@@ -150,17 +152,17 @@ fn party_reports_persistent_members(bed: &Bed) {
     }
 }
 
-fn double_barrier_reports_a_persistent_member(bed: &Bed) {
+fn double_barrier_reports_a_persistent_member(bed: &TestBed) {
     let member = format!("/together/{TOKEN}");
     create(bed, &member, b"x", CreateMode::Persistent);
     let session = bed.session();
     let barrier = DoubleBarrier::new(session.clone(), "/together", 3, "a");
-    bed.spawn(async move { barrier.enter(SOON).await.map(drop) });
+    bed.spawn(async move { barrier.enter(DEADLINE).await.map(drop) });
     until_reported(bed, &session, &member, ZnodeProblem::NotEphemeral);
     assert_exists(bed, &member);
 }
 
-fn queue_skips_and_reports_an_entry_with_children(bed: &Bed) {
+fn queue_skips_and_reports_an_entry_with_children(bed: &TestBed) {
     let child = "/queue/entry-000-0000000000/child";
     create(bed, child, b"", CreateMode::Persistent);
     let session = bed.session();
@@ -181,7 +183,7 @@ fn queue_skips_and_reports_an_entry_with_children(bed: &Bed) {
     });
 }
 
-fn locking_queue_reports_a_persistent_hold_and_skips_an_entry_with_children(bed: &Bed) {
+fn locking_queue_reports_a_persistent_hold_and_skips_an_entry_with_children(bed: &TestBed) {
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), "/queue");
     bed.wait(queue.put(b"held", PRIORITY)).unwrap();
@@ -204,7 +206,7 @@ fn locking_queue_reports_a_persistent_hold_and_skips_an_entry_with_children(bed:
     until_reported(bed, &session, &format!("/queue/entries/{name}"), ZnodeProblem::HasChildren);
 }
 
-fn lease_refuses_an_ephemeral_record(bed: &Bed) {
+fn lease_refuses_an_ephemeral_record(bed: &TestBed) {
     let data = br#"{"version": 1, "holder": "b", "end": "2020-01-01T00:00:00"}"#;
     let _other = create(bed, "/lease/lease_holder", data, CreateMode::Ephemeral);
     let lease = Lease::new(bed.session(), "/lease", "a", Duration::from_secs(60));
@@ -216,7 +218,7 @@ fn lease_refuses_an_ephemeral_record(bed: &Bed) {
     assert_exists(bed, "/lease/lease_holder");
 }
 
-fn counter_logs_that_it_is_ephemeral(bed: &Bed) {
+fn counter_logs_that_it_is_ephemeral(bed: &TestBed) {
     let _other = create(bed, "/counter", b"7", CreateMode::Ephemeral);
     let session = bed.session();
     let counter = Counter::exact(session, "/counter");
@@ -230,7 +232,7 @@ fn counter_logs_that_it_is_ephemeral(bed: &Bed) {
     assert!(warnings.len() == 1 && warnings[0].contains("/counter is ephemeral"), "{warnings:#?}");
 }
 
-fn barrier_that_has_children_names_them_when_it_cannot_be_opened(bed: &Bed) {
+fn barrier_that_has_children_names_them_when_it_cannot_be_opened(bed: &TestBed) {
     create(bed, "/barrier/child", b"", CreateMode::Persistent);
     let barrier = Barrier::new(bed.session(), "/barrier");
     let error = bed.wait(barrier.open()).unwrap_err();
@@ -242,10 +244,10 @@ fn barrier_that_has_children_names_them_when_it_cannot_be_opened(bed: &Bed) {
 macro_rules! on_both {
     ($($scenario:ident),+ $(,)?) => {
         mod memory {
-            $(#[test] fn $scenario() { super::$scenario(&crate::support::Bed::memory()); })+
+            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::memory()); })+
         }
         mod apache {
-            $(#[test] fn $scenario() { super::$scenario(&crate::support::Bed::apache()); })+
+            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::apache()); })+
         }
     };
 }
@@ -278,7 +280,7 @@ fn session_connects_to_an_ipv6_address_with_a_zone() {
     });
     let (address, interface) = found.unwrap_or((std::net::Ipv6Addr::LOCALHOST, "1".to_owned()));
     let server = atalaya_sim::zookeeper::Server::builder().listen("[::]:0").start_thread().unwrap();
-    let bed = Bed::memory();
+    let bed = TestBed::memory();
     let session = bed.session_to(&format!("[{address}%{interface}]:{}", server.local_addr().port()));
     let connection = bed.wait(session.connection());
     assert!(bed.wait(connection.stat("/")).unwrap().is_some());

@@ -8,9 +8,10 @@ use crate::dynamic_config::{self, Key};
 use crate::fleet_status::znodes::{all, children, read};
 use crate::fleet_status::{Measurement, Said, Seen};
 use crate::leader::delivery::outbox;
-use crate::leader::fenced_store::{BARRIER, COUNTER};
+use crate::leader::fenced_store::COUNTER;
 use crate::leader::members::Members;
 use crate::leader::outbox_store;
+use crate::model::barrier;
 use crate::model::fence::{self, Fence};
 use crate::model::node_info;
 use crate::settings::Settings;
@@ -86,9 +87,9 @@ impl Reader {
 
 /// Checks that the barrier can be opened, and that the counter holds a number.
 async fn read_barrier_and_counter(connection: &Connection, seen: &mut Seen) -> Result<(), Error> {
-    if let Some(stat) = connection.stat(BARRIER).await? {
-        seen.wrong.extend(WrongZnode::not_childless(BARRIER, &stat));
-        seen.wrong.extend(WrongZnode::not_persistent(BARRIER, &stat));
+    if let Some(stat) = connection.stat(barrier::PATH).await? {
+        seen.wrong.extend(WrongZnode::not_childless(barrier::PATH, &stat));
+        seen.wrong.extend(WrongZnode::not_persistent(barrier::PATH, &stat));
     }
     if let Some((data, stat)) = get(connection, COUNTER).await? {
         seen.wrong.extend(WrongZnode::not_persistent(COUNTER, &stat));

@@ -1,0 +1,3 @@
+//! ZooKeeper tasks of a node that every node runs, leader or not.
+
+pub(crate) mod barrier_watch;

@@ -20,20 +20,21 @@ use crate::leader::delivery::worker::Api;
 use crate::leader::fenced_store::COUNTER;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
-use crate::metrics::{Metrics, Running};
 use crate::model::barrier::SamplingMode;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
-use crate::model::node_info::{self, NodeInfo, NodeInfoSensor, describe_holder};
+use crate::model::node_info::{self, NodeInfo, SensorStatus};
 use crate::model::report::Report;
-use crate::observe::node_status::{self, NodeStatus, Sources};
+use crate::observe::node_status::{self, NodeStatus};
+use crate::observe::{NodeHandles, Observer, systemd_notifications};
 use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
-use crate::process::systemd::Systemd;
+use crate::process::systemd::Notifier;
 use crate::reload::{self, Adopt, Carried, OpenBoardError, Reload};
 use crate::sampling::{SampleProgress, Sampler, Sensors};
 use crate::settings::Settings;
 use crate::zk::barrier_watch::follow_barrier;
+use crate::zk::id_owner;
 
 /// How long the end may take: ZooKeeper confirms a closed session in milliseconds, if it can be reached.
 const FAREWELL: Duration = Duration::from_millis(1_500);
@@ -71,9 +72,9 @@ pub struct Node {
     network: Option<Handle>,
     reload: Option<Reload>,
     logs: Option<Logs>,
-    supervisor: Systemd,
+    notifier: Notifier,
     remembrance: Option<StateFile>,
-    metrics: Metrics,
+    observer: Option<Observer>,
 }
 
 impl Node {
@@ -99,9 +100,9 @@ impl Node {
             network: None,
             reload: None,
             logs: None,
-            supervisor: Systemd::none(),
+            notifier: Notifier::default(),
             remembrance: None,
-            metrics: Metrics::default(),
+            observer: None,
         })
     }
 
@@ -140,10 +141,10 @@ impl Node {
         self
     }
 
-    /// Tells a supervisor how it is.
+    /// Sets the connection to the service manager.
     #[must_use]
-    pub fn supervised(mut self, supervisor: Systemd) -> Node {
-        self.supervisor = supervisor;
+    pub fn notifier(mut self, notifier: Notifier) -> Node {
+        self.notifier = notifier;
         self
     }
 
@@ -154,10 +155,10 @@ impl Node {
         self
     }
 
-    /// Lets it count what it does.
+    /// Sets the observer, which records metrics and follows the node.
     #[must_use]
-    pub fn watched(mut self, metrics: Metrics) -> Node {
-        self.metrics = metrics;
+    pub(crate) fn observer(mut self, observer: Option<Observer>) -> Node {
+        self.observer = observer;
         self
     }
 
@@ -181,10 +182,11 @@ impl Node {
             network,
             reload,
             logs,
-            supervisor,
+            notifier,
             remembrance,
-            metrics,
+            observer,
         } = self;
+        let metrics = observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default();
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let orders = |settings: &Settings| {
             let api = settings.api_url.clone();
@@ -216,7 +218,7 @@ impl Node {
             }
             None => Session::start(options),
         };
-        let presence = NodeInfo::of(&board);
+        let presence = NodeInfo::new(&board);
 
         let (measured, measurement) = watch::channel(None);
         let (conditions, present) = watch::channel(Vec::new());
@@ -232,7 +234,7 @@ impl Node {
             progress: turned,
             mode: pace,
             published: publisher.state(),
-            metrics: metrics.clone(),
+            metrics: metrics.sampling.clone(),
         };
         let measuring = Box::pin(measuring.run(&id, sensors, exchanged));
         let (ordered, orders_now) = watch::channel(orders(&settings));
@@ -242,10 +244,24 @@ impl Node {
         let keeping_step = Box::pin(follow_barrier(&session, live.settings(), &paced));
         let (boarded, board_now) = watch::channel(board);
         let adopt = Adopt { exchange, live: &live, board: &boarded };
-        let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
-        let watched = supervisor.is_there().then(|| node_status.subscribe());
-        let supervising =
-            Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
+        let reloading = Box::pin(reload::serve(reload, &settings, &notifier, adopt));
+        let notified = notifier.is_enabled().then(|| node_status.subscribe());
+        let (notify_turns, needs_connection) = (turns.clone(), connect_timeout.is_some());
+        let notifying = Box::pin(async {
+            match notified {
+                Some(status) => {
+                    systemd_notifications::notify(
+                        &notifier,
+                        &settings,
+                        needs_connection,
+                        status,
+                        notify_turns,
+                    )
+                    .await;
+                }
+                None => std::future::pending().await,
+            }
+        });
         let election = Election::with_contender_id(
             session.clone(),
             &settings.election,
@@ -254,17 +270,24 @@ impl Node {
             token,
         );
         let (leads, leading) = watch::channel(None);
-        let running = metrics.is_on().then(|| Running {
-            session: session.clone(),
-            node_status: node_status.subscribe(),
-            turns: turns.clone(),
-            settings: live.settings(),
-            board: board_now.clone(),
-            leading: leading.clone(),
-            pace: paced.subscribe(),
-            tally: tally.value(),
+        let observed = observer.as_ref().map(|observer| {
+            observer.follow(NodeHandles {
+                session: session.clone(),
+                status: node_status.subscribe(),
+                sampling: turns.clone(),
+                settings: live.settings(),
+                board: board_now.clone(),
+                leader: leading.clone(),
+                sampling_mode: paced.subscribe(),
+                counter: tally.value(),
+            })
         });
-        let attending = Box::pin(metrics.attend(running));
+        let observing = Box::pin(async {
+            match observed {
+                Some(observed) => observed.await,
+                None => std::future::pending().await,
+            }
+        });
         let leader = Leader::new(LeaderHandles {
             id: id.as_str().to_owned(),
             measurements: settings.measurements.clone(),
@@ -272,16 +295,16 @@ impl Node {
             orders: orders_now,
             averages,
             leading: leads,
-            metrics: metrics.clone(),
+            metrics: metrics.leader.clone(),
         });
-        let sources = Sources {
-            session: &session,
-            standing: election.standing(),
-            measured: measurement.clone(),
-            published: publisher.state(),
-            sensors: present.clone(),
-        };
-        let looking = node_status::follow(&node_status, sources);
+        let updating_status = Box::pin(node_status::follow(
+            &node_status,
+            &session,
+            election.standing(),
+            measurement.clone(),
+            publisher.state(),
+            present.clone(),
+        ));
         let mut published = publisher.state();
         let nothing_measured = nothing_measured(turns, measurement.clone());
         let mut stored = publisher.state();
@@ -320,7 +343,7 @@ impl Node {
             biased;
             signal = stop => {
                 info!(signal, "stopping");
-                supervisor.stopping().await;
+                notifier.stopping().await;
                 Ok(())
             }
             conflict = publishing => Err(taken(&session, &id, &path, conflict).await),
@@ -328,13 +351,13 @@ impl Node {
             () = measuring => Ok(()),
             () = joining => Ok(()),
             () = saying => Ok(()),
-            () = looking => Ok(()),
+            () = updating_status => Ok(()),
             () = reloading => Ok(()),
             () = following => Ok(()),
             () = obeying => Ok(()),
             () = keeping_step => Ok(()),
-            () = supervising => Ok(()),
-            () = attending => Ok(()),
+            () = notifying => Ok(()),
+            () = observing => Ok(()),
         };
         // Everything that used the session has been dropped with the futures above.
         let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
@@ -386,7 +409,7 @@ fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId
     ProcessRecord {
         process: std::process::id(),
         sessions: Vec::new(),
-        znodes: vec![measurement.to_owned(), format!("{}/{id}", node_info::PARENT)],
+        znodes: vec![measurement.to_owned(), format!("{}/{id}", node_info::PARENT_PATH)],
         election: settings.election.clone(),
         contender: Naming::Kazoo.prefix(token),
     }
@@ -422,24 +445,24 @@ async fn nothing_measured(
 }
 
 /// Says who it is and how its sensors are, at a znode beside those of Kazoo fleets, for ever. What changes is said once
-/// a second at most ([`node_info::pause`]), the newest first and the rest never.
+/// a second at most ([`node_info::publish_delay`]), the newest first and the rest never.
 async fn say_who(
     session: &Session,
     id: &NodeId,
     mut presence: NodeInfo,
-    mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
+    mut sensors: watch::Receiver<Vec<SensorStatus>>,
     mut board: watch::Receiver<String>,
     mut leading: watch::Receiver<Option<LeaderState>>,
 ) {
     presence.sensors.clone_from(&sensors.borrow_and_update());
-    let (said, say) = watch::channel(Some(presence.data()));
+    let (said, say) = watch::channel(Some(presence.to_json()));
     let telling = async {
         let mut last = Instant::now();
         loop {
             let leads = *leading.borrow_and_update();
             let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
-            let pause = node_info::pause(&presence.sensors, &sensors.borrow_and_update());
-            let pause = if other { Some(node_info::PAUSE) } else { pause };
+            let pause = node_info::publish_delay(&presence.sensors, &sensors.borrow_and_update());
+            let pause = if other { Some(node_info::MIN_PUBLISH_INTERVAL) } else { pause };
             let due = async {
                 match pause {
                     Some(pause) => tokio::time::sleep_until(last + pause).await,
@@ -451,7 +474,7 @@ async fn say_who(
                     presence.board.clone_from(&board.borrow());
                     presence.sensors.clone_from(&sensors.borrow());
                     presence.leading = leads;
-                    said.send_replace(Some(presence.data()));
+                    said.send_replace(Some(presence.to_json()));
                     last = Instant::now();
                 }
                 Ok(()) = sensors.changed() => {}
@@ -460,7 +483,7 @@ async fn say_who(
             }
         }
     };
-    let path = format!("{}/{id}", node_info::PARENT);
+    let path = format!("{}/{id}", node_info::PARENT_PATH);
     // Reported for as long as the node runs.
     let mut sightings = WrongZnodeReporter::default();
     let keeping = PersistentNode::new(session.clone(), &path).run(say);
@@ -507,7 +530,7 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
 async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> NodeError {
     let who = match conflict {
         Conflict::Held { session: holder } => {
-            let holder = describe_holder(session, id.as_str(), holder).await;
+            let holder = id_owner::describe(session, id.as_str(), holder).await;
             format!("{holder} holds {path} and is alive; stop that one, or give this node another id")
         }
         Conflict::Persistent => {

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::dynamic_config::DynamicConfig;
-use crate::process::systemd::Systemd;
+use crate::process::systemd::Notifier;
 use crate::sampling::{self, Sensors};
 use crate::settings::{Settings, SettingsError};
 
@@ -103,18 +103,18 @@ pub(crate) struct Adopt<'a> {
 pub(crate) async fn serve(
     reload: Option<Reload>,
     settings: &Settings,
-    supervisor: &Systemd,
+    notifier: &Notifier,
     adopt: Adopt<'_>,
 ) {
     let Some(Reload { mut asked, load }) = reload else { return std::future::pending().await };
     let mut running = settings.clone();
     while asked.recv().await.is_some() {
-        supervisor.reloading().await;
+        notifier.reloading().await;
         match loaded(&load).await {
             Ok((carried, new)) => adopt.take(carried, &mut running, new).await,
             Err(failure) => warn!("the new configuration is refused, the old one stays: {failure}"),
         }
-        supervisor.ready().await;
+        notifier.ready().await;
     }
     std::future::pending().await
 }

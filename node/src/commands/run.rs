@@ -13,11 +13,11 @@ use super::signals::{reload_signals, stop_signal};
 use super::{current_thread_runtime, process_environment, respawn};
 use crate::commands::exit::Failure;
 use crate::logging::Logs;
-use crate::metrics::{Metrics, Server};
 use crate::model::node_id::NodeId;
 use crate::node::Node;
+use crate::observe::{HttpServer, Observer};
 use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, file_stem};
-use crate::process::systemd::Systemd;
+use crate::process::systemd::Notifier;
 use crate::reload::{Carried, LoadError, Reload};
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
@@ -79,11 +79,13 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let listener = settings.metrics_listen.as_ref().map(listen_for_metrics).transpose()?;
     // Before the sensors are opened: another process with this id may be using them.
     let state_file = open_state_file(&args, &settings)?;
-    let metrics = if listener.is_some() { Metrics::of(&args.id) } else { Metrics::default() };
-    // The server responds until the node has stopped.
-    let start = |listener| Server::start(listener, &metrics).map_err(Failure::internal);
-    let _server = listener.map(start).transpose()?;
-    let node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.watched(metrics);
+    let observer = listener.is_some().then(|| Observer::new(&args.id));
+    // Serves until the node has stopped.
+    let _server = match listener.zip(observer.clone()) {
+        Some((listener, observer)) => Some(HttpServer::start(listener, observer).map_err(Failure::internal)?),
+        None => None,
+    };
+    let node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.observer(observer);
     // One thread is enough for the tasks of a node, and a second one costs memory on a Pi. Each bus has its own thread.
     let runtime = current_thread_runtime()?;
     runtime.block_on(async {
@@ -104,7 +106,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         let requests = reload_signals().map_err(Failure::internal)?;
         let has_file = !is_builtin(&boards);
         let reload = Reload { asked: requests, load: Arc::new(move || load(&args, has_file)) };
-        let node = node.reload(reload).supervised(Systemd::of(&environment)).remembered(state_file);
+        let node = node.reload(reload).notifier(Notifier::from_env(&environment)).remembered(state_file);
         let node = match logs {
             Some(logs) => node.logs(logs),
             None => node,

@@ -13,7 +13,7 @@ use crate::commands::stdout::print;
 use crate::commands::tools::with_session_from;
 use crate::model::health_status::HealthStatus;
 use crate::model::node_id::NodeId;
-use crate::model::node_info::{self, NodeInfo, NodeInfoSensor};
+use crate::model::node_info::{self, NodeInfo, SensorStatus};
 use crate::model::text::truncate;
 
 /// Maximum length of a table cell, in characters.
@@ -53,9 +53,9 @@ fn list_board(args: &SensorsListArgs) -> Result<String, Failure> {
         Backend::Linux => "linux",
     };
     let sensors =
-        board.sensors.iter().map(|config| NodeInfoSensor::of(&info(config), &HealthStatus::default()));
+        board.sensors.iter().map(|config| SensorStatus::new(&info(config), &HealthStatus::default()));
     if args.output == Output::Json {
-        let line = |sensor: NodeInfoSensor| {
+        let line = |sensor: SensorStatus| {
             let line = json!({"board": name, "sensor": sensor.name, "chip": sensor.chip, "bus": sensor.bus,
                 "address": sensor.address, "quantities": sensor.quantities, "units": sensor.units(),
                 "backend": backend});
@@ -74,7 +74,7 @@ fn list_board(args: &SensorsListArgs) -> Result<String, Failure> {
 
 /// Lists the sensors that node `id` has published in ZooKeeper.
 fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
-    let path = format!("{}/{id}", node_info::PARENT);
+    let path = format!("{}/{id}", node_info::PARENT_PATH);
     let data = with_session_from(args.board.boards.as_ref(), &args.connection, |session| async move {
         let connection = session.connection().await;
         // Without it, a follower of the ensemble could return older data.
@@ -87,7 +87,7 @@ fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
     let node: NodeInfo = serde_json::from_slice(&data)
         .map_err(|error| Failure::data(anyhow!("the node info of node {id} is malformed: {error}")))?;
     if args.output == Output::Json {
-        let line = |sensor: &NodeInfoSensor| {
+        let line = |sensor: &SensorStatus| {
             let health = &sensor.health;
             let line = json!({"node": id.as_str(), "board": node.board, "sensor": sensor.name,
                 "chip": sensor.chip, "bus": sensor.bus, "address": sensor.address,
@@ -111,13 +111,13 @@ fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
 }
 
 /// Returns the first five columns, which both tables have.
-fn common_cells(sensor: &NodeInfoSensor) -> Vec<String> {
+fn common_cells(sensor: &SensorStatus) -> Vec<String> {
     let list = |words: &[&str]| if words.is_empty() { "-".to_owned() } else { cell(&words.join(", ")) };
     let quantities: Vec<&str> = sensor.quantities.iter().map(String::as_str).collect();
     vec![
         cell(&sensor.name),
         cell(&sensor.chip),
-        cell(&sensor.place()),
+        cell(&sensor.location()),
         list(&quantities),
         list(&sensor.units()),
     ]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use atalaya_recipes::session::CreateMode;
-use atalaya_recipes::{Connection, DataWatch, Error, Watched};
+use atalaya_recipes::{Connection, DataWatch, Error, WatchedData};
 use clap::{Args, Subcommand};
 use tokio::sync::watch;
 use tracing::warn;
@@ -154,14 +154,14 @@ fn watch(args: &ConfigGetArgs) -> Result<ExitCode, Failure> {
 /// Prints each new value, until stdout is closed.
 async fn print_changes(
     path: &str,
-    mut values: watch::Receiver<Watched>,
+    mut values: watch::Receiver<WatchedData>,
     stdout: &StdoutThread,
 ) -> Result<(), Failure> {
     let mut printed = None;
     while values.changed().await.is_ok() {
         let value = values.borrow_and_update().clone();
         match value {
-            Watched::There(value, _) => {
+            WatchedData::Present(value, _) => {
                 // The znode was written with the same value.
                 if printed.as_ref() == Some(&value) {
                     continue;
@@ -171,11 +171,11 @@ async fn print_changes(
                 }
                 printed = Some(value);
             }
-            Watched::Missing => {
+            WatchedData::Missing => {
                 printed = None;
                 warn!(path, "there is no such znode; waiting for it");
             }
-            Watched::Unseen => {}
+            WatchedData::Unknown => {}
         }
     }
     Ok(())

@@ -206,7 +206,7 @@ fn a_script_plays_faults_and_nobody_is_led_by_two() {
         ", the leader, is killed",
         "is revived",
         ", the leader, is stopped",
-        "not leading any more",
+        "no longer the leader",
         "the API hangs",
         "the API goes away",
         "the API does not take reports",

@@ -82,7 +82,7 @@ fn an_election_znode_deleted_by_hand_deposes_and_the_node_stands_in_line_again(f
     let head =
         probe.ls("/election").into_iter().min_by_key(|name| name[name.len() - 10..].to_owned()).unwrap();
     probe.delete(&format!("/election/{head}")).unwrap();
-    one.wait_for_line("own election znode is gone", PATIENCE);
+    one.wait_for_line("own election znode was deleted", PATIENCE);
     eventually("the line to be 2, 1", PATIENCE, || {
         (probe.contenders("/election") == ["2", "1"]).then_some(())
     });

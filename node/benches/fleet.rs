@@ -16,9 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use atalaya::cli::FleetArgs;
 use atalaya::model::node_id::NodeId;
 use atalaya::node::Node;
+use atalaya::settings::FleetArgs;
 use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
 use serde_json::json;
@@ -69,7 +69,7 @@ struct Number {
 impl Visit for Number {
     fn record_i64(&mut self, field: &Field, value: i64) {
         match field.name() {
-            "over" => self.over = Some(value),
+            "released" => self.over = Some(value),
             "zxid" => self.zxid = Some(value),
             _ => {}
         }
@@ -104,7 +104,7 @@ fn main() -> anyhow::Result<()> {
     };
     let (nodes, cycles): (usize, usize) = (nodes.parse()?, cycles.parse()?);
     let told = Told::default();
-    let only = Targets::new().with_target("atalaya::sampling::barrier_gate", LevelFilter::DEBUG);
+    let only = Targets::new().with_target(atalaya::model::barrier::LOG_TARGET, LevelFilter::DEBUG);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(only).with(told.clone()))?;
 
     let boards = Boards::parse(BOARDS, "the bench's boards").map_err(|error| anyhow!("{error}"))?;

@@ -12,12 +12,10 @@
 //! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every
 //! version.
 
-pub mod cli;
 pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod dynamic_config;
-pub mod exit;
 pub mod fail_points;
 pub mod fleet_status;
 pub mod inspect;
@@ -31,3 +29,4 @@ pub mod process;
 pub mod reload;
 pub mod sampling;
 pub mod settings;
+mod zk;

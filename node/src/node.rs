@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::anyhow;
 use atalaya_hal::Boards;
 use atalaya_hal::boards::Counting;
 use atalaya_recipes::node_names::{ContenderId, Naming};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{
-    Election, Problem, Session, SessionOptions, Sightings, Standing, WriteCounter, WrongZnode, election,
+    Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, WrongZnodeReporter, ZnodeProblem,
+    election,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -16,26 +16,49 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::dynamic_config::{self, DynamicConfig};
-use crate::exit::Failure;
 use crate::leader::delivery::worker::Api;
 use crate::leader::fenced_store::COUNTER;
-use crate::leader::{Leader, LeaderConfig, LeaderHandles, Leading};
+use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
-use crate::metrics::{Metrics, Running};
+use crate::model::barrier::SamplingMode;
+use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
-use crate::model::node_info::{self, NodeInfo, NodeInfoSensor, describe_holder};
+use crate::model::node_info::{self, NodeInfo, SensorStatus};
 use crate::model::report::Report;
-use crate::observe::node_status::{self, NodeStatus, Sources};
+use crate::observe::node_status::{self, NodeStatus};
+use crate::observe::{NodeHandles, Observer, systemd_notifications};
 use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
-use crate::process::systemd::Systemd;
-use crate::reload::{self, Adopt, Carried, Reload};
-use crate::sampling::barrier_gate::{self, SamplingMode};
+use crate::process::systemd::Notifier;
+use crate::reload::{self, Adopt, Carried, OpenBoardError, Reload};
 use crate::sampling::{SampleProgress, Sampler, Sensors};
 use crate::settings::Settings;
+use crate::zk::barrier_watch::follow_barrier;
+use crate::zk::id_owner;
 
 /// How long the end may take: ZooKeeper confirms a closed session in milliseconds, if it can be reached.
 const FAREWELL: Duration = Duration::from_millis(1_500);
+
+/// Error that ends a node.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The znode of the measurement is persistent, or a session of another process owns it.
+    #[error("the node id {id} is taken: {cause}")]
+    IdInUse {
+        /// Id of the node.
+        id: NodeId,
+        /// Owner of the znode, and the remedy.
+        cause: String,
+    },
+    /// ZooKeeper was not reached in time after the start.
+    #[error("ZooKeeper at {servers} was not reached within {timeout:?}")]
+    Unavailable {
+        /// Addresses of the servers.
+        servers: String,
+        /// Time that was allowed.
+        timeout: Duration,
+    },
+}
 
 /// A node, ready to run.
 #[derive(Debug)]
@@ -49,9 +72,9 @@ pub struct Node {
     network: Option<Handle>,
     reload: Option<Reload>,
     logs: Option<Logs>,
-    supervisor: Systemd,
+    notifier: Notifier,
     remembrance: Option<StateFile>,
-    metrics: Metrics,
+    observer: Option<Observer>,
 }
 
 impl Node {
@@ -64,7 +87,7 @@ impl Node {
         board: Option<String>,
         boards: &Boards,
         settings: Settings,
-    ) -> Result<Node, Failure> {
+    ) -> Result<Node, OpenBoardError> {
         let Carried { board, sensors } = Carried::open(board.as_deref(), boards)?;
         let node_status = watch::Sender::default();
         Ok(Node {
@@ -77,9 +100,9 @@ impl Node {
             network: None,
             reload: None,
             logs: None,
-            supervisor: Systemd::none(),
+            notifier: Notifier::default(),
             remembrance: None,
-            metrics: Metrics::default(),
+            observer: None,
         })
     }
 
@@ -118,10 +141,10 @@ impl Node {
         self
     }
 
-    /// Tells a supervisor how it is.
+    /// Sets the connection to the service manager.
     #[must_use]
-    pub fn supervised(mut self, supervisor: Systemd) -> Node {
-        self.supervisor = supervisor;
+    pub fn notifier(mut self, notifier: Notifier) -> Node {
+        self.notifier = notifier;
         self
     }
 
@@ -132,10 +155,10 @@ impl Node {
         self
     }
 
-    /// Lets it count what it does.
+    /// Sets the observer, which records metrics and follows the node.
     #[must_use]
-    pub fn watched(mut self, metrics: Metrics) -> Node {
-        self.metrics = metrics;
+    pub(crate) fn observer(mut self, observer: Option<Observer>) -> Node {
+        self.observer = observer;
         self
     }
 
@@ -148,7 +171,7 @@ impl Node {
         self,
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), NodeError> {
         let Node {
             id,
             board,
@@ -159,10 +182,11 @@ impl Node {
             network,
             reload,
             logs,
-            supervisor,
+            notifier,
             remembrance,
-            metrics,
+            observer,
         } = self;
+        let metrics = observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default();
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
         let orders = |settings: &Settings| {
             let api = settings.api_url.clone();
@@ -184,47 +208,60 @@ impl Node {
         let token = ContenderId::random();
         let remembered = remembrance.map(|kept| {
             let life = life(&id, &path, &settings, &token);
-            kept.begin(life.clone());
+            kept.add_process(life.clone());
             (kept, life.contender)
         });
         let session = match &remembered {
             Some((kept, _)) => {
                 let kept = kept.clone();
-                Session::start_with_callback(options, move |session| kept.note(session))
+                Session::start_with_callback(options, move |session| kept.add_session(session))
             }
             None => Session::start(options),
         };
-        let presence = NodeInfo::of(&board);
+        let presence = NodeInfo::new(&board);
 
         let (measured, measurement) = watch::channel(None);
         let (conditions, present) = watch::channel(Vec::new());
         let (turned, turns) = watch::channel(None);
         let (exchange, exchanged) = mpsc::channel(1);
-        let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, step: None });
+        let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, barrier: None });
         let tally = WriteCounter::new(session.clone(), COUNTER);
         tally.set_enabled(settings.counting() == Counting::PerNode).await;
         let publisher = PersistentNode::new(session.clone(), &path).counted(tally.clone());
         let measuring = Sampler {
-            measured,
-            sensors: conditions,
-            turns: turned,
-            exchange: exchanged,
-            pace,
+            measurement: measured,
+            sensor_info: conditions,
+            progress: turned,
+            mode: pace,
             published: publisher.state(),
-            metrics: metrics.clone(),
+            metrics: metrics.sampling.clone(),
         };
-        let measuring = Box::pin(measuring.run(&id, sensors));
+        let measuring = Box::pin(measuring.run(&id, sensors, exchanged));
         let (ordered, orders_now) = watch::channel(orders(&settings));
         let live = DynamicConfig::new(id.clone(), settings.clone());
         let following = Box::pin(live.follow(&session));
         let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, &tally, logs));
-        let keeping_step = Box::pin(barrier_gate::follow(&session, live.settings(), &paced));
+        let keeping_step = Box::pin(follow_barrier(&session, live.settings(), &paced));
         let (boarded, board_now) = watch::channel(board);
         let adopt = Adopt { exchange, live: &live, board: &boarded };
-        let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
-        let watched = supervisor.is_there().then(|| node_status.subscribe());
-        let supervising =
-            Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
+        let reloading = Box::pin(reload::serve(reload, &settings, &notifier, adopt));
+        let notified = notifier.is_enabled().then(|| node_status.subscribe());
+        let (notify_turns, needs_connection) = (turns.clone(), connect_timeout.is_some());
+        let notifying = Box::pin(async {
+            match notified {
+                Some(status) => {
+                    systemd_notifications::notify(
+                        &notifier,
+                        &settings,
+                        needs_connection,
+                        status,
+                        notify_turns,
+                    )
+                    .await;
+                }
+                None => std::future::pending().await,
+            }
+        });
         let election = Election::with_contender_id(
             session.clone(),
             &settings.election,
@@ -233,17 +270,24 @@ impl Node {
             token,
         );
         let (leads, leading) = watch::channel(None);
-        let running = metrics.is_on().then(|| Running {
-            session: session.clone(),
-            node_status: node_status.subscribe(),
-            turns: turns.clone(),
-            settings: live.settings(),
-            board: board_now.clone(),
-            leading: leading.clone(),
-            pace: paced.subscribe(),
-            tally: tally.value(),
+        let observed = observer.as_ref().map(|observer| {
+            observer.follow(NodeHandles {
+                session: session.clone(),
+                status: node_status.subscribe(),
+                sampling: turns.clone(),
+                settings: live.settings(),
+                board: board_now.clone(),
+                leader: leading.clone(),
+                sampling_mode: paced.subscribe(),
+                counter: tally.value(),
+            })
         });
-        let attending = Box::pin(metrics.attend(running));
+        let observing = Box::pin(async {
+            match observed {
+                Some(observed) => observed.await,
+                None => std::future::pending().await,
+            }
+        });
         let leader = Leader::new(LeaderHandles {
             id: id.as_str().to_owned(),
             measurements: settings.measurements.clone(),
@@ -251,16 +295,16 @@ impl Node {
             orders: orders_now,
             averages,
             leading: leads,
-            metrics: metrics.clone(),
+            metrics: metrics.leader.clone(),
         });
-        let sources = Sources {
-            session: &session,
-            standing: election.standing(),
-            measured: measurement.clone(),
-            published: publisher.state(),
-            sensors: present.clone(),
-        };
-        let looking = node_status::follow(&node_status, sources);
+        let updating_status = Box::pin(node_status::follow(
+            &node_status,
+            &session,
+            election.standing(),
+            measurement.clone(),
+            publisher.state(),
+            present.clone(),
+        ));
         let mut published = publisher.state();
         let nothing_measured = nothing_measured(turns, measurement.clone());
         let mut stored = publisher.state();
@@ -299,7 +343,7 @@ impl Node {
             biased;
             signal = stop => {
                 info!(signal, "stopping");
-                supervisor.stopping().await;
+                notifier.stopping().await;
                 Ok(())
             }
             conflict = publishing => Err(taken(&session, &id, &path, conflict).await),
@@ -307,19 +351,19 @@ impl Node {
             () = measuring => Ok(()),
             () = joining => Ok(()),
             () = saying => Ok(()),
-            () = looking => Ok(()),
+            () = updating_status => Ok(()),
             () = reloading => Ok(()),
             () = following => Ok(()),
             () = obeying => Ok(()),
             () = keeping_step => Ok(()),
-            () = supervising => Ok(()),
-            () = attending => Ok(()),
+            () = notifying => Ok(()),
+            () = observing => Ok(()),
         };
         // Everything that used the session has been dropped with the futures above.
         let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
         if session.close(FAREWELL).await {
             if let Some((kept, own)) = &remembered {
-                kept.forget(own);
+                kept.remove_process(own);
             }
             info!("stopped; nothing of this node is left in ZooKeeper");
         } else {
@@ -365,7 +409,7 @@ fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId
     ProcessRecord {
         process: std::process::id(),
         sessions: Vec::new(),
-        znodes: vec![measurement.to_owned(), format!("{}/{id}", node_info::PARENT)],
+        znodes: vec![measurement.to_owned(), format!("{}/{id}", node_info::PARENT_PATH)],
         election: settings.election.clone(),
         contender: Naming::Kazoo.prefix(token),
     }
@@ -373,9 +417,9 @@ fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId
 
 /// Deletes what earlier processes of this node have left, all of which are dead: this one has their lock.
 async fn clear_up(session: &Session, kept: &StateFile, own: &str) {
-    let dead = kept.before(own);
-    let cleared = stale_sessions::clear_all(session, &dead, |life, removed| {
-        kept.forget(&life.contender);
+    let dead = kept.earlier_processes(own);
+    let cleared = stale_sessions::clean_up_all(session, &dead, |life, removed| {
+        kept.remove_process(&life.contender);
         if !removed.is_empty() {
             info!(
                 process = life.process,
@@ -401,24 +445,24 @@ async fn nothing_measured(
 }
 
 /// Says who it is and how its sensors are, at a znode beside those of Kazoo fleets, for ever. What changes is said once
-/// a second at most ([`node_info::pause`]), the newest first and the rest never.
+/// a second at most ([`node_info::publish_delay`]), the newest first and the rest never.
 async fn say_who(
     session: &Session,
     id: &NodeId,
     mut presence: NodeInfo,
-    mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
+    mut sensors: watch::Receiver<Vec<SensorStatus>>,
     mut board: watch::Receiver<String>,
-    mut leading: watch::Receiver<Option<Leading>>,
+    mut leading: watch::Receiver<Option<LeaderState>>,
 ) {
     presence.sensors.clone_from(&sensors.borrow_and_update());
-    let (said, say) = watch::channel(Some(presence.data()));
+    let (said, say) = watch::channel(Some(presence.to_json()));
     let telling = async {
         let mut last = Instant::now();
         loop {
-            let leads = leading.borrow_and_update().map(node_info::Leading::from);
+            let leads = *leading.borrow_and_update();
             let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
-            let pause = node_info::pause(&presence.sensors, &sensors.borrow_and_update());
-            let pause = if other { Some(node_info::PAUSE) } else { pause };
+            let pause = node_info::publish_delay(&presence.sensors, &sensors.borrow_and_update());
+            let pause = if other { Some(node_info::MIN_PUBLISH_INTERVAL) } else { pause };
             let due = async {
                 match pause {
                     Some(pause) => tokio::time::sleep_until(last + pause).await,
@@ -430,7 +474,7 @@ async fn say_who(
                     presence.board.clone_from(&board.borrow());
                     presence.sensors.clone_from(&sensors.borrow());
                     presence.leading = leads;
-                    said.send_replace(Some(presence.data()));
+                    said.send_replace(Some(presence.to_json()));
                     last = Instant::now();
                 }
                 Ok(()) = sensors.changed() => {}
@@ -439,15 +483,15 @@ async fn say_who(
             }
         }
     };
-    let path = format!("{}/{id}", node_info::PARENT);
+    let path = format!("{}/{id}", node_info::PARENT_PATH);
     // Reported for as long as the node runs.
-    let mut sightings = Sightings::default();
+    let mut sightings = WrongZnodeReporter::default();
     let keeping = PersistentNode::new(session.clone(), &path).run(say);
     tokio::select! {
         conflict = keeping => {
             match conflict {
                 Conflict::Persistent => {
-                    sightings.update(session, [WrongZnode::new(&path, Problem::NotEphemeral)]);
+                    sightings.update(session, [WrongZnode::new(&path, ZnodeProblem::NotEphemeral)]);
                 }
                 Conflict::Held { .. } => {
                     warn!("a node of another fleet with the same id says who it is at {path}: {conflict}");
@@ -483,27 +527,27 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
     }
 }
 
-async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> Failure {
+async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> NodeError {
     let who = match conflict {
         Conflict::Held { session: holder } => {
-            let holder = describe_holder(session, id.as_str(), holder).await;
+            let holder = id_owner::describe(session, id.as_str(), holder).await;
             format!("{holder} holds {path} and is alive; stop that one, or give this node another id")
         }
         Conflict::Persistent => {
-            let remedy = WrongZnode::new(path, Problem::NotEphemeral).remedy();
+            let remedy = WrongZnode::new(path, ZnodeProblem::NotEphemeral).remedy();
             format!(
                 "{path} is a persistent znode, which no session's end removes; {remedy}, or give this node another id"
             )
         }
     };
-    Failure::taken(anyhow!("the node id {id} is taken: {who}"))
+    NodeError::IdInUse { id: id.clone(), cause: who }
 }
 
 /// Completes when ZooKeeper has not been reached for `timeout` since the start.
-async fn unreachable(session: &Session, settings: &Settings, timeout: Option<Duration>) -> Failure {
+async fn unreachable(session: &Session, settings: &Settings, timeout: Option<Duration>) -> NodeError {
     let Some(timeout) = timeout else { return std::future::pending().await };
     if tokio::time::timeout(timeout, session.connection()).await.is_ok() {
         return std::future::pending().await;
     }
-    Failure::unavailable(anyhow!("ZooKeeper at {} was not reached within {timeout:?}", settings.zookeeper))
+    NodeError::Unavailable { servers: settings.zookeeper.to_string(), timeout }
 }

@@ -1,19 +1,51 @@
 //! Reads boards.toml again while a node runs, when somebody asks for it (SIGHUP), and puts new sensors in the place of the
 //! old ones. Session, znodes and leadership are not touched.
 
-use std::fmt;
 use std::sync::Arc;
+use std::{fmt, io};
 
-use anyhow::anyhow;
-use atalaya_hal::Boards;
+use atalaya_hal::{Boards, BoardsError, OpenError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::dynamic_config::DynamicConfig;
-use crate::exit::Failure;
-use crate::process::systemd::Systemd;
+use crate::process::systemd::Notifier;
 use crate::sampling::{self, Sensors};
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsError};
+
+/// Error of [`Carried::open`].
+#[derive(Debug, thiserror::Error)]
+pub enum OpenBoardError {
+    /// No such board.
+    #[error(transparent)]
+    Board(#[from] BoardsError),
+    /// A sensor needs something that this machine or this build does not have.
+    #[error(transparent)]
+    Sensor(#[from] OpenError),
+    /// The operating system refuses a thread for a bus.
+    #[error("cannot start the thread of a bus: {0}")]
+    Thread(io::Error),
+}
+
+/// Error of reading the configuration again.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Wrong settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Board that cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenBoardError),
+    /// A file described the boards when the node started, and does not any more.
+    #[error("boards.toml is missing or no longer describes a board")]
+    NoBoards,
+    /// The operating system refuses a thread.
+    #[error("cannot start a thread to read the configuration: {0}")]
+    Thread(io::Error),
+    /// The thread that reads the configuration panicked; the panic is in the log.
+    #[error("reading the configuration panicked")]
+    Panicked,
+}
 
 /// What a board carries, opened.
 #[derive(Debug)]
@@ -29,16 +61,16 @@ impl Carried {
     ///
     /// # Errors
     /// There is no such board, it asks for what this machine or this build cannot give, or there are no more threads.
-    pub fn open(name: Option<&str>, boards: &Boards) -> Result<Carried, Failure> {
-        let (board, carries) = boards.board(name).map_err(Failure::config)?;
-        let buses = sampling::open(carries, &boards.base_dir).map_err(Failure::config)?;
-        let sensors = Sensors::start(buses).map_err(Failure::software)?;
+    pub fn open(name: Option<&str>, boards: &Boards) -> Result<Carried, OpenBoardError> {
+        let (board, carries) = boards.board(name)?;
+        let buses = sampling::open(carries, &boards.base_dir)?;
+        let sensors = Sensors::start(buses).map_err(OpenBoardError::Thread)?;
         Ok(Carried { board: board.to_owned(), sensors })
     }
 }
 
 /// What gives the configuration as it is now; may block.
-pub type Load = dyn Fn() -> Result<(Carried, Settings), Failure> + Send + Sync;
+pub type Load = dyn Fn() -> Result<(Carried, Settings), LoadError> + Send + Sync;
 
 /// When to read the configuration again, and how.
 pub struct Reload {
@@ -71,30 +103,30 @@ pub(crate) struct Adopt<'a> {
 pub(crate) async fn serve(
     reload: Option<Reload>,
     settings: &Settings,
-    supervisor: &Systemd,
+    notifier: &Notifier,
     adopt: Adopt<'_>,
 ) {
     let Some(Reload { mut asked, load }) = reload else { return std::future::pending().await };
     let mut running = settings.clone();
     while asked.recv().await.is_some() {
-        supervisor.reloading().await;
+        notifier.reloading().await;
         match loaded(&load).await {
             Ok((carried, new)) => adopt.take(carried, &mut running, new).await,
             Err(failure) => warn!("the new configuration is refused, the old one stays: {failure}"),
         }
-        supervisor.ready().await;
+        notifier.ready().await;
     }
     std::future::pending().await
 }
 
 /// In a thread of its own, because files may be on disks that hang. Nobody waits for that thread when the node ends.
-async fn loaded(load: &Arc<Load>) -> Result<(Carried, Settings), Failure> {
+async fn loaded(load: &Arc<Load>) -> Result<(Carried, Settings), LoadError> {
     let (give, given) = oneshot::channel();
     let load = load.clone();
     let thread = std::thread::Builder::new().name("reload".to_owned());
-    thread.spawn(move || drop(give.send(load()))).map_err(Failure::software)?;
+    thread.spawn(move || drop(give.send(load()))).map_err(LoadError::Thread)?;
     // A thread that gives nothing has panicked, and said so.
-    given.await.map_err(|_| Failure::software(anyhow!("reading it failed")))?
+    given.await.map_err(|_| LoadError::Panicked)?
 }
 
 impl Adopt<'_> {

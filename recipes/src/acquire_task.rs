@@ -293,7 +293,11 @@ async fn work<C: Acquirable>(
             Progress::Acquired(path) => match verify(contender, connection, path).await {
                 Ok(Some(verified)) => {
                     let (znode, fencing_token) = (verified.path().to_owned(), verified.czxid());
-                    status.send_replace(Status::Held { connection: connection.clone(), znode, fencing_token });
+                    status.send_replace(Status::Held {
+                        connection: connection.clone(),
+                        znode,
+                        fencing_token,
+                    });
                     let end = node.insert(verified).ended().await;
                     warn!(?end, "lock lost");
                     return None;

@@ -20,9 +20,15 @@ pub(crate) enum Step {
     /// Create a znode in the queue.
     Create,
     /// Wait until the predecessor or our own znode changes.
-    Wait { own: String, predecessor: String, ahead: usize },
+    Wait {
+        own: String,
+        predecessor: String,
+        ahead: usize,
+    },
     /// Act as the holder while the session's lease holds and our own znode exists.
-    Hold { own: String },
+    Hold {
+        own: String,
+    },
     /// Nothing: none of our znodes is in the queue, and none will be created.
     Left,
 }
@@ -34,7 +40,10 @@ pub(crate) enum Event {
     Connected(i64),
     Disconnected,
     /// All children of the parent, and name and owning session of those that carry our id.
-    Listed { children: Vec<String>, own: Vec<(String, i64)> },
+    Listed {
+        children: Vec<String>,
+        own: Vec<(String, i64)>,
+    },
     Created(String),
     Deleted(String),
     /// An operation failed, and may have taken effect.
@@ -159,7 +168,9 @@ impl ContenderState {
                 *stage = if self.never_created { Stage::Creating } else { Stage::Listing };
             }
             (_, Stage::Disconnected) => {}
-            (Event::Listed { children, own }, Stage::Listing) => self.stage = self.next_stage(&children, &own),
+            (Event::Listed { children, own }, Stage::Listing) => {
+                self.stage = self.next_stage(&children, &own)
+            }
             (Event::Created(_), stage @ Stage::Creating) => *stage = Stage::Listing,
             (Event::Deleted(deleted), Stage::Deleting(names)) => {
                 names.retain(|name| *name != deleted);
@@ -181,8 +192,11 @@ impl ContenderState {
             .collect();
         let own = sorted_contenders(self.role, &current).first().map(|name| (*name).to_owned());
         let own = own.filter(|_| !self.leaving);
-        let surplus: Vec<String> =
-            own_znodes.iter().map(|(name, _)| name.clone()).filter(|name| Some(name) != own.as_ref()).collect();
+        let surplus: Vec<String> = own_znodes
+            .iter()
+            .map(|(name, _)| name.clone())
+            .filter(|name| Some(name) != own.as_ref())
+            .collect();
         if !surplus.is_empty() {
             return Stage::Deleting(surplus);
         }

@@ -239,8 +239,11 @@ impl Election {
         let mut node = OwnedNode::of(connection, watched).await?;
         backoff.over();
         self.standing.send_replace(Standing::Leading);
-        let leadership =
-            Leadership { connection: connection.clone(), znode: node.path().to_owned(), fencing_token: node.czxid() };
+        let leadership = Leadership {
+            connection: connection.clone(),
+            znode: node.path().to_owned(),
+            fencing_token: node.czxid(),
+        };
         // Biased: the end of leadership is checked before the leader's code is polled, also after the process was stopped.
         let outcome = tokio::select! {
             biased;

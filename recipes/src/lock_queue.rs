@@ -220,7 +220,8 @@ impl Acquirable for Contender {
     async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {
         connection.sync().await?;
         let (role, children) = (self.state.role(), connection.children_or_empty(&self.path).await?);
-        if let Some(first) = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name)) {
+        if let Some(first) = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name))
+        {
             let path = self.path_of(first);
             let stat = connection.stat(&path).await?;
             // A reporter that is dropped at once: the znode is logged, and reported only for a moment.

@@ -15,9 +15,13 @@ pub(crate) enum Step {
     /// Read the owner of our permit, if it exists.
     FindPermit,
     /// Count the permits. `contender` is our znode in the queue.
-    CountPermits { contender: String },
+    CountPermits {
+        contender: String,
+    },
     /// Create our permit, provided that our znode `contender` in the queue still exists.
-    CreatePermit { contender: String },
+    CreatePermit {
+        contender: String,
+    },
     DeletePermit,
     /// Hold the permit.
     Hold,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::contender_state::ContenderState;
 use crate::node_names::{ContenderId, Naming};
 
 impl Queue for ContenderState {
@@ -119,7 +120,9 @@ impl Client {
                 None if model.permits.len() < model.limit => Event::PermitAvailable,
                 None => Event::NoPermitAvailable,
             },
-            Step::CreatePermit { contender } if exists(model, &contender) && !model.permits.contains_key(&self.number) => {
+            Step::CreatePermit { contender }
+                if exists(model, &contender) && !model.permits.contains_key(&self.number) =>
+            {
                 model.permits.insert(self.number, self.session);
                 Event::PermitCreated
             }

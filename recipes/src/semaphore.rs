@@ -221,13 +221,7 @@ impl Waiter {
     /// Compares the number of permits in ZooKeeper with ours, and writes ours if there is none yet.
     async fn check_permit_count(&self, connection: &Connection) -> Result<(), AcquireError> {
         let Semaphore { path, permits, .. } = &self.semaphore;
-        let (data, stat) = match connection.get_opt(path).await? {
-            Some(found) => found,
-            None => {
-                connection.ensure(path).await?;
-                connection.get(path).await?
-            }
-        };
+        let (data, stat) = connection.get_or_create(path).await?;
         let text = std::str::from_utf8(&data).unwrap_or_default().trim();
         match text.parse::<u64>() {
             Ok(stored) if stored == u64::from(*permits) => Ok(()),
@@ -236,7 +230,9 @@ impl Waiter {
             // error and reads the number of the other.
             Err(_) if data.is_empty() && stat.version == 0 => {
                 match connection.set(path, permits.to_string().as_bytes(), Some(0)).await {
-                    Err(error) if error.is_bad_version() => Box::pin(self.check_permit_count(connection)).await,
+                    Err(error) if error.is_bad_version() => {
+                        Box::pin(self.check_permit_count(connection)).await
+                    }
                     result => Ok(result.map(drop)?),
                 }
             }

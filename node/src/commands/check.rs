@@ -1,16 +1,33 @@
 //! `atalaya check`: is this configuration right? Opens nothing, connects nowhere.
 
-use atalaya_hal::Boards;
+use std::path::PathBuf;
 
-use super::{print, surroundings};
-use crate::cli::CheckArgs;
-use crate::exit::Failure;
+use atalaya_hal::Boards;
+use clap::Args;
+
+use super::process_environment;
+use super::stdout::print;
+use crate::commands::exit::Failure;
 use crate::sampling;
-use crate::settings::{Settings, load_boards};
+use crate::settings::{FleetArgs, Settings, load_boards};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya check                      the boards.toml here
+  atalaya check /etc/atalaya/boards.toml")]
+pub(super) struct CheckArgs {
+    /// The file [default: boards.toml here].
+    file: Option<PathBuf>,
+
+    /// The settings of the fleet.
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
 
 pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
-    let boards = load_boards(args.file.as_ref(), surroundings())?;
-    let settings = Settings::assemble(&args.fleet, &boards, surroundings())?;
+    let boards = load_boards(args.file.as_ref(), process_environment())?;
+    let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
     settings.read_token()?;
     for (name, board) in &boards.boards {
         sampling::open(board, &boards.base_dir).map_err(|error| {

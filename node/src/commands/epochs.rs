@@ -8,18 +8,86 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use atalaya_collector::fence::Epoch;
 use atalaya_collector::{Store, StoreError, open_store};
+use clap::{Args, Subcommand};
 
+use super::args::Output;
 use super::collect::{usual_store, without_password};
-use super::surroundings;
-use crate::cli::{EpochsCommand, EpochsDropArgs, EpochsListArgs, Output, StoreArgs};
-use crate::exit::Failure;
+use super::process_environment;
+use crate::commands::exit::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EpochsCommand {
+    /// List the epochs that a collector has recorded, the highest first.
+    #[command(after_help = "\
+Examples:
+  atalaya epochs list --store sqlite:/var/lib/atalaya-collector/reports.db
+  atalaya epochs list --store redis://127.0.0.1:6379/0
+  docker compose exec collector atalaya epochs list
+
+Reports of an epoch below the highest one are answered with 409 (problem `stale`) unless their cycle is
+lower. An epoch far above the others, with few reports, is not from this fleet: drop it.")]
+    List(EpochsListArgs),
+    /// Delete an epoch and its reports from a collector's store, so that reports of lower epochs are accepted again.
+    #[command(after_help = "\
+Examples:
+  atalaya epochs drop 1821211504 --dry-run       show what would be deleted
+  atalaya epochs drop 1821211504 --yes
+  sudo -u atalaya atalaya epochs drop 1821211504 --yes --store sqlite:/var/lib/atalaya-collector/reports.db
+
+The collector may run meanwhile: it sees the change with the next report. Sums of reports that are past
+--keep-reports cannot be separated and stay. Deleted reports cannot be restored: back the store up first.")]
+    Drop(EpochsDropArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EpochsListArgs {
+    /// Store of the collector.
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// How to print; json is one object a line.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+
+    /// Maximum number of epochs.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EpochsDropArgs {
+    /// Epoch to delete.
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+    epoch: i64,
+
+    /// Store of the collector.
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// Delete it. Without this flag nothing is deleted.
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+
+    /// Show what would be deleted, and delete nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Store of a collector.
+#[derive(Debug, Args)]
+pub(super) struct StoreArgs {
+    /// Store of the collector: sqlite:PATH or redis://HOST:PORT/DATABASE [default: sqlite:reports.db, in the folder
+    /// that STATE_DIRECTORY names, or here]. Also ATALAYA_STORE.
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+}
 
 /// Maximum number of epochs that `drop` looks through.
 const EPOCHS: usize = 100_000;
 
 pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     let store = match command {
         EpochsCommand::List(args) => &args.store,
         EpochsCommand::Drop(args) => &args.store,
@@ -57,7 +125,7 @@ pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
 
 /// Opens the store. A file that does not exist is not created.
 fn open(args: &StoreArgs) -> Result<(Arc<dyn Store>, String), Failure> {
-    let surroundings = surroundings();
+    let surroundings = process_environment();
     let name = match &args.store {
         Some(name) => name.clone(),
         None => {
@@ -100,7 +168,7 @@ fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<ExitCode, Failure> {
     for epoch in epochs {
         text += &match args.output {
             Output::Table => row(epoch),
-            Output::Json => serde_json::to_string(epoch).map_err(Failure::software)?,
+            Output::Json => serde_json::to_string(epoch).map_err(Failure::internal)?,
         };
         text.push('\n');
     }

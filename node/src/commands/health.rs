@@ -2,12 +2,37 @@
 
 use anyhow::{Context as _, anyhow};
 use atalaya_hal::duration;
+use clap::Args;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 
-use super::print;
-use crate::cli::HealthArgs;
-use crate::exit::Failure;
+use super::stdout::print;
+use crate::commands::exit::Failure;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya health http://127.0.0.1:9100/readyz
+  HEALTHCHECK CMD [\"atalaya\", \"health\", \"http://127.0.0.1:9100/readyz\"]     in a Dockerfile
+
+Exit codes: 0 it answers 2xx; 64 no address; 69 it answers anything else, or not in time.")]
+pub(super) struct HealthArgs {
+    /// The address to ask, with GET. Of several, the first that anything listens at decides.
+    #[arg(value_name = "URL", required = true, value_parser = address)]
+    urls: Vec<Url>,
+
+    /// Give up (exit 69) when it has taken so long.
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
+    timeout: String,
+}
+
+fn address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(format!("{other}: is no address of HTTP; expected http://… or https://…")),
+    }
+}
 
 /// As much of an answer as is shown, in bytes.
 const LONGEST_ANSWER: usize = 4 * 1024;
@@ -16,7 +41,7 @@ pub(super) fn main(args: &HealthArgs) -> Result<(), Failure> {
     let timeout =
         duration::parse(&args.timeout).map_err(|error| Failure::usage(anyhow!("--timeout: {error}")))?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {
         let asked = async {
             let mut answer = first_answer(&args.urls).await?;
@@ -40,7 +65,7 @@ async fn first_answer(urls: &[Url]) -> Result<Response, Failure> {
     for url in urls {
         match client(url)
             .context("cannot make an HTTP client")
-            .map_err(Failure::software)?
+            .map_err(Failure::internal)?
             .get(url.clone())
             .send()
             .await

@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
-use super::own_program;
-use crate::cli::Command;
-use crate::exit::Failure;
+use super::Command;
+use super::own_program::own_program;
+use crate::commands::exit::Failure;
 
 /// Longest time that an orphan whose end was not announced stays a zombie.
 const REAP: Duration = Duration::from_secs(1);
@@ -32,9 +32,9 @@ pub(super) fn is_needed(command: &Command) -> bool {
 /// Runs this command line again in a child, and ends as that ends.
 pub(super) fn main() -> Result<ExitCode, Failure> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {
-        let listen = |kind| signal(kind).map_err(Failure::software);
+        let listen = |kind| signal(kind).map_err(Failure::internal);
         let mut ended = listen(SignalKind::child())?;
         let mut signals = [
             (listen(SignalKind::terminate())?, Signal::TERM),
@@ -46,7 +46,7 @@ pub(super) fn main() -> Result<ExitCode, Failure> {
         ];
         let mut command = own_program();
         command.args(std::env::args_os().skip(1));
-        let child = Pid::from_child(&command.spawn().map_err(Failure::software)?);
+        let child = Pid::from_child(&command.spawn().map_err(Failure::internal)?);
         loop {
             tokio::select! {
                 received = next(&mut signals) => {

@@ -3,25 +3,78 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Connection, Error};
+use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::args::{ConnectionArgs, Output};
+use super::stdout::{print, print_or_closed};
 use super::tools::with_session_of;
-use super::{print, print_some};
-use crate::cli::{Output, ReportsCommand, ReportsListArgs, ReportsPickArgs};
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
 use crate::leader::delivery::outbox::{ASIDE, PATH};
 use crate::leader::outbox_store::{self, Batch};
 use crate::model::report::CycleReport;
 use crate::model::text;
 
+#[derive(Debug, Subcommand)]
+pub(super) enum ReportsCommand {
+    /// List the reports that are not delivered: those that wait for the API, and those that it rejected.
+    #[command(after_help = "\
+Examples:
+  atalaya reports list
+  atalaya reports list --output json | jq 'select(.reason)'
+
+A report waits until the API accepts it (2xx or 409). What it answers with another 4xx is tried a few
+times and then set aside, with the reason; so the others go on.")]
+    List(ReportsListArgs),
+    /// Put reports that the API rejected back: the leader sends them again at once.
+    #[command(after_help = "\
+Examples:
+  atalaya reports retry 41 42
+  atalaya reports retry --all            when the API is put right")]
+    Retry(ReportsPickArgs),
+    /// Delete reports for good: nobody will deliver them.
+    #[command(after_help = "\
+Examples:
+  atalaya reports drop 41                waiting or rejected
+  atalaya reports drop --all             all that were rejected; what waits has to be named")]
+    Drop(ReportsPickArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportsListArgs {
+    /// How to print; json is one object a line.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// `atalaya reports retry` and `drop`.
+#[derive(Debug, Args)]
+pub(super) struct ReportsPickArgs {
+    /// Their cycles.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    cycles: Vec<u64>,
+
+    /// All that the API rejected.
+    #[arg(long)]
+    all: bool,
+
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
 pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
     match command {
         ReportsCommand::List(args) => with_session_of(None, &args.connection, |session| async move {
             let connection = session.connection().await;
-            connection.sync().await.map_err(Failure::not_now)?;
+            connection.sync().await.map_err(Failure::temp_fail)?;
             list(&connection, args).await
         }),
         ReportsCommand::Retry(args) => each(args, "retried", Act::Retry),
@@ -41,9 +94,9 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
     let mut shown = 0;
     for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
         let listed =
-            outbox_store::list(connection, parent).await.map_err(Failure::not_now)?.unwrap_or_default();
+            outbox_store::list(connection, parent).await.map_err(Failure::temp_fail)?.unwrap_or_default();
         for name in &listed.others {
-            let name = text::shorten(name);
+            let name = text::sanitize_for_log(name);
             warn!("{parent}/{name} is not a report: its name is not a cycle number");
         }
         let mut reader =
@@ -61,14 +114,15 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
             let Some(data) = data else { continue };
             let line = match (parsed(&data, cycle), args.output) {
                 (Ok(report), Output::Json) => {
-                    serde_json::to_string(&Row { state, report: &report }).map_err(Failure::software)?
+                    serde_json::to_string(&Row { state, report: &report }).map_err(Failure::internal)?
                 }
                 (Ok(report), Output::Table) => row(state, &report),
                 (Err(problem), Output::Json) => {
                     serde_json::json!({"state": state, "cycle": cycle, "problem": problem}).to_string()
                 }
                 (Err(problem), Output::Table) => {
-                    text::line(&format!("{cycle:>10}  {state:<8}  is no report: {problem}")).into_owned()
+                    text::sanitize_line(&format!("{cycle:>10}  {state:<8}  is no report: {problem}"))
+                        .into_owned()
                 }
             };
             if shown == 0 && args.output == Output::Table {
@@ -80,7 +134,7 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
                 print(heads.as_bytes())?;
             }
             shown += 1;
-            if !print_some(format!("{line}\n").as_bytes())? {
+            if !print_or_closed(format!("{line}\n").as_bytes())? {
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -107,7 +161,7 @@ impl Reader<'_> {
             return Ok(Vec::new());
         }
         let found =
-            outbox_store::read(self.connection, self.parent, &cycles).await.map_err(Failure::not_now)?;
+            outbox_store::read(self.connection, self.parent, &cycles).await.map_err(Failure::temp_fail)?;
         self.batch.saw(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
         Ok(found)
     }
@@ -139,7 +193,7 @@ fn row(state: &str, report: &CycleReport) -> String {
     let time = time.strftime("%Y-%m-%d %H:%M:%SZ");
     let row = format!("{cycle:>10}  {state:<8}  {epoch:>10}  {time:<20}  {}{reason}", averages.join(", "));
     // Units and reasons come from other programs.
-    text::line(&row).into_owned()
+    text::sanitize_line(&row).into_owned()
 }
 
 #[derive(Clone, Copy)]
@@ -151,10 +205,10 @@ enum Act {
 fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failure> {
     with_session_of(None, &args.connection, |session| async move {
         let connection = session.connection().await;
-        connection.sync().await.map_err(Failure::not_now)?;
+        connection.sync().await.map_err(Failure::temp_fail)?;
         let cycles = match args.all {
             true => {
-                let aside = outbox_store::cycles(&connection, ASIDE).await.map_err(Failure::not_now)?;
+                let aside = outbox_store::cycles(&connection, ASIDE).await.map_err(Failure::temp_fail)?;
                 aside.unwrap_or_default().into_iter().collect()
             }
             false => args.cycles.clone(),
@@ -170,7 +224,7 @@ fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failur
                 // With --all, somebody else was faster.
                 Err(error) if error.is_no_node() && args.all => {}
                 Err(error) if error.is_no_node() => missing.push(cycle.to_string()),
-                Err(error) => return Err(Failure::not_now(error)),
+                Err(error) => return Err(Failure::temp_fail(error)),
             }
         }
         print(format!("{count} {done}\n").as_bytes())?;
@@ -200,7 +254,7 @@ async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
     };
     connection.ensure(PATH).await?;
     let delete = Write::Delete { path: &from, version: Some(stat.version) };
-    let create = Write::Create { path: &to, data: &data, kind: Kind::Persistent };
+    let create = Write::Create { path: &to, data: &data, mode: CreateMode::Persistent };
     connection.multi(&[delete, create, BELL]).await?;
     Ok(())
 }

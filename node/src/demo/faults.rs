@@ -3,11 +3,10 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::Demo;
 use super::fleet::{Member, Plan};
 use super::script::{ApiMode, Fault, Who};
 use super::state::Tone;
-use crate::exit::Failure;
+use super::{Demo, DemoError};
 
 impl Demo {
     /// The numbers of those that are meant.
@@ -20,7 +19,7 @@ impl Demo {
     }
 
     /// Does something to the fleet, and says so.
-    pub(super) async fn fault(&mut self, fault: Fault) -> Result<ControlFlow<()>, Failure> {
+    pub(super) async fn fault(&mut self, fault: Fault) -> Result<ControlFlow<()>, DemoError> {
         // Who leads may have changed since the last frame.
         self.look().await;
         let faults = self.server.faults();
@@ -75,8 +74,8 @@ impl Demo {
         &mut self,
         who: Who,
         done: &str,
-        act: impl Fn(&mut Member, &Plan) -> Result<bool, Failure>,
-    ) -> Result<String, Failure> {
+        act: impl Fn(&mut Member, &Plan) -> Result<bool, DemoError>,
+    ) -> Result<String, DemoError> {
         let meant = self.meant(who);
         let mut hit = Vec::new();
         for number in &meant {

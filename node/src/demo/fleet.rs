@@ -12,10 +12,10 @@ use atalaya_hal::Boards;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
+use super::DemoError;
 use super::gate::Gate;
 use super::happening::Happening;
 use super::journal;
-use crate::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 use crate::node::Node;
@@ -37,8 +37,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    fn node(&self, number: u32) -> Result<Node, Failure> {
-        let id: NodeId = number.to_string().parse().map_err(Failure::usage)?;
+    fn node(&self, number: u32) -> Result<Node, DemoError> {
+        #[expect(clippy::expect_used, reason = "digits are a node id")]
+        let id: NodeId = number.to_string().parse().expect("a number is a node id");
         let node = Node::build(id, self.board.clone(), &self.boards, self.settings.clone())?;
         Ok(node.averages(self.averages.clone()).network(self.network.clone()))
     }
@@ -66,7 +67,7 @@ pub(super) struct Member {
 
 impl Member {
     /// Starts the node of this number for the `life`-th time.
-    pub(super) fn start(plan: &Plan, number: u32, life: u32) -> Result<Member, Failure> {
+    pub(super) fn start(plan: &Plan, number: u32, life: u32) -> Result<Member, DemoError> {
         let node = plan.node(number)?;
         let vitals = node.node_status();
         let gate = Arc::new(Gate::default());
@@ -125,7 +126,7 @@ impl Member {
     }
 
     /// Lets it go on, or starts it anew. Whether there was anything to revive.
-    pub(super) fn revive(&mut self, plan: &Plan) -> Result<bool, Failure> {
+    pub(super) fn revive(&mut self, plan: &Plan) -> Result<bool, DemoError> {
         match self.condition {
             Condition::Up => return Ok(false),
             Condition::Hung => {
@@ -151,7 +152,6 @@ impl Drop for Member {
     }
 }
 
-/// This machine has no room for so many nodes.
-fn no_more(number: u32) -> impl Fn(io::Error) -> Failure {
-    move |error| Failure::software(anyhow::anyhow!("there is no room for node {number}: {error}"))
+fn no_more(number: u32) -> impl Fn(io::Error) -> DemoError {
+    move |error| DemoError::StartNode { number, error }
 }

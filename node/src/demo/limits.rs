@@ -1,6 +1,6 @@
 //! How many files a process may have open: many nodes need more than most systems allow at first.
 
-use crate::exit::Failure;
+use super::DemoError;
 
 /// A connection, its other end, and another one that is not closed yet.
 const PER_NODE: u64 = 3;
@@ -12,7 +12,7 @@ const BESIDES: u64 = 64;
 /// # Errors
 /// The system does not let it.
 #[cfg(unix)]
-pub(super) fn make_room(nodes: u32) -> Result<(), Failure> {
+pub(super) fn make_room(nodes: u32) -> Result<(), DemoError> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let wanted = u64::from(nodes) * PER_NODE + BESIDES;
@@ -27,16 +27,13 @@ pub(super) fn make_room(nodes: u32) -> Result<(), Failure> {
         return Ok(());
     }
     let maximum = limit.maximum.or(limit.current).unwrap_or(0);
-    Err(Failure::software(anyhow::anyhow!(
-        "{nodes} nodes need {wanted} open files and the system allows {maximum}: raise the limit (ulimit -Hn), or \
-         start fewer nodes (--nodes {})",
-        maximum.saturating_sub(BESIDES) / PER_NODE
-    )))
+    let possible = maximum.saturating_sub(BESIDES) / PER_NODE;
+    Err(DemoError::OpenFiles { nodes, wanted, maximum, possible })
 }
 
 /// Windows has no such limit.
 #[cfg(not(unix))]
-pub(super) fn make_room(_: u32) -> Result<(), Failure> {
+pub(super) fn make_room(_: u32) -> Result<(), DemoError> {
     Ok(())
 }
 

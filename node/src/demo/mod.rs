@@ -24,11 +24,11 @@ mod view;
 mod watched;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use atalaya_hal::Boards;
 use atalaya_sim::zookeeper::Server;
 use futures_util::StreamExt as _;
@@ -39,8 +39,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::exit::Failure;
-use crate::settings::Settings;
+use crate::reload::OpenBoardError;
+use crate::settings::{Settings, SettingsError};
 use fleet::{Member, Plan};
 use happening::Happening;
 use journal::{Journal, Said};
@@ -83,30 +83,78 @@ pub struct Options {
     pub filter: Targets,
 }
 
+/// Error that ends the demo.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// Wrong settings in boards.toml.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// Board that cannot be opened.
+    #[error(transparent)]
+    Board(#[from] OpenBoardError),
+    /// The in-memory ZooKeeper server did not start.
+    #[error("cannot start the in-memory ZooKeeper server: {0}")]
+    ZooKeeper(io::Error),
+    /// The REST API cannot listen.
+    #[error("cannot start the API at {address}; choose another address with --listen: {error}")]
+    Listen {
+        /// Requested address.
+        address: SocketAddr,
+        /// Cause.
+        error: io::Error,
+    },
+    /// The terminal cannot be switched to the screen of the demo.
+    #[error("cannot use this terminal; --plain works without one: {0}")]
+    Terminal(io::Error),
+    /// Input from the terminal or output to it failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The limit on open files is too low.
+    #[error(
+        "{nodes} nodes need {wanted} open files and the system allows {maximum}: raise the limit (ulimit -Hn), or \
+         start fewer nodes (--nodes {possible})"
+    )]
+    OpenFiles {
+        /// Requested number of nodes.
+        nodes: u32,
+        /// Open files that they need.
+        wanted: u64,
+        /// Limit of the system.
+        maximum: u64,
+        /// Number of nodes within the limit.
+        possible: u64,
+    },
+    /// The operating system refuses the thread of a node.
+    #[error("cannot start node {number}: {error}")]
+    StartNode {
+        /// Number of the node.
+        number: u32,
+        /// Cause.
+        error: io::Error,
+    },
+}
+
 /// Runs until `stop`, or until the demo is over.
 ///
 /// # Errors
 /// The machine does not give what so many nodes need, or the board is wrong.
-pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), Failure> {
+pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), DemoError> {
     limits::make_room(options.nodes)?;
     let (happenings, heard) = mpsc::unbounded_channel();
     let (journal, said) = Journal::new();
     // A test may have a subscriber already.
     let _ = tracing_subscriber::registry().with(options.filter.clone()).with(journal).try_init();
     let server = Server::builder().tick(TICK).longest_session_timeout(options.session_timeout).start_thread();
-    let server = server.context("cannot start a ZooKeeper in memory").map_err(Failure::software)?;
+    let server = server.map_err(DemoError::ZooKeeper)?;
     let sink = Sink::start(options.listen, happenings.clone())
-        .with_context(|| {
-            format!("cannot start an API at {}; choose another address with --listen", options.listen)
-        })
-        .map_err(Failure::unavailable)?;
+        .map_err(|error| DemoError::Listen { address: options.listen, error })?;
     let settings = settings(&options, &server, &sink)?;
 
     let screen = if options.plain {
         None
     } else {
         screen::guard_against_panics();
-        Some(Screen::take().context("cannot use this terminal; --plain needs none").map_err(Failure::io)?)
+        Some(Screen::take().map_err(DemoError::Terminal)?)
     };
     let (averages, averaged) = mpsc::unbounded_channel();
     let places = (server.connect_string(), sink.page());
@@ -132,14 +180,14 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
     let outcome = demo.run(heard, said, averaged, stop).await;
     // The screen is given back before anything is said.
     demo.screen = None;
-    plain::conclude(&demo.state).map_err(Failure::io)?;
+    plain::conclude(&demo.state)?;
     outcome
 }
 
 /// What the nodes are told: the fleet's settings, and where this demo's parts are.
-fn settings(options: &Options, server: &Server, sink: &Sink) -> Result<Settings, Failure> {
-    use crate::cli::FleetArgs;
+fn settings(options: &Options, server: &Server, sink: &Sink) -> Result<Settings, DemoError> {
     use crate::settings::Env;
+    use crate::settings::FleetArgs;
 
     let args = FleetArgs {
         zookeeper: Some(server.connect_string()),
@@ -173,7 +221,7 @@ impl Demo {
         mut said: mpsc::Receiver<Said>,
         mut averaged: mpsc::UnboundedReceiver<crate::model::report::Report>,
         stop: impl Future<Output = &'static str>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), DemoError> {
         let start = self.state.started;
         let words =
             format!("ZooKeeper in memory at {}, the page at {}", self.state.zookeeper, self.state.page);
@@ -228,14 +276,14 @@ impl Demo {
     }
 
     /// The last look, for the summary.
-    async fn finish(&mut self) -> Result<(), Failure> {
+    async fn finish(&mut self) -> Result<(), DemoError> {
         self.look().await;
         self.show(true)?;
         Ok(())
     }
 
     /// Starts the nodes that are yet to be started, some at a time.
-    fn start_some(&mut self) -> Result<(), Failure> {
+    fn start_some(&mut self) -> Result<(), DemoError> {
         let begun = self.members.len();
         for number in (1..=self.state.rows.len()).skip(begun).take(STARTED_AT_ONCE) {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
@@ -270,15 +318,15 @@ impl Demo {
     }
 
     /// Shows what there is to show. False when nobody sees it any more.
-    fn show(&mut self, redraw: bool) -> Result<bool, Failure> {
+    fn show(&mut self, redraw: bool) -> Result<bool, DemoError> {
         match &mut self.screen {
-            None => plain::print(self.state.take_lines()).map_err(Failure::io),
-            Some(screen) if redraw => screen.draw(&self.state).map(|()| true).map_err(Failure::io),
+            None => Ok(plain::print(self.state.take_lines())?),
+            Some(screen) if redraw => Ok(screen.draw(&self.state).map(|()| true)?),
             Some(_) => Ok(true),
         }
     }
 
-    async fn grant(&mut self, wish: Wish) -> Result<ControlFlow<()>, Failure> {
+    async fn grant(&mut self, wish: Wish) -> Result<ControlFlow<()>, DemoError> {
         let all = self.state.rows.len();
         let fault = match (wish, &mut self.screen) {
             (Wish::Fault(fault), _) => fault,
@@ -300,7 +348,7 @@ impl Demo {
                 return Ok(ControlFlow::Continue(()));
             }
             (Wish::Redraw, Some(screen)) => {
-                screen.forget().map_err(Failure::io)?;
+                screen.forget()?;
                 return Ok(ControlFlow::Continue(()));
             }
         };
@@ -309,7 +357,7 @@ impl Demo {
 }
 
 /// The next thing that the viewer asks for; never, without a screen.
-async fn next_wish(screen: &mut Option<Screen>, state: &State) -> Result<Wish, Failure> {
+async fn next_wish(screen: &mut Option<Screen>, state: &State) -> Result<Wish, DemoError> {
     let Some(screen) = screen else { return std::future::pending().await };
     loop {
         match screen.events.next().await {
@@ -318,7 +366,7 @@ async fn next_wish(screen: &mut Option<Screen>, state: &State) -> Result<Wish, F
                     return Ok(wish);
                 }
             }
-            Some(Err(error)) => return Err(Failure::io(error)),
+            Some(Err(error)) => return Err(error.into()),
             // The terminal is gone.
             None => return Ok(Wish::Quit),
         }

@@ -7,6 +7,7 @@ use atalaya_hal::boards::SyncMode;
 use reqwest::Url;
 
 use crate::model::node_id::NodeId;
+use crate::model::text;
 use crate::settings::{self, Settings};
 
 /// What the whole fleet follows stands below this znode.
@@ -68,7 +69,7 @@ impl Key {
             return Err(format!("{} bytes are too many; expected at most {LONGEST}", data.len()));
         }
         let text = std::str::from_utf8(data).map_err(|_| {
-            let shown = settings::shorten(&String::from_utf8_lossy(data));
+            let shown = text::sanitize_for_log(&String::from_utf8_lossy(data));
             format!("\"{shown}\" is not UTF-8; expected text")
         })?;
         let text = text.trim();
@@ -134,13 +135,13 @@ impl fmt::Display for Value {
                 write!(
                     f,
                     "{}{}",
-                    settings::shorten(&url.origin().ascii_serialization()),
-                    settings::shorten(url.path())
+                    text::sanitize_for_log(&url.origin().ascii_serialization()),
+                    text::sanitize_for_log(url.path())
                 )
             }
             Value::Sync(SyncMode::Free) => f.write_str("free"),
             Value::Sync(SyncMode::Barrier) => f.write_str("barrier"),
-            Value::Log(filter) => f.write_str(&settings::shorten(filter)),
+            Value::Log(filter) => f.write_str(&text::sanitize_for_log(filter)),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Backoff, Leadership, Sightings};
+use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -12,12 +12,13 @@ use tracing::{info, warn};
 use super::{AGAIN, AVERAGES, Leader, LeaderConfig, log_joined, log_left, patience};
 use crate::fail_points;
 use crate::leader::delivery::worker::Outgoing;
-use crate::leader::fenced_store::{self, BARRIER, CommitError, Cycle, FencedStore, WriteOp};
+use crate::leader::fenced_store::{self, CommitError, Cycle, FencedStore, WriteOp};
 use crate::leader::members::Members;
 use crate::leader::read_fleet::{Gathered, Since, gather, not_written_since};
 use crate::leader::schedule::{Schedule, ServerClock};
 use crate::leader::write_counter::{Count, CounterTrouble};
-use crate::metrics::Ended;
+use crate::metrics::CycleResult;
+use crate::model::barrier;
 use crate::model::report::CycleReport;
 
 /// After so many periods without a write a measurement is too old to count, and never before [`SHORTEST_LIFE`].
@@ -43,7 +44,7 @@ pub(super) struct CycleRunner<'a> {
     /// Refusals by ZooKeeper since the last cycle that was written down.
     pub(super) trouble: &'a mut Backoff,
     /// Znodes that have the wrong type, besides those that refuse a cycle.
-    pub(super) sightings: Sightings,
+    pub(super) sightings: WrongZnodeReporter,
 }
 
 /// The barrier, in lock-step.
@@ -58,7 +59,7 @@ struct Closed {
 /// How a cycle ended.
 enum Done {
     /// The next one, please.
-    Well(Ended),
+    Well(CycleResult),
     /// It could not be done; once more, soon.
     Again,
     /// The office has to be looked at.
@@ -93,7 +94,7 @@ impl CycleRunner<'_> {
         let mut rhythm = self.rhythm(last, &now);
         loop {
             let due = rhythm.wait(self.now());
-            self.leader.options.metrics.awaits_cycle(due, patience(self.leadership.connection()));
+            self.leader.options.metrics.cycle_scheduled(due, patience(self.leadership.connection()));
             let look = (now.period / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
             let early = closed.is_some() && now.release == Release::Complete;
             tokio::select! {
@@ -125,8 +126,8 @@ impl CycleRunner<'_> {
             let (late, since) = (rhythm.late(begun), BootInstant::now());
             let done = self.cycle(&now, &mut closed, &mut count).await;
             let took = BootInstant::now().since(since);
-            let ended = if let Done::Well(ended) = done { ended } else { Ended::CommitError };
-            self.leader.options.metrics.cycled(ended, late, took, *self.clock);
+            let ended = if let Done::Well(ended) = done { ended } else { CycleResult::Failed };
+            self.leader.options.metrics.cycle_ended(ended, late, took, self.clock.now(BootInstant::now()));
             match done {
                 Done::Well(_) => rhythm.begun(begun),
                 Done::Again => tokio::time::sleep(AGAIN.min(now.period / 2)).await,
@@ -200,16 +201,16 @@ impl CycleRunner<'_> {
             Err(error) => {
                 warn!("no average this time: {error}");
                 // Who waits at the barrier waits for this cycle.
-                return if closed.is_some() { Done::Again } else { Done::Well(Ended::CommitError) };
+                return if closed.is_some() { Done::Again } else { Done::Well(CycleResult::Failed) };
             }
         };
-        self.leader.options.metrics.gathered(self.roster.len(), &gathered);
+        self.leader.options.metrics.fleet_read(self.roster.len(), gathered.reasons);
         fail_points::point("gathered");
         let report = self.report(&gathered, now);
         if report.is_none() {
             warn!(excluded = gathered.excluded, "no average this time: nobody has a usable measurement");
             if closed.is_none() {
-                return Done::Well(Ended::Empty);
+                return Done::Well(CycleResult::Empty);
             }
         }
         if orders.counting != Counting::PerCycle {
@@ -248,20 +249,20 @@ impl CycleRunner<'_> {
         if let (Some(count), Some(value)) = (count, counted) {
             *count = Count { value, version: count.version.wrapping_add(1) };
         }
-        self.leader.options.metrics.tallied(counted);
-        let Some(report) = report else { return Done::Well(Ended::Empty) };
+        self.leader.options.metrics.set_counter(counted);
+        let Some(report) = report else { return Done::Well(CycleResult::Empty) };
         self.written(report, dropped, orders.api.is_some()).await;
-        Done::Well(Ended::Written)
+        Done::Well(CycleResult::Committed)
     }
 
     fn report(&self, gathered: &Gathered, now: i64) -> Option<CycleReport> {
-        let summaries = gathered.aggregate.summaries();
-        if summaries.is_empty() {
+        let averages = gathered.aggregate.averages();
+        if averages.is_empty() {
             return None;
         }
         let term = self.office.next_term();
         let time = Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
-        Some(CycleReport::new(term.epoch, term.cycle, time, summaries, gathered.excluded))
+        Some(CycleReport::new(term.epoch, term.cycle, time, averages, gathered.excluded))
     }
 
     /// A cycle is written down.
@@ -280,8 +281,8 @@ impl CycleRunner<'_> {
                 "average"
             );
         }
-        self.leader.options.metrics.averaged(&report);
-        dropped.iter().for_each(|_| self.leader.options.metrics.drops());
+        self.leader.options.metrics.set_averages(&report);
+        dropped.iter().for_each(|_| self.leader.options.metrics.report_dropped());
         self.leader.tell_averages(&report);
         self.outgoing
             .with(|outbox| {
@@ -359,7 +360,7 @@ impl CycleRunner<'_> {
     /// Closes the barrier, or finds it closed: since when, by ZooKeeper's clock, if another leader has closed it.
     async fn close(&mut self) -> Result<(Closed, Option<i64>), CommitError> {
         let connection = self.leadership.connection();
-        if let Some(stat) = connection.stat(BARRIER).await? {
+        if let Some(stat) = connection.stat(barrier::PATH).await? {
             info!(generation = stat.czxid, "the barrier is closed; this cycle is finished first");
             // The transaction of the newest cycle, exactly.
             self.office.newest = stat.czxid;
@@ -373,7 +374,7 @@ impl CycleRunner<'_> {
     async fn open_what_is_left(&mut self) {
         let connection = self.leadership.connection();
         let opened = async {
-            match connection.stat(BARRIER).await? {
+            match connection.stat(barrier::PATH).await? {
                 Some(_) => fenced_store::open_barrier(self.leadership).await.map(|()| true),
                 None => Ok(false),
             }

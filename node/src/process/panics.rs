@@ -6,7 +6,6 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use crate::exit::SOFTWARE;
 use crate::logging;
 use crate::model::text;
 
@@ -26,11 +25,11 @@ pub fn contained<T>(run: impl FnOnce() -> T) -> thread::Result<T> {
     done
 }
 
-/// Lets each panic from now on, but the contained ones, end the process.
-pub(crate) fn end_the_process() {
-    std::panic::set_hook(Box::new(|panic| {
+/// Lets each panic from now on, except the contained ones, end the process with `exit_code`.
+pub(crate) fn end_the_process(exit_code: u8) {
+    std::panic::set_hook(Box::new(move |panic| {
         let message = panic.to_string().replace('\n', " ");
-        let message = text::line(&message);
+        let message = text::sanitize_line(&message);
         if CONTAINED.get() > 0 {
             tracing::warn!("{message}");
             return;
@@ -38,7 +37,7 @@ pub(crate) fn end_the_process() {
         let thread = thread::current();
         let name = thread.name().unwrap_or("unnamed");
         logging::conclude_with_error(&format!("a defect ends this process: in thread {name}: {message}"));
-        std::process::exit(SOFTWARE.into());
+        std::process::exit(exit_code.into());
     }));
 }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
 use atalaya_hal::{Boards, BoardsError, Located, duration};
 use atalaya_recipes::ConnectString;
@@ -13,14 +12,14 @@ use atalaya_recipes::connect_string::check_path;
 use reqwest::Url;
 
 pub mod api_token;
+mod fleet_args;
 pub mod listen_addr;
 
-use crate::cli::FleetArgs;
-use crate::exit::Failure;
 use crate::logging;
-pub(crate) use crate::model::text::shorten;
+use crate::model::text::sanitize_for_log;
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
+pub use fleet_args::FleetArgs;
 
 /// A node's settings, complete and checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,23 +91,53 @@ impl Env<'_> {
 ///
 /// # Errors
 /// A file that was named is not there, or the file is wrong.
-pub fn load_boards(flag: Option<&PathBuf>, surroundings: Env<'_>) -> Result<Boards, Failure> {
+pub fn load_boards(flag: Option<&PathBuf>, surroundings: Env<'_>) -> Result<Boards, SettingsError> {
     let named =
         flag.cloned().or_else(|| surroundings.first(&["ATALAYA_BOARDS"]).map(|(_, path)| path.into()));
     if let Some(path) = named.as_ref().and_then(|path| path.to_str()) {
-        unquoted(path).map_err(|problem| Failure::config(anyhow!("the path of boards.toml: {problem}")))?;
+        unquoted(path).map_err(SettingsError::BoardsPath)?;
     }
     match named {
         Some(path) => Boards::load(path),
         None if PathBuf::from(HERE).is_file() => Boards::load(HERE),
         None => Ok(Boards::builtin()),
     }
-    .map_err(Failure::config)
+    .map_err(SettingsError::File)
+}
+
+/// Error of reading the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Wrong value of a flag.
+    #[error("--{flag}: {problem}")]
+    Flag {
+        /// Flag without its dashes.
+        flag: String,
+        /// Problem and hint.
+        problem: Bad,
+    },
+    /// Wrong value of an environment variable.
+    #[error("the environment variable {name}: {problem}")]
+    Variable {
+        /// Name of the variable.
+        name: String,
+        /// Problem and hint.
+        problem: Bad,
+    },
+    /// Wrong boards.toml.
+    #[error(transparent)]
+    File(#[from] BoardsError),
+    /// Wrong path of boards.toml.
+    #[error("the path of boards.toml: {0}")]
+    BoardsPath(Bad),
+    /// API token that cannot be read.
+    #[error("{0:#}")]
+    Token(anyhow::Error),
 }
 
 /// Why a value is refused, and what would be right.
 #[derive(Debug)]
-pub(crate) struct Bad {
+pub struct Bad {
     problem: String,
     remedy: &'static str,
 }
@@ -125,7 +154,7 @@ fn unquoted(text: &str) -> Result<&str, Bad> {
     let value = text.trim();
     let is_quoted = |quote: char| value.starts_with(quote) || value.ends_with(quote);
     if ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}'].into_iter().any(is_quoted) {
-        let problem = format!("the quotes are part of the value {}", shorten(value));
+        let problem = format!("the quotes are part of the value {}", sanitize_for_log(value));
         return Err(Bad { problem, remedy: "the same without quotes (env files are read without a shell)" });
     }
     Ok(text)
@@ -146,22 +175,22 @@ impl Pick<'_> {
         parse: impl Fn(&str) -> Result<T, Bad>,
         file: Option<&Located<F>>,
         check: impl Fn(&F) -> Result<T, Bad>,
-    ) -> Result<Option<T>, Failure> {
+    ) -> Result<Option<T>, SettingsError> {
         if let Some(text) = given {
             return unquoted(text)
                 .and_then(parse)
                 .map(Some)
-                .map_err(|problem| Failure::usage(anyhow!("--{flag}: {problem}")));
+                .map_err(|problem| SettingsError::Flag { flag: flag.to_owned(), problem });
         }
         if let Some((name, text)) = self.surroundings.first(variables) {
             return unquoted(&text)
                 .and_then(&parse)
                 .map(Some)
-                .map_err(|problem| Failure::config(anyhow!("the environment variable {name}: {problem}")));
+                .map_err(|problem| SettingsError::Variable { name, problem });
         }
         let Some(located) = file else { return Ok(None) };
         check(&located.value).map(Some).map_err(|Bad { problem, remedy }| {
-            Failure::config(BoardsError::at(&located.at, problem, format!("expected {remedy}")))
+            BoardsError::at(&located.at, problem, format!("expected {remedy}")).into()
         })
     }
 }
@@ -171,7 +200,11 @@ impl Settings {
     ///
     /// # Errors
     /// A value is wrong: the message says where it came from and what would be right.
-    pub fn assemble(args: &FleetArgs, boards: &Boards, surroundings: Env<'_>) -> Result<Settings, Failure> {
+    pub fn assemble(
+        args: &FleetArgs,
+        boards: &Boards,
+        surroundings: Env<'_>,
+    ) -> Result<Settings, SettingsError> {
         let pick = Pick { surroundings };
         let fleet = &boards.fleet;
         let text = |text: &String| Ok::<_, Bad>(text.clone());
@@ -280,7 +313,8 @@ impl Settings {
         Ok(Settings {
             zookeeper: match zookeeper {
                 Some(zookeeper) => zookeeper,
-                None => DEFAULT_ZOOKEEPER.parse().map_err(Failure::software)?,
+                None => connect_string(DEFAULT_ZOOKEEPER)
+                    .map_err(|problem| SettingsError::Flag { flag: "zookeeper".to_owned(), problem })?,
             },
             session_timeout: session_timeout.unwrap_or(DEFAULT_SESSION_TIMEOUT),
             sampling_period: sampling_period.unwrap_or(DEFAULT_SAMPLING_PERIOD),
@@ -303,8 +337,8 @@ impl Settings {
     ///
     /// # Errors
     /// It cannot be read, or holds no token.
-    pub fn read_token(&self) -> Result<(), Failure> {
-        self.api_token.as_ref().map_or(Ok(()), ApiToken::read).map_err(Failure::config)
+    pub fn read_token(&self) -> Result<(), SettingsError> {
+        self.api_token.as_ref().map_or(Ok(()), ApiToken::read).map_err(SettingsError::Token)
     }
 
     /// Returns why the token for the API is not sent, if there is one and it is not; for the log.
@@ -320,7 +354,7 @@ impl Settings {
     pub fn api_change(&self, before: &Settings) -> Option<String> {
         let origin = |settings: &Settings| {
             let url = settings.api_url.as_ref();
-            url.map_or("nowhere".to_owned(), |url| shorten(&url.origin().ascii_serialization()))
+            url.map_or("nowhere".to_owned(), |url| sanitize_for_log(&url.origin().ascii_serialization()))
         };
         let (old, new) = (origin(before), origin(self));
         // That a token is bound to no origin was logged at the start.
@@ -395,7 +429,7 @@ pub(crate) fn log_filter(text: &str) -> Result<String, Bad> {
     match logging::filter(Some(text)) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(Bad {
-            problem: format!("bad log filter \"{}\"", shorten(text)),
+            problem: format!("bad log filter \"{}\"", sanitize_for_log(text)),
             remedy: "a level such as debug, or target=level pairs",
         }),
     }
@@ -406,7 +440,7 @@ const A_SESSION_TIMEOUT: &str = "a duration from 200ms to 1h, such as 10s";
 
 fn parse_duration(text: &str) -> Result<Duration, Bad> {
     duration::parse(text).map_err(|_| Bad {
-        problem: format!("\"{}\" is not a duration", shorten(text)),
+        problem: format!("\"{}\" is not a duration", sanitize_for_log(text)),
         remedy: "a duration such as 5s, 500ms or 1h 30m, or a number of seconds",
     })
 }
@@ -434,7 +468,7 @@ fn parent_path(text: &str) -> Result<String, Bad> {
         Ok(()) => "it is the root",
         Err(problem) => problem,
     };
-    let problem = format!("bad znode path \"{}\": {problem}", shorten(text));
+    let problem = format!("bad znode path \"{}\": {problem}", sanitize_for_log(text));
     Err(Bad { problem, remedy: "the path of a znode, such as /mediciones" })
 }
 
@@ -442,7 +476,7 @@ fn name_template(text: &str) -> Result<String, Bad> {
     if text.matches("{id}").count() == 1 && !text.contains('/') {
         return Ok(text.to_owned());
     }
-    let problem = format!("bad name \"{}\"", shorten(text));
+    let problem = format!("bad name \"{}\"", sanitize_for_log(text));
     Err(Bad { problem, remedy: "{id} once and no /, such as app{id}" })
 }
 
@@ -450,7 +484,10 @@ pub(crate) fn sync_mode(text: &str) -> Result<SyncMode, Bad> {
     match text.to_ascii_lowercase().as_str() {
         "free" => Ok(SyncMode::Free),
         "barrier" => Ok(SyncMode::Barrier),
-        _ => Err(Bad { problem: format!("bad mode \"{}\"", shorten(text)), remedy: "free or barrier" }),
+        _ => Err(Bad {
+            problem: format!("bad mode \"{}\"", sanitize_for_log(text)),
+            remedy: "free or barrier",
+        }),
     }
 }
 
@@ -458,7 +495,10 @@ fn release(text: &str) -> Result<Release, Bad> {
     match text.to_ascii_lowercase().as_str() {
         "period" => Ok(Release::Period),
         "complete" => Ok(Release::Complete),
-        _ => Err(Bad { problem: format!("bad moment \"{}\"", shorten(text)), remedy: "period or complete" }),
+        _ => Err(Bad {
+            problem: format!("bad moment \"{}\"", sanitize_for_log(text)),
+            remedy: "period or complete",
+        }),
     }
 }
 
@@ -468,7 +508,7 @@ fn counting(text: &str) -> Result<Counting, Bad> {
         "per-node" => Ok(Counting::PerNode),
         "per-cycle" => Ok(Counting::PerCycle),
         _ => Err(Bad {
-            problem: format!("bad counter \"{}\"", shorten(text)),
+            problem: format!("bad counter \"{}\"", sanitize_for_log(text)),
             remedy: "per-node, per-cycle or off",
         }),
     }
@@ -476,7 +516,7 @@ fn counting(text: &str) -> Result<Counting, Bad> {
 
 fn listen(text: &str) -> Result<ListenAddr, Bad> {
     text.parse().map_err(|problem| Bad {
-        problem: format!("bad address to listen at \"{}\": {problem}", shorten(text)),
+        problem: format!("bad address to listen at \"{}\": {problem}", sanitize_for_log(text)),
         remedy: "host:port, such as 127.0.0.1:9100, or :9100 for all addresses",
     })
 }
@@ -485,7 +525,9 @@ fn api_method(text: &str) -> Result<ApiMethod, Bad> {
     match text.to_ascii_lowercase().as_str() {
         "get" => Ok(ApiMethod::Get),
         "post" => Ok(ApiMethod::Post),
-        _ => Err(Bad { problem: format!("bad method \"{}\"", shorten(text)), remedy: "get or post" }),
+        _ => {
+            Err(Bad { problem: format!("bad method \"{}\"", sanitize_for_log(text)), remedy: "get or post" })
+        }
     }
 }
 
@@ -493,12 +535,12 @@ fn api_method(text: &str) -> Result<ApiMethod, Bad> {
 /// `nuevo` below it.
 pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
     let bad = |problem: String| Bad {
-        problem: format!("bad API address \"{}\": {problem}", shorten(text)),
+        problem: format!("bad API address \"{}\": {problem}", sanitize_for_log(text)),
         remedy: "an address such as http://127.0.0.1:8000/nuevo",
     };
     let url = Url::parse(text).map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad(format!("{} is neither http nor https", shorten(url.scheme()))));
+        return Err(bad(format!("{} is neither http nor https", sanitize_for_log(url.scheme()))));
     }
     if !url.path().ends_with('/') {
         return Ok(url);
@@ -512,12 +554,12 @@ pub(crate) fn api_url(text: &str) -> Result<Url, Bad> {
 /// An origin: scheme, host and port of a URL.
 fn origin(text: &str) -> Result<Url, Bad> {
     let bad = |problem: String| Bad {
-        problem: format!("bad origin \"{}\": {problem}", shorten(text)),
+        problem: format!("bad origin \"{}\": {problem}", sanitize_for_log(text)),
         remedy: "scheme, host and port, such as https://api.example:8443",
     };
     let url = Url::parse(text.trim()).map_err(|error| bad(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad(format!("{} is neither http nor https", shorten(url.scheme()))));
+        return Err(bad(format!("{} is neither http nor https", sanitize_for_log(url.scheme()))));
     }
     let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
     if !is_bare || !url.username().is_empty() || url.password().is_some() {
@@ -537,7 +579,7 @@ fn api_token(
     boards: &Boards,
     surroundings: Env<'_>,
     url: Option<&Url>,
-) -> Result<Option<ApiToken>, Failure> {
+) -> Result<Option<ApiToken>, SettingsError> {
     let named = surroundings.first(&["ATALAYA_API_TOKEN_FILE"]).map(|(_, path)| PathBuf::from(path));
     if let Some(path) = args.api_token_file.clone().or(named) {
         return Ok(Some(ApiToken::in_file(path, url.cloned())));
@@ -545,7 +587,7 @@ fn api_token(
     if let Some((name, token)) = surroundings.first(&[api_token::VARIABLE]) {
         let given = ApiToken::given(&token, url.cloned());
         return given.map(Some).map_err(|problem| {
-            Failure::config(anyhow!("the environment variable {name} holds no token: {problem:#}"))
+            SettingsError::Token(problem.context(format!("the environment variable {name} holds no token")))
         });
     }
     let file = boards.fleet.api_token_file.as_ref();

@@ -1,7 +1,7 @@
 use super::*;
 
-fn assemble(args: FleetArgs, variables: &[(&str, &str)], file: &str) -> Result<Settings, Failure> {
-    let boards = Boards::parse(file, "boards.toml").map_err(Failure::config)?;
+fn assemble(args: FleetArgs, variables: &[(&str, &str)], file: &str) -> Result<Settings, SettingsError> {
+    let boards = Boards::parse(file, "boards.toml")?;
     let variable =
         |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     Settings::assemble(&args, &boards, Env { variable: &variable })
@@ -20,7 +20,7 @@ const FILE: &str = "[fleet]\nzookeeper = \"file:1\"\nsampling_period = \"7s\"\n"
 
 #[test]
 fn flags_before_environment_before_file_before_defaults() {
-    let host = |settings: Result<Settings, Failure>| settings.unwrap().zookeeper.to_string();
+    let host = |settings: Result<Settings, SettingsError>| settings.unwrap().zookeeper.to_string();
     let both = [("ATALAYA_ZOOKEEPER", "own:1"), ("ZOOKEEPER_HOSTS", "old:1")];
     assert_eq!(host(assemble(flags("flag:1"), &both, FILE)), "flag:1");
     assert_eq!(host(assemble(FleetArgs::default(), &both, FILE)), "own:1");

@@ -67,7 +67,11 @@ pub(crate) enum Step {
 /// Outcome of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    Read { value: i64, at: ZnodeVersion, record: RecordState },
+    Read {
+        value: i64,
+        at: ZnodeVersion,
+        record: RecordState,
+    },
     RecordCreated,
     Written,
     /// The write failed: a znode had another version, or did not exist.

@@ -196,7 +196,11 @@ fn outcome_without_a_dedup_record_is_known_only_if_no_other_write_can_be_mistake
         addition.on(Event::OutcomeUnknown);
         addition
     };
-    let read = |value, version| Event::Read { value, at: ZnodeVersion { version, ..at }, record: RecordState::Unused };
+    let read = |value, version| Event::Read {
+        value,
+        at: ZnodeVersion { version, ..at },
+        record: RecordState::Unused,
+    };
     for (event, next) in
         [(read(40, 7), Some(42)), (read(41, 8), Some(43)), (read(42, 8), None), (read(43, 9), None)]
     {
@@ -213,6 +217,10 @@ fn outcome_without_a_dedup_record_is_known_only_if_no_other_write_can_be_mistake
 #[test]
 fn addition_beyond_64_bits_is_refused() {
     let mut addition = Addition::new(1);
-    addition.on(Event::Read { value: i64::MAX, at: ZnodeVersion { czxid: 1, version: 0 }, record: RecordState::Unused });
+    addition.on(Event::Read {
+        value: i64::MAX,
+        at: ZnodeVersion { czxid: 1, version: 0 },
+        record: RecordState::Unused,
+    });
     assert_eq!(addition.step(), Step::Overflow(i64::MAX));
 }

@@ -93,7 +93,11 @@ impl WriteCounter {
     ///
     /// # Errors
     /// The error of `write`. Nothing was written or counted, unless [`Error::outcome_unknown`]; a repeated call finds out.
-    pub(crate) async fn write(&self, connection: &Connection, write: Write<'_>) -> Result<CountedWrite, Error> {
+    pub(crate) async fn write(
+        &self,
+        connection: &Connection,
+        write: Write<'_>,
+    ) -> Result<CountedWrite, Error> {
         let State { counter, pending, logged_problem, wrong_znodes, .. } = &mut *self.state.lock().await;
         let Some((addition, token)) = pending else { return Ok(CountedWrite::NotCounted) };
         match counter.increment(connection, write, addition, token, wrong_znodes).await? {

@@ -61,8 +61,11 @@ pub(crate) enum LeaveStep {
 /// Returns the next step of a member that leaves, in Kazoo's order: the member with the first name leaves last and waits for the
 /// one with the last name. The others delete their znodes and wait for the first.
 pub(crate) fn leave_step(own: &str, generation: i64, members: &[Member], ready: Option<i64>) -> LeaveStep {
-    let mut inside: Vec<&str> =
-        members.iter().filter(|member| member.czxid < generation).map(|member| member.name.as_str()).collect();
+    let mut inside: Vec<&str> = members
+        .iter()
+        .filter(|member| member.czxid < generation)
+        .map(|member| member.name.as_str())
+        .collect();
     inside.sort_unstable();
     let delete_ready = ready == Some(generation);
     match inside.as_slice() {

@@ -116,11 +116,14 @@ impl Model {
                 EnterStep::Wait => Client::Entering(None),
             },
             Client::Inside(generation) => Client::Leaving(generation, None),
-            Client::Leaving(generation, None) => {
-                Client::Leaving(generation, Some((leave_step(&name, generation, &self.members, self.ready), self.version)))
-            }
+            Client::Leaving(generation, None) => Client::Leaving(
+                generation,
+                Some((leave_step(&name, generation, &self.members, self.ready), self.version)),
+            ),
             Client::Leaving(generation, Some((step, version))) => match step {
-                LeaveStep::Done { delete_ready: true } if !self.set_ready(None, version) => Client::Leaving(generation, None),
+                LeaveStep::Done { delete_ready: true } if !self.set_ready(None, version) => {
+                    Client::Leaving(generation, None)
+                }
                 LeaveStep::Done { .. } => Client::Out,
                 LeaveStep::DeleteLast { delete_ready: true } if !self.set_ready(None, version) => {
                     Client::Leaving(generation, None)

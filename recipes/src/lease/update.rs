@@ -7,7 +7,7 @@ use super::record::Record;
 use super::{Lease, LeaseError};
 use crate::retry::Attempts;
 use crate::session::{Write, Written};
-use crate::{AcquireError, Connection, Error, Guard, Lock, Phase, Stat};
+use crate::{AcquireError, Connection, Guard, Lock, Phase, Stat};
 
 #[derive(Debug)]
 pub(super) struct Update<'a> {

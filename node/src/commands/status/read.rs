@@ -2,15 +2,16 @@
 
 use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::wrong_znode::is_ephemeral;
-use atalaya_recipes::{Connection, Error, Problem, Stat, WrongZnode};
+use atalaya_recipes::{Connection, Error, Stat, WrongZnode, ZnodeProblem};
 
 use crate::dynamic_config::{self, Key};
 use crate::fleet_status::znodes::{all, children, read};
 use crate::fleet_status::{Measurement, Said, Seen};
 use crate::leader::delivery::outbox;
-use crate::leader::fenced_store::{BARRIER, COUNTER};
+use crate::leader::fenced_store::COUNTER;
 use crate::leader::members::Members;
 use crate::leader::outbox_store;
+use crate::model::barrier;
 use crate::model::fence::{self, Fence};
 use crate::model::node_info;
 use crate::settings::Settings;
@@ -50,10 +51,11 @@ impl Reader {
             let id = settings.id_of(&name).unwrap_or(&name);
             seen.measurements.insert(id.to_owned(), measurement);
         }
-        let found = all(connection, node_info::PARENT, &mut self.presences, |data, _| Said::of(data)).await?;
+        let found =
+            all(connection, node_info::PARENT_PATH, &mut self.presences, |data, _| Said::of(data)).await?;
         for (id, stat, said) in found {
             seen.written(&stat);
-            seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{}/{id}", node_info::PARENT), &stat));
+            seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{}/{id}", node_info::PARENT_PATH), &stat));
             seen.presences.insert(id, said);
         }
         Ok(seen)
@@ -86,15 +88,15 @@ impl Reader {
 
 /// Checks that the barrier can be opened, and that the counter holds a number.
 async fn read_barrier_and_counter(connection: &Connection, seen: &mut Seen) -> Result<(), Error> {
-    if let Some(stat) = connection.stat(BARRIER).await? {
-        seen.wrong.extend(WrongZnode::not_childless(BARRIER, &stat));
-        seen.wrong.extend(WrongZnode::not_persistent(BARRIER, &stat));
+    if let Some(stat) = connection.stat(barrier::PATH).await? {
+        seen.wrong.extend(WrongZnode::not_childless(barrier::PATH, &stat));
+        seen.wrong.extend(WrongZnode::not_persistent(barrier::PATH, &stat));
     }
     if let Some((data, stat)) = get(connection, COUNTER).await? {
         seen.wrong.extend(WrongZnode::not_persistent(COUNTER, &stat));
         let text = String::from_utf8_lossy(&data);
         if !text.trim().is_empty() && text.trim().parse::<i64>().is_err() {
-            seen.wrong.push(WrongZnode::new(COUNTER, Problem::NotANumber));
+            seen.wrong.push(WrongZnode::new(COUNTER, ZnodeProblem::NotANumber));
         }
     }
     Ok(())

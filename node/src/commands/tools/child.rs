@@ -1,6 +1,6 @@
 //! A command that runs only while something is held, with every process that it starts.
 //!
-//! On Linux it runs below `atalaya keep` (`super::guarded`), which is the ancestor of all of them, daemons included,
+//! On Linux it runs below `atalaya keep` (`super::guarded_command`), which is the ancestor of all of them, daemons included,
 //! and kills them if this process is killed: long before the lock passes on to another. The command stays in the
 //! process group of this process, so that it can read the terminal and gets its signals. Elsewhere the command is the
 //! only process that is ended.
@@ -14,8 +14,8 @@ use anyhow::anyhow;
 use tokio::process::{Child, Command};
 use tracing::{info, warn};
 
-use crate::commands::own_program;
-use crate::exit::Failure;
+use crate::commands::exit::Failure;
+use crate::commands::own_program::own_program;
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(super) async fn run(
 ) -> Result<Ended, Failure> {
     let mut child = start(command, variables, grace)?;
     let (status, lost) = tokio::select! {
-        status = child.wait() => (status.map_err(Failure::software)?, false),
+        status = child.wait() => (status.map_err(Failure::internal)?, false),
         () = lost => {
             warn!("ending the command: the lock is lost");
             (end(&mut child, grace).await?, true)
@@ -60,7 +60,7 @@ fn start(command: &[OsString], variables: &[(&str, String)], grace: Duration) ->
     use rustix::process::{getpid, set_child_subreaper};
 
     // Should the keeper be killed, its descendants become children of this process.
-    set_child_subreaper(Some(getpid())).map_err(Failure::software)?;
+    set_child_subreaper(Some(getpid())).map_err(Failure::internal)?;
     let mut keeper = own_program();
     keeper.arg("keep").arg("--grace-ms").arg(grace.as_millis().to_string());
     spawn(keeper, command, variables)
@@ -69,7 +69,7 @@ fn start(command: &[OsString], variables: &[(&str, String)], grace: Duration) ->
 #[cfg(not(target_os = "linux"))]
 fn start(command: &[OsString], variables: &[(&str, String)], _: Duration) -> Result<Child, Failure> {
     let mut guarded = own_program();
-    guarded.arg("become");
+    guarded.arg("exec");
     spawn(guarded, command, variables)
 }
 
@@ -82,7 +82,7 @@ fn spawn(
     guard.envs(variables.iter().map(|(name, value)| (name, value)));
     Command::from(guard)
         .spawn()
-        .map_err(|error| Failure::software(anyhow!("cannot start the command: {error}")))
+        .map_err(|error| Failure::internal(anyhow!("cannot start the command: {error}")))
 }
 
 /// Tells every process of the command to end, and kills those that do not within `grace`.
@@ -97,11 +97,11 @@ async fn end(keeper: &mut Child, grace: Duration) -> Result<ExitStatus, Failure>
     const TRIES: u32 = 100;
 
     let root = keeper.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    let Some(root) = root else { return keeper.wait().await.map_err(Failure::software) };
+    let Some(root) = root else { return keeper.wait().await.map_err(Failure::internal) };
     // Without /proc no process is found: then the keeper is killed below, and the command with it.
     let _ = tree::terminate(root);
     if let Ok(status) = tokio::time::timeout(grace, keeper.wait()).await {
-        return status.map_err(Failure::software);
+        return status.map_err(Failure::internal);
     }
     warn!("the command does not end within {grace:?} of SIGTERM; killing it");
     for attempt in 0_u32.. {
@@ -109,14 +109,14 @@ async fn end(keeper: &mut Child, grace: Duration) -> Result<ExitStatus, Failure>
         if attempt == TRIES {
             warn!(processes = left, "the command was killed and has not ended; waiting for it");
             if left == 0 {
-                keeper.start_kill().map_err(Failure::software)?;
+                keeper.start_kill().map_err(Failure::internal)?;
             }
         }
         if let Ok(status) = tokio::time::timeout(GLANCE, keeper.wait()).await {
-            return status.map_err(Failure::software);
+            return status.map_err(Failure::internal);
         }
     }
-    keeper.wait().await.map_err(Failure::software)
+    keeper.wait().await.map_err(Failure::internal)
 }
 
 /// Kills the remaining processes of the command; there are none unless its keeper was killed.
@@ -135,11 +135,11 @@ async fn sweep() {}
 async fn end(child: &mut Child, grace: Duration) -> Result<ExitStatus, Failure> {
     terminate(child);
     match tokio::time::timeout(grace, child.wait()).await {
-        Ok(status) => status.map_err(Failure::software),
+        Ok(status) => status.map_err(Failure::internal),
         Err(_) => {
             warn!("the command does not end within {grace:?} of SIGTERM; killing it");
-            child.start_kill().map_err(Failure::software)?;
-            child.wait().await.map_err(Failure::software)
+            child.start_kill().map_err(Failure::internal)?;
+            child.wait().await.map_err(Failure::internal)
         }
     }
 }

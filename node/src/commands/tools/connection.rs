@@ -10,10 +10,10 @@ use atalaya_hal::duration;
 use atalaya_recipes::connect_string::check_path;
 use atalaya_recipes::{Session, SessionOptions};
 
-use crate::cli::{ConnectionArgs, FleetArgs};
-use crate::commands::surroundings;
-use crate::exit::Failure;
-use crate::settings::{Settings, load_boards};
+use crate::commands::args::ConnectionArgs;
+use crate::commands::exit::Failure;
+use crate::commands::process_environment;
+use crate::settings::{FleetArgs, Settings, load_boards};
 
 /// How long the end may take.
 const FAREWELL: Duration = Duration::from_millis(1_500);
@@ -45,9 +45,10 @@ where
         session_timeout: args.session_timeout.clone(),
         ..FleetArgs::default()
     };
-    let settings = Settings::assemble(&fleet, &load_boards(boards, surroundings())?, surroundings())?;
+    let settings =
+        Settings::assemble(&fleet, &load_boards(boards, process_environment())?, process_environment())?;
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::software)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),

@@ -6,13 +6,38 @@ use std::time::SystemTime;
 use anyhow::anyhow;
 use atalaya_recipes::session::BulkRead;
 use atalaya_recipes::{Connection, Error};
+use clap::Args;
 use serde_json::json;
 
 use super::connection::{path, with_session};
-use crate::cli::{InspectArgs, Output};
-use crate::commands::print;
-use crate::exit::Failure;
+use crate::commands::args::{ConnectionArgs, Output};
+use crate::commands::exit::Failure;
+use crate::commands::stdout::print;
 use crate::inspect::{Entry, Inspection, Znode, table, tree};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya inspect /election                  who leads, who waits, since when
+  atalaya inspect / --recursive              everything, as a tree
+  atalaya inspect /mediciones --output json | jq .entries[].data")]
+pub(in crate::commands) struct InspectArgs {
+    /// Which znode.
+    #[arg(default_value = "/")]
+    path: String,
+
+    /// Everything below it, as a tree.
+    #[arg(long, short)]
+    recursive: bool,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
 
 /// Most znodes that are shown of a tree.
 const MOST: usize = 100_000;
@@ -26,20 +51,20 @@ pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure>
     with_session(&args.connection, |session| async move {
         let connection = session.connection().await;
         // What others have written just now is to be seen.
-        connection.sync().await.map_err(Failure::not_now)?;
+        connection.sync().await.map_err(Failure::temp_fail)?;
         let own = match connection.get(&at).await {
             Ok((data, stat)) => Znode { name: at.clone(), data, stat },
             Err(error) if error.is_no_node() => return Err(Failure::io(anyhow!("there is no znode {at}"))),
-            Err(error) => return Err(Failure::not_now(error)),
+            Err(error) => return Err(Failure::temp_fail(error)),
         };
         let text = if args.recursive {
-            let nodes = below(&connection, own).await.map_err(Failure::not_now)?;
+            let nodes = below(&connection, own).await.map_err(Failure::temp_fail)?;
             match args.output {
                 Output::Table => tree(&nodes),
                 Output::Json => lines(&nodes),
             }
         } else {
-            let children = children(&connection, &at).await.map_err(Failure::not_now)?;
+            let children = children(&connection, &at).await.map_err(Failure::temp_fail)?;
             let inspection = Inspection::of(&own, &children, SystemTime::now());
             match args.output {
                 Output::Table => table(&inspection),

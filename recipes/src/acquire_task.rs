@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
-use crate::owned_node::{OwnedNode, Watched};
+use crate::owned_node::{OwnedNode, WatchedNode};
 use crate::{AcquireError, Connection, Phase, Session};
 
 /// Maximum number of refused requests, other than lost connections, before the cleanup is left to the end of the session.
@@ -33,7 +33,7 @@ pub(crate) trait Acquirable: Send + 'static {
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> impl Future<Output = Result<Option<Watched>, AcquireError>> + Send;
+    ) -> impl Future<Output = Result<Option<WatchedNode>, AcquireError>> + Send;
     /// Returns true if this contender would have to wait for another one. Called before the first write; writes nothing.
     fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, AcquireError>> + Send;
 }
@@ -298,8 +298,8 @@ async fn work<C: Acquirable>(
                         znode,
                         fencing_token,
                     });
-                    let end = node.insert(verified).ended().await;
-                    warn!(?end, "lock lost");
+                    let reason = node.insert(verified).lost().await;
+                    warn!(?reason, "lock lost");
                     return None;
                 }
                 Ok(None) => {
@@ -310,7 +310,7 @@ async fn work<C: Acquirable>(
             },
         };
         match result {
-            Ok(()) if was_waiting => backoff.over(),
+            Ok(()) if was_waiting => backoff.reset(),
             Ok(()) => {}
             Err(AcquireError::Refused(error)) if error.is_connection_loss() => {
                 backoff.pause(connection.session(), &error).await;
@@ -327,7 +327,7 @@ async fn verify<C: Acquirable>(
     path: String,
 ) -> Result<Option<OwnedNode>, AcquireError> {
     match contender.watch_own(connection, path).await? {
-        Some(watched) => Ok(Some(OwnedNode::of(connection, watched).await?)),
+        Some(watched) => Ok(Some(OwnedNode::new(connection, watched).await?)),
         None => Ok(None),
     }
 }

@@ -55,7 +55,7 @@ use crate::clock::BootInstant;
 use crate::contender_state::{Event, Step};
 use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming, sorted_contenders};
-use crate::owned_node::{End, OwnedNode};
+use crate::owned_node::{LossReason, OwnedNode};
 use crate::{Connection, Error, Session};
 
 /// State of a contender.
@@ -206,8 +206,10 @@ impl Election {
                 Ok(event) => {
                     match event {
                         // The predecessor has left: joining the queue has succeeded.
-                        Event::WatchFired => backoff.over(),
-                        Event::Created(_) | Event::Deposed | Event::OutcomeUnknown => backoff.detour().await,
+                        Event::WatchFired => backoff.reset(),
+                        Event::Created(_) | Event::Deposed | Event::OutcomeUnknown => {
+                            backoff.conflict().await
+                        }
                         _ => {}
                     }
                     event
@@ -236,8 +238,8 @@ impl Election {
         let Some(watched) = self.contender.watch_own(connection, self.contender.path_of(own)).await? else {
             return Ok(None);
         };
-        let mut node = OwnedNode::of(connection, watched).await?;
-        backoff.over();
+        let mut node = OwnedNode::new(connection, watched).await?;
+        backoff.reset();
         self.standing.send_replace(Standing::Leading);
         let leadership = Leadership {
             connection: connection.clone(),
@@ -247,16 +249,16 @@ impl Election {
         // Biased: the end of leadership is checked before the leader's code is polled, also after the process was stopped.
         let outcome = tokio::select! {
             biased;
-            end = node.ended() => match end {
-                End::Lease => {
+            reason = node.lost() => match reason {
+                LossReason::LeaseExpired => {
                     warn!("lease expired without an answer from ZooKeeper; no longer the leader");
                     Ok(None)
                 }
-                End::Robbed => {
+                LossReason::Deleted => {
                     warn!("own election znode was deleted; no longer the leader");
                     Ok(None)
                 }
-                End::Unclear(error) => Err(error),
+                LossReason::Unknown(error) => Err(error),
             },
             done = lead(leadership) => Ok(Some(done)),
         };

@@ -4,9 +4,10 @@
 use crate::acquire_task::{Acquirable, Progress};
 use crate::contender_state::{ContenderState, Event, Step};
 use crate::node_names::{ContenderId, Role, is_taken, sorted_contenders};
-use crate::owned_node::Watched;
+use crate::owned_node::WatchedNode;
 use crate::session::BulkRead;
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::session::WrongZnodeReporter;
+use crate::wrong_znode::WrongZnode;
 use crate::{AcquireError, Connection, Error};
 
 /// One contender in the queue below one znode.
@@ -18,7 +19,7 @@ pub(crate) struct Contender {
     /// Znode that was created over this connection: its owner need not be read.
     created: Option<String>,
     /// Our znode, watched over this connection.
-    watched: Option<Watched>,
+    watched: Option<WatchedNode>,
     /// Predecessor that is not ephemeral.
     wrong_znodes: WrongZnodeReporter,
     /// The server of this connection shows all writes of this session.
@@ -91,12 +92,12 @@ impl Contender {
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> Result<Option<Watched>, Error> {
+    ) -> Result<Option<WatchedNode>, Error> {
         // Our znode is first, so no contender blocks it.
         self.wrong_znodes.clear();
         match self.watched.take() {
             Some(watched) if watched.path() == path => Ok(Some(watched)),
-            _ => Watched::new(connection, path).await,
+            _ => WatchedNode::new(connection, path).await,
         }
     }
 
@@ -105,10 +106,10 @@ impl Contender {
         let Contender { watched, wrong_znodes, .. } = self;
         let own_changes = async {
             if watched.as_ref().is_none_or(|known| known.path() != own) {
-                *watched = Watched::new(connection, own).await?;
+                *watched = WatchedNode::new(connection, own).await?;
             }
             if let Some(known) = watched {
-                known.stirred().await;
+                known.changed().await;
                 *watched = None;
             }
             Ok(())
@@ -213,7 +214,7 @@ impl Acquirable for Contender {
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> Result<Option<Watched>, AcquireError> {
+    ) -> Result<Option<WatchedNode>, AcquireError> {
         Ok(Contender::watch_own(self, connection, path).await?)
     }
 

@@ -16,10 +16,10 @@ pub(crate) struct ZnodeVersion {
 
 /// State of our dedup record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RecordState {
+pub(crate) enum AdditionRecord {
     /// The counter uses no dedup record.
     Unused,
-    Absent,
+    Missing,
     /// The record has this version, and is not of this addition.
     Other(i32),
     /// The record is of this addition: it has counted, and the counter became this value.
@@ -42,7 +42,7 @@ impl SumWrite {
     pub(crate) fn expected_read(self, version: i32) -> Event {
         let record = self
             .record_version
-            .map_or(RecordState::Unused, |version| RecordState::Other(version.wrapping_add(1)));
+            .map_or(AdditionRecord::Unused, |version| AdditionRecord::Other(version.wrapping_add(1)));
         Event::Read { value: self.sum, at: ZnodeVersion { version, ..self.at }, record }
     }
 }
@@ -70,7 +70,7 @@ pub(crate) enum Event {
     Read {
         value: i64,
         at: ZnodeVersion,
-        record: RecordState,
+        record: AdditionRecord,
     },
     RecordCreated,
     Written,
@@ -117,14 +117,14 @@ impl Addition {
         };
     }
 
-    fn on_read(&mut self, value: i64, at: ZnodeVersion, record: RecordState) -> Step {
+    fn on_read(&mut self, value: i64, at: ZnodeVersion, record: AdditionRecord) -> Step {
         let record_version = match record {
-            RecordState::Own(value) => return Step::Counted(value),
+            AdditionRecord::Own(value) => return Step::Counted(value),
             // The outcome was stored only in the record, which was deleted.
-            RecordState::Absent if self.unknown.is_some() => return Step::Unknown,
-            RecordState::Absent => return Step::CreateRecord,
-            RecordState::Other(version) => Some(version),
-            RecordState::Unused => None,
+            AdditionRecord::Missing if self.unknown.is_some() => return Step::Unknown,
+            AdditionRecord::Missing => return Step::CreateRecord,
+            AdditionRecord::Other(version) => Some(version),
+            AdditionRecord::Unused => None,
         };
         if let Some(unknown) = self.unknown {
             // The counter was deleted and created again: its history is lost.

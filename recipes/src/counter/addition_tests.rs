@@ -110,10 +110,10 @@ proptest! {
             match client_state.addition.step() {
                 Step::Read => {
                     let record = match (client_state.exact, model.records[client]) {
-                        (false, _) => RecordState::Unused,
-                        (true, None) => RecordState::Absent,
-                        (true, Some((_, Some((number, sum))))) if number == client_state.number => RecordState::Own(sum),
-                        (true, Some((version, _))) => RecordState::Other(version),
+                        (false, _) => AdditionRecord::Unused,
+                        (true, None) => AdditionRecord::Missing,
+                        (true, Some((_, Some((number, sum))))) if number == client_state.number => AdditionRecord::Own(sum),
+                        (true, Some((version, _))) => AdditionRecord::Other(version),
                     };
                     client_state.addition.on(Event::Read { value: model.value, at: model.at, record });
                 }
@@ -176,14 +176,14 @@ proptest! {
 fn outcome_of_a_lost_write_is_always_known_with_a_dedup_record() {
     let at = ZnodeVersion { czxid: 1, version: 7 };
     let mut addition = Addition::new(2);
-    addition.on(Event::Read { value: 40, at, record: RecordState::Other(3) });
+    addition.on(Event::Read { value: 40, at, record: AdditionRecord::Other(3) });
     let Step::Write(write) = addition.step() else { panic!("{addition:?}") };
     assert_eq!(write, SumWrite { sum: 42, at, record_version: Some(3) });
     addition.on(Event::OutcomeUnknown);
     assert!(addition.has_unknown_outcome());
     // Ten writes of other clients came after ours.
     let later = ZnodeVersion { version: 17, ..at };
-    addition.on(Event::Read { value: 99, at: later, record: RecordState::Own(42) });
+    addition.on(Event::Read { value: 99, at: later, record: AdditionRecord::Own(42) });
     assert_eq!(addition.step(), Step::Counted(42));
 }
 
@@ -192,14 +192,14 @@ fn outcome_without_a_dedup_record_is_known_only_if_no_other_write_can_be_mistake
     let at = ZnodeVersion { czxid: 1, version: 7 };
     let with_lost_write = || {
         let mut addition = Addition::new(2);
-        addition.on(Event::Read { value: 40, at, record: RecordState::Unused });
+        addition.on(Event::Read { value: 40, at, record: AdditionRecord::Unused });
         addition.on(Event::OutcomeUnknown);
         addition
     };
     let read = |value, version| Event::Read {
         value,
         at: ZnodeVersion { version, ..at },
-        record: RecordState::Unused,
+        record: AdditionRecord::Unused,
     };
     for (event, next) in
         [(read(40, 7), Some(42)), (read(41, 8), Some(43)), (read(42, 8), None), (read(43, 9), None)]
@@ -220,7 +220,7 @@ fn addition_beyond_64_bits_is_refused() {
     addition.on(Event::Read {
         value: i64::MAX,
         at: ZnodeVersion { czxid: 1, version: 0 },
-        record: RecordState::Unused,
+        record: AdditionRecord::Unused,
     });
     assert_eq!(addition.step(), Step::Overflow(i64::MAX));
 }

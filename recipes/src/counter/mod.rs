@@ -56,11 +56,12 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use self::addition::{Addition, Event, RecordState, Step, SumWrite, ZnodeVersion};
-use crate::dedup_record::{self, DedupRecord, Told};
+use self::addition::{Addition, AdditionRecord, Event, Step, SumWrite, ZnodeVersion};
+use crate::dedup_record::{self, DedupRecord, RecordState};
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
+use crate::session::WrongZnodeReporter;
 use crate::session::{BulkRead, MultiError, Write, Written};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
 pub(crate) use write_counter::CountedWrite;
@@ -129,7 +130,7 @@ impl Counter {
     /// Creates a counter at `path` whose additions count exactly once, by means of a dedup record. Does no I/O.
     pub fn exact(session: Session, path: impl Into<String>) -> Counter {
         let path = path.into();
-        let record = DedupRecord::within(session.clone(), format!("{path}__adders__"));
+        let record = DedupRecord::new(session.clone(), format!("{path}__adders__"));
         Counter::new(session, path, Some(record))
     }
 
@@ -198,7 +199,7 @@ impl Counter {
                 }
                 Step::CreateRecord => match record {
                     Some(record) => {
-                        record.make(&connection).await.map(|()| Event::RecordCreated).map_err(Into::into)
+                        record.create(&connection).await.map(|()| Event::RecordCreated).map_err(Into::into)
                     }
                     None => Ok(Event::RecordCreated),
                 },
@@ -216,7 +217,7 @@ impl Counter {
                     return Err(CounterError::Overflow { path: self.path.clone(), value, amount });
                 }
                 Step::Unknown => {
-                    let (path, source) = (self.path.clone(), attempts.over());
+                    let (path, source) = (self.path.clone(), attempts.last_error());
                     return Err(CounterError::OutcomeUnknown { path, amount, source });
                 }
             };
@@ -265,7 +266,7 @@ impl Counter {
         let (data, stat, record) = match record {
             None => {
                 let (data, stat) = connection.get_or_create(&self.path).await?;
-                (data, stat, RecordState::Unused)
+                (data, stat, AdditionRecord::Unused)
             }
             Some(record) => {
                 let mut reads = connection.get_many(&[&self.path, record.path()]).await?.into_iter();
@@ -275,14 +276,14 @@ impl Counter {
                     _ => connection.get_or_create(&self.path).await?,
                 };
                 let state = match reads.next() {
-                    Some(read) => dedup_record::told(read, record.path(), token)?,
-                    None => Told::Absent,
+                    Some(read) => dedup_record::decode(read, record.path(), token)?,
+                    None => RecordState::Missing,
                 };
                 let state = match state {
-                    Told::Absent => RecordState::Absent,
-                    Told::Other(version) => RecordState::Other(version),
+                    RecordState::Missing => AdditionRecord::Missing,
+                    RecordState::Other(version) => AdditionRecord::Other(version),
                     // Written by this process, so it is a number.
-                    Told::Ours(sum) => sum.parse().map_or(RecordState::Absent, RecordState::Own),
+                    RecordState::Own(sum) => sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own),
                 };
                 (data, stat, state)
             }
@@ -294,7 +295,7 @@ impl Counter {
         match self.parse(&data) {
             Ok(value) => Ok(Event::Read { value, at, record }),
             // The addition has counted, whatever another client has written since.
-            Err(_) if matches!(record, RecordState::Own(_)) => Ok(Event::Read { value: 0, at, record }),
+            Err(_) if matches!(record, AdditionRecord::Own(_)) => Ok(Event::Read { value: 0, at, record }),
             Err(error) => Err(error),
         }
     }
@@ -327,7 +328,7 @@ impl Counter {
         write: SumWrite,
     ) -> Result<Vec<Written>, MultiError> {
         let sum = write.sum.to_string();
-        let text = dedup_record::text(token, &sum);
+        let text = dedup_record::encode(token, &sum);
         let counter = Write::Set { path: &self.path, data: sum.as_bytes(), version: Some(write.at.version) };
         let record = Write::Set { path: record.path(), data: text.as_bytes(), version: write.record_version };
         let writes: Vec<Write<'_>> = first.into_iter().chain([counter, record]).collect();

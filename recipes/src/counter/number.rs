@@ -13,7 +13,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::counter::addition::{Addition, Event, RecordState, Step, ZnodeVersion};
+    use crate::counter::addition::{Addition, AdditionRecord, Event, Step, ZnodeVersion};
 
     #[test]
     fn parser_accepts_numbers_as_kazoo_does_or_rejects_them() {
@@ -99,7 +99,7 @@ mod tests {
         fn addition_is_exact_or_overflows_with_an_error(value in number(), amount in number(), version: i32) {
             let mut addition = Addition::new(amount);
             let at = ZnodeVersion { czxid: 1, version };
-            addition.on(Event::Read { value, at, record: RecordState::Unused });
+            addition.on(Event::Read { value, at, record: AdditionRecord::Unused });
             let exact = i128::from(value) + i128::from(amount);
             match addition.step() {
                 Step::Write(write) => prop_assert_eq!(i128::from(write.sum), exact),

@@ -9,13 +9,13 @@ use tracing::warn;
 
 use super::{Counter, CounterError, CounterState};
 use crate::counter::addition::{Addition, Event, Step};
-use crate::retry::jitter;
-use crate::session::{Write, Written};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter, ZnodeProblem};
+use crate::delay::Delays;
+use crate::session::{Write, Written, WrongZnodeReporter};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
-const MIN_CONTENTION_DELAY: Duration = Duration::from_millis(4);
-const MAX_CONTENTION_DELAY: Duration = Duration::from_millis(64);
+const MIN_CONTENTION_DELAY: Duration = Duration::from_millis(2);
+const MAX_CONTENTION_DELAY: Duration = Duration::from_millis(32);
 
 /// Counts the writes of one process, together with those of others, at the znode of a [`Counter`]. Clones share their state.
 ///
@@ -144,7 +144,7 @@ impl Counter {
         if let Some(read) = expected_read.take() {
             addition.on(read);
         }
-        let mut delay = MIN_CONTENTION_DELAY;
+        let mut delays = Delays::new(MIN_CONTENTION_DELAY, MAX_CONTENTION_DELAY);
         loop {
             match addition.step() {
                 Step::Read => {
@@ -163,7 +163,7 @@ impl Counter {
                 }
                 Step::CreateRecord => {
                     let Some(record) = record else { return Ok(Increment::Closed) };
-                    match record.make(connection).await {
+                    match record.create(connection).await {
                         Ok(()) => addition.on(Event::RecordCreated),
                         Err(error) if error.is_transient() => return Err(error),
                         Err(error) => return Ok(Increment::Impossible(error.to_string())),
@@ -200,8 +200,7 @@ impl Counter {
                                 return Err(refused.error);
                             }
                             // Another client has incremented the counter.
-                            tokio::time::sleep(jitter(delay)).await;
-                            delay = (delay * 2).min(MAX_CONTENTION_DELAY);
+                            tokio::time::sleep(delays.next_delay()).await;
                         }
                     }
                 }

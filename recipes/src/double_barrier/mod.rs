@@ -61,8 +61,9 @@ use uuid::Uuid;
 use self::generation::{EnterStep, LeaveStep, Member};
 use crate::cleanup::Cleanup;
 use crate::retry::Attempts;
+use crate::session::WrongZnodeReporter;
 use crate::session::{BulkRead, CreateMode, Write};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, EventType, Session};
 
 /// Generation whose `ready` was created, but deleted before its `czxid` could be read.
@@ -139,7 +140,7 @@ impl DoubleBarrier {
     /// Joins, and waits until the group is complete, for at most `timeout`. Each call is a separate member.
     pub async fn enter(&self, timeout: Duration) -> Result<DoubleBarrierGuard, DoubleBarrierError> {
         let name = Uuid::new_v4().simple().to_string();
-        let mut znode = Cleanup::of(self.session.clone(), format!("{}/{name}", self.path));
+        let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
         znode.arm();
         let mut members = 0;
         let entering = self.wait_until_complete(&name, znode.path(), &mut members);
@@ -153,7 +154,7 @@ impl DoubleBarrier {
                 DoubleBarrierError::Incomplete { path, members, size, after: timeout }
             }
         };
-        znode.now().await;
+        znode.run().await;
         Err(error)
     }
 
@@ -306,7 +307,7 @@ impl DoubleBarrierGuard {
             Ok(Err(error)) => error.into(),
             Err(_) => DoubleBarrierError::OthersInside { path: self.barrier.path.clone(), after: timeout },
         };
-        self.znode.now().await;
+        self.znode.run().await;
         Err(error)
     }
 

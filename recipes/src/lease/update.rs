@@ -47,7 +47,7 @@ impl<'a> Update<'a> {
             Ok(None) if session.state().phase == Phase::Connected => {
                 return Err(LeaseError::Busy { path: path.clone(), timeout: *timeout });
             }
-            Ok(None) => return Err(self.attempts.over().into()),
+            Ok(None) => return Err(self.attempts.last_error().into()),
             Err(AcquireError::Refused(error)) => return Err(error.into()),
             Err(AcquireError::Closed | AcquireError::Inconsistent { .. }) => return Err(LeaseError::Closed),
         };
@@ -96,7 +96,7 @@ impl<'a> Update<'a> {
             }
             LeaseError::Failed(error) => self.attempts.failed(error).await,
             LeaseError::Busy { .. } | LeaseError::Closed if self.may_have_written => {
-                Err(self.attempts.over())
+                Err(self.attempts.last_error())
             }
             other => return Err(other),
         };

@@ -86,14 +86,14 @@ mod configured {
             Action::Kill => {
                 tracing::warn!(name, "fault point: dying here");
                 // A kill would lose the log lines that are not written yet.
-                crate::logging::conclude("");
+                crate::logging::finish("");
                 #[cfg(unix)]
                 let _ = kill_process(getpid(), Signal::KILL);
                 std::process::abort()
             }
             Action::Stop => {
                 tracing::warn!(name, "fault point: stopping here");
-                crate::logging::conclude("");
+                crate::logging::finish("");
                 #[cfg(unix)]
                 let _ = kill_process(getpid(), Signal::STOP);
             }

@@ -9,7 +9,7 @@ use atalaya_recipes::{Connection, Error};
 use clap::Args;
 use serde_json::json;
 
-use super::connection::{path, with_session};
+use super::connection::{parse_path, with_session};
 use crate::commands::args::{ConnectionArgs, Output};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
@@ -47,7 +47,7 @@ const BATCH: usize = 64;
 const KEPT: usize = 1024;
 
 pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure> {
-    let at = path(&args.path)?;
+    let at = parse_path(&args.path)?;
     with_session(&args.connection, |session| async move {
         let connection = session.connection().await;
         // What others have written just now is to be seen.

@@ -29,18 +29,18 @@ Examples:
   atalaya collect --listen :8000 --allowed-host reports.example.org
   atalaya collect --store redis://127.0.0.1:6379/0
   atalaya collect --store rediss://atalaya@redis.example.org:6379 --redis-password-file password
-  atalaya collect --store memory                         for experiments: reports are lost at the end
+  atalaya collect --store memory                         for experiments: lost at the end
   atalaya collect --keep-reports 90d --keep-hours 3650d
   atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --api-method post
   curl 'http://127.0.0.1:8000/nuevo?dato=78.4'           report a value by hand, as older fleets do
 
-The page is at the listen address; /api/v1/openapi.json describes the API. A success response means that
-the report is on disk. SIGHUP reloads token file and certificate. SIGINT and SIGTERM stop the collector
+The page is at the listen address; /api/v1/openapi.json describes the API. A success response means that \
+the report is on disk. SIGHUP reloads token file and certificate. SIGINT and SIGTERM stop the collector \
 after all requests have been answered.
 
 A token file has lines `write TOKEN`, `read TOKEN` and `read *` (reading without a token).
 
-Exit codes: 0 stopped by a signal; 64 wrong flag; 69 listen address not available; 78 wrong environment,
+Exit codes: 0 stopped by a signal; 64 wrong flag; 69 listen address not available; 78 wrong environment, \
 store, token file or certificate.")]
 pub(super) struct CollectArgs {
     /// Listen address; `:8000` for all interfaces [default: 127.0.0.1:8000] [env: ATALAYA_LISTEN].

@@ -22,7 +22,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Returns recorders that keep what they are given.
+    /// Returns recorders that record.
     pub(crate) fn enabled() -> Metrics {
         Metrics { sampling: SamplingMetrics::enabled(), leader: LeaderMetrics::enabled() }
     }

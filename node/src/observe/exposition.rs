@@ -1,4 +1,4 @@
-//! Exposition of a node's metrics: registers the recorders, and reads everything else when Prometheus scrapes.
+//! Exposition of a node's metrics: registers the recorders, and reads all other values when Prometheus scrapes.
 
 use std::collections::BTreeSet;
 use std::fmt::Error;

@@ -58,7 +58,7 @@ impl HttpServer {
     /// Starts the server.
     ///
     /// # Errors
-    /// The listener cannot be used, or the system has no more threads or file descriptors.
+    /// The listener cannot be used, or the system is out of threads or file descriptors.
     pub(crate) fn start(listener: TcpListener, observer: Observer) -> io::Result<HttpServer> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;

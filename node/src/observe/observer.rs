@@ -227,7 +227,7 @@ impl Drop for StoppingGuard<'_> {
 
 #[cfg(test)]
 impl Observer {
-    /// Fills the queue of pings, which nobody answers before the node runs.
+    /// Fills the queue of pings. They are not answered before the node runs.
     pub(crate) fn fill_pings(&self) {
         while self.0.ping.try_send(oneshot::channel().0).is_ok() {}
     }

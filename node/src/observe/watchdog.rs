@@ -71,7 +71,7 @@ impl Watchdog {
         }
     }
 
-    /// Returns what makes no progress, if anything.
+    /// Returns a message if sampling or publishing makes no progress.
     pub(crate) fn problem(&self, now: Instant) -> Option<&'static str> {
         if now > self.sample_expected_by + self.tolerance {
             return Some("sampling makes no progress");
@@ -82,7 +82,7 @@ impl Watchdog {
     }
 }
 
-/// Returns what makes no progress in a leader, if anything. `has_api` is false if reports are only logged.
+/// Returns a message if the cycles or the deliveries of a leader make no progress. `has_api` is false if reports are only logged.
 pub(crate) fn leader_problem(stats: &LeaderStats, has_api: bool, now: BootInstant) -> Option<&'static str> {
     if stats.cycle_expected_by.is_some_and(|by| now > by + CYCLE_TOLERANCE) {
         return Some("this node is the leader and completes no cycle");
@@ -141,7 +141,7 @@ mod tests {
         let mut watchdog = watchdog(start);
         let progress = Some(SampleProgress { samples: 1, next_by: start + 1_000 * SECOND });
         watchdog.update(&status(true, 1, start), progress, start);
-        assert_eq!(watchdog.problem(start + 100 * SECOND), None, "there is no newer measurement");
+        assert_eq!(watchdog.problem(start + 100 * SECOND), None, "no newer measurement");
         watchdog.update(&status(true, 1, start + SECOND), progress, start + SECOND);
         watchdog.update(&status(true, 1, start + 6 * SECOND), progress, start + 6 * SECOND);
         assert_eq!(watchdog.problem(start + 21 * SECOND), None);
@@ -170,7 +170,7 @@ mod tests {
         };
         assert_eq!(leader_problem(&stats, true, at(130)), None);
         assert!(leader_problem(&stats, true, at(131)).unwrap().contains("none is sent"));
-        assert_eq!(leader_problem(&stats, false, at(131)), None, "there is no API");
+        assert_eq!(leader_problem(&stats, false, at(131)), None, "without an API");
         let stats = LeaderStats { last_delivery_activity: Some(at(141)), ..stats };
         assert_eq!(leader_problem(&stats, true, at(171)), None);
         let stats = LeaderStats { outbox_reports: 0, ..stats };

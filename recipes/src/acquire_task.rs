@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
-use crate::owned_node::{OwnedNode, Watched};
+use crate::owned_node::{OwnedNode, WatchedNode};
 use crate::{AcquireError, Connection, Phase, Session};
 
 /// What strives for one znode to hold, over one connection after the other.
@@ -33,7 +33,7 @@ pub(crate) trait Acquirable: Send + 'static {
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> impl Future<Output = Result<Option<Watched>, AcquireError>> + Send;
+    ) -> impl Future<Output = Result<Option<WatchedNode>, AcquireError>> + Send;
     /// Whether somebody else is in the way. Asked before anything is made; writes nothing.
     fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, AcquireError>> + Send;
 }
@@ -302,7 +302,7 @@ async fn work<C: Acquirable>(
                 Ok(Some(verified)) => {
                     let (znode, fence) = (verified.path().to_owned(), verified.czxid());
                     status.send_replace(Status::Held { connection: connection.clone(), znode, fence });
-                    let end = hold.insert(verified).ended().await;
+                    let end = hold.insert(verified).lost().await;
                     warn!(?end, "what was held is no longer for certain");
                     return None;
                 }
@@ -314,7 +314,7 @@ async fn work<C: Acquirable>(
             },
         };
         match result {
-            Ok(()) if is_progress => trouble.over(),
+            Ok(()) if is_progress => trouble.reset(),
             Ok(()) => {}
             Err(AcquireError::Refused(error)) if error.is_connection_loss() => {
                 trouble.pause(connection.session(), &error).await;
@@ -331,7 +331,7 @@ async fn verify<C: Acquirable>(
     path: String,
 ) -> Result<Option<OwnedNode>, AcquireError> {
     match claimant.watched(connection, path).await? {
-        Some(watched) => Ok(Some(OwnedNode::of(connection, watched).await?)),
+        Some(watched) => Ok(Some(OwnedNode::new(connection, watched).await?)),
         None => Ok(None),
     }
 }

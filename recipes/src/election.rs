@@ -47,7 +47,7 @@ use crate::clock::BootInstant;
 use crate::contender_state::{Event, Step};
 use crate::lock_queue::Line;
 use crate::node_names::{ContenderId, Naming, sorted_contenders};
-use crate::owned_node::{End, OwnedNode};
+use crate::owned_node::{LossReason, OwnedNode};
 use crate::{Connection, Error, Session};
 
 /// Where a contender stands.
@@ -201,8 +201,8 @@ impl Election {
                 Ok(event) => {
                     match event {
                         // The wait behind another contender is over: joining the election has worked.
-                        Event::Stirred => trouble.over(),
-                        Event::Created(_) | Event::Deposed | Event::Unclear => trouble.detour().await,
+                        Event::Stirred => trouble.reset(),
+                        Event::Created(_) | Event::Deposed | Event::Unclear => trouble.conflict().await,
                         _ => {}
                     }
                     event
@@ -231,24 +231,24 @@ impl Election {
         let Some(watched) = self.line.watched(connection, self.line.path_of(own)).await? else {
             return Ok(None);
         };
-        let mut hold = OwnedNode::of(connection, watched).await?;
-        trouble.over();
+        let mut hold = OwnedNode::new(connection, watched).await?;
+        trouble.reset();
         self.standing.send_replace(Standing::Leading);
         let leadership =
             Leadership { connection: connection.clone(), own: hold.path().to_owned(), term: hold.czxid() };
         // The end comes first: nothing of the leader's code runs after it, however long the process was stopped.
         let outcome = tokio::select! {
             biased;
-            end = hold.ended() => match end {
-                End::Lease => {
+            end = hold.lost() => match end {
+                LossReason::LeaseExpired => {
                     warn!("the lease is over without an answer from ZooKeeper; not leading any more");
                     Ok(None)
                 }
-                End::Robbed => {
+                LossReason::Deleted => {
                     warn!("the own election znode is gone; not leading any more");
                     Ok(None)
                 }
-                End::Unclear(error) => Err(error),
+                LossReason::Unknown(error) => Err(error),
             },
             done = lead(leadership) => Ok(Some(done)),
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::acquire_task::{Acquirable, AcquireTask, Ended, Status, Wish};
 use crate::clock::BootInstant;
-use crate::owned_node::LeaseEnd;
+use crate::owned_node::LeaseExpiry;
 use crate::{Connection, Error, Session};
 
 /// Why something could not be acquired.
@@ -69,7 +69,7 @@ impl Guard {
             let mut status = self.tenure.status.clone();
             tokio::select! {
                 biased;
-                () = LeaseEnd::of(&self.connection) => {}
+                () = LeaseExpiry::new(&self.connection) => {}
                 () = self.connection.lost() => {}
                 _ = status.wait_for(|status| !matches!(status, Status::Held { .. })) => {}
             }

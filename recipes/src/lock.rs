@@ -61,7 +61,7 @@ use crate::contender_state::{Event, Step};
 use crate::guard::{self, AcquireError, Guard};
 use crate::lock_queue::Line;
 use crate::node_names::{Naming, Role};
-use crate::owned_node::Watched;
+use crate::owned_node::WatchedNode;
 use crate::{Connection, Session};
 
 /// A lock at a path. It holds nothing itself: each acquiring gives a [`Guard`] of its own.
@@ -181,7 +181,7 @@ impl Acquirable for Line {
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> Result<Option<Watched>, AcquireError> {
+    ) -> Result<Option<WatchedNode>, AcquireError> {
         Ok(Line::watched(self, connection, path).await?)
     }
 

@@ -3,9 +3,10 @@
 
 use crate::contender_state::{ContenderState, Event, Step};
 use crate::node_names::{ContenderId, Role, is_taken, sorted_contenders};
-use crate::owned_node::Watched;
+use crate::owned_node::WatchedNode;
 use crate::session::BulkRead;
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::session::WrongZnodeReporter;
+use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error};
 
 /// One contender in the line at one znode.
@@ -17,7 +18,7 @@ pub(crate) struct Line {
     /// What was created over this connection: its owner need not be asked for.
     fresh: Option<String>,
     /// Our znode, watched over this connection.
-    watched: Option<Watched>,
+    watched: Option<WatchedNode>,
     /// Contender ahead that is not ephemeral.
     wrong_znodes: WrongZnodeReporter,
     /// What this connection's server shows includes all that was written by this session.
@@ -101,12 +102,12 @@ impl Line {
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> Result<Option<Watched>, Error> {
+    ) -> Result<Option<WatchedNode>, Error> {
         // It is first: no contender blocks it.
         self.wrong_znodes.clear();
         match self.watched.take() {
             Some(watched) if watched.path() == path => Ok(Some(watched)),
-            _ => Watched::new(connection, path).await,
+            _ => WatchedNode::new(connection, path).await,
         }
     }
 
@@ -115,10 +116,10 @@ impl Line {
         let Line { watched, wrong_znodes, .. } = self;
         let own = async {
             if watched.as_ref().is_none_or(|known| known.path() != own) {
-                *watched = Watched::new(connection, own).await?;
+                *watched = WatchedNode::new(connection, own).await?;
             }
             if let Some(known) = watched {
-                known.stirred().await;
+                known.changed().await;
                 *watched = None;
             }
             Ok::<_, Error>(())

@@ -45,10 +45,11 @@ use crate::contender_state;
 use crate::guard::{self, AcquireError, Guard};
 use crate::lock_queue::Line;
 use crate::node_names::{ContenderId, Naming};
-use crate::owned_node::Watched;
+use crate::owned_node::WatchedNode;
 use crate::permit_state::{Entry, Event, PermitState, Step};
+use crate::session::WrongZnodeReporter;
 use crate::session::{BulkRead, CreateMode, Write};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
 /// Maximum number of taken places that are checked.
@@ -278,8 +279,8 @@ impl Acquirable for Visitor {
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> Result<Option<Watched>, AcquireError> {
-        Ok(Watched::new(connection, path).await?)
+    ) -> Result<Option<WatchedNode>, AcquireError> {
+        Ok(WatchedNode::new(connection, path).await?)
     }
 
     async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {

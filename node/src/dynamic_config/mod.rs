@@ -10,7 +10,7 @@ mod overlay;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atalaya_recipes::{DataWatch, Session, Watched, children_watch};
+use atalaya_recipes::{DataWatch, Session, WatchedData, children_watch};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -143,13 +143,13 @@ impl DynamicConfig {
         &self,
         scope: Scope,
         key: Key,
-        mut newest: watch::Receiver<Watched>,
+        mut newest: watch::Receiver<WatchedData>,
     ) -> std::convert::Infallible {
         while newest.changed().await.is_ok() {
             match &*newest.borrow_and_update() {
-                Watched::Unseen => {}
-                Watched::Missing => self.hear(scope, key, None),
-                Watched::There(data, _) => self.hear(scope, key, Some(data)),
+                WatchedData::Unknown => {}
+                WatchedData::Missing => self.hear(scope, key, None),
+                WatchedData::Present(data, _) => self.hear(scope, key, Some(data)),
             }
         }
         std::future::pending().await

@@ -57,10 +57,11 @@ use tokio::sync::Mutex;
 use zookeeper_client::Stat;
 
 use self::addition::{Addition, At, Event, Mark, Step, Sum};
-use crate::dedup_record::{self, DedupRecord, Told};
+use crate::dedup_record::{self, DedupRecord, RecordState};
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
+use crate::session::WrongZnodeReporter;
 use crate::session::{BulkRead, Write, Written};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
 pub(crate) use write_counter::CountedWrite;
@@ -126,7 +127,7 @@ impl Counter {
     /// One whose additions count exactly once, by a marker of its own.
     pub fn exact(session: Session, path: impl Into<String>) -> Counter {
         let path = path.into();
-        let marker = DedupRecord::within(session.clone(), format!("{path}__adders__"));
+        let marker = DedupRecord::new(session.clone(), format!("{path}__adders__"));
         Counter::new(session, path, Some(marker))
     }
 
@@ -194,7 +195,7 @@ impl Counter {
                 Step::Look => self.look(&connection, marker.as_ref(), &token, addition.is_at_risk()).await,
                 Step::Mark => match marker {
                     Some(marker) => {
-                        marker.make(&connection).await.map(|()| Event::Marked).map_err(Into::into)
+                        marker.create(&connection).await.map(|()| Event::Marked).map_err(Into::into)
                     }
                     None => Ok(Event::Marked),
                 },
@@ -214,7 +215,7 @@ impl Counter {
                 Step::Overflow(value) => {
                     return Err(CounterError::Overflow { path: self.path.clone(), value, amount });
                 }
-                Step::Unknown => return Err(unknown(attempts.over())),
+                Step::Unknown => return Err(unknown(attempts.last_error())),
             };
             let waited = match result {
                 Ok(event) => {
@@ -273,14 +274,14 @@ impl Counter {
                     _ => self.read(connection).await?,
                 };
                 let mark = match answers.next() {
-                    Some(read) => dedup_record::told(read, marker.path(), token)?,
-                    None => Told::Absent,
+                    Some(read) => dedup_record::decode(read, marker.path(), token)?,
+                    None => RecordState::Missing,
                 };
                 let mark = match mark {
-                    Told::Absent => Mark::Absent,
-                    Told::Other(version) => Mark::Other(version),
+                    RecordState::Missing => Mark::Absent,
+                    RecordState::Other(version) => Mark::Other(version),
                     // It is ours, so it can be read.
-                    Told::Ours(sum) => sum.parse().map_or(Mark::Absent, Mark::Ours),
+                    RecordState::Own(sum) => sum.parse().map_or(Mark::Absent, Mark::Ours),
                 };
                 (data, stat, mark)
             }
@@ -321,7 +322,7 @@ impl Counter {
         let (Some(marker), Some(version)) = (marker, sum.marker) else {
             return Ok(connection.set(&self.path, text.as_bytes(), Some(sum.at.version)).await?.version);
         };
-        let witness = dedup_record::text(token, &text);
+        let witness = dedup_record::encode(token, &text);
         let witness = Write::Set { path: marker.path(), data: witness.as_bytes(), version: Some(version) };
         let written = connection.multi(&[set, witness]).await?;
         match written.first() {

@@ -10,9 +10,10 @@ use tracing::warn;
 use super::{Counter, CounterError};
 use crate::counter::addition::{Addition, Event, Step};
 use crate::dedup_record;
-use crate::retry::jitter;
+use crate::delay::Delays;
+use crate::session::WrongZnodeReporter;
 use crate::session::{Write, Written};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter, ZnodeProblem};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
 /// Counts what one process writes, beside others, at a [`Counter`]'s znode. Clones are the same.
@@ -46,8 +47,8 @@ pub(crate) enum CountedWrite {
     NotCounted,
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+const MIN_DELAY: Duration = Duration::from_millis(2);
+const MAX_DELAY: Duration = Duration::from_millis(32);
 
 impl WriteCounter {
     /// At `path`. Nothing is written before the first write.
@@ -91,7 +92,7 @@ impl WriteCounter {
     ) -> Result<CountedWrite, Error> {
         let State { counter, open, complaint, wrong_znodes, .. } = &mut *self.state.lock().await;
         let Some((addition, token)) = open else { return Ok(CountedWrite::NotCounted) };
-        let mut pause = FIRST_PAUSE;
+        let mut delays = Delays::new(MIN_DELAY, MAX_DELAY);
         let mut state = counter.state.lock().await;
         let crate::counter::State { marker, newest } = &mut *state;
         if let Some((value, at, mark)) = newest.take() {
@@ -116,7 +117,7 @@ impl WriteCounter {
                 }
                 Step::Mark => {
                     if let Some(marker) = marker
-                        && let Err(error) = marker.make(connection).await
+                        && let Err(error) = marker.create(connection).await
                     {
                         if error.is_transient() {
                             return Err(error);
@@ -128,7 +129,7 @@ impl WriteCounter {
                 Step::Write(sum) => {
                     let text = sum.to.to_string();
                     let (Some(marker), Some(version)) = (marker.as_ref(), sum.marker) else { break None };
-                    let witness = dedup_record::text(token, &text);
+                    let witness = dedup_record::encode(token, &text);
                     let writes = [
                         write,
                         Write::Set {
@@ -165,8 +166,7 @@ impl WriteCounter {
                             if matches!(refusal.at, Some(1 | 2)) && !refusal.error.is_connection_loss() =>
                         {
                             addition.on(Event::Stale);
-                            tokio::time::sleep(jitter(pause)).await;
-                            pause = (pause * 2).min(LONGEST_PAUSE);
+                            tokio::time::sleep(delays.next_delay()).await;
                         }
                         Err(refusal) => {
                             let unknown = refusal.error.outcome_unknown();

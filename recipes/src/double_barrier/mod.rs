@@ -59,8 +59,9 @@ use zookeeper_client::EventType;
 use self::party::{Entering, Leaving, Member};
 use crate::cleanup::Cleanup;
 use crate::retry::Attempts;
+use crate::session::WrongZnodeReporter;
 use crate::session::{BulkRead, CreateMode, Write};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
 /// A `ready` that was seen to be made, and was gone before it could be looked at.
@@ -135,18 +136,18 @@ impl DoubleBarrier {
     /// Joins, and waits until the party is complete. Each call is another member.
     pub async fn enter(&self, within: Duration) -> Result<DoubleBarrierGuard, DoubleBarrierError> {
         let name = Uuid::new_v4().simple().to_string();
-        let mut znode = Cleanup::of(self.session.clone(), format!("{}/{name}", self.path));
+        let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
         znode.arm();
         let mut here = 0;
         let entered = tokio::time::timeout(within, self.entered(&name, znode.path(), &mut here)).await;
         match entered {
             Ok(Ok(party)) => Ok(DoubleBarrierGuard { barrier: self.clone(), znode, name, party }),
             Ok(Err(error)) => {
-                znode.now().await;
+                znode.run().await;
                 Err(error.into())
             }
             Err(_) => {
-                znode.now().await;
+                znode.run().await;
                 Err(DoubleBarrierError::Incomplete {
                     path: self.path.clone(),
                     here,
@@ -310,12 +311,12 @@ impl DoubleBarrierGuard {
                 Ok(())
             }
             Ok(Err(error)) => {
-                self.znode.now().await;
+                self.znode.run().await;
                 Err(error.into())
             }
             Err(_) => {
                 let path = self.barrier.path.clone();
-                self.znode.now().await;
+                self.znode.run().await;
                 Err(DoubleBarrierError::OthersInside { path, after: within })
             }
         }

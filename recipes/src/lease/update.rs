@@ -47,7 +47,7 @@ impl<'a> Effort<'a> {
             Ok(None) if session.state().phase == Phase::Connected => {
                 return Err(LeaseError::Busy { path: path.clone(), patience: *patience });
             }
-            Ok(None) => return Err(self.attempts.over().into()),
+            Ok(None) => return Err(self.attempts.last_error().into()),
             Err(AcquireError::Refused(error)) => return Err(error.into()),
             Err(AcquireError::Closed | AcquireError::Inconsistent { .. }) => return Err(LeaseError::Closed),
         };
@@ -95,7 +95,7 @@ impl<'a> Effort<'a> {
                 self.attempts.contended(error).await
             }
             LeaseError::Failed(error) => self.attempts.failed(error).await,
-            LeaseError::Busy { .. } | LeaseError::Closed if self.at_risk => Err(self.attempts.over()),
+            LeaseError::Busy { .. } | LeaseError::Closed if self.at_risk => Err(self.attempts.last_error()),
             other => return Err(other),
         };
         waited.map_err(|error| self.end(error))

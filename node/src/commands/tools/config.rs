@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use atalaya_recipes::session::CreateMode;
-use atalaya_recipes::{Connection, DataWatch, Error, Watched};
+use atalaya_recipes::{Connection, DataWatch, Error, WatchedData};
 use clap::{Args, Subcommand};
 use tokio::sync::watch;
 use tracing::warn;
@@ -146,14 +146,14 @@ fn place(key: Key) -> String {
 /// Prints each value, until nobody reads them.
 async fn follow(
     path: &str,
-    mut newest: watch::Receiver<Watched>,
+    mut newest: watch::Receiver<WatchedData>,
     printer: &StdoutThread,
 ) -> Result<(), Failure> {
     let mut shown = None;
     while newest.changed().await.is_ok() {
         let now = newest.borrow_and_update().clone();
         match now {
-            Watched::There(value, _) => {
+            WatchedData::Present(value, _) => {
                 // A value that is written again is no change.
                 if shown.as_ref() == Some(&value) {
                     continue;
@@ -163,11 +163,11 @@ async fn follow(
                 }
                 shown = Some(value);
             }
-            Watched::Missing => {
+            WatchedData::Missing => {
                 shown = None;
                 warn!(path, "there is no such znode; waiting for it");
             }
-            Watched::Unseen => {}
+            WatchedData::Unknown => {}
         }
     }
     Ok(())

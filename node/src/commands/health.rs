@@ -74,7 +74,8 @@ async fn first_response(urls: &[Url]) -> Result<Response, Failure> {
     Err(Failure::unavailable(anyhow!("{}", errors.join("; "))))
 }
 
-/// Returns a client without proxy and without redirects: the check is about this server, which is on this machine or near it.
+/// Returns a client without proxy and without redirects: the check is about this server, which is on this machine or
+/// near it.
 fn client(url: &Url) -> reqwest::Result<Client> {
     let builder = Client::builder().no_proxy().redirect(Policy::none());
     match url.scheme() {

@@ -1,5 +1,5 @@
-//! Status of a whole fleet, from its znodes: leader, reports, nodes with their measurements and sensors. No I/O, except in `znodes`.
-//! `atalaya status` shows it, and a leader sends it to the collector.
+//! Status of a whole fleet, from its znodes: leader, reports, nodes with their measurements and sensors. No I/O, except
+//! in `znodes`. `atalaya status` shows it, and a leader sends it to the collector.
 
 pub mod clock;
 mod render;
@@ -91,7 +91,8 @@ pub(crate) struct Reading {
     pub(crate) unit: Option<String>,
 }
 
-/// Parses a node info and removes what a fleet status does not show. Returns `None` if the data is not a node info, or too large.
+/// Parses a node info and removes what a fleet status does not show. Returns `None` if the data is not a node info, or
+/// too large.
 pub(crate) fn parse_node_info(data: &[u8]) -> Option<NodeInfo> {
     let mut info = NodeInfo::parse(data)?;
     for sensor in &mut info.sensors {
@@ -121,8 +122,8 @@ pub(crate) struct FleetStatus {
     pub(crate) aside: usize,
     /// Last accepted report, as the leader has published it.
     pub(crate) delivered: Option<Delivered>,
-    /// Epoch above the leader's of which the collector has reports, as the leader has published it: the collector accepts no report of
-    /// this fleet.
+    /// Epoch above the leader's of which the collector has reports, as the leader has published it: the collector
+    /// accepts no report of this fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) outranked: Option<i64>,
     /// Value of `/config/sampling_period`, in seconds.

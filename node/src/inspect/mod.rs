@@ -1,5 +1,5 @@
-//! Description of a znode and its children in terms of recipes: holder and contenders of a lock or election, members, counters. No I/O;
-//! `atalaya inspect` reads and prints.
+//! Description of a znode and its children in terms of recipes: holder and contenders of a lock or election, members,
+//! counters. No I/O; `atalaya inspect` reads and prints.
 
 mod kind;
 mod render;
@@ -39,7 +39,8 @@ pub(crate) struct Entry {
     /// Session that owns the znode; `None` if it is persistent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) session: Option<String>,
-    /// Seconds from the creation, by ZooKeeper's clock, until now, by this machine's clock; `None` for znodes of ZooKeeper itself.
+    /// Seconds from the creation, by ZooKeeper's clock, until now, by this machine's clock; `None` for znodes of
+    /// ZooKeeper itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) age: Option<f64>,
     /// Number of writes since the creation.

@@ -65,8 +65,8 @@ impl FleetReader {
         Ok(fleet)
     }
 
-    /// Reads the contenders of the election. A contender that is not ephemeral is not shown as the leader, although it blocks the
-    /// election.
+    /// Reads the contenders of the election. A contender that is not ephemeral is not shown as the leader, although it
+    /// blocks the election.
     async fn read_contenders(
         &mut self,
         connection: &Connection,

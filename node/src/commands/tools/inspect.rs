@@ -77,8 +77,8 @@ pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure>
     })
 }
 
-/// Returns the children of the znode at `path`, sorted by name. Children that were deleted since they were listed, or that cannot be
-/// read, are left out.
+/// Returns the children of the znode at `path`, sorted by name. Children that were deleted since they were listed, or
+/// that cannot be read, are left out.
 async fn read_children(connection: &Connection, path: &str) -> Result<Vec<Znode>, Error> {
     let mut names = connection.children_or_empty(path).await?;
     names.sort_unstable();

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use super::args::{ConnectionArgs, Output};
 use super::process_environment;
 use super::signals::stop_signal;
-use super::tools::with_session_of;
+use super::tools::with_session;
 use crate::commands::exit::Failure;
 use crate::fleet_status::FleetStatus;
 use crate::fleet_status::clock::Clock;
@@ -75,7 +75,7 @@ pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
     };
     let settings =
         Settings::assemble(&fleet, &load_boards(None, process_environment())?, process_environment())?;
-    with_session_of(None, &args.connection, |session| async move {
+    with_session(&args.connection, |session| async move {
         let observer =
             FleetObserver { session, settings, reader: FleetReader::default(), clock: Clock::default() };
         if args.watch { watch(observer, args).await } else { show_once(observer, args).await }?;

@@ -9,7 +9,7 @@ use atalaya_recipes::{Connection, Error};
 use clap::Args;
 use serde_json::json;
 
-use super::connection::{path, with_session};
+use super::connection::{parse_path, with_session};
 use crate::commands::args::{ConnectionArgs, Output};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
@@ -46,7 +46,7 @@ const BATCH_SIZE: usize = 64;
 const MAX_DATA: usize = 1024;
 
 pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure> {
-    let path = path(&args.path)?;
+    let path = parse_path(&args.path)?;
     with_session(&args.connection, |session| async move {
         let connection = session.connection().await;
         // Without a sync, the server that this session is connected to may be behind the others.

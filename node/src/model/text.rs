@@ -5,8 +5,8 @@ use std::borrow::Cow;
 /// Maximum length of an invalid value in a message, in characters.
 const MAX_SHOWN: usize = 80;
 
-/// Returns true if a terminal may do more with this character than show it: control characters (C0, DEL and C1), line separators,
-/// and invisible characters that change the order of others or hide among them.
+/// Returns true if a terminal may do more with this character than show it: control characters (C0, DEL and C1), line
+/// separators, and invisible characters that change the order of others or hide among them.
 pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,

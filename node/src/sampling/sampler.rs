@@ -20,8 +20,8 @@ use crate::model::node_info::SensorStatus;
 
 /// Periods without a release of the barrier after which a warning is logged.
 const PERIODS_BEFORE_WARNING: u32 = 3;
-/// Maximum time between two samples in lock-step mode, for the watchdog. A leader that releases no barrier is not a reason to
-/// restart a node, so this is practically unlimited.
+/// Maximum time between two samples in lock-step mode, for the watchdog. A leader that releases no barrier is not a
+/// reason to restart a node, so this is practically unlimited.
 const MAX_BARRIER_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Sampling progress, for the watchdog.
@@ -50,8 +50,9 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Takes a sample immediately and then whenever one is due. `replacements` are sensors that replace the current ones. If no
-    /// sensor could be read, no measurement is passed on: the last one stays published, and its age shows that it is old.
+    /// Takes a sample immediately and then whenever one is due. `replacements` are sensors that replace the current
+    /// ones. If no sensor could be read, no measurement is passed on: the last one stays published, and its age shows
+    /// that it is old.
     ///
     /// # Cancellation safety
     /// Between two samples nothing is lost. A read in progress ends in its thread, and its result is discarded.
@@ -133,7 +134,8 @@ impl Sampler {
         }
     }
 
-    /// Takes one sample and publishes metrics, sensor health and progress. Returns the encoded measurement, if a sensor was read.
+    /// Takes one sample and publishes metrics, sensor health and progress. Returns the encoded measurement, if a
+    /// sensor was read.
     async fn sample(
         &self,
         id: &NodeId,
@@ -163,8 +165,8 @@ impl Sampler {
         format.encode(id.as_str(), &readings)
     }
 
-    /// Returns the state of the barrier. After a release, waits until the next generation is known: the sample was started by
-    /// the release, and its measurement is published in that generation.
+    /// Returns the state of the barrier. After a release, waits until the next generation is known: the sample was
+    /// started by the release, and its measurement is published in that generation.
     async fn barrier_after_release(&mut self, period: Duration) -> Barrier {
         let current = self.mode.borrow().barrier;
         if current != Some(Barrier::Released) {

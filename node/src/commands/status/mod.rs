@@ -45,15 +45,15 @@ pub(super) struct StatusArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
 
-    /// Parent znode of the measurements [default: boards.toml, else /mediciones] [env: ATALAYA_MEASUREMENTS].
+    /// Parent znode of the measurements [default: boards.toml, or /mediciones] [env: ATALAYA_MEASUREMENTS].
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     measurements: Option<String>,
 
-    /// Template for the name of a measurement's znode [default: boards.toml, else {id}] [env: ATALAYA_NAME].
+    /// Template for the name of a measurement's znode [default: boards.toml, or {id}] [env: ATALAYA_NAME].
     #[arg(long, value_name = "TEMPLATE", help_heading = "Fleet")]
     name: Option<String>,
 
-    /// Parent znode of the contenders of the election [default: boards.toml, else /election] [env: ATALAYA_ELECTION].
+    /// Parent znode of the contenders of the election [default: boards.toml, or /election] [env: ATALAYA_ELECTION].
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     election: Option<String>,
 }

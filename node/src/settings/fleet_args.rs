@@ -1,0 +1,87 @@
+//! The flags of the settings, built from their table.
+
+use std::collections::BTreeMap;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use super::table::{SETTINGS, Setting};
+
+/// Values of the flags that set settings of the fleet.
+#[derive(Clone, Debug, Default)]
+pub struct FleetArgs {
+    values: BTreeMap<&'static str, String>,
+}
+
+impl FleetArgs {
+    /// Sets the flag of the setting `name`, as the command line does.
+    ///
+    /// # Panics
+    /// In debug builds, if there is no such setting.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> FleetArgs {
+        debug_assert!(settings_with_flags().any(|setting| setting.name == name), "no setting {name}");
+        self.values.insert(name, value.into());
+        self
+    }
+
+    /// Sets the flag of the setting `name` if there is a value.
+    #[must_use]
+    pub(crate) fn with_optional(self, name: &'static str, value: Option<&String>) -> FleetArgs {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn get(&self, setting: &Setting) -> Option<&str> {
+        self.values.get(setting.name).map(String::as_str)
+    }
+}
+
+/// Returns the settings whose flags are defined here.
+fn settings_with_flags() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| setting.in_file.is_some())
+}
+
+fn arg(setting: &'static Setting) -> Arg {
+    let mut help = format!("{} [default: {}]", setting.help, setting.default.text());
+    if !setting.variables.is_empty() {
+        help = format!("{help}. Also {}", setting.variables.join(", "));
+    }
+    let arg = Arg::new(setting.name).long(setting.flag).help(help).help_heading(setting.heading);
+    match setting.value_name {
+        Some(value_name) => arg.value_name(value_name),
+        None => arg.action(ArgAction::SetTrue),
+    }
+}
+
+impl Args for FleetArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(settings_with_flags().map(arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        FleetArgs::augment_args(command)
+    }
+}
+
+impl FromArgMatches for FleetArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<FleetArgs, clap::Error> {
+        let mut args = FleetArgs::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in settings_with_flags() {
+            let value = match setting.value_name {
+                Some(_) => matches.get_one::<String>(setting.name).cloned(),
+                None => matches.get_flag(setting.name).then(|| false.to_string()),
+            };
+            if let Some(value) = value {
+                self.values.insert(setting.name, value);
+            }
+        }
+        Ok(())
+    }
+}

@@ -16,9 +16,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use atalaya::cli::FleetArgs;
 use atalaya::model::node_id::NodeId;
 use atalaya::node::Node;
+use atalaya::settings::FleetArgs;
 use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
 use serde_json::json;
@@ -69,7 +69,7 @@ struct Number {
 impl Visit for Number {
     fn record_i64(&mut self, field: &Field, value: i64) {
         match field.name() {
-            "over" => self.over = Some(value),
+            "released" => self.over = Some(value),
             "zxid" => self.zxid = Some(value),
             _ => {}
         }
@@ -104,20 +104,18 @@ fn main() -> anyhow::Result<()> {
     };
     let (nodes, cycles): (usize, usize) = (nodes.parse()?, cycles.parse()?);
     let told = Told::default();
-    let only = Targets::new().with_target("atalaya::sampling::barrier_gate", LevelFilter::DEBUG);
+    let only = Targets::new().with_target(atalaya::model::barrier::LOG_TARGET, LevelFilter::DEBUG);
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(only).with(told.clone()))?;
 
     let boards = Boards::parse(BOARDS, "the bench's boards").map_err(|error| anyhow!("{error}"))?;
     let word = |word: &str| Some(word.to_owned());
-    let args = FleetArgs {
-        zookeeper: word(hosts),
-        session_timeout: word(SESSION_TIMEOUT),
-        sampling_period: word(period),
-        sync: word("barrier"),
-        release: word(release),
-        counter: word(counter),
-        ..FleetArgs::default()
-    };
+    let args = FleetArgs::default()
+        .with("zookeeper", hosts)
+        .with("session_timeout", SESSION_TIMEOUT)
+        .with("sampling_period", period)
+        .with("sync", "barrier")
+        .with("release", release)
+        .with("counter", counter);
     let settings = Settings::assemble(&args, &boards, Env { variable: &|_| None })
         .map_err(|failure| anyhow!("{failure}"))?;
     let (averages, mut averaged) = mpsc::unbounded_channel();
@@ -125,7 +123,7 @@ fn main() -> anyhow::Result<()> {
     for number in 1..=nodes {
         let id = NodeId::from_str(&number.to_string()).map_err(|error| anyhow!("{error}"))?;
         let node = Node::build(id, word("bench"), &boards, settings.clone());
-        let node = node.map_err(|failure| anyhow!("{failure}"))?.averages(averages.clone());
+        let node = node.map_err(|failure| anyhow!("{failure}"))?.with_averages(averages.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let body = move || {
             let node = Box::pin(node.run(None, std::future::pending()));

@@ -12,7 +12,6 @@
 //! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every
 //! version.
 
-pub mod cli;
 pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -30,3 +29,4 @@ pub mod process;
 pub mod reload;
 pub mod sampling;
 pub mod settings;
+mod zk;

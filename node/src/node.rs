@@ -1,25 +1,29 @@
-//! A node, from its first measurement to its orderly end.
+//! A node: samples its sensors, publishes the measurement, and takes part in the election, from start to shutdown.
+//!
+//! [`Node`] is the configuration, [`Tasks`] are the concurrent parts of a running node, and [`Shared`] is what several of them use.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use atalaya_hal::Boards;
 use atalaya_hal::boards::Counting;
 use atalaya_recipes::node_names::{ContenderId, Naming};
-use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
+use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
 use atalaya_recipes::{
-    Election, Problem, Session, SessionOptions, Sightings, Standing, WriteCounter, WrongZnode, election,
+    Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, ZnodeProblem, election,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::dynamic_config::{self, DynamicConfig};
 use crate::leader::delivery::worker::Api;
 use crate::leader::fenced_store::COUNTER;
-use crate::leader::{Leader, LeaderConfig, LeaderHandles, Leading};
+use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::{Metrics, Running};
+use crate::model::barrier::SamplingMode;
+use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, NodeInfoSensor, describe_holder};
 use crate::model::report::Report;
@@ -27,13 +31,16 @@ use crate::observe::node_status::{self, NodeStatus, Sources};
 use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::process::systemd::Systemd;
-use crate::reload::{self, Adopt, Carried, OpenBoardError, Reload};
-use crate::sampling::barrier_gate::{self, SamplingMode};
+use crate::reload::{self, OpenBoardError, OpenedBoard, Reload};
 use crate::sampling::{SampleProgress, Sampler, Sensors};
 use crate::settings::Settings;
+use crate::zk::barrier_watch::follow_barrier;
+use crate::zk::node_info_publisher::publish_node_info;
 
-/// How long the end may take: ZooKeeper confirms a closed session in milliseconds, if it can be reached.
-const FAREWELL: Duration = Duration::from_millis(1_500);
+/// Maximum time for closing the session at shutdown. ZooKeeper confirms it within milliseconds if it can be reached.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Maximum time for sending counted measurements at shutdown.
+const COUNTER_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Error that ends a node.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +63,7 @@ pub enum NodeError {
     },
 }
 
-/// A node, ready to run.
+/// Configuration of a node, before it runs.
 #[derive(Debug)]
 pub struct Node {
     id: NodeId,
@@ -68,106 +75,196 @@ pub struct Node {
     network: Option<Handle>,
     reload: Option<Reload>,
     logs: Option<Logs>,
-    supervisor: Systemd,
-    remembrance: Option<StateFile>,
+    systemd: Systemd,
+    state_file: Option<StateFile>,
     metrics: Metrics,
 }
 
 impl Node {
-    /// Opens the board called `board` and starts its buses.
+    /// Opens the board with this name and starts a thread per bus.
     ///
     /// # Errors
-    /// There is no such board, or it asks for what this machine cannot give.
+    /// See [`OpenBoardError`].
     pub fn build(
         id: NodeId,
         board: Option<String>,
         boards: &Boards,
         settings: Settings,
     ) -> Result<Node, OpenBoardError> {
-        let Carried { board, sensors } = Carried::open(board.as_deref(), boards)?;
-        let node_status = watch::Sender::default();
+        let OpenedBoard { name, sensors } = OpenedBoard::open(board.as_deref(), boards)?;
         Ok(Node {
             id,
-            board,
+            board: name,
             settings,
             sensors,
-            node_status,
+            node_status: watch::Sender::default(),
             averages: None,
             network: None,
             reload: None,
             logs: None,
-            supervisor: Systemd::none(),
-            remembrance: None,
+            systemd: Systemd::none(),
+            state_file: None,
             metrics: Metrics::default(),
         })
     }
 
-    /// To look on while it runs.
+    /// Returns a receiver of the node status. Without a receiver, the status is not computed.
     pub fn node_status(&self) -> watch::Receiver<NodeStatus> {
         self.node_status.subscribe()
     }
 
-    /// Hands on each average that the node computes when it leads, as it is computed, delivered or not.
+    /// Sends each average of this leader to `averages` as soon as it is committed, delivered or not.
     #[must_use]
-    pub fn averages(mut self, averages: mpsc::UnboundedSender<Report>) -> Node {
+    pub fn with_averages(mut self, averages: mpsc::UnboundedSender<Report>) -> Node {
         self.averages = Some(averages);
         self
     }
 
-    /// Lets the node use the network through that runtime. Then the one that it runs in needs timers only: a process with
-    /// thousands of nodes would run out of files otherwise. (The ZooKeeper client has I/O of its own.)
+    /// Sends HTTP requests from the runtime `network`. The runtime of the node then needs only timers: with thousands of nodes in one
+    /// process, an I/O driver for each would exceed the limit on open files. (The ZooKeeper client has its own I/O.)
     #[must_use]
-    pub fn network(mut self, network: Handle) -> Node {
+    pub fn with_network(mut self, network: Handle) -> Node {
         self.network = Some(network);
         self
     }
 
-    /// Lets it exchange its sensors, and some of its settings, while it runs.
+    /// Lets the node replace its sensors and some of its settings while it runs.
     #[must_use]
-    pub fn reload(mut self, reload: Reload) -> Node {
+    pub fn with_reload(mut self, reload: Reload) -> Node {
         self.reload = Some(reload);
         self
     }
 
-    /// Lets what ZooKeeper tells decide what is logged. A process with several nodes has one log for all of them: there
-    /// none of them decides.
+    /// Applies the log filter of the dynamic configuration. Not for processes with several nodes, which share one log.
     #[must_use]
-    pub fn logs(mut self, logs: Logs) -> Node {
+    pub fn with_logs(mut self, logs: Logs) -> Node {
         self.logs = Some(logs);
         self
     }
 
-    /// Tells a supervisor how it is.
+    /// Notifies systemd of the node's state.
     #[must_use]
-    pub fn supervised(mut self, supervisor: Systemd) -> Node {
-        self.supervisor = supervisor;
+    pub fn with_systemd(mut self, systemd: Systemd) -> Node {
+        self.systemd = systemd;
         self
     }
 
-    /// Lets it write down what it makes in ZooKeeper, and clear up what an earlier process has left.
+    /// Records sessions and znodes in the state file, and deletes the znodes of earlier processes of this node.
     #[must_use]
-    pub fn remembered(mut self, remembrance: Option<StateFile>) -> Node {
-        self.remembrance = remembrance;
+    pub fn with_state_file(mut self, state_file: Option<StateFile>) -> Node {
+        self.state_file = state_file;
         self
     }
 
-    /// Lets it count what it does.
+    /// Records metrics.
     #[must_use]
-    pub fn watched(mut self, metrics: Metrics) -> Node {
+    pub fn with_metrics(mut self, metrics: Metrics) -> Node {
         self.metrics = metrics;
         self
     }
 
-    /// Runs until `stop`, then withdraws: every znode of the node is gone when this returns, if ZooKeeper can be
-    /// reached.
+    /// Runs the node until `stop` completes, which returns the reason for the log. Then closes the session: when this returns, ZooKeeper
+    /// has deleted all znodes of the node, if it can be reached.
     ///
     /// # Errors
-    /// The id is taken (73), or ZooKeeper was not reached within `connect_timeout` (69).
+    /// - [`NodeError::IdInUse`]: another process owns the znode of the measurement, or that znode is persistent.
+    /// - [`NodeError::Unavailable`]: ZooKeeper was not reached within `connect_timeout`.
     pub async fn run(
         self,
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), NodeError> {
+        let (shared, inputs) = Shared::start(self).await;
+        let outcome = {
+            let tasks = shared.tasks(inputs, connect_timeout);
+            tokio::select! {
+                // In this order: after a signal, no task does another step.
+                biased;
+                signal = stop => {
+                    info!(signal, "stopping");
+                    // Before the session is closed, because that may take as long as systemd waits for a sign of life.
+                    shared.systemd.stopping().await;
+                    Ok(())
+                }
+                conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
+                error = tasks.check_connect_timeout => Err(error),
+                // The others do not end.
+                () = tasks.sample => Ok(()),
+                () = tasks.contend => Ok(()),
+                () = tasks.publish_node_info => Ok(()),
+                () = tasks.update_status => Ok(()),
+                () = tasks.reload => Ok(()),
+                () = tasks.follow_config => Ok(()),
+                () = tasks.apply_settings => Ok(()),
+                () = tasks.follow_barrier => Ok(()),
+                () = tasks.notify_systemd => Ok(()),
+                () = tasks.serve_metrics => Ok(()),
+            }
+        };
+        // All tasks are dropped by now, so that none of them writes while the session closes.
+        shared.shutdown().await;
+        outcome
+    }
+}
+
+/// Future of a task. Boxed: otherwise each caller would have a copy of it on its stack.
+type Task<'a, T = ()> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// The tasks of a running node. Dropping them stops them.
+struct Tasks<'a> {
+    /// Ends if the node id is in use.
+    publish_measurement: Task<'a, Conflict>,
+    /// Ends if ZooKeeper is not reached in time.
+    check_connect_timeout: Task<'a, NodeError>,
+    sample: Task<'a>,
+    contend: Task<'a>,
+    publish_node_info: Task<'a>,
+    update_status: Task<'a>,
+    reload: Task<'a>,
+    follow_config: Task<'a>,
+    apply_settings: Task<'a>,
+    follow_barrier: Task<'a>,
+    notify_systemd: Task<'a>,
+    serve_metrics: Task<'a>,
+}
+
+/// Parts of the configuration that one task takes over.
+struct Inputs {
+    sensors: Sensors,
+    averages: Option<mpsc::UnboundedSender<Report>>,
+    reload: Option<Reload>,
+    logs: Option<Logs>,
+    contender_id: ContenderId,
+}
+
+/// The parts of a running node that several tasks use, and the channels between tasks.
+struct Shared {
+    id: NodeId,
+    /// Settings at the start; for later ones, see `config`.
+    settings: Settings,
+    measurement_path: String,
+    session: Session,
+    /// With the name of this process in it.
+    state_file: Option<(StateFile, String)>,
+    config: DynamicConfig,
+    counter: WriteCounter,
+    network: Option<Handle>,
+    systemd: Systemd,
+    metrics: Metrics,
+    node_status: watch::Sender<NodeStatus>,
+    /// Newest measurement, encoded for its znode.
+    measurement: watch::Sender<Option<Vec<u8>>>,
+    sensor_info: watch::Sender<Vec<NodeInfoSensor>>,
+    sample_progress: watch::Sender<Option<SampleProgress>>,
+    sampling_mode: watch::Sender<SamplingMode>,
+    board: watch::Sender<String>,
+    /// `None` while the node does not lead.
+    leader_state: watch::Sender<Option<LeaderState>>,
+}
+
+impl Shared {
+    /// Starts the session.
+    async fn start(node: Node) -> (Shared, Inputs) {
         let Node {
             id,
             board,
@@ -178,313 +275,292 @@ impl Node {
             network,
             reload,
             logs,
-            supervisor,
-            remembrance,
+            systemd,
+            state_file,
             metrics,
-        } = self;
+        } = node;
         info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
-        let orders = |settings: &Settings| {
-            let api = settings.api_url.clone();
-            let api = api.map(|url| {
-                let api = Api::new(&id, url, settings.api_method).through(network.clone());
-                api.showing(settings.api_token.clone())
-            });
-            LeaderConfig {
-                period: settings.sampling_period,
-                api,
-                sync: settings.sync,
-                release: settings.release,
-                counting: settings.counting(),
-            }
-        };
+        let contender_id = ContenderId::random();
+        let measurement_path = settings.measurement_path(id.as_str());
+        let state_file = state_file.map(|file| {
+            let record = ProcessRecord {
+                process: std::process::id(),
+                sessions: Vec::new(),
+                znodes: vec![measurement_path.clone(), format!("{}/{id}", node_info::PARENT)],
+                election: settings.election.clone(),
+                contender: Naming::Kazoo.prefix(&contender_id),
+            };
+            let own = record.contender.clone();
+            file.add_process(record);
+            (file, own)
+        });
         let options =
             SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
-        let path = settings.measurement_path(id.as_str());
-        let token = ContenderId::random();
-        let remembered = remembrance.map(|kept| {
-            let life = life(&id, &path, &settings, &token);
-            kept.begin(life.clone());
-            (kept, life.contender)
-        });
-        let session = match &remembered {
-            Some((kept, _)) => {
-                let kept = kept.clone();
-                Session::start_with_callback(options, move |session| kept.note(session))
+        let session = match &state_file {
+            // Each session is recorded before a znode is created in it.
+            Some((file, _)) => {
+                let file = file.clone();
+                Session::start_with_callback(options, move |session| file.add_session(session))
             }
             None => Session::start(options),
         };
-        let presence = NodeInfo::of(&board);
-
-        let (measured, measurement) = watch::channel(None);
-        let (conditions, present) = watch::channel(Vec::new());
-        let (turned, turns) = watch::channel(None);
-        let (exchange, exchanged) = mpsc::channel(1);
-        let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, step: None });
-        let tally = WriteCounter::new(session.clone(), COUNTER);
-        tally.set_enabled(settings.counting() == Counting::PerNode).await;
-        let publisher = PersistentNode::new(session.clone(), &path).counted(tally.clone());
-        let measuring = Sampler {
-            measured,
-            sensors: conditions,
-            turns: turned,
-            exchange: exchanged,
-            pace,
-            published: publisher.state(),
-            metrics: metrics.clone(),
+        let counter = WriteCounter::new(session.clone(), COUNTER);
+        counter.set_enabled(settings.counting() == Counting::PerNode).await;
+        let shared = Shared {
+            config: DynamicConfig::new(id.clone(), settings.clone()),
+            sampling_mode: watch::Sender::new(SamplingMode {
+                period: settings.sampling_period,
+                barrier: None,
+            }),
+            measurement: watch::Sender::default(),
+            sensor_info: watch::Sender::default(),
+            sample_progress: watch::Sender::default(),
+            board: watch::Sender::new(board),
+            leader_state: watch::Sender::default(),
+            id,
+            settings,
+            measurement_path,
+            session,
+            state_file,
+            counter,
+            network,
+            systemd,
+            metrics,
+            node_status,
         };
-        let measuring = Box::pin(measuring.run(&id, sensors));
-        let (ordered, orders_now) = watch::channel(orders(&settings));
-        let live = DynamicConfig::new(id.clone(), settings.clone());
-        let following = Box::pin(live.follow(&session));
-        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, &tally, logs));
-        let keeping_step = Box::pin(barrier_gate::follow(&session, live.settings(), &paced));
-        let (boarded, board_now) = watch::channel(board);
-        let adopt = Adopt { exchange, live: &live, board: &boarded };
-        let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
-        let watched = supervisor.is_there().then(|| node_status.subscribe());
-        let supervising =
-            Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
+        (shared, Inputs { sensors, averages, reload, logs, contender_id })
+    }
+
+    fn tasks(&self, inputs: Inputs, connect_timeout: Option<Duration>) -> Tasks<'_> {
+        let Inputs { sensors, averages, reload, logs, contender_id } = inputs;
+        let publisher =
+            PersistentNode::new(self.session.clone(), &self.measurement_path).counted(self.counter.clone());
+        let published = publisher.state();
+        let sampler = Sampler {
+            measurement: self.measurement.clone(),
+            sensor_info: self.sensor_info.clone(),
+            progress: self.sample_progress.clone(),
+            mode: self.sampling_mode.subscribe(),
+            published: published.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let (new_sensors, replacements) = mpsc::channel(1);
         let election = Election::with_contender_id(
-            session.clone(),
-            &settings.election,
-            id.as_str(),
+            self.session.clone(),
+            &self.settings.election,
+            self.id.as_str(),
             Naming::Kazoo,
-            token,
+            contender_id,
         );
-        let (leads, leading) = watch::channel(None);
-        let running = metrics.is_on().then(|| Running {
-            session: session.clone(),
-            node_status: node_status.subscribe(),
-            turns: turns.clone(),
-            settings: live.settings(),
-            board: board_now.clone(),
-            leading: leading.clone(),
-            pace: paced.subscribe(),
-            tally: tally.value(),
-        });
-        let attending = Box::pin(metrics.attend(running));
+        let (leader_config, current_config) = watch::channel(self.leader_config(&self.settings));
         let leader = Leader::new(LeaderHandles {
-            id: id.as_str().to_owned(),
-            measurements: settings.measurements.clone(),
-            name: settings.name.clone(),
-            orders: orders_now,
+            id: self.id.as_str().to_owned(),
+            measurements: self.settings.measurements.clone(),
+            name: self.settings.name.clone(),
+            orders: current_config,
             averages,
-            leading: leads,
-            metrics: metrics.clone(),
+            leading: self.leader_state.clone(),
+            metrics: self.metrics.clone(),
         });
         let sources = Sources {
-            session: &session,
+            session: &self.session,
             standing: election.standing(),
-            measured: measurement.clone(),
-            published: publisher.state(),
-            sensors: present.clone(),
+            measured: self.measurement.subscribe(),
+            published: published.clone(),
+            sensors: self.sensor_info.subscribe(),
         };
-        let looking = node_status::follow(&node_status, sources);
-        let mut published = publisher.state();
-        let nothing_measured = nothing_measured(turns, measurement.clone());
-        let mut stored = publisher.state();
-        let saying = Box::pin(async {
-            // Who has an id that is taken says nothing under it; but that nothing can be measured is worth saying.
-            tokio::select! {
-                _ = stored.wait_for(|state| state.stored > 0) => {}
-                () = nothing_measured => {}
-            }
-            say_who(&session, &id, presence, present, board_now, leading).await;
-        });
-        // Boxed, as everything large is: else each layer above has a copy of it on its stack.
-        let publishing = Box::pin(async {
-            if let Some((kept, own)) = &remembered {
-                clear_up(&session, kept, own).await;
-            }
-            publisher.run(measurement).await
-        });
-        let joining = Box::pin(async {
-            // Who does not publish takes no part: an id that is taken must not lead under it.
-            let _ = published.wait_for(|state| state.stored > 0).await;
-            info!(znode = path, "published the first measurement");
-            // Who leads reports to where the fleet is told to, from the first report on.
-            if tokio::time::timeout(settings.session_timeout, live.known()).await.is_err() {
-                warn!("what stands below {} cannot be read; leading without it", dynamic_config::FLEET);
-            }
-            let standing = log_standing(&session, &settings.election, election.standing());
-            let contending = election.run(|leadership| Box::pin(leader.clone().lead(leadership)));
-            tokio::select! {
-                () = standing => {}
-                never = contending => match never {},
-            }
-        });
-
-        let outcome = tokio::select! {
-            biased;
-            signal = stop => {
-                info!(signal, "stopping");
-                supervisor.stopping().await;
-                Ok(())
-            }
-            conflict = publishing => Err(taken(&session, &id, &path, conflict).await),
-            failure = unreachable(&session, &settings, connect_timeout) => Err(failure),
-            () = measuring => Ok(()),
-            () = joining => Ok(()),
-            () = saying => Ok(()),
-            () = looking => Ok(()),
-            () = reloading => Ok(()),
-            () = following => Ok(()),
-            () = obeying => Ok(()),
-            () = keeping_step => Ok(()),
-            () = supervising => Ok(()),
-            () = attending => Ok(()),
-        };
-        // Everything that used the session has been dropped with the futures above.
-        let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
-        if session.close(FAREWELL).await {
-            if let Some((kept, own)) = &remembered {
-                kept.forget(own);
-            }
-            info!("stopped; nothing of this node is left in ZooKeeper");
-        } else {
-            warn!("ZooKeeper did not confirm the end of the session; what is left goes with its timeout");
+        let status = self.systemd.is_there().then(|| self.node_status.subscribe());
+        let progress = self.sample_progress.subscribe();
+        Tasks {
+            publish_measurement: Box::pin(self.publish_measurement(publisher)),
+            check_connect_timeout: Box::pin(self.check_connect_timeout(connect_timeout)),
+            sample: Box::pin(sampler.run(&self.id, sensors, replacements)),
+            contend: Box::pin(self.contend(election, leader, published.clone())),
+            publish_node_info: Box::pin(self.publish_node_info(published)),
+            reload: Box::pin(reload::serve(reload, &self.systemd, &self.config, &self.board, new_sensors)),
+            follow_config: Box::pin(self.config.follow(&self.session)),
+            apply_settings: Box::pin(self.apply_settings(leader_config, logs)),
+            follow_barrier: Box::pin(follow_barrier(
+                &self.session,
+                self.config.settings(),
+                &self.sampling_mode,
+            )),
+            notify_systemd: Box::pin(self.systemd.serve(
+                &self.settings,
+                connect_timeout.is_some(),
+                status,
+                progress,
+            )),
+            serve_metrics: Box::pin(self.metrics.attend(self.metrics_inputs())),
+            update_status: Box::pin(node_status::follow(&self.node_status, sources)),
         }
-        outcome
     }
-}
 
-/// Hands on what the settings, which were these `before`, come to, whenever they change, to who leads, who measures and
-/// who logs.
-async fn obey(
-    mut before: Settings,
-    mut settings: watch::Receiver<Settings>,
-    orders: impl Fn(&Settings) -> LeaderConfig,
-    ordered: &watch::Sender<LeaderConfig>,
-    tally: &WriteCounter,
-    logs: Option<Logs>,
-) {
-    loop {
-        let now = settings.borrow_and_update().clone();
-        if now.log != before.log
-            && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.follow(now.log.as_deref()))
-        {
-            warn!("{problem}");
+    fn leader_config(&self, settings: &Settings) -> LeaderConfig {
+        let api = settings.api_url.clone().map(|url| {
+            let api = Api::new(&self.id, url, settings.api_method).through(self.network.clone());
+            api.showing(settings.api_token.clone())
+        });
+        LeaderConfig {
+            period: settings.sampling_period,
+            api,
+            sync: settings.sync,
+            release: settings.release,
+            counting: settings.counting(),
         }
-        let before = std::mem::replace(&mut before, now.clone());
-        if let Some(change) = now.api_change(&before) {
-            warn!("{change}");
+    }
+
+    fn metrics_inputs(&self) -> Option<Running> {
+        self.metrics.is_on().then(|| Running {
+            session: self.session.clone(),
+            node_status: self.node_status.subscribe(),
+            turns: self.sample_progress.subscribe(),
+            settings: self.config.settings(),
+            board: self.board.subscribe(),
+            leading: self.leader_state.subscribe(),
+            pace: self.sampling_mode.subscribe(),
+            tally: self.counter.value(),
+        })
+    }
+
+    /// Publishes measurements. Ends if another process or a persistent znode occupies the path.
+    async fn publish_measurement(&self, publisher: PersistentNode) -> Conflict {
+        if let Some((file, own)) = &self.state_file {
+            // First, because a znode of an earlier process of this node would look like a node with the same id.
+            clean_up_earlier_processes(&self.session, file, own).await;
         }
-        if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
-            tally.set_enabled(now.counting() == Counting::PerNode).await;
-            ordered.send_replace(orders(&now));
-        }
-        if settings.changed().await.is_err() {
+        publisher.run(self.measurement.subscribe()).await
+    }
+
+    /// Ends if ZooKeeper is not reached within `timeout` after the start.
+    async fn check_connect_timeout(&self, timeout: Option<Duration>) -> NodeError {
+        let Some(timeout) = timeout else { return std::future::pending().await };
+        if tokio::time::timeout(timeout, self.session.connection()).await.is_ok() {
             return std::future::pending().await;
         }
+        NodeError::Unavailable { servers: self.settings.zookeeper.to_string(), timeout }
     }
-}
 
-/// What this process makes in ZooKeeper that goes with its session.
-fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId) -> ProcessRecord {
-    ProcessRecord {
-        process: std::process::id(),
-        sessions: Vec::new(),
-        znodes: vec![measurement.to_owned(), format!("{}/{id}", node_info::PARENT)],
-        election: settings.election.clone(),
-        contender: Naming::Kazoo.prefix(token),
-    }
-}
-
-/// Deletes what earlier processes of this node have left, all of which are dead: this one has their lock.
-async fn clear_up(session: &Session, kept: &StateFile, own: &str) {
-    let dead = kept.before(own);
-    let cleared = stale_sessions::clear_all(session, &dead, |life, removed| {
-        kept.forget(&life.contender);
-        if !removed.is_empty() {
-            info!(
-                process = life.process,
-                znodes = removed.join(", "),
-                "removed what a dead process of this node left"
+    /// Contends for leadership once the node has published, and leads when it is elected.
+    async fn contend(&self, election: Election, leader: Leader, mut published: watch::Receiver<NodeState>) {
+        // A node whose id is in use never publishes, and must not lead under that id.
+        let _ = published.wait_for(|state| state.stored > 0).await;
+        info!(znode = self.measurement_path, "published the first measurement");
+        // The first report must go to the API that the dynamic configuration names.
+        let config = self.config.wait_until_complete();
+        if tokio::time::timeout(self.settings.session_timeout, config).await.is_err() {
+            warn!(
+                "cannot read the dynamic configuration at {}; contending without it",
+                dynamic_config::FLEET_FOLDER
             );
         }
-    });
-    if let Err(error) = cleared.await {
-        warn!(%error, "what a dead process of this node left stays until its session times out");
+        let standing = election.standing();
+        tokio::select! {
+            () = log_standing(&self.session, &self.settings.election, standing) => {}
+            never = election.run(|leadership| Box::pin(leader.clone().lead(leadership))) => match never {},
+        }
     }
-}
 
-/// Completes when a sample has been taken and there is nothing to publish.
-async fn nothing_measured(
-    mut turns: watch::Receiver<Option<SampleProgress>>,
-    measurement: watch::Receiver<Option<Vec<u8>>>,
-) {
-    let nothing = turns.wait_for(|turn| turn.is_some() && measurement.borrow().is_none()).await.is_ok();
-    if !nothing {
-        std::future::pending().await
+    /// Publishes the node info once the node has published a measurement, or has none to publish.
+    async fn publish_node_info(&self, mut published: watch::Receiver<NodeState>) {
+        let info = NodeInfo::of(&self.board.borrow());
+        let mut progress = self.sample_progress.subscribe();
+        let measurement = self.measurement.subscribe();
+        // A node whose id is in use must not publish under that id. Without any readable sensor this cannot be known, but the state of
+        // the sensors is worth publishing.
+        tokio::select! {
+            _ = published.wait_for(|state| state.stored > 0) => {}
+            _ = progress.wait_for(|progress| progress.is_some() && measurement.borrow().is_none()) => {}
+        }
+        let (sensors, board) = (self.sensor_info.subscribe(), self.board.subscribe());
+        publish_node_info(&self.session, &self.id, info, sensors, board, self.leader_state.subscribe()).await;
     }
-}
 
-/// Says who it is and how its sensors are, at a znode beside those of Kazoo fleets, for ever. What changes is said once
-/// a second at most ([`node_info::pause`]), the newest first and the rest never.
-async fn say_who(
-    session: &Session,
-    id: &NodeId,
-    mut presence: NodeInfo,
-    mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
-    mut board: watch::Receiver<String>,
-    mut leading: watch::Receiver<Option<Leading>>,
-) {
-    presence.sensors.clone_from(&sensors.borrow_and_update());
-    let (said, say) = watch::channel(Some(presence.data()));
-    let telling = async {
-        let mut last = Instant::now();
+    /// Applies changed settings to the leader, the counter and the log.
+    async fn apply_settings(&self, leader_config: watch::Sender<LeaderConfig>, logs: Option<Logs>) {
+        let mut settings = self.config.settings();
+        let mut before = self.settings.clone();
         loop {
-            let leads = leading.borrow_and_update().map(node_info::Leading::from);
-            let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
-            let pause = node_info::pause(&presence.sensors, &sensors.borrow_and_update());
-            let pause = if other { Some(node_info::PAUSE) } else { pause };
-            let due = async {
-                match pause {
-                    Some(pause) => tokio::time::sleep_until(last + pause).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = due => {
-                    presence.board.clone_from(&board.borrow());
-                    presence.sensors.clone_from(&sensors.borrow());
-                    presence.leading = leads;
-                    said.send_replace(Some(presence.data()));
-                    last = Instant::now();
-                }
-                Ok(()) = sensors.changed() => {}
-                Ok(()) = board.changed() => {}
-                Ok(()) = leading.changed() => {}
+            let now = settings.borrow_and_update().clone();
+            if now.log != before.log
+                && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.follow(now.log.as_deref()))
+            {
+                warn!("{problem}");
+            }
+            if let Some(change) = now.api_change(&before) {
+                warn!("{change}");
+            }
+            // A new log filter alone must not interrupt deliveries.
+            let is_changed = Settings { log: None, ..before } != Settings { log: None, ..now.clone() };
+            if is_changed {
+                self.counter.set_enabled(now.counting() == Counting::PerNode).await;
+                leader_config.send_replace(self.leader_config(&now));
+            }
+            before = now;
+            if settings.changed().await.is_err() {
+                return std::future::pending().await;
             }
         }
-    };
-    let path = format!("{}/{id}", node_info::PARENT);
-    // Reported for as long as the node runs.
-    let mut sightings = Sightings::default();
-    let keeping = PersistentNode::new(session.clone(), &path).run(say);
-    tokio::select! {
-        conflict = keeping => {
-            match conflict {
-                Conflict::Persistent => {
-                    sightings.update(session, [WrongZnode::new(&path, Problem::NotEphemeral)]);
-                }
-                Conflict::Held { .. } => {
-                    warn!("a node of another fleet with the same id says who it is at {path}: {conflict}");
-                }
-            }
-        }
-        () = telling => {}
     }
-    std::future::pending().await
+
+    /// Returns the error for an id that is in use, with the owner of the znode.
+    async fn id_in_use(&self, conflict: Conflict) -> NodeError {
+        let path = &self.measurement_path;
+        let cause = match conflict {
+            Conflict::Held { session } => {
+                let owner = describe_holder(&self.session, self.id.as_str(), session).await;
+                format!("{owner} owns {path} and is alive; stop it, or give this node another id")
+            }
+            Conflict::Persistent => {
+                let remedy = WrongZnode::new(path, ZnodeProblem::NotEphemeral).remedy();
+                format!(
+                    "{path} is a persistent znode, which does not end with a session; {remedy}, or give this node another id"
+                )
+            }
+        };
+        NodeError::IdInUse { id: self.id.clone(), cause }
+    }
+
+    /// Closes the session, after all tasks are dropped.
+    async fn shutdown(self) {
+        // Before the session is closed: counted measurements are sent over it.
+        let _ = tokio::time::timeout(COUNTER_TIMEOUT, self.counter.close()).await;
+        if self.session.close(CLOSE_TIMEOUT).await {
+            // Only now: if the session was not closed, the next process of this node must delete the znodes.
+            if let Some((file, own)) = &self.state_file {
+                file.remove_process(own);
+            }
+            info!("stopped; all znodes of this node are deleted");
+        } else {
+            warn!(
+                "ZooKeeper did not confirm that the session is closed; znodes of this node may stay until the session times out"
+            );
+        }
+    }
 }
 
-/// Logs where the node stands in line, when that changes, and who leads then.
+/// Deletes the znodes of earlier processes of this node. They are dead, because this process holds their lock.
+async fn clean_up_earlier_processes(session: &Session, state_file: &StateFile, own: &str) {
+    let dead = state_file.earlier_processes(own);
+    let cleaned_up = stale_sessions::clean_up_all(session, &dead, |process, deleted| {
+        state_file.remove_process(&process.contender);
+        if !deleted.is_empty() {
+            let znodes = deleted.join(", ");
+            info!(process = process.process, znodes, "deleted the znodes of a dead process of this node");
+        }
+    });
+    if let Err(error) = cleaned_up.await {
+        warn!(%error, "cannot delete the znodes of a dead process of this node; they stay until its session times out");
+    }
+}
+
+/// Logs the number of contenders ahead of this node, and the leader, when that number changes.
 async fn log_standing(session: &Session, election: &str, mut standing: watch::Receiver<Standing>) {
     let mut logged = None;
     while standing.changed().await.is_ok() {
         let now = *standing.borrow_and_update();
         let Standing::Waiting { ahead } = now else {
-            // The leader's own words say more.
+            // The leader logs more about itself. A node that waits again after it has led logs that again.
             logged = (now == Standing::Leading).then_some(0).or(logged);
             continue;
         };
@@ -495,34 +571,9 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
         match election::leader(&connection, election, Naming::Kazoo).await {
             Ok(Some(leader)) => {
                 let leader = String::from_utf8_lossy(&leader).into_owned();
-                info!(ahead, leader, "following: waiting in line to lead");
+                info!(ahead, leader, "follower: waiting to lead");
             }
-            _ => info!(ahead, "following: waiting in line to lead"),
+            _ => info!(ahead, "follower: waiting to lead"),
         }
     }
-}
-
-async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> NodeError {
-    let who = match conflict {
-        Conflict::Held { session: holder } => {
-            let holder = describe_holder(session, id.as_str(), holder).await;
-            format!("{holder} holds {path} and is alive; stop that one, or give this node another id")
-        }
-        Conflict::Persistent => {
-            let remedy = WrongZnode::new(path, Problem::NotEphemeral).remedy();
-            format!(
-                "{path} is a persistent znode, which no session's end removes; {remedy}, or give this node another id"
-            )
-        }
-    };
-    NodeError::IdInUse { id: id.clone(), cause: who }
-}
-
-/// Completes when ZooKeeper has not been reached for `timeout` since the start.
-async fn unreachable(session: &Session, settings: &Settings, timeout: Option<Duration>) -> NodeError {
-    let Some(timeout) = timeout else { return std::future::pending().await };
-    if tokio::time::timeout(timeout, session.connection()).await.is_ok() {
-        return std::future::pending().await;
-    }
-    NodeError::Unavailable { servers: settings.zookeeper.to_string(), timeout }
 }

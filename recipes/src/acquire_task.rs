@@ -121,7 +121,7 @@ impl AcquireTask {
     pub(crate) async fn end(self, patient: bool) -> bool {
         let AcquireTask { session, mut status, wanted } = self;
         drop(wanted);
-        let view = session.view();
+        let view = session.state();
         let mut views = session.watch();
         let swept = async {
             match status.wait_for(|status| matches!(status, Status::Over { .. })).await.as_deref() {

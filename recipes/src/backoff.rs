@@ -10,7 +10,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tracing::{debug, warn};
 
-use crate::wrong_znode::Sightings;
+use crate::wrong_znode::WrongZnodeReporter;
 use crate::{Error, Session};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ pub struct Backoff {
     logged: BTreeSet<String>,
     pauses: Option<ExponentialBackoff>,
     detours: u32,
-    sightings: Sightings,
+    wrong_znodes: WrongZnodeReporter,
 }
 
 impl Backoff {
@@ -35,7 +35,7 @@ impl Backoff {
         self.logged.clear();
         self.pauses = None;
         self.detours = 0;
-        self.sightings.clear();
+        self.wrong_znodes.clear();
     }
 
     /// Starts again with short pauses, because there is a new connection. Reasons that were logged are not logged again.
@@ -50,7 +50,7 @@ impl Backoff {
     /// # Cancellation safety
     /// Dropping the future ends the wait only.
     pub async fn pause(&mut self, session: &Session, error: &Error) {
-        self.sightings.update(session, error.wrong_znode());
+        self.wrong_znodes.update(session, error.wrong_znode());
         self.wait(error).await;
     }
 

@@ -41,8 +41,9 @@
 
 use std::time::Duration;
 
-use crate::retry::{Attempts, PATIENCE, is_deletion};
-use crate::session::Kind;
+use crate::EventType;
+use crate::retry::{Attempts, DEFAULT_TIMEOUT};
+use crate::session::CreateMode;
 use crate::{Error, Session};
 
 /// A barrier at one path.
@@ -56,7 +57,7 @@ pub struct Barrier {
 impl Barrier {
     /// The one at `path`; nothing happens yet.
     pub fn new(session: Session, path: impl Into<String>) -> Barrier {
-        Barrier { session, path: path.into(), patience: PATIENCE }
+        Barrier { session, path: path.into(), patience: DEFAULT_TIMEOUT }
     }
 
     /// How long opening, closing and looking try on.
@@ -87,7 +88,7 @@ impl Barrier {
         let mut attempts = Attempts::new(&self.session, self.patience, "close", &self.path);
         loop {
             let connection = attempts.connection().await?;
-            let error = match connection.create(&self.path, b"", Kind::Persistent).await {
+            let error = match connection.create(&self.path, b"", CreateMode::Persistent).await {
                 Ok(stat) => return Ok(stat.czxid),
                 Err(error) if error.is_node_exists() => {
                     let looked = async {
@@ -180,7 +181,7 @@ impl Barrier {
                         Ok(None) => {}
                         Ok(Some(watcher)) => {
                             // Told so, it need not look: the generation that it waits behind was opened.
-                            if is_deletion(&connection, watcher).await {
+                            if connection.watch_event(watcher).await == Some(EventType::NodeDeleted) {
                                 return Ok(());
                             }
                         }

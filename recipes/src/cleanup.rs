@@ -4,7 +4,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
-use crate::retry::{Attempts, PATIENCE};
+use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::{Connection, Error, Session};
 
 /// A znode that is to go with this value.
@@ -55,7 +55,7 @@ impl Cleanup {
 
     /// Removes it now, and waits for that, a session timeout at the longest. Then, or cancelled, it goes on by itself.
     pub(crate) async fn now(mut self) {
-        let patience = self.session.view().timeout;
+        let patience = self.session.state().timeout;
         if let Some((_, removal)) = self.removal() {
             // Its own task, so that nothing is forgotten when this is dropped.
             let _ = tokio::time::timeout(patience, tokio::spawn(removal)).await;
@@ -88,14 +88,13 @@ impl Drop for Cleanup {
 
 /// Tries on for a while: what is persistent would stay for ever, and what is ephemeral for as long as its session lives.
 async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
-    let mut attempts = Attempts::new(&session, PATIENCE.max(session.view().timeout), "delete", &path);
+    let mut attempts = Attempts::new(&session, DEFAULT_TIMEOUT.max(session.state().timeout), "delete", &path);
     let removed = async {
         loop {
             let connection = attempts.connection().await?;
             match remove_over(&connection, &path, owner.as_ref()).await {
-                Err(error) if error.is_no_node() => return Ok(()),
-                Err(error) => attempts.failed(error).await?,
                 Ok(()) => return Ok(()),
+                Err(error) => attempts.failed(error).await?,
             }
         }
     };
@@ -115,10 +114,10 @@ async fn remove_over(
             return Ok(());
         }
         connection.sync().await?;
-        let (found, stat) = connection.get(path).await?;
+        let Some((found, stat)) = connection.get_opt(path).await? else { return Ok(()) };
         if stat.ephemeral_owner != *owner || found != data.as_bytes() {
             return Ok(());
         }
     }
-    connection.delete(path, None).await
+    connection.delete_if_exists(path, None).await.map(drop)
 }

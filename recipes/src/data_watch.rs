@@ -40,7 +40,7 @@
 use tokio::sync::watch;
 use zookeeper_client::Stat;
 
-use crate::retry::{Attempts, stirred};
+use crate::retry::Attempts;
 use crate::{Connection, Error, Session};
 
 /// What a znode was seen to be.
@@ -107,7 +107,7 @@ impl DataWatch {
             *newest = seen;
             news
         });
-        stirred(connection, watcher).await;
+        connection.watch_event(watcher).await;
         Ok(())
     }
 }

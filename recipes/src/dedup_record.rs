@@ -9,7 +9,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 use crate::cleanup::Cleanup;
-use crate::session::{BulkRead, Kind};
+use crate::session::{BulkRead, CreateMode};
 use crate::{Connection, Error, Session};
 
 /// A marker that was not written for so long is removed by whoever makes another. Whoever misses its marker while an
@@ -51,10 +51,10 @@ impl DedupRecord {
     pub(crate) async fn make(&mut self, connection: &Connection) -> Result<(), Error> {
         self.znode.arm();
         let path = self.znode.path();
-        let made = match connection.create(path, b"", Kind::Persistent).await {
+        let made = match connection.create(path, b"", CreateMode::Persistent).await {
             Err(error) if error.is_no_node() => {
                 self.contain(connection).await?;
-                connection.create(path, b"", Kind::Persistent).await?
+                connection.create(path, b"", CreateMode::Persistent).await?
             }
             // An earlier attempt's, whose reply was lost.
             Err(error) if error.is_node_exists() => return Ok(()),
@@ -68,10 +68,10 @@ impl DedupRecord {
 
     /// Creates the container, and what is missing above it.
     async fn contain(&self, connection: &Connection) -> Result<(), Error> {
-        let made = match connection.create(&self.parent, b"", Kind::Container).await {
+        let made = match connection.create(&self.parent, b"", CreateMode::Container).await {
             Err(error) if error.is_no_node() => {
                 connection.ensure(self.parent.rsplit_once('/').map_or("", |(above, _)| above)).await?;
-                connection.create(&self.parent, b"", Kind::Container).await
+                connection.create(&self.parent, b"", CreateMode::Container).await
             }
             result => result,
         };

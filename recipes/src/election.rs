@@ -45,7 +45,7 @@ use tracing::warn;
 use crate::backoff::Backoff;
 use crate::clock::BootInstant;
 use crate::contender_state::{Event, Step};
-use crate::lock_queue::{Line, children};
+use crate::lock_queue::Line;
 use crate::node_names::{ContenderId, Naming, sorted_contenders};
 use crate::owned_node::{End, OwnedNode};
 use crate::{Connection, Error, Session};
@@ -264,7 +264,7 @@ impl Election {
 pub async fn leader(connection: &Connection, path: &str, naming: Naming) -> Result<Option<Vec<u8>>, Error> {
     // The head may leave between the two reads; then there is another.
     for _ in 0..3 {
-        let children = children(connection, path).await?;
+        let children = connection.children_or_empty(path).await?;
         let Some(first) = sorted_contenders(naming, &children).first().copied() else { return Ok(None) };
         match connection.get(&format!("{path}/{first}")).await {
             Ok((data, _)) => return Ok(Some(data)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use zookeeper_client as zk;
 
-use crate::wrong_znode::{Problem, WrongZnode, shown};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem, shown};
 
 /// A failed call. [`Error::outcome_unknown`] tells whether it may have taken effect all the same.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -94,8 +94,10 @@ impl Error {
     pub fn wrong_znode(&self) -> Option<WrongZnode> {
         let Error::Refused { path, source, .. } = self else { return None };
         match source {
-            zk::Error::NotEmpty => Some(WrongZnode::new(path, Problem::HasChildren)),
-            zk::Error::NoChildrenForEphemerals => Some(WrongZnode::new(parent(path), Problem::Ephemeral)),
+            zk::Error::NotEmpty => Some(WrongZnode::new(path, ZnodeProblem::HasChildren)),
+            zk::Error::NoChildrenForEphemerals => {
+                Some(WrongZnode::new(parent(path), ZnodeProblem::Ephemeral))
+            }
             _ => None,
         }
     }
@@ -121,8 +123,10 @@ fn remedy(operation: &str, path: &str, source: &zk::Error) -> String {
     let explained = |wrong: WrongZnode| format!(": {wrong}; {}", wrong.remedy());
     match source {
         zk::Error::NoAuth => missing_permission(operation, path),
-        zk::Error::NotEmpty => explained(WrongZnode::new(path, Problem::HasChildren)),
-        zk::Error::NoChildrenForEphemerals => explained(WrongZnode::new(parent(path), Problem::Ephemeral)),
+        zk::Error::NotEmpty => explained(WrongZnode::new(path, ZnodeProblem::HasChildren)),
+        zk::Error::NoChildrenForEphemerals => {
+            explained(WrongZnode::new(parent(path), ZnodeProblem::Ephemeral))
+        }
         _ => String::new(),
     }
 }
@@ -182,10 +186,10 @@ mod tests {
     fn refusal_because_of_a_wrong_znode_names_it_and_the_remedy() {
         let refused = |path: &str, source| Error::Refused { operation: "delete", path: path.into(), source };
         let error = refused("/barrier", zk::Error::NotEmpty);
-        assert_eq!(error.wrong_znode(), Some(WrongZnode::new("/barrier", Problem::HasChildren)));
+        assert_eq!(error.wrong_znode(), Some(WrongZnode::new("/barrier", ZnodeProblem::HasChildren)));
         assert!(error.to_string().contains("list them with: atalaya inspect /barrier"), "{error}");
         let error = refused("/mediciones/1", zk::Error::NoChildrenForEphemerals);
-        assert_eq!(error.wrong_znode(), Some(WrongZnode::new("/mediciones", Problem::Ephemeral)));
+        assert_eq!(error.wrong_znode(), Some(WrongZnode::new("/mediciones", ZnodeProblem::Ephemeral)));
         assert!(error.to_string().contains("zkCli.sh delete /mediciones"), "{error}");
         assert_eq!(refused("/a", zk::Error::NoNode).wrong_znode(), None);
     }

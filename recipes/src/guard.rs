@@ -155,8 +155,8 @@ pub(crate) async fn try_acquire<C: Acquirable>(
     path: &str,
     claimant: C,
 ) -> Result<Option<Guard>, AcquireError> {
-    let view = session.view();
-    if session.view().phase != crate::Phase::Connected {
+    let view = session.state();
+    if session.state().phase != crate::Phase::Connected {
         return Err(Error::NotConnected { operation: "acquire", path: path.to_owned() }.into());
     }
     let tenure = AcquireTask::begin(session, claimant, Wish::GiveUp);

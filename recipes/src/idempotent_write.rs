@@ -5,7 +5,7 @@ use zookeeper_client as zk;
 
 use crate::dedup_record::{self, DedupRecord, Told};
 use crate::retry::Attempts;
-use crate::session::{Refusal, Write};
+use crate::session::{MultiError, Write};
 use crate::{Connection, Error, Session};
 
 /// What to do next.
@@ -189,7 +189,7 @@ impl Writer {
         token: &str,
         version: i32,
         writes: &[Write<'_>],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), MultiError> {
         let text = dedup_record::text(token, "");
         let path = self.marker.path();
         let mut all = vec![Write::Set { path, data: text.as_bytes(), version: Some(version) }];
@@ -197,7 +197,7 @@ impl Writer {
         connection.multi(&all).await.map(drop)
     }
 
-    fn judge(&self, refusal: Refusal) -> Result<Event, Failure> {
+    fn judge(&self, refusal: MultiError) -> Result<Event, Failure> {
         match (refusal.at, refusal.error) {
             (Some(0), error) if error.is_bad_version() || error.is_no_node() => Ok(Event::Stale),
             (Some(at), error) if at > 0 => Err(Failure::Refused(error)),

@@ -5,7 +5,7 @@ use crate::contender_state::{ContenderState, Event, Step};
 use crate::node_names::{ContenderId, Role, is_taken, sorted_contenders};
 use crate::owned_node::Watched;
 use crate::session::BulkRead;
-use crate::wrong_znode::{Sightings, WrongZnode};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
 use crate::{Connection, Error};
 
 /// One contender in the line at one znode.
@@ -19,7 +19,7 @@ pub(crate) struct Line {
     /// Our znode, watched over this connection.
     watched: Option<Watched>,
     /// Contender ahead that is not ephemeral.
-    sightings: Sightings,
+    wrong_znodes: WrongZnodeReporter,
     /// What this connection's server shows includes all that was written by this session.
     in_step: bool,
 }
@@ -43,7 +43,7 @@ impl Line {
             candidacy,
             fresh: None,
             watched: None,
-            sightings: Sightings::default(),
+            wrong_znodes: WrongZnodeReporter::default(),
             in_step: false,
         }
     }
@@ -84,7 +84,7 @@ impl Line {
         match step {
             Step::Look => self.look(connection).await,
             Step::Delete(name) => {
-                delete(connection, &self.path_of(&name)).await?;
+                connection.delete_if_exists(&self.path_of(&name), None).await?;
                 Ok(Event::Deleted(name))
             }
             Step::Create => self.create(connection).await,
@@ -103,7 +103,7 @@ impl Line {
         path: String,
     ) -> Result<Option<Watched>, Error> {
         // It is first: no contender blocks it.
-        self.sightings.clear();
+        self.wrong_znodes.clear();
         match self.watched.take() {
             Some(watched) if watched.path() == path => Ok(Some(watched)),
             _ => Watched::new(connection, path).await,
@@ -112,7 +112,7 @@ impl Line {
 
     /// Waits until anything has happened to the one ahead or to our own.
     async fn wait(&mut self, connection: &Connection, own: String, predecessor: String) -> Result<(), Error> {
-        let Line { watched, sightings, .. } = self;
+        let Line { watched, wrong_znodes, .. } = self;
         let own = async {
             if watched.as_ref().is_none_or(|known| known.path() != own) {
                 *watched = Watched::new(connection, own).await?;
@@ -125,20 +125,20 @@ impl Line {
         };
         tokio::select! {
             result = own => result,
-            result = stirs(connection, &predecessor, sightings) => result,
+            result = stirs(connection, &predecessor, wrong_znodes) => result,
         }
     }
 
     /// Whether whoever joins now has to wait. Writes nothing.
     pub(crate) async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {
         connection.sync().await?;
-        let (role, children) = (self.candidacy.role(), children(connection, &self.path).await?);
+        let (role, children) = (self.candidacy.role(), connection.children_or_empty(&self.path).await?);
         if let Some(first) = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name))
         {
             let path = self.path_of(first);
             let stat = connection.stat(&path).await?;
             // This logs it, and reports it for a moment only.
-            Sightings::default()
+            WrongZnodeReporter::default()
                 .update(connection.session(), stat.and_then(|stat| WrongZnode::not_ephemeral(&path, &stat)));
         }
         Ok(is_taken(role, &children))
@@ -150,7 +150,7 @@ impl Line {
             connection.sync().await?;
             self.in_step = true;
         }
-        let children = children(connection, &self.path).await?;
+        let children = connection.children_or_empty(&self.path).await?;
         let names: Vec<String> = self.candidacy.ours(&children).into_iter().map(str::to_owned).collect();
         let ours = match names.as_slice() {
             [] => Vec::new(),
@@ -192,41 +192,18 @@ impl Line {
     }
 }
 
-/// The children of a znode; none if it does not exist.
-pub(crate) async fn children(connection: &Connection, path: &str) -> Result<Vec<String>, Error> {
-    match connection.children(path).await {
-        Err(error) if error.is_no_node() => Ok(Vec::new()),
-        result => result,
-    }
-}
-
-/// Deletes a znode, or finds that it does not exist.
-pub(crate) async fn delete(connection: &Connection, path: &str) -> Result<(), Error> {
-    match connection.delete(path, None).await {
-        Err(error) if error.is_no_node() => Ok(()),
-        result => result,
-    }
-}
-
 /// Returns when the znode does not exist, or anything has happened to it: whoever waits looks at the line again.
-/// Reports a znode that is not ephemeral in `sightings`: it may remain indefinitely.
-async fn stirs(connection: &Connection, path: &str, sightings: &mut Sightings) -> Result<(), Error> {
+/// Reports a znode that is not ephemeral in `wrong_znodes`: it may remain indefinitely.
+async fn stirs(
+    connection: &Connection,
+    path: &str,
+    wrong_znodes: &mut WrongZnodeReporter,
+) -> Result<(), Error> {
     let (stat, watcher) = connection.stat_and_watch(path).await?;
     let wrong = stat.as_ref().and_then(|stat| WrongZnode::not_ephemeral(path, stat));
-    sightings.update(connection.session(), wrong);
+    wrong_znodes.update(connection.session(), wrong);
     if stat.is_some() {
         watcher.changed().await;
     }
     Ok(())
-}
-
-/// Returns when the znode does not exist.
-pub(crate) async fn gone(connection: &Connection, path: &str) -> Result<(), Error> {
-    loop {
-        let (stat, watcher) = connection.stat_and_watch(path).await?;
-        if stat.is_none() {
-            return Ok(());
-        }
-        watcher.changed().await;
-    }
 }

@@ -12,7 +12,6 @@ use tracing::debug;
 use zookeeper_client::Stat;
 
 use crate::clock::BootInstant;
-use crate::lock_queue::gone;
 use crate::{Connection, Error};
 
 /// A znode of this session's own, watched over the connection that it was seen over.
@@ -95,7 +94,7 @@ impl OwnedNode {
         let OwnedNode { connection, watched } = self;
         let robbed = async {
             watched.stirred().await;
-            gone(connection, &watched.path).await
+            connection.deleted(&watched.path).await
         };
         // The lease comes first: it is looked at whenever this is polled, however long the process was stopped.
         tokio::select! {

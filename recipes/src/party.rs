@@ -45,9 +45,9 @@ use uuid::Uuid;
 
 use crate::cleanup::Cleanup;
 use crate::persistent_node::NodeState;
-use crate::retry::{Attempts, PATIENCE, stirred};
+use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::session::BulkRead;
-use crate::wrong_znode::{Sightings, WrongZnode};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
 use crate::{Connection, Error, PersistentNode, Session};
 
 /// What a member's name ends with in Kazoo's `Party`.
@@ -88,7 +88,7 @@ impl Party {
     /// As Kazoo's `Party`: the identifier is the member's data.
     pub fn new(session: Session, path: impl Into<String>, identifier: impl Into<String>) -> Party {
         let (path, identifier) = (path.into(), identifier.into());
-        Party { session, path, identifier, shallow: false, patience: PATIENCE }
+        Party { session, path, identifier, shallow: false, patience: DEFAULT_TIMEOUT }
     }
 
     /// As Kazoo's `ShallowParty`: the identifier is in the member's name, so that one request tells who is there.
@@ -141,11 +141,8 @@ impl Party {
             let connection = attempts.connection().await?;
             let looked = async {
                 connection.sync().await?;
-                let names = match connection.children(&self.path).await {
-                    Err(error) if error.is_no_node() => Vec::new(),
-                    result => result?,
-                };
-                self.identifiers(&connection, names, &mut Sightings::default()).await
+                let names = connection.children_or_empty(&self.path).await?;
+                self.identifiers(&connection, names, &mut WrongZnodeReporter::default()).await
             };
             match looked.await {
                 Ok(members) => return Ok(members),
@@ -158,10 +155,10 @@ impl Party {
     /// Changes that come fast are told as one. Ends only if ZooKeeper refuses.
     pub async fn follow(&self, mut changed: impl FnMut(Vec<String>)) -> PartyError {
         let mut attempts = Attempts::until(&self.session, None, "look at", &self.path);
-        let mut sightings = Sightings::default();
+        let mut wrong_znodes = WrongZnodeReporter::default();
         loop {
             let result = match attempts.connection().await {
-                Ok(connection) => self.follow_over(&connection, &mut changed, &mut sightings).await,
+                Ok(connection) => self.follow_over(&connection, &mut changed, &mut wrong_znodes).await,
                 Err(error) => Err(error),
             };
             let Err(error) = result else { continue };
@@ -175,7 +172,7 @@ impl Party {
         &self,
         connection: &Connection,
         changed: &mut impl FnMut(Vec<String>),
-        sightings: &mut Sightings,
+        wrong_znodes: &mut WrongZnodeReporter,
     ) -> Result<(), Error> {
         let (names, watcher) = match connection.children_and_watch(&self.path).await {
             Err(error) if error.is_no_node() => {
@@ -187,13 +184,13 @@ impl Party {
         if self.shallow {
             // The names do not tell which members are ephemeral.
             let paths: Vec<String> = names.iter().map(|name| format!("{}/{name}", self.path)).collect();
-            changed(self.identifiers(connection, names, sightings).await?);
-            sightings
+            changed(self.identifiers(connection, names, wrong_znodes).await?);
+            wrong_znodes
                 .update(connection.session(), wrong_members(&paths, &connection.get_many(&paths).await?));
         } else {
-            changed(self.identifiers(connection, names, sightings).await?);
+            changed(self.identifiers(connection, names, wrong_znodes).await?);
         }
-        stirred(connection, watcher).await;
+        connection.watch_event(watcher).await;
         Ok(())
     }
 
@@ -201,7 +198,7 @@ impl Party {
         &self,
         connection: &Connection,
         names: Vec<String>,
-        sightings: &mut Sightings,
+        wrong_znodes: &mut WrongZnodeReporter,
     ) -> Result<Vec<String>, Error> {
         let mut members: Vec<String> = if self.shallow {
             names
@@ -215,11 +212,11 @@ impl Party {
                 .map(|name| format!("{}/{name}", self.path))
                 .collect();
             if paths.is_empty() {
-                sightings.clear();
+                wrong_znodes.clear();
                 return Ok(Vec::new());
             }
             let read = connection.get_many(&paths).await?;
-            sightings.update(connection.session(), wrong_members(&paths, &read));
+            wrong_znodes.update(connection.session(), wrong_members(&paths, &read));
             read.into_iter()
                 .filter_map(|read| match read {
                     BulkRead::Data(data, _) => Some(String::from_utf8_lossy(&data).into_owned()),

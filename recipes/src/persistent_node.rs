@@ -25,7 +25,7 @@ use crate::backoff::Backoff;
 use crate::clock::BootInstant;
 use crate::counter::{CountedWrite, WriteCounter};
 use crate::node_ownership::{Event, NodeOwnership, Step};
-use crate::session::{Kind, Write, Written};
+use crate::session::{CreateMode, Write, Written};
 use crate::{Connection, Error, Session, Stat};
 
 pub use crate::node_ownership::Conflict;
@@ -171,7 +171,7 @@ impl PersistentNode {
         zxid: &mut i64,
     ) -> Result<Event, Error> {
         let newest = self.newest(data).await;
-        let write = Write::Create { path: &self.path, data: &newest, kind: Kind::Ephemeral };
+        let write = Write::Create { path: &self.path, data: &newest, mode: CreateMode::Ephemeral };
         match self.store(connection, write, zxid).await {
             Err(error) if error.is_no_node() => {
                 let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -211,8 +211,8 @@ impl PersistentNode {
                     _ => None,
                 });
             }
-            (CountedWrite::NotCounted, Write::Create { path, data, kind }) => {
-                connection.create(path, data, kind).await?
+            (CountedWrite::NotCounted, Write::Create { path, data, mode }) => {
+                connection.create(path, data, mode).await?
             }
             (CountedWrite::NotCounted, Write::Set { path, data, version }) => {
                 connection.set(path, data, version).await?
@@ -227,7 +227,7 @@ impl PersistentNode {
         // The server may lag behind: an owner that is gone elsewhere would be waited for.
         connection.sync().await?;
         let Some(stat) = connection.stat(&self.path).await? else { return Ok(Event::Gone) };
-        let leftover = self.session.was_ours(stat.ephemeral_owner);
+        let leftover = self.session.is_previous_session(stat.ephemeral_owner);
         Ok(Event::Found { owner: stat.ephemeral_owner, version: stat.version, leftover })
     }
 

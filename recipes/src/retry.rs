@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
-use zookeeper_client::{EventType, OneshotWatcher};
 
 use crate::{Connection, Error, Session};
 
 /// How long a recipe's call tries on over lost connections, unless it is told otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -88,20 +87,6 @@ impl<'a> Attempts<'a> {
         let pause = jitter(self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.bounded(tokio::time::sleep(pause)).await
-    }
-}
-
-/// Waits until a watch is stirred, or the connection is lost that it was set over.
-pub(crate) async fn stirred(connection: &Connection, watcher: OneshotWatcher) {
-    is_deletion(connection, watcher).await;
-}
-
-/// The same. True if what the watch tells is that the znode was deleted.
-pub(crate) async fn is_deletion(connection: &Connection, watcher: OneshotWatcher) -> bool {
-    tokio::select! {
-        biased;
-        () = connection.lost() => false,
-        event = watcher.changed() => event.event_type == EventType::NodeDeleted,
     }
 }
 

@@ -43,12 +43,12 @@ use zookeeper_client::OneshotWatcher;
 use crate::acquire_task::{Acquirable, Stage};
 use crate::contender_state;
 use crate::guard::{self, AcquireError, Guard};
-use crate::lock_queue::{Line, children, delete};
+use crate::lock_queue::Line;
 use crate::node_names::{ContenderId, Naming};
 use crate::owned_node::Watched;
 use crate::permit_state::{Entry, Event, PermitState, Step};
-use crate::session::{BulkRead, Kind, Write};
-use crate::wrong_znode::{Sightings, WrongZnode};
+use crate::session::{BulkRead, CreateMode, Write};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
 use crate::{Connection, Error, Session};
 
 /// Maximum number of taken places that are checked.
@@ -108,7 +108,7 @@ impl Semaphore {
             place: format!("{}/{}", self.path, ContenderId::random().to_hex()),
             seating: PermitState::new(entry),
             changes: None,
-            sightings: Sightings::default(),
+            wrong_znodes: WrongZnodeReporter::default(),
         }
     }
 }
@@ -142,7 +142,7 @@ struct Visitor {
     /// Set while all places are taken: tells when one comes or goes.
     changes: Option<OneshotWatcher>,
     /// Places that are not ephemeral.
-    sightings: Sightings,
+    wrong_znodes: WrongZnodeReporter,
 }
 
 impl Visitor {
@@ -159,7 +159,7 @@ impl Visitor {
                     let entry = self.seating.entry.path_of(&entry);
                     tokio::select! {
                         _ = changes.changed() => {}
-                        result = crate::lock_queue::gone(connection, &entry) => result?,
+                        result = connection.deleted(&entry) => result?,
                     }
                     Event::Full
                 }
@@ -169,7 +169,7 @@ impl Visitor {
                 let data = &self.semaphore.identifier;
                 let writes = [
                     Write::Check { path: &entry, version: 0 },
-                    Write::Create { path: &self.place, data, kind: Kind::Ephemeral },
+                    Write::Create { path: &self.place, data, mode: CreateMode::Ephemeral },
                 ];
                 match connection.multi(&writes).await.map_err(Error::from) {
                     Ok(_) => Event::Sat,
@@ -179,7 +179,7 @@ impl Visitor {
                 }
             }
             Step::Vacate => {
-                delete(connection, &self.place).await?;
+                connection.delete_if_exists(&self.place, None).await?;
                 Event::Vacated
             }
             Step::AwaitLink | Step::OwnedNode | Step::Rest => std::future::pending().await,
@@ -199,7 +199,7 @@ impl Visitor {
             return Ok(Event::Found(connection.stat(&self.place).await?.map(|stat| stat.ephemeral_owner)));
         }
         if taken.len() < *places as usize {
-            self.sightings.clear();
+            self.wrong_znodes.clear();
             return Ok(Event::Free);
         }
         let paths: Vec<String> = taken.iter().take(CHECKED).map(|name| format!("{path}/{name}")).collect();
@@ -208,7 +208,7 @@ impl Visitor {
             BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
             BulkRead::Missing(_) => None,
         });
-        self.sightings.update(connection.session(), wrong);
+        self.wrong_znodes.update(connection.session(), wrong);
         self.changes = Some(changes);
         Ok(Event::Full)
     }
@@ -287,6 +287,6 @@ impl Acquirable for Visitor {
             return Ok(true);
         }
         let Semaphore { path, places, .. } = &self.semaphore;
-        Ok(children(connection, path).await?.len() >= *places as usize)
+        Ok(connection.children_or_empty(path).await?.len() >= *places as usize)
     }
 }

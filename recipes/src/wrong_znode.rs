@@ -30,7 +30,7 @@ pub fn is_ephemeral(owner: i64) -> bool {
 /// Reason why a znode does not fit the recipe that uses its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Problem {
+pub enum ZnodeProblem {
     /// An ephemeral znode is expected, but this one is persistent, a container, or has a time to live: a lost session does
     /// not remove it.
     NotEphemeral,
@@ -42,14 +42,14 @@ pub enum Problem {
     NotANumber,
 }
 
-impl Problem {
+impl ZnodeProblem {
     /// Returns the name used in metrics and JSON.
     pub const fn name(self) -> &'static str {
         match self {
-            Problem::NotEphemeral => "not_ephemeral",
-            Problem::Ephemeral => "ephemeral",
-            Problem::HasChildren => "has_children",
-            Problem::NotANumber => "not_a_number",
+            ZnodeProblem::NotEphemeral => "not_ephemeral",
+            ZnodeProblem::Ephemeral => "ephemeral",
+            ZnodeProblem::HasChildren => "has_children",
+            ZnodeProblem::NotANumber => "not_a_number",
         }
     }
 }
@@ -60,44 +60,46 @@ pub struct WrongZnode {
     /// Path of the znode.
     pub path: String,
     /// Reason why it does not fit.
-    pub problem: Problem,
+    pub problem: ZnodeProblem,
 }
 
 impl WrongZnode {
     /// Creates the description of the znode at `path`.
-    pub fn new(path: impl Into<String>, problem: Problem) -> WrongZnode {
+    pub fn new(path: impl Into<String>, problem: ZnodeProblem) -> WrongZnode {
         WrongZnode { path: path.into(), problem }
     }
 
     /// Checks the znode at `path`, which should be ephemeral.
     pub fn not_ephemeral(path: &str, stat: &Stat) -> Option<WrongZnode> {
-        (!is_ephemeral(stat.ephemeral_owner)).then(|| WrongZnode::new(path, Problem::NotEphemeral))
+        (!is_ephemeral(stat.ephemeral_owner)).then(|| WrongZnode::new(path, ZnodeProblem::NotEphemeral))
     }
 
     /// Checks the znode at `path`, which should not be ephemeral.
     pub fn not_persistent(path: &str, stat: &Stat) -> Option<WrongZnode> {
-        is_ephemeral(stat.ephemeral_owner).then(|| WrongZnode::new(path, Problem::Ephemeral))
+        is_ephemeral(stat.ephemeral_owner).then(|| WrongZnode::new(path, ZnodeProblem::Ephemeral))
     }
 
     /// Checks the znode at `path`, which should have no children.
     pub fn not_childless(path: &str, stat: &Stat) -> Option<WrongZnode> {
-        (stat.num_children > 0).then(|| WrongZnode::new(path, Problem::HasChildren))
+        (stat.num_children > 0).then(|| WrongZnode::new(path, ZnodeProblem::HasChildren))
     }
 
     /// Returns the remedy: a command for the operator.
     pub fn remedy(&self) -> String {
         let path = quoted(&self.path);
         match self.problem {
-            Problem::NotEphemeral => format!("if no program needs it, delete it: zkCli.sh deleteall {path}"),
-            Problem::Ephemeral => {
+            ZnodeProblem::NotEphemeral => {
+                format!("if no program needs it, delete it: zkCli.sh deleteall {path}")
+            }
+            ZnodeProblem::Ephemeral => {
                 format!("delete it, so that it is created as a persistent znode: zkCli.sh delete {path}")
             }
-            Problem::HasChildren => {
+            ZnodeProblem::HasChildren => {
                 format!(
                     "if no program needs its children, delete them; list them with: atalaya inspect {path}"
                 )
             }
-            Problem::NotANumber => format!("set it to a whole number: zkCli.sh set {path} 0"),
+            ZnodeProblem::NotANumber => format!("set it to a whole number: zkCli.sh set {path} 0"),
         }
     }
 }
@@ -106,14 +108,14 @@ impl fmt::Display for WrongZnode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = shown(&self.path);
         match self.problem {
-            Problem::NotEphemeral => {
+            ZnodeProblem::NotEphemeral => {
                 write!(f, "{path} is not ephemeral: it remains when the session that created it ends")
             }
-            Problem::Ephemeral => {
+            ZnodeProblem::Ephemeral => {
                 write!(f, "{path} is ephemeral: it disappears with the session that created it")
             }
-            Problem::HasChildren => write!(f, "{path} has children, so it cannot be deleted"),
-            Problem::NotANumber => write!(f, "{path} does not hold a whole number of 64 bits"),
+            ZnodeProblem::HasChildren => write!(f, "{path} has children, so it cannot be deleted"),
+            ZnodeProblem::NotANumber => write!(f, "{path} does not hold a whole number of 64 bits"),
         }
     }
 }
@@ -202,14 +204,14 @@ impl Registry {
 
 /// The wrong znodes that one recipe sees. They are no longer reported when this is dropped.
 #[derive(Debug, Default)]
-pub struct Sightings {
+pub struct WrongZnodeReporter {
     registry: Option<Arc<Registry>>,
     /// Znodes, each with a flag: the registry keeps it.
     seen: BTreeMap<WrongZnode, bool>,
 }
 
-impl Sightings {
-    /// Replaces the earlier sightings by `now`: reports new ones and withdraws missing ones.
+impl WrongZnodeReporter {
+    /// Replaces the earlier wrong_znodes by `now`: reports new ones and withdraws missing ones.
     pub fn update(&mut self, session: &Session, now: impl IntoIterator<Item = WrongZnode>) {
         let now: BTreeSet<WrongZnode> = now.into_iter().take(KEPT).collect();
         if now.is_empty() && self.seen.is_empty() {
@@ -243,7 +245,7 @@ impl Sightings {
     }
 }
 
-impl Drop for Sightings {
+impl Drop for WrongZnodeReporter {
     fn drop(&mut self) {
         let Some(registry) = &self.registry else { return };
         for (wrong, _) in self.seen.iter().filter(|(_, kept)| **kept) {
@@ -259,14 +261,14 @@ mod tests {
     use super::*;
 
     fn wrong(path: &str) -> WrongZnode {
-        WrongZnode::new(path, Problem::NotEphemeral)
+        WrongZnode::new(path, ZnodeProblem::NotEphemeral)
     }
 
-    fn sightings(registry: &Arc<Registry>) -> Sightings {
-        Sightings { registry: Some(registry.clone()), seen: BTreeMap::new() }
+    fn wrong_znodes(registry: &Arc<Registry>) -> WrongZnodeReporter {
+        WrongZnodeReporter { registry: Some(registry.clone()), seen: BTreeMap::new() }
     }
 
-    impl Sightings {
+    impl WrongZnodeReporter {
         fn add(&mut self, wrong: WrongZnode) {
             let registry = self.registry.clone().unwrap_or_default();
             self.seen.entry(wrong).or_insert_with_key(|wrong| registry.add(wrong));
@@ -277,7 +279,7 @@ mod tests {
     fn wrong_znode_is_reported_for_as_long_as_any_recipe_sees_it() {
         let registry = Arc::new(Registry::default());
         let newest = registry.subscribe();
-        let (mut one, mut other) = (sightings(&registry), sightings(&registry));
+        let (mut one, mut other) = (wrong_znodes(&registry), wrong_znodes(&registry));
         one.add(wrong("/a"));
         other.add(wrong("/a"));
         other.add(wrong("/b"));
@@ -291,7 +293,7 @@ mod tests {
     fn number_of_reported_znodes_is_bounded() {
         let registry = Arc::new(Registry::default());
         let newest = registry.subscribe();
-        let mut many = sightings(&registry);
+        let mut many = wrong_znodes(&registry);
         (0..1_000).for_each(|n| many.add(wrong(&format!("/{n}"))));
         assert_eq!(newest.borrow().len(), KEPT);
         assert!(session::lock(&registry.warned).len() <= WARNED);
@@ -308,7 +310,7 @@ mod tests {
     proptest! {
         #[test]
         fn messages_about_any_path_are_short_and_without_control_characters(path in "\\PC{0,300}|[\\x00-\\x9f]{0,300}") {
-            for problem in [Problem::NotEphemeral, Problem::Ephemeral, Problem::HasChildren, Problem::NotANumber] {
+            for problem in [ZnodeProblem::NotEphemeral, ZnodeProblem::Ephemeral, ZnodeProblem::HasChildren, ZnodeProblem::NotANumber] {
                 let wrong = WrongZnode::new(path.clone(), problem);
                 for text in [wrong.to_string(), wrong.remedy()] {
                     prop_assert!(text.chars().count() < 5 * SHOWN && !text.chars().any(char::is_control), "{:?}", text);

@@ -126,6 +126,6 @@ impl Fleet {
 async fn average(connection: &Connection, roster: &mut Members) -> anyhow::Result<f64> {
     let gathered = gather(connection, roster, Since::default()).await?;
     ensure!(gathered.excluded == 0, "{} znodes could not be averaged", gathered.excluded);
-    let summaries = gathered.aggregate.summaries();
-    summaries.first().map(|summary| summary.mean).context("there is nothing to average")
+    let averages = gathered.aggregate.averages();
+    averages.first().map(|average| average.mean).context("there is nothing to average")
 }

@@ -1,16 +1,33 @@
 //! `atalaya check`: is this configuration right? Opens nothing, connects nowhere.
 
-use atalaya_hal::Boards;
+use std::path::PathBuf;
 
-use super::{print, surroundings};
-use crate::cli::CheckArgs;
+use atalaya_hal::Boards;
+use clap::Args;
+
+use super::process_environment;
+use super::stdout::print;
 use crate::commands::exit::Failure;
 use crate::sampling;
-use crate::settings::{Settings, load_boards};
+use crate::settings::{FleetArgs, Settings, load_boards};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya check                      the boards.toml here
+  atalaya check /etc/atalaya/boards.toml")]
+pub(super) struct CheckArgs {
+    /// The file [default: boards.toml here].
+    file: Option<PathBuf>,
+
+    /// The settings of the fleet.
+    #[command(flatten)]
+    fleet: FleetArgs,
+}
 
 pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
-    let boards = load_boards(args.file.as_ref(), surroundings())?;
-    let settings = Settings::assemble(&args.fleet, &boards, surroundings())?;
+    let boards = load_boards(args.file.as_ref(), process_environment())?;
+    let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
     settings.read_token()?;
     for (name, board) in &boards.boards {
         sampling::open(board, &boards.base_dir).map_err(|error| {
@@ -28,18 +45,12 @@ fn summary(boards: &Boards, settings: &Settings) -> String {
             format!("{name} ({} sensors)", board.sensors.len()).replace("(1 sensors)", "(1 sensor)")
         })
         .collect();
-    let api = settings.api_url.as_ref().map_or("nowhere, averages are logged", |url| url.as_str());
-    let token = settings.api_token.as_ref().map(|token| format!(", with {token}")).unwrap_or_default();
-    let unsent = settings.unsent_token().map(|unsent| format!("warning    {unsent}\n")).unwrap_or_default();
-    let metrics = settings.metrics_listen.as_ref();
-    let metrics = metrics.map_or(String::new(), |listen| format!("metrics    at http://{listen}/metrics\n"));
-    format!(
-        "{}: good\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\nreports to {api}{token}\n{unsent}{metrics}",
-        boards.origin(),
-        names.join(", "),
-        settings.zookeeper,
-        settings.session_timeout,
-        settings.sampling_period,
-        settings.measurement_path("{id}"),
-    )
+    let mut text = format!("{}: ok\n{:<18}{}\n", boards.origin(), "boards", names.join(", "));
+    for (name, value) in settings.describe() {
+        text.push_str(&format!("{name:<18}{value}\n"));
+    }
+    if let Some(warning) = settings.unsent_token() {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text
 }

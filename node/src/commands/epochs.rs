@@ -8,11 +8,79 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use atalaya_collector::fence::Epoch;
 use atalaya_collector::{Store, StoreError, open_store};
+use clap::{Args, Subcommand};
 
+use super::args::Output;
 use super::collect::{usual_store, without_password};
-use super::surroundings;
-use crate::cli::{EpochsCommand, EpochsDropArgs, EpochsListArgs, Output, StoreArgs};
+use super::process_environment;
 use crate::commands::exit::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EpochsCommand {
+    /// List the epochs that a collector has recorded, the highest first.
+    #[command(after_help = "\
+Examples:
+  atalaya epochs list --store sqlite:/var/lib/atalaya-collector/reports.db
+  atalaya epochs list --store redis://127.0.0.1:6379/0
+  docker compose exec collector atalaya epochs list
+
+Reports of an epoch below the highest one are answered with 409 (problem `stale`) unless their cycle is
+lower. An epoch far above the others, with few reports, is not from this fleet: drop it.")]
+    List(EpochsListArgs),
+    /// Delete an epoch and its reports from a collector's store, so that reports of lower epochs are accepted again.
+    #[command(after_help = "\
+Examples:
+  atalaya epochs drop 1821211504 --dry-run       show what would be deleted
+  atalaya epochs drop 1821211504 --yes
+  sudo -u atalaya atalaya epochs drop 1821211504 --yes --store sqlite:/var/lib/atalaya-collector/reports.db
+
+The collector may run meanwhile: it sees the change with the next report. Sums of reports that are past
+--keep-reports cannot be separated and stay. Deleted reports cannot be restored: back the store up first.")]
+    Drop(EpochsDropArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EpochsListArgs {
+    /// Store of the collector.
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// How to print; json is one object a line.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+
+    /// Maximum number of epochs.
+    #[arg(long, value_name = "COUNT", default_value_t = 100)]
+    limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EpochsDropArgs {
+    /// Epoch to delete.
+    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+    epoch: i64,
+
+    /// Store of the collector.
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// Delete it. Without this flag nothing is deleted.
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+
+    /// Show what would be deleted, and delete nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Store of a collector.
+#[derive(Debug, Args)]
+pub(super) struct StoreArgs {
+    /// Store of the collector: sqlite:PATH or redis://HOST:PORT/DATABASE [default: sqlite:reports.db, in the folder
+    /// that STATE_DIRECTORY names, or here]. Also ATALAYA_STORE.
+    #[arg(long, value_name = "STORE")]
+    store: Option<String>,
+}
 
 /// Maximum number of epochs that `drop` looks through.
 const EPOCHS: usize = 100_000;
@@ -57,7 +125,7 @@ pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
 
 /// Opens the store. A file that does not exist is not created.
 fn open(args: &StoreArgs) -> Result<(Arc<dyn Store>, String), Failure> {
-    let surroundings = surroundings();
+    let surroundings = process_environment();
     let name = match &args.store {
         Some(name) => name.clone(),
         None => {

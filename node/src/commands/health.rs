@@ -2,12 +2,37 @@
 
 use anyhow::{Context as _, anyhow};
 use atalaya_hal::duration;
+use clap::Args;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 
-use super::print;
-use crate::cli::HealthArgs;
+use super::stdout::print;
 use crate::commands::exit::Failure;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya health http://127.0.0.1:9100/readyz
+  HEALTHCHECK CMD [\"atalaya\", \"health\", \"http://127.0.0.1:9100/readyz\"]     in a Dockerfile
+
+Exit codes: 0 it answers 2xx; 64 no address; 69 it answers anything else, or not in time.")]
+pub(super) struct HealthArgs {
+    /// The address to ask, with GET. Of several, the first that anything listens at decides.
+    #[arg(value_name = "URL", required = true, value_parser = address)]
+    urls: Vec<Url>,
+
+    /// Give up (exit 69) when it has taken so long.
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
+    timeout: String,
+}
+
+fn address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(format!("{other}: is no address of HTTP; expected http://… or https://…")),
+    }
+}
 
 /// As much of an answer as is shown, in bytes.
 const LONGEST_ANSWER: usize = 4 * 1024;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
-use super::own_program;
-use crate::cli::Command;
+use super::Command;
+use super::own_program::own_program;
 use crate::commands::exit::Failure;
 
 /// Longest time that an orphan whose end was not announced stays a zombie.

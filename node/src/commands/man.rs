@@ -1,14 +1,25 @@
 //! `atalaya man`: the manual, made of the command line's own help.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
+use clap::{Args, CommandFactory as _};
 
-use super::print;
-use crate::cli::{Cli, ManArgs};
+use super::Cli;
+use super::stdout::print;
 use crate::commands::exit::Failure;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya man | man -l -
+  sudo atalaya man --folder /usr/local/share/man/man1     then: man atalaya-run")]
+pub(super) struct ManArgs {
+    /// Write a page for each command into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+}
 
 pub(super) fn main(args: &ManArgs) -> Result<(), Failure> {
     match &args.folder {

@@ -1,5 +1,6 @@
-//! The commands, one file each, and how one of them is chosen and ended.
+//! The command line: one file per command, with its arguments and its execution. Exit codes are used only here and in `main`.
 
+mod args;
 mod check;
 #[cfg(feature = "collector")]
 mod collect;
@@ -12,35 +13,166 @@ mod health;
 #[cfg(target_os = "linux")]
 mod init;
 mod man;
-mod printer;
+mod own_program;
 mod reap;
 mod reports;
+mod respawn;
 mod run;
-mod scan;
 mod sensors;
+mod signals;
 mod status;
-mod supervised;
+mod stdout;
 mod tools;
 #[cfg(feature = "sim")]
 mod zookeeper;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::{CommandFactory, Parser};
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::cli::{BoardArgs, Cli, Command};
-use crate::logging;
+use crate::logging::{self, LogFormat};
 use crate::model::text;
 use crate::process::panics;
 use crate::settings::{Env, environment};
 use exit::Failure;
+use stdout::print;
 
-/// The whole program.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// A sensor firmware host for fleets that must not lose measurements.
+///
+/// Each node measures with the sensors of its board, publishes the measurements in ZooKeeper and takes part in a leader
+/// election. The leader averages the measurements of the fleet and reports them to a REST API.
+#[derive(Debug, Parser)]
+#[command(name = "atalaya", version, styles = STYLES, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Format of the log, which goes to stderr.
+    #[arg(long, global = true, value_enum, default_value_t, help_heading = "Logs")]
+    log_format: LogFormat,
+
+    /// Log filter: error, warn, info, debug, trace, or target=level pairs separated by commas [default: info; warn or error for
+    /// commands that print a result]. Also ATALAYA_LOG.
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Logs")]
+    log: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Returns the examples as a literal, with those of the demo if it is built in.
+macro_rules! examples {
+    ($demo:literal) => {
+        concat!(
+            "Examples:\n",
+            $demo,
+            "\
+\x20 atalaya run 1                                    run a node with one simulated sensor
+  atalaya run 1 --board laptop --zookeeper zk1:2181,zk2:2181,zk3:2181/fleet
+  atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --sampling-period 1s
+  atalaya collect --listen 127.0.0.1:8000          run the API, which stores the averages and shows them
+  atalaya status --watch                           show leader, nodes and measurements every second
+  atalaya config init 5s http://127.0.0.1:8000/nuevo    set period and API of the whole fleet
+  atalaya check boards.toml                        check a configuration file
+  atalaya sensors read --board laptop              read the sensors of a board once
+  atalaya lock /locks/backup -- ./backup.sh        run a command on one machine at a time
+  atalaya inspect /election                        show the leader and the contenders
+  atalaya reap 1                                   delete the znodes of node 1 after it was killed
+
+Exit codes: 0 success, 64 wrong usage, 65 invalid data in ZooKeeper, 69 ZooKeeper unreachable,
+70 internal error, 73 node id in use, 74 sensor or file not readable, 75 temporary failure or
+timeout, 78 wrong configuration."
+        )
+    };
+}
+
+#[cfg(feature = "demo")]
+const EXAMPLES: &str = examples!(
+    "  atalaya demo                                     run a fleet on this machine, with keys that inject faults\n"
+);
+#[cfg(not(feature = "demo"))]
+const EXAMPLES: &str = examples!("");
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node: measure, publish, and take part in the leader election, until SIGINT or SIGTERM.
+    Run(run::RunArgs),
+    /// Run a fleet on this machine, with ZooKeeper and API in the same process, and keys that inject faults.
+    #[cfg(feature = "demo")]
+    Demo(demo::DemoArgs),
+    /// Show the state of a fleet: leader, undelivered reports, nodes, their measurements and health.
+    Status(status::StatusArgs),
+    /// Check a boards.toml and the settings, without opening sensors or connections.
+    Check(check::CheckArgs),
+    /// List, read or scan for sensors.
+    #[command(subcommand)]
+    Sensors(sensors::SensorsCommand),
+    /// Run an in-memory ZooKeeper server, for development. Its data is lost when it stops.
+    #[cfg(feature = "sim")]
+    #[command(name = "zookeeper")]
+    ZooKeeper(zookeeper::ZooKeeperArgs),
+    /// Run the REST API that the leader reports to. It stores each report once and shows them on a page.
+    #[cfg(feature = "collector")]
+    Collect(collect::CollectArgs),
+    /// List the epochs in a collector's store, or delete one that is higher than the epoch of the fleet.
+    #[cfg(feature = "collector")]
+    #[command(subcommand)]
+    Epochs(epochs::EpochsCommand),
+    /// List undelivered reports; retry or delete those that the API rejected.
+    #[command(subcommand)]
+    Reports(reports::ReportsCommand),
+    /// Hold a lock while a command runs, or until Ctrl-C.
+    Lock(tools::LockArgs),
+    /// Run a command while this process is the leader, so that it runs on one machine at a time.
+    Elect(tools::ElectArgs),
+    /// Read a counter, or add to it exactly once.
+    #[command(subcommand)]
+    Counter(tools::CounterCommand),
+    /// Wait at a barrier, open it, or close it.
+    #[command(subcommand)]
+    Barrier(tools::BarrierCommand),
+    /// Put a value into a queue, or take one out.
+    #[command(subcommand)]
+    Queue(tools::QueueCommand),
+    /// Read, write or watch a shared value; set the sampling period and the API of a fleet.
+    #[command(subcommand)]
+    Config(tools::ConfigCommand),
+    /// Show a znode: holder and contenders of a lock, members, a counter, or everything below it as a tree.
+    Inspect(tools::InspectArgs),
+    /// Delete the znodes of a killed node, so that the next contender leads at once.
+    Reap(reap::ReapArgs),
+    /// Request a URL and check its status code, for health checks of containers.
+    Health(health::HealthArgs),
+    /// Replace this process with a command.
+    #[command(hide = true)]
+    Exec(tools::ExecArgs),
+    /// Run a command and end all its processes with it.
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Keep(tools::KeepArgs),
+    /// Print a completion script for a shell.
+    ///
+    /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya
+    Completions {
+        /// Shell to complete for.
+        shell: Shell,
+    },
+    /// Print the manual page, or write the pages of all commands to a folder.
+    ///
+    /// To read it: atalaya man | man -l -
+    Man(man::ManArgs),
+}
+
+/// Runs the program and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(spelled_out(std::env::args_os().collect())) {
+    let cli = match Cli::try_parse_from(with_run(std::env::args_os().collect())) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -54,41 +186,41 @@ pub fn main() -> ExitCode {
             code
         }
         Err(failure) => {
-            logging::conclude(&format!("atalaya: {}\n", text::lines(&failure.to_string())));
+            logging::conclude(&format!("atalaya: {}\n", text::sanitize_lines(&failure.to_string())));
             failure.code()
         }
     }
 }
 
-/// `atalaya 1` is `atalaya run 1`: existing compose files give an image its node's number and nothing else, and no command
-/// is a number.
-fn spelled_out(mut words: Vec<OsString>) -> Vec<OsString> {
-    let is_number = |word: &OsString| {
-        let text = word.to_str().unwrap_or_default();
+/// Inserts `run` before a number in the place of the command: existing compose files pass only the number of the node to the
+/// image. No command is a number.
+fn with_run(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_number = |argument: &OsString| {
+        let text = argument.to_str().unwrap_or_default();
         !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
     };
-    if words.get(1).is_some_and(is_number) {
-        words.insert(1, "run".into());
+    if arguments.get(1).is_some_and(is_number) {
+        arguments.insert(1, "run".into());
     }
-    words
+    arguments
 }
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match &cli.command {
-        Command::Become(args) => return tools::become_command(args),
+        Command::Exec(args) => return tools::exec(args),
         #[cfg(target_os = "linux")]
         Command::Keep(args) => return tools::keep(args),
         #[cfg(target_os = "linux")]
         command if init::is_needed(command) => return init::main(),
         _ => {}
     }
-    keep_commands_of_sensors();
+    own_program::run_sensor_commands_below_keep();
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
-    let logs = if logs_itself(&cli.command) {
+    let logs = if starts_own_log(&cli.command) {
         None
     } else {
         panics::end_the_process(exit::INTERNAL);
-        let filter = filter.as_deref().or(usually(&cli.command));
+        let filter = filter.as_deref().or(default_filter(&cli.command));
         let logs = logging::start(cli.log_format, filter);
         Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
     };
@@ -97,7 +229,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Demo(args) => demo::main(args, filter.as_deref()),
         #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
-        Command::Run(args) if args.supervised => return supervised::main(&args),
+        Command::Run(args) if args.supervised => return respawn::main(&args),
         Command::Run(args) => run::main(args, logs),
         #[cfg(feature = "collector")]
         Command::Collect(args) => collect::main(&args),
@@ -117,7 +249,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Config(command) => return tools::config(&command),
         Command::Inspect(args) => return tools::inspect(&args),
         // Returned above.
-        Command::Become(_) => Ok(()),
+        Command::Exec(_) => Ok(()),
         #[cfg(target_os = "linux")]
         Command::Keep(_) => Ok(()),
         Command::Completions { shell } => {
@@ -130,8 +262,8 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// The demo shows what is logged among its events.
-fn logs_itself(command: &Command) -> bool {
+/// Returns true for the demo, which shows log lines among its events.
+fn starts_own_log(command: &Command) -> bool {
     match command {
         #[cfg(feature = "demo")]
         Command::Demo(_) => true,
@@ -139,8 +271,8 @@ fn logs_itself(command: &Command) -> bool {
     }
 }
 
-/// What is logged unless something else is asked for: a script that reads a counter does not want to read of sessions.
-fn usually(command: &Command) -> Option<&'static str> {
+/// Returns the filter if neither flag nor environment give one. Commands for scripts do not log their session.
+fn default_filter(command: &Command) -> Option<&'static str> {
     match command {
         Command::Run(args) if !args.supervised => None,
         Command::Lock(_) | Command::Elect(_) | Command::Run(_) => {
@@ -156,111 +288,15 @@ fn usually(command: &Command) -> Option<&'static str> {
         | Command::Inspect(_) => Some("warn"),
         #[cfg(feature = "collector")]
         Command::Epochs(_) => Some("warn"),
-        // It says itself when nothing comes.
+        // It reports a missing connection itself.
         Command::Status(_) => Some("error"),
         _ => None,
     }
 }
 
-/// Writes to stdout. A reader that has gone away (`| head`) is not a failure.
-fn print(text: &[u8]) -> Result<(), Failure> {
-    print_some(text).map(|_| ())
-}
-
-/// Writes to stdout a part of what there is to print. Returns false if its reader has gone away.
-fn print_some(text: &[u8]) -> Result<bool, Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        done => done.map(|()| true).map_err(Failure::io),
-    }
-}
-
-/// Returns a command that runs this program: the one that runs now, even if an upgrade has replaced the file.
-fn own_program() -> std::process::Command {
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::unix::process::CommandExt as _;
-        let mut command = std::process::Command::new(OWN);
-        command.arg0("atalaya");
-        command
-    }
-    #[cfg(not(target_os = "linux"))]
-    std::process::Command::new(std::env::current_exe().unwrap_or_else(|_| "atalaya".into()))
-}
-
-/// Where Linux has the program of a process.
-#[cfg(target_os = "linux")]
-const OWN: &str = "/proc/self/exe";
-
-/// Lets the programs of `command` sensors run below `atalaya keep`, so that none of their processes is left behind.
-#[cfg(target_os = "linux")]
-fn keep_commands_of_sensors() {
-    let parent = std::process::id().to_string();
-    let words = [OWN, "keep", "--sensor", "--parent", &parent, "--"];
-    atalaya_hal::command::run_below(words.map(OsString::from).to_vec());
-}
-
-#[cfg(not(target_os = "linux"))]
-fn keep_commands_of_sensors() {}
-
-/// The board that the arguments or the environment name.
-fn board_name(args: &BoardArgs) -> Option<String> {
-    args.board.clone().or_else(|| environment("ATALAYA_BOARD").filter(|name| !name.is_empty()))
-}
-
-/// The real environment.
-fn surroundings() -> Env<'static> {
+/// Returns the environment of this process.
+fn process_environment() -> Env<'static> {
     Env { variable: &environment }
-}
-
-/// Completes at the first SIGINT or SIGTERM. Its handlers stand from now on.
-#[cfg(unix)]
-fn stop_signal() -> std::io::Result<impl Future<Output = &'static str>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
-        }
-    })
-}
-
-/// Completes at the first Ctrl-C.
-#[cfg(not(unix))]
-fn stop_signal() -> std::io::Result<impl Future<Output = &'static str>> {
-    Ok(async {
-        // Without a handler there is nothing to wait for; the system's own way of ending a program remains.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        "Ctrl-C"
-    })
-}
-
-/// A message for each SIGHUP; those that come too fast count as one. Its handler stands from now on.
-#[cfg(unix)]
-fn reload_signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = signal(SignalKind::hangup())?;
-    let (sender, asked) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::info!(signal = "SIGHUP", "reading the configuration again");
-            crate::fail_points::point("reload-task");
-            // If it is full, the next reading is yet to begin.
-            let _ = sender.try_send(());
-        }
-    });
-    Ok(asked)
-}
-
-/// There is no such signal here.
-#[cfg(not(unix))]
-fn reload_signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
-    Ok(tokio::sync::mpsc::channel(1).1)
 }
 
 #[cfg(test)]
@@ -268,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_alone_is_a_node() {
+    fn number_as_first_argument_means_run() {
         let table = [
             ("atalaya 1", "atalaya run 1"),
             ("atalaya 17 --log debug", "atalaya run 17 --log debug"),
@@ -281,7 +317,7 @@ mod tests {
         ];
         for (given, wanted) in table {
             let words = |text: &str| text.split_whitespace().map(OsString::from).collect::<Vec<_>>();
-            assert_eq!(spelled_out(words(given)), words(wanted), "{given}");
+            assert_eq!(with_run(words(given)), words(wanted), "{given}");
         }
     }
 }

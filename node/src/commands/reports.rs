@@ -3,19 +3,72 @@
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Connection, Error};
+use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::args::{ConnectionArgs, Output};
+use super::stdout::{print, print_or_closed};
 use super::tools::with_session_of;
-use super::{print, print_some};
-use crate::cli::{Output, ReportsCommand, ReportsListArgs, ReportsPickArgs};
 use crate::commands::exit::Failure;
 use crate::leader::delivery::outbox::{ASIDE, PATH};
 use crate::leader::outbox_store::{self, Batch};
 use crate::model::report::CycleReport;
 use crate::model::text;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ReportsCommand {
+    /// List the reports that are not delivered: those that wait for the API, and those that it rejected.
+    #[command(after_help = "\
+Examples:
+  atalaya reports list
+  atalaya reports list --output json | jq 'select(.reason)'
+
+A report waits until the API accepts it (2xx or 409). What it answers with another 4xx is tried a few
+times and then set aside, with the reason; so the others go on.")]
+    List(ReportsListArgs),
+    /// Put reports that the API rejected back: the leader sends them again at once.
+    #[command(after_help = "\
+Examples:
+  atalaya reports retry 41 42
+  atalaya reports retry --all            when the API is put right")]
+    Retry(ReportsPickArgs),
+    /// Delete reports for good: nobody will deliver them.
+    #[command(after_help = "\
+Examples:
+  atalaya reports drop 41                waiting or rejected
+  atalaya reports drop --all             all that were rejected; what waits has to be named")]
+    Drop(ReportsPickArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportsListArgs {
+    /// How to print; json is one object a line.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// `atalaya reports retry` and `drop`.
+#[derive(Debug, Args)]
+pub(super) struct ReportsPickArgs {
+    /// Their cycles.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    cycles: Vec<u64>,
+
+    /// All that the API rejected.
+    #[arg(long)]
+    all: bool,
+
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
 
 pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
     match command {
@@ -43,7 +96,7 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
         let listed =
             outbox_store::list(connection, parent).await.map_err(Failure::temp_fail)?.unwrap_or_default();
         for name in &listed.others {
-            let name = text::shorten(name);
+            let name = text::sanitize_for_log(name);
             warn!("{parent}/{name} is not a report: its name is not a cycle number");
         }
         let mut reader =
@@ -68,7 +121,8 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
                     serde_json::json!({"state": state, "cycle": cycle, "problem": problem}).to_string()
                 }
                 (Err(problem), Output::Table) => {
-                    text::line(&format!("{cycle:>10}  {state:<8}  is no report: {problem}")).into_owned()
+                    text::sanitize_line(&format!("{cycle:>10}  {state:<8}  is no report: {problem}"))
+                        .into_owned()
                 }
             };
             if shown == 0 && args.output == Output::Table {
@@ -80,7 +134,7 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
                 print(heads.as_bytes())?;
             }
             shown += 1;
-            if !print_some(format!("{line}\n").as_bytes())? {
+            if !print_or_closed(format!("{line}\n").as_bytes())? {
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -139,7 +193,7 @@ fn row(state: &str, report: &CycleReport) -> String {
     let time = time.strftime("%Y-%m-%d %H:%M:%SZ");
     let row = format!("{cycle:>10}  {state:<8}  {epoch:>10}  {time:<20}  {}{reason}", averages.join(", "));
     // Units and reasons come from other programs.
-    text::line(&row).into_owned()
+    text::sanitize_line(&row).into_owned()
 }
 
 #[derive(Clone, Copy)]
@@ -200,7 +254,7 @@ async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
     };
     connection.ensure(PATH).await?;
     let delete = Write::Delete { path: &from, version: Some(stat.version) };
-    let create = Write::Create { path: &to, data: &data, kind: Kind::Persistent };
+    let create = Write::Create { path: &to, data: &data, mode: CreateMode::Persistent };
     connection.multi(&[delete, create, BELL]).await?;
     Ok(())
 }

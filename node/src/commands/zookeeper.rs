@@ -5,11 +5,31 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use atalaya_hal::duration;
 use atalaya_sim::zookeeper::Server;
+use clap::Args;
 use tracing::{info, warn};
 
-use super::stop_signal;
-use crate::cli::ZooKeeperArgs;
+use super::signals::stop_signal;
 use crate::commands::exit::Failure;
+use crate::settings::listen_addr::ListenAddr;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya zookeeper                               for atalaya run, without any settings
+  atalaya zookeeper --listen 127.0.0.1:0          at a port that is free, which it logs
+  atalaya zookeeper --tick 500                    sessions may be as short as 1 s
+
+It speaks the protocol of Apache ZooKeeper 3.8: zkCli.sh, Kazoo and Curator can use it. It is one
+server, has no security beyond ACLs, keeps nothing, and is for development.")]
+pub(super) struct ZooKeeperArgs {
+    /// Address to listen at; `:2181` for all addresses.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2181")]
+    listen: ListenAddr,
+
+    /// The unit of time, in milliseconds or as a duration: session timeouts last from 2 to 20 ticks.
+    #[arg(long, value_name = "TICK", default_value = "2000")]
+    tick: String,
+}
 
 /// A tick that a server can keep, and one that somebody waits for.
 const TICKS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);

@@ -59,7 +59,7 @@ impl<S: Subscriber> Layer<S> for Journal {
         }
         let mut line = Line::default();
         event.record(&mut line);
-        let text = text::line(&(line.words + &line.fields)).into_owned();
+        let text = text::sanitize_line(&(line.words + &line.fields)).into_owned();
         let (node, level) = (SPEAKER.get(), *event.metadata().level());
         // At the end nobody listens, and nobody can listen to everything.
         let _ = self.lines.try_send(Said { at: Instant::now(), node, level, text });

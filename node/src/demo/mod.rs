@@ -186,16 +186,14 @@ pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> 
 
 /// What the nodes are told: the fleet's settings, and where this demo's parts are.
 fn settings(options: &Options, server: &Server, sink: &Sink) -> Result<Settings, DemoError> {
-    use crate::cli::FleetArgs;
     use crate::settings::Env;
+    use crate::settings::FleetArgs;
 
-    let args = FleetArgs {
-        zookeeper: Some(server.connect_string()),
-        api_url: Some(sink.url()),
-        // It tells more than a GET, and the demo wants to know.
-        api_method: Some("post".to_owned()),
-        ..FleetArgs::default()
-    };
+    // POST, because its reports contain what the demo shows.
+    let args = FleetArgs::default()
+        .with("zookeeper", server.connect_string())
+        .with("api_url", sink.url())
+        .with("api_method", "post");
     // What the environment says of some other fleet is not meant for this one.
     let nothing = |_: &str| None;
     let settings = Settings::assemble(&args, &options.boards, Env { variable: &nothing })?;

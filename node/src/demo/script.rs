@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use atalaya_hal::duration;
 
+use crate::model::text::sanitize_for_log;
+
 /// One thing that is done to the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -133,13 +135,14 @@ fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
     let words: Vec<&str> = line.split_whitespace().collect();
     // A duration may have blanks in it: it ends where a fault's name begins.
     let begin = words.iter().position(|word| !word.starts_with(|first: char| first.is_ascii_digit()));
-    let begin = begin.ok_or_else(|| (format!("\"{}\" lacks what to do", shorten(line)), A_LINE))?;
+    let begin = begin.ok_or_else(|| (format!("\"{}\" lacks what to do", sanitize_for_log(line)), A_LINE))?;
     let (when, what) = words.split_at(begin);
     let when = when.join(" ");
     let at = match when.as_str() {
-        "" => return Err((format!("\"{}\" lacks when to do it", shorten(line)), A_LINE)),
+        "" => return Err((format!("\"{}\" lacks when to do it", sanitize_for_log(line)), A_LINE)),
         "0" | "0s" => Duration::ZERO,
-        text => duration::parse(text).map_err(|_| (format!("\"{}\" is no time", shorten(text)), A_TIME))?,
+        text => duration::parse(text)
+            .map_err(|_| (format!("\"{}\" is no time", sanitize_for_log(text)), A_TIME))?,
     };
     let fault = match what {
         ["kill", who] => Fault::Kill(self::who(who, nodes)?),
@@ -154,7 +157,7 @@ fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
         ["zookeeper", "start"] => Fault::StartZooKeeper,
         ["end"] => Fault::End,
         ["panic"] => Fault::Panic,
-        other => return Err((format!("\"{}\" is no fault", shorten(&other.join(" "))), A_FAULT)),
+        other => return Err((format!("\"{}\" is no fault", sanitize_for_log(&other.join(" "))), A_FAULT)),
     };
     Ok((at, fault))
 }
@@ -166,16 +169,11 @@ fn who(word: &str, nodes: u32) -> Result<Who, Problem> {
         number => match number.parse() {
             Ok(number) if (1..=nodes).contains(&number) => Ok(Who::Node(number)),
             _ => Err((
-                format!("there is no node \"{}\"; the nodes are 1 to {nodes}", shorten(number)),
+                format!("there is no node \"{}\"; the nodes are 1 to {nodes}", sanitize_for_log(number)),
                 "a node's number, leader or all",
             )),
         },
     }
-}
-
-/// As much of a wrong line as a message can bear.
-fn shorten(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 #[cfg(test)]

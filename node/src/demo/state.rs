@@ -273,7 +273,6 @@ mod tests {
 
     use super::super::journal::Said;
     use super::*;
-    use crate::leader::aggregate::Summary;
     use crate::model::report::CycleReport;
 
     fn state(nodes: u32) -> (State, Instant) {
@@ -302,7 +301,8 @@ mod tests {
     #[test]
     fn an_average_is_said_with_all_it_is_made_of() {
         let (mut state, start) = state(3);
-        let summary = Summary {
+        let average = Average {
+            quantity: None,
             unit: Some("Cel".to_owned()),
             mean: 79.666,
             min: 75.0,
@@ -311,7 +311,7 @@ mod tests {
             count: 3,
         };
         let report =
-            CycleReport::new(5, 1, Timestamp::UNIX_EPOCH, vec![summary], 1).reports().next().unwrap();
+            CycleReport::new(5, 1, Timestamp::UNIX_EPOCH, vec![average], 1).reports().next().unwrap();
         state.on(Happening::Averaged(report), start + Duration::from_secs(2));
         let line = state.log.back().unwrap();
         assert_eq!(line.text, "79.67 Cel count=3 min=75 max=85 cycle=1 excluded=1");

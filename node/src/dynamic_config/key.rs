@@ -8,9 +8,9 @@ use crate::settings::Settings;
 use crate::settings::table::{ChangeMode, SAMPLING_PERIOD, SETTINGS, Setting};
 
 /// Parent of the keys for the whole fleet.
-pub const FLEET_FOLDER: &str = "/config";
+pub(crate) const FLEET_FOLDER: &str = "/config";
 /// Parent of the folders of single nodes, whose keys take precedence over those of the fleet.
-pub const NODES_FOLDER: &str = "/config/nodes";
+pub(super) const NODES_FOLDER: &str = "/config/nodes";
 
 /// Maximum size of a value that is parsed, in bytes.
 const MAX_SIZE: usize = 4096;
@@ -65,7 +65,7 @@ pub(super) fn parse(setting: &Setting, data: &[u8]) -> Result<Option<Settings>, 
 ///
 /// # Errors
 /// Problem and hint.
-pub fn check(path: &str, value: &[u8]) -> Result<(), String> {
+pub(crate) fn check(path: &str, value: &[u8]) -> Result<(), String> {
     match setting_at(path) {
         Some(setting) => parse(setting, value).map(|_| ()),
         None => Ok(()),

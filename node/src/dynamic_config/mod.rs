@@ -65,6 +65,11 @@ impl DynamicConfig {
         self.settings.subscribe()
     }
 
+    /// Returns the node's own settings.
+    pub(crate) fn base(&self) -> Settings {
+        self.layers().base.clone()
+    }
+
     /// Replaces the node's own settings. Returns the effective settings.
     pub fn set_base(&self, base: Settings) -> Settings {
         let mut layers = self.layers();
@@ -110,7 +115,8 @@ impl DynamicConfig {
         mut children: watch::Receiver<Children>,
     ) {
         let path = self.layers().overrides.path(scope, setting);
-        let exists = |children: &Children| children.as_ref().is_some_and(|names| names.contains(setting.name));
+        let exists =
+            |children: &Children| children.as_ref().is_some_and(|names| names.contains(setting.name));
         let is_missing =
             |children: &Children| children.as_ref().is_some_and(|names| !names.contains(setting.name));
         let mut logged = None;

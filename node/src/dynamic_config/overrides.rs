@@ -196,7 +196,10 @@ mod tests {
         let update = update_period(&mut overrides, Scope::Fleet, Some(b"7\n"));
         assert_eq!((update, seconds(&overrides)), (changed("follows /config/sampling_period: 7s"), 7));
         let update = update_period(&mut overrides, Scope::Node, Some(b"1s"));
-        assert_eq!((update, seconds(&overrides)), (changed("follows /config/nodes/3/sampling_period: 1s"), 1));
+        assert_eq!(
+            (update, seconds(&overrides)),
+            (changed("follows /config/nodes/3/sampling_period: 1s"), 1)
+        );
         let update = update_period(&mut overrides, Scope::Fleet, Some(b"8"));
         let text = "/config/sampling_period is 8s, but /config/nodes/3/sampling_period takes precedence: 1s";
         assert_eq!((update, seconds(&overrides)), (changed(text), 1));
@@ -258,9 +261,12 @@ mod tests {
     #[test]
     fn each_override_changes_its_own_setting() {
         let mut overrides = overrides();
-        for (name, data) in
-            [("sampling_period", &b"2.5"[..]), ("api_url", b"http://h/"), ("sync", b"barrier"), ("log", b"debug")]
-        {
+        for (name, data) in [
+            ("sampling_period", &b"2.5"[..]),
+            ("api_url", b"http://h/"),
+            ("sync", b"barrier"),
+            ("log", b"debug"),
+        ] {
             update(&mut overrides, Scope::Node, name, Some(data));
         }
         let expected = Settings {

@@ -15,10 +15,11 @@ use serde::Serialize;
 pub use text::{Line, Tone, block, table};
 
 use crate::model::fence::Fence;
+use crate::model::health_status::SensorState;
+use crate::model::leader_state::Delivered;
 use crate::model::measurement;
-use crate::model::node_info::{Delivered, NodeInfo};
-use crate::sampling::sensor_health::State;
-use crate::settings::shorten;
+use crate::model::node_info::NodeInfo;
+use crate::model::text::sanitize_for_log;
 use clock::Millis;
 
 /// Maximum number of znodes of the wrong type that are shown.
@@ -111,14 +112,14 @@ impl Said {
         let mut presence: Option<NodeInfo> = serde_json::from_slice(data).ok();
         for said in presence.iter_mut() {
             for text in [&mut said.host, &mut said.version, &mut said.board] {
-                *text = shorten(text);
+                *text = sanitize_for_log(text);
             }
             for sensor in &mut said.sensors {
                 // What else they are is not shown.
-                sensor.name = shorten(&sensor.name);
+                sensor.name = sanitize_for_log(&sensor.name);
                 sensor.quantities = Vec::new();
                 sensor.chip = String::new();
-                sensor.health.error = sensor.health.error.take().map(|error| shorten(&error));
+                sensor.health.error = sensor.health.error.take().map(|error| sanitize_for_log(&error));
             }
         }
         Said { presence }
@@ -176,7 +177,7 @@ pub struct Wrong {
 impl Wrong {
     fn of(wrong: &WrongZnode) -> Wrong {
         Wrong {
-            path: shorten(&wrong.path),
+            path: sanitize_for_log(&wrong.path),
             problem: wrong.problem.name(),
             message: wrong.to_string(),
             remedy: wrong.remedy(),
@@ -258,12 +259,11 @@ impl FleetStatus {
     /// Of what was seen at `zookeeper`, whose clock shows `now`.
     pub fn of(zookeeper: String, mut seen: Seen, now: Millis) -> FleetStatus {
         let leader_id = seen.leader.as_ref().map(|(id, _)| id.clone());
-        let leading =
-            leader_id.as_ref().and_then(|id| seen.presences.get(id)?.presence.as_ref()?.leading.clone());
+        let leading = leader_id.as_ref().and_then(|id| seen.presences.get(id)?.presence.as_ref()?.leading);
         // What another leader of this name has said is none of this one's.
         let leading = leading.filter(|leading| seen.term.is_none_or(|term| term.epoch == leading.epoch));
         let leader = seen.leader.take().map(|(id, made)| Leader {
-            id: shorten(&id),
+            id: sanitize_for_log(&id),
             since: leading.as_ref().map(|leading| leading.since),
             in_line_since: moment(made),
         });
@@ -317,7 +317,7 @@ impl Node {
         });
         let sensors = said.iter().flat_map(|said| &said.sensors);
         let failing = sensors
-            .filter(|sensor| sensor.health.state != State::Ok)
+            .filter(|sensor| sensor.health.state != SensorState::Ok)
             .map(|sensor| Failing {
                 sensor: sensor.name.clone(),
                 health: sensor.health.state.name(),
@@ -325,7 +325,7 @@ impl Node {
             })
             .collect();
         Node {
-            id: shorten(id),
+            id: sanitize_for_log(id),
             leads,
             atalaya: said.is_some(),
             more: count - readings.len(),

@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::node_info::{self, NodeInfoSensor};
-use crate::sampling::sensor_health::Condition;
+use crate::model::health_status::HealthStatus;
+use crate::model::leader_state::LeaderState;
+use crate::model::node_info::NodeInfoSensor;
 
 const NOW: Millis = 1_767_225_600_000;
 
@@ -22,14 +23,14 @@ pub(crate) fn stat(made: Millis, written: Millis) -> Stat {
     }
 }
 
-fn says(host: &str, states: &[(&str, State)], leading: Option<node_info::Leading>) -> Said {
-    let sensor = |(name, state): &(&str, State)| NodeInfoSensor {
+fn says(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderState>) -> Said {
+    let sensor = |(name, state): &(&str, SensorState)| NodeInfoSensor {
         name: (*name).to_owned(),
         chip: "lm75".into(),
         bus: None,
         address: None,
         quantities: Vec::new(),
-        health: Condition { state: *state, ..Condition::default() },
+        health: HealthStatus { state: *state, ..HealthStatus::default() },
     };
     let presence = NodeInfo {
         host: host.to_owned(),
@@ -45,7 +46,7 @@ fn says(host: &str, states: &[(&str, State)], leading: Option<node_info::Leading
 /// Two nodes of Atalaya, one of Kazoo, and one that only says who it is.
 fn seen() -> Seen {
     let measured = |data: &[u8], age| Measurement::of(data, &stat(NOW - 3_720_000, NOW - age));
-    let leading = node_info::Leading {
+    let leading = LeaderState {
         epoch: 9,
         cycle: 812,
         since: moment(NOW - 192_000),
@@ -69,9 +70,9 @@ fn seen() -> Seen {
         .map(|(id, measurement)| (id.to_owned(), measurement))
         .into(),
         presences: [
-            ("2", says("pi2", &[("air", State::Ok), ("sky", State::Absent)], Some(leading))),
-            ("10", says("pi10", &[("s", State::Ok)], None)),
-            ("11", says("pi11", &[("s", State::Failing)], None)),
+            ("2", says("pi2", &[("air", SensorState::Ok), ("sky", SensorState::Absent)], Some(leading))),
+            ("10", says("pi10", &[("s", SensorState::Ok)], None)),
+            ("11", says("pi11", &[("s", SensorState::Failing)], None)),
         ]
         .map(|(id, said)| (id.to_owned(), said))
         .into(),
@@ -105,10 +106,10 @@ kazoo    is not a finite number  1m 35s  -                    -     not Atalaya 
 
 #[test]
 fn znodes_of_the_wrong_type_are_shown_with_their_remedies() {
-    use atalaya_recipes::{Problem, WrongZnode};
+    use atalaya_recipes::{WrongZnode, ZnodeProblem};
     let squatter = "/election/0123456789abcdef0123456789abcdef__lock__0000000000";
-    let mut wrong = vec![WrongZnode::new("/barrier", Problem::HasChildren)];
-    wrong.extend((0..100).map(|_| WrongZnode::new(squatter, Problem::NotEphemeral)));
+    let mut wrong = vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)];
+    wrong.extend((0..100).map(|_| WrongZnode::new(squatter, ZnodeProblem::NotEphemeral)));
     let fleet = overview(Seen { wrong, ..seen() });
     let json = serde_json::to_value(&fleet).unwrap();
     assert_eq!(json["wrong_znodes"][0]["problem"], "has_children");
@@ -122,7 +123,8 @@ fn znodes_of_the_wrong_type_are_shown_with_their_remedies() {
     assert!(text.contains(&format!("zkCli.sh deleteall {squatter}\n")), "{text}");
     assert!(!block(&table(&overview(seen()), 10), false).contains("wrong type"));
     // Nobody measures or stands in line, but the barrier is blocked.
-    let only = Seen { wrong: vec![WrongZnode::new("/barrier", Problem::HasChildren)], ..Seen::default() };
+    let only =
+        Seen { wrong: vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)], ..Seen::default() };
     assert!(block(&table(&overview(only), 10), false).contains("wrong type /barrier"));
 }
 

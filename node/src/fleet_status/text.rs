@@ -2,7 +2,7 @@
 
 use super::{FleetStatus, Node, Reading};
 use crate::inspect::age;
-use crate::model::text::cut;
+use crate::model::text::truncate;
 
 /// What a piece of text says besides its words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Line {
         let (mut text, mut left) = (String::new(), width);
         for (tone, words) in &self.0 {
             // Ids and reasons come from other programs.
-            let shown = cut(words, left);
+            let shown = truncate(words, left);
             left -= shown.chars().count();
             if colours && *tone != Tone::Plain && !shown.is_empty() {
                 text.extend([tone.code(), &shown, "\x1b[0m"]);

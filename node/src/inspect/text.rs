@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Entry, Inspection, Kind};
-use crate::model::text::lines;
+use crate::model::text::sanitize_lines;
 
 /// The znode, and a line for each that stands below it.
 pub fn table(inspection: &Inspection) -> String {
@@ -13,7 +13,7 @@ pub fn table(inspection: &Inspection) -> String {
     let _ = writeln!(text, "{}: {}{}", znode.name, kind.words(), about(*kind, entries));
     let _ = writeln!(text, "{}", details(znode));
     if entries.is_empty() {
-        return lines(&text).into_owned();
+        return sanitize_lines(&text).into_owned();
     }
     let width = entries.iter().map(|entry| entry.name.chars().count()).max().unwrap_or(0).clamp(4, 70);
     let _ = writeln!(text, "\n{:>6}  {:width$}  {:>8}  {:18}  data", "", "znode", "age", "session");
@@ -36,7 +36,7 @@ pub fn table(inspection: &Inspection) -> String {
             let _ = writeln!(text, "{remedy}");
         });
     }
-    lines(&text).into_owned()
+    sanitize_lines(&text).into_owned()
 }
 
 fn about(kind: Kind, entries: &[Entry]) -> String {
@@ -60,7 +60,7 @@ pub fn tree(nodes: &[(usize, Entry)]) -> String {
         let age = age(entry.age);
         let _ = writeln!(text, "{:indent$}{}{data}{session}  {age}", "", entry.name, indent = depth * 2);
     }
-    lines(&text).into_owned()
+    sanitize_lines(&text).into_owned()
 }
 
 fn details(znode: &Entry) -> String {

@@ -2,25 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::report::Average;
 use crate::model::senml::{Value, quantity_of};
-
-/// What the measurements of one unit come to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    /// The unit as SenML names it; `None` for measurements that are a bare number.
-    pub unit: Option<String>,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Smallest.
-    pub min: f64,
-    /// Largest.
-    pub max: f64,
-    /// Standard deviation of these measurements (they are the whole fleet, not a sample of it: the divisor is their
-    /// number). `None` if it is beyond what a number can hold.
-    pub stddev: Option<f64>,
-    /// How many.
-    pub count: usize,
-}
 
 /// Collects measurements; units are never mixed.
 #[derive(Clone, Debug, Default)]
@@ -52,16 +35,17 @@ impl Aggregate {
         }
     }
 
-    /// The summary of each unit: bare numbers first, then by unit.
-    pub fn summaries(&self) -> Vec<Summary> {
-        self.values.iter().map(|(unit, values)| summarise(unit.clone(), values)).collect()
+    /// Returns the average of each unit: bare numbers first, then by unit.
+    pub fn averages(&self) -> Vec<Average> {
+        self.values.iter().map(|(unit, values)| average(unit.clone(), values)).collect()
     }
 }
 
-fn summarise(unit: Option<String>, values: &[f64]) -> Summary {
+fn average(unit: Option<String>, values: &[f64]) -> Average {
     let mean = mean(values);
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
-    Summary {
+    Average {
+        quantity: unit.as_deref().and_then(quantity_of).map(|quantity| quantity.name().to_owned()),
         unit,
         // Adding positive zero makes zero of a negative zero.
         mean: mean + 0.0,
@@ -86,12 +70,12 @@ mod tests {
 
     use super::*;
 
-    fn of(values: &[(Option<&str>, f64)]) -> Vec<Summary> {
+    fn of(values: &[(Option<&str>, f64)]) -> Vec<Average> {
         let mut aggregate = Aggregate::default();
         for (unit, value) in values {
             aggregate.add(Value { unit: unit.map(str::to_owned), value: *value });
         }
-        aggregate.summaries()
+        aggregate.averages()
     }
 
     #[test]
@@ -101,16 +85,16 @@ mod tests {
 
     #[test]
     fn a_small_fleet_by_hand() {
-        let [summary] = &of(&[(None, 75.0), (None, 80.0), (None, 82.0)])[..] else { panic!() };
-        assert_eq!((summary.mean, summary.min, summary.max, summary.count), (79.0, 75.0, 82.0, 3));
+        let [average] = &of(&[(None, 75.0), (None, 80.0), (None, 82.0)])[..] else { panic!() };
+        assert_eq!((average.mean, average.min, average.max, average.count), (79.0, 75.0, 82.0, 3));
         // Variance (16 + 1 + 9) / 3.
-        assert!((summary.stddev.unwrap() - (26.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!((average.stddev.unwrap() - (26.0f64 / 3.0).sqrt()).abs() < 1e-12);
     }
 
     #[test]
     fn units_are_not_mixed() {
-        let summaries = of(&[(Some("Cel"), 20.0), (None, 1.0), (Some("%RH"), 40.0), (Some("Cel"), 22.0)]);
-        let short: Vec<_> = summaries.iter().map(|s| (s.unit.as_deref(), s.mean, s.count)).collect();
+        let averages = of(&[(Some("Cel"), 20.0), (None, 1.0), (Some("%RH"), 40.0), (Some("Cel"), 22.0)]);
+        let short: Vec<_> = averages.iter().map(|s| (s.unit.as_deref(), s.mean, s.count)).collect();
         assert_eq!(short, [(None, 1.0, 1), (Some("%RH"), 40.0, 1), (Some("Cel"), 21.0, 2)]);
     }
 
@@ -130,9 +114,9 @@ mod tests {
 
     #[test]
     fn a_sum_beyond_numbers_still_has_a_mean() {
-        let summary = &of(&[(None, f64::MAX), (None, f64::MAX), (None, -1.0)])[0];
-        assert!((summary.mean / f64::MAX - 2.0 / 3.0).abs() < 1e-12);
-        assert_eq!(summary.stddev, None);
+        let average = &of(&[(None, f64::MAX), (None, f64::MAX), (None, -1.0)])[0];
+        assert!((average.mean / f64::MAX - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(average.stddev, None);
     }
 
     #[test]
@@ -141,11 +125,11 @@ mod tests {
             [&[-0.0][..], &[-0.0, -0.0], &[-f64::MIN_POSITIVE / 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
         {
             let values: Vec<_> = values.iter().map(|value| (None, *value)).collect();
-            let summary = &of(&values)[0];
-            for number in [summary.mean, summary.max, summary.stddev.unwrap()] {
-                assert!(number.to_string() != "-0", "{summary:?}");
+            let average = &of(&values)[0];
+            for number in [average.mean, average.max, average.stddev.unwrap()] {
+                assert!(number.to_string() != "-0", "{average:?}");
             }
-            assert!(summary.min.to_string() != "-0", "{summary:?}");
+            assert!(average.min.to_string() != "-0", "{average:?}");
         }
     }
 
@@ -153,11 +137,11 @@ mod tests {
         #[test]
         fn the_mean_is_finite_and_between_the_extremes(values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..50)) {
             let units: Vec<_> = values.iter().map(|value| (None, *value)).collect();
-            let summary = &of(&units)[0];
-            let slack = summary.min.abs().max(summary.max.abs()) * 1e-12;
-            prop_assert!(summary.mean.is_finite());
-            prop_assert!(summary.mean >= summary.min - slack && summary.mean <= summary.max + slack);
-            prop_assert_eq!(summary.count, values.len());
+            let average = &of(&units)[0];
+            let slack = average.min.abs().max(average.max.abs()) * 1e-12;
+            prop_assert!(average.mean.is_finite());
+            prop_assert!(average.mean >= average.min - slack && average.mean <= average.max + slack);
+            prop_assert_eq!(average.count, values.len());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Backoff, Leadership, Sightings};
+use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -12,12 +12,13 @@ use tracing::{info, warn};
 use super::{AGAIN, AVERAGES, Leader, LeaderConfig, log_joined, log_left, patience};
 use crate::fail_points;
 use crate::leader::delivery::worker::Outgoing;
-use crate::leader::fenced_store::{self, BARRIER, CommitError, Cycle, FencedStore, WriteOp};
+use crate::leader::fenced_store::{self, CommitError, Cycle, FencedStore, WriteOp};
 use crate::leader::members::Members;
 use crate::leader::read_fleet::{Gathered, Since, gather, not_written_since};
 use crate::leader::schedule::{Schedule, ServerClock};
 use crate::leader::write_counter::{Count, CounterTrouble};
 use crate::metrics::Ended;
+use crate::model::barrier;
 use crate::model::report::CycleReport;
 
 /// After so many periods without a write a measurement is too old to count, and never before [`SHORTEST_LIFE`].
@@ -43,7 +44,7 @@ pub(super) struct CycleRunner<'a> {
     /// Refusals by ZooKeeper since the last cycle that was written down.
     pub(super) trouble: &'a mut Backoff,
     /// Znodes that have the wrong type, besides those that refuse a cycle.
-    pub(super) sightings: Sightings,
+    pub(super) sightings: WrongZnodeReporter,
 }
 
 /// The barrier, in lock-step.
@@ -255,13 +256,13 @@ impl CycleRunner<'_> {
     }
 
     fn report(&self, gathered: &Gathered, now: i64) -> Option<CycleReport> {
-        let summaries = gathered.aggregate.summaries();
-        if summaries.is_empty() {
+        let averages = gathered.aggregate.averages();
+        if averages.is_empty() {
             return None;
         }
         let term = self.office.next_term();
         let time = Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
-        Some(CycleReport::new(term.epoch, term.cycle, time, summaries, gathered.excluded))
+        Some(CycleReport::new(term.epoch, term.cycle, time, averages, gathered.excluded))
     }
 
     /// A cycle is written down.
@@ -359,7 +360,7 @@ impl CycleRunner<'_> {
     /// Closes the barrier, or finds it closed: since when, by ZooKeeper's clock, if another leader has closed it.
     async fn close(&mut self) -> Result<(Closed, Option<i64>), CommitError> {
         let connection = self.leadership.connection();
-        if let Some(stat) = connection.stat(BARRIER).await? {
+        if let Some(stat) = connection.stat(barrier::PATH).await? {
             info!(generation = stat.czxid, "the barrier is closed; this cycle is finished first");
             // The transaction of the newest cycle, exactly.
             self.office.newest = stat.czxid;
@@ -373,7 +374,7 @@ impl CycleRunner<'_> {
     async fn open_what_is_left(&mut self) {
         let connection = self.leadership.connection();
         let opened = async {
-            match connection.stat(BARRIER).await? {
+            match connection.stat(barrier::PATH).await? {
                 Some(_) => fenced_store::open_barrier(self.leadership).await.map(|()| true),
                 None => Ok(false),
             }

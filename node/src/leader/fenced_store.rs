@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::session::{Kind, Write, Written};
+use atalaya_recipes::session::{CreateMode, Write, Written};
 use atalaya_recipes::{Connection, Error, Leadership, Stat};
 use tracing::warn;
 
@@ -12,6 +12,7 @@ use crate::fail_points;
 use crate::leader::delivery::outbox::{self, ASIDE};
 use crate::leader::outbox_store::{cycles, list, warn_of_others};
 use crate::leader::schedule::ServerClock;
+use crate::model::barrier;
 use crate::model::fence::{self, Fence};
 use crate::model::report::CycleReport;
 
@@ -102,8 +103,6 @@ pub struct Cycle<'a> {
 
 /// Where the counter stands.
 pub const COUNTER: &str = "/counter";
-/// Where the barrier stands.
-pub const BARRIER: &str = "/barrier";
 
 impl FencedStore {
     /// Whether it was taken in this term of leading.
@@ -160,7 +159,7 @@ impl FencedStore {
         let sent = BootInstant::now();
         let write = match &found {
             Some((_, stat)) => Write::Set { path: fence::PATH, data: &data, version: Some(stat.version) },
-            None => Write::Create { path: fence::PATH, data: &data, kind: Kind::Persistent },
+            None => Write::Create { path: fence::PATH, data: &data, mode: CreateMode::Persistent },
         };
         let written = multi(connection, &[(WriteOp::Own, check), (WriteOp::Fence, write)]).await?;
         let version = match written.get(1) {
@@ -221,7 +220,7 @@ impl FencedStore {
 
     /// Returns the term of the next cycle: one on, or more if znodes that cannot be moved have taken its path.
     pub fn next_term(&self) -> Fence {
-        Fence { cycle: self.term.cycle.max(self.skipped), ..self.term }.advanced()
+        Fence { cycle: self.term.cycle.max(self.skipped), ..self.term }.with_next_cycle()
     }
 
     /// Takes note that another znode is at the path of the next cycle.
@@ -257,16 +256,19 @@ impl FencedStore {
             (WriteOp::Fence, Write::Set { path: fence::PATH, data: &data, version: Some(self.version) }),
         ];
         if let Some((path, data)) = report.as_ref().filter(|_| cycle.stored) {
-            writes.push((WriteOp::Report, Write::Create { path, data, kind: Kind::Persistent }));
+            writes.push((WriteOp::Report, Write::Create { path, data, mode: CreateMode::Persistent }));
         }
         if let Some(path) = &dropped {
             writes.push((WriteOp::Dropped, Write::Delete { path, version: None }));
         }
         if let Some(closed) = cycle.barrier {
             if closed {
-                writes.push((WriteOp::Open, Write::Delete { path: BARRIER, version: None }));
+                writes.push((WriteOp::Open, Write::Delete { path: barrier::PATH, version: None }));
             }
-            writes.push((WriteOp::Close, Write::Create { path: BARRIER, data: b"", kind: Kind::Persistent }));
+            writes.push((
+                WriteOp::Close,
+                Write::Create { path: barrier::PATH, data: b"", mode: CreateMode::Persistent },
+            ));
         }
         if let (Some(count), Some((_, version))) = (&count, cycle.counter) {
             let data = count.as_bytes();
@@ -314,16 +316,16 @@ fn believed(data: &[u8], stat: &Stat, created: i64) -> Option<Fence> {
 pub async fn close_barrier(leadership: &Leadership) -> Result<Option<i64>, CommitError> {
     let connection = leadership.connection();
     let own = Write::Check { path: leadership.znode(), version: ANY };
-    let close = Write::Create { path: BARRIER, data: b"", kind: Kind::Persistent };
+    let close = Write::Create { path: barrier::PATH, data: b"", mode: CreateMode::Persistent };
     multi(connection, &[(WriteOp::Own, own), (WriteOp::Close, close)]).await?;
     // The stat of what a `multi` creates is not to be trusted before ZooKeeper 3.8.2.
-    Ok(connection.stat(BARRIER).await?.map(|stat| stat.czxid))
+    Ok(connection.stat(barrier::PATH).await?.map(|stat| stat.czxid))
 }
 
 /// Opens the barrier, which is closed, for good.
 pub async fn open_barrier(leadership: &Leadership) -> Result<(), CommitError> {
     let own = Write::Check { path: leadership.znode(), version: ANY };
-    let open = Write::Delete { path: BARRIER, version: None };
+    let open = Write::Delete { path: barrier::PATH, version: None };
     multi(leadership.connection(), &[(WriteOp::Own, own), (WriteOp::Open, open)]).await.map(|_| ())
 }
 

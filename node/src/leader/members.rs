@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::model::measurement::Unusable;
+use crate::model::measurement::Exclusion;
 
 /// Most znodes that are read in one request.
 pub const LARGEST_BATCH: usize = 1024;
@@ -26,7 +26,7 @@ struct Member {
     /// Bytes of data when it was last read.
     size: usize,
     /// What was wrong with it when it was last read.
-    unusable: Option<Unusable>,
+    unusable: Option<Exclusion>,
 }
 
 /// The measuring znodes of a fleet, by name.
@@ -109,7 +109,7 @@ impl Note<'_> {
     }
 
     /// It held so many bytes, which were usable or not. True if that is another verdict than the last.
-    pub fn found(&mut self, size: usize, unusable: Option<Unusable>) -> bool {
+    pub fn found(&mut self, size: usize, unusable: Option<Exclusion>) -> bool {
         self.member.size = size;
         std::mem::replace(&mut self.member.unusable, unusable) != unusable
     }
@@ -165,10 +165,10 @@ mod tests {
         roster.update("/m", names(&["1"]));
         let news = |roster: &mut Members, unusable| roster.notes().next().unwrap().found(3, unusable);
         assert!(!news(&mut roster, None));
-        assert!(news(&mut roster, Some(Unusable::NotFinite)));
-        assert!(!news(&mut roster, Some(Unusable::NotFinite)));
+        assert!(news(&mut roster, Some(Exclusion::NotFinite)));
+        assert!(!news(&mut roster, Some(Exclusion::NotFinite)));
         roster.update("/m", names(&["1", "2"]));
-        assert!(!news(&mut roster, Some(Unusable::NotFinite)), "a new list forgets nothing");
+        assert!(!news(&mut roster, Some(Exclusion::NotFinite)), "a new list forgets nothing");
         assert!(news(&mut roster, None));
     }
 

@@ -19,14 +19,16 @@ mod write_counter;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Backoff, Connection, Leadership, Sightings, children_watch};
+use atalaya_recipes::{Backoff, Connection, Leadership, WrongZnodeReporter, children_watch};
+use jiff::Timestamp;
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::{info, warn};
 
+use crate::model::leader_state::LeaderState;
 use crate::model::report::{CycleReport, Report};
 use cycle::CycleRunner;
 use delivery::outbox_reader;
@@ -67,26 +69,9 @@ pub struct LeaderHandles {
     /// Who is told of each average once it is written down, besides the API. After an interruption one may be told twice.
     pub averages: Option<mpsc::UnboundedSender<Report>>,
     /// Where it says how it leads; `None` while it does not.
-    pub leading: watch::Sender<Option<Leading>>,
+    pub leading: watch::Sender<Option<LeaderState>>,
     /// Where it is counted.
     pub metrics: Metrics,
-}
-
-/// How a leader leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leading {
-    /// Goes up with every leader.
-    pub epoch: i64,
-    /// The newest cycle.
-    pub cycle: u64,
-    /// Since when, by this machine's clock.
-    pub since: SystemTime,
-    /// How many cycles' reports wait to be accepted.
-    pub waiting: usize,
-    /// What was accepted last, and when.
-    pub delivered: Option<(u64, SystemTime)>,
-    /// Epoch above this one of which the collector has reports: none of this leader's is accepted.
-    pub outranked: Option<i64>,
 }
 
 /// The target of the log lines that tell averages.
@@ -110,7 +95,7 @@ struct State {
     /// The number of the connection over which it led last.
     connection: u64,
     /// Since when it leads in this epoch.
-    since: SystemTime,
+    since: Timestamp,
     clock: ServerClock,
     roster: Members,
     outgoing: Outgoing,
@@ -139,7 +124,7 @@ impl Leader {
         let state = State {
             office: None,
             connection: 0,
-            since: SystemTime::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
             clock: ServerClock::default(),
             roster: Members::default(),
             outgoing,
@@ -217,7 +202,7 @@ impl Leader {
         let Takeover { office, waiting, before } = taken;
         state.above = None;
         state.outgoing = Outgoing::new(self.options.orders.borrow().period, self.options.metrics.clone());
-        (state.office, state.since) = (Some(office), SystemTime::now());
+        (state.office, state.since) = (Some(office), Timestamp::now());
         self.options.metrics.takes_office(state.clock);
         info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
         state.outgoing.with(|outbox| outbox.set_term(office.term)).await;
@@ -263,7 +248,7 @@ impl Leader {
             office,
             counter: CounterTrouble::default(),
             trouble,
-            sightings: Sightings::default(),
+            sightings: WrongZnodeReporter::default(),
         };
         tokio::select! {
             // It ends when the office has to be looked at again.
@@ -295,21 +280,15 @@ impl Leader {
     }
 
     /// Says how it leads, whenever that changes.
-    async fn say(
-        &self,
-        outgoing: &Outgoing,
-        epoch: i64,
-        since: SystemTime,
-        mut newest: watch::Receiver<u64>,
-    ) {
+    async fn say(&self, outgoing: &Outgoing, epoch: i64, since: Timestamp, mut newest: watch::Receiver<u64>) {
         let mut accepted = outgoing.delivered();
         let mut later = outgoing.outranked();
         loop {
-            let delivered = accepted.borrow_and_update().map(|delivered| (delivered.cycle, delivered.at));
+            let delivered = *accepted.borrow_and_update();
             let cycle = *newest.borrow_and_update();
             let outranked = *later.borrow_and_update();
             let waiting = outgoing.with(|outbox| outbox.waiting()).await;
-            let leading = Leading { epoch, cycle, since, waiting, delivered, outranked };
+            let leading = LeaderState { epoch, cycle, since, waiting, delivered, outranked };
             self.options.leading.send_replace(Some(leading));
             tokio::select! {
                 Ok(()) = newest.changed() => {}

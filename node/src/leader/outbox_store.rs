@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use atalaya_recipes::session::{BulkRead, Kind, Write};
+use atalaya_recipes::session::{BulkRead, CreateMode, Write};
 use atalaya_recipes::{Connection, Error, Leadership};
 use tracing::warn;
 
@@ -52,7 +52,7 @@ pub fn warn_of_others(names: &[String]) {
     if names.is_empty() {
         return;
     }
-    let named: Vec<String> = names.iter().take(NAMED).map(|name| text::shorten(name)).collect();
+    let named: Vec<String> = names.iter().take(NAMED).map(|name| text::sanitize_for_log(name)).collect();
     let (path, named) = (outbox::PATH, named.join(", "));
     warn!(
         znodes = names.len(),
@@ -130,7 +130,7 @@ pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Res
             given_up = make_room_aside(connection).await?;
             connection.ensure(ASIDE).await?;
             let aside = format!("{ASIDE}/{cycle}");
-            let create = Write::Create { path: &aside, data, kind: Kind::Persistent };
+            let create = Write::Create { path: &aside, data, mode: CreateMode::Persistent };
             match multi(connection, &[own, (WriteOp::Dropped, create), delete]).await {
                 // A report of that cycle that the API rejected is worth more.
                 Err(CommitError::Rejected(WriteOp::Dropped, error)) if error.is_node_exists() => {
@@ -143,7 +143,7 @@ pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Res
         Ending::Aside(report) => {
             given_up = make_room_aside(connection).await?;
             let (aside, data) = (format!("{ASIDE}/{cycle}"), report.data());
-            let create = Write::Create { path: &aside, data: &data, kind: Kind::Persistent };
+            let create = Write::Create { path: &aside, data: &data, mode: CreateMode::Persistent };
             match multi(connection, &[own, (WriteOp::Dropped, create), delete]).await {
                 Err(CommitError::Rejected(WriteOp::Dropped, error)) if error.is_node_exists() => {
                     let set = Write::Set { path: &aside, data: &data, version: None };

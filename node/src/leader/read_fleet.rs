@@ -7,17 +7,17 @@ use tracing::{info, warn};
 
 use crate::leader::aggregate::Aggregate;
 use crate::leader::members::{LARGEST_BATCH, Members};
-use crate::model::measurement::{self, Unusable};
+use crate::model::measurement::{self, Exclusion};
 use crate::model::senml::Value;
 
 /// Requests under way at once: enough to keep the connection busy, few enough to bound what arrives.
 const IN_FLIGHT: usize = 4;
 
 /// What one znode's data is worth.
-type Verdict = Result<Vec<Value>, Unusable>;
+type Verdict = Result<Vec<Value>, Exclusion>;
 
 /// How large one znode is, whether it is new, and whether it counts.
-type Found = (usize, bool, Result<(), Unusable>);
+type Found = (usize, bool, Result<(), Exclusion>);
 
 /// What one reading of the fleet gave.
 #[derive(Debug, Default)]
@@ -26,8 +26,8 @@ pub struct Gathered {
     pub aggregate: Aggregate,
     /// Znodes that were listed but had no usable measurement.
     pub excluded: usize,
-    /// The same by reason, in the order of [`Unusable::REASONS`].
-    pub reasons: [usize; Unusable::REASONS.len()],
+    /// The same by reason, in the order of [`Exclusion::REASONS`].
+    pub reasons: [usize; Exclusion::REASONS.len()],
     /// Znodes that had one that is in no cycle yet.
     pub new: usize,
 }
@@ -65,7 +65,7 @@ pub async fn gather(connection: &Connection, roster: &mut Members, since: Since)
                 values.into_iter().for_each(|value| gathered.aggregate.add(value));
                 (size, is_new, Ok(()))
             }
-            Ok(_) => (size, is_new, Err(Unusable::Crowded)),
+            Ok(_) => (size, is_new, Err(Exclusion::TooManyUnits)),
             Err(unusable) => (size, is_new, Err(unusable)),
         }));
     }
@@ -75,7 +75,7 @@ pub async fn gather(connection: &Connection, roster: &mut Members, since: Since)
         if note.found(size, unusable) {
             match unusable {
                 // Those who leave are logged as leaving.
-                Some(Unusable::Gone) => {}
+                Some(Exclusion::Gone) => {}
                 Some(reason) => {
                     warn!(node = note.name(), "excluded from the average: its measurement {reason}")
                 }
@@ -97,11 +97,11 @@ pub async fn gather(connection: &Connection, roster: &mut Members, since: Since)
 fn judge(answer: BulkRead, since: Since) -> (usize, bool, Verdict) {
     let (data, stat) = match answer {
         BulkRead::Data(data, stat) => (data, stat),
-        BulkRead::Missing(_) => return (0, false, Err(Unusable::Gone)),
+        BulkRead::Missing(_) => return (0, false, Err(Exclusion::Gone)),
     };
     // What is no measurement at all is worth more words than its age.
     let verdict = measurement::parse(&data).and_then(|values| match stat.mtime < since.time {
-        true => Err(Unusable::Stale),
+        true => Err(Exclusion::Stale),
         false => Ok(values),
     });
     (data.len(), stat.mzxid > since.zxid, verdict)

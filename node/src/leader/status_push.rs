@@ -5,18 +5,20 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atalaya_recipes::{Connection, Error, Leadership};
+use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use tokio_util::context::TokioContext;
 use tracing::debug;
 
-use super::{LeaderHandles, Leading};
+use super::LeaderHandles;
 use crate::fleet_status::clock::Clock;
 use crate::fleet_status::znodes::{children, now, read};
 use crate::fleet_status::{FleetStatus, Measurement, Node, Said, Seen};
 use crate::leader::members::Members;
+use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
-use crate::settings::id_in;
+use crate::settings::parse_name;
 
 /// It is told once a period, but so seldom at least and so often at most.
 const SELDOM: Duration = Duration::from_secs(5);
@@ -36,7 +38,7 @@ struct Status {
     epoch: i64,
     cycle: u64,
     leader: String,
-    since: Option<jiff::Timestamp>,
+    since: Timestamp,
     period: f64,
     waiting: usize,
     delivered: Option<u64>,
@@ -96,15 +98,15 @@ impl From<Node> for Told {
 }
 
 impl Status {
-    fn of(id: &str, leading: &Leading, period: Duration, nodes: Vec<Node>, more: usize) -> Status {
+    fn of(id: &str, leading: &LeaderState, period: Duration, nodes: Vec<Node>, more: usize) -> Status {
         Status {
             epoch: leading.epoch,
             cycle: leading.cycle,
             leader: line(id),
-            since: jiff::Timestamp::try_from(leading.since).ok(),
+            since: leading.since,
             period: period.as_secs_f64(),
             waiting: leading.waiting,
-            delivered: leading.delivered.map(|(cycle, _)| cycle),
+            delivered: leading.delivered.map(|delivered| delivered.cycle),
             nodes: nodes.into_iter().map(Told::from).collect(),
             more,
         }
@@ -184,7 +186,7 @@ impl Teller {
         let began = now();
         let names = children(connection, &options.measurements).await?;
         let present = children(connection, node_info::PARENT).await?;
-        let id_of = |name: &str| id_in(&options.name, name).unwrap_or(name).to_owned();
+        let id_of = |name: &str| parse_name(&options.name, name).unwrap_or(name).to_owned();
         let measuring: BTreeSet<String> = names.iter().map(|name| id_of(name)).collect();
         let more = present.iter().filter(|id| !measuring.contains(*id)).count() + measuring.len();
         // Those who measure nothing any more come first: they need somebody.
@@ -219,10 +221,9 @@ impl Teller {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use super::*;
     use crate::fleet_status::tests::stat;
+    use crate::model::leader_state::Delivered;
 
     #[test]
     fn a_collector_is_told_beside_where_it_takes_reports() {
@@ -252,9 +253,15 @@ mod tests {
     fn what_is_told_is_what_a_collector_understands() {
         let said = r#"{"host": "pi3", "pid": 4, "version": "0.1.0", "board": "pi", "started": "2026-03-01T06:00:00Z", "sensors": [
             {"name": "sky", "chip": "x", "quantities": [], "health": {"state": "absent", "error": "no acknowledge"}}]}"#;
-        let since = SystemTime::UNIX_EPOCH;
-        let leading =
-            Leading { epoch: 7, cycle: 41, since, waiting: 2, delivered: Some((39, since)), outranked: None };
+        let since = Timestamp::UNIX_EPOCH;
+        let leading = LeaderState {
+            epoch: 7,
+            cycle: 41,
+            since,
+            waiting: 2,
+            delivered: Some(Delivered { cycle: 39, time: since }),
+            outranked: None,
+        };
         let nodes = nodes(&[("1", "78.4", None), ("2", "garbage", None), ("3", "5", Some(said))]);
         let status = Status::of("1", &leading, Duration::from_millis(2_500), nodes, 9);
         let told = serde_json::to_value(&status).unwrap();
@@ -279,10 +286,10 @@ mod tests {
             })
             .collect();
         let znodes: Vec<_> = znodes.iter().map(|(id, data)| (id.as_str(), data.as_str(), None)).collect();
-        let leading = Leading {
+        let leading = LeaderState {
             epoch: 1,
             cycle: 1,
-            since: SystemTime::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
             waiting: 0,
             delivered: None,
             outranked: None,

@@ -1,6 +1,6 @@
 //! The counter that a leader writes with each cycle, and reasons why it cannot. A cycle never waits for the counter.
 
-use atalaya_recipes::{Connection, Error, Problem, Sightings, WrongZnode};
+use atalaya_recipes::{Connection, Error, WrongZnode, WrongZnodeReporter, ZnodeProblem};
 use tracing::warn;
 
 use crate::leader::fenced_store::COUNTER;
@@ -18,7 +18,7 @@ pub(super) struct CounterTrouble {
     logged: Option<String>,
     /// ZooKeeper has refused a write: none is tried again over this connection.
     refused: bool,
-    sightings: Sightings,
+    sightings: WrongZnodeReporter,
 }
 
 impl CounterTrouble {
@@ -48,7 +48,7 @@ impl CounterTrouble {
         let text = String::from_utf8_lossy(&data);
         let value = if text.trim().is_empty() { Some(0) } else { text.trim().parse().ok() };
         let Some(value) = value else {
-            self.sightings.update(connection.session(), [WrongZnode::new(COUNTER, Problem::NotANumber)]);
+            self.sightings.update(connection.session(), [WrongZnode::new(COUNTER, ZnodeProblem::NotANumber)]);
             self.log(format!("{COUNTER} holds something other than a whole number"));
             return Ok(None);
         };

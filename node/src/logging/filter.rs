@@ -4,7 +4,7 @@
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::model::text::shorten;
+use crate::model::text::sanitize_for_log;
 
 /// Filter when none is given. The client crate reports every connection; the session logs what matters of it, once.
 const DEFAULT: &str = "info,zookeeper_client=error";
@@ -28,7 +28,7 @@ pub fn filter(filter: Option<&str>) -> Result<Targets, String> {
     parsed.map_err(|problem| {
         format!(
             "bad log filter \"{}\": {problem}; expected a level such as debug, or target=level pairs",
-            shorten(text)
+            sanitize_for_log(text)
         )
     })
 }
@@ -52,7 +52,8 @@ fn parse(text: &str) -> Result<Targets, String> {
             },
             Some((name, wanted)) => {
                 let name = target(name)?;
-                let level = level(wanted).ok_or_else(|| format!("\"{}\" is not a level", shorten(wanted)))?;
+                let level = level(wanted)
+                    .ok_or_else(|| format!("\"{}\" is not a level", sanitize_for_log(wanted)))?;
                 targets.with_target(name, level)
             }
         };
@@ -70,7 +71,10 @@ fn target(text: &str) -> Result<&str, String> {
     let text = text.trim();
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_:-.".contains(c);
     if text.is_empty() || !text.chars().all(allowed) {
-        return Err(format!("\"{}\" is not a target; spans and fields are not supported", shorten(text)));
+        return Err(format!(
+            "\"{}\" is not a target; spans and fields are not supported",
+            sanitize_for_log(text)
+        ));
     }
     Ok(text)
 }

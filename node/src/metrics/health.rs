@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::sampling::patience;
+use crate::sampling::read_timeout;
 
 /// A node at one moment.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ const NAMED: usize = 10;
 
 /// For so long a measurement counts: as long as a leader takes it, and the time that a reading may take.
 pub(crate) fn life(period: Duration) -> Duration {
-    (period * 3).max(Duration::from_secs(1)) + patience(period)
+    (period * 3).max(Duration::from_secs(1)) + read_timeout(period)
 }
 
 impl Look {

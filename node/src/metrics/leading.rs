@@ -14,7 +14,7 @@ use crate::leader::delivery::queue::Outcome;
 use crate::leader::read_fleet::Gathered;
 use crate::leader::schedule::ServerClock;
 use crate::metrics::lock;
-use crate::model::measurement::Unusable;
+use crate::model::measurement::Exclusion;
 use crate::model::report::CycleReport;
 
 /// How a cycle ended.
@@ -69,7 +69,7 @@ pub(crate) struct Led {
     sent_at: Option<BootInstant>,
     pub(crate) clock: ServerClock,
     /// How many nodes are listed, counted and, by reason, excluded.
-    pub(crate) fleet: Option<(usize, usize, [usize; Unusable::REASONS.len()])>,
+    pub(crate) fleet: Option<(usize, usize, [usize; Exclusion::REASONS.len()])>,
     pub(crate) means: Vec<Mean>,
     /// How many reports wait, and the time of the oldest, by ZooKeeper's clock in milliseconds.
     pub(crate) waiting: usize,

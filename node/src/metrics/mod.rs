@@ -30,15 +30,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use leading::Ended;
 pub use server::Server;
 
-use crate::leader;
 use crate::leader::delivery::queue::Outcome;
 use crate::leader::read_fleet::Gathered;
 use crate::leader::schedule::ServerClock;
+use crate::model::barrier::SamplingMode;
+use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::report::CycleReport;
 use crate::observe::node_status::NodeStatus;
 use crate::process::systemd::Progress;
-use crate::sampling::barrier_gate::SamplingMode;
 use crate::sampling::{Sample, SampleProgress};
 use crate::settings::Settings;
 use health::{Look, Stage};
@@ -57,7 +57,7 @@ pub(crate) struct Running {
     pub(crate) turns: watch::Receiver<Option<SampleProgress>>,
     pub(crate) settings: watch::Receiver<Settings>,
     pub(crate) board: watch::Receiver<String>,
-    pub(crate) leading: watch::Receiver<Option<leader::Leading>>,
+    pub(crate) leading: watch::Receiver<Option<LeaderState>>,
     pub(crate) pace: watch::Receiver<SamplingMode>,
     /// What this node made of the counter last.
     pub(crate) tally: watch::Receiver<Option<i64>>,
@@ -294,7 +294,7 @@ impl Inner {
             look.period = settings.sampling_period;
             settings.api_url.is_some()
         };
-        (look.held, look.connected) = (held, running.session.view().phase == Phase::Connected);
+        (look.held, look.connected) = (held, running.session.state().phase == Phase::Connected);
         look.connected &= !running.session.lease_remaining(now).is_zero();
         let progress = lock(&self.progress);
         look.stuck.extend(progress.as_ref().and_then(|progress| progress.problem(Instant::now())));

@@ -16,9 +16,10 @@ use super::{Inner, lock};
 use crate::metrics::leading::Led;
 use crate::metrics::process::Process;
 use crate::metrics::sensing::{Sensing, age};
-use crate::model::measurement::Unusable;
-use crate::sampling::barrier_gate::{Barrier, SamplingMode};
-use crate::settings::{Settings, shorten};
+use crate::model::barrier::{Barrier, SamplingMode};
+use crate::model::measurement::Exclusion;
+use crate::model::text::sanitize_for_log;
+use crate::settings::Settings;
 
 /// See the module.
 #[derive(Debug)]
@@ -125,7 +126,7 @@ impl Collector for Scrape {
             settings(&mut page, &running.settings.borrow())?;
             session(
                 &mut page,
-                running.session.view(),
+                running.session.state(),
                 count(lock(&inner.seen).sessions),
                 lease.as_secs_f64(),
             )?;
@@ -302,11 +303,15 @@ fn election(page: &mut Page<'_>, standing: Standing, lease: bool) -> Result<(), 
 }
 
 fn step(page: &mut Page<'_>, pace: SamplingMode) -> Result<(), Error> {
-    page.flag("atalaya_lockstep", "Whether this node measures in step with the leader", pace.step.is_some())?;
-    let Some(barrier) = pace.step else { return Ok(()) };
+    page.flag(
+        "atalaya_lockstep",
+        "Whether this node measures in step with the leader",
+        pace.barrier.is_some(),
+    )?;
+    let Some(barrier) = pace.barrier else { return Ok(()) };
     let is = |is: bool| f64::from(u8::from(is));
     let states = [
-        ([("state", "unseen")], is(barrier == Barrier::Unseen)),
+        ([("state", "unseen")], is(barrier == Barrier::Unknown)),
         ([("state", "open")], is(barrier == Barrier::Open)),
         ([("state", "closed")], is(matches!(barrier, Barrier::Closed(_)))),
         ([("state", "released")], is(barrier == Barrier::Released)),
@@ -330,8 +335,11 @@ fn wrong_znodes(page: &mut Page<'_>, wrong: &BTreeSet<WrongZnode>) -> Result<(),
         Some(count(wrong.len() as u64)),
     )?;
     // Paths that only differ behind the cut are one.
-    let named: BTreeSet<(String, &str)> =
-        wrong.iter().take(MOST_PATHS).map(|wrong| (shorten(&wrong.path), wrong.problem.name())).collect();
+    let named: BTreeSet<(String, &str)> = wrong
+        .iter()
+        .take(MOST_PATHS)
+        .map(|wrong| (sanitize_for_log(&wrong.path), wrong.problem.name()))
+        .collect();
     page.gauges(
         ("atalaya_znode_wrong_type", None, "The znodes of the wrong type, and what is wrong with them"),
         named.iter().map(|(path, problem)| ([("path", &**path), ("problem", *problem)], 1.0)),
@@ -348,7 +356,7 @@ fn fleet(page: &mut Page<'_>, led: &Led, now: BootInstant) -> Result<(), Error> 
             ("atalaya_fleet_counted", None, "Measurements that count in the average"),
             Some(count(*counted)),
         )?;
-        let reasons = Unusable::REASONS.iter().zip(excluded);
+        let reasons = Exclusion::REASONS.iter().zip(excluded);
         page.gauges(
             ("atalaya_fleet_excluded", None, "Measurements that do not count in the average, by reason"),
             reasons.map(|(reason, excluded)| ([("reason", *reason)], count(*excluded))),

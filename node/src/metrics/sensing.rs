@@ -91,7 +91,7 @@ impl Sensing {
                     counted.fault = None;
                 }
                 Err(fault) => {
-                    counted.failures += u64::from(!sample.left_alone);
+                    counted.failures += u64::from(!sample.skipped);
                     counted.fault = Some(fault.clone());
                 }
             }
@@ -140,10 +140,10 @@ mod tests {
         }
     }
 
-    fn sample(sensor: &str, result: Result<f64, &str>, left_alone: bool) -> Sample {
+    fn sample(sensor: &str, result: Result<f64, &str>, skipped: bool) -> Sample {
         let readings = |value| Readings::from_iter([Reading::new(Quantity::Temperature, value).unwrap()]);
         let result = result.map(readings).map_err(str::to_owned);
-        Sample { sensor: sensor.into(), result, news: None, left_alone }
+        Sample { sensor: sensor.into(), result, change: None, skipped }
     }
 
     fn at(second: u64) -> BootInstant {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Where it stands.
 pub const PATH: &str = "/atalaya/term";
 /// Largest data that is read, in bytes. A leader writes less than 200; later versions may add fields.
-const LARGEST: usize = 4096;
+const MAX_SIZE: usize = 4096;
 
 /// Largest cycle that is believed. A fleet with a cycle every millisecond reaches it after 140,000 years; a larger
 /// number is damage or an attack, and continuing from it would come close to the limits of the type.
@@ -47,8 +47,8 @@ impl Fence {
     /// # Errors
     /// It is not what a leader writes, or its numbers are beyond the limits above.
     pub fn read(data: &[u8]) -> Result<Fence, String> {
-        if data.len() > LARGEST {
-            return Err(format!("it has {} bytes, and {LARGEST} are the maximum", data.len()));
+        if data.len() > MAX_SIZE {
+            return Err(format!("it has {} bytes, and {MAX_SIZE} are the maximum", data.len()));
         }
         let term: Fence = serde_json::from_slice(data).map_err(|error| error.to_string())?;
         if !(0..=MAX_EPOCH).contains(&term.epoch) {
@@ -102,7 +102,7 @@ impl Fence {
     }
 
     /// Returns the term after one more cycle.
-    pub fn advanced(self) -> Fence {
+    pub fn with_next_cycle(self) -> Fence {
         Fence { cycle: self.cycle.saturating_add(1), ..self }
     }
 
@@ -140,7 +140,7 @@ mod tests {
         let term = |epoch, cycle| Fence { epoch, cycle, skipped: None };
         let before = term(7, 41);
         assert_eq!(Fence::next(Some(before), None, 0, 0, None), term(8, 41));
-        assert_eq!(before.advanced(), term(7, 42));
+        assert_eq!(before.with_next_cycle(), term(7, 42));
         // A report is there that the fence does not know: somebody has deleted the fence.
         assert_eq!(Fence::next(None, None, 1_700_000_000_123, 55, None), term(1_700_000_000, 55));
         assert_eq!(Fence::next(None, Some(before), 5_000, 0, None), term(8, 41), "who leads knows");
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(Fence::parse(&highest.data()), Some(highest));
         // What this leader wrote before cannot lead beyond the limits either.
         let own = Fence { cycle: u64::MAX, ..highest };
-        assert_eq!(own.advanced().cycle, u64::MAX);
+        assert_eq!(own.with_next_cycle().cycle, u64::MAX);
         assert_eq!(Fence::next(None, Some(own), 0, 3, None).cycle, 3);
     }
 

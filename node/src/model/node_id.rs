@@ -8,7 +8,7 @@ use std::str::FromStr;
 pub struct NodeId(String);
 
 /// Longest id, in bytes. ZooKeeper would take far more; a log line would not.
-const LONGEST: usize = 128;
+const MAX_LENGTH: usize = 128;
 
 /// Why a text is no node id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +22,7 @@ impl FromStr for NodeId {
         if text.is_empty() {
             return Err(BadNodeId("be empty"));
         }
-        if text.len() > LONGEST {
+        if text.len() > MAX_LENGTH {
             return Err(BadNodeId("be longer than 128 bytes"));
         }
         if text == "." || text == ".." {

@@ -1,16 +1,16 @@
 //! What a node says of itself at `/atalaya/nodes/{id}`, when it says it again, and how the holder of a taken id is
 //! named with it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use atalaya_hal::{Quantity, SensorInfo};
 use atalaya_recipes::Session;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::leader;
-use crate::sampling::sensor_health::Condition;
-use crate::settings::shorten;
+use crate::model::health_status::HealthStatus;
+use crate::model::leader_state::LeaderState;
+use crate::model::text::sanitize_for_log;
 
 /// The parent of what nodes say of themselves.
 pub const PARENT: &str = "/atalaya/nodes";
@@ -39,51 +39,9 @@ pub struct NodeInfo {
     /// Its sensors.
     #[serde(default)]
     pub sensors: Vec<NodeInfoSensor>,
-    /// How it leads; `None` while it does not.
+    /// State of the leader; `None` if this node is not the leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub leading: Option<Leading>,
-}
-
-/// How a node leads, in its own words.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Leading {
-    /// Goes up with every leader.
-    pub epoch: i64,
-    /// The newest cycle.
-    pub cycle: u64,
-    /// Since when, by its own clock.
-    pub since: Timestamp,
-    /// How many cycles' reports wait to be accepted.
-    #[serde(default)]
-    pub waiting: usize,
-    /// What was accepted last.
-    #[serde(default)]
-    pub delivered: Option<Delivered>,
-    /// Epoch above this one of which the collector has reports: none of this leader's is accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outranked: Option<i64>,
-}
-
-/// What an API has accepted last.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Delivered {
-    /// The report of which cycle.
-    pub cycle: u64,
-    /// When.
-    pub time: Timestamp,
-}
-
-impl From<leader::Leading> for Leading {
-    fn from(leading: leader::Leading) -> Leading {
-        let leader::Leading { epoch, cycle, since, waiting, delivered, outranked } = leading;
-        let delivered = delivered.map(|(cycle, at)| Delivered { cycle, time: timestamp(at) });
-        Leading { epoch, cycle, since: timestamp(since), waiting, delivered, outranked }
-    }
-}
-
-/// The same moment; the beginning of 1970 for what no calendar has.
-fn timestamp(time: SystemTime) -> Timestamp {
-    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+    pub leading: Option<LeaderState>,
 }
 
 /// A sensor of a node.
@@ -103,12 +61,12 @@ pub struct NodeInfoSensor {
     pub quantities: Vec<String>,
     /// How it is.
     #[serde(default)]
-    pub health: Condition,
+    pub health: HealthStatus,
 }
 
 impl NodeInfoSensor {
     /// The sensor of this description, which is in that condition.
-    pub fn of(info: &SensorInfo, health: &Condition) -> NodeInfoSensor {
+    pub fn of(info: &SensorInfo, health: &HealthStatus) -> NodeInfoSensor {
         NodeInfoSensor {
             name: info.name.clone(),
             chip: info.chip.clone(),
@@ -164,7 +122,7 @@ impl NodeInfo {
         let data = if data.len() > LARGEST { &[] } else { data };
         let mut presence: NodeInfo = serde_json::from_slice(data).ok()?;
         for text in [&mut presence.host, &mut presence.version, &mut presence.board] {
-            *text = shorten(text);
+            *text = sanitize_for_log(text);
         }
         Some(presence)
     }
@@ -216,9 +174,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sampling::sensor_health::State;
+    use crate::model::health_status::SensorState;
 
-    fn sensor(state: State, count: u64) -> NodeInfoSensor {
+    fn sensor(state: SensorState, count: u64) -> NodeInfoSensor {
         let info = SensorInfo {
             name: "air".into(),
             chip: "bme280".into(),
@@ -226,21 +184,21 @@ mod tests {
             address: Some(0x76),
             quantities: vec![Quantity::Temperature, Quantity::Humidity],
         };
-        NodeInfoSensor::of(&info, &Condition { state, count, ..Condition::default() })
+        NodeInfoSensor::of(&info, &HealthStatus { state, count, ..HealthStatus::default() })
     }
 
     #[test]
     fn what_has_changed_is_said_soon_and_counts_later() {
-        let said = [sensor(State::Failing, 1)];
+        let said = [sensor(SensorState::Failing, 1)];
         assert_eq!(pause(&said, &said), None);
-        assert_eq!(pause(&said, &[sensor(State::Failing, 2)]), Some(COUNTING));
-        assert_eq!(pause(&said, &[sensor(State::Ok, 0)]), Some(PAUSE));
+        assert_eq!(pause(&said, &[sensor(SensorState::Failing, 2)]), Some(COUNTING));
+        assert_eq!(pause(&said, &[sensor(SensorState::Ok, 0)]), Some(PAUSE));
         assert_eq!(pause(&said, &[]), Some(PAUSE));
     }
 
     #[test]
     fn a_sensor_says_where_it_sits_what_it_measures_and_how_it_is() {
-        let sensor = sensor(State::Ok, 0);
+        let sensor = sensor(SensorState::Ok, 0);
         assert_eq!((sensor.place().as_str(), sensor.units()), ("0x76 on i2c-1", vec!["Cel", "%RH"]));
         assert_eq!(
             serde_json::to_string(&sensor).unwrap(),
@@ -253,7 +211,7 @@ mod tests {
         let text = r#"{"host":"h","pid":1,"version":"0.0.9","board":"b","started":"1970-01-01T00:00:00Z",
             "sensors":[{"name":"s","chip":"lm75","quantities":["temperature"]}]}"#;
         let presence: NodeInfo = serde_json::from_str(text).unwrap();
-        assert_eq!((presence.sensors[0].health.state, presence.leading), (State::Unread, None));
+        assert_eq!((presence.sensors[0].health.state, presence.leading), (SensorState::Unread, None));
     }
 
     #[test]
@@ -264,33 +222,17 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_says_how_it_leads() {
-        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
-        let leading = leader::Leading {
+    fn node_info_contains_the_leader_state() {
+        let leading = Some(LeaderState {
             epoch: 7,
             cycle: 41,
-            since,
+            since: Timestamp::UNIX_EPOCH,
             waiting: 2,
-            delivered: Some((39, since)),
+            delivered: None,
             outranked: None,
-        };
-        let leading = Leading::from(leading);
-        assert_eq!(
-            serde_json::to_string(&leading).unwrap(),
-            r#"{"epoch":7,"cycle":41,"since":"1970-01-01T00:01:00Z","waiting":2,"delivered":{"cycle":39,"time":"1970-01-01T00:01:00Z"}}"#
-        );
-        let presence = NodeInfo { leading: Some(leading.clone()), ..NodeInfo::of("b") };
-        let read: NodeInfo = serde_json::from_slice(&presence.data()).unwrap();
-        assert_eq!(read.leading, Some(leading));
-    }
-
-    #[test]
-    fn leader_says_which_epoch_outranks_it() {
-        let since = SystemTime::UNIX_EPOCH;
-        let leading =
-            leader::Leading { epoch: 7, cycle: 41, since, waiting: 2, delivered: None, outranked: Some(99) };
-        let text = serde_json::to_string(&Leading::from(leading)).unwrap();
-        assert!(text.ends_with(r#""outranked":99}"#), "{text}");
+        });
+        let info = NodeInfo { leading, ..NodeInfo::of("b") };
+        assert_eq!(NodeInfo::parse(&info.data()).unwrap().leading, leading);
     }
 
     proptest! {

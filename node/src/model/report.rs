@@ -8,18 +8,17 @@ use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 
-use crate::leader::aggregate::Summary;
 use crate::model::fence::{MAX_CYCLE, MAX_EPOCH};
 use crate::model::senml;
 
 /// Largest report that is read, in bytes. One of our own with all units that are averaged has a third of it.
-pub const LARGEST: usize = 64 * 1024;
+pub const MAX_SIZE: usize = 64 * 1024;
 /// Most averages of one report: each is a request.
-pub const MOST_AVERAGES: usize = 128;
+pub const MAX_AVERAGES: usize = 128;
 /// Longest name of a quantity, in characters. Collectors have the same limit.
-const LONGEST_QUANTITY: usize = 64;
+const MAX_QUANTITY: usize = 64;
 /// Largest count of measurements or znodes that is believed: beyond it JSON numbers are not exact everywhere.
-const LARGEST_COUNT: u64 = 1 << 53;
+const MAX_COUNT: u64 = 1 << 53;
 
 /// What one cycle came to, as it is written down before anything is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,15 +60,6 @@ pub struct Average {
     pub count: usize,
 }
 
-impl From<Summary> for Average {
-    fn from(summary: Summary) -> Average {
-        let Summary { unit, mean, min, max, stddev, count } = summary;
-        let quantity =
-            unit.as_deref().and_then(senml::quantity_of).map(|quantity| quantity.name().to_owned());
-        Average { quantity, unit, mean, min, max, stddev, count }
-    }
-}
-
 impl Average {
     /// Checks that it can be sent, and that no receiver has a reason to refuse it.
     fn check(&self) -> Result<(), String> {
@@ -79,13 +69,11 @@ impl Average {
         }
         let name = |name: &str| {
             !name.is_empty()
-                && name.chars().nth(LONGEST_QUANTITY).is_none()
+                && name.chars().nth(MAX_QUANTITY).is_none()
                 && !name.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER)
         };
         if quantity.as_deref().is_some_and(|quantity| !name(quantity)) {
-            return Err(format!(
-                "it has a quantity that is not 1 to {LONGEST_QUANTITY} printable characters"
-            ));
+            return Err(format!("it has a quantity that is not 1 to {MAX_QUANTITY} printable characters"));
         }
         if ![*mean, *min, *max, stddev.unwrap_or(0.0)].iter().all(|number| number.is_finite()) {
             return Err("it has a number that is not finite".to_owned());
@@ -96,7 +84,7 @@ impl Average {
         if stddev.is_some_and(|stddev| stddev < 0.0) {
             return Err("it has a negative standard deviation".to_owned());
         }
-        if *count as u64 > LARGEST_COUNT {
+        if *count as u64 > MAX_COUNT {
             return Err(format!("it has a count of {count}"));
         }
         Ok(())
@@ -117,10 +105,9 @@ impl CycleReport {
         epoch: i64,
         cycle: u64,
         time: Timestamp,
-        summaries: Vec<Summary>,
+        averages: Vec<Average>,
         excluded: usize,
     ) -> CycleReport {
-        let averages = summaries.into_iter().map(Average::from).collect();
         CycleReport { epoch, cycle, time, excluded, averages, reason: None }
     }
 
@@ -130,23 +117,23 @@ impl CycleReport {
     /// # Errors
     /// The data is not a report, or a report of another cycle, or one that can never be sent.
     pub fn parse(data: &[u8], cycle: u64) -> Result<CycleReport, String> {
-        if data.len() > LARGEST {
-            return Err(format!("it has {} bytes, and {LARGEST} are the maximum", data.len()));
+        if data.len() > MAX_SIZE {
+            return Err(format!("it has {} bytes, and {MAX_SIZE} are the maximum", data.len()));
         }
         let mut report: CycleReport = serde_json::from_slice(data).map_err(|error| error.to_string())?;
         if report.cycle != cycle || report.averages.is_empty() {
             return Err(format!("it is cycle {}, with {} averages", report.cycle, report.averages.len()));
         }
-        if report.averages.len() > MOST_AVERAGES {
+        if report.averages.len() > MAX_AVERAGES {
             return Err(format!(
-                "it has {} averages, and {MOST_AVERAGES} are the maximum",
+                "it has {} averages, and {MAX_AVERAGES} are the maximum",
                 report.averages.len()
             ));
         }
         if !(1..=MAX_EPOCH).contains(&report.epoch) || cycle > MAX_CYCLE {
             return Err(format!("epoch {} and cycle {cycle} are not those of a leader", report.epoch));
         }
-        if report.excluded as u64 > LARGEST_COUNT {
+        if report.excluded as u64 > MAX_COUNT {
             return Err(format!("it has {} excluded znodes", report.excluded));
         }
         let mut units = BTreeSet::new();
@@ -221,7 +208,7 @@ struct Body<'a> {
 
 impl Report {
     /// The same for every try of one report, and for no two reports.
-    pub fn key(&self) -> String {
+    pub fn idempotency_key(&self) -> String {
         match self.average.unit.as_deref() {
             None => format!("{}-{}", self.epoch, self.cycle),
             Some(unit) => format!("{}-{}-{unit}", self.epoch, self.cycle),
@@ -253,7 +240,7 @@ impl Report {
             }
             ApiMethod::Post => begin(Method::POST, url.clone())?.json(&self.body()),
         };
-        Ok(request.header("Idempotency-Key", self.key()))
+        Ok(request.header("Idempotency-Key", self.idempotency_key()))
     }
 
     fn body(&self) -> Body<'_> {

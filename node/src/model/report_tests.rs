@@ -4,9 +4,10 @@ use super::*;
 
 /// A cycle with one average.
 pub(crate) fn cycle_report(epoch: i64, cycle: u64, unit: Option<&str>) -> CycleReport {
+    let quantity = unit.and_then(senml::quantity_of).map(|quantity| quantity.name().to_owned());
     let unit = unit.map(str::to_owned);
-    let summary = Summary { unit, mean: 79.5, min: 79.0, max: 80.0, stddev: Some(0.5), count: 2 };
-    CycleReport::new(epoch, cycle, Timestamp::UNIX_EPOCH, vec![summary], 1)
+    let average = Average { quantity, unit, mean: 79.5, min: 79.0, max: 80.0, stddev: Some(0.5), count: 2 };
+    CycleReport::new(epoch, cycle, Timestamp::UNIX_EPOCH, vec![average], 1)
 }
 
 fn report(unit: Option<&str>) -> Report {
@@ -70,7 +71,7 @@ const GOOD: &str = r#"{"mean":1,"min":1,"max":1,"count":1}"#;
 fn report_that_can_never_be_sent_is_refused_with_the_reason() {
     assert!(CycleReport::parse(&text(GOOD, r#","later":{"versions":[1]}"#), 3).is_ok());
     let unit = |unit: &str| format!(r#"{{"unit":{unit},"mean":1,"min":1,"max":1,"count":1}}"#);
-    let many: Vec<String> = (0..=MOST_AVERAGES).map(|n| unit(&format!("\"u{n}\""))).collect();
+    let many: Vec<String> = (0..=MAX_AVERAGES).map(|n| unit(&format!("\"u{n}\""))).collect();
     assert!(CycleReport::parse(&text(&many[1..].join(","), ""), 3).is_ok());
     for (averages, reason) in [
         (unit(r#""Cel\r\nX-Evil: 1""#), "unit"),
@@ -91,7 +92,7 @@ fn report_that_can_never_be_sent_is_refused_with_the_reason() {
         let problem = CycleReport::parse(&text(&averages, ""), 3).unwrap_err();
         assert!(problem.contains(reason), "{averages}: {problem}");
     }
-    let large = text(GOOD, &format!(r#","pad":"{}""#, "x".repeat(LARGEST)));
+    let large = text(GOOD, &format!(r#","pad":"{}""#, "x".repeat(MAX_SIZE)));
     assert!(CycleReport::parse(&large, 3).unwrap_err().contains("bytes"));
     for (epoch, cycle) in [(0, 3), (-1, 3), (i64::MAX, 3), (7, u64::MAX), (7, MAX_CYCLE + 1)] {
         let report = CycleReport { epoch, cycle, ..cycle_report(7, 3, None) };
@@ -116,7 +117,7 @@ proptest! {
         let read = CycleReport::parse(&data, cycle);
         prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
         let Ok(report) = read else { return Ok(()) };
-        prop_assert!(report.averages.len() <= MOST_AVERAGES && report.data().len() <= 2 * LARGEST);
+        prop_assert!(report.averages.len() <= MAX_AVERAGES && report.data().len() <= 2 * MAX_SIZE);
     }
 
     /// A report that differs from a good one in one field is refused, or can be sent.
@@ -142,8 +143,8 @@ proptest! {
     /// Whoever delivers it reports to the last bit what was computed.
     #[test]
     fn what_is_written_down_is_read_to_the_last_bit(mean in prop::num::f64::NORMAL, stddev in prop::option::of(prop::num::f64::POSITIVE)) {
-        let summary = Summary { unit: None, mean, min: mean, max: mean, stddev, count: 1 };
-        let report = CycleReport::new(1, 2, Timestamp::UNIX_EPOCH, vec![summary], 0);
+        let average = Average { quantity: None, unit: None, mean, min: mean, max: mean, stddev, count: 1 };
+        let report = CycleReport::new(1, 2, Timestamp::UNIX_EPOCH, vec![average], 0);
         prop_assert_eq!(CycleReport::parse(&report.data(), 2), Ok(report));
     }
 }

@@ -36,7 +36,7 @@ pub struct Value {
 
 /// Why a text is no pack of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoPack {
+pub enum PackError {
     /// Not JSON, or not an array of records.
     #[error("is neither a number nor a SenML pack")]
     Malformed,
@@ -46,10 +46,10 @@ pub enum NoPack {
     /// A unit that no list of units can have: longer than 32 bytes, or not of visible ASCII characters.
     #[error("is a SenML pack with a unit that is none")]
     Unit,
-    /// More than [`MOST_UNITS`].
+    /// More than [`MAX_UNITS`].
     #[error("is a SenML pack of more than 32 units")]
     Units,
-    /// More than [`MOST_VALUES`].
+    /// More than [`MAX_VALUES`].
     #[error("is a SenML pack of more than 1024 numbers")]
     Values,
     /// No record has a finite number.
@@ -59,24 +59,24 @@ pub enum NoPack {
 
 const VERSION: u32 = 10;
 /// Most different units of one pack: each makes a report.
-pub const MOST_UNITS: usize = 32;
+pub const MAX_UNITS: usize = 32;
 /// Most numbers of one pack: what bounds the leader's memory, whatever others store.
-pub const MOST_VALUES: usize = 1024;
+pub const MAX_VALUES: usize = 1024;
 /// Longest name of a unit, in bytes. The longest that is registered has 8.
-const LONGEST_UNIT: usize = 32;
+const MAX_UNIT: usize = 32;
 
 /// The numbers of a pack.
 ///
 /// # Errors
 /// It is no pack, or has no number.
-pub fn parse(text: &str) -> Result<Vec<Value>, NoPack> {
-    let records: Vec<Record> = serde_json::from_str(text).map_err(|_| NoPack::Malformed)?;
+pub fn parse(text: &str) -> Result<Vec<Value>, PackError> {
+    let records: Vec<Record> = serde_json::from_str(text).map_err(|_| PackError::Malformed)?;
     let mut base_unit = None;
     let mut base_value = 0.0;
     let mut values = Vec::new();
     for record in records {
         if record.base_version.is_some_and(|version| version != VERSION) {
-            return Err(NoPack::Version);
+            return Err(PackError::Version);
         }
         base_unit = record.base_unit.or(base_unit);
         base_value = record.base_value.unwrap_or(base_value);
@@ -86,24 +86,24 @@ pub fn parse(text: &str) -> Result<Vec<Value>, NoPack> {
         };
         let unit = record.unit.or_else(|| base_unit.clone());
         if unit.as_deref().is_some_and(|unit| !is_unit(unit)) {
-            return Err(NoPack::Unit);
+            return Err(PackError::Unit);
         }
-        if values.len() == MOST_VALUES {
-            return Err(NoPack::Values);
+        if values.len() == MAX_VALUES {
+            return Err(PackError::Values);
         }
         // Adding positive zero makes zero of a negative zero.
         values.push(Value { unit, value: value + 0.0 });
     }
     let units: BTreeSet<&Option<String>> = values.iter().map(|value| &value.unit).collect();
-    if units.len() > MOST_UNITS {
-        return Err(NoPack::Units);
+    if units.len() > MAX_UNITS {
+        return Err(PackError::Units);
     }
-    if values.is_empty() { Err(NoPack::Empty) } else { Ok(values) }
+    if values.is_empty() { Err(PackError::Empty) } else { Ok(values) }
 }
 
 /// Whether a unit can be one: it goes on into the headers and addresses of reports.
 pub(crate) fn is_unit(unit: &str) -> bool {
-    (1..=LONGEST_UNIT).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_UNIT).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A pack of what the sensors of a node measured: each reading under `{node}/{sensor}/{quantity}`.
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_pack_may_have_many_units_and_many_records_of_one() {
-        assert_eq!(parse(&many_units(MOST_UNITS)).unwrap().len(), MOST_UNITS);
+        assert_eq!(parse(&many_units(MAX_UNITS)).unwrap().len(), MAX_UNITS);
         let same = format!("[{}]", vec![r#"{"u":"V","v":1}"#; 1_000].join(","));
         assert_eq!(parse(&same).unwrap().len(), 1_000);
         assert!(Quantity::ALL.into_iter().all(|quantity| is_unit(quantity.unit())));
@@ -161,21 +161,21 @@ mod tests {
     #[test]
     fn what_is_no_pack() {
         for (text, why) in [
-            ("", NoPack::Malformed),
-            ("{}", NoPack::Malformed),
-            ("[1]", NoPack::Malformed),
-            ("[]", NoPack::Empty),
-            (r#"[{"n":"x","vs":"7"}]"#, NoPack::Empty),
-            (r#"[{"bver":11,"v":1}]"#, NoPack::Version),
-            (r#"[{"u":"","v":1}]"#, NoPack::Unit),
-            (r#"[{"bu":"a b","v":1}]"#, NoPack::Unit),
-            (r#"[{"u":"Cel\r\nX-Evil: 1","v":1}]"#, NoPack::Unit),
-            (r#"[{"u":"µ","v":1}]"#, NoPack::Unit),
-            (&format!(r#"[{{"u":"{}","v":1}}]"#, "x".repeat(33)), NoPack::Unit),
-            (&many_units(MOST_UNITS + 1), NoPack::Units),
-            (r#"[{"bv":1e308,"v":1e308}]"#, NoPack::Empty),
-            (&format!("[{}]", vec![r#"{"v":1}"#; MOST_VALUES + 1].join(",")), NoPack::Values),
-            (&"[".repeat(60_000), NoPack::Malformed),
+            ("", PackError::Malformed),
+            ("{}", PackError::Malformed),
+            ("[1]", PackError::Malformed),
+            ("[]", PackError::Empty),
+            (r#"[{"n":"x","vs":"7"}]"#, PackError::Empty),
+            (r#"[{"bver":11,"v":1}]"#, PackError::Version),
+            (r#"[{"u":"","v":1}]"#, PackError::Unit),
+            (r#"[{"bu":"a b","v":1}]"#, PackError::Unit),
+            (r#"[{"u":"Cel\r\nX-Evil: 1","v":1}]"#, PackError::Unit),
+            (r#"[{"u":"µ","v":1}]"#, PackError::Unit),
+            (&format!(r#"[{{"u":"{}","v":1}}]"#, "x".repeat(33)), PackError::Unit),
+            (&many_units(MAX_UNITS + 1), PackError::Units),
+            (r#"[{"bv":1e308,"v":1e308}]"#, PackError::Empty),
+            (&format!("[{}]", vec![r#"{"v":1}"#; MAX_VALUES + 1].join(",")), PackError::Values),
+            (&"[".repeat(60_000), PackError::Malformed),
         ] {
             assert_eq!(parse(text), Err(why), "{}", text.get(..20).unwrap_or(text));
         }
@@ -204,7 +204,7 @@ mod tests {
             let parsed = parse(&text);
             prop_assert!(crate::model::foreign_input::in_time(began, text.len()));
             let Ok(values) = parsed else { return Ok(()) };
-            prop_assert!(values.len() <= MOST_VALUES);
+            prop_assert!(values.len() <= MAX_VALUES);
             for value in values {
                 prop_assert!(value.value.is_finite() && value.value.to_string() != "-0");
                 prop_assert!(value.unit.is_none_or(|unit| is_unit(&unit)));
@@ -223,7 +223,7 @@ mod tests {
                 .map(|(value, unit, base_value)| Record { value, unit, base_value, ..Record::default() })
                 .collect();
             let Ok(values) = parse(&serde_json::to_string(&records).unwrap()) else { return Ok(()) };
-            prop_assert!((1..=MOST_VALUES).contains(&values.len()));
+            prop_assert!((1..=MAX_VALUES).contains(&values.len()));
             prop_assert!(values.iter().all(|value| value.value.is_finite() && value.value.to_string() != "-0"));
             prop_assert!(values.iter().flat_map(|value| &value.unit).all(|unit| is_unit(unit)));
         }

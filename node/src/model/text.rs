@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Maximum length of a wrong value in a message, in characters.
-const LONGEST: usize = 80;
+const MAX_SHOWN: usize = 80;
 
 /// Returns whether a terminal may do more with this character than show it: control characters (C0, DEL and C1),
 /// line separators, and the invisible characters that change the order in which others are shown, or hide among them.
@@ -20,12 +20,12 @@ pub fn is_unsafe(character: char) -> bool {
 }
 
 /// Replaces each unsafe character by U+FFFD, also line breaks: the result is one line.
-pub fn line(text: &str) -> Cow<'_, str> {
+pub fn sanitize_line(text: &str) -> Cow<'_, str> {
     replaced(text, is_unsafe)
 }
 
 /// Replaces each unsafe character but line breaks and tabs by U+FFFD.
-pub fn lines(text: &str) -> Cow<'_, str> {
+pub fn sanitize_lines(text: &str) -> Cow<'_, str> {
     replaced(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
 }
 
@@ -36,14 +36,14 @@ fn replaced(text: &str, replace: impl Fn(char) -> bool) -> Cow<'_, str> {
     text.chars().map(|c| if replace(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Returns the first `most` characters as one safe line.
-pub fn cut(text: &str, most: usize) -> String {
-    text.chars().take(most).map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+/// Returns the first `max_chars` characters as one safe line.
+pub fn truncate(text: &str, max_chars: usize) -> String {
+    text.chars().take(max_chars).map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// Returns the beginning of a wrong value, for a message.
-pub fn shorten(text: &str) -> String {
-    cut(text, LONGEST)
+pub fn sanitize_for_log(text: &str) -> String {
+    truncate(text, MAX_SHOWN)
 }
 
 #[cfg(test)]
@@ -58,24 +58,24 @@ mod tests {
             ['\0', '\x07', '\x1b', '\x7f', '\u{9b}', '\u{202e}', '\u{2066}', '\u{2028}', '\u{feff}']
         {
             let text = format!("a{character}b");
-            assert_eq!(line(&text), "a\u{fffd}b", "{character:?}");
-            assert_eq!(lines(&text), "a\u{fffd}b", "{character:?}");
-            assert_eq!(cut(&text, 2), "a\u{fffd}", "{character:?}");
+            assert_eq!(sanitize_line(&text), "a\u{fffd}b", "{character:?}");
+            assert_eq!(sanitize_lines(&text), "a\u{fffd}b", "{character:?}");
+            assert_eq!(truncate(&text, 2), "a\u{fffd}", "{character:?}");
         }
-        assert_eq!(line("one\ntwo\tthree"), "one\u{fffd}two\u{fffd}three");
-        assert_eq!(lines("one\ntwo\tthree\r"), "one\ntwo\tthree\u{fffd}");
+        assert_eq!(sanitize_line("one\ntwo\tthree"), "one\u{fffd}two\u{fffd}three");
+        assert_eq!(sanitize_lines("one\ntwo\tthree\r"), "one\ntwo\tthree\u{fffd}");
         for plain in ["°C", "µg/m³", "naïve", "日本", "שלום", "👩\u{200d}🌾"] {
-            assert!(matches!(line(plain), Cow::Borrowed(same) if same == plain));
+            assert!(matches!(sanitize_line(plain), Cow::Borrowed(same) if same == plain));
         }
     }
 
     proptest! {
         #[test]
-        fn terminal_text_is_safe_whatever_the_text(text: String, most in 0_usize..100) {
-            prop_assert!(!line(&text).contains(is_unsafe));
-            prop_assert!(!lines(&text).contains(|c| is_unsafe(c) && c != '\n' && c != '\t'));
-            prop_assert!(!cut(&text, most).contains(is_unsafe) && cut(&text, most).chars().count() <= most);
-            prop_assert_eq!(line(&text).chars().count(), text.chars().count());
+        fn terminal_text_is_safe_whatever_the_text(text: String, max_chars in 0_usize..100) {
+            prop_assert!(!sanitize_line(&text).contains(is_unsafe));
+            prop_assert!(!sanitize_lines(&text).contains(|c| is_unsafe(c) && c != '\n' && c != '\t'));
+            prop_assert!(!truncate(&text, max_chars).contains(is_unsafe) && truncate(&text, max_chars).chars().count() <= max_chars);
+            prop_assert_eq!(sanitize_line(&text).chars().count(), text.chars().count());
         }
     }
 }

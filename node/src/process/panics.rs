@@ -29,7 +29,7 @@ pub fn contained<T>(run: impl FnOnce() -> T) -> thread::Result<T> {
 pub(crate) fn end_the_process(exit_code: u8) {
     std::panic::set_hook(Box::new(move |panic| {
         let message = panic.to_string().replace('\n', " ");
-        let message = text::line(&message);
+        let message = text::sanitize_line(&message);
         if CONTAINED.get() > 0 {
             tracing::warn!("{message}");
             return;

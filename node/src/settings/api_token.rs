@@ -38,7 +38,7 @@ struct Shared {
 
 /// Error of reading a token. It does not contain the token.
 #[derive(Debug, thiserror::Error)]
-#[error("the API token in {}: {problem}", file.display())]
+#[error("the token in {}: {problem}", file.display())]
 pub struct TokenError {
     file: PathBuf,
     problem: InvalidToken,
@@ -81,7 +81,7 @@ impl ApiToken {
     /// Returns the token, bound to the origin of `url`. A token is sent to no other origin: a client that can write `/config/api_url` in
     /// ZooKeeper must not be able to have it sent to its own server.
     #[must_use]
-    pub fn bound_to(self, url: Option<Url>) -> ApiToken {
+    pub fn with_origin(self, url: Option<Url>) -> ApiToken {
         ApiToken { origin: url, ..self }
     }
 
@@ -112,7 +112,7 @@ impl ApiToken {
     }
 
     /// Returns the origin to which the token may be sent, for messages.
-    pub(super) fn describe_binding(&self) -> String {
+    pub(crate) fn bound_to(&self) -> String {
         match &self.origin {
             Some(own) => format!("it is bound to {}", own.origin().ascii_serialization()),
             None => "it is bound to no origin (set api_token_origin, or this node's own api_url)".to_owned(),
@@ -142,7 +142,7 @@ impl ApiToken {
         let mut last = self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner);
         match &problem {
             Some(problem) if *last != Some(problem.clone()) => warn!("{problem}; keeping the previous token"),
-            None if before != self.header() => info!("the API token ({self}) has changed; using the new one"),
+            None if before != self.header() => info!("{self} has changed; using the new one"),
             _ => {}
         }
         *last = problem;
@@ -158,8 +158,8 @@ impl ApiToken {
 impl fmt::Display for ApiToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.shared.file {
-            Some(path) => write!(f, "{}", path.display()),
-            None => write!(f, "from {VARIABLE}"),
+            Some(path) => write!(f, "the token in {}", path.display()),
+            None => write!(f, "the token in {VARIABLE}"),
         }
     }
 }
@@ -216,7 +216,8 @@ fn header(token: &str) -> Result<HeaderValue, InvalidToken> {
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(InvalidToken::NotOneWord);
     }
-    let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| InvalidToken::NotOneWord)?;
+    let mut header =
+        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| InvalidToken::NotOneWord)?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -252,19 +253,19 @@ mod tests {
     #[test]
     fn token_is_for_one_origin() {
         let url = |text: &str| text.parse::<Url>().unwrap();
-        let token = ApiToken::given(SECRET).unwrap().bound_to(Some(url("http://h:8000/nuevo")));
+        let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url("http://h:8000/nuevo")));
         assert!(token.is_for(&url("http://h:8000/api/v1/fleet")));
         for other in ["http://h/nuevo", "https://h:8000/nuevo", "http://g:8000/nuevo"] {
             assert!(!token.is_for(&url(other)), "{other}");
         }
-        assert!(token.is_bound() && token.describe_binding().contains("http://h:8000"));
+        assert!(token.is_bound() && token.bound_to().contains("http://h:8000"));
     }
 
     #[test]
     fn token_without_an_origin_is_sent_nowhere() {
         let token = ApiToken::given(SECRET).unwrap();
         assert!(!token.is_for(&"http://h/".parse().unwrap()) && !token.is_bound());
-        assert!(token.describe_binding().contains("api_token_origin"));
+        assert!(token.bound_to().contains("api_token_origin"));
     }
 
     proptest! {

@@ -12,15 +12,15 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
 use atalaya_hal::boards::Location;
+use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
 use atalaya_hal::{Boards, BoardsError};
 use atalaya_recipes::ConnectString;
 use reqwest::Url;
 
 pub use self::fleet_args::FleetArgs;
 pub use self::values::InvalidValue;
-pub(crate) use self::values::{api_url, sampling_period};
+pub(crate) use self::values::sampling_period;
 
 use self::api_token::{ApiToken, TokenError};
 use self::listen_addr::ListenAddr;
@@ -238,7 +238,7 @@ impl Settings {
         // The token is bound to the node's own settings: a client that can write `/config/api_url` must not be able to have the
         // token sent to its own server.
         let origin = settings.api_token_origin.as_ref().or(settings.api_url.as_ref()).cloned();
-        settings.api_token = settings.api_token.map(|token| token.bound_to(origin));
+        settings.api_token = settings.api_token.map(|token| token.with_origin(origin));
         Ok(settings)
     }
 
@@ -255,7 +255,7 @@ impl Settings {
         let token = self.api_token.as_ref()?;
         let is_elsewhere = self.api_url.as_ref().is_some_and(|url| !token.is_for(url));
         (is_elsewhere || !token.is_bound())
-            .then(|| format!("the API token ({token}) is not sent to the API: {}", token.describe_binding()))
+            .then(|| format!("{token} is not sent to the API: {}", token.bound_to()))
     }
 
     /// Returns a line for the log if reports go to another origin than with the settings `before`. It is logged because any client
@@ -300,6 +300,14 @@ impl Settings {
             (setting.field.copy)(new, &mut settings);
         }
         settings
+    }
+
+    /// Returns all settings of the fleet with their values for people.
+    pub(crate) fn describe(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let fleet = SETTINGS.iter().filter(|setting| setting.in_file.is_some());
+        fleet.map(|setting| {
+            (setting.name, (setting.show)(self).unwrap_or_else(|| setting.default.text().to_owned()))
+        })
     }
 
     /// Returns the counter mode. Without a setting, every node counts in lock-step mode, as in Kazoo's fleets.

@@ -10,8 +10,9 @@ use atalaya_hal::{Boards, Located};
 
 use super::api_token::{self, ApiToken};
 use super::values::{
-    API_METHODS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url, connect_string, listen_addr, log_filter, name_of,
-    name_template, one_of, origin, origin_text, origins, parent_path, sampling_period, session_timeout, url_text,
+    API_METHODS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url, connect_string, listen_addr,
+    log_filter, name_of, name_template, one_of, origin, origin_text, origins, parent_path, sampling_period,
+    session_timeout, url_text,
 };
 use super::{Settings, Source};
 use crate::model::text;
@@ -36,12 +37,15 @@ pub(crate) struct Setting {
     pub(crate) change: ChangeMode,
     /// Reads the value from boards.toml. `None`: the setting does not belong to the fleet; its flag is defined elsewhere and
     /// read before the settings are.
-    pub(crate) in_file: Option<fn(&Boards) -> Option<Located<String>>>,
+    pub(crate) in_file: Option<ReadFile>,
     /// Returns the value for people, without secrets; `None` if there is no value.
     pub(crate) show: fn(&Settings) -> Option<String>,
     /// Access to the field of [`Settings`].
     pub(crate) field: Field,
 }
+
+/// Reads the text of a value from boards.toml.
+type ReadFile = fn(&Boards) -> Option<Located<String>>;
 
 /// Value of a setting that no source sets.
 #[derive(Clone, Copy, Debug)]
@@ -181,9 +185,11 @@ pub(crate) static SETTINGS: [Setting; 16] = [
         show: |settings| settings.api_token.as_ref().map(ApiToken::to_string),
         field: field!(api_token, |text, source| {
             match source {
-                Some(Source::Variable(api_token::VARIABLE)) => ApiToken::given(text).map(Some).map_err(|error| {
-                    InvalidValue::new(format!("no API token: {error}"), "one word of ASCII characters")
-                }),
+                Some(Source::Variable(api_token::VARIABLE)) => {
+                    ApiToken::given(text).map(Some).map_err(|error| {
+                        InvalidValue::new(format!("no API token: {error}"), "one word of ASCII characters")
+                    })
+                }
                 _ => Ok(Some(ApiToken::in_file(text))),
             }
         }),

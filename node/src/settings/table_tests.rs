@@ -71,9 +71,8 @@ fn table_reads_each_setting_from_flag_variables_and_boards_toml() {
 
 #[test]
 fn table_copies_each_setting_and_nothing_else() {
-    let everything = fleet_settings().fold(FleetArgs::default(), |args, setting| {
-        args.with(setting.name, sample(setting).0)
-    });
+    let everything = fleet_settings()
+        .fold(FleetArgs::default(), |args, setting| args.with(setting.name, sample(setting).0));
     let all = Settings { log: Some("debug".to_owned()), ..assemble(&everything, &[], "") };
     for setting in &SETTINGS {
         let mut settings = Settings::default();
@@ -99,7 +98,8 @@ fn table_has_a_row_for_each_field_of_settings() {
     };
     let mut fields: Vec<String> = fields.into_iter().map(row_of).collect();
     let mut rows: Vec<String> = SETTINGS.iter().map(|setting| setting.name.to_owned()).collect();
-    (fields.sort(), rows.sort());
+    fields.sort();
+    rows.sort();
     assert_eq!(fields, rows);
 }
 
@@ -109,14 +109,15 @@ fn table_has_a_row_for_each_key_of_boards_toml() {
     let (_, keys) = error.split_once("The keys here are").unwrap();
     let mut keys: Vec<&str> = keys.split('`').skip(1).step_by(2).collect();
     let mut rows: Vec<&str> = fleet_settings().map(|setting| setting.name).collect();
-    (keys.sort_unstable(), rows.sort_unstable());
+    keys.sort_unstable();
+    rows.sort_unstable();
     assert_eq!(keys, rows);
 }
 
 #[test]
 fn help_of_run_and_check_lists_each_setting_with_default_and_variables() {
     use clap::CommandFactory as _;
-    let mut command = crate::cli::Cli::command();
+    let mut command = crate::commands::Cli::command();
     for name in ["run", "check"] {
         let help = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -125,7 +126,8 @@ fn help_of_run_and_check_lists_each_setting_with_default_and_variables() {
                 Some(value) => format!("--{} <{value}>", setting.flag),
                 None => format!("--{}", setting.flag),
             };
-            let words = [&flag, setting.help, setting.default.text(), &setting.variables.join(", ")].map(str::to_owned);
+            let words = [&flag, setting.help, setting.default.text(), &setting.variables.join(", ")]
+                .map(str::to_owned);
             for word in words {
                 assert!(help.contains(&word), "help of {name} does not contain \"{word}\":\n{help}");
             }
@@ -150,7 +152,12 @@ fn documentation() -> String {
         };
         // Only `--log` is not reloadable: it is a flag of all commands.
         let change = if setting.in_file.is_none() { "`/config`" } else { change };
-        format!("| {key} | {} | {} | {default} | {change} | {} |\n", code(&format!("--{}", setting.flag)), variables.join(", "), setting.help)
+        format!(
+            "| {key} | {} | {} | {default} | {change} | {} |\n",
+            code(&format!("--{}", setting.flag)),
+            variables.join(", "),
+            setting.help
+        )
     };
     let head = "| key in `[fleet]` | flag | environment | default | changed by | meaning |\n|---|---|---|---|---|---|\n";
     head.to_owned() + &SETTINGS.iter().map(row).collect::<String>()

@@ -82,10 +82,10 @@ fn api_token_prefers_files_of_flag_and_environment_to_the_variable_to_boards_tom
     };
     let file = "[fleet]\napi_token_file = \"tokens/api\"\n";
     let all = [("ATALAYA_API_TOKEN_FILE", "/run/token"), ("ATALAYA_API_TOKEN", "0123456789abcdef")];
-    assert_eq!(from(Some("/flag"), &all, file).unwrap(), "/flag");
-    assert_eq!(from(None, &all, file).unwrap(), "/run/token");
-    assert_eq!(from(None, &all[1..], file).unwrap(), "from ATALAYA_API_TOKEN");
-    assert_eq!(from(None, &[], file).unwrap(), "tokens/api");
+    assert_eq!(from(Some("/flag"), &all, file).unwrap(), "the token in /flag");
+    assert_eq!(from(None, &all, file).unwrap(), "the token in /run/token");
+    assert_eq!(from(None, &all[1..], file).unwrap(), "the token in ATALAYA_API_TOKEN");
+    assert_eq!(from(None, &[], file).unwrap(), "the token in tokens/api");
     assert_eq!(from(None, &[], ""), None);
     let wrong = [("ATALAYA_API_TOKEN", "my secret token")];
     let problem = assemble(FleetArgs::default(), &wrong, "").unwrap_err().to_string();

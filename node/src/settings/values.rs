@@ -16,7 +16,8 @@ use crate::logging;
 use crate::model::text::sanitize_for_log;
 
 /// Shortest and longest session timeout.
-const SESSION_TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=Duration::from_secs(3600);
+const SESSION_TIMEOUTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(200)..=Duration::from_secs(3600);
 
 /// Error of a parser: the problem, and a description of valid values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,10 @@ pub(super) fn check_unquoted(text: &str) -> Result<(), InvalidValue> {
     let is_quoted = |quote: char| value.starts_with(quote) || value.ends_with(quote);
     if ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}'].into_iter().any(is_quoted) {
         let problem = format!("the quotes are part of the value {}", sanitize_for_log(value));
-        return Err(InvalidValue::new(problem, "the same without quotes (env files are read without a shell)"));
+        return Err(InvalidValue::new(
+            problem,
+            "the same without quotes (env files are read without a shell)",
+        ));
     }
     Ok(())
 }
@@ -153,7 +157,7 @@ pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, InvalidValue> {
 }
 
 /// Parses the URL of the API. A path that ends in `/` is a base, as in the configuration of existing fleets: reports go to `nuevo` below it.
-pub(crate) fn api_url(text: &str) -> Result<Url, InvalidValue> {
+pub(super) fn api_url(text: &str) -> Result<Url, InvalidValue> {
     let invalid = |problem: String| {
         let problem = format!("bad API address \"{}\": {problem}", sanitize_for_log(text));
         InvalidValue::new(problem, "an address such as http://127.0.0.1:8000/nuevo")

@@ -223,7 +223,7 @@ fn a_killed_node_that_is_started_again_publishes_at_once(fleet: Fleet) {
         one = machine.leader(&fleet, "1", &SLOW);
         let new = probe.exists("/mediciones/1").unwrap().ephemeral_owner;
         assert!(new != old && begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
-        one.wait_for_line("removed what a dead process of this node left", Duration::ZERO);
+        one.wait_for_line("deleted the znodes of a dead process of this node", Duration::ZERO);
         assert!(!one.log().iter().any(|line| line.text.contains("waiting for it to end")));
         assert_eq!(probe.contenders("/election"), ["1"]);
     }
@@ -334,7 +334,7 @@ fn reaping_gives_up_in_time_when_zookeeper_is_away(mut fleet: Fleet) {
     let again = machine.node(&fleet, "1", &SLOW);
     again.wait_for_line("cannot reach ZooKeeper", PATIENCE);
     fleet.server.come_back();
-    again.wait_for_line("removed what a dead process of this node left", PATIENCE);
+    again.wait_for_line("deleted the znodes of a dead process of this node", PATIENCE);
     again.wait_for_line(" leading epoch=", PATIENCE);
 }
 
@@ -344,10 +344,10 @@ fn a_supervisor_passes_on_what_it_is_told(fleet: Fleet) {
         let mut one = machine.leader(&fleet, "1", &[&SLOW[..], &["--supervised"]].concat());
         let probe = fleet.probe();
         one.hup();
-        one.wait_for_line("the configuration was read again", PATIENCE);
+        one.wait_for_line("configuration reloaded", PATIENCE);
         end(&one);
         assert_eq!(one.wait_exit(PATIENCE).code(), Some(0));
-        one.wait_for_line("nothing of this node is left", Duration::ZERO);
+        one.wait_for_line("all znodes of this node are deleted", Duration::ZERO);
         assert!(probe.ls("/mediciones").is_empty() && probe.ls("/election").is_empty());
     }
 }

@@ -6,13 +6,13 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use atalaya::cli::FleetArgs;
 use atalaya::dynamic_config::DynamicConfig;
 use atalaya::node::Node;
 use atalaya::observe::node_status::NodeStatus;
+use atalaya::settings::FleetArgs;
 use atalaya::settings::{Env, Settings};
 use atalaya_hal::Boards;
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{Connection, Session, SessionOptions, Standing};
 use atalaya_sim::zookeeper::{Figures, Server};
 use tokio::sync::watch;
@@ -30,12 +30,10 @@ fn server() -> Server {
 
 /// Those of a node that measures once a day.
 fn settings(server: &Server) -> Settings {
-    let args = FleetArgs {
-        zookeeper: Some(server.connect_string()),
-        session_timeout: Some("40s".to_owned()),
-        sampling_period: Some("1d".to_owned()),
-        ..FleetArgs::default()
-    };
+    let args = FleetArgs::default()
+        .with("zookeeper", server.connect_string())
+        .with("session_timeout", "40s")
+        .with("sampling_period", "1d");
     let nothing = |_: &str| None;
     Settings::assemble(&args, &Boards::builtin(), Env { variable: &nothing }).unwrap()
 }
@@ -77,7 +75,7 @@ async fn write(connection: &Connection, text: &str) {
     match connection.set(PERIOD, text.as_bytes(), None).await {
         Err(error) if error.is_no_node() => {
             connection.ensure("/config").await.unwrap();
-            connection.create(PERIOD, text.as_bytes(), Kind::Persistent).await.unwrap();
+            connection.create(PERIOD, text.as_bytes(), CreateMode::Persistent).await.unwrap();
         }
         done => drop(done.unwrap()),
     }
@@ -125,7 +123,7 @@ async fn a_fleet_that_is_told_nothing_asks_little() {
     let following = futures_util::future::join_all(
         lives.iter().zip(&sessions).map(|(live, session)| Box::pin(live.follow(session))),
     );
-    let known = futures_util::future::join_all(lives.iter().map(DynamicConfig::known));
+    let known = futures_util::future::join_all(lives.iter().map(DynamicConfig::wait_until_complete));
     tokio::select! {
         _ = following => panic!("it goes on for ever"),
         done = tokio::time::timeout(PATIENCE, known) => drop(done.unwrap()),

@@ -19,7 +19,7 @@ fn leader_logs_stopped_and_killed_nodes(fleet: Fleet) {
     two.term();
     one.wait_for_line("node app2 left", PATIENCE);
     assert!(two.wait_exit(PATIENCE).success());
-    two.wait_for_line("nothing of this node is left", PATIENCE);
+    two.wait_for_line("all znodes of this node are deleted", PATIENCE);
     three.kill9();
     one.wait_for_line("node app3 left", PATIENCE);
     four.kill9();

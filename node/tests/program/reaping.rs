@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use atalaya::process::stale_sessions::{clear, clear_all};
+use atalaya::process::stale_sessions::{clean_up, clean_up_all};
 use atalaya::process::state_dir::ProcessRecord;
 use atalaya_recipes::{Connection, Session, SessionOptions};
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation, Server};
@@ -59,7 +59,7 @@ fn whoever_takes_the_id_while_the_dead_session_ends_keeps_it() {
                 // Nobody else is there: at the same version as the dead one's.
                 while next.create_ephemeral(MEASUREMENT, b"8").await.is_err() {}
             };
-            let (cleared, ()) = tokio::join!(clear(&reaper, &life), expired);
+            let (cleared, ()) = tokio::join!(clean_up(&reaper, &life), expired);
             removed += usize::from(!cleared.unwrap().is_empty());
             let (data, stat) = next.get(MEASUREMENT).await.expect("it was deleted");
             assert_eq!((data.as_slice(), stat.ephemeral_owner), (&b"8"[..], next.session_id()));
@@ -86,13 +86,13 @@ fn what_the_dead_one_sent_last_is_taken_along() {
                     }
                 }
             };
-            let (cleared, ()) = tokio::join!(clear(&reaper, &life), writing);
+            let (cleared, ()) = tokio::join!(clean_up(&reaper, &life), writing);
             // Who writes faster than it can be looked at is not dead, and may make it give up.
             match cleared {
                 Ok(removed) => assert_eq!(removed.len(), 2),
                 Err(error) => {
                     assert!(error.is_bad_version(), "{error}");
-                    assert_eq!(clear(&reaper, &life).await.unwrap().len(), 2);
+                    assert_eq!(clean_up(&reaper, &life).await.unwrap().len(), 2);
                 }
             }
             assert!(reaper.stat(MEASUREMENT).await.unwrap().is_none());
@@ -113,7 +113,7 @@ fn a_connection_that_is_lost_meanwhile_is_made_again() {
             let loss = server.faults().cut(cut, multi).await;
             let mut cleared = Vec::new();
             let lives = [life.clone()];
-            clear_all(&reaper, &lives, |life, _| cleared.push(life.clone())).await.unwrap();
+            clean_up_all(&reaper, &lives, |life, _| cleared.push(life.clone())).await.unwrap();
             loss.happened().await.unwrap();
             assert_eq!(cleared, [life]);
             let connection = reaper.connection().await;

@@ -90,7 +90,7 @@ sensors = [
             .text("/mediciones/1")
             .filter(|text| text.contains(r#""n":"late/temperature","u":"Cel","v":21.5"#))
     });
-    node.wait_for_line("reads again", PATIENCE);
+    node.wait_for_line("sensor recovered", PATIENCE);
     said(&fleet, "1", |said| states(said) == ["failing", "ok", "ok"]);
     let log = node.log();
     let complaints =

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use atalaya::cli::Cli;
+use atalaya::commands::Cli;
 use atalaya_testbed::Scratch;
 use clap::{CommandFactory as _, Parser as _};
 

@@ -4,7 +4,7 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Session, SessionOptions};
 use atalaya_testbed::{Kazoo, Process, Terminal, eventually, guarded};
 use serde_json::Value;
@@ -160,8 +160,10 @@ fn thousands_of_nodes_are_shown() {
         for some in znodes.chunks(500) {
             let create = |(path, data): &'_ (String, &'static [u8])| (path.clone(), *data);
             let some: Vec<_> = some.iter().map(create).collect();
-            let writes: Vec<Write<'_>> =
-                some.iter().map(|(path, data)| Write::Create { path, data, kind: Kind::Ephemeral }).collect();
+            let writes: Vec<Write<'_>> = some
+                .iter()
+                .map(|(path, data)| Write::Create { path, data, mode: CreateMode::Ephemeral })
+                .collect();
             connection.multi(&writes).await.unwrap();
         }
         session

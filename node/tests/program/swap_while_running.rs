@@ -121,7 +121,7 @@ fn a_bad_file_is_refused_and_the_old_sensors_stay(fleet: Fleet) {
 
     desk.write("", r#"{ name = "s", chip = "lm57" }"#);
     node.hup();
-    let line = node.wait_for_line("is refused, the old one stays", PATIENCE).text;
+    let line = node.wait_for_line("is rejected, keeping the current one", PATIENCE).text;
     assert!(line.contains("boards.toml:5:") && line.contains("lm57"), "{line}");
 
     desk.write("election = \"elections\"", &sensor("s", "temperature = { constant = 1 }"));

@@ -1,5 +1,4 @@
-//! One that does something by itself, so that its requests can be counted where they arrive. What it uses for that is made
-//! once and kept.
+//! Single operations, whose requests the server counts. The objects that they need are created once and kept.
 
 use anyhow::{bail, ensure};
 use atalaya_recipes::{Barrier, Counter, Lock, Semaphore, Session};
@@ -7,10 +6,10 @@ use atalaya_recipes::{Barrier, Counter, Lock, Semaphore, Session};
 use super::counters::Kind;
 use super::queues::Either;
 
-/// Places of the semaphore.
+/// Permits of the semaphore.
 const PLACES: u32 = 3;
 
-/// One of each, below a path.
+/// One object of each recipe, below a path.
 pub(crate) struct Alone {
     lock: Lock,
     semaphore: Semaphore,
@@ -35,7 +34,7 @@ impl Alone {
         })
     }
 
-    /// Does it so often.
+    /// Performs an operation `times` times.
     pub(crate) async fn times(&self, what: &str, count: usize) -> anyhow::Result<String> {
         for _ in 0..count {
             match what {

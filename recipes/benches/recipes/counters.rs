@@ -1,4 +1,4 @@
-//! One counter, and several who add to it.
+//! A counter with several clients.
 
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use atalaya_recipes::{Counter, Session};
 
 use super::{all, begin, now};
 
-/// How lost replies are dealt with.
+/// Handling of lost replies.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Exact,
@@ -36,8 +36,8 @@ impl Kind {
     }
 }
 
-/// Adds for so long, after one addition each that makes what is made once. Tells from when to when, how many were added
-/// in that time, and how many were added in all.
+/// Adds for a time span, after one warm-up addition per client. Returns start, end, the number of additions in between,
+/// and the total.
 pub(crate) async fn add(
     sessions: &[Session],
     path: &str,
@@ -69,7 +69,7 @@ pub(crate) async fn add(
     ))
 }
 
-/// What the counter is at.
+/// Returns the value of the counter.
 pub(crate) async fn value(session: &Session, path: &str) -> anyhow::Result<String> {
     let value = Counter::compatible(session.clone(), path).get().await?;
     Ok(format!("{{\"value\":{value}}}"))

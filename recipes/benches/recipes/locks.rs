@@ -1,4 +1,4 @@
-//! One lock, and several who want it.
+//! A lock with several contenders.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,8 @@ use tokio::task::JoinHandle;
 
 use super::{all, begin, now};
 
-/// Acquires and releases, for so long. Tells, for each contender, when it had the lock: from, to, from, to, …
+/// Acquires and releases for a time span. Returns for each contender the times at which it held the lock: from, to,
+/// from, to, …
 pub(crate) async fn contend(sessions: &[Session], path: &str, time: Duration) -> anyhow::Result<String> {
     let end = Instant::now() + time;
     let contenders = sessions.iter().map(|session| {
@@ -29,14 +30,14 @@ pub(crate) async fn contend(sessions: &[Session], path: &str, time: Duration) ->
     Ok(format!("{{\"held\":{held:?}}}"))
 }
 
-/// Those who stand in line: one holds the lock, the others wait for it.
+/// A queue for a lock: one holder and its waiters.
 pub(crate) struct InLine {
     holds: Option<Guard>,
     wait: Vec<JoinHandle<Result<Guard, AcquireError>>>,
 }
 
 impl InLine {
-    /// One after the other joins the line.
+    /// Queues the contenders one after the other.
     pub(crate) async fn stand(sessions: &[Session], path: &str) -> anyhow::Result<InLine> {
         let (first, others) = sessions.split_first().context("nobody")?;
         let witness = first.connection().await;
@@ -60,11 +61,12 @@ impl InLine {
         self.wait.len() + 1
     }
 
-    /// Each hands over to the next one, and the last one keeps it until the next line. How many hand-overs there were.
+    /// Each holder passes the lock to the next one, and the last keeps it until the next queue. Returns the number of
+    /// hand-overs.
     pub(crate) async fn pass(&mut self) -> anyhow::Result<usize> {
         let count = self.wait.len();
         for next in self.wait.drain(..) {
-            let holds = self.holds.take().context("nobody holds the lock")?;
+            let holds = self.holds.take().context("the lock is free")?;
             ensure!(holds.release().await, "a lock was not given back");
             self.holds = Some(next.await??);
         }

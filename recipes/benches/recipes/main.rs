@@ -1,31 +1,32 @@
-//! Atalaya's side of `cargo xtask bench recipes`: recipes that do what they are told, so that their rounds can alternate
-//! with Kazoo's, whose side is `testbed/kazoo/bench_recipes.py` and is told the same. Arguments: HOSTS. Commands, one a
-//! line of standard input; COUNT is how many take part, each with a session of its own:
+//! Atalaya's side of `cargo xtask bench recipes`: runs recipes on command, so that its rounds can alternate with
+//! Kazoo's. Kazoo's side is `testbed/kazoo/bench_recipes.py`, with the same commands. Arguments: HOSTS. One command per
+//! line of standard input; COUNT is the number of clients, each with its own session:
 //!
 //! ```text
-//! sessions COUNT                 has so many sessions from now on
-//! contend PATH COUNT MS          acquires and releases one lock, over and over
-//! add PATH KIND COUNT MS         adds 1 to one counter, over and over; KIND is exact or compatible (Kazoo's: kazoo)
-//! value PATH                     what that counter is at
-//! queue KIND PATH BATCH TIMES    puts so many entries and takes them, so many times; KIND is plain or locking
+//! sessions COUNT                 opens this number of sessions
+//! contend PATH COUNT MS          acquires and releases one lock repeatedly
+//! add PATH KIND COUNT MS         adds 1 to one counter repeatedly; KIND is exact or compatible (Kazoo's: kazoo)
+//! value PATH                     value of that counter
+//! queue KIND PATH BATCH TIMES    puts BATCH entries and takes them, TIMES times; KIND is plain or locking
 //! await PATH COUNT               waits at a barrier
 //! watch PATH COUNT               watches a znode
-//! seen VALUE                     when each of those that watch had this value
-//! unwatch                        ends the watching
+//! seen VALUE                     time at which each watcher got this value
+//! unwatch                        ends the watchers
 //! close PATH, open PATH          closes a barrier; opens it
-//! set PATH VALUE                 writes a znode, and makes it
-//! times WHAT PATH COUNT          does something so often, alone: see `alone`
-//! line PATH COUNT                so many stand in line for a lock
-//! pass                           each of them has its turn
+//! set PATH VALUE                 writes a znode, creates it if missing
+//! times WHAT PATH COUNT          performs one operation COUNT times: see `alone`
+//! line PATH COUNT                queues COUNT clients for a lock
+//! pass                           passes the lock through the queue
 //! ```
 //!
-//! Answers each with one line of JSON on standard output; `await` with two: when it has begun, and when all have passed.
-//! Moments are nanoseconds of the clock that all processes of a machine share (`CLOCK_MONOTONIC`).
+//! Each command is answered with one line of JSON on standard output; `await` with two: when waiting has begun, and
+//! when all have passed. Times are nanoseconds of `CLOCK_MONOTONIC`, which all processes of a machine share.
 //!
-//! Run as `recipes serve`, it is a server in memory that tells, for each line of standard input, how many requests it was
-//! sent (`serve`).
+//! `recipes serve` runs the in-memory server and prints, for each line of standard input, the number of requests it has
+//! received.
 //!
-//! By hand, against any ZooKeeper: `cargo bench -p atalaya-recipes --bench recipes -- 127.0.0.1:2181`, then type.
+//! By hand, against any ZooKeeper: `cargo bench -p atalaya-recipes --bench recipes -- 127.0.0.1:2181`, then type
+//! commands.
 
 mod alone;
 mod counters;
@@ -43,18 +44,18 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Longer than anything that a busy machine may do to a client; and pings are rare, which would be counted as requests.
+/// Longer than any delay of a busy machine. Pings, which count as requests, are rare then.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(40);
 
 fn main() -> anyhow::Result<()> {
-    // `cargo bench` puts --bench behind the arguments it was given.
+    // `cargo bench` appends `--bench` to the arguments.
     let Some(hosts) = std::env::args().nth(1).filter(|argument| !argument.starts_with('-')) else {
         println!(
             "run this as `cargo xtask bench recipes`, or with the address of a ZooKeeper: see the top of its source"
         );
         return Ok(());
     };
-    // As the node does it: one thread.
+    // One thread, as in the node.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut lines = lines();
@@ -72,7 +73,7 @@ fn main() -> anyhow::Result<()> {
     })
 }
 
-/// Standard input, read on a thread of its own: sessions need their signs of life also while nothing is asked.
+/// Reads standard input on its own thread, so that sessions send their pings between commands.
 fn lines() -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -87,23 +88,23 @@ fn answer(said: &str) -> std::io::Result<()> {
     out.flush()
 }
 
-/// Nanoseconds of the clock that all processes of this machine share.
+/// Returns nanoseconds of a clock that all processes of this machine share.
 fn now() -> i64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
-/// One that was begun.
+/// A task that was started.
 type Task<T> = JoinHandle<anyhow::Result<T>>;
 
-/// Begins all of them at once, each in a task of its own.
+/// Starts all futures at once, each in its own task.
 fn begin<T: Send + 'static>(
     futures: impl Iterator<Item = impl Future<Output = anyhow::Result<T>> + Send + 'static>,
 ) -> Vec<Task<T>> {
     futures.map(tokio::spawn).collect()
 }
 
-/// What came of all of them.
+/// Waits for all tasks and returns their results.
 async fn all<T>(tasks: Vec<Task<T>>) -> anyhow::Result<Vec<T>> {
     let mut done = Vec::new();
     for task in tasks {
@@ -112,7 +113,7 @@ async fn all<T>(tasks: Vec<Task<T>>) -> anyhow::Result<Vec<T>> {
     Ok(done)
 }
 
-/// Whoever is told what to do, with the sessions that it has for it.
+/// Runs commands, and owns the sessions.
 struct Told {
     hosts: ConnectString,
     sessions: Vec<Session>,
@@ -122,14 +123,14 @@ struct Told {
 }
 
 impl Told {
-    /// With one session to begin with.
+    /// Starts with one session.
     async fn connect(hosts: ConnectString) -> anyhow::Result<Told> {
         let mut told = Told { hosts, sessions: Vec::new(), watching: None, in_line: None, alone: None };
         told.sessions(1).await;
         Ok(told)
     }
 
-    /// So many sessions, connected.
+    /// Returns `count` connected sessions.
     async fn sessions(&mut self, count: usize) -> &[Session] {
         while self.sessions.len() < count {
             let options = SessionOptions { servers: self.hosts.clone(), timeout: SESSION_TIMEOUT };
@@ -156,7 +157,7 @@ impl Told {
             }
             ["pass"] => match &mut self.in_line {
                 Some(in_line) => format!("{{\"passed\":{}}}", in_line.pass().await?),
-                None => bail!("nobody stands in line"),
+                None => bail!("the queue is empty"),
             },
             ["add", path, kind, count, ms] => {
                 let kind = kind.parse()?;

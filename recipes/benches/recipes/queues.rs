@@ -1,4 +1,4 @@
-//! A queue, whose entries come out as they were put.
+//! A queue, whose entries arrive in order.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use atalaya_recipes::queue::PRIORITY;
 use atalaya_recipes::{LockingQueue, Queue, Session};
 
-/// One of both kinds.
+/// A queue of either kind.
 pub(crate) enum Either {
     Plain(Box<Queue>),
     Locking(LockingQueue),
@@ -29,7 +29,7 @@ impl Either {
         Ok(())
     }
 
-    /// Takes one for good.
+    /// Takes and consumes one entry.
     pub(crate) async fn take(&self) -> anyhow::Result<Vec<u8>> {
         match self {
             Either::Plain(queue) => queue.take().await?.context("the queue is empty"),
@@ -43,8 +43,8 @@ impl Either {
     }
 }
 
-/// Puts `batch` entries and takes them, `times` times, after one that makes what is made once. Tells the nanoseconds of
-/// each batch put, and of each taken.
+/// Puts `batch` entries and takes them, `times` times, after one warm-up entry. Returns the nanoseconds of each batch
+/// of puts and of takes.
 pub(crate) async fn put_and_take(
     session: &Session,
     kind: &str,

@@ -1,4 +1,4 @@
-//! The server in memory, as the one who counts what clients ask for.
+//! The in-memory server, which counts the requests of clients.
 
 use anyhow::Context as _;
 use atalaya_sim::zookeeper::Server;
@@ -6,8 +6,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::answer;
 
-/// Serves, and answers each line with the requests received so far and the watches that are set, until there are no more
-/// lines.
+/// Answers each input line with the number of requests received and of watches set, until the end of the input.
 pub(crate) async fn serve(mut lines: UnboundedReceiver<String>) -> anyhow::Result<()> {
     let server = Server::builder().listen("127.0.0.1:0").start().await?;
     let faults = server.faults();

@@ -1,4 +1,4 @@
-//! Those who wait for something to happen, and the one who makes it happen.
+//! Barriers and data watches: several waiters, and the client that wakes them.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{all, begin, now};
 
-/// Begins to wait at a barrier; then tells when each one has passed.
+/// Starts to wait at a barrier. The future returns the time at which each client passed.
 pub(crate) fn wait(sessions: &[Session], path: &str) -> impl Future<Output = anyhow::Result<String>> + use<> {
     let path: Arc<str> = path.into();
     let waiting = sessions.iter().map(|session| {
@@ -23,7 +23,7 @@ pub(crate) fn wait(sessions: &[Session], path: &str) -> impl Future<Output = any
     async move { Ok(format!("{{\"passed\":{:?}}}", all(waiting).await?)) }
 }
 
-/// Opens a barrier, by nothing but the one request that matters. Tells when that was sent.
+/// Opens a barrier with a single request. Returns the time at which it was sent.
 pub(crate) async fn open(session: &Session, path: &str) -> anyhow::Result<String> {
     let connection = session.connection().await;
     let at = now();
@@ -31,7 +31,7 @@ pub(crate) async fn open(session: &Session, path: &str) -> anyhow::Result<String
     Ok(format!("{{\"at\":{at}}}"))
 }
 
-/// Writes a znode, and makes it if there is none. Tells when that was sent.
+/// Writes a znode and creates it if missing. Returns the time at which the request was sent.
 pub(crate) async fn set(session: &Session, path: &str, value: &str) -> anyhow::Result<String> {
     let connection = session.connection().await;
     let mut at = now();
@@ -46,17 +46,17 @@ pub(crate) async fn set(session: &Session, path: &str, value: &str) -> anyhow::R
     Ok(format!("{{\"at\":{at}}}"))
 }
 
-/// The newest value that one has, and since when.
+/// The newest value and the time of its arrival.
 type Newest = (Vec<u8>, i64);
 
-/// Those who watch one znode. Dropped, they end.
+/// Watchers of one znode. They end when this is dropped.
 pub(crate) struct Watching {
     newest: Vec<watch::Receiver<Newest>>,
     _tasks: JoinSet<()>,
 }
 
 impl Watching {
-    /// All of them have seen it when this returns.
+    /// Starts the watchers. All have read the znode when this returns.
     pub(crate) async fn begin(sessions: &[Session], path: &str) -> anyhow::Result<Watching> {
         let mut tasks = JoinSet::new();
         let mut newest = Vec::new();
@@ -79,7 +79,7 @@ impl Watching {
         Ok(Watching { newest, _tasks: tasks })
     }
 
-    /// Waits until each has this value; tells since when.
+    /// Waits until each watcher has this value. Returns the times of arrival.
     pub(crate) async fn seen(&mut self, value: &str) -> anyhow::Result<String> {
         let mut seen = Vec::new();
         for newest in &mut self.newest {

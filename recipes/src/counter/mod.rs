@@ -58,9 +58,9 @@ use zookeeper_client::Stat;
 
 use self::addition::{Addition, At, Event, Mark, Step, Sum};
 use crate::dedup_record::{self, DedupRecord, Told};
-use crate::retry::{Attempts, PATIENCE};
+use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::session::{BulkRead, Write, Written};
-use crate::wrong_znode::{Sightings, WrongZnode};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
 use crate::{Connection, Error, Session};
 
 pub(crate) use write_counter::CountedWrite;
@@ -137,7 +137,7 @@ impl Counter {
 
     fn new(session: Session, path: String, marker: Option<DedupRecord>) -> Counter {
         let state = Mutex::new(State { marker, newest: None });
-        Counter { session, path, default: 0, patience: PATIENCE, state }
+        Counter { session, path, default: 0, patience: DEFAULT_TIMEOUT, state }
     }
 
     /// What an empty counter stands for; 0 unless set.
@@ -286,7 +286,8 @@ impl Counter {
             }
         };
         // It counts all the same; but the count is lost with the session of the znode's owner. This is logged once.
-        Sightings::default().update(connection.session(), WrongZnode::not_persistent(&self.path, &stat));
+        WrongZnodeReporter::default()
+            .update(connection.session(), WrongZnode::not_persistent(&self.path, &stat));
         let at = At { czxid: stat.czxid, version: stat.version };
         match self.parse(&data) {
             Ok(value) => Ok(Event::Seen { value, at, mark }),

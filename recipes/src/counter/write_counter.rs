@@ -12,7 +12,7 @@ use crate::counter::addition::{Addition, Event, Step};
 use crate::dedup_record;
 use crate::retry::jitter;
 use crate::session::{Write, Written};
-use crate::wrong_znode::{Problem, Sightings, WrongZnode};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
 /// Counts what one process writes, beside others, at a [`Counter`]'s znode. Clones are the same.
@@ -35,7 +35,7 @@ struct State {
     open: Option<(Addition, String)>,
     /// What stood in the counter's way when that was last logged.
     complaint: Option<String>,
-    sightings: Sightings,
+    wrong_znodes: WrongZnodeReporter,
 }
 
 /// How a write was made.
@@ -58,7 +58,7 @@ impl WriteCounter {
             on: true,
             open: None,
             complaint: None,
-            sightings: Sightings::default(),
+            wrong_znodes: WrongZnodeReporter::default(),
         }));
         WriteCounter { state, newest: watch::Sender::new(None) }
     }
@@ -89,7 +89,7 @@ impl WriteCounter {
         connection: &Connection,
         write: Write<'_>,
     ) -> Result<CountedWrite, Error> {
-        let State { counter, open, complaint, sightings, .. } = &mut *self.state.lock().await;
+        let State { counter, open, complaint, wrong_znodes, .. } = &mut *self.state.lock().await;
         let Some((addition, token)) = open else { return Ok(CountedWrite::NotCounted) };
         let mut pause = FIRST_PAUSE;
         let mut state = counter.state.lock().await;
@@ -105,9 +105,9 @@ impl WriteCounter {
                         Err(CounterError::Failed(error)) if error.is_transient() => return Err(error),
                         Err(other) => {
                             if matches!(other, CounterError::NotANumber { .. }) {
-                                sightings.update(
+                                wrong_znodes.update(
                                     connection.session(),
-                                    [WrongZnode::new(&counter.path, Problem::NotANumber)],
+                                    [WrongZnode::new(&counter.path, ZnodeProblem::NotANumber)],
                                 );
                             }
                             break Some(other.to_string());
@@ -144,7 +144,7 @@ impl WriteCounter {
                             *newest = counter.after(sum, written.get(1));
                             *open = None;
                             *complaint = None;
-                            sightings.clear();
+                            wrong_znodes.clear();
                             // The stat of what a `multi` creates is not to be trusted; the counter's is.
                             let zxid = match written.get(1) {
                                 Some(Written::Set(stat)) => stat.mzxid,

@@ -58,9 +58,9 @@ use zookeeper_client::EventType;
 
 use self::party::{Entering, Leaving, Member};
 use crate::cleanup::Cleanup;
-use crate::retry::{Attempts, stirred};
-use crate::session::{BulkRead, Kind, Write};
-use crate::wrong_znode::{Sightings, WrongZnode};
+use crate::retry::Attempts;
+use crate::session::{BulkRead, CreateMode, Write};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
 use crate::{Connection, Error, Session};
 
 /// A `ready` that was seen to be made, and was gone before it could be looked at.
@@ -160,10 +160,10 @@ impl DoubleBarrier {
     /// Works on it until the party is complete, and returns its `ready`.
     async fn entered(&self, name: &str, own: &str, here: &mut usize) -> Result<i64, Error> {
         let mut attempts = Attempts::until(&self.session, None, "enter", &self.path);
-        let mut sightings = Sightings::default();
+        let mut wrong_znodes = WrongZnodeReporter::default();
         loop {
             let connection = attempts.connection().await?;
-            match self.enter_over(&connection, name, own, here, &mut sightings).await {
+            match self.enter_over(&connection, name, own, here, &mut wrong_znodes).await {
                 Ok(Some(party)) => return Ok(party),
                 Ok(None) => {}
                 // Somebody was faster: look again.
@@ -182,19 +182,19 @@ impl DoubleBarrier {
         name: &str,
         own: &str,
         here: &mut usize,
-        sightings: &mut Sightings,
+        wrong_znodes: &mut WrongZnodeReporter,
     ) -> Result<Option<i64>, Error> {
         let ready = self.ready();
         // Watched before the members are counted: whoever completes the party later stirs it.
         let (_, made) = connection.stat_and_watch(&ready).await?;
-        let seen = self.look(connection, sightings).await?;
+        let seen = self.look(connection, wrong_znodes).await?;
         *here = seen.members.len();
         match party::entering(name, self.size, &seen.members, seen.ready) {
             Entering::Pass(party) => return Ok(Some(party)),
             Entering::Join => self.join(connection, own).await?,
             Entering::MakeReady { replace } => {
                 let own = Write::Check { path: own, version: 0 };
-                let make = Write::Create { path: &ready, data: b"", kind: Kind::Persistent };
+                let make = Write::Create { path: &ready, data: b"", mode: CreateMode::Persistent };
                 let remove = Write::Delete { path: &ready, version: None };
                 if replace {
                     connection.multi(&[self.counted(&seen), own, remove, make]).await?;
@@ -251,7 +251,11 @@ impl DoubleBarrier {
 
     /// Everything at the barrier, as it is now or later. What an earlier session of ours left is removed first.
     /// Reports members that are not ephemeral.
-    async fn look(&self, connection: &Connection, sightings: &mut Sightings) -> Result<Seen, Error> {
+    async fn look(
+        &self,
+        connection: &Connection,
+        wrong_znodes: &mut WrongZnodeReporter,
+    ) -> Result<Seen, Error> {
         connection.sync().await?;
         let names = match connection.children(&self.path).await {
             Ok(names) => names,
@@ -272,14 +276,14 @@ impl DoubleBarrier {
             let BulkRead::Data(_, stat) = read else { continue };
             if name == "ready" {
                 seen.ready = Some(stat.czxid);
-            } else if self.session.was_ours(stat.ephemeral_owner) {
+            } else if self.session.is_previous_session(stat.ephemeral_owner) {
                 connection.delete(path, None).await?;
             } else {
                 wrong.extend(WrongZnode::not_ephemeral(path, &stat));
                 seen.members.push(Member { name, czxid: stat.czxid });
             }
         }
-        sightings.update(connection.session(), wrong);
+        wrong_znodes.update(connection.session(), wrong);
         Ok(seen)
     }
 }
@@ -320,10 +324,10 @@ impl DoubleBarrierGuard {
     async fn left(&self) -> Result<(), Error> {
         let barrier = &self.barrier;
         let mut attempts = Attempts::until(&barrier.session, None, "leave", &barrier.path);
-        let mut sightings = Sightings::default();
+        let mut wrong_znodes = WrongZnodeReporter::default();
         loop {
             let connection = attempts.connection().await?;
-            match self.leave_over(&connection, &mut sightings).await {
+            match self.leave_over(&connection, &mut wrong_znodes).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) if error.is_no_node() || error.is_bad_version() => {
@@ -335,9 +339,13 @@ impl DoubleBarrierGuard {
     }
 
     /// One look, and what is to be done after it. True: everybody has left.
-    async fn leave_over(&self, connection: &Connection, sightings: &mut Sightings) -> Result<bool, Error> {
+    async fn leave_over(
+        &self,
+        connection: &Connection,
+        wrong_znodes: &mut WrongZnodeReporter,
+    ) -> Result<bool, Error> {
         let barrier = &self.barrier;
-        let seen = barrier.look(connection, sightings).await?;
+        let seen = barrier.look(connection, wrong_znodes).await?;
         let ready = barrier.ready();
         let remove_ready = Write::Delete { path: &ready, version: None };
         let remove_own = Write::Delete { path: self.znode.path(), version: None };
@@ -359,7 +367,7 @@ impl DoubleBarrierGuard {
                 let path = format!("{}/{name}", barrier.path);
                 let (stat, gone) = connection.stat_and_watch(&path).await?;
                 if stat.is_some() {
-                    stirred(connection, gone).await;
+                    connection.watch_event(gone).await;
                 }
             }
         }

@@ -73,9 +73,9 @@ pub use self::multi::MultiLease;
 use self::record::{Ask, LONGEST_NAME, LocalExpiry, Record, Unreadable, excerpt};
 use self::update::Effort;
 use self::wall_clock::{Clock, time};
-use crate::retry::{Attempts, PATIENCE};
-use crate::session::{Kind, Write};
-use crate::wrong_znode::{Problem, WrongZnode, is_ephemeral};
+use crate::retry::{Attempts, DEFAULT_TIMEOUT};
+use crate::session::{CreateMode, Write};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem, is_ephemeral};
 use crate::{Connection, Session, Stat};
 
 /// A lease at a path, for one holder. It holds nothing itself.
@@ -107,7 +107,7 @@ impl Lease {
         length: Duration,
     ) -> Lease {
         let (path, holder, clock) = (path.into(), holder.into(), Clock(Arc::new(SystemTime::now)));
-        Lease { session, path, holder, length, patience: PATIENCE, grace: Duration::ZERO, clock }
+        Lease { session, path, holder, length, patience: DEFAULT_TIMEOUT, grace: Duration::ZERO, clock }
     }
 
     /// How long a call tries on.
@@ -217,7 +217,7 @@ impl Lease {
             Some(stat) => effort.write(&guard, &[set(stat.version)]).await?,
             // Set as well, for the stat: what a create in a multi answers is of no use with older servers.
             None => {
-                let create = Write::Create { path: &path, data: b"", kind: Kind::Persistent };
+                let create = Write::Create { path: &path, data: b"", mode: CreateMode::Persistent };
                 effort.write(&guard, &[create, set(0)]).await?
             }
         };
@@ -257,7 +257,7 @@ impl Lease {
     async fn read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {
         match connection.get(&self.znode()).await {
             Ok((_, stat)) if is_ephemeral(stat.ephemeral_owner) => {
-                Err(LeaseError::WrongZnode(WrongZnode::new(self.znode(), Problem::Ephemeral)))
+                Err(LeaseError::WrongZnode(WrongZnode::new(self.znode(), ZnodeProblem::Ephemeral)))
             }
             Ok((data, stat)) => Ok(Some((self.parse(&data)?, stat))),
             Err(error) if error.is_no_node() => Ok(None),

@@ -6,7 +6,7 @@ use super::{Acquire, Lease, LeaseError, LeaseInfo};
 use crate::Error;
 use crate::retry::Attempts;
 use crate::session::BulkRead;
-use crate::wrong_znode::{Problem, WrongZnode, is_ephemeral};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem, is_ephemeral};
 
 /// How many places one request looks at.
 const AT_ONCE: usize = 32;
@@ -126,7 +126,7 @@ impl Seen {
     fn add(&mut self, place: &Lease, answer: BulkRead) {
         let found = match answer {
             BulkRead::Data(_, stat) if is_ephemeral(stat.ephemeral_owner) => {
-                Err(LeaseError::WrongZnode(WrongZnode::new(place.znode(), Problem::Ephemeral)))
+                Err(LeaseError::WrongZnode(WrongZnode::new(place.znode(), ZnodeProblem::Ephemeral)))
             }
             BulkRead::Data(data, stat) => place.parse(&data).map(|record| Some((record, stat))),
             BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(None),

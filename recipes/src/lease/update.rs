@@ -44,7 +44,7 @@ impl<'a> Effort<'a> {
         let left = self.until.map_or(*patience, |until| until.saturating_duration_since(Instant::now()));
         let guard = match lock.acquire_within(left).await {
             Ok(Some(guard)) => guard,
-            Ok(None) if session.view().phase == Phase::Connected => {
+            Ok(None) if session.state().phase == Phase::Connected => {
                 return Err(LeaseError::Busy { path: path.clone(), patience: *patience });
             }
             Ok(None) => return Err(self.attempts.over().into()),

@@ -12,9 +12,9 @@ use super::{Entries, QueueError, RECHECK, REPORTED};
 use crate::cleanup::Cleanup;
 use crate::clock::BootInstant;
 use crate::idempotent_write::Failure;
-use crate::retry::{Attempts, stirred};
-use crate::session::{BulkRead, Kind, Write, lock};
-use crate::wrong_znode::{Problem, Sightings, WrongZnode};
+use crate::retry::Attempts;
+use crate::session::{BulkRead, CreateMode, Write, lock};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
 /// Maximum number of holds that are checked.
@@ -34,7 +34,7 @@ struct Blocked {
     names: HashSet<String>,
     /// When they are looked at again.
     until: Option<Instant>,
-    sightings: Sightings,
+    wrong_znodes: WrongZnodeReporter,
 }
 
 /// An entry that is held. Dropping it sets it free.
@@ -119,8 +119,8 @@ impl LockingQueue {
                 Ok(Found::Held(taken)) => return Ok(Some(taken)),
                 Ok(Found::Nothing(..)) if !wait => return Ok(None),
                 Ok(Found::Nothing(entries, taken)) => tokio::select! {
-                    () = stirred(&connection, entries) => {}
-                    () = stirred(&connection, taken) => {}
+                    _ = connection.watch_event(entries) => {}
+                    _ = connection.watch_event(taken) => {}
                     // The watches do not tell when the children of a blocked entry go.
                     () = tokio::time::sleep(RECHECK), if self.is_any_blocked() => {}
                 },
@@ -161,15 +161,11 @@ impl LockingQueue {
             }
         };
         let path = format!("{}/{name}", self.entries.path);
-        let data = match connection.get(&path).await {
-            Ok((_, stat)) if stat.num_children > 0 => {
-                self.block(name);
-                return Ok(Found::Blocked);
-            }
-            Ok((data, _)) => data,
-            Err(error) if error.is_no_node() => return Ok(Found::Missed),
-            Err(error) => return Err(error),
-        };
+        let Some((data, stat)) = connection.get_opt(&path).await? else { return Ok(Found::Missed) };
+        if stat.num_children > 0 {
+            self.block(name);
+            return Ok(Found::Blocked);
+        }
         let hold = format!("{}/{name}", self.taken);
         let owner = connection.session_id();
         // From here on it may be ours, also if this is cancelled or the reply is lost: then it is set free. Each attempt has
@@ -178,7 +174,7 @@ impl LockingQueue {
         let session = self.entries.session.clone();
         let mut znode = Cleanup::of_session(session, hold.clone(), owner, &token);
         let there = Write::Check { path: &path, version: -1 };
-        let take = Write::Create { path: &hold, data: token.as_bytes(), kind: Kind::Ephemeral };
+        let take = Write::Create { path: &hold, data: token.as_bytes(), mode: CreateMode::Ephemeral };
         match connection.multi(&[there, take]).await.map_err(Error::from) {
             Ok(_) => {
                 let entries = self.entries.clone();
@@ -228,11 +224,11 @@ impl LockingQueue {
             BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
             BulkRead::Missing(_) => None,
         });
-        let Blocked { names, sightings, .. } = &mut *lock(&self.blocked);
+        let Blocked { names, wrong_znodes, .. } = &mut *lock(&self.blocked);
         let parent = &self.entries.path;
         let blocked =
-            names.iter().map(|name| WrongZnode::new(format!("{parent}/{name}"), Problem::HasChildren));
-        sightings.update(connection.session(), blocked.chain(held).take(REPORTED));
+            names.iter().map(|name| WrongZnode::new(format!("{parent}/{name}"), ZnodeProblem::HasChildren));
+        wrong_znodes.update(connection.session(), blocked.chain(held).take(REPORTED));
         Ok(())
     }
 }
@@ -257,7 +253,7 @@ impl Taken {
     /// Whether it is still held for certain: the session is connected and has been heard of lately.
     pub fn holds(&self) -> bool {
         let session = &self.entries.session;
-        session.view().session == self.owner && !session.lease_remaining(BootInstant::now()).is_zero()
+        session.state().session == self.owner && !session.lease_remaining(BootInstant::now()).is_zero()
     }
 
     /// Waits until it is not held any more: its session is over, or somebody has taken it away. Cancellation safe.
@@ -269,7 +265,7 @@ impl Taken {
             }
             match connection.stat_and_watch(self.znode.path()).await {
                 Ok((Some(stat), watcher)) if stat.ephemeral_owner == self.owner => {
-                    stirred(&connection, watcher).await
+                    connection.watch_event(watcher).await;
                 }
                 Ok(_) => return,
                 Err(_) => connection.lost().await,

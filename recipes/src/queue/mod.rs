@@ -60,7 +60,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use crate::idempotent_write::{Failure, Writer};
-use crate::retry::{Attempts, PATIENCE};
+use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::session::Write;
 use crate::{Error, Session};
 
@@ -114,7 +114,7 @@ impl Entries {
     /// Those in `path`, of the queue at `queue`.
     fn new(session: Session, queue: &str, path: String) -> Entries {
         let writer = Mutex::new(Writer::marked_within(session.clone(), format!("{queue}__putters__")));
-        Entries { session, path, patience: PATIENCE, writer }
+        Entries { session, path, patience: DEFAULT_TIMEOUT, writer }
     }
 
     /// Puts them, all or none.

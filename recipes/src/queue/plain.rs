@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use super::{Entries, QueueError, RECHECK, REPORTED};
 use crate::idempotent_write::Failure;
-use crate::retry::{Attempts, stirred};
+use crate::retry::Attempts;
 use crate::session::Write;
-use crate::wrong_znode::{Problem, Sightings, WrongZnode};
+use crate::wrong_znode::{WrongZnode, WrongZnodeReporter, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
 /// For how many entries a list serves, until a better priority is looked for.
@@ -30,15 +30,15 @@ struct Next {
     names: VecDeque<String>,
     /// Entries that have children, so that they cannot be deleted and hence not be taken.
     blocked: HashSet<String>,
-    sightings: Sightings,
+    wrong_znodes: WrongZnodeReporter,
 }
 
 impl Next {
     /// Reports the entries that cannot be taken.
     fn report(&mut self, session: &Session, parent: &str) {
         let wrong = self.blocked.iter().take(REPORTED);
-        let wrong = wrong.map(|name| WrongZnode::new(format!("{parent}/{name}"), Problem::HasChildren));
-        self.sightings.update(session, wrong);
+        let wrong = wrong.map(|name| WrongZnode::new(format!("{parent}/{name}"), ZnodeProblem::HasChildren));
+        self.wrong_znodes.update(session, wrong);
     }
 }
 
@@ -159,19 +159,18 @@ impl Queue {
                 continue;
             };
             let path = format!("{}/{name}", self.entries.path);
-            match connection.get(&path).await {
-                Ok((_, stat)) if stat.num_children > 0 => {
+            match connection.get_opt(&path).await? {
+                None => drop(next.names.pop_front()),
+                Some((_, stat)) if stat.num_children > 0 => {
                     let name = next.names.pop_front();
                     next.blocked.extend(name);
                 }
-                Ok((value, stat)) => {
+                Some((value, stat)) => {
                     if fresh || !next.blocked.is_empty() {
                         next.report(connection.session(), &self.entries.path);
                     }
                     return Ok(Some((path, value, stat.version)));
                 }
-                Err(error) if error.is_no_node() => drop(next.names.pop_front()),
-                Err(error) => return Err(error),
             }
         }
     }
@@ -186,10 +185,10 @@ impl Queue {
                 Ok((names, _)) if names.iter().any(|name| !blocked.contains(name)) => return Ok(()),
                 Ok((_, watcher)) if !blocked.is_empty() => {
                     // The watch does not tell when their children go.
-                    let _ = tokio::time::timeout(RECHECK, stirred(&connection, watcher)).await;
+                    let _ = tokio::time::timeout(RECHECK, connection.watch_event(watcher)).await;
                     return Ok(());
                 }
-                Ok((_, watcher)) => stirred(&connection, watcher).await,
+                Ok((_, watcher)) => drop(connection.watch_event(watcher).await),
                 Err(error) if error.is_no_node() => self.entries.ensure(&mut attempts).await?,
                 Err(error) => attempts.failed(error).await?,
             }
@@ -199,12 +198,7 @@ impl Queue {
 
 /// The children of a znode in the order in which they come, and none if it does not exist.
 async fn sorted(connection: &Connection, path: &str) -> Result<Vec<String>, Error> {
-    match connection.children(path).await {
-        Ok(mut names) => {
-            names.sort_unstable();
-            Ok(names)
-        }
-        Err(error) if error.is_no_node() => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    let mut names = connection.children_or_empty(path).await?;
+    names.sort_unstable();
+    Ok(names)
 }

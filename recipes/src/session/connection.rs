@@ -65,7 +65,7 @@ impl Connection {
 
     /// Whether this connection still stands.
     pub fn is_current(&self) -> bool {
-        let view = self.session.view();
+        let view = self.session.state();
         view.phase == Phase::Connected && view.connection == self.view.connection
     }
 
@@ -78,16 +78,34 @@ impl Connection {
             .await;
     }
 
-    /// Waits until a watch that was set over this connection is stirred, or the connection is lost. True if what the watch tells
-    /// is that the znode was deleted.
-    pub async fn tells_deletion(&self, watcher: OneshotWatcher) -> bool {
-        crate::retry::is_deletion(self, watcher).await
+    /// Waits until a watch that was set over this connection fires, and returns the type of its event. Returns `None` if the
+    /// connection is lost first. Cancellation safe, but a dropped future removes the watch.
+    pub async fn watch_event(&self, watcher: OneshotWatcher) -> Option<zk::EventType> {
+        tokio::select! {
+            biased;
+            () = self.lost() => None,
+            event = watcher.changed() => Some(event.event_type),
+        }
     }
 
     /// Reads a znode.
     pub async fn get(&self, path: &str) -> Result<(Vec<u8>, Stat), Error> {
         let client = self.client("get", path)?;
         self.bounded("get", path, client.get_data(path)).await
+    }
+
+    /// Reads a znode. Returns `None` if it does not exist.
+    pub async fn get_opt(&self, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Error> {
+        optional(self.get(path).await)
+    }
+
+    /// Reads a znode. Creates it first, persistent and empty, with its missing parents, if it does not exist.
+    pub async fn get_or_create(&self, path: &str) -> Result<(Vec<u8>, Stat), Error> {
+        if let Some(found) = self.get_opt(path).await? {
+            return Ok(found);
+        }
+        self.ensure(path).await?;
+        self.get(path).await
     }
 
     /// Reads a znode and watches it: for a change of its data, and its end.
@@ -112,6 +130,11 @@ impl Connection {
     pub async fn children(&self, path: &str) -> Result<Vec<String>, Error> {
         let client = self.client("ls", path)?;
         self.bounded("ls", path, client.list_children(path)).await
+    }
+
+    /// Returns the names of a znode's children, in no particular order. Returns an empty list if the znode does not exist.
+    pub async fn children_or_empty(&self, path: &str) -> Result<Vec<String>, Error> {
+        Ok(optional(self.children(path).await)?.unwrap_or_default())
     }
 
     /// The names of a znode's children, and a watch on children that come and go.
@@ -174,6 +197,22 @@ impl Connection {
         self.confirmed("delete", path, client.delete(path, version)).await
     }
 
+    /// Deletes a znode, if it exists. `version` is as for [`Connection::delete`]. Returns false if the znode did not exist.
+    pub async fn delete_if_exists(&self, path: &str, version: Option<i32>) -> Result<bool, Error> {
+        Ok(optional(self.delete(path, version).await)?.is_some())
+    }
+
+    /// Waits until the znode at `path` does not exist. Cancellation safe.
+    pub(crate) async fn deleted(&self, path: &str) -> Result<(), Error> {
+        loop {
+            let (stat, watcher) = self.stat_and_watch(path).await?;
+            if stat.is_none() {
+                return Ok(());
+            }
+            watcher.changed().await;
+        }
+    }
+
     /// Asks ZooKeeper's leader for a sign of life: reads made afterwards show everything that was written before, and
     /// the lease is renewed.
     pub async fn sync(&self) -> Result<(), Error> {
@@ -215,6 +254,14 @@ impl Connection {
             lease.renew(sent);
         }
         Ok(answer)
+    }
+}
+
+/// Converts the error "no such znode" to `None`.
+fn optional<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Err(error) if error.is_no_node() => Ok(None),
+        result => result.map(Some),
     }
 }
 

@@ -40,7 +40,7 @@ use crate::session_validity::SessionValidity;
 use crate::wrong_znode::{Registry, WrongZnode};
 
 pub use connection::{BulkRead, Connection};
-pub use multi::{Kind, Refusal, Write, Written};
+pub use multi::{CreateMode, MultiError, Write, Written};
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -164,7 +164,7 @@ impl Session {
     }
 
     /// What holds now.
-    pub fn view(&self) -> SessionState {
+    pub fn state(&self) -> SessionState {
         *self.shared.view.borrow()
     }
 
@@ -176,7 +176,7 @@ impl Session {
     /// Waits until there is a connection that is not the one numbered `after` (0: any), and returns it.
     ///
     /// Pending for ever once the session is closed. Cancellation safe.
-    pub async fn link_after(&self, after: u64) -> Connection {
+    pub async fn connection_after(&self, after: u64) -> Connection {
         let mut view = self.watch();
         let found = view
             .wait_for(|view| view.phase == Phase::Connected && view.connection > after)
@@ -188,19 +188,19 @@ impl Session {
         }
     }
 
-    /// Waits until there is a connection, and returns it. See [`Session::link_after`].
+    /// Waits until there is a connection, and returns it. See [`Session::connection_after`].
     pub async fn connection(&self) -> Connection {
-        self.link_after(0).await
+        self.connection_after(0).await
     }
 
     /// Whether this process, in a session that it had before, was `session`. Such znodes are leftovers of our own.
-    pub fn was_ours(&self, session: i64) -> bool {
-        session != self.view().session && lock(&self.shared.past).contains(&session)
+    pub fn is_previous_session(&self, session: i64) -> bool {
+        session != self.state().session && lock(&self.shared.past).contains(&session)
     }
 
     /// What is left at `now` of the time for which the session may be acted on without asking. See [`SessionValidity`].
     pub fn lease_remaining(&self, now: BootInstant) -> Duration {
-        if self.view().phase != Phase::Connected {
+        if self.state().phase != Phase::Connected {
             return Duration::ZERO;
         }
         lock(&self.shared.lease).1.remaining(now)
@@ -226,7 +226,7 @@ impl Session {
         let task = lock(&self.shared.task).take();
         match task {
             Some(task) => tokio::time::timeout(patience, task).await.is_ok(),
-            None => self.view().phase == Phase::Closed,
+            None => self.state().phase == Phase::Closed,
         }
     }
 }

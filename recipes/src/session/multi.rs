@@ -8,7 +8,7 @@ use crate::Error;
 
 /// What a znode is created as. Anyone may read and write it, as with Kazoo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum CreateMode {
     /// It stays until it is deleted.
     Persistent,
     /// It stays until it is deleted, or until some time after its last child was.
@@ -17,12 +17,12 @@ pub enum Kind {
     Ephemeral,
 }
 
-impl Kind {
+impl CreateMode {
     pub(super) fn options(self) -> zk::CreateOptions<'static> {
         let mode = match self {
-            Kind::Persistent => zk::CreateMode::Persistent,
-            Kind::Container => zk::CreateMode::Container,
-            Kind::Ephemeral => zk::CreateMode::Ephemeral,
+            CreateMode::Persistent => zk::CreateMode::Persistent,
+            CreateMode::Container => zk::CreateMode::Container,
+            CreateMode::Ephemeral => zk::CreateMode::Ephemeral,
         };
         mode.with_acls(zk::Acls::anyone_all())
     }
@@ -45,7 +45,7 @@ pub enum Write<'a> {
         /// What is in it.
         data: &'a [u8],
         /// What it is.
-        kind: Kind,
+        mode: CreateMode,
     },
     /// Creates a persistent znode whose name is a prefix and a number.
     CreateSequential {
@@ -95,7 +95,7 @@ impl Write<'_> {
     fn add_to(&self, writer: &mut zk::MultiWriter<'_>) -> Result<(), zk::Error> {
         match *self {
             Write::Check { path, version } => writer.add_check_version(path, version),
-            Write::Create { path, data, kind } => writer.add_create(path, data, &kind.options()),
+            Write::Create { path, data, mode } => writer.add_create(path, data, &mode.options()),
             Write::CreateSequential { prefix, data } => {
                 let options = zk::CreateMode::PersistentSequential.with_acls(zk::Acls::anyone_all());
                 writer.add_create(prefix, data, &options)
@@ -122,7 +122,7 @@ pub enum Written {
 /// Why several writes had no effect, or may have had none.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}")]
-pub struct Refusal {
+pub struct MultiError {
     /// Which of the writes ZooKeeper refused, counted from 0; `None` if all of them failed together.
     pub at: Option<usize>,
     /// How.
@@ -130,20 +130,20 @@ pub struct Refusal {
     pub error: Error,
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Error {
+impl From<MultiError> for Error {
+    fn from(refusal: MultiError) -> Error {
         refusal.error
     }
 }
 
 impl Connection {
     /// Makes several writes, all or none. One that ZooKeeper refuses is named, and the error carries its path.
-    pub async fn multi(&self, writes: &[Write<'_>]) -> Result<Vec<Written>, Refusal> {
+    pub async fn multi(&self, writes: &[Write<'_>]) -> Result<Vec<Written>, MultiError> {
         let path_of = |index: usize| writes.get(index).map_or("", Write::path);
-        let at_all = |error| Refusal { at: None, error };
+        let at_all = |error| MultiError { at: None, error };
         let operation_of = |index: usize| writes.get(index).map_or("multi", Write::operation);
         let at_one =
-            |at, source| Refusal { at: Some(at), error: refused(operation_of(at), path_of(at), source) };
+            |at, source| MultiError { at: Some(at), error: refused(operation_of(at), path_of(at), source) };
         let client = self.client("multi", path_of(0)).map_err(at_all)?;
         let mut writer = client.new_multi_writer();
         for (at, write) in writes.iter().enumerate() {
@@ -172,8 +172,8 @@ impl Connection {
     }
 
     /// Creates a znode.
-    pub async fn create(&self, path: &str, data: &[u8], kind: Kind) -> Result<Stat, Error> {
-        let options = kind.options();
+    pub async fn create(&self, path: &str, data: &[u8], mode: CreateMode) -> Result<Stat, Error> {
+        let options = mode.options();
         let client = self.client("create", path)?;
         let (stat, _) = self.confirmed("create", path, client.create(path, data, &options)).await?;
         Ok(stat)

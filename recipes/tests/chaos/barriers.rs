@@ -1,16 +1,16 @@
-//! Barriers: nobody passes a generation that is closed all the while, and nobody stays behind an open barrier.
+//! Barriers: no waiter passes a generation that stays closed, and none stays behind an open barrier.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Barrier, Error};
 use proptest::prelude::*;
 
-use crate::schedule::{CROWD, try_schedules};
-use crate::stage::{Doing, Person, Play, Stage};
-use crate::witness::Witness;
+use crate::observer::Observer;
+use crate::runner::{ActFuture, Client, Runner, Scenario};
+use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/start";
 
@@ -18,21 +18,21 @@ const PATH: &str = "/chaos/start";
 pub(crate) enum Act {
     Wait,
     WaitWithin(Duration),
-    /// For one of the generations that are known, counted from the newest.
+    /// Waits for one of the known generations, counted from the newest.
     WaitForGeneration(usize),
     Close,
     Open,
-    /// So too.
+    /// Opens one of the known generations, counted from the newest.
     OpenGeneration(usize),
 }
 
-/// Whoever opens, closes and waits at one barrier.
+/// Clients that open, close and wait at one barrier.
 #[derive(Default)]
 pub(crate) struct Crowd {
     generations: Mutex<Vec<i64>>,
-    waits: [AtomicBool; CROWD],
-    /// The generation that each of them was told to wait for.
-    behind: [Mutex<Option<i64>>; CROWD],
+    waits: [AtomicBool; CLIENTS],
+    /// The generation for which each client waits.
+    behind: [Mutex<Option<i64>>; CLIENTS],
 }
 
 impl Crowd {
@@ -48,35 +48,35 @@ impl Crowd {
     }
 }
 
-/// What was closed before `wait` and is after it has not been open in between.
+/// Checks that a generation that is closed before and after `wait` was not passed in between.
 async fn is_fair(
-    witness: &Witness,
+    observer: &Observer,
     what: &str,
     over: impl Future<Output = Result<bool, Error>>,
 ) -> Result<(), String> {
-    let before = witness.czxid(PATH).await;
+    let before = observer.czxid(PATH).await;
     let is_over = over.await.map_err(|error| error.to_string())?;
-    if is_over && before.is_some() && witness.czxid(PATH).await == before {
+    if is_over && before.is_some() && observer.czxid(PATH).await == before {
         return Err(format!("{what}: over, though generation {before:?} was closed all the while"));
     }
     Ok(())
 }
 
-/// A generation that is over is not closed.
+/// Checks that a generation that has ended is not closed again.
 async fn is_past(
-    witness: &Witness,
+    observer: &Observer,
     what: &str,
     generation: i64,
     over: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), String> {
     over.await.map_err(|error| error.to_string())?;
-    match witness.czxid(PATH).await {
+    match observer.czxid(PATH).await {
         Some(closed) if closed == generation => Err(format!("{what}: over, though {generation} is closed")),
         _ => Ok(()),
     }
 }
 
-impl Play for Crowd {
+impl Scenario for Crowd {
     type Act = Act;
 
     fn acts() -> BoxedStrategy<Act> {
@@ -91,31 +91,31 @@ impl Play for Crowd {
         .boxed()
     }
 
-    fn act(self: &Arc<Self>, person: &Person, act: Act) -> Option<Doing> {
-        if person.busy {
+    fn act(self: &Arc<Self>, client: &Client, act: Act) -> Option<ActFuture> {
+        if client.busy {
             return None;
         }
-        let (this, witness) = (self.clone(), person.witness.clone());
-        let barrier = Barrier::new(person.session.clone(), PATH);
-        self.waits[person.who].store(false, Ordering::Relaxed);
-        let waits = || self.waits[person.who].store(true, Ordering::Relaxed);
+        let (this, observer) = (self.clone(), client.observer.clone());
+        let barrier = Barrier::new(client.session.clone(), PATH);
+        self.waits[client.who].store(false, Ordering::Relaxed);
+        let waits = || self.waits[client.who].store(true, Ordering::Relaxed);
         Some(match act {
             Act::Wait => {
                 waits();
-                *self.behind[person.who].lock().unwrap() = None;
+                *self.behind[client.who].lock().unwrap() = None;
                 Box::pin(async move {
-                    is_fair(&witness, "wait", async { barrier.wait().await.map(|()| true) }).await
+                    is_fair(&observer, "wait", async { barrier.wait().await.map(|()| true) }).await
                 })
             }
             Act::WaitWithin(time) => {
-                Box::pin(async move { is_fair(&witness, "wait", barrier.wait_within(time)).await })
+                Box::pin(async move { is_fair(&observer, "wait", barrier.wait_within(time)).await })
             }
             Act::WaitForGeneration(back) => {
                 let generation = self.generation(back)?;
                 waits();
-                *self.behind[person.who].lock().unwrap() = Some(generation);
+                *self.behind[client.who].lock().unwrap() = Some(generation);
                 Box::pin(async move {
-                    is_past(&witness, "wait", generation, barrier.wait_for_generation(generation)).await
+                    is_past(&observer, "wait", generation, barrier.wait_for_generation(generation)).await
                 })
             }
             Act::Close => Box::pin(async move {
@@ -124,54 +124,56 @@ impl Play for Crowd {
                 Ok(())
             }),
             Act::Open => Box::pin(async move {
-                is_fair(&witness, "open", async { barrier.open().await.map(|_| true) }).await
+                is_fair(&observer, "open", async { barrier.open().await.map(|_| true) }).await
             }),
             Act::OpenGeneration(back) => {
                 let generation = self.generation(back)?;
                 let opened = async move { barrier.open_generation(generation).await.map(drop) };
-                Box::pin(async move { is_past(&witness, "open", generation, opened).await })
+                Box::pin(async move { is_past(&observer, "open", generation, opened).await })
             }
         })
     }
 
-    /// Whoever opens or closes comes to an end; whoever has waited all the while passes, and so does everyone who
-    /// begins to wait now, once it is open and not before.
-    async fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> Result<(), String> {
+    /// Opening and closing complete; clients that waited before pass, and so do clients that start to wait now, once
+    /// the barrier is open and not before.
+    async fn final_checks(self: Arc<Self>, runner: &mut Runner<Self>) -> Result<(), String> {
         let this = self.clone();
-        stage
-            .until("only those who wait are left", async |stage| {
+        runner
+            .until("only waiters are left", async |runner| {
                 let waits = |who: usize| this.waits[who].load(Ordering::Relaxed);
-                (0..CROWD).all(|who| waits(who) || !stage.is_busy(who)).then_some(())
+                (0..CLIENTS).all(|who| waits(who) || !runner.is_busy(who)).then_some(())
             })
             .await?;
-        let closed = stage.witness.czxid(PATH).await;
-        let passed = async |stage: &mut Stage<Self>| {
+        let closed = runner.observer.czxid(PATH).await;
+        let passed = async |runner: &mut Runner<Self>| {
             let missed =
                 |who: &usize| this.behind[*who].lock().unwrap().is_some_and(|behind| Some(behind) != closed);
-            (0..CROWD).filter(missed).all(|who| !stage.is_busy(who)).then_some(())
+            (0..CLIENTS).filter(missed).all(|who| !runner.is_busy(who)).then_some(())
         };
-        stage.until("those pass whose generation is over", passed).await?;
-        let barrier = Barrier::new(stage.witness.0.clone(), PATH);
+        runner.until("those pass whose generation is over", passed).await?;
+        let barrier = Barrier::new(runner.observer.0.clone(), PATH);
         for closed_again in [false, true] {
             let closed = barrier.close().await.map_err(|error| error.to_string())?;
-            (0..CROWD).filter(|who| !stage.is_busy(*who)).collect::<Vec<_>>().into_iter().for_each(|who| {
-                stage.act(who, Act::Wait);
-            });
-            stage
-                .until("all of them have looked", async |stage| {
-                    let waiting = (0..CROWD).filter(|who| stage.is_busy(*who)).count();
-                    (stage.faults.figures().await.unwrap().watches >= waiting).then_some(())
+            (0..CLIENTS).filter(|who| !runner.is_busy(*who)).collect::<Vec<_>>().into_iter().for_each(
+                |who| {
+                    runner.act(who, Act::Wait);
+                },
+            );
+            runner
+                .until("all of them have looked", async |runner| {
+                    let waiting = (0..CLIENTS).filter(|who| runner.is_busy(*who)).count();
+                    (runner.faults.figures().await.unwrap().watches >= waiting).then_some(())
                 })
                 .await?;
             if barrier.generation().await.map_err(|error| error.to_string())? != Some(closed) {
-                return Err("a generation that nobody opens any more is open".into());
+                return Err("a generation that is no longer opened is open".into());
             }
             if closed_again {
-                // Nobody can look between the two.
+                // No client can read the barrier between the two.
                 let open = Write::Delete { path: PATH, version: None };
-                let close = Write::Create { path: PATH, data: b"", kind: Kind::Persistent };
-                stage
-                    .witness
+                let close = Write::Create { path: PATH, data: b"", mode: CreateMode::Persistent };
+                runner
+                    .observer
                     .0
                     .connection()
                     .await
@@ -181,15 +183,15 @@ impl Play for Crowd {
             } else {
                 barrier.open_generation(closed).await.map_err(|error| error.to_string())?;
             }
-            stage.until_idle().await?;
-            // None of those who have passed watches any more: whoever does next has begun to wait.
-            let unwatched = async |stage: &mut Stage<Self>| {
-                (stage.faults.figures().await.unwrap().watches == 0).then_some(())
+            runner.until_idle().await?;
+            // No client that has passed has a watch any more, so a new watch is that of a new waiter.
+            let unwatched = async |runner: &mut Runner<Self>| {
+                (runner.faults.figures().await.unwrap().watches == 0).then_some(())
             };
-            stage.until("nobody watches", unwatched).await?;
+            runner.until("nobody watches", unwatched).await?;
         }
         barrier.open().await.map_err(|error| error.to_string())?;
-        match stage.witness.czxid(PATH).await {
+        match runner.observer.czxid(PATH).await {
             None => Ok(()),
             Some(_) => Err("it is closed although it was opened".into()),
         }
@@ -197,6 +199,6 @@ impl Play for Crowd {
 }
 
 #[test]
-fn nobody_passes_early_or_stays_behind() {
+fn barrier_waiters_never_pass_early_or_stay_behind() {
     try_schedules(Crowd::default);
 }

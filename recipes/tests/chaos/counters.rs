@@ -1,4 +1,4 @@
-//! Counters: every addition counts once, or not at all where it says so or was cancelled.
+//! Counters: each addition counts once, or at most once where its outcome was reported as unknown or it was cancelled.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use atalaya_recipes::{Counter, CounterError, Session};
 use proptest::prelude::*;
 
-use crate::schedule::{CROWD, try_schedules};
-use crate::stage::{Doing, Person, Play, Stage};
+use crate::runner::{ActFuture, Client, Runner, Scenario};
+use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/reports";
 const MARKERS: &str = "/chaos/reports__adders__";
-/// Each addition has a digit of its own, to the base of 4: what counted how often can be read from every sum.
+/// Each addition has its own digit to the base of 4, so each sum shows how often each addition counted.
 const DIGITS: usize = 31;
-/// For whoever is in haste.
+/// A short timeout.
 const HASTE: Duration = Duration::from_millis(30);
 
-/// What is known of an addition.
+/// Knowledge about an addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// It may count, or may have, or may yet.
+    /// It may have counted, or may still count.
     Open,
     Counted,
-    /// It has not counted and never will.
+    /// It has not counted and will not.
     Not,
 }
 
@@ -32,17 +32,17 @@ pub(crate) enum Act {
         in_haste: bool,
     },
     Get,
-    /// It goes on with another `Counter`, and closes the one that it has, or drops it.
+    /// Replaces the client's `Counter`; the old one is closed or dropped.
     Renew {
         close: bool,
     },
 }
 
-/// Whoever adds to one counter.
+/// Clients that add to one counter.
 pub(crate) struct Adders {
     is_exact: fn(usize) -> bool,
-    /// Of each, the patient one and the one in haste.
-    counters: [Mutex<[Option<Arc<Counter>>; 2]>; CROWD],
+    /// Two counter objects per client: with the default timeout and with a short one.
+    counters: [Mutex<[Option<Arc<Counter>>; 2]>; CLIENTS],
     fates: Mutex<Vec<Fate>>,
 }
 
@@ -60,7 +60,7 @@ impl Adders {
         self.counters[who].lock().unwrap()[usize::from(in_haste)].get_or_insert_with(make).clone()
     }
 
-    /// A sum that was seen after `before` was known.
+    /// Checks a sum that was read after the knowledge `before`.
     fn judge(&self, sum: i64, before: &[Fate]) -> Result<(), String> {
         let mut fates = self.fates.lock().unwrap();
         for place in 0..DIGITS {
@@ -111,7 +111,7 @@ impl Adders {
     }
 }
 
-impl Play for Adders {
+impl Scenario for Adders {
     type Act = Act;
 
     fn acts() -> BoxedStrategy<Act> {
@@ -124,20 +124,20 @@ impl Play for Adders {
         .boxed()
     }
 
-    fn act(self: &Arc<Self>, person: &Person, act: Act) -> Option<Doing> {
-        if person.busy {
+    fn act(self: &Arc<Self>, client: &Client, act: Act) -> Option<ActFuture> {
+        if client.busy {
             return None;
         }
-        let (this, who) = (self.clone(), person.who);
+        let (this, who) = (self.clone(), client.who);
         match act {
-            // Some digits are for the calm.
-            Act::Add { .. } if self.fates.lock().unwrap().len() >= DIGITS - CROWD => None,
+            // Some digits are reserved for the final checks.
+            Act::Add { .. } if self.fates.lock().unwrap().len() >= DIGITS - CLIENTS => None,
             Act::Add { in_haste } => {
-                let counter = self.counter(who, &person.session, in_haste);
+                let counter = self.counter(who, &client.session, in_haste);
                 Some(Box::pin(async move { this.add(who, &counter, in_haste).await }))
             }
             Act::Get => {
-                let counter = self.counter(who, &person.session, false);
+                let counter = self.counter(who, &client.session, false);
                 Some(Box::pin(async move { this.get(&counter).await }))
             }
             Act::Renew { close } => {
@@ -152,32 +152,33 @@ impl Play for Adders {
         }
     }
 
-    /// All come to an end; everyone can add; the sum is right, and no marker is left once the counters are gone.
-    async fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> Result<(), String> {
-        stage.until_idle().await?;
-        for who in 0..CROWD {
-            let counter = self.counter(who, &stage.witness.0, false);
+    /// All additions complete; each client can add; the sum is right, and no dedup record is left after the counters
+    /// are closed.
+    async fn final_checks(self: Arc<Self>, runner: &mut Runner<Self>) -> Result<(), String> {
+        runner.until_idle().await?;
+        for who in 0..CLIENTS {
+            let counter = self.counter(who, &runner.observer.0, false);
             self.add(who, &counter, false).await?;
         }
-        self.get(&Counter::compatible(stage.witness.0.clone(), PATH)).await?;
+        self.get(&Counter::compatible(runner.observer.0.clone(), PATH)).await?;
         for counters in &self.counters {
             *counters.lock().unwrap() = [None, None];
         }
-        stage.until_empty(MARKERS).await
+        runner.until_empty(MARKERS).await
     }
 }
 
 #[test]
-fn an_exact_counter_is_exact() {
+fn exact_counter_is_exact() {
     try_schedules(|| Adders::of(|_| true));
 }
 
 #[test]
-fn a_compatible_counter_is_never_silently_wrong() {
+fn compatible_counter_reports_every_unknown_outcome() {
     try_schedules(|| Adders::of(|_| false));
 }
 
 #[test]
-fn both_may_be_used_on_one_counter() {
+fn exact_and_compatible_counters_share_a_znode() {
     try_schedules(|| Adders::of(|who| who.is_multiple_of(2)));
 }

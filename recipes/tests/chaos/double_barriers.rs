@@ -1,4 +1,4 @@
-//! Double barriers: a party enters only when it is complete, nobody has left before all have, and nothing hangs.
+//! Double barriers: members enter only when all are present, leave only when all leave, and none hangs.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,9 +7,9 @@ use std::time::Duration;
 use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, DoubleBarrierGuard};
 use proptest::prelude::*;
 
-use crate::schedule::{CROWD, try_schedules};
-use crate::stage::{Doing, Person, Play, SOON, Stage};
-use crate::witness::Witness;
+use crate::observer::Observer;
+use crate::runner::{ActFuture, Client, DEADLINE, Runner, Scenario};
+use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/together";
 
@@ -20,14 +20,14 @@ pub(crate) enum Act {
     Drop,
 }
 
-/// Whoever enters and leaves one double barrier.
+/// Clients that enter and leave one double barrier.
 pub(crate) struct Crowd {
     size: usize,
-    /// Those who may stand at the barrier: the number of their entering, and how many there ever were while they did.
+    /// Members that may be at the barrier: the number of their entry, and the highest number of members during it.
     standing: Mutex<Vec<(usize, usize)>>,
     entered: AtomicUsize,
-    inside: [Mutex<Option<Within>>; CROWD],
-    leaving: [AtomicBool; CROWD],
+    inside: [Mutex<Option<Within>>; CLIENTS],
+    leaving: [AtomicBool; CLIENTS],
 }
 
 struct Within {
@@ -35,29 +35,29 @@ struct Within {
     standing: Standing,
 }
 
-/// One of those who may stand there; until its znode is gone for certain.
+/// A member that may be at the barrier, until its znode is certainly gone.
 struct Standing {
-    crowd: Arc<Crowd>,
+    clients: Arc<Crowd>,
     number: usize,
-    witness: Witness,
+    observer: Observer,
 }
 
 impl Drop for Standing {
     fn drop(&mut self) {
-        let (crowd, number, witness) = (self.crowd.clone(), self.number, self.witness.clone());
+        let (clients, number, observer) = (self.clients.clone(), self.number, self.observer.clone());
         tokio::spawn(async move {
-            while is_there(&witness, number).await {
+            while is_there(&observer, number).await {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            crowd.standing.lock().unwrap().retain(|(other, _)| *other != number);
+            clients.standing.lock().unwrap().retain(|(other, _)| *other != number);
         });
     }
 }
 
-/// Whether the member of this number stands at the barrier.
-async fn is_there(witness: &Witness, number: usize) -> bool {
-    for name in witness.children(PATH).await {
-        if witness.data(&format!("{PATH}/{name}")).await == Some(number.to_string().into_bytes()) {
+/// Returns true if the member with this number is at the barrier.
+async fn is_there(observer: &Observer, number: usize) -> bool {
+    for name in observer.children(PATH).await {
+        if observer.data(&format!("{PATH}/{name}")).await == Some(number.to_string().into_bytes()) {
             return true;
         }
     }
@@ -75,22 +75,22 @@ impl Crowd {
         }
     }
 
-    fn stands(self: &Arc<Self>, witness: &Witness) -> Standing {
+    fn stands(self: &Arc<Self>, observer: &Observer) -> Standing {
         let number = self.entered.fetch_add(1, Ordering::Relaxed);
         let mut standing = self.standing.lock().unwrap();
         standing.push((number, 0));
         let all = standing.len();
         standing.iter_mut().for_each(|(_, most)| *most = all.max(*most));
-        Standing { crowd: self.clone(), number, witness: witness.clone() }
+        Standing { clients: self.clone(), number, observer: observer.clone() }
     }
 
     async fn enter(
         self: Arc<Self>,
-        person: (usize, atalaya_recipes::Session, Witness),
+        client: (usize, atalaya_recipes::Session, Observer),
         time: Duration,
     ) -> Result<(), String> {
-        let (who, session, witness) = person;
-        let standing = self.stands(&witness);
+        let (who, session, observer) = client;
+        let standing = self.stands(&observer);
         let barrier = DoubleBarrier::new(session, PATH, self.size, standing.number.to_string());
         let inside = match barrier.enter(time).await {
             Ok(inside) => inside,
@@ -122,7 +122,7 @@ impl Crowd {
                 same.then(|| within.inside.znode().to_owned())
             });
             if let Some(znode) = znode
-                && standing.witness.czxid(&znode).await.is_some()
+                && standing.observer.czxid(&znode).await.is_some()
                 && other.lock().unwrap().as_ref().is_some_and(|within| within.inside.znode() == znode)
             {
                 return Err(format!("left, though {znode} of the same party is inside"));
@@ -131,11 +131,11 @@ impl Crowd {
         Ok(())
     }
 
-    async fn until_idle(stage: &mut Stage<Crowd>, when: &str) -> Result<(), String> {
-        let witness = stage.witness.clone();
-        match stage.until_idle().await {
+    async fn until_idle(runner: &mut Runner<Crowd>, when: &str) -> Result<(), String> {
+        let observer = runner.observer.clone();
+        match runner.until_idle().await {
             Ok(()) => Ok(()),
-            Err(what) => Err(format!("{what} {when}; at the barrier: {:?}", witness.children(PATH).await)),
+            Err(what) => Err(format!("{what} {when}; at the barrier: {:?}", observer.children(PATH).await)),
         }
     }
 
@@ -144,26 +144,26 @@ impl Crowd {
     }
 }
 
-impl Play for Crowd {
+impl Scenario for Crowd {
     type Act = Act;
 
     fn acts() -> BoxedStrategy<Act> {
-        let time = || prop_oneof![5 => Just(SOON * 10), 1 => (0u64..60).prop_map(Duration::from_millis)];
+        let time = || prop_oneof![5 => Just(DEADLINE * 10), 1 => (0u64..60).prop_map(Duration::from_millis)];
         prop_oneof![6 => time().prop_map(Act::Enter), 4 => time().prop_map(Act::Leave), 1 => Just(Act::Drop)]
             .boxed()
     }
 
-    fn act(self: &Arc<Self>, person: &Person, act: Act) -> Option<Doing> {
-        let (this, who) = (self.clone(), person.who);
+    fn act(self: &Arc<Self>, client: &Client, act: Act) -> Option<ActFuture> {
+        let (this, who) = (self.clone(), client.who);
         let is_inside = self.inside[who].lock().unwrap().is_some();
         match act {
             Act::Drop => drop(self.inside[who].lock().unwrap().take()),
-            Act::Enter(time) if !person.busy && !is_inside => {
+            Act::Enter(time) if !client.busy && !is_inside => {
                 self.leaving[who].store(false, Ordering::Relaxed);
-                let person = (who, person.session.clone(), person.witness.clone());
-                return Some(Box::pin(this.enter(person, time)));
+                let client = (who, client.session.clone(), client.observer.clone());
+                return Some(Box::pin(this.enter(client, time)));
             }
-            Act::Leave(time) if !person.busy && is_inside => {
+            Act::Leave(time) if !client.busy && is_inside => {
                 self.leaving[who].store(true, Ordering::Relaxed);
                 return Some(Box::pin(this.leave(who, time)));
             }
@@ -176,52 +176,50 @@ impl Play for Crowd {
         drop(self.inside[who].lock().unwrap().take());
     }
 
-    /// Whoever leaves comes to an end once those inside are gone. Then a party enters, whatever was left behind, and
-    /// leaves; and another one does not enter before it is complete, nor leave before all do. Nothing is left.
-    async fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> Result<(), String> {
-        let leaves = |stage: &Stage<Self>, who: usize| {
-            // Whoever enters would wait for a party that does not come.
-            stage.is_busy(who) && self.leaving[who].load(Ordering::Relaxed)
+    /// Members that leave finish once those inside are gone. Then a new party enters in spite of leftovers, and leaves.
+    /// Another party enters only when complete and leaves only together. No znode is left.
+    async fn final_checks(self: Arc<Self>, runner: &mut Runner<Self>) -> Result<(), String> {
+        let leaves = |runner: &Runner<Self>, who: usize| {
+            // A member that is entering would wait for members that do not come.
+            runner.is_busy(who) && self.leaving[who].load(Ordering::Relaxed)
         };
-        for who in 0..CROWD {
-            if !leaves(stage, who) {
-                stage.cancel(who).await;
+        for who in 0..CLIENTS {
+            if !leaves(runner, who) {
+                runner.cancel(who).await;
             }
         }
-        Self::until_idle(stage, "leaving").await?;
+        Self::until_idle(runner, "leaving").await?;
         for early in [0, self.size - 1] {
-            stage
-                .until("nobody stands there", async |_| {
-                    self.standing.lock().unwrap().is_empty().then_some(())
-                })
+            runner
+                .until("no member is left", async |_| self.standing.lock().unwrap().is_empty().then_some(()))
                 .await?;
-            (0..early).for_each(|who| stage.act(who, Act::Enter(SOON * 10)));
-            let witness = stage.witness.clone();
-            stage
-                .until("they stand there", async |_| {
-                    let names = witness.children(PATH).await;
+            (0..early).for_each(|who| runner.act(who, Act::Enter(DEADLINE * 10)));
+            let observer = runner.observer.clone();
+            runner
+                .until("they are at the barrier", async |_| {
+                    let names = observer.children(PATH).await;
                     let here = names.iter().filter(|name| *name != "ready").count();
                     (early == 0 || here == early && names.len() == early).then_some(())
                 })
                 .await?;
-            (early..self.size).for_each(|who| stage.act(who, Act::Enter(SOON * 10)));
-            Self::until_idle(stage, "entering in the calm").await?;
+            (early..self.size).for_each(|who| runner.act(who, Act::Enter(DEADLINE * 10)));
+            Self::until_idle(runner, "entering in the calm").await?;
             if self.are_inside() != self.size {
                 return Err(format!("{} are inside, not {}", self.are_inside(), self.size));
             }
-            (0..self.size).for_each(|who| stage.act(who, Act::Leave(SOON * 10)));
-            Self::until_idle(stage, "leaving in the calm").await?;
+            (0..self.size).for_each(|who| runner.act(who, Act::Leave(DEADLINE * 10)));
+            Self::until_idle(runner, "leaving in the calm").await?;
         }
-        stage.until_empty(PATH).await
+        runner.until_empty(PATH).await
     }
 }
 
 #[test]
-fn two_enter_and_leave_together() {
+fn double_barrier_of_two_members() {
     try_schedules(|| Crowd::of(2));
 }
 
 #[test]
-fn three_enter_and_leave_together() {
+fn double_barrier_of_three_members() {
     try_schedules(|| Crowd::of(3));
 }

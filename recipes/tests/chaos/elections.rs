@@ -1,4 +1,4 @@
-//! Elections: never two lead, terms rise, everyone has a turn, and nobody stays in line.
+//! Elections: never two leaders, increasing fencing tokens, every contender leads in turn, and no znode is left.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,30 +7,30 @@ use atalaya_recipes::{Election, Leadership};
 use proptest::prelude::*;
 use tokio::sync::watch;
 
-use crate::schedule::{CROWD, try_schedules};
-use crate::stage::{Doing, Person, Play, Stage};
+use crate::runner::{ActFuture, Client, Runner, Scenario};
+use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/election";
 
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
-    /// It stands in line, and leads.
+    /// Contends and leads.
     Run,
-    /// Its code returns as soon as it leads, or now that it does.
+    /// Lets the leader code return now, or as soon as it leads.
     Resign,
 }
 
-/// Whoever stands in one election.
+/// Contenders of one election.
 pub(crate) struct Contenders {
     naming: Naming,
-    leads: [Mutex<Option<Leadership>>; CROWD],
-    resigned: [watch::Sender<bool>; CROWD],
-    /// How often each has led to the end.
-    turns: [Mutex<usize>; CROWD],
+    leads: [Mutex<Option<Leadership>>; CLIENTS],
+    resigned: [watch::Sender<bool>; CLIENTS],
+    /// Number of completed leader runs of each contender.
+    turns: [Mutex<usize>; CLIENTS],
     highest: Mutex<(i64, usize)>,
 }
 
-/// The leader's code runs.
+/// A running leader.
 struct Leading(Arc<Contenders>, usize);
 
 impl Drop for Leading {
@@ -68,7 +68,7 @@ impl Contenders {
     }
 }
 
-impl Play for Contenders {
+impl Scenario for Contenders {
     type Act = Act;
     const STAYS_WITH_SESSION: bool = true;
 
@@ -76,12 +76,12 @@ impl Play for Contenders {
         prop_oneof![2 => Just(Act::Run), 1 => Just(Act::Resign)].boxed()
     }
 
-    fn act(self: &Arc<Self>, person: &Person, act: Act) -> Option<Doing> {
-        let who = person.who;
+    fn act(self: &Arc<Self>, client: &Client, act: Act) -> Option<ActFuture> {
+        let who = client.who;
         match act {
-            Act::Run if person.busy => None,
+            Act::Run if client.busy => None,
             Act::Run => {
-                let election = Election::new(person.session.clone(), PATH, who.to_string(), self.naming);
+                let election = Election::new(client.session.clone(), PATH, who.to_string(), self.naming);
                 let this = self.clone();
                 self.resigned[who].send_replace(false);
                 Some(Box::pin(async move {
@@ -99,37 +99,37 @@ impl Play for Contenders {
 
     fn look(&self) -> Result<(), String> {
         let holds = |who: &usize| self.leads[*who].lock().unwrap().as_ref().is_some_and(Leadership::holds);
-        let leaders: Vec<usize> = (0..CROWD).filter(holds).collect();
-        // Time goes by: only who still does has led while the last one was looked at.
+        let leaders: Vec<usize> = (0..CLIENTS).filter(holds).collect();
+        // The check takes time: only contenders that still lead at its end led throughout.
         let leaders: Vec<usize> = leaders.into_iter().filter(holds).collect();
         (leaders.len() <= 1).then_some(()).ok_or_else(|| format!("{leaders:?} lead at once"))
     }
 
-    /// Everyone leads, also who has stood in line since before, and then nobody is in line.
-    async fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> Result<(), String> {
-        let turns = || (0..CROWD).map(|who| *self.turns[who].lock().unwrap()).collect::<Vec<_>>();
+    /// Every contender leads, those that were queued before too; then no znode is left.
+    async fn final_checks(self: Arc<Self>, runner: &mut Runner<Self>) -> Result<(), String> {
+        let turns = || (0..CLIENTS).map(|who| *self.turns[who].lock().unwrap()).collect::<Vec<_>>();
         let before = turns();
-        let all = stage.until("everyone has led", async |stage| {
+        let all = runner.until("everyone has led", async |runner| {
             for (who, turns) in turns().into_iter().enumerate() {
-                if turns == before[who] && !stage.is_busy(who) {
-                    stage.act(who, Act::Run);
+                if turns == before[who] && !runner.is_busy(who) {
+                    runner.act(who, Act::Run);
                 }
-                stage.act(who, Act::Resign);
+                runner.act(who, Act::Resign);
             }
             turns().iter().zip(&before).all(|(now, before)| now > before).then_some(())
         });
         all.await.map_err(|what| format!("{what}: {before:?} then {:?}", turns()))?;
-        stage.until_idle().await?;
-        stage.until_empty(PATH).await
+        runner.until_idle().await?;
+        runner.until_empty(PATH).await
     }
 }
 
 #[test]
-fn one_leads() {
+fn election_has_one_leader() {
     try_schedules(|| Contenders::of(Naming::Kazoo));
 }
 
 #[test]
-fn one_leads_as_curator_names_it() {
+fn election_with_curator_names_has_one_leader() {
     try_schedules(|| Contenders::of(Naming::CuratorLatch));
 }

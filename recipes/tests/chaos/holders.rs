@@ -1,4 +1,4 @@
-//! Locks, readers and writers, semaphores: never more hold than may, everyone gets a turn, nothing is left.
+//! Locks, read-write locks, semaphores: never too many holders, each contender acquires in turn, and no znode is left.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -8,26 +8,26 @@ use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::{AcquireError, Guard, Lock, ReadLock, Semaphore, Session, WriteLock};
 use proptest::prelude::*;
 
-use crate::schedule::{CROWD, try_schedules};
-use crate::stage::{Doing, Person, Play, Stage};
+use crate::runner::{ActFuture, Client, Runner, Scenario};
+use crate::schedule::{CLIENTS, try_schedules};
 
 const LOCK: &str = "/chaos/lock";
 const PLACES: u32 = 2;
 
-/// What is contended for.
+/// A resource for which clients contend.
 pub(crate) trait Prize: Send + Sync + 'static {
-    /// Acquires it for contender `who`, in one way or another.
+    /// Acquires it for contender `who`, in one of three ways.
     fn acquire(
         &self,
         session: Session,
         who: usize,
         how: How,
     ) -> impl Future<Output = Result<Option<Guard>, AcquireError>> + Send;
-    /// Whether these contenders may hold it at once.
+    /// Returns true if these contenders may hold it at the same time.
     fn allows(&self, holders: &[usize]) -> bool;
-    /// Where znodes of contenders are; in the end there are none.
+    /// Returns the paths with znodes of contenders, which are empty at the end.
     fn places(&self) -> &'static [&'static str];
-    /// Whether whoever acquires later always has a higher fencing token.
+    /// Returns true if each later holder has a higher fencing token.
     fn in_order(&self) -> bool;
 }
 
@@ -41,16 +41,16 @@ pub(crate) enum How {
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
     Acquire(How),
-    /// It gives back what it has, and waits for the confirmation.
+    /// Releases the guard and waits for the confirmation.
     Release,
-    /// It drops what it has.
+    /// Drops the guard.
     Drop,
 }
 
-/// Whoever contends for a prize, and what each of them has.
+/// Clients that contend for a resource, and their guards.
 pub(crate) struct Holders<P> {
     prize: P,
-    slots: [Mutex<Option<Guard>>; CROWD],
+    slots: [Mutex<Option<Guard>>; CLIENTS],
     highest: Mutex<i64>,
 }
 
@@ -70,7 +70,7 @@ impl<P: Prize> Holders<P> {
     }
 }
 
-impl<P: Prize> Play for Holders<P> {
+impl<P: Prize> Scenario for Holders<P> {
     type Act = Act;
 
     fn acts() -> BoxedStrategy<Act> {
@@ -84,19 +84,19 @@ impl<P: Prize> Play for Holders<P> {
         .boxed()
     }
 
-    fn act(self: &Arc<Self>, person: &Person, act: Act) -> Option<Doing> {
-        let who = person.who;
+    fn act(self: &Arc<Self>, client: &Client, act: Act) -> Option<ActFuture> {
+        let who = client.who;
         match act {
             Act::Acquire(how) => {
-                if person.busy || self.slots[who].lock().unwrap().is_some() {
+                if client.busy || self.slots[who].lock().unwrap().is_some() {
                     return None;
                 }
-                let (this, session) = (self.clone(), person.session.clone());
+                let (this, session) = (self.clone(), client.session.clone());
                 Some(Box::pin(async move {
                     match this.prize.acquire(session, who, how).await {
                         Ok(Some(guard)) => this.has(who, guard),
                         Ok(None) => Ok(()),
-                        // Of a try: no connection, or no answer in time.
+                        // A try may fail without a connection or a reply.
                         Err(AcquireError::Refused(error)) if error.is_connection_loss() => Ok(()),
                         Err(error) => Err(error.to_string()),
                     }
@@ -104,7 +104,7 @@ impl<P: Prize> Play for Holders<P> {
             }
             Act::Release => {
                 if let Some(guard) = self.slots[who].lock().unwrap().take() {
-                    // Whether it is confirmed depends on what befalls it meanwhile.
+                    // Faults decide whether the release is confirmed.
                     tokio::spawn(async move { guard.release().await });
                 }
                 None
@@ -120,38 +120,38 @@ impl<P: Prize> Play for Holders<P> {
         drop(self.slots[who].lock().unwrap().take());
     }
 
-    /// Counts who holds at this very moment.
+    /// Checks the holders of this moment.
     fn look(&self) -> Result<(), String> {
         let holds = |who: &usize| self.slots[*who].lock().unwrap().as_ref().is_some_and(Guard::holds);
-        let holders: Vec<usize> = (0..CROWD).filter(holds).collect();
-        // Time goes by: only who still does has held while the last one was looked at.
+        let holders: Vec<usize> = (0..CLIENTS).filter(holds).collect();
+        // The check takes time: only guards that still hold at its end held throughout.
         let holders: Vec<usize> = holders.into_iter().filter(holds).collect();
         self.prize.allows(&holders).then_some(()).ok_or_else(|| format!("{holders:?} hold at once"))
     }
 
-    /// Everyone gets a turn, also who has waited since before, and then nothing is left.
-    async fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> Result<(), String> {
-        let mut served = [false; CROWD];
+    /// Each contender acquires, those that were queued before too; then no znode is left.
+    async fn final_checks(self: Arc<Self>, runner: &mut Runner<Self>) -> Result<(), String> {
+        let mut served = [false; CLIENTS];
         let this = self.clone();
-        let all = stage.until("everyone had a turn", async |stage| {
+        let all = runner.until("everyone had a turn", async |runner| {
             for (who, served) in served.iter_mut().enumerate() {
                 *served |= this.slots[who].lock().unwrap().take().is_some();
-                if !*served && !stage.is_busy(who) {
-                    stage.act(who, Act::Acquire(How::Wait));
+                if !*served && !runner.is_busy(who) {
+                    runner.act(who, Act::Acquire(How::Wait));
                 }
             }
-            (served == [true; CROWD]).then_some(())
+            (served == [true; CLIENTS]).then_some(())
         });
         all.await
-            .map_err(|what| format!("{what}: somebody waits though nobody holds; served: {served:?}"))?;
+            .map_err(|what| format!("{what}: a contender waits without a holder; served: {served:?}"))?;
         for place in self.prize.places() {
-            stage.until_empty(place).await?;
+            runner.until_empty(place).await?;
         }
         Ok(())
     }
 }
 
-/// `acquire` in one of the three ways.
+/// Calls `acquire` in one of the three ways.
 macro_rules! acquire {
     ($what:expr, $how:expr) => {
         match $how {
@@ -182,7 +182,7 @@ impl Prize for Alone {
     }
 }
 
-/// The even ones read, the odd ones write.
+/// Even numbers read, odd numbers write.
 pub(crate) struct ReadersAndWriters;
 
 impl Prize for ReadersAndWriters {
@@ -228,21 +228,21 @@ impl Prize for Few {
 }
 
 #[test]
-fn one_holds_a_lock() {
+fn lock_has_one_holder() {
     try_schedules(|| Holders::of(Alone(Naming::Kazoo)));
 }
 
 #[test]
-fn one_holds_a_lock_as_curator_names_it() {
+fn lock_with_curator_names_has_one_holder() {
     try_schedules(|| Holders::of(Alone(Naming::CuratorLock)));
 }
 
 #[test]
-fn readers_hold_together_and_writers_alone() {
+fn read_locks_are_shared_and_write_locks_exclusive() {
     try_schedules(|| Holders::of(ReadersAndWriters));
 }
 
 #[test]
-fn as_many_hold_as_there_are_places() {
+fn semaphore_has_at_most_n_holders() {
     try_schedules(|| Holders::of(Few));
 }

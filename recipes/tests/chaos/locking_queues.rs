@@ -1,4 +1,4 @@
-//! Locking queues: an entry is held by one, consumed once, and comes back when whoever held it is gone.
+//! Locking queues: an entry has one holder, is consumed once, and is free again after its holder ended.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -7,14 +7,14 @@ use atalaya_recipes::{LockingQueue, QueueError, Taken};
 use proptest::prelude::*;
 
 use crate::queues::{Fate, fate};
-use crate::schedule::{CROWD, try_schedules};
-use crate::stage::{Doing, Person, Play, SOON, Stage};
+use crate::runner::{ActFuture, Client, DEADLINE, Runner, Scenario};
+use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/work";
 const ENTRIES: &str = "/chaos/work/entries";
 const TAKEN: &str = "/chaos/work/taken";
 const MARKERS: &str = "/chaos/work__putters__";
-/// For whoever is in haste.
+/// A short timeout.
 const HASTE: Duration = Duration::from_millis(30);
 
 #[derive(Clone, Debug)]
@@ -29,29 +29,29 @@ pub(crate) enum Act {
     Consume,
     Release,
     Drop,
-    /// It goes on with another `LockingQueue`.
+    /// Replaces the client's `LockingQueue`.
     Renew,
 }
 
-/// An entry, told by its number.
+/// An entry, identified by its number.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     put: Fate,
     consumed: Fate,
 }
 
-/// What one of the crowd has.
+/// State of a client.
 struct Held {
     number: usize,
     in_haste: bool,
     taken: Taken,
 }
 
-/// Whoever works on one queue.
+/// Clients that work on one queue.
 pub(crate) struct Workers {
-    /// Of each, the patient one and the one in haste.
-    queues: [Mutex<[Option<Arc<LockingQueue>>; 2]>; CROWD],
-    slots: [Mutex<Option<Held>>; CROWD],
+    /// Two queue objects per client: with the default timeout and with a short one.
+    queues: [Mutex<[Option<Arc<LockingQueue>>; 2]>; CLIENTS],
+    slots: [Mutex<Option<Held>>; CLIENTS],
     entries: Mutex<Vec<Entry>>,
 }
 
@@ -60,12 +60,12 @@ impl Workers {
         Workers { queues: Default::default(), slots: Default::default(), entries: Mutex::default() }
     }
 
-    fn queue(&self, person: &Person, in_haste: bool) -> Arc<LockingQueue> {
+    fn queue(&self, client: &Client, in_haste: bool) -> Arc<LockingQueue> {
         let make = || {
-            let queue = LockingQueue::new(person.session.clone(), PATH);
+            let queue = LockingQueue::new(client.session.clone(), PATH);
             Arc::new(if in_haste { queue.with_timeout(HASTE) } else { queue })
         };
-        self.queues[person.who].lock().unwrap()[usize::from(in_haste)].get_or_insert_with(make).clone()
+        self.queues[client.who].lock().unwrap()[usize::from(in_haste)].get_or_insert_with(make).clone()
     }
 
     async fn put(&self, queue: &LockingQueue, in_haste: bool) -> Result<(), String> {
@@ -102,7 +102,7 @@ impl Workers {
         let Held { number, in_haste, taken } = held;
         let before = std::mem::replace(&mut self.entries.lock().unwrap()[number].consumed, Fate::Open);
         let fate = match taken.consume().await {
-            // What others have tried before may have been.
+            // Earlier attempts of other clients may have succeeded.
             Err(QueueError::NotHeld { .. }) => before,
             outcome => match fate(outcome, in_haste)? {
                 Fate::Not => before,
@@ -121,7 +121,7 @@ impl Workers {
     }
 }
 
-impl Play for Workers {
+impl Scenario for Workers {
     type Act = Act;
 
     fn acts() -> BoxedStrategy<Act> {
@@ -130,7 +130,7 @@ impl Play for Workers {
             8 => haste().prop_map(|in_haste| Act::Put { in_haste }),
             6 => haste().prop_map(|in_haste| Act::Take { in_haste }),
             2 => (0u64..40).prop_map(|ms| Act::TakeWithin(Duration::from_millis(ms))),
-            3 => Just(Act::TakeWithin(SOON * 10)),
+            3 => Just(Act::TakeWithin(DEADLINE * 10)),
             6 => Just(Act::Consume),
             2 => Just(Act::Release),
             2 => Just(Act::Drop),
@@ -139,19 +139,19 @@ impl Play for Workers {
         .boxed()
     }
 
-    fn act(self: &Arc<Self>, person: &Person, act: Act) -> Option<Doing> {
-        let (this, who) = (self.clone(), person.who);
+    fn act(self: &Arc<Self>, client: &Client, act: Act) -> Option<ActFuture> {
+        let (this, who) = (self.clone(), client.who);
         let mut slot = self.slots[who].lock().unwrap();
         match act {
             Act::Drop => drop(slot.take()),
-            _ if person.busy => {}
+            _ if client.busy => {}
             Act::Put { in_haste } => {
-                let queue = self.queue(person, in_haste);
+                let queue = self.queue(client, in_haste);
                 return Some(Box::pin(async move { this.put(&queue, in_haste).await }));
             }
             Act::Take { .. } | Act::TakeWithin(_) if slot.is_some() => {}
             Act::Take { in_haste } => {
-                let queue = self.queue(person, in_haste);
+                let queue = self.queue(client, in_haste);
                 return Some(Box::pin(async move {
                     let held = this.take(queue.take(), in_haste).await?;
                     *this.slots[who].lock().unwrap() = held;
@@ -159,7 +159,7 @@ impl Play for Workers {
                 }));
             }
             Act::TakeWithin(wait) => {
-                let queue = self.queue(person, false);
+                let queue = self.queue(client, false);
                 return Some(Box::pin(async move {
                     let held = this.take(queue.take_within(wait), false).await?;
                     *this.slots[who].lock().unwrap() = held;
@@ -191,8 +191,8 @@ impl Play for Workers {
             let slot = self.slots[*who].lock().unwrap();
             slot.as_ref().filter(|held| held.taken.holds()).map(|held| held.number)
         };
-        let holders: Vec<usize> = (0..CROWD).filter(|who| holds(who).is_some()).collect();
-        // Time goes by: only who still does has held while the last one was looked at.
+        let holders: Vec<usize> = (0..CLIENTS).filter(|who| holds(who).is_some()).collect();
+        // The check takes time: only holders that still hold at its end held throughout.
         let mut held: Vec<usize> = holders.iter().filter_map(holds).collect();
         held.sort_unstable();
         held.windows(2)
@@ -201,18 +201,18 @@ impl Play for Workers {
             .ok_or_else(|| format!("two hold one of {held:?}"))
     }
 
-    /// Whoever waits gets something; what is held by nobody any more comes back; nothing is left.
-    async fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> Result<(), String> {
-        let last = LockingQueue::new(stage.witness.0.clone(), PATH);
-        for _ in 0..CROWD {
+    /// Waiting takers get entries; entries without a holder become free; no znode is left.
+    async fn final_checks(self: Arc<Self>, runner: &mut Runner<Self>) -> Result<(), String> {
+        let last = LockingQueue::new(runner.observer.0.clone(), PATH);
+        for _ in 0..CLIENTS {
             self.put(&last, false).await?;
         }
-        stage.until_idle().await?;
+        runner.until_idle().await?;
         for slot in &self.slots {
             drop(slot.lock().unwrap().take());
         }
         while !last.is_empty().await.map_err(|error| error.to_string())? {
-            let Some(held) = self.take(last.take_within(SOON), false).await? else {
+            let Some(held) = self.take(last.take_within(DEADLINE), false).await? else {
                 return Err("an entry does not come back".into());
             };
             self.consume(held).await?;
@@ -225,13 +225,13 @@ impl Play for Workers {
         drop(last);
         self.queues.iter().for_each(|queues| *queues.lock().unwrap() = [None, None]);
         for place in [ENTRIES, TAKEN, MARKERS] {
-            stage.until_empty(place).await?;
+            runner.until_empty(place).await?;
         }
         Ok(())
     }
 }
 
 #[test]
-fn what_was_put_is_held_by_one_and_consumed_once() {
+fn locking_queue_entry_has_one_holder_and_is_consumed_once() {
     try_schedules(Workers::new);
 }

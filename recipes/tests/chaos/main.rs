@@ -1,22 +1,22 @@
-//! The recipes under random schedules of lost requests and replies, expiries, pauses and cancellations, on the server in
-//! memory.
+//! The recipes under random schedules of lost requests and replies, expiries, pauses and cancellations, on the
+//! in-memory server.
 //!
-//! `ATALAYA_CHAOS` says how many schedules of each recipe (a few unless set; `cargo xtask chaos recipes` wants 10 000).
-//! The seed is printed, and `ATALAYA_SEED` sets it: it decides the schedules, not how fast the machine is. A schedule
-//! that fails is made smaller until it no longer does.
+//! `ATALAYA_CHAOS` sets the number of schedules per recipe (12 by default; `cargo xtask chaos recipes` runs 10,000).
+//! The seed is printed, and `ATALAYA_SEED` sets it: it determines the schedules, but not the speed of the machine. A
+//! failing schedule is shrunk.
 //!
-//! [`schedule`] says what may happen, [`stage`] makes it happen. Each other file is one recipe, or a kind of them: what
-//! its users do, what must hold at every moment, and what must come of it in the calm.
+//! [`schedule`] defines the possible steps, [`runner`] runs them. Each other file covers one recipe or a group of
+//! recipes: the acts of its clients, the invariants, and the final state without faults.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "serves tests only")]
 
-mod dropped;
+mod drop_after_polls;
+mod observer;
+mod runner;
 mod schedule;
-mod stage;
-mod witness;
 
-mod at_every_await;
 mod barriers;
+mod cancellation;
 mod counters;
 mod double_barriers;
 mod elections;

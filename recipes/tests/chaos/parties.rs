@@ -1,12 +1,12 @@
-//! Parties, and the znodes that members are kept by: whoever is in a party is there once, and nobody else is.
+//! Parties and persistent nodes: each member is listed once, and no other.
 
 use std::sync::{Arc, Mutex};
 
 use atalaya_recipes::{Membership, Party};
 use proptest::prelude::*;
 
-use crate::schedule::{CROWD, try_schedules};
-use crate::stage::{Doing, Person, Play, Stage};
+use crate::runner::{ActFuture, Client, Runner, Scenario};
+use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/party";
 
@@ -18,10 +18,10 @@ pub(crate) enum Act {
     Look,
 }
 
-/// Whoever joins one party.
+/// Clients that join one party.
 pub(crate) struct Members {
     make: fn(atalaya_recipes::Session, &str, String) -> Party,
-    memberships: [Mutex<Option<Membership>>; CROWD],
+    memberships: [Mutex<Option<Membership>>; CLIENTS],
 }
 
 impl Members {
@@ -30,7 +30,7 @@ impl Members {
     }
 }
 
-impl Play for Members {
+impl Scenario for Members {
     type Act = Act;
 
     fn acts() -> BoxedStrategy<Act> {
@@ -38,14 +38,14 @@ impl Play for Members {
             .boxed()
     }
 
-    fn act(self: &Arc<Self>, person: &Person, act: Act) -> Option<Doing> {
-        let who = person.who;
-        let party = (self.make)(person.session.clone(), PATH, who.to_string());
+    fn act(self: &Arc<Self>, client: &Client, act: Act) -> Option<ActFuture> {
+        let who = client.who;
+        let party = (self.make)(client.session.clone(), PATH, who.to_string());
         let this = self.clone();
         let mut membership = self.memberships[who].lock().unwrap();
         match act {
             Act::Drop => drop(membership.take()),
-            _ if person.busy => {}
+            _ if client.busy => {}
             Act::Join if membership.is_some() => {}
             Act::Join => {
                 return Some(Box::pin(async move {
@@ -74,39 +74,39 @@ impl Play for Members {
         drop(self.memberships[who].lock().unwrap().take());
     }
 
-    /// Those are there who joined, each once; and then nobody.
-    async fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> Result<(), String> {
-        stage.until_idle().await?;
-        let party = (self.make)(stage.witness.0.clone(), PATH, String::new());
+    /// Exactly the joined members are listed, each once; then none.
+    async fn final_checks(self: Arc<Self>, runner: &mut Runner<Self>) -> Result<(), String> {
+        runner.until_idle().await?;
+        let party = (self.make)(runner.observer.0.clone(), PATH, String::new());
         let joined = || -> Vec<String> {
             let is_in = |who: &usize| self.memberships[*who].lock().unwrap().is_some();
-            (0..CROWD).filter(is_in).map(|who| who.to_string()).collect()
+            (0..CLIENTS).filter(is_in).map(|who| who.to_string()).collect()
         };
         for all in [false, true] {
-            for who in (0..CROWD).filter(|_| all) {
-                stage.act(who, Act::Join);
+            for who in (0..CLIENTS).filter(|_| all) {
+                runner.act(who, Act::Join);
             }
-            stage.until_idle().await?;
+            runner.until_idle().await?;
             let mut seen = Vec::new();
-            let there = stage.until("the members are there", async |_| {
+            let there = runner.until("the members are there", async |_| {
                 seen = party.members().await.unwrap();
                 (seen == joined()).then_some(())
             });
             there.await.map_err(|what| format!("{what}: {seen:?}, not {:?}", joined()))?;
         }
-        for who in 0..CROWD {
-            stage.cancel(who).await;
+        for who in 0..CLIENTS {
+            runner.cancel(who).await;
         }
-        stage.until_empty(PATH).await
+        runner.until_empty(PATH).await
     }
 }
 
 #[test]
-fn members_are_there_once() {
+fn party_lists_each_member_once() {
     try_schedules(|| Members::of(|session, path, who| Party::new(session, path, who)));
 }
 
 #[test]
-fn members_are_there_once_as_their_names_tell() {
+fn party_with_named_members_lists_each_once() {
     try_schedules(|| Members::of(|session, path, who| Party::shallow(session, path, who)));
 }

@@ -1,4 +1,4 @@
-//! Set partitioners: an item is never with two, and all are with somebody once the party is settled.
+//! Set partitioners: an item never has two owners, and each has one when the party is stable.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -8,23 +8,23 @@ use atalaya_recipes::SetPartitioner;
 use atalaya_recipes::set_partitioner::share;
 use proptest::prelude::*;
 
-use crate::schedule::{CROWD, try_schedules};
-use crate::stage::{Doing, Person, Play, Stage};
+use crate::runner::{ActFuture, Client, Runner, Scenario};
+use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/set";
 const PARTY: &str = "/chaos/set/party";
 const ITEMS: [&str; 3] = ["a", "b", "c"];
 const LOCKS: [&str; 3] = ["/chaos/set/locks/a", "/chaos/set/locks/b", "/chaos/set/locks/c"];
 
-/// It joins, and works on its share.
+/// Joins and works on its items.
 #[derive(Clone, Debug)]
 pub(crate) struct Join;
 
-/// Who works on what.
+/// Owner of each item.
 #[derive(Default)]
 pub(crate) struct Members(Mutex<BTreeMap<String, usize>>);
 
-/// Work on a share.
+/// Work on a set of items.
 struct Work(Arc<Members>, Vec<String>);
 
 impl Drop for Work {
@@ -47,20 +47,20 @@ impl Members {
     }
 }
 
-impl Play for Members {
+impl Scenario for Members {
     type Act = Join;
 
     fn acts() -> BoxedStrategy<Join> {
         Just(Join).boxed()
     }
 
-    fn act(self: &Arc<Self>, person: &Person, _: Join) -> Option<Doing> {
-        if person.busy {
+    fn act(self: &Arc<Self>, client: &Client, _: Join) -> Option<ActFuture> {
+        if client.busy {
             return None;
         }
-        let (this, who) = (self.clone(), person.who);
+        let (this, who) = (self.clone(), client.who);
         let items = ITEMS.map(String::from);
-        let partitioner = SetPartitioner::new(person.session.clone(), PATH, items, who.to_string())
+        let partitioner = SetPartitioner::new(client.session.clone(), PATH, items, who.to_string())
             .with_settle_time(Duration::from_millis(10));
         Some(Box::pin(async move {
             let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
@@ -80,38 +80,38 @@ impl Play for Members {
         }))
     }
 
-    /// All are with those whose share they are, as members come and go; then nothing is left.
-    async fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> Result<(), String> {
-        for gone in [0, 1, CROWD - 1] {
+    /// All items are with their owners as members join and leave; then no znode is left.
+    async fn final_checks(self: Arc<Self>, runner: &mut Runner<Self>) -> Result<(), String> {
+        for gone in [0, 1, CLIENTS - 1] {
             for who in 0..gone {
-                stage.cancel(who).await;
+                runner.cancel(who).await;
             }
-            for who in (gone..CROWD).filter(|who| !stage.is_busy(*who)).collect::<Vec<_>>() {
-                stage.act(who, Join);
+            for who in (gone..CLIENTS).filter(|who| !runner.is_busy(*who)).collect::<Vec<_>>() {
+                runner.act(who, Join);
             }
-            let members: Vec<String> = (gone..CROWD).map(|who| who.to_string()).collect();
-            let whole: BTreeMap<String, usize> = (gone..CROWD)
+            let members: Vec<String> = (gone..CLIENTS).map(|who| who.to_string()).collect();
+            let whole: BTreeMap<String, usize> = (gone..CLIENTS)
                 .flat_map(|who| {
                     let items = share(&who.to_string(), &members, &ITEMS.map(String::from));
                     items.into_iter().map(move |item| (item, who))
                 })
                 .collect();
-            let settled = stage
+            let settled = runner
                 .until("the set is divided", async |_| (*self.0.lock().unwrap() == whole).then_some(()))
                 .await;
             settled.map_err(|what| format!("{what}: {:?}", self.0.lock().unwrap()))?;
         }
-        for who in 0..CROWD {
-            stage.cancel(who).await;
+        for who in 0..CLIENTS {
+            runner.cancel(who).await;
         }
         for place in LOCKS.into_iter().chain([PARTY]) {
-            stage.until_empty(place).await?;
+            runner.until_empty(place).await?;
         }
         Ok(())
     }
 }
 
 #[test]
-fn an_item_is_with_one() {
+fn set_partitioner_item_has_one_owner() {
     try_schedules(Members::default);
 }

@@ -1,4 +1,4 @@
-//! Queues: what was put is taken once, unless whoever took it was cancelled or says that it does not know.
+//! Queues: each entry is taken once, unless its taker was cancelled or reports an unknown outcome.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 use atalaya_recipes::{Queue, QueueError};
 use proptest::prelude::*;
 
-use crate::schedule::{CROWD, try_schedules};
-use crate::stage::{Doing, Person, Play, SOON, Stage};
+use crate::runner::{ActFuture, Client, DEADLINE, Runner, Scenario};
+use crate::schedule::{CLIENTS, try_schedules};
 
 const PATH: &str = "/chaos/jobs";
 const MARKERS: &str = "/chaos/jobs__putters__";
-/// For whoever is in haste.
+/// A short timeout.
 const HASTE: Duration = Duration::from_millis(30);
 
-/// What is known of putting, or of taking, an entry.
+/// Knowledge about a put or a take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It may have been done, or may yet be.
+    /// It may have happened, or may still happen.
     Open,
     Done,
-    /// It has not been done and never will be.
+    /// It has not happened and will not.
     Not,
 }
 
@@ -34,13 +34,13 @@ pub(crate) enum Act {
         in_haste: bool,
     },
     TakeWithin(Duration),
-    /// It goes on with another `Queue`, and closes the one that it has, or drops it.
+    /// Replaces the client's `Queue`; the old one is closed or dropped.
     Renew {
         close: bool,
     },
 }
 
-/// An entry, told by its number.
+/// An entry, identified by its number.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     priority: u16,
@@ -48,12 +48,12 @@ struct Entry {
     taken: bool,
 }
 
-/// Whoever puts into one queue and takes from it.
+/// Clients that put into one queue and take from it.
 pub(crate) struct Workers {
-    /// Of each, the patient one and the one in haste.
-    queues: [Mutex<[Option<Arc<Queue>>; 2]>; CROWD],
+    /// Two queue objects per client: with the default timeout and with a short one.
+    queues: [Mutex<[Option<Arc<Queue>>; 2]>; CLIENTS],
     entries: Mutex<Vec<Entry>>,
-    /// Takings of which it is not known, and will not be, whether they took one: each may have taken one away.
+    /// Number of takes with an unknown outcome; each may have removed an entry.
     open: Mutex<usize>,
 }
 
@@ -62,12 +62,12 @@ impl Workers {
         Workers { queues: Default::default(), entries: Mutex::default(), open: Mutex::default() }
     }
 
-    fn queue(&self, person: &Person, in_haste: bool) -> Arc<Queue> {
+    fn queue(&self, client: &Client, in_haste: bool) -> Arc<Queue> {
         let make = || {
-            let queue = Queue::new(person.session.clone(), PATH);
+            let queue = Queue::new(client.session.clone(), PATH);
             Arc::new(if in_haste { queue.with_timeout(HASTE) } else { queue })
         };
-        self.queues[person.who].lock().unwrap()[usize::from(in_haste)].get_or_insert_with(make).clone()
+        self.queues[client.who].lock().unwrap()[usize::from(in_haste)].get_or_insert_with(make).clone()
     }
 
     async fn put(&self, queue: &Queue, priority: u16, in_haste: bool) -> Result<(), String> {
@@ -86,7 +86,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Whether there was one.
+    /// Returns true if there was one.
     async fn take(
         &self,
         take: impl Future<Output = Result<Option<Vec<u8>>, QueueError>>,
@@ -113,7 +113,7 @@ impl Workers {
     }
 }
 
-/// What is known once this has come out; an error if that must not be.
+/// Returns the knowledge after this outcome; an error if the outcome is a violation.
 pub(crate) fn fate(outcome: Result<(), QueueError>, in_haste: bool) -> Result<Fate, String> {
     match outcome {
         Ok(()) => Ok(Fate::Done),
@@ -127,7 +127,7 @@ pub(crate) fn fate(outcome: Result<(), QueueError>, in_haste: bool) -> Result<Fa
     }
 }
 
-impl Play for Workers {
+impl Scenario for Workers {
     type Act = Act;
 
     fn acts() -> BoxedStrategy<Act> {
@@ -136,32 +136,32 @@ impl Play for Workers {
             10 => (0..3_u16, haste()).prop_map(|(priority, in_haste)| Act::Put { priority, in_haste }),
             5 => haste().prop_map(|in_haste| Act::Take { in_haste }),
             2 => (0u64..40).prop_map(|ms| Act::TakeWithin(Duration::from_millis(ms))),
-            2 => Just(Act::TakeWithin(SOON * 10)),
+            2 => Just(Act::TakeWithin(DEADLINE * 10)),
             2 => any::<bool>().prop_map(|close| Act::Renew { close }),
         ]
         .boxed()
     }
 
-    fn act(self: &Arc<Self>, person: &Person, act: Act) -> Option<Doing> {
-        if person.busy {
+    fn act(self: &Arc<Self>, client: &Client, act: Act) -> Option<ActFuture> {
+        if client.busy {
             return None;
         }
         let this = self.clone();
         match act {
             Act::Put { priority, in_haste } => {
-                let queue = self.queue(person, in_haste);
+                let queue = self.queue(client, in_haste);
                 Some(Box::pin(async move { this.put(&queue, priority, in_haste).await }))
             }
             Act::Take { in_haste } => {
-                let queue = self.queue(person, in_haste);
+                let queue = self.queue(client, in_haste);
                 Some(Box::pin(async move { this.take(queue.take(), in_haste).await.map(drop) }))
             }
             Act::TakeWithin(wait) => {
-                let queue = self.queue(person, false);
+                let queue = self.queue(client, false);
                 Some(Box::pin(async move { this.take(queue.take_within(wait), false).await.map(drop) }))
             }
             Act::Renew { close } => {
-                let queues = std::mem::take(&mut *self.queues[person.who].lock().unwrap());
+                let queues = std::mem::take(&mut *self.queues[client.who].lock().unwrap());
                 for queue in queues.into_iter().flatten().filter_map(Arc::into_inner) {
                     if close {
                         tokio::spawn(queue.close());
@@ -172,13 +172,13 @@ impl Play for Workers {
         }
     }
 
-    /// Whoever waits gets something; all that was put comes, in order; nothing is left once the queues are gone.
-    async fn calm(self: Arc<Self>, stage: &mut Stage<Self>) -> Result<(), String> {
-        let last = Queue::new(stage.witness.0.clone(), PATH);
-        for _ in 0..CROWD {
+    /// Waiting takers get entries; all entries arrive in order; no znode is left after the queues are closed.
+    async fn final_checks(self: Arc<Self>, runner: &mut Runner<Self>) -> Result<(), String> {
+        let last = Queue::new(runner.observer.0.clone(), PATH);
+        for _ in 0..CLIENTS {
             self.put(&last, 1, false).await?;
         }
-        stage.until_idle().await?;
+        runner.until_idle().await?;
         let mut highest = 0;
         while let Some(number) = self.take(last.take(), false).await? {
             let priority = self.entries.lock().unwrap()[number].priority;
@@ -195,12 +195,12 @@ impl Play for Workers {
         }
         last.close().await;
         self.queues.iter().for_each(|queues| *queues.lock().unwrap() = [None, None]);
-        stage.until_empty(PATH).await?;
-        stage.until_empty(MARKERS).await
+        runner.until_empty(PATH).await?;
+        runner.until_empty(MARKERS).await
     }
 }
 
 #[test]
-fn what_was_put_is_taken_once() {
+fn queue_entry_is_taken_once() {
     try_schedules(Workers::new);
 }

@@ -1,4 +1,4 @@
-//! What happens, in turn, and how many schedules of that are tried.
+//! Steps of a schedule, and the number of schedules.
 
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -8,52 +8,53 @@ use atalaya_sim::zookeeper::{Cut, Operation};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-use crate::stage::{Play, play};
+use crate::runner::{Scenario, play};
 
-/// How many there are, each with a session of its own.
-pub(crate) const CROWD: usize = 4;
-/// The session timeout of everyone.
+/// Number of clients, each with its own session.
+pub(crate) const CLIENTS: usize = 4;
+/// Session timeout of the clients.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(400);
-/// How many schedules are tried unless `ATALAYA_CHAOS` says otherwise.
+/// Number of schedules if `ATALAYA_CHAOS` is not set.
 const CASES: u32 = 12;
 
-/// One thing that happens. The number is the one of the crowd to whom.
+/// A step. The number identifies the client.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed<A> {
-    /// It does this of its own will, as far as it can while it does something else.
+pub(crate) enum Step<A> {
+    /// The client starts an act, if it can beside its running one.
     Act(usize, A),
-    /// So too; everyone goes on until it is done, or waits, or what it does has been polled so often: then that is dropped.
+    /// The client starts an act. Everything runs until the act completes, waits, or has been polled N times: then it is
+    /// dropped.
     ActFor(usize, A, usize),
-    /// What it does is dropped, wherever that is.
+    /// The running act of the client is dropped.
     Cancel(usize),
-    /// Its connection is lost at its next request (of this kind), before or after that takes effect.
+    /// The client's connection is lost at its next request (of this kind), before or after that takes effect.
     Cut(usize, Cut, Option<Operation>),
-    /// Its connection is lost.
+    /// The client's connection is lost.
     Disconnect(usize),
-    /// Its session expires; its connection is lost before that, as it is when time does it.
+    /// The client's session expires, after its connection is lost.
     Expire(usize),
-    /// The server stands still for so many milliseconds.
+    /// The server pauses for N milliseconds.
     Pause(u64),
-    /// The server says nothing for so many milliseconds.
+    /// The server sends nothing for N milliseconds.
     Freeze(u64),
-    /// The server is stopped, and started again after so many milliseconds.
+    /// The server is stopped, and restarted after N milliseconds.
     Restart(u64),
-    /// Everyone goes on for so many turns.
+    /// All tasks run for N turns.
     Turns(usize),
 }
 
-/// What happens, in turn. One line each, however it is to be shown.
+/// A list of steps; printed with one line per step.
 #[derive(Clone)]
-struct Schedule<A>(Vec<Deed<A>>);
+struct Schedule<A>(Vec<Step<A>>);
 
 impl<A: Debug> Debug for Schedule<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|deed| write!(f, "\n    {deed:?}"))
+        self.0.iter().try_for_each(|step| write!(f, "\n    {step:?}"))
     }
 }
 
-fn deed<A: Clone + Debug + 'static>(act: BoxedStrategy<A>) -> impl Strategy<Value = Deed<A>> {
-    let who = || 0..CROWD;
+fn step<A: Clone + Debug + 'static>(act: BoxedStrategy<A>) -> impl Strategy<Value = Step<A>> {
+    let who = || 0..CLIENTS;
     let cut = prop_oneof![Just(Cut::BeforeEffect), Just(Cut::BeforeReply)];
     let kind = prop_oneof![
         2 => Just(None),
@@ -66,28 +67,28 @@ fn deed<A: Clone + Debug + 'static>(act: BoxedStrategy<A>) -> impl Strategy<Valu
         1 => Just(Some(Operation::SetData)),
         1 => Just(Some(Operation::Sync)),
     ];
-    // Long enough, now and then, that leases and sessions end of themselves.
+    // Long enough that some leases and sessions expire.
     let pause = || prop_oneof![4 => 1u64..60, 1 => 150u64..700];
     prop_oneof![
-        50 => (who(), act).prop_map(|(who, act)| Deed::Act(who, act)),
-        8 => who().prop_map(Deed::Cancel),
-        12 => (who(), cut, kind).prop_map(|(who, cut, kind)| Deed::Cut(who, cut, kind)),
-        4 => who().prop_map(Deed::Disconnect),
-        4 => who().prop_map(Deed::Expire),
-        2 => pause().prop_map(Deed::Pause),
-        2 => pause().prop_map(Deed::Freeze),
-        1 => pause().prop_map(Deed::Restart),
-        28 => (1usize..40).prop_map(Deed::Turns),
+        50 => (who(), act).prop_map(|(who, act)| Step::Act(who, act)),
+        8 => who().prop_map(Step::Cancel),
+        12 => (who(), cut, kind).prop_map(|(who, cut, kind)| Step::Cut(who, cut, kind)),
+        4 => who().prop_map(Step::Disconnect),
+        4 => who().prop_map(Step::Expire),
+        2 => pause().prop_map(Step::Pause),
+        2 => pause().prop_map(Step::Freeze),
+        1 => pause().prop_map(Step::Restart),
+        28 => (1usize..40).prop_map(Step::Turns),
     ]
 }
 
-/// Tries as many schedules as are asked for; of one that fails, the smallest that still does is shown.
+/// Runs the requested number of schedules, and shrinks one that fails.
 #[track_caller]
-pub(crate) fn try_schedules<P: Play>(begin: impl Fn() -> P) {
+pub(crate) fn try_schedules<P: Scenario>(begin: impl Fn() -> P) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("ATALAYA_SEED").unwrap_or_else(rand::random);
     let cases = number("ATALAYA_CHAOS").and_then(|cases| cases.try_into().ok()).unwrap_or(CASES);
-    // Tests run beside each other.
+    // Tests run in parallel.
     let thread = std::thread::current();
     let name = thread.name().unwrap_or_default();
     println!("{name}: ATALAYA_SEED={seed} ATALAYA_CHAOS={cases}");
@@ -103,13 +104,13 @@ pub(crate) fn try_schedules<P: Play>(begin: impl Fn() -> P) {
     };
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
     let (played, found) = (Cell::new(0_u32), Cell::new(None));
-    let schedules = prop::collection::vec(deed(P::acts()), 1..60).prop_map(Schedule);
-    let result = runner.run(&schedules, |Schedule(deeds)| {
+    let schedules = prop::collection::vec(step(P::acts()), 1..60).prop_map(Schedule);
+    let result = runner.run(&schedules, |Schedule(steps)| {
         played.set(played.get() + 1);
         if played.get().is_multiple_of(1_000) {
             println!("{name}: {} of {cases}", played.get());
         }
-        play(begin(), deeds).map(drop).map_err(|what| {
+        play(begin(), steps).map(drop).map_err(|what| {
             found.set(found.get().or(Some(played.get())));
             TestCaseError::fail(what)
         })

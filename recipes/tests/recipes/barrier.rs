@@ -1,33 +1,33 @@
-//! Nobody passes a closed barrier, and nobody stays behind an open one, whatever happens to connections and sessions.
+//! Barriers: no waiter passes a closed barrier, and none stays behind an open one, over lost connections and sessions.
 
 use std::time::Duration;
 
-use atalaya_recipes::session::{Kind, Write};
+use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Barrier, Error, Session};
 use atalaya_sim::zookeeper::{Cut, Operation};
 use tokio::task::JoinHandle;
 
-use crate::support::{Bed, SOON, until};
+use crate::support::{DEADLINE, TestBed, until};
 
 const PATH: &str = "/barriers/start";
 
-/// Waits at the barrier in a task, and has looked at it when this returns.
-fn waiting(bed: &Bed, session: &Session) -> JoinHandle<Result<bool, Error>> {
+/// Starts to wait in a task. The barrier has been read when this returns.
+fn waiting(bed: &TestBed, session: &Session) -> JoinHandle<Result<bool, Error>> {
     let barrier = Barrier::new(session.clone(), PATH);
     let before = bed.wait(bed.faults().figures()).unwrap().watches;
-    let waits = bed.spawn(async move { barrier.wait_within(SOON).await });
+    let waits = bed.spawn(async move { barrier.wait_within(DEADLINE).await });
     watched(bed, before + 1);
     waits
 }
 
-fn watched(bed: &Bed, watches: usize) {
+fn watched(bed: &TestBed, watches: usize) {
     let faults = bed.faults();
     bed.wait(until("a watch", async || (faults.figures().await.unwrap().watches >= watches).then_some(())));
 }
 
 #[test]
-fn is_closed_and_open() {
-    let bed = Bed::memory();
+fn barrier_closes_and_opens() {
+    let bed = TestBed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(async {
         assert_eq!(barrier.generation().await.unwrap(), None);
@@ -49,24 +49,24 @@ fn is_closed_and_open() {
 }
 
 #[test]
-fn who_waits_passes_although_it_is_closed_again_at_once() {
-    let bed = Bed::memory();
+fn barrier_waiter_passes_although_it_is_closed_again_at_once() {
+    let bed = TestBed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
     let waits = waiting(&bed, &bed.session());
     let connection = bed.connection();
     let open = Write::Delete { path: PATH, version: None };
-    let close = Write::Create { path: PATH, data: b"", kind: Kind::Persistent };
+    let close = Write::Create { path: PATH, data: b"", mode: CreateMode::Persistent };
     bed.wait(async {
-        // Nobody can look between the two.
+        // No client can read the barrier between the two.
         connection.multi(&[open, close]).await.unwrap();
         assert!(waits.await.unwrap().unwrap());
     });
 }
 
 #[test]
-fn does_not_hang_after_a_blip() {
-    let bed = Bed::memory();
+fn barrier_waiter_does_not_hang_after_a_disconnect() {
+    let bed = TestBed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
     let session = bed.session();
@@ -74,7 +74,7 @@ fn does_not_hang_after_a_blip() {
     bed.wait(async {
         let faults = bed.faults();
         let connection = session.connection().await;
-        // It is opened while the one that waits has no connection.
+        // The barrier is opened while the waiter is disconnected.
         faults.refuse_connections(true);
         faults.disconnect(connection.session_id()).await;
         connection.lost().await;
@@ -85,8 +85,8 @@ fn does_not_hang_after_a_blip() {
 }
 
 #[test]
-fn nobody_passes_early_when_the_session_ends_or_the_server_starts_again() {
-    let bed = Bed::memory();
+fn barrier_waiter_does_not_pass_early_on_expiry_or_server_restart() {
+    let bed = TestBed::memory();
     let barrier = Barrier::new(bed.session(), PATH);
     bed.wait(barrier.close()).unwrap();
     let session = bed.session();
@@ -95,12 +95,12 @@ fn nobody_passes_early_when_the_session_ends_or_the_server_starts_again() {
         let connection = session.connection().await;
         bed.faults().expire(connection.session_id()).await;
         connection.lost().await;
-        let connection = session.link_after(connection.number()).await;
+        let connection = session.connection_after(connection.number()).await;
         until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
         bed.faults().stop().await;
         connection.lost().await;
         bed.faults().start_again().await;
-        session.link_after(connection.number()).await;
+        session.connection_after(connection.number()).await;
         until("a watch", async || (bed.faults().figures().await.unwrap().watches >= 1).then_some(())).await;
         assert!(!waits.is_finished());
         assert!(barrier.open().await.unwrap());
@@ -109,8 +109,8 @@ fn nobody_passes_early_when_the_session_ends_or_the_server_starts_again() {
 }
 
 #[test]
-fn an_opening_whose_reply_was_lost_opens_one_generation_only() {
-    let bed = Bed::memory();
+fn barrier_open_with_a_lost_reply_opens_one_generation() {
+    let bed = TestBed::memory();
     let session = bed.session();
     let barrier = Barrier::new(session.clone(), PATH);
     let other = Barrier::new(bed.session(), PATH);
@@ -132,11 +132,11 @@ fn an_opening_whose_reply_was_lost_opens_one_generation_only() {
 }
 
 #[test]
-fn and_kazoos_is_the_same() {
-    let bed = Bed::apache();
+fn barrier_is_shared_with_kazoo() {
+    let bed = TestBed::apache();
     let barrier = Barrier::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("barrier", PATH, &[]);
-    // Kazoo waits, ours opens.
+    // Kazoo waits, we open.
     bed.wait(barrier.close()).unwrap();
     assert_eq!(kazoo.call("wait 0.2"), "False");
     let waits = kazoo.ask("wait 60");
@@ -145,11 +145,11 @@ fn and_kazoos_is_the_same() {
         assert!(barrier.open().await.unwrap());
     });
     assert_eq!(kazoo.answer(waits), "True");
-    // Ours waits, Kazoo opens.
+    // We wait, Kazoo opens.
     kazoo.call("create");
     assert!(!bed.wait(barrier.wait_within(Duration::from_millis(200))).unwrap());
     let ours = barrier.clone();
-    let waits = bed.spawn(async move { ours.wait_within(SOON).await });
+    let waits = bed.spawn(async move { ours.wait_within(DEADLINE).await });
     assert_eq!(kazoo.call("remove"), "True");
     assert!(bed.wait(waits).unwrap().unwrap());
     assert_eq!(kazoo.call("remove"), "False");

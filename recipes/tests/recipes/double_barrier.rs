@@ -1,31 +1,32 @@
-//! A party enters together and leaves together, never by a `ready` that was left behind, and never hangs after a blip.
+//! Double barriers: members enter and leave together, a stale `ready` has no effect, and no member hangs after a
+//! disconnect.
 
 use std::time::Duration;
 
-use atalaya_recipes::session::Kind;
+use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{DoubleBarrier, DoubleBarrierError, DoubleBarrierGuard, Session};
 use atalaya_sim::zookeeper::Cut;
 use tokio::task::JoinHandle;
 
-use crate::support::{Bed, SOON, until};
+use crate::support::{DEADLINE, TestBed, until};
 
 const PATH: &str = "/barriers/together";
 const READY: &str = "/barriers/together/ready";
 
 type Entering = JoinHandle<Result<DoubleBarrierGuard, DoubleBarrierError>>;
 
-fn enter(bed: &Bed, session: &Session, size: usize) -> Entering {
+fn enter(bed: &TestBed, session: &Session, size: usize) -> Entering {
     let barrier = DoubleBarrier::new(session.clone(), PATH, size, "test");
-    bed.spawn(async move { barrier.enter(SOON).await })
+    bed.spawn(async move { barrier.enter(DEADLINE).await })
 }
 
-fn leave(bed: &Bed, inside: DoubleBarrierGuard) -> JoinHandle<Result<(), DoubleBarrierError>> {
-    bed.spawn(async move { inside.leave(SOON).await })
+fn leave(bed: &TestBed, inside: DoubleBarrierGuard) -> JoinHandle<Result<(), DoubleBarrierError>> {
+    bed.spawn(async move { inside.leave(DEADLINE).await })
 }
 
-/// Waits until so many stand at the barrier, `ready` not counted.
+/// Waits until `count` members are at the barrier, not counting `ready`.
 #[track_caller]
-fn at_the_barrier(bed: &Bed, count: usize) {
+fn at_the_barrier(bed: &TestBed, count: usize) {
     let connection = bed.connection();
     bed.wait(until("members", async || {
         connection.sync().await.unwrap();
@@ -34,14 +35,14 @@ fn at_the_barrier(bed: &Bed, count: usize) {
     }));
 }
 
-fn is_empty(bed: &Bed) -> bool {
+fn is_empty(bed: &TestBed) -> bool {
     let connection = bed.connection();
     bed.wait(connection.children(PATH)).unwrap().is_empty()
 }
 
 #[test]
-fn enters_and_leaves_together() {
-    let bed = Bed::memory();
+fn double_barrier_members_enter_and_leave_together() {
+    let bed = TestBed::memory();
     let sessions = [bed.session(), bed.session(), bed.session()];
     for _ in 0..3 {
         let two: Vec<_> = sessions[..2].iter().map(|session| enter(&bed, session, 3)).collect();
@@ -53,7 +54,7 @@ fn enters_and_leaves_together() {
         let last = inside.pop().unwrap();
         let leaving: Vec<_> = inside.into_iter().map(|inside| leave(&bed, inside)).collect();
         assert!(leaving.iter().all(|leaving| !leaving.is_finished()));
-        bed.wait(last.leave(SOON)).unwrap();
+        bed.wait(last.leave(DEADLINE)).unwrap();
         for leaving in leaving {
             bed.wait(leaving).unwrap().unwrap();
         }
@@ -62,8 +63,8 @@ fn enters_and_leaves_together() {
 }
 
 #[test]
-fn a_party_that_is_not_complete_in_time_is_an_error_and_leaves_nothing() {
-    let bed = Bed::memory();
+fn double_barrier_that_times_out_leaves_no_znode() {
+    let bed = TestBed::memory();
     let barrier = DoubleBarrier::new(bed.session(), PATH, 2, "alone");
     let failed = bed.wait(barrier.enter(Duration::from_millis(200)));
     assert!(matches!(failed, Err(DoubleBarrierError::Incomplete { here: 1, size: 2, .. })), "{failed:?}");
@@ -71,13 +72,13 @@ fn a_party_that_is_not_complete_in_time_is_an_error_and_leaves_nothing() {
 }
 
 #[test]
-fn a_dropped_one_is_not_waited_for() {
-    let bed = Bed::memory();
+fn double_barrier_does_not_wait_for_a_dropped_member() {
+    let bed = TestBed::memory();
     let sessions = [bed.session(), bed.session()];
     let entering = sessions.each_ref().map(|session| enter(&bed, session, 2));
     let [one, other] = entering.map(|entering| bed.wait(entering).unwrap().unwrap());
     drop(other);
-    bed.wait(one.leave(SOON)).unwrap();
+    bed.wait(one.leave(DEADLINE)).unwrap();
     assert!(is_empty(&bed));
     let cancelled = enter(&bed, &sessions[0], 2);
     at_the_barrier(&bed, 1);
@@ -85,14 +86,14 @@ fn a_dropped_one_is_not_waited_for() {
     at_the_barrier(&bed, 0);
 }
 
-/// Kazoo's counts it as a member, or waits for it to be made although it is there.
+/// Kazoo counts `ready` as a member, or waits for its creation although it exists.
 #[test]
-fn nobody_enters_early_by_a_stale_ready_nor_hangs_by_it() {
-    let bed = Bed::memory();
+fn double_barrier_ignores_a_stale_ready_znode() {
+    let bed = TestBed::memory();
     let connection = bed.connection();
     bed.wait(async {
         connection.ensure(PATH).await.unwrap();
-        connection.create(READY, b"", Kind::Persistent).await.unwrap();
+        connection.create(READY, b"", CreateMode::Persistent).await.unwrap();
     });
     let first = enter(&bed, &bed.session(), 2);
     at_the_barrier(&bed, 1);
@@ -104,8 +105,8 @@ fn nobody_enters_early_by_a_stale_ready_nor_hangs_by_it() {
 }
 
 #[test]
-fn members_that_are_still_leaving_do_not_count_for_the_next_party() {
-    let bed = Bed::memory();
+fn double_barrier_does_not_count_leaving_members() {
+    let bed = TestBed::memory();
     let sessions = [bed.session(), bed.session(), bed.session()];
     let entering = [enter(&bed, &sessions[0], 2), enter(&bed, &sessions[1], 2)];
     let [one, other] = entering.map(|entering| bed.wait(entering).unwrap().unwrap());
@@ -123,33 +124,33 @@ fn members_that_are_still_leaving_do_not_count_for_the_next_party() {
 }
 
 #[test]
-fn does_not_hang_after_a_blip() {
-    let bed = Bed::memory();
+fn double_barrier_does_not_hang_after_a_disconnect() {
+    let bed = TestBed::memory();
     let (away, here) = (bed.session(), bed.session());
     let faults = bed.faults();
     let entering = enter(&bed, &away, 2);
     at_the_barrier(&bed, 1);
     let connection = bed.wait(away.connection());
-    // The party is completed while one that waits has no connection, and the other begins to leave at once.
+    // The last member arrives while one that waits is disconnected, and the other starts to leave at once.
     let inside = bed.wait(async {
         here.connection().await;
         faults.refuse_connections(true);
         faults.disconnect(connection.session_id()).await;
         connection.lost().await;
-        DoubleBarrier::new(here.clone(), PATH, 2, "here").enter(SOON).await.unwrap()
+        DoubleBarrier::new(here.clone(), PATH, 2, "here").enter(DEADLINE).await.unwrap()
     });
     let leaving = leave(&bed, inside);
     bed.wait(until("it leaves", async || (bed.faults().figures().await.unwrap().watches > 0).then_some(())));
     faults.refuse_connections(false);
     let inside = bed.wait(entering).unwrap().unwrap();
-    bed.wait(inside.leave(SOON)).unwrap();
+    bed.wait(inside.leave(DEADLINE)).unwrap();
     bed.wait(leaving).unwrap().unwrap();
     assert!(is_empty(&bed));
 }
 
 #[test]
-fn the_reply_to_ready_is_lost() {
-    let bed = Bed::memory();
+fn double_barrier_tolerates_a_lost_reply_to_ready() {
+    let bed = TestBed::memory();
     let session = bed.session();
     let first = enter(&bed, &bed.session(), 2);
     at_the_barrier(&bed, 1);
@@ -159,13 +160,13 @@ fn the_reply_to_ready_is_lost() {
     bed.wait(armed.happened()).unwrap();
     let [one, other] = [first, second].map(|entering| bed.wait(entering).unwrap().unwrap());
     let leaving = leave(&bed, one);
-    bed.wait(other.leave(SOON)).unwrap();
+    bed.wait(other.leave(DEADLINE)).unwrap();
     bed.wait(leaving).unwrap().unwrap();
 }
 
 #[test]
-fn and_kazoos_enter_and_leave_with_ours() {
-    let bed = Bed::apache();
+fn double_barrier_is_shared_with_kazoo() {
+    let bed = TestBed::apache();
     let session = bed.session();
     let mut kazoo = bed.kazoo("double", PATH, &["2"]);
     for ours_first in [true, false, true] {
@@ -187,7 +188,7 @@ fn and_kazoos_enter_and_leave_with_ours() {
             bed.wait(leaving).unwrap().unwrap();
         } else {
             let theirs = kazoo.ask("leave");
-            bed.wait(inside.leave(SOON)).unwrap();
+            bed.wait(inside.leave(DEADLINE)).unwrap();
             kazoo.answer(theirs);
         }
         at_the_barrier(&bed, 0);

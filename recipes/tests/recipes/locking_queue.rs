@@ -1,4 +1,4 @@
-//! What was put is held by one at a time, consumed once, and free again when its holder is gone.
+//! Locking queues: an entry has one holder at a time, is consumed once, and is free again after its holder ended.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use atalaya_recipes::queue::PRIORITY;
 use atalaya_recipes::{LockingQueue, QueueError, Taken};
 use atalaya_sim::zookeeper::{Cut, Operation};
 
-use crate::support::{Bed, SOON, soon};
+use crate::support::{DEADLINE, TestBed, soon};
 
 const PATH: &str = "/queues/work";
 const TAKEN: &str = "/queues/work/taken";
@@ -20,8 +20,8 @@ fn said(taken: &Taken) -> String {
 }
 
 #[test]
-fn is_held_and_consumed_or_released() {
-    let bed = Bed::memory();
+fn locking_queue_entry_is_held_then_consumed_or_released() {
+    let bed = TestBed::memory();
     let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
         assert!(queue.take().await.unwrap().is_none());
@@ -36,32 +36,32 @@ fn is_held_and_consumed_or_released() {
         assert_eq!(said(&a), "a");
         a.consume().await.unwrap();
         drop(b);
-        let b = queue.take_within(SOON).await.unwrap().unwrap();
+        let b = queue.take_within(DEADLINE).await.unwrap().unwrap();
         assert!(["b", "c"].contains(&&*said(&b)));
         b.consume().await.unwrap();
-        queue.take_within(SOON).await.unwrap().unwrap().consume().await.unwrap();
+        queue.take_within(DEADLINE).await.unwrap().unwrap().consume().await.unwrap();
         assert!(queue.is_empty().await.unwrap());
         assert_eq!(take(&other).await, None);
     });
 }
 
 #[test]
-fn a_free_entry_is_waited_for_and_not_for_ever() {
-    let bed = Bed::memory();
+fn locking_queue_take_waits_until_its_timeout() {
+    let bed = TestBed::memory();
     let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
         queue.put(b"only", PRIORITY).await.unwrap();
         let held = queue.take().await.unwrap().unwrap();
         assert!(other.take_within(Duration::from_millis(50)).await.unwrap().is_none());
-        let taking = tokio::spawn(async move { other.take_within(SOON).await });
+        let taking = tokio::spawn(async move { other.take_within(DEADLINE).await });
         held.release().await;
         assert_eq!(said(&taking.await.unwrap().unwrap().unwrap()), "only");
     });
 }
 
 #[test]
-fn what_was_lost_with_its_session_is_anothers_and_not_consumed() {
-    let bed = Bed::memory();
+fn locking_queue_entry_of_an_expired_session_goes_to_another_and_is_not_consumed() {
+    let bed = TestBed::memory();
     let session = bed.session();
     let (queue, other) = (LockingQueue::new(session.clone(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
@@ -70,9 +70,9 @@ fn what_was_lost_with_its_session_is_anothers_and_not_consumed() {
         bed.faults().expire(session.connection().await.session_id()).await;
         soon(held.lost()).await;
         assert!(!held.holds());
-        let theirs = other.take_within(SOON).await.unwrap().unwrap();
+        let theirs = other.take_within(DEADLINE).await.unwrap().unwrap();
         assert!(matches!(held.consume().await, Err(QueueError::NotHeld { .. })));
-        // Nor is their hold taken away by what is left of ours.
+        // The cleanup of our expired hold does not remove the new holder's.
         assert!(queue.take().await.unwrap().is_none());
         theirs.consume().await.unwrap();
         assert!(queue.is_empty().await.unwrap());
@@ -80,8 +80,8 @@ fn what_was_lost_with_its_session_is_anothers_and_not_consumed() {
 }
 
 #[test]
-fn a_lost_reply_to_taking_or_consuming_changes_nothing() {
-    let bed = Bed::memory();
+fn locking_queue_tolerates_lost_replies() {
+    let bed = TestBed::memory();
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
@@ -100,10 +100,10 @@ fn a_lost_reply_to_taking_or_consuming_changes_nothing() {
     });
 }
 
-/// The effect is known although nobody could ask in the session in which it was.
+/// The outcome is determined although the session in which the request took effect has ended.
 #[test]
-fn a_consumption_that_the_session_ended_with_is_known() {
-    let bed = Bed::memory();
+fn locking_queue_knows_a_consumption_after_its_session_ended() {
+    let bed = TestBed::memory();
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
@@ -126,8 +126,8 @@ fn a_consumption_that_the_session_ended_with_is_known() {
 }
 
 #[test]
-fn and_kazoo_holds_and_consumes_as_well() {
-    let bed = Bed::apache();
+fn locking_queue_is_shared_with_kazoo() {
+    let bed = TestBed::apache();
     let queue = LockingQueue::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("locking", PATH, &[]);
     bed.wait(async {
@@ -135,11 +135,11 @@ fn and_kazoo_holds_and_consumes_as_well() {
     });
     kazoo.call("put 200 theirs");
     assert_eq!(kazoo.call("get 10"), "ours");
-    let held = bed.wait(queue.take_within(SOON)).unwrap().unwrap();
+    let held = bed.wait(queue.take_within(DEADLINE)).unwrap().unwrap();
     assert_eq!(said(&held), "theirs");
     assert!(bed.wait(queue.take()).unwrap().is_none());
     assert_eq!(kazoo.call("release"), "True");
-    let ours = bed.wait(queue.take_within(SOON)).unwrap().unwrap();
+    let ours = bed.wait(queue.take_within(DEADLINE)).unwrap().unwrap();
     assert_eq!(said(&ours), "ours");
     assert_eq!(kazoo.call("get 0.2"), "None");
     bed.wait(held.release());

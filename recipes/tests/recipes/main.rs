@@ -1,24 +1,28 @@
-//! The recipes other than locks and elections: on the server in memory, where a failure happens at a chosen moment, and
-//! on Apache ZooKeeper beside an unmodified Kazoo.
+//! Tests of the recipes, one file or folder for each: on the in-memory server, where a failure happens at a chosen request, on
+//! Apache ZooKeeper behind a proxy that fails, and beside unmodified Kazoo and Curator.
+//!
+//! One program for all of them: most tests wait, so they wait in parallel.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "serves tests only")]
 
 mod support;
 
+mod apache;
 mod barrier;
+mod children_watch;
 mod counter;
-mod counter_with_kazoo;
+mod data_watch;
 mod double_barrier;
+mod election;
+mod ensemble;
 mod lease;
-mod lease_on_any_schedule;
-mod lease_under_failures;
-mod lease_with_kazoo;
+mod lock;
 mod locking_queue;
-mod on_an_ensemble;
-mod on_apache;
 mod party;
+mod persistent_node;
 mod queue;
 mod refusals;
+mod semaphore;
+mod session;
 mod set_partitioner;
-mod watches;
 mod wrong_znodes;

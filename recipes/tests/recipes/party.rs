@@ -1,17 +1,17 @@
-//! Members are in the party, each once, over lost connections and sessions, until they leave.
+//! Parties: each member is listed once, over lost connections and sessions, until it leaves.
 
 use std::sync::{Arc, Mutex};
 
 use atalaya_recipes::{Party, PartyError};
 use atalaya_sim::zookeeper::{Cut, Operation};
 
-use crate::support::{Bed, until};
+use crate::support::{TestBed, until};
 
 const PATH: &str = "/parties/workers";
 
 #[test]
-fn members_join_and_leave() {
-    let bed = Bed::memory();
+fn party_members_join_and_leave() {
+    let bed = TestBed::memory();
     let session = bed.session();
     for shallow in [false, true] {
         let make = if shallow { Party::shallow } else { Party::new };
@@ -33,8 +33,8 @@ fn members_join_and_leave() {
 }
 
 #[test]
-fn a_name_that_cannot_be_is_refused() {
-    let bed = Bed::memory();
+fn party_refuses_an_invalid_name() {
+    let bed = TestBed::memory();
     let session = bed.session();
     for identifier in ["a/b", "a\0"] {
         let refused = bed.wait(Party::shallow(session.clone(), PATH, identifier).join());
@@ -43,15 +43,15 @@ fn a_name_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn a_member_is_back_after_its_session() {
-    let bed = Bed::memory();
+fn party_member_joins_again_after_its_session_expires() {
+    let bed = TestBed::memory();
     let (session, other) = (bed.session(), bed.session());
     let party = Party::new(other, PATH, "");
     bed.wait(async {
         let membership = Party::new(session.clone(), PATH, "it").join().await.unwrap();
         let old = session.connection().await;
         bed.faults().expire(old.session_id()).await;
-        session.link_after(old.number()).await;
+        session.connection_after(old.number()).await;
         until("it is back", async || (party.members().await.unwrap() == ["it"]).then_some(())).await;
         membership.leave().await;
         assert!(party.members().await.unwrap().is_empty());
@@ -59,8 +59,8 @@ fn a_member_is_back_after_its_session() {
 }
 
 #[test]
-fn nobody_is_there_twice_when_a_reply_was_lost() {
-    let bed = Bed::memory();
+fn party_member_joins_once_when_a_reply_is_lost() {
+    let bed = TestBed::memory();
     let session = bed.session();
     bed.wait(async {
         let party = Party::new(session.clone(), PATH, "it");
@@ -74,8 +74,8 @@ fn nobody_is_there_twice_when_a_reply_was_lost() {
 }
 
 #[test]
-fn the_members_are_followed() {
-    let bed = Bed::memory();
+fn party_members_can_be_followed() {
+    let bed = TestBed::memory();
     let session = bed.session();
     let party = Party::new(session.clone(), PATH, "");
     let seen = Arc::new(Mutex::new(None));
@@ -102,13 +102,13 @@ fn the_members_are_followed() {
 }
 
 #[test]
-fn and_kazoos_members_are_in_it() {
-    let bed = Bed::apache();
+fn party_is_shared_with_kazoo() {
+    let bed = TestBed::apache();
     for recipe in ["party", "shallow"] {
         let path = format!("{PATH}-{recipe}");
         let make = if recipe == "party" { Party::new } else { Party::shallow };
         let party = make(bed.session(), path.clone(), "ours");
-        // Ours first, then Kazoo's; and the other way round.
+        // Our member joins first, then Kazoo's; then in the other order.
         let membership = bed.wait(party.join()).unwrap();
         let mut kazoo = bed.kazoo(recipe, &path, &["theirs"]);
         assert_eq!(kazoo.call("members"), "ours");

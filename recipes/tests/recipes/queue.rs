@@ -1,4 +1,4 @@
-//! What was put is taken once, in order, whatever happens to requests, replies, connections and sessions.
+//! Queues: each entry is taken once, in order, over lost requests, replies, connections and sessions.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use atalaya_recipes::queue::PRIORITY;
 use atalaya_recipes::{Queue, QueueError};
 use atalaya_sim::zookeeper::{Cut, Operation};
 
-use crate::support::{Bed, SOON};
+use crate::support::{DEADLINE, TestBed};
 
 const PATH: &str = "/queues/jobs";
 
@@ -15,8 +15,8 @@ pub(crate) fn text(value: Option<Vec<u8>>) -> String {
 }
 
 #[test]
-fn comes_by_priority_and_then_by_age() {
-    let bed = Bed::memory();
+fn queue_is_ordered_by_priority_then_age() {
+    let bed = TestBed::memory();
     let queue = Queue::new(bed.session(), PATH);
     bed.wait(async {
         assert_eq!(text(queue.take().await.unwrap()), "-");
@@ -33,21 +33,21 @@ fn comes_by_priority_and_then_by_age() {
 }
 
 #[test]
-fn an_entry_is_waited_for_and_not_for_ever() {
-    let bed = Bed::memory();
+fn queue_take_waits_until_its_timeout() {
+    let bed = TestBed::memory();
     let (queue, other) = (Queue::new(bed.session(), PATH), Queue::new(bed.session(), PATH));
     bed.wait(async {
         assert_eq!(text(queue.take_within(Duration::from_millis(50)).await.unwrap()), "-");
-        let taking = tokio::spawn(async move { queue.take_within(SOON).await });
+        let taking = tokio::spawn(async move { queue.take_within(DEADLINE).await });
         other.put(b"late", PRIORITY).await.unwrap();
         assert_eq!(text(taking.await.unwrap().unwrap()), "late");
     });
 }
 
-/// Kazoo's puts it twice when it is asked again, and takes another one when its delete is not answered.
+/// Kazoo puts an entry twice when it repeats a request, and takes another one when its delete is not answered.
 #[test]
-fn nothing_is_put_twice_or_lost_when_a_reply_is() {
-    let bed = Bed::memory();
+fn queue_put_and_take_act_once_when_a_reply_is_lost() {
+    let bed = TestBed::memory();
     let session = bed.session();
     let queue = Queue::new(session.clone(), PATH);
     bed.wait(async {
@@ -67,8 +67,8 @@ fn nothing_is_put_twice_or_lost_when_a_reply_is() {
 }
 
 #[test]
-fn a_take_is_two_requests_and_a_put_is_one() {
-    let bed = Bed::memory();
+fn queue_take_needs_two_requests_and_put_one() {
+    let bed = TestBed::memory();
     let queue = Queue::new(bed.session(), PATH);
     bed.wait(async {
         queue.put(b"", PRIORITY).await.unwrap();
@@ -83,14 +83,14 @@ fn a_take_is_two_requests_and_a_put_is_one() {
             assert!(queue.take().await.unwrap().is_some());
         }
         let after = requests().await;
-        // And a list, and a ping or two.
+        // The list request, and one or two pings.
         assert!(between - before <= 67 && after - between <= 132, "{before} {between} {after}");
     });
 }
 
 #[test]
-fn and_kazoo_puts_and_takes_as_well() {
-    let bed = Bed::apache();
+fn queue_is_shared_with_kazoo() {
+    let bed = TestBed::apache();
     let queue = Queue::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("queue", PATH, &[]);
     bed.wait(queue.put(b"ours 1", PRIORITY)).unwrap();

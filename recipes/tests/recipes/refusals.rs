@@ -9,7 +9,7 @@ use atalaya_recipes::{Election, PersistentNode, Standing, WriteCounter};
 use tokio::sync::watch;
 use zookeeper_client as zk;
 
-use crate::support::{Bed, Logs, until};
+use crate::support::{Logs, TestBed, until};
 
 /// Observed time. At 13 attempts a second, 80 attempts fit into it; with growing pauses, about 8.
 const WINDOW: Duration = Duration::from_secs(6);
@@ -17,7 +17,7 @@ const WINDOW: Duration = Duration::from_secs(6);
 const REQUESTS: u64 = 60;
 
 /// Creates a znode that everyone may read, and whose ACL everyone may change, with its missing parents open to all.
-fn create_readable(bed: &Bed, path: &str, data: &[u8]) {
+fn create_readable(bed: &TestBed, path: &str, data: &[u8]) {
     let (servers, path, data) = (bed.connect_string(), path.to_owned(), data.to_owned());
     bed.wait(async move {
         let client = zk::Client::connect(&servers).await.unwrap();
@@ -29,7 +29,7 @@ fn create_readable(bed: &Bed, path: &str, data: &[u8]) {
 }
 
 /// Lets everyone do everything with a znode again.
-fn grant_everything(bed: &Bed, path: &str) {
+fn grant_everything(bed: &TestBed, path: &str) {
     let (servers, path) = (bed.connect_string(), path.to_owned());
     bed.wait(async move {
         let client = zk::Client::connect(&servers).await.unwrap();
@@ -38,7 +38,7 @@ fn grant_everything(bed: &Bed, path: &str) {
 }
 
 /// Number of requests that the server has received, its own `srvr` included.
-pub(crate) fn received(bed: &Bed) -> u64 {
+pub(crate) fn received(bed: &TestBed) -> u64 {
     let mut stream = TcpStream::connect(bed.connect_string()).unwrap();
     stream.write_all(b"srvr").unwrap();
     let mut text = String::new();
@@ -49,7 +49,7 @@ pub(crate) fn received(bed: &Bed) -> u64 {
 }
 
 /// Lets `work` run for [`WINDOW`]. Returns the number of requests, and the warnings.
-fn observe(bed: &Bed, work: impl Future<Output = ()> + Send + 'static) -> (u64, Vec<String>) {
+fn observe(bed: &TestBed, work: impl Future<Output = ()> + Send + 'static) -> (u64, Vec<String>) {
     let logs = Logs::default();
     let before = received(bed);
     bed.wait(async { tokio::time::timeout(WINDOW, logs.of(work)).await.expect_err("it ended") });
@@ -67,7 +67,7 @@ fn assert_quiet((requests, warnings): (u64, Vec<String>), reasons: &[&str]) {
     }
 }
 
-fn publisher_repeats_a_refused_create_seldom_and_logs_it_once(bed: &Bed) {
+fn publisher_repeats_a_refused_create_seldom_and_logs_it_once(bed: &TestBed) {
     create_readable(bed, "/mediciones", b"");
     let session = bed.session();
     let (data, newest) = watch::channel(Some(b"1".to_vec()));
@@ -80,7 +80,7 @@ fn publisher_repeats_a_refused_create_seldom_and_logs_it_once(bed: &Bed) {
 }
 
 /// In the pauses between refusals, no more time passes than their bound of 10 s says.
-fn contender_leads_soon_after_the_permission_is_granted(bed: &Bed) {
+fn contender_leads_soon_after_the_permission_is_granted(bed: &TestBed) {
     create_readable(bed, "/election", b"");
     let election = Election::new(bed.session(), "/election", "1", Naming::Kazoo);
     let mut standing = election.standing();
@@ -96,7 +96,7 @@ fn contender_leads_soon_after_the_permission_is_granted(bed: &Bed) {
     assert!(granted.elapsed() < Duration::from_secs(12), "{:?}", granted.elapsed());
 }
 
-fn contender_repeats_a_refused_create_seldom_and_logs_it_once(bed: &Bed) {
+fn contender_repeats_a_refused_create_seldom_and_logs_it_once(bed: &TestBed) {
     create_readable(bed, "/election", b"");
     let election = Election::new(bed.session(), "/election", "1", Naming::Kazoo);
     let work = async move { election.run(|_| std::future::pending()).await };
@@ -104,7 +104,7 @@ fn contender_repeats_a_refused_create_seldom_and_logs_it_once(bed: &Bed) {
 }
 
 /// A counter that refuses writes must not keep the measurement out of ZooKeeper, nor make the node repeat the write at once.
-fn publisher_stores_its_data_uncounted_while_the_counter_refuses_writes(bed: &Bed) {
+fn publisher_stores_its_data_uncounted_while_the_counter_refuses_writes(bed: &TestBed) {
     create_readable(bed, "/counter", b"7");
     let session = bed.session();
     let (data, newest) = watch::channel(Some(b"1".to_vec()));
@@ -126,10 +126,10 @@ fn publisher_stores_its_data_uncounted_while_the_counter_refuses_writes(bed: &Be
 macro_rules! on_both {
     ($($scenario:ident),+ $(,)?) => {
         mod memory {
-            $(#[test] fn $scenario() { super::$scenario(&crate::support::Bed::memory()); })+
+            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::memory()); })+
         }
         mod apache {
-            $(#[test] fn $scenario() { super::$scenario(&crate::support::Bed::apache()); })+
+            $(#[test] fn $scenario() { super::$scenario(&crate::support::TestBed::apache()); })+
         }
     };
 }

@@ -1,4 +1,4 @@
-//! Each item is with one member at a time, and with somebody when the party is settled.
+//! Set partitioners: each item has one owner at a time, and has an owner once the party is stable.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,12 +9,12 @@ use atalaya_recipes::{Session, SetPartitioner};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::support::{Bed, soon};
+use crate::support::{TestBed, soon};
 
 const PATH: &str = "/sets/buses";
 const ITEMS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// Who works on what; two on one item end the test.
+/// Owner of each item; two owners of one item fail the test.
 type Board = Arc<Mutex<BTreeMap<String, String>>>;
 
 struct Share(Board, Vec<String>);
@@ -32,7 +32,7 @@ struct Member {
 }
 
 impl Member {
-    fn new(bed: &Bed, session: Session, name: &'static str, board: &Board) -> Member {
+    fn new(bed: &TestBed, session: Session, name: &'static str, board: &Board) -> Member {
         let partitioner = SetPartitioner::new(session, PATH, ITEMS.map(String::from), name)
             .with_settle_time(Duration::from_millis(100));
         let (state, board) = (partitioner.state(), board.clone());
@@ -60,8 +60,8 @@ impl Member {
 }
 
 #[test]
-fn shares_follow_the_party_and_come_back_after_a_session() {
-    let bed = Bed::memory();
+fn partitions_follow_the_party_and_return_after_a_session() {
+    let bed = TestBed::memory();
     let board = Board::default();
     let session = bed.session();
     let mut one = Member::new(&bed, session.clone(), "1", &board);
@@ -81,8 +81,8 @@ fn shares_follow_the_party_and_come_back_after_a_session() {
 }
 
 #[test]
-fn and_kazoo_has_its_share() {
-    let bed = Bed::apache();
+fn partitions_are_shared_with_kazoo() {
+    let bed = TestBed::apache();
     let board = Board::default();
     let mut ours = Member::new(&bed, bed.session(), "ours", &board);
     bed.wait(ours.has(&ITEMS));

@@ -9,9 +9,9 @@ use tracing::warn;
 
 use super::Value;
 use crate::commands::exit::Failure;
+use crate::model::text::sanitize_for_log;
 use crate::settings::api_token::exposure;
 use crate::settings::listen_addr::ListenAddr;
-use crate::settings::shorten;
 
 /// Maximum size of a token file, in bytes.
 const LARGEST_TOKEN_FILE: usize = 1 << 20;
@@ -42,7 +42,9 @@ pub(super) fn hosts(listen: &ListenAddr, given: Option<Value>) -> Result<Hosts, 
     }
     if let Some(given) = given {
         for name in given.text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            hosts.allow(name).map_err(|error| given.refuse(format!("\"{}\": {error}", shorten(name))))?;
+            hosts
+                .allow(name)
+                .map_err(|error| given.refuse(format!("\"{}\": {error}", sanitize_for_log(name))))?;
         }
     }
     Ok(hosts)

@@ -8,18 +8,56 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use atalaya_recipes::{Error, Session};
+use clap::Args;
 use tokio::time::MissedTickBehavior;
 
+use super::args::{ConnectionArgs, Output};
+use super::process_environment;
+use super::signals::stop_signal;
 use super::tools::with_session_of;
-use super::{stop_signal, surroundings};
-use crate::cli::{FleetArgs, StatusArgs};
 use crate::commands::exit::Failure;
 use crate::fleet_status::FleetStatus;
 use crate::fleet_status::clock::Clock;
 use crate::fleet_status::znodes::now;
-use crate::settings::{Settings, load_boards};
+use crate::settings::{FleetArgs, Settings, load_boards};
 use read::Reader;
 use show::Show;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya status                                who leads, what waits, which nodes measure what
+  atalaya status --watch                        the same once a second, until Ctrl-C
+  atalaya status --output json | jq '.nodes[] | select(.age > 60) | .id'
+  atalaya status --watch --output json          an object a line, a line a second
+
+Ages are by ZooKeeper's clock, as far as it is known: nothing is written to ask it. If this machine's
+clock is fast, they are too large at first; --watch finds that out.")]
+pub(super) struct StatusArgs {
+    /// Look again every second, until Ctrl-C.
+    #[arg(long, short)]
+    watch: bool,
+
+    /// How to print; json is one object, and with --watch one a line.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+
+    /// The znode below which measurements stand [default: boards.toml, else /mediciones]. Also ATALAYA_MEASUREMENTS.
+    #[arg(long, value_name = "PATH", help_heading = "Fleet")]
+    measurements: Option<String>,
+
+    /// What a node calls its measurement [default: boards.toml, else {id}]. Also ATALAYA_NAME.
+    #[arg(long, value_name = "TEMPLATE", help_heading = "Fleet")]
+    name: Option<String>,
+
+    /// The znode at which the election is held [default: boards.toml, else /election]. Also ATALAYA_ELECTION.
+    #[arg(long, value_name = "PATH", help_heading = "Fleet")]
+    election: Option<String>,
+}
 
 /// How often to look with `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
@@ -27,14 +65,13 @@ const EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let fleet = FleetArgs {
-        zookeeper: args.connection.zookeeper.clone(),
-        measurements: args.measurements.clone(),
-        name: args.name.clone(),
-        election: args.election.clone(),
-        ..FleetArgs::default()
-    };
-    let settings = Settings::assemble(&fleet, &load_boards(None, surroundings())?, surroundings())?;
+    let fleet = FleetArgs::default()
+        .with_optional("zookeeper", args.connection.zookeeper.as_ref())
+        .with_optional("measurements", args.measurements.as_ref())
+        .with_optional("name", args.name.as_ref())
+        .with_optional("election", args.election.as_ref());
+    let settings =
+        Settings::assemble(&fleet, &load_boards(None, process_environment())?, process_environment())?;
     with_session_of(None, &args.connection, |session| async move {
         let looker = Looker { session, settings, reader: Reader::default(), clock: Clock::default() };
         if args.watch { watch(looker, args).await } else { once(looker, args).await }?;

@@ -2,18 +2,20 @@
 
 use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::wrong_znode::is_ephemeral;
-use atalaya_recipes::{Connection, Error, Problem, Stat, WrongZnode};
+use atalaya_recipes::{Connection, Error, Stat, WrongZnode, ZnodeProblem};
 
-use crate::dynamic_config::{self, Key};
+use crate::dynamic_config::{fleet_path, parse_sampling_period};
 use crate::fleet_status::znodes::{all, children, read};
 use crate::fleet_status::{Measurement, Said, Seen};
 use crate::leader::delivery::outbox;
-use crate::leader::fenced_store::{BARRIER, COUNTER};
+use crate::leader::fenced_store::COUNTER;
 use crate::leader::members::Members;
 use crate::leader::outbox_store;
+use crate::model::barrier;
 use crate::model::fence::{self, Fence};
 use crate::model::node_info;
 use crate::settings::Settings;
+use crate::settings::table::SAMPLING_PERIOD;
 
 /// Who reads, and remembers how large the znodes were: what has been read before takes fewer requests.
 #[derive(Default)]
@@ -33,9 +35,9 @@ impl Reader {
             seen.wrong.extend(WrongZnode::not_persistent(fence::PATH, &stat));
             seen.term = Fence::parse(&data);
         }
-        let period = format!("{}/{}", dynamic_config::FLEET, Key::SamplingPeriod.name());
+        let period = fleet_path(SAMPLING_PERIOD);
         if let Some((data, _)) = get(connection, &period).await? {
-            seen.period = dynamic_config::period(&data);
+            seen.period = parse_sampling_period(&data);
         }
         seen.waiting = outbox_store::cycles(connection, outbox::PATH).await?.map_or(0, |cycles| cycles.len());
         seen.aside = below(connection, outbox::ASIDE).await?;
@@ -86,15 +88,15 @@ impl Reader {
 
 /// Checks that the barrier can be opened, and that the counter holds a number.
 async fn read_barrier_and_counter(connection: &Connection, seen: &mut Seen) -> Result<(), Error> {
-    if let Some(stat) = connection.stat(BARRIER).await? {
-        seen.wrong.extend(WrongZnode::not_childless(BARRIER, &stat));
-        seen.wrong.extend(WrongZnode::not_persistent(BARRIER, &stat));
+    if let Some(stat) = connection.stat(barrier::PATH).await? {
+        seen.wrong.extend(WrongZnode::not_childless(barrier::PATH, &stat));
+        seen.wrong.extend(WrongZnode::not_persistent(barrier::PATH, &stat));
     }
     if let Some((data, stat)) = get(connection, COUNTER).await? {
         seen.wrong.extend(WrongZnode::not_persistent(COUNTER, &stat));
         let text = String::from_utf8_lossy(&data);
         if !text.trim().is_empty() && text.trim().parse::<i64>().is_err() {
-            seen.wrong.push(WrongZnode::new(COUNTER, Problem::NotANumber));
+            seen.wrong.push(WrongZnode::new(COUNTER, ZnodeProblem::NotANumber));
         }
     }
     Ok(())

@@ -4,9 +4,9 @@ use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cli::Output;
+use crate::commands::args::Output;
 use crate::commands::exit::Failure;
-use crate::commands::printer::Printer;
+use crate::commands::stdout::StdoutThread;
 use crate::fleet_status::{FleetStatus, Line, block, table};
 use crate::settings::environment;
 
@@ -18,7 +18,7 @@ pub(super) struct Show {
     output: Output,
     colours: bool,
     watch: bool,
-    printer: Arc<Printer>,
+    printer: Arc<StdoutThread>,
     screen: Option<Screen>,
     /// What was shown last, and when.
     last: Option<(Vec<Line>, Instant)>,
@@ -27,7 +27,7 @@ pub(super) struct Show {
 impl Show {
     /// With `watch` there is more than one to come.
     pub(super) fn new(output: Output, watch: bool) -> Result<Show, Failure> {
-        let printer = Arc::new(Printer::start()?);
+        let printer = Arc::new(StdoutThread::start()?);
         let terminal = io::stdout().is_terminal();
         let colours = terminal && environment("NO_COLOR").is_none_or(|value| value.is_empty());
         let screen = (watch && terminal && output == Output::Table).then(|| Screen::take(&printer)).flatten();
@@ -88,12 +88,12 @@ impl Show {
 /// The terminal's other screen; dropping it gives back the one that was there.
 struct Screen {
     #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "there, no screen is taken"))]
-    printer: Arc<Printer>,
+    printer: Arc<StdoutThread>,
 }
 
 #[cfg(feature = "demo")]
 impl Screen {
-    fn take(printer: &Arc<Printer>) -> Option<Screen> {
+    fn take(printer: &Arc<StdoutThread>) -> Option<Screen> {
         use crossterm::cursor::Hide;
         use crossterm::terminal::EnterAlternateScreen;
 
@@ -126,7 +126,7 @@ impl Drop for Screen {
 /// Builds without the demo know nothing of terminals.
 #[cfg(not(feature = "demo"))]
 impl Screen {
-    fn take(_: &Arc<Printer>) -> Option<Screen> {
+    fn take(_: &Arc<StdoutThread>) -> Option<Screen> {
         None
     }
 

@@ -4,10 +4,41 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use atalaya_recipes::Barrier;
+use clap::{Args, Subcommand};
 
 use super::connection::{parse, path, with_session};
-use crate::cli::BarrierCommand;
+use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::commands) enum BarrierCommand {
+    /// Wait until the barrier is open.
+    Wait(BarrierWaitArgs),
+    /// Open it: everybody who waits goes on.
+    Open(BarrierArgs),
+    /// Close it: whoever comes has to wait.
+    Close(BarrierArgs),
+}
+
+/// `atalaya barrier open` and `close`.
+#[derive(Debug, Args)]
+pub(in crate::commands) struct BarrierArgs {
+    /// The barrier's znode: while it exists, the barrier is closed.
+    path: String,
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct BarrierWaitArgs {
+    /// Which.
+    #[command(flatten)]
+    barrier: BarrierArgs,
+    /// Give up (exit 75) after this time [default: never].
+    #[arg(long, value_name = "DURATION")]
+    wait: Option<String>,
+}
 
 pub(in crate::commands) fn main(command: &BarrierCommand) -> Result<ExitCode, Failure> {
     let args = match command {

@@ -1,6 +1,6 @@
 //! A command that runs only while something is held, with every process that it starts.
 //!
-//! On Linux it runs below `atalaya keep` (`super::guarded`), which is the ancestor of all of them, daemons included,
+//! On Linux it runs below `atalaya keep` (`super::guarded_command`), which is the ancestor of all of them, daemons included,
 //! and kills them if this process is killed: long before the lock passes on to another. The command stays in the
 //! process group of this process, so that it can read the terminal and gets its signals. Elsewhere the command is the
 //! only process that is ended.
@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tracing::{info, warn};
 
 use crate::commands::exit::Failure;
-use crate::commands::own_program;
+use crate::commands::own_program::own_program;
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ fn start(command: &[OsString], variables: &[(&str, String)], grace: Duration) ->
 #[cfg(not(target_os = "linux"))]
 fn start(command: &[OsString], variables: &[(&str, String)], _: Duration) -> Result<Child, Failure> {
     let mut guarded = own_program();
-    guarded.arg("become");
+    guarded.arg("exec");
     spawn(guarded, command, variables)
 }
 

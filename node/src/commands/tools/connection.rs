@@ -10,10 +10,10 @@ use atalaya_hal::duration;
 use atalaya_recipes::connect_string::check_path;
 use atalaya_recipes::{Session, SessionOptions};
 
-use crate::cli::{ConnectionArgs, FleetArgs};
+use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
-use crate::commands::surroundings;
-use crate::settings::{Settings, load_boards};
+use crate::commands::process_environment;
+use crate::settings::{FleetArgs, Settings, load_boards};
 
 /// How long the end may take.
 const FAREWELL: Duration = Duration::from_millis(1_500);
@@ -40,12 +40,11 @@ where
     Fut: Future<Output = Result<T, Failure>>,
 {
     let patience = parse("connect-timeout", &args.connect_timeout)?;
-    let fleet = FleetArgs {
-        zookeeper: args.zookeeper.clone(),
-        session_timeout: args.session_timeout.clone(),
-        ..FleetArgs::default()
-    };
-    let settings = Settings::assemble(&fleet, &load_boards(boards, surroundings())?, surroundings())?;
+    let fleet = FleetArgs::default()
+        .with_optional("zookeeper", args.zookeeper.as_ref())
+        .with_optional("session_timeout", args.session_timeout.as_ref());
+    let settings =
+        Settings::assemble(&fleet, &load_boards(boards, process_environment())?, process_environment())?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {

@@ -3,11 +3,42 @@
 use std::process::ExitCode;
 
 use atalaya_recipes::{Counter, CounterError};
+use clap::{Args, Subcommand};
 
 use super::connection::{path, with_session};
-use crate::cli::CounterCommand;
+use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
-use crate::commands::print;
+use crate::commands::stdout::print;
+
+#[derive(Debug, Subcommand)]
+pub(in crate::commands) enum CounterCommand {
+    /// Print what the counter shows.
+    Get(CounterGetArgs),
+    /// Add to it, exactly once, and print what it shows then.
+    #[command(allow_negative_numbers = true)]
+    Add(CounterAddArgs),
+}
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct CounterGetArgs {
+    /// The counter's znode.
+    path: String,
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct CounterAddArgs {
+    /// The counter's znode.
+    path: String,
+    /// How much; may be negative.
+    #[arg(default_value_t = 1)]
+    amount: i64,
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
 
 pub(in crate::commands) fn main(command: &CounterCommand) -> Result<ExitCode, Failure> {
     let (at, connection, amount) = match command {

@@ -6,13 +6,38 @@ use std::time::SystemTime;
 use anyhow::anyhow;
 use atalaya_recipes::session::BulkRead;
 use atalaya_recipes::{Connection, Error};
+use clap::Args;
 use serde_json::json;
 
 use super::connection::{path, with_session};
-use crate::cli::{InspectArgs, Output};
+use crate::commands::args::{ConnectionArgs, Output};
 use crate::commands::exit::Failure;
-use crate::commands::print;
+use crate::commands::stdout::print;
 use crate::inspect::{Entry, Inspection, Znode, table, tree};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  atalaya inspect /election                  who leads, who waits, since when
+  atalaya inspect / --recursive              everything, as a tree
+  atalaya inspect /mediciones --output json | jq .entries[].data")]
+pub(in crate::commands) struct InspectArgs {
+    /// Which znode.
+    #[arg(default_value = "/")]
+    path: String,
+
+    /// Everything below it, as a tree.
+    #[arg(long, short)]
+    recursive: bool,
+
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+
+    /// How to get to ZooKeeper.
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
 
 /// Most znodes that are shown of a tree.
 const MOST: usize = 100_000;

@@ -5,20 +5,20 @@ mod child;
 mod config;
 mod connection;
 mod counter;
-mod guarded;
-mod held;
+mod guarded_command;
 mod inspect;
 #[cfg(target_os = "linux")]
-mod keeper;
+mod keep;
+mod lock_elect;
 mod queue;
 
-pub(super) use barrier::main as barrier;
-pub(super) use config::main as config;
+pub(super) use barrier::{BarrierCommand, main as barrier};
+pub(super) use config::{ConfigCommand, main as config};
 pub(super) use connection::with_session_of;
-pub(super) use counter::main as counter;
-pub(super) use guarded::main as become_command;
-pub(super) use held::{elect, lock};
-pub(super) use inspect::main as inspect;
+pub(super) use counter::{CounterCommand, main as counter};
+pub(super) use guarded_command::{ExecArgs, main as exec};
+pub(super) use inspect::{InspectArgs, main as inspect};
 #[cfg(target_os = "linux")]
-pub(super) use keeper::main as keep;
-pub(super) use queue::main as queue;
+pub(super) use keep::{KeepArgs, main as keep};
+pub(super) use lock_elect::{ElectArgs, LockArgs, elect, lock};
+pub(super) use queue::{QueueCommand, main as queue};

@@ -14,8 +14,7 @@ use crate::demo::happening::Happening;
 use crate::demo::journal::Said;
 use crate::demo::ledger::{Arrival, Verdict};
 use crate::demo::script::ApiMode;
-use crate::leader::aggregate::Summary;
-use crate::model::report::CycleReport;
+use crate::model::report::{Average, CycleReport};
 use crate::observe::node_status::{Faults, Measured, NodeStatus};
 
 /// A fleet in the middle of its life: node 1 leads, the others wait, one average arrived and one waits.
@@ -37,9 +36,9 @@ fn state(nodes: u32) -> (State, Instant) {
     }
     for (cycle, mean) in [(1, 79.0), (2, 80.0)] {
         let (unit, count) = (Some("Cel".to_owned()), state.rows.len());
-        let summary = Summary { unit, mean, min: 75.0, max: 85.0, stddev: None, count };
+        let average = Average { quantity: None, unit, mean, min: 75.0, max: 85.0, stddev: None, count };
         let report =
-            CycleReport::new(5, cycle, Timestamp::UNIX_EPOCH, vec![summary], 0).reports().next().unwrap();
+            CycleReport::new(5, cycle, Timestamp::UNIX_EPOCH, vec![average], 0).reports().next().unwrap();
         state.on(Happening::Averaged(report), now - Duration::from_secs(9 - cycle));
     }
     let arrival = Arrival { epoch: 5, cycle: 1, unit: Some("Cel".to_owned()), mean: 79.0, count: 3 };

@@ -144,7 +144,7 @@ impl Leader {
 /// Returns the newest report that can be written down while `cycle` is the newest that is known to be: the one after
 /// it may have been written and not confirmed.
 fn possible(epoch: i64, cycle: u64) -> Fence {
-    Fence { epoch, cycle, skipped: None }.advanced()
+    Fence { epoch, cycle, skipped: None }.with_next_cycle()
 }
 
 /// A report that can never be delivered.
@@ -159,7 +159,7 @@ struct Refused {
 fn judge(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Refused> {
     let report = match CycleReport::parse(&data, cycle) {
         Ok(report) => report,
-        Err(reason) if data.len() <= report::LARGEST => return Err(Refused { reason, data }),
+        Err(reason) if data.len() <= report::MAX_SIZE => return Err(Refused { reason, data }),
         Err(reason) => {
             // As much as may be set aside a thousand times.
             let data = serde_json::json!({"cycle": cycle, "reason": reason}).to_string().into_bytes();
@@ -183,7 +183,7 @@ fn log_refused(judged: &[(u64, Option<Result<CycleReport, Refused>>)]) {
         judged.iter().filter_map(|(cycle, judged)| Some((cycle, judged.as_ref()?.as_ref().err()?)));
     let Some((cycle, Refused { reason, .. })) = refused.next() else { return };
     let reports = refused.count() + 1;
-    let reason = crate::settings::shorten(reason);
+    let reason = crate::model::text::sanitize_for_log(reason);
     let path = outbox::PATH;
     warn!(reports, "{path}/{cycle} can never be delivered and is set aside: {reason}; see atalaya reports");
 }

@@ -38,7 +38,7 @@ proptest! {
     #[test]
     fn leader_judges_any_bytes_and_sets_aside_no_more_than_a_report_may_have(data in crate::model::foreign_input::bytes(), cycle in any::<u64>()) {
         if let Err(Refused { data, .. }) = judge(data, cycle, NEWEST) {
-            prop_assert!(data.len() <= 2 * report::LARGEST);
+            prop_assert!(data.len() <= 2 * report::MAX_SIZE);
         }
     }
 }

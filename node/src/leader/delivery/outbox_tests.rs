@@ -41,9 +41,15 @@ fn a_cycle_ends_with_its_last_average() {
     let (mut outbox, mut now) = (outbox([]), 0);
     outbox.add(double(7));
     let (key, report) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!((report.key(), outbox.done(key, Outcome::Accepted)), ("1-7-Cel".to_owned(), (None, None)));
+    assert_eq!(
+        (report.idempotency_key(), outbox.done(key, Outcome::Accepted)),
+        ("1-7-Cel".to_owned(), (None, None))
+    );
     let (key, report) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!((report.key(), outbox.done(key, Outcome::Accepted)), ("1-7-%RH".to_owned(), (Some(7), None)));
+    assert_eq!(
+        (report.idempotency_key(), outbox.done(key, Outcome::Accepted)),
+        ("1-7-%RH".to_owned(), (Some(7), None))
+    );
     assert_eq!((outbox.ending(7), outbox.waiting()), (Some(&Ending::Delivered), 0));
     // It is there for as long as it is not deleted, and not sent again.
     outbox.add(double(7));
@@ -60,7 +66,7 @@ fn only_what_was_rejected_is_set_aside() {
     outbox.done(key, Outcome::Accepted);
     while outbox.ending(7).is_none() {
         let (key, report) = send(&mut outbox, &mut now).unwrap();
-        assert_eq!(report.key(), "1-7-%RH");
+        assert_eq!(report.idempotency_key(), "1-7-%RH");
         outbox.done(key, Outcome::Rejected("400".into()));
     }
     let Some(Ending::Aside(aside)) = outbox.ending(7) else { panic!() };
@@ -147,7 +153,7 @@ fn outbox_sends_a_report_again_in_the_leaders_epoch_if_a_skipped_epoch_makes_it_
     outbox.ended(7);
     let mut now = 1_000;
     let (key, report) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!(report.key(), "100-7");
+    assert_eq!(report.idempotency_key(), "100-7");
     // In the current epoch no later one makes it stale; an API that still says so is not asked again and again.
     outbox.done(key, Outcome::Stale(Stale { epoch: 99, first_cycle: 3 }));
     assert!(matches!(outbox.ending(7), Some(Ending::Aside(_))));

@@ -67,7 +67,7 @@ pub(in crate::leader) async fn judge(
             doubtful(elsewhere.unwrap_or_else(|| format!("it answers {status}")), BROKEN)
         }
         status if status.is_success() && redirected && is_page(&kind, body.as_deref()) => {
-            let path = crate::settings::shorten(landed.path());
+            let path = crate::model::text::sanitize_for_log(landed.path());
             let reason =
                 format!("it redirects to {path} and answers with a page of HTML: the report is not recorded");
             doubtful(reason, BROKEN)

@@ -22,6 +22,7 @@ use crate::leader::delivery::response;
 use crate::leader::fenced_store::CommitError;
 use crate::leader::outbox_store;
 use crate::metrics::Metrics;
+use crate::model::leader_state::Delivered;
 use crate::model::report::Report;
 
 /// The header by which a collector of ours is known.
@@ -42,15 +43,6 @@ pub struct Outgoing {
     /// each is logged once.
     refusals: Mutex<BTreeSet<String>>,
     metrics: Metrics,
-}
-
-/// A report that the API has taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    /// Of which cycle.
-    pub cycle: u64,
-    /// When, by this machine's clock.
-    pub at: SystemTime,
 }
 
 /// What comes of the things that are under way.
@@ -193,7 +185,7 @@ impl Outgoing {
                         let accepted = outcome == Outcome::Accepted;
                         let (news, waiting) = self.done(key, outcome).await;
                         if accepted {
-                            self.delivered.send_replace(Some(Delivered { cycle: key.0, at: SystemTime::now() }));
+                            self.delivered.send_replace(Some(Delivered { cycle: key.0, time: Timestamp::now() }));
                         }
                         if let (Some(news), Some(api)) = (news, api) {
                             tell(&news, api, waiting);

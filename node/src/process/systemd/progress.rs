@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::observe::node_status::NodeStatus;
-use crate::sampling::{SampleProgress, patience};
+use crate::sampling::{SampleProgress, read_timeout};
 use crate::settings::Settings;
 
 /// What a node has done lately.
@@ -32,7 +32,7 @@ impl Progress {
     pub fn new(now: Instant, settings: &Settings, every: Duration) -> Progress {
         let slack = every.min(Duration::from_secs(3600));
         Progress {
-            sampled_by: now + patience(settings.sampling_period),
+            sampled_by: now + read_timeout(settings.sampling_period),
             slack,
             storing: slack.max(settings.session_timeout * 2),
             stored: 0,
@@ -44,7 +44,7 @@ impl Progress {
     /// Takes note of what is at `now`.
     pub fn look(&mut self, node_status: &NodeStatus, turn: Option<SampleProgress>, now: Instant) {
         if let Some(turn) = turn {
-            self.sampled_by = turn.next;
+            self.sampled_by = turn.next_by;
         }
         let newest = node_status.measured.as_ref().map(|measured| measured.at);
         let stored = node_status.published.stored;
@@ -102,7 +102,7 @@ mod tests {
     fn a_sample_that_is_late_is_noticed_and_forgiven_when_it_comes() {
         let start = Instant::now();
         let mut progress = progress(start);
-        let turn = |next| Some(SampleProgress { taken: 1, next: start + next });
+        let turn = |next| Some(SampleProgress { samples: 1, next_by: start + next });
         progress.look(&NodeStatus::default(), turn(10 * SECOND), start);
         assert_eq!(progress.problem(start + 16 * SECOND), None);
         assert!(progress.problem(start + 17 * SECOND).is_some());
@@ -114,7 +114,7 @@ mod tests {
     fn a_publisher_that_stores_nothing_over_a_connection_that_stands_is_noticed() {
         let start = Instant::now();
         let mut progress = progress(start);
-        let turn = Some(SampleProgress { taken: 1, next: start + 1_000 * SECOND });
+        let turn = Some(SampleProgress { samples: 1, next_by: start + 1_000 * SECOND });
         progress.look(&node_status(true, 1, start), turn, start);
         assert_eq!(progress.problem(start + 100 * SECOND), None, "nothing new was measured");
         progress.look(&node_status(true, 1, start + SECOND), turn, start + SECOND);
@@ -135,7 +135,7 @@ mod tests {
             let mut progress = progress(start);
             for second in (0..away).step_by(5) {
                 let now = start + SECOND * second;
-                let turn = Some(SampleProgress { taken: u64::from(second), next: now + 10 * SECOND });
+                let turn = Some(SampleProgress { samples: u64::from(second), next_by: now + 10 * SECOND });
                 progress.look(&node_status(false, stored, now), turn, now);
                 prop_assert_eq!(progress.problem(now + 5 * SECOND), None);
             }

@@ -81,7 +81,7 @@ fn describe(node_status: &NodeStatus, servers: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use atalaya_recipes::{Problem, WrongZnode};
+    use atalaya_recipes::{WrongZnode, ZnodeProblem};
 
     use super::*;
 
@@ -99,7 +99,7 @@ mod tests {
         node_status.standing = Standing::Waiting { ahead: 2 };
         node_status.faults.insert("air".into(), "no acknowledge\nREADY=1".into());
         assert_eq!(describe(&node_status, ""), "following, 2 ahead; sensor air: no acknowledge READY=1");
-        let squatter = WrongZnode::new("/election/x__lock__0000000000", Problem::NotEphemeral);
+        let squatter = WrongZnode::new("/election/x__lock__0000000000", ZnodeProblem::NotEphemeral);
         node_status.wrong_znodes.insert(squatter);
         let text = describe(&node_status, "");
         assert!(

@@ -1,0 +1,174 @@
+//! `atalaya sensors scan`: what answers on the I²C buses of this machine, and which chips it may be. Nothing is written to
+//! any of them.
+
+use clap::Args;
+
+use crate::commands::args::Output;
+use crate::commands::exit::Failure;
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct SensorsScanArgs {
+    /// Only these buses, such as i2c-1.
+    #[arg(value_name = "BUS")]
+    buses: Vec<String>,
+
+    /// How to print; json is one object a line.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn main(_: &SensorsScanArgs) -> Result<(), Failure> {
+    Err(Failure::io(anyhow::anyhow!(
+        "only Linux has I²C buses that a program may use; scan on the Raspberry Pi itself"
+    )))
+}
+
+#[cfg(target_os = "linux")]
+pub(super) fn main(args: &SensorsScanArgs) -> Result<(), Failure> {
+    linux::scan(args, &atalaya_hal::linux::scan::Scanner::default())
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fmt::Write as _;
+
+    use anyhow::anyhow;
+    use atalaya_hal::linux::scan::{Found, KnownBus, Owner, Scanner};
+    use serde_json::json;
+
+    use super::SensorsScanArgs;
+    use crate::commands::args::Output;
+    use crate::commands::exit::Failure;
+    use crate::commands::stdout::print;
+
+    const NO_BUS: &str = "this machine has no I²C bus that a program may use; on a Raspberry Pi: \
+                          sudo raspi-config nonint do_i2c 0";
+
+    pub(super) fn scan(args: &SensorsScanArgs, scanner: &Scanner) -> Result<(), Failure> {
+        let mut buses = scanner.buses();
+        if let Some(unknown) = args.buses.iter().find(|name| buses.iter().all(|bus| bus.name != **name)) {
+            let known: Vec<&str> = buses.iter().map(|bus| bus.name.as_str()).collect();
+            let known =
+                if known.is_empty() { NO_BUS.to_owned() } else { format!("it has {}", known.join(", ")) };
+            return Err(Failure::io(anyhow!("there is no bus \"{}\": {known}", unknown.escape_debug())));
+        }
+        if !args.buses.is_empty() {
+            buses.retain(|bus| args.buses.contains(&bus.name));
+        }
+        if buses.is_empty() {
+            return Err(Failure::io(anyhow!(NO_BUS)));
+        }
+        let mut failed = Vec::new();
+        for bus in &buses {
+            match scanner.scan(&bus.name) {
+                Ok(found) => print(show(bus, &found, args.output).as_bytes())?,
+                Err(error) => failed.push(format!("{}: {error}", bus.name)),
+            }
+        }
+        if failed.is_empty() { Ok(()) } else { Err(Failure::io(anyhow!("{}", failed.join("; ")))) }
+    }
+
+    /// What was found on one bus: a table below its name, or one JSON object a line.
+    fn show(bus: &KnownBus, found: &[Found], output: Output) -> String {
+        let mut text = String::new();
+        if output == Output::Json {
+            for one in found {
+                let (owner, driver) = match &one.owner {
+                    Owner::Free => ("free", None),
+                    Owner::Kernel { driver } => ("kernel", driver.as_deref()),
+                };
+                let object = json!({"bus": bus.name, "address": one.address, "owner": owner, "driver": driver,
+                    "candidates": one.candidates});
+                let _ = writeln!(text, "{object}");
+            }
+            return text;
+        }
+        let about = bus.about.as_deref().map(|about| format!(", {about}")).unwrap_or_default();
+        let _ = writeln!(text, "{}{about}", bus.name);
+        if found.is_empty() {
+            text.push_str("  nobody answers: check wiring and power\n");
+        }
+        for one in found {
+            let names: Vec<&str> = one.candidates.iter().map(|chip| chip.name()).collect();
+            let may_be =
+                if names.is_empty() { "no chip that atalaya knows".to_owned() } else { names.join(", ") };
+            let _ = match &one.owner {
+                Owner::Free => writeln!(text, "  {:#04x}  {may_be}", one.address),
+                Owner::Kernel { driver } => writeln!(
+                    text,
+                    "  {:#04x}  the kernel's{}: chip = \"hwmon\" or \"iio\", device = \"{}-{:04x}\"",
+                    one.address,
+                    driver.as_deref().map(|driver| format!(" driver {driver}")).unwrap_or_default(),
+                    bus.name.trim_start_matches("i2c-"),
+                    one.address,
+                ),
+            };
+        }
+        text
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use atalaya_hal::linux::scan::candidates;
+
+        fn bus() -> KnownBus {
+            KnownBus { name: "i2c-1".to_owned(), about: Some("bcm2835 (i2c@7e804000)".to_owned()) }
+        }
+
+        fn found() -> Vec<Found> {
+            let kernel = Owner::Kernel { driver: Some("lm75".to_owned()) };
+            [(0x29, Owner::Free), (0x48, kernel), (0x76, Owner::Free)]
+                .map(|(address, owner)| Found { address, owner, candidates: candidates(address) })
+                .to_vec()
+        }
+
+        #[test]
+        fn what_answers_is_shown_with_what_to_write_into_boards_toml() {
+            let want = "\
+i2c-1, bcm2835 (i2c@7e804000)
+  0x29  no chip that atalaya knows
+  0x48  the kernel's driver lm75: chip = \"hwmon\" or \"iio\", device = \"1-0048\"
+  0x76  bme280, bmp280, bmp390
+";
+            assert_eq!(show(&bus(), &found(), Output::Table), want);
+            assert!(show(&bus(), &[], Output::Table).contains("nobody answers"));
+        }
+
+        #[test]
+        fn json_is_one_object_for_each_address() {
+            let text = show(&bus(), &found(), Output::Json);
+            let lines: Vec<serde_json::Value> =
+                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert_eq!(lines.len(), 3);
+            assert_eq!(lines[1]["driver"], "lm75");
+            assert_eq!(
+                lines[2],
+                json!({"bus": "i2c-1", "address": 0x76, "owner": "free", "driver": null,
+                "candidates": ["bme280", "bmp280", "bmp390"]})
+            );
+            assert_eq!(show(&bus(), &[], Output::Json), "");
+        }
+
+        #[test]
+        fn a_machine_without_the_bus_says_what_it_has() {
+            let folder = std::env::temp_dir().join(format!("atalaya-scan-{}", std::process::id()));
+            std::fs::create_dir(&folder).unwrap();
+            let scanner = Scanner { dev: folder.clone(), sys: folder.clone() };
+            let args = |buses: &[&str]| SensorsScanArgs {
+                buses: buses.iter().map(|bus| (*bus).to_owned()).collect(),
+                output: Output::Table,
+            };
+            let message = format!("{:#}", scan(&args(&[]), &scanner).unwrap_err());
+            assert!(message.contains("raspi-config"), "{message}");
+            std::fs::write(folder.join("i2c-3"), "").unwrap();
+            let message = format!("{:#}", scan(&args(&["i2c-1"]), &scanner).unwrap_err());
+            assert!(message.contains("no bus \"i2c-1\": it has i2c-3"), "{message}");
+            // It is there, but no bus: the first ioctl says so.
+            let message = format!("{:#}", scan(&args(&["i2c-3"]), &scanner).unwrap_err());
+            std::fs::remove_dir_all(&folder).unwrap();
+            assert!(message.contains("i2c-3: cannot read 0x08"), "{message}");
+        }
+    }
+}

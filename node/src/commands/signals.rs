@@ -1,0 +1,54 @@
+//! Signals that stop a command or reload its configuration.
+
+use std::io;
+
+use tokio::sync::mpsc;
+
+/// Installs handlers for SIGINT and SIGTERM. The future completes at the first of them, with its name.
+#[cfg(unix)]
+pub(super) fn stop_signal() -> io::Result<impl Future<Output = &'static str>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        }
+    })
+}
+
+/// Returns a future that completes at the first Ctrl-C.
+#[cfg(not(unix))]
+pub(super) fn stop_signal() -> io::Result<impl Future<Output = &'static str>> {
+    Ok(async {
+        // If no handler can be installed, the default action of Ctrl-C still ends the process.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        "Ctrl-C"
+    })
+}
+
+/// Installs a handler for SIGHUP. The channel receives one message per signal; signals in quick succession are merged into one.
+#[cfg(unix)]
+pub(super) fn reload_signals() -> io::Result<mpsc::Receiver<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, requests) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!(signal = "SIGHUP", "reloading the configuration");
+            crate::fail_points::point("reload-task");
+            // A full channel holds a request that has not been started, which will read the newest files.
+            let _ = sender.try_send(());
+        }
+    });
+    Ok(requests)
+}
+
+/// Returns a closed channel: only Unix has SIGHUP.
+#[cfg(not(unix))]
+pub(super) fn reload_signals() -> io::Result<mpsc::Receiver<()>> {
+    Ok(mpsc::channel(1).1)
+}

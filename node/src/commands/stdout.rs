@@ -1,0 +1,86 @@
+//! Standard output: [`print`] and [`print_or_closed`] for commands that end by themselves, and [`StdoutThread`] for commands that
+//! run until a signal. Its thread does the writing, so that a pipe that is not read or a paused terminal cannot delay the
+//! shutdown.
+
+use std::io::{self, ErrorKind, Write as _};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use tokio::sync::oneshot;
+
+use crate::commands::exit::Failure;
+
+/// Maximum time for writing the last output.
+const FINAL_WRITE_TIMEOUT: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+type Job = (Vec<u8>, oneshot::Sender<io::Result<()>>);
+
+/// Writes `text` to stdout. A closed pipe (`| head`) is not an error.
+pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
+    print_or_closed(text).map(|_| ())
+}
+
+/// Writes `text` to stdout. Returns false if the pipe is closed, so that the caller can stop producing output.
+pub(super) fn print_or_closed(text: &[u8]) -> Result<bool, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        done => done.map(|()| true).map_err(Failure::io),
+    }
+}
+
+/// Thread that writes to stdout.
+pub(super) struct StdoutThread {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl StdoutThread {
+    pub(super) fn start() -> Result<StdoutThread, Failure> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let write = move || {
+            for (text, reply) in queue {
+                let mut out = io::stdout().lock();
+                // The caller may have stopped waiting.
+                let _ = reply.send(out.write_all(&text).and_then(|()| out.flush()));
+            }
+        };
+        thread::Builder::new().name("stdout".to_owned()).spawn(write).map_err(Failure::internal)?;
+        Ok(StdoutThread { jobs })
+    }
+
+    fn send(&self, text: Vec<u8>) -> oneshot::Receiver<io::Result<()>> {
+        let (reply, written) = oneshot::channel();
+        // If the thread has ended, `reply` is dropped and the caller receives an error.
+        let _ = self.jobs.send((text, reply));
+        written
+    }
+
+    /// Writes `text` and waits until it is written. Returns false if the pipe is closed (`| head -1`).
+    ///
+    /// # Cancellation safety
+    /// The text is written as soon as stdout takes it, even if the future is dropped.
+    pub(super) async fn print(&self, text: impl Into<Vec<u8>>) -> Result<bool, Failure> {
+        match self.send(text.into()).await {
+            Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+            Ok(done) => done.map(|()| true).map_err(Failure::io),
+            Err(_) => {
+                Err(Failure::internal(anyhow!("the thread that writes to stdout has ended unexpectedly")))
+            }
+        }
+    }
+
+    /// Writes the last output. Waits at most 500 ms.
+    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "only the demo uses the whole screen"))]
+    pub(super) fn conclude(&self, text: impl Into<Vec<u8>>) {
+        let mut written = self.send(text.into());
+        let start = Instant::now();
+        while matches!(written.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+            && start.elapsed() < FINAL_WRITE_TIMEOUT
+        {
+            thread::sleep(POLL_INTERVAL);
+        }
+    }
+}

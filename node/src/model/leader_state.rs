@@ -1,0 +1,51 @@
+//! Public state of a leader: its node publishes it in its node info and in its metrics, and sends it to the collector.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// State of a leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct LeaderState {
+    /// Epoch of this leader. Increases with every leader.
+    pub epoch: i64,
+    /// Newest cycle that is committed.
+    pub cycle: u64,
+    /// Start of this epoch, by the clock of the leader's machine.
+    pub since: Timestamp,
+    /// Number of cycles whose reports the API has not accepted yet.
+    #[serde(default)]
+    pub waiting: usize,
+    /// Newest accepted report.
+    #[serde(default)]
+    pub delivered: Option<Delivered>,
+    /// Epoch above `epoch` of which the collector has reports: it accepts no report of this leader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outranked: Option<i64>,
+}
+
+/// A report that the API has accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Delivered {
+    /// Cycle of the report.
+    pub cycle: u64,
+    /// Time of the acceptance, by the clock of the leader's machine.
+    pub time: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leader_state_has_the_json_of_earlier_versions() {
+        let since = Timestamp::from_second(60).unwrap();
+        let delivered = Some(Delivered { cycle: 39, time: since });
+        let state = LeaderState { epoch: 7, cycle: 41, since, waiting: 2, delivered, outranked: None };
+        let json = r#"{"epoch":7,"cycle":41,"since":"1970-01-01T00:01:00Z","waiting":2,"delivered":{"cycle":39,"time":"1970-01-01T00:01:00Z"}}"#;
+        assert_eq!(serde_json::to_string(&state).unwrap(), json);
+        assert_eq!(serde_json::from_str::<LeaderState>(json).unwrap(), state);
+        let text =
+            serde_json::to_string(&LeaderState { delivered: None, outranked: Some(99), ..state }).unwrap();
+        assert!(text.ends_with(r#""delivered":null,"outranked":99}"#), "{text}");
+    }
+}

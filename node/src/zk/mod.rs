@@ -1,0 +1,4 @@
+//! ZooKeeper tasks of a node that every node runs, leader or not.
+
+pub(crate) mod barrier_watch;
+pub(crate) mod node_info_publisher;

@@ -1,0 +1,43 @@
+use atalaya_recipes::{PersistentNode, Phase};
+use atalaya_testbed::eventually;
+use tokio::sync::watch;
+
+use crate::support::election::{DEADLINE, TestBed, until_phase};
+
+const PATH: &str = "/mediciones/1";
+
+#[test]
+fn node_stores_only_the_newest_data_after_a_disconnect() {
+    let bed = TestBed::start();
+    let probe = bed.probe();
+    let proxy = bed.proxy();
+    let session = bed.session(&proxy.connect_string());
+    let node = PersistentNode::new(session.clone(), PATH);
+    let state = node.state();
+    let (data, newest) = watch::channel(None);
+    bed.spawn(node.run(newest));
+    bed.wait(session.connection());
+    assert_eq!(probe.exists(PATH), None, "no data yet");
+    data.send_replace(Some(b"1".to_vec()));
+    let before = eventually("it is there", DEADLINE, || probe.exists(PATH));
+    assert_eq!(before.version, 0);
+
+    proxy.refuse(true);
+    proxy.cut();
+    until_phase(&session, Phase::Suspended);
+    eventually("the node is not held", DEADLINE, || (!state.borrow().held).then_some(()));
+    for text in ["2", "3", "4"] {
+        data.send_replace(Some(text.into()));
+    }
+    assert_eq!(probe.text(PATH).as_deref(), Some("1"));
+    proxy.refuse(false);
+    eventually("the newest is there", DEADLINE, || (probe.text(PATH)? == "4").then_some(()));
+    eventually("it is held", DEADLINE, || state.borrow().held.then_some(()));
+    let after = probe.exists(PATH).unwrap();
+    assert_eq!((after.czxid, after.version), (before.czxid, 1), "2 and 3 were stored as well");
+    assert_eq!(state.borrow().stored, 2);
+
+    data.send_replace(Some(b"5".to_vec()));
+    eventually("it goes on", DEADLINE, || (probe.text(PATH)? == "5").then_some(()));
+    assert_eq!(probe.exists(PATH).unwrap().version, 2);
+}

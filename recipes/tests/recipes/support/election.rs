@@ -1,0 +1,263 @@
+//! Elections on Apache ZooKeeper: a server, sessions, and contenders that record when their leader code runs.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use atalaya_recipes::node_names::Naming;
+use atalaya_recipes::{Connection, Election, Leadership, Phase, Session, SessionOptions, Standing};
+use atalaya_testbed::{Probe, Proxy, ZooKeeper, eventually};
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Session timeout of all tests here. The server's tick is a quarter of it.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
+/// Deadline of every condition, long enough for a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// Delay that a machine that is busy with other tests may add.
+pub(crate) const SLACK: Duration = Duration::from_secs(1);
+
+pub(crate) const ELECTION: &str = "/election";
+
+/// Operation codes, for the proxy.
+pub(crate) const DELETE: i32 = 2;
+pub(crate) const SET: i32 = 5;
+pub(crate) const SYNC: i32 = 9;
+pub(crate) const MULTI: i32 = 14;
+pub(crate) const CREATE: i32 = 15;
+
+/// A ZooKeeper server and a runtime for its clients.
+pub(crate) struct TestBed {
+    // Dropped first, together with all clients that run on it.
+    runtime: Runtime,
+    pub(crate) zookeeper: ZooKeeper,
+}
+
+impl TestBed {
+    #[track_caller]
+    pub(crate) fn start() -> TestBed {
+        // Shown only when a test fails. A second test of the same process finds it set up.
+        let _ = tracing_subscriber::fmt().with_test_writer().with_max_level(tracing::Level::INFO).try_init();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        TestBed { runtime, zookeeper: ZooKeeper::start() }
+    }
+
+    pub(crate) fn proxy(&self) -> Proxy {
+        Proxy::to(self.zookeeper.port())
+    }
+
+    pub(crate) fn probe(&self) -> Probe {
+        Probe::connect(&self.zookeeper.connect_string())
+    }
+
+    /// Starts a session to `servers`, which need not be reachable.
+    pub(crate) fn session(&self, servers: &str) -> Session {
+        session_on(self.runtime.handle(), servers)
+    }
+
+    /// Starts a session directly to the server and returns its first connection.
+    #[track_caller]
+    pub(crate) fn connection(&self) -> Connection {
+        let session = self.session(&self.zookeeper.connect_string());
+        self.wait(session.connection())
+    }
+
+    /// Runs a future to completion on this thread.
+    #[track_caller]
+    pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async { tokio::time::timeout(DEADLINE, future).await.expect("timed out") })
+    }
+
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.runtime.spawn(future)
+    }
+
+    /// Starts a contender behind `proxy`.
+    pub(crate) fn contender(&self, name: &str, proxy: &Proxy) -> Contender {
+        Contender::on(self.runtime.handle(), name, &proxy.connect_string())
+    }
+
+    /// Starts a contender directly at the server.
+    pub(crate) fn direct_contender(&self, name: &str) -> Contender {
+        Contender::on(self.runtime.handle(), name, &self.zookeeper.connect_string())
+    }
+
+    /// Returns the paths of the queued election znodes, as `connection` sees them after a `sync`.
+    #[track_caller]
+    pub(crate) fn line(&self, connection: &Connection) -> Vec<String> {
+        self.wait(async {
+            connection.sync().await.unwrap();
+            let children = match connection.children(ELECTION).await {
+                Ok(children) => children,
+                Err(error) if error.is_no_node() => Vec::new(),
+                Err(error) => panic!("{error}"),
+            };
+            let line = atalaya_recipes::node_names::sorted_contenders(Naming::Kazoo, &children);
+            assert_eq!(line.len(), children.len(), "others than contenders: {children:?}");
+            line.into_iter().map(|name| format!("{ELECTION}/{name}")).collect()
+        })
+    }
+}
+
+/// Starts a session on a runtime of the caller.
+fn session_on(runtime: &Handle, servers: &str) -> Session {
+    let _inside = runtime.enter();
+    Session::start(SessionOptions { servers: servers.parse().unwrap(), timeout: TIMEOUT })
+}
+
+/// Waits until the session is in `phase`.
+#[track_caller]
+pub(crate) fn until_phase(session: &Session, phase: Phase) {
+    eventually(&format!("the session is {phase:?}"), DEADLINE, || {
+        (session.state().phase == phase).then_some(())
+    });
+}
+
+/// Waits until the session has another id than `old`.
+#[track_caller]
+pub(crate) fn until_another_session(session: &Session, old: i64) {
+    eventually("another session", DEADLINE, || {
+        let view = session.state();
+        (view.phase == Phase::Connected && view.session != old).then_some(())
+    });
+}
+
+/// A time span in which leader code ran.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaderRun {
+    pub(crate) who: String,
+    pub(crate) fencing_token: i64,
+    pub(crate) znode: String,
+    pub(crate) from: Instant,
+    /// Time of the last poll.
+    pub(crate) poll_times: Instant,
+    /// Time when the future was dropped or returned.
+    pub(crate) to: Option<Instant>,
+}
+
+/// The leader runs of one or more contenders.
+#[derive(Clone, Default)]
+pub(crate) struct RunLog(Arc<Mutex<Vec<LeaderRun>>>);
+
+impl RunLog {
+    fn lock(&self) -> MutexGuard<'_, Vec<LeaderRun>> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn runs(&self) -> Vec<LeaderRun> {
+        self.lock().clone()
+    }
+
+    /// Leader code: updates its entry until it is stopped.
+    pub(crate) async fn lead(self, who: String, leadership: Leadership, mut stop: watch::Receiver<bool>) {
+        let now = Instant::now();
+        let entry = {
+            let mut runs = self.lock();
+            let (fencing_token, znode) = (leadership.fencing_token(), leadership.znode().to_owned());
+            runs.push(LeaderRun { who, fencing_token, znode, from: now, poll_times: now, to: None });
+            runs.len() - 1
+        };
+        let ending = EndOnDrop { run_log: self, entry };
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                _ = tick.tick() => ending.run_log.lock()[entry].poll_times = Instant::now(),
+            }
+        }
+    }
+}
+
+/// Dropped with the leader code.
+struct EndOnDrop {
+    run_log: RunLog,
+    entry: usize,
+}
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.run_log.lock()[self.entry].to = Some(Instant::now());
+    }
+}
+
+/// A contender with its own session, whose leader code runs until it is stopped.
+pub(crate) struct Contender {
+    pub(crate) name: String,
+    pub(crate) session: Session,
+    pub(crate) standing: watch::Receiver<Standing>,
+    pub(crate) run_log: RunLog,
+    stop: watch::Sender<bool>,
+    run: JoinHandle<()>,
+}
+
+impl Contender {
+    pub(crate) fn on(runtime: &Handle, name: &str, servers: &str) -> Contender {
+        let session = session_on(runtime, servers);
+        let election = Election::new(session.clone(), ELECTION, name, Naming::Kazoo);
+        let standing = election.standing();
+        let (stop, stopped) = watch::channel(false);
+        let run_log = RunLog::default();
+        let (kept, who) = (run_log.clone(), name.to_owned());
+        let lead = move |leadership| kept.clone().lead(who.clone(), leadership, stopped.clone());
+        let run = runtime.spawn(election.run(lead));
+        Contender { name: name.to_owned(), session, standing, run_log, stop, run }
+    }
+
+    /// Waits until the contender has this standing.
+    #[track_caller]
+    pub(crate) fn until(&self, standing: Standing) {
+        eventually(&format!("{} is {standing:?}", self.name), DEADLINE, || self.is(standing).then_some(()));
+    }
+
+    #[track_caller]
+    pub(crate) fn until_leading(&self) -> LeaderRun {
+        eventually(&format!("{} leads", self.name), DEADLINE, || {
+            let newest = self.run_log.runs().pop()?;
+            (self.is(Standing::Leading) && newest.to.is_none()).then_some(newest)
+        })
+    }
+
+    /// Waits until the leader code has ended for the `nth` time, and returns that run.
+    #[track_caller]
+    pub(crate) fn until_ended(&self, nth: usize) -> LeaderRun {
+        eventually(&format!("the leader's code of {} has ended {nth} times", self.name), DEADLINE, || {
+            self.run_log.runs().get(nth - 1).filter(|leader_run| leader_run.to.is_some()).cloned()
+        })
+    }
+
+    pub(crate) fn is(&self, standing: Standing) -> bool {
+        *self.standing.borrow() == standing
+    }
+
+    /// Lets the leader code return.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Lets the leader code return, and waits until `run` has returned.
+    #[track_caller]
+    pub(crate) fn finish(self, bed: &TestBed) {
+        self.stop();
+        bed.wait(self.run).unwrap();
+    }
+}
+
+/// A counter that async code increments and a test reads.
+#[derive(Clone, Default)]
+pub(crate) struct SharedCount(Arc<AtomicU64>);
+
+impl SharedCount {
+    pub(crate) fn up(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}

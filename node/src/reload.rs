@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::dynamic_config::DynamicConfig;
-use crate::process::systemd::Systemd;
+use crate::process::systemd::Notifier;
 use crate::sampling::{self, Sensors};
 use crate::settings::{Settings, SettingsError};
 
@@ -92,14 +92,14 @@ impl fmt::Debug for Reload {
 /// The result of a reload in progress is discarded.
 pub(crate) async fn serve(
     reload: Option<Reload>,
-    systemd: &Systemd,
+    notifier: &Notifier,
     config: &DynamicConfig,
     board: &watch::Sender<String>,
     sensors: mpsc::Sender<Sensors>,
 ) {
     let Some(Reload { mut requests, load }) = reload else { return std::future::pending().await };
     while requests.recv().await.is_some() {
-        systemd.reloading().await;
+        notifier.reloading().await;
         match load_in_thread(&load).await {
             Ok((opened, new)) => {
                 apply_settings(config, &new);
@@ -112,7 +112,7 @@ pub(crate) async fn serve(
             Err(error) => warn!("the new configuration is rejected, keeping the current one: {error}"),
         }
         // systemd waits for this after an error as well.
-        systemd.ready().await;
+        notifier.ready().await;
     }
     std::future::pending().await
 }

@@ -13,11 +13,11 @@ use super::signals::{reload_signals, stop_signal};
 use super::{process_environment, respawn};
 use crate::commands::exit::Failure;
 use crate::logging::Logs;
-use crate::metrics::{Metrics, Server};
 use crate::model::node_id::NodeId;
 use crate::node::Node;
+use crate::observe::{HttpServer, Observer};
 use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, file_stem};
-use crate::process::systemd::Systemd;
+use crate::process::systemd::Notifier;
 use crate::reload::{LoadError, OpenedBoard, Reload};
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
@@ -83,12 +83,14 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let listener = settings.metrics_listen.as_ref().map(listen).transpose()?;
     // Before the sensors: another process of this id may be using them.
     let remembrance = remember(&args, &settings)?;
-    let metrics = if listener.is_some() { Metrics::of(&args.id) } else { Metrics::default() };
-    // It answers until the node has ended.
-    let start = |listener| Server::start(listener, &metrics).map_err(Failure::internal);
-    let _server = listener.map(start).transpose()?;
+    let observer = listener.is_some().then(|| Observer::new(&args.id));
+    // Serves until the node has stopped.
+    let _server = match listener.zip(observer.clone()) {
+        Some((listener, observer)) => Some(HttpServer::start(listener, observer).map_err(Failure::internal)?),
+        None => None,
+    };
     let node =
-        Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.with_metrics(metrics);
+        Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.with_observer(observer);
     // One thread is enough for what a node does, and on a Pi two would cost memory; buses have threads of their own.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
@@ -110,8 +112,10 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         let requests = reload_signals().map_err(Failure::internal)?;
         let described = !is_builtin(&boards);
         let reload = Reload { requests, load: Arc::new(move || load(&args, described)) };
-        let node =
-            node.with_reload(reload).with_systemd(Systemd::of(&environment)).with_state_file(remembrance);
+        let node = node
+            .with_reload(reload)
+            .with_notifier(Notifier::from_env(&environment))
+            .with_state_file(remembrance);
         let node = match logs {
             Some(logs) => node.with_logs(logs),
             None => node,

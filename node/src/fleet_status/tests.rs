@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::health_status::HealthStatus;
 use crate::model::leader_state::LeaderState;
-use crate::model::node_info::NodeInfoSensor;
+use crate::model::node_info::SensorStatus;
 
 const NOW: Millis = 1_767_225_600_000;
 
@@ -24,7 +24,7 @@ pub(crate) fn stat(made: Millis, written: Millis) -> Stat {
 }
 
 fn says(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderState>) -> Said {
-    let sensor = |(name, state): &(&str, SensorState)| NodeInfoSensor {
+    let sensor = |(name, state): &(&str, SensorState)| SensorStatus {
         name: (*name).to_owned(),
         chip: "lm75".into(),
         bus: None,
@@ -38,9 +38,9 @@ fn says(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderState>
         version: "0.1.0".into(),
         sensors: states.iter().map(sensor).collect(),
         leading,
-        ..NodeInfo::of("b")
+        ..NodeInfo::new("b")
     };
-    Said::of(&presence.data())
+    Said::of(&presence.to_json())
 }
 
 /// Two nodes of Atalaya, one of Kazoo, and one that only says who it is.
@@ -187,8 +187,8 @@ proptest! {
         said in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..300),
             "[\u{0}-\u{9f}]{0,300}".prop_map(|text| {
-                let presence = NodeInfo { host: text.clone(), version: text.clone(), ..NodeInfo::of(&text) };
-                presence.data()
+                let presence = NodeInfo { host: text.clone(), version: text.clone(), ..NodeInfo::new(&text) };
+                presence.to_json()
             }),
         ],
         times in (any::<i64>(), any::<i64>(), any::<i64>()),

@@ -17,7 +17,7 @@ use crate::leader::members::Members;
 use crate::leader::read_fleet::{Gathered, Since, gather, not_written_since};
 use crate::leader::schedule::{Schedule, ServerClock};
 use crate::leader::write_counter::{Count, CounterTrouble};
-use crate::metrics::Ended;
+use crate::metrics::CycleResult;
 use crate::model::barrier;
 use crate::model::report::CycleReport;
 
@@ -59,7 +59,7 @@ struct Closed {
 /// How a cycle ended.
 enum Done {
     /// The next one, please.
-    Well(Ended),
+    Well(CycleResult),
     /// It could not be done; once more, soon.
     Again,
     /// The office has to be looked at.
@@ -94,7 +94,7 @@ impl CycleRunner<'_> {
         let mut rhythm = self.rhythm(last, &now);
         loop {
             let due = rhythm.wait(self.now());
-            self.leader.options.metrics.awaits_cycle(due, patience(self.leadership.connection()));
+            self.leader.options.metrics.cycle_scheduled(due, patience(self.leadership.connection()));
             let look = (now.period / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
             let early = closed.is_some() && now.release == Release::Complete;
             tokio::select! {
@@ -126,8 +126,8 @@ impl CycleRunner<'_> {
             let (late, since) = (rhythm.late(begun), BootInstant::now());
             let done = self.cycle(&now, &mut closed, &mut count).await;
             let took = BootInstant::now().since(since);
-            let ended = if let Done::Well(ended) = done { ended } else { Ended::CommitError };
-            self.leader.options.metrics.cycled(ended, late, took, *self.clock);
+            let ended = if let Done::Well(ended) = done { ended } else { CycleResult::Failed };
+            self.leader.options.metrics.cycle_ended(ended, late, took, self.clock.now(BootInstant::now()));
             match done {
                 Done::Well(_) => rhythm.begun(begun),
                 Done::Again => tokio::time::sleep(AGAIN.min(now.period / 2)).await,
@@ -201,16 +201,16 @@ impl CycleRunner<'_> {
             Err(error) => {
                 warn!("no average this time: {error}");
                 // Who waits at the barrier waits for this cycle.
-                return if closed.is_some() { Done::Again } else { Done::Well(Ended::CommitError) };
+                return if closed.is_some() { Done::Again } else { Done::Well(CycleResult::Failed) };
             }
         };
-        self.leader.options.metrics.gathered(self.roster.len(), &gathered);
+        self.leader.options.metrics.fleet_read(self.roster.len(), gathered.reasons);
         fail_points::point("gathered");
         let report = self.report(&gathered, now);
         if report.is_none() {
             warn!(excluded = gathered.excluded, "no average this time: nobody has a usable measurement");
             if closed.is_none() {
-                return Done::Well(Ended::Empty);
+                return Done::Well(CycleResult::Empty);
             }
         }
         if orders.counting != Counting::PerCycle {
@@ -249,10 +249,10 @@ impl CycleRunner<'_> {
         if let (Some(count), Some(value)) = (count, counted) {
             *count = Count { value, version: count.version.wrapping_add(1) };
         }
-        self.leader.options.metrics.tallied(counted);
-        let Some(report) = report else { return Done::Well(Ended::Empty) };
+        self.leader.options.metrics.set_counter(counted);
+        let Some(report) = report else { return Done::Well(CycleResult::Empty) };
         self.written(report, dropped, orders.api.is_some()).await;
-        Done::Well(Ended::Written)
+        Done::Well(CycleResult::Committed)
     }
 
     fn report(&self, gathered: &Gathered, now: i64) -> Option<CycleReport> {
@@ -281,8 +281,8 @@ impl CycleRunner<'_> {
                 "average"
             );
         }
-        self.leader.options.metrics.averaged(&report);
-        dropped.iter().for_each(|_| self.leader.options.metrics.drops());
+        self.leader.options.metrics.set_averages(&report);
+        dropped.iter().for_each(|_| self.leader.options.metrics.report_dropped());
         self.leader.tell_averages(&report);
         self.outgoing
             .with(|outbox| {

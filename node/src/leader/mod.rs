@@ -38,7 +38,7 @@ use members::Members;
 use schedule::ServerClock;
 use write_counter::CounterTrouble;
 
-use crate::metrics::Metrics;
+use crate::metrics::LeaderMetrics;
 
 /// What the leader is told, and may be told anew at any time.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ pub struct LeaderHandles {
     /// Where it says how it leads; `None` while it does not.
     pub leading: watch::Sender<Option<LeaderState>>,
     /// Where it is counted.
-    pub metrics: Metrics,
+    pub metrics: LeaderMetrics,
 }
 
 /// The target of the log lines that tell averages.
@@ -113,7 +113,7 @@ struct Quiet<'a>(&'a LeaderHandles);
 impl Drop for Quiet<'_> {
     fn drop(&mut self) {
         self.0.leading.send_replace(None);
-        self.0.metrics.leads_no_more();
+        self.0.metrics.leadership_ended();
     }
 }
 
@@ -140,7 +140,7 @@ impl Leader {
         let mut state = self.state.lock().await;
         state.trouble.reconnected();
         let _quiet = Quiet(&self.options);
-        self.options.metrics.begins_to_lead(patience(leadership.connection()));
+        self.options.metrics.leadership_started(patience(leadership.connection()));
         let (listed, mut list) = watch::channel(None);
         let session = leadership.connection().session().clone();
         let following = children_watch::follow(&session, &self.options.measurements, |names| {
@@ -203,7 +203,7 @@ impl Leader {
         state.above = None;
         state.outgoing = Outgoing::new(self.options.orders.borrow().period, self.options.metrics.clone());
         (state.office, state.since) = (Some(office), Timestamp::now());
-        self.options.metrics.takes_office(state.clock);
+        self.options.metrics.epoch_started(state.clock.now(BootInstant::now()));
         info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
         state.outgoing.with(|outbox| outbox.set_term(office.term)).await;
         self.refill(leadership, &state.outgoing, &BTreeSet::new(), &waiting, office.term).await?;

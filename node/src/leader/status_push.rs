@@ -185,7 +185,7 @@ impl Teller {
     ) -> Result<(Vec<Node>, usize), Error> {
         let began = now();
         let names = children(connection, &options.measurements).await?;
-        let present = children(connection, node_info::PARENT).await?;
+        let present = children(connection, node_info::PARENT_PATH).await?;
         let id_of = |name: &str| parse_name(&options.name, name).unwrap_or(name).to_owned();
         let measuring: BTreeSet<String> = names.iter().map(|name| id_of(name)).collect();
         let more = present.iter().filter(|id| !measuring.contains(*id)).count() + measuring.len();
@@ -203,7 +203,7 @@ impl Teller {
             seen.measurements.insert(id_of(&name), measurement);
         }
         let said = |data: &[u8], _: &_| Said::of(data);
-        let found = read(connection, node_info::PARENT, present, &mut self.presences, said).await?;
+        let found = read(connection, node_info::PARENT_PATH, present, &mut self.presences, said).await?;
         for (id, stat, said) in found {
             seen.written(&stat);
             seen.presences.insert(id, said);

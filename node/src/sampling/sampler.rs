@@ -12,11 +12,11 @@ use tracing::{debug, info, warn};
 use super::barrier_gate::BarrierGate;
 use super::sensor_health::HealthChange;
 use super::{Sample, Sensors, read_timeout};
-use crate::metrics::Metrics;
+use crate::metrics::{SamplingMetrics, SensorResult};
 use crate::model::barrier::{self, Barrier, LOG_TARGET, SamplingMode};
 use crate::model::measurement::Format;
 use crate::model::node_id::NodeId;
-use crate::model::node_info::NodeInfoSensor;
+use crate::model::node_info::SensorStatus;
 
 /// Periods without a release of the barrier after which a warning is logged.
 const PERIODS_BEFORE_WARNING: u32 = 3;
@@ -39,14 +39,14 @@ pub struct Sampler {
     /// Newest measurement, encoded for its znode.
     pub measurement: watch::Sender<Option<Vec<u8>>>,
     /// Description and health of the sensors. Notified only of changes.
-    pub sensor_info: watch::Sender<Vec<NodeInfoSensor>>,
+    pub sensor_info: watch::Sender<Vec<SensorStatus>>,
     /// Updated after each sample, and when the deadline of the next one changes.
     pub progress: watch::Sender<Option<SampleProgress>>,
     /// Timer or barrier. A changed period counts from the last sample.
     pub mode: watch::Receiver<SamplingMode>,
     /// State of the measurement's znode. In lock-step mode, the next sample waits until the last one is published.
     pub published: watch::Receiver<NodeState>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: SamplingMetrics,
 }
 
 impl Sampler {
@@ -78,7 +78,7 @@ impl Sampler {
         // While a measurement is being published: the number of measurements that were stored before it.
         let mut stored_before: Option<u64> = None;
         self.publish_sensor_info(sensors);
-        self.metrics.carries(sensors.infos());
+        self.metrics.set_sensors(sensors.infos());
         loop {
             let lock_step = mode.barrier.is_some();
             let gate_open =
@@ -111,7 +111,7 @@ impl Sampler {
                 }
             }
             if let Some(ended) = last_end.filter(|_| lock_step) {
-                self.metrics.waited(BootInstant::now().since(ended));
+                self.metrics.record_barrier_wait(BootInstant::now().since(ended));
             }
             last_start = Some(TokioInstant::now());
             if lock_step {
@@ -143,7 +143,11 @@ impl Sampler {
     ) -> Option<Vec<u8>> {
         let samples = sensors.sample(mode.period).await;
         samples.iter().for_each(log_health_change);
-        self.metrics.sampled(&samples);
+        self.metrics.record_sample(samples.iter().map(|sample| SensorResult {
+            sensor: &sample.sensor,
+            result: sample.result.as_ref().map_err(String::as_str),
+            is_skipped: sample.skipped,
+        }));
         self.publish_sensor_info(sensors);
         let readings: Vec<(&str, Reading)> = samples
             .iter()
@@ -198,8 +202,8 @@ impl Sampler {
     }
 
     fn publish_sensor_info(&self, sensors: &Sensors) {
-        let info: Vec<NodeInfoSensor> =
-            sensors.health().map(|(info, health)| NodeInfoSensor::of(info, health.status())).collect();
+        let info: Vec<SensorStatus> =
+            sensors.health().map(|(info, health)| SensorStatus::new(info, health.status())).collect();
         self.sensor_info.send_if_modified(|known| {
             let changed = *known != info;
             *known = info;
@@ -276,7 +280,7 @@ mod tests {
     struct Harness {
         sampler: Sampler,
         measurement: watch::Receiver<Option<Vec<u8>>>,
-        sensor_info: watch::Receiver<Vec<NodeInfoSensor>>,
+        sensor_info: watch::Receiver<Vec<SensorStatus>>,
         progress: watch::Receiver<Option<SampleProgress>>,
         mode: watch::Sender<SamplingMode>,
     }
@@ -291,7 +295,7 @@ mod tests {
         let (progress, progress_updates) = watch::channel(None);
         let (mode, modes) = watch::channel(free_running(HOUR));
         let published = watch::channel(NodeState::default()).1;
-        let metrics = Metrics::default();
+        let metrics = SamplingMetrics::default();
         Harness {
             sampler: Sampler { measurement, sensor_info, progress, mode: modes, published, metrics },
             measurement: measurements,
@@ -312,7 +316,7 @@ mod tests {
             replace.send(new).await.unwrap();
             new_gate.send(()).unwrap();
             harness.measurement.wait_for(|data| data.as_deref() == Some(b"7")).await.unwrap();
-            let is_new = |sensors: &Vec<NodeInfoSensor>| sensors.len() == 1 && sensors[0].name == "new";
+            let is_new = |sensors: &Vec<SensorStatus>| sensors.len() == 1 && sensors[0].name == "new";
             harness.sensor_info.wait_for(is_new).await.unwrap();
             harness.progress.wait_for(|now| now.is_some_and(|now| now.samples == 1)).await.unwrap();
         };

@@ -8,10 +8,10 @@ use tracing::warn;
 
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
-use crate::model::node_info::{self, NodeInfo, NodeInfoSensor};
+use crate::model::node_info::{self, NodeInfo, SensorStatus};
 
 /// Publishes the node info until dropped. Changes of board, sensors or leader state are published with a minimum interval, see
-/// [`node_info::pause`]; the newest state is published, and states in between are skipped.
+/// [`node_info::publish_delay`]; the newest state is published, and states in between are skipped.
 ///
 /// If the znode cannot be published because another session owns it, or because it is persistent, the node logs that and works
 /// without it.
@@ -19,13 +19,13 @@ pub(crate) async fn publish_node_info(
     session: &Session,
     id: &NodeId,
     mut info: NodeInfo,
-    mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
+    mut sensors: watch::Receiver<Vec<SensorStatus>>,
     board: watch::Receiver<String>,
     leader_state: watch::Receiver<Option<LeaderState>>,
 ) {
     info.sensors.clone_from(&sensors.borrow_and_update());
-    let (data, published) = watch::channel(Some(info.data()));
-    let path = format!("{}/{id}", node_info::PARENT);
+    let (data, published) = watch::channel(Some(info.to_json()));
+    let path = format!("{}/{id}", node_info::PARENT_PATH);
     // Kept until this future is dropped, so that the wrong znode is reported as long as the node runs.
     let mut wrong_znodes = WrongZnodeReporter::default();
     tokio::select! {
@@ -46,7 +46,7 @@ pub(crate) async fn publish_node_info(
 async fn update(
     mut info: NodeInfo,
     data: &watch::Sender<Option<Vec<u8>>>,
-    mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
+    mut sensors: watch::Receiver<Vec<SensorStatus>>,
     mut board: watch::Receiver<String>,
     mut leader_state: watch::Receiver<Option<LeaderState>>,
 ) {
@@ -54,8 +54,8 @@ async fn update(
     loop {
         let leading = *leader_state.borrow_and_update();
         let is_other = *board.borrow_and_update() != info.board || leading != info.leading;
-        let interval = node_info::pause(&info.sensors, &sensors.borrow_and_update());
-        let interval = if is_other { Some(node_info::PAUSE) } else { interval };
+        let interval = node_info::publish_delay(&info.sensors, &sensors.borrow_and_update());
+        let interval = if is_other { Some(node_info::MIN_PUBLISH_INTERVAL) } else { interval };
         let due = async {
             match interval {
                 Some(interval) => tokio::time::sleep_until(last + interval).await,
@@ -67,7 +67,7 @@ async fn update(
                 info.board.clone_from(&board.borrow());
                 info.sensors.clone_from(&sensors.borrow());
                 info.leading = leading;
-                data.send_replace(Some(info.data()));
+                data.send_replace(Some(info.to_json()));
                 last = Instant::now();
             }
             Ok(()) = sensors.changed() => {}

@@ -20,7 +20,7 @@ use super::tools::with_session_of;
 use crate::commands::exit::Failure;
 use crate::model::health_status::{HealthStatus, SensorState};
 use crate::model::node_id::NodeId;
-use crate::model::node_info::{self, NodeInfo, NodeInfoSensor};
+use crate::model::node_info::{self, NodeInfo, SensorStatus};
 use crate::model::text::truncate;
 use crate::sampling::{self, Sample, Sensors};
 use crate::settings::load_boards;
@@ -132,7 +132,7 @@ fn list(args: &SensorsListArgs) -> Result<(), Failure> {
         Backend::Linux => "linux",
     };
     let sensors =
-        board.sensors.iter().map(|config| NodeInfoSensor::of(&info(config), &HealthStatus::default()));
+        board.sensors.iter().map(|config| SensorStatus::new(&info(config), &HealthStatus::default()));
     let mut table =
         vec![["sensor", "chip", "place", "measures", "unit", "backend"].map(str::to_owned).to_vec()];
     let mut text = String::new();
@@ -156,7 +156,7 @@ fn list(args: &SensorsListArgs) -> Result<(), Failure> {
 
 /// What the node called `id` says of its sensors in ZooKeeper.
 fn list_of_node(id: &NodeId, args: &SensorsListArgs) -> Result<(), Failure> {
-    let path = format!("{}/{id}", node_info::PARENT);
+    let path = format!("{}/{id}", node_info::PARENT_PATH);
     let data = with_session_of(args.board.boards.as_ref(), &args.connection, |session| async move {
         let connection = session.connection().await;
         // What it has written just now is to be seen.
@@ -195,7 +195,7 @@ fn table_of_node(said: &NodeInfo) -> String {
 }
 
 fn lines_of_node(id: &NodeId, said: &NodeInfo) -> String {
-    let line = |sensor: &NodeInfoSensor| {
+    let line = |sensor: &SensorStatus| {
         let health = &sensor.health;
         let line = json!({"node": id.as_str(), "board": said.board, "sensor": sensor.name, "chip": sensor.chip,
             "bus": sensor.bus, "address": sensor.address, "quantities": sensor.quantities, "units": sensor.units(),
@@ -206,13 +206,13 @@ fn lines_of_node(id: &NodeId, said: &NodeInfo) -> String {
 }
 
 /// The columns that both lists have.
-fn described(sensor: &NodeInfoSensor) -> Vec<String> {
+fn described(sensor: &SensorStatus) -> Vec<String> {
     let list = |words: &[&str]| if words.is_empty() { "-".to_owned() } else { plain(&words.join(", ")) };
     let quantities: Vec<&str> = sensor.quantities.iter().map(String::as_str).collect();
     vec![
         plain(&sensor.name),
         plain(&sensor.chip),
-        plain(&sensor.place()),
+        plain(&sensor.location()),
         list(&quantities),
         list(&sensor.units()),
     ]

@@ -52,10 +52,11 @@ impl Reader {
             let id = settings.id_of(&name).unwrap_or(&name);
             seen.measurements.insert(id.to_owned(), measurement);
         }
-        let found = all(connection, node_info::PARENT, &mut self.presences, |data, _| Said::of(data)).await?;
+        let found =
+            all(connection, node_info::PARENT_PATH, &mut self.presences, |data, _| Said::of(data)).await?;
         for (id, stat, said) in found {
             seen.written(&stat);
-            seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{}/{id}", node_info::PARENT), &stat));
+            seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{}/{id}", node_info::PARENT_PATH), &stat));
             seen.presences.insert(id, said);
         }
         Ok(seen)

@@ -160,7 +160,7 @@ pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> 
 const INTERRUPTED: u8 = 130;
 
 fn contender(session: Session, path: &str, id: Option<&str>, naming: NamingArg) -> Lock {
-    let id = id.map_or_else(|| format!("{}:{}", node_info::host(), std::process::id()), str::to_owned);
+    let id = id.map_or_else(|| format!("{}:{}", node_info::host_name(), std::process::id()), str::to_owned);
     let naming = match naming {
         NamingArg::Kazoo => Naming::Kazoo,
         NamingArg::CuratorLatch => Naming::CuratorLatch,

@@ -92,7 +92,7 @@ fn health(row: &Row) -> (String, Color) {
         Condition::Dead(None) => ("killed".to_owned(), Color::Red),
         Condition::Dead(Some(why)) => (why.clone(), Color::Red),
         Condition::Hung => ("stopped".to_owned(), Color::Magenta),
-        Condition::Up => match row.vitals.faults.first_key_value() {
+        Condition::Up => match row.vitals.sensor_errors.first_key_value() {
             Some((sensor, fault)) => (format!("{sensor}: {fault}"), Color::Red),
             None if row.cut_off() => ("cut off".to_owned(), Color::Yellow),
             None if row.publishes() => ("ok".to_owned(), Color::Green),

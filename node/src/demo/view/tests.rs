@@ -15,7 +15,7 @@ use crate::demo::journal::Said;
 use crate::demo::ledger::{Arrival, Verdict};
 use crate::demo::script::ApiMode;
 use crate::model::report::{Average, CycleReport};
-use crate::observe::node_status::{Faults, Measured, NodeStatus};
+use crate::observe::node_status::{Measured, NodeStatus, SensorErrors};
 
 /// A fleet in the middle of its life: node 1 leads, the others wait, one average arrived and one waits.
 fn state(nodes: u32) -> (State, Instant) {
@@ -30,7 +30,7 @@ fn state(nodes: u32) -> (State, Instant) {
             standing: if ahead == 0 { Standing::Leading } else { Standing::Waiting { ahead } },
             measured: Some(Measured { data: b"78.40"[..].into(), at: now - Duration::from_millis(300) }),
             published: NodeState { held: true, stored: 9, zxid: 9 },
-            faults: Faults::new(),
+            sensor_errors: SensorErrors::new(),
             wrong_znodes: std::collections::BTreeSet::new(),
         };
     }

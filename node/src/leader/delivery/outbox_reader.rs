@@ -76,9 +76,9 @@ impl Leader {
 
     /// Counts the reports that are set aside, for the metrics.
     async fn count_aside(&self, connection: &Connection) -> Result<(), Error> {
-        if self.options.metrics.is_on() {
+        if self.options.metrics.is_enabled() {
             let aside = connection.stat(outbox::ASIDE).await?;
-            self.options.metrics.aside(aside.map_or(0, |stat| stat.num_children));
+            self.options.metrics.set_rejected_reports(aside.map_or(0, |stat| stat.num_children));
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::leader::delivery::queue::{Key, News, Next, Outcome};
 use crate::leader::delivery::response;
 use crate::leader::fenced_store::CommitError;
 use crate::leader::outbox_store;
-use crate::metrics::Metrics;
+use crate::metrics::{LeaderMetrics, RequestOutcome};
 use crate::model::leader_state::Delivered;
 use crate::model::report::Report;
 
@@ -42,7 +42,7 @@ pub struct Outgoing {
     /// Refusals by ZooKeeper to remove reports that were logged. They outlive an interruption of the delivery, so that
     /// each is logged once.
     refusals: Mutex<BTreeSet<String>>,
-    metrics: Metrics,
+    metrics: LeaderMetrics,
 }
 
 /// What comes of the things that are under way.
@@ -81,7 +81,7 @@ impl Settling {
 
 impl Outgoing {
     /// None yet.
-    pub fn new(period: Duration, metrics: Metrics) -> Outgoing {
+    pub fn new(period: Duration, metrics: LeaderMetrics) -> Outgoing {
         Outgoing {
             outbox: Mutex::new(Outbox::new(period)),
             news: Notify::new(),
@@ -98,7 +98,7 @@ impl Outgoing {
         let done = {
             let mut outbox = self.outbox.lock().await;
             let done = act(&mut outbox);
-            self.metrics.waits(outbox.waiting(), outbox.oldest());
+            self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
             done
         };
         self.news.notify_one();
@@ -141,7 +141,7 @@ impl Outgoing {
     pub async fn deliver(&self, leadership: &Leadership, api: Option<&Api>) {
         let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Happened> + Send + '_>>> =
             FuturesUnordered::new();
-        self.metrics.delivers();
+        self.metrics.delivery_started();
         let mut gives_up = false;
         let mut settling = Settling::default();
         self.outbox.lock().await.interrupted();
@@ -161,7 +161,7 @@ impl Outgoing {
                         let outbox = self.outbox.lock().await;
                         (outbox.timeout(), outbox.is_retry(key))
                     };
-                    self.metrics.sends(retry);
+                    self.metrics.request_sent(retry);
                     let metrics = &self.metrics;
                     under_way.push(Box::pin(async move {
                         let sending = fail_points::during("sending", send(api, &report, timeout));
@@ -170,7 +170,7 @@ impl Outgoing {
                             Some(network) => TokioContext::new(sending, network.clone()).await,
                             None => sending.await,
                         };
-                        metrics.answered(&outcome, BootInstant::now().since(since));
+                        metrics.request_ended(request_outcome(&outcome), BootInstant::now().since(since));
                         fail_points::point("answered");
                         Happened::Answered(key, outcome)
                     }));
@@ -237,10 +237,10 @@ impl Outgoing {
         let is_stale = matches!(outcome, Outcome::Stale(_));
         let before = outbox.outranked();
         let (_, news) = outbox.done(key, outcome);
-        self.metrics.waits(outbox.waiting(), outbox.oldest());
+        self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
         let outranked = outbox.outranked();
         if is_stale && outranked.is_some() {
-            self.metrics.outranked();
+            self.metrics.report_outranked();
         }
         if outranked != before {
             self.outranked.send_replace(outranked);
@@ -250,11 +250,11 @@ impl Outgoing {
 
     /// One more is set aside: so many are.
     async fn count_aside(&self, leadership: &Leadership) {
-        self.metrics.sets_aside();
-        if self.metrics.is_on()
+        self.metrics.report_rejected();
+        if self.metrics.is_enabled()
             && let Ok(Some(aside)) = leadership.connection().stat(ASIDE).await
         {
-            self.metrics.aside(aside.num_children);
+            self.metrics.set_rejected_reports(aside.num_children);
         }
     }
 
@@ -283,6 +283,15 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 const MOST_LOGGED: usize = 8;
 /// Most reports that are deleted or set aside at the same time.
 const SETTLED_AT_ONCE: usize = 8;
+
+fn request_outcome(outcome: &Outcome) -> RequestOutcome {
+    match outcome {
+        Outcome::Accepted => RequestOutcome::Accepted,
+        Outcome::Rejected(_) | Outcome::Invalid(_) => RequestOutcome::Rejected,
+        Outcome::CommitError(_) | Outcome::Doubtful(_) => RequestOutcome::Failed,
+        Outcome::Stale(_) => RequestOutcome::Stale,
+    }
+}
 
 fn tell(news: &News, api: &Api, waiting: usize) {
     let url = api.shown();

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_recipes::{DataWatch, Session, SessionOptions, Watched};
+use atalaya_recipes::{DataWatch, Session, SessionOptions, WatchedData};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -21,11 +21,11 @@ async fn main() -> anyhow::Result<()> {
     let show = async {
         while newest.changed().await.is_ok() {
             match &*newest.borrow_and_update() {
-                Watched::There(data, stat) => {
+                WatchedData::Present(data, stat) => {
                     println!("version {}: {}", stat.version, String::from_utf8_lossy(data));
                 }
-                Watched::Missing => println!("there is no {path}"),
-                Watched::Unseen => {}
+                WatchedData::Missing => println!("there is no {path}"),
+                WatchedData::Unknown => {}
             }
         }
     };

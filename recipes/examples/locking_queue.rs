@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_recipes::queue::PRIORITY;
+use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::{LockingQueue, Session, SessionOptions};
 
 #[tokio::main(flavor = "current_thread")]
@@ -20,7 +20,7 @@ async fn main() -> anyhow::Result<()> {
     let queue = LockingQueue::new(session.clone(), "/jobs");
     let all: Vec<&[u8]> = jobs.iter().map(|job| job.as_bytes()).collect();
     if !all.is_empty() {
-        queue.put_all(&all, PRIORITY).await?;
+        queue.put_all(&all, DEFAULT_PRIORITY).await?;
         println!("put {} jobs", all.len());
     } else {
         while let Some(taken) = queue.take_within(Duration::from_secs(3)).await? {

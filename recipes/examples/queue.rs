@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_recipes::queue::PRIORITY;
+use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::{Queue, Session, SessionOptions};
 
 #[tokio::main(flavor = "current_thread")]
@@ -19,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
     let queue = Queue::new(session.clone(), "/queue");
     for text in &texts {
-        queue.put(text.as_bytes(), PRIORITY).await?;
+        queue.put(text.as_bytes(), DEFAULT_PRIORITY).await?;
         println!("put {text}");
     }
     if texts.is_empty() {

@@ -33,6 +33,7 @@ use anyhow::anyhow;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::logging::{self, LogFormat};
 use crate::model::text;
@@ -182,11 +183,11 @@ pub fn main() -> ExitCode {
     };
     match execute(cli) {
         Ok(code) => {
-            logging::conclude("");
+            logging::finish("");
             code
         }
         Err(failure) => {
-            logging::conclude(&format!("atalaya: {}\n", text::sanitize_lines(&failure.to_string())));
+            logging::finish(&format!("atalaya: {}\n", text::sanitize_lines(&failure.to_string())));
             failure.code()
         }
     }
@@ -219,7 +220,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let logs = if starts_own_log(&cli.command) {
         None
     } else {
-        panics::end_the_process(exit::INTERNAL);
+        panics::exit_on_panic(exit::INTERNAL);
         let filter = filter.as_deref().or(default_filter(&cli.command));
         let logs = logging::start(cli.log_format, filter);
         Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
@@ -229,7 +230,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Demo(args) => demo::main(args, filter.as_deref()),
         #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
-        Command::Run(args) if args.supervised => return respawn::main(&args),
+        Command::Run(args) if args.supervised => {
+            return respawn::main(&args.id, args.state.state_dir.as_ref());
+        }
         Command::Run(args) => run::main(args, logs),
         #[cfg(feature = "collector")]
         Command::Collect(args) => collect::main(&args),
@@ -292,6 +295,11 @@ fn default_filter(command: &Command) -> Option<&'static str> {
         Command::Status(_) => Some("error"),
         _ => None,
     }
+}
+
+/// Returns a runtime that runs all tasks on the calling thread.
+fn current_thread_runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(Failure::internal)
 }
 
 /// Returns the environment of this process.

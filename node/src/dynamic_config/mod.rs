@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atalaya_recipes::{DataWatch, Session, Watched, children_watch};
+use atalaya_recipes::{DataWatch, Session, WatchedData, children_watch};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -154,13 +154,13 @@ impl DynamicConfig {
         &self,
         scope: Scope,
         setting: &'static Setting,
-        mut data: watch::Receiver<Watched>,
+        mut data: watch::Receiver<WatchedData>,
     ) -> std::convert::Infallible {
         while data.changed().await.is_ok() {
             match &*data.borrow_and_update() {
-                Watched::Unseen => {}
-                Watched::Missing => self.apply(scope, setting, None),
-                Watched::There(data, _) => self.apply(scope, setting, Some(data)),
+                WatchedData::Unknown => {}
+                WatchedData::Missing => self.apply(scope, setting, None),
+                WatchedData::Present(data, _) => self.apply(scope, setting, Some(data)),
             }
         }
         std::future::pending().await

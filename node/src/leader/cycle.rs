@@ -238,7 +238,7 @@ impl CycleRunner<'_> {
         };
         let generation = match self.office.advance(self.leadership, self.clock, cycle).await {
             Ok(generation) => {
-                self.trouble.over();
+                self.trouble.reset();
                 generation
             }
             Err(failed) => return self.refused(failed, closed, count).await,

@@ -66,7 +66,7 @@ async fn watch_over(
     loop {
         match connection.stat_and_watch(barrier::PATH).await {
             Ok((stat, watcher)) => {
-                backoff.over();
+                backoff.reset();
                 let wrong = stat.as_ref().and_then(|stat| {
                     WrongZnode::not_childless(barrier::PATH, stat)
                         .or(WrongZnode::not_persistent(barrier::PATH, stat))

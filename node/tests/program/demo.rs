@@ -206,7 +206,7 @@ fn demo_script_plays_faults_with_at_most_one_leader() {
         ", the leader, is killed",
         "is revived",
         ", the leader, is stopped",
-        "not leading any more",
+        "no longer the leader",
         "the API hangs",
         "the API goes away",
         "the API does not take reports",

@@ -32,17 +32,17 @@ Examples:
   atalaya run 1 --metrics-listen 127.0.0.1:9100    then: curl http://127.0.0.1:9100/readyz
   atalaya run 1 --supervised                       restart the node when it is killed or fails
 
-The node waits until ZooKeeper is reachable. SIGHUP reloads boards.toml: sensors are replaced, while
+The node waits until ZooKeeper is reachable. SIGHUP reloads boards.toml: sensors are replaced, while \
 session and leadership continue. SIGINT and SIGTERM stop the node.
 
-The znodes of a killed node remain until its session times out. They are deleted at once if the node
-is started again, by atalaya reap, or with --supervised. That flag runs the node in a child process,
-which stops when its parent ends. The parent forwards signals and restarts the node unless it exits
-with 0, 64, 73 or 78. Under systemd the flag is not needed.
+The znodes of a killed node remain until its session times out. They are deleted at once if the node is \
+started again, by atalaya reap, or with --supervised. That flag runs the node in a child process, which \
+stops when its parent ends. The parent forwards signals and restarts the node unless it exits with 0, \
+64, 73 or 78. Under systemd the flag is not needed.
 
-Exit codes: 0 stopped by a signal; 64 wrong usage; 69 ZooKeeper not reached within --connect-timeout,
-or the address of --metrics-listen not available; 70 internal error; 73 node id in use; 75 a cleanup
-of this node is still running; 78 wrong configuration.")]
+Exit codes: 0 stopped by a signal; 64 wrong usage; 69 ZooKeeper not reached within --connect-timeout, or \
+the address of --metrics-listen not available; 70 internal error; 73 node id in use; 75 a cleanup of \
+this node is still running; 78 wrong configuration.")]
 pub(super) struct RunArgs {
     /// Node id, unique in the fleet: at most 128 bytes, without slashes or white space.
     pub(super) id: NodeId,

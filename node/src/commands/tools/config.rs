@@ -36,7 +36,7 @@ Examples:
   atalaya config set /config/nodes/3/log debug          set the log filter of node 3 only
   atalaya config set /config/nodes/3/log ''             unset: node 3 uses its start value again
 
-The keys of a fleet are sampling_period, api_url, sync and log. A key of a node has precedence over the
+The keys of a fleet are sampling_period, api_url, sync and log. A key of a node has precedence over the \
 key of the fleet. An empty value means not set.")]
     Set(ConfigSetArgs),
     /// Print a value and each change, until Ctrl-C.
@@ -47,8 +47,8 @@ Examples:
   atalaya config init 5s http://127.0.0.1:8000/nuevo
   atalaya config init 2.5 http://api:80/ --zookeeper zk1:2181,zk2:2181/fleet
 
-Running nodes apply the values at once, and nodes that start later apply them at their start. The
-period is written in seconds, the format that Kazoo programs read.")]
+Running nodes apply the values at once, and nodes that start later apply them at their start. The period \
+is written in seconds, the format that Kazoo programs read.")]
     Init(ConfigInitArgs),
 }
 

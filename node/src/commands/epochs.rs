@@ -24,7 +24,7 @@ Examples:
   atalaya epochs list --store redis://127.0.0.1:6379/0
   docker compose exec collector atalaya epochs list
 
-The collector rejects reports of an epoch below the highest one with 409 (problem `stale`), unless their
+The collector rejects reports of an epoch below the highest one with 409 (problem `stale`), unless their \
 cycle is lower. An epoch far above the others, with few reports, is not from this fleet: drop it.")]
     List(EpochsListArgs),
     /// Delete an epoch and its reports from a collector's store, so that reports of lower epochs are accepted again.
@@ -32,14 +32,15 @@ cycle is lower. An epoch far above the others, with few reports, is not from thi
 Examples:
   atalaya epochs drop 1821211504 --dry-run       show what the command deletes
   atalaya epochs drop 1821211504 --yes
-  sudo -u atalaya atalaya epochs drop 1821211504 --yes --store sqlite:/var/lib/atalaya-collector/reports.db
+  sudo -u atalaya atalaya epochs drop 1821211504 --yes \\
+    --store sqlite:/var/lib/atalaya-collector/reports.db
 
-The collector may be running and applies the change at the next report. Hourly sums of reports older than
---keep-reports cannot be separated by epoch and remain. Deleted reports cannot be restored: back up the
-store first.
+The collector may be running and applies the change at the next report. Hourly sums of reports older \
+than --keep-reports cannot be separated by epoch and remain. Deleted reports cannot be restored: back up \
+the store first.
 
-Exit codes: 0 done; 64 not confirmed with --yes; 69 the store is not available; 74 unknown epoch; 78 wrong
-store.")]
+Exit codes: 0 done; 64 not confirmed with --yes; 69 the store is not available; 74 unknown epoch; 78 \
+wrong store.")]
     Drop(EpochsDropArgs),
 }
 

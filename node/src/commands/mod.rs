@@ -59,8 +59,8 @@ pub struct Cli {
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Logs")]
     log_format: LogFormat,
 
-    /// Log filter: error, warn, info, debug, trace, or target=level pairs separated by commas [default: info; warn or error for
-    /// commands that print a result]. Also ATALAYA_LOG.
+    /// Log filter: a level (error, warn, info, debug, trace) or target=level pairs separated by commas [default: info, or warn
+    /// or error for commands that print a result] [env: ATALAYA_LOG].
     #[arg(long, global = true, value_name = "FILTER", help_heading = "Logs")]
     log: Option<String>,
 
@@ -78,7 +78,7 @@ macro_rules! examples {
 \x20 atalaya run 1                                    run a node with one simulated sensor
   atalaya run 1 --board laptop --zookeeper zk1:2181,zk2:2181,zk3:2181/fleet
   atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --sampling-period 1s
-  atalaya collect --listen 127.0.0.1:8000          run the API, which stores the averages and shows them
+  atalaya collect --listen 127.0.0.1:8000          run the API, which stores the averages
   atalaya status --watch                           show leader, nodes and measurements every second
   atalaya config init 5s http://127.0.0.1:8000/nuevo    set period and API of the whole fleet
   atalaya check boards.toml                        check a configuration file
@@ -88,16 +88,15 @@ macro_rules! examples {
   atalaya reap 1                                   delete the znodes of node 1 after it was killed
 
 Exit codes: 0 success, 64 wrong usage, 65 invalid data in ZooKeeper, 69 ZooKeeper unreachable,
-70 internal error, 73 node id in use, 74 sensor or file not readable, 75 temporary failure or
-timeout, 78 wrong configuration."
+70 internal error, 73 node id in use, 74 sensor or file not readable, 75 timeout or other temporary
+failure, 78 wrong configuration."
         )
     };
 }
 
 #[cfg(feature = "demo")]
-const EXAMPLES: &str = examples!(
-    "  atalaya demo                                     run a fleet on this machine, with keys that inject faults\n"
-);
+const EXAMPLES: &str =
+    examples!("  atalaya demo                                     run a fleet on this machine\n");
 #[cfg(not(feature = "demo"))]
 const EXAMPLES: &str = examples!("");
 
@@ -119,7 +118,7 @@ enum Command {
     #[cfg(feature = "sim")]
     #[command(name = "zookeeper")]
     ZooKeeper(zookeeper::ZooKeeperArgs),
-    /// Run the REST API that the leader reports to. It stores each report once and shows them on a page.
+    /// Run the REST API that the leader reports to. It stores each report once and shows the reports on a page.
     #[cfg(feature = "collector")]
     Collect(collect::CollectArgs),
     /// List the epochs in a collector's store, or delete one that is higher than the epoch of the fleet.

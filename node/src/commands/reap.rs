@@ -25,13 +25,13 @@ Examples:
   atalaya reap --all                   clean up after all dead nodes of this machine
   ExecStopPost=-/usr/bin/atalaya reap 1        in a systemd unit
 
-The znodes of a killed node remain until its session times out; if it was the leader, the fleet has
-no leader until then. This command deletes the znodes that still belong to a session in the state
-file of the dead process, so that the next contender leads at once. A lock that the operating system
-releases with the process proves that it is dead: a node that runs, or only hangs, is not touched.
+The znodes of a killed node remain until its session times out; if it was the leader, the fleet has no \
+leader until then. This command deletes the znodes that still belong to a session in the state file of \
+the dead process, so that the next contender leads at once. A lock that the operating system releases \
+with the process proves that it is dead: a node that runs, or only hangs, is not touched.
 
-Exit codes: 0 done, or nothing to do; 65 malformed state file; 69 ZooKeeper unreachable; 74 state
-file not readable; 75 the node is running (with --all it is skipped).")]
+Exit codes: 0 done, or nothing to do; 65 malformed state file; 69 ZooKeeper unreachable; 74 state file \
+not readable; 75 the node is running (with --all it is skipped).")]
 pub(super) struct ReapArgs {
     /// Id of the node, in every fleet that it was in.
     #[arg(required_unless_present = "all", conflicts_with = "all")]

@@ -27,8 +27,8 @@ Examples:
   atalaya reports list
   atalaya reports list --output json | jq 'select(.reason)'      rejected reports only
 
-A report stays in the outbox (state waiting) until the API accepts it with 2xx or 409. After any other
-4xx it is retried a few times and then moved to the rejected reports, with the reason, so that later
+A report stays in the outbox (state waiting) until the API accepts it with 2xx or 409. After any other \
+4xx it is retried a few times and then moved to the rejected reports, with the reason, so that later \
 reports are delivered.")]
     List(ReportsListArgs),
     /// Move rejected reports back to the outbox. The leader sends them again at once.

@@ -20,8 +20,8 @@ Examples:
   atalaya zookeeper --listen 127.0.0.1:0          use a free port, which is logged
   atalaya zookeeper --tick 500                    allow session timeouts from 1 s
 
-The server speaks the protocol of Apache ZooKeeper 3.8, for zkCli.sh, Kazoo and Curator. It is a
-single server for development: no security except ACLs, and all data is lost when it stops.")]
+The server speaks the protocol of Apache ZooKeeper 3.8, for zkCli.sh, Kazoo and Curator. It is a single \
+server for development: no security except ACLs, and all data is lost when it stops.")]
 pub(super) struct ZooKeeperArgs {
     /// Address to listen on; `:2181` for all interfaces.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2181")]

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use atalaya_collector::{Limits, Options, Proxies, RedisAccess, Tokens};
 use atalaya_hal::duration;
 
-use super::CollectArgs;
+use super::args::CollectArgs;
 use super::credentials::{allowed_hosts, load_tls, read_tokens, redis_access};
 use super::setting::Setting;
 use super::store::{default_store, has_password};

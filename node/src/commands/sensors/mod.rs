@@ -32,7 +32,7 @@ Examples:
   atalaya sensors read ambient --count 10 --interval 500ms
   atalaya sensors read --output json | jq .value
 
-Exit codes: 0 the last reading of each sensor succeeded; 64 unknown sensor; 74 a sensor failed; 78 wrong
+Exit codes: 0 the last reading of each sensor succeeded; 64 unknown sensor; 74 a sensor failed; 78 wrong \
 configuration.")]
     Read(read::SensorsReadArgs),
     /// Find chips on the I²C buses of this machine, without writing to them.
@@ -41,8 +41,8 @@ Examples:
   sudo atalaya sensors scan                      scan all buses
   atalaya sensors scan i2c-1 --output json | jq .candidates
 
-Each address is read once. Chips do not identify themselves, so the output lists the supported chips that
-can have the address.
+Each address is read once. Chips do not identify themselves, so the output lists the supported chips \
+that can have the address.
 
 Exit codes: 0 done; 74 no such bus, or a bus cannot be read.")]
     Scan(scan::SensorsScanArgs),

@@ -66,13 +66,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 3;
 
 pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let fleet = FleetArgs {
-        zookeeper: args.connection.zookeeper.clone(),
-        measurements: args.measurements.clone(),
-        name: args.name.clone(),
-        election: args.election.clone(),
-        ..FleetArgs::default()
-    };
+    let fleet = FleetArgs::default()
+        .with_optional("zookeeper", args.connection.zookeeper.as_ref())
+        .with_optional("measurements", args.measurements.as_ref())
+        .with_optional("name", args.name.as_ref())
+        .with_optional("election", args.election.as_ref());
     let settings =
         Settings::assemble(&fleet, &load_boards(None, process_environment())?, process_environment())?;
     with_session(&args.connection, |session| async move {

@@ -15,9 +15,10 @@ use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
 use crate::commands::signals::stop_signal;
 use crate::commands::stdout::{StdoutThread, print};
-use crate::dynamic_config::{self, Key};
+use crate::dynamic_config::{self, fleet_path};
 use crate::model::text;
 use crate::settings;
+use crate::settings::table::{API_URL, SAMPLING_PERIOD};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum ConfigCommand {
@@ -35,7 +36,7 @@ Examples:
   atalaya config set /config/nodes/3/log debug          set the log filter of node 3 only
   atalaya config set /config/nodes/3/log ''             unset: node 3 uses its start value again
 
-The keys of a fleet are sampling_period, api_url, sync and log. A key of a node has precedence over the
+The keys of a fleet are sampling_period, api_url, sync and log. A key of a node has precedence over the \
 key of the fleet. An empty value means not set.")]
     Set(ConfigSetArgs),
     /// Print a value and each change, until Ctrl-C.
@@ -46,8 +47,8 @@ Examples:
   atalaya config init 5s http://127.0.0.1:8000/nuevo
   atalaya config init 2.5 http://api:80/ --zookeeper zk1:2181,zk2:2181/fleet
 
-Running nodes apply the values at once, and nodes that start later apply them at their start. The
-period is written in seconds, the format that Kazoo programs read.")]
+Running nodes apply the values at once, and nodes that start later apply them at their start. The period \
+is written in seconds, the format that Kazoo programs read.")]
     Init(ConfigInitArgs),
 }
 
@@ -118,14 +119,13 @@ fn set(args: &ConfigSetArgs) -> Result<ExitCode, Failure> {
 }
 
 fn init(args: &ConfigInitArgs) -> Result<ExitCode, Failure> {
-    let fleet_path = |key: Key| format!("{}/{}", dynamic_config::FLEET, key.name());
-    let period = settings::period(args.sampling_period.trim())
+    let period = settings::sampling_period(args.sampling_period.trim())
         .map_err(|problem| Failure::usage(anyhow!("the sampling period: {problem}")))?;
     let url = args.api_url.trim();
-    dynamic_config::check(&fleet_path(Key::ApiUrl), url.as_bytes())
+    dynamic_config::check(&fleet_path(API_URL), url.as_bytes())
         .map_err(|problem| Failure::usage(anyhow!("the address of the API: {problem}")))?;
     // Kazoo programs read a number of seconds.
-    let values = [(Key::SamplingPeriod, period.as_secs_f64().to_string()), (Key::ApiUrl, url.to_owned())];
+    let values = [(SAMPLING_PERIOD, period.as_secs_f64().to_string()), (API_URL, url.to_owned())];
     with_session(&args.connection, |session| async move {
         let connection = session.connection().await;
         for (key, value) in values {

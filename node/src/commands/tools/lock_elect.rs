@@ -37,12 +37,12 @@ Examples:
   atalaya lock /locks/backup --wait 30s -- ./backup.sh
   atalaya lock /locks/backup                          hold the lock until Ctrl-C
 
-The command finds the fencing token in the environment variable ATALAYA_FENCE. It is a number that
-increases with every holder. If the lock is lost, all processes of the command get SIGTERM, then
+The command finds the fencing token in the environment variable ATALAYA_FENCE. It is a number that \
+increases with every holder. If the lock is lost, all processes of the command get SIGTERM, then \
 SIGKILL. If ZooKeeper is not reachable, they end before another client can hold the lock.
 
-Exit codes: that of the command; 75 the lock was not acquired within --wait, or was lost; 126 or 127
-the command cannot be run; 130 interrupted while waiting for the lock.")]
+Exit codes: that of the command; 75 the lock was not acquired within --wait, or was lost; 126 or 127 the \
+command cannot be run; 130 interrupted while waiting for the lock.")]
 pub(in crate::commands) struct LockArgs {
     /// Znode of the lock, the parent of the contenders' znodes; created if missing.
     path: String,
@@ -73,7 +73,7 @@ Examples:
   atalaya elect /service/leader -- ./serve            run ./serve on one machine at a time
   atalaya elect /service/leader --id blue             log when this process leads, until Ctrl-C
 
-As atalaya lock, but a lost leadership is not the end: the command is stopped, and started again when
+As atalaya lock, but a lost leadership is not the end: the command is stopped, and started again when \
 this process leads again. When the command ends by itself, atalaya ends with its exit code.")]
 pub(in crate::commands) struct ElectArgs {
     /// Znode of the election, the parent of the contenders' znodes; created if missing.

@@ -12,4 +12,4 @@ pub mod node_id;
 pub mod node_info;
 pub mod report;
 pub mod senml;
-pub mod text;
+pub(crate) mod text;

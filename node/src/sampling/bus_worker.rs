@@ -78,7 +78,7 @@ enum Reader {
 }
 
 /// One bus with its sensors.
-pub struct BusWorker {
+pub(super) struct BusWorker {
     name: String,
     infos: Vec<SensorInfo>,
     health: Vec<Health>,
@@ -131,7 +131,7 @@ impl BusWorker {
     ///
     /// # Errors
     /// The system cannot start more threads.
-    pub fn start(bus: Bus) -> std::io::Result<BusWorker> {
+    pub(super) fn start(bus: Bus) -> std::io::Result<BusWorker> {
         let Bus { name, mut sensors } = bus;
         let infos: Vec<SensorInfo> = sensors.iter().map(|sensor| sensor.info().clone()).collect();
         let health = vec![Health::default(); infos.len()];
@@ -149,12 +149,12 @@ impl BusWorker {
     }
 
     /// Returns the descriptions of the sensors.
-    pub fn infos(&self) -> &[SensorInfo] {
+    pub(super) fn infos(&self) -> &[SensorInfo] {
         &self.infos
     }
 
     /// Returns the sensors with their health.
-    pub fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
+    pub(super) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
         self.infos.iter().zip(&self.health)
     }
 

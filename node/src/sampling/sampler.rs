@@ -26,26 +26,26 @@ const MAX_BARRIER_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Sampling progress, for the watchdog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SampleProgress {
+pub(crate) struct SampleProgress {
     /// Number of completed samples.
-    pub samples: u64,
+    pub(crate) samples: u64,
     /// Latest time at which the next sample must be complete.
-    pub next_by: Instant,
+    pub(crate) next_by: Instant,
 }
 
 /// Inputs and outputs of the sampling task.
 #[derive(Debug)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     /// Newest measurement, encoded for its znode.
-    pub measurement: watch::Sender<Option<Vec<u8>>>,
+    pub(crate) measurement: watch::Sender<Option<Vec<u8>>>,
     /// Description and health of the sensors. Notified only of changes.
-    pub sensor_info: watch::Sender<Vec<SensorStatus>>,
+    pub(crate) sensor_info: watch::Sender<Vec<SensorStatus>>,
     /// Updated after each sample, and when the deadline of the next one changes.
-    pub progress: watch::Sender<Option<SampleProgress>>,
+    pub(crate) progress: watch::Sender<Option<SampleProgress>>,
     /// Timer or barrier. A changed period counts from the last sample.
-    pub mode: watch::Receiver<SamplingMode>,
+    pub(crate) mode: watch::Receiver<SamplingMode>,
     /// State of the measurement's znode. In lock-step mode, the next sample waits until the last one is published.
-    pub published: watch::Receiver<NodeState>,
+    pub(crate) published: watch::Receiver<NodeState>,
     pub(crate) metrics: SamplingMetrics,
 }
 
@@ -56,7 +56,12 @@ impl Sampler {
     ///
     /// # Cancellation safety
     /// Between two samples nothing is lost. A read in progress ends in its thread, and its result is discarded.
-    pub async fn run(mut self, id: &NodeId, mut sensors: Sensors, mut replacements: mpsc::Receiver<Sensors>) {
+    pub(crate) async fn run(
+        mut self,
+        id: &NodeId,
+        mut sensors: Sensors,
+        mut replacements: mpsc::Receiver<Sensors>,
+    ) {
         // Kept across replacements: new sensors do not take another sample for the same generation of the barrier.
         let mut gate = BarrierGate::default();
         loop {

@@ -83,7 +83,7 @@ pub enum HealthChange {
 
 /// Health of one sensor.
 #[derive(Clone, Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     status: HealthStatus,
     /// Consecutive failed samples.
     failures: u32,
@@ -95,7 +95,7 @@ pub struct Health {
 
 impl Health {
     /// Returns the health as it is published.
-    pub fn status(&self) -> &HealthStatus {
+    pub(crate) fn status(&self) -> &HealthStatus {
         &self.status
     }
 

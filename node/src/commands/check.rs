@@ -52,7 +52,8 @@ fn summary(boards: &Boards, settings: &Settings) -> String {
     let metrics = settings.metrics_listen.as_ref();
     let metrics = metrics.map_or(String::new(), |listen| format!("metrics    at http://{listen}/metrics\n"));
     format!(
-        "{}: valid\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\nreports to {api}{token}\n{unsent}{metrics}",
+        "{}: valid\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\n\
+         reports to {api}{token}\n{unsent}{metrics}",
         boards.origin(),
         names.join(", "),
         settings.zookeeper,

@@ -35,7 +35,7 @@ impl FleetReader {
         if let Some((data, stat)) = connection.get_opt(fence::PATH).await? {
             fleet.record_stat(&stat);
             fleet.wrong_znodes.extend(WrongZnode::not_persistent(fence::PATH, &stat));
-            fleet.fence = Fence::parse(&data);
+            fleet.fence = Fence::parse(&data).ok();
         }
         let period = format!("{}/{}", dynamic_config::FLEET, Key::SamplingPeriod.name());
         if let Some((data, _)) = connection.get_opt(&period).await? {

@@ -120,24 +120,21 @@ fn main() -> anyhow::Result<()> {
     )?;
 
     let boards = Boards::parse(BOARDS, "the boards of the benchmark").map_err(|error| anyhow!("{error}"))?;
-    let some = |text: &str| Some(text.to_owned());
-    let args = FleetArgs {
-        zookeeper: some(hosts),
-        session_timeout: some(SESSION_TIMEOUT),
-        sampling_period: some(period),
-        sync: some("barrier"),
-        release: some(release),
-        counter: some(counter),
-        ..FleetArgs::default()
-    };
+    let args = FleetArgs::default()
+        .with("zookeeper", hosts)
+        .with("session_timeout", SESSION_TIMEOUT)
+        .with("sampling_period", period)
+        .with("sync", "barrier")
+        .with("release", release)
+        .with("counter", counter);
     let settings = Settings::assemble(&args, &boards, Env { variable: &|_| None })
         .map_err(|failure| anyhow!("{failure}"))?;
     let (averages, mut reports) = mpsc::unbounded_channel();
     let start = Instant::now();
     for number in 1..=nodes {
         let id = NodeId::from_str(&number.to_string()).map_err(|error| anyhow!("{error}"))?;
-        let node = Node::build(id, some("bench"), &boards, settings.clone());
-        let node = node.map_err(|failure| anyhow!("{failure}"))?.averages(averages.clone());
+        let node = Node::build(id, Some("bench".to_owned()), &boards, settings.clone());
+        let node = node.map_err(|failure| anyhow!("{failure}"))?.with_averages(averages.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         let body = move || {
             let node = Box::pin(node.run(None, std::future::pending()));

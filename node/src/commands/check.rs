@@ -46,19 +46,12 @@ fn summary(boards: &Boards, settings: &Settings) -> String {
             format!("{name} ({} sensors)", board.sensors.len()).replace("(1 sensors)", "(1 sensor)")
         })
         .collect();
-    let api = settings.api_url.as_ref().map_or("no API, averages are logged", |url| url.as_str());
-    let token = settings.api_token.as_ref().map(|token| format!(", with {token}")).unwrap_or_default();
-    let unsent = settings.unsent_token().map(|unsent| format!("warning    {unsent}\n")).unwrap_or_default();
-    let metrics = settings.metrics_listen.as_ref();
-    let metrics = metrics.map_or(String::new(), |listen| format!("metrics    at http://{listen}/metrics\n"));
-    format!(
-        "{}: valid\nboards     {}\nzookeeper  {}, session timeout {:?}\nmeasures   every {:?} at {}\n\
-         reports to {api}{token}\n{unsent}{metrics}",
-        boards.origin(),
-        names.join(", "),
-        settings.zookeeper,
-        settings.session_timeout,
-        settings.sampling_period,
-        settings.measurement_path("{id}"),
-    )
+    let mut text = format!("{}: valid\n{:<18}{}\n", boards.origin(), "boards", names.join(", "));
+    for (name, value) in settings.describe() {
+        text.push_str(&format!("{name:<18}{value}\n"));
+    }
+    if let Some(warning) = settings.unsent_token() {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text
 }

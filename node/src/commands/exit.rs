@@ -7,6 +7,7 @@ use crate::demo::DemoError;
 use crate::node::NodeError;
 use crate::reload::{LoadError, OpenBoardError};
 use crate::settings::SettingsError;
+use crate::settings::api_token::TokenError;
 
 /// Error of a command: a message for stderr and an exit code.
 #[derive(Debug)]
@@ -113,6 +114,12 @@ impl From<SettingsError> for Failure {
             SettingsError::Flag { .. } => Failure::usage(error),
             _ => Failure::config(error),
         }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Failure {
+        Failure::config(error)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::node::Node;
 use crate::observe::{HttpServer, Observer};
 use crate::process::state_dir::{Holder, OpenError, Purpose, StateDir, StateFile, file_stem};
 use crate::process::systemd::Notifier;
-use crate::reload::{Carried, LoadError, Reload};
+use crate::reload::{LoadError, OpenedBoard, Reload};
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
 use crate::settings::{FleetArgs, Settings, SettingsError, environment, load_boards};
@@ -85,7 +85,8 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         Some((listener, observer)) => Some(HttpServer::start(listener, observer).map_err(Failure::internal)?),
         None => None,
     };
-    let node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.observer(observer);
+    let node =
+        Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.with_observer(observer);
     // One thread is enough for the tasks of a node, and a second one costs memory on a Pi. Each bus has its own thread.
     let runtime = current_thread_runtime()?;
     runtime.block_on(async {
@@ -105,10 +106,13 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         };
         let requests = reload_signals().map_err(Failure::internal)?;
         let has_file = !is_builtin(&boards);
-        let reload = Reload { asked: requests, load: Arc::new(move || load(&args, has_file)) };
-        let node = node.reload(reload).notifier(Notifier::from_env(&environment)).remembered(state_file);
+        let reload = Reload { requests, load: Arc::new(move || load(&args, has_file)) };
+        let node = node
+            .with_reload(reload)
+            .with_notifier(Notifier::from_env(&environment))
+            .with_state_file(state_file);
         let node = match logs {
-            Some(logs) => node.logs(logs),
+            Some(logs) => node.with_logs(logs),
             None => node,
         };
         node.run(connect_timeout, stop).await.map_err(Failure::from)
@@ -173,7 +177,7 @@ fn read_token(settings: &Settings) -> Result<(), SettingsError> {
 }
 
 /// Reloads the configuration with the same flags. `has_file`: at the start, a file described the boards.
-fn load(args: &RunArgs, has_file: bool) -> Result<(Carried, Settings), LoadError> {
+fn load(args: &RunArgs, has_file: bool) -> Result<(OpenedBoard, Settings), LoadError> {
     let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
     if has_file && is_builtin(&boards) {
         // The built-in board measures random numbers, which must not replace real sensors. A file that is being
@@ -182,8 +186,8 @@ fn load(args: &RunArgs, has_file: bool) -> Result<(Carried, Settings), LoadError
     }
     let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
     read_token(&settings)?;
-    let carried = Carried::open(args.board.board_name().as_deref(), &boards)?;
-    Ok((carried, settings))
+    let opened = OpenedBoard::open(args.board.board_name().as_deref(), &boards)?;
+    Ok((opened, settings))
 }
 
 /// Returns true if boards.toml is missing or has no boards.

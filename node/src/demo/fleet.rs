@@ -41,7 +41,7 @@ impl NodeConfig {
         #[expect(clippy::expect_used, reason = "digits are a node id")]
         let id: NodeId = number.to_string().parse().expect("a number is a node id");
         let node = Node::build(id, self.board.clone(), &self.boards, self.settings.clone())?;
-        Ok(node.averages(self.averages.clone()).network(self.network.clone()))
+        Ok(node.with_averages(self.averages.clone()).with_network(self.network.clone()))
     }
 }
 

@@ -164,13 +164,11 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static st
 
 /// Returns the settings of the nodes: those of boards.toml, with the addresses of this demo's servers.
 fn settings(options: &Options, server: &Server, api: &ApiServer) -> Result<Settings, DemoError> {
-    let args = FleetArgs {
-        zookeeper: Some(server.connect_string()),
-        api_url: Some(api.report_url()),
-        // A POST has the epoch and the cycle, which the demo needs for its audit.
-        api_method: Some("post".to_owned()),
-        ..FleetArgs::default()
-    };
+    // A POST has the epoch and the cycle, which the demo needs for its audit.
+    let args = FleetArgs::default()
+        .with("zookeeper", server.connect_string())
+        .with("api_url", api.report_url())
+        .with("api_method", "post");
     // Environment variables configure other fleets, not this one.
     let no_variables = |_: &str| None;
     let settings = Settings::assemble(&args, &options.boards, Env { variable: &no_variables })?;

@@ -18,7 +18,7 @@ use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, pa
 use crate::leader::members::Members;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
-use crate::settings::id_in;
+use crate::settings::parse_name;
 
 /// It is told once a period, but so seldom at least and so often at most.
 const SELDOM: Duration = Duration::from_secs(5);
@@ -186,7 +186,7 @@ impl Teller {
         let began = now();
         let names = children(connection, &options.measurements).await?;
         let present = children(connection, node_info::PARENT_PATH).await?;
-        let id_of = |name: &str| id_in(&options.name, name).unwrap_or(name).to_owned();
+        let id_of = |name: &str| parse_name(&options.name, name).unwrap_or(name).to_owned();
         let measuring: BTreeSet<String> = names.iter().map(|name| id_of(name)).collect();
         let more = present.iter().filter(|id| !measuring.contains(*id)).count() + measuring.len();
         // Those who measure nothing any more come first: they need somebody.

@@ -223,7 +223,7 @@ fn restarted_node_publishes_at_once_after_a_kill(fleet: Fleet) {
         one = machine.leader(&fleet, "1", &SLOW);
         let new = probe.exists("/mediciones/1").unwrap().ephemeral_owner;
         assert!(new != old && begin.elapsed() < AT_ONCE, "{:?}", begin.elapsed());
-        one.wait_for_line("removed what a dead process of this node left", Duration::ZERO);
+        one.wait_for_line("deleted the znodes of a dead process of this node", Duration::ZERO);
         assert!(!one.log().iter().any(|line| line.text.contains("waiting for it to end")));
         assert_eq!(probe.contenders("/election"), ["1"]);
     }
@@ -334,7 +334,7 @@ fn reap_times_out_without_zookeeper(mut fleet: Fleet) {
     let again = machine.node(&fleet, "1", &SLOW);
     again.wait_for_line("cannot reach ZooKeeper", DEADLINE);
     fleet.server.come_back();
-    again.wait_for_line("removed what a dead process of this node left", DEADLINE);
+    again.wait_for_line("deleted the znodes of a dead process of this node", DEADLINE);
     again.wait_for_line(" leading epoch=", DEADLINE);
 }
 
@@ -344,10 +344,10 @@ fn supervising_parent_forwards_signals(fleet: Fleet) {
         let mut one = machine.leader(&fleet, "1", &[&SLOW[..], &["--supervised"]].concat());
         let probe = fleet.probe();
         one.hup();
-        one.wait_for_line("the configuration was read again", DEADLINE);
+        one.wait_for_line("configuration reloaded", DEADLINE);
         end(&one);
         assert_eq!(one.wait_exit(DEADLINE).code(), Some(0));
-        one.wait_for_line("nothing of this node is left", Duration::ZERO);
+        one.wait_for_line("all znodes of this node are deleted", Duration::ZERO);
         assert!(probe.ls("/mediciones").is_empty() && probe.ls("/election").is_empty());
     }
 }

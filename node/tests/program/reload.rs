@@ -121,7 +121,7 @@ fn reload_refuses_a_bad_file_and_keeps_the_sensors(fleet: Fleet) {
 
     desk.write("", r#"{ name = "s", chip = "lm57" }"#);
     node.hup();
-    let line = node.wait_for_line("is refused, the old one stays", DEADLINE).text;
+    let line = node.wait_for_line("is rejected, keeping the current one", DEADLINE).text;
     assert!(line.contains("boards.toml:5:") && line.contains("lm57"), "{line}");
 
     desk.write("election = \"elections\"", &sensor("s", "temperature = { constant = 1 }"));

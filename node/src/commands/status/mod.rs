@@ -45,15 +45,15 @@ pub(super) struct StatusArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
 
-    /// Parent znode of the measurements [default: boards.toml, else /mediciones] [env: ATALAYA_MEASUREMENTS].
+    /// Parent znode of the measurements [default: boards.toml, or /mediciones] [env: ATALAYA_MEASUREMENTS].
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     measurements: Option<String>,
 
-    /// Template for the name of a measurement's znode [default: boards.toml, else {id}] [env: ATALAYA_NAME].
+    /// Template for the name of a measurement's znode [default: boards.toml, or {id}] [env: ATALAYA_NAME].
     #[arg(long, value_name = "TEMPLATE", help_heading = "Fleet")]
     name: Option<String>,
 
-    /// Parent znode of the contenders of the election [default: boards.toml, else /election] [env: ATALAYA_ELECTION].
+    /// Parent znode of the contenders of the election [default: boards.toml, or /election] [env: ATALAYA_ELECTION].
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     election: Option<String>,
 }
@@ -66,13 +66,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: u32 = 3;
 
 pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let fleet = FleetArgs {
-        zookeeper: args.connection.zookeeper.clone(),
-        measurements: args.measurements.clone(),
-        name: args.name.clone(),
-        election: args.election.clone(),
-        ..FleetArgs::default()
-    };
+    let fleet = FleetArgs::default()
+        .with_optional("zookeeper", args.connection.zookeeper.as_ref())
+        .with_optional("measurements", args.measurements.as_ref())
+        .with_optional("name", args.name.as_ref())
+        .with_optional("election", args.election.as_ref());
     let settings =
         Settings::assemble(&fleet, &load_boards(None, process_environment())?, process_environment())?;
     with_session(&args.connection, |session| async move {

@@ -4,7 +4,7 @@ use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::wrong_znode::is_ephemeral;
 use atalaya_recipes::{Connection, Error, WrongZnode, ZnodeProblem};
 
-use crate::dynamic_config::{self, Key};
+use crate::dynamic_config::{fleet_path, parse_sampling_period};
 use crate::fleet_status::znodes::{all, children, read};
 use crate::fleet_status::{RawFleet, RawMeasurement, parse_node_info};
 use crate::leader::delivery::outbox;
@@ -14,6 +14,7 @@ use crate::leader::outbox_store;
 use crate::model::fence::{self, Fence};
 use crate::model::{barrier, node_info};
 use crate::settings::Settings;
+use crate::settings::table::SAMPLING_PERIOD;
 
 /// Reader that remembers the sizes of the znodes, so that the next reading takes fewer requests.
 #[derive(Default)]
@@ -37,9 +38,9 @@ impl FleetReader {
             fleet.wrong_znodes.extend(WrongZnode::not_persistent(fence::PATH, &stat));
             fleet.fence = Fence::parse(&data).ok();
         }
-        let period = format!("{}/{}", dynamic_config::FLEET, Key::SamplingPeriod.name());
+        let period = fleet_path(SAMPLING_PERIOD);
         if let Some((data, _)) = connection.get_opt(&period).await? {
-            fleet.sampling_period = dynamic_config::period(&data);
+            fleet.sampling_period = parse_sampling_period(&data);
         }
         let waiting = outbox_store::cycles(connection, outbox::PATH).await?;
         fleet.waiting_reports = waiting.map_or(0, |cycles| cycles.len());

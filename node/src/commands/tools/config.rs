@@ -16,9 +16,10 @@ use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
 use crate::commands::signals::stop_signal;
 use crate::commands::stdout::{StdoutThread, print};
-use crate::dynamic_config::{self, Key};
+use crate::dynamic_config::{self, fleet_path};
 use crate::model::text;
 use crate::settings;
+use crate::settings::table::{API_URL, SAMPLING_PERIOD};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum ConfigCommand {
@@ -119,14 +120,13 @@ fn set(args: &ConfigSetArgs) -> Result<ExitCode, Failure> {
 }
 
 fn init(args: &ConfigInitArgs) -> Result<ExitCode, Failure> {
-    let fleet_path = |key: Key| format!("{}/{}", dynamic_config::FLEET, key.name());
-    let period = settings::period(args.sampling_period.trim())
+    let period = settings::sampling_period(args.sampling_period.trim())
         .map_err(|problem| Failure::usage(anyhow!("the sampling period: {problem}")))?;
     let url = args.api_url.trim();
-    dynamic_config::check(&fleet_path(Key::ApiUrl), url.as_bytes())
+    dynamic_config::check(&fleet_path(API_URL), url.as_bytes())
         .map_err(|problem| Failure::usage(anyhow!("the address of the API: {problem}")))?;
     // Kazoo programs read a number of seconds.
-    let values = [(Key::SamplingPeriod, period.as_secs_f64().to_string()), (Key::ApiUrl, url.to_owned())];
+    let values = [(SAMPLING_PERIOD, period.as_secs_f64().to_string()), (API_URL, url.to_owned())];
     with_session(&args.connection, |session| async move {
         let connection = session.connection().await;
         for (key, value) in values {

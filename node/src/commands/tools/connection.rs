@@ -42,11 +42,9 @@ where
     Fut: Future<Output = Result<T, Failure>>,
 {
     let connect_timeout = parse_duration("connect-timeout", &args.connect_timeout)?;
-    let fleet = FleetArgs {
-        zookeeper: args.zookeeper.clone(),
-        session_timeout: args.session_timeout.clone(),
-        ..FleetArgs::default()
-    };
+    let fleet = FleetArgs::default()
+        .with_optional("zookeeper", args.zookeeper.as_ref())
+        .with_optional("session_timeout", args.session_timeout.as_ref());
     let settings =
         Settings::assemble(&fleet, &load_boards(boards, process_environment())?, process_environment())?;
     current_thread_runtime()?.block_on(async {

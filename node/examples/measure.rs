@@ -1,4 +1,4 @@
-//! Reads the built-in board five times, and shows what would stand in the znode of its measurement:
+//! Reads the sensors of the built-in board five times and prints the data of the measurement's znode:
 //! `cargo run --example measure`.
 
 use std::path::Path;

@@ -14,7 +14,7 @@
 
 pub mod commands;
 #[cfg(feature = "demo")]
-pub mod demo;
+mod demo;
 pub mod dynamic_config;
 pub mod fail_points;
 pub mod fleet_status;

@@ -13,7 +13,8 @@ use atalaya_recipes::{DoubleBarrier, Session, SessionOptions};
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let count = arguments.next().map_or(Ok(2), |count| count.parse()).context("COUNT must be a number")?;
     let name = format!("process {}", std::process::id());
 

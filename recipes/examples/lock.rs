@@ -15,7 +15,8 @@ const PATH: &str = "/locks/crane";
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let kind = arguments.next();
     let name = format!("process {}", std::process::id());
 

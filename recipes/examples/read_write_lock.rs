@@ -14,7 +14,8 @@ const PATH: &str = "/locks/map";
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let writes = arguments.next().as_deref() == Some("write");
     let name = format!("process {}", std::process::id());
 

@@ -209,7 +209,7 @@ impl PersistentNode {
             None => Write::Create { path, data, mode: CreateMode::Ephemeral },
         };
         let counted = match &self.counter {
-            Some(counter) => counter.make(connection, write).await?,
+            Some(counter) => counter.write(connection, write).await?,
             None => CountedWrite::NotCounted,
         };
         let (stat, zxid) = match (counted, version) {

@@ -1,6 +1,6 @@
-//! Standard output: [`print`] and [`print_or_closed`] for commands that end by themselves, and [`StdoutThread`] for commands that
-//! run until a signal. Its thread does the writing, so that a pipe that is not read or a paused terminal cannot delay the
-//! shutdown.
+//! Standard output: [`print`] and [`print_or_closed`] for commands that end by themselves, and [`StdoutThread`] for
+//! commands that run until a signal. Its thread does the writing, so that a pipe that is not read or a paused
+//! terminal cannot delay the shutdown.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::sync::mpsc;

@@ -207,7 +207,7 @@ impl FencedStore {
             Err(error) if error.is_no_node() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let Some(term) = Fence::parse(&data).filter(|term| term.epoch == self.term.epoch) else {
+        let Some(term) = Fence::parse(&data).ok().filter(|term| term.epoch == self.term.epoch) else {
             return Ok(None);
         };
         let waiting = cycles(connection, outbox::PATH).await?.unwrap_or_default();
@@ -298,7 +298,7 @@ fn last_likely(cycles: &BTreeSet<u64>) -> u64 {
 /// leader's election znode, is damage or an attack: leaders above it would be refused by collectors.
 fn believed(data: &[u8], stat: &Stat, created: i64) -> Option<Fence> {
     let latest = fence::latest_epoch(created.max(stat.mtime).max(stat.ctime));
-    let read = Fence::read(data).and_then(|term| match term.epoch < latest {
+    let read = Fence::parse(data).and_then(|term| match term.epoch < latest {
         true => Ok(term),
         false => Err(format!("epoch {} is above {latest}, a day ahead of ZooKeeper's clock", term.epoch)),
     });

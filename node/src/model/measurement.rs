@@ -1,48 +1,48 @@
-//! What stands in a measurement's znode: a number as text, or a SenML pack. Pure; written by a node, read by the
-//! leader, and by the Kazoo programs of the same fleet, which do `float(data)` or `int(data)`.
+//! Format of a measurement's znode: a number as text, or a SenML pack. A node writes it; the leader reads it, and so do Kazoo
+//! programs of the same fleet, which call `float(data)` or `int(data)`. No I/O.
 
 use atalaya_hal::{Reading, SensorInfo};
 
 use crate::model::senml::{self, PackError, Value};
 
-/// Largest measurement that is read, in bytes. A SenML pack of a hundred readings has a tenth of it.
+/// Maximum size of a measurement that is read, in bytes. A SenML pack of a hundred readings has a tenth of it.
 pub const MAX_SIZE: usize = 64 * 1024;
 
-/// Why a znode's data is no measurement.
+/// Reason why a znode is excluded from the average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exclusion {
-    /// Nothing but blanks.
+    /// Only white space.
     #[error("is empty")]
     Empty,
-    /// More than [`MAX_SIZE`].
+    /// Larger than [`MAX_SIZE`].
     #[error("is larger than 64 KiB")]
     TooLarge,
     /// Not UTF-8.
     #[error("is not UTF-8 text")]
     NotUtf8,
-    /// NaN, infinite, or too large for a number.
+    /// NaN, infinite, or too large for an `f64`.
     #[error("is not a finite number")]
     NotFinite,
-    /// Neither a number nor a pack.
+    /// Neither a number nor a valid SenML pack.
     #[error(transparent)]
     NotAPack(#[from] PackError),
-    /// Its units are too many beside those of the others.
+    /// Its units and those of the other measurements exceed the maximum number of units.
     #[error("has units beyond the 64 that are averaged")]
     TooManyUnits,
-    /// It was not written for three sampling periods.
+    /// Not written for three sampling periods.
     #[error("is older than three sampling periods")]
     Stale,
-    /// It was listed, but is not there any more, or may not be read.
+    /// Listed, but deleted before it was read, or not readable.
     #[error("is gone or cannot be read")]
     Gone,
 }
 
 impl Exclusion {
-    /// What figures call each kind.
+    /// Labels of the variants in metrics.
     pub const REASONS: [&str; 8] =
         ["empty", "too_large", "not_text", "not_finite", "not_a_number", "too_many_units", "stale", "gone"];
 
-    /// Its place among [`Exclusion::REASONS`].
+    /// Returns the index of the label in [`Exclusion::REASONS`].
     pub const fn reason(self) -> usize {
         match self {
             Exclusion::Empty => 0,
@@ -57,10 +57,10 @@ impl Exclusion {
     }
 }
 
-/// Reads a measurement: a number as text, blanks around it allowed, or a SenML pack.
+/// Parses a measurement: a number as text, with optional white space around it, or a SenML pack.
 ///
 /// # Errors
-/// It is none.
+/// The data is not a measurement.
 pub fn parse(data: &[u8]) -> Result<Vec<Value>, Exclusion> {
     if data.len() > MAX_SIZE {
         return Err(Exclusion::TooLarge);
@@ -70,35 +70,35 @@ pub fn parse(data: &[u8]) -> Result<Vec<Value>, Exclusion> {
         return Err(Exclusion::Empty);
     }
     match text.parse::<f64>() {
-        // Adding positive zero makes zero of a negative zero.
+        // Adding positive zero turns a negative zero into zero.
         Ok(value) if value.is_finite() => Ok(vec![Value { unit: None, value: value + 0.0 }]),
         Ok(_) => Err(Exclusion::NotFinite),
         Err(_) => Ok(senml::parse(text)?),
     }
 }
 
-/// How a node writes its measurements: decided once, by what its board carries, so that the znode does not change its
-/// form when a sensor fails.
+/// Format in which a node writes its measurements. It depends only on the sensors of the board, so it does not change when a
+/// sensor fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// One quantity of one sensor: the number as text.
+    /// The number as text, for a board with one quantity of one sensor.
     Number,
-    /// Several: a SenML pack.
+    /// A SenML pack, for a board with several quantities.
     Pack,
 }
 
 impl Format {
-    /// The form for a board with these sensors.
+    /// Returns the format for a board with these sensors.
     pub fn for_sensors<'a>(sensors: impl IntoIterator<Item = &'a SensorInfo>) -> Format {
         let quantities: usize = sensors.into_iter().map(|sensor| sensor.quantities.len()).sum();
         if quantities == 1 { Format::Number } else { Format::Pack }
     }
 
-    /// The data for the znode, or `None` if nothing was measured.
+    /// Returns the data for the znode, or `None` without a reading.
     pub fn encode(self, node: &str, readings: &[(&str, Reading)]) -> Option<Vec<u8>> {
         match (self, readings) {
             (_, []) => None,
-            // Rust writes the shortest text that reads back as the same number, and no ".0" after whole ones.
+            // Rust writes the shortest text that parses to the same number, without ".0" after an integer.
             (Format::Number, [(_, reading), ..]) => Some((reading.value() + 0.0).to_string().into_bytes()),
             (Format::Pack, readings) => Some(senml::pack(node, readings.iter().copied()).into_bytes()),
         }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_measurement_and_what_is_not() {
+    fn measurement_is_a_finite_number_or_a_senml_pack() {
         for (data, value) in [
             ("78", 78.0),
             (" 78.4\n", 78.4),
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn one_quantity_is_text_that_python_reads_and_several_are_a_pack() {
+    fn one_quantity_is_a_number_as_text_and_several_are_a_pack() {
         let one = [info(&[Quantity::Temperature])];
         let two = [info(&[Quantity::Temperature, Quantity::Humidity])];
         let reading = Reading::new(Quantity::Temperature, 78.0).unwrap();
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(
             parse(&pack).unwrap()[0].unit.as_deref(),
             Some("Cel"),
-            "a pack also while a quantity is missing"
+            "a pack even while one quantity is missing"
         );
     }
 
@@ -185,7 +185,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back_exactly(value in prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::SUBNORMAL) {
+        fn encoded_number_parses_to_the_same_value(value in prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::SUBNORMAL) {
             let reading = Reading::new(Quantity::Temperature, value).unwrap();
             let data = Format::Number.encode("1", &[("s", reading)]).unwrap();
             prop_assert_eq!(parse(&data), Ok(number(value)));
@@ -203,7 +203,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_finite_values_or_an_error(data in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn measurement_parses_any_bytes_to_finite_values_or_an_error(data in prop::collection::vec(any::<u8>(), 0..100)) {
             if let Ok(values) = parse(&data) { prop_assert!(values.iter().all(|value| value.value.is_finite())); }
         }
     }

@@ -1,5 +1,5 @@
-//! Types and formats that the other modules share: node identifiers, measurements, reports and the fence. Imports nothing
-//! from the other layers.
+//! Types and formats that the other layers share: node ids, measurements, reports, the fence, node information. Imports nothing from
+//! the other layers.
 
 pub mod barrier;
 pub mod fence;

@@ -1,12 +1,12 @@
-//! SenML packs (RFC 8428) as far as measurements need them: numeric records with units, base fields resolved.
+//! The part of SenML (RFC 8428) that measurements need: numeric records with units, with resolved base fields.
 
 use std::collections::BTreeSet;
 
 use atalaya_hal::{Quantity, Reading};
 use serde::{Deserialize, Serialize};
 
-/// One record of a pack, with the short labels of RFC 8428, section 4.3 (table 1). Fields that bear no number on a
-/// measurement (times, sums, data values) are read over.
+/// One record of a pack, with the short labels of RFC 8428, section 4.3 (table 1). Fields that do not affect the number of a
+/// measurement (times, sums, data values) are ignored.
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Record {
     #[serde(rename = "bu", skip_serializing_if = "Option::is_none", default)]
@@ -25,32 +25,32 @@ struct Record {
     value: Option<f64>,
 }
 
-/// A number and its unit, as a pack has it.
+/// A number with its unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
-    /// The unit's name as SenML registers it, if the record or its base says one.
+    /// Name of the unit as registered for SenML, if the record or a base field has one.
     pub unit: Option<String>,
-    /// Finite.
+    /// A finite number.
     pub value: f64,
 }
 
-/// Why a text is no pack of measurements.
+/// Reason why a text is not a pack of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PackError {
     /// Not JSON, or not an array of records.
     #[error("is neither a number nor a SenML pack")]
     Malformed,
-    /// A version of SenML that is not 10 (RFC 8428, section 4.4).
-    #[error("is a SenML pack of another version than 10")]
+    /// A version of SenML other than 10 (RFC 8428, section 4.4).
+    #[error("is a SenML pack of a version other than 10")]
     Version,
-    /// A unit that no list of units can have: longer than 32 bytes, or not of visible ASCII characters.
-    #[error("is a SenML pack with a unit that is none")]
+    /// An invalid unit: longer than 32 bytes, or not only visible ASCII characters.
+    #[error("is a SenML pack with an invalid unit")]
     Unit,
-    /// More than [`MAX_UNITS`].
-    #[error("is a SenML pack of more than 32 units")]
+    /// More than [`MAX_UNITS`] units.
+    #[error("is a SenML pack with more than 32 units")]
     Units,
-    /// More than [`MAX_VALUES`].
-    #[error("is a SenML pack of more than 1024 numbers")]
+    /// More than [`MAX_VALUES`] numbers.
+    #[error("is a SenML pack with more than 1024 numbers")]
     Values,
     /// No record has a finite number.
     #[error("is a SenML pack without a finite number")]
@@ -58,17 +58,17 @@ pub enum PackError {
 }
 
 const VERSION: u32 = 10;
-/// Most different units of one pack: each makes a report.
+/// Maximum number of different units in a pack. Each causes a report.
 pub const MAX_UNITS: usize = 32;
-/// Most numbers of one pack: what bounds the leader's memory, whatever others store.
+/// Maximum number of values in a pack. It limits the memory of the leader, because any client can store a pack.
 pub const MAX_VALUES: usize = 1024;
-/// Longest name of a unit, in bytes. The longest that is registered has 8.
+/// Maximum length of the name of a unit, in bytes. The longest registered name has 8.
 const MAX_UNIT: usize = 32;
 
-/// The numbers of a pack.
+/// Returns the numbers of a pack.
 ///
 /// # Errors
-/// It is no pack, or has no number.
+/// The text is not a valid pack, or has no number.
 pub fn parse(text: &str) -> Result<Vec<Value>, PackError> {
     let records: Vec<Record> = serde_json::from_str(text).map_err(|_| PackError::Malformed)?;
     let mut base_unit = None;
@@ -91,7 +91,7 @@ pub fn parse(text: &str) -> Result<Vec<Value>, PackError> {
         if values.len() == MAX_VALUES {
             return Err(PackError::Values);
         }
-        // Adding positive zero makes zero of a negative zero.
+        // Adding positive zero turns a negative zero into zero.
         values.push(Value { unit, value: value + 0.0 });
     }
     let units: BTreeSet<&Option<String>> = values.iter().map(|value| &value.unit).collect();
@@ -101,12 +101,13 @@ pub fn parse(text: &str) -> Result<Vec<Value>, PackError> {
     if values.is_empty() { Err(PackError::Empty) } else { Ok(values) }
 }
 
-/// Whether a unit can be one: it goes on into the headers and addresses of reports.
+/// Returns true if `unit` can be used in the headers and URLs of reports.
 pub(crate) fn is_unit(unit: &str) -> bool {
     (1..=MAX_UNIT).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A pack of what the sensors of a node measured: each reading under `{node}/{sensor}/{quantity}`.
+/// Returns a pack with the readings of a node, each named `{node}/{sensor}/{quantity}`.
+#[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
 pub fn pack<'a>(node: &str, readings: impl IntoIterator<Item = (&'a str, Reading)>) -> String {
     let mut records: Vec<Record> = readings
         .into_iter()
@@ -120,11 +121,10 @@ pub fn pack<'a>(node: &str, readings: impl IntoIterator<Item = (&'a str, Reading
     if let Some(first) = records.first_mut() {
         first.base_name = Some(format!("{node}/"));
     }
-    // Strings and finite numbers only: this cannot fail.
-    serde_json::to_string(&records).unwrap_or_default()
+    serde_json::to_string(&records).expect("the pack is serialisable")
 }
 
-/// The quantity whose canonical unit is `unit`.
+/// Returns the quantity whose canonical unit is `unit`.
 pub fn quantity_of(unit: &str) -> Option<Quantity> {
     Quantity::ALL.into_iter().find(|quantity| quantity.unit() == unit)
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base_fields_are_resolved_as_the_rfc_has_it() {
+    fn base_fields_of_a_pack_apply_to_all_following_records() {
         // RFC 8428, section 5.1.3: "bn", "bu" and "bver" hold for all records that follow.
         let text = r#"[{"bn":"urn:dev:ow:10e2073a0108006:","bt":1.276020076001e+09,"bu":"A","bver":10,"n":"voltage","u":"V","v":120.1},
             {"n":"current","t":-5,"v":1.2},{"n":"label","vs":"x"},{"bv":20,"u":"Cel","v":1.5}]"#;
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_may_have_many_units_and_many_records_of_one() {
+    fn pack_may_have_many_units_and_many_records_of_one_unit() {
         assert_eq!(parse(&many_units(MAX_UNITS)).unwrap().len(), MAX_UNITS);
         let same = format!("[{}]", vec![r#"{"u":"V","v":1}"#; 1_000].join(","));
         assert_eq!(parse(&same).unwrap().len(), 1_000);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pack() {
+    fn invalid_pack_is_an_error_with_the_reason() {
         for (text, why) in [
             ("", PackError::Malformed),
             ("{}", PackError::Malformed),
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_reads_back_with_units() {
+    fn pack_parses_to_the_same_values_and_units() {
         let readings = [
             ("air", Reading::new(Quantity::Temperature, 21.5).unwrap()),
             ("air", Reading::new(Quantity::Humidity, 40.0).unwrap()),
@@ -229,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_finite_values_or_an_error(text in ".{0,200}") {
+        fn senml_parses_any_text_to_finite_values_or_an_error(text in ".{0,200}") {
             if let Ok(values) = parse(&text) { prop_assert!(values.iter().all(|value| value.value.is_finite())); }
         }
     }

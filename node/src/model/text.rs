@@ -1,12 +1,12 @@
-//! Text of unknown origin, made safe for a terminal: data of znodes, units, reasons, names of processes.
+//! Sanitises text of unknown origin for terminals and logs: data of znodes, units, reasons, names of processes.
 
 use std::borrow::Cow;
 
-/// Maximum length of a wrong value in a message, in characters.
+/// Maximum length of an invalid value in a message, in characters.
 const MAX_SHOWN: usize = 80;
 
-/// Returns whether a terminal may do more with this character than show it: control characters (C0, DEL and C1),
-/// line separators, and the invisible characters that change the order in which others are shown, or hide among them.
+/// Returns true if a terminal may do more with this character than show it: control characters (C0, DEL and C1), line separators,
+/// and invisible characters that change the order of others or hide among them.
 pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -19,29 +19,40 @@ pub fn is_unsafe(character: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Replaces each unsafe character by U+FFFD, also line breaks: the result is one line.
+/// Replaces each unsafe character by U+FFFD, including line breaks: the result is one line.
 pub fn sanitize_line(text: &str) -> Cow<'_, str> {
-    replaced(text, is_unsafe)
+    replace_chars(text, is_unsafe)
 }
 
-/// Replaces each unsafe character but line breaks and tabs by U+FFFD.
+/// Replaces each unsafe character by U+FFFD, except line breaks and tabs.
 pub fn sanitize_lines(text: &str) -> Cow<'_, str> {
-    replaced(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
+    replace_chars(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
 }
 
-fn replaced(text: &str, replace: impl Fn(char) -> bool) -> Cow<'_, str> {
+fn replace_chars(text: &str, replace: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&replace) {
         return Cow::Borrowed(text);
     }
     text.chars().map(|c| if replace(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Returns the first `max_chars` characters as one safe line.
+/// Returns the first `max_chars` characters as one line, sanitised.
 pub fn truncate(text: &str, max_chars: usize) -> String {
     text.chars().take(max_chars).map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Returns the beginning of a wrong value, for a message.
+/// Formats a duration or an age in seconds.
+pub(crate) fn format_age(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{seconds:.1}s"),
+        60..3_600 => format!("{}m {}s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{}h {}m", whole / 3_600, whole / 60 % 60),
+        _ => format!("{}d {}h", whole / 86_400, whole / 3_600 % 24),
+    }
+}
+
+/// Returns the first 80 characters of an invalid value, sanitised, for a message.
 pub fn sanitize_for_log(text: &str) -> String {
     truncate(text, MAX_SHOWN)
 }
@@ -53,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terminal_text_has_no_control_characters_overrides_or_invisible_characters() {
+    fn sanitised_text_has_no_control_characters_overrides_or_invisible_characters() {
         for character in
             ['\0', '\x07', '\x1b', '\x7f', '\u{9b}', '\u{202e}', '\u{2066}', '\u{2028}', '\u{feff}']
         {
@@ -71,7 +82,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn terminal_text_is_safe_whatever_the_text(text: String, max_chars in 0_usize..100) {
+        fn sanitised_text_is_safe_for_any_input(text: String, max_chars in 0_usize..100) {
             prop_assert!(!sanitize_line(&text).contains(is_unsafe));
             prop_assert!(!sanitize_lines(&text).contains(|c| is_unsafe(c) && c != '\n' && c != '\t'));
             prop_assert!(!truncate(&text, max_chars).contains(is_unsafe) && truncate(&text, max_chars).chars().count() <= max_chars);

@@ -68,7 +68,7 @@ impl Sensors {
         Ok(Sensors { workers, backoff: true })
     }
 
-    /// Disables the backoff for failing sensors, for a user who is about to plug one in.
+    /// Disables the backoff for failing sensors, so that a sensor that is plugged in is found immediately.
     #[must_use]
     pub fn without_backoff(mut self) -> Sensors {
         self.backoff = false;

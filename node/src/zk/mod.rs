@@ -2,3 +2,4 @@
 
 pub(crate) mod barrier_watch;
 pub(crate) mod id_owner;
+pub(crate) mod node_info_publisher;

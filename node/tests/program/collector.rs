@@ -235,7 +235,7 @@ fn leader_keeps_reports_while_its_token_is_wrong_and_delivers_after_a_change() {
     knows(NEW);
     let since = Instant::now();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens are those of now", DEADLINE);
+    collector.process().wait_for_line("token file reloaded", DEADLINE);
     node.wait_for_line_since(since, "it answers 401", DEADLINE);
     let before = collector.reports().len();
     std::fs::write(&own, NEW).unwrap();
@@ -283,7 +283,7 @@ fn sighup_and_check_read_the_token_file() {
     std::fs::write(&own, "two words").unwrap();
     check(78, "one word");
     std::fs::write(&own, TOKEN).unwrap();
-    check(0, "with the token in");
+    check(0, "the token in");
 
     let node = node();
     let shows = |token: &str| {
@@ -294,7 +294,7 @@ fn sighup_and_check_read_the_token_file() {
     shows(TOKEN);
     std::fs::write(&own, "").unwrap();
     node.hup();
-    node.wait_for_line("the new configuration is refused", DEADLINE);
+    node.wait_for_line("the new configuration is rejected", DEADLINE);
     std::fs::write(&own, "another-one").unwrap();
     node.hup();
     shows("another-one");

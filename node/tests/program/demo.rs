@@ -57,7 +57,7 @@ fn demo_shows_averages_at_once_and_restores_the_screen_at_ctrl_c() {
     terminal.wait_for("averages 2", DEADLINE);
     assert!(started.elapsed() < Duration::from_secs(3) + AT_ONCE, "{:?}", started.elapsed());
     let text = terminal.text();
-    for words in ["leads", "follows", "ZooKeeper up", "API up", "of 3", "delivered"] {
+    for words in ["leader", "follower", "ZooKeeper up", "API up", "of 3", "delivered"] {
         assert!(text.contains(words), "no \"{words}\" in\n{text}");
     }
     assert!(terminal.look(|screen| screen.alternate_screen()));
@@ -95,14 +95,14 @@ fn demo_keys_stop_and_restore_the_api_and_zookeeper() {
     let mut terminal = screen(&["--sampling-period", "500ms"]);
     terminal.wait_for("averages 2", DEADLINE);
     terminal.press("a");
-    terminal.wait_for("API away", DEADLINE);
+    terminal.wait_for("API down", DEADLINE);
     terminal.wait_for("waiting 3", DEADLINE);
     terminal.press("a");
     terminal.wait_for("accepts reports again", DEADLINE);
     terminal.wait_for("waiting 0", DEADLINE);
     terminal.press("z");
     terminal.wait_for("ZooKeeper stopped", DEADLINE);
-    terminal.wait_for("cut off", DEADLINE);
+    terminal.wait_for("offline", DEADLINE);
     terminal.press("z");
     terminal.wait_for("leading again", DEADLINE);
     terminal.press("?");
@@ -134,7 +134,7 @@ fn demo_restores_the_screen_before_a_panic_message() {
     let script = scratch.path().join("panic.txt");
     std::fs::write(&script, "500ms panic\n").unwrap();
     let mut terminal = screen(&["--script", script.to_str().unwrap()]);
-    terminal.wait_for("as the script wants it", DEADLINE);
+    terminal.wait_for("requested by the script", DEADLINE);
     assert_eq!(terminal.wait_exit(DEADLINE), 101);
     terminal.look(|screen| {
         assert!(!screen.alternate_screen(), "the alternate screen stays");
@@ -169,7 +169,7 @@ fn demo_without_a_terminal_prints_lines_and_ends() {
 #[test]
 fn demo_api_serves_its_reports() {
     let mut demo = Process::spawn(demo(&["--plain", "--sampling-period", "200ms"]));
-    let line = demo.wait_for_line("the page at http://", DEADLINE).text;
+    let line = demo.wait_for_line("web page at http://", DEADLINE).text;
     let page = line.rsplit(' ').next().unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -206,15 +206,15 @@ fn demo_script_plays_faults_with_at_most_one_leader() {
         ", the leader, is killed",
         "is revived",
         ", the leader, is stopped",
-        "not leading any more",
+        "no longer the leader",
         "the API hangs",
-        "the API goes away",
+        "the API is down",
         "the API does not take reports",
-        "the API is back",
+        "the API is up again",
         "the API accepts reports again",
         "ZooKeeper stops",
         "suspended",
-        "ZooKeeper is back",
+        "ZooKeeper is up again",
         "leading again",
         "the session of the leader expires",
     ];

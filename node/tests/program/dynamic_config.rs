@@ -78,7 +78,7 @@ fn new_period_is_applied_by_all_nodes_and_by_the_leader(fleet: Fleet) {
     // The key is deleted or empty: the period is a day, as at the start.
     probe.delete("/config/sampling_period").unwrap();
     for node in &nodes {
-        node.wait_for_line("/config/sampling_period is not set any more; what this node was", DEADLINE);
+        node.wait_for_line("/config/sampling_period is no longer set; the node's own setting", DEADLINE);
     }
     set(&fleet, "/config/sampling_period", "0.3");
     for node in &nodes {
@@ -87,7 +87,7 @@ fn new_period_is_applied_by_all_nodes_and_by_the_leader(fleet: Fleet) {
     let since = Instant::now();
     set(&fleet, "/config/sampling_period", "");
     for node in &nodes {
-        node.wait_for_line_since(since, "/config/sampling_period is not set any more", DEADLINE);
+        node.wait_for_line_since(since, "/config/sampling_period is no longer set", DEADLINE);
     }
 }
 
@@ -109,12 +109,12 @@ fn keys_of_one_node_override_keys_of_the_fleet(fleet: Fleet) {
     set(&fleet, "/config/sampling_period", "12h");
     one.wait_for_line("follows /config/sampling_period: 43200s", DEADLINE);
     two.wait_for_line(
-        "/config/sampling_period is 43200s, but /config/nodes/2/sampling_period comes first: 200ms",
+        "/config/sampling_period is 43200s, but /config/nodes/2/sampling_period takes precedence: 200ms",
         DEADLINE,
     );
     goes_on_publishing(&probe, "2", 3);
     probe.delete("/config/nodes/2/sampling_period").unwrap();
-    two.wait_for_line("not set any more; follows /config/sampling_period: 43200s", DEADLINE);
+    two.wait_for_line("no longer set; follows /config/sampling_period: 43200s", DEADLINE);
     assert!(one.log().iter().all(|line| !line.text.contains("/config/nodes/")), "it is not meant for node 1");
 }
 
@@ -132,20 +132,21 @@ fn invalid_value_is_refused_with_one_line_and_the_last_valid_value_stays(fleet: 
     ] {
         let since = Instant::now();
         write(&probe, "/config/sampling_period", value);
-        let line =
-            node.wait_for_line_since(since, "/config/sampling_period is refused, 200ms stays", DEADLINE).text;
+        let line = node
+            .wait_for_line_since(since, "/config/sampling_period is rejected, keeping 200ms", DEADLINE)
+            .text;
         assert!(line.contains(says) && line.len() < 400, "{line}");
         goes_on_publishing(&probe, "1", 2);
     }
     write(&probe, "/config/sync", b"kazoo");
     node.wait_for_line(
-        "/config/sync is refused, it counts as not set: bad mode \"kazoo\"; expected free or barrier",
+        "/config/sync is rejected, treating it as not set: unknown mode \"kazoo\"; expected free or barrier",
         DEADLINE,
     );
     write(&probe, "/config/api_url", b"ftp://h/");
-    node.wait_for_line("/config/api_url is refused", DEADLINE);
+    node.wait_for_line("/config/api_url is rejected", DEADLINE);
     reports_to(&fleet.api, "1", "/nuevo", Instant::now());
-    let refusals = node.log().iter().filter(|line| line.text.contains("is refused")).count();
+    let refusals = node.log().iter().filter(|line| line.text.contains("is rejected")).count();
     assert_eq!(refusals, 6, "one line for each: {:?}", node.log());
 }
 
@@ -154,8 +155,8 @@ fn value_that_is_invalid_from_the_start_counts_as_not_set(fleet: Fleet) {
     write(&probe, "/config/sampling_period", b"soon");
     write(&probe, "/config/nodes/1/sampling_period", b"later");
     let node = fleet.leader("1", &["--sampling-period", "200ms"]);
-    node.wait_for_line("/config/sampling_period is refused, it counts as not set", DEADLINE);
-    node.wait_for_line("/config/nodes/1/sampling_period is refused, it counts as not set", DEADLINE);
+    node.wait_for_line("/config/sampling_period is rejected, treating it as not set", DEADLINE);
+    node.wait_for_line("/config/nodes/1/sampling_period is rejected, treating it as not set", DEADLINE);
     goes_on_publishing(&probe, "1", 3);
     write(&probe, "/config/sampling_period", b"1d");
     node.wait_for_line("follows /config/sampling_period: 86400s", DEADLINE);
@@ -214,7 +215,7 @@ fn log_filter_is_applied(fleet: Fleet) {
     let after = |line: &&atalaya_testbed::Line| line.at > told && line.text.contains("average");
     assert_eq!(node.log().iter().filter(after).count(), 0, "{:?}", node.log());
     fleet.probe().delete("/config/nodes/1/log").unwrap();
-    let told = node.wait_for_line("/config/nodes/1/log is not set any more", DEADLINE).at;
+    let told = node.wait_for_line("/config/nodes/1/log is no longer set", DEADLINE).at;
     node.wait_for_line_since(told, "average", DEADLINE);
     assert!(!debug(&node, told), "as it was started: info");
 }
@@ -239,7 +240,7 @@ fn dynamic_values_override_values_reloaded_at_sighup(fleet: Fleet) {
     goes_on_publishing(&probe, "1", 3);
     describe("2d");
     node.hup();
-    let line = node.wait_for_line("follows the new settings", DEADLINE).text;
+    let line = node.wait_for_line("applied the new settings", DEADLINE).text;
     assert!(line.contains("period=200ms"), "{line}");
     goes_on_publishing(&probe, "1", 3);
     describe("300ms");
@@ -247,7 +248,7 @@ fn dynamic_values_override_values_reloaded_at_sighup(fleet: Fleet) {
     node.hup();
     node.wait_for_line_since(since, "measuring with", DEADLINE);
     probe.delete("/config/sampling_period").unwrap();
-    node.wait_for_line("what this node was started with holds again", DEADLINE);
+    node.wait_for_line("the node's own setting applies again", DEADLINE);
     goes_on_publishing(&probe, "1", 3);
 }
 

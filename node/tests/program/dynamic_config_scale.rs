@@ -30,12 +30,10 @@ fn server() -> Server {
 
 /// Settings of a node that measures once a day.
 fn settings(server: &Server) -> Settings {
-    let args = FleetArgs {
-        zookeeper: Some(server.connect_string()),
-        session_timeout: Some("40s".to_owned()),
-        sampling_period: Some("1d".to_owned()),
-        ..FleetArgs::default()
-    };
+    let args = FleetArgs::default()
+        .with("zookeeper", server.connect_string())
+        .with("session_timeout", "40s")
+        .with("sampling_period", "1d");
     let nothing = |_: &str| None;
     Settings::assemble(&args, &Boards::builtin(), Env { variable: &nothing }).unwrap()
 }
@@ -125,7 +123,7 @@ async fn fleet_without_dynamic_configuration_sends_few_requests() {
     let following = futures_util::future::join_all(
         lives.iter().zip(&sessions).map(|(live, session)| Box::pin(live.follow(session))),
     );
-    let known = futures_util::future::join_all(lives.iter().map(DynamicConfig::known));
+    let known = futures_util::future::join_all(lives.iter().map(DynamicConfig::wait_until_complete));
     tokio::select! {
         _ = following => panic!("the bench loop does not end"),
         done = tokio::time::timeout(DEADLINE, known) => drop(done.unwrap()),

@@ -82,7 +82,7 @@ fn leader_whose_election_znode_is_deleted_steps_down_and_contends_again(fleet: F
     let head =
         probe.ls("/election").into_iter().min_by_key(|name| name[name.len() - 10..].to_owned()).unwrap();
     probe.delete(&format!("/election/{head}")).unwrap();
-    one.wait_for_line("own election znode is gone", DEADLINE);
+    one.wait_for_line("own election znode was deleted", DEADLINE);
     eventually("the line to be 2, 1", DEADLINE, || {
         (probe.contenders("/election") == ["2", "1"]).then_some(())
     });

@@ -19,7 +19,7 @@ fn leader_logs_stopped_and_killed_nodes(fleet: Fleet) {
     two.term();
     one.wait_for_line("node app2 left", DEADLINE);
     assert!(two.wait_exit(DEADLINE).success());
-    two.wait_for_line("nothing of this node is left", DEADLINE);
+    two.wait_for_line("all znodes of this node are deleted", DEADLINE);
     three.kill9();
     one.wait_for_line("node app3 left", DEADLINE);
     four.kill9();

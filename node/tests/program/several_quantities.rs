@@ -108,9 +108,9 @@ fn flood_of_units_does_not_block_other_averages(fleet: Fleet) {
     probe.create("/mediciones/c", br#"[{"u":"x\r\nX-Evil: 1","v":1}]"#, true).unwrap();
     let since = Instant::now();
     let one = node(&fleet, &desk, "z", &["--board", "warm", "--api-method", "post"]);
-    one.wait_for_line("is a SenML pack of more than 32 units", DEADLINE);
+    one.wait_for_line("is a SenML pack with more than 32 units", DEADLINE);
     one.wait_for_line("has units beyond the 64 that are averaged", DEADLINE);
-    one.wait_for_line("with a unit that is none", DEADLINE);
+    one.wait_for_line("with an invalid unit", DEADLINE);
     let requests = fleet.api.wait_for("two cycles", DEADLINE, |all| {
         bodies(all).iter().filter(|report| report["unit"] == "Pa").count() >= 2
     });

@@ -136,7 +136,7 @@ async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
     for (path, here, there) in
         [("nuevo", &[true][..], &[][..]), ("here", &[true, true], &[]), ("other", &[true], &[])]
     {
-        let token = ApiToken::given(SECRET, Some(url.clone())).unwrap();
+        let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
         let api = api(url.join(path).unwrap(), ApiMethod::Get).showing(Some(token));
         let outcome = sent(&api).await;
         assert_eq!(outcome == Outcome::Accepted, path != "other", "{path}: {outcome:?}");
@@ -145,7 +145,7 @@ async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
     // It takes the place of a password in the address, and goes nowhere else by itself.
     let mut with_password = url.join("nuevo").unwrap();
     with_password.set_username("user").unwrap();
-    let token = ApiToken::given(SECRET, Some(url.clone())).unwrap();
+    let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
     let api = api(with_password, ApiMethod::Post).showing(Some(token));
     assert_eq!(sent(&api).await, Outcome::Accepted);
     let head = seen.lock().unwrap().remove(0);
@@ -158,7 +158,7 @@ async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
 async fn a_token_is_not_shown_to_an_api_that_zookeeper_tells_of() {
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
     let own = "http://127.0.0.1:9/nuevo".parse().unwrap();
-    let api = api(url, ApiMethod::Get).showing(Some(ApiToken::given(SECRET, Some(own)).unwrap()));
+    let api = api(url, ApiMethod::Get).showing(Some(ApiToken::given(SECRET).unwrap().with_origin(Some(own))));
     let outcome = sent(&api).await;
     assert!(!api.has_token(), "nor with the status of the fleet: a token in the address has its place");
     assert!(reason(&outcome).contains("is not sent there: it is bound to http://127.0.0.1:9"), "{outcome:?}");
@@ -194,7 +194,7 @@ async fn who_is_not_known_waits() {
         let (url, _) = server(move |_| format!("HTTP/1.1 {status} No\r\n")).await;
         let without = sent(&api(url.clone(), ApiMethod::Get)).await;
         assert!(reason(&without).contains("api_token_file"), "{without:?}");
-        let token = ApiToken::given(SECRET, Some(url.clone())).unwrap();
+        let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
         let with = sent(&api(url, ApiMethod::Get).showing(Some(token))).await;
         let reason = reason(&with);
         assert!(reason.contains("ATALAYA_API_TOKEN") && !reason.contains(SECRET), "{with:?}");
@@ -214,7 +214,7 @@ async fn a_token_that_changes_in_its_file_is_shown() {
     let path = folder.path().join("token");
     std::fs::write(&path, "of-yesterday").unwrap();
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
-    let token = ApiToken::in_file(&path, Some(url.clone()));
+    let token = ApiToken::in_file(&path).with_origin(Some(url.clone()));
     token.read().unwrap();
     let api = api(url, ApiMethod::Get).showing(Some(token.clone()));
     sent(&api).await;

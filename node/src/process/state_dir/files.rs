@@ -13,8 +13,8 @@ pub(in crate::process) enum Access {
     ReadWrite,
 }
 
-/// Creates a file that only its owner can read. If this process runs as root, the file is given to the owner of the directory,
-/// who needs it later.
+/// Creates a file that only its owner can read. If this process runs as root, the owner of the directory becomes
+/// the owner of the file, because it needs the file later.
 ///
 /// # Errors
 /// The path exists (`AlreadyExists`), even if it is a dangling symbolic link; or the file cannot be created.

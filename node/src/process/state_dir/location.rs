@@ -16,13 +16,13 @@ pub(crate) enum StateDir {
     At(PathBuf),
     /// Disabled by the user.
     Off,
-    /// Neither configured nor derivable: there is no home directory.
+    /// Not configured, and the user has no home directory.
     Unknown,
 }
 
 impl StateDir {
-    /// Returns the value of the flag, else of `ATALAYA_STATE_DIR`, else of systemd's `STATE_DIRECTORY`, else the default of the
-    /// user.
+    /// Returns the first directory that is configured: by the flag, by `ATALAYA_STATE_DIR`, by systemd (`STATE_DIRECTORY`), or by the
+    /// home directory of the user.
     pub(crate) fn find(flag: Option<&PathBuf>, env: Env<'_>) -> StateDir {
         let variable = |name: &str| (env.variable)(name).filter(|value| !value.is_empty());
         let configured = flag.cloned().or_else(|| variable("ATALAYA_STATE_DIR").map(PathBuf::from));

@@ -4,7 +4,7 @@
 //! Each node has two files in the [state directory](StateDir). `….lock` is never replaced; the process holds the [`Lock`] on it as
 //! long as it runs. `….json` is the [`NodeRecord`]; only the holder of the lock writes it, and always replaces it as a whole.
 //! A session is recorded before a znode is created in it, so the record is complete at any moment of a kill. The file is not
-//! synced to the disk: after a power failure the boot takes longer than a session timeout, so the record has no more use. If the
+//! synced to the disk: after a power failure the boot takes longer than a session timeout, so the record is no longer useful. If the
 //! record is missing or invalid, the znodes of a killed process stay until its session times out.
 //!
 //! [`stale_sessions`](super::stale_sessions) does the cleanup. It is used by `atalaya reap`, by a supervising parent, and by the

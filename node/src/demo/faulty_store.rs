@@ -1,4 +1,4 @@
-//! The demo's store: it tells what is recorded, and fails or hangs when it is told to.
+//! The store of the demo's API: reports each recorded report to the demo, and hangs or fails on demand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,81 +11,82 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::happening::Happening;
-use super::ledger::{Arrival, Verdict};
+use super::delivery_audit::{ReceivedReport, RecordOutcome};
+use super::event::Event;
 use super::script::ApiMode;
 
-/// How it treats whoever wants to write.
+/// Fault of the API at the moment.
 #[derive(Debug, Default)]
-pub(super) struct Manners {
+pub(super) struct ApiFault {
     hanging: AtomicBool,
     failing: AtomicBool,
 }
 
-impl Manners {
-    pub(super) fn are(&self, mode: ApiMode) {
+impl ApiFault {
+    pub(super) fn set(&self, mode: ApiMode) {
         self.hanging.store(mode == ApiMode::Hanging, Ordering::Relaxed);
         self.failing.store(mode == ApiMode::Failing, Ordering::Relaxed);
     }
 
-    async fn show(&self) -> Result<(), StoreError> {
+    /// Hangs or fails if a fault is active.
+    async fn apply(&self) -> Result<(), StoreError> {
         if self.hanging.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
         if self.failing.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("the demo wants it so".to_owned()));
+            return Err(StoreError::Unavailable("fault injected by the demo".to_owned()));
         }
         Ok(())
     }
 }
 
-/// See the module.
-pub(super) struct Watched<S> {
+/// A store with injected faults.
+pub(super) struct FaultyStore<S> {
     inner: S,
-    manners: Arc<Manners>,
-    happenings: mpsc::UnboundedSender<Happening>,
+    fault: Arc<ApiFault>,
+    events: mpsc::UnboundedSender<Event>,
 }
 
-impl<S: Store> Watched<S> {
+impl<S: Store> FaultyStore<S> {
     pub(super) fn new(
         inner: S,
-        manners: Arc<Manners>,
-        happenings: mpsc::UnboundedSender<Happening>,
-    ) -> Watched<S> {
-        Watched { inner, manners, happenings }
+        fault: Arc<ApiFault>,
+        events: mpsc::UnboundedSender<Event>,
+    ) -> FaultyStore<S> {
+        FaultyStore { inner, fault, events }
     }
 
-    fn tell(&self, arrivals: Vec<Option<Arrival>>, outcomes: &[Outcome]) {
-        for (arrival, outcome) in arrivals.into_iter().zip(outcomes) {
-            let verdict = match outcome {
-                Outcome::Recorded(_) => Verdict::New,
-                Outcome::Repeated => Verdict::Repeated,
-                Outcome::Conflict(_) => Verdict::Conflict,
-                Outcome::Stale(_) => Verdict::Stale,
+    fn send_events(&self, reports: Vec<Option<ReceivedReport>>, outcomes: &[Outcome]) {
+        for (report, outcome) in reports.into_iter().zip(outcomes) {
+            let outcome = match outcome {
+                Outcome::Recorded(_) => RecordOutcome::New,
+                Outcome::Repeated => RecordOutcome::Repeated,
+                Outcome::Conflict(_) => RecordOutcome::Conflict,
+                Outcome::Stale(_) => RecordOutcome::Stale,
             };
-            if let Some(arrival) = arrival {
-                // At the end nobody listens.
-                let _ = self.happenings.send(Happening::Arrived(arrival, verdict));
+            if let Some(report) = report {
+                // Fails at the end of the demo.
+                let _ = self.events.send(Event::Received(report, outcome));
             }
         }
     }
 }
 
-/// `None`: it is not from this fleet, whose leaders count; somebody tries the API.
-fn arrival(report: &Report) -> Option<Arrival> {
+/// Returns `None` for a report without epoch and cycle: it was not sent by a leader of this fleet but by a user who tries the API.
+fn received_report(report: &Report) -> Option<ReceivedReport> {
     let Report { epoch, cycle, mean, count, ref unit, .. } = *report;
     let (epoch, cycle) = epoch.zip(cycle)?;
     let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
-    Some(Arrival { epoch, cycle: u64::try_from(cycle).ok()?, unit: unit.clone(), mean, count })
+    Some(ReceivedReport { epoch, cycle: u64::try_from(cycle).ok()?, unit: unit.clone(), mean, count })
 }
 
-impl<S: Store> Store for Watched<S> {
+impl<S: Store> Store for FaultyStore<S> {
     fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         async move {
-            self.manners.show().await?;
-            let arrivals = reports.iter().map(arrival).collect();
+            self.fault.apply().await?;
+            let received = reports.iter().map(received_report).collect();
             let outcomes = self.inner.record(reports).await?;
-            self.tell(arrivals, &outcomes);
+            self.send_events(received, &outcomes);
             Ok(outcomes)
         }
         .boxed()
@@ -139,7 +140,7 @@ impl<S: Store> Store for Watched<S> {
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
-            self.manners.show().await?;
+            self.fault.apply().await?;
             self.inner.check().await
         }
         .boxed()

@@ -128,7 +128,8 @@ struct BatchReader<'a> {
 }
 
 impl BatchReader<'_> {
-    /// Returns the next reports, or `None` at the end. The data of a report is `None` if its znode does not exist any longer.
+    /// Returns the next reports, or `None` at the end. The data of a report is `None` if its znode does not exist any
+    /// longer.
     async fn next(&mut self) -> Result<Option<Vec<(u64, Option<Vec<u8>>)>>, Failure> {
         let cycles: Vec<u64> = self.cycles.by_ref().take(self.batch.count()).collect();
         if cycles.is_empty() {
@@ -168,7 +169,8 @@ fn line(state: &'static str, cycle: u64, data: &[u8], output: Output) -> String 
     }
 }
 
-/// Parses a report. If it was too large to be stored, the leader has stored only a reason, which is returned as the error.
+/// Parses a report. If it was too large to be stored, the leader has stored only a reason, which is returned as the
+/// error.
 fn parse(data: &[u8], cycle: u64) -> Result<CycleReport, String> {
     #[derive(Deserialize)]
     struct Placeholder {

@@ -7,7 +7,7 @@ use atalaya_hal::catalogue::{Attachment, Measures, Pretence};
 
 const README: &str = include_str!("../README.md");
 
-const HEAD: &str = "| chip | what it is | on | measures | driver | pretended as | tried on |\n|---|---|---|---|---|---|---|\n";
+const HEAD: &str = "| chip | description | on | measures | driver | simulated as | tested on |\n|---|---|---|---|---|---|---|\n";
 
 /// Where the driver was seen to work. Nobody has put all of these chips on a real board.
 fn tried(chip: Chip) -> &'static str {
@@ -49,7 +49,7 @@ fn table() -> String {
                     quantities.iter().map(|quantity| format!("{quantity} ({})", quantity.unit())).collect();
                 with_unit.join(", ")
             }
-            Measures::Configured => "what boards.toml says".to_owned(),
+            Measures::Configured => "as configured".to_owned(),
         };
         let pretended = match entry.pretence {
             Pretence::Registers => "registers",
@@ -67,7 +67,7 @@ fn table() -> String {
 
 #[test]
 fn the_table_of_chips_is_the_catalogue() {
-    let start = README.find("| chip | what it is").unwrap();
+    let start = README.find("| chip | description").unwrap();
     let rows = README[start..].lines().take_while(|line| line.starts_with('|'));
     let found: String = rows.map(|line| format!("{line}\n")).collect();
     let wanted = table();

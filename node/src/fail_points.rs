@@ -1,34 +1,35 @@
-//! Places at which a node can be made to die, or to stand still, for tests: the leader's way from computing an average to knowing that it
-//! was accepted. Compiled in with the feature `fault-points` only; without it all of this is nothing.
+//! Fail points: named places in the code where a test can kill, stop or panic the process, for example between the
+//! commit of a cycle and the delivery of its report. Compiled only with the feature `fault-points`; without it the
+//! functions do nothing.
 //!
-//! `ATALAYA_FAULT=NAME` or `NAME:N` in the environment: the process kills itself (SIGKILL) when it passes that place for the
-//! first, or Nth, time. `NAME:N:stop`: it stops itself (SIGSTOP), and goes on from there when somebody lets it (SIGCONT).
+//! `ATALAYA_FAULT=NAME` or `NAME:N` in the environment: the process kills itself (SIGKILL) when it reaches the point
+//! for the first, or Nth, time. `NAME:N:stop`: the process stops itself (SIGSTOP) and continues after SIGCONT.
 //! `NAME:N:panic`: the task or thread panics.
 
-/// Dies here, or stops, if told to.
+/// Triggers the fault if it is configured for this point.
 pub(crate) fn point(name: &str) {
     #[cfg(feature = "fault-points")]
-    if let Some(end) = armed::due(name) {
-        armed::happen(name, end);
+    if let Some(action) = configured::action_at(name) {
+        configured::trigger(name, action);
     }
     #[cfg(not(feature = "fault-points"))]
     let _ = name;
 }
 
-/// Lets `call` begin, and dies or stops while it is under way, if told to.
+/// Runs `call`, and triggers the fault while it is in progress if it is configured for this point.
 pub(crate) async fn during<T>(name: &str, call: impl Future<Output = T>) -> T {
     #[cfg(feature = "fault-points")]
-    if let Some(end) = armed::due(name) {
-        /// A request leaves within this time, or its answer is there: either way it was under way.
-        const UNDER_WAY: std::time::Duration = std::time::Duration::from_millis(1);
+    if let Some(action) = configured::action_at(name) {
+        /// Time after which the request has certainly been sent. If the response arrives earlier, the call is complete.
+        const SEND_TIME: std::time::Duration = std::time::Duration::from_millis(1);
         let mut call = std::pin::pin!(call);
-        let done = tokio::select! {
-            done = &mut call => Some(done),
-            () = tokio::time::sleep(UNDER_WAY) => None,
+        let result = tokio::select! {
+            result = &mut call => Some(result),
+            () = tokio::time::sleep(SEND_TIME) => None,
         };
-        armed::happen(name, end);
-        return match done {
-            Some(done) => done,
+        configured::trigger(name, action);
+        return match result {
+            Some(result) => result,
             None => call.await,
         };
     }
@@ -38,65 +39,66 @@ pub(crate) async fn during<T>(name: &str, call: impl Future<Output = T>) -> T {
 }
 
 #[cfg(feature = "fault-points")]
-mod armed {
+mod configured {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     static FAULT: OnceLock<Option<Fault>> = OnceLock::new();
-    static PASSED: AtomicU32 = AtomicU32::new(0);
+    static TIMES_REACHED: AtomicU32 = AtomicU32::new(0);
 
     struct Fault {
         point: String,
-        number: u32,
-        end: End,
+        /// Number of the pass that triggers the fault.
+        pass: u32,
+        action: Action,
     }
 
-    /// What happens there.
     #[derive(Clone, Copy)]
-    pub(super) enum End {
-        Die,
+    pub(super) enum Action {
+        Kill,
         Stop,
         Panic,
     }
 
-    pub(super) fn due(name: &str) -> Option<End> {
+    /// Counts a pass of the point, and returns the action if this pass triggers the fault.
+    pub(super) fn action_at(name: &str) -> Option<Action> {
         let fault = FAULT.get_or_init(|| parse(&std::env::var("ATALAYA_FAULT").ok()?)).as_ref()?;
-        (fault.point == name && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == fault.number)
-            .then_some(fault.end)
+        let reached = fault.point == name && TIMES_REACHED.fetch_add(1, Ordering::Relaxed) + 1 == fault.pass;
+        reached.then_some(fault.action)
     }
 
     fn parse(text: &str) -> Option<Fault> {
         let mut words = text.splitn(3, ':');
         let point = words.next()?.to_owned();
-        let number = words.next().map_or(Some(1), |number| number.parse().ok())?;
-        let end = match words.next() {
-            None => End::Die,
-            Some("stop") => End::Stop,
-            Some("panic") => End::Panic,
+        let pass = words.next().map_or(Some(1), |number| number.parse().ok())?;
+        let action = match words.next() {
+            None => Action::Kill,
+            Some("stop") => Action::Stop,
+            Some("panic") => Action::Panic,
             Some(_) => return None,
         };
-        Some(Fault { point, number, end })
+        Some(Fault { point, pass, action })
     }
 
-    pub(super) fn happen(name: &str, end: End) {
+    pub(super) fn trigger(name: &str, action: Action) {
         #[cfg(unix)]
         use rustix::process::{Signal, getpid, kill_process};
-        match end {
-            End::Die => {
+        match action {
+            Action::Kill => {
                 tracing::warn!(name, "fault point: dying here");
-                // A kill loses the lines that are not written yet.
-                crate::logging::conclude("");
+                // A kill would lose the log lines that are not written yet.
+                crate::logging::finish("");
                 #[cfg(unix)]
                 let _ = kill_process(getpid(), Signal::KILL);
                 std::process::abort()
             }
-            End::Stop => {
+            Action::Stop => {
                 tracing::warn!(name, "fault point: stopping here");
-                crate::logging::conclude("");
+                crate::logging::finish("");
                 #[cfg(unix)]
                 let _ = kill_process(getpid(), Signal::STOP);
             }
-            End::Panic => panic!("fault point {name}"),
+            Action::Panic => panic!("fault point {name}"),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! The node: a sensor firmware host. Measures with whatever its board carries, publishes in ZooKeeper, takes part in
 //! the election, and, when it leads, averages what the whole fleet measured and reports it to a REST API.
 //!
-//! A reading's way through the house:
+//! Path of a reading:
 //!
 //! ```text
 //! chip ─ hal ─ Sensor::read ─ filters ─ sensing ─ measurement ─ /mediciones/{id}
 //!                                                                     │ (ZooKeeper)
-//!                      REST API <─ leader::deliver <─ leader::aggregate <─ leader::gather
+//!                      REST API <─ leader::delivery <─ leader::aggregate <─ leader::read_fleet
 //! ```
 //!
 //! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every
@@ -14,9 +14,9 @@
 
 pub mod commands;
 #[cfg(feature = "demo")]
-pub mod demo;
+mod demo;
 pub mod dynamic_config;
-pub mod fail_points;
+mod fail_points;
 pub mod fleet_status;
 pub mod inspect;
 pub mod leader;
@@ -29,4 +29,4 @@ pub mod process;
 pub mod reload;
 pub mod sampling;
 pub mod settings;
-pub mod zk;
+mod zk;

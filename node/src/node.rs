@@ -1,41 +1,29 @@
-//! A node, from its first measurement to its orderly end.
+//! A node: samples its sensors, publishes the measurement, and takes part in the election, from start to shutdown.
+//!
+//! [`Node`] is the configuration, [`Tasks`] are the concurrent parts of a running node, and [`Shared`] is what several of them use.
 
+mod shared;
+
+use std::pin::Pin;
 use std::time::Duration;
 
 use atalaya_hal::Boards;
-use atalaya_hal::boards::Counting;
-use atalaya_recipes::node_names::{ContenderId, Naming};
-use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
-use atalaya_recipes::{
-    Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, WrongZnodeReporter, ZnodeProblem,
-    election,
-};
+use atalaya_recipes::persistent_node::Conflict;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::dynamic_config::{self, DynamicConfig};
-use crate::leader::delivery::api_client::Api;
-use crate::leader::fenced_store::COUNTER;
-use crate::leader::{Leader, LeaderConfig, LeaderHandles};
+use self::shared::Shared;
 use crate::logging::Logs;
-use crate::metrics::{Metrics, Running};
-use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
-use crate::model::node_info::{self, NodeInfo, NodeInfoSensor, describe_holder};
 use crate::model::report::Report;
-use crate::observe::node_status::{self, NodeStatus, Sources};
-use crate::process::stale_sessions;
-use crate::process::state_dir::{ProcessRecord, StateFile};
-use crate::process::systemd::Systemd;
-use crate::reload::{self, Adopt, Carried, OpenBoardError, Reload};
-use crate::sampling::barrier_gate::{self, SamplingMode};
-use crate::sampling::{SampleProgress, Sampler, Sensors};
+use crate::observe::Observer;
+use crate::observe::node_status::NodeStatus;
+use crate::process::state_dir::StateFile;
+use crate::process::systemd::Notifier;
+use crate::reload::{OpenBoardError, OpenedBoard, Reload};
+use crate::sampling::Sensors;
 use crate::settings::Settings;
-
-/// How long the end may take: ZooKeeper confirms a closed session in milliseconds, if it can be reached.
-const FAREWELL: Duration = Duration::from_millis(1_500);
 
 /// Error that ends a node.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +46,7 @@ pub enum NodeError {
     },
 }
 
-/// A node, ready to run.
+/// Configuration of a node, before it runs.
 #[derive(Debug)]
 pub struct Node {
     id: NodeId,
@@ -70,461 +58,155 @@ pub struct Node {
     network: Option<Handle>,
     reload: Option<Reload>,
     logs: Option<Logs>,
-    supervisor: Systemd,
-    remembrance: Option<StateFile>,
-    metrics: Metrics,
+    notifier: Notifier,
+    state_file: Option<StateFile>,
+    observer: Option<Observer>,
 }
 
 impl Node {
-    /// Opens the board called `board` and starts its buses.
+    /// Opens the board with this name and starts a thread per bus.
     ///
     /// # Errors
-    /// There is no such board, or it asks for what this machine cannot give.
+    /// See [`OpenBoardError`].
     pub fn build(
         id: NodeId,
         board: Option<String>,
         boards: &Boards,
         settings: Settings,
     ) -> Result<Node, OpenBoardError> {
-        let Carried { board, sensors } = Carried::open(board.as_deref(), boards)?;
-        let node_status = watch::Sender::default();
+        let OpenedBoard { name, sensors } = OpenedBoard::open(board.as_deref(), boards)?;
         Ok(Node {
             id,
-            board,
+            board: name,
             settings,
             sensors,
-            node_status,
+            node_status: watch::Sender::default(),
             averages: None,
             network: None,
             reload: None,
             logs: None,
-            supervisor: Systemd::none(),
-            remembrance: None,
-            metrics: Metrics::default(),
+            notifier: Notifier::default(),
+            state_file: None,
+            observer: None,
         })
     }
 
-    /// To look on while it runs.
+    /// Returns a receiver of the node status. Without a receiver, the status is not computed.
     pub fn node_status(&self) -> watch::Receiver<NodeStatus> {
         self.node_status.subscribe()
     }
 
-    /// Hands on each average that the node computes when it leads, as it is computed, delivered or not.
+    /// Sends each average of this leader to `averages` as soon as it is committed, delivered or not.
     #[must_use]
-    pub fn averages(mut self, averages: mpsc::UnboundedSender<Report>) -> Node {
+    pub fn with_averages(mut self, averages: mpsc::UnboundedSender<Report>) -> Node {
         self.averages = Some(averages);
         self
     }
 
-    /// Lets the node use the network through that runtime. Then the one that it runs in needs timers only: a process with
-    /// thousands of nodes would run out of files otherwise. (The ZooKeeper client has I/O of its own.)
+    /// Sends HTTP requests from the runtime `network`. The runtime of the node then needs only timers: with thousands of nodes in one
+    /// process, an I/O driver for each would exceed the limit on open files. (The ZooKeeper client has its own I/O.)
     #[must_use]
-    pub fn network(mut self, network: Handle) -> Node {
+    pub fn with_network(mut self, network: Handle) -> Node {
         self.network = Some(network);
         self
     }
 
-    /// Lets it exchange its sensors, and some of its settings, while it runs.
+    /// Lets the node replace its sensors and some of its settings while it runs.
     #[must_use]
-    pub fn reload(mut self, reload: Reload) -> Node {
+    pub fn with_reload(mut self, reload: Reload) -> Node {
         self.reload = Some(reload);
         self
     }
 
-    /// Lets what ZooKeeper tells decide what is logged. A process with several nodes has one log for all of them: there
-    /// none of them decides.
+    /// Applies the log filter of the dynamic configuration. Not for processes with several nodes, which share one log.
     #[must_use]
-    pub fn logs(mut self, logs: Logs) -> Node {
+    pub fn with_logs(mut self, logs: Logs) -> Node {
         self.logs = Some(logs);
         self
     }
 
-    /// Tells a supervisor how it is.
+    /// Notifies systemd of the node's state.
     #[must_use]
-    pub fn supervised(mut self, supervisor: Systemd) -> Node {
-        self.supervisor = supervisor;
+    pub(crate) fn with_notifier(mut self, notifier: Notifier) -> Node {
+        self.notifier = notifier;
         self
     }
 
-    /// Lets it write down what it makes in ZooKeeper, and clear up what an earlier process has left.
+    /// Records sessions and znodes in the state file, and deletes the znodes of earlier processes of this node.
     #[must_use]
-    pub fn remembered(mut self, remembrance: Option<StateFile>) -> Node {
-        self.remembrance = remembrance;
+    pub fn with_state_file(mut self, state_file: Option<StateFile>) -> Node {
+        self.state_file = state_file;
         self
     }
 
-    /// Lets it count what it does.
+    /// Records metrics and follows the state of the node with `observer`.
     #[must_use]
-    pub fn watched(mut self, metrics: Metrics) -> Node {
-        self.metrics = metrics;
+    pub(crate) fn with_observer(mut self, observer: Option<Observer>) -> Node {
+        self.observer = observer;
         self
     }
 
-    /// Runs until `stop`, then withdraws: every znode of the node is gone when this returns, if ZooKeeper can be
-    /// reached.
+    /// Runs the node until `stop` completes, which returns the reason for the log. Then closes the session: when this returns, ZooKeeper
+    /// has deleted all znodes of the node, if it can be reached.
     ///
     /// # Errors
-    /// The id is taken (73), or ZooKeeper was not reached within `connect_timeout` (69).
+    /// - [`NodeError::IdInUse`]: another process owns the znode of the measurement, or that znode is persistent.
+    /// - [`NodeError::Unavailable`]: ZooKeeper was not reached within `connect_timeout`.
     pub async fn run(
         self,
         connect_timeout: Option<Duration>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), NodeError> {
-        let Node {
-            id,
-            board,
-            settings,
-            sensors,
-            node_status,
-            averages,
-            network,
-            reload,
-            logs,
-            supervisor,
-            remembrance,
-            metrics,
-        } = self;
-        info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
-        let orders = |settings: &Settings| {
-            let api = settings.api_url.clone();
-            let api = api.map(|url| {
-                let api = Api::new(&id, url, settings.api_method).with_runtime(network.clone());
-                api.with_token(settings.api_token.clone())
-            });
-            LeaderConfig {
-                period: settings.sampling_period,
-                api,
-                sync: settings.sync,
-                release: settings.release,
-                counting: settings.counting(),
-            }
-        };
-        let options =
-            SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
-        let path = settings.measurement_path(id.as_str());
-        let token = ContenderId::random();
-        let remembered = remembrance.map(|kept| {
-            let life = life(&id, &path, &settings, &token);
-            kept.begin(life.clone());
-            (kept, life.contender)
-        });
-        let session = match &remembered {
-            Some((kept, _)) => {
-                let kept = kept.clone();
-                Session::start_with_callback(options, move |session| kept.note(session))
-            }
-            None => Session::start(options),
-        };
-        let presence = NodeInfo::of(&board);
-
-        let (measured, measurement) = watch::channel(None);
-        let (conditions, present) = watch::channel(Vec::new());
-        let (turned, turns) = watch::channel(None);
-        let (exchange, exchanged) = mpsc::channel(1);
-        let (paced, pace) = watch::channel(SamplingMode { period: settings.sampling_period, step: None });
-        let tally = WriteCounter::new(session.clone(), COUNTER);
-        tally.set_enabled(settings.counting() == Counting::PerNode).await;
-        let publisher = PersistentNode::new(session.clone(), &path).counted(tally.clone());
-        let measuring = Sampler {
-            measured,
-            sensors: conditions,
-            turns: turned,
-            exchange: exchanged,
-            pace,
-            published: publisher.state(),
-            metrics: metrics.clone(),
-        };
-        let measuring = Box::pin(measuring.run(&id, sensors));
-        let (ordered, orders_now) = watch::channel(orders(&settings));
-        let live = DynamicConfig::new(id.clone(), settings.clone());
-        let following = Box::pin(live.follow(&session));
-        let obeying = Box::pin(obey(settings.clone(), live.settings(), orders, &ordered, &tally, logs));
-        let keeping_step = Box::pin(barrier_gate::follow(&session, live.settings(), &paced));
-        let (boarded, board_now) = watch::channel(board);
-        let adopt = Adopt { exchange, live: &live, board: &boarded };
-        let reloading = Box::pin(reload::serve(reload, &settings, &supervisor, adopt));
-        let watched = supervisor.is_there().then(|| node_status.subscribe());
-        let supervising =
-            Box::pin(supervisor.serve(&settings, connect_timeout.is_some(), watched, turns.clone()));
-        let election = Election::with_contender_id(
-            session.clone(),
-            &settings.election,
-            id.as_str(),
-            Naming::Kazoo,
-            token,
-        );
-        let (leads, leading) = watch::channel(None);
-        let running = metrics.is_on().then(|| Running {
-            session: session.clone(),
-            node_status: node_status.subscribe(),
-            turns: turns.clone(),
-            settings: live.settings(),
-            board: board_now.clone(),
-            leading: leading.clone(),
-            pace: paced.subscribe(),
-            tally: tally.value(),
-        });
-        let attending = Box::pin(metrics.attend(running));
-        let leader = Leader::new(LeaderHandles {
-            id: id.as_str().to_owned(),
-            measurements: settings.measurements.clone(),
-            name_template: settings.name.clone(),
-            config: orders_now,
-            averages,
-            state: leads,
-            metrics: metrics.clone(),
-        });
-        let sources = Sources {
-            session: &session,
-            standing: election.standing(),
-            measured: measurement.clone(),
-            published: publisher.state(),
-            sensors: present.clone(),
-        };
-        let looking = node_status::follow(&node_status, sources);
-        let mut published = publisher.state();
-        let nothing_measured = nothing_measured(turns, measurement.clone());
-        let mut stored = publisher.state();
-        let saying = Box::pin(async {
-            // Who has an id that is taken says nothing under it; but that nothing can be measured is worth saying.
+        let (shared, inputs) = Shared::start(self).await;
+        let outcome = {
+            let tasks = shared.tasks(inputs, connect_timeout);
             tokio::select! {
-                _ = stored.wait_for(|state| state.stored > 0) => {}
-                () = nothing_measured => {}
+                // In this order: after a signal, no task does another step.
+                biased;
+                signal = stop => {
+                    info!(signal, "stopping");
+                    // Before the session is closed, because that may take as long as systemd waits for a sign of life.
+                    shared.notifier.stopping().await;
+                    Ok(())
+                }
+                conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
+                error = tasks.check_connect_timeout => Err(error),
+                // The others do not end.
+                () = tasks.sample => Ok(()),
+                () = tasks.contend => Ok(()),
+                () = tasks.publish_node_info => Ok(()),
+                () = tasks.update_status => Ok(()),
+                () = tasks.reload => Ok(()),
+                () = tasks.follow_config => Ok(()),
+                () = tasks.apply_settings => Ok(()),
+                () = tasks.follow_barrier => Ok(()),
+                () = tasks.notify_systemd => Ok(()),
+                () = tasks.observe => Ok(()),
             }
-            say_who(&session, &id, presence, present, board_now, leading).await;
-        });
-        // Boxed, as everything large is: else each layer above has a copy of it on its stack.
-        let publishing = Box::pin(async {
-            if let Some((kept, own)) = &remembered {
-                clear_up(&session, kept, own).await;
-            }
-            publisher.run(measurement).await
-        });
-        let joining = Box::pin(async {
-            // Who does not publish takes no part: an id that is taken must not lead under it.
-            let _ = published.wait_for(|state| state.stored > 0).await;
-            info!(znode = path, "published the first measurement");
-            // Who leads reports to where the fleet is told to, from the first report on.
-            if tokio::time::timeout(settings.session_timeout, live.known()).await.is_err() {
-                warn!("what stands below {} cannot be read; leading without it", dynamic_config::FLEET);
-            }
-            let standing = log_standing(&session, &settings.election, election.standing());
-            let contending = election.run(|leadership| Box::pin(leader.clone().lead(leadership)));
-            tokio::select! {
-                () = standing => {}
-                never = contending => match never {},
-            }
-        });
-
-        let outcome = tokio::select! {
-            biased;
-            signal = stop => {
-                info!(signal, "stopping");
-                supervisor.stopping().await;
-                Ok(())
-            }
-            conflict = publishing => Err(taken(&session, &id, &path, conflict).await),
-            failure = unreachable(&session, &settings, connect_timeout) => Err(failure),
-            () = measuring => Ok(()),
-            () = joining => Ok(()),
-            () = saying => Ok(()),
-            () = looking => Ok(()),
-            () = reloading => Ok(()),
-            () = following => Ok(()),
-            () = obeying => Ok(()),
-            () = keeping_step => Ok(()),
-            () = supervising => Ok(()),
-            () = attending => Ok(()),
         };
-        // Everything that used the session has been dropped with the futures above.
-        let _ = tokio::time::timeout(FAREWELL / 3, tally.close()).await;
-        if session.close(FAREWELL).await {
-            if let Some((kept, own)) = &remembered {
-                kept.forget(own);
-            }
-            info!("stopped; nothing of this node is left in ZooKeeper");
-        } else {
-            warn!("ZooKeeper did not confirm the end of the session; what is left goes with its timeout");
-        }
+        // All tasks are dropped by now, so that none of them writes while the session closes.
+        shared.shutdown().await;
         outcome
     }
 }
 
-/// Hands on what the settings, which were these `before`, come to, whenever they change, to who leads, who measures and
-/// who logs.
-async fn obey(
-    mut before: Settings,
-    mut settings: watch::Receiver<Settings>,
-    orders: impl Fn(&Settings) -> LeaderConfig,
-    ordered: &watch::Sender<LeaderConfig>,
-    tally: &WriteCounter,
-    logs: Option<Logs>,
-) {
-    loop {
-        let now = settings.borrow_and_update().clone();
-        if now.log != before.log
-            && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.follow(now.log.as_deref()))
-        {
-            warn!("{problem}");
-        }
-        let before = std::mem::replace(&mut before, now.clone());
-        if let Some(change) = now.api_change(&before) {
-            warn!("{change}");
-        }
-        if (Settings { log: None, ..before }) != (Settings { log: None, ..now.clone() }) {
-            tally.set_enabled(now.counting() == Counting::PerNode).await;
-            ordered.send_replace(orders(&now));
-        }
-        if settings.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-    }
-}
+/// Future of a task. Boxed: otherwise each caller would have a copy of it on its stack.
+type Task<'a, T = ()> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// What this process makes in ZooKeeper that goes with its session.
-fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId) -> ProcessRecord {
-    ProcessRecord {
-        process: std::process::id(),
-        sessions: Vec::new(),
-        znodes: vec![measurement.to_owned(), format!("{}/{id}", node_info::PARENT)],
-        election: settings.election.clone(),
-        contender: Naming::Kazoo.prefix(token),
-    }
-}
-
-/// Deletes what earlier processes of this node have left, all of which are dead: this one has their lock.
-async fn clear_up(session: &Session, kept: &StateFile, own: &str) {
-    let dead = kept.before(own);
-    let cleared = stale_sessions::clear_all(session, &dead, |life, removed| {
-        kept.forget(&life.contender);
-        if !removed.is_empty() {
-            info!(
-                process = life.process,
-                znodes = removed.join(", "),
-                "removed what a dead process of this node left"
-            );
-        }
-    });
-    if let Err(error) = cleared.await {
-        warn!(%error, "what a dead process of this node left stays until its session times out");
-    }
-}
-
-/// Completes when a sample has been taken and there is nothing to publish.
-async fn nothing_measured(
-    mut turns: watch::Receiver<Option<SampleProgress>>,
-    measurement: watch::Receiver<Option<Vec<u8>>>,
-) {
-    let nothing = turns.wait_for(|turn| turn.is_some() && measurement.borrow().is_none()).await.is_ok();
-    if !nothing {
-        std::future::pending().await
-    }
-}
-
-/// Says who it is and how its sensors are, at a znode beside those of Kazoo fleets, for ever. What changes is said once
-/// a second at most ([`node_info::pause`]), the newest first and the rest never.
-async fn say_who(
-    session: &Session,
-    id: &NodeId,
-    mut presence: NodeInfo,
-    mut sensors: watch::Receiver<Vec<NodeInfoSensor>>,
-    mut board: watch::Receiver<String>,
-    mut leading: watch::Receiver<Option<LeaderState>>,
-) {
-    presence.sensors.clone_from(&sensors.borrow_and_update());
-    let (said, say) = watch::channel(Some(presence.data()));
-    let telling = async {
-        let mut last = Instant::now();
-        loop {
-            let leads = *leading.borrow_and_update();
-            let other = *board.borrow_and_update() != presence.board || leads != presence.leading;
-            let pause = node_info::pause(&presence.sensors, &sensors.borrow_and_update());
-            let pause = if other { Some(node_info::PAUSE) } else { pause };
-            let due = async {
-                match pause {
-                    Some(pause) => tokio::time::sleep_until(last + pause).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = due => {
-                    presence.board.clone_from(&board.borrow());
-                    presence.sensors.clone_from(&sensors.borrow());
-                    presence.leading = leads;
-                    said.send_replace(Some(presence.data()));
-                    last = Instant::now();
-                }
-                Ok(()) = sensors.changed() => {}
-                Ok(()) = board.changed() => {}
-                Ok(()) = leading.changed() => {}
-            }
-        }
-    };
-    let path = format!("{}/{id}", node_info::PARENT);
-    // Reported for as long as the node runs.
-    let mut sightings = WrongZnodeReporter::default();
-    let keeping = PersistentNode::new(session.clone(), &path).run(say);
-    tokio::select! {
-        conflict = keeping => {
-            match conflict {
-                Conflict::Persistent => {
-                    sightings.update(session, [WrongZnode::new(&path, ZnodeProblem::NotEphemeral)]);
-                }
-                Conflict::Held { .. } => {
-                    warn!("a node of another fleet with the same id says who it is at {path}: {conflict}");
-                }
-            }
-        }
-        () = telling => {}
-    }
-    std::future::pending().await
-}
-
-/// Logs where the node stands in line, when that changes, and who leads then.
-async fn log_standing(session: &Session, election: &str, mut standing: watch::Receiver<Standing>) {
-    let mut logged = None;
-    while standing.changed().await.is_ok() {
-        let now = *standing.borrow_and_update();
-        let Standing::Waiting { ahead } = now else {
-            // The leader's own words say more.
-            logged = (now == Standing::Leading).then_some(0).or(logged);
-            continue;
-        };
-        if logged.replace(ahead) == Some(ahead) {
-            continue;
-        }
-        let connection = session.connection().await;
-        match election::leader(&connection, election, Naming::Kazoo).await {
-            Ok(Some(leader)) => {
-                let leader = String::from_utf8_lossy(&leader).into_owned();
-                info!(ahead, leader, "following: waiting in line to lead");
-            }
-            _ => info!(ahead, "following: waiting in line to lead"),
-        }
-    }
-}
-
-async fn taken(session: &Session, id: &NodeId, path: &str, conflict: Conflict) -> NodeError {
-    let who = match conflict {
-        Conflict::Held { session: holder } => {
-            let holder = describe_holder(session, id.as_str(), holder).await;
-            format!("{holder} holds {path} and is alive; stop that one, or give this node another id")
-        }
-        Conflict::Persistent => {
-            let remedy = WrongZnode::new(path, ZnodeProblem::NotEphemeral).remedy();
-            format!(
-                "{path} is a persistent znode, which no session's end removes; {remedy}, or give this node another id"
-            )
-        }
-    };
-    NodeError::IdInUse { id: id.clone(), cause: who }
-}
-
-/// Completes when ZooKeeper has not been reached for `timeout` since the start.
-async fn unreachable(session: &Session, settings: &Settings, timeout: Option<Duration>) -> NodeError {
-    let Some(timeout) = timeout else { return std::future::pending().await };
-    if tokio::time::timeout(timeout, session.connection()).await.is_ok() {
-        return std::future::pending().await;
-    }
-    NodeError::Unavailable { servers: settings.zookeeper.to_string(), timeout }
+/// The tasks of a running node. Dropping them stops them.
+struct Tasks<'a> {
+    /// Ends if the node id is in use.
+    publish_measurement: Task<'a, Conflict>,
+    /// Ends if ZooKeeper is not reached in time.
+    check_connect_timeout: Task<'a, NodeError>,
+    sample: Task<'a>,
+    contend: Task<'a>,
+    publish_node_info: Task<'a>,
+    update_status: Task<'a>,
+    reload: Task<'a>,
+    follow_config: Task<'a>,
+    apply_settings: Task<'a>,
+    follow_barrier: Task<'a>,
+    notify_systemd: Task<'a>,
+    observe: Task<'a>,
 }

@@ -1,5 +1,5 @@
-//! Reads boards.toml again while a node runs, when somebody asks for it (SIGHUP), and puts new sensors in the place of the
-//! old ones. Session, znodes and leadership are not touched.
+//! Reload at SIGHUP: reads boards.toml again and replaces sensors and settings of the running node. Session, znodes and leadership
+//! stay.
 
 use std::sync::Arc;
 use std::{fmt, io};
@@ -9,11 +9,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use crate::dynamic_config::DynamicConfig;
-use crate::process::systemd::Systemd;
+use crate::process::systemd::Notifier;
 use crate::sampling::{self, Sensors};
 use crate::settings::{Settings, SettingsError};
 
-/// Error of [`Carried::open`].
+/// A board whose sensors are open.
+#[derive(Debug)]
+pub struct OpenedBoard {
+    /// Name of the board in boards.toml.
+    pub(crate) name: String,
+    /// Its sensors, with one thread per bus.
+    pub(crate) sensors: Sensors,
+}
+
+/// Error of [`OpenedBoard::open`].
 #[derive(Debug, thiserror::Error)]
 pub enum OpenBoardError {
     /// No such board.
@@ -25,6 +34,19 @@ pub enum OpenBoardError {
     /// The operating system refuses a thread for a bus.
     #[error("cannot start the thread of a bus: {0}")]
     Thread(io::Error),
+}
+
+impl OpenedBoard {
+    /// Opens the board with this name. `None`: the only board, or the one called `default`.
+    ///
+    /// # Errors
+    /// See [`OpenBoardError`].
+    pub(crate) fn open(name: Option<&str>, boards: &Boards) -> Result<OpenedBoard, OpenBoardError> {
+        let (name, board) = boards.board(name)?;
+        let buses = sampling::open(board, &boards.base_dir)?;
+        let sensors = Sensors::start(buses).map_err(OpenBoardError::Thread)?;
+        Ok(OpenedBoard { name: name.to_owned(), sensors })
+    }
 }
 
 /// Error of reading the configuration again.
@@ -47,37 +69,15 @@ pub enum LoadError {
     Panicked,
 }
 
-/// What a board carries, opened.
-#[derive(Debug)]
-pub struct Carried {
-    /// The board's name.
-    pub board: String,
-    /// Its sensors, with a thread for each bus.
-    pub sensors: Sensors,
-}
+/// Reads the current configuration; may block.
+pub type Load = dyn Fn() -> Result<(OpenedBoard, Settings), LoadError> + Send + Sync;
 
-impl Carried {
-    /// Opens the board called `name`.
-    ///
-    /// # Errors
-    /// There is no such board, it asks for what this machine or this build cannot give, or there are no more threads.
-    pub fn open(name: Option<&str>, boards: &Boards) -> Result<Carried, OpenBoardError> {
-        let (board, carries) = boards.board(name)?;
-        let buses = sampling::open(carries, &boards.base_dir)?;
-        let sensors = Sensors::start(buses).map_err(OpenBoardError::Thread)?;
-        Ok(Carried { board: board.to_owned(), sensors })
-    }
-}
-
-/// What gives the configuration as it is now; may block.
-pub type Load = dyn Fn() -> Result<(Carried, Settings), LoadError> + Send + Sync;
-
-/// When to read the configuration again, and how.
+/// Requests to reload, and the function that reads the configuration.
 pub struct Reload {
-    /// A message for each time. Several that come while one is being served count as one.
-    pub asked: mpsc::Receiver<()>,
-    /// How.
-    pub load: Arc<Load>,
+    /// One message per request. Requests that arrive while one is served count as one.
+    pub(crate) requests: mpsc::Receiver<()>,
+    /// Reads the current configuration.
+    pub(crate) load: Arc<Load>,
 }
 
 impl fmt::Debug for Reload {
@@ -86,81 +86,56 @@ impl fmt::Debug for Reload {
     }
 }
 
-/// The parts of a running node that take over what is new.
-pub(crate) struct Adopt<'a> {
-    /// Who measures.
-    pub(crate) exchange: mpsc::Sender<Sensors>,
-    /// What the node is told.
-    pub(crate) live: &'a DynamicConfig,
-    /// Who says which board this is.
-    pub(crate) board: &'a watch::Sender<String>,
-}
-
-/// Serves until it is dropped.
+/// Serves requests until dropped. `board` and `sensors` receive the new board; `config` the new settings.
 ///
 /// # Cancellation safety
-/// What is being loaded is dropped when it comes; the node goes on as it is.
+/// The result of a reload in progress is discarded.
 pub(crate) async fn serve(
     reload: Option<Reload>,
-    settings: &Settings,
-    supervisor: &Systemd,
-    adopt: Adopt<'_>,
+    notifier: &Notifier,
+    config: &DynamicConfig,
+    board: &watch::Sender<String>,
+    sensors: mpsc::Sender<Sensors>,
 ) {
-    let Some(Reload { mut asked, load }) = reload else { return std::future::pending().await };
-    let mut running = settings.clone();
-    while asked.recv().await.is_some() {
-        supervisor.reloading().await;
-        match loaded(&load).await {
-            Ok((carried, new)) => adopt.take(carried, &mut running, new).await,
-            Err(failure) => warn!("the new configuration is refused, the old one stays: {failure}"),
+    let Some(Reload { mut requests, load }) = reload else { return std::future::pending().await };
+    while requests.recv().await.is_some() {
+        notifier.reloading().await;
+        match load_in_thread(&load).await {
+            Ok((opened, new)) => {
+                apply_settings(config, &new);
+                let names: Vec<&str> = opened.sensors.infos().map(|info| info.name.as_str()).collect();
+                info!(board = opened.name, sensors = names.join(", "), "configuration reloaded");
+                board.send_if_modified(|name| std::mem::replace(name, opened.name.clone()) != opened.name);
+                // The receiver lives as long as the node.
+                let _ = sensors.send(opened.sensors).await;
+            }
+            Err(error) => warn!("the new configuration is rejected, keeping the current one: {error}"),
         }
-        supervisor.ready().await;
+        // systemd waits for this after an error as well.
+        notifier.ready().await;
     }
     std::future::pending().await
 }
 
-/// In a thread of its own, because files may be on disks that hang. Nobody waits for that thread when the node ends.
-async fn loaded(load: &Arc<Load>) -> Result<(Carried, Settings), LoadError> {
-    let (give, given) = oneshot::channel();
-    let load = load.clone();
-    let thread = std::thread::Builder::new().name("reload".to_owned());
-    thread.spawn(move || drop(give.send(load()))).map_err(LoadError::Thread)?;
-    // A thread that gives nothing has panicked, and said so.
-    given.await.map_err(|_| LoadError::Panicked)?
+/// Replaces the node's own settings, except for those that only a restart can change.
+fn apply_settings(config: &DynamicConfig, new: &Settings) {
+    let current = config.base();
+    let fixed = current.fixed_changes(new);
+    if !fixed.is_empty() {
+        warn!("changed in the configuration, but takes effect only after a restart: {}", fixed.join(", "));
+    }
+    let next = current.reloaded(new);
+    if current != next {
+        let effective = config.set_base(next);
+        info!(period = ?effective.sampling_period, api = effective.api_url.is_some(), "applied the new settings");
+    }
 }
 
-impl Adopt<'_> {
-    async fn take(&self, carried: Carried, running: &mut Settings, new: Settings) {
-        let fixed = running.fixed_that_differ(&new);
-        if !fixed.is_empty() {
-            let fixed = fixed.join(", ");
-            warn!("{fixed}: changed in the configuration, but only a restart of this node can follow");
-        }
-        let next = Settings {
-            sampling_period: new.sampling_period,
-            api_url: new.api_url,
-            api_method: new.api_method,
-            api_token: new.api_token,
-            api_origins: new.api_origins,
-            sync: new.sync,
-            release: new.release,
-            counter: new.counter,
-            ..running.clone()
-        };
-        if *running != next {
-            let live = self.live.rebase(next.clone());
-            info!(period = ?live.sampling_period, api = live.api_url.is_some(), "follows the new settings");
-            *running = next;
-        }
-        let Carried { board, sensors } = carried;
-        let names: Vec<&str> = sensors.infos().map(|info| info.name.as_str()).collect();
-        info!(board, sensors = names.join(", "), "the configuration was read again; measuring with");
-        self.board.send_if_modified(|known| {
-            let renamed = *known != board;
-            *known = board;
-            renamed
-        });
-        // Its receiver ends with the node only.
-        let _ = self.exchange.send(sensors).await;
-    }
+/// Loads the configuration in a separate thread, because the disk may hang. The end of the node does not wait for that thread.
+async fn load_in_thread(load: &Arc<Load>) -> Result<(OpenedBoard, Settings), LoadError> {
+    let (sender, receiver) = oneshot::channel();
+    let load = load.clone();
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    thread.spawn(move || drop(sender.send(load()))).map_err(LoadError::Thread)?;
+    receiver.await.map_err(|_| LoadError::Panicked)?
 }

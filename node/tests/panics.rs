@@ -9,7 +9,7 @@ use std::time::Duration;
 use atalaya_sim::zookeeper::Server;
 use atalaya_testbed::{Probe, Process, Scratch, clean_command, eventually, node_command};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 
 fn node(server: &Server, id: &str, fault: &str) -> Command {
@@ -20,17 +20,17 @@ fn node(server: &Server, id: &str, fault: &str) -> Command {
 
 #[track_caller]
 fn ends_by_the_panic(process: &mut Process, point: &str) {
-    process.wait_for_line(&format!("fault point {point}"), PATIENCE);
-    assert_eq!(process.wait_exit(PATIENCE).code(), Some(70));
+    process.wait_for_line(&format!("fault point {point}"), DEADLINE);
+    assert_eq!(process.wait_exit(DEADLINE).code(), Some(70));
     let log = process.log();
-    assert!(log.iter().any(|line| line.text.contains("ERROR a defect ends this process")), "{log:?}");
+    assert!(log.iter().any(|line| line.text.contains("ERROR internal error, exiting: thread")), "{log:?}");
 }
 
 #[test]
 fn node_ends_with_an_error_when_a_task_of_it_panics() {
     let server = Server::builder().start_thread().unwrap();
     let mut node = Process::spawn(node(&server, "1", "reload-task:1:panic"));
-    node.wait_for_line("published the first measurement", PATIENCE);
+    node.wait_for_line("published the first measurement", DEADLINE);
     node.hup();
     ends_by_the_panic(&mut node, "reload-task");
 }
@@ -58,7 +58,7 @@ fn collector_ends_with_an_error_when_a_task_of_it_panics() {
         command.env("ATALAYA_FAULT", "reload-task:1:panic");
         command
     });
-    collector.wait_for_line("listening at", PATIENCE);
+    collector.wait_for_line("listening at", DEADLINE);
     collector.hup();
     ends_by_the_panic(&mut collector, "reload-task");
 }
@@ -69,13 +69,13 @@ fn supervised_node_is_started_again_after_a_panic_of_a_task() {
     let mut command = node(&server, "1", "reload-task:1:panic");
     command.arg("--supervised");
     let mut parent = Process::spawn(command);
-    parent.wait_for_line("published the first measurement", PATIENCE);
+    parent.wait_for_line("published the first measurement", DEADLINE);
     let probe = Probe::connect(&server.connect_string());
     let first = probe.exists("/mediciones/1").unwrap().czxid;
     parent.hup();
-    eventually("another node", PATIENCE, || probe.exists("/mediciones/1").filter(|stat| stat.czxid != first));
+    eventually("another node", DEADLINE, || probe.exists("/mediciones/1").filter(|stat| stat.czxid != first));
     parent.term();
-    assert!(parent.wait_exit(PATIENCE).success());
+    assert!(parent.wait_exit(DEADLINE).success());
 }
 
 #[test]
@@ -88,10 +88,10 @@ fn node_ends_with_an_error_after_a_panic_when_stderr_is_not_read() {
     let mut child = command.spawn().unwrap();
     drop(command);
     let probe = Probe::connect(&server.connect_string());
-    eventually("a measurement", PATIENCE, || probe.exists("/mediciones/1"));
+    eventually("a measurement", DEADLINE, || probe.exists("/mediciones/1"));
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
-    let status = eventually("the end", PATIENCE, || child.try_wait().unwrap());
+    let status = eventually("the end", DEADLINE, || child.try_wait().unwrap());
     assert_eq!(status.code(), Some(70));
     drop(reader);
 }

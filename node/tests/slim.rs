@@ -1,4 +1,4 @@
-//! `--no-default-features`: what a build without the simulator does, and what it says of what it cannot.
+//! `--no-default-features`: a build without the simulator, and its messages about missing parts.
 #![cfg(not(feature = "sim"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
@@ -9,8 +9,8 @@ mod common;
 use std::process::{Command, Output};
 
 use atalaya_testbed::Scratch;
-use common::watch::Watch;
-use common::{Fleet, PATIENCE, mean_reported};
+use common::metrics_client::MetricsClient;
+use common::{DEADLINE, Fleet, mean_reported};
 
 fn atalaya(desk: &Scratch, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_atalaya"))
@@ -31,10 +31,10 @@ fn refused(desk: &Scratch, args: &[&str], code: i32, words: &[&str]) {
 }
 
 #[test]
-fn pretend_sensors_are_refused_with_the_reason() {
+fn slim_build_refuses_simulated_sensors_with_the_reason() {
     let desk = Scratch::new("slim");
     let words = ["without the simulator", "backend = \"linux\""];
-    // Without a boards.toml there is the built-in board, which is pretended too.
+    // Without a boards.toml the built-in board is used, which is simulated too.
     for args in [&["check"][..], &["run", "1"], &["sensors", "read"]] {
         refused(&desk, args, 78, &words);
     }
@@ -45,7 +45,7 @@ fn pretend_sensors_are_refused_with_the_reason() {
 }
 
 #[test]
-fn what_is_left_out_is_no_command() {
+fn slim_build_has_no_demo_and_no_zookeeper_command() {
     let desk = Scratch::new("slim");
     refused(&desk, &["demo"], 64, &["demo"]);
     refused(&desk, &["zookeeper"], 64, &["zookeeper"]);
@@ -55,7 +55,7 @@ fn what_is_left_out_is_no_command() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_real_board_is_checked_and_listed() {
+fn slim_build_checks_and_lists_a_real_board() {
     let desk = Scratch::new("slim");
     let board = "[boards.b]\nbackend = \"linux\"\nsensors = [{ name = \"s\", chip = \"lm75\", bus = \"i2c-250\", address = 0x48 }]\n";
     std::fs::write(desk.path().join("boards.toml"), board).unwrap();
@@ -67,7 +67,7 @@ fn a_real_board_is_checked_and_listed() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_node_with_a_real_sensor_measures_leads_and_reports() {
+fn slim_build_measures_leads_and_reports() {
     let fleet = Fleet::memory();
     let desk = Scratch::new("slim");
     let board = "[boards.b]\nbackend = \"linux\"\nsensors = [{ name = \"s\", chip = \"file\", path = \"s\", quantity = \"temperature\" }]\n";
@@ -77,10 +77,10 @@ fn a_node_with_a_real_sensor_measures_leads_and_reports() {
     let boards = file.display().to_string();
     let arguments = ["--boards", &boards, "--board", "b", "--metrics-listen", "127.0.0.1:0"];
     let node = fleet.node("1", &arguments);
-    node.wait_for_line(" leading epoch=", PATIENCE);
+    node.wait_for_line(" leading epoch=", DEADLINE);
     mean_reported(&fleet.api, 21.5, std::time::Instant::now());
     assert_eq!(fleet.probe().text("/mediciones/1").as_deref(), Some("21.5"));
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     watch.wait_for_status("/readyz", 200);
     watch.wait_for("atalaya_leading", |leads| leads == 1.0);
     assert!(

@@ -1,8 +1,8 @@
-//! The task behind a [`Guard`](crate::Guard): seeks what is to be held, keeps it, and takes away what is left of it.
+//! Background task behind a [`Guard`](crate::Guard): acquires a znode, keeps it, and deletes what remains of it.
 //!
-//! Whoever acquires, and later the guard, holds one end of a channel; once that end is dropped, wherever it may be, the
-//! task withdraws. So no await of an acquiring future is one at which cancelling it would leave something behind. The
-//! task runs on the session's runtime, and ends at the latest with the session in which it made something.
+//! The acquiring future, and later the guard, own one end of a channel. When that end is dropped, wherever that happens, the
+//! task withdraws. So an acquiring future can be cancelled at any await without leaving a znode behind. The task runs on the
+//! session's runtime, and ends at the latest with the session in which it created a znode.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -11,348 +11,344 @@ use tokio::sync::{oneshot, watch};
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
-use crate::owned_node::{OwnedNode, Watched};
+use crate::owned_node::{OwnedNode, WatchedNode};
 use crate::{AcquireError, Connection, Phase, Session};
 
-/// What strives for one znode to hold, over one connection after the other.
+/// Maximum number of refused requests, other than lost connections, before the cleanup is left to the end of the session.
+const MAX_CLEANUP_REFUSALS: u32 = 3;
+
+/// A contender for one znode, over consecutive connections.
 pub(crate) trait Acquirable: Send + 'static {
-    /// A connection is there.
-    fn link_up(&mut self, connection: &Connection);
-    /// It is lost.
-    fn link_down(&mut self);
-    /// A request failed, or may have; or what was held is gone.
-    fn unclear(&mut self);
-    /// All that was made is to go.
+    fn on_connected(&mut self, connection: &Connection);
+    fn on_disconnected(&mut self);
+    /// Handles a failed request that may have taken effect, or the deletion of the acquired znode.
+    fn on_outcome_unknown(&mut self);
+    /// Starts to delete all znodes of this contender.
     fn withdraw(&mut self);
-    /// How far it has come.
-    fn stage(&self) -> Stage;
-    /// Does what is next, which may be to wait.
+    fn progress(&self) -> Progress;
+    /// Carries out the next action, which may be to wait.
     fn advance(&mut self, connection: &Connection) -> impl Future<Output = Result<(), AcquireError>> + Send;
-    /// The znode at this path, to be held; `None` if it is not this session's, or not there.
-    fn watched(
+    /// Returns the acquired znode at `path`, watched. Returns `None` if it does not exist or belongs to another session.
+    fn watch_own(
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> impl Future<Output = Result<Option<Watched>, AcquireError>> + Send;
-    /// Whether somebody else is in the way. Asked before anything is made; writes nothing.
+    ) -> impl Future<Output = Result<Option<WatchedNode>, AcquireError>> + Send;
+    /// Returns true if this contender would have to wait for another one. Called before the first write; writes nothing.
     fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, AcquireError>> + Send;
 }
 
-/// How far a claimant has come.
+/// Progress of a contender.
 #[derive(Debug)]
-pub(crate) enum Stage {
-    /// There is something to do.
+pub(crate) enum Progress {
+    /// An action is due.
     Busy,
-    /// It waits for others.
+    /// The next action is to wait for other contenders.
     Waiting,
-    /// The znode at this path is to be held.
-    Entitled(String),
-    /// Nothing of it is left.
+    /// The znode at this path is acquired.
+    Acquired(String),
+    /// All znodes of this contender are deleted.
     Left,
 }
 
-/// What to do when somebody else is in the way.
+/// Behaviour if another contender is in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum IfTaken {
     Wait,
     GiveUp,
 }
 
-/// How a tenure stands, for whoever acquires and for the guard.
+/// Status of an acquisition, as seen by the acquiring future and the guard.
 #[derive(Clone, Debug)]
 pub(crate) enum Status {
-    Seeking,
+    Acquiring,
     Held {
         connection: Connection,
         znode: String,
-        fence: i64,
+        fencing_token: i64,
     },
-    /// It was held, and is no longer for certain.
+    /// The znode was held, and is no longer certainly held.
     Lost,
-    /// The task is done, and why. `swept`: ZooKeeper has confirmed that nothing is left.
-    Over {
-        why: Ended,
-        swept: bool,
+    /// The task has ended. `cleaned_up`: ZooKeeper has confirmed that none of its znodes is left.
+    Ended {
+        reason: EndReason,
+        cleaned_up: bool,
     },
 }
 
-/// Why a tenure has ended.
 #[derive(Clone, Debug)]
-pub(crate) enum Ended {
-    /// Nobody wants it any more.
-    Unwanted,
-    /// Somebody else was in the way.
+pub(crate) enum EndReason {
+    /// The acquiring future or the guard was dropped.
+    Released,
+    /// Another contender was in the way.
     Taken,
-    /// It cannot be.
     Failed(AcquireError),
 }
 
-/// One try to get and keep something; dropping it withdraws.
+/// Handle of one acquisition. Dropping it makes the task withdraw.
 #[derive(Debug)]
 pub(crate) struct AcquireTask {
     pub(crate) session: Session,
     pub(crate) status: watch::Receiver<Status>,
-    /// Nothing is ever sent: the task waits for its end.
-    wanted: oneshot::Sender<Infallible>,
+    /// Never sends: the task waits until this end is dropped.
+    release: oneshot::Sender<Infallible>,
 }
 
 impl AcquireTask {
-    /// Begins one, in a task of its own.
-    pub(crate) fn begin(session: &Session, claimant: impl Acquirable, wish: Wish) -> AcquireTask {
-        let (wanted, unwanted) = oneshot::channel();
-        let (sender, status) = watch::channel(Status::Seeking);
+    pub(crate) fn spawn(session: &Session, contender: impl Acquirable, if_taken: IfTaken) -> AcquireTask {
+        let (release, released) = oneshot::channel();
+        let (sender, status) = watch::channel(Status::Acquiring);
         let task = Task {
             session: session.clone(),
-            claimant,
-            wish,
-            unwanted,
+            contender,
+            if_taken,
+            released,
             status: sender,
-            asked: wish == Wish::Wait,
+            may_join: if_taken == IfTaken::Wait,
             connection: None,
-            hold: None,
-            owner: None,
+            node: None,
+            creator: None,
         };
         session.spawn(task.run());
-        AcquireTask { session: session.clone(), status, wanted }
+        AcquireTask { session: session.clone(), status, release }
     }
 
-    /// Withdraws, and waits until nothing is left: at most a session timeout, and no longer than the present connection
-    /// stands unless `patient`. Whether ZooKeeper has confirmed it.
-    pub(crate) async fn end(self, patient: bool) -> bool {
-        let AcquireTask { session, mut status, wanted } = self;
-        drop(wanted);
-        let view = session.state();
-        let mut views = session.watch();
-        let swept = async {
-            match status.wait_for(|status| matches!(status, Status::Over { .. })).await.as_deref() {
-                Ok(Status::Over { swept, .. }) => *swept,
+    /// Withdraws, and waits until all znodes of the contender are deleted, for at most one session timeout. Unless
+    /// `survive_disconnect` is set, a disconnect ends the wait. Returns true if ZooKeeper has confirmed the deletion.
+    pub(crate) async fn release(self, survive_disconnect: bool) -> bool {
+        let AcquireTask { session, mut status, release } = self;
+        drop(release);
+        let state = session.state();
+        let mut states = session.watch();
+        let cleaned_up = async {
+            match status.wait_for(|status| matches!(status, Status::Ended { .. })).await.as_deref() {
+                Ok(Status::Ended { cleaned_up, .. }) => *cleaned_up,
                 _ => false,
             }
         };
-        let cut = async {
-            let impatient = views.wait_for(|now| {
-                !patient && (now.phase != Phase::Connected || now.connection != view.connection)
-            });
-            // Nobody keeps the session any more: nothing will be confirmed.
-            let _ = impatient.await;
+        let disconnected = async {
+            // An error means that the session's task has ended, so no further request will be confirmed.
+            let _ = states
+                .wait_for(|now| {
+                    !survive_disconnect
+                        && (now.phase != Phase::Connected || now.connection != state.connection)
+                })
+                .await;
         };
         tokio::select! {
             biased;
-            swept = swept => swept,
-            () = cut => false,
-            () = tokio::time::sleep(view.timeout) => false,
+            cleaned_up = cleaned_up => cleaned_up,
+            () = disconnected => false,
+            () = tokio::time::sleep(state.timeout) => false,
         }
     }
 }
 
 struct Task<C> {
     session: Session,
-    claimant: C,
-    wish: Wish,
-    unwanted: oneshot::Receiver<Infallible>,
+    contender: C,
+    if_taken: IfTaken,
+    released: oneshot::Receiver<Infallible>,
     status: watch::Sender<Status>,
-    /// Nobody was in the way, when asked.
-    asked: bool,
-    /// The connection that the claimant works over.
+    /// The contender may write: it may wait for others, or no other contender was in the way.
+    may_join: bool,
+    /// Connection that the contender uses.
     connection: Option<Connection>,
-    /// What is or was held: kept until it is swept, which spares the server a request to forget the watch.
-    hold: Option<OwnedNode>,
-    /// The newest session in which something may have been made.
-    owner: Option<i64>,
+    /// Znode that is or was held. Kept until it is deleted, which saves a request to remove the watch.
+    node: Option<OwnedNode>,
+    /// Newest session in which the contender may have created a znode.
+    creator: Option<i64>,
 }
 
 impl<C: Acquirable> Task<C> {
     async fn run(mut self) {
-        let why = self.seek_and_keep().await;
-        self.claimant.withdraw();
-        let swept = self.sweep().await;
-        self.status.send_replace(Status::Over { why, swept });
+        let reason = self.acquire_and_hold().await;
+        self.contender.withdraw();
+        let cleaned_up = self.clean_up().await;
+        self.status.send_replace(Status::Ended { reason, cleaned_up });
     }
 
-    /// Until it is to end.
-    async fn seek_and_keep(&mut self) -> Ended {
+    async fn acquire_and_hold(&mut self) -> EndReason {
         loop {
             let connection = tokio::select! {
                 biased;
-                _ = &mut self.unwanted => return Ended::Unwanted,
-                connection = next_link(&self.session) => connection,
+                _ = &mut self.released => return EndReason::Released,
+                connection = next_connection(&self.session) => connection,
             };
-            let Some(connection) = connection else { return Ended::Failed(AcquireError::Closed) };
-            self.go_over(&connection);
+            let Some(connection) = connection else { return EndReason::Failed(AcquireError::Closed) };
+            self.use_connection(&connection);
             let ended = tokio::select! {
                 biased;
                 () = connection.lost() => None,
-                _ = &mut self.unwanted => Some(Ended::Unwanted),
-                ended = work(&mut self.claimant, &connection, self.wish, &mut self.asked, &mut self.hold, &self.status) => ended,
+                _ = &mut self.released => Some(EndReason::Released),
+                ended = work(&mut self.contender, &connection, self.if_taken, &mut self.may_join, &mut self.node, &self.status) => ended,
             };
-            if let Some(ended) = ended {
-                return ended;
+            if let Some(reason) = ended {
+                return reason;
             }
             if matches!(*self.status.borrow(), Status::Held { .. }) {
                 self.status.send_replace(Status::Lost);
-                // What is left of it stays until whoever held it has seen that: others wait as long.
-                self.until_unwanted().await;
-                return Ended::Unwanted;
+                // The znode stays until the holder has dropped its guard: until then other contenders must wait. If the
+                // session ends first, ZooKeeper deletes the znode.
+                tokio::select! {
+                    _ = &mut self.released => {}
+                    () = session_ended(&self.session, self.creator) => {}
+                }
+                return EndReason::Released;
             }
         }
     }
 
-    /// Until nobody wants it, or the session is over, with which all of it goes.
-    async fn until_unwanted(&mut self) {
-        let session = self.session.clone();
-        tokio::select! {
-            _ = &mut self.unwanted => {}
-            () = over(&session, self.owner) => {}
-        }
-    }
-
-    /// Lets the claimant know of the connection, if it is new.
-    fn go_over(&mut self, connection: &Connection) {
+    /// Passes the connection to the contender if it is a new one.
+    fn use_connection(&mut self, connection: &Connection) {
         if self.connection.as_ref().is_some_and(|known| known.number() == connection.number()) {
             return;
         }
         if self.connection.replace(connection.clone()).is_some() {
-            self.claimant.link_down();
+            self.contender.on_disconnected();
         }
-        self.owner = Some(connection.session_id());
-        self.claimant.link_up(connection);
+        self.creator = Some(connection.session_id());
+        self.contender.on_connected(connection);
     }
 
-    /// Takes away what was made, over one connection after the other, for as long as the session lives in which it was
-    /// made. Whether nothing is left.
-    async fn sweep(&mut self) -> bool {
+    /// Deletes all znodes of the contender, over consecutive connections, until the session that created them ends. Returns
+    /// true if none is left.
+    async fn clean_up(&mut self) -> bool {
         let session = self.session.clone();
-        // A refusal will be one again; what may be left goes with the session.
-        let mut refusals = 3;
-        let mut trouble = Backoff::default();
+        let mut refusals = 0;
+        let mut backoff = Backoff::default();
         loop {
-            trouble.reconnected();
-            if matches!(self.claimant.stage(), Stage::Left) {
+            backoff.reconnected();
+            if matches!(self.contender.progress(), Progress::Left) {
                 return true;
             }
             let connection = tokio::select! {
                 biased;
-                () = over(&session, self.owner) => return false,
-                connection = next_link(&session) => connection,
+                () = session_ended(&session, self.creator) => return false,
+                connection = next_connection(&session) => connection,
             };
             let Some(connection) = connection else { return false };
-            self.go_over(&connection);
-            let swept = async {
-                while !matches!(self.claimant.stage(), Stage::Left) {
-                    match self.claimant.advance(&connection).await {
-                        // Success is only that everything is removed.
+            self.use_connection(&connection);
+            let cleaned_up = async {
+                while !matches!(self.contender.progress(), Progress::Left) {
+                    match self.contender.advance(&connection).await {
+                        // The backoff restarts only after everything is deleted, not after each request.
                         Ok(()) => {}
                         Err(AcquireError::Refused(error)) => {
-                            refusals -= i32::from(!error.is_connection_loss());
-                            if refusals <= 0 {
-                                warn!(%error, "what is left in line will go with the session");
+                            refusals += u32::from(!error.is_connection_loss());
+                            if refusals >= MAX_CLEANUP_REFUSALS {
+                                warn!(%error, "cannot leave the queue; the znode is deleted when the session ends");
                                 return false;
                             }
-                            trouble.pause(&session, &error).await;
-                            self.claimant.unclear();
+                            backoff.pause(&session, &error).await;
+                            self.contender.on_outcome_unknown();
                         }
                         Err(error) => {
-                            debug!(%error, "what is left in line will go with the session");
+                            debug!(%error, "cannot leave the queue; the znode is deleted when the session ends");
                             return false;
                         }
                     }
                 }
                 true
             };
-            let swept = tokio::select! {
+            let cleaned_up = tokio::select! {
                 biased;
                 () = connection.lost() => None,
-                swept = swept => Some(swept),
+                cleaned_up = cleaned_up => Some(cleaned_up),
             };
-            if let Some(swept) = swept {
-                return swept;
+            if let Some(cleaned_up) = cleaned_up {
+                return cleaned_up;
             }
         }
     }
 }
 
-/// Works over one connection until there is a reason to end, or what was held is lost (`None`). The caller sees to the
-/// loss of the connection.
+/// Works over one connection until there is a reason to end. Returns `None` if the acquired znode is no longer certainly held.
+/// The caller drops this future when the connection is lost.
 async fn work<C: Acquirable>(
-    claimant: &mut C,
+    contender: &mut C,
     connection: &Connection,
-    wish: Wish,
-    asked: &mut bool,
-    hold: &mut Option<OwnedNode>,
+    if_taken: IfTaken,
+    may_join: &mut bool,
+    node: &mut Option<OwnedNode>,
     status: &watch::Sender<Status>,
-) -> Option<Ended> {
-    let mut trouble = Backoff::default();
+) -> Option<EndReason> {
+    let mut backoff = Backoff::default();
     loop {
-        let stage = claimant.stage();
-        // A finished wait is progress; a successful read is not.
-        let is_progress = matches!(stage, Stage::Waiting);
-        let result = match stage {
-            Stage::Left => return Some(Ended::Unwanted),
-            Stage::Waiting if wish == Wish::GiveUp => return Some(Ended::Taken),
-            Stage::Busy | Stage::Waiting if *asked => claimant.advance(connection).await,
-            Stage::Busy | Stage::Waiting => match claimant.is_taken(connection).await {
-                Ok(true) => return Some(Ended::Taken),
+        let progress = contender.progress();
+        // A wait that has ended is progress; a successful read is not.
+        let was_waiting = matches!(progress, Progress::Waiting);
+        let result = match progress {
+            Progress::Left => return Some(EndReason::Released),
+            Progress::Waiting if if_taken == IfTaken::GiveUp => return Some(EndReason::Taken),
+            Progress::Busy | Progress::Waiting if *may_join => contender.advance(connection).await,
+            Progress::Busy | Progress::Waiting => match contender.is_taken(connection).await {
+                Ok(true) => return Some(EndReason::Taken),
                 Ok(false) => {
-                    *asked = true;
+                    *may_join = true;
                     Ok(())
                 }
                 Err(error) => Err(error),
             },
-            Stage::Entitled(path) => match verify(claimant, connection, path).await {
+            Progress::Acquired(path) => match verify(contender, connection, path).await {
                 Ok(Some(verified)) => {
-                    let (znode, fence) = (verified.path().to_owned(), verified.czxid());
-                    status.send_replace(Status::Held { connection: connection.clone(), znode, fence });
-                    let end = hold.insert(verified).ended().await;
-                    warn!(?end, "what was held is no longer for certain");
+                    let (znode, fencing_token) = (verified.path().to_owned(), verified.czxid());
+                    status.send_replace(Status::Held {
+                        connection: connection.clone(),
+                        znode,
+                        fencing_token,
+                    });
+                    let reason = node.insert(verified).lost().await;
+                    warn!(?reason, "lock lost");
                     return None;
                 }
                 Ok(None) => {
-                    claimant.unclear();
+                    contender.on_outcome_unknown();
                     Ok(())
                 }
                 Err(error) => Err(error),
             },
         };
         match result {
-            Ok(()) if is_progress => trouble.over(),
+            Ok(()) if was_waiting => backoff.reset(),
             Ok(()) => {}
             Err(AcquireError::Refused(error)) if error.is_connection_loss() => {
-                trouble.pause(connection.session(), &error).await;
-                claimant.unclear();
+                backoff.pause(connection.session(), &error).await;
+                contender.on_outcome_unknown();
             }
-            Err(error) => return Some(Ended::Failed(error)),
+            Err(error) => return Some(EndReason::Failed(error)),
         }
     }
 }
 
 async fn verify<C: Acquirable>(
-    claimant: &mut C,
+    contender: &mut C,
     connection: &Connection,
     path: String,
 ) -> Result<Option<OwnedNode>, AcquireError> {
-    match claimant.watched(connection, path).await? {
-        Some(watched) => Ok(Some(OwnedNode::of(connection, watched).await?)),
+    match contender.watch_own(connection, path).await? {
+        Some(watched) => Ok(Some(OwnedNode::new(connection, watched).await?)),
         None => Ok(None),
     }
 }
 
-/// The next connection; `None` if there will be none, since the session is closed.
-async fn next_link(session: &Session) -> Option<Connection> {
-    let mut view = session.watch();
+/// Waits for the next connection. Returns `None` if the session was closed.
+async fn next_connection(session: &Session) -> Option<Connection> {
+    let mut states = session.watch();
     tokio::select! {
         biased;
         connection = session.connection() => Some(connection),
-        _ = view.wait_for(|view| view.phase == Phase::Closed) => None,
+        _ = states.wait_for(|state| state.phase == Phase::Closed) => None,
     }
 }
 
-/// Returns when the session with the id `owner` is over.
-async fn over(session: &Session, owner: Option<i64>) {
-    let mut view = session.watch();
-    // An error means that nobody keeps the session any more.
-    let _ = view
-        .wait_for(|view| {
-            matches!(view.phase, Phase::Closed | Phase::Connecting) || Some(view.session) != owner
+/// Waits until the session with the id `creator` has ended.
+async fn session_ended(session: &Session, creator: Option<i64>) {
+    let mut states = session.watch();
+    // An error means that the session's task has ended.
+    let _ = states
+        .wait_for(|state| {
+            matches!(state.phase, Phase::Closed | Phase::Connecting) || Some(state.session) != creator
         })
         .await;
 }

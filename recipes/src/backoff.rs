@@ -1,97 +1,89 @@
-//! Backoff for an operation that is repeated until it succeeds, and the log lines about its failures: one for each reason.
+//! Backoff for an operation that is repeated until it succeeds. Each reason of failure is logged once.
 //!
-//! An operation mostly takes several steps, such as looking and then writing. The success of one of them does not end a
-//! [`Backoff`]: the write may be refused each time although the look before it succeeds. Only [`Backoff::over`] does, which
-//! is for the step that matters.
+//! An operation mostly takes several steps, such as a read and then a write. The success of one step does not reset a [`Backoff`],
+//! because the write may be refused each time although the read before it succeeds. Call [`Backoff::reset`] when the operation as a whole
+//! has succeeded.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tracing::{debug, warn};
 
-use crate::wrong_znode::WrongZnodeReporter;
+use crate::delay::{Delays, ReasonLog};
+use crate::session::WrongZnodeReporter;
 use crate::{Error, Session};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Steps in a row without progress that are followed by no pause: races with others take a few.
-const FREE_DETOURS: u32 = 4;
-/// Maximum number of reasons that are logged until the operation succeeds.
-const MOST_REASONS: usize = 8;
+const MIN_DELAY: Duration = Duration::from_millis(50);
+const MAX_DELAY: Duration = Duration::from_secs(5);
+/// Number of conflicts in a row that are not followed by a delay. Races between clients take a few.
+const FREE_CONFLICTS: u32 = 4;
 
-/// The failures of one operation that is repeated until it succeeds.
-#[derive(Debug, Default)]
+/// Backoff of one operation.
+///
+/// The delays grow from 50 ms to 5 s, and a random part of up to the delay itself is added to each.
+#[derive(Debug)]
 pub struct Backoff {
-    logged: BTreeSet<String>,
-    pauses: Option<ExponentialBackoff>,
-    detours: u32,
+    logged: ReasonLog,
+    delays: Delays,
+    conflicts: u32,
     wrong_znodes: WrongZnodeReporter,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff {
+            logged: ReasonLog::default(),
+            delays: Delays::new(MIN_DELAY, MAX_DELAY),
+            conflicts: 0,
+            wrong_znodes: WrongZnodeReporter::default(),
+        }
+    }
+}
+
 impl Backoff {
-    /// Ends the trouble: the operation has succeeded.
-    pub fn over(&mut self) {
+    /// Resets everything, because the operation has succeeded.
+    pub fn reset(&mut self) {
         self.logged.clear();
-        self.pauses = None;
-        self.detours = 0;
+        self.reconnected();
         self.wrong_znodes.clear();
     }
 
-    /// Starts again with short pauses, because there is a new connection. Reasons that were logged are not logged again.
+    /// Starts again with short delays, because there is a new connection. Reasons that were logged are not logged again.
     pub fn reconnected(&mut self) {
-        self.pauses = None;
-        self.detours = 0;
+        self.delays.reset();
+        self.conflicts = 0;
     }
 
-    /// Notes that the operation failed with `error`: logs a reason that is new, reports the znode in the way, and waits
-    /// before the next try. Lost connections are logged by the session.
+    /// Handles a failure of the operation: logs `error` if it is a new reason, reports the znode of the wrong type that caused it, and waits
+    /// before the next attempt. Lost connections are logged by the session.
     ///
     /// # Cancellation safety
-    /// Dropping the future ends the wait only.
+    /// Dropping the future only ends the wait.
     pub async fn pause(&mut self, session: &Session, error: &Error) {
         self.wrong_znodes.update(session, error.wrong_znode());
         self.wait(error).await;
     }
 
     async fn wait(&mut self, error: &Error) {
-        let reason = error.to_string();
-        // The registry logs znodes of the wrong type.
-        let is_new = !error.is_connection_loss()
-            && error.wrong_znode().is_none()
-            && self.logged.len() < MOST_REASONS
-            && !self.logged.contains(&reason);
-        if is_new {
-            warn!("{reason}; retrying");
-            self.logged.insert(reason);
+        // The session logs lost connections and znodes of the wrong type.
+        let is_logged_here = !error.is_connection_loss() && error.wrong_znode().is_none();
+        if is_logged_here && self.logged.accepts(error.to_string()) {
+            warn!("{error}; retrying");
         } else {
             debug!(%error, "failed; retrying");
         }
-        self.next_pause().await;
+        tokio::time::sleep(self.delays.next_delay()).await;
     }
 
-    /// Notes that a step had no error, and led no further either: another client was faster, or the znode is gone. Waits if
-    /// that has happened several times in a row.
+    /// Handles an attempt that had no error and no effect: another client was faster, or the znode was deleted. Waits only
+    /// after several conflicts in a row.
     ///
     /// # Cancellation safety
-    /// Dropping the future ends the wait only.
-    pub async fn detour(&mut self) {
-        self.detours = self.detours.saturating_add(1);
-        if self.detours > FREE_DETOURS {
-            self.next_pause().await;
+    /// Dropping the future only ends the wait.
+    pub async fn conflict(&mut self) {
+        self.conflicts = self.conflicts.saturating_add(1);
+        if self.conflicts > FREE_CONFLICTS {
+            tokio::time::sleep(self.delays.next_delay()).await;
         }
-    }
-
-    async fn next_pause(&mut self) {
-        let pauses = self.pauses.get_or_insert_with(|| {
-            ExponentialBuilder::new()
-                .with_min_delay(FIRST_PAUSE)
-                .with_max_delay(LONGEST_PAUSE)
-                .without_max_times()
-                .with_jitter()
-                .build()
-        });
-        tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
     }
 }
 
@@ -101,74 +93,75 @@ mod tests {
     use zookeeper_client as zk;
 
     use super::*;
+    use crate::delay::MAX_REASONS;
 
     fn refused(path: &str) -> Error {
         Error::Refused { operation: "create", path: path.into(), source: zk::Error::NoAuth }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pauses_grow_to_a_bound_and_begin_anew_when_it_works() {
+    async fn backoff_delays_grow_to_the_maximum_and_restart_after_success() {
         let error = Error::NotConnected { operation: "get", path: "/".into() };
-        let mut trouble = Backoff::default();
+        let mut backoff = Backoff::default();
         let mut last = Duration::ZERO;
         for _ in 0..20 {
             let begin = Instant::now();
-            trouble.wait(&error).await;
+            backoff.wait(&error).await;
             last = begin.elapsed();
-            assert!(last <= LONGEST_PAUSE * 2 + FIRST_PAUSE, "{last:?}");
+            assert!(last <= MAX_DELAY * 2 + MIN_DELAY, "{last:?}");
         }
-        assert!(last >= LONGEST_PAUSE, "{last:?}");
-        trouble.over();
+        assert!(last >= MAX_DELAY, "{last:?}");
+        backoff.reset();
         let begin = Instant::now();
-        trouble.wait(&error).await;
-        assert!(begin.elapsed() <= FIRST_PAUSE * 2 + Duration::from_millis(1));
+        backoff.wait(&error).await;
+        assert!(begin.elapsed() <= MIN_DELAY * 2 + Duration::from_millis(1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn reasons_that_alternate_are_logged_once_each_and_pauses_grow_across_them() {
-        let mut trouble = Backoff::default();
+    async fn backoff_logs_alternating_reasons_once_and_its_delays_keep_growing() {
+        let mut backoff = Backoff::default();
         let begin = Instant::now();
         for _ in 0..10 {
-            trouble.wait(&refused("/a/1")).await;
-            trouble.wait(&refused("/b/1")).await;
+            backoff.wait(&refused("/a/1")).await;
+            backoff.wait(&refused("/b/1")).await;
         }
-        assert_eq!(trouble.logged.len(), 2);
-        assert!(begin.elapsed() > LONGEST_PAUSE * 12, "{:?}", begin.elapsed());
+        assert_eq!(backoff.logged.len(), 2);
+        assert!(begin.elapsed() > MAX_DELAY * 12, "{:?}", begin.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn number_of_logged_reasons_is_bounded() {
-        let mut trouble = Backoff::default();
+    async fn backoff_logs_a_bounded_number_of_reasons() {
+        let mut backoff = Backoff::default();
         for number in 0..100 {
-            trouble.wait(&refused(&format!("/a/{number}/1"))).await;
+            backoff.wait(&refused(&format!("/a/{number}/1"))).await;
         }
-        assert_eq!(trouble.logged.len(), MOST_REASONS);
+        assert_eq!(backoff.logged.len(), MAX_REASONS);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn new_connection_shortens_the_pause_and_logs_nothing_again() {
-        let mut trouble = Backoff::default();
+    async fn backoff_restarts_delays_after_a_reconnect_without_logging_again() {
+        let mut backoff = Backoff::default();
         for _ in 0..20 {
-            trouble.wait(&refused("/a/1")).await;
+            backoff.wait(&refused("/a/1")).await;
         }
-        trouble.reconnected();
+        backoff.reconnected();
         let begin = Instant::now();
-        trouble.wait(&refused("/a/1")).await;
-        assert!(begin.elapsed() <= FIRST_PAUSE * 2 + Duration::from_millis(1));
-        assert_eq!(trouble.logged.len(), 1);
+        backoff.wait(&refused("/a/1")).await;
+        assert!(begin.elapsed() <= MIN_DELAY * 2 + Duration::from_millis(1));
+        assert_eq!(backoff.logged.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn steps_without_progress_are_free_at_first_and_then_paused() {
-        let mut trouble = Backoff::default();
+    async fn backoff_delays_only_repeated_conflicts() {
+        let mut backoff = Backoff::default();
         let begin = Instant::now();
-        for _ in 0..FREE_DETOURS {
-            trouble.detour().await;
+        for _ in 0..FREE_CONFLICTS {
+            backoff.conflict().await;
         }
         assert!(begin.elapsed().is_zero());
         for _ in 0..20 {
-            trouble.detour().await;
+            backoff.conflict().await;
         }
-        assert!(begin.elapsed() > LONGEST_PAUSE * 10, "{:?}", begin.elapsed());
+        assert!(begin.elapsed() > MAX_DELAY * 10, "{:?}", begin.elapsed());
     }
 }

@@ -1,28 +1,28 @@
-//! The children of a znode with their data, kept current.
+//! The children of a znode and their data, kept current by watches.
 //!
-//! # What it promises
-//! The newest state of every child is told, at the latest when the connection is there again. Changes that come fast are
-//! told as one.
+//! # Guarantees
+//! The newest state of every child is published, at the latest after a reconnect. If several changes occur in quick succession,
+//! only the newest state is published.
 //!
 //! # Znodes
-//! Reads the one at its path and its children; one that does not exist has no children, and is waited for. There is one
-//! watch for each child and one for the list, and no more than [`ChildrenCache::with_limit`] children are kept.
+//! Reads the znode at the given path and its children. A znode that does not exist has no children, and its creation is awaited. There is one
+//! watch for each child and one for the list. At most [`ChildrenCache::with_limit`] children are kept.
 //!
 //! # Errors
-//! [`CacheError`]: more children than the limit, or what ZooKeeper refuses for good.
+//! [`CacheError`]: there are more children than the limit, or ZooKeeper refused a request and a retry cannot solve that.
 //!
 //! # Behaviour on disconnect and on expiry
-//! Everything is read anew at each connection, and told if it is not as before. While there is no connection the last
-//! state stands.
+//! Everything is read again over each connection, and published if it has changed. While there is no connection, the last
+//! state remains.
 //!
 //! # Cancellation safety
-//! Dropping the future ends the watching; whoever subscribed keeps the last state.
+//! Dropping the future ends the watches. Receivers keep the last state.
 //!
-//! # Answers to
-//! Curator's `PathChildrenCache` and Kazoo's `TreeCache`, without persistent watches, which zookeeper-client loses at a
+//! # Differences from other clients
+//! Like Curator's `PathChildrenCache` and Kazoo's `TreeCache`, but without persistent watches, which zookeeper-client loses at a
 //! reconnect.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example children_cache -- 127.0.0.1:2181`.
+//! Example: `cargo run -p atalaya-recipes --example children_cache -- 127.0.0.1:2181`.
 //!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) {
@@ -49,34 +49,34 @@ use zookeeper_client::Stat;
 use crate::retry::Attempts;
 use crate::{Connection, Error, Session};
 
-/// A child's data and stat.
+/// Data and stat of a child.
 pub type Child = (Vec<u8>, Stat);
-/// The children by name.
+/// Children by name.
 pub type Children = Arc<BTreeMap<String, Child>>;
 
-/// How many children are kept, unless it is told otherwise.
-const LIMIT: usize = 10_000;
+/// Default maximum number of children.
+const DEFAULT_LIMIT: usize = 10_000;
 
-/// Why the cache cannot go on.
+/// Error that ends a [`ChildrenCache`].
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// There are more children than may be kept.
-    #[error("{path} has {found} children; no more than {limit} are kept")]
+    /// There are more children than the limit.
+    #[error("{path} has {found} children; the limit is {limit}")]
     TooMany {
-        /// The parent.
+        /// Path of the parent.
         path: String,
-        /// How many there are.
+        /// Number of children.
         found: usize,
-        /// How many there may be.
+        /// Maximum number of children.
         limit: usize,
     },
-    /// ZooKeeper refuses.
+    /// ZooKeeper refused a request.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
-/// Keeps the children of one znode.
+/// Keeps the children of one znode. See the [module documentation](self).
 #[derive(Debug)]
 pub struct ChildrenCache {
     session: Session,
@@ -85,34 +85,33 @@ pub struct ChildrenCache {
     newest: watch::Sender<Children>,
 }
 
-/// What a watch told.
-enum Stir {
+/// Change that a watch has reported.
+enum Change {
     List,
     Child(String),
 }
 
-/// Those that wait to be stirred.
-type Watches = FuturesUnordered<BoxFuture<'static, Stir>>;
+type Watches = FuturesUnordered<BoxFuture<'static, Change>>;
 
 impl ChildrenCache {
-    /// One for the children of `path`; nothing happens before [`ChildrenCache::run`].
+    /// Creates a cache of the children of `path`. Nothing happens before [`ChildrenCache::run`].
     pub fn new(session: Session, path: impl Into<String>) -> ChildrenCache {
-        ChildrenCache { session, path: path.into(), limit: LIMIT, newest: watch::Sender::default() }
+        ChildrenCache { session, path: path.into(), limit: DEFAULT_LIMIT, newest: watch::Sender::default() }
     }
 
-    /// How many children are kept at the most.
+    /// Sets the maximum number of children. The default is 10,000.
     #[must_use]
     pub fn with_limit(mut self, limit: usize) -> ChildrenCache {
         self.limit = limit;
         self
     }
 
-    /// To be told of every state that is another than the one before; it is empty before the first.
+    /// Returns a receiver of the children, which is notified when they change. They are empty before the first read.
     pub fn subscribe(&self) -> watch::Receiver<Children> {
         self.newest.subscribe()
     }
 
-    /// Keeps them, until that is refused.
+    /// Keeps the cache current until an error occurs that a retry cannot solve.
     pub async fn run(self) -> CacheError {
         let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
         loop {
@@ -120,7 +119,7 @@ impl ChildrenCache {
                 Ok(connection) => tokio::select! {
                     biased;
                     () = connection.lost() => continue,
-                    result = self.keep(&connection) => result,
+                    result = self.follow(&connection) => result,
                 },
                 Err(error) => Err(error.into()),
             };
@@ -136,46 +135,48 @@ impl ChildrenCache {
         }
     }
 
-    /// Keeps them over one connection, until the parent is gone.
-    async fn keep(&self, connection: &Connection) -> Result<(), CacheError> {
+    /// Keeps the cache current over one connection, until the parent is created or deleted.
+    async fn follow(&self, connection: &Connection) -> Result<(), CacheError> {
         let mut children = BTreeMap::new();
-        // Not tasks: those end when the runtime does, and there would be nothing to wait for.
+        // Futures instead of tasks: tasks are cancelled when the runtime shuts down, and their results would never come.
         let mut watches: Watches = FuturesUnordered::new();
-        let mut stir = Stir::List;
+        let mut change = Change::List;
         loop {
-            match stir {
-                Stir::List => {
-                    let (names, watcher) = match connection.children_and_watch(&self.path).await {
-                        Err(error) if error.is_no_node() => return self.until_there(connection).await,
-                        result => result?,
+            match change {
+                Change::List => {
+                    let (names, watcher) = connection.children_opt_and_watch(&self.path).await?;
+                    let Some(names) = names else {
+                        self.publish(&BTreeMap::new());
+                        watcher.changed().await;
+                        return Ok(());
                     };
                     if names.len() > self.limit {
                         let (path, limit) = (self.path.clone(), self.limit);
                         return Err(CacheError::TooMany { path, found: names.len(), limit });
                     }
-                    watches.push(watcher.changed().map(|_| Stir::List).boxed());
+                    watches.push(watcher.changed().map(|_| Change::List).boxed());
                     for name in names {
                         if !children.contains_key(&name) {
                             self.read(connection, name, &mut children, &mut watches).await?;
                         }
                     }
                 }
-                Stir::Child(name) => self.read(connection, name, &mut children, &mut watches).await?,
+                Change::Child(name) => self.read(connection, name, &mut children, &mut watches).await?,
             }
-            // What is stirred already is read before anything is told.
-            let stirred = match watches.next().now_or_never() {
-                Some(stirred) => stirred,
+            // All changes that are reported already are read before anything is published.
+            let reported = match watches.next().now_or_never() {
+                Some(reported) => reported,
                 None => {
-                    self.tell(&children);
+                    self.publish(&children);
                     watches.next().await
                 }
             };
-            // The list is always watched.
-            stir = stirred.unwrap_or(Stir::List);
+            // Never `None`, because the list is always watched.
+            change = reported.unwrap_or(Change::List);
         }
     }
 
-    /// Reads one child, and watches it.
+    /// Reads one child and watches it.
     async fn read(
         &self,
         connection: &Connection,
@@ -186,31 +187,22 @@ impl ChildrenCache {
         match connection.get_and_watch(&format!("{}/{name}", self.path)).await {
             Ok((data, stat, watcher)) => {
                 children.insert(name.clone(), (data, stat));
-                watches.push(watcher.changed().map(|_| Stir::Child(name)).boxed());
+                watches.push(watcher.changed().map(|_| Change::Child(name)).boxed());
             }
-            // One that is made again is in a list again.
+            // If it is created again, the watch of the list reports that.
             Err(error) if error.is_no_node() => drop(children.remove(&name)),
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    async fn until_there(&self, connection: &Connection) -> Result<(), CacheError> {
-        let (stat, watcher) = connection.stat_and_watch(&self.path).await?;
-        if stat.is_none() {
-            self.tell(&BTreeMap::new());
-            watcher.changed().await;
-        }
-        Ok(())
-    }
-
-    fn tell(&self, children: &BTreeMap<String, Child>) {
+    fn publish(&self, children: &BTreeMap<String, Child>) {
         self.newest.send_if_modified(|newest| {
-            let news = **newest != *children;
-            if news {
+            let is_changed = **newest != *children;
+            if is_changed {
                 *newest = Arc::new(children.clone());
             }
-            news
+            is_changed
         });
     }
 }

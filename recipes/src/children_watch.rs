@@ -1,16 +1,19 @@
-//! The children of a znode, kept current by a watch.
+//! The list of a znode's children, kept current by a watch.
 //!
 //! # Znodes
-//! Reads the one at its path; one that does not exist has no children, and is waited for.
+//! Reads the znode at the given path. A znode that does not exist has no children, and its creation is awaited.
+//!
+//! # Errors
+//! None: a request that is refused is retried with backoff, and each reason is logged once.
 //!
 //! # Behaviour on disconnect and on expiry
-//! One-shot watches survive a reconnect within a session, but nothing else does: at every new connection the list is
-//! read anew. While there is no connection the last list stands.
+//! One-shot watches survive a reconnect within a session, but not the end of the session. The list is read again over every new
+//! connection. While there is no connection, the last list remains.
 //!
 //! # Cancellation safety
-//! Dropping the future ends the watching.
+//! Dropping the future ends the watch.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example children_watch -- 127.0.0.1:2181`.
+//! Example: `cargo run -p atalaya-recipes --example children_watch -- 127.0.0.1:2181`.
 
 use std::time::Duration;
 
@@ -19,11 +22,11 @@ use tokio::sync::watch;
 use crate::backoff::Backoff;
 use crate::{Connection, Error, Session};
 
-/// After a change, how long to let others gather before the list is read again: a fleet that starts makes one list, not
-/// one for each of its nodes.
-const SETTLE: Duration = Duration::from_millis(20);
+/// Delay between a change and the next read of the list, so that several changes need one read: when a fleet starts, its list is not read
+/// once per node.
+const SETTLE_DELAY: Duration = Duration::from_millis(20);
 
-/// Keeps the list of a znode's children: [`follow`] in the shape of [`crate::DataWatch`].
+/// Keeps the list of a znode's children current, like [`follow`], and publishes it on a channel, like [`crate::DataWatch`].
 #[derive(Debug)]
 pub struct ChildrenWatch {
     session: Session,
@@ -32,80 +35,62 @@ pub struct ChildrenWatch {
 }
 
 impl ChildrenWatch {
-    /// One for the children of `path`; nothing happens before [`ChildrenWatch::run`].
+    /// Creates a watch of the children of `path`. Nothing happens before [`ChildrenWatch::run`].
     pub fn new(session: Session, path: impl Into<String>) -> ChildrenWatch {
         ChildrenWatch { session, path: path.into(), newest: watch::Sender::default() }
     }
 
-    /// To be told of every list that is another than the one before, names sorted; it is empty before the first.
+    /// Returns a receiver of the sorted names, which is notified when they change. The list is empty before the first read.
     pub fn subscribe(&self) -> watch::Receiver<Vec<String>> {
         self.newest.subscribe()
     }
 
-    /// Watches, for ever.
+    /// Watches until the future is dropped.
     pub async fn run(self) {
-        let tell = |children| {
+        let publish = |children| {
             self.newest.send_if_modified(|newest| {
-                let news = *newest != children;
+                let is_changed = *newest != children;
                 *newest = children;
-                news
+                is_changed
             });
         };
-        follow(&self.session, &self.path, tell).await;
+        follow(&self.session, &self.path, publish).await;
     }
 }
 
-/// Hands every new list of the children of `path` to `changed`, names sorted, for ever.
+/// Calls `changed` with the sorted names of the children of `path`, now and after each change, until the future is dropped.
 pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<String>)) {
-    let mut trouble = Backoff::default();
+    let mut backoff = Backoff::default();
     loop {
         let connection = session.connection().await;
-        trouble.reconnected();
+        backoff.reconnected();
+        let follow = async {
+            loop {
+                match follow_once(&connection, path, &mut changed).await {
+                    Ok(()) => backoff.reset(),
+                    Err(error) => backoff.pause(session, &error).await,
+                }
+            }
+        };
         tokio::select! {
             biased;
             () = connection.lost() => {}
-            () = follow_link(&connection, path, &mut changed, &mut trouble) => {}
+            () = follow => {}
         }
     }
 }
 
-async fn follow_link(
-    connection: &Connection,
-    path: &str,
-    changed: &mut impl FnMut(Vec<String>),
-    trouble: &mut Backoff,
-) {
-    loop {
-        match follow_once(connection, path, changed).await {
-            Ok(()) => trouble.over(),
-            Err(error) => trouble.pause(connection.session(), &error).await,
-        }
-    }
-}
-
-/// Reads the list once, and waits for it to change.
+/// Reads the list once and waits until it changes.
 async fn follow_once(
     connection: &Connection,
     path: &str,
     changed: &mut impl FnMut(Vec<String>),
 ) -> Result<(), Error> {
-    let watcher = match connection.children_and_watch(path).await {
-        Ok((mut children, watcher)) => {
-            children.sort_unstable();
-            changed(children);
-            watcher
-        }
-        Err(error) if error.is_no_node() => {
-            let (stat, watcher) = connection.stat_and_watch(path).await?;
-            if stat.is_some() {
-                return Ok(());
-            }
-            changed(Vec::new());
-            watcher
-        }
-        Err(error) => return Err(error),
-    };
+    let (children, watcher) = connection.children_opt_and_watch(path).await?;
+    let mut children = children.unwrap_or_default();
+    children.sort_unstable();
+    changed(children);
     watcher.changed().await;
-    tokio::time::sleep(SETTLE).await;
+    tokio::time::sleep(SETTLE_DELAY).await;
     Ok(())
 }

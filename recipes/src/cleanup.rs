@@ -1,4 +1,4 @@
-//! Takes a znode of ours away when whoever needs it is gone, wherever that was dropped. Used by the recipes' guards.
+//! Deletes a znode when the value that needs it is dropped. Used by the recipes' guards.
 
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -7,70 +7,71 @@ use tracing::debug;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::{Connection, Error, Session};
 
-/// A znode that is to go with this value.
+/// A znode that is deleted when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Cleanup {
     session: Session,
     path: String,
-    /// The session that it goes with, if it does, and the data that tells it from others': what differs is somebody
-    /// else's.
+    /// Session and data of the znode, if it is ephemeral and others may create the same path. A znode that differs is not deleted.
     owner: Option<(i64, String)>,
-    /// The task that makes the znode again when it is missing: it is ended first.
-    keeper: Option<JoinHandle<()>>,
-    /// Where a task can run that removes it; `None` when there is nothing to remove.
-    armed: Option<Handle>,
+    /// Task that creates the znode again when it is missing. It is aborted first.
+    task: Option<JoinHandle<()>>,
+    /// Runtime of the task that deletes the znode; `None` if there is nothing to delete.
+    runtime: Option<Handle>,
 }
 
 impl Cleanup {
-    /// The znode at `path`, once it is armed.
-    pub(crate) fn of(session: Session, path: String) -> Cleanup {
-        Cleanup { session, path, owner: None, keeper: None, armed: None }
+    /// Creates the cleanup of the znode at `path`. It has no effect before [`Cleanup::arm`].
+    pub(crate) fn new(session: Session, path: String) -> Cleanup {
+        Cleanup { session, path, owner: None, task: None, runtime: None }
     }
 
-    /// The ephemeral znode with this data that `owner` creates at `path` from now on, and which others may create as well.
+    /// Creates the armed cleanup of an ephemeral znode that the session `owner` creates with this data. Other clients may create
+    /// the same path.
     pub(crate) fn of_session(session: Session, path: String, owner: i64, data: &str) -> Cleanup {
         let owner = Some((owner, data.to_owned()));
-        Cleanup { session, path, owner, keeper: None, armed: Some(Handle::current()) }
+        Cleanup { session, path, owner, task: None, runtime: Some(Handle::current()) }
     }
 
     pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
-    /// From now on the znode may be there. To be called inside of the runtime that removes it.
+    /// Marks the znode as possibly existing. Must be called within the runtime that will delete it.
     pub(crate) fn arm(&mut self) {
-        self.armed = Some(Handle::current());
+        self.runtime = Some(Handle::current());
     }
 
-    /// Arms it, and hands over the task that keeps the znode.
-    pub(crate) fn arm_with(&mut self, keeper: JoinHandle<()>) {
+    /// Like [`Cleanup::arm`], and takes over the task that keeps the znode.
+    pub(crate) fn arm_with(&mut self, task: JoinHandle<()>) {
         self.arm();
-        self.keeper = Some(keeper);
+        self.task = Some(task);
     }
 
-    /// The znode is gone, or somebody else's business.
+    /// Marks the znode as not existing, or as owned by another client.
     pub(crate) fn disarm(&mut self) {
-        self.armed = None;
+        self.runtime = None;
     }
 
-    /// Removes it now, and waits for that, a session timeout at the longest. Then, or cancelled, it goes on by itself.
-    pub(crate) async fn now(mut self) {
-        let patience = self.session.state().timeout;
+    /// Deletes the znode now and waits at most a session timeout. If that elapses, or the future is dropped, the deletion continues in
+    /// the background.
+    pub(crate) async fn run(mut self) {
+        let timeout = self.session.state().timeout;
         if let Some((_, removal)) = self.removal() {
-            // Its own task, so that nothing is forgotten when this is dropped.
-            let _ = tokio::time::timeout(patience, tokio::spawn(removal)).await;
+            // A task, so that the deletion continues if this future is dropped.
+            let _ = tokio::time::timeout(timeout, tokio::spawn(removal)).await;
         }
     }
 
-    /// What is left to do, once.
+    /// Takes the deletion that is due, if any.
     fn removal(&mut self) -> Option<(Handle, impl Future<Output = ()> + Send + 'static)> {
-        let runtime = self.armed.take()?;
+        let runtime = self.runtime.take()?;
         let (session, path) = (self.session.clone(), std::mem::take(&mut self.path));
-        let (owner, keeper) = (self.owner.take(), self.keeper.take());
+        let (owner, task) = (self.owner.take(), self.task.take());
         let removal = async move {
-            if let Some(keeper) = keeper {
-                keeper.abort();
-                let _ = keeper.await;
+            if let Some(task) = task {
+                task.abort();
+                let _ = task.await;
             }
             remove(session, path, owner).await;
         };
@@ -86,10 +87,11 @@ impl Drop for Cleanup {
     }
 }
 
-/// Tries on for a while: what is persistent would stay for ever, and what is ephemeral for as long as its session lives.
+/// Deletes the znode, with retries: a persistent one would remain indefinitely, an ephemeral one as long as its session lives.
 async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
-    let mut attempts = Attempts::new(&session, DEFAULT_TIMEOUT.max(session.state().timeout), "delete", &path);
-    let removed = async {
+    let timeout = DEFAULT_TIMEOUT.max(session.state().timeout);
+    let mut attempts = Attempts::new(&session, timeout, "delete", &path);
+    let removed: Result<(), Error> = async {
         loop {
             let connection = attempts.connection().await?;
             match remove_over(&connection, &path, owner.as_ref()).await {
@@ -97,10 +99,10 @@ async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
                 Err(error) => attempts.failed(error).await?,
             }
         }
-    };
-    if let Err(error) = removed.await {
-        let error: Error = error;
-        debug!(path, %error, "could not be removed in time");
+    }
+    .await;
+    if let Err(error) = removed {
+        debug!(path, %error, "cannot delete the znode in time");
     }
 }
 

@@ -1,32 +1,30 @@
-//! The clock that leases are measured with: one that goes on while the machine is asleep.
+//! The clock of local leases. It includes the time for which the machine is suspended.
 //!
-//! `std::time::Instant` stands still while a laptop's lid is closed (CLOCK_MONOTONIC), and a leader that wakes up would
-//! believe its lease fresh. On Linux a [`BootInstant`] is CLOCK_BOOTTIME (clock_gettime(2)); elsewhere it is the nearest
-//! thing that the standard library has.
+//! On Linux, `std::time::Instant` (CLOCK_MONOTONIC) does not advance while a machine is suspended, so a leader would still trust its lease
+//! after it wakes up. A [`BootInstant`] reads CLOCK_BOOTTIME there (clock_gettime(2)), and `std::time::Instant` on other systems.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// A point in time since the machine started, sleep included. Only differences mean anything.
+/// A point in time, as the time since the machine was started, including suspended time. Only differences are meaningful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootInstant(Duration);
 
 impl BootInstant {
-    /// The moment that is `since_boot` after the start of the machine: for tests and simulations, which bring their
-    /// own time.
+    /// Returns the instant `since_boot` after the start of the machine. For tests and simulations, which provide their own time.
     pub const fn at(since_boot: Duration) -> BootInstant {
         BootInstant(since_boot)
     }
 
-    /// Now.
+    /// Returns the current instant.
     #[cfg(target_os = "linux")]
     pub fn now() -> BootInstant {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-        // Neither field is negative for this clock; a kernel that says otherwise gets a moment at boot, and no lease.
+        // Neither field of this clock is negative. If one were, 0 is the safe value: the lease has expired.
         BootInstant(Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0)))
     }
 
-    /// Now.
+    /// Returns the current instant.
     #[cfg(not(target_os = "linux"))]
     pub fn now() -> BootInstant {
         use std::sync::OnceLock;
@@ -35,7 +33,7 @@ impl BootInstant {
         BootInstant(START.get_or_init(Instant::now).elapsed())
     }
 
-    /// How long ago `earlier` was; zero if it is still to come.
+    /// Returns the time that has elapsed since `earlier`, or zero if `earlier` is later.
     pub fn since(self, earlier: BootInstant) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -54,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_does_not_go_back() {
+    fn boot_clock_does_not_go_back() {
         let first = BootInstant::now();
         let second = BootInstant::now();
         assert!(second >= first);

@@ -1,44 +1,45 @@
-//! `host[:port][,host[:port]…][/chroot]`: where ZooKeeper is, checked before anything connects.
+//! Connect strings: `host[:port][,host[:port]…][/chroot]`, checked before anything connects.
 //!
-//! The syntax is ZooKeeper's own (Programmer's Guide, "ZooKeeper Sessions"). The client crate parses it as well, but
-//! says no more than "invalid address"; here every mistake is named together with what would be right. Blanks around a
-//! server are ignored, as ZooKeeper and Kazoo do, and an IPv6 address may have a zone, as in `[fe80::1%eth0]:2181`: the
-//! system's resolver understands it.
+//! The syntax is ZooKeeper's own (Programmer's Guide, "ZooKeeper Sessions"). The client crate parses it as well, but its only error is
+//! "invalid address"; the errors here name each mistake and the correct form. White space around a server is
+//! ignored, as in ZooKeeper and Kazoo. An IPv6 address may have a zone, as in `[fe80::1%eth0]:2181`, which the resolver of the
+//! system supports.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The servers of an ensemble and the znode below which everything of ours lives.
+/// Addresses of the servers of an ensemble, and the optional chroot: the znode to which all paths are relative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectString {
     servers: Vec<String>,
     chroot: Option<String>,
 }
 
-/// Why a connect string is none.
+/// Error for an invalid connect string.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "bad ZooKeeper address \"{text}\": {problem}; expected host:port[,host:port…][/chroot], such as zk1:2181,zk2:2181/fleet"
 )]
 pub struct ConnectStringError {
-    /// The offending part.
+    /// Invalid part, with at most 80 characters.
     pub text: String,
-    /// What is wrong with it.
+    /// Description of the mistake.
     pub problem: &'static str,
 }
 
-const LONGEST: usize = 4096;
+/// Maximum length of a connect string, in bytes.
+const MAX_LENGTH: usize = 4096;
 const DEFAULT_PORT: u16 = 2181;
 /// Maximum length of the zone of an IPv6 address; Linux allows 15 bytes.
-const LONGEST_ZONE: usize = 32;
+const MAX_ZONE_LENGTH: usize = 32;
 
 impl ConnectString {
-    /// `host:port` of every server, comma separated, without the chroot.
+    /// Returns `host:port` of each server, separated by commas, without the chroot.
     pub fn servers(&self) -> String {
         self.servers.join(",")
     }
 
-    /// The znode that stands for `/`, if one was given.
+    /// Returns the chroot, if there is one.
     pub fn chroot(&self) -> Option<&str> {
         self.chroot.as_deref()
     }
@@ -62,7 +63,7 @@ impl FromStr for ConnectString {
         if whole.is_empty() {
             return bad(whole, "it is empty");
         }
-        if whole.len() > LONGEST {
+        if whole.len() > MAX_LENGTH {
             return bad(whole, "it is longer than 4096 bytes");
         }
         if whole.contains("://") {
@@ -98,7 +99,7 @@ impl FromStr for ConnectString {
     }
 }
 
-const WHITE_SPACE: &str = "there is white space in it";
+const WHITE_SPACE: &str = "it contains white space";
 
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control()
@@ -123,12 +124,12 @@ fn server_address(server: &str) -> Result<String, &'static str> {
         match rest.strip_prefix(':') {
             Some(port) => (format!("[{address}]"), Some(port)),
             None if rest.is_empty() => (format!("[{address}]"), None),
-            None => return Err("after ] comes a colon and a port, or nothing"),
+            None => return Err("] must be followed by a colon and a port, or by nothing"),
         }
     } else {
         match server.split_once(':') {
             Some((_, port)) if port.contains(':') => {
-                return Err("an IPv6 address goes in [ ], as in [::1]:2181");
+                return Err("an IPv6 address must be in [ ], as in [::1]:2181");
             }
             Some((host, port)) => (host.to_owned(), Some(port)),
             None => (server.to_owned(), None),
@@ -138,7 +139,7 @@ fn server_address(server: &str) -> Result<String, &'static str> {
         return Err("a host name is missing");
     }
     if !host.starts_with('[') && host.contains(|c: char| c.is_ascii_punctuation() && !"-_.".contains(c)) {
-        return Err("there is a character in the host that no host name contains");
+        return Err("the host contains a character that host names do not have");
     }
     let port = match port {
         None => DEFAULT_PORT,
@@ -157,14 +158,16 @@ fn check_ipv6(text: &str) -> Result<(), &'static str> {
         None => (text, None),
     };
     if address.parse::<std::net::Ipv6Addr>().is_err() {
-        return Err("what stands in [ ] is no IPv6 address");
+        return Err("the text in [ ] is not an IPv6 address");
     }
     let is_zone = |zone: &str| {
-        (1..=LONGEST_ZONE).contains(&zone.len())
+        (1..=MAX_ZONE_LENGTH).contains(&zone.len())
             && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     if zone.is_some_and(|zone| !is_zone(zone)) {
-        return Err("after % comes the zone of the IPv6 address, the name or number of a network interface");
+        return Err(
+            "% must be followed by the zone of the IPv6 address: the name or number of a network interface",
+        );
     }
     Ok(())
 }
@@ -173,25 +176,25 @@ fn port_has_sign(server: &str) -> bool {
     server.rsplit(':').next().is_some_and(|port| port.starts_with('+'))
 }
 
-/// Whether `path` can be the path of a znode (ZooKeeper's `PathUtils.validatePath`): absolute, no empty, `.` or `..`
-/// element, no slash at its end, no control characters.
+/// Checks that `path` is a valid path of a znode, like ZooKeeper's `PathUtils.validatePath`: absolute, without an empty, `.` or `..`
+/// element, without a slash at its end, without control characters. Returns a description of the mistake.
 pub fn check_path(path: &str) -> Result<(), &'static str> {
-    let Some(rest) = path.strip_prefix('/') else { return Err("a znode path begins with /") };
+    let Some(rest) = path.strip_prefix('/') else { return Err("a znode path must begin with /") };
     if rest.is_empty() {
         return Ok(());
     }
     if rest.ends_with('/') {
-        return Err("a znode path does not end with /");
+        return Err("a znode path must not end with /");
     }
     for element in rest.split('/') {
         match element {
-            "" => return Err("there is an empty element (//) in the path"),
-            "." | ".." => return Err("a znode path has no . or .. in it"),
+            "" => return Err("the path contains an empty element (//)"),
+            "." | ".." => return Err("the path contains a . or .. element"),
             _ => {}
         }
         let forbidden = |c: char| matches!(c, '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{f8ff}' | '\u{fff0}'..='\u{ffff}');
         if element.contains(forbidden) {
-            return Err("there is a character in the path that ZooKeeper refuses");
+            return Err("the path contains a character that ZooKeeper refuses");
         }
     }
     Ok(())
@@ -204,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_right() {
+    fn valid_connect_strings_are_parsed() {
         for (text, servers, chroot) in [
             ("zk1", "zk1:2181", None),
             ("127.0.0.1:2182", "127.0.0.1:2182", None),
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_and_why() {
+    fn errors_of_connect_strings_name_the_mistake() {
         let long = "a".repeat(5000);
         for (text, problem) in [
             ("", "empty"),
@@ -242,8 +245,8 @@ mod tests {
             ("http://zk1:2181", "scheme"),
             ("::1:2181", "IPv6"),
             ("[::1", "not closed"),
-            ("[zk1]:2181", "no IPv6"),
-            ("[::1]2181", "after ]"),
+            ("[zk1]:2181", "not an IPv6"),
+            ("[::1]2181", "] must be followed"),
             ("zk1/fleet/", "end with /"),
             ("zk1//fleet", "empty element"),
             ("zk1/../fleet", ".."),
@@ -256,7 +259,7 @@ mod tests {
             ("zk1 :2181", "white space"),
             ("zk1/my fleet", "white space"),
             ("tcp://zk1:2181", "scheme"),
-            ("user@zk1", "no host name contains"),
+            ("user@zk1", "character that host names"),
             ("[fe80::1%]:2181", "zone"),
             ("[fe80::1%eth0%1]:2181", "zone"),
             ("[fe80::1%$(reboot)]", "zone"),
@@ -300,7 +303,7 @@ mod tests {
         ) {
             match text.parse::<ConnectString>() {
                 Ok(parsed) => {
-                    // Each server has its port added, at most.
+                    // Parsing adds at most a port to each server.
                     prop_assert!(parsed.to_string().len() <= 5 * (text.len() + 1));
                     prop_assert!(!parsed.servers().contains(|c: char| is_blank(c) || is_quote(c)));
                     prop_assert_eq!(parsed.to_string().parse::<ConnectString>().unwrap(), parsed);

@@ -1,215 +1,210 @@
-//! How a contender gets to the head of the line, and knows when it no longer stands there. Pure; driven by the line that
-//! [`crate::election`] and [`crate::lock`] stand in.
+//! State machine of a contender in an election or a lock. No I/O; [`crate::lock_queue`] drives it.
 //!
-//! A [`ContenderState`] says what to do next ([`ContenderState::step`]) and is told what came of it ([`ContenderState::on`]). Whatever
-//! goes wrong leads back to looking at what is there: a create whose reply was lost is found by the token in its name
-//! (so no ghost stays in line), a znode of an earlier session of ours is deleted (so nobody waits for it), and nobody
-//! leads who has not seen, over the present connection, its own znode at the head of the line.
+//! [`ContenderState::step`] returns the next action, and [`ContenderState::on`] takes its outcome. After every failure the
+//! next action is to list the queue, which gives three guarantees:
+//!
+//! * A create whose reply was lost is found by the [`ContenderId`] in its name, so no orphaned znode stays in the queue.
+//! * A znode of an earlier session of this contender is deleted, so no other contender waits for it.
+//! * A contender holds only after it has seen, over the current connection, its own znode at the head of the queue.
 
 use crate::node_names::{ContenderId, Position, Role, position, sorted_contenders};
 
-/// What to do next.
+/// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Wait for a connection.
-    AwaitLink,
-    /// List the line, and read who owns the znodes that carry our token.
-    Look,
-    /// Delete a znode of ours that is of no use.
+    AwaitConnection,
+    /// List the queue, and read the owners of the znodes that carry our id.
+    List,
+    /// Delete a znode of ours that is not needed.
     Delete(String),
-    /// Create a znode in line.
+    /// Create a znode in the queue.
     Create,
-    /// Wait until the one ahead, or our own, changes.
+    /// Wait until the predecessor or our own znode changes.
     Wait {
-        /// Our own znode.
         own: String,
-        /// The one just ahead.
         predecessor: String,
-        /// How many are ahead in all.
         ahead: usize,
     },
-    /// Nothing more: the line was left, and nothing of ours stands in it.
-    Rest,
-    /// Lead, for as long as the lease holds and our own znode stands.
-    Lead {
-        /// Our own znode.
+    /// Act as the holder while the session's lease holds and our own znode exists.
+    Hold {
         own: String,
     },
+    /// Nothing: none of our znodes is in the queue, and none will be created.
+    Left,
 }
 
-/// What came of it, or happened meanwhile.
+/// Outcome of an action, or an external event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A connection was made or made again, in the session with this id.
-    LinkUp(i64),
-    /// The connection was lost.
-    LinkDown,
-    /// The line as it stands: every child, and of those that carry our token the owning session.
-    Seen {
-        /// All children of the election's znode.
+    /// A connection was established, in the session with this id.
+    Connected(i64),
+    Disconnected,
+    /// All children of the parent, and name and owning session of those that carry our id.
+    Listed {
         children: Vec<String>,
-        /// Name and owner of those that carry our token.
-        ours: Vec<(String, i64)>,
+        own: Vec<(String, i64)>,
     },
-    /// A znode of ours was created under this name.
     Created(String),
-    /// A znode of ours is gone.
     Deleted(String),
-    /// An operation failed, or may have: look again.
-    Unclear,
-    /// The one ahead, or our own znode, has changed.
-    Stirred,
-    /// Leading has ended: the lease, or our own znode.
+    /// An operation failed, and may have taken effect.
+    OutcomeUnknown,
+    /// The watch on the predecessor or on our own znode fired.
+    WatchFired,
+    /// Holding has ended, because the session's lease has expired or our own znode was deleted.
     Deposed,
-    /// The leader's code is done: leave the line, for good.
+    /// The work of the holder is done: leave the queue permanently.
     Done,
-    /// Leave the line, for good, wherever it stands: also if a request is under way.
+    /// Leave the queue permanently, from any state and also while a request is in progress.
     Withdraw,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
-    Offline,
-    Looking,
-    Sweeping(Vec<String>),
+    Disconnected,
+    Listing,
+    Deleting(Vec<String>),
     Creating,
     Waiting { own: String, predecessor: String, ahead: usize },
-    Leading { own: String },
+    Holding { own: String },
     Left,
 }
 
-/// One contender's way to the head of the line.
 #[derive(Clone, Debug)]
 pub(crate) struct ContenderState {
     role: Role,
-    token: ContenderId,
+    id: ContenderId,
     session: i64,
     stage: Stage,
-    /// Nothing of ours can be there before the first create.
-    pristine: bool,
-    /// What of ours is there is to go.
+    /// No create was sent yet, so none of our znodes can exist.
+    never_created: bool,
+    /// Our remaining znodes must be deleted.
     leaving: bool,
     connected: bool,
 }
 
 impl ContenderState {
-    /// A contender that has not begun.
-    pub(crate) fn new(role: impl Into<Role>, token: ContenderId) -> ContenderState {
-        let role = role.into();
+    pub(crate) fn new(role: impl Into<Role>, id: ContenderId) -> ContenderState {
         ContenderState {
-            role,
-            token,
+            role: role.into(),
+            id,
             session: 0,
-            stage: Stage::Offline,
-            pristine: true,
+            stage: Stage::Disconnected,
+            never_created: true,
             leaving: false,
             connected: false,
         }
     }
 
-    /// Joins the line again, after it was [left](Step::Rest): nothing else changes that.
-    pub(crate) fn join_again(&mut self) {
+    /// Joins the queue again after [`Step::Left`]. Does nothing in other states.
+    pub(crate) fn rejoin(&mut self) {
         if self.stage == Stage::Left {
             self.leaving = false;
-            self.stage = if self.connected { Stage::Looking } else { Stage::Offline };
+            self.stage = if self.connected { Stage::Listing } else { Stage::Disconnected };
         }
     }
 
-    /// What our znodes' names begin with.
+    /// Returns the beginning of the names of our znodes.
     pub(crate) fn prefix(&self) -> String {
-        self.role.prefix(&self.token)
+        self.role.prefix(&self.id)
     }
 
-    /// What it stands in line for.
     pub(crate) fn role(&self) -> Role {
         self.role
     }
 
-    /// Which of `children` carry our token.
-    pub(crate) fn ours<'a>(&self, children: &'a [String]) -> Vec<&'a str> {
-        children.iter().map(String::as_str).filter(|name| self.token.owns(name)).collect()
+    /// Returns those of `children` that carry our id.
+    pub(crate) fn own_names<'a>(&self, children: &'a [String]) -> Vec<&'a str> {
+        children.iter().map(String::as_str).filter(|name| self.id.owns(name)).collect()
     }
 
-    /// What to do next.
+    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         match &self.stage {
-            Stage::Offline => Step::AwaitLink,
-            Stage::Looking => Step::Look,
-            Stage::Sweeping(names) => names.last().map_or(Step::Look, |name| Step::Delete(name.clone())),
+            Stage::Disconnected => Step::AwaitConnection,
+            Stage::Listing => Step::List,
+            Stage::Deleting(names) => names.last().map_or(Step::List, |name| Step::Delete(name.clone())),
             Stage::Creating => Step::Create,
             Stage::Waiting { own, predecessor, ahead } => {
                 Step::Wait { own: own.clone(), predecessor: predecessor.clone(), ahead: *ahead }
             }
-            Stage::Leading { own } => Step::Lead { own: own.clone() },
-            Stage::Left => Step::Rest,
+            Stage::Holding { own } => Step::Hold { own: own.clone() },
+            Stage::Left => Step::Left,
         }
     }
 
-    /// Takes note of what happened. Events that belong to no present step (a late answer) change nothing.
+    /// Handles an event. Events that do not fit the current state, such as late replies, change nothing.
     pub(crate) fn on(&mut self, event: Event) {
-        // Once a create was the step, it may have been sent, whatever is heard of it.
-        self.pristine &= self.stage != Stage::Creating;
+        // Once the next action was a create, its request may have been sent, whatever the event is.
+        self.never_created &= self.stage != Stage::Creating;
         match event {
-            Event::LinkUp(session) => {
+            Event::Connected(session) => {
                 self.connected = true;
                 self.session = session;
             }
-            Event::LinkDown => self.connected = false,
+            Event::Disconnected => self.connected = false,
             _ => {}
         }
         match (event, &mut self.stage) {
             (_, Stage::Left) => {}
-            (Event::Done, Stage::Leading { own }) => {
+            (Event::Done, Stage::Holding { own }) => {
                 self.leaving = true;
-                self.stage = Stage::Sweeping(vec![std::mem::take(own)]);
+                self.stage = Stage::Deleting(vec![std::mem::take(own)]);
             }
             (Event::Withdraw, stage) => {
                 self.leaving = true;
                 match stage {
-                    Stage::Waiting { own, .. } | Stage::Leading { own } => {
-                        *stage = Stage::Sweeping(vec![std::mem::take(own)]);
+                    Stage::Waiting { own, .. } | Stage::Holding { own } => {
+                        *stage = Stage::Deleting(vec![std::mem::take(own)]);
                     }
-                    Stage::Offline if self.pristine => *stage = Stage::Left,
-                    Stage::Offline => {}
-                    // What is swept may be but the surplus; what is being created will be there when we look.
-                    _ => *stage = Stage::Looking,
+                    Stage::Disconnected if self.never_created => *stage = Stage::Left,
+                    Stage::Disconnected => {}
+                    // Listing finds all our znodes: the ones being deleted may be only the surplus, and the effect of
+                    // a create in progress is visible by then.
+                    _ => *stage = Stage::Listing,
                 }
             }
-            (Event::LinkDown, stage) => *stage = Stage::Offline,
-            (Event::LinkUp(_), stage) => {
-                *stage = if self.pristine { Stage::Creating } else { Stage::Looking };
+            (Event::Disconnected, stage) => *stage = Stage::Disconnected,
+            (Event::Connected(_), stage) => {
+                *stage = if self.never_created { Stage::Creating } else { Stage::Listing };
             }
-            (_, Stage::Offline) => {}
-            (Event::Seen { children, ours }, Stage::Looking) => self.stage = self.judge(&children, &ours),
-            (Event::Created(_), stage @ Stage::Creating) => *stage = Stage::Looking,
-            (Event::Deleted(gone), Stage::Sweeping(names)) => {
-                names.retain(|name| *name != gone);
+            (_, Stage::Disconnected) => {}
+            (Event::Listed { children, own }, Stage::Listing) => {
+                self.stage = self.next_stage(&children, &own)
+            }
+            (Event::Created(_), stage @ Stage::Creating) => *stage = Stage::Listing,
+            (Event::Deleted(deleted), Stage::Deleting(names)) => {
+                names.retain(|name| *name != deleted);
                 if names.is_empty() {
-                    self.stage = if self.leaving { Stage::Left } else { Stage::Looking };
+                    self.stage = if self.leaving { Stage::Left } else { Stage::Listing };
                 }
             }
-            (Event::Unclear | Event::Stirred | Event::Deposed, stage) => *stage = Stage::Looking,
-            (Event::Seen { .. } | Event::Created(_) | Event::Deleted(_) | Event::Done, _) => {}
+            (Event::OutcomeUnknown | Event::WatchFired | Event::Deposed, stage) => *stage = Stage::Listing,
+            (Event::Listed { .. } | Event::Created(_) | Event::Deleted(_) | Event::Done, _) => {}
         }
     }
 
-    /// What follows from the line as it stands.
-    fn judge(&self, children: &[String], ours: &[(String, i64)]) -> Stage {
-        let names: Vec<String> = ours.iter().map(|(name, _)| name.clone()).collect();
-        // The foremost of this session's stays; others are a create done twice, or an earlier session's.
-        let living: Vec<String> =
-            ours.iter().filter(|(_, owner)| *owner == self.session).map(|(name, _)| name.clone()).collect();
-        let own = sorted_contenders(self.role, &living).first().map(|name| (*name).to_owned());
+    fn next_stage(&self, children: &[String], own_znodes: &[(String, i64)]) -> Stage {
+        // The first znode of this session is kept. Others come from a repeated create or from an earlier session.
+        let current: Vec<String> = own_znodes
+            .iter()
+            .filter(|(_, owner)| *owner == self.session)
+            .map(|(name, _)| name.clone())
+            .collect();
+        let own = sorted_contenders(self.role, &current).first().map(|name| (*name).to_owned());
         let own = own.filter(|_| !self.leaving);
-        let surplus: Vec<String> = names.into_iter().filter(|name| Some(name) != own.as_ref()).collect();
+        let surplus: Vec<String> = own_znodes
+            .iter()
+            .map(|(name, _)| name.clone())
+            .filter(|name| Some(name) != own.as_ref())
+            .collect();
         if !surplus.is_empty() {
-            return Stage::Sweeping(surplus);
+            return Stage::Deleting(surplus);
         }
         let Some(own) = own else { return if self.leaving { Stage::Left } else { Stage::Creating } };
         match position(self.role, children, &own) {
-            Position::First => Stage::Leading { own },
+            Position::First => Stage::Holding { own },
             Position::Behind { predecessor, ahead } => Stage::Waiting { own, predecessor, ahead },
-            Position::Absent => Stage::Looking,
+            Position::Absent => Stage::Listing,
         }
     }
 }

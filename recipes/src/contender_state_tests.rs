@@ -1,14 +1,14 @@
-//! A crowd of candidacies against a model of ZooKeeper that loses requests, replies, connections and sessions.
+//! Concurrent contenders against a model of ZooKeeper that loses requests, replies, connections and sessions.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::node_names::Naming;
 
-/// The part of ZooKeeper that an election sees: ephemeral sequential znodes and whose they are.
+/// Ephemeral sequential znodes below one parent, with the sessions that own them.
 #[derive(Default)]
 struct Model {
-    line: Vec<(String, i64)>,
+    queue: Vec<(String, i64)>,
     counter: u32,
     sessions: i64,
 }
@@ -17,79 +17,77 @@ impl Model {
     fn create(&mut self, prefix: &str, session: i64) -> String {
         let name = format!("{prefix}{:010}", self.counter);
         self.counter += 1;
-        self.line.push((name.clone(), session));
+        self.queue.push((name.clone(), session));
         name
     }
 
     fn delete(&mut self, name: &str) {
-        self.line.retain(|(other, _)| other != name);
+        self.queue.retain(|(other, _)| other != name);
     }
 
     fn expire(&mut self, session: i64) {
-        self.line.retain(|(_, owner)| *owner != session);
+        self.queue.retain(|(_, owner)| *owner != session);
     }
 
     fn children(&self) -> Vec<String> {
-        self.line.iter().map(|(name, _)| name.clone()).collect()
+        self.queue.iter().map(|(name, _)| name.clone()).collect()
     }
 }
 
 struct Contender {
-    candidacy: ContenderState,
+    state: ContenderState,
     session: i64,
     connected: bool,
 }
 
-/// What befalls one contender in one turn.
+/// Event that affects one contender.
 #[derive(Clone, Copy, Debug)]
-enum Luck {
-    /// The step is carried out and its answer arrives.
-    Works,
+enum Fault {
+    /// The step is carried out and the reply arrives.
+    None,
     /// The request is lost, and so is the connection.
-    LostBefore,
-    /// The request takes effect, the reply and the connection are lost.
-    LostAfter,
-    /// The request takes effect, but the client gave up waiting for its reply; the connection stands.
-    TimedOut,
-    /// The connection drops between steps.
-    Drops,
-    /// It comes back.
-    Returns,
-    /// The session ends: the lease first, as it must, then the znodes.
-    Expires,
-    /// The client gives its session up and has a new one, but the servers keep the old one's znodes for a while.
-    GivesUp,
-    /// Somebody deletes its znodes by hand.
-    Robbed,
-    /// Its leader's code, if it runs, is done.
+    RequestLost,
+    /// The request takes effect; the reply and the connection are lost.
+    ReplyLost,
+    /// The request takes effect, but its reply is late; the connection is not lost.
+    Timeout,
+    /// The connection is lost between steps.
+    Disconnect,
+    Reconnect,
+    /// The session expires: first the lease ends, as guaranteed, then the znodes are deleted.
+    Expire,
+    /// The client abandons its session and has a new one, but the old znodes still exist.
+    NewSession,
+    /// Another client deletes its znodes.
+    ZnodesDeleted,
+    /// The work of the holder, if it runs, is done.
     Done,
-    /// It does not want any more, whatever it is doing.
-    Withdraws,
-    /// So too, but only after its request has been sent, and its answer is never heard.
-    WithdrawsMeanwhile,
+    Withdraw,
+    /// It withdraws after its request was sent, and never gets the reply.
+    WithdrawDuringRequest,
 }
 
-fn luck() -> impl Strategy<Value = Luck> {
+fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
-        12 => Just(Luck::Works),
-        2 => Just(Luck::LostBefore),
-        2 => Just(Luck::LostAfter),
-        1 => Just(Luck::TimedOut),
-        1 => Just(Luck::Drops),
-        6 => Just(Luck::Returns),
-        1 => Just(Luck::Expires),
-        1 => Just(Luck::GivesUp),
-        1 => Just(Luck::Robbed),
-        1 => Just(Luck::Done),
-        1 => Just(Luck::Withdraws),
-        1 => Just(Luck::WithdrawsMeanwhile),
+        12 => Just(Fault::None),
+        2 => Just(Fault::RequestLost),
+        2 => Just(Fault::ReplyLost),
+        1 => Just(Fault::Timeout),
+        1 => Just(Fault::Disconnect),
+        6 => Just(Fault::Reconnect),
+        1 => Just(Fault::Expire),
+        1 => Just(Fault::NewSession),
+        1 => Just(Fault::ZnodesDeleted),
+        1 => Just(Fault::Done),
+        1 => Just(Fault::Withdraw),
+        1 => Just(Fault::WithdrawDuringRequest),
     ]
 }
 
 impl Contender {
     fn new(role: Role, number: usize) -> Contender {
-        let candidacy = ContenderState::new(role, ContenderId::from_number(number as u128));
-        Contender { candidacy, session: 0, connected: false }
+        let state = ContenderState::new(role, ContenderId::from_number(number as u128));
+        Contender { state, session: 0, connected: false }
     }
 
     fn connect(&mut self, model: &mut Model) {
@@ -98,99 +96,99 @@ impl Contender {
             self.session = model.sessions;
         }
         self.connected = true;
-        self.candidacy.on(Event::LinkUp(self.session));
+        self.state.on(Event::Connected(self.session));
     }
 
     fn disconnect(&mut self) {
         self.connected = false;
-        self.candidacy.on(Event::LinkDown);
+        self.state.on(Event::Disconnected);
     }
 
-    /// Carries out the present step. `answered`: whether the candidacy is told.
+    /// Carries out the next step. `answered`: the reply arrives.
     fn work(&mut self, model: &mut Model, answered: bool) {
-        let event = match self.candidacy.step() {
-            Step::AwaitLink => return self.connect(model),
-            Step::Rest => return,
-            Step::Look => {
+        let event = match self.state.step() {
+            Step::AwaitConnection => return self.connect(model),
+            Step::Left => return,
+            Step::List => {
                 let children = model.children();
-                let names = self.candidacy.ours(&children);
-                let ours =
-                    model.line.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
-                Event::Seen { children, ours }
+                let names = self.state.own_names(&children);
+                let own =
+                    model.queue.iter().filter(|(name, _)| names.contains(&name.as_str())).cloned().collect();
+                Event::Listed { children, own }
             }
             Step::Delete(name) => {
                 model.delete(&name);
                 Event::Deleted(name)
             }
-            Step::Create => Event::Created(model.create(&self.candidacy.prefix(), self.session)),
-            // Watches: whoever waits is stirred when what it watches is gone, and nobody is for nothing.
+            Step::Create => Event::Created(model.create(&self.state.prefix(), self.session)),
+            // The watches fire when a watched znode is deleted, and only then.
             Step::Wait { own, predecessor, .. } => {
-                let stands = |name: &str| model.line.iter().any(|(other, _)| other == name);
-                if stands(&own) && stands(&predecessor) {
+                let exists = |name: &str| model.queue.iter().any(|(other, _)| other == name);
+                if exists(&own) && exists(&predecessor) {
                     return;
                 }
-                Event::Stirred
+                Event::WatchFired
             }
-            Step::Lead { own } => {
-                if model.line.iter().any(|(name, _)| *name == own) {
+            Step::Hold { own } => {
+                if model.queue.iter().any(|(name, _)| *name == own) {
                     return;
                 }
                 Event::Deposed
             }
         };
         if answered {
-            self.candidacy.on(event);
+            self.state.on(event);
         }
     }
 
-    fn rests(&self) -> bool {
-        self.candidacy.step() == Step::Rest
+    fn has_left(&self) -> bool {
+        self.state.step() == Step::Left
     }
 
-    fn leads(&self) -> bool {
-        matches!(self.candidacy.step(), Step::Lead { .. })
+    fn holds(&self) -> bool {
+        matches!(self.state.step(), Step::Hold { .. })
     }
 
-    fn befall(&mut self, luck: Luck, model: &mut Model) {
-        match luck {
-            Luck::Works => self.work(model, true),
-            Luck::LostBefore => self.disconnect(),
-            Luck::LostAfter if self.connected => {
+    fn apply(&mut self, fault: Fault, model: &mut Model) {
+        match fault {
+            Fault::None => self.work(model, true),
+            Fault::RequestLost => self.disconnect(),
+            Fault::ReplyLost if self.connected => {
                 self.work(model, false);
                 self.disconnect();
             }
-            Luck::TimedOut if self.connected && !self.leads() => {
+            Fault::Timeout if self.connected && !self.holds() => {
                 self.work(model, false);
-                self.candidacy.on(Event::Unclear);
+                self.state.on(Event::OutcomeUnknown);
             }
-            Luck::LostAfter | Luck::TimedOut => {}
-            Luck::Drops => self.disconnect(),
-            Luck::Returns if !self.connected => self.connect(model),
-            Luck::Returns => {}
-            Luck::Expires => {
+            Fault::ReplyLost | Fault::Timeout => {}
+            Fault::Disconnect => self.disconnect(),
+            Fault::Reconnect if !self.connected => self.connect(model),
+            Fault::Reconnect => {}
+            Fault::Expire => {
                 self.disconnect();
                 model.expire(self.session);
                 self.session = 0;
             }
-            Luck::GivesUp => {
+            Fault::NewSession => {
                 self.disconnect();
                 self.session = 0;
             }
-            Luck::Done if self.leads() => self.candidacy.on(Event::Done),
-            Luck::Done => {}
-            Luck::Withdraws => self.candidacy.on(Event::Withdraw),
-            Luck::WithdrawsMeanwhile if self.connected => {
+            Fault::Done if self.holds() => self.state.on(Event::Done),
+            Fault::Done => {}
+            Fault::Withdraw => self.state.on(Event::Withdraw),
+            Fault::WithdrawDuringRequest if self.connected => {
                 self.work(model, false);
-                self.candidacy.on(Event::Withdraw);
+                self.state.on(Event::Withdraw);
             }
-            Luck::WithdrawsMeanwhile => {}
-            Luck::Robbed => {
-                // The watch on its own znode deposes whoever loses it, before anyone else can see it gone.
+            Fault::WithdrawDuringRequest => {}
+            Fault::ZnodesDeleted => {
+                // The watch on its own znode fires before any other contender can see the deletion.
                 let names = model.children();
-                for name in self.candidacy.ours(&names) {
+                for name in self.state.own_names(&names) {
                     model.delete(name);
                 }
-                self.candidacy.on(Event::Deposed);
+                self.state.on(Event::Deposed);
             }
         }
     }
@@ -200,43 +198,43 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_two_lead_and_in_the_end_one_does(naming in naming(), count in 1usize..6, turns in prop::collection::vec((0usize..6, luck()), 0..200)) {
+    fn contenders_never_hold_together_and_one_holds_in_the_end(naming in naming(), count in 1usize..6, events in prop::collection::vec((0usize..6, fault()), 0..200)) {
         let mut model = Model::default();
-        let mut crowd: Vec<Contender> = (0..count).map(|number| Contender::new(naming.into(), number)).collect();
-        for (who, luck) in turns {
-            crowd[who % count].befall(luck, &mut model);
-            let leaders = crowd.iter().filter(|contender| contender.leads()).count();
-            prop_assert!(leaders <= 1, "{leaders} lead");
+        let mut clients: Vec<Contender> = (0..count).map(|number| Contender::new(naming.into(), number)).collect();
+        for (client, fault) in events {
+            clients[client % count].apply(fault, &mut model);
+            let holders = clients.iter().filter(|contender| contender.holds()).count();
+            prop_assert!(holders <= 1, "{holders} hold");
         }
-        calm(&mut crowd, &mut model);
-        let standing = crowd.iter().filter(|contender| !contender.rests()).count();
-        prop_assert_eq!(crowd.iter().filter(|contender| contender.leads()).count(), standing.min(1));
-        everyone_stands_once(&crowd, &model)?;
+        settle(&mut clients, &mut model);
+        let remaining = clients.iter().filter(|contender| !contender.has_left()).count();
+        prop_assert_eq!(clients.iter().filter(|contender| contender.holds()).count(), remaining.min(1));
+        each_contender_is_queued_once(&clients, &model)?;
     }
 
-    /// Readers lead together, a writer leads alone, and in the end nobody waits but for whoever leads.
+    /// In the end each waiting contender waits for a holder.
     #[test]
-    fn readers_lead_together_and_writers_alone(reads in prop::collection::vec(any::<bool>(), 1..6), turns in prop::collection::vec((0usize..6, luck()), 0..200)) {
+    fn readers_hold_together_and_writers_alone(reads in prop::collection::vec(any::<bool>(), 1..6), events in prop::collection::vec((0usize..6, fault()), 0..200)) {
         let mut model = Model::default();
         let role = |reads: &bool| if *reads { Role::Reader } else { Role::Writer };
-        let mut crowd: Vec<Contender> =
+        let mut clients: Vec<Contender> =
             reads.iter().enumerate().map(|(number, reads)| Contender::new(role(reads), number)).collect();
-        for (who, luck) in turns {
-            crowd[who % reads.len()].befall(luck, &mut model);
-            let leaders: Vec<Role> = crowd.iter().filter(|one| one.leads()).map(|one| one.candidacy.role()).collect();
-            prop_assert!(leaders.len() <= 1 || !leaders.contains(&Role::Writer), "{leaders:?}");
+        for (client, fault) in events {
+            clients[client % reads.len()].apply(fault, &mut model);
+            let holders: Vec<Role> = clients.iter().filter(|one| one.holds()).map(|one| one.state.role()).collect();
+            prop_assert!(holders.len() <= 1 || !holders.contains(&Role::Writer), "{holders:?}");
         }
-        calm(&mut crowd, &mut model);
-        // One after the other has its turn.
-        for _ in 0..=crowd.len() {
-            let standing = crowd.iter().filter(|contender| !contender.rests()).count();
-            let leaders = crowd.iter().filter(|contender| contender.leads()).count();
-            prop_assert_eq!(leaders == 0, standing == 0, "{} stand, nobody leads", standing);
-            everyone_stands_once(&crowd, &model)?;
-            for contender in crowd.iter_mut().filter(|one| one.leads()).take(1) { contender.befall(Luck::Done, &mut model); }
-            calm(&mut crowd, &mut model);
+        settle(&mut clients, &mut model);
+        // Each contender holds in turn.
+        for _ in 0..=clients.len() {
+            let remaining = clients.iter().filter(|contender| !contender.has_left()).count();
+            let holders = clients.iter().filter(|contender| contender.holds()).count();
+            prop_assert_eq!(holders == 0, remaining == 0, "{} queued, none holds", remaining);
+            each_contender_is_queued_once(&clients, &model)?;
+            for contender in clients.iter_mut().filter(|one| one.holds()).take(1) { contender.apply(Fault::Done, &mut model); }
+            settle(&mut clients, &mut model);
         }
-        prop_assert!(model.line.is_empty());
+        prop_assert!(model.queue.is_empty());
     }
 }
 
@@ -244,86 +242,86 @@ fn naming() -> impl Strategy<Value = Naming> {
     prop_oneof![Just(Naming::Kazoo), Just(Naming::CuratorLatch), Just(Naming::CuratorLock)]
 }
 
-/// Nothing fails any more, for long enough that everyone gets to where it can.
-fn calm(crowd: &mut [Contender], model: &mut Model) {
+/// Runs without faults until no contender can make progress.
+fn settle(clients: &mut [Contender], model: &mut Model) {
     for _ in 0..40 {
-        for contender in &mut *crowd {
-            contender.befall(Luck::Works, model);
+        for contender in &mut *clients {
+            contender.apply(Fault::None, model);
         }
     }
 }
 
-/// Whoever is not done stands in line exactly once, and nobody else does.
-fn everyone_stands_once(crowd: &[Contender], model: &Model) -> Result<(), TestCaseError> {
-    let standing = crowd.iter().filter(|contender| !contender.rests()).count();
-    prop_assert_eq!(model.line.len(), standing, "ghosts in line: {:?}", model.line);
-    for contender in crowd {
-        let here = model.line.iter().filter(|(name, _)| contender.candidacy.token.owns(name)).count();
-        prop_assert_eq!(here, usize::from(!contender.rests()));
+/// Checks that each contender that has not left has exactly one znode, and that no other znode exists.
+fn each_contender_is_queued_once(clients: &[Contender], model: &Model) -> Result<(), TestCaseError> {
+    let remaining = clients.iter().filter(|contender| !contender.has_left()).count();
+    prop_assert_eq!(model.queue.len(), remaining, "orphaned znodes: {:?}", model.queue);
+    for contender in clients {
+        let own = model.queue.iter().filter(|(name, _)| contender.state.id.owns(name)).count();
+        prop_assert_eq!(own, usize::from(!contender.has_left()));
     }
     Ok(())
 }
 
 #[test]
-fn whoever_withdraws_before_it_began_never_asks_for_anything() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
-    candidacy.on(Event::Withdraw);
-    assert_eq!(candidacy.step(), Step::Rest);
+fn contender_that_withdraws_before_its_first_connection_sends_no_request() {
+    let mut state = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
+    state.on(Event::Withdraw);
+    assert_eq!(state.step(), Step::Left);
 }
 
 #[test]
-fn whoever_withdraws_during_its_create_looks_for_what_it_may_have_made() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
-    candidacy.on(Event::LinkUp(1));
-    assert_eq!(candidacy.step(), Step::Create);
-    candidacy.on(Event::Withdraw);
-    assert_eq!(candidacy.step(), Step::Look);
-    let name = format!("{}0000000003", candidacy.prefix());
-    candidacy.on(Event::Seen { children: vec![name.clone()], ours: vec![(name.clone(), 1)] });
-    assert_eq!(candidacy.step(), Step::Delete(name.clone()));
-    candidacy.on(Event::Deleted(name));
-    assert_eq!(candidacy.step(), Step::Rest);
+fn contender_that_withdraws_during_its_create_lists_the_queue_to_find_its_znode() {
+    let mut state = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
+    state.on(Event::Connected(1));
+    assert_eq!(state.step(), Step::Create);
+    state.on(Event::Withdraw);
+    assert_eq!(state.step(), Step::List);
+    let name = format!("{}0000000003", state.prefix());
+    state.on(Event::Listed { children: vec![name.clone()], own: vec![(name.clone(), 1)] });
+    assert_eq!(state.step(), Step::Delete(name.clone()));
+    state.on(Event::Deleted(name));
+    assert_eq!(state.step(), Step::Left);
 }
 
 #[test]
-fn a_create_whose_reply_was_lost_is_found_again() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
-    candidacy.on(Event::LinkUp(1));
-    assert_eq!(candidacy.step(), Step::Create);
-    candidacy.on(Event::LinkDown);
-    candidacy.on(Event::LinkUp(1));
-    assert_eq!(candidacy.step(), Step::Look);
-    let name = format!("{}0000000003", candidacy.prefix());
-    candidacy.on(Event::Seen { children: vec![name.clone()], ours: vec![(name.clone(), 1)] });
-    assert_eq!(candidacy.step(), Step::Lead { own: name });
+fn znode_whose_create_reply_was_lost_is_found_again() {
+    let mut state = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
+    state.on(Event::Connected(1));
+    assert_eq!(state.step(), Step::Create);
+    state.on(Event::Disconnected);
+    state.on(Event::Connected(1));
+    assert_eq!(state.step(), Step::List);
+    let name = format!("{}0000000003", state.prefix());
+    state.on(Event::Listed { children: vec![name.clone()], own: vec![(name.clone(), 1)] });
+    assert_eq!(state.step(), Step::Hold { own: name });
 }
 
 #[test]
-fn whoever_is_done_leaves_the_line_over_the_next_connection() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
-    candidacy.on(Event::LinkUp(1));
-    let name = format!("{}0000000003", candidacy.prefix());
-    let seen = Event::Seen { children: vec![name.clone()], ours: vec![(name.clone(), 1)] };
-    candidacy.on(Event::Created(name.clone()));
-    candidacy.on(seen.clone());
-    candidacy.on(Event::Done);
-    assert_eq!(candidacy.step(), Step::Delete(name.clone()));
-    candidacy.on(Event::LinkDown);
-    candidacy.on(Event::LinkUp(1));
-    assert_eq!(candidacy.step(), Step::Look);
-    candidacy.on(seen);
-    assert_eq!(candidacy.step(), Step::Delete(name.clone()), "it must not lead again");
-    candidacy.on(Event::Deleted(name));
-    candidacy.on(Event::LinkDown);
-    assert_eq!(candidacy.step(), Step::Rest);
+fn contender_that_is_done_leaves_the_queue_over_the_next_connection() {
+    let mut state = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
+    state.on(Event::Connected(1));
+    let name = format!("{}0000000003", state.prefix());
+    let listed = Event::Listed { children: vec![name.clone()], own: vec![(name.clone(), 1)] };
+    state.on(Event::Created(name.clone()));
+    state.on(listed.clone());
+    state.on(Event::Done);
+    assert_eq!(state.step(), Step::Delete(name.clone()));
+    state.on(Event::Disconnected);
+    state.on(Event::Connected(1));
+    assert_eq!(state.step(), Step::List);
+    state.on(listed);
+    assert_eq!(state.step(), Step::Delete(name.clone()), "it must not hold again");
+    state.on(Event::Deleted(name));
+    state.on(Event::Disconnected);
+    assert_eq!(state.step(), Step::Left);
 }
 
 #[test]
-fn a_late_answer_while_offline_changes_nothing() {
-    let mut candidacy = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
-    candidacy.on(Event::LinkUp(1));
-    candidacy.on(Event::LinkDown);
-    candidacy.on(Event::Created("x__lock__0000000000".into()));
-    candidacy.on(Event::Seen { children: vec![], ours: vec![] });
-    assert_eq!(candidacy.step(), Step::AwaitLink);
+fn late_reply_while_disconnected_changes_nothing() {
+    let mut state = ContenderState::new(Naming::Kazoo, ContenderId::from_number(7));
+    state.on(Event::Connected(1));
+    state.on(Event::Disconnected);
+    state.on(Event::Created("x__lock__0000000000".into()));
+    state.on(Event::Listed { children: vec![], own: vec![] });
+    assert_eq!(state.step(), Step::AwaitConnection);
 }

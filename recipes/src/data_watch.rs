@@ -1,27 +1,27 @@
-//! One znode, its data and whether it exists, kept current by a watch.
+//! The data of one znode, kept current by a watch.
 //!
-//! # What it promises
-//! The newest state is told, at the latest when the connection is there again: what was changed is never missed for good.
-//! Changes that come faster than they can be told are told as one, the newest. The first state is told at once.
+//! # Guarantees
+//! The newest state is published, at the latest after a reconnect: no change is missed permanently. If several changes occur in
+//! quick succession, only the newest state is published. The first state is published at once.
 //!
 //! # Znodes
-//! Reads the one at its path, which need not exist.
+//! Reads the znode at the given path, which need not exist.
 //!
 //! # Errors
-//! [`DataWatch::run`] ends only with what ZooKeeper refuses for good (no permission, say).
+//! [`DataWatch::run`] returns only errors that a retry cannot solve, such as a missing permission.
 //!
 //! # Behaviour on disconnect and on expiry
-//! One-shot watches are set anew at every connection, in whichever session, and the znode is read then. While there is
-//! no connection the last state stands.
+//! The znode is read and its one-shot watch is set again over every connection, in the same or a new session. While there is
+//! no connection, the last state remains.
 //!
 //! # Cancellation safety
-//! Dropping the future ends the watching; whoever subscribed keeps the last state.
+//! Dropping the future ends the watch. Receivers keep the last state.
 //!
-//! # Answers to
-//! kazoo 29, 151, 209, 472: watches that are silent after a lost connection. zookeeper-client's persistent watches, which
-//! die at a reconnect, are not used.
+//! # Bugs of other clients that this avoids
+//! kazoo 29, 151, 209, 472: watches do not fire after a lost connection. The persistent watches of zookeeper-client, which
+//! are lost at a reconnect, are not used.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example data_watch -- 127.0.0.1:2181`.
+//! Example: `cargo run -p atalaya-recipes --example data_watch -- 127.0.0.1:2181`.
 //!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) {
@@ -31,8 +31,8 @@
 //! let mut newest = watch.subscribe();
 //! tokio::spawn(watch.run());
 //! while newest.changed().await.is_ok() {
-//!     let now = newest.borrow_and_update().clone();
-//!     println!("{now:?}");
+//!     let state = newest.borrow_and_update().clone();
+//!     println!("{state:?}");
 //! }
 //! # }
 //! ```
@@ -43,38 +43,38 @@ use zookeeper_client::Stat;
 use crate::retry::Attempts;
 use crate::{Connection, Error, Session};
 
-/// What a znode was seen to be.
+/// State of a watched znode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Watched {
-    /// It has not been looked at yet.
+pub enum WatchedData {
+    /// The znode has not been read yet.
     #[default]
-    Unseen,
-    /// It does not exist.
+    Unknown,
+    /// The znode does not exist.
     Missing,
-    /// Its data and stat.
-    There(Vec<u8>, Stat),
+    /// Data and stat of the znode.
+    Present(Vec<u8>, Stat),
 }
 
-/// Watches one znode.
+/// Watches one znode. See the [module documentation](self).
 #[derive(Debug)]
 pub struct DataWatch {
     session: Session,
     path: String,
-    newest: watch::Sender<Watched>,
+    newest: watch::Sender<WatchedData>,
 }
 
 impl DataWatch {
-    /// One for the znode at `path`; nothing happens before [`DataWatch::run`].
+    /// Creates a watch of the znode at `path`. Nothing happens before [`DataWatch::run`].
     pub fn new(session: Session, path: impl Into<String>) -> DataWatch {
         DataWatch { session, path: path.into(), newest: watch::Sender::default() }
     }
 
-    /// To be told of every state that is another than the one before.
-    pub fn subscribe(&self) -> watch::Receiver<Watched> {
+    /// Returns a receiver of the state, which is notified when the state changes.
+    pub fn subscribe(&self) -> watch::Receiver<WatchedData> {
         self.newest.subscribe()
     }
 
-    /// Watches, until it is refused.
+    /// Watches until an error occurs that a retry cannot solve.
     pub async fn run(self) -> Error {
         let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
         loop {
@@ -89,23 +89,14 @@ impl DataWatch {
         }
     }
 
-    /// Looks once, and waits for a change.
+    /// Reads the znode once and waits until it changes.
     async fn watch_over(&self, connection: &Connection) -> Result<(), Error> {
-        let (seen, watcher) = match connection.get_and_watch(&self.path).await {
-            Ok((data, stat, watcher)) => (Watched::There(data, stat), watcher),
-            Err(error) if error.is_no_node() => {
-                let (stat, watcher) = connection.stat_and_watch(&self.path).await?;
-                if stat.is_some() {
-                    return Ok(());
-                }
-                (Watched::Missing, watcher)
-            }
-            Err(error) => return Err(error),
-        };
+        let (found, watcher) = connection.get_opt_and_watch(&self.path).await?;
+        let state = found.map_or(WatchedData::Missing, |(data, stat)| WatchedData::Present(data, stat));
         self.newest.send_if_modified(|newest| {
-            let news = *newest != seen;
-            *newest = seen;
-            news
+            let is_changed = *newest != state;
+            *newest = state;
+            is_changed
         });
         connection.watch_event(watcher).await;
         Ok(())

@@ -1,7 +1,8 @@
-//! Markers: one persistent znode each, beside what a recipe writes and written in the same `multi`, that tells which
-//! writing of its owner was the newest to take effect. Used where Kazoo's layout has no room to tell.
+//! Dedup records: a persistent znode beside the data of a recipe, written in the same `multi`, that identifies the last write that
+//! took effect. After a lost response it shows whether the write took effect. Used where Kazoo's layout has no room for
+//! this information.
 //!
-//! A marker is persistent, so that it outlives a session that ends between a lost reply and the look at it.
+//! A record is persistent, so that it outlives a session that ends between a lost response and the next read of the record.
 
 use std::time::Duration;
 
@@ -12,24 +13,24 @@ use crate::cleanup::Cleanup;
 use crate::session::{BulkRead, CreateMode};
 use crate::{Connection, Error, Session};
 
-/// A marker that was not written for so long is removed by whoever makes another. Whoever misses its marker while an
-/// outcome is open says so: this is about tidiness, and about nobody's outcome.
-const FORGOTTEN: Duration = Duration::from_secs(600);
-/// How many of them are removed at once, and read in one request.
+/// Age after which any client that creates a record removes another one, counted from its last write. A client whose record is
+/// missing while an outcome is open reports that outcome as unknown, so removal cannot cause a wrong result.
+const MAX_AGE: Duration = Duration::from_secs(600);
+/// Maximum number of records that are read and removed at once.
 const SWEEP: usize = 128;
 
-/// What a marker tells about the writing with a certain token.
+/// State of a record, with regard to one write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// It is not there.
-    Absent,
-    /// It is at this version, and tells of another one.
+pub(crate) enum RecordState {
+    /// The record does not exist.
+    Missing,
+    /// The record is at this version and identifies another write.
     Other(i32),
-    /// It took effect. What was noted with it.
-    Ours(String),
+    /// The record identifies this write, which thus took effect. Contains the note that was stored with it.
+    Own(String),
 }
 
-/// Where one marker is, and whether it was made.
+/// One record of one client.
 #[derive(Debug)]
 pub(crate) struct DedupRecord {
     parent: String,
@@ -37,51 +38,52 @@ pub(crate) struct DedupRecord {
 }
 
 impl DedupRecord {
-    /// One in a container of this path, not made yet.
-    pub(crate) fn within(session: Session, parent: String) -> DedupRecord {
+    /// Creates the description of a record with a random name in the container `parent`. The znode is created by
+    /// [`DedupRecord::create`].
+    pub(crate) fn new(session: Session, parent: String) -> DedupRecord {
         let path = format!("{parent}/{}", Uuid::new_v4().simple());
-        DedupRecord { parent, znode: Cleanup::of(session, path) }
+        DedupRecord { parent, znode: Cleanup::new(session, path) }
     }
 
     pub(crate) fn path(&self) -> &str {
         self.znode.path()
     }
 
-    /// Creates it, and removes those that were forgotten.
-    pub(crate) async fn make(&mut self, connection: &Connection) -> Result<(), Error> {
+    /// Creates the znode, and removes the records of other clients that are older than [`MAX_AGE`].
+    pub(crate) async fn create(&mut self, connection: &Connection) -> Result<(), Error> {
         self.znode.arm();
         let path = self.znode.path();
-        let made = match connection.create(path, b"", CreateMode::Persistent).await {
+        let created = match connection.create(path, b"", CreateMode::Persistent).await {
             Err(error) if error.is_no_node() => {
-                self.contain(connection).await?;
+                self.create_parent(connection).await?;
                 connection.create(path, b"", CreateMode::Persistent).await?
             }
-            // An earlier attempt's, whose reply was lost.
+            // Created by an earlier attempt whose response was lost.
             Err(error) if error.is_node_exists() => return Ok(()),
             result => result?,
         };
-        if let Err(error) = self.sweep(connection, made.mtime).await {
-            debug!(%error, "could not look for forgotten markers");
+        if let Err(error) = self.sweep(connection, created.mtime).await {
+            debug!(%error, "cannot look for old dedup records");
         }
         Ok(())
     }
 
-    /// Creates the container, and what is missing above it.
-    async fn contain(&self, connection: &Connection) -> Result<(), Error> {
-        let made = match connection.create(&self.parent, b"", CreateMode::Container).await {
+    /// Creates the container and its missing parents.
+    async fn create_parent(&self, connection: &Connection) -> Result<(), Error> {
+        let created = match connection.create(&self.parent, b"", CreateMode::Container).await {
             Err(error) if error.is_no_node() => {
                 connection.ensure(self.parent.rsplit_once('/').map_or("", |(above, _)| above)).await?;
                 connection.create(&self.parent, b"", CreateMode::Container).await
             }
             result => result,
         };
-        match made {
+        match created {
             Err(error) if !error.is_node_exists() => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// Removes markers that were last written long before `now`, by the servers' clock.
+    /// Removes records that are older than [`MAX_AGE`] at `now`, both by the servers' clock, in milliseconds.
     async fn sweep(&self, connection: &Connection, now: i64) -> Result<(), Error> {
         let mut names = connection.children(&self.parent).await?;
         names.truncate(SWEEP);
@@ -89,40 +91,40 @@ impl DedupRecord {
         for (path, read) in paths.iter().zip(connection.get_many(&paths).await?) {
             let BulkRead::Data(_, stat) = read else { continue };
             let age = Duration::from_millis(u64::try_from(now - stat.mtime).unwrap_or(0));
-            if age < FORGOTTEN {
+            if age < MAX_AGE {
                 continue;
             }
-            // At its version: one that is written after all stays.
+            // The version protects a record that is written at this moment.
             match connection.delete(path, Some(stat.version)).await {
                 Err(error) if error.is_connection_loss() => return Err(error),
-                _ => debug!(path, "removed a marker that was forgotten"),
+                _ => debug!(path, "removed an old dedup record"),
             }
         }
         Ok(())
     }
 
-    /// Removes it, as far as that is possible within a session timeout.
+    /// Removes the znode. Waits at most a session timeout.
     pub(crate) async fn remove(self) {
-        self.znode.now().await;
+        self.znode.run().await;
     }
 }
 
-/// What a marker says after the writing with this token.
-pub(crate) fn text(token: &str, note: &str) -> String {
+/// Returns the data of a record after the write with this token.
+pub(crate) fn encode(token: &str, note: &str) -> String {
     format!("{token} {note}")
 }
 
-/// What was read of a marker tells about the writing with this token.
-pub(crate) fn told(read: BulkRead, path: &str, token: &str) -> Result<Told, Error> {
+/// Parses the record at `path` with regard to the write with this token.
+pub(crate) fn decode(read: BulkRead, path: &str, token: &str) -> Result<RecordState, Error> {
     match read {
         BulkRead::Data(data, stat) => {
             let text = String::from_utf8_lossy(&data);
             match text.split_once(' ') {
-                Some((whose, note)) if whose == token => Ok(Told::Ours(note.to_owned())),
-                _ => Ok(Told::Other(stat.version)),
+                Some((last, note)) if last == token => Ok(RecordState::Own(note.to_owned())),
+                _ => Ok(RecordState::Other(stat.version)),
             }
         }
-        BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(Told::Absent),
+        BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(RecordState::Missing),
         BulkRead::Missing(source) => Err(Error::Refused { operation: "get", path: path.to_owned(), source }),
     }
 }

@@ -1,41 +1,49 @@
-//! Leader election that is Kazoo's or Curator's on the wire, and never leads without a lease.
+//! Leader election, compatible with Kazoo and Curator on the wire. A leader never acts without a lease.
 //!
-//! An [`Election`] stands in line at a znode and, at its head, runs the leader's code as a future that it can drop at
-//! any await, and does, as soon as leading is no longer certain.
+//! An [`Election`] joins the queue below a znode. At the head of the queue it runs the leader's code as a future, which it
+//! drops, at any await, as soon as leadership is no longer certain.
 //!
 //! # Znodes
-//! `{path}/{32 hex}__lock__{10 digits}`, ephemeral and sequential, data the contender's identifier: Kazoo 2.11's
-//! `Election`, whose programs stand in the same line, before or behind. `{path}` and what is missing above it are made
-//! as persistent znodes. With [`Naming::CuratorLatch`] and [`Naming::CuratorLock`] it is `_c_{uuid}-latch-{10 digits}` and
-//! `_c_{uuid}-lock-{10 digits}`, as of Curator's `LeaderLatch` and `LeaderSelector`, and the parents are containers.
+//! `{path}/{32 hex}__lock__{10 digits}`, ephemeral and sequential, with the contender's identifier as data: Kazoo 2.11's
+//! `Election`, whose programs join the same queue, ahead or behind. `{path}` and its missing parents are created as
+//! persistent znodes. With [`Naming::CuratorLatch`] and [`Naming::CuratorLock`] the name is `_c_{uuid}-latch-{10 digits}` or
+//! `_c_{uuid}-lock-{10 digits}`, as in Curator's `LeaderLatch` and `LeaderSelector`, and the parents are containers.
 //!
-//! # When it leads
-//! While all of this holds: the connection stands; over this connection its own znode was seen at the head of the line
-//! after a `sync`, or after it was created; that znode has not changed since (it is watched); and the [lease](crate::session_validity) holds, on a clock
-//! that counts the machine's sleep. Every write of the session renews the lease; where there is none for a quarter of
-//! its length, a `sync` does. It is looked at before the leader's code is polled, every time: a process that was
-//! stopped, or a machine that was asleep, wakes up deposed.
+//! # Leadership
+//! A contender leads while all of these conditions hold:
 //!
-//! # Behaviour on disconnect and on expiry
-//! On a disconnect the leader's code is dropped and the znode kept. Back in the same session, with the znode still its
-//! own and first, it leads on: the code is run anew, under the same [`Leadership::fencing_token`]. After an expiry it stands in
-//! line again, at the end; what the old session left is deleted so that nobody waits for it.
+//! * The connection is established.
+//! * Over this connection its own znode was seen at the head of the queue, after a `sync` or after it was created.
+//! * The znode has not changed since. It is watched.
+//! * The [lease](crate::session_validity) holds, measured by a clock that counts the machine's sleep.
+//!
+//! Every write of the session renews the lease; after a quarter of its length without a write, a `sync` does. The lease is
+//! checked each time before the leader's code is polled, so a process that was stopped, or a machine that was asleep, is
+//! deposed when it resumes.
+//!
+//! # Disconnect and session expiry
+//! On a disconnect the leader's code is dropped and the znode is kept. If the session continues and the znode is still its
+//! own and first, the contender leads again: the code is called again, with the same [`Leadership::fencing_token`]. After an
+//! expiry it joins the end of the queue; znodes of the old session are deleted, so that no contender waits for them.
 //!
 //! # Znodes of the wrong type
-//! A contender that is not ephemeral remains when its creator ends, and all behind it wait indefinitely. The contender directly
-//! behind it logs it and reports it in [`Session::wrong_znodes`], and does not delete it.
+//! A contender that is not ephemeral remains when its creator ends, and all behind it wait indefinitely. The contender
+//! directly behind it logs it and reports it in [`Session::wrong_znodes`], and does not delete it.
 //!
-//! # Cancellation safety
-//! Dropping the future of [`Election::run`] stops leading at once; its znode stays in line until the session ends.
-//! [`Election::run`] gives it back by itself when the leader's code returns.
+//! # Cancel safety
+//! Dropping the future of [`Election::run`] ends leadership at once; the znode stays in the queue until the session ends.
+//! When the leader's code returns, [`Election::run`] deletes the znode itself.
 //!
-//! # What others suffered from
-//! Ghosts in line after a create whose reply was lost (kazoo 732, curator 79, 18, 498): a token in the name, looked for
-//! after every failure. Leading on without a znode (curator 171): it watches its own. Two leaders (curator 696, 653, 644,
-//! 504) and a leader function that outlives its session (Kazoo's `Election.run`): the lease, and verification at every
-//! new connection. A herd at every change: each watches the one just before it.
+//! # Bugs of other implementations
+//! * Orphaned znodes in the queue after a create whose reply was lost (kazoo 732, curator 79, 18, 498): znode names carry an
+//!   id, and the contender searches for it after every failure.
+//! * A leader that continues without a znode (curator 171): the leader watches its own znode.
+//! * Two leaders (curator 696, 653, 644, 504), and a leader function that outlives its session (Kazoo's `Election.run`): the
+//!   lease, and the verification over every new connection.
+//! * A herd of requests at every change: each contender watches only its predecessor.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example election -- 127.0.0.1:2181`.
+//! # Example
+//! `cargo run -p atalaya-recipes --example election -- 127.0.0.1:2181`
 
 use std::future::Future;
 
@@ -45,69 +53,69 @@ use tracing::warn;
 use crate::backoff::Backoff;
 use crate::clock::BootInstant;
 use crate::contender_state::{Event, Step};
-use crate::lock_queue::Line;
+use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming, sorted_contenders};
-use crate::owned_node::{End, OwnedNode};
+use crate::owned_node::{LossReason, OwnedNode};
 use crate::{Connection, Error, Session};
 
-/// Where a contender stands.
+/// State of a contender.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Standing {
-    /// Not in line, or not known to be: no connection, or not verified over it yet.
+    /// Not in the queue, or not verified yet over the current connection.
     #[default]
     Inactive,
-    /// In line.
+    /// In the queue, not first.
     Waiting {
-        /// How many were ahead when it last looked, which it does when the one just before it goes: whoever leaves from
-        /// further ahead is not noticed.
+        /// Number of contenders ahead when the queue was last listed. It is listed again when the predecessor leaves, so
+        /// the departure of a contender further ahead is not counted.
         ahead: usize,
     },
-    /// Leading.
+    /// Leader.
     Leading,
 }
 
-/// The right to lead, for the leader's code.
+/// Proof of leadership, for the leader's code.
 #[derive(Clone, Debug)]
 pub struct Leadership {
     connection: Connection,
-    own: String,
-    term: i64,
+    znode: String,
+    fencing_token: i64,
 }
 
 impl Leadership {
-    /// Whether leading is still certain at this very moment. Look before every act that the outside can see.
+    /// Returns true if leadership is certain at this moment. Check it before every externally visible action.
     pub fn holds(&self) -> bool {
         self.connection.is_current()
             && !self.connection.session().lease_remaining(BootInstant::now()).is_zero()
     }
 
-    /// The connection over which leading was verified. Its calls fail once it is lost.
+    /// Returns the connection over which leadership was verified. Its calls fail after the connection is lost.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The path of the own election znode, to be checked in every `multi` that a leader writes.
+    /// Returns the path of the leader's election znode. Check it in every `multi` that the leader writes.
     pub fn znode(&self) -> &str {
-        &self.own
+        &self.znode
     }
 
-    /// A number that is higher for every later leader, for as long as the ensemble's data lives: the `czxid` of the
-    /// election znode. Sequence numbers are not that: they begin anew when their parent is made anew.
+    /// Returns a number that increases with every leader while the ensemble keeps its data: the `czxid` of the election
+    /// znode. Sequence numbers do not have this property: they start again when their parent is deleted and created again.
     pub fn fencing_token(&self) -> i64 {
-        self.term
+        self.fencing_token
     }
 }
 
-/// A contender in an election.
+/// Contender in an election.
 #[derive(Debug)]
 pub struct Election {
     session: Session,
-    line: Line,
+    contender: Contender,
     standing: watch::Sender<Standing>,
 }
 
 impl Election {
-    /// A contender at `path` that calls itself `identifier`. Nothing happens before [`Election::run`].
+    /// Creates a contender at `path` whose znode stores `identifier`. Does no I/O before [`Election::run`].
     pub fn new(
         session: Session,
         path: impl Into<String>,
@@ -117,72 +125,69 @@ impl Election {
         Election::with_contender_id(session, path, identifier, naming, ContenderId::random())
     }
 
-    /// The same, with a token of the caller's choice in the names of its znodes: whoever writes it down can find them
-    /// when this process is dead. Give every contender one of its own.
+    /// Creates a contender with a given id in the names of its znodes. A caller that stores the id can find the znodes after
+    /// this process has died. Each contender needs its own id.
     pub fn with_contender_id(
         session: Session,
         path: impl Into<String>,
         identifier: impl Into<Vec<u8>>,
         naming: Naming,
-        token: ContenderId,
+        id: ContenderId,
     ) -> Election {
-        Election {
-            session,
-            line: Line::with_contender_id(path.into(), identifier.into(), naming.into(), token),
-            standing: watch::Sender::new(Standing::Inactive),
-        }
+        let contender = Contender::new(path.into(), identifier.into(), naming.into(), id);
+        Election { session, contender, standing: watch::Sender::new(Standing::Inactive) }
     }
 
-    /// To be told where it stands.
+    /// Returns a receiver of this contender's state.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
     }
 
-    /// Stands in line, and runs `lead` whenever it is at the head. `lead` is called again each time that leading was
-    /// interrupted and is certain again. Once it has returned it is not called any more: the znode is withdrawn, over
-    /// the next connection if this one is lost meanwhile, and then this returns its value.
+    /// Joins the queue and calls `lead` when this contender is first. `lead` is called again each time that leadership was
+    /// interrupted and is certain again. After it has returned it is not called again: the znode is deleted, over the next
+    /// connection if this one is lost, and then this method returns the value of `lead`.
     pub async fn run<T, F, Fut>(mut self, mut lead: F) -> T
     where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
-        // Kept here: the connection over which the leader's code returned may be lost before the line is left.
+        // Outlives the connection, which may be lost between the return of the leader's code and the deletion of the znode.
         let mut done = None;
-        let mut trouble = Backoff::default();
+        let mut backoff = Backoff::default();
         loop {
             let connection = self.session.connection().await;
-            trouble.reconnected();
-            self.line.on(Event::LinkUp(connection.session_id()));
+            backoff.reconnected();
+            self.contender.on(Event::Connected(connection.session_id()));
             let lost = connection.clone();
             let left = tokio::select! {
                 biased;
                 () = lost.lost() => None,
-                () = self.stand(&connection, &mut lead, &mut done, &mut trouble) => done.take(),
+                () = self.contend(&connection, &mut lead, &mut done, &mut backoff) => done.take(),
             };
             self.standing.send_replace(Standing::Inactive);
             if let Some(value) = left {
                 return value;
             }
-            self.line.on(Event::LinkDown);
+            self.contender.on(Event::Disconnected);
         }
     }
 
-    /// Works over one connection, until the line is left, with what `lead` returned in `done`, or the connection is lost
-    /// (the caller sees to that).
-    async fn stand<T, F, Fut>(
+    /// Takes part in the election over one connection until this contender has left the queue. `done` then contains the
+    /// value that `lead` returned. The caller drops this future when the connection is lost.
+    async fn contend<T, F, Fut>(
         &mut self,
         connection: &Connection,
         lead: &mut F,
         done: &mut Option<T>,
-        trouble: &mut Backoff,
+        backoff: &mut Backoff,
     ) where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
         loop {
-            let result = match self.line.step() {
-                Step::Rest => return,
-                Step::Lead { own } => match self.lead(connection, &own, lead, trouble).await {
+            let result = match self.contender.step() {
+                Step::Left => return,
+                Step::Hold { own } => match self.lead(connection, &own, lead, backoff).await {
                     Ok(Some(value)) => {
                         *done = Some(value);
                         Ok(Event::Done)
@@ -194,61 +199,66 @@ impl Election {
                     if let Step::Wait { ahead, .. } = step {
                         self.standing.send_replace(Standing::Waiting { ahead });
                     }
-                    self.line.carry_out(connection, step).await
+                    self.contender.carry_out(connection, step).await
                 }
             };
             let event = match result {
                 Ok(event) => {
                     match event {
-                        // The wait behind another contender is over: joining the election has worked.
-                        Event::Stirred => trouble.over(),
-                        Event::Created(_) | Event::Deposed | Event::Unclear => trouble.detour().await,
+                        // The predecessor has left: joining the queue has succeeded.
+                        Event::WatchFired => backoff.reset(),
+                        Event::Created(_) | Event::Deposed | Event::OutcomeUnknown => {
+                            backoff.conflict().await
+                        }
                         _ => {}
                     }
                     event
                 }
                 Err(error) => {
-                    trouble.pause(connection.session(), &error).await;
-                    Event::Unclear
+                    backoff.pause(connection.session(), &error).await;
+                    Event::OutcomeUnknown
                 }
             };
-            self.line.on(event);
+            self.contender.on(event);
         }
     }
 
-    /// Leads until the lease ends or the own znode is gone (`None`), or the leader's code returns.
+    /// Leads until the leader's code returns. Returns `None` if the lease expires or the own znode is deleted first.
     async fn lead<T, F, Fut>(
         &mut self,
         connection: &Connection,
         own: &str,
         lead: &mut F,
-        trouble: &mut Backoff,
+        backoff: &mut Backoff,
     ) -> Result<Option<T>, Error>
     where
         F: FnMut(Leadership) -> Fut,
         Fut: Future<Output = T>,
     {
-        let Some(watched) = self.line.watched(connection, self.line.path_of(own)).await? else {
+        let Some(watched) = self.contender.watch_own(connection, self.contender.path_of(own)).await? else {
             return Ok(None);
         };
-        let mut hold = OwnedNode::of(connection, watched).await?;
-        trouble.over();
+        let mut node = OwnedNode::new(connection, watched).await?;
+        backoff.reset();
         self.standing.send_replace(Standing::Leading);
-        let leadership =
-            Leadership { connection: connection.clone(), own: hold.path().to_owned(), term: hold.czxid() };
-        // The end comes first: nothing of the leader's code runs after it, however long the process was stopped.
+        let leadership = Leadership {
+            connection: connection.clone(),
+            znode: node.path().to_owned(),
+            fencing_token: node.czxid(),
+        };
+        // Biased: the end of leadership is checked before the leader's code is polled, also after the process was stopped.
         let outcome = tokio::select! {
             biased;
-            end = hold.ended() => match end {
-                End::Lease => {
-                    warn!("the lease is over without an answer from ZooKeeper; not leading any more");
+            reason = node.lost() => match reason {
+                LossReason::LeaseExpired => {
+                    warn!("lease expired without an answer from ZooKeeper; no longer the leader");
                     Ok(None)
                 }
-                End::Robbed => {
-                    warn!("the own election znode is gone; not leading any more");
+                LossReason::Deleted => {
+                    warn!("own election znode was deleted; no longer the leader");
                     Ok(None)
                 }
-                End::Unclear(error) => Err(error),
+                LossReason::Unknown(error) => Err(error),
             },
             done = lead(leadership) => Ok(Some(done)),
         };
@@ -257,19 +267,18 @@ impl Election {
     }
 }
 
-/// Who stands at the head of the line at `path`: the data of its znode, its identifier. `None` if nobody does.
+/// Returns the identifier of the contender at the head of the queue at `path`: the data of its znode. Returns `None` if the
+/// queue is empty, or if its head changed three times while it was read.
 ///
 /// # Errors
-/// As [`Connection::children`] and [`Connection::get`].
+/// As for [`Connection::children`] and [`Connection::get`].
 pub async fn leader(connection: &Connection, path: &str, naming: Naming) -> Result<Option<Vec<u8>>, Error> {
-    // The head may leave between the two reads; then there is another.
+    // The first contender may leave between the two reads; then there is another one.
     for _ in 0..3 {
         let children = connection.children_or_empty(path).await?;
         let Some(first) = sorted_contenders(naming, &children).first().copied() else { return Ok(None) };
-        match connection.get(&format!("{path}/{first}")).await {
-            Ok((data, _)) => return Ok(Some(data)),
-            Err(error) if error.is_no_node() => {}
-            Err(error) => return Err(error),
+        if let Some((data, _)) = connection.get_opt(&format!("{path}/{first}")).await? {
+            return Ok(Some(data));
         }
     }
     Ok(None)

@@ -1,4 +1,4 @@
-//! What can go wrong with a call to ZooKeeper, said with the operation and the path.
+//! Errors of requests to ZooKeeper, with operation and path.
 
 use std::time::Duration;
 
@@ -6,43 +6,42 @@ use zookeeper_client as zk;
 
 use crate::wrong_znode::{WrongZnode, ZnodeProblem, shown};
 
-/// A failed call. [`Error::outcome_unknown`] tells whether it may have taken effect all the same.
+/// Failure of a request. [`Error::outcome_unknown`] returns true if the request may have taken effect nevertheless.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no connected session at the moment, or the session of this [`crate::Connection`] has been replaced. Nothing
-    /// was sent.
+    /// The session is not connected, or the session of this [`crate::Connection`] has been replaced. Nothing was sent.
     #[error("{operation} {path}: not connected to ZooKeeper")]
     NotConnected {
-        /// What was asked for.
+        /// Requested operation.
         operation: &'static str,
-        /// On which znode.
+        /// Path of the znode.
         path: String,
     },
-    /// No answer came in time. A write may have taken effect, or may still.
-    #[error("{operation} {path}: no answer from ZooKeeper within {after:?}")]
+    /// No response came in time. A write may have taken effect, or may still take effect.
+    #[error("{operation} {path}: no response from ZooKeeper within {after:?}")]
     Timeout {
-        /// What was asked for.
+        /// Requested operation.
         operation: &'static str,
-        /// On which znode.
+        /// Path of the znode.
         path: String,
-        /// How long was waited.
+        /// Timeout that elapsed.
         after: Duration,
     },
-    /// ZooKeeper, or its client, answered with an error.
+    /// ZooKeeper, or its client library, returned an error.
     #[error("{operation} {path}: {source}{}", remedy(operation, path, source))]
     Refused {
-        /// What was asked for.
+        /// Requested operation.
         operation: &'static str,
-        /// On which znode.
+        /// Path of the znode.
         path: String,
-        /// The answer.
+        /// Returned error.
         source: zk::Error,
     },
 }
 
 impl Error {
-    /// The operation may have taken effect although it failed: look before it is done again.
+    /// Returns true if the request may have taken effect although it failed. Read the znode before you repeat it.
     pub fn outcome_unknown(&self) -> bool {
         match self {
             Error::NotConnected { .. } => false,
@@ -58,7 +57,7 @@ impl Error {
         }
     }
 
-    /// The connection or the session is the trouble, not the request: wait for the next link and try again.
+    /// Returns true if the connection or the session failed, not the request. Wait for the next connection and try again.
     pub fn is_connection_loss(&self) -> bool {
         match self {
             Error::NotConnected { .. } | Error::Timeout { .. } => true,
@@ -76,13 +75,12 @@ impl Error {
         }
     }
 
-    /// Returns whether trying again may succeed without the help of an operator: the connection is the trouble, or another
-    /// client was faster.
+    /// Returns true if a retry may succeed without an operator: the connection failed, or another client was faster.
     pub(crate) fn is_transient(&self) -> bool {
         self.is_connection_loss() || self.is_no_node() || self.is_node_exists() || self.is_bad_version()
     }
 
-    /// ZooKeeper's own answer, if it was one.
+    /// Returns the error that ZooKeeper or its client library returned, if any.
     pub fn answer(&self) -> Option<&zk::Error> {
         match self {
             Error::Refused { source, .. } => Some(source),
@@ -90,48 +88,48 @@ impl Error {
         }
     }
 
-    /// Returns the znode that has the wrong type for the operation, if that is why ZooKeeper refused it.
+    /// Returns the znode of the wrong type that made ZooKeeper refuse the operation, if that is the cause.
     pub fn wrong_znode(&self) -> Option<WrongZnode> {
-        let Error::Refused { path, source, .. } = self else { return None };
-        match source {
-            zk::Error::NotEmpty => Some(WrongZnode::new(path, ZnodeProblem::HasChildren)),
-            zk::Error::NoChildrenForEphemerals => {
-                Some(WrongZnode::new(parent(path), ZnodeProblem::Ephemeral))
-            }
+        match self {
+            Error::Refused { path, source, .. } => wrong_znode(path, source),
             _ => None,
         }
     }
 
-    /// The znode does not exist.
+    /// Returns true if the znode does not exist.
     pub fn is_no_node(&self) -> bool {
         matches!(self.answer(), Some(zk::Error::NoNode))
     }
 
-    /// The znode exists already.
+    /// Returns true if the znode exists already.
     pub fn is_node_exists(&self) -> bool {
         matches!(self.answer(), Some(zk::Error::NodeExists))
     }
 
-    /// The znode is not at the version that was expected.
+    /// Returns true if the znode is not at the expected version.
     pub fn is_bad_version(&self) -> bool {
         matches!(self.answer(), Some(zk::Error::BadVersion))
     }
 }
 
-/// Returns the explanation and the remedy that are appended to an answer; empty for most answers.
+/// Returns the explanation and the remedy to append to a message; empty for most errors.
 fn remedy(operation: &str, path: &str, source: &zk::Error) -> String {
-    let explained = |wrong: WrongZnode| format!(": {wrong}; {}", wrong.remedy());
     match source {
         zk::Error::NoAuth => missing_permission(operation, path),
-        zk::Error::NotEmpty => explained(WrongZnode::new(path, ZnodeProblem::HasChildren)),
-        zk::Error::NoChildrenForEphemerals => {
-            explained(WrongZnode::new(parent(path), ZnodeProblem::Ephemeral))
-        }
-        _ => String::new(),
+        _ => wrong_znode(path, source)
+            .map_or_else(String::new, |wrong| format!(": {wrong}; {}", wrong.remedy())),
     }
 }
 
-/// Names the permission that `operation` needs, and the znode whose ACL has to grant it.
+fn wrong_znode(path: &str, source: &zk::Error) -> Option<WrongZnode> {
+    match source {
+        zk::Error::NotEmpty => Some(WrongZnode::new(path, ZnodeProblem::HasChildren)),
+        zk::Error::NoChildrenForEphemerals => Some(WrongZnode::new(parent(path), ZnodeProblem::Ephemeral)),
+        _ => None,
+    }
+}
+
+/// Returns a text that names the permission that `operation` needs, and the znode whose ACL must grant it.
 fn missing_permission(operation: &str, path: &str) -> String {
     let (permission, znode) = match operation {
         "create" => ("CREATE", parent(path)),

@@ -1,75 +1,76 @@
-//! What was acquired, for as long as it is held: a lock, the right to read or to write, a place of a semaphore.
+//! Guard of an acquired lock, read or write lock, or semaphore permit.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::acquire_task::{Acquirable, AcquireTask, Ended, Status, Wish};
+use crate::acquire_task::{Acquirable, AcquireTask, EndReason, IfTaken, Status};
 use crate::clock::BootInstant;
-use crate::owned_node::LeaseEnd;
-use crate::{Connection, Error, Session};
+use crate::owned_node::LeaseExpiry;
+use crate::{Connection, Error, Phase, Session, SessionState};
 
-/// Why something could not be acquired.
+/// Reason why an acquisition failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AcquireError {
     /// The session was closed.
     #[error("the ZooKeeper session is closed")]
     Closed,
-    /// ZooKeeper refuses, and would again; or, to whoever only tries, there is no connection, or no answer in time.
+    /// ZooKeeper refused a request and would refuse it again. For `try_acquire` also: there is no connection, or ZooKeeper
+    /// did not answer in time.
     #[error(transparent)]
     Refused(#[from] Error),
-    /// The semaphore has another number of places.
-    #[error("the semaphore at {path} has {stored} places, not {expected}")]
+    /// The semaphore has a different number of permits.
+    #[error("the semaphore at {path} has {stored} permits, not {expected}")]
     Inconsistent {
-        /// Where it is.
+        /// Path of the semaphore.
         path: String,
-        /// How many it has.
+        /// Number of permits that is stored in ZooKeeper.
         stored: u64,
-        /// How many it was said to have.
+        /// Number of permits that the caller specified.
         expected: u32,
     },
 }
 
-/// What was acquired. Dropping it, anywhere, gives it back in the background; the znode goes at the latest with the
-/// session.
+/// Guard of an acquired lock or permit. Dropping it releases the lock in the background; the znode is deleted at the latest
+/// with the session.
 ///
-/// Once [lost](Guard::lost), a guard stays lost: acquire again. Its znode, if it is still there, stays in line until the
-/// guard is dropped, so that others wait for whoever still has to stop what it does.
-#[must_use = "dropping it gives back what was acquired"]
+/// A guard that was [lost](Guard::lost) stays lost: acquire again. Its znode, if it still exists, stays in the queue until the
+/// guard is dropped, so that other contenders wait until the holder has stopped its work.
+#[must_use = "dropping it releases the lock"]
 pub struct Guard {
-    tenure: AcquireTask,
+    task: AcquireTask,
     connection: Connection,
     znode: String,
-    fence: i64,
+    fencing_token: i64,
     lost: AtomicBool,
 }
 
 impl Guard {
-    /// Whether it is held for certain at this very moment: the connection stands over which it was acquired, the
-    /// [lease](crate::session_validity) holds, and the own znode was there when last heard of. Look before every act that the outside
-    /// can see. Never true again once it was false.
+    /// Returns true if the lock is certainly held at this moment: the connection over which it was acquired is established,
+    /// the [lease](crate::session_validity) holds, and no deletion of the own znode was reported. Check it before every
+    /// externally visible action. Once it has returned false it never returns true again.
     pub fn holds(&self) -> bool {
         let holds = !self.lost.load(Ordering::Relaxed)
             && self.connection.is_current()
             && !self.connection.session().lease_remaining(BootInstant::now()).is_zero()
-            && matches!(*self.tenure.status.borrow(), Status::Held { .. })
-            // The task that watches the znode goes with its runtime.
-            && self.tenure.status.has_changed().is_ok();
+            && matches!(*self.task.status.borrow(), Status::Held { .. })
+            // The task that watches the znode ends with its runtime.
+            && self.task.status.has_changed().is_ok();
         if !holds {
             self.lost.store(true, Ordering::Relaxed);
         }
         holds
     }
 
-    /// Returns as soon as holding is no longer certain: on a disconnect, when the lease is over, when the own znode is
-    /// gone, when the session is over. Cancellation safe. Needs a tokio runtime with time.
+    /// Waits until the lock is no longer certainly held: after a disconnect, the expiry of the lease, the deletion of the own
+    /// znode, or the end of the session. Cancel safe. Needs a Tokio runtime with time.
     pub async fn lost(&self) {
         if self.holds() {
-            let mut status = self.tenure.status.clone();
+            let mut status = self.task.status.clone();
             tokio::select! {
                 biased;
-                () = LeaseEnd::of(&self.connection) => {}
+                () = LeaseExpiry::new(&self.connection) => {}
                 () = self.connection.lost() => {}
                 _ = status.wait_for(|status| !matches!(status, Status::Held { .. })) => {}
             }
@@ -77,111 +78,114 @@ impl Guard {
         }
     }
 
-    /// A fencing token: a number that is higher for whoever acquires later, for as long as the ensemble's data lives. It is
-    /// the `czxid` of the own znode. Hand it to whoever can refuse a lower one.
+    /// Returns the fencing token: a number that increases with every acquisition while the ensemble keeps its data. It is the
+    /// `czxid` of the own znode. Pass it to systems that can reject lower tokens.
     pub fn fencing_token(&self) -> i64 {
-        self.fence
+        self.fencing_token
     }
 
-    /// The path of the own znode, to be checked in every `multi` that is written under what is held.
+    /// Returns the path of the own znode. Check it in every `multi` that is written while the lock is held.
     pub fn znode(&self) -> &str {
         &self.znode
     }
 
-    /// The connection over which it was acquired. Its calls fail once it is lost.
+    /// Returns the connection over which the lock was acquired. Its calls fail after the connection is lost.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// Gives it back. True when ZooKeeper has confirmed that the own znode is gone; false when the session has ended before
-    /// that, or a session timeout was not enough: then it goes on in the background, at the latest with the session.
+    /// Releases the lock. Returns true if ZooKeeper has confirmed that the own znode is deleted. Returns false if the session
+    /// has ended first, or after one session timeout; the deletion then continues in the background, at most until the end of
+    /// the session.
     ///
-    /// Cancelling this is as dropping the guard.
+    /// Cancelling this future has the effect of dropping the guard.
     pub async fn release(self) -> bool {
-        self.tenure.end(true).await
+        self.task.release(true).await
     }
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Guard { znode, fence, .. } = self;
-        f.debug_struct("Guard").field("znode", znode).field("fence", fence).finish_non_exhaustive()
+        let Guard { znode, fencing_token, .. } = self;
+        f.debug_struct("Guard")
+            .field("znode", znode)
+            .field("fencing_token", fencing_token)
+            .finish_non_exhaustive()
     }
 }
 
-/// Waits until `claimant` has what it strives for.
+/// Waits until a contender has acquired its znode. Calls `contender` for each attempt.
 pub(crate) async fn acquire<C: Acquirable>(
     session: &Session,
-    claimant: impl Fn() -> C,
+    contender: impl Fn() -> C,
 ) -> Result<Guard, AcquireError> {
     loop {
-        let tenure = AcquireTask::begin(session, claimant(), Wish::Wait);
-        if let Some(guard) = settle(tenure).await? {
+        let task = AcquireTask::spawn(session, contender(), IfTaken::Wait);
+        if let Some(guard) = wait_for_outcome(task).await? {
             return Ok(guard);
         }
     }
 }
 
-/// The same, for so long at most. `None` when it was not to be had in time; nothing is left of the try then, or, if there
-/// is no connection, will be with the next one.
+/// Like [`acquire`], for at most `timeout`. Returns `None` after a timeout. By then the attempt has left no znode or, if there
+/// is no connection, its znode is deleted over the next one.
 pub(crate) async fn acquire_within<C: Acquirable>(
     session: &Session,
-    patience: Duration,
-    claimant: impl Fn() -> C,
+    timeout: Duration,
+    contender: impl Fn() -> C,
 ) -> Result<Option<Guard>, AcquireError> {
-    let until = tokio::time::sleep(patience);
-    tokio::pin!(until);
+    let deadline = tokio::time::sleep(timeout);
+    tokio::pin!(deadline);
     loop {
-        let tenure = AcquireTask::begin(session, claimant(), Wish::Wait);
-        let mut status = tenure.status.clone();
+        let task = AcquireTask::spawn(session, contender(), IfTaken::Wait);
+        let mut status = task.status.clone();
         let in_time = tokio::select! {
             biased;
-            _ = status.wait_for(|status| !matches!(status, Status::Seeking)) => true,
-            () = &mut until => false,
+            _ = status.wait_for(|status| !matches!(status, Status::Acquiring)) => true,
+            () = &mut deadline => false,
         };
         if !in_time {
-            tenure.end(false).await;
+            task.release(false).await;
             return Ok(None);
         }
-        if let Some(guard) = settle(tenure).await? {
+        if let Some(guard) = wait_for_outcome(task).await? {
             return Ok(Some(guard));
         }
     }
 }
 
-/// Acquires it if nobody is in the way. `None` if somebody is: then nothing is left of the try.
+/// Acquires without waiting for other contenders. Returns `None` if one holds or waits; the attempt has then left no znode.
 pub(crate) async fn try_acquire<C: Acquirable>(
     session: &Session,
     path: &str,
-    claimant: C,
+    contender: C,
 ) -> Result<Option<Guard>, AcquireError> {
-    let view = session.state();
-    if session.state().phase != crate::Phase::Connected {
+    let SessionState { phase, timeout, .. } = session.state();
+    if phase != Phase::Connected {
         return Err(Error::NotConnected { operation: "acquire", path: path.to_owned() }.into());
     }
-    let tenure = AcquireTask::begin(session, claimant, Wish::GiveUp);
-    let mut status = tenure.status.clone();
-    let settled = status.wait_for(|status| !matches!(status, Status::Seeking));
-    if tokio::time::timeout(view.timeout, settled).await.is_err() {
-        tenure.end(false).await;
-        return Err(
-            Error::Timeout { operation: "acquire", path: path.to_owned(), after: view.timeout }.into()
-        );
+    let task = AcquireTask::spawn(session, contender, IfTaken::GiveUp);
+    let mut status = task.status.clone();
+    let decided = status.wait_for(|status| !matches!(status, Status::Acquiring));
+    if tokio::time::timeout(timeout, decided).await.is_err() {
+        task.release(false).await;
+        return Err(Error::Timeout { operation: "acquire", path: path.to_owned(), after: timeout }.into());
     }
-    settle(tenure).await
+    wait_for_outcome(task).await
 }
 
-/// Waits until it is decided. `None` if it was not to be had, or was lost before anyone could take it over.
-async fn settle(mut tenure: AcquireTask) -> Result<Option<Guard>, AcquireError> {
-    let status = tenure.status.wait_for(|status| !matches!(status, Status::Seeking)).await;
+/// Waits for the outcome of an attempt. Returns `None` if another contender was in the way, or if the lock was lost before
+/// the caller could use it.
+async fn wait_for_outcome(mut task: AcquireTask) -> Result<Option<Guard>, AcquireError> {
+    let status = task.status.wait_for(|status| !matches!(status, Status::Acquiring)).await;
     let status = status.map(|status| status.clone());
     match status {
-        Ok(Status::Held { connection, znode, fence }) => {
-            Ok(Some(Guard { tenure, connection, znode, fence, lost: AtomicBool::new(false) }))
+        Ok(Status::Held { connection, znode, fencing_token }) => {
+            Ok(Some(Guard { task, connection, znode, fencing_token, lost: AtomicBool::new(false) }))
         }
-        Ok(Status::Over { why: Ended::Failed(error), .. }) => Err(error),
+        Ok(Status::Ended { reason: EndReason::Failed(error), .. }) => Err(error),
         Ok(_) => Ok(None),
-        // The runtime that the session lives on is gone.
+        // The session's runtime was shut down.
         Err(_) => Err(AcquireError::Closed),
     }
 }

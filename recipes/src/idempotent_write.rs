@@ -1,108 +1,116 @@
-//! Several writes that take effect exactly once, or not at all, whatever is lost: a marker is written with them, and
-//! looked at after a loss. Used by the queues.
+//! Transactions that take effect exactly once or not at all, even if responses are lost: each also writes a [`DedupRecord`], which is
+//! read after a loss. Used by the queues.
 
 use zookeeper_client as zk;
 
-use crate::dedup_record::{self, DedupRecord, Told};
+use crate::dedup_record::{self, DedupRecord, RecordState};
 use crate::retry::Attempts;
 use crate::session::{MultiError, Write};
 use crate::{Connection, Error, Session};
 
-/// What to do next.
+/// Next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Read the marker; what was written before must be seen.
-    Look,
-    /// Create the marker.
-    Mark,
-    /// Make the writes, and write the marker, which must be at this version.
+    /// Read the record. Earlier writes of this session must be visible.
+    ReadRecord,
+    CreateRecord,
+    /// Make the writes, together with a write of the record, which must be at this version.
     Write(i32),
-    /// They have taken effect.
+    /// The writes have taken effect.
     Done,
-    /// Whether they have cannot be found out any more.
+    /// It cannot be found out any more if the writes took effect.
     Unknown,
 }
 
-/// What came of it.
+/// Result of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Event {
-    Seen(Told),
-    Marked,
+    Read(RecordState),
+    RecordCreated,
     Written,
-    /// The marker was at another version, or not there: nothing was written.
+    /// The record was at another version or missing, so nothing was written.
     Stale,
-    /// Perhaps written.
+    /// The outcome of the write is unknown.
     Lost,
 }
 
-/// One such writing. Pure. As each attempt needs the marker at the version that was seen, a late one cannot follow a
-/// later one.
+/// State of one transaction. No I/O. Each attempt requires the version of the record that was read before it, so a delayed attempt cannot
+/// take effect after a later one.
 #[derive(Debug)]
 struct IdempotentWrite {
     step: Step,
-    /// The marker's version that an attempt was tied to that was lost.
-    risk: Option<i32>,
+    /// Version of the record that the attempt with an unknown outcome required.
+    unconfirmed: Option<i32>,
 }
 
 impl IdempotentWrite {
-    fn new(marker: Option<i32>) -> IdempotentWrite {
-        IdempotentWrite { step: marker.map_or(Step::Look, Step::Write), risk: None }
+    fn new(version: Option<i32>) -> IdempotentWrite {
+        IdempotentWrite { step: version.map_or(Step::ReadRecord, Step::Write), unconfirmed: None }
     }
 
     fn on(&mut self, event: Event) {
         self.step = match (event, self.step) {
-            (_, ended @ (Step::Done | Step::Unknown)) => ended,
-            (Event::Seen(Told::Ours(_)), _) => Step::Done,
-            // A marker that is gone took with it what it told.
-            (Event::Seen(Told::Absent), _) if self.risk.is_some() => Step::Unknown,
-            (Event::Seen(Told::Absent), _) => Step::Mark,
-            (Event::Seen(Told::Other(version)), _) => {
-                self.risk = self.risk.filter(|risk| *risk == version);
+            (_, end @ (Step::Done | Step::Unknown)) => end,
+            (Event::Read(RecordState::Own(_)), _) => Step::Done,
+            // The outcome of the lost attempt was in the record, which has been deleted.
+            (Event::Read(RecordState::Missing), _) if self.unconfirmed.is_some() => Step::Unknown,
+            (Event::Read(RecordState::Missing), _) => Step::CreateRecord,
+            (Event::Read(RecordState::Other(version)), _) => {
+                // At any other version, the lost attempt cannot take effect any more.
+                self.unconfirmed = self.unconfirmed.filter(|required| *required == version);
                 Step::Write(version)
             }
             (Event::Written, Step::Write(_)) => Step::Done,
             (Event::Lost, Step::Write(version)) => {
-                self.risk = Some(version);
-                Step::Look
+                self.unconfirmed = Some(version);
+                Step::ReadRecord
             }
-            (Event::Marked | Event::Written | Event::Stale | Event::Lost, _) => Step::Look,
+            (Event::RecordCreated | Event::Written | Event::Stale | Event::Lost, _) => Step::ReadRecord,
         };
+    }
+
+    /// Returns the failure to report when `error` ends the attempts.
+    fn failure(&self, error: Error) -> Failure {
+        match self.unconfirmed {
+            Some(_) => Failure::Unknown(error),
+            None => Failure::Failed(error),
+        }
     }
 }
 
-/// Why the writes did not take effect, or may not have.
+/// Failure of a transaction.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// ZooKeeper refused one of the writes, whose path is in the error: none took effect.
+    /// ZooKeeper refused one of the writes, whose path is in the error. None took effect.
     Refused(Error),
-    /// The session in which they were to be made is over: none took effect.
+    /// The session in which the writes had to be made has ended. None took effect.
     SessionOver,
-    /// They took effect once or not at all.
+    /// All writes took effect, or none.
     Unknown(Error),
-    /// They failed, and none took effect.
+    /// The attempts failed. None took effect.
     Failed(Error),
 }
 
-/// Whoever makes such writes, one after the other.
+/// Makes transactions, one after the other, with one dedup record.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    marker: DedupRecord,
-    /// The version that the marker is at, if that is known.
+pub(crate) struct IdempotentWriter {
+    record: DedupRecord,
+    /// Version of the record, if known.
     version: Option<i32>,
 }
 
-impl Writer {
-    /// One whose marker is in a container of this path.
-    pub(crate) fn marked_within(session: Session, parent: String) -> Writer {
-        Writer { marker: DedupRecord::within(session, parent), version: None }
+impl IdempotentWriter {
+    /// Creates a writer whose record is a child of the container `parent`.
+    pub(crate) fn new(session: Session, parent: String) -> IdempotentWriter {
+        IdempotentWriter { record: DedupRecord::new(session, parent), version: None }
     }
 
-    /// Removes the marker.
+    /// Removes the record.
     pub(crate) async fn close(self) {
-        self.marker.remove().await;
+        self.record.remove().await;
     }
 
-    /// Makes `writes`; in this session, or in any.
+    /// Makes `writes`, only in `session` if it is given.
     pub(crate) async fn write(
         &mut self,
         attempts: &mut Attempts<'_>,
@@ -110,79 +118,64 @@ impl Writer {
         writes: &[Write<'_>],
     ) -> Result<(), Failure> {
         let token = uuid::Uuid::new_v4().simple().to_string();
-        // Taken, so that a writing that is cancelled leaves nothing that may be wrong.
-        let mut once = IdempotentWrite::new(self.version.take());
+        // The version is unknown until this write is complete, also if the future is dropped.
+        let mut state = IdempotentWrite::new(self.version.take());
         loop {
-            let give_up = |once: &IdempotentWrite, error| match once.risk {
-                Some(_) => Failure::Unknown(error),
-                None => Failure::Failed(error),
-            };
-            let connection = attempts.connection().await.map_err(|error| give_up(&once, error))?;
+            let connection = attempts.connection().await.map_err(|error| state.failure(error))?;
             let over = session.is_some_and(|session| session != connection.session_id());
-            let result = match once.step {
-                Step::Look => self.look(&connection, &token).await.map(Event::Seen),
-                Step::Mark => self.marker.make(&connection).await.map(|()| Event::Marked),
-                Step::Write(_) if over && once.risk.is_none() => return Err(Failure::SessionOver),
-                // The one that was lost must not come after all: the marker is moved on without it.
+            let result = match state.step {
+                Step::ReadRecord => self.read(&connection, &token).await.map(Event::Read),
+                Step::CreateRecord => self.record.create(&connection).await.map(|()| Event::RecordCreated),
+                Step::Write(_) if over && state.unconfirmed.is_none() => return Err(Failure::SessionOver),
+                // The lost attempt must not take effect later: a write of the record alone changes the version that it requires.
                 Step::Write(version) if over => match self.attempt(&connection, "", version, &[]).await {
                     Ok(()) => return Err(Failure::SessionOver),
-                    Err(refusal) => match self.judge(refusal) {
-                        Ok(event) => Ok(event),
-                        Err(Failure::Failed(error)) => Err(error),
-                        Err(failure) => return Err(failure),
-                    },
+                    Err(error) => event_of(error)?,
                 },
                 Step::Write(version) => match self.attempt(&connection, &token, version, writes).await {
                     Ok(()) => {
                         self.version = Some(version.wrapping_add(1));
                         Ok(Event::Written)
                     }
-                    Err(refusal) => match self.judge(refusal) {
-                        Ok(event) => Ok(event),
-                        Err(Failure::Failed(error)) => Err(error),
-                        Err(failure) => {
-                            self.version = Some(version);
-                            return Err(failure);
-                        }
-                    },
+                    Err(error) => event_of(error).inspect_err(|_| self.version = Some(version))?,
                 },
                 Step::Done => return Ok(()),
-                Step::Unknown => return Err(Failure::Unknown(attempts.over())),
+                Step::Unknown => return Err(Failure::Unknown(attempts.last_error())),
             };
             let waited = match result {
                 Ok(Event::Stale) => {
-                    once.on(Event::Stale);
-                    let source = zk::Error::BadVersion;
-                    let path = self.marker.path().to_owned();
-                    attempts.contended(Error::Refused { operation: "multi", path, source }).await
+                    state.on(Event::Stale);
+                    let path = self.record.path().to_owned();
+                    let error = Error::Refused { operation: "multi", path, source: zk::Error::BadVersion };
+                    attempts.contended(error).await
                 }
                 Ok(event) => {
-                    once.on(event);
+                    state.on(event);
                     Ok(())
                 }
-                // The container went between two requests.
+                // The container was deleted between two requests.
                 Err(error) if error.is_no_node() => attempts.contended(error).await,
                 Err(error) => {
                     if error.outcome_unknown() && !over {
-                        once.on(Event::Lost);
+                        state.on(Event::Lost);
                     }
                     attempts.failed(error).await
                 }
             };
-            waited.map_err(|error| give_up(&once, error))?;
+            waited.map_err(|error| state.failure(error))?;
         }
     }
 
-    async fn look(&self, connection: &Connection, token: &str) -> Result<Told, Error> {
+    async fn read(&self, connection: &Connection, token: &str) -> Result<RecordState, Error> {
         connection.sync().await?;
-        let path = self.marker.path();
+        let path = self.record.path();
         match connection.get_many(&[path]).await?.pop() {
-            Some(read) => dedup_record::told(read, path, token),
-            None => Ok(Told::Absent),
+            Some(read) => dedup_record::decode(read, path, token),
+            None => Ok(RecordState::Missing),
         }
     }
 
-    /// The marker is the first: whatever else is refused, it was at its version then.
+    /// Writes the record first: if a later write is refused, the record was at the required version.
     async fn attempt(
         &self,
         connection: &Connection,
@@ -190,19 +183,20 @@ impl Writer {
         version: i32,
         writes: &[Write<'_>],
     ) -> Result<(), MultiError> {
-        let text = dedup_record::text(token, "");
-        let path = self.marker.path();
-        let mut all = vec![Write::Set { path, data: text.as_bytes(), version: Some(version) }];
+        let data = dedup_record::encode(token, "");
+        let set = Write::Set { path: self.record.path(), data: data.as_bytes(), version: Some(version) };
+        let mut all = vec![set];
         all.extend_from_slice(writes);
         connection.multi(&all).await.map(drop)
     }
+}
 
-    fn judge(&self, refusal: MultiError) -> Result<Event, Failure> {
-        match (refusal.at, refusal.error) {
-            (Some(0), error) if error.is_bad_version() || error.is_no_node() => Ok(Event::Stale),
-            (Some(at), error) if at > 0 => Err(Failure::Refused(error)),
-            (_, error) => Err(Failure::Failed(error)),
-        }
+/// Converts the failure of an attempt: a stale record is an event, a refusal of one of the caller's writes is final, and the rest is to be retried.
+fn event_of(failure: MultiError) -> Result<Result<Event, Error>, Failure> {
+    match (failure.at, failure.error) {
+        (Some(0), error) if error.is_bad_version() || error.is_no_node() => Ok(Ok(Event::Stale)),
+        (Some(at), error) if at > 0 => Err(Failure::Refused(error)),
+        (_, error) => Ok(Err(error)),
     }
 }
 

@@ -1,42 +1,42 @@
-//! A writing against a marker that loses requests and replies, and lets lost requests come late.
+//! Property test of [`IdempotentWrite`] against a model that loses requests and responses, delays requests, and deletes the record.
 
 use proptest::prelude::*;
 
 use super::*;
 
 #[derive(Clone, Copy, Debug)]
-enum Luck {
+enum Fate {
     Works,
     LostBefore,
     LostAfter,
     Late,
-    Comes,
-    Swept,
+    Arrives,
+    RecordDeleted,
 }
 
-fn luck() -> impl Strategy<Value = Luck> {
+fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
-        8 => Just(Luck::Works),
-        2 => Just(Luck::LostBefore),
-        2 => Just(Luck::LostAfter),
-        2 => Just(Luck::Late),
-        2 => Just(Luck::Comes),
-        1 => Just(Luck::Swept),
+        8 => Just(Fate::Works),
+        2 => Just(Fate::LostBefore),
+        2 => Just(Fate::LostAfter),
+        2 => Just(Fate::Late),
+        2 => Just(Fate::Arrives),
+        1 => Just(Fate::RecordDeleted),
     ]
 }
 
 #[derive(Default)]
 struct Model {
-    /// The marker: its version, and whether it tells of our writing.
-    marker: Option<(i32, bool)>,
+    /// Version of the record, and true if it identifies the write.
+    record: Option<(i32, bool)>,
     effects: usize,
 }
 
 impl Model {
     fn write(&mut self, expected: i32) -> bool {
-        match &mut self.marker {
-            Some((version, ours)) if *version == expected => {
-                (*version, *ours) = (*version + 1, true);
+        match &mut self.record {
+            Some((version, own)) if *version == expected => {
+                (*version, *own) = (*version + 1, true);
                 self.effects += 1;
                 true
             }
@@ -49,45 +49,45 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
-    fn takes_effect_once_or_says_that_it_may_not_have(schedule in prop::collection::vec(luck(), 0..40)) {
+    fn idempotent_write_takes_effect_once_or_reports_an_unknown_outcome(schedule in prop::collection::vec(fate(), 0..40)) {
         let mut model = Model::default();
         let mut late = Vec::new();
-        let mut once = IdempotentWrite::new(None);
-        for luck in schedule.into_iter().chain(std::iter::repeat_n(Luck::Works, 6)) {
-            match (luck, once.step) {
-                (Luck::Comes, _) => drop(late.pop().map(|version| model.write(version))),
-                (Luck::Swept, _) => model.marker = None,
-                (_, Step::Look) => once.on(Event::Seen(match model.marker {
-                    None => Told::Absent,
-                    Some((_, true)) => Told::Ours(String::new()),
-                    Some((version, false)) => Told::Other(version),
+        let mut state = IdempotentWrite::new(None);
+        for fate in schedule.into_iter().chain(std::iter::repeat_n(Fate::Works, 6)) {
+            match (fate, state.step) {
+                (Fate::Arrives, _) => drop(late.pop().map(|version| model.write(version))),
+                (Fate::RecordDeleted, _) => model.record = None,
+                (_, Step::ReadRecord) => state.on(Event::Read(match model.record {
+                    None => RecordState::Missing,
+                    Some((_, true)) => RecordState::Own(String::new()),
+                    Some((version, false)) => RecordState::Other(version),
                 })),
-                (_, Step::Mark) => {
-                    model.marker.get_or_insert((0, false));
-                    once.on(Event::Marked);
+                (_, Step::CreateRecord) => {
+                    model.record.get_or_insert((0, false));
+                    state.on(Event::RecordCreated);
                 }
-                (Luck::LostBefore, Step::Write(_)) => once.on(Event::Lost),
-                (Luck::Late, Step::Write(version)) => {
+                (Fate::LostBefore, Step::Write(_)) => state.on(Event::Lost),
+                (Fate::Late, Step::Write(version)) => {
                     late.push(version);
-                    once.on(Event::Lost);
+                    state.on(Event::Lost);
                 }
-                (luck, Step::Write(version)) => {
+                (fate, Step::Write(version)) => {
                     let written = model.write(version);
-                    once.on(match (written, luck) {
+                    state.on(match (written, fate) {
                         (false, _) => Event::Stale,
-                        (true, Luck::LostAfter) => Event::Lost,
+                        (true, Fate::LostAfter) => Event::Lost,
                         (true, _) => Event::Written,
                     });
                 }
                 (_, Step::Done | Step::Unknown) => {}
             }
         }
-        prop_assert!(matches!(once.step, Step::Done | Step::Unknown), "{once:?}");
+        prop_assert!(matches!(state.step, Step::Done | Step::Unknown), "{state:?}");
         for version in late {
             model.write(version);
         }
-        prop_assert!(model.effects <= 1, "{} times", model.effects);
-        if once.step == Step::Done {
+        prop_assert!(model.effects <= 1, "took effect {} times", model.effects);
+        if state.step == Step::Done {
             prop_assert_eq!(model.effects, 1);
         }
     }

@@ -1,38 +1,42 @@
-//! A lock that one at a time holds, Kazoo's or Curator's on the wire, whose holder knows at once when it is lost.
+//! Distributed lock, compatible with Kazoo and Curator on the wire, whose holder is notified at once when it is lost.
 //!
-//! # What it promises
-//! At most one guard of a path [holds](Guard::holds) at any moment, among ours and, as far as they know it themselves,
-//! Kazoo's. Whoever waits gets its turn in the order of coming, and nobody waits while nobody holds: an attempt that was
-//! cancelled, failed or timed out leaves nothing in line. It is not re-entrant.
+//! # Guarantees
+//! At most one guard of a path [holds](Guard::holds) at any time, among the guards of this crate and, as far as they know
+//! it themselves, those of Kazoo. Waiting contenders acquire the lock in the order of arrival, and none waits while the lock
+//! is free: an attempt that was cancelled, failed or timed out leaves no znode in the queue. The lock is not re-entrant.
 //!
 //! # Znodes
-//! `{path}/{32 hex}__lock__{10 digits}`, ephemeral and sequential, data the identifier: Kazoo 2.11's `Lock`. With
-//! [`Lock::with_naming`], `_c_{uuid}-lock-{10 digits}` of Curator's `InterProcessMutex`, whose parents are containers. What
-//! is missing of `{path}` is made, and stays.
+//! `{path}/{32 hex}__lock__{10 digits}`, ephemeral and sequential, with the identifier as data: Kazoo 2.11's `Lock`. With
+//! [`Lock::with_naming`], `_c_{uuid}-lock-{10 digits}` of Curator's `InterProcessMutex`, whose parents are containers. The
+//! missing znodes of `{path}` are created, and remain.
 //!
 //! # Errors
-//! Waiting outlives lost connections and expired sessions. [`AcquireError::Refused`] is what ZooKeeper would refuse again
-//! (no permission, a path that is none); [`AcquireError::Closed`] comes when the session is closed meanwhile.
+//! Waiting continues over lost connections and expired sessions. [`AcquireError::Refused`] is an error that ZooKeeper would
+//! return again (missing permission, invalid path). [`AcquireError::Closed`] is returned if the session is closed while
+//! waiting.
 //!
-//! # Behaviour on disconnect and on expiry
-//! Who waits keeps its place over a disconnect, and stands in line again, at the end, after an expiry. Who holds has lost
-//! it in both cases, and when the lease is over or somebody deleted its znode: [`Guard::lost`] returns,
-//! [`Guard::holds`] is false for good. After a disconnect the znode stays in line until the guard is dropped.
+//! # Disconnect and session expiry
+//! A waiting contender keeps its position over a disconnect, and joins the end of the queue again after an expiry. A holder
+//! loses the lock in both cases, and also if the session's [lease](crate::session_validity) expires or its znode is deleted:
+//! [`Guard::lost`] returns, and [`Guard::holds`] is false from then on. After a disconnect the znode stays in the queue until
+//! the guard is dropped.
 //!
 //! # Znodes of the wrong type
-//! A contender ahead that is not ephemeral may block the lock indefinitely: it is logged, and reported in
-//! [`Session::wrong_znodes`] for as long as the lock waits behind it.
+//! A contender ahead that is not ephemeral may block the lock indefinitely. It is logged, and reported in
+//! [`Session::wrong_znodes`] while the lock waits behind it.
 //!
-//! # Cancellation safety
-//! Every future here may be dropped at any await: a task withdraws what was, or may have been, put in line, as soon as
-//! there is a connection. It ends with the session.
+//! # Cancel safety
+//! All futures may be dropped at any await: a background task deletes the znodes that were, or may have been, created in the
+//! queue as soon as there is a connection. The task ends with the session.
 //!
-//! # What others suffered from
-//! Ghosts in line after a create whose reply was lost (kazoo 732, curator 79, 18, 498): a token in the name, looked for
-//! after every failure. Hanging after a reconnect (kazoo 282, 482): everything is looked at anew over each connection.
-//! Holding on without a znode (curator 171): the own one is watched.
+//! # Bugs of other implementations
+//! * Orphaned znodes in the queue after a create whose reply was lost (kazoo 732, curator 79, 18, 498): znode names carry an
+//!   id, and the contender searches for it after every failure.
+//! * A contender that hangs after a reconnect (kazoo 282, 482): it lists the queue again over each connection.
+//! * A holder that continues after its znode was deleted (curator 171): it watches its own znode.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example lock -- 127.0.0.1:2181`.
+//! # Example
+//! `cargo run -p atalaya-recipes --example lock -- 127.0.0.1:2181`
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -41,151 +45,88 @@
 //! # async fn example(session: Session) -> Result<(), Box<dyn std::error::Error>> {
 //! let lock = Lock::new(session, "/locks/crane", "node 1");
 //! let Some(guard) = lock.acquire_within(Duration::from_secs(5)).await? else {
-//!     println!("somebody else has it");
+//!     println!("another client holds the lock");
 //!     return Ok(());
 //! };
 //! tokio::select! {
-//!     () = guard.lost() => println!("stop everything"),
+//!     () = guard.lost() => println!("lock lost: stop the crane"),
 //!     () = work(guard.fencing_token()) => println!("done"),
 //! }
 //! guard.release().await;
 //! # Ok(())
 //! # }
-//! # async fn work(_fence: i64) {}
+//! # async fn work(_fencing_token: i64) {}
 //! ```
 
 use std::time::Duration;
 
-use crate::acquire_task::{Acquirable, Stage};
-use crate::contender_state::{Event, Step};
+use crate::Session;
 use crate::guard::{self, AcquireError, Guard};
-use crate::lock_queue::Line;
-use crate::node_names::{Naming, Role};
-use crate::owned_node::Watched;
-use crate::{Connection, Session};
+use crate::lock_queue::Contender;
+use crate::node_names::{ContenderId, Naming, Role};
 
-/// A lock at a path. It holds nothing itself: each acquiring gives a [`Guard`] of its own.
+/// Lock at a path. Each acquisition returns its own [`Guard`].
 #[derive(Clone, Debug)]
 pub struct Lock {
-    contest: LockSpec,
-}
-
-impl Lock {
-    /// The lock at `path`, for one who calls itself `identifier`. Nothing happens before it is acquired.
-    pub fn new(session: Session, path: impl Into<String>, identifier: impl Into<Vec<u8>>) -> Lock {
-        Lock::with_naming(session, path, identifier, Naming::Kazoo)
-    }
-
-    /// One with the znodes of another library.
-    pub fn with_naming(
-        session: Session,
-        path: impl Into<String>,
-        identifier: impl Into<Vec<u8>>,
-        naming: Naming,
-    ) -> Lock {
-        Lock { contest: LockSpec::new(session, path.into(), identifier.into(), naming.into()) }
-    }
-
-    /// Waits for its turn, however long that takes. Cancellation safe.
-    ///
-    /// # Errors
-    /// As the [module](self) says.
-    pub async fn acquire(&self) -> Result<Guard, AcquireError> {
-        self.contest.acquire().await
-    }
-
-    /// Waits for its turn, for so long at most; `None` if it did not come. Nothing is left in line then, or, if the
-    /// connection is lost, will be as soon as it is back. Cancellation safe.
-    ///
-    /// # Errors
-    /// As the [module](self) says.
-    pub async fn acquire_within(&self, patience: Duration) -> Result<Option<Guard>, AcquireError> {
-        self.contest.acquire_within(patience).await
-    }
-
-    /// Takes the lock if nobody has it or waits for it, else `None`, and nothing is left in line. Cancellation safe.
-    ///
-    /// # Errors
-    /// As the [module](self) says; and [`AcquireError::Refused`] when there is no connection, or no answer within the
-    /// session timeout.
-    pub async fn try_acquire(&self) -> Result<Option<Guard>, AcquireError> {
-        self.contest.try_acquire().await
-    }
-}
-
-/// Where one stands in line, and for what: what the locks have in common.
-#[derive(Clone, Debug)]
-pub(crate) struct LockSpec {
     session: Session,
     path: String,
     identifier: Vec<u8>,
     role: Role,
 }
 
-impl LockSpec {
-    pub(crate) fn new(session: Session, path: String, identifier: Vec<u8>, role: Role) -> LockSpec {
-        LockSpec { session, path, identifier, role }
+impl Lock {
+    /// Creates a lock at `path` with Kazoo's naming. The contender's znode stores `identifier`. Does no I/O.
+    pub fn new(session: Session, path: impl Into<String>, identifier: impl Into<Vec<u8>>) -> Lock {
+        Lock::with_naming(session, path, identifier, Naming::Kazoo)
     }
 
-    pub(crate) async fn acquire(&self) -> Result<Guard, AcquireError> {
-        guard::acquire(&self.session, || self.line()).await
+    /// Creates a lock with the given naming. Does no I/O.
+    pub fn with_naming(
+        session: Session,
+        path: impl Into<String>,
+        identifier: impl Into<Vec<u8>>,
+        naming: Naming,
+    ) -> Lock {
+        Lock::with_role(session, path, identifier, naming.into())
     }
 
-    pub(crate) async fn acquire_within(&self, patience: Duration) -> Result<Option<Guard>, AcquireError> {
-        guard::acquire_within(&self.session, patience, || self.line()).await
+    pub(crate) fn with_role(
+        session: Session,
+        path: impl Into<String>,
+        identifier: impl Into<Vec<u8>>,
+        role: Role,
+    ) -> Lock {
+        Lock { session, path: path.into(), identifier: identifier.into(), role }
     }
 
-    pub(crate) async fn try_acquire(&self) -> Result<Option<Guard>, AcquireError> {
-        guard::try_acquire(&self.session, &self.path, self.line()).await
+    /// Waits until the lock is acquired, without a time limit. Cancel safe.
+    ///
+    /// # Errors
+    /// See the [module](self).
+    pub async fn acquire(&self) -> Result<Guard, AcquireError> {
+        guard::acquire(&self.session, || self.contender()).await
     }
 
-    fn line(&self) -> Line {
-        Line::new(self.path.clone(), self.identifier.clone(), self.role)
-    }
-}
-
-/// Whoever is at the head of the line holds its own znode there.
-impl Acquirable for Line {
-    fn link_up(&mut self, connection: &Connection) {
-        self.on(Event::LinkUp(connection.session_id()));
+    /// Waits until the lock is acquired, for at most `timeout`. Returns `None` after a timeout. By then the contender has
+    /// left the queue or, if the connection is lost, leaves it when the connection is back. Cancel safe.
+    ///
+    /// # Errors
+    /// See the [module](self).
+    pub async fn acquire_within(&self, timeout: Duration) -> Result<Option<Guard>, AcquireError> {
+        guard::acquire_within(&self.session, timeout, || self.contender()).await
     }
 
-    fn link_down(&mut self) {
-        self.on(Event::LinkDown);
+    /// Acquires the lock if no other contender holds it or waits for it. Otherwise returns `None` and leaves no znode in the
+    /// queue. Cancel safe.
+    ///
+    /// # Errors
+    /// See the [module](self). Also [`AcquireError::Refused`] if there is no connection, or no answer within the session
+    /// timeout.
+    pub async fn try_acquire(&self) -> Result<Option<Guard>, AcquireError> {
+        guard::try_acquire(&self.session, &self.path, self.contender()).await
     }
 
-    fn unclear(&mut self) {
-        self.on(Event::Unclear);
-    }
-
-    fn withdraw(&mut self) {
-        self.on(Event::Withdraw);
-    }
-
-    fn stage(&self) -> Stage {
-        match self.step() {
-            Step::Wait { .. } => Stage::Waiting,
-            Step::Lead { own } => Stage::Entitled(self.path_of(&own)),
-            Step::Rest => Stage::Left,
-            Step::AwaitLink | Step::Look | Step::Create | Step::Delete(_) => Stage::Busy,
-        }
-    }
-
-    async fn advance(&mut self, connection: &Connection) -> Result<(), AcquireError> {
-        let event = self.carry_out(connection, self.step()).await?;
-        self.on(event);
-        Ok(())
-    }
-
-    async fn watched(
-        &mut self,
-        connection: &Connection,
-        path: String,
-    ) -> Result<Option<Watched>, AcquireError> {
-        Ok(Line::watched(self, connection, path).await?)
-    }
-
-    async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {
-        Ok(Line::is_taken(self, connection).await?)
+    fn contender(&self) -> Contender {
+        Contender::new(self.path.clone(), self.identifier.clone(), self.role, ContenderId::random())
     }
 }

@@ -1,88 +1,79 @@
-//! The line at a znode: carries out over a [`Connection`] what a [`ContenderState`] asks for. What [`crate::election`],
-//! [`crate::lock`], [`crate::read_write_lock`] and the entry to a [`crate::semaphore`] have in common.
+//! A contender's I/O: carries out the actions of a [`ContenderState`] over a [`Connection`]. Shared by [`crate::election`],
+//! [`crate::lock`], [`crate::read_write_lock`] and the queue of a [`crate::semaphore`].
 
+use crate::acquire_task::{Acquirable, Progress};
 use crate::contender_state::{ContenderState, Event, Step};
 use crate::node_names::{ContenderId, Role, is_taken, sorted_contenders};
-use crate::owned_node::Watched;
+use crate::owned_node::WatchedNode;
 use crate::session::BulkRead;
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
-use crate::{Connection, Error};
+use crate::session::WrongZnodeReporter;
+use crate::wrong_znode::WrongZnode;
+use crate::{AcquireError, Connection, Error};
 
-/// One contender in the line at one znode.
+/// One contender in the queue below one znode.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct Contender {
     path: String,
     identifier: Vec<u8>,
-    candidacy: ContenderState,
-    /// What was created over this connection: its owner need not be asked for.
-    fresh: Option<String>,
+    state: ContenderState,
+    /// Znode that was created over this connection: its owner need not be read.
+    created: Option<String>,
     /// Our znode, watched over this connection.
-    watched: Option<Watched>,
-    /// Contender ahead that is not ephemeral.
+    watched: Option<WatchedNode>,
+    /// Predecessor that is not ephemeral.
     wrong_znodes: WrongZnodeReporter,
-    /// What this connection's server shows includes all that was written by this session.
-    in_step: bool,
+    /// The server of this connection shows all writes of this session.
+    synced: bool,
 }
 
-impl Line {
-    pub(crate) fn new(path: String, identifier: Vec<u8>, role: Role) -> Line {
-        Line::with_contender_id(path, identifier, role, ContenderId::random())
-    }
-
-    /// One whose znodes' names carry this token.
-    pub(crate) fn with_contender_id(
-        path: String,
-        identifier: Vec<u8>,
-        role: Role,
-        token: ContenderId,
-    ) -> Line {
-        let candidacy = ContenderState::new(role, token);
-        Line {
+impl Contender {
+    pub(crate) fn new(path: String, identifier: Vec<u8>, role: Role, id: ContenderId) -> Contender {
+        Contender {
             path,
             identifier,
-            candidacy,
-            fresh: None,
+            state: ContenderState::new(role, id),
+            created: None,
             watched: None,
             wrong_znodes: WrongZnodeReporter::default(),
-            in_step: false,
+            synced: false,
         }
     }
 
-    /// What to do next.
+    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
-        self.candidacy.step()
+        self.state.step()
     }
 
-    /// Takes note of what happened.
+    /// Handles an event.
     pub(crate) fn on(&mut self, event: Event) {
         match event {
-            Event::LinkUp(_) | Event::LinkDown => {
-                self.fresh = None;
+            Event::Connected(_) | Event::Disconnected => {
+                self.created = None;
                 self.watched = None;
-                self.in_step = false;
+                self.synced = false;
             }
-            // A request may be under way whose effect is to be seen.
-            Event::Unclear | Event::Withdraw => self.in_step = false,
+            // The effect of a request that is still in progress must be seen.
+            Event::OutcomeUnknown | Event::Withdraw => self.synced = false,
             _ => {}
         }
-        self.candidacy.on(event);
+        self.state.on(event);
     }
 
-    /// Joins the line again, after it was left.
-    pub(crate) fn join_again(&mut self) {
-        self.in_step = false;
-        self.candidacy.join_again();
+    /// Joins the queue again after it was left.
+    pub(crate) fn rejoin(&mut self) {
+        self.synced = false;
+        self.state.rejoin();
     }
 
-    /// The path of the znode with this name.
+    /// Returns the path of the znode called `name`.
     pub(crate) fn path_of(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
     }
 
-    /// Does what a step asks for, as far as it is about the line; pending for ever otherwise.
+    /// Carries out a step that concerns the queue. Other steps never complete.
     pub(crate) async fn carry_out(&mut self, connection: &Connection, step: Step) -> Result<Event, Error> {
         match step {
-            Step::Look => self.look(connection).await,
+            Step::List => self.list(connection).await,
             Step::Delete(name) => {
                 connection.delete_if_exists(&self.path_of(&name), None).await?;
                 Ok(Event::Deleted(name))
@@ -90,120 +81,154 @@ impl Line {
             Step::Create => self.create(connection).await,
             Step::Wait { own, predecessor, .. } => {
                 self.wait(connection, self.path_of(&own), self.path_of(&predecessor)).await?;
-                Ok(Event::Stirred)
+                Ok(Event::WatchFired)
             }
-            Step::AwaitLink | Step::Rest | Step::Lead { .. } => std::future::pending().await,
+            Step::AwaitConnection | Step::Left | Step::Hold { .. } => std::future::pending().await,
         }
     }
 
-    /// Our znode at `path`, to be held; `None` if it is not this session's, or not there.
-    pub(crate) async fn watched(
+    /// Returns our znode at `path`, watched. Returns `None` if it does not exist or belongs to another session.
+    pub(crate) async fn watch_own(
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> Result<Option<Watched>, Error> {
-        // It is first: no contender blocks it.
+    ) -> Result<Option<WatchedNode>, Error> {
+        // Our znode is first, so no contender blocks it.
         self.wrong_znodes.clear();
         match self.watched.take() {
             Some(watched) if watched.path() == path => Ok(Some(watched)),
-            _ => Watched::new(connection, path).await,
+            _ => WatchedNode::new(connection, path).await,
         }
     }
 
-    /// Waits until anything has happened to the one ahead or to our own.
+    /// Waits until the predecessor or our own znode changes.
     async fn wait(&mut self, connection: &Connection, own: String, predecessor: String) -> Result<(), Error> {
-        let Line { watched, wrong_znodes, .. } = self;
-        let own = async {
+        let Contender { watched, wrong_znodes, .. } = self;
+        let own_changes = async {
             if watched.as_ref().is_none_or(|known| known.path() != own) {
-                *watched = Watched::new(connection, own).await?;
+                *watched = WatchedNode::new(connection, own).await?;
             }
             if let Some(known) = watched {
-                known.stirred().await;
+                known.changed().await;
                 *watched = None;
             }
-            Ok::<_, Error>(())
+            Ok(())
+        };
+        let predecessor_changes = async {
+            let (stat, watcher) = connection.stat_and_watch(&predecessor).await?;
+            // A predecessor that is not ephemeral may remain indefinitely.
+            let wrong = stat.as_ref().and_then(|stat| WrongZnode::not_ephemeral(&predecessor, stat));
+            wrong_znodes.update(connection.session(), wrong);
+            if stat.is_some() {
+                watcher.changed().await;
+            }
+            Ok(())
         };
         tokio::select! {
-            result = own => result,
-            result = stirs(connection, &predecessor, wrong_znodes) => result,
+            result = own_changes => result,
+            result = predecessor_changes => result,
         }
     }
 
-    /// Whether whoever joins now has to wait. Writes nothing.
-    pub(crate) async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {
-        connection.sync().await?;
-        let (role, children) = (self.candidacy.role(), connection.children_or_empty(&self.path).await?);
-        if let Some(first) = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name))
-        {
-            let path = self.path_of(first);
-            let stat = connection.stat(&path).await?;
-            // This logs it, and reports it for a moment only.
-            WrongZnodeReporter::default()
-                .update(connection.session(), stat.and_then(|stat| WrongZnode::not_ephemeral(&path, &stat)));
-        }
-        Ok(is_taken(role, &children))
-    }
-
-    async fn look(&mut self, connection: &Connection) -> Result<Event, Error> {
-        if !self.in_step {
-            // Over a new connection the server may lag behind what this session has written over the last one.
+    async fn list(&mut self, connection: &Connection) -> Result<Event, Error> {
+        if !self.synced {
+            // The server of a new connection may lag behind the writes that this session made over the last one.
             connection.sync().await?;
-            self.in_step = true;
+            self.synced = true;
         }
         let children = connection.children_or_empty(&self.path).await?;
-        let names: Vec<String> = self.candidacy.ours(&children).into_iter().map(str::to_owned).collect();
-        let ours = match names.as_slice() {
+        let names: Vec<String> = self.state.own_names(&children).into_iter().map(str::to_owned).collect();
+        let own = match names.as_slice() {
             [] => Vec::new(),
-            [only] if self.fresh.as_ref() == Some(only) => vec![(only.clone(), connection.session_id())],
+            [only] if self.created.as_ref() == Some(only) => vec![(only.clone(), connection.session_id())],
             _ => {
                 let paths: Vec<String> = names.iter().map(|name| self.path_of(name)).collect();
-                let answers = connection.get_many(&paths).await?;
-                let owners = answers.into_iter().map(|answer| match answer {
+                let owners = connection.get_many(&paths).await?.into_iter().map(|read| match read {
                     BulkRead::Data(_, stat) => Some(stat.ephemeral_owner),
                     BulkRead::Missing(_) => None,
                 });
                 names.into_iter().zip(owners).filter_map(|(name, owner)| Some((name, owner?))).collect()
             }
         };
-        Ok(Event::Seen { children, ours })
+        Ok(Event::Listed { children, own })
     }
 
     async fn create(&mut self, connection: &Connection) -> Result<Event, Error> {
-        let prefix = self.path_of(&self.candidacy.prefix());
+        let prefix = self.path_of(&self.state.prefix());
         let created = match connection.create_sequential(&prefix, &self.identifier).await {
             Err(error) if error.is_no_node() => {
-                if self.candidacy.role().in_container() {
+                if self.state.role().uses_container() {
                     connection.ensure_container(&self.path).await?;
                 } else {
                     connection.ensure(&self.path).await?;
                 }
                 match connection.create_sequential(&prefix, &self.identifier).await {
-                    // Somebody tidies up. Nothing of ours is there.
-                    Err(error) if error.is_no_node() => return Ok(Event::Unclear),
+                    // Another client deleted the parent. Nothing was created.
+                    Err(error) if error.is_no_node() => return Ok(Event::OutcomeUnknown),
                     result => result?,
                 }
             }
             result => result?,
         };
         let name = created[self.path.len() + 1..].to_owned();
-        self.fresh = Some(name.clone());
-        self.in_step = true;
+        self.created = Some(name.clone());
+        self.synced = true;
         Ok(Event::Created(name))
     }
 }
 
-/// Returns when the znode does not exist, or anything has happened to it: whoever waits looks at the line again.
-/// Reports a znode that is not ephemeral in `wrong_znodes`: it may remain indefinitely.
-async fn stirs(
-    connection: &Connection,
-    path: &str,
-    wrong_znodes: &mut WrongZnodeReporter,
-) -> Result<(), Error> {
-    let (stat, watcher) = connection.stat_and_watch(path).await?;
-    let wrong = stat.as_ref().and_then(|stat| WrongZnode::not_ephemeral(path, stat));
-    wrong_znodes.update(connection.session(), wrong);
-    if stat.is_some() {
-        watcher.changed().await;
+/// The contender at the head of the queue holds its own znode there.
+impl Acquirable for Contender {
+    fn on_connected(&mut self, connection: &Connection) {
+        self.on(Event::Connected(connection.session_id()));
     }
-    Ok(())
+
+    fn on_disconnected(&mut self) {
+        self.on(Event::Disconnected);
+    }
+
+    fn on_outcome_unknown(&mut self) {
+        self.on(Event::OutcomeUnknown);
+    }
+
+    fn withdraw(&mut self) {
+        self.on(Event::Withdraw);
+    }
+
+    fn progress(&self) -> Progress {
+        match self.step() {
+            Step::Wait { .. } => Progress::Waiting,
+            Step::Hold { own } => Progress::Acquired(self.path_of(&own)),
+            Step::Left => Progress::Left,
+            Step::AwaitConnection | Step::List | Step::Create | Step::Delete(_) => Progress::Busy,
+        }
+    }
+
+    async fn advance(&mut self, connection: &Connection) -> Result<(), AcquireError> {
+        let event = self.carry_out(connection, self.step()).await?;
+        self.on(event);
+        Ok(())
+    }
+
+    async fn watch_own(
+        &mut self,
+        connection: &Connection,
+        path: String,
+    ) -> Result<Option<WatchedNode>, AcquireError> {
+        Ok(Contender::watch_own(self, connection, path).await?)
+    }
+
+    async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {
+        connection.sync().await?;
+        let (role, children) = (self.state.role(), connection.children_or_empty(&self.path).await?);
+        if let Some(first) = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name))
+        {
+            let path = self.path_of(first);
+            let stat = connection.stat(&path).await?;
+            // A reporter that is dropped at once: the znode is logged, and reported only for a moment.
+            WrongZnodeReporter::default()
+                .update(connection.session(), stat.and_then(|stat| WrongZnode::not_ephemeral(&path, &stat)));
+        }
+        Ok(is_taken(role, &children))
+    }
 }

@@ -1,21 +1,24 @@
-//! Who stands in line at an election or a lock, in which order, and who waits for whom. Pure; used by
-//! [`crate::contender_state`].
+//! Names of contenders' znodes, their order, and which contender waits for which. No I/O.
 //!
-//! The name of a contender's znode is all there is to go by. Kazoo 2.11 (`recipe/lock.py`) writes
-//! `{32 hex digits}__lock__{10 digits}`, counts as contenders only names that end so, and compares the ten digits as
-//! text; its `ReadLock` writes `__rlock__`. Curator (`LeaderLatch`, `LockInternals`) writes
-//! `_c_{uuid}-latch-{10 digits}` or `_c_{uuid}-lock-{10 digits}` and sorts *every* child by what follows the last
-//! marker, or by its whole name if it has none. A path serves one of them, so naming is a setting.
+//! The name of its znode is the only information that other clients have about a contender:
 //!
-//! After 2,147,483,647 children of one parent ZooKeeper (measured: 3.8.0) gives the same last number to all that
-//! follow, or negative numbers to some created at the same time. Such numbers do not tell the order of arrival, so
-//! a contender with one waits for every other contender: two never hold at once, but two that wait may wait for
-//! each other. The remedy is to delete the parent while no contender holds. Contenders of Kazoo and Curator with
-//! such a number hold at once, whatever others do.
+//! * Kazoo 2.11 (`recipe/lock.py`) writes `{32 hex digits}__lock__{10 digits}`. Its contenders are only the names that end
+//!   in this way, and it compares the ten digits as text. Its `ReadLock` writes `__rlock__`.
+//! * Curator (`LeaderLatch`, `LockInternals`) writes `_c_{uuid}-latch-{10 digits}` or `_c_{uuid}-lock-{10 digits}`. It sorts
+//!   *every* child by the text after the last marker, or by the whole name if the name contains no marker.
+//!
+//! All clients of a path must use the same naming, so [`Naming`] is a setting.
+//!
+//! # Exhausted sequence numbers
+//! After 2,147,483,647 children of one parent, ZooKeeper (measured: 3.8.0) gives the same last number to all further
+//! children, or negative numbers to some that are created at the same time. Such numbers do not tell the order of arrival,
+//! so a contender that has one waits for every other contender: two never hold at the same time, but two that wait may wait
+//! for each other. The remedy is to delete the parent while no contender holds. Contenders of Kazoo and Curator that have
+//! such a number hold at the same time, whatever other clients do.
 
 use uuid::Uuid;
 
-/// How contenders name their znodes.
+/// Naming scheme of the znodes of an election or a lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Naming {
@@ -28,15 +31,15 @@ pub enum Naming {
     CuratorLock,
 }
 
-/// What a contender stands in line for: it says how its own znode is named, and for whom it waits.
+/// Purpose of a contender. Determines the name of its znode and which contenders it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Role {
-    /// Being the only one: an election, or a lock.
+    /// Exclusive holder: an election or a lock.
     Exclusive(Naming),
-    /// Kazoo's `ReadLock`: named `__rlock__`, waits for every `__lock__` ahead.
+    /// Kazoo's `ReadLock`: named `__rlock__`, waits for every earlier `__lock__`.
     Reader,
-    /// Kazoo's `WriteLock`: named `__lock__`, waits for every `__lock__` and `__rlock__` ahead.
+    /// Kazoo's `WriteLock`: named `__lock__`, waits for every earlier `__lock__` and `__rlock__`.
     Writer,
 }
 
@@ -56,28 +59,28 @@ const KAZOO_MARKER: &str = "__lock__";
 const KAZOO_READ_MARKER: &str = "__rlock__";
 const LATCH_MARKER: &str = "latch-";
 const LOCK_MARKER: &str = "lock-";
-/// What Curator puts before the uuid in a name (`ProtectedUtils`).
+/// Prefix that Curator's `ProtectedUtils` puts before the UUID.
 const CURATOR_PROTECTION: &str = "_c_";
 const SEQUENCE_DIGITS: usize = 10;
-/// The number of each child that is created after the numbers have run out.
+/// Sequence number of every child that is created after the numbers are exhausted.
 const LAST_SEQUENCE: &str = "2147483647";
 
 impl Naming {
-    /// What the name of a contender's znode begins with; ZooKeeper appends the sequence number.
-    pub fn prefix(self, token: &ContenderId) -> String {
-        Role::from(self).prefix(token)
+    /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
+    pub fn prefix(self, id: &ContenderId) -> String {
+        Role::from(self).prefix(id)
     }
 
-    /// By what of its name a contender is sorted, or `None` if `name` is no contender's.
+    /// Returns the part of `name` by which contenders are sorted, or `None` if `name` does not belong to a contender.
     pub fn sequence(self, name: &str) -> Option<&str> {
         Role::from(self).sequence(name)
     }
 }
 
 impl Role {
-    /// What the name of a contender's znode begins with; ZooKeeper appends the sequence number.
-    pub fn prefix(self, token: &ContenderId) -> String {
-        let ContenderId(uuid) = token;
+    /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
+    pub fn prefix(self, id: &ContenderId) -> String {
+        let ContenderId(uuid) = id;
         match self {
             Role::Exclusive(Naming::Kazoo) | Role::Writer => format!("{}{KAZOO_MARKER}", uuid.simple()),
             Role::Reader => format!("{}{KAZOO_READ_MARKER}", uuid.simple()),
@@ -90,7 +93,7 @@ impl Role {
         }
     }
 
-    /// By what of its name a contender is sorted, or `None` if `name` is not in this line.
+    /// Returns the part of `name` by which contenders are sorted, or `None` if `name` does not belong to a contender.
     pub fn sequence(self, name: &str) -> Option<&str> {
         match self {
             Role::Exclusive(Naming::Kazoo) => kazoo_sequence(KAZOO_MARKER, name),
@@ -102,7 +105,7 @@ impl Role {
         }
     }
 
-    /// Whether a contender in this role waits for one called `name` that is ahead of it.
+    /// Returns true if a contender in this role waits for an earlier contender called `name`.
     pub fn waits_for(self, name: &str) -> bool {
         match self {
             Role::Reader => kazoo_sequence(KAZOO_MARKER, name).is_some(),
@@ -110,9 +113,9 @@ impl Role {
         }
     }
 
-    /// Whether the parent of the line is to be a container znode, which ZooKeeper removes some time after its last child
-    /// has gone: as Curator makes them.
-    pub fn in_container(self) -> bool {
+    /// Returns true if the parent is a container znode, as Curator creates it. ZooKeeper deletes a container some time
+    /// after its last child.
+    pub fn uses_container(self) -> bool {
         matches!(self, Role::Exclusive(Naming::CuratorLatch | Naming::CuratorLock))
     }
 }
@@ -132,27 +135,27 @@ fn is_number(sequence: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Returns whether a sequence number does not tell when its contender came.
+/// Returns true if a sequence number does not tell the order of arrival.
 fn is_exhausted(sequence: &str) -> bool {
     sequence == LAST_SEQUENCE || (sequence.starts_with('-') && is_number(sequence))
 }
 
-/// What makes a contender's znodes its own, across connections and sessions: a random number in their names.
+/// Random number in the names of a contender's znodes. It identifies them across connections and sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContenderId(Uuid);
 
 impl ContenderId {
-    /// A new one.
+    /// Generates an id.
     pub fn random() -> ContenderId {
         ContenderId(Uuid::new_v4())
     }
 
-    /// One that is given: for simulations that must be repeatable.
+    /// Creates an id from a number, for repeatable simulations.
     pub fn from_number(number: u128) -> ContenderId {
         ContenderId(Uuid::from_u128(number))
     }
 
-    /// Whether the znode called `name` is this contender's.
+    /// Returns true if the znode called `name` belongs to this contender.
     pub fn owns(&self, name: &str) -> bool {
         let mut text = Uuid::encode_buffer();
         match name.strip_prefix(CURATOR_PROTECTION) {
@@ -161,38 +164,38 @@ impl ContenderId {
         }
     }
 
-    /// Its 32 hexadecimal digits.
+    /// Returns the id as 32 hexadecimal digits.
     pub fn to_hex(&self) -> String {
         self.0.simple().to_string()
     }
 }
 
-/// The contenders among `children`, first in line first.
+/// Returns the contenders among `children`, in queue order.
 pub fn sorted_contenders(role: impl Into<Role>, children: &[String]) -> Vec<&str> {
     let role = role.into();
-    let mut line: Vec<(&str, &str)> =
+    let mut contenders: Vec<(&str, &str)> =
         children.iter().filter_map(|name| Some((role.sequence(name)?, name.as_str()))).collect();
-    line.sort_unstable();
-    line.into_iter().map(|(_, name)| name).collect()
+    contenders.sort_unstable();
+    contenders.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Where in the line `own` stands.
+/// Position of a contender in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// Not at all.
+    /// Not in the queue.
     Absent,
-    /// At its head, or with nobody ahead that it has to wait for.
+    /// First, or only behind contenders that it does not wait for.
     First,
-    /// Behind `predecessor`, with `ahead` contenders before it in all.
+    /// Behind contenders that it waits for.
     Behind {
-        /// The name just before, of those that it waits for.
+        /// Last of the contenders that it waits for.
         predecessor: String,
-        /// How many of those are ahead, the predecessor included.
+        /// Number of contenders that it waits for, including the predecessor.
         ahead: usize,
     },
 }
 
-/// Finds `own` among `children`.
+/// Returns the position of `own` among `children`.
 pub fn position(role: impl Into<Role>, children: &[String], own: &str) -> Position {
     let role = role.into();
     let Some(own_rank) = role.sequence(own).map(|sequence| (sequence, own)) else { return Position::Absent };
@@ -201,6 +204,7 @@ pub fn position(role: impl Into<Role>, children: &[String], own: &str) -> Positi
     for name in children.iter().map(String::as_str) {
         found |= name == own;
         let Some(rank) = role.sequence(name).map(|sequence| (sequence, name)) else { continue };
+        // See the module documentation: such a number does not tell which of the two came first.
         let may_be_earlier = exhausted && name != own && is_number(rank.0);
         if (rank < own_rank || may_be_earlier) && role.waits_for(name) {
             ahead += 1;
@@ -214,7 +218,7 @@ pub fn position(role: impl Into<Role>, children: &[String], own: &str) -> Positi
     }
 }
 
-/// Whether whoever joins the line now has somebody to wait for.
+/// Returns true if a contender that joins now has to wait.
 pub fn is_taken(role: impl Into<Role>, children: &[String]) -> bool {
     let role = role.into();
     children.iter().any(|name| role.waits_for(name))

@@ -1,4 +1,4 @@
-//! Names, their order, and who waits for whom.
+//! Names of contenders, their order, and which contender waits for which.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn names(names: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_contender_is_what_kazoo_takes_for_one() {
+fn kazoo_naming_accepts_exactly_the_names_of_kazoo_contenders() {
     let naming = Naming::Kazoo;
     assert_eq!(naming.sequence("0a1b__lock__0000000012"), Some("0000000012"));
     for other in [
@@ -28,9 +28,9 @@ fn a_contender_is_what_kazoo_takes_for_one() {
 }
 
 #[test]
-fn names_are_those_of_kazoo_and_curator() {
-    let token = ContenderId::from_number(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
-    let prefix = |role: Role| role.prefix(&token);
+fn contender_names_are_those_of_kazoo_and_curator() {
+    let id = ContenderId::from_number(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    let prefix = |role: Role| role.prefix(&id);
     assert_eq!(prefix(Naming::Kazoo.into()), "0123456789abcdef0123456789abcdef__lock__");
     assert_eq!(prefix(Role::Writer), "0123456789abcdef0123456789abcdef__lock__");
     assert_eq!(prefix(Role::Reader), "0123456789abcdef0123456789abcdef__rlock__");
@@ -39,7 +39,7 @@ fn names_are_those_of_kazoo_and_curator() {
 }
 
 #[test]
-fn the_line_is_ordered_by_number_not_by_name() {
+fn contenders_are_sorted_by_sequence_number_not_by_name() {
     let children = names(&["b__lock__0000000002", "a__lock__0000000010", "junk", "c__lock__0000000001"]);
     assert_eq!(
         sorted_contenders(Naming::Kazoo, &children),
@@ -53,10 +53,10 @@ fn the_line_is_ordered_by_number_not_by_name() {
     assert_eq!(position(Naming::Kazoo, &children, "d__lock__0000000000"), Position::Absent);
 }
 
-/// `StandardLockInternalsDriver.standardFixForSorting`: what follows the last marker, else the whole name; nobody is
+/// `StandardLockInternalsDriver.standardFixForSorting`: the text after the last marker, or the whole name. No child is
 /// left out.
 #[test]
-fn curator_sorts_every_child_by_what_follows_the_marker() {
+fn curator_naming_sorts_every_child_by_the_text_after_the_marker() {
     let children =
         names(&["_c_f-lock-0000000002", "zz", "lock-0000000001", "00", "_c_0-lock-lock-0000000003"]);
     assert_eq!(
@@ -71,7 +71,7 @@ fn curator_sorts_every_child_by_what_follows_the_marker() {
 
 /// `ReadLock._EXCLUDE_NAMES` and `WriteLock._EXCLUDE_NAMES`.
 #[test]
-fn readers_wait_for_writers_and_writers_for_everyone() {
+fn readers_wait_for_writers_and_writers_for_all() {
     let children = names(&[
         "a__rlock__0000000000",
         "b__rlock__0000000001",
@@ -85,25 +85,25 @@ fn readers_wait_for_writers_and_writers_for_everyone() {
     assert_eq!(position(Role::Writer, &children, "c__lock__0000000002"), behind("b__rlock__0000000001", 2));
     assert_eq!(position(Role::Reader, &children, "d__rlock__0000000003"), behind("c__lock__0000000002", 1));
     assert_eq!(position(Role::Writer, &children, "e__lock__0000000004"), behind("d__rlock__0000000003", 4));
-    // A plain lock takes no notice of readers, as Kazoo's does not.
+    // A plain lock ignores readers, as Kazoo's does.
     assert_eq!(position(Naming::Kazoo, &children, "c__lock__0000000002"), Position::First);
     assert!(!is_taken(Role::Reader, &children[..2]) && is_taken(Role::Writer, &children[..2]));
     assert!(is_taken(Role::Reader, &children[2..3]) && !is_taken(Naming::Kazoo, &children[..2]));
 }
 
 #[test]
-fn a_token_knows_its_own() {
-    let (token, other) = (ContenderId::from_number(7), ContenderId::from_number(8));
+fn contender_id_owns_only_its_own_names() {
+    let (id, other) = (ContenderId::from_number(7), ContenderId::from_number(8));
     for role in [Naming::Kazoo.into(), Naming::CuratorLatch.into(), Naming::CuratorLock.into(), Role::Reader]
     {
-        let name = format!("{}0000000001", role.prefix(&token));
-        assert!(token.owns(&name) && !other.owns(&name), "{name}");
+        let name = format!("{}0000000001", role.prefix(&id));
+        assert!(id.owns(&name) && !other.owns(&name), "{name}");
     }
-    assert!(!token.owns("") && !token.owns("_c_"));
+    assert!(!id.owns("") && !id.owns("_c_"));
 }
 
 #[test]
-fn contenders_with_the_last_number_wait_for_each_other_whatever_their_names() {
+fn contenders_with_the_last_number_wait_for_each_other() {
     let both = names(&["a__lock__2147483647", "b__lock__2147483647"]);
     for (own, other) in [(0, 1), (1, 0)] {
         let behind = Position::Behind { predecessor: both[other].clone(), ahead: 1 };
@@ -118,7 +118,7 @@ fn contenders_with_the_last_number_wait_for_each_other_whatever_their_names() {
 }
 
 #[test]
-fn contenders_with_negative_numbers_are_none_of_kazoos_and_not_ahead_of_curators() {
+fn contenders_with_negative_numbers_are_not_kazoo_contenders_and_not_ahead_of_curator_contenders() {
     assert_eq!(Naming::Kazoo.sequence("a__lock__-2147483648"), None);
     let children = names(&["_c_a-lock-2147483646", "_c_b-lock--2147483648", "zz"]);
     assert_eq!(
@@ -136,10 +136,10 @@ fn number() -> impl Strategy<Value = u32> {
 }
 
 proptest! {
-    /// Exactly one is first, everyone else is behind another, and following predecessors leads to the first. Of
-    /// Curator's, what is no contender stands in line all the same, so there is none here.
+    /// One contender is first, each other one is behind another, and following predecessors leads to the first. With
+    /// Curator's naming every child is in the queue, so other children are added only with Kazoo's.
     #[test]
-    fn one_first_and_no_ties(naming in naming(), numbers in prop::collection::hash_set(number(), 1..40), junk in prop::collection::vec(".{0,20}", 0..5)) {
+    fn exactly_one_contender_is_first_and_predecessors_are_ordered(naming in naming(), numbers in prop::collection::hash_set(number(), 1..40), junk in prop::collection::vec(".{0,20}", 0..5)) {
         let own: Vec<String> = numbers.iter().enumerate()
             .map(|(i, n)| format!("{}{n:010}", naming.prefix(&ContenderId::from_number(i as u128)))).collect();
         let mut children = own.clone();
@@ -159,10 +159,10 @@ proptest! {
         prop_assert_eq!(firsts, 1);
     }
 
-    /// Whoever has nobody to wait for holds. Never a writer beside another holder, never nobody; and everyone who waits,
-    /// waits for a holder, in the end (so that no two wait for each other: kazoo 649).
+    /// A contender without a predecessor holds. A writer never holds beside another contender, and at least one contender
+    /// holds. Each waiting contender waits, directly or not, for a holder, so no two wait for each other (kazoo 649).
     #[test]
-    fn readers_together_writers_alone_and_no_circles(crowd in prop::collection::hash_map(number(), any::<bool>(), 1..30)) {
+    fn readers_hold_together_writers_alone_and_no_contenders_wait_in_a_circle(crowd in prop::collection::hash_map(number(), any::<bool>(), 1..30)) {
         let role = |reads: bool| if reads { Role::Reader } else { Role::Writer };
         let own: Vec<(Role, String)> = crowd.iter().enumerate()
             .map(|(i, (n, reads))| (role(*reads), format!("{}{n:010}", role(*reads).prefix(&ContenderId::from_number(i as u128))))).collect();
@@ -178,19 +178,20 @@ proptest! {
         }
     }
 
-    /// Contenders come and go around the end of the numbers. A newcomer is never first while an earlier one is there.
+    /// Contenders join and leave around the last sequence number. A new contender is never first while an earlier one
+    /// exists.
     #[test]
-    fn newcomer_is_never_first_before_an_earlier_contender(
+    fn new_contender_is_never_first_while_an_earlier_one_exists(
         naming in naming(),
         start in i64::from(i32::MAX) - 6..=i64::from(i32::MAX),
         arrivals in prop::collection::vec((any::<u128>(), any::<bool>(), any::<bool>()), 1..15),
     ) {
         let mut children: Vec<String> = Vec::new();
-        for (count, (token, together, leaves)) in arrivals.into_iter().enumerate() {
-            // Created at the same time as others, the number goes on with negative ones.
+        for (count, (id, together, leaves)) in arrivals.into_iter().enumerate() {
+            // Children that are created at the same time can get negative numbers after the last one.
             let number = start + i64::try_from(count).unwrap();
             let number = if together { number as i32 } else { i32::try_from(number).unwrap_or(i32::MAX) };
-            let own = format!("{}{number:010}", naming.prefix(&ContenderId::from_number(token)));
+            let own = format!("{}{number:010}", naming.prefix(&ContenderId::from_number(id)));
             let earlier = children.iter().filter(|name| naming.sequence(name).is_some()).count();
             children.push(own.clone());
             children.sort();
@@ -204,10 +205,10 @@ proptest! {
     }
 
     #[test]
-    fn nothing_in_a_name_makes_it_panic(name in ".{0,30}", token in any::<u128>()) {
+    fn any_name_is_handled_without_a_panic(name in ".{0,30}", id in any::<u128>()) {
         for role in [Naming::Kazoo.into(), Naming::CuratorLatch.into(), Naming::CuratorLock.into(), Role::Reader, Role::Writer] {
             let _ = (role.sequence(&name), role.waits_for(&name), position(role, std::slice::from_ref(&name), &name));
         }
-        prop_assert!(!ContenderId::from_number(token).owns(&name));
+        prop_assert!(!ContenderId::from_number(id).owns(&name));
     }
 }

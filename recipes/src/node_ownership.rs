@@ -1,93 +1,98 @@
-//! Whose an ephemeral znode is, and what may be done with it. Pure; driven by [`crate::persistent_node`].
+//! Decides who owns an ephemeral znode, and what may be done with it. No I/O; used by [`crate::persistent_node`].
 //!
-//! A name belongs to the session that created its znode. A [`NodeOwnership`] never has a znode written whose owner is another
-//! session: it waits for that session to end, and when it turns out to be alive, it is a [`Conflict`].
+//! A name belongs to the session that created its znode. A [`NodeOwnership`] never lets a znode be written that another session
+//! owns. It waits until that session ends. If that session turns out to be alive, the result is a [`Conflict`].
 //!
-//! Alive or just not yet expired? ZooKeeper does not say. A session that has ended abnormally keeps its znodes for one
-//! session timeout and up to a tick more (a tick is at most half of the timeout). So: whoever has written since we first
-//! looked, and is still there after one timeout, is alive; whoever is silent gets half a timeout more.
+//! ZooKeeper does not tell whether the owner is alive or has not expired yet. A session that ended abnormally keeps its znodes for one
+//! session timeout and up to a tick more (a tick is at most half of the timeout). Therefore an owner that has written since the
+//! znode was first seen, and still owns it after one timeout, is alive; a silent owner gets half a timeout more.
 
 use std::time::Duration;
 
 use crate::clock::BootInstant;
 use crate::wrong_znode::is_ephemeral;
 
-/// The znode belongs to somebody else, who lives.
+/// Reason why the znode cannot be owned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
-    /// A live session holds it.
+    /// Another live session owns the znode.
     #[error("session {session:#x} holds it and is alive")]
     Held {
-        /// The session.
+        /// Id of that session.
         session: i64,
     },
-    /// It is a persistent znode: no session's end will free it.
-    #[error("it is a persistent znode, which no session's end will remove")]
+    /// The znode is persistent, so the end of a session does not delete it.
+    #[error("it is persistent: it remains when the session that created it ends")]
     Persistent,
 }
 
-/// What to do next.
+/// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Wait for a connection.
-    AwaitLink,
-    /// Create the znode with the present data.
+    AwaitConnection,
+    /// Create the znode with the current data.
     Create,
-    /// Read who owns it, and its version.
+    /// Read the owner and the version of the znode.
     Inspect,
-    /// Write the present data, if the znode is at this version.
+    /// Write the current data, if the znode is at this version.
     Write(i32),
-    /// Delete it, if it is at this version: it is an earlier session's of our own.
+    /// Delete the znode, which an earlier session of this process left, if it is at this version.
     Remove(i32),
-    /// Another session's: wait until it changes, or until this moment, then inspect it.
+    /// Wait until the znode changes, or until `until`; then inspect it.
     AwaitOwner {
-        /// That session.
+        /// Session that owns the znode.
         session: i64,
-        /// When to look again.
+        /// Time of the next inspection.
         until: BootInstant,
     },
-    /// It is ours and current: wait for new data.
-    OwnedNode,
+    /// Wait for new data: the znode is owned and current.
+    AwaitData,
     /// Give up.
     GiveUp(Conflict),
 }
 
-/// What came of it, or happened meanwhile.
+/// Result of an action, or an event from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A connection was made or made again, in this session, with this session timeout.
-    LinkUp(i64, Duration),
+    /// There is a new connection.
+    Connected {
+        /// Id of its session.
+        session: i64,
+        /// Session timeout.
+        timeout: Duration,
+    },
     /// The connection was lost.
-    LinkDown,
-    /// Created, at version 0.
+    Disconnected,
+    /// The znode was created, at version 0.
     Created,
-    /// Somebody's znode is there already.
+    /// The znode was not created, because it exists.
     Exists,
-    /// The znode as it was found.
+    /// The znode was inspected.
     Found {
-        /// The owning session; 0 if the znode is persistent.
+        /// Session that owns the znode; 0 if it is persistent.
         owner: i64,
-        /// Its version.
+        /// Version of the znode.
         version: i32,
-        /// The owner is an earlier session of this process.
-        leftover: bool,
+        /// True if the owner is an earlier session of this process.
+        is_leftover: bool,
     },
-    /// The znode is not there.
-    Gone,
-    /// Written: the owner and version that the reply told.
+    /// The znode does not exist.
+    Missing,
+    /// The znode was written.
     Written {
-        /// The owning session.
+        /// Session that owns the znode.
         owner: i64,
-        /// The new version.
+        /// New version.
         version: i32,
     },
-    /// Not written: another version.
+    /// The znode was not written or deleted, because it is at another version.
     Stale,
-    /// An operation failed, or may have: look again.
+    /// The action failed, or its outcome is unknown.
     Unclear,
     /// There is new data to write.
     NewData,
-    /// The wait for another session is over, one way or the other.
+    /// The wait for another session ended: the znode has changed, or the time has come.
     Waited,
 }
 
@@ -97,14 +102,14 @@ enum Stage {
     Creating,
     Inspecting,
     Removing(i32),
-    /// Ours, at this version.
-    Ours(i32),
-    /// Another session's; look again then.
-    Theirs(BootInstant),
+    /// Owned, at this version.
+    Owned(i32),
+    /// Owned by another session, to be inspected at this time.
+    AwaitingOwner(BootInstant),
     Lost(Conflict),
 }
 
-/// Another session's znode, since we first saw it.
+/// Another session that owns the znode.
 #[derive(Clone, Debug)]
 struct OtherOwner {
     session: i64,
@@ -112,76 +117,71 @@ struct OtherOwner {
     first_version: i32,
 }
 
-/// One process's claim to one name.
+/// State of one process's claim to one znode.
 #[derive(Clone, Debug)]
 pub struct NodeOwnership {
     session: i64,
     timeout: Duration,
     stage: Stage,
-    /// What the znode holds may not be the present data.
+    /// True unless the znode certainly holds the current data.
     dirty: bool,
-    squatter: Option<OtherOwner>,
+    other: Option<OtherOwner>,
 }
 
 impl Default for NodeOwnership {
     fn default() -> Self {
-        NodeOwnership {
-            session: 0,
-            timeout: Duration::ZERO,
-            stage: Stage::Offline,
-            dirty: true,
-            squatter: None,
-        }
+        NodeOwnership { session: 0, timeout: Duration::ZERO, stage: Stage::Offline, dirty: true, other: None }
     }
 }
 
 impl NodeOwnership {
-    /// What to do next.
+    /// Returns the next action.
     pub fn step(&self) -> Step {
         match &self.stage {
-            Stage::Offline => Step::AwaitLink,
+            Stage::Offline => Step::AwaitConnection,
             Stage::Creating => Step::Create,
             Stage::Inspecting => Step::Inspect,
             Stage::Removing(version) => Step::Remove(*version),
-            Stage::Ours(version) if self.dirty => Step::Write(*version),
-            Stage::Ours(_) => Step::OwnedNode,
-            Stage::Theirs(until) => {
-                Step::AwaitOwner { session: self.squatter.as_ref().map_or(0, |s| s.session), until: *until }
-            }
+            Stage::Owned(version) if self.dirty => Step::Write(*version),
+            Stage::Owned(_) => Step::AwaitData,
+            Stage::AwaitingOwner(until) => Step::AwaitOwner {
+                session: self.other.as_ref().map_or(0, |other| other.session),
+                until: *until,
+            },
             Stage::Lost(conflict) => Step::GiveUp(conflict.clone()),
         }
     }
 
-    /// Whether the znode is known to be ours over the present connection.
+    /// Returns true if the znode was verified or written over the current connection.
     pub fn is_held(&self) -> bool {
-        matches!(self.stage, Stage::Ours(_))
+        matches!(self.stage, Stage::Owned(_))
     }
 
-    /// Takes note of what happened at `now`.
+    /// Handles an event at `now`.
     pub fn on(&mut self, event: Event, now: BootInstant) {
         match (event, &self.stage) {
             (_, Stage::Lost(_)) => {}
             (Event::NewData, _) => self.dirty = true,
-            (Event::LinkDown, _) => self.stage = Stage::Offline,
-            (Event::LinkUp(session, timeout), _) => {
+            (Event::Disconnected, _) => self.stage = Stage::Offline,
+            (Event::Connected { session, timeout }, _) => {
                 self.session = session;
                 self.timeout = timeout;
-                // A create is answered with "exists" where an inspection would have been needed.
+                // If the znode exists, the create fails and an inspection follows.
                 self.stage = Stage::Creating;
             }
             (_, Stage::Offline) => {}
-            (Event::Created, Stage::Creating) => self.own(0, false),
+            (Event::Created, Stage::Creating) => self.own(0),
             (Event::Exists, Stage::Creating) => self.stage = Stage::Inspecting,
-            (Event::Found { owner, version, leftover }, Stage::Inspecting) => {
-                self.stage = self.judge(owner, version, leftover, now);
+            (Event::Found { owner, version, is_leftover }, Stage::Inspecting) => {
+                self.stage = self.judge(owner, version, is_leftover, now);
             }
-            (Event::Written { owner, version }, Stage::Ours(_)) if owner == self.session => {
-                self.own(version, false)
+            (Event::Written { owner, version }, Stage::Owned(_)) if owner == self.session => {
+                self.own(version)
             }
-            // Ours was replaced between two writes, and the versions happened to agree: hands off.
-            (Event::Written { .. }, Stage::Ours(_)) => self.stage = Stage::Inspecting,
-            (Event::Gone, _) => {
-                self.squatter = None;
+            // Another session replaced the znode between two writes, and the versions happened to agree.
+            (Event::Written { .. }, Stage::Owned(_)) => self.stage = Stage::Inspecting,
+            (Event::Missing, _) => {
+                self.other = None;
                 self.stage = Stage::Creating;
             }
             (Event::Stale | Event::Waited, _) => self.stage = Stage::Inspecting,
@@ -193,31 +193,35 @@ impl NodeOwnership {
         }
     }
 
-    fn own(&mut self, version: i32, dirty: bool) {
-        self.squatter = None;
-        self.dirty = dirty;
-        self.stage = Stage::Ours(version);
+    fn own(&mut self, version: i32) {
+        self.other = None;
+        self.dirty = false;
+        self.stage = Stage::Owned(version);
     }
 
-    fn judge(&mut self, owner: i64, version: i32, leftover: bool, now: BootInstant) -> Stage {
+    fn judge(&mut self, owner: i64, version: i32, is_leftover: bool, now: BootInstant) -> Stage {
         if owner == self.session {
-            self.squatter = None;
+            self.other = None;
             self.dirty = true;
-            return Stage::Ours(version);
+            return Stage::Owned(version);
         }
         if !is_ephemeral(owner) {
             return Stage::Lost(Conflict::Persistent);
         }
-        if leftover {
+        if is_leftover {
             return Stage::Removing(version);
         }
-        let squatter = match &self.squatter {
-            Some(squatter) if squatter.session == owner => squatter,
-            _ => self.squatter.insert(OtherOwner { session: owner, first_seen: now, first_version: version }),
+        let other = match &self.other {
+            Some(other) if other.session == owner => other,
+            _ => self.other.insert(OtherOwner { session: owner, first_seen: now, first_version: version }),
         };
-        let patience = if version == squatter.first_version { self.timeout * 3 / 2 } else { self.timeout };
-        let until = squatter.first_seen + patience;
-        if now >= until { Stage::Lost(Conflict::Held { session: owner }) } else { Stage::Theirs(until) }
+        let wait = if version == other.first_version { self.timeout * 3 / 2 } else { self.timeout };
+        let until = other.first_seen + wait;
+        if now >= until {
+            Stage::Lost(Conflict::Held { session: owner })
+        } else {
+            Stage::AwaitingOwner(until)
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tables and properties of a claim, against a model of one znode.
+//! Unit tests of the ownership of a znode, and property tests against a model of one znode.
 
 use proptest::prelude::*;
 
@@ -10,121 +10,125 @@ fn at(seconds: u64) -> BootInstant {
     BootInstant::at(Duration::from_secs(seconds))
 }
 
-fn linked(session: i64) -> NodeOwnership {
-    let mut claim = NodeOwnership::default();
-    claim.on(Event::LinkUp(session, TIMEOUT), at(0));
-    claim
+fn connected(session: i64) -> NodeOwnership {
+    let mut ownership = NodeOwnership::default();
+    ownership.on(Event::Connected { session, timeout: TIMEOUT }, at(0));
+    ownership
 }
 
 #[test]
-fn a_free_name_is_taken_and_kept_current() {
-    let mut claim = linked(1);
-    assert_eq!(claim.step(), Step::Create);
-    claim.on(Event::Created, at(0));
-    assert_eq!(claim.step(), Step::OwnedNode);
-    claim.on(Event::NewData, at(1));
-    assert_eq!(claim.step(), Step::Write(0));
-    claim.on(Event::Written { owner: 1, version: 1 }, at(1));
-    assert_eq!(claim.step(), Step::OwnedNode);
+fn ownership_creates_a_missing_znode_and_writes_new_data() {
+    let mut ownership = connected(1);
+    assert_eq!(ownership.step(), Step::Create);
+    ownership.on(Event::Created, at(0));
+    assert_eq!(ownership.step(), Step::AwaitData);
+    ownership.on(Event::NewData, at(1));
+    assert_eq!(ownership.step(), Step::Write(0));
+    ownership.on(Event::Written { owner: 1, version: 1 }, at(1));
+    assert_eq!(ownership.step(), Step::AwaitData);
 }
 
 #[test]
-fn a_live_holder_is_a_conflict_after_one_timeout() {
-    let mut claim = linked(1);
-    claim.on(Event::Exists, at(0));
-    assert_eq!(claim.step(), Step::Inspect);
-    claim.on(Event::Found { owner: 2, version: 5, leftover: false }, at(0));
-    assert_eq!(claim.step(), Step::AwaitOwner { session: 2, until: at(15) });
-    claim.on(Event::Waited, at(3));
-    claim.on(Event::Found { owner: 2, version: 6, leftover: false }, at(3));
-    assert_eq!(claim.step(), Step::AwaitOwner { session: 2, until: at(10) }, "it wrote: it is alive");
-    claim.on(Event::Waited, at(10));
-    claim.on(Event::Found { owner: 2, version: 8, leftover: false }, at(10));
-    assert_eq!(claim.step(), Step::GiveUp(Conflict::Held { session: 2 }));
-    claim.on(Event::LinkUp(9, TIMEOUT), at(11));
-    assert_eq!(claim.step(), Step::GiveUp(Conflict::Held { session: 2 }), "that is final");
+fn ownership_conflicts_with_a_live_owner_after_one_timeout() {
+    let mut ownership = connected(1);
+    ownership.on(Event::Exists, at(0));
+    assert_eq!(ownership.step(), Step::Inspect);
+    ownership.on(Event::Found { owner: 2, version: 5, is_leftover: false }, at(0));
+    assert_eq!(ownership.step(), Step::AwaitOwner { session: 2, until: at(15) });
+    ownership.on(Event::Waited, at(3));
+    ownership.on(Event::Found { owner: 2, version: 6, is_leftover: false }, at(3));
+    assert_eq!(
+        ownership.step(),
+        Step::AwaitOwner { session: 2, until: at(10) },
+        "the owner has written, so it is alive"
+    );
+    ownership.on(Event::Waited, at(10));
+    ownership.on(Event::Found { owner: 2, version: 8, is_leftover: false }, at(10));
+    assert_eq!(ownership.step(), Step::GiveUp(Conflict::Held { session: 2 }));
+    ownership.on(Event::Connected { session: 9, timeout: TIMEOUT }, at(11));
+    assert_eq!(ownership.step(), Step::GiveUp(Conflict::Held { session: 2 }), "a conflict is final");
 }
 
 #[test]
-fn a_silent_holder_gets_the_tick_that_its_expiry_may_take() {
-    let mut claim = linked(1);
-    claim.on(Event::Exists, at(0));
-    claim.on(Event::Found { owner: 2, version: 5, leftover: false }, at(0));
-    claim.on(Event::Waited, at(11));
-    claim.on(Event::Found { owner: 2, version: 5, leftover: false }, at(11));
-    assert_eq!(claim.step(), Step::AwaitOwner { session: 2, until: at(15) });
-    claim.on(Event::Waited, at(12));
-    claim.on(Event::Gone, at(12));
-    assert_eq!(claim.step(), Step::Create);
+fn ownership_waits_half_a_timeout_longer_for_a_silent_owner() {
+    let mut ownership = connected(1);
+    ownership.on(Event::Exists, at(0));
+    ownership.on(Event::Found { owner: 2, version: 5, is_leftover: false }, at(0));
+    ownership.on(Event::Waited, at(11));
+    ownership.on(Event::Found { owner: 2, version: 5, is_leftover: false }, at(11));
+    assert_eq!(ownership.step(), Step::AwaitOwner { session: 2, until: at(15) });
+    ownership.on(Event::Waited, at(12));
+    ownership.on(Event::Missing, at(12));
+    assert_eq!(ownership.step(), Step::Create);
 }
 
 #[test]
-fn a_leftover_of_our_own_is_removed() {
-    let mut claim = linked(3);
-    claim.on(Event::Exists, at(0));
-    claim.on(Event::Found { owner: 2, version: 5, leftover: true }, at(0));
-    assert_eq!(claim.step(), Step::Remove(5));
-    claim.on(Event::Gone, at(0));
-    assert_eq!(claim.step(), Step::Create);
+fn ownership_removes_the_znode_of_an_earlier_own_session() {
+    let mut ownership = connected(3);
+    ownership.on(Event::Exists, at(0));
+    ownership.on(Event::Found { owner: 2, version: 5, is_leftover: true }, at(0));
+    assert_eq!(ownership.step(), Step::Remove(5));
+    ownership.on(Event::Missing, at(0));
+    assert_eq!(ownership.step(), Step::Create);
 }
 
 #[test]
-fn a_persistent_znode_in_the_way_is_a_conflict() {
-    let mut claim = linked(3);
-    claim.on(Event::Exists, at(0));
-    claim.on(Event::Found { owner: 0, version: 0, leftover: false }, at(0));
-    assert_eq!(claim.step(), Step::GiveUp(Conflict::Persistent));
+fn ownership_conflicts_with_a_persistent_znode() {
+    let mut ownership = connected(3);
+    ownership.on(Event::Exists, at(0));
+    ownership.on(Event::Found { owner: 0, version: 0, is_leftover: false }, at(0));
+    assert_eq!(ownership.step(), Step::GiveUp(Conflict::Persistent));
 }
 
-/// One znode: owner and version.
+/// Owner and version of the znode, if it exists.
 type Znode = Option<(i64, i32)>;
 
 #[derive(Clone, Copy, Debug)]
-enum Luck {
+enum Fate {
     Works,
     LostAfter,
     LostBefore,
     Expires,
     GivesUp,
     NewData,
-    /// Another process takes the name, if it is free, and writes to it.
+    /// Another process creates the znode if it is missing, or writes its own.
     Other,
     /// The other process's session ends.
     OtherGone,
 }
 
-fn luck() -> impl Strategy<Value = Luck> {
+fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
-        12 => Just(Luck::Works), 2 => Just(Luck::LostAfter), 2 => Just(Luck::LostBefore), 1 => Just(Luck::Expires),
-        1 => Just(Luck::GivesUp), 3 => Just(Luck::NewData), 2 => Just(Luck::Other), 1 => Just(Luck::OtherGone)
+        12 => Just(Fate::Works), 2 => Just(Fate::LostAfter), 2 => Just(Fate::LostBefore), 1 => Just(Fate::Expires),
+        1 => Just(Fate::GivesUp), 3 => Just(Fate::NewData), 2 => Just(Fate::Other), 1 => Just(Fate::OtherGone)
     ]
 }
 
 const OTHER: i64 = 1_000;
 
-struct World {
+struct Model {
     znode: Znode,
-    claim: NodeOwnership,
+    ownership: NodeOwnership,
     session: i64,
     now: u64,
 }
 
-impl World {
-    /// Carries out the present step; gives the event of its answer. Panics if another's znode would be written.
+impl Model {
+    /// Carries out the current step and returns the resulting event. Panics if another session's znode would be written.
     fn work(&mut self) -> Option<Event> {
-        Some(match self.claim.step() {
-            Step::AwaitLink => Event::LinkUp(self.session, TIMEOUT),
+        Some(match self.ownership.step() {
+            Step::AwaitConnection => Event::Connected { session: self.session, timeout: TIMEOUT },
             Step::Create if self.znode.is_some() => Event::Exists,
             Step::Create => {
                 self.znode = Some((self.session, 0));
                 Event::Created
             }
             Step::Inspect => match self.znode {
-                None => Event::Gone,
-                Some((owner, version)) => Event::Found { owner, version, leftover: owner < self.session },
+                None => Event::Missing,
+                Some((owner, version)) => Event::Found { owner, version, is_leftover: owner < self.session },
             },
             Step::Write(version) => match self.znode {
-                None => Event::Gone,
+                None => Event::Missing,
                 Some((_, other)) if other != version => Event::Stale,
                 Some((owner, _)) => {
                     assert_ne!(owner, OTHER, "wrote into another session's znode");
@@ -136,46 +140,46 @@ impl World {
                 Some((owner, other)) if other == version => {
                     assert_ne!(owner, OTHER, "removed another session's znode");
                     self.znode = None;
-                    Event::Gone
+                    Event::Missing
                 }
                 _ => Event::Stale,
             },
             Step::AwaitOwner { .. } => Event::Waited,
-            Step::OwnedNode | Step::GiveUp(_) => return None,
+            Step::AwaitData | Step::GiveUp(_) => return None,
         })
     }
 
-    fn befall(&mut self, luck: Luck) {
+    fn advance(&mut self, fate: Fate) {
         self.now += 1;
         let now = at(self.now);
-        match luck {
-            Luck::Works => {
+        match fate {
+            Fate::Works => {
                 if let Some(event) = self.work() {
-                    self.claim.on(event, now);
+                    self.ownership.on(event, now);
                 }
             }
-            Luck::LostAfter => {
+            Fate::LostAfter => {
                 let _ = self.work();
-                self.claim.on(Event::LinkDown, now);
+                self.ownership.on(Event::Disconnected, now);
             }
-            Luck::LostBefore => self.claim.on(Event::LinkDown, now),
-            Luck::Expires => {
+            Fate::LostBefore => self.ownership.on(Event::Disconnected, now),
+            Fate::Expires => {
                 self.znode.take_if(|(owner, _)| *owner != OTHER);
                 self.session += 1;
-                self.claim.on(Event::LinkDown, now);
+                self.ownership.on(Event::Disconnected, now);
             }
-            Luck::GivesUp => {
+            Fate::GivesUp => {
                 self.session += 1;
-                self.claim.on(Event::LinkDown, now);
+                self.ownership.on(Event::Disconnected, now);
             }
-            Luck::NewData => self.claim.on(Event::NewData, now),
-            // The versions of the two differ, as they do in all but freak cases: that is what the check is for.
-            Luck::Other => match &mut self.znode {
+            Fate::NewData => self.ownership.on(Event::NewData, now),
+            // The versions of both znodes differ, as they nearly always do in practice; the check of the version relies on it.
+            Fate::Other => match &mut self.znode {
                 None => self.znode = Some((OTHER, 10_000)),
                 Some((OTHER, version)) => *version += 1,
                 Some(_) => {}
             },
-            Luck::OtherGone => {
+            Fate::OtherGone => {
                 self.znode.take_if(|(owner, _)| *owner == OTHER);
             }
         }
@@ -186,12 +190,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_writes_another_sessions_znode_and_ends_as_owner_or_conflict(turns in prop::collection::vec(luck(), 0..150)) {
-        let mut world = World { znode: None, claim: NodeOwnership::default(), session: 1, now: 0 };
-        for luck in turns { world.befall(luck); }
-        for _ in 0..60 { world.befall(Luck::Works); }
-        match world.claim.step() {
-            Step::OwnedNode => prop_assert_eq!(world.znode.map(|(owner, _)| owner), Some(world.session)),
+    fn ownership_never_writes_another_sessions_znode_and_ends_owned_or_in_conflict(turns in prop::collection::vec(fate(), 0..150)) {
+        let mut model = Model { znode: None, ownership: NodeOwnership::default(), session: 1, now: 0 };
+        for fate in turns { model.advance(fate); }
+        for _ in 0..60 { model.advance(Fate::Works); }
+        match model.ownership.step() {
+            Step::AwaitData => prop_assert_eq!(model.znode.map(|(owner, _)| owner), Some(model.session)),
             Step::GiveUp(conflict) => prop_assert_eq!(conflict, Conflict::Held { session: OTHER }),
             step => prop_assert!(false, "stuck at {step:?}"),
         }

@@ -1,5 +1,5 @@
-//! Holding a znode of one's own, and knowing at once when that is no longer certain. What [`crate::election`] leads on,
-//! and a [`crate::Guard`] stands for.
+//! An ephemeral znode of this session, and the detection of its loss. [`crate::election`] leads, and a [`crate::Guard`] holds, as long as its
+//! znode is certainly owned.
 
 use std::fmt;
 use std::future::Future;
@@ -14,22 +14,22 @@ use zookeeper_client::Stat;
 use crate::clock::BootInstant;
 use crate::{Connection, Error};
 
-/// A znode of this session's own, watched over the connection that it was seen over.
-pub(crate) struct Watched {
+/// A znode of this session, with a watch over the connection that read it.
+pub(crate) struct WatchedNode {
     path: String,
     stat: Stat,
-    /// Completes when anything has happened to it; `None` once it has. Dropped before that, it is a request to the server.
+    /// Completes when the watch fires; `None` afterwards. Dropping it earlier sends a request to the server.
     event: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
-impl Watched {
-    /// Looks at the znode at `path` and watches it; `None` if it does not exist, or is not this session's own.
-    pub(crate) async fn new(connection: &Connection, path: String) -> Result<Option<Watched>, Error> {
+impl WatchedNode {
+    /// Reads and watches the znode at `path`. Returns `None` if it does not exist, or belongs to another session.
+    pub(crate) async fn new(connection: &Connection, path: String) -> Result<Option<WatchedNode>, Error> {
         let (stat, watcher) = connection.stat_and_watch(&path).await?;
         let own = stat.filter(|stat| stat.ephemeral_owner == connection.session_id());
         Ok(own.map(|stat| {
             let event = Some(Box::pin(async { drop(watcher.changed().await) }) as Pin<Box<_>>);
-            Watched { path, stat, event }
+            WatchedNode { path, stat, event }
         }))
     }
 
@@ -37,8 +37,8 @@ impl Watched {
         &self.path
     }
 
-    /// Returns when anything has happened to it. Cancellation safe.
-    pub(crate) async fn stirred(&mut self) {
+    /// Waits until the watch has fired. Cancellation safe.
+    pub(crate) async fn changed(&mut self) {
         if let Some(event) = &mut self.event {
             event.await;
             self.event = None;
@@ -46,72 +46,72 @@ impl Watched {
     }
 }
 
-impl fmt::Debug for Watched {
+impl fmt::Debug for WatchedNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watched").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("WatchedNode").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-/// A znode that was seen, over this connection, to be this session's own; with a lease.
+/// A znode that this session owns, as read over one connection, with a local lease.
 #[derive(Debug)]
 pub(crate) struct OwnedNode {
     connection: Connection,
-    watched: Watched,
+    node: WatchedNode,
 }
 
-/// Why a hold is no longer certain, though the connection stands.
+/// Reason why the znode is not certainly owned any more, although the connection is established.
 #[derive(Debug)]
-pub(crate) enum End {
-    /// ZooKeeper's leader has not answered for too long.
-    Lease,
-    /// The znode is gone.
-    Robbed,
-    /// Whether it is gone could not be found out.
-    Unclear(Error),
+pub(crate) enum LossReason {
+    /// The local lease expired: ZooKeeper's leader has not responded for too long.
+    LeaseExpired,
+    /// The znode was deleted.
+    Deleted,
+    /// The check of a changed znode failed.
+    Unknown(Error),
 }
 
 impl OwnedNode {
-    /// Sees to it that there is a lease.
-    pub(crate) async fn of(connection: &Connection, watched: Watched) -> Result<OwnedNode, Error> {
+    /// Acquires a local lease, if there is none.
+    pub(crate) async fn new(connection: &Connection, node: WatchedNode) -> Result<OwnedNode, Error> {
         if connection.session().lease_remaining(BootInstant::now()).is_zero() {
             connection.sync().await?;
         }
-        Ok(OwnedNode { connection: connection.clone(), watched })
+        Ok(OwnedNode { connection: connection.clone(), node })
     }
 
     pub(crate) fn path(&self) -> &str {
-        &self.watched.path
+        &self.node.path
     }
 
-    /// The number of the transaction that created the znode: higher for whoever comes later.
+    /// Returns the id of the transaction that created the znode. It increases with every holder.
     pub(crate) fn czxid(&self) -> i64 {
-        self.watched.stat.czxid
+        self.node.stat.czxid
     }
 
-    /// Keeps the lease, and returns when it has ended all the same, or the znode is gone. The loss of the connection is
-    /// for the caller to see.
-    pub(crate) async fn ended(&mut self) -> End {
-        let OwnedNode { connection, watched } = self;
-        let robbed = async {
-            watched.stirred().await;
-            connection.deleted(&watched.path).await
+    /// Renews the local lease until it expires nevertheless or the znode is deleted. The caller must watch the connection.
+    pub(crate) async fn lost(&mut self) -> LossReason {
+        let OwnedNode { connection, node } = self;
+        let deleted = async {
+            node.changed().await;
+            connection.deleted(&node.path).await
         };
-        // The lease comes first: it is looked at whenever this is polled, however long the process was stopped.
+        // The lease is checked first in every poll, because the process may have been stopped for any length of time.
         tokio::select! {
             biased;
-            () = LeaseEnd::of(connection) => End::Lease,
-            result = robbed => match result {
-                Ok(()) => End::Robbed,
-                Err(error) => End::Unclear(error),
+            () = LeaseExpiry::new(connection) => LossReason::LeaseExpired,
+            result = deleted => match result {
+                Ok(()) => LossReason::Deleted,
+                Err(error) => LossReason::Unknown(error),
             },
-            () = renew(connection) => End::Lease,
+            () = renew(connection) => LossReason::LeaseExpired,
         }
     }
 }
 
-/// Keeps the lease at three quarters of its length or more, for ever: by a `sync`, unless a write of this session has
-/// renewed it meanwhile. A failed renewal is only tried again: the lease itself decides.
+/// Keeps the local lease at three quarters of its length or more, by a `sync` if no write of this session has renewed it. Never returns. A failed
+/// renewal is retried; the lease itself expires if none succeeds.
 async fn renew(connection: &Connection) {
+    // The lease lasts for half of the session timeout.
     let quarter = connection.timeout() / 8;
     loop {
         let left = connection.session().lease_remaining(BootInstant::now());
@@ -119,7 +119,7 @@ async fn renew(connection: &Connection) {
             Duration::ZERO => match connection.sync().await {
                 Ok(()) => continue,
                 Err(error) => {
-                    debug!(%error, "the lease was not renewed");
+                    debug!(%error, "cannot renew the local lease");
                     quarter
                 }
             },
@@ -129,20 +129,20 @@ async fn renew(connection: &Connection) {
     }
 }
 
-/// Completes when the lease of a link's session does not hold. Looks at the clock whenever it is polled, so it is right
-/// also when timers are late; between polls it sleeps.
-pub(crate) struct LeaseEnd<'a> {
+/// Future that completes when the local lease of a session expires. It reads the clock whenever it is polled, so it is correct even if
+/// timers are late; it sleeps between polls.
+pub(crate) struct LeaseExpiry<'a> {
     connection: &'a Connection,
     sleep: Pin<Box<Sleep>>,
 }
 
-impl<'a> LeaseEnd<'a> {
-    pub(crate) fn of(connection: &'a Connection) -> LeaseEnd<'a> {
-        LeaseEnd { connection, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+impl<'a> LeaseExpiry<'a> {
+    pub(crate) fn new(connection: &'a Connection) -> LeaseExpiry<'a> {
+        LeaseExpiry { connection, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
     }
 }
 
-impl Future for LeaseEnd<'_> {
+impl Future for LeaseExpiry<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -1,30 +1,30 @@
-//! Who is there: a party that its members join and leave; Kazoo's on the wire.
+//! A party: the set of members that are present. Compatible with Kazoo.
 //!
-//! # What it promises
-//! A member is in the party from [`Party::join`] until it leaves, over lost connections and lost sessions; each once,
-//! whatever was lost. A member whose process dies is gone with its session.
+//! # Guarantees
+//! A member is in the party from [`Party::join`] until it leaves, over lost connections and lost sessions, exactly once even if
+//! responses are lost. If its process dies, it leaves with its session.
 //!
 //! # Znodes
 //! All ephemeral, in `{path}`:
-//! * [`Party::new`], as Kazoo's `Party`: `{32 hex}__party__`, with the identifier.
-//! * [`Party::shallow`], as Kazoo's `ShallowParty`: `{32 hex}-{identifier}`, with the identifier as well.
+//! * [`Party::new`], as Kazoo's `Party`: `{32 hex digits}__party__`, with the identifier as data.
+//! * [`Party::shallow`], as Kazoo's `ShallowParty`: `{32 hex digits}-{identifier}`, also with the identifier as data.
 //!
 //! # Errors
 //! [`PartyError`].
 //!
 //! # Behaviour on disconnect and on expiry
-//! As [`PersistentNode`]: the membership is verified at every new connection and made again in every new session. Between
-//! the end of a session and the next one a member is not in the party; [`Membership::is_held`] tells. Asking who is there
-//! tries on until the patience (30 s) is over.
+//! As [`PersistentNode`]: the membership is verified over every new connection, and created again in every new session. Between
+//! the end of a session and the next one, the member is not in the party; see [`Membership::is_held`]. [`Party::members`] is
+//! retried until its timeout (30 s by default) has elapsed.
 //!
 //! # Cancellation safety
-//! A dropped [`Party::join`], and a dropped [`Membership`], leave the party, a little later; [`Membership::leave`] waits
-//! until that is done. A dropped [`Party::follow`] ends the watching.
+//! Dropping the future of [`Party::join`], or a [`Membership`], leaves the party in the background; [`Membership::leave`] waits
+//! until that is done. Dropping the future of [`Party::follow`] ends the watch.
 //!
-//! # Answers to
-//! kazoo `Party`: a member is not in it any more after its session was lost, and is not told.
+//! # Bugs of other clients that this avoids
+//! kazoo `Party`: after its session was lost, a member is not in the party any more and is not notified.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example party -- 127.0.0.1:2181`.
+//! Example: `cargo run -p atalaya-recipes --example party -- 127.0.0.1:2181`.
 //!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::PartyError> {
@@ -32,7 +32,7 @@
 //!
 //! let party = Party::new(session, "/workers", "node 1");
 //! let membership = party.join().await?;
-//! println!("{:?} are here", party.members().await?);
+//! println!("members: {:?}", party.members().await?);
 //! membership.leave().await;
 //! # Ok(())
 //! # }
@@ -47,63 +47,65 @@ use crate::cleanup::Cleanup;
 use crate::persistent_node::NodeState;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::session::BulkRead;
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::session::WrongZnodeReporter;
+use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, PersistentNode, Session};
 
-/// What a member's name ends with in Kazoo's `Party`.
-const MARK: &str = "__party__";
+/// Suffix of a member's name in Kazoo's `Party`.
+const MEMBER_SUFFIX: &str = "__party__";
 
-/// Why joining, or looking, did not work.
+/// Failure of a party operation.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartyError {
-    /// An identifier that is part of a name must not have a `/` in it, nor what else ZooKeeper takes in no name.
+    /// The identifier of a shallow party is part of a znode name, and contains a `/` or another character that ZooKeeper refuses in names.
     #[error("{0:?} cannot be part of a znode's name")]
     Identifier(String),
-    /// It failed.
+    /// A request failed.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
-/// A party at one path, and the identifier with which it is joined.
+/// A party, and the identifier with which this process joins it. See the [module documentation](self).
 #[derive(Clone, Debug)]
 pub struct Party {
     session: Session,
     path: String,
     identifier: String,
     shallow: bool,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// Is in the party. Dropping it leaves.
+/// A membership. Dropping it leaves the party.
 #[derive(Debug)]
 pub struct Membership {
     znode: Cleanup,
     state: watch::Receiver<NodeState>,
-    // Its end would end the keeping of the data.
+    // Dropping the sender would end the task that keeps the znode.
     _data: watch::Sender<Option<Vec<u8>>>,
 }
 
 impl Party {
-    /// As Kazoo's `Party`: the identifier is the member's data.
+    /// Describes a party like Kazoo's `Party`: the identifier is the data of the member's znode.
     pub fn new(session: Session, path: impl Into<String>, identifier: impl Into<String>) -> Party {
         let (path, identifier) = (path.into(), identifier.into());
-        Party { session, path, identifier, shallow: false, patience: DEFAULT_TIMEOUT }
+        Party { session, path, identifier, shallow: false, timeout: DEFAULT_TIMEOUT }
     }
 
-    /// As Kazoo's `ShallowParty`: the identifier is in the member's name, so that one request tells who is there.
+    /// Describes a party like Kazoo's `ShallowParty`: the identifier is part of the name of the member's znode, so that one request
+    /// returns all members.
     pub fn shallow(session: Session, path: impl Into<String>, identifier: impl Into<String>) -> Party {
         Party { shallow: true, ..Party::new(session, path, identifier) }
     }
 
-    /// How long joining and looking try on.
+    /// Sets the timeout of [`Party::join`] and [`Party::members`].
     #[must_use]
-    pub fn with_timeout(mut self, patience: Duration) -> Party {
-        self.patience = patience;
+    pub fn with_timeout(mut self, timeout: Duration) -> Party {
+        self.timeout = timeout;
         self
     }
 
-    /// Joins, and returns when the member is there. Each call is another member.
+    /// Joins the party, and returns when the znode of the member exists. Each call adds another member.
     pub async fn join(&self) -> Result<Membership, PartyError> {
         let refused = |c: char| c == '/' || c.is_control() || ('\u{f000}'..='\u{f8ff}').contains(&c);
         if self.shallow && self.identifier.contains(refused) {
@@ -112,18 +114,18 @@ impl Party {
         let token = Uuid::new_v4().simple();
         let name = match self.shallow {
             true => format!("{token}-{}", self.identifier),
-            false => format!("{token}{MARK}"),
+            false => format!("{token}{MEMBER_SUFFIX}"),
         };
-        let mut znode = Cleanup::of(self.session.clone(), format!("{}/{name}", self.path));
+        let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
         let node = PersistentNode::new(self.session.clone(), znode.path());
         let mut state = node.state();
         let (data, newest) = watch::channel(Some(self.identifier.clone().into_bytes()));
-        // A conflict there cannot be: the name is nobody else's.
+        // There is no conflict, because the name is unique.
         znode.arm_with(tokio::spawn(async move {
             node.run(newest).await;
         }));
         let membership = Membership { znode, state: state.clone(), _data: data };
-        let mut attempts = Attempts::new(&self.session, self.patience, "join", &self.path);
+        let mut attempts = Attempts::new(&self.session, self.timeout, "join", &self.path);
         let held = attempts.bounded(async { state.wait_for(|state| state.held).await.map(drop) }).await;
         match held {
             Ok(_) => Ok(membership),
@@ -134,25 +136,25 @@ impl Party {
         }
     }
 
-    /// The identifiers of those who are there, sorted; one that joined several times stands there as often.
+    /// Returns the sorted identifiers of the members. An identifier that joined several times occurs that often.
     pub async fn members(&self) -> Result<Vec<String>, PartyError> {
-        let mut attempts = Attempts::new(&self.session, self.patience, "look at", &self.path);
+        let mut attempts = Attempts::new(&self.session, self.timeout, "look at", &self.path);
         loop {
             let connection = attempts.connection().await?;
-            let looked = async {
+            let found = async {
                 connection.sync().await?;
                 let names = connection.children_or_empty(&self.path).await?;
                 self.identifiers(&connection, names, &mut WrongZnodeReporter::default()).await
             };
-            match looked.await {
+            match found.await {
                 Ok(members) => return Ok(members),
                 Err(error) => attempts.failed(error).await?,
             }
         }
     }
 
-    /// Hands the members, as [`Party::members`] returns them, to `changed`: now, and whenever they may have changed.
-    /// Changes that come fast are told as one. Ends only if ZooKeeper refuses.
+    /// Calls `changed` with the members, as [`Party::members`] returns them, now and whenever they may have changed. Several changes in quick
+    /// succession cause one call. Returns when an error occurs that a retry cannot solve.
     pub async fn follow(&self, mut changed: impl FnMut(Vec<String>)) -> PartyError {
         let mut attempts = Attempts::until(&self.session, None, "look at", &self.path);
         let mut wrong_znodes = WrongZnodeReporter::default();
@@ -181,14 +183,13 @@ impl Party {
             }
             result => result?,
         };
-        if self.shallow {
-            // The names do not tell which members are ephemeral.
-            let paths: Vec<String> = names.iter().map(|name| format!("{}/{name}", self.path)).collect();
-            changed(self.identifiers(connection, names, wrong_znodes).await?);
-            wrong_znodes
-                .update(connection.session(), wrong_members(&paths, &connection.get_many(&paths).await?));
-        } else {
-            changed(self.identifiers(connection, names, wrong_znodes).await?);
+        // The names do not show which members of a shallow party are ephemeral.
+        let paths: Option<Vec<String>> =
+            self.shallow.then(|| names.iter().map(|name| format!("{}/{name}", self.path)).collect());
+        changed(self.identifiers(connection, names, wrong_znodes).await?);
+        if let Some(paths) = paths {
+            let read = connection.get_many(&paths).await?;
+            wrong_znodes.update(connection.session(), wrong_members(&paths, &read));
         }
         connection.watch_event(watcher).await;
         Ok(())
@@ -201,16 +202,13 @@ impl Party {
         wrong_znodes: &mut WrongZnodeReporter,
     ) -> Result<Vec<String>, Error> {
         let mut members: Vec<String> = if self.shallow {
-            names
-                .iter()
-                .map(|name| name.split_once('-').map_or(&**name, |(_, identifier)| identifier).to_owned())
-                .collect()
+            let identifier =
+                |name: &String| name.split_once('-').map_or(&**name, |(_, rest)| rest).to_owned();
+            names.iter().map(identifier).collect()
         } else {
-            let paths: Vec<String> = names
-                .iter()
-                .filter(|name| name.contains(MARK))
-                .map(|name| format!("{}/{name}", self.path))
-                .collect();
+            let is_member = |name: &&String| name.contains(MEMBER_SUFFIX);
+            let paths: Vec<String> =
+                names.iter().filter(is_member).map(|name| format!("{}/{name}", self.path)).collect();
             if paths.is_empty() {
                 wrong_znodes.clear();
                 return Ok(Vec::new());
@@ -229,7 +227,7 @@ impl Party {
     }
 }
 
-/// Finds the members that are not ephemeral.
+/// Returns the members that are not ephemeral.
 fn wrong_members(paths: &[String], read: &[BulkRead]) -> Vec<WrongZnode> {
     let check = |(path, read): (&String, &BulkRead)| match read {
         BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, stat),
@@ -239,18 +237,18 @@ fn wrong_members(paths: &[String], read: &[BulkRead]) -> Vec<WrongZnode> {
 }
 
 impl Membership {
-    /// The path of the member's znode.
+    /// Returns the path of the member's znode.
     pub fn znode(&self) -> &str {
         self.znode.path()
     }
 
-    /// Whether the member is known to be there over the present connection.
+    /// Returns true if the znode of the member was verified or written over the current connection.
     pub fn is_held(&self) -> bool {
         self.state.borrow().held
     }
 
-    /// Leaves, and waits until that is done, as far as it is possible within a session timeout.
+    /// Leaves the party. Waits at most a session timeout until the znode is deleted.
     pub async fn leave(self) {
-        self.znode.now().await;
+        self.znode.run().await;
     }
 }

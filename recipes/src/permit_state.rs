@@ -1,187 +1,169 @@
-//! How one gets a place of a semaphore, and gives it back. Pure; driven by [`crate::semaphore`].
+//! State machine of a semaphore's waiter: acquires and releases a permit. No I/O; [`crate::semaphore`] drives it.
 //!
-//! Places are znodes below one, and no more than so many of them. They are counted, and a new one is made, by whoever is
-//! at the head of a line (the entry) only. What was or may have been made is looked for over every new connection before
-//! the line is joined again: whoever has a place must not wait behind one who waits for it.
+//! Permits are znodes below the semaphore's znode. Only the contender at the head of a queue counts them and creates a new
+//! one. Over every new connection the waiter looks for a permit that it has, or may have, created before it joins the queue
+//! again: a waiter that owns a permit must not wait behind one that waits for that permit.
 
-use crate::contender_state::{self, ContenderState};
+use crate::contender_state as queue;
 
-/// What to do next.
+/// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Wait for a connection.
-    AwaitLink,
-    /// Do this in the entry's line.
-    Enter(contender_state::Step),
-    /// Look who owns our place, if it is there.
-    Find,
-    /// Count the places, the entry being ours by this znode.
-    Count { entry: String },
-    /// Make our place, if this znode in the entry still stands.
-    Sit { entry: String },
-    /// Delete our place.
-    Vacate,
-    /// Have it.
-    OwnedNode,
-    /// Nothing of ours is left.
-    Rest,
+    AwaitConnection,
+    /// Carry out this step of the queue.
+    Queue(queue::Step),
+    /// Read the owner of our permit, if it exists.
+    FindPermit,
+    /// Count the permits. `contender` is our znode in the queue.
+    CountPermits {
+        contender: String,
+    },
+    /// Create our permit, provided that our znode `contender` in the queue still exists.
+    CreatePermit {
+        contender: String,
+    },
+    DeletePermit,
+    /// Hold the permit.
+    Hold,
+    /// Nothing: no znode of ours is left.
+    Left,
 }
 
-/// What came of it, or happened meanwhile.
+/// Outcome of an action, or an external event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A connection was made or made again, in the session with this id.
-    LinkUp(i64),
-    /// It was lost.
-    LinkDown,
-    /// In the entry's line.
-    Entered(contender_state::Event),
-    /// Which session owns our place, if it is there.
-    Found(Option<i64>),
-    /// There is a place to be had.
-    Free,
-    /// There is none, or there was none and that may have changed.
-    Full,
-    /// Our place was made.
-    Sat,
-    /// Our place is gone.
-    Vacated,
-    /// An operation failed, or may have; or the place that was to be held is not there.
-    Unclear,
-    /// Give everything back.
+    /// A connection was established, in the session with this id.
+    Connected(i64),
+    Disconnected,
+    /// Event of the queue.
+    Queue(queue::Event),
+    /// Session that owns our permit, or `None` if the permit does not exist.
+    PermitFound(Option<i64>),
+    /// A permit is available.
+    PermitAvailable,
+    /// No permit was available; this may have changed since.
+    NoPermitAvailable,
+    PermitCreated,
+    PermitDeleted,
+    /// An operation failed, and may have taken effect; or the permit to be held does not exist.
+    OutcomeUnknown,
+    /// Release the permit and leave the queue.
     Withdraw,
 }
 
-/// The line to the place where places are counted.
-pub(crate) trait Entry {
-    fn step(&self) -> contender_state::Step;
-    fn on(&mut self, event: contender_state::Event);
-    /// Joins the line again, after it was left.
-    fn again(&mut self);
+/// Contender in the queue of a semaphore.
+pub(crate) trait Queue {
+    fn step(&self) -> queue::Step;
+    fn on(&mut self, event: queue::Event);
+    fn rejoin(&mut self);
 }
 
-impl Entry for ContenderState {
-    fn step(&self) -> contender_state::Step {
-        ContenderState::step(self)
-    }
-
-    fn on(&mut self, event: contender_state::Event) {
-        ContenderState::on(self, event);
-    }
-
-    fn again(&mut self) {
-        self.join_again();
-    }
-}
-
-/// What is known of our own place.
+/// Knowledge about our permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// There is none.
+enum Permit {
+    /// Does not exist.
     None,
-    /// There is none, but one to be had.
-    Free,
-    /// There may be one.
+    /// Does not exist, and can be created.
+    Available,
+    /// May exist.
     Unknown,
-    /// There is one, of this session.
-    Ours,
-    /// There is one, of an earlier session.
+    /// Exists, created by this session.
+    Owned,
+    /// Exists, created by an earlier session.
     Stale,
 }
 
-/// One's way to a place.
 #[derive(Clone, Debug)]
-pub(crate) struct PermitState<E> {
-    pub(crate) entry: E,
-    place: Place,
+pub(crate) struct PermitState<Q> {
+    pub(crate) queue: Q,
+    permit: Permit,
     session: i64,
     connected: bool,
     leaving: bool,
 }
 
-impl<E: Entry> PermitState<E> {
-    pub(crate) fn new(entry: E) -> PermitState<E> {
-        PermitState { entry, place: Place::None, session: 0, connected: false, leaving: false }
+impl<Q: Queue> PermitState<Q> {
+    pub(crate) fn new(queue: Q) -> PermitState<Q> {
+        PermitState { queue, permit: Permit::None, session: 0, connected: false, leaving: false }
     }
 
-    /// What to do next.
+    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
-        let entry = self.entry.step();
-        match (self.place, entry) {
-            (Place::None, contender_state::Step::Rest) if self.leaving => Step::Rest,
-            _ if !self.connected => Step::AwaitLink,
-            (Place::Unknown | Place::Ours | Place::Stale, _) if self.leaving => Step::Vacate,
-            (Place::Unknown, _) => Step::Find,
-            (Place::Stale, _) => Step::Vacate,
-            (Place::Ours, contender_state::Step::Rest) => Step::OwnedNode,
-            (Place::None, contender_state::Step::Lead { own }) => Step::Count { entry: own },
-            (Place::Free, contender_state::Step::Lead { own }) => Step::Sit { entry: own },
-            (_, step) => Step::Enter(step),
+        match (self.permit, self.queue.step()) {
+            (Permit::None, queue::Step::Left) if self.leaving => Step::Left,
+            _ if !self.connected => Step::AwaitConnection,
+            (Permit::Unknown | Permit::Owned | Permit::Stale, _) if self.leaving => Step::DeletePermit,
+            (Permit::Unknown, _) => Step::FindPermit,
+            (Permit::Stale, _) => Step::DeletePermit,
+            (Permit::Owned, queue::Step::Left) => Step::Hold,
+            (Permit::None, queue::Step::Hold { own }) => Step::CountPermits { contender: own },
+            (Permit::Available, queue::Step::Hold { own }) => Step::CreatePermit { contender: own },
+            (_, step) => Step::Queue(step),
         }
     }
 
-    /// Takes note of what happened.
+    /// Handles an event.
     pub(crate) fn on(&mut self, event: Event) {
-        // Once making a place was the step, it may have been made, whatever is heard of it.
-        if matches!(self.step(), Step::Sit { .. }) && event != Event::Sat {
-            self.place = Place::Unknown;
+        // Once the next action was to create the permit, its request may have been sent, whatever the event is.
+        if matches!(self.step(), Step::CreatePermit { .. }) && event != Event::PermitCreated {
+            self.permit = Permit::Unknown;
         }
         match event {
-            Event::LinkUp(session) => {
+            Event::Connected(session) => {
                 self.connected = true;
                 self.session = session;
-                self.doubt();
-                self.entry.on(contender_state::Event::LinkUp(session));
+                self.invalidate();
+                self.queue.on(queue::Event::Connected(session));
             }
-            Event::LinkDown => {
+            Event::Disconnected => {
                 self.connected = false;
-                self.doubt();
-                self.entry.on(contender_state::Event::LinkDown);
+                self.invalidate();
+                self.queue.on(queue::Event::Disconnected);
             }
-            Event::Entered(event) => {
-                if self.place == Place::Free {
-                    self.place = Place::None;
+            Event::Queue(event) => {
+                if self.permit == Permit::Available {
+                    self.permit = Permit::None;
                 }
-                self.entry.on(event);
+                self.queue.on(event);
             }
-            Event::Unclear => {
-                self.doubt();
-                self.entry.on(contender_state::Event::Unclear);
+            Event::OutcomeUnknown => {
+                self.invalidate();
+                self.queue.on(queue::Event::OutcomeUnknown);
             }
             Event::Withdraw => {
                 self.leaving = true;
-                self.doubt();
-                self.entry.on(contender_state::Event::Withdraw);
+                self.invalidate();
+                self.queue.on(queue::Event::Withdraw);
             }
-            Event::Found(owner) => self.found(owner),
-            Event::Free if self.place == Place::None => self.place = Place::Free,
-            // Whether we are still at the head of the line is looked at again, and then the places.
-            Event::Full => self.entry.on(contender_state::Event::Stirred),
-            Event::Sat => self.found(Some(self.session)),
-            Event::Vacated => self.place = Place::None,
-            Event::Free => {}
+            Event::PermitFound(owner) => self.set_owner(owner),
+            Event::PermitAvailable if self.permit == Permit::None => self.permit = Permit::Available,
+            // List the queue again, to check that we are still first, and then count the permits again.
+            Event::NoPermitAvailable => self.queue.on(queue::Event::WatchFired),
+            Event::PermitCreated => self.set_owner(Some(self.session)),
+            Event::PermitDeleted => self.permit = Permit::None,
+            Event::PermitAvailable => {}
         }
-        if self.place == Place::None && !self.leaving && self.entry.step() == contender_state::Step::Rest {
-            self.entry.again();
+        if self.permit == Permit::None && !self.leaving && self.queue.step() == queue::Step::Left {
+            self.queue.rejoin();
         }
     }
 
-    fn found(&mut self, owner: Option<i64>) {
-        self.place = match owner {
-            None => Place::None,
-            Some(owner) if owner == self.session => Place::Ours,
-            Some(_) => Place::Stale,
+    fn set_owner(&mut self, owner: Option<i64>) {
+        self.permit = match owner {
+            None => Permit::None,
+            Some(owner) if owner == self.session => Permit::Owned,
+            Some(_) => Permit::Stale,
         };
-        if self.place == Place::Ours {
-            self.entry.on(contender_state::Event::Withdraw);
+        if self.permit == Permit::Owned {
+            self.queue.on(queue::Event::Withdraw);
         }
     }
 
-    /// What was known may be otherwise.
-    fn doubt(&mut self) {
-        self.place = match self.place {
-            Place::None | Place::Free => Place::None,
-            Place::Unknown | Place::Ours | Place::Stale => Place::Unknown,
+    /// Downgrades the knowledge about the permit, which may have changed.
+    fn invalidate(&mut self) {
+        self.permit = match self.permit {
+            Permit::None | Permit::Available => Permit::None,
+            Permit::Unknown | Permit::Owned | Permit::Stale => Permit::Unknown,
         };
     }
 }

@@ -1,68 +1,83 @@
-//! A crowd in front of a semaphore, against a model of ZooKeeper that loses requests, replies, connections, sessions.
+//! Concurrent waiters of a semaphore against a model of ZooKeeper that loses requests, replies, connections and sessions.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::contender_state::ContenderState;
 use crate::node_names::{ContenderId, Naming};
+
+impl Queue for ContenderState {
+    fn step(&self) -> queue::Step {
+        ContenderState::step(self)
+    }
+
+    fn on(&mut self, event: queue::Event) {
+        ContenderState::on(self, event);
+    }
+
+    fn rejoin(&mut self) {
+        ContenderState::rejoin(self);
+    }
+}
 
 #[derive(Default)]
 struct Model {
-    max: usize,
-    line: Vec<(String, i64)>,
-    /// Whose place, in which session.
-    places: BTreeMap<usize, i64>,
+    limit: usize,
+    queue: Vec<(String, i64)>,
+    /// Owning session of each client's permit.
+    permits: BTreeMap<usize, i64>,
     counter: u32,
     sessions: i64,
 }
 
-struct One {
+struct Client {
     number: usize,
-    seating: PermitState<ContenderState>,
-    token: ContenderId,
+    state: PermitState<ContenderState>,
+    id: ContenderId,
     session: i64,
     connected: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Luck {
-    Works,
-    LostBefore,
-    LostAfter,
-    TimedOut,
-    Drops,
-    Returns,
-    Expires,
-    GivesUp,
-    RobbedInLine,
-    RobbedOfItsPlace,
-    Withdraws,
-    WithdrawsMeanwhile,
+enum Fault {
+    None,
+    RequestLost,
+    ReplyLost,
+    Timeout,
+    Disconnect,
+    Reconnect,
+    Expire,
+    NewSession,
+    QueueZnodeDeleted,
+    PermitDeleted,
+    Withdraw,
+    WithdrawDuringRequest,
 }
 
-fn luck() -> impl Strategy<Value = Luck> {
+fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
-        16 => Just(Luck::Works),
-        2 => Just(Luck::LostBefore),
-        2 => Just(Luck::LostAfter),
-        1 => Just(Luck::TimedOut),
-        1 => Just(Luck::Drops),
-        6 => Just(Luck::Returns),
-        1 => Just(Luck::Expires),
-        1 => Just(Luck::GivesUp),
-        1 => Just(Luck::RobbedInLine),
-        1 => Just(Luck::RobbedOfItsPlace),
-        1 => Just(Luck::Withdraws),
-        1 => Just(Luck::WithdrawsMeanwhile),
+        16 => Just(Fault::None),
+        2 => Just(Fault::RequestLost),
+        2 => Just(Fault::ReplyLost),
+        1 => Just(Fault::Timeout),
+        1 => Just(Fault::Disconnect),
+        6 => Just(Fault::Reconnect),
+        1 => Just(Fault::Expire),
+        1 => Just(Fault::NewSession),
+        1 => Just(Fault::QueueZnodeDeleted),
+        1 => Just(Fault::PermitDeleted),
+        1 => Just(Fault::Withdraw),
+        1 => Just(Fault::WithdrawDuringRequest),
     ]
 }
 
-impl One {
-    fn new(number: usize) -> One {
-        let token = ContenderId::from_number(number as u128);
-        let seating = PermitState::new(ContenderState::new(Naming::Kazoo, token.clone()));
-        One { number, seating, token, session: 0, connected: false }
+impl Client {
+    fn new(number: usize) -> Client {
+        let id = ContenderId::from_number(number as u128);
+        let state = PermitState::new(ContenderState::new(Naming::Kazoo, id.clone()));
+        Client { number, state, id, session: 0, connected: false }
     }
 
     fn connect(&mut self, model: &mut Model) {
@@ -71,119 +86,121 @@ impl One {
             self.session = model.sessions;
         }
         self.connected = true;
-        self.seating.on(Event::LinkUp(self.session));
+        self.state.on(Event::Connected(self.session));
     }
 
     fn disconnect(&mut self) {
         self.connected = false;
-        self.seating.on(Event::LinkDown);
+        self.state.on(Event::Disconnected);
     }
 
     fn holds(&self) -> bool {
-        self.seating.step() == Step::OwnedNode
+        self.state.step() == Step::Hold
     }
 
-    fn rests(&self) -> bool {
-        self.seating.step() == Step::Rest
+    fn has_left(&self) -> bool {
+        self.state.step() == Step::Left
     }
 
-    /// Carries out the present step. `answered`: whether it is told.
+    /// Carries out the next step. `answered`: the reply arrives.
     fn work(&mut self, model: &mut Model, answered: bool) {
-        let stands = |model: &Model, name: &str| model.line.iter().any(|(other, _)| other == name);
-        let event = match self.seating.step() {
-            Step::AwaitLink => return self.connect(model),
-            Step::Rest => return,
-            Step::OwnedNode if model.places.get(&self.number) == Some(&self.session) => return,
-            Step::OwnedNode => Event::Unclear,
-            Step::Find => Event::Found(model.places.get(&self.number).copied()),
-            Step::Vacate => {
-                model.places.remove(&self.number);
-                Event::Vacated
+        let exists = |model: &Model, name: &str| model.queue.iter().any(|(other, _)| other == name);
+        let event = match self.state.step() {
+            Step::AwaitConnection => return self.connect(model),
+            Step::Left => return,
+            Step::Hold if model.permits.get(&self.number) == Some(&self.session) => return,
+            Step::Hold => Event::OutcomeUnknown,
+            Step::FindPermit => Event::PermitFound(model.permits.get(&self.number).copied()),
+            Step::DeletePermit => {
+                model.permits.remove(&self.number);
+                Event::PermitDeleted
             }
-            Step::Count { .. } => match model.places.get(&self.number) {
-                Some(owner) => Event::Found(Some(*owner)),
-                None if model.places.len() < model.max => Event::Free,
-                None => Event::Full,
+            Step::CountPermits { .. } => match model.permits.get(&self.number) {
+                Some(owner) => Event::PermitFound(Some(*owner)),
+                None if model.permits.len() < model.limit => Event::PermitAvailable,
+                None => Event::NoPermitAvailable,
             },
-            Step::Sit { entry } if stands(model, &entry) && !model.places.contains_key(&self.number) => {
-                model.places.insert(self.number, self.session);
-                Event::Sat
+            Step::CreatePermit { contender }
+                if exists(model, &contender) && !model.permits.contains_key(&self.number) =>
+            {
+                model.permits.insert(self.number, self.session);
+                Event::PermitCreated
             }
-            Step::Sit { .. } => Event::Unclear,
-            Step::Enter(step) => match self.enter(model, step) {
-                Some(event) => Event::Entered(event),
+            Step::CreatePermit { .. } => Event::OutcomeUnknown,
+            Step::Queue(step) => match self.queue_step(model, step) {
+                Some(event) => Event::Queue(event),
                 None => return,
             },
         };
         if answered {
-            self.seating.on(event);
+            self.state.on(event);
         }
     }
 
-    fn enter(&self, model: &mut Model, step: contender_state::Step) -> Option<contender_state::Event> {
-        let stands = |name: &str| model.line.iter().any(|(other, _)| other == name);
+    fn queue_step(&self, model: &mut Model, step: queue::Step) -> Option<queue::Event> {
+        let exists = |name: &str| model.queue.iter().any(|(other, _)| other == name);
         Some(match step {
-            contender_state::Step::Look => contender_state::Event::Seen {
-                children: model.line.iter().map(|(name, _)| name.clone()).collect(),
-                ours: model.line.iter().filter(|(name, _)| self.token.owns(name)).cloned().collect(),
+            queue::Step::List => queue::Event::Listed {
+                children: model.queue.iter().map(|(name, _)| name.clone()).collect(),
+                own: model.queue.iter().filter(|(name, _)| self.id.owns(name)).cloned().collect(),
             },
-            contender_state::Step::Delete(name) => {
-                model.line.retain(|(other, _)| *other != name);
-                contender_state::Event::Deleted(name)
+            queue::Step::Delete(name) => {
+                model.queue.retain(|(other, _)| *other != name);
+                queue::Event::Deleted(name)
             }
-            contender_state::Step::Create => {
-                let name = format!("{}{:010}", self.seating.entry.prefix(), model.counter);
+            queue::Step::Create => {
+                let name = format!("{}{:010}", self.state.queue.prefix(), model.counter);
                 model.counter += 1;
-                model.line.push((name.clone(), self.session));
-                contender_state::Event::Created(name)
+                model.queue.push((name.clone(), self.session));
+                queue::Event::Created(name)
             }
-            contender_state::Step::Wait { own, predecessor, .. } if stands(&own) && stands(&predecessor) => {
+            queue::Step::Wait { own, predecessor, .. } if exists(&own) && exists(&predecessor) => {
                 return None;
             }
-            contender_state::Step::Wait { .. } => contender_state::Event::Stirred,
-            step => panic!("{step:?} is not to be done"),
+            queue::Step::Wait { .. } => queue::Event::WatchFired,
+            step => panic!("unexpected step: {step:?}"),
         })
     }
 
-    fn befall(&mut self, luck: Luck, model: &mut Model) {
-        match luck {
-            Luck::Works => self.work(model, true),
-            Luck::LostBefore | Luck::Drops => self.disconnect(),
-            Luck::LostAfter if self.connected => {
+    fn apply(&mut self, fault: Fault, model: &mut Model) {
+        match fault {
+            Fault::None => self.work(model, true),
+            Fault::RequestLost | Fault::Disconnect => self.disconnect(),
+            Fault::ReplyLost if self.connected => {
                 self.work(model, false);
                 self.disconnect();
             }
-            Luck::TimedOut if self.connected && !self.holds() => {
+            Fault::Timeout if self.connected && !self.holds() => {
                 self.work(model, false);
-                self.seating.on(Event::Unclear);
+                self.state.on(Event::OutcomeUnknown);
             }
-            Luck::LostAfter | Luck::TimedOut => {}
-            Luck::Returns if !self.connected => self.connect(model),
-            Luck::Returns => {}
-            Luck::Expires => {
+            Fault::ReplyLost | Fault::Timeout => {}
+            Fault::Reconnect if !self.connected => self.connect(model),
+            Fault::Reconnect => {}
+            Fault::Expire => {
                 self.disconnect();
-                model.line.retain(|(_, owner)| *owner != self.session);
-                model.places.retain(|_, owner| *owner != self.session);
+                model.queue.retain(|(_, owner)| *owner != self.session);
+                model.permits.retain(|_, owner| *owner != self.session);
                 self.session = 0;
             }
-            Luck::GivesUp => {
+            Fault::NewSession => {
                 self.disconnect();
                 self.session = 0;
             }
-            Luck::RobbedInLine => model.line.retain(|(name, _)| !self.token.owns(name)),
-            // The watch on its own znode tells it before anyone else can see it gone.
-            Luck::RobbedOfItsPlace => {
-                model.places.remove(&self.number);
+            Fault::QueueZnodeDeleted => model.queue.retain(|(name, _)| !self.id.owns(name)),
+            // The watch on its permit fires before any other client can see the deletion.
+            Fault::PermitDeleted => {
+                model.permits.remove(&self.number);
                 if self.holds() {
-                    self.seating.on(Event::Unclear);
+                    self.state.on(Event::OutcomeUnknown);
                 }
             }
-            Luck::Withdraws => self.seating.on(Event::Withdraw),
-            Luck::WithdrawsMeanwhile if self.connected => {
+            Fault::Withdraw => self.state.on(Event::Withdraw),
+            Fault::WithdrawDuringRequest if self.connected => {
                 self.work(model, false);
-                self.seating.on(Event::Withdraw);
+                self.state.on(Event::Withdraw);
             }
-            Luck::WithdrawsMeanwhile => {}
+            Fault::WithdrawDuringRequest => {}
         }
     }
 }
@@ -192,26 +209,26 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn never_more_than_there_are_places_and_none_stays_empty(max in 1usize..4, count in 1usize..6, turns in prop::collection::vec((0usize..6, luck()), 0..250)) {
-        let mut model = Model { max, ..Model::default() };
-        let mut crowd: Vec<One> = (0..count).map(One::new).collect();
-        for (who, luck) in turns {
-            crowd[who % count].befall(luck, &mut model);
-            prop_assert!(model.places.len() <= max, "{:?}", model.places);
-            prop_assert!(crowd.iter().filter(|one| one.holds()).count() <= max);
+    fn permits_in_use_never_exceed_the_limit_and_no_permit_stays_free(limit in 1usize..4, count in 1usize..6, events in prop::collection::vec((0usize..6, fault()), 0..250)) {
+        let mut model = Model { limit, ..Model::default() };
+        let mut clients: Vec<Client> = (0..count).map(Client::new).collect();
+        for (client, fault) in events {
+            clients[client % count].apply(fault, &mut model);
+            prop_assert!(model.permits.len() <= limit, "{:?}", model.permits);
+            prop_assert!(clients.iter().filter(|client| client.holds()).count() <= limit);
         }
-        // Calm. One after the other gives back what it has, and somebody else gets it.
+        // Without faults. In each round one client releases its permit and another one acquires it.
         for _ in 0..=count {
             for _ in 0..60 {
-                for one in &mut crowd { one.befall(Luck::Works, &mut model); }
+                for client in &mut clients { client.apply(Fault::None, &mut model); }
             }
-            let want = crowd.iter().filter(|one| !one.rests()).count();
-            let hold = crowd.iter().filter(|one| one.holds()).count();
-            prop_assert_eq!(hold, want.min(max), "of {} who want", want);
-            prop_assert_eq!(model.places.len(), hold, "ghosts on places");
-            prop_assert_eq!(model.line.len(), want - hold, "ghosts in line: {:?}", model.line);
-            if let Some(one) = crowd.iter_mut().find(|one| one.holds()) { one.befall(Luck::Withdraws, &mut model); }
+            let waiting_or_holding = clients.iter().filter(|client| !client.has_left()).count();
+            let holding = clients.iter().filter(|client| client.holds()).count();
+            prop_assert_eq!(holding, waiting_or_holding.min(limit), "of {} clients", waiting_or_holding);
+            prop_assert_eq!(model.permits.len(), holding, "orphaned permits");
+            prop_assert_eq!(model.queue.len(), waiting_or_holding - holding, "orphaned znodes in the queue: {:?}", model.queue);
+            if let Some(client) = clients.iter_mut().find(|client| client.holds()) { client.apply(Fault::Withdraw, &mut model); }
         }
-        prop_assert!(model.places.is_empty() && model.line.is_empty());
+        prop_assert!(model.permits.is_empty() && model.queue.is_empty());
     }
 }

@@ -1,22 +1,22 @@
-//! An ephemeral znode that is there for as long as the process lives: made again in every new session, kept at the
-//! newest data, and never shared with another session.
+//! An ephemeral znode that exists as long as the process lives: it is created again in each new session, holds the newest data, and is never
+//! shared with another session.
 //!
 //! # Znodes
-//! The one at its path, ephemeral. What is missing above it is made as persistent znodes.
+//! The ephemeral znode at the given path. Missing parents are created as persistent znodes.
 //!
 //! # Errors
-//! [`PersistentNode::run`] ends only with a [`Conflict`]: another session holds the path and is alive. It waits first:
-//! one session timeout for a holder that writes meanwhile, half of one more for a silent one, whose session may have
-//! ended without its znodes being gone yet. All else is retried at the next connection.
+//! [`PersistentNode::run`] returns only a [`Conflict`]: the znode belongs to another live session. It waits first: for
+//! one session timeout if the owner writes in that time, and for 3/2 of it if the owner is silent, because its session may have
+//! ended while its znodes are not deleted yet. After all other errors it retries.
 //!
 //! # Behaviour on disconnect and on expiry
-//! After every reconnect the znode is verified and, when it is gone, made again. What an earlier session of this process
-//! left is removed. A znode that somebody deletes while the connection stands is made again at the next write.
+//! After every reconnect the znode is verified, and created again if it is missing. A znode left by an earlier session of this
+//! process is deleted. If another client deletes the znode while the session is connected, the next write creates it again.
 //!
 //! # Cancellation safety
-//! Dropping the future stops the keeping; the znode stays until the session ends.
+//! Dropping the future of `run` leaves the znode as it is until the session ends.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example persistent_node -- 127.0.0.1:2181`.
+//! Example: `cargo run -p atalaya-recipes --example persistent_node -- 127.0.0.1:2181`.
 
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -30,94 +30,92 @@ use crate::{Connection, Error, Session, Stat};
 
 pub use crate::node_ownership::Conflict;
 
-/// How one of them stands.
+/// State of a [`PersistentNode`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeState {
-    /// Known to be ours over the present connection.
+    /// True if the znode was verified or written over the current connection.
     pub held: bool,
-    /// How many times data was stored.
+    /// Number of successful writes.
     pub stored: u64,
-    /// The transaction that stored it last: higher than those of all that was there before.
+    /// Id of the transaction of the last write. It is higher than those of all earlier writes to the znode.
     pub zxid: i64,
 }
 
-/// Keeps one ephemeral znode.
+/// An ephemeral znode that is kept over sessions. See the [module documentation](self).
 #[derive(Debug)]
 pub struct PersistentNode {
     session: Session,
     path: String,
     state: watch::Sender<NodeState>,
-    tally: Option<WriteCounter>,
+    counter: Option<WriteCounter>,
 }
 
 impl PersistentNode {
-    /// One at `path`; nothing happens before [`PersistentNode::run`].
+    /// Creates the recipe for the znode at `path`. Nothing happens before [`PersistentNode::run`].
     pub fn new(session: Session, path: impl Into<String>) -> PersistentNode {
         PersistentNode {
             session,
             path: path.into(),
             state: watch::Sender::new(NodeState::default()),
-            tally: None,
+            counter: None,
         }
     }
 
-    /// Counts each of the data that are stored, in the transaction that stores it: once, also when it has to be stored again in
-    /// another session, and not if newer data came before it could be.
+    /// Adds 1 to `counter` for each value that is stored, in the transaction that stores it. A value that must be stored again in
+    /// another session is counted once. A value that is replaced before it could be stored is not counted.
     #[must_use]
-    pub fn counted(mut self, tally: WriteCounter) -> PersistentNode {
-        self.tally = Some(tally);
+    pub fn counted(mut self, counter: WriteCounter) -> PersistentNode {
+        self.counter = Some(counter);
         self
     }
 
-    /// To be told how it stands.
+    /// Returns a receiver of the state.
     pub fn state(&self) -> watch::Receiver<NodeState> {
         self.state.subscribe()
     }
 
-    /// Keeps the znode at the newest value of `data`, from the first that is not `None` on.
+    /// Keeps the newest value of `data` in the znode. Creates the znode when `data` is first `Some`.
     pub async fn run(self, mut data: watch::Receiver<Option<Vec<u8>>>) -> Conflict {
-        let mut claim = NodeOwnership::default();
-        let mut trouble = Backoff::default();
+        let mut ownership = NodeOwnership::default();
+        let mut backoff = Backoff::default();
         if data.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
         data.mark_changed();
         loop {
             let connection = self.session.connection().await;
-            trouble.reconnected();
-            claim.on(Event::LinkUp(connection.session_id(), connection.timeout()), BootInstant::now());
-            let conflict = tokio::select! {
+            backoff.reconnected();
+            let connected =
+                Event::Connected { session: connection.session_id(), timeout: connection.timeout() };
+            ownership.on(connected, BootInstant::now());
+            tokio::select! {
                 biased;
-                () = connection.lost() => None,
-                conflict = self.keep(&connection, &mut claim, &mut data, &mut trouble) => Some(conflict),
-            };
-            if let Some(conflict) = conflict {
-                return conflict;
+                () = connection.lost() => {}
+                conflict = self.maintain(&connection, &mut ownership, &mut data, &mut backoff) => return conflict,
             }
-            claim.on(Event::LinkDown, BootInstant::now());
+            ownership.on(Event::Disconnected, BootInstant::now());
             self.state.send_modify(|state| state.held = false);
         }
     }
 
-    /// Works over one connection until it is lost (the caller sees to that) or there is a conflict.
-    async fn keep(
+    /// Maintains the znode over one connection until there is a conflict. The caller drops the future when the connection is lost.
+    async fn maintain(
         &self,
         connection: &Connection,
-        claim: &mut NodeOwnership,
+        ownership: &mut NodeOwnership,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
-        trouble: &mut Backoff,
+        backoff: &mut Backoff,
     ) -> Conflict {
         let mut awaited = None;
-        let mut zxid = 0;
         loop {
-            let result = match claim.step() {
-                Step::AwaitLink => std::future::pending().await,
-                Step::Create => self.create(connection, data, &mut zxid).await,
+            let result = match ownership.step() {
+                Step::AwaitConnection => std::future::pending().await,
+                Step::Create => self.create(connection, data).await,
                 Step::Inspect => self.inspect(connection).await,
-                Step::Write(version) => self.write(connection, version, data, &mut zxid).await,
+                Step::Write(version) => self.write(connection, version, data).await,
                 Step::Remove(version) => {
                     info!(path = %self.path, "removing the znode that an earlier session of this process left");
-                    connection.delete(&self.path, Some(version)).await.map(|()| Event::Gone)
+                    connection.delete(&self.path, Some(version)).await.map(|()| Event::Missing)
                 }
                 Step::AwaitOwner { session, until } => {
                     if awaited.replace(session) != Some(session) {
@@ -125,41 +123,35 @@ impl PersistentNode {
                     }
                     self.await_owner(connection, until).await
                 }
-                Step::OwnedNode => match data.changed().await {
+                Step::AwaitData => match data.changed().await {
                     Ok(()) => {
-                        // Seen when it is written.
+                        // The value is taken, and counted, when it is written.
                         data.mark_changed();
                         Ok(Event::NewData)
                     }
-                    // Nobody will bring new data: what is there stays.
+                    // The sender was dropped: the znode keeps its last value.
                     Err(_) => std::future::pending().await,
                 },
                 Step::GiveUp(conflict) => return conflict,
             };
             let event = match result {
                 Ok(event) => event,
-                Err(error) if error.is_no_node() => Event::Gone,
+                Err(error) if error.is_no_node() => Event::Missing,
                 Err(error) if error.is_node_exists() => Event::Exists,
                 Err(error) if error.is_bad_version() => Event::Stale,
                 Err(error) => {
-                    trouble.pause(connection.session(), &error).await;
+                    backoff.pause(connection.session(), &error).await;
                     Event::Unclear
                 }
             };
-            // Only a write ends the trouble: an inspection succeeds also when writes are refused.
             match event {
-                Event::Created | Event::Written { .. } => trouble.over(),
-                Event::Gone | Event::Exists | Event::Stale => trouble.detour().await,
+                // A successful inspection does not reset the backoff, because writes may still be refused.
+                Event::Created | Event::Written { .. } => backoff.reset(),
+                Event::Missing | Event::Exists | Event::Stale => backoff.conflict().await,
                 _ => {}
             }
-            if matches!(event, Event::Created | Event::Written { .. }) {
-                self.state.send_modify(|state| {
-                    state.stored += 1;
-                    state.zxid = zxid;
-                });
-            }
-            claim.on(event, BootInstant::now());
-            let held = claim.is_held();
+            ownership.on(event, BootInstant::now());
+            let held = ownership.is_held();
             self.state.send_if_modified(|state| std::mem::replace(&mut state.held, held) != held);
         }
     }
@@ -168,67 +160,15 @@ impl PersistentNode {
         &self,
         connection: &Connection,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
-        zxid: &mut i64,
     ) -> Result<Event, Error> {
         let newest = self.newest(data).await;
-        let write = Write::Create { path: &self.path, data: &newest, mode: CreateMode::Ephemeral };
-        match self.store(connection, write, zxid).await {
+        match self.store(connection, &newest, None).await {
             Err(error) if error.is_no_node() => {
                 let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                connection.ensure(parent).await.map(|()| Event::Gone)
+                connection.ensure(parent).await.map(|()| Event::Missing)
             }
             result => result.map(|_| Event::Created),
         }
-    }
-
-    /// The newest data. What is newer than what was stored last is to be counted.
-    async fn newest(&self, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Vec<u8> {
-        if data.has_changed().unwrap_or(false)
-            && let Some(tally) = &self.tally
-        {
-            tally.begin().await;
-        }
-        data.borrow_and_update().clone().unwrap_or_default()
-    }
-
-    /// Makes `write`, and counts it. Gives the stat afterwards, of a write that was made and that tells one, and in which
-    /// transaction it was.
-    async fn store(
-        &self,
-        connection: &Connection,
-        write: Write<'_>,
-        zxid: &mut i64,
-    ) -> Result<Option<Stat>, Error> {
-        let made = match &self.tally {
-            Some(tally) => tally.make(connection, write).await?,
-            None => CountedWrite::NotCounted,
-        };
-        let stat = match (made, write) {
-            (CountedWrite::Counted(written, counted), _) => {
-                *zxid = counted;
-                return Ok(match written {
-                    Written::Set(stat) => Some(stat),
-                    _ => None,
-                });
-            }
-            (CountedWrite::NotCounted, Write::Create { path, data, mode }) => {
-                connection.create(path, data, mode).await?
-            }
-            (CountedWrite::NotCounted, Write::Set { path, data, version }) => {
-                connection.set(path, data, version).await?
-            }
-            (CountedWrite::NotCounted, _) => return Ok(None),
-        };
-        *zxid = stat.mzxid;
-        Ok(Some(stat))
-    }
-
-    async fn inspect(&self, connection: &Connection) -> Result<Event, Error> {
-        // The server may lag behind: an owner that is gone elsewhere would be waited for.
-        connection.sync().await?;
-        let Some(stat) = connection.stat(&self.path).await? else { return Ok(Event::Gone) };
-        let leftover = self.session.is_previous_session(stat.ephemeral_owner);
-        Ok(Event::Found { owner: stat.ephemeral_owner, version: stat.version, leftover })
     }
 
     async fn write(
@@ -236,21 +176,75 @@ impl PersistentNode {
         connection: &Connection,
         version: i32,
         data: &mut watch::Receiver<Option<Vec<u8>>>,
-        zxid: &mut i64,
     ) -> Result<Event, Error> {
         let newest = self.newest(data).await;
-        let write = Write::Set { path: &self.path, data: &newest, version: Some(version) };
-        // A write always tells; who reads on takes the znode for somebody else's if one does not.
-        let Some(stat) = self.store(connection, write, zxid).await? else { return Ok(Event::Unclear) };
+        // Without a stat the new version is unknown.
+        let Some(stat) = self.store(connection, &newest, Some(version)).await? else {
+            return Ok(Event::Unclear);
+        };
         Ok(Event::Written { owner: stat.ephemeral_owner, version: stat.version })
+    }
+
+    /// Returns the newest data. Tells the counter if they are newer than the data that were stored last.
+    async fn newest(&self, data: &mut watch::Receiver<Option<Vec<u8>>>) -> Vec<u8> {
+        if data.has_changed().unwrap_or(false)
+            && let Some(counter) = &self.counter
+        {
+            counter.begin().await;
+        }
+        data.borrow_and_update().clone().unwrap_or_default()
+    }
+
+    /// Creates the znode if `version` is `None`, or else writes it. Counts the write. Returns the stat afterwards, which is
+    /// unknown if the znode was created in a transaction.
+    async fn store(
+        &self,
+        connection: &Connection,
+        data: &[u8],
+        version: Option<i32>,
+    ) -> Result<Option<Stat>, Error> {
+        let path = self.path.as_str();
+        let write = match version {
+            Some(_) => Write::Set { path, data, version },
+            None => Write::Create { path, data, mode: CreateMode::Ephemeral },
+        };
+        let counted = match &self.counter {
+            Some(counter) => counter.write(connection, write).await?,
+            None => CountedWrite::NotCounted,
+        };
+        let (stat, zxid) = match (counted, version) {
+            (CountedWrite::Counted(Written::Set(stat), zxid), _) => (Some(stat), zxid),
+            (CountedWrite::Counted(_, zxid), _) => (None, zxid),
+            (CountedWrite::NotCounted, Some(_)) => {
+                let stat = connection.set(path, data, version).await?;
+                (Some(stat), stat.mzxid)
+            }
+            (CountedWrite::NotCounted, None) => {
+                let stat = connection.create_ephemeral(path, data).await?;
+                (Some(stat), stat.mzxid)
+            }
+        };
+        self.state.send_modify(|state| {
+            state.stored += 1;
+            state.zxid = zxid;
+        });
+        Ok(stat)
+    }
+
+    async fn inspect(&self, connection: &Connection) -> Result<Event, Error> {
+        // The server may lag behind and still show an owner that is gone.
+        connection.sync().await?;
+        let Some(stat) = connection.stat(&self.path).await? else { return Ok(Event::Missing) };
+        let is_leftover = self.session.is_previous_session(stat.ephemeral_owner);
+        Ok(Event::Found { owner: stat.ephemeral_owner, version: stat.version, is_leftover })
     }
 
     async fn await_owner(&self, connection: &Connection, until: BootInstant) -> Result<Event, Error> {
         let (stat, watcher) = connection.stat_and_watch(&self.path).await?;
         if stat.is_none() {
-            return Ok(Event::Gone);
+            return Ok(Event::Missing);
         }
-        // Its writes stir the watch as well: that is how a live holder is told from a dead one.
+        // The watch fires for writes of the owner too, which show that the owner is alive.
         let _ = tokio::time::timeout(until.since(BootInstant::now()), watcher.changed()).await;
         Ok(Event::Waited)
     }

@@ -1,116 +1,112 @@
-//! A lock that many hold to read, or one to write: Kazoo's `ReadLock` and `WriteLock` on the wire.
+//! Lock that many readers or one writer hold: Kazoo's `ReadLock` and `WriteLock` on the wire.
 //!
-//! # What it promises
-//! While a [`WriteLock`]'s guard of a path holds, no other guard of either kind does. [`ReadLock`]s hold together. Turns
-//! come in the order of coming: a reader waits for the writers ahead of it and for nobody else, a writer for everyone
-//! ahead of it. So readers that keep coming do not keep a writer waiting, and no circle of waiting comes about. Neither is
-//! re-entrant, and a reader does not become a writer by asking: release first.
+//! # Guarantees
+//! While the guard of a [`WriteLock`] holds, no other guard of the path does. The guards of [`ReadLock`]s hold together.
+//! Contenders acquire in the order of arrival: a reader waits for the writers ahead of it only, a writer for all contenders
+//! ahead of it. So a stream of readers does not starve a writer, and contenders never wait for each other in a circle.
+//! Neither lock is re-entrant, and a reader cannot be upgraded to a writer: release it first.
 //!
 //! # Znodes
-//! `{path}/{32 hex}__lock__{10 digits}` of writers, `{path}/{32 hex}__rlock__{10 digits}` of readers, ephemeral and
-//! sequential, data the identifier: as Kazoo 2.11's. A plain [`Lock`](crate::Lock) on the same path takes no notice of
-//! readers, as Kazoo's does not.
+//! `{path}/{32 hex}__lock__{10 digits}` for writers, `{path}/{32 hex}__rlock__{10 digits}` for readers, ephemeral and
+//! sequential, with the identifier as data, as in Kazoo 2.11. A plain [`Lock`](crate::Lock) on the same path ignores readers,
+//! as Kazoo's does.
 //!
-//! # Errors, behaviour on disconnect and on expiry, cancellation safety
-//! As of [`crate::lock`].
+//! # Errors, disconnect and session expiry, cancel safety
+//! As for [`crate::lock`].
 //!
-//! # What others suffered from
-//! Readers and writers that wait for each other for ever (kazoo 649): each watches the znode just before its own of those
-//! that it waits for, whatever its number of digits or its kind, and looks again over every new connection. And what
-//! [`crate::lock`] lists.
+//! # Bugs of other implementations
+//! Readers and writers that wait for each other indefinitely (kazoo 649): each contender watches the last of the znodes that
+//! it waits for, independent of the number of digits and the kind, and lists the queue again over every new connection. See
+//! also the list in [`crate::lock`].
 //!
-//! Try it: `cargo run -p atalaya-recipes --example read_write_lock -- 127.0.0.1:2181`.
+//! # Example
+//! `cargo run -p atalaya-recipes --example read_write_lock -- 127.0.0.1:2181`
 //!
 //! ```no_run
 //! use atalaya_recipes::{ReadLock, Session, WriteLock};
 //!
 //! # async fn example(session: Session) -> Result<(), Box<dyn std::error::Error>> {
-//! let reading = ReadLock::new(session.clone(), "/locks/map", "node 1").acquire().await?;
-//! println!("nobody writes, for as long as {:?} holds", reading);
-//! reading.release().await;
-//! let writing = WriteLock::new(session, "/locks/map", "node 1").acquire().await?;
-//! println!("alone, with the fencing token {}", writing.fencing_token());
+//! let read = ReadLock::new(session.clone(), "/locks/map", "node 1").acquire().await?;
+//! println!("no client writes while {read:?} holds");
+//! read.release().await;
+//! let write = WriteLock::new(session, "/locks/map", "node 1").acquire().await?;
+//! println!("exclusive, with the fencing token {}", write.fencing_token());
 //! # Ok(())
 //! # }
 //! ```
 
 use std::time::Duration;
 
-use crate::Session;
 use crate::guard::{AcquireError, Guard};
-use crate::lock::LockSpec;
 use crate::node_names::Role;
+use crate::{Lock, Session};
 
-/// The right to read. Each acquiring gives a [`Guard`] of its own.
+/// Read lock. Each acquisition returns its own [`Guard`].
 #[derive(Clone, Debug)]
-pub struct ReadLock {
-    contest: LockSpec,
-}
+pub struct ReadLock(Lock);
 
-/// The right to write. Each acquiring gives a [`Guard`] of its own.
+/// Write lock. Each acquisition returns its own [`Guard`].
 #[derive(Clone, Debug)]
-pub struct WriteLock {
-    contest: LockSpec,
-}
+pub struct WriteLock(Lock);
 
 impl ReadLock {
-    /// The lock at `path`, for a reader that calls itself `identifier`. Nothing happens before it is acquired.
+    /// Creates a read lock at `path`. The contender's znode stores `identifier`. Does no I/O.
     pub fn new(session: Session, path: impl Into<String>, identifier: impl Into<Vec<u8>>) -> ReadLock {
-        ReadLock { contest: LockSpec::new(session, path.into(), identifier.into(), Role::Reader) }
+        ReadLock(Lock::with_role(session, path, identifier, Role::Reader))
     }
 
-    /// Waits for the writers ahead; see [`Lock::acquire`](crate::Lock::acquire).
+    /// Waits for the writers ahead; see [`Lock::acquire`].
     ///
     /// # Errors
-    /// As of [`crate::lock`].
+    /// As for [`crate::lock`].
     pub async fn acquire(&self) -> Result<Guard, AcquireError> {
-        self.contest.acquire().await
+        self.0.acquire().await
     }
 
-    /// Waits for them, for so long at most; see [`Lock::acquire_within`](crate::Lock::acquire_within).
+    /// Waits for the writers ahead, for at most `timeout`; see [`Lock::acquire_within`].
     ///
     /// # Errors
-    /// As of [`crate::lock`].
-    pub async fn acquire_within(&self, patience: Duration) -> Result<Option<Guard>, AcquireError> {
-        self.contest.acquire_within(patience).await
+    /// As for [`crate::lock`].
+    pub async fn acquire_within(&self, timeout: Duration) -> Result<Option<Guard>, AcquireError> {
+        self.0.acquire_within(timeout).await
     }
 
-    /// Only if nobody writes or waits to write; see [`Lock::try_acquire`](crate::Lock::try_acquire).
+    /// Acquires the lock if no writer holds it or waits for it; see [`Lock::try_acquire`].
     ///
     /// # Errors
-    /// As of [`crate::lock`].
+    /// As for [`crate::lock`].
     pub async fn try_acquire(&self) -> Result<Option<Guard>, AcquireError> {
-        self.contest.try_acquire().await
+        self.0.try_acquire().await
     }
 }
 
 impl WriteLock {
-    /// The lock at `path`, for a writer that calls itself `identifier`. Nothing happens before it is acquired.
+    /// Creates a write lock at `path`. The contender's znode stores `identifier`. Does no I/O.
     pub fn new(session: Session, path: impl Into<String>, identifier: impl Into<Vec<u8>>) -> WriteLock {
-        WriteLock { contest: LockSpec::new(session, path.into(), identifier.into(), Role::Writer) }
+        WriteLock(Lock::with_role(session, path, identifier, Role::Writer))
     }
 
-    /// Waits for everyone ahead; see [`Lock::acquire`](crate::Lock::acquire).
+    /// Waits for all contenders ahead; see [`Lock::acquire`].
     ///
     /// # Errors
-    /// As of [`crate::lock`].
+    /// As for [`crate::lock`].
     pub async fn acquire(&self) -> Result<Guard, AcquireError> {
-        self.contest.acquire().await
+        self.0.acquire().await
     }
 
-    /// Waits for them, for so long at most; see [`Lock::acquire_within`](crate::Lock::acquire_within).
+    /// Waits for all contenders ahead, for at most `timeout`; see [`Lock::acquire_within`].
     ///
     /// # Errors
-    /// As of [`crate::lock`].
-    pub async fn acquire_within(&self, patience: Duration) -> Result<Option<Guard>, AcquireError> {
-        self.contest.acquire_within(patience).await
+    /// As for [`crate::lock`].
+    pub async fn acquire_within(&self, timeout: Duration) -> Result<Option<Guard>, AcquireError> {
+        self.0.acquire_within(timeout).await
     }
 
-    /// Only if nobody holds it or waits for it; see [`Lock::try_acquire`](crate::Lock::try_acquire).
+    /// Acquires the lock if no other contender holds it or waits for it; see [`Lock::try_acquire`].
     ///
     /// # Errors
-    /// As of [`crate::lock`].
+    /// As for [`crate::lock`].
     pub async fn try_acquire(&self) -> Result<Option<Guard>, AcquireError> {
-        self.contest.try_acquire().await
+        self.0.try_acquire().await
     }
 }

@@ -1,28 +1,33 @@
-//! A number of places that as many at once hold: Kazoo's `Semaphore` on the wire.
+//! Semaphore with a fixed number of permits: Kazoo's `Semaphore` on the wire.
 //!
-//! # What it promises
-//! At most as many guards of a path hold at any moment as it has places, and nobody waits while one is free. Places are
-//! given in the order of coming. An attempt that was cancelled, failed or timed out leaves nothing behind.
+//! # Guarantees
+//! At any time at most as many guards of a path hold as the semaphore has permits, and no client waits while a permit is
+//! free. Permits are acquired in the order of arrival. An attempt that was cancelled, failed or timed out leaves no znode.
 //!
 //! # Znodes
-//! As Kazoo 2.11's `Semaphore`: the data of `{path}` is the number of places in decimal; each place that is held is
-//! `{path}/{32 hex}`, ephemeral, data the identifier; whoever comes stands in line at `{path}-__lock__`, as at a
-//! [`Lock`](crate::Lock), until it has a place. Data that is no number is left alone, as Kazoo leaves it; where there is
-//! none yet, ours is written.
+//! As in Kazoo 2.11:
+//!
+//! * `{path}`: its data is the number of permits, in decimal. Data that is not a number is not modified, as in Kazoo; if the
+//!   data is empty, this crate writes the number.
+//! * `{path}/{32 hex}`: a permit in use, ephemeral, with the identifier as data.
+//! * `{path}-__lock__`: the queue of the waiting clients, like that of a [`Lock`](crate::Lock). A client leaves it when it has
+//!   a permit.
 //!
 //! # Errors
-//! As of [`crate::lock`]; and [`AcquireError::Inconsistent`] if the semaphore has another number of places than it was said
-//! to have. Delete `{path}` to change the number.
+//! As for [`crate::lock`]. Also [`AcquireError::Inconsistent`] if the semaphore has a different number of permits than the
+//! caller specified. Delete `{path}` to change the number.
 //!
-//! # Behaviour on disconnect and on expiry, cancellation safety
-//! As of [`crate::lock`]: a place is lost for good on a disconnect, and its znode stays until the guard is dropped.
+//! # Disconnect and session expiry, cancel safety
+//! As for [`crate::lock`]: a permit is lost on a disconnect, and its znode stays until the guard is dropped.
 //!
-//! # What others suffered from
-//! A place that was made although the entry had been lost meanwhile (Kazoo's `Semaphore` creates it without looking): here
-//! one `multi` checks the znode in the entry and makes the place. Ghosts, and waiting behind oneself, after a lost reply:
-//! one's own place is looked for over every new connection, before the line is joined again.
+//! # Bugs of other implementations
+//! * A permit that is created although the contender has lost its position in the queue (Kazoo's `Semaphore` does not check):
+//!   one `multi` checks the contender's znode and creates the permit.
+//! * Orphaned permits, and a client that waits behind its own permit, after a lost reply: over every new connection the client
+//!   looks for its own permit before it joins the queue again.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example semaphore -- 127.0.0.1:2181`.
+//! # Example
+//! `cargo run -p atalaya-recipes --example semaphore -- 127.0.0.1:2181`
 //!
 //! ```no_run
 //! use atalaya_recipes::{Semaphore, Session};
@@ -30,7 +35,7 @@
 //! # async fn example(session: Session) -> Result<(), Box<dyn std::error::Error>> {
 //! let semaphore = Semaphore::new(session, "/semaphores/downloads", "node 1", 3);
 //! let guard = semaphore.acquire().await?;
-//! println!("at most three of us are here, as long as {guard:?} holds");
+//! println!("at most three clients are here while {guard:?} holds");
 //! guard.release().await;
 //! # Ok(())
 //! # }
@@ -40,197 +45,195 @@ use std::time::Duration;
 
 use zookeeper_client::OneshotWatcher;
 
-use crate::acquire_task::{Acquirable, Stage};
-use crate::contender_state;
+use crate::acquire_task::{Acquirable, Progress};
+use crate::contender_state as queue;
 use crate::guard::{self, AcquireError, Guard};
-use crate::lock_queue::Line;
+use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming};
-use crate::owned_node::Watched;
-use crate::permit_state::{Entry, Event, PermitState, Step};
+use crate::owned_node::WatchedNode;
+use crate::permit_state::{Event, PermitState, Queue, Step};
+use crate::session::WrongZnodeReporter;
 use crate::session::{BulkRead, CreateMode, Write};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
-/// Maximum number of taken places that are checked.
-const CHECKED: usize = 256;
+/// Maximum number of permits in use whose type is checked.
+const MAX_CHECKED_PERMITS: usize = 256;
 
-/// A semaphore at a path. It holds nothing itself: each acquiring gives a [`Guard`] of its own.
+/// Semaphore at a path. Each acquisition returns its own [`Guard`].
 #[derive(Clone, Debug)]
 pub struct Semaphore {
     session: Session,
     path: String,
     identifier: Vec<u8>,
-    places: u32,
+    permits: u32,
 }
 
 impl Semaphore {
-    /// The semaphore with so many places at `path`, for one who calls itself `identifier`. Nothing happens before it is
-    /// acquired.
+    /// Creates a semaphore at `path` with `permits` permits. The client's znodes store `identifier`. Does no I/O.
     pub fn new(
         session: Session,
         path: impl Into<String>,
         identifier: impl Into<Vec<u8>>,
-        places: u32,
+        permits: u32,
     ) -> Semaphore {
-        Semaphore { session, path: path.into(), identifier: identifier.into(), places }
+        Semaphore { session, path: path.into(), identifier: identifier.into(), permits }
     }
 
-    /// Waits for a place, however long that takes. Cancellation safe.
+    /// Waits for a permit, without a time limit. Cancel safe.
     ///
     /// # Errors
-    /// As the [module](self) says.
+    /// See the [module](self).
     pub async fn acquire(&self) -> Result<Guard, AcquireError> {
-        guard::acquire(&self.session, || self.visitor()).await
+        guard::acquire(&self.session, || self.waiter()).await
     }
 
-    /// Waits for a place, for so long at most; `None` if there was none. See
+    /// Waits for a permit, for at most `timeout`. Returns `None` after a timeout. See
     /// [`Lock::acquire_within`](crate::Lock::acquire_within).
     ///
     /// # Errors
-    /// As the [module](self) says.
-    pub async fn acquire_within(&self, patience: Duration) -> Result<Option<Guard>, AcquireError> {
-        guard::acquire_within(&self.session, patience, || self.visitor()).await
+    /// See the [module](self).
+    pub async fn acquire_within(&self, timeout: Duration) -> Result<Option<Guard>, AcquireError> {
+        guard::acquire_within(&self.session, timeout, || self.waiter()).await
     }
 
-    /// Takes a place if one is free and nobody stands in line for it, be it only for as long as it takes to enter. See
+    /// Acquires a permit if one is free and no client is in the queue, not even for the moment that an acquisition takes. See
     /// [`Lock::try_acquire`](crate::Lock::try_acquire).
     ///
     /// # Errors
-    /// As the [module](self) says.
+    /// See the [module](self).
     pub async fn try_acquire(&self) -> Result<Option<Guard>, AcquireError> {
-        guard::try_acquire(&self.session, &self.path, self.visitor()).await
+        guard::try_acquire(&self.session, &self.path, self.waiter()).await
     }
 
-    fn visitor(&self) -> Visitor {
-        let entry = Line::new(entry_of(&self.path), self.identifier.clone(), Naming::Kazoo.into());
-        Visitor {
+    fn waiter(&self) -> Waiter {
+        let (queue_path, identifier) = (format!("{}-__lock__", self.path), self.identifier.clone());
+        let contender = Contender::new(queue_path, identifier, Naming::Kazoo.into(), ContenderId::random());
+        Waiter {
             semaphore: self.clone(),
-            place: format!("{}/{}", self.path, ContenderId::random().to_hex()),
-            seating: PermitState::new(entry),
-            changes: None,
+            permit: format!("{}/{}", self.path, ContenderId::random().to_hex()),
+            state: PermitState::new(contender),
+            permit_changes: None,
             wrong_znodes: WrongZnodeReporter::default(),
         }
     }
 }
 
-/// Where those stand in line who want a place of the semaphore at `path`.
-fn entry_of(path: &str) -> String {
-    format!("{path}-__lock__")
-}
-
-impl Entry for Line {
-    fn step(&self) -> contender_state::Step {
-        Line::step(self)
+impl Queue for Contender {
+    fn step(&self) -> queue::Step {
+        Contender::step(self)
     }
 
-    fn on(&mut self, event: contender_state::Event) {
-        Line::on(self, event);
+    fn on(&mut self, event: queue::Event) {
+        Contender::on(self, event);
     }
 
-    fn again(&mut self) {
-        self.join_again();
+    fn rejoin(&mut self) {
+        Contender::rejoin(self);
     }
 }
 
-/// One who wants a place.
+/// Client that acquires a permit.
 #[derive(Debug)]
-struct Visitor {
+struct Waiter {
     semaphore: Semaphore,
-    /// The path of its place.
-    place: String,
-    seating: PermitState<Line>,
-    /// Set while all places are taken: tells when one comes or goes.
-    changes: Option<OneshotWatcher>,
-    /// Places that are not ephemeral.
+    /// Path of its permit.
+    permit: String,
+    state: PermitState<Contender>,
+    /// Watch on the permits. Set while all are in use.
+    permit_changes: Option<OneshotWatcher>,
+    /// Permits that are not ephemeral.
     wrong_znodes: WrongZnodeReporter,
 }
 
-impl Visitor {
+impl Waiter {
     async fn carry_out(&mut self, connection: &Connection, step: Step) -> Result<Event, AcquireError> {
         Ok(match step {
-            Step::Enter(step) => Event::Entered(self.seating.entry.carry_out(connection, step).await?),
-            Step::Find => {
+            Step::Queue(step) => Event::Queue(self.state.queue.carry_out(connection, step).await?),
+            Step::FindPermit => {
                 connection.sync().await?;
-                Event::Found(connection.stat(&self.place).await?.map(|stat| stat.ephemeral_owner))
+                self.find_permit(connection).await?
             }
-            Step::Count { entry } => match self.changes.take() {
-                None => self.count(connection).await?,
-                Some(changes) => {
-                    let entry = self.seating.entry.path_of(&entry);
+            Step::CountPermits { contender } => match self.permit_changes.take() {
+                None => self.count_permits(connection).await?,
+                Some(permit_changes) => {
+                    let contender = self.state.queue.path_of(&contender);
                     tokio::select! {
-                        _ = changes.changed() => {}
-                        result = connection.deleted(&entry) => result?,
+                        _ = permit_changes.changed() => {}
+                        result = connection.deleted(&contender) => result?,
                     }
-                    Event::Full
+                    Event::NoPermitAvailable
                 }
             },
-            Step::Sit { entry } => {
-                let entry = self.seating.entry.path_of(&entry);
+            Step::CreatePermit { contender } => {
+                let contender = self.state.queue.path_of(&contender);
                 let data = &self.semaphore.identifier;
                 let writes = [
-                    Write::Check { path: &entry, version: 0 },
-                    Write::Create { path: &self.place, data, mode: CreateMode::Ephemeral },
+                    Write::Check { path: &contender, version: 0 },
+                    Write::Create { path: &self.permit, data, mode: CreateMode::Ephemeral },
                 ];
                 match connection.multi(&writes).await.map_err(Error::from) {
-                    Ok(_) => Event::Sat,
-                    // The one or the other is not as it was.
-                    Err(error) if error.is_no_node() || error.is_node_exists() => Event::Unclear,
+                    Ok(_) => Event::PermitCreated,
+                    // Our znode in the queue was deleted, or our permit exists already.
+                    Err(error) if error.is_no_node() || error.is_node_exists() => Event::OutcomeUnknown,
                     Err(error) => return Err(error.into()),
                 }
             }
-            Step::Vacate => {
-                connection.delete_if_exists(&self.place, None).await?;
-                Event::Vacated
+            Step::DeletePermit => {
+                connection.delete_if_exists(&self.permit, None).await?;
+                Event::PermitDeleted
             }
-            Step::AwaitLink | Step::OwnedNode | Step::Rest => std::future::pending().await,
+            Step::AwaitConnection | Step::Hold | Step::Left => std::future::pending().await,
         })
     }
 
-    /// Looks how many places are taken. If all are, the next look waits until that may have changed.
-    async fn count(&mut self, connection: &Connection) -> Result<Event, AcquireError> {
-        let Semaphore { path, places, .. } = &self.semaphore;
-        self.agree(connection).await?;
-        let (taken, changes) = match connection.children_and_watch(path).await {
-            // Somebody tidies up.
-            Err(error) if error.is_no_node() => return Ok(Event::Unclear),
+    async fn find_permit(&self, connection: &Connection) -> Result<Event, Error> {
+        Ok(Event::PermitFound(connection.stat(&self.permit).await?.map(|stat| stat.ephemeral_owner)))
+    }
+
+    /// Counts the permits in use. If all are, the next [`Step::CountPermits`] waits until that may have changed.
+    async fn count_permits(&mut self, connection: &Connection) -> Result<Event, AcquireError> {
+        self.check_permit_count(connection).await?;
+        let Semaphore { path, permits, .. } = &self.semaphore;
+        let (in_use, permit_changes) = match connection.children_and_watch(path).await {
+            // Another client deleted the semaphore.
+            Err(error) if error.is_no_node() => return Ok(Event::OutcomeUnknown),
             result => result?,
         };
-        if taken.iter().any(|name| self.place.ends_with(name)) {
-            return Ok(Event::Found(connection.stat(&self.place).await?.map(|stat| stat.ephemeral_owner)));
+        if in_use.iter().any(|name| self.permit.ends_with(name)) {
+            return Ok(self.find_permit(connection).await?);
         }
-        if taken.len() < *places as usize {
+        if in_use.len() < *permits as usize {
             self.wrong_znodes.clear();
-            return Ok(Event::Free);
+            return Ok(Event::PermitAvailable);
         }
-        let paths: Vec<String> = taken.iter().take(CHECKED).map(|name| format!("{path}/{name}")).collect();
+        let paths: Vec<String> =
+            in_use.iter().take(MAX_CHECKED_PERMITS).map(|name| format!("{path}/{name}")).collect();
         let read = connection.get_many(&paths).await?;
         let wrong = paths.iter().zip(read).filter_map(|(path, read)| match read {
             BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
             BulkRead::Missing(_) => None,
         });
         self.wrong_znodes.update(connection.session(), wrong);
-        self.changes = Some(changes);
-        Ok(Event::Full)
+        self.permit_changes = Some(permit_changes);
+        Ok(Event::NoPermitAvailable)
     }
 
-    /// Sees to it that the semaphore has as many places as it was said to have.
-    async fn agree(&self, connection: &Connection) -> Result<(), AcquireError> {
-        let Semaphore { path, places, .. } = &self.semaphore;
-        let (data, stat) = match connection.get(path).await {
-            Err(error) if error.is_no_node() => {
-                connection.ensure(path).await?;
-                connection.get(path).await.map(|(data, stat, ..)| (data, stat))?
-            }
-            result => result?,
-        };
+    /// Compares the number of permits in ZooKeeper with ours, and writes ours if there is none yet.
+    async fn check_permit_count(&self, connection: &Connection) -> Result<(), AcquireError> {
+        let Semaphore { path, permits, .. } = &self.semaphore;
+        let (data, stat) = connection.get_or_create(path).await?;
         let text = std::str::from_utf8(&data).unwrap_or_default().trim();
         match text.parse::<u64>() {
-            Ok(stored) if stored == u64::from(*places) => Ok(()),
-            Ok(stored) => Err(AcquireError::Inconsistent { path: path.clone(), stored, expected: *places }),
-            // Made a moment ago, by us or by a Kazoo that has not come to writing it yet. Whoever is too late reads it.
+            Ok(stored) if stored == u64::from(*permits) => Ok(()),
+            Ok(stored) => Err(AcquireError::Inconsistent { path: path.clone(), stored, expected: *permits }),
+            // Just created, by us or by a Kazoo client that has not written the number yet. The later writer gets a version
+            // error and reads the number of the other.
             Err(_) if data.is_empty() && stat.version == 0 => {
-                match connection.set(path, places.to_string().as_bytes(), Some(0)).await {
-                    Err(error) if error.is_bad_version() => Box::pin(self.agree(connection)).await,
+                match connection.set(path, permits.to_string().as_bytes(), Some(0)).await {
+                    Err(error) if error.is_bad_version() => {
+                        Box::pin(self.check_permit_count(connection)).await
+                    }
                     result => Ok(result.map(drop)?),
                 }
             }
@@ -239,54 +242,54 @@ impl Visitor {
     }
 }
 
-impl Acquirable for Visitor {
-    fn link_up(&mut self, connection: &Connection) {
-        self.changes = None;
-        self.seating.on(Event::LinkUp(connection.session_id()));
+impl Acquirable for Waiter {
+    fn on_connected(&mut self, connection: &Connection) {
+        self.permit_changes = None;
+        self.state.on(Event::Connected(connection.session_id()));
     }
 
-    fn link_down(&mut self) {
-        self.seating.on(Event::LinkDown);
+    fn on_disconnected(&mut self) {
+        self.state.on(Event::Disconnected);
     }
 
-    fn unclear(&mut self) {
-        self.changes = None;
-        self.seating.on(Event::Unclear);
+    fn on_outcome_unknown(&mut self) {
+        self.permit_changes = None;
+        self.state.on(Event::OutcomeUnknown);
     }
 
     fn withdraw(&mut self) {
-        self.seating.on(Event::Withdraw);
+        self.state.on(Event::Withdraw);
     }
 
-    fn stage(&self) -> Stage {
-        match self.seating.step() {
-            Step::Enter(contender_state::Step::Wait { .. }) => Stage::Waiting,
-            Step::Count { .. } if self.changes.is_some() => Stage::Waiting,
-            Step::OwnedNode => Stage::Entitled(self.place.clone()),
-            Step::Rest => Stage::Left,
-            _ => Stage::Busy,
+    fn progress(&self) -> Progress {
+        match self.state.step() {
+            Step::Queue(queue::Step::Wait { .. }) => Progress::Waiting,
+            Step::CountPermits { .. } if self.permit_changes.is_some() => Progress::Waiting,
+            Step::Hold => Progress::Acquired(self.permit.clone()),
+            Step::Left => Progress::Left,
+            _ => Progress::Busy,
         }
     }
 
     async fn advance(&mut self, connection: &Connection) -> Result<(), AcquireError> {
-        let event = self.carry_out(connection, self.seating.step()).await?;
-        self.seating.on(event);
+        let event = self.carry_out(connection, self.state.step()).await?;
+        self.state.on(event);
         Ok(())
     }
 
-    async fn watched(
+    async fn watch_own(
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> Result<Option<Watched>, AcquireError> {
-        Ok(Watched::new(connection, path).await?)
+    ) -> Result<Option<WatchedNode>, AcquireError> {
+        Ok(WatchedNode::new(connection, path).await?)
     }
 
     async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {
-        if self.seating.entry.is_taken(connection).await? {
+        if self.state.queue.is_taken(connection).await? {
             return Ok(true);
         }
-        let Semaphore { path, places, .. } = &self.semaphore;
-        Ok(connection.children_or_empty(path).await?.len() >= *places as usize)
+        let Semaphore { path, permits, .. } = &self.semaphore;
+        Ok(connection.children_or_empty(path).await?.len() >= *permits as usize)
     }
 }

@@ -1,21 +1,21 @@
-//! How long a session's owner may act without asking: the local lease. Pure; used by [`crate::session`].
+//! The local lease: the time for which a session certainly exists without another request. No I/O; used by [`crate::session`].
 //!
-//! ZooKeeper tells a client last that its session is over. So whoever acts on the strength of a session (a leader) has
-//! to stop by itself, before the servers can have given the session up. The lease says until when.
+//! A client is the last to learn that its session has expired. A process that relies on its session, such as a leader, must
+//! therefore stop by itself before the servers can have expired the session. The local lease is the time until then.
 //!
-//! # Why half the session timeout
-//! The lease runs from the moment a request was *sent* that ZooKeeper's leader has answered (a write or a `sync`; a
-//! plain read is answered by a follower that may have lost the ensemble, and proves nothing). The servers count the
-//! session timeout `T` from the last sign of life that reached *their* leader. A follower passes signs of life on every
-//! half tick, and the client gives one at least every 0.15 T (its pings), so that last sign is at most `tick/2 + 0.15 T`
-//! older than our request. Servers grant `T >= 2 ticks`, hence `tick/2 <= T/4`, and no session ends earlier than
-//! `T - T/4 - 0.15 T = 0.6 T` after the request was sent. Half of `T` leaves a tenth for clocks that run unevenly.
+//! # Length: half of the session timeout
+//! The lease starts when a request is *sent* to which ZooKeeper's leader has responded (a write or a `sync`; a plain read proves
+//! nothing, because the responding follower may have lost the ensemble). The servers count the session timeout `T` from the last contact
+//! that reached *their* leader. A follower reports contacts every half tick, and the client makes one at least every 0.15 T (its
+//! pings), so the last contact is at most `tick/2 + 0.15 T` older than the request. Servers grant `T >= 2 ticks`, hence
+//! `tick/2 <= T/4`, and no session expires earlier than `T - T/4 - 0.15 T = 0.6 T` after the request was sent. Half of `T` leaves a
+//! tenth for clocks that run at different rates.
 
 use std::time::Duration;
 
 use crate::clock::BootInstant;
 
-/// Until when a session may be acted on.
+/// Local lease of a session. See the [module documentation](self).
 #[derive(Clone, Debug)]
 pub struct SessionValidity {
     length: Duration,
@@ -23,33 +23,33 @@ pub struct SessionValidity {
 }
 
 impl SessionValidity {
-    /// The lease of a session that the servers granted `session_timeout`; it holds from its first renewal on.
+    /// Creates the lease of a session with this timeout. It is not valid before its first renewal.
     pub fn new(session_timeout: Duration) -> SessionValidity {
         SessionValidity { length: session_timeout / 2, until: None }
     }
 
-    /// How long it lasts from a renewal on.
+    /// Returns the time from a renewal to the expiry.
     pub fn length(&self) -> Duration {
         self.length
     }
 
-    /// A request sent at `sent` was answered by the ensemble's leader. Answers may come out of order: a lease is never
-    /// shortened by one.
+    /// Renews the lease: ZooKeeper's leader has responded to a request sent at `sent`. Responses may arrive out of order, so an older
+    /// one does not shorten the lease.
     pub fn renew(&mut self, sent: BootInstant) {
         self.until = self.until.max(Some(sent + self.length));
     }
 
-    /// The session is over, or may be: nothing holds until the next renewal.
+    /// Ends the lease, because the session has ended, or may have.
     pub fn end(&mut self) {
         self.until = None;
     }
 
-    /// What is left at `now`; zero when it does not hold.
+    /// Returns the time from `now` to the expiry; zero if the lease is not valid.
     pub fn remaining(&self, now: BootInstant) -> Duration {
         self.until.map_or(Duration::ZERO, |until| until.since(now))
     }
 
-    /// Whether it holds at `now`. At its very end it does not.
+    /// Returns true if the lease is valid at `now`. It is not valid at the instant of its expiry.
     pub fn holds(&self, now: BootInstant) -> bool {
         !self.remaining(now).is_zero()
     }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_only_between_a_renewal_and_half_a_timeout_later() {
+    fn local_lease_is_valid_for_half_a_session_timeout_after_a_renewal() {
         let mut lease = SessionValidity::new(Duration::from_secs(10));
         assert!(!lease.holds(ms(0)));
         lease.renew(ms(1_000));
@@ -77,10 +77,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever order the answers come in, the lease ends half a timeout after the latest *sending*, and so before
-        /// 0.6 of the timeout, the earliest that servers may end the session.
+        /// In any order of responses, the lease expires half a session timeout after the newest request was *sent*, which is before
+        /// 0.6 of the timeout, the earliest expiry of the session.
         #[test]
-        fn never_outlives_the_session(timeout in 100u64..60_000, sent in prop::collection::vec(0u64..1_000_000, 1..20), probe in 0u64..2_000_000) {
+        fn local_lease_expires_before_the_session(timeout in 100u64..60_000, sent in prop::collection::vec(0u64..1_000_000, 1..20), probe in 0u64..2_000_000) {
             let mut lease = SessionValidity::new(Duration::from_millis(timeout));
             for at in &sent { lease.renew(ms(*at)); }
             let latest = sent.iter().max().copied().unwrap_or(0);

@@ -1,30 +1,31 @@
-//! A set of items divided among those who are there, each item with one of them at a time; Kazoo's on the wire.
+//! Set of items that is divided among the members of a party, each item held by one member; compatible with Kazoo on the wire.
 //!
-//! # What it promises
-//! Who holds an item holds its lock: never two at once, as far as a [lock](crate::lock) promises it. When members come or
-//! go, everybody lets go of its share and takes the new one, once the party has been the same for a while
-//! ([`SetPartitioner::with_settle_time`]).
+//! # Guarantees
+//! The holder of an item holds its lock, so two members never hold it at the same time, with the guarantees of a
+//! [lock](crate::lock). When members join or leave, all members release their shares and acquire new ones, after the party has
+//! not changed for a while ([`SetPartitioner::with_settle_time`]).
 //!
 //! # Znodes
-//! `{path}/party`: a [shallow party](crate::party), which the identifier joins. `{path}/locks/{item}`: a Kazoo
-//! [lock](crate::lock) for each item. Items are sorted, members are sorted, and the first member has the first item and
-//! every `n`th after it, as in Kazoo. Identifiers must differ, and everybody must name the same items.
+//! `{path}/party`: a [shallow party](crate::party), which the member joins with its identifier. `{path}/locks/{item}`: a Kazoo
+//! [lock](crate::lock) for each item. Items and members are sorted; the first of `n` members holds the first item and every
+//! `n`th after it, as in Kazoo. Identifiers must be unique, and all members must name the same items.
 //!
 //! # Errors
-//! [`PartitionError`]: an item or an identifier that cannot be a name, or what ZooKeeper refuses for good.
+//! [`PartitionError`]: an invalid item or identifier, or an error that ZooKeeper would return again.
 //!
-//! # Behaviour on disconnect and on expiry
-//! The work is dropped as soon as a lock is not held for certain; the share is taken again when the connection is back.
-//! Unlike Kazoo's, which fails for good.
+//! # Disconnect and session expiry
+//! The work is dropped as soon as a lock is not certainly held, and the share is acquired again when the connection is back.
+//! Kazoo's partitioner fails permanently instead.
 //!
-//! # Cancellation safety
-//! Dropping [`SetPartitioner::run`] drops the work, gives the locks back and leaves the party.
+//! # Cancel safety
+//! Dropping [`SetPartitioner::run`] drops the work, releases the locks and leaves the party.
 //!
-//! # Answers to
-//! kazoo 257, 259, 298: changes of the party that are missed after a lost connection, or while a lock is waited for; and a
-//! partitioner that is of no use after a lost session.
+//! # Bugs of other implementations
+//! kazoo 257, 259, 298: changes of the party are missed after a disconnect or while the partitioner waits for a lock, and a
+//! partitioner is unusable after its session has ended.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example set_partitioner -- 127.0.0.1:2181`.
+//! # Example
+//! `cargo run -p atalaya-recipes --example set_partitioner -- 127.0.0.1:2181`
 //!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) {
@@ -35,7 +36,7 @@
 //! let error = partitioner
 //!     .run(|share| async move {
 //!         println!("polling {share:?}");
-//!         // Until this is dropped.
+//!         // Until this future is dropped.
 //!         std::future::pending::<()>().await
 //!     })
 //!     .await;
@@ -51,48 +52,48 @@ use crate::guard::{AcquireError, Guard};
 use crate::party::{Party, PartyError};
 use crate::{Lock, Session};
 
-/// How long the party must have been the same, unless it is told otherwise; Kazoo's default.
-const SETTLING: Duration = Duration::from_secs(30);
+/// Default time without a change of the party before its members acquire their shares. The same as in Kazoo.
+const DEFAULT_SETTLE_TIME: Duration = Duration::from_secs(30);
 
-/// Why it cannot go on.
+/// Reason why a partitioner has ended.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartitionError {
-    /// The party cannot be joined, or not be followed.
+    /// The party could not be joined or watched.
     #[error(transparent)]
     Party(#[from] PartyError),
-    /// An item's lock cannot be acquired.
+    /// The lock of an item could not be acquired.
     #[error(transparent)]
     Lock(#[from] AcquireError),
-    /// What is part of a name must not be empty, nor have a `/` in it.
-    #[error("{0:?} cannot be the name of an item")]
+    /// An item is empty or contains a `/`, and so cannot be part of a znode's name.
+    #[error("{0:?} is not a valid item: items must not be empty or contain a '/'")]
     Item(String),
 }
 
-/// How it stands.
+/// State of a partitioner.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Partition {
-    /// The party is not settled yet, or a lock is still another's.
+    /// The party has changed recently, or another member still holds a lock.
     #[default]
     Allocating,
-    /// This is our share.
+    /// The share was acquired.
     Acquired(Vec<String>),
-    /// The share is given back, for members came or went, or a lock was lost.
+    /// The share is being released, because the party has changed or a lock was lost.
     Releasing,
 }
 
-/// Divides one set.
+/// Member that acquires its share of a set of items.
 #[derive(Debug)]
 pub struct SetPartitioner {
     session: Session,
     path: String,
     items: Vec<String>,
     identifier: String,
-    settling: Duration,
+    settle_time: Duration,
     state: watch::Sender<Partition>,
 }
 
-/// The share of `identifier` among `members`; empty if it is not one of them. Pure.
+/// Returns the share of `identifier` among `members`, or an empty share if it is not a member. Does no I/O.
 pub fn share(identifier: &str, members: &[String], items: &[String]) -> Vec<String> {
     let mut members: Vec<&str> = members.iter().map(String::as_str).collect();
     members.sort_unstable();
@@ -106,7 +107,7 @@ pub fn share(identifier: &str, members: &[String], items: &[String]) -> Vec<Stri
 }
 
 impl SetPartitioner {
-    /// One for `items` at `path`; nothing happens before [`SetPartitioner::run`].
+    /// Creates a partitioner for `items` at `path`. Does no I/O before [`SetPartitioner::run`].
     pub fn new(
         session: Session,
         path: impl Into<String>,
@@ -118,25 +119,25 @@ impl SetPartitioner {
             path: path.into(),
             items: items.into_iter().collect(),
             identifier: identifier.into(),
-            settling: SETTLING,
+            settle_time: DEFAULT_SETTLE_TIME,
             state: watch::Sender::default(),
         }
     }
 
-    /// How long the party must have been the same before it is divided among.
+    /// Sets the time without a change of the party before shares are acquired. Default: 30 s.
     #[must_use]
-    pub fn with_settle_time(mut self, settling: Duration) -> SetPartitioner {
-        self.settling = settling;
+    pub fn with_settle_time(mut self, settle_time: Duration) -> SetPartitioner {
+        self.settle_time = settle_time;
         self
     }
 
-    /// To be told how it stands.
+    /// Returns a receiver of the state.
     pub fn state(&self) -> watch::Receiver<Partition> {
         self.state.subscribe()
     }
 
-    /// Joins, and calls `work` with each share that is acquired. The work is dropped before the share is given back; when
-    /// it ends by itself, the share is kept until it changes.
+    /// Joins the party, and calls `work` with each acquired share. The work is dropped before the share is released. If it
+    /// returns, the share is kept until the party changes.
     pub async fn run<W: Future<Output = ()>>(self, mut work: impl FnMut(Vec<String>) -> W) -> PartitionError {
         if let Some(item) = self.items.iter().find(|item| item.is_empty() || item.contains('/')) {
             return PartitionError::Item(item.clone());
@@ -146,29 +147,30 @@ impl SetPartitioner {
             Ok(membership) => membership,
             Err(error) => return error.into(),
         };
-        let (told, mut members) = watch::channel(Vec::new());
-        let tell = |now: Vec<String>| {
-            told.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
+        let (sender, mut members) = watch::channel(Vec::new());
+        let send = |current: Vec<String>| {
+            sender.send_if_modified(|previous| std::mem::replace(previous, current.clone()) != current);
         };
         tokio::select! {
-            error = party.follow(tell) => error.into(),
-            error = self.divide(&mut members, &mut work) => error,
+            error = party.follow(send) => error.into(),
+            error = self.acquire_shares(&mut members, &mut work) => error,
         }
     }
 
-    async fn divide<W: Future<Output = ()>>(
+    async fn acquire_shares<W: Future<Output = ()>>(
         &self,
         members: &mut watch::Receiver<Vec<String>>,
         work: &mut impl FnMut(Vec<String>) -> W,
     ) -> PartitionError {
         loop {
             self.state.send_replace(Partition::Allocating);
-            while tokio::time::timeout(self.settling, changed(members)).await.is_ok() {}
+            // Each change of the party restarts the settle time.
+            while tokio::time::timeout(self.settle_time, changed(members)).await.is_ok() {}
             let share = share(&self.identifier, &members.borrow_and_update(), &self.items);
             let locks = tokio::select! {
                 biased;
                 () = changed(members) => continue,
-                locks = self.acquire(&share) => locks,
+                locks = self.acquire_locks(&share) => locks,
             };
             let guards = match locks {
                 Ok(guards) => guards,
@@ -188,16 +190,15 @@ impl SetPartitioner {
         }
     }
 
-    /// All locks of a share, one after the other; in order, so that two who wait do not wait for each other.
-    async fn acquire(&self, share: &[String]) -> Result<Vec<Guard>, AcquireError> {
+    /// Acquires the locks of a share one after the other, in order, so that two members do not wait for each other.
+    async fn acquire_locks(&self, share: &[String]) -> Result<Vec<Guard>, AcquireError> {
         let mut guards = Vec::new();
-        while guards.len() < share.len() {
-            let Some(item) = share.get(guards.len()) else { break };
+        while let Some(item) = share.get(guards.len()) {
             let path = format!("{}/locks/{item}", self.path);
             let lock = Lock::new(self.session.clone(), path, self.identifier.as_bytes());
             tokio::select! {
                 biased;
-                // What was acquired is lost while the rest is waited for: all anew.
+                // A lock was lost while waiting for the next one: start again.
                 () = any_lost(&guards) => guards.clear(),
                 guard = lock.acquire() => guards.push(guard?),
             }
@@ -206,14 +207,14 @@ impl SetPartitioner {
     }
 }
 
-/// Waits for the next change; for ever if nobody tells.
+/// Waits for the next change. Never returns if the sender is dropped.
 async fn changed(members: &mut watch::Receiver<Vec<String>>) {
     if members.changed().await.is_err() {
         std::future::pending().await
     }
 }
 
-/// Waits until one of them is lost; for ever if there is none.
+/// Waits until one of the guards is lost. Never returns if there is none.
 async fn any_lost(guards: &[Guard]) {
     let mut all: Vec<_> = guards.iter().map(|guard| Box::pin(guard.lost())).collect();
     std::future::poll_fn(|context| {
@@ -235,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_item_is_in_one_share_and_shares_are_even(
+        fn each_item_is_in_one_share_and_share_sizes_differ_by_at_most_one(
             members in prop::collection::btree_set("[a-z]{1,4}", 1..12),
             items in prop::collection::btree_set("[a-z]{1,4}", 0..40),
         ) {
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_there_has_nothing() {
+    fn share_of_a_non_member_is_empty() {
         assert!(share("me", &["you".into()], &["item".into()]).is_empty());
     }
 }

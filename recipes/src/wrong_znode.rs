@@ -1,28 +1,19 @@
 //! Znodes of the wrong type on the paths that recipes use: a persistent contender in an election, a barrier with children,
-//! a counter that holds text. No recipe can remove them safely, because their data may belong to others; so a recipe
-//! reports them, once in the log and for as long as they are there in [`Session::wrong_znodes`].
+//! a counter that holds text. No recipe can remove them safely, because their data may belong to other programs. Recipes log each of
+//! them once, and list them in [`Session::wrong_znodes`](crate::Session::wrong_znodes) while they exist.
 //!
 //! Persistent znodes, container znodes and those with a time to live look the same to a client: their owner is 0.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use crate::Stat;
 
-use crate::{Session, Stat, session};
-
-/// Maximum number of wrong znodes that a session, or one recipe, keeps; more are not reported.
-const KEPT: usize = 64;
-/// Maximum number of warnings that a session remembers, so that none is logged twice.
-const WARNED: usize = 256;
 /// Maximum number of characters of a path in a message.
-const SHOWN: usize = 200;
+const MAX_SHOWN: usize = 200;
 /// Owner of a container znode, which servers may show instead of 0.
 const CONTAINER: i64 = i64::MIN;
 
-/// Returns whether a znode with this `ephemeral_owner` is removed at the end of a session.
+/// Returns true if a znode with this `ephemeral_owner` is deleted at the end of a session.
 pub fn is_ephemeral(owner: i64) -> bool {
     owner != 0 && owner != CONTAINER
 }
@@ -123,8 +114,8 @@ impl fmt::Display for WrongZnode {
 /// Shortens a path and replaces its control characters.
 pub(crate) fn shown(path: &str) -> String {
     let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    let mut text: String = path.chars().take(SHOWN).map(clean).collect();
-    if path.chars().nth(SHOWN).is_some() {
+    let mut text: String = path.chars().take(MAX_SHOWN).map(clean).collect();
+    if path.chars().nth(MAX_SHOWN).is_some() {
         text.push('…');
     }
     text
@@ -139,121 +130,6 @@ fn quoted(path: &str) -> String {
     format!("'{}'", path.replace('\'', r"'\''"))
 }
 
-/// The wrong znodes of one session.
-#[derive(Debug, Default)]
-pub(crate) struct Registry {
-    /// Number of recipes that see each znode.
-    seen: Mutex<BTreeMap<WrongZnode, usize>>,
-    /// Znodes for which a warning was logged.
-    warned: Mutex<BTreeSet<WrongZnode>>,
-    newest: watch::Sender<BTreeSet<WrongZnode>>,
-}
-
-impl Registry {
-    pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeSet<WrongZnode>> {
-        self.newest.subscribe()
-    }
-
-    /// Adds a znode. Returns false if there are too many.
-    fn add(&self, wrong: &WrongZnode) -> bool {
-        {
-            let mut warned = session::lock(&self.warned);
-            if warned.len() >= WARNED || !warned.insert(wrong.clone()) {
-                debug!("{wrong}");
-            } else {
-                warn!("znode of the wrong type: {wrong}; {}", wrong.remedy());
-            }
-        }
-        let mut seen = session::lock(&self.seen);
-        if seen.len() >= KEPT && !seen.contains_key(wrong) {
-            return false;
-        }
-        *seen.entry(wrong.clone()).or_insert(0) += 1;
-        self.tell(&seen);
-        true
-    }
-
-    fn remove(&self, wrong: &WrongZnode) {
-        let mut seen = session::lock(&self.seen);
-        if let Some(count) = seen.get_mut(wrong) {
-            *count -= 1;
-            if *count == 0 {
-                seen.remove(wrong);
-            }
-        }
-        self.tell(&seen);
-    }
-
-    /// Notes that the znode is gone, or of the right type: if it comes back, that is logged again.
-    fn resolve(&self, wrong: &WrongZnode) {
-        if session::lock(&self.warned).remove(wrong) {
-            info!(path = shown(&wrong.path), "the znode of the wrong type is gone");
-        }
-    }
-
-    fn tell(&self, seen: &BTreeMap<WrongZnode, usize>) {
-        self.newest.send_if_modified(|newest| {
-            let changed = newest.len() != seen.len() || !seen.keys().all(|wrong| newest.contains(wrong));
-            if changed {
-                *newest = seen.keys().cloned().collect();
-            }
-            changed
-        });
-    }
-}
-
-/// The wrong znodes that one recipe sees. They are no longer reported when this is dropped.
-#[derive(Debug, Default)]
-pub struct WrongZnodeReporter {
-    registry: Option<Arc<Registry>>,
-    /// Znodes, each with a flag: the registry keeps it.
-    seen: BTreeMap<WrongZnode, bool>,
-}
-
-impl WrongZnodeReporter {
-    /// Replaces the earlier wrong_znodes by `now`: reports new ones and withdraws missing ones.
-    pub fn update(&mut self, session: &Session, now: impl IntoIterator<Item = WrongZnode>) {
-        let now: BTreeSet<WrongZnode> = now.into_iter().take(KEPT).collect();
-        if now.is_empty() && self.seen.is_empty() {
-            return;
-        }
-        let registry = self.registry.get_or_insert_with(|| session.wrong_registry());
-        self.seen.retain(|wrong, kept| {
-            let stays = now.contains(wrong);
-            if !stays {
-                if *kept {
-                    registry.remove(wrong);
-                }
-                registry.resolve(wrong);
-            }
-            stays
-        });
-        for wrong in now {
-            self.seen.entry(wrong).or_insert_with_key(|wrong| registry.add(wrong));
-        }
-    }
-
-    /// Withdraws everything: the znodes are gone.
-    pub fn clear(&mut self) {
-        let Some(registry) = &self.registry else { return };
-        for (wrong, kept) in std::mem::take(&mut self.seen) {
-            if kept {
-                registry.remove(&wrong);
-            }
-            registry.resolve(&wrong);
-        }
-    }
-}
-
-impl Drop for WrongZnodeReporter {
-    fn drop(&mut self) {
-        let Some(registry) = &self.registry else { return };
-        for (wrong, _) in self.seen.iter().filter(|(_, kept)| **kept) {
-            registry.remove(wrong);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -262,43 +138,6 @@ mod tests {
 
     fn wrong(path: &str) -> WrongZnode {
         WrongZnode::new(path, ZnodeProblem::NotEphemeral)
-    }
-
-    fn wrong_znodes(registry: &Arc<Registry>) -> WrongZnodeReporter {
-        WrongZnodeReporter { registry: Some(registry.clone()), seen: BTreeMap::new() }
-    }
-
-    impl WrongZnodeReporter {
-        fn add(&mut self, wrong: WrongZnode) {
-            let registry = self.registry.clone().unwrap_or_default();
-            self.seen.entry(wrong).or_insert_with_key(|wrong| registry.add(wrong));
-        }
-    }
-
-    #[test]
-    fn wrong_znode_is_reported_for_as_long_as_any_recipe_sees_it() {
-        let registry = Arc::new(Registry::default());
-        let newest = registry.subscribe();
-        let (mut one, mut other) = (wrong_znodes(&registry), wrong_znodes(&registry));
-        one.add(wrong("/a"));
-        other.add(wrong("/a"));
-        other.add(wrong("/b"));
-        drop(one);
-        assert_eq!(newest.borrow().iter().map(|wrong| &*wrong.path).collect::<Vec<_>>(), ["/a", "/b"]);
-        other.clear();
-        assert!(newest.borrow().is_empty());
-    }
-
-    #[test]
-    fn number_of_reported_znodes_is_bounded() {
-        let registry = Arc::new(Registry::default());
-        let newest = registry.subscribe();
-        let mut many = wrong_znodes(&registry);
-        (0..1_000).for_each(|n| many.add(wrong(&format!("/{n}"))));
-        assert_eq!(newest.borrow().len(), KEPT);
-        assert!(session::lock(&registry.warned).len() <= WARNED);
-        drop(many);
-        assert!(newest.borrow().is_empty() && session::lock(&registry.seen).is_empty());
     }
 
     #[test]
@@ -313,7 +152,7 @@ mod tests {
             for problem in [ZnodeProblem::NotEphemeral, ZnodeProblem::Ephemeral, ZnodeProblem::HasChildren, ZnodeProblem::NotANumber] {
                 let wrong = WrongZnode::new(path.clone(), problem);
                 for text in [wrong.to_string(), wrong.remedy()] {
-                    prop_assert!(text.chars().count() < 5 * SHOWN && !text.chars().any(char::is_control), "{:?}", text);
+                    prop_assert!(text.chars().count() < 5 * MAX_SHOWN && !text.chars().any(char::is_control), "{:?}", text);
                 }
             }
         }

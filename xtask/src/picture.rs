@@ -21,7 +21,7 @@ const SHOW: &str = "\
 32s api away
 ";
 /// When the picture is taken: some averages wait.
-const MOMENT: [&str; 2] = ["API away", "waiting 4"];
+const MOMENT: [&str; 2] = ["API down", "waiting 4"];
 
 /// Run the demo in a terminal for half a minute, and draw what it shows into docs/demo.svg.
 #[derive(clap::Args)]

@@ -40,7 +40,7 @@ const DYING: [&str; 9] = [
     "--features",
     "fault-points",
     "--test",
-    "nothing_lost_nothing_twice",
+    "exactly_once",
     "--test",
     "panics",
 ];

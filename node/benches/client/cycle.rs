@@ -1,12 +1,11 @@
-//! One cycle of a leader: list the znodes, read all of them, average. By the node's own code, and by the bare client
-//! without anything that a node needs, which is as fast as it could be.
+//! One cycle of a leader: list the znodes, read all of them, average. Implemented with the node's own code, and with
+//! only the ZooKeeper client, which is the lower limit of the time.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use atalaya::leader::members::Members;
+use atalaya::leader::members::{MAX_BATCH, Members};
 use atalaya::leader::read_fleet::{Freshness, read_fleet};
-use atalaya::zk::bulk_read::MAX_BATCH;
 use atalaya_recipes::{Connection, Session, SessionOptions};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -14,20 +13,20 @@ use zookeeper_client as zk;
 
 use super::SESSION_TIMEOUT;
 
-/// Where measurements stand.
+/// Parent of the measurements.
 pub(crate) const PARENT: &str = "/mediciones";
-/// Znodes made in one request.
-const WRITTEN_AT_ONCE: usize = 500;
+/// Number of znodes created per request.
+const CREATE_BATCH: usize = 500;
 
-/// A fleet's znodes, and two clients to read them with.
+/// Znodes of a fleet, with two clients that read them.
 pub(crate) struct Fleet {
-    /// As a node has it.
+    /// Connection as used by a node.
     connection: Connection,
-    /// The same crate without anything around it.
+    /// The client crate that the connection uses.
     bare: zk::Client,
-    made: usize,
-    /// Who measures, with the sizes of the last cycle.
-    roster: Members,
+    created: usize,
+    /// Members, with the sizes of their measurements in the last cycle.
+    members: Members,
 }
 
 impl Fleet {
@@ -35,22 +34,22 @@ impl Fleet {
         let session = Session::start(SessionOptions { servers: hosts.parse()?, timeout: SESSION_TIMEOUT });
         let connection = session.connection().await;
         let bare = zk::Client::connector().with_session_timeout(SESSION_TIMEOUT).connect(hosts).await?;
-        Ok(Fleet { connection, bare, made: 0, roster: Members::default() })
+        Ok(Fleet { connection, bare, created: 0, members: Members::default() })
     }
 
     pub(crate) fn client(&self) -> &zk::Client {
         &self.bare
     }
 
-    /// Makes it `count` znodes that hold whole numbers from 75 to 85, as the nodes of existing fleets write them.
+    /// Creates znodes until there are `count`, with integers from 75 to 85 as nodes of existing fleets write them.
     pub(crate) async fn fill(&mut self, count: usize) -> anyhow::Result<Value> {
         let anyone = zk::Acls::anyone_all();
         self.bare.mkdir(PARENT, &zk::CreateMode::Persistent.with_acls(anyone)).await?;
         let ephemeral = zk::CreateMode::Ephemeral.with_acls(anyone);
-        while self.made < count {
-            let end = count.min(self.made + WRITTEN_AT_ONCE);
+        while self.created < count {
+            let end = count.min(self.created + CREATE_BATCH);
             let mut writer = self.bare.new_multi_writer();
-            for number in self.made..end {
+            for number in self.created..end {
                 let measurement = 75 + number * 7 % 11;
                 writer.add_create(
                     &format!("{PARENT}/{number}"),
@@ -59,22 +58,23 @@ impl Fleet {
                 )?;
             }
             writer.commit().await?;
-            self.made = end;
+            self.created = end;
         }
-        self.roster.update(PARENT, self.connection.children(PARENT).await?);
-        average(&self.connection, &mut self.roster).await?;
-        Ok(json!({"filled": self.made}))
+        self.members.update(PARENT, self.connection.children(PARENT).await?);
+        average(&self.connection, &mut self.members).await?;
+        Ok(json!({"filled": self.created}))
     }
 
-    /// Nanoseconds of each way, `times` times, one way after the other so that none has the machine to itself.
+    /// Returns the times of each implementation in nanoseconds, for `times` rounds. The implementations alternate, so
+    /// that load on the machine affects all of them.
     pub(crate) async fn cycle(&mut self, times: usize) -> anyhow::Result<Value> {
         let (mut first, mut listed, mut read, mut floor) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut mean = 0.0;
         for _ in 0..times {
             let start = Instant::now();
-            let mut roster = Members::default();
-            self.list(&mut roster).await?;
-            mean = average(&self.connection, &mut roster).await?;
+            let mut members = Members::default();
+            self.list(&mut members).await?;
+            mean = average(&self.connection, &mut members).await?;
             first.push(start.elapsed());
 
             let start = Instant::now();
@@ -82,32 +82,32 @@ impl Fleet {
             floor.push(start.elapsed());
 
             let start = Instant::now();
-            let mut roster = std::mem::take(&mut self.roster);
-            self.list(&mut roster).await?;
-            average(&self.connection, &mut roster).await?;
+            let mut members = std::mem::take(&mut self.members);
+            self.list(&mut members).await?;
+            average(&self.connection, &mut members).await?;
             listed.push(start.elapsed());
 
             let start = Instant::now();
-            average(&self.connection, &mut roster).await?;
+            average(&self.connection, &mut members).await?;
             read.push(start.elapsed());
-            ensure!(roster.len() == self.made, "{} of {} znodes", roster.len(), self.made);
-            self.roster = roster;
+            ensure!(members.len() == self.created, "{} of {} znodes", members.len(), self.created);
+            self.members = members;
         }
         let ns = |times: Vec<Duration>| times.iter().map(|time| time.as_nanos() as u64).collect::<Vec<_>>();
         let [first, listed, read, floor] = [first, listed, read, floor].map(ns);
         Ok(json!({"mean": mean, "first": first, "listed": listed, "read": read, "floor": floor}))
     }
 
-    /// What a leader does when its watch says that nodes have come or gone.
-    async fn list(&self, roster: &mut Members) -> anyhow::Result<()> {
+    /// Lists the members, as a leader does when its watch reports a change.
+    async fn list(&self, members: &mut Members) -> anyhow::Result<()> {
         let mut names = self.connection.children(PARENT).await?;
-        // As atalaya_recipes::children_watch hands them on.
+        // `atalaya_recipes::children_watch` sorts them too.
         names.sort_unstable();
-        roster.update(PARENT, names);
+        members.update(PARENT, names);
         Ok(())
     }
 
-    /// One list, and all batches sent at once; nothing is parsed, kept, or bounded.
+    /// Lists once and sends all batches at once, without parsing, caching or limits.
     async fn bare_cycle(&self) -> anyhow::Result<()> {
         let names = self.bare.list_children(PARENT).await?;
         let batches = names.chunks(MAX_BATCH).map(|names| {
@@ -118,15 +118,15 @@ impl Fleet {
         let batches = batches.collect::<Result<Vec<_>, _>>()?;
         let answers = try_join_all(batches).await?;
         let count: usize = answers.iter().map(Vec::len).sum();
-        ensure!(count == self.made, "{count} of {} znodes", self.made);
+        ensure!(count == self.created, "{count} of {} znodes", self.created);
         Ok(())
     }
 }
 
-/// Reads the whole roster and averages it.
-async fn average(connection: &Connection, roster: &mut Members) -> anyhow::Result<f64> {
-    let gathered = read_fleet(connection, roster, Freshness::default(), 0).await?;
-    ensure!(gathered.excluded == 0, "{} znodes could not be averaged", gathered.excluded);
-    let summaries = gathered.aggregate.summaries();
-    summaries.first().map(|summary| summary.mean).context("there is nothing to average")
+/// Reads and averages all members.
+async fn average(connection: &Connection, members: &mut Members) -> anyhow::Result<f64> {
+    let reading = read_fleet(connection, members, Freshness::default(), 0).await?;
+    ensure!(reading.excluded == 0, "{} znodes could not be averaged", reading.excluded);
+    let averages = reading.aggregate.averages();
+    averages.first().map(|average| average.mean).context("no measurement to average")
 }

@@ -1,12 +1,13 @@
 //! Exit codes, as in sysexits(3), and the error message of a command. Only `main` and the commands know them.
 
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 #[cfg(feature = "demo")]
 use crate::demo::DemoError;
 use crate::node::NodeError;
 use crate::reload::{LoadError, OpenBoardError};
 use crate::settings::SettingsError;
+use crate::settings::api_token::TokenError;
 
 /// Error of a command: a message for stderr and an exit code.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Failure {
         Failure { code: TEMP_FAIL, error: error.into() }
     }
 
-    /// Command that could not be executed: as in a shell, 127 if it does not exist, else 126.
+    /// Command that could not be executed: as in a shell, 127 if it does not exist, otherwise 126.
     pub(crate) fn not_run(cause: &std::io::Error, error: impl Into<anyhow::Error>) -> Failure {
         let missing = cause.kind() == std::io::ErrorKind::NotFound;
         Failure { code: if missing { NOT_FOUND } else { NOT_EXECUTABLE }, error: error.into() }
@@ -92,6 +93,15 @@ impl Failure {
     }
 }
 
+/// Returns the exit code of a child process: its own, or 128 plus the number of the signal that killed it.
+pub(crate) fn code_of(status: ExitStatus) -> u8 {
+    #[cfg(unix)]
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    let signal: Option<i32> = None;
+    status.code().or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:#}", self.error)
@@ -104,6 +114,12 @@ impl From<SettingsError> for Failure {
             SettingsError::Flag { .. } => Failure::usage(error),
             _ => Failure::config(error),
         }
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Failure {
+        Failure::config(error)
     }
 }
 

@@ -1,35 +1,38 @@
-//! What is done to the fleet: faults, by keys and by scripts, carried out and said.
+//! Injection of faults into the fleet, on the request of a key or of the script.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use super::fleet::{Member, Plan};
-use super::script::{ApiMode, Fault, Who};
-use super::state::Tone;
+use super::fleet::{Member, NodeConfig};
+use super::script::{ApiMode, Fault, Target};
+use super::state::LineKind;
 use super::{Demo, DemoError};
 
 impl Demo {
-    /// The numbers of those that are meant.
-    fn meant(&self, who: Who) -> Vec<u32> {
-        match who {
-            Who::Node(number) => vec![number],
-            Who::Leader => self.state.leader().into_iter().collect(),
-            Who::All => self.members.keys().copied().collect(),
+    /// Returns the numbers of the target nodes.
+    fn targets(&self, target: Target) -> Vec<u32> {
+        match target {
+            Target::Node(number) => vec![number],
+            Target::Leader => self.state.leader().into_iter().collect(),
+            Target::All => self.members.keys().copied().collect(),
         }
     }
 
-    /// Does something to the fleet, and says so.
-    pub(super) async fn fault(&mut self, fault: Fault) -> Result<ControlFlow<()>, DemoError> {
-        // Who leads may have changed since the last frame.
-        self.look().await;
+    /// Injects a fault and adds a line about it to the event log.
+    pub(super) async fn inject(&mut self, fault: Fault) -> Result<ControlFlow<()>, DemoError> {
+        // The leader may have changed since the last frame.
+        self.refresh().await;
         let faults = self.server.faults();
-        let said = match fault {
-            Fault::Kill(who) => self.each(who, "killed", |member, _| Ok(member.kill()))?,
-            Fault::Hang(who) => self.each(who, "stopped", |member, _| Ok(member.hang()))?,
-            Fault::Revive(who) => self.each(who, "revived", |member, plan| member.revive(plan))?,
-            Fault::Expire(who) => {
+        let message = match fault {
+            Fault::Kill(target) => self.for_each(target, "killed", |member, _| Ok(member.kill()))?,
+            Fault::Hang(target) => self.for_each(target, "stopped", |member, _| Ok(member.hang()))?,
+            Fault::Revive(target) => {
+                self.for_each(target, "revived", |member, config| member.revive(config))?
+            }
+            Fault::Expire(target) => {
+                let targets = self.targets(target);
                 let sessions: Vec<i64> = (self.state.rows.iter())
-                    .filter(|row| self.meant(who).contains(&row.number))
+                    .filter(|row| targets.contains(&row.number))
                     .filter_map(|row| row.session())
                     .collect();
                 let mut expired = 0;
@@ -37,22 +40,19 @@ impl Demo {
                     expired += usize::from(faults.expire(session).await);
                 }
                 match expired {
-                    0 => format!("{who} has no session that could expire"),
-                    1 => format!("the session of {who} expires"),
+                    0 => format!("{target}: no session to expire"),
+                    1 => format!("the session of {target} expires"),
                     many => format!("{many} sessions expire"),
                 }
             }
-            Fault::Api(mode) => match self.sink.set(mode) {
-                Ok(()) => format!(
-                    "the API {}",
-                    match mode {
-                        ApiMode::Up => "is back",
-                        ApiMode::Away => "goes away",
-                        ApiMode::Hanging => "hangs",
-                        ApiMode::Failing => "fails: 500 to every report",
-                    }
-                ),
-                Err(error) => format!("the API cannot come back: {error}"),
+            Fault::Api(mode) => match self.api.set_mode(mode) {
+                Ok(()) => match mode {
+                    ApiMode::Up => "the API is up again".to_owned(),
+                    ApiMode::Down => "the API is down".to_owned(),
+                    ApiMode::Hanging => "the API hangs".to_owned(),
+                    ApiMode::Failing => "the API answers every report with 503".to_owned(),
+                },
+                Err(error) => format!("the API cannot be started again: {error}"),
             },
             Fault::StopZooKeeper => {
                 faults.stop().await;
@@ -60,35 +60,35 @@ impl Demo {
             }
             Fault::StartZooKeeper => {
                 faults.start_again().await;
-                "ZooKeeper is back".to_owned()
+                "ZooKeeper is up again".to_owned()
             }
             Fault::End => return Ok(ControlFlow::Break(())),
-            Fault::Panic => panic!("as the script wants it"),
+            Fault::Panic => panic!("requested by the script"),
         };
-        self.state.say("demo", Tone::Fault, said, Instant::now());
+        self.state.log("demo", LineKind::Fault, message, Instant::now());
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Does `act` to each of those that are meant, and says to how many something was `done`.
-    fn each(
+    /// Applies `action` to each target node. Returns a message with the number of nodes that were affected.
+    fn for_each(
         &mut self,
-        who: Who,
+        target: Target,
         done: &str,
-        act: impl Fn(&mut Member, &Plan) -> Result<bool, DemoError>,
+        action: impl Fn(&mut Member, &NodeConfig) -> Result<bool, DemoError>,
     ) -> Result<String, DemoError> {
-        let meant = self.meant(who);
-        let mut hit = Vec::new();
-        for number in &meant {
+        let targets = self.targets(target);
+        let mut affected = Vec::new();
+        for number in &targets {
             if let Some(member) = self.members.get_mut(number)
-                && act(member, &self.plan)?
+                && action(member, &self.config)?
             {
-                hit.push(*number);
+                affected.push(*number);
             }
         }
-        Ok(match (hit.as_slice(), who) {
-            ([], Who::Leader) if meant.is_empty() => "nobody leads at the moment".to_owned(),
-            ([], who) => format!("{who} cannot be {done}: nothing to be done"),
-            ([one], Who::Leader) => format!("node {one}, the leader, is {done}"),
+        Ok(match (affected.as_slice(), target) {
+            ([], Target::Leader) if targets.is_empty() => "no node is the leader at the moment".to_owned(),
+            ([], target) => format!("{target} cannot be {done} in its current state"),
+            ([one], Target::Leader) => format!("node {one}, the leader, is {done}"),
             ([one], _) => format!("node {one} is {done}"),
             (many, _) => format!("{} nodes are {done}", many.len()),
         })

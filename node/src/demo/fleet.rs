@@ -1,7 +1,7 @@
-//! The nodes of the demo: each in a thread of its own, with a runtime of its own, over TCP as everybody else.
+//! The nodes of the demo. Each has its own thread with its own runtime, and talks to ZooKeeper over TCP.
 //!
-//! So a node can be killed, and nothing of it runs any more, not even to say good-bye to ZooKeeper; and it can hang, and
-//! all of it hangs, its session's heartbeats too, as those of a process that was stopped.
+//! Therefore a killed node runs no more code, not even to close its session; and a hung node hangs completely, including
+//! the heartbeats of its session, like a stopped process.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,46 +13,45 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::DemoError;
-use super::gate::Gate;
-use super::happening::Happening;
-use super::journal;
+use super::event::Event;
+use super::log_capture::set_current_node;
+use super::thread_control::ThreadControl;
 use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 use crate::node::Node;
 use crate::observe::node_status::NodeStatus;
 use crate::settings::Settings;
 
-/// A node needs little stack; builds without optimisation need more of it.
-const STACK: usize = 2 * 1024 * 1024;
+/// Stack size of a node's thread. Smaller than the default of most systems, but enough for builds without optimisation.
+const STACK_SIZE: usize = 2 * 1024 * 1024;
 
-/// What all nodes are made of.
-pub(super) struct Plan {
+/// Configuration that all nodes share.
+pub(super) struct NodeConfig {
     pub(super) boards: Boards,
     pub(super) board: Option<String>,
     pub(super) settings: Settings,
-    pub(super) happenings: mpsc::UnboundedSender<Happening>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) averages: mpsc::UnboundedSender<Report>,
-    /// What reaches the API.
+    /// Runtime for requests to the API.
     pub(super) network: Handle,
 }
 
-impl Plan {
-    fn node(&self, number: u32) -> Result<Node, DemoError> {
+impl NodeConfig {
+    fn build(&self, number: u32) -> Result<Node, DemoError> {
         #[expect(clippy::expect_used, reason = "digits are a node id")]
         let id: NodeId = number.to_string().parse().expect("a number is a node id");
         let node = Node::build(id, self.board.clone(), &self.boards, self.settings.clone())?;
-        Ok(node.averages(self.averages.clone()).network(self.network.clone()))
+        Ok(node.with_averages(self.averages.clone()).with_network(self.network.clone()))
     }
 }
 
-/// How a node is.
+/// Condition of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
-    /// It runs.
-    Up,
-    /// It was stopped, and may be let go on.
+    Running,
+    /// Stopped, and can be resumed.
     Hung,
-    /// It is gone: killed, or for this reason.
+    /// Killed, or ended for this reason.
     Dead(Option<String>),
 }
 
@@ -60,29 +59,30 @@ pub(crate) enum Condition {
 pub(super) struct Member {
     pub(super) number: u32,
     pub(super) condition: Condition,
-    pub(super) vitals: watch::Receiver<NodeStatus>,
-    gate: Arc<Gate>,
-    life: u32,
+    pub(super) status: watch::Receiver<NodeStatus>,
+    control: Arc<ThreadControl>,
+    incarnation: u32,
 }
 
 impl Member {
-    /// Starts the node of this number for the `life`-th time.
-    pub(super) fn start(plan: &Plan, number: u32, life: u32) -> Result<Member, DemoError> {
-        let node = plan.node(number)?;
-        let vitals = node.node_status();
-        let gate = Arc::new(Gate::default());
-        let (hand, happenings) = (gate.clone(), plan.happenings.clone());
-        // It has no I/O: each would cost four open files, and the connection to ZooKeeper needs none of it.
+    /// Starts node `number`. `incarnation` is the number of its starts.
+    pub(super) fn start(config: &NodeConfig, number: u32, incarnation: u32) -> Result<Member, DemoError> {
+        let node = config.build(number)?;
+        let status = node.node_status();
+        let control = Arc::new(ThreadControl::default());
+        let (thread_control, events) = (control.clone(), config.events.clone());
+        let start_error = |error: io::Error| DemoError::StartNode { number, error };
+        // Without an I/O driver, which would cost four open files per node. The ZooKeeper client does not need it.
         let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(no_more(number))?;
+            tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(start_error)?;
         let body = move || {
-            let running = AssertUnwindSafe(|| {
-                journal::speak_for(number);
+            let run = AssertUnwindSafe(|| {
+                set_current_node(number);
                 let node = Box::pin(node.run(None, std::future::pending()));
                 runtime.block_on(async {
                     tokio::select! {
                         biased;
-                        () = hand.watch() => None,
+                        () = thread_control.killed() => None,
                         ended = node => Some(match ended {
                             Ok(()) => "ended".to_owned(),
                             Err(failure) => failure.to_string(),
@@ -90,68 +90,64 @@ impl Member {
                     }
                 })
             });
-            // What the panic said is among the events.
-            let why = catch_unwind(running).unwrap_or_else(|_| Some("a defect".to_owned()));
-            // Its connections go with it, unannounced.
+            // The message of a panic is among the log lines.
+            let reason = catch_unwind(run).unwrap_or_else(|_| Some("panicked".to_owned()));
+            // Drops the connections without closing the session.
             drop(runtime);
-            // At the end nobody listens.
-            let _ = happenings.send(Happening::Ended { node: number, life, why });
+            // Fails at the end of the demo.
+            let _ = events.send(Event::NodeEnded { node: number, incarnation, reason });
         };
         thread::Builder::new()
             .name(format!("node {number}"))
-            .stack_size(STACK)
+            .stack_size(STACK_SIZE)
             .spawn(body)
-            .map_err(no_more(number))?;
-        Ok(Member { number, condition: Condition::Up, vitals, gate, life })
+            .map_err(start_error)?;
+        Ok(Member { number, condition: Condition::Running, status, control, incarnation })
     }
 
-    /// Whether there was anything to kill.
+    /// Kills the node. Returns false if it was already dead.
     pub(super) fn kill(&mut self) -> bool {
         let alive = !matches!(self.condition, Condition::Dead(_));
         if alive {
-            self.gate.kill();
+            self.control.kill();
             self.condition = Condition::Dead(None);
         }
         alive
     }
 
-    /// Whether it went on until now.
+    /// Stops the node. Returns false if it was not running.
     pub(super) fn hang(&mut self) -> bool {
-        let up = self.condition == Condition::Up;
-        if up {
-            self.gate.hang();
+        let running = self.condition == Condition::Running;
+        if running {
+            self.control.hang();
             self.condition = Condition::Hung;
         }
-        up
+        running
     }
 
-    /// Lets it go on, or starts it anew. Whether there was anything to revive.
-    pub(super) fn revive(&mut self, plan: &Plan) -> Result<bool, DemoError> {
+    /// Resumes a stopped node, or starts a dead one again. Returns false if the node was running.
+    pub(super) fn revive(&mut self, config: &NodeConfig) -> Result<bool, DemoError> {
         match self.condition {
-            Condition::Up => return Ok(false),
+            Condition::Running => return Ok(false),
             Condition::Hung => {
-                self.gate.release();
-                self.condition = Condition::Up;
+                self.control.resume();
+                self.condition = Condition::Running;
             }
-            Condition::Dead(_) => *self = Member::start(plan, self.number, self.life + 1)?,
+            Condition::Dead(_) => *self = Member::start(config, self.number, self.incarnation + 1)?,
         }
         Ok(true)
     }
 
-    /// Its thread has ended.
-    pub(super) fn ended(&mut self, life: u32, why: Option<String>) {
-        if life == self.life {
-            self.condition = Condition::Dead(why);
+    /// Records that the thread of an incarnation has ended.
+    pub(super) fn on_ended(&mut self, incarnation: u32, reason: Option<String>) {
+        if incarnation == self.incarnation {
+            self.condition = Condition::Dead(reason);
         }
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.gate.kill();
+        self.control.kill();
     }
-}
-
-fn no_more(number: u32) -> impl Fn(io::Error) -> DemoError {
-    move |error| DemoError::StartNode { number, error }
 }

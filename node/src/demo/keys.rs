@@ -1,88 +1,85 @@
-//! What each key does. Pure; the help is written here too, so that both say the same.
+//! Keys and their actions, with the help text next to them so that both agree. No I/O.
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::script::{ApiMode, Fault, Who};
+use super::script::{ApiMode, Fault, Target};
 use super::state::State;
 
-/// What a key asks for.
+/// Action that a key requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// To do something to the fleet.
-    Fault(Fault),
-    /// To choose another node: so many further down.
+pub(crate) enum Action {
+    /// Inject a fault.
+    Inject(Fault),
+    /// Select the node this many rows further down.
     Move(isize),
-    /// To choose the first node, or the last.
-    Jump {
-        /// The last.
-        last: bool,
-    },
-    /// To see or to close the help.
-    Help,
-    /// To draw anew.
+    /// Select the first node, or the last.
+    Jump { last: bool },
+    /// Open or close the help.
+    ToggleHelp,
+    /// Redraw the whole screen.
     Redraw,
-    /// To end the demo.
+    /// Close the help, or end the demo.
     Quit,
 }
 
-/// The keys, and what they do.
+/// Keys with their descriptions, for the help.
 pub(crate) const KEYS: [(&str, &str); 12] = [
-    ("↑ ↓", "choose a node (also PgUp, PgDn, Home, End)"),
-    ("k", "kill the chosen node as kill -9 does: its session has to time out"),
-    ("h", "hang it as SIGSTOP does: what it believes when it wakes does no harm"),
-    ("r", "revive it: start it anew, or let it go on"),
-    ("x", "expire its session: ZooKeeper takes it for dead while it lives"),
-    ("l", "kill the leader, whoever it is: the next in line takes over"),
-    ("R", "revive all"),
-    ("a", "take the API away: averages wait; again: it is back, and has them all"),
-    ("A", "let the API hang: it never answers; again: it does"),
-    ("z", "stop ZooKeeper, or start it again: nodes wait, and nobody leads"),
+    ("↑ ↓", "select a node (also PgUp, PgDn, Home, End)"),
+    ("k", "kill the selected node like kill -9: its session must time out"),
+    ("h", "stop it like SIGSTOP: when it resumes, it can do no harm"),
+    ("r", "revive it: start it again, or resume it"),
+    ("x", "expire its session: ZooKeeper treats it as dead while it runs"),
+    ("l", "kill the leader: the next contender takes over"),
+    ("R", "revive all nodes"),
+    ("a", "stop the API: averages wait; again: start it, and it receives them all"),
+    ("A", "let the API hang: it never answers; again: it answers"),
+    ("z", "stop ZooKeeper: nodes wait without a leader; again: start it"),
     ("?", "this help"),
     ("q", "end the demo (also Esc, Ctrl-C)"),
 ];
 
-/// Most lines that PgUp and PgDn go.
+/// Number of rows that PgUp and PgDn move.
 const PAGE: isize = 10;
 
-/// What an event of the terminal asks for, if `chosen` is the number of the node that is chosen.
-pub(crate) fn wish(event: &Event, state: &State, chosen: u32) -> Option<Wish> {
+/// Returns the action for an event of the terminal. `selected` is the number of the selected node.
+pub(crate) fn action_for(event: &Event, state: &State, selected: u32) -> Option<Action> {
     let key = match event {
         Event::Key(key) if key.kind != KeyEventKind::Release => key,
-        Event::Resize(..) => return Some(Wish::Redraw),
+        Event::Resize(..) => return Some(Action::Redraw),
         _ => return None,
     };
     let KeyEvent { code, modifiers, .. } = key;
     if modifiers.contains(KeyModifiers::CONTROL) {
         return match code {
-            KeyCode::Char('c' | 'C' | 'd') => Some(Wish::Quit),
-            KeyCode::Char('l') => Some(Wish::Redraw),
+            KeyCode::Char('c' | 'C' | 'd') => Some(Action::Quit),
+            KeyCode::Char('l') => Some(Action::Redraw),
             _ => None,
         };
     }
-    let node = Who::Node(chosen);
+    let node = Target::Node(selected);
     let api = |mode| Fault::Api(if state.api == ApiMode::Up { mode } else { ApiMode::Up });
-    let wish = match code {
-        KeyCode::Up => Wish::Move(-1),
-        KeyCode::Down => Wish::Move(1),
-        KeyCode::PageUp => Wish::Move(-PAGE),
-        KeyCode::PageDown => Wish::Move(PAGE),
-        KeyCode::Home => Wish::Jump { last: false },
-        KeyCode::End => Wish::Jump { last: true },
-        KeyCode::Char('k') => Wish::Fault(Fault::Kill(node)),
-        KeyCode::Char('h') => Wish::Fault(Fault::Hang(node)),
-        KeyCode::Char('r') => Wish::Fault(Fault::Revive(node)),
-        KeyCode::Char('x') => Wish::Fault(Fault::Expire(node)),
-        KeyCode::Char('l') => Wish::Fault(Fault::Kill(Who::Leader)),
-        KeyCode::Char('R') => Wish::Fault(Fault::Revive(Who::All)),
-        KeyCode::Char('a') => Wish::Fault(api(ApiMode::Away)),
-        KeyCode::Char('A') => Wish::Fault(api(ApiMode::Hanging)),
-        KeyCode::Char('z') if state.zookeeper_up => Wish::Fault(Fault::StopZooKeeper),
-        KeyCode::Char('z') => Wish::Fault(Fault::StartZooKeeper),
-        KeyCode::Char('?') | KeyCode::F(1) => Wish::Help,
-        KeyCode::Char('q') | KeyCode::Esc => Wish::Quit,
+    let action = match code {
+        KeyCode::Up => Action::Move(-1),
+        KeyCode::Down => Action::Move(1),
+        KeyCode::PageUp => Action::Move(-PAGE),
+        KeyCode::PageDown => Action::Move(PAGE),
+        KeyCode::Home => Action::Jump { last: false },
+        KeyCode::End => Action::Jump { last: true },
+        KeyCode::Char('k') => Action::Inject(Fault::Kill(node)),
+        KeyCode::Char('h') => Action::Inject(Fault::Hang(node)),
+        KeyCode::Char('r') => Action::Inject(Fault::Revive(node)),
+        KeyCode::Char('x') => Action::Inject(Fault::Expire(node)),
+        KeyCode::Char('l') => Action::Inject(Fault::Kill(Target::Leader)),
+        KeyCode::Char('R') => Action::Inject(Fault::Revive(Target::All)),
+        KeyCode::Char('a') => Action::Inject(api(ApiMode::Down)),
+        KeyCode::Char('A') => Action::Inject(api(ApiMode::Hanging)),
+        KeyCode::Char('z') if state.zookeeper_up => Action::Inject(Fault::StopZooKeeper),
+        KeyCode::Char('z') => Action::Inject(Fault::StartZooKeeper),
+        KeyCode::Char('?') | KeyCode::F(1) => Action::ToggleHelp,
+        KeyCode::Char('q') | KeyCode::Esc => Action::Quit,
         _ => return None,
     };
-    Some(wish)
+    Some(action)
 }
 
 #[cfg(test)]
@@ -91,30 +88,30 @@ mod tests {
 
     use super::*;
 
-    fn press(state: &State, code: KeyCode) -> Option<Wish> {
-        wish(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), state, 2)
+    fn press(state: &State, code: KeyCode) -> Option<Action> {
+        action_for(&Event::Key(KeyEvent::new(code, KeyModifiers::NONE)), state, 2)
     }
 
     #[test]
-    fn keys_that_toggle_know_how_things_are() {
+    fn toggle_keys_depend_on_the_current_state() {
         let mut state = State::new(3, Duration::from_secs(1), Default::default(), Instant::now());
-        assert_eq!(press(&state, KeyCode::Char('a')), Some(Wish::Fault(Fault::Api(ApiMode::Away))));
-        assert_eq!(press(&state, KeyCode::Char('z')), Some(Wish::Fault(Fault::StopZooKeeper)));
+        assert_eq!(press(&state, KeyCode::Char('a')), Some(Action::Inject(Fault::Api(ApiMode::Down))));
+        assert_eq!(press(&state, KeyCode::Char('z')), Some(Action::Inject(Fault::StopZooKeeper)));
         (state.api, state.zookeeper_up) = (ApiMode::Hanging, false);
-        assert_eq!(press(&state, KeyCode::Char('a')), Some(Wish::Fault(Fault::Api(ApiMode::Up))));
-        assert_eq!(press(&state, KeyCode::Char('z')), Some(Wish::Fault(Fault::StartZooKeeper)));
-        assert_eq!(press(&state, KeyCode::Char('k')), Some(Wish::Fault(Fault::Kill(Who::Node(2)))));
+        assert_eq!(press(&state, KeyCode::Char('a')), Some(Action::Inject(Fault::Api(ApiMode::Up))));
+        assert_eq!(press(&state, KeyCode::Char('z')), Some(Action::Inject(Fault::StartZooKeeper)));
+        assert_eq!(press(&state, KeyCode::Char('k')), Some(Action::Inject(Fault::Kill(Target::Node(2)))));
     }
 
     #[test]
-    fn every_key_of_the_help_does_something() {
+    fn every_key_in_the_help_has_an_action() {
         let state = State::new(3, Duration::from_secs(1), Default::default(), Instant::now());
         for (key, _) in KEYS.iter().filter(|(key, _)| key.chars().count() == 1) {
             let code = KeyCode::Char(key.chars().next().unwrap());
             assert!(press(&state, code).is_some(), "{key}");
         }
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(wish(&Event::Key(interrupt), &state, 1), Some(Wish::Quit));
+        assert_eq!(action_for(&Event::Key(interrupt), &state, 1), Some(Action::Quit));
         assert_eq!(press(&state, KeyCode::Char('w')), None);
     }
 }

@@ -1,27 +1,28 @@
-//! `atalaya demo`: a whole fleet in one process, and a hand that makes things go wrong.
+//! `atalaya demo`: a whole fleet in one process, with faults on demand.
 //!
-//! A ZooKeeper in memory, nodes and the collector, which is the REST API and has a page, run in threads of their own and talk over TCP, as if they were on
-//! machines of their own; nothing of a node knows that it is in a demo.
+//! An in-memory ZooKeeper server, the nodes, and the collector (the REST API with its web page) run in threads of
+//! their own and communicate over TCP, as if each had its own machine. No part of a node knows that it runs in a
+//! demo.
 //!
-//! `state`, `ledger`, `script`, `keys`, `throttle` and `view` decide and draw, without I/O; `fleet`, `sink` and `screen`
-//! are what they act on, `faults` is how; this file is the loop between them.
+//! `state`, `delivery_audit`, `script`, `keys`, `throttle` and `view` do no I/O. `fleet`, `api_server` and `screen`
+//! are the parts that do, `faults` injects faults into them, and this file has the main loop.
 
+mod api_server;
+mod delivery_audit;
+mod event;
 mod faults;
+mod faulty_store;
 mod fleet;
-mod gate;
-mod happening;
-mod journal;
+mod headless;
 mod keys;
-mod ledger;
-mod limits;
-mod plain;
+mod log_capture;
+mod rlimit;
 mod screen;
 mod script;
-mod sink;
 mod state;
+mod thread_control;
 mod throttle;
 mod view;
-mod watched;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,53 +40,50 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::model::report::Report;
 use crate::reload::OpenBoardError;
-use crate::settings::{Settings, SettingsError};
-use fleet::{Member, Plan};
-use happening::Happening;
-use journal::{Journal, Said};
-use keys::Wish;
+use crate::settings::{Env, FleetArgs, Settings, SettingsError};
+use api_server::ApiServer;
+use event::Event;
+use fleet::{Member, NodeConfig};
+use keys::Action;
+use log_capture::{LogCapture, LogLine};
 use screen::Screen;
-pub use script::{NotAScript, Script};
-use sink::Sink;
-use state::{State, Tone};
+pub(crate) use script::Script;
+use state::{LineKind, State};
 
-/// How often the nodes are looked at, and the screen is drawn.
-const FRAME: Duration = Duration::from_millis(100);
-/// Nodes started between two frames.
-const STARTED_AT_ONCE: usize = 250;
-/// Sessions end on a tick of the server.
-const TICK: Duration = Duration::from_millis(500);
-/// Longest that a moment's happenings keep the screen waiting.
-const MOST_AT_ONCE: usize = 5_000;
+/// Interval at which the status of the nodes is read and the screen is drawn.
+const FRAME_INTERVAL: Duration = Duration::from_millis(100);
+/// Maximum number of nodes that are started between two frames.
+const MAX_STARTS_PER_FRAME: usize = 250;
+/// Tick of the ZooKeeper server: it expires sessions at multiples of this.
+const SERVER_TICK: Duration = Duration::from_millis(500);
+/// Maximum number of events that are handled at once, so that many events do not block the screen.
+const MAX_BATCH: usize = 5_000;
 
-/// What is to be shown.
-pub struct Options {
-    /// How many nodes.
-    pub nodes: u32,
-    /// What boards there are, and which one the nodes are; `None`: the only one, or the one called default.
-    pub boards: Boards,
-    /// Its name.
-    pub board: Option<String>,
-    /// How often they measure.
-    pub sampling_period: Duration,
-    /// When a silent node is taken for dead.
-    pub session_timeout: Duration,
-    /// Where the API listens.
-    pub listen: SocketAddr,
-    /// Lines instead of a screen.
-    pub plain: bool,
-    /// When it ends by itself.
-    pub length: Option<Duration>,
-    /// What goes wrong by itself.
-    pub script: Script,
-    /// What nodes say.
-    pub filter: Targets,
+/// Options of the demo.
+pub(crate) struct Options {
+    /// Number of nodes.
+    pub(crate) nodes: u32,
+    pub(crate) boards: Boards,
+    /// Name of the board of all nodes; `None` means the only one, or the one called default.
+    pub(crate) board: Option<String>,
+    pub(crate) sampling_period: Duration,
+    pub(crate) session_timeout: Duration,
+    /// Address of the API.
+    pub(crate) listen: SocketAddr,
+    /// True to print lines instead of using a screen.
+    pub(crate) plain: bool,
+    /// Duration of the demo; `None` means until the user ends it.
+    pub(crate) length: Option<Duration>,
+    pub(crate) script: Script,
+    /// Filter for log lines.
+    pub(crate) filter: Targets,
 }
 
 /// Error that ends the demo.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub(crate) enum DemoError {
     /// Wrong settings in boards.toml.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -97,12 +95,7 @@ pub enum DemoError {
     ZooKeeper(io::Error),
     /// The REST API cannot listen.
     #[error("cannot start the API at {address}; choose another address with --listen: {error}")]
-    Listen {
-        /// Requested address.
-        address: SocketAddr,
-        /// Cause.
-        error: io::Error,
-    },
+    Listen { address: SocketAddr, error: io::Error },
     /// The terminal cannot be switched to the screen of the demo.
     #[error("cannot use this terminal; --plain works without one: {0}")]
     Terminal(io::Error),
@@ -114,99 +107,80 @@ pub enum DemoError {
         "{nodes} nodes need {wanted} open files and the system allows {maximum}: raise the limit (ulimit -Hn), or \
          start fewer nodes (--nodes {possible})"
     )]
-    OpenFiles {
-        /// Requested number of nodes.
-        nodes: u32,
-        /// Open files that they need.
-        wanted: u64,
-        /// Limit of the system.
-        maximum: u64,
-        /// Number of nodes within the limit.
-        possible: u64,
-    },
+    OpenFiles { nodes: u32, wanted: u64, maximum: u64, possible: u64 },
     /// The operating system refuses the thread of a node.
     #[error("cannot start node {number}: {error}")]
-    StartNode {
-        /// Number of the node.
-        number: u32,
-        /// Cause.
-        error: io::Error,
-    },
+    StartNode { number: u32, error: io::Error },
 }
 
-/// Runs until `stop`, or until the demo is over.
+/// Runs the demo until `stop` completes, or until its end.
 ///
 /// # Errors
-/// The machine does not give what so many nodes need, or the board is wrong.
-pub async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), DemoError> {
-    limits::make_room(options.nodes)?;
-    let (happenings, heard) = mpsc::unbounded_channel();
-    let (journal, said) = Journal::new();
-    // A test may have a subscriber already.
-    let _ = tracing_subscriber::registry().with(options.filter.clone()).with(journal).try_init();
-    let server = Server::builder().tick(TICK).longest_session_timeout(options.session_timeout).start_thread();
-    let server = server.map_err(DemoError::ZooKeeper)?;
-    let sink = Sink::start(options.listen, happenings.clone())
+/// The system does not provide the resources for this number of nodes, the board is invalid, or the terminal fails.
+pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), DemoError> {
+    rlimit::raise_open_files_limit(options.nodes)?;
+    let (events, received_events) = mpsc::unbounded_channel();
+    let (log_capture, log_lines) = LogCapture::new();
+    // Fails in a test that has installed a subscriber already.
+    let _ = tracing_subscriber::registry().with(options.filter.clone()).with(log_capture).try_init();
+    let server = Server::builder().tick(SERVER_TICK).longest_session_timeout(options.session_timeout);
+    let server = server.start_thread().map_err(DemoError::ZooKeeper)?;
+    let api = ApiServer::start(options.listen, events.clone())
         .map_err(|error| DemoError::Listen { address: options.listen, error })?;
-    let settings = settings(&options, &server, &sink)?;
+    let settings = settings(&options, &server, &api)?;
 
     let screen = if options.plain {
         None
     } else {
-        screen::guard_against_panics();
-        Some(Screen::take().map_err(DemoError::Terminal)?)
+        screen::install_panic_hook();
+        Some(Screen::enter().map_err(DemoError::Terminal)?)
     };
-    let (averages, averaged) = mpsc::unbounded_channel();
-    let places = (server.connect_string(), sink.page());
-    let state = State::new(options.nodes, options.sampling_period, places, Instant::now());
-    let plan = Plan {
+    let (averages, received_averages) = mpsc::unbounded_channel();
+    let addresses = (server.connect_string(), api.page_url());
+    let state = State::new(options.nodes, options.sampling_period, addresses, Instant::now());
+    let config = NodeConfig {
         boards: options.boards,
         board: options.board,
         settings,
-        happenings,
+        events,
         averages,
         network: Handle::current(),
     };
     let mut demo = Demo {
-        plan,
+        config,
         server,
-        sink,
+        api,
         members: BTreeMap::new(),
         script: options.script,
         length: options.length,
         state,
         screen,
     };
-    let outcome = demo.run(heard, said, averaged, stop).await;
-    // The screen is given back before anything is said.
+    let outcome = demo.run(received_events, log_lines, received_averages, stop).await;
+    // Restore the terminal before the summary is printed.
     demo.screen = None;
-    plain::conclude(&demo.state)?;
+    headless::print_summary(&demo.state)?;
     outcome
 }
 
-/// What the nodes are told: the fleet's settings, and where this demo's parts are.
-fn settings(options: &Options, server: &Server, sink: &Sink) -> Result<Settings, DemoError> {
-    use crate::settings::Env;
-    use crate::settings::FleetArgs;
-
-    let args = FleetArgs {
-        zookeeper: Some(server.connect_string()),
-        api_url: Some(sink.url()),
-        // It tells more than a GET, and the demo wants to know.
-        api_method: Some("post".to_owned()),
-        ..FleetArgs::default()
-    };
-    // What the environment says of some other fleet is not meant for this one.
-    let nothing = |_: &str| None;
-    let settings = Settings::assemble(&args, &options.boards, Env { variable: &nothing })?;
+/// Returns the settings of the nodes: those of boards.toml, with the addresses of this demo's servers.
+fn settings(options: &Options, server: &Server, api: &ApiServer) -> Result<Settings, DemoError> {
+    // A POST has the epoch and the cycle, which the demo needs for its audit.
+    let args = FleetArgs::default()
+        .with("zookeeper", server.connect_string())
+        .with("api_url", api.report_url())
+        .with("api_method", "post");
+    // Environment variables configure other fleets, not this one.
+    let no_variables = |_: &str| None;
+    let settings = Settings::assemble(&args, &options.boards, Env { variable: &no_variables })?;
     let (sampling_period, session_timeout) = (options.sampling_period, options.session_timeout);
     Ok(Settings { sampling_period, session_timeout, ..settings })
 }
 
 struct Demo {
-    plan: Plan,
+    config: NodeConfig,
     server: Server,
-    sink: Sink,
+    api: ApiServer,
     members: BTreeMap<u32, Member>,
     script: Script,
     length: Option<Duration>,
@@ -217,165 +191,153 @@ struct Demo {
 impl Demo {
     async fn run(
         &mut self,
-        mut heard: mpsc::UnboundedReceiver<Happening>,
-        mut said: mpsc::Receiver<Said>,
-        mut averaged: mpsc::UnboundedReceiver<crate::model::report::Report>,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        mut log_lines: mpsc::Receiver<LogLine>,
+        mut averages: mpsc::UnboundedReceiver<Report>,
         stop: impl Future<Output = &'static str>,
     ) -> Result<(), DemoError> {
         let start = self.state.started;
-        let words =
-            format!("ZooKeeper in memory at {}, the page at {}", self.state.zookeeper, self.state.page);
-        self.state.say("demo", Tone::Plain, words, start);
-        let mut frames = tokio::time::interval(FRAME);
+        let text = format!(
+            "in-memory ZooKeeper server at {}, web page at {}",
+            self.state.zookeeper, self.state.page
+        );
+        self.state.log("demo", LineKind::Info, text, start);
+        let mut frames = tokio::time::interval(FRAME_INTERVAL);
         frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let end = self.length.map(|length| tokio::time::Instant::from_std(start + length));
         tokio::pin!(stop);
-        let (mut batch, mut lines) = (Vec::new(), Vec::new());
+        let (mut event_batch, mut line_batch) = (Vec::new(), Vec::new());
         loop {
-            let due = self.script.next().map(|at| tokio::time::Instant::from_std(start + at));
+            let next_fault = self.script.next().map(|at| tokio::time::Instant::from_std(start + at));
             let mut redraw = false;
             tokio::select! {
                 biased;
                 _ = &mut stop => return Ok(()),
-                () = until(end) => break,
-                wish = next_wish(&mut self.screen, &self.state) => {
-                    if self.grant(wish?).await?.is_break() {
+                () = sleep_until(end) => break,
+                action = next_action(&mut self.screen, &self.state) => {
+                    if self.perform(action?).await?.is_break() {
                         break;
                     }
                     redraw = true;
                 }
-                () = until(due) => {
+                () = sleep_until(next_fault) => {
                     while let Some(fault) = self.script.take(start.elapsed()) {
-                        if self.fault(fault).await?.is_break() {
+                        if self.inject(fault).await?.is_break() {
                             return self.finish().await;
                         }
                     }
                 }
                 _ = frames.tick() => {
-                    self.start_some()?;
+                    self.start_next_nodes()?;
                     redraw = true;
                 }
-                _ = said.recv_many(&mut lines, MOST_AT_ONCE) => {
-                    lines.drain(..).for_each(|line| self.hear(Happening::Said(line)));
+                _ = log_lines.recv_many(&mut line_batch, MAX_BATCH) => {
+                    line_batch.drain(..).for_each(|line| self.on_event(Event::Logged(line)));
                 }
-                _ = heard.recv_many(&mut batch, MOST_AT_ONCE) => {
-                    batch.drain(..).for_each(|happening| self.hear(happening));
+                _ = events.recv_many(&mut event_batch, MAX_BATCH) => {
+                    event_batch.drain(..).for_each(|event| self.on_event(event));
                 }
-                Some(report) = averaged.recv() => {
-                    self.state.on(Happening::Averaged(report), Instant::now());
-                }
+                Some(report) = averages.recv() => self.on_event(Event::Averaged(report)),
             }
             if redraw {
-                self.look().await;
+                self.refresh().await;
             }
-            if !self.show(redraw)? {
+            if !self.output(redraw)? {
                 return Ok(());
             }
         }
         self.finish().await
     }
 
-    /// The last look, for the summary.
+    /// Refreshes the state once more, for the summary.
     async fn finish(&mut self) -> Result<(), DemoError> {
-        self.look().await;
-        self.show(true)?;
+        self.refresh().await;
+        self.output(true)?;
         Ok(())
     }
 
-    /// Starts the nodes that are yet to be started, some at a time.
-    fn start_some(&mut self) -> Result<(), DemoError> {
-        let begun = self.members.len();
-        for number in (1..=self.state.rows.len()).skip(begun).take(STARTED_AT_ONCE) {
+    /// Starts nodes that are not started yet, a limited number at a time.
+    fn start_next_nodes(&mut self) -> Result<(), DemoError> {
+        let started = self.members.len();
+        for number in (1..=self.state.rows.len()).skip(started).take(MAX_STARTS_PER_FRAME) {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            self.members.insert(number, Member::start(&self.plan, number, 1)?);
+            self.members.insert(number, Member::start(&self.config, number, 1)?);
         }
         Ok(())
     }
 
-    fn hear(&mut self, happening: Happening) {
-        if let Happening::Ended { node, life, why } = &happening
+    fn on_event(&mut self, event: Event) {
+        if let Event::NodeEnded { node, incarnation, reason } = &event
             && let Some(member) = self.members.get_mut(node)
         {
-            member.ended(*life, why.clone());
+            member.on_ended(*incarnation, reason.clone());
         }
-        self.state.on(happening, Instant::now());
+        self.state.on_event(event, Instant::now());
     }
 
-    /// Sees how everybody is.
-    async fn look(&mut self) {
+    /// Reads the status of all parts.
+    async fn refresh(&mut self) {
         for (row, member) in self.state.rows.iter_mut().zip(self.members.values_mut()) {
             row.condition.clone_from(&member.condition);
-            if member.vitals.has_changed().unwrap_or(true) {
-                row.vitals = member.vitals.borrow_and_update().clone();
+            if member.status.has_changed().unwrap_or(true) {
+                row.status = member.status.borrow_and_update().clone();
             }
         }
         if let Some(figures) = self.server.faults().figures().await {
-            self.state.figures = figures;
+            self.state.server = figures;
         }
-        self.state.api = self.sink.mode();
-        self.state.zookeeper_up = !self.state.figures.stopped;
+        self.state.api = self.api.mode();
+        self.state.zookeeper_up = !self.state.server.stopped;
         self.state.tick(Instant::now());
     }
 
-    /// Shows what there is to show. False when nobody sees it any more.
-    fn show(&mut self, redraw: bool) -> Result<bool, DemoError> {
+    /// Prints new lines, or redraws the screen. Returns false if no process reads the output any more.
+    fn output(&mut self, redraw: bool) -> Result<bool, DemoError> {
         match &mut self.screen {
-            None => Ok(plain::print(self.state.take_lines())?),
+            None => Ok(headless::print(self.state.take_lines())?),
             Some(screen) if redraw => Ok(screen.draw(&self.state).map(|()| true)?),
             Some(_) => Ok(true),
         }
     }
 
-    async fn grant(&mut self, wish: Wish) -> Result<ControlFlow<()>, DemoError> {
+    /// Performs an action of the user. Returns `Break` to end the demo.
+    async fn perform(&mut self, action: Action) -> Result<ControlFlow<()>, DemoError> {
         let all = self.state.rows.len();
-        let fault = match (wish, &mut self.screen) {
-            (Wish::Fault(fault), _) => fault,
-            (Wish::Quit, Some(screen)) if screen.sight.help => {
-                screen.sight.help = false;
-                return Ok(ControlFlow::Continue(()));
-            }
-            (Wish::Quit, _) | (_, None) => return Ok(ControlFlow::Break(())),
-            (Wish::Move(by), Some(screen)) => {
-                screen.sight.move_by(by, all);
-                return Ok(ControlFlow::Continue(()));
-            }
-            (Wish::Jump { last }, Some(screen)) => {
-                screen.sight.jump(last, all);
-                return Ok(ControlFlow::Continue(()));
-            }
-            (Wish::Help, Some(screen)) => {
-                screen.sight.help ^= true;
-                return Ok(ControlFlow::Continue(()));
-            }
-            (Wish::Redraw, Some(screen)) => {
-                screen.forget()?;
-                return Ok(ControlFlow::Continue(()));
-            }
-        };
-        self.fault(fault).await
+        let Some(screen) = &mut self.screen else { return Ok(ControlFlow::Break(())) };
+        match action {
+            Action::Inject(fault) => return self.inject(fault).await,
+            Action::Quit if screen.view.help => screen.view.help = false,
+            Action::Quit => return Ok(ControlFlow::Break(())),
+            Action::Move(by) => screen.view.move_by(by, all),
+            Action::Jump { last } => screen.view.jump(last, all),
+            Action::ToggleHelp => screen.view.help ^= true,
+            Action::Redraw => screen.force_redraw()?,
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 
-/// The next thing that the viewer asks for; never, without a screen.
-async fn next_wish(screen: &mut Option<Screen>, state: &State) -> Result<Wish, DemoError> {
+/// Waits for the next action of the user. Never completes without a screen.
+async fn next_action(screen: &mut Option<Screen>, state: &State) -> Result<Action, DemoError> {
     let Some(screen) = screen else { return std::future::pending().await };
     loop {
         match screen.events.next().await {
             Some(Ok(event)) => {
-                if let Some(wish) = keys::wish(&event, state, screen.sight.chosen()) {
-                    return Ok(wish);
+                if let Some(action) = keys::action_for(&event, state, screen.view.selected()) {
+                    return Ok(action);
                 }
             }
             Some(Err(error)) => return Err(error.into()),
-            // The terminal is gone.
-            None => return Ok(Wish::Quit),
+            // The terminal was closed.
+            None => return Ok(Action::Quit),
         }
     }
 }
 
-async fn until(moment: Option<tokio::time::Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
+/// Sleeps until `time`, or for an unlimited time if it is `None`.
+async fn sleep_until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

@@ -1,4 +1,4 @@
-//! The terminal: taken, and given back however the demo ends.
+//! The terminal. Its original state is restored when the demo ends, for any reason.
 
 use std::io::{self, Stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,41 +12,42 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::layout::{Position, Rect};
 
 use super::state::State;
-use super::view::{self, Sight};
+use super::view::{self, ViewState};
 
-/// Whether the terminal is ours at the moment.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+/// True while the terminal is in raw mode.
+static IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// The terminal, as long as it is ours. Dropping it gives it back.
+/// The terminal in raw mode, with the alternate screen. Restored when dropped.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
-    pub(super) sight: Sight,
+    pub(super) view: ViewState,
     pub(super) events: EventStream,
 }
 
 impl Screen {
-    /// Takes the terminal.
-    pub(super) fn take() -> io::Result<Screen> {
-        TAKEN.store(true, Ordering::Relaxed);
-        // From here on, whatever fails gives it back.
-        let given_back = |error| {
-            give_back();
+    /// Switches the terminal to raw mode and the alternate screen.
+    pub(super) fn enter() -> io::Result<Screen> {
+        IN_USE.store(true, Ordering::Relaxed);
+        // From here on, each error must restore the terminal.
+        let restored = |error| {
+            restore();
             error
         };
-        enable_raw_mode().map_err(given_back)?;
-        crossterm::execute!(io::stdout(), EnterAlternateScreen).map_err(given_back)?;
-        let terminal = Terminal::new(CrosstermBackend::new(io::stdout())).map_err(given_back)?;
-        Ok(Screen { terminal, sight: Sight::default(), events: EventStream::new() })
+        enable_raw_mode().map_err(restored)?;
+        crossterm::execute!(io::stdout(), EnterAlternateScreen).map_err(restored)?;
+        let terminal = Terminal::new(CrosstermBackend::new(io::stdout())).map_err(restored)?;
+        Ok(Screen { terminal, view: ViewState::default(), events: EventStream::new() })
     }
 
     pub(super) fn draw(&mut self, state: &State) -> io::Result<()> {
-        let sight = &mut self.sight;
-        self.terminal.draw(|frame| view::draw(frame, state, sight, Instant::now())).map(|_| ())
+        let view = &mut self.view;
+        self.terminal.draw(|frame| view::draw(frame, state, view, Instant::now())).map(|_| ())
     }
 
-    /// Draws everything anew with the next frame, whatever others have written over it.
-    pub(super) fn forget(&mut self) -> io::Result<()> {
-        // Not `clear`: that asks the terminal where its cursor is, and whoever reads keys may get the answer.
+    /// Redraws everything with the next frame, in case another program has written to the terminal.
+    pub(super) fn force_redraw(&mut self) -> io::Result<()> {
+        // Not `clear`: that asks the terminal for the position of its cursor, and the reader of the keys may get the
+        // answer.
         let size = self.terminal.size()?;
         self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
@@ -54,29 +55,29 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        restore();
     }
 }
 
-fn give_back() {
-    if TAKEN.swap(false, Ordering::Relaxed) {
-        // There is nobody left to tell what fails here.
+fn restore() {
+    if IN_USE.swap(false, Ordering::Relaxed) {
+        // Errors cannot be reported, because the terminal is the place for reports.
         let _ = crossterm::execute!(io::stdout(), LeaveAlternateScreen, Show);
         let _ = disable_raw_mode();
     }
 }
 
-/// From now on a panic of this thread gives the terminal back before it is reported. One of another thread, a node's, is
-/// an event like others: it must not write over the screen.
-pub(super) fn guard_against_panics() {
-    let here = std::thread::current().id();
+/// Makes a panic of this thread restore the terminal before the panic is reported. A panic of another thread, a
+/// node's, becomes a log line instead: it must not be written over the screen.
+pub(super) fn install_panic_hook() {
+    let main_thread = std::thread::current().id();
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if std::thread::current().id() == here {
-            give_back();
+        if std::thread::current().id() == main_thread {
+            restore();
             report(panic);
         } else {
-            tracing::error!("a defect: {panic}");
+            tracing::error!("panic: {panic}");
         }
     }));
 }

@@ -1,6 +1,6 @@
-//! Faults: what can be done to the fleet, by a key or by a script, and scripts: lists of timed faults. Pure.
+//! Faults that a key or a script injects into the fleet, and the parser of scripts. No I/O.
 //!
-//! A script has one fault a line, when and what, and `#` begins a comment:
+//! Each line of a script has a time since the start and a fault. `#` starts a comment:
 //!
 //! ```text
 //! 5s   kill leader
@@ -13,115 +13,118 @@ use std::time::Duration;
 
 use atalaya_hal::duration;
 
-/// One thing that is done to the fleet.
+use crate::model::text::sanitize_for_log;
+
+/// A fault, or the end of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// A node ends without a word, as after SIGKILL: its session stays until it times out.
-    Kill(Who),
-    /// A node stops, as after SIGSTOP.
-    Hang(Who),
-    /// A node that hangs goes on, one that is dead is started anew.
-    Revive(Who),
-    /// ZooKeeper ends a node's session.
-    Expire(Who),
-    /// What the API does from now on.
+pub(crate) enum Fault {
+    /// Ends nodes like SIGKILL: their sessions exist until they time out.
+    Kill(Target),
+    /// Stops nodes like SIGSTOP.
+    Hang(Target),
+    /// Resumes stopped nodes and starts dead ones again.
+    Revive(Target),
+    /// Expires the sessions of nodes.
+    Expire(Target),
+    /// Changes the behaviour of the API.
     Api(ApiMode),
-    /// ZooKeeper stops: connections break, new ones are refused, what it knows stays.
+    /// Stops ZooKeeper: connections break, new ones are refused; the data stays.
     StopZooKeeper,
-    /// ZooKeeper is back.
+    /// Starts ZooKeeper again.
     StartZooKeeper,
-    /// The demo ends.
+    /// Ends the demo.
     End,
-    /// The demo fails as a defect would make it fail. For those who want to see the screen restored.
+    /// Panics like a defect of the demo, to show that the screen is restored.
     Panic,
 }
 
-/// Whom a fault is done to.
+/// Nodes that a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// The node of this number, from 1.
+pub(crate) enum Target {
+    /// The node with this number; the first is 1.
     Node(u32),
-    /// Whoever leads at that time.
+    /// The leader at that time.
     Leader,
-    /// All.
+    /// All nodes.
     All,
 }
 
-/// What the API does.
+/// Behaviour of the API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ApiMode {
-    /// It takes reports.
+pub(crate) enum ApiMode {
+    /// Accepts reports.
     #[default]
     Up,
-    /// It is not there: connections are refused.
-    Away,
-    /// It takes connections and requests, and never answers.
+    /// Stopped: connections are refused.
+    Down,
+    /// Accepts connections and requests, but never answers.
     Hanging,
-    /// It answers 500 to everything.
+    /// Answers 503 to every request.
     Failing,
 }
 
-impl std::fmt::Display for Who {
+impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Who::Node(number) => write!(f, "node {number}"),
-            Who::Leader => f.write_str("the leader"),
-            Who::All => f.write_str("all nodes"),
+            Target::Node(number) => write!(f, "node {number}"),
+            Target::Leader => f.write_str("the leader"),
+            Target::All => f.write_str("all nodes"),
         }
     }
 }
 
-/// A line that is no fault.
+/// Error in a line of a script.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}; expected {expected}")]
-pub struct NotAScript {
+pub(crate) struct ScriptError {
     line: usize,
     problem: String,
     expected: &'static str,
 }
 
-/// Most lines of a script.
-const LONGEST: usize = 10_000;
+/// Maximum number of faults in a script.
+const MAX_FAULTS: usize = 10_000;
 
-const A_LINE: &str = "when and what, such as 5s kill leader";
-const A_FAULT: &str = "kill, hang, revive or expire with a node's number, leader or all; api with away, back, hang or \
-                       fail; zookeeper with stop or start; or end";
-const A_TIME: &str = "a time since the start, such as 5s or 1m 30s";
+const EXPECTED_LINE: &str = "a time and a fault, such as 5s kill leader";
+const EXPECTED_FAULT: &str = "kill, hang, revive or expire with a node's number, leader or all; \
+                              api with away, back, hang or fail; zookeeper with stop or start; or end";
+const EXPECTED_TIME: &str = "a time since the start, such as 5s or 1m 30s";
 
-/// Faults and when they are due, in order.
+/// Faults with their times, in order of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Script {
+pub(crate) struct Script {
     steps: VecDeque<(Duration, Fault)>,
 }
 
 impl Script {
-    /// Reads a script for a fleet of `nodes`. Lines may come in any order; those of the same time are kept in theirs.
+    /// Parses a script for a fleet of `nodes` nodes. The lines may have any order; lines with the same time keep
+    /// theirs.
     ///
     /// # Errors
-    /// A line is no fault, or names a node that does not exist.
-    pub fn parse(text: &str, nodes: u32) -> Result<Script, NotAScript> {
+    /// A line is invalid, or names a node that does not exist.
+    pub(crate) fn parse(text: &str, nodes: u32) -> Result<Script, ScriptError> {
         let mut steps = Vec::new();
         for (index, line) in text.lines().enumerate() {
-            let error = |(problem, expected)| NotAScript { line: index + 1, problem, expected };
+            let error = |(problem, expected)| ScriptError { line: index + 1, problem, expected };
             let line = line.split('#').next().unwrap_or_default().trim();
             if !line.is_empty() {
                 steps.push(step(line, nodes).map_err(error)?);
             }
-            if steps.len() > LONGEST {
-                return Err(error((format!("more than {LONGEST} faults"), "a shorter script")));
+            if steps.len() > MAX_FAULTS {
+                return Err(error((format!("more than {MAX_FAULTS} faults"), "a shorter script")));
             }
         }
         steps.sort_by_key(|(at, _)| *at);
         Ok(Script { steps: steps.into() })
     }
 
-    /// When the next fault is due, since the start.
-    pub fn next(&self) -> Option<Duration> {
+    /// Returns the time of the next fault, since the start.
+    pub(crate) fn next(&self) -> Option<Duration> {
         self.steps.front().map(|(at, _)| *at)
     }
 
-    /// Takes the next fault, if it is due.
-    pub fn take(&mut self, elapsed: Duration) -> Option<Fault> {
+    /// Removes and returns the next fault, if it is due.
+    pub(crate) fn take(&mut self, elapsed: Duration) -> Option<Fault> {
         self.next().filter(|at| *at <= elapsed)?;
         self.steps.pop_front().map(|(_, fault)| fault)
     }
@@ -131,22 +134,25 @@ type Problem = (String, &'static str);
 
 fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    // A duration may have blanks in it: it ends where a fault's name begins.
+    // The time may contain spaces. It ends before the first word that does not start with a digit, which is the name
+    // of a fault.
     let begin = words.iter().position(|word| !word.starts_with(|first: char| first.is_ascii_digit()));
-    let begin = begin.ok_or_else(|| (format!("\"{}\" lacks what to do", shorten(line)), A_LINE))?;
+    let begin =
+        begin.ok_or_else(|| (format!("\"{}\" has no fault", sanitize_for_log(line)), EXPECTED_LINE))?;
     let (when, what) = words.split_at(begin);
     let when = when.join(" ");
     let at = match when.as_str() {
-        "" => return Err((format!("\"{}\" lacks when to do it", shorten(line)), A_LINE)),
+        "" => return Err((format!("\"{}\" has no time", sanitize_for_log(line)), EXPECTED_LINE)),
         "0" | "0s" => Duration::ZERO,
-        text => duration::parse(text).map_err(|_| (format!("\"{}\" is no time", shorten(text)), A_TIME))?,
+        text => duration::parse(text)
+            .map_err(|_| (format!("\"{}\" is not a time", sanitize_for_log(text)), EXPECTED_TIME))?,
     };
     let fault = match what {
-        ["kill", who] => Fault::Kill(self::who(who, nodes)?),
-        ["hang", who] => Fault::Hang(self::who(who, nodes)?),
-        ["revive", who] => Fault::Revive(self::who(who, nodes)?),
-        ["expire", who] => Fault::Expire(self::who(who, nodes)?),
-        ["api", "away"] => Fault::Api(ApiMode::Away),
+        ["kill", word] => Fault::Kill(target(word, nodes)?),
+        ["hang", word] => Fault::Hang(target(word, nodes)?),
+        ["revive", word] => Fault::Revive(target(word, nodes)?),
+        ["expire", word] => Fault::Expire(target(word, nodes)?),
+        ["api", "away"] => Fault::Api(ApiMode::Down),
         ["api", "back"] => Fault::Api(ApiMode::Up),
         ["api", "hang"] => Fault::Api(ApiMode::Hanging),
         ["api", "fail"] => Fault::Api(ApiMode::Failing),
@@ -154,28 +160,28 @@ fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
         ["zookeeper", "start"] => Fault::StartZooKeeper,
         ["end"] => Fault::End,
         ["panic"] => Fault::Panic,
-        other => return Err((format!("\"{}\" is no fault", shorten(&other.join(" "))), A_FAULT)),
+        other => {
+            return Err((
+                format!("\"{}\" is not a fault", sanitize_for_log(&other.join(" "))),
+                EXPECTED_FAULT,
+            ));
+        }
     };
     Ok((at, fault))
 }
 
-fn who(word: &str, nodes: u32) -> Result<Who, Problem> {
+fn target(word: &str, nodes: u32) -> Result<Target, Problem> {
     match word {
-        "leader" => Ok(Who::Leader),
-        "all" => Ok(Who::All),
+        "leader" => Ok(Target::Leader),
+        "all" => Ok(Target::All),
         number => match number.parse() {
-            Ok(number) if (1..=nodes).contains(&number) => Ok(Who::Node(number)),
+            Ok(number) if (1..=nodes).contains(&number) => Ok(Target::Node(number)),
             _ => Err((
-                format!("there is no node \"{}\"; the nodes are 1 to {nodes}", shorten(number)),
+                format!("node \"{}\" does not exist; the nodes are 1 to {nodes}", sanitize_for_log(number)),
                 "a node's number, leader or all",
             )),
         },
     }
-}
-
-/// As much of a wrong line as a message can bear.
-fn shorten(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(60).collect()
 }
 
 #[cfg(test)]
@@ -188,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn faults_come_in_the_order_of_their_times() {
-        let text = "# a show\n20s api back\n\n5s kill leader # who leads\n5s hang 2\n0s expire all\n1m 30s end\n\
+    fn script_returns_faults_in_the_order_of_their_times() {
+        let text = "# a test\n20s api back\n\n5s kill leader # the first leader\n5s hang 2\n0s expire all\n1m 30s end\n\
                     12 api away\n500ms zookeeper stop\n700ms zookeeper start\n6s revive 2\n";
         let mut script = Script::parse(text, 3).unwrap();
         assert_eq!(script.next(), Some(Duration::ZERO));
-        assert_eq!(script.take(Duration::ZERO), Some(Fault::Expire(Who::All)));
+        assert_eq!(script.take(Duration::ZERO), Some(Fault::Expire(Target::All)));
         assert_eq!(script.take(Duration::ZERO), None);
         let rest: Vec<_> = std::iter::from_fn(|| script.take(seconds(90))).collect();
         assert_eq!(
@@ -201,10 +207,10 @@ mod tests {
             [
                 Fault::StopZooKeeper,
                 Fault::StartZooKeeper,
-                Fault::Kill(Who::Leader),
-                Fault::Hang(Who::Node(2)),
-                Fault::Revive(Who::Node(2)),
-                Fault::Api(ApiMode::Away),
+                Fault::Kill(Target::Leader),
+                Fault::Hang(Target::Node(2)),
+                Fault::Revive(Target::Node(2)),
+                Fault::Api(ApiMode::Down),
                 Fault::Api(ApiMode::Up),
                 Fault::End
             ]
@@ -213,13 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named_with_its_line_and_what_would_be_right() {
+    fn script_error_has_the_line_the_problem_and_what_was_expected() {
         for (text, words) in [
-            ("\n5s", ["line 2", "what to do"]),
-            ("kill 1", ["line 1", "when"]),
+            ("\n5s", ["line 2", "no fault"]),
+            ("kill 1", ["line 1", "no time"]),
             ("5x kill 1", ["5x", "such as 5s"]),
-            ("5s kill 4", ["no node \"4\"", "1 to 3"]),
-            ("5s kill", ["is no fault", "hang, revive"]),
+            ("5s kill 4", ["node \"4\" does not exist", "1 to 3"]),
+            ("5s kill", ["is not a fault", "hang, revive"]),
             ("5s explode 1", ["explode 1", "kill, hang"]),
             ("5s api gone", ["api gone", "away, back"]),
         ] {
@@ -230,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_script_or_a_short_error(text in any::<String>()) {
+        fn script_parses_any_text_to_faults_or_a_short_error(text in any::<String>()) {
             if let Err(error) = Script::parse(&text, 3) {
                 prop_assert!(error.to_string().len() < 500);
             }

@@ -1,4 +1,4 @@
-//! What the demo knows, and what it says when something happens. No I/O; time comes from outside.
+//! State of the demo, and the lines of its event log. No I/O; times are passed in.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,118 +7,108 @@ use atalaya_recipes::{Phase, Standing};
 use atalaya_sim::zookeeper::Figures;
 use tracing::Level;
 
+use super::delivery_audit::{DeliveryAudit, ReceivedReport, RecordOutcome};
+use super::event::Event;
 use super::fleet::Condition;
-use super::happening::Happening;
-use super::ledger::{Arrival, Ledger, Verdict};
 use super::script::ApiMode;
 use super::throttle::Throttle;
 use crate::model::report::{Average, Report};
 use crate::observe::node_status::NodeStatus;
 
-/// How many lines of the log are kept.
-const LINES: usize = 1_000;
+/// Maximum number of lines in the event log.
+const MAX_LINES: usize = 1_000;
 
-/// A node, as it is shown.
+/// A node in the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// Its number, and its id.
-    pub number: u32,
-    /// Whether it runs.
-    pub condition: Condition,
-    /// What it was doing when it was last looked at.
-    pub vitals: NodeStatus,
+    /// Number of the node, which is also its id.
+    pub(crate) number: u32,
+    pub(crate) condition: Condition,
+    /// Status at the last refresh.
+    pub(crate) status: NodeStatus,
 }
 
 impl Row {
-    /// A node that is about to be started.
+    /// Returns the row of a node that has not started yet.
     pub(crate) fn new(number: u32) -> Row {
-        Row { number, condition: Condition::Up, vitals: NodeStatus::default() }
+        Row { number, condition: Condition::Running, status: NodeStatus::default() }
     }
 
-    fn runs(&self) -> bool {
-        self.condition == Condition::Up
+    fn is_running(&self) -> bool {
+        self.condition == Condition::Running
     }
 
-    /// Whether it leads, and runs.
-    pub(crate) fn leads(&self) -> bool {
-        self.runs() && self.vitals.standing == Standing::Leading
+    pub(crate) fn is_leader(&self) -> bool {
+        self.is_running() && self.status.standing == Standing::Leading
     }
 
-    /// Whether its measurement stands in ZooKeeper.
-    pub(crate) fn publishes(&self) -> bool {
-        self.runs() && self.vitals.published.held
+    /// Returns true if the node's measurement is in ZooKeeper.
+    pub(crate) fn is_publishing(&self) -> bool {
+        self.is_running() && self.status.published.held
     }
 
-    /// Its session, if it is connected.
+    /// Returns the id of the session, if there is one.
     pub(crate) fn session(&self) -> Option<i64> {
-        self.vitals.session.filter(|view| view.session != 0).map(|view| view.session)
+        self.status.session.filter(|state| state.session != 0).map(|state| state.session)
     }
 
-    /// Whether it is without ZooKeeper.
-    pub(crate) fn cut_off(&self) -> bool {
-        self.runs() && self.vitals.session.is_some_and(|view| view.phase != Phase::Connected)
+    pub(crate) fn is_disconnected(&self) -> bool {
+        self.is_running() && self.status.session.is_some_and(|state| state.phase != Phase::Connected)
     }
 }
 
-/// How a line is meant.
+/// Kind of a line in the event log; decides its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tone {
-    /// Somebody says what he does.
-    Plain,
+pub(crate) enum LineKind {
+    Info,
     /// An average.
     Average,
-    /// Something is done to the fleet.
+    /// A fault was injected.
     Fault,
-    /// Something is wrong.
-    Bad,
+    Warning,
 }
 
 /// A line of the event log.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// Since the start.
-    pub at: Duration,
-    /// Who says it.
-    pub who: String,
-    /// How it is meant.
-    pub tone: Tone,
-    /// What is said.
-    pub text: String,
+    /// Time since the start.
+    pub(crate) at: Duration,
+    /// Node or part of the demo that caused the line.
+    pub(crate) source: String,
+    pub(crate) kind: LineKind,
+    pub(crate) text: String,
 }
 
-/// Everything that is shown.
+/// Everything that the demo shows.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// When the demo began.
-    pub started: Instant,
-    /// How often the nodes measure.
-    pub period: Duration,
-    /// The nodes by number.
-    pub rows: Vec<Row>,
-    /// The averages.
-    pub ledger: Ledger,
-    /// What was said, oldest first.
-    pub log: VecDeque<Line>,
-    /// What the API does.
-    pub api: ApiMode,
-    /// Where its page is.
-    pub page: String,
-    /// Where ZooKeeper is.
-    pub zookeeper: String,
-    /// Whether it runs.
-    pub zookeeper_up: bool,
-    /// What it counts.
-    pub figures: Figures,
-    /// Cycles whose average was one of all nodes.
-    pub complete: u64,
-    /// Lines that are not printed yet.
-    unsaid: VecDeque<Line>,
+    pub(crate) started: Instant,
+    /// Sampling period of the nodes.
+    pub(crate) period: Duration,
+    /// Nodes by number.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) audit: DeliveryAudit,
+    /// Lines of the event log, oldest first.
+    pub(crate) log: VecDeque<Line>,
+    pub(crate) api: ApiMode,
+    /// URL of the web page.
+    pub(crate) page: String,
+    /// Address of the ZooKeeper server.
+    pub(crate) zookeeper: String,
+    pub(crate) zookeeper_up: bool,
+    /// Counters of the ZooKeeper server.
+    pub(crate) server: Figures,
+    /// Number of averages over all nodes.
+    pub(crate) complete: u64,
+    /// Lines that were not printed yet.
+    unprinted: VecDeque<Line>,
     throttle: Throttle,
-    whole: bool,
+    /// True once all nodes have published.
+    all_published: bool,
 }
 
 impl State {
-    /// A fleet of `nodes` that are about to be started.
+    /// Returns the state of a fleet whose nodes are not started yet.
     pub(crate) fn new(
         nodes: u32,
         period: Duration,
@@ -129,65 +119,70 @@ impl State {
             started,
             period,
             rows: (1..=nodes).map(Row::new).collect(),
-            ledger: Ledger::default(),
+            audit: DeliveryAudit::default(),
             log: VecDeque::new(),
             api: ApiMode::Up,
             page,
             zookeeper,
             zookeeper_up: true,
-            figures: Figures::default(),
+            server: Figures::default(),
             complete: 0,
-            unsaid: VecDeque::new(),
+            unprinted: VecDeque::new(),
             throttle: Throttle::default(),
-            whole: false,
+            all_published: false,
         }
     }
 
-    /// The number of the node that leads, if one does.
+    /// Returns the number of the leader, if there is one.
     pub(crate) fn leader(&self) -> Option<u32> {
-        self.rows.iter().find(|row| row.leads()).map(|row| row.number)
+        self.rows.iter().find(|row| row.is_leader()).map(|row| row.number)
     }
 
-    /// How many nodes publish.
+    /// Returns the number of nodes that publish.
     pub(crate) fn publishing(&self) -> usize {
-        self.rows.iter().filter(|row| row.publishes()).count()
+        self.rows.iter().filter(|row| row.is_publishing()).count()
     }
 
-    /// Something happened, at `now`.
-    pub(crate) fn on(&mut self, happening: Happening, now: Instant) {
-        match happening {
-            Happening::Said(said) => {
-                let who = said.node.map_or_else(|| "zookeeper".to_owned(), |number| format!("node {number}"));
-                let tone = if said.level <= Level::WARN { Tone::Bad } else { Tone::Plain };
-                let at = said.at.saturating_duration_since(self.started);
-                let pass = self.throttle.line(at);
-                self.held_back(pass.held, at);
-                // Who leads is what everybody waits for, however many others speak.
-                if pass.line || said.text.starts_with("leading") {
-                    self.push(Line { at, who, tone, text: said.text });
+    /// Handles an event.
+    pub(crate) fn on_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Logged(line) => {
+                let source =
+                    line.node.map_or_else(|| "zookeeper".to_owned(), |number| format!("node {number}"));
+                let kind = if line.level <= Level::WARN { LineKind::Warning } else { LineKind::Info };
+                let at = line.at.saturating_duration_since(self.started);
+                let decision = self.throttle.admit(at);
+                self.log_suppressed(decision.suppressed, at);
+                // A change of the leader is always shown, independent of the number of other lines.
+                if decision.show || line.text.starts_with("leading") {
+                    self.push(Line { at, source, kind, text: line.text });
                 }
             }
-            Happening::Averaged(report) => self.averaged(&report, now),
-            Happening::Arrived(arrival, verdict) => {
-                self.ledger.arrived(&arrival, verdict);
-                let Arrival { epoch, cycle, .. } = arrival;
-                let problem = match verdict {
-                    Verdict::New | Verdict::Repeated => return,
-                    Verdict::Stale => format!("a report of epoch {epoch}, whose leader was deposed, arrived"),
-                    Verdict::Conflict => format!("cycle {cycle} arrived with another average than before"),
+            Event::Averaged(report) => self.on_averaged(&report, now),
+            Event::Received(report, outcome) => {
+                self.audit.on_received(&report, outcome);
+                let ReceivedReport { epoch, cycle, .. } = report;
+                let problem = match outcome {
+                    RecordOutcome::New | RecordOutcome::Repeated => return,
+                    RecordOutcome::Stale => {
+                        format!("rejected a report of the deposed leader of epoch {epoch}")
+                    }
+                    RecordOutcome::Conflict => {
+                        format!("rejected a second, different average of cycle {cycle}")
+                    }
                 };
-                self.say("api", Tone::Bad, problem, now);
+                self.log("api", LineKind::Warning, problem, now);
             }
-            Happening::Ended { node, why, .. } => {
-                if let Some(why) = why {
-                    self.say(&format!("node {node}"), Tone::Bad, format!("ended: {why}"), now);
+            Event::NodeEnded { node, reason, .. } => {
+                if let Some(reason) = reason {
+                    self.log(&format!("node {node}"), LineKind::Warning, format!("ended: {reason}"), now);
                 }
             }
         }
     }
 
-    fn averaged(&mut self, report: &Report, now: Instant) {
-        if !self.ledger.computed(now.saturating_duration_since(self.started).as_secs_f64(), report) {
+    fn on_averaged(&mut self, report: &Report, now: Instant) {
+        if !self.audit.on_computed(now.saturating_duration_since(self.started).as_secs_f64(), report) {
             return;
         }
         if report.average.count == self.rows.len() {
@@ -199,71 +194,71 @@ impl State {
         if *excluded > 0 {
             text.push_str(&format!(" excluded={excluded}"));
         }
-        match self.ledger.waiting() {
-            // The newest is always on its way for a moment.
+        match self.audit.waiting() {
+            // The newest average always waits for a moment.
             0 | 1 => {}
             waiting => text.push_str(&format!(" waiting={waiting}")),
         }
-        self.say("average", Tone::Average, text, now);
+        self.log("average", LineKind::Average, text, now);
     }
 
-    /// Time went by.
+    /// Updates what depends on time and on the status of the nodes.
     pub(crate) fn tick(&mut self, now: Instant) {
         let at = now.saturating_duration_since(self.started);
-        let held = self.throttle.flush(at);
-        self.held_back(held, at);
+        let suppressed = self.throttle.flush(at);
+        self.log_suppressed(suppressed, at);
         let (publishing, all) = (self.publishing(), self.rows.len());
-        if publishing == all && !self.whole {
-            self.whole = true;
-            self.say("demo", Tone::Plain, format!("all {all} nodes publish"), now);
+        if publishing == all && !self.all_published {
+            self.all_published = true;
+            self.log("demo", LineKind::Info, format!("all {all} nodes publish"), now);
         }
     }
 
-    fn held_back(&mut self, held: Option<u64>, at: Duration) {
-        if let Some(held) = held {
-            let text = format!("… and {held} lines more");
-            self.push(Line { at, who: "nodes".to_owned(), tone: Tone::Plain, text });
+    fn log_suppressed(&mut self, suppressed: Option<u64>, at: Duration) {
+        if let Some(suppressed) = suppressed {
+            let text = format!("… and {suppressed} more lines");
+            self.push(Line { at, source: "nodes".to_owned(), kind: LineKind::Info, text });
         }
     }
 
-    /// Says something.
-    pub(crate) fn say(&mut self, who: &str, tone: Tone, text: String, now: Instant) {
+    /// Adds a line to the event log.
+    pub(crate) fn log(&mut self, source: &str, kind: LineKind, text: String, now: Instant) {
         let at = now.saturating_duration_since(self.started);
-        self.push(Line { at, who: who.to_owned(), tone, text });
+        self.push(Line { at, source: source.to_owned(), kind, text });
     }
 
     fn push(&mut self, line: Line) {
-        for lines in [&mut self.log, &mut self.unsaid] {
-            if lines.len() == LINES {
+        for lines in [&mut self.log, &mut self.unprinted] {
+            if lines.len() == MAX_LINES {
                 lines.pop_front();
             }
         }
         self.log.push_back(line.clone());
-        self.unsaid.push_back(line);
+        self.unprinted.push_back(line);
     }
 
-    /// The lines since the last call, oldest first.
+    /// Removes and returns the lines since the last call, oldest first.
     pub(crate) fn take_lines(&mut self) -> impl Iterator<Item = Line> {
-        std::mem::take(&mut self.unsaid).into_iter()
+        std::mem::take(&mut self.unprinted).into_iter()
     }
 
-    /// What it came to, one `key: value` a line.
+    /// Returns the summary, with one `key: value` per line.
     pub(crate) fn summary(&self) -> String {
-        let ledger = &self.ledger;
-        let figures: [(&str, u64); 11] = [
+        let audit = &self.audit;
+        let values: [(&str, u64); 11] = [
             ("nodes", self.rows.len() as u64),
             ("publishing", self.publishing() as u64),
-            ("sessions", self.figures.sessions as u64),
-            ("leaders", ledger.terms),
-            ("averages", ledger.computed),
+            ("sessions", self.server.sessions as u64),
+            ("leaders", audit.epochs),
+            ("averages", audit.computed),
             ("averages of all nodes", self.complete),
-            ("delivered", ledger.delivered),
-            ("waiting", ledger.waiting() as u64),
-            ("lost", ledger.lost() as u64),
-            ("repeated", ledger.repeated),
-            ("from a deposed leader", ledger.stale),
+            ("delivered", audit.delivered),
+            ("waiting", audit.waiting() as u64),
+            ("lost", audit.lost() as u64),
+            ("repeated", audit.repeated),
+            ("from a deposed leader", audit.stale),
         ];
-        figures.iter().map(|(key, value)| format!("{key}: {value}\n")).collect()
+        values.iter().map(|(key, value)| format!("{key}: {value}\n")).collect()
     }
 }
 
@@ -271,38 +266,38 @@ impl State {
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::journal::Said;
+    use super::super::log_capture::LogLine;
     use super::*;
-    use crate::leader::aggregate::Summary;
     use crate::model::report::CycleReport;
 
     fn state(nodes: u32) -> (State, Instant) {
         let start = Instant::now();
-        let places = ("127.0.0.1:2181".to_owned(), "http://127.0.0.1:8000/".to_owned());
-        (State::new(nodes, Duration::from_secs(1), places, start), start)
+        let addresses = ("127.0.0.1:2181".to_owned(), "http://127.0.0.1:8000/".to_owned());
+        (State::new(nodes, Duration::from_secs(1), addresses, start), start)
     }
 
     #[test]
-    fn lines_are_bounded_however_many_nodes_shout() {
+    fn event_log_is_bounded_for_any_number_of_lines() {
         let (mut state, start) = state(1000);
         for milliseconds in 0..5_000 {
             let at = start + Duration::from_millis(milliseconds);
-            let said = Said { at, node: Some(7), level: Level::WARN, text: "suspended".to_owned() };
-            state.on(Happening::Said(said), at);
+            let line = LogLine { at, node: Some(7), level: Level::WARN, text: "suspended".to_owned() };
+            state.on_event(Event::Logged(line), at);
         }
         assert!(state.log.len() < 350, "{} lines", state.log.len());
         let (at, text) = (start + Duration::from_millis(4_999), "leading epoch=5".to_owned());
-        state.on(Happening::Said(Said { at, node: Some(8), level: Level::INFO, text }), at);
+        state.on_event(Event::Logged(LogLine { at, node: Some(8), level: Level::INFO, text }), at);
         assert!(state.log.back().is_some_and(|line| line.text.contains("leading")), "{:?}", state.log.back());
-        assert!(state.log.iter().any(|line| line.text.contains("lines more")));
+        assert!(state.log.iter().any(|line| line.text.contains("more lines")));
         assert_eq!(state.take_lines().count(), state.log.len());
         assert_eq!(state.take_lines().count(), 0);
     }
 
     #[test]
-    fn an_average_is_said_with_all_it_is_made_of() {
+    fn average_is_logged_with_its_values() {
         let (mut state, start) = state(3);
-        let summary = Summary {
+        let average = Average {
+            quantity: None,
             unit: Some("Cel".to_owned()),
             mean: 79.666,
             min: 75.0,
@@ -311,8 +306,8 @@ mod tests {
             count: 3,
         };
         let report =
-            CycleReport::new(5, 1, Timestamp::UNIX_EPOCH, vec![summary], 1).reports().next().unwrap();
-        state.on(Happening::Averaged(report), start + Duration::from_secs(2));
+            CycleReport::new(5, 1, Timestamp::UNIX_EPOCH, vec![average], 1).reports().next().unwrap();
+        state.on_event(Event::Averaged(report), start + Duration::from_secs(2));
         let line = state.log.back().unwrap();
         assert_eq!(line.text, "79.67 Cel count=3 min=75 max=85 cycle=1 excluded=1");
         assert_eq!(state.complete, 1);

@@ -1,50 +1,50 @@
-//! How many lines a second can be read. A thousand nodes that lose ZooKeeper at the same time all say so; what is too
-//! much is counted. Pure.
+//! Limits the number of log lines per second. If a thousand nodes lose ZooKeeper at the same time, each of them logs
+//! it; lines beyond the limit are counted instead. No I/O.
 
 use std::time::Duration;
 
-/// Lines let through in each second.
-const BURST: u32 = 50;
+/// Maximum number of lines per window.
+const MAX_LINES: u32 = 50;
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Lets so many lines through in each second, and counts the others.
+/// Admits a limited number of lines per second and counts the others.
 #[derive(Debug, Default)]
 pub(crate) struct Throttle {
-    begin: Duration,
-    passed: u32,
-    held: u64,
+    window_start: Duration,
+    admitted: u32,
+    suppressed: u64,
 }
 
-/// What is to be shown of a line that came.
+/// Decision about a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Pass {
-    /// How many were held back until now, to be said first.
-    pub held: Option<u64>,
-    /// Whether the line itself is shown.
-    pub line: bool,
+pub(crate) struct Decision {
+    /// Number of lines that were suppressed in the last window; printed before this line.
+    pub(crate) suppressed: Option<u64>,
+    /// True if the line is printed.
+    pub(crate) show: bool,
 }
 
 impl Throttle {
-    /// A line came at this time since the start.
-    pub(crate) fn line(&mut self, at: Duration) -> Pass {
-        let held = self.flush(at);
-        let line = self.passed < BURST;
-        if line {
-            self.passed += 1;
+    /// Decides about a line that was logged at this time since the start.
+    pub(crate) fn admit(&mut self, at: Duration) -> Decision {
+        let suppressed = self.flush(at);
+        let show = self.admitted < MAX_LINES;
+        if show {
+            self.admitted += 1;
         } else {
-            self.held += 1;
+            self.suppressed += 1;
         }
-        Pass { held, line }
+        Decision { suppressed, show }
     }
 
-    /// How many lines were held back, once their second is over.
+    /// Returns the number of suppressed lines, after the end of their window.
     pub(crate) fn flush(&mut self, at: Duration) -> Option<u64> {
-        if at < self.begin + WINDOW {
+        if at < self.window_start + WINDOW {
             return None;
         }
-        self.begin = at;
-        self.passed = 0;
-        Some(std::mem::take(&mut self.held)).filter(|held| *held > 0)
+        self.window_start = at;
+        self.admitted = 0;
+        Some(std::mem::take(&mut self.suppressed)).filter(|suppressed| *suppressed > 0)
     }
 }
 
@@ -53,13 +53,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_cut_short_and_counted() {
+    fn throttle_counts_the_lines_beyond_its_limit() {
         let mut throttle = Throttle::default();
         let at = |milliseconds| Duration::from_millis(milliseconds);
-        let shown = (0..1000).filter(|_| throttle.line(at(100)).line).count();
-        assert_eq!(shown, BURST as usize);
+        let shown = (0..1000).filter(|_| throttle.admit(at(100)).show).count();
+        assert_eq!(shown, MAX_LINES as usize);
         assert_eq!(throttle.flush(at(500)), None);
-        assert_eq!(throttle.line(at(1_200)), Pass { held: Some(1000 - u64::from(BURST)), line: true });
-        assert_eq!(throttle.flush(at(2_200)), None, "nothing was held back");
+        let suppressed = Some(1000 - u64::from(MAX_LINES));
+        assert_eq!(throttle.admit(at(1_200)), Decision { suppressed, show: true });
+        assert_eq!(throttle.flush(at(2_200)), None, "nothing was suppressed");
     }
 }

@@ -1,148 +1,81 @@
-//! What a fleet can be told while it runs: the keys below `/config`, what may stand there, and what it means.
+//! Keys below `/config` in ZooKeeper: the names of the dynamic settings. No I/O.
 
-use std::fmt;
 use std::time::Duration;
 
-use atalaya_hal::boards::SyncMode;
-use reqwest::Url;
-
 use crate::model::node_id::NodeId;
-use crate::settings::{self, Settings};
+use crate::model::text::sanitize_for_log;
+use crate::settings::Settings;
+use crate::settings::table::{ChangeMode, SAMPLING_PERIOD, SETTINGS, Setting};
 
-/// What the whole fleet follows stands below this znode.
-pub const FLEET: &str = "/config";
-/// What one node follows, before what the fleet follows, stands below a child of this znode.
-pub const NODES: &str = "/config/nodes";
+/// Parent of the keys for the whole fleet.
+pub(crate) const FLEET_FOLDER: &str = "/config";
+/// Parent of the folders of single nodes, whose keys take precedence over those of the fleet.
+pub(super) const NODES_FOLDER: &str = "/config/nodes";
 
-/// Longest value that is looked at, in bytes.
-const LONGEST: usize = 4096;
+/// Maximum size of a value that is parsed, in bytes.
+const MAX_SIZE: usize = 4096;
 
-/// One thing that can be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
-    /// How often to measure, and to average when leading.
-    SamplingPeriod,
-    /// Where the leader reports.
-    ApiUrl,
-    /// Who sets the pace.
-    Sync,
-    /// What is logged.
-    Log,
+/// Returns the dynamic settings.
+pub(super) fn dynamic_settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| setting.change == ChangeMode::Dynamic)
 }
 
-impl Key {
-    /// All of them.
-    pub const ALL: [Key; 4] = [Key::SamplingPeriod, Key::ApiUrl, Key::Sync, Key::Log];
-
-    /// The name of its znode.
-    pub fn name(self) -> &'static str {
-        match self {
-            Key::SamplingPeriod => "sampling_period",
-            Key::ApiUrl => "api_url",
-            Key::Sync => "sync",
-            Key::Log => "log",
-        }
-    }
-
-    /// The key that a whole path is one of, if it is one.
-    pub fn at(path: &str) -> Option<Key> {
-        let rest = path.strip_prefix(FLEET)?.strip_prefix('/')?;
-        let name = match rest.split_once('/') {
-            None => rest,
-            Some(("nodes", own)) => {
-                let (id, name) = own.split_once('/')?;
-                id.parse::<NodeId>().ok()?;
-                name
-            }
-            Some(_) => return None,
-        };
-        Key::ALL.into_iter().find(|key| key.name() == name)
-    }
-
-    /// What the data of its znode means; nothing but blanks is "not set".
-    ///
-    /// # Errors
-    /// Why it means nothing, and what would be right: one line of bounded length.
-    pub(super) fn read(self, data: &[u8]) -> Result<Option<Value>, String> {
-        if data.len() > LONGEST {
-            return Err(format!("{} bytes are too many; expected at most {LONGEST}", data.len()));
-        }
-        let text = std::str::from_utf8(data).map_err(|_| {
-            let shown = settings::shorten(&String::from_utf8_lossy(data));
-            format!("\"{shown}\" is not UTF-8; expected text")
-        })?;
-        let text = text.trim();
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let value = match self {
-            Key::SamplingPeriod => settings::period(text).map(Value::SamplingPeriod),
-            Key::ApiUrl => settings::api_url(text).map(Value::ApiUrl),
-            Key::Sync => settings::sync_mode(text).map(Value::Sync),
-            Key::Log => settings::log_filter(text).map(Value::Log),
-        };
-        value.map(Some).map_err(|bad| bad.to_string())
-    }
+/// Returns the path of a key for the whole fleet.
+pub(crate) fn fleet_path(name: &str) -> String {
+    format!("{FLEET_FOLDER}/{name}")
 }
 
-/// Whether `value` may stand at `path`: anything may, but at the keys that fleets follow.
+/// Returns the setting that the znode at `path` sets, if any.
+fn setting_at(path: &str) -> Option<&'static Setting> {
+    let rest = path.strip_prefix(FLEET_FOLDER)?.strip_prefix('/')?;
+    let name = match rest.split_once('/') {
+        None => rest,
+        Some(("nodes", own)) => {
+            let (id, name) = own.split_once('/')?;
+            id.parse::<NodeId>().ok()?;
+            name
+        }
+        Some(_) => return None,
+    };
+    dynamic_settings().find(|setting| setting.name == name)
+}
+
+/// Parses the data of the znode of `setting`: the default settings with this value, or `None` if the data is blank, which means "not set".
 ///
 /// # Errors
-/// Why not, and what would be right.
-pub fn check(path: &str, value: &[u8]) -> Result<(), String> {
-    match Key::at(path) {
-        Some(key) => key.read(value).map(|_| ()),
+/// Problem and hint, as one line of bounded length.
+pub(super) fn parse(setting: &Setting, data: &[u8]) -> Result<Option<Settings>, String> {
+    if data.len() > MAX_SIZE {
+        return Err(format!("{} bytes are too many; expected at most {MAX_SIZE}", data.len()));
+    }
+    let text = std::str::from_utf8(data).map_err(|_| {
+        let shown = sanitize_for_log(&String::from_utf8_lossy(data));
+        format!("\"{shown}\" is not UTF-8; expected text")
+    })?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mut settings = Settings::default();
+    let parsed = (setting.field.parse)(&mut settings, text, None);
+    parsed.map(|()| Some(settings)).map_err(|problem| problem.to_string())
+}
+
+/// Checks a value before it is written to `path`. Any value is valid at a path that is not the key of a setting.
+///
+/// # Errors
+/// Problem and hint.
+pub(crate) fn check(path: &str, value: &[u8]) -> Result<(), String> {
+    match setting_at(path) {
+        Some(setting) => parse(setting, value).map(|_| ()),
         None => Ok(()),
     }
 }
 
-/// The sampling period that the data of a znode tells, if it is one.
-pub fn period(data: &[u8]) -> Option<Duration> {
-    match Key::SamplingPeriod.read(data) {
-        Ok(Some(Value::SamplingPeriod(period))) => Some(period),
-        _ => None,
-    }
-}
-
-/// What is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    SamplingPeriod(Duration),
-    ApiUrl(Url),
-    Sync(SyncMode),
-    Log(String),
-}
-
-impl Value {
-    /// Puts it into `settings`.
-    pub(super) fn put_into(&self, settings: &mut Settings) {
-        match self {
-            Value::SamplingPeriod(period) => settings.sampling_period = *period,
-            Value::ApiUrl(url) => settings.api_url = Some(url.clone()),
-            Value::Sync(sync) => settings.sync = *sync,
-            Value::Log(filter) => settings.log = Some(filter.clone()),
-        }
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::SamplingPeriod(period) => write!(f, "{period:?}"),
-            // What may be a secret in it is nobody's business.
-            Value::ApiUrl(url) => {
-                write!(
-                    f,
-                    "{}{}",
-                    settings::shorten(&url.origin().ascii_serialization()),
-                    settings::shorten(url.path())
-                )
-            }
-            Value::Sync(SyncMode::Free) => f.write_str("free"),
-            Value::Sync(SyncMode::Barrier) => f.write_str("barrier"),
-            Value::Log(filter) => f.write_str(&settings::shorten(filter)),
-        }
-    }
+/// Parses the data of `/config/sampling_period`; `None` if it is not a sampling period.
+pub(crate) fn parse_sampling_period(data: &[u8]) -> Option<Duration> {
+    let setting = dynamic_settings().find(|setting| setting.name == SAMPLING_PERIOD)?;
+    parse(setting, data).ok().flatten().map(|settings| settings.sampling_period)
 }
 
 #[cfg(test)]
@@ -150,11 +83,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::settings::table::API_URL;
+
+    /// Returns the name of the setting at `path`.
+    fn name_at(path: &str) -> Option<&'static str> {
+        setting_at(path).map(|setting| setting.name)
+    }
+
+    /// Returns the value for people, or the error.
+    fn shown(setting: &Setting, data: &[u8]) -> Result<Option<String>, String> {
+        let parsed = parse(setting, data)?;
+        Ok(parsed.map(|settings| (setting.show)(&settings).unwrap_or_default()))
+    }
 
     #[test]
-    fn keys_are_known_by_their_paths() {
-        assert_eq!(Key::at("/config/sampling_period"), Some(Key::SamplingPeriod));
-        assert_eq!(Key::at("/config/nodes/greenhouse-2/log"), Some(Key::Log));
+    fn config_keys_are_recognized_by_their_paths() {
+        assert_eq!(name_at("/config/sampling_period"), Some("sampling_period"));
+        assert_eq!(name_at("/config/nodes/greenhouse-2/log"), Some("log"));
         for path in [
             "/config",
             "/config/",
@@ -165,15 +110,16 @@ mod tests {
             "/config/nodes/3/log/deeper",
             "/config/others/3/log",
             "/config/log/deeper",
+            "/config/zookeeper",
             "/configs/log",
             "/fleet/config/log",
         ] {
-            assert_eq!(Key::at(path), None, "{path}");
+            assert_eq!(name_at(path), None, "{path}");
         }
     }
 
     #[test]
-    fn what_a_fleet_follows_is_checked_before_it_is_written() {
+    fn config_values_are_checked_before_they_are_written() {
         for (path, value) in [
             ("/config/sampling_period", "5"),
             ("/config/sampling_period", " 2.5\r\n"),
@@ -200,20 +146,21 @@ mod tests {
     }
 
     #[test]
-    fn what_an_address_may_hide_is_not_shown() {
-        let value = Key::ApiUrl.read(b"https://me:secret@host:8000/nuevo?token=secret").unwrap().unwrap();
-        assert_eq!(value.to_string(), "https://host:8000/nuevo");
+    fn config_api_url_is_shown_without_its_secrets() {
+        let setting = dynamic_settings().find(|setting| setting.name == API_URL).unwrap();
+        let text = shown(setting, b"https://me:secret@host:8000/nuevo?token=secret").unwrap().unwrap();
+        assert_eq!(text, "https://host:8000/nuevo");
     }
 
     proptest! {
         #[test]
         fn config_value_reads_any_bytes_in_linear_time_to_a_bounded_result(data in crate::model::foreign_input::bytes()) {
-            for key in Key::ALL {
+            for setting in dynamic_settings() {
                 let began = std::time::Instant::now();
-                let read = key.read(&data);
+                let read = shown(setting, &data);
                 prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
                 match read {
-                    Ok(value) => prop_assert!(value.is_none_or(|value| value.to_string().chars().count() < 300)),
+                    Ok(value) => prop_assert!(value.is_none_or(|value| value.chars().count() < 300)),
                     Err(problem) => prop_assert!(problem.chars().count() < 300, "{}", problem),
                 }
             }
@@ -228,27 +175,27 @@ mod tests {
                 ("", "([0-9]{1,3}(h|m|s|ms|days?|,)? ?){1,4}", ""),
             ],
         ) {
-            let room = LONGEST - front.len() - behind.len();
+            let room = MAX_SIZE - front.len() - behind.len();
             let data = format!("{front}{}{behind}", piece.repeat(room / piece.len()));
             let began = std::time::Instant::now();
-            for key in Key::ALL {
-                let _ = key.read(data.as_bytes());
+            for setting in dynamic_settings() {
+                let _ = parse(setting, data.as_bytes());
             }
-            // Debug builds on a busy machine; milliseconds otherwise.
+            // For debug builds on a busy machine; milliseconds otherwise.
             prop_assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         }
 
         #[test]
-        fn whatever_stands_there_gives_a_value_or_one_short_line(
+        fn config_value_of_any_bytes_gives_a_value_or_one_short_line(
             data in prop_oneof![
                 prop::collection::vec(any::<u8>(), 0..300),
                 "[a-z:/=,\\[\\]{}. \n\u{1b}]{0,300}".prop_map(String::into_bytes),
                 (0usize..2_000_000).prop_map(|length| vec![b'7'; length]),
             ],
         ) {
-            for key in Key::ALL {
-                match key.read(&data) {
-                    Ok(Some(value)) => prop_assert!(value.to_string().chars().count() < 300),
+            for setting in dynamic_settings() {
+                match shown(setting, &data) {
+                    Ok(Some(value)) => prop_assert!(value.chars().count() < 300),
                     Ok(None) => prop_assert!(data.iter().all(|byte| !byte.is_ascii_graphic())),
                     Err(problem) => {
                         prop_assert!(problem.chars().count() < 300, "{}", problem);

@@ -1,192 +1,206 @@
-//! What a running node is told: the settings that it was started with (and reads again at SIGHUP), and over them what
-//! stands below `/config` and `/config/nodes/{id}` in ZooKeeper, which whole fleets follow at once.
+//! Dynamic configuration: the settings of a running node. Its own settings, which it reads at the start and at SIGHUP, are the base;
+//! values below `/config` and `/config/nodes/{id}` in ZooKeeper, which the whole fleet follows at once, override them.
 //!
-//! Each of the two znodes costs a watch on its children, and each key that is there a watch on its data. A watch on every
-//! key that might be there would cost four times as many watches and requests of a fleet that is told nothing.
+//! Each of the two folders costs a watch on its children, and each key that exists a watch on its data. A watch on every possible key
+//! would cost a fleet without dynamic configuration four times as many watches and requests.
 
 mod key;
-mod overlay;
+mod overrides;
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atalaya_recipes::{DataWatch, Session, Watched, children_watch};
+use atalaya_recipes::{DataWatch, Session, WatchedData, children_watch};
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-pub use key::{FLEET, Key, NODES, check, period};
-pub use overlay::{Outcome, Overlay, Scope};
+pub(crate) use key::{FLEET_FOLDER, check, fleet_path, parse_sampling_period};
 
+use self::key::dynamic_settings;
+use self::overrides::{Overrides, Scope, Update};
 use crate::model::node_id::NodeId;
 use crate::settings::Settings;
+use crate::settings::table::Setting;
 
-/// How long a key that may not be read is left alone.
-const REFUSED: Duration = Duration::from_secs(60);
+/// Time before a key that could not be read is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Which keys there are, in the order of [`Key::ALL`]; `None`: nobody has looked yet.
-type Listed = Option<[bool; Key::ALL.len()]>;
+/// Names of the children of a folder; `None`: not read yet.
+type Children = Option<BTreeSet<String>>;
 
 /// The settings of a running node.
 #[derive(Debug)]
 pub struct DynamicConfig {
     id: NodeId,
-    parts: Mutex<Parts>,
+    layers: Mutex<Layers>,
     settings: watch::Sender<Settings>,
-    known: watch::Sender<bool>,
+    /// True once all keys have been read.
+    is_complete: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
-struct Parts {
+struct Layers {
+    /// The node's own settings.
     base: Settings,
-    overlay: Overlay,
+    overrides: Overrides,
 }
 
 impl DynamicConfig {
-    /// Those of the node `id`, which was told `base` where it stands.
+    /// Returns the settings of the node `id`, with its own settings `base`.
     pub fn new(id: NodeId, base: Settings) -> DynamicConfig {
         let settings = watch::Sender::new(base.clone());
-        let mut overlay = Overlay::new(id.clone());
-        overlay.allow(&base);
+        let overrides = Overrides::new(id.clone());
         DynamicConfig {
             id,
-            parts: Mutex::new(Parts { base, overlay }),
+            layers: Mutex::new(Layers { base, overrides }),
             settings,
-            known: watch::Sender::new(false),
+            is_complete: watch::Sender::new(false),
         }
     }
 
-    /// The settings that hold, and each that come after them.
+    /// Returns a receiver of the effective settings.
     pub fn settings(&self) -> watch::Receiver<Settings> {
         self.settings.subscribe()
     }
 
-    /// The node is told something else where it stands. Gives the settings that hold now.
-    pub fn rebase(&self, base: Settings) -> Settings {
-        let mut parts = self.parts();
-        parts.overlay.allow(&base);
-        parts.base = base;
-        self.settle(&parts)
+    /// Returns the node's own settings.
+    pub(crate) fn base(&self) -> Settings {
+        self.layers().base.clone()
     }
 
-    /// Completes when everything that ZooKeeper has to tell has been seen once.
-    ///
-    /// # Cancellation safety
-    /// Nothing is lost.
-    pub async fn known(&self) {
-        // The sender is here.
-        let _ = self.known.subscribe().wait_for(|known| *known).await;
+    /// Replaces the node's own settings. Returns the effective settings.
+    pub fn set_base(&self, base: Settings) -> Settings {
+        let mut layers = self.layers();
+        layers.base = base;
+        self.publish(&layers)
     }
 
-    /// Follows what ZooKeeper tells until it is dropped. While there is no connection, what was told last holds.
+    /// Waits until all keys have been read once.
     ///
     /// # Cancellation safety
-    /// What was told stays.
+    /// Safe.
+    pub async fn wait_until_complete(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.is_complete.subscribe().wait_for(|is_complete| *is_complete).await;
+    }
+
+    /// Follows the keys in ZooKeeper until dropped. While there is no connection, the last values stay.
+    ///
+    /// # Cancellation safety
+    /// The last values stay.
     pub async fn follow(&self, session: &Session) {
         tokio::join!(self.follow_folder(session, Scope::Fleet), self.follow_folder(session, Scope::Node));
     }
 
     async fn follow_folder(&self, session: &Session, scope: Scope) {
-        let listed = watch::Sender::new(None);
+        let children = watch::Sender::new(None);
         let keys = join_all(
-            Key::ALL.into_iter().map(|key| self.follow_key(session, scope, key, listed.subscribe())),
+            dynamic_settings().map(|setting| self.follow_key(session, scope, setting, children.subscribe())),
         );
         let folder = scope.folder(&self.id);
         let listing = children_watch::follow(session, &folder, |names| {
-            let there = Key::ALL.map(|key| names.iter().any(|name| name == key.name()));
-            listed.send_replace(Some(there));
+            children.send_replace(Some(names.into_iter().collect()));
         });
         tokio::join!(listing, keys);
     }
 
-    /// Watches one key whenever it is there.
+    /// Watches the key of `setting` while it exists.
     async fn follow_key(
         &self,
         session: &Session,
         scope: Scope,
-        key: Key,
-        mut listed: watch::Receiver<Listed>,
+        setting: &'static Setting,
+        mut children: watch::Receiver<Children>,
     ) {
-        let path = self.parts().overlay.path(scope, key);
-        let is =
-            |there: bool| move |listed: &Listed| listed.is_some_and(|listed| listed[key as usize] == there);
+        let path = self.layers().overrides.path(scope, setting);
+        let exists =
+            |children: &Children| children.as_ref().is_some_and(|names| names.contains(setting.name));
+        let is_missing =
+            |children: &Children| children.as_ref().is_some_and(|names| !names.contains(setting.name));
         let mut logged = None;
-        while listed.wait_for(Option::is_some).await.is_ok() {
-            if is(false)(&listed.borrow()) {
-                self.hear(scope, key, None);
-                let _ = listed.wait_for(is(true)).await;
+        while children.wait_for(Option::is_some).await.is_ok() {
+            if is_missing(&children.borrow()) {
+                self.apply(scope, setting, None);
+                let _ = children.wait_for(exists).await;
             }
             let watch = DataWatch::new(session.clone(), &path);
-            let newest = watch.subscribe();
-            // Boxed: most keys are not there.
+            let data = watch.subscribe();
+            // Boxed, because most keys do not exist.
             let watching = Box::pin(async {
                 tokio::select! {
                     error = watch.run() => error,
-                    never = self.hear_all(scope, key, newest) => match never {},
+                    never = self.apply_all(scope, setting, data) => match never {},
                 }
             });
-            let refusal = tokio::select! {
+            let error = tokio::select! {
                 error = watching => error,
-                _ = listed.wait_for(is(false)) => continue,
+                _ = children.wait_for(is_missing) => continue,
             };
-            let reason = refusal.to_string();
+            let reason = error.to_string();
             if logged.as_ref() != Some(&reason) {
-                warn!("{path} cannot be followed: {reason}");
+                warn!("cannot read {path}: {reason}; trying again every {RETRY_INTERVAL:?}");
                 logged = Some(reason);
             }
-            self.cannot_hear(scope, key);
-            let _ = tokio::time::timeout(REFUSED, listed.wait_for(is(false))).await;
+            // The node must not wait for this key before it leads.
+            self.skip(scope, setting);
+            let _ = tokio::time::timeout(RETRY_INTERVAL, children.wait_for(is_missing)).await;
         }
     }
 
-    async fn hear_all(
+    /// Applies each value of a key.
+    async fn apply_all(
         &self,
         scope: Scope,
-        key: Key,
-        mut newest: watch::Receiver<Watched>,
+        setting: &'static Setting,
+        mut data: watch::Receiver<WatchedData>,
     ) -> std::convert::Infallible {
-        while newest.changed().await.is_ok() {
-            match &*newest.borrow_and_update() {
-                Watched::Unseen => {}
-                Watched::Missing => self.hear(scope, key, None),
-                Watched::There(data, _) => self.hear(scope, key, Some(data)),
+        while data.changed().await.is_ok() {
+            match &*data.borrow_and_update() {
+                WatchedData::Unknown => {}
+                WatchedData::Missing => self.apply(scope, setting, None),
+                WatchedData::Present(data, _) => self.apply(scope, setting, Some(data)),
             }
         }
         std::future::pending().await
     }
 
-    /// Takes over what stands at a key, and logs what comes of it.
-    fn hear(&self, scope: Scope, key: Key, data: Option<&[u8]>) {
-        let mut parts = self.parts();
-        match parts.overlay.on(scope, key, data) {
-            Outcome::Same => {}
-            Outcome::News(text) => info!("{text}"),
-            Outcome::Refused(text) => warn!("{text}"),
+    /// Applies the data of a key and logs the change or the error. `None`: the key does not exist.
+    fn apply(&self, scope: Scope, setting: &'static Setting, data: Option<&[u8]>) {
+        let mut layers = self.layers();
+        let Layers { base, overrides } = &mut *layers;
+        match overrides.update(base, scope, setting, data) {
+            Update::Unchanged => {}
+            Update::Changed(text) => info!("{text}"),
+            Update::Rejected(text) => warn!("{text}"),
         }
-        self.settle(&parts);
+        self.publish(&layers);
     }
 
-    fn cannot_hear(&self, scope: Scope, key: Key) {
-        let mut parts = self.parts();
-        parts.overlay.unreadable(scope, key);
-        self.settle(&parts);
+    /// Records that a key cannot be read.
+    fn skip(&self, scope: Scope, setting: &'static Setting) {
+        let mut layers = self.layers();
+        layers.overrides.skip(scope, setting);
+        self.publish(&layers);
     }
 
-    fn settle(&self, Parts { base, overlay }: &Parts) -> Settings {
-        let now = overlay.over(base);
+    /// Publishes the effective settings if they have changed, and returns them.
+    fn publish(&self, Layers { base, overrides }: &Layers) -> Settings {
+        let effective = overrides.apply_to(base);
         self.settings.send_if_modified(|settings| {
-            let news = *settings != now;
-            settings.clone_from(&now);
-            news
+            let is_changed = *settings != effective;
+            settings.clone_from(&effective);
+            is_changed
         });
-        if overlay.is_complete() {
-            self.known.send_if_modified(|known| !std::mem::replace(known, true));
+        if overrides.is_complete() {
+            self.is_complete.send_if_modified(|is_complete| !std::mem::replace(is_complete, true));
         }
-        now
+        effective
     }
 
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        // Nothing is half done when a panic drops the guard.
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn layers(&self) -> MutexGuard<'_, Layers> {
+        // Each update is complete before anything can panic.
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,25 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::report::Average;
 use crate::model::senml::{Value, quantity_of};
-
-/// Average of the measurements with one unit.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Summary {
-    /// SenML name of the unit; `None` for measurements that are a bare number.
-    pub unit: Option<String>,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Minimum.
-    pub min: f64,
-    /// Maximum.
-    pub max: f64,
-    /// Standard deviation. The measurements are the whole fleet and not a sample, so the divisor is their number. `None` if it is not a
-    /// finite number.
-    pub stddev: Option<f64>,
-    /// Number of measurements.
-    pub count: usize,
-}
 
 /// Collection of measurements, by unit.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +11,8 @@ pub struct Aggregate {
     values: BTreeMap<Option<String>, Vec<f64>>,
 }
 
-/// Maximum number of unknown units that are averaged: each is a report in every cycle. Units of known quantities and bare numbers do not
-/// count.
+/// Maximum number of unknown units that are averaged: each is a report in every cycle. Units of known quantities and bare numbers do
+/// not count.
 pub const MAX_UNKNOWN_UNITS: usize = 64;
 
 impl Aggregate {
@@ -53,15 +36,16 @@ impl Aggregate {
     }
 
     /// Returns the average of each unit: bare numbers first, then by unit.
-    pub fn summaries(&self) -> Vec<Summary> {
-        self.values.iter().map(|(unit, values)| summarise(unit.clone(), values)).collect()
+    pub fn averages(&self) -> Vec<Average> {
+        self.values.iter().map(|(unit, values)| average(unit.clone(), values)).collect()
     }
 }
 
-fn summarise(unit: Option<String>, values: &[f64]) -> Summary {
+fn average(unit: Option<String>, values: &[f64]) -> Average {
     let mean = mean(values);
     let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
-    Summary {
+    Average {
+        quantity: unit.as_deref().and_then(quantity_of).map(|quantity| quantity.name().to_owned()),
         unit,
         // Adding positive zero turns a negative zero into zero.
         mean: mean + 0.0,
@@ -72,8 +56,8 @@ fn summarise(unit: Option<String>, values: &[f64]) -> Summary {
     }
 }
 
-/// Returns the sum divided by the count, as the other programs of the fleet compute it. If the sum of finite numbers is not finite, each
-/// is divided first.
+/// Returns the sum divided by the count, as the other programs of the fleet compute it. If the sum of finite numbers is not finite,
+/// each is divided first.
 fn mean(values: &[f64]) -> f64 {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -86,12 +70,12 @@ mod tests {
 
     use super::*;
 
-    fn of(values: &[(Option<&str>, f64)]) -> Vec<Summary> {
+    fn of(values: &[(Option<&str>, f64)]) -> Vec<Average> {
         let mut aggregate = Aggregate::default();
         for (unit, value) in values {
             aggregate.add(Value { unit: unit.map(str::to_owned), value: *value });
         }
-        aggregate.summaries()
+        aggregate.averages()
     }
 
     #[test]
@@ -101,16 +85,16 @@ mod tests {
 
     #[test]
     fn aggregate_of_a_small_fleet_has_the_average_computed_by_hand() {
-        let [summary] = &of(&[(None, 75.0), (None, 80.0), (None, 82.0)])[..] else { panic!() };
-        assert_eq!((summary.mean, summary.min, summary.max, summary.count), (79.0, 75.0, 82.0, 3));
+        let [average] = &of(&[(None, 75.0), (None, 80.0), (None, 82.0)])[..] else { panic!() };
+        assert_eq!((average.mean, average.min, average.max, average.count), (79.0, 75.0, 82.0, 3));
         // Variance (16 + 1 + 9) / 3.
-        assert!((summary.stddev.unwrap() - (26.0f64 / 3.0).sqrt()).abs() < 1e-12);
+        assert!((average.stddev.unwrap() - (26.0f64 / 3.0).sqrt()).abs() < 1e-12);
     }
 
     #[test]
     fn aggregate_does_not_mix_units() {
-        let summaries = of(&[(Some("Cel"), 20.0), (None, 1.0), (Some("%RH"), 40.0), (Some("Cel"), 22.0)]);
-        let short: Vec<_> = summaries.iter().map(|s| (s.unit.as_deref(), s.mean, s.count)).collect();
+        let averages = of(&[(Some("Cel"), 20.0), (None, 1.0), (Some("%RH"), 40.0), (Some("Cel"), 22.0)]);
+        let short: Vec<_> = averages.iter().map(|s| (s.unit.as_deref(), s.mean, s.count)).collect();
         assert_eq!(short, [(None, 1.0, 1), (Some("%RH"), 40.0, 1), (Some("Cel"), 21.0, 2)]);
     }
 
@@ -130,9 +114,9 @@ mod tests {
 
     #[test]
     fn aggregate_has_a_finite_mean_of_numbers_with_an_infinite_sum() {
-        let summary = &of(&[(None, f64::MAX), (None, f64::MAX), (None, -1.0)])[0];
-        assert!((summary.mean / f64::MAX - 2.0 / 3.0).abs() < 1e-12);
-        assert_eq!(summary.stddev, None);
+        let average = &of(&[(None, f64::MAX), (None, f64::MAX), (None, -1.0)])[0];
+        assert!((average.mean / f64::MAX - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(average.stddev, None);
     }
 
     #[test]
@@ -141,11 +125,11 @@ mod tests {
             [&[-0.0][..], &[-0.0, -0.0], &[-f64::MIN_POSITIVE / 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
         {
             let values: Vec<_> = values.iter().map(|value| (None, *value)).collect();
-            let summary = &of(&values)[0];
-            for number in [summary.mean, summary.max, summary.stddev.unwrap()] {
-                assert!(number.to_string() != "-0", "{summary:?}");
+            let average = &of(&values)[0];
+            for number in [average.mean, average.max, average.stddev.unwrap()] {
+                assert!(number.to_string() != "-0", "{average:?}");
             }
-            assert!(summary.min.to_string() != "-0", "{summary:?}");
+            assert!(average.min.to_string() != "-0", "{average:?}");
         }
     }
 
@@ -153,11 +137,11 @@ mod tests {
         #[test]
         fn aggregate_has_a_finite_mean_between_the_extremes(values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..50)) {
             let units: Vec<_> = values.iter().map(|value| (None, *value)).collect();
-            let summary = &of(&units)[0];
-            let slack = summary.min.abs().max(summary.max.abs()) * 1e-12;
-            prop_assert!(summary.mean.is_finite());
-            prop_assert!(summary.mean >= summary.min - slack && summary.mean <= summary.max + slack);
-            prop_assert_eq!(summary.count, values.len());
+            let average = &of(&units)[0];
+            let slack = average.min.abs().max(average.max.abs()) * 1e-12;
+            prop_assert!(average.mean.is_finite());
+            prop_assert!(average.mean >= average.min - slack && average.mean <= average.max + slack);
+            prop_assert_eq!(average.count, values.len());
         }
     }
 }

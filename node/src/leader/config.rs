@@ -6,7 +6,7 @@ use atalaya_hal::boards::{Counting, Release, SyncMode};
 use tokio::sync::{mpsc, watch};
 
 use crate::leader::delivery::api_client::Api;
-use crate::metrics::Metrics;
+use crate::metrics::LeaderMetrics;
 use crate::model::leader_state::LeaderState;
 use crate::model::report::{CycleReport, Report};
 
@@ -41,7 +41,7 @@ pub(crate) struct LeaderHandles {
     /// State of this leader; `None` while this node is not the leader.
     pub(crate) state: watch::Sender<Option<LeaderState>>,
     /// Metrics of the node.
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: LeaderMetrics,
 }
 
 impl LeaderHandles {

@@ -13,14 +13,15 @@ use crate::fail_points;
 use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::{CommitError, WriteOp};
-use crate::leader::fenced_store::{self, BARRIER, BarrierCommit, CounterValue, CycleCommit, FencedStore};
+use crate::leader::fenced_store::{self, BarrierCommit, CounterValue, CycleCommit, FencedStore};
 use crate::leader::members::Members;
 use crate::leader::outbox_store;
 use crate::leader::read_fleet::{FleetReading, Freshness, not_written_since, read_fleet};
 use crate::leader::schedule::Schedule;
 use crate::leader::status_push::{FleetSnapshot, MAX_NODES};
 use crate::leader::write_counter::CounterReader;
-use crate::metrics::Ended;
+use crate::metrics::CycleResult;
+use crate::model::barrier;
 use crate::model::report::CycleReport;
 use crate::zk::server_clock::{Millis, ServerClock, millis};
 
@@ -85,7 +86,7 @@ impl Barrier {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CycleOutcome {
     /// The cycle has ended.
-    Done(Ended),
+    Done(CycleResult),
     /// The cycle must be repeated soon.
     Retry,
     /// The fence must be reloaded: the cycle may be committed or not, or another leader may have taken over.
@@ -117,7 +118,7 @@ impl CycleRunner<'_> {
         loop {
             let delay = schedule.delay(self.now());
             let timeout = zookeeper_timeout(self.leadership.connection());
-            self.handles.metrics.awaits_cycle(delay, timeout);
+            self.handles.metrics.cycle_scheduled(delay, timeout);
             let poll = (self.config.period / POLLS_PER_PERIOD).clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL);
             let polls = self.barrier.is_some() && self.config.release == Release::Complete && delay > poll;
             tokio::select! {
@@ -147,9 +148,9 @@ impl CycleRunner<'_> {
             let (started, timer) = (self.now(), BootInstant::now());
             let lateness = schedule.lateness(started);
             let outcome = self.run_cycle().await;
-            let result = if let CycleOutcome::Done(result) = outcome { result } else { Ended::Failed };
+            let result = if let CycleOutcome::Done(result) = outcome { result } else { CycleResult::Failed };
             let duration = BootInstant::now().since(timer);
-            self.handles.metrics.cycled(result, lateness, duration, *self.clock);
+            self.handles.metrics.cycle_ended(result, lateness, duration, self.clock.now(BootInstant::now()));
             match outcome {
                 CycleOutcome::Done(_) => schedule.on_started(started),
                 CycleOutcome::Retry => {
@@ -213,7 +214,7 @@ impl CycleRunner<'_> {
                 // In lock-step mode all nodes wait for this cycle, so it must not be skipped.
                 return match self.barrier {
                     Some(_) => CycleOutcome::Retry,
-                    None => CycleOutcome::Done(Ended::Failed),
+                    None => CycleOutcome::Done(CycleResult::Failed),
                 };
             }
         };
@@ -222,7 +223,7 @@ impl CycleRunner<'_> {
         if report.is_none() {
             warn!(excluded = reading.excluded, "no average in this cycle: no node has a usable measurement");
             if self.barrier.is_none() {
-                return CycleOutcome::Done(Ended::Empty);
+                return CycleOutcome::Done(CycleResult::Empty);
             }
         }
         if let Err(error) = self.read_counter().await {
@@ -266,12 +267,12 @@ impl CycleRunner<'_> {
             let measurements = std::mem::take(&mut reading.measurements);
             self.snapshot.send_replace(Some(FleetSnapshot { measurements, clock: *self.clock }));
         }
-        self.handles.metrics.gathered(self.members.len(), &reading);
+        self.handles.metrics.fleet_read(self.members.len(), reading.excluded_by_reason);
         Ok(reading)
     }
 
     fn report(&self, reading: &FleetReading, now: Millis) -> Option<CycleReport> {
-        let averages = reading.aggregate.summaries();
+        let averages = reading.aggregate.averages();
         if averages.is_empty() {
             return None;
         }
@@ -297,19 +298,19 @@ impl CycleRunner<'_> {
         dropped: Option<u64>,
         counter: Option<CounterValue>,
     ) -> CycleOutcome {
-        self.backoff.over();
+        self.backoff.reset();
         if let Some(barrier) = &mut self.barrier {
             *barrier = Barrier::closed(zxid);
         }
         self.counter = counter
             .map(|CounterValue { value, version }| CounterValue { value, version: version.wrapping_add(1) });
-        self.handles.metrics.tallied(counter.map(|counter| counter.value));
-        let Some(report) = report else { return CycleOutcome::Done(Ended::Empty) };
+        self.handles.metrics.set_counter(counter.map(|counter| counter.value));
+        let Some(report) = report else { return CycleOutcome::Done(CycleResult::Empty) };
         self.newest_cycle.send_replace(report.cycle);
         log_averages(&report);
-        self.handles.metrics.averaged(&report);
+        self.handles.metrics.set_averages(&report);
         if dropped.is_some() {
-            self.handles.metrics.drops();
+            self.handles.metrics.report_dropped();
         }
         self.handles.publish_averages(&report);
         let deliver = self.config.api.is_some();
@@ -321,7 +322,7 @@ impl CycleRunner<'_> {
                 }
             })
             .await;
-        CycleOutcome::Done(Ended::Written)
+        CycleOutcome::Done(CycleResult::Committed)
     }
 
     /// Decides how to continue after a commit that failed; see the errors in the documentation of [`crate::leader`].
@@ -388,7 +389,7 @@ impl CycleRunner<'_> {
 
     /// Closes the barrier, unless a previous leader has closed it. Returns the time at which it was closed.
     async fn find_or_close_barrier(&mut self) -> Result<Option<Millis>, CommitError> {
-        if let Some(stat) = self.leadership.connection().stat(BARRIER).await? {
+        if let Some(stat) = self.leadership.connection().stat(barrier::PATH).await? {
             info!(
                 generation = stat.czxid,
                 "the barrier is closed; the cycle of the previous leader is finished first"
@@ -407,7 +408,7 @@ impl CycleRunner<'_> {
     async fn open_leftover_barrier(&mut self) {
         let connection = self.leadership.connection();
         let opened = async {
-            match connection.stat(BARRIER).await? {
+            match connection.stat(barrier::PATH).await? {
                 Some(_) => fenced_store::open_barrier(self.leadership).await.map(|()| true),
                 None => Ok(false),
             }

@@ -2,7 +2,7 @@ use std::time::SystemTime;
 
 use super::*;
 use crate::leader::test_support::{connect, election, server};
-use crate::metrics::Metrics;
+use crate::metrics::LeaderMetrics;
 use crate::model::fence;
 use crate::model::fence::Fence;
 
@@ -44,11 +44,11 @@ impl Parts {
             config: watch::channel(config).1,
             averages: None,
             state: watch::channel(None).0,
-            metrics: Metrics::default(),
+            metrics: LeaderMetrics::default(),
         };
         let mut members = Members::default();
         members.update(PARENT, vec!["1".into()]);
-        let outbox = SharedOutbox::new(Duration::from_secs(1), Metrics::default());
+        let outbox = SharedOutbox::new(Duration::from_secs(1), LeaderMetrics::default());
         Parts { handles, store, clock, members, outbox, backoff: Backoff::default() }
     }
 
@@ -72,7 +72,7 @@ impl Parts {
     }
 }
 
-const COMMITTED: CycleOutcome = CycleOutcome::Done(Ended::Written);
+const COMMITTED: CycleOutcome = CycleOutcome::Done(CycleResult::Committed);
 
 #[tokio::test]
 async fn cycle_commits_the_average_and_adds_it_to_the_outbox() {
@@ -103,7 +103,7 @@ async fn cycle_without_a_usable_measurement_is_empty_and_keeps_its_number() {
         .run(|leadership| async move {
             let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
             leadership.connection().set(&format!("{PARENT}/1"), b"garbage", None).await.unwrap();
-            assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Done(Ended::Empty));
+            assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Done(CycleResult::Empty));
             assert_eq!(parts.store.fence.cycle, 0);
         })
         .await;
@@ -139,12 +139,12 @@ async fn cycle_is_retried_when_another_program_opens_or_closes_the_barrier() {
             let mut runner = parts.runner(&leadership);
             runner.find_or_close_barrier().await.unwrap();
             let connection = leadership.connection();
-            connection.delete(BARRIER, None).await.unwrap();
+            connection.delete(barrier::PATH, None).await.unwrap();
             assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
-            connection.ensure(BARRIER).await.unwrap();
+            connection.ensure(barrier::PATH).await.unwrap();
             assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
             assert_eq!(runner.run_cycle().await, COMMITTED);
-            let stat = connection.stat(BARRIER).await.unwrap().unwrap();
+            let stat = connection.stat(barrier::PATH).await.unwrap().unwrap();
             assert_eq!(runner.barrier.unwrap().generation, Some(stat.czxid));
         })
         .await;

@@ -13,14 +13,13 @@ use tracing::warn;
 use crate::fail_points;
 use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
 use crate::leader::outbox_store::{self, cycles, list, report_path, warn_about_foreign_children};
+use crate::model::barrier;
 use crate::model::fence::{self, Fence};
 use crate::model::report::CycleReport;
 use crate::zk::server_clock::{Millis, ServerClock};
 
 /// Path of the counter.
 pub(crate) const COUNTER: &str = "/counter";
-/// Path of the barrier.
-pub(crate) const BARRIER: &str = "/barrier";
 
 /// Number of failures because the path of a cycle's report is occupied after which the cycle is skipped. Before, the outbox reader has
 /// had time to move a report that is there.
@@ -150,7 +149,7 @@ impl FencedStore {
         let connection = leadership.connection();
         connection.sync().await?;
         let Some((data, stat)) = connection.get_opt(fence::PATH).await? else { return Ok(None) };
-        let Some(fence) = Fence::parse(&data).filter(|fence| fence.epoch == self.fence.epoch) else {
+        let Some(fence) = Fence::parse(&data).ok().filter(|fence| fence.epoch == self.fence.epoch) else {
             return Ok(None);
         };
         let outbox = cycles(connection, outbox_store::PATH).await?.unwrap_or_default();
@@ -164,7 +163,7 @@ impl FencedStore {
 
     /// Returns the fence of the next cycle. It skips cycles whose report's path is occupied by a znode that cannot be moved.
     pub(super) fn next_fence(&self) -> Fence {
-        Fence { cycle: self.fence.cycle.max(self.skipped), ..self.fence }.advanced()
+        Fence { cycle: self.fence.cycle.max(self.skipped), ..self.fence }.with_next_cycle()
     }
 
     /// Records that another znode occupies the path of the next cycle's report.
@@ -211,10 +210,10 @@ impl FencedStore {
             writes.push((WriteOp::DropReport, Write::Delete { path, version: None }));
         }
         if commit.barrier == BarrierCommit::Release {
-            writes.push((WriteOp::OpenBarrier, Write::Delete { path: BARRIER, version: None }));
+            writes.push((WriteOp::OpenBarrier, Write::Delete { path: barrier::PATH, version: None }));
         }
         if commit.barrier != BarrierCommit::None {
-            writes.push((WriteOp::CloseBarrier, Write::Create { path: BARRIER, data: b"", mode }));
+            writes.push((WriteOp::CloseBarrier, Write::Create { path: barrier::PATH, data: b"", mode }));
         }
         if let Some((value, version)) = &counter {
             let data = value.as_bytes();
@@ -291,7 +290,7 @@ fn last_plausible(cycles: &BTreeSet<u64>) -> u64 {
 /// election znode (`created`) have it, is damage or an attack: collectors would refuse leaders above it.
 fn parse_plausible(data: &[u8], stat: &Stat, created: Millis) -> Option<Fence> {
     let latest = fence::latest_epoch(created.max(stat.mtime).max(stat.ctime));
-    let parsed = Fence::read(data).and_then(|fence| match fence.epoch < latest {
+    let parsed = Fence::parse(data).and_then(|fence| match fence.epoch < latest {
         true => Ok(fence),
         false => Err(format!("epoch {} is above {latest}, a day ahead of ZooKeeper's clock", fence.epoch)),
     });
@@ -307,15 +306,15 @@ fn parse_plausible(data: &[u8], stat: &Stat, created: Millis) -> Option<Fence> {
 
 /// Closes the open barrier before the first cycle. Returns its generation; `None` if another program has opened it since.
 pub(super) async fn close_barrier(leadership: &Leadership) -> Result<Option<i64>, CommitError> {
-    let close = Write::Create { path: BARRIER, data: b"", mode: CreateMode::Persistent };
+    let close = Write::Create { path: barrier::PATH, data: b"", mode: CreateMode::Persistent };
     fenced_multi(leadership, &[(WriteOp::CloseBarrier, close)]).await?;
     // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong, so it is read.
-    Ok(leadership.connection().stat(BARRIER).await?.map(|stat| stat.czxid))
+    Ok(leadership.connection().stat(barrier::PATH).await?.map(|stat| stat.czxid))
 }
 
 /// Opens the closed barrier for good.
 pub(super) async fn open_barrier(leadership: &Leadership) -> Result<(), CommitError> {
-    let open = Write::Delete { path: BARRIER, version: None };
+    let open = Write::Delete { path: barrier::PATH, version: None };
     fenced_multi(leadership, &[(WriteOp::OpenBarrier, open)]).await.map(drop)
 }
 

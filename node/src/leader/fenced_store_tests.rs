@@ -36,7 +36,7 @@ async fn fenced_store_acquire_starts_with_the_clock_and_increments_the_epoch() {
             assert!((first.store.fence.epoch - now / 1000).abs() < 10, "{:?}", first.store.fence);
             assert_eq!((first.store.fence.cycle, first.last_cycle), (0, None));
             let (data, stat) = leadership.connection().get(fence::PATH).await.unwrap();
-            assert_eq!(Fence::parse(&data), Some(first.store.fence));
+            assert_eq!(Fence::parse(&data).unwrap(), first.store.fence);
             let second = FencedStore::acquire(&leadership, &mut clock, None, None).await.unwrap();
             assert_eq!(second.store.fence.epoch, first.store.fence.epoch + 1);
             assert_eq!(second.last_cycle, Some(stat.mtime));
@@ -136,12 +136,12 @@ async fn fenced_store_commit_releases_the_barrier_and_starts_the_next_generation
             assert!(matches!(error, CommitError::Rejected(WriteOp::OpenBarrier, _)), "{error:?}");
             for barrier in [BarrierCommit::Close, BarrierCommit::Release] {
                 let zxid = store.commit(&leadership, &mut clock, empty(barrier)).await.unwrap();
-                let stat = leadership.connection().stat(BARRIER).await.unwrap().unwrap();
+                let stat = leadership.connection().stat(barrier::PATH).await.unwrap().unwrap();
                 assert_eq!(stat.czxid, zxid);
             }
             assert_eq!(store.fence.cycle, 0, "a cycle without a report has no number");
             open_barrier(&leadership).await.unwrap();
-            assert_eq!(leadership.connection().stat(BARRIER).await.unwrap(), None);
+            assert_eq!(leadership.connection().stat(barrier::PATH).await.unwrap(), None);
         })
         .await;
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use tracing::info;
 
-use crate::model::measurement::Unusable;
+use crate::model::measurement::Exclusion;
 use crate::zk::bulk_read;
+pub use crate::zk::bulk_read::MAX_BATCH;
 
 /// A measurement znode.
 #[derive(Clone, Debug)]
@@ -15,13 +16,13 @@ pub(super) struct Member {
     /// Size of the data at the last reading, in bytes.
     size: usize,
     /// Reason for which the last reading excluded it.
-    excluded: Option<Unusable>,
+    excluded: Option<Exclusion>,
 }
 
 impl Member {
     /// Records the result of a reading. Returns true if the member is now included and was excluded before, or the other way round,
     /// or is excluded for another reason.
-    pub(super) fn record(&mut self, size: usize, excluded: Option<Unusable>) -> bool {
+    pub(super) fn record(&mut self, size: usize, excluded: Option<Exclusion>) -> bool {
         self.size = size;
         std::mem::replace(&mut self.excluded, excluded) != excluded
     }
@@ -137,10 +138,13 @@ mod tests {
         let record =
             |members: &mut Members, excluded| members.iter_mut().next().unwrap().1.record(3, excluded);
         assert!(!record(&mut members, None));
-        assert!(record(&mut members, Some(Unusable::NotFinite)));
-        assert!(!record(&mut members, Some(Unusable::NotFinite)));
+        assert!(record(&mut members, Some(Exclusion::NotFinite)));
+        assert!(!record(&mut members, Some(Exclusion::NotFinite)));
         members.update("/m", names(&["1", "2"]));
-        assert!(!record(&mut members, Some(Unusable::NotFinite)), "an update keeps the state of each member");
+        assert!(
+            !record(&mut members, Some(Exclusion::NotFinite)),
+            "an update keeps the state of each member"
+        );
         assert!(record(&mut members, None));
     }
 

@@ -97,7 +97,7 @@ struct LeadingGuard<'a>(&'a LeaderHandles);
 impl Drop for LeadingGuard<'_> {
     fn drop(&mut self) {
         self.0.state.send_replace(None);
-        self.0.metrics.leads_no_more();
+        self.0.metrics.leadership_ended();
     }
 }
 
@@ -123,7 +123,7 @@ impl Leader {
         let mut state = self.state.lock().await;
         state.backoff.reconnected();
         let _guard = LeadingGuard(&self.handles);
-        self.handles.metrics.begins_to_lead(zookeeper_timeout(leadership.connection()));
+        self.handles.metrics.leadership_started(zookeeper_timeout(leadership.connection()));
         // Names of the measurement znodes; `None` before the first listing.
         let (names, mut member_names) = watch::channel(None);
         let session = leadership.connection().session().clone();
@@ -187,7 +187,7 @@ impl Leader {
         state.min_epoch = None;
         (state.store, state.since) = (Some(store), Timestamp::now());
         state.outbox = SharedOutbox::new(self.handles.config.borrow().period, self.handles.metrics.clone());
-        self.handles.metrics.takes_office(state.clock);
+        self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
         info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
         state.outbox.update(|outbox| outbox.set_fence(fence)).await;
         self.sync_outbox(leadership, state, &BTreeSet::new(), &listed, fence).await?;

@@ -68,7 +68,7 @@ pub(super) fn warn_about_foreign_children(names: &[String]) {
     if names.is_empty() {
         return;
     }
-    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| text::shorten(name)).collect();
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| text::sanitize_for_log(name)).collect();
     let shown = shown.join(", ");
     warn!(
         znodes = names.len(),

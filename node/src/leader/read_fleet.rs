@@ -5,10 +5,10 @@ use atalaya_recipes::{Connection, Error, Stat};
 use futures_util::TryStreamExt;
 use tracing::{info, warn};
 
-use crate::fleet_status::Measurement;
+use crate::fleet_status::RawMeasurement;
 use crate::leader::aggregate::Aggregate;
 use crate::leader::members::Members;
-use crate::model::measurement::{self, Unusable};
+use crate::model::measurement::{self, Exclusion};
 use crate::model::senml::Value;
 use crate::zk::bulk_read::{MAX_BATCH, read_batches};
 use crate::zk::server_clock::Millis;
@@ -20,12 +20,12 @@ pub struct FleetReading {
     pub aggregate: Aggregate,
     /// Number of listed znodes without a usable measurement.
     pub excluded: usize,
-    /// The same by reason, in the order of [`Unusable::REASONS`].
-    pub excluded_by_reason: [usize; Unusable::REASONS.len()],
+    /// The same by reason, in the order of [`Exclusion::REASONS`].
+    pub excluded_by_reason: [usize; Exclusion::REASONS.len()],
     /// Number of znodes with a usable measurement that is in no earlier cycle.
     pub new: usize,
     /// Names and measurements of the first znodes, for the fleet status; see [`read_fleet`].
-    pub(crate) measurements: Vec<(String, Measurement)>,
+    pub(crate) measurements: Vec<(String, RawMeasurement)>,
 }
 
 /// Limits that decide whether a measurement is fresh and whether it is new.
@@ -42,7 +42,7 @@ struct Parsed {
     size: usize,
     /// `None` if the znode does not exist, or must not be read.
     stat: Option<Stat>,
-    values: Result<Vec<Value>, Unusable>,
+    values: Result<Vec<Value>, Exclusion>,
 }
 
 impl Parsed {
@@ -51,15 +51,15 @@ impl Parsed {
             BulkRead::Data(data, stat) => {
                 Parsed { size: data.len(), stat: Some(stat), values: measurement::parse(&data) }
             }
-            BulkRead::Missing(_) => Parsed { size: 0, stat: None, values: Err(Unusable::Gone) },
+            BulkRead::Missing(_) => Parsed { size: 0, stat: None, values: Err(Exclusion::Gone) },
         }
     }
 
     /// Returns the values, unless the measurement is stale. The data is judged first: wrong data is reported as such however old it is.
-    fn fresh_values(self, freshness: Freshness) -> Result<Vec<Value>, Unusable> {
+    fn fresh_values(self, freshness: Freshness) -> Result<Vec<Value>, Exclusion> {
         let values = self.values?;
         if self.stat.is_some_and(|stat| stat.mtime < freshness.min_time) {
-            return Err(Unusable::Stale);
+            return Err(Exclusion::Stale);
         }
         Ok(values)
     }
@@ -87,7 +87,7 @@ pub async fn read_fleet(
     while let Some(batch) = batches.try_next().await? {
         for parsed in batch {
             if kept.len() < keep {
-                kept.push(parsed.stat.map(|stat| Measurement::from_parsed(&parsed.values, &stat)));
+                kept.push(parsed.stat.map(|stat| RawMeasurement::from_parsed(&parsed.values, &stat)));
             }
             let is_new = parsed.stat.is_some_and(|stat| stat.mzxid > freshness.last_cycle_zxid);
             let size = parsed.size;
@@ -96,7 +96,7 @@ pub async fn read_fleet(
                     values.into_iter().for_each(|value| reading.aggregate.add(value));
                     None
                 }
-                Ok(_) => Some(Unusable::Crowded),
+                Ok(_) => Some(Exclusion::TooManyUnits),
                 Err(reason) => Some(reason),
             };
             found.push((size, is_new, excluded));
@@ -121,10 +121,10 @@ pub async fn read_fleet(
     Ok(reading)
 }
 
-fn log_change(name: &str, excluded: Option<Unusable>) {
+fn log_change(name: &str, excluded: Option<Exclusion>) {
     match excluded {
         // The member list will log that the node left.
-        Some(Unusable::Gone) => {}
+        Some(Exclusion::Gone) => {}
         Some(reason) => warn!(node = name, "excluded from the average: its measurement {reason}"),
         None => info!(node = name, "included in the average again"),
     }
@@ -176,10 +176,10 @@ mod tests {
         let mut members = members(&connection).await;
         connection.delete(&format!("{PARENT}/5"), None).await.unwrap();
         let reading = read_fleet(&connection, &mut members, Freshness::default(), 2).await.unwrap();
-        let averages = reading.aggregate.summaries();
+        let averages = reading.aggregate.averages();
         assert_eq!((averages[0].mean, averages[0].count, reading.excluded, reading.new), (77.5, 2, 3, 2));
-        let of = |reason: Unusable| reading.excluded_by_reason[reason.reason()];
-        assert_eq!((of(Unusable::NotFinite), of(Unusable::Empty), of(Unusable::Gone)), (1, 1, 1));
+        let of = |reason: Exclusion| reading.excluded_by_reason[reason.reason()];
+        assert_eq!((of(Exclusion::NotFinite), of(Exclusion::Empty), of(Exclusion::Gone)), (1, 1, 1));
         let kept: Vec<&str> = reading.measurements.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(kept, ["1", "2"]);
     }
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!((fresh.excluded, fresh.new), (0, 1), "only node 2 has written since the cycle");
         let stale = read_fleet(&connection, &mut members, reading(new.mtime), 0).await.unwrap();
         assert_eq!(
-            (stale.excluded, stale.excluded_by_reason[Unusable::Stale.reason()], stale.new),
+            (stale.excluded, stale.excluded_by_reason[Exclusion::Stale.reason()], stale.new),
             (1, 1, 1)
         );
     }

@@ -13,12 +13,12 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use crate::fleet_status::{FleetStatus, Measurement, Node, Said, Seen};
+use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, parse_node_info};
 use crate::leader::config::LeaderHandles;
 use crate::leader::delivery::api_client::Api;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
-use crate::settings::id_in;
+use crate::settings::parse_name;
 use crate::zk::bulk_read::{SizeCache, read_named_children};
 use crate::zk::server_clock::ServerClock;
 
@@ -39,7 +39,7 @@ const MAX_TEXT: usize = 120;
 #[derive(Clone, Debug)]
 pub(super) struct FleetSnapshot {
     /// Measurements by the names of their znodes, ordered by name; [`MAX_NODES`] at most.
-    pub(super) measurements: Vec<(String, Measurement)>,
+    pub(super) measurements: Vec<(String, RawMeasurement)>,
     pub(super) clock: ServerClock,
 }
 
@@ -78,8 +78,8 @@ fn line(text: &str) -> String {
     text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-impl From<Node> for NodeStatus {
-    fn from(node: Node) -> NodeStatus {
+impl From<NodeSummary> for NodeStatus {
+    fn from(node: NodeSummary) -> NodeStatus {
         let failing = node.failing.iter().find(|sensor| sensor.health != "unread");
         let problem = match (&node.problem, failing) {
             (Some(problem), _) => Some(line(&format!("its measurement {problem}"))),
@@ -109,7 +109,7 @@ impl From<Node> for NodeStatus {
 }
 
 impl Status {
-    fn new(id: &str, leader: &LeaderState, period: Duration, nodes: Vec<Node>, more: usize) -> Status {
+    fn new(id: &str, leader: &LeaderState, period: Duration, nodes: Vec<NodeSummary>, more: usize) -> Status {
         Status {
             epoch: leader.epoch,
             cycle: leader.cycle,
@@ -201,17 +201,17 @@ impl<'a> StatusPusher<'a> {
 
     /// Returns the nodes of the fleet, [`MAX_NODES`] at most, and the number of the others. Measurements are from `snapshot`; only the
     /// node infos are read.
-    async fn read_nodes(&mut self, snapshot: FleetSnapshot) -> Result<(Vec<Node>, usize), Error> {
+    async fn read_nodes(&mut self, snapshot: FleetSnapshot) -> Result<(Vec<NodeSummary>, usize), Error> {
         let connection = self.leadership.connection();
-        let info_ids = connection.children_or_empty(node_info::PARENT).await?;
-        let id_of = |name: &str| id_in(&self.handles.name_template, name).unwrap_or(name).to_owned();
+        let info_ids = connection.children_or_empty(node_info::PARENT_PATH).await?;
+        let id_of = |name: &str| parse_name(&self.handles.name_template, name).unwrap_or(name).to_owned();
         let measuring: BTreeSet<String> =
             self.member_names.borrow().iter().flatten().map(|name| id_of(name)).collect();
         let silent: Vec<String> = info_ids.iter().filter(|id| !measuring.contains(*id)).cloned().collect();
         let total = silent.len() + measuring.len();
         // Nodes that have stopped to measure come first: they need attention.
         let mut shown: BTreeSet<String> = silent.into_iter().take(MAX_NODES / 2).collect();
-        let mut fleet = Seen::default();
+        let mut fleet = RawFleet::default();
         for (name, measurement) in snapshot.measurements {
             let id = id_of(&name);
             if shown.len() < MAX_NODES && measuring.contains(&id) {
@@ -220,14 +220,19 @@ impl<'a> StatusPusher<'a> {
             }
         }
         let info_ids = info_ids.into_iter().filter(|id| shown.contains(id)).collect();
-        let parse = |data: &[u8], _: &_| Said::of(data);
-        let found =
-            read_named_children(connection, node_info::PARENT, info_ids, &mut self.node_info_sizes, parse)
-                .await?;
-        fleet.presences = found.into_iter().map(|(id, _, info)| (id, info)).collect();
+        let parse = |data: &[u8], _: &_| parse_node_info(data);
+        let found = read_named_children(
+            connection,
+            node_info::PARENT_PATH,
+            info_ids,
+            &mut self.node_info_sizes,
+            parse,
+        )
+        .await?;
+        fleet.node_infos = found.into_iter().map(|(id, _, info)| (id, info)).collect();
         // The takeover wrote the fence, so the clock is known.
         let now = snapshot.clock.now(BootInstant::now()).unwrap_or_default();
-        let nodes = FleetStatus::of(String::new(), fleet, now).nodes;
+        let nodes = FleetStatus::new(String::new(), fleet, now).nodes;
         let more = total.saturating_sub(nodes.len());
         Ok((nodes, more))
     }
@@ -251,16 +256,16 @@ mod tests {
         }
     }
 
-    fn nodes(znodes: &[(&str, &str, Option<&str>)]) -> Vec<Node> {
-        let mut seen = Seen::default();
+    fn nodes(znodes: &[(&str, &str, Option<&str>)]) -> Vec<NodeSummary> {
+        let mut seen = RawFleet::default();
         for (id, data, said) in znodes {
             let stat = stat(9_000, 9_000);
-            seen.measurements.insert((*id).to_owned(), Measurement::of(data.as_bytes(), &stat));
+            seen.measurements.insert((*id).to_owned(), RawMeasurement::parse(data.as_bytes(), &stat));
             if let Some(said) = said {
-                seen.presences.insert((*id).to_owned(), Said::of(said.as_bytes()));
+                seen.node_infos.insert((*id).to_owned(), parse_node_info(said.as_bytes()));
             }
         }
-        FleetStatus::of(String::new(), seen, 10_000).nodes
+        FleetStatus::new(String::new(), seen, 10_000).nodes
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! Input and time limits for the property tests of parsers of foreign input.
+//! Input and time limits for property tests of parsers of untrusted input.
 
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-/// Largest input: the largest znode that ZooKeeper stores by default.
-const LARGEST: usize = 1 << 20;
+/// Maximum size of an input: the maximum size of a znode with ZooKeeper's default configuration.
+const MAX_SIZE: usize = 1 << 20;
 
-/// Generates any bytes: random ones, JSON and text that nearly fits, deep nesting, huge numbers, up to 1 MiB.
+/// Generates inputs of up to 1 MiB: random bytes, almost valid JSON and text, deep nesting, huge numbers.
 pub(crate) fn bytes() -> impl Strategy<Value = Vec<u8>> {
-    let repeated = ("[\\[{\"\\-0-9e.:,a-z\\]} ]{1,12}", 1usize..LARGEST)
+    let repeated = ("[\\[{\"\\-0-9e.:,a-z\\]} ]{1,12}", 1usize..MAX_SIZE)
         .prop_map(|(piece, length)| piece.bytes().cycle().take(length).collect());
     let digits = (any::<bool>(), 1usize..5_000).prop_map(|(negative, length)| {
         let sign = if negative { "-" } else { "" };
@@ -21,11 +21,11 @@ pub(crate) fn bytes() -> impl Strategy<Value = Vec<u8>> {
         3 => json(),
         1 => repeated,
         1 => digits,
-        1 => (1usize..LARGEST).prop_map(|length| vec![b'['; length]),
+        1 => (1usize..MAX_SIZE).prop_map(|length| vec![b'['; length]),
     ]
 }
 
-/// Generates objects and arrays with the field names that this program reads, and values of any kind.
+/// Generates objects and arrays with the field names that this program parses, and values of any type.
 fn json() -> impl Strategy<Value = Vec<u8>> {
     const NAMES: [&str; 22] = [
         "epoch", "cycle", "time", "excluded", "averages", "mean", "min", "max", "count", "stddev", "unit",
@@ -55,8 +55,8 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
     nested.prop_map(String::into_bytes)
 }
 
-/// Returns true if parsing input of this length since `began` was linear: with a wide margin, for debug builds on busy
-/// machines. Quadratic work on 1 MiB takes hundreds of times as long.
+/// Returns true if the time since `began` is linear in the length of the input. The limit has a wide margin for debug
+/// builds on busy machines: quadratic parsing of 1 MiB takes hundreds of times as long.
 pub(crate) fn in_time(began: Instant, length: usize) -> bool {
     let megabytes = u32::try_from(length >> 20).unwrap_or(u32::MAX);
     began.elapsed() < Duration::from_secs(2).saturating_mul(megabytes.saturating_add(1))

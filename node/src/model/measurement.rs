@@ -1,106 +1,106 @@
-//! What stands in a measurement's znode: a number as text, or a SenML pack. Pure; written by a node, read by the
-//! leader, and by the Kazoo programs of the same fleet, which do `float(data)` or `int(data)`.
+//! Format of a measurement's znode: a number as text, or a SenML pack. A node writes it; the leader reads it, and so
+//! do Kazoo programs of the same fleet, which call `float(data)` or `int(data)`. No I/O.
 
 use atalaya_hal::{Reading, SensorInfo};
 
-use crate::model::senml::{self, NoPack, Value};
+use crate::model::senml::{self, PackError, Value};
 
-/// Largest measurement that is read, in bytes. A SenML pack of a hundred readings has a tenth of it.
-pub const LARGEST: usize = 64 * 1024;
+/// Maximum size of a measurement that is read, in bytes. A SenML pack of a hundred readings has a tenth of it.
+pub const MAX_SIZE: usize = 64 * 1024;
 
-/// Why a znode's data is no measurement.
+/// Reason why a znode is excluded from the average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
-    /// Nothing but blanks.
+pub enum Exclusion {
+    /// Only white space.
     #[error("is empty")]
     Empty,
-    /// More than [`LARGEST`].
+    /// Larger than [`MAX_SIZE`].
     #[error("is larger than 64 KiB")]
     TooLarge,
     /// Not UTF-8.
     #[error("is not UTF-8 text")]
-    NotText,
-    /// NaN, infinite, or too large for a number.
+    NotUtf8,
+    /// NaN, infinite, or too large for an `f64`.
     #[error("is not a finite number")]
     NotFinite,
-    /// Neither a number nor a pack.
+    /// Neither a number nor a valid SenML pack.
     #[error(transparent)]
-    NoPack(#[from] NoPack),
-    /// Its units are too many beside those of the others.
+    NotAPack(#[from] PackError),
+    /// Its units and those of the other measurements exceed the maximum number of units.
     #[error("has units beyond the 64 that are averaged")]
-    Crowded,
-    /// It was not written for three sampling periods.
+    TooManyUnits,
+    /// Not written for three sampling periods.
     #[error("is older than three sampling periods")]
     Stale,
-    /// It was listed, but is not there any more, or may not be read.
+    /// Listed, but deleted before it was read, or not readable.
     #[error("is gone or cannot be read")]
     Gone,
 }
 
-impl Unusable {
-    /// What figures call each kind.
+impl Exclusion {
+    /// Labels of the variants in metrics.
     pub const REASONS: [&str; 8] =
         ["empty", "too_large", "not_text", "not_finite", "not_a_number", "too_many_units", "stale", "gone"];
 
-    /// Its place among [`Unusable::REASONS`].
+    /// Returns the index of the label in [`Exclusion::REASONS`].
     pub const fn reason(self) -> usize {
         match self {
-            Unusable::Empty => 0,
-            Unusable::TooLarge => 1,
-            Unusable::NotText => 2,
-            Unusable::NotFinite => 3,
-            Unusable::NoPack(_) => 4,
-            Unusable::Crowded => 5,
-            Unusable::Stale => 6,
-            Unusable::Gone => 7,
+            Exclusion::Empty => 0,
+            Exclusion::TooLarge => 1,
+            Exclusion::NotUtf8 => 2,
+            Exclusion::NotFinite => 3,
+            Exclusion::NotAPack(_) => 4,
+            Exclusion::TooManyUnits => 5,
+            Exclusion::Stale => 6,
+            Exclusion::Gone => 7,
         }
     }
 }
 
-/// Reads a measurement: a number as text, blanks around it allowed, or a SenML pack.
+/// Parses a measurement: a number as text, with optional white space around it, or a SenML pack.
 ///
 /// # Errors
-/// It is none.
-pub fn parse(data: &[u8]) -> Result<Vec<Value>, Unusable> {
-    if data.len() > LARGEST {
-        return Err(Unusable::TooLarge);
+/// The data is not a measurement.
+pub fn parse(data: &[u8]) -> Result<Vec<Value>, Exclusion> {
+    if data.len() > MAX_SIZE {
+        return Err(Exclusion::TooLarge);
     }
-    let text = std::str::from_utf8(data).map_err(|_| Unusable::NotText)?.trim();
+    let text = std::str::from_utf8(data).map_err(|_| Exclusion::NotUtf8)?.trim();
     if text.is_empty() {
-        return Err(Unusable::Empty);
+        return Err(Exclusion::Empty);
     }
     match text.parse::<f64>() {
-        // Adding positive zero makes zero of a negative zero.
+        // Adding positive zero turns a negative zero into zero.
         Ok(value) if value.is_finite() => Ok(vec![Value { unit: None, value: value + 0.0 }]),
-        Ok(_) => Err(Unusable::NotFinite),
+        Ok(_) => Err(Exclusion::NotFinite),
         Err(_) => Ok(senml::parse(text)?),
     }
 }
 
-/// How a node writes its measurements: decided once, by what its board carries, so that the znode does not change its
-/// form when a sensor fails.
+/// Format in which a node writes its measurements. It depends only on the sensors of the board, so it does not change
+/// when a sensor fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// One quantity of one sensor: the number as text.
+pub enum Format {
+    /// The number as text, for a board with one quantity of one sensor.
     Number,
-    /// Several: a SenML pack.
+    /// A SenML pack, for a board with several quantities.
     Pack,
 }
 
-impl Form {
-    /// The form for a board with these sensors.
-    pub fn of<'a>(sensors: impl IntoIterator<Item = &'a SensorInfo>) -> Form {
+impl Format {
+    /// Returns the format for a board with these sensors.
+    pub fn for_sensors<'a>(sensors: impl IntoIterator<Item = &'a SensorInfo>) -> Format {
         let quantities: usize = sensors.into_iter().map(|sensor| sensor.quantities.len()).sum();
-        if quantities == 1 { Form::Number } else { Form::Pack }
+        if quantities == 1 { Format::Number } else { Format::Pack }
     }
 
-    /// The data for the znode, or `None` if nothing was measured.
-    pub fn write(self, node: &str, readings: &[(&str, Reading)]) -> Option<Vec<u8>> {
+    /// Returns the data for the znode, or `None` without a reading.
+    pub fn encode(self, node: &str, readings: &[(&str, Reading)]) -> Option<Vec<u8>> {
         match (self, readings) {
             (_, []) => None,
-            // Rust writes the shortest text that reads back as the same number, and no ".0" after whole ones.
-            (Form::Number, [(_, reading), ..]) => Some((reading.value() + 0.0).to_string().into_bytes()),
-            (Form::Pack, readings) => Some(senml::pack(node, readings.iter().copied()).into_bytes()),
+            // Rust writes the shortest text that parses to the same number, without ".0" after an integer.
+            (Format::Number, [(_, reading), ..]) => Some((reading.value() + 0.0).to_string().into_bytes()),
+            (Format::Pack, readings) => Some(senml::pack(node, readings.iter().copied()).into_bytes()),
         }
     }
 }
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_measurement_and_what_is_not() {
+    fn measurement_is_a_finite_number_or_a_senml_pack() {
         for (data, value) in [
             ("78", 78.0),
             (" 78.4\n", 78.4),
@@ -130,18 +130,18 @@ mod tests {
         }
         let large = vec![b'7'; 900_000];
         for (data, why) in [
-            (&b"abc"[..], Unusable::NoPack(NoPack::Malformed)),
-            (b"", Unusable::Empty),
-            (b" \n", Unusable::Empty),
-            (b"nan", Unusable::NotFinite),
-            (b"NaN", Unusable::NotFinite),
-            (b"inf", Unusable::NotFinite),
-            (b"-infinity", Unusable::NotFinite),
-            (b"1e400", Unusable::NotFinite),
-            (b"78,4", Unusable::NoPack(NoPack::Malformed)),
-            (b"\xff\xfe", Unusable::NotText),
-            (&large, Unusable::TooLarge),
-            (b"[]", Unusable::NoPack(NoPack::Empty)),
+            (&b"abc"[..], Exclusion::NotAPack(PackError::Malformed)),
+            (b"", Exclusion::Empty),
+            (b" \n", Exclusion::Empty),
+            (b"nan", Exclusion::NotFinite),
+            (b"NaN", Exclusion::NotFinite),
+            (b"inf", Exclusion::NotFinite),
+            (b"-infinity", Exclusion::NotFinite),
+            (b"1e400", Exclusion::NotFinite),
+            (b"78,4", Exclusion::NotAPack(PackError::Malformed)),
+            (b"\xff\xfe", Exclusion::NotUtf8),
+            (&large, Exclusion::TooLarge),
+            (b"[]", Exclusion::NotAPack(PackError::Empty)),
         ] {
             assert_eq!(parse(data), Err(why), "{:?}", String::from_utf8_lossy(&data[..data.len().min(20)]));
         }
@@ -157,17 +157,17 @@ mod tests {
     }
 
     #[test]
-    fn one_quantity_is_text_that_python_reads_and_several_are_a_pack() {
+    fn one_quantity_is_a_number_as_text_and_several_are_a_pack() {
         let one = [info(&[Quantity::Temperature])];
         let two = [info(&[Quantity::Temperature, Quantity::Humidity])];
         let reading = Reading::new(Quantity::Temperature, 78.0).unwrap();
-        assert_eq!(Form::of(&one).write("1", &[("s", reading)]), Some(b"78".to_vec()));
-        assert_eq!(Form::of(&one).write("1", &[]), None);
-        let pack = Form::of(&two).write("1", &[("s", reading)]).unwrap();
+        assert_eq!(Format::for_sensors(&one).encode("1", &[("s", reading)]), Some(b"78".to_vec()));
+        assert_eq!(Format::for_sensors(&one).encode("1", &[]), None);
+        let pack = Format::for_sensors(&two).encode("1", &[("s", reading)]).unwrap();
         assert_eq!(
             parse(&pack).unwrap()[0].unit.as_deref(),
             Some("Cel"),
-            "a pack also while a quantity is missing"
+            "a pack even while one quantity is missing"
         );
     }
 
@@ -177,17 +177,17 @@ mod tests {
             assert_eq!(parse(text.as_bytes()).unwrap()[0].value.to_string(), "0", "{text}");
         }
         let zero = Reading::new(Quantity::Temperature, -0.0).unwrap();
-        for form in [Form::Number, Form::Pack] {
-            let data = String::from_utf8(form.write("1", &[("s", zero)]).unwrap()).unwrap();
+        for form in [Format::Number, Format::Pack] {
+            let data = String::from_utf8(form.encode("1", &[("s", zero)]).unwrap()).unwrap();
             assert!(!data.contains("-0"), "{data}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_is_written_reads_back_exactly(value in prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::SUBNORMAL) {
+        fn encoded_number_parses_to_the_same_value(value in prop::num::f64::NORMAL | prop::num::f64::ZERO | prop::num::f64::SUBNORMAL) {
             let reading = Reading::new(Quantity::Temperature, value).unwrap();
-            let data = Form::Number.write("1", &[("s", reading)]).unwrap();
+            let data = Format::Number.encode("1", &[("s", reading)]).unwrap();
             prop_assert_eq!(parse(&data), Ok(number(value)));
         }
 
@@ -197,13 +197,13 @@ mod tests {
             let parsed = parse(&data);
             prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
             if let Ok(values) = parsed {
-                prop_assert!(values.len() <= senml::MOST_VALUES);
+                prop_assert!(values.len() <= senml::MAX_VALUES);
                 prop_assert!(values.iter().all(|value| value.value.to_string() != "-0"));
             }
         }
 
         #[test]
-        fn any_bytes_are_finite_values_or_an_error(data in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn measurement_parses_any_bytes_to_finite_values_or_an_error(data in prop::collection::vec(any::<u8>(), 0..100)) {
             if let Ok(values) = parse(&data) { prop_assert!(values.iter().all(|value| value.value.is_finite())); }
         }
     }

@@ -1,13 +1,15 @@
-//! Types and formats that the other modules share: node identifiers, measurements, reports and the fence. Imports nothing
-//! from the other layers.
+//! Types and formats that the other layers share: node ids, measurements, reports, the fence, node information.
+//! Imports nothing from the other layers.
 
+pub mod barrier;
 pub mod fence;
 #[cfg(test)]
 pub mod foreign_input;
+pub mod health_status;
 pub mod leader_state;
 pub mod measurement;
 pub mod node_id;
 pub mod node_info;
 pub mod report;
 pub mod senml;
-pub mod text;
+pub(crate) mod text;

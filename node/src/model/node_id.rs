@@ -1,16 +1,16 @@
-//! What a node is called. Its id becomes the name of a znode, and a word in every log line.
+//! The id of a node. It is the name of a znode and a field of log lines.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A node's id: the name of a znode.
+/// Id of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(String);
 
-/// Longest id, in bytes. ZooKeeper would take far more; a log line would not.
-const LONGEST: usize = 128;
+/// Maximum length of an id, in bytes. ZooKeeper allows far more; log lines would become unreadable.
+const MAX_LENGTH: usize = 128;
 
-/// Why a text is no node id.
+/// Reason why a text is not a node id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a node id cannot {0}; it is a short name such as 1 or greenhouse-2")]
 pub struct BadNodeId(&'static str);
@@ -22,7 +22,7 @@ impl FromStr for NodeId {
         if text.is_empty() {
             return Err(BadNodeId("be empty"));
         }
-        if text.len() > LONGEST {
+        if text.len() > MAX_LENGTH {
             return Err(BadNodeId("be longer than 128 bytes"));
         }
         if text == "." || text == ".." {
@@ -39,7 +39,7 @@ impl FromStr for NodeId {
 }
 
 impl NodeId {
-    /// As text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_name_a_znode_and_a_log_line() {
+    fn node_id_is_a_short_name_of_a_znode() {
         for good in ["1", "greenhouse-2", "ático", "a.b", &"x".repeat(128)] {
             assert_eq!(good.parse::<NodeId>().unwrap().as_str(), good);
         }

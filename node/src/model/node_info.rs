@@ -1,73 +1,70 @@
-//! What a node says of itself at `/atalaya/nodes/{id}`, when it says it again, and how the holder of a taken id is
-//! named with it.
+//! Node info: information that a node publishes about itself at `/atalaya/nodes/{id}`. No I/O.
 
 use std::time::Duration;
 
 use atalaya_hal::{Quantity, SensorInfo};
-use atalaya_recipes::Session;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::health_status::HealthStatus;
 use crate::model::leader_state::LeaderState;
-use crate::sampling::sensor_health::Condition;
-use crate::settings::shorten;
+use crate::model::text::sanitize_for_log;
 
-/// The parent of what nodes say of themselves.
-pub const PARENT: &str = "/atalaya/nodes";
+/// Parent of the node infos.
+pub(crate) const PARENT_PATH: &str = "/atalaya/nodes";
 
-/// Largest znode of a node that is read, in bytes. A hundred sensors that all fail have a third of it.
-const LARGEST: usize = 128 * 1024;
+/// Maximum size of a node info that is read, in bytes. A hundred sensors that all fail have a third of it.
+const MAX_SIZE: usize = 128 * 1024;
 
-/// Shortest time between two things that a node says of itself.
-pub const PAUSE: Duration = Duration::from_secs(1);
-/// The same when only counts have changed.
-const COUNTING: Duration = Duration::from_secs(10);
+/// Minimum time between two publications.
+pub(crate) const MIN_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
+/// Minimum time between two publications if only error counts have changed.
+const COUNT_PUBLISH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A node, in its own words.
+/// Information that a node publishes about itself.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct NodeInfo {
-    /// The machine's host name.
+    /// Host name of the machine.
     pub host: String,
-    /// The process id on that machine.
+    /// Process id.
     pub pid: u32,
-    /// Atalaya's version.
+    /// Version of Atalaya.
     pub version: String,
-    /// Which board of boards.toml it is.
+    /// Name of the board in boards.toml.
     pub board: String,
-    /// When it was started, by its own clock.
+    /// Start of the process, by the node's clock.
     pub started: Timestamp,
-    /// Its sensors.
+    /// Sensors of the board.
     #[serde(default)]
-    pub sensors: Vec<NodeInfoSensor>,
+    pub sensors: Vec<SensorStatus>,
     /// State of the leader; `None` if this node is not the leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leading: Option<LeaderState>,
 }
 
-/// A sensor of a node.
+/// Description and health of a sensor.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct NodeInfoSensor {
-    /// Its name.
+pub struct SensorStatus {
+    /// Name of the sensor.
     pub name: String,
-    /// Its chip.
+    /// Type of the chip.
     pub chip: String,
-    /// The bus it sits on; `None` without one.
+    /// Bus of the sensor, if it is on one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub bus: Option<String>,
-    /// Its address there.
+    /// Address on the bus.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub address: Option<u8>,
-    /// What it measures.
+    /// Names of the quantities that the sensor measures.
     pub quantities: Vec<String>,
-    /// How it is.
+    /// Health of the sensor.
     #[serde(default)]
-    pub health: Condition,
+    pub health: HealthStatus,
 }
 
-impl NodeInfoSensor {
-    /// The sensor of this description, which is in that condition.
-    pub fn of(info: &SensorInfo, health: &Condition) -> NodeInfoSensor {
-        NodeInfoSensor {
+impl SensorStatus {
+    pub(crate) fn new(info: &SensorInfo, health: &HealthStatus) -> SensorStatus {
+        SensorStatus {
             name: info.name.clone(),
             chip: info.chip.clone(),
             bus: info.bus.clone(),
@@ -77,8 +74,8 @@ impl NodeInfoSensor {
         }
     }
 
-    /// Where it sits: `0x48 on i2c-1`, or nothing.
-    pub fn place(&self) -> String {
+    /// Returns the position of the sensor, such as `0x48 on i2c-1`, or `-`.
+    pub(crate) fn location(&self) -> String {
         match (&self.bus, self.address) {
             (Some(bus), Some(address)) => format!("{address:#04x} on {bus}"),
             (Some(bus), None) => bus.clone(),
@@ -86,27 +83,24 @@ impl NodeInfoSensor {
         }
     }
 
-    /// The units of what it measures, as far as they are known here.
-    pub fn units(&self) -> Vec<&'static str> {
+    /// Returns the units of the quantities that this version knows.
+    pub(crate) fn units(&self) -> Vec<&'static str> {
         self.quantities.iter().filter_map(|name| Some(name.parse::<Quantity>().ok()?.unit())).collect()
     }
 
-    /// Whether the other one differs in nothing but how often it has failed.
-    fn is_as(&self, other: &NodeInfoSensor) -> bool {
-        let uncounted = |sensor: &NodeInfoSensor| {
-            let mut sensor = sensor.clone();
-            sensor.health.count = 0;
-            sensor
-        };
-        self == other || uncounted(self) == uncounted(other)
+    /// Returns true if the sensors differ at most in the number of failures.
+    fn differs_only_in_count(&self, other: &SensorStatus) -> bool {
+        let mut other = other.clone();
+        other.health.count = self.health.count;
+        *self == other
     }
 }
 
 impl NodeInfo {
-    /// This process, as board `board`; of its sensors it says nothing yet.
-    pub fn of(board: &str) -> NodeInfo {
+    /// Returns the info of this process, without sensors.
+    pub fn new(board: &str) -> NodeInfo {
         NodeInfo {
-            host: host(),
+            host: host_name(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             board: board.to_owned(),
@@ -116,57 +110,40 @@ impl NodeInfo {
         }
     }
 
-    /// Reads the znode of a node; its texts are shortened for display. `None` if it is not what a node writes, or too
-    /// large.
+    /// Parses the data of the znode, and shortens its texts for display. Returns `None` if the data is not a node info,
+    /// or too large.
     pub fn parse(data: &[u8]) -> Option<NodeInfo> {
-        let data = if data.len() > LARGEST { &[] } else { data };
-        let mut presence: NodeInfo = serde_json::from_slice(data).ok()?;
-        for text in [&mut presence.host, &mut presence.version, &mut presence.board] {
-            *text = shorten(text);
+        let data = if data.len() > MAX_SIZE { &[] } else { data };
+        let mut info: NodeInfo = serde_json::from_slice(data).ok()?;
+        for text in [&mut info.host, &mut info.version, &mut info.board] {
+            *text = sanitize_for_log(text);
         }
-        Some(presence)
+        Some(info)
     }
 
-    /// As the znode has it.
-    pub fn data(&self) -> Vec<u8> {
-        // Strings and numbers only: this cannot fail.
-        serde_json::to_vec(self).unwrap_or_default()
+    /// Returns the data of the znode.
+    #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a node info can be serialised")
     }
 }
 
-/// How long after it was last told what its sensors are, which was `said`, a node tells what they are `now`; `None`:
-/// there is nothing new.
-pub fn pause(said: &[NodeInfoSensor], now: &[NodeInfoSensor]) -> Option<Duration> {
-    if said == now {
+/// Returns how long after the last publication changed sensors are published; `None` if nothing has changed.
+pub(crate) fn publish_delay(published: &[SensorStatus], current: &[SensorStatus]) -> Option<Duration> {
+    if published == current {
         return None;
     }
-    let counting = said.len() == now.len() && said.iter().zip(now).all(|(said, now)| said.is_as(now));
-    Some(if counting { COUNTING } else { PAUSE })
+    let only_counts = published.len() == current.len()
+        && published.iter().zip(current).all(|(published, current)| published.differs_only_in_count(current));
+    Some(if only_counts { COUNT_PUBLISH_INTERVAL } else { MIN_PUBLISH_INTERVAL })
 }
 
-/// This machine's name.
-#[cfg(unix)]
-pub fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
-/// This machine's name.
-#[cfg(not(unix))]
-pub fn host() -> String {
+/// Returns the host name of this machine.
+pub(crate) fn host_name() -> String {
+    #[cfg(unix)]
+    return rustix::system::uname().nodename().to_string_lossy().into_owned();
+    #[cfg(not(unix))]
     std::env::var("COMPUTERNAME").unwrap_or_else(|_| "unknown".to_owned())
-}
-
-/// Names the process behind `session`, which holds the id `id`: its host, if it is a node that says so.
-pub async fn describe_holder(session: &Session, id: &str, holder: i64) -> String {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    let said = tokio::time::timeout(PATIENCE, async {
-        session.connection().await.get(&format!("{PARENT}/{id}")).await.ok()
-    });
-    let said = said.await.ok().flatten().filter(|(_, stat)| stat.ephemeral_owner == holder);
-    match said.and_then(|(data, _)| NodeInfo::parse(&data)) {
-        Some(NodeInfo { host, pid, .. }) => format!("session {holder:#x} (process {pid} on host {host})"),
-        None => format!("session {holder:#x} (which does not say its host)"),
-    }
 }
 
 #[cfg(test)]
@@ -174,9 +151,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sampling::sensor_health::State;
+    use crate::model::health_status::SensorState;
 
-    fn sensor(state: State, count: u64) -> NodeInfoSensor {
+    fn sensor(state: SensorState, count: u64) -> SensorStatus {
         let info = SensorInfo {
             name: "air".into(),
             chip: "bme280".into(),
@@ -184,22 +161,25 @@ mod tests {
             address: Some(0x76),
             quantities: vec![Quantity::Temperature, Quantity::Humidity],
         };
-        NodeInfoSensor::of(&info, &Condition { state, count, ..Condition::default() })
+        SensorStatus::new(&info, &HealthStatus { state, count, ..HealthStatus::default() })
     }
 
     #[test]
-    fn what_has_changed_is_said_soon_and_counts_later() {
-        let said = [sensor(State::Failing, 1)];
-        assert_eq!(pause(&said, &said), None);
-        assert_eq!(pause(&said, &[sensor(State::Failing, 2)]), Some(COUNTING));
-        assert_eq!(pause(&said, &[sensor(State::Ok, 0)]), Some(PAUSE));
-        assert_eq!(pause(&said, &[]), Some(PAUSE));
+    fn node_info_is_published_soon_after_a_change_and_later_for_counts() {
+        let published = [sensor(SensorState::Failing, 1)];
+        assert_eq!(publish_delay(&published, &published), None);
+        assert_eq!(
+            publish_delay(&published, &[sensor(SensorState::Failing, 2)]),
+            Some(COUNT_PUBLISH_INTERVAL)
+        );
+        assert_eq!(publish_delay(&published, &[sensor(SensorState::Ok, 0)]), Some(MIN_PUBLISH_INTERVAL));
+        assert_eq!(publish_delay(&published, &[]), Some(MIN_PUBLISH_INTERVAL));
     }
 
     #[test]
-    fn a_sensor_says_where_it_sits_what_it_measures_and_how_it_is() {
-        let sensor = sensor(State::Ok, 0);
-        assert_eq!((sensor.place().as_str(), sensor.units()), ("0x76 on i2c-1", vec!["Cel", "%RH"]));
+    fn sensor_status_contains_location_quantities_and_health() {
+        let sensor = sensor(SensorState::Ok, 0);
+        assert_eq!((sensor.location().as_str(), sensor.units()), ("0x76 on i2c-1", vec!["Cel", "%RH"]));
         assert_eq!(
             serde_json::to_string(&sensor).unwrap(),
             r#"{"name":"air","chip":"bme280","bus":"i2c-1","address":118,"quantities":["temperature","humidity"],"health":{"state":"ok"}}"#
@@ -207,16 +187,16 @@ mod tests {
     }
 
     #[test]
-    fn what_earlier_versions_say_is_understood() {
+    fn node_info_of_earlier_versions_is_parsed() {
         let text = r#"{"host":"h","pid":1,"version":"0.0.9","board":"b","started":"1970-01-01T00:00:00Z",
             "sensors":[{"name":"s","chip":"lm75","quantities":["temperature"]}]}"#;
-        let presence: NodeInfo = serde_json::from_str(text).unwrap();
-        assert_eq!((presence.sensors[0].health.state, presence.leading), (State::Unread, None));
+        let info: NodeInfo = serde_json::from_str(text).unwrap();
+        assert_eq!((info.sensors[0].health.state, info.leading), (SensorState::Unread, None));
     }
 
     #[test]
     fn node_info_ignores_the_leaving_field_of_earlier_versions() {
-        let mut data: serde_json::Value = serde_json::from_slice(&NodeInfo::of("b").data()).unwrap();
+        let mut data: serde_json::Value = serde_json::from_slice(&NodeInfo::new("b").to_json()).unwrap();
         data["leaving"] = "SIGTERM".into();
         assert_eq!(NodeInfo::parse(data.to_string().as_bytes()).unwrap().board, "b");
     }
@@ -231,20 +211,20 @@ mod tests {
             delivered: None,
             outranked: None,
         });
-        let info = NodeInfo { leading, ..NodeInfo::of("b") };
-        assert_eq!(NodeInfo::parse(&info.data()).unwrap().leading, leading);
+        let info = NodeInfo { leading, ..NodeInfo::new("b") };
+        assert_eq!(NodeInfo::parse(&info.to_json()).unwrap().leading, leading);
     }
 
     proptest! {
         #[test]
         fn node_info_has_short_texts_without_control_characters(text in any::<String>(), times in 1usize..5_000) {
             let long = text.repeat(times);
-            let data = NodeInfo { host: long.clone(), version: text, ..NodeInfo::of(&long) }.data();
-            let Some(presence) = NodeInfo::parse(&data) else {
-                prop_assert!(data.len() > LARGEST);
+            let data = NodeInfo { host: long.clone(), version: text, ..NodeInfo::new(&long) }.to_json();
+            let Some(info) = NodeInfo::parse(&data) else {
+                prop_assert!(data.len() > MAX_SIZE);
                 return Ok(());
             };
-            for text in [&presence.host, &presence.version, &presence.board] {
+            for text in [&info.host, &info.version, &info.board] {
                 prop_assert!(text.chars().count() <= 80 && !text.chars().any(char::is_control));
             }
         }
@@ -254,9 +234,9 @@ mod tests {
             let began = std::time::Instant::now();
             let parsed = NodeInfo::parse(&data);
             prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
-            if let Some(presence) = parsed {
-                prop_assert!(data.len() <= LARGEST);
-                for text in [&presence.host, &presence.version, &presence.board] {
+            if let Some(info) = parsed {
+                prop_assert!(data.len() <= MAX_SIZE);
+                for text in [&info.host, &info.version, &info.board] {
                     prop_assert!(text.chars().count() <= 80 && !text.chars().any(char::is_control));
                 }
             }

@@ -1,5 +1,5 @@
-//! What the leader reports: what a cycle came to, as it waits at `/atalaya/reports/{cycle}`, and each of its averages, with the
-//! HTTP request that carries it.
+//! Reports: the result of a cycle as stored in the outbox at `/atalaya/reports/{cycle}`, and the HTTP request for
+//! each of its averages.
 
 use std::collections::BTreeSet;
 
@@ -8,70 +8,62 @@ use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
 
-use crate::leader::aggregate::Summary;
 use crate::model::fence::{MAX_CYCLE, MAX_EPOCH};
 use crate::model::senml;
 
-/// Largest report that is read, in bytes. One of our own with all units that are averaged has a third of it.
-pub const LARGEST: usize = 64 * 1024;
-/// Most averages of one report: each is a request.
-pub const MOST_AVERAGES: usize = 128;
-/// Longest name of a quantity, in characters. Collectors have the same limit.
-const LONGEST_QUANTITY: usize = 64;
-/// Largest count of measurements or znodes that is believed: beyond it JSON numbers are not exact everywhere.
-const LARGEST_COUNT: u64 = 1 << 53;
+/// Maximum size of a report that is read, in bytes. A report of this version with the maximum number of units has a
+/// third of it.
+pub const MAX_SIZE: usize = 64 * 1024;
+/// Maximum number of averages in a report. Each is sent in its own request.
+pub const MAX_AVERAGES: usize = 128;
+/// Maximum length of the name of a quantity, in characters. Collectors have the same limit.
+const MAX_QUANTITY: usize = 64;
+/// Maximum count of measurements or znodes that is accepted. Larger JSON numbers are not exact in all parsers.
+const MAX_COUNT: u64 = 1 << 53;
 
-/// What one cycle came to, as it is written down before anything is sent.
+/// Result of a cycle. It is stored in the outbox before any of its averages is sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CycleReport {
-    /// Which leader wrote it, see [`Fence`](crate::model::fence::Fence).
+    /// Epoch of the leader that wrote it, see [`Fence`](crate::model::fence::Fence).
     pub epoch: i64,
-    /// Which cycle of the fleet.
+    /// Number of the cycle.
     pub cycle: u64,
-    /// When the fleet was read, by ZooKeeper's clock.
+    /// Time at which the fleet was read, by ZooKeeper's clock.
     pub time: Timestamp,
-    /// How many znodes were listed but had no usable measurement.
+    /// Number of znodes that were listed but had no usable measurement.
     pub excluded: usize,
-    /// Bare numbers first, then by unit.
+    /// Averages: first of numbers without a unit, then ordered by unit.
     pub averages: Vec<Average>,
-    /// Why the API will never take it, if it is set aside.
+    /// Reason why the API rejected the report for good; `None` for a report in the outbox.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// The average of one unit.
+/// Average of the measurements of one unit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Average {
-    /// What was averaged, if the measurements say it.
+    /// Measured quantity, if the unit identifies it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantity: Option<String>,
-    /// Its unit as SenML names it, if the measurements say it.
+    /// Unit as named by SenML; `None` for measurements that are only a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// Arithmetic mean.
     pub mean: f64,
-    /// Smallest measurement.
+    /// Minimum.
     pub min: f64,
-    /// Largest measurement.
+    /// Maximum.
     pub max: f64,
-    /// Standard deviation.
+    /// Population standard deviation: the measurements are the whole fleet, not a sample of it, so the divisor is
+    /// their number. `None` if it exceeds the range of a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stddev: Option<f64>,
-    /// How many measurements.
+    /// Number of measurements.
     pub count: usize,
 }
 
-impl From<Summary> for Average {
-    fn from(summary: Summary) -> Average {
-        let Summary { unit, mean, min, max, stddev, count } = summary;
-        let quantity =
-            unit.as_deref().and_then(senml::quantity_of).map(|quantity| quantity.name().to_owned());
-        Average { quantity, unit, mean, min, max, stddev, count }
-    }
-}
-
 impl Average {
-    /// Checks that it can be sent, and that no receiver has a reason to refuse it.
+    /// Checks that the average can be sent and that no receiver has a reason to reject it.
     fn check(&self) -> Result<(), String> {
         let Average { quantity, unit, mean, min, max, stddev, count } = self;
         if unit.as_deref().is_some_and(|unit| !senml::is_unit(unit)) {
@@ -79,13 +71,11 @@ impl Average {
         }
         let name = |name: &str| {
             !name.is_empty()
-                && name.chars().nth(LONGEST_QUANTITY).is_none()
+                && name.chars().nth(MAX_QUANTITY).is_none()
                 && !name.chars().any(|c| c.is_control() || c == char::REPLACEMENT_CHARACTER)
         };
         if quantity.as_deref().is_some_and(|quantity| !name(quantity)) {
-            return Err(format!(
-                "it has a quantity that is not 1 to {LONGEST_QUANTITY} printable characters"
-            ));
+            return Err(format!("it has a quantity that is not 1 to {MAX_QUANTITY} printable characters"));
         }
         if ![*mean, *min, *max, stddev.unwrap_or(0.0)].iter().all(|number| number.is_finite()) {
             return Err("it has a number that is not finite".to_owned());
@@ -96,13 +86,13 @@ impl Average {
         if stddev.is_some_and(|stddev| stddev < 0.0) {
             return Err("it has a negative standard deviation".to_owned());
         }
-        if *count as u64 > LARGEST_COUNT {
+        if *count as u64 > MAX_COUNT {
             return Err(format!("it has a count of {count}"));
         }
         Ok(())
     }
 
-    /// Replaces negative zeros by zero.
+    /// Returns the average with each negative zero replaced by zero.
     fn normalised(self) -> Average {
         // Adding positive zero changes no other number.
         let Average { mean, min, max, stddev, .. } = self;
@@ -112,41 +102,40 @@ impl Average {
 }
 
 impl CycleReport {
-    /// Of `summaries`, at `time`.
+    /// Returns a report for the outbox.
     pub fn new(
         epoch: i64,
         cycle: u64,
         time: Timestamp,
-        summaries: Vec<Summary>,
+        averages: Vec<Average>,
         excluded: usize,
     ) -> CycleReport {
-        let averages = summaries.into_iter().map(Average::from).collect();
         CycleReport { epoch, cycle, time, excluded, averages, reason: None }
     }
 
-    /// Reads the znode of a cycle. Everything is checked: a report that this returns can be sent. Unknown fields, of
-    /// later versions, are ignored.
+    /// Parses the znode of a cycle. All fields are checked, so a report that this returns can be sent. Unknown
+    /// fields, of later versions, are ignored.
     ///
     /// # Errors
-    /// The data is not a report, or a report of another cycle, or one that can never be sent.
+    /// The data is not a report, is a report of another cycle, or can never be sent.
     pub fn parse(data: &[u8], cycle: u64) -> Result<CycleReport, String> {
-        if data.len() > LARGEST {
-            return Err(format!("it has {} bytes, and {LARGEST} are the maximum", data.len()));
+        if data.len() > MAX_SIZE {
+            return Err(format!("it has {} bytes, and {MAX_SIZE} are the maximum", data.len()));
         }
         let mut report: CycleReport = serde_json::from_slice(data).map_err(|error| error.to_string())?;
         if report.cycle != cycle || report.averages.is_empty() {
             return Err(format!("it is cycle {}, with {} averages", report.cycle, report.averages.len()));
         }
-        if report.averages.len() > MOST_AVERAGES {
+        if report.averages.len() > MAX_AVERAGES {
             return Err(format!(
-                "it has {} averages, and {MOST_AVERAGES} are the maximum",
+                "it has {} averages, and {MAX_AVERAGES} are the maximum",
                 report.averages.len()
             ));
         }
         if !(1..=MAX_EPOCH).contains(&report.epoch) || cycle > MAX_CYCLE {
             return Err(format!("epoch {} and cycle {cycle} are not those of a leader", report.epoch));
         }
-        if report.excluded as u64 > LARGEST_COUNT {
+        if report.excluded as u64 > MAX_COUNT {
             return Err(format!("it has {} excluded znodes", report.excluded));
         }
         let mut units = BTreeSet::new();
@@ -160,7 +149,7 @@ impl CycleReport {
         Ok(report)
     }
 
-    /// Returns about how many bytes of memory it takes.
+    /// Returns the approximate size in memory, in bytes.
     pub fn size(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
         let averages = self
@@ -170,13 +159,13 @@ impl CycleReport {
         std::mem::size_of::<CycleReport>() + text(&self.reason) + averages.sum::<usize>()
     }
 
-    /// As it is written down.
+    /// Returns the data of the znode.
+    #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
     pub fn data(&self) -> Vec<u8> {
-        // Strings and finite numbers only: this cannot fail.
-        serde_json::to_vec(self).unwrap_or_default()
+        serde_json::to_vec(self).expect("the report is serialisable")
     }
 
-    /// Each of its averages, as it is reported.
+    /// Returns one report per average.
     pub fn reports(&self) -> impl Iterator<Item = Report> {
         self.averages.iter().map(|average| Report {
             epoch: self.epoch,
@@ -188,22 +177,22 @@ impl CycleReport {
     }
 }
 
-/// One average, as it is reported.
+/// One average, as it is sent to the API.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Goes up with every leader.
+    /// Increases with every leader.
     pub epoch: i64,
-    /// Counts the cycles of the fleet.
+    /// Number of the cycle.
     pub cycle: u64,
-    /// When the fleet was read, by ZooKeeper's clock.
+    /// Time at which the fleet was read, by ZooKeeper's clock.
     pub time: Timestamp,
-    /// How many znodes were listed but had no usable measurement.
+    /// Number of znodes that were listed but had no usable measurement.
     pub excluded: usize,
-    /// What is reported.
+    /// Average to send.
     pub average: Average,
 }
 
-/// The body of a `POST`. What is not known is null, not left out.
+/// Body of a `POST`. An unknown value is null, not omitted.
 #[derive(Serialize)]
 struct Body<'a> {
     epoch: i64,
@@ -220,19 +209,19 @@ struct Body<'a> {
 }
 
 impl Report {
-    /// The same for every try of one report, and for no two reports.
-    pub fn key(&self) -> String {
+    /// Returns the idempotency key: the same for all tries of a report, and different for each report.
+    pub fn idempotency_key(&self) -> String {
         match self.average.unit.as_deref() {
             None => format!("{}-{}", self.epoch, self.cycle),
             Some(unit) => format!("{}-{}-{unit}", self.epoch, self.cycle),
         }
     }
 
-    /// The request: `GET {url}?dato={mean}` as existing fleets send it, with quantity and unit if they are known, or
-    /// `POST` with everything as JSON.
+    /// Returns the request: `GET {url}?dato={mean}` as existing fleets send it, with quantity and unit if they are
+    /// known, or `POST` with all values as JSON. `begin` creates a request.
     ///
     /// # Errors
-    /// Those of `begin`, which begins a request.
+    /// The errors of `begin`.
     pub fn request<E>(
         &self,
         url: &Url,
@@ -253,7 +242,7 @@ impl Report {
             }
             ApiMethod::Post => begin(Method::POST, url.clone())?.json(&self.body()),
         };
-        Ok(request.header("Idempotency-Key", self.key()))
+        Ok(request.header("Idempotency-Key", self.idempotency_key()))
     }
 
     fn body(&self) -> Body<'_> {

@@ -2,11 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A cycle with one average.
+/// Returns the report of a cycle with one average.
 pub(crate) fn cycle_report(epoch: i64, cycle: u64, unit: Option<&str>) -> CycleReport {
+    let quantity = unit.and_then(senml::quantity_of).map(|quantity| quantity.name().to_owned());
     let unit = unit.map(str::to_owned);
-    let summary = Summary { unit, mean: 79.5, min: 79.0, max: 80.0, stddev: Some(0.5), count: 2 };
-    CycleReport::new(epoch, cycle, Timestamp::UNIX_EPOCH, vec![summary], 1)
+    let average = Average { quantity, unit, mean: 79.5, min: 79.0, max: 80.0, stddev: Some(0.5), count: 2 };
+    CycleReport::new(epoch, cycle, Timestamp::UNIX_EPOCH, vec![average], 1)
 }
 
 fn report(unit: Option<&str>) -> Report {
@@ -20,7 +21,7 @@ fn built(report: &Report, url: &Url, method: ApiMethod) -> reqwest::Request {
 }
 
 #[test]
-fn a_get_is_what_existing_receivers_read() {
+fn get_request_has_the_parameters_of_existing_fleets() {
     let url: Url = "http://h:8000/nuevo?token=x".parse().unwrap();
     let request = built(&report(None), &url, ApiMethod::Get);
     assert_eq!(request.url().as_str(), "http://h:8000/nuevo?token=x&dato=79.5");
@@ -29,12 +30,12 @@ fn a_get_is_what_existing_receivers_read() {
     assert_eq!(
         request.url().query(),
         Some("token=x&dato=79.5&quantity=temperature&unit=Cel"),
-        "quantity and unit follow when they are known"
+        "with quantity and unit if they are known"
     );
 }
 
 #[test]
-fn a_post_tells_everything() {
+fn post_request_has_all_values() {
     let url: Url = "http://h:8000/nuevo".parse().unwrap();
     let request = built(&report(Some("Cel")), &url, ApiMethod::Post);
     let body: serde_json::Value =
@@ -48,7 +49,7 @@ fn a_post_tells_everything() {
 }
 
 #[test]
-fn what_is_no_report_of_that_cycle_is_refused() {
+fn report_of_another_cycle_is_rejected() {
     let report = cycle_report(7, 3, None);
     assert_eq!(CycleReport::parse(&report.data(), 3).as_ref(), Ok(&report));
     assert!(CycleReport::parse(&report.data(), 4).is_err());
@@ -56,7 +57,7 @@ fn what_is_no_report_of_that_cycle_is_refused() {
     assert!(CycleReport::parse(&CycleReport { averages: Vec::new(), ..report }.data(), 3).is_err());
 }
 
-/// The text of a report with these averages and fields besides.
+/// Returns the data of a report with these averages and additional fields.
 fn text(averages: &str, more: &str) -> Vec<u8> {
     format!(
         r#"{{"epoch":7,"cycle":3,"time":"1970-01-01T00:00:00Z","excluded":0,"averages":[{averages}]{more}}}"#
@@ -67,10 +68,10 @@ fn text(averages: &str, more: &str) -> Vec<u8> {
 const GOOD: &str = r#"{"mean":1,"min":1,"max":1,"count":1}"#;
 
 #[test]
-fn report_that_can_never_be_sent_is_refused_with_the_reason() {
+fn report_that_can_never_be_sent_is_rejected_with_the_reason() {
     assert!(CycleReport::parse(&text(GOOD, r#","later":{"versions":[1]}"#), 3).is_ok());
     let unit = |unit: &str| format!(r#"{{"unit":{unit},"mean":1,"min":1,"max":1,"count":1}}"#);
-    let many: Vec<String> = (0..=MOST_AVERAGES).map(|n| unit(&format!("\"u{n}\""))).collect();
+    let many: Vec<String> = (0..=MAX_AVERAGES).map(|n| unit(&format!("\"u{n}\""))).collect();
     assert!(CycleReport::parse(&text(&many[1..].join(","), ""), 3).is_ok());
     for (averages, reason) in [
         (unit(r#""Cel\r\nX-Evil: 1""#), "unit"),
@@ -91,7 +92,7 @@ fn report_that_can_never_be_sent_is_refused_with_the_reason() {
         let problem = CycleReport::parse(&text(&averages, ""), 3).unwrap_err();
         assert!(problem.contains(reason), "{averages}: {problem}");
     }
-    let large = text(GOOD, &format!(r#","pad":"{}""#, "x".repeat(LARGEST)));
+    let large = text(GOOD, &format!(r#","pad":"{}""#, "x".repeat(MAX_SIZE)));
     assert!(CycleReport::parse(&large, 3).unwrap_err().contains("bytes"));
     for (epoch, cycle) in [(0, 3), (-1, 3), (i64::MAX, 3), (7, u64::MAX), (7, MAX_CYCLE + 1)] {
         let report = CycleReport { epoch, cycle, ..cycle_report(7, 3, None) };
@@ -116,10 +117,10 @@ proptest! {
         let read = CycleReport::parse(&data, cycle);
         prop_assert!(crate::model::foreign_input::in_time(began, data.len()));
         let Ok(report) = read else { return Ok(()) };
-        prop_assert!(report.averages.len() <= MOST_AVERAGES && report.data().len() <= 2 * LARGEST);
+        prop_assert!(report.averages.len() <= MAX_AVERAGES && report.data().len() <= 2 * MAX_SIZE);
     }
 
-    /// A report that differs from a good one in one field is refused, or can be sent.
+    /// A report with arbitrary values is rejected, or can be sent.
     #[test]
     fn report_that_is_parsed_can_be_sent(
         unit in prop::option::of(prop_oneof!["[!-~]{0,40}", any::<String>()]),
@@ -139,11 +140,11 @@ proptest! {
         prop_assert!(request.build().is_ok());
     }
 
-    /// Whoever delivers it reports to the last bit what was computed.
+    /// Any later leader sends the same bits that the first one computed.
     #[test]
-    fn what_is_written_down_is_read_to_the_last_bit(mean in prop::num::f64::NORMAL, stddev in prop::option::of(prop::num::f64::POSITIVE)) {
-        let summary = Summary { unit: None, mean, min: mean, max: mean, stddev, count: 1 };
-        let report = CycleReport::new(1, 2, Timestamp::UNIX_EPOCH, vec![summary], 0);
+    fn stored_report_parses_to_the_same_bits(mean in prop::num::f64::NORMAL, stddev in prop::option::of(prop::num::f64::POSITIVE)) {
+        let average = Average { quantity: None, unit: None, mean, min: mean, max: mean, stddev, count: 1 };
+        let report = CycleReport::new(1, 2, Timestamp::UNIX_EPOCH, vec![average], 0);
         prop_assert_eq!(CycleReport::parse(&report.data(), 2), Ok(report));
     }
 }

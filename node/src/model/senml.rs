@@ -1,12 +1,12 @@
-//! SenML packs (RFC 8428) as far as measurements need them: numeric records with units, base fields resolved.
+//! The part of SenML (RFC 8428) that measurements need: numeric records with units, with resolved base fields.
 
 use std::collections::BTreeSet;
 
 use atalaya_hal::{Quantity, Reading};
 use serde::{Deserialize, Serialize};
 
-/// One record of a pack, with the short labels of RFC 8428, section 4.3 (table 1). Fields that bear no number on a
-/// measurement (times, sums, data values) are read over.
+/// One record of a pack, with the short labels of RFC 8428, section 4.3 (table 1). Fields that do not affect the
+/// number of a measurement (times, sums, data values) are ignored.
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Record {
     #[serde(rename = "bu", skip_serializing_if = "Option::is_none", default)]
@@ -25,32 +25,32 @@ struct Record {
     value: Option<f64>,
 }
 
-/// A number and its unit, as a pack has it.
+/// A number with its unit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
-    /// The unit's name as SenML registers it, if the record or its base says one.
+    /// Name of the unit as registered for SenML, if the record or a base field has one.
     pub unit: Option<String>,
-    /// Finite.
+    /// A finite number.
     pub value: f64,
 }
 
-/// Why a text is no pack of measurements.
+/// Reason why a text is not a pack of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoPack {
+pub enum PackError {
     /// Not JSON, or not an array of records.
     #[error("is neither a number nor a SenML pack")]
     Malformed,
-    /// A version of SenML that is not 10 (RFC 8428, section 4.4).
-    #[error("is a SenML pack of another version than 10")]
+    /// A version of SenML other than 10 (RFC 8428, section 4.4).
+    #[error("is a SenML pack of a version other than 10")]
     Version,
-    /// A unit that no list of units can have: longer than 32 bytes, or not of visible ASCII characters.
-    #[error("is a SenML pack with a unit that is none")]
+    /// An invalid unit: longer than 32 bytes, or not only visible ASCII characters.
+    #[error("is a SenML pack with an invalid unit")]
     Unit,
-    /// More than [`MOST_UNITS`].
-    #[error("is a SenML pack of more than 32 units")]
+    /// More than [`MAX_UNITS`] units.
+    #[error("is a SenML pack with more than 32 units")]
     Units,
-    /// More than [`MOST_VALUES`].
-    #[error("is a SenML pack of more than 1024 numbers")]
+    /// More than [`MAX_VALUES`] numbers.
+    #[error("is a SenML pack with more than 1024 numbers")]
     Values,
     /// No record has a finite number.
     #[error("is a SenML pack without a finite number")]
@@ -58,25 +58,25 @@ pub enum NoPack {
 }
 
 const VERSION: u32 = 10;
-/// Most different units of one pack: each makes a report.
-pub const MOST_UNITS: usize = 32;
-/// Most numbers of one pack: what bounds the leader's memory, whatever others store.
-pub const MOST_VALUES: usize = 1024;
-/// Longest name of a unit, in bytes. The longest that is registered has 8.
-const LONGEST_UNIT: usize = 32;
+/// Maximum number of different units in a pack. Each causes a report.
+pub const MAX_UNITS: usize = 32;
+/// Maximum number of values in a pack. It limits the memory of the leader, because any client can store a pack.
+pub const MAX_VALUES: usize = 1024;
+/// Maximum length of the name of a unit, in bytes. The longest registered name has 8.
+const MAX_UNIT: usize = 32;
 
-/// The numbers of a pack.
+/// Returns the numbers of a pack.
 ///
 /// # Errors
-/// It is no pack, or has no number.
-pub fn parse(text: &str) -> Result<Vec<Value>, NoPack> {
-    let records: Vec<Record> = serde_json::from_str(text).map_err(|_| NoPack::Malformed)?;
+/// The text is not a valid pack, or has no number.
+pub fn parse(text: &str) -> Result<Vec<Value>, PackError> {
+    let records: Vec<Record> = serde_json::from_str(text).map_err(|_| PackError::Malformed)?;
     let mut base_unit = None;
     let mut base_value = 0.0;
     let mut values = Vec::new();
     for record in records {
         if record.base_version.is_some_and(|version| version != VERSION) {
-            return Err(NoPack::Version);
+            return Err(PackError::Version);
         }
         base_unit = record.base_unit.or(base_unit);
         base_value = record.base_value.unwrap_or(base_value);
@@ -86,27 +86,28 @@ pub fn parse(text: &str) -> Result<Vec<Value>, NoPack> {
         };
         let unit = record.unit.or_else(|| base_unit.clone());
         if unit.as_deref().is_some_and(|unit| !is_unit(unit)) {
-            return Err(NoPack::Unit);
+            return Err(PackError::Unit);
         }
-        if values.len() == MOST_VALUES {
-            return Err(NoPack::Values);
+        if values.len() == MAX_VALUES {
+            return Err(PackError::Values);
         }
-        // Adding positive zero makes zero of a negative zero.
+        // Adding positive zero turns a negative zero into zero.
         values.push(Value { unit, value: value + 0.0 });
     }
     let units: BTreeSet<&Option<String>> = values.iter().map(|value| &value.unit).collect();
-    if units.len() > MOST_UNITS {
-        return Err(NoPack::Units);
+    if units.len() > MAX_UNITS {
+        return Err(PackError::Units);
     }
-    if values.is_empty() { Err(NoPack::Empty) } else { Ok(values) }
+    if values.is_empty() { Err(PackError::Empty) } else { Ok(values) }
 }
 
-/// Whether a unit can be one: it goes on into the headers and addresses of reports.
+/// Returns true if `unit` can be used in the headers and URLs of reports.
 pub(crate) fn is_unit(unit: &str) -> bool {
-    (1..=LONGEST_UNIT).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=MAX_UNIT).contains(&unit.len()) && unit.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A pack of what the sensors of a node measured: each reading under `{node}/{sensor}/{quantity}`.
+/// Returns a pack with the readings of a node, each named `{node}/{sensor}/{quantity}`.
+#[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
 pub fn pack<'a>(node: &str, readings: impl IntoIterator<Item = (&'a str, Reading)>) -> String {
     let mut records: Vec<Record> = readings
         .into_iter()
@@ -120,11 +121,10 @@ pub fn pack<'a>(node: &str, readings: impl IntoIterator<Item = (&'a str, Reading
     if let Some(first) = records.first_mut() {
         first.base_name = Some(format!("{node}/"));
     }
-    // Strings and finite numbers only: this cannot fail.
-    serde_json::to_string(&records).unwrap_or_default()
+    serde_json::to_string(&records).expect("the pack is serialisable")
 }
 
-/// The quantity whose canonical unit is `unit`.
+/// Returns the quantity whose canonical unit is `unit`.
 pub fn quantity_of(unit: &str) -> Option<Quantity> {
     Quantity::ALL.into_iter().find(|quantity| quantity.unit() == unit)
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base_fields_are_resolved_as_the_rfc_has_it() {
+    fn base_fields_of_a_pack_apply_to_all_following_records() {
         // RFC 8428, section 5.1.3: "bn", "bu" and "bver" hold for all records that follow.
         let text = r#"[{"bn":"urn:dev:ow:10e2073a0108006:","bt":1.276020076001e+09,"bu":"A","bver":10,"n":"voltage","u":"V","v":120.1},
             {"n":"current","t":-5,"v":1.2},{"n":"label","vs":"x"},{"bv":20,"u":"Cel","v":1.5}]"#;
@@ -151,38 +151,38 @@ mod tests {
     }
 
     #[test]
-    fn a_pack_may_have_many_units_and_many_records_of_one() {
-        assert_eq!(parse(&many_units(MOST_UNITS)).unwrap().len(), MOST_UNITS);
+    fn pack_may_have_many_units_and_many_records_of_one_unit() {
+        assert_eq!(parse(&many_units(MAX_UNITS)).unwrap().len(), MAX_UNITS);
         let same = format!("[{}]", vec![r#"{"u":"V","v":1}"#; 1_000].join(","));
         assert_eq!(parse(&same).unwrap().len(), 1_000);
         assert!(Quantity::ALL.into_iter().all(|quantity| is_unit(quantity.unit())));
     }
 
     #[test]
-    fn what_is_no_pack() {
+    fn invalid_pack_is_an_error_with_the_reason() {
         for (text, why) in [
-            ("", NoPack::Malformed),
-            ("{}", NoPack::Malformed),
-            ("[1]", NoPack::Malformed),
-            ("[]", NoPack::Empty),
-            (r#"[{"n":"x","vs":"7"}]"#, NoPack::Empty),
-            (r#"[{"bver":11,"v":1}]"#, NoPack::Version),
-            (r#"[{"u":"","v":1}]"#, NoPack::Unit),
-            (r#"[{"bu":"a b","v":1}]"#, NoPack::Unit),
-            (r#"[{"u":"Cel\r\nX-Evil: 1","v":1}]"#, NoPack::Unit),
-            (r#"[{"u":"µ","v":1}]"#, NoPack::Unit),
-            (&format!(r#"[{{"u":"{}","v":1}}]"#, "x".repeat(33)), NoPack::Unit),
-            (&many_units(MOST_UNITS + 1), NoPack::Units),
-            (r#"[{"bv":1e308,"v":1e308}]"#, NoPack::Empty),
-            (&format!("[{}]", vec![r#"{"v":1}"#; MOST_VALUES + 1].join(",")), NoPack::Values),
-            (&"[".repeat(60_000), NoPack::Malformed),
+            ("", PackError::Malformed),
+            ("{}", PackError::Malformed),
+            ("[1]", PackError::Malformed),
+            ("[]", PackError::Empty),
+            (r#"[{"n":"x","vs":"7"}]"#, PackError::Empty),
+            (r#"[{"bver":11,"v":1}]"#, PackError::Version),
+            (r#"[{"u":"","v":1}]"#, PackError::Unit),
+            (r#"[{"bu":"a b","v":1}]"#, PackError::Unit),
+            (r#"[{"u":"Cel\r\nX-Evil: 1","v":1}]"#, PackError::Unit),
+            (r#"[{"u":"µ","v":1}]"#, PackError::Unit),
+            (&format!(r#"[{{"u":"{}","v":1}}]"#, "x".repeat(33)), PackError::Unit),
+            (&many_units(MAX_UNITS + 1), PackError::Units),
+            (r#"[{"bv":1e308,"v":1e308}]"#, PackError::Empty),
+            (&format!("[{}]", vec![r#"{"v":1}"#; MAX_VALUES + 1].join(",")), PackError::Values),
+            (&"[".repeat(60_000), PackError::Malformed),
         ] {
             assert_eq!(parse(text), Err(why), "{}", text.get(..20).unwrap_or(text));
         }
     }
 
     #[test]
-    fn a_pack_reads_back_with_units() {
+    fn pack_parses_to_the_same_values_and_units() {
         let readings = [
             ("air", Reading::new(Quantity::Temperature, 21.5).unwrap()),
             ("air", Reading::new(Quantity::Humidity, 40.0).unwrap()),
@@ -204,7 +204,7 @@ mod tests {
             let parsed = parse(&text);
             prop_assert!(crate::model::foreign_input::in_time(began, text.len()));
             let Ok(values) = parsed else { return Ok(()) };
-            prop_assert!(values.len() <= MOST_VALUES);
+            prop_assert!(values.len() <= MAX_VALUES);
             for value in values {
                 prop_assert!(value.value.is_finite() && value.value.to_string() != "-0");
                 prop_assert!(value.unit.is_none_or(|unit| is_unit(&unit)));
@@ -223,13 +223,13 @@ mod tests {
                 .map(|(value, unit, base_value)| Record { value, unit, base_value, ..Record::default() })
                 .collect();
             let Ok(values) = parse(&serde_json::to_string(&records).unwrap()) else { return Ok(()) };
-            prop_assert!((1..=MOST_VALUES).contains(&values.len()));
+            prop_assert!((1..=MAX_VALUES).contains(&values.len()));
             prop_assert!(values.iter().all(|value| value.value.is_finite() && value.value.to_string() != "-0"));
             prop_assert!(values.iter().flat_map(|value| &value.unit).all(|unit| is_unit(unit)));
         }
 
         #[test]
-        fn any_text_is_finite_values_or_an_error(text in ".{0,200}") {
+        fn senml_parses_any_text_to_finite_values_or_an_error(text in ".{0,200}") {
             if let Ok(values) = parse(&text) { prop_assert!(values.iter().all(|value| value.value.is_finite())); }
         }
     }

@@ -1,13 +1,13 @@
-//! Text of unknown origin, made safe for a terminal: data of znodes, units, reasons, names of processes.
+//! Sanitises text of unknown origin for terminals and logs: data of znodes, units, reasons, names of processes.
 
 use std::borrow::Cow;
 
-/// Maximum length of a wrong value in a message, in characters.
-const LONGEST: usize = 80;
+/// Maximum length of an invalid value in a message, in characters.
+const MAX_SHOWN: usize = 80;
 
-/// Returns whether a terminal may do more with this character than show it: control characters (C0, DEL and C1),
-/// line separators, and the invisible characters that change the order in which others are shown, or hide among them.
-pub fn is_unsafe(character: char) -> bool {
+/// Returns true if a terminal may do more with this character than show it: control characters (C0, DEL and C1), line
+/// separators, and invisible characters that change the order of others or hide among them.
+pub(crate) fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
             // Bidirectional marks, embeddings, overrides and isolates.
@@ -19,31 +19,42 @@ pub fn is_unsafe(character: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Replaces each unsafe character by U+FFFD, also line breaks: the result is one line.
-pub fn line(text: &str) -> Cow<'_, str> {
-    replaced(text, is_unsafe)
+/// Replaces each unsafe character by U+FFFD, including line breaks: the result is one line.
+pub(crate) fn sanitize_line(text: &str) -> Cow<'_, str> {
+    replace_chars(text, is_unsafe)
 }
 
-/// Replaces each unsafe character but line breaks and tabs by U+FFFD.
-pub fn lines(text: &str) -> Cow<'_, str> {
-    replaced(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
+/// Replaces each unsafe character by U+FFFD, except line breaks and tabs.
+pub(crate) fn sanitize_lines(text: &str) -> Cow<'_, str> {
+    replace_chars(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
 }
 
-fn replaced(text: &str, replace: impl Fn(char) -> bool) -> Cow<'_, str> {
+fn replace_chars(text: &str, replace: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&replace) {
         return Cow::Borrowed(text);
     }
     text.chars().map(|c| if replace(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Returns the first `most` characters as one safe line.
-pub fn cut(text: &str, most: usize) -> String {
-    text.chars().take(most).map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+/// Returns the first `max_chars` characters as one line, sanitised.
+pub(crate) fn truncate(text: &str, max_chars: usize) -> String {
+    text.chars().take(max_chars).map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Returns the beginning of a wrong value, for a message.
-pub fn shorten(text: &str) -> String {
-    cut(text, LONGEST)
+/// Formats a duration or an age in seconds.
+pub(crate) fn format_age(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{seconds:.1}s"),
+        60..3_600 => format!("{}m {}s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{}h {}m", whole / 3_600, whole / 60 % 60),
+        _ => format!("{}d {}h", whole / 86_400, whole / 3_600 % 24),
+    }
+}
+
+/// Returns the first 80 characters of an invalid value, sanitised, for a message.
+pub(crate) fn sanitize_for_log(text: &str) -> String {
+    truncate(text, MAX_SHOWN)
 }
 
 #[cfg(test)]
@@ -53,29 +64,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn terminal_text_has_no_control_characters_overrides_or_invisible_characters() {
+    fn sanitised_text_has_no_control_characters_overrides_or_invisible_characters() {
         for character in
             ['\0', '\x07', '\x1b', '\x7f', '\u{9b}', '\u{202e}', '\u{2066}', '\u{2028}', '\u{feff}']
         {
             let text = format!("a{character}b");
-            assert_eq!(line(&text), "a\u{fffd}b", "{character:?}");
-            assert_eq!(lines(&text), "a\u{fffd}b", "{character:?}");
-            assert_eq!(cut(&text, 2), "a\u{fffd}", "{character:?}");
+            assert_eq!(sanitize_line(&text), "a\u{fffd}b", "{character:?}");
+            assert_eq!(sanitize_lines(&text), "a\u{fffd}b", "{character:?}");
+            assert_eq!(truncate(&text, 2), "a\u{fffd}", "{character:?}");
         }
-        assert_eq!(line("one\ntwo\tthree"), "one\u{fffd}two\u{fffd}three");
-        assert_eq!(lines("one\ntwo\tthree\r"), "one\ntwo\tthree\u{fffd}");
+        assert_eq!(sanitize_line("one\ntwo\tthree"), "one\u{fffd}two\u{fffd}three");
+        assert_eq!(sanitize_lines("one\ntwo\tthree\r"), "one\ntwo\tthree\u{fffd}");
         for plain in ["°C", "µg/m³", "naïve", "日本", "שלום", "👩\u{200d}🌾"] {
-            assert!(matches!(line(plain), Cow::Borrowed(same) if same == plain));
+            assert!(matches!(sanitize_line(plain), Cow::Borrowed(same) if same == plain));
         }
     }
 
     proptest! {
         #[test]
-        fn terminal_text_is_safe_whatever_the_text(text: String, most in 0_usize..100) {
-            prop_assert!(!line(&text).contains(is_unsafe));
-            prop_assert!(!lines(&text).contains(|c| is_unsafe(c) && c != '\n' && c != '\t'));
-            prop_assert!(!cut(&text, most).contains(is_unsafe) && cut(&text, most).chars().count() <= most);
-            prop_assert_eq!(line(&text).chars().count(), text.chars().count());
+        fn sanitised_text_is_safe_for_any_input(text: String, max_chars in 0_usize..100) {
+            prop_assert!(!sanitize_line(&text).contains(is_unsafe));
+            prop_assert!(!sanitize_lines(&text).contains(|c| is_unsafe(c) && c != '\n' && c != '\t'));
+            prop_assert!(!truncate(&text, max_chars).contains(is_unsafe) && truncate(&text, max_chars).chars().count() <= max_chars);
+            prop_assert_eq!(sanitize_line(&text).chars().count(), text.chars().count());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a node is doing at the moment, for whoever looks on from inside its process.
+//! Snapshot of a running node, for observers in the same process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,88 +8,85 @@ use atalaya_recipes::persistent_node::NodeState;
 use atalaya_recipes::{Session, SessionState, Standing, WrongZnode};
 use tokio::sync::watch;
 
-use crate::model::node_info::NodeInfoSensor;
+use crate::model::node_info::SensorStatus;
 
-/// A measurement as it is published, or about to be.
+/// A measurement.
 #[derive(Clone, Debug)]
 pub struct Measured {
-    /// What stands in the znode.
+    /// Data for the measurement's znode.
     pub data: Arc<[u8]>,
-    /// When it was measured, by this machine's clock.
+    /// Time of the measurement.
     pub at: Instant,
 }
 
-/// What is wrong with sensors, by their names; empty if all can be read.
-pub type Faults = BTreeMap<String, String>;
+/// Errors of the sensors that cannot be read, by sensor name.
+pub type SensorErrors = BTreeMap<String, String>;
 
-/// A node at one moment.
+/// State of a node.
 #[derive(Clone, Debug, Default)]
 pub struct NodeStatus {
-    /// Its session; `None` before it has begun to connect.
+    /// ZooKeeper session; `None` before the node starts to connect.
     pub session: Option<SessionState>,
-    /// Where it stands in the election.
+    /// Position in the election.
     pub standing: Standing,
-    /// Its newest measurement, published or not.
+    /// Newest measurement, published or not.
     pub measured: Option<Measured>,
-    /// Its measurement's znode.
+    /// State of the measurement's znode.
     pub published: NodeState,
-    /// Its sensors that cannot be read.
-    pub faults: Faults,
-    /// Znodes of the wrong type on the paths that it uses.
+    /// Sensors that cannot be read.
+    pub sensor_errors: SensorErrors,
+    /// Znodes of the wrong type on the paths that the node uses.
     pub wrong_znodes: BTreeSet<WrongZnode>,
 }
 
-/// Where a node's parts say what they do.
-pub(crate) struct Sources<'a> {
-    pub(crate) session: &'a Session,
-    pub(crate) standing: watch::Receiver<Standing>,
-    pub(crate) measured: watch::Receiver<Option<Vec<u8>>>,
-    pub(crate) published: watch::Receiver<NodeState>,
-    pub(crate) sensors: watch::Receiver<Vec<NodeInfoSensor>>,
-}
-
-/// Keeps `node_status` up to date until it is dropped. Costs nothing if nobody looks on.
-pub(crate) async fn follow(node_status: &watch::Sender<NodeStatus>, sources: Sources<'_>) {
-    if node_status.receiver_count() == 0 {
+/// Updates `status` whenever a source changes, until dropped. Does nothing without a receiver.
+pub(crate) async fn follow(
+    status: &watch::Sender<NodeStatus>,
+    session: &Session,
+    mut standing: watch::Receiver<Standing>,
+    mut measured: watch::Receiver<Option<Vec<u8>>>,
+    mut published: watch::Receiver<NodeState>,
+    mut sensors: watch::Receiver<Vec<SensorStatus>>,
+) {
+    if status.receiver_count() == 0 {
         return std::future::pending().await;
     }
-    let Sources { session, mut standing, mut measured, mut published, mut sensors } = sources;
-    let (mut view, mut wrong) = (session.watch(), session.wrong_znodes());
-    node_status.send_modify(|node_status| node_status.session = Some(*view.borrow_and_update()));
+    let (mut session_state, mut wrong_znodes) = (session.watch(), session.wrong_znodes());
+    status.send_modify(|status| status.session = Some(*session_state.borrow_and_update()));
     loop {
-        // Whatever ends says nothing any more; what it said last holds.
+        // A source whose sender is gone keeps its last value, and its branch is disabled.
         tokio::select! {
-            Ok(()) = view.changed() => {
-                let now = *view.borrow_and_update();
-                node_status.send_modify(|node_status| node_status.session = Some(now));
+            Ok(()) = session_state.changed() => {
+                let session = *session_state.borrow_and_update();
+                status.send_modify(|status| status.session = Some(session));
             }
             Ok(()) = standing.changed() => {
-                let now = *standing.borrow_and_update();
-                node_status.send_modify(|node_status| node_status.standing = now);
+                let standing = *standing.borrow_and_update();
+                status.send_modify(|status| status.standing = standing);
             }
             Ok(()) = measured.changed() => {
                 let data = measured.borrow_and_update().as_deref().map(Arc::from);
-                let now = data.map(|data| Measured { data, at: Instant::now() });
-                node_status.send_modify(|node_status| node_status.measured = now);
+                let measured = data.map(|data| Measured { data, at: Instant::now() });
+                status.send_modify(|status| status.measured = measured);
             }
             Ok(()) = published.changed() => {
-                let now = *published.borrow_and_update();
-                node_status.send_modify(|node_status| node_status.published = now);
+                let published = *published.borrow_and_update();
+                status.send_modify(|status| status.published = published);
             }
             Ok(()) = sensors.changed() => {
-                let now = faults(&sensors.borrow_and_update());
-                node_status.send_modify(|node_status| node_status.faults = now);
+                let errors = sensor_errors(&sensors.borrow_and_update());
+                status.send_modify(|status| status.sensor_errors = errors);
             }
-            Ok(()) = wrong.changed() => {
-                let now = wrong.borrow_and_update().clone();
-                node_status.send_modify(|node_status| node_status.wrong_znodes = now);
+            Ok(()) = wrong_znodes.changed() => {
+                let wrong_znodes = wrong_znodes.borrow_and_update().clone();
+                status.send_modify(|status| status.wrong_znodes = wrong_znodes);
             }
             else => return std::future::pending().await,
         }
     }
 }
 
-fn faults(sensors: &[NodeInfoSensor]) -> Faults {
-    let fault = |sensor: &NodeInfoSensor| Some((sensor.name.clone(), sensor.health.error.clone()?));
-    sensors.iter().filter_map(fault).collect()
+fn sensor_errors(sensors: &[SensorStatus]) -> SensorErrors {
+    let error = |sensor: &SensorStatus| Some((sensor.name.clone(), sensor.health.error.clone()?));
+    sensors.iter().filter_map(error).collect()
 }

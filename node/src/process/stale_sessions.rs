@@ -1,10 +1,11 @@
-//! Clears up after a process that is dead: deletes what its sessions still own. Any client may delete another session's
-//! ephemeral znode; that the process is dead is for the caller to know, by the [`Lock`].
+//! Cleanup of stale sessions: deletes the znodes that the sessions of a dead process still own. Any client may delete
+//! an ephemeral znode of another session. The caller must know that the process is dead; the [`Lock`] proves it.
 //!
-//! A znode is deleted only if it belongs to one of the process's own sessions and has not changed since that was seen. All
-//! go in one `multi`, and the election znode, whose name is nobody else's, is among them: if the session should end of
-//! itself meanwhile, and somebody make a znode of the same path, the election znode is gone, and so nothing is deleted. What
-//! the process had sent when it was killed, and ZooKeeper takes only afterwards, is not found: it goes with the session.
+//! A znode is deleted only if it belongs to a session of the process and has not changed since that was read. All are
+//! deleted in one `multi`, which includes the election znode, whose name no other process uses. If the session
+//! expires at the same time and another process creates a znode with the same path, the election znode is gone too,
+//! so the `multi` fails and deletes nothing. A request that the process sent before it was killed, and that ZooKeeper
+//! handles later, is not seen: its znode is deleted with the session.
 
 use std::fs;
 use std::io;
@@ -17,71 +18,68 @@ use atalaya_recipes::{Connection, Error, Session, SessionOptions};
 use tracing::debug;
 
 use crate::model::node_id::NodeId;
-use crate::process::state_dir::folder::is_of;
-use crate::process::state_dir::{Found, Holder, Lock, ProcessRecord, Purpose, Record, lock_of, read, write};
+use crate::process::state_dir::location::is_file_stem_of;
+use crate::process::state_dir::{
+    Found, Holder, Lock, NodeRecord, ProcessRecord, Purpose, lock_file, read, write,
+};
 
-/// How often znodes are looked at that change while they are being deleted: what the dead one sent last.
-const TRIES: usize = 5;
-/// Between two tries over a connection that has just been lost.
-const PAUSE: Duration = Duration::from_millis(50);
-/// The session that deletes; it lives for moments.
+/// Maximum number of tries if znodes change between read and deletion, because of requests that the dead process sent
+/// last.
+const MAX_TRIES: usize = 5;
+/// Delay before the next try after a connection was lost.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Timeout of the session that deletes. The session exists only for a moment.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long its end may take.
-const FAREWELL: Duration = Duration::from_millis(500);
+/// Maximum time to close that session.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What was found of a node that may be dead.
+/// Result of the cleanup of a node.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Reaped {
-    /// It is not: a process has its lock.
+pub(crate) enum CleanupOutcome {
+    /// The node is alive: a process holds its lock.
     Running(Holder),
-    /// These znodes were deleted; none, if nothing was left.
+    /// The deleted znodes; empty if none were left.
     Removed(Vec<String>),
 }
 
-/// Why a node could not be reaped.
+/// Reason why the cleanup of a node failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ReapError {
-    /// Its files.
+pub(crate) enum CleanupError {
+    /// The state file or the lock file cannot be used.
     #[error("{}: {source}", file.display())]
-    File {
-        /// Which file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: io::Error,
-    },
-    /// What it wrote down of ZooKeeper.
+    File { file: PathBuf, source: io::Error },
+    /// The connect string in the state file is invalid.
     #[error(transparent)]
     Address(#[from] ConnectStringError),
-    /// ZooKeeper refuses.
+    /// ZooKeeper rejected a request.
     #[error(transparent)]
     ZooKeeper(#[from] Error),
 }
 
-/// Deletes what a dead process's sessions own, and tells what that was.
+/// Deletes the znodes that the sessions of a dead process own, and returns their paths.
 ///
 /// # Errors
-/// As [`Connection::multi`]. With an unknown outcome: do it again.
-pub async fn clear(connection: &Connection, life: &ProcessRecord) -> Result<Vec<String>, Error> {
-    // This server may not have seen yet what the dead one made over another.
+/// As [`Connection::multi`]. After an unknown outcome, call it again.
+pub async fn clean_up(connection: &Connection, process: &ProcessRecord) -> Result<Vec<String>, Error> {
+    // The server of this connection may be behind the one that the process used.
     connection.sync().await?;
     for attempt in 1.. {
-        let found = find(connection, life).await?;
-        let left = life.left(&found);
-        let paths = || left.iter().map(|znode| znode.path.clone()).collect();
-        if left.is_empty() {
+        let found = find_znodes(connection, process).await?;
+        let owned = process.owned(&found);
+        if owned.is_empty() {
             return Ok(Vec::new());
         }
-        let delete = |znode: &&Found| (znode.path.clone(), znode.version);
-        let deletes: Vec<(String, i32)> = left.iter().map(delete).collect();
-        let writes: Vec<Write<'_>> =
-            deletes.iter().map(|(path, version)| Write::Delete { path, version: Some(*version) }).collect();
+        let writes: Vec<Write<'_>> = owned
+            .iter()
+            .map(|znode| Write::Delete { path: &znode.path, version: Some(znode.version) })
+            .collect();
         match connection.multi(&writes).await {
-            Ok(_) => return Ok(paths()),
+            Ok(_) => return Ok(owned.iter().map(|znode| znode.path.clone()).collect()),
             Err(refusal) if refusal.error.is_no_node() || refusal.error.is_bad_version() => {
-                if attempt >= TRIES {
+                if attempt >= MAX_TRIES {
                     return Err(refusal.error);
                 }
-                debug!(error = %refusal, "it changes while it is being deleted; looking again");
+                debug!(error = %refusal, "znodes changed before they were deleted; reading them again");
             }
             Err(refusal) => return Err(refusal.error),
         }
@@ -89,14 +87,15 @@ pub async fn clear(connection: &Connection, life: &ProcessRecord) -> Result<Vec<
     Ok(Vec::new())
 }
 
-/// What stands where the process may have made something.
-async fn find(connection: &Connection, life: &ProcessRecord) -> Result<Vec<Found>, Error> {
-    let children = match connection.children(&life.election).await {
+/// Returns the existing znodes at the paths that the process may have created.
+async fn find_znodes(connection: &Connection, process: &ProcessRecord) -> Result<Vec<Found>, Error> {
+    let children = match connection.children(&process.election).await {
         Err(error) if error.is_no_node() => Vec::new(),
         children => children?,
     };
-    let contenders = life.contenders(&children).into_iter().map(|name| format!("{}/{name}", life.election));
-    let paths: Vec<String> = life.znodes.iter().cloned().chain(contenders).collect();
+    let contenders =
+        process.contenders(&children).into_iter().map(|name| format!("{}/{name}", process.election));
+    let paths: Vec<String> = process.znodes.iter().cloned().chain(contenders).collect();
     let answers = connection.get_many(&paths).await?;
     let found = paths.into_iter().zip(answers).filter_map(|(path, answer)| match answer {
         BulkRead::Data(_, stat) => Some(Found { path, owner: stat.ephemeral_owner, version: stat.version }),
@@ -105,27 +104,27 @@ async fn find(connection: &Connection, life: &ProcessRecord) -> Result<Vec<Found
     Ok(found.collect())
 }
 
-/// Clears up after each of `lives`, over one connection after the other, and says of each what was deleted. Waits for
-/// ZooKeeper for ever. Cancellation safe: what is deleted is deleted.
+/// Cleans up after each of `processes` and calls `on_removed` with the paths of the deleted znodes. Retries over new
+/// connections; waits for ZooKeeper without a limit. Can be cancelled at any time: deleted znodes stay deleted.
 ///
 /// # Errors
-/// ZooKeeper refuses.
-pub async fn clear_all(
+/// ZooKeeper rejected a request.
+pub async fn clean_up_all(
     session: &Session,
-    lives: &[ProcessRecord],
-    mut cleared: impl FnMut(&ProcessRecord, Vec<String>),
+    processes: &[ProcessRecord],
+    mut on_removed: impl FnMut(&ProcessRecord, Vec<String>),
 ) -> Result<(), Error> {
-    for life in lives {
+    for process in processes {
         loop {
             let connection = session.connection().await;
-            match clear(&connection, life).await {
+            match clean_up(&connection, process).await {
                 Ok(removed) => {
-                    cleared(life, removed);
+                    on_removed(process, removed);
                     break;
                 }
                 Err(error) if error.is_connection_loss() => {
-                    debug!(%error, "not cleared yet");
-                    tokio::time::sleep(PAUSE).await;
+                    debug!(%error, "cleanup interrupted; trying again");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -134,12 +133,15 @@ pub async fn clear_all(
     Ok(())
 }
 
-/// The records in `folder`: those of the node `id`, or all; with what is wrong with those that cannot be read.
+/// Reads the state files in `dir`: those of the node `id`, or all. An unreadable file is returned with its error.
 ///
 /// # Errors
-/// The folder cannot be read. That it does not exist is none.
-pub fn records(folder: &Path, id: Option<&NodeId>) -> io::Result<Vec<(PathBuf, io::Result<Record>)>> {
-    let entries = match fs::read_dir(folder) {
+/// The directory exists but cannot be read.
+pub(crate) fn find_records(
+    dir: &Path,
+    id: Option<&NodeId>,
+) -> io::Result<Vec<(PathBuf, io::Result<NodeRecord>)>> {
+    let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
@@ -147,12 +149,13 @@ pub fn records(folder: &Path, id: Option<&NodeId>) -> io::Result<Vec<(PathBuf, i
     for entry in entries {
         let file = entry?.path();
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-        let is_meant = id.map_or(stem.starts_with("node-"), |id| is_of(stem, id.as_str()));
-        if !is_meant || file.extension().is_none_or(|end| end != "json") {
+        let is_wanted = id.map_or(stem.starts_with("node-"), |id| is_file_stem_of(stem, id.as_str()));
+        if !is_wanted || file.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
         match read(&file) {
             Ok(None) => {}
+            // Different ids can have similar file names; the record has the id itself.
             Ok(Some(record)) if id.is_some_and(|id| id.as_str() != record.node) => {}
             Ok(Some(record)) => records.push((file, Ok(record))),
             Err(error) => records.push((file, Err(error))),
@@ -162,65 +165,65 @@ pub fn records(folder: &Path, id: Option<&NodeId>) -> io::Result<Vec<(PathBuf, i
     Ok(records)
 }
 
-/// Clears up after the node whose record is `file`, if its process is dead. Waits for ZooKeeper for ever; dropping it is
-/// giving up.
+/// Cleans up after the node with this state file, if its process is dead. Waits for ZooKeeper without a limit; drop
+/// the future to give up.
 ///
 /// # Errors
-/// The record makes no sense, or ZooKeeper refuses.
-pub async fn reap(file: &Path) -> Result<Reaped, ReapError> {
-    // The lock is not held while connecting, which may take for ever: whoever is to be this node again would wait.
-    let record = match look(file)? {
-        Look::Running(holder) => return Ok(Reaped::Running(holder)),
-        Look::Dead(_, record) if record.lives.iter().all(|life| life.sessions.is_empty()) => {
-            return Ok(Reaped::Removed(Vec::new()));
-        }
-        Look::Dead(_, record) => record,
+/// The state file is invalid, or ZooKeeper rejected a request.
+pub(crate) async fn clean_up_node(file: &Path) -> Result<CleanupOutcome, CleanupError> {
+    // The lock is released while connecting, which may take long: a new process of this node must not wait for it.
+    let record = match check_process(file)? {
+        ProcessState::Running(holder) => return Ok(CleanupOutcome::Running(holder)),
+        ProcessState::Dead(_, record) => record,
     };
+    if record.processes.iter().all(|process| process.sessions.is_empty()) {
+        return Ok(CleanupOutcome::Removed(Vec::new()));
+    }
     let servers = record.zookeeper.parse()?;
     let session = Session::start(SessionOptions { servers, timeout: SESSION_TIMEOUT });
     session.connection().await;
-    let outcome = reap_over(&session, file).await;
-    session.close(FAREWELL).await;
+    let outcome = clean_up_over(&session, file).await;
+    session.close(CLOSE_TIMEOUT).await;
     outcome
 }
 
-async fn reap_over(session: &Session, file: &Path) -> Result<Reaped, ReapError> {
-    let (_lock, mut record) = match look(file)? {
-        Look::Running(holder) => return Ok(Reaped::Running(holder)),
-        Look::Dead(lock, record) => (lock, record),
+async fn clean_up_over(session: &Session, file: &Path) -> Result<CleanupOutcome, CleanupError> {
+    let (_lock, mut record) = match check_process(file)? {
+        ProcessState::Running(holder) => return Ok(CleanupOutcome::Running(holder)),
+        ProcessState::Dead(lock, record) => (lock, record),
     };
     let mut removed = Vec::new();
-    let mut cleared = Vec::new();
-    let outcome = clear_all(session, &record.lives, |life, znodes| {
+    let mut cleaned = Vec::new();
+    let outcome = clean_up_all(session, &record.processes, |process, znodes| {
         removed.extend(znodes);
-        cleared.push(life.contender.clone());
-    });
-    let outcome = outcome.await;
-    for contender in &cleared {
-        record.forget(contender);
+        cleaned.push(process.contender.clone());
+    })
+    .await;
+    for contender in &cleaned {
+        record.remove_process(contender);
     }
-    // What stands there still is looked for in vain the next time, and that is all.
+    // If this fails, the next cleanup looks for znodes that no longer exist. That is harmless.
     if let Err(error) = write(file, &record) {
         debug!("{} cannot be written: {error}", file.display());
     }
     outcome?;
-    Ok(Reaped::Removed(removed))
+    Ok(CleanupOutcome::Removed(removed))
 }
 
-enum Look {
+enum ProcessState {
     Running(Holder),
-    Dead(Lock, Record),
+    Dead(Lock, NodeRecord),
 }
 
-/// Takes the lock, which proves the process dead, and reads what it wrote down.
-fn look(file: &Path) -> Result<Look, ReapError> {
-    let problem = |source| ReapError::File { file: file.to_owned(), source };
-    let no_lock = |source| ReapError::File { file: lock_of(file), source };
-    match Lock::take(&lock_of(file), Purpose::Reap).map_err(no_lock)? {
-        Err(holder) => Ok(Look::Running(holder)),
+/// Tries to acquire the node's lock, which proves that its process is dead, and reads the state file.
+fn check_process(file: &Path) -> Result<ProcessState, CleanupError> {
+    let file_error = |source| CleanupError::File { file: file.to_owned(), source };
+    let lock_error = |source| CleanupError::File { file: lock_file(file), source };
+    match Lock::try_acquire(&lock_file(file), Purpose::CleanUp).map_err(lock_error)? {
+        Err(holder) => Ok(ProcessState::Running(holder)),
         Ok(lock) => {
-            let record = read(file).map_err(problem)?;
-            Ok(Look::Dead(lock, record.unwrap_or_else(|| Record::new("", ""))))
+            let record = read(file).map_err(file_error)?;
+            Ok(ProcessState::Dead(lock, record.unwrap_or_else(|| NodeRecord::new("", ""))))
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Who owns a bus and its sensors: a thread. I²C on Linux blocks; here nothing else has to wait for it, and a read that
-//! never returns costs its own bus only. What a driver does wrong (it panics, it gives what it does not measure) costs
-//! its own sensor only.
+//! A thread that owns one bus and its sensors. I²C on Linux blocks; no other task has to wait for it here, and a read
+//! that never returns affects only its own bus. An error of a driver (a panic, or a reading of a quantity that it
+//! does not measure) affects only its own sensor.
 //!
-//! Sensors that never block (random numbers) are read where they are asked for: two thread switches would cost more
-//! than all the rest of a measurement.
+//! Sensors that never block (random numbers) are read directly by the caller: two thread switches would cost more
+//! than the rest of a measurement.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,312 +13,318 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::process::panics;
-use crate::sampling::sensor_health::{Fault, Health, Kind, News, retry};
+use crate::sampling::sensor_health::{Fault, FaultKind, Health, HealthChange, retry_delay};
 
-/// What one sensor gave when it was asked.
+/// Result of one sensor in one sample.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// The sensor's name.
+    /// Name of the sensor.
     pub sensor: String,
-    /// What it read, or why not. A sensor that is left alone for a while has failed as it did when it was read last.
+    /// Readings, or the error. A skipped sensor has the error of its last read.
     pub result: Result<Readings, String>,
-    /// What is worth a log line.
-    pub news: Option<News>,
-    /// It was not asked, because it has failed for long.
-    pub left_alone: bool,
+    /// Change of the sensor's health.
+    pub change: Option<HealthChange>,
+    /// True if the sensor was not read, because it is in backoff.
+    pub skipped: bool,
 }
 
 impl Sample {
-    /// The readings; none if it failed.
+    /// Returns the readings; none if the sensor failed.
     pub fn readings(&self) -> impl Iterator<Item = &Reading> {
         self.result.iter().flatten()
     }
 }
 
-/// What one sensor gave, from whoever read it.
-struct Heard {
+/// Result of a read, with the index of the sensor.
+struct Reply {
     sensor: usize,
     result: Result<Readings, Fault>,
     at: Instant,
 }
 
-/// What the thread of a bus is to do: read these sensors, in this order.
-struct Request {
-    sensors: Vec<Ask>,
-    answers: mpsc::UnboundedSender<Heard>,
-    /// Nobody waits for another try after this moment.
-    until: Instant,
+/// Request to the thread of a bus: read these sensors in this order.
+struct ReadRequest {
+    reads: Vec<Read>,
+    replies: mpsc::UnboundedSender<Reply>,
+    /// End of the sample. No retry may finish later.
+    deadline: Instant,
 }
 
 #[derive(Clone, Copy)]
-struct Ask {
+struct Read {
     sensor: usize,
-    /// Passing faults are tried again.
-    trusted: bool,
+    retry_allowed: bool,
 }
 
-/// Answers that are yet to come.
-struct Pending {
-    answers: mpsc::UnboundedReceiver<Heard>,
-    /// Who has not answered, in the order of reading: the first is the one whose read does not return.
-    waiting: Vec<usize>,
+/// Replies that the thread has not sent yet.
+struct Outstanding {
+    replies: mpsc::UnboundedReceiver<Reply>,
+    /// Sensors without a reply, in the order of reading. The first is the one whose read has not returned.
+    sensors: Vec<usize>,
 }
 
-impl Pending {
-    fn take(&mut self, heard: Heard) -> Heard {
-        self.waiting.retain(|sensor| *sensor != heard.sensor);
-        heard
+impl Outstanding {
+    fn on_reply(&mut self, reply: &Reply) {
+        self.sensors.retain(|sensor| *sensor != reply.sensor);
     }
 }
 
-/// Who reads.
+/// Owner of the sensors.
 enum Reader {
-    /// The thread at the other end.
-    Thread(mpsc::UnboundedSender<Request>),
-    /// Whoever asks: these never block.
-    Here(Vec<Box<dyn Sensor>>),
+    /// The thread of the bus.
+    Thread(mpsc::UnboundedSender<ReadRequest>),
+    /// The worker itself, for sensors that never block.
+    Inline(Vec<Box<dyn Sensor>>),
 }
 
-/// A bus and whoever owns it.
-pub struct Worker {
+/// One bus with its sensors.
+pub(super) struct BusWorker {
     name: String,
     infos: Vec<SensorInfo>,
     health: Vec<Health>,
     reader: Reader,
-    /// Until these have come, the thread is not asked again: requests never pile up.
-    pending: Option<Pending>,
+    /// While replies are outstanding, the thread gets no further request, so requests never queue up.
+    outstanding: Option<Outstanding>,
 }
 
-impl std::fmt::Debug for Worker {
+impl std::fmt::Debug for BusWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker")
+        f.debug_struct("BusWorker")
             .field("name", &self.name)
             .field("sensors", &self.infos)
             .finish_non_exhaustive()
     }
 }
 
-/// When a sample is taken.
+/// Parameters of one sample, the same for all buses.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct When {
-    /// Its begin, by the clock that does not jump.
-    pub(super) asked: Instant,
-    /// Its begin, by the clock on the wall.
+pub(super) struct SampleRequest {
+    /// Start of the sample by the monotonic clock.
+    pub(super) start: Instant,
+    /// Start of the sample by the wall clock.
     pub(super) time: Timestamp,
-    /// How often samples are taken.
+    /// Sampling interval.
     pub(super) period: Duration,
-    /// How long answers are waited for.
-    pub(super) patience: Duration,
-    /// Whether sensors that fail are asked less often.
-    pub(super) spares: bool,
+    /// Maximum time to wait for replies.
+    pub(super) timeout: Duration,
+    /// True if failing sensors are read less often.
+    pub(super) backoff: bool,
 }
 
-impl When {
-    fn until(&self) -> Instant {
-        self.asked + self.patience
+impl SampleRequest {
+    fn deadline(&self) -> Instant {
+        self.start + self.timeout
     }
 }
 
-impl Worker {
-    /// Hands `bus` to a new thread, which ends when the worker is dropped and its last read has returned; or keeps it, if
-    /// none of its sensors blocks.
+/// A sample in progress.
+pub(super) struct Pending {
+    /// Known results, by sensor.
+    results: Vec<Option<Result<Readings, Fault>>>,
+    /// True if an earlier read has not returned. Then no sensor was requested.
+    stuck: bool,
+}
+
+impl BusWorker {
+    /// Moves `bus` to a new thread, which ends when the worker is dropped and the last read has returned. A bus whose
+    /// sensors never block gets no thread.
     ///
     /// # Errors
-    /// The machine gives no more threads.
-    pub fn start(bus: Bus) -> std::io::Result<Worker> {
+    /// The system cannot start more threads.
+    pub(super) fn start(bus: Bus) -> std::io::Result<BusWorker> {
         let Bus { name, mut sensors } = bus;
         let infos: Vec<SensorInfo> = sensors.iter().map(|sensor| sensor.info().clone()).collect();
         let health = vec![Health::default(); infos.len()];
         if !sensors.iter().any(|sensor| sensor.blocks()) {
-            return Ok(Worker { name, infos, health, reader: Reader::Here(sensors), pending: None });
+            return Ok(BusWorker { name, infos, health, reader: Reader::Inline(sensors), outstanding: None });
         }
-        let (requests, mut asked) = mpsc::unbounded_channel::<Request>();
+        let (requests, mut received) = mpsc::unbounded_channel::<ReadRequest>();
         thread::Builder::new().name(format!("bus {name}")).spawn(move || {
-            while let Some(request) = asked.blocking_recv() {
+            while let Some(request) = received.blocking_recv() {
                 crate::fail_points::point("bus-thread");
                 serve(&mut sensors, &request);
             }
         })?;
-        Ok(Worker { name, infos, health, reader: Reader::Thread(requests), pending: None })
+        Ok(BusWorker { name, infos, health, reader: Reader::Thread(requests), outstanding: None })
     }
 
-    /// The sensors on the bus.
-    pub fn infos(&self) -> &[SensorInfo] {
+    /// Returns the descriptions of the sensors.
+    pub(super) fn infos(&self) -> &[SensorInfo] {
         &self.infos
     }
 
-    /// The sensors on the bus, and how they are.
-    pub fn sensors(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
+    /// Returns the sensors with their health.
+    pub(super) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
         self.infos.iter().zip(&self.health)
     }
 
-    /// Begins a sample: asks for a reading of all sensors whose turn it is, unless an earlier read has not returned yet.
-    pub(super) fn ask(&mut self, when: &When) -> Asked {
-        let mut asked = Asked { results: self.infos.iter().map(|_| None).collect(), stuck: false };
-        if let Some(pending) = &mut self.pending {
-            // What came after its sample had ended counts in this one, if it is as fresh as measurements are.
-            while let Ok(heard) = pending.answers.try_recv() {
-                let heard = pending.take(heard);
-                if when.asked.saturating_duration_since(heard.at) <= when.period {
-                    asked.results[heard.sensor] = Some(heard.result);
+    /// Starts a sample: requests a read of each sensor that is due, unless an earlier read has not returned yet.
+    pub(super) fn request(&mut self, request: &SampleRequest) -> Pending {
+        let mut pending = Pending { results: self.infos.iter().map(|_| None).collect(), stuck: false };
+        if let Some(outstanding) = &mut self.outstanding {
+            // A reply that came after the end of its sample counts in this one, unless it is older than a period.
+            while let Ok(reply) = outstanding.replies.try_recv() {
+                outstanding.on_reply(&reply);
+                if request.start.saturating_duration_since(reply.at) <= request.period {
+                    pending.results[reply.sensor] = Some(reply.result);
                 }
             }
-            if pending.waiting.is_empty() || pending.answers.is_closed() {
-                self.pending = None;
+            if outstanding.sensors.is_empty() || outstanding.replies.is_closed() {
+                self.outstanding = None;
             } else {
-                asked.stuck = true;
-                return asked;
+                pending.stuck = true;
+                return pending;
             }
         }
-        let ask: Vec<Ask> = (0..self.infos.len())
-            .filter(|sensor| asked.results[*sensor].is_none())
-            .filter(|sensor| !when.spares || self.health[*sensor].is_due(when.asked))
-            .map(|sensor| Ask { sensor, trusted: self.health[sensor].is_trusted() })
+        let reads: Vec<Read> = (0..self.infos.len())
+            .filter(|sensor| pending.results[*sensor].is_none())
+            .filter(|sensor| !request.backoff || self.health[*sensor].is_due(request.start))
+            .map(|sensor| Read { sensor, retry_allowed: self.health[sensor].retry_allowed() })
             .collect();
-        if ask.is_empty() {
-            return asked;
+        if reads.is_empty() {
+            return pending;
         }
         match &mut self.reader {
-            Reader::Here(sensors) => {
-                for Ask { sensor, .. } in ask {
-                    asked.results[sensor] = Some(attempt(sensors[sensor].as_mut()));
+            Reader::Inline(sensors) => {
+                for Read { sensor, .. } in reads {
+                    pending.results[sensor] = Some(read_once(sensors[sensor].as_mut()));
                 }
             }
             Reader::Thread(requests) => {
-                let (sender, answers) = mpsc::unbounded_channel();
-                let waiting = ask.iter().map(|ask| ask.sensor).collect();
-                // If the thread is gone, so is `sender`, and the answers say so.
-                let _ = requests.send(Request { sensors: ask, answers: sender, until: when.until() });
-                self.pending = Some(Pending { answers, waiting });
+                let (sender, replies) = mpsc::unbounded_channel();
+                let sensors = reads.iter().map(|read| read.sensor).collect();
+                // If the thread has ended, this drops `sender`, and `collect` sees the closed channel.
+                let _ = requests.send(ReadRequest { reads, replies: sender, deadline: request.deadline() });
+                self.outstanding = Some(Outstanding { replies, sensors });
             }
         }
-        asked
+        pending
     }
 
-    /// Waits for the answers until the sample's patience ends, and notes how the sensors are.
+    /// Waits for the replies until the deadline of the sample, and updates the health of the sensors.
     ///
     /// # Cancellation safety
-    /// A sample that is dropped here is not noted. Answers that come later are heard by the next one.
-    pub(super) async fn hear(&mut self, mut asked: Asked, when: &When) -> Vec<Sample> {
-        let mut ended = false;
-        if let Some(pending) = self.pending.as_mut().filter(|_| !asked.stuck) {
-            let deadline = tokio::time::Instant::from_std(when.until());
-            while !pending.waiting.is_empty() {
-                match tokio::time::timeout_at(deadline, pending.answers.recv()).await {
-                    Ok(Some(heard)) => {
-                        let heard = pending.take(heard);
-                        asked.results[heard.sensor] = Some(heard.result);
+    /// A sample that is dropped here does not change the health. The next sample receives replies that come later.
+    pub(super) async fn collect(&mut self, mut pending: Pending, request: &SampleRequest) -> Vec<Sample> {
+        let mut thread_ended = false;
+        if let Some(outstanding) = self.outstanding.as_mut().filter(|_| !pending.stuck) {
+            let deadline = tokio::time::Instant::from_std(request.deadline());
+            while !outstanding.sensors.is_empty() {
+                match tokio::time::timeout_at(deadline, outstanding.replies.recv()).await {
+                    Ok(Some(reply)) => {
+                        outstanding.on_reply(&reply);
+                        pending.results[reply.sensor] = Some(reply.result);
                     }
                     Ok(None) => {
-                        ended = true;
+                        thread_ended = true;
                         break;
                     }
                     Err(_) => break,
                 }
             }
         }
-        let waiting = self.pending.as_ref().map(|pending| pending.waiting.clone()).unwrap_or_default();
-        if waiting.is_empty() || ended {
-            self.pending = None;
+        let waiting =
+            self.outstanding.as_ref().map(|outstanding| outstanding.sensors.clone()).unwrap_or_default();
+        if waiting.is_empty() || thread_ended {
+            self.outstanding = None;
         }
-        let results = asked.results.into_iter().enumerate();
+        let results = pending.results.into_iter().enumerate();
         results
             .map(|(sensor, result)| {
-                let silent = asked.stuck || waiting.contains(&sensor);
-                let result =
-                    result.or_else(|| silent.then(|| Err(self.silent(sensor, waiting.first(), ended))));
-                self.note(sensor, result, when)
+                let no_answer = pending.stuck || waiting.contains(&sensor);
+                let fault = || Err(self.no_answer(sensor, waiting.first(), thread_ended));
+                let result = result.or_else(|| no_answer.then(fault));
+                self.record(sensor, result, request)
             })
             .collect()
     }
 
-    /// Why `sensor` has not answered.
-    fn silent(&self, sensor: usize, hanging: Option<&usize>, ended: bool) -> Fault {
+    /// Returns the reason why `sensor` has not answered. `hanging` is the sensor whose read has not returned.
+    fn no_answer(&self, sensor: usize, hanging: Option<&usize>, thread_ended: bool) -> Fault {
         let bus = &self.name;
         let text = match hanging {
-            _ if ended => return Fault::new(Kind::Lasting, "its thread has ended"),
+            _ if thread_ended => return Fault::new(FaultKind::Permanent, "its thread has ended"),
             Some(hanging) if *hanging != sensor => {
                 let hanging = self.infos.get(*hanging).map_or("another sensor", |info| &info.name);
                 format!("no answer from bus {bus}: a read of {hanging} does not return")
             }
             _ => format!("no answer from bus {bus}: a read does not return"),
         };
-        Fault::new(Kind::Silent, &text)
+        Fault::new(FaultKind::NoAnswer, &text)
     }
 
-    /// Notes what became of one sensor in this sample; `None`: it was left alone.
-    fn note(&mut self, sensor: usize, result: Option<Result<Readings, Fault>>, when: &When) -> Sample {
-        let left_alone = result.is_none();
+    /// Updates the health of a sensor. `None` means that the sample skipped it.
+    fn record(
+        &mut self,
+        sensor: usize,
+        result: Option<Result<Readings, Fault>>,
+        request: &SampleRequest,
+    ) -> Sample {
+        let skipped = result.is_none();
         let (name, health) = (self.infos[sensor].name.clone(), &mut self.health[sensor]);
-        let (result, news) = match result {
-            None => (Err(health.condition().error.clone().unwrap_or_default()), None),
-            Some(Ok(readings)) => (Ok(readings), health.read(when.time)),
+        let (result, change) = match result {
+            None => (Err(health.status().error.clone().unwrap_or_default()), None),
+            Some(Ok(readings)) => (Ok(readings), health.on_read(request.time)),
             Some(Err(fault)) => {
-                let news = health.failed(&fault, when.asked, when.period, when.time);
-                (Err(fault.text), news)
+                let change = health.on_failed(&fault, request.start, request.period, request.time);
+                (Err(fault.text), change)
             }
         };
-        Sample { sensor: name, result, news, left_alone }
+        Sample { sensor: name, result, change, skipped }
     }
 }
 
-/// A sample that has begun.
-pub(super) struct Asked {
-    /// By sensor: what is known already.
-    results: Vec<Option<Result<Readings, Fault>>>,
-    /// An earlier read has not returned: nobody was asked.
-    stuck: bool,
-}
-
-/// In the thread of a bus.
-fn serve(sensors: &mut [Box<dyn Sensor>], request: &Request) {
-    for Ask { sensor, trusted } in &request.sensors {
-        // The worker is gone, and its sensors with it: others may be waiting for the bus.
-        if request.answers.is_closed() {
+/// Serves one request in the thread of a bus.
+fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
+    for Read { sensor, retry_allowed } in &request.reads {
+        // The worker was dropped. Its successor may be waiting for the bus, so read no further.
+        if request.replies.is_closed() {
             return;
         }
         let Some(driver) = sensors.get_mut(*sensor) else { continue };
         let mut tries = 1;
-        let mut began = Instant::now();
-        let mut result = attempt(driver.as_mut());
+        let mut started = Instant::now();
+        let mut result = read_once(driver.as_mut());
         while let Err(fault) = &result
-            && *trusted
-            && let Some(pause) = retry(fault, tries)
-            // A read that would not return in time would hide why this one failed.
-            && Instant::now() + pause + began.elapsed() < request.until
+            && *retry_allowed
+            && let Some(delay) = retry_delay(fault, tries)
+            // A retry that misses the deadline would replace the actual error by a timeout. Assume that it takes as
+            // long as the last read.
+            && Instant::now() + delay + started.elapsed() < request.deadline
         {
-            thread::sleep(pause);
-            began = Instant::now();
-            result = attempt(driver.as_mut());
+            thread::sleep(delay);
+            started = Instant::now();
+            result = read_once(driver.as_mut());
             tries += 1;
         }
-        let _ = request.answers.send(Heard { sensor: *sensor, result, at: Instant::now() });
+        let _ = request.replies.send(Reply { sensor: *sensor, result, at: Instant::now() });
     }
 }
 
-/// Reads once, and looks at what the driver gives.
-fn attempt(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
-    let readings = match panics::contained(|| sensor.read()) {
+/// Reads once and checks the readings.
+fn read_once(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
+    let readings = match panics::catch_panic(|| sensor.read()) {
         Ok(readings) => readings?,
-        Err(_) => return Err(Fault::new(Kind::Panic, "its driver panicked")),
+        Err(_) => return Err(Fault::new(FaultKind::Panic, "its driver panicked")),
     };
-    check(sensor, &readings).map_err(|problem| Fault::new(Kind::Lasting, &problem))?;
+    check(sensor, &readings).map_err(|problem| Fault::new(FaultKind::Permanent, &problem))?;
     Ok(readings)
 }
 
-/// Whether a driver gives what it has promised: some reading, of what it measures, and of each once.
+/// Checks the readings against the sensor's description: at least one, only of declared quantities, and each quantity
+/// at most once.
 fn check(sensor: &dyn Sensor, readings: &[Reading]) -> Result<(), String> {
     if readings.is_empty() && !sensor.may_drop() {
         return Err("its driver gave no reading".to_owned());
     }
-    let promised = &sensor.info().quantities;
-    if readings.len() > promised.len() {
-        let (got, most) = (readings.len(), promised.len());
-        return Err(format!("its driver gave {got} readings, and it measures {most} quantities"));
+    let declared = &sensor.info().quantities;
+    if readings.len() > declared.len() {
+        let (count, max) = (readings.len(), declared.len());
+        return Err(format!("its driver gave {count} readings, but it measures {max} quantities"));
     }
     for (position, reading) in readings.iter().enumerate() {
         let quantity = reading.quantity();
-        if !promised.contains(&quantity) {
+        if !declared.contains(&quantity) {
             return Err(format!("its driver gave a reading of {quantity}, which it does not measure"));
         }
         if readings[..position].iter().any(|other| other.quantity() == quantity) {

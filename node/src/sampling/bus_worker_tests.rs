@@ -4,12 +4,12 @@ use atalaya_hal::{Cause, Place, Quantity, ReadError};
 
 use super::*;
 
-struct Scripted {
+struct ScriptedSensor {
     info: SensorInfo,
     read: Box<dyn FnMut() -> Result<Readings, ReadError> + Send>,
 }
 
-impl Sensor for Scripted {
+impl Sensor for ScriptedSensor {
     fn info(&self) -> &SensorInfo {
         &self.info
     }
@@ -27,11 +27,11 @@ fn sensor(name: &str, read: impl FnMut() -> Result<Readings, ReadError> + Send +
         address: None,
         quantities: vec![Quantity::Temperature, Quantity::Humidity],
     };
-    Box::new(Scripted { info, read: Box::new(read) })
+    Box::new(ScriptedSensor { info, read: Box::new(read) })
 }
 
-fn worker(name: &str, sensors: Vec<Box<dyn Sensor>>) -> Worker {
-    Worker::start(Bus { name: name.into(), sensors }).unwrap()
+fn worker(name: &str, sensors: Vec<Box<dyn Sensor>>) -> BusWorker {
+    BusWorker::start(Bus { name: name.into(), sensors }).unwrap()
 }
 
 fn readings(values: &[(Quantity, f64)]) -> Readings {
@@ -48,21 +48,21 @@ fn broken(cause: Cause) -> Result<Readings, ReadError> {
 
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// The `number`-th sample; who does not answer is waited for as long as `patience`.
-fn when(start: Instant, number: u32, patience: Duration) -> When {
-    When {
-        asked: start + PERIOD * number,
+/// Returns the request of sample number `number`.
+fn request(start: Instant, number: u32, timeout: Duration) -> SampleRequest {
+    SampleRequest {
+        start: start + PERIOD * number,
         time: Timestamp::UNIX_EPOCH,
         period: PERIOD,
-        patience,
-        spares: true,
+        timeout,
+        backoff: true,
     }
 }
 
-/// A sample whose answers come.
-async fn sample(worker: &mut Worker, when: When) -> Vec<Sample> {
-    let asked = worker.ask(&when);
-    worker.hear(asked, &when).await
+/// Takes a whole sample.
+async fn sample(worker: &mut BusWorker, request: SampleRequest) -> Vec<Sample> {
+    let pending = worker.request(&request);
+    worker.collect(pending, &request).await
 }
 
 fn error(sample: &Sample) -> &str {
@@ -74,7 +74,7 @@ fn value(sample: &Sample) -> f64 {
 }
 
 #[test]
-fn sensors_that_never_block_need_no_thread() {
+fn bus_of_sensors_that_never_block_has_no_thread() {
     struct Number(SensorInfo);
     impl Sensor for Number {
         fn info(&self) -> &SensorInfo {
@@ -89,19 +89,19 @@ fn sensors_that_never_block_need_no_thread() {
     }
     let info = sensor("s", || warm(0.0)).info().clone();
     let mut worker = worker("s", vec![Box::new(Number(info))]);
-    assert!(matches!(worker.reader, Reader::Here(_)));
-    let asked = worker.ask(&when(Instant::now(), 0, PERIOD));
-    assert!(matches!(asked.results[..], [Some(Ok(_))]), "the answer is there at once");
+    assert!(matches!(worker.reader, Reader::Inline(_)));
+    let pending = worker.request(&request(Instant::now(), 0, PERIOD));
+    assert!(matches!(pending.results[..], [Some(Ok(_))]), "the result is known immediately");
 }
 
 #[tokio::test]
-async fn a_panic_and_a_hanging_read_cost_their_own_sensor_and_bus_only() {
+async fn panic_and_hanging_read_affect_only_their_own_sensor_and_bus() {
     let gate = Arc::new(Barrier::new(2));
-    let held = Arc::clone(&gate);
+    let thread_gate = Arc::clone(&gate);
     let mut fresh = true;
     let hangs = move || {
         if std::mem::take(&mut fresh) {
-            held.wait();
+            thread_gate.wait();
         }
         warm(1.0)
     };
@@ -113,29 +113,29 @@ async fn a_panic_and_a_hanging_read_cost_their_own_sensor_and_bus_only() {
     );
     let start = Instant::now();
     for number in 0..3 {
-        let soon = when(start, number, Duration::ZERO);
-        let late = when(start, number, PERIOD);
-        // All are asked before any is heard, as a node does it.
-        let asked = (bad.ask(&soon), good.ask(&late));
+        let soon = request(start, number, Duration::ZERO);
+        let late = request(start, number, PERIOD);
+        // Both are requested before the first is collected, as `Sensors::sample` does.
+        let pending = (bad.request(&soon), good.request(&late));
         if number == 0 {
-            // Its first answer is on its way; the second never is.
-            let heard = bad.pending.as_mut().unwrap();
-            let first = heard.answers.recv().await.unwrap();
-            let first = heard.take(first);
+            // The first sensor answers; the read of the second hangs.
+            let outstanding = bad.outstanding.as_mut().unwrap();
+            let first = outstanding.replies.recv().await.unwrap();
+            outstanding.on_reply(&first);
             assert!(first.result.is_ok());
         }
-        let samples = bad.hear(asked.0, &soon).await;
+        let samples = bad.collect(pending.0, &soon).await;
         assert_eq!(error(&samples[1]), "no answer from bus bad: a read does not return");
         assert_eq!(error(&samples[2]), "no answer from bus bad: a read of hangs does not return");
-        let samples = good.hear(asked.1, &late).await;
+        let samples = good.collect(pending.1, &late).await;
         assert_eq!(error(&samples[0]), "its driver panicked");
         assert_eq!(value(&samples[1]), 7.0);
     }
     gate.wait();
-    // Its thread needs a moment to say so.
+    // The thread needs a moment to send the replies.
     let deadline = Instant::now() + Duration::from_secs(30);
     let samples = loop {
-        let samples = sample(&mut bad, when(start, 3, PERIOD)).await;
+        let samples = sample(&mut bad, request(start, 3, PERIOD)).await;
         if samples.iter().all(|sample| sample.result.is_ok()) {
             break samples;
         }
@@ -143,37 +143,37 @@ async fn a_panic_and_a_hanging_read_cost_their_own_sensor_and_bus_only() {
         tokio::task::yield_now().await;
     };
     let values: Vec<f64> = samples.iter().map(value).collect();
-    assert_eq!(values, [3.0, 1.0, 5.0], "it returned: the bus is used again");
+    assert_eq!(values, [3.0, 1.0, 5.0], "the read returned, so the bus is used again");
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_after_its_sample_counts_in_the_next_one() {
+async fn reply_after_the_deadline_counts_in_the_next_sample() {
     let gate = Arc::new(Barrier::new(2));
-    let held = Arc::clone(&gate);
+    let thread_gate = Arc::clone(&gate);
     let mut slow = worker(
         "slow",
         vec![sensor("s", move || {
-            held.wait();
+            thread_gate.wait();
             warm(4.0)
         })],
     );
     let start = Instant::now();
-    let first = sample(&mut slow, when(start, 0, Duration::ZERO)).await;
+    let first = sample(&mut slow, request(start, 0, Duration::ZERO)).await;
     assert!(error(&first[0]).contains("does not return"));
     gate.wait();
-    // Until the thread has answered.
-    let pending = slow.pending.as_mut().unwrap();
-    let heard = pending.answers.recv().await.unwrap();
-    let (again, answers) = mpsc::unbounded_channel();
-    again.send(heard).ok().unwrap();
-    pending.answers = answers;
-    let second = sample(&mut slow, when(start, 1, Duration::ZERO)).await;
+    // Wait for the reply and put it back into the channel.
+    let outstanding = slow.outstanding.as_mut().unwrap();
+    let reply = outstanding.replies.recv().await.unwrap();
+    let (again, replies) = mpsc::unbounded_channel();
+    again.send(reply).ok().unwrap();
+    outstanding.replies = replies;
+    let second = sample(&mut slow, request(start, 1, Duration::ZERO)).await;
     assert_eq!(value(&second[0]), 4.0);
-    assert_eq!(second[0].news, Some(News::Recovered));
+    assert_eq!(second[0].change, Some(HealthChange::Recovered));
 }
 
 #[tokio::test]
-async fn a_passing_fault_is_tried_again_at_once_and_others_are_not() {
+async fn only_transient_faults_are_retried_within_a_sample() {
     for (cause, tries) in [
         (Cause::Bus, 3),
         (Cause::Timeout, 3),
@@ -191,7 +191,7 @@ async fn a_passing_fault_is_tried_again_at_once_and_others_are_not() {
             })],
         );
         let start = Instant::now();
-        let samples = sample(&mut worker, when(start, 0, PERIOD)).await;
+        let samples = sample(&mut worker, request(start, 0, PERIOD)).await;
         assert!(samples[0].result.is_err());
         assert_eq!(*count.lock().unwrap(), tries, "{cause:?}");
     }
@@ -205,15 +205,15 @@ async fn a_passing_fault_is_tried_again_at_once_and_others_are_not() {
     );
     let start = Instant::now();
     for number in 0..3 {
-        let samples = sample(&mut noisy, when(start, number, PERIOD)).await;
-        assert_eq!((value(&samples[0]), &samples[0].news), (20.0, &None), "nobody notices");
+        let samples = sample(&mut noisy, request(start, number, PERIOD)).await;
+        assert_eq!((value(&samples[0]), &samples[0].change), (20.0, &None), "no change of health");
     }
 }
 
 #[tokio::test]
-async fn a_dead_sensor_is_asked_less_often_and_its_neighbours_in_every_sample() {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let (dead, living) = (Arc::clone(&asked), Arc::clone(&asked));
+async fn backoff_of_a_dead_sensor_does_not_affect_others_on_its_bus() {
+    let reads = Arc::new(Mutex::new(Vec::new()));
+    let (dead, living) = (Arc::clone(&reads), Arc::clone(&reads));
     let mut bus = worker(
         "i2c-1",
         vec![
@@ -230,44 +230,44 @@ async fn a_dead_sensor_is_asked_less_often_and_its_neighbours_in_every_sample() 
     let start = Instant::now();
     let period = Duration::from_secs(1);
     for number in 0..20 {
-        let when = When { asked: start + period * number, period, ..when(start, 0, PERIOD) };
-        let samples = sample(&mut bus, when).await;
-        assert_eq!(error(&samples[0]), "bus error at 0x48 on i2c-1", "said also while it is left alone");
+        let request = SampleRequest { start: start + period * number, period, ..request(start, 0, PERIOD) };
+        let samples = sample(&mut bus, request).await;
+        assert_eq!(error(&samples[0]), "bus error at 0x48 on i2c-1", "also while it is skipped");
         assert_eq!(value(&samples[1]), 20.0);
     }
-    let asked = asked.lock().unwrap();
-    assert_eq!(asked.iter().filter(|name| **name == "living").count(), 20);
-    // Three samples of three tries, then one at samples 3, 5, 9 and 17.
-    assert_eq!(asked.iter().filter(|name| **name == "dead").count(), 13);
+    let reads = reads.lock().unwrap();
+    assert_eq!(reads.iter().filter(|name| **name == "living").count(), 20);
+    // Three samples with three tries each, then one try at samples 3, 5, 9 and 17.
+    assert_eq!(reads.iter().filter(|name| **name == "dead").count(), 13);
 }
 
 #[tokio::test]
-async fn what_a_driver_has_not_promised_is_a_fault_that_says_so() {
+async fn readings_that_contradict_the_description_are_a_fault() {
     let (temperature, humidity, pressure) = (Quantity::Temperature, Quantity::Humidity, Quantity::Pressure);
     for (given, words) in [
         (vec![], "gave no reading"),
         (vec![(temperature, 1.0), (temperature, 2.0)], "two readings of temperature"),
         (vec![(pressure, 1.0)], "pressure, which it does not measure"),
-        (vec![(temperature, 1.0); 100_000], "gave 100000 readings, and it measures 2 quantities"),
+        (vec![(temperature, 1.0); 100_000], "gave 100000 readings, but it measures 2 quantities"),
     ] {
         let mut worker = worker("b", vec![sensor("s", move || Ok(readings(&given)))]);
-        let samples = sample(&mut worker, when(Instant::now(), 0, PERIOD)).await;
+        let samples = sample(&mut worker, request(Instant::now(), 0, PERIOD)).await;
         assert!(error(&samples[0]).contains(words), "{}", error(&samples[0]));
     }
     let some = vec![(humidity, 40.0)];
     let mut worker = worker("b", vec![sensor("s", move || Ok(readings(&some)))]);
-    let samples = sample(&mut worker, when(Instant::now(), 0, PERIOD)).await;
-    assert_eq!(value(&samples[0]), 40.0, "a part of what it measures is better than nothing");
+    let samples = sample(&mut worker, request(Instant::now(), 0, PERIOD)).await;
+    assert_eq!(value(&samples[0]), 40.0, "some of the declared quantities are enough");
 }
 
 #[tokio::test]
-async fn what_filters_drop_is_no_fault() {
+async fn readings_dropped_by_a_filter_are_not_a_fault() {
     use atalaya_hal::Filter;
     use atalaya_hal::filter::Filtered;
     let dropping = Filtered::wrap(sensor("s", || warm(500.0)), &[Filter::Range(0.0, 100.0)]);
     let empty = Filtered::wrap(sensor("e", || Ok(Readings::new())), &[Filter::Range(0.0, 100.0)]);
     let mut worker = worker("b", vec![dropping, empty]);
-    let samples = sample(&mut worker, when(Instant::now(), 0, PERIOD)).await;
+    let samples = sample(&mut worker, request(Instant::now(), 0, PERIOD)).await;
     assert!(samples[0].result.as_ref().unwrap().is_empty());
     assert!(error(&samples[1]).contains("gave no reading"), "{}", error(&samples[1]));
 }

@@ -1,31 +1,31 @@
-//! From sensors to measurements: one thread for each bus, a clock that asks all of them, and one measurement a period.
+//! From sensors to measurements: one thread per bus, and a sampler that reads all sensors once per period.
 
-pub mod barrier_gate;
+pub(crate) mod barrier_gate;
 mod bus_worker;
 mod sampler;
-pub mod sensor_health;
+pub(crate) mod sensor_health;
 
 use std::time::{Duration, Instant};
 
 use atalaya_hal::{Backend, Board, Bus, OpenError, SensorInfo};
 use jiff::Timestamp;
 
-use bus_worker::When;
-pub use bus_worker::{Sample, Worker};
-pub use sampler::{SampleProgress, Sampler};
+pub use bus_worker::Sample;
+use bus_worker::{BusWorker, SampleRequest};
+pub(crate) use sampler::{SampleProgress, Sampler};
 use sensor_health::Health;
 
-/// Opens what a board carries. Nothing is read yet, and an absent chip is no error before it is.
+/// Opens the buses and sensors of a board. Reads nothing yet: a missing chip is an error only when it is read.
 ///
 /// # Errors
-/// The board asks for something that this machine or this build cannot give.
+/// The board needs something that this machine or this build does not have.
 pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenError> {
     match board.backend {
         #[cfg(feature = "sim")]
         Backend::Sim => atalaya_sim::open(board, base_dir),
         #[cfg(not(feature = "sim"))]
         Backend::Sim => {
-            // Pretend sensors may replay files; real ones have none.
+            // Only simulated sensors replay files from this directory.
             let _ = base_dir;
             let sensor = board.sensors.first().map_or("any", |sensor| &sensor.name);
             Err(OpenError::new(
@@ -46,62 +46,63 @@ pub fn open(board: &Board, base_dir: &std::path::Path) -> Result<Vec<Bus>, OpenE
 /// All sensors of a node.
 #[derive(Debug)]
 pub struct Sensors {
-    workers: Vec<Worker>,
-    spares: bool,
+    workers: Vec<BusWorker>,
+    backoff: bool,
 }
 
-/// Longest wait for a reading, whatever the period.
-const LONGEST_READ: Duration = Duration::from_secs(10);
+/// Maximum time to wait for a reading, for any period.
+const MAX_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the readings of one sample are waited for, if one is taken every `period`.
-pub fn patience(period: Duration) -> Duration {
-    period.min(LONGEST_READ)
+/// Returns the maximum time to wait for the readings of one sample if one is taken every `period`.
+pub(crate) fn read_timeout(period: Duration) -> Duration {
+    period.min(MAX_READ_TIMEOUT)
 }
 
 impl Sensors {
-    /// Starts one thread for each bus.
+    /// Starts one thread per bus.
     ///
     /// # Errors
-    /// The machine gives no more threads.
+    /// The system cannot start more threads.
     pub fn start(buses: Vec<Bus>) -> std::io::Result<Sensors> {
-        let workers = buses.into_iter().map(Worker::start).collect::<Result<_, _>>()?;
-        Ok(Sensors { workers, spares: true })
+        let workers = buses.into_iter().map(BusWorker::start).collect::<Result<_, _>>()?;
+        Ok(Sensors { workers, backoff: true })
     }
 
-    /// Asks sensors that fail as often as the others: for somebody who waits for one to be plugged in.
+    /// Disables the backoff for failing sensors, so that a sensor that is plugged in is found immediately.
     #[must_use]
-    pub fn tireless(mut self) -> Sensors {
-        self.spares = false;
+    pub fn without_backoff(mut self) -> Sensors {
+        self.backoff = false;
         self
     }
 
-    /// What there is.
+    /// Returns the descriptions of all sensors.
     pub fn infos(&self) -> impl Iterator<Item = &SensorInfo> {
-        self.workers.iter().flat_map(Worker::infos)
+        self.workers.iter().flat_map(BusWorker::infos)
     }
 
-    /// What there is, and how it is.
-    pub fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
-        self.workers.iter().flat_map(Worker::sensors)
+    /// Returns all sensors with their health.
+    pub(crate) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
+        self.workers.iter().flat_map(BusWorker::health)
     }
 
-    /// Reads every sensor whose turn it is once; one sample is taken every `period`, and who does not answer within it
-    /// ([`patience`]) has failed. A bus whose read has not returned since an earlier sample is not waited for.
+    /// Reads once every sensor that is due. Samples are taken every `period`; a sensor that does not answer within
+    /// [`read_timeout`] has failed. A bus with an unfinished read of an earlier sample is not waited for.
     ///
     /// # Cancellation safety
-    /// A read under way ends in its thread; the next sample hears of it.
+    /// A read in progress ends in its thread; the next sample receives its result.
     pub async fn sample(&mut self, period: Duration) -> Vec<Sample> {
-        let when = When {
-            asked: Instant::now(),
+        let request = SampleRequest {
+            start: Instant::now(),
             time: Timestamp::now(),
             period,
-            patience: patience(period),
-            spares: self.spares,
+            timeout: read_timeout(period),
+            backoff: self.backoff,
         };
-        let asked: Vec<_> = self.workers.iter_mut().map(|worker| worker.ask(&when)).collect();
+        // All buses start reading before the first is waited for.
+        let pending: Vec<_> = self.workers.iter_mut().map(|worker| worker.request(&request)).collect();
         let mut samples = Vec::new();
-        for (worker, asked) in self.workers.iter_mut().zip(asked) {
-            samples.extend(worker.hear(asked, &when).await);
+        for (worker, pending) in self.workers.iter_mut().zip(pending) {
+            samples.extend(worker.collect(pending, &request).await);
         }
         samples
     }

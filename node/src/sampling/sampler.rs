@@ -1,267 +1,240 @@
-//! The clock of a node: measures once a period, and hands on what was measured and how the sensors are.
+//! Takes samples of all sensors, triggered by a timer or by the barrier, and passes on measurements and sensor health.
 
 use std::time::{Duration, Instant};
 
-use atalaya_hal::{Reading, SensorInfo};
+use atalaya_hal::Reading;
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::persistent_node::NodeState;
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant as TokioInstant, Interval, MissedTickBehavior};
 use tracing::{debug, info, warn};
 
-use super::{Sample, Sensors, patience};
-use crate::leader::fenced_store::BARRIER;
-use crate::metrics::Metrics;
-use crate::model::measurement::Form;
+use super::barrier_gate::BarrierGate;
+use super::sensor_health::HealthChange;
+use super::{Sample, Sensors, read_timeout};
+use crate::metrics::{SamplingMetrics, SensorResult};
+use crate::model::barrier::{self, Barrier, LOG_TARGET, SamplingMode};
+use crate::model::measurement::Format;
 use crate::model::node_id::NodeId;
-use crate::model::node_info::NodeInfoSensor;
-use crate::sampling::barrier_gate::{Barrier, BarrierGate, SamplingMode};
-use crate::sampling::sensor_health::News;
+use crate::model::node_info::SensorStatus;
 
-/// How the measuring goes: for whoever sees to it that it does.
+/// Periods without a release of the barrier after which a warning is logged.
+const PERIODS_BEFORE_WARNING: u32 = 3;
+/// Maximum time between two samples in lock-step mode, for the watchdog. A leader that releases no barrier is not a
+/// reason to restart a node, so this is practically unlimited.
+const MAX_BARRIER_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Sampling progress, for the watchdog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SampleProgress {
-    /// How many samples have been taken.
-    pub taken: u64,
-    /// When the next one has been taken at the latest.
-    pub next: Instant,
+pub(crate) struct SampleProgress {
+    /// Number of completed samples.
+    pub(crate) samples: u64,
+    /// Latest time at which the next sample must be complete.
+    pub(crate) next_by: Instant,
 }
 
-/// Where the measuring says what comes of it.
+/// Inputs and outputs of the sampling task.
 #[derive(Debug)]
-pub struct Sampler {
-    /// The newest measurement, as it is published.
-    pub measured: watch::Sender<Option<Vec<u8>>>,
-    /// How the sensors are, whenever that changes.
-    pub sensors: watch::Sender<Vec<NodeInfoSensor>>,
-    /// After each sample.
-    pub turns: watch::Sender<Option<SampleProgress>>,
-    /// Sensors that take the place of those there are.
-    pub exchange: mpsc::Receiver<Sensors>,
-    /// When to measure. Another period begins with the last sample: the next one comes a new period after it.
-    pub pace: watch::Receiver<SamplingMode>,
-    /// What was published: in step, nothing is measured before that.
-    pub published: watch::Receiver<NodeState>,
-    /// Where it is counted.
-    pub metrics: Metrics,
+pub(crate) struct Sampler {
+    /// Newest measurement, encoded for its znode.
+    pub(crate) measurement: watch::Sender<Option<Vec<u8>>>,
+    /// Description and health of the sensors. Notified only of changes.
+    pub(crate) sensor_info: watch::Sender<Vec<SensorStatus>>,
+    /// Updated after each sample, and when the deadline of the next one changes.
+    pub(crate) progress: watch::Sender<Option<SampleProgress>>,
+    /// Timer or barrier. A changed period counts from the last sample.
+    pub(crate) mode: watch::Receiver<SamplingMode>,
+    /// State of the measurement's znode. In lock-step mode, the next sample waits until the last one is published.
+    pub(crate) published: watch::Receiver<NodeState>,
+    pub(crate) metrics: SamplingMetrics,
 }
 
 impl Sampler {
-    /// Measures at once and then at the pace, and hands each measurement on, for ever. Nothing is handed on when no
-    /// sensor could be read: the last measurement stands, and its age tells.
+    /// Takes a sample immediately and then whenever one is due. `replacements` are sensors that replace the current
+    /// ones. If no sensor could be read, no measurement is passed on: the last one stays published, and its age shows
+    /// that it is old.
     ///
     /// # Cancellation safety
-    /// Between two measurements nothing is lost. A read under way ends in its thread, unheard.
-    pub async fn run(mut self, id: &NodeId, mut sensors: Sensors) {
-        // Other sensors do not measure once more for what was measured.
-        let mut turnstile = BarrierGate::default();
+    /// Between two samples nothing is lost. A read in progress ends in its thread, and its result is discarded.
+    pub(crate) async fn run(
+        mut self,
+        id: &NodeId,
+        mut sensors: Sensors,
+        mut replacements: mpsc::Receiver<Sensors>,
+    ) {
+        // Kept across replacements: new sensors do not take another sample for the same generation of the barrier.
+        let mut gate = BarrierGate::default();
         loop {
-            let cues =
-                Cues { pace: &mut self.pace, published: &mut self.published, turnstile: &mut turnstile };
-            let says = Says {
-                measured: &self.measured,
-                present: &self.sensors,
-                turns: &self.turns,
-                metrics: &self.metrics,
-            };
-            let exchanged = tokio::select! {
+            // The old sensors are dropped here. Their threads end when their last reads have returned.
+            sensors = tokio::select! {
                 biased;
-                exchanged = next(&mut self.exchange) => exchanged,
-                () = measure(id, &mut sensors, cues, says) => return,
+                Some(replacement) = replacements.recv() => replacement,
+                () = self.sample_repeatedly(id, &mut sensors, &mut gate) => return,
             };
-            // The old ones are dropped here: their threads end when their last reads have returned.
-            sensors = exchanged;
         }
     }
-}
 
-/// The next sensors; never, when nobody can send any.
-async fn next(exchange: &mut mpsc::Receiver<Sensors>) -> Sensors {
-    match exchange.recv().await {
-        Some(exchanged) => exchanged,
-        None => std::future::pending().await,
+    async fn sample_repeatedly(&mut self, id: &NodeId, sensors: &mut Sensors, gate: &mut BarrierGate) {
+        let format = Format::for_sensors(sensors.infos());
+        let mut mode = *self.mode.borrow_and_update();
+        let mut ticks = interval_from(TokioInstant::now(), mode.period);
+        let mut last_start: Option<TokioInstant> = None;
+        let mut last_end: Option<BootInstant> = None;
+        let mut warned = false;
+        // While a measurement is being published: the number of measurements that were stored before it.
+        let mut stored_before: Option<u64> = None;
+        self.publish_sensor_info(sensors);
+        self.metrics.set_sensors(sensors.infos());
+        loop {
+            let lock_step = mode.barrier.is_some();
+            let gate_open =
+                stored_before.is_none() && mode.barrier.is_some_and(|barrier| gate.should_sample(barrier));
+            let warn_at = last_start.unwrap_or_else(TokioInstant::now) + mode.period * PERIODS_BEFORE_WARNING;
+            tokio::select! {
+                biased;
+                Ok(()) = self.mode.changed() => {
+                    let old = std::mem::replace(&mut mode, *self.mode.borrow_and_update());
+                    if (mode.period, mode.barrier.is_some()) != (old.period, lock_step) {
+                        ticks = self.restart_timer(last_start, mode.period);
+                    }
+                    continue;
+                }
+                _ = ticks.tick(), if !lock_step => {}
+                Ok(()) = self.published.changed(), if lock_step && stored_before.is_some() => {
+                    let state = *self.published.borrow_and_update();
+                    if stored_before.is_some_and(|before| state.stored > before) {
+                        debug!(target: LOG_TARGET, zxid = state.zxid, "published");
+                        gate.on_published(state.zxid);
+                        stored_before = None;
+                    }
+                    continue;
+                }
+                () = std::future::ready(()), if gate_open => {}
+                () = tokio::time::sleep_until(warn_at), if lock_step && !warned => {
+                    warned = true;
+                    warn_about_leader(&format!("no release of {}", barrier::PATH));
+                    continue;
+                }
+            }
+            if let Some(ended) = last_end.filter(|_| lock_step) {
+                self.metrics.record_barrier_wait(BootInstant::now().since(ended));
+            }
+            last_start = Some(TokioInstant::now());
+            if lock_step {
+                self.set_deadline(Instant::now() + read_timeout(mode.period));
+            }
+            if std::mem::take(&mut warned) {
+                info!("lock-step sampling continues");
+            }
+            let data = self.sample(id, sensors, format, mode).await;
+            last_end = Some(BootInstant::now());
+            if lock_step {
+                gate.on_sampled(self.barrier_after_release(mode.period).await);
+            }
+            if let Some(data) = data {
+                debug!(measurement = %String::from_utf8_lossy(&data), "measured");
+                stored_before = Some(self.published.borrow_and_update().stored);
+                self.measurement.send_replace(Some(data));
+            }
+        }
     }
-}
 
-/// What tells when to measure.
-struct Cues<'a> {
-    pace: &'a mut watch::Receiver<SamplingMode>,
-    published: &'a mut watch::Receiver<NodeState>,
-    turnstile: &'a mut BarrierGate,
-}
-
-/// Where it is said what comes of it.
-struct Says<'a> {
-    measured: &'a watch::Sender<Option<Vec<u8>>>,
-    present: &'a watch::Sender<Vec<NodeInfoSensor>>,
-    turns: &'a watch::Sender<Option<SampleProgress>>,
-    metrics: &'a Metrics,
-}
-
-async fn measure(id: &NodeId, sensors: &mut Sensors, cues: Cues<'_>, says: Says<'_>) {
-    let Cues { pace, published, turnstile } = cues;
-    let Says { measured, present, turns, metrics } = says;
-    let form = Form::of(sensors.infos());
-    let SamplingMode { mut period, mut step } = *pace.borrow_and_update();
-    let mut ticks = ticks(tokio::time::Instant::now(), period);
-    let mut last: Option<tokio::time::Instant> = None;
-    let mut ended: Option<BootInstant> = None;
-    let mut warned = false;
-    // How much was published before what is to be published now.
-    let mut unpublished: Option<u64> = None;
-    tell(sensors, present);
-    metrics.carries(sensors.infos());
-    loop {
-        let waits_since = last.unwrap_or_else(tokio::time::Instant::now);
-        tokio::select! {
-            biased;
-            Ok(()) = pace.changed() => {
-                let now = *pace.borrow_and_update();
-                let before = SamplingMode { period, step };
-                (period, step) = (now.period, now.step);
-                if (now.period, now.step.is_some()) != (before.period, before.step.is_some()) {
-                    let next = last.map_or_else(tokio::time::Instant::now, |last| {
-                        tokio::time::Instant::now().max(last + period)
-                    });
-                    ticks = self::ticks(next, period);
-                    // Whoever waits for the next sample waits for that one.
-                    let next = next.into_std() + patience(period);
-                    turns.send_modify(|turn| *turn = turn.map(|turn| SampleProgress { next, ..turn }));
-                }
-                continue;
-            }
-            _ = ticks.tick(), if step.is_none() => {}
-            Ok(()) = published.changed(), if step.is_some() && unpublished.is_some() => {
-                let state = *published.borrow_and_update();
-                if unpublished.is_some_and(|before| state.stored > before) {
-                    debug!(target: STEP, zxid = state.zxid, "published");
-                    turnstile.published(state.zxid);
-                    unpublished = None;
-                }
-                continue;
-            }
-            () = std::future::ready(()), if unpublished.is_none() && step.is_some_and(|barrier| turnstile.lets_through(barrier)) => {}
-            () = tokio::time::sleep_until(waits_since + period * PATIENT_PERIODS), if step.is_some() && !warned => {
-                warned = true;
-                warn!("waiting at {BARRIER} for {PATIENT_PERIODS} periods: nobody leads in step (sync = \"barrier\")");
-                continue;
-            }
-        }
-        if let Some(ended) = ended.filter(|_| step.is_some()) {
-            metrics.waited(BootInstant::now().since(ended));
-        }
-        last = Some(tokio::time::Instant::now());
-        if step.is_some() {
-            let next = Instant::now() + patience(period);
-            turns.send_modify(|turn| *turn = turn.map(|turn| SampleProgress { next, ..turn }));
-        }
-        if std::mem::take(&mut warned) {
-            info!("measuring in step again");
-        }
-        let samples = sensors.sample(period).await;
-        samples.iter().for_each(log);
-        metrics.sampled(&samples);
-        ended = Some(BootInstant::now());
-        tell(sensors, present);
+    /// Takes one sample and publishes metrics, sensor health and progress. Returns the encoded measurement, if a
+    /// sensor was read.
+    async fn sample(
+        &self,
+        id: &NodeId,
+        sensors: &mut Sensors,
+        format: Format,
+        mode: SamplingMode,
+    ) -> Option<Vec<u8>> {
+        let samples = sensors.sample(mode.period).await;
+        samples.iter().for_each(log_health_change);
+        self.metrics.record_sample(samples.iter().map(|sample| SensorResult {
+            sensor: &sample.sensor,
+            result: sample.result.as_ref().map_err(String::as_str),
+            is_skipped: sample.skipped,
+        }));
+        self.publish_sensor_info(sensors);
         let readings: Vec<(&str, Reading)> = samples
             .iter()
             .flat_map(|sample| sample.readings().map(|reading| (sample.sensor.as_str(), *reading)))
             .collect();
-        let data = form.write(id.as_str(), &readings);
-        turns.send_modify(|turn| {
-            let taken = turn.map_or(0, |turn| turn.taken) + 1;
-            // In step the next one comes when the leader says so.
-            let wait = if step.is_some() { LONGEST_WAIT } else { period };
-            *turn = Some(SampleProgress { taken, next: Instant::now() + wait + patience(period) });
+        // In lock-step mode the leader decides when the next sample is due.
+        let wait = if mode.barrier.is_some() { MAX_BARRIER_WAIT } else { mode.period };
+        let next_by = Instant::now() + wait + read_timeout(mode.period);
+        self.progress.send_modify(|progress| {
+            let samples = progress.map_or(0, |progress| progress.samples) + 1;
+            *progress = Some(SampleProgress { samples, next_by });
         });
-        if step.is_some() {
-            turnstile.measured(known(pace, period).await);
-        }
-        if let Some(data) = data {
-            debug!(measurement = %String::from_utf8_lossy(&data), "measured");
-            unpublished = Some(published.borrow_and_update().stored);
-            measured.send_replace(Some(data));
-        }
+        format.encode(id.as_str(), &readings)
     }
-}
 
-/// What the barrier is, once that is seen: measuring begins as soon as it is known that one generation is over, and what is
-/// measured is published in the next one.
-async fn known(pace: &mut watch::Receiver<SamplingMode>, period: Duration) -> Barrier {
-    let undecided = pace.borrow().step == Some(Barrier::Released);
-    if !undecided {
-        return pace.borrow().step.unwrap_or_default();
-    }
-    let closed =
-        |pace: &SamplingMode| !matches!(pace.step, Some(Barrier::Released | Barrier::Open | Barrier::Unseen));
-    let mut warned = false;
-    let step = loop {
-        match tokio::time::timeout(period * PATIENT_PERIODS, pace.wait_for(closed)).await {
-            Ok(Ok(pace)) => break pace.step,
-            Ok(Err(_)) => break None,
-            Err(_) if std::mem::replace(&mut warned, true) => {}
-            Err(_) => {
-                warn!(
-                    "{BARRIER} has been open for {PATIENT_PERIODS} periods: nobody leads in step (sync = \"barrier\")"
-                );
+    /// Returns the state of the barrier. After a release, waits until the next generation is known: the sample was
+    /// started by the release, and its measurement is published in that generation.
+    async fn barrier_after_release(&mut self, period: Duration) -> Barrier {
+        let current = self.mode.borrow().barrier;
+        if current != Some(Barrier::Released) {
+            return current.unwrap_or_default();
+        }
+        let decided = |mode: &SamplingMode| {
+            !matches!(mode.barrier, Some(Barrier::Released | Barrier::Open | Barrier::Unknown))
+        };
+        let mut warned = false;
+        let barrier = loop {
+            match tokio::time::timeout(period * PERIODS_BEFORE_WARNING, self.mode.wait_for(decided)).await {
+                Ok(Ok(mode)) => break mode.barrier,
+                Ok(Err(_)) => break None,
+                Err(_) if std::mem::replace(&mut warned, true) => {}
+                Err(_) => warn_about_leader(&format!("{} has been open", barrier::PATH)),
             }
-        }
-    };
-    // It is yet to be acted upon.
-    pace.mark_changed();
-    step.unwrap_or_default()
-}
+        };
+        // `wait_for` has marked the new mode as seen, but the sampling loop must still act on it.
+        self.mode.mark_changed();
+        barrier.unwrap_or_default()
+    }
 
-/// Where it is told how a node keeps step.
-const STEP: &str = "atalaya::sampling::barrier_gate";
-/// After so many periods without a release at the barrier it is said that nobody leads.
-const PATIENT_PERIODS: u32 = 3;
-/// How long the leader may take to let a node go on: nothing that is worth a restart.
-const LONGEST_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
+    /// Returns a timer that ticks `period` after the last sample, or immediately, and moves the deadline accordingly.
+    fn restart_timer(&self, last_start: Option<TokioInstant>, period: Duration) -> Interval {
+        let now = TokioInstant::now();
+        let first = last_start.map_or(now, |last| now.max(last + period));
+        self.set_deadline(first.into_std() + read_timeout(period));
+        interval_from(first, period)
+    }
 
-fn ticks(first: tokio::time::Instant, period: Duration) -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval_at(first, period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    ticks
-}
+    fn set_deadline(&self, next_by: Instant) {
+        self.progress.send_modify(|progress| {
+            *progress = progress.map(|progress| SampleProgress { next_by, ..progress });
+        });
+    }
 
-/// Says how the sensors are, if that is new.
-fn tell(sensors: &Sensors, present: &watch::Sender<Vec<NodeInfoSensor>>) {
-    present.send_if_modified(|known| {
-        let same = known.len() == sensors.infos().count()
-            && known
-                .iter()
-                .zip(sensors.health())
-                .all(|(known, (info, health))| known.health == *health.condition() && known.is(info));
-        if !same {
-            *known =
-                sensors.health().map(|(info, health)| NodeInfoSensor::of(info, health.condition())).collect();
-        }
-        !same
-    });
-}
-
-fn log(sample: &Sample) {
-    let sensor = &sample.sensor;
-    match &sample.news {
-        Some(News::Recovered) => info!(sensor, "reads again"),
-        Some(News::Failing(fault)) => warn!(sensor, "cannot be read: {fault}"),
-        None => {}
+    fn publish_sensor_info(&self, sensors: &Sensors) {
+        let info: Vec<SensorStatus> =
+            sensors.health().map(|(info, health)| SensorStatus::new(info, health.status())).collect();
+        self.sensor_info.send_if_modified(|known| {
+            let changed = *known != info;
+            *known = info;
+            changed
+        });
     }
 }
 
-impl NodeInfoSensor {
-    /// Whether it tells of that sensor.
-    fn is(&self, info: &SensorInfo) -> bool {
-        self.name == info.name
-            && self.chip == info.chip
-            && self.bus == info.bus
-            && self.address == info.address
-            && self
-                .quantities
-                .iter()
-                .map(String::as_str)
-                .eq(info.quantities.iter().map(|quantity| quantity.name()))
+fn warn_about_leader(observed: &str) {
+    warn!("{observed} for {PERIODS_BEFORE_WARNING} periods: no leader runs with sync = \"barrier\"");
+}
+
+fn interval_from(first: TokioInstant, period: Duration) -> Interval {
+    let mut interval = tokio::time::interval_at(first, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    interval
+}
+
+fn log_health_change(sample: &Sample) {
+    let sensor = &sample.sensor;
+    match &sample.change {
+        Some(HealthChange::Recovered) => info!(sensor, "sensor recovered"),
+        Some(HealthChange::Failing(fault)) => warn!(sensor, "sensor cannot be read: {fault}"),
+        None => {}
     }
 }
 
@@ -269,33 +242,36 @@ impl NodeInfoSensor {
 mod tests {
     use std::sync::mpsc as blocking;
 
-    use atalaya_hal::{Bus, Quantity, ReadError, Readings, Sensor};
+    use atalaya_hal::{Bus, Quantity, ReadError, Readings, Sensor, SensorInfo};
 
     use super::*;
 
-    /// Reads when it is let to; for ever, if nobody lets it.
-    struct Gated {
+    const DEADLINE: Duration = Duration::from_secs(30);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A sensor whose reads block until the test allows them to return.
+    struct GatedSensor {
         info: SensorInfo,
-        /// Told when a read begins.
-        begun: mpsc::UnboundedSender<()>,
+        started: mpsc::UnboundedSender<()>,
         gate: blocking::Receiver<()>,
     }
 
-    impl Sensor for Gated {
+    impl Sensor for GatedSensor {
         fn info(&self) -> &SensorInfo {
             &self.info
         }
 
         fn read(&mut self) -> Result<Readings, ReadError> {
-            let _ = self.begun.send(());
+            let _ = self.started.send(());
             let _ = self.gate.recv();
             Ok(Readings::from_iter([Reading::new(Quantity::Temperature, 7.0).unwrap()]))
         }
     }
 
-    fn sensors(name: &str) -> (Sensors, blocking::Sender<()>, mpsc::UnboundedReceiver<()>) {
+    /// Returns a sensor, the sender that lets a read return, and the receiver that gets a message when a read starts.
+    fn gated_sensor(name: &str) -> (Sensors, blocking::Sender<()>, mpsc::UnboundedReceiver<()>) {
         let (open, gate) = blocking::channel();
-        let (begun, reading) = mpsc::unbounded_channel();
+        let (started, reads) = mpsc::unbounded_channel();
         let info = SensorInfo {
             name: name.into(),
             chip: "gated".into(),
@@ -303,45 +279,59 @@ mod tests {
             address: Some(0x48),
             quantities: vec![Quantity::Temperature],
         };
-        let bus = Bus { name: "i2c-1".into(), sensors: vec![Box::new(Gated { info, begun, gate })] };
-        (Sensors::start(vec![bus]).unwrap(), open, reading)
+        let bus = Bus { name: "i2c-1".into(), sensors: vec![Box::new(GatedSensor { info, started, gate })] };
+        (Sensors::start(vec![bus]).unwrap(), open, reads)
     }
 
-    const AN_HOUR: Duration = Duration::from_secs(3600);
-
-    fn nothing_published() -> watch::Receiver<NodeState> {
-        watch::channel(NodeState::default()).1
+    /// A sampler and the other ends of its channels.
+    struct Harness {
+        sampler: Sampler,
+        measurement: watch::Receiver<Option<Vec<u8>>>,
+        sensor_info: watch::Receiver<Vec<SensorStatus>>,
+        progress: watch::Receiver<Option<SampleProgress>>,
+        mode: watch::Sender<SamplingMode>,
     }
 
-    fn free(period: Duration) -> SamplingMode {
-        SamplingMode { period, step: None }
+    fn free_running(period: Duration) -> SamplingMode {
+        SamplingMode { period, barrier: None }
     }
-    const DEADLINE: Duration = Duration::from_secs(30);
+
+    fn harness() -> Harness {
+        let (measurement, measurements) = watch::channel(None);
+        let (sensor_info, sensor_infos) = watch::channel(Vec::new());
+        let (progress, progress_updates) = watch::channel(None);
+        let (mode, modes) = watch::channel(free_running(HOUR));
+        let published = watch::channel(NodeState::default()).1;
+        let metrics = SamplingMetrics::default();
+        Harness {
+            sampler: Sampler { measurement, sensor_info, progress, mode: modes, published, metrics },
+            measurement: measurements,
+            sensor_info: sensor_infos,
+            progress: progress_updates,
+            mode,
+        }
+    }
 
     #[tokio::test]
-    async fn sensors_are_exchanged_also_while_a_read_of_an_old_one_hangs() {
-        let ((old, old_gate, mut reading), (new, new_gate, _)) = (sensors("old"), sensors("new"));
-        let (measured, mut measurement) = watch::channel(None);
-        let (present, mut presence) = watch::channel(Vec::new());
-        let (turns, mut turned) = watch::channel(None);
-        let (sender, exchange) = mpsc::channel(1);
-        let (_paced, pace) = watch::channel(free(AN_HOUR));
-        let (published, metrics) = (nothing_published(), Metrics::default());
-        let measuring = Sampler { measured, sensors: present, turns, exchange, pace, published, metrics };
+    async fn sensors_are_replaced_while_a_read_of_an_old_one_hangs() {
+        let ((old, old_gate, mut old_reads), (new, new_gate, _)) = (gated_sensor("old"), gated_sensor("new"));
+        let mut harness = harness();
+        let (replace, replacements) = mpsc::channel(1);
         let id: NodeId = "1".parse().unwrap();
-        let watching = async {
-            reading.recv().await.unwrap();
-            sender.send(new).await.unwrap();
+        let scenario = async {
+            old_reads.recv().await.unwrap();
+            replace.send(new).await.unwrap();
             new_gate.send(()).unwrap();
-            measurement.wait_for(|data| data.as_deref() == Some(b"7")).await.unwrap();
-            presence.wait_for(|sensors| sensors.len() == 1 && sensors[0].name == "new").await.unwrap();
-            turned.wait_for(|turn| turn.is_some_and(|turn| turn.taken == 1)).await.unwrap();
+            harness.measurement.wait_for(|data| data.as_deref() == Some(b"7")).await.unwrap();
+            let is_new = |sensors: &Vec<SensorStatus>| sensors.len() == 1 && sensors[0].name == "new";
+            harness.sensor_info.wait_for(is_new).await.unwrap();
+            harness.progress.wait_for(|now| now.is_some_and(|now| now.samples == 1)).await.unwrap();
         };
         tokio::select! {
-            () = measuring.run(&id, old) => panic!("it goes on for ever"),
-            done = tokio::time::timeout(DEADLINE, watching) => done.unwrap(),
+            () = harness.sampler.run(&id, old, replacements) => panic!("the sampler ended"),
+            done = tokio::time::timeout(DEADLINE, scenario) => done.unwrap(),
         }
-        // Its thread is still in the read, and ends after it: then nobody holds the other end of its gate.
+        // The old thread is still in the read and ends after it. Then the receiver of its gate is dropped.
         old_gate.send(()).unwrap();
         let deadline = Instant::now() + DEADLINE;
         while old_gate.send(()).is_ok() {
@@ -350,46 +340,42 @@ mod tests {
         }
     }
 
-    /// Lets the sensor read once more, and gives how much later than the sample before it was asked.
+    /// Lets the sensor read once and returns the time since the previous read.
     async fn next_sample(
         gate: &blocking::Sender<()>,
-        reading: &mut mpsc::UnboundedReceiver<()>,
+        reads: &mut mpsc::UnboundedReceiver<()>,
         last: &mut Instant,
     ) -> Duration {
-        reading.recv().await.unwrap();
+        reads.recv().await.unwrap();
         gate.send(()).unwrap();
         let now = Instant::now();
         now - std::mem::replace(last, now)
     }
 
     #[tokio::test]
-    async fn another_period_begins_with_the_last_sample() {
-        let (sensors, gate, mut reading) = sensors("s");
-        let (measured, _measurement) = watch::channel(None);
-        let (present, _presence) = watch::channel(Vec::new());
-        let (turns, mut turned) = watch::channel(None);
-        let (_sender, exchange) = mpsc::channel(1);
-        let (paced, pace) = watch::channel(free(AN_HOUR));
-        let (published, metrics) = (nothing_published(), Metrics::default());
-        let measuring = Sampler { measured, sensors: present, turns, exchange, pace, published, metrics };
+    async fn changed_period_counts_from_the_last_sample() {
+        let (sensors, gate, mut reads) = gated_sensor("s");
+        let mut harness = harness();
+        let (_replace, replacements) = mpsc::channel(1);
         let id: NodeId = "1".parse().unwrap();
-        let watching = async {
+        let scenario = async {
             let mut last = Instant::now();
-            next_sample(&gate, &mut reading, &mut last).await;
-            let hourly = *turned.wait_for(|turn| turn.is_some()).await.unwrap();
-            // Not after the hour has run out, but a new period after the last sample, and then every new period.
-            paced.send_replace(free(Duration::from_millis(200)));
+            next_sample(&gate, &mut reads, &mut last).await;
+            let hourly = harness.progress.wait_for(Option::is_some).await.unwrap().unwrap();
+            // The next sample comes one new period after the last one, not after the hour.
+            harness.mode.send_replace(free_running(Duration::from_millis(200)));
             for _ in 0..3 {
-                // The time at which a reader is asked has some play.
-                assert!(next_sample(&gate, &mut reading, &mut last).await >= Duration::from_millis(100));
+                // The start of a read is not exact.
+                assert!(next_sample(&gate, &mut reads, &mut last).await >= Duration::from_millis(100));
             }
-            // A longer one as well: whoever waits for the next sample is told.
-            paced.send_replace(free(AN_HOUR));
-            turned.wait_for(|turn| turn.is_some_and(|turn| turn.next >= hourly.unwrap().next)).await.unwrap();
+            // A longer period moves the deadline for the watchdog.
+            harness.mode.send_replace(free_running(HOUR));
+            let later = |now: &Option<SampleProgress>| now.is_some_and(|now| now.next_by >= hourly.next_by);
+            harness.progress.wait_for(later).await.unwrap();
         };
         tokio::select! {
-            () = measuring.run(&id, sensors) => panic!("it goes on for ever"),
-            done = tokio::time::timeout(DEADLINE, watching) => done.unwrap(),
+            () = harness.sampler.run(&id, sensors, replacements) => panic!("the sampler ended"),
+            done = tokio::time::timeout(DEADLINE, scenario) => done.unwrap(),
         }
     }
 }

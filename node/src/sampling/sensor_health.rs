@@ -1,211 +1,159 @@
-//! How a sensor is, and when it is asked again. Pure: what was read and what time it is come from outside.
+//! Health of a sensor, and the decision when to read it again. No I/O; results and times are passed in.
 //!
-//! A passing fault is tried again at once, within the same sample. A sensor that fails several samples in a row is
-//! probed at intervals that grow to a minute, so that a dead one does not slow the others on its bus, and one that is
-//! plugged in later is found. A driver that panics is left alone longer from the first time on.
+//! A transient fault is retried at once, within the same sample. A sensor that fails in several consecutive samples
+//! is probed with exponential backoff of up to a minute, so that a dead sensor does not slow down the others on its
+//! bus, and one that is plugged in later is found. The backoff after a panic of a driver starts with the first panic
+//! and is longer.
 
 use std::time::{Duration, Instant};
 
 use atalaya_hal::{Cause, ReadError};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
+use crate::model::health_status::{HealthStatus, SensorState};
 use crate::model::text::is_unsafe;
 
-/// Failed samples in a row after which a sensor is probed less often.
-pub const PATIENT: u32 = 3;
-/// Longest interval between two probes of a failing sensor, unless the sampling period is longer.
-pub const SLOWEST_PROBE: Duration = Duration::from_secs(60);
-/// How long a driver is left alone after its first panic, at least; two sampling periods if those are longer.
-const AFTER_PANIC: Duration = Duration::from_secs(1);
-/// Pauses before a passing fault is tried again, within one sample.
-const RETRIES: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
-/// Most characters of an error that are kept: it stands in a znode and in logs.
-pub const LONGEST_ERROR: usize = 300;
+/// Consecutive failed samples after which the backoff starts.
+const FAILURES_BEFORE_BACKOFF: u32 = 3;
+/// Maximum interval between two probes of a failing sensor, unless the sampling period is longer.
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(60);
+/// Minimum backoff after the first panic of a driver. Two sampling periods if those are longer.
+const PANIC_BACKOFF: Duration = Duration::from_secs(1);
+/// Delays before the retries of a transient fault, within one sample.
+const RETRY_DELAYS: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
+/// Maximum length of an error, in characters. It is stored in a znode and in logs.
+const MAX_ERROR_CHARS: usize = 300;
 
-/// How a failed read is to be answered.
+/// Kind of a fault; decides whether and when the sensor is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Noise on the wire, a late answer, a wrong checksum: the next try may succeed.
-    Passing,
-    /// Nobody is at the address; there is no such device or file.
+pub(crate) enum FaultKind {
+    /// Noise on the wire, a late answer or a wrong checksum: a retry may succeed.
+    Transient,
+    /// No chip answers at the address, or the device or file does not exist.
     Absent,
-    /// Trying at once again would not help.
-    Lasting,
+    /// An immediate retry would not help.
+    Permanent,
     /// The driver panicked.
     Panic,
-    /// A read has not returned yet. It is not waited for, so nobody is spared by asking less often.
-    Silent,
+    /// A read has not returned yet. No sample waits for it, so backoff would not make anything faster.
+    NoAnswer,
 }
 
-/// Why a sensor gave nothing.
+/// Reason why a sensor has no reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// What follows from it.
-    pub kind: Kind,
-    /// For people, in one line of at most [`LONGEST_ERROR`] characters.
-    pub text: String,
+pub(crate) struct Fault {
+    pub(crate) kind: FaultKind,
+    /// One line of at most [`MAX_ERROR_CHARS`] characters, for users.
+    pub(crate) text: String,
 }
 
 impl Fault {
-    /// One of `kind`.
-    pub fn new(kind: Kind, text: &str) -> Fault {
-        let line = |c: char| if is_unsafe(c) { ' ' } else { c };
-        Fault { kind, text: text.chars().take(LONGEST_ERROR).map(line).collect() }
+    /// Returns a fault with `text` as one line, shortened if necessary.
+    pub(crate) fn new(kind: FaultKind, text: &str) -> Fault {
+        let safe = |c: char| if is_unsafe(c) { ' ' } else { c };
+        Fault { kind, text: text.chars().take(MAX_ERROR_CHARS).map(safe).collect() }
     }
 }
 
 impl From<ReadError> for Fault {
     fn from(error: ReadError) -> Fault {
         let kind = match error.cause() {
-            Cause::Bus | Cause::Timeout | Cause::Checksum => Kind::Passing,
-            Cause::NotPresent => Kind::Absent,
-            _ => Kind::Lasting,
+            Cause::Bus | Cause::Timeout | Cause::Checksum => FaultKind::Transient,
+            Cause::NotPresent => FaultKind::Absent,
+            _ => FaultKind::Permanent,
         };
         Fault::new(kind, &error.to_string())
     }
 }
 
-/// How long to wait before trying again within the same sample, after `tries` tries; `None`: not at all.
-pub fn retry(fault: &Fault, tries: usize) -> Option<Duration> {
-    let pause = RETRIES.get(tries.checked_sub(1)?)?;
-    (fault.kind == Kind::Passing).then_some(*pause)
+/// Returns the delay before the next retry within the same sample, after `tries` reads. `None` means no retry.
+pub(crate) fn retry_delay(fault: &Fault, tries: usize) -> Option<Duration> {
+    let delay = RETRY_DELAYS.get(tries.checked_sub(1)?)?;
+    (fault.kind == FaultKind::Transient).then_some(*delay)
 }
 
-/// What a sensor is, in one word.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Not asked yet.
-    #[default]
-    Unread,
-    /// The last read succeeded.
-    Ok,
-    /// The last read failed.
-    Failing,
-    /// The last read failed, because nobody answered at its address, or its device or file was not there.
-    Absent,
-    /// What a later version says.
-    #[serde(other)]
-    Unknown,
-}
-
-impl State {
-    /// As JSON and tables write it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            State::Unread => "unread",
-            State::Ok => "ok",
-            State::Failing => "failing",
-            State::Absent => "absent",
-            State::Unknown => "unknown",
-        }
-    }
-}
-
-/// What is told of a sensor's health.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Condition {
-    /// In one word.
-    #[serde(default)]
-    pub state: State,
-    /// Since when it works, or does not, by the node's own clock.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub since: Option<Timestamp>,
-    /// What was wrong at the last read.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub error: Option<String>,
-    /// Samples in which it has failed since then; those in which it was left alone do not count.
-    #[serde(skip_serializing_if = "is_zero", default)]
-    pub count: u64,
-}
-
-fn is_zero(count: &u64) -> bool {
-    *count == 0
-}
-
-/// What is worth a log line.
+/// Change of a sensor's health that is worth a log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// It began to fail, or fails in another way.
+pub enum HealthChange {
+    /// The sensor started to fail, or fails with another error.
     Failing(String),
-    /// It works again.
+    /// The sensor works again.
     Recovered,
 }
 
-/// The health of one sensor.
+/// Health of one sensor.
 #[derive(Clone, Debug, Default)]
-pub struct Health {
-    condition: Condition,
-    /// Failed samples in a row.
+pub(crate) struct Health {
+    status: HealthStatus,
+    /// Consecutive failed samples.
     failures: u32,
     /// Panics since the last reading.
     panics: u32,
-    /// When it may be asked again; `None`: whenever.
+    /// Earliest time of the next probe; `None` means no restriction.
     not_before: Option<Instant>,
 }
 
 impl Health {
-    /// What is told of it.
-    pub fn condition(&self) -> &Condition {
-        &self.condition
+    /// Returns the health as it is published.
+    pub(crate) fn status(&self) -> &HealthStatus {
+        &self.status
     }
 
-    /// Whether it is to be asked in a sample that begins at `now`.
-    pub fn is_due(&self, now: Instant) -> bool {
-        self.not_before.is_none_or(|moment| now >= moment)
+    /// Returns true if a sample that starts at `now` should read the sensor.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|time| now >= time)
     }
 
-    /// Whether a passing fault is tried again within the sample: a sensor that has failed for long is asked once.
-    pub fn is_trusted(&self) -> bool {
-        self.failures < PATIENT
+    /// Returns true if transient faults may be retried within a sample. A sensor in backoff is read only once.
+    pub(crate) fn retry_allowed(&self) -> bool {
+        self.failures < FAILURES_BEFORE_BACKOFF
     }
 
-    /// It was read.
-    pub fn read(&mut self, time: Timestamp) -> Option<News> {
-        let before = std::mem::take(self);
-        let was = before.condition.state;
-        let since = if was == State::Ok { before.condition.since } else { Some(time) };
-        self.condition = Condition { state: State::Ok, since, ..Condition::default() };
-        matches!(was, State::Failing | State::Absent).then_some(News::Recovered)
+    /// Records a successful read at `time`.
+    pub(crate) fn on_read(&mut self, time: Timestamp) -> Option<HealthChange> {
+        let old = std::mem::take(self).status;
+        let since = if old.state == SensorState::Ok { old.since } else { Some(time) };
+        self.status = HealthStatus { state: SensorState::Ok, since, ..HealthStatus::default() };
+        matches!(old.state, SensorState::Failing | SensorState::Absent).then_some(HealthChange::Recovered)
     }
 
-    /// It failed in a sample that began at `asked`. `period` is how often samples are taken, `time` the clock on the
-    /// wall.
-    pub fn failed(
+    /// Records a failed read in a sample that started at `start`, and at `time` by the wall clock. Samples are taken
+    /// every `period`.
+    pub(crate) fn on_failed(
         &mut self,
         fault: &Fault,
-        asked: Instant,
+        start: Instant,
         period: Duration,
         time: Timestamp,
-    ) -> Option<News> {
-        if fault.kind != Kind::Silent {
+    ) -> Option<HealthChange> {
+        if fault.kind != FaultKind::NoAnswer {
             self.failures = self.failures.saturating_add(1);
-            self.panics = self.panics.saturating_add(u32::from(fault.kind == Kind::Panic));
-            let pause = pause(self.failures, self.panics, period);
-            // Half a period earlier: samples are not taken to the microsecond.
-            self.not_before = asked.checked_add(pause.saturating_sub(period / 2));
+            self.panics = self.panics.saturating_add(u32::from(fault.kind == FaultKind::Panic));
+            let backoff = backoff(self.failures, self.panics, period);
+            // Half a period earlier, because samples do not start at exact multiples of the period.
+            self.not_before = start.checked_add(backoff.saturating_sub(period / 2));
         }
-        let known = &self.condition;
-        let again = matches!(known.state, State::Failing | State::Absent);
-        let news = !again || known.error.as_deref() != Some(&fault.text);
-        self.condition = Condition {
-            state: if fault.kind == Kind::Absent { State::Absent } else { State::Failing },
-            since: if again { known.since } else { Some(time) },
+        let old = &self.status;
+        let was_failing = matches!(old.state, SensorState::Failing | SensorState::Absent);
+        let is_new = !was_failing || old.error.as_deref() != Some(&fault.text);
+        self.status = HealthStatus {
+            state: if fault.kind == FaultKind::Absent { SensorState::Absent } else { SensorState::Failing },
+            since: if was_failing { old.since } else { Some(time) },
             error: Some(fault.text.clone()),
-            count: if again { known.count.saturating_add(1) } else { 1 },
+            count: if was_failing { old.count.saturating_add(1) } else { 1 },
         };
-        news.then(|| News::Failing(fault.text.clone()))
+        is_new.then(|| HealthChange::Failing(fault.text.clone()))
     }
 }
 
-/// How long a sensor is left alone.
-fn pause(failures: u32, panics: u32, period: Duration) -> Duration {
+/// Returns the time until the next probe.
+fn backoff(failures: u32, panics: u32, period: Duration) -> Duration {
     let doubled = |first: Duration, times: u32| first.saturating_mul(2u32.saturating_pow(times));
-    let failing = failures.checked_sub(PATIENT).map_or(Duration::ZERO, |times| doubled(period, times));
-    let first = AFTER_PANIC.max(period.saturating_mul(2));
-    let panicked = panics.checked_sub(1).map_or(Duration::ZERO, |times| doubled(first, times));
-    failing.max(panicked).min(SLOWEST_PROBE)
+    let after_failures =
+        failures.checked_sub(FAILURES_BEFORE_BACKOFF).map_or(Duration::ZERO, |times| doubled(period, times));
+    let first = PANIC_BACKOFF.max(period.saturating_mul(2));
+    let after_panics = panics.checked_sub(1).map_or(Duration::ZERO, |times| doubled(first, times));
+    after_failures.max(after_panics).min(MAX_PROBE_INTERVAL)
 }
 
 #[cfg(test)]

@@ -1,138 +1,163 @@
-//! What the API is shown, if it wants to know who reports: a bearer token (RFC 6750). From a file, which is read again
-//! whenever the API does not know the token, or from the environment. It is never shown to anybody else, logs included.
+//! API token: a bearer token (RFC 6750), from a file or from the environment. The file is read again when the API rejects the token.
+//! The token is sent to one origin only and is never logged.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::{fmt, io};
 
-use anyhow::{Context as _, bail, ensure};
 use atalaya_hal::bounded;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 use tracing::{info, warn};
 
-/// Bytes of a file that may be a token.
-const LONGEST: usize = 4096;
+/// Maximum size of a token, in bytes.
+const MAX_SIZE: usize = 4096;
 
-/// The variable that holds a token itself, for containers.
+/// Environment variable that holds a token itself, for containers.
 pub(crate) const VARIABLE: &str = "ATALAYA_API_TOKEN";
 
-/// A token and where it comes from. Clones are one.
+/// An API token and its source. Clones share the token that was read last.
 #[derive(Clone)]
-pub struct ApiToken(Arc<Inner>);
+pub struct ApiToken {
+    /// Origin to which the token may be sent. `None`: it is not sent.
+    origin: Option<Url>,
+    shared: Arc<Shared>,
+}
 
-struct Inner {
-    /// `None`: from the environment.
+struct Shared {
+    /// `None`: the token is from the environment.
     file: Option<PathBuf>,
-    /// Origin to which it may be sent; `None`: it is not sent anywhere.
-    meant_for: Option<Url>,
-    /// `Bearer …`; `None`: it was not read yet.
+    /// `Bearer …`. `None`: the file has not been read yet.
     header: RwLock<Option<HeaderValue>>,
-    /// Somebody is reading the file.
-    reading: AtomicBool,
-    /// What was wrong with it when it was last read again.
+    /// True while a thread reads the file.
+    is_reading: AtomicBool,
+    /// Error of the last attempt to read the file again.
     problem: Mutex<Option<String>>,
 }
 
+/// Error of reading a token. It does not contain the token.
+#[derive(Debug, thiserror::Error)]
+#[error("the token in {}: {problem}", file.display())]
+pub struct TokenError {
+    file: PathBuf,
+    problem: InvalidToken,
+}
+
+/// Reason why a text or a file is not a token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InvalidToken {
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    #[error("it is empty")]
+    Empty,
+    #[error("it is longer than {MAX_SIZE} bytes")]
+    TooLong,
+    #[error("it is not one word of ASCII characters; it must be the token alone, without a name before it")]
+    NotOneWord,
+}
+
 impl ApiToken {
-    /// The one in a file, which is not read yet. It is sent to the origin of `meant_for` only: a client that may
-    /// write `/config/api_url` in ZooKeeper must not be able to have it sent to a server of its own.
-    pub fn in_file(path: impl Into<PathBuf>, meant_for: Option<Url>) -> ApiToken {
-        ApiToken::of(Some(path.into()), meant_for, None)
+    /// Returns the token in a file, which is not read yet.
+    pub fn in_file(path: impl Into<PathBuf>) -> ApiToken {
+        ApiToken::new(Some(path.into()), None)
     }
 
-    /// This one, for the same origin only.
-    ///
-    /// # Errors
-    /// It can be none.
-    pub fn given(token: &str, meant_for: Option<Url>) -> anyhow::Result<ApiToken> {
-        Ok(ApiToken::of(None, meant_for, Some(header(token)?)))
+    /// Returns a token from the environment.
+    pub(crate) fn given(token: &str) -> Result<ApiToken, InvalidToken> {
+        Ok(ApiToken::new(None, Some(header(token)?)))
     }
 
-    fn of(file: Option<PathBuf>, meant_for: Option<Url>, header: Option<HeaderValue>) -> ApiToken {
-        ApiToken(Arc::new(Inner {
+    fn new(file: Option<PathBuf>, header: Option<HeaderValue>) -> ApiToken {
+        let shared = Shared {
             file,
-            meant_for,
             header: RwLock::new(header),
-            reading: AtomicBool::new(false),
+            is_reading: AtomicBool::new(false),
             problem: Mutex::new(None),
-        }))
+        };
+        ApiToken { origin: None, shared: Arc::new(shared) }
     }
 
-    /// Reads the file, if it comes from one; may block. What was known before stays if that fails.
+    /// Returns the token, bound to the origin of `url`. A token is sent to no other origin: a client that can write `/config/api_url` in
+    /// ZooKeeper must not be able to have it sent to its own server.
+    #[must_use]
+    pub fn with_origin(self, url: Option<Url>) -> ApiToken {
+        ApiToken { origin: url, ..self }
+    }
+
+    /// Reads the file, if the token is from a file; may block. After an error, the previous token stays.
     ///
     /// # Errors
-    /// The file cannot be read, or holds no token.
-    pub fn read(&self) -> anyhow::Result<()> {
-        let Some(path) = &self.0.file else { return Ok(()) };
-        let header = from_file(path).with_context(|| format!("the token in {}", path.display()))?;
-        *self.0.header.write().unwrap_or_else(PoisonError::into_inner) = Some(header);
+    /// The file cannot be read, or it does not contain a token.
+    pub fn read(&self) -> Result<(), TokenError> {
+        let Some(file) = &self.shared.file else { return Ok(()) };
+        let header = from_file(file).map_err(|problem| TokenError { file: file.clone(), problem })?;
+        *self.shared.header.write().unwrap_or_else(PoisonError::into_inner) = Some(header);
         Ok(())
     }
 
-    /// What to send as `Authorization`; marked as a secret.
+    /// Returns the value of the `Authorization` header, marked as sensitive.
     pub fn header(&self) -> Option<HeaderValue> {
-        self.0.header.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared.header.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns true if it may be sent to `url`.
+    /// Returns true if the token may be sent to `url`.
     pub fn is_for(&self, url: &Url) -> bool {
-        self.0.meant_for.as_ref().is_some_and(|own| own.origin() == url.origin())
+        self.origin.as_ref().is_some_and(|own| own.origin() == url.origin())
     }
 
-    /// Returns true if it may be sent to any origin.
+    /// Returns true if the token is bound to an origin, without which it is not sent.
     pub fn is_bound(&self) -> bool {
-        self.0.meant_for.is_some()
+        self.origin.is_some()
     }
 
-    /// Returns the origin to which it may be sent, for messages.
-    pub fn bound_to(&self) -> String {
-        match &self.0.meant_for {
+    /// Returns the origin to which the token may be sent, for messages.
+    pub(crate) fn bound_to(&self) -> String {
+        match &self.origin {
             Some(own) => format!("it is bound to {}", own.origin().ascii_serialization()),
-            None => "it is bound to no origin (api_token_origin, or this node's own api_url)".to_owned(),
+            None => "it is bound to no origin (set api_token_origin, or this node's own api_url)".to_owned(),
         }
     }
 
-    /// The API does not know the token: perhaps the file holds another one by now. Reads it in a thread of its own, because
-    /// it may be on a disk that hangs; one at a time.
+    /// Reads the file again after the API has rejected the token, because the file may contain another token by then. Reads in a
+    /// separate thread, because the disk may hang; does nothing while such a thread runs.
     pub fn read_again(&self) {
-        if self.0.file.is_none() || self.0.reading.swap(true, Ordering::AcqRel) {
+        if self.shared.file.is_none() || self.shared.is_reading.swap(true, Ordering::AcqRel) {
             return;
         }
         let token = self.clone();
         let read = move || {
-            token.look();
-            token.0.reading.store(false, Ordering::Release);
+            token.reload();
+            token.shared.is_reading.store(false, Ordering::Release);
         };
         if std::thread::Builder::new().name("token".to_owned()).spawn(read).is_err() {
-            self.0.reading.store(false, Ordering::Release);
+            self.shared.is_reading.store(false, Ordering::Release);
         }
     }
 
-    /// Reads it, and says what came of that, unless it is what came of it before.
-    fn look(&self) {
+    /// Reads the file and logs a new token, or an error that differs from the last one.
+    fn reload(&self) {
         let before = self.header();
-        let problem = self.read().err().map(|error| format!("{error:#}"));
-        let mut known = self.0.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = self.read().err().map(|error| error.to_string());
+        let mut last = self.shared.problem.lock().unwrap_or_else(PoisonError::into_inner);
         match &problem {
-            Some(problem) if *known != Some(problem.clone()) => warn!("{problem}; the one before stays"),
-            None if before != self.header() => info!("{self} has changed: it is used from now on"),
+            Some(problem) if *last != Some(problem.clone()) => warn!("{problem}; keeping the previous token"),
+            None if before != self.header() => info!("{self} has changed; using the new one"),
             _ => {}
         }
-        *known = problem;
+        *last = problem;
     }
 
-    /// Returns the other users that can read the file, and the remedy; `None`: no others.
+    /// Returns a warning with the remedy if other users can read the file.
     pub fn exposure(&self) -> Option<String> {
-        self.0.file.as_ref().and_then(|path| exposure(path))
+        self.shared.file.as_ref().and_then(|path| exposure(path))
     }
 }
 
-/// Where it comes from.
+/// Shows the source of the token.
 impl fmt::Display for ApiToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.file {
+        match &self.shared.file {
             Some(path) => write!(f, "the token in {}", path.display()),
             None => write!(f, "the token in {VARIABLE}"),
         }
@@ -141,32 +166,32 @@ impl fmt::Display for ApiToken {
 
 impl fmt::Debug for ApiToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiToken").field("file", &self.0.file).finish_non_exhaustive()
+        f.debug_struct("ApiToken").field("file", &self.shared.file).finish_non_exhaustive()
     }
 }
 
 impl PartialEq for ApiToken {
     fn eq(&self, other: &ApiToken) -> bool {
-        let parts = |token: &ApiToken| (token.0.file.clone(), token.0.meant_for.clone(), token.header());
-        Arc::ptr_eq(&self.0, &other.0) || parts(self) == parts(other)
+        let is_same = || self.shared.file == other.shared.file && self.header() == other.header();
+        self.origin == other.origin && (Arc::ptr_eq(&self.shared, &other.shared) || is_same())
     }
 }
 
-/// Returns the other users that can read or change a file with secrets, and the remedy; `None`: no others. Access by the group
-/// counts only for a file of this user: `root:atalaya` with mode 640 is a common setup.
+/// Returns a warning with the remedy if other users can read or change a file with secrets. Access by the group counts only for a file of
+/// this user, because `root:atalaya` with mode 640 is a common setup.
 pub(crate) fn exposure(path: &Path) -> Option<String> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
-        let about = std::fs::metadata(path).ok()?;
-        let is_own = about.uid() == rustix::process::geteuid().as_raw();
-        let (who, remedy) = match about.mode() {
+        let metadata = std::fs::metadata(path).ok()?;
+        let is_own = metadata.uid() == rustix::process::geteuid().as_raw();
+        let (users, remedy) = match metadata.mode() {
             mode if mode & 0o006 != 0 && is_own => ("every user of this machine", "go-rwx"),
             mode if mode & 0o006 != 0 => ("every user of this machine", "o-rwx"),
             mode if mode & 0o060 != 0 && is_own => ("its group", "g-rwx"),
             _ => return None,
         };
-        Some(format!("{who} can read or change it: chmod {remedy} {}", path.display()))
+        Some(format!("{users} can read or change it: chmod {remedy} {}", path.display()))
     }
     #[cfg(not(unix))]
     {
@@ -175,21 +200,24 @@ pub(crate) fn exposure(path: &Path) -> Option<String> {
     }
 }
 
-fn from_file(path: &Path) -> anyhow::Result<HeaderValue> {
-    let bytes = bounded::read(path, LONGEST)?;
-    let text = String::from_utf8(bytes).ok().context("it is not text")?;
-    header(&text)
+fn from_file(path: &Path) -> Result<HeaderValue, InvalidToken> {
+    let bytes = bounded::read(path, MAX_SIZE)?;
+    header(&String::from_utf8(bytes).map_err(|_| InvalidToken::NotOneWord)?)
 }
 
-/// What is wrong with a token says nothing of it.
-fn header(token: &str) -> anyhow::Result<HeaderValue> {
+fn header(token: &str) -> Result<HeaderValue, InvalidToken> {
     let token = token.trim();
-    ensure!(!token.is_empty(), "there is nothing");
-    ensure!(token.len() <= LONGEST, "it is longer than {LONGEST} bytes");
-    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        bail!("it is not one word of ASCII: the token stands there alone, without a name before it");
+    if token.is_empty() {
+        return Err(InvalidToken::Empty);
     }
-    let mut header = HeaderValue::try_from(format!("Bearer {token}")).context("it cannot be sent")?;
+    if token.len() > MAX_SIZE {
+        return Err(InvalidToken::TooLong);
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(InvalidToken::NotOneWord);
+    }
+    let mut header =
+        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| InvalidToken::NotOneWord)?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -203,29 +231,29 @@ mod tests {
     const SECRET: &str = "abc.def-123/456==";
 
     #[test]
-    fn a_token_is_one_word() {
-        let token = ApiToken::given(&format!("  {SECRET}\n"), None).unwrap();
+    fn token_is_one_word_and_a_sensitive_header() {
+        let token = ApiToken::given(&format!("  {SECRET}\n")).unwrap();
         let header = token.header().unwrap();
         assert_eq!(header.to_str().unwrap(), format!("Bearer {SECRET}"));
         assert!(header.is_sensitive());
-        for wrong in ["", " \n", "write abcdef", "two\nlines", "señal", "a\u{7f}b", &"x".repeat(LONGEST + 1)]
+        for wrong in ["", " \n", "write abcdef", "two\nlines", "señal", "a\u{7f}b", &"x".repeat(MAX_SIZE + 1)]
         {
-            let problem = format!("{:#}", ApiToken::given(wrong, None).unwrap_err());
+            let problem = format!("{:#}", ApiToken::given(wrong).unwrap_err());
             assert!(wrong.trim().is_empty() || !problem.contains(wrong), "{problem}");
         }
     }
 
     #[test]
-    fn nobody_sees_it() {
-        let token = ApiToken::given(SECRET, None).unwrap();
+    fn token_is_not_shown_by_display_and_debug() {
+        let token = ApiToken::given(SECRET).unwrap();
         let shown = format!("{token} {token:?} {:?}", token.header());
         assert!(!shown.contains(SECRET), "{shown}");
     }
 
     #[test]
-    fn it_is_for_one_origin() {
+    fn token_is_for_one_origin() {
         let url = |text: &str| text.parse::<Url>().unwrap();
-        let token = ApiToken::given(SECRET, Some(url("http://h:8000/nuevo"))).unwrap();
+        let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url("http://h:8000/nuevo")));
         assert!(token.is_for(&url("http://h:8000/api/v1/fleet")));
         for other in ["http://h/nuevo", "https://h:8000/nuevo", "http://g:8000/nuevo"] {
             assert!(!token.is_for(&url(other)), "{other}");
@@ -235,7 +263,7 @@ mod tests {
 
     #[test]
     fn token_without_an_origin_is_sent_nowhere() {
-        let token = ApiToken::given(SECRET, None).unwrap();
+        let token = ApiToken::given(SECRET).unwrap();
         assert!(!token.is_for(&"http://h/".parse().unwrap()) && !token.is_bound());
         assert!(token.bound_to().contains("api_token_origin"));
     }
@@ -249,7 +277,7 @@ mod tests {
             prop_assert!(crate::model::foreign_input::in_time(began, text.len()));
             match read {
                 Ok(header) => {
-                    prop_assert!(header.is_sensitive() && header.len() <= LONGEST + 7);
+                    prop_assert!(header.is_sensitive() && header.len() <= MAX_SIZE + 7);
                     prop_assert!(header.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte)));
                 }
                 Err(problem) => prop_assert!(problem.to_string().len() < 200),
@@ -261,16 +289,16 @@ mod tests {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), &data).unwrap();
             if let Ok(header) = from_file(file.path()) {
-                prop_assert!(data.len() <= LONGEST && header.len() <= LONGEST + 7);
+                prop_assert!(data.len() <= MAX_SIZE && header.len() <= MAX_SIZE + 7);
             }
         }
     }
 
     #[test]
-    fn a_file_is_read_and_read_again_and_what_was_known_stays() {
+    fn token_file_is_read_again_and_an_error_keeps_the_previous_token() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let token = ApiToken::in_file(&path, None);
+        let token = ApiToken::in_file(&path);
         let same = token.clone();
         assert!(token.header().is_none());
         assert!(format!("{:#}", token.read().unwrap_err()).contains("token"));
@@ -278,12 +306,12 @@ mod tests {
         token.read().unwrap();
         assert_eq!(same.header().unwrap().to_str().unwrap(), format!("Bearer {SECRET}"));
         std::fs::write(&path, "").unwrap();
-        token.look();
+        token.reload();
         assert_eq!(same.header().unwrap().to_str().unwrap(), format!("Bearer {SECRET}"));
         std::fs::write(&path, "another").unwrap();
-        token.look();
+        token.reload();
         assert_eq!(same.header().unwrap().to_str().unwrap(), "Bearer another");
-        let fresh = ApiToken::in_file(&path, None);
+        let fresh = ApiToken::in_file(&path);
         assert_ne!(fresh, token);
         fresh.read().unwrap();
         assert_eq!(fresh, token);
@@ -306,7 +334,7 @@ mod tests {
             (0o602, Some("chmod go-rwx")),
         ] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            let found = ApiToken::in_file(&path, None).exposure();
+            let found = ApiToken::in_file(&path).exposure();
             assert_eq!(found.is_some(), remedy.is_some(), "{mode:o}: {found:?}");
             if let (Some(found), Some(remedy)) = (found, remedy) {
                 assert!(found.contains(remedy) && found.contains(&path.display().to_string()), "{found}");

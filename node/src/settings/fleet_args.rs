@@ -1,80 +1,87 @@
-//! The settings of a fleet, as flags of `atalaya run` and `atalaya check`.
+//! The flags of the settings, built from their table.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
-use clap::Args;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-/// What all nodes of a fleet share.
-#[derive(Clone, Debug, Default, Args)]
+use super::table::{SETTINGS, Setting};
+
+/// Values of the flags that set settings of the fleet.
+#[derive(Clone, Debug, Default)]
 pub struct FleetArgs {
-    /// ZooKeeper's servers and chroot [default: 127.0.0.1:2181]. Also ATALAYA_ZOOKEEPER, ZOOKEEPER_HOSTS,
-    /// ZOOKEEPER_HOST, ZK_HOST.
-    #[arg(long, value_name = "HOST:PORT,…/CHROOT", help_heading = "Fleet")]
-    pub zookeeper: Option<String>,
+    values: BTreeMap<&'static str, String>,
+}
 
-    /// How long ZooKeeper waits for a silent node before it takes it for dead [default: 10s]. Also
-    /// ATALAYA_SESSION_TIMEOUT.
-    #[arg(long, value_name = "DURATION", help_heading = "Fleet")]
-    pub session_timeout: Option<String>,
+impl FleetArgs {
+    /// Sets the flag of the setting `name`, as the command line does.
+    ///
+    /// # Panics
+    /// In debug builds, if there is no such setting.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> FleetArgs {
+        debug_assert!(settings_with_flags().any(|setting| setting.name == name), "no setting {name}");
+        self.values.insert(name, value.into());
+        self
+    }
 
-    /// How often to measure, and to average when leading [default: 5s]. Also ATALAYA_SAMPLING_PERIOD,
-    /// SAMPLING_PERIOD.
-    #[arg(long, value_name = "DURATION", help_heading = "Fleet")]
-    pub sampling_period: Option<String>,
+    /// Sets the flag of the setting `name` if there is a value.
+    #[must_use]
+    pub(crate) fn with_optional(self, name: &'static str, value: Option<&String>) -> FleetArgs {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
 
-    /// Where the leader reports; nowhere by default, averages are logged. An address that ends in / means nuevo below
-    /// it. Also ATALAYA_API_URL, API_URL.
-    #[arg(long, value_name = "URL", help_heading = "Fleet")]
-    pub api_url: Option<String>,
+    pub(super) fn get(&self, setting: &Setting) -> Option<&str> {
+        self.values.get(setting.name).map(String::as_str)
+    }
+}
 
-    /// How the leader reports: get (…?dato=MEAN) or post (JSON) [default: get]. Also ATALAYA_API_METHOD.
-    #[arg(long, value_name = "METHOD", help_heading = "Fleet")]
-    pub api_method: Option<String>,
+/// Returns the settings whose flags are defined here.
+fn settings_with_flags() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| setting.in_file.is_some())
+}
 
-    /// The file with the token that the API wants to see (Authorization: Bearer); read again at SIGHUP, and when the API
-    /// does not know the token. Also ATALAYA_API_TOKEN_FILE; ATALAYA_API_TOKEN is the token itself.
-    #[arg(long, value_name = "FILE", help_heading = "Fleet")]
-    pub api_token_file: Option<PathBuf>,
+fn arg(setting: &'static Setting) -> Arg {
+    let mut help = format!("{} [default: {}]", setting.help, setting.default.text());
+    if !setting.variables.is_empty() {
+        help = format!("{help} [env: {}]", setting.variables.join(", "));
+    }
+    let arg = Arg::new(setting.name).long(setting.flag).help(help).help_heading(setting.heading);
+    match setting.value_name {
+        Some(value_name) => arg.value_name(value_name),
+        None => arg.action(ArgAction::SetTrue),
+    }
+}
 
-    /// The only origin to which the token is sent, such as `https://api.example:8443` [default: that of --api-url;
-    /// without either the token is not sent]. Also ATALAYA_API_TOKEN_ORIGIN.
-    #[arg(long, value_name = "ORIGIN", help_heading = "Fleet")]
-    pub api_token_origin: Option<String>,
+impl Args for FleetArgs {
+    fn augment_args(command: Command) -> Command {
+        command.args(settings_with_flags().map(arg))
+    }
 
-    /// The origins that /config/api_url in ZooKeeper may name, separated by commas; any by default. Also
-    /// ATALAYA_API_ORIGINS.
-    #[arg(long, value_name = "ORIGINS", help_heading = "Fleet")]
-    pub api_origins: Option<String>,
+    fn augment_args_for_update(command: Command) -> Command {
+        FleetArgs::augment_args(command)
+    }
+}
 
-    /// The znode below which measurements stand [default: /mediciones]. Also ATALAYA_MEASUREMENTS.
-    #[arg(long, value_name = "PATH", help_heading = "Fleet")]
-    pub measurements: Option<String>,
+impl FromArgMatches for FleetArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<FleetArgs, clap::Error> {
+        let mut args = FleetArgs::default();
+        args.update_from_arg_matches(matches)?;
+        Ok(args)
+    }
 
-    /// What a node calls its measurement [default: {id}]. Also ATALAYA_NAME.
-    #[arg(long, value_name = "TEMPLATE", help_heading = "Fleet")]
-    pub name: Option<String>,
-
-    /// The znode at which the election is held [default: /election]. Also ATALAYA_ELECTION.
-    #[arg(long, value_name = "PATH", help_heading = "Fleet")]
-    pub election: Option<String>,
-
-    /// Who sets the pace: free (every node its own clock) or barrier (the leader, at /barrier) [default: free]. Also
-    /// ATALAYA_SYNC.
-    #[arg(long, value_name = "MODE", help_heading = "Fleet")]
-    pub sync: Option<String>,
-
-    /// With --sync barrier, when the leader lets all go on: period (once a period) or complete (as soon as all have
-    /// published, the period at the latest) [default: period]. Also ATALAYA_RELEASE.
-    #[arg(long, value_name = "WHEN", help_heading = "Fleet")]
-    pub release: Option<String>,
-
-    /// Who counts measurements at /counter: per-node, per-cycle (the leader, one write a cycle) or off [default: off,
-    /// and per-node with --sync barrier]. Also ATALAYA_COUNTER.
-    #[arg(long, value_name = "WHO", help_heading = "Fleet")]
-    pub counter: Option<String>,
-
-    /// Where this node tells how it is: /metrics for Prometheus, /healthz, /readyz; nowhere by default. Also
-    /// ATALAYA_METRICS_LISTEN.
-    #[arg(long, value_name = "HOST:PORT", help_heading = "Watching")]
-    pub metrics_listen: Option<String>,
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for setting in settings_with_flags() {
+            let value = match setting.value_name {
+                Some(_) => matches.get_one::<String>(setting.name).cloned(),
+                None => matches.get_flag(setting.name).then(|| false.to_string()),
+            };
+            if let Some(value) = value {
+                self.values.insert(setting.name, value);
+            }
+        }
+        Ok(())
+    }
 }

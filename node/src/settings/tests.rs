@@ -7,19 +7,19 @@ fn assemble(args: FleetArgs, variables: &[(&str, &str)], file: &str) -> Result<S
     Settings::assemble(&args, &boards, Env { variable: &variable })
 }
 
-/// The settings of a node that is told nothing.
+/// Returns the settings of a node without flags, environment and boards.toml.
 pub(crate) fn defaults() -> Settings {
     assemble(FleetArgs::default(), &[], "").unwrap()
 }
 
 fn flags(zookeeper: &str) -> FleetArgs {
-    FleetArgs { zookeeper: Some(zookeeper.to_owned()), ..FleetArgs::default() }
+    FleetArgs::default().with("zookeeper", zookeeper)
 }
 
 const FILE: &str = "[fleet]\nzookeeper = \"file:1\"\nsampling_period = \"7s\"\n";
 
 #[test]
-fn flags_before_environment_before_file_before_defaults() {
+fn settings_prefer_flags_to_environment_to_file_to_defaults() {
     let host = |settings: Result<Settings, SettingsError>| settings.unwrap().zookeeper.to_string();
     let both = [("ATALAYA_ZOOKEEPER", "own:1"), ("ZOOKEEPER_HOSTS", "old:1")];
     assert_eq!(host(assemble(flags("flag:1"), &both, FILE)), "flag:1");
@@ -34,7 +34,7 @@ fn flags_before_environment_before_file_before_defaults() {
 }
 
 #[test]
-fn the_names_that_existing_compose_files_use() {
+fn settings_accept_the_variables_of_existing_compose_files() {
     for name in ["ZOOKEEPER_HOSTS", "ZOOKEEPER_HOST", "ZK_HOST"] {
         let settings = assemble(FleetArgs::default(), &[(name, "zoo1:2181,zoo2:2181")], "").unwrap();
         assert_eq!(settings.zookeeper.servers(), "zoo1:2181,zoo2:2181");
@@ -44,7 +44,7 @@ fn the_names_that_existing_compose_files_use() {
 }
 
 #[test]
-fn a_base_address_means_nuevo_below_it() {
+fn api_url_that_is_a_base_means_nuevo_below_it() {
     for (text, url) in [
         ("http://h:8000/nuevo", "http://h:8000/nuevo"),
         ("http://h:8000/", "http://h:8000/nuevo"),
@@ -53,12 +53,12 @@ fn a_base_address_means_nuevo_below_it() {
         ("http://h/?token=x", "http://h/nuevo?token=x"),
         ("http://h/other", "http://h/other"),
     ] {
-        assert_eq!(api_url(text).unwrap().as_str(), url, "{text}");
+        assert_eq!(values::api_url(text).unwrap().as_str(), url, "{text}");
     }
 }
 
 #[test]
-fn a_mistake_says_where_it_is_and_what_would_be_right() {
+fn settings_error_names_the_source_and_valid_values() {
     let message = |args, variables: &[(&str, &str)], file| {
         assemble(args, variables, file).map(|_| ()).unwrap_err().to_string()
     };
@@ -75,9 +75,9 @@ fn a_mistake_says_where_it_is_and_what_would_be_right() {
 }
 
 #[test]
-fn where_the_token_for_the_api_comes_from() {
+fn api_token_prefers_files_of_flag_and_environment_to_the_variable_to_boards_toml() {
     let from = |flag: Option<&str>, variables: &[(&str, &str)], file| {
-        let args = FleetArgs { api_token_file: flag.map(Into::into), ..FleetArgs::default() };
+        let args = FleetArgs::default().with_optional("api_token_file", flag.map(str::to_owned).as_ref());
         assemble(args, variables, file).unwrap().api_token.map(|token| token.to_string())
     };
     let file = "[fleet]\napi_token_file = \"tokens/api\"\n";
@@ -93,8 +93,8 @@ fn where_the_token_for_the_api_comes_from() {
 }
 
 #[test]
-fn where_a_measurement_stands() {
-    let args = FleetArgs { name: Some("app{id}".into()), ..FleetArgs::default() };
+fn measurement_path_follows_the_name_template() {
+    let args = FleetArgs::default().with("name", "app{id}");
     let settings = assemble(args, &[], "").unwrap();
     assert_eq!(settings.measurement_path("3"), "/mediciones/app3");
     assert_eq!(settings.id_of("app3"), Some("3"));
@@ -102,12 +102,15 @@ fn where_a_measurement_stands() {
 }
 
 #[test]
-fn what_a_running_node_cannot_follow_is_named() {
+fn fixed_settings_that_change_are_named_and_reload_keeps_them() {
     let old = defaults();
     let file = "[fleet]\nzookeeper = \"other:1\"\nname = \"app{id}\"\nmetrics_listen = \"h:1\"\nsampling_period = \"7s\"\napi_url = \"http://h/\"\n";
     let new = assemble(FleetArgs::default(), &[], file).unwrap();
-    assert_eq!(old.fixed_that_differ(&new), ["zookeeper", "name", "metrics_listen"]);
-    assert!(old.fixed_that_differ(&old).is_empty());
+    assert_eq!(old.fixed_changes(&new), ["zookeeper", "name", "metrics_listen"]);
+    assert!(old.fixed_changes(&old).is_empty());
+    let reloaded = old.reloaded(&new);
+    assert!(old.fixed_changes(&reloaded).is_empty());
+    assert_eq!((reloaded.sampling_period, &reloaded.api_url), (new.sampling_period, &new.api_url));
 }
 
 #[test]
@@ -134,7 +137,7 @@ fn value_in_literal_quotes_is_refused_with_a_message_about_the_quotes() {
 }
 
 #[test]
-fn servers_may_be_separated_by_a_comma_and_a_blank() {
+fn zookeeper_servers_may_be_separated_by_comma_and_space() {
     let variables = [("ZOOKEEPER_HOSTS", "zk1:2181, zk2:2181")];
     let settings = assemble(FleetArgs::default(), &variables, "").unwrap();
     assert_eq!(settings.zookeeper.servers(), "zk1:2181,zk2:2181");
@@ -165,7 +168,7 @@ fn token_is_bound_to_an_origin_or_not_sent() {
 }
 
 #[test]
-fn origins_are_scheme_host_and_port() {
+fn api_origins_are_scheme_host_and_port() {
     let file = "[fleet]\napi_origins = [\"https://api.example\", \"http://h:8000\"]\n";
     let settings = assemble(FleetArgs::default(), &[], file).unwrap();
     let allows = |url: &str| settings.allows_api(&url.parse().unwrap());
@@ -193,12 +196,12 @@ fn change_of_the_api_to_another_origin_is_one_line_with_what_happens_to_the_toke
     assert_eq!(at("http://h:8000/other?secret").api_change(&before), None, "the same origin");
     let line = at("http://evil:1/nuevo?secret").api_change(&before).unwrap();
     assert!(
-        line.contains("http://evil:1, and went to http://h:8000") && line.contains("is not sent"),
+        line.contains("reports go to http://evil:1 instead of http://h:8000") && line.contains("is not sent"),
         "{line}"
     );
     assert!(!line.contains("secret"), "{line}");
     let line = before.api_change(&at("http://evil:1/")).unwrap();
     assert!(!line.contains("is not sent"), "{line}");
     let nowhere = Settings { api_url: None, ..before.clone() };
-    assert!(nowhere.api_change(&before).unwrap().contains("reports go to nowhere"));
+    assert!(nowhere.api_change(&before).unwrap().contains("reports are only logged"));
 }

@@ -20,13 +20,13 @@ const OPERATION_SIZE: usize = 16;
 /// Size of a result of a `MultiRead` without its data, in bytes.
 const RESULT_SIZE: usize = 80;
 /// Expected size of the data of a znode before the first read, in bytes.
-pub const UNKNOWN_SIZE: usize = 16 * 1024;
+pub(crate) const UNKNOWN_SIZE: usize = 16 * 1024;
 /// Maximum number of requests at the same time: enough to keep the connection busy, few enough to bound the memory.
 const CONCURRENT_REQUESTS: usize = 4;
 
 /// Splits a sequence of znodes, each given as the length of its path and the expected size of its data, into requests within all
 /// three bounds. A znode that exceeds a bound alone gets a request of its own.
-pub fn plan(znodes: impl IntoIterator<Item = (usize, usize)>) -> Vec<Range<usize>> {
+pub(crate) fn plan(znodes: impl IntoIterator<Item = (usize, usize)>) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
     let (mut start, mut end) = (0, 0);
     let (mut request, mut response) = (0, 0);
@@ -50,7 +50,7 @@ pub fn plan(znodes: impl IntoIterator<Item = (usize, usize)>) -> Vec<Range<usize
 
 /// Reads the znodes of each batch in one request and yields the results of `parse`, batch by batch and in order. Responses are
 /// parsed as they arrive, so that raw data does not accumulate.
-pub fn read_batches<'a, T: 'a>(
+pub(crate) fn read_batches<'a, T: 'a>(
     connection: &'a Connection,
     batches: Vec<Vec<String>>,
     parse: &'a (impl Fn(BulkRead) -> T + Sync),
@@ -64,7 +64,7 @@ pub fn read_batches<'a, T: 'a>(
 
 /// Sizes of the children of one znode at the last read. With known sizes the next read takes fewer requests.
 #[derive(Debug, Default)]
-pub struct SizeCache(BTreeMap<String, usize>);
+pub(crate) struct SizeCache(BTreeMap<String, usize>);
 
 /// Reads all children of `parent`; see [`read_named_children`]. A missing `parent` counts as one without children.
 pub(crate) async fn read_children<T>(

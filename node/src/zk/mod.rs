@@ -1,4 +1,7 @@
 //! Code for ZooKeeper that several parts of a node use.
 
-pub mod bulk_read;
-pub mod server_clock;
+pub(crate) mod barrier_watch;
+pub(crate) mod bulk_read;
+pub(crate) mod id_owner;
+pub(crate) mod node_info_publisher;
+pub(crate) mod server_clock;

@@ -13,7 +13,7 @@ use atalaya_recipes::clock::BootInstant;
 use tracing::warn;
 
 /// A time in milliseconds since 1970.
-pub type Millis = i64;
+pub(crate) type Millis = i64;
 
 /// Differences between two own writes that network delays explain, in milliseconds. Larger ones mean that a clock was set, or that
 /// another server, with another clock, has become the ensemble's leader.
@@ -21,7 +21,7 @@ const MAX_NETWORK_DELAY: Millis = 200;
 
 /// Estimate of ZooKeeper's clock.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ServerClock {
+pub(crate) struct ServerClock {
     /// A time of this machine, and the time of ZooKeeper's clock then.
     known: Option<(BootInstant, Millis)>,
     /// Newest write that the last read saw, and the start of that read.
@@ -30,7 +30,7 @@ pub struct ServerClock {
 
 impl ServerClock {
     /// Records that an own write, whose request was sent at `sent` and answered at `answered`, has the time `time` in its stat.
-    pub fn record_write(&mut self, time: Millis, sent: BootInstant, answered: BootInstant) {
+    pub(crate) fn record_write(&mut self, time: Millis, sent: BootInstant, answered: BootInstant) {
         let middle = sent + answered.since(sent) / 2;
         let estimate = match self.now(middle) {
             // Network delays vary, so a small difference moves the estimate by a quarter only.
@@ -44,7 +44,7 @@ impl ServerClock {
 
     /// Records that a read, which took from `started` to `ended`, saw writes up to the time `newest` in stats. `local_time` is the
     /// clock of this machine at `ended`: it is the first estimate, and is corrected as far as the reads require.
-    pub fn record_read(
+    pub(crate) fn record_read(
         &mut self,
         newest: Millis,
         started: BootInstant,
@@ -62,7 +62,7 @@ impl ServerClock {
     }
 
     /// Returns the time of ZooKeeper's clock at `now`; `None` before the first observation.
-    pub fn now(&self, now: BootInstant) -> Option<Millis> {
+    pub(crate) fn now(&self, now: BootInstant) -> Option<Millis> {
         let (then, time) = self.known?;
         Some(time.saturating_add(millis(now.since(then))).saturating_sub(millis(then.since(now))))
     }

@@ -1,4 +1,4 @@
-//! `atalaya collect` as a command: how it starts, what it refuses, how it ends.
+//! `atalaya collect` as a command: start, refusals, shutdown.
 #![cfg(unix)]
 
 use std::collections::BTreeSet;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use atalaya_testbed::{Collector, Process, Scratch, clean_command, eventually};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
-const PATIENCE: Duration = Duration::from_secs(30);
-/// What it gives whoever waits for an answer when it ends, and a little for a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The grace period for pending requests at shutdown, plus a margin for a busy machine.
 const ENDS: Duration = Duration::from_secs(15);
 
 fn collect(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Process {
@@ -20,16 +20,16 @@ fn collect(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Process 
     Process::spawn(command)
 }
 
-/// Its exit code and what it said.
+/// Returns the exit code and the output.
 fn ended(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut process = collect(folder, args, variables);
-    let exit = process.wait_exit(PATIENCE);
+    let exit = process.wait_exit(DEADLINE);
     let lines: Vec<String> = process.log().into_iter().map(|line| line.text).collect();
     (exit.code(), lines.join("\n"))
 }
 
 #[test]
-fn its_help_has_examples() {
+fn collect_help_has_examples() {
     let folder = Scratch::new("collect");
     let (code, help) = ended(folder.path(), &["--help"], &[]);
     assert_eq!(code, Some(0));
@@ -39,7 +39,7 @@ fn its_help_has_examples() {
 }
 
 #[test]
-fn wrong_arguments() {
+fn collect_refuses_wrong_arguments() {
     let folder = Scratch::new("collect");
     std::fs::write(folder.path().join("tokens"), "write short\n").unwrap();
     std::fs::create_dir(folder.path().join("folder")).unwrap();
@@ -61,7 +61,7 @@ fn wrong_arguments() {
 }
 
 #[test]
-fn a_port_that_is_taken() {
+fn collect_reports_a_port_in_use() {
     let folder = Scratch::new("collect");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -71,10 +71,10 @@ fn a_port_that_is_taken() {
 }
 
 #[test]
-fn a_store_that_cannot_be_written_for_a_while() {
+fn collector_answers_503_while_its_store_cannot_be_written() {
     let collector = Collector::start(BINARY, &["--store", "sqlite:later/reports.db"]);
     let mut collector = collector;
-    collector.process().wait_for_line("cannot be kept yet", PATIENCE);
+    collector.process().wait_for_line("cannot be stored yet", DEADLINE);
     let answer = collector.get("/nuevo?dato=1.5");
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(collector.get("/readyz").status, 503);
@@ -83,13 +83,13 @@ fn a_store_that_cannot_be_written_for_a_while() {
     assert_eq!(collector.get("/nuevo?dato=2.5").status, 200);
     assert_eq!(collector.get("/readyz").status, 200);
     let means: Vec<f64> = collector.reports().iter().map(|held| held.mean).collect();
-    assert_eq!(means, [2.5], "what was refused is not kept");
+    assert_eq!(means, [2.5], "a refused report is not recorded");
     assert!(collector.end().success());
 }
 
-/// Whoever is recorded knows it, and whoever is told so is recorded: an orderly end leaves nobody in doubt.
+/// At an orderly shutdown, every recorded report is answered, and every answered report is recorded.
 #[test]
-fn sigterm_answers_what_was_accepted() {
+fn collector_answers_accepted_reports_before_it_ends_by_sigterm() {
     const CLIENTS: usize = 8;
     let mut collector = Collector::start(BINARY, &[]);
     let (url, begun) = (collector.url(), AtomicUsize::new(0));
@@ -97,8 +97,8 @@ fn sigterm_answers_what_was_accepted() {
         let client = |number: usize| {
             let (url, begun) = (url.clone(), &begun);
             move || {
-                // Its connection is kept.
-                let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(PATIENCE)).build();
+                // The connection is kept alive.
+                let config = ureq::Agent::config_builder().proxy(None).timeout_global(Some(DEADLINE)).build();
                 let agent = ureq::Agent::new_with_config(config);
                 let mut known = Vec::new();
                 for cycle in 1.. {
@@ -108,7 +108,7 @@ fn sigterm_answers_what_was_accepted() {
                     match sent {
                         Ok(_) => known.push(key),
                         Err(ureq::Error::StatusCode(status)) => panic!("{key}: {status}"),
-                        // It ends.
+                        // The collector has ended.
                         Err(_) => break,
                     }
                 }
@@ -116,7 +116,7 @@ fn sigterm_answers_what_was_accepted() {
             }
         };
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(client(number))).collect();
-        eventually("reports to be under way", PATIENCE, || {
+        eventually("reports to be under way", DEADLINE, || {
             (begun.load(Ordering::Relaxed) > 200).then_some(())
         });
         let told = Instant::now();
@@ -133,10 +133,10 @@ fn sigterm_answers_what_was_accepted() {
 }
 
 #[test]
-fn nobody_who_is_slow_keeps_it_from_ending() {
+fn collector_ends_in_time_although_clients_are_slow() {
     use std::io::Write as _;
     let mut collector = Collector::start(BINARY, &[]);
-    // One says nothing, one stops in the middle of its request, one reads nothing of the stream.
+    // One client sends nothing, one stops in the middle of its request, one does not read the event stream.
     let connect = || std::net::TcpStream::connect(collector.address()).unwrap();
     let (_silent, mut half, mut stream) = (connect(), connect(), connect());
     half.write_all(b"POST /nuevo HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\n{").unwrap();
@@ -147,7 +147,7 @@ fn nobody_who_is_slow_keeps_it_from_ending() {
 }
 
 #[test]
-fn sighup_reads_the_tokens_again() {
+fn collector_reads_its_tokens_again_at_sighup() {
     const OLD: &str = "0123456789abcdef-old";
     const NEW: &str = "0123456789abcdef-new";
     let folder = Scratch::new("collect");
@@ -155,27 +155,27 @@ fn sighup_reads_the_tokens_again() {
     std::fs::write(&tokens, format!("write {OLD}\nread *\n")).unwrap();
     let mut collector = Collector::start(BINARY, &["--token-file", &tokens.display().to_string()]);
     let writes = |collector: &Collector, token| {
-        collector.try_get("/nuevo?dato=1", Some(token), PATIENCE).unwrap().status
+        collector.try_get("/nuevo?dato=1", Some(token), DEADLINE).unwrap().status
     };
     assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (200, 401));
     std::fs::write(&tokens, "write\n").unwrap();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens stay as they were", PATIENCE);
+    collector.process().wait_for_line("the previous tokens remain valid", DEADLINE);
     assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (200, 401));
     std::fs::write(&tokens, format!("write {NEW}\nread *\n")).unwrap();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens are those of now", PATIENCE);
+    collector.process().wait_for_line("token file reloaded", DEADLINE);
     assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (401, 200));
     assert!(collector.end().success());
     let log: String = collector.process().log().into_iter().map(|line| line.text + "\n").collect();
     assert!(!log.contains(OLD) && !log.contains(NEW), "{log}");
 }
 
-/// Sends a request with these headers, and returns the status.
+/// Sends a request with these headers. Returns the status.
 fn status_of(address: &str, path: &str, headers: &str) -> String {
     use std::io::{Read as _, Write as _};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     stream
         .write_all(format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n").as_bytes())
         .unwrap();
@@ -197,7 +197,7 @@ fn collector_without_tokens_answers_only_to_known_hosts_and_not_to_pages_of_othe
     assert_eq!(status("Host: 127.0.0.1\r\nSec-Fetch-Site: cross-site\r\n"), "403");
     assert_eq!(status("Host: reports.example\r\nOrigin: https://reports.example\r\n"), "200");
     assert_eq!(collector.reports().len(), 6);
-    collector.process().wait_for_line("unknown Host: see --allowed-host", PATIENCE);
+    collector.process().wait_for_line("unknown Host: see --allowed-host", DEADLINE);
     collector.restart_with(&["--allowed-host", "*"]);
     assert_eq!(status("Host: evil.example\r\n"), "200");
     assert!(collector.end().success());
@@ -212,19 +212,19 @@ fn collector_logs_tokens_that_it_refuses_without_showing_them() {
     std::fs::write(&tokens, format!("write {WRITER}\n")).unwrap();
     let mut collector = Collector::start(BINARY, &["--token-file", &tokens.display().to_string()]);
     for _ in 0..20 {
-        assert_eq!(collector.try_get("/nuevo?dato=1", Some(GUESS), PATIENCE).unwrap().status, 401);
+        assert_eq!(collector.try_get("/nuevo?dato=1", Some(GUESS), DEADLINE).unwrap().status, 401);
         assert_eq!(collector.get(&format!("/nuevo?dato=1&token={GUESS}")).status, 401);
     }
     assert_eq!(collector.get("/nuevo?dato=1").status, 401);
-    assert_eq!(collector.try_get("/listar", Some(WRITER), PATIENCE).unwrap().status, 403);
+    assert_eq!(collector.try_get("/listar", Some(WRITER), DEADLINE).unwrap().status, 403);
     for why in ["a token that is not known", "request refused: no token", "a token for something else"] {
-        let line = collector.process().wait_for_line(why, PATIENCE);
+        let line = collector.process().wait_for_line(why, DEADLINE);
         assert!(line.text.contains("127.0.0.1"), "{}", line.text);
     }
     assert!(collector.end().success());
     let log: String = collector.process().log().into_iter().map(|line| line.text + "\n").collect();
     assert!(!log.contains(GUESS) && !log.contains(WRITER), "{log}");
-    // One in ten seconds of each kind.
+    // One log line per kind in ten seconds.
     assert!(log.matches("a token that is not known").count() < 10, "{log}");
 }
 
@@ -265,7 +265,7 @@ fn collector_warns_of_secrets_that_others_can_read() {
 fn collector_listens_at_all_addresses_without_a_host() {
     let folder = Scratch::new("collect");
     let mut process = collect(folder.path(), &["--listen", ":0"], &[]);
-    let line = process.wait_for_line("listening at http://", PATIENCE);
+    let line = process.wait_for_line("listening at http://", DEADLINE);
     let address = line.text.split("http://").nth(1).unwrap().split('/').next().unwrap();
     let port = address.rsplit(':').next().unwrap();
     for host in ["127.0.0.1", "127.0.0.2"] {

@@ -1,4 +1,5 @@
-//! Fleets that report to a real `atalaya collect`: every cycle is there once, whoever leads and whatever is killed.
+//! Fleets that report to a real `atalaya collect`: every cycle is recorded once, whichever node leads and whatever is
+//! killed.
 #![cfg(unix)]
 
 use std::collections::BTreeSet;
@@ -10,7 +11,7 @@ use atalaya_testbed::{
     Collector, Held, Kazoo, Process, Scratch, clean_command, eventually, make_certificate,
 };
 
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 const TOKEN: &str = "0123456789abcdef-fleet";
@@ -22,17 +23,17 @@ fn node(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Comman
 
 fn leader(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Process {
     let process = Process::spawn(node(fleet, collector, id, args));
-    process.wait_for_line(" leading epoch=", PATIENCE);
+    process.wait_for_line(" leading epoch=", DEADLINE);
     process
 }
 
 fn follower(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Process {
     let process = Process::spawn(node(fleet, collector, id, args));
-    process.wait_for_line("following", PATIENCE);
+    process.wait_for_line("following", DEADLINE);
     process
 }
 
-/// Waits until what it holds is so, and gives it.
+/// Waits until the recorded reports satisfy a condition, and returns them.
 #[track_caller]
 fn holds(
     collector: &Collector,
@@ -40,7 +41,7 @@ fn holds(
     what: &str,
     wanted: impl Fn(&[Held]) -> bool,
 ) -> Vec<Held> {
-    eventually(&format!("the collector to hold {what}"), PATIENCE, || {
+    eventually(&format!("the collector to hold {what}"), DEADLINE, || {
         collector.try_reports(token).ok().filter(|held| wanted(held))
     })
 }
@@ -56,7 +57,7 @@ fn of_node<'a>(held: &'a [Held], id: &str) -> Vec<&'a Held> {
         .collect()
 }
 
-/// Cycles from 1 on without a gap, each once; epochs go up with them.
+/// Asserts that cycles start at 1 without a gap, each once, and that epochs increase with them.
 #[track_caller]
 fn each_cycle_once(held: &[Held]) {
     let mut cycles: Vec<(u64, i64)> = held.iter().filter_map(|held| held.cycle.zip(held.epoch)).collect();
@@ -66,7 +67,7 @@ fn each_cycle_once(held: &[Held]) {
     assert!(cycles.is_sorted_by_key(|(_, epoch)| *epoch), "{held:#?}");
 }
 
-/// As `/listar` shows them.
+/// The form of `/listar`.
 fn listed(collector: &Collector) -> Vec<f64> {
     collector.get("/listar").body.lines().map(|line| line.parse().unwrap()).collect()
 }
@@ -76,7 +77,7 @@ fn by_time(mut held: Vec<Held>) -> Vec<f64> {
     held.iter().map(|held| held.mean).collect()
 }
 
-/// What a Kazoo leader printed that it computed, and how much of that it printed was accepted.
+/// Returns the averages that a Kazoo leader printed as computed, and those that it printed as accepted.
 fn printed(kazoo: &Process) -> (Vec<f64>, usize) {
     let log = kazoo.log();
     let mean = |line: &str| line.strip_prefix("average ")?.split(' ').next()?.parse::<f64>().ok();
@@ -85,23 +86,23 @@ fn printed(kazoo: &Process) -> (Vec<f64>, usize) {
 }
 
 #[test]
-fn a_kazoo_leader_is_recorded_and_atalaya_follows_it() {
+fn collector_records_a_kazoo_leader_and_then_atalaya() {
     let (fleet, kazoo) = (Fleet::apache(), Kazoo::ready());
     let mut collector = Collector::start(BINARY, &[]);
     let period = fleet.pace.period.as_secs_f64().to_string();
     let mut old =
         kazoo.script("leader.py", &["k", &fleet.hosts, &period, &collector.url(), "--cast", "float"]);
-    old.wait_for_line("elected", PATIENCE);
+    old.wait_for_line("elected", DEADLINE);
     let nodes = ["1", "2"].map(|id| follower(&fleet, &collector, id, &[]));
-    old.wait_for_line("of 3", PATIENCE);
+    old.wait_for_line("of 3", DEADLINE);
     holds(&collector, None, "five of Kazoo's reports", |held| held.len() >= 5);
-    assert!(collector.reports().iter().all(|held| held.epoch.is_none()), "nobody else reports");
+    assert!(collector.reports().iter().all(|held| held.epoch.is_none()), "no other node reports");
 
     old.kill9();
     holds(&collector, None, "an Atalaya leader's reports", |held| {
         held.iter().filter(|held| held.epoch.is_some()).count() >= 3
     });
-    // Nothing more comes, and nothing is half recorded: what is there is compared with the list.
+    // No more reports arrive, and none is half recorded, so the records equal the list.
     drop(nodes);
     collector.restart_with(&[]);
     let held = collector.reports();
@@ -118,7 +119,7 @@ fn a_kazoo_leader_is_recorded_and_atalaya_follows_it() {
     assert_eq!(listed(&collector), by_time(held), "both histories are there");
 }
 
-/// The leader is killed, then the collector; then everybody ends in order.
+/// Kills the leader, then the collector; then all processes stop in order.
 fn a_fleet_of_three(method: &str) {
     let fleet = Fleet::apache();
     let mut collector = Collector::start(BINARY, &[]);
@@ -133,15 +134,15 @@ fn a_fleet_of_three(method: &str) {
 
     collector.process().kill9();
     let since = Instant::now();
-    two.wait_for_line_since(since, "the API does not take reports", PATIENCE);
+    two.wait_for_line_since(since, "the API does not take reports", DEADLINE);
     collector.restart();
     let back = collector.reports().len();
-    two.wait_for_line_since(since, "the API accepts reports again", PATIENCE);
+    two.wait_for_line_since(since, "the API accepts reports again", DEADLINE);
     holds(&collector, None, "what waited, and more", |held| held.len() > back + 3);
 
     for mut node in [three, two] {
         node.term();
-        assert!(node.wait_exit(PATIENCE).success());
+        assert!(node.wait_exit(DEADLINE).success());
     }
     let held = collector.reports();
     each_cycle_once(&held);
@@ -152,25 +153,25 @@ fn a_fleet_of_three(method: &str) {
     let complete = |held: &Held| held.min.is_some() && held.max.is_some() && held.count.is_some();
     assert!(held.iter().all(|held| complete(held) == told), "{held:#?}");
     assert_eq!(listed(&collector), by_time(held));
-    // What the last leader could not deliver any more waits for the next.
+    // Reports that the last leader could not deliver wait for the next one.
     assert!(fleet.probe().ls("/atalaya/aside").is_empty());
     assert!(collector.end().success());
 }
 
 #[test]
-fn a_fleet_that_reports_by_get() {
+fn collector_records_a_fleet_that_reports_by_get() {
     a_fleet_of_three("get");
 }
 
 #[test]
-fn a_fleet_that_reports_by_post() {
+fn collector_records_a_fleet_that_reports_by_post() {
     a_fleet_of_three("post");
 }
 
-/// What a leader says that was stopped for longer than its session: ours nothing that was not written down; one that does not
-/// know better is refused.
+/// A leader that was frozen for longer than its session: ours sends no uncommitted report; one without a fence is
+/// refused.
 #[test]
-fn a_stale_leader_is_refused() {
+fn collector_refuses_a_stale_leader() {
     let fleet = Fleet::apache();
     let collector = Collector::start(BINARY, &[]);
     let mut one = leader(&fleet, &collector, "1", &[]);
@@ -180,7 +181,7 @@ fn a_stale_leader_is_refused() {
     let deposed = newest_epoch(&before);
     let after = holds(&collector, None, "a successor's", |held| newest_epoch(held) > deposed);
     one.cont();
-    one.wait_for_line("following", PATIENCE);
+    one.wait_for_line("following", DEADLINE);
     let first = after
         .iter()
         .filter(|held| held.epoch == Some(newest_epoch(&after)))
@@ -188,7 +189,7 @@ fn a_stale_leader_is_refused() {
         .min();
     let first = first.unwrap();
 
-    // It would go on counting where it was.
+    // It would continue with its old cycle number.
     let config = ureq::Agent::config_builder().proxy(None).http_status_as_error(false).build();
     let agent = ureq::Agent::new_with_config(config);
     let say = |cycle: u64| {
@@ -201,16 +202,16 @@ fn a_stale_leader_is_refused() {
         assert_eq!(status, 409, "{problem}");
         assert!(problem.contains("stale") && problem.contains(&first.to_string()), "{problem}");
     }
-    assert_eq!(collector.became("stale", PATIENCE), Ok(2));
+    assert_eq!(collector.became("stale", DEADLINE), Ok(2));
     let more = collector.reports().len();
     let held = holds(&collector, None, "more reports", |held| held.len() > more + 1);
     assert!(held.iter().all(|held| held.mean != 99_999.0));
     each_cycle_once(&held);
-    assert_eq!(collector.became("conflict", PATIENCE), Ok(0));
+    assert_eq!(collector.became("conflict", DEADLINE), Ok(0));
 }
 
 #[test]
-fn a_fleet_whose_token_is_wrong_waits_and_one_whose_token_changes_goes_on() {
+fn leader_keeps_reports_while_its_token_is_wrong_and_delivers_after_a_change() {
     const NEW: &str = "0123456789abcdef-renewed";
     let fleet = Fleet::apache();
     let desk = Scratch::new("tokens");
@@ -221,35 +222,35 @@ fn a_fleet_whose_token_is_wrong_waits_and_one_whose_token_changes_goes_on() {
     let mut collector = Collector::start(BINARY, &["--token-file", &known.display().to_string()]);
     let own_file = own.display().to_string();
     let node = leader(&fleet, &collector, "1", &["--api-token-file", &own_file]);
-    let line = node.wait_for_line("the API does not take reports: it answers 401", PATIENCE);
+    let line = node.wait_for_line("the API does not take reports: it answers 401", DEADLINE);
     assert!(line.text.contains(&own_file), "{line:?}");
     let probe = fleet.probe();
-    eventually("reports to wait", PATIENCE, || (probe.ls("/atalaya/reports").len() >= 4).then_some(()));
+    eventually("reports to wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 4).then_some(()));
     assert!(probe.ls("/atalaya/aside").is_empty(), "nothing is set aside");
 
-    // It finds the right one by itself.
+    // The node reads the corrected token by itself.
     std::fs::write(&own, format!("{TOKEN}\n")).unwrap();
     holds(&collector, None, "all that waited", |held| held.len() >= 5);
-    // The other way round: the collector knows a new one first.
+    // The other order: the collector gets a new token first.
     knows(NEW);
     let since = Instant::now();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens are those of now", PATIENCE);
-    node.wait_for_line_since(since, "it answers 401", PATIENCE);
+    collector.process().wait_for_line("token file reloaded", DEADLINE);
+    node.wait_for_line_since(since, "it answers 401", DEADLINE);
     let before = collector.reports().len();
     std::fs::write(&own, NEW).unwrap();
     let held = holds(&collector, None, "what waited for the new token", |held| held.len() > before + 2);
     each_cycle_once(&held);
 
-    // A follower with the token in its environment leads when its time comes.
+    // A follower with the token in its environment leads later.
     let url = collector.url();
     let mut second = fleet.command("2", &["--api-url", &url]);
     second.env("ATALAYA_API_TOKEN", NEW);
     let second = Process::spawn(second);
-    second.wait_for_line("following", PATIENCE);
+    second.wait_for_line("following", DEADLINE);
     let mut node = node;
     node.term();
-    assert!(node.wait_exit(PATIENCE).success());
+    assert!(node.wait_exit(DEADLINE).success());
     let held = holds(&collector, None, "the follower's", |held| of_node(held, "2").len() >= 2);
     each_cycle_once(&held);
     let logs = [node.log(), second.log(), collector.process().log()].concat();
@@ -262,7 +263,7 @@ fn a_fleet_whose_token_is_wrong_waits_and_one_whose_token_changes_goes_on() {
 }
 
 #[test]
-fn sighup_and_check_read_the_token() {
+fn sighup_and_check_read_the_token_file() {
     let fleet = Fleet::memory();
     let desk = Scratch::new("tokens");
     let own = desk.path().join("own");
@@ -271,36 +272,36 @@ fn sighup_and_check_read_the_token() {
         let mut command = clean_command(desk.path(), BINARY);
         command.args(["check", "--api-token-file", &own_file, "--api-url", "http://h/"]);
         let mut check = Process::spawn(command);
-        let (exit, log) = (check.wait_exit(PATIENCE), check.log());
+        let (exit, log) = (check.wait_exit(DEADLINE), check.log());
         assert_eq!(exit.code(), Some(code), "{log:?}");
         assert!(log.iter().any(|line| line.text.contains(word)), "{log:?}");
         assert!(!log.iter().any(|line| line.text.contains(TOKEN)), "{log:?}");
     };
     let node = || Process::spawn(fleet.command("1", &["--api-token-file", &own_file]));
     check(78, "own");
-    assert_eq!(node().wait_exit(PATIENCE).code(), Some(78));
+    assert_eq!(node().wait_exit(DEADLINE).code(), Some(78));
     std::fs::write(&own, "two words").unwrap();
     check(78, "one word");
     std::fs::write(&own, TOKEN).unwrap();
-    check(0, "with the token in");
+    check(0, "the token in");
 
     let node = node();
     let shows = |token: &str| {
         let header = format!("Bearer {token}");
         let shown = |request: &atalaya_testbed::Recorded| request.header("authorization") == Some(&header);
-        fleet.api.wait_for("the token to be shown", PATIENCE, |all| all.iter().any(shown));
+        fleet.api.wait_for("the token", DEADLINE, |all| all.iter().any(shown));
     };
     shows(TOKEN);
     std::fs::write(&own, "").unwrap();
     node.hup();
-    node.wait_for_line("the new configuration is refused", PATIENCE);
+    node.wait_for_line("the new configuration is rejected", DEADLINE);
     std::fs::write(&own, "another-one").unwrap();
     node.hup();
     shows("another-one");
 }
 
 #[test]
-fn a_fleet_that_reports_by_https() {
+fn collector_records_a_fleet_that_reports_by_https() {
     let fleet = Fleet::memory();
     let desk = Scratch::new("https");
     let (certificate, key) = make_certificate(desk.path(), "127.0.0.1");
@@ -308,21 +309,21 @@ fn a_fleet_that_reports_by_https() {
     let args = ["--tls-certificate", &text(&certificate), "--tls-key", &text(&key)];
     let mut collector = Collector::start(BINARY, &args);
     let mut wary = leader(&fleet, &collector, "1", &[]);
-    let line = wary.wait_for_line("the API does not take reports", PATIENCE);
+    let line = wary.wait_for_line("the API does not take reports", DEADLINE);
     assert!(line.text.contains("certificate"), "{line:?}");
     let mut trusting = node(&fleet, &collector, "2", &[]);
     trusting.env("SSL_CERT_FILE", &certificate);
     let mut trusting = Process::spawn(trusting);
-    trusting.wait_for_line("following", PATIENCE);
+    trusting.wait_for_line("following", DEADLINE);
     wary.term();
-    assert!(wary.wait_exit(PATIENCE).success());
-    eventually("some cycles, and an empty outbox", PATIENCE, || {
+    assert!(wary.wait_exit(DEADLINE).success());
+    eventually("some cycles, and an empty outbox", DEADLINE, || {
         let term: serde_json::Value = serde_json::from_str(&fleet.probe().text("/atalaya/term")?).ok()?;
         (term["cycle"].as_i64()? >= 3 && fleet.probe().ls("/atalaya/reports").is_empty()).then_some(())
     });
     trusting.term();
-    assert!(trusting.wait_exit(PATIENCE).success());
-    // To be looked at without.
+    assert!(trusting.wait_exit(DEADLINE).success());
+    // A request without verification.
     collector.restart_with(&[]);
     let held = collector.reports();
     assert!(held.len() >= 2, "{held:?}");

@@ -1,19 +1,19 @@
-//! `atalaya demo`, as somebody at a terminal sees it, and as a script that reads its lines.
+//! `atalaya demo` on a terminal, and as lines for a script.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch, Terminal, eventually, guarded};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-/// "At once", on a machine that is busy with other tests.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Deadline for immediate reactions, on a machine that is busy with other tests.
 const AT_ONCE: Duration = Duration::from_secs(2);
 const CTRL_C: &str = "\x03";
 const DOWN: &str = "\x1b[B";
 
 fn demo(args: &[&str]) -> Command {
     let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
-    // No boards.toml here: the built-in board.
+    // Without a boards.toml, the built-in board is used.
     command.arg("demo").args(args).current_dir(std::env::temp_dir());
     command
 }
@@ -22,7 +22,7 @@ fn screen(args: &[&str]) -> Terminal {
     Terminal::spawn(demo(args), (80, 24))
 }
 
-/// The screen is as it was, and what the demo came to stands on it.
+/// The screen is restored and shows the summary of the demo.
 fn is_restored(terminal: &Terminal) {
     terminal.wait_for("delivered: ", AT_ONCE);
     terminal.look(|screen| {
@@ -31,13 +31,13 @@ fn is_restored(terminal: &Terminal) {
     });
 }
 
-/// The number after `key: ` in the summary.
+/// Returns the number after `key: ` in the summary.
 fn figure(lines: &[String], key: &str) -> u64 {
     let line = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}: ")));
     line.unwrap_or_else(|| panic!("no \"{key}\" in {lines:#?}")).parse().unwrap()
 }
 
-/// Runs the demo to its end, and returns what it printed.
+/// Runs the demo to its end. Returns its output.
 fn plain(args: &[&str]) -> Vec<String> {
     let output = demo(args).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -51,13 +51,13 @@ fn position(lines: &[String], words: &str) -> usize {
 }
 
 #[test]
-fn averages_appear_at_once_and_ctrl_c_gives_the_screen_back() {
+fn demo_shows_averages_at_once_and_restores_the_screen_at_ctrl_c() {
     let started = Instant::now();
     let mut terminal = screen(&[]);
-    terminal.wait_for("averages 2", PATIENCE);
+    terminal.wait_for("averages 2", DEADLINE);
     assert!(started.elapsed() < Duration::from_secs(3) + AT_ONCE, "{:?}", started.elapsed());
     let text = terminal.text();
-    for words in ["leads", "follows", "ZooKeeper up", "API up", "of 3", "delivered"] {
+    for words in ["leader", "follower", "ZooKeeper up", "API up", "of 3", "delivered"] {
         assert!(text.contains(words), "no \"{words}\" in\n{text}");
     }
     assert!(terminal.look(|screen| screen.alternate_screen()));
@@ -67,75 +67,75 @@ fn averages_appear_at_once_and_ctrl_c_gives_the_screen_back() {
 }
 
 #[test]
-fn keys_kill_hang_revive_and_expire_nodes() {
+fn demo_keys_kill_freeze_revive_and_expire_nodes() {
     let mut terminal = screen(&["--sampling-period", "500ms", "--session-timeout", "1s"]);
-    terminal.wait_for("all 3 nodes publish", PATIENCE);
+    terminal.wait_for("all 3 nodes publish", DEADLINE);
     terminal.press("l");
-    terminal.wait_for(", the leader, is killed", PATIENCE);
-    // Another one leads, and says so with its average of two.
-    terminal.wait_for("count=2", PATIENCE);
+    terminal.wait_for(", the leader, is killed", DEADLINE);
+    // The next leader reports the average of two nodes.
+    terminal.wait_for("count=2", DEADLINE);
     terminal.press("R");
-    terminal.wait_for("is revived", PATIENCE);
-    terminal.wait_for("count=3", PATIENCE);
+    terminal.wait_for("is revived", DEADLINE);
+    terminal.wait_for("count=3", DEADLINE);
     terminal.press(&format!("{DOWN}h"));
-    terminal.wait_for("node 2 is stopped", PATIENCE);
-    terminal.wait_for("hung", PATIENCE);
+    terminal.wait_for("node 2 is stopped", DEADLINE);
+    terminal.wait_for("hung", DEADLINE);
     terminal.press("r");
-    terminal.wait_for("node 2 is revived", PATIENCE);
-    terminal.wait_until("three nodes", PATIENCE, |text| text.contains("  3 nodes, every"));
+    terminal.wait_for("node 2 is revived", DEADLINE);
+    terminal.wait_until("three nodes", DEADLINE, |text| text.contains("  3 nodes, every"));
     terminal.press("x");
-    terminal.wait_for("the session of node 2 expires", PATIENCE);
+    terminal.wait_for("the session of node 2 expires", DEADLINE);
     terminal.press("q");
     assert_eq!(terminal.wait_exit(AT_ONCE), 0);
     is_restored(&terminal);
 }
 
 #[test]
-fn keys_take_the_api_and_zookeeper_away_and_bring_them_back() {
+fn demo_keys_stop_and_restore_the_api_and_zookeeper() {
     let mut terminal = screen(&["--sampling-period", "500ms"]);
-    terminal.wait_for("averages 2", PATIENCE);
+    terminal.wait_for("averages 2", DEADLINE);
     terminal.press("a");
-    terminal.wait_for("API away", PATIENCE);
-    terminal.wait_for("waiting 3", PATIENCE);
+    terminal.wait_for("API down", DEADLINE);
+    terminal.wait_for("waiting 3", DEADLINE);
     terminal.press("a");
-    terminal.wait_for("accepts reports again", PATIENCE);
-    terminal.wait_for("waiting 0", PATIENCE);
+    terminal.wait_for("accepts reports again", DEADLINE);
+    terminal.wait_for("waiting 0", DEADLINE);
     terminal.press("z");
-    terminal.wait_for("ZooKeeper stopped", PATIENCE);
-    terminal.wait_for("cut off", PATIENCE);
+    terminal.wait_for("ZooKeeper stopped", DEADLINE);
+    terminal.wait_for("offline", DEADLINE);
     terminal.press("z");
-    terminal.wait_for("leading again", PATIENCE);
+    terminal.wait_for("leading again", DEADLINE);
     terminal.press("?");
-    terminal.wait_for("this help", PATIENCE);
+    terminal.wait_for("this help", DEADLINE);
     terminal.press("q");
-    terminal.wait_until("help", PATIENCE, |text| !text.contains("this help"));
+    terminal.wait_until("help", DEADLINE, |text| !text.contains("this help"));
     terminal.press("q");
     assert_eq!(terminal.wait_exit(AT_ONCE), 0);
     is_restored(&terminal);
 }
 
 #[test]
-fn the_window_may_change_its_size() {
+fn demo_redraws_when_the_window_is_resized() {
     let mut terminal = screen(&["--nodes", "30"]);
-    terminal.wait_for("averages 1", PATIENCE);
+    terminal.wait_for("averages 1", DEADLINE);
     terminal.resize((40, 10));
-    terminal.wait_for("too small", PATIENCE);
+    terminal.wait_for("too small", DEADLINE);
     terminal.resize((132, 50));
-    terminal.wait_for("requests", PATIENCE);
+    terminal.wait_for("requests", DEADLINE);
     terminal.press("\x1b[F");
-    terminal.wait_for("│30 ", PATIENCE);
+    terminal.wait_for("│30 ", DEADLINE);
     terminal.press(CTRL_C);
     assert_eq!(terminal.wait_exit(AT_ONCE), 0);
 }
 
 #[test]
-fn a_panic_gives_the_screen_back_and_is_readable() {
+fn demo_restores_the_screen_before_a_panic_message() {
     let scratch = Scratch::new("demo");
     let script = scratch.path().join("panic.txt");
     std::fs::write(&script, "500ms panic\n").unwrap();
     let mut terminal = screen(&["--script", script.to_str().unwrap()]);
-    terminal.wait_for("as the script wants it", PATIENCE);
-    assert_eq!(terminal.wait_exit(PATIENCE), 101);
+    terminal.wait_for("requested by the script", DEADLINE);
+    assert_eq!(terminal.wait_exit(DEADLINE), 101);
     terminal.look(|screen| {
         assert!(!screen.alternate_screen(), "the alternate screen stays");
         assert!(!screen.hide_cursor(), "the cursor stays hidden");
@@ -144,16 +144,16 @@ fn a_panic_gives_the_screen_back_and_is_readable() {
 
 #[cfg(unix)]
 #[test]
-fn sigterm_gives_the_screen_back_too() {
+fn demo_restores_the_screen_at_sigterm() {
     let mut terminal = screen(&[]);
-    terminal.wait_for("averages 1", PATIENCE);
+    terminal.wait_for("averages 1", DEADLINE);
     terminal.signal_term();
     assert_eq!(terminal.wait_exit(AT_ONCE), 0);
     is_restored(&terminal);
 }
 
 #[test]
-fn without_a_terminal_it_is_lines_and_ends_by_itself() {
+fn demo_without_a_terminal_prints_lines_and_ends() {
     let lines = plain(&["--for", "3s", "--sampling-period", "200ms"]);
     let averages = lines.iter().filter(|line| line.contains("  average ")).count();
     assert!(averages >= 10, "{lines:#?}");
@@ -167,16 +167,16 @@ fn without_a_terminal_it_is_lines_and_ends_by_itself() {
 }
 
 #[test]
-fn its_api_tells_what_it_has_to_whoever_asks() {
+fn demo_api_serves_its_reports() {
     let mut demo = Process::spawn(demo(&["--plain", "--sampling-period", "200ms"]));
-    let line = demo.wait_for_line("the page at http://", PATIENCE).text;
+    let line = demo.wait_for_line("web page at http://", DEADLINE).text;
     let page = line.rsplit(' ').next().unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let text = |path: &str| {
         runtime.block_on(async { client.get(format!("{page}{path}")).send().await?.text().await })
     };
-    let reports = eventually("three reports", PATIENCE, || {
+    let reports = eventually("three reports", DEADLINE, || {
         let answer: serde_json::Value = serde_json::from_str(&text("api/v1/reports").ok()?).ok()?;
         let reports = answer["reports"].as_array()?.clone();
         (reports.len() >= 3).then_some(reports)
@@ -184,16 +184,16 @@ fn its_api_tells_what_it_has_to_whoever_asks() {
     assert!(reports.iter().all(|report| report["cycle"].is_u64() && report["mean"].is_f64()), "{reports:#?}");
     let page = text("").unwrap();
     assert!(page.contains("<svg") && page.contains("Atalaya"), "and it has a page: {page}");
-    // The leader tells it who is there, beside its reports.
-    eventually("three nodes on the page", PATIENCE, || {
+    // The leader pushes the fleet status beside its reports.
+    eventually("three nodes on the page", DEADLINE, || {
         text("").ok().filter(|page| page.contains("<dt>Nodes</dt><dd>3</dd>"))
     });
     demo.term();
-    assert!(demo.wait_exit(PATIENCE).success());
+    assert!(demo.wait_exit(DEADLINE).success());
 }
 
 #[test]
-fn a_script_plays_faults_and_nobody_is_led_by_two() {
+fn demo_script_plays_faults_with_at_most_one_leader() {
     let scratch = Scratch::new("demo");
     let script = scratch.path().join("show.txt");
     let show = "500ms kill leader\n2500ms revive all\n3s hang leader\n6s revive all\n\
@@ -206,15 +206,15 @@ fn a_script_plays_faults_and_nobody_is_led_by_two() {
         ", the leader, is killed",
         "is revived",
         ", the leader, is stopped",
-        "not leading any more",
+        "no longer the leader",
         "the API hangs",
-        "the API goes away",
+        "the API is down",
         "the API does not take reports",
-        "the API is back",
+        "the API is up again",
         "the API accepts reports again",
         "ZooKeeper stops",
         "suspended",
-        "ZooKeeper is back",
+        "ZooKeeper is up again",
         "leading again",
         "the session of the leader expires",
     ];
@@ -231,7 +231,7 @@ fn a_script_plays_faults_and_nobody_is_led_by_two() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_what_would_be_right() {
+fn demo_refuses_wrong_arguments_with_the_remedy() {
     let scratch = Scratch::new("demo");
     let script = scratch.path().join("bad.txt");
     std::fs::write(&script, "1s kill 1\n2s kill 4\n").unwrap();
@@ -254,8 +254,8 @@ fn what_cannot_be_is_refused_with_what_would_be_right() {
 }
 
 #[test]
-fn a_thousand_nodes_are_one_fleet() {
+fn demo_runs_a_thousand_nodes() {
     let node = Process::spawn(demo(&["--plain", "--nodes", "1000", "--sampling-period", "2s"]));
     node.wait_for_line("all 1000 nodes publish", Duration::from_secs(120));
-    node.wait_for_line("count=1000", PATIENCE);
+    node.wait_for_line("count=1000", DEADLINE);
 }

@@ -1,4 +1,4 @@
-//! `atalaya epochs list|drop`, beside a collector that runs.
+//! `atalaya epochs list|drop` beside a running collector.
 #![cfg(unix)]
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use atalaya_testbed::{Collector, Process, Redis, Scratch, clean_command};
 const BINARY: &str = env!("CARGO_BIN_EXE_atalaya");
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Runs `atalaya epochs` with `args`, and returns its exit code and its output.
+/// Runs `atalaya epochs` with `args`. Returns its exit code and output.
 fn epochs(collector: &Collector, args: &[&str]) -> (Option<i32>, String) {
     let mut command = clean_command(collector.folder(), BINARY);
     command.arg("epochs").args(args);
@@ -18,7 +18,7 @@ fn epochs(collector: &Collector, args: &[&str]) -> (Option<i32>, String) {
     (exit.code(), lines.join("\n"))
 }
 
-/// Sends a report, and returns the status of the answer.
+/// Sends a report. Returns the status of the answer.
 fn send(collector: &Collector, epoch: i64, cycle: i64) -> u16 {
     let config =
         ureq::Agent::config_builder().proxy(None).timeout_global(Some(TIMEOUT)).http_status_as_error(false);
@@ -27,7 +27,7 @@ fn send(collector: &Collector, epoch: i64, cycle: i64) -> u16 {
     agent.get(url).header("idempotency-key", format!("{epoch}-{cycle}")).call().unwrap().status().as_u16()
 }
 
-/// An epoch of a year from now is dropped while the collector runs: then reports of the fleet are accepted, and the
+/// Drops an epoch of a year from now while the collector runs: afterwards reports of the fleet are accepted, and the
 /// report of that epoch is gone.
 #[track_caller]
 fn epoch_is_dropped_while_the_collector_runs(collector: &Collector, store: &[&str]) {
@@ -69,7 +69,7 @@ fn epoch_is_dropped_while_the_collector_runs(collector: &Collector, store: &[&st
 #[test]
 fn epoch_of_a_sqlite_store_is_dropped_while_the_collector_runs() {
     let collector = Collector::start(BINARY, &["--max-clock-skew", "365d"]);
-    // Both find reports.db in their folder.
+    // Both commands find reports.db in their folder.
     epoch_is_dropped_while_the_collector_runs(&collector, &[]);
 }
 
@@ -85,7 +85,7 @@ fn epochs_of_a_store_that_does_not_exist_are_not_created() {
     let folder = Scratch::new("epochs");
     for (store, word) in [
         ("sqlite:reports.db", "no such file"),
-        ("memory", "start the collector again"),
+        ("memory", "restart the collector"),
         ("paper:x", "sqlite:PATH"),
     ] {
         let mut command = clean_command(folder.path(), BINARY);

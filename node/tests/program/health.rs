@@ -1,4 +1,4 @@
-//! `atalaya health`: what a container's health check asks.
+//! `atalaya health`, the health check of a container.
 
 use std::net::TcpListener;
 use std::process::{Command, Output};
@@ -8,25 +8,25 @@ use atalaya_testbed::{Api, ApiMode};
 
 fn health(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_atalaya"));
-    // A proxy of the environment is not asked.
+    // A proxy in the environment is not used.
     command.env_clear().env("http_proxy", "http://127.0.0.1:1").arg("health").args(words).output().unwrap()
 }
 
-/// Ends with that code, and says that.
+/// Asserts the exit code and the message.
 fn ends(output: &Output, code: i32, says: &str) {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{complaint}");
     assert!(complaint.contains(says), "{complaint}");
 }
 
-/// An address that nobody listens at.
+/// An address where no process listens.
 fn nobody() -> String {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     format!("http://127.0.0.1:{port}/readyz")
 }
 
 #[test]
-fn the_status_decides() {
+fn health_exit_code_follows_the_http_status() {
     let api = Api::start();
     ends(&health(&[&api.url()]), 0, "");
     for status in [503, 404, 302] {
@@ -38,16 +38,16 @@ fn the_status_decides() {
 }
 
 #[test]
-fn one_that_never_answers_is_given_up() {
+fn health_times_out_without_an_answer() {
     let api = Api::start();
     api.set(ApiMode::Hang);
     let start = Instant::now();
-    ends(&health(&[&api.url(), "--timeout", "300ms"]), 69, "no answer within 300ms");
+    ends(&health(&[&api.url(), "--timeout", "300ms"]), 69, "no response within 300ms");
     assert!(start.elapsed() >= Duration::from_millis(300));
 }
 
 #[test]
-fn of_several_the_first_that_anything_listens_at_decides() {
+fn health_uses_the_first_address_that_accepts() {
     let (first, second) = (Api::start(), Api::start());
     ends(&health(&[&nobody(), &first.url()]), 0, "");
     first.set(ApiMode::Status(503));
@@ -57,7 +57,7 @@ fn of_several_the_first_that_anything_listens_at_decides() {
 }
 
 #[test]
-fn what_is_no_address_is_wrong_usage() {
+fn health_refuses_an_invalid_address() {
     for words in [
         &[][..],
         &["127.0.0.1:80"],
@@ -70,7 +70,7 @@ fn what_is_no_address_is_wrong_usage() {
 }
 
 #[test]
-fn a_number_in_place_of_a_command_is_a_node() {
+fn number_in_place_of_a_command_runs_a_node() {
     let run = |words: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_atalaya"));
         command.env_clear().env("ZK_HOST", "127.0.0.1:1").args(words);

@@ -1,17 +1,17 @@
-//! Settings in ZooKeeper that would make a library work without bounds: they are refused in no time.
+//! Settings in ZooKeeper that would cause unbounded work in a library are refused in bounded time.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::common::{Fleet, PATIENCE, goes_on_publishing};
+use crate::common::{DEADLINE, Fleet, goes_on_publishing};
 
-/// An automaton for this takes gigabytes.
+/// An automaton for this would take gigabytes.
 fn bomb() -> String {
     format!("[{{x=(a|b)*a{}}}]=debug", "(a|b)".repeat(22))
 }
 
-/// Peak memory of a process, in KiB.
+/// Returns the peak memory of a process, in KiB.
 fn peak(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -27,7 +27,7 @@ fn log_filter_in_zookeeper_cannot_exhaust_a_node() {
     probe.create("/config", b"", false).unwrap();
     probe.create("/config/log", bomb().as_bytes(), false).unwrap();
     for node in &nodes {
-        node.wait_for_line("bad log filter", PATIENCE);
+        node.wait_for_line("bad log filter", DEADLINE);
     }
     for filter in ["[a]=debug".repeat(400), "(a*)*".repeat(800), "a=debug,".repeat(500), "x".repeat(1 << 19)]
     {
@@ -36,11 +36,11 @@ fn log_filter_in_zookeeper_cannot_exhaust_a_node() {
     }
     probe.set("/config/log", b"debug").unwrap();
     for (node, before) in nodes.iter_mut().zip(before) {
-        node.wait_for_line("DEBUG", PATIENCE);
+        node.wait_for_line("DEBUG", DEADLINE);
         let growth = peak(node.pid()).saturating_sub(before);
         assert!(growth < 32 * 1024, "{growth} KiB more");
         node.term();
-        assert!(node.wait_exit(PATIENCE).success());
+        assert!(node.wait_exit(DEADLINE).success());
     }
 }
 

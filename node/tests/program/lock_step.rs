@@ -1,5 +1,5 @@
-//! Lock-step: once for each closing of the barrier every node measures, whoever dies; and what `/counter` says is how many
-//! measurements there were.
+//! Lock-step mode: every node measures once per generation of the barrier, whoever dies, and `/counter` is the number
+//! of measurements.
 #![cfg(unix)]
 
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use atalaya_testbed::{Api, Process, Recorded, eventually, guarded};
 
 use crate::common::history::History;
 use crate::common::server::Server;
-use crate::common::{Fleet, PATIENCE, Timing, bodies, from, goes_on_publishing, mean_reported};
+use crate::common::{DEADLINE, Fleet, Timing, bodies, from, goes_on_publishing, mean_reported};
 
 on_both!(
-    a_dead_leader_leaves_all_waiting_and_the_next_one_finishes_that_cycle,
-    released_when_complete_a_cycle_is_as_short_as_the_slowest_node,
-    a_node_that_hangs_holds_up_a_cycle_for_one_period,
-    nodes_come_and_go,
-    a_barrier_opened_by_hand_is_closed_again_with_the_next_cycle,
-    a_fleet_may_be_told_to_keep_step_and_not_to,
-    a_leader_that_counts_counts_what_it_averages,
-    what_was_written_long_ago_does_not_count_until_it_is_written_again,
-    cycles_begin_with_the_periods_of_zookeepers_clock,
-    sessions_outlive_periods_that_are_three_times_as_long,
+    lock_step_nodes_wait_after_a_leader_died_and_its_successor_finishes_the_cycle,
+    lock_step_cycle_released_when_complete_lasts_as_long_as_the_slowest_node,
+    lock_step_waits_one_period_for_a_frozen_node,
+    lock_step_follows_nodes_that_join_and_leave,
+    barrier_opened_by_hand_is_closed_with_the_next_cycle,
+    lock_step_can_be_switched_on_and_off,
+    leader_with_a_counter_counts_the_averaged_measurements,
+    old_measurement_counts_only_after_its_next_write,
+    cycles_are_aligned_with_the_clock_of_zookeeper,
+    sessions_survive_periods_of_three_session_timeouts,
 );
 
 const IDS: [&str; 3] = ["1", "2", "3"];
@@ -31,20 +31,20 @@ fn three(fleet: &Fleet, args: &[&str]) -> [Process; 3] {
     [fleet.leader("1", args), fleet.follower("2", args), fleet.follower("3", args)]
 }
 
-/// Waits until this many reports have come since.
+/// Waits for `count` reports after `since`.
 fn reports(api: &Api, count: usize, since: Instant) -> Vec<Recorded> {
     let fresh = |all: &[Recorded]| all.iter().filter(|request| request.at > since).count();
-    let all = api.wait_for(&format!("{count} reports"), PATIENCE * 2, |all| fresh(all) >= count);
+    let all = api.wait_for(&format!("{count} reports"), DEADLINE * 2, |all| fresh(all) >= count);
     all.into_iter().filter(|request| request.at > since).collect()
 }
 
-/// The cycle that a report is of, by its key.
+/// Returns the cycle of a report, from its idempotency key.
 fn cycle_of(request: &Recorded) -> u64 {
     let key = request.header("idempotency-key").expect("every report has a key");
     key.split('-').nth(1).and_then(|cycle| cycle.parse().ok()).expect("a key is of a cycle")
 }
 
-/// That no cycle is missing among the reports that were ever sent. They may come out of order, and twice.
+/// Asserts that no cycle is missing among all reports. They may arrive out of order and twice.
 fn assert_no_gap(requests: &[Recorded]) {
     let mut cycles: Vec<u64> = requests.iter().map(cycle_of).collect();
     cycles.sort_unstable();
@@ -54,10 +54,10 @@ fn assert_no_gap(requests: &[Recorded]) {
 }
 
 #[test]
-fn every_node_publishes_once_for_each_closing_and_is_counted() {
+fn lock_step_nodes_publish_once_per_generation_and_are_counted() {
     let fleet = Fleet::apache();
     let mut nodes = three(&fleet, IN_STEP);
-    eventually("five rounds of all", PATIENCE * 2, || {
+    eventually("five rounds of all", DEADLINE * 2, || {
         let history = History::of(&fleet);
         let whole = history.rounds(&IDS).into_iter().filter(|round| *round == [1, 1, 1]).count();
         (whole >= 5).then_some(())
@@ -72,25 +72,25 @@ fn every_node_publishes_once_for_each_closing_and_is_counted() {
 fn stop(nodes: &mut [Process]) {
     nodes.iter().for_each(Process::term);
     for node in nodes {
-        assert!(node.wait_exit(PATIENCE).success());
+        assert!(node.wait_exit(DEADLINE).success());
     }
 }
 
-fn a_dead_leader_leaves_all_waiting_and_the_next_one_finishes_that_cycle(fleet: Fleet) {
+fn lock_step_nodes_wait_after_a_leader_died_and_its_successor_finishes_the_cycle(fleet: Fleet) {
     let [mut one, mut two, mut three] = three(&fleet, IN_STEP);
     reports(&fleet.api, 3, Instant::now());
     let killed = Instant::now();
     one.kill9();
-    // Much longer than a period: whoever does not wait measures several times meanwhile.
-    two.wait_for_line_since(killed, "this cycle is finished first", PATIENCE);
+    // Much longer than a period: a node that does not wait measures several times.
+    two.wait_for_line_since(killed, "this cycle is finished first", DEADLINE);
     let probe = fleet.probe();
-    fleet.api.wait_for("reports of its successor", PATIENCE, |all| {
+    fleet.api.wait_for("reports of its successor", DEADLINE, |all| {
         all.iter().filter(|request| from(request, "2")).count() >= 3
     });
     ["2", "3"].into_iter().for_each(|id| goes_on_publishing(&probe, id, 2));
     two.kill9();
-    three.wait_for_line("this cycle is finished first", PATIENCE);
-    fleet.api.wait_for("reports of the last one", PATIENCE, |all| {
+    three.wait_for_line("this cycle is finished first", DEADLINE);
+    fleet.api.wait_for("reports of the last one", DEADLINE, |all| {
         all.iter().filter(|request| from(request, "3")).count() >= 3
     });
     stop(std::slice::from_mut(&mut three));
@@ -103,7 +103,7 @@ fn a_dead_leader_leaves_all_waiting_and_the_next_one_finishes_that_cycle(fleet: 
     }
 }
 
-fn released_when_complete_a_cycle_is_as_short_as_the_slowest_node(fleet: Fleet) {
+fn lock_step_cycle_released_when_complete_lasts_as_long_as_the_slowest_node(fleet: Fleet) {
     let args = &["--sync", "barrier", "--release", "complete", "--sampling-period", "1h"];
     let _nodes = three(&fleet, args);
     reports(&fleet.api, 20, Instant::now());
@@ -111,7 +111,7 @@ fn released_when_complete_a_cycle_is_as_short_as_the_slowest_node(fleet: Fleet) 
     IDS.into_iter().for_each(|id| goes_on_publishing(&probe, id, 20));
 }
 
-fn a_node_that_hangs_holds_up_a_cycle_for_one_period(fleet: Fleet) {
+fn lock_step_waits_one_period_for_a_frozen_node(fleet: Fleet) {
     let period = Duration::from_millis(1_500);
     let args = &[
         "--sync",
@@ -130,11 +130,11 @@ fn a_node_that_hangs_holds_up_a_cycle_for_one_period(fleet: Fleet) {
     three.stop();
     let stopped = Instant::now();
     let held_up = reports(&fleet.api, 5, stopped);
-    // A cycle may have been complete when it was stopped.
+    // A cycle may have been complete when the node was stopped.
     for pair in held_up[1..].windows(2) {
         let (begun, ended) = (time_of(&pair[0]), time_of(&pair[1]));
         let lasted = ended.duration_since(begun).unsigned_abs();
-        assert!(lasted >= period - Duration::from_millis(50), "nobody was waited for: {lasted:?}");
+        assert!(lasted >= period - Duration::from_millis(50), "the leader did not wait: {lasted:?}");
     }
     three.cont();
     let since = Instant::now();
@@ -142,35 +142,35 @@ fn a_node_that_hangs_holds_up_a_cycle_for_one_period(fleet: Fleet) {
     assert!(free.len() >= 20);
 }
 
-/// When the cycle of a posted report began.
+/// Returns the start of the cycle of a posted report.
 fn time_of(request: &Recorded) -> jiff::Timestamp {
     let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
     body["time"].as_str().unwrap().parse().unwrap()
 }
 
-fn nodes_come_and_go(fleet: Fleet) {
+fn lock_step_follows_nodes_that_join_and_leave(fleet: Fleet) {
     let args = &["--sync", "barrier", "--release", "complete", "--sampling-period", "1h"];
     let mut one = fleet.leader("1", args);
     reports(&fleet.api, 3, Instant::now());
     let mut two = fleet.follower("2", args);
     let probe = fleet.probe();
     goes_on_publishing(&probe, "2", 3);
-    // Nobody waits for who stopped, nor, after its session, for who died.
+    // The leader does not wait for the node that stopped, nor, after its session, for the killed one.
     two.term();
-    assert!(two.wait_exit(PATIENCE).success());
+    assert!(two.wait_exit(DEADLINE).success());
     goes_on_publishing(&probe, "1", 3);
     let mut three = fleet.follower("3", args);
     goes_on_publishing(&probe, "3", 3);
     three.kill9();
-    eventually("its znode to go", PATIENCE, || probe.exists("/mediciones/3").is_none().then_some(()));
+    eventually("its znode to go", DEADLINE, || probe.exists("/mediciones/3").is_none().then_some(()));
     goes_on_publishing(&probe, "1", 3);
     stop(std::slice::from_mut(&mut one));
-    // The next one finds it closed, and measures alone.
+    // The next node finds the barrier closed, and measures alone.
     let _four = fleet.leader("4", args);
     goes_on_publishing(&probe, "4", 3);
 }
 
-fn a_barrier_opened_by_hand_is_closed_again_with_the_next_cycle(fleet: Fleet) {
+fn barrier_opened_by_hand_is_closed_with_the_next_cycle(fleet: Fleet) {
     let [mut one, _two, _three] = three(&fleet, IN_STEP);
     reports(&fleet.api, 2, Instant::now());
     let open = || {
@@ -181,36 +181,36 @@ fn a_barrier_opened_by_hand_is_closed_again_with_the_next_cycle(fleet: Fleet) {
     };
     open();
     let since = Instant::now();
-    one.wait_for_line_since(since, "somebody else has opened the barrier", PATIENCE);
+    one.wait_for_line_since(since, "another client has opened the barrier", DEADLINE);
     let probe = fleet.probe();
-    eventually("the barrier to be closed again", PATIENCE, || probe.exists("/barrier"));
+    eventually("the barrier to be closed again", DEADLINE, || probe.exists("/barrier"));
     IDS.into_iter().for_each(|id| goes_on_publishing(&probe, id, 3));
     assert!(one.is_running());
     assert_no_gap(&fleet.api.requests());
     if let Server::Apache(_) = fleet.server {
         History::of(&fleet).assert_never_twice(&IDS);
     }
-    // While nobody leads, too.
+    // Also without a leader.
     one.kill9();
     open();
     IDS[1..].iter().for_each(|id| goes_on_publishing(&probe, id, 3));
     assert_no_gap(&fleet.api.requests());
 }
 
-fn a_fleet_may_be_told_to_keep_step_and_not_to(fleet: Fleet) {
+fn lock_step_can_be_switched_on_and_off(fleet: Fleet) {
     let _nodes = three(&fleet, &[]);
     let probe = fleet.probe();
     let goes_on = || IDS.into_iter().for_each(|id| goes_on_publishing(&probe, id, 3));
     goes_on();
-    assert!(probe.exists("/barrier").is_none(), "nobody keeps step");
+    assert!(probe.exists("/barrier").is_none(), "no node is in lock-step mode");
     probe.create("/config/sync", b"barrier", false).unwrap();
-    let first = eventually("the barrier to be closed", PATIENCE, || probe.exists("/barrier"));
+    let first = eventually("the barrier to be closed", DEADLINE, || probe.exists("/barrier"));
     goes_on();
-    let second = eventually("the next closing", PATIENCE, || {
+    let second = eventually("the next closing", DEADLINE, || {
         probe.exists("/barrier").filter(|stat| stat.czxid > first.czxid)
     });
     if let Server::Apache(_) = fleet.server {
-        eventually("two more rounds of all", PATIENCE, || {
+        eventually("two more rounds of all", DEADLINE, || {
             let history = History::of(&fleet);
             history.assert_never_twice(&IDS);
             let rounds = history.rounds(&IDS).into_iter().filter(|round| *round == [1, 1, 1]).count();
@@ -219,7 +219,7 @@ fn a_fleet_may_be_told_to_keep_step_and_not_to(fleet: Fleet) {
     }
     assert!(second.czxid > first.czxid);
     probe.set("/config/sync", b"free").unwrap();
-    eventually("the barrier to be opened", PATIENCE, || probe.exists("/barrier").is_none().then_some(()));
+    eventually("the barrier to be opened", DEADLINE, || probe.exists("/barrier").is_none().then_some(()));
     if let Server::Apache(_) = fleet.server {
         let history = History::of(&fleet);
         assert!(history.unfenced.is_empty() && history.openings.len() == 1, "{:x?}", history.unfenced);
@@ -229,7 +229,7 @@ fn a_fleet_may_be_told_to_keep_step_and_not_to(fleet: Fleet) {
     assert_no_gap(&fleet.api.requests());
 }
 
-fn a_leader_that_counts_counts_what_it_averages(fleet: Fleet) {
+fn leader_with_a_counter_counts_the_averaged_measurements(fleet: Fleet) {
     let args = &[
         "--sync",
         "barrier",
@@ -244,7 +244,7 @@ fn a_leader_that_counts_counts_what_it_averages(fleet: Fleet) {
     ];
     let [one, two, mut three] = three(&fleet, args);
     reports(&fleet.api, 3, Instant::now());
-    // What it has measured goes into some more averages, and is counted once.
+    // Its last measurement is part of some more averages, and is counted once.
     three.stop();
     reports(&fleet.api, 3, Instant::now());
     three.cont();
@@ -260,38 +260,38 @@ fn a_leader_that_counts_counts_what_it_averages(fleet: Fleet) {
         "the node that was stopped was averaged again: {averaged}, {counted} counted"
     );
     assert!(counted <= published, "{counted} counted of {published}");
-    // What is in no cycle yet: three, and three more for each cycle between the two looks.
+    // Measurements that are not in a cycle yet: three, and three more for each cycle between the two reads.
     assert!(counted + 12 >= published, "{counted} counted of {published}");
-    assert!(probe.exists("/counter__adders__").is_none(), "nobody else counts");
+    assert!(probe.exists("/counter__adders__").is_none(), "no other node counts");
     stop(&mut [three, two, one]);
 }
 
-fn what_was_written_long_ago_does_not_count_until_it_is_written_again(fleet: Fleet) {
+fn old_measurement_counts_only_after_its_next_write(fleet: Fleet) {
     let one = fleet.leader("1", &["--board", "v80"]);
     let probe = fleet.probe();
     probe.create("/mediciones/k", b"60", true).unwrap();
     mean_reported(&fleet.api, 70.0, Instant::now());
-    one.wait_for_line("excluded from the average", PATIENCE);
+    one.wait_for_line("excluded from the average", DEADLINE);
     mean_reported(&fleet.api, 80.0, Instant::now());
     probe.set("/mediciones/k", b"90").unwrap();
-    one.wait_for_line("counts in the average again", PATIENCE);
+    one.wait_for_line("counts in the average again", DEADLINE);
     mean_reported(&fleet.api, 85.0, Instant::now() - fleet.pace.period);
     mean_reported(&fleet.api, 80.0, Instant::now());
 }
 
-fn cycles_begin_with_the_periods_of_zookeepers_clock(fleet: Fleet) {
+fn cycles_are_aligned_with_the_clock_of_zookeeper(fleet: Fleet) {
     for mode in ["free", "barrier"] {
         let around = fleet.below(&format!("/{mode}"));
         let args = &["--sync", mode, "--api-method", "post"];
         let mut one = around.leader("1", args);
-        // The first is at once, the others are not.
+        // The first cycle starts at once, the others at the period.
         let mut phases: Vec<i64> = reports(&around.api, 12, Instant::now())
             .iter()
             .skip(1)
             .map(|request| time_of(request).as_millisecond() % millis(around.pace.period))
             .collect();
         phases.sort_unstable();
-        // On a busy machine now and then one is late.
+        // A cycle may be late on a busy machine.
         assert!(phases[phases.len() / 2] < millis(around.pace.period) / 5, "{mode}: {phases:?}");
         stop(std::slice::from_mut(&mut one));
     }
@@ -301,7 +301,7 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap()
 }
 
-fn sessions_outlive_periods_that_are_three_times_as_long(mut fleet: Fleet) {
+fn sessions_survive_periods_of_three_session_timeouts(mut fleet: Fleet) {
     let session = Duration::from_secs(2);
     fleet.around.pace = Timing { session, period: session * 3 };
     let begin = Instant::now();
@@ -318,13 +318,13 @@ fn sessions_outlive_periods_that_are_three_times_as_long(mut fleet: Fleet) {
             ["1", "2"].map(|id| [format!("/{mode}/mediciones/{id}"), format!("/{mode}/atalaya/nodes/{id}")])
         });
         let owner =
-            |path: &str| eventually("a znode of each", PATIENCE, || probe.exists(path)).ephemeral_owner;
+            |path: &str| eventually("a znode of each", DEADLINE, || probe.exists(path)).ephemeral_owner;
         znodes.flatten().map(|path| owner(&path)).collect()
     };
     let first = owners();
     for (_, around, _) in &fleets {
-        // The second one comes with the next period, and so on.
-        around.api.wait_for("reports for ten session timeouts", session * 10 + PATIENCE, |all| {
+        // The second follows with the next period, and so on.
+        around.api.wait_for("reports for ten session timeouts", session * 10 + DEADLINE, |all| {
             all.len() >= 4 && all.iter().any(|request| request.at > begin + session * 10)
         });
     }

@@ -1,6 +1,6 @@
-//! Requirements A10 and B: Atalaya and unmodified Kazoo programs in one fleet in lock-step, either kind leading.
+//! Atalaya and unmodified Kazoo programs in one fleet in lock-step mode, either kind leading.
 //!
-//! On Apache ZooKeeper only: its own log tells who published when.
+//! Only on Apache ZooKeeper, whose transaction log shows who published when.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -8,19 +8,19 @@ use std::collections::BTreeMap;
 use atalaya_testbed::{Kazoo, Process, eventually};
 
 use crate::common::history::History;
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
 const IN_STEP: &[&str] = &["--sync", "barrier"];
 
-/// A Kazoo program that measures in step, and waits at the barrier for so many seconds, or for ever.
+/// A Kazoo program in lock-step mode that waits at the barrier for a number of seconds, or indefinitely.
 fn kazoo_node(fleet: &Fleet, kazoo: &Kazoo, id: &str, seconds: Option<&str>) -> Process {
     let node = kazoo.script("in_step.py", &[&["measure", id, &fleet.hosts], seconds.as_slice()].concat());
-    node.wait_for_line("published 1", PATIENCE);
+    node.wait_for_line("published 1", DEADLINE);
     node
 }
 
 fn whole_rounds(fleet: &Fleet, ids: &[&str], count: usize) {
-    eventually(&format!("{count} rounds of {ids:?}"), PATIENCE * 2, || {
+    eventually(&format!("{count} rounds of {ids:?}"), DEADLINE * 2, || {
         let rounds = History::of(fleet).rounds(ids);
         (rounds.iter().filter(|round| round.iter().all(|times| *times == 1)).count() >= count).then_some(())
     });
@@ -29,12 +29,12 @@ fn whole_rounds(fleet: &Fleet, ids: &[&str], count: usize) {
 fn stop(nodes: &mut [Process]) {
     nodes.iter().for_each(Process::term);
     for node in nodes {
-        assert!(node.wait_exit(PATIENCE).success());
+        assert!(node.wait_exit(DEADLINE).success());
     }
 }
 
-/// That the counter went up by one for each measurement of anybody. Between Kazoo's measurement and its addition a program
-/// may have been stopped.
+/// Asserts that the counter was incremented once for each measurement. A Kazoo program may have been stopped between
+/// its measurement and its addition.
 #[track_caller]
 fn assert_sum(history: &History, ours: &[&str]) {
     let values: Vec<i64> = history.counter.iter().map(|(value, _)| *value).collect();
@@ -53,19 +53,19 @@ fn assert_sum(history: &History, ours: &[&str]) {
 }
 
 #[test]
-fn kazoo_nodes_with_and_without_a_timeout_keep_step_with_an_atalaya_leader() {
+fn kazoo_nodes_follow_the_barrier_of_an_atalaya_leader() {
     let (fleet, kazoo) = (Fleet::apache(), Kazoo::ready());
     let mut one = fleet.leader("1", IN_STEP);
-    eventually("the barrier to be closed", PATIENCE, || fleet.probe().exists("/barrier"));
+    eventually("the barrier to be closed", DEADLINE, || fleet.probe().exists("/barrier"));
     let two = fleet.follower("2", IN_STEP);
     let [patient, timed] =
         [("3", None), ("4", Some("60"))].map(|(id, wait)| kazoo_node(&fleet, &kazoo, id, wait));
     whole_rounds(&fleet, &["1", "2", "3", "4"], 5);
     one.kill9();
-    // Nobody is let go until the next leader has finished that cycle.
-    two.wait_for_line("this cycle is finished first", PATIENCE);
+    // No node passes before the next leader has finished that cycle.
+    two.wait_for_line("this cycle is finished first", DEADLINE);
     let closings = History::of(&fleet).closings.len();
-    eventually("three cycles more", PATIENCE, || {
+    eventually("three cycles more", DEADLINE, || {
         (History::of(&fleet).closings.len() >= closings + 3).then_some(())
     });
     stop(&mut [patient, timed, two]);
@@ -75,21 +75,21 @@ fn kazoo_nodes_with_and_without_a_timeout_keep_step_with_an_atalaya_leader() {
 }
 
 #[test]
-fn atalaya_nodes_keep_step_with_a_kazoo_leader_and_finish_its_cycle_when_it_dies() {
+fn atalaya_nodes_follow_the_barrier_of_a_kazoo_leader_and_finish_its_cycle_when_it_dies() {
     let (fleet, kazoo) = (Fleet::apache(), Kazoo::ready());
     let period = fleet.pace.period.as_secs_f64().to_string();
     let mut leader = kazoo.script("in_step.py", &["lead", "1", &fleet.hosts, &period]);
-    leader.wait_for_line("elected", PATIENCE);
+    leader.wait_for_line("elected", DEADLINE);
     let two = fleet.follower("2", IN_STEP);
     let three = fleet.follower("3", IN_STEP);
     let four = kazoo_node(&fleet, &kazoo, "4", None);
     whole_rounds(&fleet, &["2", "3"], 5);
-    leader.wait_for_line("of 3", PATIENCE);
+    leader.wait_for_line("of 3", DEADLINE);
     assert!(!History::of(&fleet).openings.is_empty(), "Kazoo opens it before it closes it again");
     leader.kill9();
-    two.wait_for_line(" leading epoch=", PATIENCE);
+    two.wait_for_line(" leading epoch=", DEADLINE);
     let closings = History::of(&fleet).closings.len();
-    eventually("three cycles more", PATIENCE, || {
+    eventually("three cycles more", DEADLINE, || {
         (History::of(&fleet).closings.len() >= closings + 3).then_some(())
     });
     stop(&mut [four, three, two]);

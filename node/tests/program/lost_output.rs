@@ -1,5 +1,5 @@
-//! Standard error and standard output that take nothing: a full file system, a reader that has gone, one that reads
-//! nothing. A long-running command loses its lines and continues.
+//! Standard output and standard error that accept nothing: a full file system, a closed pipe, a reader that does not
+//! read. A long-running command loses its lines and continues.
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use atalaya_testbed::{Probe, Scratch, clean_command, eventually, get};
 
-use crate::common::{Fleet, PATIENCE, goes_on_publishing};
+use crate::common::{DEADLINE, Fleet, goes_on_publishing};
 
 /// Maximum time from SIGTERM to the end.
 const END: Duration = Duration::from_secs(10);
@@ -28,7 +28,7 @@ enum Sink {
 const SINKS: [Sink; 3] = [Sink::Full, Sink::Closed, Sink::Stalled];
 
 impl Sink {
-    /// The end to write to, and the other one, which must stay open for as long as the process runs.
+    /// The end to write to, and the other end, which must stay open while the process runs.
     fn open(self) -> (Stdio, Option<PipeReader>) {
         if self == Sink::Full {
             return (File::options().write(true).open("/dev/full").unwrap().into(), None);
@@ -89,7 +89,7 @@ fn program(folder: &Path, words: &[&str]) -> Command {
     command
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_address() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
@@ -102,10 +102,10 @@ fn node_publishes_and_ends_by_sigterm_when_stderr_takes_nothing() {
         let command = fleet.command(id, &["--log", "trace", "--metrics-listen", &metrics]);
         let mut node = Running::with_stderr(sink, command);
         goes_on_publishing(&fleet.probe(), id, 4);
-        // Expired sessions are replaced: the tasks in the background live, too.
+        // Expired sessions are replaced, so the background tasks are alive.
         let session = fleet.probe().exists(&format!("/mediciones/{id}")).unwrap().ephemeral_owner;
         fleet.server.hand().expire(session);
-        eventually("another session", PATIENCE, || {
+        eventually("another session", DEADLINE, || {
             let stat = fleet.probe().exists(&format!("/mediciones/{id}"))?;
             (stat.ephemeral_owner != session && stat.version > 0).then_some(())
         });
@@ -128,7 +128,7 @@ fn supervised_node_is_restarted_and_ends_by_sigterm_when_stderr_takes_nothing() 
         let first = fleet.probe().exists(&path).unwrap().czxid;
         let child = children(parent.0.id()).remove(0);
         kill9(child);
-        eventually("another node", PATIENCE, || {
+        eventually("another node", DEADLINE, || {
             fleet.probe().exists(&path).filter(|stat| stat.czxid != first)
         });
         goes_on_publishing(&fleet.probe(), id, 2);
@@ -144,12 +144,12 @@ fn collector_records_and_ends_by_sigterm_when_stderr_takes_nothing() {
         let store = format!("sqlite:{sink:?}.db");
         let words = ["--log", "trace", "collect", "--listen", &listen, "--store", &store];
         let mut collector = Running::with_stderr(sink, program(scratch.path(), &words));
-        eventually("an answer", PATIENCE, || get(&listen, "/healthz", &[]).ok());
+        eventually("an answer", DEADLINE, || get(&listen, "/healthz", &[]).ok());
         for value in ["1", "2", "3"] {
             let answer = get(&listen, &format!("/nuevo?dato={value}"), &[]).unwrap();
             assert!(answer.status < 300, "{sink:?}: {answer:?}");
         }
-        // A reload, in a task of its own, logs, too.
+        // A reload, which runs in its own task, logs too.
         let pid = rustix::process::Pid::from_child(&collector.0);
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
         assert!(get(&listen, "/nuevo?dato=4", &[]).unwrap().status < 300);
@@ -164,7 +164,7 @@ fn zookeeper_serves_and_ends_by_sigterm_when_stderr_takes_nothing() {
         let listen = free_address();
         let words = ["--log", "trace", "zookeeper", "--listen", &listen];
         let mut server = Running::with_stderr(sink, program(scratch.path(), &words));
-        eventually("a listener", PATIENCE, || std::net::TcpStream::connect(&listen).ok());
+        eventually("a listener", DEADLINE, || std::net::TcpStream::connect(&listen).ok());
         let probe = Probe::connect(&listen);
         probe.create("/a", b"1", false).unwrap();
         assert!(server.ends_by_term(&format!("the server with {sink:?}")).success(), "{sink:?}");
@@ -183,7 +183,7 @@ fn lock_and_elect_run_their_command_and_end_by_sigterm_when_stderr_takes_nothing
             let words =
                 ["--log", "trace", command, &path, "--zookeeper", &fleet.hosts, "--", "sh", "-c", &script];
             let mut holder = Running::with_stderr(sink, program(scratch.path(), &words));
-            eventually("the command", PATIENCE, || file.exists().then_some(()));
+            eventually("the command", DEADLINE, || file.exists().then_some(()));
             let status = holder.ends_by_term(&format!("{command} with {sink:?}"));
             assert_eq!(status.code(), Some(128 + 15), "{command} {sink:?}");
             assert!(fleet.probe().ls(&path).is_empty(), "{command} {sink:?} has given the lock up");
@@ -250,7 +250,7 @@ fn commands_end_when_the_reader_of_stdout_has_gone() {
     }
 }
 
-/// The processes that `parent` has started.
+/// Returns the child processes of `parent`.
 fn children(parent: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
     text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
@@ -261,15 +261,15 @@ fn kill9(pid: u32) {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
-/// Waits until some thread of the process waits for a pipe to be read.
+/// Waits until some thread of the process blocks in a write to a pipe.
 #[track_caller]
 fn is_blocked_in_a_write(pid: u32) {
-    eventually("a thread that is blocked in a write", PATIENCE, || {
+    eventually("a thread that is blocked in a write", DEADLINE, || {
         let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
         let blocked = threads.flatten().any(|thread| {
             let wchan = std::fs::read_to_string(thread.path().join("wchan")).unwrap_or_default();
             let call = std::fs::read_to_string(thread.path().join("syscall")).unwrap_or_default();
-            // write(2) is call number 1 on x86-64, 64 on ARM64.
+            // write(2) is system call 1 on x86-64 and 64 on ARM64.
             wchan.contains("pipe_write") || call.starts_with("1 0x1 ") || call.starts_with("64 0x1 ")
         });
         blocked.then_some(())

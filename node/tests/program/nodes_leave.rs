@@ -2,7 +2,7 @@
 
 use atalaya_testbed::Kazoo;
 
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
 on_both!(leader_logs_stopped_and_killed_nodes, successor_logs_nothing_about_the_stopped_leader);
 
@@ -14,16 +14,16 @@ fn leader_logs_stopped_and_killed_nodes(fleet: Fleet) {
     let kazoo = Kazoo::ready();
     let mut four = kazoo.script("follower.py", &["4", &fleet.hosts, "0.5", "60"]);
     for name in ["app2", "app3", "4"] {
-        one.wait_for_line(&format!("node {name} joined"), PATIENCE);
+        one.wait_for_line(&format!("node {name} joined"), DEADLINE);
     }
     two.term();
-    one.wait_for_line("node app2 left", PATIENCE);
-    assert!(two.wait_exit(PATIENCE).success());
-    two.wait_for_line("nothing of this node is left", PATIENCE);
+    one.wait_for_line("node app2 left", DEADLINE);
+    assert!(two.wait_exit(DEADLINE).success());
+    two.wait_for_line("all znodes of this node are deleted", DEADLINE);
     three.kill9();
-    one.wait_for_line("node app3 left", PATIENCE);
+    one.wait_for_line("node app3 left", DEADLINE);
     four.kill9();
-    one.wait_for_line("node 4 left", PATIENCE);
+    one.wait_for_line("node 4 left", DEADLINE);
     let probe = fleet.probe();
     assert_eq!(
         (probe.ls("/mediciones"), probe.ls("/atalaya/nodes")),
@@ -35,7 +35,7 @@ fn successor_logs_nothing_about_the_stopped_leader(fleet: Fleet) {
     let mut one = fleet.leader("1", &[]);
     let two = fleet.follower("2", &[]);
     one.term();
-    two.wait_for_line(" leading epoch=", PATIENCE);
-    assert!(one.wait_exit(PATIENCE).success());
+    two.wait_for_line(" leading epoch=", DEADLINE);
+    assert!(one.wait_exit(DEADLINE).success());
     assert!(two.log().iter().all(|line| !line.text.contains("left")), "the new leader had not listed node 1");
 }

@@ -1,32 +1,32 @@
-//! Requirement A9: an average that was written down is delivered, whoever leads, once and in order.
+//! The outbox: a committed average is delivered once and in order, whichever node leads.
 
 use std::process::Output;
 
 use atalaya_testbed::{ApiMode, Process, Recorded, eventually, guarded};
 
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
 on_both!(
-    what_a_dead_leader_could_not_deliver_the_next_one_does,
-    what_a_stopping_leader_could_not_deliver_the_next_one_does,
+    reports_of_a_dead_leader_are_delivered_by_its_successor,
+    reports_of_a_stopping_leader_are_delivered_by_its_successor,
     rejected_reports_are_listed_retried_and_dropped,
-    what_waits_can_be_dropped,
-    a_fence_that_somebody_deletes_or_overwrites_is_made_anew,
+    waiting_reports_can_be_dropped,
+    fence_that_was_deleted_or_overwritten_is_written_again,
 );
 
-/// Averages that a node has written down, by its log.
+/// Returns the averages that a node has committed, from its log.
 fn averages(node: &Process) -> usize {
     node.log().iter().filter(|line| line.text.contains(" average cycle=")).count()
 }
 
-/// The epoch and cycle of a request.
+/// Returns the epoch and cycle of a request.
 fn key(request: &Recorded) -> (i64, u64) {
     let key = request.header("Idempotency-Key").expect("every request has a key");
     let (epoch, cycle) = key.split_once('-').expect("an epoch and a cycle");
     (epoch.parse().unwrap(), cycle.parse().unwrap())
 }
 
-/// Those that were accepted, in the order in which they arrived.
+/// Returns the accepted reports in order of arrival.
 fn accepted(fleet: &Fleet) -> Vec<(i64, u64)> {
     fleet.api.requests().iter().filter(|request| request.answered == Some(200)).map(key).collect()
 }
@@ -48,18 +48,18 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Lets `end` end a leader whose reports nobody takes, and another one deliver them.
+/// Ends a leader whose reports are not accepted with `end`, and lets another one deliver them.
 fn hands_over(fleet: &Fleet, end: impl FnOnce(&mut Process)) {
     fleet.api.set(ApiMode::Refuse);
     let mut one = fleet.leader("1", &[]);
     let two = fleet.follower("2", &[]);
-    eventually("four averages", PATIENCE, || (averages(&one) >= 4).then_some(()));
+    eventually("four averages", DEADLINE, || (averages(&one) >= 4).then_some(()));
     end(&mut one);
     let written = averages(&one);
-    two.wait_for_line(" leading epoch=", PATIENCE);
+    two.wait_for_line(" leading epoch=", DEADLINE);
     assert_eq!(accepted(fleet), []);
     fleet.api.set(ApiMode::Accept);
-    eventually("all of them, and two more", PATIENCE, || {
+    eventually("all of them, and two more", DEADLINE, || {
         (accepted(fleet).len() >= written + 2 && averages(&two) >= 2).then_some(())
     });
     each_once_and_in_order(fleet);
@@ -71,19 +71,19 @@ fn hands_over(fleet: &Fleet, end: impl FnOnce(&mut Process)) {
     );
     assert!(epochs.contains(&(epochs[0] + 1)), "the next epoch is one higher: {epochs:?}");
     let probe = fleet.probe();
-    eventually("nothing waits", PATIENCE, || probe.ls("/atalaya/reports").is_empty().then_some(()));
+    eventually("nothing waits", DEADLINE, || probe.ls("/atalaya/reports").is_empty().then_some(()));
 }
 
-fn what_a_dead_leader_could_not_deliver_the_next_one_does(fleet: Fleet) {
+fn reports_of_a_dead_leader_are_delivered_by_its_successor(fleet: Fleet) {
     hands_over(&fleet, |leader| {
         leader.kill9();
     });
 }
 
-fn what_a_stopping_leader_could_not_deliver_the_next_one_does(fleet: Fleet) {
+fn reports_of_a_stopping_leader_are_delivered_by_its_successor(fleet: Fleet) {
     hands_over(&fleet, |leader| {
         leader.term();
-        assert!(leader.wait_exit(PATIENCE).success());
+        assert!(leader.wait_exit(DEADLINE).success());
     });
 }
 
@@ -91,7 +91,7 @@ fn rejected_reports_are_listed_retried_and_dropped(fleet: Fleet) {
     fleet.api.set(ApiMode::Status(422));
     let one = fleet.leader("1", &["--board", "v80"]);
     let probe = fleet.probe();
-    eventually("three are set aside", PATIENCE, || (probe.ls("/atalaya/aside").len() >= 3).then_some(()));
+    eventually("three are set aside", DEADLINE, || (probe.ls("/atalaya/aside").len() >= 3).then_some(()));
     let listed = said(&reports(&fleet, &["list", "--output", "json"]));
     let first: serde_json::Value =
         serde_json::from_str(listed.lines().find(|line| line.contains("rejected")).unwrap()).unwrap();
@@ -106,41 +106,41 @@ fn rejected_reports_are_listed_retried_and_dropped(fleet: Fleet) {
     assert_eq!(said(&reports(&fleet, &["drop", "2"])), "1 dropped\n");
     let gone = reports(&fleet, &["drop", "2"]);
     assert_eq!(gone.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&gone.stderr).contains("no report of cycle 2"), "{gone:?}");
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("no undelivered report of cycle 2"), "{gone:?}");
 
     fleet.api.set(ApiMode::Accept);
-    one.wait_for_line("accepts reports again", PATIENCE);
+    one.wait_for_line("accepts reports again", DEADLINE);
     assert!(reports(&fleet, &["retry", "--all"]).status.success());
-    eventually("the first arrives after all", PATIENCE, || {
+    eventually("the first arrives after all", DEADLINE, || {
         accepted(&fleet).iter().any(|(_, cycle)| *cycle == 1).then_some(())
     });
-    eventually("nothing is aside", PATIENCE, || probe.ls("/atalaya/aside").is_empty().then_some(()));
+    eventually("nothing is aside", DEADLINE, || probe.ls("/atalaya/aside").is_empty().then_some(()));
     assert!(accepted(&fleet).iter().all(|(_, cycle)| *cycle != 2), "it was dropped");
-    eventually("everything is delivered", PATIENCE, || {
+    eventually("everything is delivered", DEADLINE, || {
         (said(&reports(&fleet, &["list"])) == "everything is delivered\n").then_some(())
     });
 }
 
-fn what_waits_can_be_dropped(fleet: Fleet) {
+fn waiting_reports_can_be_dropped(fleet: Fleet) {
     fleet.api.set(ApiMode::Refuse);
     let one = fleet.leader("1", &[]);
-    eventually("four averages", PATIENCE, || (averages(&one) >= 4).then_some(()));
+    eventually("four averages", DEADLINE, || (averages(&one) >= 4).then_some(()));
     let waiting = said(&reports(&fleet, &["list", "--output", "json"]));
     assert!(waiting.lines().count() >= 4 && waiting.contains(r#""state":"waiting""#), "{waiting}");
     assert_eq!(said(&reports(&fleet, &["drop", "2", "3"])), "2 dropped\n");
     fleet.api.set(ApiMode::Accept);
-    eventually("the fifth arrives", PATIENCE, || {
+    eventually("the fifth arrives", DEADLINE, || {
         accepted(&fleet).iter().any(|(_, cycle)| *cycle == 5).then_some(())
     });
     let cycles: Vec<u64> = accepted(&fleet).iter().map(|(_, cycle)| *cycle).collect();
     assert_eq!(cycles[..3], [1, 4, 5]);
 }
 
-fn a_fence_that_somebody_deletes_or_overwrites_is_made_anew(fleet: Fleet) {
+fn fence_that_was_deleted_or_overwritten_is_written_again(fleet: Fleet) {
     let _one = fleet.leader("1", &[]);
     let probe = fleet.probe();
     for garbage in [None, Some(&b"what is this"[..])] {
-        let before = eventually("two reports", PATIENCE, || {
+        let before = eventually("two reports", DEADLINE, || {
             let accepted = accepted(&fleet);
             (accepted.len() >= 2).then(|| accepted[accepted.len() - 1])
         });
@@ -148,7 +148,7 @@ fn a_fence_that_somebody_deletes_or_overwrites_is_made_anew(fleet: Fleet) {
             None => probe.delete("/atalaya/term").unwrap(),
             Some(text) => probe.set("/atalaya/term", text).unwrap(),
         }
-        eventually("reports of a higher epoch", PATIENCE, || {
+        eventually("reports of a higher epoch", DEADLINE, || {
             accepted(&fleet).last().is_some_and(|last| last.0 > before.0).then_some(())
         });
         each_once_and_in_order(&fleet);

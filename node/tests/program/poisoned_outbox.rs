@@ -1,5 +1,5 @@
-//! Bad data in the outbox and the fence, and misleading answers to reports, cost no average: each one is delivered,
-//! waits, or is set aside with the reason.
+//! Bad data in the outbox and the fence, and misleading answers to reports, lose no average: each one is delivered,
+//! waits, or is rejected with the reason.
 #![cfg(unix)]
 
 use std::io::{BufRead, BufReader, Write};
@@ -10,8 +10,8 @@ use std::time::{Instant, SystemTime};
 use atalaya_testbed::{Collector, Probe, Process, Recorded, eventually, guarded, node_command};
 use serde_json::{Value, json};
 
-use crate::common::watch::Watch;
-use crate::common::{Fleet, PATIENCE, report_from};
+use crate::common::metrics_client::MetricsClient;
+use crate::common::{DEADLINE, Fleet, report_from};
 
 on_both!(
     leader_delivers_only_reports_up_to_its_own_epoch,
@@ -34,7 +34,7 @@ fn create(probe: &Probe, path: &str, data: &[u8]) {
     let (parents, _) = path.rsplit_once('/').unwrap();
     for name in parents.split('/').skip(1) {
         above = format!("{above}/{name}");
-        // It may be there.
+        // The znode may exist.
         let _ = probe.create(&above, b"", false);
     }
     probe.create(path, data, false).unwrap();
@@ -69,9 +69,9 @@ fn lines(node: &Process, words: &str) -> usize {
     node.log().iter().filter(|line| line.text.contains(words)).count()
 }
 
-/// Waits until this cycle is set aside, and returns the text.
+/// Waits until this cycle is rejected. Returns its data.
 fn aside(probe: &Probe, cycle: u64) -> String {
-    eventually(&format!("cycle {cycle} aside"), PATIENCE, || probe.text(&format!("/atalaya/aside/{cycle}")))
+    eventually(&format!("cycle {cycle} aside"), DEADLINE, || probe.text(&format!("/atalaya/aside/{cycle}")))
 }
 
 fn leader_delivers_only_reports_up_to_its_own_epoch(fleet: Fleet) {
@@ -79,15 +79,15 @@ fn leader_delivers_only_reports_up_to_its_own_epoch(fleet: Fleet) {
     let future = now() + 300 * DAY;
     create(&probe, "/atalaya/reports/0", &report(future, 0, None));
     let one = fleet.leader("1", &[]);
-    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
     assert!(aside(&probe, 0).contains("that of the leader"));
-    // One that comes while it leads, of a cycle that was never reached, in its way.
+    // A znode at the path of a coming cycle, created while the node leads.
     let (epoch, cycle) = fleet.api.requests().last().map(key).unwrap();
     create(&probe, &format!("/atalaya/reports/{}", cycle + 20), &report(epoch, cycle + 20, None));
     create(&probe, &format!("/atalaya/reports/{}", u64::MAX), &report(epoch, u64::MAX, None));
     let _ = probe.set("/atalaya/reports", b"");
     assert!(aside(&probe, cycle + 20).contains("newest of the fleet"));
-    let delivered = fleet.api.wait_for("the cycles after it", PATIENCE, |all| {
+    let delivered = fleet.api.wait_for("the cycles after it", DEADLINE, |all| {
         all.iter().map(key).any(|(_, later)| later > cycle + 3)
     });
     assert!(
@@ -112,7 +112,7 @@ fn leader_delivers_what_is_behind_reports_that_can_never_be_sent(fleet: Fleet) {
     create(&probe, "/atalaya/reports/3", many.to_string().as_bytes());
     create(&probe, "/atalaya/reports/4", &report(epoch, 4, Some("Cel")));
     let one = fleet.leader("1", &[]);
-    let requests = fleet.api.wait_for("the good one and two more", PATIENCE, |all| all.len() >= 3);
+    let requests = fleet.api.wait_for("the good one and two more", DEADLINE, |all| all.len() >= 3);
     assert_eq!(key(&requests[0]), (epoch, 4), "it is the first that is sent");
     for (cycle, reason) in [(0, "unit"), (1, "what is this"), (2, "900000 bytes"), (3, "bytes")] {
         let data = aside(&probe, cycle);
@@ -144,8 +144,8 @@ fn leader_logs_once_for_each_report_that_it_may_not_set_aside(fleet: Fleet) {
     probe.restrict("/atalaya/aside").unwrap();
     create(&probe, "/atalaya/reports/0", b"what is this");
     let one = fleet.leader("1", &[]);
-    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
-    let occupied = eventually("a cycle that is still to come", PATIENCE, || {
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
+    let occupied = eventually("a cycle that is still to come", DEADLINE, || {
         let (_, last) = fleet.api.requests().last().map(key)?;
         let occupied = last + 4;
         probe
@@ -153,7 +153,7 @@ fn leader_logs_once_for_each_report_that_it_may_not_set_aside(fleet: Fleet) {
             .is_ok()
             .then_some(occupied)
     });
-    fleet.api.wait_for("the cycles after it", PATIENCE, |all| {
+    fleet.api.wait_for("the cycles after it", DEADLINE, |all| {
         all.iter().map(key).any(|(_, later)| later > occupied)
     });
     assert_eq!(lines(&one, "is skipped"), 1);
@@ -168,29 +168,29 @@ fn leader_does_not_believe_a_fence_far_ahead_of_the_clock(fleet: Fleet) {
         let since = Instant::now();
         let mut one = fleet.leader("1", &[]);
         let requests =
-            fleet.api.wait_for("a report", PATIENCE, |all| all.iter().any(|request| request.at > since));
+            fleet.api.wait_for("a report", DEADLINE, |all| all.iter().any(|request| request.at > since));
         let (epoch, cycle) = requests.last().map(key).unwrap();
         assert!(epoch < now() + DAY && cycle < 1 << 52, "{epoch} {cycle}");
-        one.wait_for_line("does not hold what a leader writes", PATIENCE);
+        one.wait_for_line("does not hold what a leader writes", DEADLINE);
         one.term();
-        assert!(one.wait_exit(PATIENCE).success());
+        assert!(one.wait_exit(DEADLINE).success());
     }
 }
 
 fn leader_skips_a_cycle_whose_path_another_znode_keeps(fleet: Fleet) {
     let probe = fleet.probe();
     let one = fleet.leader("1", &[]);
-    report_from(&fleet.api, "1", Instant::now(), PATIENCE);
+    report_from(&fleet.api, "1", Instant::now(), DEADLINE);
     let (epoch, cycle) = fleet.api.requests().last().map(key).unwrap();
     let taken = cycle + 4;
     create(&probe, &format!("/atalaya/reports/{taken}/child"), b"");
-    let all = fleet.api.wait_for("two cycles after it", PATIENCE, |all| {
+    let all = fleet.api.wait_for("two cycles after it", DEADLINE, |all| {
         all.iter().map(key).any(|(_, later)| later >= taken + 2)
     });
     let cycles: Vec<u64> = all.iter().map(|request| key(request).1).collect();
     assert_eq!(cycles, (1..taken).chain(taken + 1..=cycles[cycles.len() - 1]).collect::<Vec<_>>());
-    assert!(all.iter().map(key).all(|(same, _)| same == epoch), "it is no reason for a new epoch");
-    one.wait_for_line("cannot be removed from the outbox", PATIENCE);
+    assert!(all.iter().map(key).all(|(same, _)| same == epoch), "the epoch stays");
+    one.wait_for_line("cannot be removed from the outbox", DEADLINE);
     assert_eq!(lines(&one, &format!("cycle {taken} is skipped")), 1);
 }
 
@@ -201,7 +201,7 @@ fn leader_takes_over_above_an_epoch_that_the_collector_has_from_elsewhere() {
     let url = collector.url();
     let one = fleet.leader("1", &["--api-url", &url]);
     let held = |what: &str, wanted: &dyn Fn(&[atalaya_testbed::Held]) -> bool| {
-        eventually(what, PATIENCE, || collector.try_reports(None).ok().filter(|held| wanted(held)))
+        eventually(what, DEADLINE, || collector.try_reports(None).ok().filter(|held| wanted(held)))
     };
     let own = held("a report", &|held| !held.is_empty())[0].epoch.unwrap();
     let foreign = own + 1_000;
@@ -209,7 +209,7 @@ fn leader_takes_over_above_an_epoch_that_the_collector_has_from_elsewhere() {
     let request = ureq::Agent::new_with_config(config).get(format!("{url}?dato=666"));
     let answer = request.header("idempotency-key", format!("{foreign}-0")).call().unwrap();
     assert_eq!(answer.status().as_u16(), 200);
-    one.wait_for_line("an epoch that no leader of this fleet had", PATIENCE);
+    one.wait_for_line("an epoch that no leader of this fleet had", DEADLINE);
     let all = held("three reports of a higher epoch", &|held| {
         held.iter().filter(|held| held.epoch > Some(foreign)).count() >= 3
     });
@@ -228,7 +228,7 @@ fn leader_takes_over_above_an_epoch_that_the_collector_has_from_elsewhere() {
     assert_eq!(status(&fleet)["outranked"], Value::Null);
 }
 
-/// An API that answers what `answer` makes of the first line and the headers of a request, in lower case.
+/// An API whose answer is a function of the request's first line and headers, in lower case.
 struct Answering {
     url: String,
     heads: Arc<Mutex<Vec<String>>>,
@@ -269,17 +269,17 @@ fn leader_keeps_reports_while_a_collectors_epoch_is_too_far_ahead_to_rise_above(
         json!({"type": "urn:problem-type:atalaya:stale", "status": 409, "epoch": foreign, "first_cycle": 0});
     let api = answering(move |_| whole("409 Conflict", "application/problem+json", &stale.to_string()));
     let one = fleet.leader("1", &["--api-url", &api.url, "--metrics-listen", "127.0.0.1:0"]);
-    one.wait_for_line("more than a day ahead of ZooKeeper's clock", PATIENCE);
+    one.wait_for_line("more than a day ahead of ZooKeeper's clock", DEADLINE);
     let probe = fleet.probe();
-    eventually("three reports wait", PATIENCE, || (probe.ls("/atalaya/reports").len() >= 3).then_some(()));
+    eventually("three reports wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 3).then_some(()));
     assert!(probe.exists("/atalaya/aside").is_none_or(|_| probe.ls("/atalaya/aside").is_empty()));
-    let seen = eventually("the status says so", PATIENCE, || {
+    let seen = eventually("the status says so", DEADLINE, || {
         let seen = status(&fleet);
         (seen["outranked"] == foreign).then_some(seen)
     });
     assert!(seen["epoch"].as_i64().unwrap() < now() + DAY, "it does not rise");
     assert!(output(&fleet, &["status"]).contains("the collector has reports of the later epoch"));
-    assert!(Watch::of(&one).figure("atalaya_reports_outranked_total").unwrap() >= 1.0);
+    assert!(MetricsClient::of(&one).figure("atalaya_reports_outranked_total").unwrap() >= 1.0);
     assert_eq!(lines(&one, "an epoch that no leader of this fleet had"), 1, "said once");
 }
 
@@ -307,11 +307,11 @@ fn leader_delivers_the_others_when_an_api_forbids_particular_reports() {
         keys.dedup();
         keys.len()
     };
-    eventually("five of the other unit are delivered", PATIENCE, || {
+    eventually("five of the other unit are delivered", DEADLINE, || {
         set(&probe);
         (delivered() >= 5).then_some(())
     });
-    let set_aside = eventually("the forbidden ones are set aside", PATIENCE, || {
+    let set_aside = eventually("the forbidden ones are set aside", DEADLINE, || {
         let names = probe.exists("/atalaya/aside").map(|_| probe.ls("/atalaya/aside"))?;
         let text = probe.text(&format!("/atalaya/aside/{}", names.first()?))?;
         serde_json::from_str::<Value>(&text).ok()
@@ -329,9 +329,9 @@ fn leader_keeps_reports_that_are_redirected_to_a_login_page() {
         false => whole("200 OK", "text/html", "<!doctype html><title>Sign in</title>"),
     });
     let one = fleet.leader("1", &["--api-url", &api.url]);
-    one.wait_for_line("a page of HTML: the report is not recorded", PATIENCE);
+    one.wait_for_line("a page of HTML: the report is not recorded", DEADLINE);
     let probe = fleet.probe();
-    eventually("three reports wait", PATIENCE, || (probe.ls("/atalaya/reports").len() >= 3).then_some(()));
+    eventually("three reports wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 3).then_some(()));
 }
 
 #[test]
@@ -351,13 +351,13 @@ fn token_is_not_sent_to_an_api_that_only_zookeeper_names() {
         heads.iter().any(|head| head.contains("authorization: bearer") == wanted)
     };
     let mut one = node("1", &[]);
-    eventually("two reports", PATIENCE, || (api.heads.lock().unwrap().len() >= 2).then_some(()));
+    eventually("two reports", DEADLINE, || (api.heads.lock().unwrap().len() >= 2).then_some(()));
     assert!(!saw(true), "the token is sent");
     assert_eq!(lines(&one, "is not sent to the API: it is bound to no origin"), 1);
     assert_eq!(lines(&one, "the API has changed"), 1);
     one.term();
-    assert!(one.wait_exit(PATIENCE).success());
+    assert!(one.wait_exit(DEADLINE).success());
     let origin = api.url.trim_end_matches("/nuevo").to_owned();
     let _two = node("2", &[("ATALAYA_API_TOKEN_ORIGIN", &origin)]);
-    eventually("a report with the token", PATIENCE, || saw(true).then_some(()));
+    eventually("a report with the token", DEADLINE, || saw(true).then_some(()));
 }

@@ -1,5 +1,5 @@
-//! Every process that a command of `lock` or `elect`, or of a `command` sensor, has started ends with it, however it
-//! was started and whatever ends it.
+//! All processes that a command of `lock` or `elect`, or a `command` sensor, has started end with it, however they were
+//! started and whatever ends the command.
 #![cfg(target_os = "linux")]
 
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch, Terminal, clean_command, eventually, guarded};
 
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
-/// Starts processes in the background, in two generations, in sessions of their own and as daemons. Each writes its id
-/// into `pids`; then `ready` is written.
+/// Starts background processes in two generations, in their own sessions and as daemons. Each writes its id into
+/// `pids`; then `ready` is written.
 fn script(folder: &Path) -> String {
     let folder = folder.display();
     format!(
@@ -48,35 +48,35 @@ impl Tree {
 
     fn hold(&self, fleet: &Fleet, words: &[&str], end: &str) -> Process {
         let holder = Process::spawn(self.tool(fleet, words, &(script(self.scratch.path()) + end)));
-        eventually("all processes of the tree", PATIENCE, || self.file("ready").exists().then_some(()));
+        eventually("all processes of the tree", DEADLINE, || self.file("ready").exists().then_some(()));
         holder
     }
 
-    /// The processes of the tree that have not ended.
+    /// Returns the processes of the tree that have not ended.
     fn alive(&self) -> Vec<String> {
         let pids = std::fs::read_to_string(self.file("pids")).unwrap_or_default();
         pids.lines().filter(|pid| runs(pid)).map(str::to_owned).collect()
     }
 
-    /// Stands in line for the same lock, and writes which processes of the tree are alive when it enters.
+    /// Acquires the same lock, and writes which processes of the tree are alive at that moment.
     fn next(&self, fleet: &Fleet, words: &[&str]) -> Process {
         let script = "for pid in $(cat pids); do
                           case $(cut -d' ' -f3 /proc/$pid/stat 2>/dev/null) in ''|Z) ;; *) echo $pid >> met;; esac
                       done; touch met";
         let next = Process::spawn(self.tool(fleet, words, script));
         let path = words[1];
-        eventually("two in line", PATIENCE, || (fleet.probe().contenders(path).len() == 2).then_some(()));
+        eventually("two in line", DEADLINE, || (fleet.probe().contenders(path).len() == 2).then_some(()));
         next
     }
 
     #[track_caller]
     fn next_met_nobody(&self) {
-        let met = eventually("the next holder", PATIENCE, || std::fs::read_to_string(self.file("met")).ok());
+        let met = eventually("the next holder", DEADLINE, || std::fs::read_to_string(self.file("met")).ok());
         assert_eq!(met, "", "processes of the holder before");
     }
 }
 
-/// Whether a process exists and is not a zombie.
+/// Returns true if a process exists and is not a zombie.
 fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().and_then(|rest| rest.trim().chars().next()).is_some_and(|state| state != 'Z')
@@ -90,11 +90,11 @@ fn lock_and_elect_end_every_process_of_the_tree_at_sigterm_before_the_next_holde
         let mut holder = tree.hold(&fleet, &words, "wait; sleep 300");
         let mut next = tree.next(&fleet, &words);
         holder.term();
-        let status = holder.wait_exit(PATIENCE);
+        let status = holder.wait_exit(DEADLINE);
         assert_eq!(tree.alive(), [""; 0], "when {words:?} ends, all of the tree has ended");
         assert_eq!(status.code(), Some(128 + 15));
         tree.next_met_nobody();
-        assert!(next.wait_exit(PATIENCE).success());
+        assert!(next.wait_exit(DEADLINE).success());
     }
 }
 
@@ -105,10 +105,10 @@ fn lock_ends_every_process_of_the_tree_when_the_lock_is_lost() {
     let mut holder = tree.hold(&fleet, &["lock", "/locks/lost"], "wait; sleep 300");
     let lost = Instant::now();
     fleet.server.vanish();
-    // Another client could have the lock after the session timeout of 2 s.
+    // Another client could acquire the lock after the session timeout of 2 s.
     eventually("the end of the tree", Duration::from_secs(2), || tree.alive().is_empty().then_some(()));
     assert!(lost.elapsed() < Duration::from_secs(2));
-    assert_eq!(holder.wait_exit(PATIENCE).code(), Some(75));
+    assert_eq!(holder.wait_exit(DEADLINE).code(), Some(75));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn lock_ends_every_process_of_the_tree_when_its_own_process_is_killed() {
     let mut holder = tree.hold(&fleet, &words, "wait; sleep 300");
     let _next = tree.next(&fleet, &words);
     holder.kill9();
-    eventually("the end of the tree", PATIENCE, || tree.alive().is_empty().then_some(()));
+    eventually("the end of the tree", DEADLINE, || tree.alive().is_empty().then_some(()));
     tree.next_met_nobody();
 }
 
@@ -135,7 +135,7 @@ fn lock_ends_every_process_of_the_tree_when_its_helper_process_is_killed() {
     let helper: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
     let helper = rustix::process::Pid::from_raw(helper).unwrap();
     rustix::process::kill_process(helper, rustix::process::Signal::KILL).unwrap();
-    holder.wait_exit(PATIENCE);
+    holder.wait_exit(DEADLINE);
     assert_eq!(tree.alive(), [""; 0]);
     tree.next_met_nobody();
 }
@@ -145,7 +145,7 @@ fn lock_ends_what_its_command_has_left_in_the_background() {
     let fleet = Fleet::memory();
     let tree = Tree::new();
     let mut holder = tree.hold(&fleet, &["lock", "/locks/left"], "exit 7");
-    assert_eq!(holder.wait_exit(PATIENCE).code(), Some(7));
+    assert_eq!(holder.wait_exit(DEADLINE).code(), Some(7));
     assert_eq!(tree.alive(), [""; 0]);
 }
 
@@ -155,13 +155,13 @@ fn command_of_lock_reads_the_terminal_and_gets_its_interrupt() {
     let tree = Tree::new();
     let script = "read word; echo got $word; trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.1; done";
     let mut terminal = Terminal::spawn(tree.tool(&fleet, &["lock", "/locks/tty"], script), (100, 24));
-    eventually("a holder", PATIENCE, || (fleet.probe().contenders("/locks/tty").len() == 1).then_some(()));
+    eventually("a holder", DEADLINE, || (fleet.probe().contenders("/locks/tty").len() == 1).then_some(()));
     terminal.press("hello\r");
-    terminal.wait_for("got hello", PATIENCE);
-    terminal.wait_for("ready", PATIENCE);
+    terminal.wait_for("got hello", DEADLINE);
+    terminal.wait_for("ready", DEADLINE);
     terminal.press("\x03");
-    terminal.wait_for("interrupted", PATIENCE);
-    terminal.wait_exit(PATIENCE);
+    terminal.wait_for("interrupted", DEADLINE);
+    terminal.wait_exit(DEADLINE);
 }
 
 /// A board with one `command` sensor.
@@ -182,9 +182,9 @@ fn node_that_is_killed_takes_the_programs_of_its_command_sensors_with_it() {
     let boards = board(tree.scratch.path(), &(script(tree.scratch.path()) + "sleep 300"), "9s");
     let args = ["--boards", &boards.display().to_string(), "--board", "b"];
     let mut node = fleet.node("1", &args);
-    eventually("all processes of the program", PATIENCE, || tree.file("ready").exists().then_some(()));
+    eventually("all processes of the program", DEADLINE, || tree.file("ready").exists().then_some(()));
     node.kill9();
-    eventually("the end of the program", PATIENCE, || tree.alive().is_empty().then_some(()));
+    eventually("the end of the program", DEADLINE, || tree.alive().is_empty().then_some(()));
 }
 
 #[test]
@@ -241,9 +241,9 @@ fn supervised_node_that_hangs_ends_when_its_parent_is_killed() {
     let boards = board(tree.scratch.path(), &(script(tree.scratch.path()) + "sleep 300"), "9s");
     let args = ["--supervised", "--boards", &boards.display().to_string(), "--board", "b"];
     let mut parent = fleet.node("1", &args);
-    eventually("all processes of the program", PATIENCE, || tree.file("ready").exists().then_some(()));
+    eventually("all processes of the program", DEADLINE, || tree.file("ready").exists().then_some(()));
     parent.kill9();
-    eventually("the end of the program", PATIENCE, || tree.alive().is_empty().then_some(()));
+    eventually("the end of the program", DEADLINE, || tree.alive().is_empty().then_some(()));
 }
 
 /// Runs a command as process 1 of a process namespace, as a container does.
@@ -274,7 +274,7 @@ fn process_one_reaps_orphans_and_passes_signals_on() {
         (supervised, "published the first"),
     ] {
         let mut outside = Process::spawn(as_process_one(&command));
-        outside.wait_for_line(line, PATIENCE);
+        outside.wait_for_line(line, DEADLINE);
         let pid = outside.pid();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let one = children.split_whitespace().next().unwrap().to_owned();
@@ -297,10 +297,10 @@ fn process_one_reaps_orphans_and_passes_signals_on() {
                     .is_ok_and(|line| line.starts_with("sleep\x000.3"))
             })
         };
-        eventually("the end of the orphan", PATIENCE, || (!sleeps() && zombies() == 0).then_some(()));
+        eventually("the end of the orphan", DEADLINE, || (!sleeps() && zombies() == 0).then_some(()));
         let one = rustix::process::Pid::from_raw(one.parse().unwrap()).unwrap();
         rustix::process::kill_process(one, rustix::process::Signal::TERM).unwrap();
-        let status = outside.wait_exit(PATIENCE);
+        let status = outside.wait_exit(DEADLINE);
         assert!(matches!(status.code(), Some(0 | 143)), "{command:?}: {status}");
     }
 }

@@ -1,20 +1,20 @@
-//! How the sensors of a node are: in what it says of itself, and in `atalaya sensors list --node`.
+//! Sensor health in the node info and in `atalaya sensors list --node`.
 #![cfg(target_os = "linux")]
 
 use std::process::{Command, Output};
 
 use atalaya_testbed::{Scratch, eventually, guarded};
 
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
 on_both!(
-    a_node_that_can_measure_nothing_says_why,
-    a_panic_a_hanging_read_and_no_number_cost_their_own_sensors_only,
-    a_dead_sensor_beside_living_ones_is_left_out_and_found_when_it_comes,
-    the_health_of_a_nodes_sensors_is_listed_for_people_and_for_scripts,
+    node_without_a_working_sensor_logs_the_reason,
+    faulty_sensors_do_not_affect_others,
+    missing_sensor_is_skipped_and_used_when_it_appears,
+    sensors_list_shows_health_as_table_and_json,
 );
 
-/// `atalaya sensors list --node ID` on this fleet.
+/// Runs `atalaya sensors list --node ID` on this fleet.
 fn list(fleet: &Fleet, args: &[&str]) -> Output {
     let mut command: Command = guarded(env!("CARGO_BIN_EXE_atalaya"));
     command.args(["sensors", "list", "--zookeeper", &fleet.hosts]).args(args);
@@ -27,38 +27,38 @@ fn text(output: &Output) -> String {
 
 fn said(fleet: &Fleet, id: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
     let probe = fleet.probe();
-    eventually("what the node says of its sensors", PATIENCE, || {
+    eventually("the sensors in the node info", DEADLINE, || {
         let said: serde_json::Value =
             serde_json::from_str(&probe.text(&format!("/atalaya/nodes/{id}"))?).unwrap();
         wanted(&said).then_some(said)
     })
 }
 
-fn a_node_that_can_measure_nothing_says_why(fleet: Fleet) {
+fn node_without_a_working_sensor_logs_the_reason(fleet: Fleet) {
     let desk = Scratch::new("health");
     let file = desk.path().join("boards.toml");
     let board = "[boards.pi]\nbackend = \"linux\"\nsensors = [{ name = \"air\", chip = \"lm75\", bus = \"i2c-250\", address = 0x48 }]\n";
     std::fs::write(&file, board).unwrap();
     let node = fleet.node("1", &["--boards", &file.display().to_string(), "--board", "pi"]);
-    node.wait_for_line("cannot be read: ", PATIENCE);
+    node.wait_for_line("cannot be read: ", DEADLINE);
     let said = said(&fleet, "1", |said| said["sensors"][0]["health"]["state"] == "failing");
     let health = &said["sensors"][0]["health"];
     assert!(health["error"].as_str().unwrap().contains("/dev/i2c-250"), "{health}");
     assert!(health["count"].as_u64().unwrap() >= 1 && health["since"].is_string(), "{health}");
     let probe = fleet.probe();
-    assert!(probe.ls("/election").is_empty(), "who measures nothing does not lead");
+    assert!(probe.ls("/election").is_empty(), "a node without measurements does not lead");
 
-    // It is repaired: the same node joins.
+    // After the repair, the same node joins.
     let good = "[boards.pi]\nbackend = \"sim\"\nsensors = [{ name = \"air\", chip = \"lm75\", bus = \"i2c-250\", address = 0x48 }]\n";
     let whole = desk.path().join("whole");
     std::fs::write(&whole, good).unwrap();
     std::fs::rename(whole, &file).unwrap();
     node.hup();
-    node.wait_for_line(" leading epoch=", PATIENCE);
+    node.wait_for_line(" leading epoch=", DEADLINE);
     self::said(&fleet, "1", |said| said["sensors"][0]["health"]["state"] == "ok");
 }
 
-fn a_dead_sensor_beside_living_ones_is_left_out_and_found_when_it_comes(fleet: Fleet) {
+fn missing_sensor_is_skipped_and_used_when_it_appears(fleet: Fleet) {
     let desk = Scratch::new("health");
     let file = desk.path().join("boards.toml");
     let board = r#"
@@ -74,7 +74,7 @@ sensors = [
     std::fs::write(desk.path().join("living"), "40\n").unwrap();
     let node = fleet
         .node("1", &["--boards", &file.display().to_string(), "--board", "pi", "--sampling-period", "200ms"]);
-    node.wait_for_line(" leading epoch=", PATIENCE);
+    node.wait_for_line(" leading epoch=", DEADLINE);
     let probe = fleet.probe();
     let living = r#"[{"bn":"1/","n":"living/humidity","u":"%RH","v":40.0}]"#;
     assert_eq!(probe.text("/mediciones/1").as_deref(), Some(living), "a pack, as if all were there");
@@ -85,12 +85,12 @@ sensors = [
     said(&fleet, "1", |said| states(said) == ["failing", "ok", "absent"]);
 
     std::fs::write(desk.path().join("late"), "21.5\n").unwrap();
-    eventually("the sensor that came late", PATIENCE, || {
+    eventually("the sensor that came late", DEADLINE, || {
         probe
             .text("/mediciones/1")
             .filter(|text| text.contains(r#""n":"late/temperature","u":"Cel","v":21.5"#))
     });
-    node.wait_for_line("reads again", PATIENCE);
+    node.wait_for_line("sensor recovered", DEADLINE);
     said(&fleet, "1", |said| states(said) == ["failing", "ok", "ok"]);
     let log = node.log();
     let complaints =
@@ -98,7 +98,7 @@ sensors = [
     assert_eq!(complaints.count(), 1, "said once");
 }
 
-fn a_panic_a_hanging_read_and_no_number_cost_their_own_sensors_only(fleet: Fleet) {
+fn faulty_sensors_do_not_affect_others(fleet: Fleet) {
     let desk = Scratch::new("health");
     let file = desk.path().join("boards.toml");
     let sensor = |name: &str, bus: u8, address: u8, faults: &str| {
@@ -117,7 +117,7 @@ fn a_panic_a_hanging_read_and_no_number_cost_their_own_sensors_only(fleet: Fleet
     let board = format!("[boards.b]\nbackend = \"sim\"\nsensors = [{}]\n", sensors.join(", "));
     std::fs::write(&file, board).unwrap();
     let node = fleet.node("1", &["--boards", &file.display().to_string(), "--board", "b"]);
-    node.wait_for_line(" leading epoch=", PATIENCE);
+    node.wait_for_line(" leading epoch=", DEADLINE);
     let probe = fleet.probe();
     let pack = |names: &[&str]| {
         let records: Vec<String> =
@@ -138,13 +138,13 @@ fn a_panic_a_hanging_read_and_no_number_cost_their_own_sensors_only(fleet: Fleet
         (&"ok".into(), &"ok".into())
     );
 
-    eventually("the bus that hung", PATIENCE, || {
+    eventually("the bus that hung", DEADLINE, || {
         probe.text("/mediciones/1").filter(|text| *text == pack(&["neighbour", "hangs", "living"]))
     });
     self::said(&fleet, "1", |said| of(said, "hangs")["state"] == "ok");
 }
 
-fn the_health_of_a_nodes_sensors_is_listed_for_people_and_for_scripts(fleet: Fleet) {
+fn sensors_list_shows_health_as_table_and_json(fleet: Fleet) {
     let _one = fleet.leader("1", &[]);
     said(&fleet, "1", |said| said["sensors"][0]["health"]["state"] == "ok");
     let output = list(&fleet, &["--node", "1"]);
@@ -165,9 +165,9 @@ fn the_health_of_a_nodes_sensors_is_listed_for_people_and_for_scripts(fleet: Fle
 
     let missing = list(&fleet, &["--node", "2"]);
     assert_eq!(missing.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("node 2 is not there"), "{missing:?}");
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("node 2 is not running"), "{missing:?}");
 
-    // What somebody else wrote there does no harm to a terminal.
+    // Text that another program wrote there does not affect the terminal.
     let probe = fleet.probe();
     let evil = r#"{"host":"h","pid":1,"version":"9","board":"b","started":"2026-01-01T00:00:00Z","sensors":[
         {"name":"\u001b[2Js","chip":"c","quantities":["magic"],"health":{"state":"dozing","error":"a\u001b]0;b"}}]}"#;

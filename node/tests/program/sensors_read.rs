@@ -1,4 +1,4 @@
-//! `atalaya sensors read`: a single read of a chip whose first measurement takes its time.
+//! `atalaya sensors read` of a chip whose first measurement takes seconds.
 
 use std::process::{Command, Output};
 
@@ -24,7 +24,7 @@ fn sensors_read_waits_for_the_first_measurement_of_an_scd41() {
     let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}{said}");
     assert!(text.contains("room") && text.contains("700 ppm"), "{text}");
-    // Read once: the filter drops a second value that is the same.
+    // Read once: the filter would drop a second, equal value.
     assert_eq!(text.matches("door").count(), 1, "{text}");
     assert_eq!(said.lines().filter(|line| line.contains("room: waiting up to")).count(), 1, "{said}");
 }

@@ -1,17 +1,17 @@
-//! More than one quantity, the whole way: packs in znodes, one average for each unit, one request for each average, and
-//! bare numbers of other programs beside them.
+//! Several quantities end to end: packs in znodes, one average per unit, one request per average, and bare numbers of
+//! other programs beside them.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 use atalaya_testbed::{Process, Recorded, Scratch};
 
-use crate::common::{Fleet, PATIENCE, bodies};
+use crate::common::{DEADLINE, Fleet, bodies};
 
 on_both!(
-    each_unit_has_an_average_of_its_own_and_bare_numbers_have_theirs,
-    a_get_names_quantity_and_unit_and_every_report_has_a_key_of_its_own,
-    a_flood_of_units_does_not_keep_the_averages_of_the_others_from_the_api,
+    each_unit_has_its_own_average_beside_bare_numbers,
+    get_report_names_quantity_and_unit_and_has_its_own_key,
+    flood_of_units_does_not_block_other_averages,
 );
 
 const BOARDS: &str = r#"
@@ -33,23 +33,23 @@ fn node(fleet: &Fleet, desk: &Scratch, id: &str, args: &[&str]) -> Process {
     fleet.node(id, &[&["--boards", &file], args].concat())
 }
 
-fn each_unit_has_an_average_of_its_own_and_bare_numbers_have_theirs(fleet: Fleet) {
+fn each_unit_has_its_own_average_beside_bare_numbers(fleet: Fleet) {
     let desk = Scratch::new("quantities");
     let probe = fleet.probe();
     probe.create("/mediciones", b"", false).unwrap();
-    // As a Kazoo program writes it.
+    // The format of a Kazoo program.
     probe.create("/mediciones/kazoo", b"80", true).unwrap();
     let one = node(&fleet, &desk, "1", &["--board", "cold", "--api-method", "post"]);
-    one.wait_for_line(" leading epoch=", PATIENCE);
+    one.wait_for_line(" leading epoch=", DEADLINE);
     let two = node(&fleet, &desk, "2", &["--board", "warm"]);
-    two.wait_for_line("following", PATIENCE);
+    two.wait_for_line("following", DEADLINE);
     let wanted = [
         (None, None, 80.0, 1),
         (Some("humidity"), Some("%RH"), 40.0, 1),
         (Some("temperature"), Some("Cel"), 20.0, 2),
         (Some("pressure"), Some("Pa"), 101_325.0, 1),
     ];
-    // Several are on their way at once: they may come in any order.
+    // Several requests are under way at once, so they may arrive in any order.
     let cycle_of_both = |all: &[Recorded]| {
         let reports = bodies(all);
         let last = reports.iter().rev().find(|report| report["count"] == 2)?.clone();
@@ -58,7 +58,7 @@ fn each_unit_has_an_average_of_its_own_and_bare_numbers_have_theirs(fleet: Fleet
         cycle.sort_by_key(|report| report["unit"].as_str().map(str::to_owned));
         Some(cycle)
     };
-    let requests = fleet.api.wait_for("a cycle of four averages", PATIENCE, |all| {
+    let requests = fleet.api.wait_for("a cycle of four averages", DEADLINE, |all| {
         cycle_of_both(all).is_some_and(|cycle| cycle.len() >= wanted.len())
     });
     let cycle = cycle_of_both(&requests).unwrap();
@@ -70,10 +70,10 @@ fn each_unit_has_an_average_of_its_own_and_bare_numbers_have_theirs(fleet: Fleet
     }
 }
 
-fn a_get_names_quantity_and_unit_and_every_report_has_a_key_of_its_own(fleet: Fleet) {
+fn get_report_names_quantity_and_unit_and_has_its_own_key(fleet: Fleet) {
     let desk = Scratch::new("quantities");
     let _one = node(&fleet, &desk, "1", &["--board", "warm"]);
-    let requests = fleet.api.wait_for("three cycles", PATIENCE, |all| all.len() >= 6);
+    let requests = fleet.api.wait_for("three cycles", DEADLINE, |all| all.len() >= 6);
     let said = |request: &Recorded| -> (Option<f64>, String, String) {
         let value = |name: &str| {
             let pairs = request.query.iter().find(|(key, _)| key == name);
@@ -92,7 +92,7 @@ fn a_get_names_quantity_and_unit_and_every_report_has_a_key_of_its_own(fleet: Fl
     assert_eq!(keys.len(), requests.len(), "{keys:?}");
 }
 
-fn a_flood_of_units_does_not_keep_the_averages_of_the_others_from_the_api(fleet: Fleet) {
+fn flood_of_units_does_not_block_other_averages(fleet: Fleet) {
     let desk = Scratch::new("quantities");
     let probe = fleet.probe();
     probe.create("/mediciones", b"", false).unwrap();
@@ -100,7 +100,7 @@ fn a_flood_of_units_does_not_keep_the_averages_of_the_others_from_the_api(fleet:
         let records: Vec<String> = units.map(|unit| format!(r#"{{"u":"u{unit}","v":1}}"#)).collect();
         format!("[{}]", records.join(","))
     };
-    // One with more units than a pack may have, four with as many, and one whose unit is a header of its own.
+    // One pack with more units than allowed, four with the maximum, and one whose unit is in its own base record.
     probe.create("/mediciones/a", pack(0..1_000).as_bytes(), true).unwrap();
     for n in 0..4 {
         probe.create(&format!("/mediciones/b{n}"), pack(n * 32..n * 32 + 32).as_bytes(), true).unwrap();
@@ -108,10 +108,10 @@ fn a_flood_of_units_does_not_keep_the_averages_of_the_others_from_the_api(fleet:
     probe.create("/mediciones/c", br#"[{"u":"x\r\nX-Evil: 1","v":1}]"#, true).unwrap();
     let since = Instant::now();
     let one = node(&fleet, &desk, "z", &["--board", "warm", "--api-method", "post"]);
-    one.wait_for_line("is a SenML pack of more than 32 units", PATIENCE);
-    one.wait_for_line("has units beyond the 64 that are averaged", PATIENCE);
-    one.wait_for_line("with a unit that is none", PATIENCE);
-    let requests = fleet.api.wait_for("two cycles", PATIENCE, |all| {
+    one.wait_for_line("is a SenML pack with more than 32 units", DEADLINE);
+    one.wait_for_line("has units beyond the 64 that are averaged", DEADLINE);
+    one.wait_for_line("with an invalid unit", DEADLINE);
+    let requests = fleet.api.wait_for("two cycles", DEADLINE, |all| {
         bodies(all).iter().filter(|report| report["unit"] == "Pa").count() >= 2
     });
     let reports = bodies(&requests);

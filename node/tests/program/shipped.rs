@@ -1,5 +1,5 @@
-//! What is shipped besides the program holds what it promises: `deploy/`, manual pages, completions, and the commands and
-//! boards that the documentation shows.
+//! The files that are shipped beside the program are valid: `deploy/`, manual pages, completions, and the commands and
+//! boards in the documentation.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -23,7 +23,7 @@ fn atalaya(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_atalaya")).args(words).env_clear().output().unwrap()
 }
 
-/// What `atalaya check` says of a text, which it must accept.
+/// Returns the output of `atalaya check` for a text, which must be valid.
 fn accepted(boards: &str, whose: &str) -> String {
     let scratch = Scratch::new("shipped");
     let path = scratch.path().join("boards.toml");
@@ -34,7 +34,7 @@ fn accepted(boards: &str, whose: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The lines of the fenced blocks of a language, a text for each block.
+/// Returns the contents of the fenced code blocks of a language.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<(bool, String)> = None;
@@ -54,7 +54,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_boards_of_the_package_are_right_and_so_is_every_example_in_them() {
+fn packaged_boards_and_their_examples_are_valid() {
     let shipped = text("deploy/boards.toml");
     let summary = accepted(&shipped, "as shipped");
     assert!(summary.contains("pi (1 sensor)"), "{summary}");
@@ -69,7 +69,7 @@ fn the_boards_of_the_package_are_right_and_so_is_every_example_in_them() {
 }
 
 #[test]
-fn one_of_several_nodes_runs_as_the_only_one_does() {
+fn template_unit_runs_as_the_single_unit() {
     let is_setting = |line: &&str| !line.is_empty() && !line.starts_with('#');
     let unit = |name: &str| -> Vec<String> {
         text(&format!("deploy/systemd/{name}")).lines().filter(is_setting).map(str::to_owned).collect()
@@ -101,13 +101,13 @@ fn one_of_several_nodes_runs_as_the_only_one_does() {
 }
 
 #[test]
-fn the_changelog_of_the_package_begins_with_this_version() {
+fn packaged_changelog_starts_with_this_version() {
     let changelog = text("deploy/debian/changelog");
     assert!(changelog.starts_with(concat!("atalaya (", env!("CARGO_PKG_VERSION"), "-")), "{changelog}");
 }
 
 #[test]
-fn every_command_has_a_manual_page_of_its_own() {
+fn every_command_has_a_manual_page() {
     fn names(command: &clap::Command, before: &str, found: &mut Vec<String>) {
         let name = format!("{before}{}", command.get_name());
         for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
@@ -134,7 +134,7 @@ fn every_command_has_a_manual_page_of_its_own() {
         let page = fs::read_to_string(folder.join(page)).unwrap();
         assert!(page.contains(".TH ") && page.contains(".SH SYNOPSIS"), "{page}");
     }
-    // Nothing can be made below a file.
+    // No file can be created below a file.
     let file = scratch.path().join("file");
     fs::write(&file, "").unwrap();
     let output = atalaya(&["man", "--folder", file.join("below").to_str().unwrap()]);
@@ -142,7 +142,7 @@ fn every_command_has_a_manual_page_of_its_own() {
 }
 
 #[test]
-fn bash_can_read_its_completions() {
+fn bash_accepts_the_completions() {
     let scratch = Scratch::new("completions");
     let path = scratch.path().join("atalaya.bash");
     fs::write(&path, atalaya(&["completions", "bash"]).stdout).unwrap();
@@ -153,14 +153,14 @@ fn bash_can_read_its_completions() {
 }
 
 #[test]
-fn every_command_that_the_documentation_shows_exists() {
+fn commands_in_the_documentation_exist() {
     const ENDS: [&str; 6] = ["|", "&", "#", ">", ";", "&&"];
     let mut count = 0;
     for page in ["README.md", "node/README.md", "docs/operations.md", "docs/raspberry-pi.md", "docs/demo.md"]
     {
         for line in blocks(&text(page), "sh").iter().flat_map(|block| block.lines()) {
             let words = line.split_whitespace().skip_while(|word| ["sudo", "-u"].contains(word));
-            // `sudo -u atalaya atalaya …` names the user first.
+            // `sudo -u atalaya atalaya …` contains the user name first.
             let mut words: Vec<&str> = words.take_while(|word| !ENDS.contains(word)).collect();
             if words.first() == Some(&"atalaya") && words.get(1) == Some(&"atalaya") {
                 words.remove(0);
@@ -170,7 +170,7 @@ fn every_command_that_the_documentation_shows_exists() {
             }
             count += 1;
             if let Err(error) = Cli::try_parse_from(words) {
-                // Help and version are errors to clap, too.
+                // clap returns help and version as errors too.
                 assert!(!error.use_stderr(), "{page}: {line}\n{error}");
             }
         }
@@ -179,7 +179,7 @@ fn every_command_that_the_documentation_shows_exists() {
 }
 
 #[test]
-fn every_board_that_the_tutorial_for_the_pi_shows_is_right() {
+fn boards_in_the_raspberry_pi_guide_are_valid() {
     let boards = blocks(&text("docs/raspberry-pi.md"), "toml");
     assert!(boards.len() >= 2, "{boards:?}");
     for block in boards {
@@ -190,7 +190,7 @@ fn every_board_that_the_tutorial_for_the_pi_shows_is_right() {
 }
 
 #[test]
-fn what_the_tutorial_shows_of_a_scan_is_what_a_scan_says() {
+fn scan_output_in_the_raspberry_pi_guide_is_current() {
     let mut count = 0;
     for line in text("docs/raspberry-pi.md").lines() {
         let Some((address, chips)) = line.strip_prefix("  0x").and_then(|line| line.split_once("  ")) else {

@@ -1,4 +1,4 @@
-//! `atalaya status`: a whole fleet at a glance, for people and for scripts.
+//! `atalaya status`: a fleet at a glance, for people and for scripts.
 #![cfg(unix)]
 
 use std::process::{Command, Output};
@@ -9,13 +9,13 @@ use atalaya_recipes::{Session, SessionOptions};
 use atalaya_testbed::{Kazoo, Process, Terminal, eventually, guarded};
 use serde_json::Value;
 
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
 on_both!(
-    who_leads_who_measures_what_and_what_waits,
-    where_there_is_no_fleet_it_says_so_and_is_done,
-    a_fleet_that_is_watched_is_told_once_a_second_also_across_a_lost_connection,
-    a_terminal_is_drawn_over_and_given_back,
+    status_shows_leader_measurements_and_waiting_reports,
+    status_of_an_empty_zookeeper_says_so_and_ends,
+    status_watch_updates_every_second_and_survives_a_lost_connection,
+    status_watch_redraws_the_terminal_and_restores_it,
 );
 
 fn command(hosts: &str, args: &[&str]) -> Command {
@@ -40,14 +40,14 @@ fn json(hosts: &str) -> Value {
     serde_json::from_str(&text(hosts, &["--output", "json"])).unwrap()
 }
 
-fn who_leads_who_measures_what_and_what_waits(fleet: Fleet) {
+fn status_shows_leader_measurements_and_waiting_reports(fleet: Fleet) {
     let _one = fleet.leader("1", &["--board", "v70"]);
     let _two = fleet.follower("2", &["--board", "v80"]);
     let kazoo = Kazoo::ready();
     let _ten = kazoo.script("follower.py", &["10", &fleet.hosts, "0.5", "60"]);
     let probe = fleet.probe();
-    eventually("what Kazoo measures", PATIENCE, || probe.text("/mediciones/10"));
-    let seen = eventually("a leader who says that a report was accepted", PATIENCE, || {
+    eventually("what Kazoo measures", DEADLINE, || probe.text("/mediciones/10"));
+    let seen = eventually("a leader with a delivered report", DEADLINE, || {
         let seen = json(&fleet.hosts);
         seen["delivered"]["cycle"].is_u64().then_some(seen)
     });
@@ -61,7 +61,7 @@ fn who_leads_who_measures_what_and_what_waits(fleet: Fleet) {
     for (node, value) in nodes.iter().zip([70.0, 80.0, 60.0]) {
         assert_eq!(node["readings"][0]["value"], value);
         let age = node["age"].as_f64().unwrap();
-        assert!((0.0..PATIENCE.as_secs_f64()).contains(&age), "{age}");
+        assert!((0.0..DEADLINE.as_secs_f64()).contains(&age), "{age}");
     }
     let atalaya: Vec<bool> = nodes.iter().map(|node| node["atalaya"].as_bool().unwrap()).collect();
     assert_eq!(atalaya, [true, true, false]);
@@ -71,32 +71,32 @@ fn who_leads_who_measures_what_and_what_waits(fleet: Fleet) {
     assert!(!text.contains('\x1b'), "no colours in a pipe: {text}");
     let line =
         |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
-    assert!(line("leader ").contains("1 for ") && line("leader ").ends_with("1 more in line"), "{text}");
-    assert!(line("nodes ").ends_with("3, 1 of another kind"), "{text}");
-    assert!(line("1 leads ").contains(" 70 ") && line("1 leads ").contains(" ok "), "{text}");
+    assert!(line("leader ").contains("1 for ") && line("leader ").ends_with("1 more contender"), "{text}");
+    assert!(line("nodes ").ends_with("3: 1 not Atalaya"), "{text}");
+    assert!(line("1 (leader) ").contains(" 70 ") && line("1 (leader) ").contains(" ok "), "{text}");
     assert!(line("10 ").contains(" 60 ") && line("10 ").contains("not Atalaya"), "{text}");
 }
 
-/// What stands at `/atalaya/term`.
+/// Returns the data of `/atalaya/term`.
 fn term(fleet: &Fleet, field: &str) -> Value {
     let text = fleet.probe().text("/atalaya/term").unwrap();
     serde_json::from_str::<Value>(&text).unwrap()[field].take()
 }
 
-fn where_there_is_no_fleet_it_says_so_and_is_done(fleet: Fleet) {
+fn status_of_an_empty_zookeeper_says_so_and_ends(fleet: Fleet) {
     let said = text(&fleet.hosts, &[]);
-    assert!(said.contains("there is no fleet here"), "{said}");
+    assert!(said.contains("no fleet found"), "{said}");
     let seen = json(&fleet.hosts);
     assert_eq!((&seen["leader"], &seen["nodes"]), (&Value::Null, &Value::Array(Vec::new())));
     let probe = fleet.probe();
     assert!(probe.exists("/mediciones").is_none() && probe.exists("/atalaya").is_none(), "nothing was made");
 }
 
-fn a_fleet_that_is_watched_is_told_once_a_second_also_across_a_lost_connection(mut fleet: Fleet) {
+fn status_watch_updates_every_second_and_survives_a_lost_connection(mut fleet: Fleet) {
     let _one = fleet.leader("1", &[]);
     let mut watching = Process::spawn(command(&fleet.hosts, &["--watch", "--output", "json"]));
     let lines = |watching: &Process, more: usize| {
-        eventually("lines", PATIENCE, || {
+        eventually("lines", DEADLINE, || {
             let log = watching.log();
             let lines: Vec<Value> =
                 log.iter().filter_map(|line| serde_json::from_str(&line.text).ok()).collect();
@@ -106,41 +106,41 @@ fn a_fleet_that_is_watched_is_told_once_a_second_also_across_a_lost_connection(m
     let seen = lines(&watching, 3);
     assert!(seen.iter().all(|line| line["nodes"][0]["id"] == "1"), "{seen:?}");
     fleet.server.vanish();
-    watching.wait_for_line("ZooKeeper does not answer", PATIENCE);
+    watching.wait_for_line("ZooKeeper does not respond", DEADLINE);
     fleet.server.come_back();
     let before = lines(&watching, 0).len();
     lines(&watching, before + 2);
     watching.int();
-    assert!(watching.wait_exit(PATIENCE).success());
+    assert!(watching.wait_exit(DEADLINE).success());
 }
 
-fn a_terminal_is_drawn_over_and_given_back(fleet: Fleet) {
+fn status_watch_redraws_the_terminal_and_restores_it(fleet: Fleet) {
     let _one = fleet.leader("1", &["--board", "v70"]);
     let mut watching = Terminal::spawn(command(&fleet.hosts, &["--watch"]), (100, 30));
-    watching.wait_for("1 leads", PATIENCE);
+    watching.wait_for("1 (leader)", DEADLINE);
     let coloured = watching.look(|screen| {
         let cell = screen.cell(0, 0).unwrap();
         cell.dim() || cell.bold()
     });
     assert!(coloured, "{}", watching.text());
     let _two = fleet.follower("2", &["--board", "v80"]);
-    watching.wait_until("both nodes, once each", PATIENCE, |text| {
+    watching.wait_until("both nodes, once each", DEADLINE, |text| {
         text.matches("fleet ").count() == 1
             && text.lines().any(|line| line.starts_with("2 ") && line.contains("80"))
     });
     watching.signal_term();
-    assert_eq!(watching.wait_exit(PATIENCE), 0);
+    assert_eq!(watching.wait_exit(DEADLINE), 0);
     assert!(!watching.look(|screen| screen.alternate_screen()), "the other screen was left");
 }
 
 #[test]
-fn a_zookeeper_that_is_not_there_is_said_within_the_time_given() {
+fn status_reports_an_unreachable_zookeeper_within_its_timeout() {
     let output = status("127.0.0.1:1", &["--connect-timeout", "500ms"]);
     assert_eq!(output.status.code(), Some(69), "{output:?}");
 }
 
 #[test]
-fn thousands_of_nodes_are_shown() {
+fn status_shows_thousands_of_nodes() {
     const NODES: usize = 10_000;
     let fleet = Fleet::memory();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,16 +1,16 @@
-//! Text that other programs have written into ZooKeeper: safe on a terminal, byte for byte in a pipe.
+//! Text that other programs have written into ZooKeeper is safe on a terminal, and byte for byte in a pipe.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
 
 use atalaya_testbed::{Scratch, Terminal, clean_command};
 
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
-/// Clears the screen, sets a title, colours by a C1 control, overrides the direction of writing, and begins another
+/// Clears the screen, sets a title, colours by a C1 control, overrides the direction of writing, and starts another
 /// line.
 const HOSTILE: &str = "before\x1b[2J\x1b]0;title\x07\u{9b}31m\u{202e}\u{2066}\r after";
-/// What a terminal shows of it. The terminal of these tests leaves out U+FFFD.
+/// The text as a terminal shows it. The terminal of these tests omits U+FFFD.
 const SHOWN: &str = "before[2J]0;title31m after";
 
 fn program(scratch: &Scratch, fleet: &Fleet, words: &[&str]) -> Command {
@@ -20,7 +20,7 @@ fn program(scratch: &Scratch, fleet: &Fleet, words: &[&str]) -> Command {
 }
 
 #[test]
-fn values_are_exact_in_a_pipe_and_safe_on_a_terminal() {
+fn znode_values_are_exact_in_a_pipe_and_safe_on_a_terminal() {
     let fleet = Fleet::memory();
     let scratch = Scratch::new("terminal-text");
     let probe = fleet.probe();
@@ -39,12 +39,12 @@ fn values_are_exact_in_a_pipe_and_safe_on_a_terminal() {
         [&["config", "get", "/value"][..], &["config", "watch", "/value"], &["queue", "take", "/jobs"]]
     {
         let terminal = Terminal::spawn(program(&scratch, &fleet, words), (100, 24));
-        terminal.wait_for(SHOWN, PATIENCE);
+        terminal.wait_for(SHOWN, DEADLINE);
     }
 }
 
 #[test]
-fn tables_are_safe_whatever_other_programs_say() {
+fn tables_are_safe_on_a_terminal_whatever_znodes_contain() {
     let fleet = Fleet::memory();
     let scratch = Scratch::new("terminal-text");
     let probe = fleet.probe();

@@ -1,4 +1,4 @@
-//! `atalaya lock`, `elect`, `counter`, `barrier`, `inspect`: as a shell script uses them.
+//! `atalaya lock`, `elect`, `counter`, `barrier`, `inspect`, as used by a shell script.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -7,25 +7,25 @@ use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Process, Scratch, eventually, guarded};
 
-use crate::common::{Fleet, PATIENCE};
+use crate::common::{DEADLINE, Fleet};
 
 on_both!(
-    one_command_at_a_time,
-    exit_codes_are_the_commands_own,
-    a_lock_that_is_not_to_be_had_in_time,
-    later_holders_have_higher_fences,
-    a_holder_that_is_killed_takes_its_command_with_it,
-    a_lost_lock_ends_its_command_before_anybody_else_has_it,
-    whoever_is_elected_runs_and_another_when_it_is_killed,
-    counters_count,
-    barriers_open_and_close,
-    queues_keep_what_was_put_in_order,
-    values_are_kept_and_those_of_the_fleet_are_checked,
-    a_value_that_is_watched_is_printed_whenever_it_changes,
-    what_stands_there_is_said,
+    lock_runs_one_command_at_a_time,
+    lock_exits_with_the_code_of_its_command,
+    lock_times_out,
+    later_lock_holders_have_higher_fencing_tokens,
+    killed_lock_process_ends_its_command,
+    lost_lock_ends_its_command_before_the_next_holder,
+    elect_runs_the_leaders_command_and_fails_over,
+    counter_command_adds_and_prints,
+    barrier_command_opens_closes_and_waits,
+    queue_command_keeps_the_order,
+    config_command_stores_values_and_checks_fleet_keys,
+    config_watch_prints_each_change,
+    inspect_describes_znodes,
 );
 
-/// `atalaya WORDS… --zookeeper … --session-timeout 2s -- sh -c SCRIPT`.
+/// Returns `atalaya WORDS… --zookeeper … --session-timeout 2s -- sh -c SCRIPT`.
 fn tool(fleet: &Fleet, words: &[&str], script: Option<&str>) -> Command {
     let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
     command.args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", "2s"]);
@@ -44,29 +44,29 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What the scripts have written into the file.
+/// Returns the lines that the scripts have written into the file.
 fn lines(file: &Path) -> Vec<String> {
     std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
 fn wait_for_lines(file: &Path, what: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
-    eventually(what, PATIENCE, || Some(lines(file)).filter(|lines| wanted(lines)))
+    eventually(what, DEADLINE, || Some(lines(file)).filter(|lines| wanted(lines)))
 }
 
-fn one_command_at_a_time(fleet: Fleet) {
+fn lock_runs_one_command_at_a_time(fleet: Fleet) {
     let scratch = Scratch::new("tools");
     let file = scratch.path().join("log");
     let script = format!("echo in >> {0}; sleep 0.1; echo out >> {0}", file.display());
     let workers: Vec<Process> =
         (0..5).map(|_| Process::spawn(tool(&fleet, &["lock", "/locks/one"], Some(&script)))).collect();
     for mut worker in workers {
-        assert!(worker.wait_exit(PATIENCE).success(), "{:?}", worker.log());
+        assert!(worker.wait_exit(DEADLINE).success(), "{:?}", worker.log());
     }
     assert_eq!(lines(&file), ["in", "out"].repeat(5));
     assert!(fleet.probe().ls("/locks/one").is_empty(), "nothing of them stays");
 }
 
-fn exit_codes_are_the_commands_own(fleet: Fleet) {
+fn lock_exits_with_the_code_of_its_command(fleet: Fleet) {
     let code = |script| run(&fleet, &["lock", "/locks/code"], Some(script)).status.code();
     assert_eq!(code("exit 7"), Some(7));
     assert_eq!(code("true"), Some(0));
@@ -79,20 +79,24 @@ fn exit_codes_are_the_commands_own(fleet: Fleet) {
     assert_eq!(run(&fleet, &["lock", "no-slash"], None).status.code(), Some(64));
 }
 
-fn a_lock_that_is_not_to_be_had_in_time(fleet: Fleet) {
+fn lock_times_out(fleet: Fleet) {
     let mut holder = Process::spawn(tool(&fleet, &["lock", "/locks/held", "--id", "me"], None));
-    holder.wait_for_line("holding the lock", PATIENCE);
+    holder.wait_for_line("holding the lock", DEADLINE);
     for wait in ["0", "300ms"] {
         let output = run(&fleet, &["lock", "/locks/held", "--wait", wait], Some("echo never"));
         assert_eq!((output.status.code(), said(&output).as_str()), (Some(75), ""), "{output:?}");
     }
-    assert_eq!(fleet.probe().contenders("/locks/held"), ["me"], "whoever gave up has left the line");
+    assert_eq!(
+        fleet.probe().contenders("/locks/held"),
+        ["me"],
+        "the contender that timed out has left the queue"
+    );
     holder.int();
-    assert!(holder.wait_exit(PATIENCE).success());
+    assert!(holder.wait_exit(DEADLINE).success());
     assert!(run(&fleet, &["lock", "/locks/held", "--wait", "0"], Some("true")).status.success());
 }
 
-fn later_holders_have_higher_fences(fleet: Fleet) {
+fn later_lock_holders_have_higher_fencing_tokens(fleet: Fleet) {
     let fences: Vec<i64> = (0..3)
         .map(|_| {
             said(&run(&fleet, &["lock", "/locks/fence"], Some("echo $ATALAYA_FENCE"))).trim().parse().unwrap()
@@ -101,7 +105,7 @@ fn later_holders_have_higher_fences(fleet: Fleet) {
     assert!(fences.is_sorted() && fences[0] < fences[2] && fences[0] > 0, "{fences:?}");
 }
 
-fn a_holder_that_is_killed_takes_its_command_with_it(fleet: Fleet) {
+fn killed_lock_process_ends_its_command(fleet: Fleet) {
     let scratch = Scratch::new("tools");
     let file = scratch.path().join("log");
     let script = format!("echo $$ >> {}; exec sleep 1000", file.display());
@@ -111,22 +115,22 @@ fn a_holder_that_is_killed_takes_its_command_with_it(fleet: Fleet) {
         || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
     assert!(runs());
     holder.kill9();
-    eventually("the end of the command", PATIENCE, || (!runs()).then_some(()));
+    eventually("the end of the command", DEADLINE, || (!runs()).then_some(()));
     assert!(run(&fleet, &["lock", "/locks/killed", "--wait", "20s"], Some("true")).status.success());
 }
 
-fn a_lost_lock_ends_its_command_before_anybody_else_has_it(mut fleet: Fleet) {
+fn lost_lock_ends_its_command_before_the_next_holder(mut fleet: Fleet) {
     let scratch = Scratch::new("tools");
     let file = scratch.path().join("log");
-    // It does not want to end.
+    // The command ignores SIGTERM.
     let script =
         format!("trap 'echo told >> {0}' TERM; echo in >> {0}; while :; do sleep 0.05; done", file.display());
     let mut holder = Process::spawn(tool(&fleet, &["lock", "/locks/lost"], Some(&script)));
     wait_for_lines(&file, "the command", |lines| lines.len() == 1);
     let lost = Instant::now();
     fleet.server.vanish();
-    assert_eq!(holder.wait_exit(PATIENCE).code(), Some(75), "{:?}", holder.log());
-    // Nobody else can have it before the session timeout of 2 s is over; its end may be confirmed by nobody.
+    assert_eq!(holder.wait_exit(DEADLINE).code(), Some(75), "{:?}", holder.log());
+    // No other process can acquire the lock before the session timeout of 2 s; the release may stay unconfirmed.
     let killed = holder.wait_for_line("killing it", Duration::ZERO).at;
     assert!(killed - lost < Duration::from_millis(2_000), "killed after {:?}", killed - lost);
     assert_eq!(lines(&file), ["in", "told"]);
@@ -134,7 +138,7 @@ fn a_lost_lock_ends_its_command_before_anybody_else_has_it(mut fleet: Fleet) {
     assert!(run(&fleet, &["lock", "/locks/lost", "--wait", "20s"], Some("true")).status.success());
 }
 
-fn whoever_is_elected_runs_and_another_when_it_is_killed(fleet: Fleet) {
+fn elect_runs_the_leaders_command_and_fails_over(fleet: Fleet) {
     let scratch = Scratch::new("tools");
     let file = scratch.path().join("log");
     let contender = |id: &str| {
@@ -144,16 +148,16 @@ fn whoever_is_elected_runs_and_another_when_it_is_killed(fleet: Fleet) {
     let mut one = contender("one");
     wait_for_lines(&file, "the first leader", |lines| lines == ["one"]);
     let mut two = contender("two");
-    eventually("two in line", PATIENCE, || (fleet.probe().contenders("/service").len() == 2).then_some(()));
+    eventually("two in line", DEADLINE, || (fleet.probe().contenders("/service").len() == 2).then_some(()));
     one.kill9();
     wait_for_lines(&file, "the second leader", |lines| lines == ["one", "two"]);
     two.term();
-    // It passes the signal on: the command ends by it, and so do the exit codes.
-    assert_eq!(two.wait_exit(PATIENCE).code(), Some(128 + 15));
+    // The signal is forwarded: it ends the command, and the exit code says so.
+    assert_eq!(two.wait_exit(DEADLINE).code(), Some(128 + 15));
     assert!(fleet.probe().ls("/service").is_empty());
 }
 
-fn counters_count(fleet: Fleet) {
+fn counter_command_adds_and_prints(fleet: Fleet) {
     let counter = |words: &[&str]| said(&run(&fleet, words, None)).trim().to_owned();
     assert_eq!(counter(&["counter", "get", "/count"]), "0");
     assert_eq!(counter(&["counter", "add", "/count"]), "1");
@@ -168,18 +172,18 @@ fn counters_count(fleet: Fleet) {
     assert_eq!(fleet.probe().text("/count").as_deref(), Some("many"), "left as it is");
 }
 
-fn barriers_open_and_close(fleet: Fleet) {
+fn barrier_command_opens_closes_and_waits(fleet: Fleet) {
     let barrier = |words: &[&str]| run(&fleet, &[&["barrier"], words].concat(), None).status.code();
     assert_eq!(barrier(&["wait", "/gate"]), Some(0), "no barrier is an open one");
     assert_eq!(barrier(&["close", "/gate"]), Some(0));
     assert_eq!(barrier(&["wait", "/gate", "--wait", "200ms"]), Some(75));
     let mut waiting = Process::spawn(tool(&fleet, &["barrier", "wait", "/gate"], None));
-    eventually("somebody who waits", PATIENCE, || waiting.is_running().then_some(()));
+    eventually("a waiter", DEADLINE, || waiting.is_running().then_some(()));
     assert_eq!(barrier(&["open", "/gate"]), Some(0));
-    assert!(waiting.wait_exit(PATIENCE).success());
+    assert!(waiting.wait_exit(DEADLINE).success());
 }
 
-fn queues_keep_what_was_put_in_order(fleet: Fleet) {
+fn queue_command_keeps_the_order(fleet: Fleet) {
     let take = |words: &[&str]| run(&fleet, &[&["queue", "take", "/jobs"], words].concat(), None);
     assert_eq!(take(&[]).status.code(), Some(75), "empty");
     for (value, priority) in [("first", "100"), ("second", "100"), ("urgent", "1")] {
@@ -192,11 +196,11 @@ fn queues_keep_what_was_put_in_order(fleet: Fleet) {
     }
     let waiting = Process::spawn(tool(&fleet, &["queue", "take", "/jobs", "--wait", "20s"], None));
     assert!(run(&fleet, &["queue", "put", "/jobs", "late"], None).status.success());
-    waiting.wait_for_line("late", PATIENCE);
+    waiting.wait_for_line("late", DEADLINE);
     assert_eq!(take(&["--wait", "100ms"]).status.code(), Some(75), "empty again");
 }
 
-fn values_are_kept_and_those_of_the_fleet_are_checked(fleet: Fleet) {
+fn config_command_stores_values_and_checks_fleet_keys(fleet: Fleet) {
     let config = |words: &[&str]| run(&fleet, &[&["config"], words].concat(), None);
     assert_eq!(config(&["get", "/configs/demo"]).status.code(), Some(74));
     for value in ["one", "two", ""] {
@@ -215,38 +219,38 @@ fn values_are_kept_and_those_of_the_fleet_are_checked(fleet: Fleet) {
     assert!(config(&["set", "/config/sampling_period", "2.5"]).status.success());
 }
 
-fn a_value_that_is_watched_is_printed_whenever_it_changes(mut fleet: Fleet) {
+fn config_watch_prints_each_change(mut fleet: Fleet) {
     let set = |fleet: &Fleet, value: &str| {
         assert!(run(fleet, &["config", "set", "/configs/demo", value], None).status.success());
     };
     let mut watching = Process::spawn(tool(&fleet, &["config", "watch", "/configs/demo"], None));
-    watching.wait_for_line("no such znode", PATIENCE);
+    watching.wait_for_line("no such znode", DEADLINE);
     for value in ["one", "two"] {
         set(&fleet, value);
-        watching.wait_for_line(value, PATIENCE);
+        watching.wait_for_line(value, DEADLINE);
     }
     fleet.server.vanish();
-    watching.wait_for_line("suspended", PATIENCE);
+    watching.wait_for_line("suspended", DEADLINE);
     fleet.server.come_back();
     set(&fleet, "three");
-    watching.wait_for_line("three", PATIENCE);
+    watching.wait_for_line("three", DEADLINE);
     watching.int();
-    assert!(watching.wait_exit(PATIENCE).success());
+    assert!(watching.wait_exit(DEADLINE).success());
     let printed: Vec<String> = watching.log().into_iter().map(|line| line.text).collect();
     let values: Vec<&String> =
         printed.iter().filter(|text| ["one", "two", "three"].contains(&text.as_str())).collect();
     assert_eq!(values, ["one", "two", "three"], "each once");
 }
 
-fn what_stands_there_is_said(fleet: Fleet) {
+fn inspect_describes_znodes(fleet: Fleet) {
     let holder = Process::spawn(tool(&fleet, &["lock", "/locks/seen", "--id", "first"], None));
-    holder.wait_for_line("holding the lock", PATIENCE);
+    holder.wait_for_line("holding the lock", DEADLINE);
     let _second = Process::spawn(tool(&fleet, &["lock", "/locks/seen", "--id", "second"], None));
-    eventually("two in line", PATIENCE, || {
+    eventually("two in line", DEADLINE, || {
         (fleet.probe().contenders("/locks/seen").len() == 2).then_some(())
     });
     let text = said(&run(&fleet, &["inspect", "/locks/seen"], None));
-    assert!(text.starts_with("/locks/seen: a lock or an election; 1 of 2 in line holds it\n"), "{text}");
+    assert!(text.starts_with("/locks/seen: lock or election; 1 of 2 contenders holds it\n"), "{text}");
     let line = |id: &str| {
         text.lines().find(|line| line.ends_with(id)).unwrap_or_else(|| panic!("{text}")).to_owned()
     };

@@ -1,19 +1,19 @@
-//! Requirement A10: Atalaya and unmodified Kazoo programs in one fleet, either kind leading.
+//! Atalaya and unmodified Kazoo programs in one fleet, either kind leading.
 
 use std::time::Instant;
 
 use atalaya_testbed::{Kazoo, Process, Recorded};
 
-use crate::common::{Fleet, PATIENCE, mean_reported, report_from};
+use crate::common::{DEADLINE, Fleet, mean_reported, report_from};
 
 on_both!(
-    a_kazoo_follower_is_averaged,
-    a_kazoo_leader_reads_ours_as_int,
-    a_kazoo_leader_reads_ours_as_float,
-    leadership_passes_from_kazoo_to_atalaya_and_back_in_the_order_of_the_queue
+    kazoo_follower_is_averaged,
+    kazoo_leader_reads_our_measurements_as_int,
+    kazoo_leader_reads_our_measurements_as_float,
+    leadership_passes_between_kazoo_and_atalaya_in_queue_order
 );
 
-/// In seconds, as those programs want it.
+/// In seconds, the unit of those programs.
 fn period(fleet: &Fleet) -> String {
     fleet.pace.period.as_secs_f64().to_string()
 }
@@ -26,53 +26,53 @@ fn is_kazoos(request: &Recorded) -> bool {
     request.agent().is_some_and(|agent| agent.starts_with("python-requests"))
 }
 
-fn a_kazoo_follower_is_averaged(fleet: Fleet) {
+fn kazoo_follower_is_averaged(fleet: Fleet) {
     let kazoo = Kazoo::ready();
     let _one = fleet.leader("1", &["--board", "v80"]);
     let _two = kazoo.script("follower.py", &["2", &fleet.hosts, &period(&fleet), "60"]);
     mean_reported(&fleet.api, 70.0, Instant::now());
 }
 
-fn a_kazoo_leader_reads_ours_as_int(fleet: Fleet) {
+fn kazoo_leader_reads_our_measurements_as_int(fleet: Fleet) {
     a_kazoo_leader_reads_ours(&fleet, "int");
 }
 
-fn a_kazoo_leader_reads_ours_as_float(fleet: Fleet) {
+fn kazoo_leader_reads_our_measurements_as_float(fleet: Fleet) {
     a_kazoo_leader_reads_ours(&fleet, "float");
 }
 
 fn a_kazoo_leader_reads_ours(fleet: &Fleet, cast: &str) {
     let kazoo = Kazoo::ready();
     let mut leader = kazoo_node(fleet, &kazoo, "1", cast);
-    leader.wait_for_line("elected", PATIENCE);
+    leader.wait_for_line("elected", DEADLINE);
     let _two = fleet.follower("2", &[]);
     let _three = fleet.follower("3", &[]);
-    leader.wait_for_line("of 3", PATIENCE);
-    fleet.api.wait_for("Kazoo's reports", PATIENCE, |all| all.iter().filter(|r| is_kazoos(r)).count() >= 3);
+    leader.wait_for_line("of 3", DEADLINE);
+    fleet.api.wait_for("Kazoo's reports", DEADLINE, |all| all.iter().filter(|r| is_kazoos(r)).count() >= 3);
     assert!(leader.is_running(), "int() and float() read what we publish");
-    assert!(fleet.api.requests().iter().all(is_kazoos), "nobody else reports");
+    assert!(fleet.api.requests().iter().all(is_kazoos), "no other node reports");
 }
 
-fn leadership_passes_from_kazoo_to_atalaya_and_back_in_the_order_of_the_queue(fleet: Fleet) {
+fn leadership_passes_between_kazoo_and_atalaya_in_queue_order(fleet: Fleet) {
     let kazoo = Kazoo::ready();
     let probe = fleet.probe();
     let mut one = kazoo_node(&fleet, &kazoo, "1", "float");
-    one.wait_for_line("elected", PATIENCE);
+    one.wait_for_line("elected", DEADLINE);
     let mut two = fleet.follower("2", &[]);
     let three = kazoo_node(&fleet, &kazoo, "3", "float");
-    atalaya_testbed::eventually("the line to be 1, 2, 3", PATIENCE, || {
+    atalaya_testbed::eventually("the line to be 1, 2, 3", DEADLINE, || {
         (probe.contenders("/election") == ["1", "2", "3"]).then_some(())
     });
     let _four = fleet.follower("4", &[]);
     assert_eq!(probe.contenders("/election"), ["1", "2", "3", "4"]);
 
     one.term();
-    one.wait_exit(PATIENCE);
-    report_from(&fleet.api, "2", Instant::now(), PATIENCE);
+    one.wait_exit(DEADLINE);
+    report_from(&fleet.api, "2", Instant::now(), DEADLINE);
     assert!(!three.log().iter().any(|line| line.text.contains("elected")), "it is not its turn yet");
     two.term();
-    assert!(two.wait_exit(PATIENCE).success());
-    three.wait_for_line("elected", PATIENCE);
-    three.wait_for_line("sent 200", PATIENCE);
+    assert!(two.wait_exit(DEADLINE).success());
+    three.wait_for_line("elected", DEADLINE);
+    three.wait_for_line("sent 200", DEADLINE);
     assert_eq!(probe.contenders("/election"), ["3", "4"]);
 }

@@ -1,5 +1,5 @@
-//! Znodes that refuse what a node asks for: by their ACL, or because they are of the wrong type. The node says so once, with the
-//! remedy, repeats its requests ever more seldom, and goes on when an operator has repaired it.
+//! Znodes that refuse requests of a node, by their ACL or because of their type. The node logs this once with the
+//! remedy, retries with growing pauses, and continues after an operator has repaired it.
 #![cfg(unix)]
 
 use std::time::Duration;
@@ -8,8 +8,8 @@ use atalaya_testbed::{Process, eventually, guarded};
 use serde_json::Value;
 use zookeeper_client as zk;
 
-use crate::common::watch::Watch;
-use crate::common::{Fleet, PATIENCE};
+use crate::common::metrics_client::MetricsClient;
+use crate::common::{DEADLINE, Fleet};
 
 on_both!(
     node_without_permission_on_mediciones_logs_it_once_and_retries_ever_more_seldom,
@@ -23,7 +23,7 @@ on_both!(
 const SQUATTER: &str = "/election/0123456789abcdef0123456789abcdef__lock__0000000000";
 const DEBUG: [&str; 2] = ["--log", "info,atalaya_recipes=debug"];
 
-/// Sets what everyone may do with a znode, which is created if it is missing.
+/// Sets the permissions of all clients for a znode, which is created if missing.
 fn set_acl(fleet: &Fleet, path: &str, permission: zk::Permission) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -33,42 +33,42 @@ fn set_acl(fleet: &Fleet, path: &str, permission: zk::Permission) {
     });
 }
 
-/// Reading, and changing the ACL again.
+/// Permission to read, and to change the ACL again.
 fn readable() -> zk::Permission {
     zk::Permission::READ | zk::Permission::ADMIN
 }
 
-/// The lines of the log that contain `text`.
+/// Returns the log lines that contain `text`.
 fn lines(node: &Process, text: &str) -> Vec<String> {
     node.log().into_iter().map(|line| line.text).filter(|line| line.contains(text)).collect()
 }
 
-/// Of pauses that double from 50 ms, eight take this long at the least. At a constant rate of 13 a second, eight took 0.6 s.
+/// Minimum time of eight pauses that double from 50 ms. At a constant rate of 13 a second, eight took 0.6 s.
 const EIGHT_PAUSES: Duration = Duration::from_secs(6);
 
 fn node_without_permission_on_mediciones_logs_it_once_and_retries_ever_more_seldom(fleet: Fleet) {
     let node = refused_at(&fleet, "/mediciones", EIGHT_PAUSES);
-    node.wait_for_line("published the first measurement", PATIENCE);
+    node.wait_for_line("published the first measurement", DEADLINE);
 }
 
 fn node_without_permission_on_election_logs_it_once_and_retries_ever_more_seldom(fleet: Fleet) {
     let node = refused_at(&fleet, "/election", EIGHT_PAUSES);
-    node.wait_for_line("leading epoch=", PATIENCE);
+    node.wait_for_line("leading epoch=", DEADLINE);
 }
 
 fn node_without_permission_on_atalaya_logs_it_once_and_retries_ever_more_seldom(fleet: Fleet) {
-    // Two tasks are refused there: the one that describes the node, and the leader. Either has four pauses.
+    // Two tasks are refused: the publisher of the node info and the leader. Each has four pauses.
     let node = refused_at(&fleet, "/atalaya", EIGHT_PAUSES / 16);
-    node.wait_for_line("leading epoch=", PATIENCE);
+    node.wait_for_line("leading epoch=", DEADLINE);
 }
 
-/// Runs a node that may not create znodes below `path`, until it has been refused eight times, which takes at least `time`. Then
-/// repairs the ACL.
+/// Runs a node that may not create znodes below `path` until it has been refused eight times, which takes at least
+/// `time`. Then repairs the ACL.
 fn refused_at(fleet: &Fleet, path: &str, time: Duration) -> Process {
     set_acl(fleet, path, readable());
     let node = fleet.node("1", &DEBUG);
     let begun = std::time::Instant::now();
-    eventually(&format!("eight refusals at {path}"), PATIENCE * 2, || {
+    eventually(&format!("eight refusals at {path}"), DEADLINE * 2, || {
         (lines(&node, "retrying").len() >= 8).then_some(())
     });
     let missing = format!("lacks the CREATE permission on {path};");
@@ -99,9 +99,9 @@ fn waiting_node_reports_a_persistent_contender(fleet: Fleet) {
     let probe = fleet.probe();
     probe.create(SQUATTER, b"1", false).unwrap();
     let node = fleet.follower("1", &["--metrics-listen", "127.0.0.1:0"]);
-    let line = node.wait_for_line("znode of the wrong type", PATIENCE).text;
+    let line = node.wait_for_line("znode of the wrong type", DEADLINE).text;
     assert!(line.contains(&format!("zkCli.sh deleteall {SQUATTER}")), "{line}");
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     watch.wait_for("atalaya_znodes_wrong_type", |count| count == 1.0);
     let named = format!("atalaya_znode_wrong_type{{path=\"{SQUATTER}\",problem=\"not_ephemeral\"}}");
     assert_eq!(watch.figure(&named), Some(1.0));
@@ -112,12 +112,12 @@ fn waiting_node_reports_a_persistent_contender(fleet: Fleet) {
     let text = status(&fleet, "table");
     assert!(text.contains(&format!("deleteall {SQUATTER}")), "{text}");
     assert!(probe.exists(SQUATTER).is_some(), "it may belong to another program");
-    // Writes to it make the node look again; it does not log again.
+    // Writes to the znode make the node read it again; it does not log again.
     for number in 0..5 {
         probe.set(SQUATTER, number.to_string().as_bytes()).unwrap();
     }
     probe.delete(SQUATTER).unwrap();
-    node.wait_for_line("leading epoch=", PATIENCE);
+    node.wait_for_line("leading epoch=", DEADLINE);
     watch.wait_for("atalaya_znodes_wrong_type", |count| count == 0.0);
     assert_eq!(watch.figure(&named), None);
     assert_eq!(lines(&node, "znode of the wrong type:").len(), 1);
@@ -126,19 +126,19 @@ fn waiting_node_reports_a_persistent_contender(fleet: Fleet) {
 fn lock_step_leader_names_the_barrier_whose_children_keep_it_closed(fleet: Fleet) {
     let probe = fleet.probe();
     let node = fleet.leader("1", &["--sync", "barrier", "--metrics-listen", "127.0.0.1:0"]);
-    eventually("the barrier is closed", PATIENCE, || probe.exists("/barrier"));
-    // The barrier may be opened at any moment, and with it goes what has no child yet.
-    eventually("a child", PATIENCE, || probe.create("/barrier/child", b"", false).ok());
-    let line = node.wait_for_line("znode of the wrong type: /barrier has children", PATIENCE).text;
+    eventually("the barrier is closed", DEADLINE, || probe.exists("/barrier"));
+    // The leader may open the barrier at any moment, which deletes it while it has no child.
+    eventually("a child", DEADLINE, || probe.create("/barrier/child", b"", false).ok());
+    let line = node.wait_for_line("znode of the wrong type: /barrier has children", DEADLINE).text;
     assert!(line.contains("atalaya inspect /barrier"), "{line}");
-    let watch = Watch::of(&node);
+    let watch = MetricsClient::of(&node);
     watch.wait_for("atalaya_znode_wrong_type{path=\"/barrier\",problem=\"has_children\"}", |is| is == 1.0);
     let seen: Value = serde_json::from_str(&status(&fleet, "json")).unwrap();
     assert_eq!(seen["wrong_znodes"][0]["problem"], "has_children");
     assert!(lines(&node, "this cycle is not written down").is_empty(), "the leader is not to blame");
     probe.delete("/barrier/child").unwrap();
     let closed = probe.exists("/barrier").unwrap().czxid;
-    eventually("the next generation", PATIENCE, || {
+    eventually("the next generation", DEADLINE, || {
         probe.exists("/barrier").filter(|stat| stat.czxid > closed)
     });
     watch.wait_for("atalaya_znodes_wrong_type", |count| count == 0.0);
@@ -148,9 +148,9 @@ fn lock_step_leader_names_the_barrier_whose_children_keep_it_closed(fleet: Fleet
 fn leader_counts_nothing_and_reports_while_the_counter_refuses_writes(fleet: Fleet) {
     set_acl(&fleet, "/counter", readable());
     let node = fleet.leader("1", &["--board", "v70", "--sync", "barrier", "--counter", "per-cycle"]);
-    let line = node.wait_for_line("cycles are not counted", PATIENCE).text;
+    let line = node.wait_for_line("cycles are not counted", DEADLINE).text;
     assert!(line.contains("lacks the WRITE permission on /counter"), "{line}");
-    fleet.api.wait_for("reports", PATIENCE, |all| all.len() >= 3);
+    fleet.api.wait_for("reports", DEADLINE, |all| all.len() >= 3);
     assert_eq!(lines(&node, "cycles are not counted").len(), 1);
     assert_eq!(fleet.probe().text("/counter").unwrap(), "");
 }

@@ -1,12 +1,12 @@
-//! Requirement A6 on three servers: any of them, and all of them, may be killed; the fleet goes on.
+//! Ensembles of three servers: any or all of them may be killed; the fleet continues.
 //!
-//! On Apache ZooKeeper only: the server in memory is always one alone.
+//! Only on Apache ZooKeeper: the in-memory server is always a single one.
 
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Ensemble, Probe, Process, eventually};
 
-use crate::common::{CALM, PATIENCE, TestEnv, exactly_one_leads, goes_on_publishing};
+use crate::common::{CALM, DEADLINE, TestEnv, exactly_one_leads, goes_on_publishing};
 
 struct Trial {
     ensemble: Ensemble,
@@ -26,7 +26,7 @@ impl Trial {
         trial
     }
 
-    /// Every node publishes, exactly one leads, and the averages are of all three.
+    /// Every node publishes, exactly one leads, and the averages contain all three.
     fn assert_whole(&self, when: &str) {
         let probe = Probe::connect(&self.ensemble.connect_string());
         for id in IDS {
@@ -50,20 +50,20 @@ impl Trial {
 
     /// Starts killed servers again, and waits until they follow.
     ///
-    /// A server that was just started counts as killed until then: ZooKeeper 3.8 takes over the number of a new epoch before it
-    /// has what was written until that, and if the leader is killed between the two, it votes for itself with less data, and
-    /// the other one that is left does not agree.
+    /// A server that was just started counts as killed until then: ZooKeeper 3.8 stores the number of a new epoch
+    /// before it has the data written up to then. If the leader is killed between the two, the server votes for itself
+    /// with less data, and the remaining one does not agree.
     fn bring_back(&mut self, servers: &[usize]) {
         servers.iter().for_each(|server| self.ensemble.restart(*server));
-        self.ensemble.wait_for_quorum(PATIENCE);
+        self.ensemble.wait_for_quorum(DEADLINE);
     }
 
-    /// Kills `servers` for `time`, and looks at the fleet when they are back.
+    /// Kills `servers` for `time`, and checks the fleet when they are back.
     fn without(&mut self, servers: &[usize], time: Duration, when: &str) {
         let killed = Instant::now();
         servers.iter().for_each(|server| self.ensemble.kill(*server));
-        // Nothing to wait for but the time itself: this is how long the outage lasts.
-        eventually("the outage to be over", time + PATIENCE, || (killed.elapsed() >= time).then_some(()));
+        // The length of the outage; it does not wait for a condition.
+        eventually("the outage to be over", time + DEADLINE, || (killed.elapsed() >= time).then_some(()));
         self.bring_back(servers);
         self.assert_whole(when);
         self.assert_alive(when);
@@ -71,7 +71,7 @@ impl Trial {
 }
 
 #[test]
-fn each_of_the_servers_may_be_killed() {
+fn fleet_survives_the_kill_of_each_server() {
     let mut trial = Trial::start();
 
     let server = trial.server_of_the_leading_node();
@@ -81,14 +81,14 @@ fn each_of_the_servers_may_be_killed() {
 
     let server = trial.ensemble.leader().expect("the ensemble has a leader");
     trial.ensemble.kill(server);
-    trial.ensemble.wait_for_quorum(PATIENCE);
+    trial.ensemble.wait_for_quorum(DEADLINE);
     trial.assert_whole("without ZooKeeper's own leader");
     trial.bring_back(&[server]);
     trial.assert_alive("when one server was killed");
 }
 
 #[test]
-fn two_or_all_of_them_may_be_away_for_a_while() {
+fn fleet_survives_an_outage_of_two_or_all_servers() {
     let mut trial = Trial::start();
     trial.without(&[0, 1], Duration::from_secs(15), "after two servers were away for 15 s");
     trial.without(&[0, 1, 2], Duration::from_secs(20), "after all servers were away for 20 s");

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use atalaya_recipes::queue::PRIORITY;
+use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::{LockingQueue, Queue, Session};
 
 /// A queue of either kind.
@@ -23,8 +23,8 @@ impl Either {
 
     pub(crate) async fn put(&self, value: &[u8]) -> anyhow::Result<()> {
         match self {
-            Either::Plain(queue) => queue.put(value, PRIORITY).await?,
-            Either::Locking(queue) => queue.put(value, PRIORITY).await?,
+            Either::Plain(queue) => queue.put(value, DEFAULT_PRIORITY).await?,
+            Either::Locking(queue) => queue.put(value, DEFAULT_PRIORITY).await?,
         }
         Ok(())
     }

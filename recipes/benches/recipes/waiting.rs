@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use atalaya_recipes::{Barrier, DataWatch, Session, Watched};
+use atalaya_recipes::{Barrier, DataWatch, Session, WatchedData};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -67,7 +67,7 @@ impl Watching {
             tasks.spawn(async move { drop(watch.run().await) });
             tasks.spawn(async move {
                 while states.changed().await.is_ok() {
-                    let Watched::There(value, _) = states.borrow_and_update().clone() else { continue };
+                    let WatchedData::Present(value, _) = states.borrow_and_update().clone() else { continue };
                     sender.send_replace((value, now()));
                 }
             });

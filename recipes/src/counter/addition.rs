@@ -1,148 +1,151 @@
-//! One addition to a counter: when to look, what to write, and whether a write whose reply was lost has counted. Pure;
-//! driven by [`super::Counter`].
+//! State machine of one addition to a counter: when to read, what to write, and whether a write whose reply was lost has
+//! counted. No I/O; driven by [`super::Counter`].
 //!
-//! A write is tied to the version of the counter that was seen, so of several writes made at one version one counts at
-//! the most. What is left to find out is whether a lost one did. With a marker of ours, written together with the
-//! counter, that can always be seen; without, only as long as nobody else's write can be mistaken for it.
+//! A write requires the counter's version that was read, so of several writes at one version at most one takes effect. What
+//! remains to be found out is whether a write with an unknown outcome was that one. With a dedup record, which is written
+//! together with the counter, this can always be read. Without one it is known only as long as no other client's write can be
+//! mistaken for ours.
 
-/// One state of the counter's znode.
+/// Version of the counter's znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct At {
-    /// Which znode, should it have been deleted and made again.
+pub(crate) struct ZnodeVersion {
+    /// Identifies the znode, which may be deleted and created again.
     pub(crate) czxid: i64,
-    /// Its version.
     pub(crate) version: i32,
 }
 
-/// Our marker, as it was seen.
+/// State of our dedup record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
-    /// We keep none.
+pub(crate) enum AdditionRecord {
+    /// The counter uses no dedup record.
     Unused,
-    /// It is not there.
-    Absent,
-    /// It is at this version, and does not tell of this addition.
+    Missing,
+    /// The record has this version, and is not of this addition.
     Other(i32),
-    /// It tells of this addition: it has counted, and made the counter this.
-    Ours(i64),
+    /// The record is of this addition: it has counted, and the counter became this value.
+    Own(i64),
 }
 
-/// A write that may be made, or was.
+/// A write of the counter that is due, or was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sum {
-    /// The counter afterwards.
-    pub(crate) to: i64,
-    /// What the counter must be at.
-    pub(crate) at: At,
-    /// What the marker must be at; `None` if there is none to write.
-    pub(crate) marker: Option<i32>,
+pub(crate) struct SumWrite {
+    pub(crate) sum: i64,
+    /// Required version of the counter.
+    pub(crate) at: ZnodeVersion,
+    /// Required version of the dedup record, or `None` if the counter uses none.
+    pub(crate) record_version: Option<i32>,
 }
 
-/// What to do next.
+impl SumWrite {
+    /// Returns what a read shows after this write has taken effect and changed the counter's version to `version`, unless
+    /// another client writes.
+    pub(crate) fn expected_read(self, version: i32) -> Event {
+        let record = self
+            .record_version
+            .map_or(AdditionRecord::Unused, |version| AdditionRecord::Other(version.wrapping_add(1)));
+        Event::Read { value: self.sum, at: ZnodeVersion { version, ..self.at }, record }
+    }
+}
+
+/// Next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Read the counter, and the marker; what was written before must be seen if a write was lost.
-    Look,
-    /// Create the marker.
-    Mark,
-    /// Write the counter, and the marker with it.
-    Write(Sum),
-    /// It has counted, and made the counter this.
+    /// Read the counter and the dedup record. If the addition [has an unknown outcome](Addition::has_unknown_outcome), the read must show all
+    /// earlier writes.
+    Read,
+    CreateRecord,
+    /// Write the counter and the dedup record.
+    Write(SumWrite),
+    /// None: the addition has counted, and the counter became this value.
     Counted(i64),
-    /// It has not counted, for the sum is more than there is room for: the value that was found.
+    /// None: the addition has not counted, because the sum of this value and the amount overflows.
     Overflow(i64),
-    /// Whether it has counted cannot be found out any more.
+    /// None: it can no longer be found out whether the addition has counted.
     Unknown,
 }
 
-/// What came of it.
+/// Outcome of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The counter and the marker as they are.
-    Seen {
-        /// The value.
+    Read {
         value: i64,
-        /// The znode's state.
-        at: At,
-        /// The marker.
-        mark: Mark,
+        at: ZnodeVersion,
+        record: AdditionRecord,
     },
-    /// The marker is made.
-    Marked,
-    /// Written.
+    RecordCreated,
     Written,
-    /// Not written: something was at another version, or not there.
+    /// The write failed: a znode had another version, or did not exist.
     Stale,
-    /// Perhaps written.
-    Lost,
+    /// The write failed, and may have taken effect.
+    OutcomeUnknown,
 }
 
-/// One addition.
 #[derive(Debug)]
 pub(crate) struct Addition {
     amount: i64,
     step: Step,
-    /// A write that may have counted, or may yet.
-    risk: Option<Sum>,
+    /// Write that may have taken effect, or may still take effect.
+    unknown: Option<SumWrite>,
 }
 
 impl Addition {
     pub(crate) fn new(amount: i64) -> Addition {
-        Addition { amount, step: Step::Look, risk: None }
+        Addition { amount, step: Step::Read, unknown: None }
     }
 
-    /// What to do next.
+    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         self.step
     }
 
-    /// A write was lost, and it is not known yet what came of it.
-    pub(crate) fn is_at_risk(&self) -> bool {
-        self.risk.is_some()
+    /// Returns true if a write was sent whose outcome is not known yet.
+    pub(crate) fn has_unknown_outcome(&self) -> bool {
+        self.unknown.is_some()
     }
 
-    /// Takes note of what happened.
+    /// Handles the outcome of an action.
     pub(crate) fn on(&mut self, event: Event) {
         self.step = match (event, self.step) {
             (_, ended @ (Step::Counted(_) | Step::Overflow(_) | Step::Unknown)) => ended,
-            (Event::Seen { value, at, mark }, _) => self.seen(value, at, mark),
-            (Event::Written, Step::Write(sum)) => Step::Counted(sum.to),
-            (Event::Lost, Step::Write(sum)) => {
-                self.risk = Some(sum);
-                Step::Look
+            (Event::Read { value, at, record }, _) => self.on_read(value, at, record),
+            (Event::Written, Step::Write(write)) => Step::Counted(write.sum),
+            (Event::OutcomeUnknown, Step::Write(write)) => {
+                self.unknown = Some(write);
+                Step::Read
             }
-            (Event::Written | Event::Lost | Event::Stale | Event::Marked, _) => Step::Look,
+            (Event::Written | Event::OutcomeUnknown | Event::Stale | Event::RecordCreated, _) => Step::Read,
         };
     }
 
-    fn seen(&mut self, value: i64, at: At, mark: Mark) -> Step {
-        let marker = match mark {
-            Mark::Ours(value) => return Step::Counted(value),
-            // A marker that is gone took with it what it told.
-            Mark::Absent if self.risk.is_some() => return Step::Unknown,
-            Mark::Absent => return Step::Mark,
-            Mark::Other(version) => Some(version),
-            Mark::Unused => None,
+    fn on_read(&mut self, value: i64, at: ZnodeVersion, record: AdditionRecord) -> Step {
+        let record_version = match record {
+            AdditionRecord::Own(value) => return Step::Counted(value),
+            // The outcome was stored only in the record, which was deleted.
+            AdditionRecord::Missing if self.unknown.is_some() => return Step::Unknown,
+            AdditionRecord::Missing => return Step::CreateRecord,
+            AdditionRecord::Other(version) => Some(version),
+            AdditionRecord::Unused => None,
         };
-        if let Some(risk) = self.risk {
-            // What a counter told that is gone, nobody knows.
-            if risk.at.czxid != at.czxid {
+        if let Some(unknown) = self.unknown {
+            // The counter was deleted and created again: its history is lost.
+            if unknown.at.czxid != at.czxid {
                 return Step::Unknown;
             }
-            let moved = at.version != risk.at.version;
-            let another = at.version == risk.at.version.wrapping_add(1) && value != risk.to;
-            match marker {
-                // It did not count, and never will: what it was tied to has moved.
-                Some(version) if moved || Some(version) != risk.marker => self.risk = None,
-                None if another => self.risk = None,
-                // Among the writes since may be ours.
-                None if moved => return Step::Unknown,
-                // It did not count yet; made once more at the same version, one of the two will, at the most.
+            let changed = at.version != unknown.at.version;
+            let single_foreign_write =
+                at.version == unknown.at.version.wrapping_add(1) && value != unknown.sum;
+            match record_version {
+                // The write has not taken effect and never will: it required a version that has changed.
+                Some(version) if changed || Some(version) != unknown.record_version => self.unknown = None,
+                None if single_foreign_write => self.unknown = None,
+                // One of the writes since may be ours.
+                None if changed => return Step::Unknown,
+                // Not yet. If the write is repeated at the same version, at most one of the two takes effect.
                 _ => {}
             }
         }
         match value.checked_add(self.amount) {
-            Some(to) => Step::Write(Sum { to, at, marker }),
+            Some(sum) => Step::Write(SumWrite { sum, at, record_version }),
             None => Step::Overflow(value),
         }
     }

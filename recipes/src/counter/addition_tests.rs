@@ -1,72 +1,72 @@
-//! Adders against a model of two znodes that loses requests and replies, and lets lost requests come late.
+//! Concurrent additions against a model of the znodes that loses requests and replies, and delivers lost requests late.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A marker's version, and the number of the addition that it tells of, with its sum.
-type Told = (i32, Option<(usize, i64)>);
+/// Version of a dedup record, and the number and the sum of the addition in it.
+type Record = (i32, Option<(usize, i64)>);
 
-/// A counter, and the marker of each adder.
+/// A counter, and the dedup record of each client.
 struct Model {
     value: i64,
-    at: At,
-    markers: Vec<Option<Told>>,
-    /// Requests that were lost on their way and may still come.
-    late: Vec<(usize, usize, Sum)>,
+    at: ZnodeVersion,
+    records: Vec<Option<Record>>,
+    /// Lost requests that may still arrive.
+    delayed: Vec<(usize, usize, SumWrite)>,
 }
 
 impl Model {
-    /// A write of adder `who` for its addition number `which`. False: stale.
-    fn write(&mut self, who: usize, which: usize, sum: Sum) -> bool {
-        if sum.at != self.at {
+    /// Writes for addition number `number` of `client`. Returns false if a version does not match.
+    fn write(&mut self, client: usize, number: usize, write: SumWrite) -> bool {
+        if write.at != self.at {
             return false;
         }
-        if let Some(expected) = sum.marker {
-            match &mut self.markers[who] {
-                Some((version, told)) if *version == expected => {
+        if let Some(expected) = write.record_version {
+            match &mut self.records[client] {
+                Some((version, addition)) if *version == expected => {
                     *version += 1;
-                    *told = Some((which, sum.to));
+                    *addition = Some((number, write.sum));
                 }
                 _ => return false,
             }
         }
-        self.value = sum.to;
+        self.value = write.sum;
         self.at.version += 1;
         true
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Luck {
-    Works,
-    LostBefore,
-    LostAfter,
-    /// The request is lost to the client, and comes when something else happens.
-    Late,
-    /// One of those comes.
-    Comes,
-    /// The caller gives up, or is cancelled, and begins another addition.
-    GivesUp,
-    /// The marker is removed.
-    Swept,
+enum Fault {
+    None,
+    RequestLost,
+    ReplyLost,
+    /// The client gets no reply, and the request arrives later.
+    RequestDelayed,
+    /// A delayed request arrives.
+    DelayedArrives,
+    /// The caller gives up, or is cancelled, and starts another addition.
+    CallerGivesUp,
+    /// The dedup record is deleted.
+    RecordDeleted,
 }
 
-fn luck() -> impl Strategy<Value = Luck> {
+fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
-        12 => Just(Luck::Works),
-        2 => Just(Luck::LostBefore),
-        2 => Just(Luck::LostAfter),
-        2 => Just(Luck::Late),
-        2 => Just(Luck::Comes),
-        1 => Just(Luck::GivesUp),
-        1 => Just(Luck::Swept),
+        12 => Just(Fault::None),
+        2 => Just(Fault::RequestLost),
+        2 => Just(Fault::ReplyLost),
+        2 => Just(Fault::RequestDelayed),
+        2 => Just(Fault::DelayedArrives),
+        1 => Just(Fault::CallerGivesUp),
+        1 => Just(Fault::RecordDeleted),
     ]
 }
 
-struct Adder {
+struct Client {
     exact: bool,
-    which: usize,
+    number: usize,
     addition: Addition,
     amount: i64,
 }
@@ -75,135 +75,139 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_counted_counted_once(
-        schedule in prop::collection::vec((0..3_usize, luck(), 1..3_i64), 1..200),
+    fn addition_that_is_confirmed_counts_exactly_once(
+        schedule in prop::collection::vec((0..3_usize, fault(), 1..3_i64), 1..200),
         exact in prop::array::uniform3(any::<bool>()),
     ) {
         let mut model = Model {
             value: 0,
-            at: At { czxid: 1, version: 0 },
-            markers: vec![None; 3],
-            late: Vec::new(),
+            at: ZnodeVersion { czxid: 1, version: 0 },
+            records: vec![None; 3],
+            delayed: Vec::new(),
         };
-        let mut adders: Vec<Adder> = exact
+        let mut clients: Vec<Client> = exact
             .iter()
-            .map(|exact| Adder { exact: *exact, which: 0, addition: Addition::new(1), amount: 1 })
+            .map(|exact| Client { exact: *exact, number: 0, addition: Addition::new(1), amount: 1 })
             .collect();
-        // What surely counted, and what may have.
-        let (mut sure, mut perhaps) = (0, 0);
-        let works = (0..3).flat_map(|who| std::iter::repeat_n((who, Luck::Works, 1), 20));
-        for (who, luck, next) in schedule.into_iter().chain(works) {
-            match luck {
-                Luck::Comes => {
-                    if let Some((who, which, sum)) = model.late.pop() {
-                        model.write(who, which, sum);
+        // Confirmed additions, and those with an unknown outcome.
+        let (mut confirmed, mut unknown) = (0, 0);
+        let without_faults = (0..3).flat_map(|client| std::iter::repeat_n((client, Fault::None, 1), 20));
+        for (client, fault, next) in schedule.into_iter().chain(without_faults) {
+            match fault {
+                Fault::DelayedArrives => {
+                    if let Some((client, number, write)) = model.delayed.pop() {
+                        model.write(client, number, write);
                     }
                     continue;
                 }
-                Luck::Swept => {
-                    model.markers[who] = None;
+                Fault::RecordDeleted => {
+                    model.records[client] = None;
                     continue;
                 }
                 _ => {}
             }
-            let adder = &mut adders[who];
-            match adder.addition.step() {
-                Step::Look => {
-                    let mark = match (adder.exact, model.markers[who]) {
-                        (false, _) => Mark::Unused,
-                        (true, None) => Mark::Absent,
-                        (true, Some((_, Some((which, sum))))) if which == adder.which => Mark::Ours(sum),
-                        (true, Some((version, _))) => Mark::Other(version),
+            let client_state = &mut clients[client];
+            match client_state.addition.step() {
+                Step::Read => {
+                    let record = match (client_state.exact, model.records[client]) {
+                        (false, _) => AdditionRecord::Unused,
+                        (true, None) => AdditionRecord::Missing,
+                        (true, Some((_, Some((number, sum))))) if number == client_state.number => AdditionRecord::Own(sum),
+                        (true, Some((version, _))) => AdditionRecord::Other(version),
                     };
-                    adder.addition.on(Event::Seen { value: model.value, at: model.at, mark });
+                    client_state.addition.on(Event::Read { value: model.value, at: model.at, record });
                 }
-                Step::Mark => {
-                    model.markers[who].get_or_insert((0, None));
-                    adder.addition.on(Event::Marked);
+                Step::CreateRecord => {
+                    model.records[client].get_or_insert((0, None));
+                    client_state.addition.on(Event::RecordCreated);
                 }
-                Step::Write(sum) => {
-                    let event = match luck {
-                        Luck::LostBefore => Event::Lost,
-                        Luck::Late => {
-                            model.late.push((who, adder.which, sum));
-                            Event::Lost
+                Step::Write(write) => {
+                    let event = match fault {
+                        Fault::RequestLost => Event::OutcomeUnknown,
+                        Fault::RequestDelayed => {
+                            model.delayed.push((client, client_state.number, write));
+                            Event::OutcomeUnknown
                         }
-                        _ if !model.write(who, adder.which, sum) => Event::Stale,
-                        Luck::LostAfter => Event::Lost,
+                        _ if !model.write(client, client_state.number, write) => Event::Stale,
+                        Fault::ReplyLost => Event::OutcomeUnknown,
                         _ => Event::Written,
                     };
-                    adder.addition.on(event);
+                    client_state.addition.on(event);
                 }
                 Step::Counted(_) | Step::Overflow(_) | Step::Unknown => {}
             }
-            let ended = match adder.addition.step() {
+            let ended = match client_state.addition.step() {
                 Step::Counted(_) => {
-                    sure += adder.amount;
+                    confirmed += client_state.amount;
                     true
                 }
                 Step::Unknown => {
-                    perhaps += adder.amount;
+                    unknown += client_state.amount;
                     true
                 }
-                _ if matches!(luck, Luck::GivesUp) => {
-                    if adder.addition.is_at_risk() {
-                        perhaps += adder.amount;
+                _ if matches!(fault, Fault::CallerGivesUp) => {
+                    if client_state.addition.has_unknown_outcome() {
+                        unknown += client_state.amount;
                     }
                     true
                 }
                 _ => false,
             };
             if ended {
-                adder.which += 1;
-                adder.amount = next;
-                adder.addition = Addition::new(next);
+                client_state.number += 1;
+                client_state.amount = next;
+                client_state.addition = Addition::new(next);
             }
         }
-        // What is not settled yet may have counted as well.
-        perhaps += adders.iter().filter(|a| a.addition.is_at_risk()).map(|a| a.amount).sum::<i64>();
-        prop_assert!(model.value >= sure, "{} of {sure} that surely counted", model.value);
-        prop_assert!(model.value <= sure + perhaps, "{} where {sure} to {} counted", model.value, sure + perhaps);
-        for _ in 0..model.late.len() {
-            if let Some((who, which, sum)) = model.late.pop() {
-                model.write(who, which, sum);
+        // Additions in progress may have counted as well.
+        unknown += clients.iter().filter(|a| a.addition.has_unknown_outcome()).map(|a| a.amount).sum::<i64>();
+        prop_assert!(model.value >= confirmed, "{} of {confirmed} confirmed additions counted", model.value);
+        prop_assert!(model.value <= confirmed + unknown, "{} where {confirmed} to {} counted", model.value, confirmed + unknown);
+        for _ in 0..model.delayed.len() {
+            if let Some((client, number, write)) = model.delayed.pop() {
+                model.write(client, number, write);
             }
         }
-        prop_assert!(model.value <= sure + perhaps, "a late one counted twice");
+        prop_assert!(model.value <= confirmed + unknown, "a delayed request counted twice");
     }
 }
 
 #[test]
-fn with_a_marker_a_lost_write_is_always_settled() {
-    let at = At { czxid: 1, version: 7 };
+fn outcome_of_a_lost_write_is_always_known_with_a_dedup_record() {
+    let at = ZnodeVersion { czxid: 1, version: 7 };
     let mut addition = Addition::new(2);
-    addition.on(Event::Seen { value: 40, at, mark: Mark::Other(3) });
-    let Step::Write(sum) = addition.step() else { panic!("{addition:?}") };
-    assert_eq!(sum, Sum { to: 42, at, marker: Some(3) });
-    addition.on(Event::Lost);
-    assert!(addition.is_at_risk());
-    // Others have written ten times since, and ours was the first.
-    let later = At { version: 17, ..at };
-    addition.on(Event::Seen { value: 99, at: later, mark: Mark::Ours(42) });
+    addition.on(Event::Read { value: 40, at, record: AdditionRecord::Other(3) });
+    let Step::Write(write) = addition.step() else { panic!("{addition:?}") };
+    assert_eq!(write, SumWrite { sum: 42, at, record_version: Some(3) });
+    addition.on(Event::OutcomeUnknown);
+    assert!(addition.has_unknown_outcome());
+    // Ten writes of other clients came after ours.
+    let later = ZnodeVersion { version: 17, ..at };
+    addition.on(Event::Read { value: 99, at: later, record: AdditionRecord::Own(42) });
     assert_eq!(addition.step(), Step::Counted(42));
 }
 
 #[test]
-fn without_a_marker_it_is_settled_only_if_nobody_can_be_mistaken_for_it() {
-    let at = At { czxid: 1, version: 7 };
-    let lost = || {
+fn outcome_without_a_dedup_record_is_known_only_if_no_other_write_can_be_mistaken_for_it() {
+    let at = ZnodeVersion { czxid: 1, version: 7 };
+    let with_lost_write = || {
         let mut addition = Addition::new(2);
-        addition.on(Event::Seen { value: 40, at, mark: Mark::Unused });
-        addition.on(Event::Lost);
+        addition.on(Event::Read { value: 40, at, record: AdditionRecord::Unused });
+        addition.on(Event::OutcomeUnknown);
         addition
     };
-    let seen = |value, version| Event::Seen { value, at: At { version, ..at }, mark: Mark::Unused };
+    let read = |value, version| Event::Read {
+        value,
+        at: ZnodeVersion { version, ..at },
+        record: AdditionRecord::Unused,
+    };
     for (event, next) in
-        [(seen(40, 7), Some(42)), (seen(41, 8), Some(43)), (seen(42, 8), None), (seen(43, 9), None)]
+        [(read(40, 7), Some(42)), (read(41, 8), Some(43)), (read(42, 8), None), (read(43, 9), None)]
     {
-        let mut addition = lost();
+        let mut addition = with_lost_write();
         addition.on(event);
         match (addition.step(), next) {
-            (Step::Write(sum), Some(to)) => assert_eq!(sum.to, to),
+            (Step::Write(write), Some(sum)) => assert_eq!(write.sum, sum),
             (Step::Unknown, None) => {}
             other => panic!("{event:?}: {other:?}"),
         }
@@ -211,8 +215,12 @@ fn without_a_marker_it_is_settled_only_if_nobody_can_be_mistaken_for_it() {
 }
 
 #[test]
-fn a_sum_beyond_64_bits_is_refused() {
+fn addition_beyond_64_bits_is_refused() {
     let mut addition = Addition::new(1);
-    addition.on(Event::Seen { value: i64::MAX, at: At { czxid: 1, version: 0 }, mark: Mark::Unused });
+    addition.on(Event::Read {
+        value: i64::MAX,
+        at: ZnodeVersion { czxid: 1, version: 0 },
+        record: AdditionRecord::Unused,
+    });
     assert_eq!(addition.step(), Step::Overflow(i64::MAX));
 }

@@ -1,40 +1,41 @@
-//! A number that many add to, Kazoo's on the wire.
+//! Counter that many clients add to; compatible with Kazoo on the wire.
 //!
-//! # What it promises
-//! Every addition that returned `Ok` counts once, and one that returned an error counts not at all, except with
-//! [`CounterError::OutcomeUnknown`]: then it counted once or not at all.
+//! # Guarantees
+//! An addition that returns `Ok` counts exactly once. An addition that returns an error does not count, except with
+//! [`CounterError::OutcomeUnknown`]: then it has counted at most once.
 //!
-//! * [`Counter::exact`]: the outcome is found out, over lost replies, lost connections and lost sessions, as long as the
-//!   patience lasts. It stays unknown only if no answer came for so long, or if somebody deleted the znodes.
-//! * [`Counter::compatible`]: writes nothing but what Kazoo writes. When a reply is lost and somebody else's write may
-//!   be mistaken for the lost one, the outcome is unknown, and that is returned: never a silent double count.
+//! * [`Counter::exact`] finds out the outcome after lost replies, lost connections and lost sessions, until its timeout. The
+//!   outcome stays unknown only if ZooKeeper did not answer in that time, or if the znodes were deleted.
+//! * [`Counter::compatible`] writes only what Kazoo writes. If a reply is lost and another client's write may be mistaken for
+//!   the lost one, it returns that the outcome is unknown, and never counts twice.
 //!
-//! Both may be used on one counter at the same time, and Kazoo's with them.
+//! Both can be used for one counter at the same time, together with Kazoo's.
 //!
 //! # Znodes
-//! * `{path}`: decimal text; empty, or not there, means the default. Written at the version that was read.
-//! * `{path}__adders__/{32 hex}`, exact counters only: one marker each, persistent, so that it outlives a session that
-//!   ends between a lost reply and the look at it. `{token of the newest addition} {sum}`, written in one `multi` with the
-//!   counter. It goes when the counter is closed or dropped; one whose process died is removed by whoever makes a
-//!   marker ten minutes later or more. The parent is a container: it goes with the last marker.
+//! * `{path}`: decimal text. Empty data or a missing znode means the default. Each write requires the version that was read.
+//! * `{path}__adders__/{32 hex}`, exact counters only: a dedup record per `Counter`, with the data `{token of the last addition}
+//!   {sum}`, written in one `multi` with the counter. It is persistent, so that it outlives a session that ends between a lost
+//!   reply and the read of the record. It is deleted when the counter is closed or dropped. The record of a dead process is
+//!   deleted by a client that creates a record at least ten minutes later. The parent is a container, which ZooKeeper deletes
+//!   after the last record.
 //!
 //! # Errors
-//! [`CounterError`]. What is not a whole number that fits 64 bits is refused and left as it is: Kazoo's counters of
-//! floats (`1.5`, and also `1.0`), its integers beyond 64 bits, and Curator's four bytes.
+//! [`CounterError`]. Data that is not a whole number of 64 bits is an error and is not modified: Kazoo's counters of floats
+//! (`1.5`, and also `1.0`), its integers of more than 64 bits, and Curator's four bytes.
 //!
-//! # Behaviour on disconnect and on expiry
-//! A call tries on over new connections and new sessions until its patience is over (30 s, see
-//! [`Counter::with_timeout`]), and one session timeout more at the longest. An exact addition that was lost looks at its
-//! marker, whichever session it is then in.
+//! # Disconnect and session expiry
+//! A call retries over new connections and in new sessions until its timeout (30 s, see [`Counter::with_timeout`]), plus at most
+//! one session timeout. An exact addition whose reply was lost reads its dedup record, in whichever session it then is.
 //!
-//! # Cancellation safety
-//! An addition whose future was dropped counts once or not at all; the next one of the same counter is not disturbed.
+//! # Cancel safety
+//! A cancelled addition has counted at most once. It does not affect later additions of the same counter.
 //!
-//! # Answers to
-//! kazoo `Counter` counts twice when a reply is lost, for it retries the whole addition (`+= 1` made 2); Curator's
-//! `DistributedAtomicLong` leaves the same question to the caller.
+//! # Bugs of other implementations
+//! * Kazoo's `Counter` counts twice if a reply is lost, because it repeats the whole addition (`+= 1` added 2).
+//! * Curator's `DistributedAtomicLong` leaves the question of whether an addition has counted to the caller.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example counter -- 127.0.0.1:2181`.
+//! # Example
+//! `cargo run -p atalaya-recipes --example counter -- 127.0.0.1:2181`
 //!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::CounterError> {
@@ -54,118 +55,122 @@ mod write_counter;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use zookeeper_client::Stat;
 
-use self::addition::{Addition, At, Event, Mark, Step, Sum};
-use crate::dedup_record::{self, DedupRecord, Told};
+use self::addition::{Addition, AdditionRecord, Event, Step, SumWrite, ZnodeVersion};
+use crate::dedup_record::{self, DedupRecord, RecordState};
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::session::{BulkRead, Write, Written};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
+use crate::session::WrongZnodeReporter;
+use crate::session::{BulkRead, MultiError, Write, Written};
+use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
 pub(crate) use write_counter::CountedWrite;
 pub use write_counter::WriteCounter;
 
-/// Why an addition, or a look, did not work.
+/// Maximum number of characters of a znode's data in an error.
+const MAX_EXCERPT_CHARS: usize = 80;
+
+/// Reason why an addition or a read failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CounterError {
-    /// The addition counted once or not at all; nobody can tell.
-    #[error("whether {amount} was added to {path} is unknown: {source}")]
+    /// The addition has counted at most once.
+    #[error("it is unknown whether {amount} was added to {path}: {source}")]
     OutcomeUnknown {
-        /// The counter.
+        /// Path of the counter.
         path: String,
-        /// What was to be added.
+        /// Amount of the addition.
         amount: i64,
-        /// The failure that left the question.
+        /// Failure that left the outcome unknown.
         source: Error,
     },
-    /// There is something else than a whole number of 64 bits. Nothing was added.
-    #[error("{path} holds {found:?}, which is not a whole number of 64 bits")]
+    /// The counter's data is not a whole number of 64 bits. Nothing was added.
+    #[error("{path} contains {found:?}, which is not a whole number of 64 bits")]
     NotANumber {
-        /// The counter.
+        /// Path of the counter.
         path: String,
-        /// What it holds.
+        /// Beginning of the data.
         found: String,
     },
-    /// The sum does not fit 64 bits. Nothing was added.
-    #[error("{path} is at {value}: adding {amount} goes beyond 64 bits")]
+    /// The sum exceeds 64 bits. Nothing was added.
+    #[error("{path} is {value}: adding {amount} exceeds 64 bits")]
     Overflow {
-        /// The counter.
+        /// Path of the counter.
         path: String,
-        /// Its value.
+        /// Value of the counter.
         value: i64,
-        /// What was to be added.
+        /// Amount of the addition.
         amount: i64,
     },
-    /// It failed, and nothing was added.
+    /// A request failed, and nothing was added.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
-/// A number in ZooKeeper. Additions of one `Counter` are made one after the other.
+/// Number in ZooKeeper. The additions of one `Counter` are made one after the other.
 #[derive(Debug)]
 pub struct Counter {
     session: Session,
     path: String,
     default: i64,
-    patience: Duration,
-    /// What an addition needs alone.
-    state: Mutex<State>,
+    timeout: Duration,
+    /// Locked during an addition.
+    state: Mutex<CounterState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct CounterState {
     /// `None` in a compatible counter.
-    marker: Option<DedupRecord>,
-    /// What the last addition left, if nobody else was about.
-    newest: Option<(i64, At, Mark)>,
+    record: Option<DedupRecord>,
+    /// Expected result of the next read. Set after an addition without contention; saves that read.
+    expected_read: Option<Event>,
 }
 
 impl Counter {
-    /// One whose additions count exactly once, by a marker of its own.
+    /// Creates a counter at `path` whose additions count exactly once, by means of a dedup record. Does no I/O.
     pub fn exact(session: Session, path: impl Into<String>) -> Counter {
         let path = path.into();
-        let marker = DedupRecord::within(session.clone(), format!("{path}__adders__"));
-        Counter::new(session, path, Some(marker))
+        let record = DedupRecord::new(session.clone(), format!("{path}__adders__"));
+        Counter::new(session, path, Some(record))
     }
 
-    /// One that writes what Kazoo writes, and nothing else.
+    /// Creates a counter at `path` that writes only what Kazoo writes. Does no I/O.
     pub fn compatible(session: Session, path: impl Into<String>) -> Counter {
         Counter::new(session, path.into(), None)
     }
 
-    fn new(session: Session, path: String, marker: Option<DedupRecord>) -> Counter {
-        let state = Mutex::new(State { marker, newest: None });
-        Counter { session, path, default: 0, patience: DEFAULT_TIMEOUT, state }
+    fn new(session: Session, path: String, record: Option<DedupRecord>) -> Counter {
+        let state = Mutex::new(CounterState { record, expected_read: None });
+        Counter { session, path, default: 0, timeout: DEFAULT_TIMEOUT, state }
     }
 
-    /// What an empty counter stands for; 0 unless set.
+    /// Sets the value of an empty or missing counter. Default: 0.
     #[must_use]
     pub fn with_default(mut self, default: i64) -> Counter {
         self.default = default;
         self
     }
 
-    /// How long a call tries on, not counting its wait for additions of the same `Counter`.
+    /// Sets the maximum duration of a call, including retries but not the wait for other additions of the same `Counter`. Default:
+    /// 30 s.
     #[must_use]
-    pub fn with_timeout(mut self, patience: Duration) -> Counter {
-        self.patience = patience;
+    pub fn with_timeout(mut self, timeout: Duration) -> Counter {
+        self.timeout = timeout;
         self
     }
 
-    /// The value, as of this call or later.
+    /// Returns the value, as of this call or later.
     pub async fn get(&self) -> Result<i64, CounterError> {
-        let mut attempts = Attempts::new(&self.session, self.patience, "get", &self.path);
+        let mut attempts = Attempts::new(&self.session, self.timeout, "get", &self.path);
         loop {
             let connection = attempts.connection().await?;
             let read = async {
                 connection.sync().await?;
-                connection.get(&self.path).await
+                connection.get_opt(&self.path).await
             };
             match read.await {
-                Ok((data, _)) => return self.parse(&data),
-                Err(error) if error.is_no_node() => return Ok(self.default),
+                Ok(Some((data, _))) => return self.parse(&data),
+                Ok(None) => return Ok(self.default),
                 Err(error) => attempts.failed(error).await?,
             }
         }
@@ -173,38 +178,35 @@ impl Counter {
 
     /// Adds `amount`, which may be negative, and returns the sum.
     pub async fn add(&self, amount: i64) -> Result<i64, CounterError> {
-        let mut state = self.state.lock().await;
-        let State { marker, newest } = &mut *state;
+        let CounterState { record, expected_read } = &mut *self.state.lock().await;
         let mut addition = Addition::new(amount);
         let token = uuid::Uuid::new_v4().simple().to_string();
-        let mut attempts = Attempts::new(&self.session, self.patience, "add", &self.path);
-        let unknown = |source| CounterError::OutcomeUnknown { path: self.path.clone(), amount, source };
-        // Taken, so that an addition that is cancelled leaves nothing that may be wrong.
-        if let Some((value, at, mark)) = newest.take() {
-            addition.on(Event::Seen { value, at, mark });
+        let mut attempts = Attempts::new(&self.session, self.timeout, "add", &self.path);
+        let failed = |addition: &Addition, source| match addition.has_unknown_outcome() {
+            true => CounterError::OutcomeUnknown { path: self.path.clone(), amount, source },
+            false => CounterError::Failed(source),
+        };
+        // Taken, so that an addition that is cancelled does not leave an expectation that may be wrong.
+        if let Some(read) = expected_read.take() {
+            addition.on(read);
         }
-        let mut alone = true;
+        let mut contended = false;
         loop {
-            let connection = match attempts.connection().await {
-                Ok(connection) => connection,
-                Err(error) if addition.is_at_risk() => return Err(unknown(error)),
-                Err(error) => return Err(error.into()),
-            };
+            let connection = attempts.connection().await.map_err(|error| failed(&addition, error))?;
             let result = match addition.step() {
-                Step::Look => self.look(&connection, marker.as_ref(), &token, addition.is_at_risk()).await,
-                Step::Mark => match marker {
-                    Some(marker) => {
-                        marker.make(&connection).await.map(|()| Event::Marked).map_err(Into::into)
+                Step::Read => {
+                    self.read(&connection, record.as_ref(), &token, addition.has_unknown_outcome()).await
+                }
+                Step::CreateRecord => match record {
+                    Some(record) => {
+                        record.create(&connection).await.map(|()| Event::RecordCreated).map_err(Into::into)
                     }
-                    None => Ok(Event::Marked),
+                    None => Ok(Event::RecordCreated),
                 },
-                Step::Write(sum) => match self.write(&connection, marker.as_ref(), &token, sum).await {
+                Step::Write(write) => match self.write(&connection, record.as_ref(), &token, write).await {
                     Ok(version) => {
-                        if alone {
-                            let at = At { version, ..sum.at };
-                            let mark =
-                                sum.marker.map_or(Mark::Unused, |mark| Mark::Other(mark.wrapping_add(1)));
-                            *newest = Some((sum.to, at, mark));
+                        if !contended {
+                            *expected_read = Some(write.expected_read(version));
                         }
                         Ok(Event::Written)
                     }
@@ -214,7 +216,10 @@ impl Counter {
                 Step::Overflow(value) => {
                     return Err(CounterError::Overflow { path: self.path.clone(), value, amount });
                 }
-                Step::Unknown => return Err(unknown(attempts.over())),
+                Step::Unknown => {
+                    let (path, source) = (self.path.clone(), attempts.last_error());
+                    return Err(CounterError::OutcomeUnknown { path, amount, source });
+                }
             };
             let waited = match result {
                 Ok(event) => {
@@ -222,119 +227,112 @@ impl Counter {
                     Ok(())
                 }
                 Err(CounterError::Failed(error)) if error.is_bad_version() || error.is_no_node() => {
-                    alone = false;
+                    contended = true;
                     addition.on(Event::Stale);
                     attempts.contended(error).await
                 }
                 Err(CounterError::Failed(error)) => {
-                    alone = false;
+                    contended = true;
                     if error.outcome_unknown() {
-                        addition.on(Event::Lost);
+                        addition.on(Event::OutcomeUnknown);
                     }
                     attempts.failed(error).await
                 }
                 Err(error) => return Err(error),
             };
-            match waited {
-                Ok(()) => {}
-                Err(error) if addition.is_at_risk() => return Err(unknown(error)),
-                Err(error) => return Err(error.into()),
-            }
+            waited.map_err(|error| failed(&addition, error))?;
         }
     }
 
-    /// Removes the marker of an exact counter. Dropping the counter does as well, a little later.
+    /// Deletes the dedup record of an exact counter. Dropping the counter also does, a little later.
     pub async fn close(self) {
-        if let Some(marker) = self.state.into_inner().marker {
-            marker.remove().await;
+        if let Some(record) = self.state.into_inner().record {
+            record.remove().await;
         }
     }
 
-    async fn look(
+    /// Reads the counter, which is created if it does not exist, and the dedup record. `sync`: the read must show all earlier
+    /// writes.
+    async fn read(
         &self,
         connection: &Connection,
-        marker: Option<&DedupRecord>,
+        record: Option<&DedupRecord>,
         token: &str,
-        at_risk: bool,
+        sync: bool,
     ) -> Result<Event, CounterError> {
-        if at_risk {
+        if sync {
             connection.sync().await?;
         }
-        let (data, stat, mark) = match marker {
+        let (data, stat, record) = match record {
             None => {
-                let (data, stat) = self.read(connection).await?;
-                (data, stat, Mark::Unused)
+                let (data, stat) = connection.get_or_create(&self.path).await?;
+                (data, stat, AdditionRecord::Unused)
             }
-            Some(marker) => {
-                let mut answers = connection.get_many(&[&self.path, marker.path()]).await?.into_iter();
-                let (data, stat) = match answers.next() {
+            Some(record) => {
+                let mut reads = connection.get_many(&[&self.path, record.path()]).await?.into_iter();
+                let (data, stat) = match reads.next() {
                     Some(BulkRead::Data(data, stat)) => (data, stat),
-                    // Which of many errors it is, and what to do about it, is told by reading it alone.
-                    _ => self.read(connection).await?,
+                    // A separate read creates the znode, or returns the reason why it cannot be read.
+                    _ => connection.get_or_create(&self.path).await?,
                 };
-                let mark = match answers.next() {
-                    Some(read) => dedup_record::told(read, marker.path(), token)?,
-                    None => Told::Absent,
+                let state = match reads.next() {
+                    Some(read) => dedup_record::decode(read, record.path(), token)?,
+                    None => RecordState::Missing,
                 };
-                let mark = match mark {
-                    Told::Absent => Mark::Absent,
-                    Told::Other(version) => Mark::Other(version),
-                    // It is ours, so it can be read.
-                    Told::Ours(sum) => sum.parse().map_or(Mark::Absent, Mark::Ours),
+                let state = match state {
+                    RecordState::Missing => AdditionRecord::Missing,
+                    RecordState::Other(version) => AdditionRecord::Other(version),
+                    // Written by this process, so it is a number.
+                    RecordState::Own(sum) => sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own),
                 };
-                (data, stat, mark)
+                (data, stat, state)
             }
         };
-        // It counts all the same; but the count is lost with the session of the znode's owner. This is logged once.
+        // The addition counts, but the counter is deleted with the session of its creator. Logged once.
         WrongZnodeReporter::default()
             .update(connection.session(), WrongZnode::not_persistent(&self.path, &stat));
-        let at = At { czxid: stat.czxid, version: stat.version };
+        let at = ZnodeVersion { czxid: stat.czxid, version: stat.version };
         match self.parse(&data) {
-            Ok(value) => Ok(Event::Seen { value, at, mark }),
-            // Ours is settled, whatever somebody has written since.
-            Err(_) if matches!(mark, Mark::Ours(_)) => Ok(Event::Seen { value: 0, at, mark }),
+            Ok(value) => Ok(Event::Read { value, at, record }),
+            // The addition has counted, whatever another client has written since.
+            Err(_) if matches!(record, AdditionRecord::Own(_)) => Ok(Event::Read { value: 0, at, record }),
             Err(error) => Err(error),
         }
     }
 
-    /// Reads the counter, and makes it if it is not there.
-    async fn read(&self, connection: &Connection) -> Result<(Vec<u8>, Stat), Error> {
-        match connection.get(&self.path).await {
-            Err(error) if error.is_no_node() => {
-                connection.ensure(&self.path).await?;
-                connection.get(&self.path).await
-            }
-            result => result,
-        }
-    }
-
-    /// Makes the write, and returns the counter's version afterwards.
+    /// Writes the sum, and returns the counter's version after that.
     async fn write(
         &self,
         connection: &Connection,
-        marker: Option<&DedupRecord>,
+        record: Option<&DedupRecord>,
         token: &str,
-        sum: Sum,
+        write: SumWrite,
     ) -> Result<i32, Error> {
-        let text = sum.to.to_string();
-        let set = Write::Set { path: &self.path, data: text.as_bytes(), version: Some(sum.at.version) };
-        let (Some(marker), Some(version)) = (marker, sum.marker) else {
-            return Ok(connection.set(&self.path, text.as_bytes(), Some(sum.at.version)).await?.version);
+        let Some(record) = record else {
+            let sum = write.sum.to_string();
+            return Ok(connection.set(&self.path, sum.as_bytes(), Some(write.at.version)).await?.version);
         };
-        let witness = dedup_record::text(token, &text);
-        let witness = Write::Set { path: marker.path(), data: witness.as_bytes(), version: Some(version) };
-        let written = connection.multi(&[set, witness]).await?;
-        match written.first() {
+        match self.write_with_record(connection, None, record, token, write).await?.first() {
             Some(Written::Set(stat)) => Ok(stat.version),
-            _ => Ok(sum.at.version.wrapping_add(1)),
+            _ => Ok(write.at.version.wrapping_add(1)),
         }
     }
 
-    /// What is known of the counter after this write, whose outcome was this.
-    fn after(&self, sum: Sum, written: Option<&Written>) -> Option<(i64, At, Mark)> {
-        let Some(Written::Set(stat)) = written else { return None };
-        let mark = sum.marker.map_or(Mark::Unused, |mark| Mark::Other(mark.wrapping_add(1)));
-        Some((sum.to, At { version: stat.version, ..sum.at }, mark))
+    /// Makes up to three writes in one `multi`: `first` if any, the counter, and the dedup record.
+    async fn write_with_record(
+        &self,
+        connection: &Connection,
+        first: Option<Write<'_>>,
+        record: &DedupRecord,
+        token: &str,
+        write: SumWrite,
+    ) -> Result<Vec<Written>, MultiError> {
+        let sum = write.sum.to_string();
+        let text = dedup_record::encode(token, &sum);
+        let counter = Write::Set { path: &self.path, data: sum.as_bytes(), version: Some(write.at.version) };
+        let record = Write::Set { path: record.path(), data: text.as_bytes(), version: write.record_version };
+        let writes: Vec<Write<'_>> = first.into_iter().chain([counter, record]).collect();
+        connection.multi(&writes).await
     }
 
     fn parse(&self, data: &[u8]) -> Result<i64, CounterError> {
@@ -343,7 +341,7 @@ impl Counter {
         }
         number::parse(data).ok_or_else(|| CounterError::NotANumber {
             path: self.path.clone(),
-            found: String::from_utf8_lossy(data).chars().take(80).collect(),
+            found: String::from_utf8_lossy(data).chars().take(MAX_EXCERPT_CHARS).collect(),
         })
     }
 }

@@ -1,8 +1,8 @@
-//! The number in a counter's znode. Pure.
+//! Parser of a counter's data. No I/O.
 
-/// Reads a counter's data: a whole number of 64 bits in decimal ASCII digits, with or without a sign, with blanks
-/// around it. Kazoo's counter reads it with Python's `int`, so its blanks are Python's ASCII blanks. Everything
-/// else is refused, also what Kazoo takes as well but does not write: more than 64 bits, and `1_000`.
+/// Parses a whole number of 64 bits in decimal ASCII digits, with an optional sign and surrounding blanks. Kazoo's counter
+/// parses it with Python's `int`, so the blanks are Python's ASCII blanks. Returns `None` for all other data, including
+/// data that Kazoo accepts but does not write: more than 64 bits, and `1_000`.
 pub(super) fn parse(data: &[u8]) -> Option<i64> {
     let is_blank = |c: char| matches!(c, '\t'..='\r' | '\x1c'..='\x1f' | ' ');
     str::from_utf8(data).ok()?.trim_matches(is_blank).parse().ok()
@@ -13,10 +13,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::counter::addition::{Addition, At, Event, Mark, Step};
+    use crate::counter::addition::{Addition, AdditionRecord, Event, Step, ZnodeVersion};
 
     #[test]
-    fn counter_reads_numbers_as_kazoo_does_or_refuses_them() {
+    fn parser_accepts_numbers_as_kazoo_does_or_rejects_them() {
         for (text, number) in [
             ("0", Some(0)),
             ("-0", Some(0)),
@@ -41,7 +41,7 @@ mod tests {
             ("1e3", None),
             ("0x10", None),
             ("7\0", None),
-            // Kazoo reads ASCII only: neither digits nor blanks of other scripts.
+            // Only ASCII: no digits or blanks of other scripts.
             ("\u{661}\u{662}", None),
             ("\u{ff11}", None),
             ("\u{a0}7", None),
@@ -52,7 +52,6 @@ mod tests {
         assert_eq!(parse(b"\xff7"), None);
     }
 
-    /// Numbers of any length with a sign and blanks, and other text.
     fn data() -> impl Strategy<Value = String> {
         prop_oneof![
             4 => "[ \t\n]{0,2}[+-]{0,2}[0-9]{1,40}[ \t\n]{0,2}",
@@ -72,9 +71,9 @@ mod tests {
     }
 
     proptest! {
-        /// What is read is the number that the digits say, in arithmetic that does not overflow.
+        /// The expected number is computed in 128 bits.
         #[test]
-        fn counter_reads_the_number_that_the_digits_say_or_nothing(data in data()) {
+        fn parsed_number_is_the_value_of_the_digits(data in data()) {
             if let Some(number) = parse(data.as_bytes()) {
                 let text = data.trim();
                 prop_assert!(text.is_ascii());
@@ -86,26 +85,26 @@ mod tests {
         }
 
         #[test]
-        fn counter_reads_any_bytes_without_a_panic(data: Vec<u8>) {
+        fn parser_handles_any_bytes_without_a_panic(data: Vec<u8>) {
             let _ = parse(&data);
         }
 
         #[test]
-        fn counter_reads_what_it_writes(number in number()) {
+        fn parser_accepts_every_written_number(number in number()) {
             prop_assert_eq!(parse(number.to_string().as_bytes()), Some(number));
         }
 
-        /// At the ends of 64 bits a sum is exact or refused; it never wraps.
+        /// Near the limits of 64 bits a sum never wraps.
         #[test]
-        fn addition_is_exact_or_refused(value in number(), amount in number(), version: i32) {
+        fn addition_is_exact_or_overflows_with_an_error(value in number(), amount in number(), version: i32) {
             let mut addition = Addition::new(amount);
-            let at = At { czxid: 1, version };
-            addition.on(Event::Seen { value, at, mark: Mark::Unused });
+            let at = ZnodeVersion { czxid: 1, version };
+            addition.on(Event::Read { value, at, record: AdditionRecord::Unused });
             let exact = i128::from(value) + i128::from(amount);
             match addition.step() {
-                Step::Write(sum) => prop_assert_eq!(i128::from(sum.to), exact),
-                Step::Overflow(at) => {
-                    prop_assert_eq!(at, value);
+                Step::Write(write) => prop_assert_eq!(i128::from(write.sum), exact),
+                Step::Overflow(found) => {
+                    prop_assert_eq!(found, value);
                     prop_assert!(i64::try_from(exact).is_err());
                 }
                 step => prop_assert!(false, "{:?}", step),

@@ -1,5 +1,5 @@
-//! A counter of writes: each goes one up in the very transaction that makes the write, so that the sum is the number of
-//! writes, whatever fails.
+//! Counter of writes. The transaction of each write also increments the counter, so the sum is the number of writes, whatever
+//! fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,197 +7,209 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tracing::warn;
 
-use super::{Counter, CounterError};
+use super::{Counter, CounterError, CounterState};
 use crate::counter::addition::{Addition, Event, Step};
-use crate::dedup_record;
-use crate::retry::jitter;
-use crate::session::{Write, Written};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter, ZnodeProblem};
+use crate::delay::Delays;
+use crate::session::{Write, Written, WrongZnodeReporter};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
-/// Counts what one process writes, beside others, at a [`Counter`]'s znode. Clones are the same.
+const MIN_CONTENTION_DELAY: Duration = Duration::from_millis(2);
+const MAX_CONTENTION_DELAY: Duration = Duration::from_millis(32);
+
+/// Counts the writes of one process, together with those of others, at the znode of a [`Counter`]. Clones share their state.
 ///
-/// Exact as [`Counter::exact`] is, with the same znodes. What stands in the counter's way (something else than a number, a
-/// sum beyond 64 bits, a missing permission) is logged once; then what is written is not counted, and written all the same.
+/// Exact like [`Counter::exact`], with the same znodes. If the counter cannot be incremented (its data is not a number, the
+/// sum exceeds 64 bits, a permission is missing), the reason is logged once, and writes are made without being counted.
 #[derive(Clone, Debug)]
 pub struct WriteCounter {
     state: Arc<Mutex<State>>,
-    /// What the counter was made last.
-    newest: watch::Sender<Option<i64>>,
+    value: watch::Sender<Option<i64>>,
 }
 
 #[derive(Debug)]
 struct State {
     counter: Counter,
-    /// Whether anything is counted.
-    on: bool,
-    /// The write that is to be counted; `None`: it is, or is not to be.
-    open: Option<(Addition, String)>,
-    /// What stood in the counter's way when that was last logged.
-    complaint: Option<String>,
+    enabled: bool,
+    /// Write to be counted, with its token. `None` if it was counted already or must not be counted.
+    pending: Option<(Addition, String)>,
+    /// Last logged reason why a write could not be counted.
+    logged_problem: Option<String>,
     wrong_znodes: WrongZnodeReporter,
 }
 
-/// How a write was made.
+/// Outcome of [`WriteCounter::write`].
 pub(crate) enum CountedWrite {
-    /// Together with the counter, in this transaction: what came of it.
+    /// The write was made and counted, by the transaction with this zxid.
     Counted(Written, i64),
-    /// Not yet. It has been counted before, or cannot be: it is to be made alone.
+    /// The write was not made. It was counted before, or cannot be counted: make it without the counter.
     NotCounted,
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+/// Outcome of [`Counter::increment`].
+enum Increment {
+    /// The write was made and counted. Contains the counter's new value and the zxid of the transaction.
+    Written { written: Written, value: i64, zxid: i64 },
+    /// The write was counted before, and the counter became this value.
+    CountedBefore(i64),
+    /// The write cannot be counted, for this reason.
+    Impossible(String),
+    /// The counter is closed.
+    Closed,
+}
 
 impl WriteCounter {
-    /// At `path`. Nothing is written before the first write.
+    /// Creates a counter at `path`. Does no I/O before the first write.
     pub fn new(session: Session, path: impl Into<String>) -> WriteCounter {
-        let counter = Counter::exact(session, path);
-        let state = Arc::new(Mutex::new(State {
-            counter,
-            on: true,
-            open: None,
-            complaint: None,
+        let state = State {
+            counter: Counter::exact(session, path),
+            enabled: true,
+            pending: None,
+            logged_problem: None,
             wrong_znodes: WrongZnodeReporter::default(),
-        }));
-        WriteCounter { state, newest: watch::Sender::new(None) }
+        };
+        WriteCounter { state: Arc::new(Mutex::new(state)), value: watch::Sender::new(None) }
     }
 
-    /// What the counter was when something was counted here last, others' writes included; `None` before the first.
+    /// Returns a receiver of the counter's value after the last write that was counted here, including the writes of other
+    /// clients. `None` before the first one.
     pub fn value(&self) -> watch::Receiver<Option<i64>> {
-        self.newest.subscribe()
+        self.value.subscribe()
     }
 
-    /// Counts what is new from now on, or does not.
-    pub async fn set_enabled(&self, on: bool) {
-        self.state.lock().await.on = on;
+    /// Enables or disables counting, for all writes that begin after this call.
+    pub async fn set_enabled(&self, enabled: bool) {
+        self.state.lock().await.enabled = enabled;
     }
 
-    /// There is something new to write. What was not written before never will be.
+    /// Begins a new write. An earlier write that was not made must not be made any more.
     pub(crate) async fn begin(&self) {
         let mut state = self.state.lock().await;
         let token = || uuid::Uuid::new_v4().simple().to_string();
-        state.open = state.on.then(|| (Addition::new(1), token()));
+        state.pending = state.enabled.then(|| (Addition::new(1), token()));
     }
 
-    /// Makes `write`, which is not counted yet, and counts it.
+    /// Makes `write` and counts it, unless it was counted before.
     ///
     /// # Errors
-    /// Those of `write`; then nothing is written and nothing counted, unless [`Error::outcome_unknown`]. Calling again finds out.
-    pub(crate) async fn make(
+    /// The error of `write`. Nothing was written or counted, unless [`Error::outcome_unknown`]; a repeated call finds out.
+    pub(crate) async fn write(
         &self,
         connection: &Connection,
         write: Write<'_>,
     ) -> Result<CountedWrite, Error> {
-        let State { counter, open, complaint, wrong_znodes, .. } = &mut *self.state.lock().await;
-        let Some((addition, token)) = open else { return Ok(CountedWrite::NotCounted) };
-        let mut pause = FIRST_PAUSE;
-        let mut state = counter.state.lock().await;
-        let crate::counter::State { marker, newest } = &mut *state;
-        if let Some((value, at, mark)) = newest.take() {
-            addition.on(Event::Seen { value, at, mark });
-        }
-        let problem = loop {
-            match addition.step() {
-                Step::Look => {
-                    match counter.look(connection, marker.as_ref(), token, addition.is_at_risk()).await {
-                        Ok(seen) => addition.on(seen),
-                        Err(CounterError::Failed(error)) if error.is_transient() => return Err(error),
-                        Err(other) => {
-                            if matches!(other, CounterError::NotANumber { .. }) {
-                                wrong_znodes.update(
-                                    connection.session(),
-                                    [WrongZnode::new(&counter.path, ZnodeProblem::NotANumber)],
-                                );
-                            }
-                            break Some(other.to_string());
-                        }
-                    }
-                }
-                Step::Mark => {
-                    if let Some(marker) = marker
-                        && let Err(error) = marker.make(connection).await
-                    {
-                        if error.is_transient() {
-                            return Err(error);
-                        }
-                        break Some(error.to_string());
-                    }
-                    addition.on(Event::Marked);
-                }
-                Step::Write(sum) => {
-                    let text = sum.to.to_string();
-                    let (Some(marker), Some(version)) = (marker.as_ref(), sum.marker) else { break None };
-                    let witness = dedup_record::text(token, &text);
-                    let writes = [
-                        write,
-                        Write::Set {
-                            path: &counter.path,
-                            data: text.as_bytes(),
-                            version: Some(sum.at.version),
-                        },
-                        Write::Set { path: marker.path(), data: witness.as_bytes(), version: Some(version) },
-                    ];
-                    match connection.multi(&writes).await {
-                        Ok(written) => {
-                            self.newest.send_replace(Some(sum.to));
-                            *newest = counter.after(sum, written.get(1));
-                            *open = None;
-                            *complaint = None;
-                            wrong_znodes.clear();
-                            // The stat of what a `multi` creates is not to be trusted; the counter's is.
-                            let zxid = match written.get(1) {
-                                Some(Written::Set(stat)) => stat.mzxid,
-                                _ => 0,
-                            };
-                            return match written.into_iter().next() {
-                                Some(first) => Ok(CountedWrite::Counted(first, zxid)),
-                                None => Ok(CountedWrite::NotCounted),
-                            };
-                        }
-                        Err(refusal)
-                            if matches!(refusal.at, Some(1 | 2)) && !refusal.error.is_transient() =>
-                        {
-                            // The counter refuses, and would again.
-                            break Some(refusal.error.to_string());
-                        }
-                        Err(refusal)
-                            if matches!(refusal.at, Some(1 | 2)) && !refusal.error.is_connection_loss() =>
-                        {
-                            addition.on(Event::Stale);
-                            tokio::time::sleep(jitter(pause)).await;
-                            pause = (pause * 2).min(LONGEST_PAUSE);
-                        }
-                        Err(refusal) => {
-                            let unknown = refusal.error.outcome_unknown();
-                            addition.on(if unknown { Event::Lost } else { Event::Stale });
-                            return Err(refusal.error);
-                        }
-                    }
-                }
-                Step::Counted(value) => {
-                    self.newest.send_replace(Some(value));
-                    break None;
-                }
-                Step::Overflow(value) => break Some(format!("it is at {value}")),
-                Step::Unknown => break Some("somebody has deleted its marker".to_owned()),
+        let State { counter, pending, logged_problem, wrong_znodes, .. } = &mut *self.state.lock().await;
+        let Some((addition, token)) = pending else { return Ok(CountedWrite::NotCounted) };
+        match counter.increment(connection, write, addition, token, wrong_znodes).await? {
+            Increment::Written { written, value, zxid } => {
+                self.value.send_replace(Some(value));
+                *pending = None;
+                *logged_problem = None;
+                wrong_znodes.clear();
+                return Ok(CountedWrite::Counted(written, zxid));
             }
-        };
-        if let Some(problem) = problem
-            && complaint.as_ref() != Some(&problem)
-        {
-            warn!(path = counter.path, "cannot count: {problem}");
-            *complaint = Some(problem);
+            Increment::CountedBefore(value) => {
+                self.value.send_replace(Some(value));
+            }
+            Increment::Impossible(problem) if logged_problem.as_ref() != Some(&problem) => {
+                warn!(path = counter.path, "cannot count: {problem}");
+                *logged_problem = Some(problem);
+            }
+            Increment::Impossible(_) | Increment::Closed => {}
         }
-        *open = None;
+        *pending = None;
         Ok(CountedWrite::NotCounted)
     }
 
-    /// Removes the marker, as far as that is possible within a session timeout.
+    /// Deletes the dedup record, or tries to for one session timeout.
     pub async fn close(&self) {
-        let marker = self.state.lock().await.counter.state.lock().await.marker.take();
-        if let Some(marker) = marker {
-            marker.remove().await;
+        let record = self.state.lock().await.counter.state.lock().await.record.take();
+        if let Some(record) = record {
+            record.remove().await;
+        }
+    }
+}
+
+impl Counter {
+    /// Makes `write` and adds 1 to the counter, in one transaction, unless `addition` has counted before.
+    async fn increment(
+        &self,
+        connection: &Connection,
+        write: Write<'_>,
+        addition: &mut Addition,
+        token: &str,
+        wrong_znodes: &mut WrongZnodeReporter,
+    ) -> Result<Increment, Error> {
+        let CounterState { record, expected_read } = &mut *self.state.lock().await;
+        if let Some(read) = expected_read.take() {
+            addition.on(read);
+        }
+        let mut delays = Delays::new(MIN_CONTENTION_DELAY, MAX_CONTENTION_DELAY);
+        loop {
+            match addition.step() {
+                Step::Read => {
+                    let sync = addition.has_unknown_outcome();
+                    match self.read(connection, record.as_ref(), token, sync).await {
+                        Ok(read) => addition.on(read),
+                        Err(CounterError::Failed(error)) if error.is_transient() => return Err(error),
+                        Err(error) => {
+                            if matches!(error, CounterError::NotANumber { .. }) {
+                                let wrong = WrongZnode::new(&self.path, ZnodeProblem::NotANumber);
+                                wrong_znodes.update(connection.session(), [wrong]);
+                            }
+                            return Ok(Increment::Impossible(error.to_string()));
+                        }
+                    }
+                }
+                Step::CreateRecord => {
+                    let Some(record) = record else { return Ok(Increment::Closed) };
+                    match record.create(connection).await {
+                        Ok(()) => addition.on(Event::RecordCreated),
+                        Err(error) if error.is_transient() => return Err(error),
+                        Err(error) => return Ok(Increment::Impossible(error.to_string())),
+                    }
+                }
+                Step::Write(sum) => {
+                    let Some(record) = record else { return Ok(Increment::Closed) };
+                    match self.write_with_record(connection, Some(write), record, token, sum).await {
+                        Ok(written) => {
+                            let mut written = written.into_iter();
+                            let (first, counter) = (written.next(), written.next());
+                            // Older servers do not return a usable stat for a create in a `multi`, so the zxid is taken
+                            // from the counter's stat.
+                            let stat = match counter {
+                                Some(Written::Set(stat)) => Some(stat),
+                                _ => None,
+                            };
+                            *expected_read = stat.map(|stat| sum.expected_read(stat.version));
+                            let zxid = stat.map_or(0, |stat| stat.mzxid);
+                            return Ok(match first {
+                                Some(written) => Increment::Written { written, value: sum.sum, zxid },
+                                None => Increment::CountedBefore(sum.sum),
+                            });
+                        }
+                        Err(refused) => {
+                            // The second and the third write are the counter and the dedup record.
+                            let by_counter = matches!(refused.at, Some(1 | 2));
+                            if by_counter && !refused.error.is_transient() {
+                                return Ok(Increment::Impossible(refused.error.to_string()));
+                            }
+                            let unknown = refused.error.outcome_unknown();
+                            addition.on(if unknown { Event::OutcomeUnknown } else { Event::Stale });
+                            if !by_counter || refused.error.is_connection_loss() {
+                                return Err(refused.error);
+                            }
+                            // Another client has incremented the counter.
+                            tokio::time::sleep(delays.next_delay()).await;
+                        }
+                    }
+                }
+                Step::Counted(value) => return Ok(Increment::CountedBefore(value)),
+                Step::Overflow(value) => {
+                    return Ok(Increment::Impossible(format!("its value is {value}, the maximum")));
+                }
+                Step::Unknown => return Ok(Increment::Impossible("its dedup record was deleted".to_owned())),
+            }
         }
     }
 }

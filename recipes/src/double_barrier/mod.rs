@@ -1,39 +1,42 @@
-//! A barrier that a party of a given size enters together and leaves together; Kazoo's on the wire.
+//! Barrier that a group of a given size enters together and leaves together; compatible with Kazoo on the wire.
 //!
-//! # What it promises
-//! [`DoubleBarrier::enter`] returns when as many members as asked for have stood at the barrier at one moment, and never
-//! by a `ready` that an earlier party left behind. [`DoubleBarrierGuard::leave`] returns when everybody of the party has left or is
-//! gone. Neither waits for ever: each has a deadline.
+//! # Guarantees
+//! [`DoubleBarrier::enter`] returns when the required number of members were at the barrier at the same moment, and never
+//! because of a `ready` znode that an earlier group left behind. [`DoubleBarrierGuard::leave`] returns when all members of the
+//! group have left or are gone. Both have a deadline.
+//!
+//! A group that enters together is a *generation*, identified by the `czxid` of its `ready` znode.
 //!
 //! # Znodes
-//! * `{path}/{32 hex}`: a member, ephemeral, with its identifier.
-//! * `{path}/ready`, persistent: made by whoever finds the party complete. Who joined before it is of the party, who
-//!   joined after is of the next one. It goes with the last of the party that leaves.
-//! * `{path}` itself, persistent: its version counts what ours do to `ready`, so that none of them removes another `ready`
-//!   than the one that it saw. Its data stays as it is.
+//! * `{path}/{32 hex}`: a member, ephemeral, with its identifier as data.
+//! * `{path}/ready`, persistent: created by the member that finds the group complete. Members that joined before it belong to
+//!   its generation, members that joined after it to the next one. The last member that leaves deletes it.
+//! * `{path}`, persistent: its version counts this crate's changes of `ready`, so that no client deletes another `ready` than
+//!   the one that it has seen. Its data is not changed.
 //!
 //! # Errors
-//! [`DoubleBarrierError`]. Whoever gets one has left the barrier, or will when its session ends.
+//! [`DoubleBarrierError`]. A member that gets an error has left the barrier, or leaves it when its session ends.
 //!
-//! # Behaviour on disconnect and on expiry
-//! A lost connection is waited out, and the barrier looked at anew: what was missed is seen. A member whose session ends
-//! before it has passed joins anew; if the party was completed meanwhile, that is the next party. One whose session ends
-//! inside is gone for the others.
+//! # Disconnect and session expiry
+//! After a disconnect the member waits for the next connection and reads the barrier again, so it misses no change. A member
+//! whose session ends before it has passed joins again; if the group was completed in between, it belongs to the next
+//! generation. For the others, a member whose session ends inside is gone.
 //!
-//! # Cancellation safety
-//! A dropped call, and a dropped [`DoubleBarrierGuard`], take the member's znode away.
+//! # Cancel safety
+//! Dropping a call or a [`DoubleBarrierGuard`] deletes the member's znode.
 //!
-//! # Beside Kazoo
-//! Both ways. Kazoo's members delete `ready` as soon as they leave; one of ours whose connection is lost at the very
-//! moment between has no means to see that it was made, and ends with [`DoubleBarrierError::Incomplete`]. Kazoo's
-//! cannot tell parties apart: let one leave before the next one enters.
+//! # Kazoo interoperability
+//! Clients of Kazoo and of this crate can share a barrier. Kazoo's members delete `ready` when they leave. A member of this
+//! crate that is disconnected exactly between the creation and the deletion cannot see that `ready` was created, and gets
+//! [`DoubleBarrierError::Incomplete`]. Kazoo cannot distinguish generations: let one leave before the next one enters.
 //!
-//! # Answers to
-//! kazoo `DoubleBarrier` hangs after a lost connection, for it waits for an event that has been; it hangs, or passes
-//! early, on a `ready` that was left behind, for it counts it as a member. curator 850: one that lost its connection while
-//! it entered cannot enter again.
+//! # Bugs of other implementations
+//! * Kazoo's `DoubleBarrier` hangs after a disconnect, because it waits for an event that was already delivered.
+//! * It hangs, or passes early, if a `ready` was left behind, because it counts it as a member.
+//! * A Curator client that is disconnected while it enters cannot enter again (curator 850).
 //!
-//! Try it: `cargo run -p atalaya-recipes --example double_barrier -- 127.0.0.1:2181`.
+//! # Example
+//! `cargo run -p atalaya-recipes --example double_barrier -- 127.0.0.1:2181`
 //!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::DoubleBarrierError> {
@@ -41,61 +44,61 @@
 //! use atalaya_recipes::DoubleBarrier;
 //!
 //! let barrier = DoubleBarrier::new(session, "/calibration", 3, "node 1");
-//! let inside = barrier.enter(Duration::from_secs(60)).await?;
-//! println!("all three are here");
-//! inside.leave(Duration::from_secs(60)).await?;
+//! let guard = barrier.enter(Duration::from_secs(60)).await?;
+//! println!("all three members have entered");
+//! guard.leave(Duration::from_secs(60)).await?;
 //! # Ok(())
 //! # }
 //! ```
 
-mod party;
+mod generation;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
-use zookeeper_client::EventType;
 
-use self::party::{Entering, Leaving, Member};
+use self::generation::{EnterStep, LeaveStep, Member};
 use crate::cleanup::Cleanup;
 use crate::retry::Attempts;
+use crate::session::WrongZnodeReporter;
 use crate::session::{BulkRead, CreateMode, Write};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter};
-use crate::{Connection, Error, Session};
+use crate::wrong_znode::WrongZnode;
+use crate::{Connection, Error, EventType, Session};
 
-/// A `ready` that was seen to be made, and was gone before it could be looked at.
-const UNSEEN: i64 = i64::MAX;
+/// Generation whose `ready` was created, but deleted before its `czxid` could be read.
+const UNKNOWN_GENERATION: i64 = i64::MAX;
 
-/// Why entering or leaving did not work.
+/// Reason why entering or leaving failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DoubleBarrierError {
-    /// The party was not complete in time.
-    #[error("{path}: {here} of {size} were there within {after:?}")]
+    /// The group was not complete in time.
+    #[error("{path}: {members} of {size} members had joined after {after:?}")]
     Incomplete {
-        /// The barrier.
+        /// Path of the barrier.
         path: String,
-        /// How many stood there when it was last looked at.
-        here: usize,
-        /// How many there should be.
+        /// Number of members when the barrier was last read.
+        members: usize,
+        /// Required number of members.
         size: usize,
-        /// How long was waited.
+        /// Time limit that has passed.
         after: Duration,
     },
-    /// Others were still inside at the deadline. Our znode is gone.
-    #[error("{path}: others are still inside after {after:?}")]
+    /// Other members were still inside at the deadline. The own znode is deleted.
+    #[error("{path}: other members were still inside after {after:?}")]
     OthersInside {
-        /// The barrier.
+        /// Path of the barrier.
         path: String,
-        /// How long was waited.
+        /// Time limit that has passed.
         after: Duration,
     },
-    /// It failed otherwise.
+    /// A request failed.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
-/// A barrier for a party of a given size.
+/// Barrier for a group of a given size.
 #[derive(Clone, Debug)]
 pub struct DoubleBarrier {
     session: Session,
@@ -104,25 +107,27 @@ pub struct DoubleBarrier {
     identifier: String,
 }
 
-/// Has entered. Dropping it takes the member away; others do not wait for it then.
+/// Guard of a member that has entered. Dropping it deletes the member's znode; other members then do not wait for it.
 #[derive(Debug)]
 pub struct DoubleBarrierGuard {
     barrier: DoubleBarrier,
     znode: Cleanup,
     name: String,
-    party: i64,
+    generation: i64,
 }
 
-/// The barrier as it was seen.
-struct Seen {
+/// State of the barrier in ZooKeeper.
+struct Snapshot {
     members: Vec<Member>,
+    /// `czxid` of `ready`.
     ready: Option<i64>,
-    /// What is in the parent, and its version; seen no later than `ready`.
+    /// Data and version of the parent, read no later than `ready`.
     parent: (Vec<u8>, i32),
 }
 
 impl DoubleBarrier {
-    /// The one at `path`, for `size` members; this one stores `identifier`, which serves people only.
+    /// Creates a barrier at `path` for `size` members. The member's znode stores `identifier`, for information only. Does no
+    /// I/O.
     pub fn new(
         session: Session,
         path: impl Into<String>,
@@ -132,41 +137,37 @@ impl DoubleBarrier {
         DoubleBarrier { session, path: path.into(), size, identifier: identifier.into() }
     }
 
-    /// Joins, and waits until the party is complete. Each call is another member.
-    pub async fn enter(&self, within: Duration) -> Result<DoubleBarrierGuard, DoubleBarrierError> {
+    /// Joins, and waits until the group is complete, for at most `timeout`. Each call is a separate member.
+    pub async fn enter(&self, timeout: Duration) -> Result<DoubleBarrierGuard, DoubleBarrierError> {
         let name = Uuid::new_v4().simple().to_string();
-        let mut znode = Cleanup::of(self.session.clone(), format!("{}/{name}", self.path));
+        let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
         znode.arm();
-        let mut here = 0;
-        let entered = tokio::time::timeout(within, self.entered(&name, znode.path(), &mut here)).await;
-        match entered {
-            Ok(Ok(party)) => Ok(DoubleBarrierGuard { barrier: self.clone(), znode, name, party }),
-            Ok(Err(error)) => {
-                znode.now().await;
-                Err(error.into())
+        let mut members = 0;
+        let entering = self.wait_until_complete(&name, znode.path(), &mut members);
+        let error = match tokio::time::timeout(timeout, entering).await {
+            Ok(Ok(generation)) => {
+                return Ok(DoubleBarrierGuard { barrier: self.clone(), znode, name, generation });
             }
+            Ok(Err(error)) => error.into(),
             Err(_) => {
-                znode.now().await;
-                Err(DoubleBarrierError::Incomplete {
-                    path: self.path.clone(),
-                    here,
-                    size: self.size,
-                    after: within,
-                })
+                let (path, size) = (self.path.clone(), self.size);
+                DoubleBarrierError::Incomplete { path, members, size, after: timeout }
             }
-        }
+        };
+        znode.run().await;
+        Err(error)
     }
 
-    /// Works on it until the party is complete, and returns its `ready`.
-    async fn entered(&self, name: &str, own: &str, here: &mut usize) -> Result<i64, Error> {
+    /// Joins, waits until the group is complete, and returns its generation.
+    async fn wait_until_complete(&self, name: &str, own: &str, members: &mut usize) -> Result<i64, Error> {
         let mut attempts = Attempts::until(&self.session, None, "enter", &self.path);
         let mut wrong_znodes = WrongZnodeReporter::default();
         loop {
             let connection = attempts.connection().await?;
-            match self.enter_over(&connection, name, own, here, &mut wrong_znodes).await {
-                Ok(Some(party)) => return Ok(party),
+            match self.enter_once(&connection, name, own, members, &mut wrong_znodes).await {
+                Ok(Some(generation)) => return Ok(generation),
                 Ok(None) => {}
-                // Somebody was faster: look again.
+                // Another client was faster: read the barrier again.
                 Err(error) if error.is_node_exists() || error.is_no_node() || error.is_bad_version() => {
                     attempts.contended(error).await?
                 }
@@ -175,53 +176,53 @@ impl DoubleBarrier {
         }
     }
 
-    /// One look, and what is to be done after it. The party's `ready`, if we passed.
-    async fn enter_over(
+    /// Reads the barrier once and carries out the next step. Returns the generation if the group is complete.
+    async fn enter_once(
         &self,
         connection: &Connection,
         name: &str,
         own: &str,
-        here: &mut usize,
+        members: &mut usize,
         wrong_znodes: &mut WrongZnodeReporter,
     ) -> Result<Option<i64>, Error> {
         let ready = self.ready();
-        // Watched before the members are counted: whoever completes the party later stirs it.
-        let (_, made) = connection.stat_and_watch(&ready).await?;
-        let seen = self.look(connection, wrong_znodes).await?;
-        *here = seen.members.len();
-        match party::entering(name, self.size, &seen.members, seen.ready) {
-            Entering::Pass(party) => return Ok(Some(party)),
-            Entering::Join => self.join(connection, own).await?,
-            Entering::MakeReady { replace } => {
+        // Watched before the members are counted: if another member completes the group after that, the watch fires.
+        let (_, ready_created) = connection.stat_and_watch(&ready).await?;
+        let snapshot = self.read(connection, wrong_znodes).await?;
+        *members = snapshot.members.len();
+        match generation::enter_step(name, self.size, &snapshot.members, snapshot.ready) {
+            EnterStep::Pass(generation) => return Ok(Some(generation)),
+            EnterStep::Join => self.join(connection, own).await?,
+            EnterStep::CreateReady { replace } => {
                 let own = Write::Check { path: own, version: 0 };
-                let make = Write::Create { path: &ready, data: b"", mode: CreateMode::Persistent };
-                let remove = Write::Delete { path: &ready, version: None };
+                let create = Write::Create { path: &ready, data: b"", mode: CreateMode::Persistent };
+                let delete = Write::Delete { path: &ready, version: None };
                 if replace {
-                    connection.multi(&[self.counted(&seen), own, remove, make]).await?;
+                    connection.multi(&[self.count_change(&snapshot), own, delete, create]).await?;
                 } else {
-                    connection.multi(&[self.counted(&seen), own, make]).await?;
+                    connection.multi(&[self.count_change(&snapshot), own, create]).await?;
                 }
             }
-            Entering::RemoveReady => {
-                let remove = Write::Delete { path: &ready, version: None };
-                connection.multi(&[self.counted(&seen), remove]).await?;
+            EnterStep::DeleteReady => {
+                let delete = Write::Delete { path: &ready, version: None };
+                connection.multi(&[self.count_change(&snapshot), delete]).await?;
             }
-            Entering::Wait => {
-                let (still_there, gone) = connection.stat_and_watch(own).await?;
-                if still_there.is_none() {
+            EnterStep::Wait => {
+                let (own_stat, own_changed) = connection.stat_and_watch(own).await?;
+                if own_stat.is_none() {
                     return Ok(None);
                 }
                 tokio::select! {
                     biased;
                     () = connection.lost() => {}
-                    event = made.changed() => {
-                        // It may be gone again by now, when a fast one of Kazoo's has left.
+                    event = ready_created.changed() => {
+                        // A fast member of Kazoo may have left and deleted it again.
                         if event.event_type == EventType::NodeCreated {
                             let stat = connection.stat(&ready).await?;
-                            return Ok(Some(stat.map_or(UNSEEN, |stat| stat.czxid)));
+                            return Ok(Some(stat.map_or(UNKNOWN_GENERATION, |stat| stat.czxid)));
                         }
                     }
-                    _ = gone.changed() => {}
+                    _ = own_changed.changed() => {}
                 }
             }
         }
@@ -243,91 +244,80 @@ impl DoubleBarrier {
         format!("{}/ready", self.path)
     }
 
-    /// To go with every change of `ready`: refused when there was another one since the look.
-    fn counted<'a>(&'a self, seen: &'a Seen) -> Write<'a> {
-        let (data, version) = &seen.parent;
+    /// Returns a write that accompanies every change of `ready`. It fails if `ready` was changed since the snapshot.
+    fn count_change<'a>(&'a self, snapshot: &'a Snapshot) -> Write<'a> {
+        let (data, version) = &snapshot.parent;
         Write::Set { path: &self.path, data, version: Some(*version) }
     }
 
-    /// Everything at the barrier, as it is now or later. What an earlier session of ours left is removed first.
-    /// Reports members that are not ephemeral.
-    async fn look(
+    /// Reads the barrier. Deletes znodes of earlier sessions of this process, and reports members that are not ephemeral.
+    async fn read(
         &self,
         connection: &Connection,
         wrong_znodes: &mut WrongZnodeReporter,
-    ) -> Result<Seen, Error> {
+    ) -> Result<Snapshot, Error> {
         connection.sync().await?;
-        let names = match connection.children(&self.path).await {
-            Ok(names) => names,
-            Err(error) if error.is_no_node() => Vec::new(),
-            Err(error) => return Err(error),
-        };
+        let names = connection.children_or_empty(&self.path).await?;
         let mut paths = vec![self.path.clone()];
         paths.extend(names.iter().map(|name| format!("{}/{name}", self.path)));
-        let mut answers = connection.get_many(&paths).await?.into_iter();
-        let parent = match answers.next() {
+        let mut reads = connection.get_many(&paths).await?.into_iter();
+        let parent = match reads.next() {
             Some(BulkRead::Data(data, stat)) => (data, stat.version),
-            // Then there is nothing below it.
+            // The parent does not exist, so it has no children.
             _ => (Vec::new(), 0),
         };
-        let mut seen = Seen { members: Vec::new(), ready: None, parent };
+        let mut snapshot = Snapshot { members: Vec::new(), ready: None, parent };
         let mut wrong = Vec::new();
-        for ((name, path), read) in names.into_iter().zip(paths.iter().skip(1)).zip(answers) {
+        for ((name, path), read) in names.into_iter().zip(paths.iter().skip(1)).zip(reads) {
             let BulkRead::Data(_, stat) = read else { continue };
             if name == "ready" {
-                seen.ready = Some(stat.czxid);
+                snapshot.ready = Some(stat.czxid);
             } else if self.session.is_previous_session(stat.ephemeral_owner) {
                 connection.delete(path, None).await?;
             } else {
                 wrong.extend(WrongZnode::not_ephemeral(path, &stat));
-                seen.members.push(Member { name, czxid: stat.czxid });
+                snapshot.members.push(Member { name, czxid: stat.czxid });
             }
         }
         wrong_znodes.update(connection.session(), wrong);
-        Ok(seen)
+        Ok(snapshot)
     }
 }
 
 impl DoubleBarrierGuard {
-    /// The path of the member's znode: to check it in a `multi`, or to watch it.
+    /// Returns the path of the member's znode, to check it in a `multi` or to watch it.
     pub fn znode(&self) -> &str {
         self.znode.path()
     }
 
-    /// Which party it is: the same number for everybody of it, and a higher one for each later party at this barrier.
-    /// `None`: it was over before its number could be read.
+    /// Returns the generation: a number that all members of the group share, and that increases with every generation of this
+    /// barrier. Returns `None` if the group had left before the number could be read.
     pub fn generation(&self) -> Option<i64> {
-        (self.party != UNSEEN).then_some(self.party)
+        (self.generation != UNKNOWN_GENERATION).then_some(self.generation)
     }
 
-    /// Leaves, and waits until the others have.
-    pub async fn leave(mut self, within: Duration) -> Result<(), DoubleBarrierError> {
-        let until = Instant::now() + within;
-        let left = tokio::time::timeout_at(until, self.left()).await;
-        match left {
+    /// Leaves, and waits until the other members have left, for at most `timeout`.
+    pub async fn leave(mut self, timeout: Duration) -> Result<(), DoubleBarrierError> {
+        let deadline = Instant::now() + timeout;
+        let error = match tokio::time::timeout_at(deadline, self.wait_until_all_left()).await {
             Ok(Ok(())) => {
                 self.znode.disarm();
-                Ok(())
+                return Ok(());
             }
-            Ok(Err(error)) => {
-                self.znode.now().await;
-                Err(error.into())
-            }
-            Err(_) => {
-                let path = self.barrier.path.clone();
-                self.znode.now().await;
-                Err(DoubleBarrierError::OthersInside { path, after: within })
-            }
-        }
+            Ok(Err(error)) => error.into(),
+            Err(_) => DoubleBarrierError::OthersInside { path: self.barrier.path.clone(), after: timeout },
+        };
+        self.znode.run().await;
+        Err(error)
     }
 
-    async fn left(&self) -> Result<(), Error> {
+    async fn wait_until_all_left(&self) -> Result<(), Error> {
         let barrier = &self.barrier;
         let mut attempts = Attempts::until(&barrier.session, None, "leave", &barrier.path);
         let mut wrong_znodes = WrongZnodeReporter::default();
         loop {
             let connection = attempts.connection().await?;
-            match self.leave_over(&connection, &mut wrong_znodes).await {
+            match self.leave_once(&connection, &mut wrong_znodes).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(error) if error.is_no_node() || error.is_bad_version() => {
@@ -338,36 +328,36 @@ impl DoubleBarrierGuard {
         }
     }
 
-    /// One look, and what is to be done after it. True: everybody has left.
-    async fn leave_over(
+    /// Reads the barrier once and carries out the next step. Returns true if all members have left.
+    async fn leave_once(
         &self,
         connection: &Connection,
         wrong_znodes: &mut WrongZnodeReporter,
     ) -> Result<bool, Error> {
         let barrier = &self.barrier;
-        let seen = barrier.look(connection, wrong_znodes).await?;
+        let snapshot = barrier.read(connection, wrong_znodes).await?;
         let ready = barrier.ready();
-        let remove_ready = Write::Delete { path: &ready, version: None };
-        let remove_own = Write::Delete { path: self.znode.path(), version: None };
-        match party::leaving(&self.name, self.party, &seen.members, seen.ready) {
-            Leaving::Done { ready: false } => return Ok(true),
-            Leaving::Done { ready: true } => {
-                match connection.multi(&[barrier.counted(&seen), remove_ready]).await.map_err(Error::from) {
-                    Err(error) if !error.is_no_node() => return Err(error),
-                    _ => return Ok(true),
+        let count_change = barrier.count_change(&snapshot);
+        let delete_ready = Write::Delete { path: &ready, version: None };
+        let delete_own = Write::Delete { path: self.znode.path(), version: None };
+        match generation::leave_step(&self.name, self.generation, &snapshot.members, snapshot.ready) {
+            LeaveStep::Done { delete_ready: false } => return Ok(true),
+            LeaveStep::Done { delete_ready: true } => {
+                return match connection.multi(&[count_change, delete_ready]).await.map_err(Error::from) {
+                    Err(error) if !error.is_no_node() => Err(error),
+                    _ => Ok(true),
                 };
             }
-            Leaving::RemoveLast { ready: true } => {
-                connection.multi(&[barrier.counted(&seen), remove_ready, remove_own]).await?;
+            LeaveStep::DeleteLast { delete_ready: true } => {
+                connection.multi(&[count_change, delete_ready, delete_own]).await?;
             }
-            Leaving::RemoveLast { ready: false } | Leaving::Remove => {
+            LeaveStep::DeleteLast { delete_ready: false } | LeaveStep::Delete => {
                 connection.delete(self.znode.path(), None).await?;
             }
-            Leaving::WaitFor(name) => {
-                let path = format!("{}/{name}", barrier.path);
-                let (stat, gone) = connection.stat_and_watch(&path).await?;
+            LeaveStep::WaitFor(name) => {
+                let (stat, changed) = connection.stat_and_watch(&format!("{}/{name}", barrier.path)).await?;
                 if stat.is_some() {
-                    connection.watch_event(gone).await;
+                    connection.watch_event(changed).await;
                 }
             }
         }

@@ -1,93 +1,93 @@
-//! What comes of asking for a lease.
+//! Outcome of acquiring a lease.
 
 use std::time::{Duration, SystemTime};
 
 use crate::lease::HeldLease;
 use crate::{Error, WrongZnode};
 
-/// Why a lease was not obtained, looked at or given back.
+/// Reason why a lease could not be acquired, read or released.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaseError {
-    /// It took effect or it did not; nobody can tell. Obtaining it again tells.
-    #[error("{operation} {path}: it is unknown whether that took effect: {source}")]
+    /// The call may have taken effect. Acquiring the lease again shows whether it has.
+    #[error("{operation} {path}: the outcome is unknown: {source}")]
     OutcomeUnknown {
-        /// What was asked for.
+        /// Name of the call.
         operation: &'static str,
-        /// The lease.
+        /// Path of the lease.
         path: String,
-        /// The failure that left the question.
+        /// Failure that left the outcome unknown.
         source: Error,
     },
-    /// Something stands there that is no lease. It was left alone.
-    #[error("{path} holds {found:?}, which is no lease")]
+    /// The znode's data is not a lease. It was not modified.
+    #[error("{path} contains {found:?}, which is not a lease")]
     NotALease {
-        /// The znode.
+        /// Path of the znode.
         path: String,
-        /// How it begins.
+        /// Beginning of the data.
         found: String,
     },
-    /// What stands there was written in another version of the format. It was left alone.
-    #[error("{path} holds a lease of version {version}, and only version 1 is known")]
-    OtherVersion {
-        /// The znode.
+    /// The znode's data has an unsupported format version. It was not modified.
+    #[error("{path} contains a lease of version {version}; only version 1 is supported")]
+    UnsupportedVersion {
+        /// Path of the znode.
         path: String,
-        /// The version.
+        /// Version of the data.
         version: String,
     },
-    /// The znode of the lease has the wrong type: it would not outlive a session. It was left alone.
+    /// The znode has the wrong type: it would not outlive a session. It was not modified.
     #[error("{0}; {remedy}", remedy = .0.remedy())]
     WrongZnode(WrongZnode),
-    /// Others were at it all the time: its lock was not to be had. Nothing was changed.
-    #[error("the lock of the lease at {path} was not to be had within {patience:?}")]
+    /// Other clients held the lock of the lease for the whole time. Nothing was changed.
+    #[error("the lock of the lease at {path} was not acquired within {timeout:?}")]
     Busy {
-        /// The lease.
+        /// Path of the lease.
         path: String,
-        /// How long was tried.
-        patience: Duration,
+        /// Time limit that has passed.
+        timeout: Duration,
     },
-    /// There is no such lease. Nothing was asked.
-    #[error("there can be no lease at {path} {why}")]
-    Unfit {
-        /// The lease.
+    /// The lease is not valid. No request was sent.
+    #[error("invalid lease at {path}: {reason}")]
+    Invalid {
+        /// Path of the lease.
         path: String,
-        /// What is wrong with it.
-        why: &'static str,
+        /// Violated rule.
+        reason: &'static str,
     },
     /// The session was closed.
     #[error("the ZooKeeper session is closed")]
     Closed,
-    /// It failed, and nothing was changed.
+    /// A request failed, and nothing was changed.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
-/// Somebody who holds a lease.
+/// Lease as it is stored in ZooKeeper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseInfo {
-    /// The lease, or the place.
+    /// Path of the lease or of the slot.
     pub path: String,
-    /// The holder's name.
+    /// Name of the holder.
     pub holder: String,
-    /// Until when, by the wall clock.
+    /// End of the lease by the wall clock.
     pub end: SystemTime,
-    /// The fencing token, see [`HeldLease::fencing_token`].
+    /// Fencing token; see [`HeldLease::fencing_token`].
     pub fencing_token: i64,
 }
 
-/// What came of obtaining.
+/// Outcome of [`Lease::acquire`](crate::Lease::acquire).
 #[derive(Debug)]
 #[must_use]
 pub enum Acquire {
-    /// It is held, until its end.
+    /// The lease was acquired or renewed.
     Acquired(HeldLease),
-    /// Somebody else has it.
+    /// Another holder has the lease.
     HeldByOther(LeaseInfo),
 }
 
 impl Acquire {
-    /// What is held, if it is.
+    /// Returns the lease if it was acquired.
     pub fn acquired(self) -> Option<HeldLease> {
         match self {
             Acquire::Acquired(held) => Some(held),

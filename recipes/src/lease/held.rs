@@ -1,103 +1,105 @@
-//! A lease that is held.
+//! Lease that this process holds.
 
 use std::time::{Duration, SystemTime};
 
 use super::record::LocalExpiry;
-use super::wall_clock::time;
+use super::wall_clock::since_epoch;
 use super::{Lease, LeaseError, Written};
 
-/// A change of the wall clock is noticed by then.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Maximum delay until a change of the wall clock is noticed.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A lease that was obtained. It needs no connection, and dropping it gives nothing back. Obtaining the lease anew makes
-/// another `HeldLease` of it: forget this one then.
+/// Lease that was acquired. It needs no connection, and dropping it does not release it. Acquiring the lease again creates
+/// another `HeldLease`: discard this one then.
 #[derive(Debug)]
 pub struct HeldLease {
     lease: Lease,
-    belief: LocalExpiry,
-    fence: i64,
-    /// The latest end of writes of which it is not known whether they took effect.
-    tried: Option<Duration>,
+    expiry: LocalExpiry,
+    fencing_token: i64,
+    /// Latest end that was written with an unknown outcome.
+    attempted_end: Option<Duration>,
 }
 
 impl HeldLease {
     pub(super) fn new(lease: Lease, written: Written) -> HeldLease {
-        HeldLease { lease, belief: written.belief, fence: written.fence, tried: None }
+        HeldLease { lease, expiry: written.expiry, fencing_token: written.fencing_token, attempted_end: None }
     }
 
-    /// The lease, or the place.
+    /// Returns the path of the lease or of the slot.
     pub fn path(&self) -> &str {
         &self.lease.path
     }
 
-    /// Whether it is held at this very moment, by both clocks. Look before every act that the outside can see. Somebody
-    /// who deletes the znode is not noticed.
+    /// Returns true if the lease is held at this moment, by both clocks. Check it before every externally visible action. A
+    /// deletion of the znode by another client is not noticed.
     pub fn holds(&self) -> bool {
         !self.remaining().is_zero()
     }
 
-    /// How long it is still held, by whichever clock says less; zero when it is not.
+    /// Returns the remaining time, by the clock that shows less. Zero after the end.
     pub fn remaining(&self) -> Duration {
-        self.belief.remaining(self.lease.clock.now())
+        self.expiry.remaining(self.lease.clock.now())
     }
 
-    /// Until when it is held at the most, by the wall clock.
+    /// Returns the latest possible end, by the wall clock.
     pub fn end(&self) -> SystemTime {
-        time(self.belief.end())
+        since_epoch(self.expiry.end())
     }
 
-    /// Returns when it is over: within a second also after a sleep of the machine, or a change of the wall clock.
-    /// Cancellation safe. Needs a tokio runtime with time.
+    /// Waits until the lease has expired. Returns at most one second late, also after a sleep of the machine or a change of the
+    /// wall clock. Cancel safe. Needs a Tokio runtime with time.
     pub async fn expired(&self) {
         loop {
             match self.remaining() {
                 Duration::ZERO => return,
-                left => tokio::time::sleep(left.min(LOOK_AGAIN)).await,
+                remaining => tokio::time::sleep(remaining.min(CLOCK_CHECK_INTERVAL)).await,
             }
         }
     }
 
-    /// A fencing token: a number that is higher for whoever obtains or renews later, for as long as the ensemble's data
-    /// lives. It is the `mzxid` of `{path}/lease_holder`. Hand it to whoever can refuse a lower one.
+    /// Returns the fencing token: a number that increases with every acquisition and renewal while the ensemble keeps its data.
+    /// It is the `mzxid` of `{path}/lease_holder`. Pass it to systems that can reject lower tokens.
     pub fn fencing_token(&self) -> i64 {
-        self.fence
+        self.fencing_token
     }
 
-    /// Renews it, for the lease's length from now on. False if somebody else has it by now, so that it was over.
+    /// Renews the lease for its whole duration, starting now. Returns false if the lease had expired and another holder has
+    /// acquired it.
     ///
-    /// Whatever this ends with, and also when it is cancelled, no more is believed than stands there: the old end or the
-    /// new one, whichever is earlier, until it is known to be the new one.
+    /// After an error, or if this future is cancelled, the earlier of the old and the new end applies, until a later call finds
+    /// out that the new end is stored.
     ///
     /// # Errors
-    /// As the [module](super) says.
+    /// See the [module](super).
     pub async fn renew(&mut self) -> Result<bool, LeaseError> {
-        let HeldLease { lease, belief, fence, tried } = self;
-        let about_to = |new: LocalExpiry| {
-            *belief = belief.and(new);
-            *tried = (*tried).max(Some(new.end()));
+        let HeldLease { lease, expiry, fencing_token, attempted_end } = self;
+        let before_write = |new: LocalExpiry| {
+            *expiry = expiry.min(new);
+            *attempted_end = (*attempted_end).max(Some(new.end()));
         };
-        match lease.write(about_to).await? {
+        match lease.write(before_write).await? {
             Ok(written) => {
-                *belief = written.belief;
-                *fence = written.fence;
-                *tried = None;
+                *expiry = written.expiry;
+                *fencing_token = written.fencing_token;
+                *attempted_end = None;
                 Ok(true)
             }
             Err(_) => Ok(false),
         }
     }
 
-    /// Gives it back before its end. Afterwards nothing of it stands there; what somebody else has obtained by then, or
-    /// another `HeldLease` of the same holder, is left alone.
+    /// Releases the lease before its end. Deletes the znode unless another holder, or another `HeldLease` of the same holder,
+    /// has acquired the lease since.
     ///
     /// # Errors
-    /// As the [module](super) says: it may stand there until its end then. So it may if this is cancelled.
+    /// See the [module](super). After an error, or if this future is cancelled, the lease may stay in ZooKeeper until its end.
     pub async fn release(self) -> Result<(), LeaseError> {
-        let HeldLease { lease, fence, tried, .. } = self;
-        let is_ours = |holder: &str, end: Duration, written: i64| {
-            // A later write of this holder's is ours only if it may be one that was lost.
-            holder == lease.holder && (written == fence || (written > fence && Some(end) <= tried))
+        let HeldLease { lease, fencing_token, attempted_end, .. } = self;
+        let is_own = |holder: &str, end: Duration, mzxid: i64| {
+            // A later write of the same holder is this one's only if it may be a renewal whose reply was lost.
+            let may_be_renewal = mzxid > fencing_token && Some(end) <= attempted_end;
+            holder == lease.holder && (mzxid == fencing_token || may_be_renewal)
         };
-        lease.delete(|found, written| is_ours(&found.holder, Duration::from_secs(found.end), written)).await
+        lease.delete(|found, mzxid| is_own(&found.holder, Duration::from_secs(found.end), mzxid)).await
     }
 }

@@ -1,4 +1,4 @@
-//! Several leases, of which a holder has one.
+//! Lease with several slots, of which each holder has at most one.
 
 use tokio::time::Instant;
 
@@ -6,150 +6,144 @@ use super::{Acquire, Lease, LeaseError, LeaseInfo};
 use crate::Error;
 use crate::retry::Attempts;
 use crate::session::BulkRead;
-use crate::wrong_znode::{WrongZnode, ZnodeProblem, is_ephemeral};
 
-/// How many places one request looks at.
-const AT_ONCE: usize = 32;
+/// Maximum number of slots per read request.
+const SLOTS_PER_READ: usize = 32;
 
-/// A number of leases, see [`Lease::with_slots`]. It holds nothing itself.
+/// Lease with several slots; see [`Lease::with_slots`].
 #[derive(Clone, Debug)]
 pub struct MultiLease {
     lease: Lease,
-    count: u16,
+    slots: u16,
 }
 
-/// What the places are, seen one after the other.
+/// State of the slots. They are not all read at the same moment.
 #[derive(Debug, Default)]
-struct Seen {
+struct Slots {
+    /// Slot that the holder has already.
     own: Option<Lease>,
-    /// Those that may be had.
-    open: Vec<Lease>,
+    available: Vec<Lease>,
     taken: Vec<LeaseInfo>,
-    /// Why one of them cannot be had by anybody.
-    trouble: Option<LeaseError>,
+    /// Reason why no holder can acquire one of the slots.
+    error: Option<LeaseError>,
 }
 
 impl MultiLease {
-    pub(super) fn new(lease: Lease, count: u16) -> MultiLease {
-        MultiLease { lease, count }
+    pub(super) fn new(lease: Lease, slots: u16) -> MultiLease {
+        MultiLease { lease, slots }
     }
 
-    /// Obtains one of them: the one that the holder has, which is renewed, or else the first that is free. If there is
-    /// none, the one whose lease ends first is told.
+    /// Renews the slot that the holder has, or acquires the first free one. If none is free, returns the lease that ends first.
     ///
     /// # Errors
-    /// As the [module](super) says. A place that nobody can have stands in nobody's way while another is free.
+    /// See the [module](super). A slot that no holder can acquire is an error only if no other slot is free.
     pub async fn acquire(&self) -> Result<Acquire, LeaseError> {
         self.lease.check()?;
-        if self.count == 0 {
-            let why = "with no place in it";
-            return Err(LeaseError::Unfit { path: self.lease.path.clone(), why });
+        if self.slots == 0 {
+            return Err(LeaseError::Invalid { path: self.lease.path.clone(), reason: "it has no slots" });
         }
-        let until = Instant::now().checked_add(self.lease.patience);
-        let left = |place: Lease| match until {
-            Some(until) => place.with_timeout(until.saturating_duration_since(Instant::now())),
-            None => place,
+        let deadline = Instant::now().checked_add(self.lease.timeout);
+        let with_remaining_time = |slot: Lease| match deadline {
+            Some(deadline) => slot.with_timeout(deadline.saturating_duration_since(Instant::now())),
+            None => slot,
         };
-        let Seen { own, open, mut taken, mut trouble } = self.look().await?;
+        let Slots { own, available, mut taken, mut error } = self.read_slots().await?;
         if let Some(own) = own {
-            match left(own).acquire().await? {
-                Acquire::HeldByOther(holding) => taken.push(holding),
-                held => return Ok(held),
+            match with_remaining_time(own).acquire().await? {
+                Acquire::HeldByOther(info) => taken.push(info),
+                acquired => return Ok(acquired),
             }
         }
-        for place in open {
-            match left(place).acquire().await {
-                Ok(Acquire::HeldByOther(holding)) => taken.push(holding),
+        for slot in available {
+            match with_remaining_time(slot).acquire().await {
+                Ok(Acquire::HeldByOther(info)) => taken.push(info),
                 Err(
-                    error @ (LeaseError::Busy { .. }
+                    slot_error @ (LeaseError::Busy { .. }
                     | LeaseError::NotALease { .. }
-                    | LeaseError::OtherVersion { .. }
+                    | LeaseError::UnsupportedVersion { .. }
                     | LeaseError::WrongZnode(_)),
-                ) => trouble = Some(trouble.unwrap_or(error)),
-                // After an error it may be held: another one would be the second.
-                ended => return ended,
+                ) => error = Some(error.unwrap_or(slot_error)),
+                // After other errors the slot may be held: a further slot would be the second one.
+                outcome => return outcome,
             }
         }
-        match (trouble, taken.into_iter().min_by_key(|holding| holding.end)) {
-            (None, Some(holding)) => Ok(Acquire::HeldByOther(holding)),
+        match (error, taken.into_iter().min_by_key(|info| info.end)) {
+            (None, Some(info)) => Ok(Acquire::HeldByOther(info)),
             (Some(error), _) => Err(error),
             (None, None) => {
-                let Lease { path, patience, .. } = self.lease.clone();
-                Err(LeaseError::Busy { path, patience })
+                let Lease { path, timeout, .. } = self.lease.clone();
+                Err(LeaseError::Busy { path, timeout })
             }
         }
     }
 
-    /// Who has a lease, as of this call or later, in the order of the places.
+    /// Reads the leases that are held, as of this call or later, in the order of the slots.
     ///
     /// # Errors
-    /// As the [module](super) says, if one of the places cannot be read.
+    /// See the [module](super); returned if one of the slots cannot be read.
     pub async fn current(&self) -> Result<Vec<LeaseInfo>, LeaseError> {
         let mut all = Vec::new();
-        for number in 0..self.count {
-            all.extend(self.place(number).current().await?);
+        for number in 0..self.slots {
+            all.extend(self.slot(number).current().await?);
         }
         Ok(all)
     }
 
-    async fn look(&self) -> Result<Seen, LeaseError> {
-        let Lease { session, path, patience, .. } = &self.lease;
-        let mut attempts = Attempts::new(session, *patience, "look at", path);
-        let mut seen = Seen::default();
-        let places: Vec<Lease> = (0..self.count).map(|number| self.place(number)).collect();
-        for some in places.chunks(AT_ONCE) {
-            let znodes: Vec<String> = some.iter().map(Lease::znode).collect();
-            let answers = loop {
+    async fn read_slots(&self) -> Result<Slots, LeaseError> {
+        let Lease { session, path, timeout, .. } = &self.lease;
+        let mut attempts = Attempts::new(session, *timeout, "read", path);
+        let mut slots = Slots::default();
+        let all: Vec<Lease> = (0..self.slots).map(|number| self.slot(number)).collect();
+        for batch in all.chunks(SLOTS_PER_READ) {
+            let znodes: Vec<String> = batch.iter().map(Lease::znode).collect();
+            let reads = loop {
                 let connection = attempts.connection().await?;
                 let read = async {
                     connection.sync().await?;
                     connection.get_many(&znodes).await
                 };
                 match read.await {
-                    Ok(answers) => break answers,
+                    Ok(reads) => break reads,
                     Err(error) => attempts.failed(error).await?,
                 }
             };
-            for (place, answer) in some.iter().zip(answers) {
-                seen.add(place, answer);
+            for (slot, read) in batch.iter().zip(reads) {
+                slots.add(slot, read);
             }
         }
-        Ok(seen)
+        Ok(slots)
     }
 
-    fn place(&self, number: u16) -> Lease {
+    fn slot(&self, number: u16) -> Lease {
         Lease { path: format!("{}/{number}", self.lease.path), ..self.lease.clone() }
     }
 }
 
-impl Seen {
-    fn add(&mut self, place: &Lease, answer: BulkRead) {
-        let found = match answer {
-            BulkRead::Data(_, stat) if is_ephemeral(stat.ephemeral_owner) => {
-                Err(LeaseError::WrongZnode(WrongZnode::new(place.znode(), ZnodeProblem::Ephemeral)))
-            }
-            BulkRead::Data(data, stat) => place.parse(&data).map(|record| Some((record, stat))),
+impl Slots {
+    fn add(&mut self, slot: &Lease, read: BulkRead) {
+        let found = match read {
+            BulkRead::Data(data, stat) => slot.parse(&data, &stat).map(|record| Some((record, stat))),
             BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(None),
             BulkRead::Missing(source) => {
-                Err(Error::Refused { operation: "get", path: place.znode(), source }.into())
+                Err(Error::Refused { operation: "get", path: slot.znode(), source }.into())
             }
         };
-        let wall = place.clock.now().wall;
+        let wall = slot.clock.now().wall;
         match found {
             Err(error) => {
-                self.trouble.get_or_insert(error);
+                self.error.get_or_insert(error);
             }
-            Ok(Some((record, stat))) if place.ask().must_respect(&record, wall) => {
-                self.taken.push(place.holding(record, &stat));
+            Ok(Some((record, stat))) if slot.request().is_blocked_by(&record, wall) => {
+                self.taken.push(slot.info(record, &stat));
             }
             Ok(Some((record, _)))
                 if self.own.is_none()
-                    && record.holder == place.holder
-                    && !record.is_over(wall, place.grace) =>
+                    && record.holder == slot.holder
+                    && !record.has_ended(wall, slot.grace) =>
             {
-                self.own = Some(place.clone());
+                self.own = Some(slot.clone());
             }
-            Ok(_) => self.open.push(place.clone()),
+            Ok(_) => self.available.push(slot.clone()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What stands in a lease's znode, who may have the lease, and how long its holder may believe in it. Pure; driven by
+//! Data of a lease's znode, the decision whether a lease can be acquired, and its local expiry. No I/O; driven by
 //! [`crate::lease::Lease`].
 
 use std::time::Duration;
@@ -9,136 +9,136 @@ use serde_json::Value;
 
 use crate::clock::BootInstant;
 
-/// Kazoo's number of this format.
-const VERSION: f64 = 1.0;
-const FORMAT: &str = "%Y-%m-%dT%H:%M:%S";
+/// Version of Kazoo's format.
+const FORMAT_VERSION: f64 = 1.0;
+const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S";
 const EPOCH: DateTime = civil::date(1970, 1, 1).at(0, 0, 0, 0);
-/// The last second that the format can say.
-const LATEST: u64 = 253_402_300_799;
-/// What is longer is not looked into.
-pub(crate) const LONGEST: usize = 64 * 1024;
-/// So that what is written can be read again, escaped as it may be.
-pub(crate) const LONGEST_NAME: usize = 4096;
+/// Last second that the format can represent: the end of the year 9999.
+const MAX_END: u64 = 253_402_300_799;
+/// Maximum size of data that is parsed.
+pub(crate) const MAX_DATA_LEN: usize = 64 * 1024;
+/// Maximum length of a holder's name. Even if every byte is escaped, the data stays below [`MAX_DATA_LEN`].
+pub(crate) const MAX_HOLDER_LEN: usize = 4096;
+/// Maximum number of characters in an [`excerpt`].
+const MAX_EXCERPT_CHARS: usize = 80;
 
-/// What stands in the znode.
+/// Data of the znode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) holder: String,
-    /// In whole seconds since 1970, UTC.
+    /// Seconds since 1970, UTC.
     pub(crate) end: u64,
 }
 
-/// Why it says nothing.
+/// Reason why data could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unreadable {
-    /// It is in the format of this version.
-    OtherVersion(String),
-    /// It is something else.
+pub(crate) enum ParseError {
+    UnsupportedVersion(String),
     NotALease,
 }
 
 impl Record {
-    pub(crate) fn read(data: &[u8]) -> Result<Record, Unreadable> {
-        if data.len() > LONGEST {
-            return Err(Unreadable::NotALease);
+    pub(crate) fn parse(data: &[u8]) -> Result<Record, ParseError> {
+        if data.len() > MAX_DATA_LEN {
+            return Err(ParseError::NotALease);
         }
-        let Ok(Value::Object(found)) = serde_json::from_slice::<Value>(data) else {
-            return Err(Unreadable::NotALease);
+        let Ok(Value::Object(object)) = serde_json::from_slice::<Value>(data) else {
+            return Err(ParseError::NotALease);
         };
-        match found.get("version") {
-            Some(version) if version.as_f64() == Some(VERSION) => {}
-            Some(version) => return Err(Unreadable::OtherVersion(excerpt(version.to_string().as_bytes()))),
-            None => return Err(Unreadable::NotALease),
+        match object.get("version") {
+            Some(version) if version.as_f64() == Some(FORMAT_VERSION) => {}
+            Some(version) => {
+                return Err(ParseError::UnsupportedVersion(excerpt(version.to_string().as_bytes())));
+            }
+            None => return Err(ParseError::NotALease),
         }
-        let text = |name: &str| found.get(name).and_then(Value::as_str).ok_or(Unreadable::NotALease);
-        let end = DateTime::strptime(FORMAT, text("end")?).map_err(|_| Unreadable::NotALease)?;
-        // An end before 1970 is as over as one in 1970.
+        let text = |name: &str| object.get(name).and_then(Value::as_str).ok_or(ParseError::NotALease);
+        let end = DateTime::strptime(TIME_FORMAT, text("end")?).map_err(|_| ParseError::NotALease)?;
+        // An end before 1970 has passed, like an end in 1970.
         let end = end.duration_since(EPOCH).as_secs().try_into().unwrap_or(0);
         Ok(Record { holder: text("holder")?.to_owned(), end })
     }
 
-    /// As Python's `json.dumps` lays it out.
-    pub(crate) fn text(&self) -> String {
+    /// Serializes the record in the layout of Python's `json.dumps`.
+    pub(crate) fn to_json(&self) -> String {
         let holder = Value::from(self.holder.as_str());
         let seconds = i64::try_from(self.end).map_or(SignedDuration::MAX, SignedDuration::from_secs);
-        let end = EPOCH.saturating_add(seconds).strftime(FORMAT);
+        let end = EPOCH.saturating_add(seconds).strftime(TIME_FORMAT);
         format!(r#"{{"version": 1, "holder": {holder}, "end": "{end}"}}"#)
     }
-}
 
-/// The beginning of what was found, for an error.
-pub(crate) fn excerpt(data: &[u8]) -> String {
-    const SHOWN: usize = 80;
-    // A character has four bytes at the most.
-    let head = &data[..data.len().min(SHOWN * 4)];
-    String::from_utf8_lossy(head).chars().take(SHOWN).collect()
-}
-
-/// Who asks for a lease, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask<'a> {
-    pub(crate) holder: &'a str,
-    pub(crate) length: Duration,
-    /// For so long after its end somebody else's lease is respected all the same.
-    pub(crate) grace: Duration,
-}
-
-impl Ask<'_> {
-    /// Whether what stands there is somebody else's still, at a time since 1970.
-    pub(crate) fn must_respect(&self, found: &Record, wall: Duration) -> bool {
-        found.holder != self.holder && !found.is_over(wall, self.grace)
-    }
-
-    /// What to write when nothing is in the way, at a time since 1970.
-    pub(crate) fn record(&self, wall: Duration) -> Record {
-        let end = wall.saturating_add(self.length).as_secs().min(LATEST);
-        Record { holder: self.holder.to_owned(), end }
-    }
-}
-
-impl Record {
-    /// At its very end it is over.
-    pub(crate) fn is_over(&self, wall: Duration, grace: Duration) -> bool {
+    /// Returns true if the lease, extended by `grace`, has ended at `wall`. It has at the very end.
+    pub(crate) fn has_ended(&self, wall: Duration, grace: Duration) -> bool {
         wall >= Duration::from_secs(self.end).saturating_add(grace)
     }
 }
 
-/// What the clocks show.
+/// Returns the beginning of the data, for an error message.
+pub(crate) fn excerpt(data: &[u8]) -> String {
+    // A character has at most four bytes.
+    let head = &data[..data.len().min(MAX_EXCERPT_CHARS * 4)];
+    String::from_utf8_lossy(head).chars().take(MAX_EXCERPT_CHARS).collect()
+}
+
+/// Request of a holder for a lease.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    /// Read first: a process that stands still between the two believes in less, not in more.
-    pub(crate) moment: BootInstant,
-    /// Since 1970.
+pub(crate) struct Request<'a> {
+    pub(crate) holder: &'a str,
+    pub(crate) duration: Duration,
+    /// Time after its end during which the lease of another holder is still respected.
+    pub(crate) grace: Duration,
+}
+
+impl Request<'_> {
+    /// Returns true if another holder has the lease at `wall`, a time since 1970.
+    pub(crate) fn is_blocked_by(&self, found: &Record, wall: Duration) -> bool {
+        found.holder != self.holder && !found.has_ended(wall, self.grace)
+    }
+
+    /// Returns the record to write at `wall`, a time since 1970.
+    pub(crate) fn record(&self, wall: Duration) -> Record {
+        let end = wall.saturating_add(self.duration).as_secs().min(MAX_END);
+        Record { holder: self.holder.to_owned(), end }
+    }
+}
+
+/// Simultaneous reading of both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClockReading {
+    /// Read first: if the process is suspended between the two readings, the computed lease is shorter, not longer.
+    pub(crate) boot: BootInstant,
+    /// Time since 1970.
     pub(crate) wall: Duration,
 }
 
-/// How long a holder may believe in its lease: until the end that stands there, by the wall clock, and for as long as was
-/// left of it when it was written, by a clock that nobody sets.
+/// Local end of a lease: the end in the record, by the wall clock, and the time that remained when it was written, by a clock
+/// that cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LocalExpiry {
+    /// Time since 1970.
     end: Duration,
     until: BootInstant,
 }
 
 impl LocalExpiry {
-    /// In a lease until `end` that is about to be written.
-    pub(crate) fn new(record: &Record, now: Now) -> LocalExpiry {
+    /// Computes the local end of a record that is about to be written.
+    pub(crate) fn new(record: &Record, now: ClockReading) -> LocalExpiry {
         let end = Duration::from_secs(record.end);
-        LocalExpiry { end, until: now.moment + end.saturating_sub(now.wall) }
+        LocalExpiry { end, until: now.boot + end.saturating_sub(now.wall) }
     }
 
-    /// In no more than both say.
-    pub(crate) fn and(self, other: LocalExpiry) -> LocalExpiry {
+    /// Returns the earlier end, by each clock.
+    pub(crate) fn min(self, other: LocalExpiry) -> LocalExpiry {
         LocalExpiry { end: self.end.min(other.end), until: self.until.min(other.until) }
     }
 
-    /// The end by the wall clock, since 1970.
+    /// Returns the end by the wall clock, as time since 1970.
     pub(crate) fn end(&self) -> Duration {
         self.end
     }
 
-    pub(crate) fn remaining(&self, now: Now) -> Duration {
-        self.until.since(now.moment).min(self.end.saturating_sub(now.wall))
+    pub(crate) fn remaining(&self, now: ClockReading) -> Duration {
+        self.until.since(now.boot).min(self.end.saturating_sub(now.wall))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A queue whose entries are held while they are worked on, and free again when whoever holds them is gone.
+//! A queue whose entries are held while they are processed, and free again if their holder is lost.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -8,19 +8,19 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use zookeeper_client::OneshotWatcher;
 
-use super::{Entries, QueueError, RECHECK, REPORTED};
+use super::{Entries, MAX_REPORTED, QueueError, RECHECK_INTERVAL};
 use crate::cleanup::Cleanup;
 use crate::clock::BootInstant;
 use crate::idempotent_write::Failure;
 use crate::retry::Attempts;
-use crate::session::{BulkRead, CreateMode, Write, lock};
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter, ZnodeProblem};
+use crate::session::{BulkRead, CreateMode, Write, WrongZnodeReporter, lock};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
-/// Maximum number of holds that are checked.
-const CHECKED: usize = 256;
+/// Maximum number of holds whose type is checked.
+const MAX_CHECKED: usize = 256;
 
-/// A queue at one path. See [the module](super).
+/// A queue whose entries are held while they are processed. See the [module documentation](super).
 #[derive(Debug)]
 pub struct LockingQueue {
     entries: Arc<Entries>,
@@ -32,14 +32,14 @@ pub struct LockingQueue {
 #[derive(Debug, Default)]
 struct Blocked {
     names: HashSet<String>,
-    /// When they are looked at again.
+    /// Time of the next check.
     until: Option<Instant>,
     wrong_znodes: WrongZnodeReporter,
 }
 
-/// An entry that is held. Dropping it sets it free.
+/// An entry that is held by this process. Dropping it releases the entry.
 #[derive(Debug)]
-pub struct Taken {
+pub struct HeldEntry {
     entries: Arc<Entries>,
     path: String,
     data: Vec<u8>,
@@ -47,90 +47,85 @@ pub struct Taken {
     znode: Cleanup,
 }
 
-/// What was found when an entry was looked for.
+/// Result of one search for an entry.
 enum Found {
-    /// One, and it is ours.
-    Held(Taken),
-    /// None that is free; when there may be one, these are stirred.
+    Held(HeldEntry),
+    /// There is no free entry. The watches fire when there may be one.
     Nothing(OneshotWatcher, OneshotWatcher),
-    /// One that somebody else took first.
-    Missed,
-    /// One that has children, so that it could not be consumed.
-    Blocked,
+    /// The entry was taken by another client, or has children. There may be others.
+    Skipped,
 }
 
 impl LockingQueue {
-    /// The one at `path`; nothing happens yet.
+    /// Describes the queue at `path`. Nothing is sent yet.
     pub fn new(session: Session, path: impl Into<String>) -> LockingQueue {
         let path = path.into();
         let entries = Arc::new(Entries::new(session, &path, format!("{path}/entries")));
         LockingQueue { entries, taken: format!("{path}/taken"), blocked: Mutex::default() }
     }
 
-    /// How long a call tries on, not counting its wait for an entry to come.
+    /// Sets the timeout of a call. It does not include waiting for an entry.
     #[must_use]
-    pub fn with_timeout(mut self, patience: Duration) -> LockingQueue {
+    pub fn with_timeout(mut self, timeout: Duration) -> LockingQueue {
         if let Some(entries) = Arc::get_mut(&mut self.entries) {
-            entries.patience = patience;
+            entries.timeout = timeout;
         }
         self
     }
 
-    /// Puts one entry, at a priority from 0, the first, to 999; [`super::PRIORITY`] is the usual one.
+    /// Puts one entry, at a priority from 0 (first) to 999. The usual priority is [`DEFAULT_PRIORITY`](super::DEFAULT_PRIORITY).
     pub async fn put(&self, value: &[u8], priority: u16) -> Result<(), QueueError> {
         self.entries.put(&[value], priority).await
     }
 
-    /// Puts several entries, all or none.
+    /// Puts several entries in one transaction.
     pub async fn put_all(&self, values: &[&[u8]], priority: u16) -> Result<(), QueueError> {
         self.entries.put(values, priority).await
     }
 
-    /// How many entries there are, with those that are held.
+    /// Returns the number of entries, including held ones.
     pub async fn len(&self) -> Result<usize, QueueError> {
         self.entries.len().await
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no entries.
     pub async fn is_empty(&self) -> Result<bool, QueueError> {
         Ok(self.len().await? == 0)
     }
 
-    /// Takes hold of the next entry that nobody holds, or `None` if there is none now.
-    pub async fn take(&self) -> Result<Option<Taken>, QueueError> {
-        let until = Instant::now().checked_add(self.entries.patience);
-        self.next(until, false).await
+    /// Takes the next free entry. Returns `None` if there is none.
+    pub async fn take(&self) -> Result<Option<HeldEntry>, QueueError> {
+        let deadline = Instant::now().checked_add(self.entries.timeout);
+        self.next(deadline, false).await
     }
 
-    /// Takes hold of the next entry, and waits for one to be free. `None`: there was none in time.
-    pub async fn take_within(&self, wait: Duration) -> Result<Option<Taken>, QueueError> {
+    /// Takes the next free entry, and waits up to `wait` for one. Returns `None` if there was none.
+    pub async fn take_within(&self, wait: Duration) -> Result<Option<HeldEntry>, QueueError> {
         match tokio::time::timeout(wait, self.next(None, true)).await {
             Ok(result) => result,
             Err(_) => Ok(None),
         }
     }
 
-    async fn next(&self, until: Option<Instant>, wait: bool) -> Result<Option<Taken>, QueueError> {
+    async fn next(&self, deadline: Option<Instant>, wait: bool) -> Result<Option<HeldEntry>, QueueError> {
         let entries = &self.entries;
-        let mut attempts = Attempts::until(&entries.session, until, "take from", &entries.path);
+        let mut attempts = Attempts::until(&entries.session, deadline, "take from", &entries.path);
         loop {
             let connection = attempts.connection().await?;
-            match self.look(&connection).await {
-                Ok(Found::Held(taken)) => return Ok(Some(taken)),
+            match self.find(&connection).await {
+                Ok(Found::Held(entry)) => return Ok(Some(entry)),
                 Ok(Found::Nothing(..)) if !wait => return Ok(None),
                 Ok(Found::Nothing(entries, taken)) => tokio::select! {
                     _ = connection.watch_event(entries) => {}
                     _ = connection.watch_event(taken) => {}
-                    // The watches do not tell when the children of a blocked entry go.
-                    () = tokio::time::sleep(RECHECK), if self.is_any_blocked() => {}
+                    // The watches do not fire when children of a blocked entry are deleted.
+                    () = tokio::time::sleep(RECHECK_INTERVAL), if self.is_any_blocked() => {}
                 },
-                Ok(Found::Blocked) => {}
-                Ok(Found::Missed) => {}
+                Ok(Found::Skipped) => {}
                 Err(error) if error.is_no_node() => {
                     entries.ensure(&mut attempts).await?;
-                    match connection.ensure(&self.taken).await {
-                        Ok(()) => {}
-                        Err(error) => attempts.failed(error).await?,
+                    if let Err(error) = connection.ensure(&self.taken).await {
+                        attempts.failed(error).await?;
                     }
                 }
                 Err(error) => attempts.failed(error).await?,
@@ -138,20 +133,20 @@ impl LockingQueue {
         }
     }
 
-    /// Looks for a free entry, and takes hold of it.
-    async fn look(&self, connection: &Connection) -> Result<Found, Error> {
+    /// Finds a free entry and takes it.
+    async fn find(&self, connection: &Connection) -> Result<Found, Error> {
         let entries = connection.children(&self.entries.path).await?;
         let taken = connection.children(&self.taken).await?;
         let blocked = self.blocked_names();
-        let name = match free(entries, taken, &blocked) {
+        let name = match first_free(entries, taken, &blocked) {
             Some(name) => name,
-            // Only now are watches worth their while.
+            // Watches are set only if there is nothing to take. Entries may have arrived since, so the lists are read again.
             None => {
                 let (entries, entries_watch) = connection.children_and_watch(&self.entries.path).await?;
                 let (taken, taken_watch) = connection.children_and_watch(&self.taken).await?;
                 let holds: Vec<String> =
-                    taken.iter().take(CHECKED).map(|name| format!("{}/{name}", self.taken)).collect();
-                match free(entries, taken, &blocked) {
+                    taken.iter().take(MAX_CHECKED).map(|name| format!("{}/{name}", self.taken)).collect();
+                match first_free(entries, taken, &blocked) {
                     Some(name) => name,
                     None => {
                         self.report(connection, &holds).await?;
@@ -161,32 +156,32 @@ impl LockingQueue {
             }
         };
         let path = format!("{}/{name}", self.entries.path);
-        let Some((data, stat)) = connection.get_opt(&path).await? else { return Ok(Found::Missed) };
+        let Some((data, stat)) = connection.get_opt(&path).await? else { return Ok(Found::Skipped) };
         if stat.num_children > 0 {
             self.block(name);
-            return Ok(Found::Blocked);
+            return Ok(Found::Skipped);
         }
         let hold = format!("{}/{name}", self.taken);
         let owner = connection.session_id();
-        // From here on it may be ours, also if this is cancelled or the reply is lost: then it is set free. Each attempt has
-        // a token of its own, so that the end of one does not take away what a later one took.
+        // From here on, the entry may be held by this process, even if the future is dropped or the response is lost; the cleanup then
+        // releases it. Each attempt has its own token, so that the cleanup of one does not release the hold of a later one.
         let token = Uuid::new_v4().simple().to_string();
         let session = self.entries.session.clone();
         let mut znode = Cleanup::of_session(session, hold.clone(), owner, &token);
-        let there = Write::Check { path: &path, version: -1 };
+        let exists = Write::Check { path: &path, version: -1 };
         let take = Write::Create { path: &hold, data: token.as_bytes(), mode: CreateMode::Ephemeral };
-        match connection.multi(&[there, take]).await.map_err(Error::from) {
+        match connection.multi(&[exists, take]).await.map_err(Error::from) {
             Ok(_) => {
                 let entries = self.entries.clone();
-                Ok(Found::Held(Taken { entries, path, data, owner, znode }))
+                Ok(Found::Held(HeldEntry { entries, path, data, owner, znode }))
             }
             Err(error) if error.is_node_exists() || error.is_no_node() => {
                 znode.disarm();
-                Ok(Found::Missed)
+                Ok(Found::Skipped)
             }
             Err(error) => {
                 if error.outcome_unknown() {
-                    znode.now().await;
+                    znode.run().await;
                 } else {
                     znode.disarm();
                 }
@@ -194,14 +189,12 @@ impl LockingQueue {
             }
         }
     }
-}
 
-impl LockingQueue {
     fn is_any_blocked(&self) -> bool {
         !lock(&self.blocked).names.is_empty()
     }
 
-    /// Returns the entries that are not looked at for now.
+    /// Returns the entries to skip.
     fn blocked_names(&self) -> HashSet<String> {
         let blocked = &mut *lock(&self.blocked);
         if blocked.until.is_some_and(|until| until <= Instant::now()) {
@@ -213,11 +206,11 @@ impl LockingQueue {
 
     fn block(&self, name: String) {
         let blocked = &mut *lock(&self.blocked);
-        blocked.until.get_or_insert(Instant::now() + RECHECK);
+        blocked.until.get_or_insert(Instant::now() + RECHECK_INTERVAL);
         blocked.names.insert(name);
     }
 
-    /// Reports entries that have children, and those of `holds` that are not ephemeral.
+    /// Reports the blocked entries, and those of `holds` that are not ephemeral.
     async fn report(&self, connection: &Connection, holds: &[String]) -> Result<(), Error> {
         let read = if holds.is_empty() { Vec::new() } else { connection.get_many(holds).await? };
         let held = holds.iter().zip(read).filter_map(|(path, read)| match read {
@@ -228,35 +221,36 @@ impl LockingQueue {
         let parent = &self.entries.path;
         let blocked =
             names.iter().map(|name| WrongZnode::new(format!("{parent}/{name}"), ZnodeProblem::HasChildren));
-        wrong_znodes.update(connection.session(), blocked.chain(held).take(REPORTED));
+        wrong_znodes.update(connection.session(), blocked.chain(held).take(MAX_REPORTED));
         Ok(())
     }
 }
 
-/// The first entry that nobody holds.
-fn free(entries: Vec<String>, taken: Vec<String>, blocked: &HashSet<String>) -> Option<String> {
+/// Returns the first entry that is neither held nor blocked.
+fn first_free(entries: Vec<String>, taken: Vec<String>, blocked: &HashSet<String>) -> Option<String> {
     let taken: HashSet<String> = taken.into_iter().collect();
     entries.into_iter().filter(|name| !taken.contains(name) && !blocked.contains(name)).min()
 }
 
-impl Taken {
-    /// What is in it.
+impl HeldEntry {
+    /// Returns the value of the entry.
     pub fn data(&self) -> &[u8] {
         &self.data
     }
 
-    /// Its path.
+    /// Returns the path of the entry.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether it is still held for certain: the session is connected and has been heard of lately.
+    /// Returns true if the entry is certainly still held, as far as the session is concerned: the session that took it is connected and its
+    /// local lease holds. A deleted hold is noticed by [`HeldEntry::lost`] and [`HeldEntry::consume`].
     pub fn holds(&self) -> bool {
         let session = &self.entries.session;
         session.state().session == self.owner && !session.lease_remaining(BootInstant::now()).is_zero()
     }
 
-    /// Waits until it is not held any more: its session is over, or somebody has taken it away. Cancellation safe.
+    /// Waits until the entry is not held any more: the session has ended, or another client deleted the hold. Cancellation safe.
     pub async fn lost(&self) {
         loop {
             let connection = self.entries.session.connection().await;
@@ -273,18 +267,18 @@ impl Taken {
         }
     }
 
-    /// Removes the entry: it is done.
+    /// Deletes the entry, because it has been processed.
     ///
     /// # Errors
-    /// [`QueueError::NotHeld`] if it was lost, and is another's, or will be.
+    /// Returns [`QueueError::NotHeld`] if the entry was lost: another client holds it, or will.
     pub async fn consume(mut self) -> Result<(), QueueError> {
         let entries = self.entries.clone();
-        let mut attempts = Attempts::new(&entries.session, entries.patience, "consume", &self.path);
+        let mut attempts = Attempts::new(&entries.session, entries.timeout, "consume", &self.path);
         let entry = Write::Delete { path: &self.path, version: None };
         let hold = Write::Delete { path: self.znode.path(), version: None };
         let written = {
             let mut writer = entries.writer.lock().await;
-            // The hold is as good as its session, so both go in that session or not at all.
+            // The hold exists only in its session, so both znodes are deleted in that session or not at all.
             writer.write(&mut attempts, Some(self.owner), &[hold, entry]).await
         };
         match written {
@@ -298,9 +292,9 @@ impl Taken {
         }
     }
 
-    /// Sets the entry free for others.
+    /// Releases the entry, so that other clients can take it.
     pub async fn release(self) {
-        self.znode.now().await;
+        self.znode.run().await;
     }
 
     fn not_held(&self) -> QueueError {

@@ -1,41 +1,44 @@
-//! Queues with priorities, Kazoo's on the wire: [`Queue`], whose entries are gone once they are taken, and
-//! [`LockingQueue`], whose entries are held while they are worked on.
+//! Queues with priorities, compatible with Kazoo: [`Queue`], whose entries are deleted when they are taken, and
+//! [`LockingQueue`], whose entries are held while they are processed.
 //!
-//! # What they promise
-//! * An entry that was put is in the queue once, and taken once, whatever is lost: a marker is written with each step,
-//!   and looked at after a loss. Where that could not be done in time, [`QueueError::OutcomeUnknown`] says so.
-//! * Entries come by priority (0 first, 999 last), and by their order of coming within a priority. A `Queue` looks at the
-//!   order again after 64 entries at the latest.
-//! * An entry of a `Queue` that was taken by a process that then dies is lost; one of a `LockingQueue` is free again when
-//!   the session of whoever held it has ended.
+//! # Guarantees
+//! * An entry is put exactly once and taken exactly once, even if responses are lost: each step also writes a dedup record, which is
+//!   read after a loss. If the record cannot be read in time, the error is [`QueueError::OutcomeUnknown`].
+//! * Entries are taken by priority (0 first, 999 last) and, within a priority, in the order in which they were put. A `Queue` lists its
+//!   entries again after at most 64 of them, so an entry with a better priority may wait that long.
+//! * If a process dies after it took an entry of a `Queue`, the entry is lost. An entry of a `LockingQueue` is free again when the
+//!   session of its holder has ended.
 //!
 //! # Znodes
 //! * `Queue`: `{path}/entry-{priority:03}-{10 digits}`, persistent sequential, with the value.
-//! * `LockingQueue`: the same in `{path}/entries`; whoever works on one has `{path}/taken/{name of the entry}`, ephemeral,
-//!   with a token in 32 hex.
-//! * Both: markers in the container `{path}__putters__`, one for each of our values in use (see the counter's).
+//! * `LockingQueue`: the same in `{path}/entries`; the holder of an entry has `{path}/taken/{name of the entry}`, ephemeral,
+//!   with a token of 32 hex digits.
+//! * Both: dedup records in the container `{path}__putters__`, one for each `Queue` or `LockingQueue` value in use (see
+//!   [`crate::counter`]).
 //!
 //! # Errors
 //! [`QueueError`].
 //!
 //! # Znodes of the wrong type
 //! An entry that has children cannot be deleted: it is skipped, and reported in [`Session::wrong_znodes`](crate::Session::wrong_znodes).
-//! So is a znode in `taken` that is not ephemeral; its entry is held until an operator deletes it.
+//! A znode in `taken` that is not ephemeral is reported too; its entry is held until an operator deletes it.
 //!
 //! # Behaviour on disconnect and on expiry
-//! Calls try on over new connections and sessions until their patience (30 s) or the time to wait is over, and one session
-//! timeout more at the longest. What is held is held in one session, and lost with it: [`Taken::lost`].
+//! Calls are retried over new connections and sessions until their timeout (30 s by default) or waiting time has elapsed, and for at most one session
+//! timeout more. An entry is held in one session and lost with it: [`HeldEntry::lost`].
 //!
 //! # Cancellation safety
-//! A dropped put has put its entry once or not at all. A dropped take of a `Queue` may have taken an entry, which is lost
-//! then; one of a `LockingQueue` lets go of it.
+//! A dropped put has put its entry exactly once or not at all. A dropped take of a `Queue` may have taken an entry, which is
+//! lost. A dropped take of a `LockingQueue` releases its entry.
 //!
-//! # Answers to
-//! kazoo `Queue.put` puts twice when a reply is lost and it is done again, `Queue.get` loses an entry when the reply to its
-//! delete is; kazoo 366, holds on entries that are consumed stay; kazoo 501, a reader that comes second waits although
-//! there are more; `LockingQueue.consume` looks whose the hold is and deletes it later, when it may be another's.
+//! # Bugs of other clients that this avoids
+//! * kazoo `Queue.put` puts an entry twice when a response is lost and the call is repeated.
+//! * kazoo `Queue.get` loses an entry when the response to its delete is lost.
+//! * kazoo 366: holds on consumed entries remain.
+//! * kazoo 501: a client that loses the race for an entry waits although there are more.
+//! * kazoo `LockingQueue.consume` reads the owner of the hold and deletes it later, when another client may own it.
 //!
-//! Try it: `cargo run -p atalaya-recipes --example queue -- 127.0.0.1:2181`, or `--example locking_queue`.
+//! Examples: `cargo run -p atalaya-recipes --example queue -- 127.0.0.1:2181`, or `--example locking_queue`.
 //!
 //! ```no_run
 //! # async fn example(session: atalaya_recipes::Session) -> Result<(), atalaya_recipes::QueueError> {
@@ -59,65 +62,65 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use crate::idempotent_write::{Failure, Writer};
+use crate::idempotent_write::{Failure, IdempotentWriter};
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::session::Write;
 use crate::{Error, Session};
 
-pub use locking::{LockingQueue, Taken};
+pub use locking::{HeldEntry, LockingQueue};
 pub use plain::Queue;
 
-/// What an entry's priority is unless it is told otherwise; Kazoo's default.
-pub const PRIORITY: u16 = 100;
+/// Usual priority of an entry; Kazoo's default.
+pub const DEFAULT_PRIORITY: u16 = 100;
 
-/// Interval at which entries that cannot be taken are looked at again while there are no others.
-const RECHECK: Duration = Duration::from_secs(5);
+/// Interval at which blocked entries are checked again while there are no others.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Maximum number of znodes of the wrong type that are reported for one queue.
-const REPORTED: usize = 16;
+const MAX_REPORTED: usize = 16;
 
-/// Why something with a queue did not work.
+/// Failure of a queue operation.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
-    /// It was done once or not at all; it could not be found out in time.
-    #[error("whether it was done in {path} is unknown: {source}")]
+    /// The operation took effect exactly once or not at all. It could not be found out in time which.
+    #[error("outcome of an operation on {path} is unknown: {source}")]
     OutcomeUnknown {
-        /// The queue.
+        /// Path of the queue.
         path: String,
-        /// The failure that left the question.
+        /// Failure after which the outcome was unknown.
         source: Error,
     },
-    /// Priorities go from 0 to 999.
-    #[error("a priority of {0} is more than 999")]
+    /// The priority is not in 0 to 999.
+    #[error("priority {0} is greater than 999")]
     Priority(u16),
-    /// The session in which an entry was held is over, or somebody has taken it away: it is free for others, or theirs.
+    /// The session that held the entry has ended, or another client deleted the hold. The entry is free, or held by another client.
     #[error("entry {entry} is not held any more")]
     NotHeld {
-        /// Its path.
+        /// Path of the entry.
         entry: String,
     },
-    /// It failed, and nothing was done.
+    /// The operation failed and had no effect.
     #[error(transparent)]
     Failed(#[from] Error),
 }
 
-/// What both queues have: where the entries are, and who writes them.
+/// Entries of a queue, and the writer that changes them.
 #[derive(Debug)]
 struct Entries {
     session: Session,
     path: String,
-    patience: Duration,
-    writer: Mutex<Writer>,
+    timeout: Duration,
+    writer: Mutex<IdempotentWriter>,
 }
 
 impl Entries {
-    /// Those in `path`, of the queue at `queue`.
+    /// Describes the entries in `path` of the queue at `queue`.
     fn new(session: Session, queue: &str, path: String) -> Entries {
-        let writer = Mutex::new(Writer::marked_within(session.clone(), format!("{queue}__putters__")));
-        Entries { session, path, patience: DEFAULT_TIMEOUT, writer }
+        let writer = Mutex::new(IdempotentWriter::new(session.clone(), format!("{queue}__putters__")));
+        Entries { session, path, timeout: DEFAULT_TIMEOUT, writer }
     }
 
-    /// Puts them, all or none.
+    /// Puts all values, or none.
     async fn put(&self, values: &[&[u8]], priority: u16) -> Result<(), QueueError> {
         if priority > 999 {
             return Err(QueueError::Priority(priority));
@@ -125,7 +128,7 @@ impl Entries {
         let prefix = format!("{}/entry-{priority:03}-", self.path);
         let writes: Vec<Write<'_>> =
             values.iter().map(|data| Write::CreateSequential { prefix: &prefix, data }).collect();
-        let mut attempts = Attempts::new(&self.session, self.patience, "put into", &self.path);
+        let mut attempts = Attempts::new(&self.session, self.timeout, "put into", &self.path);
         let mut writer = self.writer.lock().await;
         loop {
             match writer.write(&mut attempts, None, &writes).await {
@@ -154,16 +157,15 @@ impl Entries {
         }
     }
 
-    /// How many there are.
     async fn len(&self) -> Result<usize, QueueError> {
-        let mut attempts = Attempts::new(&self.session, self.patience, "look at", &self.path);
+        let mut attempts = Attempts::new(&self.session, self.timeout, "look at", &self.path);
         loop {
             let connection = attempts.connection().await?;
-            let looked = async {
+            let stat = async {
                 connection.sync().await?;
                 connection.stat(&self.path).await
             };
-            match looked.await {
+            match stat.await {
                 Ok(stat) => return Ok(stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0))),
                 Err(error) => attempts.failed(error).await?,
             }

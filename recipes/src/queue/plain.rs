@@ -1,4 +1,4 @@
-//! A queue whose entries are gone once they are taken.
+//! A queue whose entries are deleted when they are taken.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -6,26 +6,26 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::{Entries, QueueError, RECHECK, REPORTED};
+use super::{Entries, MAX_REPORTED, QueueError, RECHECK_INTERVAL};
 use crate::idempotent_write::Failure;
 use crate::retry::Attempts;
-use crate::session::Write;
-use crate::wrong_znode::{WrongZnode, WrongZnodeReporter, ZnodeProblem};
+use crate::session::{Write, WrongZnodeReporter};
+use crate::wrong_znode::{WrongZnode, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
-/// For how many entries a list serves, until a better priority is looked for.
-const LISTED: usize = 64;
+/// Number of entries that are taken from one list, before the queue is listed again to find entries of a better priority.
+const LIST_SIZE: usize = 64;
 
-/// A queue at one path. See [the module](super).
+/// A queue. See the [module documentation](super).
 #[derive(Debug)]
 pub struct Queue {
     entries: Entries,
-    next: Mutex<Next>,
+    list: Mutex<List>,
 }
 
-/// The entries of the last list.
+/// Entries of the last list.
 #[derive(Debug, Default)]
-struct Next {
+struct List {
     /// Entries that were not read yet, in order.
     names: VecDeque<String>,
     /// Entries that have children, so that they cannot be deleted and hence not be taken.
@@ -33,78 +33,87 @@ struct Next {
     wrong_znodes: WrongZnodeReporter,
 }
 
-impl Next {
-    /// Reports the entries that cannot be taken.
+impl List {
+    /// Skips the first entry because it has children.
+    fn block_first(&mut self) {
+        let name = self.names.pop_front();
+        self.blocked.extend(name);
+    }
+
+    /// Reports the blocked entries.
     fn report(&mut self, session: &Session, parent: &str) {
-        let wrong = self.blocked.iter().take(REPORTED);
+        let wrong = self.blocked.iter().take(MAX_REPORTED);
         let wrong = wrong.map(|name| WrongZnode::new(format!("{parent}/{name}"), ZnodeProblem::HasChildren));
         self.wrong_znodes.update(session, wrong);
     }
 }
 
 impl Queue {
-    /// The one at `path`; nothing happens yet.
+    /// Describes the queue at `path`. Nothing is sent yet.
     pub fn new(session: Session, path: impl Into<String>) -> Queue {
         let path = path.into();
-        Queue { entries: Entries::new(session, &path, path.clone()), next: Mutex::default() }
+        Queue { entries: Entries::new(session, &path, path.clone()), list: Mutex::default() }
     }
 
-    /// How long a call tries on, not counting waits for others of this `Queue`, nor for an entry to come.
+    /// Sets the timeout of a call. It does not include waiting for other calls of this `Queue`, or for an entry to arrive.
     #[must_use]
-    pub fn with_timeout(mut self, patience: Duration) -> Queue {
-        self.entries.patience = patience;
+    pub fn with_timeout(mut self, timeout: Duration) -> Queue {
+        self.entries.timeout = timeout;
         self
     }
 
-    /// Puts one entry, at a priority from 0, the first, to 999; [`super::PRIORITY`] is the usual one.
+    /// Puts one entry, at a priority from 0 (first) to 999. The usual priority is [`DEFAULT_PRIORITY`](super::DEFAULT_PRIORITY).
     pub async fn put(&self, value: &[u8], priority: u16) -> Result<(), QueueError> {
         self.entries.put(&[value], priority).await
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     pub async fn len(&self) -> Result<usize, QueueError> {
         self.entries.len().await
     }
 
-    /// Whether there is none.
+    /// Returns true if there are no entries.
     pub async fn is_empty(&self) -> Result<bool, QueueError> {
         Ok(self.len().await? == 0)
     }
 
-    /// Takes the next entry, or `None` if there is none now.
+    /// Takes the next entry. Returns `None` if there is none.
     pub async fn take(&self) -> Result<Option<Vec<u8>>, QueueError> {
-        let mut next = self.next.lock().await;
-        let until = Instant::now().checked_add(self.entries.patience);
-        self.taken(&mut next, until).await
+        let mut list = self.list.lock().await;
+        let deadline = Instant::now().checked_add(self.entries.timeout);
+        self.take_next(&mut list, deadline).await
     }
 
-    /// Takes the next entry, and waits for one to come. `None`: none came in time.
+    /// Takes the next entry, and waits up to `wait` for one to arrive. Returns `None` if none arrived.
     pub async fn take_within(&self, wait: Duration) -> Result<Option<Vec<u8>>, QueueError> {
         let until = Instant::now() + wait;
-        let Ok(mut next) = tokio::time::timeout_at(until, self.next.lock()).await else { return Ok(None) };
+        let Ok(mut list) = tokio::time::timeout_at(until, self.list.lock()).await else { return Ok(None) };
         loop {
-            let patience = Instant::now() + self.entries.patience;
-            if let Some(value) = self.taken(&mut next, Some(patience.max(until))).await? {
+            let deadline = Instant::now() + self.entries.timeout;
+            if let Some(value) = self.take_next(&mut list, Some(deadline.max(until))).await? {
                 return Ok(Some(value));
             }
-            let came = tokio::time::timeout_at(until, self.until_one_comes(&next.blocked)).await;
-            match came {
+            match tokio::time::timeout_at(until, self.await_entry(&list.blocked)).await {
                 Ok(result) => result?,
                 Err(_) => return Ok(None),
             }
         }
     }
 
-    /// Removes the marker of this `Queue`. Dropping it does as well, a little later.
+    /// Removes the dedup record of this `Queue`. Dropping the `Queue` removes it in the background.
     pub async fn close(self) {
         self.entries.writer.into_inner().close().await;
     }
 
-    async fn taken(&self, next: &mut Next, until: Option<Instant>) -> Result<Option<Vec<u8>>, QueueError> {
-        let mut attempts = Attempts::until(&self.entries.session, until, "take from", &self.entries.path);
+    async fn take_next(
+        &self,
+        list: &mut List,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Vec<u8>>, QueueError> {
+        let mut attempts = Attempts::until(&self.entries.session, deadline, "take from", &self.entries.path);
         loop {
             let connection = attempts.connection().await?;
-            let (entry, value, version) = match self.first(&connection, next).await {
+            let (entry, value, version) = match self.first(&connection, list).await {
                 Ok(Some(first)) => first,
                 Ok(None) => return Ok(None),
                 Err(error) => {
@@ -116,58 +125,53 @@ impl Queue {
             let written = self.entries.writer.lock().await.write(&mut attempts, None, &[delete]).await;
             match written {
                 Ok(()) => {
-                    next.names.pop_front();
+                    list.names.pop_front();
                     return Ok(Some(value));
                 }
-                // Somebody else was faster.
-                Err(Failure::Refused(error)) if error.is_no_node() => drop(next.names.pop_front()),
-                // Somebody created a child of it just now.
-                Err(Failure::Refused(error)) if error.wrong_znode().is_some() => {
-                    let name = next.names.pop_front();
-                    next.blocked.extend(name);
-                }
+                // Another client took it first.
+                Err(Failure::Refused(error)) if error.is_no_node() => drop(list.names.pop_front()),
+                // Another client created a child of it after the read.
+                Err(Failure::Refused(error)) if error.wrong_znode().is_some() => list.block_first(),
                 Err(Failure::Refused(error)) if error.is_bad_version() => attempts.contended(error).await?,
                 Err(failure) => return Err(self.entries.error(failure)),
             }
         }
     }
 
-    /// The next entry: its path, value and version.
+    /// Returns path, value and version of the next entry.
     async fn first(
         &self,
         connection: &Connection,
-        next: &mut Next,
+        list: &mut List,
     ) -> Result<Option<(String, Vec<u8>, i32)>, Error> {
-        let mut fresh = false;
+        let mut is_fresh = false;
         loop {
-            let Some(name) = next.names.front() else {
-                if fresh {
-                    // They all went while they were looked at; what came meanwhile, the next list shows.
+            let Some(name) = list.names.front() else {
+                if is_fresh {
+                    // Other clients took all listed entries. The next list must show those that were put since.
                     connection.sync().await?;
                 } else {
-                    // Their children may be gone by now.
-                    next.blocked.clear();
+                    // The children of blocked entries may have been deleted.
+                    list.blocked.clear();
                 }
-                let names = sorted(connection, &self.entries.path).await?;
-                let usable = names.into_iter().filter(|name| !next.blocked.contains(name));
-                next.names.extend(usable.take(LISTED));
-                fresh = true;
-                if next.names.is_empty() {
-                    next.report(connection.session(), &self.entries.path);
+                let mut names = connection.children_or_empty(&self.entries.path).await?;
+                names.sort_unstable();
+                let usable = names.into_iter().filter(|name| !list.blocked.contains(name));
+                list.names.extend(usable.take(LIST_SIZE));
+                is_fresh = true;
+                if list.names.is_empty() {
+                    list.report(connection.session(), &self.entries.path);
                     return Ok(None);
                 }
                 continue;
             };
             let path = format!("{}/{name}", self.entries.path);
             match connection.get_opt(&path).await? {
-                None => drop(next.names.pop_front()),
-                Some((_, stat)) if stat.num_children > 0 => {
-                    let name = next.names.pop_front();
-                    next.blocked.extend(name);
-                }
+                None => drop(list.names.pop_front()),
+                Some((_, stat)) if stat.num_children > 0 => list.block_first(),
                 Some((value, stat)) => {
-                    if fresh || !next.blocked.is_empty() {
-                        next.report(connection.session(), &self.entries.path);
+                    if is_fresh || !list.blocked.is_empty() {
+                        list.report(connection.session(), &self.entries.path);
                     }
                     return Ok(Some((path, value, stat.version)));
                 }
@@ -175,8 +179,8 @@ impl Queue {
         }
     }
 
-    /// Waits until the queue has an entry besides the `blocked` ones, or until those should be looked at again.
-    async fn until_one_comes(&self, blocked: &HashSet<String>) -> Result<(), Error> {
+    /// Waits until the queue has an entry besides the `blocked` ones, or until those should be checked again.
+    async fn await_entry(&self, blocked: &HashSet<String>) -> Result<(), Error> {
         let path = &self.entries.path;
         let mut attempts = Attempts::until(&self.entries.session, None, "take from", path);
         loop {
@@ -184,8 +188,8 @@ impl Queue {
             match connection.children_and_watch(path).await {
                 Ok((names, _)) if names.iter().any(|name| !blocked.contains(name)) => return Ok(()),
                 Ok((_, watcher)) if !blocked.is_empty() => {
-                    // The watch does not tell when their children go.
-                    let _ = tokio::time::timeout(RECHECK, connection.watch_event(watcher)).await;
+                    // The watch does not fire when children of the entries are deleted.
+                    let _ = tokio::time::timeout(RECHECK_INTERVAL, connection.watch_event(watcher)).await;
                     return Ok(());
                 }
                 Ok((_, watcher)) => drop(connection.watch_event(watcher).await),
@@ -194,11 +198,4 @@ impl Queue {
             }
         }
     }
-}
-
-/// The children of a znode in the order in which they come, and none if it does not exist.
-async fn sorted(connection: &Connection, path: &str) -> Result<Vec<String>, Error> {
-    let mut names = connection.children_or_empty(path).await?;
-    names.sort_unstable();
-    Ok(names)
 }

@@ -1,4 +1,4 @@
-//! Calls to ZooKeeper over one connection of a [`Session`], each of them bounded in time.
+//! Requests to ZooKeeper over one connection of a [`Session`], each bounded in time.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,80 +6,81 @@ use std::time::Duration;
 use zookeeper_client as zk;
 use zookeeper_client::{OneshotWatcher, Stat};
 
-use super::{Phase, Session, SessionState, lock};
+use super::{CreateMode, Phase, Session, SessionState, lock};
 use crate::Error;
 use crate::clock::BootInstant;
 
-/// One connection of a session: what was verified over it holds while it is [current](Connection::is_current).
+/// One connection of a session. What was read over it and is watched is valid while the connection is
+/// [current](Connection::is_current).
 ///
 /// # Errors
-/// Every call fails with [`Error::NotConnected`] at once, and sends nothing, when the connection is lost or the session
-/// has been replaced; with [`Error::Timeout`] when no answer came within the session timeout; else with what ZooKeeper
-/// answered. After a failure with [`Error::outcome_unknown`] a write may have taken effect.
+/// All requests return [`Error::NotConnected`] at once, without sending anything, if the connection is lost or the session has been
+/// replaced; [`Error::Timeout`] if no response came within the session timeout; and [`Error::Refused`] if ZooKeeper returned an
+/// error. After an error with [`Error::outcome_unknown`], a write may have taken effect.
 ///
 /// # Order
-/// Requests take effect in the order in which they were made over one session, also when one of them failed with an
-/// unknown outcome before: a read made afterwards shows whether it did, if [`Connection::sync`] goes before it.
+/// Requests take effect in the order in which one session makes them, even if the outcome of an earlier one is unknown. A read after
+/// [`Connection::sync`] thus shows whether an earlier write took effect.
 ///
 /// # Cancellation safety
-/// Dropping a call's future does not take the request back.
+/// Dropping the future of a request does not undo the request.
 #[derive(Clone, Debug)]
 pub struct Connection {
     session: Session,
-    view: SessionState,
+    state: SessionState,
 }
 
-/// The answer to one of many reads made at once.
+/// Result of one read of [`Connection::get_many`].
 #[derive(Debug)]
 pub enum BulkRead {
-    /// The znode's data and stat.
+    /// Data and stat of the znode.
     Data(Vec<u8>, Stat),
-    /// It is gone, or may not be read.
+    /// The znode does not exist, or may not be read.
     Missing(zk::Error),
 }
 
 impl Connection {
-    pub(super) fn new(session: Session, view: SessionState) -> Connection {
-        Connection { session, view }
+    pub(super) fn new(session: Session, state: SessionState) -> Connection {
+        Connection { session, state }
     }
 
-    /// The session that this is a connection of.
+    /// Returns the session of this connection.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// The id of the session: the `ephemeral_owner` of what it creates.
+    /// Returns the id of the session, which is the `ephemeral_owner` of the ephemeral znodes that it creates.
     pub fn session_id(&self) -> i64 {
-        self.view.session
+        self.state.session
     }
 
-    /// The number of the connection, see [`SessionState::connection`].
+    /// Returns the number of the connection, see [`SessionState::connection`].
     pub fn number(&self) -> u64 {
-        self.view.connection
+        self.state.connection
     }
 
-    /// The session timeout that the servers granted.
+    /// Returns the session timeout that the servers granted.
     pub fn timeout(&self) -> Duration {
-        self.view.timeout
+        self.state.timeout
     }
 
-    /// Whether this connection still stands.
+    /// Returns true while this connection is established.
     pub fn is_current(&self) -> bool {
-        let view = self.session.state();
-        view.phase == Phase::Connected && view.connection == self.view.connection
+        self.is_in(&self.session.state())
     }
 
-    /// Waits until this connection is lost, or has been replaced. Cancellation safe.
+    fn is_in(&self, state: &SessionState) -> bool {
+        state.phase == Phase::Connected && state.connection == self.state.connection
+    }
+
+    /// Waits until this connection is lost or replaced. Cancellation safe.
     pub async fn lost(&self) {
-        let mut view = self.session.watch();
-        // An error means that nobody keeps the session any more: then it is lost as well.
-        let _ = view
-            .wait_for(|view| view.phase != Phase::Connected || view.connection != self.view.connection)
-            .await;
+        // An error means that the session task has ended, so the connection is lost as well.
+        let _ = self.session.watch().wait_for(|state| !self.is_in(state)).await;
     }
 
     /// Waits until a watch that was set over this connection fires, and returns the type of its event. Returns `None` if the
-    /// connection is lost first. Cancellation safe, but a dropped future removes the watch.
+    /// connection is lost first. Dropping the future removes the watch.
     pub async fn watch_event(&self, watcher: OneshotWatcher) -> Option<zk::EventType> {
         tokio::select! {
             biased;
@@ -108,25 +109,41 @@ impl Connection {
         self.get(path).await
     }
 
-    /// Reads a znode and watches it: for a change of its data, and its end.
+    /// Reads a znode and watches it for changes of its data and for its deletion.
     pub async fn get_and_watch(&self, path: &str) -> Result<(Vec<u8>, Stat, OneshotWatcher), Error> {
         let client = self.client("get", path)?;
         self.bounded("get", path, client.get_and_watch_data(path)).await
     }
 
-    /// The stat of a znode, or `None` if it does not exist.
+    /// Reads a znode and watches it for changes of its data, its deletion and its creation. Returns `None` if it does not exist.
+    pub async fn get_opt_and_watch(
+        &self,
+        path: &str,
+    ) -> Result<(Option<(Vec<u8>, Stat)>, OneshotWatcher), Error> {
+        loop {
+            if let Some((data, stat, watcher)) = optional(self.get_and_watch(path).await)? {
+                return Ok((Some((data, stat)), watcher));
+            }
+            // Only this request can watch for the creation. If the znode was created since, read it again.
+            if let (None, watcher) = self.stat_and_watch(path).await? {
+                return Ok((None, watcher));
+            }
+        }
+    }
+
+    /// Returns the stat of a znode, or `None` if it does not exist.
     pub async fn stat(&self, path: &str) -> Result<Option<Stat>, Error> {
         let client = self.client("exists", path)?;
         self.bounded("exists", path, client.check_stat(path)).await
     }
 
-    /// The stat of a znode, and a watch on its creation, change and end.
+    /// Returns the stat of a znode, and watches the znode for its creation, changes of its data and its deletion.
     pub async fn stat_and_watch(&self, path: &str) -> Result<(Option<Stat>, OneshotWatcher), Error> {
         let client = self.client("exists", path)?;
         self.bounded("exists", path, client.check_and_watch_stat(path)).await
     }
 
-    /// The names of a znode's children, in no order.
+    /// Returns the names of a znode's children, in no particular order.
     pub async fn children(&self, path: &str) -> Result<Vec<String>, Error> {
         let client = self.client("ls", path)?;
         self.bounded("ls", path, client.list_children(path)).await
@@ -137,13 +154,29 @@ impl Connection {
         Ok(optional(self.children(path).await)?.unwrap_or_default())
     }
 
-    /// The names of a znode's children, and a watch on children that come and go.
+    /// Returns the names of a znode's children, and watches it for created and deleted children and for its own deletion.
     pub async fn children_and_watch(&self, path: &str) -> Result<(Vec<String>, OneshotWatcher), Error> {
         let client = self.client("ls", path)?;
         self.bounded("ls", path, client.list_and_watch_children(path)).await
     }
 
-    /// Reads many znodes in one request; the answers come in the order of `paths`.
+    /// Returns the names of a znode's children, and watches it as [`Connection::children_and_watch`] does, and for its creation.
+    /// Returns `None` if it does not exist.
+    pub async fn children_opt_and_watch(
+        &self,
+        path: &str,
+    ) -> Result<(Option<Vec<String>>, OneshotWatcher), Error> {
+        loop {
+            if let Some((names, watcher)) = optional(self.children_and_watch(path).await)? {
+                return Ok((Some(names), watcher));
+            }
+            if let (None, watcher) = self.stat_and_watch(path).await? {
+                return Ok((None, watcher));
+            }
+        }
+    }
+
+    /// Reads many znodes in one request. The results are in the order of `paths`.
     pub async fn get_many<P: AsRef<str>>(&self, paths: &[P]) -> Result<Vec<BulkRead>, Error> {
         let first = paths.first().map_or("", |path| path.as_ref());
         let client = self.client("get", first)?;
@@ -151,10 +184,10 @@ impl Connection {
         for path in paths {
             reader.add_get_data(path.as_ref()).map_err(|source| refused("get", path.as_ref(), source))?;
         }
-        let answers = self.bounded("get", first, reader.commit()).await?;
-        Ok(answers
+        let results = self.bounded("get", first, reader.commit()).await?;
+        Ok(results
             .into_iter()
-            .map(|answer| match answer {
+            .map(|result| match result {
                 zk::MultiReadResult::Data { data, stat } => BulkRead::Data(data, stat),
                 zk::MultiReadResult::Error { err } => BulkRead::Missing(err),
                 _ => BulkRead::Missing(zk::Error::MarshallingError),
@@ -162,21 +195,19 @@ impl Connection {
             .collect())
     }
 
-    /// Writes a znode, if it is at `version` (`None`: whatever it is at).
-    pub async fn set(&self, path: &str, data: &[u8], version: Option<i32>) -> Result<Stat, Error> {
-        let client = self.client("set", path)?;
-        self.confirmed("set", path, client.set_data(path, data, version)).await
-    }
-
-    /// Creates an ephemeral znode that anyone may read and write, as Kazoo does.
-    pub async fn create_ephemeral(&self, path: &str, data: &[u8]) -> Result<Stat, Error> {
-        let options = zk::CreateMode::Ephemeral.with_acls(zk::Acls::anyone_all());
+    /// Creates a znode. Its parent must exist.
+    pub async fn create(&self, path: &str, data: &[u8], mode: CreateMode) -> Result<Stat, Error> {
         let client = self.client("create", path)?;
-        let (stat, _) = self.confirmed("create", path, client.create(path, data, &options)).await?;
+        let (stat, _) = self.confirmed("create", path, client.create(path, data, &mode.options())).await?;
         Ok(stat)
     }
 
-    /// Creates an ephemeral znode whose name is `prefix` and a number, and returns its whole path.
+    /// Creates an ephemeral znode that all clients may read and write, as Kazoo does.
+    pub async fn create_ephemeral(&self, path: &str, data: &[u8]) -> Result<Stat, Error> {
+        self.create(path, data, CreateMode::Ephemeral).await
+    }
+
+    /// Creates an ephemeral znode whose name is `prefix` followed by a sequence number, and returns its path.
     pub async fn create_sequential(&self, prefix: &str, data: &[u8]) -> Result<String, Error> {
         let options = zk::CreateMode::EphemeralSequential.with_acls(zk::Acls::anyone_all());
         let client = self.client("create", prefix)?;
@@ -184,20 +215,38 @@ impl Connection {
         Ok(format!("{prefix}{sequence}"))
     }
 
-    /// Makes `path` and what is missing above it, as persistent, empty znodes.
+    /// Creates `path` and its missing parents as persistent, empty znodes.
     pub async fn ensure(&self, path: &str) -> Result<(), Error> {
-        let options = zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
-        let client = self.client("mkdir", path)?;
-        self.confirmed("mkdir", path, client.mkdir(path, &options)).await
+        self.mkdir(path, CreateMode::Persistent).await
     }
 
-    /// Deletes a znode, if it is at `version` (`None`: whatever it is at).
+    /// Creates `path` and its missing parents as container znodes, which ZooKeeper deletes some time after their last child. Creates
+    /// persistent ones on servers that do not support containers.
+    pub async fn ensure_container(&self, path: &str) -> Result<(), Error> {
+        match self.mkdir(path, CreateMode::Container).await {
+            Err(error) if matches!(error.answer(), Some(zk::Error::Unimplemented)) => self.ensure(path).await,
+            result => result,
+        }
+    }
+
+    async fn mkdir(&self, path: &str, mode: CreateMode) -> Result<(), Error> {
+        let client = self.client("mkdir", path)?;
+        self.confirmed("mkdir", path, client.mkdir(path, &mode.options())).await
+    }
+
+    /// Replaces the data of a znode that is at `version`, or at any version if `None`.
+    pub async fn set(&self, path: &str, data: &[u8], version: Option<i32>) -> Result<Stat, Error> {
+        let client = self.client("set", path)?;
+        self.confirmed("set", path, client.set_data(path, data, version)).await
+    }
+
+    /// Deletes a znode that is at `version`, or at any version if `None`.
     pub async fn delete(&self, path: &str, version: Option<i32>) -> Result<(), Error> {
         let client = self.client("delete", path)?;
         self.confirmed("delete", path, client.delete(path, version)).await
     }
 
-    /// Deletes a znode, if it exists. `version` is as for [`Connection::delete`]. Returns false if the znode did not exist.
+    /// Like [`Connection::delete`], but returns false if the znode does not exist.
     pub async fn delete_if_exists(&self, path: &str, version: Option<i32>) -> Result<bool, Error> {
         Ok(optional(self.delete(path, version).await)?.is_some())
     }
@@ -213,47 +262,48 @@ impl Connection {
         }
     }
 
-    /// Asks ZooKeeper's leader for a sign of life: reads made afterwards show everything that was written before, and
-    /// the lease is renewed.
+    /// Makes a round trip to ZooKeeper's leader. Later reads show all writes made before, and the local lease is renewed.
     pub async fn sync(&self) -> Result<(), Error> {
         let client = self.client("sync", "/")?;
         self.confirmed("sync", "/", client.sync("/")).await
     }
 
-    /// A clone of the client, for the length of one call.
+    /// Returns a clone of the client for one request.
     pub(super) fn client(&self, operation: &'static str, path: &str) -> Result<zk::Client, Error> {
-        let current = self.is_current().then(|| lock(&self.session.shared.client).clone()).flatten();
-        current.ok_or_else(|| Error::NotConnected { operation, path: path.to_owned() })
+        let client = self.is_current().then(|| lock(&self.session.shared.client).clone()).flatten();
+        client.ok_or_else(|| Error::NotConnected { operation, path: path.to_owned() })
     }
 
+    /// Waits at most a session timeout for the response to `request`.
     async fn bounded<T, E: Into<zk::Error>>(
         &self,
         operation: &'static str,
         path: &str,
-        call: impl Future<Output = Result<T, E>>,
+        request: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Error> {
-        match tokio::time::timeout(self.view.timeout, call).await {
-            Ok(Ok(answer)) => Ok(answer),
+        match tokio::time::timeout(self.state.timeout, request).await {
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(source)) => Err(refused(operation, path, source.into())),
-            Err(_) => Err(Error::Timeout { operation, path: path.to_owned(), after: self.view.timeout }),
+            Err(_) => Err(Error::Timeout { operation, path: path.to_owned(), after: self.state.timeout }),
         }
     }
 
-    /// A call that ZooKeeper's leader has a part in: its success renews the lease, from when it was sent.
+    /// Like [`Connection::bounded`], for requests in which ZooKeeper's leader takes part. A response renews the local lease as of the time
+    /// at which the request was sent.
     pub(super) async fn confirmed<T, E: Into<zk::Error>>(
         &self,
         operation: &'static str,
         path: &str,
-        call: impl Future<Output = Result<T, E>>,
+        request: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Error> {
         let sent = BootInstant::now();
-        let answer = self.bounded(operation, path, call).await?;
-        let (session, lease) = &mut *lock(&self.session.shared.lease);
-        // Of another session by now, this answer says nothing.
-        if *session == self.view.session {
-            lease.renew(sent);
+        let response = self.bounded(operation, path, request).await?;
+        let (session, validity) = &mut *lock(&self.session.shared.validity);
+        // The session may have been replaced since; the response proves nothing about the new one.
+        if *session == self.state.session {
+            validity.renew(sent);
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 

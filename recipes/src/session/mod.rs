@@ -1,28 +1,28 @@
-//! One ZooKeeper session after another, as a single thing to hold on to.
+//! A ZooKeeper session that reconnects, and is replaced by a new one when it expires.
 //!
-//! A [`Session`] connects, reconnects, and when a session has ended begins a new one, until it is [closed]. What holds
-//! now is in its [`SessionState`]; whoever owns something in ZooKeeper watches the view and, at every new *link* (a connection
-//! made or made again), verifies what it owns: between two links anything may have happened.
+//! A [`Session`] connects, reconnects, and starts a new ZooKeeper session when the last one has ended, until it is [closed]. Its
+//! [`SessionState`] can be read and watched. Every connection has a number. Anything may have happened between two connections, so the owner of
+//! a znode verifies it on each new connection.
 //!
-//! Calls go through a [`Connection`], are bounded in time, and fail at once while there is no connection; the client below
-//! would queue them without bound.
+//! Requests are made over a [`Connection`]. They are bounded in time and fail at once while the session is not connected; the
+//! underlying client would queue them without a bound.
 //!
 //! # Behaviour on disconnect and on expiry
-//! On a disconnect the phase is [`Phase::Suspended`] until the client is back in the same session (the next link) or
-//! the session is given up, by the servers or after 7/5 of its timeout by the client; then a new one is begun, and the
-//! view carries its id. Servers that cannot be reached are tried for ever, every second at the least, which is logged
-//! when it begins and when it ends.
+//! After a disconnect, the phase is [`Phase::Suspended`] until the client has reconnected in the same session, which is a new
+//! connection, or the session has ended. The servers end a session after its timeout without contact, and the client gives it up after 7/5 of
+//! the timeout. Then a new session is started, and the state contains its id. Connecting is retried
+//! indefinitely, with pauses from 100 ms to 2 s. Each reason of failure is logged once.
 //!
 //! # Cancellation safety
-//! Dropping a call's future never undoes it: the request has been sent. Dropping every handle of a `Session` ends its
-//! task and, a little later, the session; to know that it has ended, use [`Session::close`].
+//! Dropping the future of a request does not undo it, because it may have been sent. Dropping all handles of a `Session` ends its task and,
+//! shortly afterwards, the ZooKeeper session. Use [`Session::close`] to wait until it has ended.
 //!
 //! [closed]: Session::close
 
 mod connection;
-mod container;
 mod multi;
 mod session_task;
+mod wrong_znodes;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,195 +37,194 @@ use zookeeper_client as zk;
 use crate::ConnectString;
 use crate::clock::BootInstant;
 use crate::session_validity::SessionValidity;
-use crate::wrong_znode::{Registry, WrongZnode};
+use crate::wrong_znode::WrongZnode;
 
 pub use connection::{BulkRead, Connection};
 pub use multi::{CreateMode, MultiError, Write, Written};
+pub use wrong_znodes::WrongZnodeReporter;
 
-/// How to connect.
+/// Number of earlier sessions that are remembered. Their znodes disappear within one session timeout, so only the newest few can
+/// still own any.
+const REMEMBERED_SESSIONS: usize = 16;
+
+/// Options of a [`Session`].
 #[derive(Clone, Debug)]
 pub struct SessionOptions {
-    /// Where ZooKeeper is.
+    /// Addresses of the servers, and an optional chroot.
     pub servers: ConnectString,
-    /// The session timeout asked for; the servers grant it within limits of their own (2 to 20 ticks).
+    /// Requested session timeout. The servers grant it within their own limits (2 to 20 ticks).
     pub timeout: Duration,
 }
 
-/// What a session is doing.
+/// Phase of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// No session yet, or the last one has ended: a new one is being begun.
+    /// No session yet, or the last one has ended: a new one is being started.
     Connecting,
     /// Connected.
     Connected,
-    /// The connection is lost, the session may still live: own nothing, do nothing, wait.
+    /// The connection is lost, but the session may still be alive. Do not rely on owning any znode.
     Suspended,
-    /// Closed by [`Session::close`]; nothing follows.
+    /// Closed by [`Session::close`]. This phase is final.
     Closed,
 }
 
-/// What holds of a session at one moment.
+/// Snapshot of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionState {
-    /// What it is doing.
+    /// Current phase.
     pub phase: Phase,
-    /// Counts the connections made and made again. Another number means: verify what is yours.
+    /// Number of the current or last connection, counted from 1 over all sessions. When it changes, verify the znodes that you own.
     pub connection: u64,
-    /// The id of the session; 0 before the first.
+    /// Id of the current or last session; 0 before the first one.
     pub session: i64,
-    /// The session timeout that the servers granted.
+    /// Session timeout that the servers granted.
     pub timeout: Duration,
 }
 
-/// A kept session. Clones share it.
-#[derive(Clone, Debug)]
+/// A session that is kept alive and replaced when it expires. See the [module documentation](self). Clones share one session.
+#[derive(Clone)]
 pub struct Session {
     shared: Arc<Shared>,
 }
 
-/// What the task that keeps the session and its users share.
-#[derive(Debug)]
-struct Shared {
-    view: watch::Sender<SessionState>,
-    /// The client of the current session. Calls clone it for as long as they last; as long as a clone lives, the
-    /// session cannot be closed.
-    client: Mutex<Option<zk::Client>>,
-    /// The lease of the session with this id; an answer to another session's call does not renew it.
-    lease: Mutex<(i64, SessionValidity)>,
-    /// The sessions this process has had, newest last: znodes that they own are its own leftovers.
-    past: Mutex<Vec<i64>>,
-    /// Its end tells the task to close the session.
-    open: Mutex<Option<mpsc::Sender<()>>>,
-    task: Mutex<Option<JoinHandle<()>>>,
-    /// What it runs on, and the recipes' tasks with it.
-    runtime: Handle,
-    /// Is told the id of each session before anybody can use it.
-    begun: Begun,
-    /// The znodes of the wrong type that recipes see.
-    wrong: Arc<Registry>,
-}
-
-/// Whoever is told of new sessions, if anybody is.
-struct Begun(Option<Box<dyn Fn(i64) + Send + Sync>>);
-
-impl fmt::Debug for Begun {
+impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Begun").field(&self.0.is_some()).finish()
+        f.debug_struct("Session").field("state", &self.state()).finish_non_exhaustive()
     }
 }
 
-/// A leftover is gone at the latest one session timeout after its session: only the newest few can matter.
-const REMEMBERED_SESSIONS: usize = 16;
+/// Function that is called with the id of each new session.
+type OnNewSession = Box<dyn Fn(i64) + Send + Sync>;
 
+/// State shared by the session task and the handles.
+struct Shared {
+    state: watch::Sender<SessionState>,
+    /// Client of the current session. Requests clone it while they run; the session cannot be closed before all clones are
+    /// dropped.
+    client: Mutex<Option<zk::Client>>,
+    /// Id of the current session and its local lease. Responses to requests of other sessions do not renew it.
+    validity: Mutex<(i64, SessionValidity)>,
+    /// Ids of the newest sessions, newest last, including the current one.
+    past: Mutex<Vec<i64>>,
+    /// Dropping the sender tells the session task to close the session.
+    open: Mutex<Option<mpsc::Sender<()>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    /// Runtime of the session task and of the background tasks of recipes.
+    runtime: Handle,
+    on_new_session: Option<OnNewSession>,
+    wrong_znodes: Arc<wrong_znodes::Registry>,
+}
+
+/// Locks a mutex, also if it is poisoned: no code panics while it holds one of these locks, and the values would still be consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics while it holds one of these locks, and were it to, the values would be whole all the same.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Session {
-    /// Begins to connect, in a task of its own, and returns at once. Needs a tokio runtime.
+    /// Starts to connect in a background task, and returns at once.
+    ///
+    /// # Panics
+    /// Panics outside a Tokio runtime.
     pub fn start(options: SessionOptions) -> Session {
-        Session::launch(options, Begun(None))
+        Session::launch(options, None)
     }
 
-    /// The same; `begun` is told the id of every new session before anything can be created in it. So whoever must know
-    /// of a session's znodes, also when this process is killed, can write the session down first. It holds up the session's
-    /// begin for as long as it takes.
+    /// Like [`Session::start`], but calls `on_new_session` with the id of each new session before anything can be created in it.
+    ///
+    /// A program can thus store the ids of its sessions, to find their znodes later even if it is killed. The session cannot be
+    /// used until the callback returns.
     pub fn start_with_callback(
         options: SessionOptions,
-        begun: impl Fn(i64) + Send + Sync + 'static,
+        on_new_session: impl Fn(i64) + Send + Sync + 'static,
     ) -> Session {
-        Session::launch(options, Begun(Some(Box::new(begun))))
+        Session::launch(options, Some(Box::new(on_new_session)))
     }
 
-    fn launch(options: SessionOptions, begun: Begun) -> Session {
-        let view =
-            SessionState { phase: Phase::Connecting, connection: 0, session: 0, timeout: options.timeout };
+    fn launch(options: SessionOptions, on_new_session: Option<OnNewSession>) -> Session {
+        let timeout = options.timeout;
+        let state = SessionState { phase: Phase::Connecting, connection: 0, session: 0, timeout };
         let (open, closing) = mpsc::channel(1);
         let shared = Arc::new(Shared {
-            view: watch::Sender::new(view),
+            state: watch::Sender::new(state),
             client: Mutex::new(None),
-            lease: Mutex::new((0, SessionValidity::new(options.timeout))),
+            validity: Mutex::new((0, SessionValidity::new(timeout))),
             past: Mutex::new(Vec::new()),
             open: Mutex::new(Some(open)),
             task: Mutex::new(None),
             runtime: Handle::current(),
-            begun,
-            wrong: Arc::default(),
+            on_new_session,
+            wrong_znodes: Arc::default(),
         });
-        let task = tokio::spawn(session_task::keep(Arc::downgrade(&shared), options, closing));
+        let task = tokio::spawn(session_task::run(Arc::downgrade(&shared), options, closing));
         *lock(&shared.task) = Some(task);
         Session { shared }
     }
 
-    /// Begins a task of a recipe's, on the runtime that the session lives on.
+    /// Spawns a background task of a recipe on the runtime of the session.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.shared.runtime.spawn(task);
     }
 
-    /// What holds now.
+    /// Returns the current state.
     pub fn state(&self) -> SessionState {
-        *self.shared.view.borrow()
+        *self.shared.state.borrow()
     }
 
-    /// To be told of every change of the view. Fast changes coalesce; the number of the link tells.
+    /// Returns a receiver of state changes. Changes in quick succession coalesce; a new [`SessionState::connection`] shows that
+    /// the session was disconnected in between.
     pub fn watch(&self) -> watch::Receiver<SessionState> {
-        self.shared.view.subscribe()
+        self.shared.state.subscribe()
     }
 
-    /// Waits until there is a connection that is not the one numbered `after` (0: any), and returns it.
+    /// Waits until the session is connected, and returns the connection.
     ///
-    /// Pending for ever once the session is closed. Cancellation safe.
-    pub async fn connection_after(&self, after: u64) -> Connection {
-        let mut view = self.watch();
-        let found = view
-            .wait_for(|view| view.phase == Phase::Connected && view.connection > after)
-            .await
-            .map(|view| *view);
-        match found {
-            Ok(view) => Connection::new(self.clone(), view),
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// Waits until there is a connection, and returns it. See [`Session::connection_after`].
+    /// Never returns if the session is closed. Cancellation safe.
     pub async fn connection(&self) -> Connection {
         self.connection_after(0).await
     }
 
-    /// Whether this process, in a session that it had before, was `session`. Such znodes are leftovers of our own.
+    /// Like [`Session::connection`], but waits for a connection with a number greater than `after`.
+    pub async fn connection_after(&self, after: u64) -> Connection {
+        let mut states = self.watch();
+        let is_newer = |state: &SessionState| state.phase == Phase::Connected && state.connection > after;
+        let found = states.wait_for(is_newer).await.map(|state| *state);
+        match found {
+            Ok(state) => Connection::new(self.clone(), state),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Returns true if `session` is the id of an earlier session of this process. Znodes of such a session are its own leftovers.
     pub fn is_previous_session(&self, session: i64) -> bool {
         session != self.state().session && lock(&self.shared.past).contains(&session)
     }
 
-    /// What is left at `now` of the time for which the session may be acted on without asking. See [`SessionValidity`].
+    /// Returns how long after `now` the session certainly exists without another request. Zero while it is not connected. See
+    /// [`SessionValidity`].
     pub fn lease_remaining(&self, now: BootInstant) -> Duration {
         if self.state().phase != Phase::Connected {
             return Duration::ZERO;
         }
-        lock(&self.shared.lease).1.remaining(now)
+        lock(&self.shared.validity).1.remaining(now)
     }
 
-    /// Returns the znodes of the wrong type that the recipes of this session see at the moment, such as a persistent
-    /// contender that a lock waits for. Each was logged when it was first seen. Maximum 64.
+    /// Returns the znodes of the wrong type that the recipes of this session currently see, such as a persistent
+    /// contender that a lock waits for. Each was logged when it was first seen. At most 64 are kept.
     pub fn wrong_znodes(&self) -> watch::Receiver<BTreeSet<WrongZnode>> {
-        self.shared.wrong.subscribe()
+        self.shared.wrong_znodes.subscribe()
     }
 
-    pub(crate) fn wrong_registry(&self) -> Arc<Registry> {
-        self.shared.wrong.clone()
-    }
-
-    /// Ends the session and waits until the servers have confirmed it (its ephemeral znodes are gone then) or
-    /// `patience` is over. True if it was confirmed, or if there was no session to end.
+    /// Closes the session. Waits until the servers have confirmed it, after which its ephemeral znodes are deleted, or
+    /// until `timeout` has elapsed. Returns true if it was confirmed, or if there was no session to close.
     ///
-    /// Stop whatever uses the session first: a call under way keeps it open. Not cancellation safe: a dropped future
-    /// leaves the closing to go on by itself.
-    pub async fn close(&self, patience: Duration) -> bool {
+    /// Stop everything that uses the session first: a running request keeps it open. Not cancellation safe: if the future is
+    /// dropped, the session is closed in the background.
+    pub async fn close(&self, timeout: Duration) -> bool {
         drop(lock(&self.shared.open).take());
         let task = lock(&self.shared.task).take();
         match task {
-            Some(task) => tokio::time::timeout(patience, task).await.is_ok(),
+            Some(task) => tokio::time::timeout(timeout, task).await.is_ok(),
             None => self.state().phase == Phase::Closed,
         }
     }

@@ -1,4 +1,4 @@
-//! Several writes that take effect together or not at all, and what a znode can be created as.
+//! Transactions: several writes of which all take effect, or none.
 
 use zookeeper_client as zk;
 use zookeeper_client::Stat;
@@ -6,14 +6,14 @@ use zookeeper_client::Stat;
 use super::connection::{Connection, refused};
 use crate::Error;
 
-/// What a znode is created as. Anyone may read and write it, as with Kazoo.
+/// Type of a znode to create. All clients may read and write it, as with Kazoo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CreateMode {
-    /// It stays until it is deleted.
+    /// Remains until it is deleted.
     Persistent,
-    /// It stays until it is deleted, or until some time after its last child was.
+    /// Remains until it is deleted. ZooKeeper deletes it some time after its last child.
     Container,
-    /// It goes with the session.
+    /// Is deleted when the session ends.
     Ephemeral,
 }
 
@@ -28,46 +28,46 @@ impl CreateMode {
     }
 }
 
-/// One of several writes made at once, see [`Connection::multi`].
+/// One operation of a transaction, see [`Connection::multi`].
 #[derive(Clone, Copy, Debug)]
 pub enum Write<'a> {
-    /// Nothing is written, but all fails unless this znode is at this version.
+    /// Fails the transaction unless the znode exists and is at `version` (-1: any).
     Check {
-        /// Which znode.
+        /// Path of the znode.
         path: &'a str,
-        /// Its version.
+        /// Expected version.
         version: i32,
     },
     /// Creates a znode.
     Create {
-        /// Where.
+        /// Path of the znode.
         path: &'a str,
-        /// What is in it.
+        /// Data of the znode.
         data: &'a [u8],
-        /// What it is.
+        /// Type of the znode.
         mode: CreateMode,
     },
-    /// Creates a persistent znode whose name is a prefix and a number.
+    /// Creates a persistent znode whose name is `prefix` followed by a sequence number.
     CreateSequential {
-        /// Its path up to the number.
+        /// Path of the znode without the sequence number.
         prefix: &'a str,
-        /// What is in it.
+        /// Data of the znode.
         data: &'a [u8],
     },
-    /// Writes a znode.
+    /// Replaces the data of a znode.
     Set {
-        /// Which znode.
+        /// Path of the znode.
         path: &'a str,
-        /// What is to be in it.
+        /// New data.
         data: &'a [u8],
-        /// The version that it must be at; `None`: any.
+        /// Expected version; `None` for any.
         version: Option<i32>,
     },
     /// Deletes a znode.
     Delete {
-        /// Which znode.
+        /// Path of the znode.
         path: &'a str,
-        /// The version that it must be at; `None`: any.
+        /// Expected version; `None` for any.
         version: Option<i32>,
     },
 }
@@ -106,84 +106,70 @@ impl Write<'_> {
     }
 }
 
-/// What came of one of several writes.
+/// Result of one operation of a transaction.
 #[derive(Clone, Debug)]
 pub enum Written {
-    /// The version was right.
+    /// Result of [`Write::Check`].
     Checked,
-    /// Created, at this path.
+    /// Path of the created znode.
     Created(String),
-    /// Written; the znode's stat afterwards.
+    /// Stat of the znode after [`Write::Set`].
     Set(Stat),
-    /// Deleted.
+    /// Result of [`Write::Delete`].
     Deleted,
 }
 
-/// Why several writes had no effect, or may have had none.
+/// Failure of a transaction.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct MultiError {
-    /// Which of the writes ZooKeeper refused, counted from 0; `None` if all of them failed together.
+    /// Index of the operation that ZooKeeper refused; `None` if the request failed as a whole.
     pub at: Option<usize>,
-    /// How.
+    /// Cause. It contains the path of the refused operation.
     #[source]
     pub error: Error,
 }
 
 impl From<MultiError> for Error {
-    fn from(refusal: MultiError) -> Error {
-        refusal.error
+    fn from(failure: MultiError) -> Error {
+        failure.error
     }
 }
 
 impl Connection {
-    /// Makes several writes, all or none. One that ZooKeeper refuses is named, and the error carries its path.
+    /// Makes several writes in one transaction: all take effect, or none. The results are in the order of `writes`.
     pub async fn multi(&self, writes: &[Write<'_>]) -> Result<Vec<Written>, MultiError> {
-        let path_of = |index: usize| writes.get(index).map_or("", Write::path);
-        let at_all = |error| MultiError { at: None, error };
-        let operation_of = |index: usize| writes.get(index).map_or("multi", Write::operation);
-        let at_one =
-            |at, source| MultiError { at: Some(at), error: refused(operation_of(at), path_of(at), source) };
-        let client = self.client("multi", path_of(0)).map_err(at_all)?;
+        let path = writes.first().map_or("", Write::path);
+        let whole = |error| MultiError { at: None, error };
+        let single = |at: usize, source| {
+            let (operation, path) =
+                writes.get(at).map_or(("multi", ""), |write| (write.operation(), write.path()));
+            MultiError { at: Some(at), error: refused(operation, path, source) }
+        };
+        let client = self.client("multi", path).map_err(whole)?;
         let mut writer = client.new_multi_writer();
         for (at, write) in writes.iter().enumerate() {
-            write.add_to(&mut writer).map_err(|source| at_one(at, source))?;
+            write.add_to(&mut writer).map_err(|source| single(at, source))?;
         }
-        let call = async {
+        // A refused operation is a response of ZooKeeper's leader too, and renews the local lease.
+        let request = async {
             match writer.commit().await {
                 Ok(written) => Ok(Ok(written)),
                 Err(zk::MultiWriteError::OperationFailed { index, source }) => Ok(Err((index, source))),
                 Err(zk::MultiWriteError::RequestFailed { source }) => Err(source),
             }
         };
-        let answer = self.confirmed("multi", path_of(0), call).await.map_err(at_all)?;
-        let written = answer.map_err(|(at, source)| at_one(at, source))?;
-        let unexpected = || at_all(refused("multi", path_of(0), zk::Error::UnexpectedError("multi".into())));
-        written
+        let response = self.confirmed("multi", path, request).await.map_err(whole)?;
+        let results = response.map_err(|(at, source)| single(at, source))?;
+        results
             .into_iter()
-            .map(|written| match written {
+            .map(|result| match result {
                 zk::MultiWriteResult::Check => Ok(Written::Checked),
                 zk::MultiWriteResult::Create { path, .. } => Ok(Written::Created(path)),
                 zk::MultiWriteResult::SetData { stat } => Ok(Written::Set(stat)),
                 zk::MultiWriteResult::Delete => Ok(Written::Deleted),
-                _ => Err(unexpected()),
+                _ => Err(whole(refused("multi", path, zk::Error::UnexpectedError("multi".into())))),
             })
             .collect()
-    }
-
-    /// Creates a znode.
-    pub async fn create(&self, path: &str, data: &[u8], mode: CreateMode) -> Result<Stat, Error> {
-        let options = mode.options();
-        let client = self.client("create", path)?;
-        let (stat, _) = self.confirmed("create", path, client.create(path, data, &options)).await?;
-        Ok(stat)
-    }
-
-    /// Creates a persistent znode whose name is `prefix` and a number, and returns its whole path.
-    pub async fn create_persistent_sequential(&self, prefix: &str, data: &[u8]) -> Result<String, Error> {
-        let options = zk::CreateMode::PersistentSequential.with_acls(zk::Acls::anyone_all());
-        let client = self.client("create", prefix)?;
-        let (_, sequence) = self.confirmed("create", prefix, client.create(prefix, data, &options)).await?;
-        Ok(format!("{prefix}{sequence}"))
     }
 }

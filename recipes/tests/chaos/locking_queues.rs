@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atalaya_recipes::{LockingQueue, QueueError, Taken};
+use atalaya_recipes::{HeldEntry, LockingQueue, QueueError};
 use proptest::prelude::*;
 
 use crate::queues::{Fate, fate};
@@ -44,7 +44,7 @@ struct Entry {
 struct Held {
     number: usize,
     in_haste: bool,
-    taken: Taken,
+    taken: HeldEntry,
 }
 
 /// Clients that work on one queue.
@@ -81,7 +81,7 @@ impl Workers {
 
     async fn take(
         &self,
-        take: impl Future<Output = Result<Option<Taken>, QueueError>>,
+        take: impl Future<Output = Result<Option<HeldEntry>, QueueError>>,
         in_haste: bool,
     ) -> Result<Option<Held>, String> {
         let before = self.entries.lock().unwrap().clone();

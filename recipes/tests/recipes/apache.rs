@@ -1,7 +1,7 @@
 //! Recipes on Apache ZooKeeper: lost replies, lost requests and disconnects, each once. The in-memory server covers the
 //! details.
 
-use atalaya_recipes::queue::PRIORITY;
+use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::{Barrier, Counter, CounterError, DoubleBarrier, LockingQueue, Queue};
 use atalaya_testbed::Proxy;
 
@@ -45,17 +45,17 @@ fn queues_work_on_apache_zookeeper() {
     let session = bed.session_to(&proxy.connect_string());
     let (queue, locking) = (Queue::new(session.clone(), "/queue"), LockingQueue::new(session, "/locking"));
     bed.wait(async {
-        queue.put(b"0", PRIORITY).await.unwrap();
-        locking.put(b"0", PRIORITY).await.unwrap();
+        queue.put(b"0", DEFAULT_PRIORITY).await.unwrap();
+        locking.put(b"0", DEFAULT_PRIORITY).await.unwrap();
         for after in [true, false] {
             cut(&proxy, after, MULTI);
-            queue.put(b"1", PRIORITY).await.unwrap();
+            queue.put(b"1", DEFAULT_PRIORITY).await.unwrap();
             cut(&proxy, after, MULTI);
             assert!(queue.take().await.unwrap().is_some());
             assert_eq!(queue.len().await.unwrap(), 1);
 
             cut(&proxy, after, MULTI);
-            locking.put(b"1", PRIORITY).await.unwrap();
+            locking.put(b"1", DEFAULT_PRIORITY).await.unwrap();
             cut(&proxy, after, MULTI);
             let held = locking.take().await.unwrap().unwrap();
             cut(&proxy, after, MULTI);

@@ -5,15 +5,16 @@ use std::future::Future;
 use std::task::{Context, Waker};
 
 use atalaya_recipes::session::CreateMode;
-use atalaya_recipes::{CacheError, ChildrenCache, ChildrenWatch, Connection, DataWatch, Watched};
+use atalaya_recipes::{CacheError, ChildrenCache, ChildrenWatch, Connection, DataWatch, WatchedData};
 use tokio::sync::watch;
 
 use crate::support::{DEADLINE, TestBed, soon};
 
 const PATH: &str = "/watched";
 
-async fn data(newest: &mut watch::Receiver<Watched>, expected: &str) {
-    let seen = |now: &Watched| matches!(now, Watched::There(data, _) if data == expected.as_bytes());
+async fn data(newest: &mut watch::Receiver<WatchedData>, expected: &str) {
+    let seen =
+        |now: &WatchedData| matches!(now, WatchedData::Present(data, _) if data == expected.as_bytes());
     soon(newest.wait_for(seen)).await.unwrap();
 }
 
@@ -37,7 +38,7 @@ fn data_watch_follows_from_create_to_delete_over_disconnects_and_sessions() {
     bed.spawn(watch.run());
     bed.wait(async {
         let faults = bed.faults();
-        soon(newest.wait_for(|now| *now == Watched::Missing)).await.unwrap();
+        soon(newest.wait_for(|now| *now == WatchedData::Missing)).await.unwrap();
         put(&connection, PATH, "1").await;
         data(&mut newest, "1").await;
         put(&connection, PATH, "2").await;
@@ -58,7 +59,7 @@ fn data_watch_follows_from_create_to_delete_over_disconnects_and_sessions() {
         put(&connection, PATH, "5").await;
         data(&mut newest, "5").await;
         connection.delete(PATH, None).await.unwrap();
-        soon(newest.wait_for(|now| *now == Watched::Missing)).await.unwrap();
+        soon(newest.wait_for(|now| *now == WatchedData::Missing)).await.unwrap();
     });
 }
 
@@ -74,7 +75,7 @@ fn data_watch_reports_changes_in_order_and_always_the_last() {
         let mut last = -1;
         while last < 199 {
             newest.changed().await.unwrap();
-            if let Watched::There(data, _) = &*newest.borrow_and_update() {
+            if let WatchedData::Present(data, _) = &*newest.borrow_and_update() {
                 let now: i32 = std::str::from_utf8(data).unwrap().parse().unwrap();
                 assert!(now > last, "{now} after {last}");
                 last = now;

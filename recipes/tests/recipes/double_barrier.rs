@@ -67,7 +67,7 @@ fn double_barrier_that_times_out_leaves_no_znode() {
     let bed = TestBed::memory();
     let barrier = DoubleBarrier::new(bed.session(), PATH, 2, "alone");
     let failed = bed.wait(barrier.enter(Duration::from_millis(200)));
-    assert!(matches!(failed, Err(DoubleBarrierError::Incomplete { here: 1, size: 2, .. })), "{failed:?}");
+    assert!(matches!(failed, Err(DoubleBarrierError::Incomplete { members: 1, size: 2, .. })), "{failed:?}");
     assert!(is_empty(&bed));
 }
 

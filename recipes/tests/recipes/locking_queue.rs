@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::queue::PRIORITY;
-use atalaya_recipes::{LockingQueue, QueueError, Taken};
+use atalaya_recipes::queue::DEFAULT_PRIORITY;
+use atalaya_recipes::{HeldEntry, LockingQueue, QueueError};
 use atalaya_sim::zookeeper::{Cut, Operation};
 
 use crate::support::{DEADLINE, TestBed, soon};
@@ -15,7 +15,7 @@ async fn take(queue: &LockingQueue) -> Option<String> {
     queue.take().await.unwrap().map(|taken| said(&taken))
 }
 
-fn said(taken: &Taken) -> String {
+fn said(taken: &HeldEntry) -> String {
     String::from_utf8(taken.data().to_vec()).unwrap()
 }
 
@@ -25,7 +25,7 @@ fn locking_queue_entry_is_held_then_consumed_or_released() {
     let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
         assert!(queue.take().await.unwrap().is_none());
-        queue.put_all(&[b"b", b"c"], PRIORITY).await.unwrap();
+        queue.put_all(&[b"b", b"c"], DEFAULT_PRIORITY).await.unwrap();
         queue.put(b"a", 1).await.unwrap();
         let a = queue.take().await.unwrap().unwrap();
         let b = other.take().await.unwrap().unwrap();
@@ -50,7 +50,7 @@ fn locking_queue_take_waits_until_its_timeout() {
     let bed = TestBed::memory();
     let (queue, other) = (LockingQueue::new(bed.session(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
-        queue.put(b"only", PRIORITY).await.unwrap();
+        queue.put(b"only", DEFAULT_PRIORITY).await.unwrap();
         let held = queue.take().await.unwrap().unwrap();
         assert!(other.take_within(Duration::from_millis(50)).await.unwrap().is_none());
         let taking = tokio::spawn(async move { other.take_within(DEADLINE).await });
@@ -65,7 +65,7 @@ fn locking_queue_entry_of_an_expired_session_goes_to_another_and_is_not_consumed
     let session = bed.session();
     let (queue, other) = (LockingQueue::new(session.clone(), PATH), LockingQueue::new(bed.session(), PATH));
     bed.wait(async {
-        queue.put(b"only", PRIORITY).await.unwrap();
+        queue.put(b"only", DEFAULT_PRIORITY).await.unwrap();
         let held = queue.take().await.unwrap().unwrap();
         bed.faults().expire(session.connection().await.session_id()).await;
         soon(held.lost()).await;
@@ -86,7 +86,7 @@ fn locking_queue_tolerates_lost_replies() {
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
         for cut in [Cut::BeforeReply, Cut::BeforeEffect] {
-            queue.put(b"only", PRIORITY).await.unwrap();
+            queue.put(b"only", DEFAULT_PRIORITY).await.unwrap();
             let armed = bed.cut(cut, &session, Operation::Multi, TAKEN).await;
             let held = queue.take().await.unwrap().unwrap();
             armed.happened().await.unwrap();
@@ -108,7 +108,7 @@ fn locking_queue_knows_a_consumption_after_its_session_ended() {
     let queue = LockingQueue::new(session.clone(), PATH);
     bed.wait(async {
         for (cut, consumed) in [(Cut::BeforeReply, true), (Cut::BeforeEffect, false)] {
-            queue.put(b"only", PRIORITY).await.unwrap();
+            queue.put(b"only", DEFAULT_PRIORITY).await.unwrap();
             let held = queue.take().await.unwrap().unwrap();
             let id = session.connection().await.session_id();
             let armed = bed.cut(cut, &session, Operation::Multi, TAKEN).await;
@@ -131,7 +131,7 @@ fn locking_queue_is_shared_with_kazoo() {
     let queue = LockingQueue::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("locking", PATH, &[]);
     bed.wait(async {
-        queue.put(b"ours", PRIORITY).await.unwrap();
+        queue.put(b"ours", DEFAULT_PRIORITY).await.unwrap();
     });
     kazoo.call("put 200 theirs");
     assert_eq!(kazoo.call("get 10"), "ours");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use atalaya_recipes::queue::PRIORITY;
+use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::{Queue, QueueError};
 use atalaya_sim::zookeeper::{Cut, Operation};
 
@@ -39,7 +39,7 @@ fn queue_take_waits_until_its_timeout() {
     bed.wait(async {
         assert_eq!(text(queue.take_within(Duration::from_millis(50)).await.unwrap()), "-");
         let taking = tokio::spawn(async move { queue.take_within(DEADLINE).await });
-        other.put(b"late", PRIORITY).await.unwrap();
+        other.put(b"late", DEFAULT_PRIORITY).await.unwrap();
         assert_eq!(text(taking.await.unwrap().unwrap()), "late");
     });
 }
@@ -51,17 +51,17 @@ fn queue_put_and_take_act_once_when_a_reply_is_lost() {
     let session = bed.session();
     let queue = Queue::new(session.clone(), PATH);
     bed.wait(async {
-        queue.put(b"1", PRIORITY).await.unwrap();
+        queue.put(b"1", DEFAULT_PRIORITY).await.unwrap();
         for cut in [Cut::BeforeReply, Cut::BeforeEffect] {
             let armed = bed.cut(cut, &session, Operation::Multi, PATH).await;
-            queue.put(b"2", PRIORITY).await.unwrap();
+            queue.put(b"2", DEFAULT_PRIORITY).await.unwrap();
             armed.happened().await.unwrap();
             assert_eq!(queue.len().await.unwrap(), 2);
             let armed = bed.cut(cut, &session, Operation::Multi, PATH).await;
             assert_eq!(text(queue.take().await.unwrap()), "1");
             armed.happened().await.unwrap();
             assert_eq!(text(queue.take().await.unwrap()), "2");
-            queue.put(b"1", PRIORITY).await.unwrap();
+            queue.put(b"1", DEFAULT_PRIORITY).await.unwrap();
         }
     });
 }
@@ -71,12 +71,12 @@ fn queue_take_needs_two_requests_and_put_one() {
     let bed = TestBed::memory();
     let queue = Queue::new(bed.session(), PATH);
     bed.wait(async {
-        queue.put(b"", PRIORITY).await.unwrap();
+        queue.put(b"", DEFAULT_PRIORITY).await.unwrap();
         queue.take().await.unwrap();
         let requests = async || bed.faults().figures().await.unwrap().requests;
         let before = requests().await;
         for _ in 0..64 {
-            queue.put(b"", PRIORITY).await.unwrap();
+            queue.put(b"", DEFAULT_PRIORITY).await.unwrap();
         }
         let between = requests().await;
         for _ in 0..64 {
@@ -93,7 +93,7 @@ fn queue_is_shared_with_kazoo() {
     let bed = TestBed::apache();
     let queue = Queue::new(bed.session(), PATH);
     let mut kazoo = bed.kazoo("queue", PATH, &[]);
-    bed.wait(queue.put(b"ours 1", PRIORITY)).unwrap();
+    bed.wait(queue.put(b"ours 1", DEFAULT_PRIORITY)).unwrap();
     kazoo.call("put 100 theirs 1");
     bed.wait(queue.put(b"ours first", 5)).unwrap();
     kazoo.call("put 200 theirs last");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atalaya_recipes::node_names::Naming;
-use atalaya_recipes::queue::PRIORITY;
+use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{
     Barrier, Counter, DoubleBarrier, Election, Lease, LeaseError, Lock, LockingQueue, Party, Queue, ReadLock,
@@ -169,7 +169,7 @@ fn queue_skips_and_reports_an_entry_with_children(bed: &TestBed) {
     let queue = Queue::new(session.clone(), "/queue");
     bed.wait(async {
         assert_eq!(queue.take().await.unwrap(), None);
-        queue.put(b"good", PRIORITY).await.unwrap();
+        queue.put(b"good", DEFAULT_PRIORITY).await.unwrap();
         assert_eq!(queue.take().await.unwrap().as_deref(), Some(&b"good"[..]));
     });
     until_reported(bed, &session, "/queue/entry-000-0000000000", ZnodeProblem::HasChildren);
@@ -186,7 +186,7 @@ fn queue_skips_and_reports_an_entry_with_children(bed: &TestBed) {
 fn locking_queue_reports_a_persistent_hold_and_skips_an_entry_with_children(bed: &TestBed) {
     let session = bed.session();
     let queue = LockingQueue::new(session.clone(), "/queue");
-    bed.wait(queue.put(b"held", PRIORITY)).unwrap();
+    bed.wait(queue.put(b"held", DEFAULT_PRIORITY)).unwrap();
     let name =
         bed.wait(async { session.connection().await.children("/queue/entries").await.unwrap().remove(0) });
     let hold = format!("/queue/taken/{name}");
@@ -198,7 +198,7 @@ fn locking_queue_reports_a_persistent_hold_and_skips_an_entry_with_children(bed:
     create(bed, &format!("/queue/entries/{name}/child"), b"", CreateMode::Persistent);
     bed.wait(async {
         assert!(queue.take().await.unwrap().is_none());
-        queue.put(b"good", PRIORITY).await.unwrap();
+        queue.put(b"good", DEFAULT_PRIORITY).await.unwrap();
         let taken = queue.take().await.unwrap().unwrap();
         assert_eq!(taken.data(), b"good");
         taken.consume().await.unwrap();

@@ -303,7 +303,7 @@ fn away(logs: &[(String, Vec<Line>)]) -> Vec<(i64, i64)> {
     for (_, log) in logs {
         let mut lost = None;
         for line in log {
-            if line.text.contains("the connection to ZooKeeper is lost") {
+            if line.text.contains("connection to ZooKeeper lost") {
                 lost.get_or_insert(time(line.at));
             } else if line.text.contains("connected to ZooKeeper") {
                 away.extend(lost.take().map(|lost| (lost, time(line.at))));

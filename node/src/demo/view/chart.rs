@@ -1,4 +1,4 @@
-//! The chart of the averages: those that the API has, and those that are on their way.
+//! The chart of averages: those that the API has received, and those that are waiting.
 
 use std::time::{Duration, Instant};
 
@@ -10,25 +10,27 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType};
 
 use super::framed;
-use crate::demo::ledger::Point;
+use crate::demo::delivery_audit::Point;
 use crate::demo::state::State;
 
-/// The chart spans so many periods, and at least this.
+/// Width of the chart in sampling periods.
 const PERIODS: u32 = 60;
-const SHORTEST: Duration = Duration::from_secs(30);
+/// Minimum width of the chart.
+const MIN_SPAN: Duration = Duration::from_secs(30);
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {
-    let span = state.period.saturating_mul(PERIODS).max(SHORTEST).as_secs_f64();
+    let span = state.period.saturating_mul(PERIODS).max(MIN_SPAN).as_secs_f64();
     let end = now.saturating_duration_since(state.started).as_secs_f64().max(span);
     let begin = end - span;
-    let latest = state.ledger.latest();
+    let latest = state.audit.latest();
     let unit = latest.and_then(|point| point.unit.clone());
-    let points: Vec<&Point> = state.ledger.since(begin).filter(|point| point.unit == unit).collect();
+    let points: Vec<&Point> = state.audit.since(begin).filter(|point| point.unit == unit).collect();
     let at = |point: &&Point| (point.at - end, point.mean);
-    let of = |delivered: bool| -> Vec<_> {
+    let with_state = |delivered: bool| -> Vec<_> {
         points.iter().filter(|point| point.delivered == delivered).map(at).collect()
     };
-    let (all, there, waiting): (Vec<_>, _, _) = (points.iter().map(at).collect(), of(true), of(false));
+    let (all, delivered, waiting): (Vec<_>, _, _) =
+        (points.iter().map(at).collect(), with_state(true), with_state(false));
     let (low, high) = bounds(&points);
     let dots = |data, color| {
         Dataset::default()
@@ -53,7 +55,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
     }
     let middle = low.midpoint(high);
     let number = |value: f64| Span::from(format!("{value:.1}"));
-    let chart = Chart::new(vec![line, dots(&there, Color::Green), dots(&waiting, Color::Yellow)])
+    let chart = Chart::new(vec![line, dots(&delivered, Color::Green), dots(&waiting, Color::Yellow)])
         .block(framed(Line::from(title)).title_bottom(legend()))
         .x_axis(
             Axis::default()
@@ -74,13 +76,13 @@ fn legend() -> Line<'static> {
     Line::from(vec![" • delivered ".green(), "• waiting ".yellow()]).right_aligned()
 }
 
-/// What the chart shows from bottom to top: everything, with some air.
+/// Returns the limits of the vertical axis: all points, with a margin.
 fn bounds(points: &[&Point]) -> (f64, f64) {
     let low = points.iter().map(|point| point.mean).fold(f64::INFINITY, f64::min);
     let high = points.iter().map(|point| point.mean).fold(f64::NEG_INFINITY, f64::max);
     if low > high {
         return (0.0, 1.0);
     }
-    let air = ((high - low) * 0.1).max(0.5);
-    (low - air, high + air)
+    let margin = ((high - low) * 0.1).max(0.5);
+    (low - margin, high + margin)
 }

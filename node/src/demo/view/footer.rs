@@ -1,4 +1,4 @@
-//! The last two lines: what was counted, and which keys there are.
+//! The last two lines: counters and keys.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -20,33 +20,33 @@ const KEYS: [(&str, &str); 9] = [
     ("q", "quit"),
 ];
 
-pub(super) fn draw(frame: &mut Frame<'_>, figures: Rect, keys: Rect, state: &State) {
-    let ledger = &state.ledger;
+pub(super) fn draw(frame: &mut Frame<'_>, counters: Rect, keys: Rect, state: &State) {
+    let audit = &state.audit;
     let bad = |value: u64| if value > 0 { Style::new().fg(Color::Red).bold() } else { Style::new().bold() };
     let good = Style::new().bold();
-    let (lost, stale) = (ledger.lost() as u64, ledger.stale);
-    let counted = [
-        ("averages", ledger.computed, good),
-        ("delivered", ledger.delivered, good),
-        ("waiting", ledger.waiting() as u64, good),
+    let (lost, stale) = (audit.lost() as u64, audit.stale);
+    let values = [
+        ("averages", audit.computed, good),
+        ("delivered", audit.delivered, good),
+        ("waiting", audit.waiting() as u64, good),
         ("lost", lost, bad(lost)),
         ("stale", stale, bad(stale)),
-        ("leaders", ledger.terms, good),
-        ("sessions", state.figures.sessions as u64, good),
-        ("znodes", state.figures.znodes as u64, good),
-        ("watches", state.figures.watches as u64, good),
-        ("requests", state.figures.requests, good),
+        ("leaders", audit.epochs, good),
+        ("sessions", state.server.sessions as u64, good),
+        ("znodes", state.server.znodes as u64, good),
+        ("watches", state.server.watches as u64, good),
+        ("requests", state.server.requests, good),
     ];
-    let mut room = usize::from(figures.width);
+    let mut room = usize::from(counters.width);
     let mut line = Line::default();
-    for (name, value, style) in counted {
+    for (name, value, style) in values {
         let value = value.to_string();
-        // Half a figure would be a wrong one.
+        // A truncated number would be wrong.
         let Some(left) = room.checked_sub(name.len() + value.len() + 3) else { break };
         room = left;
         line.extend([format!(" {name} ").dark_gray(), Span::styled(value, style), " ".into()]);
     }
-    frame.render_widget(Paragraph::new(line), figures);
-    let help = KEYS.iter().flat_map(|(key, what)| [key.bold().cyan(), format!(" {what}  ").into()]);
+    frame.render_widget(Paragraph::new(line), counters);
+    let help = KEYS.iter().flat_map(|(key, action)| [key.bold().cyan(), format!(" {action}  ").into()]);
     frame.render_widget(Paragraph::new(help.collect::<Line<'_>>()), keys);
 }

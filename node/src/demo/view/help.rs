@@ -1,4 +1,4 @@
-//! The help, in front of everything.
+//! The help, in front of the other parts.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Flex, Layout, Rect};
@@ -11,19 +11,17 @@ use crate::demo::keys::KEYS;
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, page: &str) {
     let mut lines = vec![
-        Line::from("Nodes measure and publish in ZooKeeper; the leader averages what all of"),
-        Line::from("them measured and posts it to the API. All of it runs here, over TCP."),
-        Line::from(format!("The API has a page: {page}")),
+        Line::from("Nodes publish their measurements in ZooKeeper. The leader averages the"),
+        Line::from("measurements and reports to the API. All parts run here, over TCP."),
+        Line::from(format!("Web page of the API: {page}")),
         Line::default(),
     ];
-    lines.extend(
-        KEYS.iter().map(|(key, what)| {
-            Line::from(vec![format!("{key:>4}").bold().cyan(), format!("  {what}").into()])
-        }),
-    );
+    lines.extend(KEYS.iter().map(|(key, action)| {
+        Line::from(vec![format!("{key:>4}").bold().cyan(), format!("  {action}").into()])
+    }));
     lines.push(Line::default());
-    lines.push(Line::from("lost: averages that nobody will deliver any more; there should be none"));
-    lines.push(Line::from("stale: reports that arrived from a leader that was deposed"));
+    lines.push(Line::from("lost: averages that no leader will deliver any more; should be 0"));
+    lines.push(Line::from("stale: reports of a deposed leader that arrived at the API; should be 0"));
     let height = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_add(2);
     let [area] = Layout::vertical([Constraint::Length(height)]).flex(Flex::Center).areas(area);
     let [area] = Layout::horizontal([Constraint::Length(80)]).flex(Flex::Center).areas(area);

@@ -1,4 +1,4 @@
-//! The event log: the newest lines.
+//! The newest lines of the event log.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -7,21 +7,21 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
 use super::framed;
-use crate::demo::state::{State, Tone};
+use crate::demo::state::{LineKind, State};
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State) {
     let height = usize::from(area.height.saturating_sub(2));
     let first = state.log.len().saturating_sub(height);
     let lines = state.log.iter().skip(first).map(|line| {
-        let color = match line.tone {
-            Tone::Plain => Color::Reset,
-            Tone::Average => Color::Green,
-            Tone::Fault => Color::Magenta,
-            Tone::Bad => Color::Yellow,
+        let color = match line.kind {
+            LineKind::Info => Color::Reset,
+            LineKind::Average => Color::Green,
+            LineKind::Fault => Color::Magenta,
+            LineKind::Warning => Color::Yellow,
         };
         Line::from(vec![
             format!("{:>7.1} ", line.at.as_secs_f64()).dark_gray(),
-            format!("{:<10} ", line.who).cyan(),
+            format!("{:<10} ", line.source).cyan(),
             Span::styled(line.text.as_str(), Style::new().fg(color)),
         ])
     });

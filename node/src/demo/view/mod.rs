@@ -1,4 +1,4 @@
-//! The live view: what is drawn, from what is known. Pure but for the frame it draws into.
+//! Draws the state of the demo into a frame of the terminal. No other I/O.
 
 mod chart;
 mod footer;
@@ -17,46 +17,46 @@ use ratatui::widgets::{Block, BorderType, Paragraph, TableState};
 
 use super::state::State;
 
-/// Smaller than this there is nothing to see.
-const LEAST: (u16, u16) = (60, 16);
+/// Minimum width and height.
+const MIN_SIZE: (u16, u16) = (60, 16);
 
-/// What the viewer has chosen to see.
+/// Selection and help of the user.
 #[derive(Debug, Default)]
-pub(crate) struct Sight {
+pub(crate) struct ViewState {
     table: TableState,
-    /// Whether the help is open.
-    pub help: bool,
+    /// True while the help is open.
+    pub(crate) help: bool,
 }
 
-impl Sight {
-    /// The number of the node that is chosen.
-    pub(crate) fn chosen(&self) -> u32 {
+impl ViewState {
+    /// Returns the number of the selected node.
+    pub(crate) fn selected(&self) -> u32 {
         u32::try_from(self.table.selected().unwrap_or(0)).unwrap_or(0) + 1
     }
 
-    /// Chooses the node so many further down, of `all`.
+    /// Selects the node `by` rows further down, of `all` nodes.
     pub(crate) fn move_by(&mut self, by: isize, all: usize) {
         let at = self.table.selected().unwrap_or(0).saturating_add_signed(by);
         self.table.select(Some(at.min(all.saturating_sub(1))));
     }
 
-    /// Chooses the first node, or the last.
+    /// Selects the first node, or the last.
     pub(crate) fn jump(&mut self, last: bool, all: usize) {
         self.table.select(Some(if last { all.saturating_sub(1) } else { 0 }));
     }
 }
 
-/// Draws everything.
-pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, sight: &mut Sight, now: Instant) {
+/// Draws the screen.
+pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut ViewState, now: Instant) {
     let area = frame.area();
-    if area.width < LEAST.0 || area.height < LEAST.1 {
-        let words = format!("{}×{} is too small a window: make it 80×24", area.width, area.height);
-        return frame.render_widget(Paragraph::new(words), area);
+    if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
+        let text = format!("{}×{} is too small; enlarge the window to 80×24", area.width, area.height);
+        return frame.render_widget(Paragraph::new(text), area);
     }
-    // Few nodes need few lines; the log takes what is left.
+    // The table is only as high as the nodes need; the log gets the rest.
     let rows = u16::try_from(state.rows.len()).unwrap_or(u16::MAX).saturating_add(3);
     let middle = rows.max(10).min((area.height - 4) * 6 / 10);
-    let [top, middle, bottom, figures, keys] = Layout::vertical([
+    let [top, middle, bottom, counters, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(middle),
         Constraint::Min(4),
@@ -66,16 +66,16 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, sight: &mut Sight, now:
     .areas(area);
     let [left, right] = Layout::horizontal([Constraint::Length(45), Constraint::Min(20)]).areas(middle);
     header::draw(frame, top, state, now);
-    nodes::draw(frame, left, state, sight, now);
+    nodes::draw(frame, left, state, view, now);
     chart::draw(frame, right, state, now);
     log::draw(frame, bottom, state);
-    footer::draw(frame, figures, keys, state);
-    if sight.help {
+    footer::draw(frame, counters, keys, state);
+    if view.help {
         help::draw(frame, area, &state.page);
     }
 }
 
-/// Where something is, and what.
+/// Returns a frame with a title.
 fn framed<'a>(title: impl Into<Line<'a>>) -> Block<'a> {
     Block::bordered()
         .border_type(BorderType::Rounded)

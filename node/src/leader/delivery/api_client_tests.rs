@@ -141,7 +141,7 @@ async fn api_client_sends_the_token_to_the_api_and_not_to_the_target_of_a_redire
     for (path, here, there) in
         [("nuevo", &[true][..], &[][..]), ("here", &[true, true], &[]), ("other", &[true], &[])]
     {
-        let token = ApiToken::given(SECRET, Some(url.clone())).unwrap();
+        let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
         let api = api(url.join(path).unwrap(), ApiMethod::Get).with_token(Some(token));
         let outcome = send(&api).await;
         assert_eq!(outcome == Outcome::Accepted, path != "other", "{path}: {outcome:?}");
@@ -150,7 +150,7 @@ async fn api_client_sends_the_token_to_the_api_and_not_to_the_target_of_a_redire
     // The token replaces a password in the address, and is not sent to another origin.
     let mut with_password = url.join("nuevo").unwrap();
     with_password.set_username("user").unwrap();
-    let token = ApiToken::given(SECRET, Some(url.clone())).unwrap();
+    let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
     let api = api(with_password, ApiMethod::Post).with_token(Some(token));
     assert_eq!(send(&api).await, Outcome::Accepted);
     let head = seen.lock().unwrap().remove(0);
@@ -163,7 +163,8 @@ async fn api_client_sends_the_token_to_the_api_and_not_to_the_target_of_a_redire
 async fn api_client_does_not_send_a_token_to_an_api_that_it_is_not_bound_to() {
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
     let own = "http://127.0.0.1:9/nuevo".parse().unwrap();
-    let api = api(url, ApiMethod::Get).with_token(Some(ApiToken::given(SECRET, Some(own)).unwrap()));
+    let api =
+        api(url, ApiMethod::Get).with_token(Some(ApiToken::given(SECRET).unwrap().with_origin(Some(own))));
     let outcome = send(&api).await;
     assert!(!api.has_token(), "the fleet status then uses the token of the address");
     assert!(reason(&outcome).contains("is not sent there: it is bound to http://127.0.0.1:9"), "{outcome:?}");
@@ -199,7 +200,7 @@ async fn api_client_names_the_token_when_it_is_denied() {
         let (url, _) = server(move |_| format!("HTTP/1.1 {status} No\r\n")).await;
         let without = send(&api(url.clone(), ApiMethod::Get)).await;
         assert!(reason(&without).contains("api_token_file"), "{without:?}");
-        let token = ApiToken::given(SECRET, Some(url.clone())).unwrap();
+        let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
         let with = send(&api(url, ApiMethod::Get).with_token(Some(token))).await;
         let reason = reason(&with);
         assert!(reason.contains("ATALAYA_API_TOKEN") && !reason.contains(SECRET), "{with:?}");
@@ -219,7 +220,7 @@ async fn api_client_sends_a_token_that_changes_in_its_file() {
     let path = folder.path().join("token");
     std::fs::write(&path, "of-yesterday").unwrap();
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
-    let token = ApiToken::in_file(&path, Some(url.clone()));
+    let token = ApiToken::in_file(&path).with_origin(Some(url.clone()));
     token.read().unwrap();
     let api = api(url, ApiMethod::Get).with_token(Some(token.clone()));
     send(&api).await;

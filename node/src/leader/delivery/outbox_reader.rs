@@ -84,9 +84,9 @@ impl OutboxReader<'_> {
 
     /// Counts the rejected reports, for the metrics.
     async fn count_rejected(self) -> Result<(), Error> {
-        if self.handles.metrics.is_on() {
+        if self.handles.metrics.is_enabled() {
             let rejected = self.leadership.connection().stat(outbox_store::REJECTED_PATH).await?;
-            self.handles.metrics.aside(rejected.map_or(0, |stat| stat.num_children));
+            self.handles.metrics.set_rejected_reports(rejected.map_or(0, |stat| stat.num_children));
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl OutboxReader<'_> {
 /// Returns the newest cycle that can be in ZooKeeper if `cycle` is the newest that is confirmed: the commit of the next one may have
 /// taken effect without a confirmation.
 fn newest_possible(epoch: i64, cycle: u64) -> Fence {
-    Fence { epoch, cycle, skipped: None }.advanced()
+    Fence { epoch, cycle, skipped: None }.with_next_cycle()
 }
 
 /// A report that can never be delivered.
@@ -160,7 +160,7 @@ struct Undeliverable {
 fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeliverable> {
     let report = match CycleReport::parse(&data, cycle) {
         Ok(report) => report,
-        Err(reason) if data.len() <= report::LARGEST => return Err(Undeliverable { reason, data }),
+        Err(reason) if data.len() <= report::MAX_SIZE => return Err(Undeliverable { reason, data }),
         Err(reason) => {
             // Too large to keep: there may be a thousand rejected reports.
             let data = serde_json::json!({"cycle": cycle, "reason": reason}).to_string().into_bytes();
@@ -184,7 +184,7 @@ fn log_undeliverable(checked: &[(u64, Option<Result<CycleReport, Undeliverable>>
         checked.iter().filter_map(|(cycle, checked)| Some((cycle, checked.as_ref()?.as_ref().err()?)));
     let Some((cycle, Undeliverable { reason, .. })) = undeliverable.next() else { return };
     let reports = undeliverable.count() + 1;
-    let reason = crate::settings::shorten(reason);
+    let reason = crate::model::text::sanitize_for_log(reason);
     let path = outbox_store::PATH;
     warn!(
         reports,

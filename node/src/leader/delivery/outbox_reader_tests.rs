@@ -38,7 +38,7 @@ proptest! {
     #[test]
     fn outbox_reader_checks_any_bytes_and_keeps_at_most_twice_the_size_of_a_report(data in crate::model::foreign_input::bytes(), cycle in any::<u64>()) {
         if let Err(Undeliverable { data, .. }) = check(data, cycle, NEWEST) {
-            prop_assert!(data.len() <= 2 * report::LARGEST);
+            prop_assert!(data.len() <= 2 * report::MAX_SIZE);
         }
     }
 }

@@ -42,12 +42,12 @@ fn outbox_finishes_a_report_with_its_last_average() {
     outbox.add(two_averages(7));
     let (key, report) = send(&mut outbox, &mut now).unwrap();
     assert_eq!(
-        (report.key(), outbox.on_outcome(key, Outcome::Accepted)),
+        (report.idempotency_key(), outbox.on_outcome(key, Outcome::Accepted)),
         ("1-7-Cel".to_owned(), (None, None))
     );
     let (key, report) = send(&mut outbox, &mut now).unwrap();
     assert_eq!(
-        (report.key(), outbox.on_outcome(key, Outcome::Accepted)),
+        (report.idempotency_key(), outbox.on_outcome(key, Outcome::Accepted)),
         ("1-7-%RH".to_owned(), (Some(7), None))
     );
     assert_eq!((outbox.disposition(7), outbox.waiting()), (Some(&Disposition::Delivered), 0));
@@ -66,7 +66,7 @@ fn outbox_keeps_only_the_rejected_averages_of_a_report() {
     outbox.on_outcome(key, Outcome::Accepted);
     while outbox.disposition(7).is_none() {
         let (key, report) = send(&mut outbox, &mut now).unwrap();
-        assert_eq!(report.key(), "1-7-%RH");
+        assert_eq!(report.idempotency_key(), "1-7-%RH");
         outbox.on_outcome(key, Outcome::Rejected("400".into()));
     }
     let Some(Disposition::Rejected(aside)) = outbox.disposition(7) else { panic!() };
@@ -150,7 +150,7 @@ fn outbox_resends_a_report_in_the_leaders_epoch_if_a_skipped_epoch_makes_it_stal
     outbox.on_finished(7);
     let mut now = 1_000;
     let (key, report) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!(report.key(), "100-7");
+    assert_eq!(report.idempotency_key(), "100-7");
     // In the current epoch no later one makes it stale. If the API still refuses it as stale, it is rejected.
     outbox.on_outcome(key, Outcome::Stale(Stale { epoch: 99, first_cycle: 3 }));
     assert!(matches!(outbox.disposition(7), Some(Disposition::Rejected(_))));

@@ -65,7 +65,7 @@ pub(super) async fn classify(
             doubtful(other_origin.unwrap_or_else(|| format!("it answers {status}")), SERVER_ERROR)
         }
         status if status.is_success() && is_redirected && is_html(&content_type, body.as_deref()) => {
-            let path = crate::settings::shorten(final_url.path());
+            let path = crate::model::text::sanitize_for_log(final_url.path());
             let reason =
                 format!("it redirects to {path} and answers with a page of HTML: the report is not recorded");
             doubtful(reason, SERVER_ERROR)

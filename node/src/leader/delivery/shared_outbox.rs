@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 use crate::leader::delivery::outbox::Outbox;
 use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::queue::{Key, StateChange};
-use crate::metrics::Metrics;
+use crate::metrics::LeaderMetrics;
 use crate::model::leader_state::Delivered;
 
 /// Maximum number of errors that are remembered, so that each is logged once.
@@ -30,12 +30,12 @@ pub(crate) struct SharedOutbox {
     /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that each is
     /// logged once.
     logged_errors: Mutex<BTreeSet<String>>,
-    metrics: Metrics,
+    metrics: LeaderMetrics,
 }
 
 impl SharedOutbox {
     /// Returns an empty outbox for cycles with this period.
-    pub(crate) fn new(period: Duration, metrics: Metrics) -> SharedOutbox {
+    pub(crate) fn new(period: Duration, metrics: LeaderMetrics) -> SharedOutbox {
         SharedOutbox {
             outbox: Mutex::new(Outbox::new(period)),
             changed: Notify::new(),
@@ -57,7 +57,7 @@ impl SharedOutbox {
         let changed = {
             let mut outbox = self.outbox.lock().await;
             let changed = change(&mut outbox);
-            self.metrics.waits(outbox.waiting(), outbox.oldest());
+            self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
             changed
         };
         self.changed.notify_one();
@@ -90,10 +90,10 @@ impl SharedOutbox {
         let mut outbox = self.outbox.lock().await;
         let outranked_before = outbox.outranked();
         let (_, change) = outbox.on_outcome(key, outcome);
-        self.metrics.waits(outbox.waiting(), outbox.oldest());
+        self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
         let outranked = outbox.outranked();
         if is_stale && outranked.is_some() {
-            self.metrics.outranked();
+            self.metrics.report_outranked();
         }
         if outranked != outranked_before {
             self.outranked.send_replace(outranked);
@@ -121,7 +121,7 @@ impl SharedOutbox {
         self.logged_errors.lock().await.clear();
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(super) fn metrics(&self) -> &LeaderMetrics {
         &self.metrics
     }
 }

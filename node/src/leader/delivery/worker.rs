@@ -18,6 +18,7 @@ use crate::leader::delivery::queue::{Key, StateChange};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::CommitError;
 use crate::leader::outbox_store::{self, MAX_REJECTED, REJECTED_PATH};
+use crate::metrics::RequestOutcome;
 use crate::model::report::Report;
 
 /// Maximum number of reports that are finished at the same time.
@@ -91,7 +92,7 @@ impl DeliveryWorker<'_> {
     pub(crate) async fn run(self) {
         let mut tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
         let mut finishing = Finishing::default();
-        self.outbox.metrics().delivers();
+        self.outbox.metrics().delivery_started();
         self.outbox.lock().await.on_interrupted();
         loop {
             for cycle in finishing.take(self.outbox.lock().await.unfinished()) {
@@ -107,7 +108,7 @@ impl DeliveryWorker<'_> {
                     return std::future::pending().await;
                 }
                 (NextRequest::Send { key, report, timeout, is_retry }, Some(api)) => {
-                    self.outbox.metrics().sends(is_retry);
+                    self.outbox.metrics().request_sent(is_retry);
                     tasks.push(Box::pin(self.send(api, key, report, timeout)));
                     continue;
                 }
@@ -129,7 +130,7 @@ impl DeliveryWorker<'_> {
     async fn send(&self, api: &Api, key: Key, report: Report, timeout: Duration) -> Event {
         let started = BootInstant::now();
         let outcome = fail_points::during("sending", api.send(&report, timeout)).await;
-        self.outbox.metrics().answered(&outcome, BootInstant::now().since(started));
+        self.outbox.metrics().request_ended(request_outcome(&outcome), BootInstant::now().since(started));
         fail_points::point("answered");
         Event::Responded(key, outcome)
     }
@@ -148,11 +149,11 @@ impl DeliveryWorker<'_> {
 
     async fn count_rejected(&self) {
         let metrics = self.outbox.metrics();
-        metrics.sets_aside();
-        if metrics.is_on()
+        metrics.report_rejected();
+        if metrics.is_enabled()
             && let Ok(Some(rejected)) = self.leadership.connection().stat(REJECTED_PATH).await
         {
-            metrics.aside(rejected.num_children);
+            metrics.set_rejected_reports(rejected.num_children);
         }
     }
 
@@ -200,6 +201,15 @@ impl DeliveryWorker<'_> {
         } else if self.outbox.is_new_error(error).await {
             warn!(cycle, %error, "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}");
         }
+    }
+}
+
+fn request_outcome(outcome: &Outcome) -> RequestOutcome {
+    match outcome {
+        Outcome::Accepted => RequestOutcome::Accepted,
+        Outcome::Rejected(_) | Outcome::Invalid(_) => RequestOutcome::Rejected,
+        Outcome::Failed(_) | Outcome::Doubtful(_) => RequestOutcome::Failed,
+        Outcome::Stale(_) => RequestOutcome::Stale,
     }
 }
 

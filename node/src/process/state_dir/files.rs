@@ -1,22 +1,23 @@
-//! The files of the state folder. Another user may own the folder (`atalaya reap` as root), or write into it: no
-//! symbolic link is followed, only a regular file with one name is opened, and its owner must be this user or the
-//! folder's.
+//! Safe access to the files of the state directory. Another user may own the directory (`atalaya reap` as root) or
+//! write into it. Therefore symbolic links are not followed, only regular files without further hard links are
+//! opened, and their owner must be this user or the owner of the directory.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-/// What a file is opened for.
+/// Access mode of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::process) enum Access {
     Read,
     ReadWrite,
 }
 
-/// Creates a file that only its owner can read. It belongs to the owner of the folder, who needs it later.
+/// Creates a file that only its owner can read. If this process runs as root, the owner of the directory becomes
+/// the owner of the file, because it needs the file later.
 ///
 /// # Errors
-/// Something has that name (`AlreadyExists`), a symbolic link that leads nowhere, too; or there can be no such file.
+/// The path exists (`AlreadyExists`), even if it is a dangling symbolic link; or the file cannot be created.
 pub(in crate::process) fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -24,27 +25,28 @@ pub(in crate::process) fn create(path: &Path) -> io::Result<File> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
     #[cfg(unix)]
-    give_to_owner_of_folder(&file, path)?;
+    chown_to_owner_of_dir(&file, path)?;
     Ok(file)
 }
 
-/// Opens a file that [`create`] made.
+/// Opens a file that [`create`] has created.
 ///
 /// # Errors
-/// There is none; it is not a regular file with one name, or belongs to another user (`InvalidData`).
+/// The file does not exist, is not a regular file with exactly one hard link, or belongs to another user
+/// (`InvalidData`).
 pub(in crate::process) fn open(path: &Path, access: Access) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(access == Access::ReadWrite);
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
-        // Without O_NONBLOCK, opening a pipe would wait for its other end.
+        // Without O_NONBLOCK, opening a named pipe would block until its other end is opened.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
     }
     #[cfg(unix)]
     let file = options.open(path).map_err(|error| match error.raw_os_error() {
-        Some(number) if number == rustix::io::Errno::LOOP.raw_os_error() => refused("it is a symbolic link"),
+        Some(number) if number == rustix::io::Errno::LOOP.raw_os_error() => invalid("it is a symbolic link"),
         _ => error,
     })?;
     #[cfg(not(unix))]
@@ -53,24 +55,24 @@ pub(in crate::process) fn open(path: &Path, access: Access) -> io::Result<File> 
     Ok(file)
 }
 
-fn refused(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{what}, and not a file of a node"))
+fn invalid(problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{problem}, so it is not a state file"))
 }
 
 fn check(file: &File, path: &Path) -> io::Result<()> {
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(refused("it is not a regular file"));
+        return Err(invalid("it is not a regular file"));
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
         if metadata.nlink() > 1 {
-            return Err(refused("it has several names"));
+            return Err(invalid("it has several hard links"));
         }
         let owner = metadata.uid();
-        if owner != rustix::process::geteuid().as_raw() && owner != folder_of(path)?.uid() {
-            return Err(refused(&format!("it belongs to user {owner}")));
+        if owner != rustix::process::geteuid().as_raw() && owner != dir_of(path)?.uid() {
+            return Err(invalid(&format!("it belongs to user {owner}")));
         }
     }
     #[cfg(not(unix))]
@@ -79,13 +81,13 @@ fn check(file: &File, path: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn folder_of(path: &Path) -> io::Result<std::fs::Metadata> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    std::fs::metadata(folder.unwrap_or(Path::new(".")))
+fn dir_of(path: &Path) -> io::Result<std::fs::Metadata> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    std::fs::metadata(dir.unwrap_or(Path::new(".")))
 }
 
 #[cfg(unix)]
-fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
+fn chown_to_owner_of_dir(file: &File, path: &Path) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
 
     use rustix::fs::{Gid, Uid, fchown};
@@ -93,9 +95,9 @@ fn give_to_owner_of_folder(file: &File, path: &Path) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let folder = folder_of(path)?;
-    if folder.uid() == 0 {
+    let dir = dir_of(path)?;
+    if dir.uid() == 0 {
         return Ok(());
     }
-    Ok(fchown(file, Some(Uid::from_raw(folder.uid())), Some(Gid::from_raw(folder.gid())))?)
+    Ok(fchown(file, Some(Uid::from_raw(dir.uid())), Some(Gid::from_raw(dir.gid())))?)
 }

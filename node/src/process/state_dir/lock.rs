@@ -1,6 +1,6 @@
-//! The lock on what is remembered of a node: an advisory lock of the operating system on a file that is never replaced. It
-//! dies with the process that holds it, however that ends; so whoever gets it knows that the process is dead. A process
-//! that is stopped, or hangs, keeps it.
+//! The lock of a node: an advisory lock of the operating system on a file that is never replaced. It is released when
+//! the process that holds it ends, for any reason, so a process that acquires it knows that the previous holder is
+//! dead. A process that is stopped, or hangs, keeps it.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -8,52 +8,51 @@ use std::path::Path;
 
 use crate::process::state_dir::files::{self, Access};
 
-/// What a lock is held for.
+/// Purpose of holding a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// To be the node.
+pub(crate) enum Purpose {
+    /// Run the node.
     Run,
-    /// To clear up after it: for moments.
-    Reap,
+    /// Delete the znodes of a dead process of the node; takes a moment.
+    CleanUp,
 }
 
-/// Who holds a lock.
+/// Process that holds a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// The process; `None`: it has not said so, or not yet.
-    pub process: Option<u32>,
-    /// What for.
-    pub purpose: Purpose,
+pub(crate) struct Holder {
+    /// Process id; `None` if the holder has not written it, or not yet.
+    pub(crate) process: Option<u32>,
+    pub(crate) purpose: Purpose,
 }
 
-/// A lock, held until this is dropped.
+/// A lock, released when dropped.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 impl Lock {
-    /// Makes the lock's file if there is none, and whether there was none. Then whoever might have held it cannot be known
-    /// to be dead.
+    /// Creates the lock file if missing. Returns true if it did. Then a process that held the deleted file may still
+    /// be alive.
     ///
     /// # Errors
-    /// There can be no such file.
-    pub fn make(path: &Path) -> io::Result<bool> {
+    /// The file cannot be created.
+    pub(crate) fn create(path: &Path) -> io::Result<bool> {
         match files::create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            made => made.map(|_| true),
+            created => created.map(|_| true),
         }
     }
 
-    /// Takes the lock, unless another process has it.
+    /// Acquires the lock unless another process holds it.
     ///
     /// # Errors
-    /// There is no such file, or this system has no locks.
-    pub fn take(path: &Path, purpose: Purpose) -> io::Result<Result<Lock, Holder>> {
+    /// The file does not exist, or this system does not support locks.
+    pub(crate) fn try_acquire(path: &Path, purpose: Purpose) -> io::Result<Result<Lock, Holder>> {
         let mut file = files::open(path, Access::ReadWrite)?;
         match file.try_lock() {
             Ok(()) => {
-                // For those who find it held. Without it they know less, and that is all.
+                // Only informative, so an error does not matter.
                 let _ = write(&mut file, Holder { process: Some(std::process::id()), purpose });
                 Ok(Ok(Lock { _file: file }))
             }
@@ -70,7 +69,7 @@ fn write(file: &mut File, holder: Holder) -> io::Result<()> {
     file.set_len(text.len() as u64)
 }
 
-/// What the holder says; on systems whose locks keep readers out, nothing.
+/// Reads the holder from the file. On systems whose locks are mandatory, the result is empty.
 fn read(file: &mut File) -> Holder {
     let mut text = String::new();
     let _ = file.take(100).read_to_string(&mut text);
@@ -81,7 +80,7 @@ impl Holder {
     fn text(self) -> String {
         let purpose = match self.purpose {
             Purpose::Run => "run",
-            Purpose::Reap => "reap",
+            Purpose::CleanUp => "reap",
         };
         format!("{} {purpose}\n", self.process.unwrap_or_default())
     }
@@ -89,7 +88,7 @@ impl Holder {
     fn parse(text: &str) -> Holder {
         let mut words = text.split_whitespace();
         let process = words.next().and_then(|word| word.parse().ok());
-        let purpose = if words.next() == Some("reap") { Purpose::Reap } else { Purpose::Run };
+        let purpose = if words.next() == Some("reap") { Purpose::CleanUp } else { Purpose::Run };
         Holder { process, purpose }
     }
 }
@@ -101,31 +100,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_has_it_and_says_who_and_it_ends_with_the_holder() {
+    fn lock_has_one_holder_at_a_time_and_names_it() {
         let scratch = Scratch::new("lock");
         let path = scratch.path().join("node.lock");
         std::fs::write(&path, "1234567890 run, and more than that\n").unwrap();
-        let lock = Lock::take(&path, Purpose::Reap).unwrap().unwrap();
-        let holder = Lock::take(&path, Purpose::Run).unwrap().unwrap_err();
-        assert_eq!(holder, Holder { process: Some(std::process::id()), purpose: Purpose::Reap });
+        let lock = Lock::try_acquire(&path, Purpose::CleanUp).unwrap().unwrap();
+        let holder = Lock::try_acquire(&path, Purpose::Run).unwrap().unwrap_err();
+        assert_eq!(holder, Holder { process: Some(std::process::id()), purpose: Purpose::CleanUp });
         drop(lock);
-        let _lock = Lock::take(&path, Purpose::Run).unwrap().unwrap();
-        let holder = Lock::take(&path, Purpose::Run).unwrap().unwrap_err();
+        let _lock = Lock::try_acquire(&path, Purpose::Run).unwrap().unwrap();
+        let holder = Lock::try_acquire(&path, Purpose::Run).unwrap().unwrap_err();
         assert_eq!(holder.purpose, Purpose::Run);
-        assert!(!Lock::make(&path).unwrap());
-        let other = scratch.path().join("other.lock");
-        assert!(Lock::take(&other, Purpose::Run).is_err());
-        assert!(Lock::make(&other).unwrap());
-        Lock::take(&other, Purpose::Run).unwrap().unwrap();
-        assert!(Lock::make(&scratch.path().join("no/such/folder")).is_err());
     }
 
     #[test]
-    fn a_holder_that_says_nothing_is_a_node_for_all_that_is_known() {
+    fn lock_file_is_created_once_and_must_exist() {
+        let scratch = Scratch::new("lock");
+        let path = scratch.path().join("node.lock");
+        assert!(Lock::try_acquire(&path, Purpose::Run).is_err());
+        assert!(Lock::create(&path).unwrap());
+        assert!(!Lock::create(&path).unwrap());
+        Lock::try_acquire(&path, Purpose::Run).unwrap().unwrap();
+        assert!(Lock::create(&scratch.path().join("no/such/directory")).is_err());
+    }
+
+    #[test]
+    fn holder_without_information_counts_as_a_running_node() {
         for text in ["", "x", "\0\0\0"] {
             assert_eq!(Holder::parse(text), Holder { process: None, purpose: Purpose::Run }, "{text:?}");
         }
-        let holder = Holder { process: Some(4), purpose: Purpose::Reap };
+        let holder = Holder { process: Some(4), purpose: Purpose::CleanUp };
         assert_eq!(Holder::parse(&holder.text()), holder);
     }
 }

@@ -1,16 +1,18 @@
-//! What a node writes down of itself, so that what it leaves in ZooKeeper when it is killed need not wait for its session
-//! to time out: its sessions, and the ephemeral znodes it makes in them.
+//! The state file of a node. It lists the process's sessions and the ephemeral znodes that the process creates in
+//! them, so that these znodes can be deleted after a kill before the session times out.
 //!
-//! Two files for each node in the [state folder](StateDir): `….lock` is held ([`Lock`]) for as long as the process lives,
-//! and never replaced; `….json` is the [`Record`], replaced as a whole, and written only by whoever has the lock. A session
-//! is written down before anything is made in it, so that no moment for a kill is a bad one. Nothing is forced to the
-//! disk: what a power cut takes is of no use after the next boot, which takes longer than a session. No record, or one that
-//! makes no sense, means that a crash costs a session timeout, as it does without.
+//! Each node has two files in the [state directory](StateDir). `….lock` is never replaced; the process holds the
+//! [`Lock`] on it as long as it runs. `….json` is the [`NodeRecord`]; only the holder of the lock writes it, and
+//! always replaces it as a whole. A session is recorded before a znode is created in it, so the record is complete at
+//! any moment of a kill. The file is not synced to the disk: after a power failure the boot takes longer than a
+//! session timeout, so the record is no longer useful. If the record is missing or invalid, the znodes of a killed
+//! process stay until its session times out.
 //!
-//! [`stale_sessions`](super::stale_sessions) clears up; `atalaya reap`, a supervising parent and the node's next start call it.
+//! [`stale_sessions`](super::stale_sessions) does the cleanup. It is used by `atalaya reap`, by a supervising parent,
+//! and by the next start of the node.
 
 mod files;
-pub(in crate::process) mod folder;
+pub(in crate::process) mod location;
 mod lock;
 mod record;
 
@@ -22,18 +24,19 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-pub use folder::{StateDir, stem};
-pub use lock::{Holder, Lock, Purpose};
-pub use record::{Found, ProcessRecord, Record};
+pub(crate) use location::{StateDir, file_stem};
+pub(crate) use lock::{Holder, Lock, Purpose};
+pub use record::ProcessRecord;
+pub(crate) use record::{Found, NodeRecord};
 
-/// What is remembered of one node, by the process that is that node. Clones share it.
+/// The state file of the node that this process runs. Clones share it.
 #[derive(Clone, Debug)]
 pub struct StateFile {
-    kept: Arc<Kept>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Shared {
     file: PathBuf,
     _lock: Lock,
     state: Mutex<State>,
@@ -41,94 +44,94 @@ struct Kept {
 
 #[derive(Debug)]
 struct State {
-    record: Record,
-    /// The last try to write it failed.
+    record: NodeRecord,
+    /// True if the last write failed.
     failing: bool,
 }
 
-/// Why there is no remembrance.
+/// Reason why a state file cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process of this machine is that node, or clears up after it and does not come to an end.
+pub(crate) enum OpenError {
+    /// Another process of this machine runs the node, or a cleanup of the node takes too long.
     #[error("another process has the lock")]
     Held(Holder),
-    /// There can be no such files.
+    /// The files cannot be created or locked.
     #[error("{0}")]
     Io(#[from] io::Error),
 }
 
-/// How long a lock that is held is asked for: its holder may be about to say that it only clears up.
-const GRACE: Duration = Duration::from_millis(200);
-/// How long whoever clears up is waited for.
-const CLEARING: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(10);
+/// Time for which the lock is tried: its holder may be about to write that it only cleans up.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
+/// Maximum time to wait for a cleanup.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl StateFile {
-    /// Takes the lock of the node `id`, whose files are called `stem` ([`stem`]), and reads what earlier processes have
-    /// left. Waits for whoever clears up after one of them. Blocks.
+    /// Acquires the lock of the node `id` and reads the records of earlier processes. `stem` is the [file_stem] of
+    /// its files. Waits for a cleanup in progress. Blocks.
     ///
     /// # Errors
-    /// Another process has the lock; or files cannot be made there.
-    pub fn open(folder: &Path, stem: &str, id: &str, zookeeper: &str) -> Result<StateFile, OpenError> {
-        make(folder)?;
-        let file = folder.join(format!("{stem}.json"));
-        let without_lock = Lock::make(&lock_of(&file))?;
-        let lock = take(&lock_of(&file))?;
-        let mut record = Record::new(id, zookeeper);
+    /// Another process has the lock, or the files cannot be created.
+    pub(crate) fn open(dir: &Path, stem: &str, id: &str, zookeeper: &str) -> Result<StateFile, OpenError> {
+        create_dir(dir)?;
+        let file = dir.join(format!("{stem}.json"));
+        let lock_was_missing = Lock::create(&lock_file(&file))?;
+        let lock = acquire(&lock_file(&file))?;
+        let mut record = NodeRecord::new(id, zookeeper);
         match read(&file) {
-            Ok(Some(_)) if without_lock => {
+            Ok(Some(_)) if lock_was_missing => {
                 warn!(
-                    "{} has lost its lock; what it tells of an earlier process is left alone: it may live",
+                    "the lock file of {} was missing; its processes may be alive, so their znodes are not deleted",
                     file.display()
                 );
             }
-            Ok(Some(known)) if known.node == id => record.lives = known.lives,
+            Ok(Some(known)) if known.node == id => record.processes = known.processes,
             Ok(_) => {}
             Err(error) => {
                 warn!(
-                    "{} cannot be read: {error}; what it told of an earlier process is lost",
+                    "{} cannot be read: {error}; znodes of earlier processes stay until their sessions time out",
                     file.display()
                 );
             }
         }
         let state = Mutex::new(State { record, failing: false });
-        let remembrance = StateFile { kept: Arc::new(Kept { file, _lock: lock, state }) };
-        // On a full disk, what earlier processes left is known all the same.
-        remembrance.change(Record::forget_the_idle);
-        Ok(remembrance)
+        let state_file = StateFile { shared: Arc::new(Shared { file, _lock: lock, state }) };
+        // A failed write, for example on a full disk, is not an error: the record in memory is complete.
+        state_file.update(NodeRecord::remove_processes_without_session);
+        Ok(state_file)
     }
 
-    /// This process begins, and will make what `life` says.
-    pub fn begin(&self, life: ProcessRecord) {
-        self.change(|record| record.begin(life));
+    /// Adds the record of this process.
+    pub(crate) fn add_process(&self, process: ProcessRecord) {
+        self.update(|record| record.add_process(process));
     }
 
-    /// This process has a new session, in which it has not made anything yet.
-    pub fn note(&self, session: i64) {
-        self.change(|record| record.note(session));
+    /// Adds a session of this process, before a znode is created in it.
+    pub(crate) fn add_session(&self, session: i64) {
+        self.update(|record| record.add_session(session));
     }
 
-    /// The processes that were this node before `contender` and may have left something.
-    pub fn before(&self, contender: &str) -> Vec<ProcessRecord> {
+    /// Returns the processes other than `contender` that may have left znodes.
+    pub(crate) fn earlier_processes(&self, contender: &str) -> Vec<ProcessRecord> {
         let state = self.lock();
-        state.record.lives.iter().filter(|life| life.contender != contender).cloned().collect()
+        state.record.processes.iter().filter(|process| process.contender != contender).cloned().collect()
     }
 
-    /// Nothing of that process is left.
-    pub fn forget(&self, contender: &str) {
-        self.change(|record| record.forget(contender));
+    /// Removes a process that has no znodes left in ZooKeeper.
+    pub(crate) fn remove_process(&self, contender: &str) {
+        self.update(|record| record.remove_process(contender));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it holds this lock.
-        self.kept.state.lock().unwrap_or_else(PoisonError::into_inner)
+        // No code panics while it holds this lock.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, how: impl FnOnce(&mut Record)) {
+    fn update(&self, change: impl FnOnce(&mut NodeRecord)) {
         let mut state = self.lock();
-        how(&mut state.record);
-        let written = write(&self.kept.file, &state.record);
-        let file = self.kept.file.display();
+        change(&mut state.record);
+        let written = write(&self.shared.file, &state.record);
+        let file = self.shared.file.display();
         match (&written, state.failing) {
             (Err(error), false) => {
                 warn!("{file} cannot be written: {error}; if this node is killed, its session must time out");
@@ -140,49 +143,51 @@ impl StateFile {
     }
 }
 
-fn take(path: &Path) -> Result<Lock, OpenError> {
-    let begin = Instant::now();
+fn acquire(path: &Path) -> Result<Lock, OpenError> {
+    let start = Instant::now();
     loop {
-        let holder = match Lock::take(path, Purpose::Run)? {
+        let holder = match Lock::try_acquire(path, Purpose::Run)? {
             Ok(lock) => return Ok(lock),
             Err(holder) => holder,
         };
-        let patience = if holder.purpose == Purpose::Reap { CLEARING } else { GRACE };
-        if begin.elapsed() >= patience {
+        let timeout = if holder.purpose == Purpose::CleanUp { CLEANUP_TIMEOUT } else { LOCK_TIMEOUT };
+        if start.elapsed() >= timeout {
             return Err(OpenError::Held(holder));
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(RETRY_INTERVAL);
     }
 }
 
-/// The lock of a record's file.
-pub(super) fn lock_of(file: &Path) -> PathBuf {
+/// Returns the path of the lock file that belongs to a state file.
+pub(super) fn lock_file(file: &Path) -> PathBuf {
     file.with_extension("lock")
 }
 
-/// Makes the folder, for nobody but this user.
-fn make(folder: &Path) -> io::Result<()> {
+/// Creates the directory, accessible only for this user.
+fn create_dir(dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(folder)
+    builder.recursive(true).create(dir)
 }
 
-/// The record in this file; `None` if there is no file.
-pub(super) fn read(file: &Path) -> io::Result<Option<Record>> {
+/// Reads a state file. Returns `None` if it does not exist.
+pub(super) fn read(file: &Path) -> io::Result<Option<NodeRecord>> {
     let mut text = Vec::new();
     match files::open(file, files::Access::Read) {
-        Ok(open) => open.take(record::LARGEST).read_to_end(&mut text)?,
+        Ok(open) => open.take(record::MAX_SIZE).read_to_end(&mut text)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    Record::parse(&text).map(Some).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
+    NodeRecord::parse(&text).map(Some).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
 }
 
-/// Replaces the record. Whoever reads it, or is killed here, finds the old one or the new one.
-pub(super) fn write(file: &Path, record: &Record) -> io::Result<()> {
+/// Replaces a state file atomically: a reader, or the next process after a kill, finds either the old or the new
+/// contents.
+pub(super) fn write(file: &Path, record: &NodeRecord) -> io::Result<()> {
     let new = file.with_extension("new");
-    // A process that was killed here has left its own. Only the holder of the lock writes.
+    // A process that was killed here has left its temporary file. Only the holder of the lock writes, so nothing is
+    // using it.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -1,126 +1,127 @@
-//! What is written down of a node: which sessions it had and which znodes it made in them. Pure; kept by
-//! [`crate::process::state_dir::StateFile`], read by whoever reaps.
+//! The record of a node: the sessions of its processes and the znodes that they create. No I/O; stored by
+//! [`StateFile`](super::StateFile) and used for the cleanup of stale sessions.
 
 use atalaya_recipes::connect_string::check_path;
 use serde::{Deserialize, Serialize};
 
-/// What stands in a node's file. No secrets: where ZooKeeper is, and how to get in, is not the same.
+/// Contents of a node's state file. It has no secrets: the connect string has no credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct Record {
-    /// The node's id.
-    pub node: String,
-    /// The connect string that it used: what is left of it stands there.
-    pub zookeeper: String,
-    /// The processes that were this node and may have left something, the newest last.
-    pub lives: Vec<ProcessRecord>,
+pub(crate) struct NodeRecord {
+    /// Id of the node.
+    pub(crate) node: String,
+    /// Connect string of the ZooKeeper ensemble that has the znodes.
+    pub(crate) zookeeper: String,
+    /// Processes that ran this node and may have left znodes, newest last.
+    #[serde(rename = "lives")]
+    pub(crate) processes: Vec<ProcessRecord>,
 }
 
-/// What one process may have in ZooKeeper.
+/// Everything that one process may have in ZooKeeper.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ProcessRecord {
-    /// Its id on this machine.
+    /// Process id on this machine.
     pub process: u32,
-    /// Its sessions, the newest last.
+    /// Session ids, newest last.
     #[serde(with = "sessions")]
     pub sessions: Vec<i64>,
-    /// The paths of its ephemeral znodes, whether it has come to making them or not. Others may make the same.
+    /// Paths of the ephemeral znodes that the process creates sooner or later. Other processes may create the same
+    /// paths.
     pub znodes: Vec<String>,
-    /// The parent of its election znode.
+    /// Parent of the election znode.
     pub election: String,
-    /// What the name of its election znode begins with: a random number, and so nobody else's.
+    /// Prefix of the election znode's name. It has a random number, so no other process has the same prefix.
     pub contender: String,
 }
 
-/// A znode as it was found.
+/// A znode that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its path.
-    pub path: String,
-    /// The session that it belongs to; 0 if it is persistent.
-    pub owner: i64,
-    /// Its version.
-    pub version: i32,
+pub(crate) struct Found {
+    pub(crate) path: String,
+    /// Session that owns the znode; 0 if it is persistent.
+    pub(crate) owner: i64,
+    pub(crate) version: i32,
 }
 
-/// Sessions of one process that can matter: its znodes go one session timeout after their session at the latest.
-const SESSIONS: usize = 16;
-/// Processes that can matter: each of them died before it could reap the one before.
-const LIVES: usize = 16;
-/// Largest file that is read.
-pub(in crate::process) const LARGEST: u64 = 256 * 1024;
+/// Maximum number of sessions per process. Older ones no longer matter: znodes exist at most one session timeout
+/// longer than their session is used.
+const MAX_SESSIONS: usize = 16;
+/// Maximum number of processes. Each of them died before it could clean up after the one before.
+const MAX_PROCESSES: usize = 16;
+/// Maximum size of a state file that is read, in bytes.
+pub(in crate::process) const MAX_SIZE: u64 = 256 * 1024;
 
-impl Record {
-    /// Of a node that has done nothing yet.
-    pub fn new(node: &str, zookeeper: &str) -> Record {
-        Record { node: node.to_owned(), zookeeper: zookeeper.to_owned(), lives: Vec::new() }
+impl NodeRecord {
+    /// Returns a record without processes.
+    pub(crate) fn new(node: &str, zookeeper: &str) -> NodeRecord {
+        NodeRecord { node: node.to_owned(), zookeeper: zookeeper.to_owned(), processes: Vec::new() }
     }
 
-    /// What stands in a file, if that makes sense.
+    /// Parses and checks the contents of a state file.
     ///
     /// # Errors
-    /// What does not.
-    pub fn parse(text: &[u8]) -> Result<Record, String> {
-        let record: Record = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        for life in &record.lives {
-            for path in life.znodes.iter().chain([&life.election]) {
+    /// The text is not a valid record; the error says why.
+    pub(crate) fn parse(text: &[u8]) -> Result<NodeRecord, String> {
+        let record: NodeRecord = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        for process in &record.processes {
+            for path in process.znodes.iter().chain([&process.election]) {
                 check_path(path).map_err(|problem| format!("bad znode path: {problem}"))?;
             }
-            // It is sought among all contenders: one that is too short would find others'.
-            if life.contender.len() < 32 || life.contender.contains('/') {
+            // It is compared with the names of all contenders: a prefix that is too short would match those of others.
+            if process.contender.len() < 32 || process.contender.contains('/') {
                 return Err("bad name of a contender".to_owned());
             }
         }
         Ok(record)
     }
 
-    /// As it stands in the file.
-    pub fn text(&self) -> Vec<u8> {
-        // Strings and numbers only: this cannot fail.
-        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+    /// Returns the contents of the state file.
+    #[expect(clippy::expect_used, reason = "strings and numbers can always be serialised")]
+    pub(crate) fn text(&self) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(self).expect("the record is serialisable");
         text.push(b'\n');
         text
     }
 
-    /// A process begins to be this node.
-    pub fn begin(&mut self, life: ProcessRecord) {
-        self.forget_the_idle();
-        self.lives.push(life);
-        let surplus = self.lives.len().saturating_sub(LIVES);
-        self.lives.drain(..surplus);
+    /// Adds a process that starts to run this node.
+    pub(crate) fn add_process(&mut self, process: ProcessRecord) {
+        self.remove_processes_without_session();
+        self.processes.push(process);
+        let surplus = self.processes.len().saturating_sub(MAX_PROCESSES);
+        self.processes.drain(..surplus);
     }
 
-    /// The newest process begins a session.
-    pub fn note(&mut self, session: i64) {
-        let Some(life) = self.lives.last_mut() else { return };
-        life.sessions.push(session);
-        let surplus = life.sessions.len().saturating_sub(SESSIONS);
-        life.sessions.drain(..surplus);
+    /// Adds a session of the newest process.
+    pub(crate) fn add_session(&mut self, session: i64) {
+        let Some(process) = self.processes.last_mut() else { return };
+        process.sessions.push(session);
+        let surplus = process.sessions.len().saturating_sub(MAX_SESSIONS);
+        process.sessions.drain(..surplus);
     }
 
-    /// Nothing of this process is left in ZooKeeper.
-    pub fn forget(&mut self, contender: &str) {
-        self.lives.retain(|life| life.contender != contender);
+    /// Removes a process that has no znodes left in ZooKeeper.
+    pub(crate) fn remove_process(&mut self, contender: &str) {
+        self.processes.retain(|process| process.contender != contender);
     }
 
-    /// Forgets who never had a session, and so made nothing.
-    pub fn forget_the_idle(&mut self) {
-        self.lives.retain(|life| !life.sessions.is_empty());
+    /// Removes processes that never had a session, and so have created no znodes.
+    pub(crate) fn remove_processes_without_session(&mut self) {
+        self.processes.retain(|process| !process.sessions.is_empty());
     }
 }
 
 impl ProcessRecord {
-    /// Those among the children of its election's znode that are its own.
-    pub fn contenders<'a>(&self, children: &'a [String]) -> Vec<&'a str> {
+    /// Returns those `children` of the election's znode that belong to this process.
+    pub(crate) fn contenders<'a>(&self, children: &'a [String]) -> Vec<&'a str> {
         children.iter().map(String::as_str).filter(|name| name.starts_with(&self.contender)).collect()
     }
 
-    /// Which of these znodes it has left, once it is dead: those of its sessions, and nothing else.
-    pub fn left<'a>(&self, found: &'a [Found]) -> Vec<&'a Found> {
+    /// Returns those znodes that a session of this process owns.
+    pub(crate) fn owned<'a>(&self, found: &'a [Found]) -> Vec<&'a Found> {
         found.iter().filter(|znode| znode.owner != 0 && self.sessions.contains(&znode.owner)).collect()
     }
 }
 
-/// Session ids as ZooKeeper's own tools show them. As JSON numbers they would lose digits in many a reader.
+/// Session ids as ZooKeeper's own tools show them. Many JSON parsers would lose digits of a number.
 mod sessions {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
@@ -134,7 +135,7 @@ mod sessions {
     pub(in crate::process) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<i64>, D::Error> {
-        let session = |text: &String| {
+        let parse = |text: &String| {
             let digits = text.strip_prefix("0x")?;
             u64::from_str_radix(digits, 16).ok().map(u64::cast_signed)
         };
@@ -142,7 +143,7 @@ mod sessions {
         texts
             .iter()
             .map(|text| {
-                session(text).ok_or_else(|| D::Error::custom("a session id is no hexadecimal number"))
+                parse(text).ok_or_else(|| D::Error::custom("a session id is not a hexadecimal number"))
             })
             .collect()
     }

@@ -1,9 +1,9 @@
-//! Tests of [`super`], on a real folder.
+//! Tests of [`super`] in a real directory.
 
 use atalaya_testbed::Scratch;
 
 use super::*;
-use crate::process::state_dir::record::tests::life;
+use crate::process::state_dir::record::tests::process_record;
 
 fn open(scratch: &Scratch) -> Result<StateFile, OpenError> {
     StateFile::open(&scratch.path().join("state/atalaya"), "node-1", "1", "zk1:2181")
@@ -14,35 +14,38 @@ fn file(scratch: &Scratch, end: &str) -> PathBuf {
 }
 
 #[test]
-fn what_one_process_wrote_the_next_one_finds_and_forgets() {
-    let scratch = Scratch::new("remembrance");
+fn state_file_passes_records_from_one_process_to_the_next() {
+    let scratch = Scratch::new("state-file");
     let first = open(&scratch).unwrap();
-    first.begin(life(1, &[]));
-    first.note(7);
+    first.add_process(process_record(1, &[]));
+    first.add_session(7);
     drop(first);
     let second = open(&scratch).unwrap();
-    second.begin(life(2, &[]));
-    assert_eq!(second.before(&life(2, &[]).contender), [life(1, &[7])]);
-    // Killed before it could reap.
-    second.note(8);
+    second.add_process(process_record(2, &[]));
+    assert_eq!(second.earlier_processes(&process_record(2, &[]).contender), [process_record(1, &[7])]);
+    // Killed before it could clean up.
+    second.add_session(8);
     drop(second);
     let third = open(&scratch).unwrap();
-    third.begin(life(3, &[]));
-    assert_eq!(third.before(&life(3, &[]).contender), [life(1, &[7]), life(2, &[8])]);
-    third.forget(&life(1, &[]).contender);
-    third.forget(&life(2, &[]).contender);
-    third.forget(&life(3, &[]).contender);
+    third.add_process(process_record(3, &[]));
+    assert_eq!(
+        third.earlier_processes(&process_record(3, &[]).contender),
+        [process_record(1, &[7]), process_record(2, &[8])]
+    );
+    third.remove_process(&process_record(1, &[]).contender);
+    third.remove_process(&process_record(2, &[]).contender);
+    third.remove_process(&process_record(3, &[]).contender);
     drop(third);
-    assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().lives, []);
+    assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, []);
 }
 
 #[test]
-fn one_process_at_a_time_is_a_node() {
-    let scratch = Scratch::new("remembrance");
+fn state_file_is_open_in_one_process_at_a_time() {
+    let scratch = Scratch::new("state-file");
     let first = open(&scratch).unwrap();
     let OpenError::Held(holder) = open(&scratch).unwrap_err() else { panic!("it is held") };
     assert_eq!(holder, Holder { process: Some(std::process::id()), purpose: Purpose::Run });
-    // As long as anybody can write.
+    // The lock is held until the last clone is dropped.
     let clone = first.clone();
     drop(first);
     assert!(matches!(open(&scratch), Err(OpenError::Held(_))));
@@ -51,15 +54,15 @@ fn one_process_at_a_time_is_a_node() {
 }
 
 #[test]
-fn whoever_clears_up_is_waited_for() {
-    let scratch = Scratch::new("remembrance");
+fn opening_a_state_file_waits_for_a_cleanup() {
+    let scratch = Scratch::new("state-file");
     drop(open(&scratch).unwrap());
-    let lock = Lock::take(&file(&scratch, "lock"), Purpose::Reap).unwrap().unwrap();
+    let lock = Lock::try_acquire(&file(&scratch, "lock"), Purpose::CleanUp).unwrap().unwrap();
     let opened = std::thread::scope(|scope| {
         let opening = scope.spawn(|| open(&scratch));
-        // Longer than a node would be waited for.
-        let begin = Instant::now();
-        while begin.elapsed() < GRACE * 2 {
+        // Longer than a running node would be waited for.
+        let start = Instant::now();
+        while start.elapsed() < LOCK_TIMEOUT * 2 {
             assert!(!opening.is_finished());
             std::thread::yield_now();
         }
@@ -70,38 +73,38 @@ fn whoever_clears_up_is_waited_for() {
 }
 
 #[test]
-fn garbage_is_as_good_as_nothing() {
-    let scratch = Scratch::new("remembrance");
+fn invalid_state_file_is_replaced() {
+    let scratch = Scratch::new("state-file");
     drop(open(&scratch).unwrap());
     for garbage in [&b""[..], b"\0\0\0\0\0", b"{\"node\": \"1\"", &[0xff; 300_000]] {
         fs::write(file(&scratch, "json"), garbage).unwrap();
-        let remembrance = open(&scratch).unwrap();
-        assert_eq!(remembrance.before(""), []);
-        remembrance.begin(life(1, &[]));
-        remembrance.note(1);
-        assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().lives, [life(1, &[1])]);
+        let state_file = open(&scratch).unwrap();
+        assert_eq!(state_file.earlier_processes(""), []);
+        state_file.add_process(process_record(1, &[]));
+        state_file.add_session(1);
+        assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, [process_record(1, &[1])]);
     }
 }
 
 #[test]
-fn without_the_lock_that_was_held_nobody_is_known_to_be_dead() {
-    let scratch = Scratch::new("remembrance");
+fn records_are_not_used_if_the_lock_file_was_missing() {
+    let scratch = Scratch::new("state-file");
     let first = open(&scratch).unwrap();
-    first.begin(life(1, &[7]));
+    first.add_process(process_record(1, &[7]));
     fs::remove_file(file(&scratch, "lock")).unwrap();
-    // The first one lives.
+    // The first process is still alive.
     let second = open(&scratch).unwrap();
-    assert_eq!(second.before(""), []);
+    assert_eq!(second.earlier_processes(""), []);
 }
 
 #[cfg(unix)]
 #[test]
-fn nobody_else_may_read_it() {
+fn state_files_are_accessible_only_for_the_user() {
     use std::os::unix::fs::PermissionsExt as _;
 
-    let scratch = Scratch::new("remembrance");
-    let remembrance = open(&scratch).unwrap();
-    remembrance.begin(life(1, &[]));
+    let scratch = Scratch::new("state-file");
+    let state_file = open(&scratch).unwrap();
+    state_file.add_process(process_record(1, &[]));
     for (path, mode) in [
         (file(&scratch, "json"), 0o100_600),
         (file(&scratch, "lock"), 0o100_600),
@@ -112,27 +115,27 @@ fn nobody_else_may_read_it() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_is_an_error_and_one_that_goes_is_a_warning() {
-    let scratch = Scratch::new("remembrance");
+fn state_file_survives_a_full_disk_and_a_deleted_directory() {
+    let scratch = Scratch::new("state-file");
     fs::write(scratch.path().join("state"), "a file").unwrap();
     assert!(matches!(open(&scratch), Err(OpenError::Io(_))));
     fs::remove_file(scratch.path().join("state")).unwrap();
     drop(open(&scratch).unwrap());
-    // As if the disk were full: the lock is there, but no new file can be.
+    // Like a full disk: the lock file exists, but no new file can be created.
     fs::create_dir(file(&scratch, "new")).unwrap();
-    let remembrance = open(&scratch).unwrap();
-    assert!(remembrance.lock().failing);
+    let state_file = open(&scratch).unwrap();
+    assert!(state_file.lock().failing);
     fs::remove_dir(file(&scratch, "new")).unwrap();
-    remembrance.note(0);
-    assert!(!remembrance.lock().failing);
+    state_file.add_session(0);
+    assert!(!state_file.lock().failing);
     fs::remove_dir_all(scratch.path().join("state")).unwrap();
-    remembrance.begin(life(1, &[]));
-    remembrance.note(1);
-    assert!(remembrance.lock().failing);
-    make(&scratch.path().join("state/atalaya")).unwrap();
-    remembrance.note(2);
-    assert!(!remembrance.lock().failing);
-    assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().lives, [life(1, &[1, 2])]);
+    state_file.add_process(process_record(1, &[]));
+    state_file.add_session(1);
+    assert!(state_file.lock().failing);
+    create_dir(&scratch.path().join("state/atalaya")).unwrap();
+    state_file.add_session(2);
+    assert!(!state_file.lock().failing);
+    assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, [process_record(1, &[1, 2])]);
 }
 
 #[cfg(unix)]
@@ -141,10 +144,10 @@ fn state_files_that_are_symbolic_links_are_neither_read_nor_written() {
     use std::os::unix::fs::symlink;
 
     for end in ["lock", "json"] {
-        let scratch = Scratch::new("remembrance");
-        let remembrance = open(&scratch).unwrap();
-        remembrance.begin(life(1, &[7]));
-        drop(remembrance);
+        let scratch = Scratch::new("state-file");
+        let state_file = open(&scratch).unwrap();
+        state_file.add_process(process_record(1, &[7]));
+        drop(state_file);
         let victim = scratch.path().join("victim");
         fs::copy(file(&scratch, "json"), &victim).unwrap();
         let before = fs::read(&victim).unwrap();
@@ -153,28 +156,32 @@ fn state_files_that_are_symbolic_links_are_neither_read_nor_written() {
         let opened = open(&scratch);
         match end {
             "lock" => assert!(matches!(opened, Err(OpenError::Io(_))), "{opened:?}"),
-            _ => assert_eq!(opened.unwrap().before(""), [], "what another file tells is not believed"),
+            _ => assert_eq!(
+                opened.unwrap().earlier_processes(""),
+                [],
+                "the contents of another file are not used"
+            ),
         }
-        let lock = Lock::take(&file(&scratch, "lock"), Purpose::Reap);
+        let lock = Lock::try_acquire(&file(&scratch, "lock"), Purpose::CleanUp);
         assert_eq!(lock.is_err(), end == "lock", "{lock:?}");
         assert_eq!(fs::read(&victim).unwrap(), before, "{end}");
     }
-    // The new record is made beside the old one, whatever has its name.
-    let scratch = Scratch::new("remembrance");
-    let remembrance = open(&scratch).unwrap();
+    // A symbolic link at the path of the temporary file is replaced, not followed.
+    let scratch = Scratch::new("state-file");
+    let state_file = open(&scratch).unwrap();
     let victim = scratch.path().join("victim");
     fs::write(&victim, "precious").unwrap();
     symlink(&victim, file(&scratch, "new")).unwrap();
-    remembrance.begin(life(1, &[]));
-    remembrance.note(7);
+    state_file.add_process(process_record(1, &[]));
+    state_file.add_session(7);
     assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
-    assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().lives, [life(1, &[7])]);
+    assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, [process_record(1, &[7])]);
 }
 
 #[cfg(unix)]
 #[test]
-fn state_files_that_are_pipes_or_have_other_names_are_refused() {
-    let scratch = Scratch::new("remembrance");
+fn state_files_that_are_pipes_or_have_hard_links_are_refused() {
+    let scratch = Scratch::new("state-file");
     drop(open(&scratch).unwrap());
     let other = scratch.path().join("other");
     fs::hard_link(file(&scratch, "lock"), &other).unwrap();
@@ -184,26 +191,30 @@ fn state_files_that_are_pipes_or_have_other_names_are_refused() {
     fs::remove_file(file(&scratch, "json")).unwrap();
     let made = std::process::Command::new("mkfifo").arg(file(&scratch, "json")).status().unwrap();
     assert!(made.success());
-    // Opening a pipe would wait for somebody who writes.
-    assert_eq!(open(&scratch).unwrap().before(""), []);
+    // Opening the pipe must not block until a writer opens it.
+    assert_eq!(open(&scratch).unwrap().earlier_processes(""), []);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn state_files_of_other_users_are_refused_and_those_that_root_writes_are_the_folders() {
+fn state_files_of_other_users_are_refused_and_files_created_by_root_belong_to_the_owner_of_the_directory() {
     use std::os::unix::fs::{MetadataExt as _, chown};
 
     if !rustix::process::geteuid().is_root() {
-        // Only root can give files away.
+        // Only root can change the owner of a file.
         return;
     }
-    let scratch = Scratch::new("remembrance");
+    let scratch = Scratch::new("state-file");
     drop(open(&scratch).unwrap());
     chown(file(&scratch, "lock"), Some(4321), None).unwrap();
-    let error = Lock::take(&file(&scratch, "lock"), Purpose::Reap).unwrap_err();
+    let error = Lock::try_acquire(&file(&scratch, "lock"), Purpose::CleanUp).unwrap_err();
     assert!(error.to_string().contains("belongs to user 4321"), "{error}");
     chown(scratch.path().join("state/atalaya"), Some(4321), Some(4321)).unwrap();
-    let remembrance = open(&scratch).unwrap();
-    remembrance.begin(life(1, &[7]));
-    assert_eq!(fs::metadata(file(&scratch, "json")).unwrap().uid(), 4321, "its owner must read it later");
+    let state_file = open(&scratch).unwrap();
+    state_file.add_process(process_record(1, &[7]));
+    assert_eq!(
+        fs::metadata(file(&scratch, "json")).unwrap().uid(),
+        4321,
+        "the owner must be able to read it later"
+    );
 }

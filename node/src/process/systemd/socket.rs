@@ -1,5 +1,8 @@
-//! The socket at which a supervisor listens. Never blocks: a supervisor that does not read its messages must not stop a
-//! node's heartbeats.
+//! Socket of the service manager. Sending never blocks the node: a service manager that does not read must not stop its
+//! heartbeats.
+//!
+//! The crate `sd-notify` (0.5) does not fit: it sends over a blocking socket, and does not know the abstract addresses
+//! that `NOTIFY_SOCKET` may contain.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -8,44 +11,43 @@ use std::time::Duration;
 
 use tracing::debug;
 
-/// Between two tries while the supervisor's queue is full.
-const PAUSE: Duration = Duration::from_millis(100);
-/// How often a message is tried that is worth waiting for.
-pub(super) const TRIES: u32 = 20;
+/// Pause between two attempts while the queue of the service manager is full.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where a supervisor listens.
 #[derive(Debug)]
 pub(super) struct Socket {
-    own: UnixDatagram,
+    socket: UnixDatagram,
     address: SocketAddr,
 }
 
 impl Socket {
-    /// The one at `address`: an absolute path, or `@` and a name in the abstract namespace.
-    pub(super) fn at(address: &str) -> io::Result<Socket> {
+    /// Opens a socket that sends to `address`: an absolute path, or `@` and a name in the abstract namespace.
+    pub(super) fn new(address: &str) -> io::Result<Socket> {
         let address = match address.strip_prefix('@') {
             Some(name) => SocketAddr::from_abstract_name(name)?,
             None if address.starts_with('/') => SocketAddr::from_pathname(address)?,
-            None => return Err(io::Error::other("it is neither an absolute path nor begins with @")),
+            None => {
+                return Err(io::Error::other("the address is neither an absolute path nor starts with @"));
+            }
         };
-        let own = UnixDatagram::unbound()?;
-        own.set_nonblocking(true)?;
-        Ok(Socket { own, address })
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Socket { socket, address })
     }
 
-    /// Sends one message. What a supervisor does not take in so many tries (20 take two seconds) is dropped: the next one
-    /// says what is then.
-    pub(super) async fn send(&self, text: &str, tries: u32) {
-        for attempt in 1..=tries {
-            match self.own.send_to_addr(text.as_bytes(), &self.address) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && attempt < tries => {
-                    tokio::time::sleep(PAUSE).await;
+    /// Sends a message. If the queue is still full after `attempts`, the message is dropped: the next one has the newer
+    /// state.
+    pub(super) async fn send(&self, message: &str, attempts: u32) {
+        for attempt in 1..=attempts {
+            match self.socket.send_to_addr(message.as_bytes(), &self.address) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && attempt < attempts => {
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return debug!("the supervisor was not told \"{text}\": {error}"),
+                Err(error) => return debug!("cannot send \"{message}\" to the service manager: {error}"),
                 Ok(_) => return,
             }
         }
-        debug!("the supervisor was not told \"{text}\": it reads no messages");
+        debug!("cannot send \"{message}\" to the service manager: it does not read its messages");
     }
 }

@@ -1,4 +1,4 @@
-//! What a fleet in lock-step did, by Apache ZooKeeper's own log.
+//! History of a fleet in lock-step mode, from Apache ZooKeeper's transaction log.
 
 use std::collections::BTreeSet;
 
@@ -7,39 +7,39 @@ use atalaya_testbed::{Change, Transaction};
 use super::Fleet;
 use super::server::Server;
 
-/// Someone's measurement.
+/// A published measurement.
 pub struct Published {
     pub id: String,
     pub zxid: i64,
     pub session: i64,
-    /// What `/counter` was made in the same transaction.
+    /// The value of `/counter` that the same transaction wrote.
     pub counted: Option<i64>,
     data: Vec<u8>,
 }
 
-/// What was committed, of one fleet.
+/// The committed transactions of one fleet.
 #[derive(Default)]
 pub struct History {
-    /// The transactions that closed the barrier.
+    /// Transactions that closed the barrier.
     pub closings: Vec<i64>,
-    /// Those that touched the barrier without making sure that who wrote them led.
+    /// Transactions that changed the barrier without a check of the election znode.
     pub unfenced: Vec<i64>,
-    /// Those that opened it and did not close it.
+    /// Transactions that opened the barrier without closing it again.
     pub openings: Vec<i64>,
     pub published: Vec<Published>,
-    /// Each value of the counter, and whose session made it so.
+    /// Each value of the counter, and the session that wrote it.
     pub counter: Vec<(i64, i64)>,
-    /// Epochs and cycles, as they were written at the fence.
+    /// Epochs and cycles written to the fence.
     terms: Vec<(i64, u64)>,
 }
 
 impl History {
-    /// Of the fleet at the root.
+    /// Reads the history of the fleet at the root.
     pub fn of(fleet: &Fleet) -> History {
         History::below(fleet, "")
     }
 
-    /// Of a fleet below this znode.
+    /// Reads the history of a fleet below this znode.
     pub fn below(fleet: &Fleet, chroot: &str) -> History {
         let Server::Apache(server) = &fleet.server else { panic!("only Apache ZooKeeper keeps a log") };
         let mut history = History::default();
@@ -65,7 +65,7 @@ impl History {
             match (path, data) {
                 ("/barrier", Some(_)) => closed = true,
                 ("/barrier", None) => opened = true,
-                // Kazoo makes it empty.
+                // Kazoo creates it empty.
                 ("/counter", Some(_)) => counted = text().trim().parse().ok(),
                 ("/atalaya/term", Some(data)) => {
                     let term: serde_json::Value = serde_json::from_slice(data).unwrap();
@@ -91,7 +91,7 @@ impl History {
         }
     }
 
-    /// How often each of `ids` published from one closing to the next.
+    /// Returns for each of `ids` the number of measurements in each generation.
     pub fn rounds(&self, ids: &[&str]) -> Vec<Vec<usize>> {
         let round = |begin: i64, end: i64| {
             let times = |id: &&str| {
@@ -103,19 +103,19 @@ impl History {
         self.closings.windows(2).map(|pair| round(pair[0], pair[1])).collect()
     }
 
-    /// That nobody published twice for one closing.
+    /// Asserts that no node published twice in one generation.
     #[track_caller]
     pub fn assert_never_twice(&self, ids: &[&str]) {
         let rounds = self.rounds(ids);
         assert!(rounds.iter().flatten().all(|times| *times <= 1), "{rounds:?}");
     }
 
-    /// That, besides, the barrier was never open since it was first closed, and cycles have no gap.
+    /// Asserts in addition that the barrier was never open after it was first closed, and that cycles have no gap.
     #[track_caller]
     pub fn assert_in_step(&self, ids: &[&str]) {
         self.assert_never_twice(ids);
-        assert!(self.openings.is_empty(), "nobody opens it without closing it");
-        assert!(self.unfenced.is_empty(), "who leads no more closes nothing: {:x?}", self.unfenced);
+        assert!(self.openings.is_empty(), "a transaction opens the barrier without closing it");
+        assert!(self.unfenced.is_empty(), "a deposed leader closed the barrier: {:x?}", self.unfenced);
         for pair in self.terms.windows(2) {
             let ((before, cycle), (epoch, next)) = (pair[0], pair[1]);
             let goes_on = (epoch == before && next <= cycle + 1) || (epoch == before + 1 && next == cycle);
@@ -123,7 +123,7 @@ impl History {
         }
     }
 
-    /// That each measurement of `ids` was counted as it was published, and nothing else was.
+    /// Asserts that each measurement of `ids` was counted in its transaction, and that no other write counted.
     #[track_caller]
     pub fn assert_counted(&self, ids: &[&str]) {
         let mut values = BTreeSet::new();
@@ -141,7 +141,7 @@ impl History {
         assert_eq!(self.counter.last().map(|(value, _)| *value), Some(last));
     }
 
-    /// How many leaders there were.
+    /// Returns the number of leaders.
     pub fn epochs(&self) -> usize {
         self.terms.iter().map(|(epoch, _)| epoch).collect::<BTreeSet<_>>().len()
     }

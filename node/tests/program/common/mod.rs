@@ -1,4 +1,4 @@
-//! A small fleet, on either ZooKeeper, for the tests beside this folder.
+//! A small fleet on either ZooKeeper server, for the tests beside this folder.
 #![allow(
     dead_code,
     unused_macros,
@@ -8,7 +8,7 @@
     reason = "each test file uses its own part; a test may panic"
 )]
 
-/// Makes every scenario named a test on both servers, `memory::…` and `apache::…`.
+/// Makes each named scenario a test on both servers, `memory::…` and `apache::…`.
 macro_rules! on_both {
     ($($scenario:ident),+ $(,)?) => {
         mod memory {
@@ -21,8 +21,8 @@ macro_rules! on_both {
 }
 
 pub mod history;
+pub mod metrics_client;
 pub mod server;
-pub mod watch;
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -32,24 +32,24 @@ use atalaya_testbed::{Api, Probe, Process, Recorded, Scratch, eventually, node_c
 
 use self::server::Server;
 
-/// For what has no promised time: long enough for a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Deadline of conditions without a promised time, long enough for a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How fast a fleet lives. The servers' tick is 0.5 s.
+/// Timing of a fleet. The servers' tick is 0.5 s.
 #[derive(Clone, Copy)]
 pub struct Timing {
-    /// The session timeout of the nodes.
+    /// Session timeout of the nodes.
     pub session: Duration,
-    /// Their sampling period.
+    /// Sampling period.
     pub period: Duration,
 }
 
-/// Beside Apache ZooKeeper.
+/// Timing on Apache ZooKeeper.
 pub const CALM: Timing = Timing { session: Duration::from_secs(4), period: Duration::from_secs(1) };
-/// On the server in memory, so that running everything on both takes half as long again, and not twice as long.
+/// Timing on the in-memory server: shorter, so that both runs together take one and a half times as long, not twice.
 pub const QUICK: Timing = Timing { session: Duration::from_secs(2), period: Duration::from_millis(500) };
 
-/// Boards `v70`, `v80`, `v90`, whose only sensor always measures that; and `random`.
+/// Boards `v70`, `v80` and `v90` with one constant sensor each, and `random`.
 const BOARDS: &str = r#"
 [boards.v70]
 backend = "sim"
@@ -65,7 +65,7 @@ backend = "sim"
 sensors = [{ name = "s", chip = "random" }]
 "#;
 
-/// What nodes need around them.
+/// The environment of nodes: servers, API and boards.
 pub struct TestEnv {
     pub hosts: String,
     pub pace: Timing,
@@ -82,7 +82,7 @@ impl TestEnv {
         TestEnv { hosts, pace, api: Api::start(), boards, _scratch: scratch }
     }
 
-    /// `atalaya run ID` with the settings of these tests and `args`.
+    /// Returns the command `atalaya run ID` with the settings of these tests and `args`.
     pub fn command(&self, id: &str, args: &[&str]) -> Command {
         let mut command = node_command(env!("CARGO_BIN_EXE_atalaya"), id, &self.hosts);
         let milliseconds = |duration: Duration| format!("{}ms", duration.as_millis());
@@ -106,22 +106,22 @@ impl TestEnv {
         Process::spawn(self.command(id, args))
     }
 
-    /// A node that leads when this returns.
+    /// Starts a node and waits until it leads.
     pub fn leader(&self, id: &str, args: &[&str]) -> Process {
         let node = self.node(id, args);
-        node.wait_for_line(" leading epoch=", PATIENCE);
+        node.wait_for_line(" leading epoch=", DEADLINE);
         node
     }
 
-    /// A node that stands in line when this returns.
+    /// Starts a node and waits until it contends.
     pub fn follower(&self, id: &str, args: &[&str]) -> Process {
         let node = self.node(id, args);
-        node.wait_for_line("following", PATIENCE);
+        node.wait_for_line("following", DEADLINE);
         node
     }
 }
 
-/// One ZooKeeper server, and what nodes need around them.
+/// A ZooKeeper server and the environment of nodes.
 pub struct Fleet {
     pub server: Server,
     pub around: TestEnv,
@@ -141,7 +141,7 @@ impl Fleet {
         Fleet { server, around }
     }
 
-    /// The same for a fleet whose znodes stand below `chroot`.
+    /// Returns the environment of a fleet below `chroot`.
     pub fn below(&self, chroot: &str) -> TestEnv {
         TestEnv::of(format!("{}{chroot}", self.hosts), self.pace)
     }
@@ -159,17 +159,17 @@ impl std::ops::Deref for Fleet {
     }
 }
 
-/// Whether the node called `id` sent this.
+/// Returns true if node `id` sent this request.
 pub fn from(request: &Recorded, id: &str) -> bool {
     request.agent().is_some_and(|agent| agent.ends_with(&format!("(node {id})")))
 }
 
-/// The requests that `id` sent, among `requests`.
+/// Returns the requests that `id` sent.
 pub fn sent_by<'a>(requests: &'a [Recorded], id: &str) -> Vec<&'a Recorded> {
     requests.iter().filter(|request| from(request, id)).collect()
 }
 
-/// Waits for a report from `id` after `since`, and gives when it came.
+/// Waits for a report from `id` after `since`. Returns its time.
 pub fn report_from(api: &Api, id: &str, since: Instant, deadline: Duration) -> Instant {
     let fresh = |request: &Recorded| from(request, id) && request.at > since;
     let requests = api.wait_for(&format!("a report of node {id}"), deadline, |all| all.iter().any(fresh));
@@ -178,33 +178,33 @@ pub fn report_from(api: &Api, id: &str, since: Instant, deadline: Duration) -> I
 
 /// Waits for a report of `mean` after `since`.
 pub fn mean_reported(api: &Api, mean: f64, since: Instant) {
-    api.wait_for(&format!("a mean of {mean}"), PATIENCE, |all| {
+    api.wait_for(&format!("a mean of {mean}"), DEADLINE, |all| {
         all.iter().any(|request| request.at > since && request.dato() == Some(mean))
     });
 }
 
-/// Waits until the measurement of `id` has been written `writes` times more.
+/// Waits for `writes` more writes of the measurement of `id`.
 pub fn goes_on_publishing(probe: &Probe, id: &str, writes: i32) {
     let path = format!("/mediciones/{id}");
-    let first = eventually(&format!("a measurement of {id}"), PATIENCE, || probe.exists(&path));
-    eventually(&format!("new measurements of {id}"), PATIENCE, || {
+    let first = eventually(&format!("a measurement of {id}"), DEADLINE, || probe.exists(&path));
+    eventually(&format!("new measurements of {id}"), DEADLINE, || {
         probe.exists(&path).filter(|stat| stat.czxid != first.czxid || stat.version >= first.version + writes)
     });
 }
 
-/// Waits until all of `ids` stand in line and the first of them reports, and checks that nobody else does. Gives who
-/// leads.
+/// Waits until all of `ids` contend and the first of them reports, and checks that no other node reports. Returns the
+/// leader.
 pub fn exactly_one_leads(probe: &Probe, api: &Api, ids: &[&str], when: &str) -> String {
-    let mut contenders = eventually(&format!("{ids:?} in line {when}"), PATIENCE, || {
+    let mut contenders = eventually(&format!("{ids:?} in line {when}"), DEADLINE, || {
         let contenders = probe.contenders("/election");
         let mut sorted = contenders.clone();
         sorted.sort();
         (sorted == ids).then_some(contenders)
     });
     let leader = contenders.remove(0);
-    // From here on, nobody but the first in line reports.
+    // From here on, only the first contender reports.
     let since = Instant::now();
-    let requests = api.wait_for(&format!("reports {when}"), PATIENCE, |all| {
+    let requests = api.wait_for(&format!("reports {when}"), DEADLINE, |all| {
         all.iter().filter(|request| request.at > since).count() >= 3
     });
     for request in requests.iter().filter(|request| request.at > since) {
@@ -213,14 +213,14 @@ pub fn exactly_one_leads(probe: &Probe, api: &Api, ids: &[&str], when: &str) -> 
     leader
 }
 
-/// The JSON bodies of `requests`.
+/// Returns the JSON bodies of `requests`.
 pub fn bodies(requests: &[Recorded]) -> Vec<serde_json::Value> {
     requests.iter().filter_map(|request| serde_json::from_slice(&request.body).ok()).collect()
 }
 
 /// Waits for a posted report of `mean` after `since`.
 pub fn mean_posted(api: &Api, mean: f64, since: Instant) {
-    api.wait_for(&format!("a posted mean of {mean}"), PATIENCE, |all| {
+    api.wait_for(&format!("a posted mean of {mean}"), DEADLINE, |all| {
         let fresh: Vec<Recorded> = all.iter().filter(|request| request.at > since).cloned().collect();
         bodies(&fresh).iter().any(|body| body["mean"] == mean)
     });

@@ -1,13 +1,13 @@
-//! The ZooKeeper that a fleet runs on: Apache's, or the one in memory.
+//! The ZooKeeper server of a fleet: Apache's or the in-memory one.
 
 use std::time::Duration;
 
 use atalaya_sim::zookeeper::{Armed, AtRequest, Cut, Faults, Server as MemoryServer};
 use atalaya_testbed::ZooKeeper;
 
-use super::PATIENCE;
+use super::DEADLINE;
 
-/// As the test bed's Apache ZooKeeper has them.
+/// The same tick as the Apache ZooKeeper of the testbed.
 const TICK: Duration = Duration::from_millis(500);
 const LONGEST_SESSION_TIMEOUT: Duration = Duration::from_secs(40);
 
@@ -33,8 +33,8 @@ impl Server {
         }
     }
 
-    /// Nobody reaches it any more, and nobody is told: Apache's process is killed; the one in memory, which would
-    /// forget everything, loses all connections and takes no new ones.
+    /// Makes the server unreachable without notice. Apache's process is killed. The in-memory server, which would lose
+    /// its data, drops all connections and accepts no new ones.
     pub fn vanish(&mut self) {
         match self {
             Server::Memory(server) => {
@@ -46,7 +46,7 @@ impl Server {
         }
     }
 
-    /// It is back after [`vanish`](Self::vanish), at the same address, with what it knew.
+    /// Restores the server after [`vanish`](Self::vanish), at the same address and with its data.
     pub fn come_back(&mut self) {
         match self {
             Server::Memory(server) => server.faults().refuse_connections(false),
@@ -54,7 +54,7 @@ impl Server {
         }
     }
 
-    /// What only the server in memory can be told to do.
+    /// Faults that only the in-memory server offers.
     pub fn hand(&self) -> Hand {
         match self {
             Server::Memory(server) => Hand(server.faults()),
@@ -63,16 +63,16 @@ impl Server {
     }
 }
 
-/// The faults of the server in memory, for tests that block.
+/// Fault injection for blocking tests.
 pub struct Hand(Faults);
 
 impl Hand {
     pub fn expire(&self, session: i64) {
-        assert!(wait(self.0.expire(session)), "there is no session {session:#x}");
+        assert!(wait(self.0.expire(session)), "no session {session:#x}");
     }
 
     pub fn disconnect(&self, session: i64) {
-        // It may have lost its connection by itself.
+        // The connection may have been lost already.
         wait(self.0.disconnect(session));
     }
 
@@ -89,7 +89,7 @@ impl Hand {
     }
 }
 
-/// A connection that is to be lost at a certain request.
+/// An armed fault: a connection that is cut at a certain request.
 #[must_use = "a loss that did not happen makes a test pass that tested nothing"]
 pub struct Loss(Armed);
 
@@ -103,8 +103,8 @@ impl Loss {
 #[track_caller]
 fn wait<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    match runtime.block_on(async { tokio::time::timeout(PATIENCE, work).await }) {
+    match runtime.block_on(async { tokio::time::timeout(DEADLINE, work).await }) {
         Ok(done) => done,
-        Err(_) => panic!("the server did not obey within {PATIENCE:?}"),
+        Err(_) => panic!("the server did not obey within {DEADLINE:?}"),
     }
 }

@@ -170,7 +170,7 @@ fn lease_reports_foreign_data_and_keeps_it() {
         connection.set(HOLDER, newer, None).await.unwrap();
         let error = a.acquire().await.err();
         assert!(
-            matches!(&error, Some(LeaseError::OtherVersion { version, .. }) if version == "2"),
+            matches!(&error, Some(LeaseError::UnsupportedVersion { version, .. }) if version == "2"),
             "{error:?}"
         );
         assert_eq!(connection.get(HOLDER).await.unwrap().0, newer);
@@ -182,7 +182,7 @@ fn lease_reports_foreign_data_and_keeps_it() {
 fn lease_refuses_invalid_arguments() {
     let bed = TestBed::memory();
     let session = bed.session();
-    let unfit = |error| matches!(error, Err(LeaseError::Unfit { .. }));
+    let unfit = |error| matches!(error, Err(LeaseError::Invalid { .. }));
     let lease = |holder: &str, length| Lease::new(session.clone(), PATH, holder, length);
     bed.wait(async {
         assert!(unfit(lease("a", Duration::from_millis(999)).acquire().await));

@@ -1,0 +1,105 @@
+//! The REST API of the demo: the collector with its web page, which can be stopped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use atalaya_collector::{Collector, Limits, MemoryStore, Options, Store};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::event::Event;
+use super::faulty_store::{ApiFault, FaultyStore};
+use super::script::ApiMode;
+
+/// Maximum age of stored reports. A demo may run for days.
+const KEEP_REPORTS: Duration = Duration::from_secs(24 * 3600);
+
+/// The API server. Stops when dropped.
+pub(super) struct ApiServer {
+    address: SocketAddr,
+    mode: ApiMode,
+    fault: Arc<ApiFault>,
+    /// Survives a stop of the server, as a file would.
+    store: Arc<dyn Store>,
+    /// Runtime of the running server. Shutting it down closes all connections, as the end of a process does.
+    runtime: Option<Runtime>,
+}
+
+impl ApiServer {
+    /// Starts the server at this address.
+    ///
+    /// # Errors
+    /// The server cannot listen at the address, or the system cannot start more threads.
+    pub(super) fn start(address: SocketAddr, events: mpsc::UnboundedSender<Event>) -> io::Result<ApiServer> {
+        let fault = Arc::new(ApiFault::default());
+        let store = Arc::new(FaultyStore::new(MemoryStore::new(), Arc::clone(&fault), events));
+        let mut server = ApiServer { address, mode: ApiMode::Up, fault, store, runtime: None };
+        server.open()?;
+        Ok(server)
+    }
+
+    /// Returns the URL to which leaders post reports.
+    pub(super) fn report_url(&self) -> String {
+        format!("{}nuevo", self.page_url())
+    }
+
+    /// Returns the URL of the web page.
+    pub(super) fn page_url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    pub(super) fn mode(&self) -> ApiMode {
+        self.mode
+    }
+
+    /// Changes the behaviour of the API.
+    ///
+    /// # Errors
+    /// The API was stopped, and another program now uses its port.
+    pub(super) fn set_mode(&mut self, mode: ApiMode) -> io::Result<()> {
+        if mode == ApiMode::Down {
+            self.close();
+        } else {
+            self.fault.set(mode);
+            if self.runtime.is_none() {
+                self.open()?;
+            }
+        }
+        self.mode = mode;
+        Ok(())
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        // A thread of its own, so that the API answers even while the screen is busy.
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("api").enable_all().build()?;
+        // Without the usual limit on the time of an answer, because a hanging API must not answer at all.
+        let limits = Limits { answer: Duration::MAX, ..Limits::default() };
+        let options = Options { limits, keep_reports: Some(KEEP_REPORTS), ..Options::default() };
+        let listener = std::net::TcpListener::bind(self.address)?;
+        let collector = {
+            let _guard = runtime.enter();
+            Collector::listening(listener, Arc::clone(&self.store), options)?
+        };
+        self.address = collector.address()?;
+        runtime.spawn(collector.run(CancellationToken::new()));
+        self.runtime = Some(runtime);
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for ApiServer {
+    fn drop(&mut self) {
+        // A plain drop of the runtime would wait for its thread, which panics inside another runtime.
+        self.close();
+    }
+}

@@ -1,0 +1,261 @@
+//! Audit of the deliveries: which averages were computed, which the API has received, and which were lost or arrived
+//! from a deposed leader. No I/O.
+//!
+//! The demo sees both ends: every average that a leader computes, and every report that the API receives. So it knows
+//! of each average whether it was delivered, is waiting, or was lost with its leader.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+
+use crate::model::report::{Average, Report};
+
+/// Maximum number of averages that are kept. They cover some hours.
+const MAX_KEPT: usize = 20_000;
+
+/// A report as the API received it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ReceivedReport {
+    pub(crate) epoch: i64,
+    pub(crate) cycle: u64,
+    pub(crate) unit: Option<String>,
+    pub(crate) mean: f64,
+    /// Number of averaged measurements.
+    pub(crate) count: usize,
+}
+
+/// Outcome of a report at the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RecordOutcome {
+    /// Recorded.
+    New,
+    /// Recorded before; the acknowledgement was lost.
+    Repeated,
+    /// Rejected: a later leader has already reported, so the sender was deposed.
+    Stale,
+    /// Rejected: a different average of this cycle was recorded before.
+    Conflict,
+}
+
+/// Identity of an average: epoch, cycle, unit.
+type Key = (i64, u64, Option<String>);
+
+/// An average in the chart.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Point {
+    /// Seconds since the start of the demo.
+    pub(crate) at: f64,
+    pub(crate) mean: f64,
+    /// Number of averaged measurements.
+    pub(crate) count: usize,
+    pub(crate) unit: Option<String>,
+    /// True if the API has it.
+    pub(crate) delivered: bool,
+    key: Key,
+}
+
+/// All averages with the state of their delivery.
+#[derive(Debug, Default)]
+pub(crate) struct DeliveryAudit {
+    points: VecDeque<Point>,
+    /// Computed, but not received.
+    outstanding: BTreeSet<Key>,
+    /// Number of outstanding averages that were dropped because of [`MAX_KEPT`].
+    dropped: usize,
+    /// The newest received averages.
+    received: HashSet<Key>,
+    /// Elements of `received`, oldest first.
+    received_order: VecDeque<Key>,
+    /// Number of averages that leaders computed.
+    pub(crate) computed: u64,
+    /// Number of averages that the API recorded.
+    pub(crate) delivered: u64,
+    /// Number of repeated reports.
+    pub(crate) repeated: u64,
+    /// Number of reports of deposed leaders, which the API rejected.
+    pub(crate) stale: u64,
+    /// Number of reports with a conflicting average, which the API rejected.
+    pub(crate) conflicts: u64,
+    /// Epoch of the newest average.
+    pub(crate) epoch: i64,
+    /// Number of epochs, and so of leaders, with averages.
+    pub(crate) epochs: u64,
+    newest_received_epoch: i64,
+}
+
+impl DeliveryAudit {
+    /// Records that a leader computed an average, `at` seconds after the start. Returns false if it is known already:
+    /// a new leader passes on all averages in the outbox.
+    pub(crate) fn on_computed(&mut self, at: f64, report: &Report) -> bool {
+        let key = (report.epoch, report.cycle, report.average.unit.clone());
+        if self.outstanding.contains(&key) || self.points.iter().rev().any(|point| point.key == key) {
+            return false;
+        }
+        self.computed += 1;
+        if report.epoch > self.epoch {
+            self.epoch = report.epoch;
+            self.epochs += 1;
+        }
+        // The API's event may come before the leader's.
+        let delivered = self.received.contains(&key);
+        if !delivered {
+            self.outstanding.insert(key.clone());
+        }
+        if self.outstanding.len() > MAX_KEPT {
+            self.outstanding.pop_first();
+            self.dropped += 1;
+        }
+        if self.points.len() == MAX_KEPT {
+            self.points.pop_front();
+        }
+        let Average { mean, count, unit, .. } = report.average.clone();
+        self.points.push_back(Point { at, mean, count, unit, delivered, key });
+        true
+    }
+
+    /// Records that the API received a report.
+    pub(crate) fn on_received(&mut self, report: &ReceivedReport, outcome: RecordOutcome) {
+        match outcome {
+            RecordOutcome::New => self.on_delivered(report),
+            RecordOutcome::Repeated => self.repeated += 1,
+            RecordOutcome::Stale => self.stale += 1,
+            RecordOutcome::Conflict => self.conflicts += 1,
+        }
+    }
+
+    fn on_delivered(&mut self, report: &ReceivedReport) {
+        let key = (report.epoch, report.cycle, report.unit.clone());
+        self.newest_received_epoch = self.newest_received_epoch.max(report.epoch);
+        self.delivered += 1;
+        self.outstanding.remove(&key);
+        if let Some(point) = self.points.iter_mut().rev().find(|point| point.key == key) {
+            point.delivered = true;
+        }
+        if self.received_order.len() == MAX_KEPT
+            && let Some(oldest) = self.received_order.pop_front()
+        {
+            self.received.remove(&oldest);
+        }
+        self.received_order.push_back(key.clone());
+        self.received.insert(key);
+    }
+
+    /// Returns the number of averages that the API has not received yet.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outstanding.iter().filter(|(epoch, ..)| *epoch >= self.newest_received_epoch).count()
+    }
+
+    /// Returns the number of averages that were not delivered although one of a later epoch was. Delivery is in
+    /// order, so no leader will deliver them any more.
+    pub(crate) fn lost(&self) -> usize {
+        self.outstanding.len() - self.waiting() + self.dropped
+    }
+
+    /// Returns the averages since `at`, oldest first.
+    pub(crate) fn since(&self, at: f64) -> impl Iterator<Item = &Point> {
+        self.points.iter().skip(self.points.partition_point(|point| point.at < at))
+    }
+
+    /// Returns the newest average.
+    pub(crate) fn latest(&self) -> Option<&Point> {
+        self.points.back()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::report::tests::cycle_report;
+
+    fn report(epoch: i64, cycle: u64) -> Report {
+        cycle_report(epoch, cycle, None).reports().next().unwrap()
+    }
+
+    fn received(epoch: i64, cycle: u64) -> ReceivedReport {
+        ReceivedReport { epoch, cycle, unit: None, mean: 79.5, count: 2 }
+    }
+
+    /// Records the arrival of a report with the outcome that the API would return.
+    fn receive(audit: &mut DeliveryAudit, epoch: i64, cycle: u64) {
+        let outcome = match () {
+            () if audit.received.contains(&(epoch, cycle, None)) => RecordOutcome::Repeated,
+            () if epoch < audit.newest_received_epoch => RecordOutcome::Stale,
+            () => RecordOutcome::New,
+        };
+        audit.on_received(&received(epoch, cycle), outcome);
+    }
+
+    #[test]
+    fn computed_average_is_waiting_until_it_is_received() {
+        let mut audit = DeliveryAudit::default();
+        audit.on_computed(1.0, &report(5, 1));
+        audit.on_computed(2.0, &report(5, 2));
+        assert_eq!((audit.waiting(), audit.lost()), (2, 0));
+        receive(&mut audit, 5, 1);
+        receive(&mut audit, 5, 1);
+        assert_eq!((audit.computed, audit.delivered, audit.repeated), (2, 1, 1));
+        assert_eq!(audit.since(0.0).map(|point| point.delivered).collect::<Vec<_>>(), [true, false]);
+        assert_eq!(audit.since(1.5).count(), 1);
+    }
+
+    #[test]
+    fn average_of_a_dead_leader_is_waiting_and_a_report_of_a_deposed_leader_is_stale() {
+        let mut audit = DeliveryAudit::default();
+        audit.on_computed(1.0, &report(5, 1));
+        audit.on_computed(2.0, &report(5, 2));
+        audit.on_computed(3.0, &report(6, 3));
+        assert_eq!((audit.waiting(), audit.lost(), audit.epochs), (3, 0, 2));
+        receive(&mut audit, 5, 1);
+        receive(&mut audit, 6, 3);
+        assert_eq!((audit.waiting(), audit.lost()), (0, 1), "delivery is in order");
+        receive(&mut audit, 5, 2);
+        assert_eq!((audit.lost(), audit.stale), (1, 1));
+    }
+
+    #[test]
+    fn conflicting_average_is_counted_and_not_delivered() {
+        let mut audit = DeliveryAudit::default();
+        audit.on_computed(1.0, &report(5, 1));
+        audit.on_received(&received(5, 1), RecordOutcome::Conflict);
+        assert_eq!((audit.conflicts, audit.delivered, audit.waiting()), (1, 0, 1));
+    }
+
+    #[test]
+    fn average_that_is_passed_on_twice_is_counted_once() {
+        let mut audit = DeliveryAudit::default();
+        audit.on_computed(1.0, &report(5, 1));
+        audit.on_computed(1.1, &report(5, 1));
+        receive(&mut audit, 5, 1);
+        audit.on_computed(1.2, &report(5, 1));
+        assert_eq!((audit.computed, audit.delivered, audit.waiting()), (1, 1, 0));
+    }
+
+    #[test]
+    fn average_may_be_received_before_it_is_reported_as_computed() {
+        let mut audit = DeliveryAudit::default();
+        receive(&mut audit, 5, 1);
+        audit.on_computed(1.0, &report(5, 1));
+        assert_eq!((audit.waiting(), audit.computed, audit.delivered), (0, 1, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn audit_accounts_for_every_average(events in prop::collection::vec((any::<bool>(), 1i64..4, 1u64..6), 0..100)) {
+            let mut audit = DeliveryAudit::default();
+            let mut computed = HashSet::new();
+            for (is_received, epoch, cycle) in events {
+                if !is_received {
+                    // No average is computed twice.
+                    if computed.insert((epoch, cycle)) {
+                        audit.on_computed(0.0, &report(epoch, cycle));
+                    }
+                } else if computed.contains(&(epoch, cycle)) {
+                    receive(&mut audit, epoch, cycle);
+                }
+                let open = audit.waiting() + audit.lost();
+                prop_assert_eq!(audit.computed, audit.delivered + open as u64);
+                prop_assert_eq!(audit.since(0.0).filter(|point| !point.delivered).count(), open);
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The overrides of one node: the values of the keys in ZooKeeper, and the settings with them applied. No I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::key::{FLEET_FOLDER, NODES_FOLDER, dynamic_settings, parse};
+use crate::model::node_id::NodeId;
+use crate::settings::Settings;
+use crate::settings::table::Setting;
+
+/// Nodes that a key is for. A key for one node takes precedence over the same key for the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    /// All nodes.
+    Fleet,
+    /// This node.
+    Node,
+}
+
+impl Scope {
+    const ALL: [Scope; 2] = [Scope::Fleet, Scope::Node];
+
+    /// Returns the path of the parent of the keys.
+    pub(super) fn folder(self, id: &NodeId) -> String {
+        match self {
+            Scope::Fleet => FLEET_FOLDER.to_owned(),
+            Scope::Node => format!("{NODES_FOLDER}/{id}"),
+        }
+    }
+}
+
+/// The overrides of a node.
+#[derive(Debug)]
+pub(super) struct Overrides {
+    id: NodeId,
+    /// Default settings with one value changed, by the name of that setting. Ordered so that the node's own values are applied last.
+    values: BTreeMap<(&'static str, Scope), Settings>,
+    /// Keys that have been read, or that cannot be read.
+    visited: BTreeSet<(&'static str, Scope)>,
+}
+
+/// Problem of an address that is valid but not allowed.
+const ORIGIN_NOT_ALLOWED: &str =
+    "its origin is not in api_origins; expected one of the origins in this node's own settings";
+
+/// Result of [`Overrides::update`], with a line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Update {
+    /// The value is the same as before.
+    Unchanged,
+    /// The value has changed.
+    Changed(String),
+    /// The new value is invalid; the previous one stays.
+    Rejected(String),
+}
+
+impl Overrides {
+    pub(super) fn new(id: NodeId) -> Overrides {
+        Overrides { id, values: BTreeMap::new(), visited: BTreeSet::new() }
+    }
+
+    /// Returns true if all keys of both scopes have been visited.
+    pub(super) fn is_complete(&self) -> bool {
+        self.visited.len() == dynamic_settings().count() * Scope::ALL.len()
+    }
+
+    /// Returns the path of the key of `setting`.
+    pub(super) fn path(&self, scope: Scope, setting: &Setting) -> String {
+        format!("{}/{}", scope.folder(&self.id), setting.name)
+    }
+
+    /// Updates one key. `data` is `None` if its znode does not exist; `base` are the node's own settings.
+    pub(super) fn update(
+        &mut self,
+        base: &Settings,
+        scope: Scope,
+        setting: &'static Setting,
+        data: Option<&[u8]>,
+    ) -> Update {
+        let key = (setting.name, scope);
+        self.visited.insert(key);
+        let parsed = data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value {
+            Some(value) if !is_allowed(base, &value) => Err(ORIGIN_NOT_ALLOWED.to_owned()),
+            value => Ok(value),
+        });
+        let path = self.path(scope, setting);
+        let value = match parsed {
+            Ok(value) => value,
+            Err(problem) => {
+                let consequence = match self.values.get(&key) {
+                    Some(value) => format!("keeping {}", shown(setting, value)),
+                    None => "treating it as not set".to_owned(),
+                };
+                return Update::Rejected(format!("{path} is rejected, {consequence}: {problem}"));
+            }
+        };
+        let before = match &value {
+            Some(value) => self.values.insert(key, value.clone()),
+            None => self.values.remove(&key),
+        };
+        if value == before {
+            return Update::Unchanged;
+        }
+        let own = self.values.get(&(setting.name, Scope::Node)).filter(|_| scope == Scope::Fleet);
+        Update::Changed(match (value, own) {
+            (Some(value), None) => format!("follows {path}: {}", shown(setting, &value)),
+            (Some(value), Some(own)) => format!(
+                "{path} is {}, but {} takes precedence: {}",
+                shown(setting, &value),
+                self.path(Scope::Node, setting),
+                shown(setting, own)
+            ),
+            (None, _) => format!("{path} is no longer set; {}", self.describe_effective(setting)),
+        })
+    }
+
+    /// Records that a key cannot be read. Its previous value stays.
+    pub(super) fn skip(&mut self, scope: Scope, setting: &'static Setting) {
+        self.visited.insert((setting.name, scope));
+    }
+
+    /// Returns the value that applies now, for the log.
+    fn describe_effective(&self, setting: &Setting) -> String {
+        match self.values.range((setting.name, Scope::Fleet)..=(setting.name, Scope::Node)).next_back() {
+            Some(((_, scope), value)) => {
+                format!("follows {}: {}", self.path(*scope, setting), shown(setting, value))
+            }
+            None => "the node's own setting applies again".to_owned(),
+        }
+    }
+
+    /// Returns the node's own settings `base` with the overrides applied.
+    pub(super) fn apply_to(&self, base: &Settings) -> Settings {
+        let mut settings = base.clone();
+        for ((name, _), value) in &self.values {
+            // The allowed origins may have changed at SIGHUP.
+            if !is_allowed(base, value) {
+                continue;
+            }
+            for setting in dynamic_settings().filter(|setting| setting.name == *name) {
+                (setting.field.copy)(value, &mut settings);
+            }
+        }
+        settings
+    }
+}
+
+/// Returns false if `value` sets an `api_url` whose origin the node's own settings do not allow.
+fn is_allowed(base: &Settings, value: &Settings) -> bool {
+    value.api_url.as_ref().is_none_or(|url| base.allows_api(url))
+}
+
+fn shown(setting: &Setting, value: &Settings) -> String {
+    (setting.show)(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use reqwest::Url;
+
+    use super::*;
+
+    fn overrides() -> Overrides {
+        Overrides::new("3".parse().unwrap())
+    }
+
+    fn setting(name: &str) -> &'static Setting {
+        dynamic_settings().find(|setting| setting.name == name).unwrap()
+    }
+
+    fn period() -> &'static Setting {
+        setting("sampling_period")
+    }
+
+    fn update(overrides: &mut Overrides, scope: Scope, name: &str, data: Option<&[u8]>) -> Update {
+        overrides.update(&Settings::default(), scope, setting(name), data)
+    }
+
+    fn update_period(overrides: &mut Overrides, scope: Scope, data: Option<&[u8]>) -> Update {
+        update(overrides, scope, period().name, data)
+    }
+
+    fn changed(text: &str) -> Update {
+        Update::Changed(text.to_owned())
+    }
+
+    fn seconds(overrides: &Overrides) -> u64 {
+        overrides.apply_to(&Settings::default()).sampling_period.as_secs()
+    }
+
+    #[test]
+    fn overrides_of_a_node_precede_those_of_the_fleet_and_both_its_own_settings() {
+        let mut overrides = overrides();
+        assert_eq!(seconds(&overrides), 5);
+        let update = update_period(&mut overrides, Scope::Fleet, Some(b"7\n"));
+        assert_eq!((update, seconds(&overrides)), (changed("follows /config/sampling_period: 7s"), 7));
+        let update = update_period(&mut overrides, Scope::Node, Some(b"1s"));
+        assert_eq!(
+            (update, seconds(&overrides)),
+            (changed("follows /config/nodes/3/sampling_period: 1s"), 1)
+        );
+        let update = update_period(&mut overrides, Scope::Fleet, Some(b"8"));
+        let text = "/config/sampling_period is 8s, but /config/nodes/3/sampling_period takes precedence: 1s";
+        assert_eq!((update, seconds(&overrides)), (changed(text), 1));
+        let update = update_period(&mut overrides, Scope::Node, None);
+        let text = "/config/nodes/3/sampling_period is no longer set; follows /config/sampling_period: 8s";
+        assert_eq!((update, seconds(&overrides)), (changed(text), 8));
+        let update = update_period(&mut overrides, Scope::Fleet, Some(b" "));
+        let text = "/config/sampling_period is no longer set; the node's own setting applies again";
+        assert_eq!((update, seconds(&overrides)), (changed(text), 5));
+        assert_eq!(update_period(&mut overrides, Scope::Fleet, None), Update::Unchanged);
+    }
+
+    #[test]
+    fn overrides_reject_invalid_values_and_keep_the_last_valid_one() {
+        let mut overrides = overrides();
+        let update = update_period(&mut overrides, Scope::Fleet, Some(b"soon"));
+        let Update::Rejected(text) = update else { panic!("{update:?}") };
+        assert!(
+            text.starts_with("/config/sampling_period is rejected, treating it as not set: \"soon\" is not"),
+            "{text}"
+        );
+        assert_eq!(seconds(&overrides), 5);
+        update_period(&mut overrides, Scope::Fleet, Some(b"7"));
+        let update = update_period(&mut overrides, Scope::Fleet, Some(b"0"));
+        let Update::Rejected(text) = update else { panic!("{update:?}") };
+        assert!(text.contains("keeping 7s") && text.contains("expected a duration"), "{text}");
+        assert_eq!(seconds(&overrides), 7);
+        assert_eq!(update_period(&mut overrides, Scope::Fleet, Some(b"7.0")), Update::Unchanged);
+        assert!(matches!(update_period(&mut overrides, Scope::Fleet, None), Update::Changed(_)));
+        assert!(matches!(update_period(&mut overrides, Scope::Fleet, Some(b"0")), Update::Rejected(_)));
+        assert_eq!(seconds(&overrides), 5, "a deleted key has no previous value");
+    }
+
+    #[test]
+    fn overrides_follow_only_api_origins_that_the_settings_list() {
+        let url = |text: &str| text.parse::<Url>().unwrap();
+        let api = |overrides: &Overrides, base: &Settings| overrides.apply_to(base).api_url.map(String::from);
+        let base = Settings { api_origins: vec![url("https://api.example")], ..Settings::default() };
+        let mut overrides = overrides();
+        let mut update = |base: &Settings, scope, data: &[u8]| {
+            let update = overrides.update(base, scope, setting("api_url"), Some(data));
+            (update, overrides.apply_to(base).api_url.map(String::from))
+        };
+        let (rejected, url_now) = update(&base, Scope::Fleet, b"http://10.0.0.1:2375/images?x=1");
+        let Update::Rejected(text) = rejected else { panic!("{rejected:?}") };
+        assert!(text.contains("api_origins") && !text.contains("10.0.0.1"), "{text}");
+        assert_eq!(url_now, None);
+        let (_, url_now) = update(&base, Scope::Fleet, b"https://api.example/nuevo");
+        assert_eq!(url_now.as_deref(), Some("https://api.example/nuevo"));
+        // The list may change at SIGHUP, after an address was accepted.
+        let stricter = Settings { api_origins: vec![url("https://b.example")], ..Settings::default() };
+        let own = Settings { api_url: Some(url("https://api.example/own")), ..stricter.clone() };
+        let (second, _) = update(&own, Scope::Node, b"https://api.example/2");
+        assert!(matches!(second, Update::Changed(_)));
+        assert_eq!(api(&overrides, &stricter), None);
+        assert_eq!(api(&overrides, &own).as_deref(), Some("https://api.example/2"), "the node's own origin");
+    }
+
+    #[test]
+    fn each_override_changes_its_own_setting() {
+        let mut overrides = overrides();
+        for (name, data) in [
+            ("sampling_period", &b"2.5"[..]),
+            ("api_url", b"http://h/"),
+            ("sync", b"barrier"),
+            ("log", b"debug"),
+        ] {
+            update(&mut overrides, Scope::Node, name, Some(data));
+        }
+        let expected = Settings {
+            sampling_period: Duration::from_millis(2_500),
+            api_url: Some("http://h/nuevo".parse().unwrap()),
+            sync: atalaya_hal::boards::SyncMode::Barrier,
+            log: Some("debug".to_owned()),
+            ..Settings::default()
+        };
+        assert_eq!(overrides.apply_to(&Settings::default()), expected);
+    }
+
+    #[test]
+    fn overrides_are_complete_when_all_keys_of_both_scopes_were_visited() {
+        let mut overrides = overrides();
+        for scope in Scope::ALL {
+            for setting in dynamic_settings() {
+                assert!(!overrides.is_complete());
+                match setting.name {
+                    "log" => overrides.skip(scope, setting),
+                    name => drop(update(&mut overrides, scope, name, None)),
+                }
+            }
+        }
+        assert!(overrides.is_complete());
+    }
+}

@@ -1,0 +1,401 @@
+//! The parts of a running node that several tasks use, the channels between tasks, and the tasks themselves.
+
+use std::time::Duration;
+
+use atalaya_hal::boards::Counting;
+use atalaya_recipes::node_names::{ContenderId, Naming};
+use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
+use atalaya_recipes::{
+    Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, ZnodeProblem, election,
+};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::{Node, NodeError, Task, Tasks};
+use crate::dynamic_config::{self, DynamicConfig};
+use crate::leader::delivery::api_client::Api;
+use crate::leader::fenced_store::COUNTER;
+use crate::leader::{Leader, LeaderConfig, LeaderHandles};
+use crate::logging::Logs;
+use crate::metrics::Metrics;
+use crate::model::barrier::SamplingMode;
+use crate::model::leader_state::LeaderState;
+use crate::model::node_id::NodeId;
+use crate::model::node_info::{self, NodeInfo, SensorStatus};
+use crate::model::report::Report;
+use crate::observe::node_status::{self, NodeStatus};
+use crate::observe::{NodeHandles, Observer, systemd_notifications};
+use crate::process::stale_sessions;
+use crate::process::state_dir::{ProcessRecord, StateFile};
+use crate::process::systemd::Notifier;
+use crate::reload::{self, Reload};
+use crate::sampling::{SampleProgress, Sampler, Sensors};
+use crate::settings::Settings;
+use crate::zk::barrier_watch::follow_barrier;
+use crate::zk::id_owner;
+use crate::zk::node_info_publisher::publish_node_info;
+
+/// Maximum time for closing the session at shutdown. ZooKeeper confirms it within milliseconds if it can be reached.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Maximum time for sending counted measurements at shutdown.
+const COUNTER_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Parts of the configuration that one task takes over.
+pub(super) struct Inputs {
+    sensors: Sensors,
+    averages: Option<mpsc::UnboundedSender<Report>>,
+    reload: Option<Reload>,
+    logs: Option<Logs>,
+    contender_id: ContenderId,
+}
+
+/// The parts of a running node that several tasks use, and the channels between tasks.
+pub(super) struct Shared {
+    id: NodeId,
+    /// Settings at the start; for later ones, see `config`.
+    settings: Settings,
+    measurement_path: String,
+    session: Session,
+    /// With the name of this process in it.
+    state_file: Option<(StateFile, String)>,
+    config: DynamicConfig,
+    counter: WriteCounter,
+    network: Option<Handle>,
+    pub(super) notifier: Notifier,
+    observer: Option<Observer>,
+    metrics: Metrics,
+    node_status: watch::Sender<NodeStatus>,
+    /// Newest measurement, encoded for its znode.
+    measurement: watch::Sender<Option<Vec<u8>>>,
+    sensor_info: watch::Sender<Vec<SensorStatus>>,
+    sample_progress: watch::Sender<Option<SampleProgress>>,
+    sampling_mode: watch::Sender<SamplingMode>,
+    board: watch::Sender<String>,
+    /// `None` while the node does not lead.
+    leader_state: watch::Sender<Option<LeaderState>>,
+}
+
+impl Shared {
+    /// Starts the session.
+    pub(super) async fn start(node: Node) -> (Shared, Inputs) {
+        let Node {
+            id,
+            board,
+            settings,
+            sensors,
+            node_status,
+            averages,
+            network,
+            reload,
+            logs,
+            notifier,
+            state_file,
+            observer,
+        } = node;
+        info!(%id, board, zookeeper = %settings.zookeeper, period = ?settings.sampling_period, "starting");
+        let contender_id = ContenderId::random();
+        let measurement_path = settings.measurement_path(id.as_str());
+        let state_file = state_file.map(|file| {
+            let record = ProcessRecord {
+                process: std::process::id(),
+                sessions: Vec::new(),
+                znodes: vec![measurement_path.clone(), format!("{}/{id}", node_info::PARENT_PATH)],
+                election: settings.election.clone(),
+                contender: Naming::Kazoo.prefix(&contender_id),
+            };
+            let own = record.contender.clone();
+            file.add_process(record);
+            (file, own)
+        });
+        let options =
+            SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
+        let session = match &state_file {
+            // Each session is recorded before a znode is created in it.
+            Some((file, _)) => {
+                let file = file.clone();
+                Session::start_with_callback(options, move |session| file.add_session(session))
+            }
+            None => Session::start(options),
+        };
+        let counter = WriteCounter::new(session.clone(), COUNTER);
+        counter.set_enabled(settings.counting() == Counting::PerNode).await;
+        let shared = Shared {
+            config: DynamicConfig::new(id.clone(), settings.clone()),
+            sampling_mode: watch::Sender::new(SamplingMode {
+                period: settings.sampling_period,
+                barrier: None,
+            }),
+            measurement: watch::Sender::default(),
+            sensor_info: watch::Sender::default(),
+            sample_progress: watch::Sender::default(),
+            board: watch::Sender::new(board),
+            leader_state: watch::Sender::default(),
+            id,
+            settings,
+            measurement_path,
+            session,
+            state_file,
+            counter,
+            network,
+            notifier,
+            metrics: observer.as_ref().map(|observer| observer.metrics().clone()).unwrap_or_default(),
+            observer,
+            node_status,
+        };
+        (shared, Inputs { sensors, averages, reload, logs, contender_id })
+    }
+
+    pub(super) fn tasks(&self, inputs: Inputs, connect_timeout: Option<Duration>) -> Tasks<'_> {
+        let Inputs { sensors, averages, reload, logs, contender_id } = inputs;
+        let publisher =
+            PersistentNode::new(self.session.clone(), &self.measurement_path).counted(self.counter.clone());
+        let published = publisher.state();
+        let sampler = Sampler {
+            measurement: self.measurement.clone(),
+            sensor_info: self.sensor_info.clone(),
+            progress: self.sample_progress.clone(),
+            mode: self.sampling_mode.subscribe(),
+            published: published.clone(),
+            metrics: self.metrics.sampling.clone(),
+        };
+        let (new_sensors, replacements) = mpsc::channel(1);
+        let election = Election::with_contender_id(
+            self.session.clone(),
+            &self.settings.election,
+            self.id.as_str(),
+            Naming::Kazoo,
+            contender_id,
+        );
+        let (leader_config, current_config) = watch::channel(self.leader_config(&self.settings));
+        let leader = Leader::new(LeaderHandles {
+            id: self.id.as_str().to_owned(),
+            measurements: self.settings.measurements.clone(),
+            name_template: self.settings.name.clone(),
+            config: current_config,
+            averages,
+            state: self.leader_state.clone(),
+            metrics: self.metrics.leader.clone(),
+        });
+        let status = node_status::follow(
+            &self.node_status,
+            &self.session,
+            election.standing(),
+            self.measurement.subscribe(),
+            published.clone(),
+            self.sensor_info.subscribe(),
+        );
+        Tasks {
+            publish_measurement: Box::pin(self.publish_measurement(publisher)),
+            check_connect_timeout: Box::pin(self.check_connect_timeout(connect_timeout)),
+            sample: Box::pin(sampler.run(&self.id, sensors, replacements)),
+            contend: Box::pin(self.contend(election, leader, published.clone())),
+            publish_node_info: Box::pin(self.publish_node_info(published)),
+            reload: Box::pin(reload::serve(reload, &self.notifier, &self.config, &self.board, new_sensors)),
+            follow_config: Box::pin(self.config.follow(&self.session)),
+            apply_settings: Box::pin(self.apply_settings(leader_config, logs)),
+            follow_barrier: Box::pin(follow_barrier(
+                &self.session,
+                self.config.settings(),
+                &self.sampling_mode,
+            )),
+            notify_systemd: self.notify_systemd(connect_timeout.is_some()),
+            observe: self.observe(),
+            update_status: Box::pin(status),
+        }
+    }
+
+    fn leader_config(&self, settings: &Settings) -> LeaderConfig {
+        let api = settings.api_url.clone().map(|url| {
+            let api = Api::new(&self.id, url, settings.api_method).with_runtime(self.network.clone());
+            api.with_token(settings.api_token.clone())
+        });
+        LeaderConfig {
+            period: settings.sampling_period,
+            api,
+            sync: settings.sync,
+            release: settings.release,
+            counting: settings.counting(),
+        }
+    }
+
+    /// Notifies systemd, if there is one. `needs_connection`: the node is ready only once it is connected to ZooKeeper.
+    fn notify_systemd(&self, needs_connection: bool) -> Task<'_> {
+        if !self.notifier.is_enabled() {
+            return Box::pin(std::future::pending());
+        }
+        let (status, progress) = (self.node_status.subscribe(), self.sample_progress.subscribe());
+        let notify =
+            systemd_notifications::notify(&self.notifier, &self.settings, needs_connection, status, progress);
+        Box::pin(notify)
+    }
+
+    /// Serves metrics and health, if there is an observer.
+    fn observe(&self) -> Task<'_> {
+        let Some(observer) = &self.observer else { return Box::pin(std::future::pending()) };
+        Box::pin(observer.follow(NodeHandles {
+            session: self.session.clone(),
+            status: self.node_status.subscribe(),
+            sampling: self.sample_progress.subscribe(),
+            settings: self.config.settings(),
+            board: self.board.subscribe(),
+            leader: self.leader_state.subscribe(),
+            sampling_mode: self.sampling_mode.subscribe(),
+            counter: self.counter.value(),
+        }))
+    }
+
+    /// Publishes measurements. Ends if another process or a persistent znode occupies the path.
+    async fn publish_measurement(&self, publisher: PersistentNode) -> Conflict {
+        if let Some((file, own)) = &self.state_file {
+            // First, because a znode of an earlier process of this node would look like a node with the same id.
+            clean_up_earlier_processes(&self.session, file, own).await;
+        }
+        publisher.run(self.measurement.subscribe()).await
+    }
+
+    /// Ends if ZooKeeper is not reached within `timeout` after the start.
+    async fn check_connect_timeout(&self, timeout: Option<Duration>) -> NodeError {
+        let Some(timeout) = timeout else { return std::future::pending().await };
+        if tokio::time::timeout(timeout, self.session.connection()).await.is_ok() {
+            return std::future::pending().await;
+        }
+        NodeError::Unavailable { servers: self.settings.zookeeper.to_string(), timeout }
+    }
+
+    /// Contends for leadership once the node has published, and leads when it is elected.
+    async fn contend(&self, election: Election, leader: Leader, mut published: watch::Receiver<NodeState>) {
+        // A node whose id is in use never publishes, and must not lead under that id.
+        let _ = published.wait_for(|state| state.stored > 0).await;
+        info!(znode = self.measurement_path, "published the first measurement");
+        // The first report must go to the API that the dynamic configuration names.
+        let config = self.config.wait_until_complete();
+        if tokio::time::timeout(self.settings.session_timeout, config).await.is_err() {
+            warn!(
+                "cannot read the dynamic configuration at {}; contending without it",
+                dynamic_config::FLEET_FOLDER
+            );
+        }
+        let standing = election.standing();
+        tokio::select! {
+            () = log_standing(&self.session, &self.settings.election, standing) => {}
+            never = election.run(|leadership| Box::pin(leader.clone().lead(leadership))) => match never {},
+        }
+    }
+
+    /// Publishes the node info once the node has published a measurement, or has none to publish.
+    async fn publish_node_info(&self, mut published: watch::Receiver<NodeState>) {
+        let info = NodeInfo::new(&self.board.borrow());
+        let mut progress = self.sample_progress.subscribe();
+        let measurement = self.measurement.subscribe();
+        // A node whose id is in use must not publish under that id. Without any readable sensor this cannot be known, but the state of
+        // the sensors is worth publishing.
+        tokio::select! {
+            _ = published.wait_for(|state| state.stored > 0) => {}
+            _ = progress.wait_for(|progress| progress.is_some() && measurement.borrow().is_none()) => {}
+        }
+        let (sensors, board) = (self.sensor_info.subscribe(), self.board.subscribe());
+        publish_node_info(&self.session, &self.id, info, sensors, board, self.leader_state.subscribe()).await;
+    }
+
+    /// Applies changed settings to the leader, the counter and the log.
+    async fn apply_settings(&self, leader_config: watch::Sender<LeaderConfig>, logs: Option<Logs>) {
+        let mut settings = self.config.settings();
+        let mut before = self.settings.clone();
+        loop {
+            let now = settings.borrow_and_update().clone();
+            if now.log != before.log
+                && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.set_filter(now.log.as_deref()))
+            {
+                warn!("{problem}");
+            }
+            if let Some(change) = now.api_change(&before) {
+                warn!("{change}");
+            }
+            // A new log filter alone must not interrupt deliveries.
+            let is_changed = Settings { log: None, ..before } != Settings { log: None, ..now.clone() };
+            if is_changed {
+                self.counter.set_enabled(now.counting() == Counting::PerNode).await;
+                leader_config.send_replace(self.leader_config(&now));
+            }
+            before = now;
+            if settings.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Returns the error for an id that is in use, with the owner of the znode.
+    pub(super) async fn id_in_use(&self, conflict: Conflict) -> NodeError {
+        let path = &self.measurement_path;
+        let cause = match conflict {
+            Conflict::Held { session } => {
+                let owner = id_owner::describe(&self.session, self.id.as_str(), session).await;
+                format!("{owner} owns {path} and is alive; stop it, or give this node another id")
+            }
+            Conflict::Persistent => {
+                let remedy = WrongZnode::new(path, ZnodeProblem::NotEphemeral).remedy();
+                format!(
+                    "{path} is a persistent znode, which does not end with a session; {remedy}, or give this node another id"
+                )
+            }
+        };
+        NodeError::IdInUse { id: self.id.clone(), cause }
+    }
+
+    /// Closes the session, after all tasks are dropped.
+    pub(super) async fn shutdown(self) {
+        // Before the session is closed: counted measurements are sent over it.
+        let _ = tokio::time::timeout(COUNTER_TIMEOUT, self.counter.close()).await;
+        if self.session.close(CLOSE_TIMEOUT).await {
+            // Only now: if the session was not closed, the next process of this node must delete the znodes.
+            if let Some((file, own)) = &self.state_file {
+                file.remove_process(own);
+            }
+            info!("stopped; all znodes of this node are deleted");
+        } else {
+            warn!(
+                "ZooKeeper did not confirm that the session is closed; znodes of this node may stay until the session times out"
+            );
+        }
+    }
+}
+
+/// Deletes the znodes of earlier processes of this node. They are dead, because this process holds their lock.
+async fn clean_up_earlier_processes(session: &Session, state_file: &StateFile, own: &str) {
+    let dead = state_file.earlier_processes(own);
+    let cleaned_up = stale_sessions::clean_up_all(session, &dead, |process, deleted| {
+        state_file.remove_process(&process.contender);
+        if !deleted.is_empty() {
+            let znodes = deleted.join(", ");
+            info!(process = process.process, znodes, "deleted the znodes of a dead process of this node");
+        }
+    });
+    if let Err(error) = cleaned_up.await {
+        warn!(%error, "cannot delete the znodes of a dead process of this node; they stay until its session times out");
+    }
+}
+
+/// Logs the number of contenders ahead of this node, and the leader, when that number changes.
+async fn log_standing(session: &Session, election: &str, mut standing: watch::Receiver<Standing>) {
+    let mut logged = None;
+    while standing.changed().await.is_ok() {
+        let now = *standing.borrow_and_update();
+        let Standing::Waiting { ahead } = now else {
+            // The leader logs more about itself. A node that waits again after it has led logs that again.
+            logged = (now == Standing::Leading).then_some(0).or(logged);
+            continue;
+        };
+        if logged.replace(ahead) == Some(ahead) {
+            continue;
+        }
+        let connection = session.connection().await;
+        match election::leader(&connection, election, Naming::Kazoo).await {
+            Ok(Some(leader)) => {
+                let leader = String::from_utf8_lossy(&leader).into_owned();
+                info!(ahead, leader, "follower: waiting to lead");
+            }
+            _ => info!(ahead, "follower: waiting to lead"),
+        }
+    }
+}

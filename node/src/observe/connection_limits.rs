@@ -1,0 +1,182 @@
+//! Limits the connections of the HTTP server, per client address and in total. A new connection is always admitted: it
+//! replaces one of its own address if that is at its limit, otherwise one of the address with the most connections.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::lock;
+
+const MAX_CONNECTIONS: usize = 64;
+const MAX_PER_ADDRESS: usize = 16;
+
+#[derive(Debug)]
+struct Connection {
+    id: u64,
+    address: IpAddr,
+    has_request: Arc<AtomicBool>,
+    revoked: CancellationToken,
+}
+
+/// Open connections, the oldest first.
+#[derive(Debug, Default)]
+struct Connections {
+    last_id: u64,
+    open: Vec<Connection>,
+}
+
+/// Limits of the open connections. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ConnectionLimits(Arc<Mutex<Connections>>);
+
+/// Permit of one connection, released when dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
+    limits: ConnectionLimits,
+    id: u64,
+    has_request: Arc<AtomicBool>,
+    revoked: CancellationToken,
+}
+
+impl ConnectionLimits {
+    /// Admits a connection. Revokes the permit of another one if a limit is reached.
+    pub(super) fn admit(&self, address: IpAddr) -> Permit {
+        let mut connections = lock(&self.0);
+        let address = network(address);
+        if let Some(victim) = connections.victim(address) {
+            connections.open.remove(victim).revoked.cancel();
+        }
+        connections.last_id += 1;
+        let (id, has_request, revoked) = (connections.last_id, Arc::default(), CancellationToken::new());
+        connections.open.push(Connection {
+            id,
+            address,
+            has_request: Arc::clone(&has_request),
+            revoked: revoked.clone(),
+        });
+        Permit { limits: self.clone(), id, has_request, revoked }
+    }
+}
+
+impl Connections {
+    fn count(&self, address: IpAddr) -> usize {
+        self.open.iter().filter(|connection| connection.address == address).count()
+    }
+
+    /// Returns the index of the connection that a new one from `address` replaces: the oldest one without a request, or
+    /// the oldest one.
+    fn victim(&self, address: IpAddr) -> Option<usize> {
+        let address = if self.count(address) >= MAX_PER_ADDRESS {
+            address
+        } else if self.open.len() >= MAX_CONNECTIONS {
+            // `max_by_key` returns the last maximum, so that of several addresses the one with the oldest connection is
+            // taken.
+            let addresses = self.open.iter().rev().map(|connection| connection.address);
+            addresses.max_by_key(|other| self.count(*other))?
+        } else {
+            return None;
+        };
+        let is_candidate = |connection: &Connection| connection.address == address;
+        let idle = self.open.iter().position(|connection| {
+            is_candidate(connection) && !connection.has_request.load(Ordering::Relaxed)
+        });
+        idle.or_else(|| self.open.iter().position(is_candidate))
+    }
+}
+
+impl Permit {
+    /// Records that a complete request head was received.
+    pub(super) fn request_received(&self) {
+        self.has_request.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until the connection must be closed for another one.
+    pub(super) async fn revoked(&self) {
+        self.revoked.cancelled().await;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        lock(&self.limits.0).open.retain(|connection| connection.id != self.id);
+    }
+}
+
+/// Returns the address that is limited: for IPv6 the /64 network, because a client usually owns all of it.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        address => address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn connection_of_an_address_at_its_limit_replaces_its_oldest_idle_one() {
+        let limits = ConnectionLimits::default();
+        let other = limits.admit(address(2));
+        let permits: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| limits.admit(address(1))).collect();
+        permits[0].request_received();
+        let last = limits.admit(address(1));
+        assert!(permits[1].revoked.is_cancelled(), "the oldest without a request");
+        let others = [&permits[0], &permits[2], &last, &other];
+        assert!(others.iter().all(|permit| !permit.revoked.is_cancelled()));
+    }
+
+    #[test]
+    fn connection_beyond_the_total_replaces_one_of_the_address_with_the_most() {
+        let limits = ConnectionLimits::default();
+        let mut permits = Vec::new();
+        for (last, count) in [(1, 15), (2, 16), (3, 16), (4, 16), (5, 1)] {
+            permits.extend((0..count).map(|_| limits.admit(address(last))));
+        }
+        assert!(permits.iter().all(|permit| !permit.revoked.is_cancelled()));
+        let newcomer = limits.admit(address(6));
+        assert!(permits[15].revoked.is_cancelled() && !newcomer.revoked.is_cancelled());
+        drop(permits);
+        drop(newcomer);
+        assert!(lock(&limits.0).open.is_empty());
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_share_a_limit() {
+        let limits = ConnectionLimits::default();
+        let admit = |last: u16| limits.admit(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
+        let first = admit(0);
+        let _others: Vec<_> = (1..=16).map(admit).collect();
+        assert!(first.revoked.is_cancelled());
+    }
+
+    proptest! {
+        #[test]
+        fn connection_limits_hold(clients in prop::collection::vec((0..9_u8, any::<bool>()), 0..300)) {
+            let limits = ConnectionLimits::default();
+            let mut permits = Vec::new();
+            for (last, has_request) in clients {
+                let permit = limits.admit(address(last));
+                if has_request {
+                    permit.request_received();
+                }
+                prop_assert!(!permit.revoked.is_cancelled());
+                permits.push(permit);
+                let connections = lock(&limits.0);
+                prop_assert!(connections.open.len() <= MAX_CONNECTIONS);
+                prop_assert!((0..9).all(|last| connections.count(address(last)) <= MAX_PER_ADDRESS));
+            }
+        }
+    }
+}

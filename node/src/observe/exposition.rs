@@ -1,0 +1,323 @@
+//! Exposition of a node's metrics: registers the recorders, and reads all other values when Prometheus scrapes.
+
+use std::collections::BTreeSet;
+use std::fmt::Error;
+
+use atalaya_hal::Quantity;
+use atalaya_recipes::clock::BootInstant;
+use atalaya_recipes::{Phase, SessionState, Standing, WrongZnode};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
+
+use crate::metrics::{LeaderStats, SamplingStats};
+use crate::model::barrier::{Barrier, SamplingMode};
+use crate::model::measurement::Exclusion;
+use crate::model::text::sanitize_for_log;
+use crate::observe::metric_encoder::{BYTES, Encoder, SECONDS, count};
+use crate::observe::observer::{NodeHandles, Observer};
+use crate::observe::process_stats::ProcessStats;
+
+/// Returns the metrics of a node.
+pub(super) fn registry(observer: &Observer) -> Registry {
+    let mut registry = Registry::default();
+    let node = registry.sub_registry_with_prefix("atalaya");
+    observer.metrics().leader.register(node);
+    observer.metrics().sampling.register(node);
+    registry.register_collector(Box::new(NodeCollector(observer.clone())));
+    registry
+}
+
+#[derive(Debug)]
+struct NodeCollector(Observer);
+
+impl Collector for NodeCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let (mut encoder, now) = (Encoder::new(encoder), BootInstant::now());
+        let observer = &self.0;
+        let node = observer.node();
+        let board = node.as_ref().map(|node| node.board.borrow().clone());
+        encode_build(&mut encoder, observer.node_id(), &board.unwrap_or_default())?;
+        encoder.flag(
+            "atalaya_ready",
+            "1 if this node measures, is connected and has published recently",
+            observer.snapshot(now).readiness().is_healthy,
+        )?;
+        encode_sampling(&mut encoder, &observer.metrics().sampling.stats(), now)?;
+        let leader = observer.metrics().leader.stats();
+        if let Some(node) = node {
+            encode_node(&mut encoder, observer, &node, leader.as_ref(), now)?;
+        }
+        if let Some(leader) = &leader {
+            encode_leader(&mut encoder, leader, now)?;
+        }
+        let help = "Log lines that could not be written to stderr";
+        encoder.counter(("atalaya_log_lines_lost", None, help), count(crate::logging::lines_lost()))?;
+        encode_process(&mut encoder, ProcessStats::read())
+    }
+}
+
+fn encode_build(encoder: &mut Encoder<'_>, node_id: &str, board: &str) -> Result<(), Error> {
+    let features = [
+        ("sim", cfg!(feature = "sim")),
+        ("demo", cfg!(feature = "demo")),
+        ("collector", cfg!(feature = "collector")),
+    ];
+    let features: Vec<&str> = features.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect();
+    let features = features.join(",");
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("features", &*features)];
+    encoder.info("atalaya_build", "Version and features of the program", labels)?;
+    encoder.info("atalaya_node", "Id and board of this node", [("node", node_id), ("board", board)])
+}
+
+/// Encodes what exists only while the node runs.
+fn encode_node(
+    encoder: &mut Encoder<'_>,
+    observer: &Observer,
+    node: &NodeHandles,
+    leader: Option<&LeaderStats>,
+    now: BootInstant,
+) -> Result<(), Error> {
+    let standing = node.status.borrow().standing;
+    let lease = node.session.lease_remaining(now);
+    let period = node.settings.borrow().sampling_period.as_secs_f64();
+    encoder.gauge(("atalaya_sampling_period", SECONDS, "Sampling period"), Some(period))?;
+    encode_session(encoder, node.session.state(), count(observer.sessions()), lease.as_secs_f64())?;
+    encode_election(encoder, standing, !lease.is_zero())?;
+    let leading = *node.leader.borrow();
+    if let Some(leading) = leading {
+        let epoch = count(u64::try_from(leading.epoch).unwrap_or(0));
+        encoder.gauge(("atalaya_leader_epoch", None, "Epoch of this leader"), Some(epoch))?;
+        encoder.gauge(
+            ("atalaya_leader_cycle", None, "Newest cycle that this leader has committed"),
+            Some(count(leading.cycle)),
+        )?;
+    }
+    encode_sampling_mode(encoder, *node.sampling_mode.borrow())?;
+    encode_wrong_znodes(encoder, &node.session.wrong_znodes().borrow())?;
+    let own_count = *node.counter.borrow();
+    #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+    let counter = leader.and_then(|leader| leader.counter).or(own_count).map(|counter| counter as f64);
+    encoder.gauge(
+        ("atalaya_measurements_counted", None, "Value of the counter when this node wrote it last"),
+        counter,
+    )
+}
+
+fn encode_sampling(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootInstant) -> Result<(), Error> {
+    encode_sensors(encoder, stats, now)?;
+    encoder.counter(("atalaya_samples", None, "Samples of all sensors"), count(stats.samples))?;
+    encoder.gauges(
+        ("atalaya_published_value", None, "Value in the measurement's znode"),
+        stats.published.iter().map(|published| {
+            let (quantity, unit) = (published.quantity.name(), published.quantity.unit());
+            ([("sensor", &*published.sensor), ("quantity", quantity), ("unit", unit)], published.value)
+        }),
+    )?;
+    encoder.gauge(
+        ("atalaya_published_age", SECONDS, "Time since a measurement was stored in ZooKeeper"),
+        stats.published_at.map(|at| now.since(at).as_secs_f64()),
+    )?;
+    encoder.counter(
+        ("atalaya_publications", None, "Measurements that were stored in ZooKeeper"),
+        count(stats.publications),
+    )
+}
+
+fn encode_sensors(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootInstant) -> Result<(), Error> {
+    let sensors = || stats.sensors.iter().map(|sensor| ([("sensor", &*sensor.info.name)], sensor));
+    let addresses: Vec<String> = stats
+        .sensors
+        .iter()
+        .map(|sensor| sensor.info.address.map_or(String::new(), |address| format!("{address:#04x}")))
+        .collect();
+    encoder.gauges(
+        ("atalaya_sensor_info", None, "Sensors of this node, with their buses and addresses"),
+        sensors().zip(&addresses).map(|(([name], sensor), address)| {
+            let bus = sensor.info.bus.as_deref().unwrap_or_default();
+            ([name, ("chip", &*sensor.info.chip), ("bus", bus), ("address", address)], 1.0)
+        }),
+    )?;
+    encoder.counters(
+        ("atalaya_sensor_readings", None, "Samples in which the sensor was read"),
+        sensors().map(|(labels, sensor)| (labels, count(sensor.readings))),
+    )?;
+    encoder.counters(
+        ("atalaya_sensor_failures", None, "Samples in which reading the sensor failed"),
+        sensors().map(|(labels, sensor)| (labels, count(sensor.failures))),
+    )?;
+    encoder.gauges(
+        ("atalaya_sensor_failing", None, "1 if the sensor could not be read in the last sample"),
+        sensors().map(|(labels, sensor)| (labels, f64::from(u8::from(sensor.error.is_some())))),
+    )?;
+    encoder.gauges(
+        ("atalaya_sensor_reading_age", SECONDS, "Time since the last reading of the sensor"),
+        sensors().filter_map(|(labels, sensor)| Some((labels, now.since(sensor.read_at?).as_secs_f64()))),
+    )?;
+    encoder.gauges(
+        (
+            "atalaya_sensor_value",
+            None,
+            "Value of the last sample, filtered; missing while the sensor cannot be read",
+        ),
+        sensors().flat_map(|([name], sensor)| {
+            let labelled = move |(quantity, value): &(Quantity, f64)| {
+                ([name, ("quantity", quantity.name()), ("unit", quantity.unit())], *value)
+            };
+            sensor.values.iter().map(labelled)
+        }),
+    )
+}
+
+fn encode_session(
+    encoder: &mut Encoder<'_>,
+    session: SessionState,
+    sessions: f64,
+    lease: f64,
+) -> Result<(), Error> {
+    let states = [
+        ("connecting", Phase::Connecting),
+        ("connected", Phase::Connected),
+        ("suspended", Phase::Suspended),
+        ("closed", Phase::Closed),
+    ];
+    encoder.gauges(
+        ("atalaya_session_state", None, "State of the ZooKeeper session: the current one is 1"),
+        states.map(|(name, phase)| ([("state", name)], f64::from(u8::from(session.phase == phase)))),
+    )?;
+    encoder.gauge(
+        ("atalaya_session_timeout", SECONDS, "Session timeout that ZooKeeper granted"),
+        Some(session.timeout.as_secs_f64()),
+    )?;
+    encoder.gauge(
+        (
+            "atalaya_session_lease",
+            SECONDS,
+            "Remaining time in which the session certainly exists, without further answers from ZooKeeper",
+        ),
+        Some(lease),
+    )?;
+    encoder.counter(
+        ("atalaya_session_reconnects", None, "Connections to ZooKeeper after the first"),
+        count(session.connection.saturating_sub(1)),
+    )?;
+    encoder.counter(("atalaya_sessions", None, "ZooKeeper sessions of this process"), sessions)
+}
+
+fn encode_election(encoder: &mut Encoder<'_>, standing: Standing, has_lease: bool) -> Result<(), Error> {
+    // A process that was stopped and has not noticed yet is not the leader any more: its lease has expired.
+    let is_leader = standing == Standing::Leading && has_lease;
+    encoder.flag("atalaya_leading", "1 if this node is the leader of the fleet", is_leader)?;
+    let ahead = match standing {
+        Standing::Waiting { ahead } => Some(count(ahead)),
+        Standing::Leading => Some(0.0),
+        Standing::Inactive => None,
+    };
+    encoder.gauge(
+        (
+            "atalaya_election_ahead",
+            None,
+            "Contenders ahead of this node when it checked last; missing while it is not a contender",
+        ),
+        ahead,
+    )
+}
+
+fn encode_sampling_mode(encoder: &mut Encoder<'_>, mode: SamplingMode) -> Result<(), Error> {
+    encoder.flag(
+        "atalaya_lockstep",
+        "1 if this node samples in lock-step with the leader",
+        mode.barrier.is_some(),
+    )?;
+    let Some(barrier) = mode.barrier else { return Ok(()) };
+    let states = [
+        ("unseen", barrier == Barrier::Unknown),
+        ("open", barrier == Barrier::Open),
+        ("closed", matches!(barrier, Barrier::Closed(_))),
+        ("released", barrier == Barrier::Released),
+    ];
+    encoder.gauges(
+        ("atalaya_barrier_state", None, "Last known state of the barrier: the current one is 1"),
+        states.map(|(name, is_current)| ([("state", name)], f64::from(u8::from(is_current)))),
+    )
+}
+
+/// Maximum number of znodes of the wrong type that are named, so that the number of time series stays bounded.
+const MAX_WRONG_ZNODES: usize = 16;
+
+fn encode_wrong_znodes(encoder: &mut Encoder<'_>, wrong: &BTreeSet<WrongZnode>) -> Result<(), Error> {
+    encoder.gauge(
+        ("atalaya_znodes_wrong_type", None, "Number of znodes of the wrong type on the paths of this node"),
+        Some(count(wrong.len() as u64)),
+    )?;
+    // A set, because two paths can be equal after they were shortened.
+    let named: BTreeSet<(String, &str)> = wrong
+        .iter()
+        .take(MAX_WRONG_ZNODES)
+        .map(|wrong| (sanitize_for_log(&wrong.path), wrong.problem.name()))
+        .collect();
+    encoder.gauges(
+        ("atalaya_znode_wrong_type", None, "Znodes of the wrong type on the paths of this node"),
+        named.iter().map(|(path, problem)| ([("path", &**path), ("problem", *problem)], 1.0)),
+    )
+}
+
+fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstant) -> Result<(), Error> {
+    if let Some(fleet) = &stats.fleet {
+        encoder.gauge(
+            ("atalaya_fleet_nodes", None, "Measurements of the fleet, as the leader sees it"),
+            Some(count(fleet.nodes)),
+        )?;
+        encoder.gauge(
+            ("atalaya_fleet_counted", None, "Measurements that are included in the average"),
+            Some(count(fleet.included)),
+        )?;
+        let excluded = Exclusion::REASONS.iter().zip(fleet.excluded);
+        encoder.gauges(
+            ("atalaya_fleet_excluded", None, "Measurements that are excluded from the average, by reason"),
+            excluded.map(|(reason, excluded)| ([("reason", *reason)], count(excluded))),
+        )?;
+    }
+    let averages = stats.averages.iter();
+    encoder.gauges(
+        (
+            "atalaya_fleet_mean",
+            None,
+            "Average of the newest cycle; the labels are empty for measurements without quantity and unit",
+        ),
+        averages.map(|average| ([("quantity", &*average.quantity), ("unit", &*average.unit)], average.mean)),
+    )?;
+    encoder.gauge(
+        ("atalaya_outbox_reports", None, "Reports that the API has not accepted yet"),
+        Some(count(stats.outbox_reports)),
+    )?;
+    encoder.gauge(
+        (
+            "atalaya_outbox_oldest_age",
+            SECONDS,
+            "Age of the oldest report that the API has not accepted yet, or 0",
+        ),
+        Some(stats.oldest_report_age(now).as_secs_f64()),
+    )?;
+    encoder.gauge(
+        ("atalaya_aside_reports", None, "Rejected reports that are kept in ZooKeeper"),
+        stats.rejected_reports.map(f64::from),
+    )
+}
+
+fn encode_process(encoder: &mut Encoder<'_>, stats: ProcessStats) -> Result<(), Error> {
+    if let Some(cpu_seconds) = stats.cpu_seconds {
+        encoder.counter(("process_cpu", SECONDS, "CPU time"), cpu_seconds)?;
+    }
+    for (name, unit, help, value) in [
+        ("process_resident_memory", BYTES, "Resident memory", stats.resident_bytes),
+        ("process_virtual_memory", BYTES, "Virtual memory", stats.virtual_bytes),
+        ("process_start_time", SECONDS, "Start of the process since 1970", stats.start_time),
+        ("process_threads", None, "Threads", stats.threads),
+        ("process_open_fds", None, "Open file descriptors", stats.open_files),
+        ("process_max_fds", None, "Maximum number of open file descriptors", stats.max_open_files),
+    ] {
+        encoder.gauge((name, unit, help), value)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Liveness and readiness of a node, as Kubernetes defines them. No I/O: [`HealthSnapshot`] is all that is known at one
+//! moment.
+
+use std::time::Duration;
+
+use crate::sampling::read_timeout;
+
+/// State of a node.
+#[derive(Clone, Debug)]
+pub(crate) struct HealthSnapshot {
+    pub(crate) stage: Stage,
+    pub(crate) sampling_period: Duration,
+    /// Parts that make no progress.
+    pub(crate) problems: Vec<&'static str>,
+    /// Names of the sensors that cannot be read, and their errors.
+    pub(crate) sensor_errors: Vec<(String, String)>,
+    /// Age of the newest measurement.
+    pub(crate) measurement_age: Option<Duration>,
+    /// Time since a measurement was stored in ZooKeeper.
+    pub(crate) publication_age: Option<Duration>,
+    /// True if ZooKeeper is connected and the node's lease has not expired. The lease is half the session timeout.
+    pub(crate) is_connected: bool,
+    /// True if the measurement's znode is known to belong to this node's session.
+    pub(crate) owns_measurement: bool,
+}
+
+/// Stage in the life of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Starting,
+    Running,
+    /// The node's thread does not respond.
+    Hanging,
+    Stopping,
+}
+
+/// Response to a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HealthReport {
+    pub(crate) is_healthy: bool,
+    /// One reason or note per line.
+    pub(crate) text: String,
+}
+
+/// Maximum number of sensors in a report.
+const MAX_SENSORS: usize = 10;
+
+/// Returns the age up to which a measurement counts as recent: as long as a leader accepts it, plus the time that a
+/// reading may take.
+fn max_age(sampling_period: Duration) -> Duration {
+    (sampling_period * 3).max(Duration::from_secs(1)) + read_timeout(sampling_period)
+}
+
+impl HealthSnapshot {
+    /// Reports whether the process makes progress. Problems that a restart cannot solve (sensors, an unreachable
+    /// ZooKeeper or API) are notes; they do not fail the probe.
+    pub(crate) fn liveness(&self) -> HealthReport {
+        match self.stage {
+            Stage::Hanging => {
+                return HealthReport::unhealthy([
+                    "the node hangs: its thread does not respond within 1 s".into()
+                ]);
+            }
+            Stage::Starting => return HealthReport::healthy("starting", Vec::new()),
+            Stage::Stopping => return HealthReport::healthy("stopping", Vec::new()),
+            Stage::Running => {}
+        }
+        let disconnected = (!self.is_connected).then(|| "ZooKeeper is not connected".to_owned());
+        let notes = self.sensor_notes().into_iter().chain(disconnected);
+        if self.problems.is_empty() {
+            return HealthReport::healthy("ok", notes);
+        }
+        HealthReport::unhealthy(self.problems.iter().map(|problem| (*problem).to_owned()).chain(notes))
+    }
+
+    /// Reports whether the node does its work: it has measured and published recently, and is connected.
+    pub(crate) fn readiness(&self) -> HealthReport {
+        match self.stage {
+            Stage::Hanging => return self.liveness(),
+            Stage::Starting => return HealthReport::unhealthy(["the node is starting".into()]),
+            Stage::Stopping => return HealthReport::unhealthy(["the node is stopping".into()]),
+            Stage::Running => {}
+        }
+        let max_age = max_age(self.sampling_period);
+        let mut reasons = Vec::new();
+        match self.measurement_age {
+            None => reasons.push("no measurement yet".to_owned()),
+            Some(age) if age > max_age => {
+                reasons.push(format!("no measurement for {:.1} s", age.as_secs_f64()))
+            }
+            Some(_) => {}
+        }
+        if !self.is_connected {
+            reasons.push("ZooKeeper is not connected".to_owned());
+        }
+        match self.publication_age {
+            None => reasons.push("no measurement published yet".to_owned()),
+            Some(age) if age > max_age => {
+                reasons.push(format!("no measurement published for {:.1} s", age.as_secs_f64()));
+            }
+            Some(_) if self.is_connected && !self.owns_measurement => {
+                reasons.push("the measurement's znode is not known to belong to this node".to_owned());
+            }
+            Some(_) => {}
+        }
+        let notes = self.sensor_notes();
+        if reasons.is_empty() {
+            HealthReport::healthy("ready", notes)
+        } else {
+            HealthReport::unhealthy(reasons.into_iter().chain(notes))
+        }
+    }
+
+    fn sensor_notes(&self) -> Vec<String> {
+        let errors = self.sensor_errors.iter().take(MAX_SENSORS);
+        let named = errors.map(|(name, error)| format!("sensor {name}: {error}"));
+        let more = self.sensor_errors.len().saturating_sub(MAX_SENSORS);
+        named.chain((more > 0).then(|| format!("and {more} more sensors"))).collect()
+    }
+}
+
+impl HealthReport {
+    fn healthy(word: &str, notes: impl IntoIterator<Item = String>) -> HealthReport {
+        HealthReport { is_healthy: true, text: lines(std::iter::once(word.to_owned()).chain(notes)) }
+    }
+
+    fn unhealthy(reasons: impl IntoIterator<Item = String>) -> HealthReport {
+        HealthReport { is_healthy: false, text: lines(reasons) }
+    }
+}
+
+fn lines(lines: impl IntoIterator<Item = String>) -> String {
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn healthy() -> HealthSnapshot {
+        HealthSnapshot {
+            stage: Stage::Running,
+            sampling_period: SECOND,
+            problems: Vec::new(),
+            sensor_errors: Vec::new(),
+            measurement_age: Some(SECOND),
+            publication_age: Some(SECOND),
+            is_connected: true,
+            owns_measurement: true,
+        }
+    }
+
+    #[test]
+    fn health_of_a_healthy_node_is_one_word() {
+        assert_eq!(healthy().liveness(), HealthReport { is_healthy: true, text: "ok\n".into() });
+        assert_eq!(healthy().readiness(), HealthReport { is_healthy: true, text: "ready\n".into() });
+    }
+
+    #[test]
+    fn liveness_only_notes_what_a_restart_cannot_solve() {
+        let snapshot = HealthSnapshot {
+            is_connected: false,
+            measurement_age: None,
+            publication_age: None,
+            sensor_errors: vec![("air".into(), "cut".into())],
+            ..healthy()
+        };
+        let liveness = snapshot.liveness();
+        assert_eq!(
+            (liveness.is_healthy, &*liveness.text),
+            (true, "ok\nsensor air: cut\nZooKeeper is not connected\n")
+        );
+        let readiness = snapshot.readiness();
+        assert!(
+            !readiness.is_healthy && readiness.text.contains("no measurement yet\n"),
+            "{}",
+            readiness.text
+        );
+        assert!(
+            readiness.text.contains("no measurement published yet\nsensor air: cut\n"),
+            "{}",
+            readiness.text
+        );
+    }
+
+    #[test]
+    fn hanging_node_is_neither_alive_nor_ready() {
+        let snapshot = HealthSnapshot { stage: Stage::Hanging, ..healthy() };
+        assert!(!snapshot.liveness().is_healthy && !snapshot.readiness().is_healthy);
+        let snapshot = HealthSnapshot { problems: vec!["sampling makes no progress"], ..healthy() };
+        assert!(!snapshot.liveness().is_healthy);
+    }
+
+    #[test]
+    fn starting_or_stopping_node_is_alive_and_not_ready() {
+        for stage in [Stage::Starting, Stage::Stopping] {
+            let snapshot = HealthSnapshot { stage, ..healthy() };
+            assert!(snapshot.liveness().is_healthy && !snapshot.readiness().is_healthy, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn readiness_needs_a_recent_measurement() {
+        let aged =
+            |age| HealthSnapshot { measurement_age: Some(age), publication_age: Some(age), ..healthy() };
+        assert!(aged(4 * SECOND).readiness().is_healthy);
+        let readiness = aged(5 * SECOND).readiness();
+        assert_eq!(readiness.text, "no measurement for 5.0 s\nno measurement published for 5.0 s\n");
+        assert!(!HealthSnapshot { owns_measurement: false, ..healthy() }.readiness().is_healthy);
+    }
+
+    #[test]
+    fn health_report_names_a_limited_number_of_sensors() {
+        let sensor_errors = (0..500).map(|n| (n.to_string(), "cut".to_owned())).collect();
+        assert_eq!(HealthSnapshot { sensor_errors, ..healthy() }.liveness().text.lines().count(), 12);
+    }
+}

@@ -1,0 +1,349 @@
+//! The table of settings: one row per key. It drives the flags and their help, the reading of the environment and of boards.toml,
+//! `atalaya check`, the reload at SIGHUP, dynamic configuration, and the table in docs/operations.md.
+//!
+//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`. The tests of
+//! this module fail if one of them is missing.
+
+use std::fmt::Debug;
+
+use atalaya_hal::{Boards, Located};
+
+use super::api_token::{self, ApiToken};
+use super::values::{
+    API_METHODS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url, connect_string, listen_addr,
+    log_filter, name_of, name_template, one_of, origin, origin_text, origins, parent_path, sampling_period,
+    session_timeout, url_text,
+};
+use super::{Settings, Source};
+use crate::model::text;
+
+/// Row of the table.
+pub(crate) struct Setting {
+    /// Key in `[fleet]` of boards.toml and, for dynamic settings, below `/config` in ZooKeeper.
+    pub(crate) name: &'static str,
+    /// Flag without its dashes.
+    pub(crate) flag: &'static str,
+    /// Placeholder of the value in the help. `None`: the flag is a switch and means `false`.
+    pub(crate) value_name: Option<&'static str>,
+    /// Heading of the flag in the help.
+    pub(crate) heading: &'static str,
+    /// Environment variables, in order of precedence.
+    pub(crate) variables: &'static [&'static str],
+    /// Help, also for the documentation.
+    pub(crate) help: &'static str,
+    /// Value if no source has one.
+    pub(crate) default: DefaultValue,
+    /// When a change takes effect.
+    pub(crate) change: ChangeMode,
+    /// Reads the value from boards.toml. `None`: the setting does not belong to the fleet; its flag is defined elsewhere and
+    /// read before the settings are.
+    pub(crate) in_file: Option<ReadFile>,
+    /// Returns the value for people, without secrets; `None` if there is no value.
+    pub(crate) show: fn(&Settings) -> Option<String>,
+    /// Access to the field of [`Settings`].
+    pub(crate) field: Field,
+}
+
+/// Reads the text of a value from boards.toml.
+type ReadFile = fn(&Boards) -> Option<Located<String>>;
+
+/// Value of a setting that no source sets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DefaultValue {
+    /// Parsed as any other value.
+    Value(&'static str),
+    /// No value. The text describes what a node does without one.
+    Unset(&'static str),
+}
+
+impl DefaultValue {
+    /// Returns the text for the help and the documentation.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            DefaultValue::Value(text) | DefaultValue::Unset(text) => text,
+        }
+    }
+}
+
+/// When a changed setting takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChangeMode {
+    /// When the node starts.
+    Fixed,
+    /// Also at SIGHUP.
+    Reloadable,
+    /// Also at SIGHUP, and when ZooKeeper has the key below `/config`.
+    Dynamic,
+}
+
+/// Access to one field of [`Settings`].
+pub(crate) struct Field {
+    /// Parses a value and stores it. Values of defaults and of ZooKeeper have no source.
+    pub(crate) parse: fn(&mut Settings, &str, Option<&Source>) -> Result<(), InvalidValue>,
+    /// Copies the value from the first to the second.
+    pub(crate) copy: fn(&Settings, &mut Settings),
+    /// Returns true if both have the same value.
+    pub(crate) is_same: fn(&Settings, &Settings) -> bool,
+}
+
+/// Access to the field of this name, whose values the function parses.
+macro_rules! field {
+    ($field:ident, $parse:expr) => {
+        Field {
+            parse: |settings, text, source| {
+                let parse: fn(&str, Option<&Source>) -> Result<_, InvalidValue> = $parse;
+                settings.$field = parse(text, source)?;
+                Ok(())
+            },
+            copy: |from, to| to.$field.clone_from(&from.$field),
+            is_same: |one, other| one.$field == other.$field,
+        }
+    };
+}
+
+/// All settings, in the order of the help and of the documentation.
+pub(crate) static SETTINGS: [Setting; 16] = [
+    Setting {
+        name: "zookeeper",
+        flag: "zookeeper",
+        value_name: Some("HOST:PORT,…/CHROOT"),
+        heading: "Fleet",
+        variables: &["ATALAYA_ZOOKEEPER", "ZOOKEEPER_HOSTS", "ZOOKEEPER_HOST", "ZK_HOST"],
+        help: "Servers and chroot of ZooKeeper",
+        default: DefaultValue::Value("127.0.0.1:2181"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.zookeeper.clone()),
+        show: |settings| Some(settings.zookeeper.to_string()),
+        field: field!(zookeeper, |text, _| connect_string(text)),
+    },
+    Setting {
+        name: "session_timeout",
+        flag: "session-timeout",
+        value_name: Some("DURATION"),
+        heading: "Fleet",
+        variables: &["ATALAYA_SESSION_TIMEOUT"],
+        help: "Time after which ZooKeeper ends the session of a node that it does not hear from",
+        default: DefaultValue::Value("10s"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| as_text(&boards.fleet.session_timeout, debug)),
+        show: |settings| Some(debug(&settings.session_timeout)),
+        field: field!(session_timeout, |text, _| session_timeout(text)),
+    },
+    Setting {
+        name: "sampling_period",
+        flag: "sampling-period",
+        value_name: Some("DURATION"),
+        heading: "Fleet",
+        variables: &["ATALAYA_SAMPLING_PERIOD", "SAMPLING_PERIOD"],
+        help: "Time between two samples, and between two averages of the leader",
+        default: DefaultValue::Value("5s"),
+        change: ChangeMode::Dynamic,
+        in_file: Some(|boards| as_text(&boards.fleet.sampling_period, debug)),
+        show: |settings| Some(debug(&settings.sampling_period)),
+        field: field!(sampling_period, |text, _| sampling_period(text)),
+    },
+    Setting {
+        name: "api_url",
+        flag: "api-url",
+        value_name: Some("URL"),
+        heading: "Fleet",
+        variables: &["ATALAYA_API_URL", "API_URL"],
+        help: "REST API to which the leader reports; a URL that ends in / means nuevo below it",
+        default: DefaultValue::Unset("none: averages are only logged"),
+        change: ChangeMode::Dynamic,
+        in_file: Some(|boards| boards.fleet.api_url.clone()),
+        show: |settings| settings.api_url.as_ref().map(url_text),
+        field: field!(api_url, |text, _| api_url(text).map(Some)),
+    },
+    Setting {
+        name: "api_method",
+        flag: "api-method",
+        value_name: Some("METHOD"),
+        heading: "Fleet",
+        variables: &["ATALAYA_API_METHOD"],
+        help: "HTTP method of reports: get (…?dato=MEAN) or post (JSON)",
+        default: DefaultValue::Value("get"),
+        change: ChangeMode::Reloadable,
+        in_file: Some(|boards| as_text(&boards.fleet.api_method, |method| name_of(API_METHODS, method))),
+        show: |settings| Some(name_of(API_METHODS, &settings.api_method)),
+        field: field!(api_method, |text, _| one_of("method", API_METHODS, text)),
+    },
+    Setting {
+        name: "api_token_file",
+        flag: "api-token-file",
+        value_name: Some("FILE"),
+        heading: "Fleet",
+        variables: &["ATALAYA_API_TOKEN_FILE", api_token::VARIABLE],
+        help: "File with the API token (Authorization: Bearer), read again at SIGHUP and when the API rejects the token; \
+               ATALAYA_API_TOKEN is the token itself",
+        default: DefaultValue::Unset("no token"),
+        change: ChangeMode::Reloadable,
+        in_file: Some(|boards| {
+            // A relative path in boards.toml starts at the folder of that file.
+            as_text(&boards.fleet.api_token_file, |file| boards.base_dir.join(file).display().to_string())
+        }),
+        show: |settings| settings.api_token.as_ref().map(ApiToken::to_string),
+        field: field!(api_token, |text, source| {
+            match source {
+                Some(Source::Variable(api_token::VARIABLE)) => {
+                    ApiToken::given(text).map(Some).map_err(|error| {
+                        InvalidValue::new(format!("no API token: {error}"), "one word of ASCII characters")
+                    })
+                }
+                _ => Ok(Some(ApiToken::in_file(text))),
+            }
+        }),
+    },
+    Setting {
+        name: "api_token_origin",
+        flag: "api-token-origin",
+        value_name: Some("ORIGIN"),
+        heading: "Fleet",
+        variables: &["ATALAYA_API_TOKEN_ORIGIN"],
+        help: "The only origin to which the API token is sent, such as https://api.example:8443",
+        default: DefaultValue::Unset("that of the node's own api_url; without either, the token is not sent"),
+        change: ChangeMode::Reloadable,
+        in_file: Some(|boards| boards.fleet.api_token_origin.clone()),
+        show: |settings| settings.api_token_origin.as_ref().map(origin_text),
+        field: field!(api_token_origin, |text, _| origin(text).map(Some)),
+    },
+    Setting {
+        name: "api_origins",
+        flag: "api-origins",
+        value_name: Some("ORIGINS"),
+        heading: "Fleet",
+        variables: &["ATALAYA_API_ORIGINS"],
+        help: "Origins that /config/api_url in ZooKeeper may name, separated by commas (a list in boards.toml)",
+        default: DefaultValue::Unset("any"),
+        change: ChangeMode::Reloadable,
+        in_file: Some(|boards| as_text(&boards.fleet.api_origins, |origins| origins.join(","))),
+        show: |settings| {
+            let origins: Vec<String> = settings.api_origins.iter().map(origin_text).collect();
+            Some(origins.join(", ")).filter(|text| !text.is_empty())
+        },
+        field: field!(api_origins, |text, _| origins(text)),
+    },
+    Setting {
+        name: "measurements",
+        flag: "measurements",
+        value_name: Some("PATH"),
+        heading: "Fleet",
+        variables: &["ATALAYA_MEASUREMENTS"],
+        help: "Parent znode of the measurements",
+        default: DefaultValue::Value("/mediciones"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.measurements.clone()),
+        show: |settings| Some(settings.measurements.clone()),
+        field: field!(measurements, |text, _| parent_path(text)),
+    },
+    Setting {
+        name: "name",
+        flag: "name",
+        value_name: Some("TEMPLATE"),
+        heading: "Fleet",
+        variables: &["ATALAYA_NAME"],
+        help: "Name of a node's measurement znode, with {id} in it",
+        default: DefaultValue::Value("{id}"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.name.clone()),
+        show: |settings| Some(settings.name.clone()),
+        field: field!(name, |text, _| name_template(text)),
+    },
+    Setting {
+        name: "election",
+        flag: "election",
+        value_name: Some("PATH"),
+        heading: "Fleet",
+        variables: &["ATALAYA_ELECTION"],
+        help: "Parent znode of the contenders for leadership",
+        default: DefaultValue::Value("/election"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.election.clone()),
+        show: |settings| Some(settings.election.clone()),
+        field: field!(election, |text, _| parent_path(text)),
+    },
+    Setting {
+        name: "sync",
+        flag: "sync",
+        value_name: Some("MODE"),
+        heading: "Fleet",
+        variables: &["ATALAYA_SYNC"],
+        help: "Sampling mode: free (each node by its own clock) or barrier (lock-step with the leader, at /barrier)",
+        default: DefaultValue::Value("free"),
+        change: ChangeMode::Dynamic,
+        in_file: Some(|boards| as_text(&boards.fleet.sync, |sync| name_of(SYNC_MODES, sync))),
+        show: |settings| Some(name_of(SYNC_MODES, &settings.sync)),
+        field: field!(sync, |text, _| one_of("mode", SYNC_MODES, text)),
+    },
+    Setting {
+        name: "release",
+        flag: "release",
+        value_name: Some("WHEN"),
+        heading: "Fleet",
+        variables: &["ATALAYA_RELEASE"],
+        help: "When the leader releases the barrier in lock-step: period (once a period) or complete (as soon as all nodes have \
+               published, after a period at the latest)",
+        default: DefaultValue::Value("period"),
+        change: ChangeMode::Reloadable,
+        in_file: Some(|boards| as_text(&boards.fleet.release, |release| name_of(RELEASES, release))),
+        show: |settings| Some(name_of(RELEASES, &settings.release)),
+        field: field!(release, |text, _| one_of("release", RELEASES, text)),
+    },
+    Setting {
+        name: "counter",
+        flag: "counter",
+        value_name: Some("MODE"),
+        heading: "Fleet",
+        variables: &["ATALAYA_COUNTER"],
+        help: "Counting of measurements at /counter: per-node (one write each), per-cycle (by the leader, one write a cycle) or off",
+        default: DefaultValue::Unset("off, and per-node with sync = \"barrier\""),
+        change: ChangeMode::Reloadable,
+        in_file: Some(|boards| as_text(&boards.fleet.counter, |counter| name_of(COUNTERS, counter))),
+        show: |settings| settings.counter.map(|counter| name_of(COUNTERS, &counter)),
+        field: field!(counter, |text, _| one_of("counter", COUNTERS, text).map(Some)),
+    },
+    Setting {
+        name: "metrics_listen",
+        flag: "metrics-listen",
+        value_name: Some("HOST:PORT"),
+        heading: "Monitoring",
+        variables: &["ATALAYA_METRICS_LISTEN"],
+        help: "Address at which the node serves /metrics for Prometheus, /healthz and /readyz",
+        default: DefaultValue::Unset("none"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| boards.fleet.metrics_listen.clone()),
+        show: |settings| settings.metrics_listen.as_ref().map(|address| address.to_string()),
+        field: field!(metrics_listen, |text, _| listen_addr(text).map(Some)),
+    },
+    Setting {
+        name: LOG,
+        flag: "log",
+        value_name: Some("FILTER"),
+        heading: "Logs",
+        variables: &["ATALAYA_LOG"],
+        help: "Log filter: a level such as debug, or target=level pairs",
+        default: DefaultValue::Unset("info"),
+        change: ChangeMode::Dynamic,
+        in_file: None,
+        show: |settings| settings.log.as_deref().map(text::sanitize_for_log),
+        field: field!(log, |text, _| log_filter(text).map(Some)),
+    },
+];
+
+/// Names of settings that code refers to.
+pub(crate) const SAMPLING_PERIOD: &str = "sampling_period";
+pub(crate) const API_URL: &str = "api_url";
+const LOG: &str = "log";
+
+fn debug(value: &impl Debug) -> String {
+    format!("{value:?}")
+}
+
+/// Renders a value that boards.toml has parsed already as the text of a flag, so that all sources share one parser.
+fn as_text<T>(value: &Option<Located<T>>, text: impl Fn(&T) -> String) -> Option<Located<String>> {
+    value.as_ref().map(|located| Located { value: text(&located.value), at: located.at.clone() })
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,210 @@
+//! Parsers of the values of settings, the same for flags, environment, boards.toml and ZooKeeper.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use atalaya_hal::boards::{ApiMethod, Counting, Release, SyncMode};
+use atalaya_hal::duration;
+use atalaya_recipes::ConnectString;
+use atalaya_recipes::connect_string::check_path;
+use reqwest::Url;
+
+use super::listen_addr::ListenAddr;
+use crate::logging;
+use crate::model::text::sanitize_for_log;
+
+/// Shortest and longest session timeout.
+const SESSION_TIMEOUTS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(200)..=Duration::from_secs(3600);
+
+/// Error of a parser: the problem, and a description of valid values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidValue {
+    pub(super) problem: String,
+    pub(super) hint: Cow<'static, str>,
+}
+
+impl InvalidValue {
+    pub(super) fn new(problem: impl Into<String>, hint: impl Into<Cow<'static, str>>) -> InvalidValue {
+        InvalidValue { problem: problem.into(), hint: hint.into() }
+    }
+}
+
+impl fmt::Display for InvalidValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; expected {}", self.problem, self.hint)
+    }
+}
+
+/// Rejects a value in quotes, because no setting has quotes. A shell would have removed them, but the env files of Docker and the lists in
+/// compose files are read without a shell.
+pub(super) fn check_unquoted(text: &str) -> Result<(), InvalidValue> {
+    let value = text.trim();
+    let is_quoted = |quote: char| value.starts_with(quote) || value.ends_with(quote);
+    if ['"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}'].into_iter().any(is_quoted) {
+        let problem = format!("the quotes are part of the value {}", sanitize_for_log(value));
+        return Err(InvalidValue::new(
+            problem,
+            "the same without quotes (env files are read without a shell)",
+        ));
+    }
+    Ok(())
+}
+
+/// Names of the values of an enum.
+pub(super) type Names<T> = &'static [(&'static str, T)];
+
+pub(super) const SYNC_MODES: Names<SyncMode> = &[("free", SyncMode::Free), ("barrier", SyncMode::Barrier)];
+pub(super) const RELEASES: Names<Release> = &[("period", Release::Period), ("complete", Release::Complete)];
+pub(super) const API_METHODS: Names<ApiMethod> = &[("get", ApiMethod::Get), ("post", ApiMethod::Post)];
+pub(super) const COUNTERS: Names<Counting> =
+    &[("per-node", Counting::PerNode), ("per-cycle", Counting::PerCycle), ("off", Counting::Off)];
+
+/// Parses one of `names`, in any case; `what` is the noun for the error.
+pub(super) fn one_of<T: Copy>(what: &str, names: Names<T>, text: &str) -> Result<T, InvalidValue> {
+    let found = names.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        let hint = match names.split_last() {
+            Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+            _ => names.concat(),
+        };
+        InvalidValue::new(format!("unknown {what} \"{}\"", sanitize_for_log(text)), hint)
+    })
+}
+
+/// Returns the name of a value.
+pub(super) fn name_of<T: PartialEq>(names: Names<T>, value: &T) -> String {
+    names.iter().find(|(_, named)| named == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
+}
+
+pub(super) fn connect_string(text: &str) -> Result<ConnectString, InvalidValue> {
+    ConnectString::from_str(text).map_err(|error| {
+        InvalidValue::new(
+            format!("bad ZooKeeper address \"{}\": {}", error.text, error.problem),
+            "host:port[,host:port…][/chroot], such as zk1:2181,zk2:2181/fleet",
+        )
+    })
+}
+
+fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
+    duration::parse(text).map_err(|_| {
+        InvalidValue::new(
+            format!("\"{}\" is not a duration", sanitize_for_log(text)),
+            "a duration such as 5s, 500ms or 1h 30m, or a number of seconds",
+        )
+    })
+}
+
+/// Parses a sampling period.
+pub(crate) fn sampling_period(text: &str) -> Result<Duration, InvalidValue> {
+    let period = parse_duration(text)?;
+    duration::period(period).map_err(|_| {
+        InvalidValue::new(
+            format!("a sampling period of {period:?} is out of bounds"),
+            "a duration from 100ms to 31d, such as 5s, or a number of seconds",
+        )
+    })
+}
+
+pub(super) fn session_timeout(text: &str) -> Result<Duration, InvalidValue> {
+    let timeout = parse_duration(text)?;
+    if SESSION_TIMEOUTS.contains(&timeout) {
+        return Ok(timeout);
+    }
+    let problem = format!("a session timeout of {timeout:?} is out of bounds");
+    Err(InvalidValue::new(problem, "a duration from 200ms to 1h, such as 10s"))
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, InvalidValue> {
+    match logging::filter(Some(text)) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(InvalidValue::new(
+            format!("bad log filter \"{}\"", sanitize_for_log(text)),
+            "a level such as debug, or target=level pairs",
+        )),
+    }
+}
+
+/// Parses the path of a znode that is not the root.
+pub(super) fn parent_path(text: &str) -> Result<String, InvalidValue> {
+    let problem = match check_path(text) {
+        Ok(()) if text != "/" => return Ok(text.to_owned()),
+        Ok(()) => "it is the root",
+        Err(problem) => problem,
+    };
+    let problem = format!("bad znode path \"{}\": {problem}", sanitize_for_log(text));
+    Err(InvalidValue::new(problem, "the path of a znode, such as /mediciones"))
+}
+
+pub(super) fn name_template(text: &str) -> Result<String, InvalidValue> {
+    if text.matches("{id}").count() == 1 && !text.contains('/') {
+        return Ok(text.to_owned());
+    }
+    let problem = format!("bad name \"{}\"", sanitize_for_log(text));
+    Err(InvalidValue::new(problem, "{id} once and no /, such as app{id}"))
+}
+
+pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, InvalidValue> {
+    text.parse().map_err(|problem| {
+        InvalidValue::new(
+            format!("bad listen address \"{}\": {problem}", sanitize_for_log(text)),
+            "host:port, such as 127.0.0.1:9100, or :9100 for all addresses",
+        )
+    })
+}
+
+/// Parses the URL of the API. A path that ends in `/` is a base, as in the configuration of existing fleets: reports go to `nuevo` below it.
+pub(super) fn api_url(text: &str) -> Result<Url, InvalidValue> {
+    let invalid = |problem: String| {
+        let problem = format!("bad API address \"{}\": {problem}", sanitize_for_log(text));
+        InvalidValue::new(problem, "an address such as http://127.0.0.1:8000/nuevo")
+    };
+    let url = http_url(text).map_err(invalid)?;
+    if !url.path().ends_with('/') {
+        return Ok(url);
+    }
+    let query = url.query().map(str::to_owned);
+    let mut url = url.join("nuevo").map_err(|error| invalid(error.to_string()))?;
+    url.set_query(query.as_deref());
+    Ok(url)
+}
+
+/// Parses an origin: scheme, host and port of a URL.
+pub(super) fn origin(text: &str) -> Result<Url, InvalidValue> {
+    let invalid = |problem: String| {
+        let problem = format!("bad origin \"{}\": {problem}", sanitize_for_log(text));
+        InvalidValue::new(problem, "scheme, host and port, such as https://api.example:8443")
+    };
+    let url = http_url(text.trim()).map_err(invalid)?;
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !is_bare || !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("it has more than scheme, host and port".to_owned()));
+    }
+    Ok(url)
+}
+
+/// Parses origins that are separated by commas.
+pub(super) fn origins(text: &str) -> Result<Vec<Url>, InvalidValue> {
+    text.split(',').filter(|text| !text.trim().is_empty()).map(origin).collect()
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        scheme => Err(format!("{} is neither http nor https", sanitize_for_log(scheme))),
+    }
+}
+
+/// Returns the origin of a URL.
+pub(super) fn origin_text(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+/// Returns a URL for people, without user, password and query, which may be secrets.
+pub(super) fn url_text(url: &Url) -> String {
+    format!("{}{}", sanitize_for_log(&origin_text(url)), sanitize_for_log(url.path()))
+}

@@ -1,0 +1,78 @@
+//! Publishes the [`NodeInfo`] of this node as an ephemeral znode.
+
+use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
+use atalaya_recipes::{Session, WrongZnode, WrongZnodeReporter, ZnodeProblem};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::model::leader_state::LeaderState;
+use crate::model::node_id::NodeId;
+use crate::model::node_info::{self, NodeInfo, SensorStatus};
+
+/// Publishes the node info until dropped. Changes of board, sensors or leader state are published with a minimum interval, see
+/// [`node_info::publish_delay`]; the newest state is published, and states in between are skipped.
+///
+/// If the znode cannot be published because another session owns it, or because it is persistent, the node logs that and works
+/// without it.
+pub(crate) async fn publish_node_info(
+    session: &Session,
+    id: &NodeId,
+    mut info: NodeInfo,
+    mut sensors: watch::Receiver<Vec<SensorStatus>>,
+    board: watch::Receiver<String>,
+    leader_state: watch::Receiver<Option<LeaderState>>,
+) {
+    info.sensors.clone_from(&sensors.borrow_and_update());
+    let (data, published) = watch::channel(Some(info.to_json()));
+    let path = format!("{}/{id}", node_info::PARENT_PATH);
+    // Kept until this future is dropped, so that the wrong znode is reported as long as the node runs.
+    let mut wrong_znodes = WrongZnodeReporter::default();
+    tokio::select! {
+        conflict = PersistentNode::new(session.clone(), &path).run(published) => match conflict {
+            Conflict::Persistent => {
+                wrong_znodes.update(session, [WrongZnode::new(&path, ZnodeProblem::NotEphemeral)]);
+            }
+            Conflict::Held { .. } => {
+                warn!("cannot publish the node info: a node of another fleet with the same id owns {path}: {conflict}");
+            }
+        },
+        () = update(info, &data, sensors, board, leader_state) => {}
+    }
+    std::future::pending().await
+}
+
+/// Keeps `data` current.
+async fn update(
+    mut info: NodeInfo,
+    data: &watch::Sender<Option<Vec<u8>>>,
+    mut sensors: watch::Receiver<Vec<SensorStatus>>,
+    mut board: watch::Receiver<String>,
+    mut leader_state: watch::Receiver<Option<LeaderState>>,
+) {
+    let mut last = Instant::now();
+    loop {
+        let leading = *leader_state.borrow_and_update();
+        let is_other = *board.borrow_and_update() != info.board || leading != info.leading;
+        let interval = node_info::publish_delay(&info.sensors, &sensors.borrow_and_update());
+        let interval = if is_other { Some(node_info::MIN_PUBLISH_INTERVAL) } else { interval };
+        let due = async {
+            match interval {
+                Some(interval) => tokio::time::sleep_until(last + interval).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = due => {
+                info.board.clone_from(&board.borrow());
+                info.sensors.clone_from(&sensors.borrow());
+                info.leading = leading;
+                data.send_replace(Some(info.to_json()));
+                last = Instant::now();
+            }
+            Ok(()) = sensors.changed() => {}
+            Ok(()) = board.changed() => {}
+            Ok(()) = leader_state.changed() => {}
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Fleets under faults: no average is lost, and none is delivered twice or by a deposed leader; `/counter` equals the
+//! number of measurements. The requests that the API received and ZooKeeper's own log are compared.
+//!
+//! A collector holds each committed report once, and no other, whatever is killed.
+//!
+//! A sample; `cargo xtask chaos fleet` runs hundreds of schedules.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::Path;
+
+use atalaya_testbed::chaos::{
+    Cast, FaultKind, FaultKinds, Outcome, POINTS, Receiver, Schedule, Theatre, seed_of,
+};
+use atalaya_testbed::target_dir;
+
+#[track_caller]
+fn play(theatre: &mut Theatre, schedule: &Schedule) -> Outcome {
+    let outcome = theatre.play(schedule);
+    if !outcome.verdict.violations.is_empty() {
+        let folder = target_dir().join("chaos").join(format!("test-{}", std::process::id()));
+        let kept = outcome.keep(&folder);
+        panic!("{schedule}{:#?}\nall of it: {} {kept:?}", outcome.verdict.violations, folder.display());
+    }
+    outcome
+}
+
+fn theatre() -> Theatre {
+    Theatre::open(Cast::Atalaya(Path::new(env!("CARGO_BIN_EXE_atalaya")).into()))
+}
+
+/// Leaders are killed, or frozen for two session timeouts, at each step; every other fleet is in lock-step mode.
+fn at_each_step(stops: bool) {
+    let mut theatre = theatre();
+    for (number, point) in POINTS.into_iter().enumerate() {
+        let outcome = play(&mut theatre, &Schedule::dying(point, stops, (number % 2 == 0) ^ stops));
+        let what = format!("{} at {point}", if stops { "stopped" } else { "died" });
+        assert!(outcome.played.contains_key(&what), "no process {what}: {:?}", outcome.played);
+        assert!(outcome.verdict.figures.reports >= 3, "{:?}", outcome.verdict.figures);
+    }
+}
+
+#[test]
+fn leader_that_dies_at_any_step_of_a_cycle_loses_no_report() {
+    at_each_step(false);
+}
+
+#[test]
+fn leader_that_freezes_at_any_step_of_a_cycle_loses_no_report() {
+    at_each_step(true);
+}
+
+#[test]
+fn fleet_delivers_each_report_once_under_random_faults() {
+    let mut theatre = theatre();
+    let random = RandomState::new().build_hasher().finish() >> 32;
+    let known = [813_437_409_709, 433_022_255_681].map(|seed| Schedule::of(seed, None));
+    // All kinds of faults.
+    let drawn = Schedule::of(seed_of(random, 0), None).with(&FaultKinds::default());
+    for schedule in known.into_iter().chain([drawn]) {
+        println!("{schedule}");
+        play(&mut theatre, &schedule);
+    }
+}
+
+/// A sample of the faults that other ZooKeeper clients and a lost standard error cause, with seeds that contain most of
+/// them.
+#[test]
+fn fleet_recovers_from_lost_stderr_squatters_refusals_and_poisoned_data() {
+    const HOSTILE: [FaultKind; 5] =
+        [FaultKind::Stderr, FaultKind::Znodes, FaultKind::Acl, FaultKind::Outbox, FaultKind::Measurements];
+    let mut theatre = theatre();
+    let kinds = HOSTILE.into_iter().collect();
+    for seed in [752_331_569_010, 940_778_137_641] {
+        let schedule = Schedule::of(seed, None).with(&kinds);
+        println!("{schedule}");
+        play(&mut theatre, &schedule);
+    }
+}
+
+/// The receiver is a real collector, which is killed, frozen and stopped, like its store.
+fn a_collector_holds_each_report_once(receiver: Receiver, seeds: [u64; 2]) {
+    let mut theatre = theatre();
+    let random = RandomState::new().build_hasher().finish() >> 32;
+    for seed in seeds.into_iter().chain([seed_of(random, 0)]) {
+        let schedule = Schedule::of(seed, None).to(receiver);
+        println!("{schedule}");
+        let outcome = play(&mut theatre, &schedule);
+        let happened = |what: &str| outcome.played.keys().any(|act| act.starts_with(what));
+        assert!(happened("collector") || happened("Redis"), "{:?}", outcome.played);
+    }
+}
+
+#[test]
+fn collector_with_sqlite_holds_each_report_once() {
+    a_collector_holds_each_report_once(Receiver::Sqlite, [75_405_487_785, 520_740_349_663]);
+}
+
+#[test]
+fn collector_with_redis_holds_each_report_once() {
+    a_collector_holds_each_report_once(Receiver::Redis, [281_320_166_145, 223_852_446_536]);
+}

@@ -11,8 +11,8 @@ pub struct Aggregate {
     values: BTreeMap<Option<String>, Vec<f64>>,
 }
 
-/// Maximum number of unknown units that are averaged: each is a report in every cycle. Units of known quantities and bare numbers do
-/// not count.
+/// Maximum number of unknown units that are averaged: each is a report in every cycle. Units of known quantities and
+/// bare numbers do not count.
 pub const MAX_UNKNOWN_UNITS: usize = 64;
 
 impl Aggregate {
@@ -56,8 +56,8 @@ fn average(unit: Option<String>, values: &[f64]) -> Average {
     }
 }
 
-/// Returns the sum divided by the count, as the other programs of the fleet compute it. If the sum of finite numbers is not finite,
-/// each is divided first.
+/// Returns the sum divided by the count, as the other programs of the fleet compute it. If the sum of finite numbers is
+/// not finite, each is divided first.
 fn mean(values: &[f64]) -> f64 {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;

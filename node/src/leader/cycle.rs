@@ -10,18 +10,18 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::fail_points;
+use crate::leader::barrier::{self, Barrier};
 use crate::leader::config::{LeaderConfig, LeaderHandles};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::{CommitError, WriteOp};
-use crate::leader::fenced_store::{self, BarrierCommit, CounterValue, CycleCommit, FencedStore};
+use crate::leader::fenced_store::{BarrierCommit, CounterValue, CycleCommit, FencedStore};
 use crate::leader::members::Members;
 use crate::leader::outbox_store;
-use crate::leader::read_fleet::{FleetReading, Freshness, not_written_since, read_fleet};
+use crate::leader::read_fleet::{FleetReading, Freshness, read_fleet};
 use crate::leader::schedule::Schedule;
 use crate::leader::status_push::{FleetSnapshot, MAX_NODES};
 use crate::leader::write_counter::CounterReader;
 use crate::metrics::CycleResult;
-use crate::model::barrier;
 use crate::model::report::CycleReport;
 use crate::zk::server_clock::{Millis, ServerClock, millis};
 
@@ -38,7 +38,8 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Delay before a failed cycle is repeated.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Returns the maximum duration of a cycle's requests to ZooKeeper: a leader without a response for a session timeout is deposed.
+/// Returns the maximum duration of a cycle's requests to ZooKeeper: a leader without a response for a session timeout
+/// is deposed.
 pub(super) fn zookeeper_timeout(connection: &Connection) -> Duration {
     connection.timeout() * 2
 }
@@ -65,21 +66,6 @@ pub(super) struct CycleRunner<'a> {
     pub(super) counter_reader: CounterReader,
     /// Znodes of the wrong type, besides those that [`CycleRunner::backoff`] reports.
     pub(super) wrong_znodes: WrongZnodeReporter,
-}
-
-/// The barrier in lock-step mode.
-#[derive(Clone, Debug)]
-pub(super) struct Barrier {
-    /// Generation of the closed barrier; `None` if the barrier is open, because another program opened it.
-    generation: Option<i64>,
-    /// Measurement znodes that were not written in this generation yet; `None` before the first check.
-    missing: Option<Vec<String>>,
-}
-
-impl Barrier {
-    fn closed(generation: i64) -> Barrier {
-        Barrier { generation: Some(generation), missing: None }
-    }
 }
 
 /// Outcome of a cycle.
@@ -109,10 +95,10 @@ impl CycleRunner<'_> {
         self.config = configs.borrow_and_update().clone();
         match self.config.sync {
             SyncMode::Barrier => match self.find_or_close_barrier().await {
-                Ok(closed_at) => last_cycle = closed_at.or(last_cycle),
+                Ok(closed_at) => last_cycle = Some(closed_at),
                 Err(error) => return self.back_off(error).await,
             },
-            SyncMode::Free => self.open_leftover_barrier().await,
+            SyncMode::Free => barrier::open_leftover(self.leadership, &mut self.wrong_znodes).await,
         }
         let mut schedule = self.schedule(last_cycle);
         loop {
@@ -181,30 +167,6 @@ impl CycleRunner<'_> {
         self.members.update(&self.handles.measurements, names).log(self.members.len());
     }
 
-    /// Returns true if all members have published since the barrier was closed.
-    async fn all_have_published(&mut self) -> bool {
-        let Some(Barrier { generation: Some(generation), missing }) = &mut self.barrier else { return true };
-        if self.members.is_empty() {
-            return false;
-        }
-        let paths: Vec<String> = match missing.take() {
-            Some(missing) => missing.into_iter().filter(|path| self.members.contains_path(path)).collect(),
-            None => self.members.paths(),
-        };
-        match not_written_since(self.leadership.connection(), &paths, *generation).await {
-            // If the cycle fails, all members are checked again: one may have joined in between.
-            Ok(late) if late.is_empty() => true,
-            Ok(late) => {
-                *missing = Some(late);
-                false
-            }
-            Err(_) => {
-                *missing = Some(paths);
-                false
-            }
-        }
-    }
-
     async fn run_cycle(&mut self) -> CycleOutcome {
         let now = self.now();
         let reading = match self.read_fleet(now).await {
@@ -241,13 +203,37 @@ impl CycleRunner<'_> {
         };
         let barrier = match &self.barrier {
             None => BarrierCommit::None,
-            Some(Barrier { generation: None, .. }) => BarrierCommit::Close,
-            Some(Barrier { generation: Some(_), .. }) => BarrierCommit::Release,
+            Some(barrier) if barrier.generation.is_none() => BarrierCommit::Close,
+            Some(_) => BarrierCommit::Release,
         };
         let commit = CycleCommit { report: report.as_ref(), deliver, dropped, barrier, counter };
         match self.store.commit(self.leadership, self.clock, commit).await {
             Ok(zxid) => self.on_committed(zxid, report, dropped, counter).await,
             Err(error) => self.on_commit_failed(error).await,
+        }
+    }
+
+    /// Closes the barrier, unless a previous leader has closed it. Returns the time at which it was closed.
+    async fn find_or_close_barrier(&mut self) -> Result<Millis, CommitError> {
+        if let Some(stat) = barrier::find(self.leadership.connection()).await? {
+            info!(
+                generation = stat.czxid,
+                "the barrier is closed; the cycle of the previous leader is finished first"
+            );
+            // The barrier was closed by the transaction of the newest cycle.
+            self.store.last_cycle_zxid = stat.czxid;
+            self.barrier = Some(Barrier::closed(stat.czxid));
+            return Ok(stat.ctime);
+        }
+        self.barrier = Some(barrier::close(self.leadership).await?);
+        Ok(self.now())
+    }
+
+    /// Returns true if all members have published since the barrier was closed.
+    async fn all_have_published(&mut self) -> bool {
+        match &mut self.barrier {
+            Some(barrier) => barrier.all_have_published(self.leadership.connection(), self.members).await,
+            None => true,
         }
     }
 
@@ -330,7 +316,8 @@ impl CycleRunner<'_> {
         match error {
             CommitError::Fenced => std::future::pending().await,
             CommitError::Rejected(WriteOp::Counter, error) => {
-                // Another client has written the counter, or it is not writable: then the cycle is committed without it.
+                // Another client has written the counter, or it is not writable: then the cycle is committed without
+                // it.
                 self.counter_reader.on_rejected(&error);
                 self.counter = None;
                 CycleOutcome::Retry
@@ -383,49 +370,6 @@ impl CycleRunner<'_> {
             CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error) => {
                 warn!("this cycle is not committed, or its commit is not confirmed: {error}");
                 tokio::time::sleep(RETRY_INTERVAL).await;
-            }
-        }
-    }
-
-    /// Closes the barrier, unless a previous leader has closed it. Returns the time at which it was closed.
-    async fn find_or_close_barrier(&mut self) -> Result<Option<Millis>, CommitError> {
-        if let Some(stat) = self.leadership.connection().stat(barrier::PATH).await? {
-            info!(
-                generation = stat.czxid,
-                "the barrier is closed; the cycle of the previous leader is finished first"
-            );
-            // The barrier was closed by the transaction of the newest cycle.
-            self.store.last_cycle_zxid = stat.czxid;
-            self.barrier = Some(Barrier::closed(stat.czxid));
-            return Ok(Some(stat.ctime));
-        }
-        let generation = fenced_store::close_barrier(self.leadership).await?;
-        self.barrier = Some(Barrier { generation, missing: None });
-        Ok(Some(self.now()))
-    }
-
-    /// Opens a barrier that is left from lock-step mode, so that no node waits at it.
-    async fn open_leftover_barrier(&mut self) {
-        let connection = self.leadership.connection();
-        let opened = async {
-            match connection.stat(barrier::PATH).await? {
-                Some(_) => fenced_store::open_barrier(self.leadership).await.map(|()| true),
-                None => Ok(false),
-            }
-        };
-        match opened.await {
-            Ok(true) => {
-                info!("the barrier was closed and is open now: all nodes measure by their own clocks")
-            }
-            Ok(false) => {}
-            Err(CommitError::Rejected(_, error)) if error.is_no_node() => {}
-            // The new leader opens it.
-            Err(CommitError::Fenced) => {}
-            Err(CommitError::Rejected(_, error) | CommitError::OutcomeUnknown(error)) => {
-                match error.wrong_znode() {
-                    Some(wrong) => self.wrong_znodes.update(connection.session(), [wrong]),
-                    None => warn!(%error, "cannot open the barrier"),
-                }
             }
         }
     }

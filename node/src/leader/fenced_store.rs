@@ -1,7 +1,8 @@
 //! State of the fleet that only the leader writes: the fence, and the outcome of each cycle.
 //!
-//! A new leader takes over with [`FencedStore::acquire`], which increments the epoch in the fence. Each cycle is committed with
-//! [`FencedStore::commit`], one transaction that checks the version of the fence, and so fails if another leader has taken over.
+//! A new leader takes over with [`FencedStore::acquire`], which increments the epoch in the fence. Each cycle is
+//! committed with [`FencedStore::commit`], one transaction that checks the version of the fence, and so fails if
+//! another leader has taken over.
 
 use std::collections::BTreeSet;
 
@@ -21,8 +22,8 @@ use crate::zk::server_clock::{Millis, ServerClock};
 /// Path of the counter.
 pub(crate) const COUNTER: &str = "/counter";
 
-/// Number of failures because the path of a cycle's report is occupied after which the cycle is skipped. Before, the outbox reader has
-/// had time to move a report that is there.
+/// Number of failures because the path of a cycle's report is occupied after which the cycle is skipped. Before, the
+/// outbox reader has had time to move a report that is there.
 const MAX_OCCUPIED: u32 = 5;
 
 /// The fence, as this leader wrote it last.
@@ -90,8 +91,9 @@ impl FencedStore {
         self.fencing_token == leadership.fencing_token()
     }
 
-    /// Acquires the fence: from then on no earlier leader can commit. `last_own` is the fence that this leader wrote last, in case the
-    /// znode was deleted. The new epoch is above `min_epoch`, the epoch of a report that a collector has from another program, if any.
+    /// Acquires the fence: from then on no earlier leader can commit. `last_own` is the fence that this leader wrote
+    /// last, in case the znode was deleted. The new epoch is above `min_epoch`, the epoch of a report that a collector
+    /// has from another program, if any.
     ///
     /// # Cancellation safety
     /// If the future is dropped, the fence may be acquired or not; acquiring it again takes one more epoch.
@@ -123,8 +125,8 @@ impl FencedStore {
         }
         let fence = Fence::next(previous, last_own, now, newest_report, min_epoch);
         let stat = write_fence(leadership, fence, stored.as_ref().map(|(_, stat)| stat), clock).await?;
-        // If the previous leader committed no cycle, the fence's stat is that of its takeover and not of the last cycle. Then measurements
-        // that were written in between are counted in no cycle.
+        // If the previous leader committed no cycle, the fence's stat is that of its takeover and not of the last
+        // cycle. Then measurements that were written in between are counted in no cycle.
         let (last_cycle, last_cycle_zxid) = match previous.and(stored) {
             Some((_, stat)) => (Some(stat.mtime), stat.mzxid),
             None => (None, 0),
@@ -140,8 +142,9 @@ impl FencedStore {
         Ok(Takeover { store, outbox, last_cycle })
     }
 
-    /// Reads the fence again, after an interruption or after a commit with an unknown outcome. Returns the cycles with a report in the
-    /// outbox; `None` if the fence is missing or has another epoch: then another program has written it.
+    /// Reads the fence again, after an interruption or after a commit with an unknown outcome. Returns the cycles with
+    /// a report in the outbox; `None` if the fence is missing or has another epoch: then another program has written
+    /// it.
     pub(super) async fn reload(
         &mut self,
         leadership: &Leadership,
@@ -161,7 +164,8 @@ impl FencedStore {
         Ok(Some(outbox))
     }
 
-    /// Returns the fence of the next cycle. It skips cycles whose report's path is occupied by a znode that cannot be moved.
+    /// Returns the fence of the next cycle. It skips cycles whose report's path is occupied by a znode that cannot be
+    /// moved.
     pub(super) fn next_fence(&self) -> Fence {
         Fence { cycle: self.fence.cycle.max(self.skipped), ..self.fence }.with_next_cycle()
     }
@@ -258,8 +262,8 @@ async fn write_fence(
     }
 }
 
-/// Returns ZooKeeper's time, and the newest cycle that the reports in ZooKeeper have, for a fleet without a fence. With a fence, a
-/// report of a later cycle is from another program, and does not count.
+/// Returns ZooKeeper's time, and the newest cycle that the reports in ZooKeeper have, for a fleet without a fence. With
+/// a fence, a report of a later cycle is from another program, and does not count.
 async fn recover_without_fence(
     connection: &Connection,
     outbox: &BTreeSet<u64>,
@@ -286,8 +290,9 @@ fn last_plausible(cycles: &BTreeSet<u64>) -> u64 {
 
 /// Parses the data of the fence. Returns `None` and logs the reason if no leader can have written it.
 ///
-/// Epochs increase more slowly than clocks. So an epoch far above the clock of ZooKeeper, as the stats of the fence and of this leader's
-/// election znode (`created`) have it, is damage or an attack: collectors would refuse leaders above it.
+/// Epochs increase more slowly than clocks. So an epoch far above the clock of ZooKeeper, as the stats of the fence and
+/// of this leader's election znode (`created`) have it, is damage or an attack: collectors would refuse leaders above
+/// it.
 fn parse_plausible(data: &[u8], stat: &Stat, created: Millis) -> Option<Fence> {
     let latest = fence::latest_epoch(created.max(stat.mtime).max(stat.ctime));
     let parsed = Fence::parse(data).and_then(|fence| match fence.epoch < latest {
@@ -302,20 +307,6 @@ fn parse_plausible(data: &[u8], stat: &Stat, created: Millis) -> Option<Fence> {
             None
         }
     }
-}
-
-/// Closes the open barrier before the first cycle. Returns its generation; `None` if another program has opened it since.
-pub(super) async fn close_barrier(leadership: &Leadership) -> Result<Option<i64>, CommitError> {
-    let close = Write::Create { path: barrier::PATH, data: b"", mode: CreateMode::Persistent };
-    fenced_multi(leadership, &[(WriteOp::CloseBarrier, close)]).await?;
-    // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong, so it is read.
-    Ok(leadership.connection().stat(barrier::PATH).await?.map(|stat| stat.czxid))
-}
-
-/// Opens the closed barrier for good.
-pub(super) async fn open_barrier(leadership: &Leadership) -> Result<(), CommitError> {
-    let open = Write::Delete { path: barrier::PATH, version: None };
-    fenced_multi(leadership, &[(WriteOp::OpenBarrier, open)]).await.map(drop)
 }
 
 /// Returns the error for a response that no server sends.

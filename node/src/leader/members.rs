@@ -1,5 +1,5 @@
-//! Members of the fleet, as the leader knows them: the measurement znodes, with what their last reading found. No I/O except log
-//! lines.
+//! Members of the fleet, as the leader knows them: the measurement znodes, with what their last reading found. No I/O
+//! except log lines.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Records the result of a reading. Returns true if the member is now included and was excluded before, or the other way round,
-    /// or is excluded for another reason.
+    /// Records the result of a reading. Returns true if the member is now included and was excluded before, or the
+    /// other way round, or is excluded for another reason.
     pub(super) fn record(&mut self, size: usize, excluded: Option<Exclusion>) -> bool {
         self.size = size;
         std::mem::replace(&mut self.excluded, excluded) != excluded

@@ -1,28 +1,34 @@
-//! The leader of the fleet: once per period it reads the measurements of all nodes, commits their average, and delivers it to the API.
+//! The leader of the fleet: once per period it reads the measurements of all nodes, commits their average, and delivers
+//! it to the API.
 //!
 //! # Control flow
 //!
-//! The election calls [`Leader::lead`] when this node becomes the leader, and drops the future when it may not be the leader any more.
-//! [`Leader::lead`] repeats two steps:
+//! The election calls [`Leader::lead`] when this node becomes the leader, and drops the future when it may not be the
+//! leader any more. [`Leader::lead`] repeats two steps:
 //!
-//! 1. `take_over` acquires the fence, which begins a new epoch. If this leader wrote the fence last, it only reloads it and continues its
-//!    epoch.
+//! 1. `take_over` acquires the fence, which begins a new epoch. If this leader wrote the fence last, it only reloads it
+//!    and continues its epoch.
 //! 2. `run_epoch` runs the cycles, and the delivery beside them. It returns when the fence must be reloaded.
 //!
 //! # Errors
 //!
 //! A cycle fails in one of these ways:
 //!
-//! - The own election znode is gone ([`CommitError::Fenced`]): another node is the leader. The future waits until the election drops it.
-//! - One write was rejected, and the leader can remove the cause (another program changed the counter, the barrier or the outbox): the same
-//!   cycle is repeated at once ([`CycleOutcome::Retry`](cycle::CycleOutcome::Retry)).
-//! - Anything else, in particular a commit with an unknown outcome: `run_epoch` returns, and `take_over` reloads the fence. If the fence has
-//!   this leader's epoch, it tells whether the cycle was committed, and the epoch continues; otherwise a new epoch begins.
+//! - The own election znode is gone ([`CommitError::Fenced`]): another node is the leader. The future waits until the
+//!   election drops it.
+//! - One write was rejected, and the leader can remove the cause (another program changed the counter, the barrier or
+//!   the outbox): the same cycle is repeated at once ([`CycleOutcome::Retry`](cycle::CycleOutcome::Retry)).
+//! - Anything else, in particular a commit with an unknown outcome: `run_epoch` returns, and `take_over` reloads the
+//!   fence. If the fence has this leader's epoch, it tells whether the cycle was committed, and the epoch continues;
+//!   otherwise a new epoch begins.
 //!
-//! No error is returned to the election. All requests of this module are dropped at any await; what must survive an interruption (such as
-//! a lost connection) is in [`State`], and what must survive this process is in ZooKeeper: see [`fenced_store`].
+//! # Cancellation safety
+//!
+//! The election may drop the future at any await. State that must survive this, for example a lost connection, is in
+//! [`State`]; state that must survive the process is in ZooKeeper, see [`fenced_store`].
 
 pub mod aggregate;
+mod barrier;
 pub(crate) mod config;
 mod cycle;
 pub(crate) mod delivery;
@@ -143,7 +149,8 @@ impl Leader {
         std::future::pending().await
     }
 
-    /// Acquires or reloads the fence and synchronizes the outbox, with retries. Returns the time of the last cycle, if known.
+    /// Acquires or reloads the fence and synchronizes the outbox, with retries. Returns the time of the last cycle, if
+    /// known.
     async fn take_over(&self, leadership: &Leadership, state: &mut State) -> Option<Millis> {
         loop {
             match self.try_take_over(leadership, state).await {
@@ -243,7 +250,8 @@ impl Leader {
             counter_reader: CounterReader::default(),
             wrong_znodes: WrongZnodeReporter::default(),
         };
-        // Only the cycles and `outranked` end: then the fence must be reloaded, or acquired again. The others run until they are dropped.
+        // Only the cycles and `outranked` end: then the fence must be reloaded, or acquired again. The others run until
+        // they are dropped.
         tokio::select! {
             () = Box::pin(cycles.run(last_cycle, member_names)) => {}
             () = delivery => {}

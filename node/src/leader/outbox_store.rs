@@ -81,8 +81,8 @@ fn cycle_of(name: &str) -> Option<u64> {
     name.parse().ok().filter(|cycle: &u64| *cycle <= MAX_CYCLE && cycle.to_string() == name)
 }
 
-/// Number of reports to read in one request: small at first and after large reports, larger while they are small. It bounds the
-/// memory of a response, whatever other programs store.
+/// Number of reports to read in one request: small at first and after large reports, larger while they are small. It
+/// bounds the memory of a response, whatever other programs store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchSize(usize);
 
@@ -124,8 +124,8 @@ pub(crate) async fn read(
     Ok(cycles.iter().copied().zip(answers).collect())
 }
 
-/// Finishes a report: deletes it, replaces it, or moves it to the rejected reports. Returns the number of rejected reports that were
-/// deleted to make room for it.
+/// Finishes a report: deletes it, replaces it, or moves it to the rejected reports. Returns the number of rejected
+/// reports that were deleted to make room for it.
 ///
 /// # Cancellation safety
 /// If the future is dropped, the report may be finished or not. Finishing it twice is safe.
@@ -163,8 +163,8 @@ pub(super) async fn finish(
     }
 }
 
-/// Deletes a report from the outbox and writes `data` to the rejected reports. If a rejected report of this cycle exists, `data` replaces
-/// it or is discarded.
+/// Deletes a report from the outbox and writes `data` to the rejected reports. If a rejected report of this cycle
+/// exists, `data` replaces it or is discarded.
 async fn move_to_rejected(
     leadership: &Leadership,
     cycle: u64,
@@ -193,8 +193,8 @@ async fn move_to_rejected(
     .map(drop)
 }
 
-/// Deletes the oldest rejected reports until there is room for one more. Returns the number of deleted reports. A report with children
-/// cannot be deleted; the next one is deleted instead.
+/// Deletes the oldest rejected reports until there is room for one more. Returns the number of deleted reports. A
+/// report with children cannot be deleted; the next one is deleted instead.
 async fn make_room_for_rejected(connection: &Connection) -> Result<usize, Error> {
     let rejected = cycles(connection, REJECTED_PATH).await?.unwrap_or_default();
     let excess = (rejected.len() + 1).saturating_sub(MAX_REJECTED);

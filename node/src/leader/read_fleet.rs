@@ -1,4 +1,5 @@
-//! Reads the measurements of the whole fleet with few requests and bounded memory. Wrong data in a znode excludes that znode only.
+//! Reads the measurements of the whole fleet with few requests and bounded memory. Wrong data in a znode excludes that
+//! znode only.
 
 use atalaya_recipes::session::BulkRead;
 use atalaya_recipes::{Connection, Error, Stat};
@@ -33,7 +34,8 @@ pub struct FleetReading {
 pub struct Freshness {
     /// A measurement that was written before this time, by ZooKeeper's clock, is stale.
     pub min_time: Millis,
-    /// Transaction of the newest cycle: a measurement that was written by this transaction or an earlier one is in an earlier cycle.
+    /// Transaction of the newest cycle: a measurement that was written by this transaction or an earlier one is in an
+    /// earlier cycle.
     pub last_cycle_zxid: i64,
 }
 
@@ -55,7 +57,8 @@ impl Parsed {
         }
     }
 
-    /// Returns the values, unless the measurement is stale. The data is judged first: wrong data is reported as such however old it is.
+    /// Returns the values, unless the measurement is stale. The data is judged first: wrong data is reported as such
+    /// however old it is.
     fn fresh_values(self, freshness: Freshness) -> Result<Vec<Value>, Exclusion> {
         let values = self.values?;
         if self.stat.is_some_and(|stat| stat.mtime < freshness.min_time) {
@@ -65,8 +68,8 @@ impl Parsed {
     }
 }
 
-/// Reads the measurements of all `members` and records in `members` which are excluded. A member that is excluded, or is included again,
-/// is logged once. The result contains the measurements of the first `keep` znodes besides.
+/// Reads the measurements of all `members` and records in `members` which are excluded. A member that is excluded, or
+/// is included again, is logged once. The result contains the measurements of the first `keep` znodes besides.
 ///
 /// # Errors
 /// The connection is lost, or a response did not arrive in time. Then `members` is unchanged.

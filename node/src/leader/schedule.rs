@@ -1,5 +1,5 @@
-//! Schedule of the cycles: at whole multiples of the period by ZooKeeper's clock, so that a new leader keeps the schedule of its
-//! predecessor, whatever the clocks of their machines show. No I/O.
+//! Schedule of the cycles: at whole multiples of the period by ZooKeeper's clock, so that a new leader keeps the
+//! schedule of its predecessor, whatever the clocks of their machines show. No I/O.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Returns a schedule of cycles at multiples of `period`. `last` is the time of the last cycle; without one, the first cycle is
-    /// due at once.
+    /// Returns a schedule of cycles at multiples of `period`. `last` is the time of the last cycle; without one, the
+    /// first cycle is due at once.
     pub(crate) fn aligned(last: Option<Millis>, now: Millis, period: Duration) -> Schedule {
         Schedule::new(last, now, period, true)
     }
 
-    /// Returns a schedule for cycles that start early when all nodes are ready. Each is due one whole period after the previous one,
-    /// not at a multiple of the period: a slow node always has a whole period.
+    /// Returns a schedule for cycles that start early when all nodes are ready. Each is due one whole period after the
+    /// previous one, not at a multiple of the period: a slow node always has a whole period.
     pub(crate) fn from_last(last: Option<Millis>, now: Millis, period: Duration) -> Schedule {
         Schedule::new(last, now, period, false)
     }
@@ -46,7 +46,8 @@ impl Schedule {
     /// Returns the time until the next cycle.
     pub(crate) fn delay(&mut self, now: Millis) -> Duration {
         if self.next.saturating_sub(now) > self.period.saturating_add(self.period / 2) {
-            // A timer that fired early explains less: another server, with another clock, has become the ensemble's leader.
+            // A timer that fired early explains less: another server, with another clock, has become the ensemble's
+            // leader.
             self.next = self.following(now);
         }
         duration(self.next.saturating_sub(now))

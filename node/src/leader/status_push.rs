@@ -1,5 +1,5 @@
-//! Sends the fleet status to the collector, beside the reports and without delaying them. A status that cannot be sent is dropped; the
-//! next one replaces it. Other APIs never receive it.
+//! Sends the fleet status to the collector, beside the reports and without delaying them. A status that cannot be sent
+//! is dropped; the next one replaces it. Other APIs never receive it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -124,8 +124,8 @@ impl Status {
     }
 }
 
-/// Returns the address for statuses of a collector that receives reports at `reports`, and the token in that address: some clients cannot
-/// send it in a header.
+/// Returns the address for statuses of a collector that receives reports at `reports`, and the token in that address:
+/// some clients cannot send it in a header.
 fn status_endpoint(reports: &Url) -> Option<(Url, Option<String>)> {
     let token = reports.query_pairs().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
     let relative = if reports.path().ends_with("/api/v1/reports") { "fleet" } else { "api/v1/fleet" };
@@ -199,8 +199,8 @@ impl<'a> StatusPusher<'a> {
         }
     }
 
-    /// Returns the nodes of the fleet, [`MAX_NODES`] at most, and the number of the others. Measurements are from `snapshot`; only the
-    /// node infos are read.
+    /// Returns the nodes of the fleet, [`MAX_NODES`] at most, and the number of the others. Measurements are from
+    /// `snapshot`; only the node infos are read.
     async fn read_nodes(&mut self, snapshot: FleetSnapshot) -> Result<(Vec<NodeSummary>, usize), Error> {
         let connection = self.leadership.connection();
         let info_ids = connection.children_or_empty(node_info::PARENT_PATH).await?;

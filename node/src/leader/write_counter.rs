@@ -1,4 +1,5 @@
-//! The counter that the leader writes with each cycle, and the reasons why it cannot. A cycle never waits for the counter.
+//! The counter that the leader writes with each cycle, and the reasons why it cannot. A cycle never waits for the
+//! counter.
 
 use atalaya_recipes::{Connection, Error, WrongZnode, WrongZnodeReporter, ZnodeProblem};
 use tracing::warn;

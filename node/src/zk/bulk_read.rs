@@ -10,8 +10,8 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 /// Maximum number of znodes in one request.
 pub const MAX_BATCH: usize = 1024;
-/// Maximum size of a response, in bytes, as expected from the sizes of the last read. It bounds the memory that a read takes,
-/// whatever other programs store.
+/// Maximum size of a response, in bytes, as expected from the sizes of the last read. It bounds the memory that a read
+/// takes, whatever other programs store.
 const MAX_RESPONSE: usize = 1024 * 1024;
 /// Maximum size of the paths in one request, in bytes. ZooKeeper closes the connection at 1 MiB (`jute.maxbuffer`).
 const MAX_REQUEST: usize = 512 * 1024;
@@ -24,8 +24,8 @@ pub(crate) const UNKNOWN_SIZE: usize = 16 * 1024;
 /// Maximum number of requests at the same time: enough to keep the connection busy, few enough to bound the memory.
 const CONCURRENT_REQUESTS: usize = 4;
 
-/// Splits a sequence of znodes, each given as the length of its path and the expected size of its data, into requests within all
-/// three bounds. A znode that exceeds a bound alone gets a request of its own.
+/// Splits a sequence of znodes, each given as the length of its path and the expected size of its data, into requests
+/// within all three bounds. A znode that exceeds a bound alone gets a request of its own.
 pub(crate) fn plan(znodes: impl IntoIterator<Item = (usize, usize)>) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
     let (mut start, mut end) = (0, 0);
@@ -48,8 +48,8 @@ pub(crate) fn plan(znodes: impl IntoIterator<Item = (usize, usize)>) -> Vec<Rang
     batches
 }
 
-/// Reads the znodes of each batch in one request and yields the results of `parse`, batch by batch and in order. Responses are
-/// parsed as they arrive, so that raw data does not accumulate.
+/// Reads the znodes of each batch in one request and yields the results of `parse`, batch by batch and in order.
+/// Responses are parsed as they arrive, so that raw data does not accumulate.
 pub(crate) fn read_batches<'a, T: 'a>(
     connection: &'a Connection,
     batches: Vec<Vec<String>>,
@@ -77,8 +77,8 @@ pub(crate) async fn read_children<T>(
     read_named_children(connection, parent, names, sizes, parse).await
 }
 
-/// Reads the children of `parent` with these names. Returns the name, the stat and the parsed data of each that exists, ordered by
-/// name.
+/// Reads the children of `parent` with these names. Returns the name, the stat and the parsed data of each that exists,
+/// ordered by name.
 pub(crate) async fn read_named_children<T>(
     connection: &Connection,
     parent: &str,

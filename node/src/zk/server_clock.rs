@@ -1,11 +1,11 @@
 //! Estimate of ZooKeeper's clock. No I/O.
 //!
-//! ZooKeeper has no request for its time, but the stat of each znode has the time of its last write, by the clock of the server that
-//! was the ensemble's leader then. [`ServerClock`] learns from both kinds of observations:
+//! ZooKeeper has no request for its time, but the stat of each znode has the time of its last write, by the clock of
+//! the server that was the ensemble's leader then. [`ServerClock`] learns from both kinds of observations:
 //!
 //! - An own write happened between its request and its response ([`ServerClock::record_write`]).
-//! - A write of another client, seen in a read, bounds the clock from both sides ([`ServerClock::record_read`]): it happened before
-//!   the read ended, and, if the previous read did not see it, after that read started.
+//! - A write of another client, seen in a read, bounds the clock from both sides ([`ServerClock::record_read`]): it
+//!   happened before the read ended, and, if the previous read did not see it, after that read started.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,8 +15,8 @@ use tracing::warn;
 /// A time in milliseconds since 1970.
 pub(crate) type Millis = i64;
 
-/// Differences between two own writes that network delays explain, in milliseconds. Larger ones mean that a clock was set, or that
-/// another server, with another clock, has become the ensemble's leader.
+/// Differences between two own writes that network delays explain, in milliseconds. Larger ones mean that a clock was
+/// set, or that another server, with another clock, has become the ensemble's leader.
 const MAX_NETWORK_DELAY: Millis = 200;
 
 /// Estimate of ZooKeeper's clock.
@@ -29,7 +29,8 @@ pub(crate) struct ServerClock {
 }
 
 impl ServerClock {
-    /// Records that an own write, whose request was sent at `sent` and answered at `answered`, has the time `time` in its stat.
+    /// Records that an own write, whose request was sent at `sent` and answered at `answered`, has the time `time` in
+    /// its stat.
     pub(crate) fn record_write(&mut self, time: Millis, sent: BootInstant, answered: BootInstant) {
         let middle = sent + answered.since(sent) / 2;
         let estimate = match self.now(middle) {
@@ -42,8 +43,9 @@ impl ServerClock {
         self.known = Some((middle, estimate));
     }
 
-    /// Records that a read, which took from `started` to `ended`, saw writes up to the time `newest` in stats. `local_time` is the
-    /// clock of this machine at `ended`: it is the first estimate, and is corrected as far as the reads require.
+    /// Records that a read, which took from `started` to `ended`, saw writes up to the time `newest` in stats.
+    /// `local_time` is the clock of this machine at `ended`: it is the first estimate, and is corrected as far as the
+    /// reads require.
     pub(crate) fn record_read(
         &mut self,
         newest: Millis,
@@ -150,8 +152,8 @@ mod tests {
             }
         }
 
-        /// A write that a read has just seen has no negative age. Where this machine's clock is fast, its age exceeds the real one
-        /// by the time between two reads at most.
+        /// A write that a read has just seen has no negative age. Where this machine's clock is fast, its age exceeds
+        /// the real one by the time between two reads at most.
         #[test]
         fn server_clock_gives_ages_that_are_not_negative_and_not_far_off(
             ahead in -10_000_000i64..10_000_000,

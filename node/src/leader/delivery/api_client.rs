@@ -71,7 +71,8 @@ impl Api {
         self.url == other.url && self.method == other.method && self.token == other.token
     }
 
-    /// Returns a request to `url`, with the token if `url` has the origin of the API. Every request to an API is built here.
+    /// Returns a request to `url`, with the token if `url` has the origin of the API. Every request to an API is built
+    /// here.
     ///
     /// # Errors
     /// The HTTP client cannot be set up.
@@ -127,8 +128,8 @@ impl Api {
         }
     }
 
-    /// Returns the reason for a response that concerns the sender and not the report (401, 403, 407), with the remedy. Reads the token
-    /// again, in case its file has changed.
+    /// Returns the reason for a response that concerns the sender and not the report (401, 403, 407), with the remedy.
+    /// Reads the token again, in case its file has changed.
     fn denied(&self, status: StatusCode) -> String {
         match &self.token {
             None => format!("it answers {status}, and no token is configured (api_token_file)"),
@@ -197,8 +198,8 @@ fn root_cause(error: &reqwest::Error) -> String {
     if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
 }
 
-/// Adds a hint about this machine's clock to an error about the validity of a certificate: a Raspberry Pi starts in 1970. The hint has
-/// the day only, because a reason that changes is logged again.
+/// Adds a hint about this machine's clock to an error about the validity of a certificate: a Raspberry Pi starts in
+/// 1970. The hint has the day only, because a reason that changes is logged again.
 fn with_clock_hint(cause: String, now: SystemTime) -> String {
     let validity_errors = ["certificate not valid yet", "certificate expired"];
     let found = validity_errors.iter().find_map(|error| Some(cause.find(error)? + error.len()));

@@ -1,7 +1,8 @@
 //! Delivery of reports from the outbox to the API.
 //!
-//! [`worker`] drives the delivery: it asks [`outbox`], which keeps the reports and asks [`queue`] for their order, and sends them with
-//! [`api_client`]. [`outbox_reader`] fills the outbox from ZooKeeper. The calls go in this direction only.
+//! [`worker`] drives the delivery: it asks [`outbox`], which keeps the reports and asks [`queue`] for their order, and
+//! sends them with [`api_client`]. [`outbox_reader`] fills the outbox from ZooKeeper. The calls go in this direction
+//! only.
 
 pub(crate) mod api_client;
 pub(crate) mod outbox;

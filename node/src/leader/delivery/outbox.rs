@@ -1,8 +1,9 @@
-//! Reports that are committed and not accepted yet: decides which is sent next, and how each is finished. No I/O; filled by
-//! [`crate::leader::delivery::outbox_reader`], sent by [`crate::leader::delivery::worker`], finished by
+//! Reports that are committed and not accepted yet: decides which is sent next, and how each is finished. No I/O;
+//! filled by [`crate::leader::delivery::outbox_reader`], sent by [`crate::leader::delivery::worker`], finished by
 //! [`crate::leader::outbox_store`].
 //!
-//! Only as many reports are in memory as fit into [`MAX_LOADED_BYTES`]. Of the others only the cycles are known until there is room.
+//! Only as many reports are in memory as fit into [`MAX_LOADED_BYTES`]. Of the others only the cycles are known until
+//! there is room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,8 +30,8 @@ pub(crate) enum Disposition {
     Rejected(CycleReport),
     /// It can never be delivered: move this data to the rejected reports, unless there is one of the same cycle.
     Undeliverable(Vec<u8>),
-    /// A collector refused its epoch because of one that this fleet skipped: replace it by this report of the current epoch, which is
-    /// then delivered.
+    /// A collector refused its epoch because of one that this fleet skipped: replace it by this report of the current
+    /// epoch, which is then delivered.
     Resend(CycleReport),
 }
 
@@ -194,7 +195,8 @@ impl Outbox {
         self.unread.remove(&cycle);
     }
 
-    /// Records that the report of a cycle from [`Outbox::to_read`] can never be delivered. `data` goes to the rejected reports.
+    /// Records that the report of a cycle from [`Outbox::to_read`] can never be delivered. `data` goes to the rejected
+    /// reports.
     pub(crate) fn on_undeliverable(&mut self, cycle: u64, data: Vec<u8>) {
         if self.unread.remove(&cycle) {
             self.finish_with(cycle, Disposition::Undeliverable(data));
@@ -218,8 +220,8 @@ impl Outbox {
         self.loaded.keys().chain(self.unfinished.keys()).chain(&self.unread).copied().collect()
     }
 
-    /// Removes the cycles that were in the outbox `before` ZooKeeper was read and are not `listed` there. Cycles that were added in
-    /// between stay.
+    /// Removes the cycles that were in the outbox `before` ZooKeeper was read and are not `listed` there. Cycles that
+    /// were added in between stay.
     pub(crate) fn retain_listed(&mut self, before: &BTreeSet<u64>, listed: &BTreeSet<u64>) {
         for cycle in before.difference(listed) {
             self.unload(*cycle);
@@ -228,7 +230,8 @@ impl Outbox {
         }
     }
 
-    /// Returns the cycle whose report must make room for a new one, if the outbox is full: the oldest that is not being sent.
+    /// Returns the cycle whose report must make room for a new one, if the outbox is full: the oldest that is not being
+    /// sent.
     pub(crate) fn to_drop(&self) -> Option<u64> {
         if self.waiting() < MAX_REPORTS {
             return None;
@@ -298,11 +301,11 @@ impl Outbox {
         (self.finish_if_complete(cycle), change)
     }
 
-    /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must be sent again in
-    /// the current epoch.
+    /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must be
+    /// sent again in the current epoch.
     ///
-    /// The collector records no report that it refuses so, and the fleet's own later epochs never make a committed report stale. So the
-    /// later epoch is from another program, or the report is.
+    /// The collector records no report that it refuses so, and the fleet's own later epochs never make a committed
+    /// report stale. So the later epoch is from another program, or the report is.
     fn judge_stale(&mut self, cycle: u64, stale: Stale) -> Option<Outcome> {
         let epoch = self.loaded.get(&cycle)?.report.epoch;
         match self.fence {

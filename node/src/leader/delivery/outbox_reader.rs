@@ -1,5 +1,5 @@
-//! Keeps the leader's outbox equal to the reports in ZooKeeper: lists them, reads as many as fit into memory, and rejects those
-//! that can never be delivered.
+//! Keeps the leader's outbox equal to the reports in ZooKeeper: lists them, reads as many as fit into memory, and
+//! rejects those that can never be delivered.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::model::fence::{self, Fence};
 use crate::model::report::{self, CycleReport};
 use crate::zk::server_clock::ServerClock;
 
-/// Minimum time between two takeovers above an epoch of a collector, and between two checks whether the clock allows one.
+/// Minimum time between two takeovers above an epoch of a collector, and between two checks whether the clock allows
+/// one.
 const TAKEOVER_INTERVAL: Duration = Duration::from_secs(10);
 /// Delay before reports that could not be read are read again.
 const READ_RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -30,8 +31,8 @@ pub(in crate::leader) struct OutboxReader<'a> {
 }
 
 impl OutboxReader<'_> {
-    /// Updates the outbox, which contained the cycles `known`, to the cycles `listed` in ZooKeeper. `newest` is this leader's epoch and the
-    /// newest cycle that it can have committed.
+    /// Updates the outbox, which contained the cycles `known`, to the cycles `listed` in ZooKeeper. `newest` is this
+    /// leader's epoch and the newest cycle that it can have committed.
     pub(in crate::leader) async fn sync(
         self,
         known: &BTreeSet<u64>,
@@ -103,8 +104,8 @@ impl OutboxReader<'_> {
         }
     }
 
-    /// Lists the reports again whenever the outbox's parent znode is written: clients do that after they have deleted a report or put one
-    /// back. `newest` is the newest committed cycle.
+    /// Lists the reports again whenever the outbox's parent znode is written: clients do that after they have deleted a
+    /// report or put one back. `newest` is the newest committed cycle.
     pub(in crate::leader) async fn follow_changes(self, epoch: i64, newest: watch::Receiver<u64>) {
         let session = self.leadership.connection().session().clone();
         let data_watch = DataWatch::new(session, outbox_store::PATH);
@@ -142,8 +143,8 @@ impl OutboxReader<'_> {
     }
 }
 
-/// Returns the newest cycle that can be in ZooKeeper if `cycle` is the newest that is confirmed: the commit of the next one may have
-/// taken effect without a confirmation.
+/// Returns the newest cycle that can be in ZooKeeper if `cycle` is the newest that is confirmed: the commit of the next
+/// one may have taken effect without a confirmation.
 fn newest_possible(epoch: i64, cycle: u64) -> Fence {
     Fence { epoch, cycle, skipped: None }.with_next_cycle()
 }
@@ -155,8 +156,8 @@ struct Undeliverable {
     data: Vec<u8>,
 }
 
-/// Parses the report of a cycle. Refuses one that can never be delivered, and one that is ahead of the fleet: a report of a later epoch
-/// than the leader's would make a collector refuse all further reports of the fleet.
+/// Parses the report of a cycle. Refuses one that can never be delivered, and one that is ahead of the fleet: a report
+/// of a later epoch than the leader's would make a collector refuse all further reports of the fleet.
 fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeliverable> {
     let report = match CycleReport::parse(&data, cycle) {
         Ok(report) => report,
@@ -192,8 +193,8 @@ fn log_undeliverable(checked: &[(u64, Option<Result<CycleReport, Undeliverable>>
     );
 }
 
-/// Waits until this leader, of `epoch`, must take over above an epoch of which a collector has reports, and returns that epoch. ZooKeeper's
-/// clock must allow a higher one, and the last takeover for this reason must be long ago.
+/// Waits until this leader, of `epoch`, must take over above an epoch of which a collector has reports, and returns
+/// that epoch. ZooKeeper's clock must allow a higher one, and the last takeover for this reason must be long ago.
 pub(in crate::leader) async fn outranked(
     outbox: &SharedOutbox,
     clock: ServerClock,

@@ -119,8 +119,8 @@ fn outbox_drops_the_oldest_report_when_it_is_full() {
 
 const OWN: Fence = Fence { epoch: 9, cycle: 20, skipped: None };
 
-/// Returns the outbox of the leader `own` with the report of cycle 7 in epoch `epoch`, which a collector refused because of the epoch
-/// `later`.
+/// Returns the outbox of the leader `own` with the report of cycle 7 in epoch `epoch`, which a collector refused
+/// because of the epoch `later`.
 fn refused_as_stale(own: Fence, epoch: i64, later: i64) -> (Outbox, Option<StateChange>) {
     let (mut outbox, mut now) = (outbox([]), 0);
     outbox.set_fence(own);

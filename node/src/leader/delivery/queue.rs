@@ -1,20 +1,23 @@
 //! Queue of the reports to deliver: decides which report is sent next, and when. No I/O; driven by
 //! [`crate::leader::delivery::worker`].
 //!
-//! Reports are sent in order, and each waits for the response to the previous one. Requests of different epochs are never under way at
-//! the same time. Only if the API responds more slowly than reports arrive, several are sent at once, started in order, so that the
-//! API may take six periods for a response and still keep up. While the API fails, requests are repeated with a backoff that grows to two
-//! thirds of a period at most.
+//! Reports are sent in order, and each waits for the response to the previous one. Requests of different epochs are
+//! never under way at the same time. Only if the API responds more slowly than reports arrive, several are sent at
+//! once, started in order, so that the API may take six periods for a response and still keep up. While the API fails,
+//! requests are repeated with a backoff that grows to two thirds of a period at most.
 //!
-//! An API that hangs accepts requests and never responds. When it works again, reports must resume within a period and not only when those
-//! requests time out. So concurrent requests are started at a pace at which the oldest has timed out before the last slot is taken.
+//! An API that hangs accepts requests and never responds. When it works again, reports must resume within a period and
+//! not only when those requests time out. So concurrent requests are started at a pace at which the oldest has timed
+//! out before the last slot is taken.
 //!
-//! Some responses say that the API will never accept the report (4xx). The report is tried a few times, since such responses may come
-//! from a proxy that is being set up, and is then rejected. While the API continues so, each following report is tried once.
+//! Some responses say that the API will never accept the report (4xx). The report is tried a few times, since such
+//! responses may come from a proxy that is being set up, and is then rejected. While the API continues so, each
+//! following report is tried once.
 //!
-//! Other responses do not say whether only this report or every report is refused (401, 403, 5xx). After some of these, the reports
-//! behind it are tried as well. If one of them is accepted and the first one is refused again, the first one is rejected; if none is
-//! accepted, all wait. So one bad report never blocks those behind it, and a wrong token rejects no report.
+//! Other responses do not say whether only this report or every report is refused (401, 403, 5xx). After some of these,
+//! the reports behind it are tried as well. If one of them is accepted and the first one is refused again, the first
+//! one is rejected; if none is accepted, all wait. So one bad report never blocks those behind it, and a wrong token
+//! rejects no report.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,7 +29,8 @@ use crate::leader::delivery::outcome::{Doubt, Outcome, Stale};
 
 /// Maximum number of concurrent requests: one more than the pauses between them that a timeout contains.
 const MAX_IN_FLIGHT: usize = 8;
-/// Minimum time between the starts of two requests, so that a node that catches up after an outage leaves capacity for others.
+/// Minimum time between the starts of two requests, so that a node that catches up after an outage leaves capacity for
+/// others.
 const MIN_INTERVAL: Duration = Duration::from_millis(5);
 /// Number of attempts for a report that the API rejects, if it accepted the previous one.
 const MAX_TRIES: u32 = 3;
@@ -106,8 +110,8 @@ struct QueuedReport {
 pub(crate) struct DeliveryQueue {
     /// All reports: those that wait and those under way.
     reports: BTreeMap<Key, QueuedReport>,
-    /// Waiting reports, in the order in which they are sent. A lower epoch comes first: once a collector has a report of a later epoch,
-    /// it may refuse those of an earlier one.
+    /// Waiting reports, in the order in which they are sent. A lower epoch comes first: once a collector has a report
+    /// of a later epoch, it may refuse those of an earlier one.
     order: BTreeSet<(u32, i64, Key)>,
     /// Reports under way, with their epochs.
     in_flight: BTreeMap<Key, i64>,
@@ -233,8 +237,8 @@ impl DeliveryQueue {
         Next::Send(key)
     }
 
-    /// Records the outcome of a request. Returns the final outcome of the report, if it has one now, and a change of the API's state, if
-    /// there is one.
+    /// Records the outcome of a request. Returns the final outcome of the report, if it has one now, and a change of
+    /// the API's state, if there is one.
     pub(crate) fn on_outcome(
         &mut self,
         key: Key,

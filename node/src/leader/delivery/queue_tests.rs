@@ -235,8 +235,8 @@ enum Api {
     Hangs,
 }
 
-/// Simulates an API that goes through `phases` with their lengths in milliseconds, and works afterwards. Returns the time at which it
-/// works, and the time of the first report after that.
+/// Simulates an API that goes through `phases` with their lengths in milliseconds, and works afterwards. Returns the
+/// time at which it works, and the time of the first report after that.
 fn simulate(period: Duration, phases: &[(Api, u64)]) -> (u64, u64) {
     let mut queue = DeliveryQueue::new(period);
     let (timeout, period) = (queue.timeout().as_millis() as u64, period.as_millis() as u64);

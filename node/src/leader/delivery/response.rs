@@ -1,5 +1,5 @@
-//! Classifies the responses of an API: decides whether a report is recorded there. A redirect to another origin, or to an HTML page such
-//! as a login page, does not mean that it is.
+//! Classifies the responses of an API: decides whether a report is recorded there. A redirect to another origin, or to
+//! an HTML page such as a login page, does not mean that it is.
 
 use atalaya_hal::boards::ApiMethod;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
@@ -28,8 +28,8 @@ struct Problem {
     kept: Option<f64>,
 }
 
-/// Returns the policy for redirects: they are followed within the origin of the API and never in circles. A POST is never repeated as a
-/// GET without the report, which some receivers would accept.
+/// Returns the policy for redirects: they are followed within the origin of the API and never in circles. A POST is
+/// never repeated as a GET without the report, which some receivers would accept.
 pub(super) fn redirect_policy(method: ApiMethod) -> Policy {
     const CHANGE_TO_GET: [StatusCode; 3] =
         [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND, StatusCode::SEE_OTHER];
@@ -42,7 +42,8 @@ pub(super) fn redirect_policy(method: ApiMethod) -> Policy {
     })
 }
 
-/// Returns the outcome of the request to `requested`. `denied` returns the reason for a response that concerns the sender.
+/// Returns the outcome of the request to `requested`. `denied` returns the reason for a response that concerns the
+/// sender.
 pub(super) async fn classify(
     requested: &Url,
     mut response: Response,
@@ -78,8 +79,8 @@ fn header(response: &Response, name: reqwest::header::HeaderName) -> Option<Stri
     response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// Reads the beginning of the body, so that the connection can be used again. Returns `None` if the body is incomplete; a status of
-/// success counts all the same.
+/// Reads the beginning of the body, so that the connection can be used again. Returns `None` if the body is incomplete;
+/// a status of success counts all the same.
 async fn read_body(response: &mut Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
@@ -110,8 +111,8 @@ fn doubtful(reason: String, (tries, proofs): (u32, u32)) -> Outcome {
     Outcome::Doubtful(Doubt { reason, tries, proofs })
 }
 
-/// Returns the outcome of a 409. It means that a report with this key is recorded. A collector adds whether that report has another mean,
-/// or that it refuses the report because of a later leader.
+/// Returns the outcome of a 409. It means that a report with this key is recorded. A collector adds whether that report
+/// has another mean, or that it refuses the report because of a later leader.
 fn classify_conflict(content_type: &str, body: Option<&[u8]>) -> Outcome {
     const STALE: &str = "urn:problem-type:atalaya:stale";
     const CONFLICT: &str = "urn:problem-type:atalaya:conflict";

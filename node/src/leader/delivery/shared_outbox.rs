@@ -1,4 +1,5 @@
-//! The outbox, shared by the parts of a leader: the cycle adds reports, the reader loads them, the worker sends and finishes them.
+//! The outbox, shared by the parts of a leader: the cycle adds reports, the reader loads them, the worker sends and
+//! finishes them.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +28,8 @@ pub(crate) struct SharedOutbox {
     delivered: watch::Sender<Option<Delivered>>,
     /// Epoch above the leader's of which a collector has reports.
     outranked: watch::Sender<Option<i64>>,
-    /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that each is
-    /// logged once.
+    /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that
+    /// each is logged once.
     logged_errors: Mutex<BTreeSet<String>>,
     metrics: LeaderMetrics,
 }
@@ -84,7 +85,8 @@ impl SharedOutbox {
         self.finished.notified().await;
     }
 
-    /// Records the outcome of a request. Returns a change of the API's state, if there is one, and the number of cycles that wait.
+    /// Records the outcome of a request. Returns a change of the API's state, if there is one, and the number of cycles
+    /// that wait.
     pub(super) async fn on_outcome(&self, key: Key, outcome: Outcome) -> (Option<StateChange>, usize) {
         let (is_accepted, is_stale) = (outcome == Outcome::Accepted, matches!(outcome, Outcome::Stale(_)));
         let mut outbox = self.outbox.lock().await;

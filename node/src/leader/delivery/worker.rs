@@ -1,5 +1,5 @@
-//! Delivers the reports of the outbox to the API, and finishes those that are delivered or rejected. Runs concurrently with the cycles,
-//! and never delays them.
+//! Delivers the reports of the outbox to the API, and finishes those that are delivered or rejected. Runs concurrently
+//! with the cycles, and never delays them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
@@ -31,7 +31,8 @@ const MAX_FINISH_BACKOFF: Duration = Duration::from_secs(5);
 enum Event {
     /// A request to the API has ended.
     Responded(Key, Outcome),
-    /// A report is finished in ZooKeeper, or could not be. The number is that of the rejected reports that were deleted to make room.
+    /// A report is finished in ZooKeeper, or could not be. The number is that of the rejected reports that were deleted
+    /// to make room.
     Finished(u64, Result<usize, CommitError>),
     /// The backoff of a report that could not be finished is over.
     RetryFinish(u64),
@@ -87,8 +88,8 @@ impl DeliveryWorker<'_> {
     /// Delivers while the leadership is certain, then waits to be dropped.
     ///
     /// # Cancellation safety
-    /// If the future is dropped, requests under way are aborted. Their reports are still in the outbox and in ZooKeeper, and the next call
-    /// sends them again with the same `Idempotency-Key`.
+    /// If the future is dropped, requests under way are aborted. Their reports are still in the outbox and in
+    /// ZooKeeper, and the next call sends them again with the same `Idempotency-Key`.
     pub(crate) async fn run(self) {
         let mut tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
         let mut finishing = Finishing::default();

@@ -1,5 +1,5 @@
-//! A contender's I/O: carries out the actions of a [`ContenderState`] over a [`Connection`]. Shared by [`crate::election`],
-//! [`crate::lock`], [`crate::read_write_lock`] and the queue of a [`crate::semaphore`].
+//! A contender's I/O: carries out the actions of a [`ContenderState`] over a [`Connection`]. Shared by
+//! [`crate::election`], [`crate::lock`], [`crate::read_write_lock`] and the queue of a [`crate::semaphore`].
 
 use crate::acquire_task::{Acquirable, Progress};
 use crate::contender_state::{ContenderState, Event, Step};

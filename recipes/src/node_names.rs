@@ -2,19 +2,19 @@
 //!
 //! The name of its znode is the only information that other clients have about a contender:
 //!
-//! * Kazoo 2.11 (`recipe/lock.py`) writes `{32 hex digits}__lock__{10 digits}`. Its contenders are only the names that end
-//!   in this way, and it compares the ten digits as text. Its `ReadLock` writes `__rlock__`.
-//! * Curator (`LeaderLatch`, `LockInternals`) writes `_c_{uuid}-latch-{10 digits}` or `_c_{uuid}-lock-{10 digits}`. It sorts
-//!   *every* child by the text after the last marker, or by the whole name if the name contains no marker.
+//! * Kazoo 2.11 (`recipe/lock.py`) writes `{32 hex digits}__lock__{10 digits}`. Its contenders are only the names that
+//!   end in this way, and it compares the ten digits as text. Its `ReadLock` writes `__rlock__`.
+//! * Curator (`LeaderLatch`, `LockInternals`) writes `_c_{uuid}-latch-{10 digits}` or `_c_{uuid}-lock-{10 digits}`. It
+//!   sorts *every* child by the text after the last marker, or by the whole name if the name contains no marker.
 //!
 //! All clients of a path must use the same naming, so [`Naming`] is a setting.
 //!
 //! # Exhausted sequence numbers
 //! After 2,147,483,647 children of one parent, ZooKeeper (measured: 3.8.0) gives the same last number to all further
-//! children, or negative numbers to some that are created at the same time. Such numbers do not tell the order of arrival,
-//! so a contender that has one waits for every other contender: two never hold at the same time, but two that wait may wait
-//! for each other. The remedy is to delete the parent while no contender holds. Contenders of Kazoo and Curator that have
-//! such a number hold at the same time, whatever other clients do.
+//! children, or negative numbers to some that are created at the same time. Such numbers do not tell the order of
+//! arrival, so a contender that has one waits for every other contender: two never hold at the same time, but two that
+//! wait may wait for each other. The remedy is to delete the parent while no contender holds. Contenders of Kazoo and
+//! Curator that have such a number hold at the same time, whatever other clients do.
 
 use uuid::Uuid;
 

@@ -139,7 +139,11 @@ proptest! {
     /// One contender is first, each other one is behind another, and following predecessors leads to the first. With
     /// Curator's naming every child is in the queue, so other children are added only with Kazoo's.
     #[test]
-    fn exactly_one_contender_is_first_and_predecessors_are_ordered(naming in naming(), numbers in prop::collection::hash_set(number(), 1..40), junk in prop::collection::vec(".{0,20}", 0..5)) {
+    fn exactly_one_contender_is_first_and_predecessors_are_ordered(
+        naming in naming(),
+        numbers in prop::collection::hash_set(number(), 1..40),
+        junk in prop::collection::vec(".{0,20}", 0..5),
+    ) {
         let own: Vec<String> = numbers.iter().enumerate()
             .map(|(i, n)| format!("{}{n:010}", naming.prefix(&ContenderId::from_number(i as u128)))).collect();
         let mut children = own.clone();
@@ -159,13 +163,20 @@ proptest! {
         prop_assert_eq!(firsts, 1);
     }
 
-    /// A contender without a predecessor holds. A writer never holds beside another contender, and at least one contender
-    /// holds. Each waiting contender waits, directly or not, for a holder, so no two wait for each other (kazoo 649).
+    /// A contender without a predecessor holds. A writer never holds beside another contender, and at least one
+    /// contender holds. Each waiting contender waits, directly or not, for a holder, so no two wait for each other
+    /// (kazoo 649).
     #[test]
-    fn readers_hold_together_writers_alone_and_no_contenders_wait_in_a_circle(crowd in prop::collection::hash_map(number(), any::<bool>(), 1..30)) {
+    fn readers_hold_together_writers_alone_and_no_contenders_wait_in_a_circle(
+        contenders in prop::collection::hash_map(number(), any::<bool>(), 1..30),
+    ) {
         let role = |reads: bool| if reads { Role::Reader } else { Role::Writer };
-        let own: Vec<(Role, String)> = crowd.iter().enumerate()
-            .map(|(i, (n, reads))| (role(*reads), format!("{}{n:010}", role(*reads).prefix(&ContenderId::from_number(i as u128))))).collect();
+        let own: Vec<(Role, String)> = contenders.iter().enumerate()
+            .map(|(i, (n, reads))| {
+                let prefix = role(*reads).prefix(&ContenderId::from_number(i as u128));
+                (role(*reads), format!("{prefix}{n:010}"))
+            })
+            .collect();
         let children: Vec<String> = own.iter().map(|(_, name)| name.clone()).collect();
         let holders: Vec<&(Role, String)> =
             own.iter().filter(|(role, name)| position(*role, &children, name) == Position::First).collect();
@@ -206,7 +217,8 @@ proptest! {
 
     #[test]
     fn any_name_is_handled_without_a_panic(name in ".{0,30}", id in any::<u128>()) {
-        for role in [Naming::Kazoo.into(), Naming::CuratorLatch.into(), Naming::CuratorLock.into(), Role::Reader, Role::Writer] {
+        let naming = [Naming::Kazoo, Naming::CuratorLatch, Naming::CuratorLock].map(Role::from);
+        for role in naming.into_iter().chain([Role::Reader, Role::Writer]) {
             let _ = (role.sequence(&name), role.waits_for(&name), position(role, std::slice::from_ref(&name), &name));
         }
         prop_assert!(!ContenderId::from_number(id).owns(&name));

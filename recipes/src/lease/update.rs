@@ -1,5 +1,5 @@
-//! One change of a lease's znode, made under the lock of the lease and retried over consecutive connections until a timeout.
-//! Used by [`crate::lease::Lease`].
+//! One change of a lease's znode, made under the lock of the lease and retried over consecutive connections until a
+//! timeout. Used by [`crate::lease::Lease`].
 
 use tokio::time::Instant;
 
@@ -35,8 +35,8 @@ impl<'a> Update<'a> {
         self.may_have_written
     }
 
-    /// Acquires the lock and reads the znode. After that no earlier write can still take effect: each one was tied to an own
-    /// znode in the queue of the lock, and those are deleted.
+    /// Acquires the lock and reads the znode. After that no earlier write can still take effect: each one was tied to
+    /// an own znode in the queue of the lock, and those are deleted.
     pub(super) async fn lock(&mut self) -> Result<(Guard, Option<(Record, Stat)>), LeaseError> {
         let Lease { session, path, holder, timeout, .. } = self.lease;
         let lock = Lock::new(session.clone(), path.as_str(), holder.as_str());
@@ -85,7 +85,8 @@ impl<'a> Update<'a> {
         }
     }
 
-    /// Handles a failed attempt: waits for the backoff if another attempt may succeed, otherwise returns the final error.
+    /// Handles a failed attempt: waits for the backoff if another attempt may succeed, otherwise returns the final
+    /// error.
     pub(super) async fn failed(&mut self, error: LeaseError) -> Result<(), LeaseError> {
         let waited = match error {
             // Another client wrote without the lock, deleted our znode in its queue, or deleted the parent.

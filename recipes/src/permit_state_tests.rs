@@ -95,8 +95,7 @@ impl Client {
         let event = match self.state.step() {
             Step::AwaitConnection => return self.connect(model),
             Step::Left => return,
-            Step::Hold if model.permits.get(&self.number) == Some(&self.session) => return,
-            Step::Hold => Event::OutcomeUnknown,
+            Step::Hold => return,
             Step::FindPermit => Event::PermitFound(model.permits.get(&self.number).copied()),
             Step::DeletePermit => {
                 model.permits.remove(&self.number);
@@ -121,6 +120,10 @@ impl Client {
         };
         if answered {
             self.state.on(event);
+            // Like `AcquireTask`, which reads and watches the permit before it counts as held.
+            if self.holds() && model.permits.get(&self.number) != Some(&self.session) {
+                self.state.on(Event::OutcomeUnknown);
+            }
         }
     }
 

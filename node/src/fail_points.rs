@@ -85,14 +85,14 @@ mod armed {
             End::Die => {
                 tracing::warn!(name, "fault point: dying here");
                 // A kill loses the lines that are not written yet.
-                crate::logging::conclude("");
+                crate::logging::finish("");
                 #[cfg(unix)]
                 let _ = kill_process(getpid(), Signal::KILL);
                 std::process::abort()
             }
             End::Stop => {
                 tracing::warn!(name, "fault point: stopping here");
-                crate::logging::conclude("");
+                crate::logging::finish("");
                 #[cfg(unix)]
                 let _ = kill_process(getpid(), Signal::STOP);
             }

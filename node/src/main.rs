@@ -1,4 +1,4 @@
-//! The binary: parses the command line, runs the command, turns the outcome into an exit code.
+//! The `atalaya` binary: parses the command line, runs the command, and returns its exit code.
 
 use std::process::ExitCode;
 

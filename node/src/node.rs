@@ -386,7 +386,7 @@ async fn obey(
     loop {
         let now = settings.borrow_and_update().clone();
         if now.log != before.log
-            && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.follow(now.log.as_deref()))
+            && let Some(Err(problem)) = logs.as_ref().map(|logs| logs.set_filter(now.log.as_deref()))
         {
             warn!("{problem}");
         }

@@ -23,7 +23,7 @@ fn ends_by_the_panic(process: &mut Process, point: &str) {
     process.wait_for_line(&format!("fault point {point}"), DEADLINE);
     assert_eq!(process.wait_exit(DEADLINE).code(), Some(70));
     let log = process.log();
-    assert!(log.iter().any(|line| line.text.contains("ERROR a defect ends this process")), "{log:?}");
+    assert!(log.iter().any(|line| line.text.contains("ERROR internal error, exiting: thread")), "{log:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `atalaya demo`: reads what is asked for, and shows it.
+//! `atalaya demo`: arguments of the demo.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use atalaya_hal::duration;
 use clap::Args;
 
-use super::args::BoardArgs;
+use super::args::{BoardArgs, parse_duration};
 use super::process_environment;
 use super::signals::stop_signal;
 use crate::commands::exit::Failure;
@@ -20,66 +20,65 @@ use crate::settings::load_boards;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  atalaya demo                               three nodes; ? explains the keys
-  atalaya demo --nodes 50 --board laptop     fifty, with the sensors of that board
-  atalaya demo --listen 127.0.0.1:8000       its page is at http://127.0.0.1:8000/
-  atalaya demo --plain --for 20s             lines instead of a screen, and an end
-  atalaya demo --script show.txt             what goes wrong, and when, by a file
+  atalaya demo                               run three nodes; ? explains the keys
+  atalaya demo --nodes 50 --board laptop     run 50 nodes with the sensors of the board laptop
+  atalaya demo --listen 127.0.0.1:8000       serve the page at http://127.0.0.1:8000/
+  atalaya demo --plain --for 20s             print lines instead of a screen; stop after 20 s
+  atalaya demo --script show.txt             inject the faults of a file
 
-A script has one fault a line, when and what; # begins a comment:
-  5s   kill leader          kill, hang, revive or expire: a node's number, leader, all
+A script has one fault per line, a time after the start and an action; # starts a comment:
+  5s   kill leader          kill, hang, revive or expire a node: its number, leader, or all
   10s  revive all
-  12s  api away             api away, back, hang (never answers) or fail (503)
+  12s  api away             api away, back, hang (no response) or fail (503)
   20s  api back
   22s  zookeeper stop       zookeeper stop or start
   25s  zookeeper start
   30s  end
 
-Nothing outside this machine is touched, and nothing is kept.")]
+The demo connects to no other machine, and its data is lost when it ends.")]
 pub(super) struct DemoArgs {
-    /// How many nodes.
+    /// Number of nodes, from 1 to 20000.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     nodes: u32,
 
-    /// How often they measure, and the leader averages.
+    /// Sampling period: interval between measurements, and between averages of the leader.
     #[arg(long, value_name = "DURATION", default_value = "1s")]
     sampling_period: String,
 
-    /// When ZooKeeper takes a silent node for dead [default: 5s, and 20s for 200 nodes and more].
+    /// Session timeout of the nodes [default: 5s; 20s from 200 nodes].
     #[arg(long, value_name = "DURATION")]
     session_timeout: Option<String>,
 
-    /// Where the REST API listens; its page is there, too [default: a free port, which the screen shows].
+    /// Address for the REST API and its page [default: a free port on 127.0.0.1, which the screen shows].
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0", hide_default_value = true)]
     listen: ListenAddr,
 
-    /// One line for each event, instead of a screen. Without a terminal it is always so.
+    /// Print one line per event instead of a screen; always on without a terminal.
     #[arg(long)]
     plain: bool,
 
-    /// When to end [default: when you do].
+    /// Stop after this time [default: run until q or Ctrl-C].
     #[arg(long = "for", value_name = "DURATION")]
     length: Option<String>,
 
-    /// What goes wrong, and when: see below.
+    /// File with faults to inject; its format is below.
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
 
-    /// Which board.
     #[command(flatten)]
     board: BoardArgs,
 }
 
-/// From so many nodes on they get more time to be heard: all of them share this machine's processor.
-const MANY: u32 = 200;
+/// Number of nodes from which the session timeout is longer, because all nodes share the processor of this machine.
+const LARGE_FLEET: u32 = 200;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(5);
-const SESSION_TIMEOUT_OF_MANY: Duration = Duration::from_secs(20);
-/// Maximum time for the end after a signal.
-const END: Duration = Duration::from_secs(3);
-/// Exit code of a demo whose output is not read any more.
-const UNREAD: i32 = 74;
-/// Largest script that is read, in bytes.
-const LARGEST_SCRIPT: u64 = 1024 * 1024;
+const LARGE_FLEET_SESSION_TIMEOUT: Duration = Duration::from_secs(20);
+/// Maximum time from a signal to the end of the process.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Exit code if stdout blocks the shutdown.
+const OUTPUT_BLOCKED: i32 = 74;
+/// Maximum size of a script, in bytes.
+const MAX_SCRIPT_SIZE: u64 = 1024 * 1024;
 
 pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> {
     let filter = logging::filter(filter).map_err(|problem| Failure::usage(anyhow!(problem)))?;
@@ -87,10 +86,10 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
     let period = duration::parse(&args.sampling_period)
         .and_then(duration::period)
         .map_err(|error| Failure::usage(anyhow!("--sampling-period: {error}")))?;
-    let length = args.length.as_deref().map(|text| parse("for", text)).transpose()?;
+    let length = args.length.as_deref().map(|text| parse_duration("for", text)).transpose()?;
     let session_timeout = match &args.session_timeout {
-        Some(text) => parse("session-timeout", text)?,
-        None if args.nodes >= MANY => SESSION_TIMEOUT_OF_MANY,
+        Some(text) => parse_duration("session-timeout", text)?,
+        None if args.nodes >= LARGE_FLEET => LARGE_FLEET_SESSION_TIMEOUT,
         None => SESSION_TIMEOUT,
     };
     let script = match &args.script {
@@ -109,41 +108,37 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
         sampling_period: period,
         session_timeout,
         listen: args.listen.resolve().map_err(|error| {
-            Failure::unavailable(anyhow!("cannot listen at {} for --listen: {error}", args.listen))
+            Failure::unavailable(anyhow!("cannot listen on {} (--listen): {error}", args.listen))
         })?,
         plain,
         length,
         script,
         filter,
     };
-    // A thread beside this one: the nodes' reports go on when a terminal or a pipe that nobody reads holds this one up.
+    // A worker thread runs the nodes, so that they continue while this thread is blocked by a terminal or pipe.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(Failure::internal)?;
     runtime.block_on(async {
         let stop = stop_signal().map_err(Failure::internal)?;
-        tokio::spawn(insist(stop_signal().map_err(Failure::internal)?));
+        tokio::spawn(exit_after(stop_signal().map_err(Failure::internal)?));
         demo::run(options, stop).await.map_err(Failure::from)
     })
 }
 
-/// Ends the process if a stdout that takes nothing keeps it from ending itself after a signal.
-async fn insist(signal: impl Future<Output = &'static str>) {
+/// Ends the process [`SHUTDOWN_TIMEOUT`] after the signal, in case a blocked stdout delays the regular shutdown.
+async fn exit_after(signal: impl Future<Output = &'static str>) {
     signal.await;
-    tokio::time::sleep(END).await;
-    std::process::exit(UNREAD);
-}
-
-fn parse(flag: &str, text: &str) -> Result<Duration, Failure> {
-    duration::parse(text).map_err(|error| Failure::usage(anyhow!("--{flag}: {error}")))
+    tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
+    std::process::exit(OUTPUT_BLOCKED);
 }
 
 fn read(path: &std::path::Path) -> std::io::Result<String> {
     use std::io::Read;
     let mut text = String::new();
-    let mut file = std::fs::File::open(path)?.take(LARGEST_SCRIPT + 1);
+    let mut file = std::fs::File::open(path)?.take(MAX_SCRIPT_SIZE + 1);
     file.read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_SCRIPT {
-        return Err(std::io::Error::other("a script of more than 1 MiB is none"));
+    if text.len() as u64 > MAX_SCRIPT_SIZE {
+        return Err(std::io::Error::other("the script is larger than 1 MiB"));
     }
     Ok(text)
 }

@@ -1,7 +1,6 @@
-//! `atalaya epochs list|drop`: the epochs in a collector's store. It works on the store itself, beside a collector that runs: SQLite and
-//! Redis both serialize writers, and access to the store is the authorization.
+//! `atalaya epochs list|drop`: epochs in a collector's store. The commands open the store itself. The collector may be running, because
+//! SQLite and Redis serialize writers. Access to the store is the authorization.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,45 +10,50 @@ use atalaya_collector::{Store, StoreError, open_store};
 use clap::{Args, Subcommand};
 
 use super::args::Output;
-use super::collect::{usual_store, without_password};
-use super::process_environment;
+use super::collect::{default_store, redact_password};
+use super::stdout::print;
+use super::{current_thread_runtime, process_environment};
 use crate::commands::exit::Failure;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EpochsCommand {
-    /// List the epochs that a collector has recorded, the highest first.
+    /// List the epochs that a collector has recorded, highest first.
     #[command(after_help = "\
 Examples:
   atalaya epochs list --store sqlite:/var/lib/atalaya-collector/reports.db
   atalaya epochs list --store redis://127.0.0.1:6379/0
   docker compose exec collector atalaya epochs list
 
-Reports of an epoch below the highest one are answered with 409 (problem `stale`) unless their cycle is
-lower. An epoch far above the others, with few reports, is not from this fleet: drop it.")]
+The collector rejects reports of an epoch below the highest one with 409 (problem `stale`), unless their \
+cycle is lower. An epoch far above the others, with few reports, is not from this fleet: drop it.")]
     List(EpochsListArgs),
     /// Delete an epoch and its reports from a collector's store, so that reports of lower epochs are accepted again.
     #[command(after_help = "\
 Examples:
-  atalaya epochs drop 1821211504 --dry-run       show what would be deleted
+  atalaya epochs drop 1821211504 --dry-run       show what the command deletes
   atalaya epochs drop 1821211504 --yes
-  sudo -u atalaya atalaya epochs drop 1821211504 --yes --store sqlite:/var/lib/atalaya-collector/reports.db
+  sudo -u atalaya atalaya epochs drop 1821211504 --yes \\
+    --store sqlite:/var/lib/atalaya-collector/reports.db
 
-The collector may run meanwhile: it sees the change with the next report. Sums of reports that are past
---keep-reports cannot be separated and stay. Deleted reports cannot be restored: back the store up first.")]
+The collector may be running and applies the change at the next report. Hourly sums of reports older \
+than --keep-reports cannot be separated by epoch and remain. Deleted reports cannot be restored: back up \
+the store first.
+
+Exit codes: 0 done; 64 not confirmed with --yes; 69 the store is not available; 74 unknown epoch; 78 \
+wrong store.")]
     Drop(EpochsDropArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct EpochsListArgs {
-    /// Store of the collector.
     #[command(flatten)]
     store: StoreArgs,
 
-    /// How to print; json is one object a line.
+    /// Output format; json prints one object per line.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 
-    /// Maximum number of epochs.
+    /// Maximum number of epochs to list.
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     limit: u32,
 }
@@ -60,34 +64,31 @@ pub(super) struct EpochsDropArgs {
     #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     epoch: i64,
 
-    /// Store of the collector.
     #[command(flatten)]
     store: StoreArgs,
 
-    /// Delete it. Without this flag nothing is deleted.
+    /// Confirm the deletion. Without this flag nothing is deleted.
     #[arg(long, conflicts_with = "dry_run")]
     yes: bool,
 
-    /// Show what would be deleted, and delete nothing.
+    /// Show the reports that would be deleted, without deleting them.
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Store of a collector.
 #[derive(Debug, Args)]
 pub(super) struct StoreArgs {
-    /// Store of the collector: sqlite:PATH or redis://HOST:PORT/DATABASE [default: sqlite:reports.db, in the folder
-    /// that STATE_DIRECTORY names, or here]. Also ATALAYA_STORE.
+    /// Store of the collector: sqlite:PATH or redis://HOST:PORT/DATABASE [default: sqlite:reports.db in the folder
+    /// STATE_DIRECTORY, or in the current folder] [env: ATALAYA_STORE].
     #[arg(long, value_name = "STORE")]
     store: Option<String>,
 }
 
-/// Maximum number of epochs that `drop` looks through.
-const EPOCHS: usize = 100_000;
+/// Maximum number of epochs that `drop` reads to find one.
+const MAX_EPOCHS: usize = 100_000;
 
 pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    let runtime = current_thread_runtime()?;
     let store = match command {
         EpochsCommand::List(args) => &args.store,
         EpochsCommand::Drop(args) => &args.store,
@@ -95,7 +96,7 @@ pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
     runtime.block_on(async {
         let (store, name) = open(store)?;
         let unavailable = |error: StoreError| Failure::unavailable(anyhow!("the store {name}: {error}"));
-        // Waits for a lock, and brings an older file up to date.
+        // Waits for a lock, and migrates a file of an older version.
         store.check().await.map_err(unavailable)?;
         let done = match command {
             EpochsCommand::List(args) => {
@@ -103,17 +104,20 @@ pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
                 list(&store.epochs(limit).await.map_err(unavailable)?, args)
             }
             EpochsCommand::Drop(args) => {
-                let epochs = store.epochs(EPOCHS).await.map_err(unavailable)?;
-                if show_loss(&epochs, args)? {
+                let epochs = store.epochs(MAX_EPOCHS).await.map_err(unavailable)?;
+                if confirm(&epochs, args)? {
                     let deleted = store.forget_epoch(args.epoch).await.map_err(unavailable)?;
                     let highest =
                         store.epochs(1).await.map_err(unavailable)?.first().map(|epoch| epoch.epoch);
-                    print(&format!(
-                        "epoch {} dropped, {} deleted, {}\n",
-                        args.epoch,
-                        reports(deleted),
-                        is_highest(highest)
-                    ))?;
+                    print(
+                        format!(
+                            "epoch {} dropped, {} deleted, {}\n",
+                            args.epoch,
+                            reports(deleted),
+                            is_highest(highest)
+                        )
+                        .as_bytes(),
+                    )?;
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -125,33 +129,26 @@ pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
 
 /// Opens the store. A file that does not exist is not created.
 fn open(args: &StoreArgs) -> Result<(Arc<dyn Store>, String), Failure> {
-    let surroundings = process_environment();
+    let environment = process_environment();
     let name = match &args.store {
         Some(name) => name.clone(),
         None => {
-            surroundings.first(&["ATALAYA_STORE"]).map_or_else(|| usual_store(surroundings), |(_, name)| name)
+            environment.first(&["ATALAYA_STORE"]).map_or_else(|| default_store(environment), |(_, name)| name)
         }
     };
-    let shown = without_password(&name);
+    let shown = redact_password(&name);
     if let Some(path) = name.trim().strip_prefix("sqlite:")
         && !std::path::Path::new(path).is_file()
     {
-        let problem = "no such file; name the collector's store with --store or ATALAYA_STORE";
+        let problem = "no such file; set the collector's store with --store or ATALAYA_STORE";
         return Err(Failure::config(anyhow!("the store {shown}: {problem}")));
     }
     if name.trim() == "memory" {
-        let problem = "it is in the memory of the collector: start the collector again to drop its epochs";
+        let problem = "it is in the memory of the collector: restart the collector to drop its epochs";
         return Err(Failure::config(anyhow!("the store {shown}: {problem}")));
     }
     let store = open_store(&name).map_err(|error| Failure::config(anyhow!("the store {shown}: {error}")))?;
     Ok((store, shown))
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::io(error)),
-        _ => Ok(()),
-    }
 }
 
 fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<ExitCode, Failure> {
@@ -172,7 +169,7 @@ fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<ExitCode, Failure> {
         };
         text.push('\n');
     }
-    print(&text)?;
+    print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -182,15 +179,15 @@ fn row(epoch: &Epoch) -> String {
     format!("{:>19}  {:>10}  {cycles:<25}  {received:<20}  {}", epoch.epoch, epoch.reports, reporter(epoch))
 }
 
-/// Returns the reporter without characters that control a terminal.
+/// Returns the name of the reporter, without control characters.
 fn reporter(epoch: &Epoch) -> String {
     epoch.reporter.as_deref().unwrap_or("an unknown program").replace(char::is_control, " ")
 }
 
-/// Prints what `drop` deletes, and returns true if the deletion is confirmed.
-fn show_loss(epochs: &[Epoch], args: &EpochsDropArgs) -> Result<bool, Failure> {
+/// Prints the reports that `drop` deletes. Returns true if the deletion is confirmed.
+fn confirm(epochs: &[Epoch], args: &EpochsDropArgs) -> Result<bool, Failure> {
     let Some(epoch) = epochs.iter().find(|epoch| epoch.epoch == args.epoch) else {
-        // An earlier `drop` may have been interrupted before it had deleted all reports.
+        // An earlier `drop` may have been interrupted before all reports were deleted.
         return match args.yes {
             true => Ok(true),
             false => {
@@ -199,9 +196,9 @@ fn show_loss(epochs: &[Epoch], args: &EpochsDropArgs) -> Result<bool, Failure> {
         };
     };
     let remaining = epochs.iter().map(|epoch| epoch.epoch).find(|epoch| *epoch != args.epoch);
-    print(&format!(
+    print(format!(
         "epoch {}: {} recorded, cycles {} to {}, the last one received {} from {}\n\
-         Its reports are deleted from the store and cannot be restored. Sums of those past --keep-reports stay.\n\
+         Its reports are deleted from the store and cannot be restored. Sums of reports older than --keep-reports remain.\n\
          Without it {}; reports of a lower epoch are accepted again.\n",
         epoch.epoch,
         reports(usize::try_from(epoch.reports).unwrap_or(0)),
@@ -210,10 +207,10 @@ fn show_loss(epochs: &[Epoch], args: &EpochsDropArgs) -> Result<bool, Failure> {
         epoch.received.strftime("%Y-%m-%d %H:%M:%SZ"),
         reporter(epoch),
         is_highest(remaining),
-    ))?;
+    ).as_bytes())?;
     match (args.yes, args.dry_run) {
         (true, _) => Ok(true),
-        (false, true) => print("Nothing was deleted.\n").map(|()| false),
+        (false, true) => print(b"Nothing was deleted.\n").map(|()| false),
         (false, false) => {
             Err(Failure::usage(anyhow!("nothing was deleted: add --yes to drop epoch {}", args.epoch)))
         }

@@ -1,4 +1,4 @@
-//! `atalaya health`: one question by HTTP, for images without a shell.
+//! `atalaya health`: sends one HTTP request, for health checks in images without a shell.
 
 use anyhow::{Context as _, anyhow};
 use atalaya_hal::duration;
@@ -15,27 +15,28 @@ Examples:
   atalaya health http://127.0.0.1:9100/readyz
   HEALTHCHECK CMD [\"atalaya\", \"health\", \"http://127.0.0.1:9100/readyz\"]     in a Dockerfile
 
-Exit codes: 0 it answers 2xx; 64 no address; 69 it answers anything else, or not in time.")]
+Exit codes: 0 the response has a 2xx status; 64 wrong usage; 69 another status, no connection, or no
+response in time.")]
 pub(super) struct HealthArgs {
-    /// The address to ask, with GET. Of several, the first that anything listens at decides.
-    #[arg(value_name = "URL", required = true, value_parser = address)]
+    /// URL for a GET request. Of several URLs, the first that accepts a connection decides.
+    #[arg(value_name = "URL", required = true, value_parser = parse_url)]
     urls: Vec<Url>,
 
-    /// Give up (exit 69) when it has taken so long.
+    /// Time limit of the request; exit 69 if it is exceeded.
     #[arg(long, value_name = "DURATION", default_value = "3s")]
     timeout: String,
 }
 
-fn address(text: &str) -> Result<Url, String> {
+fn parse_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| error.to_string())?;
     match url.scheme() {
         "http" | "https" => Ok(url),
-        other => Err(format!("{other}: is no address of HTTP; expected http://… or https://…")),
+        other => Err(format!("{other}: is not a scheme of HTTP; use http://… or https://…")),
     }
 }
 
-/// As much of an answer as is shown, in bytes.
-const LONGEST_ANSWER: usize = 4 * 1024;
+/// Maximum size of a response in the output, in bytes. The rest is cut.
+const MAX_SHOWN: usize = 4 * 1024;
 
 pub(super) fn main(args: &HealthArgs) -> Result<(), Failure> {
     let timeout =
@@ -43,58 +44,53 @@ pub(super) fn main(args: &HealthArgs) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
     runtime.block_on(async {
-        let asked = async {
-            let mut answer = first_answer(&args.urls).await?;
-            let status = answer.status();
-            let text = beginning(&mut answer).await;
+        let check = async {
+            let mut response = first_response(&args.urls).await?;
+            let status = response.status();
+            let text = read_start(&mut response).await;
             if status.is_success() {
                 return Ok(text);
             }
             let text = String::from_utf8_lossy(&text);
-            Err(Failure::unavailable(anyhow!("{} answers {status}: {}", answer.url(), text.trim_end())))
+            Err(Failure::unavailable(anyhow!("{} responds {status}: {}", response.url(), text.trim_end())))
         };
-        let late = |_| Failure::unavailable(anyhow!("no answer within {timeout:?}"));
-        let text = tokio::time::timeout(timeout, asked).await.map_err(late)??;
+        let timed_out = |_| Failure::unavailable(anyhow!("no response within {timeout:?}"));
+        let text = tokio::time::timeout(timeout, check).await.map_err(timed_out)??;
         print(&text)
     })
 }
 
-/// What the first of them says that anybody listens at.
-async fn first_answer(urls: &[Url]) -> Result<Response, Failure> {
-    let mut silent = Vec::new();
+/// Returns the response of the first URL that accepts a connection.
+async fn first_response(urls: &[Url]) -> Result<Response, Failure> {
+    let mut errors = Vec::new();
     for url in urls {
-        match client(url)
-            .context("cannot make an HTTP client")
-            .map_err(Failure::internal)?
-            .get(url.clone())
-            .send()
-            .await
-        {
-            Ok(answer) => return Ok(answer),
-            Err(error) if error.is_connect() => silent.push(anyhow::Error::new(error)),
+        let client = client(url).context("cannot create an HTTP client").map_err(Failure::internal)?;
+        match client.get(url.clone()).send().await {
+            Ok(response) => return Ok(response),
+            Err(error) if error.is_connect() => errors.push(format!("{:#}", anyhow::Error::new(error))),
             Err(error) => return Err(Failure::unavailable(error)),
         }
     }
-    let all: Vec<String> = silent.iter().map(|error| format!("{error:#}")).collect();
-    Err(Failure::unavailable(anyhow!("{}", all.join("; "))))
+    Err(Failure::unavailable(anyhow!("{}", errors.join("; "))))
 }
 
-/// It is this machine, or one beside it, that is asked: no proxy is, and what redirects is not what was meant.
+/// Returns a client without proxy and without redirects: the check is about this server, which is on this machine or
+/// near it.
 fn client(url: &Url) -> reqwest::Result<Client> {
     let builder = Client::builder().no_proxy().redirect(Policy::none());
     match url.scheme() {
-        // The machine's certificates would be read for nothing.
+        // Loading the system's certificates would take time for nothing.
         "http" => builder.tls_certs_only(std::iter::empty()).build(),
         _ => builder.build(),
     }
 }
 
-/// The beginning of what it says; the verdict is in the status, so that an answer that breaks off is as good.
-async fn beginning(answer: &mut Response) -> Vec<u8> {
+/// Returns the start of the body. Errors are ignored, because only the status decides.
+async fn read_start(response: &mut Response) -> Vec<u8> {
     let mut text = Vec::new();
-    while let Ok(Some(part)) = answer.chunk().await {
-        text.extend_from_slice(&part[..part.len().min(LONGEST_ANSWER - text.len())]);
-        if text.len() == LONGEST_ANSWER {
+    while let Ok(Some(chunk)) = response.chunk().await {
+        text.extend_from_slice(&chunk[..chunk.len().min(MAX_SHOWN - text.len())]);
+        if text.len() == MAX_SHOWN {
             break;
         }
     }

@@ -1,22 +1,22 @@
-//! Process 1 of a container. Orphans become its children, and it must reap them; signals have no default action
-//! for it. So the command itself runs in a child, and process 1 does these two things only.
+//! Process 1 of a container. Orphaned processes become children of process 1, which must reap them, and signals have no default
+//! action for it. So the command runs in a child process; process 1 only reaps processes and forwards signals.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
-use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
-use super::Command;
 use super::own_program::own_program;
+use super::{Command, current_thread_runtime};
 use crate::commands::exit::Failure;
 
-/// Longest time that an orphan whose end was not announced stays a zombie.
-const REAP: Duration = Duration::from_secs(1);
+/// Maximum time until an orphan is reaped whose SIGCHLD was lost.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Returns whether this is process 1, and the command one that lives on.
+/// Returns true if this is process 1 and the command is a long-running one.
 pub(super) fn is_needed(command: &Command) -> bool {
-    let lives_on = match command {
+    let is_long_running = match command {
         Command::Run(_) | Command::Lock(_) | Command::Elect(_) => true,
         #[cfg(feature = "collector")]
         Command::Collect(_) => true,
@@ -26,35 +26,34 @@ pub(super) fn is_needed(command: &Command) -> bool {
         Command::Demo(_) => true,
         _ => false,
     };
-    lives_on && getpid().is_init()
+    is_long_running && getpid().is_init()
 }
 
-/// Runs this command line again in a child, and ends as that ends.
+/// Runs this command line in a child process. Returns its exit code.
 pub(super) fn main() -> Result<ExitCode, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    let runtime = current_thread_runtime()?;
     runtime.block_on(async {
-        let listen = |kind| signal(kind).map_err(Failure::internal);
-        let mut ended = listen(SignalKind::child())?;
+        let handler = |kind| signal(kind).map_err(Failure::internal);
+        let mut child_ended = handler(SignalKind::child())?;
         let mut signals = [
-            (listen(SignalKind::terminate())?, Signal::TERM),
-            (listen(SignalKind::interrupt())?, Signal::INT),
-            (listen(SignalKind::hangup())?, Signal::HUP),
-            (listen(SignalKind::quit())?, Signal::QUIT),
-            (listen(SignalKind::user_defined1())?, Signal::USR1),
-            (listen(SignalKind::user_defined2())?, Signal::USR2),
+            (handler(SignalKind::terminate())?, Signal::TERM),
+            (handler(SignalKind::interrupt())?, Signal::INT),
+            (handler(SignalKind::hangup())?, Signal::HUP),
+            (handler(SignalKind::quit())?, Signal::QUIT),
+            (handler(SignalKind::user_defined1())?, Signal::USR1),
+            (handler(SignalKind::user_defined2())?, Signal::USR2),
         ];
         let mut command = own_program();
         command.args(std::env::args_os().skip(1));
         let child = Pid::from_child(&command.spawn().map_err(Failure::internal)?);
         loop {
             tokio::select! {
-                received = next(&mut signals) => {
-                    // The child was not reaped yet, so its id is still its own.
+                received = next_signal(&mut signals) => {
+                    // The child has not been reaped, so its process id cannot have been reused.
                     let _ = kill_process(child, received);
                 }
-                _ = ended.recv() => {}
-                () = tokio::time::sleep(REAP) => {}
+                _ = child_ended.recv() => {}
+                () = tokio::time::sleep(REAP_INTERVAL) => {}
             }
             if let Some(code) = reap(child) {
                 return Ok(ExitCode::from(code));
@@ -63,8 +62,8 @@ pub(super) fn main() -> Result<ExitCode, Failure> {
     })
 }
 
-/// Returns the next signal to pass on.
-async fn next(signals: &mut [(Signals, Signal)]) -> Signal {
+/// Waits for the next signal to forward.
+async fn next_signal(signals: &mut [(SignalStream, Signal)]) -> Signal {
     std::future::poll_fn(|context| {
         for (signal, received) in signals.iter_mut() {
             if signal.poll_recv(context).is_ready() {
@@ -76,7 +75,8 @@ async fn next(signals: &mut [(Signals, Signal)]) -> Signal {
     .await
 }
 
-/// Reaps every process that has ended. Returns the exit code of `child`, as a shell has it, if it is among them.
+/// Reaps all processes that have ended. Returns the exit code of `child` if it is among them: its own, or 128 plus the
+/// number of the signal that killed it.
 fn reap(child: Pid) -> Option<u8> {
     loop {
         match wait(WaitOptions::NOHANG) {
@@ -87,7 +87,7 @@ fn reap(child: Pid) -> Option<u8> {
             }
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return None,
-            // No child: that cannot be, and there is nothing left to wait for.
+            // ECHILD: the child was reaped elsewhere, so its exit code is unknown.
             Err(_) => return Some(1),
         }
     }

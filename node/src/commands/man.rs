@@ -1,4 +1,4 @@
-//! `atalaya man`: the manual, made of the command line's own help.
+//! `atalaya man`: manual pages, generated from the help of the commands.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -13,10 +13,10 @@ use crate::commands::exit::Failure;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  atalaya man | man -l -
-  sudo atalaya man --folder /usr/local/share/man/man1     then: man atalaya-run")]
+  atalaya man | man -l -                                  read the main page
+  sudo atalaya man --folder /usr/local/share/man/man1     install all pages; then: man atalaya-run")]
 pub(super) struct ManArgs {
-    /// Write a page for each command into this folder.
+    /// Folder for one page per command; created if missing [default: print the main page].
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
 }
@@ -34,8 +34,8 @@ pub(super) fn main(args: &ManArgs) -> Result<(), Failure> {
     }
 }
 
-/// Writes the pages of all commands. They are made in a new folder inside and moved from there, so that no symbolic
-/// link that has the name of a page is followed.
+/// Writes the pages of all commands. They are created in a new subfolder and moved from there, so that a symbolic link with
+/// the name of a page is replaced and not followed.
 fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join(format!(".atalaya-man-{}", std::process::id()));

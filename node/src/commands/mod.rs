@@ -33,6 +33,7 @@ use anyhow::anyhow;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::logging::{self, LogFormat};
 use crate::model::text;
@@ -58,8 +59,8 @@ pub struct Cli {
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Logs")]
     log_format: LogFormat,
 
-    /// Log filter: error, warn, info, debug, trace, or target=level pairs separated by commas [default: info; warn or error for
-    /// commands that print a result]. Also ATALAYA_LOG.
+    /// Log filter: a level (error, warn, info, debug, trace) or target=level pairs separated by commas [default: info, or warn
+    /// or error for commands that print a result] [env: ATALAYA_LOG].
     #[arg(long, global = true, value_name = "FILTER", help_heading = "Logs")]
     log: Option<String>,
 
@@ -77,7 +78,7 @@ macro_rules! examples {
 \x20 atalaya run 1                                    run a node with one simulated sensor
   atalaya run 1 --board laptop --zookeeper zk1:2181,zk2:2181,zk3:2181/fleet
   atalaya run 1 --api-url http://127.0.0.1:8000/nuevo --sampling-period 1s
-  atalaya collect --listen 127.0.0.1:8000          run the API, which stores the averages and shows them
+  atalaya collect --listen 127.0.0.1:8000          run the API, which stores the averages
   atalaya status --watch                           show leader, nodes and measurements every second
   atalaya config init 5s http://127.0.0.1:8000/nuevo    set period and API of the whole fleet
   atalaya check boards.toml                        check a configuration file
@@ -87,16 +88,15 @@ macro_rules! examples {
   atalaya reap 1                                   delete the znodes of node 1 after it was killed
 
 Exit codes: 0 success, 64 wrong usage, 65 invalid data in ZooKeeper, 69 ZooKeeper unreachable,
-70 internal error, 73 node id in use, 74 sensor or file not readable, 75 temporary failure or
-timeout, 78 wrong configuration."
+70 internal error, 73 node id in use, 74 sensor or file not readable, 75 timeout or other temporary
+failure, 78 wrong configuration."
         )
     };
 }
 
 #[cfg(feature = "demo")]
-const EXAMPLES: &str = examples!(
-    "  atalaya demo                                     run a fleet on this machine, with keys that inject faults\n"
-);
+const EXAMPLES: &str =
+    examples!("  atalaya demo                                     run a fleet on this machine\n");
 #[cfg(not(feature = "demo"))]
 const EXAMPLES: &str = examples!("");
 
@@ -118,7 +118,7 @@ enum Command {
     #[cfg(feature = "sim")]
     #[command(name = "zookeeper")]
     ZooKeeper(zookeeper::ZooKeeperArgs),
-    /// Run the REST API that the leader reports to. It stores each report once and shows them on a page.
+    /// Run the REST API that the leader reports to. It stores each report once and shows the reports on a page.
     #[cfg(feature = "collector")]
     Collect(collect::CollectArgs),
     /// List the epochs in a collector's store, or delete one that is higher than the epoch of the fleet.
@@ -182,11 +182,11 @@ pub fn main() -> ExitCode {
     };
     match execute(cli) {
         Ok(code) => {
-            logging::conclude("");
+            logging::finish("");
             code
         }
         Err(failure) => {
-            logging::conclude(&format!("atalaya: {}\n", text::sanitize_lines(&failure.to_string())));
+            logging::finish(&format!("atalaya: {}\n", text::sanitize_lines(&failure.to_string())));
             failure.code()
         }
     }
@@ -219,7 +219,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     let logs = if starts_own_log(&cli.command) {
         None
     } else {
-        panics::end_the_process(exit::INTERNAL);
+        panics::exit_on_panic(exit::INTERNAL);
         let filter = filter.as_deref().or(default_filter(&cli.command));
         let logs = logging::start(cli.log_format, filter);
         Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
@@ -229,7 +229,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Demo(args) => demo::main(args, filter.as_deref()),
         #[cfg(feature = "sim")]
         Command::ZooKeeper(args) => zookeeper::main(&args),
-        Command::Run(args) if args.supervised => return respawn::main(&args),
+        Command::Run(args) if args.supervised => {
+            return respawn::main(&args.id, args.state.state_dir.as_ref());
+        }
         Command::Run(args) => run::main(args, logs),
         #[cfg(feature = "collector")]
         Command::Collect(args) => collect::main(&args),
@@ -292,6 +294,11 @@ fn default_filter(command: &Command) -> Option<&'static str> {
         Command::Status(_) => Some("error"),
         _ => None,
     }
+}
+
+/// Returns a runtime that runs all tasks on the calling thread.
+fn current_thread_runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(Failure::internal)
 }
 
 /// Returns the environment of this process.

@@ -1,4 +1,4 @@
-//! `atalaya reap`: clears up after nodes of this machine that are dead.
+//! `atalaya reap`: deletes the znodes of dead nodes of this machine.
 
 use std::fmt::Write as _;
 use std::io::ErrorKind;
@@ -6,13 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::duration;
 use clap::Args;
 use tracing::warn;
 
-use super::args::StateArgs;
-use super::process_environment;
+use super::args::{StateArgs, parse_duration};
 use super::stdout::print;
+use super::{current_thread_runtime, process_environment};
 use crate::commands::exit::Failure;
 use crate::model::node_id::NodeId;
 use crate::model::text;
@@ -22,129 +21,127 @@ use crate::process::state_dir::{Holder, Purpose, StateDir};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  atalaya reap 1                       after kill -9 of node 1: its znodes are gone now, not later
-  atalaya reap --all                   every node of this machine that is dead
+  atalaya reap 1                       after kill -9 of node 1: delete its znodes now
+  atalaya reap --all                   clean up after all dead nodes of this machine
   ExecStopPost=-/usr/bin/atalaya reap 1        in a systemd unit
 
-A node that was killed leaves its znodes until its session times out; if it led, nobody leads
-until then. This deletes them, as far as they still belong to a session that the dead process
-wrote down, and the next in line leads at once. That it is dead is proved by a lock that dies
-with it: a node that runs, or merely hangs, is left alone.
+The znodes of a killed node remain until its session times out; if it was the leader, the fleet has no \
+leader until then. This command deletes the znodes that still belong to a session in the state file of \
+the dead process, so that the next contender leads at once. A lock that the operating system releases \
+with the process proves that it is dead: a node that runs, or only hangs, is not touched.
 
-Exit codes: 0 done, or nothing to do; 65 what is written down makes no sense; 69 ZooKeeper
-unreachable; 74 it cannot be read; 75 the node is running (with --all: it is left alone).")]
+Exit codes: 0 done, or nothing to do; 65 malformed state file; 69 ZooKeeper unreachable; 74 state file \
+not readable; 75 the node is running (with --all it is skipped).")]
 pub(super) struct ReapArgs {
-    /// The node's id: in every fleet that it was in.
+    /// Id of the node, in every fleet that it was in.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     id: Option<NodeId>,
 
-    /// All nodes that are remembered here.
+    /// Clean up after all nodes with a state file on this machine.
     #[arg(long)]
     all: bool,
 
-    /// Where nodes are remembered.
     #[command(flatten)]
     state: StateArgs,
 
-    /// Give up (exit 69) when it has taken so long for one node.
+    /// Maximum time per node; exits with 69 after it.
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     timeout: String,
 }
 
 pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
-    let timeout =
-        duration::parse(&args.timeout).map_err(|error| Failure::usage(anyhow!("--timeout: {error}")))?;
+    let timeout = parse_duration("timeout", &args.timeout)?;
     let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
         StateDir::At(folder) => folder,
         StateDir::Off => {
-            return print(b"nothing is remembered: the state folder is off\n");
+            return print(b"no state files: the state folder is off\n");
         }
         StateDir::Unknown => {
             return Err(Failure::usage(anyhow!(
-                "there is no home: say --state-dir FOLDER, where nodes are remembered"
+                "no state folder: HOME is not set; name the folder with --state-dir FOLDER"
             )));
         }
     };
-    let problem = |error| Failure::io(anyhow!("{} cannot be read: {error}", folder.display()));
-    let known = find_records(&folder, args.id.as_ref()).map_err(problem)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
-    let mut said = String::new();
+    let unreadable_folder = |error| Failure::io(anyhow!("cannot read {}: {error}", folder.display()));
+    let records = find_records(&folder, args.id.as_ref()).map_err(unreadable_folder)?;
+    let runtime = current_thread_runtime()?;
+    let mut output = String::new();
     let mut failures = Vec::new();
-    for (file, record) in known {
+    for (file, record) in records {
         match record {
-            Ok(record) => match runtime.block_on(one(&file, &record.node, args.all, timeout)) {
+            Ok(record) => match runtime.block_on(reap_node(&file, &record.node, args.all, timeout)) {
                 Ok(line) => {
-                    let _ = writeln!(said, "node {}: {line}", record.node);
+                    let _ = writeln!(output, "node {}: {line}", record.node);
                 }
-                Err(problem) => failures.push(problem),
+                Err(failure) => failures.push(failure),
             },
-            Err(source) => failures.push(unreadable(CleanupError::File { file, source })),
+            Err(source) => failures.push(state_file_failure(CleanupError::File { file, source })),
         }
     }
-    if let (Some(id), true, true) = (&args.id, said.is_empty(), failures.is_empty()) {
-        let _ = writeln!(said, "node {id}: nothing is remembered of it in {}", folder.display());
+    if let (Some(id), true, true) = (&args.id, output.is_empty(), failures.is_empty()) {
+        let _ = writeln!(output, "node {id}: no state file in {}", folder.display());
     }
-    print(text::sanitize_lines(&said).as_bytes())?;
-    // The last one is said, and its code given, by whoever called.
+    print(text::sanitize_lines(&output).as_bytes())?;
+    // The caller reports the last failure and exits with its code.
     let last = failures.pop();
     failures.iter().for_each(|failure| warn!("{failure}"));
     last.map_or(Ok(()), Err)
 }
 
-/// One node; what became of it.
-async fn one(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<String, Failure> {
+/// Cleans up after one node. Returns the result as text.
+async fn reap_node(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<String, Failure> {
     let Ok(reaped) = tokio::time::timeout(timeout, clean_up_node(file)).await else {
-        let error =
-            anyhow!("node {node}: not done within {timeout:?}: ZooKeeper is not reached, or does not answer");
+        let error = anyhow!(
+            "node {node}: not done within {timeout:?}: ZooKeeper is not reachable or does not respond"
+        );
         return Err(Failure::unavailable(error));
     };
     match reaped {
-        Ok(CleanupOutcome::Removed(znodes)) if znodes.is_empty() => Ok("nothing was left".to_owned()),
+        Ok(CleanupOutcome::Removed(znodes)) if znodes.is_empty() => Ok("no znodes left".to_owned()),
         Ok(CleanupOutcome::Removed(znodes)) => Ok(format!("removed {}", znodes.join(", "))),
-        Ok(CleanupOutcome::Running(holder)) if all => Ok(format!("{}: left alone", is_busy(holder))),
+        Ok(CleanupOutcome::Running(holder)) if all => Ok(format!("{}: skipped", state_of(holder))),
         Ok(CleanupOutcome::Running(holder)) => {
-            Err(Failure::temp_fail(anyhow!("node {node} {}: nothing reaped", is_busy(holder))))
+            Err(Failure::temp_fail(anyhow!("node {node} {}: nothing was deleted", state_of(holder))))
         }
-        Err(error @ (CleanupError::File { .. } | CleanupError::Address(_))) => Err(unreadable(error)),
+        Err(error @ (CleanupError::File { .. } | CleanupError::Address(_))) => Err(state_file_failure(error)),
         Err(error @ CleanupError::ZooKeeper(_)) => Err(Failure::temp_fail(anyhow!("node {node}: {error}"))),
     }
 }
 
-/// It makes no sense (65), or could not be read at all (74).
-fn unreadable(error: CleanupError) -> Failure {
-    let senseless = match &error {
+/// Returns the failure for a state file that is malformed (65) or cannot be read (74).
+fn state_file_failure(error: CleanupError) -> Failure {
+    let is_malformed = match &error {
         CleanupError::File { source, .. } => {
             matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::NotFound)
         }
         _ => true,
     };
-    let error = anyhow!("{error}; nothing is reaped by it");
-    if senseless { Failure::data(error) } else { Failure::io(error) }
+    let error = anyhow!("{error}; no znode of this node was deleted");
+    if is_malformed { Failure::data(error) } else { Failure::io(error) }
 }
 
-/// "is running (process 412)".
-fn is_busy(Holder { process, purpose }: Holder) -> String {
-    let does = match purpose {
+/// Returns text such as "is running (process 412)".
+fn state_of(Holder { process, purpose }: Holder) -> String {
+    let state = match purpose {
         Purpose::Run => "is running",
-        Purpose::CleanUp => "is being reaped by another",
+        Purpose::CleanUp => "is being cleaned up by another process",
     };
     match process {
-        Some(process) => format!("{does} (process {process})"),
-        None => does.to_owned(),
+        Some(process) => format!("{state} (process {process})"),
+        None => state.to_owned(),
     }
 }
 
-/// Clears up after `id`, whose process has ended, and gives the znodes that are gone.
+/// Deletes the znodes of node `id`, whose process has ended. Returns the deleted znodes.
 ///
 /// # Errors
-/// What to say of it, in a line.
-pub(super) async fn after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
+/// The reason, in one line.
+pub(super) async fn clean_up_after(id: &NodeId, folder: &Path) -> Result<Vec<String>, String> {
     let (mut removed, mut problem) = (Vec::new(), None);
     for (file, _) in find_records(folder, Some(id)).map_err(|error| error.to_string())? {
         match clean_up_node(&file).await {
             Ok(CleanupOutcome::Removed(znodes)) => removed.extend(znodes),
-            // Of another fleet; or somebody was faster.
+            // A node with this id in another fleet runs, or another process already cleans up.
             Ok(CleanupOutcome::Running(_)) => {}
             Err(error) => problem = Some(error.to_string()),
         }

@@ -1,5 +1,6 @@
-//! `atalaya reports list|retry|drop`: what is not delivered.
+//! `atalaya reports list|retry|drop`: reports that are not delivered.
 
+use std::collections::btree_set;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
@@ -11,7 +12,7 @@ use tracing::warn;
 
 use super::args::{ConnectionArgs, Output};
 use super::stdout::{print, print_or_closed};
-use super::tools::with_session_of;
+use super::tools::with_session;
 use crate::commands::exit::Failure;
 use crate::leader::delivery::outbox::{ASIDE, PATH};
 use crate::leader::outbox_store::{self, Batch};
@@ -20,78 +21,74 @@ use crate::model::text;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReportsCommand {
-    /// List the reports that are not delivered: those that wait for the API, and those that it rejected.
+    /// List undelivered reports: those in the outbox, and those that the API rejected.
     #[command(after_help = "\
 Examples:
   atalaya reports list
-  atalaya reports list --output json | jq 'select(.reason)'
+  atalaya reports list --output json | jq 'select(.reason)'      rejected reports only
 
-A report waits until the API accepts it (2xx or 409). What it answers with another 4xx is tried a few
-times and then set aside, with the reason; so the others go on.")]
+A report stays in the outbox (state waiting) until the API accepts it with 2xx or 409. After any other \
+4xx it is retried a few times and then moved to the rejected reports, with the reason, so that later \
+reports are delivered.")]
     List(ReportsListArgs),
-    /// Put reports that the API rejected back: the leader sends them again at once.
+    /// Move rejected reports back to the outbox. The leader sends them again at once.
     #[command(after_help = "\
 Examples:
   atalaya reports retry 41 42
-  atalaya reports retry --all            when the API is put right")]
-    Retry(ReportsPickArgs),
-    /// Delete reports for good: nobody will deliver them.
+  atalaya reports retry --all            after the API was repaired
+
+Exit codes: 0 done; 74 a cycle has no rejected report.")]
+    Retry(ReportsSelectArgs),
+    /// Delete reports without delivering them. This cannot be undone.
     #[command(after_help = "\
 Examples:
-  atalaya reports drop 41                waiting or rejected
-  atalaya reports drop --all             all that were rejected; what waits has to be named")]
-    Drop(ReportsPickArgs),
+  atalaya reports drop 41                delete the report of cycle 41, in the outbox or rejected
+  atalaya reports drop --all             delete all rejected reports
+
+Reports in the outbox are deleted only if their cycle is named.
+
+Exit codes: 0 done; 74 a cycle has no undelivered report.")]
+    Drop(ReportsSelectArgs),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ReportsListArgs {
-    /// How to print; json is one object a line.
+    /// Output format; json prints one object per line.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 
-    /// How to get to ZooKeeper.
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
-/// `atalaya reports retry` and `drop`.
 #[derive(Debug, Args)]
-pub(super) struct ReportsPickArgs {
-    /// Their cycles.
+pub(super) struct ReportsSelectArgs {
+    /// Cycles of the reports, as `atalaya reports list` shows them.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     cycles: Vec<u64>,
 
-    /// All that the API rejected.
+    /// Select all rejected reports.
     #[arg(long)]
     all: bool,
 
-    /// How to get to ZooKeeper.
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
     match command {
-        ReportsCommand::List(args) => with_session_of(None, &args.connection, |session| async move {
+        ReportsCommand::List(args) => with_session(&args.connection, |session| async move {
             let connection = session.connection().await;
             connection.sync().await.map_err(Failure::temp_fail)?;
-            list(&connection, args).await
+            list(&connection, args.output).await
         }),
-        ReportsCommand::Retry(args) => each(args, "retried", Act::Retry),
-        ReportsCommand::Drop(args) => each(args, "dropped", Act::Drop),
+        ReportsCommand::Retry(args) => apply(args, Action::Retry),
+        ReportsCommand::Drop(args) => apply(args, Action::Drop),
     }
 }
 
-/// A report that is not delivered, as it is shown.
-#[derive(Serialize)]
-struct Row<'a> {
-    state: &'static str,
-    #[serde(flatten)]
-    report: &'a CycleReport,
-}
-
-async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCode, Failure> {
-    let mut shown = 0;
+async fn list(connection: &Connection, output: Output) -> Result<ExitCode, Failure> {
+    let mut count = 0;
     for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
         let listed =
             outbox_store::list(connection, parent).await.map_err(Failure::temp_fail)?.unwrap_or_default();
@@ -100,81 +97,85 @@ async fn list(connection: &Connection, args: &ReportsListArgs) -> Result<ExitCod
             warn!("{parent}/{name} is not a report: its name is not a cycle number");
         }
         let mut reader =
-            Reader { connection, parent, cycles: listed.cycles.into_iter(), batch: Batch::default() };
-        let mut read = Vec::new().into_iter();
-        loop {
-            let Some((cycle, data)) = read.next() else {
-                read = reader.next().await?.into_iter();
-                if read.len() == 0 {
-                    break;
+            BatchReader { connection, parent, cycles: listed.cycles.into_iter(), batch: Batch::default() };
+        while let Some(reports) = reader.next().await? {
+            for (cycle, data) in reports {
+                // Delivered since it was listed.
+                let Some(data) = data else { continue };
+                if count == 0 && output == Output::Table {
+                    print(header().as_bytes())?;
                 }
-                continue;
-            };
-            // Delivered meanwhile.
-            let Some(data) = data else { continue };
-            let line = match (parsed(&data, cycle), args.output) {
-                (Ok(report), Output::Json) => {
-                    serde_json::to_string(&Row { state, report: &report }).map_err(Failure::internal)?
+                count += 1;
+                let line = line(state, cycle, &data, output);
+                if !print_or_closed(format!("{line}\n").as_bytes())? {
+                    return Ok(ExitCode::SUCCESS);
                 }
-                (Ok(report), Output::Table) => row(state, &report),
-                (Err(problem), Output::Json) => {
-                    serde_json::json!({"state": state, "cycle": cycle, "problem": problem}).to_string()
-                }
-                (Err(problem), Output::Table) => {
-                    text::sanitize_line(&format!("{cycle:>10}  {state:<8}  is no report: {problem}"))
-                        .into_owned()
-                }
-            };
-            if shown == 0 && args.output == Output::Table {
-                let heads = ("cycle", "state", "epoch", "time", "average");
-                let heads = format!(
-                    "{:>10}  {:<8}  {:>10}  {:<20}  {}\n",
-                    heads.0, heads.1, heads.2, heads.3, heads.4
-                );
-                print(heads.as_bytes())?;
-            }
-            shown += 1;
-            if !print_or_closed(format!("{line}\n").as_bytes())? {
-                return Ok(ExitCode::SUCCESS);
             }
         }
     }
-    if shown == 0 && args.output == Output::Table {
+    if count == 0 && output == Output::Table {
         print(b"everything is delivered\n")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads reports, a batch of bounded size at a time.
-struct Reader<'a> {
+/// Reads reports in batches of bounded size.
+struct BatchReader<'a> {
     connection: &'a Connection,
     parent: &'a str,
-    cycles: std::collections::btree_set::IntoIter<u64>,
+    cycles: btree_set::IntoIter<u64>,
     batch: Batch,
 }
 
-impl Reader<'_> {
-    /// Returns the next reports; none at the end.
-    async fn next(&mut self) -> Result<Vec<(u64, Option<Vec<u8>>)>, Failure> {
+impl BatchReader<'_> {
+    /// Returns the next reports, or `None` at the end. The data of a report is `None` if its znode does not exist any longer.
+    async fn next(&mut self) -> Result<Option<Vec<(u64, Option<Vec<u8>>)>>, Failure> {
         let cycles: Vec<u64> = self.cycles.by_ref().take(self.batch.count()).collect();
         if cycles.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let found =
             outbox_store::read(self.connection, self.parent, &cycles).await.map_err(Failure::temp_fail)?;
         self.batch.saw(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
-        Ok(found)
+        Ok(Some(found))
     }
 }
 
-/// Returns the report, or why it is none: what the leader wrote in its place, if it was too large to be kept.
-fn parsed(data: &[u8], cycle: u64) -> Result<CycleReport, String> {
+fn header() -> String {
+    format!("{:>10}  {:<8}  {:>10}  {:<20}  {}\n", "cycle", "state", "epoch", "time", "average")
+}
+
+/// Formats one report, or the reason why the data is not one.
+#[expect(clippy::expect_used, reason = "a report has only string keys")]
+fn line(state: &'static str, cycle: u64, data: &[u8], output: Output) -> String {
+    #[derive(Serialize)]
+    struct JsonLine<'a> {
+        state: &'static str,
+        #[serde(flatten)]
+        report: &'a CycleReport,
+    }
+    match (parse(data, cycle), output) {
+        (Ok(report), Output::Json) => {
+            serde_json::to_string(&JsonLine { state, report: &report }).expect("a report is valid JSON")
+        }
+        (Ok(report), Output::Table) => row(state, &report),
+        (Err(problem), Output::Json) => {
+            serde_json::json!({"state": state, "cycle": cycle, "problem": problem}).to_string()
+        }
+        (Err(problem), Output::Table) => {
+            text::sanitize_line(&format!("{cycle:>10}  {state:<8}  not a report: {problem}")).into_owned()
+        }
+    }
+}
+
+/// Parses a report. If it was too large to be stored, the leader has stored only a reason, which is returned as the error.
+fn parse(data: &[u8], cycle: u64) -> Result<CycleReport, String> {
     #[derive(Deserialize)]
-    struct Kept {
+    struct Placeholder {
         reason: String,
     }
     CycleReport::parse(data, cycle).map_err(|problem| match serde_json::from_slice(data) {
-        Ok(Kept { reason }) => reason,
+        Ok(Placeholder { reason }) => reason,
         Err(_) => problem,
     })
 }
@@ -197,53 +198,52 @@ fn row(state: &str, report: &CycleReport) -> String {
 }
 
 #[derive(Clone, Copy)]
-enum Act {
+enum Action {
     Retry,
     Drop,
 }
 
-fn each(args: &ReportsPickArgs, done: &str, act: Act) -> Result<ExitCode, Failure> {
-    with_session_of(None, &args.connection, |session| async move {
+/// Retries or drops the selected reports, and prints their number.
+fn apply(args: &ReportsSelectArgs, action: Action) -> Result<ExitCode, Failure> {
+    with_session(&args.connection, |session| async move {
         let connection = session.connection().await;
         connection.sync().await.map_err(Failure::temp_fail)?;
         let cycles = match args.all {
             true => {
-                let aside = outbox_store::cycles(&connection, ASIDE).await.map_err(Failure::temp_fail)?;
-                aside.unwrap_or_default().into_iter().collect()
+                let rejected = outbox_store::cycles(&connection, ASIDE).await.map_err(Failure::temp_fail)?;
+                rejected.unwrap_or_default().into_iter().collect()
             }
             false => args.cycles.clone(),
         };
         let (mut count, mut missing) = (0, Vec::new());
         for cycle in cycles {
-            let acted = match act {
-                Act::Retry => retry(&connection, cycle).await,
-                Act::Drop => drop_it(&connection, cycle).await,
+            let done = match action {
+                Action::Retry => retry(&connection, cycle).await,
+                Action::Drop => delete(&connection, cycle).await,
             };
-            match acted {
+            match done {
                 Ok(()) => count += 1,
-                // With --all, somebody else was faster.
+                // With --all, another client was faster.
                 Err(error) if error.is_no_node() && args.all => {}
                 Err(error) if error.is_no_node() => missing.push(cycle.to_string()),
                 Err(error) => return Err(Failure::temp_fail(error)),
             }
         }
+        let (done, kind) = match action {
+            Action::Retry => ("retried", "rejected"),
+            Action::Drop => ("dropped", "undelivered"),
+        };
         print(format!("{count} {done}\n").as_bytes())?;
         if missing.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        let which = match act {
-            Act::Retry => "was rejected",
-            Act::Drop => "waits or was rejected",
-        };
-        Err(Failure::io(anyhow!(
-            "no report of cycle {} {which}: see atalaya reports list",
-            missing.join(", ")
-        )))
+        let missing = missing.join(", ");
+        Err(Failure::io(anyhow!("no {kind} report of cycle {missing}; see atalaya reports list")))
     })
 }
 
-/// The leader looks at its outbox whenever its parent is written.
-const BELL: Write<'static> = Write::Set { path: PATH, data: b"", version: None };
+/// Write that makes the leader list its outbox: it watches the data of the parent.
+const NOTIFY_LEADER: Write<'static> = Write::Set { path: PATH, data: b"", version: None };
 
 async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
     let (from, to) = (format!("{ASIDE}/{cycle}"), format!("{PATH}/{cycle}"));
@@ -255,18 +255,16 @@ async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
     connection.ensure(PATH).await?;
     let delete = Write::Delete { path: &from, version: Some(stat.version) };
     let create = Write::Create { path: &to, data: &data, mode: CreateMode::Persistent };
-    connection.multi(&[delete, create, BELL]).await?;
+    connection.multi(&[delete, create, NOTIFY_LEADER]).await?;
     Ok(())
 }
 
-async fn drop_it(connection: &Connection, cycle: u64) -> Result<(), Error> {
-    let aside = format!("{ASIDE}/{cycle}");
-    match connection.delete(&aside, None).await {
-        Err(error) if error.is_no_node() => {}
-        done => return done,
+async fn delete(connection: &Connection, cycle: u64) -> Result<(), Error> {
+    if connection.delete_if_exists(&format!("{ASIDE}/{cycle}"), None).await? {
+        return Ok(());
     }
     let waiting = format!("{PATH}/{cycle}");
-    connection.multi(&[Write::Delete { path: &waiting, version: None }, BELL]).await?;
+    connection.multi(&[Write::Delete { path: &waiting, version: None }, NOTIFY_LEADER]).await?;
     Ok(())
 }
 

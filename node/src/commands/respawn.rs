@@ -1,11 +1,11 @@
-//! `atalaya run --supervised`: a small parent that starts the node as a process of its own, clears up after it when it is
+//! `atalaya run --supervised`: a small parent process that starts the node in a child process, deletes its znodes when it was
 //! killed, and starts it again.
 //!
-//! The node's standard input is a pipe from the parent: when the parent is gone, however that ended, the pipe ends, and the
-//! node withdraws as at SIGTERM. So no node goes on that nobody looks after, on any system.
+//! The standard input of the node is a pipe from the parent. However the parent ends, the pipe is closed and the node shuts down
+//! as at SIGTERM, so that no node continues without its parent, on any operating system.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -13,220 +13,230 @@ use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::run::RunArgs;
-use super::{process_environment, reap};
+use super::{current_thread_runtime, process_environment, reap};
 use crate::commands::exit::{Failure, INTERNAL};
-use crate::process::restart_policy::{Restarts, is_worth_it};
+use crate::model::node_id::NodeId;
+use crate::process::restart_policy::{RestartBackoff, should_restart};
 use crate::process::state_dir::StateDir;
 
-/// How long a node may take to withdraw; it promises two seconds.
-const GRACE: Duration = Duration::from_secs(5);
-/// How long clearing up may hold up a restart: the node clears up itself, once it is connected.
-const CLEARING: Duration = Duration::from_secs(2);
+/// Maximum time for the shutdown of a node, which takes at most 2 s, before it is killed.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum time that a cleanup may delay a restart. The node cleans up as well, once it is connected.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The flag, and what the node gets in its place.
 const FLAG: &str = "--supervised";
+/// Flag that replaces [`FLAG`] in the arguments of the child.
 const CHILD_FLAG: &str = "--supervised-by";
 
-pub(super) fn main(args: &RunArgs) -> Result<ExitCode, Failure> {
-    // Now: an upgrade may replace the file while this runs.
+/// Runs node `id` in a child process.
+pub(super) fn main(id: &NodeId, state_dir: Option<&PathBuf>) -> Result<ExitCode, Failure> {
+    // Resolved before the first start: an upgrade may replace the file while this process runs.
     let program = std::env::current_exe().map_err(Failure::internal)?;
-    let arguments = of_child(std::env::args_os().skip(1), std::process::id());
-    let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
+    let arguments = child_arguments(std::env::args_os().skip(1), std::process::id());
+    let state_dir = match StateDir::find(state_dir, process_environment()) {
         StateDir::At(folder) => Some(folder),
         StateDir::Off | StateDir::Unknown => {
-            warn!("without a state folder nothing is cleared up after a kill; see --state-dir");
+            warn!(
+                "no state folder: the znodes of a killed node remain until its session times out; set --state-dir"
+            );
             None
         }
     };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
-    runtime.block_on(supervise(args, &program, &arguments, folder.as_deref()))
+    let parent = Parent { id, state_dir: state_dir.as_deref(), program: &program, arguments: &arguments };
+    current_thread_runtime()?.block_on(parent.run())
 }
 
-async fn supervise(
-    args: &RunArgs,
-    program: &Path,
-    arguments: &[OsString],
-    folder: Option<&Path>,
-) -> Result<ExitCode, Failure> {
-    // What a node that is killed leaves becomes this process's, and ends.
-    #[cfg(target_os = "linux")]
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;
-    let mut signals = Signals::new().map_err(Failure::internal)?;
-    let mut restarts = Restarts::default();
-    loop {
-        let begin = Instant::now();
-        let status = match start(program, arguments) {
-            Ok(child) => {
-                let (status, told) = watch(child, &mut signals).await.map_err(Failure::internal)?;
-                sweep().await;
-                if told {
-                    // Killed before it could withdraw, or because it did not.
-                    if status.code().is_none() {
-                        clear_up(args, folder).await;
+/// Replaces [`FLAG`] in the arguments of this process by [`CHILD_FLAG`].
+fn child_arguments(own: impl Iterator<Item = OsString>, parent: u32) -> Vec<OsString> {
+    let mut after_dashes = false;
+    own.map(|word| {
+        after_dashes |= word == "--";
+        if !after_dashes && word == FLAG { OsString::from(format!("{CHILD_FLAG}={parent}")) } else { word }
+    })
+    .collect()
+}
+
+struct Parent<'a> {
+    id: &'a NodeId,
+    state_dir: Option<&'a Path>,
+    program: &'a Path,
+    arguments: &'a [OsString],
+}
+
+impl Parent<'_> {
+    /// Starts the node again and again, until a signal stops this process or a restart is useless.
+    async fn run(&self) -> Result<ExitCode, Failure> {
+        // Processes that a killed node leaves become children of this process, which ends them.
+        #[cfg(target_os = "linux")]
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;
+        let mut signals = Signals::new().map_err(Failure::internal)?;
+        let mut backoff = RestartBackoff::default();
+        loop {
+            let started = Instant::now();
+            let status = match self.start() {
+                Ok(child) => {
+                    let (status, was_stopped) = wait(child, &mut signals).await.map_err(Failure::internal)?;
+                    end_remaining_processes().await;
+                    if was_stopped {
+                        // Killed by a signal, so it has not deleted its znodes.
+                        if status.code().is_none() {
+                            self.clean_up().await;
+                        }
+                        return Ok(ExitCode::from(exit_code(status)));
                     }
-                    return Ok(ExitCode::from(code(status)));
+                    Some(status)
                 }
-                Some(status)
+                Err(error) => {
+                    warn!("cannot start {}: {error}", self.program.display());
+                    None
+                }
+            };
+            if let Some(status) = status
+                && !should_restart(status.code())
+            {
+                return Ok(ExitCode::from(exit_code(status)));
             }
-            Err(error) => {
-                warn!("{} cannot be started: {error}", program.display());
-                None
+            let delay = backoff.next_delay(started.elapsed());
+            if let Some(status) = status {
+                warn!("the node has ended ({status}); restarting it in {delay:?}");
             }
-        };
-        if let Some(status) = status
-            && !is_worth_it(status.code())
-        {
-            return Ok(ExitCode::from(code(status)));
+            let delay_and_clean_up = async {
+                tokio::join!(tokio::time::sleep(delay), self.clean_up());
+            };
+            tokio::select! {
+                () = delay_and_clean_up => {}
+                signal = signals.stop() => {
+                    info!(signal, "stopping");
+                    self.clean_up().await;
+                    return Ok(ExitCode::SUCCESS);
+                }
+            }
         }
-        let pause = restarts.pause(begin.elapsed());
-        if let Some(status) = status {
-            warn!("the node has ended ({status}); starting it again in {pause:?}");
+    }
+
+    /// Starts the node. It is in the process group of this process, so that it receives the signals of a terminal, too.
+    fn start(&self) -> std::io::Result<Child> {
+        let mut command = Command::new(self.program);
+        command.args(self.arguments).stdin(Stdio::piped()).kill_on_drop(true);
+        // systemd sets WATCHDOG_PID to this process. The node sends the watchdog messages, and does so only if the variable is
+        // absent or names the node.
+        if std::env::var("WATCHDOG_PID").is_ok_and(|process| process == std::process::id().to_string()) {
+            command.env_remove("WATCHDOG_PID");
         }
-        let pausing = async {
-            tokio::join!(tokio::time::sleep(pause), clear_up(args, folder));
-        };
-        tokio::select! {
-            () = pausing => {}
-            signal = signals.end() => {
-                info!(signal, "stopping");
-                clear_up(args, folder).await;
-                return Ok(ExitCode::SUCCESS);
-            }
+        command.spawn()
+    }
+
+    /// Deletes the znodes of the dead node, if it has a state file.
+    async fn clean_up(&self) {
+        let Some(folder) = self.state_dir else { return };
+        match tokio::time::timeout(CLEANUP_TIMEOUT, reap::clean_up_after(self.id, folder)).await {
+            Ok(Ok(removed)) if removed.is_empty() => {}
+            Ok(Ok(removed)) => info!(znodes = removed.join(", "), "deleted the znodes of the dead node"),
+            Ok(Err(problem)) => warn!("cannot delete the znodes of the dead node yet: {problem}"),
+            Err(_) => warn!(
+                "cannot delete the znodes of the dead node yet: ZooKeeper was not reached within {CLEANUP_TIMEOUT:?}"
+            ),
         }
     }
 }
 
-/// Starts the node. Like this process it gets the terminal's signals itself.
-fn start(program: &Path, arguments: &[OsString]) -> std::io::Result<Child> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
-    // systemd's watchdog counts on this process; whoever feeds it is the node.
-    if std::env::var("WATCHDOG_PID").is_ok_and(|process| process == std::process::id().to_string()) {
-        command.env_remove("WATCHDOG_PID");
-    }
-    command.spawn()
-}
-
-/// Until it has ended: how, and whether it was told to.
-async fn watch(mut child: Child, signals: &mut Signals) -> std::io::Result<(ExitStatus, bool)> {
-    // Held here: waiting would close it at once.
-    let mut leash = child.stdin.take();
+/// Waits until the node has ended and forwards signals to it. Returns its status, and true if a signal to this process stopped it.
+async fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<(ExitStatus, bool)> {
+    // Taken out of `child`, because `Child::wait` closes stdin, which stops the node.
+    let mut stdin = child.stdin.take();
     info!(process = child.id(), "started the node");
     let signal = loop {
         tokio::select! {
             status = child.wait() => return Ok((status?, false)),
-            signal = signals.next() => match signal {
-                Told::Reload => send(&child, Told::Reload),
-                Told::Stop(name) => break name,
+            request = signals.next() => match request {
+                Request::Reload => forward(&child, Request::Reload),
+                Request::Stop(signal) => break signal,
             },
         }
     };
-    info!(signal, "telling the node to stop");
-    send(&child, Told::Stop(signal));
+    info!(signal, "stopping the node");
+    forward(&child, Request::Stop(signal));
+    // Without signals, the end of the pipe stops the node.
     if cfg!(not(unix)) {
-        drop(leash.take());
+        drop(stdin.take());
     }
-    match tokio::time::timeout(GRACE, child.wait()).await {
+    match tokio::time::timeout(SHUTDOWN_TIMEOUT, child.wait()).await {
         Ok(status) => Ok((status?, true)),
         Err(_) => {
-            warn!("the node does not end within {GRACE:?}; killing it");
+            warn!("the node has not stopped within {SHUTDOWN_TIMEOUT:?}; killing it");
             child.start_kill()?;
             Ok((child.wait().await?, true))
         }
     }
 }
 
-/// Ends what the node has left: the programs of its sensors.
-async fn sweep() {
+/// Ends the processes that the node has left: the programs of its sensors.
+async fn end_remaining_processes() {
     #[cfg(target_os = "linux")]
     {
-        /// Interval between two looks at processes that are being killed.
-        const GLANCE: Duration = Duration::from_millis(10);
-        let left = async {
+        const POLL_INTERVAL: Duration = Duration::from_millis(10);
+        let ended = async {
             while !atalaya_hal::tree::sweep() {
-                tokio::time::sleep(GLANCE).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
-        if tokio::time::timeout(GRACE, left).await.is_err() {
-            warn!("programs of the node's sensors were killed and have not ended");
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
+            warn!("the programs of the node's sensors were killed but have not ended");
         }
     }
 }
 
-async fn clear_up(args: &RunArgs, folder: Option<&Path>) {
-    let Some(folder) = folder else { return };
-    match tokio::time::timeout(CLEARING, reap::after(&args.id, folder)).await {
-        Ok(Ok(removed)) if removed.is_empty() => {}
-        Ok(Ok(removed)) => info!(znodes = removed.join(", "), "removed what the dead process left"),
-        Ok(Err(problem)) => warn!("what the dead process left stays for now: {problem}"),
-        Err(_) => {
-            warn!("what the dead process left stays for now: ZooKeeper was not reached within {CLEARING:?}")
-        }
-    }
-}
-
-/// What the node is started with: the same, but for the flag.
-fn of_child(own: impl Iterator<Item = OsString>, parent: u32) -> Vec<OsString> {
-    let mut literal = false;
-    own.map(|word| {
-        literal |= word == "--";
-        if !literal && word == FLAG { OsString::from(format!("{CHILD_FLAG}={parent}")) } else { word }
-    })
-    .collect()
-}
-
-/// Completes when the parent is gone, at whose pipe this process hangs.
-pub(super) async fn orphaned() {
-    let (gone, orphaned) = oneshot::channel();
-    // A read that blocks: tokio's own would hold up the end of the runtime.
-    let read = std::thread::Builder::new().name("leash".into()).spawn(move || {
+/// Waits until the parent of this node has ended, which closes standard input.
+pub(super) async fn parent_ended() {
+    let (ended, receiver) = oneshot::channel();
+    // A thread, because a pending read of `tokio::io::stdin` blocks the shutdown of the runtime.
+    let read = std::thread::Builder::new().name("parent".into()).spawn(move || {
         let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        let _ = gone.send(());
-        // A node that hangs does not withdraw, and no parent is left to kill it.
-        std::thread::sleep(GRACE);
+        let _ = ended.send(());
+        // A node that hangs does not shut down, and it has no parent that kills it.
+        std::thread::sleep(SHUTDOWN_TIMEOUT);
         std::process::exit(INTERNAL.into());
     });
     match read {
         Ok(_) => {
-            let _ = orphaned.await;
+            let _ = receiver.await;
         }
         Err(error) => {
-            warn!("the parent is not watched: {error}");
+            warn!("cannot watch the parent process: {error}");
             std::future::pending().await
         }
     }
 }
 
-/// What this process is told.
+/// Meaning of a signal to this process.
 #[derive(Clone, Copy, Debug)]
-enum Told {
-    /// By the signal of this name.
+enum Request {
+    /// Stop, with the name of the signal.
     Stop(&'static str),
+    /// Reload the configuration.
     Reload,
 }
 
 #[cfg(unix)]
-fn send(child: &Child, told: Told) {
+fn forward(child: &Child, request: Request) {
     use rustix::process::{Pid, Signal, kill_process};
-    let signal = match told {
-        Told::Reload => Signal::HUP,
-        Told::Stop("SIGINT") => Signal::INT,
-        Told::Stop(_) => Signal::TERM,
+    let signal = match request {
+        Request::Reload => Signal::HUP,
+        Request::Stop("SIGINT") => Signal::INT,
+        Request::Stop(_) => Signal::TERM,
     };
-    // It was not waited for yet, so its id is still its own.
+    // The child has not been reaped, so its process id cannot have been reused.
     if let Some(process) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
         let _ = kill_process(process, signal);
     }
 }
 
-/// There are no signals: the end of the pipe is one.
+/// Does nothing: without signals, the end of the pipe stops the node.
 #[cfg(not(unix))]
-fn send(_: &Child, _: Told) {}
+fn forward(_: &Child, _: Request) {}
 
-/// The exit code as a shell has it.
-fn code(status: ExitStatus) -> u8 {
+/// Returns the exit code of a process: its own, or 128 plus the number of the signal that killed it.
+fn exit_code(status: ExitStatus) -> u8 {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     #[cfg(not(unix))]
@@ -234,7 +244,7 @@ fn code(status: ExitStatus) -> u8 {
     status.code().or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-/// The signals to this process, from now on.
+/// Signals to this process, from the creation of this value.
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
@@ -253,17 +263,20 @@ impl Signals {
         })
     }
 
-    /// The next one. Cancellation safe.
-    async fn next(&mut self) -> Told {
+    /// Waits for the next signal.
+    ///
+    /// # Cancellation safety
+    /// No signal is lost.
+    async fn next(&mut self) -> Request {
         tokio::select! {
-            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
-            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
-            _ = self.hangup.recv() => Told::Reload,
+            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
+            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
+            _ = self.hangup.recv() => Request::Reload,
         }
     }
 }
 
-/// Ctrl-C is all there is.
+/// Ctrl-C is the only signal.
 #[cfg(not(unix))]
 struct Signals;
 
@@ -273,19 +286,19 @@ impl Signals {
         Ok(Signals)
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Request {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        Told::Stop("Ctrl-C")
+        Request::Stop("Ctrl-C")
     }
 }
 
 impl Signals {
-    /// The next that ends it.
-    async fn end(&mut self) -> &'static str {
+    /// Waits for the next signal that stops this process. Returns its name.
+    async fn stop(&mut self) -> &'static str {
         loop {
-            if let Told::Stop(signal) = self.next().await {
+            if let Request::Stop(signal) = self.next().await {
                 return signal;
             }
         }
@@ -299,10 +312,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_node_is_started_as_its_parent_was_but_for_the_flag() {
+    fn child_has_the_arguments_of_its_parent_except_supervised() {
         let child = |words: &str| {
             let own = words.split(' ').map(OsString::from);
-            of_child(own, 7).join(OsStr::new(" ")).into_string().unwrap()
+            child_arguments(own, 7).join(OsStr::new(" ")).into_string().unwrap()
         };
         assert_eq!(child("--log debug run 1 --supervised"), "--log debug run 1 --supervised-by=7");
         assert_eq!(child("run --supervised 1 --board b"), "run --supervised-by=7 1 --board b");

@@ -1,16 +1,16 @@
-//! `atalaya run`: one node, in a process of its own.
+//! `atalaya run`: runs one node in this process.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use atalaya_hal::{Boards, duration};
+use atalaya_hal::Boards;
 use clap::Args;
 use tracing::warn;
 
-use super::args::{BoardArgs, StateArgs};
+use super::args::{BoardArgs, StateArgs, parse_duration};
 use super::signals::{reload_signals, stop_signal};
-use super::{process_environment, respawn};
+use super::{current_thread_runtime, process_environment, respawn};
 use crate::commands::exit::Failure;
 use crate::logging::Logs;
 use crate::model::node_id::NodeId;
@@ -30,41 +30,41 @@ Examples:
   atalaya run greenhouse-2 --board greenhouse --zookeeper zk1:2181,zk2:2181,zk3:2181
   ZK_HOST=zoo1 API_URL=http://api:80/ SAMPLING_PERIOD=5 atalaya run 1
   atalaya run 1 --metrics-listen 127.0.0.1:9100    then: curl http://127.0.0.1:9100/readyz
-  atalaya run 1 --supervised                 killed, it is back at once, and another leads meanwhile
+  atalaya run 1 --supervised                       restart the node when it is killed or fails
 
-ZooKeeper need not be up yet: the node waits for it, says so, and goes on when it
-comes. It exits with 73 if another live node has the same id. SIGHUP makes it read
-boards.toml again: other sensors take their places, session and leadership stay.
+The node waits until ZooKeeper is reachable. SIGHUP reloads boards.toml: sensors are replaced, while \
+session and leadership continue. SIGINT and SIGTERM stop the node.
 
-What a killed node leaves in ZooKeeper goes when its session times out; or at once, if it
-is started again, reaped (atalaya reap), or supervised. --supervised starts it as a process
-of its own, which ends with this one, passes signals on, and starts it again unless it ends
-with 0, 64, 73 or 78. Under systemd that is not needed.")]
+The znodes of a killed node remain until its session times out. They are deleted at once if the node is \
+started again, by atalaya reap, or with --supervised. That flag runs the node in a child process, which \
+stops when its parent ends. The parent forwards signals and restarts the node unless it exits with 0, \
+64, 73 or 78. Under systemd the flag is not needed.
+
+Exit codes: 0 stopped by a signal; 64 wrong usage; 69 ZooKeeper not reached within --connect-timeout, or \
+the address of --metrics-listen not available; 70 internal error; 73 node id in use; 75 a cleanup of \
+this node is still running; 78 wrong configuration.")]
 pub(super) struct RunArgs {
-    /// This node's id, unique in the fleet: a short name without blanks or slashes.
+    /// Node id, unique in the fleet: at most 128 bytes, without slashes or white space.
     pub(super) id: NodeId,
 
-    /// Which board.
     #[command(flatten)]
     board: BoardArgs,
 
-    /// The settings of the fleet.
     #[command(flatten)]
     fleet: FleetArgs,
 
-    /// Give up (exit 69) when ZooKeeper has not been reached for so long at the start [default: wait for ever].
+    /// Maximum time to reach ZooKeeper after the start; exits with 69 after it [default: no limit].
     #[arg(long, value_name = "DURATION", help_heading = "Fleet")]
     connect_timeout: Option<String>,
 
-    /// What is remembered of it.
     #[command(flatten)]
     pub(super) state: StateArgs,
 
-    /// Run it as a process of its own, clear up after it when it is killed, and start it again.
+    /// Run the node in a child process; delete its znodes and restart it when it is killed.
     #[arg(long)]
     pub(super) supervised: bool,
 
-    /// The process that supervises this one, which ends with it: it holds the other end of standard input.
+    /// Process id of the parent that `--supervised` made. It holds the other end of standard input.
     #[arg(long, hide = true, value_name = "PROCESS", conflicts_with = "supervised")]
     supervised_by: Option<u32>,
 }
@@ -72,17 +72,13 @@ pub(super) struct RunArgs {
 pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
     let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
-    let connect_timeout = match &args.connect_timeout {
-        Some(text) => Some(
-            duration::parse(text).map_err(|error| Failure::usage(anyhow!("--connect-timeout: {error}")))?,
-        ),
-        None => None,
-    };
+    let connect_timeout =
+        args.connect_timeout.as_deref().map(|text| parse_duration("connect-timeout", text)).transpose()?;
     read_token(&settings)?;
-    // First of all: nothing has begun that would have to be ended.
-    let listener = settings.metrics_listen.as_ref().map(listen).transpose()?;
-    // Before the sensors: another process of this id may be using them.
-    let remembrance = remember(&args, &settings)?;
+    // First, because a failure here needs no cleanup.
+    let listener = settings.metrics_listen.as_ref().map(listen_for_metrics).transpose()?;
+    // Before the sensors are opened: another process with this id may be using them.
+    let state_file = open_state_file(&args, &settings)?;
     let observer = listener.is_some().then(|| Observer::new(&args.id));
     // Serves until the node has stopped.
     let _server = match listener.zip(observer.clone()) {
@@ -90,9 +86,8 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         None => None,
     };
     let node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.observer(observer);
-    // One thread is enough for what a node does, and on a Pi two would cost memory; buses have threads of their own.
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    // One thread is enough for the tasks of a node, and a second one costs memory on a Pi. Each bus has its own thread.
+    let runtime = current_thread_runtime()?;
     runtime.block_on(async {
         let signal = stop_signal().map_err(Failure::internal)?;
         let is_supervised = args.supervised_by.is_some();
@@ -101,17 +96,17 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
                 if !is_supervised {
                     std::future::pending::<()>().await;
                 }
-                respawn::orphaned().await;
+                respawn::parent_ended().await;
             };
             tokio::select! {
                 signal = signal => signal,
-                () = orphaned => "the end of its parent",
+                () = orphaned => "the exit of its parent process",
             }
         };
-        let asked = reload_signals().map_err(Failure::internal)?;
-        let described = !is_builtin(&boards);
-        let reload = Reload { asked, load: Arc::new(move || load(&args, described)) };
-        let node = node.reload(reload).notifier(Notifier::from_env(&environment)).remembered(remembrance);
+        let requests = reload_signals().map_err(Failure::internal)?;
+        let has_file = !is_builtin(&boards);
+        let reload = Reload { asked: requests, load: Arc::new(move || load(&args, has_file)) };
+        let node = node.reload(reload).notifier(Notifier::from_env(&environment)).remembered(state_file);
         let node = match logs {
             Some(logs) => node.logs(logs),
             None => node,
@@ -120,21 +115,21 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     })
 }
 
-/// Listens for those who watch.
-fn listen(address: &ListenAddr) -> Result<TcpListener, Failure> {
+fn listen_for_metrics(address: &ListenAddr) -> Result<TcpListener, Failure> {
     let failed =
-        |error| Failure::unavailable(anyhow!("cannot listen at {address} for --metrics-listen: {error}"));
+        |error| Failure::unavailable(anyhow!("cannot listen on {address} (--metrics-listen): {error}"));
     address.bind().map_err(failed)
 }
 
-/// Begins to remember, if it can: a node works without.
-fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Failure> {
+/// Opens the state file of the node. Returns `None` if that is not possible, because a node works without it.
+fn open_state_file(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Failure> {
     let folder = match StateDir::find(args.state.state_dir.as_ref(), process_environment()) {
         StateDir::At(folder) => folder,
         StateDir::Off => return Ok(None),
         StateDir::Unknown => {
             warn!(
-                "there is no home to remember in (--state-dir); if this node is killed, its session must time out"
+                "no folder for the state file: neither --state-dir nor HOME is set; if this node is killed, its znodes \
+                 remain until its session times out"
             );
             return Ok(None);
         }
@@ -142,22 +137,23 @@ fn remember(args: &RunArgs, settings: &Settings) -> Result<Option<StateFile>, Fa
     let id = args.id.as_str();
     let stem = file_stem(id, &settings.zookeeper, &settings.measurement_path(id));
     match StateFile::open(&folder, &stem, id, &settings.zookeeper.to_string()) {
-        Ok(remembrance) => Ok(Some(remembrance)),
+        Ok(state_file) => Ok(Some(state_file)),
         Err(OpenError::Held(Holder { process, purpose })) => {
             let process =
                 process.map_or("another process".to_owned(), |process| format!("process {process}"));
             Err(match purpose {
                 Purpose::Run => Failure::id_in_use(anyhow!(
-                    "the node id {id} is taken: {process} on this machine is that node; stop it, or give this node another id"
+                    "the node id {id} is in use by {process} on this machine; stop it, or give this node another id"
                 )),
-                Purpose::CleanUp => {
-                    Failure::temp_fail(anyhow!("{process} clears up after node {id}, and comes to no end"))
-                }
+                Purpose::CleanUp => Failure::temp_fail(anyhow!(
+                    "cleanup of node {id} by {process} is still running; try again later"
+                )),
             })
         }
         Err(OpenError::Io(error)) => {
             warn!(
-                "nothing can be remembered in {}: {error}; if this node is killed, its session must time out",
+                "cannot write a state file in {}: {error}; if this node is killed, its znodes remain until its session \
+                 times out",
                 folder.display()
             );
             Ok(None)
@@ -176,11 +172,12 @@ fn read_token(settings: &Settings) -> Result<(), SettingsError> {
     Ok(())
 }
 
-/// The configuration as it is now, by the same flags. `described`: some file described the boards at the start.
-fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), LoadError> {
+/// Reloads the configuration with the same flags. `has_file`: at the start, a file described the boards.
+fn load(args: &RunArgs, has_file: bool) -> Result<(Carried, Settings), LoadError> {
     let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
-    if described && is_builtin(&boards) {
-        // Nobody whose board measured something means random numbers; a file that is just being written has no boards.
+    if has_file && is_builtin(&boards) {
+        // The built-in board measures random numbers, which must not replace real sensors. A file that is being written may
+        // have no boards yet.
         return Err(LoadError::NoBoards);
     }
     let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
@@ -189,7 +186,7 @@ fn load(args: &RunArgs, described: bool) -> Result<(Carried, Settings), LoadErro
     Ok((carried, settings))
 }
 
-/// Whether these are the boards of whoever has no boards.toml, or one without boards.
+/// Returns true if there is no boards.toml or it has no boards.
 fn is_builtin(boards: &Boards) -> bool {
     boards.boards == Boards::builtin().boards
 }

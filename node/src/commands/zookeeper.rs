@@ -1,4 +1,4 @@
-//! `atalaya zookeeper`: the server in memory, alone.
+//! `atalaya zookeeper`: the in-memory ZooKeeper server.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use atalaya_sim::zookeeper::Server;
 use clap::Args;
 use tracing::{info, warn};
 
+use super::current_thread_runtime;
 use super::signals::stop_signal;
 use crate::commands::exit::Failure;
 use crate::settings::listen_addr::ListenAddr;
@@ -15,29 +16,28 @@ use crate::settings::listen_addr::ListenAddr;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  atalaya zookeeper                               for atalaya run, without any settings
-  atalaya zookeeper --listen 127.0.0.1:0          at a port that is free, which it logs
-  atalaya zookeeper --tick 500                    sessions may be as short as 1 s
+  atalaya zookeeper                               server for atalaya run with default settings
+  atalaya zookeeper --listen 127.0.0.1:0          use a free port, which is logged
+  atalaya zookeeper --tick 500                    allow session timeouts from 1 s
 
-It speaks the protocol of Apache ZooKeeper 3.8: zkCli.sh, Kazoo and Curator can use it. It is one
-server, has no security beyond ACLs, keeps nothing, and is for development.")]
+The server speaks the protocol of Apache ZooKeeper 3.8, for zkCli.sh, Kazoo and Curator. It is a single \
+server for development: no security except ACLs, and all data is lost when it stops.")]
 pub(super) struct ZooKeeperArgs {
-    /// Address to listen at; `:2181` for all addresses.
+    /// Address to listen on; `:2181` for all interfaces.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2181")]
     listen: ListenAddr,
 
-    /// The unit of time, in milliseconds or as a duration: session timeouts last from 2 to 20 ticks.
+    /// Tick, as milliseconds or a duration, from 10ms to 60s. Session timeouts are limited to 2 to 20 ticks.
     #[arg(long, value_name = "TICK", default_value = "2000")]
     tick: String,
 }
 
-/// A tick that a server can keep, and one that somebody waits for.
+/// Accepted ticks.
 const TICKS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 
 pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
     let tick = tick(&args.tick)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    let runtime = current_thread_runtime()?;
     runtime.block_on(async {
         let stop = stop_signal().map_err(Failure::internal)?;
         let listen = &args.listen;
@@ -48,20 +48,20 @@ pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
         let server = server
             .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))
             .map_err(Failure::unavailable)?;
-        info!(address = %server.local_addr(), ?tick, "a ZooKeeper server in memory is listening");
+        info!(address = %server.local_addr(), ?tick, "in-memory ZooKeeper server is listening");
         warn!(
-            "it is for development: one server, nothing is kept, and all is gone when it stops. For everything else: \
-             Apache ZooKeeper (apt-get install zookeeperd, or https://zookeeper.apache.org/releases.html)"
+            "this server is for development: its data is lost when it stops. In production use Apache ZooKeeper \
+             (apt-get install zookeeperd, or https://zookeeper.apache.org/releases.html)"
         );
         let signal = stop.await;
         info!(signal, "stopping");
         server.shutdown().await;
-        info!("stopped; what it held is gone");
+        info!("stopped; all data is lost");
         Ok(())
     })
 }
 
-/// In milliseconds, as Apache ZooKeeper's `tickTime` is, or a duration.
+/// Parses a tick: milliseconds, as `tickTime` of Apache ZooKeeper, or a duration.
 fn tick(text: &str) -> Result<Duration, Failure> {
     let tick = match text.trim().parse::<u64>() {
         Ok(milliseconds) => Duration::from_millis(milliseconds),
@@ -69,7 +69,7 @@ fn tick(text: &str) -> Result<Duration, Failure> {
     };
     if !TICKS.contains(&tick) {
         return Err(Failure::usage(anyhow!(
-            "--tick: {tick:?} is out of bounds; expected milliseconds or a duration from 10ms to 60s"
+            "--tick: {tick:?} is out of range; expected milliseconds or a duration from 10ms to 60s"
         )));
     }
     Ok(tick)

@@ -1,8 +1,8 @@
-//! A fleet at one moment, as ZooKeeper knows it: who leads, what waits to be reported, which nodes there are and how they
-//! are. Pure, but for `znodes`, which reads; `atalaya status` prints, and a leader tells it to a collector.
+//! Status of a whole fleet, from its znodes: leader, reports, nodes with their measurements and sensors. No I/O, except
+//! in `znodes`. `atalaya status` shows it, and a leader sends it to the collector.
 
 pub mod clock;
-mod text;
+mod render;
 pub(crate) mod znodes;
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use atalaya_recipes::{Stat, WrongZnode};
 use jiff::Timestamp;
 use serde::Serialize;
 
-pub use text::{Line, Tone, block, table};
+pub(crate) use render::{StyledLine, render_lines, render_table};
 
 use crate::model::fence::Fence;
 use crate::model::health_status::SensorState;
@@ -22,59 +22,52 @@ use crate::model::node_info::NodeInfo;
 use crate::model::text::sanitize_for_log;
 use clock::Millis;
 
-/// Maximum number of znodes of the wrong type that are shown.
-const MOST_WRONG: usize = 16;
-/// Most readings of one node that are kept.
-const MOST_READINGS: usize = 32;
-/// Largest presence that is read, in bytes. A hundred sensors that all fail have a third of it.
-const LARGEST_PRESENCE: usize = 128 * 1024;
+/// Maximum number of znodes of the wrong type that are listed.
+const MAX_WRONG_ZNODES: usize = 16;
+/// Maximum number of readings of one node that are kept.
+const MAX_READINGS: usize = 32;
 
-/// A fleet, as it was read.
+/// Contents of the znodes of a fleet.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
-    /// Whom the first in line says that it is, and since when it stands there.
-    pub leader: Option<(String, Millis)>,
-    /// How many stand in line.
-    pub in_line: usize,
-    /// What stands at `/atalaya/term`.
-    pub term: Option<Fence>,
-    /// Reports that wait to be accepted.
-    pub waiting: usize,
-    /// Reports that were rejected.
-    pub aside: usize,
-    /// What the fleet is told at `/config/sampling_period`.
-    pub period: Option<Duration>,
-    /// The measurements, by the ids of their nodes.
-    pub measurements: BTreeMap<String, Measurement>,
-    /// What nodes say of themselves, by their ids.
-    pub presences: BTreeMap<String, Said>,
-    /// Znodes of the wrong type on the paths that the fleet uses.
-    pub wrong: Vec<WrongZnode>,
-    /// The newest write of all.
-    pub newest: Millis,
+pub(crate) struct RawFleet {
+    /// Id of the first contender, and the creation time of its znode.
+    pub(crate) leader: Option<(String, Millis)>,
+    pub(crate) contenders: usize,
+    pub(crate) fence: Option<Fence>,
+    /// Number of reports in the outbox.
+    pub(crate) waiting_reports: usize,
+    pub(crate) rejected_reports: usize,
+    /// Value of `/config/sampling_period`.
+    pub(crate) sampling_period: Option<Duration>,
+    /// Measurements by node id.
+    pub(crate) measurements: BTreeMap<String, RawMeasurement>,
+    /// Node infos by node id; `None` if the data is not a node info.
+    pub(crate) node_infos: BTreeMap<String, Option<NodeInfo>>,
+    pub(crate) wrong_znodes: Vec<WrongZnode>,
+    /// Time of the newest write to any of the znodes.
+    pub(crate) newest_write: Millis,
 }
 
-impl Seen {
-    /// Takes note of when something was written.
-    pub fn written(&mut self, stat: &Stat) {
-        self.newest = self.newest.max(stat.mtime).max(stat.ctime);
+impl RawFleet {
+    /// Updates [`RawFleet::newest_write`].
+    pub(crate) fn record_stat(&mut self, stat: &Stat) {
+        self.newest_write = self.newest_write.max(stat.mtime).max(stat.ctime);
     }
 }
 
-/// A measurement, as it was read.
+/// Content of the znode of a measurement.
 #[derive(Clone, Debug)]
-pub struct Measurement {
+pub(crate) struct RawMeasurement {
     readings: Vec<Reading>,
-    /// How many there were.
+    /// Number of readings, including those that were not kept.
     count: usize,
     problem: Option<String>,
-    written: Millis,
-    made: Millis,
+    modified: Millis,
+    created: Millis,
 }
 
-impl Measurement {
-    /// What stands in its znode.
-    pub fn of(data: &[u8], stat: &Stat) -> Measurement {
+impl RawMeasurement {
+    pub(crate) fn parse(data: &[u8], stat: &Stat) -> RawMeasurement {
         let (values, problem) = match measurement::parse(data) {
             Ok(values) => (values, None),
             Err(problem) => (Vec::new(), Some(problem.to_string())),
@@ -82,101 +75,82 @@ impl Measurement {
         let count = values.len();
         let readings = values
             .into_iter()
-            .take(MOST_READINGS)
+            .take(MAX_READINGS)
             .map(|value| Reading { value: value.value, unit: value.unit })
             .collect();
-        Measurement { readings, count, problem, written: stat.mtime, made: stat.ctime }
+        RawMeasurement { readings, count, problem, modified: stat.mtime, created: stat.ctime }
     }
 }
 
-/// A number and its unit.
+/// A value and its unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Reading {
-    /// The number.
-    pub value: f64,
-    /// Its unit, if the measurement says it.
+pub(crate) struct Reading {
+    pub(crate) value: f64,
+    /// `None` if the measurement has no unit.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
+    pub(crate) unit: Option<String>,
 }
 
-/// What a node says of itself, as far as it is shown.
-#[derive(Clone, Debug)]
-pub struct Said {
-    presence: Option<NodeInfo>,
-}
-
-impl Said {
-    /// What stands in its znode.
-    pub fn of(data: &[u8]) -> Said {
-        let data = if data.len() > LARGEST_PRESENCE { &[] } else { data };
-        let mut presence: Option<NodeInfo> = serde_json::from_slice(data).ok();
-        for said in presence.iter_mut() {
-            for text in [&mut said.host, &mut said.version, &mut said.board] {
-                *text = sanitize_for_log(text);
-            }
-            for sensor in &mut said.sensors {
-                // What else they are is not shown.
-                sensor.name = sanitize_for_log(&sensor.name);
-                sensor.quantities = Vec::new();
-                sensor.chip = String::new();
-                sensor.health.error = sensor.health.error.take().map(|error| sanitize_for_log(&error));
-            }
-        }
-        Said { presence }
+/// Parses a node info and removes what a fleet status does not show. Returns `None` if the data is not a node info, or
+/// too large.
+pub(crate) fn parse_node_info(data: &[u8]) -> Option<NodeInfo> {
+    let mut info = NodeInfo::parse(data)?;
+    for sensor in &mut info.sensors {
+        sensor.name = sanitize_for_log(&sensor.name);
+        sensor.quantities = Vec::new();
+        sensor.chip = String::new();
+        sensor.health.error = sensor.health.error.take().map(|error| sanitize_for_log(&error));
     }
+    Some(info)
 }
 
-/// A fleet, as it is shown.
+/// Status of a fleet. Its JSON is the output of `atalaya status --output json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FleetStatus {
-    /// Servers and chroot.
-    pub zookeeper: String,
-    /// When it was read, by ZooKeeper's clock as far as that is known.
-    pub time: Timestamp,
-    /// Who leads.
-    pub leader: Option<Leader>,
-    /// How many stand in line to lead, the leader among them.
-    pub in_line: usize,
-    /// Goes up with every leader.
-    pub epoch: Option<i64>,
-    /// Goes up with every cycle.
-    pub cycle: Option<u64>,
-    /// Cycles whose reports wait to be accepted.
-    pub waiting: usize,
-    /// Cycles whose reports were rejected, and are kept.
-    pub aside: usize,
-    /// What was accepted last, as the leader says.
-    pub delivered: Option<Delivered>,
-    /// Epoch above the leader's of which the collector has reports, as the leader says: it accepts none of this fleet.
+pub(crate) struct FleetStatus {
+    /// Servers and chroot of ZooKeeper.
+    pub(crate) zookeeper: String,
+    /// Time of the reading, by the estimate of ZooKeeper's clock.
+    pub(crate) time: Timestamp,
+    pub(crate) leader: Option<LeaderSummary>,
+    /// Number of contenders in the election, including the leader.
+    pub(crate) in_line: usize,
+    pub(crate) epoch: Option<i64>,
+    pub(crate) cycle: Option<u64>,
+    /// Number of cycles whose reports the API has not accepted yet.
+    pub(crate) waiting: usize,
+    /// Number of cycles whose reports were rejected.
+    pub(crate) aside: usize,
+    /// Last accepted report, as the leader has published it.
+    pub(crate) delivered: Option<Delivered>,
+    /// Epoch above the leader's of which the collector has reports, as the leader has published it: the collector
+    /// accepts no report of this fleet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outranked: Option<i64>,
-    /// What the fleet is told at `/config/sampling_period`, in seconds.
-    pub sampling_period: Option<f64>,
-    /// Znodes of the wrong type on the paths that the fleet uses.
-    pub wrong_znodes: Vec<Wrong>,
-    /// Number of further ones, which are not listed.
+    pub(crate) outranked: Option<i64>,
+    /// Value of `/config/sampling_period`, in seconds.
+    pub(crate) sampling_period: Option<f64>,
+    /// Znodes of the wrong type on the paths of the fleet, up to a maximum number.
+    pub(crate) wrong_znodes: Vec<WrongZnodeSummary>,
+    /// Number of further znodes of the wrong type.
     #[serde(skip_serializing_if = "is_zero")]
-    pub more_wrong_znodes: usize,
-    /// Its nodes.
-    pub nodes: Vec<Node>,
+    pub(crate) more_wrong_znodes: usize,
+    pub(crate) nodes: Vec<NodeSummary>,
 }
 
-/// A znode of the wrong type, as it is shown.
+/// A znode of the wrong type.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Wrong {
-    /// Path of the znode.
-    pub path: String,
-    /// Reason why it is wrong, for programs.
-    pub problem: &'static str,
-    /// Reason why it is wrong, for people.
-    pub message: String,
-    /// Remedy, a command for the operator.
-    pub remedy: String,
+pub(crate) struct WrongZnodeSummary {
+    pub(crate) path: String,
+    /// Reason, for programs.
+    pub(crate) problem: &'static str,
+    /// Reason, for people.
+    pub(crate) message: String,
+    /// Command that removes the problem.
+    pub(crate) remedy: String,
 }
 
-impl Wrong {
-    fn of(wrong: &WrongZnode) -> Wrong {
-        Wrong {
+impl WrongZnodeSummary {
+    fn new(wrong: &WrongZnode) -> WrongZnodeSummary {
+        WrongZnodeSummary {
             path: sanitize_for_log(&wrong.path),
             problem: wrong.problem.name(),
             message: wrong.to_string(),
@@ -185,176 +159,173 @@ impl Wrong {
     }
 }
 
-/// Who leads.
+/// The leader of a fleet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Leader {
-    /// As the znode in line has it.
-    pub id: String,
-    /// Since when it leads, as it says.
+pub(crate) struct LeaderSummary {
+    /// Id in the contender's znode.
+    pub(crate) id: String,
+    /// Start of the leadership, as the leader has published it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Since when it stands in line, by ZooKeeper's clock.
-    pub in_line_since: Timestamp,
+    pub(crate) since: Option<Timestamp>,
+    /// Creation time of the contender's znode, by ZooKeeper's clock.
+    pub(crate) in_line_since: Timestamp,
 }
 
-/// A node, as it is shown.
+/// A node of a fleet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Node {
-    /// Its id.
-    pub id: String,
-    /// Whether it leads.
-    pub leads: bool,
-    /// Whether it says who it is, as nodes of Atalaya do.
-    pub atalaya: bool,
-    /// What it measured.
-    pub readings: Vec<Reading>,
-    /// How many readings there are beyond those.
+pub(crate) struct NodeSummary {
+    pub(crate) id: String,
+    /// True if the node is the leader.
+    pub(crate) leads: bool,
+    /// True if the node has published a node info, as nodes of Atalaya do.
+    pub(crate) atalaya: bool,
+    /// Readings of the measurement, up to a maximum number.
+    pub(crate) readings: Vec<Reading>,
+    /// Number of further readings.
     #[serde(skip_serializing_if = "is_zero")]
-    pub more: usize,
-    /// What is wrong with its measurement.
+    pub(crate) more: usize,
+    /// Reason why the measurement is invalid.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-    /// Seconds since it was written.
+    pub(crate) problem: Option<String>,
+    /// Age of the measurement, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub age: Option<f64>,
-    /// Since when it measures, by ZooKeeper's clock.
+    pub(crate) age: Option<f64>,
+    /// Creation time of the measurement's znode, by ZooKeeper's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Its sensors that cannot be read.
-    pub failing: Vec<Failing>,
-    /// How many sensors it has.
-    pub sensors: usize,
-    /// The machine that it runs on.
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) failing: Vec<FailingSensor>,
+    /// Number of sensors.
+    pub(crate) sensors: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// Its process there.
+    pub(crate) host: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// Its version.
+    pub(crate) pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// Which board it is.
+    pub(crate) version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub board: Option<String>,
+    pub(crate) board: Option<String>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
 /// A sensor that cannot be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Failing {
-    /// Its name.
-    pub sensor: String,
+pub(crate) struct FailingSensor {
+    pub(crate) sensor: String,
     /// `failing`, `absent`, `unread` or `unknown`.
-    pub health: &'static str,
-    /// What was wrong last.
+    pub(crate) health: &'static str,
+    /// Error of the last reading.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 impl FleetStatus {
-    /// Of what was seen at `zookeeper`, whose clock shows `now`.
-    pub fn of(zookeeper: String, mut seen: Seen, now: Millis) -> FleetStatus {
-        let leader_id = seen.leader.as_ref().map(|(id, _)| id.clone());
-        let leading = leader_id.as_ref().and_then(|id| seen.presences.get(id)?.presence.as_ref()?.leading);
-        // What another leader of this name has said is none of this one's.
-        let leading = leading.filter(|leading| seen.term.is_none_or(|term| term.epoch == leading.epoch));
-        let leader = seen.leader.take().map(|(id, made)| Leader {
+    /// Returns the status of the fleet at `zookeeper`. `now` is the time by ZooKeeper's clock.
+    pub(crate) fn new(zookeeper: String, mut fleet: RawFleet, now: Millis) -> FleetStatus {
+        let leader_id = fleet.leader.as_ref().map(|(id, _)| id.clone());
+        let leader_info = leader_id.as_ref().and_then(|id| fleet.node_infos.get(id)?.as_ref());
+        // The info may be older than the epoch: the process before this one had the same id.
+        let is_current = |epoch| fleet.fence.is_none_or(|fence| fence.epoch == epoch);
+        let state = leader_info.and_then(|info| info.leading).filter(|state| is_current(state.epoch));
+        let leader = fleet.leader.take().map(|(id, created)| LeaderSummary {
             id: sanitize_for_log(&id),
-            since: leading.as_ref().map(|leading| leading.since),
-            in_line_since: moment(made),
+            since: state.map(|state| state.since),
+            in_line_since: timestamp(created),
         });
-        let mut ids: Vec<String> = seen.measurements.keys().chain(seen.presences.keys()).cloned().collect();
-        ids.sort_unstable_by(|a, b| order(a).cmp(&order(b)));
+        let mut ids: Vec<String> =
+            fleet.measurements.keys().chain(fleet.node_infos.keys()).cloned().collect();
+        ids.sort_unstable_by(|a, b| sort_key(a).cmp(&sort_key(b)));
         ids.dedup();
-        let nodes = ids
-            .into_iter()
-            .map(|id| {
-                let said = seen.presences.remove(&id).and_then(|said| said.presence);
-                let leads = leader_id.as_ref() == Some(&id);
-                Node::of(&id, leads, seen.measurements.remove(&id), said, now)
-            })
-            .collect();
+        let nodes = ids.into_iter().map(|id| {
+            let info = fleet.node_infos.remove(&id).flatten();
+            let is_leader = leader_id.as_ref() == Some(&id);
+            NodeSummary::new(&id, is_leader, fleet.measurements.remove(&id), info, now)
+        });
         FleetStatus {
             zookeeper,
-            time: moment(now),
+            time: timestamp(now),
             leader,
-            in_line: seen.in_line,
-            epoch: seen.term.map(|term| term.epoch),
-            cycle: seen.term.map(|term| term.cycle),
-            waiting: seen.waiting,
-            aside: seen.aside,
-            outranked: leading.as_ref().and_then(|leading| leading.outranked),
-            delivered: leading.and_then(|leading| leading.delivered),
-            sampling_period: seen.period.map(|period| period.as_secs_f64()),
-            wrong_znodes: seen.wrong.iter().take(MOST_WRONG).map(Wrong::of).collect(),
-            more_wrong_znodes: seen.wrong.len().saturating_sub(MOST_WRONG),
-            nodes,
+            in_line: fleet.contenders,
+            epoch: fleet.fence.map(|fence| fence.epoch),
+            cycle: fleet.fence.map(|fence| fence.cycle),
+            waiting: fleet.waiting_reports,
+            aside: fleet.rejected_reports,
+            outranked: state.and_then(|state| state.outranked),
+            delivered: state.and_then(|state| state.delivered),
+            sampling_period: fleet.sampling_period.map(|period| period.as_secs_f64()),
+            nodes: nodes.collect(),
+            wrong_znodes: fleet
+                .wrong_znodes
+                .iter()
+                .take(MAX_WRONG_ZNODES)
+                .map(WrongZnodeSummary::new)
+                .collect(),
+            more_wrong_znodes: fleet.wrong_znodes.len().saturating_sub(MAX_WRONG_ZNODES),
         }
     }
 
-    /// Whether there is any fleet.
-    pub fn is_empty(&self) -> bool {
+    /// Returns true if nothing of a fleet was found.
+    pub(crate) fn is_empty(&self) -> bool {
         self.nodes.is_empty() && self.in_line == 0 && self.epoch.is_none() && self.wrong_znodes.is_empty()
     }
 }
 
-impl Node {
-    fn of(
+impl NodeSummary {
+    fn new(
         id: &str,
-        leads: bool,
-        measurement: Option<Measurement>,
-        said: Option<NodeInfo>,
+        is_leader: bool,
+        measurement: Option<RawMeasurement>,
+        info: Option<NodeInfo>,
         now: Millis,
-    ) -> Node {
-        let age = measurement.as_ref().map(|measurement| seconds(now, measurement.written));
-        let since = measurement.as_ref().map(|measurement| moment(measurement.made));
+    ) -> NodeSummary {
+        let age = measurement.as_ref().map(|measurement| age_in_seconds(now, measurement.modified));
+        let since = measurement.as_ref().map(|measurement| timestamp(measurement.created));
         let (readings, count, problem) = measurement.map_or((Vec::new(), 0, None), |measurement| {
             (measurement.readings, measurement.count, measurement.problem)
         });
-        let sensors = said.iter().flat_map(|said| &said.sensors);
+        let sensors = info.iter().flat_map(|info| &info.sensors);
         let failing = sensors
             .filter(|sensor| sensor.health.state != SensorState::Ok)
-            .map(|sensor| Failing {
+            .map(|sensor| FailingSensor {
                 sensor: sensor.name.clone(),
                 health: sensor.health.state.name(),
                 error: sensor.health.error.clone(),
             })
             .collect();
-        Node {
+        NodeSummary {
             id: sanitize_for_log(id),
-            leads,
-            atalaya: said.is_some(),
+            leads: is_leader,
+            atalaya: info.is_some(),
             more: count - readings.len(),
             readings,
             problem,
             age,
             since,
             failing,
-            sensors: said.as_ref().map_or(0, |said| said.sensors.len()),
-            host: said.as_ref().map(|said| said.host.clone()),
-            pid: said.as_ref().map(|said| said.pid),
-            version: said.as_ref().map(|said| said.version.clone()),
-            board: said.map(|said| said.board),
+            sensors: info.as_ref().map_or(0, |info| info.sensors.len()),
+            host: info.as_ref().map(|info| info.host.clone()),
+            pid: info.as_ref().map(|info| info.pid),
+            version: info.as_ref().map(|info| info.version.clone()),
+            board: info.map(|info| info.board),
         }
     }
 }
 
-/// Seconds from `then` to `now`; a clock that is slow is no reason for a negative age.
-fn seconds(now: Millis, then: Millis) -> f64 {
-    now.saturating_sub(then).max(0) as f64 / 1_000.0
+/// Returns the age of a write; zero if the estimate of ZooKeeper's clock is behind it.
+fn age_in_seconds(now: Millis, written: Millis) -> f64 {
+    now.saturating_sub(written).max(0) as f64 / 1_000.0
 }
 
-/// The same as a date; the beginning of 1970 for what no calendar has.
-fn moment(millis: Millis) -> Timestamp {
+/// Returns a date; the start of 1970 for a time that no calendar contains.
+fn timestamp(millis: Millis) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Numbers by their size, then words.
-fn order(id: &str) -> (u64, &str) {
+/// Returns the key that sorts ids: numbers by value, then other names.
+fn sort_key(id: &str) -> (u64, &str) {
     (id.parse().unwrap_or(u64::MAX), id)
 }
 

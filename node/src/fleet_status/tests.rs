@@ -7,13 +7,14 @@ use crate::model::node_info::SensorStatus;
 
 const NOW: Millis = 1_767_225_600_000;
 
-pub(crate) fn stat(made: Millis, written: Millis) -> Stat {
+/// Returns the stat of an ephemeral znode.
+pub(crate) fn stat(created: Millis, modified: Millis) -> Stat {
     Stat {
         czxid: 1,
         mzxid: 1,
         pzxid: 1,
-        ctime: made,
-        mtime: written,
+        ctime: created,
+        mtime: modified,
         version: 0,
         cversion: 0,
         aversion: 0,
@@ -23,7 +24,7 @@ pub(crate) fn stat(made: Millis, written: Millis) -> Stat {
     }
 }
 
-fn says(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderState>) -> Said {
+fn node_info(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderState>) -> Option<NodeInfo> {
     let sensor = |(name, state): &(&str, SensorState)| SensorStatus {
         name: (*name).to_owned(),
         chip: "lm75".into(),
@@ -32,7 +33,7 @@ fn says(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderState>
         quantities: Vec::new(),
         health: HealthStatus { state: *state, ..HealthStatus::default() },
     };
-    let presence = NodeInfo {
+    let info = NodeInfo {
         host: host.to_owned(),
         pid: 7,
         version: "0.1.0".into(),
@@ -40,103 +41,110 @@ fn says(host: &str, states: &[(&str, SensorState)], leading: Option<LeaderState>
         leading,
         ..NodeInfo::new("b")
     };
-    Said::of(&presence.to_json())
+    parse_node_info(&info.to_json())
 }
 
-/// Two nodes of Atalaya, one of Kazoo, and one that only says who it is.
-fn seen() -> Seen {
-    let measured = |data: &[u8], age| Measurement::of(data, &stat(NOW - 3_720_000, NOW - age));
+/// Returns a fleet of two nodes of Atalaya, one of Kazoo, and one that has published only its node info.
+fn fleet() -> RawFleet {
+    let measurement = |data: &[u8], age| RawMeasurement::parse(data, &stat(NOW - 3_720_000, NOW - age));
     let leading = LeaderState {
         epoch: 9,
         cycle: 812,
-        since: moment(NOW - 192_000),
+        since: timestamp(NOW - 192_000),
         waiting: 1,
-        delivered: Some(Delivered { cycle: 811, time: moment(NOW - 400) }),
+        delivered: Some(Delivered { cycle: 811, time: timestamp(NOW - 400) }),
         outranked: None,
     };
     let pack = br#"[{"n":"t","u":"Cel","v":21.5},{"n":"h","u":"%RH","v":40.0}]"#;
-    Seen {
+    RawFleet {
         leader: Some(("2".into(), NOW - 86_400_000)),
-        in_line: 3,
-        term: Some(Fence { epoch: 9, cycle: 812, skipped: None }),
-        waiting: 1,
-        aside: 2,
-        period: Some(Duration::from_millis(2_500)),
+        contenders: 3,
+        fence: Some(Fence { epoch: 9, cycle: 812, skipped: None }),
+        waiting_reports: 1,
+        rejected_reports: 2,
+        sampling_period: Some(Duration::from_millis(2_500)),
         measurements: [
-            ("10", measured(b"78", 300)),
-            ("2", measured(pack, 1_200)),
-            ("kazoo", measured(b"NaN", 95_000)),
+            ("10", measurement(b"78", 300)),
+            ("2", measurement(pack, 1_200)),
+            ("kazoo", measurement(b"NaN", 95_000)),
         ]
         .map(|(id, measurement)| (id.to_owned(), measurement))
         .into(),
-        presences: [
-            ("2", says("pi2", &[("air", SensorState::Ok), ("sky", SensorState::Absent)], Some(leading))),
-            ("10", says("pi10", &[("s", SensorState::Ok)], None)),
-            ("11", says("pi11", &[("s", SensorState::Failing)], None)),
+        node_infos: [
+            ("2", node_info("pi2", &[("air", SensorState::Ok), ("sky", SensorState::Absent)], Some(leading))),
+            ("10", node_info("pi10", &[("s", SensorState::Ok)], None)),
+            ("11", node_info("pi11", &[("s", SensorState::Failing)], None)),
         ]
-        .map(|(id, said)| (id.to_owned(), said))
+        .map(|(id, info)| (id.to_owned(), info))
         .into(),
-        wrong: Vec::new(),
-        newest: NOW,
+        wrong_znodes: Vec::new(),
+        newest_write: NOW,
     }
 }
 
-fn overview(seen: Seen) -> FleetStatus {
-    FleetStatus::of("zk1:2181,zk2:2181/fleet".into(), seen, NOW)
+fn status(fleet: RawFleet) -> FleetStatus {
+    FleetStatus::new("zk1:2181,zk2:2181/fleet".into(), fleet, NOW)
+}
+
+/// Returns the table without colours.
+fn text(fleet: RawFleet, max_nodes: usize) -> String {
+    render_lines(&render_table(&status(fleet), max_nodes), false)
 }
 
 #[test]
-fn a_fleet_for_people() {
+fn fleet_status_is_rendered_as_a_table() {
     let expected = "\
 fleet     zk1:2181,zk2:2181/fleet
-leader    2 for 3m 12s; 2 more in line
+leader    2 for 3m 12s; 2 more contenders
 cycle     812 (epoch 9)
-reports   1 waiting, 2 set aside; cycle 811 was the last that was accepted, 0.4s ago
-period    2.5s, as /config/sampling_period tells
-nodes     4, 2 with sensors that cannot be read, 1 with a measurement that is none, 1 without a measurement, 1 of another kind
+reports   1 waiting, 2 rejected; last accepted: cycle 811, 0.4s ago
+period    2.5s (from /config/sampling_period)
+nodes     4: 2 with failing sensors, 1 with an invalid measurement, 1 without a measurement, 1 not Atalaya
 
-node     measured                age     sensors              host  version      for
-2 leads  21.5 Cel, 40 %RH        1.2s    sky absent (1 of 2)  pi2   0.1.0        1h 2m
-10       78                      0.3s    ok                   pi10  0.1.0        1h 2m
-11       nothing                 -       s failing            pi11  0.1.0        -
-kazoo    is not a finite number  1m 35s  -                    -     not Atalaya  1h 2m
+node        measurement             age     sensors              host  version      online
+2 (leader)  21.5 Cel, 40 %RH        1.2s    sky absent (1 of 2)  pi2   0.1.0        1h 2m
+10          78                      0.3s    ok                   pi10  0.1.0        1h 2m
+11          none                    -       s failing            pi11  0.1.0        -
+kazoo       is not a finite number  1m 35s  -                    -     not Atalaya  1h 2m
 ";
-    assert_eq!(block(&table(&overview(seen()), 1_000), false), expected);
+    assert_eq!(text(fleet(), 1_000), expected);
 }
 
 #[test]
-fn znodes_of_the_wrong_type_are_shown_with_their_remedies() {
+fn fleet_status_shows_znodes_of_the_wrong_type_with_their_remedies() {
     use atalaya_recipes::{WrongZnode, ZnodeProblem};
-    let squatter = "/election/0123456789abcdef0123456789abcdef__lock__0000000000";
-    let mut wrong = vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)];
-    wrong.extend((0..100).map(|_| WrongZnode::new(squatter, ZnodeProblem::NotEphemeral)));
-    let fleet = overview(Seen { wrong, ..seen() });
-    let json = serde_json::to_value(&fleet).unwrap();
+    let contender = "/election/0123456789abcdef0123456789abcdef__lock__0000000000";
+    let mut wrong_znodes = vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)];
+    wrong_znodes.extend((0..100).map(|_| WrongZnode::new(contender, ZnodeProblem::NotEphemeral)));
+    let blocked = RawFleet { wrong_znodes, ..fleet() };
+    let json = serde_json::to_value(status(blocked.clone())).unwrap();
     assert_eq!(json["wrong_znodes"][0]["problem"], "has_children");
-    assert_eq!(json["wrong_znodes"][1]["path"], squatter);
-    assert_eq!(json["more_wrong_znodes"], 101 - MOST_WRONG);
-    let text = block(&table(&fleet, 10), false);
+    assert_eq!(json["wrong_znodes"][1]["path"], contender);
+    assert_eq!(json["more_wrong_znodes"], 101 - MAX_WRONG_ZNODES);
+    let table = text(blocked, 10);
     assert!(
-        text.contains("wrong type /barrier has children") && text.contains("atalaya inspect /barrier"),
-        "{text}"
+        table.contains("wrong type /barrier has children") && table.contains("atalaya inspect /barrier"),
+        "{table}"
     );
-    assert!(text.contains(&format!("zkCli.sh deleteall {squatter}\n")), "{text}");
-    assert!(!block(&table(&overview(seen()), 10), false).contains("wrong type"));
-    // Nobody measures or stands in line, but the barrier is blocked.
-    let only =
-        Seen { wrong: vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)], ..Seen::default() };
-    assert!(block(&table(&overview(only), 10), false).contains("wrong type /barrier"));
+    assert!(table.contains(&format!("zkCli.sh deleteall {contender}\n")), "{table}");
+    assert!(!text(fleet(), 10).contains("wrong type"));
+    // There are neither measurements nor contenders, but the barrier is blocked.
+    let wrong_znodes = vec![WrongZnode::new("/barrier", ZnodeProblem::HasChildren)];
+    assert!(text(RawFleet { wrong_znodes, ..RawFleet::default() }, 10).contains("wrong type /barrier"));
 }
 
 #[test]
-fn a_long_list_is_cut_and_says_so() {
-    let text = block(&table(&overview(seen()), 2), false);
-    assert!(text.contains("\n10 ") && !text.contains("\n11 ") && text.ends_with("\nand 2 more\n"), "{text}");
+fn fleet_table_is_cut_after_the_maximum_number_of_nodes() {
+    let table = text(fleet(), 2);
+    assert!(
+        table.contains("\n10 ") && !table.contains("\n11 ") && table.ends_with("\nand 2 more\n"),
+        "{table}"
+    );
 }
 
 #[test]
-fn a_fleet_for_programs() {
-    let json = serde_json::to_value(overview(seen())).unwrap();
+fn fleet_status_is_serialised_for_programs() {
+    let json = serde_json::to_value(status(fleet())).unwrap();
     assert_eq!(json["leader"]["id"], "2");
     assert_eq!(json["leader"]["since"], "2025-12-31T23:56:48Z");
     assert_eq!((&json["epoch"], &json["cycle"]), (&9.into(), &812.into()));
@@ -152,60 +160,60 @@ fn a_fleet_for_programs() {
 }
 
 #[test]
-fn where_there_is_no_fleet_it_says_so() {
-    let text = block(&table(&overview(Seen::default()), 10), false);
-    assert!(text.contains("there is no fleet here"), "{text}");
+fn fleet_table_says_that_no_fleet_was_found() {
+    let table = text(RawFleet::default(), 10);
+    assert!(table.contains("no fleet found"), "{table}");
 }
 
 #[test]
-fn what_an_earlier_leader_of_the_same_name_said_does_not_count() {
-    let mut seen = seen();
-    seen.term = Some(Fence { epoch: 10, cycle: 813, skipped: None });
-    let overview = overview(seen);
-    assert_eq!((overview.leader.as_ref().unwrap().since, &overview.delivered), (None, &None));
-    let text = block(&table(&overview, 10), false);
-    assert!(text.contains("leader    2, in line for 1d 0h; 2 more in line"), "{text}");
+fn fleet_status_ignores_the_node_info_of_an_earlier_leader_with_the_same_id() {
+    let fleet = RawFleet { fence: Some(Fence { epoch: 10, cycle: 813, skipped: None }), ..fleet() };
+    let status = status(fleet.clone());
+    assert_eq!((status.leader.as_ref().unwrap().since, &status.delivered), (None, &None));
+    let table = text(fleet, 10);
+    assert!(table.contains("leader    2, contender for 1d 0h; 2 more contenders"), "{table}");
 }
 
 #[test]
-fn colours_only_where_they_are_wanted_and_no_line_is_wider_than_the_terminal() {
-    let lines = table(&overview(seen()), 10);
-    assert!(block(&lines, true).contains("\x1b[31mis not a finite number"));
-    assert!(!block(&lines, false).contains('\x1b'));
+fn fleet_table_has_colours_on_request_and_fits_the_terminal() {
+    let lines = render_table(&status(fleet()), 10);
+    assert!(render_lines(&lines, true).contains("\x1b[31mis not a finite number"));
+    assert!(!render_lines(&lines, false).contains('\x1b'));
     for width in [0, 1, 20, 79] {
         for line in &lines {
-            assert!(line.text(width, false).chars().count() <= width);
+            assert!(line.render(width, false).chars().count() <= width);
         }
     }
 }
 
 proptest! {
     #[test]
-    fn whatever_stands_there_is_shown_in_bounds_and_without_control_characters(
+    fn fleet_status_of_any_data_is_bounded_and_has_no_control_characters(
         id in ".{1,200}",
         data in prop::collection::vec(any::<u8>(), 0..300),
-        said in prop_oneof![
+        info in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..300),
             "[\u{0}-\u{9f}]{0,300}".prop_map(|text| {
-                let presence = NodeInfo { host: text.clone(), version: text.clone(), ..NodeInfo::new(&text) };
-                presence.to_json()
+                let info = NodeInfo { host: text.clone(), version: text.clone(), ..NodeInfo::new(&text) };
+                info.to_json()
             }),
         ],
         times in (any::<i64>(), any::<i64>(), any::<i64>()),
     ) {
-        let (made, written, now) = times;
-        let seen = Seen {
-            leader: Some((id.clone(), made)),
-            in_line: 1,
-            measurements: BTreeMap::from([(id.clone(), Measurement::of(&data, &stat(made, written)))]),
-            presences: BTreeMap::from([(id, Said::of(&said))]),
-            ..Seen::default()
+        let (created, modified, now) = times;
+        let measurement = RawMeasurement::parse(&data, &stat(created, modified));
+        let fleet = RawFleet {
+            leader: Some((id.clone(), created)),
+            contenders: 1,
+            measurements: BTreeMap::from([(id.clone(), measurement)]),
+            node_infos: BTreeMap::from([(id, parse_node_info(&info))]),
+            ..RawFleet::default()
         };
-        let overview = FleetStatus::of("zk".into(), seen, now);
-        prop_assert!(overview.nodes.iter().all(|node| node.age.unwrap() >= 0.0));
-        prop_assert!(serde_json::to_string(&overview).is_ok());
-        for line in table(&overview, 10) {
-            let text = line.text(usize::MAX, false);
+        let status = FleetStatus::new("zk".into(), fleet, now);
+        prop_assert!(status.nodes.iter().all(|node| node.age.unwrap() >= 0.0));
+        prop_assert!(serde_json::to_string(&status).is_ok());
+        for line in render_table(&status, 10) {
+            let text = line.render(usize::MAX, false);
             prop_assert!(text.chars().count() < 600 && !text.chars().any(char::is_control), "{:?}", text);
         }
     }

@@ -1,4 +1,4 @@
-//! What a znode is taken for, by the names below it: each recipe has its own.
+//! Recognises recipes by the names of their znodes.
 
 use atalaya_recipes::WrongZnode;
 use atalaya_recipes::node_names::{Naming, Position, Role, position, sorted_contenders};
@@ -6,39 +6,37 @@ use serde::Serialize;
 
 use crate::inspect::Znode;
 
-/// What a znode is taken for.
+/// Recipe of a znode. The names of the variants are part of the JSON output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// A lock or an election, as Kazoo has them; readers and writers, too.
-    KazooLine,
-    /// Curator's LeaderLatch.
+pub(crate) enum Kind {
+    /// Lock or election of Kazoo, including read and write locks.
+    #[serde(rename = "kazoo-line")]
+    KazooContenders,
+    /// LeaderLatch of Curator.
     CuratorLatch,
-    /// Curator's LeaderSelector or InterProcessMutex.
+    /// LeaderSelector or InterProcessMutex of Curator.
     CuratorLock,
-    /// Kazoo's Party.
+    /// Party of Kazoo.
     Party,
-    /// Kazoo's Queue, or the entries of a LockingQueue.
+    /// Queue of Kazoo, or the entries of a LockingQueue.
     Queue,
-    /// Kazoo's LockingQueue.
     LockingQueue,
-    /// Kazoo's DoubleBarrier.
     DoubleBarrier,
-    /// Kazoo's Semaphore.
     Semaphore,
-    /// A number without children: a counter, most likely.
+    /// A number without children, probably a counter.
     Number,
-    /// Anything else.
+    /// None of the recipes.
     Znode,
 }
 
 impl Kind {
-    /// Of a znode with this data and children of these names.
-    pub fn of(data: &[u8], children: &[String]) -> Kind {
+    /// Returns the kind of a znode with this data and these children.
+    pub(crate) fn detect(data: &[u8], children: &[String]) -> Kind {
         let any = |is: fn(&str) -> bool| children.iter().any(|name| is(name));
-        let number = std::str::from_utf8(data).is_ok_and(|text| text.trim().parse::<f64>().is_ok());
+        let is_number = std::str::from_utf8(data).is_ok_and(|text| text.trim().parse::<f64>().is_ok());
         if any(|name| Role::Writer.sequence(name).is_some()) {
-            Kind::KazooLine
+            Kind::KazooContenders
         } else if any(|name| name.starts_with("_c_") && name.contains("-latch-")) {
             Kind::CuratorLatch
         } else if any(|name| name.starts_with("_c_") && name.contains("-lock-")) {
@@ -49,41 +47,41 @@ impl Kind {
             Kind::Queue
         } else if any(|name| name == "entries") && any(|name| name == "taken") {
             Kind::LockingQueue
-        } else if any(is_token) {
-            if number { Kind::Semaphore } else { Kind::DoubleBarrier }
-        } else if children.is_empty() && number {
+        } else if any(is_participant) {
+            // Kazoo stores the number of leases of a semaphore in its znode.
+            if is_number { Kind::Semaphore } else { Kind::DoubleBarrier }
+        } else if children.is_empty() && is_number {
             Kind::Number
         } else {
             Kind::Znode
         }
     }
 
-    /// In words.
-    pub fn words(self) -> &'static str {
+    pub(crate) fn description(self) -> &'static str {
         match self {
-            Kind::KazooLine => "a lock or an election",
-            Kind::CuratorLatch => "a LeaderLatch of Curator's",
-            Kind::CuratorLock => "a LeaderSelector or a mutex of Curator's",
-            Kind::Party => "a party",
-            Kind::Queue => "a queue",
-            Kind::LockingQueue => "a locking queue",
-            Kind::DoubleBarrier => "a double barrier",
-            Kind::Semaphore => "a semaphore",
-            Kind::Number => "a number, such as a counter",
-            Kind::Znode => "a znode",
+            Kind::KazooContenders => "lock or election",
+            Kind::CuratorLatch => "Curator LeaderLatch",
+            Kind::CuratorLock => "Curator LeaderSelector or InterProcessMutex",
+            Kind::Party => "party",
+            Kind::Queue => "queue",
+            Kind::LockingQueue => "locking queue",
+            Kind::DoubleBarrier => "double barrier",
+            Kind::Semaphore => "semaphore",
+            Kind::Number => "number, such as a counter",
+            Kind::Znode => "znode",
         }
     }
 
-    /// Those of `children` that stand in line, in its order.
-    pub(super) fn in_line(self, children: &[String]) -> Vec<&str> {
+    /// Returns the children that have a position, in order: contenders, or entries of a queue.
+    pub(super) fn ordered(self, children: &[String]) -> Vec<&str> {
         match self {
-            Kind::KazooLine => sorted_contenders(Role::Writer, children),
+            Kind::KazooContenders => sorted_contenders(Role::Writer, children),
             Kind::CuratorLatch => sorted_contenders(Naming::CuratorLatch, children),
             Kind::CuratorLock => sorted_contenders(Naming::CuratorLock, children),
             Kind::Queue => {
                 let mut entries: Vec<&str> =
                     children.iter().map(String::as_str).filter(|name| name.starts_with("entry-")).collect();
-                // The priority comes first in the name, then the number.
+                // The name contains the priority and then the sequence number, both with leading zeros.
                 entries.sort_unstable();
                 entries
             }
@@ -91,31 +89,32 @@ impl Kind {
         }
     }
 
-    /// Checks whether `child` of the znode at `path` has the type that the recipe needs.
-    pub(super) fn wrong(self, path: &str, child: &Znode) -> Option<WrongZnode> {
+    /// Checks that `child` of the znode at `path` has the type that the recipe needs.
+    pub(super) fn wrong_type(self, path: &str, child: &Znode) -> Option<WrongZnode> {
         let name = child.name.as_str();
-        let is_hold = path.ends_with("/taken");
-        let goes_with_its_session = match self {
-            Kind::KazooLine => Role::Writer.sequence(name).is_some(),
+        let is_in_taken = path.ends_with("/taken");
+        let must_be_ephemeral = match self {
+            Kind::KazooContenders => Role::Writer.sequence(name).is_some(),
             Kind::CuratorLatch | Kind::CuratorLock => name.starts_with("_c_"),
             Kind::Party => name.ends_with("__party__"),
-            Kind::DoubleBarrier | Kind::Semaphore => is_token(name),
-            Kind::Queue => is_hold,
+            Kind::DoubleBarrier | Kind::Semaphore => is_participant(name),
+            // Below `taken`, a locking queue has one znode per entry that a consumer holds.
+            Kind::Queue => is_in_taken,
             Kind::LockingQueue | Kind::Number | Kind::Znode => false,
         };
         let path = format!("{}/{name}", path.trim_end_matches('/'));
-        if goes_with_its_session {
+        if must_be_ephemeral {
             return WrongZnode::not_ephemeral(&path, &child.stat);
         }
         let is_entry = self == Kind::Queue && name.starts_with("entry-");
         is_entry.then(|| WrongZnode::not_childless(&path, &child.stat)).flatten()
     }
 
-    /// Whether the one of `children` called `name` waits for nobody.
-    pub(super) fn holds(self, children: &[String], name: &str) -> bool {
+    /// Returns true if the child called `name` holds the lock or is the leader.
+    pub(super) fn is_holder(self, children: &[String], name: &str) -> bool {
         let role = match self {
-            Kind::KazooLine if name.contains("__rlock__") => Role::Reader,
-            Kind::KazooLine => Role::Writer,
+            Kind::KazooContenders if name.contains("__rlock__") => Role::Reader,
+            Kind::KazooContenders => Role::Writer,
             Kind::CuratorLatch => Naming::CuratorLatch.into(),
             Kind::CuratorLock => Naming::CuratorLock.into(),
             _ => return false,
@@ -124,7 +123,7 @@ impl Kind {
     }
 }
 
-/// 32 hexadecimal digits, as Kazoo names who takes part.
-fn is_token(name: &str) -> bool {
+/// Returns true for the name of a participant in a double barrier or semaphore of Kazoo: 32 hexadecimal digits.
+fn is_participant(name: &str) -> bool {
     name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -1,8 +1,8 @@
-//! What stands below a znode, said in the words of recipes: who holds a lock or leads and who waits, which members there
-//! are, what a counter shows. Pure; `atalaya inspect` reads and prints.
+//! Description of a znode and its children in terms of recipes: holder and contenders of a lock or election, members,
+//! counters. No I/O; `atalaya inspect` reads and prints.
 
 mod kind;
-mod text;
+mod render;
 
 use std::time::{Duration, SystemTime};
 
@@ -11,70 +11,67 @@ use serde::Serialize;
 
 use crate::model::text::is_unsafe;
 
-pub use kind::Kind;
-pub(crate) use text::age;
-pub use text::{table, tree};
+pub(crate) use kind::Kind;
+pub(crate) use render::{table, tree};
 
-/// As much of a znode's data as is shown, in characters.
-const SHOWN: usize = 60;
+/// Maximum length of the data in the output, in characters.
+const MAX_DATA: usize = 60;
 
 /// A znode as it was read.
 #[derive(Clone, Debug)]
-pub struct Znode {
-    /// Its name, without its parents'.
-    pub name: String,
-    /// Its data.
-    pub data: Vec<u8>,
-    /// Its stat.
-    pub stat: Stat,
+pub(crate) struct Znode {
+    /// Name without the path of the parent.
+    pub(crate) name: String,
+    pub(crate) data: Vec<u8>,
+    pub(crate) stat: Stat,
 }
 
-/// A znode, as it is shown.
+/// Description of a znode.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Entry {
-    /// Its place in line, from 1; none if it is in no line.
+pub(crate) struct Entry {
+    /// Position among the contenders or in the queue, from 1; `None` if the znode has none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub place: Option<usize>,
-    /// Whether it holds what the line is for.
+    pub(crate) place: Option<usize>,
+    /// True if the contender holds the lock or is the leader; `None` if it is not a contender.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub holds: Option<bool>,
-    /// Its name.
-    pub name: String,
-    /// The session that it goes with; none if it stays.
+    pub(crate) holds: Option<bool>,
+    pub(crate) name: String,
+    /// Session that owns the znode; `None` if it is persistent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub session: Option<String>,
-    /// Seconds since it was made, from ZooKeeper's clock to this machine's; none for what was always there.
+    pub(crate) session: Option<String>,
+    /// Seconds from the creation, by ZooKeeper's clock, until now, by this machine's clock; `None` for znodes of
+    /// ZooKeeper itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub age: Option<f64>,
-    /// How often its data was written since.
-    pub version: i32,
-    /// Its data as text.
-    pub data: String,
-    /// How many children it has.
-    pub children: i32,
-    /// Reason why its type does not fit the recipe.
+    pub(crate) age: Option<f64>,
+    /// Number of writes since the creation.
+    pub(crate) version: i32,
+    /// Data as text.
+    pub(crate) data: String,
+    /// Number of children.
+    pub(crate) children: i32,
+    /// Reason why the type does not fit the recipe, for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub problem: Option<&'static str>,
-    /// Remedy, a command for the operator.
+    pub(crate) problem: Option<&'static str>,
+    /// Reason and the command that removes the problem, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
+    pub(crate) remedy: Option<String>,
 }
 
 impl Entry {
-    /// One that is in no line.
-    pub fn of(znode: &Znode, now: SystemTime) -> Entry {
+    /// Returns the description of a znode without a position.
+    pub(crate) fn new(znode: &Znode, now: SystemTime) -> Entry {
         let Stat { ephemeral_owner, ctime, version, num_children, .. } = znode.stat;
-        let made = u64::try_from(ctime).ok().filter(|made| *made > 0).map(Duration::from_millis);
+        let created = u64::try_from(ctime).ok().filter(|created| *created > 0).map(Duration::from_millis);
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Entry {
             place: None,
             holds: None,
             name: znode.name.clone(),
             session: (ephemeral_owner != 0).then(|| format!("{ephemeral_owner:#x}")),
-            // A clock that is slow is no reason for a negative age.
-            age: made.map(|made| now.saturating_sub(made).as_secs_f64()),
+            // Saturating, because this machine's clock may be behind ZooKeeper's.
+            age: created.map(|created| now.saturating_sub(created).as_secs_f64()),
             version,
-            data: shown(&znode.data),
+            data: printable(&znode.data),
             children: num_children,
             problem: None,
             remedy: None,
@@ -82,54 +79,50 @@ impl Entry {
     }
 }
 
-/// What was found at a path.
+/// Description of a znode and its children.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Inspection {
-    /// What it is taken for.
-    pub kind: Kind,
-    /// The znode itself; its name is the whole path.
-    pub znode: Entry,
-    /// What stands below it: those in line in their order, then the others by name.
-    pub entries: Vec<Entry>,
+pub(crate) struct Inspection {
+    pub(crate) kind: Kind,
+    /// The znode; its name is the whole path.
+    pub(crate) znode: Entry,
+    /// The children: first those with a position, in order, then the others by name.
+    pub(crate) entries: Vec<Entry>,
 }
 
 impl Inspection {
-    /// Of a znode and its `children`, at `now`.
-    pub fn of(own: &Znode, children: &[Znode], now: SystemTime) -> Inspection {
+    pub(crate) fn new(znode: &Znode, children: &[Znode], now: SystemTime) -> Inspection {
         let names: Vec<String> = children.iter().map(|child| child.name.clone()).collect();
-        let kind = Kind::of(&own.data, &names);
-        let line = kind.in_line(&names);
-        let mut entries: Vec<Entry> = children.iter().map(|child| Entry::of(child, now)).collect();
-        for entry in &mut entries {
-            entry.place = line.iter().position(|name| *name == entry.name).map(|at| at + 1);
-            entry.holds = entry.place.map(|_| kind.holds(&names, &entry.name));
-        }
-        for (entry, child) in entries.iter_mut().zip(children) {
-            if let Some(wrong) = kind.wrong(&own.name, child) {
+        let kind = Kind::detect(&znode.data, &names);
+        let ordered = kind.ordered(&names);
+        let describe = |child: &Znode| {
+            let mut entry = Entry::new(child, now);
+            entry.place = ordered.iter().position(|name| *name == child.name).map(|index| index + 1);
+            entry.holds = entry.place.map(|_| kind.is_holder(&names, &child.name));
+            if let Some(wrong) = kind.wrong_type(&znode.name, child) {
                 entry.problem = Some(wrong.problem.name());
                 entry.remedy = Some(format!("{wrong}; {}", wrong.remedy()));
             }
-        }
+            entry
+        };
+        let mut entries: Vec<Entry> = children.iter().map(describe).collect();
         entries.sort_by(|a, b| {
             let key = |entry: &Entry| entry.place.unwrap_or(usize::MAX);
             key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
         });
-        Inspection { kind, znode: Entry::of(own, now), entries }
+        Inspection { kind, znode: Entry::new(znode, now), entries }
     }
 }
 
-/// Data as text on one line: what is not printable is escaped, what is long is cut.
-fn shown(data: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&data[..data.len().min(4 * SHOWN)]);
-    let mut shown: String = text.chars().take(SHOWN).map(printable).collect();
-    if text.chars().count() > SHOWN || data.len() > 4 * SHOWN {
+/// Returns data as one line of text: control characters are escaped, and long data is truncated.
+fn printable(data: &[u8]) -> String {
+    // A character has up to four bytes.
+    let text = String::from_utf8_lossy(&data[..data.len().min(4 * MAX_DATA)]);
+    let escape = |c: char| if is_unsafe(c) { c.escape_default().to_string() } else { c.to_string() };
+    let mut shown: String = text.chars().take(MAX_DATA).map(escape).collect();
+    if text.chars().count() > MAX_DATA || data.len() > 4 * MAX_DATA {
         shown.push('…');
     }
     shown
-}
-
-fn printable(character: char) -> String {
-    if is_unsafe(character) { character.escape_default().to_string() } else { character.to_string() }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tracing::debug;
 use super::LeaderHandles;
 use crate::fleet_status::clock::Clock;
 use crate::fleet_status::znodes::{children, now, read};
-use crate::fleet_status::{FleetStatus, Measurement, Node, Said, Seen};
+use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, parse_node_info};
 use crate::leader::members::Members;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
@@ -67,8 +67,8 @@ fn line(text: &str) -> String {
     text.chars().take(TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-impl From<Node> for Told {
-    fn from(node: Node) -> Told {
+impl From<NodeSummary> for Told {
+    fn from(node: NodeSummary) -> Told {
         let failing = node.failing.iter().find(|sensor| sensor.health != "unread");
         let problem = match (&node.problem, failing) {
             (Some(problem), _) => Some(line(&format!("its measurement {problem}"))),
@@ -98,7 +98,7 @@ impl From<Node> for Told {
 }
 
 impl Status {
-    fn of(id: &str, leading: &LeaderState, period: Duration, nodes: Vec<Node>, more: usize) -> Status {
+    fn of(id: &str, leading: &LeaderState, period: Duration, nodes: Vec<NodeSummary>, more: usize) -> Status {
         Status {
             epoch: leading.epoch,
             cycle: leading.cycle,
@@ -182,7 +182,7 @@ impl Teller {
         &mut self,
         connection: &Connection,
         options: &LeaderHandles,
-    ) -> Result<(Vec<Node>, usize), Error> {
+    ) -> Result<(Vec<NodeSummary>, usize), Error> {
         let began = now();
         let names = children(connection, &options.measurements).await?;
         let present = children(connection, node_info::PARENT_PATH).await?;
@@ -195,24 +195,25 @@ impl Teller {
         wanted.extend(measuring.into_iter().take(NODES - wanted.len()));
         let measurements = names.into_iter().filter(|name| wanted.contains(&id_of(name))).collect();
         let present = present.into_iter().filter(|id| wanted.contains(id)).collect();
-        let mut seen = Seen::default();
+        let mut seen = RawFleet::default();
         let parent = &options.measurements;
-        let found = read(connection, parent, measurements, &mut self.measurements, Measurement::of).await?;
+        let found =
+            read(connection, parent, measurements, &mut self.measurements, RawMeasurement::parse).await?;
         for (name, stat, measurement) in found {
-            seen.written(&stat);
+            seen.record_stat(&stat);
             seen.measurements.insert(id_of(&name), measurement);
         }
-        let said = |data: &[u8], _: &_| Said::of(data);
+        let said = |data: &[u8], _: &_| parse_node_info(data);
         let found = read(connection, node_info::PARENT_PATH, present, &mut self.presences, said).await?;
         for (id, stat, said) in found {
-            seen.written(&stat);
-            seen.presences.insert(id, said);
+            seen.record_stat(&stat);
+            seen.node_infos.insert(id, said);
         }
         let ended = now();
-        if seen.newest > 0 {
-            self.clock.look(seen.newest, began, ended);
+        if seen.newest_write > 0 {
+            self.clock.look(seen.newest_write, began, ended);
         }
-        let overview = FleetStatus::of(String::new(), seen, ended.saturating_add(self.clock.ahead()));
+        let overview = FleetStatus::new(String::new(), seen, ended.saturating_add(self.clock.ahead()));
         let nodes = overview.nodes;
         let more = more.saturating_sub(nodes.len());
         Ok((nodes, more))
@@ -237,16 +238,16 @@ mod tests {
         }
     }
 
-    fn nodes(znodes: &[(&str, &str, Option<&str>)]) -> Vec<Node> {
-        let mut seen = Seen::default();
+    fn nodes(znodes: &[(&str, &str, Option<&str>)]) -> Vec<NodeSummary> {
+        let mut seen = RawFleet::default();
         for (id, data, said) in znodes {
             let stat = stat(9_000, 9_000);
-            seen.measurements.insert((*id).to_owned(), Measurement::of(data.as_bytes(), &stat));
+            seen.measurements.insert((*id).to_owned(), RawMeasurement::parse(data.as_bytes(), &stat));
             if let Some(said) = said {
-                seen.presences.insert((*id).to_owned(), Said::of(said.as_bytes()));
+                seen.node_infos.insert((*id).to_owned(), parse_node_info(said.as_bytes()));
             }
         }
-        FleetStatus::of(String::new(), seen, 10_000).nodes
+        FleetStatus::new(String::new(), seen, 10_000).nodes
     }
 
     #[test]

@@ -1,28 +1,28 @@
-//! Log filters: levels, and targets with levels. The grammar has no spans, fields or regular expressions, so parsing
-//! any text takes time and memory that are proportional to its length, which is bounded. Filters come from the
-//! command line, the environment and ZooKeeper.
+//! Log filters: levels, and targets with levels. The grammar has no spans, fields or regular expressions, so parsing takes time and
+//! memory proportional to the length of the text, which is limited. Filters come from the command line, the environment and
+//! ZooKeeper.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::model::text::sanitize_for_log;
 
-/// Filter when none is given. The client crate reports every connection; the session logs what matters of it, once.
+/// Default filter. The client crate logs every connection attempt; the session logs the changes of the connection, once.
 const DEFAULT: &str = "info,zookeeper_client=error";
-/// Added to a filter that is only a level: the client stays at its default.
-const CLIENT: &str = ",zookeeper_client=error";
+/// Suffix for a filter that is only a level, which keeps the client crate at its default.
+const CLIENT_SUFFIX: &str = ",zookeeper_client=error";
 /// Maximum length of a filter, in bytes.
-const LONGEST: usize = 1024;
+const MAX_LENGTH: usize = 1024;
 /// Maximum number of directives in a filter.
-const MOST: usize = 64;
+const MAX_DIRECTIVES: usize = 64;
 
-/// Parses a filter such as `debug` or `info,atalaya_recipes=debug`; a blank one is the default.
+/// Parses a filter such as `debug` or `info,atalaya_recipes=debug`. A blank filter is the default.
 ///
 /// # Errors
 /// The filter is malformed, too long, or has too many directives.
 pub fn filter(filter: Option<&str>) -> Result<Targets, String> {
     let text = filter.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DEFAULT);
     let parsed = match level(text) {
-        Some(_) => parse(&format!("{text}{CLIENT}")),
+        Some(_) => parse(&format!("{text}{CLIENT_SUFFIX}")),
         None => parse(text),
     };
     parsed.map_err(|problem| {
@@ -34,16 +34,16 @@ pub fn filter(filter: Option<&str>) -> Result<Targets, String> {
 }
 
 fn parse(text: &str) -> Result<Targets, String> {
-    if text.len() > LONGEST {
-        return Err(format!("{} bytes are too many, at most {LONGEST} are allowed", text.len()));
+    if text.len() > MAX_LENGTH {
+        return Err(format!("it has {} bytes, more than {MAX_LENGTH}", text.len()));
     }
     let mut targets = Targets::new();
     let directives = text.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     let mut count = 0;
     for directive in directives {
         count += 1;
-        if count > MOST {
-            return Err(format!("it has more than {MOST} directives"));
+        if count > MAX_DIRECTIVES {
+            return Err(format!("it has more than {MAX_DIRECTIVES} directives"));
         }
         targets = match directive.split_once('=') {
             None => match level(directive) {
@@ -61,7 +61,7 @@ fn parse(text: &str) -> Result<Targets, String> {
     if count == 0 { Err("it has no directive".to_owned()) } else { Ok(targets) }
 }
 
-/// Parses a level: a name, or a number from 0 (off) to 5 (trace). The library takes an empty text for a level.
+/// Parses a level: a name, or a number from 0 (off) to 5 (trace). Rejects an empty text, which the library accepts.
 fn level(text: &str) -> Option<LevelFilter> {
     if text.trim().is_empty() { None } else { text.trim().parse().ok() }
 }
@@ -88,24 +88,20 @@ mod tests {
 
     use super::*;
 
-    fn lets_through(filter: &str, target: &str, level: Level) -> bool {
+    fn enables(filter: &str, target: &str, level: Level) -> bool {
         super::filter(Some(filter)).unwrap().would_enable(target, &level)
     }
 
     #[test]
     fn log_filter_is_a_level_or_targets_with_levels() {
-        assert!(lets_through("debug", "atalaya::node", Level::DEBUG));
-        assert!(!lets_through("debug", "zookeeper_client::session", Level::WARN), "the client stays quiet");
-        assert!(lets_through("debug,zookeeper_client=info", "zookeeper_client::session", Level::INFO));
-        assert!(lets_through(
-            " WARN , atalaya::leader = trace ,",
-            "atalaya::leader::fenced_store",
-            Level::TRACE
-        ));
-        assert!(!lets_through("warn,atalaya::leader=trace", "atalaya::node", Level::INFO));
-        assert!(lets_through("atalaya_recipes", "atalaya_recipes::lock", Level::TRACE), "a target alone");
-        assert!(!lets_through("atalaya=debug", "hyper", Level::ERROR), "no default level");
-        assert!(!lets_through("off", "atalaya", Level::ERROR));
+        assert!(enables("debug", "atalaya::node", Level::DEBUG));
+        assert!(!enables("debug", "zookeeper_client::session", Level::WARN), "the client keeps its default");
+        assert!(enables("debug,zookeeper_client=info", "zookeeper_client::session", Level::INFO));
+        assert!(enables(" WARN , atalaya::leader = trace ,", "atalaya::leader::fenced_store", Level::TRACE));
+        assert!(!enables("warn,atalaya::leader=trace", "atalaya::node", Level::INFO));
+        assert!(enables("atalaya_recipes", "atalaya_recipes::lock", Level::TRACE), "a target alone");
+        assert!(!enables("atalaya=debug", "hyper", Level::ERROR), "no default level");
+        assert!(!enables("off", "atalaya", Level::ERROR));
         for blank in [None, Some(""), Some(" \n")] {
             let default = filter(blank).unwrap();
             assert!(default.would_enable("atalaya", &Level::INFO));
@@ -114,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn log_filter_refuses_fields_spans_and_what_is_too_long() {
+    fn log_filter_rejects_fields_spans_and_long_texts() {
         let bomb = format!("[{{x=(a|b)*a{}}}]=debug", "(a|b)".repeat(22));
         for (text, problem) in [
             (bomb.as_str(), "spans and fields are not supported"),
@@ -124,8 +120,8 @@ mod tests {
             ("=debug", "\"\" is not a target"),
             ("a=b=c", "\"b=c\" is not a level"),
             (",,", "it has no directive"),
-            (&"debug,".repeat(MOST + 1), "more than 64 directives"),
-            (&"a".repeat(LONGEST + 1), "1025 bytes are too many"),
+            (&"debug,".repeat(MAX_DIRECTIVES + 1), "more than 64 directives"),
+            (&"a".repeat(MAX_LENGTH + 1), "it has 1025 bytes"),
         ] {
             let error = filter(Some(text)).unwrap_err();
             assert!(error.contains(problem) && error.contains("such as debug"), "{error}");
@@ -135,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn log_filter_of_any_text_is_parsed_in_bounded_time(
+        fn log_filter_parses_any_text_in_bounded_time(
             text in prop_oneof![
                 "\\PC{0,2000}",
                 "[a-z0-5=,:_\\[\\]{}()|*+. ]{0,2000}",
@@ -143,12 +139,12 @@ mod tests {
                 (0usize..2000, "[a-z=,\\[{]{1,8}").prop_map(|(times, piece)| piece.repeat(times)),
             ],
         ) {
-            let began = Instant::now();
+            let started = Instant::now();
             let parsed = filter(Some(&text));
-            // A thousand times what it takes.
-            prop_assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+            // About 1,000 times the time that it takes.
+            prop_assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
             match parsed {
-                Ok(targets) => prop_assert!(targets.iter().count() <= MOST + 1),
+                Ok(targets) => prop_assert!(targets.iter().count() <= MAX_DIRECTIVES + 1),
                 Err(error) => {
                     prop_assert!(error.len() < 1_000, "{}", error);
                     prop_assert!(!error.chars().any(char::is_control), "{:?}", error);

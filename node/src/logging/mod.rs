@@ -1,5 +1,5 @@
-//! Logs: to stderr, through `tracing`, as text or JSON lines. The filter can be changed while a program runs. A
-//! stderr that takes nothing costs lines and nothing else: see [`lines_lost`].
+//! Log to stderr, through `tracing`, as text or JSON lines. The filter can be changed at run time. If stderr blocks or fails, log
+//! lines are dropped and counted ([`lines_lost`]); the program is not affected.
 
 mod filter;
 mod writer;
@@ -19,25 +19,25 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub use filter::filter;
 pub use writer::lines_lost;
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// Maximum time for writing the last lines when the process ends.
-const END: Duration = Duration::from_millis(500);
-/// Whether lines are JSON objects.
-static JSON: AtomicBool = AtomicBool::new(false);
+const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
+/// True if the format is [`LogFormat::Json`].
+static IS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// Handle to the filter of a running log. Clones share it.
+/// Handle to the filter of the log. Clones share the filter.
 #[derive(Clone)]
 pub struct Logs {
-    start: Targets,
+    initial: Targets,
     filter: reload::Handle<Targets, Registry>,
 }
 
@@ -48,16 +48,16 @@ impl fmt::Debug for Logs {
 }
 
 impl Logs {
-    /// Replaces the filter; `None` restores the one from the start.
+    /// Replaces the filter. `None` restores the initial one.
     ///
     /// # Errors
-    /// The filter is malformed, and nothing changes.
-    pub fn follow(&self, filter: Option<&str>) -> Result<(), String> {
+    /// The filter is malformed. Then the filter does not change.
+    pub(crate) fn set_filter(&self, filter: Option<&str>) -> Result<(), String> {
         let filter = match filter {
             Some(text) => self::filter(Some(text))?,
-            None => self.start.clone(),
+            None => self.initial.clone(),
         };
-        // It fails if the subscriber is gone, and then nothing is logged.
+        // This fails only if the subscriber was dropped, and then there is no log.
         let _ = self.filter.reload(filter);
         Ok(())
     }
@@ -67,11 +67,11 @@ impl Logs {
 ///
 /// # Errors
 /// The filter is malformed; see [`filter()`].
-pub fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
-    let start = self::filter(filter)?;
-    let (reloadable, handle) = reload::Layer::new(start.clone());
-    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
-    // Without `log_internal_errors`: it prints with `eprintln!`, which panics if stderr fails.
+pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
+    let initial = self::filter(filter)?;
+    let (reloadable, handle) = reload::Layer::new(initial.clone());
+    IS_JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+    // `log_internal_errors` is off, because it prints with `eprintln!`, which panics if stderr fails.
     let terminal = std::io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer().with_writer(move || writer::Lines { terminal });
     let lines = lines.log_internal_errors(false);
@@ -79,27 +79,27 @@ pub fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, String> {
         LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    // A test may call this twice in one process: the first subscriber stays, and the second handle has no effect.
+    // Fails if a test calls this twice in one process. The first subscriber remains, and the second handle has no effect.
     let _ = tracing_subscriber::registry().with(reloadable).with(lines).try_init();
-    Ok(Logs { start, filter: handle })
+    Ok(Logs { initial, filter: handle })
 }
 
-/// Writes `text` to stderr unchanged, after all log lines, and waits up to half a second for them: stderr may be a pipe that
-/// is not read. Called at the end of the process.
-pub fn conclude(text: &str) {
+/// Writes all log lines and then `text`, unchanged, to stderr. Waits at most 500 ms, because stderr may be a pipe that is not read.
+/// Must be called at the end of the process.
+pub(crate) fn finish(text: &str) {
     if !text.is_empty() {
         writer::put(text.as_bytes());
     }
-    writer::flush(END);
+    writer::flush(FINISH_TIMEOUT);
 }
 
-/// Like [`conclude`], in the format of the log. It works while the process panics: it does not use `tracing`.
-pub(crate) fn conclude_with_error(message: &str) {
+/// As [`finish`], with an error line in the format of the log. Does not use `tracing`, so that it works during a panic.
+pub(crate) fn finish_with_error(message: &str) {
     let time = jiff::Timestamp::now();
-    let line = if JSON.load(Ordering::Relaxed) {
+    let line = if IS_JSON.load(Ordering::Relaxed) {
         serde_json::json!({"timestamp": time.to_string(), "level": "ERROR", "message": message}).to_string()
     } else {
         format!("{time} ERROR {message}")
     };
-    conclude(&(line + "\n"));
+    finish(&(line + "\n"));
 }

@@ -1,8 +1,8 @@
-//! The log's way to stderr: a bounded queue, and a thread that writes. Nothing that logs waits for stderr, and
-//! nothing fails because of it: lines that cannot be written, or that find the queue full, are counted and dropped.
+//! Writer of the log: a bounded queue, and a thread that writes to stderr. Logging never waits for stderr and never fails. Lines that
+//! cannot be written or do not fit into the queue are dropped and counted.
 //!
-//! `tracing-appender` offers the same, but neither counts failed writes nor bounds its queue in bytes, and prints to
-//! stdout with `println!`, which panics, when its thread is stuck at the end.
+//! `tracing-appender` has a similar writer, but it does not count failed writes, its queue is not limited in bytes, and when its
+//! thread is stuck at the end of the process it calls `println!`, which can panic.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -13,48 +13,46 @@ use std::time::{Duration, Instant};
 
 use crate::model::text::is_unsafe;
 
-/// Maximum size of the lines in the queue, in bytes.
-const ROOM: usize = 1 << 20;
-/// Pause before another try to write to a stderr that does not block (`O_NONBLOCK`) and is full.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Maximum size of the queue, in bytes.
+const MAX_QUEUE_SIZE: usize = 1 << 20;
+/// Interval between attempts to write to a non-blocking stderr (`O_NONBLOCK`) that is full.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Number of log lines that were dropped.
 static LOST: AtomicU64 = AtomicU64::new(0);
-/// The queue of this process, from the first log line on.
+/// Queue of this process, created by the first log line.
 static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
 
-/// Returns how many log lines of this process were dropped because stderr did not take them.
+/// Returns the number of log lines of this process that were dropped because stderr was blocked or failed.
 pub fn lines_lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Puts `line` into the queue, starting its thread if necessary. Never blocks, never fails.
+/// Puts `line` into the queue. Starts the writer thread if necessary. Never blocks and never fails.
 pub(super) fn put(line: &[u8]) {
     let queue = QUEUE.get_or_init(|| {
         let queue = Arc::new(Queue::default());
         let reading = Arc::clone(&queue);
         let started =
             thread::Builder::new().name("log".to_owned()).spawn(move || reading.drain(io::stderr()));
-        // Without its thread nothing is taken out, and each line that finds no room is counted.
+        // Without the thread, every line is dropped and counted.
         queue.lock().closed = started.is_err();
         queue
     });
     queue.put(line);
 }
 
-/// Waits until the queue is empty and everything is written, for `patience` at most. Lines that are left count as
-/// lost.
-pub(super) fn flush(patience: Duration) {
+/// Waits until all lines have been written, at most for `timeout`. Remaining lines count as lost.
+pub(super) fn flush(timeout: Duration) {
     if let Some(queue) = QUEUE.get() {
-        queue.flush(patience);
+        queue.flush(timeout);
     }
 }
 
-/// A writer for `tracing_subscriber`, which writes one line with each call.
+/// Writer for `tracing_subscriber`, which writes one line per call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lines {
-    /// Whether a terminal shows them. The subscriber escapes control characters, but none of the others that are
-    /// unsafe.
+    /// True if stderr is a terminal. The subscriber escapes control characters, but no other unsafe characters.
     pub(super) terminal: bool,
 }
 
@@ -77,7 +75,7 @@ impl Write for Lines {
 #[derive(Debug, Default)]
 struct Queue {
     state: Mutex<State>,
-    /// Notified when a line is put in, and when all have been written.
+    /// Notified when a line is added and when a line has been written.
     changed: Condvar,
 }
 
@@ -85,9 +83,9 @@ struct Queue {
 struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// A line was taken out and is not written yet.
+    /// True while a line that was removed from the queue is being written.
     writing: bool,
-    /// No thread writes.
+    /// True if there is no writer thread.
     closed: bool,
 }
 
@@ -98,7 +96,7 @@ impl Queue {
 
     fn put(&self, line: &[u8]) {
         let mut state = self.lock();
-        if state.closed || state.bytes + line.len() > ROOM {
+        if state.closed || state.bytes + line.len() > MAX_QUEUE_SIZE {
             LOST.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -108,8 +106,8 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    fn flush(&self, patience: Duration) {
-        let end = Instant::now() + patience;
+    fn flush(&self, timeout: Duration) {
+        let end = Instant::now() + timeout;
         let mut state = self.lock();
         while !state.closed && (state.writing || !state.lines.is_empty()) {
             let left = end.saturating_duration_since(Instant::now());
@@ -121,7 +119,7 @@ impl Queue {
         }
     }
 
-    /// Writes each line that is put in; never returns.
+    /// Writes the lines of the queue. Never returns.
     fn drain(&self, mut out: impl Write) {
         loop {
             let mut state = self.lock();
@@ -143,14 +141,14 @@ impl Queue {
     }
 }
 
-/// Writes the whole line, waiting for an output that does not block.
+/// Writes the whole line. Waits if `out` is non-blocking and full.
 fn write(out: &mut impl Write, mut line: &[u8]) -> io::Result<()> {
     while !line.is_empty() {
         match out.write(line) {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => line = &line[written..],
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(RETRY_INTERVAL),
             Err(error) => return Err(error),
         }
     }
@@ -163,10 +161,10 @@ mod tests {
 
     use super::*;
 
-    /// An output that takes one line for each permit.
-    struct Gate(mpsc::Receiver<io::Result<()>>, mpsc::Sender<Vec<u8>>);
+    /// Output that accepts one line per permit.
+    struct GatedOutput(mpsc::Receiver<io::Result<()>>, mpsc::Sender<Vec<u8>>);
 
-    impl Write for Gate {
+    impl Write for GatedOutput {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
             self.0.recv().unwrap_or(Ok(()))?;
             let _ = self.1.send(line.to_vec());
@@ -179,27 +177,27 @@ mod tests {
     }
 
     #[test]
-    fn log_queue_drops_lines_beyond_its_room_and_lines_that_fail_and_counts_both() {
+    fn log_queue_drops_and_counts_lines_that_do_not_fit_and_lines_that_fail() {
         let queue = Arc::new(Queue::default());
         let (permits, permitted) = mpsc::channel();
         let (written, lines) = mpsc::channel();
         let draining = Arc::clone(&queue);
-        thread::spawn(move || draining.drain(Gate(permitted, written)));
+        thread::spawn(move || draining.drain(GatedOutput(permitted, written)));
         let before = lines_lost();
-        let line = vec![b'x'; ROOM / 4];
+        let line = vec![b'x'; MAX_QUEUE_SIZE / 4];
         queue.put(b"first");
-        // It is taken out, and blocks.
+        // The writer has removed it and blocks.
         while !queue.lock().writing {
             thread::yield_now();
         }
-        let began = Instant::now();
+        let started_at = Instant::now();
         for _ in 0..10 {
             queue.put(&line);
         }
         queue.flush(Duration::from_millis(50));
-        assert!(began.elapsed() < Duration::from_secs(5), "nothing blocks");
+        assert!(started_at.elapsed() < Duration::from_secs(5), "nothing blocks");
         assert_eq!(queue.lock().lines.len(), 4);
-        assert_eq!(lines_lost() - before, 6 + 4, "six found no room, four were left at the flush");
+        assert_eq!(lines_lost() - before, 6 + 4, "six did not fit, four remained at the flush");
         let before = lines_lost();
         permits.send(Err(ErrorKind::StorageFull.into())).unwrap();
         permits.send(Err(ErrorKind::Interrupted.into())).unwrap();

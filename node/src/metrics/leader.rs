@@ -1,5 +1,5 @@
-//! Metrics of the leader: cycles, the fleet as it was read last, the outbox, deliveries. Counters survive the end of a leadership;
-//! [`LeaderStats`], which only a leader knows, does not.
+//! Metrics of the leader: cycles, the fleet as it was read last, the outbox, deliveries. Counters survive the end of a
+//! leadership; [`LeaderStats`], which only a leader knows, does not.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::metrics::leader_stats::{FleetAverage, FleetCounts, LeaderStats};
 use crate::metrics::lock;
 use crate::model::measurement::Exclusion;
 use crate::model::report::CycleReport;
@@ -83,45 +84,6 @@ struct Inner {
     outranked: Counter,
     /// `None` while this node is not the leader.
     stats: Mutex<Option<LeaderStats>>,
-}
-
-/// Values that only a leader knows.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct LeaderStats {
-    /// Time by which the current or next cycle ends, if all its requests to ZooKeeper are answered in time.
-    pub(crate) cycle_expected_by: Option<BootInstant>,
-    /// Time of the last request to the API or answer from it, of the start of the delivery, or of the first report that entered the
-    /// empty outbox, whichever is latest.
-    pub(crate) last_delivery_activity: Option<BootInstant>,
-    /// ZooKeeper's clock, in milliseconds since 1970, and the time at which it was recorded.
-    pub(crate) server_time: Option<(BootInstant, i64)>,
-    /// Numbers of the last reading of the fleet.
-    pub(crate) fleet: Option<FleetCounts>,
-    pub(crate) averages: Vec<FleetAverage>,
-    pub(crate) outbox_reports: usize,
-    /// Time of the oldest report in the outbox, by ZooKeeper's clock, in milliseconds since 1970.
-    pub(crate) oldest_report: Option<i64>,
-    /// Number of rejected reports that are kept in ZooKeeper.
-    pub(crate) rejected_reports: Option<i32>,
-    /// Value of the counter, if the leader writes it.
-    pub(crate) counter: Option<i64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FleetCounts {
-    pub(crate) nodes: usize,
-    pub(crate) included: usize,
-    /// In the order of [`Exclusion::REASONS`].
-    pub(crate) excluded: [usize; Exclusion::REASONS.len()],
-}
-
-/// Average of one quantity over the fleet.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct FleetAverage {
-    /// Empty for bare numbers, as the unit is.
-    pub(crate) quantity: String,
-    pub(crate) unit: String,
-    pub(crate) mean: f64,
 }
 
 impl LeaderMetrics {
@@ -219,14 +181,15 @@ impl LeaderMetrics {
         self.update_stats(|stats| stats.server_time = server_time.map(|time| (now, time)));
     }
 
-    /// Records a reading of the fleet: the number of listed nodes, and of those excluded, in the order of [`Exclusion::REASONS`].
+    /// Records a reading of the fleet: the number of listed nodes, and of those excluded, in the order of
+    /// [`Exclusion::REASONS`].
     pub(crate) fn fleet_read(&self, nodes: usize, excluded: [usize; Exclusion::REASONS.len()]) {
         let included = nodes.saturating_sub(excluded.iter().sum());
         self.update_stats(|stats| stats.fleet = Some(FleetCounts { nodes, included, excluded }));
     }
 
-    /// Sets the averages of the newest cycle. Unknown units are left out: other programs could make any number of them, and each would
-    /// be a new time series.
+    /// Sets the averages of the newest cycle. Unknown units are left out: other programs could make any number of them,
+    /// and each would be a new time series.
     pub(crate) fn set_averages(&self, report: &CycleReport) {
         self.update_stats(|stats| {
             let known = report.averages.iter().filter(|a| a.quantity.is_some() || a.unit.is_none());
@@ -334,19 +297,6 @@ impl LeaderMetrics {
     }
 }
 
-impl LeaderStats {
-    /// Returns the age of the oldest report in the outbox; zero if the outbox is empty.
-    pub(crate) fn oldest_report_age(&self, now: BootInstant) -> Duration {
-        let (Some((recorded_at, server_time)), Some(oldest)) = (self.server_time, self.oldest_report) else {
-            return Duration::ZERO;
-        };
-        let elapsed = i64::try_from(now.since(recorded_at).as_millis()).unwrap_or(i64::MAX);
-        // Negative if the report is from the future, by a clock that was set back.
-        let age = server_time.saturating_add(elapsed).saturating_sub(oldest);
-        Duration::from_millis(u64::try_from(age).unwrap_or(0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,20 +335,6 @@ mod tests {
         let last = activity();
         metrics.set_outbox(2, None);
         assert_eq!(activity(), last, "reports that follow the first are not sent by themselves");
-    }
-
-    #[test]
-    fn age_of_the_oldest_report_is_by_the_clock_of_zookeeper() {
-        let at = |second: u64| BootInstant::at(Duration::from_secs(second));
-        let stats = LeaderStats {
-            server_time: Some((at(10), 1_000_000)),
-            oldest_report: Some(997_000),
-            ..LeaderStats::default()
-        };
-        assert_eq!(stats.oldest_report_age(at(12)), 5 * SECOND);
-        let from_the_future = LeaderStats { oldest_report: Some(2_000_000), ..stats };
-        assert_eq!(from_the_future.oldest_report_age(at(12)), Duration::ZERO);
-        assert_eq!(LeaderStats::default().oldest_report_age(at(12)), Duration::ZERO);
     }
 
     #[test]

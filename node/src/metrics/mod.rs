@@ -1,14 +1,16 @@
 //! Recorder for the metrics of a node. The sampler and the leader put numbers in; [`crate::observe`] serves them.
 //!
-//! This is the bottom layer: it knows neither the modules that record nor those that serve. A disabled recorder, which is the
-//! default, ignores every call.
+//! This is the bottom layer: it knows neither the modules that record nor those that serve. A disabled recorder, which
+//! is the default, ignores every call.
 
 mod leader;
+mod leader_stats;
 mod sampling;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(crate) use leader::{CycleResult, LeaderStats, RequestOutcome};
+pub(crate) use leader::{CycleResult, RequestOutcome};
+pub(crate) use leader_stats::LeaderStats;
 pub(crate) use sampling::{SamplingStats, SensorResult};
 
 pub use leader::LeaderMetrics;
@@ -22,14 +24,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Returns recorders that keep what they are given.
+    /// Returns recorders that record.
     pub(crate) fn enabled() -> Metrics {
         Metrics { sampling: SamplingMetrics::enabled(), leader: LeaderMetrics::enabled() }
     }
 }
 
-/// Locks a mutex, also if a thread has panicked while it held the lock: nothing that is done under these locks leaves half-written
-/// values.
+/// Locks a mutex, also if a thread has panicked while it held the lock: nothing that is done under these locks leaves
+/// half-written values.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Node info: what a node publishes about itself at `/atalaya/nodes/{id}`. No I/O.
+//! Node info: information that a node publishes about itself at `/atalaya/nodes/{id}`. No I/O.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) const MIN_PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// Minimum time between two publications if only error counts have changed.
 const COUNT_PUBLISH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a node publishes about itself.
+/// Information that a node publishes about itself.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct NodeInfo {
     /// Host name of the machine.
@@ -110,7 +110,8 @@ impl NodeInfo {
         }
     }
 
-    /// Parses the data of the znode, and shortens its texts for display. Returns `None` if the data is not a node info, or too large.
+    /// Parses the data of the znode, and shortens its texts for display. Returns `None` if the data is not a node info,
+    /// or too large.
     pub fn parse(data: &[u8]) -> Option<NodeInfo> {
         let data = if data.len() > MAX_SIZE { &[] } else { data };
         let mut info: NodeInfo = serde_json::from_slice(data).ok()?;

@@ -41,6 +41,17 @@ pub fn truncate(text: &str, max_chars: usize) -> String {
     text.chars().take(max_chars).map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
+/// Formats a duration or an age in seconds.
+pub(crate) fn format_age(seconds: f64) -> String {
+    let whole = seconds as u64;
+    match whole {
+        0..60 => format!("{seconds:.1}s"),
+        60..3_600 => format!("{}m {}s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{}h {}m", whole / 3_600, whole / 60 % 60),
+        _ => format!("{}d {}h", whole / 86_400, whole / 3_600 % 24),
+    }
+}
+
 /// Returns the beginning of a wrong value, for a message.
 pub fn sanitize_for_log(text: &str) -> String {
     truncate(text, MAX_SHOWN)

@@ -1,8 +1,8 @@
-//! Protects the metrics from web pages of other sites. Such a page cannot read a response, unless it points its own domain name at
-//! this machine (DNS rebinding): its requests then contain that domain in `Host`.
+//! Protects the metrics from web pages of other sites. Such a page cannot read a response, unless it points its own
+//! domain name at this machine (DNS rebinding): its requests then contain that domain in `Host`.
 //!
-//! The server is read-only, and Prometheus may use any host name, so only requests of browsers are checked. A page can suppress or
-//! change some of the headers by which a browser is recognised, but not `Accept-Language`.
+//! The server is read-only, and Prometheus may use any host name, so only requests of browsers are checked. A page can
+//! suppress or change some of the headers by which a browser is recognised, but not `Accept-Language`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 use hyper::header::{ACCEPT_LANGUAGE, HOST, HeaderMap, ORIGIN, USER_AGENT};
 use hyper::{Request, StatusCode};
 
-/// Returns the status and the reason with which a request is refused; `None` if it is allowed. Health checks are always allowed.
+/// Returns the status and the reason with which a request is refused; `None` if it is allowed. Health checks are always
+/// allowed.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
     if ["/healthz", "/readyz"].contains(&request.uri().path()) {
         return None;
@@ -51,7 +52,8 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).map(|value| value.to_str().unwrap_or_default())
 }
 
-/// Returns true if public DNS cannot contain this `host[:port]`, so that no web page can have pointed it at this machine.
+/// Returns true if public DNS cannot contain this `host[:port]`, so that no web page can have pointed it at this
+/// machine.
 fn is_local(host: &str) -> bool {
     if let Some(rest) = host.strip_prefix('[') {
         return rest.split_once(']').is_some_and(|(address, _)| address.parse::<Ipv6Addr>().is_ok());

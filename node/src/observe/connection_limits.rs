@@ -1,5 +1,5 @@
-//! Limits the connections of the HTTP server, per client address and in total. A new connection is always admitted: it replaces one of
-//! its own address if that is at its limit, otherwise one of the address with the most connections.
+//! Limits the connections of the HTTP server, per client address and in total. A new connection is always admitted: it
+//! replaces one of its own address if that is at its limit, otherwise one of the address with the most connections.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -65,12 +65,14 @@ impl Connections {
         self.open.iter().filter(|connection| connection.address == address).count()
     }
 
-    /// Returns the index of the connection that a new one from `address` replaces: the oldest one without a request, or the oldest one.
+    /// Returns the index of the connection that a new one from `address` replaces: the oldest one without a request, or
+    /// the oldest one.
     fn victim(&self, address: IpAddr) -> Option<usize> {
         let address = if self.count(address) >= MAX_PER_ADDRESS {
             address
         } else if self.open.len() >= MAX_CONNECTIONS {
-            // `max_by_key` returns the last maximum, so that of several addresses the one with the oldest connection is taken.
+            // `max_by_key` returns the last maximum, so that of several addresses the one with the oldest connection is
+            // taken.
             let addresses = self.open.iter().rev().map(|connection| connection.address);
             addresses.max_by_key(|other| self.count(*other))?
         } else {

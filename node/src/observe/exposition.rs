@@ -1,4 +1,4 @@
-//! Exposition of a node's metrics: registers the recorders, and reads everything else when Prometheus scrapes.
+//! Exposition of a node's metrics: registers the recorders, and reads all other values when Prometheus scrapes.
 
 use std::collections::BTreeSet;
 use std::fmt::Error;
@@ -7,14 +7,14 @@ use atalaya_hal::Quantity;
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Phase, SessionState, Standing, WrongZnode};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
 
 use crate::metrics::{LeaderStats, SamplingStats};
 use crate::model::barrier::{Barrier, SamplingMode};
 use crate::model::measurement::Exclusion;
 use crate::model::text::sanitize_for_log;
+use crate::observe::metric_encoder::{BYTES, Encoder, SECONDS, count};
 use crate::observe::observer::{NodeHandles, Observer};
 use crate::observe::process_stats::ProcessStats;
 
@@ -31,90 +31,9 @@ pub(super) fn registry(observer: &Observer) -> Registry {
 #[derive(Debug)]
 struct NodeCollector(Observer);
 
-struct Encoder<'a>(DescriptorEncoder<'a>);
-
-/// Name of a metric without its unit, the unit, and the help text.
-type Descriptor<'a> = (&'a str, Option<Unit>, &'a str);
-type Labels<'a, const N: usize> = [(&'a str, &'a str); N];
-
-const SECONDS: Option<Unit> = Some(Unit::Seconds);
-const BYTES: Option<Unit> = Some(Unit::Bytes);
-
-impl Encoder<'_> {
-    /// Encodes one value per set of labels. Without values, the metric is left out.
-    fn family<'v, const N: usize>(
-        &mut self,
-        kind: MetricType,
-        (name, unit, help): Descriptor<'_>,
-        values: impl IntoIterator<Item = (Labels<'v, N>, f64)>,
-    ) -> Result<(), Error> {
-        let mut values = values.into_iter().peekable();
-        if values.peek().is_none() {
-            return Ok(());
-        }
-        let mut encoder = self.0.encode_descriptor(name, &format!("{help}."), unit.as_ref(), kind)?;
-        values.try_for_each(|(labels, value)| encode(encoder.encode_family(&labels)?, kind, value))
-    }
-
-    fn single(
-        &mut self,
-        kind: MetricType,
-        (name, unit, help): Descriptor<'_>,
-        value: f64,
-    ) -> Result<(), Error> {
-        encode(self.0.encode_descriptor(name, &format!("{help}."), unit.as_ref(), kind)?, kind, value)
-    }
-
-    fn gauges<'v, const N: usize>(
-        &mut self,
-        descriptor: Descriptor<'_>,
-        values: impl IntoIterator<Item = (Labels<'v, N>, f64)>,
-    ) -> Result<(), Error> {
-        self.family(MetricType::Gauge, descriptor, values)
-    }
-
-    /// Encodes a gauge. An unknown value is left out.
-    fn gauge(&mut self, descriptor: Descriptor<'_>, value: Option<f64>) -> Result<(), Error> {
-        value.map_or(Ok(()), |value| self.single(MetricType::Gauge, descriptor, value))
-    }
-
-    fn flag(&mut self, name: &str, help: &str, value: bool) -> Result<(), Error> {
-        self.gauge((name, None, help), Some(f64::from(u8::from(value))))
-    }
-
-    fn counters<'v, const N: usize>(
-        &mut self,
-        descriptor: Descriptor<'_>,
-        values: impl IntoIterator<Item = (Labels<'v, N>, f64)>,
-    ) -> Result<(), Error> {
-        self.family(MetricType::Counter, descriptor, values)
-    }
-
-    fn counter(&mut self, descriptor: Descriptor<'_>, value: f64) -> Result<(), Error> {
-        self.single(MetricType::Counter, descriptor, value)
-    }
-
-    fn info<const N: usize>(&mut self, name: &str, help: &str, labels: Labels<'_, N>) -> Result<(), Error> {
-        let help = format!("{help}.");
-        self.0.encode_descriptor(name, &help, None, MetricType::Info)?.encode_info(&labels)
-    }
-}
-
-fn encode(mut encoder: MetricEncoder<'_>, kind: MetricType, value: f64) -> Result<(), Error> {
-    match kind {
-        MetricType::Counter => encoder.encode_counter::<NoLabelSet, f64, f64>(&value, None),
-        _ => encoder.encode_gauge(&value),
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-fn count(count: impl TryInto<u64>) -> f64 {
-    count.try_into().unwrap_or(u64::MAX) as f64
-}
-
 impl Collector for NodeCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let (mut encoder, now) = (Encoder(encoder), BootInstant::now());
+        let (mut encoder, now) = (Encoder::new(encoder), BootInstant::now());
         let observer = &self.0;
         let node = observer.node();
         let board = node.as_ref().map(|node| node.board.borrow().clone());

@@ -1,4 +1,5 @@
-//! Liveness and readiness of a node, as Kubernetes defines them. No I/O: [`HealthSnapshot`] is all that is known at one moment.
+//! Liveness and readiness of a node, as Kubernetes defines them. No I/O: [`HealthSnapshot`] is all that is known at one
+//! moment.
 
 use std::time::Duration;
 
@@ -44,14 +45,15 @@ pub(crate) struct HealthReport {
 /// Maximum number of sensors in a report.
 const MAX_SENSORS: usize = 10;
 
-/// Returns the age up to which a measurement counts as recent: as long as a leader accepts it, plus the time that a reading may take.
+/// Returns the age up to which a measurement counts as recent: as long as a leader accepts it, plus the time that a
+/// reading may take.
 fn max_age(sampling_period: Duration) -> Duration {
     (sampling_period * 3).max(Duration::from_secs(1)) + read_timeout(sampling_period)
 }
 
 impl HealthSnapshot {
-    /// Reports whether the process makes progress. Problems that a restart cannot solve (sensors, an unreachable ZooKeeper or API) are
-    /// notes; they do not fail the probe.
+    /// Reports whether the process makes progress. Problems that a restart cannot solve (sensors, an unreachable
+    /// ZooKeeper or API) are notes; they do not fail the probe.
     pub(crate) fn liveness(&self) -> HealthReport {
         match self.stage {
             Stage::Hanging => {

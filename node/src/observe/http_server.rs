@@ -1,8 +1,8 @@
 //! HTTP server for metrics and health: `/metrics`, `/healthz` (liveness), `/readyz` (readiness).
 //!
-//! It runs on a thread of its own, so that it can report a node whose thread hangs, and so that requests do not delay sampling. Each
-//! connection serves one request and has a time limit. Connections are shared among client addresses, so that slow clients cannot
-//! block a supervisor's health checks.
+//! It runs on a thread of its own, so that it can report a node whose thread hangs, and so that requests do not delay
+//! sampling. Each connection serves one request and has a time limit. Connections are shared among client addresses, so
+//! that slow clients cannot block a supervisor's health checks.
 
 use std::convert::Infallible;
 use std::io;
@@ -58,7 +58,7 @@ impl HttpServer {
     /// Starts the server.
     ///
     /// # Errors
-    /// The listener cannot be used, or the system has no more threads or file descriptors.
+    /// The listener cannot be used, or the system is out of threads or file descriptors.
     pub(crate) fn start(listener: TcpListener, observer: Observer) -> io::Result<HttpServer> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
@@ -178,8 +178,8 @@ async fn respond(
     })
 }
 
-/// Returns true if the client accepts OpenMetrics. Clients that do prefer it over the older format: Prometheus lists it first, and other
-/// clients do not list it.
+/// Returns true if the client accepts OpenMetrics. Clients that do prefer it over the older format: Prometheus lists it
+/// first, and other clients do not list it.
 fn accepts_open_metrics(request: &Request<Incoming>) -> bool {
     let accepted = request.headers().get_all(ACCEPT);
     accepted

@@ -1,4 +1,5 @@
-//! Observer of one node: what the HTTP server can say about it. It exists before the node starts and after it has stopped.
+//! Observer of one node: what the HTTP server can say about it. It exists before the node starts and after it has
+//! stopped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,8 +22,8 @@ use crate::settings::Settings;
 
 /// Maximum delay of a sample before the liveness probe fails.
 const SAMPLE_TOLERANCE: Duration = Duration::from_secs(5);
-/// Maximum time in which the node's thread responds, and in which other problems may resolve themselves before the liveness probe
-/// fails: a process that was stopped and continues is healthy again in a moment.
+/// Maximum time in which the node's thread responds, and in which other problems may resolve themselves before the
+/// liveness probe fails: a process that was stopped and continues is healthy again in a moment.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Maximum number of pings that wait: more than probes at the same time.
@@ -227,7 +228,7 @@ impl Drop for StoppingGuard<'_> {
 
 #[cfg(test)]
 impl Observer {
-    /// Fills the queue of pings, which nobody answers before the node runs.
+    /// Fills the queue of pings. They are not answered before the node runs.
     pub(crate) fn fill_pings(&self) {
         while self.0.ping.try_send(oneshot::channel().0).is_ok() {}
     }

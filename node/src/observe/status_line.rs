@@ -31,8 +31,8 @@ impl StatusLine {
         self.sent.is_some()
     }
 
-    /// Updates the line. Returns when it must be sent; `None` if it has not changed, and for the first line, which follows the message
-    /// that the node is ready.
+    /// Updates the line. Returns when it must be sent; `None` if it has not changed, and for the first line, which
+    /// follows the message that the node is ready.
     pub(super) fn update(&mut self, status: &NodeStatus) -> Option<Instant> {
         self.newest = describe(status, &self.servers);
         match &self.sent {

@@ -1,8 +1,8 @@
 //! Notifies a service manager about a running node.
 //!
-//! * Ready: after the first sample, whether any sensor could be read or not, and whether ZooKeeper is connected or not. A node that waits
-//!   for them does its work, and a service manager would kill a start that waits for a cable. With `--connect-timeout` a start without
-//!   ZooKeeper fails, so the node is ready only after the first connection.
+//! * Ready: after the first sample, whether any sensor could be read or not, and whether ZooKeeper is connected or not.
+//!   A node that waits for them does its work, and a service manager would kill a start that waits for a cable. With
+//!   `--connect-timeout` a start without ZooKeeper fails, so the node is ready only after the first connection.
 //! * Status: one line for people, at most once a second.
 //! * Watchdog: every half of its interval, while the [`Watchdog`] finds no problem.
 
@@ -22,7 +22,8 @@ use crate::settings::Settings;
 /// Maximum time between two checks of the watchdog.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Notifies the service manager until dropped. `needs_connection`: the node is ready only after it has connected to ZooKeeper.
+/// Notifies the service manager until dropped. `needs_connection`: the node is ready only after it has connected to
+/// ZooKeeper.
 pub(crate) async fn notify(
     notifier: &Notifier,
     settings: &Settings,

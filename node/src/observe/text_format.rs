@@ -1,7 +1,8 @@
-//! Translation of OpenMetrics to the older text format of Prometheus (0.0.4), for clients that do not ask for OpenMetrics. No I/O.
+//! Translation of OpenMetrics to the older text format of Prometheus (0.0.4), for clients that do not ask for
+//! OpenMetrics. No I/O.
 
-/// Translates a page. In the older format the `HELP` and `TYPE` lines of a counter contain the suffix `_total`, and types that only
-/// OpenMetrics has are gauges or untyped.
+/// Translates a page. In the older format the `HELP` and `TYPE` lines of a counter contain the suffix `_total`, and
+/// types that only OpenMetrics has are gauges or untyped.
 pub(super) fn from_open_metrics(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
     let mut help: Option<(&str, &str)> = None;

@@ -1,11 +1,12 @@
 //! Liveness: decides whether a node makes progress. No I/O; time is passed in.
 //!
-//! * Sampling makes progress if each sample ends in time, whatever the sensors return: a restart cannot repair a dead sensor or a
-//!   hanging bus.
-//! * Publishing makes progress if ZooKeeper stores a measurement within two session timeouts (or the watchdog's interval, if that is
-//!   longer) while this node owns its znode without interruption. While it does not own the znode, because ZooKeeper is unreachable
-//!   or another process uses the id, waiting is correct, and the node is healthy.
-//! * A leader makes progress if its cycles end in time, and if requests to the API are sent while reports are in the outbox.
+//! * Sampling makes progress if each sample ends in time, whatever the sensors return: a restart cannot repair a dead
+//!   sensor or a hanging bus.
+//! * Publishing makes progress if ZooKeeper stores a measurement within two session timeouts (or the watchdog's
+//!   interval, if that is longer) while this node owns its znode without interruption. While it does not own the znode,
+//!   because ZooKeeper is unreachable or another process uses the id, waiting is correct, and the node is healthy.
+//! * A leader makes progress if its cycles end in time, and if requests to the API are sent while reports are in the
+//!   outbox.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,8 @@ use crate::settings::Settings;
 
 /// Maximum delay of a cycle of a leader, besides the timeouts of its requests.
 const CYCLE_TOLERANCE: Duration = Duration::from_secs(10);
-/// Maximum time without a request to the API or an answer while reports are in the outbox: the longest timeout of a request, twice
-/// the longest backoff, and a margin.
+/// Maximum time without a request to the API or an answer while reports are in the outbox: the longest timeout of a
+/// request, twice the longest backoff, and a margin.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Upper bound of the tolerance, whatever the watchdog's interval.
 const MAX_TOLERANCE: Duration = Duration::from_secs(3600);
@@ -42,7 +43,8 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Returns a watchdog of a node that starts at `now`. `interval` is the time within which a supervisor expects a sign of life.
+    /// Returns a watchdog of a node that starts at `now`. `interval` is the time within which a supervisor expects a
+    /// sign of life.
     pub(crate) fn new(now: Instant, settings: &Settings, interval: Duration) -> Watchdog {
         let tolerance = interval.min(MAX_TOLERANCE);
         Watchdog {
@@ -71,7 +73,7 @@ impl Watchdog {
         }
     }
 
-    /// Returns what makes no progress, if anything.
+    /// Returns a message if sampling or publishing makes no progress.
     pub(crate) fn problem(&self, now: Instant) -> Option<&'static str> {
         if now > self.sample_expected_by + self.tolerance {
             return Some("sampling makes no progress");
@@ -82,7 +84,8 @@ impl Watchdog {
     }
 }
 
-/// Returns what makes no progress in a leader, if anything. `has_api` is false if reports are only logged.
+/// Returns a message if the cycles or the deliveries of a leader make no progress. `has_api` is false if reports are
+/// only logged.
 pub(crate) fn leader_problem(stats: &LeaderStats, has_api: bool, now: BootInstant) -> Option<&'static str> {
     if stats.cycle_expected_by.is_some_and(|by| now > by + CYCLE_TOLERANCE) {
         return Some("this node is the leader and completes no cycle");
@@ -104,7 +107,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Returns a watchdog with a sampling period of 5 s, a session timeout of 10 s and an interval of 6 s: storing may take 20 s.
+    /// Returns a watchdog with a sampling period of 5 s, a session timeout of 10 s and an interval of 6 s: storing may
+    /// take 20 s.
     fn watchdog(now: Instant) -> Watchdog {
         let settings = crate::settings::tests::defaults();
         Watchdog::new(now, &settings, 6 * SECOND)
@@ -141,7 +145,7 @@ mod tests {
         let mut watchdog = watchdog(start);
         let progress = Some(SampleProgress { samples: 1, next_by: start + 1_000 * SECOND });
         watchdog.update(&status(true, 1, start), progress, start);
-        assert_eq!(watchdog.problem(start + 100 * SECOND), None, "there is no newer measurement");
+        assert_eq!(watchdog.problem(start + 100 * SECOND), None, "no newer measurement");
         watchdog.update(&status(true, 1, start + SECOND), progress, start + SECOND);
         watchdog.update(&status(true, 1, start + 6 * SECOND), progress, start + 6 * SECOND);
         assert_eq!(watchdog.problem(start + 21 * SECOND), None);
@@ -170,7 +174,7 @@ mod tests {
         };
         assert_eq!(leader_problem(&stats, true, at(130)), None);
         assert!(leader_problem(&stats, true, at(131)).unwrap().contains("none is sent"));
-        assert_eq!(leader_problem(&stats, false, at(131)), None, "there is no API");
+        assert_eq!(leader_problem(&stats, false, at(131)), None, "without an API");
         let stats = LeaderStats { last_delivery_activity: Some(at(141)), ..stats };
         assert_eq!(leader_problem(&stats, true, at(171)), None);
         let stats = LeaderStats { outbox_reports: 0, ..stats };

@@ -1,48 +1,42 @@
-//! When a node that has ended is started again. Pure; used by `atalaya run --supervised`.
+//! Restart policy of `atalaya run --supervised`. No I/O.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// The first pause. A kill now and then costs no more.
-const FIRST: Duration = Duration::from_millis(100);
-/// The longest.
-const LONGEST: Duration = Duration::from_secs(10);
-/// Whoever has lived for so long is as good as new.
-const STEADY: Duration = Duration::from_secs(10);
+const MIN_DELAY: Duration = Duration::from_millis(100);
+const MAX_DELAY: Duration = Duration::from_secs(10);
+/// Uptime after which a process counts as healthy and the backoff starts again at [`MIN_DELAY`].
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
-/// The exit codes that another try would give again: done, and the command line, the id or the configuration are wrong.
-const FINAL: [i32; 4] = [0, 64, 73, 78];
+/// Exit codes that a restart cannot change: success, wrong usage, id in use, wrong configuration.
+const FINAL_EXIT_CODES: [i32; 4] = [0, 64, 73, 78];
 
-/// Whether a node that has ended with this exit code (`None`: by a signal) is to be started again.
-pub fn is_worth_it(code: Option<i32>) -> bool {
-    code.is_none_or(|code| !FINAL.contains(&code))
+/// Returns true if a node that ended with `exit_code` should be restarted. `None` means that a signal killed it.
+pub(crate) fn should_restart(exit_code: Option<i32>) -> bool {
+    exit_code.is_none_or(|code| !FINAL_EXIT_CODES.contains(&code))
 }
 
-/// The pauses before one restart after the other.
+/// Delays between restarts, with exponential backoff.
 #[derive(Debug)]
-pub struct Restarts {
-    pauses: ExponentialBackoff,
-}
+pub(crate) struct RestartBackoff(ExponentialBackoff);
 
-impl Default for Restarts {
-    fn default() -> Restarts {
-        Restarts { pauses: pauses() }
+impl Default for RestartBackoff {
+    fn default() -> Self {
+        let delays =
+            ExponentialBuilder::new().with_min_delay(MIN_DELAY).with_max_delay(MAX_DELAY).without_max_times();
+        RestartBackoff(delays.build())
     }
 }
 
-fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::new().with_min_delay(FIRST).with_max_delay(LONGEST).without_max_times().build()
-}
-
-impl Restarts {
-    /// How long to wait before the next start, after a process that has lived for `lived`.
-    pub fn pause(&mut self, lived: Duration) -> Duration {
-        if lived >= STEADY {
-            self.pauses = pauses();
+impl RestartBackoff {
+    /// Returns the delay before the next start of a process that ran for `uptime`.
+    pub(crate) fn next_delay(&mut self, uptime: Duration) -> Duration {
+        if uptime >= HEALTHY_AFTER {
+            *self = RestartBackoff::default();
         }
-        // Factors are floating-point numbers, and people read this.
-        self.pauses.next().map_or(LONGEST, |pause| Duration::from_millis(pause.as_millis() as u64))
+        // Rounded to milliseconds, because the delay is logged and the exponential factor is a float.
+        self.0.next().map_or(MAX_DELAY, |delay| Duration::from_millis(delay.as_millis() as u64))
     }
 }
 
@@ -51,26 +45,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_another_try_cannot_mend_is_final() {
+    fn restart_policy_does_not_restart_after_final_exit_codes() {
         for code in [0, 64, 73, 78] {
-            assert!(!is_worth_it(Some(code)), "{code}");
+            assert!(!should_restart(Some(code)), "{code}");
         }
         for code in [None, Some(1), Some(69), Some(70), Some(101), Some(137)] {
-            assert!(is_worth_it(code), "{code:?}");
+            assert!(should_restart(code), "{code:?}");
         }
     }
 
     #[test]
-    fn pauses_grow_to_a_bound_and_begin_anew_after_a_steady_life() {
-        let mut restarts = Restarts::default();
-        assert_eq!(restarts.pause(Duration::ZERO), FIRST);
-        let mut last = FIRST;
+    fn restart_delays_grow_to_the_maximum_and_reset_after_a_healthy_run() {
+        let mut backoff = RestartBackoff::default();
+        assert_eq!(backoff.next_delay(Duration::ZERO), MIN_DELAY);
+        let mut last = MIN_DELAY;
         for _ in 0..100 {
-            let pause = restarts.pause(STEADY / 2);
-            assert!(pause >= last && pause <= LONGEST, "{pause:?} after {last:?}");
-            last = pause;
+            let delay = backoff.next_delay(HEALTHY_AFTER / 2);
+            assert!(delay >= last && delay <= MAX_DELAY, "{delay:?} after {last:?}");
+            last = delay;
         }
-        assert_eq!(last, LONGEST);
-        assert_eq!(restarts.pause(STEADY), FIRST);
+        assert_eq!(last, MAX_DELAY);
+        assert_eq!(backoff.next_delay(HEALTHY_AFTER), MIN_DELAY);
     }
 }

@@ -303,7 +303,7 @@ fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
 
 /// Reads once and checks the readings.
 fn read_once(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
-    let readings = match panics::contained(|| sensor.read()) {
+    let readings = match panics::catch_panic(|| sensor.read()) {
         Ok(readings) => readings?,
         Err(_) => return Err(Fault::new(FaultKind::Panic, "its driver panicked")),
     };

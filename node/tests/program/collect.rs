@@ -74,7 +74,7 @@ fn collect_reports_a_port_in_use() {
 fn collector_answers_503_while_its_store_cannot_be_written() {
     let collector = Collector::start(BINARY, &["--store", "sqlite:later/reports.db"]);
     let mut collector = collector;
-    collector.process().wait_for_line("cannot be kept yet", DEADLINE);
+    collector.process().wait_for_line("cannot be stored yet", DEADLINE);
     let answer = collector.get("/nuevo?dato=1.5");
     assert_eq!(answer.status, 503, "{answer:?}");
     assert_eq!(collector.get("/readyz").status, 503);
@@ -160,11 +160,11 @@ fn collector_reads_its_tokens_again_at_sighup() {
     assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (200, 401));
     std::fs::write(&tokens, "write\n").unwrap();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens stay as they were", DEADLINE);
+    collector.process().wait_for_line("the previous tokens remain valid", DEADLINE);
     assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (200, 401));
     std::fs::write(&tokens, format!("write {NEW}\nread *\n")).unwrap();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens are those of now", DEADLINE);
+    collector.process().wait_for_line("token file reloaded", DEADLINE);
     assert_eq!((writes(&collector, OLD), writes(&collector, NEW)), (401, 200));
     assert!(collector.end().success());
     let log: String = collector.process().log().into_iter().map(|line| line.text + "\n").collect();

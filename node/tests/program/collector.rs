@@ -235,7 +235,7 @@ fn leader_keeps_reports_while_its_token_is_wrong_and_delivers_after_a_change() {
     knows(NEW);
     let since = Instant::now();
     collector.process().hup();
-    collector.process().wait_for_line("the tokens are those of now", DEADLINE);
+    collector.process().wait_for_line("token file reloaded", DEADLINE);
     node.wait_for_line_since(since, "it answers 401", DEADLINE);
     let before = collector.reports().len();
     std::fs::write(&own, NEW).unwrap();

@@ -108,7 +108,7 @@ fn killed_supervised_leader_is_succeeded_at_once_and_restarts(fleet: Fleet) {
     kill_process(child_of(&one, begin), Signal::KILL).unwrap();
     let reported = report_from(&fleet.api, "2", killed, AT_ONCE);
     println!("from the kill to the next leader's first report: {:?}", reported - killed);
-    one.wait_for_line_since(killed, "removed what the dead process left", DEADLINE);
+    one.wait_for_line_since(killed, "deleted the znodes of the dead node", DEADLINE);
 
     // The node is back, at the end of the queue.
     eventually("the line to be 2, 3, 1", DEADLINE, || {
@@ -185,9 +185,9 @@ fn killed_leader_is_succeeded_at_once_after_reap(fleet: Fleet) {
     assert_eq!(probe.contenders("/election"), ["2"]);
     report_from(&fleet.api, "2", reaped, AT_ONCE);
 
-    assert_eq!(machine.reap(&["1"]), (Some(0), "node 1: nothing was left\n".to_owned()));
+    assert_eq!(machine.reap(&["1"]), (Some(0), "node 1: no znodes left\n".to_owned()));
     let (exit, said) = machine.reap(&["2"]);
-    assert!(exit == Some(0) && said.starts_with("node 2: nothing is remembered of it in "), "{said}");
+    assert!(exit == Some(0) && said.starts_with("node 2: no state file in "), "{said}");
     assert_eq!(probe.contenders("/election"), ["2"]);
 }
 
@@ -237,7 +237,7 @@ fn second_process_with_the_same_id_on_one_machine_exits_at_once(fleet: Fleet) {
     let before = probe.exists("/mediciones/1").unwrap();
     let mut second = machine.node(&fleet, "1", &SLOW);
     assert_eq!(second.wait_exit(AT_ONCE).code(), Some(73));
-    let taken = format!("the node id 1 is taken: process {} on this machine", first.pid());
+    let taken = format!("the node id 1 is in use by process {} on this machine", first.pid());
     second.wait_for_line(&taken, Duration::ZERO);
     assert!(!second.log().iter().any(|line| line.text.contains("connected")), "it has not even connected");
     assert!(first.is_running());
@@ -282,14 +282,14 @@ fn node_works_without_a_state_directory(fleet: Fleet) {
     let below_a_file = fleet.command("2", &["--state-dir", file.join("below").to_str().unwrap()]);
     let off = fleet.command("3", &["--state-dir", "off"]);
     for (id, command, warning) in [
-        ("1", without_home, "no home directory"),
-        ("2", below_a_file, "nothing can be remembered in"),
+        ("1", without_home, "no folder for the state file"),
+        ("2", below_a_file, "cannot write a state file in"),
         ("3", off, ""),
     ] {
         let node = Process::spawn(command);
         node.wait_for_line(" leading epoch=", DEADLINE);
         report_from(&fleet.api, id, Instant::now(), DEADLINE);
-        let warned = node.log().iter().any(|line| line.text.contains("session must time out"));
+        let warned = node.log().iter().any(|line| line.text.contains("remain until its session times out"));
         assert_eq!(warned, !warning.is_empty());
         node.wait_for_line(warning, Duration::ZERO);
         node.term();
@@ -320,7 +320,7 @@ fn node_that_shut_down_leaves_nothing_to_clean_up(mut fleet: Fleet) {
     assert!(one.wait_exit(DEADLINE).success());
     fleet.server.vanish();
     // It exits before it connects.
-    assert_eq!(machine.reap(&["--all"]), (Some(0), "node 1: nothing was left\n".to_owned()));
+    assert_eq!(machine.reap(&["--all"]), (Some(0), "node 1: no znodes left\n".to_owned()));
 }
 
 fn reap_times_out_without_zookeeper(mut fleet: Fleet) {
@@ -362,7 +362,7 @@ fn node_shuts_down_when_its_supervising_parent_is_killed(fleet: Fleet) {
     report_from(&fleet.api, "2", killed, AT_ONCE);
     assert_eq!(probe.ls("/mediciones"), ["2"]);
     eventually("its lock to be free", DEADLINE, || {
-        (machine.reap(&["1"]) == (Some(0), "node 1: nothing was left\n".to_owned())).then_some(())
+        (machine.reap(&["1"]) == (Some(0), "node 1: no znodes left\n".to_owned())).then_some(())
     });
 }
 
@@ -377,9 +377,8 @@ fn a_supervisor_ends_with_what_another_try_would_not_mend(mut fleet: Fleet) {
     fleet.server.vanish();
     let begin = Instant::now();
     let third = machine.node(&fleet, "3", &["--supervised", "--connect-timeout", "100ms"]);
-    let first =
-        third.wait_for_line("the node has ended (exit status: 69); starting it again in 100ms", DEADLINE);
-    third.wait_for_line_since(first.at, "starting it again in 200ms", DEADLINE);
+    let first = third.wait_for_line("the node has ended (exit status: 69); restarting it in 100ms", DEADLINE);
+    third.wait_for_line_since(first.at, "restarting it in 200ms", DEADLINE);
     assert!(child_of(&third, begin) != child_of(&third, first.at));
 }
 

@@ -85,7 +85,7 @@ fn epochs_of_a_store_that_does_not_exist_are_not_created() {
     let folder = Scratch::new("epochs");
     for (store, word) in [
         ("sqlite:reports.db", "no such file"),
-        ("memory", "start the collector again"),
+        ("memory", "restart the collector"),
         ("paper:x", "sqlite:PATH"),
     ] {
         let mut command = clean_command(folder.path(), BINARY);

@@ -42,7 +42,7 @@ fn health_times_out_without_an_answer() {
     let api = Api::start();
     api.set(ApiMode::Hang);
     let start = Instant::now();
-    ends(&health(&[&api.url(), "--timeout", "300ms"]), 69, "no answer within 300ms");
+    ends(&health(&[&api.url(), "--timeout", "300ms"]), 69, "no response within 300ms");
     assert!(start.elapsed() >= Duration::from_millis(300));
 }
 

@@ -255,7 +255,7 @@ fn node_listens_at_the_given_address_or_does_not_start(fleet: &Fleet) {
     };
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let words = ["cannot listen at", &address, "--metrics-listen", "in use"];
+    let words = ["cannot listen on", &address, "--metrics-listen", "in use"];
     refused(fleet.node("2", &["--metrics-listen", &address]), 69, &words);
     assert_eq!(fleet.probe().ls("/mediciones"), ["1"], "it has not begun");
     refused(

@@ -131,7 +131,7 @@ fn reload_refuses_a_bad_file_and_keeps_the_sensors(fleet: Fleet) {
     // A half-written file, as some editors leave for a moment, and a missing file.
     std::fs::write(desk.file(), "").unwrap();
     node.hup();
-    node.wait_for_line("describes no board any more", DEADLINE);
+    node.wait_for_line("no longer describes a board", DEADLINE);
     std::fs::remove_file(desk.file()).unwrap();
     node.hup();
     node.wait_for_line("No such file", DEADLINE);

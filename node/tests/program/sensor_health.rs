@@ -165,7 +165,7 @@ fn sensors_list_shows_health_as_table_and_json(fleet: Fleet) {
 
     let missing = list(&fleet, &["--node", "2"]);
     assert_eq!(missing.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("node 2 is not there"), "{missing:?}");
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("node 2 is not running"), "{missing:?}");
 
     // Text that another program wrote there does not affect the terminal.
     let probe = fleet.probe();

@@ -71,9 +71,9 @@ fn status_shows_leader_measurements_and_waiting_reports(fleet: Fleet) {
     assert!(!text.contains('\x1b'), "no colours in a pipe: {text}");
     let line =
         |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{text}"));
-    assert!(line("leader ").contains("1 for ") && line("leader ").ends_with("1 more in line"), "{text}");
-    assert!(line("nodes ").ends_with("3, 1 of another kind"), "{text}");
-    assert!(line("1 leads ").contains(" 70 ") && line("1 leads ").contains(" ok "), "{text}");
+    assert!(line("leader ").contains("1 for ") && line("leader ").ends_with("1 more contender"), "{text}");
+    assert!(line("nodes ").ends_with("3: 1 not Atalaya"), "{text}");
+    assert!(line("1 (leader) ").contains(" 70 ") && line("1 (leader) ").contains(" ok "), "{text}");
     assert!(line("10 ").contains(" 60 ") && line("10 ").contains("not Atalaya"), "{text}");
 }
 
@@ -85,7 +85,7 @@ fn term(fleet: &Fleet, field: &str) -> Value {
 
 fn status_of_an_empty_zookeeper_says_so_and_ends(fleet: Fleet) {
     let said = text(&fleet.hosts, &[]);
-    assert!(said.contains("there is no fleet here"), "{said}");
+    assert!(said.contains("no fleet found"), "{said}");
     let seen = json(&fleet.hosts);
     assert_eq!((&seen["leader"], &seen["nodes"]), (&Value::Null, &Value::Array(Vec::new())));
     let probe = fleet.probe();
@@ -106,7 +106,7 @@ fn status_watch_updates_every_second_and_survives_a_lost_connection(mut fleet: F
     let seen = lines(&watching, 3);
     assert!(seen.iter().all(|line| line["nodes"][0]["id"] == "1"), "{seen:?}");
     fleet.server.vanish();
-    watching.wait_for_line("ZooKeeper does not answer", DEADLINE);
+    watching.wait_for_line("ZooKeeper does not respond", DEADLINE);
     fleet.server.come_back();
     let before = lines(&watching, 0).len();
     lines(&watching, before + 2);
@@ -117,7 +117,7 @@ fn status_watch_updates_every_second_and_survives_a_lost_connection(mut fleet: F
 fn status_watch_redraws_the_terminal_and_restores_it(fleet: Fleet) {
     let _one = fleet.leader("1", &["--board", "v70"]);
     let mut watching = Terminal::spawn(command(&fleet.hosts, &["--watch"]), (100, 30));
-    watching.wait_for("1 leads", DEADLINE);
+    watching.wait_for("1 (leader)", DEADLINE);
     let coloured = watching.look(|screen| {
         let cell = screen.cell(0, 0).unwrap();
         cell.dim() || cell.bold()

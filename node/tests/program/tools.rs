@@ -250,7 +250,7 @@ fn inspect_describes_znodes(fleet: Fleet) {
         (fleet.probe().contenders("/locks/seen").len() == 2).then_some(())
     });
     let text = said(&run(&fleet, &["inspect", "/locks/seen"], None));
-    assert!(text.starts_with("/locks/seen: a lock or an election; 1 of 2 in line holds it\n"), "{text}");
+    assert!(text.starts_with("/locks/seen: lock or election; 1 of 2 contenders holds it\n"), "{text}");
     let line = |id: &str| {
         text.lines().find(|line| line.ends_with(id)).unwrap_or_else(|| panic!("{text}")).to_owned()
     };

@@ -31,7 +31,7 @@ fn zookeeper_command_serves_a_fleet_until_it_is_stopped() {
     assert_eq!(Probe::connect(&around.hosts).ls("/mediciones"), ["1", "2"]);
     server.term();
     assert!(server.wait_exit(Duration::from_secs(2)).success());
-    server.wait_for_line("what it held is gone", Duration::ZERO);
+    server.wait_for_line("all data is lost", Duration::ZERO);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! `atalaya sensors scan`: what answers on the I²C buses of this machine, and which chips it may be. Nothing is written to
-//! any of them.
+//! `atalaya sensors scan`: finds chips on the I²C buses of this machine, and lists the supported chips that can have the address.
+//! Does not write to the buses.
 
 use clap::Args;
 
@@ -8,11 +8,11 @@ use crate::commands::exit::Failure;
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct SensorsScanArgs {
-    /// Only these buses, such as i2c-1.
+    /// Buses to scan, such as i2c-1 [default: all buses].
     #[arg(value_name = "BUS")]
     buses: Vec<String>,
 
-    /// How to print; json is one object a line.
+    /// Output format; json prints one object per line.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -20,7 +20,7 @@ pub(in crate::commands) struct SensorsScanArgs {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn main(_: &SensorsScanArgs) -> Result<(), Failure> {
     Err(Failure::io(anyhow::anyhow!(
-        "only Linux has I²C buses that a program may use; scan on the Raspberry Pi itself"
+        "I²C buses can be scanned only on Linux; run this command on the Raspberry Pi"
     )))
 }
 
@@ -42,16 +42,19 @@ mod linux {
     use crate::commands::exit::Failure;
     use crate::commands::stdout::print;
 
-    const NO_BUS: &str = "this machine has no I²C bus that a program may use; on a Raspberry Pi: \
+    const NO_BUS: &str = "this machine has no I²C bus that a program can use; to enable it on a Raspberry Pi: \
                           sudo raspi-config nonint do_i2c 0";
 
     pub(super) fn scan(args: &SensorsScanArgs, scanner: &Scanner) -> Result<(), Failure> {
         let mut buses = scanner.buses();
         if let Some(unknown) = args.buses.iter().find(|name| buses.iter().all(|bus| bus.name != **name)) {
             let known: Vec<&str> = buses.iter().map(|bus| bus.name.as_str()).collect();
-            let known =
-                if known.is_empty() { NO_BUS.to_owned() } else { format!("it has {}", known.join(", ")) };
-            return Err(Failure::io(anyhow!("there is no bus \"{}\": {known}", unknown.escape_debug())));
+            let known = if known.is_empty() {
+                NO_BUS.to_owned()
+            } else {
+                format!("this machine has {}", known.join(", "))
+            };
+            return Err(Failure::io(anyhow!("unknown bus \"{}\": {known}", unknown.escape_debug())));
         }
         if !args.buses.is_empty() {
             buses.retain(|bus| args.buses.contains(&bus.name));
@@ -62,24 +65,24 @@ mod linux {
         let mut failed = Vec::new();
         for bus in &buses {
             match scanner.scan(&bus.name) {
-                Ok(found) => print(show(bus, &found, args.output).as_bytes())?,
+                Ok(found) => print(format_bus(bus, &found, args.output).as_bytes())?,
                 Err(error) => failed.push(format!("{}: {error}", bus.name)),
             }
         }
         if failed.is_empty() { Ok(()) } else { Err(Failure::io(anyhow!("{}", failed.join("; ")))) }
     }
 
-    /// What was found on one bus: a table below its name, or one JSON object a line.
-    fn show(bus: &KnownBus, found: &[Found], output: Output) -> String {
+    /// Formats the chips on one bus: a table below the name of the bus, or one JSON object per line.
+    fn format_bus(bus: &KnownBus, found: &[Found], output: Output) -> String {
         let mut text = String::new();
         if output == Output::Json {
-            for one in found {
-                let (owner, driver) = match &one.owner {
+            for chip in found {
+                let (owner, driver) = match &chip.owner {
                     Owner::Free => ("free", None),
                     Owner::Kernel { driver } => ("kernel", driver.as_deref()),
                 };
-                let object = json!({"bus": bus.name, "address": one.address, "owner": owner, "driver": driver,
-                    "candidates": one.candidates});
+                let object = json!({"bus": bus.name, "address": chip.address, "owner": owner, "driver": driver,
+                    "candidates": chip.candidates});
                 let _ = writeln!(text, "{object}");
             }
             return text;
@@ -87,21 +90,21 @@ mod linux {
         let about = bus.about.as_deref().map(|about| format!(", {about}")).unwrap_or_default();
         let _ = writeln!(text, "{}{about}", bus.name);
         if found.is_empty() {
-            text.push_str("  nobody answers: check wiring and power\n");
+            text.push_str("  no chip responds: check wiring and power\n");
         }
-        for one in found {
-            let names: Vec<&str> = one.candidates.iter().map(|chip| chip.name()).collect();
-            let may_be =
-                if names.is_empty() { "no chip that atalaya knows".to_owned() } else { names.join(", ") };
-            let _ = match &one.owner {
-                Owner::Free => writeln!(text, "  {:#04x}  {may_be}", one.address),
+        for chip in found {
+            let names: Vec<&str> = chip.candidates.iter().map(|kind| kind.name()).collect();
+            let description =
+                if names.is_empty() { "no supported chip".to_owned() } else { names.join(", ") };
+            let _ = match &chip.owner {
+                Owner::Free => writeln!(text, "  {:#04x}  {description}", chip.address),
                 Owner::Kernel { driver } => writeln!(
                     text,
-                    "  {:#04x}  the kernel's{}: chip = \"hwmon\" or \"iio\", device = \"{}-{:04x}\"",
-                    one.address,
+                    "  {:#04x}  used by the kernel{}: chip = \"hwmon\" or \"iio\", device = \"{}-{:04x}\"",
+                    chip.address,
                     driver.as_deref().map(|driver| format!(" driver {driver}")).unwrap_or_default(),
                     bus.name.trim_start_matches("i2c-"),
-                    one.address,
+                    chip.address,
                 ),
             };
         }
@@ -125,20 +128,20 @@ mod linux {
         }
 
         #[test]
-        fn what_answers_is_shown_with_what_to_write_into_boards_toml() {
+        fn scan_table_shows_chips_and_their_boards_toml_settings() {
             let want = "\
 i2c-1, bcm2835 (i2c@7e804000)
-  0x29  no chip that atalaya knows
-  0x48  the kernel's driver lm75: chip = \"hwmon\" or \"iio\", device = \"1-0048\"
+  0x29  no supported chip
+  0x48  used by the kernel driver lm75: chip = \"hwmon\" or \"iio\", device = \"1-0048\"
   0x76  bme280, bmp280, bmp390
 ";
-            assert_eq!(show(&bus(), &found(), Output::Table), want);
-            assert!(show(&bus(), &[], Output::Table).contains("nobody answers"));
+            assert_eq!(format_bus(&bus(), &found(), Output::Table), want);
+            assert!(format_bus(&bus(), &[], Output::Table).contains("no chip responds"));
         }
 
         #[test]
-        fn json_is_one_object_for_each_address() {
-            let text = show(&bus(), &found(), Output::Json);
+        fn scan_json_has_one_object_per_address() {
+            let text = format_bus(&bus(), &found(), Output::Json);
             let lines: Vec<serde_json::Value> =
                 text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             assert_eq!(lines.len(), 3);
@@ -148,11 +151,11 @@ i2c-1, bcm2835 (i2c@7e804000)
                 json!({"bus": "i2c-1", "address": 0x76, "owner": "free", "driver": null,
                 "candidates": ["bme280", "bmp280", "bmp390"]})
             );
-            assert_eq!(show(&bus(), &[], Output::Json), "");
+            assert_eq!(format_bus(&bus(), &[], Output::Json), "");
         }
 
         #[test]
-        fn a_machine_without_the_bus_says_what_it_has() {
+        fn scan_of_an_unknown_bus_lists_the_known_ones() {
             let folder = std::env::temp_dir().join(format!("atalaya-scan-{}", std::process::id()));
             std::fs::create_dir(&folder).unwrap();
             let scanner = Scanner { dev: folder.clone(), sys: folder.clone() };
@@ -164,8 +167,8 @@ i2c-1, bcm2835 (i2c@7e804000)
             assert!(message.contains("raspi-config"), "{message}");
             std::fs::write(folder.join("i2c-3"), "").unwrap();
             let message = format!("{:#}", scan(&args(&["i2c-1"]), &scanner).unwrap_err());
-            assert!(message.contains("no bus \"i2c-1\": it has i2c-3"), "{message}");
-            // It is there, but no bus: the first ioctl says so.
+            assert!(message.contains("unknown bus \"i2c-1\": this machine has i2c-3"), "{message}");
+            // The file exists but is not a bus, so the first ioctl fails.
             let message = format!("{:#}", scan(&args(&["i2c-3"]), &scanner).unwrap_err());
             std::fs::remove_dir_all(&folder).unwrap();
             assert!(message.contains("i2c-3: cannot read 0x08"), "{message}");

@@ -1,4 +1,4 @@
-//! `atalaya status`: a fleet at one moment, or once a second.
+//! `atalaya status`: shows a fleet once, or every second.
 
 mod read;
 mod show;
@@ -9,60 +9,61 @@ use std::time::Duration;
 use anyhow::anyhow;
 use atalaya_recipes::{Error, Session};
 use clap::Args;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::args::{ConnectionArgs, Output};
 use super::process_environment;
 use super::signals::stop_signal;
-use super::tools::with_session_of;
+use super::tools::with_session;
 use crate::commands::exit::Failure;
 use crate::fleet_status::FleetStatus;
 use crate::fleet_status::clock::Clock;
 use crate::fleet_status::znodes::now;
 use crate::settings::{FleetArgs, Settings, load_boards};
-use read::Reader;
-use show::Show;
+use read::FleetReader;
+use show::StatusOutput;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  atalaya status                                who leads, what waits, which nodes measure what
+  atalaya status                                the leader, the reports, the nodes and their measurements
   atalaya status --watch                        the same once a second, until Ctrl-C
   atalaya status --output json | jq '.nodes[] | select(.age > 60) | .id'
-  atalaya status --watch --output json          an object a line, a line a second
+  atalaya status --watch --output json          one JSON object per line, once a second
 
-Ages are by ZooKeeper's clock, as far as it is known: nothing is written to ask it. If this machine's
-clock is fast, they are too large at first; --watch finds that out.")]
+Ages are by an estimate of ZooKeeper's clock, because the command writes nothing. If this machine's clock
+is fast, the ages are too large at first; with --watch they are corrected.")]
 pub(super) struct StatusArgs {
-    /// Look again every second, until Ctrl-C.
+    /// Show the status every second, until Ctrl-C.
     #[arg(long, short)]
     watch: bool,
 
-    /// How to print; json is one object, and with --watch one a line.
+    /// Output format: a table, or one JSON object (with --watch, one per line).
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 
-    /// How to get to ZooKeeper.
     #[command(flatten)]
     connection: ConnectionArgs,
 
-    /// The znode below which measurements stand [default: boards.toml, else /mediciones]. Also ATALAYA_MEASUREMENTS.
+    /// Parent znode of the measurements [default: boards.toml, else /mediciones] [env: ATALAYA_MEASUREMENTS].
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     measurements: Option<String>,
 
-    /// What a node calls its measurement [default: boards.toml, else {id}]. Also ATALAYA_NAME.
+    /// Template for the name of a measurement's znode [default: boards.toml, else {id}] [env: ATALAYA_NAME].
     #[arg(long, value_name = "TEMPLATE", help_heading = "Fleet")]
     name: Option<String>,
 
-    /// The znode at which the election is held [default: boards.toml, else /election]. Also ATALAYA_ELECTION.
+    /// Parent znode of the contenders of the election [default: boards.toml, else /election] [env: ATALAYA_ELECTION].
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     election: Option<String>,
 }
 
-/// How often to look with `--watch`.
-const EVERY: Duration = Duration::from_secs(1);
-/// How long one look may take before that is said.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Interval of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Time limit of one reading with `--watch`.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Number of attempts without `--watch`: after a lost connection, the session usually reconnects.
+const ATTEMPTS: u32 = 3;
 
 pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let fleet = FleetArgs {
@@ -74,78 +75,73 @@ pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
     };
     let settings =
         Settings::assemble(&fleet, &load_boards(None, process_environment())?, process_environment())?;
-    with_session_of(None, &args.connection, |session| async move {
-        let looker = Looker { session, settings, reader: Reader::default(), clock: Clock::default() };
-        if args.watch { watch(looker, args).await } else { once(looker, args).await }?;
+    with_session(&args.connection, |session| async move {
+        let observer =
+            FleetObserver { session, settings, reader: FleetReader::default(), clock: Clock::default() };
+        if args.watch { watch(observer, args).await } else { show_once(observer, args).await }?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-async fn once(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
-    let mut show = Show::new(args.output, false)?;
-    // A connection that is lost meanwhile mostly comes back.
-    for _ in 0..3 {
-        match tokio::time::timeout(looker.session_timeout(), looker.look()).await {
-            Ok(Ok(overview)) => return show.overview(&overview).await.map(|_| ()),
+async fn show_once(mut observer: FleetObserver, args: &StatusArgs) -> Result<(), Failure> {
+    let mut output = StatusOutput::new(args.output, false)?;
+    let session_timeout = observer.settings.session_timeout;
+    for _ in 0..ATTEMPTS {
+        match timeout(session_timeout, observer.read()).await {
+            Ok(Ok(status)) => return output.show(&status).await.map(|_| ()),
             Ok(Err(error)) if error.is_connection_loss() => {}
             Ok(Err(error)) => return Err(Failure::temp_fail(error)),
             Err(_) => break,
         }
     }
-    let servers = &looker.settings.zookeeper;
+    let servers = &observer.settings.zookeeper;
     Err(Failure::unavailable(anyhow!("the connection to ZooKeeper at {servers} was lost")))
 }
 
-async fn watch(mut looker: Looker, args: &StatusArgs) -> Result<(), Failure> {
+async fn watch(mut observer: FleetObserver, args: &StatusArgs) -> Result<(), Failure> {
     let stop = stop_signal().map_err(Failure::internal)?;
     tokio::pin!(stop);
-    let mut show = Show::new(args.output, true)?;
-    let mut ticks = tokio::time::interval(EVERY);
+    let mut output = StatusOutput::new(args.output, true)?;
+    let mut ticks = tokio::time::interval(WATCH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let look = async {
+        let read_and_show = async {
             ticks.tick().await;
-            match tokio::time::timeout(PATIENCE, looker.look()).await {
-                Ok(Ok(overview)) => show.overview(&overview).await,
+            match timeout(READ_TIMEOUT, observer.read()).await {
+                Ok(Ok(status)) => output.show(&status).await,
                 Ok(Err(error)) if !error.is_connection_loss() => Err(Failure::temp_fail(error)),
-                _ => show.nothing().await,
+                _ => output.show_unreachable().await,
             }
         };
-        let read = tokio::select! {
+        let is_open = tokio::select! {
             biased;
             _ = &mut stop => return Ok(()),
-            read = look => read?,
+            is_open = read_and_show => is_open?,
         };
-        if !read {
+        if !is_open {
             return Ok(());
         }
     }
 }
 
-struct Looker {
+/// Reads the status of a fleet repeatedly.
+struct FleetObserver {
     session: Session,
     settings: Settings,
-    reader: Reader,
+    reader: FleetReader,
     clock: Clock,
 }
 
-impl Looker {
-    fn session_timeout(&self) -> Duration {
-        self.settings.session_timeout
-    }
-
-    async fn look(&mut self) -> Result<FleetStatus, Error> {
+impl FleetObserver {
+    async fn read(&mut self) -> Result<FleetStatus, Error> {
         let connection = self.session.connection().await;
-        let began = now();
-        let seen = self.reader.read(&connection, &self.settings).await?;
+        let started = now();
+        let fleet = self.reader.read(&connection, &self.settings).await?;
         let ended = now();
-        if seen.newest > 0 {
-            self.clock.look(seen.newest, began, ended);
+        if fleet.newest_write > 0 {
+            self.clock.look(fleet.newest_write, started, ended);
         }
-        Ok(FleetStatus::of(
-            self.settings.zookeeper.to_string(),
-            seen,
-            ended.saturating_add(self.clock.ahead()),
-        ))
+        let now = ended.saturating_add(self.clock.ahead());
+        Ok(FleetStatus::new(self.settings.zookeeper.to_string(), fleet, now))
     }
 }

@@ -1,117 +1,115 @@
-//! Reads a whole fleet: few requests, bounded memory.
+//! Reads the znodes of a fleet, with few requests and bounded memory.
 
 use atalaya_recipes::node_names::{Naming, sorted_contenders};
 use atalaya_recipes::wrong_znode::is_ephemeral;
-use atalaya_recipes::{Connection, Error, Stat, WrongZnode, ZnodeProblem};
+use atalaya_recipes::{Connection, Error, WrongZnode, ZnodeProblem};
 
 use crate::dynamic_config::{self, Key};
 use crate::fleet_status::znodes::{all, children, read};
-use crate::fleet_status::{Measurement, Said, Seen};
+use crate::fleet_status::{RawFleet, RawMeasurement, parse_node_info};
 use crate::leader::delivery::outbox;
 use crate::leader::fenced_store::COUNTER;
 use crate::leader::members::Members;
 use crate::leader::outbox_store;
-use crate::model::barrier;
 use crate::model::fence::{self, Fence};
-use crate::model::node_info;
+use crate::model::{barrier, node_info};
 use crate::settings::Settings;
 
-/// Who reads, and remembers how large the znodes were: what has been read before takes fewer requests.
+/// Reader that remembers the sizes of the znodes, so that the next reading takes fewer requests.
 #[derive(Default)]
-pub(super) struct Reader {
+pub(super) struct FleetReader {
     measurements: Members,
-    presences: Members,
+    node_infos: Members,
     contenders: Members,
 }
 
-impl Reader {
-    pub(super) async fn read(&mut self, connection: &Connection, settings: &Settings) -> Result<Seen, Error> {
-        // What others have written just now is to be seen.
+impl FleetReader {
+    pub(super) async fn read(
+        &mut self,
+        connection: &Connection,
+        settings: &Settings,
+    ) -> Result<RawFleet, Error> {
+        // Without a sync, the server that this session is connected to may be behind the others.
         connection.sync().await?;
-        let mut seen = Seen::default();
-        if let Some((data, stat)) = get(connection, fence::PATH).await? {
-            seen.written(&stat);
-            seen.wrong.extend(WrongZnode::not_persistent(fence::PATH, &stat));
-            seen.term = Fence::parse(&data);
+        let mut fleet = RawFleet::default();
+        if let Some((data, stat)) = connection.get_opt(fence::PATH).await? {
+            fleet.record_stat(&stat);
+            fleet.wrong_znodes.extend(WrongZnode::not_persistent(fence::PATH, &stat));
+            fleet.fence = Fence::parse(&data);
         }
         let period = format!("{}/{}", dynamic_config::FLEET, Key::SamplingPeriod.name());
-        if let Some((data, _)) = get(connection, &period).await? {
-            seen.period = dynamic_config::period(&data);
+        if let Some((data, _)) = connection.get_opt(&period).await? {
+            fleet.sampling_period = dynamic_config::period(&data);
         }
-        seen.waiting = outbox_store::cycles(connection, outbox::PATH).await?.map_or(0, |cycles| cycles.len());
-        seen.aside = below(connection, outbox::ASIDE).await?;
-        self.read_line(connection, &settings.election, &mut seen).await?;
-        read_barrier_and_counter(connection, &mut seen).await?;
-        let found = all(connection, &settings.measurements, &mut self.measurements, Measurement::of).await?;
+        let waiting = outbox_store::cycles(connection, outbox::PATH).await?;
+        fleet.waiting_reports = waiting.map_or(0, |cycles| cycles.len());
+        fleet.rejected_reports = count_children(connection, outbox::ASIDE).await?;
+        self.read_contenders(connection, &settings.election, &mut fleet).await?;
+        read_barrier_and_counter(connection, &mut fleet).await?;
+        let parent = &settings.measurements;
+        let found = all(connection, parent, &mut self.measurements, RawMeasurement::parse).await?;
         for (name, stat, measurement) in found {
-            seen.written(&stat);
-            let path = format!("{}/{name}", settings.measurements);
-            seen.wrong.extend(WrongZnode::not_ephemeral(&path, &stat));
-            // What is called otherwise than this fleet's measurements is shown by its name.
+            fleet.record_stat(&stat);
+            fleet.wrong_znodes.extend(WrongZnode::not_ephemeral(&format!("{parent}/{name}"), &stat));
+            // A name that does not match the template is used as the id.
             let id = settings.id_of(&name).unwrap_or(&name);
-            seen.measurements.insert(id.to_owned(), measurement);
+            fleet.measurements.insert(id.to_owned(), measurement);
         }
-        let found =
-            all(connection, node_info::PARENT_PATH, &mut self.presences, |data, _| Said::of(data)).await?;
-        for (id, stat, said) in found {
-            seen.written(&stat);
-            seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{}/{id}", node_info::PARENT_PATH), &stat));
-            seen.presences.insert(id, said);
+        let parent = node_info::PARENT_PATH;
+        let parse = |data: &[u8], _: &_| parse_node_info(data);
+        for (id, stat, info) in all(connection, parent, &mut self.node_infos, parse).await? {
+            fleet.record_stat(&stat);
+            fleet.wrong_znodes.extend(WrongZnode::not_ephemeral(&format!("{parent}/{id}"), &stat));
+            fleet.node_infos.insert(id, info);
         }
-        Ok(seen)
+        Ok(fleet)
     }
 
-    /// Reads the contenders of the election. A contender that is not ephemeral is not shown as the leader, although it blocks the
-    /// election.
-    async fn read_line(
+    /// Reads the contenders of the election. A contender that is not ephemeral is not shown as the leader, although it
+    /// blocks the election.
+    async fn read_contenders(
         &mut self,
         connection: &Connection,
         election: &str,
-        seen: &mut Seen,
+        fleet: &mut RawFleet,
     ) -> Result<(), Error> {
         let names = children(connection, election).await?;
-        let line: Vec<String> =
+        let contenders: Vec<String> =
             sorted_contenders(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();
-        seen.in_line = line.len();
-        let Some(first) = line.first().cloned() else { return Ok(()) };
-        for (name, stat, ()) in read(connection, election, line, &mut self.contenders, |_, _| ()).await? {
-            seen.wrong.extend(WrongZnode::not_ephemeral(&format!("{election}/{name}"), &stat));
+        fleet.contenders = contenders.len();
+        let Some(first) = contenders.first().cloned() else { return Ok(()) };
+        for (name, stat, ()) in
+            read(connection, election, contenders, &mut self.contenders, |_, _| ()).await?
+        {
+            fleet.wrong_znodes.extend(WrongZnode::not_ephemeral(&format!("{election}/{name}"), &stat));
         }
-        if let Some((data, stat)) = get(connection, &format!("{election}/{first}")).await?
+        if let Some((data, stat)) = connection.get_opt(&format!("{election}/{first}")).await?
             && is_ephemeral(stat.ephemeral_owner)
         {
-            seen.leader = Some((String::from_utf8_lossy(&data).into_owned(), stat.ctime));
+            fleet.leader = Some((String::from_utf8_lossy(&data).into_owned(), stat.ctime));
         }
         Ok(())
     }
 }
 
-/// Checks that the barrier can be opened, and that the counter holds a number.
-async fn read_barrier_and_counter(connection: &Connection, seen: &mut Seen) -> Result<(), Error> {
+/// Checks that the barrier can be deleted, and that the counter contains a number.
+async fn read_barrier_and_counter(connection: &Connection, fleet: &mut RawFleet) -> Result<(), Error> {
     if let Some(stat) = connection.stat(barrier::PATH).await? {
-        seen.wrong.extend(WrongZnode::not_childless(barrier::PATH, &stat));
-        seen.wrong.extend(WrongZnode::not_persistent(barrier::PATH, &stat));
+        fleet.wrong_znodes.extend(WrongZnode::not_childless(barrier::PATH, &stat));
+        fleet.wrong_znodes.extend(WrongZnode::not_persistent(barrier::PATH, &stat));
     }
-    if let Some((data, stat)) = get(connection, COUNTER).await? {
-        seen.wrong.extend(WrongZnode::not_persistent(COUNTER, &stat));
+    if let Some((data, stat)) = connection.get_opt(COUNTER).await? {
+        fleet.wrong_znodes.extend(WrongZnode::not_persistent(COUNTER, &stat));
         let text = String::from_utf8_lossy(&data);
         if !text.trim().is_empty() && text.trim().parse::<i64>().is_err() {
-            seen.wrong.push(WrongZnode::new(COUNTER, ZnodeProblem::NotANumber));
+            fleet.wrong_znodes.push(WrongZnode::new(COUNTER, ZnodeProblem::NotANumber));
         }
     }
     Ok(())
 }
 
-async fn get(connection: &Connection, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Error> {
-    match connection.get(path).await {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.is_no_node() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// How many children there are at `path`; their names are not read.
-async fn below(connection: &Connection, path: &str) -> Result<usize, Error> {
+/// Returns the number of children, without reading their names.
+async fn count_children(connection: &Connection, path: &str) -> Result<usize, Error> {
     let stat = connection.stat(path).await?;
     Ok(stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0)))
 }

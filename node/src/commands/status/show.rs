@@ -1,4 +1,4 @@
-//! Where the status goes: a pipe, a terminal, or, with `--watch`, a screen that is drawn over and given back at the end.
+//! Output of `atalaya status`: lines for a pipe or a terminal, or, with `--watch` on a terminal, the alternate screen.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -7,101 +7,108 @@ use std::time::Instant;
 use crate::commands::args::Output;
 use crate::commands::exit::Failure;
 use crate::commands::stdout::StdoutThread;
-use crate::fleet_status::{FleetStatus, Line, block, table};
+use crate::fleet_status::{FleetStatus, StyledLine, render_lines, render_table};
 use crate::settings::environment;
 
-/// Most nodes of a table that nobody can scroll.
-const MOST: usize = 100_000;
+/// Maximum number of nodes in a table that is not limited by a screen.
+const MAX_NODES: usize = 100_000;
+/// Rows of the screen that are kept free for the lines about the whole fleet.
+const SUMMARY_ROWS: usize = 10;
 
-/// Shows one status after another.
-pub(super) struct Show {
-    output: Output,
+pub(super) struct StatusOutput {
+    format: Output,
     colours: bool,
     watch: bool,
-    printer: Arc<StdoutThread>,
+    stdout: Arc<StdoutThread>,
     screen: Option<Screen>,
-    /// What was shown last, and when.
-    last: Option<(Vec<Line>, Instant)>,
+    /// Last status and the time of its output.
+    last: Option<(Vec<StyledLine>, Instant)>,
 }
 
-impl Show {
-    /// With `watch` there is more than one to come.
-    pub(super) fn new(output: Output, watch: bool) -> Result<Show, Failure> {
-        let printer = Arc::new(StdoutThread::start()?);
-        let terminal = io::stdout().is_terminal();
-        let colours = terminal && environment("NO_COLOR").is_none_or(|value| value.is_empty());
-        let screen = (watch && terminal && output == Output::Table).then(|| Screen::take(&printer)).flatten();
-        Ok(Show { output, colours, watch, printer, screen, last: None })
+impl StatusOutput {
+    /// Returns an output for one status, or with `watch` for any number.
+    pub(super) fn new(format: Output, watch: bool) -> Result<StatusOutput, Failure> {
+        let stdout = Arc::new(StdoutThread::start()?);
+        let is_terminal = io::stdout().is_terminal();
+        let colours = is_terminal && environment("NO_COLOR").is_none_or(|value| value.is_empty());
+        let uses_screen = watch && is_terminal && format == Output::Table;
+        let screen = uses_screen.then(|| Screen::enter(&stdout)).flatten();
+        Ok(StatusOutput { format, colours, watch, stdout, screen, last: None })
     }
 
-    /// Shows it. False when nobody reads any more.
-    pub(super) async fn overview(&mut self, overview: &FleetStatus) -> Result<bool, Failure> {
-        let text = match self.output {
-            // Strings and finite numbers only: this cannot fail.
-            Output::Json => serde_json::to_string(overview).unwrap_or_default() + "\n",
+    /// Shows a status. Returns false if stdout is a closed pipe.
+    pub(super) async fn show(&mut self, status: &FleetStatus) -> Result<bool, Failure> {
+        let text = match self.format {
+            Output::Json => to_json(status) + "\n",
             Output::Table => {
-                // A few lines are about the whole fleet, one may say that there are more.
-                let most =
-                    self.screen.as_ref().map_or(MOST, |screen| screen.rows().saturating_sub(10).max(1));
-                let lines = table(overview, most);
-                let text = self.drawn(&lines, None);
+                let max_nodes = match &self.screen {
+                    Some(screen) => screen.rows().saturating_sub(SUMMARY_ROWS).max(1),
+                    None => MAX_NODES,
+                };
+                let lines = render_table(status, max_nodes);
+                let text = self.render(&lines, None);
                 self.last = Some((lines, Instant::now()));
                 text
             }
         };
-        self.printer.print(text).await
+        self.stdout.print(text).await
     }
 
-    /// Says that there was no answer.
-    pub(super) async fn nothing(&mut self) -> Result<bool, Failure> {
-        let since = self.last.as_ref().map(|(_, at)| at.elapsed().as_secs());
-        let said = match since {
-            Some(seconds) => format!("ZooKeeper does not answer; this was seen {seconds} s ago"),
-            None => "ZooKeeper does not answer".to_owned(),
+    /// Shows that ZooKeeper does not respond: below the last status on a screen, otherwise in the log.
+    pub(super) async fn show_unreachable(&mut self) -> Result<bool, Failure> {
+        let age = self.last.as_ref().map(|(_, at)| at.elapsed().as_secs());
+        let message = match age {
+            Some(seconds) => format!("ZooKeeper does not respond; this status is {seconds} s old"),
+            None => "ZooKeeper does not respond".to_owned(),
         };
         if self.screen.is_none() {
-            tracing::error!("{said}");
+            tracing::error!("{message}");
             return Ok(true);
         }
         let lines = self.last.as_ref().map(|(lines, _)| lines.clone()).unwrap_or_default();
-        self.printer.print(self.drawn(&lines, Some(&said))).await
+        self.stdout.print(self.render(&lines, Some(&message))).await
     }
 
-    fn drawn(&self, lines: &[Line], said: Option<&str>) -> String {
+    fn render(&self, lines: &[StyledLine], message: Option<&str>) -> String {
         let Some(screen) = &self.screen else {
-            // One block after the other.
+            // Statuses in a pipe are separated by empty lines.
             let gap = if self.watch && self.last.is_some() { "\n" } else { "" };
-            return format!("{gap}{}", block(lines, self.colours));
+            return format!("{gap}{}", render_lines(lines, self.colours));
         };
         let width = screen.columns();
-        // Drawn over, line by line, so that nothing flickers.
+        // Each line is overwritten in place and the rest of it erased. Erasing the screen first would flicker.
         let mut text = "\x1b[H".to_owned();
-        let texts = lines.iter().map(|line| line.text(width, self.colours));
-        let said = said.map(|said| said.chars().take(width).collect());
-        let all: Vec<String> = texts.chain(said).take(screen.rows()).collect();
-        text.push_str(&all.join("\x1b[K\r\n"));
+        let texts = lines.iter().map(|line| line.render(width, self.colours));
+        let message = message.map(|message| message.chars().take(width).collect());
+        let rows: Vec<String> = texts.chain(message).take(screen.rows()).collect();
+        text.push_str(&rows.join("\x1b[K\r\n"));
         text.push_str("\x1b[K\x1b[J");
         text
     }
 }
 
-/// The terminal's other screen; dropping it gives back the one that was there.
+#[expect(clippy::expect_used, reason = "strings and finite numbers can always be serialised")]
+fn to_json(status: &FleetStatus) -> String {
+    serde_json::to_string(status).expect("a fleet status can be serialised")
+}
+
+/// The alternate screen of the terminal. Dropping it restores the normal one.
 struct Screen {
-    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "there, no screen is taken"))]
-    printer: Arc<StdoutThread>,
+    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "never constructed without the demo"))]
+    stdout: Arc<StdoutThread>,
 }
 
 #[cfg(feature = "demo")]
 impl Screen {
-    fn take(printer: &Arc<StdoutThread>) -> Option<Screen> {
+    fn enter(stdout: &Arc<StdoutThread>) -> Option<Screen> {
         use crossterm::cursor::Hide;
         use crossterm::terminal::EnterAlternateScreen;
 
         crossterm::terminal::size().ok()?;
         let mut enter = Vec::new();
         crossterm::queue!(enter, EnterAlternateScreen, Hide).ok()?;
-        printer.conclude(enter);
-        Some(Screen { printer: Arc::clone(printer) })
+        stdout.conclude(enter);
+        Some(Screen { stdout: Arc::clone(stdout) })
     }
 
     fn rows(&self) -> usize {
@@ -117,16 +124,16 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let mut leave = Vec::new();
-        // Writing to memory does not fail.
+        // Writing to memory cannot fail.
         let _ = crossterm::queue!(leave, crossterm::cursor::Show, crossterm::terminal::LeaveAlternateScreen);
-        self.printer.conclude(leave);
+        self.stdout.conclude(leave);
     }
 }
 
-/// Builds without the demo know nothing of terminals.
+/// Builds without the demo have no terminal library, and never use the alternate screen.
 #[cfg(not(feature = "demo"))]
 impl Screen {
-    fn take(_: &Arc<StdoutThread>) -> Option<Screen> {
+    fn enter(_: &Arc<StdoutThread>) -> Option<Screen> {
         None
     }
 

@@ -1,4 +1,4 @@
-//! `atalaya config get|set|watch|init`: znodes that many follow.
+//! `atalaya config get|set|watch|init`: values that several programs share, such as the dynamic configuration of a fleet.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::connection::{input, path, with_session};
+use super::connection::{parse_path, value_or_stdin, with_session};
 use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
 use crate::commands::signals::stop_signal;
@@ -21,150 +21,158 @@ use crate::settings;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum ConfigCommand {
-    /// Print the value.
+    /// Print a value.
+    #[command(after_help = "\
+Example:
+  atalaya config get /config/sampling_period
+
+Exit codes: 0 done; 74 the znode does not exist.")]
     Get(ConfigGetArgs),
-    /// Write it. What fleets follow (the keys below /config and /config/nodes/ID) is checked before.
+    /// Write a value. Dynamic configuration of a fleet (keys below /config and /config/nodes/ID) is checked first.
     #[command(after_help = "\
 Examples:
-  atalaya config set /config/sampling_period 2s         the whole fleet, at once
-  atalaya config set /config/nodes/3/log debug          node 3 only; its own keys come first
-  atalaya config set /config/nodes/3/log ''             not any more: as it was started
+  atalaya config set /config/sampling_period 2s         set the period of the whole fleet
+  atalaya config set /config/nodes/3/log debug          set the log filter of node 3 only
+  atalaya config set /config/nodes/3/log ''             unset: node 3 uses its start value again
 
-Fleets follow sampling_period, api_url, sync and log. Empty means not set.")]
+The keys of a fleet are sampling_period, api_url, sync and log. A key of a node has precedence over the \
+key of the fleet. An empty value means not set.")]
     Set(ConfigSetArgs),
-    /// Print the value, and each new one as it is written, until Ctrl-C.
+    /// Print a value and each change, until Ctrl-C.
     Watch(ConfigGetArgs),
-    /// Tell a fleet how often to measure and where to report, both at once.
+    /// Set the sampling period and the API of a fleet.
     #[command(after_help = "\
 Examples:
   atalaya config init 5s http://127.0.0.1:8000/nuevo
   atalaya config init 2.5 http://api:80/ --zookeeper zk1:2181,zk2:2181/fleet
 
-Nodes that run follow at once, those that come later from their start on. The period is written in
-seconds, as Kazoo's programs read it.")]
+Running nodes apply the values at once, and nodes that start later apply them at their start. The period \
+is written in seconds, the format that Kazoo programs read.")]
     Init(ConfigInitArgs),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct ConfigInitArgs {
-    /// How often to measure, for /config/sampling_period.
+    /// Sampling period, for /config/sampling_period.
     #[arg(value_name = "PERIOD")]
     sampling_period: String,
-    /// Where the leader reports, for /config/api_url.
+
+    /// Address that the leader reports to, for /config/api_url.
     #[arg(value_name = "URL")]
     api_url: String,
-    /// How to get to ZooKeeper.
+
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
-/// `atalaya config get` and `watch`.
 #[derive(Debug, Args)]
 pub(in crate::commands) struct ConfigGetArgs {
-    /// The znode.
+    /// Znode of the value.
     path: String,
-    /// How to get to ZooKeeper.
+
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct ConfigSetArgs {
-    /// The znode; made if it does not exist.
+    /// Znode of the value; created if missing.
     path: String,
-    /// The value; - reads standard input.
+
+    /// Value; - reads standard input.
     value: String,
-    /// How to get to ZooKeeper.
+
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Failure> {
     match command {
-        ConfigCommand::Get(args) => {
-            let at = path(&args.path)?;
-            with_session(&args.connection, |session| async move {
-                let connection = session.connection().await;
-                connection.sync().await.map_err(Failure::temp_fail)?;
-                match connection.get(&at).await {
-                    Ok((value, _)) => print(&line(value)).map(|()| ExitCode::SUCCESS),
-                    Err(error) if error.is_no_node() => Err(Failure::io(anyhow!("there is no znode {at}"))),
-                    Err(error) => Err(Failure::temp_fail(error)),
-                }
-            })
-        }
-        ConfigCommand::Set(args) => {
-            let (at, value) = (path(&args.path)?, input(&args.value)?);
-            dynamic_config::check(&at, &value)
-                .map_err(|problem| Failure::usage(anyhow!("{at}: {problem}")))?;
-            with_session(&args.connection, |session| async move {
-                let connection = session.connection().await;
-                store(&connection, &at, &value).await.map_err(Failure::temp_fail)?;
-                Ok(ExitCode::SUCCESS)
-            })
-        }
-        ConfigCommand::Init(args) => {
-            let period = settings::period(args.sampling_period.trim())
-                .map_err(|problem| Failure::usage(anyhow!("the sampling period: {problem}")))?;
-            let url = args.api_url.trim();
-            dynamic_config::check(&place(Key::ApiUrl), url.as_bytes())
-                .map_err(|problem| Failure::usage(anyhow!("the address of the API: {problem}")))?;
-            // Kazoo's programs read a number of seconds.
-            let told =
-                [(Key::SamplingPeriod, period.as_secs_f64().to_string()), (Key::ApiUrl, url.to_owned())];
-            with_session(&args.connection, |session| async move {
-                let connection = session.connection().await;
-                for (key, value) in told {
-                    store(&connection, &place(key), value.as_bytes()).await.map_err(Failure::temp_fail)?;
-                }
-                Ok(ExitCode::SUCCESS)
-            })
-        }
-        ConfigCommand::Watch(args) => {
-            let at = path(&args.path)?;
-            with_session(&args.connection, |session| async move {
-                let stop = stop_signal().map_err(Failure::internal)?;
-                let watch = DataWatch::new(session, &at);
-                let newest = watch.subscribe();
-                let printer = StdoutThread::start()?;
-                tokio::select! {
-                    biased;
-                    _ = stop => Ok(ExitCode::SUCCESS),
-                    shown = follow(&at, newest, &printer) => shown.map(|()| ExitCode::SUCCESS),
-                    error = watch.run() => Err(Failure::temp_fail(error)),
-                }
-            })
-        }
+        ConfigCommand::Get(args) => get(args),
+        ConfigCommand::Set(args) => set(args),
+        ConfigCommand::Watch(args) => watch(args),
+        ConfigCommand::Init(args) => init(args),
     }
 }
 
-/// Where the whole fleet finds it.
-fn place(key: Key) -> String {
-    format!("{}/{}", dynamic_config::FLEET, key.name())
+fn get(args: &ConfigGetArgs) -> Result<ExitCode, Failure> {
+    let path = parse_path(&args.path)?;
+    with_session(&args.connection, |session| async move {
+        let connection = session.connection().await;
+        connection.sync().await.map_err(Failure::temp_fail)?;
+        match connection.get_opt(&path).await.map_err(Failure::temp_fail)? {
+            Some((value, _)) => print(&printable_line(value)).map(|()| ExitCode::SUCCESS),
+            None => Err(Failure::io(anyhow!("znode {path} does not exist"))),
+        }
+    })
 }
 
-/// Prints each value, until nobody reads them.
-async fn follow(
+fn set(args: &ConfigSetArgs) -> Result<ExitCode, Failure> {
+    let (path, value) = (parse_path(&args.path)?, value_or_stdin(&args.value)?);
+    dynamic_config::check(&path, &value).map_err(|problem| Failure::usage(anyhow!("{path}: {problem}")))?;
+    with_session(&args.connection, |session| async move {
+        let connection = session.connection().await;
+        write(&connection, &path, &value).await.map_err(Failure::temp_fail)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn init(args: &ConfigInitArgs) -> Result<ExitCode, Failure> {
+    let fleet_path = |key: Key| format!("{}/{}", dynamic_config::FLEET, key.name());
+    let period = settings::period(args.sampling_period.trim())
+        .map_err(|problem| Failure::usage(anyhow!("the sampling period: {problem}")))?;
+    let url = args.api_url.trim();
+    dynamic_config::check(&fleet_path(Key::ApiUrl), url.as_bytes())
+        .map_err(|problem| Failure::usage(anyhow!("the address of the API: {problem}")))?;
+    // Kazoo programs read a number of seconds.
+    let values = [(Key::SamplingPeriod, period.as_secs_f64().to_string()), (Key::ApiUrl, url.to_owned())];
+    with_session(&args.connection, |session| async move {
+        let connection = session.connection().await;
+        for (key, value) in values {
+            write(&connection, &fleet_path(key), value.as_bytes()).await.map_err(Failure::temp_fail)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn watch(args: &ConfigGetArgs) -> Result<ExitCode, Failure> {
+    let path = parse_path(&args.path)?;
+    with_session(&args.connection, |session| async move {
+        let stop = stop_signal().map_err(Failure::internal)?;
+        let watch = DataWatch::new(session, &path);
+        let values = watch.subscribe();
+        let stdout = StdoutThread::start()?;
+        tokio::select! {
+            biased;
+            _ = stop => Ok(ExitCode::SUCCESS),
+            printed = print_changes(&path, values, &stdout) => printed.map(|()| ExitCode::SUCCESS),
+            error = watch.run() => Err(Failure::temp_fail(error)),
+        }
+    })
+}
+
+/// Prints each new value, until stdout is closed.
+async fn print_changes(
     path: &str,
-    mut newest: watch::Receiver<WatchedData>,
-    printer: &StdoutThread,
+    mut values: watch::Receiver<WatchedData>,
+    stdout: &StdoutThread,
 ) -> Result<(), Failure> {
-    let mut shown = None;
-    while newest.changed().await.is_ok() {
-        let now = newest.borrow_and_update().clone();
-        match now {
+    let mut printed = None;
+    while values.changed().await.is_ok() {
+        let value = values.borrow_and_update().clone();
+        match value {
             WatchedData::Present(value, _) => {
-                // A value that is written again is no change.
-                if shown.as_ref() == Some(&value) {
+                // The znode was written with the same value.
+                if printed.as_ref() == Some(&value) {
                     continue;
                 }
-                if !printer.print(line(value.clone())).await? {
+                if !stdout.print(printable_line(value.clone())).await? {
                     return Ok(());
                 }
-                shown = Some(value);
+                printed = Some(value);
             }
             WatchedData::Missing => {
-                shown = None;
+                printed = None;
                 warn!(path, "there is no such znode; waiting for it");
             }
             WatchedData::Unknown => {}
@@ -173,8 +181,8 @@ async fn follow(
     Ok(())
 }
 
-/// Returns a value and a line break: the exact bytes for a script, safe text for a terminal.
-pub(super) fn line(mut value: Vec<u8>) -> Vec<u8> {
+/// Returns a value and a line break: the exact bytes for a pipe, without control characters for a terminal.
+pub(super) fn printable_line(mut value: Vec<u8>) -> Vec<u8> {
     if std::io::stdout().is_terminal() {
         value = text::sanitize_lines(&String::from_utf8_lossy(&value)).into_owned().into_bytes();
     }
@@ -182,8 +190,8 @@ pub(super) fn line(mut value: Vec<u8>) -> Vec<u8> {
     value
 }
 
-/// Writes the znode, or makes it with that value, and what is missing above it.
-async fn store(connection: &Connection, path: &str, value: &[u8]) -> Result<(), Error> {
+/// Writes a znode. Creates it, and its missing parents, if it does not exist.
+async fn write(connection: &Connection, path: &str, value: &[u8]) -> Result<(), Error> {
     match connection.set(path, value, None).await {
         Err(error) if error.is_no_node() => {}
         done => return done.map(|_| ()),
@@ -192,7 +200,7 @@ async fn store(connection: &Connection, path: &str, value: &[u8]) -> Result<(), 
         connection.ensure(parent).await?;
     }
     match connection.create(path, value, CreateMode::Persistent).await {
-        // Somebody was faster: now it can be written.
+        // Another client was faster, so the znode can be written now.
         Err(error) if error.is_node_exists() => connection.set(path, value, None).await.map(|_| ()),
         done => done.map(|_| ()),
     }

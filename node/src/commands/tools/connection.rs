@@ -1,37 +1,37 @@
-//! How tools get to ZooKeeper, and leave it.
+//! ZooKeeper session of a command, and parsers of the arguments that tools share.
 
 use std::future::Future;
+use std::io::Read as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use atalaya_hal::duration;
 use atalaya_recipes::connect_string::check_path;
 use atalaya_recipes::{Session, SessionOptions};
 
-use crate::commands::args::ConnectionArgs;
+use crate::commands::args::{ConnectionArgs, parse_duration};
 use crate::commands::exit::Failure;
-use crate::commands::process_environment;
+use crate::commands::{current_thread_runtime, process_environment};
 use crate::settings::{FleetArgs, Settings, load_boards};
 
-/// How long the end may take.
-const FAREWELL: Duration = Duration::from_millis(1_500);
+/// Maximum time for closing the session.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Maximum size of a value from standard input: ZooKeeper rejects requests of more than 1 MiB.
+const MAX_INPUT: u64 = 1024 * 1024 - 1024;
 
-/// Runs a tool: connects, calls `work` with the session once it is connected, and closes the session, so that nothing
-/// ephemeral stays.
-pub(super) fn with_session<Fut>(
+/// Connects to ZooKeeper, calls `work` with the connected session, and closes the session, which deletes its ephemeral znodes.
+pub(in crate::commands) fn with_session<Fut, T>(
     args: &ConnectionArgs,
     work: impl FnOnce(Session) -> Fut,
-) -> Result<ExitCode, Failure>
+) -> Result<T, Failure>
 where
-    Fut: Future<Output = Result<ExitCode, Failure>>,
+    Fut: Future<Output = Result<T, Failure>>,
 {
-    with_session_of(None, args, work)
+    with_session_from(None, args, work)
 }
 
-/// The same; `boards` is the file that may say where ZooKeeper is, if it is not the one here.
-pub(in crate::commands) fn with_session_of<Fut, T>(
+/// As [`with_session`], with the ZooKeeper address of the file `boards` if it is not given in `args` or the environment.
+pub(in crate::commands) fn with_session_from<Fut, T>(
     boards: Option<&PathBuf>,
     args: &ConnectionArgs,
     work: impl FnOnce(Session) -> Fut,
@@ -39,7 +39,7 @@ pub(in crate::commands) fn with_session_of<Fut, T>(
 where
     Fut: Future<Output = Result<T, Failure>>,
 {
-    let patience = parse("connect-timeout", &args.connect_timeout)?;
+    let connect_timeout = parse_duration("connect-timeout", &args.connect_timeout)?;
     let fleet = FleetArgs {
         zookeeper: args.zookeeper.clone(),
         session_timeout: args.session_timeout.clone(),
@@ -47,52 +47,42 @@ where
     };
     let settings =
         Settings::assemble(&fleet, &load_boards(boards, process_environment())?, process_environment())?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
-    runtime.block_on(async {
+    current_thread_runtime()?.block_on(async {
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),
             timeout: settings.session_timeout,
         });
-        if tokio::time::timeout(patience, session.connection()).await.is_err() {
+        if tokio::time::timeout(connect_timeout, session.connection()).await.is_err() {
             let servers = &settings.zookeeper;
             return Err(Failure::unavailable(anyhow!(
-                "ZooKeeper at {servers} was not reached within {patience:?}"
+                "ZooKeeper at {servers} was not reached within {connect_timeout:?}; check --zookeeper and that the \
+                 servers are running"
             )));
         }
         let outcome = work(session.clone()).await;
-        session.close(FAREWELL).await;
+        session.close(CLOSE_TIMEOUT).await;
         outcome
     })
 }
 
-/// A duration that a flag gives.
-pub(super) fn parse(flag: &str, text: &str) -> Result<Duration, Failure> {
-    duration::parse(text).map_err(|error| Failure::usage(anyhow!("--{flag}: {error}")))
-}
-
-/// A path that is given.
-pub(super) fn path(text: &str) -> Result<String, Failure> {
+/// Checks the path of a znode.
+pub(super) fn parse_path(text: &str) -> Result<String, Failure> {
     match check_path(text) {
         Ok(()) => Ok(text.to_owned()),
         Err(problem) => Err(Failure::usage(anyhow!("bad znode path \"{text}\": {problem}"))),
     }
 }
 
-/// Largest value that is read from standard input: ZooKeeper takes no more than a mebibyte in one request.
-const LARGEST: u64 = 1024 * 1024 - 1024;
-
-/// A value that is given, or what standard input brings, for `-`; without the newline at its end.
-pub(super) fn input(value: &str) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
+/// Returns the bytes of `value`, or for `-` those of standard input, without the newline at the end.
+pub(super) fn value_or_stdin(value: &str) -> Result<Vec<u8>, Failure> {
     if value != "-" {
         return Ok(value.as_bytes().to_vec());
     }
     let mut bytes = Vec::new();
-    std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes).map_err(Failure::io)?;
-    if bytes.len() as u64 > LARGEST {
+    std::io::stdin().lock().take(MAX_INPUT + 1).read_to_end(&mut bytes).map_err(Failure::io)?;
+    if bytes.len() as u64 > MAX_INPUT {
         return Err(Failure::usage(anyhow!(
-            "more than a mebibyte on standard input: ZooKeeper does not take it"
+            "standard input is longer than {MAX_INPUT} bytes, the maximum for a znode"
         )));
     }
     if bytes.last() == Some(&b'\n') {

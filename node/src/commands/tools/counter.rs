@@ -1,52 +1,61 @@
-//! `atalaya counter get|add`: Kazoo's counter, added to exactly once.
+//! `atalaya counter get|add`: the counter of Kazoo, with additions that are applied exactly once.
 
 use std::process::ExitCode;
 
 use atalaya_recipes::{Counter, CounterError};
 use clap::{Args, Subcommand};
 
-use super::connection::{path, with_session};
+use super::connection::{parse_path, with_session};
 use crate::commands::args::ConnectionArgs;
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum CounterCommand {
-    /// Print what the counter shows.
+    /// Print the value of a counter. A counter without a znode is 0.
     Get(CounterGetArgs),
-    /// Add to it, exactly once, and print what it shows then.
-    #[command(allow_negative_numbers = true)]
+    /// Add to a counter exactly once, and print its new value.
+    #[command(
+        allow_negative_numbers = true,
+        after_help = "\
+Examples:
+  atalaya counter add /deployments
+  atalaya counter add /stock -3
+
+Exit codes: 0 done; 65 the znode is not a number, or the result is out of range."
+    )]
     Add(CounterAddArgs),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct CounterGetArgs {
-    /// The counter's znode.
+    /// Znode of the counter.
     path: String,
-    /// How to get to ZooKeeper.
+
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct CounterAddArgs {
-    /// The counter's znode.
+    /// Znode of the counter; created if missing.
     path: String,
-    /// How much; may be negative.
+
+    /// Number to add; may be negative.
     #[arg(default_value_t = 1)]
     amount: i64,
-    /// How to get to ZooKeeper.
+
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 pub(in crate::commands) fn main(command: &CounterCommand) -> Result<ExitCode, Failure> {
-    let (at, connection, amount) = match command {
-        CounterCommand::Get(args) => (path(&args.path)?, &args.connection, None),
-        CounterCommand::Add(args) => (path(&args.path)?, &args.connection, Some(args.amount)),
+    let (path, connection, amount) = match command {
+        CounterCommand::Get(args) => (parse_path(&args.path)?, &args.connection, None),
+        CounterCommand::Add(args) => (parse_path(&args.path)?, &args.connection, Some(args.amount)),
     };
     with_session(connection, |session| async move {
-        let counter = Counter::exact(session, at);
+        let counter = Counter::exact(session, path);
         let value = match amount {
             None => counter.get().await,
             Some(amount) => counter.add(amount).await,

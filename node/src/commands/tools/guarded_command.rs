@@ -1,76 +1,170 @@
-//! `atalaya become CMD…` and `atalaya keep CMD…`, hidden: what this program starts, `CMD`, runs below a copy of this
-//! program, so that no process of it is left behind.
+//! A command that runs only while a lock or the leadership is held, and whose processes all end with it.
 //!
-//! `become` asks the system to kill this process when its parent ends (Linux), and becomes the command.
-//!
-//! `keep` is the parent of the command, and of every process that the command starts, daemons included: it is a
-//! subreaper. It ends with the command's exit status once all of them have ended. When the command ends, the
-//! remaining ones get SIGTERM, and SIGKILL after the grace; when `keep` loses its own parent, all are killed at once.
+//! On Linux it runs below `atalaya keep` (`super::keep`), the ancestor of all these processes, including daemons. If this process is
+//! killed, `keep` kills them long before another client can hold the lock. The command stays in the process group of this process,
+//! so that it can read the terminal and receives its signals. On other systems, only the command itself is ended.
 
 use std::ffi::OsString;
-use std::process::{Command, ExitCode};
+use std::future::Future;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use anyhow::anyhow;
-use clap::Args;
+use tokio::process::{Child, Command};
+use tracing::{info, warn};
 
 use crate::commands::exit::Failure;
+use crate::commands::own_program::own_program;
 
-#[derive(Debug, Args)]
-pub(in crate::commands) struct ExecArgs {
-    /// Who started it.
-    #[arg(long)]
-    parent: u32,
-
-    /// Report why the command cannot be run as the reader of a sensor expects it.
-    #[arg(long)]
-    sensor: bool,
-
-    /// What to become.
-    #[arg(last = true, required = true)]
-    command: Vec<OsString>,
+/// Result of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// Exit code of the command, or 128 plus the number of the signal that killed it.
+    pub(super) code: u8,
+    /// True if the lock or the leadership was lost while the command ran.
+    pub(super) lost: bool,
 }
 
-/// Becomes the command. Returns only if that fails.
-#[cfg(unix)]
-pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
-    use std::io::Write as _;
-    use std::os::unix::process::CommandExt as _;
-
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::process::{Signal, set_parent_process_death_signal};
-        set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::internal)?;
-        has_parent(args.parent)?;
-    }
-    let (program, arguments) =
-        args.command.split_first().ok_or_else(|| Failure::usage(anyhow!("no command")))?;
-    let error = Command::new(program).args(arguments).exec();
-    if args.sensor {
-        let number = error.raw_os_error().unwrap_or_default();
-        let _ = writeln!(std::io::stderr(), "{}{number}", atalaya_hal::command::CANNOT_RUN);
-        return Ok(ExitCode::from(Failure::not_run(&error, anyhow!("")).number()));
-    }
-    Err(Failure::not_run(&error, anyhow!("cannot run {}: {error}", program.display())))
-}
-
-/// Checks that the parent has not ended before this process asked for its death signal.
-#[cfg(target_os = "linux")]
-pub(super) fn has_parent(parent: u32) -> Result<(), Failure> {
-    if is_child_of(parent) { Ok(()) } else { Err(Failure::internal(anyhow!("the parent process has ended"))) }
+/// Runs `command` with `variables` added to its environment. When `lost` or `stop` completes before the command ends, all its
+/// processes get SIGTERM and, `grace` later, SIGKILL. Returns when all of them have ended.
+///
+/// # Cancellation safety
+/// Not cancellation safe: the command would continue until this process ends.
+pub(super) async fn run(
+    command: &[OsString],
+    variables: &[(&str, String)],
+    grace: Duration,
+    lost: impl Future<Output = ()>,
+    stop: impl Future<Output = &'static str>,
+) -> Result<Ended, Failure> {
+    let mut child = start(command, variables, grace)?;
+    let (status, lost) = tokio::select! {
+        status = child.wait() => (status.map_err(Failure::internal)?, false),
+        () = lost => {
+            warn!("the lock was lost; stopping the command");
+            (stop_command(&mut child, grace).await?, true)
+        }
+        signal = stop => {
+            info!(signal, "stopping the command");
+            (stop_command(&mut child, grace).await?, false)
+        }
+    };
+    end_remaining_processes().await;
+    Ok(Ended { code: exit_code(status), lost })
 }
 
 #[cfg(target_os = "linux")]
-pub(super) fn is_child_of(parent: u32) -> bool {
-    rustix::process::getppid().is_some_and(|now| now.as_raw_nonzero().get().unsigned_abs() == parent)
+fn start(command: &[OsString], variables: &[(&str, String)], grace: Duration) -> Result<Child, Failure> {
+    use rustix::process::{getpid, set_child_subreaper};
+
+    // If `keep` is killed, its descendants become children of this process.
+    set_child_subreaper(Some(getpid())).map_err(Failure::internal)?;
+    let mut keep = own_program();
+    keep.arg("keep").arg("--grace-ms").arg(grace.as_millis().to_string());
+    spawn(keep, command, variables)
 }
 
-/// Runs the command, and ends as it does.
+#[cfg(not(target_os = "linux"))]
+fn start(command: &[OsString], variables: &[(&str, String)], _: Duration) -> Result<Child, Failure> {
+    let mut exec = own_program();
+    exec.arg("exec");
+    spawn(exec, command, variables)
+}
+
+fn spawn(
+    mut parent: std::process::Command,
+    command: &[OsString],
+    variables: &[(&str, String)],
+) -> Result<Child, Failure> {
+    parent.arg("--parent").arg(std::process::id().to_string()).arg("--").args(command);
+    parent.envs(variables.iter().map(|(name, value)| (name, value)));
+    Command::from(parent)
+        .spawn()
+        .map_err(|error| Failure::internal(anyhow!("cannot start the command: {error}")))
+}
+
+/// Sends SIGTERM to all processes of the command, and SIGKILL after `grace`.
+#[cfg(target_os = "linux")]
+async fn stop_command(keep: &mut Child, grace: Duration) -> Result<ExitStatus, Failure> {
+    use atalaya_hal::tree;
+    use rustix::process::Pid;
+
+    /// Interval between attempts to kill the processes.
+    const KILL_INTERVAL: Duration = Duration::from_millis(10);
+    /// Number of attempts after which `keep` is killed as well: it has probably been stopped (SIGSTOP).
+    const MAX_ATTEMPTS: u32 = 100;
+
+    let root = keep.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let Some(root) = root else { return keep.wait().await.map_err(Failure::internal) };
+    // Without /proc no process is found. Then `keep` is killed below, and the command with it.
+    let _ = tree::terminate(root);
+    if let Ok(status) = tokio::time::timeout(grace, keep.wait()).await {
+        return status.map_err(Failure::internal);
+    }
+    warn!("the command has not stopped within {grace:?} of SIGTERM; killing it");
+    for attempt in 0_u32.. {
+        let left = tree::kill(root).unwrap_or(0);
+        if attempt == MAX_ATTEMPTS {
+            warn!(processes = left, "the command was killed but has not ended; waiting for it");
+            if left == 0 {
+                keep.start_kill().map_err(Failure::internal)?;
+            }
+        }
+        if let Ok(status) = tokio::time::timeout(KILL_INTERVAL, keep.wait()).await {
+            return status.map_err(Failure::internal);
+        }
+    }
+    keep.wait().await.map_err(Failure::internal)
+}
+
+/// Kills the remaining processes of the command. There are none unless `keep` was killed.
+#[cfg(target_os = "linux")]
+async fn end_remaining_processes() {
+    while !atalaya_hal::tree::sweep() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+async fn end_remaining_processes() {}
+
+/// Sends SIGTERM to the command, and kills it after `grace`.
+#[cfg(not(target_os = "linux"))]
+async fn stop_command(child: &mut Child, grace: Duration) -> Result<ExitStatus, Failure> {
+    terminate(child);
+    match tokio::time::timeout(grace, child.wait()).await {
+        Ok(status) => status.map_err(Failure::internal),
+        Err(_) => {
+            warn!("the command has not stopped within {grace:?} of SIGTERM; killing it");
+            child.start_kill().map_err(Failure::internal)?;
+            child.wait().await.map_err(Failure::internal)
+        }
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn terminate(child: &Child) {
+    use rustix::process::{Pid, Signal, kill_process};
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        // The command may just have ended.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
 #[cfg(not(unix))]
-pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
-    let (program, arguments) =
-        args.command.split_first().ok_or_else(|| Failure::usage(anyhow!("no command")))?;
-    match Command::new(program).args(arguments).status() {
-        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
-        Err(error) => Err(Failure::not_run(&error, anyhow!("cannot run {}: {error}", program.display()))),
-    }
+fn terminate(child: &mut Child) {
+    let _ = child.start_kill();
+}
+
+#[cfg(unix)]
+fn exit_code(status: ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(1)
+}
+
+#[cfg(not(unix))]
+fn exit_code(status: ExitStatus) -> u8 {
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }

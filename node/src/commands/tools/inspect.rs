@@ -1,4 +1,4 @@
-//! `atalaya inspect`: reads znodes, and says what they are.
+//! `atalaya inspect`: describes a znode and its children.
 
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -9,7 +9,7 @@ use atalaya_recipes::{Connection, Error};
 use clap::Args;
 use serde_json::json;
 
-use super::connection::{path, with_session};
+use super::connection::{parse_path, with_session};
 use crate::commands::args::{ConnectionArgs, Output};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
@@ -18,54 +18,55 @@ use crate::inspect::{Entry, Inspection, Znode, table, tree};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  atalaya inspect /election                  who leads, who waits, since when
-  atalaya inspect / --recursive              everything, as a tree
+  atalaya inspect /election                  the leader and the contenders, with their ages
+  atalaya inspect / --recursive              all znodes, as a tree
   atalaya inspect /mediciones --output json | jq .entries[].data")]
 pub(in crate::commands) struct InspectArgs {
-    /// Which znode.
+    /// Path of the znode.
     #[arg(default_value = "/")]
     path: String,
 
-    /// Everything below it, as a tree.
+    /// Show all descendants, as a tree.
     #[arg(long, short)]
     recursive: bool,
 
-    /// How to print.
+    /// Output format.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 
-    /// How to get to ZooKeeper.
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
-/// Most znodes that are shown of a tree.
-const MOST: usize = 100_000;
-/// Read in one request: each may have a mebibyte.
-const BATCH: usize = 64;
-/// As much of the data of each is kept: more than is ever shown.
-const KEPT: usize = 1024;
+/// Maximum number of znodes in a tree.
+const MAX_ZNODES: usize = 100_000;
+/// Number of znodes that are read in one request. Each can have 1 MiB.
+const BATCH_SIZE: usize = 64;
+/// Maximum size of the data that is kept per znode, in bytes: more than the output contains.
+const MAX_DATA: usize = 1024;
 
 pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure> {
-    let at = path(&args.path)?;
+    let path = parse_path(&args.path)?;
     with_session(&args.connection, |session| async move {
         let connection = session.connection().await;
-        // What others have written just now is to be seen.
+        // Without a sync, the server that this session is connected to may be behind the others.
         connection.sync().await.map_err(Failure::temp_fail)?;
-        let own = match connection.get(&at).await {
-            Ok((data, stat)) => Znode { name: at.clone(), data, stat },
-            Err(error) if error.is_no_node() => return Err(Failure::io(anyhow!("there is no znode {at}"))),
+        let znode = match connection.get(&path).await {
+            Ok((data, stat)) => Znode { name: path.clone(), data, stat },
+            Err(error) if error.is_no_node() => {
+                return Err(Failure::io(anyhow!("znode {path} does not exist")));
+            }
             Err(error) => return Err(Failure::temp_fail(error)),
         };
         let text = if args.recursive {
-            let nodes = below(&connection, own).await.map_err(Failure::temp_fail)?;
+            let znodes = read_tree(&connection, znode).await.map_err(Failure::temp_fail)?;
             match args.output {
-                Output::Table => tree(&nodes),
-                Output::Json => lines(&nodes),
+                Output::Table => tree(&znodes),
+                Output::Json => json_lines(&znodes),
             }
         } else {
-            let children = children(&connection, &at).await.map_err(Failure::temp_fail)?;
-            let inspection = Inspection::of(&own, &children, SystemTime::now());
+            let children = read_children(&connection, &path).await.map_err(Failure::temp_fail)?;
+            let inspection = Inspection::new(&znode, &children, SystemTime::now());
             match args.output {
                 Output::Table => table(&inspection),
                 Output::Json => format!("{}\n", json!(inspection)),
@@ -76,21 +77,18 @@ pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure>
     })
 }
 
-/// The children of the znode at `path`, by name. Those that have gone meanwhile, or may not be read, are left out.
-async fn children(connection: &Connection, path: &str) -> Result<Vec<Znode>, Error> {
-    let mut names = match connection.children(path).await {
-        Ok(names) => names,
-        Err(error) if error.is_no_node() => Vec::new(),
-        Err(error) => return Err(error),
-    };
+/// Returns the children of the znode at `path`, sorted by name. Children that were deleted since they were listed, or
+/// that cannot be read, are left out.
+async fn read_children(connection: &Connection, path: &str) -> Result<Vec<Znode>, Error> {
+    let mut names = connection.children_or_empty(path).await?;
     names.sort_unstable();
     let mut znodes = Vec::new();
-    for names in names.chunks(BATCH) {
-        let paths: Vec<String> = names.iter().map(|name| join(path, name)).collect();
-        let answers = connection.get_many(&paths).await?;
-        znodes.extend(names.iter().zip(answers).filter_map(|(name, answer)| match answer {
+    for names in names.chunks(BATCH_SIZE) {
+        let paths: Vec<String> = names.iter().map(|name| child_path(path, name)).collect();
+        let results = connection.get_many(&paths).await?;
+        znodes.extend(names.iter().zip(results).filter_map(|(name, result)| match result {
             BulkRead::Data(data, stat) => {
-                let data = data[..data.len().min(KEPT)].to_vec();
+                let data = data[..data.len().min(MAX_DATA)].to_vec();
                 Some(Znode { name: name.clone(), data, stat })
             }
             BulkRead::Missing(_) => None,
@@ -99,32 +97,32 @@ async fn children(connection: &Connection, path: &str) -> Result<Vec<Znode>, Err
     Ok(znodes)
 }
 
-/// `root` and everything below it, parents before their children, with how deep each stands.
-async fn below(connection: &Connection, root: Znode) -> Result<Vec<(usize, Entry)>, Error> {
+/// Returns `root` and all descendants with their depths, parents before children.
+async fn read_tree(connection: &Connection, root: Znode) -> Result<Vec<(usize, Entry)>, Error> {
     let now = SystemTime::now();
-    let mut shown = Vec::new();
-    let mut waiting = vec![(0, root.name.clone(), root)];
-    while let Some((depth, path, znode)) = waiting.pop() {
-        shown.push((depth, Entry::of(&znode, now)));
-        if shown.len() == MOST {
-            tracing::warn!("there is more: only {MOST} znodes are shown");
+    let mut entries = Vec::new();
+    let mut pending = vec![(0, root.name.clone(), root)];
+    while let Some((depth, path, znode)) = pending.pop() {
+        entries.push((depth, Entry::new(&znode, now)));
+        if entries.len() == MAX_ZNODES {
+            tracing::warn!("the tree is cut after {MAX_ZNODES} znodes");
             break;
         }
         if znode.stat.num_children > 0 {
-            let children = children(connection, &path).await?;
-            // The last to be pushed is the next to be shown.
-            waiting
-                .extend(children.into_iter().rev().map(|child| (depth + 1, join(&path, &child.name), child)));
+            let children = read_children(connection, &path).await?;
+            // In reverse, because the last znode of the stack is the next one in the tree.
+            let children = children.into_iter().rev();
+            pending.extend(children.map(|child| (depth + 1, child_path(&path, &child.name), child)));
         }
     }
-    Ok(shown)
+    Ok(entries)
 }
 
-/// A JSON object a line.
-fn lines(nodes: &[(usize, Entry)]) -> String {
-    nodes.iter().map(|(depth, entry)| format!("{}\n", json!({"depth": depth, "znode": entry}))).collect()
+/// Returns one JSON object per line.
+fn json_lines(znodes: &[(usize, Entry)]) -> String {
+    znodes.iter().map(|(depth, entry)| format!("{}\n", json!({"depth": depth, "znode": entry}))).collect()
 }
 
-fn join(parent: &str, name: &str) -> String {
+fn child_path(parent: &str, name: &str) -> String {
     format!("{}/{name}", parent.trim_end_matches('/'))
 }

@@ -1,9 +1,11 @@
-//! `atalaya keep CMD…`, hidden, on Linux: the parent of a command and of all processes that descend from it. See
-//! [`super::guarded_command`].
+//! `atalaya keep CMD…` (hidden, Linux only): runs a command and ends all its processes with it.
 //!
-//! It has no signal handlers, so the command inherits what its caller ignores (`nohup`), and it is in a process group
-//! of its own, so that the signals of a terminal reach the command and not this process; the command stays in the
-//! caller's group and can read the terminal.
+//! This process is a subreaper, so it is the ancestor of every process that the command starts, including daemons. When the command
+//! ends, its remaining processes get SIGTERM, and SIGKILL after the grace period. When the parent of this process ends, all of
+//! them are killed at once. This process exits with the status of the command, after all processes have ended.
+//!
+//! It installs no signal handlers, so that the command inherits ignored signals (`nohup`). It is in its own process group, so that
+//! the signals of a terminal reach only the command, which stays in the group of the caller and can read the terminal.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -20,21 +22,21 @@ use rustix::process::{
     set_child_subreaper, setpgid, setrlimit, wait,
 };
 
-use super::guarded_command::{has_parent, is_child_of};
+use super::exec::{check_parent, is_child_of};
 use crate::commands::exit::Failure;
 use crate::commands::own_program::own_program;
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct KeepArgs {
-    /// Process that started this one.
+    /// Process id of the parent.
     #[arg(long)]
     parent: u32,
 
-    /// Time from SIGTERM to SIGKILL for the processes that the command leaves, in milliseconds.
+    /// Grace period from SIGTERM to SIGKILL for the remaining processes of the command, in milliseconds.
     #[arg(long, default_value_t = 0)]
     grace_ms: u64,
 
-    /// Run the command of a sensor: in a process group of its own.
+    /// Run the command of a sensor, which gets its own process group.
     #[arg(long)]
     sensor: bool,
 
@@ -43,19 +45,19 @@ pub(in crate::commands) struct KeepArgs {
     command: Vec<OsString>,
 }
 
-/// Maximum time that an orphan which has ended stays a zombie.
-const REAP: Duration = Duration::from_secs(1);
-/// Interval between two looks at a tree that is ending, or where the end of a process is not announced.
-const GLANCE: Duration = Duration::from_millis(10);
+/// Maximum time until an orphan that has ended is reaped.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
+/// Poll interval while processes are being ended, or if the system has no pidfds.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 pub(in crate::commands) fn main(args: &KeepArgs) -> Result<ExitCode, Failure> {
     set_child_subreaper(Some(getpid())).map_err(Failure::internal)?;
-    has_parent(args.parent)?;
-    let parent = Pid::from_raw(args.parent.cast_signed()).and_then(open);
+    check_parent(args.parent)?;
+    let parent = Pid::from_raw(args.parent.cast_signed()).and_then(open_pidfd);
     let mut command = own_program();
-    // A group whose leader is outside of this process namespace has no number here: the command stays in it.
+    // A group whose leader is outside of this process namespace has no number here. Then the command stays in it.
     if let Some(group) = own_group() {
-        // It fails for the leader of a session, and then no terminal signals this process.
+        // This fails if this process leads a session. Then it receives no signals of a terminal anyway.
         let _ = setpgid(None, None);
         command.process_group(if args.sensor { 0 } else { group });
     }
@@ -67,8 +69,13 @@ pub(in crate::commands) fn main(args: &KeepArgs) -> Result<ExitCode, Failure> {
     let child =
         command.spawn().map_err(|error| Failure::internal(anyhow!("cannot start the command: {error}")))?;
     let main = Pid::from_child(&child);
-    let tree = Tree { main, parent, exit: open(main), grace: Duration::from_millis(args.grace_ms) };
-    Ok(conclude(tree.keep(args.parent)?))
+    let tree = ProcessTree {
+        command: main,
+        parent,
+        command_end: open_pidfd(main),
+        grace: Duration::from_millis(args.grace_ms),
+    };
+    Ok(end_like(tree.wait_for_end(args.parent)?))
 }
 
 /// Returns the process group of this process. `getpgrp` of `rustix` panics where it has no number.
@@ -78,51 +85,54 @@ fn own_group() -> Option<i32> {
     fields.split_ascii_whitespace().nth(2)?.parse().ok().filter(|group| *group > 0)
 }
 
-/// Returns a file that is readable when the process has ended. Kernels before 5.3 and some sandboxes have none.
-fn open(pid: Pid) -> Option<OwnedFd> {
+/// Returns a pidfd, which is readable when the process has ended. Kernels before 5.3 and some sandboxes do not support it.
+fn open_pidfd(pid: Pid) -> Option<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }
 
-struct Tree {
-    main: Pid,
+/// The command and its descendants.
+struct ProcessTree {
+    command: Pid,
+    /// Pidfd of the parent; `None` if it has ended or pidfds are not supported.
     parent: Option<OwnedFd>,
-    exit: Option<OwnedFd>,
+    /// Pidfd of the command; `None` if it has ended or pidfds are not supported.
+    command_end: Option<OwnedFd>,
     grace: Duration,
 }
 
-impl Tree {
-    /// Waits until every process has ended. Returns the status of the first one.
-    fn keep(mut self, parent: u32) -> Result<Option<WaitStatus>, Failure> {
+impl ProcessTree {
+    /// Waits until all processes have ended, and ends them if necessary. Returns the status of the command.
+    fn wait_for_end(mut self, parent: u32) -> Result<Option<WaitStatus>, Failure> {
         let mut status = None;
-        let mut end = None;
+        let mut kill_at = None;
         while !self.reap(&mut status) {
             let now = Instant::now();
             let orphaned = !is_child_of(parent);
             if orphaned {
                 self.parent = None;
             }
-            if orphaned || end.is_some_and(|end| now >= end) {
+            if orphaned || kill_at.is_some_and(|kill_at| now >= kill_at) {
                 tree::kill(getpid()).map_err(Failure::internal)?;
-            } else if status.is_some() && end.is_none() {
-                end = Some(now + self.grace);
+            } else if status.is_some() && kill_at.is_none() {
+                kill_at = Some(now + self.grace);
                 if self.grace.is_zero() {
                     continue;
                 }
                 tree::terminate(getpid()).map_err(Failure::internal)?;
             }
-            let announced = self.exit.is_some() && self.parent.is_some();
-            self.sleep(if announced { REAP } else { GLANCE })?;
+            let has_pidfds = self.command_end.is_some() && self.parent.is_some();
+            self.sleep(if has_pidfds { REAP_INTERVAL } else { POLL_INTERVAL })?;
         }
         Ok(status)
     }
 
-    /// Takes the status of each process that has ended. Returns true if no process is left.
+    /// Reaps all processes that have ended. Returns true if no process is left.
     fn reap(&mut self, status: &mut Option<WaitStatus>) -> bool {
         loop {
             match wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, ended))) if pid == self.main => {
+                Ok(Some((pid, ended))) if pid == self.command => {
                     *status = Some(ended);
-                    self.exit = None;
+                    self.command_end = None;
                 }
                 Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
                 Ok(None) => return false,
@@ -131,30 +141,30 @@ impl Tree {
         }
     }
 
-    /// Sleeps until the parent or the command ends, for `longest` at most.
-    fn sleep(&self, longest: Duration) -> Result<(), Failure> {
-        let watched = self.parent.iter().chain(&self.exit);
+    /// Sleeps until the parent or the command ends, at most for `timeout`.
+    fn sleep(&self, timeout: Duration) -> Result<(), Failure> {
+        let watched = self.parent.iter().chain(&self.command_end);
         let mut watched: Vec<PollFd<'_>> = watched.map(|file| PollFd::new(file, PollFlags::IN)).collect();
-        let longest = Timespec::try_from(longest).map_err(Failure::internal)?;
-        match poll(&mut watched, Some(&longest)) {
+        let timeout = Timespec::try_from(timeout).map_err(Failure::internal)?;
+        match poll(&mut watched, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(Failure::internal(error)),
         }
     }
 }
 
-/// Ends this process as the command ended, by the same signal if that is possible.
-fn conclude(status: Option<WaitStatus>) -> ExitCode {
+/// Ends this process like the command: by the same signal if possible, else with the returned exit code.
+fn end_like(status: Option<WaitStatus>) -> ExitCode {
     let Some(status) = status else { return ExitCode::FAILURE };
     if let Some(code) = status.exit_status() {
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
     let Some(number) = status.terminating_signal() else { return ExitCode::FAILURE };
-    // One core dump, the command's, is enough.
+    // The command has already dumped core.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
         let _ = kill_process(getpid(), signal);
     }
-    // A signal that this process ignores: a shell has this code for it.
+    // This process ignores the signal. Return the exit code of a shell.
     ExitCode::from(u8::try_from(128 + number).unwrap_or(1))
 }

@@ -1,4 +1,4 @@
-//! `atalaya lock` and `atalaya elect`: a command that runs while this process holds a lock, or leads.
+//! `atalaya lock` and `atalaya elect`: run a command while this process holds a lock or leads.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -11,16 +11,16 @@ use atalaya_recipes::{Guard, Lock, Session};
 use clap::{Args, ValueEnum};
 use tracing::{info, warn};
 
-use super::child::{self, Ended};
-use super::connection::{parse, path, with_session};
-use crate::commands::args::ConnectionArgs;
+use super::connection::{parse_path, with_session};
+use super::guarded_command::{self, Ended};
+use crate::commands::args::{ConnectionArgs, parse_duration};
 use crate::commands::exit::Failure;
 use crate::commands::signals::stop_signal;
 use crate::model::node_info;
 
-/// Whose znodes stand in the same line.
+/// Names of the contenders' znodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(in crate::commands) enum NamingArg {
+enum NamingArg {
     /// Kazoo's Lock and Election.
     #[default]
     Kazoo,
@@ -33,36 +33,36 @@ pub(in crate::commands) enum NamingArg {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  atalaya lock /locks/backup -- ./backup.sh           runs when nobody else has the lock
+  atalaya lock /locks/backup -- ./backup.sh           run a command on one machine at a time
   atalaya lock /locks/backup --wait 30s -- ./backup.sh
-  atalaya lock /locks/backup                          holds it until Ctrl-C
+  atalaya lock /locks/backup                          hold the lock until Ctrl-C
 
-The command finds the fencing token in ATALAYA_FENCE: a number that is higher for every later
-holder. If the lock is lost, the command is ended, by SIGTERM, then by SIGKILL; if that is because
-ZooKeeper cannot be reached, before anybody else can have the lock.
+The command finds the fencing token in the environment variable ATALAYA_FENCE. It is a number that \
+increases with every holder. If the lock is lost, all processes of the command get SIGTERM, then \
+SIGKILL. If ZooKeeper is not reachable, they end before another client can hold the lock.
 
-Exit codes: the command's own; 75 if the lock was not to be had in time, or was lost.")]
+Exit codes: that of the command; 75 the lock was not acquired within --wait, or was lost; 126 or 127 the \
+command cannot be run; 130 interrupted while waiting for the lock.")]
 pub(in crate::commands) struct LockArgs {
-    /// The znode below which contenders stand in line.
+    /// Znode of the lock, the parent of the contenders' znodes; created if missing.
     path: String,
 
-    /// How long to wait for the lock; 0s: only try [default: for ever].
+    /// Maximum time to wait for the lock; 0s tries once [default: no limit].
     #[arg(long, value_name = "DURATION")]
     wait: Option<String>,
 
-    /// What this contender calls itself, for those who look [default: this host and process].
+    /// Name of this contender, shown by atalaya inspect [default: host name and process id].
     #[arg(long)]
     id: Option<String>,
 
-    /// Whose programs stand in the same line.
+    /// Library whose programs contend for the same lock.
     #[arg(long, value_enum, default_value_t)]
     naming: NamingArg,
 
-    /// How to get to ZooKeeper.
     #[command(flatten)]
     connection: ConnectionArgs,
 
-    /// What to run while the lock is held.
+    /// Command to run while the lock is held.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
@@ -70,94 +70,90 @@ pub(in crate::commands) struct LockArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  atalaya elect /service/leader -- ./serve            runs wherever it leads, on one machine at a time
-  atalaya elect /service/leader --id blue             says when it leads, until Ctrl-C
+  atalaya elect /service/leader -- ./serve            run ./serve on one machine at a time
+  atalaya elect /service/leader --id blue             log when this process leads, until Ctrl-C
 
-As atalaya lock, but it goes on: if leading is lost, the command is ended, and run again when it
-leads again. It ends when the command ends by itself, with the command's exit code.")]
+As atalaya lock, but a lost leadership is not the end: the command is stopped, and started again when \
+this process leads again. When the command ends by itself, atalaya ends with its exit code.")]
 pub(in crate::commands) struct ElectArgs {
-    /// The znode at which the election is held.
+    /// Znode of the election, the parent of the contenders' znodes; created if missing.
     path: String,
 
-    /// What this contender calls itself [default: this host and process].
+    /// Name of this contender, shown by atalaya inspect [default: host name and process id].
     #[arg(long)]
     id: Option<String>,
 
-    /// Whose programs stand in the same line.
+    /// Library whose programs take part in the same election.
     #[arg(long, value_enum, default_value_t)]
     naming: NamingArg,
 
-    /// How to get to ZooKeeper.
     #[command(flatten)]
     connection: ConnectionArgs,
 
-    /// What to run while it leads.
+    /// Command to run while this process leads.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
-/// What the command finds the fencing token in.
+/// Environment variable of the command with the fencing token.
 const FENCE: &str = "ATALAYA_FENCE";
-/// "Do not wait", as people write it.
+/// Values of `--wait` that mean one attempt. The parser of durations rejects zero.
 const NO_WAIT: [&str; 2] = ["0", "0s"];
+/// Exit code of a shell for a command that SIGINT has ended.
+const INTERRUPTED: u8 = 130;
 
-/// `atalaya lock`.
 pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
-    let at = path(&args.path)?;
-    let patience = match args.wait.as_deref() {
+    let path = parse_path(&args.path)?;
+    let timeout = match args.wait.as_deref() {
         None => None,
         Some(text) if NO_WAIT.contains(&text.trim()) => Some(Duration::ZERO),
-        Some(text) => Some(parse("wait", text)?),
+        Some(text) => Some(parse_duration("wait", text)?),
     };
     with_session(&args.connection, |session| async move {
         let stop = stop_signal().map_err(Failure::internal)?;
         tokio::pin!(stop);
-        let lock = contender(session, &at, args.id.as_deref(), args.naming);
+        let lock = contender(session, &path, args.id.as_deref(), args.naming);
         let acquired = tokio::select! {
             biased;
             _ = &mut stop => return Ok(ExitCode::from(INTERRUPTED)),
-            acquired = acquire(&lock, patience) => acquired?,
+            acquired = acquire(&lock, timeout) => acquired?,
         };
         let Some(guard) = acquired else {
-            let time = patience.unwrap_or_default();
-            return Err(Failure::temp_fail(anyhow!("the lock {at} was not to be had within {time:?}")));
+            let timeout = timeout.unwrap_or_default();
+            return Err(Failure::temp_fail(anyhow!("the lock {path} was not acquired within {timeout:?}")));
         };
-        info!(path = at, fence = guard.fencing_token(), "holding the lock");
-        let held = under(&guard, &args.command, &mut stop).await?;
+        info!(path, fence = guard.fencing_token(), "holding the lock");
+        let outcome = run_while_held(&guard, &args.command, &mut stop).await?;
         guard.release().await;
-        match held {
-            Held::Done(code) => Ok(code),
-            Held::Lost => Err(Failure::temp_fail(anyhow!("the lock {at} was lost"))),
+        match outcome {
+            Outcome::Done(code) => Ok(code),
+            Outcome::Lost => Err(Failure::temp_fail(anyhow!("the lock {path} was lost"))),
         }
     })
 }
 
-/// `atalaya elect`.
 pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> {
-    let at = path(&args.path)?;
+    let path = parse_path(&args.path)?;
     with_session(&args.connection, |session| async move {
         let stop = stop_signal().map_err(Failure::internal)?;
         tokio::pin!(stop);
-        let lock = contender(session, &at, args.id.as_deref(), args.naming);
+        let lock = contender(session, &path, args.id.as_deref(), args.naming);
         loop {
             let guard = tokio::select! {
                 biased;
                 _ = &mut stop => return Ok(ExitCode::SUCCESS),
                 guard = lock.acquire() => guard.map_err(Failure::temp_fail)?,
             };
-            info!(path = at, fence = guard.fencing_token(), "leading");
-            let held = under(&guard, &args.command, &mut stop).await?;
+            info!(path, fence = guard.fencing_token(), "leading");
+            let outcome = run_while_held(&guard, &args.command, &mut stop).await?;
             guard.release().await;
-            match held {
-                Held::Done(code) => return Ok(code),
-                Held::Lost => warn!("not leading any more; standing in line again"),
+            match outcome {
+                Outcome::Done(code) => return Ok(code),
+                Outcome::Lost => warn!("lost the leadership; waiting to lead again"),
             }
         }
     })
 }
-
-/// As a shell says that it was interrupted.
-const INTERRUPTED: u8 = 130;
 
 fn contender(session: Session, path: &str, id: Option<&str>, naming: NamingArg) -> Lock {
     let id = id.map_or_else(|| format!("{}:{}", node_info::host_name(), std::process::id()), str::to_owned);
@@ -169,38 +165,40 @@ fn contender(session: Session, path: &str, id: Option<&str>, naming: NamingArg) 
     Lock::with_naming(session, path, id, naming)
 }
 
-async fn acquire(lock: &Lock, patience: Option<Duration>) -> Result<Option<Guard>, Failure> {
-    let acquired = match patience {
+/// Acquires the lock. Returns `None` after the timeout.
+async fn acquire(lock: &Lock, timeout: Option<Duration>) -> Result<Option<Guard>, Failure> {
+    let acquired = match timeout {
         None => lock.acquire().await.map(Some),
         Some(Duration::ZERO) => lock.try_acquire().await,
-        Some(patience) => lock.acquire_within(patience).await,
+        Some(timeout) => lock.acquire_within(timeout).await,
     };
     acquired.map_err(Failure::temp_fail)
 }
 
-/// How it came to an end.
-enum Held {
+enum Outcome {
+    /// The command has ended, or a signal has stopped this process.
     Done(ExitCode),
+    /// The lock or the leadership was lost.
     Lost,
 }
 
-/// Runs the command, or waits for the signal to stop, while `guard` holds.
-async fn under(
+/// Runs the command while `guard` is held. Without a command, waits for the signal to stop.
+async fn run_while_held(
     guard: &Guard,
     command: &[OsString],
     stop: impl Future<Output = &'static str>,
-) -> Result<Held, Failure> {
+) -> Result<Outcome, Failure> {
     if command.is_empty() {
         return Ok(tokio::select! {
             biased;
-            () = guard.lost() => Held::Lost,
-            _ = stop => Held::Done(ExitCode::SUCCESS),
+            () = guard.lost() => Outcome::Lost,
+            _ = stop => Outcome::Done(ExitCode::SUCCESS),
         });
     }
-    let fence = [(FENCE, guard.fencing_token().to_string())];
-    // Without ZooKeeper the lease is over at half of the session timeout: at three quarters of it the command is dead, and
-    // only after the whole of it can anybody else hold this.
+    let variables = [(FENCE, guard.fencing_token().to_string())];
+    // Without ZooKeeper, the local lease ends after half of the session timeout, and the command is killed a quarter later.
+    // Another client can hold the lock only after the whole session timeout.
     let grace = guard.connection().timeout() / 4;
-    let Ended { code, lost } = child::run(command, &fence, grace, guard.lost(), stop).await?;
-    Ok(if lost { Held::Lost } else { Held::Done(ExitCode::from(code)) })
+    let Ended { code, lost } = guarded_command::run(command, &variables, grace, guard.lost(), stop).await?;
+    Ok(if lost { Outcome::Lost } else { Outcome::Done(ExitCode::from(code)) })
 }

@@ -1,10 +1,10 @@
-//! Recipes on the command line: each usable from a shell script.
+//! Recipes as commands for shell scripts, and the two hidden commands that `lock`, `elect` and `command` sensors need.
 
 mod barrier;
-mod child;
 mod config;
 mod connection;
 mod counter;
+mod exec;
 mod guarded_command;
 mod inspect;
 #[cfg(target_os = "linux")]
@@ -14,9 +14,9 @@ mod queue;
 
 pub(super) use barrier::{BarrierCommand, main as barrier};
 pub(super) use config::{ConfigCommand, main as config};
-pub(super) use connection::with_session_of;
+pub(super) use connection::{with_session, with_session_from};
 pub(super) use counter::{CounterCommand, main as counter};
-pub(super) use guarded_command::{ExecArgs, main as exec};
+pub(super) use exec::{ExecArgs, main as exec};
 pub(super) use inspect::{InspectArgs, main as inspect};
 #[cfg(target_os = "linux")]
 pub(super) use keep::{KeepArgs, main as keep};

@@ -1,4 +1,4 @@
-//! `atalaya queue put|take`: Kazoo's queue.
+//! `atalaya queue put|take`: the queue of Kazoo.
 
 use std::process::ExitCode;
 
@@ -6,42 +6,56 @@ use anyhow::anyhow;
 use atalaya_recipes::Queue;
 use clap::{Args, Subcommand};
 
-use super::config::line;
-use super::connection::{input, parse, path, with_session};
-use crate::commands::args::ConnectionArgs;
+use super::config::printable_line;
+use super::connection::{parse_path, value_or_stdin, with_session};
+use crate::commands::args::{ConnectionArgs, parse_duration};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
 
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum QueueCommand {
-    /// Put a value into it.
+    /// Put a value into a queue.
+    #[command(after_help = "\
+Examples:
+  atalaya queue put /jobs build-42
+  atalaya queue put /jobs urgent --priority 1
+  ./describe-job.sh | atalaya queue put /jobs -")]
     Put(QueuePutArgs),
-    /// Take the first value out of it, and print it.
+    /// Take the first value out of a queue, and print it.
+    #[command(after_help = "\
+Examples:
+  atalaya queue take /jobs
+  atalaya queue take /jobs --wait 30s
+
+Exit codes: 0 done; 75 the queue is empty.")]
     Take(QueueTakeArgs),
 }
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct QueuePutArgs {
-    /// The queue's znode.
+    /// Znode of the queue; created if missing.
     path: String,
-    /// What; - reads standard input.
+
+    /// Value; - reads standard input.
     value: String,
-    /// Lower comes first, from 0 to 999.
+
+    /// Priority, from 0 (taken first) to 999.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=999))]
     priority: u16,
-    /// How to get to ZooKeeper.
+
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::commands) struct QueueTakeArgs {
-    /// The queue's znode.
+    /// Znode of the queue.
     path: String,
-    /// How long to wait for something; exit 75 if nothing comes [default: not at all].
+
+    /// Maximum time to wait for a value; exits with 75 after it [default: do not wait].
     #[arg(long, value_name = "DURATION")]
     wait: Option<String>,
-    /// How to get to ZooKeeper.
+
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -49,19 +63,19 @@ pub(in crate::commands) struct QueueTakeArgs {
 pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Failure> {
     match command {
         QueueCommand::Put(args) => {
-            let (at, value) = (path(&args.path)?, input(&args.value)?);
+            let (path, value) = (parse_path(&args.path)?, value_or_stdin(&args.value)?);
             with_session(&args.connection, |session| async move {
-                let queue = Queue::new(session, at);
+                let queue = Queue::new(session, path);
                 queue.put(&value, args.priority).await.map_err(Failure::temp_fail)?;
                 queue.close().await;
                 Ok(ExitCode::SUCCESS)
             })
         }
         QueueCommand::Take(args) => {
-            let at = path(&args.path)?;
-            let wait = args.wait.as_deref().map(|text| parse("wait", text)).transpose()?;
+            let path = parse_path(&args.path)?;
+            let wait = args.wait.as_deref().map(|text| parse_duration("wait", text)).transpose()?;
             with_session(&args.connection, |session| async move {
-                let queue = Queue::new(session, &at);
+                let queue = Queue::new(session, &path);
                 let taken = match wait {
                     None => queue.take().await,
                     Some(wait) => queue.take_within(wait).await,
@@ -69,8 +83,8 @@ pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Fail
                 let taken = taken.map_err(Failure::temp_fail)?;
                 queue.close().await;
                 match taken {
-                    Some(value) => print(&line(value)).map(|()| ExitCode::SUCCESS),
-                    None => Err(Failure::temp_fail(anyhow!("the queue {at} is empty"))),
+                    Some(value) => print(&printable_line(value)).map(|()| ExitCode::SUCCESS),
+                    None => Err(Failure::temp_fail(anyhow!("the queue {path} is empty"))),
                 }
             })
         }

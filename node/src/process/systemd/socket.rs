@@ -1,7 +1,8 @@
-//! Socket of the service manager. Sending never blocks the node: a service manager that does not read must not stop its heartbeats.
+//! Socket of the service manager. Sending never blocks the node: a service manager that does not read must not stop its
+//! heartbeats.
 //!
-//! The crate `sd-notify` (0.5) does not fit: it sends over a blocking socket, and does not know the abstract addresses that
-//! `NOTIFY_SOCKET` may contain.
+//! The crate `sd-notify` (0.5) does not fit: it sends over a blocking socket, and does not know the abstract addresses
+//! that `NOTIFY_SOCKET` may contain.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;
@@ -34,7 +35,8 @@ impl Socket {
         Ok(Socket { socket, address })
     }
 
-    /// Sends a message. If the queue is still full after `attempts`, the message is dropped: the next one has the newer state.
+    /// Sends a message. If the queue is still full after `attempts`, the message is dropped: the next one has the newer
+    /// state.
     pub(super) async fn send(&self, message: &str, attempts: u32) {
         for attempt in 1..=attempts {
             match self.socket.send_to_addr(message.as_bytes(), &self.address) {

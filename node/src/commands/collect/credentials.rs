@@ -1,63 +1,75 @@
-//! Tokens, allowed hosts, and the access to Redis.
+//! Tokens, allowed hosts, TLS certificate, and credentials for Redis.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use atalaya_collector::{Hosts, RedisAccess, Tokens};
+use atalaya_collector::{Hosts, RedisAccess, Tls, Tokens};
 use atalaya_hal::bounded;
 use tracing::warn;
 
-use super::Value;
+use super::setting::Setting;
 use crate::commands::exit::Failure;
 use crate::model::text::sanitize_for_log;
 use crate::settings::api_token::exposure;
 use crate::settings::listen_addr::ListenAddr;
 
 /// Maximum size of a token file, in bytes.
-const LARGEST_TOKEN_FILE: usize = 1 << 20;
+const MAX_TOKEN_FILE_SIZE: usize = 1 << 20;
 /// Maximum size of a password, certificate or key file, in bytes.
-const LARGEST_SECRET: usize = 1 << 20;
+const MAX_CREDENTIAL_SIZE: usize = 1 << 20;
 
 pub(super) fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
-    // Reading a pipe would block this and all later reloads.
-    let text = bounded::read(path, LARGEST_TOKEN_FILE).map_err(anyhow::Error::from);
-    let text = text.and_then(|bytes| String::from_utf8(bytes).context("it is no UTF-8"));
+    // `bounded::read` refuses pipes, which would block this read and all later reloads.
+    let text = bounded::read(path, MAX_TOKEN_FILE_SIZE).map_err(anyhow::Error::from);
+    let text = text.and_then(|bytes| String::from_utf8(bytes).context("the file is not UTF-8 text"));
     let tokens = text.and_then(|text| Ok(Tokens::parse(&text)?));
-    let tokens = tokens.with_context(|| format!("the tokens in {}", path.display()))?;
-    warn_if_exposed("the file with the tokens", path);
+    let tokens = tokens.with_context(|| format!("the token file {}", path.display()))?;
+    warn_if_exposed("the token file", path);
     Ok(tokens)
 }
 
-pub(super) fn warn_if_exposed(what: &str, path: &Path) {
+/// Loads the certificate and its key. Returns `None` if neither is given.
+pub(super) fn load_tls(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<Tls>, Failure> {
+    match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => {
+            warn_if_exposed("the TLS key", &key);
+            Ok(Some(Tls::load(certificate, key).map_err(Failure::config)?))
+        }
+        _ => Err(Failure::usage(anyhow!("--tls-certificate and --tls-key must be given together"))),
+    }
+}
+
+fn warn_if_exposed(what: &str, path: &Path) {
     if let Some(exposure) = exposure(path) {
         warn!("{what} is not private: {exposure}");
     }
 }
 
-/// Returns the names to answer to: those that are given, and that of the address to listen at.
-pub(super) fn hosts(listen: &ListenAddr, given: Option<Value>) -> Result<Hosts, Failure> {
+/// Returns the accepted host names: the given ones and the one in `--listen`.
+pub(super) fn allowed_hosts(listen: &ListenAddr, names: Option<Setting>) -> Result<Hosts, Failure> {
     let mut hosts = Hosts::default();
     if !listen.host().is_empty() && !listen.host().contains([':', '%']) {
         hosts.allow(listen.host()).map_err(|error| Failure::usage(anyhow!("--listen: {error}")))?;
     }
-    if let Some(given) = given {
-        for name in given.text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+    if let Some(names) = names {
+        for name in names.text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             hosts
                 .allow(name)
-                .map_err(|error| given.refuse(format!("\"{}\": {error}", sanitize_for_log(name))))?;
+                .map_err(|error| names.invalid(format!("\"{}\": {error}", sanitize_for_log(name))))?;
         }
     }
     Ok(hosts)
 }
 
-/// Reads the files with a password, trusted certificates, a certificate and its key; `None` if none of them is given.
+/// Reads the files with a password, trusted certificates, a client certificate and its key. Returns `None` if none is given.
 pub(super) fn redis_access(files: [Option<PathBuf>; 4]) -> Result<Option<RedisAccess>, Failure> {
     if files.iter().all(Option::is_none) {
         return Ok(None);
     }
     let [password, ca, certificate, key] = files;
     let read = |what: &str, path: &PathBuf| {
-        let bytes = bounded::read(path, LARGEST_SECRET);
+        let bytes = bounded::read(path, MAX_CREDENTIAL_SIZE);
         bytes.map_err(|error| Failure::config(anyhow!("{what} in {}: {error}", path.display())))
     };
     let mut access = RedisAccess::default();
@@ -71,7 +83,7 @@ pub(super) fn redis_access(files: [Option<PathBuf>; 4]) -> Result<Option<RedisAc
         }
         access.password = Some(text.to_owned());
     }
-    access.ca = ca.as_ref().map(|path| read("the certificates for Redis", path)).transpose()?;
+    access.ca = ca.as_ref().map(|path| read("the CA certificates for Redis", path)).transpose()?;
     access.certificate = match (&certificate, &key) {
         (None, None) => None,
         (Some(certificate), Some(key)) => {
@@ -79,7 +91,7 @@ pub(super) fn redis_access(files: [Option<PathBuf>; 4]) -> Result<Option<RedisAc
             Some((read("the certificate for Redis", certificate)?, read("the key for Redis", key)?))
         }
         _ => {
-            let problem = "--redis-certificate and --redis-key are needed both, or neither";
+            let problem = "--redis-certificate and --redis-key must be given together";
             return Err(Failure::usage(anyhow!(problem)));
         }
     };

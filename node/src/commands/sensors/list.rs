@@ -1,0 +1,142 @@
+//! `atalaya sensors list`: the sensors in boards.toml, or those that a node has published in ZooKeeper.
+
+use anyhow::anyhow;
+use atalaya_hal::Backend;
+use atalaya_hal::drivers::info;
+use clap::Args;
+use serde_json::json;
+
+use super::load_board;
+use crate::commands::args::{BoardArgs, ConnectionArgs, Output};
+use crate::commands::exit::Failure;
+use crate::commands::stdout::print;
+use crate::commands::tools::with_session_from;
+use crate::model::health_status::HealthStatus;
+use crate::model::node_id::NodeId;
+use crate::model::node_info::{self, NodeInfo, SensorStatus};
+use crate::model::text::truncate;
+
+/// Maximum length of a table cell, in characters.
+const MAX_CELL_LENGTH: usize = 300;
+
+#[derive(Debug, Args)]
+pub(in crate::commands) struct SensorsListArgs {
+    /// Node whose sensors are listed, with their health [default: the board of this machine].
+    #[arg(long, value_name = "ID")]
+    node: Option<NodeId>,
+
+    #[command(flatten)]
+    board: BoardArgs,
+
+    #[command(flatten)]
+    connection: ConnectionArgs,
+
+    /// Output format; json prints one object per line.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(super) fn main(args: &SensorsListArgs) -> Result<(), Failure> {
+    let text = match &args.node {
+        Some(id) => list_node(id, args)?,
+        None => list_board(args)?,
+    };
+    print(text.as_bytes())
+}
+
+/// Lists the sensors of the board, without accessing them.
+fn list_board(args: &SensorsListArgs) -> Result<String, Failure> {
+    let (boards, name) = load_board(&args.board)?;
+    let board = &boards.boards[&name];
+    let backend = match board.backend {
+        Backend::Sim => "sim",
+        Backend::Linux => "linux",
+    };
+    let sensors =
+        board.sensors.iter().map(|config| SensorStatus::new(&info(config), &HealthStatus::default()));
+    if args.output == Output::Json {
+        let line = |sensor: SensorStatus| {
+            let line = json!({"board": name, "sensor": sensor.name, "chip": sensor.chip, "bus": sensor.bus,
+                "address": sensor.address, "quantities": sensor.quantities, "units": sensor.units(),
+                "backend": backend});
+            format!("{line}\n")
+        };
+        return Ok(sensors.map(line).collect());
+    }
+    let header = ["sensor", "chip", "address", "measures", "unit", "backend"];
+    let rows = sensors.map(|sensor| {
+        let mut row = common_cells(&sensor);
+        row.push(backend.to_owned());
+        row
+    });
+    Ok(align(&header, rows))
+}
+
+/// Lists the sensors that node `id` has published in ZooKeeper.
+fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
+    let path = format!("{}/{id}", node_info::PARENT_PATH);
+    let data = with_session_from(args.board.boards.as_ref(), &args.connection, |session| async move {
+        let connection = session.connection().await;
+        // Without it, a follower of the ensemble could return older data.
+        connection.sync().await.map_err(Failure::temp_fail)?;
+        match connection.get_opt(&path).await.map_err(Failure::temp_fail)? {
+            Some((data, _)) => Ok(data),
+            None => Err(Failure::io(anyhow!("node {id} is not running: znode {path} does not exist"))),
+        }
+    })?;
+    let node: NodeInfo = serde_json::from_slice(&data)
+        .map_err(|error| Failure::data(anyhow!("the node info of node {id} is malformed: {error}")))?;
+    if args.output == Output::Json {
+        let line = |sensor: &SensorStatus| {
+            let health = &sensor.health;
+            let line = json!({"node": id.as_str(), "board": node.board, "sensor": sensor.name,
+                "chip": sensor.chip, "bus": sensor.bus, "address": sensor.address,
+                "quantities": sensor.quantities, "units": sensor.units(), "health": health.state.name(),
+                "since": health.since, "count": health.count, "error": health.error});
+            format!("{line}\n")
+        };
+        return Ok(node.sensors.iter().map(line).collect());
+    }
+    let header = ["sensor", "chip", "address", "measures", "unit", "health", "since", "count", "error"];
+    let rows = node.sensors.iter().map(|sensor| {
+        let health = &sensor.health;
+        let mut row = common_cells(sensor);
+        row.push(health.state.name().to_owned());
+        row.push(health.since.map_or_else(|| "-".to_owned(), |since| format!("{since:.0}")));
+        row.push(health.count.to_string());
+        row.push(health.error.as_deref().map_or_else(|| "-".to_owned(), cell));
+        row
+    });
+    Ok(align(&header, rows))
+}
+
+/// Returns the first five columns, which both tables have.
+fn common_cells(sensor: &SensorStatus) -> Vec<String> {
+    let list = |words: &[&str]| if words.is_empty() { "-".to_owned() } else { cell(&words.join(", ")) };
+    let quantities: Vec<&str> = sensor.quantities.iter().map(String::as_str).collect();
+    vec![
+        cell(&sensor.name),
+        cell(&sensor.chip),
+        cell(&sensor.location()),
+        list(&quantities),
+        list(&sensor.units()),
+    ]
+}
+
+/// Returns `text` without control characters, cut to [`MAX_CELL_LENGTH`].
+fn cell(text: &str) -> String {
+    truncate(text, MAX_CELL_LENGTH)
+}
+
+/// Formats a table with aligned columns.
+fn align(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let header = header.iter().map(|&title| title.to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_hal::Boards;
 use atalaya_hal::boards::Counting;
-use atalaya_recipes::node_names::{ContenderId, Naming};
+use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::persistent_node::{Conflict, PersistentNode};
 use atalaya_recipes::{
     Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, WrongZnodeReporter, ZnodeProblem,
@@ -411,7 +411,7 @@ fn life(id: &NodeId, measurement: &str, settings: &Settings, token: &ContenderId
         sessions: Vec::new(),
         znodes: vec![measurement.to_owned(), format!("{}/{id}", node_info::PARENT_PATH)],
         election: settings.election.clone(),
-        contender: Naming::Kazoo.prefix(token),
+        contender: Role::from(Naming::Kazoo).prefix(token),
     }
 }
 

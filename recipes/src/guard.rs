@@ -48,8 +48,8 @@ pub struct Guard {
 
 impl Guard {
     /// Returns true if the lock is certainly held at this moment: the connection over which it was acquired is
-    /// established, the [local lease](crate::session_validity) holds, and no deletion of the own znode was reported. Check it
-    /// before every externally visible action. Once it has returned false it never returns true again.
+    /// established, the [local lease](crate::session_validity) holds, and no deletion of the own znode was reported.
+    /// Check it before every externally visible action. Once it has returned false it never returns true again.
     pub fn holds(&self) -> bool {
         let holds = !self.lost.load(Ordering::Relaxed)
             && self.connection.is_current()

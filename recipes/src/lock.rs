@@ -18,9 +18,9 @@
 //!
 //! # Disconnect and session expiry
 //! A waiting contender keeps its position over a disconnect, and joins the end of the queue again after an expiry. A
-//! holder loses the lock in both cases, and also if the session's [local lease](crate::session_validity) expires or its znode
-//! is deleted: [`Guard::lost`] returns, and [`Guard::holds`] is false from then on. After a disconnect the znode stays
-//! in the queue until the guard is dropped.
+//! holder loses the lock in both cases, and also if the session's [local lease](crate::session_validity) expires or its
+//! znode is deleted: [`Guard::lost`] returns, and [`Guard::holds`] is false from then on. After a disconnect the znode
+//! stays in the queue until the guard is dropped.
 //!
 //! # Znodes of the wrong type
 //! A contender ahead that is not ephemeral may block the lock indefinitely. It is logged, and reported in

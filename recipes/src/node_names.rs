@@ -65,18 +65,6 @@ const SEQUENCE_DIGITS: usize = 10;
 /// Sequence number of every child that is created after the numbers are exhausted.
 const LAST_SEQUENCE: &str = "2147483647";
 
-impl Naming {
-    /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
-    pub fn prefix(self, id: &ContenderId) -> String {
-        Role::from(self).prefix(id)
-    }
-
-    /// Returns the part of `name` by which contenders are sorted, or `None` if `name` does not belong to a contender.
-    pub fn sequence(self, name: &str) -> Option<&str> {
-        Role::from(self).sequence(name)
-    }
-}
-
 impl Role {
     /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
     pub fn prefix(self, id: &ContenderId) -> String {
@@ -216,12 +204,6 @@ pub fn position(role: impl Into<Role>, children: &[String], own: &str) -> Positi
         None => Position::First,
         Some((_, predecessor)) => Position::Behind { predecessor: predecessor.to_owned(), ahead },
     }
-}
-
-/// Returns true if a contender that joins now has to wait.
-pub fn is_taken(role: impl Into<Role>, children: &[String]) -> bool {
-    let role = role.into();
-    children.iter().any(|name| role.waits_for(name))
 }
 
 #[cfg(test)]

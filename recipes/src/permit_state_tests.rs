@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::node_names::{ContenderId, Naming};
+use crate::node_names::{ContenderId, Naming, Role};
 
 #[derive(Default)]
 struct Model {
@@ -139,7 +139,7 @@ impl Client {
                 queue::Event::Deleted(name)
             }
             queue::Step::Create => {
-                let name = format!("{}{:010}", Naming::Kazoo.prefix(&self.id), model.counter);
+                let name = format!("{}{:010}", Role::from(Naming::Kazoo).prefix(&self.id), model.counter);
                 model.counter += 1;
                 model.queue.push((name.clone(), self.session));
                 queue::Event::Created(name)

@@ -198,11 +198,10 @@ impl DoubleBarrier {
                 let own = Write::Check { path: own, version: 0 };
                 let create = Write::Create { path: &ready, data: b"", mode: CreateMode::Persistent };
                 let delete = Write::Delete { path: &ready, version: None };
-                if replace {
-                    connection.multi(&[self.count_change(&snapshot), own, delete, create]).await?;
-                } else {
-                    connection.multi(&[self.count_change(&snapshot), own, create]).await?;
-                }
+                let mut writes = vec![self.count_change(&snapshot), own];
+                writes.extend(replace.then_some(delete));
+                writes.push(create);
+                connection.multi(&writes).await?;
             }
             EnterStep::DeleteReady => {
                 let delete = Write::Delete { path: &ready, version: None };

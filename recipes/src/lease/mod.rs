@@ -204,10 +204,10 @@ impl Lease {
         before_write: &mut impl FnMut(LocalExpiry),
     ) -> Result<Result<Written, LeaseInfo>, LeaseError> {
         let request = self.request();
-        if !update.may_have_written() {
+        if !update.may_have_written {
             // If another holder has the lease, do not join the queue of the lock, where other clients would wait for
             // us.
-            let connection = update.connection().await?;
+            let connection = update.attempts.connection().await?;
             if let Some((found, stat)) = self.sync_and_read(&connection).await?
                 && request.is_blocked_by(&found, self.clock.now().wall)
             {

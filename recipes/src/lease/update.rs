@@ -7,16 +7,16 @@ use super::record::Record;
 use super::{Lease, LeaseError};
 use crate::retry::Attempts;
 use crate::session::{Write, Written};
-use crate::{AcquireError, Connection, Guard, Lock, Phase, Stat};
+use crate::{AcquireError, Guard, Lock, Phase, Stat};
 
 #[derive(Debug)]
 pub(super) struct Update<'a> {
     lease: &'a Lease,
     operation: &'static str,
-    attempts: Attempts<'a>,
+    pub(super) attempts: Attempts<'a>,
     deadline: Option<Instant>,
     /// A write whose outcome is unknown may have taken effect, or may still take effect.
-    may_have_written: bool,
+    pub(super) may_have_written: bool,
 }
 
 impl<'a> Update<'a> {
@@ -24,15 +24,6 @@ impl<'a> Update<'a> {
         let deadline = Instant::now().checked_add(lease.timeout);
         let attempts = Attempts::until(&lease.session, deadline, operation, &lease.path);
         Update { lease, operation, attempts, deadline, may_have_written: false }
-    }
-
-    pub(super) async fn connection(&mut self) -> Result<Connection, LeaseError> {
-        Ok(self.attempts.connection().await?)
-    }
-
-    /// Returns true if a write whose outcome is unknown may have changed, or may still change, the znode.
-    pub(super) fn may_have_written(&self) -> bool {
-        self.may_have_written
     }
 
     /// Acquires the lock and reads the znode. After that no earlier write can still take effect: each one was tied to

@@ -1,5 +1,5 @@
-//! One cycle of a leader: list the znodes, read all of them, average. Implemented with the node's own code, and with only the
-//! ZooKeeper client, which is the lower limit of the time.
+//! One cycle of a leader: list the znodes, read all of them, average. Implemented with the node's own code, and with
+//! only the ZooKeeper client, which is the lower limit of the time.
 
 use std::time::{Duration, Instant};
 
@@ -65,8 +65,8 @@ impl Fleet {
         Ok(json!({"filled": self.created}))
     }
 
-    /// Returns the times of each implementation in nanoseconds, for `times` rounds. The implementations alternate, so that load on the
-    /// machine affects all of them.
+    /// Returns the times of each implementation in nanoseconds, for `times` rounds. The implementations alternate, so
+    /// that load on the machine affects all of them.
     pub(crate) async fn cycle(&mut self, times: usize) -> anyhow::Result<Value> {
         let (mut first, mut listed, mut read, mut floor) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut mean = 0.0;

@@ -74,7 +74,7 @@ impl StdoutThread {
 
     /// Writes the last output. Waits at most 500 ms.
     #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "only the demo uses the whole screen"))]
-    pub(super) fn conclude(&self, text: impl Into<Vec<u8>>) {
+    pub(super) fn finish(&self, text: impl Into<Vec<u8>>) {
         let mut written = self.send(text.into());
         let start = Instant::now();
         while matches!(written.try_recv(), Err(oneshot::error::TryRecvError::Empty))

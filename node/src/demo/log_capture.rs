@@ -1,4 +1,5 @@
-//! Captures the log lines of all nodes, with the node that logged each of them, and sends them to the screen instead of stderr.
+//! Captures the log lines of all nodes, with the node that logged each of them, and sends them to the screen instead
+//! of stderr.
 
 use std::cell::Cell;
 use std::fmt::Write as _;

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_recipes::{Lock, ReadLock, Session, SessionOptions, WriteLock};
+use atalaya_recipes::{Lock, ReadWriteLock, Session, SessionOptions};
 
 const PATH: &str = "/locks/crane";
 
@@ -25,8 +25,12 @@ async fn main() -> anyhow::Result<()> {
         println!("waiting");
         let acquiring = async {
             match kind.as_deref() {
-                Some("read") => ReadLock::new(session.clone(), PATH, name.as_str()).acquire().await,
-                Some("write") => WriteLock::new(session.clone(), PATH, name.as_str()).acquire().await,
+                Some("read") => {
+                    ReadWriteLock::new(session.clone(), PATH, name.as_str()).read_lock().acquire().await
+                }
+                Some("write") => {
+                    ReadWriteLock::new(session.clone(), PATH, name.as_str()).write_lock().acquire().await
+                }
                 _ => Lock::new(session.clone(), PATH, name.as_str()).acquire().await,
             }
         };

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_recipes::{ReadLock, Session, SessionOptions, WriteLock};
+use atalaya_recipes::{ReadWriteLock, Session, SessionOptions};
 
 const PATH: &str = "/locks/map";
 
@@ -22,10 +22,10 @@ async fn main() -> anyhow::Result<()> {
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
     let guard = if writes {
         println!("waiting to write");
-        WriteLock::new(session.clone(), PATH, name).acquire().await?
+        ReadWriteLock::new(session.clone(), PATH, name).write_lock().acquire().await?
     } else {
         println!("waiting to read");
-        ReadLock::new(session.clone(), PATH, name).acquire().await?
+        ReadWriteLock::new(session.clone(), PATH, name).read_lock().acquire().await?
     };
     match writes {
         true => println!("writing, alone, with the fencing token {}", guard.fencing_token()),

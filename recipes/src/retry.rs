@@ -66,8 +66,8 @@ impl<'a> Attempts<'a> {
         self.bounded(tokio::time::sleep(delay)).await
     }
 
-    /// Waits before the next attempt after a conflict with another client. The wait is short and random, so that both clients do not
-    /// retry at the same time again.
+    /// Waits before the next attempt after a conflict with another client. The wait is short and random, so that both
+    /// clients do not retry at the same time again.
     pub(crate) async fn contended(&mut self, error: Error) -> Result<(), Error> {
         self.last_error = Some(error);
         let delay = Delays::new(CONTENTION_DELAY, CONTENTION_DELAY).next_delay();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atalaya_hal::boards::Counting;
-use atalaya_recipes::node_names::{ContenderId, Naming};
+use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
 use atalaya_recipes::{
     Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, ZnodeProblem, election,
@@ -102,7 +102,7 @@ impl Shared {
                 sessions: Vec::new(),
                 znodes: vec![measurement_path.clone(), format!("{}/{id}", node_info::PARENT_PATH)],
                 election: settings.election.clone(),
-                contender: Naming::Kazoo.prefix(&contender_id),
+                contender: Role::from(Naming::Kazoo).prefix(&contender_id),
             };
             let own = record.contender.clone();
             file.add_process(record);

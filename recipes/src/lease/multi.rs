@@ -33,7 +33,8 @@ impl MultiLease {
         MultiLease { lease, slots }
     }
 
-    /// Renews the slot that the holder has, or acquires the first free one. If none is free, returns the lease that ends first.
+    /// Renews the slot that the holder has, or acquires the first free one. If none is free, returns the lease that
+    /// ends first.
     ///
     /// # Errors
     /// See the [module](super). A slot that no holder can acquire is an error only if no other slot is free.

@@ -185,5 +185,5 @@ fn reason<'a>(line: &'a str, words: &str) -> &'a str {
     let reason = line.split_once(words).map_or("", |(_, reason)| reason);
     // On a terminal, as the console is one, the names of the fields are in italics.
     let reason = reason.split('\u{1b}').next().unwrap_or_default();
-    reason.split("; trying on").next().unwrap_or_default().trim()
+    reason.split("; retrying").next().unwrap_or_default().trim()
 }

@@ -1,8 +1,9 @@
-//! The table of settings: one row per key. It drives the flags and their help, the reading of the environment and of boards.toml,
+//! The table of settings: one row per key. It drives the flags and their help, the reading of the environment and of
+//! boards.toml,
 //! `atalaya check`, the reload at SIGHUP, dynamic configuration, and the table in docs/operations.md.
 //!
-//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`. The tests of
-//! this module fail if one of them is missing.
+//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`. The
+//! tests of this module fail if one of them is missing.
 
 use std::fmt::Debug;
 
@@ -35,10 +36,10 @@ pub(crate) struct Setting {
     pub(crate) default: DefaultValue,
     /// When a change takes effect.
     pub(crate) change: ChangeMode,
-    /// Reads the value from boards.toml. `None`: the setting does not belong to the fleet; its flag is defined elsewhere and
-    /// read before the settings are.
+    /// Reads the value from boards.toml. `None`: the setting does not belong to the fleet; its flag is defined
+    /// elsewhere and read before the settings are.
     pub(crate) in_file: Option<ReadFile>,
-    /// Returns the value for people, without secrets; `None` if there is no value.
+    /// Returns the value as text, without secrets. `None`: not set.
     pub(crate) show: fn(&Settings) -> Option<String>,
     /// Access to the field of [`Settings`].
     pub(crate) field: Field,

@@ -394,9 +394,9 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
         match election::leader(&connection, election, Naming::Kazoo).await {
             Ok(Some(leader)) => {
                 let leader = String::from_utf8_lossy(&leader).into_owned();
-                info!(ahead, leader, "follower: waiting to lead");
+                info!(ahead, leader, "following: waiting to lead");
             }
-            _ => info!(ahead, "follower: waiting to lead"),
+            _ => info!(ahead, "following: waiting to lead"),
         }
     }
 }

@@ -269,6 +269,10 @@ impl Shared {
         // A node whose id is in use never publishes, and must not lead under that id.
         let _ = published.wait_for(|state| state.stored > 0).await;
         info!(znode = self.measurement_path, "published the first measurement");
+        if !self.settings.lead {
+            info!("not contending for leadership (lead = false)");
+            return std::future::pending().await;
+        }
         // The first report must go to the API that the dynamic configuration names.
         let config = self.config.wait_until_complete();
         if tokio::time::timeout(self.settings.session_timeout, config).await.is_err() {

@@ -42,6 +42,8 @@ pub struct Settings {
     pub name: String,
     /// Parent znode of the contenders for leadership.
     pub election: String,
+    /// False: the node measures and publishes, and never contends for leadership.
+    pub lead: bool,
     /// REST API to which the leader reports. `None`: averages are only logged.
     pub api_url: Option<Url>,
     /// HTTP method of reports.
@@ -194,6 +196,7 @@ impl Default for Settings {
             measurements: String::new(),
             name: String::new(),
             election: String::new(),
+            lead: true,
             api_url: None,
             api_method: ApiMethod::default(),
             api_token: None,

@@ -11,7 +11,7 @@ use atalaya_hal::{Boards, Located};
 
 use super::api_token::{self, ApiToken};
 use super::values::{
-    API_METHODS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url, connect_string, listen_addr,
+    API_METHODS, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url, connect_string, listen_addr,
     log_filter, name_of, name_template, one_of, origin, origin_text, origins, parent_path, sampling_period,
     session_timeout, url_text,
 };
@@ -103,7 +103,7 @@ macro_rules! field {
 }
 
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 16] = [
+pub(crate) static SETTINGS: [Setting; 17] = [
     Setting {
         name: "zookeeper",
         flag: "zookeeper",
@@ -262,6 +262,20 @@ pub(crate) static SETTINGS: [Setting; 16] = [
         in_file: Some(|boards| boards.fleet.election.clone()),
         show: |settings| Some(settings.election.clone()),
         field: field!(election, |text, _| parent_path(text)),
+    },
+    Setting {
+        name: "lead",
+        flag: "no-lead",
+        value_name: None,
+        heading: "Fleet",
+        variables: &["ATALAYA_LEAD"],
+        help: "Never contend for leadership (lead = false): for most nodes of a fleet of thousands, where every contender lists \
+               all others",
+        default: DefaultValue::Value("true"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| as_text(&boards.fleet.lead, bool::to_string)),
+        show: |settings| Some(settings.lead.to_string()),
+        field: field!(lead, |text, _| one_of("value", BOOLS, text)),
     },
     Setting {
         name: "sync",

@@ -59,6 +59,7 @@ pub(super) type Names<T> = &'static [(&'static str, T)];
 pub(super) const SYNC_MODES: Names<SyncMode> = &[("free", SyncMode::Free), ("barrier", SyncMode::Barrier)];
 pub(super) const RELEASES: Names<Release> = &[("period", Release::Period), ("complete", Release::Complete)];
 pub(super) const API_METHODS: Names<ApiMethod> = &[("get", ApiMethod::Get), ("post", ApiMethod::Post)];
+pub(super) const BOOLS: Names<bool> = &[("true", true), ("false", false)];
 pub(super) const COUNTERS: Names<Counting> =
     &[("per-node", Counting::PerNode), ("per-cycle", Counting::PerCycle), ("off", Counting::Off)];
 

@@ -97,17 +97,12 @@ impl MultiLease {
         let all: Vec<Lease> = (0..self.slots).map(|number| self.slot(number)).collect();
         for batch in all.chunks(SLOTS_PER_READ) {
             let znodes: Vec<String> = batch.iter().map(Lease::znode).collect();
-            let reads = loop {
-                let connection = attempts.connection().await?;
-                let read = async {
-                    connection.sync().await?;
-                    connection.get_many(&znodes).await
-                };
-                match read.await {
-                    Ok(reads) => break reads,
-                    Err(error) => attempts.failed(error).await?,
-                }
+            let znodes = &znodes;
+            let read = |connection: Connection| async move {
+                connection.sync().await?;
+                connection.get_many(znodes).await
             };
+            let reads = attempts.retry(read).await?;
             for (slot, read) in batch.iter().zip(reads) {
                 slots.add(slot, read);
             }

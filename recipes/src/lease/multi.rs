@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::{Acquire, Lease, LeaseError, LeaseInfo};
-use crate::Error;
 use crate::retry::Attempts;
 use crate::session::BulkRead;
+use crate::{Connection, Error};
 
 /// Maximum number of slots per read request.
 const SLOTS_PER_READ: usize = 32;

@@ -1,12 +1,12 @@
 //! The node: a sensor firmware host. Measures with whatever its board carries, publishes in ZooKeeper, takes part in
 //! the election, and, when it leads, averages what the whole fleet measured and reports it to a REST API.
 //!
-//! A reading's way through the house:
+//! Path of a reading:
 //!
 //! ```text
 //! chip ─ hal ─ Sensor::read ─ filters ─ sensing ─ measurement ─ /mediciones/{id}
 //!                                                                     │ (ZooKeeper)
-//!                      REST API <─ leader::deliver <─ leader::aggregate <─ leader::gather
+//!                      REST API <─ leader::delivery <─ leader::aggregate <─ leader::read_fleet
 //! ```
 //!
 //! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every

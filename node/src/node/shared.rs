@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::{self, DynamicConfig};
-use crate::leader::delivery::worker::Api;
+use crate::leader::delivery::api_client::Api;
 use crate::leader::fenced_store::COUNTER;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
@@ -171,10 +171,10 @@ impl Shared {
         let leader = Leader::new(LeaderHandles {
             id: self.id.as_str().to_owned(),
             measurements: self.settings.measurements.clone(),
-            name: self.settings.name.clone(),
-            orders: current_config,
+            name_template: self.settings.name.clone(),
+            config: current_config,
             averages,
-            leading: self.leader_state.clone(),
+            state: self.leader_state.clone(),
             metrics: self.metrics.leader.clone(),
         });
         let status = node_status::follow(
@@ -207,8 +207,8 @@ impl Shared {
 
     fn leader_config(&self, settings: &Settings) -> LeaderConfig {
         let api = settings.api_url.clone().map(|url| {
-            let api = Api::new(&self.id, url, settings.api_method).through(self.network.clone());
-            api.showing(settings.api_token.clone())
+            let api = Api::new(&self.id, url, settings.api_method).with_runtime(self.network.clone());
+            api.with_token(settings.api_token.clone())
         });
         LeaderConfig {
             period: settings.sampling_period,

@@ -1,12 +1,12 @@
-//! A fleet in lock-step mode in one process, for `cargo xtask bench`. It measures when each node learns of the release of the barrier,
-//! and when each has published. Arguments: HOSTS NODES PERIOD RELEASE COUNTER CYCLES, as in
+//! A fleet in lock-step mode in one process, for `cargo xtask bench`. It measures when each node learns of the
+//! release of the barrier, and when each has published. Arguments: HOSTS NODES PERIOD RELEASE COUNTER CYCLES, as in
 //! `127.0.0.1:2181 1000 1s period per-cycle 30`.
 //!
-//! Each node has a thread and a runtime of its own, as in `atalaya demo`. After the first average of all nodes, the benchmark observes
-//! CYCLES generations of the barrier and prints one line of JSON. It has the times in nanoseconds, for each generation, from the
-//! first node that was notified of the release to the last one (`skew`), to the last one that has published (`published`), and to
-//! the first one that was notified of the next release (`cycle`); and the minimum numbers of nodes that were notified (`told`)
-//! and that published in time (`in_time`).
+//! Each node has a thread and a runtime of its own, as in `atalaya demo`. After the first average of all nodes, the
+//! benchmark observes CYCLES generations of the barrier and prints one line of JSON. It has the times in nanoseconds,
+//! for each generation, from the first node that was notified of the release to the last one (`skew`), to the last
+//! one that has published (`published`), and to the first one that was notified of the next release (`cycle`); and
+//! the minimum numbers of nodes that were notified (`told`) and that published in time (`in_time`).
 //!
 //! Manually: `cargo bench -p atalaya --bench fleet -- 127.0.0.1:2181 100 1s period off 30`.
 #![allow(clippy::print_stderr, reason = "this is a program")]
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use atalaya::model::node_id::NodeId;
+use atalaya::model::report::Report;
 use atalaya::node::Node;
 use atalaya::settings::FleetArgs;
 use atalaya::settings::{Env, Settings};
@@ -106,6 +107,28 @@ impl<S: Subscriber> Layer<S> for Generations {
     }
 }
 
+/// Starts a node in its own thread.
+fn start_node(
+    number: usize,
+    boards: &Boards,
+    settings: Settings,
+    averages: mpsc::UnboundedSender<Report>,
+) -> anyhow::Result<()> {
+    let id = NodeId::from_str(&number.to_string()).map_err(|error| anyhow!("{error}"))?;
+    let node = Node::build(id, Some("bench".to_owned()), boards, settings)
+        .map_err(|error| anyhow!("{error}"))?
+        .with_averages(averages);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let body = move || {
+        let node = Box::pin(node.run(None, std::future::pending()));
+        if let Err(error) = runtime.block_on(node) {
+            eprintln!("node {number}: {error}");
+        }
+    };
+    thread::Builder::new().name(format!("node {number}")).stack_size(STACK).spawn(body)?;
+    Ok(())
+}
+
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).take_while(|word| word != "--bench").collect();
     let [hosts, nodes, period, release, counter, cycles] = &arguments[..] else {
@@ -132,17 +155,7 @@ fn main() -> anyhow::Result<()> {
     let (averages, mut reports) = mpsc::unbounded_channel();
     let start = Instant::now();
     for number in 1..=nodes {
-        let id = NodeId::from_str(&number.to_string()).map_err(|error| anyhow!("{error}"))?;
-        let node = Node::build(id, Some("bench".to_owned()), &boards, settings.clone());
-        let node = node.map_err(|failure| anyhow!("{failure}"))?.with_averages(averages.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let body = move || {
-            let node = Box::pin(node.run(None, std::future::pending()));
-            if let Err(failure) = runtime.block_on(node) {
-                eprintln!("node {number}: {failure}");
-            }
-        };
-        thread::Builder::new().name(format!("node {number}")).stack_size(STACK).spawn(body)?;
+        start_node(number, &boards, settings.clone(), averages.clone())?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     runtime.block_on(async {

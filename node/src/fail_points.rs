@@ -1,9 +1,10 @@
-//! Fail points: named places in the code where a test can kill, stop or panic the process, for example between the commit of a
-//! cycle and the delivery of its report. Compiled only with the feature `fault-points`; without it the functions do nothing.
+//! Fail points: named places in the code where a test can kill, stop or panic the process, for example between the
+//! commit of a cycle and the delivery of its report. Compiled only with the feature `fault-points`; without it the
+//! functions do nothing.
 //!
-//! `ATALAYA_FAULT=NAME` or `NAME:N` in the environment: the process kills itself (SIGKILL) when it reaches the point for the first,
-//! or Nth, time. `NAME:N:stop`: the process stops itself (SIGSTOP) and continues after SIGCONT. `NAME:N:panic`: the task or thread
-//! panics.
+//! `ATALAYA_FAULT=NAME` or `NAME:N` in the environment: the process kills itself (SIGKILL) when it reaches the point
+//! for the first, or Nth, time. `NAME:N:stop`: the process stops itself (SIGSTOP) and continues after SIGCONT.
+//! `NAME:N:panic`: the task or thread panics.
 
 /// Triggers the fault if it is configured for this point.
 pub(crate) fn point(name: &str) {

@@ -19,7 +19,7 @@ pub mod commands;
 #[cfg(feature = "demo")]
 mod demo;
 pub mod dynamic_config;
-pub mod fail_points;
+mod fail_points;
 pub mod fleet_status;
 pub mod inspect;
 pub mod leader;

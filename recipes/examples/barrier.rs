@@ -1,7 +1,7 @@
-//! Closes or opens the barrier at /barrier, or waits at it, a minute at the longest:
+//! Closes or opens the barrier at /barrier, or waits for up to a minute until it is open:
 //! `cargo run -p atalaya-recipes --example barrier -- 127.0.0.1:2181 [close|open|wait]`.
 //!
-//! Close it, let several wait, and open it.
+//! Close it, start several that wait, and open it.
 
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use atalaya_recipes::{Barrier, Session, SessionOptions};
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
-    let what = arguments.next();
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
+    let command = arguments.next();
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
     let barrier = Barrier::new(session.clone(), "/barrier");
-    match what.as_deref() {
-        Some("close") => println!("closed, for the time numbered {}", barrier.close().await?),
+    match command.as_deref() {
+        Some("close") => println!("closed, generation {}", barrier.close().await?),
         Some("open") if barrier.open().await? => println!("opened"),
         Some("open") => println!("it was open"),
         _ => {

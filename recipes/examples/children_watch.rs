@@ -1,7 +1,7 @@
-//! Says which nodes measure, and each that comes or goes, until Ctrl-C:
+//! Prints the names of the children of a znode, whenever they change, until Ctrl-C:
 //! `cargo run -p atalaya-recipes --example children_watch -- 127.0.0.1:2181 [PATH]`.
 //!
-//! Start and stop the example persistent_node under several names meanwhile.
+//! Start and stop the example persistent_node under several names at the same time.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use atalaya_recipes::{ChildrenWatch, Session, SessionOptions};
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let path = arguments.next().unwrap_or_else(|| "/mediciones".to_owned());
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });

@@ -1,7 +1,7 @@
 //! Adds 1 to the counter at /counter, ten times:
 //! `cargo run -p atalaya-recipes --example counter -- 127.0.0.1:2181`.
 //!
-//! Start several at once, and stop and start ZooKeeper meanwhile: each adds ten, not more and not less.
+//! Start several at once, and restart ZooKeeper while they run: each adds exactly ten.
 
 use std::time::Duration;
 
@@ -12,16 +12,17 @@ use atalaya_recipes::{Counter, Session, SessionOptions};
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
     let counter = Counter::exact(session.clone(), "/counter");
-    println!("it is at {}", counter.get().await?);
+    println!("value: {}", counter.get().await?);
     for _ in 0..10 {
-        println!("and now at {}", counter.add(1).await?);
+        println!("after the addition: {}", counter.add(1).await?);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // With it goes the marker that keeps its additions from counting twice.
+    // Removes the dedup record, which prevents additions from being counted twice.
     counter.close().await;
     session.close(Duration::from_secs(2)).await;
     Ok(())

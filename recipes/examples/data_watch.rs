@@ -1,7 +1,7 @@
-//! Says what stands at /config/sampling_period, and each change of it, until Ctrl-C:
+//! Prints the data of /config/sampling_period, whenever they change, until Ctrl-C:
 //! `cargo run -p atalaya-recipes --example data_watch -- 127.0.0.1:2181 [PATH]`.
 //!
-//! Change it with zkCli.sh, delete it, restart ZooKeeper: what is shown last is what stands there.
+//! Change the znode with zkCli.sh, delete it, restart ZooKeeper: the last line shows the current data.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use atalaya_recipes::{DataWatch, Session, SessionOptions, WatchedData};
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let path = arguments.next().unwrap_or_else(|| "/config/sampling_period".to_owned());
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
@@ -24,7 +25,7 @@ async fn main() -> anyhow::Result<()> {
                 WatchedData::Present(data, stat) => {
                     println!("version {}: {}", stat.version, String::from_utf8_lossy(data));
                 }
-                WatchedData::Missing => println!("there is no {path}"),
+                WatchedData::Missing => println!("{path} does not exist"),
                 WatchedData::Unknown => {}
             }
         }

@@ -1,12 +1,13 @@
 //! Holds the lock at /locks/crane until Ctrl-C, or until it is lost:
 //! `cargo run -p atalaya-recipes --example lock -- 127.0.0.1:2181 [read|write]`.
 //!
-//! Start it twice; stop the holder with Ctrl-C, kill it, or suspend it with Ctrl-Z and wake it up, and see what each says.
+//! Start it twice; stop the holder with Ctrl-C, kill it, or suspend it with Ctrl-Z and resume it, and compare the
+//! output.
 
 use std::time::Duration;
 
 use anyhow::Context;
-use atalaya_recipes::{Lock, ReadLock, Session, SessionOptions, WriteLock};
+use atalaya_recipes::{Lock, ReadWriteLock, Session, SessionOptions};
 
 const PATH: &str = "/locks/crane";
 
@@ -14,7 +15,8 @@ const PATH: &str = "/locks/crane";
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let kind = arguments.next();
     let name = format!("process {}", std::process::id());
 
@@ -23,14 +25,18 @@ async fn main() -> anyhow::Result<()> {
         println!("waiting");
         let acquiring = async {
             match kind.as_deref() {
-                Some("read") => ReadLock::new(session.clone(), PATH, name.as_str()).acquire().await,
-                Some("write") => WriteLock::new(session.clone(), PATH, name.as_str()).acquire().await,
+                Some("read") => {
+                    ReadWriteLock::new(session.clone(), PATH, name.as_str()).read_lock().acquire().await
+                }
+                Some("write") => {
+                    ReadWriteLock::new(session.clone(), PATH, name.as_str()).write_lock().acquire().await
+                }
                 _ => Lock::new(session.clone(), PATH, name.as_str()).acquire().await,
             }
         };
         let guard = tokio::select! {
             guard = acquiring => guard?,
-            // Nothing is left in line: the task behind it sees to that while the session is closed.
+            // The dropped call leaves no znode: its background task deletes it before the session is closed.
             result = tokio::signal::ctrl_c() => {
                 result.context("cannot wait for Ctrl-C")?;
                 break;
@@ -41,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
             () = guard.lost() => println!("lost"),
             result = tokio::signal::ctrl_c() => {
                 result.context("cannot wait for Ctrl-C")?;
-                println!("{}", if guard.release().await { "released" } else { "it will go with the session" });
+                println!("{}", if guard.release().await { "released" } else { "it ends with the session" });
                 break;
             }
         }

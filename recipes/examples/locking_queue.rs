@@ -1,7 +1,8 @@
-//! Puts what it is given into the queue at /jobs; given nothing, does the jobs, a second each, until none has come for three:
+//! Puts its arguments into the queue at /jobs. Without arguments, processes the jobs, one second each, until the queue is
+//! empty for three seconds:
 //! `cargo run -p atalaya-recipes --example locking_queue -- 127.0.0.1:2181 [JOB…]`.
 //!
-//! Kill one at its work: when its session has ended, another one does that job.
+//! Kill one while it works: when its session has ended, another one processes that job.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use atalaya_recipes::{LockingQueue, Session, SessionOptions};
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let jobs: Vec<String> = arguments.collect();
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
@@ -23,18 +25,18 @@ async fn main() -> anyhow::Result<()> {
         queue.put_all(&all, DEFAULT_PRIORITY).await?;
         println!("put {} jobs", all.len());
     } else {
-        while let Some(taken) = queue.take_within(Duration::from_secs(3)).await? {
-            let job = String::from_utf8_lossy(taken.data()).into_owned();
-            println!("at {job}");
+        while let Some(entry) = queue.take_within(Duration::from_secs(3)).await? {
+            let job = String::from_utf8_lossy(entry.data()).into_owned();
+            println!("processing {job}");
             tokio::select! {
-                () = taken.lost() => println!("{job} is somebody else's now"),
+                () = entry.lost() => println!("{job} is lost, another process will take it"),
                 () = tokio::time::sleep(Duration::from_secs(1)) => {
-                    taken.consume().await?;
-                    println!("done with {job}");
+                    entry.consume().await?;
+                    println!("processed {job}");
                 }
             }
         }
-        println!("there is no more");
+        println!("the queue is empty");
     }
     session.close(Duration::from_secs(2)).await;
     Ok(())

@@ -1,7 +1,7 @@
-//! Joins the party at /workers and says who is there, until Ctrl-C:
+//! Joins the party at /workers and prints its members, whenever they change, until Ctrl-C:
 //! `cargo run -p atalaya-recipes --example party -- 127.0.0.1:2181 [NAME]`.
 //!
-//! Start several; stop one with Ctrl-C, kill another: the one leaves at once, the other with its session.
+//! Start several; stop one with Ctrl-C and kill another: the first leaves at once, the second when its session expires.
 
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use atalaya_recipes::{Party, Session, SessionOptions};
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let name = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
     let party = Party::new(session.clone(), "/workers", name);
     let membership = party.join().await?;
     tokio::select! {
-        error = party.follow(|members| println!("here: {}", members.join(", "))) => return Err(error.into()),
+        error = party.follow(|members| println!("members: {}", members.join(", "))) => return Err(error.into()),
         result = tokio::signal::ctrl_c() => result.context("cannot wait for Ctrl-C")?,
     }
     membership.leave().await;

@@ -1,7 +1,8 @@
-//! Keeps a number at /mediciones/NAME, another one each second, until Ctrl-C:
+//! Keeps a number in /mediciones/NAME, a new one each second, until Ctrl-C:
 //! `cargo run -p atalaya-recipes --example persistent_node -- 127.0.0.1:2181 [NAME]`.
 //!
-//! Restart ZooKeeper, delete the znode, suspend this with Ctrl-Z: it comes back. A second one of the same name gives up.
+//! Restart ZooKeeper, delete the znode, suspend the program with Ctrl-Z: the znode is created again. A second
+//! program of the same name gives up.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use tokio::sync::watch;
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let name = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });

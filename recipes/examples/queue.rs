@@ -1,7 +1,8 @@
-//! Puts what it is given into the queue at /queue; given nothing, takes entries until none has come for three seconds:
+//! Puts its arguments into the queue at /queue. Without arguments, takes entries until the queue is empty for three
+//! seconds:
 //! `cargo run -p atalaya-recipes --example queue -- 127.0.0.1:2181 [TEXT…]`.
 //!
-//! Let several take, and put: each entry is taken by one of them.
+//! Start several that take, and put: each entry is taken by one of them.
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use atalaya_recipes::{Queue, Session, SessionOptions};
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let texts: Vec<String> = arguments.collect();
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
@@ -26,7 +28,7 @@ async fn main() -> anyhow::Result<()> {
         while let Some(entry) = queue.take_within(Duration::from_secs(3)).await? {
             println!("took {}", String::from_utf8_lossy(&entry));
         }
-        println!("there is no more");
+        println!("the queue is empty");
     }
     queue.close().await;
     session.close(Duration::from_secs(2)).await;

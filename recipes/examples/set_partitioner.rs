@@ -1,7 +1,7 @@
-//! Divides four buses among all who run this, until Ctrl-C:
+//! Divides four buses among the running instances, until Ctrl-C:
 //! `cargo run -p atalaya-recipes --example set_partitioner -- 127.0.0.1:2181 [NAME]`.
 //!
-//! Start several with different names; stop one, and see who polls its buses.
+//! Start several with different names; stop one, and see which others poll its buses.
 
 use std::time::Duration;
 
@@ -12,24 +12,25 @@ use atalaya_recipes::{Session, SessionOptions, SetPartitioner};
 async fn main() -> anyhow::Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::WARN).init();
     let mut arguments = std::env::args().skip(1);
-    let servers = arguments.next().context("which ZooKeeper? Say host:port")?.parse()?;
+    let servers =
+        arguments.next().context("missing argument: the address of ZooKeeper, host:port")?.parse()?;
     let name = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
 
     let session = Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) });
     let items = ["bus 1", "bus 2", "bus 3", "bus 4"].map(String::from);
     let partitioner = SetPartitioner::new(session.clone(), "/polling", items, name)
-        // For a fleet that starts one after the other it is longer, so that little is handed over twice.
+        // Use a longer time for members that start one after the other, so that fewer items are moved twice.
         .with_settle_time(Duration::from_secs(1));
     tokio::select! {
         error = partitioner.run(poll) => return Err(error.into()),
         result = tokio::signal::ctrl_c() => result.context("cannot wait for Ctrl-C")?,
     }
-    println!("given back");
+    println!("released");
     session.close(Duration::from_secs(2)).await;
     Ok(())
 }
 
-/// Goes on until it is dropped, which is when the share changes.
+/// Runs until it is dropped because the share changes.
 async fn poll(share: Vec<String>) {
     println!("polling {}", share.join(", "));
     std::future::pending().await

@@ -1,8 +1,8 @@
 //! Background task behind a [`Guard`](crate::Guard): acquires a znode, keeps it, and deletes what remains of it.
 //!
-//! The acquiring future, and later the guard, own one end of a channel. When that end is dropped, wherever that happens, the
-//! task withdraws. So an acquiring future can be cancelled at any await without leaving a znode behind. The task runs on the
-//! session's runtime, and ends at the latest with the session in which it created a znode.
+//! The acquiring future, and later the guard, own one end of a channel. When that end is dropped, wherever that
+//! happens, the task withdraws. So an acquiring future can be cancelled at any await without leaving a znode behind.
+//! The task runs on the session's runtime, and ends at the latest with the session in which it created a znode.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -14,7 +14,8 @@ use crate::backoff::Backoff;
 use crate::owned_node::{OwnedNode, WatchedNode};
 use crate::{AcquireError, Connection, Phase, Session};
 
-/// Maximum number of refused requests, other than lost connections, before the cleanup is left to the end of the session.
+/// Maximum number of refused requests, other than lost connections, before the cleanup is left to the end of the
+/// session.
 const MAX_CLEANUP_REFUSALS: u32 = 3;
 
 /// A contender for one znode, over consecutive connections.
@@ -28,13 +29,15 @@ pub(crate) trait Acquirable: Send + 'static {
     fn progress(&self) -> Progress;
     /// Carries out the next action, which may be to wait.
     fn advance(&mut self, connection: &Connection) -> impl Future<Output = Result<(), AcquireError>> + Send;
-    /// Returns the acquired znode at `path`, watched. Returns `None` if it does not exist or belongs to another session.
+    /// Returns the acquired znode at `path`, watched. Returns `None` if it does not exist or belongs to another
+    /// session.
     fn watch_own(
         &mut self,
         connection: &Connection,
         path: String,
     ) -> impl Future<Output = Result<Option<WatchedNode>, AcquireError>> + Send;
-    /// Returns true if this contender would have to wait for another one. Called before the first write; writes nothing.
+    /// Returns true if this contender would have to wait for another one. Called before the first write; writes
+    /// nothing.
     fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, AcquireError>> + Send;
 }
 
@@ -102,14 +105,13 @@ impl AcquireTask {
             session: session.clone(),
             contender,
             if_taken,
-            released,
             status: sender,
             may_join: if_taken == IfTaken::Wait,
             connection: None,
             node: None,
             creator: None,
         };
-        session.spawn(task.run());
+        session.spawn(task.run(released));
         AcquireTask { session: session.clone(), status, release }
     }
 
@@ -148,7 +150,6 @@ struct Task<C> {
     session: Session,
     contender: C,
     if_taken: IfTaken,
-    released: oneshot::Receiver<Infallible>,
     status: watch::Sender<Status>,
     /// The contender may write: it may wait for others, or no other contender was in the way.
     may_join: bool,
@@ -161,18 +162,18 @@ struct Task<C> {
 }
 
 impl<C: Acquirable> Task<C> {
-    async fn run(mut self) {
-        let reason = self.acquire_and_hold().await;
+    async fn run(mut self, mut released: oneshot::Receiver<Infallible>) {
+        let reason = self.acquire_and_hold(&mut released).await;
         self.contender.withdraw();
         let cleaned_up = self.clean_up().await;
         self.status.send_replace(Status::Ended { reason, cleaned_up });
     }
 
-    async fn acquire_and_hold(&mut self) -> EndReason {
+    async fn acquire_and_hold(&mut self, released: &mut oneshot::Receiver<Infallible>) -> EndReason {
         loop {
             let connection = tokio::select! {
                 biased;
-                _ = &mut self.released => return EndReason::Released,
+                _ = &mut *released => return EndReason::Released,
                 connection = next_connection(&self.session) => connection,
             };
             let Some(connection) = connection else { return EndReason::Failed(AcquireError::Closed) };
@@ -180,8 +181,8 @@ impl<C: Acquirable> Task<C> {
             let ended = tokio::select! {
                 biased;
                 () = connection.lost() => None,
-                _ = &mut self.released => Some(EndReason::Released),
-                ended = work(&mut self.contender, &connection, self.if_taken, &mut self.may_join, &mut self.node, &self.status) => ended,
+                _ = &mut *released => Some(EndReason::Released),
+                ended = self.work(&connection) => ended,
             };
             if let Some(reason) = ended {
                 return reason;
@@ -191,10 +192,63 @@ impl<C: Acquirable> Task<C> {
                 // The znode stays until the holder has dropped its guard: until then other contenders must wait. If the
                 // session ends first, ZooKeeper deletes the znode.
                 tokio::select! {
-                    _ = &mut self.released => {}
+                    _ = &mut *released => {}
                     () = session_ended(&self.session, self.creator) => {}
                 }
                 return EndReason::Released;
+            }
+        }
+    }
+
+    /// Works over one connection until there is a reason to end. Returns `None` if the acquired znode is no longer
+    /// certainly held. The caller drops this future when the connection is lost.
+    async fn work(&mut self, connection: &Connection) -> Option<EndReason> {
+        let mut backoff = Backoff::default();
+        loop {
+            let progress = self.contender.progress();
+            // A wait that has ended is progress; a successful read is not.
+            let was_waiting = matches!(progress, Progress::Waiting);
+            let result = match progress {
+                Progress::Left => return Some(EndReason::Released),
+                Progress::Waiting if self.if_taken == IfTaken::GiveUp => return Some(EndReason::Taken),
+                Progress::Busy | Progress::Waiting if self.may_join => {
+                    self.contender.advance(connection).await
+                }
+                Progress::Busy | Progress::Waiting => match self.contender.is_taken(connection).await {
+                    Ok(true) => return Some(EndReason::Taken),
+                    Ok(false) => {
+                        self.may_join = true;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Progress::Acquired(path) => match verify(&mut self.contender, connection, path).await {
+                    Ok(Some(verified)) => {
+                        let (znode, fencing_token) = (verified.path().to_owned(), verified.czxid());
+                        self.status.send_replace(Status::Held {
+                            connection: connection.clone(),
+                            znode,
+                            fencing_token,
+                        });
+                        let reason = self.node.insert(verified).lost().await;
+                        warn!(?reason, "lock or permit lost");
+                        return None;
+                    }
+                    Ok(None) => {
+                        self.contender.on_outcome_unknown();
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+            };
+            match result {
+                Ok(()) if was_waiting => backoff.reset(),
+                Ok(()) => {}
+                Err(AcquireError::Refused(error)) if error.is_connection_loss() => {
+                    backoff.pause(connection.session(), &error).await;
+                    self.contender.on_outcome_unknown();
+                }
+                Err(error) => return Some(EndReason::Failed(error)),
             }
         }
     }
@@ -211,8 +265,8 @@ impl<C: Acquirable> Task<C> {
         self.contender.on_connected(connection);
     }
 
-    /// Deletes all znodes of the contender, over consecutive connections, until the session that created them ends. Returns
-    /// true if none is left.
+    /// Deletes all znodes of the contender, over consecutive connections, until the session that created them ends.
+    /// Returns true if none is left.
     async fn clean_up(&mut self) -> bool {
         let session = self.session.clone();
         let mut refusals = 0;
@@ -259,64 +313,6 @@ impl<C: Acquirable> Task<C> {
             if let Some(cleaned_up) = cleaned_up {
                 return cleaned_up;
             }
-        }
-    }
-}
-
-/// Works over one connection until there is a reason to end. Returns `None` if the acquired znode is no longer certainly held.
-/// The caller drops this future when the connection is lost.
-async fn work<C: Acquirable>(
-    contender: &mut C,
-    connection: &Connection,
-    if_taken: IfTaken,
-    may_join: &mut bool,
-    node: &mut Option<OwnedNode>,
-    status: &watch::Sender<Status>,
-) -> Option<EndReason> {
-    let mut backoff = Backoff::default();
-    loop {
-        let progress = contender.progress();
-        // A wait that has ended is progress; a successful read is not.
-        let was_waiting = matches!(progress, Progress::Waiting);
-        let result = match progress {
-            Progress::Left => return Some(EndReason::Released),
-            Progress::Waiting if if_taken == IfTaken::GiveUp => return Some(EndReason::Taken),
-            Progress::Busy | Progress::Waiting if *may_join => contender.advance(connection).await,
-            Progress::Busy | Progress::Waiting => match contender.is_taken(connection).await {
-                Ok(true) => return Some(EndReason::Taken),
-                Ok(false) => {
-                    *may_join = true;
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
-            Progress::Acquired(path) => match verify(contender, connection, path).await {
-                Ok(Some(verified)) => {
-                    let (znode, fencing_token) = (verified.path().to_owned(), verified.czxid());
-                    status.send_replace(Status::Held {
-                        connection: connection.clone(),
-                        znode,
-                        fencing_token,
-                    });
-                    let reason = node.insert(verified).lost().await;
-                    warn!(?reason, "lock lost");
-                    return None;
-                }
-                Ok(None) => {
-                    contender.on_outcome_unknown();
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            },
-        };
-        match result {
-            Ok(()) if was_waiting => backoff.reset(),
-            Ok(()) => {}
-            Err(AcquireError::Refused(error)) if error.is_connection_loss() => {
-                backoff.pause(connection.session(), &error).await;
-                contender.on_outcome_unknown();
-            }
-            Err(error) => return Some(EndReason::Failed(error)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Backoff for an operation that is repeated until it succeeds. Each reason of failure is logged once.
 //!
-//! An operation mostly takes several steps, such as a read and then a write. The success of one step does not reset a [`Backoff`],
-//! because the write may be refused each time although the read before it succeeds. Call [`Backoff::reset`] when the operation as a whole
-//! has succeeded.
+//! An operation mostly takes several steps, such as a read and then a write. The success of one step does not reset a
+//! [`Backoff`], because the write may be refused each time although the read before it succeeds. Call
+//! [`Backoff::reset`] when the operation as a whole has succeeded.
 
 use std::time::Duration;
 
@@ -47,16 +47,17 @@ impl Backoff {
         self.wrong_znodes.clear();
     }
 
-    /// Starts again with short delays, because there is a new connection. Reasons that were logged are not logged again.
+    /// Starts again with short delays, because there is a new connection. Reasons that were logged are not logged
+    /// again.
     pub fn reconnected(&mut self) {
         self.delays.reset();
         self.conflicts = 0;
     }
 
-    /// Handles a failure of the operation: logs `error` if it is a new reason, reports the znode of the wrong type that caused it, and waits
-    /// before the next attempt. Lost connections are logged by the session.
+    /// Handles a failure of the operation: logs `error` if it is a new reason, reports the znode of the wrong type that
+    /// caused it, and waits before the next attempt. Lost connections are logged by the session.
     ///
-    /// # Cancellation safety
+    /// # Cancel safety
     /// Dropping the future only ends the wait.
     pub async fn pause(&mut self, session: &Session, error: &Error) {
         self.wrong_znodes.update(session, error.wrong_znode());
@@ -74,10 +75,10 @@ impl Backoff {
         tokio::time::sleep(self.delays.next_delay()).await;
     }
 
-    /// Handles an attempt that had no error and no effect: another client was faster, or the znode was deleted. Waits only
-    /// after several conflicts in a row.
+    /// Handles an attempt that had no error and no effect: another client was faster, or the znode was deleted. Waits
+    /// only after several conflicts in a row.
     ///
-    /// # Cancellation safety
+    /// # Cancel safety
     /// Dropping the future only ends the wait.
     pub async fn conflict(&mut self) {
         self.conflicts = self.conflicts.saturating_add(1);

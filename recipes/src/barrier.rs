@@ -1,19 +1,21 @@
 //! Barrier at which any number of clients wait until it is opened; compatible with Kazoo and Curator on the wire.
 //!
 //! # Guarantees
-//! A waiting client passes if the barrier was open at any moment since the wait began, even if it was closed again before the
-//! client could read it; and never otherwise. Each closing is a *generation*, identified by the znode's `czxid`.
+//! A waiting client passes if the barrier was open at any moment since the wait began, even if it was closed again
+//! before the client could read it; and never otherwise. Each closing is a *generation*, identified by the znode's
+//! `czxid`.
 //!
 //! # Znodes
 //! `{path}`, persistent and empty: the barrier is closed while it exists. Missing parents are created.
 //!
 //! # Errors
-//! Errors that ZooKeeper would return again (missing permission). Calls that do not wait for the barrier also return the last
-//! connection error after their timeout. Connection errors never end a wait.
+//! Errors that ZooKeeper would return again (missing permission). Calls that do not wait for the barrier also return
+//! the last connection error after their timeout. Connection errors never end a wait.
 //!
 //! # Disconnect and session expiry
-//! A wait continues over lost connections and in new sessions, and reads the barrier again each time. An opening whose reply
-//! was lost does not open the next generation. A closing whose reply was lost is repeated if the barrier is open by then.
+//! A wait continues over lost connections and in new sessions, and reads the barrier again each time. An opening whose
+//! reply was lost does not open the next generation. A closing whose reply was lost is repeated if the barrier is open
+//! by then.
 //!
 //! # Cancel safety
 //! A cancelled wait has no effect. A cancelled opening or closing may have taken effect, or may still take effect.
@@ -70,13 +72,7 @@ impl Barrier {
     /// Returns the generation if the barrier is closed, or `None` if it is open.
     pub async fn generation(&self) -> Result<Option<i64>, Error> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "read", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            match self.generation_over(&connection).await {
-                Ok(generation) => return Ok(generation),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        attempts.retry(|connection| async move { self.generation_over(&connection).await }).await
     }
 
     async fn generation_over(&self, connection: &Connection) -> Result<Option<i64>, Error> {
@@ -100,13 +96,10 @@ impl Barrier {
                     }
                     Err(error) => error,
                 },
-                Err(error) if error.is_no_node() => {
-                    let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                    match connection.ensure(parent).await {
-                        Ok(()) => continue,
-                        Err(error) => error,
-                    }
-                }
+                Err(error) if error.is_no_node() => match connection.ensure_parent(&self.path).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
                 Err(error) => error,
             };
             attempts.failed(error).await?;
@@ -121,15 +114,16 @@ impl Barrier {
         }
     }
 
-    /// Opens the barrier if `generation` is the closed generation. Returns true if it was, or if an attempt whose reply was
-    /// lost may have opened it.
+    /// Opens the barrier if `generation` is the closed generation. Returns true if it was, or if an attempt whose reply
+    /// was lost may have opened it.
     pub async fn open_generation(&self, generation: i64) -> Result<bool, Error> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "open", &self.path);
         let mut may_have_opened = false;
         loop {
             let connection = attempts.connection().await?;
             let opened = async {
-                // ZooKeeper deletes by version, not by generation, so the generation is read directly before the delete.
+                // ZooKeeper deletes by version, not by generation, so the generation is read directly before the
+                // delete.
                 if self.generation_over(&connection).await? != Some(generation) {
                     return Ok(false);
                 }
@@ -155,8 +149,8 @@ impl Barrier {
         self.wait_until_passed(Wait::default(), Some(timeout)).await
     }
 
-    /// Waits until `generation` has ended, without a time limit. Returns at once if the barrier is open or a later generation
-    /// is closed.
+    /// Waits until `generation` has ended, without a time limit. Returns at once if the barrier is open or a later
+    /// generation is closed.
     pub async fn wait_for_generation(&self, generation: i64) -> Result<(), Error> {
         self.wait_until_passed(Wait { generation: Some(generation) }, None).await.map(|_| ())
     }

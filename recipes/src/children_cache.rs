@@ -1,26 +1,28 @@
 //! The children of a znode and their data, kept current by watches.
 //!
 //! # Guarantees
-//! The newest state of every child is published, at the latest after a reconnect. If several changes occur in quick succession,
-//! only the newest state is published.
+//! The newest state of every child is published, at the latest after a reconnect. If several changes occur in quick
+//! succession, only the newest state is published.
 //!
 //! # Znodes
-//! Reads the znode at the given path and its children. A znode that does not exist has no children, and its creation is awaited. There is one
-//! watch for each child and one for the list. At most [`ChildrenCache::with_limit`] children are kept.
+//! Reads the znode at the given path and its children. A znode that does not exist has no children, and its creation is
+//! awaited. There is one watch for each child and one for the list. At most [`ChildrenCache::with_limit`] children are
+//! kept.
 //!
 //! # Errors
-//! [`CacheError`]: there are more children than the limit, or ZooKeeper refused a request and a retry cannot solve that.
+//! [`CacheError`]: there are more children than the limit, or ZooKeeper refused a request and a retry cannot solve
+//! that.
 //!
-//! # Behaviour on disconnect and on expiry
-//! Everything is read again over each connection, and published if it has changed. While there is no connection, the last
-//! state remains.
+//! # Disconnect and session expiry
+//! Everything is read again over each connection, and published if it has changed. While there is no connection, the
+//! last state remains.
 //!
-//! # Cancellation safety
+//! # Cancel safety
 //! Dropping the future ends the watches. Receivers keep the last state.
 //!
 //! # Differences from other clients
-//! Like Curator's `PathChildrenCache` and Kazoo's `TreeCache`, but without persistent watches, which zookeeper-client loses at a
-//! reconnect.
+//! Like Curator's `PathChildrenCache` and Kazoo's `TreeCache`, but without persistent watches, which zookeeper-client
+//! loses at a reconnect.
 //!
 //! Example: `cargo run -p atalaya-recipes --example children_cache -- 127.0.0.1:2181`.
 //!
@@ -138,7 +140,8 @@ impl ChildrenCache {
     /// Keeps the cache current over one connection, until the parent is created or deleted.
     async fn follow(&self, connection: &Connection) -> Result<(), CacheError> {
         let mut children = BTreeMap::new();
-        // Futures instead of tasks: tasks are cancelled when the runtime shuts down, and their results would never come.
+        // Futures instead of tasks: tasks are cancelled when the runtime shuts down, and their results would never
+        // come.
         let mut watches: Watches = FuturesUnordered::new();
         let mut change = Change::List;
         loop {

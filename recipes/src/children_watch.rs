@@ -6,11 +6,11 @@
 //! # Errors
 //! None: a request that is refused is retried with backoff, and each reason is logged once.
 //!
-//! # Behaviour on disconnect and on expiry
-//! One-shot watches survive a reconnect within a session, but not the end of the session. The list is read again over every new
-//! connection. While there is no connection, the last list remains.
+//! # Disconnect and session expiry
+//! One-shot watches survive a reconnect within a session, but not the end of the session. The list is read again over
+//! every new connection. While there is no connection, the last list remains.
 //!
-//! # Cancellation safety
+//! # Cancel safety
 //! Dropping the future ends the watch.
 //!
 //! Example: `cargo run -p atalaya-recipes --example children_watch -- 127.0.0.1:2181`.
@@ -22,11 +22,12 @@ use tokio::sync::watch;
 use crate::backoff::Backoff;
 use crate::{Connection, Error, Session};
 
-/// Delay between a change and the next read of the list, so that several changes need one read: when a fleet starts, its list is not read
-/// once per node.
+/// Delay between a change and the next read of the list, so that several changes need one read: when a fleet starts,
+/// its list is not read once per node.
 const SETTLE_DELAY: Duration = Duration::from_millis(20);
 
-/// Keeps the list of a znode's children current, like [`follow`], and publishes it on a channel, like [`crate::DataWatch`].
+/// Keeps the list of a znode's children current, like [`follow`], and publishes it on a channel, like
+/// [`crate::DataWatch`].
 #[derive(Debug)]
 pub struct ChildrenWatch {
     session: Session,
@@ -40,7 +41,8 @@ impl ChildrenWatch {
         ChildrenWatch { session, path: path.into(), newest: watch::Sender::default() }
     }
 
-    /// Returns a receiver of the sorted names, which is notified when they change. The list is empty before the first read.
+    /// Returns a receiver of the sorted names, which is notified when they change. The list is empty before the first
+    /// read.
     pub fn subscribe(&self) -> watch::Receiver<Vec<String>> {
         self.newest.subscribe()
     }
@@ -58,7 +60,8 @@ impl ChildrenWatch {
     }
 }
 
-/// Calls `changed` with the sorted names of the children of `path`, now and after each change, until the future is dropped.
+/// Calls `changed` with the sorted names of the children of `path`, now and after each change, until the future is
+/// dropped.
 pub async fn follow(session: &Session, path: &str, mut changed: impl FnMut(Vec<String>)) {
     let mut backoff = Backoff::default();
     loop {

@@ -12,7 +12,8 @@ use crate::{Connection, Error, Session};
 pub(crate) struct Cleanup {
     session: Session,
     path: String,
-    /// Session and data of the znode, if it is ephemeral and others may create the same path. A znode that differs is not deleted.
+    /// Session and data of the znode, if it is ephemeral and others may create the same path. A znode that differs is
+    /// not deleted.
     owner: Option<(i64, String)>,
     /// Task that creates the znode again when it is missing. It is aborted first.
     task: Option<JoinHandle<()>>,
@@ -26,8 +27,8 @@ impl Cleanup {
         Cleanup { session, path, owner: None, task: None, runtime: None }
     }
 
-    /// Creates the armed cleanup of an ephemeral znode that the session `owner` creates with this data. Other clients may create
-    /// the same path.
+    /// Creates the armed cleanup of an ephemeral znode that the session `owner` creates with this data. Other clients
+    /// may create the same path.
     pub(crate) fn of_session(session: Session, path: String, owner: i64, data: &str) -> Cleanup {
         let owner = Some((owner, data.to_owned()));
         Cleanup { session, path, owner, task: None, runtime: Some(Handle::current()) }
@@ -53,8 +54,8 @@ impl Cleanup {
         self.runtime = None;
     }
 
-    /// Deletes the znode now and waits at most a session timeout. If that elapses, or the future is dropped, the deletion continues in
-    /// the background.
+    /// Deletes the znode now and waits at most a session timeout. If that elapses, or the future is dropped, the
+    /// deletion continues in the background.
     pub(crate) async fn run(mut self) {
         let timeout = self.session.state().timeout;
         if let Some((_, removal)) = self.removal() {
@@ -87,30 +88,18 @@ impl Drop for Cleanup {
     }
 }
 
-/// Deletes the znode, with retries: a persistent one would remain indefinitely, an ephemeral one as long as its session lives.
+/// Deletes the znode, with retries: a persistent one would remain indefinitely, an ephemeral one as long as its session
+/// lives.
 async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
     let timeout = DEFAULT_TIMEOUT.max(session.state().timeout);
     let mut attempts = Attempts::new(&session, timeout, "delete", &path);
-    let removed: Result<(), Error> = async {
-        loop {
-            let connection = attempts.connection().await?;
-            match remove_over(&connection, &path, owner.as_ref()).await {
-                Ok(()) => return Ok(()),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
-    }
-    .await;
-    if let Err(error) = removed {
+    let owner = owner.as_ref();
+    if let Err(error) = attempts.retry(|connection| remove_over(connection, &path, owner)).await {
         debug!(path, %error, "cannot delete the znode in time");
     }
 }
 
-async fn remove_over(
-    connection: &Connection,
-    path: &str,
-    owner: Option<&(i64, String)>,
-) -> Result<(), Error> {
+async fn remove_over(connection: Connection, path: &str, owner: Option<&(i64, String)>) -> Result<(), Error> {
     if let Some((owner, data)) = owner {
         if *owner != connection.session_id() {
             return Ok(());

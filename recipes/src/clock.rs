@@ -1,17 +1,20 @@
 //! The clock of local leases. It includes the time for which the machine is suspended.
 //!
-//! On Linux, `std::time::Instant` (CLOCK_MONOTONIC) does not advance while a machine is suspended, so a leader would still trust its lease
-//! after it wakes up. A [`BootInstant`] reads CLOCK_BOOTTIME there (clock_gettime(2)), and `std::time::Instant` on other systems.
+//! On Linux, `std::time::Instant` (CLOCK_MONOTONIC) does not advance while a machine is suspended, so a leader would
+//! still trust its lease after it wakes up. A [`BootInstant`] reads CLOCK_BOOTTIME there (clock_gettime(2)), and
+//! `std::time::Instant` on other systems.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// A point in time, as the time since the machine was started, including suspended time. Only differences are meaningful.
+/// A point in time, as the time since the machine was started, including suspended time. Only differences are
+/// meaningful.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootInstant(Duration);
 
 impl BootInstant {
-    /// Returns the instant `since_boot` after the start of the machine. For tests and simulations, which provide their own time.
+    /// Returns the instant `since_boot` after the start of the machine. For tests and simulations, which provide their
+    /// own time.
     pub const fn at(since_boot: Duration) -> BootInstant {
         BootInstant(since_boot)
     }

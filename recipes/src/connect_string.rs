@@ -1,9 +1,9 @@
 //! Connect strings: `host[:port][,host[:port]…][/chroot]`, checked before anything connects.
 //!
-//! The syntax is ZooKeeper's own (Programmer's Guide, "ZooKeeper Sessions"). The client crate parses it as well, but its only error is
-//! "invalid address"; the errors here name each mistake and the correct form. White space around a server is
-//! ignored, as in ZooKeeper and Kazoo. An IPv6 address may have a zone, as in `[fe80::1%eth0]:2181`, which the resolver of the
-//! system supports.
+//! The syntax is ZooKeeper's own (Programmer's Guide, "ZooKeeper Sessions"). The client crate parses it as well, but
+//! its only error is "invalid address"; the errors here name each mistake and the correct form. White space around a
+//! server is ignored, as in ZooKeeper and Kazoo. An IPv6 address may have a zone, as in `[fe80::1%eth0]:2181`, which
+//! the resolver of the system supports.
 
 use std::fmt;
 use std::str::FromStr;
@@ -176,8 +176,9 @@ fn port_has_sign(server: &str) -> bool {
     server.rsplit(':').next().is_some_and(|port| port.starts_with('+'))
 }
 
-/// Checks that `path` is a valid path of a znode, like ZooKeeper's `PathUtils.validatePath`: absolute, without an empty, `.` or `..`
-/// element, without a slash at its end, without control characters. Returns a description of the mistake.
+/// Checks that `path` is a valid path of a znode, like ZooKeeper's `PathUtils.validatePath`: absolute, without an
+/// empty, `.` or `..` element, without a slash at its end, without control characters. Returns a description of the
+/// mistake.
 pub fn check_path(path: &str) -> Result<(), &'static str> {
     let Some(rest) = path.strip_prefix('/') else { return Err("a znode path must begin with /") };
     if rest.is_empty() {

@@ -1,9 +1,10 @@
 //! State machine of a contender in an election or a lock. No I/O; [`crate::lock_queue`] drives it.
 //!
-//! [`ContenderState::step`] returns the next action, and [`ContenderState::on`] takes its outcome. After every failure the
-//! next action is to list the queue, which gives three guarantees:
+//! [`ContenderState::step`] returns the next action, and [`ContenderState::on`] takes its outcome. After every failure
+//! the next action is to list the queue, which gives three guarantees:
 //!
-//! * A create whose reply was lost is found by the [`ContenderId`] in its name, so no orphaned znode stays in the queue.
+//! * A create whose reply was lost is found by the [`ContenderId`] in its name, so no orphaned znode stays in the
+//!   queue.
 //! * A znode of an earlier session of this contender is deleted, so no other contender waits for it.
 //! * A contender holds only after it has seen, over the current connection, its own znode at the head of the queue.
 

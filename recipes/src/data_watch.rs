@@ -1,8 +1,8 @@
 //! The data of one znode, kept current by a watch.
 //!
 //! # Guarantees
-//! The newest state is published, at the latest after a reconnect: no change is missed permanently. If several changes occur in
-//! quick succession, only the newest state is published. The first state is published at once.
+//! The newest state is published, at the latest after a reconnect: no change is missed permanently. If several changes
+//! occur in quick succession, only the newest state is published. The first state is published at once.
 //!
 //! # Znodes
 //! Reads the znode at the given path, which need not exist.
@@ -10,16 +10,16 @@
 //! # Errors
 //! [`DataWatch::run`] returns only errors that a retry cannot solve, such as a missing permission.
 //!
-//! # Behaviour on disconnect and on expiry
-//! The znode is read and its one-shot watch is set again over every connection, in the same or a new session. While there is
-//! no connection, the last state remains.
+//! # Disconnect and session expiry
+//! The znode is read and its one-shot watch is set again over every connection, in the same or a new session. While
+//! there is no connection, the last state remains.
 //!
-//! # Cancellation safety
+//! # Cancel safety
 //! Dropping the future ends the watch. Receivers keep the last state.
 //!
-//! # Bugs of other clients that this avoids
-//! kazoo 29, 151, 209, 472: watches do not fire after a lost connection. The persistent watches of zookeeper-client, which
-//! are lost at a reconnect, are not used.
+//! # Bugs of other implementations
+//! kazoo 29, 151, 209, 472: watches do not fire after a lost connection. The persistent watches of zookeeper-client,
+//! which are lost at a reconnect, are not used.
 //!
 //! Example: `cargo run -p atalaya-recipes --example data_watch -- 127.0.0.1:2181`.
 //!

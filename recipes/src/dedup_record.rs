@@ -1,8 +1,9 @@
-//! Dedup records: a persistent znode beside the data of a recipe, written in the same `multi`, that identifies the last write that
-//! took effect. After a lost response it shows whether the write took effect. Used where Kazoo's layout has no room for
-//! this information.
+//! Dedup records: a persistent znode beside the data of a recipe, written in the same `multi`, that identifies the last
+//! write that took effect. After a lost response it shows whether the write took effect. Used where Kazoo's layout has
+//! no room for this information.
 //!
-//! A record is persistent, so that it outlives a session that ends between a lost response and the next read of the record.
+//! A record is persistent, so that it outlives a session that ends between a lost response and the next read of the
+//! record.
 
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::cleanup::Cleanup;
 use crate::session::{BulkRead, CreateMode};
 use crate::{Connection, Error, Session};
 
-/// Age after which any client that creates a record removes another one, counted from its last write. A client whose record is
-/// missing while an outcome is open reports that outcome as unknown, so removal cannot cause a wrong result.
+/// Age after which any client that creates a record removes another one, counted from its last write. A client whose
+/// record is missing while an outcome is open reports that outcome as unknown, so removal cannot cause a wrong result.
 const MAX_AGE: Duration = Duration::from_secs(600);
 /// Maximum number of records that are read and removed at once.
 const SWEEP: usize = 128;
@@ -72,7 +73,7 @@ impl DedupRecord {
     async fn create_parent(&self, connection: &Connection) -> Result<(), Error> {
         let created = match connection.create(&self.parent, b"", CreateMode::Container).await {
             Err(error) if error.is_no_node() => {
-                connection.ensure(self.parent.rsplit_once('/').map_or("", |(above, _)| above)).await?;
+                connection.ensure_parent(&self.parent).await?;
                 connection.create(&self.parent, b"", CreateMode::Container).await
             }
             result => result,

@@ -8,8 +8,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 /// Maximum number of reasons that one [`ReasonLog`] accepts.
 pub(crate) const MAX_REASONS: usize = 8;
 
-/// Delays that double from `min` to `max`. A random part of up to the delay itself is added to each, so that clients that failed
-/// together do not retry together.
+/// Delays that double from `min` to `max`. A random part of up to the delay itself is added to each, so that clients
+/// that failed together do not retry together.
 #[derive(Debug)]
 pub(crate) struct Delays {
     min: Duration,

@@ -1,13 +1,14 @@
 //! Leader election, compatible with Kazoo and Curator on the wire. A leader never acts without a lease.
 //!
-//! An [`Election`] joins the queue below a znode. At the head of the queue it runs the leader's code as a future, which it
-//! drops, at any await, as soon as leadership is no longer certain.
+//! An [`Election`] joins the queue below a znode. At the head of the queue it runs the leader's code as a future, which
+//! it drops, at any await, as soon as leadership is no longer certain.
 //!
 //! # Znodes
-//! `{path}/{32 hex}__lock__{10 digits}`, ephemeral and sequential, with the contender's identifier as data: Kazoo 2.11's
-//! `Election`, whose programs join the same queue, ahead or behind. `{path}` and its missing parents are created as
-//! persistent znodes. With [`Naming::CuratorLatch`] and [`Naming::CuratorLock`] the name is `_c_{uuid}-latch-{10 digits}` or
-//! `_c_{uuid}-lock-{10 digits}`, as in Curator's `LeaderLatch` and `LeaderSelector`, and the parents are containers.
+//! `{path}/{32 hex}__lock__{10 digits}`, ephemeral and sequential, with the contender's identifier as data: Kazoo
+//! 2.11's `Election`, whose programs join the same queue, ahead or behind. `{path}` and its missing parents are created
+//! as persistent znodes. With [`Naming::CuratorLatch`] and [`Naming::CuratorLock`] the name is `_c_{uuid}-latch-{10
+//! digits}` or `_c_{uuid}-lock-{10 digits}`, as in Curator's `LeaderLatch` and `LeaderSelector`, and the parents are
+//! containers.
 //!
 //! # Leadership
 //! A contender leads while all of these conditions hold:
@@ -15,31 +16,32 @@
 //! * The connection is established.
 //! * Over this connection its own znode was seen at the head of the queue, after a `sync` or after it was created.
 //! * The znode has not changed since. It is watched.
-//! * The [lease](crate::session_validity) holds, measured by a clock that counts the machine's sleep.
+//! * The [local lease](crate::session_validity) holds, measured by a clock that counts the machine's sleep.
 //!
-//! Every write of the session renews the lease; after a quarter of its length without a write, a `sync` does. The lease is
-//! checked each time before the leader's code is polled, so a process that was stopped, or a machine that was asleep, is
-//! deposed when it resumes.
+//! Every write of the session renews the lease; after a quarter of its length without a write, a `sync` does. The lease
+//! is checked each time before the leader's code is polled, so a process that was stopped, or a machine that was
+//! asleep, is deposed when it resumes.
 //!
 //! # Disconnect and session expiry
-//! On a disconnect the leader's code is dropped and the znode is kept. If the session continues and the znode is still its
-//! own and first, the contender leads again: the code is called again, with the same [`Leadership::fencing_token`]. After an
-//! expiry it joins the end of the queue; znodes of the old session are deleted, so that no contender waits for them.
+//! On a disconnect the leader's code is dropped and the znode is kept. If the session continues and the znode is still
+//! its own and first, the contender leads again: the code is called again, with the same [`Leadership::fencing_token`].
+//! After an expiry it joins the end of the queue; znodes of the old session are deleted, so that no contender waits for
+//! them.
 //!
 //! # Znodes of the wrong type
 //! A contender that is not ephemeral remains when its creator ends, and all behind it wait indefinitely. The contender
 //! directly behind it logs it and reports it in [`Session::wrong_znodes`], and does not delete it.
 //!
 //! # Cancel safety
-//! Dropping the future of [`Election::run`] ends leadership at once; the znode stays in the queue until the session ends.
-//! When the leader's code returns, [`Election::run`] deletes the znode itself.
+//! Dropping the future of [`Election::run`] ends leadership at once; the znode stays in the queue until the session
+//! ends. When the leader's code returns, [`Election::run`] deletes the znode itself.
 //!
 //! # Bugs of other implementations
-//! * Orphaned znodes in the queue after a create whose reply was lost (kazoo 732, curator 79, 18, 498): znode names carry an
-//!   id, and the contender searches for it after every failure.
+//! * Orphaned znodes in the queue after a create whose reply was lost (kazoo 732, curator 79, 18, 498): znode names
+//!   carry an id, and the contender searches for it after every failure.
 //! * A leader that continues without a znode (curator 171): the leader watches its own znode.
-//! * Two leaders (curator 696, 653, 644, 504), and a leader function that outlives its session (Kazoo's `Election.run`): the
-//!   lease, and the verification over every new connection.
+//! * Two leaders (curator 696, 653, 644, 504), and a leader function that outlives its session (Kazoo's
+//!   `Election.run`): the lease, and the verification over every new connection.
 //! * A herd of requests at every change: each contender watches only its predecessor.
 //!
 //! # Example
@@ -66,8 +68,8 @@ pub enum Standing {
     Inactive,
     /// In the queue, not first.
     Waiting {
-        /// Number of contenders ahead when the queue was last listed. It is listed again when the predecessor leaves, so
-        /// the departure of a contender further ahead is not counted.
+        /// Number of contenders ahead when the queue was last listed. It is listed again when the predecessor leaves,
+        /// so the departure of a contender further ahead is not counted.
         ahead: usize,
     },
     /// Leader.
@@ -100,7 +102,8 @@ impl Leadership {
     }
 
     /// Returns a number that increases with every leader while the ensemble keeps its data: the `czxid` of the election
-    /// znode. Sequence numbers do not have this property: they start again when their parent is deleted and created again.
+    /// znode. Sequence numbers do not have this property: they start again when their parent is deleted and created
+    /// again.
     pub fn fencing_token(&self) -> i64 {
         self.fencing_token
     }
@@ -125,8 +128,8 @@ impl Election {
         Election::with_contender_id(session, path, identifier, naming, ContenderId::random())
     }
 
-    /// Creates a contender with a given id in the names of its znodes. A caller that stores the id can find the znodes after
-    /// this process has died. Each contender needs its own id.
+    /// Creates a contender with a given id in the names of its znodes. A caller that stores the id can find the znodes
+    /// after this process has died. Each contender needs its own id.
     pub fn with_contender_id(
         session: Session,
         path: impl Into<String>,
@@ -143,15 +146,12 @@ impl Election {
         self.standing.subscribe()
     }
 
-    /// Joins the queue and calls `lead` when this contender is first. `lead` is called again each time that leadership was
-    /// interrupted and is certain again. After it has returned it is not called again: the znode is deleted, over the next
-    /// connection if this one is lost, and then this method returns the value of `lead`.
-    pub async fn run<T, F, Fut>(mut self, mut lead: F) -> T
-    where
-        F: FnMut(Leadership) -> Fut,
-        Fut: Future<Output = T>,
-    {
-        // Outlives the connection, which may be lost between the return of the leader's code and the deletion of the znode.
+    /// Joins the queue and calls `lead` when this contender is first. `lead` is called again each time that leadership
+    /// was interrupted and is certain again. After it has returned it is not called again: the znode is deleted, over
+    /// the next connection if this one is lost, and then this method returns the value of `lead`.
+    pub async fn run<T, Fut: Future<Output = T>>(mut self, mut lead: impl FnMut(Leadership) -> Fut) -> T {
+        // Outlives the connection, which may be lost between the return of the leader's code and the deletion of the
+        // znode.
         let mut done = None;
         let mut backoff = Backoff::default();
         loop {
@@ -174,16 +174,13 @@ impl Election {
 
     /// Takes part in the election over one connection until this contender has left the queue. `done` then contains the
     /// value that `lead` returned. The caller drops this future when the connection is lost.
-    async fn contend<T, F, Fut>(
+    async fn contend<T, Fut: Future<Output = T>>(
         &mut self,
         connection: &Connection,
-        lead: &mut F,
+        lead: &mut impl FnMut(Leadership) -> Fut,
         done: &mut Option<T>,
         backoff: &mut Backoff,
-    ) where
-        F: FnMut(Leadership) -> Fut,
-        Fut: Future<Output = T>,
-    {
+    ) {
         loop {
             let result = match self.contender.step() {
                 Step::Left => return,
@@ -224,17 +221,13 @@ impl Election {
     }
 
     /// Leads until the leader's code returns. Returns `None` if the lease expires or the own znode is deleted first.
-    async fn lead<T, F, Fut>(
+    async fn lead<T, Fut: Future<Output = T>>(
         &mut self,
         connection: &Connection,
         own: &str,
-        lead: &mut F,
+        lead: &mut impl FnMut(Leadership) -> Fut,
         backoff: &mut Backoff,
-    ) -> Result<Option<T>, Error>
-    where
-        F: FnMut(Leadership) -> Fut,
-        Fut: Future<Output = T>,
-    {
+    ) -> Result<Option<T>, Error> {
         let Some(watched) = self.contender.watch_own(connection, self.contender.path_of(own)).await? else {
             return Ok(None);
         };
@@ -246,7 +239,8 @@ impl Election {
             znode: node.path().to_owned(),
             fencing_token: node.czxid(),
         };
-        // Biased: the end of leadership is checked before the leader's code is polled, also after the process was stopped.
+        // Biased: the end of leadership is checked before the leader's code is polled, also after the process was
+        // stopped.
         let outcome = tokio::select! {
             biased;
             reason = node.lost() => match reason {
@@ -267,8 +261,8 @@ impl Election {
     }
 }
 
-/// Returns the identifier of the contender at the head of the queue at `path`: the data of its znode. Returns `None` if the
-/// queue is empty, or if its head changed three times while it was read.
+/// Returns the identifier of the contender at the head of the queue at `path`: the data of its znode. Returns `None` if
+/// the queue is empty, or if its head changed three times while it was read.
 ///
 /// # Errors
 /// As for [`Connection::children`] and [`Connection::get`].

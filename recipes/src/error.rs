@@ -57,7 +57,8 @@ impl Error {
         }
     }
 
-    /// Returns true if the connection or the session failed, not the request. Wait for the next connection and try again.
+    /// Returns true if the connection or the session failed, not the request. Wait for the next connection and try
+    /// again.
     pub fn is_connection_loss(&self) -> bool {
         match self {
             Error::NotConnected { .. } | Error::Timeout { .. } => true,

@@ -16,8 +16,8 @@ pub enum AcquireError {
     /// The session was closed.
     #[error("the ZooKeeper session is closed")]
     Closed,
-    /// ZooKeeper refused a request and would refuse it again. For `try_acquire` also: there is no connection, or ZooKeeper
-    /// did not answer in time.
+    /// ZooKeeper refused a request and would refuse it again. For `try_acquire` also: there is no connection, or
+    /// ZooKeeper did not answer in time.
     #[error(transparent)]
     Refused(#[from] Error),
     /// The semaphore has a different number of permits.
@@ -32,11 +32,11 @@ pub enum AcquireError {
     },
 }
 
-/// Guard of an acquired lock or permit. Dropping it releases the lock in the background; the znode is deleted at the latest
-/// with the session.
+/// Guard of an acquired lock or permit. Dropping it releases the lock in the background; the znode is deleted at the
+/// latest with the session.
 ///
-/// A guard that was [lost](Guard::lost) stays lost: acquire again. Its znode, if it still exists, stays in the queue until the
-/// guard is dropped, so that other contenders wait until the holder has stopped its work.
+/// A guard that was [lost](Guard::lost) stays lost: acquire again. Its znode, if it still exists, stays in the queue
+/// until the guard is dropped, so that other contenders wait until the holder has stopped its work.
 #[must_use = "dropping it releases the lock"]
 pub struct Guard {
     task: AcquireTask,
@@ -47,9 +47,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Returns true if the lock is certainly held at this moment: the connection over which it was acquired is established,
-    /// the [lease](crate::session_validity) holds, and no deletion of the own znode was reported. Check it before every
-    /// externally visible action. Once it has returned false it never returns true again.
+    /// Returns true if the lock is certainly held at this moment: the connection over which it was acquired is
+    /// established, the [local lease](crate::session_validity) holds, and no deletion of the own znode was reported.
+    /// Check it before every externally visible action. Once it has returned false it never returns true again.
     pub fn holds(&self) -> bool {
         let holds = !self.lost.load(Ordering::Relaxed)
             && self.connection.is_current()
@@ -63,8 +63,8 @@ impl Guard {
         holds
     }
 
-    /// Waits until the lock is no longer certainly held: after a disconnect, the expiry of the lease, the deletion of the own
-    /// znode, or the end of the session. Cancel safe. Needs a Tokio runtime with time.
+    /// Waits until the lock is no longer certainly held: after a disconnect, the expiry of the lease, the deletion of
+    /// the own znode, or the end of the session. Cancel safe. Needs a Tokio runtime with time.
     pub async fn lost(&self) {
         if self.holds() {
             let mut status = self.task.status.clone();
@@ -78,8 +78,8 @@ impl Guard {
         }
     }
 
-    /// Returns the fencing token: a number that increases with every acquisition while the ensemble keeps its data. It is the
-    /// `czxid` of the own znode. Pass it to systems that can reject lower tokens.
+    /// Returns the fencing token: a number that increases with every acquisition while the ensemble keeps its data. It
+    /// is the `czxid` of the own znode. Pass it to systems that can reject lower tokens.
     pub fn fencing_token(&self) -> i64 {
         self.fencing_token
     }
@@ -94,9 +94,9 @@ impl Guard {
         &self.connection
     }
 
-    /// Releases the lock. Returns true if ZooKeeper has confirmed that the own znode is deleted. Returns false if the session
-    /// has ended first, or after one session timeout; the deletion then continues in the background, at most until the end of
-    /// the session.
+    /// Releases the lock. Returns true if ZooKeeper has confirmed that the own znode is deleted. Returns false if the
+    /// session has ended first, or after one session timeout; the deletion then continues in the background, at most
+    /// until the end of the session.
     ///
     /// Cancelling this future has the effect of dropping the guard.
     pub async fn release(self) -> bool {
@@ -127,8 +127,8 @@ pub(crate) async fn acquire<C: Acquirable>(
     }
 }
 
-/// Like [`acquire`], for at most `timeout`. Returns `None` after a timeout. By then the attempt has left no znode or, if there
-/// is no connection, its znode is deleted over the next one.
+/// Like [`acquire`], for at most `timeout`. Returns `None` after a timeout. By then the attempt has left no znode or,
+/// if there is no connection, its znode is deleted over the next one.
 pub(crate) async fn acquire_within<C: Acquirable>(
     session: &Session,
     timeout: Duration,
@@ -154,7 +154,8 @@ pub(crate) async fn acquire_within<C: Acquirable>(
     }
 }
 
-/// Acquires without waiting for other contenders. Returns `None` if one holds or waits; the attempt has then left no znode.
+/// Acquires without waiting for other contenders. Returns `None` if one holds or waits; the attempt has then left no
+/// znode.
 pub(crate) async fn try_acquire<C: Acquirable>(
     session: &Session,
     path: &str,
@@ -174,8 +175,8 @@ pub(crate) async fn try_acquire<C: Acquirable>(
     wait_for_outcome(task).await
 }
 
-/// Waits for the outcome of an attempt. Returns `None` if another contender was in the way, or if the lock was lost before
-/// the caller could use it.
+/// Waits for the outcome of an attempt. Returns `None` if another contender was in the way, or if the lock was lost
+/// before the caller could use it.
 async fn wait_for_outcome(mut task: AcquireTask) -> Result<Option<Guard>, AcquireError> {
     let status = task.status.wait_for(|status| !matches!(status, Status::Acquiring)).await;
     let status = status.map(|status| status.clone());

@@ -1,5 +1,5 @@
-//! Transactions that take effect exactly once or not at all, even if responses are lost: each also writes a [`DedupRecord`], which is
-//! read after a loss. Used by the queues.
+//! Transactions that take effect exactly once or not at all, even if responses are lost: each also writes a
+//! [`DedupRecord`], which is read after a loss. Used by the queues.
 
 use zookeeper_client as zk;
 
@@ -34,8 +34,8 @@ enum Event {
     Lost,
 }
 
-/// State of one transaction. No I/O. Each attempt requires the version of the record that was read before it, so a delayed attempt cannot
-/// take effect after a later one.
+/// State of one transaction. No I/O. Each attempt requires the version of the record that was read before it, so a
+/// delayed attempt cannot take effect after a later one.
 #[derive(Debug)]
 struct IdempotentWrite {
     step: Step,
@@ -127,7 +127,8 @@ impl IdempotentWriter {
                 Step::ReadRecord => self.read(&connection, &token).await.map(Event::Read),
                 Step::CreateRecord => self.record.create(&connection).await.map(|()| Event::RecordCreated),
                 Step::Write(_) if over && state.unconfirmed.is_none() => return Err(Failure::SessionOver),
-                // The lost attempt must not take effect later: a write of the record alone changes the version that it requires.
+                // The lost attempt must not take effect later: a write of the record alone changes the version that it
+                // requires.
                 Step::Write(version) if over => match self.attempt(&connection, "", version, &[]).await {
                     Ok(()) => return Err(Failure::SessionOver),
                     Err(error) => event_of(error)?,
@@ -191,7 +192,8 @@ impl IdempotentWriter {
     }
 }
 
-/// Converts the failure of an attempt: a stale record is an event, a refusal of one of the caller's writes is final, and the rest is to be retried.
+/// Converts the failure of an attempt: a stale record is an event, a refusal of one of the caller's writes is final,
+/// and all other errors are retried.
 fn event_of(failure: MultiError) -> Result<Result<Event, Error>, Failure> {
     match (failure.at, failure.error) {
         (Some(0), error) if error.is_bad_version() || error.is_no_node() => Ok(Ok(Event::Stale)),

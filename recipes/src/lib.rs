@@ -52,7 +52,7 @@ pub use lock::Lock;
 pub use party::{Membership, Party, PartyError};
 pub use persistent_node::PersistentNode;
 pub use queue::{HeldEntry, LockingQueue, Queue, QueueError};
-pub use read_write_lock::{ReadLock, WriteLock};
+pub use read_write_lock::ReadWriteLock;
 pub use retry::DEFAULT_TIMEOUT;
 pub use semaphore::Semaphore;
 pub use session::{Connection, Phase, Session, SessionOptions, SessionState, WrongZnodeReporter};

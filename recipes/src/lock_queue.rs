@@ -1,9 +1,9 @@
-//! A contender's I/O: carries out the actions of a [`ContenderState`] over a [`Connection`]. Shared by [`crate::election`],
-//! [`crate::lock`], [`crate::read_write_lock`] and the queue of a [`crate::semaphore`].
+//! A contender's I/O: carries out the actions of a [`ContenderState`] over a [`Connection`]. Shared by
+//! [`crate::election`], [`crate::lock`], [`crate::read_write_lock`] and the queue of a [`crate::semaphore`].
 
 use crate::acquire_task::{Acquirable, Progress};
 use crate::contender_state::{ContenderState, Event, Step};
-use crate::node_names::{ContenderId, Role, is_taken, sorted_contenders};
+use crate::node_names::{ContenderId, Role, sorted_contenders};
 use crate::owned_node::WatchedNode;
 use crate::session::BulkRead;
 use crate::session::WrongZnodeReporter;
@@ -221,14 +221,13 @@ impl Acquirable for Contender {
     async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {
         connection.sync().await?;
         let (role, children) = (self.state.role(), connection.children_or_empty(&self.path).await?);
-        if let Some(first) = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name))
-        {
-            let path = self.path_of(first);
-            let stat = connection.stat(&path).await?;
-            // A reporter that is dropped at once: the znode is logged, and reported only for a moment.
-            WrongZnodeReporter::default()
-                .update(connection.session(), stat.and_then(|stat| WrongZnode::not_ephemeral(&path, &stat)));
-        }
-        Ok(is_taken(role, &children))
+        let blocking = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name));
+        let Some(blocking) = blocking else { return Ok(false) };
+        let path = self.path_of(blocking);
+        let stat = connection.stat(&path).await?;
+        // A reporter that is dropped at once: the znode is logged, and reported only for a moment.
+        WrongZnodeReporter::default()
+            .update(connection.session(), stat.and_then(|stat| WrongZnode::not_ephemeral(&path, &stat)));
+        Ok(true)
     }
 }

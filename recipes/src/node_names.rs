@@ -2,19 +2,19 @@
 //!
 //! The name of its znode is the only information that other clients have about a contender:
 //!
-//! * Kazoo 2.11 (`recipe/lock.py`) writes `{32 hex digits}__lock__{10 digits}`. Its contenders are only the names that end
-//!   in this way, and it compares the ten digits as text. Its `ReadLock` writes `__rlock__`.
-//! * Curator (`LeaderLatch`, `LockInternals`) writes `_c_{uuid}-latch-{10 digits}` or `_c_{uuid}-lock-{10 digits}`. It sorts
-//!   *every* child by the text after the last marker, or by the whole name if the name contains no marker.
+//! * Kazoo 2.11 (`recipe/lock.py`) writes `{32 hex digits}__lock__{10 digits}`. Its contenders are only the names that
+//!   end in this way, and it compares the ten digits as text. Its `ReadLock` writes `__rlock__`.
+//! * Curator (`LeaderLatch`, `LockInternals`) writes `_c_{uuid}-latch-{10 digits}` or `_c_{uuid}-lock-{10 digits}`. It
+//!   sorts *every* child by the text after the last marker, or by the whole name if the name contains no marker.
 //!
 //! All clients of a path must use the same naming, so [`Naming`] is a setting.
 //!
 //! # Exhausted sequence numbers
 //! After 2,147,483,647 children of one parent, ZooKeeper (measured: 3.8.0) gives the same last number to all further
-//! children, or negative numbers to some that are created at the same time. Such numbers do not tell the order of arrival,
-//! so a contender that has one waits for every other contender: two never hold at the same time, but two that wait may wait
-//! for each other. The remedy is to delete the parent while no contender holds. Contenders of Kazoo and Curator that have
-//! such a number hold at the same time, whatever other clients do.
+//! children, or negative numbers to some that are created at the same time. Such numbers do not tell the order of
+//! arrival, so a contender that has one waits for every other contender: two never hold at the same time, but two that
+//! wait may wait for each other. The remedy is to delete the parent while no contender holds. Contenders of Kazoo and
+//! Curator that have such a number hold at the same time, whatever other clients do.
 
 use uuid::Uuid;
 
@@ -64,18 +64,6 @@ const CURATOR_PROTECTION: &str = "_c_";
 const SEQUENCE_DIGITS: usize = 10;
 /// Sequence number of every child that is created after the numbers are exhausted.
 const LAST_SEQUENCE: &str = "2147483647";
-
-impl Naming {
-    /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
-    pub fn prefix(self, id: &ContenderId) -> String {
-        Role::from(self).prefix(id)
-    }
-
-    /// Returns the part of `name` by which contenders are sorted, or `None` if `name` does not belong to a contender.
-    pub fn sequence(self, name: &str) -> Option<&str> {
-        Role::from(self).sequence(name)
-    }
-}
 
 impl Role {
     /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
@@ -216,12 +204,6 @@ pub fn position(role: impl Into<Role>, children: &[String], own: &str) -> Positi
         None => Position::First,
         Some((_, predecessor)) => Position::Behind { predecessor: predecessor.to_owned(), ahead },
     }
-}
-
-/// Returns true if a contender that joins now has to wait.
-pub fn is_taken(role: impl Into<Role>, children: &[String]) -> bool {
-    let role = role.into();
-    children.iter().any(|name| role.waits_for(name))
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ fn names(names: &[&str]) -> Vec<String> {
 
 #[test]
 fn kazoo_naming_accepts_exactly_the_names_of_kazoo_contenders() {
-    let naming = Naming::Kazoo;
-    assert_eq!(naming.sequence("0a1b__lock__0000000012"), Some("0000000012"));
+    let role = Role::from(Naming::Kazoo);
+    assert_eq!(role.sequence("0a1b__lock__0000000012"), Some("0000000012"));
     for other in [
         "0a1b__lock__12",
         "0a1b__lock__00000000123",
@@ -22,7 +22,7 @@ fn kazoo_naming_accepts_exactly_the_names_of_kazoo_contenders() {
         "ñ__lock__000000001é",
         "",
     ] {
-        assert_eq!(naming.sequence(other), None, "{other}");
+        assert_eq!(role.sequence(other), None, "{other}");
     }
     assert_eq!(Role::Writer.sequence("0a1b__rlock__0000000012"), Some("0000000012"));
 }
@@ -87,8 +87,8 @@ fn readers_wait_for_writers_and_writers_for_all() {
     assert_eq!(position(Role::Writer, &children, "e__lock__0000000004"), behind("d__rlock__0000000003", 4));
     // A plain lock ignores readers, as Kazoo's does.
     assert_eq!(position(Naming::Kazoo, &children, "c__lock__0000000002"), Position::First);
-    assert!(!is_taken(Role::Reader, &children[..2]) && is_taken(Role::Writer, &children[..2]));
-    assert!(is_taken(Role::Reader, &children[2..3]) && !is_taken(Naming::Kazoo, &children[..2]));
+    assert!(!Role::Reader.waits_for(&children[0]) && Role::Writer.waits_for(&children[0]));
+    assert!(Role::Reader.waits_for(&children[2]) && !Role::from(Naming::Kazoo).waits_for(&children[0]));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn contenders_with_the_last_number_wait_for_each_other() {
 
 #[test]
 fn contenders_with_negative_numbers_are_not_kazoo_contenders_and_not_ahead_of_curator_contenders() {
-    assert_eq!(Naming::Kazoo.sequence("a__lock__-2147483648"), None);
+    assert_eq!(Role::from(Naming::Kazoo).sequence("a__lock__-2147483648"), None);
     let children = names(&["_c_a-lock-2147483646", "_c_b-lock--2147483648", "zz"]);
     assert_eq!(
         position(Naming::CuratorLock, &children, &children[1]),
@@ -139,9 +139,13 @@ proptest! {
     /// One contender is first, each other one is behind another, and following predecessors leads to the first. With
     /// Curator's naming every child is in the queue, so other children are added only with Kazoo's.
     #[test]
-    fn exactly_one_contender_is_first_and_predecessors_are_ordered(naming in naming(), numbers in prop::collection::hash_set(number(), 1..40), junk in prop::collection::vec(".{0,20}", 0..5)) {
+    fn exactly_one_contender_is_first_and_predecessors_are_ordered(
+        naming in naming(),
+        numbers in prop::collection::hash_set(number(), 1..40),
+        junk in prop::collection::vec(".{0,20}", 0..5),
+    ) {
         let own: Vec<String> = numbers.iter().enumerate()
-            .map(|(i, n)| format!("{}{n:010}", naming.prefix(&ContenderId::from_number(i as u128)))).collect();
+            .map(|(i, n)| format!("{}{n:010}", Role::from(naming).prefix(&ContenderId::from_number(i as u128)))).collect();
         let mut children = own.clone();
         if naming == Naming::Kazoo { children.extend(junk); }
         let mut firsts = 0;
@@ -149,8 +153,8 @@ proptest! {
             match position(naming, &children, name) {
                 Position::First => firsts += 1,
                 Position::Behind { predecessor, ahead } => {
-                    prop_assert!(naming.sequence(&predecessor) < naming.sequence(name));
-                    let before = own.iter().filter(|other| naming.sequence(other) < naming.sequence(name)).count();
+                    prop_assert!(Role::from(naming).sequence(&predecessor) < Role::from(naming).sequence(name));
+                    let before = own.iter().filter(|other| Role::from(naming).sequence(other) < Role::from(naming).sequence(name)).count();
                     prop_assert_eq!(ahead, before);
                 }
                 Position::Absent => prop_assert!(false, "own znode not found"),
@@ -159,13 +163,20 @@ proptest! {
         prop_assert_eq!(firsts, 1);
     }
 
-    /// A contender without a predecessor holds. A writer never holds beside another contender, and at least one contender
-    /// holds. Each waiting contender waits, directly or not, for a holder, so no two wait for each other (kazoo 649).
+    /// A contender without a predecessor holds. A writer never holds beside another contender, and at least one
+    /// contender holds. Each waiting contender waits, directly or not, for a holder, so no two wait for each other
+    /// (kazoo 649).
     #[test]
-    fn readers_hold_together_writers_alone_and_no_contenders_wait_in_a_circle(crowd in prop::collection::hash_map(number(), any::<bool>(), 1..30)) {
+    fn readers_hold_together_writers_alone_and_no_contenders_wait_in_a_circle(
+        contenders in prop::collection::hash_map(number(), any::<bool>(), 1..30),
+    ) {
         let role = |reads: bool| if reads { Role::Reader } else { Role::Writer };
-        let own: Vec<(Role, String)> = crowd.iter().enumerate()
-            .map(|(i, (n, reads))| (role(*reads), format!("{}{n:010}", role(*reads).prefix(&ContenderId::from_number(i as u128))))).collect();
+        let own: Vec<(Role, String)> = contenders.iter().enumerate()
+            .map(|(i, (n, reads))| {
+                let prefix = role(*reads).prefix(&ContenderId::from_number(i as u128));
+                (role(*reads), format!("{prefix}{n:010}"))
+            })
+            .collect();
         let children: Vec<String> = own.iter().map(|(_, name)| name.clone()).collect();
         let holders: Vec<&(Role, String)> =
             own.iter().filter(|(role, name)| position(*role, &children, name) == Position::First).collect();
@@ -191,8 +202,8 @@ proptest! {
             // Children that are created at the same time can get negative numbers after the last one.
             let number = start + i64::try_from(count).unwrap();
             let number = if together { number as i32 } else { i32::try_from(number).unwrap_or(i32::MAX) };
-            let own = format!("{}{number:010}", naming.prefix(&ContenderId::from_number(id)));
-            let earlier = children.iter().filter(|name| naming.sequence(name).is_some()).count();
+            let own = format!("{}{number:010}", Role::from(naming).prefix(&ContenderId::from_number(id)));
+            let earlier = children.iter().filter(|name| Role::from(naming).sequence(name).is_some()).count();
             children.push(own.clone());
             children.sort();
             if earlier > 0 {
@@ -206,7 +217,8 @@ proptest! {
 
     #[test]
     fn any_name_is_handled_without_a_panic(name in ".{0,30}", id in any::<u128>()) {
-        for role in [Naming::Kazoo.into(), Naming::CuratorLatch.into(), Naming::CuratorLock.into(), Role::Reader, Role::Writer] {
+        let naming = [Naming::Kazoo, Naming::CuratorLatch, Naming::CuratorLock].map(Role::from);
+        for role in naming.into_iter().chain([Role::Reader, Role::Writer]) {
             let _ = (role.sequence(&name), role.waits_for(&name), position(role, std::slice::from_ref(&name), &name));
         }
         prop_assert!(!ContenderId::from_number(id).owns(&name));

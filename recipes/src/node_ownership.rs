@@ -1,11 +1,12 @@
 //! Decides who owns an ephemeral znode, and what may be done with it. No I/O; used by [`crate::persistent_node`].
 //!
-//! A name belongs to the session that created its znode. A [`NodeOwnership`] never lets a znode be written that another session
-//! owns. It waits until that session ends. If that session turns out to be alive, the result is a [`Conflict`].
+//! A name belongs to the session that created its znode. A [`NodeOwnership`] never lets a znode be written that another
+//! session owns. It waits until that session ends. If that session turns out to be alive, the result is a [`Conflict`].
 //!
-//! ZooKeeper does not tell whether the owner is alive or has not expired yet. A session that ended abnormally keeps its znodes for one
-//! session timeout and up to a tick more (a tick is at most half of the timeout). Therefore an owner that has written since the
-//! znode was first seen, and still owns it after one timeout, is alive; a silent owner gets half a timeout more.
+//! ZooKeeper does not tell whether the owner is alive or has not expired yet. A session that ended abnormally keeps its
+//! znodes for one session timeout and up to a tick more (a tick is at most half of the timeout). Therefore an owner
+//! that has written since the znode was first seen, and still owns it after one timeout, is alive; a silent owner gets
+//! half a timeout more.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! An ephemeral znode of this session, and the detection of its loss. [`crate::election`] leads, and a [`crate::Guard`] holds, as long as its
-//! znode is certainly owned.
+//! An ephemeral znode of this session, and the detection of its loss. [`crate::election`] leads, and a [`crate::Guard`]
+//! holds, as long as its znode is certainly owned.
 
 use std::fmt;
 use std::future::Future;
@@ -37,7 +37,7 @@ impl WatchedNode {
         &self.path
     }
 
-    /// Waits until the watch has fired. Cancellation safe.
+    /// Waits until the watch has fired. Cancel safe.
     pub(crate) async fn changed(&mut self) {
         if let Some(event) = &mut self.event {
             event.await;
@@ -88,7 +88,8 @@ impl OwnedNode {
         self.node.stat.czxid
     }
 
-    /// Renews the local lease until it expires nevertheless or the znode is deleted. The caller must watch the connection.
+    /// Renews the local lease until it expires nevertheless or the znode is deleted. The caller must watch the
+    /// connection.
     pub(crate) async fn lost(&mut self) -> LossReason {
         let OwnedNode { connection, node } = self;
         let deleted = async {
@@ -108,8 +109,8 @@ impl OwnedNode {
     }
 }
 
-/// Keeps the local lease at three quarters of its length or more, by a `sync` if no write of this session has renewed it. Never returns. A failed
-/// renewal is retried; the lease itself expires if none succeeds.
+/// Keeps the local lease at three quarters of its length or more, by a `sync` if no write of this session has renewed
+/// it. Never returns. A failed renewal is retried; the lease itself expires if none succeeds.
 async fn renew(connection: &Connection) {
     // The lease lasts for half of the session timeout.
     let quarter = connection.timeout() / 8;
@@ -129,8 +130,8 @@ async fn renew(connection: &Connection) {
     }
 }
 
-/// Future that completes when the local lease of a session expires. It reads the clock whenever it is polled, so it is correct even if
-/// timers are late; it sleeps between polls.
+/// Future that completes when the local lease of a session expires. It reads the clock whenever it is polled, so it is
+/// correct even if timers are late; it sleeps between polls.
 pub(crate) struct LeaseExpiry<'a> {
     connection: &'a Connection,
     sleep: Pin<Box<Sleep>>,

@@ -1,8 +1,8 @@
 //! A party: the set of members that are present. Compatible with Kazoo.
 //!
 //! # Guarantees
-//! A member is in the party from [`Party::join`] until it leaves, over lost connections and lost sessions, exactly once even if
-//! responses are lost. If its process dies, it leaves with its session.
+//! A member is in the party from [`Party::join`] until it leaves, over lost connections and lost sessions, exactly once
+//! even if responses are lost. If its process dies, it leaves with its session.
 //!
 //! # Znodes
 //! All ephemeral, in `{path}`:
@@ -12,16 +12,16 @@
 //! # Errors
 //! [`PartyError`].
 //!
-//! # Behaviour on disconnect and on expiry
-//! As [`PersistentNode`]: the membership is verified over every new connection, and created again in every new session. Between
-//! the end of a session and the next one, the member is not in the party; see [`Membership::is_held`]. [`Party::members`] is
-//! retried until its timeout (30 s by default) has elapsed.
+//! # Disconnect and session expiry
+//! As [`PersistentNode`]: the membership is verified over every new connection, and created again in every new session.
+//! Between the end of a session and the next one, the member is not in the party; see [`Membership::is_held`].
+//! [`Party::members`] is retried until its timeout (30 s by default) has elapsed.
 //!
-//! # Cancellation safety
-//! Dropping the future of [`Party::join`], or a [`Membership`], leaves the party in the background; [`Membership::leave`] waits
-//! until that is done. Dropping the future of [`Party::follow`] ends the watch.
+//! # Cancel safety
+//! Dropping the future of [`Party::join`], or a [`Membership`], leaves the party in the background;
+//! [`Membership::leave`] waits until that is done. Dropping the future of [`Party::follow`] ends the watch.
 //!
-//! # Bugs of other clients that this avoids
+//! # Bugs of other implementations
 //! kazoo `Party`: after its session was lost, a member is not in the party any more and is not notified.
 //!
 //! Example: `cargo run -p atalaya-recipes --example party -- 127.0.0.1:2181`.
@@ -58,7 +58,8 @@ const MEMBER_SUFFIX: &str = "__party__";
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PartyError {
-    /// The identifier of a shallow party is part of a znode name, and contains a `/` or another character that ZooKeeper refuses in names.
+    /// The identifier of a shallow party is part of a znode name, and contains a `/` or another character that
+    /// ZooKeeper refuses in names.
     #[error("{0:?} cannot be part of a znode's name")]
     Identifier(String),
     /// A request failed.
@@ -92,8 +93,8 @@ impl Party {
         Party { session, path, identifier, shallow: false, timeout: DEFAULT_TIMEOUT }
     }
 
-    /// Describes a party like Kazoo's `ShallowParty`: the identifier is part of the name of the member's znode, so that one request
-    /// returns all members.
+    /// Describes a party like Kazoo's `ShallowParty`: the identifier is part of the name of the member's znode, so that
+    /// one request returns all members.
     pub fn shallow(session: Session, path: impl Into<String>, identifier: impl Into<String>) -> Party {
         Party { shallow: true, ..Party::new(session, path, identifier) }
     }
@@ -139,22 +140,16 @@ impl Party {
     /// Returns the sorted identifiers of the members. An identifier that joined several times occurs that often.
     pub async fn members(&self) -> Result<Vec<String>, PartyError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "look at", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            let found = async {
-                connection.sync().await?;
-                let names = connection.children_or_empty(&self.path).await?;
-                self.identifiers(&connection, names, &mut WrongZnodeReporter::default()).await
-            };
-            match found.await {
-                Ok(members) => return Ok(members),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        let read = |connection: Connection| async move {
+            connection.sync().await?;
+            let names = connection.children_or_empty(&self.path).await?;
+            self.identifiers(&connection, names, &mut WrongZnodeReporter::default()).await
+        };
+        Ok(attempts.retry(read).await?)
     }
 
-    /// Calls `changed` with the members, as [`Party::members`] returns them, now and whenever they may have changed. Several changes in quick
-    /// succession cause one call. Returns when an error occurs that a retry cannot solve.
+    /// Calls `changed` with the members, as [`Party::members`] returns them, now and whenever they may have changed.
+    /// Several changes in quick succession cause one call. Returns when an error occurs that a retry cannot solve.
     pub async fn follow(&self, mut changed: impl FnMut(Vec<String>)) -> PartyError {
         let mut attempts = Attempts::until(&self.session, None, "look at", &self.path);
         let mut wrong_znodes = WrongZnodeReporter::default();

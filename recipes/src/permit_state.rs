@@ -1,10 +1,11 @@
 //! State machine of a semaphore's waiter: acquires and releases a permit. No I/O; [`crate::semaphore`] drives it.
 //!
-//! Permits are znodes below the semaphore's znode. Only the contender at the head of a queue counts them and creates a new
-//! one. Over every new connection the waiter looks for a permit that it has, or may have, created before it joins the queue
-//! again: a waiter that owns a permit must not wait behind one that waits for that permit.
+//! Permits are znodes below the semaphore's znode. Only the contender at the head of a queue counts them and creates a
+//! new one. Over every new connection the waiter looks for a permit that it has, or may have, created before it joins
+//! the queue again: a waiter that owns a permit must not wait behind one that waits for that permit.
 
 use crate::contender_state as queue;
+use crate::lock_queue::Contender;
 
 /// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +52,6 @@ pub(crate) enum Event {
     Withdraw,
 }
 
-/// Contender in the queue of a semaphore.
-pub(crate) trait Queue {
-    fn step(&self) -> queue::Step;
-    fn on(&mut self, event: queue::Event);
-    fn rejoin(&mut self);
-}
-
 /// Knowledge about our permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Permit {
@@ -73,17 +67,17 @@ enum Permit {
     Stale,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct PermitState<Q> {
-    pub(crate) queue: Q,
+#[derive(Debug)]
+pub(crate) struct PermitState {
+    pub(crate) queue: Contender,
     permit: Permit,
     session: i64,
     connected: bool,
     leaving: bool,
 }
 
-impl<Q: Queue> PermitState<Q> {
-    pub(crate) fn new(queue: Q) -> PermitState<Q> {
+impl PermitState {
+    pub(crate) fn new(queue: Contender) -> PermitState {
         PermitState { queue, permit: Permit::None, session: 0, connected: false, leaving: false }
     }
 

@@ -1,26 +1,12 @@
-//! Concurrent waiters of a semaphore against a model of ZooKeeper that loses requests, replies, connections and sessions.
+//! Concurrent waiters of a semaphore against a model of ZooKeeper that loses requests, replies, connections and
+//! sessions.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::contender_state::ContenderState;
-use crate::node_names::{ContenderId, Naming};
-
-impl Queue for ContenderState {
-    fn step(&self) -> queue::Step {
-        ContenderState::step(self)
-    }
-
-    fn on(&mut self, event: queue::Event) {
-        ContenderState::on(self, event);
-    }
-
-    fn rejoin(&mut self) {
-        ContenderState::rejoin(self);
-    }
-}
+use crate::node_names::{ContenderId, Naming, Role};
 
 #[derive(Default)]
 struct Model {
@@ -34,7 +20,7 @@ struct Model {
 
 struct Client {
     number: usize,
-    state: PermitState<ContenderState>,
+    state: PermitState,
     id: ContenderId,
     session: i64,
     connected: bool,
@@ -76,7 +62,8 @@ fn fault() -> impl Strategy<Value = Fault> {
 impl Client {
     fn new(number: usize) -> Client {
         let id = ContenderId::from_number(number as u128);
-        let state = PermitState::new(ContenderState::new(Naming::Kazoo, id.clone()));
+        let state =
+            PermitState::new(Contender::new(String::new(), Vec::new(), Naming::Kazoo.into(), id.clone()));
         Client { number, state, id, session: 0, connected: false }
     }
 
@@ -108,8 +95,7 @@ impl Client {
         let event = match self.state.step() {
             Step::AwaitConnection => return self.connect(model),
             Step::Left => return,
-            Step::Hold if model.permits.get(&self.number) == Some(&self.session) => return,
-            Step::Hold => Event::OutcomeUnknown,
+            Step::Hold => return,
             Step::FindPermit => Event::PermitFound(model.permits.get(&self.number).copied()),
             Step::DeletePermit => {
                 model.permits.remove(&self.number);
@@ -134,6 +120,10 @@ impl Client {
         };
         if answered {
             self.state.on(event);
+            // Like `AcquireTask`, which reads and watches the permit before it counts as held.
+            if self.holds() && model.permits.get(&self.number) != Some(&self.session) {
+                self.state.on(Event::OutcomeUnknown);
+            }
         }
     }
 
@@ -149,7 +139,7 @@ impl Client {
                 queue::Event::Deleted(name)
             }
             queue::Step::Create => {
-                let name = format!("{}{:010}", self.state.queue.prefix(), model.counter);
+                let name = format!("{}{:010}", Role::from(Naming::Kazoo).prefix(&self.id), model.counter);
                 model.counter += 1;
                 model.queue.push((name.clone(), self.session));
                 queue::Event::Created(name)
@@ -209,7 +199,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn permits_in_use_never_exceed_the_limit_and_no_permit_stays_free(limit in 1usize..4, count in 1usize..6, events in prop::collection::vec((0usize..6, fault()), 0..250)) {
+    fn permits_in_use_never_exceed_the_limit_and_no_permit_stays_free(
+        limit in 1usize..4,
+        count in 1usize..6,
+        events in prop::collection::vec((0usize..6, fault()), 0..250),
+    ) {
         let mut model = Model { limit, ..Model::default() };
         let mut clients: Vec<Client> = (0..count).map(Client::new).collect();
         for (client, fault) in events {
@@ -226,8 +220,11 @@ proptest! {
             let holding = clients.iter().filter(|client| client.holds()).count();
             prop_assert_eq!(holding, waiting_or_holding.min(limit), "of {} clients", waiting_or_holding);
             prop_assert_eq!(model.permits.len(), holding, "orphaned permits");
-            prop_assert_eq!(model.queue.len(), waiting_or_holding - holding, "orphaned znodes in the queue: {:?}", model.queue);
-            if let Some(client) = clients.iter_mut().find(|client| client.holds()) { client.apply(Fault::Withdraw, &mut model); }
+            let waiting = waiting_or_holding - holding;
+            prop_assert_eq!(model.queue.len(), waiting, "orphaned znodes in the queue: {:?}", model.queue);
+            if let Some(client) = clients.iter_mut().find(|client| client.holds()) {
+                client.apply(Fault::Withdraw, &mut model);
+            }
         }
         prop_assert!(model.permits.is_empty() && model.queue.is_empty());
     }

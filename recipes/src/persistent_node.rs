@@ -1,19 +1,20 @@
-//! An ephemeral znode that exists as long as the process lives: it is created again in each new session, holds the newest data, and is never
-//! shared with another session.
+//! An ephemeral znode that exists as long as the process lives: it is created again in each new session, holds the
+//! newest data, and is never shared with another session.
 //!
 //! # Znodes
 //! The ephemeral znode at the given path. Missing parents are created as persistent znodes.
 //!
 //! # Errors
 //! [`PersistentNode::run`] returns only a [`Conflict`]: the znode belongs to another live session. It waits first: for
-//! one session timeout if the owner writes in that time, and for 3/2 of it if the owner is silent, because its session may have
-//! ended while its znodes are not deleted yet. After all other errors it retries.
+//! one session timeout if the owner writes in that time, and for 3/2 of it if the owner is silent, because its session
+//! may have ended while its znodes are not deleted yet. After all other errors it retries.
 //!
-//! # Behaviour on disconnect and on expiry
-//! After every reconnect the znode is verified, and created again if it is missing. A znode left by an earlier session of this
-//! process is deleted. If another client deletes the znode while the session is connected, the next write creates it again.
+//! # Disconnect and session expiry
+//! After every reconnect the znode is verified, and created again if it is missing. A znode left by an earlier session
+//! of this process is deleted. If another client deletes the znode while the session is connected, the next write
+//! creates it again.
 //!
-//! # Cancellation safety
+//! # Cancel safety
 //! Dropping the future of `run` leaves the znode as it is until the session ends.
 //!
 //! Example: `cargo run -p atalaya-recipes --example persistent_node -- 127.0.0.1:2181`.
@@ -61,8 +62,9 @@ impl PersistentNode {
         }
     }
 
-    /// Adds 1 to `counter` for each value that is stored, in the transaction that stores it. A value that must be stored again in
-    /// another session is counted once. A value that is replaced before it could be stored is not counted.
+    /// Adds 1 to `counter` for each value that is stored, in the transaction that stores it. A value that must be
+    /// stored again in another session is counted once. A value that is replaced before it could be stored is not
+    /// counted.
     #[must_use]
     pub fn counted(mut self, counter: WriteCounter) -> PersistentNode {
         self.counter = Some(counter);
@@ -98,7 +100,8 @@ impl PersistentNode {
         }
     }
 
-    /// Maintains the znode over one connection until there is a conflict. The caller drops the future when the connection is lost.
+    /// Maintains the znode over one connection until there is a conflict. The caller drops the future when the
+    /// connection is lost.
     async fn maintain(
         &self,
         connection: &Connection,
@@ -164,8 +167,7 @@ impl PersistentNode {
         let newest = self.newest(data).await;
         match self.store(connection, &newest, None).await {
             Err(error) if error.is_no_node() => {
-                let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                connection.ensure(parent).await.map(|()| Event::Missing)
+                connection.ensure_parent(&self.path).await.map(|()| Event::Missing)
             }
             result => result.map(|_| Event::Created),
         }
@@ -195,8 +197,8 @@ impl PersistentNode {
         data.borrow_and_update().clone().unwrap_or_default()
     }
 
-    /// Creates the znode if `version` is `None`, or else writes it. Counts the write. Returns the stat afterwards, which is
-    /// unknown if the znode was created in a transaction.
+    /// Creates the znode if `version` is `None`, or else writes it. Counts the write. Returns the stat afterwards,
+    /// which is unknown if the znode was created in a transaction.
     async fn store(
         &self,
         connection: &Connection,

@@ -1,30 +1,31 @@
 //! Semaphore with a fixed number of permits: Kazoo's `Semaphore` on the wire.
 //!
 //! # Guarantees
-//! At any time at most as many guards of a path hold as the semaphore has permits, and no client waits while a permit is
-//! free. Permits are acquired in the order of arrival. An attempt that was cancelled, failed or timed out leaves no znode.
+//! At any time at most as many guards of a path hold as the semaphore has permits, and no client waits while a permit
+//! is free. Permits are acquired in the order of arrival. An attempt that was cancelled, failed or timed out leaves no
+//! znode.
 //!
 //! # Znodes
 //! As in Kazoo 2.11:
 //!
-//! * `{path}`: its data is the number of permits, in decimal. Data that is not a number is not modified, as in Kazoo; if the
-//!   data is empty, this crate writes the number.
+//! * `{path}`: its data is the number of permits, in decimal. Data that is not a number is not modified, as in Kazoo;
+//!   if the data is empty, this crate writes the number.
 //! * `{path}/{32 hex}`: a permit in use, ephemeral, with the identifier as data.
-//! * `{path}-__lock__`: the queue of the waiting clients, like that of a [`Lock`](crate::Lock). A client leaves it when it has
-//!   a permit.
+//! * `{path}-__lock__`: the queue of the waiting clients, like that of a [`Lock`](crate::Lock). A client leaves it when
+//!   it has a permit.
 //!
 //! # Errors
-//! As for [`crate::lock`]. Also [`AcquireError::Inconsistent`] if the semaphore has a different number of permits than the
-//! caller specified. Delete `{path}` to change the number.
+//! As for [`crate::lock`]. Also [`AcquireError::Inconsistent`] if the semaphore has a different number of permits than
+//! the caller specified. Delete `{path}` to change the number.
 //!
 //! # Disconnect and session expiry, cancel safety
 //! As for [`crate::lock`]: a permit is lost on a disconnect, and its znode stays until the guard is dropped.
 //!
 //! # Bugs of other implementations
-//! * A permit that is created although the contender has lost its position in the queue (Kazoo's `Semaphore` does not check):
-//!   one `multi` checks the contender's znode and creates the permit.
-//! * Orphaned permits, and a client that waits behind its own permit, after a lost reply: over every new connection the client
-//!   looks for its own permit before it joins the queue again.
+//! * A permit that is created although the contender has lost its position in the queue (Kazoo's `Semaphore` does not
+//!   check): one `multi` checks the contender's znode and creates the permit.
+//! * Orphaned permits, and a client that waits behind its own permit, after a lost reply: over every new connection the
+//!   client looks for its own permit before it joins the queue again.
 //!
 //! # Example
 //! `cargo run -p atalaya-recipes --example semaphore -- 127.0.0.1:2181`
@@ -51,7 +52,7 @@ use crate::guard::{self, AcquireError, Guard};
 use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming};
 use crate::owned_node::WatchedNode;
-use crate::permit_state::{Event, PermitState, Queue, Step};
+use crate::permit_state::{Event, PermitState, Step};
 use crate::session::WrongZnodeReporter;
 use crate::session::{BulkRead, CreateMode, Write};
 use crate::wrong_znode::WrongZnode;
@@ -97,8 +98,8 @@ impl Semaphore {
         guard::acquire_within(&self.session, timeout, || self.waiter()).await
     }
 
-    /// Acquires a permit if one is free and no client is in the queue, not even for the moment that an acquisition takes. See
-    /// [`Lock::try_acquire`](crate::Lock::try_acquire).
+    /// Acquires a permit if one is free and no client is in the queue, not even for the moment that an acquisition
+    /// takes. See [`Lock::try_acquire`](crate::Lock::try_acquire).
     ///
     /// # Errors
     /// See the [module](self).
@@ -119,27 +120,13 @@ impl Semaphore {
     }
 }
 
-impl Queue for Contender {
-    fn step(&self) -> queue::Step {
-        Contender::step(self)
-    }
-
-    fn on(&mut self, event: queue::Event) {
-        Contender::on(self, event);
-    }
-
-    fn rejoin(&mut self) {
-        Contender::rejoin(self);
-    }
-}
-
 /// Client that acquires a permit.
 #[derive(Debug)]
 struct Waiter {
     semaphore: Semaphore,
     /// Path of its permit.
     permit: String,
-    state: PermitState<Contender>,
+    state: PermitState,
     /// Watch on the permits. Set while all are in use.
     permit_changes: Option<OneshotWatcher>,
     /// Permits that are not ephemeral.
@@ -227,8 +214,8 @@ impl Waiter {
         match text.parse::<u64>() {
             Ok(stored) if stored == u64::from(*permits) => Ok(()),
             Ok(stored) => Err(AcquireError::Inconsistent { path: path.clone(), stored, expected: *permits }),
-            // Just created, by us or by a Kazoo client that has not written the number yet. The later writer gets a version
-            // error and reads the number of the other.
+            // Just created, by us or by a Kazoo client that has not written the number yet. The later writer gets a
+            // version error and reads the number of the other.
             Err(_) if data.is_empty() && stat.version == 0 => {
                 match connection.set(path, permits.to_string().as_bytes(), Some(0)).await {
                     Err(error) if error.is_bad_version() => {

@@ -1,15 +1,17 @@
-//! The local lease: the time for which a session certainly exists without another request. No I/O; used by [`crate::session`].
+//! The local lease: the time for which a session certainly exists without another request. No I/O; used by
+//! [`crate::session`].
 //!
-//! A client is the last to learn that its session has expired. A process that relies on its session, such as a leader, must
-//! therefore stop by itself before the servers can have expired the session. The local lease is the time until then.
+//! A client is the last to learn that its session has expired. A process that relies on its session, such as a leader,
+//! must therefore stop by itself before the servers can have expired the session. The local lease is the time until
+//! then.
 //!
 //! # Length: half of the session timeout
-//! The lease starts when a request is *sent* to which ZooKeeper's leader has responded (a write or a `sync`; a plain read proves
-//! nothing, because the responding follower may have lost the ensemble). The servers count the session timeout `T` from the last contact
-//! that reached *their* leader. A follower reports contacts every half tick, and the client makes one at least every 0.15 T (its
-//! pings), so the last contact is at most `tick/2 + 0.15 T` older than the request. Servers grant `T >= 2 ticks`, hence
-//! `tick/2 <= T/4`, and no session expires earlier than `T - T/4 - 0.15 T = 0.6 T` after the request was sent. Half of `T` leaves a
-//! tenth for clocks that run at different rates.
+//! The lease starts when a request is *sent* to which ZooKeeper's leader has responded (a write or a `sync`; a plain
+//! read proves nothing, because the responding follower may have lost the ensemble). The servers count the session
+//! timeout `T` from the last contact that reached *their* leader. A follower reports contacts every half tick, and the
+//! client makes one at least every 0.15 T (its pings), so the last contact is at most `tick/2 + 0.15 T` older than the
+//! request. Servers grant `T >= 2 ticks`, hence `tick/2 <= T/4`, and no session expires earlier than `T - T/4 - 0.15 T
+//! = 0.6 T` after the request was sent. Half of `T` leaves a tenth for clocks that run at different rates.
 
 use std::time::Duration;
 
@@ -33,8 +35,8 @@ impl SessionValidity {
         self.length
     }
 
-    /// Renews the lease: ZooKeeper's leader has responded to a request sent at `sent`. Responses may arrive out of order, so an older
-    /// one does not shorten the lease.
+    /// Renews the lease: ZooKeeper's leader has responded to a request sent at `sent`. Responses may arrive out of
+    /// order, so an older one does not shorten the lease.
     pub fn renew(&mut self, sent: BootInstant) {
         self.until = self.until.max(Some(sent + self.length));
     }
@@ -77,8 +79,8 @@ mod tests {
     }
 
     proptest! {
-        /// In any order of responses, the lease expires half a session timeout after the newest request was *sent*, which is before
-        /// 0.6 of the timeout, the earliest expiry of the session.
+        /// In any order of responses, the lease expires half a session timeout after the newest request was *sent*,
+        /// which is before 0.6 of the timeout, the earliest expiry of the session.
         #[test]
         fn local_lease_expires_before_the_session(timeout in 100u64..60_000, sent in prop::collection::vec(0u64..1_000_000, 1..20), probe in 0u64..2_000_000) {
             let mut lease = SessionValidity::new(Duration::from_millis(timeout));

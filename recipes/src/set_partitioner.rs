@@ -1,28 +1,29 @@
-//! Set of items that is divided among the members of a party, each item held by one member; compatible with Kazoo on the wire.
+//! Set of items that is divided among the members of a party, each item held by one member; compatible with Kazoo on
+//! the wire.
 //!
 //! # Guarantees
 //! The holder of an item holds its lock, so two members never hold it at the same time, with the guarantees of a
-//! [lock](crate::lock). When members join or leave, all members release their shares and acquire new ones, after the party has
-//! not changed for a while ([`SetPartitioner::with_settle_time`]).
+//! [lock](crate::lock). When members join or leave, all members release their shares and acquire new ones, after the
+//! party has not changed for a while ([`SetPartitioner::with_settle_time`]).
 //!
 //! # Znodes
-//! `{path}/party`: a [shallow party](crate::party), which the member joins with its identifier. `{path}/locks/{item}`: a Kazoo
-//! [lock](crate::lock) for each item. Items and members are sorted; the first of `n` members holds the first item and every
-//! `n`th after it, as in Kazoo. Identifiers must be unique, and all members must name the same items.
+//! `{path}/party`: a [shallow party](crate::party), which the member joins with its identifier. `{path}/locks/{item}`:
+//! a Kazoo [lock](crate::lock) for each item. Items and members are sorted; the first of `n` members holds the first
+//! item and every `n`th after it, as in Kazoo. Identifiers must be unique, and all members must name the same items.
 //!
 //! # Errors
 //! [`PartitionError`]: an invalid item or identifier, or an error that ZooKeeper would return again.
 //!
 //! # Disconnect and session expiry
-//! The work is dropped as soon as a lock is not certainly held, and the share is acquired again when the connection is back.
-//! Kazoo's partitioner fails permanently instead.
+//! The work is dropped as soon as a lock is not certainly held, and the share is acquired again when the connection is
+//! back. Kazoo's partitioner fails permanently instead.
 //!
 //! # Cancel safety
 //! Dropping [`SetPartitioner::run`] drops the work, releases the locks and leaves the party.
 //!
 //! # Bugs of other implementations
-//! kazoo 257, 259, 298: changes of the party are missed after a disconnect or while the partitioner waits for a lock, and a
-//! partitioner is unusable after its session has ended.
+//! kazoo 257, 259, 298: changes of the party are missed after a disconnect or while the partitioner waits for a lock,
+//! and a partitioner is unusable after its session has ended.
 //!
 //! # Example
 //! `cargo run -p atalaya-recipes --example set_partitioner -- 127.0.0.1:2181`
@@ -136,8 +137,8 @@ impl SetPartitioner {
         self.state.subscribe()
     }
 
-    /// Joins the party, and calls `work` with each acquired share. The work is dropped before the share is released. If it
-    /// returns, the share is kept until the party changes.
+    /// Joins the party, and calls `work` with each acquired share. The work is dropped before the share is released. If
+    /// it returns, the share is kept until the party changes.
     pub async fn run<W: Future<Output = ()>>(self, mut work: impl FnMut(Vec<String>) -> W) -> PartitionError {
         if let Some(item) = self.items.iter().find(|item| item.is_empty() || item.contains('/')) {
             return PartitionError::Item(item.clone());

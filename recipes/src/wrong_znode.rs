@@ -1,6 +1,7 @@
-//! Znodes of the wrong type on the paths that recipes use: a persistent contender in an election, a barrier with children,
-//! a counter that holds text. No recipe can remove them safely, because their data may belong to other programs. Recipes log each of
-//! them once, and list them in [`Session::wrong_znodes`](crate::Session::wrong_znodes) while they exist.
+//! Znodes of the wrong type on the paths that recipes use: a persistent contender in an election, a barrier with
+//! children, a counter that holds text. No recipe can remove them safely, because their data may belong to other
+//! programs. Recipes log each of them once, and list them in [`Session::wrong_znodes`](crate::Session::wrong_znodes)
+//! while they exist.
 //!
 //! Persistent znodes, container znodes and those with a time to live look the same to a client: their owner is 0.
 
@@ -22,8 +23,8 @@ pub fn is_ephemeral(owner: i64) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ZnodeProblem {
-    /// An ephemeral znode is expected, but this one is persistent, a container, or has a time to live: a lost session does
-    /// not remove it.
+    /// An ephemeral znode is expected, but this one is persistent, a container, or has a time to live: a lost session
+    /// does not remove it.
     NotEphemeral,
     /// A persistent znode is expected, but this one is removed with the session that created it.
     Ephemeral,

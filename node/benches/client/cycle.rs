@@ -1,11 +1,11 @@
-//! One cycle of a leader: list the znodes, read all of them, average. Implemented with the node's own code, and with only the
-//! ZooKeeper client, which is the lower limit of the time.
+//! One cycle of a leader: list the znodes, read all of them, average. Implemented with the node's own code, and with
+//! only the ZooKeeper client, which is the lower limit of the time.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use atalaya::leader::members::{LARGEST_BATCH, Members};
-use atalaya::leader::read_fleet::{Since, gather};
+use atalaya::leader::members::{MAX_BATCH, Members};
+use atalaya::leader::read_fleet::{Freshness, read_fleet};
 use atalaya_recipes::{Connection, Session, SessionOptions};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -65,8 +65,8 @@ impl Fleet {
         Ok(json!({"filled": self.created}))
     }
 
-    /// Returns the times of each implementation in nanoseconds, for `times` rounds. The implementations alternate, so that load on the
-    /// machine affects all of them.
+    /// Returns the times of each implementation in nanoseconds, for `times` rounds. The implementations alternate, so
+    /// that load on the machine affects all of them.
     pub(crate) async fn cycle(&mut self, times: usize) -> anyhow::Result<Value> {
         let (mut first, mut listed, mut read, mut floor) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut mean = 0.0;
@@ -110,7 +110,7 @@ impl Fleet {
     /// Lists once and sends all batches at once, without parsing, caching or limits.
     async fn bare_cycle(&self) -> anyhow::Result<()> {
         let names = self.bare.list_children(PARENT).await?;
-        let batches = names.chunks(LARGEST_BATCH).map(|names| {
+        let batches = names.chunks(MAX_BATCH).map(|names| {
             let mut reader = self.bare.new_multi_reader();
             names.iter().try_for_each(|name| reader.add_get_data(&format!("{PARENT}/{name}")))?;
             Ok::<_, zk::Error>(reader.commit())
@@ -125,8 +125,8 @@ impl Fleet {
 
 /// Reads and averages all members.
 async fn average(connection: &Connection, members: &mut Members) -> anyhow::Result<f64> {
-    let gathered = gather(connection, members, Since::default()).await?;
-    ensure!(gathered.excluded == 0, "{} znodes could not be averaged", gathered.excluded);
-    let averages = gathered.aggregate.averages();
+    let reading = read_fleet(connection, members, Freshness::default(), 0).await?;
+    ensure!(reading.excluded == 0, "{} znodes could not be averaged", reading.excluded);
+    let averages = reading.aggregate.averages();
     averages.first().map(|average| average.mean).context("no measurement to average")
 }

@@ -1,5 +1,5 @@
-//! The Rust side of `cargo xtask bench`: a ZooKeeper client that executes commands, so that its rounds can alternate with those of
-//! other programs. Argument: HOSTS. Commands, one per line of standard input:
+//! The Rust side of `cargo xtask bench`: a ZooKeeper client that executes commands, so that its rounds can alternate
+//! with those of other programs. Argument: HOSTS. Commands, one per line of standard input:
 //!
 //! ```text
 //! fill N         creates znodes below /mediciones until there are N
@@ -7,8 +7,8 @@
 //! watch PATH     waits until PATH exists
 //! ```
 //!
-//! Prints one line of JSON per command on standard output. `watch` prints two: `{"watching":…}` when the watch is set, and
-//! `{"appeared":…}` when the znode exists.
+//! Prints one line of JSON per command on standard output. `watch` prints two: `{"watching":…}` when the watch is
+//! set, and `{"appeared":…}` when the znode exists.
 //!
 //! Manually, with any ZooKeeper: `cargo bench -p atalaya --bench client -- 127.0.0.1:2181`, then type.
 
@@ -52,7 +52,8 @@ fn main() -> anyhow::Result<()> {
     })
 }
 
-/// Reads the lines of standard input in a separate thread, because the session needs its heartbeats while no command comes.
+/// Reads the lines of standard input in a separate thread, because the session needs its heartbeats while no command
+/// comes.
 fn lines() -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     std::thread::spawn(move || {

@@ -32,9 +32,9 @@ impl BoardArgs {
 
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct StateArgs {
-    /// Folder for the state files of nodes. A node records its sessions and znodes there, so that they can be deleted after
-    /// it was killed; off: no state files [default: $XDG_STATE_HOME/atalaya, or ~/.local/state/atalaya]
-    /// [env: ATALAYA_STATE_DIR, STATE_DIRECTORY].
+    /// Folder for the state files of nodes. A node records its sessions and znodes there, so that they can be deleted
+    /// after it was killed; off: no state files [default: $XDG_STATE_HOME/atalaya, or ~/.local/state/atalaya] [env:
+    /// ATALAYA_STATE_DIR, STATE_DIRECTORY].
     #[arg(long, value_name = "FOLDER", help_heading = "State")]
     pub(super) state_dir: Option<PathBuf>,
 }

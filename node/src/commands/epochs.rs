@@ -1,5 +1,5 @@
-//! `atalaya epochs list|drop`: epochs in a collector's store. The commands open the store itself. The collector may be running, because
-//! SQLite and Redis serialize writers. Access to the store is the authorization.
+//! `atalaya epochs list|drop`: epochs in a collector's store. The commands open the store itself. The collector may
+//! be running, because SQLite and Redis serialize writers. Access to the store is the authorization.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -109,15 +109,8 @@ pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
                     let deleted = store.forget_epoch(args.epoch).await.map_err(unavailable)?;
                     let highest =
                         store.epochs(1).await.map_err(unavailable)?.first().map(|epoch| epoch.epoch);
-                    print(
-                        format!(
-                            "epoch {} dropped, {} deleted, {}\n",
-                            args.epoch,
-                            reports(deleted),
-                            is_highest(highest)
-                        )
-                        .as_bytes(),
-                    )?;
+                    let (epoch, deleted, highest) = (args.epoch, reports(deleted), highest_epoch(highest));
+                    print(format!("epoch {epoch} dropped, {deleted} deleted, {highest}\n").as_bytes())?;
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -196,9 +189,10 @@ fn confirm(epochs: &[Epoch], args: &EpochsDropArgs) -> Result<bool, Failure> {
         };
     };
     let remaining = epochs.iter().map(|epoch| epoch.epoch).find(|epoch| *epoch != args.epoch);
-    print(format!(
+    let loss = format!(
         "epoch {}: {} recorded, cycles {} to {}, the last one received {} from {}\n\
-         Its reports are deleted from the store and cannot be restored. Sums of reports older than --keep-reports remain.\n\
+         Its reports are deleted from the store and cannot be restored. \
+         Sums of reports older than --keep-reports remain.\n\
          Without it {}; reports of a lower epoch are accepted again.\n",
         epoch.epoch,
         reports(usize::try_from(epoch.reports).unwrap_or(0)),
@@ -206,8 +200,9 @@ fn confirm(epochs: &[Epoch], args: &EpochsDropArgs) -> Result<bool, Failure> {
         epoch.last_cycle,
         epoch.received.strftime("%Y-%m-%d %H:%M:%SZ"),
         reporter(epoch),
-        is_highest(remaining),
-    ).as_bytes())?;
+        highest_epoch(remaining),
+    );
+    print(loss.as_bytes())?;
     match (args.yes, args.dry_run) {
         (true, _) => Ok(true),
         (false, true) => print(b"Nothing was deleted.\n").map(|()| false),
@@ -221,6 +216,6 @@ fn reports(count: usize) -> String {
     if count == 1 { "1 report".to_owned() } else { format!("{count} reports") }
 }
 
-fn is_highest(epoch: Option<i64>) -> String {
+fn highest_epoch(epoch: Option<i64>) -> String {
     epoch.map_or_else(|| "no epoch is recorded".to_owned(), |epoch| format!("the highest epoch is {epoch}"))
 }

@@ -1,6 +1,6 @@
 //! Exit codes, as in sysexits(3), and the error message of a command. Only `main` and the commands know them.
 
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 #[cfg(feature = "demo")]
 use crate::demo::DemoError;
@@ -91,6 +91,15 @@ impl Failure {
     pub(crate) fn number(&self) -> u8 {
         self.code
     }
+}
+
+/// Returns the exit code of a child process: its own, or 128 plus the number of the signal that killed it.
+pub(crate) fn code_of(status: ExitStatus) -> u8 {
+    #[cfg(unix)]
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    let signal: Option<i32> = None;
+    status.code().or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 impl std::fmt::Display for Failure {

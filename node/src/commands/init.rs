@@ -1,5 +1,6 @@
-//! Process 1 of a container. Orphaned processes become children of process 1, which must reap them, and signals have no default
-//! action for it. So the command runs in a child process; process 1 only reaps processes and forwards signals.
+//! Process 1 of a container. Orphaned processes become children of process 1, which must reap them, and signals have
+//! no default action for it. So the command runs in a child process; process 1 only reaps processes and forwards
+//! signals.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -34,8 +34,8 @@ pub(super) fn main(args: &ManArgs) -> Result<(), Failure> {
     }
 }
 
-/// Writes the pages of all commands. They are created in a new subfolder and moved from there, so that a symbolic link with
-/// the name of a page is replaced and not followed.
+/// Writes the pages of all commands. They are created in a new subfolder and moved from there, so that a symbolic
+/// link with the name of a page is replaced and not followed.
 fn write(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join(format!(".atalaya-man-{}", std::process::id()));

@@ -1,4 +1,5 @@
-//! The command line: one file per command, with its arguments and its execution. Exit codes are used only here and in `main`.
+//! The command line: one file per command, with its arguments and its execution. Exit codes are used only here and in
+//! `main`.
 
 mod args;
 mod check;
@@ -59,8 +60,8 @@ pub struct Cli {
     #[arg(long, global = true, value_enum, default_value_t, help_heading = "Logs")]
     log_format: LogFormat,
 
-    /// Log filter: a level (error, warn, info, debug, trace) or target=level pairs separated by commas [default: info, or warn
-    /// or error for commands that print a result] [env: ATALAYA_LOG].
+    /// Log filter: a level (error, warn, info, debug, trace) or target=level pairs separated by commas [default:
+    /// info, or warn or error for commands that print a result] [env: ATALAYA_LOG].
     #[arg(long, global = true, value_name = "FILTER", help_heading = "Logs")]
     log: Option<String>,
 
@@ -192,8 +193,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Inserts `run` before a number in the place of the command: existing compose files pass only the number of the node to the
-/// image. No command is a number.
+/// Inserts `run` before a number in the place of the command: existing compose files pass only the number of the node
+/// to the image. No command is a number.
 fn with_run(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_number = |argument: &OsString| {
         let text = argument.to_str().unwrap_or_default();

@@ -14,8 +14,7 @@ use super::args::{ConnectionArgs, Output};
 use super::stdout::{print, print_or_closed};
 use super::tools::with_session;
 use crate::commands::exit::Failure;
-use crate::leader::delivery::outbox::{ASIDE, PATH};
-use crate::leader::outbox_store::{self, Batch};
+use crate::leader::outbox_store::{self, BatchSize, PATH, REJECTED_PATH};
 use crate::model::report::CycleReport;
 use crate::model::text;
 
@@ -89,15 +88,19 @@ pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
 
 async fn list(connection: &Connection, output: Output) -> Result<ExitCode, Failure> {
     let mut count = 0;
-    for (state, parent) in [("waiting", PATH), ("rejected", ASIDE)] {
+    for (state, parent) in [("waiting", PATH), ("rejected", REJECTED_PATH)] {
         let listed =
             outbox_store::list(connection, parent).await.map_err(Failure::temp_fail)?.unwrap_or_default();
         for name in &listed.others {
             let name = text::sanitize_for_log(name);
             warn!("{parent}/{name} is not a report: its name is not a cycle number");
         }
-        let mut reader =
-            BatchReader { connection, parent, cycles: listed.cycles.into_iter(), batch: Batch::default() };
+        let mut reader = BatchReader {
+            connection,
+            parent,
+            cycles: listed.cycles.into_iter(),
+            batch: BatchSize::default(),
+        };
         while let Some(reports) = reader.next().await? {
             for (cycle, data) in reports {
                 // Delivered since it was listed.
@@ -124,19 +127,20 @@ struct BatchReader<'a> {
     connection: &'a Connection,
     parent: &'a str,
     cycles: btree_set::IntoIter<u64>,
-    batch: Batch,
+    batch: BatchSize,
 }
 
 impl BatchReader<'_> {
-    /// Returns the next reports, or `None` at the end. The data of a report is `None` if its znode does not exist any longer.
+    /// Returns the next reports, or `None` at the end. The data of a report is `None` if its znode does not exist any
+    /// longer.
     async fn next(&mut self) -> Result<Option<Vec<(u64, Option<Vec<u8>>)>>, Failure> {
-        let cycles: Vec<u64> = self.cycles.by_ref().take(self.batch.count()).collect();
+        let cycles: Vec<u64> = self.cycles.by_ref().take(self.batch.get()).collect();
         if cycles.is_empty() {
             return Ok(None);
         }
         let found =
             outbox_store::read(self.connection, self.parent, &cycles).await.map_err(Failure::temp_fail)?;
-        self.batch.saw(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
+        self.batch.adapt(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
         Ok(Some(found))
     }
 }
@@ -168,7 +172,8 @@ fn line(state: &'static str, cycle: u64, data: &[u8], output: Output) -> String 
     }
 }
 
-/// Parses a report. If it was too large to be stored, the leader has stored only a reason, which is returned as the error.
+/// Parses a report. If it was too large to be stored, the leader has stored only a reason, which is returned as the
+/// error.
 fn parse(data: &[u8], cycle: u64) -> Result<CycleReport, String> {
     #[derive(Deserialize)]
     struct Placeholder {
@@ -210,7 +215,8 @@ fn apply(args: &ReportsSelectArgs, action: Action) -> Result<ExitCode, Failure> 
         connection.sync().await.map_err(Failure::temp_fail)?;
         let cycles = match args.all {
             true => {
-                let rejected = outbox_store::cycles(&connection, ASIDE).await.map_err(Failure::temp_fail)?;
+                let rejected =
+                    outbox_store::cycles(&connection, REJECTED_PATH).await.map_err(Failure::temp_fail)?;
                 rejected.unwrap_or_default().into_iter().collect()
             }
             false => args.cycles.clone(),
@@ -246,7 +252,7 @@ fn apply(args: &ReportsSelectArgs, action: Action) -> Result<ExitCode, Failure> 
 const NOTIFY_LEADER: Write<'static> = Write::Set { path: PATH, data: b"", version: None };
 
 async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
-    let (from, to) = (format!("{ASIDE}/{cycle}"), format!("{PATH}/{cycle}"));
+    let (from, to) = (format!("{REJECTED_PATH}/{cycle}"), format!("{PATH}/{cycle}"));
     let (data, stat) = connection.get(&from).await?;
     let data = match CycleReport::parse(&data, cycle) {
         Ok(report) => CycleReport { reason: None, ..report }.data(),
@@ -260,7 +266,7 @@ async fn retry(connection: &Connection, cycle: u64) -> Result<(), Error> {
 }
 
 async fn delete(connection: &Connection, cycle: u64) -> Result<(), Error> {
-    if connection.delete_if_exists(&format!("{ASIDE}/{cycle}"), None).await? {
+    if connection.delete_if_exists(&format!("{REJECTED_PATH}/{cycle}"), None).await? {
         return Ok(());
     }
     let waiting = format!("{PATH}/{cycle}");

@@ -1,8 +1,8 @@
-//! `atalaya run --supervised`: a small parent process that starts the node in a child process, deletes its znodes when it was
-//! killed, and starts it again.
+//! `atalaya run --supervised`: a small parent process that starts the node in a child process, deletes its znodes
+//! when it was killed, and starts it again.
 //!
-//! The standard input of the node is a pipe from the parent. However the parent ends, the pipe is closed and the node shuts down
-//! as at SIGTERM, so that no node continues without its parent, on any operating system.
+//! The standard input of the node is a pipe from the parent. However the parent ends, the pipe is closed and the node
+//! shuts down as at SIGTERM, so that no node continues without its parent, on any operating system.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::{current_thread_runtime, process_environment, reap};
-use crate::commands::exit::{Failure, INTERNAL};
+use crate::commands::exit::{Failure, INTERNAL, code_of};
 use crate::model::node_id::NodeId;
 use crate::process::restart_policy::{RestartBackoff, should_restart};
 use crate::process::state_dir::StateDir;
@@ -82,7 +82,7 @@ impl Parent<'_> {
                         if status.code().is_none() {
                             self.clean_up().await;
                         }
-                        return Ok(ExitCode::from(exit_code(status)));
+                        return Ok(ExitCode::from(code_of(status)));
                     }
                     Some(status)
                 }
@@ -94,7 +94,7 @@ impl Parent<'_> {
             if let Some(status) = status
                 && !should_restart(status.code())
             {
-                return Ok(ExitCode::from(exit_code(status)));
+                return Ok(ExitCode::from(code_of(status)));
             }
             let delay = backoff.next_delay(started.elapsed());
             if let Some(status) = status {
@@ -118,8 +118,8 @@ impl Parent<'_> {
     fn start(&self) -> std::io::Result<Child> {
         let mut command = Command::new(self.program);
         command.args(self.arguments).stdin(Stdio::piped()).kill_on_drop(true);
-        // systemd sets WATCHDOG_PID to this process. The node sends the watchdog messages, and does so only if the variable is
-        // absent or names the node.
+        // systemd sets WATCHDOG_PID to this process. The node sends the watchdog messages, and does so only if the
+        // variable is absent or names the node.
         if std::env::var("WATCHDOG_PID").is_ok_and(|process| process == std::process::id().to_string()) {
             command.env_remove("WATCHDOG_PID");
         }
@@ -140,7 +140,8 @@ impl Parent<'_> {
     }
 }
 
-/// Waits until the node has ended and forwards signals to it. Returns its status, and true if a signal to this process stopped it.
+/// Waits until the node has ended and forwards signals to it. Returns its status, and true if a signal to this
+/// process stopped it.
 async fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<(ExitStatus, bool)> {
     // Taken out of `child`, because `Child::wait` closes stdin, which stops the node.
     let mut stdin = child.stdin.take();
@@ -234,15 +235,6 @@ fn forward(child: &Child, request: Request) {
 /// Does nothing: without signals, the end of the pipe stops the node.
 #[cfg(not(unix))]
 fn forward(_: &Child, _: Request) {}
-
-/// Returns the exit code of a process: its own, or 128 plus the number of the signal that killed it.
-fn exit_code(status: ExitStatus) -> u8 {
-    #[cfg(unix)]
-    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-    #[cfg(not(unix))]
-    let signal: Option<i32> = None;
-    status.code().or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
-}
 
 /// Signals to this process, from the creation of this value.
 #[cfg(unix)]

@@ -180,8 +180,8 @@ fn read_token(settings: &Settings) -> Result<(), SettingsError> {
 fn load(args: &RunArgs, has_file: bool) -> Result<(OpenedBoard, Settings), LoadError> {
     let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
     if has_file && is_builtin(&boards) {
-        // The built-in board measures random numbers, which must not replace real sensors. A file that is being written may
-        // have no boards yet.
+        // The built-in board measures random numbers, which must not replace real sensors. A file that is being
+        // written may have no boards yet.
         return Err(LoadError::NoBoards);
     }
     let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
@@ -190,7 +190,7 @@ fn load(args: &RunArgs, has_file: bool) -> Result<(OpenedBoard, Settings), LoadE
     Ok((opened, settings))
 }
 
-/// Returns true if there is no boards.toml or it has no boards.
+/// Returns true if boards.toml is missing or has no boards.
 fn is_builtin(boards: &Boards) -> bool {
     boards.boards == Boards::builtin().boards
 }

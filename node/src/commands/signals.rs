@@ -30,7 +30,8 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// Installs a handler for SIGHUP. The channel receives one message per signal; signals in quick succession are merged into one.
+/// Installs a handler for SIGHUP. The channel receives one message per signal; signals in quick succession are merged
+/// into one.
 #[cfg(unix)]
 pub(super) fn reload_signals() -> io::Result<mpsc::Receiver<()>> {
     use tokio::signal::unix::{SignalKind, signal};

@@ -1,6 +1,6 @@
-//! Standard output: [`print`] and [`print_or_closed`] for commands that end by themselves, and [`StdoutThread`] for commands that
-//! run until a signal. Its thread does the writing, so that a pipe that is not read or a paused terminal cannot delay the
-//! shutdown.
+//! Standard output: [`print`] and [`print_or_closed`] for commands that end by themselves, and [`StdoutThread`] for
+//! commands that run until a signal. Its thread does the writing, so that a pipe that is not read or a paused
+//! terminal cannot delay the shutdown.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::sync::mpsc;
@@ -74,7 +74,7 @@ impl StdoutThread {
 
     /// Writes the last output. Waits at most 500 ms.
     #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "only the demo uses the whole screen"))]
-    pub(super) fn conclude(&self, text: impl Into<Vec<u8>>) {
+    pub(super) fn finish(&self, text: impl Into<Vec<u8>>) {
         let mut written = self.send(text.into());
         let start = Instant::now();
         while matches!(written.try_recv(), Err(oneshot::error::TryRecvError::Empty))

@@ -1,8 +1,8 @@
-//! Audit of the deliveries: which averages were computed, which the API has received, and which were lost or arrived from a deposed
-//! leader. No I/O.
+//! Audit of the deliveries: which averages were computed, which the API has received, and which were lost or arrived
+//! from a deposed leader. No I/O.
 //!
-//! The demo sees both ends: every average that a leader computes, and every report that the API receives. So it knows of each
-//! average whether it was delivered, is waiting, or was lost with its leader.
+//! The demo sees both ends: every average that a leader computes, and every report that the API receives. So it knows
+//! of each average whether it was delivered, is waiting, or was lost with its leader.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
@@ -82,8 +82,8 @@ pub(crate) struct DeliveryAudit {
 }
 
 impl DeliveryAudit {
-    /// Records that a leader computed an average, `at` seconds after the start. Returns false if it is known already: a new leader
-    /// passes on all averages in the outbox.
+    /// Records that a leader computed an average, `at` seconds after the start. Returns false if it is known already:
+    /// a new leader passes on all averages in the outbox.
     pub(crate) fn on_computed(&mut self, at: f64, report: &Report) -> bool {
         let key = (report.epoch, report.cycle, report.average.unit.clone());
         if self.outstanding.contains(&key) || self.points.iter().rev().any(|point| point.key == key) {
@@ -143,8 +143,8 @@ impl DeliveryAudit {
         self.outstanding.iter().filter(|(epoch, ..)| *epoch >= self.newest_received_epoch).count()
     }
 
-    /// Returns the number of averages that were not delivered although one of a later epoch was. Delivery is in order, so no leader
-    /// will deliver them any more.
+    /// Returns the number of averages that were not delivered although one of a later epoch was. Delivery is in
+    /// order, so no leader will deliver them any more.
     pub(crate) fn lost(&self) -> usize {
         self.outstanding.len() - self.waiting() + self.dropped
     }

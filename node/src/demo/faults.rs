@@ -86,7 +86,7 @@ impl Demo {
             }
         }
         Ok(match (affected.as_slice(), target) {
-            ([], Target::Leader) if targets.is_empty() => "there is no leader at the moment".to_owned(),
+            ([], Target::Leader) if targets.is_empty() => "no node is the leader at the moment".to_owned(),
             ([], target) => format!("{target} cannot be {done} in its current state"),
             ([one], Target::Leader) => format!("node {one}, the leader, is {done}"),
             ([one], _) => format!("node {one} is {done}"),

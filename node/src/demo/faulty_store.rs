@@ -72,7 +72,8 @@ impl<S: Store> FaultyStore<S> {
     }
 }
 
-/// Returns `None` for a report without epoch and cycle: it was not sent by a leader of this fleet but by a user who tries the API.
+/// Returns `None` for a report without epoch and cycle: it was not sent by a leader of this fleet but by a user who
+/// tries the API.
 fn received_report(report: &Report) -> Option<ReceivedReport> {
     let Report { epoch, cycle, mean, count, ref unit, .. } = *report;
     let (epoch, cycle) = epoch.zip(cycle)?;

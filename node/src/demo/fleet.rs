@@ -1,7 +1,7 @@
 //! The nodes of the demo. Each has its own thread with its own runtime, and talks to ZooKeeper over TCP.
 //!
-//! So a node can be killed, and no part of it runs any longer, not even to close its session; and it can hang, and all of it hangs,
-//! including the heartbeats of its session, like a stopped process.
+//! Therefore a killed node runs no more code, not even to close its session; and a hung node hangs completely, including
+//! the heartbeats of its session, like a stopped process.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

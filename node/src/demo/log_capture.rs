@@ -1,4 +1,5 @@
-//! Captures the log lines of all nodes, with the node that logged each of them, and sends them to the screen instead of stderr.
+//! Captures the log lines of all nodes, with the node that logged each of them, and sends them to the screen instead
+//! of stderr.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use crate::leader::AVERAGES;
+use crate::leader::AVERAGES_TARGET;
 use crate::model::text;
 
 thread_local! {
@@ -52,7 +53,7 @@ impl LogCapture {
 impl<S: Subscriber> Layer<S> for LogCapture {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         // Averages reach the demo over a channel of their own, with all their digits.
-        if event.metadata().target() == AVERAGES {
+        if event.metadata().target() == AVERAGES_TARGET {
             return;
         }
         let mut formatter = Formatter::default();

@@ -46,7 +46,8 @@ impl Screen {
 
     /// Redraws everything with the next frame, in case another program has written to the terminal.
     pub(super) fn force_redraw(&mut self) -> io::Result<()> {
-        // Not `clear`: that asks the terminal for the position of its cursor, and the reader of the keys may get the answer.
+        // Not `clear`: that asks the terminal for the position of its cursor, and the reader of the keys may get the
+        // answer.
         let size = self.terminal.size()?;
         self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
@@ -66,8 +67,8 @@ fn restore() {
     }
 }
 
-/// Makes a panic of this thread restore the terminal before the panic is reported. A panic of another thread, a node's, becomes a
-/// log line instead: it must not be written over the screen.
+/// Makes a panic of this thread restore the terminal before the panic is reported. A panic of another thread, a
+/// node's, becomes a log line instead: it must not be written over the screen.
 pub(super) fn install_panic_hook() {
     let main_thread = std::thread::current().id();
     let report = std::panic::take_hook();

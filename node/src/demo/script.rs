@@ -86,8 +86,8 @@ pub(crate) struct ScriptError {
 const MAX_FAULTS: usize = 10_000;
 
 const EXPECTED_LINE: &str = "a time and a fault, such as 5s kill leader";
-const EXPECTED_FAULT: &str = "kill, hang, revive or expire with a node's number, leader or all; api with away, back, hang or \
-                       fail; zookeeper with stop or start; or end";
+const EXPECTED_FAULT: &str = "kill, hang, revive or expire with a node's number, leader or all; \
+                              api with away, back, hang or fail; zookeeper with stop or start; or end";
 const EXPECTED_TIME: &str = "a time since the start, such as 5s or 1m 30s";
 
 /// Faults with their times, in order of time.
@@ -97,7 +97,8 @@ pub(crate) struct Script {
 }
 
 impl Script {
-    /// Parses a script for a fleet of `nodes` nodes. The lines may have any order; lines with the same time keep theirs.
+    /// Parses a script for a fleet of `nodes` nodes. The lines may have any order; lines with the same time keep
+    /// theirs.
     ///
     /// # Errors
     /// A line is invalid, or names a node that does not exist.
@@ -133,7 +134,8 @@ type Problem = (String, &'static str);
 
 fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    // The time may contain spaces. It ends before the first word that does not start with a digit, which is the name of a fault.
+    // The time may contain spaces. It ends before the first word that does not start with a digit, which is the name
+    // of a fault.
     let begin = words.iter().position(|word| !word.starts_with(|first: char| first.is_ascii_digit()));
     let begin =
         begin.ok_or_else(|| (format!("\"{}\" has no fault", sanitize_for_log(line)), EXPECTED_LINE))?;
@@ -175,7 +177,7 @@ fn target(word: &str, nodes: u32) -> Result<Target, Problem> {
         number => match number.parse() {
             Ok(number) if (1..=nodes).contains(&number) => Ok(Target::Node(number)),
             _ => Err((
-                format!("there is no node \"{}\"; the nodes are 1 to {nodes}", sanitize_for_log(number)),
+                format!("node \"{}\" does not exist; the nodes are 1 to {nodes}", sanitize_for_log(number)),
                 "a node's number, leader or all",
             )),
         },
@@ -222,7 +224,7 @@ mod tests {
             ("\n5s", ["line 2", "no fault"]),
             ("kill 1", ["line 1", "no time"]),
             ("5x kill 1", ["5x", "such as 5s"]),
-            ("5s kill 4", ["no node \"4\"", "1 to 3"]),
+            ("5s kill 4", ["node \"4\" does not exist", "1 to 3"]),
             ("5s kill", ["is not a fault", "hang, revive"]),
             ("5s explode 1", ["explode 1", "kill, hang"]),
             ("5s api gone", ["api gone", "away, back"]),

@@ -1,4 +1,5 @@
-//! Control of a node's thread from outside: it can stop the thread like SIGSTOP stops a process, and end it like SIGKILL.
+//! Control of a node's thread from outside: it can stop the thread like SIGSTOP stops a process, and end it like
+//! SIGKILL.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -54,8 +55,8 @@ impl ThreadControl {
         self.send(Command::Exit);
     }
 
-    /// Blocks the whole thread while the node is stopped, and completes when it is killed. Must be polled together with the node,
-    /// before it.
+    /// Blocks the whole thread while the node is stopped, and completes when it is killed. Must be polled together
+    /// with the node, before it.
     pub(super) async fn killed(&self) {
         while self.block_while_stopped() {
             self.changed.notified().await;

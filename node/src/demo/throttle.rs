@@ -1,5 +1,5 @@
-//! Limits the number of log lines per second. If a thousand nodes lose ZooKeeper at the same time, each of them logs it; lines
-//! beyond the limit are counted instead. No I/O.
+//! Limits the number of log lines per second. If a thousand nodes lose ZooKeeper at the same time, each of them logs
+//! it; lines beyond the limit are counted instead. No I/O.
 
 use std::time::Duration;
 
@@ -18,9 +18,9 @@ pub(crate) struct Throttle {
 /// Decision about a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
-    /// Number of lines that were suppressed in the last window, to be shown before this line.
+    /// Number of lines that were suppressed in the last window; printed before this line.
     pub(crate) suppressed: Option<u64>,
-    /// True if the line is shown.
+    /// True if the line is printed.
     pub(crate) show: bool,
 }
 

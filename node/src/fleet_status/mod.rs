@@ -1,9 +1,7 @@
-//! Status of a whole fleet, from its znodes: leader, reports, nodes with their measurements and sensors. No I/O, except
-//! in `znodes`. `atalaya status` shows it, and a leader sends it to the collector.
+//! Status of a whole fleet, from its znodes: leader, reports, nodes with their measurements and sensors. No I/O.
+//! `atalaya status` shows it, and a leader sends it to the collector.
 
-pub mod clock;
 mod render;
-pub(crate) mod znodes;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,10 +15,11 @@ pub(crate) use render::{StyledLine, render_lines, render_table};
 use crate::model::fence::Fence;
 use crate::model::health_status::SensorState;
 use crate::model::leader_state::Delivered;
-use crate::model::measurement;
+use crate::model::measurement::{self, Exclusion};
 use crate::model::node_info::NodeInfo;
+use crate::model::senml::Value;
 use crate::model::text::sanitize_for_log;
-use clock::Millis;
+use crate::zk::server_clock::Millis;
 
 /// Maximum number of znodes of the wrong type that are listed.
 const MAX_WRONG_ZNODES: usize = 16;
@@ -68,17 +67,19 @@ pub(crate) struct RawMeasurement {
 
 impl RawMeasurement {
     pub(crate) fn parse(data: &[u8], stat: &Stat) -> RawMeasurement {
-        let (values, problem) = match measurement::parse(data) {
-            Ok(values) => (values, None),
-            Err(problem) => (Vec::new(), Some(problem.to_string())),
-        };
-        let count = values.len();
+        RawMeasurement::from_parsed(&measurement::parse(data), stat)
+    }
+
+    /// Returns a measurement from the parsed data of its znode.
+    pub(crate) fn from_parsed(parsed: &Result<Vec<Value>, Exclusion>, stat: &Stat) -> RawMeasurement {
+        let values = parsed.as_deref().unwrap_or_default();
         let readings = values
-            .into_iter()
+            .iter()
             .take(MAX_READINGS)
-            .map(|value| Reading { value: value.value, unit: value.unit })
+            .map(|value| Reading { value: value.value, unit: value.unit.clone() })
             .collect();
-        RawMeasurement { readings, count, problem, modified: stat.mtime, created: stat.ctime }
+        let problem = parsed.as_ref().err().map(ToString::to_string);
+        RawMeasurement { readings, count: values.len(), problem, modified: stat.mtime, created: stat.ctime }
     }
 }
 

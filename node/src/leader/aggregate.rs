@@ -1,31 +1,31 @@
-//! The average of what the fleet measured. Pure.
+//! Averages of the fleet's measurements. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::report::Average;
 use crate::model::senml::{Value, quantity_of};
 
-/// Collects measurements; units are never mixed.
+/// Collection of measurements, by unit.
 #[derive(Clone, Debug, Default)]
 pub struct Aggregate {
     values: BTreeMap<Option<String>, Vec<f64>>,
 }
 
-/// Most units that are averaged: each makes a report in every cycle. Those of known quantities and bare numbers always
-/// have room.
-pub const MOST_UNITS: usize = 64;
+/// Maximum number of unknown units that are averaged: each is a report in every cycle. Units of known quantities and
+/// bare numbers do not count.
+pub const MAX_UNKNOWN_UNITS: usize = 64;
 
 impl Aggregate {
-    /// Whether all of these can be taken in.
+    /// Returns true if all of these values can be added.
     pub fn has_room_for(&self, values: &[Value]) -> bool {
         let known = |unit: &Option<String>| unit.as_deref().is_none_or(|unit| quantity_of(unit).is_some());
         let mut foreign: BTreeSet<&Option<String>> = self.values.keys().filter(|unit| !known(unit)).collect();
         let before = foreign.len();
         foreign.extend(values.iter().map(|value| &value.unit).filter(|unit| !known(unit)));
-        foreign.len() == before || foreign.len() <= MOST_UNITS
+        foreign.len() == before || foreign.len() <= MAX_UNKNOWN_UNITS
     }
 
-    /// Takes a measurement in.
+    /// Adds a measurement.
     pub fn add(&mut self, value: Value) {
         match self.values.get_mut(&value.unit) {
             Some(values) => values.push(value.value),
@@ -47,7 +47,7 @@ fn average(unit: Option<String>, values: &[f64]) -> Average {
     Average {
         quantity: unit.as_deref().and_then(quantity_of).map(|quantity| quantity.name().to_owned()),
         unit,
-        // Adding positive zero makes zero of a negative zero.
+        // Adding positive zero turns a negative zero into zero.
         mean: mean + 0.0,
         min: values.iter().copied().fold(f64::INFINITY, f64::min) + 0.0,
         max: values.iter().copied().fold(f64::NEG_INFINITY, f64::max) + 0.0,
@@ -56,8 +56,8 @@ fn average(unit: Option<String>, values: &[f64]) -> Average {
     }
 }
 
-/// The plain sum divided by the count, as every other program of the fleet computes it; by parts only when the sum of
-/// finite numbers is too large to be one.
+/// Returns the sum divided by the count, as the other programs of the fleet compute it. If the sum of finite numbers is
+/// not finite, each is divided first.
 fn mean(values: &[f64]) -> f64 {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -79,12 +79,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_average() {
+    fn aggregate_of_nothing_has_no_average() {
         assert_eq!(of(&[]), []);
     }
 
     #[test]
-    fn a_small_fleet_by_hand() {
+    fn aggregate_of_a_small_fleet_has_the_average_computed_by_hand() {
         let [average] = &of(&[(None, 75.0), (None, 80.0), (None, 82.0)])[..] else { panic!() };
         assert_eq!((average.mean, average.min, average.max, average.count), (79.0, 75.0, 82.0, 3));
         // Variance (16 + 1 + 9) / 3.
@@ -92,17 +92,17 @@ mod tests {
     }
 
     #[test]
-    fn units_are_not_mixed() {
+    fn aggregate_does_not_mix_units() {
         let averages = of(&[(Some("Cel"), 20.0), (None, 1.0), (Some("%RH"), 40.0), (Some("Cel"), 22.0)]);
         let short: Vec<_> = averages.iter().map(|s| (s.unit.as_deref(), s.mean, s.count)).collect();
         assert_eq!(short, [(None, 1.0, 1), (Some("%RH"), 40.0, 1), (Some("Cel"), 21.0, 2)]);
     }
 
     #[test]
-    fn strange_units_are_bounded_and_leave_room_for_known_ones() {
+    fn aggregate_bounds_unknown_units_and_has_room_for_known_ones() {
         let unit = |unit: &str| Value { unit: Some(unit.to_owned()), value: 1.0 };
         let mut aggregate = Aggregate::default();
-        for n in 0..MOST_UNITS {
+        for n in 0..MAX_UNKNOWN_UNITS {
             let values = [unit(&format!("u{n}"))];
             assert!(aggregate.has_room_for(&values));
             let [value] = values;
@@ -113,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_beyond_numbers_still_has_a_mean() {
+    fn aggregate_has_a_finite_mean_of_numbers_with_an_infinite_sum() {
         let average = &of(&[(None, f64::MAX), (None, f64::MAX), (None, -1.0)])[0];
         assert!((average.mean / f64::MAX - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(average.stddev, None);
     }
 
     #[test]
-    fn averages_have_no_negative_zero() {
+    fn aggregate_has_no_negative_zero() {
         for values in
             [&[-0.0][..], &[-0.0, -0.0], &[-f64::MIN_POSITIVE / 4.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
         {
@@ -135,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_mean_is_finite_and_between_the_extremes(values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..50)) {
+        fn aggregate_has_a_finite_mean_between_the_extremes(values in prop::collection::vec(prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..50)) {
             let units: Vec<_> = values.iter().map(|value| (None, *value)).collect();
             let average = &of(&units)[0];
             let slack = average.min.abs().max(average.max.abs()) * 1e-12;

@@ -1,396 +1,396 @@
-//! The leader's clock: when a cycle is due, what it comes to, and writing it down.
+//! The cycles of an epoch: waits until a cycle is due, reads the fleet, and commits the average.
 
 use std::time::Duration;
 
 use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter};
+use atalaya_recipes::{Backoff, Connection, Error, Leadership, WrongZnodeReporter};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{AGAIN, AVERAGES, Leader, LeaderConfig, log_joined, log_left, patience};
 use crate::fail_points;
-use crate::leader::delivery::worker::Outgoing;
-use crate::leader::fenced_store::{self, CommitError, Cycle, FencedStore, WriteOp};
+use crate::leader::barrier::{self, Barrier};
+use crate::leader::config::{LeaderConfig, LeaderHandles};
+use crate::leader::delivery::shared_outbox::SharedOutbox;
+use crate::leader::fenced_multi::{CommitError, WriteOp};
+use crate::leader::fenced_store::{BarrierCommit, CounterValue, CycleCommit, FencedStore};
 use crate::leader::members::Members;
-use crate::leader::read_fleet::{Gathered, Since, gather, not_written_since};
-use crate::leader::schedule::{Schedule, ServerClock};
-use crate::leader::write_counter::{Count, CounterTrouble};
+use crate::leader::outbox_store;
+use crate::leader::read_fleet::{FleetReading, Freshness, read_fleet};
+use crate::leader::schedule::Schedule;
+use crate::leader::status_push::{FleetSnapshot, MAX_NODES};
+use crate::leader::write_counter::CounterReader;
 use crate::metrics::CycleResult;
-use crate::model::barrier;
 use crate::model::report::CycleReport;
+use crate::zk::server_clock::{Millis, ServerClock, millis};
 
-/// After so many periods without a write a measurement is too old to count, and never before [`SHORTEST_LIFE`].
+/// Target of the log lines with averages.
+pub(crate) const AVERAGES_TARGET: &str = "atalaya::leader::average";
+
+/// Age at which a measurement is stale, in periods. It is never below [`MIN_STALE_AGE`].
 const STALE_PERIODS: u32 = 3;
-const SHORTEST_LIFE: Duration = Duration::from_secs(1);
-/// How often to look whether all have published: a part of the period, within bounds.
-const LOOKS: u32 = 50;
-const SHORTEST_LOOK: Duration = Duration::from_millis(2);
-const LONGEST_LOOK: Duration = Duration::from_millis(50);
+const MIN_STALE_AGE: Duration = Duration::from_secs(1);
+/// Number of checks per period whether all nodes have published, within the bounds below.
+const POLLS_PER_PERIOD: u32 = 50;
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(2);
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Delay before a failed cycle is repeated.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What takes part in a cycle.
+/// Returns the maximum duration of a cycle's requests to ZooKeeper: a leader without a response for a session timeout
+/// is deposed.
+pub(super) fn zookeeper_timeout(connection: &Connection) -> Duration {
+    connection.timeout() * 2
+}
+
+/// Runs the cycles of an epoch.
 pub(super) struct CycleRunner<'a> {
-    pub(super) leader: &'a Leader,
+    pub(super) handles: &'a LeaderHandles,
     pub(super) leadership: &'a Leadership,
-    pub(super) office: &'a mut FencedStore,
+    pub(super) config: LeaderConfig,
+    pub(super) store: &'a mut FencedStore,
     pub(super) clock: &'a mut ServerClock,
-    pub(super) roster: &'a mut Members,
-    pub(super) outgoing: &'a Outgoing,
-    /// Told of the newest cycle.
-    pub(super) counted: watch::Sender<u64>,
-    /// Problems with the counter.
-    pub(super) counter: CounterTrouble,
-    /// Refusals by ZooKeeper since the last cycle that was written down.
-    pub(super) trouble: &'a mut Backoff,
-    /// Znodes that have the wrong type, besides those that refuse a cycle.
-    pub(super) sightings: WrongZnodeReporter,
+    pub(super) members: &'a mut Members,
+    pub(super) outbox: &'a SharedOutbox,
+    /// Backoff after errors of ZooKeeper since the last committed cycle.
+    pub(super) backoff: &'a mut Backoff,
+    /// Receiver of the newest committed cycle.
+    pub(super) newest_cycle: watch::Sender<u64>,
+    /// Receiver of the measurements, for the fleet status.
+    pub(super) snapshot: watch::Sender<Option<FleetSnapshot>>,
+    /// State of the barrier; `None` if the fleet is not in lock-step mode.
+    pub(super) barrier: Option<Barrier>,
+    /// Value of the counter; `None` if it has to be read, or is not written by the leader.
+    pub(super) counter: Option<CounterValue>,
+    pub(super) counter_reader: CounterReader,
+    /// Znodes of the wrong type, besides those that [`CycleRunner::backoff`] reports.
+    pub(super) wrong_znodes: WrongZnodeReporter,
 }
 
-/// The barrier, in lock-step.
-#[derive(Clone, Debug)]
-struct Closed {
-    /// Its generation; `None` if it turned out to be open.
-    generation: Option<i64>,
-    /// The measurements that are waited for; `None`: not looked yet.
-    missing: Option<Vec<String>>,
-}
-
-/// How a cycle ended.
-enum Done {
-    /// The next one, please.
-    Well(CycleResult),
-    /// It could not be done; once more, soon.
-    Again,
-    /// The office has to be looked at.
-    Unsure,
+/// Outcome of a cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CycleOutcome {
+    /// The cycle has ended.
+    Done(CycleResult),
+    /// The cycle must be repeated soon.
+    Retry,
+    /// The fence must be reloaded: the cycle may be committed or not, or another leader may have taken over.
+    ReloadFence,
 }
 
 impl CycleRunner<'_> {
-    /// Makes cycle after cycle, until the office has to be looked at again. `before` is when the last one was.
-    pub(super) async fn run(mut self, before: Option<i64>, list: &mut watch::Receiver<Option<Vec<String>>>) {
-        // It is to be known who measures.
-        if list.wait_for(Option::is_some).await.is_err() {
+    /// Runs cycles until the fence must be reloaded. `last_cycle` is the time of the last cycle.
+    pub(super) async fn run(
+        mut self,
+        mut last_cycle: Option<Millis>,
+        member_names: &mut watch::Receiver<Option<Vec<String>>>,
+    ) {
+        // Without the first list there is no node to read.
+        if member_names.wait_for(Option::is_some).await.is_err() {
             return;
         }
-        self.take_list(list);
-        let mut orders = self.leader.options.orders.clone();
-        let mut now = orders.borrow_and_update().clone();
-        let mut last = before;
-        let mut closed = match now.sync {
-            SyncMode::Barrier => match self.close().await {
-                Ok((closed, since)) => {
-                    last = since.or(last);
-                    Some(closed)
-                }
-                Err(failed) => return self.complain(failed).await,
+        self.update_members(member_names);
+        let mut configs = self.handles.config.clone();
+        self.config = configs.borrow_and_update().clone();
+        match self.config.sync {
+            SyncMode::Barrier => match self.find_or_close_barrier().await {
+                Ok(closed_at) => last_cycle = Some(closed_at),
+                Err(error) => return self.back_off(error).await,
             },
-            SyncMode::Free => {
-                self.open_what_is_left().await;
-                None
-            }
-        };
-        let mut count = None;
-        let mut rhythm = self.rhythm(last, &now);
+            SyncMode::Free => barrier::open_leftover(self.leadership, &mut self.wrong_znodes).await,
+        }
+        let mut schedule = self.schedule(last_cycle);
         loop {
-            let due = rhythm.wait(self.now());
-            self.leader.options.metrics.cycle_scheduled(due, patience(self.leadership.connection()));
-            let look = (now.period / LOOKS).clamp(SHORTEST_LOOK, LONGEST_LOOK);
-            let early = closed.is_some() && now.release == Release::Complete;
+            let delay = schedule.delay(self.now());
+            let timeout = zookeeper_timeout(self.leadership.connection());
+            self.handles.metrics.cycle_scheduled(delay, timeout);
+            let poll = (self.config.period / POLLS_PER_PERIOD).clamp(MIN_POLL_INTERVAL, MAX_POLL_INTERVAL);
+            let polls = self.barrier.is_some() && self.config.release == Release::Complete && delay > poll;
             tokio::select! {
                 biased;
-                Ok(()) = orders.changed() => {
-                    let new = orders.borrow_and_update().clone();
-                    if new.sync != now.sync {
-                        // From the beginning, as another leader would.
+                Ok(()) = configs.changed() => {
+                    let before = std::mem::replace(&mut self.config, configs.borrow_and_update().clone());
+                    if self.config.sync != before.sync {
+                        // Prepares the barrier again, as a new leader does.
                         return;
                     }
-                    if (new.period, new.release) != (now.period, now.release) {
-                        rhythm = self.rhythm(Some(self.now()), &new);
+                    if (self.config.period, self.config.release) != (before.period, before.release) {
+                        schedule = self.schedule(Some(self.now()));
                     }
-                    now = new;
                     continue;
                 }
-                Ok(()) = list.changed() => {
-                    self.take_list(list);
+                Ok(()) = member_names.changed() => {
+                    self.update_members(member_names);
                     continue;
                 }
-                () = tokio::time::sleep(due), if !early || due <= look => {}
-                () = tokio::time::sleep(look), if early && due > look => {
-                    if !self.all_have_published(closed.as_mut()).await {
+                () = tokio::time::sleep(delay), if !polls => {}
+                () = tokio::time::sleep(poll), if polls => {
+                    if !self.all_have_published().await {
                         continue;
                     }
                 }
             }
-            let begun = self.now();
-            let (late, since) = (rhythm.late(begun), BootInstant::now());
-            let done = self.cycle(&now, &mut closed, &mut count).await;
-            let took = BootInstant::now().since(since);
-            let ended = if let Done::Well(ended) = done { ended } else { CycleResult::Failed };
-            self.leader.options.metrics.cycle_ended(ended, late, took, self.clock.now(BootInstant::now()));
-            match done {
-                Done::Well(_) => rhythm.begun(begun),
-                Done::Again => tokio::time::sleep(AGAIN.min(now.period / 2)).await,
-                Done::Unsure => return,
+            let (started, timer) = (self.now(), BootInstant::now());
+            let lateness = schedule.lateness(started);
+            let outcome = self.run_cycle().await;
+            let result = if let CycleOutcome::Done(result) = outcome { result } else { CycleResult::Failed };
+            let duration = BootInstant::now().since(timer);
+            self.handles.metrics.cycle_ended(result, lateness, duration, self.clock.now(BootInstant::now()));
+            match outcome {
+                CycleOutcome::Done(_) => schedule.on_started(started),
+                CycleOutcome::Retry => {
+                    tokio::time::sleep(RETRY_INTERVAL.min(self.config.period / 2)).await;
+                }
+                CycleOutcome::ReloadFence => return,
             }
         }
     }
 
-    /// ZooKeeper's clock, in milliseconds.
-    fn now(&self) -> i64 {
-        // Taking the office has told it.
+    /// Returns ZooKeeper's time.
+    fn now(&self) -> Millis {
+        // The takeover wrote the fence, so the clock is known.
         self.clock.now(BootInstant::now()).unwrap_or_default()
     }
 
-    fn rhythm(&self, last: Option<i64>, orders: &LeaderConfig) -> Schedule {
-        match (orders.sync, orders.release) {
+    fn schedule(&self, last_cycle: Option<Millis>) -> Schedule {
+        match (self.config.sync, self.config.release) {
             (SyncMode::Barrier, Release::Complete) => {
-                Schedule::at_the_latest(last, self.now(), orders.period)
+                Schedule::from_last(last_cycle, self.now(), self.config.period)
             }
-            _ => Schedule::after(last, self.now(), orders.period),
+            _ => Schedule::aligned(last_cycle, self.now(), self.config.period),
         }
     }
 
-    fn take_list(&mut self, list: &mut watch::Receiver<Option<Vec<String>>>) {
-        let names = list.borrow_and_update().clone().unwrap_or_default();
-        let options = &self.leader.options;
-        let changes = self.roster.update(&options.measurements, names);
-        log_joined(&changes.joined, self.roster.len());
-        log_left(&changes.left, self.roster.len());
+    fn update_members(&mut self, names: &mut watch::Receiver<Option<Vec<String>>>) {
+        let names = names.borrow_and_update().clone().unwrap_or_default();
+        self.members.update(&self.handles.measurements, names).log(self.members.len());
     }
 
-    /// Whether every live node has published since the barrier was closed.
-    async fn all_have_published(&self, closed: Option<&mut Closed>) -> bool {
-        let Some(Closed { generation: Some(generation), missing }) = closed else { return true };
-        if self.roster.is_empty() {
-            return false;
-        }
-        let asked = match missing.take() {
-            Some(missing) => missing.into_iter().filter(|path| self.roster.has(path)).collect(),
-            None => self.roster.paths(),
-        };
-        match not_written_since(self.leadership.connection(), asked.clone(), *generation).await {
-            Ok(left) if left.is_empty() => {
-                // Somebody may have come meanwhile.
-                *missing = None;
-                true
-            }
-            Ok(left) => {
-                *missing = Some(left);
-                false
-            }
-            Err(_) => {
-                *missing = Some(asked);
-                false
-            }
-        }
-    }
-
-    async fn cycle(
-        &mut self,
-        orders: &LeaderConfig,
-        closed: &mut Option<Closed>,
-        count: &mut Option<Count>,
-    ) -> Done {
+    async fn run_cycle(&mut self) -> CycleOutcome {
         let now = self.now();
-        let life = (orders.period * STALE_PERIODS).max(SHORTEST_LIFE);
-        let time = now.saturating_sub(i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
-        let since = Since { time, zxid: self.office.newest };
-        let gathered = match gather(self.leadership.connection(), self.roster, since).await {
-            Ok(gathered) => gathered,
+        let reading = match self.read_fleet(now).await {
+            Ok(reading) => reading,
             Err(error) => {
-                warn!("no average this time: {error}");
-                // Who waits at the barrier waits for this cycle.
-                return if closed.is_some() { Done::Again } else { Done::Well(CycleResult::Failed) };
+                warn!("no average in this cycle: {error}");
+                // In lock-step mode all nodes wait for this cycle, so it must not be skipped.
+                return match self.barrier {
+                    Some(_) => CycleOutcome::Retry,
+                    None => CycleOutcome::Done(CycleResult::Failed),
+                };
             }
         };
-        self.leader.options.metrics.fleet_read(self.roster.len(), gathered.reasons);
         fail_points::point("gathered");
-        let report = self.report(&gathered, now);
+        let report = self.report(&reading, now);
         if report.is_none() {
-            warn!(excluded = gathered.excluded, "no average this time: nobody has a usable measurement");
-            if closed.is_none() {
-                return Done::Well(CycleResult::Empty);
+            warn!(excluded = reading.excluded, "no average in this cycle: no node has a usable measurement");
+            if self.barrier.is_none() {
+                return CycleOutcome::Done(CycleResult::Empty);
             }
         }
-        if orders.counting != Counting::PerCycle {
-            *count = None;
-        } else if count.is_none() {
-            *count = match self.counter.read(self.leadership.connection()).await {
-                Ok(count) => count,
-                Err(error) => {
-                    warn!(%error, "cannot read the counter");
-                    return Done::Again;
-                }
-            };
+        if let Err(error) = self.read_counter().await {
+            warn!(%error, "cannot read the counter");
+            return CycleOutcome::Retry;
         }
-        let counted = count.map(|count| count.value.saturating_add(gathered.new as i64));
+        let counter = self.counter.map(|counter| CounterValue {
+            value: counter.value.saturating_add(reading.new as i64),
+            ..counter
+        });
+        let deliver = self.config.api.is_some();
         let dropped = match &report {
-            Some(_) if orders.api.is_some() => self.outgoing.with(|outbox| outbox.too_many()).await,
+            Some(_) if deliver => self.outbox.lock().await.to_drop(),
             _ => None,
         };
-        let cycle = Cycle {
-            report: report.as_ref(),
-            stored: orders.api.is_some(),
-            dropped,
-            barrier: closed.as_ref().map(|closed| closed.generation.is_some()),
-            counter: counted.zip(count.map(|count| count.version)),
+        let barrier = match &self.barrier {
+            None => BarrierCommit::None,
+            Some(barrier) if barrier.generation.is_none() => BarrierCommit::Close,
+            Some(_) => BarrierCommit::Release,
         };
-        let generation = match self.office.advance(self.leadership, self.clock, cycle).await {
-            Ok(generation) => {
-                self.trouble.reset();
-                generation
-            }
-            Err(failed) => return self.refused(failed, closed, count).await,
-        };
-        if let Some(closed) = closed {
-            *closed = Closed { generation: Some(generation), missing: None };
+        let commit = CycleCommit { report: report.as_ref(), deliver, dropped, barrier, counter };
+        match self.store.commit(self.leadership, self.clock, commit).await {
+            Ok(zxid) => self.on_committed(zxid, report, dropped, counter).await,
+            Err(error) => self.on_commit_failed(error).await,
         }
-        if let (Some(count), Some(value)) = (count, counted) {
-            *count = Count { value, version: count.version.wrapping_add(1) };
-        }
-        self.leader.options.metrics.set_counter(counted);
-        let Some(report) = report else { return Done::Well(CycleResult::Empty) };
-        self.written(report, dropped, orders.api.is_some()).await;
-        Done::Well(CycleResult::Committed)
     }
 
-    fn report(&self, gathered: &Gathered, now: i64) -> Option<CycleReport> {
-        let averages = gathered.aggregate.averages();
+    /// Closes the barrier, unless a previous leader has closed it. Returns the time at which it was closed.
+    async fn find_or_close_barrier(&mut self) -> Result<Millis, CommitError> {
+        if let Some(stat) = barrier::find(self.leadership.connection()).await? {
+            info!(
+                generation = stat.czxid,
+                "the barrier is closed; the cycle of the previous leader is finished first"
+            );
+            // The barrier was closed by the transaction of the newest cycle.
+            self.store.last_cycle_zxid = stat.czxid;
+            self.barrier = Some(Barrier::closed(stat.czxid));
+            return Ok(stat.ctime);
+        }
+        self.barrier = Some(barrier::close(self.leadership).await?);
+        Ok(self.now())
+    }
+
+    /// Returns true if all members have published since the barrier was closed.
+    async fn all_have_published(&mut self) -> bool {
+        match &mut self.barrier {
+            Some(barrier) => barrier.all_have_published(self.leadership.connection(), self.members).await,
+            None => true,
+        }
+    }
+
+    async fn read_fleet(&mut self, now: Millis) -> Result<FleetReading, Error> {
+        let stale_age = (self.config.period * STALE_PERIODS).max(MIN_STALE_AGE);
+        let freshness = Freshness {
+            min_time: now.saturating_sub(millis(stale_age)),
+            last_cycle_zxid: self.store.last_cycle_zxid,
+        };
+        let api = self.config.api.as_ref();
+        // Only a collector of Atalaya receives the fleet status.
+        let has_collector = api.is_some_and(|api| api.collector_url().is_some());
+        let keep = if has_collector { MAX_NODES } else { 0 };
+        let connection = self.leadership.connection();
+        let mut reading = read_fleet(connection, self.members, freshness, keep).await?;
+        if has_collector {
+            let measurements = std::mem::take(&mut reading.measurements);
+            self.snapshot.send_replace(Some(FleetSnapshot { measurements, clock: *self.clock }));
+        }
+        self.handles.metrics.fleet_read(self.members.len(), reading.excluded_by_reason);
+        Ok(reading)
+    }
+
+    fn report(&self, reading: &FleetReading, now: Millis) -> Option<CycleReport> {
+        let averages = reading.aggregate.averages();
         if averages.is_empty() {
             return None;
         }
-        let term = self.office.next_term();
+        let fence = self.store.next_fence();
         let time = Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
-        Some(CycleReport::new(term.epoch, term.cycle, time, averages, gathered.excluded))
+        Some(CycleReport::new(fence.epoch, fence.cycle, time, averages, reading.excluded))
     }
 
-    /// A cycle is written down.
-    async fn written(&self, report: CycleReport, dropped: Option<u64>, stored: bool) {
-        self.counted.send_replace(report.cycle);
-        for average in &report.averages {
-            info!(
-                target: AVERAGES,
-                cycle = report.cycle,
-                mean = average.mean,
-                unit = average.unit.as_deref(),
-                min = average.min,
-                max = average.max,
-                count = average.count,
-                excluded = report.excluded,
-                "average"
-            );
+    /// Reads the counter, if the leader writes it and its value is not known.
+    async fn read_counter(&mut self) -> Result<(), Error> {
+        if self.config.counting != Counting::PerCycle {
+            self.counter = None;
+        } else if self.counter.is_none() {
+            self.counter = self.counter_reader.read(self.leadership.connection()).await?;
         }
-        self.leader.options.metrics.set_averages(&report);
-        dropped.iter().for_each(|_| self.leader.options.metrics.report_dropped());
-        self.leader.tell_averages(&report);
-        self.outgoing
-            .with(|outbox| {
-                dropped.into_iter().for_each(|cycle| outbox.dropped(cycle));
-                if stored {
+        Ok(())
+    }
+
+    async fn on_committed(
+        &mut self,
+        zxid: i64,
+        report: Option<CycleReport>,
+        dropped: Option<u64>,
+        counter: Option<CounterValue>,
+    ) -> CycleOutcome {
+        self.backoff.reset();
+        if let Some(barrier) = &mut self.barrier {
+            *barrier = Barrier::closed(zxid);
+        }
+        self.counter = counter
+            .map(|CounterValue { value, version }| CounterValue { value, version: version.wrapping_add(1) });
+        self.handles.metrics.set_counter(counter.map(|counter| counter.value));
+        let Some(report) = report else { return CycleOutcome::Done(CycleResult::Empty) };
+        self.newest_cycle.send_replace(report.cycle);
+        log_averages(&report);
+        self.handles.metrics.set_averages(&report);
+        if dropped.is_some() {
+            self.handles.metrics.report_dropped();
+        }
+        self.handles.publish_averages(&report);
+        let deliver = self.config.api.is_some();
+        self.outbox
+            .update(|outbox| {
+                dropped.into_iter().for_each(|cycle| outbox.on_dropped(cycle));
+                if deliver {
                     outbox.add(report);
                 }
             })
             .await;
+        CycleOutcome::Done(CycleResult::Committed)
     }
 
-    /// What to do about a cycle that was not written down, or perhaps not.
-    async fn refused(
-        &mut self,
-        failed: CommitError,
-        closed: &mut Option<Closed>,
-        count: &mut Option<Count>,
-    ) -> Done {
-        match failed {
+    /// Decides how to continue after a commit that failed; see the errors in the documentation of [`crate::leader`].
+    async fn on_commit_failed(&mut self, error: CommitError) -> CycleOutcome {
+        match error {
             CommitError::Fenced => std::future::pending().await,
             CommitError::Rejected(WriteOp::Counter, error) => {
-                // Another client has counted, or the counter cannot be written at all: then the cycle goes without it.
-                self.counter.refused(&error);
-                *count = None;
-                Done::Again
+                // Another client has written the counter, or it is not writable: then the cycle is committed without
+                // it.
+                self.counter_reader.on_rejected(&error);
+                self.counter = None;
+                CycleOutcome::Retry
             }
-            CommitError::Rejected(WriteOp::Open, error) if error.is_no_node() => {
-                warn!("somebody else has opened the barrier");
-                if let Some(closed) = closed {
-                    closed.generation = None;
+            CommitError::Rejected(WriteOp::OpenBarrier, error) if error.is_no_node() => {
+                warn!("another program has opened the barrier");
+                if let Some(barrier) = &mut self.barrier {
+                    barrier.generation = None;
                 }
-                Done::Again
+                CycleOutcome::Retry
             }
-            CommitError::Rejected(WriteOp::Close, error) if error.is_node_exists() => {
-                if let Some(closed) = closed {
-                    closed.generation = Some(0);
+            CommitError::Rejected(WriteOp::CloseBarrier, error) if error.is_node_exists() => {
+                // Another program has closed the barrier. Its generation is not known; 0 is before every write.
+                if let Some(barrier) = &mut self.barrier {
+                    barrier.generation = Some(0);
                 }
-                Done::Again
+                CycleOutcome::Retry
             }
-            CommitError::Rejected(WriteOp::Dropped, error) if error.is_no_node() => Done::Unsure,
+            // The report that makes room is gone already.
+            CommitError::Rejected(WriteOp::DropReport, error) if error.is_no_node() => {
+                CycleOutcome::ReloadFence
+            }
             CommitError::Rejected(WriteOp::Report, error) if error.is_no_node() => {
-                // Somebody has deleted the outbox.
-                match self.leadership.connection().ensure(crate::leader::delivery::outbox::PATH).await {
-                    Ok(()) => Done::Again,
-                    Err(_) => Done::Unsure,
+                // Another program has deleted the outbox.
+                match self.leadership.connection().ensure(outbox_store::PATH).await {
+                    Ok(()) => CycleOutcome::Retry,
+                    Err(_) => CycleOutcome::ReloadFence,
                 }
             }
-            failed => {
-                if matches!(&failed, CommitError::Rejected(WriteOp::Report, error) if error.is_node_exists())
-                {
-                    self.office.found_occupied();
+            error => {
+                if matches!(&error, CommitError::Rejected(WriteOp::Report, error) if error.is_node_exists()) {
+                    self.store.on_occupied();
                 }
-                self.complain(failed).await;
-                Done::Unsure
+                self.back_off(error).await;
+                CycleOutcome::ReloadFence
             }
         }
     }
 
-    async fn complain(&mut self, failed: CommitError) {
-        match failed {
+    /// Logs an error that prevents the cycle, and waits before the next attempt.
+    async fn back_off(&mut self, error: CommitError) {
+        match error {
             CommitError::Fenced => std::future::pending().await,
-            // It will be refused again: this is logged once, and retried with growing pauses.
+            // ZooKeeper will probably refuse it again: it is logged once, and retried with growing delays.
             CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)
                 if !error.is_connection_loss() =>
             {
-                self.trouble.pause(self.leadership.connection().session(), &error).await;
+                self.backoff.pause(self.leadership.connection().session(), &error).await;
             }
             CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error) => {
-                warn!("this cycle is not written down, or not known to be: {error}");
-                tokio::time::sleep(AGAIN).await;
-            }
-        }
-    }
-
-    /// Closes the barrier, or finds it closed: since when, by ZooKeeper's clock, if another leader has closed it.
-    async fn close(&mut self) -> Result<(Closed, Option<i64>), CommitError> {
-        let connection = self.leadership.connection();
-        if let Some(stat) = connection.stat(barrier::PATH).await? {
-            info!(generation = stat.czxid, "the barrier is closed; this cycle is finished first");
-            // The transaction of the newest cycle, exactly.
-            self.office.newest = stat.czxid;
-            return Ok((Closed { generation: Some(stat.czxid), missing: None }, Some(stat.ctime)));
-        }
-        let generation = fenced_store::close_barrier(self.leadership).await?;
-        Ok((Closed { generation, missing: None }, Some(self.now())))
-    }
-
-    /// Nobody waits at the barrier any more.
-    async fn open_what_is_left(&mut self) {
-        let connection = self.leadership.connection();
-        let opened = async {
-            match connection.stat(barrier::PATH).await? {
-                Some(_) => fenced_store::open_barrier(self.leadership).await.map(|()| true),
-                None => Ok(false),
-            }
-        };
-        match opened.await {
-            Ok(true) => info!("the barrier was closed, and is open: every node measures by its own clock"),
-            Ok(false) => {}
-            Err(CommitError::Rejected(_, error)) if error.is_no_node() => {}
-            // Who leads now sees to it.
-            Err(CommitError::Fenced) => {}
-            Err(CommitError::Rejected(_, error) | CommitError::OutcomeUnknown(error)) => {
-                match error.wrong_znode() {
-                    Some(wrong) => self.sightings.update(connection.session(), [wrong]),
-                    None => warn!(%error, "cannot open the barrier"),
-                }
+                warn!("this cycle is not committed, or its commit is not confirmed: {error}");
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         }
     }
 }
+
+fn log_averages(report: &CycleReport) {
+    for average in &report.averages {
+        info!(
+            target: AVERAGES_TARGET,
+            cycle = report.cycle,
+            mean = average.mean,
+            unit = average.unit.as_deref(),
+            min = average.min,
+            max = average.max,
+            count = average.count,
+            excluded = report.excluded,
+            "average"
+        );
+    }
+}
+
+#[cfg(test)]
+#[path = "cycle_tests.rs"]
+mod tests;

@@ -1,5 +1,8 @@
-//! What a leader writes into ZooKeeper: its term, cycle by cycle with its report, and what became of reports. Every write is
-//! one `multi` with a check of the own election znode, so that nothing of a deposed leader takes effect.
+//! State of the fleet that only the leader writes: the fence, and the outcome of each cycle.
+//!
+//! A new leader takes over with [`FencedStore::acquire`], which increments the epoch in the fence. Each cycle is
+//! committed with [`FencedStore::commit`], one transaction that checks the version of the fence, and so fails if
+//! another leader has taken over.
 
 use std::collections::BTreeSet;
 
@@ -9,301 +12,295 @@ use atalaya_recipes::{Connection, Error, Leadership, Stat};
 use tracing::warn;
 
 use crate::fail_points;
-use crate::leader::delivery::outbox::{self, ASIDE};
-use crate::leader::outbox_store::{cycles, list, warn_of_others};
-use crate::leader::schedule::ServerClock;
+use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
+use crate::leader::outbox_store::{self, cycles, list, report_path, warn_about_foreign_children};
 use crate::model::barrier;
 use crate::model::fence::{self, Fence};
 use crate::model::report::CycleReport;
+use crate::zk::server_clock::{Millis, ServerClock};
 
-/// The version that every znode has.
-pub(super) const ANY: i32 = -1;
+/// Path of the counter.
+pub(crate) const COUNTER: &str = "/counter";
 
-/// Why a write of the leader had no effect, or may have had none.
-#[derive(Debug)]
-pub enum CommitError {
-    /// The own election znode is gone: somebody else leads, or will.
-    Fenced,
-    /// One of the writes was refused.
-    Rejected(WriteOp, Error),
-    /// None of them took effect, or nobody knows.
-    OutcomeUnknown(Error),
-}
+/// Number of failures because the path of a cycle's report is occupied after which the cycle is skipped. Before, the
+/// outbox reader has had time to move a report that is there.
+const MAX_OCCUPIED: u32 = 5;
 
-impl From<Error> for CommitError {
-    fn from(error: Error) -> CommitError {
-        CommitError::OutcomeUnknown(error)
-    }
-}
-
-/// Which of the writes of a cycle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteOp {
-    /// The check that the own election znode is there.
-    Own,
-    /// The fence.
-    Fence,
-    /// The report.
-    Report,
-    /// The report that makes room.
-    Dropped,
-    /// The barrier, which is opened.
-    Open,
-    /// The barrier, which is closed.
-    Close,
-    /// The counter.
-    Counter,
-}
-
-/// A leader's hold on the fence.
+/// The fence, as this leader wrote it last.
 #[derive(Clone, Copy, Debug)]
-pub struct FencedStore {
-    /// Which election znode it was taken with.
-    own: i64,
-    /// What stands at the fence.
-    pub term: Fence,
+pub(crate) struct FencedStore {
+    /// Fencing token of the leadership in which the fence was acquired.
+    fencing_token: i64,
+    pub(super) fence: Fence,
+    /// Version of the fence's znode.
     version: i32,
-    /// The transaction that wrote the newest cycle: what was measured since then is in no cycle.
-    pub newest: i64,
-    /// The cycle at whose path there is another znode, and how many times that was found.
+    /// Transaction of the newest cycle: measurements that were written later are in no cycle.
+    pub(super) last_cycle_zxid: i64,
+    /// Cycle whose report's path is occupied by another znode, and the number of times this was found.
     occupied: Option<(u64, u32)>,
-    /// The newest cycle that was skipped for that reason.
+    /// Newest cycle that was skipped for this reason.
     skipped: u64,
 }
 
-/// Number of failures because the path of a cycle is occupied after which the cycle is skipped. A report that can be
-/// moved is gone before.
-const OCCUPIED: u32 = 5;
-
-/// What stands in ZooKeeper when a leader begins.
+/// State in ZooKeeper at a takeover.
 #[derive(Debug)]
-pub struct Takeover {
-    /// The hold on the fence.
-    pub office: FencedStore,
-    /// Cycles whose reports wait.
-    pub waiting: BTreeSet<u64>,
-    /// When the fence was written last before, by ZooKeeper's clock.
-    pub before: Option<i64>,
+pub(super) struct Takeover {
+    pub(super) store: FencedStore,
+    /// Cycles with a report in the outbox.
+    pub(super) outbox: BTreeSet<u64>,
+    /// Time of the previous write of the fence by ZooKeeper's clock: usually the time of the last cycle.
+    pub(super) last_cycle: Option<Millis>,
 }
 
-/// What goes with a cycle besides its term.
+/// Value of the counter, and version of its znode.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CounterValue {
+    pub(super) value: i64,
+    pub(super) version: i32,
+}
+
+/// Writes of a cycle.
 #[derive(Debug, Default)]
-pub struct Cycle<'a> {
-    /// What it came to; `None` if to nothing.
-    pub report: Option<&'a CycleReport>,
-    /// Whether that is to be delivered.
-    pub stored: bool,
-    /// The report that makes room for it.
-    pub dropped: Option<u64>,
-    /// The barrier is opened, if it is closed (`Some(true)`), and closed behind those who waited.
-    pub barrier: Option<bool>,
-    /// What the counter is to be, and the version that it must be at.
-    pub counter: Option<(i64, i32)>,
+pub(super) struct CycleCommit<'a> {
+    /// `None` if no node had a usable measurement: then the number of the cycle does not change.
+    pub(super) report: Option<&'a CycleReport>,
+    /// True if the report is written to the outbox.
+    pub(super) deliver: bool,
+    /// Cycle whose report is deleted to make room.
+    pub(super) dropped: Option<u64>,
+    pub(super) barrier: BarrierCommit,
+    /// New value of the counter, and the version that it must replace.
+    pub(super) counter: Option<CounterValue>,
 }
 
-/// Where the counter stands.
-pub const COUNTER: &str = "/counter";
+/// Writes to the barrier in a cycle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum BarrierCommit {
+    /// The fleet is not in lock-step mode.
+    #[default]
+    None,
+    /// The barrier is open, and is closed.
+    Close,
+    /// The barrier is closed: waiting nodes are released, and the next generation begins.
+    Release,
+}
 
 impl FencedStore {
-    /// Whether it was taken in this term of leading.
-    pub fn is_of(&self, leadership: &Leadership) -> bool {
-        self.own == leadership.fencing_token()
+    /// Returns true if the fence was acquired in this leadership.
+    pub(super) fn belongs_to(&self, leadership: &Leadership) -> bool {
+        self.fencing_token == leadership.fencing_token()
     }
 
-    /// Takes it: no leader before this one can write after that. `own` is the last term of this leader, if any. The
-    /// new epoch is above `collector`, the epoch of a report that a collector has from elsewhere, if any.
+    /// Acquires the fence: from then on no earlier leader can commit. `last_own` is the fence that this leader wrote
+    /// last, in case the znode was deleted. The new epoch is above `min_epoch`, the epoch of a report that a collector
+    /// has from another program, if any.
     ///
     /// # Cancellation safety
-    /// Dropped midway, it may have been taken or not; taking it again costs an epoch.
-    pub async fn take(
+    /// If the future is dropped, the fence may be acquired or not; acquiring it again takes one more epoch.
+    pub(super) async fn acquire(
         leadership: &Leadership,
         clock: &mut ServerClock,
-        own: Option<Fence>,
-        collector: Option<i64>,
+        last_own: Option<Fence>,
+        min_epoch: Option<i64>,
     ) -> Result<Takeover, CommitError> {
         let connection = leadership.connection();
-        // What was written before must be seen, whichever server answers.
+        // The server may be behind the one that answered the previous leader.
         connection.sync().await?;
-        let waiting = match list(connection, outbox::PATH).await? {
-            Some(waiting) => {
-                warn_of_others(&waiting.others);
-                waiting.cycles
+        let outbox = match list(connection, outbox_store::PATH).await? {
+            Some(outbox) => {
+                warn_about_foreign_children(&outbox.others);
+                outbox.cycles
             }
             None => {
-                connection.ensure(outbox::PATH).await?;
+                connection.ensure(outbox_store::PATH).await?;
                 BTreeSet::new()
             }
         };
-        let check = Write::Check { path: leadership.znode(), version: ANY };
-        let found = match connection.get(fence::PATH).await {
-            Ok(found) => Some(found),
-            Err(error) if error.is_no_node() => None,
-            Err(error) => return Err(error.into()),
-        };
+        let stored = connection.get_opt(fence::PATH).await?;
         let created = connection.stat(leadership.znode()).await?.ok_or(CommitError::Fenced)?.ctime;
-        let before = found.as_ref().and_then(|(data, stat)| believed(data, stat, created));
-        // A report above a fence is from another program, so only without a fence do reports tell the last cycle.
-        let (mut now, mut newest) = (created, 0);
-        if before.is_none() {
-            // Its stat tells the time: the own election znode may be much older than the last epoch.
-            match connection.set(outbox::PATH, b"", None).await {
-                Ok(stat) => now = now.max(stat.mtime),
-                Err(error) if error.is_connection_loss() => return Err(error.into()),
-                Err(error) => warn!(%error, "cannot write {}", outbox::PATH),
-            }
-            let aside = cycles(connection, ASIDE).await?.unwrap_or_default();
-            newest = last_likely(&waiting).max(last_likely(&aside));
+        let previous = stored.as_ref().and_then(|(data, stat)| parse_plausible(data, stat, created));
+        let (mut now, mut newest_report) = (created, 0);
+        if previous.is_none() {
+            (now, newest_report) = recover_without_fence(connection, &outbox, created).await?;
         }
-        let term = Fence::next(before, own, now, newest, collector);
-        let data = term.data();
-        let sent = BootInstant::now();
-        let write = match &found {
-            Some((_, stat)) => Write::Set { path: fence::PATH, data: &data, version: Some(stat.version) },
-            None => Write::Create { path: fence::PATH, data: &data, mode: CreateMode::Persistent },
-        };
-        let written = multi(connection, &[(WriteOp::Own, check), (WriteOp::Fence, write)]).await?;
-        let version = match written.get(1) {
-            Some(Written::Set(stat)) => {
-                clock.heard(stat.mtime, sent, BootInstant::now());
-                stat.version
-            }
-            // The stat of what a `multi` creates is not to be trusted before ZooKeeper 3.8.2.
-            _ => {
-                let sent = BootInstant::now();
-                let set = Write::Set { path: fence::PATH, data: &data, version: Some(0) };
-                match multi(connection, &[(WriteOp::Own, check), (WriteOp::Fence, set)]).await?.get(1) {
-                    Some(Written::Set(stat)) => {
-                        clock.heard(stat.mtime, sent, BootInstant::now());
-                        stat.version
-                    }
-                    _ => return Err(CommitError::OutcomeUnknown(unexpected(connection))),
-                }
-            }
-        };
-        // If somebody has led without a cycle in between, the one before that is no more to be told from it; then what was
-        // measured meanwhile counts in no cycle.
-        let (before, newest) = match before.and(found) {
+        let fence = Fence::next(previous, last_own, now, newest_report, min_epoch);
+        let stat = write_fence(leadership, fence, stored.as_ref().map(|(_, stat)| stat), clock).await?;
+        // If the previous leader committed no cycle, the fence's stat is that of its takeover and not of the last
+        // cycle. Then measurements that were written in between are counted in no cycle.
+        let (last_cycle, last_cycle_zxid) = match previous.and(stored) {
             Some((_, stat)) => (Some(stat.mtime), stat.mzxid),
             None => (None, 0),
         };
-        let office = FencedStore {
-            own: leadership.fencing_token(),
-            term,
-            version,
-            newest,
+        let store = FencedStore {
+            fencing_token: leadership.fencing_token(),
+            fence,
+            version: stat.version,
+            last_cycle_zxid,
             occupied: None,
             skipped: 0,
         };
-        Ok(Takeover { office, waiting, before })
+        Ok(Takeover { store, outbox, last_cycle })
     }
 
-    /// Looks again after an interruption, or a write whose outcome is unknown: the cycles whose reports wait, or `None` if
-    /// the fence is not what it was left at, nor one cycle on: somebody else has written it.
-    pub async fn look(&mut self, leadership: &Leadership) -> Result<Option<BTreeSet<u64>>, CommitError> {
+    /// Reads the fence again, after an interruption or after a commit with an unknown outcome. Returns the cycles with
+    /// a report in the outbox; `None` if the fence is missing or has another epoch: then another program has written
+    /// it.
+    pub(super) async fn reload(
+        &mut self,
+        leadership: &Leadership,
+    ) -> Result<Option<BTreeSet<u64>>, CommitError> {
         let connection = leadership.connection();
         connection.sync().await?;
-        let (data, stat) = match connection.get(fence::PATH).await {
-            Ok(found) => found,
-            Err(error) if error.is_no_node() => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(term) = Fence::parse(&data).ok().filter(|term| term.epoch == self.term.epoch) else {
+        let Some((data, stat)) = connection.get_opt(fence::PATH).await? else { return Ok(None) };
+        let Some(fence) = Fence::parse(&data).ok().filter(|fence| fence.epoch == self.fence.epoch) else {
             return Ok(None);
         };
-        let waiting = cycles(connection, outbox::PATH).await?.unwrap_or_default();
-        if term.cycle != self.term.cycle {
-            self.newest = stat.mzxid;
+        let outbox = cycles(connection, outbox_store::PATH).await?.unwrap_or_default();
+        if fence.cycle != self.fence.cycle {
+            // The commit with the unknown outcome has taken effect.
+            self.last_cycle_zxid = stat.mzxid;
         }
-        (self.term, self.version) = (term, stat.version);
-        Ok(Some(waiting))
+        (self.fence, self.version) = (fence, stat.version);
+        Ok(Some(outbox))
     }
 
-    /// Returns the term of the next cycle: one on, or more if znodes that cannot be moved have taken its path.
-    pub fn next_term(&self) -> Fence {
-        Fence { cycle: self.term.cycle.max(self.skipped), ..self.term }.with_next_cycle()
+    /// Returns the fence of the next cycle. It skips cycles whose report's path is occupied by a znode that cannot be
+    /// moved.
+    pub(super) fn next_fence(&self) -> Fence {
+        Fence { cycle: self.fence.cycle.max(self.skipped), ..self.fence }.with_next_cycle()
     }
 
-    /// Takes note that another znode is at the path of the next cycle.
-    pub fn found_occupied(&mut self) {
-        let cycle = self.next_term().cycle;
+    /// Records that another znode occupies the path of the next cycle's report.
+    pub(super) fn on_occupied(&mut self) {
+        let cycle = self.next_fence().cycle;
         let times = match self.occupied {
             Some((known, times)) if known == cycle => times.saturating_add(1),
             _ => 1,
         };
-        if times == OCCUPIED {
+        if times == MAX_OCCUPIED {
             self.skipped = cycle;
-            warn!("{} is another znode and cannot be moved: cycle {cycle} is skipped", path_of(cycle));
+            warn!(
+                "{} is occupied by a znode that cannot be moved: cycle {cycle} is skipped",
+                report_path(cycle)
+            );
         }
         self.occupied = Some((cycle, times));
     }
 
-    /// Writes a cycle down. Gives the transaction's number, which is the generation of the barrier that it closes.
+    /// Commits a cycle. Returns the transaction, which is also the generation of the barrier that it closes.
     ///
     /// # Cancellation safety
-    /// Dropped midway, it took effect or not: [`FencedStore::look`] tells.
-    pub async fn advance(
+    /// If the future is dropped, the commit may have taken effect or not; [`FencedStore::reload`] finds out.
+    pub(super) async fn commit(
         &mut self,
         leadership: &Leadership,
         clock: &mut ServerClock,
-        cycle: Cycle<'_>,
+        commit: CycleCommit<'_>,
     ) -> Result<i64, CommitError> {
-        let term = if cycle.report.is_some() { self.next_term() } else { self.term };
-        let (data, report) = (term.data(), cycle.report.map(|report| (path_of(report.cycle), report.data())));
-        let dropped = cycle.dropped.map(path_of);
-        let count = cycle.counter.map(|(value, _)| value.to_string());
-        let mut writes = vec![
-            (WriteOp::Own, Write::Check { path: leadership.znode(), version: ANY }),
-            (WriteOp::Fence, Write::Set { path: fence::PATH, data: &data, version: Some(self.version) }),
-        ];
-        if let Some((path, data)) = report.as_ref().filter(|_| cycle.stored) {
-            writes.push((WriteOp::Report, Write::Create { path, data, mode: CreateMode::Persistent }));
+        let fence = if commit.report.is_some() { self.next_fence() } else { self.fence };
+        let data = fence.data();
+        let report = commit.report.map(|report| (report_path(report.cycle), report.data()));
+        let dropped = commit.dropped.map(report_path);
+        let counter = commit.counter.map(|counter| (counter.value.to_string(), counter.version));
+        let mode = CreateMode::Persistent;
+        let mut writes = vec![(
+            WriteOp::Fence,
+            Write::Set { path: fence::PATH, data: &data, version: Some(self.version) },
+        )];
+        if let Some((path, data)) = report.as_ref().filter(|_| commit.deliver) {
+            writes.push((WriteOp::Report, Write::Create { path, data, mode }));
         }
         if let Some(path) = &dropped {
-            writes.push((WriteOp::Dropped, Write::Delete { path, version: None }));
+            writes.push((WriteOp::DropReport, Write::Delete { path, version: None }));
         }
-        if let Some(closed) = cycle.barrier {
-            if closed {
-                writes.push((WriteOp::Open, Write::Delete { path: barrier::PATH, version: None }));
-            }
-            writes.push((
-                WriteOp::Close,
-                Write::Create { path: barrier::PATH, data: b"", mode: CreateMode::Persistent },
-            ));
+        if commit.barrier == BarrierCommit::Release {
+            writes.push((WriteOp::OpenBarrier, Write::Delete { path: barrier::PATH, version: None }));
         }
-        if let (Some(count), Some((_, version))) = (&count, cycle.counter) {
-            let data = count.as_bytes();
-            writes.push((WriteOp::Counter, Write::Set { path: COUNTER, data, version: Some(version) }));
+        if commit.barrier != BarrierCommit::None {
+            writes.push((WriteOp::CloseBarrier, Write::Create { path: barrier::PATH, data: b"", mode }));
+        }
+        if let Some((value, version)) = &counter {
+            let data = value.as_bytes();
+            writes.push((WriteOp::Counter, Write::Set { path: COUNTER, data, version: Some(*version) }));
         }
         let sent = BootInstant::now();
-        let written = fail_points::during("committing", multi(leadership.connection(), &writes)).await?;
+        let written = fail_points::during("committing", fenced_multi(leadership, &writes)).await?;
         fail_points::point("committed");
-        let Some(Written::Set(stat)) = written.get(1) else {
-            return Err(CommitError::OutcomeUnknown(unexpected(leadership.connection())));
+        let Some(Written::Set(stat)) = written.first() else {
+            return Err(CommitError::OutcomeUnknown(unexpected_response(leadership.connection())));
         };
-        clock.heard(stat.mtime, sent, BootInstant::now());
-        (self.term, self.version, self.newest) = (term, stat.version, stat.mzxid);
+        clock.record_write(stat.mtime, sent, BootInstant::now());
+        (self.fence, self.version, self.last_cycle_zxid) = (fence, stat.version, stat.mzxid);
         Ok(stat.mzxid)
     }
 }
 
-/// Returns the last cycle that a fleet can have reached: in a thousand years with a thousand cycles a second.
-fn last_likely(cycles: &BTreeSet<u64>) -> u64 {
+/// Writes a new epoch to the fence, whose stat was `stored` (`None`: the znode is missing). Returns the new stat.
+async fn write_fence(
+    leadership: &Leadership,
+    fence: Fence,
+    stored: Option<&Stat>,
+    clock: &mut ServerClock,
+) -> Result<Stat, CommitError> {
+    let data = fence.data();
+    let mut version = stored.map(|stat| stat.version);
+    if version.is_none() {
+        let mode = CreateMode::Persistent;
+        let create = Write::Create { path: fence::PATH, data: &data, mode };
+        fenced_multi(leadership, &[(WriteOp::Fence, create)]).await?;
+        // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong, so the znode is written once more.
+        version = Some(0);
+    }
+    let sent = BootInstant::now();
+    let set = Write::Set { path: fence::PATH, data: &data, version };
+    match fenced_multi(leadership, &[(WriteOp::Fence, set)]).await?.first() {
+        Some(Written::Set(stat)) => {
+            clock.record_write(stat.mtime, sent, BootInstant::now());
+            Ok(*stat)
+        }
+        _ => Err(CommitError::OutcomeUnknown(unexpected_response(leadership.connection()))),
+    }
+}
+
+/// Returns ZooKeeper's time, and the newest cycle that the reports in ZooKeeper have, for a fleet without a fence. With
+/// a fence, a report of a later cycle is from another program, and does not count.
+async fn recover_without_fence(
+    connection: &Connection,
+    outbox: &BTreeSet<u64>,
+    created: Millis,
+) -> Result<(Millis, u64), Error> {
+    // The own election znode may be much older than the last epoch, so a write asks for the time.
+    let now = match connection.set(outbox_store::PATH, b"", None).await {
+        Ok(stat) => created.max(stat.mtime),
+        Err(error) if error.is_connection_loss() => return Err(error),
+        Err(error) => {
+            warn!(%error, "cannot write {}", outbox_store::PATH);
+            created
+        }
+    };
+    let rejected = cycles(connection, outbox_store::REJECTED_PATH).await?.unwrap_or_default();
+    Ok((now, last_plausible(outbox).max(last_plausible(&rejected))))
+}
+
+/// Returns the last cycle that a fleet can have reached: after a thousand years with a thousand cycles per second.
+fn last_plausible(cycles: &BTreeSet<u64>) -> u64 {
     const LIMIT: u64 = 1_000 * 366 * 86_400 * 1_000;
     cycles.range(..LIMIT).next_back().copied().unwrap_or(0)
 }
 
-/// Returns what `data` at the fence says, unless no leader can have written it; the log then says why.
+/// Parses the data of the fence. Returns `None` and logs the reason if no leader can have written it.
 ///
-/// Epochs grow more slowly than clocks. So an epoch far above the clock of ZooKeeper that wrote the znode, or this
-/// leader's election znode, is damage or an attack: leaders above it would be refused by collectors.
-fn believed(data: &[u8], stat: &Stat, created: i64) -> Option<Fence> {
+/// Epochs increase more slowly than clocks. So an epoch far above the clock of ZooKeeper, as the stats of the fence and
+/// of this leader's election znode (`created`) have it, is damage or an attack: collectors would refuse leaders above
+/// it.
+fn parse_plausible(data: &[u8], stat: &Stat, created: Millis) -> Option<Fence> {
     let latest = fence::latest_epoch(created.max(stat.mtime).max(stat.ctime));
-    let read = Fence::parse(data).and_then(|term| match term.epoch < latest {
-        true => Ok(term),
-        false => Err(format!("epoch {} is above {latest}, a day ahead of ZooKeeper's clock", term.epoch)),
+    let parsed = Fence::parse(data).and_then(|fence| match fence.epoch < latest {
+        true => Ok(fence),
+        false => Err(format!("epoch {} is above {latest}, a day ahead of ZooKeeper's clock", fence.epoch)),
     });
-    match read {
-        Ok(term) => Some(term),
+    match parsed {
+        Ok(fence) => Some(fence),
         Err(problem) => {
             let path = fence::PATH;
             warn!("{path} does not hold what a leader writes: {problem}; a new epoch begins");
@@ -312,79 +309,11 @@ fn believed(data: &[u8], stat: &Stat, created: i64) -> Option<Fence> {
     }
 }
 
-/// Closes the barrier, which is open, before the first cycle. Gives its generation, unless somebody has opened it since.
-pub async fn close_barrier(leadership: &Leadership) -> Result<Option<i64>, CommitError> {
-    let connection = leadership.connection();
-    let own = Write::Check { path: leadership.znode(), version: ANY };
-    let close = Write::Create { path: barrier::PATH, data: b"", mode: CreateMode::Persistent };
-    multi(connection, &[(WriteOp::Own, own), (WriteOp::Close, close)]).await?;
-    // The stat of what a `multi` creates is not to be trusted before ZooKeeper 3.8.2.
-    Ok(connection.stat(barrier::PATH).await?.map(|stat| stat.czxid))
-}
-
-/// Opens the barrier, which is closed, for good.
-pub async fn open_barrier(leadership: &Leadership) -> Result<(), CommitError> {
-    let own = Write::Check { path: leadership.znode(), version: ANY };
-    let open = Write::Delete { path: barrier::PATH, version: None };
-    multi(leadership.connection(), &[(WriteOp::Own, own), (WriteOp::Open, open)]).await.map(|_| ())
-}
-
-/// An answer that no server gives.
-fn unexpected(connection: &Connection) -> Error {
+/// Returns the error for a response that no server sends.
+fn unexpected_response(connection: &Connection) -> Error {
     Error::Timeout { operation: "multi", path: fence::PATH.to_owned(), after: connection.timeout() }
 }
 
-pub(super) fn path_of(cycle: u64) -> String {
-    format!("{}/{cycle}", outbox::PATH)
-}
-
-/// All or none.
-pub(super) async fn multi(
-    connection: &Connection,
-    writes: &[(WriteOp, Write<'_>)],
-) -> Result<Vec<Written>, CommitError> {
-    let all: Vec<Write<'_>> = writes.iter().map(|(_, write)| *write).collect();
-    connection.multi(&all).await.map_err(|refusal| match refusal.at.and_then(|at| writes.get(at)) {
-        Some((WriteOp::Own, _)) if refusal.error.is_no_node() => CommitError::Fenced,
-        Some((part, _)) if !refusal.error.is_connection_loss() => CommitError::Rejected(*part, refusal.error),
-        _ => CommitError::OutcomeUnknown(refusal.error),
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn leader_skips_a_cycle_whose_path_stays_occupied() {
-        let term = Fence { epoch: 7, cycle: 41, skipped: None };
-        let mut office = FencedStore { own: 1, term, version: 0, newest: 0, occupied: None, skipped: 0 };
-        for _ in 1..OCCUPIED {
-            office.found_occupied();
-            assert_eq!(office.next_term().cycle, 42, "a report there may still be moved");
-        }
-        office.found_occupied();
-        assert_eq!(office.next_term().cycle, 43);
-        // The next one is occupied, too.
-        (0..OCCUPIED).for_each(|_| office.found_occupied());
-        assert_eq!(office.next_term().cycle, 44);
-        office.term = office.next_term();
-        assert_eq!(office.next_term().cycle, 45);
-    }
-
-    #[test]
-    fn leader_believes_no_fence_that_is_a_day_ahead_of_every_clock() {
-        let stat = |seconds: i64| crate::fleet_status::tests::stat(1_000 * seconds, 1_000 * seconds);
-        let believed = |epoch, written, created| {
-            let data = Fence { epoch, cycle: 3, skipped: None }.data();
-            believed(&data, &stat(written), created * 1_000).map(|term| term.epoch)
-        };
-        let now = 1_795_000_000;
-        assert_eq!(believed(now, now, now), Some(now));
-        assert_eq!(believed(now + 86_000, now, now), Some(now + 86_000));
-        assert_eq!(believed(now + 86_400, now, now), None);
-        assert_eq!(believed(now, now, now - 300 * 86_400), Some(now), "a clock that was set back");
-        assert_eq!(believed(now, 5, 7), Some(now), "a clock that was never set");
-        assert_eq!(believed(i64::MAX, 5, 7), None);
-    }
-}
+#[path = "fenced_store_tests.rs"]
+mod tests;

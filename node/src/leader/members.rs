@@ -1,149 +1,120 @@
-//! Who measures, as the leader knows it: names, what was wrong with their data, and how to read all of them in few
-//! requests of bounded size. Pure.
+//! Members of the fleet, as the leader knows them: the measurement znodes, with what their last reading found. No I/O
+//! except log lines.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+
+use tracing::info;
 
 use crate::model::measurement::Exclusion;
+use crate::zk::bulk_read;
+pub use crate::zk::bulk_read::MAX_BATCH;
 
-/// Most znodes that are read in one request.
-pub const LARGEST_BATCH: usize = 1024;
-/// Most data that one answer is expected to hold, in bytes: what bounds the leader's memory, whatever others store.
-const LARGEST_ANSWER: usize = 1024 * 1024;
-/// Most bytes of paths in one request. ZooKeeper closes the connection at 1 MiB (`jute.maxbuffer`).
-const LARGEST_REQUEST: usize = 512 * 1024;
-/// What an operation of a `MultiRead` takes besides its path, and a result besides its data.
-const OVERHEAD: usize = 16;
-const STAT: usize = 80;
-/// What a znode is taken to hold before it was first read.
-const UNKNOWN_SIZE: usize = 16 * 1024;
-
-/// One measuring znode.
+/// A measurement znode.
 #[derive(Clone, Debug)]
-struct Member {
-    /// Its whole path.
+pub(super) struct Member {
     path: String,
-    /// Bytes of data when it was last read.
+    /// Size of the data at the last reading, in bytes.
     size: usize,
-    /// What was wrong with it when it was last read.
-    unusable: Option<Exclusion>,
+    /// Reason for which the last reading excluded it.
+    excluded: Option<Exclusion>,
 }
 
-/// The measuring znodes of a fleet, by name.
+impl Member {
+    /// Records the result of a reading. Returns true if the member is now included and was excluded before, or the
+    /// other way round, or is excluded for another reason.
+    pub(super) fn record(&mut self, size: usize, excluded: Option<Exclusion>) -> bool {
+        self.size = size;
+        std::mem::replace(&mut self.excluded, excluded) != excluded
+    }
+}
+
+/// The measurement znodes of a fleet, by name.
 #[derive(Clone, Debug, Default)]
-pub struct Members {
-    members: BTreeMap<String, Member>,
-}
+pub struct Members(BTreeMap<String, Member>);
 
-/// Who came and who went.
+/// Changes of the member list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// New names.
-    pub joined: Vec<String>,
-    /// Names that are gone.
-    pub left: Vec<String>,
+    pub(crate) joined: Vec<String>,
+    pub(crate) left: Vec<String>,
 }
 
 impl Members {
-    /// Takes a new list of names over, children of `parent`.
+    /// Replaces the list of names. They are children of `parent`.
     pub fn update(&mut self, parent: &str, names: Vec<String>) -> Changes {
-        let mut before = std::mem::take(&mut self.members);
+        let mut before = std::mem::take(&mut self.0);
         let mut joined = Vec::new();
         for name in names {
             let member = before.remove(&name).unwrap_or_else(|| {
                 joined.push(name.clone());
-                Member { path: format!("{parent}/{name}"), size: UNKNOWN_SIZE, unusable: None }
+                Member { path: format!("{parent}/{name}"), size: bulk_read::UNKNOWN_SIZE, excluded: None }
             });
-            self.members.insert(name, member);
+            self.0.insert(name, member);
         }
         Changes { joined, left: before.into_keys().collect() }
     }
 
-    /// How many there are.
+    /// Returns the number of members.
     pub fn len(&self) -> usize {
-        self.members.len()
+        self.0.len()
     }
 
-    /// Whether there is nobody.
+    /// Returns true if there are no members.
     pub fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.0.is_empty()
     }
 
-    /// Whether somebody's measurement is at this path.
-    pub fn has(&self, path: &str) -> bool {
+    /// Returns true if `path` is the measurement znode of a member.
+    pub(super) fn contains_path(&self, path: &str) -> bool {
         let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
-        self.members.contains_key(name)
+        self.0.contains_key(name)
     }
 
-    /// The paths of all of them.
-    pub fn paths(&self) -> Vec<String> {
-        self.members.values().map(|member| member.path.clone()).collect()
+    /// Returns the paths of all members, ordered by name.
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.0.values().map(|member| member.path.clone()).collect()
     }
 
-    /// The paths to read, a batch a request; their order is that of [`Members::notes`]'s positions.
-    pub fn batches(&self) -> Vec<Vec<String>> {
-        let members: Vec<&Member> = self.members.values().collect();
-        plan(members.iter().map(|member| (member.path.len(), member.size)))
-            .into_iter()
-            .map(|range| members[range].iter().map(|member| member.path.clone()).collect())
-            .collect()
+    /// Returns the paths of all members, ordered by name, as one batch per request.
+    pub(super) fn batches(&self) -> Vec<Vec<String>> {
+        let paths = self.paths();
+        let sizes = self.0.values().map(|member| member.size);
+        let batches = bulk_read::plan(paths.iter().map(String::len).zip(sizes));
+        batches.into_iter().map(|range| paths[range].to_vec()).collect()
     }
 
-    /// Starts to note what a reading of all of them has found, in the order of [`Members::batches`].
-    pub fn notes(&mut self) -> impl Iterator<Item = Note<'_>> {
-        self.members.iter_mut().map(|(name, member)| Note { name, member })
-    }
-}
-
-/// Where to note what was found at one znode.
-#[derive(Debug)]
-pub struct Note<'a> {
-    name: &'a str,
-    member: &'a mut Member,
-}
-
-impl Note<'_> {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        self.name
-    }
-
-    /// It held so many bytes, which were usable or not. True if that is another verdict than the last.
-    pub fn found(&mut self, size: usize, unusable: Option<Exclusion>) -> bool {
-        self.member.size = size;
-        std::mem::replace(&mut self.member.unusable, unusable) != unusable
+    /// Returns the members with their names, ordered by name.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&String, &mut Member)> {
+        self.0.iter_mut()
     }
 }
 
-/// Cuts a sequence of znodes, each with the length of its path and the size of its data, into batches within all three
-/// bounds. A znode beyond a bound on its own gets a batch of its own.
-fn plan(znodes: impl Iterator<Item = (usize, usize)>) -> Vec<Range<usize>> {
-    let mut batches = Vec::new();
-    let (mut start, mut request, mut answer) = (0, 0, 0);
-    let mut count = 0;
-    for (index, (path, size)) in znodes.enumerate() {
-        let (asked, answered) = (path + OVERHEAD, size + STAT);
-        let full = index - start >= LARGEST_BATCH
-            || request + asked > LARGEST_REQUEST
-            || answer + answered > LARGEST_ANSWER;
-        if full && index > start {
-            batches.push(start..index);
-            (start, request, answer) = (index, 0, 0);
+impl Changes {
+    /// Logs the changes. `total` is the number of members afterwards.
+    pub(super) fn log(&self, total: usize) {
+        if !self.joined.is_empty() {
+            info!(now = total, "{} joined", list(&self.joined));
         }
-        request += asked;
-        answer += answered;
-        count = index + 1;
+        if !self.left.is_empty() {
+            info!(now = total, "{} left", list(&self.left));
+        }
     }
-    if count > start {
-        batches.push(start..count);
+}
+
+/// Returns a short list: "node 1", "nodes 1, 2", "nodes 1, 2, … and 7 more".
+fn list(names: &[String]) -> String {
+    /// Maximum number of names in one log line.
+    const MAX_NAMES: usize = 10;
+    let noun = if names.len() == 1 { "node" } else { "nodes" };
+    let shown = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
+        0 => format!("{noun} {shown}"),
+        more => format!("{noun} {shown} and {more} more"),
     }
-    batches
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn names(names: &[&str]) -> Vec<String> {
@@ -151,53 +122,48 @@ mod tests {
     }
 
     #[test]
-    fn who_came_and_who_went() {
-        let mut roster = Members::default();
-        assert_eq!(roster.update("/m", names(&["1", "2"])).joined, ["1", "2"]);
-        let changes = roster.update("/m", names(&["2", "3"]));
+    fn members_update_returns_joined_and_left_names() {
+        let mut members = Members::default();
+        assert_eq!(members.update("/m", names(&["1", "2"])).joined, ["1", "2"]);
+        let changes = members.update("/m", names(&["2", "3"]));
         assert_eq!(changes, Changes { joined: names(&["3"]), left: names(&["1"]) });
-        assert_eq!(roster.batches(), [names(&["/m/2", "/m/3"])]);
+        assert_eq!(members.batches(), [names(&["/m/2", "/m/3"])]);
+        assert!(members.contains_path("/m/3") && !members.contains_path("/m/1"));
     }
 
     #[test]
-    fn a_verdict_is_news_once() {
-        let mut roster = Members::default();
-        roster.update("/m", names(&["1"]));
-        let news = |roster: &mut Members, unusable| roster.notes().next().unwrap().found(3, unusable);
-        assert!(!news(&mut roster, None));
-        assert!(news(&mut roster, Some(Exclusion::NotFinite)));
-        assert!(!news(&mut roster, Some(Exclusion::NotFinite)));
-        roster.update("/m", names(&["1", "2"]));
-        assert!(!news(&mut roster, Some(Exclusion::NotFinite)), "a new list forgets nothing");
-        assert!(news(&mut roster, None));
+    fn member_reports_each_change_of_its_exclusion_once() {
+        let mut members = Members::default();
+        members.update("/m", names(&["1"]));
+        let record =
+            |members: &mut Members, excluded| members.iter_mut().next().unwrap().1.record(3, excluded);
+        assert!(!record(&mut members, None));
+        assert!(record(&mut members, Some(Exclusion::NotFinite)));
+        assert!(!record(&mut members, Some(Exclusion::NotFinite)));
+        members.update("/m", names(&["1", "2"]));
+        assert!(
+            !record(&mut members, Some(Exclusion::NotFinite)),
+            "an update keeps the state of each member"
+        );
+        assert!(record(&mut members, None));
     }
 
     #[test]
-    fn a_fleet_of_thousands_is_read_in_full_batches_once_its_sizes_are_known() {
-        let mut roster = Members::default();
-        roster.update("/mediciones", (0..10_000).map(|n| n.to_string()).collect());
-        assert!(roster.batches().len() > 100, "sizes unknown: small batches");
-        for mut note in roster.notes() {
-            note.found(4, None);
+    fn members_of_known_size_are_read_in_full_batches() {
+        let mut members = Members::default();
+        members.update("/mediciones", (0..10_000).map(|n| n.to_string()).collect());
+        assert!(members.batches().len() > 100, "unknown sizes: small batches");
+        for (_, member) in members.iter_mut() {
+            member.record(4, None);
         }
-        assert_eq!(roster.batches().len(), 10);
+        assert_eq!(members.batches().len(), 10);
     }
 
-    proptest! {
-        #[test]
-        fn batches_cover_all_in_order_and_stay_within_bounds(znodes in prop::collection::vec((1usize..20_000, 0usize..2_000_000), 0..3000)) {
-            let batches = plan(znodes.iter().copied());
-            let mut next = 0;
-            for range in batches {
-                prop_assert_eq!(range.start, next);
-                prop_assert!(range.end > range.start);
-                next = range.end;
-                prop_assert!(range.len() <= LARGEST_BATCH);
-                let request: usize = znodes[range.clone()].iter().map(|(path, _)| path + OVERHEAD).sum();
-                let answer: usize = znodes[range.clone()].iter().map(|(_, size)| size + STAT).sum();
-                prop_assert!(range.len() == 1 || (request <= LARGEST_REQUEST && answer <= LARGEST_ANSWER));
-            }
-            prop_assert_eq!(next, znodes.len());
-        }
+    #[test]
+    fn list_of_nodes_has_ten_names_at_most() {
+        let names: Vec<String> = (1..=12).map(|n| n.to_string()).collect();
+        assert_eq!(list(&names[..1]), "node 1");
+        assert_eq!(list(&names[..2]), "nodes 1, 2");
+        assert_eq!(list(&names), "nodes 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more");
     }
 }

@@ -1,19 +1,46 @@
-//! What a node does while it leads: keep the list of those who measure, read all of them once a period, write down what
-//! they come to, report it.
+//! The leader of the fleet: once per period it reads the measurements of all nodes, commits their average, and delivers
+//! it to the API.
 //!
-//! All of it is one future that the election drops at any await. What must outlive an interruption (a connection that
-//! came back, the same znode still first) is in [`Leader`], under the term it belongs to; what must outlive the leader is in
-//! ZooKeeper: [`fenced_store`].
+//! # Control flow
+//!
+//! The election calls [`Leader::lead`] when this node becomes the leader, and drops the future when it may not be the
+//! leader any more. [`Leader::lead`] repeats two steps:
+//!
+//! 1. `take_over` acquires the fence, which begins a new epoch. If this leader wrote the fence last, it only reloads it
+//!    and continues its epoch.
+//! 2. `run_epoch` runs the cycles, and the delivery beside them. It returns when the fence must be reloaded.
+//!
+//! # Errors
+//!
+//! A cycle fails in one of these ways:
+//!
+//! - The own election znode is gone ([`CommitError::Fenced`]): another node is the leader. The future waits until the
+//!   election drops it.
+//! - One write was rejected, and the leader can remove the cause (another program changed the counter, the barrier or
+//!   the outbox): the same cycle is repeated at once ([`CycleOutcome::Retry`](cycle::CycleOutcome::Retry)).
+//! - Anything else, in particular a commit with an unknown outcome: `run_epoch` returns, and `take_over` reloads the
+//!   fence. If the fence has this leader's epoch, it tells whether the cycle was committed, and the epoch continues;
+//!   otherwise a new epoch begins.
+//!
+//! # Cancellation safety
+//!
+//! The election may drop the future at any await. State that must survive this, for example a lost connection, is in
+//! [`State`]; state that must survive the process is in ZooKeeper, see [`fenced_store`].
 
 pub mod aggregate;
+mod barrier;
+pub(crate) mod config;
 mod cycle;
-pub mod delivery;
-pub mod fenced_store;
+pub(crate) mod delivery;
+mod fenced_multi;
+pub(crate) mod fenced_store;
 pub mod members;
-pub mod outbox_store;
+pub(crate) mod outbox_store;
 pub mod read_fleet;
-pub mod schedule;
+mod schedule;
 mod status_push;
+#[cfg(test)]
+pub(crate) mod test_support;
 mod write_counter;
 
 use std::collections::BTreeSet;
@@ -21,341 +48,273 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atalaya_hal::boards::{Counting, Release, SyncMode};
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Backoff, Connection, Leadership, WrongZnodeReporter, children_watch};
+use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter, children_watch};
 use jiff::Timestamp;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
+use crate::model::fence::Fence;
 use crate::model::leader_state::LeaderState;
-use crate::model::report::{CycleReport, Report};
-use cycle::CycleRunner;
-use delivery::outbox_reader;
-use delivery::worker::{Api, Outgoing};
-use fenced_store::{CommitError, FencedStore, Takeover};
+use crate::zk::server_clock::{Millis, ServerClock};
+pub(crate) use config::{LeaderConfig, LeaderHandles};
+pub(crate) use cycle::AVERAGES_TARGET;
+use cycle::{CycleRunner, zookeeper_timeout};
+use delivery::api_client::Api;
+use delivery::outbox_reader::{OutboxReader, outranked};
+use delivery::shared_outbox::SharedOutbox;
+use delivery::worker::DeliveryWorker;
+use fenced_multi::CommitError;
+use fenced_store::{FencedStore, Takeover};
 use members::Members;
-use schedule::ServerClock;
-use write_counter::CounterTrouble;
+use status_push::StatusPusher;
+use write_counter::CounterReader;
 
-use crate::metrics::LeaderMetrics;
-
-/// What the leader is told, and may be told anew at any time.
+/// A node's leader, which is active while the node is elected. Clones share their state.
 #[derive(Clone, Debug)]
-pub struct LeaderConfig {
-    /// How often it averages.
-    pub period: Duration,
-    /// Where it reports; nowhere, if `None`: averages are only logged.
-    pub api: Option<Api>,
-    /// Whether all measure in step with it.
-    pub sync: SyncMode,
-    /// If so, when it lets them go on.
-    pub release: Release,
-    /// Who counts measurements.
-    pub counting: Counting,
-}
-
-/// What the leader is told once.
-#[derive(Clone, Debug)]
-pub struct LeaderHandles {
-    /// Its own id.
-    pub id: String,
-    /// The znode whose children are the measurements.
-    pub measurements: String,
-    /// What a node calls its measurement, with `{id}` in it.
-    pub name: String,
-    /// What may change.
-    pub orders: watch::Receiver<LeaderConfig>,
-    /// Who is told of each average once it is written down, besides the API. After an interruption one may be told twice.
-    pub averages: Option<mpsc::UnboundedSender<Report>>,
-    /// Where it says how it leads; `None` while it does not.
-    pub leading: watch::Sender<Option<LeaderState>>,
-    /// Where it is counted.
-    pub metrics: LeaderMetrics,
-}
-
-/// The target of the log lines that tell averages.
-pub const AVERAGES: &str = "atalaya::leader::average";
-
-/// How long to wait before something that ZooKeeper has refused is tried again.
-const AGAIN: Duration = Duration::from_millis(200);
-
-/// A leader to be; clones share their state.
-#[derive(Clone, Debug)]
-pub struct Leader {
-    options: Arc<LeaderHandles>,
+pub(crate) struct Leader {
+    handles: Arc<LeaderHandles>,
     state: Arc<Mutex<State>>,
 }
 
-/// What outlives an interruption.
+/// State of a leader that survives an interruption.
 #[derive(Debug)]
 struct State {
-    /// `None`: it has not led, or has to take it anew.
-    office: Option<FencedStore>,
-    /// The number of the connection over which it led last.
+    /// `None` before the first takeover.
+    store: Option<FencedStore>,
+    /// Number of the connection of the last takeover.
     connection: u64,
-    /// Since when it leads in this epoch.
+    /// Start of the epoch.
     since: Timestamp,
     clock: ServerClock,
-    roster: Members,
-    outgoing: Outgoing,
-    /// Refusals by ZooKeeper since the last cycle that was written down.
-    trouble: Backoff,
-    /// The next epoch must be above this one, which a collector has from elsewhere.
-    above: Option<i64>,
-    /// When it last took over for that reason.
-    rose: Option<BootInstant>,
+    members: Members,
+    outbox: SharedOutbox,
+    /// Backoff after errors of ZooKeeper since the last committed cycle.
+    backoff: Backoff,
+    /// Epoch of a collector above which the next takeover must be.
+    min_epoch: Option<i64>,
+    /// Time of the last takeover because of such an epoch.
+    outranked_at: Option<BootInstant>,
 }
 
-/// Takes back what was said when leading ends, however it ends.
-struct Quiet<'a>(&'a LeaderHandles);
+/// Withdraws the leader's state and metrics when the node stops leading, however it stops.
+struct LeadingGuard<'a>(&'a LeaderHandles);
 
-impl Drop for Quiet<'_> {
+impl Drop for LeadingGuard<'_> {
     fn drop(&mut self) {
-        self.0.leading.send_replace(None);
+        self.0.state.send_replace(None);
         self.0.metrics.leadership_ended();
     }
 }
 
 impl Leader {
-    /// One that has never led.
-    pub fn new(options: LeaderHandles) -> Leader {
-        let outgoing = Outgoing::new(options.orders.borrow().period, options.metrics.clone());
+    pub(crate) fn new(handles: LeaderHandles) -> Leader {
+        let outbox = SharedOutbox::new(handles.config.borrow().period, handles.metrics.clone());
         let state = State {
-            office: None,
+            store: None,
             connection: 0,
             since: Timestamp::UNIX_EPOCH,
             clock: ServerClock::default(),
-            roster: Members::default(),
-            outgoing,
-            trouble: Backoff::default(),
-            above: None,
-            rose: None,
+            members: Members::default(),
+            outbox,
+            backoff: Backoff::default(),
+            min_epoch: None,
+            outranked_at: None,
         };
-        Leader { options: Arc::new(options), state: Arc::new(Mutex::new(state)) }
+        Leader { handles: Arc::new(handles), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Leads until it is dropped.
-    pub async fn lead(self, leadership: Leadership) -> Infallible {
+    /// Leads the fleet until the future is dropped.
+    pub(crate) async fn lead(self, leadership: Leadership) -> Infallible {
         let mut state = self.state.lock().await;
-        state.trouble.reconnected();
-        let _quiet = Quiet(&self.options);
-        self.options.metrics.leadership_started(patience(leadership.connection()));
-        let (listed, mut list) = watch::channel(None);
+        state.backoff.reconnected();
+        let _guard = LeadingGuard(&self.handles);
+        self.handles.metrics.leadership_started(zookeeper_timeout(leadership.connection()));
+        // Names of the measurement znodes; `None` before the first listing.
+        let (names, mut member_names) = watch::channel(None);
         let session = leadership.connection().session().clone();
-        let following = children_watch::follow(&session, &self.options.measurements, |names| {
-            listed.send_replace(Some(names));
+        let listing = children_watch::follow(&session, &self.handles.measurements, |list| {
+            names.send_replace(Some(list));
         });
         let leading = Box::pin(async {
             loop {
-                let before = self.begin(&leadership, &mut state).await;
-                self.carry_on(&leadership, &mut state, before, &mut list).await;
+                let last_cycle = self.take_over(&leadership, &mut state).await;
+                self.run_epoch(&leadership, &mut state, last_cycle, &mut member_names).await;
             }
         });
         tokio::select! {
-            () = following => {}
+            () = listing => {}
             never = leading => never,
         }
         std::future::pending().await
     }
 
-    /// Takes the office, or finds it as it was left, and learns which reports wait. Gives when the office was last written
-    /// before, if that is known: when the last cycle was, mostly.
-    async fn begin(&self, leadership: &Leadership, state: &mut State) -> Option<i64> {
+    /// Acquires or reloads the fence and synchronizes the outbox, with retries. Returns the time of the last cycle, if
+    /// known.
+    async fn take_over(&self, leadership: &Leadership, state: &mut State) -> Option<Millis> {
         loop {
-            match self.try_to_begin(leadership, state).await {
-                Ok(before) => return before,
+            match self.try_take_over(leadership, state).await {
+                Ok(last_cycle) => return last_cycle,
                 Err(CommitError::Fenced) => std::future::pending().await,
                 Err(CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)) => {
-                    state.trouble.pause(leadership.connection().session(), &error).await;
+                    state.backoff.pause(leadership.connection().session(), &error).await;
                 }
             }
         }
     }
 
-    async fn try_to_begin(
+    async fn try_take_over(
         &self,
         leadership: &Leadership,
         state: &mut State,
-    ) -> Result<Option<i64>, CommitError> {
-        let connection = std::mem::replace(&mut state.connection, leadership.connection().number());
-        let collector = state.above;
-        let held = state.office.as_mut().filter(|office| office.is_of(leadership) && collector.is_none());
-        if let Some(office) = held
-            && let Some(waiting) = office.look(leadership).await?
+    ) -> Result<Option<Millis>, CommitError> {
+        let previous_connection = std::mem::replace(&mut state.connection, leadership.connection().number());
+        let reloadable =
+            state.store.as_mut().filter(|store| store.belongs_to(leadership) && state.min_epoch.is_none());
+        if let Some(store) = reloadable
+            && let Some(listed) = store.reload(leadership).await?
         {
-            if connection != state.connection {
-                info!("leading again: the session is back and nobody else has led");
+            if previous_connection != state.connection {
+                info!("leading again: the session is back and no other node has led");
             }
-            let term = office.term;
-            let forged = state.outgoing.with(|outbox| outbox.refuse_above(term.cycle)).await;
-            if forged > 0 {
-                warn!(reports = forged, "reports of cycles that the fleet has not reached are set aside");
+            let fence = store.fence;
+            let rejected = state.outbox.update(|outbox| outbox.reject_above(fence.cycle)).await;
+            if rejected > 0 {
+                warn!(reports = rejected, "reports of cycles that the fleet has not reached are rejected");
             }
-            let known = state.outgoing.with(|outbox| outbox.known()).await;
-            self.refill(leadership, &state.outgoing, &known, &waiting, term).await?;
-            // The rhythm goes on: the cycle of this period may have been.
+            let known = state.outbox.update(|outbox| outbox.cycles()).await;
+            self.sync_outbox(leadership, state, &known, &listed, fence).await?;
+            // The schedule continues: this period's cycle may be committed already.
             return Ok(state.clock.now(BootInstant::now()));
         }
-        let own = state.office.map(|office| office.term);
-        let taken = FencedStore::take(leadership, &mut state.clock, own, collector).await?;
-        let Takeover { office, waiting, before } = taken;
-        state.above = None;
-        state.outgoing = Outgoing::new(self.options.orders.borrow().period, self.options.metrics.clone());
-        (state.office, state.since) = (Some(office), Timestamp::now());
-        self.options.metrics.epoch_started(state.clock.now(BootInstant::now()));
-        info!(epoch = office.term.epoch, cycle = office.term.cycle, undelivered = waiting.len(), "leading");
-        state.outgoing.with(|outbox| outbox.set_term(office.term)).await;
-        self.refill(leadership, &state.outgoing, &BTreeSet::new(), &waiting, office.term).await?;
-        Ok(before)
+        let last_own = state.store.map(|store| store.fence);
+        let Takeover { store, outbox: listed, last_cycle } =
+            FencedStore::acquire(leadership, &mut state.clock, last_own, state.min_epoch).await?;
+        let fence = store.fence;
+        state.min_epoch = None;
+        (state.store, state.since) = (Some(store), Timestamp::now());
+        state.outbox = SharedOutbox::new(self.handles.config.borrow().period, self.handles.metrics.clone());
+        self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
+        info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
+        state.outbox.update(|outbox| outbox.set_fence(fence)).await;
+        self.sync_outbox(leadership, state, &BTreeSet::new(), &listed, fence).await?;
+        Ok(last_cycle)
     }
 
-    fn tell_averages(&self, report: &CycleReport) {
-        if let Some(averages) = &self.options.averages {
-            // Nobody may be listening any more.
-            report.reports().for_each(|report| drop(averages.send(report)));
-        }
+    async fn sync_outbox(
+        &self,
+        leadership: &Leadership,
+        state: &State,
+        known: &BTreeSet<u64>,
+        listed: &BTreeSet<u64>,
+        newest: Fence,
+    ) -> Result<(), CommitError> {
+        let reader = OutboxReader { outbox: &state.outbox, leadership, handles: &self.handles };
+        Ok(reader.sync(known, listed, newest).await?)
     }
 
-    /// Leads in this office, for as long as it is known to be held.
-    async fn carry_on(
+    /// Runs the cycles of an epoch, and everything that happens beside them, until the fence must be reloaded.
+    async fn run_epoch(
         &self,
         leadership: &Leadership,
         state: &mut State,
-        before: Option<i64>,
-        list: &mut watch::Receiver<Option<Vec<String>>>,
+        last_cycle: Option<Millis>,
+        member_names: &mut watch::Receiver<Option<Vec<String>>>,
     ) {
-        let State { office: Some(office), since, clock, roster, outgoing, trouble, above, rose, .. } = state
-        else {
-            return;
-        };
-        let outgoing = &*outgoing;
-        let (epoch, since) = (office.term.epoch, *since);
-        let (counted, newest) = watch::channel(office.term.cycle);
-        let delivering = self.deliver(leadership, outgoing);
-        let saying = self.say(outgoing, epoch, since, newest.clone());
-        let retrying = self.follow_the_outbox(leadership, outgoing, epoch, newest.clone());
-        let loading = self.load_when_there_is_room(leadership, outgoing, epoch, newest.clone());
-        let outranked = outbox_reader::outranked(outgoing, *clock, epoch, *rose);
-        let telling = status_push::tell(&self.options, leadership);
+        let State { store: Some(store), since, clock, members, outbox, backoff, .. } = state else { return };
+        let handles = &*self.handles;
+        let outbox = &*outbox;
+        let (epoch, since) = (store.fence.epoch, *since);
+        let (newest_cycle, newest) = watch::channel(store.fence.cycle);
+        let (snapshot, snapshots) = watch::channel(None);
+        let reader = OutboxReader { outbox, leadership, handles };
+        let delivery = deliver(handles, leadership, outbox);
+        let state_publisher = publish_state(handles, outbox, epoch, since, newest.clone());
+        let outbox_watch = reader.follow_changes(epoch, newest.clone());
+        let loader = reader.load_when_there_is_room(epoch, newest);
+        let outranked = outranked(outbox, *clock, epoch, state.outranked_at);
+        let pusher = StatusPusher::new(handles, leadership, member_names.clone(), snapshots);
         let cycles = CycleRunner {
-            leader: self,
+            handles,
             leadership,
+            config: handles.config.borrow().clone(),
+            store,
             clock,
-            roster,
-            outgoing,
-            counted,
-            office,
-            counter: CounterTrouble::default(),
-            trouble,
-            sightings: WrongZnodeReporter::default(),
+            members,
+            outbox,
+            backoff,
+            newest_cycle,
+            snapshot,
+            barrier: None,
+            counter: None,
+            counter_reader: CounterReader::default(),
+            wrong_znodes: WrongZnodeReporter::default(),
         };
+        // Only the cycles and `outranked` end: then the fence must be reloaded, or acquired again. The others run until
+        // they are dropped.
         tokio::select! {
-            // It ends when the office has to be looked at again.
-            () = Box::pin(cycles.run(before, list)) => {}
-            () = delivering => {}
-            () = saying => {}
-            () = retrying => {}
-            () = loading => {}
-            () = telling => {}
+            () = Box::pin(cycles.run(last_cycle, member_names)) => {}
+            () = delivery => {}
+            () = state_publisher => {}
+            () = outbox_watch => {}
+            () = loader => {}
+            () = pusher.run() => {}
             collector = outranked => {
-                *above = Some(collector);
-                *rose = Some(BootInstant::now());
-            }
-        }
-    }
-
-    /// Delivers to wherever the reports are to go at the moment.
-    async fn deliver(&self, leadership: &Leadership, outgoing: &Outgoing) {
-        let mut orders = self.options.orders.clone();
-        loop {
-            let LeaderConfig { api, period, .. } = orders.borrow_and_update().clone();
-            outgoing.with(|outbox| outbox.set_period(period)).await;
-            tokio::select! {
-                () = outgoing.deliver(leadership, api.as_ref()) => {}
-                // Requests under way are cut off, and made again at the other place.
-                Ok(()) = other_orders(&mut orders, &api, period) => {}
-            }
-        }
-    }
-
-    /// Says how it leads, whenever that changes.
-    async fn say(&self, outgoing: &Outgoing, epoch: i64, since: Timestamp, mut newest: watch::Receiver<u64>) {
-        let mut accepted = outgoing.delivered();
-        let mut later = outgoing.outranked();
-        loop {
-            let delivered = *accepted.borrow_and_update();
-            let cycle = *newest.borrow_and_update();
-            let outranked = *later.borrow_and_update();
-            let waiting = outgoing.with(|outbox| outbox.waiting()).await;
-            let leading = LeaderState { epoch, cycle, since, waiting, delivered, outranked };
-            self.options.leading.send_replace(Some(leading));
-            tokio::select! {
-                Ok(()) = newest.changed() => {}
-                Ok(()) = later.changed() => {}
-                Ok(()) = accepted.changed() => {}
+                state.min_epoch = Some(collector);
+                state.outranked_at = Some(BootInstant::now());
             }
         }
     }
 }
 
-/// How long what a cycle asks ZooKeeper may take: who has no answer for a session timeout leads no more.
-fn patience(connection: &Connection) -> Duration {
-    connection.timeout() * 2
+/// Delivers the outbox to the configured API, until it is dropped.
+async fn deliver(handles: &LeaderHandles, leadership: &Leadership, outbox: &SharedOutbox) {
+    let mut configs = handles.config.clone();
+    loop {
+        let LeaderConfig { api, period, .. } = configs.borrow_and_update().clone();
+        outbox.update(|outbox| outbox.set_period(period)).await;
+        let worker = DeliveryWorker { outbox, leadership, api: api.as_ref() };
+        tokio::select! {
+            () = worker.run() => {}
+            // Requests under way are aborted, and repeated at the new API.
+            Ok(()) = delivery_config_changed(&mut configs, api.as_ref(), period) => {}
+        }
+    }
 }
 
-/// Returns when there are other orders about delivery.
-async fn other_orders(
-    orders: &mut watch::Receiver<LeaderConfig>,
-    api: &Option<Api>,
+/// Waits until the configuration has another API or period.
+async fn delivery_config_changed(
+    configs: &mut watch::Receiver<LeaderConfig>,
+    api: Option<&Api>,
     period: Duration,
 ) -> Result<(), watch::error::RecvError> {
-    let other = |now: &LeaderConfig| now.period != period || !same(&now.api, api);
-    orders.wait_for(other).await.map(|_| ())
+    let same_api = |new: Option<&Api>| match (new, api) {
+        (Some(new), Some(api)) => new.same_endpoint(api),
+        (new, api) => new.is_none() && api.is_none(),
+    };
+    configs.wait_for(|new| new.period != period || !same_api(new.api.as_ref())).await.map(drop)
 }
 
-fn same(one: &Option<Api>, other: &Option<Api>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.is(other),
-        (None, None) => true,
-        _ => false,
-    }
-}
-
-/// Most names in one log line.
-const NAMED: usize = 10;
-
-fn log_joined(names: &[String], total: usize) {
-    if !names.is_empty() {
-        info!(now = total, "{} joined", list(names));
-    }
-}
-
-fn log_left(names: &[String], total: usize) {
-    if !names.is_empty() {
-        info!(now = total, "{} left", list(names));
-    }
-}
-
-/// "node 1", "nodes 1, 2", "nodes 1, 2, … and 7 more".
-fn list(names: &[String]) -> String {
-    let noun = if names.len() == 1 { "node" } else { "nodes" };
-    let shown = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => format!("{noun} {shown}"),
-        more => format!("{noun} {shown} and {more} more"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_in_a_log_line_are_few() {
-        let names: Vec<String> = (1..=12).map(|n| n.to_string()).collect();
-        assert_eq!(list(&names[..1]), "node 1");
-        assert_eq!(list(&names[..2]), "nodes 1, 2");
-        assert_eq!(list(&names), "nodes 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more");
+/// Publishes the leader's state whenever it changes, until it is dropped. `newest` is the newest committed cycle.
+async fn publish_state(
+    handles: &LeaderHandles,
+    outbox: &SharedOutbox,
+    epoch: i64,
+    since: Timestamp,
+    mut newest: watch::Receiver<u64>,
+) {
+    let (mut accepted, mut outranking) = (outbox.delivered(), outbox.outranked());
+    loop {
+        let delivered = *accepted.borrow_and_update();
+        let cycle = *newest.borrow_and_update();
+        let outranked = *outranking.borrow_and_update();
+        let waiting = outbox.update(|outbox| outbox.waiting()).await;
+        let state = LeaderState { epoch, cycle, since, waiting, delivered, outranked };
+        handles.state.send_replace(Some(state));
+        tokio::select! {
+            Ok(()) = newest.changed() => {}
+            Ok(()) = outranking.changed() => {}
+            Ok(()) = accepted.changed() => {}
+        }
     }
 }

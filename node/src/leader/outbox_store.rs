@@ -1,6 +1,4 @@
-//! Reads and removes the reports that are written down: lists them, reads them in batches of bounded size, and
-//! deletes those that are settled or sets them aside. Every write is one `multi` with a check of the own election
-//! znode.
+//! Outbox in ZooKeeper: lists and reads reports, and finishes those that are delivered or rejected.
 
 use std::collections::BTreeSet;
 
@@ -9,55 +7,73 @@ use atalaya_recipes::{Connection, Error, Leadership};
 use tracing::warn;
 
 use crate::fail_points;
-use crate::leader::delivery::outbox::{self, ASIDE, Ending, MOST_ASIDE};
-use crate::leader::fenced_store::{ANY, CommitError, WriteOp, multi, path_of};
+use crate::leader::delivery::outbox::Disposition;
+use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
 use crate::model::fence::MAX_CYCLE;
 use crate::model::text;
 
-/// What is below the outbox, or below the reports that are set aside.
-#[derive(Debug, Default)]
-pub struct Listed {
-    /// Cycles whose reports are there.
-    pub cycles: BTreeSet<u64>,
-    /// Names that are not those of reports. A name that `parse` takes, but a leader never writes (`007`), is one of them.
-    pub others: Vec<String>,
+/// Parent of the reports that are not delivered yet. Their names are their cycles.
+pub(crate) const PATH: &str = "/atalaya/reports";
+/// Parent of the reports that the API rejected.
+pub(crate) const REJECTED_PATH: &str = "/atalaya/aside";
+/// Maximum number of rejected reports that are kept. The oldest makes room for a new one.
+pub(crate) const MAX_REJECTED: usize = 1_000;
+
+/// Returns the path of a cycle's report in the outbox.
+pub(super) fn report_path(cycle: u64) -> String {
+    format!("{PATH}/{cycle}")
 }
 
-/// Lists the reports below `parent`; `None` if it is missing.
-pub async fn list(connection: &Connection, parent: &str) -> Result<Option<Listed>, Error> {
+/// Children of the outbox, or of the parent of rejected reports.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Cycles of the reports.
+    pub(crate) cycles: BTreeSet<u64>,
+    /// Names that are not names of reports, for example `007`, which parses as a number but is not written by a leader.
+    pub(crate) others: Vec<String>,
+}
+
+/// Lists the reports below `parent`. Returns `None` if `parent` does not exist.
+///
+/// # Errors
+/// ZooKeeper refuses, or the connection is lost.
+pub(crate) async fn list(connection: &Connection, parent: &str) -> Result<Option<Listing>, Error> {
     let names = match connection.children(parent).await {
         Ok(names) => names,
         Err(error) if error.is_no_node() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut listed = Listed::default();
+    let mut listing = Listing::default();
     for name in names {
         match cycle_of(&name) {
-            Some(cycle) => drop(listed.cycles.insert(cycle)),
-            None => listed.others.push(name),
+            Some(cycle) => drop(listing.cycles.insert(cycle)),
+            None => listing.others.push(name),
         }
     }
-    listed.others.sort_unstable();
-    Ok(Some(listed))
+    listing.others.sort_unstable();
+    Ok(Some(listing))
 }
 
-/// Returns the cycles below `parent`; `None` if it is missing.
-pub async fn cycles(connection: &Connection, parent: &str) -> Result<Option<BTreeSet<u64>>, Error> {
-    Ok(list(connection, parent).await?.map(|listed| listed.cycles))
+/// Returns the cycles of the reports below `parent`; `None` if `parent` does not exist.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) async fn cycles(connection: &Connection, parent: &str) -> Result<Option<BTreeSet<u64>>, Error> {
+    Ok(list(connection, parent).await?.map(|listing| listing.cycles))
 }
 
-/// Warns about znodes in the outbox whose names are not those of reports. They are neither delivered nor deleted.
-pub fn warn_of_others(names: &[String]) {
-    const NAMED: usize = 3;
+/// Warns about children of the outbox that are not reports. They are neither delivered nor deleted.
+pub(super) fn warn_about_foreign_children(names: &[String]) {
+    const MAX_NAMES: usize = 3;
     if names.is_empty() {
         return;
     }
-    let named: Vec<String> = names.iter().take(NAMED).map(|name| text::sanitize_for_log(name)).collect();
-    let (path, named) = (outbox::PATH, named.join(", "));
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| text::sanitize_for_log(name)).collect();
+    let shown = shown.join(", ");
     warn!(
         znodes = names.len(),
-        "{path} has children that are no reports and are ignored: {named}; \
-         if no program needs them, delete them: zkCli.sh deleteall {path}/NAME"
+        "{PATH} has children that are not reports and are ignored: {shown}; \
+         if no program needs them, delete them: zkCli.sh deleteall {PATH}/NAME"
     );
 }
 
@@ -65,34 +81,37 @@ fn cycle_of(name: &str) -> Option<u64> {
     name.parse().ok().filter(|cycle: &u64| *cycle <= MAX_CYCLE && cycle.to_string() == name)
 }
 
-/// Number of reports that are read in one request: few at first and after large ones, more while they are small. It
-/// bounds the memory of an answer, whatever others store.
+/// Number of reports to read in one request: small at first and after large reports, larger while they are small. It
+/// bounds the memory of a response, whatever other programs store.
 #[derive(Clone, Copy, Debug)]
-pub struct Batch(usize);
+pub(crate) struct BatchSize(usize);
 
-impl Default for Batch {
-    fn default() -> Batch {
-        Batch(16)
+impl Default for BatchSize {
+    fn default() -> BatchSize {
+        BatchSize(16)
     }
 }
 
-impl Batch {
+impl BatchSize {
     /// Returns the number of reports for the next request.
-    pub fn count(self) -> usize {
+    pub(crate) fn get(self) -> usize {
         self.0
     }
 
-    /// Takes note of the largest report of the last request, in bytes.
-    pub fn saw(&mut self, largest: usize) {
-        const FEWEST: usize = 4;
-        const MOST: usize = 128;
-        const SMALL: usize = 4 * 1024;
-        self.0 = if largest > SMALL { FEWEST } else { (self.0 * 2).min(MOST) };
+    /// Adapts to the size of the largest report in the last response, in bytes.
+    pub(crate) fn adapt(&mut self, largest: usize) {
+        const MIN: usize = 4;
+        const MAX: usize = 128;
+        const SMALL_REPORT: usize = 4 * 1024;
+        self.0 = if largest > SMALL_REPORT { MIN } else { (self.0 * 2).min(MAX) };
     }
 }
 
-/// Reads the reports of these cycles in one request: the data of each, and `None` for those that are gone.
-pub async fn read(
+/// Reads the reports of these cycles in one request. Returns the data of each; `None` if it does not exist.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) async fn read(
     connection: &Connection,
     parent: &str,
     cycles: &[u64],
@@ -105,76 +124,86 @@ pub async fn read(
     Ok(cycles.iter().copied().zip(answers).collect())
 }
 
-/// Deletes, replaces or sets aside a settled report. Returns the number of older ones that were deleted to make room
-/// for it.
+/// Finishes a report: deletes it, replaces it, or moves it to the rejected reports. Returns the number of rejected
+/// reports that were deleted to make room for it.
 ///
 /// # Cancellation safety
-/// Dropped midway, it may be done or not; it can be done again.
-pub async fn settle(leadership: &Leadership, cycle: u64, ending: &Ending) -> Result<usize, CommitError> {
-    let connection = leadership.connection();
-    let path = path_of(cycle);
-    let own = (WriteOp::Own, Write::Check { path: leadership.znode(), version: ANY });
-    let delete = (WriteOp::Report, Write::Delete { path: &path, version: None });
-    let mut given_up = 0;
-    let done = match ending {
-        Ending::Delivered => fail_points::during("deleting", multi(connection, &[own, delete])).await,
-        Ending::Again(report) => {
+/// If the future is dropped, the report may be finished or not. Finishing it twice is safe.
+pub(super) async fn finish(
+    leadership: &Leadership,
+    cycle: u64,
+    disposition: &Disposition,
+) -> Result<usize, CommitError> {
+    let path = report_path(cycle);
+    let mut dropped = 0;
+    let finished = match disposition {
+        Disposition::Delivered => {
+            let delete = (WriteOp::Report, Write::Delete { path: &path, version: None });
+            fail_points::during("deleting", fenced_multi(leadership, &[delete])).await.map(drop)
+        }
+        Disposition::Resend(report) => {
             let data = report.data();
-            multi(
-                connection,
-                &[own, (WriteOp::Report, Write::Set { path: &path, data: &data, version: None })],
-            )
-            .await
+            let set = (WriteOp::Report, Write::Set { path: &path, data: &data, version: None });
+            fenced_multi(leadership, &[set]).await.map(drop)
         }
-        Ending::Refused(data) => {
-            given_up = make_room_aside(connection).await?;
-            connection.ensure(ASIDE).await?;
-            let aside = format!("{ASIDE}/{cycle}");
-            let create = Write::Create { path: &aside, data, mode: CreateMode::Persistent };
-            match multi(connection, &[own, (WriteOp::Dropped, create), delete]).await {
-                // A report of that cycle that the API rejected is worth more.
-                Err(CommitError::Rejected(WriteOp::Dropped, error)) if error.is_node_exists() => {
-                    warn!("{path} is deleted: {aside} already holds a report of that cycle");
-                    multi(connection, &[own, delete]).await
-                }
-                done => done,
-            }
+        Disposition::Rejected(report) => {
+            dropped = make_room_for_rejected(leadership.connection()).await?;
+            move_to_rejected(leadership, cycle, &report.data(), true).await
         }
-        Ending::Aside(report) => {
-            given_up = make_room_aside(connection).await?;
-            let (aside, data) = (format!("{ASIDE}/{cycle}"), report.data());
-            let create = Write::Create { path: &aside, data: &data, mode: CreateMode::Persistent };
-            match multi(connection, &[own, (WriteOp::Dropped, create), delete]).await {
-                Err(CommitError::Rejected(WriteOp::Dropped, error)) if error.is_node_exists() => {
-                    let set = Write::Set { path: &aside, data: &data, version: None };
-                    multi(connection, &[own, (WriteOp::Dropped, set), delete]).await
-                }
-                Err(CommitError::Rejected(WriteOp::Dropped, error)) if error.is_no_node() => {
-                    connection.ensure(ASIDE).await?;
-                    multi(connection, &[own, (WriteOp::Dropped, create), delete]).await
-                }
-                done => done,
-            }
+        Disposition::Undeliverable(data) => {
+            dropped = make_room_for_rejected(leadership.connection()).await?;
+            // A report of the same cycle that the API rejected is worth more than this data.
+            move_to_rejected(leadership, cycle, data, false).await
         }
     };
     fail_points::point("deleted");
-    match done {
-        Err(CommitError::Rejected(WriteOp::Report, error)) if error.is_no_node() => Ok(given_up),
-        done => done.map(|_| given_up),
+    match finished {
+        Err(CommitError::Rejected(WriteOp::Report, error)) if error.is_no_node() => Ok(dropped),
+        finished => finished.map(|()| dropped),
     }
 }
 
-/// Deletes the oldest reports that are set aside, until there is room for one more. Returns how many it deleted. A report that
-/// has children cannot be deleted, and the next one goes in its place.
-async fn make_room_aside(connection: &Connection) -> Result<usize, Error> {
-    let aside = cycles(connection, ASIDE).await?.unwrap_or_default();
-    let too_many = (aside.len() + 1).saturating_sub(MOST_ASIDE);
+/// Deletes a report from the outbox and writes `data` to the rejected reports. If a rejected report of this cycle
+/// exists, `data` replaces it or is discarded.
+async fn move_to_rejected(
+    leadership: &Leadership,
+    cycle: u64,
+    data: &[u8],
+    replace: bool,
+) -> Result<(), CommitError> {
+    let (path, rejected) = (report_path(cycle), format!("{REJECTED_PATH}/{cycle}"));
+    let delete = (WriteOp::Report, Write::Delete { path: &path, version: None });
+    let create = Write::Create { path: &rejected, data, mode: CreateMode::Persistent };
+    let move_it = [(WriteOp::RejectedReport, create), delete];
+    match fenced_multi(leadership, &move_it).await {
+        Err(CommitError::Rejected(WriteOp::RejectedReport, error)) if error.is_no_node() => {
+            leadership.connection().ensure(REJECTED_PATH).await?;
+            fenced_multi(leadership, &move_it).await
+        }
+        Err(CommitError::Rejected(WriteOp::RejectedReport, error)) if error.is_node_exists() && replace => {
+            let set = Write::Set { path: &rejected, data, version: None };
+            fenced_multi(leadership, &[(WriteOp::RejectedReport, set), delete]).await
+        }
+        Err(CommitError::Rejected(WriteOp::RejectedReport, error)) if error.is_node_exists() => {
+            warn!("{path} is deleted: {rejected} already holds a report of that cycle");
+            fenced_multi(leadership, &[delete]).await
+        }
+        moved => moved,
+    }
+    .map(drop)
+}
+
+/// Deletes the oldest rejected reports until there is room for one more. Returns the number of deleted reports. A
+/// report with children cannot be deleted; the next one is deleted instead.
+async fn make_room_for_rejected(connection: &Connection) -> Result<usize, Error> {
+    let rejected = cycles(connection, REJECTED_PATH).await?.unwrap_or_default();
+    let excess = (rejected.len() + 1).saturating_sub(MAX_REJECTED);
     let mut deleted = 0;
-    for cycle in aside {
-        if deleted == too_many {
+    for cycle in rejected {
+        if deleted == excess {
             break;
         }
-        match connection.delete(&format!("{ASIDE}/{cycle}"), None).await {
+        match connection.delete(&format!("{REJECTED_PATH}/{cycle}"), None).await {
             Err(error) if error.wrong_znode().is_some() => {}
             Err(error) if !error.is_no_node() => return Err(error),
             _ => deleted += 1,

@@ -1,128 +1,221 @@
-//! Reads what the whole fleet measured: few requests, bounded memory, and nothing that a znode holds can stop it.
+//! Reads the measurements of the whole fleet with few requests and bounded memory. Wrong data in a znode excludes that
+//! znode only.
 
 use atalaya_recipes::session::BulkRead;
-use atalaya_recipes::{Connection, Error};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use atalaya_recipes::{Connection, Error, Stat};
+use futures_util::TryStreamExt;
 use tracing::{info, warn};
 
+use crate::fleet_status::RawMeasurement;
 use crate::leader::aggregate::Aggregate;
-use crate::leader::members::{LARGEST_BATCH, Members};
+use crate::leader::members::Members;
 use crate::model::measurement::{self, Exclusion};
 use crate::model::senml::Value;
+use crate::zk::bulk_read::{MAX_BATCH, read_batches};
+use crate::zk::server_clock::Millis;
 
-/// Requests under way at once: enough to keep the connection busy, few enough to bound what arrives.
-const IN_FLIGHT: usize = 4;
-
-/// What one znode's data is worth.
-type Verdict = Result<Vec<Value>, Exclusion>;
-
-/// How large one znode is, whether it is new, and whether it counts.
-type Found = (usize, bool, Result<(), Exclusion>);
-
-/// What one reading of the fleet gave.
+/// Result of one reading of the fleet.
 #[derive(Debug, Default)]
-pub struct Gathered {
-    /// What was measured.
+pub struct FleetReading {
+    /// The usable measurements.
     pub aggregate: Aggregate,
-    /// Znodes that were listed but had no usable measurement.
+    /// Number of listed znodes without a usable measurement.
     pub excluded: usize,
     /// The same by reason, in the order of [`Exclusion::REASONS`].
-    pub reasons: [usize; Exclusion::REASONS.len()],
-    /// Znodes that had one that is in no cycle yet.
+    pub excluded_by_reason: [usize; Exclusion::REASONS.len()],
+    /// Number of znodes with a usable measurement that is in no earlier cycle.
     pub new: usize,
+    /// Names and measurements of the first znodes, for the fleet status; see [`read_fleet`].
+    pub(crate) measurements: Vec<(String, RawMeasurement)>,
 }
 
-/// From when on what was written matters.
+/// Limits that decide whether a measurement is fresh and whether it is new.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Since {
-    /// What was written before is too old, in milliseconds of ZooKeeper's clock.
-    pub time: i64,
-    /// What was written in this transaction or before is in an earlier cycle.
-    pub zxid: i64,
+pub struct Freshness {
+    /// A measurement that was written before this time, by ZooKeeper's clock, is stale.
+    pub min_time: Millis,
+    /// Transaction of the newest cycle: a measurement that was written by this transaction or an earlier one is in an
+    /// earlier cycle.
+    pub last_cycle_zxid: i64,
 }
 
-/// Reads every member of `roster`. What was written too long ago does not count. A member whose data changes between usable and not is logged, once.
+/// A znode as it was read and parsed.
+struct Parsed {
+    size: usize,
+    /// `None` if the znode does not exist, or must not be read.
+    stat: Option<Stat>,
+    values: Result<Vec<Value>, Exclusion>,
+}
+
+impl Parsed {
+    fn new(answer: BulkRead) -> Parsed {
+        match answer {
+            BulkRead::Data(data, stat) => {
+                Parsed { size: data.len(), stat: Some(stat), values: measurement::parse(&data) }
+            }
+            BulkRead::Missing(_) => Parsed { size: 0, stat: None, values: Err(Exclusion::Gone) },
+        }
+    }
+
+    /// Returns the values, unless the measurement is stale. The data is judged first: wrong data is reported as such
+    /// however old it is.
+    fn fresh_values(self, freshness: Freshness) -> Result<Vec<Value>, Exclusion> {
+        let values = self.values?;
+        if self.stat.is_some_and(|stat| stat.mtime < freshness.min_time) {
+            return Err(Exclusion::Stale);
+        }
+        Ok(values)
+    }
+}
+
+/// Reads the measurements of all `members` and records in `members` which are excluded. A member that is excluded, or
+/// is included again, is logged once. The result contains the measurements of the first `keep` znodes besides.
 ///
 /// # Errors
-/// The connection is lost, or the answer did not come in time. Nothing is noted then.
+/// The connection is lost, or a response did not arrive in time. Then `members` is unchanged.
 ///
 /// # Cancellation safety
-/// Reads only; nothing is noted before everything is read.
-pub async fn gather(connection: &Connection, roster: &mut Members, since: Since) -> Result<Gathered, Error> {
-    let mut batches = stream::iter(roster.batches())
-        .map(|paths| async move {
-            // Parsed batch by batch, so that raw data never piles up.
-            let answers = connection.get_many(&paths).await?;
-            Ok::<_, Error>(answers.into_iter().map(|answer| judge(answer, since)).collect::<Vec<_>>())
-        })
-        .buffered(IN_FLIGHT);
-    let mut gathered = Gathered::default();
-    let mut all: Vec<Found> = Vec::new();
-    // Averaged batch by batch, so that values with their units do not pile up either.
+/// Reads only. `members` changes only after the whole fleet has been read.
+pub async fn read_fleet(
+    connection: &Connection,
+    members: &mut Members,
+    freshness: Freshness,
+    keep: usize,
+) -> Result<FleetReading, Error> {
+    let mut reading = FleetReading::default();
+    let mut kept = Vec::new();
+    let mut found = Vec::new();
+    let mut batches = std::pin::pin!(read_batches(connection, members.batches(), &Parsed::new));
+    // Aggregated batch by batch, so that values with their units do not accumulate.
     while let Some(batch) = batches.try_next().await? {
-        all.extend(batch.into_iter().map(|(size, is_new, verdict)| match verdict {
-            Ok(values) if gathered.aggregate.has_room_for(&values) => {
-                values.into_iter().for_each(|value| gathered.aggregate.add(value));
-                (size, is_new, Ok(()))
+        for parsed in batch {
+            if kept.len() < keep {
+                kept.push(parsed.stat.map(|stat| RawMeasurement::from_parsed(&parsed.values, &stat)));
             }
-            Ok(_) => (size, is_new, Err(Exclusion::TooManyUnits)),
-            Err(unusable) => (size, is_new, Err(unusable)),
-        }));
-    }
-    drop(batches);
-    for (mut note, (size, is_new, verdict)) in roster.notes().zip(all) {
-        let unusable = verdict.err();
-        if note.found(size, unusable) {
-            match unusable {
-                // Those who leave are logged as leaving.
-                Some(Exclusion::Gone) => {}
-                Some(reason) => {
-                    warn!(node = note.name(), "excluded from the average: its measurement {reason}")
+            let is_new = parsed.stat.is_some_and(|stat| stat.mzxid > freshness.last_cycle_zxid);
+            let size = parsed.size;
+            let excluded = match parsed.fresh_values(freshness) {
+                Ok(values) if reading.aggregate.has_room_for(&values) => {
+                    values.into_iter().for_each(|value| reading.aggregate.add(value));
+                    None
                 }
-                None => info!(node = note.name(), "counts in the average again"),
-            }
+                Ok(_) => Some(Exclusion::TooManyUnits),
+                Err(reason) => Some(reason),
+            };
+            found.push((size, is_new, excluded));
         }
-        match verdict {
-            Ok(()) => gathered.new += usize::from(is_new),
-            Err(unusable) => {
-                gathered.excluded += 1;
-                gathered.reasons[unusable.reason()] += 1;
+    }
+    let mut kept = kept.into_iter();
+    for ((name, member), (size, is_new, excluded)) in members.iter_mut().zip(found) {
+        if let Some(Some(measurement)) = kept.next() {
+            reading.measurements.push((name.clone(), measurement));
+        }
+        if member.record(size, excluded) {
+            log_change(name, excluded);
+        }
+        match excluded {
+            None => reading.new += usize::from(is_new),
+            Some(reason) => {
+                reading.excluded += 1;
+                reading.excluded_by_reason[reason.reason()] += 1;
             }
         }
     }
-    Ok(gathered)
+    Ok(reading)
 }
 
-/// How large it is, whether it is new, and what it is worth.
-fn judge(answer: BulkRead, since: Since) -> (usize, bool, Verdict) {
-    let (data, stat) = match answer {
-        BulkRead::Data(data, stat) => (data, stat),
-        BulkRead::Missing(_) => return (0, false, Err(Exclusion::Gone)),
-    };
-    // What is no measurement at all is worth more words than its age.
-    let verdict = measurement::parse(&data).and_then(|values| match stat.mtime < since.time {
-        true => Err(Exclusion::Stale),
-        false => Ok(values),
-    });
-    (data.len(), stat.mzxid > since.zxid, verdict)
+fn log_change(name: &str, excluded: Option<Exclusion>) {
+    match excluded {
+        // The member list will log that the node left.
+        Some(Exclusion::Gone) => {}
+        Some(reason) => warn!(node = name, "excluded from the average: its measurement {reason}"),
+        None => info!(node = name, "included in the average again"),
+    }
 }
 
-/// Those of `missing`, paths of measurements, that have not been written since the transaction `since`, and are there.
+/// Returns those of the measurement znodes at `paths` that exist and were not written since the transaction `zxid`.
 ///
 /// # Errors
-/// As [`gather`].
-pub async fn not_written_since(
+/// As [`read_fleet`].
+pub(super) async fn not_written_since(
     connection: &Connection,
-    missing: Vec<String>,
-    since: i64,
+    paths: &[String],
+    zxid: i64,
 ) -> Result<Vec<String>, Error> {
-    let mut left = Vec::new();
-    for batch in missing.chunks(LARGEST_BATCH) {
-        let answers = connection.get_many(batch).await?;
-        let silent = |answer: &BulkRead| matches!(answer, BulkRead::Data(_, stat) if stat.mzxid <= since);
-        left.extend(
-            batch.iter().zip(answers).filter(|(_, answer)| silent(answer)).map(|(path, _)| path.clone()),
+    let is_old = |answer| matches!(answer, BulkRead::Data(_, stat) if stat.mzxid <= zxid);
+    let batches = paths.chunks(MAX_BATCH).map(<[String]>::to_vec).collect();
+    let old: Vec<Vec<bool>> = read_batches(connection, batches, &is_old).try_collect().await?;
+    let old = paths.iter().zip(old.into_iter().flatten());
+    Ok(old.filter(|(_, is_old)| *is_old).map(|(path, _)| path.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::leader::test_support::{connect, server};
+
+    const PARENT: &str = "/mediciones";
+
+    async fn write(connection: &Connection, name: &str, data: &str) -> Stat {
+        let path = format!("{PARENT}/{name}");
+        connection.ensure(&path).await.unwrap();
+        connection.set(&path, data.as_bytes(), None).await.unwrap()
+    }
+
+    async fn members(connection: &Connection) -> Members {
+        let mut members = Members::default();
+        members.update(PARENT, connection.children(PARENT).await.unwrap());
+        members
+    }
+
+    #[tokio::test]
+    async fn read_fleet_averages_usable_measurements_and_counts_the_others_by_reason() {
+        let server = server().await;
+        let session = connect(&server);
+        let connection = session.connection().await;
+        for (name, data) in [("1", "75"), ("2", "80"), ("3", "NaN"), ("4", ""), ("5", "85")] {
+            write(&connection, name, data).await;
+        }
+        let mut members = members(&connection).await;
+        connection.delete(&format!("{PARENT}/5"), None).await.unwrap();
+        let reading = read_fleet(&connection, &mut members, Freshness::default(), 2).await.unwrap();
+        let averages = reading.aggregate.averages();
+        assert_eq!((averages[0].mean, averages[0].count, reading.excluded, reading.new), (77.5, 2, 3, 2));
+        let of = |reason: Exclusion| reading.excluded_by_reason[reason.reason()];
+        assert_eq!((of(Exclusion::NotFinite), of(Exclusion::Empty), of(Exclusion::Gone)), (1, 1, 1));
+        let kept: Vec<&str> = reading.measurements.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(kept, ["1", "2"]);
+    }
+
+    #[tokio::test]
+    async fn read_fleet_excludes_stale_measurements_and_counts_new_ones() {
+        let server = server().await;
+        let session = connect(&server);
+        let connection = session.connection().await;
+        let old = write(&connection, "1", "75").await;
+        server.faults().advance_clock(std::time::Duration::from_secs(10)).await;
+        let new = write(&connection, "2", "80").await;
+        let mut members = members(&connection).await;
+        let last_cycle_zxid = old.mzxid;
+        let reading = |min_time| Freshness { min_time, last_cycle_zxid };
+        let fresh = read_fleet(&connection, &mut members, reading(old.mtime), 0).await.unwrap();
+        assert_eq!((fresh.excluded, fresh.new), (0, 1), "only node 2 has written since the cycle");
+        let stale = read_fleet(&connection, &mut members, reading(new.mtime), 0).await.unwrap();
+        assert_eq!(
+            (stale.excluded, stale.excluded_by_reason[Exclusion::Stale.reason()], stale.new),
+            (1, 1, 1)
         );
     }
-    Ok(left)
+
+    #[tokio::test]
+    async fn not_written_since_returns_existing_znodes_with_old_data() {
+        let server = server().await;
+        let session = connect(&server);
+        let connection = session.connection().await;
+        let old = write(&connection, "1", "75").await;
+        write(&connection, "2", "80").await;
+        let paths = ["1", "2", "missing"].map(|name| format!("{PARENT}/{name}"));
+        let left = not_written_since(&connection, &paths, old.mzxid).await.unwrap();
+        assert_eq!(left, [format!("{PARENT}/1")]);
+    }
 }

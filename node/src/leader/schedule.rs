@@ -1,100 +1,74 @@
-//! When cycles are due: at whole multiples of the period, by ZooKeeper's clock. So a new leader keeps the rhythm of the one
-//! before, whatever the clocks of their machines say. Pure.
+//! Schedule of the cycles: at whole multiples of the period by ZooKeeper's clock, so that a new leader keeps the
+//! schedule of its predecessor, whatever the clocks of their machines show. No I/O.
 
 use std::time::Duration;
 
-use atalaya_recipes::clock::BootInstant;
+use crate::zk::server_clock::{Millis, millis};
 
-/// What ZooKeeper's clock shows, as far as its answers tell.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ServerClock {
-    /// A moment here, and what it was there, in milliseconds since 1970.
-    known: Option<(BootInstant, i64)>,
-}
-
-impl ServerClock {
-    /// A write that was `sent` and answered at `answered` has that time in its stat.
-    pub fn heard(&mut self, time: i64, sent: BootInstant, answered: BootInstant) {
-        let between = sent + answered.since(sent) / 2;
-        let told = match self.now(between) {
-            // Mostly the way took a little longer or shorter: no reason to jump.
-            Some(guess) if time.saturating_sub(guess).saturating_abs() < SMALL => guess + (time - guess) / 4,
-            _ => time,
-        };
-        self.known = Some((between, told));
-    }
-
-    /// What it shows at `now`; `None` before anything was heard.
-    pub fn now(&self, now: BootInstant) -> Option<i64> {
-        let (then, time) = self.known?;
-        Some(time.saturating_add(millis(now.since(then))).saturating_sub(millis(then.since(now))))
-    }
-}
-
-/// A difference between two answers that the way explains, in milliseconds.
-const SMALL: i64 = 200;
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// When the next cycle is due.
+/// Schedule of the cycles. All times are ZooKeeper's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Schedule {
-    period: i64,
-    next: i64,
-    /// At whole periods; otherwise each a period after the last one.
+pub(crate) struct Schedule {
+    period: Millis,
+    next: Millis,
+    /// True if cycles are due at multiples of the period, false if each is due one period after the previous one.
     aligned: bool,
 }
 
 impl Schedule {
-    /// Goes on after a cycle at `last`; without one, the first is due at once. All times are ZooKeeper's, in milliseconds.
-    pub fn after(last: Option<i64>, now: i64, period: Duration) -> Schedule {
+    /// Returns a schedule of cycles at multiples of `period`. `last` is the time of the last cycle; without one, the
+    /// first cycle is due at once.
+    pub(crate) fn aligned(last: Option<Millis>, now: Millis, period: Duration) -> Schedule {
         Schedule::new(last, now, period, true)
     }
 
-    /// The same for cycles that may begin earlier, when all are ready: each is due a whole period after the last one, not
-    /// before, for whoever needs that long.
-    pub fn at_the_latest(last: Option<i64>, now: i64, period: Duration) -> Schedule {
+    /// Returns a schedule for cycles that start early when all nodes are ready. Each is due one whole period after the
+    /// previous one, not at a multiple of the period: a slow node always has a whole period.
+    pub(crate) fn from_last(last: Option<Millis>, now: Millis, period: Duration) -> Schedule {
         Schedule::new(last, now, period, false)
     }
 
-    fn new(last: Option<i64>, now: i64, period: Duration, aligned: bool) -> Schedule {
-        let mut rhythm = Schedule { period: millis(period).max(1), next: now, aligned };
+    fn new(last: Option<Millis>, now: Millis, period: Duration, aligned: bool) -> Schedule {
+        let mut schedule = Schedule { period: millis(period).max(1), next: now, aligned };
         if let Some(last) = last {
-            rhythm.next = rhythm.following(last);
+            schedule.next = schedule.following(last);
         }
-        rhythm
+        schedule
     }
 
-    /// When the cycle after one at `last` is due.
-    fn following(&self, last: i64) -> i64 {
+    /// Returns the time at which the cycle after one at `last` is due.
+    fn following(&self, last: Millis) -> Millis {
         match self.aligned {
             true => last.div_euclid(self.period).saturating_add(1).saturating_mul(self.period),
             false => last.saturating_add(self.period),
         }
     }
 
-    /// How long it is until the next cycle.
-    pub fn wait(&mut self, now: i64) -> Duration {
+    /// Returns the time until the next cycle.
+    pub(crate) fn delay(&mut self, now: Millis) -> Duration {
         if self.next.saturating_sub(now) > self.period.saturating_add(self.period / 2) {
-            // More than a timer that fired early: another server with another clock answers now.
+            // A timer that fired early explains less: another server, with another clock, has become the ensemble's
+            // leader.
             self.next = self.following(now);
         }
-        Duration::from_millis(u64::try_from(self.next.saturating_sub(now)).unwrap_or(0))
+        duration(self.next.saturating_sub(now))
     }
 
-    /// How late a cycle is that begins at `now`; one that begins early is not.
-    pub fn late(&self, now: i64) -> Duration {
-        Duration::from_millis(u64::try_from(now.saturating_sub(self.next)).unwrap_or(0))
+    /// Returns the delay of a cycle that starts at `now`; zero if it starts early.
+    pub(crate) fn lateness(&self, now: Millis) -> Duration {
+        duration(now.saturating_sub(self.next))
     }
 
-    /// A cycle began at `now`, late perhaps: those that were missed until then are not made up for.
-    pub fn begun(&mut self, now: i64) {
-        // A timer may fire a little early: not twice in one period.
+    /// Records that a cycle started at `now`. Cycles that were missed before are skipped.
+    pub(crate) fn on_started(&mut self, now: Millis) {
+        // A timer may fire a little early, and must not start two cycles in one period.
         let due = if self.aligned { self.next.max(now) } else { now };
         self.next = self.following(due);
     }
+}
+
+/// Returns a number of milliseconds as a duration; zero if it is negative.
+fn duration(millis: Millis) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -105,92 +79,74 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn at(millis: u64) -> BootInstant {
-        BootInstant::at(Duration::from_millis(millis))
+    #[test]
+    fn schedule_has_cycles_at_multiples_of_the_period() {
+        let mut schedule = Schedule::aligned(Some(10_200), 10_300, SECOND);
+        assert_eq!(schedule.delay(10_300), Duration::from_millis(700));
+        schedule.on_started(11_005);
+        assert_eq!(schedule.delay(11_010), Duration::from_millis(990));
+        // A timer that fires a little early starts no second cycle in the same period.
+        schedule.on_started(11_999);
+        assert_eq!(schedule.delay(11_999), Duration::from_millis(1001));
     }
 
     #[test]
-    fn a_clock_is_what_the_answers_say() {
-        let mut clock = ServerClock::default();
-        assert_eq!(clock.now(at(5)), None);
-        clock.heard(1_000_000, at(10), at(20));
-        assert_eq!(clock.now(at(15)), Some(1_000_000));
-        assert_eq!(clock.now(at(115)), Some(1_000_100));
-        assert_eq!(clock.now(at(5)), Some(999_990));
-        // A little more: half-way. An hour less: another server.
-        clock.heard(1_000_108, at(110), at(120));
-        assert_eq!(clock.now(at(115)), Some(1_000_102));
-        clock.heard(500, at(210), at(220));
-        assert_eq!(clock.now(at(215)), Some(500));
+    fn schedule_of_a_new_leader_starts_with_the_missed_cycle_and_keeps_the_multiples() {
+        let mut schedule = Schedule::aligned(Some(10_000), 12_300, SECOND);
+        assert_eq!(schedule.delay(12_300), Duration::ZERO);
+        schedule.on_started(12_310);
+        assert_eq!(schedule.delay(12_310), Duration::from_millis(690));
+        assert_eq!(
+            Schedule::aligned(None, 12_300, SECOND).delay(12_300),
+            Duration::ZERO,
+            "the first cycle of the fleet"
+        );
     }
 
     #[test]
-    fn cycles_are_due_at_whole_periods() {
-        let mut rhythm = Schedule::after(Some(10_200), 10_300, SECOND);
-        assert_eq!(rhythm.wait(10_300), Duration::from_millis(700));
-        rhythm.begun(11_005);
-        assert_eq!(rhythm.wait(11_010), Duration::from_millis(990));
-        // Fired a little early: not twice.
-        rhythm.begun(11_999);
-        assert_eq!(rhythm.wait(11_999), Duration::from_millis(1001));
-    }
-
-    #[test]
-    fn a_new_leader_makes_up_for_the_one_that_was_missed_and_keeps_the_rhythm() {
-        let mut rhythm = Schedule::after(Some(10_000), 12_300, SECOND);
-        assert_eq!(rhythm.wait(12_300), Duration::ZERO);
-        rhythm.begun(12_310);
-        assert_eq!(rhythm.wait(12_310), Duration::from_millis(690));
-        assert_eq!(Schedule::after(None, 12_300, SECOND).wait(12_300), Duration::ZERO, "the first of all");
-    }
-
-    #[test]
-    fn cycles_that_begin_early_leave_a_whole_period_for_the_next() {
-        let mut rhythm = Schedule::at_the_latest(Some(10_200), 10_300, SECOND);
-        assert_eq!(rhythm.wait(10_300), Duration::from_millis(900));
+    fn schedule_leaves_a_whole_period_after_a_cycle_that_starts_early() {
+        let mut schedule = Schedule::from_last(Some(10_200), 10_300, SECOND);
+        assert_eq!(schedule.delay(10_300), Duration::from_millis(900));
         for early in [10_400, 10_600, 10_990, 11_100] {
-            rhythm.begun(early);
-            assert_eq!(rhythm.wait(early), SECOND);
+            schedule.on_started(early);
+            assert_eq!(schedule.delay(early), SECOND);
         }
-        // Somebody hangs, and so for each cycle.
-        rhythm.begun(12_100);
-        assert_eq!(rhythm.wait(12_150), Duration::from_millis(950));
-        assert!(rhythm.wait(5_300) <= SECOND, "a clock that was set back");
+        // A node hangs in each cycle.
+        schedule.on_started(12_100);
+        assert_eq!(schedule.delay(12_150), Duration::from_millis(950));
+        assert!(schedule.delay(5_300) <= SECOND, "a clock that was set back");
     }
 
     #[test]
-    fn a_clock_that_is_set_back_does_not_stop_the_cycles() {
-        let mut rhythm = Schedule::after(Some(1_000_000), 1_000_100, SECOND);
-        assert!(rhythm.wait(5_300) <= SECOND);
-        rhythm.begun(6_000);
-        assert_eq!(rhythm.wait(6_000), SECOND);
+    fn schedule_continues_when_the_clock_is_set_back() {
+        let mut schedule = Schedule::aligned(Some(1_000_000), 1_000_100, SECOND);
+        assert!(schedule.delay(5_300) <= SECOND);
+        schedule.on_started(6_000);
+        assert_eq!(schedule.delay(6_000), SECOND);
     }
 
     proptest! {
         #[test]
-        fn server_clock_and_rhythm_never_wrap(times in prop::collection::vec(any::<i64>(), 1..6), period in any::<u64>()) {
-            let mut clock = ServerClock::default();
-            let mut rhythm = Schedule::after(times.first().copied(), times[times.len() - 1], Duration::from_millis(period));
-            for (turn, time) in (0..).zip(times) {
-                clock.heard(time, at(turn), at(turn + 1));
-                prop_assert!(clock.now(at(turn)).is_some() && clock.now(at(u64::MAX / 2)).is_some());
-                rhythm.wait(time);
-                rhythm.late(time);
-                rhythm.begun(time);
+        fn schedule_never_overflows(times in prop::collection::vec(any::<i64>(), 1..6), period in any::<u64>()) {
+            let mut schedule = Schedule::aligned(times.first().copied(), times[times.len() - 1], Duration::from_millis(period));
+            for time in times {
+                schedule.delay(time);
+                schedule.lateness(time);
+                schedule.on_started(time);
             }
         }
 
         #[test]
-        fn once_in_each_period_unless_it_is_late(
-            period in 1i64..5_000, start in 0i64..1_000_000, late in prop::collection::vec(0i64..20_000, 1..40)
+        fn schedule_has_one_cycle_in_each_period_unless_it_is_late(
+            period in 1i64..5_000, start in 0i64..1_000_000, lateness in prop::collection::vec(0i64..20_000, 1..40)
         ) {
-            let mut rhythm = Schedule::after(Some(start), start, Duration::from_millis(period as u64));
+            let mut schedule = Schedule::aligned(Some(start), start, Duration::from_millis(period as u64));
             let (mut now, mut last) = (start, start.div_euclid(period));
-            for late in late {
-                let wait = rhythm.wait(now);
-                prop_assert!(wait <= Duration::from_millis(period as u64) * 3 / 2);
-                now += i64::try_from(wait.as_millis()).unwrap() + late;
-                rhythm.begun(now);
+            for late in lateness {
+                let delay = schedule.delay(now);
+                prop_assert!(delay <= Duration::from_millis(period as u64) * 3 / 2);
+                now += i64::try_from(delay.as_millis()).unwrap() + late;
+                schedule.on_started(now);
                 let slot = now.div_euclid(period);
                 prop_assert!(slot > last);
                 prop_assert!(late >= period || slot == last + 1);

@@ -1,38 +1,49 @@
-//! Tells a collector of ours how the fleet is, beside the reports and never in their way: what cannot be told is told next
-//! time. Any other API never sees it.
+//! Sends the fleet status to the collector, beside the reports and without delaying them. A status that cannot be sent
+//! is dropped; the next one replaces it. Other APIs never receive it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use atalaya_recipes::{Connection, Error, Leadership};
+use atalaya_recipes::clock::BootInstant;
+use atalaya_recipes::{Error, Leadership};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
-use tokio_util::context::TokioContext;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::LeaderHandles;
-use crate::fleet_status::clock::Clock;
-use crate::fleet_status::znodes::{children, now, read};
 use crate::fleet_status::{FleetStatus, NodeSummary, RawFleet, RawMeasurement, parse_node_info};
-use crate::leader::members::Members;
+use crate::leader::config::LeaderHandles;
+use crate::leader::delivery::api_client::Api;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
 use crate::settings::parse_name;
+use crate::zk::bulk_read::{SizeCache, read_named_children};
+use crate::zk::server_clock::ServerClock;
 
-/// It is told once a period, but so seldom at least and so often at most.
-const SELDOM: Duration = Duration::from_secs(5);
-const OFTEN: Duration = Duration::from_secs(1);
-/// How long reading the fleet and telling of it may take, each.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Nodes that are told of; of the others, only how many there are.
-const NODES: usize = 500;
-/// Readings of a node that are told.
-const READINGS: usize = 4;
-/// The longest text, in characters.
-const TEXT: usize = 120;
+/// A status is sent after each cycle, but not more often than this.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum time between two statuses, if the period is longer.
+const MAX_INTERVAL: Duration = Duration::from_secs(5);
+/// Timeout for reading the node infos, and timeout of the request.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum number of nodes in a status. Of the others it has only the number.
+pub(super) const MAX_NODES: usize = 500;
+/// Maximum number of readings per node.
+const MAX_READINGS: usize = 4;
+/// Maximum length of a text, in characters.
+const MAX_TEXT: usize = 120;
 
-/// What is told, as `docs/protocol.md` has it.
+/// Measurements of the fleet, as the last cycle has read them.
+#[derive(Clone, Debug)]
+pub(super) struct FleetSnapshot {
+    /// Measurements by the names of their znodes, ordered by name; [`MAX_NODES`] at most.
+    pub(super) measurements: Vec<(String, RawMeasurement)>,
+    pub(super) clock: ServerClock,
+}
+
+/// The status on the wire; see `docs/protocol.md`.
 #[derive(Debug, PartialEq, Serialize)]
 struct Status {
     epoch: i64,
@@ -42,12 +53,12 @@ struct Status {
     period: f64,
     waiting: usize,
     delivered: Option<u64>,
-    nodes: Vec<Told>,
+    nodes: Vec<NodeStatus>,
     more: usize,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
-struct Told {
+struct NodeStatus {
     id: String,
     age: Option<f64>,
     health: &'static str,
@@ -62,13 +73,13 @@ struct Reading {
     unit: Option<String>,
 }
 
-/// One line that is not too long.
+/// Returns a text as one line of limited length.
 fn line(text: &str) -> String {
-    text.chars().take(TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-impl From<NodeSummary> for Told {
-    fn from(node: NodeSummary) -> Told {
+impl From<NodeSummary> for NodeStatus {
+    fn from(node: NodeSummary) -> NodeStatus {
         let failing = node.failing.iter().find(|sensor| sensor.health != "unread");
         let problem = match (&node.problem, failing) {
             (Some(problem), _) => Some(line(&format!("its measurement {problem}"))),
@@ -83,8 +94,8 @@ impl From<NodeSummary> for Told {
             (None, true) => "ok",
             (None, false) => "unknown",
         };
-        let readings = node.readings.into_iter().take(READINGS);
-        Told {
+        let readings = node.readings.into_iter().take(MAX_READINGS);
+        NodeStatus {
             id: line(&node.id),
             age: node.age,
             health,
@@ -98,124 +109,131 @@ impl From<NodeSummary> for Told {
 }
 
 impl Status {
-    fn of(id: &str, leading: &LeaderState, period: Duration, nodes: Vec<NodeSummary>, more: usize) -> Status {
+    fn new(id: &str, leader: &LeaderState, period: Duration, nodes: Vec<NodeSummary>, more: usize) -> Status {
         Status {
-            epoch: leading.epoch,
-            cycle: leading.cycle,
+            epoch: leader.epoch,
+            cycle: leader.cycle,
             leader: line(id),
-            since: leading.since,
+            since: leader.since,
             period: period.as_secs_f64(),
-            waiting: leading.waiting,
-            delivered: leading.delivered.map(|delivered| delivered.cycle),
-            nodes: nodes.into_iter().map(Told::from).collect(),
+            waiting: leader.waiting,
+            delivered: leader.delivered.map(|delivered| delivered.cycle),
+            nodes: nodes.into_iter().map(NodeStatus::from).collect(),
             more,
         }
     }
 }
 
-/// Where an API that takes reports at `url` takes statuses, and the token that the address has for programs that know no other
-/// way.
-fn place(url: &Url) -> Option<(Url, Option<String>)> {
-    let token = url.query_pairs().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
-    let relative = if url.path().ends_with("/api/v1/reports") { "fleet" } else { "api/v1/fleet" };
-    Some((url.join(relative).ok()?, token))
+/// Returns the address for statuses of a collector that receives reports at `reports`, and the token in that address:
+/// some clients cannot send it in a header.
+fn status_endpoint(reports: &Url) -> Option<(Url, Option<String>)> {
+    let token = reports.query_pairs().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
+    let relative = if reports.path().ends_with("/api/v1/reports") { "fleet" } else { "api/v1/fleet" };
+    Some((reports.join(relative).ok()?, token))
 }
 
-/// Tells it for as long as it is not dropped.
-///
-/// # Cancellation safety
-/// A request under way is cut off.
-pub(super) async fn tell(options: &LeaderHandles, leadership: &Leadership) {
-    let mut teller = Teller::default();
-    loop {
-        let (api, period) = {
-            let orders = options.orders.borrow();
-            (orders.api.clone(), orders.period)
-        };
-        tokio::time::sleep(period.clamp(OFTEN, SELDOM)).await;
-        let leading = *options.leading.borrow();
-        let Some((leading, api)) = leading.zip(api) else { continue };
-        let Some((url, network)) = api.collector() else { continue };
-        let Some((url, token)) = place(url) else { continue };
-        let Ok(request) = api.request(Method::POST, url) else { continue };
-        let looked = tokio::time::timeout(PATIENCE, teller.look(leadership.connection(), options)).await;
-        let (nodes, more) = match looked {
-            Ok(Ok(looked)) => looked,
-            Ok(Err(error)) => {
-                debug!(%error, "the fleet cannot be read");
-                continue;
+/// Sender of the fleet status.
+#[derive(Debug)]
+pub(super) struct StatusPusher<'a> {
+    handles: &'a LeaderHandles,
+    leadership: &'a Leadership,
+    member_names: watch::Receiver<Option<Vec<String>>>,
+    snapshots: watch::Receiver<Option<FleetSnapshot>>,
+    node_info_sizes: SizeCache,
+}
+
+impl<'a> StatusPusher<'a> {
+    pub(super) fn new(
+        handles: &'a LeaderHandles,
+        leadership: &'a Leadership,
+        member_names: watch::Receiver<Option<Vec<String>>>,
+        snapshots: watch::Receiver<Option<FleetSnapshot>>,
+    ) -> StatusPusher<'a> {
+        StatusPusher { handles, leadership, member_names, snapshots, node_info_sizes: SizeCache::default() }
+    }
+
+    /// Sends statuses until it is dropped.
+    ///
+    /// # Cancellation safety
+    /// If the future is dropped, a request under way is aborted.
+    pub(super) async fn run(mut self) {
+        loop {
+            sleep(MIN_INTERVAL).await;
+            // Right after a cycle its measurements are new. Without a cycle the last ones are sent, with their ages.
+            let _ = timeout(MAX_INTERVAL - MIN_INTERVAL, self.snapshots.changed()).await;
+            let (api, period) = {
+                let config = self.handles.config.borrow();
+                (config.api.clone(), config.period)
+            };
+            let state = *self.handles.state.borrow();
+            if let Some((state, api)) = state.zip(api) {
+                self.push(&state, &api, period).await;
             }
-            Err(_) => continue,
-        };
-        if !leadership.holds() {
-            continue;
         }
-        let status = Status::of(&options.id, &leading, period, nodes, more);
-        let mut request = request.json(&status).timeout(PATIENCE);
+    }
+
+    async fn push(&mut self, state: &LeaderState, api: &Api, period: Duration) {
+        let Some((url, token)) = api.collector_url().and_then(status_endpoint) else { return };
+        let Ok(request) = api.request(Method::POST, url) else { return };
+        let Some(snapshot) = self.snapshots.borrow_and_update().clone() else { return };
+        let (nodes, more) = match timeout(TIMEOUT, self.read_nodes(snapshot)).await {
+            Ok(Ok(nodes)) => nodes,
+            Ok(Err(error)) => {
+                debug!(%error, "cannot read the node infos");
+                return;
+            }
+            Err(_) => return,
+        };
+        if !self.leadership.holds() {
+            return;
+        }
+        let status = Status::new(&self.handles.id, state, period, nodes, more);
+        let mut request = request.json(&status).timeout(TIMEOUT);
         if let Some(token) = token.filter(|_| !api.has_token()) {
             request = request.bearer_auth(token);
         }
-        let telling = async { request.send().await.map(|answer| answer.status()) };
-        let told = match network {
-            Some(network) => TokioContext::new(telling, network.clone()).await,
-            None => telling.await,
-        };
-        match told {
+        match api.with_network(async { request.send().await.map(|response| response.status()) }).await {
             Ok(StatusCode::NO_CONTENT) => {}
-            Ok(status) => debug!(%status, "the collector does not want to know how the fleet is"),
-            Err(error) => debug!(%error, "the collector was not told how the fleet is"),
+            Ok(status) => debug!(%status, "the collector rejected the fleet status"),
+            Err(error) => debug!(%error, "cannot send the fleet status to the collector"),
         }
     }
-}
 
-/// Reads the fleet, and remembers how large the znodes were, and how clocks differ.
-#[derive(Default)]
-struct Teller {
-    measurements: Members,
-    presences: Members,
-    clock: Clock,
-}
-
-impl Teller {
-    /// The nodes, so many at most, and how many there are besides.
-    async fn look(
-        &mut self,
-        connection: &Connection,
-        options: &LeaderHandles,
-    ) -> Result<(Vec<NodeSummary>, usize), Error> {
-        let began = now();
-        let names = children(connection, &options.measurements).await?;
-        let present = children(connection, node_info::PARENT_PATH).await?;
-        let id_of = |name: &str| parse_name(&options.name, name).unwrap_or(name).to_owned();
-        let measuring: BTreeSet<String> = names.iter().map(|name| id_of(name)).collect();
-        let more = present.iter().filter(|id| !measuring.contains(*id)).count() + measuring.len();
-        // Those who measure nothing any more come first: they need somebody.
-        let mut wanted: BTreeSet<String> =
-            present.iter().filter(|id| !measuring.contains(*id)).take(NODES / 2).cloned().collect();
-        wanted.extend(measuring.into_iter().take(NODES - wanted.len()));
-        let measurements = names.into_iter().filter(|name| wanted.contains(&id_of(name))).collect();
-        let present = present.into_iter().filter(|id| wanted.contains(id)).collect();
-        let mut seen = RawFleet::default();
-        let parent = &options.measurements;
-        let found =
-            read(connection, parent, measurements, &mut self.measurements, RawMeasurement::parse).await?;
-        for (name, stat, measurement) in found {
-            seen.record_stat(&stat);
-            seen.measurements.insert(id_of(&name), measurement);
+    /// Returns the nodes of the fleet, [`MAX_NODES`] at most, and the number of the others. Measurements are from
+    /// `snapshot`; only the node infos are read.
+    async fn read_nodes(&mut self, snapshot: FleetSnapshot) -> Result<(Vec<NodeSummary>, usize), Error> {
+        let connection = self.leadership.connection();
+        let info_ids = connection.children_or_empty(node_info::PARENT_PATH).await?;
+        let id_of = |name: &str| parse_name(&self.handles.name_template, name).unwrap_or(name).to_owned();
+        let measuring: BTreeSet<String> =
+            self.member_names.borrow().iter().flatten().map(|name| id_of(name)).collect();
+        let silent: Vec<String> = info_ids.iter().filter(|id| !measuring.contains(*id)).cloned().collect();
+        let total = silent.len() + measuring.len();
+        // Nodes that have stopped to measure come first: they need attention.
+        let mut shown: BTreeSet<String> = silent.into_iter().take(MAX_NODES / 2).collect();
+        let mut fleet = RawFleet::default();
+        for (name, measurement) in snapshot.measurements {
+            let id = id_of(&name);
+            if shown.len() < MAX_NODES && measuring.contains(&id) {
+                shown.insert(id.clone());
+                fleet.measurements.insert(id, measurement);
+            }
         }
-        let said = |data: &[u8], _: &_| parse_node_info(data);
-        let found = read(connection, node_info::PARENT_PATH, present, &mut self.presences, said).await?;
-        for (id, stat, said) in found {
-            seen.record_stat(&stat);
-            seen.node_infos.insert(id, said);
-        }
-        let ended = now();
-        if seen.newest_write > 0 {
-            self.clock.look(seen.newest_write, began, ended);
-        }
-        let overview = FleetStatus::new(String::new(), seen, ended.saturating_add(self.clock.ahead()));
-        let nodes = overview.nodes;
-        let more = more.saturating_sub(nodes.len());
+        let info_ids = info_ids.into_iter().filter(|id| shown.contains(id)).collect();
+        let parse = |data: &[u8], _: &_| parse_node_info(data);
+        let found = read_named_children(
+            connection,
+            node_info::PARENT_PATH,
+            info_ids,
+            &mut self.node_info_sizes,
+            parse,
+        )
+        .await?;
+        fleet.node_infos = found.into_iter().map(|(id, _, info)| (id, info)).collect();
+        // The takeover wrote the fence, so the clock is known.
+        let now = snapshot.clock.now(BootInstant::now()).unwrap_or_default();
+        let nodes = FleetStatus::new(String::new(), fleet, now).nodes;
+        let more = total.saturating_sub(nodes.len());
         Ok((nodes, more))
     }
 }
@@ -227,14 +245,14 @@ mod tests {
     use crate::model::leader_state::Delivered;
 
     #[test]
-    fn a_collector_is_told_beside_where_it_takes_reports() {
+    fn status_endpoint_is_beside_the_endpoint_for_reports() {
         for (url, wanted, token) in [
             ("http://h:8000/nuevo", "http://h:8000/api/v1/fleet", None),
             ("http://h:8000/fleets/nuevo?token=a%26b", "http://h:8000/fleets/api/v1/fleet", Some("a&b")),
             ("https://u:p@h/api/v1/reports", "https://u:p@h/api/v1/fleet", None),
         ] {
-            let (place, found) = place(&url.parse().unwrap()).unwrap();
-            assert_eq!((place.as_str(), found.as_deref()), (wanted, token));
+            let (endpoint, found) = status_endpoint(&url.parse().unwrap()).unwrap();
+            assert_eq!((endpoint.as_str(), found.as_deref()), (wanted, token));
         }
     }
 
@@ -251,11 +269,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_what_a_collector_understands() {
+    fn status_has_the_json_that_collectors_understand() {
         let said = r#"{"host": "pi3", "pid": 4, "version": "0.1.0", "board": "pi", "started": "2026-03-01T06:00:00Z", "sensors": [
             {"name": "sky", "chip": "x", "quantities": [], "health": {"state": "absent", "error": "no acknowledge"}}]}"#;
         let since = Timestamp::UNIX_EPOCH;
-        let leading = LeaderState {
+        let state = LeaderState {
             epoch: 7,
             cycle: 41,
             since,
@@ -264,30 +282,30 @@ mod tests {
             outranked: None,
         };
         let nodes = nodes(&[("1", "78.4", None), ("2", "garbage", None), ("3", "5", Some(said))]);
-        let status = Status::of("1", &leading, Duration::from_millis(2_500), nodes, 9);
-        let told = serde_json::to_value(&status).unwrap();
+        let status = Status::new("1", &state, Duration::from_millis(2_500), nodes, 9);
+        let json = serde_json::to_value(&status).unwrap();
         assert_eq!(
-            told,
+            json,
             serde_json::json!({"epoch": 7, "cycle": 41, "leader": "1", "since": "1970-01-01T00:00:00Z", "period": 2.5,
                 "waiting": 2, "delivered": 39, "more": 9, "nodes": [
                 {"id": "1", "age": 1.0, "health": "unknown", "problem": null, "host": null,
                  "readings": [{"value": 78.4, "unit": null}]},
-                {"id": "2", "age": 1.0, "health": "failing", "problem": told["nodes"][1]["problem"], "host": null, "readings": []},
+                {"id": "2", "age": 1.0, "health": "failing", "problem": json["nodes"][1]["problem"], "host": null, "readings": []},
                 {"id": "3", "age": 1.0, "health": "failing", "problem": "sky: no acknowledge", "host": "pi3",
                  "readings": [{"value": 5.0, "unit": null}]}]})
         );
     }
 
     #[test]
-    fn a_status_of_many_is_not_too_long() {
+    fn status_of_the_maximum_number_of_nodes_is_below_256_kib() {
         let long = "x".repeat(10_000);
-        let znodes: Vec<(String, String)> = (0..NODES)
+        let znodes: Vec<(String, String)> = (0..MAX_NODES)
             .map(|id| {
                 (format!("{id}-{long}"), format!(r#"[{{"n":"{long}","u":"{}","v":1}}]"#, "u".repeat(32)))
             })
             .collect();
         let znodes: Vec<_> = znodes.iter().map(|(id, data)| (id.as_str(), data.as_str(), None)).collect();
-        let leading = LeaderState {
+        let state = LeaderState {
             epoch: 1,
             cycle: 1,
             since: Timestamp::UNIX_EPOCH,
@@ -295,7 +313,7 @@ mod tests {
             delivered: None,
             outranked: None,
         };
-        let status = Status::of("1", &leading, OFTEN, nodes(&znodes), 0);
+        let status = Status::new("1", &state, MIN_INTERVAL, nodes(&znodes), 0);
         assert!(serde_json::to_vec(&status).unwrap().len() < 256 << 10);
     }
 }

@@ -1,12 +1,13 @@
-//! Log filters: levels, and targets with levels. The grammar has no spans, fields or regular expressions, so parsing takes time and
-//! memory proportional to the length of the text, which is limited. Filters come from the command line, the environment and
-//! ZooKeeper.
+//! Log filters: levels, and targets with levels. The grammar has no spans, fields or regular expressions, so parsing
+//! takes time and memory proportional to the length of the text, which is limited. Filters come from the command
+//! line, the environment and ZooKeeper.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::model::text::sanitize_for_log;
 
-/// Default filter. The client crate logs every connection attempt; the session logs the changes of the connection, once.
+/// Default filter. The client crate logs every connection attempt; the session logs the changes of the connection,
+/// once.
 const DEFAULT: &str = "info,zookeeper_client=error";
 /// Suffix for a filter that is only a level, which keeps the client crate at its default.
 const CLIENT_SUFFIX: &str = ",zookeeper_client=error";

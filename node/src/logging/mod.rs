@@ -1,5 +1,5 @@
-//! Log to stderr, through `tracing`, as text or JSON lines. The filter can be changed at run time. If stderr blocks or fails, log
-//! lines are dropped and counted ([`lines_lost`]); the program is not affected.
+//! Log to stderr, through `tracing`, as text or JSON lines. The filter can be changed at run time. If stderr blocks
+//! or fails, log lines are dropped and counted ([`lines_lost`]); the program is not affected.
 
 mod filter;
 mod writer;
@@ -57,7 +57,7 @@ impl Logs {
             Some(text) => self::filter(Some(text))?,
             None => self.initial.clone(),
         };
-        // This fails only if the subscriber was dropped, and then there is no log.
+        // This fails only if the subscriber was dropped, which ends the log.
         let _ = self.filter.reload(filter);
         Ok(())
     }
@@ -79,13 +79,14 @@ pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<Logs, Str
         LogFormat::Text => lines.with_ansi(terminal).with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    // Fails if a test calls this twice in one process. The first subscriber remains, and the second handle has no effect.
+    // Fails if a test calls this twice in one process. The first subscriber remains, and the second handle has no
+    // effect.
     let _ = tracing_subscriber::registry().with(reloadable).with(lines).try_init();
     Ok(Logs { initial, filter: handle })
 }
 
-/// Writes all log lines and then `text`, unchanged, to stderr. Waits at most 500 ms, because stderr may be a pipe that is not read.
-/// Must be called at the end of the process.
+/// Writes all log lines and then `text`, unchanged, to stderr. Waits at most 500 ms, because stderr may be a pipe
+/// that is not read. Must be called at the end of the process.
 pub(crate) fn finish(text: &str) {
     if !text.is_empty() {
         writer::put(text.as_bytes());

@@ -1,8 +1,8 @@
-//! Writer of the log: a bounded queue, and a thread that writes to stderr. Logging never waits for stderr and never fails. Lines that
-//! cannot be written or do not fit into the queue are dropped and counted.
+//! Writer of the log: a bounded queue, and a thread that writes to stderr. Logging never waits for stderr and never
+//! fails. Lines that cannot be written or do not fit into the queue are dropped and counted.
 //!
-//! `tracing-appender` has a similar writer, but it does not count failed writes, its queue is not limited in bytes, and when its
-//! thread is stuck at the end of the process it calls `println!`, which can panic.
+//! `tracing-appender` has a similar writer, but it does not count failed writes, its queue is not limited in bytes,
+//! and when its thread is stuck at the end of the process it calls `println!`, which can panic.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -85,7 +85,7 @@ struct State {
     bytes: usize,
     /// True while a line that was removed from the queue is being written.
     writing: bool,
-    /// True if there is no writer thread.
+    /// True if the writer thread could not be started.
     closed: bool,
 }
 

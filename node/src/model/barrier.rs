@@ -1,9 +1,9 @@
 //! The barrier znode of lock-step sampling, and the sampling mode of a node.
 //!
-//! The barrier znode exists while the barrier is closed. Each closing is a *generation*, identified by the znode's `czxid`.
-//! The leader ends a generation and starts the next one in a single transaction, so the barrier is never open between two
-//! cycles. If the leader dies, the barrier stays closed and all nodes wait until its successor has finished the cycle.
-//! Kazoo's `Barrier` sees the same: it waits until the znode is deleted.
+//! The barrier znode exists while the barrier is closed. Each closing is a *generation*, identified by the znode's
+//! `czxid`. The leader ends a generation and starts the next one in a single transaction, so the barrier is never
+//! open between two cycles. If the leader dies, the barrier stays closed and all nodes wait until its successor has
+//! finished the cycle. Kazoo's `Barrier` sees the same: it waits until the znode is deleted.
 
 use std::time::Duration;
 

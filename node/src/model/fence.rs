@@ -1,23 +1,23 @@
 //! The fence: the record `{epoch, cycle}` at `/atalaya/term`, through which only one leader can write.
 //!
-//! A new leader increments the epoch. Every cycle is committed in a transaction that checks the version of this znode, so the
-//! writes of a deposed leader fail. No I/O.
+//! A new leader increments the epoch. Every cycle is committed in a transaction that checks the version of this
+//! znode, so the writes of a deposed leader fail. No I/O.
 
 use serde::{Deserialize, Serialize};
 
-/// Path of the fence, relative to the chroot. It keeps its first name: while a fleet is upgraded, nodes of different versions must
-/// share one fence.
+/// Path of the fence, relative to the chroot. It keeps its first name: while a fleet is upgraded, nodes of different
+/// versions must share one fence.
 pub const PATH: &str = "/atalaya/term";
 /// Maximum size of the data that is read, in bytes. A leader writes less than 200 bytes; later versions may add fields.
 const MAX_SIZE: usize = 4096;
 
-/// Maximum cycle that is accepted. A fleet with one cycle per millisecond reaches it after 140,000 years. A larger number is
-/// damage or an attack, and continuing from it would come close to the limits of the type.
+/// Maximum cycle that is accepted. A fleet with one cycle per millisecond reaches it after 140,000 years. A larger
+/// number is damage or an attack, and continuing from it would come close to the limits of the type.
 pub const MAX_CYCLE: u64 = 1 << 52;
 /// Maximum epoch that is accepted, independent of any clock: the last second of the year 9999.
 pub const MAX_EPOCH: i64 = 253_402_300_799;
-/// Maximum time in seconds by which an epoch may be ahead of ZooKeeper's clock. The first epoch is a time in seconds, and each
-/// leader adds one, so epochs fall behind the clock. A collector has the same limit.
+/// Maximum time in seconds by which an epoch may be ahead of ZooKeeper's clock. The first epoch is a time in seconds,
+/// and each leader adds one, so epochs fall behind the clock. A collector has the same limit.
 pub const EPOCH_SKEW: i64 = 86_400;
 /// 2025-01-01 in seconds since 1970. A clock that shows an earlier time was never set, so it gives no limit.
 const CLOCK_NEVER_SET: i64 = 1_735_689_600;
@@ -37,9 +37,9 @@ pub struct Fence {
     pub epoch: i64,
     /// Number of committed cycles, over all epochs.
     pub cycle: u64,
-    /// First and last of the epochs that leaders of this fleet skipped, because the collector had a report of one of them that
-    /// this fleet did not send. A report that the collector rejects because of an epoch in this range is sent again in the current
-    /// epoch.
+    /// First and last of the epochs that leaders of this fleet skipped, because the collector had a report of one of
+    /// them that this fleet did not send. A report that the collector rejects because of an epoch in this range is
+    /// sent again in the current epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skipped: Option<(i64, i64)>,
 }
@@ -75,10 +75,11 @@ impl Fence {
     /// - `last_own`: the fence that this leader wrote last, in case the znode was deleted since.
     /// - `now`: the time of the takeover by ZooKeeper's clock, in milliseconds since 1970.
     /// - `newest_report`: the highest cycle in the outbox. Cycles continue above it.
-    /// - `collector_epoch`: the epoch of a report that the collector has and this fleet did not send, if any. The new epoch is above it.
+    /// - `collector_epoch`: the epoch of a report that the collector has and this fleet did not send, if any. The new
+    ///   epoch is above it.
     ///
-    /// The first epoch is the time of the takeover in seconds, not 1: if ZooKeeper's data is lost, epochs must still continue above
-    /// those that receivers have recorded.
+    /// The first epoch is the time of the takeover in seconds, not 1: if ZooKeeper's data is lost, epochs must still
+    /// continue above those that receivers have recorded.
     pub fn next(
         stored: Option<Fence>,
         last_own: Option<Fence>,

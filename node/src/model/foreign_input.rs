@@ -55,8 +55,8 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
     nested.prop_map(String::into_bytes)
 }
 
-/// Returns true if the time since `began` is linear in the length of the input. The limit has a wide margin for debug builds on busy
-/// machines: quadratic parsing of 1 MiB takes hundreds of times as long.
+/// Returns true if the time since `began` is linear in the length of the input. The limit has a wide margin for debug
+/// builds on busy machines: quadratic parsing of 1 MiB takes hundreds of times as long.
 pub(crate) fn in_time(began: Instant, length: usize) -> bool {
     let megabytes = u32::try_from(length >> 20).unwrap_or(u32::MAX);
     began.elapsed() < Duration::from_secs(2).saturating_mul(megabytes.saturating_add(1))

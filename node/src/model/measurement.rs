@@ -1,5 +1,5 @@
-//! Format of a measurement's znode: a number as text, or a SenML pack. A node writes it; the leader reads it, and so do Kazoo
-//! programs of the same fleet, which call `float(data)` or `int(data)`. No I/O.
+//! Format of a measurement's znode: a number as text, or a SenML pack. A node writes it; the leader reads it, and so
+//! do Kazoo programs of the same fleet, which call `float(data)` or `int(data)`. No I/O.
 
 use atalaya_hal::{Reading, SensorInfo};
 
@@ -77,8 +77,8 @@ pub fn parse(data: &[u8]) -> Result<Vec<Value>, Exclusion> {
     }
 }
 
-/// Format in which a node writes its measurements. It depends only on the sensors of the board, so it does not change when a
-/// sensor fails.
+/// Format in which a node writes its measurements. It depends only on the sensors of the board, so it does not change
+/// when a sensor fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The number as text, for a board with one quantity of one sensor.

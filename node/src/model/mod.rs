@@ -1,5 +1,5 @@
-//! Types and formats that the other layers share: node ids, measurements, reports, the fence, node information. Imports nothing from
-//! the other layers.
+//! Types and formats that the other layers share: node ids, measurements, reports, the fence, node information.
+//! Imports nothing from the other layers.
 
 pub mod barrier;
 pub mod fence;
@@ -12,4 +12,4 @@ pub mod node_id;
 pub mod node_info;
 pub mod report;
 pub mod senml;
-pub mod text;
+pub(crate) mod text;

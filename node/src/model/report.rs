@@ -1,5 +1,5 @@
-//! Reports: the result of a cycle as stored in the outbox at `/atalaya/reports/{cycle}`, and the HTTP request for each of its
-//! averages.
+//! Reports: the result of a cycle as stored in the outbox at `/atalaya/reports/{cycle}`, and the HTTP request for
+//! each of its averages.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::fence::{MAX_CYCLE, MAX_EPOCH};
 use crate::model::senml;
 
-/// Maximum size of a report that is read, in bytes. A report of this version with the maximum number of units has a third of it.
+/// Maximum size of a report that is read, in bytes. A report of this version with the maximum number of units has a
+/// third of it.
 pub const MAX_SIZE: usize = 64 * 1024;
 /// Maximum number of averages in a report. Each is sent in its own request.
 pub const MAX_AVERAGES: usize = 128;
@@ -53,8 +54,8 @@ pub struct Average {
     pub min: f64,
     /// Maximum.
     pub max: f64,
-    /// Population standard deviation: the measurements are the whole fleet, not a sample of it, so the divisor is their number.
-    /// `None` if it exceeds the range of a number.
+    /// Population standard deviation: the measurements are the whole fleet, not a sample of it, so the divisor is
+    /// their number. `None` if it exceeds the range of a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stddev: Option<f64>,
     /// Number of measurements.
@@ -112,8 +113,8 @@ impl CycleReport {
         CycleReport { epoch, cycle, time, excluded, averages, reason: None }
     }
 
-    /// Parses the znode of a cycle. All fields are checked, so a report that this returns can be sent. Unknown fields, of later
-    /// versions, are ignored.
+    /// Parses the znode of a cycle. All fields are checked, so a report that this returns can be sent. Unknown
+    /// fields, of later versions, are ignored.
     ///
     /// # Errors
     /// The data is not a report, is a report of another cycle, or can never be sent.
@@ -216,8 +217,8 @@ impl Report {
         }
     }
 
-    /// Returns the request: `GET {url}?dato={mean}` as existing fleets send it, with quantity and unit if they are known, or `POST`
-    /// with all values as JSON. `begin` creates a request.
+    /// Returns the request: `GET {url}?dato={mean}` as existing fleets send it, with quantity and unit if they are
+    /// known, or `POST` with all values as JSON. `begin` creates a request.
     ///
     /// # Errors
     /// The errors of `begin`.

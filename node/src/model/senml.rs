@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use atalaya_hal::{Quantity, Reading};
 use serde::{Deserialize, Serialize};
 
-/// One record of a pack, with the short labels of RFC 8428, section 4.3 (table 1). Fields that do not affect the number of a
-/// measurement (times, sums, data values) are ignored.
+/// One record of a pack, with the short labels of RFC 8428, section 4.3 (table 1). Fields that do not affect the
+/// number of a measurement (times, sums, data values) are ignored.
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Record {
     #[serde(rename = "bu", skip_serializing_if = "Option::is_none", default)]

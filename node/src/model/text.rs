@@ -5,9 +5,9 @@ use std::borrow::Cow;
 /// Maximum length of an invalid value in a message, in characters.
 const MAX_SHOWN: usize = 80;
 
-/// Returns true if a terminal may do more with this character than show it: control characters (C0, DEL and C1), line separators,
-/// and invisible characters that change the order of others or hide among them.
-pub fn is_unsafe(character: char) -> bool {
+/// Returns true if a terminal may do more with this character than show it: control characters (C0, DEL and C1), line
+/// separators, and invisible characters that change the order of others or hide among them.
+pub(crate) fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
             // Bidirectional marks, embeddings, overrides and isolates.
@@ -20,12 +20,12 @@ pub fn is_unsafe(character: char) -> bool {
 }
 
 /// Replaces each unsafe character by U+FFFD, including line breaks: the result is one line.
-pub fn sanitize_line(text: &str) -> Cow<'_, str> {
+pub(crate) fn sanitize_line(text: &str) -> Cow<'_, str> {
     replace_chars(text, is_unsafe)
 }
 
 /// Replaces each unsafe character by U+FFFD, except line breaks and tabs.
-pub fn sanitize_lines(text: &str) -> Cow<'_, str> {
+pub(crate) fn sanitize_lines(text: &str) -> Cow<'_, str> {
     replace_chars(text, |character| is_unsafe(character) && !matches!(character, '\n' | '\t'))
 }
 
@@ -37,7 +37,7 @@ fn replace_chars(text: &str, replace: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Returns the first `max_chars` characters as one line, sanitised.
-pub fn truncate(text: &str, max_chars: usize) -> String {
+pub(crate) fn truncate(text: &str, max_chars: usize) -> String {
     text.chars().take(max_chars).map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn format_age(seconds: f64) -> String {
 }
 
 /// Returns the first 80 characters of an invalid value, sanitised, for a message.
-pub fn sanitize_for_log(text: &str) -> String {
+pub(crate) fn sanitize_for_log(text: &str) -> String {
     truncate(text, MAX_SHOWN)
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atalaya_hal::boards::Counting;
-use atalaya_recipes::node_names::{ContenderId, Naming};
+use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::persistent_node::{Conflict, NodeState, PersistentNode};
 use atalaya_recipes::{
     Election, Session, SessionOptions, Standing, WriteCounter, WrongZnode, ZnodeProblem, election,
@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::{self, DynamicConfig};
-use crate::leader::delivery::worker::Api;
+use crate::leader::delivery::api_client::Api;
 use crate::leader::fenced_store::COUNTER;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
@@ -102,7 +102,7 @@ impl Shared {
                 sessions: Vec::new(),
                 znodes: vec![measurement_path.clone(), format!("{}/{id}", node_info::PARENT_PATH)],
                 election: settings.election.clone(),
-                contender: Naming::Kazoo.prefix(&contender_id),
+                contender: Role::from(Naming::Kazoo).prefix(&contender_id),
             };
             let own = record.contender.clone();
             file.add_process(record);
@@ -172,10 +172,10 @@ impl Shared {
         let leader = Leader::new(LeaderHandles {
             id: self.id.as_str().to_owned(),
             measurements: self.settings.measurements.clone(),
-            name: self.settings.name.clone(),
-            orders: current_config,
+            name_template: self.settings.name.clone(),
+            config: current_config,
             averages,
-            leading: self.leader_state.clone(),
+            state: self.leader_state.clone(),
             metrics: self.metrics.leader.clone(),
         });
         let status = node_status::follow(
@@ -208,8 +208,8 @@ impl Shared {
 
     fn leader_config(&self, settings: &Settings) -> LeaderConfig {
         let api = settings.api_url.clone().map(|url| {
-            let api = Api::new(&self.id, url, settings.api_method).through(self.network.clone());
-            api.showing(settings.api_token.clone())
+            let api = Api::new(&self.id, url, settings.api_method).with_runtime(self.network.clone());
+            api.with_token(settings.api_token.clone())
         });
         LeaderConfig {
             period: settings.sampling_period,

@@ -1,4 +1,5 @@
-//! Interface of a node to the operating system: state directory, cleanup of stale sessions, panics, restarts and systemd.
+//! Interface of a node to the operating system: state directory, cleanup of stale sessions, panics, restarts and
+//! systemd.
 
 pub(crate) mod panics;
 pub(crate) mod restart_policy;

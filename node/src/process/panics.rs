@@ -1,6 +1,6 @@
-//! Panic handling. If a panic ended only its task or thread, the process would continue with part of its work missing. So a panic ends
-//! the whole process with exit code 70; then systemd or a supervising parent restarts it. The exception are drivers of sensors, which
-//! are called through [`catch_panic`].
+//! Panic handling. If a panic ended only its task or thread, the process would continue with part of its work
+//! missing. So a panic ends the whole process with exit code 70; then systemd or a supervising parent restarts it.
+//! The exception are drivers of sensors, which are called through [`catch_panic`].
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,11 +1,11 @@
-//! Cleanup of stale sessions: deletes the znodes that the sessions of a dead process still own. Any client may delete an ephemeral
-//! znode of another session. The caller must know that the process is dead; the [`Lock`] proves it.
+//! Cleanup of stale sessions: deletes the znodes that the sessions of a dead process still own. Any client may delete
+//! an ephemeral znode of another session. The caller must know that the process is dead; the [`Lock`] proves it.
 //!
-//! A znode is deleted only if it belongs to a session of the process and has not changed since that was read. All are deleted in
-//! one `multi`, which includes the election znode, whose name no other process uses. If the session expires at the same time and
-//! another process creates a znode with the same path, the election znode is gone too, so the `multi` fails and deletes nothing.
-//! A request that the process sent before it was killed, and that ZooKeeper handles later, is not seen: its znode is deleted with
-//! the session.
+//! A znode is deleted only if it belongs to a session of the process and has not changed since that was read. All are
+//! deleted in one `multi`, which includes the election znode, whose name no other process uses. If the session
+//! expires at the same time and another process creates a znode with the same path, the election znode is gone too,
+//! so the `multi` fails and deletes nothing. A request that the process sent before it was killed, and that ZooKeeper
+//! handles later, is not seen: its znode is deleted with the session.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,8 @@ use crate::process::state_dir::{
     Found, Holder, Lock, NodeRecord, ProcessRecord, Purpose, lock_file, read, write,
 };
 
-/// Maximum number of tries if znodes change between read and deletion, because of requests that the dead process sent last.
+/// Maximum number of tries if znodes change between read and deletion, because of requests that the dead process sent
+/// last.
 const MAX_TRIES: usize = 5;
 /// Delay before the next try after a connection was lost.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -103,8 +104,8 @@ async fn find_znodes(connection: &Connection, process: &ProcessRecord) -> Result
     Ok(found.collect())
 }
 
-/// Cleans up after each of `processes` and calls `on_removed` with the paths of the deleted znodes. Retries over new connections;
-/// waits for ZooKeeper without a limit. Can be cancelled at any time: deleted znodes stay deleted.
+/// Cleans up after each of `processes` and calls `on_removed` with the paths of the deleted znodes. Retries over new
+/// connections; waits for ZooKeeper without a limit. Can be cancelled at any time: deleted znodes stay deleted.
 ///
 /// # Errors
 /// ZooKeeper rejected a request.
@@ -164,8 +165,8 @@ pub(crate) fn find_records(
     Ok(records)
 }
 
-/// Cleans up after the node with this state file, if its process is dead. Waits for ZooKeeper without a limit; drop the future to
-/// give up.
+/// Cleans up after the node with this state file, if its process is dead. Waits for ZooKeeper without a limit; drop
+/// the future to give up.
 ///
 /// # Errors
 /// The state file is invalid, or ZooKeeper rejected a request.

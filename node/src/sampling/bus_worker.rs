@@ -1,9 +1,9 @@
-//! A thread that owns one bus and its sensors. I²C on Linux blocks; no other task has to wait for it here, and a read that never
-//! returns affects only its own bus. An error of a driver (a panic, or a reading of a quantity that it does not measure) affects
-//! only its own sensor.
+//! A thread that owns one bus and its sensors. I²C on Linux blocks; no other task has to wait for it here, and a read
+//! that never returns affects only its own bus. An error of a driver (a panic, or a reading of a quantity that it
+//! does not measure) affects only its own sensor.
 //!
-//! Sensors that never block (random numbers) are read directly by the caller: two thread switches would cost more than the rest
-//! of a measurement.
+//! Sensors that never block (random numbers) are read directly by the caller: two thread switches would cost more
+//! than the rest of a measurement.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ enum Reader {
 }
 
 /// One bus with its sensors.
-pub struct BusWorker {
+pub(super) struct BusWorker {
     name: String,
     infos: Vec<SensorInfo>,
     health: Vec<Health>,
@@ -126,12 +126,12 @@ pub(super) struct Pending {
 }
 
 impl BusWorker {
-    /// Moves `bus` to a new thread, which ends when the worker is dropped and the last read has returned. A bus whose sensors
-    /// never block gets no thread.
+    /// Moves `bus` to a new thread, which ends when the worker is dropped and the last read has returned. A bus whose
+    /// sensors never block gets no thread.
     ///
     /// # Errors
     /// The system cannot start more threads.
-    pub fn start(bus: Bus) -> std::io::Result<BusWorker> {
+    pub(super) fn start(bus: Bus) -> std::io::Result<BusWorker> {
         let Bus { name, mut sensors } = bus;
         let infos: Vec<SensorInfo> = sensors.iter().map(|sensor| sensor.info().clone()).collect();
         let health = vec![Health::default(); infos.len()];
@@ -149,12 +149,12 @@ impl BusWorker {
     }
 
     /// Returns the descriptions of the sensors.
-    pub fn infos(&self) -> &[SensorInfo] {
+    pub(super) fn infos(&self) -> &[SensorInfo] {
         &self.infos
     }
 
     /// Returns the sensors with their health.
-    pub fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
+    pub(super) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
         self.infos.iter().zip(&self.health)
     }
 
@@ -288,8 +288,8 @@ fn serve(sensors: &mut [Box<dyn Sensor>], request: &ReadRequest) {
         while let Err(fault) = &result
             && *retry_allowed
             && let Some(delay) = retry_delay(fault, tries)
-            // A retry that misses the deadline would replace the actual error by a timeout. Assume that it takes as long as
-            // the last read.
+            // A retry that misses the deadline would replace the actual error by a timeout. Assume that it takes as
+            // long as the last read.
             && Instant::now() + delay + started.elapsed() < request.deadline
         {
             thread::sleep(delay);
@@ -311,8 +311,8 @@ fn read_once(sensor: &mut dyn Sensor) -> Result<Readings, Fault> {
     Ok(readings)
 }
 
-/// Checks the readings against the sensor's description: at least one, only of declared quantities, and each quantity at most
-/// once.
+/// Checks the readings against the sensor's description: at least one, only of declared quantities, and each quantity
+/// at most once.
 fn check(sensor: &dyn Sensor, readings: &[Reading]) -> Result<(), String> {
     if readings.is_empty() && !sensor.may_drop() {
         return Err("its driver gave no reading".to_owned());

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use atalaya_hal::{Backend, Board, Bus, OpenError, SensorInfo};
 use jiff::Timestamp;
 
-use bus_worker::SampleRequest;
-pub use bus_worker::{BusWorker, Sample};
-pub use sampler::{SampleProgress, Sampler};
+pub use bus_worker::Sample;
+use bus_worker::{BusWorker, SampleRequest};
+pub(crate) use sampler::{SampleProgress, Sampler};
 use sensor_health::Health;
 
 /// Opens the buses and sensors of a board. Reads nothing yet: a missing chip is an error only when it is read.
@@ -54,7 +54,7 @@ pub struct Sensors {
 const MAX_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns the maximum time to wait for the readings of one sample if one is taken every `period`.
-pub fn read_timeout(period: Duration) -> Duration {
+pub(crate) fn read_timeout(period: Duration) -> Duration {
     period.min(MAX_READ_TIMEOUT)
 }
 
@@ -81,7 +81,7 @@ impl Sensors {
     }
 
     /// Returns all sensors with their health.
-    pub fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
+    pub(crate) fn health(&self) -> impl Iterator<Item = (&SensorInfo, &Health)> {
         self.workers.iter().flat_map(BusWorker::health)
     }
 

@@ -20,42 +20,48 @@ use crate::model::node_info::SensorStatus;
 
 /// Periods without a release of the barrier after which a warning is logged.
 const PERIODS_BEFORE_WARNING: u32 = 3;
-/// Maximum time between two samples in lock-step mode, for the watchdog. A leader that releases no barrier is not a reason to
-/// restart a node, so this is practically unlimited.
+/// Maximum time between two samples in lock-step mode, for the watchdog. A leader that releases no barrier is not a
+/// reason to restart a node, so this is practically unlimited.
 const MAX_BARRIER_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Sampling progress, for the watchdog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SampleProgress {
+pub(crate) struct SampleProgress {
     /// Number of completed samples.
-    pub samples: u64,
+    pub(crate) samples: u64,
     /// Latest time at which the next sample must be complete.
-    pub next_by: Instant,
+    pub(crate) next_by: Instant,
 }
 
 /// Inputs and outputs of the sampling task.
 #[derive(Debug)]
-pub struct Sampler {
+pub(crate) struct Sampler {
     /// Newest measurement, encoded for its znode.
-    pub measurement: watch::Sender<Option<Vec<u8>>>,
+    pub(crate) measurement: watch::Sender<Option<Vec<u8>>>,
     /// Description and health of the sensors. Notified only of changes.
-    pub sensor_info: watch::Sender<Vec<SensorStatus>>,
+    pub(crate) sensor_info: watch::Sender<Vec<SensorStatus>>,
     /// Updated after each sample, and when the deadline of the next one changes.
-    pub progress: watch::Sender<Option<SampleProgress>>,
+    pub(crate) progress: watch::Sender<Option<SampleProgress>>,
     /// Timer or barrier. A changed period counts from the last sample.
-    pub mode: watch::Receiver<SamplingMode>,
+    pub(crate) mode: watch::Receiver<SamplingMode>,
     /// State of the measurement's znode. In lock-step mode, the next sample waits until the last one is published.
-    pub published: watch::Receiver<NodeState>,
+    pub(crate) published: watch::Receiver<NodeState>,
     pub(crate) metrics: SamplingMetrics,
 }
 
 impl Sampler {
-    /// Takes a sample immediately and then whenever one is due. `replacements` are sensors that replace the current ones. If no
-    /// sensor could be read, no measurement is passed on: the last one stays published, and its age shows that it is old.
+    /// Takes a sample immediately and then whenever one is due. `replacements` are sensors that replace the current
+    /// ones. If no sensor could be read, no measurement is passed on: the last one stays published, and its age shows
+    /// that it is old.
     ///
     /// # Cancellation safety
     /// Between two samples nothing is lost. A read in progress ends in its thread, and its result is discarded.
-    pub async fn run(mut self, id: &NodeId, mut sensors: Sensors, mut replacements: mpsc::Receiver<Sensors>) {
+    pub(crate) async fn run(
+        mut self,
+        id: &NodeId,
+        mut sensors: Sensors,
+        mut replacements: mpsc::Receiver<Sensors>,
+    ) {
         // Kept across replacements: new sensors do not take another sample for the same generation of the barrier.
         let mut gate = BarrierGate::default();
         loop {
@@ -133,7 +139,8 @@ impl Sampler {
         }
     }
 
-    /// Takes one sample and publishes metrics, sensor health and progress. Returns the encoded measurement, if a sensor was read.
+    /// Takes one sample and publishes metrics, sensor health and progress. Returns the encoded measurement, if a
+    /// sensor was read.
     async fn sample(
         &self,
         id: &NodeId,
@@ -163,8 +170,8 @@ impl Sampler {
         format.encode(id.as_str(), &readings)
     }
 
-    /// Returns the state of the barrier. After a release, waits until the next generation is known: the sample was started by
-    /// the release, and its measurement is published in that generation.
+    /// Returns the state of the barrier. After a release, waits until the next generation is known: the sample was
+    /// started by the release, and its measurement is published in that generation.
     async fn barrier_after_release(&mut self, period: Duration) -> Barrier {
         let current = self.mode.borrow().barrier;
         if current != Some(Barrier::Released) {

@@ -1,8 +1,9 @@
 //! Health of a sensor, and the decision when to read it again. No I/O; results and times are passed in.
 //!
-//! A transient fault is retried at once, within the same sample. A sensor that fails in several consecutive samples is probed
-//! with exponential backoff of up to a minute, so that a dead sensor does not slow down the others on its bus, and one that is
-//! plugged in later is found. The backoff after a panic of a driver starts with the first panic and is longer.
+//! A transient fault is retried at once, within the same sample. A sensor that fails in several consecutive samples
+//! is probed with exponential backoff of up to a minute, so that a dead sensor does not slow down the others on its
+//! bus, and one that is plugged in later is found. The backoff after a panic of a driver starts with the first panic
+//! and is longer.
 
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,7 @@ pub enum HealthChange {
 
 /// Health of one sensor.
 #[derive(Clone, Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     status: HealthStatus,
     /// Consecutive failed samples.
     failures: u32,
@@ -94,7 +95,7 @@ pub struct Health {
 
 impl Health {
     /// Returns the health as it is published.
-    pub fn status(&self) -> &HealthStatus {
+    pub(crate) fn status(&self) -> &HealthStatus {
         &self.status
     }
 
@@ -116,8 +117,8 @@ impl Health {
         matches!(old.state, SensorState::Failing | SensorState::Absent).then_some(HealthChange::Recovered)
     }
 
-    /// Records a failed read in a sample that started at `start`, and at `time` by the wall clock. Samples are taken every
-    /// `period`.
+    /// Records a failed read in a sample that started at `start`, and at `time` by the wall clock. Samples are taken
+    /// every `period`.
     pub(crate) fn on_failed(
         &mut self,
         fault: &Fault,

@@ -46,7 +46,7 @@ fn settings_with_flags() -> impl Iterator<Item = &'static Setting> {
 fn arg(setting: &'static Setting) -> Arg {
     let mut help = format!("{} [default: {}]", setting.help, setting.default.text());
     if !setting.variables.is_empty() {
-        help = format!("{help}. Also {}", setting.variables.join(", "));
+        help = format!("{help} [env: {}]", setting.variables.join(", "));
     }
     let arg = Arg::new(setting.name).long(setting.flag).help(help).help_heading(setting.heading);
     match setting.value_name {

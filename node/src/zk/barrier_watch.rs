@@ -1,7 +1,7 @@
 //! Watches the barrier znode in lock-step mode and keeps the [`SamplingMode`] current.
 //!
-//! A lost connection keeps the last known state: the next read over a new connection corrects it. Errors are retried with
-//! backoff.
+//! A lost connection keeps the last known state: the next read over a new connection corrects it. Errors are retried
+//! with backoff.
 
 use atalaya_hal::boards::SyncMode;
 use atalaya_recipes::{Backoff, Connection, EventType, Session, WrongZnode, WrongZnodeReporter};

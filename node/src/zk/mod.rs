@@ -1,5 +1,7 @@
-//! ZooKeeper tasks of a node that every node runs, leader or not.
+//! Code for ZooKeeper that several parts of a node use.
 
 pub(crate) mod barrier_watch;
+pub(crate) mod bulk_read;
 pub(crate) mod id_owner;
 pub(crate) mod node_info_publisher;
+pub(crate) mod server_clock;

@@ -80,7 +80,7 @@ fn api_that_is_slow_by_three_periods_gets_every_report_once(fleet: Fleet) {
     keys.sort_unstable();
     keys.dedup();
     assert_eq!(keys.len(), sent, "a report was sent twice although nothing failed");
-    assert_eq!(lines(&one, "does not take reports"), 0);
+    assert_eq!(lines(&one, "does not accept reports"), 0);
 }
 
 fn api_that_answers_404_sees_each_report(fleet: Fleet) {

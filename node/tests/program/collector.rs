@@ -29,7 +29,7 @@ fn leader(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Proc
 
 fn follower(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Process {
     let process = Process::spawn(node(fleet, collector, id, args));
-    process.wait_for_line("following", DEADLINE);
+    process.wait_for_line("follower: waiting", DEADLINE);
     process
 }
 
@@ -134,7 +134,7 @@ fn a_fleet_of_three(method: &str) {
 
     collector.process().kill9();
     let since = Instant::now();
-    two.wait_for_line_since(since, "the API does not take reports", DEADLINE);
+    two.wait_for_line_since(since, "the API does not accept reports", DEADLINE);
     collector.restart();
     let back = collector.reports().len();
     two.wait_for_line_since(since, "the API accepts reports again", DEADLINE);
@@ -181,7 +181,7 @@ fn collector_refuses_a_stale_leader() {
     let deposed = newest_epoch(&before);
     let after = holds(&collector, None, "a successor's", |held| newest_epoch(held) > deposed);
     one.cont();
-    one.wait_for_line("following", DEADLINE);
+    one.wait_for_line("follower: waiting", DEADLINE);
     let first = after
         .iter()
         .filter(|held| held.epoch == Some(newest_epoch(&after)))
@@ -222,7 +222,7 @@ fn leader_keeps_reports_while_its_token_is_wrong_and_delivers_after_a_change() {
     let mut collector = Collector::start(BINARY, &["--token-file", &known.display().to_string()]);
     let own_file = own.display().to_string();
     let node = leader(&fleet, &collector, "1", &["--api-token-file", &own_file]);
-    let line = node.wait_for_line("the API does not take reports: it answers 401", DEADLINE);
+    let line = node.wait_for_line("the API does not accept reports: it answers 401", DEADLINE);
     assert!(line.text.contains(&own_file), "{line:?}");
     let probe = fleet.probe();
     eventually("reports to wait", DEADLINE, || (probe.ls("/atalaya/reports").len() >= 4).then_some(()));
@@ -247,15 +247,18 @@ fn leader_keeps_reports_while_its_token_is_wrong_and_delivers_after_a_change() {
     let mut second = fleet.command("2", &["--api-url", &url]);
     second.env("ATALAYA_API_TOKEN", NEW);
     let second = Process::spawn(second);
-    second.wait_for_line("following", DEADLINE);
+    second.wait_for_line("follower: waiting", DEADLINE);
     let mut node = node;
     node.term();
     assert!(node.wait_exit(DEADLINE).success());
     let held = holds(&collector, None, "the follower's", |held| of_node(held, "2").len() >= 2);
     each_cycle_once(&held);
     let logs = [node.log(), second.log(), collector.process().log()].concat();
-    let waits =
-        node.log().iter().filter(|line| line.text.contains("does not take reports: it answers 401")).count();
+    let waits = node
+        .log()
+        .iter()
+        .filter(|line| line.text.contains("does not accept reports: it answers 401"))
+        .count();
     assert_eq!(waits, 2, "each said once: {:#?}", node.log());
     for secret in [TOKEN, NEW, "not-yet"] {
         assert!(!logs.iter().any(|line| line.text.contains(secret)), "{secret} is in a log");
@@ -309,12 +312,12 @@ fn collector_records_a_fleet_that_reports_by_https() {
     let args = ["--tls-certificate", &text(&certificate), "--tls-key", &text(&key)];
     let mut collector = Collector::start(BINARY, &args);
     let mut wary = leader(&fleet, &collector, "1", &[]);
-    let line = wary.wait_for_line("the API does not take reports", DEADLINE);
+    let line = wary.wait_for_line("the API does not accept reports", DEADLINE);
     assert!(line.text.contains("certificate"), "{line:?}");
     let mut trusting = node(&fleet, &collector, "2", &[]);
     trusting.env("SSL_CERT_FILE", &certificate);
     let mut trusting = Process::spawn(trusting);
-    trusting.wait_for_line("following", DEADLINE);
+    trusting.wait_for_line("follower: waiting", DEADLINE);
     wary.term();
     assert!(wary.wait_exit(DEADLINE).success());
     eventually("some cycles, and an empty outbox", DEADLINE, || {

@@ -209,7 +209,7 @@ fn demo_script_plays_faults_with_at_most_one_leader() {
         "no longer the leader",
         "the API hangs",
         "the API is down",
-        "the API does not take reports",
+        "the API does not accept reports",
         "the API is up again",
         "the API accepts reports again",
         "ZooKeeper stops",

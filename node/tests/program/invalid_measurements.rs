@@ -42,7 +42,7 @@ fn invalid_measurements_are_skipped_counted_and_logged_once(fleet: Fleet) {
     // A measurement that becomes a number counts again.
     probe.set("/mediciones/abc", b" 60.0\n").unwrap();
     crate::common::mean_posted(&fleet.api, 70.0, Instant::now());
-    one.wait_for_line("counts in the average again", DEADLINE);
+    one.wait_for_line("included in the average again", DEADLINE);
 }
 
 fn measurements_that_vanish_between_list_and_read_do_not_stop_the_average(fleet: Fleet) {

@@ -9,7 +9,8 @@ fn node_with_no_lead_is_averaged_and_never_contends(fleet: Fleet) {
     let board = |value: &str| {
         let path = boards.path().join(format!("{value}.toml"));
         let sensor = "{ name = \"s\", chip = \"random\", sim = { temperature = { constant = VALUE } } }";
-        let text = format!("[boards.b]\nbackend = \"sim\"\nsensors = [{}]\n", sensor.replace("VALUE", value));
+        let text =
+            format!("[boards.random]\nbackend = \"sim\"\nsensors = [{}]\n", sensor.replace("VALUE", value));
         std::fs::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     };

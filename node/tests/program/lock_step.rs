@@ -274,7 +274,7 @@ fn old_measurement_counts_only_after_its_next_write(fleet: Fleet) {
     one.wait_for_line("excluded from the average", DEADLINE);
     mean_reported(&fleet.api, 80.0, Instant::now());
     probe.set("/mediciones/k", b"90").unwrap();
-    one.wait_for_line("counts in the average again", DEADLINE);
+    one.wait_for_line("included in the average again", DEADLINE);
     mean_reported(&fleet.api, 85.0, Instant::now() - fleet.pace.period);
     mean_reported(&fleet.api, 80.0, Instant::now());
 }

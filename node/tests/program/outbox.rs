@@ -106,7 +106,7 @@ fn rejected_reports_are_listed_retried_and_dropped(fleet: Fleet) {
     assert_eq!(said(&reports(&fleet, &["drop", "2"])), "1 dropped\n");
     let gone = reports(&fleet, &["drop", "2"]);
     assert_eq!(gone.status.code(), Some(74));
-    assert!(String::from_utf8_lossy(&gone.stderr).contains("no report of cycle 2"), "{gone:?}");
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("no undelivered report of cycle 2"), "{gone:?}");
 
     fleet.api.set(ApiMode::Accept);
     one.wait_for_line("accepts reports again", DEADLINE);

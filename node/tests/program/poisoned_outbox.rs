@@ -94,7 +94,7 @@ fn leader_delivers_only_reports_up_to_its_own_epoch(fleet: Fleet) {
         delivered.iter().map(key).all(|(epoch, _)| epoch < now() + DAY),
         "nothing of the future is reported"
     );
-    assert_eq!(lines(&one, "does not take reports"), 0);
+    assert_eq!(lines(&one, "does not accept reports"), 0);
     let listed = output(&fleet, &["reports", "list"]);
     assert!(listed.contains("rejected") && listed.contains("that of the leader"), "{listed}");
     assert_eq!(status(&fleet)["aside"], 2);
@@ -121,8 +121,12 @@ fn leader_delivers_what_is_behind_reports_that_can_never_be_sent(fleet: Fleet) {
     }
     let listed = output(&fleet, &["reports", "list"]);
     assert!(listed.contains("it has a unit that is") && listed.contains("it has 900000 bytes"), "{listed}");
-    assert_eq!(lines(&one, "can never be delivered and is set aside"), 1, "one line for all of them");
-    assert_eq!(lines(&one, "does not take reports"), 0);
+    assert_eq!(
+        lines(&one, "can never be delivered and moves to the rejected reports"),
+        1,
+        "one line for all of them"
+    );
+    assert_eq!(lines(&one, "does not accept reports"), 0);
 }
 
 fn leader_sets_a_report_aside_although_the_oldest_of_too_many_has_children(fleet: Fleet) {

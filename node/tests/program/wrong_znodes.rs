@@ -135,7 +135,7 @@ fn lock_step_leader_names_the_barrier_whose_children_keep_it_closed(fleet: Fleet
     watch.wait_for("atalaya_znode_wrong_type{path=\"/barrier\",problem=\"has_children\"}", |is| is == 1.0);
     let seen: Value = serde_json::from_str(&status(&fleet, "json")).unwrap();
     assert_eq!(seen["wrong_znodes"][0]["problem"], "has_children");
-    assert!(lines(&node, "this cycle is not written down").is_empty(), "the leader is not to blame");
+    assert!(lines(&node, "this cycle is not committed").is_empty(), "the leader is not to blame");
     probe.delete("/barrier/child").unwrap();
     let closed = probe.exists("/barrier").unwrap().czxid;
     eventually("the next generation", DEADLINE, || {

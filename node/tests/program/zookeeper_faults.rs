@@ -150,7 +150,7 @@ fn leader_without_replies_stops_before_its_session_expires_and_one_successor_lea
     let session = session_of(&fleet.probe(), "1");
     // Without measurements it has nothing new to report: it would only send reports that the API did not accept.
     fleet.api.set(ApiMode::Status(500));
-    nodes[0].wait_for_line("does not take reports", DEADLINE);
+    nodes[0].wait_for_line("does not accept reports", DEADLINE);
     let hand = fleet.server.hand();
     hand.freeze_replies(true);
     let frozen = Instant::now();

@@ -1,10 +1,10 @@
-//! State machine of one addition to a counter: when to read, what to write, and whether a write whose reply was lost has
-//! counted. No I/O; driven by [`super::Counter`].
+//! State machine of one addition to a counter: when to read, what to write, and whether a write whose reply was lost
+//! has counted. No I/O; driven by [`super::Counter`].
 //!
-//! A write requires the counter's version that was read, so of several writes at one version at most one takes effect. What
-//! remains to be found out is whether a write with an unknown outcome was that one. With a dedup record, which is written
-//! together with the counter, this can always be read. Without one it is known only as long as no other client's write can be
-//! mistaken for ours.
+//! A write requires the counter's version that was read, so of several writes at one version at most one takes effect.
+//! What remains to be found out is whether a write with an unknown outcome was that one. With a dedup record, which is
+//! written together with the counter, this can always be read. Without one it is known only as long as no other
+//! client's write can be mistaken for ours.
 
 /// Version of the counter's znode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub(crate) struct SumWrite {
 }
 
 impl SumWrite {
-    /// Returns what a read shows after this write has taken effect and changed the counter's version to `version`, unless
-    /// another client writes.
+    /// Returns what a read shows after this write has taken effect and changed the counter's version to `version`,
+    /// unless another client writes.
     pub(crate) fn expected_read(self, version: i32) -> Event {
         let record = self
             .record_version
@@ -50,8 +50,8 @@ impl SumWrite {
 /// Next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Read the counter and the dedup record. If the addition [has an unknown outcome](Addition::has_unknown_outcome), the read must show all
-    /// earlier writes.
+    /// Read the counter and the dedup record. If the addition [has an unknown outcome](Addition::has_unknown_outcome),
+    /// the read must show all earlier writes.
     Read,
     CreateRecord,
     /// Write the counter and the dedup record.

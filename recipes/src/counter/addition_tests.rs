@@ -112,7 +112,9 @@ proptest! {
                     let record = match (client_state.exact, model.records[client]) {
                         (false, _) => AdditionRecord::Unused,
                         (true, None) => AdditionRecord::Missing,
-                        (true, Some((_, Some((number, sum))))) if number == client_state.number => AdditionRecord::Own(sum),
+                        (true, Some((_, Some((number, sum))))) if number == client_state.number => {
+                            AdditionRecord::Own(sum)
+                        }
                         (true, Some((version, _))) => AdditionRecord::Other(version),
                     };
                     client_state.addition.on(Event::Read { value: model.value, at: model.at, record });
@@ -162,13 +164,14 @@ proptest! {
         // Additions in progress may have counted as well.
         unknown += clients.iter().filter(|a| a.addition.has_unknown_outcome()).map(|a| a.amount).sum::<i64>();
         prop_assert!(model.value >= confirmed, "{} of {confirmed} confirmed additions counted", model.value);
-        prop_assert!(model.value <= confirmed + unknown, "{} where {confirmed} to {} counted", model.value, confirmed + unknown);
+        let limit = confirmed + unknown;
+        prop_assert!(model.value <= limit, "{} instead of {confirmed} to {limit}", model.value);
         for _ in 0..model.delayed.len() {
             if let Some((client, number, write)) = model.delayed.pop() {
                 model.write(client, number, write);
             }
         }
-        prop_assert!(model.value <= confirmed + unknown, "a delayed request counted twice");
+        prop_assert!(model.value <= limit, "a delayed request counted twice");
     }
 }
 

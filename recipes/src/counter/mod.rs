@@ -4,28 +4,30 @@
 //! An addition that returns `Ok` counts exactly once. An addition that returns an error does not count, except with
 //! [`CounterError::OutcomeUnknown`]: then it has counted at most once.
 //!
-//! * [`Counter::exact`] finds out the outcome after lost replies, lost connections and lost sessions, until its timeout. The
-//!   outcome stays unknown only if ZooKeeper did not answer in that time, or if the znodes were deleted.
-//! * [`Counter::compatible`] writes only what Kazoo writes. If a reply is lost and another client's write may be mistaken for
-//!   the lost one, it returns that the outcome is unknown, and never counts twice.
+//! * [`Counter::exact`] finds out the outcome after lost replies, lost connections and lost sessions, until its
+//!   timeout. The outcome stays unknown only if ZooKeeper did not answer in that time, or if the znodes were deleted.
+//! * [`Counter::compatible`] writes only what Kazoo writes. If a reply is lost and another client's write may be
+//!   mistaken for the lost one, it returns that the outcome is unknown, and never counts twice.
 //!
 //! Both can be used for one counter at the same time, together with Kazoo's.
 //!
 //! # Znodes
-//! * `{path}`: decimal text. Empty data or a missing znode means the default. Each write requires the version that was read.
-//! * `{path}__adders__/{32 hex}`, exact counters only: a dedup record per `Counter`, with the data `{token of the last addition}
-//!   {sum}`, written in one `multi` with the counter. It is persistent, so that it outlives a session that ends between a lost
-//!   reply and the read of the record. It is deleted when the counter is closed or dropped. The record of a dead process is
-//!   deleted by a client that creates a record at least ten minutes later. The parent is a container, which ZooKeeper deletes
-//!   after the last record.
+//! * `{path}`: decimal text. Empty data or a missing znode means the default. Each write requires the version that was
+//!   read.
+//! * `{path}__adders__/{32 hex}`, exact counters only: a dedup record per `Counter`, with the data `{token of the last
+//!   addition} {sum}`, written in one `multi` with the counter. It is persistent, so that it outlives a session that
+//!   ends between a lost reply and the read of the record. It is deleted when the counter is closed or dropped. The
+//!   record of a dead process is deleted by a client that creates a record at least ten minutes later. The parent is a
+//!   container, which ZooKeeper deletes after the last record.
 //!
 //! # Errors
-//! [`CounterError`]. Data that is not a whole number of 64 bits is an error and is not modified: Kazoo's counters of floats
-//! (`1.5`, and also `1.0`), its integers of more than 64 bits, and Curator's four bytes.
+//! [`CounterError`]. Data that is not a whole number of 64 bits is an error and is not modified: Kazoo's counters of
+//! floats (`1.5`, and also `1.0`), its integers of more than 64 bits, and Curator's four bytes.
 //!
 //! # Disconnect and session expiry
-//! A call retries over new connections and in new sessions until its timeout (30 s, see [`Counter::with_timeout`]), plus at most
-//! one session timeout. An exact addition whose reply was lost reads its dedup record, in whichever session it then is.
+//! A call retries over new connections and in new sessions until its timeout (30 s, see [`Counter::with_timeout`]),
+//! plus at most one session timeout. An exact addition whose reply was lost reads its dedup record, in whichever
+//! session it then is.
 //!
 //! # Cancel safety
 //! A cancelled addition has counted at most once. It does not affect later additions of the same counter.
@@ -151,8 +153,8 @@ impl Counter {
         self
     }
 
-    /// Sets the maximum duration of a call, including retries but not the wait for other additions of the same `Counter`. Default:
-    /// 30 s.
+    /// Sets the maximum duration of a call, including retries but not the wait for other additions of the same
+    /// `Counter`. Default: 30 s.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Counter {
         self.timeout = timeout;
@@ -162,18 +164,11 @@ impl Counter {
     /// Returns the value, as of this call or later.
     pub async fn get(&self) -> Result<i64, CounterError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "get", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            let read = async {
-                connection.sync().await?;
-                connection.get_opt(&self.path).await
-            };
-            match read.await {
-                Ok(Some((data, _))) => return self.parse(&data),
-                Ok(None) => return Ok(self.default),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        let read = |connection: Connection| async move {
+            connection.sync().await?;
+            connection.get_opt(&self.path).await
+        };
+        attempts.retry(read).await?.map_or(Ok(self.default), |(data, _)| self.parse(&data))
     }
 
     /// Adds `amount`, which may be negative, and returns the sum.
@@ -251,8 +246,8 @@ impl Counter {
         }
     }
 
-    /// Reads the counter, which is created if it does not exist, and the dedup record. `sync`: the read must show all earlier
-    /// writes.
+    /// Reads the counter, which is created if it does not exist, and the dedup record. `sync`: the read must show all
+    /// earlier writes.
     async fn read(
         &self,
         connection: &Connection,

@@ -1,8 +1,8 @@
 //! Parser of a counter's data. No I/O.
 
-/// Parses a whole number of 64 bits in decimal ASCII digits, with an optional sign and surrounding blanks. Kazoo's counter
-/// parses it with Python's `int`, so the blanks are Python's ASCII blanks. Returns `None` for all other data, including
-/// data that Kazoo accepts but does not write: more than 64 bits, and `1_000`.
+/// Parses a whole number of 64 bits in decimal ASCII digits, with an optional sign and surrounding blanks. Kazoo's
+/// counter parses it with Python's `int`, so the blanks are Python's ASCII blanks. Returns `None` for all other data,
+/// including data that Kazoo accepts but does not write: more than 64 bits, and `1_000`.
 pub(super) fn parse(data: &[u8]) -> Option<i64> {
     let is_blank = |c: char| matches!(c, '\t'..='\r' | '\x1c'..='\x1f' | ' ');
     str::from_utf8(data).ok()?.trim_matches(is_blank).parse().ok()

@@ -1,5 +1,5 @@
-//! Counter of writes. The transaction of each write also increments the counter, so the sum is the number of writes, whatever
-//! fails.
+//! Counter of writes. The transaction of each write also increments the counter, so the sum is the number of writes,
+//! whatever fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,12 @@ use crate::{Connection, Error, Session};
 const MIN_CONTENTION_DELAY: Duration = Duration::from_millis(2);
 const MAX_CONTENTION_DELAY: Duration = Duration::from_millis(32);
 
-/// Counts the writes of one process, together with those of others, at the znode of a [`Counter`]. Clones share their state.
+/// Counts the writes of one process, together with those of others, at the znode of a [`Counter`]. Clones share their
+/// state.
 ///
-/// Exact like [`Counter::exact`], with the same znodes. If the counter cannot be incremented (its data is not a number, the
-/// sum exceeds 64 bits, a permission is missing), the reason is logged once, and writes are made without being counted.
+/// Exact like [`Counter::exact`], with the same znodes. If the counter cannot be incremented (its data is not a number,
+/// the sum exceeds 64 bits, a permission is missing), the reason is logged once, and writes are made without being
+/// counted.
 #[derive(Clone, Debug)]
 pub struct WriteCounter {
     state: Arc<Mutex<State>>,
@@ -71,8 +73,8 @@ impl WriteCounter {
         WriteCounter { state: Arc::new(Mutex::new(state)), value: watch::Sender::new(None) }
     }
 
-    /// Returns a receiver of the counter's value after the last write that was counted here, including the writes of other
-    /// clients. `None` before the first one.
+    /// Returns a receiver of the counter's value after the last write that was counted here, including the writes of
+    /// other clients. `None` before the first one.
     pub fn value(&self) -> watch::Receiver<Option<i64>> {
         self.value.subscribe()
     }
@@ -92,7 +94,8 @@ impl WriteCounter {
     /// Makes `write` and counts it, unless it was counted before.
     ///
     /// # Errors
-    /// The error of `write`. Nothing was written or counted, unless [`Error::outcome_unknown`]; a repeated call finds out.
+    /// The error of `write`. Nothing was written or counted, unless [`Error::outcome_unknown`]; a repeated call finds
+    /// out.
     pub(crate) async fn write(
         &self,
         connection: &Connection,

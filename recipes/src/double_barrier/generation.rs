@@ -1,8 +1,9 @@
-//! Decides the next step of a member that enters or leaves a double barrier. No I/O; driven by [`super::DoubleBarrier`].
+//! Decides the next step of a member that enters or leaves a double barrier. No I/O; driven by
+//! [`super::DoubleBarrier`].
 //!
-//! The creation of `ready` separates generations: members that joined before it belong to its generation, members that joined
-//! after it to the next one. So a `ready` that was left behind lets no member pass, and members that are still leaving do not
-//! count for the next generation.
+//! The creation of `ready` separates generations: members that joined before it belong to its generation, members that
+//! joined after it to the next one. So a `ready` that was left behind lets no member pass, and members that are still
+//! leaving do not count for the next generation.
 
 /// Znode of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +59,8 @@ pub(crate) enum LeaveStep {
     WaitFor(String),
 }
 
-/// Returns the next step of a member that leaves, in Kazoo's order: the member with the first name leaves last and waits for the
-/// one with the last name. The others delete their znodes and wait for the first.
+/// Returns the next step of a member that leaves, in Kazoo's order: the member with the first name leaves last and
+/// waits for the one with the last name. The others delete their znodes and wait for the first.
 pub(crate) fn leave_step(own: &str, generation: i64, members: &[Member], ready: Option<i64>) -> LeaveStep {
     let mut inside: Vec<&str> = members
         .iter()

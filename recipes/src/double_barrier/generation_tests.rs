@@ -67,8 +67,8 @@ impl Model {
         self.zxid
     }
 
-    /// Changes `ready` unless it was changed since `version`. All members that it was created for must have passed or must
-    /// still be able to pass.
+    /// Changes `ready` unless it was changed since `version`. All members that it was created for must have passed or
+    /// must still be able to pass.
     fn set_ready(&mut self, ready: Option<i64>, version: i32) -> bool {
         if version != self.version {
             return false;

@@ -1,34 +1,35 @@
 //! Barrier that a group of a given size enters together and leaves together; compatible with Kazoo on the wire.
 //!
 //! # Guarantees
-//! [`DoubleBarrier::enter`] returns when the required number of members were at the barrier at the same moment, and never
-//! because of a `ready` znode that an earlier group left behind. [`DoubleBarrierGuard::leave`] returns when all members of the
-//! group have left or are gone. Both have a deadline.
+//! [`DoubleBarrier::enter`] returns when the required number of members were at the barrier at the same moment, and
+//! never because of a `ready` znode that an earlier group left behind. [`DoubleBarrierGuard::leave`] returns when all
+//! members of the group have left or are gone. Both have a deadline.
 //!
 //! A group that enters together is a *generation*, identified by the `czxid` of its `ready` znode.
 //!
 //! # Znodes
 //! * `{path}/{32 hex}`: a member, ephemeral, with its identifier as data.
-//! * `{path}/ready`, persistent: created by the member that finds the group complete. Members that joined before it belong to
-//!   its generation, members that joined after it to the next one. The last member that leaves deletes it.
-//! * `{path}`, persistent: its version counts this crate's changes of `ready`, so that no client deletes another `ready` than
-//!   the one that it has seen. Its data is not changed.
+//! * `{path}/ready`, persistent: created by the member that finds the group complete. Members that joined before it
+//!   belong to its generation, members that joined after it to the next one. The last member that leaves deletes it.
+//! * `{path}`, persistent: its version counts this crate's changes of `ready`, so that no client deletes another
+//!   `ready` than the one that it has seen. Its data is not changed.
 //!
 //! # Errors
 //! [`DoubleBarrierError`]. A member that gets an error has left the barrier, or leaves it when its session ends.
 //!
 //! # Disconnect and session expiry
-//! After a disconnect the member waits for the next connection and reads the barrier again, so it misses no change. A member
-//! whose session ends before it has passed joins again; if the group was completed in between, it belongs to the next
-//! generation. For the others, a member whose session ends inside is gone.
+//! After a disconnect the member waits for the next connection and reads the barrier again, so it misses no change. A
+//! member whose session ends before it has passed joins again; if the group was completed in between, it belongs to the
+//! next generation. For the others, a member whose session ends inside is gone.
 //!
 //! # Cancel safety
 //! Dropping a call or a [`DoubleBarrierGuard`] deletes the member's znode.
 //!
 //! # Kazoo interoperability
-//! Clients of Kazoo and of this crate can share a barrier. Kazoo's members delete `ready` when they leave. A member of this
-//! crate that is disconnected exactly between the creation and the deletion cannot see that `ready` was created, and gets
-//! [`DoubleBarrierError::Incomplete`]. Kazoo cannot distinguish generations: let one leave before the next one enters.
+//! Clients of Kazoo and of this crate can share a barrier. Kazoo's members delete `ready` when they leave. A member of
+//! this crate that is disconnected exactly between the creation and the deletion cannot see that `ready` was created,
+//! and gets [`DoubleBarrierError::Incomplete`]. Kazoo cannot distinguish generations: let one leave before the next one
+//! enters.
 //!
 //! # Bugs of other implementations
 //! * Kazoo's `DoubleBarrier` hangs after a disconnect, because it waits for an event that was already delivered.
@@ -126,8 +127,8 @@ struct Snapshot {
 }
 
 impl DoubleBarrier {
-    /// Creates a barrier at `path` for `size` members. The member's znode stores `identifier`, for information only. Does no
-    /// I/O.
+    /// Creates a barrier at `path` for `size` members. The member's znode stores `identifier`, for information only.
+    /// Does no I/O.
     pub fn new(
         session: Session,
         path: impl Into<String>,
@@ -197,11 +198,10 @@ impl DoubleBarrier {
                 let own = Write::Check { path: own, version: 0 };
                 let create = Write::Create { path: &ready, data: b"", mode: CreateMode::Persistent };
                 let delete = Write::Delete { path: &ready, version: None };
-                if replace {
-                    connection.multi(&[self.count_change(&snapshot), own, delete, create]).await?;
-                } else {
-                    connection.multi(&[self.count_change(&snapshot), own, create]).await?;
-                }
+                let mut writes = vec![self.count_change(&snapshot), own];
+                writes.extend(replace.then_some(delete));
+                writes.push(create);
+                connection.multi(&writes).await?;
             }
             EnterStep::DeleteReady => {
                 let delete = Write::Delete { path: &ready, version: None };
@@ -250,7 +250,8 @@ impl DoubleBarrier {
         Write::Set { path: &self.path, data, version: Some(*version) }
     }
 
-    /// Reads the barrier. Deletes znodes of earlier sessions of this process, and reports members that are not ephemeral.
+    /// Reads the barrier. Deletes znodes of earlier sessions of this process, and reports members that are not
+    /// ephemeral.
     async fn read(
         &self,
         connection: &Connection,
@@ -290,8 +291,8 @@ impl DoubleBarrierGuard {
         self.znode.path()
     }
 
-    /// Returns the generation: a number that all members of the group share, and that increases with every generation of this
-    /// barrier. Returns `None` if the group had left before the number could be read.
+    /// Returns the generation: a number that all members of the group share, and that increases with every generation
+    /// of this barrier. Returns `None` if the group had left before the number could be read.
     pub fn generation(&self) -> Option<i64> {
         (self.generation != UNKNOWN_GENERATION).then_some(self.generation)
     }

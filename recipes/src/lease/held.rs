@@ -9,8 +9,8 @@ use super::{Lease, LeaseError, Written};
 /// Maximum delay until a change of the wall clock is noticed.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Lease that was acquired. It needs no connection, and dropping it does not release it. Acquiring the lease again creates
-/// another `HeldLease`: discard this one then.
+/// Lease that was acquired. It needs no connection, and dropping it does not release it. Acquiring the lease again
+/// creates another `HeldLease`: discard this one then.
 #[derive(Debug)]
 pub struct HeldLease {
     lease: Lease,
@@ -30,8 +30,8 @@ impl HeldLease {
         &self.lease.path
     }
 
-    /// Returns true if the lease is held at this moment, by both clocks. Check it before every externally visible action. A
-    /// deletion of the znode by another client is not noticed.
+    /// Returns true if the lease is held at this moment, by both clocks. Check it before every externally visible
+    /// action. A deletion of the znode by another client is not noticed.
     pub fn holds(&self) -> bool {
         !self.remaining().is_zero()
     }
@@ -46,8 +46,8 @@ impl HeldLease {
         since_epoch(self.expiry.end())
     }
 
-    /// Waits until the lease has expired. Returns at most one second late, also after a sleep of the machine or a change of the
-    /// wall clock. Cancel safe. Needs a Tokio runtime with time.
+    /// Waits until the lease has expired. Returns at most one second late, also after a sleep of the machine or a
+    /// change of the wall clock. Cancel safe. Needs a Tokio runtime with time.
     pub async fn expired(&self) {
         loop {
             match self.remaining() {
@@ -57,17 +57,17 @@ impl HeldLease {
         }
     }
 
-    /// Returns the fencing token: a number that increases with every acquisition and renewal while the ensemble keeps its data.
-    /// It is the `mzxid` of `{path}/lease_holder`. Pass it to systems that can reject lower tokens.
+    /// Returns the fencing token: a number that increases with every acquisition and renewal while the ensemble keeps
+    /// its data. It is the `mzxid` of `{path}/lease_holder`. Pass it to systems that can reject lower tokens.
     pub fn fencing_token(&self) -> i64 {
         self.fencing_token
     }
 
-    /// Renews the lease for its whole duration, starting now. Returns false if the lease had expired and another holder has
-    /// acquired it.
+    /// Renews the lease for its whole duration, starting now. Returns false if the lease had expired and another holder
+    /// has acquired it.
     ///
-    /// After an error, or if this future is cancelled, the earlier of the old and the new end applies, until a later call finds
-    /// out that the new end is stored.
+    /// After an error, or if this future is cancelled, the earlier of the old and the new end applies, until a later
+    /// call finds out that the new end is stored.
     ///
     /// # Errors
     /// See the [module](super).
@@ -88,11 +88,12 @@ impl HeldLease {
         }
     }
 
-    /// Releases the lease before its end. Deletes the znode unless another holder, or another `HeldLease` of the same holder,
-    /// has acquired the lease since.
+    /// Releases the lease before its end. Deletes the znode unless another holder, or another `HeldLease` of the same
+    /// holder, has acquired the lease since.
     ///
     /// # Errors
-    /// See the [module](super). After an error, or if this future is cancelled, the lease may stay in ZooKeeper until its end.
+    /// See the [module](super). After an error, or if this future is cancelled, the lease may stay in ZooKeeper until
+    /// its end.
     pub async fn release(self) -> Result<(), LeaseError> {
         let HeldLease { lease, fencing_token, attempted_end, .. } = self;
         let is_own = |holder: &str, end: Duration, mzxid: i64| {

@@ -1,46 +1,46 @@
 //! Lease on a task: its holder is the only one that performs the task until a given time, connected or not; Kazoo's
 //! `NonBlockingLease` and `MultiNonBlockingLease` on the wire.
 //!
-//! A [`Lock`](crate::Lock) is lost with the connection; a lease is not. It suits tasks that one of many machines performs now
-//! and then, such as an hourly job that should stay on one machine while that machine works.
+//! A [`Lock`](crate::Lock) is lost with the connection; a lease is not. It suits tasks that one of many machines
+//! performs now and then, such as an hourly job that should stay on one machine while that machine works.
 //!
 //! # Guarantees
-//! Until the end that is stored in ZooKeeper, no other holder acquires the lease. The holder renews it by acquiring it again.
-//! [`Lease::acquire`] returns a [`HeldLease`] only if its end is stored, and a `HeldLease` never holds longer than that. With
-//! [`Lease::with_slots`], each of several holders has one lease, and none has two.
+//! Until the end that is stored in ZooKeeper, no other holder acquires the lease. The holder renews it by acquiring it
+//! again. [`Lease::acquire`] returns a [`HeldLease`] only if its end is stored, and a `HeldLease` never holds longer
+//! than that. With [`Lease::with_slots`], each of several holders has one lease, and none has two.
 //!
-//! **A lease is only as good as the clocks.** The end is a time of the wall clock, and each client compares it with its own
-//! clock: if that is fast by a minute, two holders may work for a minute. Synchronize the clocks, set [`Lease::with_grace`] to
-//! their maximum difference, and pass [`HeldLease::fencing_token`] to systems that can reject lower tokens. Setting the wall
-//! clock back does not extend a held lease: `HeldLease` also uses a clock that cannot be set and that counts the machine's
-//! sleep.
+//! **A lease is only as good as the clocks.** The end is a time of the wall clock, and each client compares it with its
+//! own clock: if that is fast by a minute, two holders may work for a minute. Synchronize the clocks, set
+//! [`Lease::with_grace`] to their maximum difference, and pass [`HeldLease::fencing_token`] to systems that can reject
+//! lower tokens. Setting the wall clock back does not extend a held lease: `HeldLease` also uses a clock that cannot be
+//! set and that counts the machine's sleep.
 //!
 //! **The holder's name is its identity.** Two processes with the same name are one holder, and both have the lease.
 //!
 //! # Znodes
-//! `{path}/lease_holder`, persistent: `{"version": 1, "holder": "node 1", "end": "2026-10-25T01:30:00"}`, in UTC, rounded down
-//! to the second. It is written under a Kazoo [lock](crate::lock) at `{path}`, in one `multi` with a check of the own znode in
-//! the queue of that lock. With slots: `{path}/0`, `{path}/1` and so on, each a separate lease.
+//! `{path}/lease_holder`, persistent: `{"version": 1, "holder": "node 1", "end": "2026-10-25T01:30:00"}`, in UTC,
+//! rounded down to the second. It is written under a Kazoo [lock](crate::lock) at `{path}`, in one `multi` with a check
+//! of the own znode in the queue of that lock. With slots: `{path}/0`, `{path}/1` and so on, each a separate lease.
 //!
 //! # Errors
-//! [`LeaseError`]; [`LeaseError::WrongZnode`] if `lease_holder` is ephemeral. Data that is not a lease is not modified, and
-//! no holder can acquire the lease until it is deleted; the error contains its beginning.
+//! [`LeaseError`]; [`LeaseError::WrongZnode`] if `lease_holder` is ephemeral. Data that is not a lease is not modified,
+//! and no holder can acquire the lease until it is deleted; the error contains its beginning.
 //!
 //! # Disconnect and session expiry
 //! A held lease is not affected. Calls retry over new connections and in new sessions until their timeout (30 s, see
-//! [`Lease::with_timeout`]), plus at most one session timeout. After a lost reply they join the queue of the lock again and read
-//! the znode: at that point no earlier write can still take effect, so the outcome is known.
+//! [`Lease::with_timeout`]), plus at most one session timeout. After a lost reply they join the queue of the lock again
+//! and read the znode: at that point no earlier write can still take effect, so the outcome is known.
 //!
 //! # Cancel safety
-//! A cancelled call leaves no znode in the queue of the lock, and has taken effect or not; a `HeldLease` then holds no longer
-//! than is stored in either case. Dropping a `HeldLease` does not release it; use [`HeldLease::release`].
+//! A cancelled call leaves no znode in the queue of the lock, and has taken effect or not; a `HeldLease` then holds no
+//! longer than is stored in either case. Dropping a `HeldLease` does not release it; use [`HeldLease::release`].
 //!
 //! # Bugs of other implementations
-//! * Kazoo deletes the old lease and creates the new one. If it fails in between, another client acquires a lease that is
-//!   still held. Here a single write replaces it.
+//! * Kazoo deletes the old lease and creates the new one. If it fails in between, another client acquires a lease that
+//!   is still held. Here a single write replaces it.
 //! * Kazoo does not report the end of the lease to its holder.
-//! * `MultiNonBlockingLease` tries the slots in order, so the holder of the second slot also acquires the first one when that is
-//!   free, and keeps another client out. Here the holder's own slot comes first.
+//! * `MultiNonBlockingLease` tries the slots in order, so the holder of the second slot also acquires the first one
+//!   when that is free, and keeps another client out. Here the holder's own slot comes first.
 //! * Kazoo waits for the lock without a time limit.
 //!
 //! # Example
@@ -103,8 +103,8 @@ struct Written {
 }
 
 impl Lease {
-    /// Creates a lease at `path` for a holder called `holder` (at most 4 KiB). Each acquisition lasts for `duration` (at least
-    /// one second), up to a second less because the end is rounded down. Does no I/O.
+    /// Creates a lease at `path` for a holder called `holder` (at most 4 KiB). Each acquisition lasts for `duration`
+    /// (at least one second), up to a second less because the end is rounded down. Does no I/O.
     pub fn new(
         session: Session,
         path: impl Into<String>,
@@ -129,8 +129,8 @@ impl Lease {
         self
     }
 
-    /// Sets the time after its end during which the lease of another holder is still respected. It should cover the difference of
-    /// the clocks. Default: zero, as in Kazoo.
+    /// Sets the time after its end during which the lease of another holder is still respected. It should cover the
+    /// difference of the clocks. Default: zero, as in Kazoo.
     #[must_use]
     pub fn with_grace(mut self, grace: Duration) -> Lease {
         self.grace = grace;
@@ -149,11 +149,12 @@ impl Lease {
         MultiLease::new(self, count)
     }
 
-    /// Acquires the lease, or renews it, unless another holder has it. Does not wait for the end of another holder's lease.
+    /// Acquires the lease, or renews it, unless another holder has it. Does not wait for the end of another holder's
+    /// lease.
     ///
     /// # Errors
-    /// See the [module](self). After [`LeaseError::OutcomeUnknown`] the lease may be held until its end; acquiring it again shows
-    /// whether it is.
+    /// See the [module](self). After [`LeaseError::OutcomeUnknown`] the lease may be held until its end; acquiring it
+    /// again shows whether it is.
     pub async fn acquire(&self) -> Result<Acquire, LeaseError> {
         Ok(match self.write(|_| {}).await? {
             Ok(written) => Acquire::Acquired(HeldLease::new(self.clone(), written)),
@@ -181,8 +182,8 @@ impl Lease {
         }
     }
 
-    /// Writes the lease, or returns the lease of another holder. Calls `before_write` before each write, with the expiry that
-    /// applies if the write takes effect.
+    /// Writes the lease, or returns the lease of another holder. Calls `before_write` before each write, with the
+    /// expiry that applies if the write takes effect.
     async fn write(
         &self,
         mut before_write: impl FnMut(LocalExpiry),
@@ -203,9 +204,10 @@ impl Lease {
         before_write: &mut impl FnMut(LocalExpiry),
     ) -> Result<Result<Written, LeaseInfo>, LeaseError> {
         let request = self.request();
-        if !update.may_have_written() {
-            // If another holder has the lease, do not join the queue of the lock, where other clients would wait for us.
-            let connection = update.connection().await?;
+        if !update.may_have_written {
+            // If another holder has the lease, do not join the queue of the lock, where other clients would wait for
+            // us.
+            let connection = update.attempts.connection().await?;
             if let Some((found, stat)) = self.sync_and_read(&connection).await?
                 && request.is_blocked_by(&found, self.clock.now().wall)
             {

@@ -111,8 +111,8 @@ pub(crate) struct ClockReading {
     pub(crate) wall: Duration,
 }
 
-/// Local end of a lease: the end in the record, by the wall clock, and the time that remained when it was written, by a clock
-/// that cannot be set.
+/// Local end of a lease: the end in the record, by the wall clock, and the time that remained when it was written, by a
+/// clock that cannot be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LocalExpiry {
     /// Time since 1970.

@@ -133,14 +133,21 @@ proptest! {
     }
 
     #[test]
-    fn any_data_is_parsed_or_rejected_without_a_panic(data in prop::collection::vec(any::<u8>(), 0..200), end in ".{0,30}") {
+    fn any_data_is_parsed_or_rejected_without_a_panic(
+        data in prop::collection::vec(any::<u8>(), 0..200),
+        end in ".{0,30}",
+    ) {
         let _ = Record::parse(&data);
         prop_assert!(excerpt(&data).chars().count() <= 80);
         let _ = Record::parse(json!({"version": 1, "holder": "a", "end": end}).to_string().as_bytes());
     }
 
     #[test]
-    fn any_duration_and_any_clock_is_handled_without_overflow(wall in 0..=u64::MAX, duration in 0..=u64::MAX, grace in 0..=u64::MAX) {
+    fn any_duration_and_any_clock_is_handled_without_overflow(
+        wall in 0..=u64::MAX,
+        duration in 0..=u64::MAX,
+        grace in 0..=u64::MAX,
+    ) {
         let [wall, duration, grace] = [wall, duration, grace].map(|seconds| Duration::new(seconds, 999_999_999));
         let request = Request { holder: "a", duration, grace };
         let written = request.record(wall);
@@ -151,7 +158,8 @@ proptest! {
         let _ = Request { holder: "b", ..request }.is_blocked_by(&written, wall);
     }
 
-    /// A client whose local expiry has not passed is the holder in the stored record, and its lease ends no earlier there.
+    /// A client whose local expiry has not passed is the holder in the stored record, and its lease ends no earlier
+    /// there.
     #[test]
     fn lease_is_never_held_by_two(events in prop::collection::vec(event(), 1..60)) {
         let mut wall = Duration::from_millis(1_761_355_800_123);
@@ -164,7 +172,8 @@ proptest! {
             match event {
                 Event::Pass(ms) => wall += Duration::from_millis(ms),
                 Event::Acquire { client, duration, lost } => {
-                    let request = Request { holder: names[client], duration: Duration::from_millis(duration), grace: Duration::ZERO };
+                    let duration = Duration::from_millis(duration);
+                    let request = Request { holder: names[client], duration, grace: Duration::ZERO };
                     if !stored.as_ref().is_some_and(|found| request.is_blocked_by(found, wall)) {
                         let written = request.record(wall);
                         let new = LocalExpiry::new(&written, at);

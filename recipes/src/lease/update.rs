@@ -1,5 +1,5 @@
-//! One change of a lease's znode, made under the lock of the lease and retried over consecutive connections until a timeout.
-//! Used by [`crate::lease::Lease`].
+//! One change of a lease's znode, made under the lock of the lease and retried over consecutive connections until a
+//! timeout. Used by [`crate::lease::Lease`].
 
 use tokio::time::Instant;
 
@@ -7,16 +7,16 @@ use super::record::Record;
 use super::{Lease, LeaseError};
 use crate::retry::Attempts;
 use crate::session::{Write, Written};
-use crate::{AcquireError, Connection, Guard, Lock, Phase, Stat};
+use crate::{AcquireError, Guard, Lock, Phase, Stat};
 
 #[derive(Debug)]
 pub(super) struct Update<'a> {
     lease: &'a Lease,
     operation: &'static str,
-    attempts: Attempts<'a>,
+    pub(super) attempts: Attempts<'a>,
     deadline: Option<Instant>,
     /// A write whose outcome is unknown may have taken effect, or may still take effect.
-    may_have_written: bool,
+    pub(super) may_have_written: bool,
 }
 
 impl<'a> Update<'a> {
@@ -26,17 +26,8 @@ impl<'a> Update<'a> {
         Update { lease, operation, attempts, deadline, may_have_written: false }
     }
 
-    pub(super) async fn connection(&mut self) -> Result<Connection, LeaseError> {
-        Ok(self.attempts.connection().await?)
-    }
-
-    /// Returns true if a write whose outcome is unknown may have changed, or may still change, the znode.
-    pub(super) fn may_have_written(&self) -> bool {
-        self.may_have_written
-    }
-
-    /// Acquires the lock and reads the znode. After that no earlier write can still take effect: each one was tied to an own
-    /// znode in the queue of the lock, and those are deleted.
+    /// Acquires the lock and reads the znode. After that no earlier write can still take effect: each one was tied to
+    /// an own znode in the queue of the lock, and those are deleted.
     pub(super) async fn lock(&mut self) -> Result<(Guard, Option<(Record, Stat)>), LeaseError> {
         let Lease { session, path, holder, timeout, .. } = self.lease;
         let lock = Lock::new(session.clone(), path.as_str(), holder.as_str());
@@ -85,7 +76,8 @@ impl<'a> Update<'a> {
         }
     }
 
-    /// Handles a failed attempt: waits for the backoff if another attempt may succeed, otherwise returns the final error.
+    /// Handles a failed attempt: waits for the backoff if another attempt may succeed, otherwise returns the final
+    /// error.
     pub(super) async fn failed(&mut self, error: LeaseError) -> Result<(), LeaseError> {
         let waited = match error {
             // Another client wrote without the lock, deleted our znode in its queue, or deleted the parent.

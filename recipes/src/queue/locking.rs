@@ -50,7 +50,7 @@ pub struct HeldEntry {
 /// Result of one search for an entry.
 enum Found {
     Held(HeldEntry),
-    /// There is no free entry. The watches fire when there may be one.
+    /// No entry is free. The watches fire when that may have changed.
     Nothing(OneshotWatcher, OneshotWatcher),
     /// The entry was taken by another client, or has children. There may be others.
     Skipped,
@@ -73,7 +73,8 @@ impl LockingQueue {
         self
     }
 
-    /// Puts one entry, at a priority from 0 (first) to 999. The usual priority is [`DEFAULT_PRIORITY`](super::DEFAULT_PRIORITY).
+    /// Puts one entry, at a priority from 0 (first) to 999. The usual priority is
+    /// [`DEFAULT_PRIORITY`](super::DEFAULT_PRIORITY).
     pub async fn put(&self, value: &[u8], priority: u16) -> Result<(), QueueError> {
         self.entries.put(&[value], priority).await
     }
@@ -140,7 +141,8 @@ impl LockingQueue {
         let blocked = self.blocked_names();
         let name = match first_free(entries, taken, &blocked) {
             Some(name) => name,
-            // Watches are set only if there is nothing to take. Entries may have arrived since, so the lists are read again.
+            // Watches are set only if there is nothing to take. Entries may have arrived since, so the lists are read
+            // again.
             None => {
                 let (entries, entries_watch) = connection.children_and_watch(&self.entries.path).await?;
                 let (taken, taken_watch) = connection.children_and_watch(&self.taken).await?;
@@ -163,8 +165,9 @@ impl LockingQueue {
         }
         let hold = format!("{}/{name}", self.taken);
         let owner = connection.session_id();
-        // From here on, the entry may be held by this process, even if the future is dropped or the response is lost; the cleanup then
-        // releases it. Each attempt has its own token, so that the cleanup of one does not release the hold of a later one.
+        // From here on, the entry may be held by this process, even if the future is dropped or the response is lost;
+        // the cleanup then releases it. Each attempt has its own token, so that the cleanup of one does not release the
+        // hold of a later one.
         let token = Uuid::new_v4().simple().to_string();
         let session = self.entries.session.clone();
         let mut znode = Cleanup::of_session(session, hold.clone(), owner, &token);
@@ -243,14 +246,16 @@ impl HeldEntry {
         &self.path
     }
 
-    /// Returns true if the entry is certainly still held, as far as the session is concerned: the session that took it is connected and its
-    /// local lease holds. A deleted hold is noticed by [`HeldEntry::lost`] and [`HeldEntry::consume`].
+    /// Returns true if the entry is certainly still held, as far as the session is concerned: the session that took it
+    /// is connected and its local lease holds. A deleted hold is noticed by [`HeldEntry::lost`] and
+    /// [`HeldEntry::consume`].
     pub fn holds(&self) -> bool {
         let session = &self.entries.session;
         session.state().session == self.owner && !session.lease_remaining(BootInstant::now()).is_zero()
     }
 
-    /// Waits until the entry is not held any more: the session has ended, or another client deleted the hold. Cancellation safe.
+    /// Waits until the entry is not held any more: the session has ended, or another client deleted the hold.
+    /// Cancel safe.
     pub async fn lost(&self) {
         loop {
             let connection = self.entries.session.connection().await;

@@ -2,17 +2,18 @@
 //! [`LockingQueue`], whose entries are held while they are processed.
 //!
 //! # Guarantees
-//! * An entry is put exactly once and taken exactly once, even if responses are lost: each step also writes a dedup record, which is
-//!   read after a loss. If the record cannot be read in time, the error is [`QueueError::OutcomeUnknown`].
-//! * Entries are taken by priority (0 first, 999 last) and, within a priority, in the order in which they were put. A `Queue` lists its
-//!   entries again after at most 64 of them, so an entry with a better priority may wait that long.
-//! * If a process dies after it took an entry of a `Queue`, the entry is lost. An entry of a `LockingQueue` is free again when the
-//!   session of its holder has ended.
+//! * An entry is put exactly once and taken exactly once, even if responses are lost: each step also writes a dedup
+//!   record, which is read after a loss. If the record cannot be read in time, the error is
+//!   [`QueueError::OutcomeUnknown`].
+//! * Entries are taken by priority (0 first, 999 last) and, within a priority, in the order in which they were put. A
+//!   `Queue` lists its entries again after at most 64 of them, so an entry with a better priority may wait that long.
+//! * If a process dies after it took an entry of a `Queue`, the entry is lost. An entry of a `LockingQueue` is free
+//!   again when the session of its holder has ended.
 //!
 //! # Znodes
 //! * `Queue`: `{path}/entry-{priority:03}-{10 digits}`, persistent sequential, with the value.
-//! * `LockingQueue`: the same in `{path}/entries`; the holder of an entry has `{path}/taken/{name of the entry}`, ephemeral,
-//!   with a token of 32 hex digits.
+//! * `LockingQueue`: the same in `{path}/entries`; the holder of an entry has `{path}/taken/{name of the entry}`,
+//!   ephemeral, with a token of 32 hex digits.
 //! * Both: dedup records in the container `{path}__putters__`, one for each `Queue` or `LockingQueue` value in use (see
 //!   [`crate::counter`]).
 //!
@@ -20,18 +21,20 @@
 //! [`QueueError`].
 //!
 //! # Znodes of the wrong type
-//! An entry that has children cannot be deleted: it is skipped, and reported in [`Session::wrong_znodes`](crate::Session::wrong_znodes).
-//! A znode in `taken` that is not ephemeral is reported too; its entry is held until an operator deletes it.
+//! An entry that has children cannot be deleted: it is skipped, and reported in
+//! [`Session::wrong_znodes`](crate::Session::wrong_znodes). A znode in `taken` that is not ephemeral is reported too;
+//! its entry is held until an operator deletes it.
 //!
-//! # Behaviour on disconnect and on expiry
-//! Calls are retried over new connections and sessions until their timeout (30 s by default) or waiting time has elapsed, and for at most one session
-//! timeout more. An entry is held in one session and lost with it: [`HeldEntry::lost`].
+//! # Disconnect and session expiry
+//! Calls are retried over new connections and sessions until their timeout (30 s by default) or waiting time has
+//! elapsed, and for at most one session timeout more. An entry is held in one session and lost with it:
+//! [`HeldEntry::lost`].
 //!
-//! # Cancellation safety
-//! A dropped put has put its entry exactly once or not at all. A dropped take of a `Queue` may have taken an entry, which is
-//! lost. A dropped take of a `LockingQueue` releases its entry.
+//! # Cancel safety
+//! A dropped put has put its entry exactly once or not at all. A dropped take of a `Queue` may have taken an entry,
+//! which is lost. A dropped take of a `LockingQueue` releases its entry.
 //!
-//! # Bugs of other clients that this avoids
+//! # Bugs of other implementations
 //! * kazoo `Queue.put` puts an entry twice when a response is lost and the call is repeated.
 //! * kazoo `Queue.get` loses an entry when the response to its delete is lost.
 //! * kazoo 366: holds on consumed entries remain.
@@ -65,7 +68,7 @@ use tokio::sync::Mutex;
 use crate::idempotent_write::{Failure, IdempotentWriter};
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::session::Write;
-use crate::{Error, Session};
+use crate::{Connection, Error, Session};
 
 pub use locking::{HeldEntry, LockingQueue};
 pub use plain::Queue;
@@ -93,7 +96,8 @@ pub enum QueueError {
     /// The priority is not in 0 to 999.
     #[error("priority {0} is greater than 999")]
     Priority(u16),
-    /// The session that held the entry has ended, or another client deleted the hold. The entry is free, or held by another client.
+    /// The session that held the entry has ended, or another client deleted the hold. The entry is free, or held by
+    /// another client.
     #[error("entry {entry} is not held any more")]
     NotHeld {
         /// Path of the entry.
@@ -140,13 +144,7 @@ impl Entries {
     }
 
     async fn ensure(&self, attempts: &mut Attempts<'_>) -> Result<(), Error> {
-        loop {
-            let connection = attempts.connection().await?;
-            match connection.ensure(&self.path).await {
-                Ok(()) => return Ok(()),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        attempts.retry(|connection| async move { connection.ensure(&self.path).await }).await
     }
 
     fn error(&self, failure: Failure) -> QueueError {
@@ -159,16 +157,11 @@ impl Entries {
 
     async fn len(&self) -> Result<usize, QueueError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "look at", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            let stat = async {
-                connection.sync().await?;
-                connection.stat(&self.path).await
-            };
-            match stat.await {
-                Ok(stat) => return Ok(stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0))),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        let read = |connection: Connection| async move {
+            connection.sync().await?;
+            connection.stat(&self.path).await
+        };
+        let stat = attempts.retry(read).await?;
+        Ok(stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0)))
     }
 }

@@ -13,7 +13,8 @@ use crate::session::{Write, WrongZnodeReporter};
 use crate::wrong_znode::{WrongZnode, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
-/// Number of entries that are taken from one list, before the queue is listed again to find entries of a better priority.
+/// Number of entries that are taken from one list, before the queue is listed again to find entries of a better
+/// priority.
 const LIST_SIZE: usize = 64;
 
 /// A queue. See the [module documentation](super).
@@ -55,14 +56,16 @@ impl Queue {
         Queue { entries: Entries::new(session, &path, path.clone()), list: Mutex::default() }
     }
 
-    /// Sets the timeout of a call. It does not include waiting for other calls of this `Queue`, or for an entry to arrive.
+    /// Sets the timeout of a call. It does not include waiting for other calls of this `Queue`, or for an entry to
+    /// arrive.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Queue {
         self.entries.timeout = timeout;
         self
     }
 
-    /// Puts one entry, at a priority from 0 (first) to 999. The usual priority is [`DEFAULT_PRIORITY`](super::DEFAULT_PRIORITY).
+    /// Puts one entry, at a priority from 0 (first) to 999. The usual priority is
+    /// [`DEFAULT_PRIORITY`](super::DEFAULT_PRIORITY).
     pub async fn put(&self, value: &[u8], priority: u16) -> Result<(), QueueError> {
         self.entries.put(&[value], priority).await
     }

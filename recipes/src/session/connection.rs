@@ -14,15 +14,15 @@ use crate::clock::BootInstant;
 /// [current](Connection::is_current).
 ///
 /// # Errors
-/// All requests return [`Error::NotConnected`] at once, without sending anything, if the connection is lost or the session has been
-/// replaced; [`Error::Timeout`] if no response came within the session timeout; and [`Error::Refused`] if ZooKeeper returned an
-/// error. After an error with [`Error::outcome_unknown`], a write may have taken effect.
+/// All requests return [`Error::NotConnected`] at once, without sending anything, if the connection is lost or the
+/// session has been replaced; [`Error::Timeout`] if no response came within the session timeout; and [`Error::Refused`]
+/// if ZooKeeper returned an error. After an error with [`Error::outcome_unknown`], a write may have taken effect.
 ///
 /// # Order
-/// Requests take effect in the order in which one session makes them, even if the outcome of an earlier one is unknown. A read after
-/// [`Connection::sync`] thus shows whether an earlier write took effect.
+/// Requests take effect in the order in which one session makes them, even if the outcome of an earlier one is unknown.
+/// A read after [`Connection::sync`] thus shows whether an earlier write took effect.
 ///
-/// # Cancellation safety
+/// # Cancel safety
 /// Dropping the future of a request does not undo the request.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -73,14 +73,14 @@ impl Connection {
         state.phase == Phase::Connected && state.connection == self.state.connection
     }
 
-    /// Waits until this connection is lost or replaced. Cancellation safe.
+    /// Waits until this connection is lost or replaced. Cancel safe.
     pub async fn lost(&self) {
         // An error means that the session task has ended, so the connection is lost as well.
         let _ = self.session.watch().wait_for(|state| !self.is_in(state)).await;
     }
 
-    /// Waits until a watch that was set over this connection fires, and returns the type of its event. Returns `None` if the
-    /// connection is lost first. Dropping the future removes the watch.
+    /// Waits until a watch that was set over this connection fires, and returns the type of its event. Returns `None`
+    /// if the connection is lost first. Dropping the future removes the watch.
     pub async fn watch_event(&self, watcher: OneshotWatcher) -> Option<zk::EventType> {
         tokio::select! {
             biased;
@@ -115,7 +115,8 @@ impl Connection {
         self.bounded("get", path, client.get_and_watch_data(path)).await
     }
 
-    /// Reads a znode and watches it for changes of its data, its deletion and its creation. Returns `None` if it does not exist.
+    /// Reads a znode and watches it for changes of its data, its deletion and its creation. Returns `None` if it does
+    /// not exist.
     pub async fn get_opt_and_watch(
         &self,
         path: &str,
@@ -149,19 +150,21 @@ impl Connection {
         self.bounded("ls", path, client.list_children(path)).await
     }
 
-    /// Returns the names of a znode's children, in no particular order. Returns an empty list if the znode does not exist.
+    /// Returns the names of a znode's children, in no particular order. Returns an empty list if the znode does not
+    /// exist.
     pub async fn children_or_empty(&self, path: &str) -> Result<Vec<String>, Error> {
         Ok(optional(self.children(path).await)?.unwrap_or_default())
     }
 
-    /// Returns the names of a znode's children, and watches it for created and deleted children and for its own deletion.
+    /// Returns the names of a znode's children, and watches it for created and deleted children and for its own
+    /// deletion.
     pub async fn children_and_watch(&self, path: &str) -> Result<(Vec<String>, OneshotWatcher), Error> {
         let client = self.client("ls", path)?;
         self.bounded("ls", path, client.list_and_watch_children(path)).await
     }
 
-    /// Returns the names of a znode's children, and watches it as [`Connection::children_and_watch`] does, and for its creation.
-    /// Returns `None` if it does not exist.
+    /// Returns the names of a znode's children, and watches it as [`Connection::children_and_watch`] does, and for its
+    /// creation. Returns `None` if it does not exist.
     pub async fn children_opt_and_watch(
         &self,
         path: &str,
@@ -220,8 +223,13 @@ impl Connection {
         self.mkdir(path, CreateMode::Persistent).await
     }
 
-    /// Creates `path` and its missing parents as container znodes, which ZooKeeper deletes some time after their last child. Creates
-    /// persistent ones on servers that do not support containers.
+    /// Creates the missing parents of `path` as persistent, empty znodes.
+    pub(crate) async fn ensure_parent(&self, path: &str) -> Result<(), Error> {
+        self.ensure(path.rsplit_once('/').map_or("", |(parent, _)| parent)).await
+    }
+
+    /// Creates `path` and its missing parents as container znodes, which ZooKeeper deletes some time after their last
+    /// child. Creates persistent ones on servers that do not support containers.
     pub async fn ensure_container(&self, path: &str) -> Result<(), Error> {
         match self.mkdir(path, CreateMode::Container).await {
             Err(error) if matches!(error.answer(), Some(zk::Error::Unimplemented)) => self.ensure(path).await,
@@ -251,7 +259,7 @@ impl Connection {
         Ok(optional(self.delete(path, version).await)?.is_some())
     }
 
-    /// Waits until the znode at `path` does not exist. Cancellation safe.
+    /// Waits until the znode at `path` does not exist. Cancel safe.
     pub(crate) async fn deleted(&self, path: &str) -> Result<(), Error> {
         loop {
             let (stat, watcher) = self.stat_and_watch(path).await?;
@@ -262,7 +270,8 @@ impl Connection {
         }
     }
 
-    /// Makes a round trip to ZooKeeper's leader. Later reads show all writes made before, and the local lease is renewed.
+    /// Makes a round trip to ZooKeeper's leader. Later reads show all writes made before, and the local lease is
+    /// renewed.
     pub async fn sync(&self) -> Result<(), Error> {
         let client = self.client("sync", "/")?;
         self.confirmed("sync", "/", client.sync("/")).await
@@ -288,8 +297,8 @@ impl Connection {
         }
     }
 
-    /// Like [`Connection::bounded`], for requests in which ZooKeeper's leader takes part. A response renews the local lease as of the time
-    /// at which the request was sent.
+    /// Like [`Connection::bounded`], for requests in which ZooKeeper's leader takes part. A response renews the local
+    /// lease as of the time at which the request was sent.
     pub(super) async fn confirmed<T, E: Into<zk::Error>>(
         &self,
         operation: &'static str,

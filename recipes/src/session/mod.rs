@@ -1,21 +1,22 @@
 //! A ZooKeeper session that reconnects, and is replaced by a new one when it expires.
 //!
-//! A [`Session`] connects, reconnects, and starts a new ZooKeeper session when the last one has ended, until it is [closed]. Its
-//! [`SessionState`] can be read and watched. Every connection has a number. Anything may have happened between two connections, so the owner of
-//! a znode verifies it on each new connection.
+//! A [`Session`] connects, reconnects, and starts a new ZooKeeper session when the last one has ended, until it is
+//! [closed]. Its [`SessionState`] can be read and watched. Every connection has a number. Anything may have happened
+//! between two connections, so the owner of a znode verifies it on each new connection.
 //!
-//! Requests are made over a [`Connection`]. They are bounded in time and fail at once while the session is not connected; the
-//! underlying client would queue them without a bound.
+//! Requests are made over a [`Connection`]. They are bounded in time and fail at once while the session is not
+//! connected; the underlying client would queue them without a bound.
 //!
-//! # Behaviour on disconnect and on expiry
-//! After a disconnect, the phase is [`Phase::Suspended`] until the client has reconnected in the same session, which is a new
-//! connection, or the session has ended. The servers end a session after its timeout without contact, and the client gives it up after 7/5 of
-//! the timeout. Then a new session is started, and the state contains its id. Connecting is retried
-//! indefinitely, with pauses from 100 ms to 2 s. Each reason of failure is logged once.
+//! # Disconnect and session expiry
+//! After a disconnect, the phase is [`Phase::Suspended`] until the client has reconnected in the same session, which is
+//! a new connection, or the session has ended. The servers end a session after its timeout without contact, and the
+//! client gives it up after 7/5 of the timeout. Then a new session is started, and the state contains its id.
+//! Connecting is retried indefinitely, with pauses from 100 ms to 2 s. Each reason of failure is logged once.
 //!
-//! # Cancellation safety
-//! Dropping the future of a request does not undo it, because it may have been sent. Dropping all handles of a `Session` ends its task and,
-//! shortly afterwards, the ZooKeeper session. Use [`Session::close`] to wait until it has ended.
+//! # Cancel safety
+//! Dropping the future of a request does not undo it, because it may have been sent. Dropping all handles of a
+//! `Session` ends its task and, shortly afterwards, the ZooKeeper session. Use [`Session::close`] to wait until it has
+//! ended.
 //!
 //! [closed]: Session::close
 
@@ -43,8 +44,8 @@ pub use connection::{BulkRead, Connection};
 pub use multi::{CreateMode, MultiError, Write, Written};
 pub use wrong_znodes::WrongZnodeReporter;
 
-/// Number of earlier sessions that are remembered. Their znodes disappear within one session timeout, so only the newest few can
-/// still own any.
+/// Number of earlier sessions that are remembered. Their znodes disappear within one session timeout, so only the
+/// newest few can still own any.
 const REMEMBERED_SESSIONS: usize = 16;
 
 /// Options of a [`Session`].
@@ -74,7 +75,8 @@ pub enum Phase {
 pub struct SessionState {
     /// Current phase.
     pub phase: Phase,
-    /// Number of the current or last connection, counted from 1 over all sessions. When it changes, verify the znodes that you own.
+    /// Number of the current or last connection, counted from 1 over all sessions. When it changes, verify the znodes
+    /// that you own.
     pub connection: u64,
     /// Id of the current or last session; 0 before the first one.
     pub session: i64,
@@ -82,7 +84,8 @@ pub struct SessionState {
     pub timeout: Duration,
 }
 
-/// A session that is kept alive and replaced when it expires. See the [module documentation](self). Clones share one session.
+/// A session that is kept alive and replaced when it expires. See the [module documentation](self). Clones share one
+/// session.
 #[derive(Clone)]
 pub struct Session {
     shared: Arc<Shared>,
@@ -100,8 +103,8 @@ type OnNewSession = Box<dyn Fn(i64) + Send + Sync>;
 /// State shared by the session task and the handles.
 struct Shared {
     state: watch::Sender<SessionState>,
-    /// Client of the current session. Requests clone it while they run; the session cannot be closed before all clones are
-    /// dropped.
+    /// Client of the current session. Requests clone it while they run; the session cannot be closed before all clones
+    /// are dropped.
     client: Mutex<Option<zk::Client>>,
     /// Id of the current session and its local lease. Responses to requests of other sessions do not renew it.
     validity: Mutex<(i64, SessionValidity)>,
@@ -116,7 +119,8 @@ struct Shared {
     wrong_znodes: Arc<wrong_znodes::Registry>,
 }
 
-/// Locks a mutex, also if it is poisoned: no code panics while it holds one of these locks, and the values would still be consistent.
+/// Locks a mutex, also if it is poisoned: no code panics while it holds one of these locks, and the values would still
+/// be consistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -130,10 +134,11 @@ impl Session {
         Session::launch(options, None)
     }
 
-    /// Like [`Session::start`], but calls `on_new_session` with the id of each new session before anything can be created in it.
+    /// Like [`Session::start`], but calls `on_new_session` with the id of each new session before anything can be
+    /// created in it.
     ///
-    /// A program can thus store the ids of its sessions, to find their znodes later even if it is killed. The session cannot be
-    /// used until the callback returns.
+    /// A program can thus store the ids of its sessions, to find their znodes later even if it is killed. The session
+    /// cannot be used until the callback returns.
     pub fn start_with_callback(
         options: SessionOptions,
         on_new_session: impl Fn(i64) + Send + Sync + 'static,
@@ -171,15 +176,15 @@ impl Session {
         *self.shared.state.borrow()
     }
 
-    /// Returns a receiver of state changes. Changes in quick succession coalesce; a new [`SessionState::connection`] shows that
-    /// the session was disconnected in between.
+    /// Returns a receiver of state changes. Changes in quick succession coalesce; a new [`SessionState::connection`]
+    /// shows that the session was disconnected in between.
     pub fn watch(&self) -> watch::Receiver<SessionState> {
         self.shared.state.subscribe()
     }
 
     /// Waits until the session is connected, and returns the connection.
     ///
-    /// Never returns if the session is closed. Cancellation safe.
+    /// Never returns if the session is closed. Cancel safe.
     pub async fn connection(&self) -> Connection {
         self.connection_after(0).await
     }
@@ -195,13 +200,14 @@ impl Session {
         }
     }
 
-    /// Returns true if `session` is the id of an earlier session of this process. Znodes of such a session are its own leftovers.
+    /// Returns true if `session` is the id of an earlier session of this process. Znodes of such a session are its own
+    /// leftovers.
     pub fn is_previous_session(&self, session: i64) -> bool {
         session != self.state().session && lock(&self.shared.past).contains(&session)
     }
 
-    /// Returns how long after `now` the session certainly exists without another request. Zero while it is not connected. See
-    /// [`SessionValidity`].
+    /// Returns how long after `now` the session certainly exists without another request. Zero while it is not
+    /// connected. See [`SessionValidity`].
     pub fn lease_remaining(&self, now: BootInstant) -> Duration {
         if self.state().phase != Phase::Connected {
             return Duration::ZERO;
@@ -218,8 +224,8 @@ impl Session {
     /// Closes the session. Waits until the servers have confirmed it, after which its ephemeral znodes are deleted, or
     /// until `timeout` has elapsed. Returns true if it was confirmed, or if there was no session to close.
     ///
-    /// Stop everything that uses the session first: a running request keeps it open. Not cancellation safe: if the future is
-    /// dropped, the session is closed in the background.
+    /// Stop everything that uses the session first: a running request keeps it open. Not cancellation safe: if the
+    /// future is dropped, the session is closed in the background.
     pub async fn close(&self, timeout: Duration) -> bool {
         drop(lock(&self.shared.open).take());
         let task = lock(&self.shared.task).take();

@@ -1,4 +1,5 @@
-//! Background task of a [`Session`](super::Session): connects, follows the state of the client, and starts new sessions.
+//! Background task of a [`Session`](super::Session): connects, follows the state of the client, and starts new
+//! sessions.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -64,7 +65,8 @@ async fn follow(
     states: &mut zk::StateWatcher,
     closing: &mut mpsc::Receiver<()>,
 ) -> bool {
-    // Usually connected, which `begin` has published. But the client may have lost its connection before its state was watched.
+    // Usually connected, which `begin` has published. But the client may have lost its connection before its state was
+    // watched.
     let mut unseen = Some(first_state).filter(|state| *state != zk::SessionState::SyncConnected);
     loop {
         let state = match unseen.take() {

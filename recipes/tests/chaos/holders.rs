@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atalaya_recipes::node_names::Naming;
-use atalaya_recipes::{AcquireError, Guard, Lock, ReadLock, Semaphore, Session, WriteLock};
+use atalaya_recipes::{AcquireError, Guard, Lock, ReadWriteLock, Semaphore, Session};
 use proptest::prelude::*;
 
 use crate::runner::{ActFuture, Client, Runner, Scenario};
@@ -188,9 +188,9 @@ pub(crate) struct ReadersAndWriters;
 impl Prize for ReadersAndWriters {
     async fn acquire(&self, session: Session, who: usize, how: How) -> Result<Option<Guard>, AcquireError> {
         if who.is_multiple_of(2) {
-            acquire!(ReadLock::new(session, LOCK, who.to_string()), how)
+            acquire!(ReadWriteLock::new(session, LOCK, who.to_string()).read_lock(), how)
         } else {
-            acquire!(WriteLock::new(session, LOCK, who.to_string()), how)
+            acquire!(ReadWriteLock::new(session, LOCK, who.to_string()).write_lock(), how)
         }
     }
 

@@ -8,12 +8,12 @@ use crate::stage::Stage;
 fn election() {
     let stage = Stage::new();
     let mut first = stage.run("election", &["first"]);
-    first.says("leading in term");
+    first.says("leading with the fencing token");
     let mut second = stage.run("election", &["second"]);
     second.says("Waiting");
     first.is_stopped();
     first.says("the session is closed");
-    second.says("leading in term");
+    second.says("leading with the fencing token");
     second.is_stopped();
 }
 
@@ -34,7 +34,7 @@ fn lock() {
 fn read_write_lock() {
     let stage = Stage::new();
     let mut readers = [stage.run("read_write_lock", &["read"]), stage.run("read_write_lock", &[])];
-    let reading = readers.each_ref().map(|reader| reader.says("reading, with all who read"));
+    let reading = readers.each_ref().map(|reader| reader.says("reading, together with other readers"));
     let mut writer = stage.run("read_write_lock", &["write"]);
     writer.says("waiting to write");
     let done = readers.each_ref().map(|reader| reader.says("done"));
@@ -55,7 +55,7 @@ fn semaphore() {
     let mut two = [stage.run("semaphore", &[]), stage.run("semaphore", &[])];
     let begun = two.each_ref().map(|one| one.says("downloading, at /semaphores/downloads/"));
     let mut third = stage.run("semaphore", &[]);
-    third.says("waiting for one of two places");
+    third.says("waiting for one of two permits");
     let waited = third.says("downloading") - *begun.iter().min().unwrap();
     // Three seconds as in `read_write_lock` above.
     assert!(waited > Duration::from_secs(1), "{waited:?}");
@@ -69,7 +69,7 @@ fn semaphore() {
 fn barrier() {
     let stage = Stage::new();
     let mut close = stage.run("barrier", &["close"]);
-    close.says("closed, for the time numbered");
+    close.says("closed, generation");
     close.ends();
     let mut waits = stage.run("barrier", &[]);
     waits.says("waiting");
@@ -87,10 +87,10 @@ fn barrier() {
 fn double_barrier() {
     let stage = Stage::new();
     let mut first = stage.run("double_barrier", &[]);
-    first.says("waiting for 2");
+    first.says("waiting for 2 processes");
     let mut second = stage.run("double_barrier", &["2"]);
     for one in [&mut first, &mut second] {
-        one.says("all are here");
+        one.says("all have entered");
         one.says("all are done");
         one.ends();
     }
@@ -101,12 +101,12 @@ fn lease() {
     let stage = Stage::new();
     for name in ["a", "a"] {
         let mut ours = stage.run("lease", &[name]);
-        ours.says("ours for 1");
-        ours.says("done, and still ours");
+        ours.says("held for 1");
+        ours.says("done, and still held");
         ours.ends();
     }
     let mut other = stage.run("lease", &["b"]);
-    other.says("a has it for 1");
+    other.says("held by a for 1");
     other.ends();
 }
 
@@ -119,7 +119,7 @@ fn set_partitioner() {
     b.says("polling bus 2, bus 4");
     let shared = a.says_after(alone, "polling bus 1, bus 3");
     b.is_stopped();
-    b.says("given back");
+    b.says("released");
     a.says_after(shared, "polling bus 1, bus 2, bus 3, bus 4");
     a.is_stopped();
 }

@@ -7,12 +7,12 @@ fn counter() {
     let stage = Stage::new();
     let mut both = [stage.run("counter", &[]), stage.run("counter", &[])];
     for one in &mut both {
-        one.says("it is at");
+        one.says("value: ");
         one.ends();
     }
     let mut third = stage.run("counter", &[]);
-    third.says("it is at 20");
-    third.says("and now at 30");
+    third.says("value: 20");
+    third.says("after the addition: 30");
     third.ends();
 }
 
@@ -20,13 +20,13 @@ fn counter() {
 fn party() {
     let stage = Stage::new();
     let mut a = stage.run("party", &["a"]);
-    a.says("here: a");
+    a.says("members: a");
     let mut b = stage.run("party", &["b"]);
-    b.says("here: a, b");
-    let both = a.says("here: a, b");
+    b.says("members: a, b");
+    let both = a.says("members: a, b");
     b.is_stopped();
     b.says("left");
-    a.says_after(both, "here: a");
+    a.says_after(both, "members: a");
     a.is_stopped();
 }
 
@@ -39,7 +39,7 @@ fn queue() {
     put.ends();
     let mut take = stage.run("queue", &[]);
     assert!(take.says("took one") <= take.says("took two"));
-    take.says("there is no more");
+    take.says("the queue is empty");
     take.ends();
 }
 
@@ -50,10 +50,10 @@ fn locking_queue() {
     put.says("put 2 jobs");
     put.ends();
     let mut work = stage.run("locking_queue", &[]);
-    work.says("at one");
-    work.says("done with one");
-    work.says("done with two");
-    work.says("there is no more");
+    work.says("processing one");
+    work.says("processed one");
+    work.says("processed two");
+    work.says("the queue is empty");
     work.ends();
 }
 
@@ -63,7 +63,7 @@ fn persistent_node_and_those_who_follow_it() {
     let mut watch = stage.run("children_watch", &[]);
     let mut cache = stage.run("children_cache", &[]);
     let mut data = stage.run("data_watch", &["/mediciones/a"]);
-    data.says("there is no /mediciones/a");
+    data.says("/mediciones/a does not exist");
     let mut a = stage.run("persistent_node", &["a"]);
     a.says("held, stored 1 times");
     watch.says("1: a");
@@ -92,6 +92,6 @@ fn a_second_persistent_node_of_a_name_gives_up() {
 fn data_watch() {
     let stage = Stage::new();
     let mut watch = stage.run("data_watch", &[]);
-    watch.says("there is no /config/sampling_period");
+    watch.says("/config/sampling_period does not exist");
     watch.is_stopped();
 }

@@ -6,8 +6,8 @@ use atalaya_recipes::node_names::Naming;
 use atalaya_recipes::queue::DEFAULT_PRIORITY;
 use atalaya_recipes::session::CreateMode;
 use atalaya_recipes::{
-    Barrier, Counter, DoubleBarrier, Election, Lease, LeaseError, Lock, LockingQueue, Party, Queue, ReadLock,
-    Semaphore, Session, Standing, WrongZnode, ZnodeProblem,
+    Barrier, Counter, DoubleBarrier, Election, Lease, LeaseError, Lock, LockingQueue, Party, Queue,
+    ReadWriteLock, Semaphore, Session, Standing, WrongZnode, ZnodeProblem,
 };
 
 use crate::refusals::received;
@@ -85,8 +85,10 @@ fn locks_report_the_persistent_znode_that_they_wait_for(bed: &TestBed) {
     let squatter = format!("/lock/{TOKEN}__lock__0000000000");
     create(bed, &squatter, b"", CreateMode::Persistent);
     let session = bed.session();
-    let (lock, read) =
-        (Lock::new(session.clone(), "/lock", "a"), ReadLock::new(session.clone(), "/lock", "a"));
+    let (lock, read) = (
+        Lock::new(session.clone(), "/lock", "a"),
+        ReadWriteLock::new(session.clone(), "/lock", "a").read_lock(),
+    );
     let waiting = bed.spawn(async move { lock.acquire().await.map(drop) });
     until_reported(bed, &session, &squatter, ZnodeProblem::NotEphemeral);
     waiting.abort();

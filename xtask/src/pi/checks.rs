@@ -54,7 +54,7 @@ fn clock(site: &mut Site) -> anyhow::Result<String> {
     site.pi()?.qmp().set_temperature(AMBIENT, 19.5);
     let pid = site.start_in_pi(ID, "pi", &url)?;
     site.measures(ID, 19.5)?;
-    let complaint = site.pi()?.console().wait_for("the API does not take reports", PATIENCE);
+    let complaint = site.pi()?.console().wait_for("the API does not accept reports", PATIENCE);
     ensure!(
         complaint.text.contains("clock") && complaint.text.contains("1970"),
         "it says: {}",

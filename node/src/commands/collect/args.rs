@@ -30,8 +30,9 @@ pub(in crate::commands) struct CollectArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub(super) listen: Option<String>,
 
-    /// Accepted name in the Host header, in addition to IP addresses, localhost, the name of this machine, names without a
-    /// dot and the name in --listen; `*` accepts all. May be repeated [env: ATALAYA_ALLOWED_HOST, separated by commas].
+    /// Accepted name in the Host header, in addition to IP addresses, localhost, the name of this machine, names
+    /// without a dot and the name in --listen; `*` accepts all. May be repeated [env: ATALAYA_ALLOWED_HOST, separated
+    /// by commas].
     #[arg(long, value_name = "NAME")]
     pub(super) allowed_host: Vec<String>,
 
@@ -73,11 +74,13 @@ pub(in crate::commands) struct CollectArgs {
     #[arg(long, value_name = "DURATION")]
     pub(super) keep_reports: Option<String>,
 
-    /// Age after which hourly sums are deleted, not shorter than --keep-reports [default: never] [env: ATALAYA_KEEP_HOURS].
+    /// Age after which hourly sums are deleted, not shorter than --keep-reports [default: never] [env:
+    /// ATALAYA_KEEP_HOURS].
     #[arg(long, value_name = "DURATION")]
     pub(super) keep_hours: Option<String>,
 
-    /// Maximum requests per second from one address or one token, from 0.1 to 1000000 [default: 500] [env: ATALAYA_RATE].
+    /// Maximum requests per second from one address or one token, from 0.1 to 1000000 [default: 500] [env:
+    /// ATALAYA_RATE].
     #[arg(long, value_name = "COUNT")]
     pub(super) rate: Option<f64>,
 

@@ -62,7 +62,8 @@ pub(super) fn allowed_hosts(listen: &ListenAddr, names: Option<Setting>) -> Resu
     Ok(hosts)
 }
 
-/// Reads the files with a password, trusted certificates, a client certificate and its key. Returns `None` if none is given.
+/// Reads the files with a password, trusted certificates, a client certificate and its key. Returns `None` if none is
+/// given.
 pub(super) fn redis_access(files: [Option<PathBuf>; 4]) -> Result<Option<RedisAccess>, Failure> {
     if files.iter().all(Option::is_none) {
         return Ok(None);

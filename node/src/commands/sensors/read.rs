@@ -87,8 +87,8 @@ async fn read(args: &SensorsReadArgs) -> Result<(), Failure> {
     if failed.is_empty() { Ok(()) } else { Err(Failure::io(anyhow!("{}", failed.join("; ")))) }
 }
 
-/// Reads all sensors once. Sensors that the first read starts (such as an SCD4x) are read again until they have measured or
-/// their maximum start time is over. Does not wait for absent chips.
+/// Reads all sensors once. Sensors that the first read starts (such as an SCD4x) are read again until they have
+/// measured or their maximum start time is over. Does not wait for absent chips.
 async fn first_samples(sensors: &mut Sensors, board: &Board, selected: Option<&str>) -> Vec<Sample> {
     let mut samples = sensors.sample(READ_TIMEOUT).await;
     let started = Instant::now();
@@ -118,8 +118,8 @@ async fn first_samples(sensors: &mut Sensors, board: &Board, selected: Option<&s
             }
         }
         tokio::time::sleep(START_INTERVAL).await;
-        // Only the pending samples are replaced. The filters of the other sensors have already passed the first value, and may
-        // drop the second one.
+        // Only the pending samples are replaced. The filters of the other sensors have already passed the first
+        // value, and may drop the second one.
         for sample in sensors.sample(READ_TIMEOUT).await {
             if let Some(known) = pending.iter_mut().find(|known| known.sensor == sample.sensor) {
                 **known = sample;

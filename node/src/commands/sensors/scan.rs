@@ -1,5 +1,5 @@
-//! `atalaya sensors scan`: finds chips on the I²C buses of this machine, and lists the supported chips that can have the address.
-//! Does not write to the buses.
+//! `atalaya sensors scan`: finds chips on the I²C buses of this machine, and lists the supported chips that can have
+//! the address. Does not write to the buses.
 
 use clap::Args;
 

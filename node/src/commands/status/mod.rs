@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Error, Session};
 use clap::Args;
 use tokio::time::{MissedTickBehavior, timeout};
@@ -17,9 +18,8 @@ use super::signals::stop_signal;
 use super::tools::with_session;
 use crate::commands::exit::Failure;
 use crate::fleet_status::FleetStatus;
-use crate::fleet_status::clock::Clock;
-use crate::fleet_status::znodes::now;
 use crate::settings::{FleetArgs, Settings, load_boards};
+use crate::zk::server_clock::{ServerClock, local_time};
 use read::FleetReader;
 use show::StatusOutput;
 
@@ -45,15 +45,15 @@ pub(super) struct StatusArgs {
     #[command(flatten)]
     connection: ConnectionArgs,
 
-    /// Parent znode of the measurements [default: boards.toml, else /mediciones] [env: ATALAYA_MEASUREMENTS].
+    /// Parent znode of the measurements [default: boards.toml, or /mediciones] [env: ATALAYA_MEASUREMENTS].
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     measurements: Option<String>,
 
-    /// Template for the name of a measurement's znode [default: boards.toml, else {id}] [env: ATALAYA_NAME].
+    /// Template for the name of a measurement's znode [default: boards.toml, or {id}] [env: ATALAYA_NAME].
     #[arg(long, value_name = "TEMPLATE", help_heading = "Fleet")]
     name: Option<String>,
 
-    /// Parent znode of the contenders of the election [default: boards.toml, else /election] [env: ATALAYA_ELECTION].
+    /// Parent znode of the contenders of the election [default: boards.toml, or /election] [env: ATALAYA_ELECTION].
     #[arg(long, value_name = "PATH", help_heading = "Fleet")]
     election: Option<String>,
 }
@@ -74,8 +74,12 @@ pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let settings =
         Settings::assemble(&fleet, &load_boards(None, process_environment())?, process_environment())?;
     with_session(&args.connection, |session| async move {
-        let observer =
-            FleetObserver { session, settings, reader: FleetReader::default(), clock: Clock::default() };
+        let observer = FleetObserver {
+            session,
+            settings,
+            reader: FleetReader::default(),
+            clock: ServerClock::default(),
+        };
         if args.watch { watch(observer, args).await } else { show_once(observer, args).await }?;
         Ok(ExitCode::SUCCESS)
     })
@@ -127,19 +131,19 @@ struct FleetObserver {
     session: Session,
     settings: Settings,
     reader: FleetReader,
-    clock: Clock,
+    clock: ServerClock,
 }
 
 impl FleetObserver {
     async fn read(&mut self) -> Result<FleetStatus, Error> {
         let connection = self.session.connection().await;
-        let started = now();
+        let started = BootInstant::now();
         let fleet = self.reader.read(&connection, &self.settings).await?;
-        let ended = now();
+        let ended = BootInstant::now();
         if fleet.newest_write > 0 {
-            self.clock.look(fleet.newest_write, started, ended);
+            self.clock.record_read(fleet.newest_write, started, ended, local_time());
         }
-        let now = ended.saturating_add(self.clock.ahead());
+        let now = self.clock.now(ended).unwrap_or_else(local_time);
         Ok(FleetStatus::new(self.settings.zookeeper.to_string(), fleet, now))
     }
 }

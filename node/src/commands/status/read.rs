@@ -5,23 +5,21 @@ use atalaya_recipes::wrong_znode::is_ephemeral;
 use atalaya_recipes::{Connection, Error, WrongZnode, ZnodeProblem};
 
 use crate::dynamic_config::{fleet_path, parse_sampling_period};
-use crate::fleet_status::znodes::{all, children, read};
 use crate::fleet_status::{RawFleet, RawMeasurement, parse_node_info};
-use crate::leader::delivery::outbox;
 use crate::leader::fenced_store::COUNTER;
-use crate::leader::members::Members;
 use crate::leader::outbox_store;
 use crate::model::fence::{self, Fence};
 use crate::model::{barrier, node_info};
 use crate::settings::Settings;
 use crate::settings::table::SAMPLING_PERIOD;
+use crate::zk::bulk_read::{SizeCache, read_children, read_named_children};
 
 /// Reader that remembers the sizes of the znodes, so that the next reading takes fewer requests.
 #[derive(Default)]
 pub(super) struct FleetReader {
-    measurements: Members,
-    node_infos: Members,
-    contenders: Members,
+    measurements: SizeCache,
+    node_infos: SizeCache,
+    contenders: SizeCache,
 }
 
 impl FleetReader {
@@ -42,13 +40,13 @@ impl FleetReader {
         if let Some((data, _)) = connection.get_opt(&period).await? {
             fleet.sampling_period = parse_sampling_period(&data);
         }
-        let waiting = outbox_store::cycles(connection, outbox::PATH).await?;
+        let waiting = outbox_store::cycles(connection, outbox_store::PATH).await?;
         fleet.waiting_reports = waiting.map_or(0, |cycles| cycles.len());
-        fleet.rejected_reports = count_children(connection, outbox::ASIDE).await?;
+        fleet.rejected_reports = count_children(connection, outbox_store::REJECTED_PATH).await?;
         self.read_contenders(connection, &settings.election, &mut fleet).await?;
         read_barrier_and_counter(connection, &mut fleet).await?;
         let parent = &settings.measurements;
-        let found = all(connection, parent, &mut self.measurements, RawMeasurement::parse).await?;
+        let found = read_children(connection, parent, &mut self.measurements, RawMeasurement::parse).await?;
         for (name, stat, measurement) in found {
             fleet.record_stat(&stat);
             fleet.wrong_znodes.extend(WrongZnode::not_ephemeral(&format!("{parent}/{name}"), &stat));
@@ -58,7 +56,7 @@ impl FleetReader {
         }
         let parent = node_info::PARENT_PATH;
         let parse = |data: &[u8], _: &_| parse_node_info(data);
-        for (id, stat, info) in all(connection, parent, &mut self.node_infos, parse).await? {
+        for (id, stat, info) in read_children(connection, parent, &mut self.node_infos, parse).await? {
             fleet.record_stat(&stat);
             fleet.wrong_znodes.extend(WrongZnode::not_ephemeral(&format!("{parent}/{id}"), &stat));
             fleet.node_infos.insert(id, info);
@@ -74,13 +72,13 @@ impl FleetReader {
         election: &str,
         fleet: &mut RawFleet,
     ) -> Result<(), Error> {
-        let names = children(connection, election).await?;
+        let names = connection.children_or_empty(election).await?;
         let contenders: Vec<String> =
             sorted_contenders(Naming::Kazoo, &names).into_iter().map(str::to_owned).collect();
         fleet.contenders = contenders.len();
         let Some(first) = contenders.first().cloned() else { return Ok(()) };
         for (name, stat, ()) in
-            read(connection, election, contenders, &mut self.contenders, |_, _| ()).await?
+            read_named_children(connection, election, contenders, &mut self.contenders, |_, _| ()).await?
         {
             fleet.wrong_znodes.extend(WrongZnode::not_ephemeral(&format!("{election}/{name}"), &stat));
         }

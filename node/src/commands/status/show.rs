@@ -107,7 +107,7 @@ impl Screen {
         crossterm::terminal::size().ok()?;
         let mut enter = Vec::new();
         crossterm::queue!(enter, EnterAlternateScreen, Hide).ok()?;
-        stdout.conclude(enter);
+        stdout.finish(enter);
         Some(Screen { stdout: Arc::clone(stdout) })
     }
 
@@ -126,7 +126,7 @@ impl Drop for Screen {
         let mut leave = Vec::new();
         // Writing to memory cannot fail.
         let _ = crossterm::queue!(leave, crossterm::cursor::Show, crossterm::terminal::LeaveAlternateScreen);
-        self.stdout.conclude(leave);
+        self.stdout.finish(leave);
     }
 }
 

@@ -1,4 +1,5 @@
-//! `atalaya config get|set|watch|init`: values that several programs share, such as the dynamic configuration of a fleet.
+//! `atalaya config get|set|watch|init`: values that several programs share, such as the dynamic configuration of a
+//! fleet.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;

@@ -19,7 +19,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Maximum size of a value from standard input: ZooKeeper rejects requests of more than 1 MiB.
 const MAX_INPUT: u64 = 1024 * 1024 - 1024;
 
-/// Connects to ZooKeeper, calls `work` with the connected session, and closes the session, which deletes its ephemeral znodes.
+/// Connects to ZooKeeper, calls `work` with the connected session, and closes the session, which deletes its
+/// ephemeral znodes.
 pub(in crate::commands) fn with_session<Fut, T>(
     args: &ConnectionArgs,
     work: impl FnOnce(Session) -> Fut,
@@ -30,7 +31,8 @@ where
     with_session_from(None, args, work)
 }
 
-/// As [`with_session`], with the ZooKeeper address of the file `boards` if it is not given in `args` or the environment.
+/// As [`with_session`], with the ZooKeeper address of the file `boards` if it is not given in `args` or the
+/// environment.
 pub(in crate::commands) fn with_session_from<Fut, T>(
     boards: Option<&PathBuf>,
     args: &ConnectionArgs,

@@ -1,8 +1,9 @@
 //! A command that runs only while a lock or the leadership is held, and whose processes all end with it.
 //!
-//! On Linux it runs below `atalaya keep` (`super::keep`), the ancestor of all these processes, including daemons. If this process is
-//! killed, `keep` kills them long before another client can hold the lock. The command stays in the process group of this process,
-//! so that it can read the terminal and receives its signals. On other systems, only the command itself is ended.
+//! On Linux it runs below `atalaya keep` (`super::keep`), the ancestor of all these processes, including daemons. If
+//! this process is killed, `keep` kills them long before another client can hold the lock. The command stays in the
+//! process group of this process, so that it can read the terminal and receives its signals. On other systems, only
+//! the command itself is ended.
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -13,7 +14,7 @@ use anyhow::anyhow;
 use tokio::process::{Child, Command};
 use tracing::{info, warn};
 
-use crate::commands::exit::Failure;
+use crate::commands::exit::{Failure, code_of};
 use crate::commands::own_program::own_program;
 
 /// Result of the command.
@@ -25,8 +26,8 @@ pub(super) struct Ended {
     pub(super) lost: bool,
 }
 
-/// Runs `command` with `variables` added to its environment. When `lost` or `stop` completes before the command ends, all its
-/// processes get SIGTERM and, `grace` later, SIGKILL. Returns when all of them have ended.
+/// Runs `command` with `variables` added to its environment. When `lost` or `stop` completes before the command ends,
+/// all its processes get SIGTERM and, `grace` later, SIGKILL. Returns when all of them have ended.
 ///
 /// # Cancellation safety
 /// Not cancellation safe: the command would continue until this process ends.
@@ -50,7 +51,7 @@ pub(super) async fn run(
         }
     };
     end_remaining_processes().await;
-    Ok(Ended { code: exit_code(status), lost })
+    Ok(Ended { code: code_of(status), lost })
 }
 
 #[cfg(target_os = "linux")]
@@ -155,16 +156,4 @@ fn terminate(child: &Child) {
 #[cfg(not(unix))]
 fn terminate(child: &mut Child) {
     let _ = child.start_kill();
-}
-
-#[cfg(unix)]
-fn exit_code(status: ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt as _;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
-    u8::try_from(code).unwrap_or(1)
-}
-
-#[cfg(not(unix))]
-fn exit_code(status: ExitStatus) -> u8 {
-    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }

@@ -1,11 +1,13 @@
 //! `atalaya keep CMD…` (hidden, Linux only): runs a command and ends all its processes with it.
 //!
-//! This process is a subreaper, so it is the ancestor of every process that the command starts, including daemons. When the command
-//! ends, its remaining processes get SIGTERM, and SIGKILL after the grace period. When the parent of this process ends, all of
-//! them are killed at once. This process exits with the status of the command, after all processes have ended.
+//! This process is a subreaper, so it is the ancestor of every process that the command starts, including daemons.
+//! When the command ends, its remaining processes get SIGTERM, and SIGKILL after the grace period. When the parent of
+//! this process ends, all of them are killed at once. This process exits with the status of the command, after all
+//! processes have ended.
 //!
-//! It installs no signal handlers, so that the command inherits ignored signals (`nohup`). It is in its own process group, so that
-//! the signals of a terminal reach only the command, which stays in the group of the caller and can read the terminal.
+//! It installs no signal handlers, so that the command inherits ignored signals (`nohup`). It is in its own process
+//! group, so that the signals of a terminal reach only the command, which stays in the group of the caller and can
+//! read the terminal.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -85,7 +87,8 @@ fn own_group() -> Option<i32> {
     fields.split_ascii_whitespace().nth(2)?.parse().ok().filter(|group| *group > 0)
 }
 
-/// Returns a pidfd, which is readable when the process has ended. Kernels before 5.3 and some sandboxes do not support it.
+/// Returns a pidfd, which is readable when the process has ended. Kernels before 5.3 and some sandboxes do not
+/// support it.
 fn open_pidfd(pid: Pid) -> Option<OwnedFd> {
     pidfd_open(pid, PidfdFlags::empty()).ok()
 }
@@ -153,7 +156,7 @@ impl ProcessTree {
     }
 }
 
-/// Ends this process like the command: by the same signal if possible, else with the returned exit code.
+/// Ends this process like the command: by the same signal if possible, otherwise with the returned exit code.
 fn end_like(status: Option<WaitStatus>) -> ExitCode {
     let Some(status) = status else { return ExitCode::FAILURE };
     if let Some(code) = status.exit_status() {

@@ -196,8 +196,8 @@ async fn run_while_held(
         });
     }
     let variables = [(FENCE, guard.fencing_token().to_string())];
-    // Without ZooKeeper, the local lease ends after half of the session timeout, and the command is killed a quarter later.
-    // Another client can hold the lock only after the whole session timeout.
+    // Without ZooKeeper, the local lease ends after half of the session timeout, and the command is killed a quarter
+    // later. Another client can hold the lock only after the whole session timeout.
     let grace = guard.connection().timeout() / 4;
     let Ended { code, lost } = guarded_command::run(command, &variables, grace, guard.lost(), stop).await?;
     Ok(if lost { Outcome::Lost } else { Outcome::Done(ExitCode::from(code)) })

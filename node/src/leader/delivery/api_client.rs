@@ -1,89 +1,138 @@
-//! The API to which reports go: its address, its token, and the HTTP client.
+//! HTTP client for the API that receives the reports.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
 
 use atalaya_hal::boards::ApiMethod;
+use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
 use tokio::runtime::Handle;
+use tokio_util::context::TokioContext;
 
+use crate::leader::delivery::outcome::Outcome;
 use crate::leader::delivery::response;
 use crate::model::node_id::NodeId;
+use crate::model::report::Report;
 use crate::settings::api_token::ApiToken;
 
-/// Where reports go. Clones share their connections.
+/// Response header of a collector of Atalaya.
+const COLLECTOR_HEADER: &str = "atalaya-collector";
+
+/// Client for one API. Clones share their connections.
 #[derive(Clone, Debug)]
-pub struct Api {
-    pub(in crate::leader) url: Url,
-    pub(in crate::leader) method: ApiMethod,
-    /// What the requests say they come from.
-    agent: String,
-    /// What it wants to see.
+pub(crate) struct Api {
+    url: Url,
+    method: ApiMethod,
+    user_agent: String,
     token: Option<ApiToken>,
-    /// Made by the first who has to report: it takes more memory than all the rest of a node.
+    /// Created by the first request: it takes more memory than the rest of a node.
     client: Arc<OnceLock<Client>>,
-    /// Whether it last answered as a collector of ours.
-    pub(in crate::leader) collects: Arc<AtomicBool>,
-    /// The runtime with which requests wait for the network; `None`: the one that they are made in.
-    pub(in crate::leader) network: Option<Handle>,
+    /// True if the last response was from a collector of Atalaya.
+    is_collector: Arc<AtomicBool>,
+    /// Runtime for the network I/O of requests; `None`: the caller's.
+    runtime: Option<Handle>,
 }
 
 impl Api {
-    /// The one at `url`, for the node called `id`.
-    pub fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
-        let agent = format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
+    /// Returns a client for the API at `url`, used by the node with this id.
+    pub(crate) fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
+        let user_agent =
+            format!("atalaya/{} (node {})", env!("CARGO_PKG_VERSION"), id.as_str().escape_default());
         Api {
             url,
             method,
-            agent,
+            user_agent,
             token: None,
             client: Arc::default(),
-            collects: Arc::default(),
-            network: None,
+            is_collector: Arc::default(),
+            runtime: None,
         }
     }
 
-    /// Lets requests use the network through that runtime: for nodes whose own has no I/O.
+    /// Sets the runtime for network I/O, for nodes whose own runtime has none.
     #[must_use]
-    pub fn through(mut self, network: Option<Handle>) -> Api {
-        self.network = network;
+    pub(crate) fn with_runtime(mut self, runtime: Option<Handle>) -> Api {
+        self.runtime = runtime;
         self
     }
 
-    /// Shows it this token with each request.
+    /// Sets the token that requests carry.
     #[must_use]
-    pub fn showing(mut self, token: Option<ApiToken>) -> Api {
+    pub(crate) fn with_token(mut self, token: Option<ApiToken>) -> Api {
         self.token = token;
         self
     }
 
-    /// Whether it is the same as that one.
-    pub fn is(&self, other: &Api) -> bool {
+    /// Returns true if both clients send the same requests to the same address.
+    pub(crate) fn same_endpoint(&self, other: &Api) -> bool {
         self.url == other.url && self.method == other.method && self.token == other.token
     }
 
-    /// A request to it, with its token if it goes to its origin. Everything that is sent to an API begins here.
+    /// Returns a request to `url`, with the token if `url` has the origin of the API. Every request to an API is built
+    /// here.
     ///
     /// # Errors
-    /// The client cannot be set up.
-    pub fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
-        let is_its_own = url.origin() == self.url.origin();
+    /// The HTTP client cannot be set up.
+    pub(crate) fn request(&self, method: Method, url: Url) -> reqwest::Result<RequestBuilder> {
+        let is_same_origin = url.origin() == self.url.origin();
         let request = self.client()?.request(method, url);
-        let token = self.token.as_ref().filter(|token| is_its_own && token.is_for(&self.url));
+        let token = self.token.as_ref().filter(|token| is_same_origin && token.is_for(&self.url));
         let Some(token) = token.and_then(ApiToken::header) else {
             return Ok(request);
         };
-        // In the place of a password in the address. A redirect to another origin goes without it.
+        // It replaces a password in the address. A redirect to another origin does not carry it.
         Ok(request.headers(HeaderMap::from_iter([(AUTHORIZATION, token)])))
     }
 
-    /// It does not know who reports, or does not let them: that is nothing about a report. What to do about it, in
-    /// words.
-    pub(in crate::leader) fn turned_away(&self, status: StatusCode) -> String {
+    /// Sends a report and waits for the response, up to `timeout`.
+    ///
+    /// # Cancellation safety
+    /// If the future is dropped, the API may have recorded the report or not.
+    pub(crate) async fn send(&self, report: &Report, timeout: Duration) -> Outcome {
+        self.with_network(self.try_send(report, timeout)).await
+    }
+
+    async fn try_send(&self, report: &Report, timeout: Duration) -> Outcome {
+        let setup_error = |error: &reqwest::Error| format!("cannot set up HTTP: {}", root_cause(error));
+        let request = match report.request(&self.url, self.method, |method, url| self.request(method, url)) {
+            Ok(request) => request.timeout(timeout),
+            Err(error) => return Outcome::Failed(setup_error(&error)),
+        };
+        let (client, request) = match request.build_split() {
+            (client, Ok(request)) => (client, request),
+            // The address and the client work for other reports, so only this report cannot be sent.
+            (_, Err(error)) => return Outcome::Invalid(format!("it cannot be sent: {}", root_cause(&error))),
+        };
+        let requested = request.url().clone();
+        let response = match client.execute(request).await {
+            Ok(response) => response,
+            Err(error) if error.is_timeout() => {
+                return Outcome::Failed(format!("no answer within {timeout:?}"));
+            }
+            Err(error) => {
+                return Outcome::Failed(with_clock_hint(root_cause(&error), SystemTime::now()));
+            }
+        };
+        self.is_collector.store(response.headers().contains_key(COLLECTOR_HEADER), Ordering::Relaxed);
+        response::classify(&requested, response, |status| self.denied(status)).await
+    }
+
+    /// Runs a request with the runtime for network I/O.
+    pub(in crate::leader) async fn with_network<T>(&self, request: impl Future<Output = T>) -> T {
+        match &self.runtime {
+            Some(runtime) => TokioContext::new(request, runtime.clone()).await,
+            None => request.await,
+        }
+    }
+
+    /// Returns the reason for a response that concerns the sender and not the report (401, 403, 407), with the remedy.
+    /// Reads the token again, in case its file has changed.
+    fn denied(&self, status: StatusCode) -> String {
         match &self.token {
-            None => format!("it answers {status}, and there is no token to show (api_token_file)"),
+            None => format!("it answers {status}, and no token is configured (api_token_file)"),
             Some(token) if !token.is_for(&self.url) => {
                 format!("it answers {status}, and {token} is not sent there: {}", token.bound_to())
             }
@@ -94,12 +143,12 @@ impl Api {
         }
     }
 
-    /// Its address, if it is a collector of ours, and the runtime with which requests wait for the network.
-    pub(in crate::leader) fn collector(&self) -> Option<(&Url, Option<&Handle>)> {
-        self.collects.load(Ordering::Relaxed).then_some((&self.url, self.network.as_ref()))
+    /// Returns the address, if the last response was from a collector of Atalaya.
+    pub(in crate::leader) fn collector_url(&self) -> Option<&Url> {
+        self.is_collector.load(Ordering::Relaxed).then_some(&self.url)
     }
 
-    /// Returns true if its requests carry the node's own token.
+    /// Returns true if requests carry a token of this node.
     pub(in crate::leader) fn has_token(&self) -> bool {
         self.token.as_ref().is_some_and(|token| token.is_for(&self.url))
     }
@@ -109,28 +158,28 @@ impl Api {
             return Ok(client);
         }
         let mut builder =
-            Client::builder().user_agent(&self.agent).redirect(response::redirects(self.method));
+            Client::builder().user_agent(&self.user_agent).redirect(response::redirect_policy(self.method));
         if self.url.scheme() == "http" {
-            // The machine's certificates would be read for nothing.
+            // Without TLS, reading the machine's certificates is useless work.
             builder = builder.tls_certs_only(std::iter::empty());
         }
-        if self.is_here() {
-            // The environment may name a proxy; to that one, "here" would be somewhere else.
+        if self.is_local() {
+            // The environment may name a proxy, on which the local address would be another machine.
             builder = builder.no_proxy();
         }
         let client = builder.build()?;
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Whether it is on this very machine.
-    pub(in crate::leader) fn is_here(&self) -> bool {
+    /// Returns true if the API runs on this machine.
+    fn is_local(&self) -> bool {
         let host = self.url.host_str().unwrap_or_default();
         let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
         address.map_or(host == "localhost", |address| address.is_loopback())
     }
 
-    /// The address for logs: without password and query, which may be secrets.
-    pub(in crate::leader) fn shown(&self) -> String {
+    /// Returns the address for logs: without password and query, which may be secrets.
+    pub(super) fn display_url(&self) -> String {
         let mut url = self.url.clone();
         // Both fail only for addresses that can have neither.
         let _ = url.set_username("");
@@ -139,3 +188,30 @@ impl Api {
         url.into()
     }
 }
+
+/// Returns the innermost cause, which names the problem ("Connection refused"); the outer errors only name their layer.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
+}
+
+/// Adds a hint about this machine's clock to an error about the validity of a certificate: a Raspberry Pi starts in
+/// 1970. The hint has the day only, because a reason that changes is logged again.
+fn with_clock_hint(cause: String, now: SystemTime) -> String {
+    let validity_errors = ["certificate not valid yet", "certificate expired"];
+    let found = validity_errors.iter().find_map(|error| Some(cause.find(error)? + error.len()));
+    match (found, Timestamp::try_from(now)) {
+        (Some(end), Ok(now)) => {
+            let day = now.strftime("%Y-%m-%d");
+            format!("{}; the clock of this machine says {day}: is it set?", &cause[..end])
+        }
+        _ => cause,
+    }
+}
+
+#[cfg(test)]
+#[path = "api_client_tests.rs"]
+mod tests;

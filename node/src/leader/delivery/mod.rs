@@ -1,8 +1,14 @@
 //! Delivery of reports from the outbox to the API.
+//!
+//! [`worker`] drives the delivery: it asks [`outbox`], which keeps the reports and asks [`queue`] for their order, and
+//! sends them with [`api_client`]. [`outbox_reader`] fills the outbox from ZooKeeper. The calls go in this direction
+//! only.
 
-pub mod api_client;
-pub mod outbox;
+pub(crate) mod api_client;
+pub(crate) mod outbox;
 pub(super) mod outbox_reader;
-pub mod queue;
+pub(crate) mod outcome;
+pub(crate) mod queue;
 mod response;
-pub mod worker;
+pub(super) mod shared_outbox;
+pub(super) mod worker;

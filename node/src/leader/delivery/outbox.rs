@@ -1,7 +1,8 @@
-//! The reports that are written down and not yet accepted: which of them to send next, and what to do with those that are
-//! settled. Pure; filled by `loading`, emptied by [`crate::leader::outbox_store`], sent by [`crate::leader::delivery::worker`].
+//! Reports that are committed and not accepted yet: decides which is sent next, and how each is finished. No I/O;
+//! filled by [`crate::leader::delivery::outbox_reader`], sent by [`crate::leader::delivery::worker`], finished by
+//! [`crate::leader::outbox_store`].
 //!
-//! Only as many reports are in memory as fit into [`LARGEST_LOADED`]; of the others only the cycles are known until
+//! Only as many reports are in memory as fit into [`MAX_LOADED_BYTES`]. Of the others only the cycles are known until
 //! there is room.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,306 +11,304 @@ use std::time::Duration;
 use atalaya_recipes::clock::BootInstant;
 use jiff::Timestamp;
 
-use crate::leader::delivery::queue::{DeliveryQueue, Key, News, Next, Outcome, Settled, Stale};
+use crate::leader::delivery::outcome::{Outcome, Stale};
+use crate::leader::delivery::queue::{DeliveryQueue, FinalOutcome, Key, Next, StateChange};
 use crate::model::fence::Fence;
 use crate::model::report::{CycleReport, Report};
 
-/// The parent of reports that are not delivered yet; their names are their cycles.
-pub const PATH: &str = "/atalaya/reports";
-/// The parent of reports that the API rejects.
-pub const ASIDE: &str = "/atalaya/aside";
-/// Reports kept while the API is away; then the oldest makes room.
-pub const LARGEST: usize = 10_000;
-/// Bytes of memory for reports; one more may be begun. An outbox with 10 000 usual reports takes a quarter of it.
-pub const LARGEST_LOADED: usize = 16 * 1024 * 1024;
-/// Rejected reports kept; then the oldest makes room.
-pub const MOST_ASIDE: usize = 1_000;
+/// Maximum number of reports in the outbox. The oldest makes room for a new one.
+pub(crate) const MAX_REPORTS: usize = 10_000;
+/// Memory for reports, in bytes. The last report may exceed it. 10,000 usual reports take a quarter of it.
+pub(crate) const MAX_LOADED_BYTES: usize = 16 * 1024 * 1024;
 
-/// What is to be done with a report that is settled.
+/// How a report is finished in ZooKeeper.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ending {
+pub(crate) enum Disposition {
     /// It was accepted: delete it.
     Delivered,
-    /// Some of it was rejected: set this aside, and delete it.
-    Aside(CycleReport),
-    /// It can never be delivered: set this data aside, unless something is there, and delete it.
-    Refused(Vec<u8>),
-    /// A collector refused its epoch because of one that this fleet skipped: replace it by this report in the current
+    /// Some of its averages were rejected: move this rest of it to the rejected reports.
+    Rejected(CycleReport),
+    /// It can never be delivered: move this data to the rejected reports, unless there is one of the same cycle.
+    Undeliverable(Vec<u8>),
+    /// A collector refused its epoch because of one that this fleet skipped: replace it by this report of the current
     /// epoch, which is then delivered.
-    Again(CycleReport),
+    Resend(CycleReport),
 }
 
-impl Ending {
-    /// Returns about how many bytes of memory it takes.
+impl Disposition {
+    /// Returns the approximate size in memory, in bytes.
     fn size(&self) -> usize {
         match self {
-            Ending::Delivered => 0,
-            Ending::Aside(report) | Ending::Again(report) => report.size(),
-            Ending::Refused(data) => data.len(),
+            Disposition::Delivered => 0,
+            Disposition::Rejected(report) | Disposition::Resend(report) => report.size(),
+            Disposition::Undeliverable(data) => data.len(),
         }
     }
 }
 
+/// A report in memory.
 #[derive(Debug)]
-struct Open {
+struct Loaded {
     report: CycleReport,
-    /// How many of its averages are not settled.
-    left: usize,
-    /// Those that were rejected, and why.
+    /// Number of averages without a final outcome.
+    pending: usize,
+    /// Indexes of the averages that were rejected.
     rejected: Vec<usize>,
+    /// Reason of the last rejection.
     reason: Option<String>,
-    /// Those that are sent again in the current epoch.
-    again: Vec<usize>,
+    /// Indexes of the averages that are sent again in the current epoch.
+    resend: Vec<usize>,
 }
 
-/// What waits to be delivered.
+/// The reports that are committed and not finished.
 #[derive(Debug)]
-pub struct Outbox {
-    courier: DeliveryQueue<()>,
-    open: BTreeMap<u64, Open>,
-    /// Settled, but perhaps still written down.
-    ending: BTreeMap<u64, Ending>,
-    /// Cycles whose reports are written down and not in memory.
+pub(crate) struct Outbox {
+    queue: DeliveryQueue,
+    loaded: BTreeMap<u64, Loaded>,
+    /// Cycles whose reports have their final outcome, and may still be in ZooKeeper.
+    unfinished: BTreeMap<u64, Disposition>,
+    /// Cycles whose reports are in ZooKeeper and not in memory.
     unread: BTreeSet<u64>,
-    /// Bytes of memory that reports take.
-    loaded: usize,
-    /// Fence of the leader that delivers; `None`: not known.
-    term: Option<Fence>,
+    /// Size of the reports in memory, in bytes.
+    loaded_bytes: usize,
+    /// Fence of the leader that delivers, if known.
+    fence: Option<Fence>,
     /// Highest epoch above the leader's of which a collector has reports.
     outranked: Option<i64>,
 }
 
+/// Next step of the delivery.
+#[derive(Debug, PartialEq)]
+pub(crate) enum NextRequest {
+    /// Send this report, and pass the outcome to [`Outbox::on_outcome`].
+    Send { key: Key, report: Report, timeout: Duration, is_retry: bool },
+    /// Wait until this time, or until a request ends or a report is added.
+    WaitUntil(BootInstant),
+    /// Wait until a request ends or a report is added.
+    Idle,
+}
+
 impl Outbox {
-    /// An empty one, for cycles that come once a `period`.
-    pub fn new(period: Duration) -> Outbox {
+    /// Returns an empty outbox for cycles with this period.
+    pub(crate) fn new(period: Duration) -> Outbox {
         Outbox {
-            courier: DeliveryQueue::new(period),
-            open: BTreeMap::new(),
-            ending: BTreeMap::new(),
+            queue: DeliveryQueue::new(period),
+            loaded: BTreeMap::new(),
+            unfinished: BTreeMap::new(),
             unread: BTreeSet::new(),
-            loaded: 0,
-            term: None,
+            loaded_bytes: 0,
+            fence: None,
             outranked: None,
         }
     }
 
     /// Sets the fence of the leader that delivers.
-    pub fn set_term(&mut self, term: Fence) {
-        self.term = Some(term);
+    pub(crate) fn set_fence(&mut self, fence: Fence) {
+        self.fence = Some(fence);
     }
 
-    /// Returns the highest epoch above the leader's of which a collector has said that it has reports.
-    pub fn outranked(&self) -> Option<i64> {
+    /// Returns the highest epoch above the leader's of which a collector has reports.
+    pub(crate) fn outranked(&self) -> Option<i64> {
         self.outranked
     }
 
-    /// Cycles come once a `period` from now on.
-    pub fn set_period(&mut self, period: Duration) {
-        self.courier.set_period(period);
+    /// Sets the time between two cycles.
+    pub(crate) fn set_period(&mut self, period: Duration) {
+        self.queue.set_period(period);
     }
 
-    /// How long to wait for an answer.
-    pub fn timeout(&self) -> Duration {
-        self.courier.timeout()
+    /// Returns the number of cycles whose reports have no final outcome.
+    pub(crate) fn waiting(&self) -> usize {
+        self.loaded.len() + self.unread.len()
     }
 
-    /// How many cycles have not been settled.
-    pub fn waiting(&self) -> usize {
-        self.open.len() + self.unread.len()
+    /// Returns the time of the oldest report in memory without a final outcome.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.loaded.first_key_value().map(|(_, loaded)| loaded.report.time)
     }
 
-    /// The time of the oldest of them.
-    pub fn oldest(&self) -> Option<Timestamp> {
-        self.open.first_key_value().map(|(_, open)| open.report.time)
+    /// Returns true if this cycle has a report in the outbox.
+    pub(crate) fn contains(&self, cycle: u64) -> bool {
+        self.loaded.contains_key(&cycle)
+            || self.unfinished.contains_key(&cycle)
+            || self.unread.contains(&cycle)
     }
 
-    /// Whether this report, which is under way, has been sent before.
-    pub fn is_retry(&self, key: Key) -> bool {
-        self.courier.is_retry(key)
-    }
-
-    /// Whether it is known already that this cycle's report is written down.
-    pub fn knows(&self, cycle: u64) -> bool {
-        self.open.contains_key(&cycle) || self.ending.contains_key(&cycle) || self.unread.contains(&cycle)
-    }
-
-    /// A report that is written down now. It is kept in memory if there is room and none before it is left out.
-    pub fn add(&mut self, report: CycleReport) {
-        if self.knows(report.cycle) {
+    /// Adds a committed report. It stays in memory if there is room and all earlier ones are in memory.
+    pub(crate) fn add(&mut self, report: CycleReport) {
+        if self.contains(report.cycle) {
             return;
         }
-        if self.unread.is_empty() && self.loaded < LARGEST_LOADED {
-            self.open(report);
+        if self.unread.is_empty() && self.loaded_bytes < MAX_LOADED_BYTES {
+            self.load(report);
         } else {
             self.unread.insert(report.cycle);
         }
     }
 
-    fn open(&mut self, report: CycleReport) {
-        let left = report.averages.len();
-        for index in 0..left {
-            self.courier.push((report.cycle, index), report.epoch, ());
+    fn load(&mut self, report: CycleReport) {
+        let pending = report.averages.len();
+        for index in 0..pending {
+            self.queue.push((report.cycle, index), report.epoch);
         }
-        self.loaded += report.size();
-        let open = Open { report, left, rejected: Vec::new(), reason: None, again: Vec::new() };
-        self.open.insert(open.report.cycle, open);
+        self.loaded_bytes += report.size();
+        let loaded = Loaded { report, pending, rejected: Vec::new(), reason: None, resend: Vec::new() };
+        self.loaded.insert(loaded.report.cycle, loaded);
     }
 
-    fn close(&mut self, cycle: u64) -> Option<Open> {
-        let open = self.open.remove(&cycle)?;
-        self.loaded = self.loaded.saturating_sub(open.report.size());
-        Some(open)
+    /// Removes a report from memory and from the queue.
+    fn unload(&mut self, cycle: u64) -> Option<Loaded> {
+        let loaded = self.loaded.remove(&cycle)?;
+        self.loaded_bytes = self.loaded_bytes.saturating_sub(loaded.report.size());
+        for index in 0..loaded.report.averages.len() {
+            self.queue.remove((cycle, index));
+        }
+        Some(loaded)
     }
 
-    fn end(&mut self, cycle: u64, ending: Ending) {
-        self.loaded += ending.size();
-        self.ending.insert(cycle, ending);
+    fn finish_with(&mut self, cycle: u64, disposition: Disposition) {
+        self.loaded_bytes += disposition.size();
+        self.unfinished.insert(cycle, disposition);
     }
 
-    /// Adds listed cycles that are not known yet; their reports are read later.
-    pub fn listed(&mut self, cycles: &BTreeSet<u64>) {
-        let new: Vec<u64> = cycles.iter().copied().filter(|cycle| !self.knows(*cycle)).collect();
+    /// Adds cycles that are listed in ZooKeeper; their reports are read later.
+    pub(crate) fn add_listed(&mut self, cycles: &BTreeSet<u64>) {
+        let new: Vec<u64> = cycles.iter().copied().filter(|cycle| !self.contains(*cycle)).collect();
         self.unread.extend(new);
     }
 
-    /// Returns up to `count` cycles whose reports the leader reads next; none while the memory limit is reached.
-    pub fn to_read(&self, count: usize) -> Vec<u64> {
-        let room = self.loaded < LARGEST_LOADED;
-        self.unread.iter().copied().take(if room { count } else { 0 }).collect()
+    /// Returns up to `count` cycles whose reports are read next; none while the memory limit is reached.
+    pub(crate) fn to_read(&self, count: usize) -> Vec<u64> {
+        let has_room = self.loaded_bytes < MAX_LOADED_BYTES;
+        self.unread.iter().copied().take(if has_room { count } else { 0 }).collect()
     }
 
-    /// The report of a cycle from [`Outbox::to_read`].
-    pub fn read(&mut self, report: CycleReport) {
+    /// Adds the report of a cycle from [`Outbox::to_read`].
+    pub(crate) fn on_read(&mut self, report: CycleReport) {
         if self.unread.remove(&report.cycle) {
-            self.open(report);
+            self.load(report);
         }
     }
 
-    /// The report of a cycle from [`Outbox::to_read`] is not there any more.
-    pub fn gone(&mut self, cycle: u64) {
+    /// Removes a cycle from [`Outbox::to_read`] whose report does not exist any more.
+    pub(crate) fn on_missing(&mut self, cycle: u64) {
         self.unread.remove(&cycle);
     }
 
-    /// The report of a cycle from [`Outbox::to_read`] can never be delivered: this data is set aside.
-    pub fn refuse(&mut self, cycle: u64, data: Vec<u8>) {
+    /// Records that the report of a cycle from [`Outbox::to_read`] can never be delivered. `data` goes to the rejected
+    /// reports.
+    pub(crate) fn on_undeliverable(&mut self, cycle: u64, data: Vec<u8>) {
         if self.unread.remove(&cycle) {
-            self.end(cycle, Ending::Refused(data));
+            self.finish_with(cycle, Disposition::Undeliverable(data));
         }
     }
 
-    /// Refuses the reports of cycles above `cycle`, the newest that the fleet has written down; gives how many there
-    /// were.
-    pub fn refuse_above(&mut self, cycle: u64) -> usize {
-        let above: Vec<u64> = self.open.range(cycle.saturating_add(1)..).map(|(cycle, _)| *cycle).collect();
+    /// Rejects the reports of cycles above `cycle`, the newest that the fleet has committed. Returns their number.
+    pub(crate) fn reject_above(&mut self, cycle: u64) -> usize {
+        let above: Vec<u64> = self.loaded.range(cycle.saturating_add(1)..).map(|(cycle, _)| *cycle).collect();
         for forged in &above {
-            let Some(open) = self.forget(*forged) else { continue };
+            let Some(loaded) = self.unload(*forged) else { continue };
             let reason = Some(format!("its cycle is above {cycle}, the newest of the fleet"));
-            self.end(*forged, Ending::Refused(CycleReport { reason, ..open.report }.data()));
+            let data = CycleReport { reason, ..loaded.report }.data();
+            self.finish_with(*forged, Disposition::Undeliverable(data));
         }
         above.len()
     }
 
-    /// All that are known to be written down.
-    pub fn known(&self) -> BTreeSet<u64> {
-        self.open.keys().chain(self.ending.keys()).chain(&self.unread).copied().collect()
+    /// Returns all cycles in the outbox.
+    pub(crate) fn cycles(&self) -> BTreeSet<u64> {
+        self.loaded.keys().chain(self.unfinished.keys()).chain(&self.unread).copied().collect()
     }
 
-    /// Of those that were known `before` somebody looked, `listed` are written down. What came meanwhile is not among them, and
-    /// stays.
-    pub fn keep_only(&mut self, before: &BTreeSet<u64>, listed: &BTreeSet<u64>) {
+    /// Removes the cycles that were in the outbox `before` ZooKeeper was read and are not `listed` there. Cycles that
+    /// were added in between stay.
+    pub(crate) fn retain_listed(&mut self, before: &BTreeSet<u64>, listed: &BTreeSet<u64>) {
         for cycle in before.difference(listed) {
-            self.forget(*cycle);
+            self.unload(*cycle);
             self.unread.remove(cycle);
-            self.remove_ending(*cycle);
+            self.remove_unfinished(*cycle);
         }
     }
 
-    /// The report that has to make room for another, if there is no room: the oldest that is not being sent.
-    pub fn too_many(&self) -> Option<u64> {
-        if self.waiting() < LARGEST {
+    /// Returns the cycle whose report must make room for a new one, if the outbox is full: the oldest that is not being
+    /// sent.
+    pub(crate) fn to_drop(&self) -> Option<u64> {
+        if self.waiting() < MAX_REPORTS {
             return None;
         }
-        let idle = |(cycle, open): &(&u64, &Open)| {
-            (0..open.report.averages.len()).all(|index| !self.courier.is_under_way((**cycle, index)))
+        let is_idle = |(cycle, loaded): &(&u64, &Loaded)| {
+            (0..loaded.report.averages.len()).all(|index| !self.queue.is_in_flight((**cycle, index)))
         };
-        let idle = self.open.iter().find(idle).map(|(cycle, _)| *cycle);
+        let idle = self.loaded.iter().find(is_idle).map(|(cycle, _)| *cycle);
         idle.into_iter().chain(self.unread.first().copied()).min()
     }
 
-    /// This one had to make room.
-    pub fn dropped(&mut self, cycle: u64) {
-        if self.unread.remove(&cycle) || self.forget(cycle).is_some() {
-            self.courier.lose();
+    /// Removes a cycle whose report was deleted to make room.
+    pub(crate) fn on_dropped(&mut self, cycle: u64) {
+        if self.unread.remove(&cycle) || self.unload(cycle).is_some() {
+            self.queue.count_dropped();
         }
     }
 
-    fn forget(&mut self, cycle: u64) -> Option<Open> {
-        let open = self.close(cycle)?;
-        for index in 0..open.report.averages.len() {
-            self.courier.forget((cycle, index), false);
-        }
-        Some(open)
+    /// Records that the requests under way were aborted. Their reports are sent again.
+    pub(crate) fn on_interrupted(&mut self) {
+        self.queue.on_interrupted();
     }
 
-    /// Requests that were under way have been cut off, their outcome unknown: they are sent again.
-    pub fn interrupted(&mut self) {
-        self.courier.interrupted();
-    }
-
-    /// What to do at `now`.
-    pub fn next(&mut self, now: BootInstant) -> Next<Report> {
+    /// Returns the next step at `now`. A report that it returns counts as sent.
+    pub(crate) fn next_request(&mut self, now: BootInstant) -> NextRequest {
         loop {
-            return match self.courier.next(now) {
-                Next::Wait(until) => Next::Wait(until),
-                Next::Idle => Next::Idle,
-                Next::Send(key, ()) => {
-                    let open = self.open.get(&key.0);
-                    match open.and_then(|open| open.report.reports().nth(key.1)) {
-                        Some(report) => Next::Send(key, report),
-                        None => {
-                            self.courier.forget(key, false);
-                            continue;
-                        }
-                    }
-                }
+            let key = match self.queue.next(now) {
+                Next::WaitUntil(time) => return NextRequest::WaitUntil(time),
+                Next::Idle => return NextRequest::Idle,
+                Next::Send(key) => key,
             };
+            let loaded = self.loaded.get(&key.0);
+            if let Some(report) = loaded.and_then(|loaded| loaded.report.reports().nth(key.1)) {
+                let (timeout, is_retry) = (self.queue.timeout(), self.queue.is_retry(key));
+                return NextRequest::Send { key, report, timeout, is_retry };
+            }
+            self.queue.remove(key);
         }
     }
 
-    /// A request has ended. Gives the cycle that it settled, if it did: see [`Outbox::ending`].
-    pub fn done(&mut self, key: Key, outcome: Outcome) -> (Option<u64>, Option<News>) {
+    /// Records the outcome of a request. Returns its cycle if the whole report has its final outcome now (see
+    /// [`Outbox::disposition`]), and a change of the API's state, if there is one.
+    pub(crate) fn on_outcome(&mut self, key: Key, outcome: Outcome) -> (Option<u64>, Option<StateChange>) {
         let (cycle, index) = key;
         let outcome = match outcome {
-            Outcome::Stale(stale) => match self.refused_by_epoch(cycle, stale) {
+            Outcome::Stale(stale) => match self.judge_stale(cycle, stale) {
                 Some(outcome) => outcome,
                 None => {
-                    self.courier.forget(key, false);
-                    let Some(open) = self.open.get_mut(&cycle) else { return (None, None) };
-                    open.again.push(index);
-                    open.left -= 1;
-                    return (self.settled(cycle), None);
+                    self.queue.remove(key);
+                    let Some(loaded) = self.loaded.get_mut(&cycle) else { return (None, None) };
+                    loaded.resend.push(index);
+                    loaded.pending -= 1;
+                    return (self.finish_if_complete(cycle), None);
                 }
             },
             outcome => outcome,
         };
-        let (settled, news) = self.courier.done(key, outcome);
-        let (Some(settled), Some(open)) = (settled, self.open.get_mut(&cycle)) else { return (None, news) };
-        open.left -= 1;
-        if let Settled::Rejected(reason) = settled {
-            open.rejected.push(index);
-            open.reason = Some(reason);
+        let (final_outcome, change) = self.queue.on_outcome(key, outcome);
+        let (Some(final_outcome), Some(loaded)) = (final_outcome, self.loaded.get_mut(&cycle)) else {
+            return (None, change);
+        };
+        loaded.pending -= 1;
+        if let FinalOutcome::Rejected(reason) = final_outcome {
+            loaded.rejected.push(index);
+            loaded.reason = Some(reason);
         }
-        (self.settled(cycle), news)
+        (self.finish_if_complete(cycle), change)
     }
 
-    /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must
-    /// be sent again in the current epoch.
+    /// Returns the outcome for a report that a collector refuses because of a later epoch; `None` if the report must be
+    /// sent again in the current epoch.
     ///
-    /// The collector records no report that it refuses so, and everything that the fleet wrote down is refused by
-    /// none of the fleet's own epochs. So the later epoch is from elsewhere, or the report is.
-    fn refused_by_epoch(&mut self, cycle: u64, stale: Stale) -> Option<Outcome> {
-        let epoch = self.open.get(&cycle)?.report.epoch;
-        match self.term {
+    /// The collector records no report that it refuses so, and the fleet's own later epochs never make a committed
+    /// report stale. So the later epoch is from another program, or the report is.
+    fn judge_stale(&mut self, cycle: u64, stale: Stale) -> Option<Outcome> {
+        let epoch = self.loaded.get(&cycle)?.report.epoch;
+        match self.fence {
             Some(own) if stale.epoch > own.epoch => {
                 self.outranked = self.outranked.max(Some(stale.epoch));
                 Some(Outcome::Stale(stale))
@@ -323,49 +322,51 @@ impl Outbox {
         }
     }
 
-    /// Ends a cycle when all of its averages are settled; gives the cycle if they are.
-    fn settled(&mut self, cycle: u64) -> Option<u64> {
-        if self.open.get(&cycle)?.left > 0 {
+    /// Decides how a cycle is finished, and returns it, once all of its averages have a final outcome.
+    fn finish_if_complete(&mut self, cycle: u64) -> Option<u64> {
+        if self.loaded.get(&cycle)?.pending > 0 {
             return None;
         }
-        let Open { mut report, rejected, reason, again, .. } = self.close(cycle)?;
-        let kept: BTreeSet<usize> = rejected.into_iter().chain(again.iter().copied()).collect();
+        let Loaded { mut report, rejected, reason, resend, .. } = self.unload(cycle)?;
+        let kept: BTreeSet<usize> = rejected.into_iter().chain(resend.iter().copied()).collect();
         let mut index = 0;
         report.averages.retain(|_| {
             index += 1;
             kept.contains(&(index - 1))
         });
-        let ending = match (self.term, reason) {
-            // Averages of this cycle that were rejected are tried and rejected again.
-            (Some(own), _) if !again.is_empty() => Ending::Again(CycleReport { epoch: own.epoch, ..report }),
-            (_, Some(reason)) => Ending::Aside(CycleReport { reason: Some(reason), ..report }),
-            _ => Ending::Delivered,
+        let disposition = match (self.fence, reason) {
+            // Rejected averages of this cycle are sent again as well, and rejected again.
+            (Some(own), _) if !resend.is_empty() => {
+                Disposition::Resend(CycleReport { epoch: own.epoch, ..report })
+            }
+            (_, Some(reason)) => Disposition::Rejected(CycleReport { reason: Some(reason), ..report }),
+            _ => Disposition::Delivered,
         };
-        self.end(cycle, ending);
+        self.finish_with(cycle, disposition);
         Some(cycle)
     }
 
-    /// What is to be done with that report now.
-    pub fn ending(&self, cycle: u64) -> Option<&Ending> {
-        self.ending.get(&cycle)
+    /// Returns how this cycle's report must be finished in ZooKeeper, if it has its final outcome.
+    pub(crate) fn disposition(&self, cycle: u64) -> Option<&Disposition> {
+        self.unfinished.get(&cycle)
     }
 
-    /// All that are to be deleted.
-    pub fn endings(&self) -> impl Iterator<Item = u64> {
-        self.ending.keys().copied()
+    /// Returns the cycles whose reports must be finished in ZooKeeper.
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = u64> {
+        self.unfinished.keys().copied()
     }
 
-    /// Removes a cycle whose ending is written; a report that is replaced waits again.
-    pub fn ended(&mut self, cycle: u64) {
-        if let Some(Ending::Again(report)) = self.remove_ending(cycle) {
+    /// Removes a cycle whose report is finished in ZooKeeper. A report that was replaced is delivered again.
+    pub(crate) fn on_finished(&mut self, cycle: u64) {
+        if let Some(Disposition::Resend(report)) = self.remove_unfinished(cycle) {
             self.add(report);
         }
     }
 
-    fn remove_ending(&mut self, cycle: u64) -> Option<Ending> {
-        let ending = self.ending.remove(&cycle)?;
-        self.loaded = self.loaded.saturating_sub(ending.size());
-        Some(ending)
+    fn remove_unfinished(&mut self, cycle: u64) -> Option<Disposition> {
+        let disposition = self.unfinished.remove(&cycle)?;
+        self.loaded_bytes = self.loaded_bytes.saturating_sub(disposition.size());
+        Some(disposition)
     }
 }
 

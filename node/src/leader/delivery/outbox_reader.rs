@@ -1,72 +1,81 @@
-//! Keeps the leader's outbox equal to the reports in ZooKeeper: lists them, reads as many as there is room for, and
-//! sets aside those that can never be delivered.
+//! Keeps the leader's outbox equal to the reports in ZooKeeper: lists them, reads as many as fit into memory, and
+//! rejects those that can never be delivered.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use atalaya_recipes::clock::BootInstant;
-use atalaya_recipes::{Connection, DataWatch, Error, Leadership};
+use atalaya_recipes::{DataWatch, Error, Leadership};
 use tokio::sync::watch;
 use tracing::{debug, error, warn};
 
-use crate::leader::Leader;
-use crate::leader::delivery::outbox;
-use crate::leader::delivery::worker::Outgoing;
-use crate::leader::outbox_store::{self, Batch};
-use crate::leader::schedule::ServerClock;
+use crate::leader::config::LeaderHandles;
+use crate::leader::delivery::shared_outbox::SharedOutbox;
+use crate::leader::outbox_store::{self, BatchSize};
 use crate::model::fence::{self, Fence};
 use crate::model::report::{self, CycleReport};
+use crate::zk::server_clock::ServerClock;
 
-/// Shortest time between two takeovers above an epoch of a collector, and between two looks whether the clock allows
+/// Minimum time between two takeovers above an epoch of a collector, and between two checks whether the clock allows
 /// one.
-const BETWEEN_TAKEOVERS: Duration = Duration::from_secs(10);
-/// Pause after reports could not be read.
-const READ_AGAIN: Duration = Duration::from_secs(1);
+const TAKEOVER_INTERVAL: Duration = Duration::from_secs(10);
+/// Delay before reports that could not be read are read again.
+const READ_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-impl Leader {
-    /// Updates the outbox to the `waiting` cycles that were listed when it contained the `known` ones. `newest` is
-    /// this leader's epoch and the newest cycle that it can have written.
-    pub(in crate::leader) async fn refill(
-        &self,
-        leadership: &Leadership,
-        outgoing: &Outgoing,
+/// Reader of the reports in ZooKeeper for one leader.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::leader) struct OutboxReader<'a> {
+    pub(in crate::leader) outbox: &'a SharedOutbox,
+    pub(in crate::leader) leadership: &'a Leadership,
+    pub(in crate::leader) handles: &'a LeaderHandles,
+}
+
+impl OutboxReader<'_> {
+    /// Updates the outbox, which contained the cycles `known`, to the cycles `listed` in ZooKeeper. `newest` is this
+    /// leader's epoch and the newest cycle that it can have committed.
+    pub(in crate::leader) async fn sync(
+        self,
         known: &BTreeSet<u64>,
-        waiting: &BTreeSet<u64>,
+        listed: &BTreeSet<u64>,
         newest: Fence,
     ) -> Result<(), Error> {
-        self.count_aside(leadership.connection()).await?;
-        outgoing.list(known, waiting).await;
-        self.load(leadership, outgoing, newest).await?;
-        // Those that are not listed any more are gone from the metrics, too.
-        outgoing.with(|_| ()).await;
+        self.count_rejected().await?;
+        {
+            let mut outbox = self.outbox.lock().await;
+            outbox.retain_listed(known, listed);
+            outbox.add_listed(listed);
+        }
+        self.load(newest).await?;
+        // Updates the metrics. Before the reports are read, the age of the oldest is not known.
+        self.outbox.update(|_| ()).await;
         Ok(())
     }
 
     /// Reads reports until all are read or the memory limit is reached.
-    async fn load(&self, leadership: &Leadership, outgoing: &Outgoing, newest: Fence) -> Result<(), Error> {
-        let mut batch = Batch::default();
+    async fn load(self, newest: Fence) -> Result<(), Error> {
+        let mut batch = BatchSize::default();
         loop {
-            let cycles = outgoing.to_read(batch.count()).await;
+            let cycles = self.outbox.lock().await.to_read(batch.get());
             if cycles.is_empty() {
                 return Ok(());
             }
-            let found = outbox_store::read(leadership.connection(), outbox::PATH, &cycles).await?;
-            batch.saw(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
-            let judged: Vec<_> = found
+            let found = outbox_store::read(self.leadership.connection(), outbox_store::PATH, &cycles).await?;
+            batch.adapt(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
+            let checked: Vec<_> = found
                 .into_iter()
-                .map(|(cycle, data)| (cycle, data.map(|data| judge(data, cycle, newest))))
+                .map(|(cycle, data)| (cycle, data.map(|data| check(data, cycle, newest))))
                 .collect();
-            log_refused(&judged);
-            judged.iter().filter_map(|(_, judged)| judged.as_ref()?.as_ref().ok()).for_each(|report| {
-                self.tell_averages(report);
+            log_undeliverable(&checked);
+            checked.iter().filter_map(|(_, checked)| checked.as_ref()?.as_ref().ok()).for_each(|report| {
+                self.handles.publish_averages(report);
             });
-            outgoing
-                .with(|outbox| {
-                    for (cycle, judged) in judged {
-                        match judged {
-                            Some(Ok(report)) => outbox.read(report),
-                            Some(Err(refused)) => outbox.refuse(cycle, refused.data),
-                            None => outbox.gone(cycle),
+            self.outbox
+                .update(|outbox| {
+                    for (cycle, checked) in checked {
+                        match checked {
+                            Some(Ok(report)) => outbox.on_read(report),
+                            Some(Err(Undeliverable { data, .. })) => outbox.on_undeliverable(cycle, data),
+                            None => outbox.on_missing(cycle),
                         }
                     }
                 })
@@ -74,96 +83,89 @@ impl Leader {
         }
     }
 
-    /// Counts the reports that are set aside, for the metrics.
-    async fn count_aside(&self, connection: &Connection) -> Result<(), Error> {
-        if self.options.metrics.is_enabled() {
-            let aside = connection.stat(outbox::ASIDE).await?;
-            self.options.metrics.set_rejected_reports(aside.map_or(0, |stat| stat.num_children));
+    /// Counts the rejected reports, for the metrics.
+    async fn count_rejected(self) -> Result<(), Error> {
+        if self.handles.metrics.is_enabled() {
+            let rejected = self.leadership.connection().stat(outbox_store::REJECTED_PATH).await?;
+            self.handles.metrics.set_rejected_reports(rejected.map_or(0, |stat| stat.num_children));
         }
         Ok(())
     }
 
-    /// Reads on whenever reports have been settled.
-    pub(in crate::leader) async fn load_when_there_is_room(
-        &self,
-        leadership: &Leadership,
-        outgoing: &Outgoing,
-        epoch: i64,
-        newest: watch::Receiver<u64>,
-    ) {
+    /// Reads further reports whenever finished ones have made room. `newest` is the newest committed cycle.
+    pub(in crate::leader) async fn load_when_there_is_room(self, epoch: i64, newest: watch::Receiver<u64>) {
         loop {
-            outgoing.settled().await;
-            let newest = possible(epoch, *newest.borrow());
-            if let Err(error) = self.load(leadership, outgoing, newest).await {
+            self.outbox.finished().await;
+            let newest = newest_possible(epoch, *newest.borrow());
+            if let Err(error) = self.load(newest).await {
                 debug!(%error, "cannot read the outbox");
-                tokio::time::sleep(READ_AGAIN).await;
+                tokio::time::sleep(READ_RETRY_INTERVAL).await;
             }
         }
     }
 
-    /// Lists the reports that are written down whenever `/atalaya/reports` is written: that is what a client does
-    /// after it has deleted a report or put one back.
-    pub(in crate::leader) async fn follow_the_outbox(
-        &self,
-        leadership: &Leadership,
-        outgoing: &Outgoing,
-        epoch: i64,
-        newest: watch::Receiver<u64>,
-    ) {
-        let watch = DataWatch::new(leadership.connection().session().clone(), outbox::PATH);
-        let mut rung = watch.subscribe();
-        let looking = async {
-            let mut first = true;
-            while rung.changed().await.is_ok() {
-                rung.mark_unchanged();
-                if std::mem::take(&mut first) {
+    /// Lists the reports again whenever the outbox's parent znode is written: clients do that after they have deleted a
+    /// report or put one back. `newest` is the newest committed cycle.
+    pub(in crate::leader) async fn follow_changes(self, epoch: i64, newest: watch::Receiver<u64>) {
+        let session = self.leadership.connection().session().clone();
+        let data_watch = DataWatch::new(session, outbox_store::PATH);
+        let mut changes = data_watch.subscribe();
+        let syncing = async {
+            // The first notification is the state at the start, which is known.
+            let mut is_first = true;
+            while changes.changed().await.is_ok() {
+                changes.mark_unchanged();
+                if std::mem::take(&mut is_first) {
                     continue;
                 }
-                let connection = leadership.connection();
-                let looked = async {
-                    // Cycles are written while this runs.
-                    let known = outgoing.with(|outbox| outbox.known()).await;
-                    let waiting = outbox_store::list(connection, outbox::PATH).await?.unwrap_or_default();
-                    outbox_store::warn_of_others(&waiting.others);
-                    let newest = possible(epoch, *newest.borrow());
-                    self.refill(leadership, outgoing, &known, &waiting.cycles, newest).await
-                };
-                if let Err(error) = looked.await {
-                    debug!(%error, "could not look into the outbox");
+                if let Err(error) = self.list_and_sync(epoch, &newest).await {
+                    debug!(%error, "cannot list the outbox");
                 }
             }
         };
         tokio::select! {
-            error = watch.run() => warn!(%error, "nobody can tell this leader what to retry"),
-            () = looking => {}
+            error = data_watch.run() => {
+                warn!(%error, "cannot watch {}: reports that are put back wait for the next leader", outbox_store::PATH);
+            }
+            () = syncing => {}
         }
         std::future::pending().await
     }
+
+    async fn list_and_sync(self, epoch: i64, newest: &watch::Receiver<u64>) -> Result<(), Error> {
+        // Cycles are committed while this runs, so the list is compared with the outbox as it was before.
+        let known = self.outbox.update(|outbox| outbox.cycles()).await;
+        let listing =
+            outbox_store::list(self.leadership.connection(), outbox_store::PATH).await?.unwrap_or_default();
+        outbox_store::warn_about_foreign_children(&listing.others);
+        let newest = newest_possible(epoch, *newest.borrow());
+        self.sync(&known, &listing.cycles, newest).await
+    }
 }
 
-/// Returns the newest report that can be written down while `cycle` is the newest that is known to be: the one after
-/// it may have been written and not confirmed.
-fn possible(epoch: i64, cycle: u64) -> Fence {
+/// Returns the newest cycle that can be in ZooKeeper if `cycle` is the newest that is confirmed: the commit of the next
+/// one may have taken effect without a confirmation.
+fn newest_possible(epoch: i64, cycle: u64) -> Fence {
     Fence { epoch, cycle, skipped: None }.with_next_cycle()
 }
 
 /// A report that can never be delivered.
-struct Refused {
+struct Undeliverable {
     reason: String,
-    /// The data that is set aside.
+    /// Data for the rejected reports.
     data: Vec<u8>,
 }
 
-/// Returns the report in the znode of this cycle, unless it can never be delivered or outranks the fleet: a report of
-/// a later epoch than the leader's would make a collector refuse all that leaders report from then on.
-fn judge(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Refused> {
+/// Parses the report of a cycle. Refuses one that can never be delivered, and one that is ahead of the fleet: a report
+/// of a later epoch than the leader's would make a collector refuse all further reports of the fleet.
+fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeliverable> {
     let report = match CycleReport::parse(&data, cycle) {
         Ok(report) => report,
-        Err(reason) if data.len() <= report::MAX_SIZE => return Err(Refused { reason, data }),
+        Err(reason) if data.len() <= report::MAX_SIZE => return Err(Undeliverable { reason, data }),
         Err(reason) => {
-            // As much as may be set aside a thousand times.
+            // Too large to keep: there may be a thousand rejected reports.
             let data = serde_json::json!({"cycle": cycle, "reason": reason}).to_string().into_bytes();
-            return Err(Refused { reason, data });
+            return Err(Undeliverable { reason, data });
         }
     };
     let reason = if report.epoch > newest.epoch {
@@ -174,41 +176,44 @@ fn judge(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Refuse
         return Ok(report);
     };
     let data = CycleReport { reason: Some(reason.clone()), ..report }.data();
-    Err(Refused { reason, data })
+    Err(Undeliverable { reason, data })
 }
 
-/// Logs one line for all reports of a batch that can never be delivered.
-fn log_refused(judged: &[(u64, Option<Result<CycleReport, Refused>>)]) {
-    let mut refused =
-        judged.iter().filter_map(|(cycle, judged)| Some((cycle, judged.as_ref()?.as_ref().err()?)));
-    let Some((cycle, Refused { reason, .. })) = refused.next() else { return };
-    let reports = refused.count() + 1;
+/// Logs one line for all undeliverable reports of a batch.
+fn log_undeliverable(checked: &[(u64, Option<Result<CycleReport, Undeliverable>>)]) {
+    let mut undeliverable =
+        checked.iter().filter_map(|(cycle, checked)| Some((cycle, checked.as_ref()?.as_ref().err()?)));
+    let Some((cycle, Undeliverable { reason, .. })) = undeliverable.next() else { return };
+    let reports = undeliverable.count() + 1;
     let reason = crate::model::text::sanitize_for_log(reason);
-    let path = outbox::PATH;
-    warn!(reports, "{path}/{cycle} can never be delivered and is set aside: {reason}; see atalaya reports");
+    let path = outbox_store::PATH;
+    warn!(
+        reports,
+        "{path}/{cycle} can never be delivered and moves to the rejected reports: {reason}; see atalaya reports list"
+    );
 }
 
-/// Completes with the epoch of which a collector has reports, and above which this leader, of `epoch`, has to take
-/// over: when the collector has said so, the clock allows a higher epoch, and the last takeover for this reason,
-/// `rose`, is long ago.
+/// Waits until this leader, of `epoch`, must take over above an epoch of which a collector has reports, and returns
+/// that epoch. ZooKeeper's clock must allow a higher one, and the last takeover for this reason must be long ago.
 pub(in crate::leader) async fn outranked(
-    outgoing: &Outgoing,
+    outbox: &SharedOutbox,
     clock: ServerClock,
     epoch: i64,
-    rose: Option<BootInstant>,
+    last_takeover: Option<BootInstant>,
 ) -> i64 {
-    let mut later = outgoing.outranked();
-    let mut said = None;
+    let mut outranked = outbox.outranked();
+    let mut logged = None;
     loop {
-        let known = *later.borrow_and_update();
+        let known = *outranked.borrow_and_update();
         if let Some(collector) = known.filter(|collector| *collector > epoch) {
             let latest = fence::latest_epoch(clock.now(BootInstant::now()).unwrap_or(0));
-            let allowed = collector < latest;
-            if said.replace(collector) != Some(collector) {
-                let next = if allowed {
+            let is_allowed = collector < latest;
+            if logged.replace(collector) != Some(collector) {
+                let next = if is_allowed {
                     "this leader takes over in a higher epoch"
                 } else {
-                    "that is more than a day ahead of ZooKeeper's clock, so reports wait; drop it there: atalaya epochs drop"
+                    "that is more than a day ahead of ZooKeeper's clock, so reports wait; \
+                     delete it on the collector's machine: atalaya epochs drop"
                 };
                 error!(
                     epoch,
@@ -216,15 +221,16 @@ pub(in crate::leader) async fn outranked(
                     "the collector has reports of an epoch that no leader of this fleet had: {next}"
                 );
             }
-            let recent = rose.is_some_and(|rose| BootInstant::now().since(rose) < BETWEEN_TAKEOVERS);
-            if allowed && !recent {
+            let is_recent =
+                last_takeover.is_some_and(|time| BootInstant::now().since(time) < TAKEOVER_INTERVAL);
+            if is_allowed && !is_recent {
                 return collector;
             }
         }
-        let pause = if known.is_some() { BETWEEN_TAKEOVERS } else { Duration::MAX };
+        let recheck = if known.is_some() { TAKEOVER_INTERVAL } else { Duration::MAX };
         tokio::select! {
-            Ok(()) = later.changed() => {}
-            () = tokio::time::sleep(pause) => {}
+            Ok(()) = outranked.changed() => {}
+            () = tokio::time::sleep(recheck) => {}
         }
     }
 }

@@ -1,20 +1,23 @@
-//! Which report is sent when: in order, one after the other, with back-off. Pure; driven by [`crate::leader::delivery::worker`].
+//! Queue of the reports to deliver: decides which report is sent next, and when. No I/O; driven by
+//! [`crate::leader::delivery::worker`].
 //!
-//! Each waits until the one before has been answered; nothing of one epoch is under way beside something of another. Only
-//! an API that is slower than the reports come is sent several at once, begun in their order, so that it may take six
-//! periods for an answer and still keep up. While it fails, it is tried at intervals that grow to two thirds of a period at most.
+//! Reports are sent in order, and each waits for the response to the previous one. Requests of different epochs are
+//! never under way at the same time. Only if the API responds more slowly than reports arrive, several are sent at
+//! once, started in order, so that the API may take six periods for a response and still keep up. While the API fails,
+//! requests are repeated with a backoff that grows to two thirds of a period at most.
 //!
-//! An API that hangs takes requests and never answers them; when it is back, reports must resume within a period, and
-//! not when those requests time out. So requests are sent beside others only at a pace at which the oldest has timed out
-//! before the last place is taken.
+//! An API that hangs accepts requests and never responds. When it works again, reports must resume within a period and
+//! not only when those requests time out. So concurrent requests are started at a pace at which the oldest has timed
+//! out before the last slot is taken.
 //!
-//! What the API will never take (4xx) is tried a few times, since such answers may come from something in between that is
-//! just being set up, and then set aside; what comes after that, once, for as long as it goes on so.
+//! Some responses say that the API will never accept the report (4xx). The report is tried a few times, since such
+//! responses may come from a proxy that is being set up, and is then rejected. While the API continues so, each
+//! following report is tried once.
 //!
-//! Some answers do not say whether this report or every report is refused (401, 403, 5xx). After some of these the
-//! reports behind it are tried as well. If one of them is accepted, and the first one is refused again, it is set
-//! aside; if none is accepted, all wait. So one bad report never blocks those behind it, and a wrong token rejects
-//! nothing.
+//! Other responses do not say whether only this report or every report is refused (401, 403, 5xx). After some of these,
+//! the reports behind it are tried as well. If one of them is accepted and the first one is refused again, the first
+//! one is rejected; if none is accepted, all wait. So one bad report never blocks those behind it, and a wrong token
+//! rejects no report.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -22,370 +25,331 @@ use std::time::Duration;
 use atalaya_recipes::clock::BootInstant;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// Requests under way at most: one more than the pauses between them that a timeout has.
-const AT_ONCE: usize = 8;
-/// The shortest time between the beginnings of two requests: who catches up after an outage leaves room for others.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-/// How often a report is tried that the API rejects, if it took the one before.
-const TRIES: u32 = 3;
-/// How many periods a request may take.
-const PATIENCE: u32 = 6;
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const SLOWEST_RETRY: Duration = Duration::from_secs(5);
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(500);
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::leader::delivery::outcome::{Doubt, Outcome, Stale};
 
-/// What became of one request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The API has it.
-    Accepted,
-    /// The API will never take it; trying again would not help.
-    Rejected(String),
-    /// Not this time: no connection, no answer, or too many requests.
-    CommitError(String),
-    /// An answer that may be about this report or about all of them.
-    Doubtful(Doubt),
-    /// This report can never be sent or accepted, and that says nothing of the others.
-    Invalid(String),
-    /// A collector has reports of a later epoch; see [`crate::leader::delivery::outbox`].
-    Stale(Stale),
-}
+/// Maximum number of concurrent requests: one more than the pauses between them that a timeout contains.
+const MAX_IN_FLIGHT: usize = 8;
+/// Minimum time between the starts of two requests, so that a node that catches up after an outage leaves capacity for
+/// others.
+const MIN_INTERVAL: Duration = Duration::from_millis(5);
+/// Number of attempts for a report that the API rejects, if it accepted the previous one.
+const MAX_TRIES: u32 = 3;
+/// Timeout of a request, in periods.
+const TIMEOUT_PERIODS: u32 = 6;
+const MIN_TIMEOUT: Duration = Duration::from_millis(500);
+const MAX_TIMEOUT: Duration = Duration::from_secs(10);
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// An answer that may be about one report or about all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubt {
-    /// Answer of the API.
-    pub reason: String,
-    /// Tries of a report before those behind it are tried as well.
-    pub tries: u32,
-    /// Refusals, each after another report was accepted, that make it one about this report.
-    pub proofs: u32,
-}
+/// Identifies a report by its cycle and its index among the averages of that cycle. Reports are sent in this order.
+pub(crate) type Key = (u64, usize);
 
-/// A collector's reason to refuse a report: a later leader has reported its cycle, or one before it.
+/// Next step of the delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stale {
-    /// Epoch of the later leader.
-    pub epoch: i64,
-    /// Lowest cycle that the later leader reported.
-    pub first_cycle: u64,
-}
-
-/// Which report: its cycle, and its place among those of that cycle. They are sent in this order.
-pub type Key = (u64, usize);
-
-/// What to do next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Next<R> {
-    /// Send this report, and tell [`DeliveryQueue::done`] what became of it.
-    Send(Key, R),
-    /// Nothing before this moment, unless a request ends or a report comes.
-    Wait(BootInstant),
-    /// Nothing, unless a request ends or a report comes.
+pub(crate) enum Next {
+    /// Send this report, and pass the outcome to [`DeliveryQueue::on_outcome`].
+    Send(Key),
+    /// Wait until this time, or until a request ends or a report is added.
+    WaitUntil(BootInstant),
+    /// Wait until a request ends or a report is added.
     Idle,
 }
 
-/// A change worth a log line.
+/// A change of the API's state that is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// The API began to fail, or fails in another way.
+pub(crate) enum StateChange {
+    /// The API fails, or fails in another way.
     Failing(String),
-    /// It rejects reports, which are set aside.
+    /// The API rejects reports.
     Rejecting(String),
     /// This report, or several for the same reason, can never be accepted.
     Invalid(String),
-    /// It accepts reports again; so many were dropped meanwhile.
+    /// The API accepts reports again.
     Accepting {
-        /// Reports that the queue had no room for.
+        /// Number of reports that were dropped in between because the outbox was full.
         dropped: u64,
     },
 }
 
+/// State of the API, as the outcomes of the requests show it.
 #[derive(Debug)]
-enum Mood {
+enum ApiState {
     Accepting,
-    Failing { reason: String, retries: ExponentialBackoff, retry_at: BootInstant },
+    Failing { reason: String, backoff: ExponentialBackoff, retry_at: BootInstant },
     Rejecting(String),
 }
 
-/// What became of a report.
+/// Final outcome of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// The API has it.
+pub(crate) enum FinalOutcome {
+    /// The API has recorded the report.
     Accepted,
-    /// The API will never take it, for this reason.
+    /// The API will never accept the report, for this reason.
     Rejected(String),
 }
 
-/// One report.
 #[derive(Debug)]
-struct Item<R> {
-    report: R,
+struct QueuedReport {
     epoch: i64,
-    /// When it was sent, if it is under way.
+    /// Start of the request, if one is under way.
     sent: Option<BootInstant>,
-    /// How often it was sent.
     tries: u32,
-    /// How often it was rejected.
-    rejected: u32,
-    /// Doubtful answers.
+    rejections: u32,
+    /// Number of doubtful responses.
     doubts: u32,
-    /// Doubtful answers after another report was accepted.
+    /// Number of doubtful responses after another report was accepted.
     proofs: u32,
-    /// Count of acceptances at its last doubtful answer.
-    doubted_at: u64,
-    /// Reports with a lower number are sent before it.
-    demoted: u32,
+    /// Number of accepted reports at the last doubtful response.
+    accepted_before: u64,
+    /// Reports with a lower number are sent first.
+    demotion: u32,
 }
 
-/// The reports on their way.
+/// Reports to deliver.
 #[derive(Debug)]
-pub struct DeliveryQueue<R> {
-    /// Those that wait, and those under way.
-    queue: BTreeMap<Key, Item<R>>,
-    /// Those that wait, in the order in which they are sent. An epoch comes after all that are lower: once a
-    /// collector has a report of a later epoch, it may refuse those of an earlier one.
+pub(crate) struct DeliveryQueue {
+    /// All reports: those that wait and those under way.
+    reports: BTreeMap<Key, QueuedReport>,
+    /// Waiting reports, in the order in which they are sent. A lower epoch comes first: once a collector has a report
+    /// of a later epoch, it may refuse those of an earlier one.
     order: BTreeSet<(u32, i64, Key)>,
-    /// Those under way, with their epochs.
-    sent: BTreeMap<Key, i64>,
-    /// Reports that were accepted.
-    acceptances: u64,
+    /// Reports under way, with their epochs.
+    in_flight: BTreeMap<Key, i64>,
+    /// Number of accepted reports.
+    accepted: u64,
     /// Reason of the last report that was invalid.
-    invalid: Option<String>,
-    /// When the last request was sent.
+    last_invalid: Option<String>,
+    /// Start of the last request.
     last_sent: BootInstant,
-    /// When the newest of the accepted requests was sent.
-    accepted_since: BootInstant,
+    /// Latest start of a request that was accepted.
+    last_accepted_sent: BootInstant,
     dropped: u64,
     period: Duration,
-    mood: Mood,
+    state: ApiState,
 }
 
-impl<R: Clone> DeliveryQueue<R> {
-    /// An empty one, for reports that come once a `period`.
-    pub fn new(period: Duration) -> DeliveryQueue<R> {
+impl DeliveryQueue {
+    /// Returns an empty queue for reports that arrive once per `period`.
+    pub(crate) fn new(period: Duration) -> DeliveryQueue {
         let long_ago = BootInstant::at(Duration::ZERO);
         DeliveryQueue {
-            queue: BTreeMap::new(),
+            reports: BTreeMap::new(),
             order: BTreeSet::new(),
-            sent: BTreeMap::new(),
-            acceptances: 0,
-            invalid: None,
+            in_flight: BTreeMap::new(),
+            accepted: 0,
+            last_invalid: None,
             last_sent: long_ago,
-            accepted_since: long_ago,
+            last_accepted_sent: long_ago,
             dropped: 0,
             period,
-            mood: Mood::Accepting,
+            state: ApiState::Accepting,
         }
     }
 
-    /// Reports come once a `period` from now on.
-    pub fn set_period(&mut self, period: Duration) {
+    /// Sets the time between two reports.
+    pub(crate) fn set_period(&mut self, period: Duration) {
         self.period = period;
     }
 
-    /// How long to wait for an answer.
-    pub fn timeout(&self) -> Duration {
-        (self.period * PATIENCE).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT)
+    /// Returns the timeout of a request.
+    pub(crate) fn timeout(&self) -> Duration {
+        (self.period * TIMEOUT_PERIODS).clamp(MIN_TIMEOUT, MAX_TIMEOUT)
     }
 
-    /// Reports that have not been settled.
-    pub fn waiting(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// A new report, of that epoch.
-    pub fn push(&mut self, key: Key, epoch: i64, report: R) {
-        self.forget(key, false);
-        let item = Item {
-            report,
+    /// Adds a report of this epoch.
+    pub(crate) fn push(&mut self, key: Key, epoch: i64) {
+        self.remove(key);
+        let report = QueuedReport {
             epoch,
             sent: None,
             tries: 0,
-            rejected: 0,
+            rejections: 0,
             doubts: 0,
             proofs: 0,
-            doubted_at: 0,
-            demoted: 0,
+            accepted_before: 0,
+            demotion: 0,
         };
-        self.queue.insert(key, item);
+        self.reports.insert(key, report);
         self.order.insert((0, epoch, key));
     }
 
-    /// A report is not to be sent any more; if it is under way, its outcome tells nothing. `dropped`: for want of room.
-    pub fn forget(&mut self, key: Key, dropped: bool) {
-        if let Some(item) = self.queue.remove(&key) {
-            self.dropped += u64::from(dropped);
-            self.sent.remove(&key);
-            self.order.remove(&(item.demoted, item.epoch, key));
+    /// Removes a report. If a request with it is under way, its outcome is ignored.
+    pub(crate) fn remove(&mut self, key: Key) {
+        if let Some(report) = self.reports.remove(&key) {
+            self.in_flight.remove(&key);
+            self.order.remove(&(report.demotion, report.epoch, key));
         }
     }
 
-    /// A report that was never here is given up for want of room.
-    pub fn lose(&mut self) {
+    /// Counts a cycle whose reports were dropped because the outbox was full.
+    pub(crate) fn count_dropped(&mut self) {
         self.dropped += 1;
     }
 
-    /// Whether this report is under way.
-    pub fn is_under_way(&self, key: Key) -> bool {
-        self.queue.get(&key).is_some_and(|item| item.sent.is_some())
+    /// Returns true if a request with this report is under way.
+    pub(crate) fn is_in_flight(&self, key: Key) -> bool {
+        self.reports.get(&key).is_some_and(|report| report.sent.is_some())
     }
 
-    /// Whether it has been sent more than once.
-    pub fn is_retry(&self, key: Key) -> bool {
-        self.queue.get(&key).is_some_and(|item| item.tries > 1)
+    /// Returns true if this report was sent more than once.
+    pub(crate) fn is_retry(&self, key: Key) -> bool {
+        self.reports.get(&key).is_some_and(|report| report.tries > 1)
     }
 
-    /// Requests that were under way have been cut off, their outcome unknown: they are sent again.
-    pub fn interrupted(&mut self) {
-        for (key, epoch) in std::mem::take(&mut self.sent) {
-            let Some(item) = self.queue.get_mut(&key) else { continue };
-            item.sent = None;
-            self.order.insert((item.demoted, epoch, key));
+    /// Returns the reports under way to the queue: their requests were aborted, and their outcomes are unknown.
+    pub(crate) fn on_interrupted(&mut self) {
+        for (key, epoch) in std::mem::take(&mut self.in_flight) {
+            let Some(report) = self.reports.get_mut(&key) else { continue };
+            report.sent = None;
+            self.order.insert((report.demotion, epoch, key));
         }
     }
 
-    /// What to do at `now`.
-    pub fn next(&mut self, now: BootInstant) -> Next<R> {
-        let in_flight = self.sent.len();
-        if in_flight >= AT_ONCE {
+    /// Returns the next step at `now`. A report that it returns counts as sent.
+    pub(crate) fn next(&mut self, now: BootInstant) -> Next {
+        let in_flight = self.in_flight.len();
+        if in_flight >= MAX_IN_FLIGHT {
             return Next::Idle;
         }
-        let paced = self.last_sent + self.timeout() / (AT_ONCE as u32 - 1);
+        let paced = self.last_sent + self.timeout() / (MAX_IN_FLIGHT as u32 - 1);
         let Some(first @ (_, epoch, key)) = self.order.first().copied() else { return Next::Idle };
-        if self.sent.values().next().is_some_and(|under_way| *under_way != epoch) {
+        if self.in_flight.values().next().is_some_and(|in_flight| *in_flight != epoch) {
             return Next::Idle;
         }
-        let not_before = match &self.mood {
-            Mood::Failing { retry_at, .. } if in_flight > 0 => paced.max(*retry_at),
-            Mood::Failing { retry_at, .. } => *retry_at,
+        let not_before = match &self.state {
+            ApiState::Failing { retry_at, .. } if in_flight > 0 => paced.max(*retry_at),
+            ApiState::Failing { retry_at, .. } => *retry_at,
             _ if in_flight > 0 => paced,
-            _ => self.last_sent + SHORTEST_PAUSE,
+            _ => self.last_sent + MIN_INTERVAL,
         };
         if now < not_before {
-            return Next::Wait(not_before);
+            return Next::WaitUntil(not_before);
         }
-        if let Mood::Failing { retries, retry_at, .. } = &mut self.mood {
-            *retry_at = now + retries.next().unwrap_or(SLOWEST_RETRY);
+        if let ApiState::Failing { backoff, retry_at, .. } = &mut self.state {
+            *retry_at = now + backoff.next().unwrap_or(MAX_BACKOFF);
         }
         self.order.remove(&first);
-        let Some(item) = self.queue.get_mut(&key) else { return Next::Idle };
-        item.sent = Some(now);
-        item.tries = item.tries.saturating_add(1);
-        self.sent.insert(key, epoch);
+        let Some(report) = self.reports.get_mut(&key) else { return Next::Idle };
+        report.sent = Some(now);
+        report.tries = report.tries.saturating_add(1);
+        self.in_flight.insert(key, epoch);
         self.last_sent = now;
-        Next::Send(key, item.report.clone())
+        Next::Send(key)
     }
 
-    /// A request has ended. What became of its report, if that is settled now, and whether it is worth a log line.
-    pub fn done(&mut self, key: Key, outcome: Outcome) -> (Option<Settled>, Option<News>) {
-        let Some(item) = self.queue.get_mut(&key) else { return (None, None) };
-        let Some(sent) = item.sent.take() else { return (None, None) };
-        self.sent.remove(&key);
-        let settled = match outcome {
-            Outcome::Accepted => {
-                self.accepted_since = self.accepted_since.max(sent);
-                self.acceptances += 1;
-                let before = std::mem::replace(&mut self.mood, Mood::Accepting);
-                let news = match before {
-                    Mood::Accepting => None,
-                    _ => Some(News::Accepting { dropped: std::mem::take(&mut self.dropped) }),
-                };
-                (Some(Settled::Accepted), news)
-            }
+    /// Records the outcome of a request. Returns the final outcome of the report, if it has one now, and a change of
+    /// the API's state, if there is one.
+    pub(crate) fn on_outcome(
+        &mut self,
+        key: Key,
+        outcome: Outcome,
+    ) -> (Option<FinalOutcome>, Option<StateChange>) {
+        let Some(report) = self.reports.get_mut(&key) else { return (None, None) };
+        let Some(sent) = report.sent.take() else { return (None, None) };
+        self.in_flight.remove(&key);
+        let (final_outcome, change) = match outcome {
+            Outcome::Accepted => (Some(FinalOutcome::Accepted), self.on_accepted(sent)),
             Outcome::Rejected(reason) => {
-                item.rejected += 1;
-                if item.rejected < TRIES && !matches!(self.mood, Mood::Rejecting(_)) {
-                    (None, self.failing(reason, sent))
+                report.rejections += 1;
+                if report.rejections < MAX_TRIES && !matches!(self.state, ApiState::Rejecting(_)) {
+                    (None, self.on_failed(reason, sent))
                 } else {
-                    self.rejecting(reason)
+                    self.on_rejected(reason)
                 }
             }
             Outcome::Doubtful(Doubt { reason, tries, proofs }) => {
-                item.doubts = item.doubts.saturating_add(1);
-                let alone = self.acceptances > item.doubted_at && item.doubts > 1;
-                item.proofs = item.proofs.saturating_add(u32::from(alone));
-                item.doubted_at = self.acceptances;
-                if item.doubts < tries {
-                    (None, self.failing(reason, sent))
-                } else if item.proofs < proofs {
-                    item.demoted = item.doubts;
-                    (None, self.failing(reason, sent))
+                report.doubts = report.doubts.saturating_add(1);
+                let is_proof = self.accepted > report.accepted_before && report.doubts > 1;
+                report.proofs = report.proofs.saturating_add(u32::from(is_proof));
+                report.accepted_before = self.accepted;
+                if report.doubts < tries {
+                    (None, self.on_failed(reason, sent))
+                } else if report.proofs < proofs {
+                    report.demotion = report.doubts;
+                    (None, self.on_failed(reason, sent))
                 } else {
-                    self.rejecting(reason)
+                    self.on_rejected(reason)
                 }
             }
             Outcome::Invalid(reason) => {
-                let is_new = self.invalid.replace(reason.clone()).as_ref() != Some(&reason);
-                let news = is_new.then(|| News::Invalid(reason.clone()));
-                (Some(Settled::Rejected(reason)), news)
+                let is_new = self.last_invalid.replace(reason.clone()).as_ref() != Some(&reason);
+                let change = is_new.then(|| StateChange::Invalid(reason.clone()));
+                (Some(FinalOutcome::Rejected(reason)), change)
             }
-            Outcome::CommitError(_) if matches!(self.mood, Mood::Accepting) && sent < self.accepted_since => {
-                // It hung while the API did, and says nothing of it now.
+            // The request hung while the API did, which has accepted later requests since: the API works now.
+            Outcome::Failed(_)
+                if matches!(self.state, ApiState::Accepting) && sent < self.last_accepted_sent =>
+            {
                 (None, None)
             }
-            Outcome::CommitError(reason) => (None, self.failing(reason, sent)),
+            Outcome::Failed(reason) => (None, self.on_failed(reason, sent)),
             Outcome::Stale(Stale { epoch, .. }) => {
-                (None, self.failing(format!("it has reports of the later epoch {epoch}"), sent))
+                (None, self.on_failed(format!("it has reports of the later epoch {epoch}"), sent))
             }
         };
-        match &settled.0 {
-            None => self.wait_again(key),
-            Some(_) => drop(self.queue.remove(&key)),
+        match &final_outcome {
+            None => self.requeue(key),
+            Some(_) => drop(self.reports.remove(&key)),
         }
-        if settled.0 == Some(Settled::Accepted) {
+        if final_outcome == Some(FinalOutcome::Accepted) {
             self.promote_all();
         }
-        settled
+        (final_outcome, change)
     }
 
-    /// Puts a report that was under way among those that wait.
-    fn wait_again(&mut self, key: Key) {
-        if let Some(item) = self.queue.get(&key) {
-            self.order.insert((item.demoted, item.epoch, key));
+    /// Adds a report whose request has ended to those that wait.
+    fn requeue(&mut self, key: Key) {
+        if let Some(report) = self.reports.get(&key) {
+            self.order.insert((report.demotion, report.epoch, key));
         }
     }
 
-    /// Restores the order after an acceptance: the API works, so those that were passed over are next.
+    /// Restores the order after an accepted report: the API works, so demoted reports are next.
     fn promote_all(&mut self) {
         let demoted: Vec<_> = self.order.range((1, i64::MIN, (0, 0))..).copied().collect();
-        for place @ (_, epoch, key) in demoted {
-            self.order.remove(&place);
+        for entry @ (_, epoch, key) in demoted {
+            self.order.remove(&entry);
             self.order.insert((0, epoch, key));
-            if let Some(item) = self.queue.get_mut(&key) {
-                item.demoted = 0;
+            if let Some(report) = self.reports.get_mut(&key) {
+                report.demotion = 0;
             }
         }
     }
 
-    /// The API will never take this report.
-    fn rejecting(&mut self, reason: String) -> (Option<Settled>, Option<News>) {
-        let known = matches!(&self.mood, Mood::Rejecting(known) if *known == reason);
-        self.mood = Mood::Rejecting(reason.clone());
-        let news = (!known).then(|| News::Rejecting(reason.clone()));
-        (Some(Settled::Rejected(reason)), news)
+    fn on_accepted(&mut self, sent: BootInstant) -> Option<StateChange> {
+        self.last_accepted_sent = self.last_accepted_sent.max(sent);
+        self.accepted += 1;
+        match std::mem::replace(&mut self.state, ApiState::Accepting) {
+            ApiState::Accepting => None,
+            _ => Some(StateChange::Accepting { dropped: std::mem::take(&mut self.dropped) }),
+        }
     }
 
-    /// The API has failed with a request that was `sent` then.
-    fn failing(&mut self, reason: String, sent: BootInstant) -> Option<News> {
-        if let Mood::Failing { reason: known, .. } = &mut self.mood {
-            let news = (*known != reason).then(|| News::Failing(reason.clone()));
+    fn on_rejected(&mut self, reason: String) -> (Option<FinalOutcome>, Option<StateChange>) {
+        let is_known = matches!(&self.state, ApiState::Rejecting(known) if *known == reason);
+        self.state = ApiState::Rejecting(reason.clone());
+        let change = (!is_known).then(|| StateChange::Rejecting(reason.clone()));
+        (Some(FinalOutcome::Rejected(reason)), change)
+    }
+
+    fn on_failed(&mut self, reason: String, sent: BootInstant) -> Option<StateChange> {
+        if let ApiState::Failing { reason: known, .. } = &mut self.state {
+            let change = (*known != reason).then(|| StateChange::Failing(reason.clone()));
             *known = reason;
-            return news;
+            return change;
         }
-        // Jitter doubles it at most.
-        let slowest = (self.period / 3).clamp(FIRST_RETRY / 2, SLOWEST_RETRY);
-        let mut retries = ExponentialBuilder::new()
-            .with_min_delay(FIRST_RETRY.min(slowest))
-            .with_max_delay(slowest)
+        // Jitter doubles the delay at most.
+        let max_delay = (self.period / 3).clamp(MIN_BACKOFF / 2, MAX_BACKOFF);
+        let mut backoff = ExponentialBuilder::new()
+            .with_min_delay(MIN_BACKOFF.min(max_delay))
+            .with_max_delay(max_delay)
             .without_max_times()
             .with_jitter()
             .build();
-        // From when it was sent: who has waited for an answer in vain has waited enough.
-        let retry_at = sent + retries.next().unwrap_or(slowest);
-        self.mood = Mood::Failing { reason: reason.clone(), retries, retry_at };
-        Some(News::Failing(reason))
+        // Counted from the start of the request: a request that timed out has waited long enough.
+        let retry_at = sent + backoff.next().unwrap_or(max_delay);
+        self.state = ApiState::Failing { reason: reason.clone(), backoff, retry_at };
+        Some(StateChange::Failing(reason))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Decides from the answer of an API whether a report is recorded there. Only an answer that can mean "recorded"
-//! counts: a redirect to another place, or to a page of HTML such as a login page, does not.
+//! Classifies the responses of an API: decides whether a report is recorded there. A redirect to another origin, or to
+//! an HTML page such as a login page, does not mean that it is.
 
 use atalaya_hal::boards::ApiMethod;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
@@ -7,17 +7,16 @@ use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
-use crate::leader::delivery::queue::{Doubt, Outcome, Stale};
+use crate::leader::delivery::outcome::{Doubt, Outcome, Stale};
 
-/// Longest part of a body that is read, in bytes. The rest is dropped together with the connection.
-const LONGEST_BODY: usize = 16 * 1024;
-/// Most redirects that are followed.
-const MOST_REDIRECTS: usize = 10;
+/// Maximum size of a body that is read, in bytes. The rest is discarded, and the connection is closed.
+const MAX_BODY: usize = 16 * 1024;
+const MAX_REDIRECTS: usize = 10;
 
-/// Answers about the sender (401, 403) may be about one report only.
+/// [`Doubt::tries`] and [`Doubt::proofs`] of responses about the sender (401, 403), which may concern one report only.
 const FORBIDDEN: (u32, u32) = (3, 1);
-/// Errors of the API may be as well, but are more often about all: more tries are needed.
-const BROKEN: (u32, u32) = (12, 3);
+/// The same of errors of the API, which concern all reports more often.
+const SERVER_ERROR: (u32, u32) = (12, 3);
 
 /// Problem details (RFC 9457) of a collector.
 #[derive(Deserialize)]
@@ -29,65 +28,65 @@ struct Problem {
     kept: Option<f64>,
 }
 
-/// Returns the policy for redirects: only within the origin of the API, never in circles, and a report that is posted
-/// is never made a GET without it, which some receivers would accept.
-pub(in crate::leader) fn redirects(method: ApiMethod) -> Policy {
-    const EMPTIED: [StatusCode; 3] =
+/// Returns the policy for redirects: they are followed within the origin of the API and never in circles. A POST is
+/// never repeated as a GET without the report, which some receivers would accept.
+pub(super) fn redirect_policy(method: ApiMethod) -> Policy {
+    const CHANGE_TO_GET: [StatusCode; 3] =
         [StatusCode::MOVED_PERMANENTLY, StatusCode::FOUND, StatusCode::SEE_OTHER];
     Policy::custom(move |attempt| {
         let before = attempt.previous();
-        let leaves = before.first().is_some_and(|asked| asked.origin() != attempt.url().origin());
-        let circles = before.contains(attempt.url()) || before.len() > MOST_REDIRECTS;
-        let empties = method == ApiMethod::Post && EMPTIED.contains(&attempt.status());
-        if leaves || circles || empties { attempt.stop() } else { attempt.follow() }
+        let leaves_origin = before.first().is_some_and(|first| first.origin() != attempt.url().origin());
+        let is_circle = before.contains(attempt.url()) || before.len() > MAX_REDIRECTS;
+        let loses_body = method == ApiMethod::Post && CHANGE_TO_GET.contains(&attempt.status());
+        if leaves_origin || is_circle || loses_body { attempt.stop() } else { attempt.follow() }
     })
 }
 
-/// Returns whether the report that was sent to `asked` is recorded. `denied` tells what to do about an answer about the
+/// Returns the outcome of the request to `requested`. `denied` returns the reason for a response that concerns the
 /// sender.
-pub(in crate::leader) async fn judge(
-    asked: &Url,
-    mut answer: Response,
+pub(super) async fn classify(
+    requested: &Url,
+    mut response: Response,
     denied: impl FnOnce(StatusCode) -> String,
 ) -> Outcome {
-    let status = answer.status();
-    let (redirected, landed) = (answer.url() != asked, answer.url().clone());
-    let kind = header(&answer, CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-    let location = header(&answer, LOCATION).and_then(|to| landed.join(&to).ok());
-    let body = read(&mut answer).await;
+    let status = response.status();
+    let (is_redirected, final_url) = (response.url() != requested, response.url().clone());
+    let content_type = header(&response, CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+    let location = header(&response, LOCATION).and_then(|to| final_url.join(&to).ok());
+    let body = read_body(&mut response).await;
     match status {
-        StatusCode::CONFLICT => conflict(&kind, body.as_deref()),
+        StatusCode::CONFLICT => classify_conflict(&content_type, body.as_deref()),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => doubtful(denied(status), FORBIDDEN),
-        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Outcome::CommitError(denied(status)),
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Outcome::Failed(denied(status)),
         status if status.is_redirection() => {
-            let elsewhere = location.filter(|to| to.origin() != asked.origin()).map(|to| {
+            let other_origin = location.filter(|to| to.origin() != requested.origin()).map(|to| {
                 let origin = to.origin().ascii_serialization();
                 format!("it answers {status} and redirects to {origin}, which is not the API: the report is not recorded")
             });
-            doubtful(elsewhere.unwrap_or_else(|| format!("it answers {status}")), BROKEN)
+            doubtful(other_origin.unwrap_or_else(|| format!("it answers {status}")), SERVER_ERROR)
         }
-        status if status.is_success() && redirected && is_page(&kind, body.as_deref()) => {
-            let path = crate::model::text::sanitize_for_log(landed.path());
+        status if status.is_success() && is_redirected && is_html(&content_type, body.as_deref()) => {
+            let path = crate::model::text::sanitize_for_log(final_url.path());
             let reason =
                 format!("it redirects to {path} and answers with a page of HTML: the report is not recorded");
-            doubtful(reason, BROKEN)
+            doubtful(reason, SERVER_ERROR)
         }
-        status => from_status(status),
+        status => classify_status(status),
     }
 }
 
-fn header(answer: &Response, name: reqwest::header::HeaderName) -> Option<String> {
-    answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+fn header(response: &Response, name: reqwest::header::HeaderName) -> Option<String> {
+    response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// Reads the beginning of the body, so that the connection can be used again; `None` if it breaks off. A status of
-/// success counts without a body: the status says that the report is recorded.
-async fn read(answer: &mut Response) -> Option<Vec<u8>> {
+/// Reads the beginning of the body, so that the connection can be used again. Returns `None` if the body is incomplete;
+/// a status of success counts all the same.
+async fn read_body(response: &mut Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
-        match answer.chunk().await {
+        match response.chunk().await {
             Ok(Some(chunk)) => {
-                let room = LONGEST_BODY - body.len();
+                let room = MAX_BODY - body.len();
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);
                 if chunk.len() >= room {
                     return Some(body);
@@ -99,9 +98,9 @@ async fn read(answer: &mut Response) -> Option<Vec<u8>> {
     }
 }
 
-/// Returns true if an answer is an HTML page, by its type or, without one, by its body.
-fn is_page(kind: &str, body: Option<&[u8]>) -> bool {
-    match kind.split(';').next().unwrap_or_default().trim() {
+/// Returns true if a response is an HTML page, by its content type or, without one, by its body.
+fn is_html(content_type: &str, body: Option<&[u8]>) -> bool {
+    match content_type.split(';').next().unwrap_or_default().trim() {
         "text/html" | "application/xhtml+xml" => true,
         "" => body.is_none_or(|body| body.trim_ascii_start().starts_with(b"<")),
         _ => false,
@@ -112,15 +111,15 @@ fn doubtful(reason: String, (tries, proofs): (u32, u32)) -> Outcome {
     Outcome::Doubtful(Doubt { reason, tries, proofs })
 }
 
-/// Returns the meaning of a 409. By itself it says that a report of this key is recorded. A collector says more:
-/// whether that one has another mean, or that it refuses the report because of a later leader.
-fn conflict(kind: &str, body: Option<&[u8]>) -> Outcome {
+/// Returns the outcome of a 409. It means that a report with this key is recorded. A collector adds whether that report
+/// has another mean, or that it refuses the report because of a later leader.
+fn classify_conflict(content_type: &str, body: Option<&[u8]>) -> Outcome {
     const STALE: &str = "urn:problem-type:atalaya:stale";
     const CONFLICT: &str = "urn:problem-type:atalaya:conflict";
-    if !kind.starts_with("application/problem+json") {
+    if !content_type.starts_with("application/problem+json") {
         return Outcome::Accepted;
     }
-    let Some(body) = body else { return Outcome::CommitError("its answer 409 breaks off".to_owned()) };
+    let Some(body) = body else { return Outcome::Failed("its answer 409 is incomplete".to_owned()) };
     match serde_json::from_slice(body) {
         Ok(Problem { kind, epoch: Some(epoch), first_cycle, .. }) if kind == STALE => {
             Outcome::Stale(Stale { epoch, first_cycle: first_cycle.unwrap_or(0) })
@@ -136,9 +135,9 @@ fn conflict(kind: &str, body: Option<&[u8]>) -> Outcome {
     }
 }
 
-/// Returns the meaning of a status that needs no other look at the answer.
-pub(in crate::leader) fn from_status(status: StatusCode) -> Outcome {
-    // What answers a part of something, or several things, does not answer a report.
+/// Returns the outcome of a status that does not depend on the rest of the response.
+pub(super) fn classify_status(status: StatusCode) -> Outcome {
+    // A response to a part of a resource, or to several requests, is not a response to a report.
     let partial = [StatusCode::PARTIAL_CONTENT, StatusCode::MULTI_STATUS].contains(&status);
     if (status.is_success() && !partial) || status == StatusCode::CONFLICT {
         return Outcome::Accepted;
@@ -146,11 +145,11 @@ pub(in crate::leader) fn from_status(status: StatusCode) -> Outcome {
     let reason = format!("it answers {status}");
     match status {
         StatusCode::REQUEST_TIMEOUT
-        // The collector does not answer to the host name in the API's address: the report itself is acceptable.
+        // The collector does not accept the host name in the API's address; the report itself is acceptable.
         | StatusCode::MISDIRECTED_REQUEST
         | StatusCode::TOO_EARLY
-        | StatusCode::TOO_MANY_REQUESTS => Outcome::CommitError(reason),
+        | StatusCode::TOO_MANY_REQUESTS => Outcome::Failed(reason),
         status if status.is_client_error() => Outcome::Rejected(reason),
-        _ => doubtful(reason, BROKEN),
+        _ => doubtful(reason, SERVER_ERROR),
     }
 }

@@ -1,361 +1,234 @@
-//! Carries the reports that are written down to the API, beside the cycle and never in its way, and deletes what was
-//! accepted.
+//! Delivers the reports of the outbox to the API, and finishes those that are delivered or rejected. Runs concurrently
+//! with the cycles, and never delays them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Error, Leadership};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use jiff::Timestamp;
-use tokio::sync::{Mutex, Notify, watch};
-use tokio_util::context::TokioContext;
 use tracing::{debug, info, warn};
 
 use crate::fail_points;
-pub use crate::leader::delivery::api_client::Api;
-use crate::leader::delivery::outbox::{ASIDE, Ending, MOST_ASIDE, Outbox};
-use crate::leader::delivery::queue::{Key, News, Next, Outcome};
-use crate::leader::delivery::response;
-use crate::leader::fenced_store::CommitError;
-use crate::leader::outbox_store;
-use crate::metrics::{LeaderMetrics, RequestOutcome};
-use crate::model::leader_state::Delivered;
+use crate::leader::delivery::api_client::Api;
+use crate::leader::delivery::outbox::{Disposition, NextRequest};
+use crate::leader::delivery::outcome::Outcome;
+use crate::leader::delivery::queue::{Key, StateChange};
+use crate::leader::delivery::shared_outbox::SharedOutbox;
+use crate::leader::fenced_multi::CommitError;
+use crate::leader::outbox_store::{self, MAX_REJECTED, REJECTED_PATH};
+use crate::metrics::RequestOutcome;
 use crate::model::report::Report;
 
-/// The header by which a collector of ours is known.
-const COLLECTOR: &str = "atalaya-collector";
+/// Maximum number of reports that are finished at the same time.
+const CONCURRENT_FINISHES: usize = 8;
+/// Initial delay before a report that could not be finished is tried again. It doubles with each failure.
+const MIN_FINISH_BACKOFF: Duration = Duration::from_millis(500);
+const MAX_FINISH_BACKOFF: Duration = Duration::from_secs(5);
 
-/// The reports on their way, and a bell for new ones.
-#[derive(Debug)]
-pub struct Outgoing {
-    outbox: Mutex<Outbox>,
-    news: Notify,
-    /// Notified whenever a report has been removed or replaced.
-    settled: Notify,
-    /// What was accepted last.
-    delivered: watch::Sender<Option<Delivered>>,
-    /// Epoch above the leader's of which a collector has reports.
-    outranked: watch::Sender<Option<i64>>,
-    /// Refusals by ZooKeeper to remove reports that were logged. They outlive an interruption of the delivery, so that
-    /// each is logged once.
-    refusals: Mutex<BTreeSet<String>>,
-    metrics: LeaderMetrics,
+/// End of a concurrent task of the worker.
+enum Event {
+    /// A request to the API has ended.
+    Responded(Key, Outcome),
+    /// A report is finished in ZooKeeper, or could not be. The number is that of the rejected reports that were deleted
+    /// to make room.
+    Finished(u64, Result<usize, CommitError>),
+    /// The backoff of a report that could not be finished is over.
+    RetryFinish(u64),
 }
 
-/// What comes of the things that are under way.
-enum Happened {
-    Answered(Key, Outcome),
-    Settled(u64, Result<usize, CommitError>),
-    /// It is time to settle this cycle again.
-    Rested(u64),
-}
+type Task<'a> = Pin<Box<dyn Future<Output = Event> + Send + 'a>>;
 
-/// Cycles that are being settled.
+/// Cycles whose reports are being finished.
 #[derive(Debug, Default)]
-struct Settling {
-    busy: BTreeSet<u64>,
-    /// Those that could not be settled, and how many times.
-    resting: BTreeMap<u64, u32>,
+struct Finishing {
+    /// All of them, including those in backoff.
+    cycles: BTreeSet<u64>,
+    /// Number of failures of each that could not be finished.
+    failures: BTreeMap<u64, u32>,
+    /// True if it was logged that rejected reports are deleted to make room.
+    logged_full: bool,
 }
 
-impl Settling {
-    /// Takes the next of `endings`, up to the limit.
-    fn take(&mut self, endings: impl Iterator<Item = u64>) -> Vec<u64> {
-        let idle = |cycle: &u64| !self.busy.contains(cycle);
-        let working = self.busy.len().saturating_sub(self.resting.len());
-        let taken: Vec<u64> = endings.filter(idle).take(SETTLED_AT_ONCE.saturating_sub(working)).collect();
-        self.busy.extend(&taken);
+impl Finishing {
+    /// Takes the next of the `unfinished` cycles, up to the limit.
+    fn take(&mut self, unfinished: impl Iterator<Item = u64>) -> Vec<u64> {
+        let is_idle = |cycle: &u64| !self.cycles.contains(cycle);
+        let active = self.cycles.len().saturating_sub(self.failures.len());
+        let free = CONCURRENT_FINISHES.saturating_sub(active);
+        let taken: Vec<u64> = unfinished.filter(is_idle).take(free).collect();
+        self.cycles.extend(&taken);
         taken
     }
 
-    /// Returns after which pause this cycle is settled again.
-    fn failed(&mut self, cycle: u64) -> Duration {
-        let times = self.resting.entry(cycle).or_default();
-        *times = times.saturating_add(1);
-        SETTLE_AGAIN.saturating_mul(1 << (*times - 1).min(8)).min(LONGEST_REST)
+    /// Records a failure. Returns the delay before the next attempt.
+    fn on_failed(&mut self, cycle: u64) -> Duration {
+        let failures = self.failures.entry(cycle).or_default();
+        *failures = failures.saturating_add(1);
+        MIN_FINISH_BACKOFF.saturating_mul(1 << (*failures - 1).min(8)).min(MAX_FINISH_BACKOFF)
+    }
+
+    /// Records a success. Returns true if it ends the last failure.
+    fn on_finished(&mut self, cycle: u64) -> bool {
+        self.cycles.remove(&cycle);
+        self.failures.remove(&cycle).is_some() && self.failures.is_empty()
     }
 }
 
-impl Outgoing {
-    /// None yet.
-    pub fn new(period: Duration, metrics: LeaderMetrics) -> Outgoing {
-        Outgoing {
-            outbox: Mutex::new(Outbox::new(period)),
-            news: Notify::new(),
-            settled: Notify::new(),
-            delivered: watch::Sender::new(None),
-            outranked: watch::Sender::new(None),
-            refusals: Mutex::default(),
-            metrics,
-        }
-    }
+/// Delivery of the outbox's reports by one leader. Without an API it only finishes reports.
+#[derive(Debug)]
+pub(crate) struct DeliveryWorker<'a> {
+    pub(in crate::leader) outbox: &'a SharedOutbox,
+    pub(in crate::leader) leadership: &'a Leadership,
+    pub(in crate::leader) api: Option<&'a Api>,
+}
 
-    /// Looks into the outbox, or changes it.
-    pub async fn with<T>(&self, act: impl FnOnce(&mut Outbox) -> T) -> T {
-        let done = {
-            let mut outbox = self.outbox.lock().await;
-            let done = act(&mut outbox);
-            self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
-            done
-        };
-        self.news.notify_one();
-        done
-    }
-
-    /// Updates the outbox to these cycles, of which those that are not `known` are read next. The metrics follow when
-    /// they are read: before, the age of the oldest is not known.
-    pub async fn list(&self, known: &BTreeSet<u64>, cycles: &BTreeSet<u64>) {
-        let mut outbox = self.outbox.lock().await;
-        outbox.keep_only(known, cycles);
-        outbox.listed(cycles);
-    }
-
-    /// Returns up to `count` cycles whose reports are read next.
-    pub async fn to_read(&self, count: usize) -> Vec<u64> {
-        self.outbox.lock().await.to_read(count)
-    }
-
-    /// To be told of what was accepted last.
-    pub fn delivered(&self) -> watch::Receiver<Option<Delivered>> {
-        self.delivered.subscribe()
-    }
-
-    /// Returns the epoch above the leader's of which a collector has reports, and follows it.
-    pub fn outranked(&self) -> watch::Receiver<Option<i64>> {
-        self.outranked.subscribe()
-    }
-
-    /// Completes when reports have been removed or replaced since the last call.
-    pub async fn settled(&self) {
-        self.settled.notified().await;
-    }
-
-    /// Delivers for as long as `leadership` holds, then waits to be dropped. Without an `api` it only tidies up.
+impl DeliveryWorker<'_> {
+    /// Delivers while the leadership is certain, then waits to be dropped.
     ///
     /// # Cancellation safety
-    /// Requests under way are cut off. Their reports are still here, and written down, and are sent again by the next call,
-    /// with the same `Idempotency-Key`.
-    pub async fn deliver(&self, leadership: &Leadership, api: Option<&Api>) {
-        let mut under_way: FuturesUnordered<Pin<Box<dyn Future<Output = Happened> + Send + '_>>> =
-            FuturesUnordered::new();
-        self.metrics.delivery_started();
-        let mut gives_up = false;
-        let mut settling = Settling::default();
-        self.outbox.lock().await.interrupted();
+    /// If the future is dropped, requests under way are aborted. Their reports are still in the outbox and in
+    /// ZooKeeper, and the next call sends them again with the same `Idempotency-Key`.
+    pub(crate) async fn run(self) {
+        let mut tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
+        let mut finishing = Finishing::default();
+        self.outbox.metrics().delivery_started();
+        self.outbox.lock().await.on_interrupted();
         loop {
-            for cycle in settling.take(self.outbox.lock().await.endings()) {
-                under_way.push(Box::pin(self.settle(leadership, cycle)));
+            for cycle in finishing.take(self.outbox.lock().await.unfinished()) {
+                tasks.push(Box::pin(self.finish(cycle)));
             }
-            let next = match api {
-                Some(_) => self.outbox.lock().await.next(BootInstant::now()),
-                None => Next::Idle,
+            let next = match self.api {
+                Some(_) => self.outbox.lock().await.next_request(BootInstant::now()),
+                None => NextRequest::Idle,
             };
-            let wake = match (next, api) {
-                // The last look before the outside can see anything.
-                (Next::Send(..), _) if !leadership.holds() => return std::future::pending().await,
-                (Next::Send(key, report), Some(api)) => {
-                    let (timeout, retry) = {
-                        let outbox = self.outbox.lock().await;
-                        (outbox.timeout(), outbox.is_retry(key))
-                    };
-                    self.metrics.request_sent(retry);
-                    let metrics = &self.metrics;
-                    under_way.push(Box::pin(async move {
-                        let sending = fail_points::during("sending", send(api, &report, timeout));
-                        let since = BootInstant::now();
-                        let outcome = match &api.network {
-                            Some(network) => TokioContext::new(sending, network.clone()).await,
-                            None => sending.await,
-                        };
-                        metrics.request_ended(request_outcome(&outcome), BootInstant::now().since(since));
-                        fail_points::point("answered");
-                        Happened::Answered(key, outcome)
-                    }));
+            let delay = match (next, self.api) {
+                // The last check before other programs can see the effect.
+                (NextRequest::Send { .. }, _) if !self.leadership.holds() => {
+                    return std::future::pending().await;
+                }
+                (NextRequest::Send { key, report, timeout, is_retry }, Some(api)) => {
+                    self.outbox.metrics().request_sent(is_retry);
+                    tasks.push(Box::pin(self.send(api, key, report, timeout)));
                     continue;
                 }
-                (Next::Wait(until), _) => until.since(BootInstant::now()),
+                (NextRequest::WaitUntil(time), _) => time.since(BootInstant::now()),
                 _ => Duration::MAX,
             };
             tokio::select! {
-                Some(happened) = under_way.next() => match happened {
-                    Happened::Answered(key, outcome) => {
-                        let accepted = outcome == Outcome::Accepted;
-                        let (news, waiting) = self.done(key, outcome).await;
-                        if accepted {
-                            self.delivered.send_replace(Some(Delivered { cycle: key.0, time: Timestamp::now() }));
-                        }
-                        if let (Some(news), Some(api)) = (news, api) {
-                            tell(&news, api, waiting);
-                        }
+                Some(event) = tasks.next() => {
+                    if let Some(task) = self.on_event(event, &mut finishing).await {
+                        tasks.push(task);
                     }
-                    Happened::Rested(cycle) => drop(settling.busy.remove(&cycle)),
-                    Happened::Settled(cycle, Ok(given_up)) => {
-                        if given_up > 0 && !std::mem::replace(&mut gives_up, true) {
-                            warn!("there are {MOST_ASIDE} rejected reports: from now on the oldest are given up for new ones");
-                        }
-                        settling.busy.remove(&cycle);
-                        if settling.resting.remove(&cycle).is_some() && settling.resting.is_empty() {
-                            self.refusals.lock().await.clear();
-                        }
-                        self.outbox.lock().await.ended(cycle);
-                        self.settled.notify_one();
-                    }
-                    Happened::Settled(_, Err(CommitError::Fenced)) => return std::future::pending().await,
-                    Happened::Settled(cycle, Err(CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error))) => {
-                        self.log_unsettled(cycle, &error).await;
-                        let pause = settling.failed(cycle);
-                        under_way.push(Box::pin(async move {
-                            tokio::time::sleep(pause).await;
-                            Happened::Rested(cycle)
-                        }));
-                    }
-                },
-                () = self.news.notified() => {}
-                () = tokio::time::sleep(wake) => {}
-            }
-        }
-    }
-
-    /// Logs that a report cannot be removed, once per reason.
-    async fn log_unsettled(&self, cycle: u64, error: &Error) {
-        if error.is_connection_loss() {
-            debug!(cycle, %error, "the end of a report is not written yet");
-            return;
-        }
-        let mut refusals = self.refusals.lock().await;
-        if refusals.len() < MOST_LOGGED && refusals.insert(error.to_string()) {
-            warn!(cycle, %error, "a report cannot be removed from the outbox; trying again every {LONGEST_REST:?}");
-        }
-    }
-
-    /// Records the outcome of a request; returns a change for the log, and the number of reports that wait.
-    async fn done(&self, key: Key, outcome: Outcome) -> (Option<News>, usize) {
-        let mut outbox = self.outbox.lock().await;
-        let is_stale = matches!(outcome, Outcome::Stale(_));
-        let before = outbox.outranked();
-        let (_, news) = outbox.done(key, outcome);
-        self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
-        let outranked = outbox.outranked();
-        if is_stale && outranked.is_some() {
-            self.metrics.report_outranked();
-        }
-        if outranked != before {
-            self.outranked.send_replace(outranked);
-        }
-        (news, outbox.waiting())
-    }
-
-    /// One more is set aside: so many are.
-    async fn count_aside(&self, leadership: &Leadership) {
-        self.metrics.report_rejected();
-        if self.metrics.is_enabled()
-            && let Ok(Some(aside)) = leadership.connection().stat(ASIDE).await
-        {
-            self.metrics.set_rejected_reports(aside.num_children);
-        }
-    }
-
-    /// Deletes a report that is settled, or sets it aside.
-    async fn settle(&self, leadership: &Leadership, cycle: u64) -> Happened {
-        let ending = self.outbox.lock().await.ending(cycle).cloned();
-        let result = match ending {
-            Some(ending) => {
-                let settled = outbox_store::settle(leadership, cycle, &ending).await;
-                if settled.is_ok() && matches!(ending, Ending::Aside(_) | Ending::Refused(_)) {
-                    self.count_aside(leadership).await;
                 }
-                settled
+                () = self.outbox.changed() => {}
+                () = tokio::time::sleep(delay) => {}
             }
-            None => Ok(0),
+        }
+    }
+
+    async fn send(&self, api: &Api, key: Key, report: Report, timeout: Duration) -> Event {
+        let started = BootInstant::now();
+        let outcome = fail_points::during("sending", api.send(&report, timeout)).await;
+        self.outbox.metrics().request_ended(request_outcome(&outcome), BootInstant::now().since(started));
+        fail_points::point("answered");
+        Event::Responded(key, outcome)
+    }
+
+    /// Finishes a report in ZooKeeper.
+    async fn finish(&self, cycle: u64) -> Event {
+        let Some(disposition) = self.outbox.lock().await.disposition(cycle).cloned() else {
+            return Event::Finished(cycle, Ok(0));
         };
-        Happened::Settled(cycle, result)
+        let result = outbox_store::finish(self.leadership, cycle, &disposition).await;
+        if result.is_ok() && matches!(disposition, Disposition::Rejected(_) | Disposition::Undeliverable(_)) {
+            self.count_rejected().await;
+        }
+        Event::Finished(cycle, result)
+    }
+
+    async fn count_rejected(&self) {
+        let metrics = self.outbox.metrics();
+        metrics.report_rejected();
+        if metrics.is_enabled()
+            && let Ok(Some(rejected)) = self.leadership.connection().stat(REJECTED_PATH).await
+        {
+            metrics.set_rejected_reports(rejected.num_children);
+        }
+    }
+
+    /// Handles the end of a task. Returns a new task, if one must follow.
+    async fn on_event(&self, event: Event, finishing: &mut Finishing) -> Option<Task<'static>> {
+        match event {
+            Event::Responded(key, outcome) => {
+                let (change, waiting) = self.outbox.on_outcome(key, outcome).await;
+                if let (Some(change), Some(api)) = (change, self.api) {
+                    log_change(&change, api, waiting);
+                }
+            }
+            Event::RetryFinish(cycle) => drop(finishing.cycles.remove(&cycle)),
+            Event::Finished(cycle, Ok(dropped)) => {
+                if dropped > 0 && !std::mem::replace(&mut finishing.logged_full, true) {
+                    warn!(
+                        "there are {MAX_REJECTED} rejected reports: from now on the oldest are deleted to make room"
+                    );
+                }
+                if finishing.on_finished(cycle) {
+                    self.outbox.clear_errors().await;
+                }
+                self.outbox.on_finished(cycle).await;
+            }
+            Event::Finished(_, Err(CommitError::Fenced)) => return std::future::pending().await,
+            Event::Finished(
+                cycle,
+                Err(CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)),
+            ) => {
+                self.log_unfinished(cycle, &error).await;
+                let delay = finishing.on_failed(cycle);
+                return Some(Box::pin(async move {
+                    tokio::time::sleep(delay).await;
+                    Event::RetryFinish(cycle)
+                }));
+            }
+        }
+        None
+    }
+
+    /// Logs that a report cannot be finished, once per error.
+    async fn log_unfinished(&self, cycle: u64, error: &Error) {
+        if error.is_connection_loss() {
+            debug!(cycle, %error, "a report is not removed from the outbox yet");
+        } else if self.outbox.is_new_error(error).await {
+            warn!(cycle, %error, "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}");
+        }
     }
 }
-
-/// How long to wait before what became of a report is written down again, if that has failed.
-const SETTLE_AGAIN: Duration = Duration::from_millis(500);
-/// Longest such time.
-const LONGEST_REST: Duration = Duration::from_secs(5);
-/// Maximum number of refusals that are logged until all reports are removed.
-const MOST_LOGGED: usize = 8;
-/// Most reports that are deleted or set aside at the same time.
-const SETTLED_AT_ONCE: usize = 8;
 
 fn request_outcome(outcome: &Outcome) -> RequestOutcome {
     match outcome {
         Outcome::Accepted => RequestOutcome::Accepted,
         Outcome::Rejected(_) | Outcome::Invalid(_) => RequestOutcome::Rejected,
-        Outcome::CommitError(_) | Outcome::Doubtful(_) => RequestOutcome::Failed,
+        Outcome::Failed(_) | Outcome::Doubtful(_) => RequestOutcome::Failed,
         Outcome::Stale(_) => RequestOutcome::Stale,
     }
 }
 
-fn tell(news: &News, api: &Api, waiting: usize) {
-    let url = api.shown();
-    match news {
-        News::Failing(reason) => warn!(url, waiting, "the API does not take reports: {reason}; trying on"),
-        News::Rejecting(reason) => {
-            warn!(url, "the API rejects reports: {reason}; they are set aside: see atalaya reports");
+fn log_change(change: &StateChange, api: &Api, waiting: usize) {
+    let url = api.display_url();
+    match change {
+        StateChange::Failing(reason) => {
+            warn!(url, waiting, "the API does not accept reports: {reason}; retrying");
         }
-        News::Invalid(reason) => {
-            warn!(url, "a report can never be accepted and is set aside: {reason}; see atalaya reports");
+        StateChange::Rejecting(reason) => {
+            warn!(url, "the API rejects reports: {reason}; they are kept: see atalaya reports list");
         }
-        News::Accepting { dropped: 0 } => info!(url, waiting, "the API accepts reports again"),
-        News::Accepting { dropped } => {
-            warn!(url, waiting, dropped, "the API accepts reports again; the oldest had to be dropped");
+        StateChange::Invalid(reason) => {
+            warn!(url, "the API can never accept a report: {reason}; it is kept: see atalaya reports list");
+        }
+        StateChange::Accepting { dropped: 0 } => info!(url, waiting, "the API accepts reports again"),
+        StateChange::Accepting { dropped } => {
+            warn!(url, waiting, dropped, "the API accepts reports again; the oldest were dropped");
         }
     }
 }
-
-async fn send(api: &Api, report: &Report, timeout: Duration) -> Outcome {
-    let unsent = |error: &reqwest::Error| format!("cannot set up HTTP: {}", root_cause(error));
-    let request = match report.request(&api.url, api.method, |method, url| api.request(method, url)) {
-        Ok(request) => request.timeout(timeout),
-        Err(error) => return Outcome::CommitError(unsent(&error)),
-    };
-    let (client, request) = match request.build_split() {
-        (client, Ok(request)) => (client, request),
-        // The address and the client serve other reports, too: it is this one that cannot be sent.
-        (_, Err(error)) => return Outcome::Invalid(format!("it cannot be sent: {}", root_cause(&error))),
-    };
-    let asked = request.url().clone();
-    let answer = match client.execute(request).await {
-        Ok(answer) => answer,
-        Err(error) if error.is_timeout() => {
-            return Outcome::CommitError(format!("no answer within {timeout:?}"));
-        }
-        Err(error) => return Outcome::CommitError(with_clock(root_cause(&error), SystemTime::now())),
-    };
-    api.collects.store(answer.headers().contains_key(COLLECTOR), Ordering::Relaxed);
-    response::judge(&asked, answer, |status| api.turned_away(status)).await
-}
-
-/// The innermost cause, which says what happened ("Connection refused"); the layers above name only themselves.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    if error.is_connect() { format!("cannot connect: {cause}") } else { cause.to_string() }
-}
-
-/// A certificate that is not valid now may be a clock that is wrong: a Raspberry Pi starts in 1970, and nothing in the
-/// words of TLS would make one look there. The day is enough: a reason that changes is logged again.
-fn with_clock(cause: String, now: SystemTime) -> String {
-    let about_time = ["certificate not valid yet", "certificate expired"];
-    let found = about_time.iter().find_map(|words| Some(cause.find(words)? + words.len()));
-    match (found, Timestamp::try_from(now)) {
-        (Some(end), Ok(now)) => {
-            let day = now.strftime("%Y-%m-%d");
-            format!("{}; the clock of this machine says {day}: is it set?", &cause[..end])
-        }
-        _ => cause,
-    }
-}
-
-#[cfg(test)]
-#[path = "worker_tests.rs"]
-mod tests;

@@ -1,6 +1,6 @@
-//! Safe access to the files of the state directory. Another user may own the directory (`atalaya reap` as root) or write into it.
-//! Therefore symbolic links are not followed, only regular files without further hard links are opened, and their owner must be
-//! this user or the owner of the directory.
+//! Safe access to the files of the state directory. Another user may own the directory (`atalaya reap` as root) or
+//! write into it. Therefore symbolic links are not followed, only regular files without further hard links are
+//! opened, and their owner must be this user or the owner of the directory.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -32,7 +32,8 @@ pub(in crate::process) fn create(path: &Path) -> io::Result<File> {
 /// Opens a file that [`create`] has created.
 ///
 /// # Errors
-/// The file does not exist, is not a regular file with exactly one hard link, or belongs to another user (`InvalidData`).
+/// The file does not exist, is not a regular file with exactly one hard link, or belongs to another user
+/// (`InvalidData`).
 pub(in crate::process) fn open(path: &Path, access: Access) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(access == Access::ReadWrite);

@@ -21,8 +21,8 @@ pub(crate) enum StateDir {
 }
 
 impl StateDir {
-    /// Returns the first directory that is configured: by the flag, by `ATALAYA_STATE_DIR`, by systemd (`STATE_DIRECTORY`), or by the
-    /// home directory of the user.
+    /// Returns the first directory that is configured: by the flag, by `ATALAYA_STATE_DIR`, by systemd
+    /// (`STATE_DIRECTORY`), or by the home directory of the user.
     pub(crate) fn find(flag: Option<&PathBuf>, env: Env<'_>) -> StateDir {
         let variable = |name: &str| (env.variable)(name).filter(|value| !value.is_empty());
         let configured = flag.cloned().or_else(|| variable("ATALAYA_STATE_DIR").map(PathBuf::from));
@@ -48,8 +48,9 @@ impl StateDir {
     }
 }
 
-/// Returns the name, without extension, of the files of the node `id`. It is different for each fleet, because two fleets may have
-/// a node 1 on the same machine. `measurement` is the path of the node's measurement. The order of the servers does not matter.
+/// Returns the name, without extension, of the files of the node `id`. It is different for each fleet, because two
+/// fleets may have a node 1 on the same machine. `measurement` is the path of the node's measurement. The order of
+/// the servers does not matter.
 pub(crate) fn file_stem(id: &str, zookeeper: &ConnectString, measurement: &str) -> String {
     let servers = zookeeper.servers();
     let mut servers: Vec<&str> = servers.split(',').collect();
@@ -64,7 +65,8 @@ pub(in crate::process) fn is_file_stem_of(stem: &str, id: &str) -> bool {
     hash.is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// Returns the readable part of a file name. The hash after it makes the name unique, also on file systems that ignore case.
+/// Returns the readable part of a file name. The hash after it makes the name unique, also on file systems that
+/// ignore case.
 fn prefix(id: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = id.chars().take(40).map(safe).collect();

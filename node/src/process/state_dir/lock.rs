@@ -1,6 +1,6 @@
-//! The lock of a node: an advisory lock of the operating system on a file that is never replaced. It is released when the process
-//! that holds it ends, for any reason, so a process that acquires it knows that the previous holder is dead. A process that is
-//! stopped, or hangs, keeps it.
+//! The lock of a node: an advisory lock of the operating system on a file that is never replaced. It is released when
+//! the process that holds it ends, for any reason, so a process that acquires it knows that the previous holder is
+//! dead. A process that is stopped, or hangs, keeps it.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -32,7 +32,8 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Creates the lock file if missing. Returns true if it did. Then a process that held the deleted file may still be alive.
+    /// Creates the lock file if missing. Returns true if it did. Then a process that held the deleted file may still
+    /// be alive.
     ///
     /// # Errors
     /// The file cannot be created.

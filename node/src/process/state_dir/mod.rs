@@ -1,14 +1,15 @@
-//! The state file of a node. It lists the process's sessions and the ephemeral znodes that the process creates in them, so that
-//! these znodes can be deleted after a kill before the session times out.
+//! The state file of a node. It lists the process's sessions and the ephemeral znodes that the process creates in
+//! them, so that these znodes can be deleted after a kill before the session times out.
 //!
-//! Each node has two files in the [state directory](StateDir). `….lock` is never replaced; the process holds the [`Lock`] on it as
-//! long as it runs. `….json` is the [`NodeRecord`]; only the holder of the lock writes it, and always replaces it as a whole.
-//! A session is recorded before a znode is created in it, so the record is complete at any moment of a kill. The file is not
-//! synced to the disk: after a power failure the boot takes longer than a session timeout, so the record is no longer useful. If the
-//! record is missing or invalid, the znodes of a killed process stay until its session times out.
+//! Each node has two files in the [state directory](StateDir). `….lock` is never replaced; the process holds the
+//! [`Lock`] on it as long as it runs. `….json` is the [`NodeRecord`]; only the holder of the lock writes it, and
+//! always replaces it as a whole. A session is recorded before a znode is created in it, so the record is complete at
+//! any moment of a kill. The file is not synced to the disk: after a power failure the boot takes longer than a
+//! session timeout, so the record is no longer useful. If the record is missing or invalid, the znodes of a killed
+//! process stay until its session times out.
 //!
-//! [`stale_sessions`](super::stale_sessions) does the cleanup. It is used by `atalaya reap`, by a supervising parent, and by the
-//! next start of the node.
+//! [`stale_sessions`](super::stale_sessions) does the cleanup. It is used by `atalaya reap`, by a supervising parent,
+//! and by the next start of the node.
 
 mod files;
 pub(in crate::process) mod location;
@@ -66,8 +67,8 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 impl StateFile {
-    /// Acquires the lock of the node `id` and reads the records of earlier processes. `stem` is the [file_stem] of its files.
-    /// Waits for a cleanup in progress. Blocks.
+    /// Acquires the lock of the node `id` and reads the records of earlier processes. `stem` is the [file_stem] of
+    /// its files. Waits for a cleanup in progress. Blocks.
     ///
     /// # Errors
     /// Another process has the lock, or the files cannot be created.
@@ -80,7 +81,7 @@ impl StateFile {
         match read(&file) {
             Ok(Some(_)) if lock_was_missing => {
                 warn!(
-                    "the lock file of {} was missing; the processes in it may be alive, so their znodes are not deleted",
+                    "the lock file of {} was missing; its processes may be alive, so their znodes are not deleted",
                     file.display()
                 );
             }
@@ -181,10 +182,12 @@ pub(super) fn read(file: &Path) -> io::Result<Option<NodeRecord>> {
     NodeRecord::parse(&text).map(Some).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
 }
 
-/// Replaces a state file atomically: a reader, or the next process after a kill, finds either the old or the new contents.
+/// Replaces a state file atomically: a reader, or the next process after a kill, finds either the old or the new
+/// contents.
 pub(super) fn write(file: &Path, record: &NodeRecord) -> io::Result<()> {
     let new = file.with_extension("new");
-    // A process that was killed here has left its temporary file. Only the holder of the lock writes, so nothing is using it.
+    // A process that was killed here has left its temporary file. Only the holder of the lock writes, so nothing is
+    // using it.
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

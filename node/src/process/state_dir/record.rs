@@ -24,7 +24,8 @@ pub struct ProcessRecord {
     /// Session ids, newest last.
     #[serde(with = "sessions")]
     pub sessions: Vec<i64>,
-    /// Paths of the ephemeral znodes that the process creates sooner or later. Other processes may create the same paths.
+    /// Paths of the ephemeral znodes that the process creates sooner or later. Other processes may create the same
+    /// paths.
     pub znodes: Vec<String>,
     /// Parent of the election znode.
     pub election: String,
@@ -41,8 +42,8 @@ pub(crate) struct Found {
     pub(crate) version: i32,
 }
 
-/// Maximum number of sessions per process. Older ones no longer matter: znodes exist at most one session timeout longer than
-/// their session is used.
+/// Maximum number of sessions per process. Older ones no longer matter: znodes exist at most one session timeout
+/// longer than their session is used.
 const MAX_SESSIONS: usize = 16;
 /// Maximum number of processes. Each of them died before it could clean up after the one before.
 const MAX_PROCESSES: usize = 16;

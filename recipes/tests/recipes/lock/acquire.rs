@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use atalaya_recipes::election::leader;
 use atalaya_recipes::node_names::Naming;
-use atalaya_recipes::{Election, Lock, ReadLock, Standing, WriteLock};
+use atalaya_recipes::{Election, Lock, ReadWriteLock, Standing};
 
 use crate::support::memory::{PATH, TestBed, poll_once, soon};
 
@@ -50,8 +50,8 @@ async fn lock_is_held_by_one_and_passes_to_the_next_in_line() {
 async fn read_locks_are_shared_and_write_locks_are_exclusive() {
     let bed = TestBed::start().await;
     let session = bed.session().await;
-    let read = ReadLock::new(session.clone(), PATH, "r");
-    let write = WriteLock::new(bed.session().await, PATH, "w");
+    let read = ReadWriteLock::new(session.clone(), PATH, "r").read_lock();
+    let write = ReadWriteLock::new(bed.session().await, PATH, "w").write_lock();
     let one = soon("a reader", read.acquire()).await.unwrap();
     let two = soon("another", read.acquire()).await.unwrap();
     assert!(write.try_acquire().await.unwrap().is_none());

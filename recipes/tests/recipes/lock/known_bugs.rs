@@ -1,6 +1,6 @@
 //! Known bugs of the locks of Kazoo and Curator, by issue number. `curator_171` is in `lost`.
 
-use atalaya_recipes::{Lock, ReadLock, WriteLock};
+use atalaya_recipes::{Lock, ReadWriteLock};
 use atalaya_sim::zookeeper::{AtRequest, Cut, Operation};
 
 use crate::support::memory::{PATH, TestBed, poll_once, soon};
@@ -100,9 +100,9 @@ async fn kazoo_649_readers_and_writers_do_not_deadlock() {
         contenders.spawn(async move {
             for turn in 0..8 {
                 let guard = if (number + turn) % 3 == 0 {
-                    WriteLock::new(session.clone(), PATH, "w").acquire().await.unwrap()
+                    ReadWriteLock::new(session.clone(), PATH, "w").write_lock().acquire().await.unwrap()
                 } else {
-                    ReadLock::new(session.clone(), PATH, "r").acquire().await.unwrap()
+                    ReadWriteLock::new(session.clone(), PATH, "r").read_lock().acquire().await.unwrap()
                 };
                 guard.release().await;
             }

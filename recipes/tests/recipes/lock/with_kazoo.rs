@@ -1,6 +1,6 @@
 //! Locks, read-write locks and semaphores of ours and of unmodified Kazoo exclude each other and pass to each other.
 
-use atalaya_recipes::{AcquireError, Guard, Lock, ReadLock, Semaphore, Session, WriteLock};
+use atalaya_recipes::{AcquireError, Guard, Lock, ReadWriteLock, Semaphore, Session};
 use atalaya_testbed::{Kazoo, Probe, Process, eventually};
 use tokio::task::JoinHandle;
 
@@ -49,9 +49,9 @@ fn read_and_write_locks_work_with_kazoo() {
     let probe = bed.probe();
     let reads = kazoo(&bed, &["read", "k"], LOCK, &[]);
     reads.wait_for_line("held k", DEADLINE);
-    let read = ReadLock::new(session(&bed), LOCK, "r");
+    let read = ReadWriteLock::new(session(&bed), LOCK, "r").read_lock();
     let also = bed.wait(read.try_acquire()).unwrap().expect("readers hold together");
-    let writer = WriteLock::new(session(&bed), LOCK, "w");
+    let writer = ReadWriteLock::new(session(&bed), LOCK, "w").write_lock();
     assert!(bed.wait(writer.try_acquire()).unwrap().is_none());
     let waits = bed.spawn(async move { writer.acquire().await });
     assert_queue(&probe, &["w"]);

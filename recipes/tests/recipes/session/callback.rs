@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use atalaya_recipes::node_names::{ContenderId, Naming};
+use atalaya_recipes::node_names::{ContenderId, Naming, Role};
 use atalaya_recipes::{Election, Session, SessionOptions};
 use atalaya_testbed::eventually;
 
@@ -20,7 +20,7 @@ fn callback_gets_each_session_before_its_first_request_and_the_contender_prefix_
     assert_eq!(*reported.lock().unwrap(), [first], "reported before the connection is available");
 
     let contender_id = ContenderId::random();
-    let prefix = Naming::Kazoo.prefix(&contender_id);
+    let prefix = Role::from(Naming::Kazoo).prefix(&contender_id);
     let election = Election::with_contender_id(session.clone(), ELECTION, "1", Naming::Kazoo, contender_id);
     bed.spawn(election.run(|_| std::future::pending::<()>()));
     let connection = bed.connection();

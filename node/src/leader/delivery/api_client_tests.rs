@@ -5,47 +5,52 @@ use reqwest::{Method, StatusCode, Url};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::leader::delivery::queue::{Doubt, Stale};
+use crate::leader::delivery::outcome::{Doubt, Stale};
 use crate::model::report::tests::cycle_report;
 use crate::settings::api_token::ApiToken;
 
 #[test]
-fn a_certificate_that_is_not_valid_now_makes_one_look_at_the_clock() {
+fn api_client_mentions_the_clock_when_a_certificate_is_not_valid_now() {
     let early = |second: u64| {
         let cause = format!(
             "cannot connect: invalid peer certificate: certificate not valid yet: verification time {second}"
         );
-        with_clock(cause, SystemTime::UNIX_EPOCH + Duration::from_secs(second))
+        with_clock_hint(cause, SystemTime::UNIX_EPOCH + Duration::from_secs(second))
     };
-    let told = "cannot connect: invalid peer certificate: certificate not valid yet; the clock of this machine \
+    let expected = "cannot connect: invalid peer certificate: certificate not valid yet; the clock of this machine \
                 says 1970-01-01: is it set?";
-    assert_eq!(early(90), told);
-    assert_eq!(early(91), told, "one reason, one line of log");
+    assert_eq!(early(90), expected);
+    assert_eq!(early(91), expected, "a constant reason is logged once");
     let other = "cannot connect: invalid peer certificate: UnknownIssuer";
-    assert_eq!(with_clock(other.to_owned(), SystemTime::UNIX_EPOCH), other);
+    assert_eq!(with_clock_hint(other.to_owned(), SystemTime::UNIX_EPOCH), other);
 }
 
 #[test]
-fn secrets_in_the_address_are_not_logged() {
+fn api_client_logs_no_secrets_of_the_address() {
     let url = "https://user:pass@h:8000/nuevo?token=secret".parse().unwrap();
     let api = Api::new(&"1".parse().unwrap(), url, ApiMethod::Get);
-    assert_eq!(api.shown(), "https://h:8000/nuevo");
+    assert_eq!(api.display_url(), "https://h:8000/nuevo");
 }
 
 #[test]
-fn an_api_on_this_machine_is_asked_without_a_proxy() {
-    let here = |url: &str| Api::new(&"1".parse().unwrap(), url.parse().unwrap(), ApiMethod::Get).is_here();
-    assert!(here("http://127.0.0.1:8000/nuevo") && here("http://localhost/") && here("http://[::1]:8000/"));
-    assert!(!here("http://10.0.0.1:8000/nuevo") && !here("https://localhost.example/"));
+fn api_client_recognises_an_api_on_this_machine() {
+    let is_local =
+        |url: &str| Api::new(&"1".parse().unwrap(), url.parse().unwrap(), ApiMethod::Get).is_local();
+    assert!(
+        is_local("http://127.0.0.1:8000/nuevo")
+            && is_local("http://localhost/")
+            && is_local("http://[::1]:8000/")
+    );
+    assert!(!is_local("http://10.0.0.1:8000/nuevo") && !is_local("https://localhost.example/"));
 }
 
 #[test]
-fn what_a_status_means() {
-    let kind = |status: u16| match response::from_status(StatusCode::from_u16(status).unwrap()) {
+fn response_status_decides_the_outcome() {
+    let kind = |status: u16| match response::classify_status(StatusCode::from_u16(status).unwrap()) {
         Outcome::Accepted => "accepted",
         Outcome::Rejected(_) => "rejected",
-        Outcome::CommitError(_) => "failed",
-        Outcome::Doubtful(_) => "failed, perhaps only this one",
+        Outcome::Failed(_) => "failed",
+        Outcome::Doubtful(_) => "doubtful",
         other => panic!("{other:?}"),
     };
     for (status, wanted) in [
@@ -54,22 +59,22 @@ fn what_a_status_means() {
         (202, "accepted"),
         (203, "accepted"),
         (204, "accepted"),
-        (206, "failed, perhaps only this one"),
-        (207, "failed, perhaps only this one"),
+        (206, "doubtful"),
+        (207, "doubtful"),
         (409, "accepted"),
         (400, "rejected"),
         (404, "rejected"),
         (408, "failed"),
         (429, "failed"),
-        (304, "failed, perhaps only this one"),
-        (500, "failed, perhaps only this one"),
-        (503, "failed, perhaps only this one"),
+        (304, "doubtful"),
+        (500, "doubtful"),
+        (503, "doubtful"),
     ] {
         assert_eq!(kind(status), wanted, "{status}");
     }
 }
 
-/// Notes the heads of the requests that it gets, and answers each with what `answer` makes of its path.
+/// Starts a server that records the heads of its requests and answers each with `answer` of its path.
 async fn server(
     answer: impl Fn(&str) -> String + Send + 'static,
 ) -> (Url, Arc<std::sync::Mutex<Vec<String>>>) {
@@ -88,7 +93,7 @@ async fn server(
             let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
             let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
             noted.lock().unwrap().push(head);
-            // An answer with a body has its own length.
+            // An answer with a body contains its length.
             let mut answer = answer(&path);
             if !answer.contains("\r\n\r\n") {
                 answer += "Content-Length: 0\r\nConnection: close\r\n\r\n";
@@ -101,19 +106,19 @@ async fn server(
 
 const SECRET: &str = "abcdef-0123456789";
 
-async fn sent(api: &Api) -> Outcome {
+async fn send(api: &Api) -> Outcome {
     let report = cycle_report(7, 3, None).reports().next().unwrap();
-    send(api, &report, Duration::from_secs(10)).await
+    api.send(&report, Duration::from_secs(10)).await
 }
 
 fn api(url: Url, method: ApiMethod) -> Api {
     Api::new(&"1".parse().unwrap(), url, method)
 }
 
-/// Why a report is not accepted, for answers that may be about this one or about all.
+/// Returns the reason of an outcome that may concern one report or all.
 fn reason(outcome: &Outcome) -> &str {
     match outcome {
-        Outcome::CommitError(reason) | Outcome::Doubtful(Doubt { reason, .. }) => reason,
+        Outcome::Failed(reason) | Outcome::Doubtful(Doubt { reason, .. }) => reason,
         other => panic!("{other:?}"),
     }
 }
@@ -121,7 +126,7 @@ fn reason(outcome: &Outcome) -> &str {
 const OK: &str = "HTTP/1.1 200 OK\r\n";
 
 #[tokio::test]
-async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
+async fn api_client_sends_the_token_to_the_api_and_not_to_the_target_of_a_redirect() {
     let (elsewhere, seen_elsewhere) = server(|_| OK.into()).await;
     let (url, seen) = server(move |path| match path {
         "/other?dato=79.5" => format!("HTTP/1.1 307 Other\r\nLocation: {elsewhere}nuevo\r\n"),
@@ -129,7 +134,7 @@ async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
         _ => OK.into(),
     })
     .await;
-    let shown = |heads: &std::sync::Mutex<Vec<String>>| {
+    let with_token = |heads: &std::sync::Mutex<Vec<String>>| {
         let line = format!("authorization: bearer {SECRET}");
         heads.lock().unwrap().drain(..).map(|head| head.contains(&line)).collect::<Vec<_>>()
     };
@@ -137,17 +142,17 @@ async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
         [("nuevo", &[true][..], &[][..]), ("here", &[true, true], &[]), ("other", &[true], &[])]
     {
         let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
-        let api = api(url.join(path).unwrap(), ApiMethod::Get).showing(Some(token));
-        let outcome = sent(&api).await;
+        let api = api(url.join(path).unwrap(), ApiMethod::Get).with_token(Some(token));
+        let outcome = send(&api).await;
         assert_eq!(outcome == Outcome::Accepted, path != "other", "{path}: {outcome:?}");
-        assert_eq!((&*shown(&seen), &*shown(&seen_elsewhere)), (here, there), "{path}");
+        assert_eq!((&*with_token(&seen), &*with_token(&seen_elsewhere)), (here, there), "{path}");
     }
-    // It takes the place of a password in the address, and goes nowhere else by itself.
+    // The token replaces a password in the address, and is not sent to another origin.
     let mut with_password = url.join("nuevo").unwrap();
     with_password.set_username("user").unwrap();
     let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
-    let api = api(with_password, ApiMethod::Post).showing(Some(token));
-    assert_eq!(sent(&api).await, Outcome::Accepted);
+    let api = api(with_password, ApiMethod::Post).with_token(Some(token));
+    assert_eq!(send(&api).await, Outcome::Accepted);
     let head = seen.lock().unwrap().remove(0);
     assert_eq!(head.matches("authorization:").count(), 1, "{head}");
     let stray = api.request(Method::GET, "http://127.0.0.1:9/".parse().unwrap()).unwrap().build().unwrap();
@@ -155,25 +160,26 @@ async fn the_token_is_shown_to_the_api_and_not_where_that_points() {
 }
 
 #[tokio::test]
-async fn a_token_is_not_shown_to_an_api_that_zookeeper_tells_of() {
+async fn api_client_does_not_send_a_token_to_an_api_that_it_is_not_bound_to() {
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
     let own = "http://127.0.0.1:9/nuevo".parse().unwrap();
-    let api = api(url, ApiMethod::Get).showing(Some(ApiToken::given(SECRET).unwrap().with_origin(Some(own))));
-    let outcome = sent(&api).await;
-    assert!(!api.has_token(), "nor with the status of the fleet: a token in the address has its place");
+    let api =
+        api(url, ApiMethod::Get).with_token(Some(ApiToken::given(SECRET).unwrap().with_origin(Some(own))));
+    let outcome = send(&api).await;
+    assert!(!api.has_token(), "the fleet status then uses the token of the address");
     assert!(reason(&outcome).contains("is not sent there: it is bound to http://127.0.0.1:9"), "{outcome:?}");
     assert!(!seen.lock().unwrap().remove(0).contains("authorization"));
 }
 
 #[tokio::test]
-async fn a_posted_report_does_not_become_a_get_without_it() {
+async fn api_client_does_not_repeat_a_post_as_a_get() {
     for (status, posted) in [(301, false), (302, false), (303, false), (307, true), (308, true)] {
         let (url, seen) = server(move |path| match path {
             "/nuevo" => format!("HTTP/1.1 {status} Moved\r\nLocation: /new\r\n"),
             _ => OK.into(),
         })
         .await;
-        let outcome = sent(&api(url.join("nuevo").unwrap(), ApiMethod::Post)).await;
+        let outcome = send(&api(url.join("nuevo").unwrap(), ApiMethod::Post)).await;
         let methods: Vec<String> =
             seen.lock().unwrap().iter().map(|head| head.split(' ').next().unwrap().to_owned()).collect();
         if posted {
@@ -189,46 +195,46 @@ async fn a_posted_report_does_not_become_a_get_without_it() {
 }
 
 #[tokio::test]
-async fn who_is_not_known_waits() {
+async fn api_client_names_the_token_when_it_is_denied() {
     for status in [401, 403, 407] {
         let (url, _) = server(move |_| format!("HTTP/1.1 {status} No\r\n")).await;
-        let without = sent(&api(url.clone(), ApiMethod::Get)).await;
+        let without = send(&api(url.clone(), ApiMethod::Get)).await;
         assert!(reason(&without).contains("api_token_file"), "{without:?}");
         let token = ApiToken::given(SECRET).unwrap().with_origin(Some(url.clone()));
-        let with = sent(&api(url, ApiMethod::Get).showing(Some(token))).await;
+        let with = send(&api(url, ApiMethod::Get).with_token(Some(token))).await;
         let reason = reason(&with);
         assert!(reason.contains("ATALAYA_API_TOKEN") && !reason.contains(SECRET), "{with:?}");
     }
 }
 
 #[tokio::test]
-async fn report_waits_while_the_collector_does_not_answer_to_its_host_name() {
+async fn api_client_retries_while_the_collector_does_not_accept_its_host_name() {
     let (url, _) = server(|_| "HTTP/1.1 421 Misdirected Request\r\n".into()).await;
-    let outcome = sent(&api(url, ApiMethod::Post)).await;
-    assert!(matches!(&outcome, Outcome::CommitError(reason) if reason.contains("421")), "{outcome:?}");
+    let outcome = send(&api(url, ApiMethod::Post)).await;
+    assert!(matches!(&outcome, Outcome::Failed(reason) if reason.contains("421")), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn a_token_that_changes_in_its_file_is_shown() {
+async fn api_client_sends_a_token_that_changes_in_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     std::fs::write(&path, "of-yesterday").unwrap();
     let (url, seen) = server(|_| "HTTP/1.1 401 No\r\n".into()).await;
     let token = ApiToken::in_file(&path).with_origin(Some(url.clone()));
     token.read().unwrap();
-    let api = api(url, ApiMethod::Get).showing(Some(token.clone()));
-    sent(&api).await;
+    let api = api(url, ApiMethod::Get).with_token(Some(token.clone()));
+    send(&api).await;
     std::fs::write(&path, SECRET).unwrap();
     let line = format!("authorization: bearer {SECRET}");
-    let told = async {
+    let sends_new_token = async {
         while !seen.lock().unwrap().iter().any(|head| head.contains(&line)) {
-            sent(&api).await;
+            send(&api).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), told).await.expect("the new token is shown");
+    tokio::time::timeout(Duration::from_secs(30), sends_new_token).await.expect("the new token is sent");
 }
 
-/// An answer with this head and body, whose length is `claimed`.
+/// Returns a response with this head and body, and with the content length `claimed`.
 fn with_body(status: &str, kind: &str, body: &str, claimed: usize) -> String {
     let kind = if kind.is_empty() { String::new() } else { format!("Content-Type: {kind}\r\n") };
     format!("HTTP/1.1 {status}\r\n{kind}Content-Length: {claimed}\r\nConnection: close\r\n\r\n{body}")
@@ -244,11 +250,11 @@ async fn redirected(method: ApiMethod, to: &str, answer: String) -> Outcome {
         if path.starts_with("/nuevo?") || path == "/nuevo" { head.clone() } else { answer.clone() }
     };
     let (url, _) = server(answers).await;
-    sent(&api(url.join("nuevo").unwrap(), method)).await
+    send(&api(url.join("nuevo").unwrap(), method)).await
 }
 
 #[tokio::test]
-async fn redirect_to_a_page_of_html_is_no_acceptance() {
+async fn api_client_does_not_accept_a_redirect_to_an_html_page() {
     let page = |kind: &str, body: &str| with_body("200 OK", kind, body, body.len());
     for method in [ApiMethod::Get, ApiMethod::Post] {
         for answer in [
@@ -274,7 +280,7 @@ async fn redirect_to_a_page_of_html_is_no_acceptance() {
 }
 
 #[tokio::test]
-async fn redirect_to_another_origin_is_no_acceptance_and_is_not_followed() {
+async fn api_client_does_not_follow_a_redirect_to_another_origin() {
     for method in [ApiMethod::Get, ApiMethod::Post] {
         let (elsewhere, seen) = server(|_| OK.into()).await;
         let to = elsewhere.join("nuevo?user=secret").unwrap();
@@ -285,20 +291,20 @@ async fn redirect_to_another_origin_is_no_acceptance_and_is_not_followed() {
             reason.contains(&origin) && reason.contains("not the API") && !reason.contains("secret"),
             "{reason}"
         );
-        assert_eq!(seen.lock().unwrap().len(), 0, "what a report says goes to the API only");
+        assert_eq!(seen.lock().unwrap().len(), 0, "reports are sent to the API only");
     }
     let circle = redirected(ApiMethod::Get, "/nuevo?dato=79.5", OK.into()).await;
     assert!(reason(&circle).contains("302"), "{circle:?}");
 }
 
 #[tokio::test]
-async fn html_from_the_address_itself_is_acceptance_as_flask_answers_plain_strings() {
+async fn api_client_accepts_html_from_the_address_itself_as_flask_returns_for_strings() {
     let (url, _) = server(|_| with_body("200 OK", "text/html; charset=utf-8", "ok", 2)).await;
-    assert_eq!(sent(&api(url.join("nuevo").unwrap(), ApiMethod::Get)).await, Outcome::Accepted);
+    assert_eq!(send(&api(url.join("nuevo").unwrap(), ApiMethod::Get)).await, Outcome::Accepted);
 }
 
 #[tokio::test]
-async fn a_status_of_success_counts_whatever_its_body() {
+async fn api_client_accepts_a_status_of_success_with_any_body() {
     let huge = "x".repeat(1 << 20);
     for answer in [
         with_body("200 OK", "text/plain", &huge, huge.len()),
@@ -308,15 +314,15 @@ async fn a_status_of_success_counts_whatever_its_body() {
     ] {
         let shown = answer[..60].to_owned();
         let (url, _) = server(move |_| answer.clone()).await;
-        let outcome = sent(&api(url.join("nuevo").unwrap(), ApiMethod::Get)).await;
+        let outcome = send(&api(url.join("nuevo").unwrap(), ApiMethod::Get)).await;
         assert_eq!(outcome, Outcome::Accepted, "{shown}");
     }
     let (url, _) = server(|_| with_body("206 Partial Content", "text/plain", "ok", 2)).await;
-    assert!(reason(&sent(&api(url, ApiMethod::Get)).await).contains("206"));
+    assert!(reason(&send(&api(url, ApiMethod::Get)).await).contains("206"));
 }
 
 #[tokio::test]
-async fn a_409_says_whether_the_report_is_recorded() {
+async fn api_client_learns_from_a_409_whether_the_report_is_recorded() {
     let problem = "application/problem+json";
     let stale = r#"{"type":"urn:problem-type:atalaya:stale","epoch":99,"first_cycle":3}"#;
     let conflict = r#"{"type":"urn:problem-type:atalaya:conflict","kept":80.5}"#;
@@ -328,21 +334,21 @@ async fn a_409_says_whether_the_report_is_recorded() {
         (answer(problem, stale), &*format!("{:?}", Outcome::Stale(Stale { epoch: 99, first_cycle: 3 }))),
         (answer(problem, r#"{"type":"urn:problem-type:atalaya:stale"}"#), "Invalid"),
         (answer(problem, conflict), "with another mean of 80.5"),
-        (with_body("409 Conflict", problem, stale, 5_000), "breaks off"),
+        (with_body("409 Conflict", problem, stale, 5_000), "incomplete"),
     ] {
         let shown = answer.clone();
         let (url, _) = server(move |_| answer.clone()).await;
-        let outcome = format!("{:?}", sent(&api(url, ApiMethod::Get)).await);
+        let outcome = format!("{:?}", send(&api(url, ApiMethod::Get)).await);
         assert!(outcome.contains(wanted), "{shown}: {outcome}");
     }
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_built_is_about_its_report_only() {
+async fn api_client_blames_the_report_if_the_request_cannot_be_built() {
     let mut report = cycle_report(7, 3, Some("Cel\r\nX-Evil: 1")).reports().next().unwrap();
     let api = api("http://127.0.0.1:9/nuevo".parse().unwrap(), ApiMethod::Get);
-    let outcome = send(&api, &report, Duration::from_secs(10)).await;
+    let outcome = api.send(&report, Duration::from_secs(10)).await;
     assert!(matches!(&outcome, Outcome::Invalid(reason) if reason.contains("cannot be sent")), "{outcome:?}");
     report.average.unit = None;
-    assert!(matches!(send(&api, &report, Duration::from_secs(10)).await, Outcome::CommitError(_)));
+    assert!(matches!(api.send(&report, Duration::from_secs(10)).await, Outcome::Failed(_)));
 }

@@ -1,0 +1,55 @@
+//! Configuration of a leader, and its connections to the other parts of the node.
+
+use std::time::Duration;
+
+use atalaya_hal::boards::{Counting, Release, SyncMode};
+use tokio::sync::{mpsc, watch};
+
+use crate::leader::delivery::api_client::Api;
+use crate::metrics::LeaderMetrics;
+use crate::model::leader_state::LeaderState;
+use crate::model::report::{CycleReport, Report};
+
+/// Settings of a leader that may change while it runs.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaderConfig {
+    /// Time between two cycles.
+    pub(crate) period: Duration,
+    /// Receiver of the reports; averages are only logged if it is `None`.
+    pub(crate) api: Option<Api>,
+    /// Sampling mode of the fleet.
+    pub(crate) sync: SyncMode,
+    /// In lock-step mode, when the barrier is released.
+    pub(crate) release: Release,
+    /// Writer of the counter.
+    pub(crate) counting: Counting,
+}
+
+/// Fixed settings of a leader, and its channels to the other parts of the node.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaderHandles {
+    /// Id of this node.
+    pub(crate) id: String,
+    /// Parent of the measurement znodes.
+    pub(crate) measurements: String,
+    /// Name of a node's measurement znode, with `{id}` in it.
+    pub(crate) name_template: String,
+    /// Settings that may change.
+    pub(crate) config: watch::Receiver<LeaderConfig>,
+    /// Receiver of each committed average, besides the API. After an interruption it may receive an average twice.
+    pub(crate) averages: Option<mpsc::UnboundedSender<Report>>,
+    /// State of this leader; `None` while this node is not the leader.
+    pub(crate) state: watch::Sender<Option<LeaderState>>,
+    /// Metrics of the node.
+    pub(crate) metrics: LeaderMetrics,
+}
+
+impl LeaderHandles {
+    /// Sends the averages of a committed cycle to [`LeaderHandles::averages`].
+    pub(super) fn publish_averages(&self, report: &CycleReport) {
+        if let Some(averages) = &self.averages {
+            // The receiver may have ended already.
+            report.reports().for_each(|report| drop(averages.send(report)));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Outcome of a request that delivers a report.
+
+/// Outcome of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The API has recorded the report.
+    Accepted,
+    /// The API will never accept the report; a retry does not help.
+    Rejected(String),
+    /// No connection, no response, or too many requests: the report must be sent again.
+    Failed(String),
+    /// The response may concern only this report or all reports.
+    Doubtful(Doubt),
+    /// This report can never be sent or accepted. Other reports are not affected.
+    Invalid(String),
+    /// The collector has reports of a later epoch; see [`crate::leader::delivery::outbox`].
+    Stale(Stale),
+}
+
+/// A response that may concern only one report or all reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// Response of the API.
+    pub(crate) reason: String,
+    /// Number of attempts for a report before those behind it are tried as well.
+    pub(crate) tries: u32,
+    /// Number of refusals, each after another report was accepted, that prove that only this report is refused.
+    pub(crate) proofs: u32,
+}
+
+/// Reason of a collector to refuse a report: a later leader has reported the same cycle, or an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stale {
+    /// Epoch of the later leader.
+    pub(crate) epoch: i64,
+    /// Lowest cycle that the later leader reported.
+    pub(crate) first_cycle: u64,
+}

@@ -1,15 +1,18 @@
-//! The node: a sensor firmware host. Measures with whatever its board carries, publishes in ZooKeeper, takes part in
-//! the election, and, when it leads, averages what the whole fleet measured and reports it to a REST API.
+//! The node, a sensor firmware host: it samples the sensors of its board, publishes the measurement in ZooKeeper, and
+//! takes part in the leader election. The leader averages the measurements of the fleet and reports them to a REST API.
 //!
-//! Path of a reading:
+//! The way of a reading:
 //!
 //! ```text
-//! chip ─ hal ─ Sensor::read ─ filters ─ sensing ─ measurement ─ /mediciones/{id}
-//!                                                                     │ (ZooKeeper)
-//!                      REST API <─ leader::delivery <─ leader::aggregate <─ leader::read_fleet
+//! chip ─ hal: driver, filters ─ sampling ─ model::measurement ─ /mediciones/{id} in ZooKeeper
+//!                                                                        │
+//! REST API ─ leader::delivery ─ leader::cycle ─ leader::aggregate ─ leader::read_fleet
 //! ```
 //!
-//! This library exists for the binary `atalaya` and for its tests and benchmarks; its interface may change with every
+//! Layers, from top to bottom; imports point downwards: `commands`, `node`, `demo` and `observe`, `reload`, `leader`,
+//! `sampling` and `zk`, `dynamic_config`, `process`, `settings`, `metrics`, `model`.
+//!
+//! This library exists for the binary `atalaya` and for its tests and benchmarks. Its interface may change with every
 //! version.
 
 pub mod commands;

@@ -1,6 +1,7 @@
 //! A node: samples its sensors, publishes the measurement, and takes part in the election, from start to shutdown.
 //!
-//! [`Node`] is the configuration, [`Tasks`] are the concurrent parts of a running node, and [`Shared`] is what several of them use.
+//! [`Node`] is the configuration, [`Tasks`] are the concurrent parts of a running node, and [`Shared`] is what several
+//! of them use.
 
 mod shared;
 
@@ -103,8 +104,9 @@ impl Node {
         self
     }
 
-    /// Sends HTTP requests from the runtime `network`. The runtime of the node then needs only timers: with thousands of nodes in one
-    /// process, an I/O driver for each would exceed the limit on open files. (The ZooKeeper client has its own I/O.)
+    /// Sends HTTP requests from the runtime `network`. The runtime of the node then needs only timers: with thousands
+    /// of nodes in one process, an I/O driver for each would exceed the limit on open files. (The ZooKeeper client has
+    /// its own I/O.)
     #[must_use]
     pub fn with_network(mut self, network: Handle) -> Node {
         self.network = Some(network);
@@ -146,8 +148,8 @@ impl Node {
         self
     }
 
-    /// Runs the node until `stop` completes, which returns the reason for the log. Then closes the session: when this returns, ZooKeeper
-    /// has deleted all znodes of the node, if it can be reached.
+    /// Runs the node until `stop` completes, which returns the reason for the log. Then closes the session: when this
+    /// returns, ZooKeeper has deleted all znodes of the node, if it can be reached.
     ///
     /// # Errors
     /// - [`NodeError::IdInUse`]: another process owns the znode of the measurement, or that znode is persistent.
@@ -161,17 +163,17 @@ impl Node {
         let outcome = {
             let tasks = shared.tasks(inputs, connect_timeout);
             tokio::select! {
-                // In this order: after a signal, no task does another step.
+                // The signal is checked first, so that a busy node stops as well.
                 biased;
                 signal = stop => {
                     info!(signal, "stopping");
-                    // Before the session is closed, because that may take as long as systemd waits for a sign of life.
+                    // First, so that systemd shows the node as stopping while the session closes.
                     shared.notifier.stopping().await;
                     Ok(())
                 }
                 conflict = tasks.publish_measurement => Err(shared.id_in_use(conflict).await),
                 error = tasks.check_connect_timeout => Err(error),
-                // The others do not end.
+                // The remaining tasks do not end.
                 () = tasks.sample => Ok(()),
                 () = tasks.contend => Ok(()),
                 () = tasks.publish_node_info => Ok(()),

@@ -1,5 +1,5 @@
-//! Reload at SIGHUP: reads boards.toml again and replaces sensors and settings of the running node. Session, znodes and leadership
-//! stay.
+//! Reload at SIGHUP: reads boards.toml again and replaces sensors and settings of the running node. Session, znodes and
+//! leadership stay.
 
 use std::sync::Arc;
 use std::{fmt, io};
@@ -131,7 +131,8 @@ fn apply_settings(config: &DynamicConfig, new: &Settings) {
     }
 }
 
-/// Loads the configuration in a separate thread, because the disk may hang. The end of the node does not wait for that thread.
+/// Loads the configuration in a separate thread, because the disk may hang. The end of the node does not wait for that
+/// thread.
 async fn load_in_thread(load: &Arc<Load>) -> Result<(OpenedBoard, Settings), LoadError> {
     let (sender, receiver) = oneshot::channel();
     let load = load.clone();

@@ -72,13 +72,7 @@ impl Barrier {
     /// Returns the generation if the barrier is closed, or `None` if it is open.
     pub async fn generation(&self) -> Result<Option<i64>, Error> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "read", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            match self.generation_over(&connection).await {
-                Ok(generation) => return Ok(generation),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        attempts.retry(|connection| async move { self.generation_over(&connection).await }).await
     }
 
     async fn generation_over(&self, connection: &Connection) -> Result<Option<i64>, Error> {
@@ -102,13 +96,10 @@ impl Barrier {
                     }
                     Err(error) => error,
                 },
-                Err(error) if error.is_no_node() => {
-                    let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                    match connection.ensure(parent).await {
-                        Ok(()) => continue,
-                        Err(error) => error,
-                    }
-                }
+                Err(error) if error.is_no_node() => match connection.ensure_parent(&self.path).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                },
                 Err(error) => error,
             };
             attempts.failed(error).await?;

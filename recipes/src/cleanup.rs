@@ -93,26 +93,13 @@ impl Drop for Cleanup {
 async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
     let timeout = DEFAULT_TIMEOUT.max(session.state().timeout);
     let mut attempts = Attempts::new(&session, timeout, "delete", &path);
-    let removed: Result<(), Error> = async {
-        loop {
-            let connection = attempts.connection().await?;
-            match remove_over(&connection, &path, owner.as_ref()).await {
-                Ok(()) => return Ok(()),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
-    }
-    .await;
-    if let Err(error) = removed {
+    let owner = owner.as_ref();
+    if let Err(error) = attempts.retry(|connection| remove_over(connection, &path, owner)).await {
         debug!(path, %error, "cannot delete the znode in time");
     }
 }
 
-async fn remove_over(
-    connection: &Connection,
-    path: &str,
-    owner: Option<&(i64, String)>,
-) -> Result<(), Error> {
+async fn remove_over(connection: Connection, path: &str, owner: Option<&(i64, String)>) -> Result<(), Error> {
     if let Some((owner, data)) = owner {
         if *owner != connection.session_id() {
             return Ok(());

@@ -73,7 +73,7 @@ impl DedupRecord {
     async fn create_parent(&self, connection: &Connection) -> Result<(), Error> {
         let created = match connection.create(&self.parent, b"", CreateMode::Container).await {
             Err(error) if error.is_no_node() => {
-                connection.ensure(self.parent.rsplit_once('/').map_or("", |(above, _)| above)).await?;
+                connection.ensure_parent(&self.parent).await?;
                 connection.create(&self.parent, b"", CreateMode::Container).await
             }
             result => result,

@@ -193,7 +193,7 @@ impl IdempotentWriter {
 }
 
 /// Converts the failure of an attempt: a stale record is an event, a refusal of one of the caller's writes is final,
-/// and the rest is to be retried.
+/// and all other errors are retried.
 fn event_of(failure: MultiError) -> Result<Result<Event, Error>, Failure> {
     match (failure.at, failure.error) {
         (Some(0), error) if error.is_bad_version() || error.is_no_node() => Ok(Ok(Event::Stale)),

@@ -1,4 +1,5 @@
-//! Property test of [`IdempotentWrite`] against a model that loses requests and responses, delays requests, and deletes the record.
+//! Property test of [`IdempotentWrite`] against a model that loses requests and responses, delays requests, and deletes
+//! the record.
 
 use proptest::prelude::*;
 

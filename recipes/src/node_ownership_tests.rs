@@ -114,7 +114,7 @@ struct Model {
 }
 
 impl Model {
-    /// Carries out the current step and returns the resulting event. Panics if another session's znode would be written.
+    /// Carries out the current step and returns its event. Panics if another session's znode would be written.
     fn work(&mut self) -> Option<Event> {
         Some(match self.ownership.step() {
             Step::AwaitConnection => Event::Connected { session: self.session, timeout: TIMEOUT },
@@ -173,7 +173,7 @@ impl Model {
                 self.ownership.on(Event::Disconnected, now);
             }
             Fate::NewData => self.ownership.on(Event::NewData, now),
-            // The versions of both znodes differ, as they nearly always do in practice; the check of the version relies on it.
+            // The versions of both znodes differ, as they nearly always do; the check of the version relies on it.
             Fate::Other => match &mut self.znode {
                 None => self.znode = Some((OTHER, 10_000)),
                 Some((OTHER, version)) => *version += 1,

@@ -140,18 +140,12 @@ impl Party {
     /// Returns the sorted identifiers of the members. An identifier that joined several times occurs that often.
     pub async fn members(&self) -> Result<Vec<String>, PartyError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "look at", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            let found = async {
-                connection.sync().await?;
-                let names = connection.children_or_empty(&self.path).await?;
-                self.identifiers(&connection, names, &mut WrongZnodeReporter::default()).await
-            };
-            match found.await {
-                Ok(members) => return Ok(members),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        let read = |connection: Connection| async move {
+            connection.sync().await?;
+            let names = connection.children_or_empty(&self.path).await?;
+            self.identifiers(&connection, names, &mut WrongZnodeReporter::default()).await
+        };
+        Ok(attempts.retry(read).await?)
     }
 
     /// Calls `changed` with the members, as [`Party::members`] returns them, now and whenever they may have changed.

@@ -167,8 +167,7 @@ impl PersistentNode {
         let newest = self.newest(data).await;
         match self.store(connection, &newest, None).await {
             Err(error) if error.is_no_node() => {
-                let parent = self.path.rsplit_once('/').map_or("", |(parent, _)| parent);
-                connection.ensure(parent).await.map(|()| Event::Missing)
+                connection.ensure_parent(&self.path).await.map(|()| Event::Missing)
             }
             result => result.map(|_| Event::Created),
         }

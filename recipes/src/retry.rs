@@ -49,6 +49,20 @@ impl<'a> Attempts<'a> {
         Attempts { session, operation, path, deadline, delays, last_error: None }
     }
 
+    /// Makes a request until it succeeds, or fails with an error that a retry cannot solve.
+    pub(crate) async fn retry<T, F: Future<Output = Result<T, Error>>>(
+        &mut self,
+        request: impl Fn(Connection) -> F,
+    ) -> Result<T, Error> {
+        loop {
+            let connection = self.connection().await?;
+            match request(connection).await {
+                Ok(response) => return Ok(response),
+                Err(error) => self.failed(error).await?,
+            }
+        }
+    }
+
     /// Waits until the session is connected. Returns the error of the last attempt if the deadline passes.
     pub(crate) async fn connection(&mut self) -> Result<Connection, Error> {
         let session = self.session;

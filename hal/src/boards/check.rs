@@ -52,6 +52,7 @@ fn fleet(raw: RawFleet, source: &Source<'_>) -> Result<Fleet, BoardsError> {
         measurements: located(raw.measurements, check_path)?,
         name: located(raw.name, check_znode_name)?,
         election: located(raw.election, check_path)?,
+        lead: raw.lead.map(|lead| locate(lead, source)),
         api_url: located(raw.api_url, check_url)?,
         api_method: raw.api_method.map(|method| locate(method, source)),
         api_token_file: located(raw.api_token_file, check_file)?,

@@ -75,6 +75,8 @@ pub struct Fleet {
     pub name: Option<Located<String>>,
     /// The parent of the contenders: an absolute path, `/election`.
     pub election: Option<Located<String>>,
+    /// False: the node never contends for leadership.
+    pub lead: Option<Located<bool>>,
     /// Where the leader reports: `http://host:port/nuevo`.
     pub api_url: Option<Located<String>>,
     /// How the leader reports.

@@ -33,6 +33,7 @@ pub(super) struct RawFleet {
     pub measurements: Option<Spanned<String>>,
     pub name: Option<Spanned<String>>,
     pub election: Option<Spanned<String>>,
+    pub lead: Option<Spanned<bool>>,
     pub api_url: Option<Spanned<String>>,
     pub api_method: Option<Spanned<ApiMethod>>,
     pub api_token_file: Option<Spanned<String>>,

@@ -73,7 +73,7 @@ impl Failure {
         Failure { code: TEMP_FAIL, error: error.into() }
     }
 
-    /// Command that could not be executed: as in a shell, 127 if it does not exist, otherwise 126.
+    /// Command that could not be executed: as in a shell, 127 if it does not exist, 126 otherwise.
     pub(crate) fn not_run(cause: &std::io::Error, error: impl Into<anyhow::Error>) -> Failure {
         let missing = cause.kind() == std::io::ErrorKind::NotFound;
         Failure { code: if missing { NOT_FOUND } else { NOT_EXECUTABLE }, error: error.into() }

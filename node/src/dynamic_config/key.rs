@@ -40,7 +40,8 @@ fn setting_at(path: &str) -> Option<&'static Setting> {
     dynamic_settings().find(|setting| setting.name == name)
 }
 
-/// Parses the data of the znode of `setting`: the default settings with this value, or `None` if the data is blank, which means "not set".
+/// Parses the data of the znode of `setting`: the default settings with this value, or `None` if the data is blank,
+/// which means "not set".
 ///
 /// # Errors
 /// Problem and hint, as one line of bounded length.

@@ -1,8 +1,9 @@
-//! Dynamic configuration: the settings of a running node. Its own settings, which it reads at the start and at SIGHUP, are the base;
-//! values below `/config` and `/config/nodes/{id}` in ZooKeeper, which the whole fleet follows at once, override them.
+//! Dynamic configuration: the settings of a running node. Its own settings, which it reads at the start and at SIGHUP,
+//! are the base; values below `/config` and `/config/nodes/{id}` in ZooKeeper, which the whole fleet follows at once,
+//! override them.
 //!
-//! Each of the two folders costs a watch on its children, and each key that exists a watch on its data. A watch on every possible key
-//! would cost a fleet without dynamic configuration four times as many watches and requests.
+//! Each of the two folders costs a watch on its children, and each key that exists a watch on its data. A watch on
+//! every possible key would cost a fleet without dynamic configuration four times as many watches and requests.
 
 mod key;
 mod overrides;

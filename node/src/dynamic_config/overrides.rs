@@ -32,7 +32,8 @@ impl Scope {
 #[derive(Debug)]
 pub(super) struct Overrides {
     id: NodeId,
-    /// Default settings with one value changed, by the name of that setting. Ordered so that the node's own values are applied last.
+    /// Default settings with one value changed, by the name of that setting. Ordered so that the node's own values are
+    /// applied last.
     values: BTreeMap<(&'static str, Scope), Settings>,
     /// Keys that have been read, or that cannot be read.
     visited: BTreeSet<(&'static str, Scope)>,

@@ -77,7 +77,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Starts the session.
+    /// Starts the session. Splits `node` into what tasks share and what single tasks take over.
     pub(super) async fn start(node: Node) -> (Shared, Inputs) {
         let Node {
             id,
@@ -146,6 +146,7 @@ impl Shared {
         (shared, Inputs { sensors, averages, reload, logs, contender_id })
     }
 
+    /// Creates the tasks and connects them by channels. They start when they are first polled.
     pub(super) fn tasks(&self, inputs: Inputs, connect_timeout: Option<Duration>) -> Tasks<'_> {
         let Inputs { sensors, averages, reload, logs, contender_id } = inputs;
         let publisher =
@@ -268,6 +269,10 @@ impl Shared {
         // A node whose id is in use never publishes, and must not lead under that id.
         let _ = published.wait_for(|state| state.stored > 0).await;
         info!(znode = self.measurement_path, "published the first measurement");
+        if !self.settings.lead {
+            info!("not contending for leadership (lead = false)");
+            return std::future::pending().await;
+        }
         // The first report must go to the API that the dynamic configuration names.
         let config = self.config.wait_until_complete();
         if tokio::time::timeout(self.settings.session_timeout, config).await.is_err() {
@@ -288,8 +293,8 @@ impl Shared {
         let info = NodeInfo::new(&self.board.borrow());
         let mut progress = self.sample_progress.subscribe();
         let measurement = self.measurement.subscribe();
-        // A node whose id is in use must not publish under that id. Without any readable sensor this cannot be known, but the state of
-        // the sensors is worth publishing.
+        // A node whose id is in use must not publish under that id. Without any readable sensor this cannot be known,
+        // but the state of the sensors is worth publishing.
         tokio::select! {
             _ = published.wait_for(|state| state.stored > 0) => {}
             _ = progress.wait_for(|progress| progress.is_some() && measurement.borrow().is_none()) => {}
@@ -393,9 +398,9 @@ async fn log_standing(session: &Session, election: &str, mut standing: watch::Re
         match election::leader(&connection, election, Naming::Kazoo).await {
             Ok(Some(leader)) => {
                 let leader = String::from_utf8_lossy(&leader).into_owned();
-                info!(ahead, leader, "follower: waiting to lead");
+                info!(ahead, leader, "following: waiting to lead");
             }
-            _ => info!(ahead, "follower: waiting to lead"),
+            _ => info!(ahead, "following: waiting to lead"),
         }
     }
 }

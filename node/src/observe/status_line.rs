@@ -17,13 +17,19 @@ const MAX_LENGTH: usize = 200;
 #[derive(Debug)]
 pub(super) struct StatusLine {
     servers: String,
+    contends: bool,
     newest: String,
     sent: Option<(Instant, String)>,
 }
 
 impl StatusLine {
     pub(super) fn new(settings: &Settings) -> StatusLine {
-        StatusLine { servers: settings.zookeeper.to_string(), newest: String::new(), sent: None }
+        StatusLine {
+            servers: settings.zookeeper.to_string(),
+            contends: settings.lead,
+            newest: String::new(),
+            sent: None,
+        }
     }
 
     /// Returns true if a line has been sent.
@@ -34,7 +40,7 @@ impl StatusLine {
     /// Updates the line. Returns when it must be sent; `None` if it has not changed, and for the first line, which
     /// follows the message that the node is ready.
     pub(super) fn update(&mut self, status: &NodeStatus) -> Option<Instant> {
-        self.newest = describe(status, &self.servers);
+        self.newest = describe(status, &self.servers, self.contends);
         match &self.sent {
             Some((at, sent)) if *sent != self.newest => Some(*at + MIN_INTERVAL),
             _ => None,
@@ -54,13 +60,14 @@ impl StatusLine {
     }
 }
 
-fn describe(status: &NodeStatus, servers: &str) -> String {
+fn describe(status: &NodeStatus, servers: &str, contends: bool) -> String {
     let is_connected = status.session.is_some_and(|session| session.phase == Phase::Connected);
     let activity = match status.standing {
         _ if !is_connected => format!("waiting for ZooKeeper at {servers}"),
         Standing::Leading => "leading".to_owned(),
         Standing::Waiting { ahead: 0 } => "next in line to lead".to_owned(),
         Standing::Waiting { ahead } => format!("following, {ahead} ahead"),
+        Standing::Inactive if status.published.stored > 0 && !contends => "measuring, never leads".to_owned(),
         Standing::Inactive if status.published.stored > 0 => "joining".to_owned(),
         Standing::Inactive => "connected, not published yet".to_owned(),
     };
@@ -87,7 +94,7 @@ mod tests {
     #[test]
     fn status_line_shows_the_activity_and_the_errors() {
         let mut status = NodeStatus::default();
-        assert_eq!(describe(&status, "zk1:2181"), "waiting for ZooKeeper at zk1:2181");
+        assert_eq!(describe(&status, "zk1:2181", true), "waiting for ZooKeeper at zk1:2181");
         let session = atalaya_recipes::SessionState {
             phase: Phase::Connected,
             connection: 1,
@@ -95,12 +102,15 @@ mod tests {
             timeout: Duration::from_secs(10),
         };
         status.session = Some(session);
+        status.published.stored = 1;
+        assert_eq!(describe(&status, "", true), "joining");
+        assert_eq!(describe(&status, "", false), "measuring, never leads");
         status.standing = Standing::Waiting { ahead: 2 };
         status.sensor_errors.insert("air".into(), "no acknowledge\nREADY=1".into());
-        assert_eq!(describe(&status, ""), "following, 2 ahead; sensor air: no acknowledge READY=1");
+        assert_eq!(describe(&status, "", true), "following, 2 ahead; sensor air: no acknowledge READY=1");
         let squatter = WrongZnode::new("/election/x__lock__0000000000", ZnodeProblem::NotEphemeral);
         status.wrong_znodes.insert(squatter);
-        let text = describe(&status, "");
+        let text = describe(&status, "", true);
         assert!(
             text.starts_with("following, 2 ahead; /election/x__lock__0000000000 is not ephemeral"),
             "{text}"
@@ -108,7 +118,7 @@ mod tests {
         status.wrong_znodes.clear();
         status.standing = Standing::Leading;
         status.sensor_errors.insert("sun".into(), "x".repeat(1_000));
-        let text = describe(&status, "");
+        let text = describe(&status, "", true);
         assert!(text.starts_with("leading; 2 sensors fail, air: ") && text.len() <= MAX_LENGTH, "{text}");
     }
 

@@ -1,5 +1,5 @@
-//! API token: a bearer token (RFC 6750), from a file or from the environment. The file is read again when the API rejects the token.
-//! The token is sent to one origin only and is never logged.
+//! API token: a bearer token (RFC 6750), from a file or from the environment. The file is read again when the API
+//! rejects the token. The token is sent to one origin only and is never logged.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,8 +78,8 @@ impl ApiToken {
         ApiToken { origin: None, shared: Arc::new(shared) }
     }
 
-    /// Returns the token, bound to the origin of `url`. A token is sent to no other origin: a client that can write `/config/api_url` in
-    /// ZooKeeper must not be able to have it sent to its own server.
+    /// Returns the token, bound to the origin of `url`. A token is sent to no other origin: a client that can write
+    /// `/config/api_url` in ZooKeeper must not be able to have it sent to its own server.
     #[must_use]
     pub fn with_origin(self, url: Option<Url>) -> ApiToken {
         ApiToken { origin: url, ..self }
@@ -119,8 +119,8 @@ impl ApiToken {
         }
     }
 
-    /// Reads the file again after the API has rejected the token, because the file may contain another token by then. Reads in a
-    /// separate thread, because the disk may hang; does nothing while such a thread runs.
+    /// Reads the file again after the API has rejected the token, because the file may contain another token by then.
+    /// Reads in a separate thread, because the disk may hang; does nothing while such a thread runs.
     pub fn read_again(&self) {
         if self.shared.file.is_none() || self.shared.is_reading.swap(true, Ordering::AcqRel) {
             return;
@@ -177,8 +177,8 @@ impl PartialEq for ApiToken {
     }
 }
 
-/// Returns a warning with the remedy if other users can read or change a file with secrets. Access by the group counts only for a file of
-/// this user, because `root:atalaya` with mode 640 is a common setup.
+/// Returns a warning with the remedy if other users can read or change a file with secrets. Access by the group counts
+/// only for a file of this user, because `root:atalaya` with mode 640 is a common setup.
 pub(crate) fn exposure(path: &Path) -> Option<String> {
     #[cfg(unix)]
     {

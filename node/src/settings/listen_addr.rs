@@ -1,4 +1,4 @@
-//! The address to listen at: `host:port`, or `:port` for all addresses of the machine.
+//! Listen address: `host:port`, or `:port` for all addresses of the machine.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -6,22 +6,22 @@ use std::str::FromStr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// A host, by name or number, and a port. Port 0: one that is free.
+/// A host, as a name or an IP address, and a port. Port 0: any free port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddr {
-    /// Without the brackets of an IPv6 address. Empty: all addresses, IPv4 and IPv6.
+    /// Host without the brackets of an IPv6 address. Empty: all addresses, IPv4 and IPv6.
     host: String,
     port: u16,
 }
 
 impl ListenAddr {
-    /// Listens there, or at the first of its addresses where that is possible.
+    /// Listens on the first of the host's addresses on which that is possible.
     ///
     /// # Errors
-    /// The host has no address, or another process listens there, or this machine has no such address.
+    /// The host has no address, another process listens on it, or this machine does not have it.
     pub fn bind(&self) -> io::Result<TcpListener> {
         if self.host.is_empty() {
             return bind_all(self.port);
@@ -30,8 +30,8 @@ impl ListenAddr {
         TcpListener::bind(&addresses[..])
     }
 
-    /// Returns the address for those who bind it themselves, of several the first. For all addresses it is `[::]`,
-    /// which on Linux takes IPv4 as well, or `0.0.0.0` on a machine without IPv6.
+    /// Returns the first address, for callers that bind it themselves. For all addresses that is `[::]`, which includes
+    /// IPv4 on Linux, or `0.0.0.0` on a machine without IPv6.
     ///
     /// # Errors
     /// The host has no address.
@@ -54,12 +54,12 @@ impl ListenAddr {
     }
 }
 
-/// Listens at all addresses, IPv4 and IPv6, whatever the system's default for the latter is.
+/// Listens on all addresses, IPv4 and IPv6, also where sockets are IPv6-only by default.
 fn bind_all(port: u16) -> io::Result<TcpListener> {
     let both = || -> io::Result<TcpListener> {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_only_v6(false)?;
-        // As the standard library does: a port whose last connections are not forgotten yet is free.
+        // As in the standard library: a port with connections in TIME_WAIT counts as free.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into())?;
@@ -118,7 +118,7 @@ impl FromStr for ListenAddr {
     }
 }
 
-/// Returns whether this is an IPv6 address, with or without a zone as in `fe80::1%eth0`.
+/// Returns true if this is an IPv6 address, with or without a zone as in `fe80::1%eth0`.
 fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
     let plain = |zone: &str| {
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_an_address_and_what_is_not() {
+    fn listen_addr_parses_hosts_and_ports_and_rejects_the_rest() {
         for good in [
             "127.0.0.1:9100",
             "[::]:9100",
@@ -177,12 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn address_without_a_host_listens_at_all_addresses() {
+    fn listen_addr_without_a_host_listens_on_all_addresses() {
         let listener = ":0".parse::<ListenAddr>().unwrap().bind().unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(listener.local_addr().unwrap().ip().is_unspecified());
         TcpStream::connect(("127.0.0.1", port)).unwrap();
-        // Only where this machine has IPv6.
+        // Only if this machine has IPv6.
         if TcpListener::bind("[::1]:0").is_ok() {
             TcpStream::connect(("::1", port)).unwrap();
         }
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_taken_is_an_error() {
+    fn listen_addr_with_a_port_in_use_is_an_error() {
         let first = "127.0.0.1:0".parse::<ListenAddr>().unwrap().bind().unwrap();
         let same: ListenAddr = first.local_addr().unwrap().to_string().parse().unwrap();
         assert_eq!(same.bind().unwrap_err().kind(), io::ErrorKind::AddrInUse);
@@ -200,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_makes_it_panic(text in ".{0,40}") {
+        fn listen_addr_parses_any_text_without_panic(text in ".{0,40}") {
             if let Ok(listen) = text.parse::<ListenAddr>() {
                 prop_assert_eq!(listen.to_string().parse::<ListenAddr>(), Ok(listen));
             }

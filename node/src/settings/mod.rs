@@ -1,5 +1,5 @@
-//! Settings of a node. Flags take precedence over the environment, the environment over boards.toml, boards.toml over defaults.
-//! [Dynamic configuration](crate::dynamic_config) in ZooKeeper takes precedence over all of them.
+//! Settings of a node. Flags take precedence over the environment, the environment over boards.toml, boards.toml over
+//! defaults. [Dynamic configuration](crate::dynamic_config) in ZooKeeper takes precedence over all of them.
 //!
 //! [`table`] has one row per setting.
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub name: String,
     /// Parent znode of the contenders for leadership.
     pub election: String,
+    /// False: the node measures and publishes, and never contends for leadership.
+    pub lead: bool,
     /// REST API to which the leader reports. `None`: averages are only logged.
     pub api_url: Option<Url>,
     /// HTTP method of reports.
@@ -58,7 +60,7 @@ pub struct Settings {
     pub sync: SyncMode,
     /// When the leader releases the barrier in lock-step mode.
     pub release: Release,
-    /// Who counts measurements. `None`: depends on [`Settings::sync`], see [`Settings::counting`].
+    /// Counting of measurements. `None`: depends on [`Settings::sync`], see [`Settings::counting`].
     pub counter: Option<Counting>,
     /// Log filter in ZooKeeper. `None`: the filter of the command line, see [`crate::logging`].
     pub log: Option<String>,
@@ -120,8 +122,8 @@ pub enum SettingsError {
     Token(#[from] TokenError),
 }
 
-/// Reads the boards.toml that the flag or `ATALAYA_BOARDS` names, else the one in the current folder. Without any, returns the built-in
-/// board.
+/// Reads the boards.toml that the flag or `ATALAYA_BOARDS` names, or the one in the current folder. Without any,
+/// returns the built-in board.
 ///
 /// # Errors
 /// A named file does not exist, or the file is wrong.
@@ -194,6 +196,7 @@ impl Default for Settings {
             measurements: String::new(),
             name: String::new(),
             election: String::new(),
+            lead: true,
             api_url: None,
             api_method: ApiMethod::default(),
             api_token: None,
@@ -235,8 +238,8 @@ impl Settings {
             let parsed = checked.and_then(|()| (setting.field.parse)(&mut settings, &text, Some(&source)));
             parsed.map_err(|problem| source.error(problem))?;
         }
-        // The token is bound to the node's own settings: a client that can write `/config/api_url` must not be able to have the
-        // token sent to its own server.
+        // The token is bound to the node's own settings: a client that can write `/config/api_url` must not be able to
+        // have the token sent to its own server.
         let origin = settings.api_token_origin.as_ref().or(settings.api_url.as_ref()).cloned();
         settings.api_token = settings.api_token.map(|token| token.with_origin(origin));
         Ok(settings)
@@ -258,8 +261,8 @@ impl Settings {
             .then(|| format!("{token} is not sent to the API: {}", token.bound_to()))
     }
 
-    /// Returns a line for the log if reports go to another origin than with the settings `before`. It is logged because any client
-    /// that can write `/config/api_url` decides about that.
+    /// Returns a line for the log if reports go to another origin than with the settings `before`. It is logged because
+    /// any client that can write `/config/api_url` decides about that.
     pub fn api_change(&self, before: &Settings) -> Option<String> {
         let origin = |settings: &Settings| {
             settings.api_url.as_ref().map(|url| sanitize_for_log(&values::origin_text(url)))
@@ -318,7 +321,8 @@ impl Settings {
         })
     }
 
-    /// Returns the id of the node whose measurement znode has this name; `None` if the name does not match the template.
+    /// Returns the id of the node whose measurement znode has this name; `None` if the name does not match the
+    /// template.
     pub fn id_of<'a>(&self, name: &'a str) -> Option<&'a str> {
         parse_name(&self.name, name)
     }

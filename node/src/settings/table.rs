@@ -1,8 +1,9 @@
-//! The table of settings: one row per key. It drives the flags and their help, the reading of the environment and of boards.toml,
+//! The table of settings: one row per key. It drives the flags and their help, the reading of the environment and of
+//! boards.toml,
 //! `atalaya check`, the reload at SIGHUP, dynamic configuration, and the table in docs/operations.md.
 //!
-//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`. The tests of
-//! this module fail if one of them is missing.
+//! To add a setting, add a row here and a field to [`Settings`], and the key to `[fleet]` in `atalaya_hal::boards`. The
+//! tests of this module fail if one of them is missing.
 
 use std::fmt::Debug;
 
@@ -10,7 +11,7 @@ use atalaya_hal::{Boards, Located};
 
 use super::api_token::{self, ApiToken};
 use super::values::{
-    API_METHODS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url, connect_string, listen_addr,
+    API_METHODS, BOOLS, COUNTERS, InvalidValue, RELEASES, SYNC_MODES, api_url, connect_string, listen_addr,
     log_filter, name_of, name_template, one_of, origin, origin_text, origins, parent_path, sampling_period,
     session_timeout, url_text,
 };
@@ -35,10 +36,10 @@ pub(crate) struct Setting {
     pub(crate) default: DefaultValue,
     /// When a change takes effect.
     pub(crate) change: ChangeMode,
-    /// Reads the value from boards.toml. `None`: the setting does not belong to the fleet; its flag is defined elsewhere and
-    /// read before the settings are.
+    /// Reads the value from boards.toml. `None`: the setting does not belong to the fleet; its flag is defined
+    /// elsewhere and read before the settings are.
     pub(crate) in_file: Option<ReadFile>,
-    /// Returns the value for people, without secrets; `None` if there is no value.
+    /// Returns the value as text, without secrets. `None`: not set.
     pub(crate) show: fn(&Settings) -> Option<String>,
     /// Access to the field of [`Settings`].
     pub(crate) field: Field,
@@ -102,7 +103,7 @@ macro_rules! field {
 }
 
 /// All settings, in the order of the help and of the documentation.
-pub(crate) static SETTINGS: [Setting; 16] = [
+pub(crate) static SETTINGS: [Setting; 17] = [
     Setting {
         name: "zookeeper",
         flag: "zookeeper",
@@ -261,6 +262,20 @@ pub(crate) static SETTINGS: [Setting; 16] = [
         in_file: Some(|boards| boards.fleet.election.clone()),
         show: |settings| Some(settings.election.clone()),
         field: field!(election, |text, _| parent_path(text)),
+    },
+    Setting {
+        name: "lead",
+        flag: "no-lead",
+        value_name: None,
+        heading: "Fleet",
+        variables: &["ATALAYA_LEAD"],
+        help: "Never contend for leadership (lead = false): for most nodes of a fleet of thousands, where every contender lists \
+               all others",
+        default: DefaultValue::Value("true"),
+        change: ChangeMode::Fixed,
+        in_file: Some(|boards| as_text(&boards.fleet.lead, bool::to_string)),
+        show: |settings| Some(settings.lead.to_string()),
+        field: field!(lead, |text, _| one_of("value", BOOLS, text)),
     },
     Setting {
         name: "sync",

@@ -15,6 +15,7 @@ fn samples() -> Vec<(&'static str, &'static str, &'static str)> {
         ("measurements", "/m", "'/m'"),
         ("name", "app{id}", "'app{id}'"),
         ("election", "/e", "'/e'"),
+        ("lead", "false", "false"),
         ("sync", "barrier", "'barrier'"),
         ("release", "complete", "'complete'"),
         ("counter", "per-cycle", "'per-cycle'"),

@@ -38,8 +38,8 @@ impl fmt::Display for InvalidValue {
     }
 }
 
-/// Rejects a value in quotes, because no setting has quotes. A shell would have removed them, but the env files of Docker and the lists in
-/// compose files are read without a shell.
+/// Rejects a value in quotes, because no setting has quotes. A shell would have removed them, but the env files of
+/// Docker and the lists in compose files are read without a shell.
 pub(super) fn check_unquoted(text: &str) -> Result<(), InvalidValue> {
     let value = text.trim();
     let is_quoted = |quote: char| value.starts_with(quote) || value.ends_with(quote);
@@ -59,6 +59,7 @@ pub(super) type Names<T> = &'static [(&'static str, T)];
 pub(super) const SYNC_MODES: Names<SyncMode> = &[("free", SyncMode::Free), ("barrier", SyncMode::Barrier)];
 pub(super) const RELEASES: Names<Release> = &[("period", Release::Period), ("complete", Release::Complete)];
 pub(super) const API_METHODS: Names<ApiMethod> = &[("get", ApiMethod::Get), ("post", ApiMethod::Post)];
+pub(super) const BOOLS: Names<bool> = &[("true", true), ("false", false)];
 pub(super) const COUNTERS: Names<Counting> =
     &[("per-node", Counting::PerNode), ("per-cycle", Counting::PerCycle), ("off", Counting::Off)];
 
@@ -156,7 +157,8 @@ pub(super) fn listen_addr(text: &str) -> Result<ListenAddr, InvalidValue> {
     })
 }
 
-/// Parses the URL of the API. A path that ends in `/` is a base, as in the configuration of existing fleets: reports go to `nuevo` below it.
+/// Parses the URL of the API. A path that ends in `/` is a base, as in the configuration of existing fleets: reports go
+/// to `nuevo` below it.
 pub(super) fn api_url(text: &str) -> Result<Url, InvalidValue> {
     let invalid = |problem: String| {
         let problem = format!("bad API address \"{}\": {problem}", sanitize_for_log(text));

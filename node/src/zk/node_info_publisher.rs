@@ -10,11 +10,11 @@ use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};
 
-/// Publishes the node info until dropped. Changes of board, sensors or leader state are published with a minimum interval, see
-/// [`node_info::publish_delay`]; the newest state is published, and states in between are skipped.
+/// Publishes the node info until dropped. Changes of board, sensors or leader state are published with a minimum
+/// interval, see [`node_info::publish_delay`]; the newest state is published, and states in between are skipped.
 ///
-/// If the znode cannot be published because another session owns it, or because it is persistent, the node logs that and works
-/// without it.
+/// If the znode cannot be published because another session owns it, or because it is persistent, the node logs that
+/// and works without it.
 pub(crate) async fn publish_node_info(
     session: &Session,
     id: &NodeId,

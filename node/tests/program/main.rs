@@ -20,6 +20,7 @@ mod frozen_process;
 mod health;
 mod hostile_settings;
 mod invalid_measurements;
+mod lead_setting;
 mod leader_failover;
 mod lock_step;
 mod lock_step_with_kazoo;

@@ -164,18 +164,11 @@ impl Counter {
     /// Returns the value, as of this call or later.
     pub async fn get(&self) -> Result<i64, CounterError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "get", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            let read = async {
-                connection.sync().await?;
-                connection.get_opt(&self.path).await
-            };
-            match read.await {
-                Ok(Some((data, _))) => return self.parse(&data),
-                Ok(None) => return Ok(self.default),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        let read = |connection: Connection| async move {
+            connection.sync().await?;
+            connection.get_opt(&self.path).await
+        };
+        attempts.retry(read).await?.map_or(Ok(self.default), |(data, _)| self.parse(&data))
     }
 
     /// Adds `amount`, which may be negative, and returns the sum.

@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::{Acquire, Lease, LeaseError, LeaseInfo};
-use crate::Error;
 use crate::retry::Attempts;
 use crate::session::BulkRead;
+use crate::{Connection, Error};
 
 /// Maximum number of slots per read request.
 const SLOTS_PER_READ: usize = 32;
@@ -97,17 +97,12 @@ impl MultiLease {
         let all: Vec<Lease> = (0..self.slots).map(|number| self.slot(number)).collect();
         for batch in all.chunks(SLOTS_PER_READ) {
             let znodes: Vec<String> = batch.iter().map(Lease::znode).collect();
-            let reads = loop {
-                let connection = attempts.connection().await?;
-                let read = async {
-                    connection.sync().await?;
-                    connection.get_many(&znodes).await
-                };
-                match read.await {
-                    Ok(reads) => break reads,
-                    Err(error) => attempts.failed(error).await?,
-                }
+            let znodes = &znodes;
+            let read = |connection: Connection| async move {
+                connection.sync().await?;
+                connection.get_many(znodes).await
             };
+            let reads = attempts.retry(read).await?;
             for (slot, read) in batch.iter().zip(reads) {
                 slots.add(slot, read);
             }

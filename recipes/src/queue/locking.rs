@@ -50,7 +50,7 @@ pub struct HeldEntry {
 /// Result of one search for an entry.
 enum Found {
     Held(HeldEntry),
-    /// There is no free entry. The watches fire when there may be one.
+    /// No entry is free. The watches fire when that may have changed.
     Nothing(OneshotWatcher, OneshotWatcher),
     /// The entry was taken by another client, or has children. There may be others.
     Skipped,

@@ -68,7 +68,7 @@ use tokio::sync::Mutex;
 use crate::idempotent_write::{Failure, IdempotentWriter};
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::session::Write;
-use crate::{Error, Session};
+use crate::{Connection, Error, Session};
 
 pub use locking::{HeldEntry, LockingQueue};
 pub use plain::Queue;
@@ -144,13 +144,7 @@ impl Entries {
     }
 
     async fn ensure(&self, attempts: &mut Attempts<'_>) -> Result<(), Error> {
-        loop {
-            let connection = attempts.connection().await?;
-            match connection.ensure(&self.path).await {
-                Ok(()) => return Ok(()),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        attempts.retry(|connection| async move { connection.ensure(&self.path).await }).await
     }
 
     fn error(&self, failure: Failure) -> QueueError {
@@ -163,16 +157,11 @@ impl Entries {
 
     async fn len(&self) -> Result<usize, QueueError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "look at", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            let stat = async {
-                connection.sync().await?;
-                connection.stat(&self.path).await
-            };
-            match stat.await {
-                Ok(stat) => return Ok(stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0))),
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
+        let read = |connection: Connection| async move {
+            connection.sync().await?;
+            connection.stat(&self.path).await
+        };
+        let stat = attempts.retry(read).await?;
+        Ok(stat.map_or(0, |stat| usize::try_from(stat.num_children).unwrap_or(0)))
     }
 }

@@ -223,6 +223,11 @@ impl Connection {
         self.mkdir(path, CreateMode::Persistent).await
     }
 
+    /// Creates the missing parents of `path` as persistent, empty znodes.
+    pub(crate) async fn ensure_parent(&self, path: &str) -> Result<(), Error> {
+        self.ensure(path.rsplit_once('/').map_or("", |(parent, _)| parent)).await
+    }
+
     /// Creates `path` and its missing parents as container znodes, which ZooKeeper deletes some time after their last
     /// child. Creates persistent ones on servers that do not support containers.
     pub async fn ensure_container(&self, path: &str) -> Result<(), Error> {

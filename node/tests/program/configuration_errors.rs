@@ -75,7 +75,7 @@ fn invalid_flags_and_variables_are_refused() {
         ("--sampling-period", "10ms", "100ms"),
         ("--sampling-period", "100d", "31d"),
         ("--session-timeout", "1ms", "200ms"),
-        ("--measurements", "mediciones", "begins with /"),
+        ("--measurements", "mediciones", "begin with /"),
         ("--measurements", "/", "root"),
         ("--name", "app", "{id}"),
         ("--election", "/a/../b", ".."),

@@ -1,6 +1,6 @@
 //! A node: samples its sensors, publishes the measurement, and takes part in the election, from start to shutdown.
 //!
-//! [`Node`] is the configuration, [`Tasks`] are the concurrent parts of a running node, and [`Shared`] is what several
+//! [`Node`] is the configuration, `Tasks` are the concurrent parts of a running node, and `Shared` is what several
 //! of them use.
 
 mod shared;

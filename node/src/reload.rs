@@ -22,7 +22,7 @@ pub struct OpenedBoard {
     pub(crate) sensors: Sensors,
 }
 
-/// Error of [`OpenedBoard::open`].
+/// Error of `OpenedBoard::open`.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenBoardError {
     /// No such board.

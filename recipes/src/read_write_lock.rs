@@ -9,7 +9,7 @@
 //!
 //! # Znodes
 //! `{path}/{32 hex}__lock__{10 digits}` for writers, `{path}/{32 hex}__rlock__{10 digits}` for readers, ephemeral and
-//! sequential, with the identifier as data, as in Kazoo 2.11. A plain [`Lock`](crate::Lock) on the same path ignores
+//! sequential, with the identifier as data, as in Kazoo 2.11. A plain [`Lock`] on the same path ignores
 //! readers, as Kazoo's does.
 //!
 //! # Errors, disconnect and session expiry, cancel safety

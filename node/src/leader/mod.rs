@@ -3,8 +3,8 @@
 //!
 //! # Control flow
 //!
-//! The election calls [`Leader::lead`] when this node becomes the leader, and drops the future when it may not be the
-//! leader any more. [`Leader::lead`] repeats two steps:
+//! The election calls `Leader::lead` when this node becomes the leader, and drops the future when it may not be the
+//! leader any more. `Leader::lead` repeats two steps:
 //!
 //! 1. `take_over` acquires the fence, which begins a new epoch. If this leader wrote the fence last, it only reloads it
 //!    and continues its epoch.
@@ -14,10 +14,10 @@
 //!
 //! A cycle fails in one of these ways:
 //!
-//! - The own election znode is gone ([`CommitError::Fenced`]): another node is the leader. The future waits until the
+//! - The own election znode is gone (`CommitError::Fenced`): another node is the leader. The future waits until the
 //!   election drops it.
 //! - One write was rejected, and the leader can remove the cause (another program changed the counter, the barrier or
-//!   the outbox): the same cycle is repeated at once ([`CycleOutcome::Retry`](cycle::CycleOutcome::Retry)).
+//!   the outbox): the same cycle is repeated at once (`CycleOutcome::Retry`).
 //! - Anything else, in particular a commit with an unknown outcome: `run_epoch` returns, and `take_over` reloads the
 //!   fence. If the fence has this leader's epoch, it tells whether the cycle was committed, and the epoch continues;
 //!   otherwise a new epoch begins.
@@ -25,7 +25,7 @@
 //! # Cancellation safety
 //!
 //! The election may drop the future at any await. State that must survive this, for example a lost connection, is in
-//! [`State`]; state that must survive the process is in ZooKeeper, see [`fenced_store`].
+//! `State`; state that must survive the process is in ZooKeeper, see `fenced_store`.
 
 pub mod aggregate;
 mod barrier;

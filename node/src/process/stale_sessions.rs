@@ -1,5 +1,5 @@
 //! Cleanup of stale sessions: deletes the znodes that the sessions of a dead process still own. Any client may delete
-//! an ephemeral znode of another session. The caller must know that the process is dead; the [`Lock`] proves it.
+//! an ephemeral znode of another session. The caller must know that the process is dead; the `Lock` proves it.
 //!
 //! A znode is deleted only if it belongs to a session of the process and has not changed since that was read. All are
 //! deleted in one `multi`, which includes the election znode, whose name no other process uses. If the session

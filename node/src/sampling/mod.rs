@@ -86,7 +86,7 @@ impl Sensors {
     }
 
     /// Reads once every sensor that is due. Samples are taken every `period`; a sensor that does not answer within
-    /// [`read_timeout`] has failed. A bus with an unfinished read of an earlier sample is not waited for.
+    /// `read_timeout` has failed. A bus with an unfinished read of an earlier sample is not waited for.
     ///
     /// # Cancellation safety
     /// A read in progress ends in its thread; the next sample receives its result.

@@ -1,7 +1,7 @@
 //! Settings of a node. Flags take precedence over the environment, the environment over boards.toml, boards.toml over
 //! defaults. [Dynamic configuration](crate::dynamic_config) in ZooKeeper takes precedence over all of them.
 //!
-//! [`table`] has one row per setting.
+//! `table` has one row per setting.
 
 pub mod api_token;
 mod fleet_args;

@@ -1,8 +1,8 @@
 //! The state file of a node. It lists the process's sessions and the ephemeral znodes that the process creates in
 //! them, so that these znodes can be deleted after a kill before the session times out.
 //!
-//! Each node has two files in the [state directory](StateDir). `….lock` is never replaced; the process holds the
-//! [`Lock`] on it as long as it runs. `….json` is the [`NodeRecord`]; only the holder of the lock writes it, and
+//! Each node has two files in the state directory. `….lock` is never replaced; the process holds the
+//! `Lock` on it as long as it runs. `….json` is the `NodeRecord`; only the holder of the lock writes it, and
 //! always replaces it as a whole. A session is recorded before a znode is created in it, so the record is complete at
 //! any moment of a kill. The file is not synced to the disk: after a power failure the boot takes longer than a
 //! session timeout, so the record is no longer useful. If the record is missing or invalid, the znodes of a killed

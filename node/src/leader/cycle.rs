@@ -323,7 +323,7 @@ impl CycleRunner<'_> {
                 CycleOutcome::Retry
             }
             CommitError::Rejected(WriteOp::OpenBarrier, error) if error.is_no_node() => {
-                warn!("another program has opened the barrier");
+                warn!("another client has opened the barrier");
                 if let Some(barrier) = &mut self.barrier {
                     barrier.generation = None;
                 }

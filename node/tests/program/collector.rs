@@ -29,7 +29,7 @@ fn leader(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Proc
 
 fn follower(fleet: &Fleet, collector: &Collector, id: &str, args: &[&str]) -> Process {
     let process = Process::spawn(node(fleet, collector, id, args));
-    process.wait_for_line("follower: waiting", DEADLINE);
+    process.wait_for_line("following: waiting", DEADLINE);
     process
 }
 
@@ -181,7 +181,7 @@ fn collector_refuses_a_stale_leader() {
     let deposed = newest_epoch(&before);
     let after = holds(&collector, None, "a successor's", |held| newest_epoch(held) > deposed);
     one.cont();
-    one.wait_for_line("follower: waiting", DEADLINE);
+    one.wait_for_line("following: waiting", DEADLINE);
     let first = after
         .iter()
         .filter(|held| held.epoch == Some(newest_epoch(&after)))
@@ -247,7 +247,7 @@ fn leader_keeps_reports_while_its_token_is_wrong_and_delivers_after_a_change() {
     let mut second = fleet.command("2", &["--api-url", &url]);
     second.env("ATALAYA_API_TOKEN", NEW);
     let second = Process::spawn(second);
-    second.wait_for_line("follower: waiting", DEADLINE);
+    second.wait_for_line("following: waiting", DEADLINE);
     let mut node = node;
     node.term();
     assert!(node.wait_exit(DEADLINE).success());
@@ -317,7 +317,7 @@ fn collector_records_a_fleet_that_reports_by_https() {
     let mut trusting = node(&fleet, &collector, "2", &[]);
     trusting.env("SSL_CERT_FILE", &certificate);
     let mut trusting = Process::spawn(trusting);
-    trusting.wait_for_line("follower: waiting", DEADLINE);
+    trusting.wait_for_line("following: waiting", DEADLINE);
     wary.term();
     assert!(wary.wait_exit(DEADLINE).success());
     eventually("some cycles, and an empty outbox", DEADLINE, || {

@@ -105,7 +105,7 @@ fn leader_logs_nodes_that_join_and_leave(fleet: Fleet) {
     one.wait_for_line("average", DEADLINE);
     let log = two.log();
     assert!(
-        log.iter().any(|line| line.text.contains("follower: waiting") && line.text.contains("leader=\"1\"")),
+        log.iter().any(|line| line.text.contains("following: waiting") && line.text.contains("leader=\"1\"")),
         "{log:?}"
     );
 }

@@ -82,14 +82,14 @@ fn lock_step_nodes_wait_after_a_leader_died_and_its_successor_finishes_the_cycle
     let killed = Instant::now();
     one.kill9();
     // Much longer than a period: a node that does not wait measures several times.
-    two.wait_for_line_since(killed, "this cycle is finished first", DEADLINE);
+    two.wait_for_line_since(killed, "the cycle of the previous leader is finished first", DEADLINE);
     let probe = fleet.probe();
     fleet.api.wait_for("reports of its successor", DEADLINE, |all| {
         all.iter().filter(|request| from(request, "2")).count() >= 3
     });
     ["2", "3"].into_iter().for_each(|id| goes_on_publishing(&probe, id, 2));
     two.kill9();
-    three.wait_for_line("this cycle is finished first", DEADLINE);
+    three.wait_for_line("the cycle of the previous leader is finished first", DEADLINE);
     fleet.api.wait_for("reports of the last one", DEADLINE, |all| {
         all.iter().filter(|request| from(request, "3")).count() >= 3
     });

@@ -63,7 +63,7 @@ fn kazoo_nodes_follow_the_barrier_of_an_atalaya_leader() {
     whole_rounds(&fleet, &["1", "2", "3", "4"], 5);
     one.kill9();
     // No node passes before the next leader has finished that cycle.
-    two.wait_for_line("this cycle is finished first", DEADLINE);
+    two.wait_for_line("the cycle of the previous leader is finished first", DEADLINE);
     let closings = History::of(&fleet).closings.len();
     eventually("three cycles more", DEADLINE, || {
         (History::of(&fleet).closings.len() >= closings + 3).then_some(())

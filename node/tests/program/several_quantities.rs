@@ -42,7 +42,7 @@ fn each_unit_has_its_own_average_beside_bare_numbers(fleet: Fleet) {
     let one = node(&fleet, &desk, "1", &["--board", "cold", "--api-method", "post"]);
     one.wait_for_line(" leading epoch=", DEADLINE);
     let two = node(&fleet, &desk, "2", &["--board", "warm"]);
-    two.wait_for_line("follower: waiting", DEADLINE);
+    two.wait_for_line("following: waiting", DEADLINE);
     let wanted = [
         (None, None, 80.0, 1),
         (Some("humidity"), Some("%RH"), 40.0, 1),

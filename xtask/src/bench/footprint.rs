@@ -40,7 +40,7 @@ impl Fleet {
             command.args(["--api-url", &api.url(), "--sampling-period", &period]);
             Process::spawn(command)
         };
-        Fleet::gather(chroot, start, "leading", "follower: waiting")
+        Fleet::gather(chroot, start, "leading", "following: waiting")
     }
 
     fn of_kazoo(kazoo: &Kazoo, server: &ZooKeeper, api: &Api, chroot: &str, period: Duration) -> Fleet {

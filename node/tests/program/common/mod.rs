@@ -116,7 +116,7 @@ impl TestEnv {
     /// Starts a node and waits until it contends.
     pub fn follower(&self, id: &str, args: &[&str]) -> Process {
         let node = self.node(id, args);
-        node.wait_for_line("follower: waiting", DEADLINE);
+        node.wait_for_line("following: waiting", DEADLINE);
         node
     }
 }

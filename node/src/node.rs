@@ -30,7 +30,7 @@ use crate::settings::Settings;
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The znode of the measurement is persistent, or a session of another process owns it.
-    #[error("the node id {id} is taken: {cause}")]
+    #[error("the node id {id} is in use: {cause}")]
     IdInUse {
         /// Id of the node.
         id: NodeId,

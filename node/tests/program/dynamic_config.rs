@@ -246,7 +246,7 @@ fn dynamic_values_override_values_reloaded_at_sighup(fleet: Fleet) {
     describe("300ms");
     let since = Instant::now();
     node.hup();
-    node.wait_for_line_since(since, "measuring with", DEADLINE);
+    node.wait_for_line_since(since, "configuration reloaded", DEADLINE);
     probe.delete("/config/sampling_period").unwrap();
     node.wait_for_line("the node's own setting applies again", DEADLINE);
     goes_on_publishing(&probe, "1", 3);

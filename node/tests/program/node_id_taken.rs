@@ -24,7 +24,7 @@ fn second_process_with_an_id_exits_73_and_the_first_continues(fleet: Fleet) {
     let status = second.wait_exit(fleet.pace.session * 2 + Duration::from_secs(2));
     assert_eq!(status.code(), Some(73));
     assert!(begin.elapsed() >= fleet.pace.session, "it waits one session timeout first");
-    let said = second.wait_for_line("the node id 1 is taken", Duration::ZERO).text;
+    let said = second.wait_for_line("the node id 1 is in use", Duration::ZERO).text;
     assert!(said.contains(&format!("{:#x}", before.ephemeral_owner)), "names the session: {said}");
     assert!(
         said.contains(&format!("process {}", first.pid())) && said.contains("host"),

@@ -9,13 +9,13 @@ on_both!(leader_logs_stopped_and_killed_nodes, successor_logs_nothing_about_the_
 fn leader_logs_stopped_and_killed_nodes(fleet: Fleet) {
     let args = &["--name", "app{id}"];
     let one = fleet.leader("1", args);
+    // One after the other: nodes that join at the same time share a line.
     let mut two = fleet.follower("2", args);
+    one.wait_for_line("node app2 joined", DEADLINE);
     let mut three = fleet.follower("3", args);
-    let kazoo = Kazoo::ready();
-    let mut four = kazoo.script("follower.py", &["4", &fleet.hosts, "0.5", "60"]);
-    for name in ["app2", "app3", "4"] {
-        one.wait_for_line(&format!("node {name} joined"), DEADLINE);
-    }
+    one.wait_for_line("node app3 joined", DEADLINE);
+    let mut four = Kazoo::ready().script("follower.py", &["4", &fleet.hosts, "0.5", "60"]);
+    one.wait_for_line("node 4 joined", DEADLINE);
     two.term();
     one.wait_for_line("node app2 left", DEADLINE);
     assert!(two.wait_exit(DEADLINE).success());

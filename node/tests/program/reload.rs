@@ -162,7 +162,7 @@ fn reload_applies_reloadable_settings_and_names_the_fixed_ones(fleet: Fleet) {
         format!("sampling_period = \"200ms\"\nelection = \"/other\"\nname = \"app{{id}}\"\n{}", api("viejo"));
     desk.write(&settings, &board);
     node.hup();
-    node.wait_for_line("name, election: changed", DEADLINE);
+    node.wait_for_line("takes effect only after a restart: name, election", DEADLINE);
     let since = Instant::now();
     goes_on_publishing(&probe, "1", 5);
     fleet.api.wait_for("five reports at the new place", DEADLINE, |all| {

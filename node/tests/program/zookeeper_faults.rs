@@ -129,7 +129,7 @@ fn leader_with_an_expired_session_sends_nothing_after_its_successor_and_contends
         let before = report_from(&fleet.api, leader, Instant::now(), DEADLINE);
         fleet.server.hand().expire(session);
         let succeeded = report_from(&fleet.api, successor, before, DEADLINE);
-        deposed.wait_for_line_since(before, "the ZooKeeper session is over", DEADLINE);
+        deposed.wait_for_line_since(before, "ZooKeeper session ended", DEADLINE);
         assert_eq!(
             exactly_one_leads(&probe, &fleet.api, &["1", "2"], "after the session's end"),
             *successor,

@@ -302,3 +302,13 @@ fn cycle_may_be_skipped_only_if_another_client_occupied_its_path() {
         }
     }
 }
+
+#[test]
+fn cycle_may_be_committed_at_a_path_that_another_client_occupied_before() {
+    let mut story = fleet(false);
+    story.commit(OTHER, vec![create("/atalaya/reports/2", "garbage")]);
+    let aside = create("/atalaya/aside/2", "garbage");
+    story.commit(1, vec![story.check(1), aside, delete("/atalaya/reports/2")]);
+    story.round(1);
+    story.is_good();
+}

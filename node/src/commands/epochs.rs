@@ -1,6 +1,7 @@
 //! `atalaya epochs list|drop`: epochs in a collector's store. The commands open the store itself. The collector may
 //! be running, because SQLite and Redis serialize writers. Access to the store is the authorization.
 
+use std::borrow::Cow;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::collect::{default_store, redact_password};
 use super::stdout::print;
 use super::{current_thread_runtime, process_environment};
 use crate::commands::exit::Failure;
+use crate::model::text;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EpochsCommand {
@@ -172,9 +174,9 @@ fn row(epoch: &Epoch) -> String {
     format!("{:>19}  {:>10}  {cycles:<25}  {received:<20}  {}", epoch.epoch, epoch.reports, reporter(epoch))
 }
 
-/// Returns the name of the reporter, without control characters.
-fn reporter(epoch: &Epoch) -> String {
-    epoch.reporter.as_deref().unwrap_or("an unknown program").replace(char::is_control, " ")
+/// Returns the name of the reporter, safe for a terminal.
+fn reporter(epoch: &Epoch) -> Cow<'_, str> {
+    text::sanitize_line(epoch.reporter.as_deref().unwrap_or("an unknown program"))
 }
 
 /// Prints the reports that `drop` deletes. Returns true if the deletion is confirmed.
@@ -218,4 +220,24 @@ fn reports(count: usize) -> String {
 
 fn highest_epoch(epoch: Option<i64>) -> String {
     epoch.map_or_else(|| "no epoch is recorded".to_owned(), |epoch| format!("the highest epoch is {epoch}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epoch_row_is_one_line_without_unsafe_characters() {
+        let epoch = Epoch {
+            epoch: 1,
+            first_cycle: 1,
+            last_cycle: 2,
+            reports: 2,
+            received: jiff::Timestamp::UNIX_EPOCH,
+            reporter: Some("a\u{202e}b\u{2028}c\nd\u{1b}[2J".into()),
+        };
+        let row = row(&epoch);
+        assert!(!row.contains(text::is_unsafe), "{row:?}");
+        assert!(row.ends_with("[2J"), "{row:?}");
+    }
 }

@@ -18,6 +18,7 @@ use crate::leader::config::LeaderHandles;
 use crate::leader::delivery::api_client::Api;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_info;
+use crate::model::text;
 use crate::settings::parse_name;
 use crate::zk::bulk_read::{SizeCache, read_named_children};
 use crate::zk::server_clock::ServerClock;
@@ -75,7 +76,7 @@ struct Reading {
 
 /// Returns a text as one line of limited length.
 fn line(text: &str) -> String {
-    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text::truncate(text, MAX_TEXT)
 }
 
 impl From<NodeSummary> for NodeStatus {

@@ -14,13 +14,10 @@ use tracing::warn;
 use crate::fail_points;
 use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
 use crate::leader::outbox_store::{self, cycles, list, report_path, warn_about_foreign_children};
-use crate::model::barrier;
 use crate::model::fence::{self, Fence};
 use crate::model::report::CycleReport;
+use crate::model::{barrier, counter};
 use crate::zk::server_clock::{Millis, ServerClock};
-
-/// Path of the counter.
-pub(crate) const COUNTER: &str = "/counter";
 
 /// Number of failures because the path of a cycle's report is occupied after which the cycle is skipped. Before, the
 /// outbox reader has had time to move a report that is there.
@@ -221,7 +218,8 @@ impl FencedStore {
         }
         if let Some((value, version)) = &counter {
             let data = value.as_bytes();
-            writes.push((WriteOp::Counter, Write::Set { path: COUNTER, data, version: Some(*version) }));
+            writes
+                .push((WriteOp::Counter, Write::Set { path: counter::PATH, data, version: Some(*version) }));
         }
         let sent = BootInstant::now();
         let written = fail_points::during("committing", fenced_multi(leadership, &writes)).await?;

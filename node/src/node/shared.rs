@@ -15,11 +15,11 @@ use tracing::{info, warn};
 use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::{self, DynamicConfig};
 use crate::leader::delivery::api_client::Api;
-use crate::leader::fenced_store::COUNTER;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::Metrics;
 use crate::model::barrier::SamplingMode;
+use crate::model::counter;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};
@@ -118,7 +118,7 @@ impl Shared {
             }
             None => Session::start(options),
         };
-        let counter = WriteCounter::new(session.clone(), COUNTER);
+        let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == Counting::PerNode).await;
         let shared = Shared {
             config: DynamicConfig::new(id.clone(), settings.clone()),

@@ -27,12 +27,7 @@ impl Aggregate {
 
     /// Adds a measurement.
     pub fn add(&mut self, value: Value) {
-        match self.values.get_mut(&value.unit) {
-            Some(values) => values.push(value.value),
-            None => {
-                self.values.insert(value.unit, vec![value.value]);
-            }
-        }
+        self.values.entry(value.unit).or_default().push(value.value);
     }
 
     /// Returns the average of each unit: bare numbers first, then by unit.

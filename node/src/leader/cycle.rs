@@ -22,6 +22,7 @@ use crate::leader::schedule::Schedule;
 use crate::leader::status_push::{FleetSnapshot, MAX_NODES};
 use crate::leader::write_counter::CounterReader;
 use crate::metrics::CycleResult;
+use crate::model::fence::Fence;
 use crate::model::report::CycleReport;
 use crate::zk::server_clock::{Millis, ServerClock, millis};
 
@@ -154,12 +155,8 @@ impl CycleRunner<'_> {
     }
 
     fn schedule(&self, last_cycle: Option<Millis>) -> Schedule {
-        match (self.config.sync, self.config.release) {
-            (SyncMode::Barrier, Release::Complete) => {
-                Schedule::from_last(last_cycle, self.now(), self.config.period)
-            }
-            _ => Schedule::aligned(last_cycle, self.now(), self.config.period),
-        }
+        let aligned = (self.config.sync, self.config.release) != (SyncMode::Barrier, Release::Complete);
+        Schedule::new(last_cycle, self.now(), self.config.period, aligned)
     }
 
     fn update_members(&mut self, names: &mut watch::Receiver<Option<Vec<String>>>) {
@@ -262,9 +259,9 @@ impl CycleRunner<'_> {
         if averages.is_empty() {
             return None;
         }
-        let fence = self.store.next_fence();
+        let Fence { epoch, cycle, .. } = self.store.next_fence();
         let time = Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
-        Some(CycleReport::new(fence.epoch, fence.cycle, time, averages, reading.excluded))
+        Some(CycleReport { epoch, cycle, time, excluded: reading.excluded, averages, reason: None })
     }
 
     /// Reads the counter, if the leader writes it and its value is not known.
@@ -314,7 +311,6 @@ impl CycleRunner<'_> {
     /// Decides how to continue after a commit that failed; see the errors in the documentation of [`crate::leader`].
     async fn on_commit_failed(&mut self, error: CommitError) -> CycleOutcome {
         match error {
-            CommitError::Fenced => std::future::pending().await,
             CommitError::Rejected(WriteOp::Counter, error) => {
                 // Another client has written the counter, or it is not writable: then the cycle is committed without
                 // it.
@@ -359,18 +355,13 @@ impl CycleRunner<'_> {
 
     /// Logs an error that prevents the cycle, and waits before the next attempt.
     async fn back_off(&mut self, error: CommitError) {
-        match error {
-            CommitError::Fenced => std::future::pending().await,
+        let error = error.unless_fenced().await;
+        if error.is_connection_loss() {
+            warn!("this cycle is not committed, or its commit is not confirmed: {error}");
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        } else {
             // ZooKeeper will probably refuse it again: it is logged once, and retried with growing delays.
-            CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)
-                if !error.is_connection_loss() =>
-            {
-                self.backoff.pause(self.leadership.connection().session(), &error).await;
-            }
-            CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error) => {
-                warn!("this cycle is not committed, or its commit is not confirmed: {error}");
-                tokio::time::sleep(RETRY_INTERVAL).await;
-            }
+            self.backoff.pause(self.leadership.connection().session(), &error).await;
         }
     }
 }

@@ -21,6 +21,16 @@ impl From<Error> for CommitError {
     }
 }
 
+impl CommitError {
+    /// Returns ZooKeeper's error. A fenced leader waits until the election drops its future.
+    pub(super) async fn unless_fenced(self) -> Error {
+        match self {
+            CommitError::Fenced => std::future::pending().await,
+            CommitError::Rejected(_, error) | CommitError::OutcomeUnknown(error) => error,
+        }
+    }
+}
+
 /// A write of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteOp {

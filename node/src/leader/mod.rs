@@ -46,7 +46,6 @@ mod write_counter;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter, children_watch};
@@ -54,13 +53,11 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
-use crate::model::fence::Fence;
 use crate::model::leader_state::LeaderState;
 use crate::zk::server_clock::{Millis, ServerClock};
 pub(crate) use config::{LeaderConfig, LeaderHandles};
 pub(crate) use cycle::AVERAGES_TARGET;
 use cycle::{CycleRunner, zookeeper_timeout};
-use delivery::api_client::Api;
 use delivery::outbox_reader::{OutboxReader, outranked};
 use delivery::shared_outbox::SharedOutbox;
 use delivery::worker::DeliveryWorker;
@@ -155,8 +152,8 @@ impl Leader {
         loop {
             match self.try_take_over(leadership, state).await {
                 Ok(last_cycle) => return last_cycle,
-                Err(CommitError::Fenced) => std::future::pending().await,
-                Err(CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)) => {
+                Err(error) => {
+                    let error = error.unless_fenced().await;
                     state.backoff.pause(leadership.connection().session(), &error).await;
                 }
             }
@@ -183,7 +180,8 @@ impl Leader {
                 warn!(reports = rejected, "reports of cycles that the fleet has not reached are rejected");
             }
             let known = state.outbox.update(|outbox| outbox.cycles()).await;
-            self.sync_outbox(leadership, state, &known, &listed, fence).await?;
+            let reader = OutboxReader { outbox: &state.outbox, leadership, handles: &self.handles };
+            reader.sync(&known, &listed, fence).await?;
             // The schedule continues: this period's cycle may be committed already.
             return Ok(state.clock.now(BootInstant::now()));
         }
@@ -197,20 +195,9 @@ impl Leader {
         self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
         info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
         state.outbox.update(|outbox| outbox.set_fence(fence)).await;
-        self.sync_outbox(leadership, state, &BTreeSet::new(), &listed, fence).await?;
-        Ok(last_cycle)
-    }
-
-    async fn sync_outbox(
-        &self,
-        leadership: &Leadership,
-        state: &State,
-        known: &BTreeSet<u64>,
-        listed: &BTreeSet<u64>,
-        newest: Fence,
-    ) -> Result<(), CommitError> {
         let reader = OutboxReader { outbox: &state.outbox, leadership, handles: &self.handles };
-        Ok(reader.sync(known, listed, newest).await?)
+        reader.sync(&BTreeSet::new(), &listed, fence).await?;
+        Ok(last_cycle)
     }
 
     /// Runs the cycles of an epoch, and everything that happens beside them, until the fence must be reloaded.
@@ -277,22 +264,9 @@ async fn deliver(handles: &LeaderHandles, leadership: &Leadership, outbox: &Shar
         tokio::select! {
             () = worker.run() => {}
             // Requests under way are aborted, and repeated at the new API.
-            Ok(()) = delivery_config_changed(&mut configs, api.as_ref(), period) => {}
+            Ok(_) = configs.wait_for(|new| (&new.api, new.period) != (&api, period)) => {}
         }
     }
-}
-
-/// Waits until the configuration has another API or period.
-async fn delivery_config_changed(
-    configs: &mut watch::Receiver<LeaderConfig>,
-    api: Option<&Api>,
-    period: Duration,
-) -> Result<(), watch::error::RecvError> {
-    let same_api = |new: Option<&Api>| match (new, api) {
-        (Some(new), Some(api)) => new.same_endpoint(api),
-        (new, api) => new.is_none() && api.is_none(),
-    };
-    configs.wait_for(|new| new.period != period || !same_api(new.api.as_ref())).await.map(drop)
 }
 
 /// Publishes the leader's state whenever it changes, until it is dropped. `newest` is the newest committed cycle.

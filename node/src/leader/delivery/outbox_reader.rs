@@ -134,7 +134,7 @@ impl OutboxReader<'_> {
 
     async fn list_and_sync(self, epoch: i64, newest: &watch::Receiver<u64>) -> Result<(), Error> {
         // Cycles are committed while this runs, so the list is compared with the outbox as it was before.
-        let known = self.outbox.update(|outbox| outbox.cycles()).await;
+        let known = self.outbox.lock().await.cycles();
         let listing =
             outbox_store::list(self.leadership.connection(), outbox_store::PATH).await?.unwrap_or_default();
         outbox_store::warn_about_foreign_children(&listing.others);

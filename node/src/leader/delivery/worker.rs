@@ -179,11 +179,8 @@ impl DeliveryWorker<'_> {
                 }
                 self.outbox.on_finished(cycle).await;
             }
-            Event::Finished(_, Err(CommitError::Fenced)) => return std::future::pending().await,
-            Event::Finished(
-                cycle,
-                Err(CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)),
-            ) => {
+            Event::Finished(cycle, Err(error)) => {
+                let error = error.unless_fenced().await;
                 self.log_unfinished(cycle, &error).await;
                 let delay = finishing.on_failed(cycle);
                 return Some(Box::pin(async move {

@@ -21,7 +21,7 @@ use crate::leader::read_fleet::{FleetReading, Freshness, read_fleet};
 use crate::leader::schedule::Schedule;
 use crate::leader::status_push::{FleetSnapshot, MAX_NODES};
 use crate::leader::write_counter::CounterReader;
-use crate::metrics::CycleResult;
+use crate::metrics::{CycleResult, FleetCounts};
 use crate::model::fence::Fence;
 use crate::model::report::CycleReport;
 use crate::zk::server_clock::{Millis, ServerClock, millis};
@@ -250,7 +250,8 @@ impl CycleRunner<'_> {
             let measurements = std::mem::take(&mut reading.measurements);
             self.snapshot.send_replace(Some(FleetSnapshot { measurements, clock: *self.clock }));
         }
-        self.handles.metrics.fleet_read(self.members.len(), reading.excluded_by_reason);
+        let fleet = FleetCounts { nodes: self.members.len(), excluded: reading.excluded_by_reason };
+        self.handles.metrics.update(|stats| stats.fleet = Some(fleet));
         Ok(reading)
     }
 
@@ -287,7 +288,7 @@ impl CycleRunner<'_> {
         }
         self.counter = counter
             .map(|CounterValue { value, version }| CounterValue { value, version: version.wrapping_add(1) });
-        self.handles.metrics.set_counter(counter.map(|counter| counter.value));
+        self.handles.metrics.update(|stats| stats.counter = counter.map(|counter| counter.value));
         let Some(report) = report else { return CycleOutcome::Done(CycleResult::Empty) };
         self.newest_cycle.send_replace(report.cycle);
         log_averages(&report);

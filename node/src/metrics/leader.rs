@@ -11,9 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::metrics::leader_stats::{FleetAverage, FleetCounts, LeaderStats};
+use crate::metrics::leader_stats::LeaderStats;
 use crate::metrics::lock;
-use crate::model::measurement::Exclusion;
 use crate::model::report::CycleReport;
 
 /// Result of a cycle.
@@ -27,8 +26,6 @@ pub(crate) enum CycleResult {
 }
 
 impl CycleResult {
-    const ALL: [CycleResult; 3] = [CycleResult::Committed, CycleResult::Empty, CycleResult::Failed];
-
     const fn label(self) -> &'static str {
         match self {
             CycleResult::Committed => "written",
@@ -51,9 +48,6 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestOutcome {
-    const ALL: [RequestOutcome; 4] =
-        [RequestOutcome::Accepted, RequestOutcome::Rejected, RequestOutcome::Failed, RequestOutcome::Stale];
-
     const fn label(self) -> &'static str {
         match self {
             RequestOutcome::Accepted => "accepted",
@@ -105,10 +99,11 @@ impl LeaderMetrics {
             stats: Mutex::default(),
         };
         // Each label exists from the start: Prometheus cannot compute the increase from a missing series to 1.
-        for result in CycleResult::ALL {
+        for result in [CycleResult::Committed, CycleResult::Empty, CycleResult::Failed] {
             drop(inner.cycles.get_or_create(&[("outcome", result.label())]));
         }
-        for outcome in RequestOutcome::ALL {
+        use RequestOutcome::{Accepted, Failed, Rejected, Stale};
+        for outcome in [Accepted, Rejected, Failed, Stale] {
             drop(inner.requests.get_or_create(&[("outcome", outcome.label())]));
         }
         LeaderMetrics(Some(Arc::new(inner)))
@@ -123,42 +118,40 @@ impl LeaderMetrics {
         lock(&self.0.as_ref()?.stats).clone()
     }
 
-    fn update_stats(&self, update: impl FnOnce(&mut LeaderStats)) {
-        if let Some(inner) = &self.0
-            && let Some(stats) = lock(&inner.stats).as_mut()
-        {
-            update(stats);
-        }
+    fn record<T>(&self, record: impl FnOnce(&Inner) -> T) {
+        self.0.as_deref().map(record);
+    }
+
+    /// Changes the leader's values, if this node is the leader.
+    pub(crate) fn update(&self, update: impl FnOnce(&mut LeaderStats)) {
+        self.record(|inner| lock(&inner.stats).as_mut().map(update));
     }
 
     /// Records that this node has become the leader. `zookeeper_timeout` limits the requests of taking over.
     pub(crate) fn leadership_started(&self, zookeeper_timeout: Duration) {
-        let Some(inner) = &self.0 else { return };
         let now = BootInstant::now();
-        *lock(&inner.stats) = Some(LeaderStats {
+        let stats = LeaderStats {
             cycle_expected_by: Some(now + zookeeper_timeout),
             last_delivery_activity: Some(now),
             ..LeaderStats::default()
-        });
+        };
+        self.record(|inner| *lock(&inner.stats) = Some(stats));
     }
 
     pub(crate) fn leadership_ended(&self) {
-        if let Some(inner) = &self.0 {
-            *lock(&inner.stats) = None;
-        }
+        self.record(|inner| *lock(&inner.stats) = None);
     }
 
     /// Records a takeover. `server_time` is ZooKeeper's clock, in milliseconds since 1970.
     pub(crate) fn epoch_started(&self, server_time: Option<i64>) {
-        let Some(inner) = &self.0 else { return };
-        inner.epochs.inc();
+        self.record(|inner| inner.epochs.inc());
         self.set_server_time(server_time);
     }
 
     /// Records that the next cycle starts after `delay`. `zookeeper_timeout` limits the requests of the cycle.
     pub(crate) fn cycle_scheduled(&self, delay: Duration, zookeeper_timeout: Duration) {
         let expected_by = BootInstant::now() + delay + zookeeper_timeout;
-        self.update_stats(|stats| stats.cycle_expected_by = Some(expected_by));
+        self.update(|stats| stats.cycle_expected_by = Some(expected_by));
     }
 
     /// Records the end of a cycle. `server_time` is ZooKeeper's clock, in milliseconds since 1970.
@@ -178,35 +171,20 @@ impl LeaderMetrics {
 
     fn set_server_time(&self, server_time: Option<i64>) {
         let now = BootInstant::now();
-        self.update_stats(|stats| stats.server_time = server_time.map(|time| (now, time)));
-    }
-
-    /// Records a reading of the fleet: the number of listed nodes, and of those excluded, in the order of
-    /// [`Exclusion::REASONS`].
-    pub(crate) fn fleet_read(&self, nodes: usize, excluded: [usize; Exclusion::REASONS.len()]) {
-        let included = nodes.saturating_sub(excluded.iter().sum());
-        self.update_stats(|stats| stats.fleet = Some(FleetCounts { nodes, included, excluded }));
+        self.update(|stats| stats.server_time = server_time.map(|time| (now, time)));
     }
 
     /// Sets the averages of the newest cycle. Unknown units are left out: other programs could make any number of them,
     /// and each would be a new time series.
     pub(crate) fn set_averages(&self, report: &CycleReport) {
-        self.update_stats(|stats| {
-            let known = report.averages.iter().filter(|a| a.quantity.is_some() || a.unit.is_none());
-            stats.averages = known
-                .map(|average| FleetAverage {
-                    quantity: average.quantity.clone().unwrap_or_default(),
-                    unit: average.unit.clone().unwrap_or_default(),
-                    mean: average.mean,
-                })
-                .collect();
-        });
+        let known = report.averages.iter().filter(|a| a.quantity.is_some() || a.unit.is_none());
+        self.update(|stats| stats.averages = known.cloned().collect());
     }
 
     /// Sets the number of reports in the outbox, and the time of the oldest.
     pub(crate) fn set_outbox(&self, reports: usize, oldest: Option<Timestamp>) {
         let now = BootInstant::now();
-        self.update_stats(|stats| {
+        self.update(|stats| {
             if stats.outbox_reports == 0 {
                 stats.last_delivery_activity = Some(now);
             }
@@ -217,12 +195,11 @@ impl LeaderMetrics {
 
     pub(crate) fn delivery_started(&self) {
         let now = BootInstant::now();
-        self.update_stats(|stats| stats.last_delivery_activity = Some(now));
+        self.update(|stats| stats.last_delivery_activity = Some(now));
     }
 
     pub(crate) fn request_sent(&self, is_retry: bool) {
-        let Some(inner) = &self.0 else { return };
-        inner.retries.inc_by(u64::from(is_retry));
+        self.record(|inner| inner.retries.inc_by(u64::from(is_retry)));
         self.delivery_started();
     }
 
@@ -235,33 +212,17 @@ impl LeaderMetrics {
 
     /// Records that a collector refused a report because it has reports of an epoch above the leader's.
     pub(crate) fn report_outranked(&self) {
-        if let Some(inner) = &self.0 {
-            inner.outranked.inc();
-        }
+        self.record(|inner| inner.outranked.inc());
     }
 
     /// Records that a rejected report was moved out of the outbox.
     pub(crate) fn report_rejected(&self) {
-        if let Some(inner) = &self.0 {
-            inner.rejected.inc();
-        }
+        self.record(|inner| inner.rejected.inc());
     }
 
     /// Records that a report was deleted because the outbox was full.
     pub(crate) fn report_dropped(&self) {
-        if let Some(inner) = &self.0 {
-            inner.dropped.inc();
-        }
-    }
-
-    /// Sets the number of rejected reports that are kept in ZooKeeper.
-    pub(crate) fn set_rejected_reports(&self, count: i32) {
-        self.update_stats(|stats| stats.rejected_reports = Some(count));
-    }
-
-    /// Sets the value of the counter; `None` if the leader does not write it.
-    pub(crate) fn set_counter(&self, value: Option<i64>) {
-        self.update_stats(|stats| stats.counter = value);
+        self.record(|inner| inner.dropped.inc());
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -300,7 +261,7 @@ impl LeaderMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::report::Average;
+    use crate::model::report::tests::cycle_report;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -341,30 +302,13 @@ mod tests {
     fn averages_in_unknown_units_make_no_time_series() {
         let metrics = LeaderMetrics::enabled();
         metrics.leadership_started(SECOND);
-        let average = |quantity: Option<&str>, unit: Option<&str>| Average {
-            quantity: quantity.map(str::to_owned),
-            unit: unit.map(str::to_owned),
-            mean: 1.0,
-            min: 1.0,
-            max: 1.0,
-            stddev: None,
-            count: 1,
-        };
-        let report = CycleReport {
-            epoch: 1,
-            cycle: 1,
-            time: Timestamp::UNIX_EPOCH,
-            excluded: 0,
-            averages: vec![
-                average(None, None),
-                average(Some("temperature"), Some("Cel")),
-                average(None, Some("furlongs")),
-            ],
-            reason: None,
-        };
+        let mut report = cycle_report(1, 1, None);
+        for unit in ["Cel", "furlongs"] {
+            report.averages.extend(cycle_report(1, 1, Some(unit)).averages);
+        }
         metrics.set_averages(&report);
-        let units: Vec<String> =
-            metrics.stats().unwrap().averages.into_iter().map(|average| average.unit).collect();
-        assert_eq!(units, ["", "Cel"]);
+        let stats = metrics.stats().unwrap();
+        let units: Vec<_> = stats.averages.iter().map(|average| average.unit.as_deref()).collect();
+        assert_eq!(units, [None, Some("Cel")]);
     }
 }

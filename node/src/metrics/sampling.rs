@@ -40,17 +40,10 @@ impl SamplingMetrics {
         SamplingMetrics(Some(Arc::new(Inner { stats: Mutex::default(), barrier_waits })))
     }
 
-    /// Replaces the sensors. A sensor whose name is known keeps its counts.
-    pub(crate) fn set_sensors<'a>(&self, sensors: impl IntoIterator<Item = &'a SensorInfo>) {
+    /// Changes the values of the sensors and of the measurement.
+    pub(crate) fn update(&self, update: impl FnOnce(&mut SamplingStats)) {
         if let Some(inner) = &self.0 {
-            lock(&inner.stats).set_sensors(sensors);
-        }
-    }
-
-    /// Records a sample of all sensors.
-    pub(crate) fn record_sample<'a>(&self, results: impl IntoIterator<Item = SensorResult<'a>>) {
-        if let Some(inner) = &self.0 {
-            lock(&inner.stats).record_sample(results, BootInstant::now());
+            update(&mut lock(&inner.stats));
         }
     }
 
@@ -58,13 +51,6 @@ impl SamplingMetrics {
     pub(crate) fn record_barrier_wait(&self, wait: Duration) {
         if let Some(inner) = &self.0 {
             inner.barrier_waits.observe(wait.as_secs_f64());
-        }
-    }
-
-    /// Records the state of the measurement's znode.
-    pub(crate) fn record_publication(&self, state: NodeState) {
-        if let Some(inner) = &self.0 {
-            lock(&inner.stats).record_publication(state, BootInstant::now());
         }
     }
 
@@ -122,7 +108,8 @@ pub(crate) struct SensorStats {
 }
 
 impl SamplingStats {
-    fn set_sensors<'a>(&mut self, sensors: impl IntoIterator<Item = &'a SensorInfo>) {
+    /// Replaces the sensors. A sensor whose name is known keeps its counts.
+    pub(crate) fn set_sensors<'a>(&mut self, sensors: impl IntoIterator<Item = &'a SensorInfo>) {
         let mut previous = std::mem::take(&mut self.sensors);
         for info in sensors {
             let known = previous.iter().position(|stats| stats.info.name == info.name);
@@ -141,7 +128,12 @@ impl SamplingStats {
         }
     }
 
-    fn record_sample<'a>(&mut self, results: impl IntoIterator<Item = SensorResult<'a>>, now: BootInstant) {
+    /// Records a sample of all sensors.
+    pub(crate) fn record_sample<'a>(
+        &mut self,
+        results: impl IntoIterator<Item = SensorResult<'a>>,
+        now: BootInstant,
+    ) {
         self.samples += 1;
         let mut measured = Vec::new();
         for SensorResult { sensor, result, is_skipped } in results {
@@ -174,7 +166,8 @@ impl SamplingStats {
         }
     }
 
-    fn record_publication(&mut self, state: NodeState, now: BootInstant) {
+    /// Records the state of the measurement's znode.
+    pub(crate) fn record_publication(&mut self, state: NodeState, now: BootInstant) {
         if state.stored > self.publications {
             self.publications = state.stored;
             self.published.clone_from(&self.measured);

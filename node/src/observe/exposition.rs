@@ -270,7 +270,7 @@ fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstan
         )?;
         encoder.gauge(
             ("atalaya_fleet_counted", None, "Measurements that are included in the average"),
-            Some(count(fleet.included)),
+            Some(count(fleet.nodes.saturating_sub(fleet.excluded.iter().sum()))),
         )?;
         let excluded = Exclusion::REASONS.iter().zip(fleet.excluded);
         encoder.gauges(
@@ -278,14 +278,17 @@ fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstan
             excluded.map(|(reason, excluded)| ([("reason", *reason)], count(excluded))),
         )?;
     }
-    let averages = stats.averages.iter();
+    let averages = stats.averages.iter().map(|average| {
+        let (quantity, unit) = (average.quantity.as_deref(), average.unit.as_deref());
+        ([("quantity", quantity.unwrap_or_default()), ("unit", unit.unwrap_or_default())], average.mean)
+    });
     encoder.gauges(
         (
             "atalaya_fleet_mean",
             None,
             "Average of the newest cycle; the labels are empty for measurements without quantity and unit",
         ),
-        averages.map(|average| ([("quantity", &*average.quantity), ("unit", &*average.unit)], average.mean)),
+        averages,
     )?;
     encoder.gauge(
         ("atalaya_outbox_reports", None, "Reports that the API has not accepted yet"),

@@ -125,7 +125,8 @@ impl Observer {
     }
 
     fn record(&self, status: &NodeStatus, sampling: Option<SampleProgress>) {
-        self.0.metrics.sampling.record_publication(status.published);
+        let now = BootInstant::now();
+        self.0.metrics.sampling.update(|stats| stats.record_publication(status.published, now));
         let mut state = lock(&self.0.state);
         if let Some(watchdog) = &mut state.watchdog {
             watchdog.update(status, sampling, Instant::now());

@@ -84,7 +84,7 @@ impl Sampler {
         // While a measurement is being published: the number of measurements that were stored before it.
         let mut stored_before: Option<u64> = None;
         self.publish_sensor_info(sensors);
-        self.metrics.set_sensors(sensors.infos());
+        self.metrics.update(|stats| stats.set_sensors(sensors.infos()));
         loop {
             let lock_step = mode.barrier.is_some();
             let gate_open =
@@ -150,11 +150,12 @@ impl Sampler {
     ) -> Option<Vec<u8>> {
         let samples = sensors.sample(mode.period).await;
         samples.iter().for_each(log_health_change);
-        self.metrics.record_sample(samples.iter().map(|sample| SensorResult {
+        let results = samples.iter().map(|sample| SensorResult {
             sensor: &sample.sensor,
             result: sample.result.as_ref().map_err(String::as_str),
             is_skipped: sample.skipped,
-        }));
+        });
+        self.metrics.update(|stats| stats.record_sample(results, BootInstant::now()));
         self.publish_sensor_info(sensors);
         let readings: Vec<(&str, Reading)> = samples
             .iter()

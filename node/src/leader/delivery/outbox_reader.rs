@@ -87,7 +87,8 @@ impl OutboxReader<'_> {
     async fn count_rejected(self) -> Result<(), Error> {
         if self.handles.metrics.is_enabled() {
             let rejected = self.leadership.connection().stat(outbox_store::REJECTED_PATH).await?;
-            self.handles.metrics.set_rejected_reports(rejected.map_or(0, |stat| stat.num_children));
+            let count = rejected.map_or(0, |stat| stat.num_children);
+            self.handles.metrics.update(|stats| stats.rejected_reports = Some(count));
         }
         Ok(())
     }

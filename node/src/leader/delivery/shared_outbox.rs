@@ -2,10 +2,10 @@
 //! finishes them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use atalaya_recipes::Error;
 use jiff::Timestamp;
-use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 use crate::leader::delivery::outbox::Outbox;
@@ -31,7 +31,7 @@ pub(crate) struct SharedOutbox {
     /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that
     /// each is logged once.
     logged_errors: Mutex<BTreeSet<String>>,
-    metrics: LeaderMetrics,
+    pub(super) metrics: LeaderMetrics,
 }
 
 impl SharedOutbox {
@@ -121,9 +121,5 @@ impl SharedOutbox {
     /// Forgets the errors: all reports that could not be finished are finished now.
     pub(super) async fn clear_errors(&self) {
         self.logged_errors.lock().await.clear();
-    }
-
-    pub(super) fn metrics(&self) -> &LeaderMetrics {
-        &self.metrics
     }
 }

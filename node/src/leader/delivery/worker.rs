@@ -93,7 +93,7 @@ impl DeliveryWorker<'_> {
     pub(crate) async fn run(self) {
         let mut tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
         let mut finishing = Finishing::default();
-        self.outbox.metrics().delivery_started();
+        self.outbox.metrics.delivery_started();
         self.outbox.lock().await.on_interrupted();
         loop {
             for cycle in finishing.take(self.outbox.lock().await.unfinished()) {
@@ -109,7 +109,7 @@ impl DeliveryWorker<'_> {
                     return std::future::pending().await;
                 }
                 (NextRequest::Send { key, report, timeout, is_retry }, Some(api)) => {
-                    self.outbox.metrics().request_sent(is_retry);
+                    self.outbox.metrics.request_sent(is_retry);
                     tasks.push(Box::pin(self.send(api, key, report, timeout)));
                     continue;
                 }
@@ -131,7 +131,7 @@ impl DeliveryWorker<'_> {
     async fn send(&self, api: &Api, key: Key, report: Report, timeout: Duration) -> Event {
         let started = BootInstant::now();
         let outcome = fail_points::during("sending", api.send(&report, timeout)).await;
-        self.outbox.metrics().request_ended(request_outcome(&outcome), BootInstant::now().since(started));
+        self.outbox.metrics.request_ended(request_outcome(&outcome), BootInstant::now().since(started));
         fail_points::point("answered");
         Event::Responded(key, outcome)
     }
@@ -149,12 +149,12 @@ impl DeliveryWorker<'_> {
     }
 
     async fn count_rejected(&self) {
-        let metrics = self.outbox.metrics();
+        let metrics = &self.outbox.metrics;
         metrics.report_rejected();
         if metrics.is_enabled()
             && let Ok(Some(rejected)) = self.leadership.connection().stat(REJECTED_PATH).await
         {
-            metrics.set_rejected_reports(rejected.num_children);
+            metrics.update(|stats| stats.rejected_reports = Some(rejected.num_children));
         }
     }
 

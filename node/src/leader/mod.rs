@@ -179,7 +179,7 @@ impl Leader {
             if rejected > 0 {
                 warn!(reports = rejected, "reports of cycles that the fleet has not reached are rejected");
             }
-            let known = state.outbox.update(|outbox| outbox.cycles()).await;
+            let known = state.outbox.lock().await.cycles();
             let reader = OutboxReader { outbox: &state.outbox, leadership, handles: &self.handles };
             reader.sync(&known, &listed, fence).await?;
             // The schedule continues: this period's cycle may be committed already.

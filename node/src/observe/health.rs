@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::sampling::read_timeout;
 
 /// State of a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct HealthSnapshot {
     pub(crate) stage: Stage,
     pub(crate) sampling_period: Duration,
@@ -25,8 +25,9 @@ pub(crate) struct HealthSnapshot {
 }
 
 /// Stage in the life of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
+    #[default]
     Starting,
     Running,
     /// The node's thread does not respond.
@@ -83,25 +84,19 @@ impl HealthSnapshot {
         }
         let max_age = max_age(self.sampling_period);
         let mut reasons = Vec::new();
-        match self.measurement_age {
-            None => reasons.push("no measurement yet".to_owned()),
-            Some(age) if age > max_age => {
-                reasons.push(format!("no measurement for {:.1} s", age.as_secs_f64()))
-            }
-            Some(_) => {}
-        }
+        let missing = |what: &str, age: Option<Duration>| match age {
+            None => Some(format!("no {what} yet")),
+            Some(age) => (age > max_age).then(|| format!("no {what} for {:.1} s", age.as_secs_f64())),
+        };
+        reasons.extend(missing("measurement", self.measurement_age));
         if !self.is_connected {
             reasons.push("ZooKeeper is not connected".to_owned());
         }
-        match self.publication_age {
-            None => reasons.push("no measurement published yet".to_owned()),
-            Some(age) if age > max_age => {
-                reasons.push(format!("no measurement published for {:.1} s", age.as_secs_f64()));
-            }
-            Some(_) if self.is_connected && !self.owns_measurement => {
+        match missing("measurement published", self.publication_age) {
+            None if self.is_connected && !self.owns_measurement => {
                 reasons.push("the measurement's znode is not known to belong to this node".to_owned());
             }
-            Some(_) => {}
+            reason => reasons.extend(reason),
         }
         let notes = self.sensor_notes();
         if reasons.is_empty() {

@@ -49,9 +49,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// A running server. Dropping it closes the port, and waits until the thread has ended.
 #[derive(Debug)]
 pub(crate) struct HttpServer {
-    /// Dropped to stop the thread.
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// The thread, and a sender that stops it when dropped.
+    thread: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl HttpServer {
@@ -73,14 +72,14 @@ impl HttpServer {
             });
         })?;
         info!("metrics at http://{address}/metrics, health at /healthz and /readyz");
-        Ok(HttpServer { stop: Some(stop), thread: Some(thread) })
+        Ok(HttpServer { thread: Some((stop, thread)) })
     }
 }
 
 impl Drop for HttpServer {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        if let Some((stop, thread)) = self.thread.take() {
+            drop(stop);
             // It ends within SHUTDOWN_TIMEOUT.
             let _ = thread.join();
         }
@@ -181,10 +180,8 @@ async fn respond(
 /// Returns true if the client accepts OpenMetrics. Clients that do prefer it over the older format: Prometheus lists it
 /// first, and other clients do not list it.
 fn accepts_open_metrics(request: &Request<Incoming>) -> bool {
-    let accepted = request.headers().get_all(ACCEPT);
-    accepted
-        .iter()
-        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text")))
+    let mut accepted = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    accepted.any(|accept| accept.contains("application/openmetrics-text"))
 }
 
 fn health(report: HealthReport) -> Response<Full<Bytes>> {

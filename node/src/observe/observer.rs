@@ -143,13 +143,7 @@ impl Observer {
         let is_stopping = self.0.is_stopping.load(Ordering::Relaxed);
         let mut snapshot = HealthSnapshot {
             stage: if is_stopping { Stage::Stopping } else { Stage::Starting },
-            sampling_period: Duration::ZERO,
-            problems: Vec::new(),
-            sensor_errors: Vec::new(),
-            measurement_age: None,
-            publication_age: None,
-            is_connected: false,
-            owns_measurement: false,
+            ..HealthSnapshot::default()
         };
         let Some(node) = self.node() else { return snapshot };
         snapshot.stage = Stage::Running;

@@ -89,10 +89,7 @@ pub async fn clean_up(connection: &Connection, process: &ProcessRecord) -> Resul
 
 /// Returns the existing znodes at the paths that the process may have created.
 async fn find_znodes(connection: &Connection, process: &ProcessRecord) -> Result<Vec<Found>, Error> {
-    let children = match connection.children(&process.election).await {
-        Err(error) if error.is_no_node() => Vec::new(),
-        children => children?,
-    };
+    let children = connection.children_or_empty(&process.election).await?;
     let contenders =
         process.contenders(&children).into_iter().map(|name| format!("{}/{name}", process.election));
     let paths: Vec<String> = process.znodes.iter().cloned().chain(contenders).collect();
@@ -153,13 +150,12 @@ pub(crate) fn find_records(
         if !is_wanted || file.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        match read(&file) {
-            Ok(None) => {}
-            // Different ids can have similar file names; the record has the id itself.
-            Ok(Some(record)) if id.is_some_and(|id| id.as_str() != record.node) => {}
-            Ok(Some(record)) => records.push((file, Ok(record))),
-            Err(error) => records.push((file, Err(error))),
-        }
+        // Different ids can have similar file names; the record has the id itself.
+        let is_other = |record: &NodeRecord| id.is_some_and(|id| id.as_str() != record.node);
+        let record = read(&file).transpose();
+        records.extend(
+            record.filter(|record| !record.as_ref().is_ok_and(is_other)).map(|record| (file, record)),
+        );
     }
     records.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(records)

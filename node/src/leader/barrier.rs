@@ -34,18 +34,10 @@ impl Barrier {
             Some(missing) => missing.into_iter().filter(|path| members.contains_path(path)).collect(),
             None => members.paths(),
         };
-        match not_written_since(connection, &paths, generation).await {
-            // If the cycle fails, all members are checked again: one may have joined in between.
-            Ok(late) if late.is_empty() => true,
-            Ok(late) => {
-                self.missing = Some(late);
-                false
-            }
-            Err(_) => {
-                self.missing = Some(paths);
-                false
-            }
-        }
+        let late = not_written_since(connection, &paths, generation).await.unwrap_or(paths);
+        // If the cycle fails, all members are checked again: one may have joined in between.
+        self.missing = Some(late).filter(|late| !late.is_empty());
+        self.missing.is_none()
     }
 }
 

@@ -54,6 +54,7 @@ use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
 use crate::model::leader_state::LeaderState;
+use crate::zk::bulk_read::SizeCache;
 use crate::zk::server_clock::{Millis, ServerClock};
 pub(crate) use config::{LeaderConfig, LeaderHandles};
 pub(crate) use cycle::AVERAGES_TARGET;
@@ -220,7 +221,8 @@ impl Leader {
         let outbox_watch = reader.follow_changes(epoch, newest.clone());
         let loader = reader.load_when_there_is_room(epoch, newest);
         let outranked = outranked(outbox, *clock, epoch, state.outranked_at);
-        let pusher = StatusPusher::new(handles, leadership, member_names.clone(), snapshots);
+        let (names, node_info_sizes) = (member_names.clone(), SizeCache::default());
+        let pusher = StatusPusher { handles, leadership, member_names: names, snapshots, node_info_sizes };
         let cycles = CycleRunner {
             handles,
             leadership,

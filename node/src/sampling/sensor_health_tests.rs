@@ -15,15 +15,10 @@ fn fault(kind: FaultKind) -> Fault {
 
 #[test]
 fn only_transient_faults_are_retried() {
-    for (cause, tries) in [
-        (Cause::Bus, 3),
-        (Cause::Timeout, 3),
-        (Cause::Checksum, 3),
-        (Cause::NotPresent, 1),
-        (Cause::Busy, 1),
-        (Cause::OutOfRange, 1),
-        (Cause::Other, 1),
-    ] {
+    use Cause::{Bus, Busy, Checksum, NotPresent, Other, OutOfRange, Timeout};
+    let transient = [Bus, Timeout, Checksum].map(|cause| (cause, 3));
+    let others = [NotPresent, Busy, OutOfRange, Other].map(|cause| (cause, 1));
+    for (cause, tries) in transient.into_iter().chain(others) {
         let fault = Fault::from(ReadError::new(cause, Place::default()));
         let tried = (1..).find(|tries| retry_delay(&fault, *tries).is_none());
         assert_eq!(tried, Some(tries), "{cause:?}");

@@ -61,7 +61,7 @@ struct Loaded {
 }
 
 /// The reports that are committed and not finished.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: DeliveryQueue,
     loaded: BTreeMap<u64, Loaded>,
@@ -91,15 +91,7 @@ pub(crate) enum NextRequest {
 impl Outbox {
     /// Returns an empty outbox for cycles with this period.
     pub(crate) fn new(period: Duration) -> Outbox {
-        Outbox {
-            queue: DeliveryQueue::new(period),
-            loaded: BTreeMap::new(),
-            unfinished: BTreeMap::new(),
-            unread: BTreeSet::new(),
-            loaded_bytes: 0,
-            fence: None,
-            outranked: None,
-        }
+        Outbox { queue: DeliveryQueue::new(period), ..Outbox::default() }
     }
 
     /// Sets the fence of the leader that delivers.

@@ -72,10 +72,15 @@ pub(crate) enum StateChange {
 }
 
 /// State of the API, as the outcomes of the requests show it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum ApiState {
+    #[default]
     Accepting,
-    Failing { reason: String, backoff: ExponentialBackoff, retry_at: BootInstant },
+    Failing {
+        reason: String,
+        backoff: ExponentialBackoff,
+        retry_at: BootInstant,
+    },
     Rejecting(String),
 }
 
@@ -88,7 +93,7 @@ pub(crate) enum FinalOutcome {
     Rejected(String),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct QueuedReport {
     epoch: i64,
     /// Start of the request, if one is under way.
@@ -106,7 +111,7 @@ struct QueuedReport {
 }
 
 /// Reports to deliver.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct DeliveryQueue {
     /// All reports: those that wait and those under way.
     reports: BTreeMap<Key, QueuedReport>,
@@ -131,19 +136,7 @@ pub(crate) struct DeliveryQueue {
 impl DeliveryQueue {
     /// Returns an empty queue for reports that arrive once per `period`.
     pub(crate) fn new(period: Duration) -> DeliveryQueue {
-        let long_ago = BootInstant::at(Duration::ZERO);
-        DeliveryQueue {
-            reports: BTreeMap::new(),
-            order: BTreeSet::new(),
-            in_flight: BTreeMap::new(),
-            accepted: 0,
-            last_invalid: None,
-            last_sent: long_ago,
-            last_accepted_sent: long_ago,
-            dropped: 0,
-            period,
-            state: ApiState::Accepting,
-        }
+        DeliveryQueue { period, ..DeliveryQueue::default() }
     }
 
     /// Sets the time between two reports.
@@ -159,17 +152,7 @@ impl DeliveryQueue {
     /// Adds a report of this epoch.
     pub(crate) fn push(&mut self, key: Key, epoch: i64) {
         self.remove(key);
-        let report = QueuedReport {
-            epoch,
-            sent: None,
-            tries: 0,
-            rejections: 0,
-            doubts: 0,
-            proofs: 0,
-            accepted_before: 0,
-            demotion: 0,
-        };
-        self.reports.insert(key, report);
+        self.reports.insert(key, QueuedReport { epoch, ..QueuedReport::default() });
         self.order.insert((0, epoch, key));
     }
 

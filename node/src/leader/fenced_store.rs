@@ -221,13 +221,8 @@ impl FencedStore {
             writes
                 .push((WriteOp::Counter, Write::Set { path: counter::PATH, data, version: Some(*version) }));
         }
-        let sent = BootInstant::now();
-        let written = fail_points::during("committing", fenced_multi(leadership, &writes)).await?;
+        let stat = fail_points::during("committing", set_fence(leadership, clock, &writes)).await?;
         fail_points::point("committed");
-        let Some(Written::Set(stat)) = written.first() else {
-            return Err(CommitError::OutcomeUnknown(unexpected_response(leadership.connection())));
-        };
-        clock.record_write(stat.mtime, sent, BootInstant::now());
         (self.fence, self.version, self.last_cycle_zxid) = (fence, stat.version, stat.mzxid);
         Ok(stat.mzxid)
     }
@@ -249,14 +244,27 @@ async fn write_fence(
         // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong, so the znode is written once more.
         version = Some(0);
     }
-    let sent = BootInstant::now();
     let set = Write::Set { path: fence::PATH, data: &data, version };
-    match fenced_multi(leadership, &[(WriteOp::Fence, set)]).await?.first() {
+    set_fence(leadership, clock, &[(WriteOp::Fence, set)]).await
+}
+
+/// Executes a transaction whose first write sets the fence. Returns the new stat of the fence.
+async fn set_fence(
+    leadership: &Leadership,
+    clock: &mut ServerClock,
+    writes: &[(WriteOp, Write<'_>)],
+) -> Result<Stat, CommitError> {
+    let sent = BootInstant::now();
+    match fenced_multi(leadership, writes).await?.first() {
         Some(Written::Set(stat)) => {
             clock.record_write(stat.mtime, sent, BootInstant::now());
             Ok(*stat)
         }
-        _ => Err(CommitError::OutcomeUnknown(unexpected_response(leadership.connection()))),
+        // No server responds so.
+        _ => {
+            let after = leadership.connection().timeout();
+            Err(Error::Timeout { operation: "multi", path: fence::PATH.to_owned(), after }.into())
+        }
     }
 }
 
@@ -305,11 +313,6 @@ fn parse_plausible(data: &[u8], stat: &Stat, created: Millis) -> Option<Fence> {
             None
         }
     }
-}
-
-/// Returns the error for a response that no server sends.
-fn unexpected_response(connection: &Connection) -> Error {
-    Error::Timeout { operation: "multi", path: fence::PATH.to_owned(), after: connection.timeout() }
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(crate) struct Leader {
 }
 
 /// State of a leader that survives an interruption.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// `None` before the first takeover.
     store: Option<FencedStore>,
@@ -108,18 +108,8 @@ impl Drop for LeadingGuard<'_> {
 impl Leader {
     pub(crate) fn new(handles: LeaderHandles) -> Leader {
         let outbox = SharedOutbox::new(handles.config.borrow().period, handles.metrics.clone());
-        let state = State {
-            store: None,
-            connection: 0,
-            since: Timestamp::UNIX_EPOCH,
-            clock: ServerClock::default(),
-            members: Members::default(),
-            outbox,
-            backoff: Backoff::default(),
-            min_epoch: None,
-            outranked_at: None,
-        };
-        Leader { handles: Arc::new(handles), state: Arc::new(Mutex::new(state)) }
+        let state = Mutex::new(State { outbox, ..State::default() });
+        Leader { handles: Arc::new(handles), state: Arc::new(state) }
     }
 
     /// Leads the fleet until the future is dropped.

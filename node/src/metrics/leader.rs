@@ -35,28 +35,8 @@ impl CycleResult {
     }
 }
 
-/// Result of a request to the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RequestOutcome {
-    Accepted,
-    /// The API will never accept this report.
-    Rejected,
-    /// No connection, no answer, or an answer that is not about this report.
-    Failed,
-    /// The collector has reports of a later epoch.
-    Stale,
-}
-
-impl RequestOutcome {
-    const fn label(self) -> &'static str {
-        match self {
-            RequestOutcome::Accepted => "accepted",
-            RequestOutcome::Rejected => "rejected",
-            RequestOutcome::Failed => "failed",
-            RequestOutcome::Stale => "stale",
-        }
-    }
-}
+/// Labels of the outcomes of requests to the API.
+const REQUEST_OUTCOMES: [&str; 4] = ["accepted", "rejected", "failed", "stale"];
 
 /// Recorder of the leader.
 #[derive(Clone, Debug, Default)]
@@ -102,9 +82,8 @@ impl LeaderMetrics {
         for result in [CycleResult::Committed, CycleResult::Empty, CycleResult::Failed] {
             drop(inner.cycles.get_or_create(&[("outcome", result.label())]));
         }
-        use RequestOutcome::{Accepted, Failed, Rejected, Stale};
-        for outcome in [Accepted, Rejected, Failed, Stale] {
-            drop(inner.requests.get_or_create(&[("outcome", outcome.label())]));
+        for outcome in REQUEST_OUTCOMES {
+            drop(inner.requests.get_or_create(&[("outcome", outcome)]));
         }
         LeaderMetrics(Some(Arc::new(inner)))
     }
@@ -203,9 +182,10 @@ impl LeaderMetrics {
         self.delivery_started();
     }
 
-    pub(crate) fn request_ended(&self, outcome: RequestOutcome, duration: Duration) {
+    /// Records the end of a request. `outcome` is one of [`REQUEST_OUTCOMES`].
+    pub(crate) fn request_ended(&self, outcome: &'static str, duration: Duration) {
         let Some(inner) = &self.0 else { return };
-        inner.requests.get_or_create(&[("outcome", outcome.label())]).inc();
+        inner.requests.get_or_create(&[("outcome", outcome)]).inc();
         inner.request_durations.observe(duration.as_secs_f64());
         self.delivery_started();
     }
@@ -292,7 +272,7 @@ mod tests {
         };
         assert!(is_active(&|| metrics.set_outbox(1, None)));
         assert!(is_active(&|| metrics.request_sent(false)));
-        assert!(is_active(&|| metrics.request_ended(RequestOutcome::Failed, SECOND)));
+        assert!(is_active(&|| metrics.request_ended(REQUEST_OUTCOMES[2], SECOND)));
         let last = activity();
         metrics.set_outbox(2, None);
         assert_eq!(activity(), last, "reports that follow the first are not sent by themselves");

@@ -9,7 +9,7 @@ mod sampling;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(crate) use leader::{CycleResult, RequestOutcome};
+pub(crate) use leader::CycleResult;
 pub(crate) use leader_stats::{FleetCounts, LeaderStats};
 pub(crate) use sampling::{SamplingStats, SensorResult};
 

@@ -17,6 +17,18 @@ pub(crate) enum Outcome {
     Stale(Stale),
 }
 
+impl Outcome {
+    /// Returns the label in metrics.
+    pub(super) const fn label(&self) -> &'static str {
+        match self {
+            Outcome::Accepted => "accepted",
+            Outcome::Rejected(_) | Outcome::Invalid(_) => "rejected",
+            Outcome::Failed(_) | Outcome::Doubtful(_) => "failed",
+            Outcome::Stale(_) => "stale",
+        }
+    }
+}
+
 /// A response that may concern only one report or all reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Doubt {

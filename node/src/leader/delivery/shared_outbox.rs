@@ -18,7 +18,7 @@ use crate::model::leader_state::Delivered;
 const MAX_LOGGED_ERRORS: usize = 8;
 
 /// An outbox, with notifications of its changes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SharedOutbox {
     outbox: Mutex<Outbox>,
     /// Notified when the outbox has changed.
@@ -30,22 +30,14 @@ pub(crate) struct SharedOutbox {
     outranked: watch::Sender<Option<i64>>,
     /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that
     /// each is logged once.
-    logged_errors: Mutex<BTreeSet<String>>,
+    pub(super) logged_errors: Mutex<BTreeSet<String>>,
     pub(super) metrics: LeaderMetrics,
 }
 
 impl SharedOutbox {
     /// Returns an empty outbox for cycles with this period.
     pub(crate) fn new(period: Duration, metrics: LeaderMetrics) -> SharedOutbox {
-        SharedOutbox {
-            outbox: Mutex::new(Outbox::new(period)),
-            changed: Notify::new(),
-            finished: Notify::new(),
-            delivered: watch::Sender::new(None),
-            outranked: watch::Sender::new(None),
-            logged_errors: Mutex::default(),
-            metrics,
-        }
+        SharedOutbox { outbox: Mutex::new(Outbox::new(period)), metrics, ..SharedOutbox::default() }
     }
 
     /// Locks the outbox, for reads and for changes that neither the metrics nor the worker have to see.
@@ -116,10 +108,5 @@ impl SharedOutbox {
     pub(super) async fn is_new_error(&self, error: &Error) -> bool {
         let mut logged = self.logged_errors.lock().await;
         logged.len() < MAX_LOGGED_ERRORS && logged.insert(error.to_string())
-    }
-
-    /// Forgets the errors: all reports that could not be finished are finished now.
-    pub(super) async fn clear_errors(&self) {
-        self.logged_errors.lock().await.clear();
     }
 }

@@ -18,7 +18,6 @@ use crate::leader::delivery::queue::{Key, StateChange};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::CommitError;
 use crate::leader::outbox_store::{self, MAX_REJECTED, REJECTED_PATH};
-use crate::metrics::RequestOutcome;
 use crate::model::report::Report;
 
 /// Maximum number of reports that are finished at the same time.
@@ -131,7 +130,7 @@ impl DeliveryWorker<'_> {
     async fn send(&self, api: &Api, key: Key, report: Report, timeout: Duration) -> Event {
         let started = BootInstant::now();
         let outcome = fail_points::during("sending", api.send(&report, timeout)).await;
-        self.outbox.metrics.request_ended(request_outcome(&outcome), BootInstant::now().since(started));
+        self.outbox.metrics.request_ended(outcome.label(), BootInstant::now().since(started));
         fail_points::point("answered");
         Event::Responded(key, outcome)
     }
@@ -175,7 +174,8 @@ impl DeliveryWorker<'_> {
                     );
                 }
                 if finishing.on_finished(cycle) {
-                    self.outbox.clear_errors().await;
+                    // All reports that could not be finished are finished now.
+                    self.outbox.logged_errors.lock().await.clear();
                 }
                 self.outbox.on_finished(cycle).await;
             }
@@ -199,15 +199,6 @@ impl DeliveryWorker<'_> {
         } else if self.outbox.is_new_error(error).await {
             warn!(cycle, %error, "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}");
         }
-    }
-}
-
-fn request_outcome(outcome: &Outcome) -> RequestOutcome {
-    match outcome {
-        Outcome::Accepted => RequestOutcome::Accepted,
-        Outcome::Rejected(_) | Outcome::Invalid(_) => RequestOutcome::Rejected,
-        Outcome::Failed(_) | Outcome::Doubtful(_) => RequestOutcome::Failed,
-        Outcome::Stale(_) => RequestOutcome::Stale,
     }
 }
 

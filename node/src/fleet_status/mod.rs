@@ -83,7 +83,6 @@ impl RawMeasurement {
     }
 }
 
-/// A value and its unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Reading {
     pub(crate) value: f64,
@@ -160,7 +159,6 @@ impl WrongZnodeSummary {
     }
 }
 
-/// The leader of a fleet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct LeaderSummary {
     /// Id in the contender's znode.
@@ -172,7 +170,6 @@ pub(crate) struct LeaderSummary {
     pub(crate) in_line_since: Timestamp,
 }
 
-/// A node of a fleet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct NodeSummary {
     pub(crate) id: String,

@@ -12,7 +12,6 @@ const BOLD: Style = "\x1b[1m";
 const GOOD: Style = "\x1b[32m";
 const BAD: Style = "\x1b[31m";
 
-/// A line of styled pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StyledLine(Vec<(Style, String)>);
 

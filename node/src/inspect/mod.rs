@@ -26,7 +26,6 @@ pub(crate) struct Znode {
     pub(crate) stat: Stat,
 }
 
-/// Description of a znode.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Entry {
     /// Position among the contenders or in the queue, from 1; `None` if the znode has none.

@@ -10,7 +10,6 @@ use crate::leader::members::Members;
 use crate::leader::read_fleet::not_written_since;
 use crate::model::barrier::PATH;
 
-/// State of the barrier.
 #[derive(Clone, Debug)]
 pub(super) struct Barrier {
     /// Generation of the closed barrier; `None` if the barrier is open, because another program opened it.

@@ -69,7 +69,6 @@ pub(super) struct CycleRunner<'a> {
     pub(super) wrong_znodes: WrongZnodeReporter,
 }
 
-/// Outcome of a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CycleOutcome {
     /// The cycle has ended.

@@ -31,12 +31,10 @@ impl CommitError {
     }
 }
 
-/// A write of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteOp {
     /// Check that the own election znode exists.
     CheckElection,
-    /// Update of the fence.
     Fence,
     /// Creation, replacement or deletion of a report in the outbox.
     Report,
@@ -48,7 +46,6 @@ pub(crate) enum WriteOp {
     OpenBarrier,
     /// Creation of the barrier.
     CloseBarrier,
-    /// Update of the counter.
     Counter,
 }
 

@@ -56,7 +56,6 @@ pub(super) struct CounterValue {
     pub(super) version: i32,
 }
 
-/// Writes of a cycle.
 #[derive(Debug, Default)]
 pub(super) struct CycleCommit<'a> {
     /// `None` if no node had a usable measurement: then the number of the cycle does not change.

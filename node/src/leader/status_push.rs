@@ -132,7 +132,6 @@ fn status_endpoint(reports: &Url) -> Option<(Url, Option<String>)> {
     Some((reports.join(relative).ok()?, token))
 }
 
-/// Sender of the fleet status.
 #[derive(Debug)]
 pub(super) struct StatusPusher<'a> {
     pub(super) handles: &'a LeaderHandles,

@@ -15,7 +15,6 @@ use crate::metrics::leader_stats::LeaderStats;
 use crate::metrics::lock;
 use crate::model::report::CycleReport;
 
-/// Result of a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CycleResult {
     Committed,

@@ -91,7 +91,6 @@ pub(crate) struct MeasuredValue {
     pub(crate) value: f64,
 }
 
-/// Values of one sensor.
 #[derive(Clone, Debug)]
 pub(crate) struct SensorStats {
     pub(crate) info: SensorInfo,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::sampling::read_timeout;
 
-/// State of a node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HealthSnapshot {
     pub(crate) stage: Stage,
@@ -14,7 +13,6 @@ pub(crate) struct HealthSnapshot {
     pub(crate) problems: Vec<&'static str>,
     /// Names of the sensors that cannot be read, and their errors.
     pub(crate) sensor_errors: Vec<(String, String)>,
-    /// Age of the newest measurement.
     pub(crate) measurement_age: Option<Duration>,
     /// Time since a measurement was stored in ZooKeeper.
     pub(crate) publication_age: Option<Duration>,

@@ -205,13 +205,17 @@ mod tests {
 
     use super::*;
 
-    fn get(server: &TestServer, path: &str) -> String {
+    fn send(server: &TestServer, request: &str) -> String {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
         response
+    }
+
+    fn get(server: &TestServer, path: &str) -> String {
+        send(server, &format!("GET {path} HTTP/1.0\r\n\r\n"))
     }
 
     struct TestServer {
@@ -303,12 +307,7 @@ mod tests {
     fn http_server_refuses_web_pages_of_other_sites_and_foreign_host_names() {
         let server = server();
         let status = |path: &str, headers: &str| {
-            let mut stream = TcpStream::connect(server.address).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            let request = format!("GET {path} HTTP/1.1\r\n{headers}\r\n\r\n");
-            stream.write_all(request.as_bytes()).unwrap();
-            let mut response = String::new();
-            stream.read_to_string(&mut response).unwrap();
+            let response = send(&server, &format!("GET {path} HTTP/1.1\r\n{headers}\r\n\r\n"));
             response.split(' ').nth(1).unwrap_or_default().to_owned()
         };
         const BROWSER: &str = "User-Agent: Mozilla/5.0\r\nAccept-Language: es";

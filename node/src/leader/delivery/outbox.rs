@@ -12,7 +12,7 @@ use atalaya_recipes::clock::BootInstant;
 use jiff::Timestamp;
 
 use crate::leader::delivery::outcome::{Outcome, Stale};
-use crate::leader::delivery::queue::{DeliveryQueue, FinalOutcome, Key, Next, StateChange};
+use crate::leader::delivery::queue::{DeliveryQueue, Key, Next, StateChange};
 use crate::model::fence::Fence;
 use crate::model::report::{CycleReport, Report};
 
@@ -77,7 +77,6 @@ pub(crate) struct Outbox {
     outranked: Option<i64>,
 }
 
-/// Next step of the delivery.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NextRequest {
     /// Send this report, and pass the outcome to [`Outbox::on_outcome`].
@@ -286,7 +285,7 @@ impl Outbox {
             return (None, change);
         };
         loaded.pending -= 1;
-        if let FinalOutcome::Rejected(reason) = final_outcome {
+        if let Err(reason) = final_outcome {
             loaded.rejected.push(index);
             loaded.reason = Some(reason);
         }

@@ -1,6 +1,5 @@
 //! Outcome of a request that delivers a report.
 
-/// Outcome of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The API has recorded the report.

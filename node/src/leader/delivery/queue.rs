@@ -44,7 +44,6 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// Identifies a report by its cycle and its index among the averages of that cycle. Reports are sent in this order.
 pub(crate) type Key = (u64, usize);
 
-/// Next step of the delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Send this report, and pass the outcome to [`DeliveryQueue::on_outcome`].
@@ -84,14 +83,8 @@ enum ApiState {
     Rejecting(String),
 }
 
-/// Final outcome of a report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum FinalOutcome {
-    /// The API has recorded the report.
-    Accepted,
-    /// The API will never accept the report, for this reason.
-    Rejected(String),
-}
+/// Final outcome of a report: the API has recorded it, or will never accept it, for this reason.
+pub(crate) type FinalOutcome = Result<(), String>;
 
 #[derive(Debug, Default)]
 struct QueuedReport {
@@ -110,7 +103,6 @@ struct QueuedReport {
     demotion: u32,
 }
 
-/// Reports to deliver.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryQueue {
     /// All reports: those that wait and those under way.
@@ -231,7 +223,7 @@ impl DeliveryQueue {
         let Some(sent) = report.sent.take() else { return (None, None) };
         self.in_flight.remove(&key);
         let (final_outcome, change) = match outcome {
-            Outcome::Accepted => (Some(FinalOutcome::Accepted), self.on_accepted(sent)),
+            Outcome::Accepted => (Some(Ok(())), self.on_accepted(sent)),
             Outcome::Rejected(reason) => {
                 report.rejections += 1;
                 if report.rejections < MAX_TRIES && !matches!(self.state, ApiState::Rejecting(_)) {
@@ -257,7 +249,7 @@ impl DeliveryQueue {
             Outcome::Invalid(reason) => {
                 let is_new = self.last_invalid.replace(reason.clone()).as_ref() != Some(&reason);
                 let change = is_new.then(|| StateChange::Invalid(reason.clone()));
-                (Some(FinalOutcome::Rejected(reason)), change)
+                (Some(Err(reason)), change)
             }
             // The request hung while the API did, which has accepted later requests since: the API works now.
             Outcome::Failed(_)
@@ -274,7 +266,7 @@ impl DeliveryQueue {
             None => self.requeue(key),
             Some(_) => drop(self.reports.remove(&key)),
         }
-        if final_outcome == Some(FinalOutcome::Accepted) {
+        if final_outcome == Some(Ok(())) {
             self.promote_all();
         }
         (final_outcome, change)
@@ -312,7 +304,7 @@ impl DeliveryQueue {
         let is_known = matches!(&self.state, ApiState::Rejecting(known) if *known == reason);
         self.state = ApiState::Rejecting(reason.clone());
         let change = (!is_known).then(|| StateChange::Rejecting(reason.clone()));
-        (Some(FinalOutcome::Rejected(reason)), change)
+        (Some(Err(reason)), change)
     }
 
     fn on_failed(&mut self, reason: String, sent: BootInstant) -> Option<StateChange> {

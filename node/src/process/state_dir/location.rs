@@ -9,7 +9,6 @@ use crate::settings::Env;
 /// Value of the flag and of the variable that disables the state directory.
 const OFF: &str = "off";
 
-/// The state directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StateDir {
     /// A directory, which may not exist yet.

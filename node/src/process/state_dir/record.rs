@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// Contents of a node's state file. It has no secrets: the connect string has no credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct NodeRecord {
-    /// Id of the node.
     pub(crate) node: String,
     /// Connect string of the ZooKeeper ensemble that has the znodes.
     pub(crate) zookeeper: String,

@@ -13,7 +13,7 @@ use serde::Serialize;
 pub(crate) use render::{StyledLine, render_lines, render_table};
 
 use crate::model::fence::Fence;
-use crate::model::health_status::SensorState;
+use crate::model::health_status::{SensorState, is_zero};
 use crate::model::leader_state::Delivered;
 use crate::model::measurement::{self, Exclusion};
 use crate::model::node_info::NodeInfo;
@@ -55,7 +55,7 @@ impl RawFleet {
 }
 
 /// Content of the znode of a measurement.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RawMeasurement {
     readings: Vec<Reading>,
     /// Number of readings, including those that were not kept.
@@ -204,11 +204,6 @@ pub(crate) struct NodeSummary {
     pub(crate) board: Option<String>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
-}
-
 /// A sensor that cannot be read.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct FailingSensor {
@@ -281,9 +276,7 @@ impl NodeSummary {
     ) -> NodeSummary {
         let age = measurement.as_ref().map(|measurement| age_in_seconds(now, measurement.modified));
         let since = measurement.as_ref().map(|measurement| timestamp(measurement.created));
-        let (readings, count, problem) = measurement.map_or((Vec::new(), 0, None), |measurement| {
-            (measurement.readings, measurement.count, measurement.problem)
-        });
+        let RawMeasurement { readings, count, problem, .. } = measurement.unwrap_or_default();
         let sensors = info.iter().flat_map(|info| &info.sensors);
         let failing = sensors
             .filter(|sensor| sensor.health.state != SensorState::Ok)

@@ -8,6 +8,7 @@ use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Phase, SessionState, Standing, WrongZnode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::{LeaderStats, SamplingStats};
@@ -138,11 +139,13 @@ fn encode_sensors(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootIns
             ([name, ("chip", &*sensor.info.chip), ("bus", bus), ("address", address)], 1.0)
         }),
     )?;
-    encoder.counters(
+    encoder.family(
+        MetricType::Counter,
         ("atalaya_sensor_readings", None, "Samples in which the sensor was read"),
         sensors().map(|(labels, sensor)| (labels, count(sensor.readings))),
     )?;
-    encoder.counters(
+    encoder.family(
+        MetricType::Counter,
         ("atalaya_sensor_failures", None, "Samples in which reading the sensor failed"),
         sensors().map(|(labels, sensor)| (labels, count(sensor.failures))),
     )?;

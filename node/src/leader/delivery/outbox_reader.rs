@@ -61,25 +61,25 @@ impl OutboxReader<'_> {
             }
             let found = outbox_store::read(self.leadership.connection(), outbox_store::PATH, &cycles).await?;
             batch.adapt(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
-            let checked: Vec<_> = found
-                .into_iter()
-                .map(|(cycle, data)| (cycle, data.map(|data| check(data, cycle, newest))))
-                .collect();
-            log_undeliverable(&checked);
-            checked.iter().filter_map(|(_, checked)| checked.as_ref()?.as_ref().ok()).for_each(|report| {
-                self.handles.publish_averages(report);
-            });
+            let mut undeliverable = Vec::new();
             self.outbox
                 .update(|outbox| {
-                    for (cycle, checked) in checked {
-                        match checked {
-                            Some(Ok(report)) => outbox.on_read(report),
-                            Some(Err(Undeliverable { data, .. })) => outbox.on_undeliverable(cycle, data),
+                    for (cycle, data) in found {
+                        match data.map(|data| check(data, cycle, newest)) {
+                            Some(Ok(report)) => {
+                                self.handles.publish_averages(&report);
+                                outbox.on_read(report);
+                            }
+                            Some(Err(Undeliverable { reason, data })) => {
+                                undeliverable.push((cycle, reason));
+                                outbox.on_undeliverable(cycle, data);
+                            }
                             None => outbox.on_missing(cycle),
                         }
                     }
                 })
                 .await;
+            log_undeliverable(&undeliverable);
         }
     }
 
@@ -181,11 +181,9 @@ fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeli
 }
 
 /// Logs one line for all undeliverable reports of a batch.
-fn log_undeliverable(checked: &[(u64, Option<Result<CycleReport, Undeliverable>>)]) {
-    let mut undeliverable =
-        checked.iter().filter_map(|(cycle, checked)| Some((cycle, checked.as_ref()?.as_ref().err()?)));
-    let Some((cycle, Undeliverable { reason, .. })) = undeliverable.next() else { return };
-    let reports = undeliverable.count() + 1;
+fn log_undeliverable(undeliverable: &[(u64, String)]) {
+    let [(cycle, reason), ..] = undeliverable else { return };
+    let reports = undeliverable.len();
     let reason = crate::model::text::sanitize_for_log(reason);
     let path = outbox_store::PATH;
     warn!(

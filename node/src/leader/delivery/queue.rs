@@ -262,21 +262,15 @@ impl DeliveryQueue {
                 (None, self.on_failed(format!("it has reports of the later epoch {epoch}"), sent))
             }
         };
-        match &final_outcome {
-            None => self.requeue(key),
-            Some(_) => drop(self.reports.remove(&key)),
+        if final_outcome.is_some() {
+            self.reports.remove(&key);
+        } else if let Some(report) = self.reports.get(&key) {
+            self.order.insert((report.demotion, report.epoch, key));
         }
         if final_outcome == Some(Ok(())) {
             self.promote_all();
         }
         (final_outcome, change)
-    }
-
-    /// Adds a report whose request has ended to those that wait.
-    fn requeue(&mut self, key: Key) {
-        if let Some(report) = self.reports.get(&key) {
-            self.order.insert((report.demotion, report.epoch, key));
-        }
     }
 
     /// Restores the order after an accepted report: the API works, so demoted reports are next.

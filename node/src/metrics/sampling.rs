@@ -24,16 +24,6 @@ struct Inner {
     barrier_waits: Histogram,
 }
 
-/// Result of one sensor in one sample.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SensorResult<'a> {
-    pub(crate) sensor: &'a str,
-    /// The readings, or the text of the error.
-    pub(crate) result: Result<&'a Readings, &'a str>,
-    /// True if the sensor was not read because of its backoff; `result` is its last error then.
-    pub(crate) is_skipped: bool,
-}
-
 impl SamplingMetrics {
     pub(crate) fn enabled() -> SamplingMetrics {
         let barrier_waits = Histogram::new(BARRIER_WAITS);
@@ -127,15 +117,16 @@ impl SamplingStats {
         }
     }
 
-    /// Records a sample of all sensors.
+    /// Records a sample: for each sensor its name, its readings or the text of the error, and whether it was not read
+    /// because of its backoff. Then the error is the last one.
     pub(crate) fn record_sample<'a>(
         &mut self,
-        results: impl IntoIterator<Item = SensorResult<'a>>,
+        results: impl IntoIterator<Item = (&'a str, Result<&'a Readings, &'a str>, bool)>,
         now: BootInstant,
     ) {
         self.samples += 1;
         let mut measured = Vec::new();
-        for SensorResult { sensor, result, is_skipped } in results {
+        for (sensor, result, is_skipped) in results {
             let Some(stats) = self.sensors.iter_mut().find(|stats| stats.info.name == sensor) else {
                 continue;
             };
@@ -206,11 +197,9 @@ mod tests {
             .iter()
             .map(|(sensor, result, is_skipped)| (*sensor, result.map(readings), *is_skipped))
             .collect();
-        let results = results.iter().map(|(sensor, result, is_skipped)| SensorResult {
-            sensor,
-            result: result.as_ref().map_err(|error| *error),
-            is_skipped: *is_skipped,
-        });
+        let results = results.iter();
+        let results =
+            results.map(|(name, result, skipped)| (*name, result.as_ref().map_err(|e| *e), *skipped));
         stats.record_sample(results, now);
     }
 

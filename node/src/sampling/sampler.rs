@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use super::barrier_gate::BarrierGate;
 use super::sensor_health::HealthChange;
 use super::{Sample, Sensors, read_timeout};
-use crate::metrics::{SamplingMetrics, SensorResult};
+use crate::metrics::SamplingMetrics;
 use crate::model::barrier::{self, Barrier, LOG_TARGET, SamplingMode};
 use crate::model::measurement::Format;
 use crate::model::node_id::NodeId;
@@ -150,10 +150,8 @@ impl Sampler {
     ) -> Option<Vec<u8>> {
         let samples = sensors.sample(mode.period).await;
         samples.iter().for_each(log_health_change);
-        let results = samples.iter().map(|sample| SensorResult {
-            sensor: &sample.sensor,
-            result: sample.result.as_ref().map_err(String::as_str),
-            is_skipped: sample.skipped,
+        let results = samples.iter().map(|sample| {
+            (sample.sensor.as_str(), sample.result.as_ref().map_err(String::as_str), sample.skipped)
         });
         self.metrics.update(|stats| stats.record_sample(results, BootInstant::now()));
         self.publish_sensor_info(sensors);

@@ -237,6 +237,7 @@ impl FleetStatus {
             let is_leader = leader_id.as_ref() == Some(&id);
             NodeSummary::new(&id, is_leader, fleet.measurements.remove(&id), info, now)
         });
+        let wrong_znodes = fleet.wrong_znodes.iter().take(MAX_WRONG_ZNODES);
         FleetStatus {
             zookeeper,
             time: timestamp(now),
@@ -250,12 +251,7 @@ impl FleetStatus {
             delivered: state.and_then(|state| state.delivered),
             sampling_period: fleet.sampling_period.map(|period| period.as_secs_f64()),
             nodes: nodes.collect(),
-            wrong_znodes: fleet
-                .wrong_znodes
-                .iter()
-                .take(MAX_WRONG_ZNODES)
-                .map(WrongZnodeSummary::new)
-                .collect(),
+            wrong_znodes: wrong_znodes.map(WrongZnodeSummary::new).collect(),
             more_wrong_znodes: fleet.wrong_znodes.len().saturating_sub(MAX_WRONG_ZNODES),
         }
     }
@@ -274,7 +270,9 @@ impl NodeSummary {
         info: Option<NodeInfo>,
         now: Millis,
     ) -> NodeSummary {
-        let age = measurement.as_ref().map(|measurement| age_in_seconds(now, measurement.modified));
+        // The estimate of ZooKeeper's clock may be behind the write.
+        let age = |raw: &RawMeasurement| now.saturating_sub(raw.modified).max(0) as f64 / 1_000.0;
+        let age = measurement.as_ref().map(age);
         let since = measurement.as_ref().map(|measurement| timestamp(measurement.created));
         let RawMeasurement { readings, count, problem, .. } = measurement.unwrap_or_default();
         let sensors = info.iter().flat_map(|info| &info.sensors);
@@ -303,11 +301,6 @@ impl NodeSummary {
             board: info.map(|info| info.board),
         }
     }
-}
-
-/// Returns the age of a write; zero if the estimate of ZooKeeper's clock is behind it.
-fn age_in_seconds(now: Millis, written: Millis) -> f64 {
-    now.saturating_sub(written).max(0) as f64 / 1_000.0
 }
 
 /// Returns a date; the start of 1970 for a time that no calendar contains.

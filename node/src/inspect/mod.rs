@@ -104,10 +104,7 @@ impl Inspection {
             entry
         };
         let mut entries: Vec<Entry> = children.iter().map(describe).collect();
-        entries.sort_by(|a, b| {
-            let key = |entry: &Entry| entry.place.unwrap_or(usize::MAX);
-            key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
-        });
+        entries.sort_by_cached_key(|entry| (entry.place.unwrap_or(usize::MAX), entry.name.clone()));
         Inspection { kind, znode: Entry::new(znode, now), entries }
     }
 }

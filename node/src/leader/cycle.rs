@@ -293,7 +293,7 @@ impl CycleRunner<'_> {
         log_averages(&report);
         self.handles.metrics.set_averages(&report);
         if dropped.is_some() {
-            self.handles.metrics.report_dropped();
+            self.handles.metrics.record(|metrics| metrics.dropped.inc());
         }
         self.handles.publish_averages(&report);
         let deliver = self.config.api.is_some();

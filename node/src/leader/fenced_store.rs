@@ -27,7 +27,7 @@ const MAX_OCCUPIED: u32 = 5;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FencedStore {
     /// Fencing token of the leadership in which the fence was acquired.
-    fencing_token: i64,
+    pub(super) fencing_token: i64,
     pub(super) fence: Fence,
     /// Version of the fence's znode.
     version: i32,
@@ -82,11 +82,6 @@ pub(super) enum BarrierCommit {
 }
 
 impl FencedStore {
-    /// Returns true if the fence was acquired in this leadership.
-    pub(super) fn belongs_to(&self, leadership: &Leadership) -> bool {
-        self.fencing_token == leadership.fencing_token()
-    }
-
     /// Acquires the fence: from then on no earlier leader can commit. `last_own` is the fence that this leader wrote
     /// last, in case the znode was deleted. The new epoch is above `min_epoch`, the epoch of a report that a collector
     /// has from another program, if any.

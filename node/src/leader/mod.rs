@@ -157,8 +157,10 @@ impl Leader {
         state: &mut State,
     ) -> Result<Option<Millis>, CommitError> {
         let previous_connection = std::mem::replace(&mut state.connection, leadership.connection().number());
-        let reloadable =
-            state.store.as_mut().filter(|store| store.belongs_to(leadership) && state.min_epoch.is_none());
+        let reloadable = state
+            .store
+            .as_mut()
+            .filter(|store| store.fencing_token == leadership.fencing_token() && state.min_epoch.is_none());
         if let Some(store) = reloadable
             && let Some(listed) = store.reload(leadership).await?
         {

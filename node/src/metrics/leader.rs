@@ -44,7 +44,7 @@ pub struct LeaderMetrics(Option<Arc<Inner>>);
 type CounterByOutcome = Family<[(&'static str, &'static str); 1], Counter>;
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     epochs: Counter,
     cycles: CounterByOutcome,
     cycle_durations: Histogram,
@@ -52,9 +52,12 @@ struct Inner {
     requests: CounterByOutcome,
     request_durations: Histogram,
     retries: Counter,
-    rejected: Counter,
-    dropped: Counter,
-    outranked: Counter,
+    /// Rejected reports that were moved out of the outbox.
+    pub(crate) rejected: Counter,
+    /// Reports that were deleted because the outbox was full.
+    pub(crate) dropped: Counter,
+    /// Reports that a collector refused because it has reports of an epoch above the leader's.
+    pub(crate) outranked: Counter,
     /// `None` while this node is not the leader.
     stats: Mutex<Option<LeaderStats>>,
 }
@@ -96,7 +99,8 @@ impl LeaderMetrics {
         lock(&self.0.as_ref()?.stats).clone()
     }
 
-    fn record<T>(&self, record: impl FnOnce(&Inner) -> T) {
+    /// Calls `record` with the counters, unless the recorder is disabled.
+    pub(crate) fn record<T>(&self, record: impl FnOnce(&Inner) -> T) {
         self.0.as_deref().map(record);
     }
 
@@ -187,21 +191,6 @@ impl LeaderMetrics {
         inner.requests.get_or_create(&[("outcome", outcome)]).inc();
         inner.request_durations.observe(duration.as_secs_f64());
         self.delivery_started();
-    }
-
-    /// Records that a collector refused a report because it has reports of an epoch above the leader's.
-    pub(crate) fn report_outranked(&self) {
-        self.record(|inner| inner.outranked.inc());
-    }
-
-    /// Records that a rejected report was moved out of the outbox.
-    pub(crate) fn report_rejected(&self) {
-        self.record(|inner| inner.rejected.inc());
-    }
-
-    /// Records that a report was deleted because the outbox was full.
-    pub(crate) fn report_dropped(&self) {
-        self.record(|inner| inner.dropped.inc());
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {

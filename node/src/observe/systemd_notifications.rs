@@ -47,7 +47,7 @@ pub(crate) async fn notify(
             is_ready = is_ready || (progress.is_some() && (has_connected || !needs_connection));
             line.update(&status)
         };
-        if is_ready && !line.has_been_sent() {
+        if is_ready && line.sent.is_none() {
             notifier.ready().await;
             info!("notified the service manager that this node is ready");
         }

@@ -87,7 +87,7 @@ impl SharedOutbox {
         self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
         let outranked = outbox.outranked();
         if is_stale && outranked.is_some() {
-            self.metrics.report_outranked();
+            self.metrics.record(|metrics| metrics.outranked.inc());
         }
         if outranked != outranked_before {
             self.outranked.send_replace(outranked);

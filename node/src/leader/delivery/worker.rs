@@ -149,7 +149,7 @@ impl DeliveryWorker<'_> {
 
     async fn count_rejected(&self) {
         let metrics = &self.outbox.metrics;
-        metrics.report_rejected();
+        metrics.record(|metrics| metrics.rejected.inc());
         if metrics.is_enabled()
             && let Ok(Some(rejected)) = self.leadership.connection().stat(REJECTED_PATH).await
         {

@@ -32,9 +32,7 @@ fn state_file_passes_records_from_one_process_to_the_next() {
         third.earlier_processes(&process_record(3, &[]).contender),
         [process_record(1, &[7]), process_record(2, &[8])]
     );
-    third.remove_process(&process_record(1, &[]).contender);
-    third.remove_process(&process_record(2, &[]).contender);
-    third.remove_process(&process_record(3, &[]).contender);
+    (1..=3).for_each(|process| third.remove_process(&process_record(process, &[]).contender));
     drop(third);
     assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, []);
 }

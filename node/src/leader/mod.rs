@@ -187,7 +187,7 @@ impl Leader {
         state.outbox = SharedOutbox::new(self.handles.config.borrow().period, self.handles.metrics.clone());
         self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
         info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
-        state.outbox.update(|outbox| outbox.set_fence(fence)).await;
+        state.outbox.update(|outbox| outbox.fence = Some(fence)).await;
         let reader = OutboxReader { outbox: &state.outbox, leadership, handles: &self.handles };
         reader.sync(&BTreeSet::new(), &listed, fence).await?;
         Ok(last_cycle)
@@ -253,7 +253,7 @@ async fn deliver(handles: &LeaderHandles, leadership: &Leadership, outbox: &Shar
     let mut configs = handles.config.clone();
     loop {
         let LeaderConfig { api, period, .. } = configs.borrow_and_update().clone();
-        outbox.update(|outbox| outbox.set_period(period)).await;
+        outbox.update(|outbox| outbox.queue.period = period).await;
         let worker = DeliveryWorker { outbox, leadership, api: api.as_ref() };
         tokio::select! {
             () = worker.run() => {}
@@ -271,7 +271,7 @@ async fn publish_state(
     since: Timestamp,
     mut newest: watch::Receiver<u64>,
 ) {
-    let (mut accepted, mut outranking) = (outbox.delivered(), outbox.outranked());
+    let (mut accepted, mut outranking) = (outbox.delivered.subscribe(), outbox.outranked.subscribe());
     loop {
         let delivered = *accepted.borrow_and_update();
         let cycle = *newest.borrow_and_update();

@@ -56,9 +56,8 @@ impl HealthSnapshot {
     pub(crate) fn liveness(&self) -> HealthReport {
         match self.stage {
             Stage::Hanging => {
-                return HealthReport::unhealthy([
-                    "the node hangs: its thread does not respond within 1 s".into()
-                ]);
+                let reason = "the node hangs: its thread does not respond within 1 s";
+                return HealthReport::unhealthy([reason.into()]);
             }
             Stage::Starting => return HealthReport::healthy("starting", Vec::new()),
             Stage::Stopping => return HealthReport::healthy("stopping", Vec::new()),
@@ -160,22 +159,11 @@ mod tests {
             sensor_errors: vec![("air".into(), "cut".into())],
             ..healthy()
         };
-        let liveness = snapshot.liveness();
-        assert_eq!(
-            (liveness.is_healthy, &*liveness.text),
-            (true, "ok\nsensor air: cut\nZooKeeper is not connected\n")
-        );
-        let readiness = snapshot.readiness();
-        assert!(
-            !readiness.is_healthy && readiness.text.contains("no measurement yet\n"),
-            "{}",
-            readiness.text
-        );
-        assert!(
-            readiness.text.contains("no measurement published yet\nsensor air: cut\n"),
-            "{}",
-            readiness.text
-        );
+        let text = "ok\nsensor air: cut\nZooKeeper is not connected\n".to_owned();
+        assert_eq!(snapshot.liveness(), HealthReport { is_healthy: true, text });
+        let HealthReport { is_healthy, text } = snapshot.readiness();
+        assert!(!is_healthy && text.contains("no measurement yet\n"), "{text}");
+        assert!(text.contains("no measurement published yet\nsensor air: cut\n"), "{text}");
     }
 
     #[test]

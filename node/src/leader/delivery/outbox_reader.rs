@@ -96,7 +96,7 @@ impl OutboxReader<'_> {
     /// Reads further reports whenever finished ones have made room. `newest` is the newest committed cycle.
     pub(in crate::leader) async fn load_when_there_is_room(self, epoch: i64, newest: watch::Receiver<u64>) {
         loop {
-            self.outbox.finished().await;
+            self.outbox.finished.notified().await;
             let newest = newest_possible(epoch, *newest.borrow());
             if let Err(error) = self.load(newest).await {
                 debug!(%error, "cannot read the outbox");
@@ -200,7 +200,7 @@ pub(in crate::leader) async fn outranked(
     epoch: i64,
     last_takeover: Option<BootInstant>,
 ) -> i64 {
-    let mut outranked = outbox.outranked();
+    let mut outranked = outbox.outranked.subscribe();
     let mut logged = None;
     loop {
         let known = *outranked.borrow_and_update();

@@ -120,8 +120,10 @@ pub(crate) struct DeliveryQueue {
     last_sent: BootInstant,
     /// Latest start of a request that was accepted.
     last_accepted_sent: BootInstant,
-    dropped: u64,
-    period: Duration,
+    /// Number of cycles whose reports were dropped because the outbox was full, for the next [`StateChange::Accepting`].
+    pub(super) dropped: u64,
+    /// Time between two reports.
+    pub(in crate::leader) period: Duration,
     state: ApiState,
 }
 
@@ -129,11 +131,6 @@ impl DeliveryQueue {
     /// Returns an empty queue for reports that arrive once per `period`.
     pub(crate) fn new(period: Duration) -> DeliveryQueue {
         DeliveryQueue { period, ..DeliveryQueue::default() }
-    }
-
-    /// Sets the time between two reports.
-    pub(crate) fn set_period(&mut self, period: Duration) {
-        self.period = period;
     }
 
     /// Returns the timeout of a request.
@@ -154,11 +151,6 @@ impl DeliveryQueue {
             self.in_flight.remove(&key);
             self.order.remove(&(report.demotion, report.epoch, key));
         }
-    }
-
-    /// Counts a cycle whose reports were dropped because the outbox was full.
-    pub(crate) fn count_dropped(&mut self) {
-        self.dropped += 1;
     }
 
     /// Returns true if a request with this report is under way.

@@ -116,7 +116,7 @@ fn queue_does_not_send_removed_reports_and_counts_dropped_ones() {
     queue.remove(first);
     assert_eq!(queue.on_outcome(first, ACCEPTED), (None, None), "the report was removed");
     queue.remove((2, 0));
-    queue.count_dropped();
+    queue.dropped += 1;
     let (key, _) = send(&mut queue, now);
     assert_eq!(
         (key, queue.on_outcome(key, ACCEPTED).1),

@@ -22,12 +22,13 @@ const MAX_LOGGED_ERRORS: usize = 8;
 pub(crate) struct SharedOutbox {
     outbox: Mutex<Outbox>,
     /// Notified when the outbox has changed.
-    changed: Notify,
+    pub(super) changed: Notify,
     /// Notified when a report has been deleted or replaced in ZooKeeper.
-    finished: Notify,
-    delivered: watch::Sender<Option<Delivered>>,
+    pub(super) finished: Notify,
+    /// Newest accepted report.
+    pub(in crate::leader) delivered: watch::Sender<Option<Delivered>>,
     /// Epoch above the leader's of which a collector has reports.
-    outranked: watch::Sender<Option<i64>>,
+    pub(in crate::leader) outranked: watch::Sender<Option<i64>>,
     /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that
     /// each is logged once.
     pub(super) logged_errors: Mutex<BTreeSet<String>>,
@@ -57,35 +58,15 @@ impl SharedOutbox {
         changed
     }
 
-    /// Returns a receiver of the newest accepted report.
-    pub(crate) fn delivered(&self) -> watch::Receiver<Option<Delivered>> {
-        self.delivered.subscribe()
-    }
-
-    /// Returns a receiver of the epoch above the leader's of which a collector has reports.
-    pub(crate) fn outranked(&self) -> watch::Receiver<Option<i64>> {
-        self.outranked.subscribe()
-    }
-
-    /// Waits until the outbox has changed since the last call.
-    pub(super) async fn changed(&self) {
-        self.changed.notified().await;
-    }
-
-    /// Waits until a report has been deleted or replaced in ZooKeeper since the last call.
-    pub(super) async fn finished(&self) {
-        self.finished.notified().await;
-    }
-
     /// Records the outcome of a request. Returns a change of the API's state, if there is one, and the number of cycles
     /// that wait.
     pub(super) async fn on_outcome(&self, key: Key, outcome: Outcome) -> (Option<StateChange>, usize) {
         let (is_accepted, is_stale) = (outcome == Outcome::Accepted, matches!(outcome, Outcome::Stale(_)));
         let mut outbox = self.outbox.lock().await;
-        let outranked_before = outbox.outranked();
+        let outranked_before = outbox.outranked;
         let (_, change) = outbox.on_outcome(key, outcome);
         self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
-        let outranked = outbox.outranked();
+        let outranked = outbox.outranked;
         if is_stale && outranked.is_some() {
             self.metrics.record(|metrics| metrics.outranked.inc());
         }

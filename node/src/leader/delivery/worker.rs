@@ -93,7 +93,7 @@ impl DeliveryWorker<'_> {
         let mut tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
         let mut finishing = Finishing::default();
         self.outbox.metrics.delivery_started();
-        self.outbox.lock().await.on_interrupted();
+        self.outbox.lock().await.queue.on_interrupted();
         loop {
             for cycle in finishing.take(self.outbox.lock().await.unfinished()) {
                 tasks.push(Box::pin(self.finish(cycle)));
@@ -121,7 +121,7 @@ impl DeliveryWorker<'_> {
                         tasks.push(task);
                     }
                 }
-                () = self.outbox.changed() => {}
+                () = self.outbox.changed.notified() => {}
                 () = tokio::time::sleep(delay) => {}
             }
         }

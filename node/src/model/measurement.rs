@@ -164,11 +164,8 @@ mod tests {
         assert_eq!(Format::for_sensors(&one).encode("1", &[("s", reading)]), Some(b"78".to_vec()));
         assert_eq!(Format::for_sensors(&one).encode("1", &[]), None);
         let pack = Format::for_sensors(&two).encode("1", &[("s", reading)]).unwrap();
-        assert_eq!(
-            parse(&pack).unwrap()[0].unit.as_deref(),
-            Some("Cel"),
-            "a pack even while one quantity is missing"
-        );
+        let value = parse(&pack).unwrap().remove(0);
+        assert_eq!(value.unit.as_deref(), Some("Cel"), "a pack even while one quantity is missing");
     }
 
     #[test]

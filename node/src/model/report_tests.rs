@@ -27,11 +27,8 @@ fn get_request_has_the_parameters_of_existing_fleets() {
     assert_eq!(request.url().as_str(), "http://h:8000/nuevo?token=x&dato=79.5");
     assert_eq!(request.headers()["idempotency-key"], "7-3");
     let request = built(&report(Some("Cel")), &url, ApiMethod::Get);
-    assert_eq!(
-        request.url().query(),
-        Some("token=x&dato=79.5&quantity=temperature&unit=Cel"),
-        "with quantity and unit if they are known"
-    );
+    let query = "token=x&dato=79.5&quantity=temperature&unit=Cel";
+    assert_eq!(request.url().query(), Some(query), "with quantity and unit if they are known");
 }
 
 #[test]

@@ -40,16 +40,11 @@ fn send(outbox: &mut Outbox, now: &mut u64) -> Option<(Key, Report)> {
 fn outbox_finishes_a_report_with_its_last_average() {
     let (mut outbox, mut now) = (outbox([]), 0);
     outbox.add(two_averages(7));
-    let (key, report) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!(
-        (report.idempotency_key(), outbox.on_outcome(key, Outcome::Accepted)),
-        ("1-7-Cel".to_owned(), (None, None))
-    );
-    let (key, report) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!(
-        (report.idempotency_key(), outbox.on_outcome(key, Outcome::Accepted)),
-        ("1-7-%RH".to_owned(), (Some(7), None))
-    );
+    for (idempotency_key, finished) in [("1-7-Cel", None), ("1-7-%RH", Some(7))] {
+        let (key, report) = send(&mut outbox, &mut now).unwrap();
+        assert_eq!(report.idempotency_key(), idempotency_key);
+        assert_eq!(outbox.on_outcome(key, Outcome::Accepted), (finished, None));
+    }
     assert_eq!((outbox.disposition(7), outbox.waiting()), (Some(&Disposition::Delivered), 0));
     // It stays until it is deleted in ZooKeeper, and is not sent again.
     outbox.add(two_averages(7));
@@ -206,11 +201,8 @@ fn outbox_holds_a_bounded_number_of_bytes_and_reads_the_rest_later() {
     }
     assert!(each > 100_000 && (read * each).abs_diff(MAX_LOADED_BYTES) <= each, "{read} of {each} bytes");
     outbox.add(large(1_001));
-    assert_eq!(
-        (outbox.waiting(), outbox.loaded.len()),
-        (1_001, read),
-        "a new report stays out of memory as well"
-    );
+    let counts = (outbox.waiting(), outbox.loaded.len());
+    assert_eq!(counts, (1_001, read), "a new report stays out of memory as well");
     // Delivered reports make room for the others, which are read in order.
     let (mut now, mut settled) = (0, Vec::new());
     while let Some((key, _)) = send(&mut outbox, &mut now) {

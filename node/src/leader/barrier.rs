@@ -2,7 +2,7 @@
 //! [`crate::leader::fenced_store`] releases it and starts the next generation.
 
 use atalaya_recipes::session::{CreateMode, Write};
-use atalaya_recipes::{Connection, Error, Leadership, Stat, WrongZnodeReporter};
+use atalaya_recipes::{Connection, Leadership, WrongZnodeReporter};
 use tracing::{info, warn};
 
 use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
@@ -40,18 +40,13 @@ impl Barrier {
     }
 }
 
-/// Returns the stat of the barrier's znode, if the barrier is closed.
-pub(super) async fn find(connection: &Connection) -> Result<Option<Stat>, Error> {
-    connection.stat(PATH).await
-}
-
 /// Closes the open barrier before the first cycle.
 pub(super) async fn close(leadership: &Leadership) -> Result<Barrier, CommitError> {
     let close = Write::Create { path: PATH, data: b"", mode: CreateMode::Persistent };
     fenced_multi(leadership, &[(WriteOp::CloseBarrier, close)]).await?;
     // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong, so it is read. Another program may have opened
     // the barrier since.
-    let generation = find(leadership.connection()).await?.map(|stat| stat.czxid);
+    let generation = leadership.connection().stat(PATH).await?.map(|stat| stat.czxid);
     Ok(Barrier { generation, missing: None })
 }
 
@@ -74,7 +69,7 @@ pub(super) async fn open_leftover(leadership: &Leadership, wrong_znodes: &mut Wr
 
 /// Opens the barrier for good. Returns false if it is open already.
 async fn open(leadership: &Leadership) -> Result<bool, CommitError> {
-    if find(leadership.connection()).await?.is_none() {
+    if leadership.connection().stat(PATH).await?.is_none() {
         return Ok(false);
     }
     let open = Write::Delete { path: PATH, version: None };

@@ -22,6 +22,7 @@ use crate::leader::schedule::Schedule;
 use crate::leader::status_push::{FleetSnapshot, MAX_NODES};
 use crate::leader::write_counter::CounterReader;
 use crate::metrics::{CycleResult, FleetCounts};
+use crate::model::barrier::PATH;
 use crate::model::fence::Fence;
 use crate::model::report::CycleReport;
 use crate::zk::server_clock::{Millis, ServerClock, millis};
@@ -211,7 +212,7 @@ impl CycleRunner<'_> {
 
     /// Closes the barrier, unless a previous leader has closed it. Returns the time at which it was closed.
     async fn find_or_close_barrier(&mut self) -> Result<Millis, CommitError> {
-        if let Some(stat) = barrier::find(self.leadership.connection()).await? {
+        if let Some(stat) = self.leadership.connection().stat(PATH).await? {
             info!(
                 generation = stat.czxid,
                 "the barrier is closed; the cycle of the previous leader is finished first"

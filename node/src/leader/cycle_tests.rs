@@ -127,12 +127,12 @@ async fn cycle_is_retried_when_another_program_opens_or_closes_the_barrier() {
         let mut runner = parts.runner(&leadership);
         runner.find_or_close_barrier().await.unwrap();
         let connection = leadership.connection();
-        connection.delete(crate::model::barrier::PATH, None).await.unwrap();
+        connection.delete(PATH, None).await.unwrap();
         assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
-        connection.ensure(crate::model::barrier::PATH).await.unwrap();
+        connection.ensure(PATH).await.unwrap();
         assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
         assert_eq!(runner.run_cycle().await, COMMITTED);
-        let stat = connection.stat(crate::model::barrier::PATH).await.unwrap().unwrap();
+        let stat = connection.stat(PATH).await.unwrap().unwrap();
         assert_eq!(runner.barrier.unwrap().generation, Some(stat.czxid));
     })
     .await;
@@ -150,7 +150,7 @@ async fn cycle_waits_for_all_members_to_publish_in_the_generation_of_the_barrier
         assert_eq!(runner.run_cycle().await, COMMITTED);
         assert!(!runner.all_have_published().await, "the next generation has begun");
         barrier::open_leftover(&leadership, &mut runner.wrong_znodes).await;
-        assert!(barrier::find(leadership.connection()).await.unwrap().is_none());
+        assert!(leadership.connection().stat(PATH).await.unwrap().is_none());
     })
     .await;
 }

@@ -1,6 +1,6 @@
 //! The parts of a running node that several tasks use, the channels between tasks, and the tasks themselves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atalaya_hal::boards::Counting;
 use atalaya_recipes::node_names::{ContenderId, Naming, Role};
@@ -30,7 +30,7 @@ use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::process::systemd::Notifier;
 use crate::reload::{self, Reload};
-use crate::sampling::{SampleProgress, Sampler, Sensors};
+use crate::sampling::{Sampler, Sensors};
 use crate::settings::Settings;
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
@@ -69,7 +69,7 @@ pub(super) struct Shared {
     /// Newest measurement, encoded for its znode.
     measurement: watch::Sender<Option<Vec<u8>>>,
     sensor_info: watch::Sender<Vec<SensorStatus>>,
-    sample_progress: watch::Sender<Option<SampleProgress>>,
+    sample_progress: watch::Sender<Option<Instant>>,
     sampling_mode: watch::Sender<SamplingMode>,
     board: watch::Sender<String>,
     /// `None` while the node does not lead.

@@ -16,8 +16,6 @@ use crate::model::node_id::NodeId;
 use crate::observe::health::{HealthReport, HealthSnapshot, Stage};
 use crate::observe::node_status::NodeStatus;
 use crate::observe::watchdog::{Watchdog, leader_problem};
-use crate::sampling::SampleProgress;
-
 use crate::settings::Settings;
 
 /// Maximum delay of a sample before the liveness probe fails.
@@ -61,7 +59,8 @@ struct State {
 pub(crate) struct NodeHandles {
     pub(crate) session: Session,
     pub(crate) status: watch::Receiver<NodeStatus>,
-    pub(crate) sampling: watch::Receiver<Option<SampleProgress>>,
+    /// Latest time at which the next sample must be complete.
+    pub(crate) sampling: watch::Receiver<Option<Instant>>,
     pub(crate) sampling_mode: watch::Receiver<SamplingMode>,
     pub(crate) settings: watch::Receiver<Settings>,
     pub(crate) board: watch::Receiver<String>,
@@ -124,7 +123,7 @@ impl Observer {
         }
     }
 
-    fn record(&self, status: &NodeStatus, sampling: Option<SampleProgress>) {
+    fn record(&self, status: &NodeStatus, sampling: Option<Instant>) {
         let now = BootInstant::now();
         self.0.metrics.sampling.update(|stats| stats.record_publication(status.published, now));
         let mut state = lock(&self.0.state);

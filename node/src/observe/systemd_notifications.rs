@@ -16,7 +16,6 @@ use crate::observe::node_status::NodeStatus;
 use crate::observe::status_line::StatusLine;
 use crate::observe::watchdog::Watchdog;
 use crate::process::systemd::Notifier;
-use crate::sampling::SampleProgress;
 use crate::settings::Settings;
 
 /// Maximum time between two checks of the watchdog.
@@ -29,7 +28,7 @@ pub(crate) async fn notify(
     settings: &Settings,
     needs_connection: bool,
     mut status: watch::Receiver<NodeStatus>,
-    mut sampling: watch::Receiver<Option<SampleProgress>>,
+    mut sampling: watch::Receiver<Option<Instant>>,
 ) {
     let interval = notifier.watchdog_interval().unwrap_or(Duration::MAX);
     let mut watchdog = Watchdog::new(Instant::now(), settings, interval);

@@ -57,6 +57,7 @@ use crate::model::leader_state::LeaderState;
 use crate::zk::bulk_read::SizeCache;
 use crate::zk::server_clock::{Millis, ServerClock};
 pub(crate) use config::{LeaderConfig, LeaderHandles};
+#[cfg(feature = "demo")]
 pub(crate) use cycle::AVERAGES_TARGET;
 use cycle::{CycleRunner, zookeeper_timeout};
 use delivery::outbox_reader::{OutboxReader, outranked};

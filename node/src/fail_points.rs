@@ -84,21 +84,17 @@ mod configured {
         #[cfg(unix)]
         use rustix::process::{Signal, getpid, kill_process};
         match action {
-            Action::Kill => {
-                tracing::warn!(name, "fault point: dying here");
-                // A kill would lose the log lines that are not written yet.
-                crate::logging::finish("");
-                #[cfg(unix)]
-                let _ = kill_process(getpid(), Signal::KILL);
-                std::process::abort()
-            }
-            Action::Stop => {
-                tracing::warn!(name, "fault point: stopping here");
-                crate::logging::finish("");
-                #[cfg(unix)]
-                let _ = kill_process(getpid(), Signal::STOP);
-            }
+            Action::Kill => tracing::warn!(name, "fault point: dying here"),
+            Action::Stop => tracing::warn!(name, "fault point: stopping here"),
             Action::Panic => panic!("fault point {name}"),
+        }
+        // A kill would lose the log lines that are not written yet.
+        crate::logging::finish("");
+        let is_kill = matches!(action, Action::Kill);
+        #[cfg(unix)]
+        let _ = kill_process(getpid(), if is_kill { Signal::KILL } else { Signal::STOP });
+        if is_kill {
+            std::process::abort();
         }
     }
 }

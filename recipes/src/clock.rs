@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// A point in time, as the time since the machine was started, including suspended time. Only differences are
 /// meaningful.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootInstant(Duration);
 
 impl BootInstant {

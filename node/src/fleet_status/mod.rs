@@ -13,7 +13,7 @@ use serde::Serialize;
 pub(crate) use render::{StyledLine, render_lines, render_table};
 
 use crate::model::fence::Fence;
-use crate::model::health_status::SensorState;
+use crate::model::health_status::{SensorState, is_zero};
 use crate::model::leader_state::Delivered;
 use crate::model::measurement::{self, Exclusion};
 use crate::model::node_info::NodeInfo;
@@ -55,7 +55,7 @@ impl RawFleet {
 }
 
 /// Content of the znode of a measurement.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct RawMeasurement {
     readings: Vec<Reading>,
     /// Number of readings, including those that were not kept.
@@ -83,7 +83,6 @@ impl RawMeasurement {
     }
 }
 
-/// A value and its unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Reading {
     pub(crate) value: f64,
@@ -160,7 +159,6 @@ impl WrongZnodeSummary {
     }
 }
 
-/// The leader of a fleet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct LeaderSummary {
     /// Id in the contender's znode.
@@ -172,7 +170,6 @@ pub(crate) struct LeaderSummary {
     pub(crate) in_line_since: Timestamp,
 }
 
-/// A node of a fleet.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct NodeSummary {
     pub(crate) id: String,
@@ -205,11 +202,6 @@ pub(crate) struct NodeSummary {
     pub(crate) version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) board: Option<String>,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "required by serde")]
-fn is_zero(count: &usize) -> bool {
-    *count == 0
 }
 
 /// A sensor that cannot be read.
@@ -245,6 +237,7 @@ impl FleetStatus {
             let is_leader = leader_id.as_ref() == Some(&id);
             NodeSummary::new(&id, is_leader, fleet.measurements.remove(&id), info, now)
         });
+        let wrong_znodes = fleet.wrong_znodes.iter().take(MAX_WRONG_ZNODES);
         FleetStatus {
             zookeeper,
             time: timestamp(now),
@@ -258,12 +251,7 @@ impl FleetStatus {
             delivered: state.and_then(|state| state.delivered),
             sampling_period: fleet.sampling_period.map(|period| period.as_secs_f64()),
             nodes: nodes.collect(),
-            wrong_znodes: fleet
-                .wrong_znodes
-                .iter()
-                .take(MAX_WRONG_ZNODES)
-                .map(WrongZnodeSummary::new)
-                .collect(),
+            wrong_znodes: wrong_znodes.map(WrongZnodeSummary::new).collect(),
             more_wrong_znodes: fleet.wrong_znodes.len().saturating_sub(MAX_WRONG_ZNODES),
         }
     }
@@ -282,11 +270,11 @@ impl NodeSummary {
         info: Option<NodeInfo>,
         now: Millis,
     ) -> NodeSummary {
-        let age = measurement.as_ref().map(|measurement| age_in_seconds(now, measurement.modified));
+        // The estimate of ZooKeeper's clock may be behind the write.
+        let age = |raw: &RawMeasurement| now.saturating_sub(raw.modified).max(0) as f64 / 1_000.0;
+        let age = measurement.as_ref().map(age);
         let since = measurement.as_ref().map(|measurement| timestamp(measurement.created));
-        let (readings, count, problem) = measurement.map_or((Vec::new(), 0, None), |measurement| {
-            (measurement.readings, measurement.count, measurement.problem)
-        });
+        let RawMeasurement { readings, count, problem, .. } = measurement.unwrap_or_default();
         let sensors = info.iter().flat_map(|info| &info.sensors);
         let failing = sensors
             .filter(|sensor| sensor.health.state != SensorState::Ok)
@@ -313,11 +301,6 @@ impl NodeSummary {
             board: info.map(|info| info.board),
         }
     }
-}
-
-/// Returns the age of a write; zero if the estimate of ZooKeeper's clock is behind it.
-fn age_in_seconds(now: Millis, written: Millis) -> f64 {
-    now.saturating_sub(written).max(0) as f64 / 1_000.0
 }
 
 /// Returns a date; the start of 1970 for a time that no calendar contains.

@@ -3,30 +3,15 @@
 use crate::fleet_status::{FleetStatus, NodeSummary, Reading};
 use crate::model::text::{format_age, truncate};
 
-/// Style of a piece of text on a terminal.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Style {
-    #[default]
-    Plain,
-    Dim,
-    Bold,
-    Good,
-    Bad,
-}
+/// Escape sequence that starts the style of a piece of text on a terminal.
+type Style = &'static str;
 
-impl Style {
-    fn escape_sequence(self) -> &'static str {
-        match self {
-            Style::Plain => "",
-            Style::Dim => "\x1b[2m",
-            Style::Bold => "\x1b[1m",
-            Style::Good => "\x1b[32m",
-            Style::Bad => "\x1b[31m",
-        }
-    }
-}
+const PLAIN: Style = "";
+const DIM: Style = "\x1b[2m";
+const BOLD: Style = "\x1b[1m";
+const GOOD: Style = "\x1b[32m";
+const BAD: Style = "\x1b[31m";
 
-/// A line of styled pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StyledLine(Vec<(Style, String)>);
 
@@ -34,7 +19,7 @@ impl StyledLine {
     /// Returns a line that starts with a heading; an empty heading continues the line above.
     fn with_heading(heading: &str, rest: impl IntoIterator<Item = (Style, String)>) -> StyledLine {
         let gap = if heading.len() < 10 { "" } else { " " };
-        let mut pieces = vec![(Style::Dim, format!("{heading:<10}{gap}"))];
+        let mut pieces = vec![(DIM, format!("{heading:<10}{gap}"))];
         pieces.extend(rest);
         StyledLine(pieces)
     }
@@ -46,8 +31,8 @@ impl StyledLine {
             // Ids and errors come from other programs, so control characters are replaced.
             let shown = truncate(piece, left);
             left -= shown.chars().count();
-            if colours && *style != Style::Plain && !shown.is_empty() {
-                text.extend([style.escape_sequence(), &shown, "\x1b[0m"]);
+            if colours && !style.is_empty() && !shown.is_empty() {
+                text.extend([*style, &shown, "\x1b[0m"]);
             } else {
                 text.push_str(&shown);
             }
@@ -63,7 +48,7 @@ pub(crate) fn render_lines(lines: &[StyledLine], colours: bool) -> String {
 
 /// Returns the lines of a fleet: those about the whole fleet, then a table with at most `max_nodes` nodes.
 pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledLine> {
-    let plain = |text: String| (Style::Plain, text);
+    let plain = |text: String| (PLAIN, text);
     let mut lines = vec![StyledLine::with_heading("fleet", [plain(fleet.zookeeper.clone())])];
     if fleet.is_empty() {
         let text = "no fleet found: no measurements and no contenders".to_owned();
@@ -76,7 +61,7 @@ pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledL
         lines.push(StyledLine::with_heading("reports", reports(fleet)));
         if let Some(outranked) = fleet.outranked {
             let text = format!("none is accepted: the collector has reports of the later epoch {outranked}");
-            lines.push(StyledLine::with_heading("", [(Style::Bad, text)]));
+            lines.push(StyledLine::with_heading("", [(BAD, text)]));
         }
     }
     if let Some(period) = fleet.sampling_period {
@@ -93,7 +78,7 @@ pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledL
     lines.extend(rows(fleet, shown));
     let more = fleet.nodes.len() - shown.len();
     if more > 0 {
-        lines.push(StyledLine(vec![(Style::Dim, format!("and {more} more"))]));
+        lines.push(StyledLine(vec![(DIM, format!("and {more} more"))]));
     }
     lines
 }
@@ -102,19 +87,19 @@ pub(crate) fn render_table(fleet: &FleetStatus, max_nodes: usize) -> Vec<StyledL
 fn wrong_znodes(fleet: &FleetStatus) -> Vec<StyledLine> {
     let mut lines = Vec::new();
     for wrong in &fleet.wrong_znodes {
-        lines.push(StyledLine::with_heading("wrong type", [(Style::Bad, wrong.message.clone())]));
-        lines.push(StyledLine::with_heading("", [(Style::Plain, wrong.remedy.clone())]));
+        lines.push(StyledLine::with_heading("wrong type", [(BAD, wrong.message.clone())]));
+        lines.push(StyledLine::with_heading("", [(PLAIN, wrong.remedy.clone())]));
     }
     if fleet.more_wrong_znodes > 0 {
         let text = format!("and {} more of the wrong type", fleet.more_wrong_znodes);
-        lines.push(StyledLine::with_heading("", [(Style::Bad, text)]));
+        lines.push(StyledLine::with_heading("", [(BAD, text)]));
     }
     lines
 }
 
 fn leader(fleet: &FleetStatus) -> Vec<(Style, String)> {
     let Some(leader) = &fleet.leader else {
-        return vec![(Style::Bad, "none".to_owned())];
+        return vec![(BAD, "none".to_owned())];
     };
     let since = match leader.since {
         Some(since) => format!(" for {}", time_since(fleet, since)),
@@ -125,11 +110,11 @@ fn leader(fleet: &FleetStatus) -> Vec<(Style, String)> {
         2 => "; 1 more contender".to_owned(),
         count => format!("; {} more contenders", count - 1),
     };
-    vec![(Style::Bold, leader.id.clone()), (Style::Plain, since + &others)]
+    vec![(BOLD, leader.id.clone()), (PLAIN, since + &others)]
 }
 
 fn reports(fleet: &FleetStatus) -> Vec<(Style, String)> {
-    let bad_unless_zero = |count: usize| if count == 0 { Style::Plain } else { Style::Bad };
+    let bad_unless_zero = |count: usize| if count == 0 { PLAIN } else { BAD };
     let delivered = match &fleet.delivered {
         Some(delivered) => {
             format!("; last accepted: cycle {}, {} ago", delivered.cycle, time_since(fleet, delivered.time))
@@ -140,7 +125,7 @@ fn reports(fleet: &FleetStatus) -> Vec<(Style, String)> {
         // Most of the time, one report is being delivered.
         (bad_unless_zero(fleet.waiting.saturating_sub(1)), format!("{} waiting", fleet.waiting)),
         (bad_unless_zero(fleet.aside), format!(", {} rejected", fleet.aside)),
-        (Style::Plain, delivered),
+        (PLAIN, delivered),
     ]
 }
 
@@ -172,18 +157,14 @@ const MAX_READINGS: usize = 4;
 fn rows(fleet: &FleetStatus, nodes: &[NodeSummary]) -> Vec<StyledLine> {
     type Cell = (Style, String);
     let header = ["node", "measurement", "age", "sensors", "host", "version", "online"];
-    let mut rows: Vec<[Cell; 7]> = vec![header.map(|name| (Style::Dim, name.to_owned()))];
-    let or_dash = |text: &Option<String>| (Style::Plain, text.clone().unwrap_or_else(|| "-".to_owned()));
+    let mut rows: Vec<[Cell; 7]> = vec![header.map(|name| (DIM, name.to_owned()))];
+    let or_dash = |text: &Option<String>| (PLAIN, text.clone().unwrap_or_else(|| "-".to_owned()));
     rows.extend(nodes.iter().map(|node| {
-        let name = if node.leads {
-            (Style::Bold, format!("{} (leader)", node.id))
-        } else {
-            (Style::Plain, node.id.clone())
-        };
+        let name =
+            if node.leads { (BOLD, format!("{} (leader)", node.id)) } else { (PLAIN, node.id.clone()) };
         let online = node.since.map(|since| time_since(fleet, since));
         let age = node.age.map(format_age);
-        let version =
-            if node.atalaya { or_dash(&node.version) } else { (Style::Dim, "not Atalaya".to_owned()) };
+        let version = if node.atalaya { or_dash(&node.version) } else { (DIM, "not Atalaya".to_owned()) };
         [
             name,
             measurement(node),
@@ -204,7 +185,7 @@ fn rows(fleet: &FleetStatus, nodes: &[NodeSummary]) -> Vec<StyledLine> {
     let line = |row: [Cell; 7]| {
         let cells =
             row.into_iter().zip(widths).map(|((style, text), width)| (style, format!("{text:width$}")));
-        let pieces = cells.flat_map(|cell| [cell, (Style::Plain, "  ".to_owned())]);
+        let pieces = cells.flat_map(|cell| [cell, (PLAIN, "  ".to_owned())]);
         StyledLine(pieces.collect())
     };
     rows.into_iter().map(line).collect()
@@ -212,17 +193,17 @@ fn rows(fleet: &FleetStatus, nodes: &[NodeSummary]) -> Vec<StyledLine> {
 
 fn measurement(node: &NodeSummary) -> (Style, String) {
     if let Some(problem) = &node.problem {
-        return (Style::Bad, problem.clone());
+        return (BAD, problem.clone());
     }
     if node.readings.is_empty() {
-        return (Style::Bad, "none".to_owned());
+        return (BAD, "none".to_owned());
     }
     let mut texts: Vec<String> = node.readings.iter().take(MAX_READINGS).map(reading).collect();
     let more = node.more + node.readings.len().saturating_sub(MAX_READINGS);
     if more > 0 {
         texts.push(format!("{more} more"));
     }
-    (Style::Plain, texts.join(", "))
+    (PLAIN, texts.join(", "))
 }
 
 fn reading(reading: &Reading) -> String {
@@ -245,12 +226,12 @@ fn number(value: f64) -> String {
 
 fn sensors(node: &NodeSummary) -> (Style, String) {
     match (&*node.failing, node.sensors) {
-        ([], 0) => (Style::Plain, "-".to_owned()),
-        ([], _) => (Style::Good, "ok".to_owned()),
+        ([], 0) => (PLAIN, "-".to_owned()),
+        ([], _) => (GOOD, "ok".to_owned()),
         ([one], total) => {
             let of = if total > 1 { format!(" (1 of {total})") } else { String::new() };
-            (Style::Bad, format!("{} {}{of}", one.sensor, one.health))
+            (BAD, format!("{} {}{of}", one.sensor, one.health))
         }
-        (failing, total) => (Style::Bad, format!("{} of {total} failing", failing.len())),
+        (failing, total) => (BAD, format!("{} of {total} failing", failing.len())),
     }
 }

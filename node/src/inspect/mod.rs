@@ -26,7 +26,6 @@ pub(crate) struct Znode {
     pub(crate) stat: Stat,
 }
 
-/// Description of a znode.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Entry {
     /// Position among the contenders or in the queue, from 1; `None` if the znode has none.
@@ -105,10 +104,7 @@ impl Inspection {
             entry
         };
         let mut entries: Vec<Entry> = children.iter().map(describe).collect();
-        entries.sort_by(|a, b| {
-            let key = |entry: &Entry| entry.place.unwrap_or(usize::MAX);
-            key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
-        });
+        entries.sort_by_cached_key(|entry| (entry.place.unwrap_or(usize::MAX), entry.name.clone()));
         Inspection { kind, znode: Entry::new(znode, now), entries }
     }
 }

@@ -3,20 +3,8 @@ use super::*;
 const NOW: Duration = Duration::from_secs(1_000_000);
 
 fn znode(name: &str, data: &str, owner: i64) -> Znode {
-    let created = NOW - Duration::from_secs(90);
-    let stat = Stat {
-        czxid: 1,
-        mzxid: 1,
-        pzxid: 1,
-        ctime: created.as_millis() as i64,
-        mtime: created.as_millis() as i64,
-        version: 0,
-        cversion: 0,
-        aversion: 0,
-        ephemeral_owner: owner,
-        data_length: data.len() as i32,
-        num_children: 0,
-    };
+    let created = (NOW - Duration::from_secs(90)).as_millis() as i64;
+    let stat = Stat { ephemeral_owner: owner, ..crate::fleet_status::tests::stat(created, created) };
     Znode { name: name.to_owned(), data: data.as_bytes().to_vec(), stat }
 }
 

@@ -2,7 +2,7 @@
 //! [`crate::leader::fenced_store`] releases it and starts the next generation.
 
 use atalaya_recipes::session::{CreateMode, Write};
-use atalaya_recipes::{Connection, Error, Leadership, Stat, WrongZnodeReporter};
+use atalaya_recipes::{Connection, Leadership, WrongZnodeReporter};
 use tracing::{info, warn};
 
 use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
@@ -10,7 +10,6 @@ use crate::leader::members::Members;
 use crate::leader::read_fleet::not_written_since;
 use crate::model::barrier::PATH;
 
-/// State of the barrier.
 #[derive(Clone, Debug)]
 pub(super) struct Barrier {
     /// Generation of the closed barrier; `None` if the barrier is open, because another program opened it.
@@ -34,24 +33,11 @@ impl Barrier {
             Some(missing) => missing.into_iter().filter(|path| members.contains_path(path)).collect(),
             None => members.paths(),
         };
-        match not_written_since(connection, &paths, generation).await {
-            // If the cycle fails, all members are checked again: one may have joined in between.
-            Ok(late) if late.is_empty() => true,
-            Ok(late) => {
-                self.missing = Some(late);
-                false
-            }
-            Err(_) => {
-                self.missing = Some(paths);
-                false
-            }
-        }
+        let late = not_written_since(connection, &paths, generation).await.unwrap_or(paths);
+        // If the cycle fails, all members are checked again: one may have joined in between.
+        self.missing = Some(late).filter(|late| !late.is_empty());
+        self.missing.is_none()
     }
-}
-
-/// Returns the stat of the barrier's znode, if the barrier is closed.
-pub(super) async fn find(connection: &Connection) -> Result<Option<Stat>, Error> {
-    connection.stat(PATH).await
 }
 
 /// Closes the open barrier before the first cycle.
@@ -60,7 +46,7 @@ pub(super) async fn close(leadership: &Leadership) -> Result<Barrier, CommitErro
     fenced_multi(leadership, &[(WriteOp::CloseBarrier, close)]).await?;
     // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong, so it is read. Another program may have opened
     // the barrier since.
-    let generation = find(leadership.connection()).await?.map(|stat| stat.czxid);
+    let generation = leadership.connection().stat(PATH).await?.map(|stat| stat.czxid);
     Ok(Barrier { generation, missing: None })
 }
 
@@ -83,7 +69,7 @@ pub(super) async fn open_leftover(leadership: &Leadership, wrong_znodes: &mut Wr
 
 /// Opens the barrier for good. Returns false if it is open already.
 async fn open(leadership: &Leadership) -> Result<bool, CommitError> {
-    if find(leadership.connection()).await?.is_none() {
+    if leadership.connection().stat(PATH).await?.is_none() {
         return Ok(false);
     }
     let open = Write::Delete { path: PATH, version: None };

@@ -28,7 +28,6 @@ pub(crate) struct LeaderConfig {
 /// Fixed settings of a leader, and its channels to the other parts of the node.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaderHandles {
-    /// Id of this node.
     pub(crate) id: String,
     /// Parent of the measurement znodes.
     pub(crate) measurements: String,
@@ -40,7 +39,6 @@ pub(crate) struct LeaderHandles {
     pub(crate) averages: Option<mpsc::UnboundedSender<Report>>,
     /// State of this leader; `None` while this node is not the leader.
     pub(crate) state: watch::Sender<Option<LeaderState>>,
-    /// Metrics of the node.
     pub(crate) metrics: LeaderMetrics,
 }
 

@@ -21,7 +21,9 @@ use crate::leader::read_fleet::{FleetReading, Freshness, read_fleet};
 use crate::leader::schedule::Schedule;
 use crate::leader::status_push::{FleetSnapshot, MAX_NODES};
 use crate::leader::write_counter::CounterReader;
-use crate::metrics::CycleResult;
+use crate::metrics::{CycleResult, FleetCounts};
+use crate::model::barrier::PATH;
+use crate::model::fence::Fence;
 use crate::model::report::CycleReport;
 use crate::zk::server_clock::{Millis, ServerClock, millis};
 
@@ -68,7 +70,6 @@ pub(super) struct CycleRunner<'a> {
     pub(super) wrong_znodes: WrongZnodeReporter,
 }
 
-/// Outcome of a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CycleOutcome {
     /// The cycle has ended.
@@ -154,12 +155,8 @@ impl CycleRunner<'_> {
     }
 
     fn schedule(&self, last_cycle: Option<Millis>) -> Schedule {
-        match (self.config.sync, self.config.release) {
-            (SyncMode::Barrier, Release::Complete) => {
-                Schedule::from_last(last_cycle, self.now(), self.config.period)
-            }
-            _ => Schedule::aligned(last_cycle, self.now(), self.config.period),
-        }
+        let aligned = (self.config.sync, self.config.release) != (SyncMode::Barrier, Release::Complete);
+        Schedule::new(last_cycle, self.now(), self.config.period, aligned)
     }
 
     fn update_members(&mut self, names: &mut watch::Receiver<Option<Vec<String>>>) {
@@ -215,7 +212,7 @@ impl CycleRunner<'_> {
 
     /// Closes the barrier, unless a previous leader has closed it. Returns the time at which it was closed.
     async fn find_or_close_barrier(&mut self) -> Result<Millis, CommitError> {
-        if let Some(stat) = barrier::find(self.leadership.connection()).await? {
+        if let Some(stat) = self.leadership.connection().stat(PATH).await? {
             info!(
                 generation = stat.czxid,
                 "the barrier is closed; the cycle of the previous leader is finished first"
@@ -253,7 +250,8 @@ impl CycleRunner<'_> {
             let measurements = std::mem::take(&mut reading.measurements);
             self.snapshot.send_replace(Some(FleetSnapshot { measurements, clock: *self.clock }));
         }
-        self.handles.metrics.fleet_read(self.members.len(), reading.excluded_by_reason);
+        let fleet = FleetCounts { nodes: self.members.len(), excluded: reading.excluded_by_reason };
+        self.handles.metrics.update(|stats| stats.fleet = Some(fleet));
         Ok(reading)
     }
 
@@ -262,9 +260,9 @@ impl CycleRunner<'_> {
         if averages.is_empty() {
             return None;
         }
-        let fence = self.store.next_fence();
+        let Fence { epoch, cycle, .. } = self.store.next_fence();
         let time = Timestamp::from_millisecond(now).unwrap_or(Timestamp::UNIX_EPOCH);
-        Some(CycleReport::new(fence.epoch, fence.cycle, time, averages, reading.excluded))
+        Some(CycleReport { epoch, cycle, time, excluded: reading.excluded, averages, reason: None })
     }
 
     /// Reads the counter, if the leader writes it and its value is not known.
@@ -290,13 +288,13 @@ impl CycleRunner<'_> {
         }
         self.counter = counter
             .map(|CounterValue { value, version }| CounterValue { value, version: version.wrapping_add(1) });
-        self.handles.metrics.set_counter(counter.map(|counter| counter.value));
+        self.handles.metrics.update(|stats| stats.counter = counter.map(|counter| counter.value));
         let Some(report) = report else { return CycleOutcome::Done(CycleResult::Empty) };
         self.newest_cycle.send_replace(report.cycle);
         log_averages(&report);
         self.handles.metrics.set_averages(&report);
         if dropped.is_some() {
-            self.handles.metrics.report_dropped();
+            self.handles.metrics.record(|metrics| metrics.dropped.inc());
         }
         self.handles.publish_averages(&report);
         let deliver = self.config.api.is_some();
@@ -314,7 +312,6 @@ impl CycleRunner<'_> {
     /// Decides how to continue after a commit that failed; see the errors in the documentation of [`crate::leader`].
     async fn on_commit_failed(&mut self, error: CommitError) -> CycleOutcome {
         match error {
-            CommitError::Fenced => std::future::pending().await,
             CommitError::Rejected(WriteOp::Counter, error) => {
                 // Another client has written the counter, or it is not writable: then the cycle is committed without
                 // it.
@@ -359,18 +356,13 @@ impl CycleRunner<'_> {
 
     /// Logs an error that prevents the cycle, and waits before the next attempt.
     async fn back_off(&mut self, error: CommitError) {
-        match error {
-            CommitError::Fenced => std::future::pending().await,
+        let error = error.unless_fenced().await;
+        if error.is_connection_loss() {
+            warn!("this cycle is not committed, or its commit is not confirmed: {error}");
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        } else {
             // ZooKeeper will probably refuse it again: it is logged once, and retried with growing delays.
-            CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)
-                if !error.is_connection_loss() =>
-            {
-                self.backoff.pause(self.leadership.connection().session(), &error).await;
-            }
-            CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error) => {
-                warn!("this cycle is not committed, or its commit is not confirmed: {error}");
-                tokio::time::sleep(RETRY_INTERVAL).await;
-            }
+            self.backoff.pause(self.leadership.connection().session(), &error).await;
         }
     }
 }

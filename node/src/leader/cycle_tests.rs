@@ -1,7 +1,7 @@
 use std::time::SystemTime;
 
 use super::*;
-use crate::leader::test_support::{connect, election, server};
+use crate::leader::test_support::as_leader;
 use crate::metrics::LeaderMetrics;
 use crate::model::fence;
 use crate::model::fence::Fence;
@@ -76,114 +76,96 @@ const COMMITTED: CycleOutcome = CycleOutcome::Done(CycleResult::Committed);
 
 #[tokio::test]
 async fn cycle_commits_the_average_and_adds_it_to_the_outbox() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
-            let mut runner = parts.runner(&leadership);
-            assert_eq!(runner.run_cycle().await, COMMITTED);
-            assert_eq!(runner.run_cycle().await, COMMITTED);
-            assert_eq!(parts.outbox.lock().await.waiting(), 2);
-            let connection = leadership.connection();
-            let (data, _) = connection.get(&format!("{}/2", outbox_store::PATH)).await.unwrap();
-            let report = CycleReport::parse(&data, 2).unwrap();
-            assert_eq!((report.averages[0].mean, report.averages[0].count), (80.0, 1));
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
-            assert!((report.time.as_second() - now).abs() < 60, "{}", report.time);
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
+        let mut runner = parts.runner(&leadership);
+        assert_eq!(runner.run_cycle().await, COMMITTED);
+        assert_eq!(runner.run_cycle().await, COMMITTED);
+        assert_eq!(parts.outbox.lock().await.waiting(), 2);
+        let connection = leadership.connection();
+        let (data, _) = connection.get(&format!("{}/2", outbox_store::PATH)).await.unwrap();
+        let report = CycleReport::parse(&data, 2).unwrap();
+        assert_eq!((report.averages[0].mean, report.averages[0].count), (80.0, 1));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+        assert!((report.time.as_second() - now).abs() < 60, "{}", report.time);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn cycle_without_a_usable_measurement_is_empty_and_keeps_its_number() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
-            leadership.connection().set(&format!("{PARENT}/1"), b"garbage", None).await.unwrap();
-            assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Done(CycleResult::Empty));
-            assert_eq!(parts.store.fence.cycle, 0);
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
+        leadership.connection().set(&format!("{PARENT}/1"), b"garbage", None).await.unwrap();
+        assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Done(CycleResult::Empty));
+        assert_eq!(parts.store.fence.cycle, 0);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn cycle_is_retried_when_another_client_writes_the_counter_and_counts_new_measurements() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerCycle)).await;
-            let mut runner = parts.runner(&leadership);
-            assert_eq!(runner.run_cycle().await, COMMITTED);
-            let connection = leadership.connection();
-            assert_eq!(connection.get("/counter").await.unwrap().0, b"1");
-            connection.set("/counter", b"10", None).await.unwrap();
-            connection.set(&format!("{PARENT}/1"), b"81", None).await.unwrap();
-            assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
-            assert_eq!(runner.run_cycle().await, COMMITTED);
-            assert_eq!(connection.get("/counter").await.unwrap().0, b"11");
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerCycle)).await;
+        let mut runner = parts.runner(&leadership);
+        assert_eq!(runner.run_cycle().await, COMMITTED);
+        let connection = leadership.connection();
+        assert_eq!(connection.get("/counter").await.unwrap().0, b"1");
+        connection.set("/counter", b"10", None).await.unwrap();
+        connection.set(&format!("{PARENT}/1"), b"81", None).await.unwrap();
+        assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
+        assert_eq!(runner.run_cycle().await, COMMITTED);
+        assert_eq!(connection.get("/counter").await.unwrap().0, b"11");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn cycle_is_retried_when_another_program_opens_or_closes_the_barrier() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut parts = Parts::new(&leadership, config(SyncMode::Barrier, Counting::PerNode)).await;
-            let mut runner = parts.runner(&leadership);
-            runner.find_or_close_barrier().await.unwrap();
-            let connection = leadership.connection();
-            connection.delete(crate::model::barrier::PATH, None).await.unwrap();
-            assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
-            connection.ensure(crate::model::barrier::PATH).await.unwrap();
-            assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
-            assert_eq!(runner.run_cycle().await, COMMITTED);
-            let stat = connection.stat(crate::model::barrier::PATH).await.unwrap().unwrap();
-            assert_eq!(runner.barrier.unwrap().generation, Some(stat.czxid));
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut parts = Parts::new(&leadership, config(SyncMode::Barrier, Counting::PerNode)).await;
+        let mut runner = parts.runner(&leadership);
+        runner.find_or_close_barrier().await.unwrap();
+        let connection = leadership.connection();
+        connection.delete(PATH, None).await.unwrap();
+        assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
+        connection.ensure(PATH).await.unwrap();
+        assert_eq!(runner.run_cycle().await, CycleOutcome::Retry);
+        assert_eq!(runner.run_cycle().await, COMMITTED);
+        let stat = connection.stat(PATH).await.unwrap().unwrap();
+        assert_eq!(runner.barrier.unwrap().generation, Some(stat.czxid));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn cycle_waits_for_all_members_to_publish_in_the_generation_of_the_barrier() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut parts = Parts::new(&leadership, config(SyncMode::Barrier, Counting::PerNode)).await;
-            let mut runner = parts.runner(&leadership);
-            runner.find_or_close_barrier().await.unwrap();
-            assert!(!runner.all_have_published().await, "node 1 has published before the barrier was closed");
-            leadership.connection().set(&format!("{PARENT}/1"), b"81", None).await.unwrap();
-            assert!(runner.all_have_published().await);
-            assert_eq!(runner.run_cycle().await, COMMITTED);
-            assert!(!runner.all_have_published().await, "the next generation has begun");
-            barrier::open_leftover(&leadership, &mut runner.wrong_znodes).await;
-            assert!(barrier::find(leadership.connection()).await.unwrap().is_none());
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut parts = Parts::new(&leadership, config(SyncMode::Barrier, Counting::PerNode)).await;
+        let mut runner = parts.runner(&leadership);
+        runner.find_or_close_barrier().await.unwrap();
+        assert!(!runner.all_have_published().await, "node 1 has published before the barrier was closed");
+        leadership.connection().set(&format!("{PARENT}/1"), b"81", None).await.unwrap();
+        assert!(runner.all_have_published().await);
+        assert_eq!(runner.run_cycle().await, COMMITTED);
+        assert!(!runner.all_have_published().await, "the next generation has begun");
+        barrier::open_leftover(&leadership, &mut runner.wrong_znodes).await;
+        assert!(leadership.connection().stat(PATH).await.unwrap().is_none());
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn cycle_reloads_the_fence_after_another_takeover_and_retries_without_an_outbox() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
-            let connection = leadership.connection();
-            connection.delete(outbox_store::PATH, None).await.unwrap();
-            assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Retry);
-            assert_eq!(parts.runner(&leadership).run_cycle().await, COMMITTED);
-            let foreign = Fence { epoch: parts.store.fence.epoch + 1, cycle: 1, skipped: None };
-            connection.set(fence::PATH, &foreign.data(), None).await.unwrap();
-            assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::ReloadFence);
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut parts = Parts::new(&leadership, config(SyncMode::Free, Counting::PerNode)).await;
+        let connection = leadership.connection();
+        connection.delete(outbox_store::PATH, None).await.unwrap();
+        assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::Retry);
+        assert_eq!(parts.runner(&leadership).run_cycle().await, COMMITTED);
+        let foreign = Fence { epoch: parts.store.fence.epoch + 1, cycle: 1, skipped: None };
+        connection.set(fence::PATH, &foreign.data(), None).await.unwrap();
+        assert_eq!(parts.runner(&leadership).run_cycle().await, CycleOutcome::ReloadFence);
+    })
+    .await;
 }

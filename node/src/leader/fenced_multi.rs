@@ -21,12 +21,20 @@ impl From<Error> for CommitError {
     }
 }
 
-/// A write of a transaction.
+impl CommitError {
+    /// Returns ZooKeeper's error. A fenced leader waits until the election drops its future.
+    pub(super) async fn unless_fenced(self) -> Error {
+        match self {
+            CommitError::Fenced => std::future::pending().await,
+            CommitError::Rejected(_, error) | CommitError::OutcomeUnknown(error) => error,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteOp {
     /// Check that the own election znode exists.
     CheckElection,
-    /// Update of the fence.
     Fence,
     /// Creation, replacement or deletion of a report in the outbox.
     Report,
@@ -38,7 +46,6 @@ pub(crate) enum WriteOp {
     OpenBarrier,
     /// Creation of the barrier.
     CloseBarrier,
-    /// Update of the counter.
     Counter,
 }
 

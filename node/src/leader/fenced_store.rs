@@ -14,13 +14,10 @@ use tracing::warn;
 use crate::fail_points;
 use crate::leader::fenced_multi::{CommitError, WriteOp, fenced_multi};
 use crate::leader::outbox_store::{self, cycles, list, report_path, warn_about_foreign_children};
-use crate::model::barrier;
 use crate::model::fence::{self, Fence};
 use crate::model::report::CycleReport;
+use crate::model::{barrier, counter};
 use crate::zk::server_clock::{Millis, ServerClock};
-
-/// Path of the counter.
-pub(crate) const COUNTER: &str = "/counter";
 
 /// Number of failures because the path of a cycle's report is occupied after which the cycle is skipped. Before, the
 /// outbox reader has had time to move a report that is there.
@@ -30,7 +27,7 @@ const MAX_OCCUPIED: u32 = 5;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FencedStore {
     /// Fencing token of the leadership in which the fence was acquired.
-    fencing_token: i64,
+    pub(super) fencing_token: i64,
     pub(super) fence: Fence,
     /// Version of the fence's znode.
     version: i32,
@@ -59,7 +56,6 @@ pub(super) struct CounterValue {
     pub(super) version: i32,
 }
 
-/// Writes of a cycle.
 #[derive(Debug, Default)]
 pub(super) struct CycleCommit<'a> {
     /// `None` if no node had a usable measurement: then the number of the cycle does not change.
@@ -86,11 +82,6 @@ pub(super) enum BarrierCommit {
 }
 
 impl FencedStore {
-    /// Returns true if the fence was acquired in this leadership.
-    pub(super) fn belongs_to(&self, leadership: &Leadership) -> bool {
-        self.fencing_token == leadership.fencing_token()
-    }
-
     /// Acquires the fence: from then on no earlier leader can commit. `last_own` is the fence that this leader wrote
     /// last, in case the znode was deleted. The new epoch is above `min_epoch`, the epoch of a report that a collector
     /// has from another program, if any.
@@ -221,15 +212,11 @@ impl FencedStore {
         }
         if let Some((value, version)) = &counter {
             let data = value.as_bytes();
-            writes.push((WriteOp::Counter, Write::Set { path: COUNTER, data, version: Some(*version) }));
+            writes
+                .push((WriteOp::Counter, Write::Set { path: counter::PATH, data, version: Some(*version) }));
         }
-        let sent = BootInstant::now();
-        let written = fail_points::during("committing", fenced_multi(leadership, &writes)).await?;
+        let stat = fail_points::during("committing", set_fence(leadership, clock, &writes)).await?;
         fail_points::point("committed");
-        let Some(Written::Set(stat)) = written.first() else {
-            return Err(CommitError::OutcomeUnknown(unexpected_response(leadership.connection())));
-        };
-        clock.record_write(stat.mtime, sent, BootInstant::now());
         (self.fence, self.version, self.last_cycle_zxid) = (fence, stat.version, stat.mzxid);
         Ok(stat.mzxid)
     }
@@ -251,14 +238,27 @@ async fn write_fence(
         // Before ZooKeeper 3.8.2 the stat of a create in a `multi` is wrong, so the znode is written once more.
         version = Some(0);
     }
-    let sent = BootInstant::now();
     let set = Write::Set { path: fence::PATH, data: &data, version };
-    match fenced_multi(leadership, &[(WriteOp::Fence, set)]).await?.first() {
+    set_fence(leadership, clock, &[(WriteOp::Fence, set)]).await
+}
+
+/// Executes a transaction whose first write sets the fence. Returns the new stat of the fence.
+async fn set_fence(
+    leadership: &Leadership,
+    clock: &mut ServerClock,
+    writes: &[(WriteOp, Write<'_>)],
+) -> Result<Stat, CommitError> {
+    let sent = BootInstant::now();
+    match fenced_multi(leadership, writes).await?.first() {
         Some(Written::Set(stat)) => {
             clock.record_write(stat.mtime, sent, BootInstant::now());
             Ok(*stat)
         }
-        _ => Err(CommitError::OutcomeUnknown(unexpected_response(leadership.connection()))),
+        // No server responds so.
+        _ => {
+            let after = leadership.connection().timeout();
+            Err(Error::Timeout { operation: "multi", path: fence::PATH.to_owned(), after }.into())
+        }
     }
 }
 
@@ -307,11 +307,6 @@ fn parse_plausible(data: &[u8], stat: &Stat, created: Millis) -> Option<Fence> {
             None
         }
     }
-}
-
-/// Returns the error for a response that no server sends.
-fn unexpected_response(connection: &Connection) -> Error {
-    Error::Timeout { operation: "multi", path: fence::PATH.to_owned(), after: connection.timeout() }
 }
 
 #[cfg(test)]

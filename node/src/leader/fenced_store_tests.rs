@@ -1,6 +1,6 @@
 use super::*;
 use crate::leader::delivery::outbox::Disposition;
-use crate::leader::test_support::{connect, election, server};
+use crate::leader::test_support::{as_leader, lead, server};
 use crate::model::report::tests::cycle_report;
 
 const FENCE: Fence = Fence { epoch: 7, cycle: 41, skipped: None };
@@ -26,63 +26,55 @@ fn next_report(store: &FencedStore) -> CycleReport {
 
 #[tokio::test]
 async fn fenced_store_acquire_starts_with_the_clock_and_increments_the_epoch() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut clock = ServerClock::default();
-            let first = FencedStore::acquire(&leadership, &mut clock, None, None).await.unwrap();
-            let now = clock.now(BootInstant::now()).unwrap();
-            assert!((first.store.fence.epoch - now / 1000).abs() < 10, "{:?}", first.store.fence);
-            assert_eq!((first.store.fence.cycle, first.last_cycle), (0, None));
-            let (data, stat) = leadership.connection().get(fence::PATH).await.unwrap();
-            assert_eq!(Fence::parse(&data).unwrap(), first.store.fence);
-            let second = FencedStore::acquire(&leadership, &mut clock, None, None).await.unwrap();
-            assert_eq!(second.store.fence.epoch, first.store.fence.epoch + 1);
-            assert_eq!(second.last_cycle, Some(stat.mtime));
-            let min_epoch = Some(second.store.fence.epoch + 5);
-            let third = FencedStore::acquire(&leadership, &mut clock, None, min_epoch).await.unwrap();
-            assert_eq!(third.store.fence.epoch, second.store.fence.epoch + 6);
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut clock = ServerClock::default();
+        let first = FencedStore::acquire(&leadership, &mut clock, None, None).await.unwrap();
+        let now = clock.now(BootInstant::now()).unwrap();
+        assert!((first.store.fence.epoch - now / 1000).abs() < 10, "{:?}", first.store.fence);
+        assert_eq!((first.store.fence.cycle, first.last_cycle), (0, None));
+        let (data, stat) = leadership.connection().get(fence::PATH).await.unwrap();
+        assert_eq!(Fence::parse(&data).unwrap(), first.store.fence);
+        let second = FencedStore::acquire(&leadership, &mut clock, None, None).await.unwrap();
+        assert_eq!(second.store.fence.epoch, first.store.fence.epoch + 1);
+        assert_eq!(second.last_cycle, Some(stat.mtime));
+        let min_epoch = Some(second.store.fence.epoch + 5);
+        let third = FencedStore::acquire(&leadership, &mut clock, None, min_epoch).await.unwrap();
+        assert_eq!(third.store.fence.epoch, second.store.fence.epoch + 6);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn fenced_store_commit_writes_fence_and_report_in_one_transaction() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut store = acquire(&leadership).await;
-            let report = next_report(&store);
-            let zxid = commit(&mut store, &leadership, &report).await.unwrap();
-            let connection = leadership.connection();
-            let (data, fence_stat) = connection.get(fence::PATH).await.unwrap();
-            assert_eq!((Fence::parse(&data).unwrap().cycle, fence_stat.mzxid), (1, zxid));
-            let (data, report_stat) = connection.get(&report_path(1)).await.unwrap();
-            assert_eq!((CycleReport::parse(&data, 1).unwrap(), report_stat.mzxid), (report, zxid));
-            // An occupied path rejects the whole transaction.
-            connection.ensure(&report_path(2)).await.unwrap();
-            let report = next_report(&store);
-            let error = commit(&mut store, &leadership, &report).await.unwrap_err();
-            assert!(matches!(error, CommitError::Rejected(WriteOp::Report, _)), "{error:?}");
-            let (data, _) = connection.get(fence::PATH).await.unwrap();
-            assert_eq!((Fence::parse(&data).unwrap().cycle, store.fence.cycle), (1, 1));
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut store = acquire(&leadership).await;
+        let report = next_report(&store);
+        let zxid = commit(&mut store, &leadership, &report).await.unwrap();
+        let connection = leadership.connection();
+        let (data, fence_stat) = connection.get(fence::PATH).await.unwrap();
+        assert_eq!((Fence::parse(&data).unwrap().cycle, fence_stat.mzxid), (1, zxid));
+        let (data, report_stat) = connection.get(&report_path(1)).await.unwrap();
+        assert_eq!((CycleReport::parse(&data, 1).unwrap(), report_stat.mzxid), (report, zxid));
+        // An occupied path rejects the whole transaction.
+        connection.ensure(&report_path(2)).await.unwrap();
+        let report = next_report(&store);
+        let error = commit(&mut store, &leadership, &report).await.unwrap_err();
+        assert!(matches!(error, CommitError::Rejected(WriteOp::Report, _)), "{error:?}");
+        let (data, _) = connection.get(fence::PATH).await.unwrap();
+        assert_eq!((Fence::parse(&data).unwrap().cycle, store.fence.cycle), (1, 1));
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn fenced_store_commit_fails_without_the_own_election_znode() {
     let server = server().await;
-    let session = connect(&server);
     // The election deletes the znode when the leader's future returns.
-    let (leadership, mut store) = election(&session)
-        .run(|leadership| async move {
-            let store = acquire(&leadership).await;
-            (leadership, store)
-        })
-        .await;
+    let (leadership, mut store) = lead(&server, async |leadership| {
+        let store = acquire(&leadership).await;
+        (leadership, store)
+    })
+    .await;
     let report = next_report(&store);
     let error = commit(&mut store, &leadership, &report).await.unwrap_err();
     assert!(matches!(error, CommitError::Fenced), "{error:?}");
@@ -90,88 +82,74 @@ async fn fenced_store_commit_fails_without_the_own_election_znode() {
 
 #[tokio::test]
 async fn fenced_store_commit_fails_and_reload_returns_none_after_another_takeover() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut deposed = acquire(&leadership).await;
-            acquire(&leadership).await;
-            let report = next_report(&deposed);
-            let error = commit(&mut deposed, &leadership, &report).await.unwrap_err();
-            assert!(matches!(error, CommitError::Rejected(WriteOp::Fence, _)), "{error:?}");
-            assert_eq!(deposed.reload(&leadership).await.unwrap(), None);
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut deposed = acquire(&leadership).await;
+        acquire(&leadership).await;
+        let report = next_report(&deposed);
+        let error = commit(&mut deposed, &leadership, &report).await.unwrap_err();
+        assert!(matches!(error, CommitError::Rejected(WriteOp::Fence, _)), "{error:?}");
+        assert_eq!(deposed.reload(&leadership).await.unwrap(), None);
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn fenced_store_reload_finds_a_commit_with_an_unknown_outcome() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut store = acquire(&leadership).await;
-            let mut unconfirmed = store;
-            let report = next_report(&store);
-            let zxid = commit(&mut unconfirmed, &leadership, &report).await.unwrap();
-            assert_eq!(store.reload(&leadership).await.unwrap(), Some(BTreeSet::from([1])));
-            assert_eq!((store.fence.cycle, store.last_cycle_zxid), (1, zxid));
-            let report = next_report(&store);
-            commit(&mut store, &leadership, &report).await.unwrap();
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut store = acquire(&leadership).await;
+        let mut unconfirmed = store;
+        let report = next_report(&store);
+        let zxid = commit(&mut unconfirmed, &leadership, &report).await.unwrap();
+        assert_eq!(store.reload(&leadership).await.unwrap(), Some(BTreeSet::from([1])));
+        assert_eq!((store.fence.cycle, store.last_cycle_zxid), (1, zxid));
+        let report = next_report(&store);
+        commit(&mut store, &leadership, &report).await.unwrap();
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn fenced_store_commit_releases_the_barrier_and_starts_the_next_generation() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut store = acquire(&leadership).await;
-            let mut clock = ServerClock::default();
-            let empty = |barrier| CycleCommit { barrier, ..CycleCommit::default() };
-            let error =
-                store.commit(&leadership, &mut clock, empty(BarrierCommit::Release)).await.unwrap_err();
-            assert!(matches!(error, CommitError::Rejected(WriteOp::OpenBarrier, _)), "{error:?}");
-            for barrier in [BarrierCommit::Close, BarrierCommit::Release] {
-                let zxid = store.commit(&leadership, &mut clock, empty(barrier)).await.unwrap();
-                let stat = leadership.connection().stat(barrier::PATH).await.unwrap().unwrap();
-                assert_eq!(stat.czxid, zxid);
-            }
-            assert_eq!(store.fence.cycle, 0, "a cycle without a report has no number");
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut store = acquire(&leadership).await;
+        let mut clock = ServerClock::default();
+        let empty = |barrier| CycleCommit { barrier, ..CycleCommit::default() };
+        let error = store.commit(&leadership, &mut clock, empty(BarrierCommit::Release)).await.unwrap_err();
+        assert!(matches!(error, CommitError::Rejected(WriteOp::OpenBarrier, _)), "{error:?}");
+        for barrier in [BarrierCommit::Close, BarrierCommit::Release] {
+            let zxid = store.commit(&leadership, &mut clock, empty(barrier)).await.unwrap();
+            let stat = leadership.connection().stat(barrier::PATH).await.unwrap().unwrap();
+            assert_eq!(stat.czxid, zxid);
+        }
+        assert_eq!(store.fence.cycle, 0, "a cycle without a report has no number");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn outbox_store_finish_moves_rejected_reports_and_can_be_repeated() {
-    let server = server().await;
-    let session = connect(&server);
-    election(&session)
-        .run(|leadership| async move {
-            let mut store = acquire(&leadership).await;
-            let report = next_report(&store);
-            commit(&mut store, &leadership, &report).await.unwrap();
-            let (connection, rejected_path) =
-                (leadership.connection(), format!("{}/1", outbox_store::REJECTED_PATH));
-            let finish = async |disposition: &Disposition| {
-                outbox_store::finish(&leadership, 1, disposition).await.unwrap()
-            };
-            let rejected =
-                Disposition::Rejected(CycleReport { reason: Some("400".into()), ..report.clone() });
-            finish(&rejected).await;
-            finish(&rejected).await;
-            assert_eq!(connection.stat(&report_path(1)).await.unwrap(), None);
-            // Data that is not a report does not replace a rejected report.
-            connection.ensure(&report_path(1)).await.unwrap();
-            finish(&Disposition::Undeliverable(b"garbage".to_vec())).await;
-            let (data, _) = connection.get(&rejected_path).await.unwrap();
-            assert_eq!(CycleReport::parse(&data, 1).unwrap().reason.as_deref(), Some("400"));
-            assert_eq!(connection.stat(&report_path(1)).await.unwrap(), None);
-            finish(&Disposition::Delivered).await;
-        })
-        .await;
+    as_leader(async |leadership| {
+        let mut store = acquire(&leadership).await;
+        let report = next_report(&store);
+        commit(&mut store, &leadership, &report).await.unwrap();
+        let (connection, rejected_path) =
+            (leadership.connection(), format!("{}/1", outbox_store::REJECTED_PATH));
+        let finish = async |disposition: &Disposition| {
+            outbox_store::finish(&leadership, 1, disposition).await.unwrap()
+        };
+        let rejected = Disposition::Rejected(CycleReport { reason: Some("400".into()), ..report.clone() });
+        finish(&rejected).await;
+        finish(&rejected).await;
+        assert_eq!(connection.stat(&report_path(1)).await.unwrap(), None);
+        // Data that is not a report does not replace a rejected report.
+        connection.ensure(&report_path(1)).await.unwrap();
+        finish(&Disposition::Undeliverable(b"garbage".to_vec())).await;
+        let (data, _) = connection.get(&rejected_path).await.unwrap();
+        assert_eq!(CycleReport::parse(&data, 1).unwrap().reason.as_deref(), Some("400"));
+        assert_eq!(connection.stat(&report_path(1)).await.unwrap(), None);
+        finish(&Disposition::Delivered).await;
+    })
+    .await;
 }
 
 #[test]

@@ -46,7 +46,6 @@ mod write_counter;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Backoff, Leadership, WrongZnodeReporter, children_watch};
@@ -54,13 +53,13 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 use tracing::{info, warn};
 
-use crate::model::fence::Fence;
 use crate::model::leader_state::LeaderState;
+use crate::zk::bulk_read::SizeCache;
 use crate::zk::server_clock::{Millis, ServerClock};
 pub(crate) use config::{LeaderConfig, LeaderHandles};
+#[cfg(feature = "demo")]
 pub(crate) use cycle::AVERAGES_TARGET;
 use cycle::{CycleRunner, zookeeper_timeout};
-use delivery::api_client::Api;
 use delivery::outbox_reader::{OutboxReader, outranked};
 use delivery::shared_outbox::SharedOutbox;
 use delivery::worker::DeliveryWorker;
@@ -78,7 +77,7 @@ pub(crate) struct Leader {
 }
 
 /// State of a leader that survives an interruption.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     /// `None` before the first takeover.
     store: Option<FencedStore>,
@@ -110,18 +109,8 @@ impl Drop for LeadingGuard<'_> {
 impl Leader {
     pub(crate) fn new(handles: LeaderHandles) -> Leader {
         let outbox = SharedOutbox::new(handles.config.borrow().period, handles.metrics.clone());
-        let state = State {
-            store: None,
-            connection: 0,
-            since: Timestamp::UNIX_EPOCH,
-            clock: ServerClock::default(),
-            members: Members::default(),
-            outbox,
-            backoff: Backoff::default(),
-            min_epoch: None,
-            outranked_at: None,
-        };
-        Leader { handles: Arc::new(handles), state: Arc::new(Mutex::new(state)) }
+        let state = Mutex::new(State { outbox, ..State::default() });
+        Leader { handles: Arc::new(handles), state: Arc::new(state) }
     }
 
     /// Leads the fleet until the future is dropped.
@@ -155,8 +144,8 @@ impl Leader {
         loop {
             match self.try_take_over(leadership, state).await {
                 Ok(last_cycle) => return last_cycle,
-                Err(CommitError::Fenced) => std::future::pending().await,
-                Err(CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)) => {
+                Err(error) => {
+                    let error = error.unless_fenced().await;
                     state.backoff.pause(leadership.connection().session(), &error).await;
                 }
             }
@@ -169,8 +158,10 @@ impl Leader {
         state: &mut State,
     ) -> Result<Option<Millis>, CommitError> {
         let previous_connection = std::mem::replace(&mut state.connection, leadership.connection().number());
-        let reloadable =
-            state.store.as_mut().filter(|store| store.belongs_to(leadership) && state.min_epoch.is_none());
+        let reloadable = state
+            .store
+            .as_mut()
+            .filter(|store| store.fencing_token == leadership.fencing_token() && state.min_epoch.is_none());
         if let Some(store) = reloadable
             && let Some(listed) = store.reload(leadership).await?
         {
@@ -182,8 +173,9 @@ impl Leader {
             if rejected > 0 {
                 warn!(reports = rejected, "reports of cycles that the fleet has not reached are rejected");
             }
-            let known = state.outbox.update(|outbox| outbox.cycles()).await;
-            self.sync_outbox(leadership, state, &known, &listed, fence).await?;
+            let known = state.outbox.lock().await.cycles();
+            let reader = OutboxReader { outbox: &state.outbox, leadership, handles: &self.handles };
+            reader.sync(&known, &listed, fence).await?;
             // The schedule continues: this period's cycle may be committed already.
             return Ok(state.clock.now(BootInstant::now()));
         }
@@ -196,21 +188,10 @@ impl Leader {
         state.outbox = SharedOutbox::new(self.handles.config.borrow().period, self.handles.metrics.clone());
         self.handles.metrics.epoch_started(state.clock.now(BootInstant::now()));
         info!(epoch = fence.epoch, cycle = fence.cycle, undelivered = listed.len(), "leading");
-        state.outbox.update(|outbox| outbox.set_fence(fence)).await;
-        self.sync_outbox(leadership, state, &BTreeSet::new(), &listed, fence).await?;
-        Ok(last_cycle)
-    }
-
-    async fn sync_outbox(
-        &self,
-        leadership: &Leadership,
-        state: &State,
-        known: &BTreeSet<u64>,
-        listed: &BTreeSet<u64>,
-        newest: Fence,
-    ) -> Result<(), CommitError> {
+        state.outbox.update(|outbox| outbox.fence = Some(fence)).await;
         let reader = OutboxReader { outbox: &state.outbox, leadership, handles: &self.handles };
-        Ok(reader.sync(known, listed, newest).await?)
+        reader.sync(&BTreeSet::new(), &listed, fence).await?;
+        Ok(last_cycle)
     }
 
     /// Runs the cycles of an epoch, and everything that happens beside them, until the fence must be reloaded.
@@ -233,7 +214,8 @@ impl Leader {
         let outbox_watch = reader.follow_changes(epoch, newest.clone());
         let loader = reader.load_when_there_is_room(epoch, newest);
         let outranked = outranked(outbox, *clock, epoch, state.outranked_at);
-        let pusher = StatusPusher::new(handles, leadership, member_names.clone(), snapshots);
+        let (names, node_info_sizes) = (member_names.clone(), SizeCache::default());
+        let pusher = StatusPusher { handles, leadership, member_names: names, snapshots, node_info_sizes };
         let cycles = CycleRunner {
             handles,
             leadership,
@@ -272,27 +254,14 @@ async fn deliver(handles: &LeaderHandles, leadership: &Leadership, outbox: &Shar
     let mut configs = handles.config.clone();
     loop {
         let LeaderConfig { api, period, .. } = configs.borrow_and_update().clone();
-        outbox.update(|outbox| outbox.set_period(period)).await;
+        outbox.update(|outbox| outbox.queue.period = period).await;
         let worker = DeliveryWorker { outbox, leadership, api: api.as_ref() };
         tokio::select! {
             () = worker.run() => {}
             // Requests under way are aborted, and repeated at the new API.
-            Ok(()) = delivery_config_changed(&mut configs, api.as_ref(), period) => {}
+            Ok(_) = configs.wait_for(|new| (&new.api, new.period) != (&api, period)) => {}
         }
     }
-}
-
-/// Waits until the configuration has another API or period.
-async fn delivery_config_changed(
-    configs: &mut watch::Receiver<LeaderConfig>,
-    api: Option<&Api>,
-    period: Duration,
-) -> Result<(), watch::error::RecvError> {
-    let same_api = |new: Option<&Api>| match (new, api) {
-        (Some(new), Some(api)) => new.same_endpoint(api),
-        (new, api) => new.is_none() && api.is_none(),
-    };
-    configs.wait_for(|new| new.period != period || !same_api(new.api.as_ref())).await.map(drop)
 }
 
 /// Publishes the leader's state whenever it changes, until it is dropped. `newest` is the newest committed cycle.
@@ -303,7 +272,7 @@ async fn publish_state(
     since: Timestamp,
     mut newest: watch::Receiver<u64>,
 ) {
-    let (mut accepted, mut outranking) = (outbox.delivered(), outbox.outranked());
+    let (mut accepted, mut outranking) = (outbox.delivered.subscribe(), outbox.outranked.subscribe());
     loop {
         let delivered = *accepted.borrow_and_update();
         let cycle = *newest.borrow_and_update();

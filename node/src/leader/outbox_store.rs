@@ -27,7 +27,6 @@ pub(super) fn report_path(cycle: u64) -> String {
 /// Children of the outbox, or of the parent of rejected reports.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// Cycles of the reports.
     pub(crate) cycles: BTreeSet<u64>,
     /// Names that are not names of reports, for example `007`, which parses as a number but is not written by a leader.
     pub(crate) others: Vec<String>,

@@ -2,7 +2,7 @@
 //! znode only.
 
 use atalaya_recipes::session::BulkRead;
-use atalaya_recipes::{Connection, Error, Stat};
+use atalaya_recipes::{Connection, Error};
 use futures_util::TryStreamExt;
 use tracing::{info, warn};
 
@@ -10,7 +10,6 @@ use crate::fleet_status::RawMeasurement;
 use crate::leader::aggregate::Aggregate;
 use crate::leader::members::Members;
 use crate::model::measurement::{self, Exclusion};
-use crate::model::senml::Value;
 use crate::zk::bulk_read::{MAX_BATCH, read_batches};
 use crate::zk::server_clock::Millis;
 
@@ -39,35 +38,6 @@ pub struct Freshness {
     pub last_cycle_zxid: i64,
 }
 
-/// A znode as it was read and parsed.
-struct Parsed {
-    size: usize,
-    /// `None` if the znode does not exist, or must not be read.
-    stat: Option<Stat>,
-    values: Result<Vec<Value>, Exclusion>,
-}
-
-impl Parsed {
-    fn new(answer: BulkRead) -> Parsed {
-        match answer {
-            BulkRead::Data(data, stat) => {
-                Parsed { size: data.len(), stat: Some(stat), values: measurement::parse(&data) }
-            }
-            BulkRead::Missing(_) => Parsed { size: 0, stat: None, values: Err(Exclusion::Gone) },
-        }
-    }
-
-    /// Returns the values, unless the measurement is stale. The data is judged first: wrong data is reported as such
-    /// however old it is.
-    fn fresh_values(self, freshness: Freshness) -> Result<Vec<Value>, Exclusion> {
-        let values = self.values?;
-        if self.stat.is_some_and(|stat| stat.mtime < freshness.min_time) {
-            return Err(Exclusion::Stale);
-        }
-        Ok(values)
-    }
-}
-
 /// Reads the measurements of all `members` and records in `members` which are excluded. A member that is excluded, or
 /// is included again, is logged once. The result contains the measurements of the first `keep` znodes besides.
 ///
@@ -85,22 +55,28 @@ pub async fn read_fleet(
     let mut reading = FleetReading::default();
     let mut kept = Vec::new();
     let mut found = Vec::new();
-    let mut batches = std::pin::pin!(read_batches(connection, members.batches(), &Parsed::new));
+    let parse = |answer| match answer {
+        BulkRead::Data(data, stat) => (data.len(), Some(stat), measurement::parse(&data)),
+        // The znode does not exist, or must not be read.
+        BulkRead::Missing(_) => (0, None, Err(Exclusion::Gone)),
+    };
+    let mut batches = std::pin::pin!(read_batches(connection, members.batches(), &parse));
     // Aggregated batch by batch, so that values with their units do not accumulate.
     while let Some(batch) = batches.try_next().await? {
-        for parsed in batch {
+        for (size, stat, values) in batch {
             if kept.len() < keep {
-                kept.push(parsed.stat.map(|stat| RawMeasurement::from_parsed(&parsed.values, &stat)));
+                kept.push(stat.map(|stat| RawMeasurement::from_parsed(&values, &stat)));
             }
-            let is_new = parsed.stat.is_some_and(|stat| stat.mzxid > freshness.last_cycle_zxid);
-            let size = parsed.size;
-            let excluded = match parsed.fresh_values(freshness) {
+            let is_new = stat.is_some_and(|stat| stat.mzxid > freshness.last_cycle_zxid);
+            let excluded = match values {
+                // The data is judged first: wrong data is reported as such however old it is.
+                Err(reason) => Some(reason),
+                Ok(_) if stat.is_some_and(|stat| stat.mtime < freshness.min_time) => Some(Exclusion::Stale),
                 Ok(values) if reading.aggregate.has_room_for(&values) => {
                     values.into_iter().for_each(|value| reading.aggregate.add(value));
                     None
                 }
                 Ok(_) => Some(Exclusion::TooManyUnits),
-                Err(reason) => Some(reason),
             };
             found.push((size, is_new, excluded));
         }
@@ -151,6 +127,8 @@ pub(super) async fn not_written_since(
 
 #[cfg(test)]
 mod tests {
+    use atalaya_recipes::Stat;
+
     use super::*;
     use crate::leader::test_support::{connect, server};
 

@@ -15,19 +15,11 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Returns a schedule of cycles at multiples of `period`. `last` is the time of the last cycle; without one, the
-    /// first cycle is due at once.
-    pub(crate) fn aligned(last: Option<Millis>, now: Millis, period: Duration) -> Schedule {
-        Schedule::new(last, now, period, true)
-    }
-
-    /// Returns a schedule for cycles that start early when all nodes are ready. Each is due one whole period after the
-    /// previous one, not at a multiple of the period: a slow node always has a whole period.
-    pub(crate) fn from_last(last: Option<Millis>, now: Millis, period: Duration) -> Schedule {
-        Schedule::new(last, now, period, false)
-    }
-
-    fn new(last: Option<Millis>, now: Millis, period: Duration, aligned: bool) -> Schedule {
+    /// Returns a schedule. `last` is the time of the last cycle; without one, the first cycle is due at once.
+    ///
+    /// Cycles that start early when all nodes are ready are not `aligned`: each is due one whole period after the
+    /// previous one, not at a multiple of the period, so that a slow node always has a whole period.
+    pub(crate) fn new(last: Option<Millis>, now: Millis, period: Duration, aligned: bool) -> Schedule {
         let mut schedule = Schedule { period: millis(period).max(1), next: now, aligned };
         if let Some(last) = last {
             schedule.next = schedule.following(last);
@@ -81,7 +73,7 @@ mod tests {
 
     #[test]
     fn schedule_has_cycles_at_multiples_of_the_period() {
-        let mut schedule = Schedule::aligned(Some(10_200), 10_300, SECOND);
+        let mut schedule = Schedule::new(Some(10_200), 10_300, SECOND, true);
         assert_eq!(schedule.delay(10_300), Duration::from_millis(700));
         schedule.on_started(11_005);
         assert_eq!(schedule.delay(11_010), Duration::from_millis(990));
@@ -92,20 +84,17 @@ mod tests {
 
     #[test]
     fn schedule_of_a_new_leader_starts_with_the_missed_cycle_and_keeps_the_multiples() {
-        let mut schedule = Schedule::aligned(Some(10_000), 12_300, SECOND);
+        let mut schedule = Schedule::new(Some(10_000), 12_300, SECOND, true);
         assert_eq!(schedule.delay(12_300), Duration::ZERO);
         schedule.on_started(12_310);
         assert_eq!(schedule.delay(12_310), Duration::from_millis(690));
-        assert_eq!(
-            Schedule::aligned(None, 12_300, SECOND).delay(12_300),
-            Duration::ZERO,
-            "the first cycle of the fleet"
-        );
+        let mut first = Schedule::new(None, 12_300, SECOND, true);
+        assert_eq!(first.delay(12_300), Duration::ZERO, "the first cycle of the fleet");
     }
 
     #[test]
     fn schedule_leaves_a_whole_period_after_a_cycle_that_starts_early() {
-        let mut schedule = Schedule::from_last(Some(10_200), 10_300, SECOND);
+        let mut schedule = Schedule::new(Some(10_200), 10_300, SECOND, false);
         assert_eq!(schedule.delay(10_300), Duration::from_millis(900));
         for early in [10_400, 10_600, 10_990, 11_100] {
             schedule.on_started(early);
@@ -119,7 +108,7 @@ mod tests {
 
     #[test]
     fn schedule_continues_when_the_clock_is_set_back() {
-        let mut schedule = Schedule::aligned(Some(1_000_000), 1_000_100, SECOND);
+        let mut schedule = Schedule::new(Some(1_000_000), 1_000_100, SECOND, true);
         assert!(schedule.delay(5_300) <= SECOND);
         schedule.on_started(6_000);
         assert_eq!(schedule.delay(6_000), SECOND);
@@ -128,7 +117,7 @@ mod tests {
     proptest! {
         #[test]
         fn schedule_never_overflows(times in prop::collection::vec(any::<i64>(), 1..6), period in any::<u64>()) {
-            let mut schedule = Schedule::aligned(times.first().copied(), times[times.len() - 1], Duration::from_millis(period));
+            let mut schedule = Schedule::new(times.first().copied(), times[times.len() - 1], Duration::from_millis(period), true);
             for time in times {
                 schedule.delay(time);
                 schedule.lateness(time);
@@ -140,7 +129,7 @@ mod tests {
         fn schedule_has_one_cycle_in_each_period_unless_it_is_late(
             period in 1i64..5_000, start in 0i64..1_000_000, lateness in prop::collection::vec(0i64..20_000, 1..40)
         ) {
-            let mut schedule = Schedule::aligned(Some(start), start, Duration::from_millis(period as u64));
+            let mut schedule = Schedule::new(Some(start), start, Duration::from_millis(period as u64), true);
             let (mut now, mut last) = (start, start.div_euclid(period));
             for late in lateness {
                 let delay = schedule.delay(now);

@@ -133,26 +133,16 @@ fn status_endpoint(reports: &Url) -> Option<(Url, Option<String>)> {
     Some((reports.join(relative).ok()?, token))
 }
 
-/// Sender of the fleet status.
 #[derive(Debug)]
 pub(super) struct StatusPusher<'a> {
-    handles: &'a LeaderHandles,
-    leadership: &'a Leadership,
-    member_names: watch::Receiver<Option<Vec<String>>>,
-    snapshots: watch::Receiver<Option<FleetSnapshot>>,
-    node_info_sizes: SizeCache,
+    pub(super) handles: &'a LeaderHandles,
+    pub(super) leadership: &'a Leadership,
+    pub(super) member_names: watch::Receiver<Option<Vec<String>>>,
+    pub(super) snapshots: watch::Receiver<Option<FleetSnapshot>>,
+    pub(super) node_info_sizes: SizeCache,
 }
 
-impl<'a> StatusPusher<'a> {
-    pub(super) fn new(
-        handles: &'a LeaderHandles,
-        leadership: &'a Leadership,
-        member_names: watch::Receiver<Option<Vec<String>>>,
-        snapshots: watch::Receiver<Option<FleetSnapshot>>,
-    ) -> StatusPusher<'a> {
-        StatusPusher { handles, leadership, member_names, snapshots, node_info_sizes: SizeCache::default() }
-    }
-
+impl StatusPusher<'_> {
     /// Sends statuses until it is dropped.
     ///
     /// # Cancellation safety
@@ -244,6 +234,7 @@ mod tests {
     use super::*;
     use crate::fleet_status::tests::stat;
     use crate::model::leader_state::Delivered;
+    use crate::model::leader_state::tests::leader_state;
 
     #[test]
     fn status_endpoint_is_beside_the_endpoint_for_reports() {
@@ -274,14 +265,7 @@ mod tests {
         let said = r#"{"host": "pi3", "pid": 4, "version": "0.1.0", "board": "pi", "started": "2026-03-01T06:00:00Z", "sensors": [
             {"name": "sky", "chip": "x", "quantities": [], "health": {"state": "absent", "error": "no acknowledge"}}]}"#;
         let since = Timestamp::UNIX_EPOCH;
-        let state = LeaderState {
-            epoch: 7,
-            cycle: 41,
-            since,
-            waiting: 2,
-            delivered: Some(Delivered { cycle: 39, time: since }),
-            outranked: None,
-        };
+        let state = LeaderState { delivered: Some(Delivered { cycle: 39, time: since }), ..leader_state() };
         let nodes = nodes(&[("1", "78.4", None), ("2", "garbage", None), ("3", "5", Some(said))]);
         let status = Status::new("1", &state, Duration::from_millis(2_500), nodes, 9);
         let json = serde_json::to_value(&status).unwrap();
@@ -306,15 +290,7 @@ mod tests {
             })
             .collect();
         let znodes: Vec<_> = znodes.iter().map(|(id, data)| (id.as_str(), data.as_str(), None)).collect();
-        let state = LeaderState {
-            epoch: 1,
-            cycle: 1,
-            since: Timestamp::UNIX_EPOCH,
-            waiting: 0,
-            delivered: None,
-            outranked: None,
-        };
-        let status = Status::new("1", &state, MIN_INTERVAL, nodes(&znodes), 0);
+        let status = Status::new("1", &leader_state(), MIN_INTERVAL, nodes(&znodes), 0);
         assert!(serde_json::to_vec(&status).unwrap().len() < 256 << 10);
     }
 }

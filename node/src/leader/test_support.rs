@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use atalaya_recipes::node_names::Naming;
-use atalaya_recipes::{Election, Session, SessionOptions};
+use atalaya_recipes::{Election, Leadership, Session, SessionOptions};
 use atalaya_sim::zookeeper::Server;
 
 pub(crate) async fn server() -> Server {
@@ -15,7 +15,13 @@ pub(crate) fn connect(server: &Server) -> Session {
     Session::start(SessionOptions { servers, timeout: Duration::from_secs(10) })
 }
 
-/// Returns a contender of the fleet's election. `Election::run` calls the test as the leader.
-pub(crate) fn election(session: &Session) -> Election {
-    Election::new(session.clone(), "/election", "1", Naming::Kazoo)
+/// Runs `test` as the leader of a fleet.
+pub(crate) async fn lead<T>(server: &Server, test: impl AsyncFn(Leadership) -> T) -> T {
+    let election = Election::new(connect(server), "/election", "1", Naming::Kazoo);
+    election.run(|leadership| test(leadership)).await
+}
+
+/// Runs `test` as the leader of a fleet on a server of its own.
+pub(crate) async fn as_leader(test: impl AsyncFn(Leadership)) {
+    lead(&server().await, test).await;
 }

@@ -4,7 +4,8 @@
 use atalaya_recipes::{Connection, Error, WrongZnode, WrongZnodeReporter, ZnodeProblem};
 use tracing::warn;
 
-use crate::leader::fenced_store::{COUNTER, CounterValue};
+use crate::leader::fenced_store::CounterValue;
+use crate::model::counter::PATH;
 
 /// Reads the counter, and logs once why it cannot be counted.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ impl CounterReader {
         if self.refused {
             return Ok(None);
         }
-        let (data, stat) = match connection.get_or_create(COUNTER).await {
+        let (data, stat) = match connection.get_or_create(PATH).await {
             Ok(found) => found,
             Err(error) if error.is_connection_loss() || error.is_no_node() => return Err(error),
             Err(error) => {
@@ -35,12 +36,12 @@ impl CounterReader {
         let text = String::from_utf8_lossy(&data);
         let value = if text.trim().is_empty() { Some(0) } else { text.trim().parse().ok() };
         let Some(value) = value else {
-            let wrong = WrongZnode::new(COUNTER, ZnodeProblem::NotANumber);
+            let wrong = WrongZnode::new(PATH, ZnodeProblem::NotANumber);
             self.wrong_znodes.update(connection.session(), [wrong]);
-            self.warn_once(format!("{COUNTER} does not hold a whole number"));
+            self.warn_once(format!("{PATH} does not hold a whole number"));
             return Ok(None);
         };
-        self.wrong_znodes.update(connection.session(), WrongZnode::not_persistent(COUNTER, &stat));
+        self.wrong_znodes.update(connection.session(), WrongZnode::not_persistent(PATH, &stat));
         self.logged = None;
         Ok(Some(CounterValue { value, version: stat.version }))
     }

@@ -11,12 +11,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::metrics::leader_stats::{FleetAverage, FleetCounts, LeaderStats};
+use crate::metrics::leader_stats::LeaderStats;
 use crate::metrics::lock;
-use crate::model::measurement::Exclusion;
 use crate::model::report::CycleReport;
 
-/// Result of a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CycleResult {
     Committed,
@@ -27,8 +25,6 @@ pub(crate) enum CycleResult {
 }
 
 impl CycleResult {
-    const ALL: [CycleResult; 3] = [CycleResult::Committed, CycleResult::Empty, CycleResult::Failed];
-
     const fn label(self) -> &'static str {
         match self {
             CycleResult::Committed => "written",
@@ -38,31 +34,8 @@ impl CycleResult {
     }
 }
 
-/// Result of a request to the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RequestOutcome {
-    Accepted,
-    /// The API will never accept this report.
-    Rejected,
-    /// No connection, no answer, or an answer that is not about this report.
-    Failed,
-    /// The collector has reports of a later epoch.
-    Stale,
-}
-
-impl RequestOutcome {
-    const ALL: [RequestOutcome; 4] =
-        [RequestOutcome::Accepted, RequestOutcome::Rejected, RequestOutcome::Failed, RequestOutcome::Stale];
-
-    const fn label(self) -> &'static str {
-        match self {
-            RequestOutcome::Accepted => "accepted",
-            RequestOutcome::Rejected => "rejected",
-            RequestOutcome::Failed => "failed",
-            RequestOutcome::Stale => "stale",
-        }
-    }
-}
+/// Labels of the outcomes of requests to the API.
+const REQUEST_OUTCOMES: [&str; 4] = ["accepted", "rejected", "failed", "stale"];
 
 /// Recorder of the leader.
 #[derive(Clone, Debug, Default)]
@@ -71,7 +44,7 @@ pub struct LeaderMetrics(Option<Arc<Inner>>);
 type CounterByOutcome = Family<[(&'static str, &'static str); 1], Counter>;
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     epochs: Counter,
     cycles: CounterByOutcome,
     cycle_durations: Histogram,
@@ -79,9 +52,12 @@ struct Inner {
     requests: CounterByOutcome,
     request_durations: Histogram,
     retries: Counter,
-    rejected: Counter,
-    dropped: Counter,
-    outranked: Counter,
+    /// Rejected reports that were moved out of the outbox.
+    pub(crate) rejected: Counter,
+    /// Reports that were deleted because the outbox was full.
+    pub(crate) dropped: Counter,
+    /// Reports that a collector refused because it has reports of an epoch above the leader's.
+    pub(crate) outranked: Counter,
     /// `None` while this node is not the leader.
     stats: Mutex<Option<LeaderStats>>,
 }
@@ -105,11 +81,11 @@ impl LeaderMetrics {
             stats: Mutex::default(),
         };
         // Each label exists from the start: Prometheus cannot compute the increase from a missing series to 1.
-        for result in CycleResult::ALL {
+        for result in [CycleResult::Committed, CycleResult::Empty, CycleResult::Failed] {
             drop(inner.cycles.get_or_create(&[("outcome", result.label())]));
         }
-        for outcome in RequestOutcome::ALL {
-            drop(inner.requests.get_or_create(&[("outcome", outcome.label())]));
+        for outcome in REQUEST_OUTCOMES {
+            drop(inner.requests.get_or_create(&[("outcome", outcome)]));
         }
         LeaderMetrics(Some(Arc::new(inner)))
     }
@@ -123,42 +99,41 @@ impl LeaderMetrics {
         lock(&self.0.as_ref()?.stats).clone()
     }
 
-    fn update_stats(&self, update: impl FnOnce(&mut LeaderStats)) {
-        if let Some(inner) = &self.0
-            && let Some(stats) = lock(&inner.stats).as_mut()
-        {
-            update(stats);
-        }
+    /// Calls `record` with the counters, unless the recorder is disabled.
+    pub(crate) fn record<T>(&self, record: impl FnOnce(&Inner) -> T) {
+        self.0.as_deref().map(record);
+    }
+
+    /// Changes the leader's values, if this node is the leader.
+    pub(crate) fn update(&self, update: impl FnOnce(&mut LeaderStats)) {
+        self.record(|inner| lock(&inner.stats).as_mut().map(update));
     }
 
     /// Records that this node has become the leader. `zookeeper_timeout` limits the requests of taking over.
     pub(crate) fn leadership_started(&self, zookeeper_timeout: Duration) {
-        let Some(inner) = &self.0 else { return };
         let now = BootInstant::now();
-        *lock(&inner.stats) = Some(LeaderStats {
+        let stats = LeaderStats {
             cycle_expected_by: Some(now + zookeeper_timeout),
             last_delivery_activity: Some(now),
             ..LeaderStats::default()
-        });
+        };
+        self.record(|inner| *lock(&inner.stats) = Some(stats));
     }
 
     pub(crate) fn leadership_ended(&self) {
-        if let Some(inner) = &self.0 {
-            *lock(&inner.stats) = None;
-        }
+        self.record(|inner| *lock(&inner.stats) = None);
     }
 
     /// Records a takeover. `server_time` is ZooKeeper's clock, in milliseconds since 1970.
     pub(crate) fn epoch_started(&self, server_time: Option<i64>) {
-        let Some(inner) = &self.0 else { return };
-        inner.epochs.inc();
+        self.record(|inner| inner.epochs.inc());
         self.set_server_time(server_time);
     }
 
     /// Records that the next cycle starts after `delay`. `zookeeper_timeout` limits the requests of the cycle.
     pub(crate) fn cycle_scheduled(&self, delay: Duration, zookeeper_timeout: Duration) {
         let expected_by = BootInstant::now() + delay + zookeeper_timeout;
-        self.update_stats(|stats| stats.cycle_expected_by = Some(expected_by));
+        self.update(|stats| stats.cycle_expected_by = Some(expected_by));
     }
 
     /// Records the end of a cycle. `server_time` is ZooKeeper's clock, in milliseconds since 1970.
@@ -178,35 +153,20 @@ impl LeaderMetrics {
 
     fn set_server_time(&self, server_time: Option<i64>) {
         let now = BootInstant::now();
-        self.update_stats(|stats| stats.server_time = server_time.map(|time| (now, time)));
-    }
-
-    /// Records a reading of the fleet: the number of listed nodes, and of those excluded, in the order of
-    /// [`Exclusion::REASONS`].
-    pub(crate) fn fleet_read(&self, nodes: usize, excluded: [usize; Exclusion::REASONS.len()]) {
-        let included = nodes.saturating_sub(excluded.iter().sum());
-        self.update_stats(|stats| stats.fleet = Some(FleetCounts { nodes, included, excluded }));
+        self.update(|stats| stats.server_time = server_time.map(|time| (now, time)));
     }
 
     /// Sets the averages of the newest cycle. Unknown units are left out: other programs could make any number of them,
     /// and each would be a new time series.
     pub(crate) fn set_averages(&self, report: &CycleReport) {
-        self.update_stats(|stats| {
-            let known = report.averages.iter().filter(|a| a.quantity.is_some() || a.unit.is_none());
-            stats.averages = known
-                .map(|average| FleetAverage {
-                    quantity: average.quantity.clone().unwrap_or_default(),
-                    unit: average.unit.clone().unwrap_or_default(),
-                    mean: average.mean,
-                })
-                .collect();
-        });
+        let known = report.averages.iter().filter(|a| a.quantity.is_some() || a.unit.is_none());
+        self.update(|stats| stats.averages = known.cloned().collect());
     }
 
     /// Sets the number of reports in the outbox, and the time of the oldest.
     pub(crate) fn set_outbox(&self, reports: usize, oldest: Option<Timestamp>) {
         let now = BootInstant::now();
-        self.update_stats(|stats| {
+        self.update(|stats| {
             if stats.outbox_reports == 0 {
                 stats.last_delivery_activity = Some(now);
             }
@@ -217,51 +177,20 @@ impl LeaderMetrics {
 
     pub(crate) fn delivery_started(&self) {
         let now = BootInstant::now();
-        self.update_stats(|stats| stats.last_delivery_activity = Some(now));
+        self.update(|stats| stats.last_delivery_activity = Some(now));
     }
 
     pub(crate) fn request_sent(&self, is_retry: bool) {
-        let Some(inner) = &self.0 else { return };
-        inner.retries.inc_by(u64::from(is_retry));
+        self.record(|inner| inner.retries.inc_by(u64::from(is_retry)));
         self.delivery_started();
     }
 
-    pub(crate) fn request_ended(&self, outcome: RequestOutcome, duration: Duration) {
+    /// Records the end of a request. `outcome` is one of [`REQUEST_OUTCOMES`].
+    pub(crate) fn request_ended(&self, outcome: &'static str, duration: Duration) {
         let Some(inner) = &self.0 else { return };
-        inner.requests.get_or_create(&[("outcome", outcome.label())]).inc();
+        inner.requests.get_or_create(&[("outcome", outcome)]).inc();
         inner.request_durations.observe(duration.as_secs_f64());
         self.delivery_started();
-    }
-
-    /// Records that a collector refused a report because it has reports of an epoch above the leader's.
-    pub(crate) fn report_outranked(&self) {
-        if let Some(inner) = &self.0 {
-            inner.outranked.inc();
-        }
-    }
-
-    /// Records that a rejected report was moved out of the outbox.
-    pub(crate) fn report_rejected(&self) {
-        if let Some(inner) = &self.0 {
-            inner.rejected.inc();
-        }
-    }
-
-    /// Records that a report was deleted because the outbox was full.
-    pub(crate) fn report_dropped(&self) {
-        if let Some(inner) = &self.0 {
-            inner.dropped.inc();
-        }
-    }
-
-    /// Sets the number of rejected reports that are kept in ZooKeeper.
-    pub(crate) fn set_rejected_reports(&self, count: i32) {
-        self.update_stats(|stats| stats.rejected_reports = Some(count));
-    }
-
-    /// Sets the value of the counter; `None` if the leader does not write it.
-    pub(crate) fn set_counter(&self, value: Option<i64>) {
-        self.update_stats(|stats| stats.counter = value);
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -300,7 +229,7 @@ impl LeaderMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::report::Average;
+    use crate::model::report::tests::cycle_report;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -331,7 +260,7 @@ mod tests {
         };
         assert!(is_active(&|| metrics.set_outbox(1, None)));
         assert!(is_active(&|| metrics.request_sent(false)));
-        assert!(is_active(&|| metrics.request_ended(RequestOutcome::Failed, SECOND)));
+        assert!(is_active(&|| metrics.request_ended(REQUEST_OUTCOMES[2], SECOND)));
         let last = activity();
         metrics.set_outbox(2, None);
         assert_eq!(activity(), last, "reports that follow the first are not sent by themselves");
@@ -341,30 +270,13 @@ mod tests {
     fn averages_in_unknown_units_make_no_time_series() {
         let metrics = LeaderMetrics::enabled();
         metrics.leadership_started(SECOND);
-        let average = |quantity: Option<&str>, unit: Option<&str>| Average {
-            quantity: quantity.map(str::to_owned),
-            unit: unit.map(str::to_owned),
-            mean: 1.0,
-            min: 1.0,
-            max: 1.0,
-            stddev: None,
-            count: 1,
-        };
-        let report = CycleReport {
-            epoch: 1,
-            cycle: 1,
-            time: Timestamp::UNIX_EPOCH,
-            excluded: 0,
-            averages: vec![
-                average(None, None),
-                average(Some("temperature"), Some("Cel")),
-                average(None, Some("furlongs")),
-            ],
-            reason: None,
-        };
+        let mut report = cycle_report(1, 1, None);
+        for unit in ["Cel", "furlongs"] {
+            report.averages.extend(cycle_report(1, 1, Some(unit)).averages);
+        }
         metrics.set_averages(&report);
-        let units: Vec<String> =
-            metrics.stats().unwrap().averages.into_iter().map(|average| average.unit).collect();
-        assert_eq!(units, ["", "Cel"]);
+        let stats = metrics.stats().unwrap();
+        let units: Vec<_> = stats.averages.iter().map(|average| average.unit.as_deref()).collect();
+        assert_eq!(units, [None, Some("Cel")]);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use atalaya_recipes::clock::BootInstant;
 
 use crate::model::measurement::Exclusion;
+use crate::model::report::Average;
 
 /// Values that only a leader knows.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +19,8 @@ pub(crate) struct LeaderStats {
     pub(crate) server_time: Option<(BootInstant, i64)>,
     /// Numbers of the last reading of the fleet.
     pub(crate) fleet: Option<FleetCounts>,
-    pub(crate) averages: Vec<FleetAverage>,
+    /// Averages of the newest cycle.
+    pub(crate) averages: Vec<Average>,
     pub(crate) outbox_reports: usize,
     /// Time of the oldest report in the outbox, by ZooKeeper's clock, in milliseconds since 1970.
     pub(crate) oldest_report: Option<i64>,
@@ -31,18 +33,8 @@ pub(crate) struct LeaderStats {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FleetCounts {
     pub(crate) nodes: usize,
-    pub(crate) included: usize,
-    /// In the order of [`Exclusion::REASONS`].
+    /// Numbers of excluded nodes, in the order of [`Exclusion::REASONS`].
     pub(crate) excluded: [usize; Exclusion::REASONS.len()],
-}
-
-/// Average of one quantity over the fleet.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct FleetAverage {
-    /// Empty for bare numbers, as the unit is.
-    pub(crate) quantity: String,
-    pub(crate) unit: String,
-    pub(crate) mean: f64,
 }
 
 impl LeaderStats {

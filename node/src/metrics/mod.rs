@@ -9,9 +9,9 @@ mod sampling;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub(crate) use leader::{CycleResult, RequestOutcome};
-pub(crate) use leader_stats::LeaderStats;
-pub(crate) use sampling::{SamplingStats, SensorResult};
+pub(crate) use leader::CycleResult;
+pub(crate) use leader_stats::{FleetCounts, LeaderStats};
+pub(crate) use sampling::SamplingStats;
 
 pub use leader::LeaderMetrics;
 pub use sampling::SamplingMetrics;

@@ -24,33 +24,16 @@ struct Inner {
     barrier_waits: Histogram,
 }
 
-/// Result of one sensor in one sample.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SensorResult<'a> {
-    pub(crate) sensor: &'a str,
-    /// The readings, or the text of the error.
-    pub(crate) result: Result<&'a Readings, &'a str>,
-    /// True if the sensor was not read because of its backoff; `result` is its last error then.
-    pub(crate) is_skipped: bool,
-}
-
 impl SamplingMetrics {
     pub(crate) fn enabled() -> SamplingMetrics {
         let barrier_waits = Histogram::new(BARRIER_WAITS);
         SamplingMetrics(Some(Arc::new(Inner { stats: Mutex::default(), barrier_waits })))
     }
 
-    /// Replaces the sensors. A sensor whose name is known keeps its counts.
-    pub(crate) fn set_sensors<'a>(&self, sensors: impl IntoIterator<Item = &'a SensorInfo>) {
+    /// Changes the values of the sensors and of the measurement.
+    pub(crate) fn update(&self, update: impl FnOnce(&mut SamplingStats)) {
         if let Some(inner) = &self.0 {
-            lock(&inner.stats).set_sensors(sensors);
-        }
-    }
-
-    /// Records a sample of all sensors.
-    pub(crate) fn record_sample<'a>(&self, results: impl IntoIterator<Item = SensorResult<'a>>) {
-        if let Some(inner) = &self.0 {
-            lock(&inner.stats).record_sample(results, BootInstant::now());
+            update(&mut lock(&inner.stats));
         }
     }
 
@@ -58,13 +41,6 @@ impl SamplingMetrics {
     pub(crate) fn record_barrier_wait(&self, wait: Duration) {
         if let Some(inner) = &self.0 {
             inner.barrier_waits.observe(wait.as_secs_f64());
-        }
-    }
-
-    /// Records the state of the measurement's znode.
-    pub(crate) fn record_publication(&self, state: NodeState) {
-        if let Some(inner) = &self.0 {
-            lock(&inner.stats).record_publication(state, BootInstant::now());
         }
     }
 
@@ -105,7 +81,6 @@ pub(crate) struct MeasuredValue {
     pub(crate) value: f64,
 }
 
-/// Values of one sensor.
 #[derive(Clone, Debug)]
 pub(crate) struct SensorStats {
     pub(crate) info: SensorInfo,
@@ -122,7 +97,8 @@ pub(crate) struct SensorStats {
 }
 
 impl SamplingStats {
-    fn set_sensors<'a>(&mut self, sensors: impl IntoIterator<Item = &'a SensorInfo>) {
+    /// Replaces the sensors. A sensor whose name is known keeps its counts.
+    pub(crate) fn set_sensors<'a>(&mut self, sensors: impl IntoIterator<Item = &'a SensorInfo>) {
         let mut previous = std::mem::take(&mut self.sensors);
         for info in sensors {
             let known = previous.iter().position(|stats| stats.info.name == info.name);
@@ -141,10 +117,16 @@ impl SamplingStats {
         }
     }
 
-    fn record_sample<'a>(&mut self, results: impl IntoIterator<Item = SensorResult<'a>>, now: BootInstant) {
+    /// Records a sample: for each sensor its name, its readings or the text of the error, and whether it was not read
+    /// because of its backoff. Then the error is the last one.
+    pub(crate) fn record_sample<'a>(
+        &mut self,
+        results: impl IntoIterator<Item = (&'a str, Result<&'a Readings, &'a str>, bool)>,
+        now: BootInstant,
+    ) {
         self.samples += 1;
         let mut measured = Vec::new();
-        for SensorResult { sensor, result, is_skipped } in results {
+        for (sensor, result, is_skipped) in results {
             let Some(stats) = self.sensors.iter_mut().find(|stats| stats.info.name == sensor) else {
                 continue;
             };
@@ -174,7 +156,8 @@ impl SamplingStats {
         }
     }
 
-    fn record_publication(&mut self, state: NodeState, now: BootInstant) {
+    /// Records the state of the measurement's znode.
+    pub(crate) fn record_publication(&mut self, state: NodeState, now: BootInstant) {
         if state.stored > self.publications {
             self.publications = state.stored;
             self.published.clone_from(&self.measured);
@@ -214,11 +197,9 @@ mod tests {
             .iter()
             .map(|(sensor, result, is_skipped)| (*sensor, result.map(readings), *is_skipped))
             .collect();
-        let results = results.iter().map(|(sensor, result, is_skipped)| SensorResult {
-            sensor,
-            result: result.as_ref().map_err(|error| *error),
-            is_skipped: *is_skipped,
-        });
+        let results = results.iter();
+        let results =
+            results.map(|(name, result, skipped)| (*name, result.as_ref().map_err(|e| *e), *skipped));
         stats.record_sample(results, now);
     }
 

@@ -51,8 +51,9 @@ pub struct HealthStatus {
     pub count: u64,
 }
 
-fn is_zero(count: &u64) -> bool {
-    *count == 0
+/// Tells serde to leave out a count of zero.
+pub(crate) fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
 }
 
 #[cfg(test)]

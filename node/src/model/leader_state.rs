@@ -33,19 +33,24 @@ pub struct Delivered {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Returns the state of a leader that has delivered no report yet.
+    pub(crate) fn leader_state() -> LeaderState {
+        let since = Timestamp::UNIX_EPOCH;
+        LeaderState { epoch: 7, cycle: 41, since, waiting: 2, delivered: None, outranked: None }
+    }
 
     #[test]
     fn leader_state_has_the_json_of_earlier_versions() {
         let since = Timestamp::from_second(60).unwrap();
         let delivered = Some(Delivered { cycle: 39, time: since });
-        let state = LeaderState { epoch: 7, cycle: 41, since, waiting: 2, delivered, outranked: None };
+        let state = LeaderState { since, delivered, ..leader_state() };
         let json = r#"{"epoch":7,"cycle":41,"since":"1970-01-01T00:01:00Z","waiting":2,"delivered":{"cycle":39,"time":"1970-01-01T00:01:00Z"}}"#;
         assert_eq!(serde_json::to_string(&state).unwrap(), json);
         assert_eq!(serde_json::from_str::<LeaderState>(json).unwrap(), state);
-        let text =
-            serde_json::to_string(&LeaderState { delivered: None, outranked: Some(99), ..state }).unwrap();
+        let text = serde_json::to_string(&LeaderState { outranked: Some(99), ..leader_state() }).unwrap();
         assert!(text.ends_with(r#""delivered":null,"outranked":99}"#), "{text}");
     }
 }

@@ -2,6 +2,7 @@
 //! Imports nothing from the other layers.
 
 pub mod barrier;
+pub mod counter;
 pub mod fence;
 #[cfg(test)]
 pub mod foreign_input;

@@ -19,22 +19,15 @@ impl FromStr for NodeId {
     type Err = BadNodeId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Err(BadNodeId("be empty"));
-        }
-        if text.len() > MAX_LENGTH {
-            return Err(BadNodeId("be longer than 128 bytes"));
-        }
-        if text == "." || text == ".." {
-            return Err(BadNodeId("be . or .."));
-        }
-        if text.contains('/') {
-            return Err(BadNodeId("contain /"));
-        }
-        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
-            return Err(BadNodeId("contain blanks or control characters"));
-        }
-        Ok(NodeId(text.to_owned()))
+        let is_blank = |c: char| c.is_control() || c.is_whitespace();
+        Err(BadNodeId(match text {
+            "" => "be empty",
+            _ if text.len() > MAX_LENGTH => "be longer than 128 bytes",
+            "." | ".." => "be . or ..",
+            _ if text.contains('/') => "contain /",
+            _ if text.contains(is_blank) => "contain blanks or control characters",
+            _ => return Ok(NodeId(text.to_owned())),
+        }))
     }
 }
 

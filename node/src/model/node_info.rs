@@ -152,6 +152,7 @@ mod tests {
 
     use super::*;
     use crate::model::health_status::SensorState;
+    use crate::model::leader_state::tests::leader_state;
 
     fn sensor(state: SensorState, count: u64) -> SensorStatus {
         let info = SensorInfo {
@@ -203,14 +204,7 @@ mod tests {
 
     #[test]
     fn node_info_contains_the_leader_state() {
-        let leading = Some(LeaderState {
-            epoch: 7,
-            cycle: 41,
-            since: Timestamp::UNIX_EPOCH,
-            waiting: 2,
-            delivered: None,
-            outranked: None,
-        });
+        let leading = Some(leader_state());
         let info = NodeInfo { leading, ..NodeInfo::new("b") };
         assert_eq!(NodeInfo::parse(&info.to_json()).unwrap().leading, leading);
     }

@@ -7,6 +7,7 @@ use atalaya_hal::boards::ApiMethod;
 use jiff::Timestamp;
 use reqwest::{Method, RequestBuilder, Url};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::model::fence::{MAX_CYCLE, MAX_EPOCH};
 use crate::model::senml;
@@ -192,22 +193,6 @@ pub struct Report {
     pub average: Average,
 }
 
-/// Body of a `POST`. An unknown value is null, not omitted.
-#[derive(Serialize)]
-struct Body<'a> {
-    epoch: i64,
-    cycle: u64,
-    time: Timestamp,
-    quantity: Option<&'a str>,
-    unit: Option<&'a str>,
-    mean: f64,
-    min: f64,
-    max: f64,
-    stddev: Option<f64>,
-    count: usize,
-    excluded: usize,
-}
-
 impl Report {
     /// Returns the idempotency key: the same for all tries of a report, and different for each report.
     pub fn idempotency_key(&self) -> String {
@@ -222,12 +207,12 @@ impl Report {
     ///
     /// # Errors
     /// The errors of `begin`.
-    pub fn request<E>(
+    pub fn request(
         &self,
         url: &Url,
         method: ApiMethod,
-        begin: impl FnOnce(Method, Url) -> Result<RequestBuilder, E>,
-    ) -> Result<RequestBuilder, E> {
+        begin: impl FnOnce(Method, Url) -> reqwest::Result<RequestBuilder>,
+    ) -> reqwest::Result<RequestBuilder> {
         let Average { quantity, unit, mean, .. } = &self.average;
         let request = match method {
             ApiMethod::Get => {
@@ -245,21 +230,14 @@ impl Report {
         Ok(request.header("Idempotency-Key", self.idempotency_key()))
     }
 
-    fn body(&self) -> Body<'_> {
-        let Average { quantity, unit, mean, min, max, stddev, count } = &self.average;
-        Body {
-            epoch: self.epoch,
-            cycle: self.cycle,
-            time: self.time,
-            quantity: quantity.as_deref(),
-            unit: unit.as_deref(),
-            mean: *mean,
-            min: *min,
-            max: *max,
-            stddev: *stddev,
-            count: *count,
-            excluded: self.excluded,
-        }
+    /// Returns the body of a `POST`. An unknown value is null, not omitted.
+    fn body(&self) -> serde_json::Value {
+        let Report { epoch, cycle, time, excluded, average } = self;
+        let Average { quantity, unit, mean, min, max, stddev, count } = average;
+        json!({
+            "epoch": epoch, "cycle": cycle, "time": time, "quantity": quantity, "unit": unit, "mean": mean,
+            "min": min, "max": max, "stddev": stddev, "count": count, "excluded": excluded,
+        })
     }
 }
 

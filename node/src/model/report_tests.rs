@@ -16,7 +16,7 @@ fn report(unit: Option<&str>) -> Report {
 
 fn built(report: &Report, url: &Url, method: ApiMethod) -> reqwest::Request {
     let client = reqwest::Client::new();
-    let begin = |method, url| Ok::<_, std::convert::Infallible>(client.request(method, url));
+    let begin = |method, url| Ok(client.request(method, url));
     report.request(url, method, begin).unwrap().build().unwrap()
 }
 
@@ -27,11 +27,8 @@ fn get_request_has_the_parameters_of_existing_fleets() {
     assert_eq!(request.url().as_str(), "http://h:8000/nuevo?token=x&dato=79.5");
     assert_eq!(request.headers()["idempotency-key"], "7-3");
     let request = built(&report(Some("Cel")), &url, ApiMethod::Get);
-    assert_eq!(
-        request.url().query(),
-        Some("token=x&dato=79.5&quantity=temperature&unit=Cel"),
-        "with quantity and unit if they are known"
-    );
+    let query = "token=x&dato=79.5&quantity=temperature&unit=Cel";
+    assert_eq!(request.url().query(), Some(query), "with quantity and unit if they are known");
 }
 
 #[test]
@@ -132,12 +129,8 @@ proptest! {
         let average = Average { quantity, unit, mean, min, max, stddev, count: 1 };
         let report = CycleReport { epoch, cycle, averages: vec![average], ..cycle_report(7, 3, None) };
         let Ok(report) = CycleReport::parse(&report.data(), cycle) else { return Ok(()) };
-        let client = reqwest::Client::new();
         let method = if post { ApiMethod::Post } else { ApiMethod::Get };
-        let begin = |method, url| Ok::<_, std::convert::Infallible>(client.request(method, url));
-        let url: Url = "http://h/nuevo".parse().unwrap();
-        let Ok(request) = report.reports().next().unwrap().request(&url, method, begin);
-        prop_assert!(request.build().is_ok());
+        built(&report.reports().next().unwrap(), &"http://h/nuevo".parse().unwrap(), method);
     }
 
     /// Any later leader sends the same bits that the first one computed.

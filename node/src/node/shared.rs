@@ -1,6 +1,6 @@
 //! The parts of a running node that several tasks use, the channels between tasks, and the tasks themselves.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use atalaya_hal::boards::Counting;
 use atalaya_recipes::node_names::{ContenderId, Naming, Role};
@@ -15,11 +15,11 @@ use tracing::{info, warn};
 use super::{Node, NodeError, Task, Tasks};
 use crate::dynamic_config::{self, DynamicConfig};
 use crate::leader::delivery::api_client::Api;
-use crate::leader::fenced_store::COUNTER;
 use crate::leader::{Leader, LeaderConfig, LeaderHandles};
 use crate::logging::Logs;
 use crate::metrics::Metrics;
 use crate::model::barrier::SamplingMode;
+use crate::model::counter;
 use crate::model::leader_state::LeaderState;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};
@@ -30,7 +30,7 @@ use crate::process::stale_sessions;
 use crate::process::state_dir::{ProcessRecord, StateFile};
 use crate::process::systemd::Notifier;
 use crate::reload::{self, Reload};
-use crate::sampling::{SampleProgress, Sampler, Sensors};
+use crate::sampling::{Sampler, Sensors};
 use crate::settings::Settings;
 use crate::zk::barrier_watch::follow_barrier;
 use crate::zk::id_owner;
@@ -69,7 +69,7 @@ pub(super) struct Shared {
     /// Newest measurement, encoded for its znode.
     measurement: watch::Sender<Option<Vec<u8>>>,
     sensor_info: watch::Sender<Vec<SensorStatus>>,
-    sample_progress: watch::Sender<Option<SampleProgress>>,
+    sample_progress: watch::Sender<Option<Instant>>,
     sampling_mode: watch::Sender<SamplingMode>,
     board: watch::Sender<String>,
     /// `None` while the node does not lead.
@@ -118,7 +118,7 @@ impl Shared {
             }
             None => Session::start(options),
         };
-        let counter = WriteCounter::new(session.clone(), COUNTER);
+        let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == Counting::PerNode).await;
         let shared = Shared {
             config: DynamicConfig::new(id.clone(), settings.clone()),

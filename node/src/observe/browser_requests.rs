@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 use hyper::header::{ACCEPT_LANGUAGE, HOST, HeaderMap, ORIGIN, USER_AGENT};
 use hyper::{Request, StatusCode};
 
+use crate::model::node_info::host_name;
+
 /// Returns the status and the reason with which a request is refused; `None` if it is allowed. Health checks are always
 /// allowed.
 pub(super) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, &'static str)> {
@@ -69,10 +71,7 @@ fn is_local(host: &str) -> bool {
 fn machine_names() -> &'static [String; 2] {
     static NAMES: OnceLock<[String; 2]> = OnceLock::new();
     NAMES.get_or_init(|| {
-        #[cfg(unix)]
-        let name = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
-        #[cfg(not(unix))]
-        let name = std::env::var("COMPUTERNAME").unwrap_or_default().to_ascii_lowercase();
+        let name = host_name().to_ascii_lowercase();
         let first = name.split('.').next().unwrap_or_default();
         [format!("{first}.local"), name]
     })

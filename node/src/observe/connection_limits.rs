@@ -14,93 +14,76 @@ const MAX_PER_ADDRESS: usize = 16;
 
 #[derive(Debug)]
 struct Connection {
-    id: u64,
     address: IpAddr,
-    has_request: Arc<AtomicBool>,
+    has_request: AtomicBool,
     revoked: CancellationToken,
 }
 
-/// Open connections, the oldest first.
-#[derive(Debug, Default)]
-struct Connections {
-    last_id: u64,
-    open: Vec<Connection>,
-}
-
-/// Limits of the open connections. Clones share them.
+/// Limits of the open connections, which are listed the oldest first. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ConnectionLimits(Arc<Mutex<Connections>>);
+pub(super) struct ConnectionLimits(Arc<Mutex<Vec<Arc<Connection>>>>);
 
 /// Permit of one connection, released when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     limits: ConnectionLimits,
-    id: u64,
-    has_request: Arc<AtomicBool>,
-    revoked: CancellationToken,
+    connection: Arc<Connection>,
 }
 
 impl ConnectionLimits {
     /// Admits a connection. Revokes the permit of another one if a limit is reached.
     pub(super) fn admit(&self, address: IpAddr) -> Permit {
-        let mut connections = lock(&self.0);
+        let mut open = lock(&self.0);
         let address = network(address);
-        if let Some(victim) = connections.victim(address) {
-            connections.open.remove(victim).revoked.cancel();
+        if let Some(victim) = victim(&open, address) {
+            open.remove(victim).revoked.cancel();
         }
-        connections.last_id += 1;
-        let (id, has_request, revoked) = (connections.last_id, Arc::default(), CancellationToken::new());
-        connections.open.push(Connection {
-            id,
-            address,
-            has_request: Arc::clone(&has_request),
-            revoked: revoked.clone(),
-        });
-        Permit { limits: self.clone(), id, has_request, revoked }
+        let (has_request, revoked) = (AtomicBool::new(false), CancellationToken::new());
+        let connection = Arc::new(Connection { address, has_request, revoked });
+        open.push(Arc::clone(&connection));
+        Permit { limits: self.clone(), connection }
     }
 }
 
-impl Connections {
-    fn count(&self, address: IpAddr) -> usize {
-        self.open.iter().filter(|connection| connection.address == address).count()
-    }
+fn count(open: &[Arc<Connection>], address: IpAddr) -> usize {
+    open.iter().filter(|connection| connection.address == address).count()
+}
 
-    /// Returns the index of the connection that a new one from `address` replaces: the oldest one without a request, or
-    /// the oldest one.
-    fn victim(&self, address: IpAddr) -> Option<usize> {
-        let address = if self.count(address) >= MAX_PER_ADDRESS {
-            address
-        } else if self.open.len() >= MAX_CONNECTIONS {
-            // `max_by_key` returns the last maximum, so that of several addresses the one with the oldest connection is
-            // taken.
-            let addresses = self.open.iter().rev().map(|connection| connection.address);
-            addresses.max_by_key(|other| self.count(*other))?
-        } else {
-            return None;
-        };
-        let is_candidate = |connection: &Connection| connection.address == address;
-        let idle = self.open.iter().position(|connection| {
-            is_candidate(connection) && !connection.has_request.load(Ordering::Relaxed)
-        });
-        idle.or_else(|| self.open.iter().position(is_candidate))
-    }
+/// Returns the index of the connection that a new one from `address` replaces: the oldest one without a request, or the
+/// oldest one.
+fn victim(open: &[Arc<Connection>], address: IpAddr) -> Option<usize> {
+    let address = if count(open, address) >= MAX_PER_ADDRESS {
+        address
+    } else if open.len() >= MAX_CONNECTIONS {
+        // `max_by_key` returns the last maximum, so that of several addresses the one with the oldest connection is
+        // taken.
+        let addresses = open.iter().rev().map(|connection| connection.address);
+        addresses.max_by_key(|other| count(open, *other))?
+    } else {
+        return None;
+    };
+    let candidates = open.iter().enumerate().filter(|(_, connection)| connection.address == address);
+    // The first of equal keys: the oldest.
+    candidates
+        .min_by_key(|(_, connection)| connection.has_request.load(Ordering::Relaxed))
+        .map(|(index, _)| index)
 }
 
 impl Permit {
     /// Records that a complete request head was received.
     pub(super) fn request_received(&self) {
-        self.has_request.store(true, Ordering::Relaxed);
+        self.connection.has_request.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the connection must be closed for another one.
     pub(super) async fn revoked(&self) {
-        self.revoked.cancelled().await;
+        self.connection.revoked.cancelled().await;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        lock(&self.limits.0).open.retain(|connection| connection.id != self.id);
+        lock(&self.limits.0).retain(|connection| !Arc::ptr_eq(connection, &self.connection));
     }
 }
 
@@ -132,9 +115,9 @@ mod tests {
         let permits: Vec<_> = (0..MAX_PER_ADDRESS).map(|_| limits.admit(address(1))).collect();
         permits[0].request_received();
         let last = limits.admit(address(1));
-        assert!(permits[1].revoked.is_cancelled(), "the oldest without a request");
+        assert!(permits[1].connection.revoked.is_cancelled(), "the oldest without a request");
         let others = [&permits[0], &permits[2], &last, &other];
-        assert!(others.iter().all(|permit| !permit.revoked.is_cancelled()));
+        assert!(others.iter().all(|permit| !permit.connection.revoked.is_cancelled()));
     }
 
     #[test]
@@ -144,12 +127,12 @@ mod tests {
         for (last, count) in [(1, 15), (2, 16), (3, 16), (4, 16), (5, 1)] {
             permits.extend((0..count).map(|_| limits.admit(address(last))));
         }
-        assert!(permits.iter().all(|permit| !permit.revoked.is_cancelled()));
+        assert!(permits.iter().all(|permit| !permit.connection.revoked.is_cancelled()));
         let newcomer = limits.admit(address(6));
-        assert!(permits[15].revoked.is_cancelled() && !newcomer.revoked.is_cancelled());
+        assert!(permits[15].connection.revoked.is_cancelled() && !newcomer.connection.revoked.is_cancelled());
         drop(permits);
         drop(newcomer);
-        assert!(lock(&limits.0).open.is_empty());
+        assert!(lock(&limits.0).is_empty());
     }
 
     #[test]
@@ -158,7 +141,7 @@ mod tests {
         let admit = |last: u16| limits.admit(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]));
         let first = admit(0);
         let _others: Vec<_> = (1..=16).map(admit).collect();
-        assert!(first.revoked.is_cancelled());
+        assert!(first.connection.revoked.is_cancelled());
     }
 
     proptest! {
@@ -171,11 +154,11 @@ mod tests {
                 if has_request {
                     permit.request_received();
                 }
-                prop_assert!(!permit.revoked.is_cancelled());
+                prop_assert!(!permit.connection.revoked.is_cancelled());
                 permits.push(permit);
-                let connections = lock(&limits.0);
-                prop_assert!(connections.open.len() <= MAX_CONNECTIONS);
-                prop_assert!((0..9).all(|last| connections.count(address(last)) <= MAX_PER_ADDRESS));
+                let open = lock(&limits.0);
+                prop_assert!(open.len() <= MAX_CONNECTIONS);
+                prop_assert!((0..9).all(|last| count(&open, address(last)) <= MAX_PER_ADDRESS));
             }
         }
     }

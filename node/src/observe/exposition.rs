@@ -8,6 +8,7 @@ use atalaya_recipes::clock::BootInstant;
 use atalaya_recipes::{Phase, SessionState, Standing, WrongZnode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use crate::metrics::{LeaderStats, SamplingStats};
@@ -138,11 +139,13 @@ fn encode_sensors(encoder: &mut Encoder<'_>, stats: &SamplingStats, now: BootIns
             ([name, ("chip", &*sensor.info.chip), ("bus", bus), ("address", address)], 1.0)
         }),
     )?;
-    encoder.counters(
+    encoder.family(
+        MetricType::Counter,
         ("atalaya_sensor_readings", None, "Samples in which the sensor was read"),
         sensors().map(|(labels, sensor)| (labels, count(sensor.readings))),
     )?;
-    encoder.counters(
+    encoder.family(
+        MetricType::Counter,
         ("atalaya_sensor_failures", None, "Samples in which reading the sensor failed"),
         sensors().map(|(labels, sensor)| (labels, count(sensor.failures))),
     )?;
@@ -270,7 +273,7 @@ fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstan
         )?;
         encoder.gauge(
             ("atalaya_fleet_counted", None, "Measurements that are included in the average"),
-            Some(count(fleet.included)),
+            Some(count(fleet.nodes.saturating_sub(fleet.excluded.iter().sum()))),
         )?;
         let excluded = Exclusion::REASONS.iter().zip(fleet.excluded);
         encoder.gauges(
@@ -278,14 +281,17 @@ fn encode_leader(encoder: &mut Encoder<'_>, stats: &LeaderStats, now: BootInstan
             excluded.map(|(reason, excluded)| ([("reason", *reason)], count(excluded))),
         )?;
     }
-    let averages = stats.averages.iter();
+    let averages = stats.averages.iter().map(|average| {
+        let (quantity, unit) = (average.quantity.as_deref(), average.unit.as_deref());
+        ([("quantity", quantity.unwrap_or_default()), ("unit", unit.unwrap_or_default())], average.mean)
+    });
     encoder.gauges(
         (
             "atalaya_fleet_mean",
             None,
             "Average of the newest cycle; the labels are empty for measurements without quantity and unit",
         ),
-        averages.map(|average| ([("quantity", &*average.quantity), ("unit", &*average.unit)], average.mean)),
+        averages,
     )?;
     encoder.gauge(
         ("atalaya_outbox_reports", None, "Reports that the API has not accepted yet"),

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::sampling::read_timeout;
 
-/// State of a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct HealthSnapshot {
     pub(crate) stage: Stage,
     pub(crate) sampling_period: Duration,
@@ -14,7 +13,6 @@ pub(crate) struct HealthSnapshot {
     pub(crate) problems: Vec<&'static str>,
     /// Names of the sensors that cannot be read, and their errors.
     pub(crate) sensor_errors: Vec<(String, String)>,
-    /// Age of the newest measurement.
     pub(crate) measurement_age: Option<Duration>,
     /// Time since a measurement was stored in ZooKeeper.
     pub(crate) publication_age: Option<Duration>,
@@ -25,8 +23,9 @@ pub(crate) struct HealthSnapshot {
 }
 
 /// Stage in the life of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
+    #[default]
     Starting,
     Running,
     /// The node's thread does not respond.
@@ -57,9 +56,8 @@ impl HealthSnapshot {
     pub(crate) fn liveness(&self) -> HealthReport {
         match self.stage {
             Stage::Hanging => {
-                return HealthReport::unhealthy([
-                    "the node hangs: its thread does not respond within 1 s".into()
-                ]);
+                let reason = "the node hangs: its thread does not respond within 1 s";
+                return HealthReport::unhealthy([reason.into()]);
             }
             Stage::Starting => return HealthReport::healthy("starting", Vec::new()),
             Stage::Stopping => return HealthReport::healthy("stopping", Vec::new()),
@@ -83,25 +81,19 @@ impl HealthSnapshot {
         }
         let max_age = max_age(self.sampling_period);
         let mut reasons = Vec::new();
-        match self.measurement_age {
-            None => reasons.push("no measurement yet".to_owned()),
-            Some(age) if age > max_age => {
-                reasons.push(format!("no measurement for {:.1} s", age.as_secs_f64()))
-            }
-            Some(_) => {}
-        }
+        let missing = |what: &str, age: Option<Duration>| match age {
+            None => Some(format!("no {what} yet")),
+            Some(age) => (age > max_age).then(|| format!("no {what} for {:.1} s", age.as_secs_f64())),
+        };
+        reasons.extend(missing("measurement", self.measurement_age));
         if !self.is_connected {
             reasons.push("ZooKeeper is not connected".to_owned());
         }
-        match self.publication_age {
-            None => reasons.push("no measurement published yet".to_owned()),
-            Some(age) if age > max_age => {
-                reasons.push(format!("no measurement published for {:.1} s", age.as_secs_f64()));
-            }
-            Some(_) if self.is_connected && !self.owns_measurement => {
+        match missing("measurement published", self.publication_age) {
+            None if self.is_connected && !self.owns_measurement => {
                 reasons.push("the measurement's znode is not known to belong to this node".to_owned());
             }
-            Some(_) => {}
+            reason => reasons.extend(reason),
         }
         let notes = self.sensor_notes();
         if reasons.is_empty() {
@@ -167,22 +159,11 @@ mod tests {
             sensor_errors: vec![("air".into(), "cut".into())],
             ..healthy()
         };
-        let liveness = snapshot.liveness();
-        assert_eq!(
-            (liveness.is_healthy, &*liveness.text),
-            (true, "ok\nsensor air: cut\nZooKeeper is not connected\n")
-        );
-        let readiness = snapshot.readiness();
-        assert!(
-            !readiness.is_healthy && readiness.text.contains("no measurement yet\n"),
-            "{}",
-            readiness.text
-        );
-        assert!(
-            readiness.text.contains("no measurement published yet\nsensor air: cut\n"),
-            "{}",
-            readiness.text
-        );
+        let text = "ok\nsensor air: cut\nZooKeeper is not connected\n".to_owned();
+        assert_eq!(snapshot.liveness(), HealthReport { is_healthy: true, text });
+        let HealthReport { is_healthy, text } = snapshot.readiness();
+        assert!(!is_healthy && text.contains("no measurement yet\n"), "{text}");
+        assert!(text.contains("no measurement published yet\nsensor air: cut\n"), "{text}");
     }
 
     #[test]

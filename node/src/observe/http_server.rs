@@ -49,9 +49,8 @@ const TEXT: &str = "text/plain; charset=utf-8";
 /// A running server. Dropping it closes the port, and waits until the thread has ended.
 #[derive(Debug)]
 pub(crate) struct HttpServer {
-    /// Dropped to stop the thread.
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// The thread, and a sender that stops it when dropped.
+    thread: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl HttpServer {
@@ -73,14 +72,14 @@ impl HttpServer {
             });
         })?;
         info!("metrics at http://{address}/metrics, health at /healthz and /readyz");
-        Ok(HttpServer { stop: Some(stop), thread: Some(thread) })
+        Ok(HttpServer { thread: Some((stop, thread)) })
     }
 }
 
 impl Drop for HttpServer {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
+        if let Some((stop, thread)) = self.thread.take() {
+            drop(stop);
             // It ends within SHUTDOWN_TIMEOUT.
             let _ = thread.join();
         }
@@ -181,10 +180,8 @@ async fn respond(
 /// Returns true if the client accepts OpenMetrics. Clients that do prefer it over the older format: Prometheus lists it
 /// first, and other clients do not list it.
 fn accepts_open_metrics(request: &Request<Incoming>) -> bool {
-    let accepted = request.headers().get_all(ACCEPT);
-    accepted
-        .iter()
-        .any(|accept| accept.to_str().is_ok_and(|accept| accept.contains("application/openmetrics-text")))
+    let mut accepted = request.headers().get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    accepted.any(|accept| accept.contains("application/openmetrics-text"))
 }
 
 fn health(report: HealthReport) -> Response<Full<Bytes>> {
@@ -208,13 +205,17 @@ mod tests {
 
     use super::*;
 
-    fn get(server: &TestServer, path: &str) -> String {
+    fn send(server: &TestServer, request: &str) -> String {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
         let mut response = String::new();
         stream.read_to_string(&mut response).unwrap();
         response
+    }
+
+    fn get(server: &TestServer, path: &str) -> String {
+        send(server, &format!("GET {path} HTTP/1.0\r\n\r\n"))
     }
 
     struct TestServer {
@@ -306,12 +307,7 @@ mod tests {
     fn http_server_refuses_web_pages_of_other_sites_and_foreign_host_names() {
         let server = server();
         let status = |path: &str, headers: &str| {
-            let mut stream = TcpStream::connect(server.address).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            let request = format!("GET {path} HTTP/1.1\r\n{headers}\r\n\r\n");
-            stream.write_all(request.as_bytes()).unwrap();
-            let mut response = String::new();
-            stream.read_to_string(&mut response).unwrap();
+            let response = send(&server, &format!("GET {path} HTTP/1.1\r\n{headers}\r\n\r\n"));
             response.split(' ').nth(1).unwrap_or_default().to_owned()
         };
         const BROWSER: &str = "User-Agent: Mozilla/5.0\r\nAccept-Language: es";

@@ -22,7 +22,7 @@ impl<'a> Encoder<'a> {
     }
 
     /// Encodes one value per set of labels. Without values, the metric is left out.
-    fn family<'v, const N: usize>(
+    pub(super) fn family<'v, const N: usize>(
         &mut self,
         kind: MetricType,
         (name, unit, help): Descriptor<'_>,
@@ -60,14 +60,6 @@ impl<'a> Encoder<'a> {
 
     pub(super) fn flag(&mut self, name: &str, help: &str, value: bool) -> Result<(), Error> {
         self.gauge((name, None, help), Some(f64::from(u8::from(value))))
-    }
-
-    pub(super) fn counters<'v, const N: usize>(
-        &mut self,
-        descriptor: Descriptor<'_>,
-        values: impl IntoIterator<Item = (Labels<'v, N>, f64)>,
-    ) -> Result<(), Error> {
-        self.family(MetricType::Counter, descriptor, values)
     }
 
     pub(super) fn counter(&mut self, descriptor: Descriptor<'_>, value: f64) -> Result<(), Error> {

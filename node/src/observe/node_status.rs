@@ -52,35 +52,27 @@ pub(crate) async fn follow(
         return std::future::pending().await;
     }
     let (mut session_state, mut wrong_znodes) = (session.watch(), session.wrong_znodes());
-    status.send_modify(|status| status.session = Some(*session_state.borrow_and_update()));
+    let mut newest = None;
     loop {
+        status.send_replace(NodeStatus {
+            session: Some(*session_state.borrow_and_update()),
+            standing: *standing.borrow_and_update(),
+            measured: newest.clone(),
+            published: *published.borrow_and_update(),
+            sensor_errors: sensor_errors(&sensors.borrow_and_update()),
+            wrong_znodes: wrong_znodes.borrow_and_update().clone(),
+        });
         // A source whose sender is gone keeps its last value, and its branch is disabled.
         tokio::select! {
-            Ok(()) = session_state.changed() => {
-                let session = *session_state.borrow_and_update();
-                status.send_modify(|status| status.session = Some(session));
-            }
-            Ok(()) = standing.changed() => {
-                let standing = *standing.borrow_and_update();
-                status.send_modify(|status| status.standing = standing);
-            }
             Ok(()) = measured.changed() => {
                 let data = measured.borrow_and_update().as_deref().map(Arc::from);
-                let measured = data.map(|data| Measured { data, at: Instant::now() });
-                status.send_modify(|status| status.measured = measured);
+                newest = data.map(|data| Measured { data, at: Instant::now() });
             }
-            Ok(()) = published.changed() => {
-                let published = *published.borrow_and_update();
-                status.send_modify(|status| status.published = published);
-            }
-            Ok(()) = sensors.changed() => {
-                let errors = sensor_errors(&sensors.borrow_and_update());
-                status.send_modify(|status| status.sensor_errors = errors);
-            }
-            Ok(()) = wrong_znodes.changed() => {
-                let wrong_znodes = wrong_znodes.borrow_and_update().clone();
-                status.send_modify(|status| status.wrong_znodes = wrong_znodes);
-            }
+            Ok(()) = session_state.changed() => {}
+            Ok(()) = standing.changed() => {}
+            Ok(()) = published.changed() => {}
+            Ok(()) = sensors.changed() => {}
+            Ok(()) = wrong_znodes.changed() => {}
             else => return std::future::pending().await,
         }
     }

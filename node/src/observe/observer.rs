@@ -16,8 +16,6 @@ use crate::model::node_id::NodeId;
 use crate::observe::health::{HealthReport, HealthSnapshot, Stage};
 use crate::observe::node_status::NodeStatus;
 use crate::observe::watchdog::{Watchdog, leader_problem};
-use crate::sampling::SampleProgress;
-
 use crate::settings::Settings;
 
 /// Maximum delay of a sample before the liveness probe fails.
@@ -61,7 +59,8 @@ struct State {
 pub(crate) struct NodeHandles {
     pub(crate) session: Session,
     pub(crate) status: watch::Receiver<NodeStatus>,
-    pub(crate) sampling: watch::Receiver<Option<SampleProgress>>,
+    /// Latest time at which the next sample must be complete.
+    pub(crate) sampling: watch::Receiver<Option<Instant>>,
     pub(crate) sampling_mode: watch::Receiver<SamplingMode>,
     pub(crate) settings: watch::Receiver<Settings>,
     pub(crate) board: watch::Receiver<String>,
@@ -124,8 +123,9 @@ impl Observer {
         }
     }
 
-    fn record(&self, status: &NodeStatus, sampling: Option<SampleProgress>) {
-        self.0.metrics.sampling.record_publication(status.published);
+    fn record(&self, status: &NodeStatus, sampling: Option<Instant>) {
+        let now = BootInstant::now();
+        self.0.metrics.sampling.update(|stats| stats.record_publication(status.published, now));
         let mut state = lock(&self.0.state);
         if let Some(watchdog) = &mut state.watchdog {
             watchdog.update(status, sampling, Instant::now());
@@ -142,13 +142,7 @@ impl Observer {
         let is_stopping = self.0.is_stopping.load(Ordering::Relaxed);
         let mut snapshot = HealthSnapshot {
             stage: if is_stopping { Stage::Stopping } else { Stage::Starting },
-            sampling_period: Duration::ZERO,
-            problems: Vec::new(),
-            sensor_errors: Vec::new(),
-            measurement_age: None,
-            publication_age: None,
-            is_connected: false,
-            owns_measurement: false,
+            ..HealthSnapshot::default()
         };
         let Some(node) = self.node() else { return snapshot };
         snapshot.stage = Stage::Running;

@@ -17,14 +17,13 @@ pub(super) struct ProcessStats {
 
 impl ProcessStats {
     #[cfg(target_os = "linux")]
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
     pub(super) fn read() -> ProcessStats {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         // The directory that is being listed is one of the open files.
         let open_files = fs::read_dir("/proc/self/fd").map(|files| files.count().saturating_sub(1));
-        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
         let (tick, page) =
             (rustix::param::clock_ticks_per_second() as f64, rustix::param::page_size() as f64);
-        #[allow(clippy::cast_precision_loss, reason = "far below 2^52")]
         let open_files = open_files.ok().map(|files| files as f64);
         let stats = ProcessStats::parse(&read("/proc/self/stat"), &read("/proc/stat"), tick, page);
         let max_open_files = parse_max_open_files(&read("/proc/self/limits"));

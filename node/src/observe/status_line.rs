@@ -19,7 +19,7 @@ pub(super) struct StatusLine {
     servers: String,
     contends: bool,
     newest: String,
-    sent: Option<(Instant, String)>,
+    pub(super) sent: Option<(Instant, String)>,
 }
 
 impl StatusLine {
@@ -30,11 +30,6 @@ impl StatusLine {
             newest: String::new(),
             sent: None,
         }
-    }
-
-    /// Returns true if a line has been sent.
-    pub(super) fn has_been_sent(&self) -> bool {
-        self.sent.is_some()
     }
 
     /// Updates the line. Returns when it must be sent; `None` if it has not changed, and for the first line, which

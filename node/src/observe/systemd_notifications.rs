@@ -16,7 +16,6 @@ use crate::observe::node_status::NodeStatus;
 use crate::observe::status_line::StatusLine;
 use crate::observe::watchdog::Watchdog;
 use crate::process::systemd::Notifier;
-use crate::sampling::SampleProgress;
 use crate::settings::Settings;
 
 /// Maximum time between two checks of the watchdog.
@@ -29,7 +28,7 @@ pub(crate) async fn notify(
     settings: &Settings,
     needs_connection: bool,
     mut status: watch::Receiver<NodeStatus>,
-    mut sampling: watch::Receiver<Option<SampleProgress>>,
+    mut sampling: watch::Receiver<Option<Instant>>,
 ) {
     let interval = notifier.watchdog_interval().unwrap_or(Duration::MAX);
     let mut watchdog = Watchdog::new(Instant::now(), settings, interval);
@@ -47,7 +46,7 @@ pub(crate) async fn notify(
             is_ready = is_ready || (progress.is_some() && (has_connected || !needs_connection));
             line.update(&status)
         };
-        if is_ready && !line.has_been_sent() {
+        if is_ready && line.sent.is_none() {
             notifier.ready().await;
             info!("notified the service manager that this node is ready");
         }

@@ -14,7 +14,7 @@ use atalaya_recipes::clock::BootInstant;
 
 use crate::metrics::LeaderStats;
 use crate::observe::node_status::NodeStatus;
-use crate::sampling::{SampleProgress, read_timeout};
+use crate::sampling::read_timeout;
 use crate::settings::Settings;
 
 /// Maximum delay of a cycle of a leader, besides the timeouts of its requests.
@@ -57,11 +57,9 @@ impl Watchdog {
         }
     }
 
-    /// Records the state of the node at `now`.
-    pub(crate) fn update(&mut self, status: &NodeStatus, sampling: Option<SampleProgress>, now: Instant) {
-        if let Some(sampling) = sampling {
-            self.sample_expected_by = sampling.next_by;
-        }
+    /// Records the state of the node at `now`. `next_by` is the time by which the next sample ends, if known.
+    pub(crate) fn update(&mut self, status: &NodeStatus, next_by: Option<Instant>, now: Instant) {
+        self.sample_expected_by = next_by.unwrap_or(self.sample_expected_by);
         let newest = status.measured.as_ref().map(|measured| measured.at);
         let stored = status.published.stored;
         if !status.published.held || stored != self.stored {
@@ -131,7 +129,7 @@ mod tests {
     fn watchdog_notices_a_late_sample_and_recovers_when_it_ends() {
         let start = Instant::now();
         let mut watchdog = watchdog(start);
-        let progress = |next| Some(SampleProgress { samples: 1, next_by: start + next });
+        let progress = |next| Some(start + next);
         watchdog.update(&NodeStatus::default(), progress(10 * SECOND), start);
         assert_eq!(watchdog.problem(start + 16 * SECOND), None);
         assert!(watchdog.problem(start + 17 * SECOND).is_some());
@@ -143,7 +141,7 @@ mod tests {
     fn watchdog_notices_a_publisher_that_stores_nothing_over_a_live_connection() {
         let start = Instant::now();
         let mut watchdog = watchdog(start);
-        let progress = Some(SampleProgress { samples: 1, next_by: start + 1_000 * SECOND });
+        let progress = Some(start + 1_000 * SECOND);
         watchdog.update(&status(true, 1, start), progress, start);
         assert_eq!(watchdog.problem(start + 100 * SECOND), None, "no newer measurement");
         watchdog.update(&status(true, 1, start + SECOND), progress, start + SECOND);
@@ -191,7 +189,7 @@ mod tests {
             let mut watchdog = watchdog(start);
             for second in (0..seconds).step_by(5) {
                 let now = start + SECOND * second;
-                let progress = Some(SampleProgress { samples: u64::from(second), next_by: now + 10 * SECOND });
+                let progress = Some(now + 10 * SECOND);
                 watchdog.update(&status(false, stored, now), progress, now);
                 prop_assert_eq!(watchdog.problem(now + 5 * SECOND), None);
             }

@@ -63,7 +63,9 @@ pub(crate) enum CleanupError {
 pub async fn clean_up(connection: &Connection, process: &ProcessRecord) -> Result<Vec<String>, Error> {
     // The server of this connection may be behind the one that the process used.
     connection.sync().await?;
-    for attempt in 1.. {
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
         let found = find_znodes(connection, process).await?;
         let owned = process.owned(&found);
         if owned.is_empty() {
@@ -75,24 +77,19 @@ pub async fn clean_up(connection: &Connection, process: &ProcessRecord) -> Resul
             .collect();
         match connection.multi(&writes).await {
             Ok(_) => return Ok(owned.iter().map(|znode| znode.path.clone()).collect()),
-            Err(refusal) if refusal.error.is_no_node() || refusal.error.is_bad_version() => {
-                if attempt >= MAX_TRIES {
-                    return Err(refusal.error);
-                }
+            Err(refusal)
+                if attempt < MAX_TRIES && (refusal.error.is_no_node() || refusal.error.is_bad_version()) =>
+            {
                 debug!(error = %refusal, "znodes changed before they were deleted; reading them again");
             }
             Err(refusal) => return Err(refusal.error),
         }
     }
-    Ok(Vec::new())
 }
 
 /// Returns the existing znodes at the paths that the process may have created.
 async fn find_znodes(connection: &Connection, process: &ProcessRecord) -> Result<Vec<Found>, Error> {
-    let children = match connection.children(&process.election).await {
-        Err(error) if error.is_no_node() => Vec::new(),
-        children => children?,
-    };
+    let children = connection.children_or_empty(&process.election).await?;
     let contenders =
         process.contenders(&children).into_iter().map(|name| format!("{}/{name}", process.election));
     let paths: Vec<String> = process.znodes.iter().cloned().chain(contenders).collect();
@@ -153,13 +150,12 @@ pub(crate) fn find_records(
         if !is_wanted || file.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        match read(&file) {
-            Ok(None) => {}
-            // Different ids can have similar file names; the record has the id itself.
-            Ok(Some(record)) if id.is_some_and(|id| id.as_str() != record.node) => {}
-            Ok(Some(record)) => records.push((file, Ok(record))),
-            Err(error) => records.push((file, Err(error))),
-        }
+        // Different ids can have similar file names; the record has the id itself.
+        let is_other = |record: &NodeRecord| id.is_some_and(|id| id.as_str() != record.node);
+        let record = read(&file).transpose();
+        records.extend(
+            record.filter(|record| !record.as_ref().is_ok_and(is_other)).map(|record| (file, record)),
+        );
     }
     records.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(records)
@@ -173,8 +169,8 @@ pub(crate) fn find_records(
 pub(crate) async fn clean_up_node(file: &Path) -> Result<CleanupOutcome, CleanupError> {
     // The lock is released while connecting, which may take long: a new process of this node must not wait for it.
     let record = match check_process(file)? {
-        ProcessState::Running(holder) => return Ok(CleanupOutcome::Running(holder)),
-        ProcessState::Dead(_, record) => record,
+        Ok((_, record)) => record,
+        Err(holder) => return Ok(CleanupOutcome::Running(holder)),
     };
     if record.processes.iter().all(|process| process.sessions.is_empty()) {
         return Ok(CleanupOutcome::Removed(Vec::new()));
@@ -189,8 +185,8 @@ pub(crate) async fn clean_up_node(file: &Path) -> Result<CleanupOutcome, Cleanup
 
 async fn clean_up_over(session: &Session, file: &Path) -> Result<CleanupOutcome, CleanupError> {
     let (_lock, mut record) = match check_process(file)? {
-        ProcessState::Running(holder) => return Ok(CleanupOutcome::Running(holder)),
-        ProcessState::Dead(lock, record) => (lock, record),
+        Ok(dead) => dead,
+        Err(holder) => return Ok(CleanupOutcome::Running(holder)),
     };
     let mut removed = Vec::new();
     let mut cleaned = Vec::new();
@@ -210,20 +206,15 @@ async fn clean_up_over(session: &Session, file: &Path) -> Result<CleanupOutcome,
     Ok(CleanupOutcome::Removed(removed))
 }
 
-enum ProcessState {
-    Running(Holder),
-    Dead(Lock, NodeRecord),
-}
-
-/// Tries to acquire the node's lock, which proves that its process is dead, and reads the state file.
-fn check_process(file: &Path) -> Result<ProcessState, CleanupError> {
+/// Tries to acquire the node's lock, which proves that its process is dead, and reads the state file. Returns the holder
+/// of the lock if the process is alive.
+fn check_process(file: &Path) -> Result<Result<(Lock, NodeRecord), Holder>, CleanupError> {
     let file_error = |source| CleanupError::File { file: file.to_owned(), source };
     let lock_error = |source| CleanupError::File { file: lock_file(file), source };
-    match Lock::try_acquire(&lock_file(file), Purpose::CleanUp).map_err(lock_error)? {
-        Err(holder) => Ok(ProcessState::Running(holder)),
-        Ok(lock) => {
-            let record = read(file).map_err(file_error)?;
-            Ok(ProcessState::Dead(lock, record.unwrap_or_else(|| NodeRecord::new("", ""))))
-        }
-    }
+    let lock = match Lock::try_acquire(&lock_file(file), Purpose::CleanUp).map_err(lock_error)? {
+        Ok(lock) => lock,
+        Err(holder) => return Ok(Err(holder)),
+    };
+    let record = read(file).map_err(file_error)?;
+    Ok(Ok((lock, record.unwrap_or_else(|| NodeRecord::new("", "")))))
 }

@@ -77,7 +77,6 @@ enum Reader {
     Inline(Vec<Box<dyn Sensor>>),
 }
 
-/// One bus with its sensors.
 pub(super) struct BusWorker {
     name: String,
     infos: Vec<SensorInfo>,
@@ -89,10 +88,7 @@ pub(super) struct BusWorker {
 
 impl std::fmt::Debug for BusWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BusWorker")
-            .field("name", &self.name)
-            .field("sensors", &self.infos)
-            .finish_non_exhaustive()
+        f.debug_struct("BusWorker").field("sensors", &self.infos).finish_non_exhaustive()
     }
 }
 
@@ -103,7 +99,6 @@ pub(super) struct SampleRequest {
     pub(super) start: Instant,
     /// Start of the sample by the wall clock.
     pub(super) time: Timestamp,
-    /// Sampling interval.
     pub(super) period: Duration,
     /// Maximum time to wait for replies.
     pub(super) timeout: Duration,

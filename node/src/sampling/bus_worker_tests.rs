@@ -59,7 +59,6 @@ fn request(start: Instant, number: u32, timeout: Duration) -> SampleRequest {
     }
 }
 
-/// Takes a whole sample.
 async fn sample(worker: &mut BusWorker, request: SampleRequest) -> Vec<Sample> {
     let pending = worker.request(&request);
     worker.collect(pending, &request).await
@@ -174,13 +173,8 @@ async fn reply_after_the_deadline_counts_in_the_next_sample() {
 
 #[tokio::test]
 async fn only_transient_faults_are_retried_within_a_sample() {
-    for (cause, tries) in [
-        (Cause::Bus, 3),
-        (Cause::Timeout, 3),
-        (Cause::Checksum, 3),
-        (Cause::NotPresent, 1),
-        (Cause::Other, 1),
-    ] {
+    use Cause::{Bus, Checksum, NotPresent, Other, Timeout};
+    for (cause, tries) in [(Bus, 3), (Timeout, 3), (Checksum, 3), (NotPresent, 1), (Other, 1)] {
         let count = Arc::new(Mutex::new(0));
         let counted = Arc::clone(&count);
         let mut worker = worker(

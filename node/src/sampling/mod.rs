@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 pub use bus_worker::Sample;
 use bus_worker::{BusWorker, SampleRequest};
-pub(crate) use sampler::{SampleProgress, Sampler};
+pub(crate) use sampler::Sampler;
 use sensor_health::Health;
 
 /// Opens the buses and sensors of a board. Reads nothing yet: a missing chip is an error only when it is read.

@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 use super::barrier_gate::BarrierGate;
 use super::sensor_health::HealthChange;
 use super::{Sample, Sensors, read_timeout};
-use crate::metrics::{SamplingMetrics, SensorResult};
+use crate::metrics::SamplingMetrics;
 use crate::model::barrier::{self, Barrier, LOG_TARGET, SamplingMode};
 use crate::model::measurement::Format;
 use crate::model::node_id::NodeId;
@@ -24,15 +24,6 @@ const PERIODS_BEFORE_WARNING: u32 = 3;
 /// reason to restart a node, so this is practically unlimited.
 const MAX_BARRIER_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Sampling progress, for the watchdog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SampleProgress {
-    /// Number of completed samples.
-    pub(crate) samples: u64,
-    /// Latest time at which the next sample must be complete.
-    pub(crate) next_by: Instant,
-}
-
 /// Inputs and outputs of the sampling task.
 #[derive(Debug)]
 pub(crate) struct Sampler {
@@ -40,8 +31,8 @@ pub(crate) struct Sampler {
     pub(crate) measurement: watch::Sender<Option<Vec<u8>>>,
     /// Description and health of the sensors. Notified only of changes.
     pub(crate) sensor_info: watch::Sender<Vec<SensorStatus>>,
-    /// Updated after each sample, and when the deadline of the next one changes.
-    pub(crate) progress: watch::Sender<Option<SampleProgress>>,
+    /// Latest time at which the next sample must be complete, for the watchdog; `None` before the first sample.
+    pub(crate) progress: watch::Sender<Option<Instant>>,
     /// Timer or barrier. A changed period counts from the last sample.
     pub(crate) mode: watch::Receiver<SamplingMode>,
     /// State of the measurement's znode. In lock-step mode, the next sample waits until the last one is published.
@@ -84,7 +75,7 @@ impl Sampler {
         // While a measurement is being published: the number of measurements that were stored before it.
         let mut stored_before: Option<u64> = None;
         self.publish_sensor_info(sensors);
-        self.metrics.set_sensors(sensors.infos());
+        self.metrics.update(|stats| stats.set_sensors(sensors.infos()));
         loop {
             let lock_step = mode.barrier.is_some();
             let gate_open =
@@ -150,11 +141,10 @@ impl Sampler {
     ) -> Option<Vec<u8>> {
         let samples = sensors.sample(mode.period).await;
         samples.iter().for_each(log_health_change);
-        self.metrics.record_sample(samples.iter().map(|sample| SensorResult {
-            sensor: &sample.sensor,
-            result: sample.result.as_ref().map_err(String::as_str),
-            is_skipped: sample.skipped,
-        }));
+        let results = samples.iter().map(|sample| {
+            (sample.sensor.as_str(), sample.result.as_ref().map_err(String::as_str), sample.skipped)
+        });
+        self.metrics.update(|stats| stats.record_sample(results, BootInstant::now()));
         self.publish_sensor_info(sensors);
         let readings: Vec<(&str, Reading)> = samples
             .iter()
@@ -163,10 +153,7 @@ impl Sampler {
         // In lock-step mode the leader decides when the next sample is due.
         let wait = if mode.barrier.is_some() { MAX_BARRIER_WAIT } else { mode.period };
         let next_by = Instant::now() + wait + read_timeout(mode.period);
-        self.progress.send_modify(|progress| {
-            let samples = progress.map_or(0, |progress| progress.samples) + 1;
-            *progress = Some(SampleProgress { samples, next_by });
-        });
+        self.progress.send_replace(Some(next_by));
         format.encode(id.as_str(), &readings)
     }
 
@@ -203,9 +190,7 @@ impl Sampler {
     }
 
     fn set_deadline(&self, next_by: Instant) {
-        self.progress.send_modify(|progress| {
-            *progress = progress.map(|progress| SampleProgress { next_by, ..progress });
-        });
+        self.progress.send_modify(|progress| *progress = progress.map(|_| next_by));
     }
 
     fn publish_sensor_info(&self, sensors: &Sensors) {
@@ -288,7 +273,7 @@ mod tests {
         sampler: Sampler,
         measurement: watch::Receiver<Option<Vec<u8>>>,
         sensor_info: watch::Receiver<Vec<SensorStatus>>,
-        progress: watch::Receiver<Option<SampleProgress>>,
+        progress: watch::Receiver<Option<Instant>>,
         mode: watch::Sender<SamplingMode>,
     }
 
@@ -325,7 +310,7 @@ mod tests {
             harness.measurement.wait_for(|data| data.as_deref() == Some(b"7")).await.unwrap();
             let is_new = |sensors: &Vec<SensorStatus>| sensors.len() == 1 && sensors[0].name == "new";
             harness.sensor_info.wait_for(is_new).await.unwrap();
-            harness.progress.wait_for(|now| now.is_some_and(|now| now.samples == 1)).await.unwrap();
+            harness.progress.wait_for(Option::is_some).await.unwrap();
         };
         tokio::select! {
             () = harness.sampler.run(&id, old, replacements) => panic!("the sampler ended"),
@@ -370,7 +355,7 @@ mod tests {
             }
             // A longer period moves the deadline for the watchdog.
             harness.mode.send_replace(free_running(HOUR));
-            let later = |now: &Option<SampleProgress>| now.is_some_and(|now| now.next_by >= hourly.next_by);
+            let later = |next_by: &Option<Instant>| next_by.is_some_and(|next_by| next_by >= hourly);
             harness.progress.wait_for(later).await.unwrap();
         };
         tokio::select! {

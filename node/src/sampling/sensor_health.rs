@@ -33,7 +33,6 @@ pub(crate) enum FaultKind {
     Absent,
     /// An immediate retry would not help.
     Permanent,
-    /// The driver panicked.
     Panic,
     /// A read has not returned yet. No sample waits for it, so backoff would not make anything faster.
     NoAnswer,
@@ -81,7 +80,6 @@ pub enum HealthChange {
     Recovered,
 }
 
-/// Health of one sensor.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Health {
     status: HealthStatus,

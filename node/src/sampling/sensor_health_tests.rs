@@ -15,15 +15,10 @@ fn fault(kind: FaultKind) -> Fault {
 
 #[test]
 fn only_transient_faults_are_retried() {
-    for (cause, tries) in [
-        (Cause::Bus, 3),
-        (Cause::Timeout, 3),
-        (Cause::Checksum, 3),
-        (Cause::NotPresent, 1),
-        (Cause::Busy, 1),
-        (Cause::OutOfRange, 1),
-        (Cause::Other, 1),
-    ] {
+    use Cause::{Bus, Busy, Checksum, NotPresent, Other, OutOfRange, Timeout};
+    let transient = [Bus, Timeout, Checksum].map(|cause| (cause, 3));
+    let others = [NotPresent, Busy, OutOfRange, Other].map(|cause| (cause, 1));
+    for (cause, tries) in transient.into_iter().chain(others) {
         let fault = Fault::from(ReadError::new(cause, Place::default()));
         let tried = (1..).find(|tries| retry_delay(&fault, *tries).is_none());
         assert_eq!(tried, Some(tries), "{cause:?}");
@@ -39,24 +34,15 @@ fn health_status_has_the_start_the_error_and_the_count_of_failures() {
         Some(HealthChange::Failing("broken".into()))
     );
     assert_eq!(health.on_failed(&fault(FaultKind::Absent), now, PERIOD, time(6)), None, "not a change");
-    assert_eq!(
-        health.status(),
-        &HealthStatus {
-            state: SensorState::Absent,
-            since: Some(time(1)),
-            error: Some("broken".into()),
-            count: 2
-        }
-    );
+    let (since, error) = (Some(time(1)), Some("broken".into()));
+    assert_eq!(health.status(), &HealthStatus { state: SensorState::Absent, since, error, count: 2 });
     let other = Fault::new(FaultKind::Transient, "noise");
     assert_eq!(health.on_failed(&other, now, PERIOD, time(11)), Some(HealthChange::Failing("noise".into())));
     assert_eq!((health.status().state, health.status().since), (SensorState::Failing, Some(time(1))));
     assert_eq!(health.on_read(time(16)), Some(HealthChange::Recovered));
     assert_eq!(health.on_read(time(21)), None);
-    assert_eq!(
-        health.status(),
-        &HealthStatus { state: SensorState::Ok, since: Some(time(16)), ..HealthStatus::default() }
-    );
+    let since = Some(time(16));
+    assert_eq!(health.status(), &HealthStatus { state: SensorState::Ok, since, ..HealthStatus::default() });
 }
 
 #[test]
@@ -95,10 +81,8 @@ fn probe_interval_of_a_dead_sensor_doubles_up_to_a_minute() {
 
 #[test]
 fn backoff_of_a_panicking_driver_starts_with_the_first_panic() {
-    assert_eq!(
-        probes(FaultKind::Panic, Duration::from_millis(500), 200, &[0], None),
-        [0, 2, 6, 14, 30, 62, 126]
-    );
+    let probes = probes(FaultKind::Panic, Duration::from_millis(500), 200, &[0], None);
+    assert_eq!(probes, [0, 2, 6, 14, 30, 62, 126]);
 }
 
 #[test]

@@ -19,7 +19,6 @@ pub(crate) type Millis = i64;
 /// set, or that another server, with another clock, has become the ensemble's leader.
 const MAX_NETWORK_DELAY: Millis = 200;
 
-/// Estimate of ZooKeeper's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ServerClock {
     /// A time of this machine, and the time of ZooKeeper's clock then.

@@ -35,6 +35,46 @@ impl Model {
         self.at.version += 1;
         true
     }
+
+    /// Executes the next step of `client`, unless its addition has ended.
+    fn step(&mut self, client: usize, state: &mut Client, fault: Fault) {
+        let event = match state.addition.step() {
+            Step::Read => {
+                let record = match (state.exact, self.records[client]) {
+                    (false, _) => AdditionRecord::Unused,
+                    (true, None) => AdditionRecord::Missing,
+                    (true, Some((_, Some((number, sum))))) if number == state.number => {
+                        AdditionRecord::Own(sum)
+                    }
+                    (true, Some((version, _))) => AdditionRecord::Other(version),
+                };
+                Event::Read { value: self.value, at: self.at, record }
+            }
+            Step::CreateRecord => {
+                self.records[client].get_or_insert((0, None));
+                Event::RecordCreated
+            }
+            Step::Write(write) => match fault {
+                Fault::RequestLost => Event::OutcomeUnknown,
+                Fault::RequestDelayed => {
+                    self.delayed.push((client, state.number, write));
+                    Event::OutcomeUnknown
+                }
+                _ if !self.write(client, state.number, write) => Event::Stale,
+                Fault::ReplyLost => Event::OutcomeUnknown,
+                _ => Event::Written,
+            },
+            Step::Counted(_) | Step::Overflow(_) | Step::Unknown => return,
+        };
+        state.addition.on(event);
+    }
+
+    /// Delivers the request that was delayed last.
+    fn deliver(&mut self) {
+        if let Some((client, number, write)) = self.delayed.pop() {
+            self.write(client, number, write);
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,9 +135,7 @@ proptest! {
         for (client, fault, next) in schedule.into_iter().chain(without_faults) {
             match fault {
                 Fault::DelayedArrives => {
-                    if let Some((client, number, write)) = model.delayed.pop() {
-                        model.write(client, number, write);
-                    }
+                    model.deliver();
                     continue;
                 }
                 Fault::RecordDeleted => {
@@ -107,37 +145,7 @@ proptest! {
                 _ => {}
             }
             let client_state = &mut clients[client];
-            match client_state.addition.step() {
-                Step::Read => {
-                    let record = match (client_state.exact, model.records[client]) {
-                        (false, _) => AdditionRecord::Unused,
-                        (true, None) => AdditionRecord::Missing,
-                        (true, Some((_, Some((number, sum))))) if number == client_state.number => {
-                            AdditionRecord::Own(sum)
-                        }
-                        (true, Some((version, _))) => AdditionRecord::Other(version),
-                    };
-                    client_state.addition.on(Event::Read { value: model.value, at: model.at, record });
-                }
-                Step::CreateRecord => {
-                    model.records[client].get_or_insert((0, None));
-                    client_state.addition.on(Event::RecordCreated);
-                }
-                Step::Write(write) => {
-                    let event = match fault {
-                        Fault::RequestLost => Event::OutcomeUnknown,
-                        Fault::RequestDelayed => {
-                            model.delayed.push((client, client_state.number, write));
-                            Event::OutcomeUnknown
-                        }
-                        _ if !model.write(client, client_state.number, write) => Event::Stale,
-                        Fault::ReplyLost => Event::OutcomeUnknown,
-                        _ => Event::Written,
-                    };
-                    client_state.addition.on(event);
-                }
-                Step::Counted(_) | Step::Overflow(_) | Step::Unknown => {}
-            }
+            model.step(client, client_state, fault);
             let ended = match client_state.addition.step() {
                 Step::Counted(_) => {
                     confirmed += client_state.amount;
@@ -166,10 +174,8 @@ proptest! {
         prop_assert!(model.value >= confirmed, "{} of {confirmed} confirmed additions counted", model.value);
         let limit = confirmed + unknown;
         prop_assert!(model.value <= limit, "{} instead of {confirmed} to {limit}", model.value);
-        for _ in 0..model.delayed.len() {
-            if let Some((client, number, write)) = model.delayed.pop() {
-                model.write(client, number, write);
-            }
+        while !model.delayed.is_empty() {
+            model.deliver();
         }
         prop_assert!(model.value <= limit, "a delayed request counted twice");
     }

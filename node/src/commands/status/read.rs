@@ -6,8 +6,8 @@ use atalaya_recipes::{Connection, Error, WrongZnode, ZnodeProblem};
 
 use crate::dynamic_config::{fleet_path, parse_sampling_period};
 use crate::fleet_status::{RawFleet, RawMeasurement, parse_node_info};
-use crate::leader::fenced_store::COUNTER;
 use crate::leader::outbox_store;
+use crate::model::counter;
 use crate::model::fence::{self, Fence};
 use crate::model::{barrier, node_info};
 use crate::settings::Settings;
@@ -97,11 +97,11 @@ async fn read_barrier_and_counter(connection: &Connection, fleet: &mut RawFleet)
         fleet.wrong_znodes.extend(WrongZnode::not_childless(barrier::PATH, &stat));
         fleet.wrong_znodes.extend(WrongZnode::not_persistent(barrier::PATH, &stat));
     }
-    if let Some((data, stat)) = connection.get_opt(COUNTER).await? {
-        fleet.wrong_znodes.extend(WrongZnode::not_persistent(COUNTER, &stat));
+    if let Some((data, stat)) = connection.get_opt(counter::PATH).await? {
+        fleet.wrong_znodes.extend(WrongZnode::not_persistent(counter::PATH, &stat));
         let text = String::from_utf8_lossy(&data);
         if !text.trim().is_empty() && text.trim().parse::<i64>().is_err() {
-            fleet.wrong_znodes.push(WrongZnode::new(COUNTER, ZnodeProblem::NotANumber));
+            fleet.wrong_znodes.push(WrongZnode::new(counter::PATH, ZnodeProblem::NotANumber));
         }
     }
     Ok(())

@@ -36,6 +36,13 @@ pub(crate) struct Api {
     runtime: Option<Handle>,
 }
 
+/// Two clients are equal if they send the same requests to the same address.
+impl PartialEq for Api {
+    fn eq(&self, other: &Api) -> bool {
+        self.url == other.url && self.method == other.method && self.token == other.token
+    }
+}
+
 impl Api {
     /// Returns a client for the API at `url`, used by the node with this id.
     pub(crate) fn new(id: &NodeId, url: Url, method: ApiMethod) -> Api {
@@ -64,11 +71,6 @@ impl Api {
     pub(crate) fn with_token(mut self, token: Option<ApiToken>) -> Api {
         self.token = token;
         self
-    }
-
-    /// Returns true if both clients send the same requests to the same address.
-    pub(crate) fn same_endpoint(&self, other: &Api) -> bool {
-        self.url == other.url && self.method == other.method && self.token == other.token
     }
 
     /// Returns a request to `url`, with the token if `url` has the origin of the API. Every request to an API is built

@@ -12,7 +12,7 @@ use atalaya_recipes::clock::BootInstant;
 use jiff::Timestamp;
 
 use crate::leader::delivery::outcome::{Outcome, Stale};
-use crate::leader::delivery::queue::{DeliveryQueue, FinalOutcome, Key, Next, StateChange};
+use crate::leader::delivery::queue::{DeliveryQueue, Key, Next, StateChange};
 use crate::model::fence::Fence;
 use crate::model::report::{CycleReport, Report};
 
@@ -61,9 +61,9 @@ struct Loaded {
 }
 
 /// The reports that are committed and not finished.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: DeliveryQueue,
+    pub(in crate::leader) queue: DeliveryQueue,
     loaded: BTreeMap<u64, Loaded>,
     /// Cycles whose reports have their final outcome, and may still be in ZooKeeper.
     unfinished: BTreeMap<u64, Disposition>,
@@ -72,12 +72,11 @@ pub(crate) struct Outbox {
     /// Size of the reports in memory, in bytes.
     loaded_bytes: usize,
     /// Fence of the leader that delivers, if known.
-    fence: Option<Fence>,
+    pub(in crate::leader) fence: Option<Fence>,
     /// Highest epoch above the leader's of which a collector has reports.
-    outranked: Option<i64>,
+    pub(super) outranked: Option<i64>,
 }
 
-/// Next step of the delivery.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NextRequest {
     /// Send this report, and pass the outcome to [`Outbox::on_outcome`].
@@ -91,30 +90,7 @@ pub(crate) enum NextRequest {
 impl Outbox {
     /// Returns an empty outbox for cycles with this period.
     pub(crate) fn new(period: Duration) -> Outbox {
-        Outbox {
-            queue: DeliveryQueue::new(period),
-            loaded: BTreeMap::new(),
-            unfinished: BTreeMap::new(),
-            unread: BTreeSet::new(),
-            loaded_bytes: 0,
-            fence: None,
-            outranked: None,
-        }
-    }
-
-    /// Sets the fence of the leader that delivers.
-    pub(crate) fn set_fence(&mut self, fence: Fence) {
-        self.fence = Some(fence);
-    }
-
-    /// Returns the highest epoch above the leader's of which a collector has reports.
-    pub(crate) fn outranked(&self) -> Option<i64> {
-        self.outranked
-    }
-
-    /// Sets the time between two cycles.
-    pub(crate) fn set_period(&mut self, period: Duration) {
-        self.queue.set_period(period);
+        Outbox { queue: DeliveryQueue::new(period), ..Outbox::default() }
     }
 
     /// Returns the number of cycles whose reports have no final outcome.
@@ -246,13 +222,8 @@ impl Outbox {
     /// Removes a cycle whose report was deleted to make room.
     pub(crate) fn on_dropped(&mut self, cycle: u64) {
         if self.unread.remove(&cycle) || self.unload(cycle).is_some() {
-            self.queue.count_dropped();
+            self.queue.dropped += 1;
         }
-    }
-
-    /// Records that the requests under way were aborted. Their reports are sent again.
-    pub(crate) fn on_interrupted(&mut self) {
-        self.queue.on_interrupted();
     }
 
     /// Returns the next step at `now`. A report that it returns counts as sent.
@@ -294,7 +265,7 @@ impl Outbox {
             return (None, change);
         };
         loaded.pending -= 1;
-        if let FinalOutcome::Rejected(reason) = final_outcome {
+        if let Err(reason) = final_outcome {
             loaded.rejected.push(index);
             loaded.reason = Some(reason);
         }

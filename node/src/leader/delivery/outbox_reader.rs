@@ -61,25 +61,25 @@ impl OutboxReader<'_> {
             }
             let found = outbox_store::read(self.leadership.connection(), outbox_store::PATH, &cycles).await?;
             batch.adapt(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
-            let checked: Vec<_> = found
-                .into_iter()
-                .map(|(cycle, data)| (cycle, data.map(|data| check(data, cycle, newest))))
-                .collect();
-            log_undeliverable(&checked);
-            checked.iter().filter_map(|(_, checked)| checked.as_ref()?.as_ref().ok()).for_each(|report| {
-                self.handles.publish_averages(report);
-            });
+            let mut undeliverable = Vec::new();
             self.outbox
                 .update(|outbox| {
-                    for (cycle, checked) in checked {
-                        match checked {
-                            Some(Ok(report)) => outbox.on_read(report),
-                            Some(Err(Undeliverable { data, .. })) => outbox.on_undeliverable(cycle, data),
+                    for (cycle, data) in found {
+                        match data.map(|data| check(data, cycle, newest)) {
+                            Some(Ok(report)) => {
+                                self.handles.publish_averages(&report);
+                                outbox.on_read(report);
+                            }
+                            Some(Err(Undeliverable { reason, data })) => {
+                                undeliverable.push((cycle, reason));
+                                outbox.on_undeliverable(cycle, data);
+                            }
                             None => outbox.on_missing(cycle),
                         }
                     }
                 })
                 .await;
+            log_undeliverable(&undeliverable);
         }
     }
 
@@ -87,7 +87,8 @@ impl OutboxReader<'_> {
     async fn count_rejected(self) -> Result<(), Error> {
         if self.handles.metrics.is_enabled() {
             let rejected = self.leadership.connection().stat(outbox_store::REJECTED_PATH).await?;
-            self.handles.metrics.set_rejected_reports(rejected.map_or(0, |stat| stat.num_children));
+            let count = rejected.map_or(0, |stat| stat.num_children);
+            self.handles.metrics.update(|stats| stats.rejected_reports = Some(count));
         }
         Ok(())
     }
@@ -95,7 +96,7 @@ impl OutboxReader<'_> {
     /// Reads further reports whenever finished ones have made room. `newest` is the newest committed cycle.
     pub(in crate::leader) async fn load_when_there_is_room(self, epoch: i64, newest: watch::Receiver<u64>) {
         loop {
-            self.outbox.finished().await;
+            self.outbox.finished.notified().await;
             let newest = newest_possible(epoch, *newest.borrow());
             if let Err(error) = self.load(newest).await {
                 debug!(%error, "cannot read the outbox");
@@ -134,7 +135,7 @@ impl OutboxReader<'_> {
 
     async fn list_and_sync(self, epoch: i64, newest: &watch::Receiver<u64>) -> Result<(), Error> {
         // Cycles are committed while this runs, so the list is compared with the outbox as it was before.
-        let known = self.outbox.update(|outbox| outbox.cycles()).await;
+        let known = self.outbox.lock().await.cycles();
         let listing =
             outbox_store::list(self.leadership.connection(), outbox_store::PATH).await?.unwrap_or_default();
         outbox_store::warn_about_foreign_children(&listing.others);
@@ -180,11 +181,9 @@ fn check(data: Vec<u8>, cycle: u64, newest: Fence) -> Result<CycleReport, Undeli
 }
 
 /// Logs one line for all undeliverable reports of a batch.
-fn log_undeliverable(checked: &[(u64, Option<Result<CycleReport, Undeliverable>>)]) {
-    let mut undeliverable =
-        checked.iter().filter_map(|(cycle, checked)| Some((cycle, checked.as_ref()?.as_ref().err()?)));
-    let Some((cycle, Undeliverable { reason, .. })) = undeliverable.next() else { return };
-    let reports = undeliverable.count() + 1;
+fn log_undeliverable(undeliverable: &[(u64, String)]) {
+    let [(cycle, reason), ..] = undeliverable else { return };
+    let reports = undeliverable.len();
     let reason = crate::model::text::sanitize_for_log(reason);
     let path = outbox_store::PATH;
     warn!(
@@ -201,7 +200,7 @@ pub(in crate::leader) async fn outranked(
     epoch: i64,
     last_takeover: Option<BootInstant>,
 ) -> i64 {
-    let mut outranked = outbox.outranked();
+    let mut outranked = outbox.outranked.subscribe();
     let mut logged = None;
     loop {
         let known = *outranked.borrow_and_update();

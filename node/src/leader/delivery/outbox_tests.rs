@@ -40,16 +40,11 @@ fn send(outbox: &mut Outbox, now: &mut u64) -> Option<(Key, Report)> {
 fn outbox_finishes_a_report_with_its_last_average() {
     let (mut outbox, mut now) = (outbox([]), 0);
     outbox.add(two_averages(7));
-    let (key, report) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!(
-        (report.idempotency_key(), outbox.on_outcome(key, Outcome::Accepted)),
-        ("1-7-Cel".to_owned(), (None, None))
-    );
-    let (key, report) = send(&mut outbox, &mut now).unwrap();
-    assert_eq!(
-        (report.idempotency_key(), outbox.on_outcome(key, Outcome::Accepted)),
-        ("1-7-%RH".to_owned(), (Some(7), None))
-    );
+    for (idempotency_key, finished) in [("1-7-Cel", None), ("1-7-%RH", Some(7))] {
+        let (key, report) = send(&mut outbox, &mut now).unwrap();
+        assert_eq!(report.idempotency_key(), idempotency_key);
+        assert_eq!(outbox.on_outcome(key, Outcome::Accepted), (finished, None));
+    }
     assert_eq!((outbox.disposition(7), outbox.waiting()), (Some(&Disposition::Delivered), 0));
     // It stays until it is deleted in ZooKeeper, and is not sent again.
     outbox.add(two_averages(7));
@@ -123,7 +118,7 @@ const OWN: Fence = Fence { epoch: 9, cycle: 20, skipped: None };
 /// because of the epoch `later`.
 fn refused_as_stale(own: Fence, epoch: i64, later: i64) -> (Outbox, Option<StateChange>) {
     let (mut outbox, mut now) = (outbox([]), 0);
-    outbox.set_fence(own);
+    outbox.fence = Some(own);
     outbox.add(cycle_report(epoch, 7, None));
     let (key, _) = send(&mut outbox, &mut now).unwrap();
     let change = outbox.on_outcome(key, Outcome::Stale(Stale { epoch: later, first_cycle: 3 })).1;
@@ -134,7 +129,7 @@ fn refused_as_stale(own: Fence, epoch: i64, later: i64) -> (Outbox, Option<State
 fn outbox_keeps_a_report_that_an_epoch_above_the_leaders_makes_stale() {
     for epoch in [8, 9] {
         let (mut outbox, change) = refused_as_stale(OWN, epoch, 99);
-        assert_eq!((outbox.outranked(), outbox.waiting(), unfinished(&outbox)), (Some(99), 1, vec![]));
+        assert_eq!((outbox.outranked, outbox.waiting(), unfinished(&outbox)), (Some(99), 1, vec![]));
         assert!(matches!(change, Some(StateChange::Failing(reason)) if reason.contains("99")));
         let mut now = 1_000;
         assert!(send(&mut outbox, &mut now).is_some(), "it is tried again: the collector may be repaired");
@@ -146,7 +141,7 @@ fn outbox_resends_a_report_in_the_leaders_epoch_if_a_skipped_epoch_makes_it_stal
     let own = Fence { epoch: 100, skipped: Some((10, 99)), ..OWN };
     let (mut outbox, _) = refused_as_stale(own, 9, 99);
     let again = CycleReport { epoch: 100, ..cycle_report(9, 7, None) };
-    assert_eq!((outbox.disposition(7), outbox.outranked()), (Some(&Disposition::Resend(again)), None));
+    assert_eq!((outbox.disposition(7), outbox.outranked), (Some(&Disposition::Resend(again)), None));
     outbox.on_finished(7);
     let mut now = 1_000;
     let (key, report) = send(&mut outbox, &mut now).unwrap();
@@ -159,7 +154,7 @@ fn outbox_resends_a_report_in_the_leaders_epoch_if_a_skipped_epoch_makes_it_stal
 #[test]
 fn outbox_resends_only_the_stale_averages_of_a_cycle() {
     let (mut outbox, mut now) = (outbox([]), 0);
-    outbox.set_fence(Fence { epoch: 100, skipped: Some((10, 99)), ..OWN });
+    outbox.fence = Some(Fence { epoch: 100, skipped: Some((10, 99)), ..OWN });
     outbox.add(two_averages(7));
     let (key, _) = send(&mut outbox, &mut now).unwrap();
     outbox.on_outcome(key, Outcome::Accepted);
@@ -206,11 +201,8 @@ fn outbox_holds_a_bounded_number_of_bytes_and_reads_the_rest_later() {
     }
     assert!(each > 100_000 && (read * each).abs_diff(MAX_LOADED_BYTES) <= each, "{read} of {each} bytes");
     outbox.add(large(1_001));
-    assert_eq!(
-        (outbox.waiting(), outbox.loaded.len()),
-        (1_001, read),
-        "a new report stays out of memory as well"
-    );
+    let counts = (outbox.waiting(), outbox.loaded.len());
+    assert_eq!(counts, (1_001, read), "a new report stays out of memory as well");
     // Delivered reports make room for the others, which are read in order.
     let (mut now, mut settled) = (0, Vec::new());
     while let Some((key, _)) = send(&mut outbox, &mut now) {
@@ -233,7 +225,7 @@ proptest! {
             now += 10;
             match act {
                 0 if seen.insert(cycle) => { outbox.add(two_averages(cycle)); written.insert(cycle); }
-                1 => outbox.on_interrupted(),
+                1 => outbox.queue.on_interrupted(),
                 2 => {
                     let known = outbox.cycles();
                     outbox.retain_listed(&known, &written);

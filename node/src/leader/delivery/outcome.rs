@@ -1,6 +1,5 @@
 //! Outcome of a request that delivers a report.
 
-/// Outcome of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The API has recorded the report.
@@ -15,6 +14,18 @@ pub(crate) enum Outcome {
     Invalid(String),
     /// The collector has reports of a later epoch; see [`crate::leader::delivery::outbox`].
     Stale(Stale),
+}
+
+impl Outcome {
+    /// Returns the label in metrics.
+    pub(super) const fn label(&self) -> &'static str {
+        match self {
+            Outcome::Accepted => "accepted",
+            Outcome::Rejected(_) | Outcome::Invalid(_) => "rejected",
+            Outcome::Failed(_) | Outcome::Doubtful(_) => "failed",
+            Outcome::Stale(_) => "stale",
+        }
+    }
 }
 
 /// A response that may concern only one report or all reports.

@@ -44,7 +44,6 @@ const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// Identifies a report by its cycle and its index among the averages of that cycle. Reports are sent in this order.
 pub(crate) type Key = (u64, usize);
 
-/// Next step of the delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Send this report, and pass the outcome to [`DeliveryQueue::on_outcome`].
@@ -72,23 +71,22 @@ pub(crate) enum StateChange {
 }
 
 /// State of the API, as the outcomes of the requests show it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum ApiState {
+    #[default]
     Accepting,
-    Failing { reason: String, backoff: ExponentialBackoff, retry_at: BootInstant },
+    Failing {
+        reason: String,
+        backoff: ExponentialBackoff,
+        retry_at: BootInstant,
+    },
     Rejecting(String),
 }
 
-/// Final outcome of a report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum FinalOutcome {
-    /// The API has recorded the report.
-    Accepted,
-    /// The API will never accept the report, for this reason.
-    Rejected(String),
-}
+/// Final outcome of a report: the API has recorded it, or will never accept it, for this reason.
+pub(crate) type FinalOutcome = Result<(), String>;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct QueuedReport {
     epoch: i64,
     /// Start of the request, if one is under way.
@@ -105,8 +103,7 @@ struct QueuedReport {
     demotion: u32,
 }
 
-/// Reports to deliver.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct DeliveryQueue {
     /// All reports: those that wait and those under way.
     reports: BTreeMap<Key, QueuedReport>,
@@ -123,32 +120,17 @@ pub(crate) struct DeliveryQueue {
     last_sent: BootInstant,
     /// Latest start of a request that was accepted.
     last_accepted_sent: BootInstant,
-    dropped: u64,
-    period: Duration,
+    /// Number of cycles whose reports were dropped because the outbox was full, for the next [`StateChange::Accepting`].
+    pub(super) dropped: u64,
+    /// Time between two reports.
+    pub(in crate::leader) period: Duration,
     state: ApiState,
 }
 
 impl DeliveryQueue {
     /// Returns an empty queue for reports that arrive once per `period`.
     pub(crate) fn new(period: Duration) -> DeliveryQueue {
-        let long_ago = BootInstant::at(Duration::ZERO);
-        DeliveryQueue {
-            reports: BTreeMap::new(),
-            order: BTreeSet::new(),
-            in_flight: BTreeMap::new(),
-            accepted: 0,
-            last_invalid: None,
-            last_sent: long_ago,
-            last_accepted_sent: long_ago,
-            dropped: 0,
-            period,
-            state: ApiState::Accepting,
-        }
-    }
-
-    /// Sets the time between two reports.
-    pub(crate) fn set_period(&mut self, period: Duration) {
-        self.period = period;
+        DeliveryQueue { period, ..DeliveryQueue::default() }
     }
 
     /// Returns the timeout of a request.
@@ -159,17 +141,7 @@ impl DeliveryQueue {
     /// Adds a report of this epoch.
     pub(crate) fn push(&mut self, key: Key, epoch: i64) {
         self.remove(key);
-        let report = QueuedReport {
-            epoch,
-            sent: None,
-            tries: 0,
-            rejections: 0,
-            doubts: 0,
-            proofs: 0,
-            accepted_before: 0,
-            demotion: 0,
-        };
-        self.reports.insert(key, report);
+        self.reports.insert(key, QueuedReport { epoch, ..QueuedReport::default() });
         self.order.insert((0, epoch, key));
     }
 
@@ -179,11 +151,6 @@ impl DeliveryQueue {
             self.in_flight.remove(&key);
             self.order.remove(&(report.demotion, report.epoch, key));
         }
-    }
-
-    /// Counts a cycle whose reports were dropped because the outbox was full.
-    pub(crate) fn count_dropped(&mut self) {
-        self.dropped += 1;
     }
 
     /// Returns true if a request with this report is under way.
@@ -248,7 +215,7 @@ impl DeliveryQueue {
         let Some(sent) = report.sent.take() else { return (None, None) };
         self.in_flight.remove(&key);
         let (final_outcome, change) = match outcome {
-            Outcome::Accepted => (Some(FinalOutcome::Accepted), self.on_accepted(sent)),
+            Outcome::Accepted => (Some(Ok(())), self.on_accepted(sent)),
             Outcome::Rejected(reason) => {
                 report.rejections += 1;
                 if report.rejections < MAX_TRIES && !matches!(self.state, ApiState::Rejecting(_)) {
@@ -274,7 +241,7 @@ impl DeliveryQueue {
             Outcome::Invalid(reason) => {
                 let is_new = self.last_invalid.replace(reason.clone()).as_ref() != Some(&reason);
                 let change = is_new.then(|| StateChange::Invalid(reason.clone()));
-                (Some(FinalOutcome::Rejected(reason)), change)
+                (Some(Err(reason)), change)
             }
             // The request hung while the API did, which has accepted later requests since: the API works now.
             Outcome::Failed(_)
@@ -287,21 +254,15 @@ impl DeliveryQueue {
                 (None, self.on_failed(format!("it has reports of the later epoch {epoch}"), sent))
             }
         };
-        match &final_outcome {
-            None => self.requeue(key),
-            Some(_) => drop(self.reports.remove(&key)),
+        if final_outcome.is_some() {
+            self.reports.remove(&key);
+        } else if let Some(report) = self.reports.get(&key) {
+            self.order.insert((report.demotion, report.epoch, key));
         }
-        if final_outcome == Some(FinalOutcome::Accepted) {
+        if final_outcome == Some(Ok(())) {
             self.promote_all();
         }
         (final_outcome, change)
-    }
-
-    /// Adds a report whose request has ended to those that wait.
-    fn requeue(&mut self, key: Key) {
-        if let Some(report) = self.reports.get(&key) {
-            self.order.insert((report.demotion, report.epoch, key));
-        }
     }
 
     /// Restores the order after an accepted report: the API works, so demoted reports are next.
@@ -329,7 +290,7 @@ impl DeliveryQueue {
         let is_known = matches!(&self.state, ApiState::Rejecting(known) if *known == reason);
         self.state = ApiState::Rejecting(reason.clone());
         let change = (!is_known).then(|| StateChange::Rejecting(reason.clone()));
-        (Some(FinalOutcome::Rejected(reason)), change)
+        (Some(Err(reason)), change)
     }
 
     fn on_failed(&mut self, reason: String, sent: BootInstant) -> Option<StateChange> {

@@ -2,10 +2,10 @@
 //! finishes them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use atalaya_recipes::Error;
 use jiff::Timestamp;
-use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 
 use crate::leader::delivery::outbox::Outbox;
@@ -18,34 +18,27 @@ use crate::model::leader_state::Delivered;
 const MAX_LOGGED_ERRORS: usize = 8;
 
 /// An outbox, with notifications of its changes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct SharedOutbox {
     outbox: Mutex<Outbox>,
     /// Notified when the outbox has changed.
-    changed: Notify,
+    pub(super) changed: Notify,
     /// Notified when a report has been deleted or replaced in ZooKeeper.
-    finished: Notify,
-    delivered: watch::Sender<Option<Delivered>>,
+    pub(super) finished: Notify,
+    /// Newest accepted report.
+    pub(in crate::leader) delivered: watch::Sender<Option<Delivered>>,
     /// Epoch above the leader's of which a collector has reports.
-    outranked: watch::Sender<Option<i64>>,
+    pub(in crate::leader) outranked: watch::Sender<Option<i64>>,
     /// Errors of ZooKeeper about reports that cannot be finished. They survive an interruption of the delivery, so that
     /// each is logged once.
-    logged_errors: Mutex<BTreeSet<String>>,
-    metrics: LeaderMetrics,
+    pub(super) logged_errors: Mutex<BTreeSet<String>>,
+    pub(super) metrics: LeaderMetrics,
 }
 
 impl SharedOutbox {
     /// Returns an empty outbox for cycles with this period.
     pub(crate) fn new(period: Duration, metrics: LeaderMetrics) -> SharedOutbox {
-        SharedOutbox {
-            outbox: Mutex::new(Outbox::new(period)),
-            changed: Notify::new(),
-            finished: Notify::new(),
-            delivered: watch::Sender::new(None),
-            outranked: watch::Sender::new(None),
-            logged_errors: Mutex::default(),
-            metrics,
-        }
+        SharedOutbox { outbox: Mutex::new(Outbox::new(period)), metrics, ..SharedOutbox::default() }
     }
 
     /// Locks the outbox, for reads and for changes that neither the metrics nor the worker have to see.
@@ -65,37 +58,17 @@ impl SharedOutbox {
         changed
     }
 
-    /// Returns a receiver of the newest accepted report.
-    pub(crate) fn delivered(&self) -> watch::Receiver<Option<Delivered>> {
-        self.delivered.subscribe()
-    }
-
-    /// Returns a receiver of the epoch above the leader's of which a collector has reports.
-    pub(crate) fn outranked(&self) -> watch::Receiver<Option<i64>> {
-        self.outranked.subscribe()
-    }
-
-    /// Waits until the outbox has changed since the last call.
-    pub(super) async fn changed(&self) {
-        self.changed.notified().await;
-    }
-
-    /// Waits until a report has been deleted or replaced in ZooKeeper since the last call.
-    pub(super) async fn finished(&self) {
-        self.finished.notified().await;
-    }
-
     /// Records the outcome of a request. Returns a change of the API's state, if there is one, and the number of cycles
     /// that wait.
     pub(super) async fn on_outcome(&self, key: Key, outcome: Outcome) -> (Option<StateChange>, usize) {
         let (is_accepted, is_stale) = (outcome == Outcome::Accepted, matches!(outcome, Outcome::Stale(_)));
         let mut outbox = self.outbox.lock().await;
-        let outranked_before = outbox.outranked();
+        let outranked_before = outbox.outranked;
         let (_, change) = outbox.on_outcome(key, outcome);
         self.metrics.set_outbox(outbox.waiting(), outbox.oldest());
-        let outranked = outbox.outranked();
+        let outranked = outbox.outranked;
         if is_stale && outranked.is_some() {
-            self.metrics.report_outranked();
+            self.metrics.record(|metrics| metrics.outranked.inc());
         }
         if outranked != outranked_before {
             self.outranked.send_replace(outranked);
@@ -116,14 +89,5 @@ impl SharedOutbox {
     pub(super) async fn is_new_error(&self, error: &Error) -> bool {
         let mut logged = self.logged_errors.lock().await;
         logged.len() < MAX_LOGGED_ERRORS && logged.insert(error.to_string())
-    }
-
-    /// Forgets the errors: all reports that could not be finished are finished now.
-    pub(super) async fn clear_errors(&self) {
-        self.logged_errors.lock().await.clear();
-    }
-
-    pub(super) fn metrics(&self) -> &LeaderMetrics {
-        &self.metrics
     }
 }

@@ -18,7 +18,6 @@ use crate::leader::delivery::queue::{Key, StateChange};
 use crate::leader::delivery::shared_outbox::SharedOutbox;
 use crate::leader::fenced_multi::CommitError;
 use crate::leader::outbox_store::{self, MAX_REJECTED, REJECTED_PATH};
-use crate::metrics::RequestOutcome;
 use crate::model::report::Report;
 
 /// Maximum number of reports that are finished at the same time.
@@ -93,8 +92,8 @@ impl DeliveryWorker<'_> {
     pub(crate) async fn run(self) {
         let mut tasks: FuturesUnordered<Task<'_>> = FuturesUnordered::new();
         let mut finishing = Finishing::default();
-        self.outbox.metrics().delivery_started();
-        self.outbox.lock().await.on_interrupted();
+        self.outbox.metrics.delivery_started();
+        self.outbox.lock().await.queue.on_interrupted();
         loop {
             for cycle in finishing.take(self.outbox.lock().await.unfinished()) {
                 tasks.push(Box::pin(self.finish(cycle)));
@@ -109,7 +108,7 @@ impl DeliveryWorker<'_> {
                     return std::future::pending().await;
                 }
                 (NextRequest::Send { key, report, timeout, is_retry }, Some(api)) => {
-                    self.outbox.metrics().request_sent(is_retry);
+                    self.outbox.metrics.request_sent(is_retry);
                     tasks.push(Box::pin(self.send(api, key, report, timeout)));
                     continue;
                 }
@@ -122,7 +121,7 @@ impl DeliveryWorker<'_> {
                         tasks.push(task);
                     }
                 }
-                () = self.outbox.changed() => {}
+                () = self.outbox.changed.notified() => {}
                 () = tokio::time::sleep(delay) => {}
             }
         }
@@ -131,7 +130,7 @@ impl DeliveryWorker<'_> {
     async fn send(&self, api: &Api, key: Key, report: Report, timeout: Duration) -> Event {
         let started = BootInstant::now();
         let outcome = fail_points::during("sending", api.send(&report, timeout)).await;
-        self.outbox.metrics().request_ended(request_outcome(&outcome), BootInstant::now().since(started));
+        self.outbox.metrics.request_ended(outcome.label(), BootInstant::now().since(started));
         fail_points::point("answered");
         Event::Responded(key, outcome)
     }
@@ -149,12 +148,12 @@ impl DeliveryWorker<'_> {
     }
 
     async fn count_rejected(&self) {
-        let metrics = self.outbox.metrics();
-        metrics.report_rejected();
+        let metrics = &self.outbox.metrics;
+        metrics.record(|metrics| metrics.rejected.inc());
         if metrics.is_enabled()
             && let Ok(Some(rejected)) = self.leadership.connection().stat(REJECTED_PATH).await
         {
-            metrics.set_rejected_reports(rejected.num_children);
+            metrics.update(|stats| stats.rejected_reports = Some(rejected.num_children));
         }
     }
 
@@ -175,15 +174,13 @@ impl DeliveryWorker<'_> {
                     );
                 }
                 if finishing.on_finished(cycle) {
-                    self.outbox.clear_errors().await;
+                    // All reports that could not be finished are finished now.
+                    self.outbox.logged_errors.lock().await.clear();
                 }
                 self.outbox.on_finished(cycle).await;
             }
-            Event::Finished(_, Err(CommitError::Fenced)) => return std::future::pending().await,
-            Event::Finished(
-                cycle,
-                Err(CommitError::OutcomeUnknown(error) | CommitError::Rejected(_, error)),
-            ) => {
+            Event::Finished(cycle, Err(error)) => {
+                let error = error.unless_fenced().await;
                 self.log_unfinished(cycle, &error).await;
                 let delay = finishing.on_failed(cycle);
                 return Some(Box::pin(async move {
@@ -202,15 +199,6 @@ impl DeliveryWorker<'_> {
         } else if self.outbox.is_new_error(error).await {
             warn!(cycle, %error, "a report cannot be removed from the outbox; retrying every {MAX_FINISH_BACKOFF:?}");
         }
-    }
-}
-
-fn request_outcome(outcome: &Outcome) -> RequestOutcome {
-    match outcome {
-        Outcome::Accepted => RequestOutcome::Accepted,
-        Outcome::Rejected(_) | Outcome::Invalid(_) => RequestOutcome::Rejected,
-        Outcome::Failed(_) | Outcome::Doubtful(_) => RequestOutcome::Failed,
-        Outcome::Stale(_) => RequestOutcome::Stale,
     }
 }
 

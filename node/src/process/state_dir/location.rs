@@ -9,7 +9,6 @@ use crate::settings::Env;
 /// Value of the flag and of the variable that disables the state directory.
 const OFF: &str = "off";
 
-/// The state directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum StateDir {
     /// A directory, which may not exist yet.
@@ -133,12 +132,8 @@ mod tests {
         ] {
             assert_ne!(one, other);
         }
-        assert!(
-            is_file_stem_of(&one, "1")
-                && !is_file_stem_of(&one, "2")
-                && !is_file_stem_of(&one, "")
-                && !is_file_stem_of("node-1-2", "1")
-        );
+        assert!(is_file_stem_of(&one, "1") && !is_file_stem_of("node-1-2", "1"));
+        assert!(!is_file_stem_of(&one, "2") && !is_file_stem_of(&one, ""));
         assert!(!is_file_stem_of(&file_stem("1-2", "zk1", "/m"), "1"), "the id of another node");
         let odd = file_stem(&"á:\\x".repeat(32), "zk1", "/mediciones/1");
         assert!(

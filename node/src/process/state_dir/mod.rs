@@ -31,9 +31,7 @@ pub(crate) use record::{Found, NodeRecord};
 
 /// The state file of the node that this process runs. Clones share it.
 #[derive(Clone, Debug)]
-pub struct StateFile {
-    shared: Arc<Shared>,
-}
+pub struct StateFile(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -95,7 +93,7 @@ impl StateFile {
             }
         }
         let state = Mutex::new(State { record, failing: false });
-        let state_file = StateFile { shared: Arc::new(Shared { file, _lock: lock, state }) };
+        let state_file = StateFile(Arc::new(Shared { file, _lock: lock, state }));
         // A failed write, for example on a full disk, is not an error: the record in memory is complete.
         state_file.update(NodeRecord::remove_processes_without_session);
         Ok(state_file)
@@ -124,14 +122,14 @@ impl StateFile {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code panics while it holds this lock.
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn update(&self, change: impl FnOnce(&mut NodeRecord)) {
         let mut state = self.lock();
         change(&mut state.record);
-        let written = write(&self.shared.file, &state.record);
-        let file = self.shared.file.display();
+        let written = write(&self.0.file, &state.record);
+        let file = self.0.file.display();
         match (&written, state.failing) {
             (Err(error), false) => {
                 warn!("{file} cannot be written: {error}; if this node is killed, its session must time out");

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 /// Contents of a node's state file. It has no secrets: the connect string has no credentials.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct NodeRecord {
-    /// Id of the node.
     pub(crate) node: String,
     /// Connect string of the ZooKeeper ensemble that has the znodes.
     pub(crate) zookeeper: String,
@@ -125,27 +124,17 @@ impl ProcessRecord {
 mod sessions {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-    pub(in crate::process) fn serialize<S: Serializer>(
-        sessions: &[i64],
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(sessions: &[i64], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(sessions.iter().map(|session| format!("{session:#x}")))
     }
 
-    pub(in crate::process) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<i64>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i64>, D::Error> {
         let parse = |text: &String| {
             let digits = text.strip_prefix("0x")?;
             u64::from_str_radix(digits, 16).ok().map(u64::cast_signed)
         };
-        let texts = Vec::<String>::deserialize(deserializer)?;
-        texts
-            .iter()
-            .map(|text| {
-                parse(text).ok_or_else(|| D::Error::custom("a session id is not a hexadecimal number"))
-            })
-            .collect()
+        let sessions = Vec::<String>::deserialize(deserializer)?.iter().map(parse).collect::<Option<_>>();
+        sessions.ok_or_else(|| D::Error::custom("a session id is not a hexadecimal number"))
     }
 }
 

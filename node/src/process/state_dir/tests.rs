@@ -28,13 +28,9 @@ fn state_file_passes_records_from_one_process_to_the_next() {
     drop(second);
     let third = open(&scratch).unwrap();
     third.add_process(process_record(3, &[]));
-    assert_eq!(
-        third.earlier_processes(&process_record(3, &[]).contender),
-        [process_record(1, &[7]), process_record(2, &[8])]
-    );
-    third.remove_process(&process_record(1, &[]).contender);
-    third.remove_process(&process_record(2, &[]).contender);
-    third.remove_process(&process_record(3, &[]).contender);
+    let earlier = third.earlier_processes(&process_record(3, &[]).contender);
+    assert_eq!(earlier, [process_record(1, &[7]), process_record(2, &[8])]);
+    (1..=3).for_each(|process| third.remove_process(&process_record(process, &[]).contender));
     drop(third);
     assert_eq!(read(&file(&scratch, "json")).unwrap().unwrap().processes, []);
 }
@@ -212,9 +208,6 @@ fn state_files_of_other_users_are_refused_and_files_created_by_root_belong_to_th
     chown(scratch.path().join("state/atalaya"), Some(4321), Some(4321)).unwrap();
     let state_file = open(&scratch).unwrap();
     state_file.add_process(process_record(1, &[7]));
-    assert_eq!(
-        fs::metadata(file(&scratch, "json")).unwrap().uid(),
-        4321,
-        "the owner must be able to read it later"
-    );
+    let owner = fs::metadata(file(&scratch, "json")).unwrap().uid();
+    assert_eq!(owner, 4321, "the owner must be able to read it later");
 }

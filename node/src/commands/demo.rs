@@ -119,8 +119,8 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(Failure::internal)?;
     runtime.block_on(async {
-        let stop = stop_signal().map_err(Failure::internal)?;
-        tokio::spawn(exit_after(stop_signal().map_err(Failure::internal)?));
+        let stop = stop_signal()?;
+        tokio::spawn(exit_after(stop_signal()?));
         demo::run(options, stop).await.map_err(Failure::from)
     })
 }

@@ -1,7 +1,6 @@
 //! `atalaya epochs list|drop`: epochs in a collector's store. The commands open the store itself. The collector may
 //! be running, because SQLite and Redis serialize writers. Access to the store is the authorization.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -87,7 +86,7 @@ pub(super) struct StoreArgs {
 /// Maximum number of epochs that `drop` reads to find one.
 const MAX_EPOCHS: usize = 100_000;
 
-pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
+pub(super) fn main(command: &EpochsCommand) -> Result<(), Failure> {
     let runtime = current_thread_runtime()?;
     let store = match command {
         EpochsCommand::List(args) => &args.store,
@@ -112,7 +111,7 @@ pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
                     let (epoch, deleted, highest) = (args.epoch, reports(deleted), highest_epoch(highest));
                     print(format!("epoch {epoch} dropped, {deleted} deleted, {highest}\n").as_bytes())?;
                 }
-                Ok(ExitCode::SUCCESS)
+                Ok(())
             }
         };
         store.close().await;
@@ -144,17 +143,15 @@ fn open(args: &StoreArgs) -> Result<(Arc<dyn Store>, String), Failure> {
     Ok((store, shown))
 }
 
-fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<ExitCode, Failure> {
-    let mut text = String::new();
-    if args.output == Output::Table {
-        text = match epochs {
-            [] => "no epoch is recorded\n".to_owned(),
-            _ => format!(
-                "{:>19}  {:>10}  {:<25}  {:<20}  {}\n",
-                "epoch", "reports", "cycles", "last received", "reporter"
-            ),
-        };
-    }
+fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<(), Failure> {
+    let mut text = match (args.output, epochs) {
+        (Output::Json, _) => String::new(),
+        (Output::Table, []) => "no epoch is recorded\n".to_owned(),
+        (Output::Table, _) => format!(
+            "{:>19}  {:>10}  {:<25}  {:<20}  {}\n",
+            "epoch", "reports", "cycles", "last received", "reporter"
+        ),
+    };
     for epoch in epochs {
         text += &match args.output {
             Output::Table => row(epoch),
@@ -162,8 +159,7 @@ fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<ExitCode, Failure> {
         };
         text.push('\n');
     }
-    print(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    print(text.as_bytes())
 }
 
 fn row(epoch: &Epoch) -> String {
@@ -181,12 +177,10 @@ fn reporter(epoch: &Epoch) -> String {
 fn confirm(epochs: &[Epoch], args: &EpochsDropArgs) -> Result<bool, Failure> {
     let Some(epoch) = epochs.iter().find(|epoch| epoch.epoch == args.epoch) else {
         // An earlier `drop` may have been interrupted before all reports were deleted.
-        return match args.yes {
-            true => Ok(true),
-            false => {
-                Err(Failure::io(anyhow!("epoch {} is not recorded: see atalaya epochs list", args.epoch)))
-            }
-        };
+        if args.yes {
+            return Ok(true);
+        }
+        return Err(Failure::io(anyhow!("epoch {} is not recorded: see atalaya epochs list", args.epoch)));
     };
     let remaining = epochs.iter().map(|epoch| epoch.epoch).find(|epoch| *epoch != args.epoch);
     let loss = format!(

@@ -28,9 +28,11 @@ mod tools;
 mod zookeeper;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use atalaya_hal::Boards;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -39,7 +41,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::logging::{self, LogFormat};
 use crate::model::text;
 use crate::process::panics;
-use crate::settings::{Env, environment};
+use crate::settings::{Env, FleetArgs, Settings, SettingsError, environment, load_boards};
 use exit::Failure;
 use stdout::print;
 
@@ -237,20 +239,20 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         #[cfg(feature = "collector")]
         Command::Collect(args) => collect::main(&args),
         #[cfg(feature = "collector")]
-        Command::Epochs(command) => return epochs::main(&command),
+        Command::Epochs(command) => epochs::main(&command),
         Command::Reap(args) => reap::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Health(args) => health::main(&args),
         Command::Sensors(command) => sensors::main(command),
-        Command::Status(args) => return status::main(&args),
-        Command::Reports(command) => return reports::main(&command),
+        Command::Status(args) => status::main(&args),
+        Command::Reports(command) => reports::main(&command),
         Command::Lock(args) => return tools::lock(&args),
         Command::Elect(args) => return tools::elect(&args),
-        Command::Counter(command) => return tools::counter(&command),
-        Command::Barrier(command) => return tools::barrier(&command),
-        Command::Queue(command) => return tools::queue(&command),
-        Command::Config(command) => return tools::config(&command),
-        Command::Inspect(args) => return tools::inspect(&args),
+        Command::Counter(command) => tools::counter(&command),
+        Command::Barrier(command) => tools::barrier(&command),
+        Command::Queue(command) => tools::queue(&command),
+        Command::Config(command) => tools::config(&command),
+        Command::Inspect(args) => tools::inspect(&args),
         // Returned above.
         Command::Exec(_) => Ok(()),
         #[cfg(target_os = "linux")]
@@ -300,6 +302,13 @@ fn default_filter(command: &Command) -> Option<&'static str> {
 /// Returns a runtime that runs all tasks on the calling thread.
 fn current_thread_runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread().enable_all().build().map_err(Failure::internal)
+}
+
+/// Loads boards.toml and assembles the settings.
+fn load_settings(file: Option<&PathBuf>, args: &FleetArgs) -> Result<(Boards, Settings), SettingsError> {
+    let boards = load_boards(file, process_environment())?;
+    let settings = Settings::assemble(args, &boards, process_environment())?;
+    Ok((boards, settings))
 }
 
 /// Returns the environment of this process.

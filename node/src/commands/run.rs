@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::args::{BoardArgs, StateArgs, parse_duration};
 use super::signals::{reload_signals, stop_signal};
-use super::{current_thread_runtime, process_environment, respawn};
+use super::{current_thread_runtime, load_settings, process_environment, respawn};
 use crate::commands::exit::Failure;
 use crate::logging::Logs;
 use crate::model::node_id::NodeId;
@@ -21,7 +21,7 @@ use crate::process::systemd::Notifier;
 use crate::reload::{LoadError, OpenedBoard, Reload};
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
-use crate::settings::{FleetArgs, Settings, SettingsError, environment, load_boards};
+use crate::settings::{FleetArgs, Settings, SettingsError, environment};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -70,8 +70,7 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
-    let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
-    let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
+    let (boards, settings) = load_settings(args.board.boards.as_ref(), &args.fleet)?;
     let connect_timeout =
         args.connect_timeout.as_deref().map(|text| parse_duration("connect-timeout", text)).transpose()?;
     read_token(&settings)?;
@@ -90,7 +89,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     // One thread is enough for the tasks of a node, and a second one costs memory on a Pi. Each bus has its own thread.
     let runtime = current_thread_runtime()?;
     runtime.block_on(async {
-        let signal = stop_signal().map_err(Failure::internal)?;
+        let signal = stop_signal()?;
         let is_supervised = args.supervised_by.is_some();
         let stop = async move {
             let orphaned = async {
@@ -104,7 +103,7 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
                 () = orphaned => "the exit of its parent process",
             }
         };
-        let requests = reload_signals().map_err(Failure::internal)?;
+        let requests = reload_signals()?;
         let has_file = !is_builtin(&boards);
         let reload = Reload { requests, load: Arc::new(move || load(&args, has_file)) };
         let node = node
@@ -178,13 +177,12 @@ fn read_token(settings: &Settings) -> Result<(), SettingsError> {
 
 /// Reloads the configuration with the same flags. `has_file`: at the start, a file described the boards.
 fn load(args: &RunArgs, has_file: bool) -> Result<(OpenedBoard, Settings), LoadError> {
-    let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
+    let (boards, settings) = load_settings(args.board.boards.as_ref(), &args.fleet)?;
     if has_file && is_builtin(&boards) {
         // The built-in board measures random numbers, which must not replace real sensors. A file that is being
         // written may have no boards yet.
         return Err(LoadError::NoBoards);
     }
-    let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
     read_token(&settings)?;
     let opened = OpenedBoard::open(args.board.board_name().as_deref(), &boards)?;
     Ok((opened, settings))

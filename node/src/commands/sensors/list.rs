@@ -75,11 +75,11 @@ fn list_board(args: &SensorsListArgs) -> Result<String, Failure> {
 /// Lists the sensors that node `id` has published in ZooKeeper.
 fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
     let path = format!("{}/{id}", node_info::PARENT_PATH);
-    let data = with_session_from(args.board.boards.as_ref(), &args.connection, |session| async move {
+    let data = with_session_from(args.board.boards.as_ref(), &args.connection, async |session| {
         let connection = session.connection().await;
         // Without it, a follower of the ensemble could return older data.
-        connection.sync().await.map_err(Failure::temp_fail)?;
-        match connection.get_opt(&path).await.map_err(Failure::temp_fail)? {
+        connection.sync().await?;
+        match connection.get_opt(&path).await? {
             Some((data, _)) => Ok(data),
             None => Err(Failure::io(anyhow!("node {id} is not running: znode {path} does not exist"))),
         }

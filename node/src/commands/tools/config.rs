@@ -2,7 +2,6 @@
 //! fleet.
 
 use std::io::IsTerminal as _;
-use std::process::ExitCode;
 
 use anyhow::anyhow;
 use atalaya_recipes::session::CreateMode;
@@ -88,7 +87,7 @@ pub(in crate::commands) struct ConfigSetArgs {
     connection: ConnectionArgs,
 }
 
-pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Get(args) => get(args),
         ConfigCommand::Set(args) => set(args),
@@ -97,29 +96,28 @@ pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Fai
     }
 }
 
-fn get(args: &ConfigGetArgs) -> Result<ExitCode, Failure> {
+fn get(args: &ConfigGetArgs) -> Result<(), Failure> {
     let path = parse_path(&args.path)?;
-    with_session(&args.connection, |session| async move {
+    with_session(&args.connection, async |session| {
         let connection = session.connection().await;
-        connection.sync().await.map_err(Failure::temp_fail)?;
-        match connection.get_opt(&path).await.map_err(Failure::temp_fail)? {
-            Some((value, _)) => print(&printable_line(value)).map(|()| ExitCode::SUCCESS),
+        connection.sync().await?;
+        match connection.get_opt(&path).await? {
+            Some((value, _)) => print(&printable_line(value)),
             None => Err(Failure::io(anyhow!("znode {path} does not exist"))),
         }
     })
 }
 
-fn set(args: &ConfigSetArgs) -> Result<ExitCode, Failure> {
+fn set(args: &ConfigSetArgs) -> Result<(), Failure> {
     let (path, value) = (parse_path(&args.path)?, value_or_stdin(&args.value)?);
     dynamic_config::check(&path, &value).map_err(|problem| Failure::usage(anyhow!("{path}: {problem}")))?;
-    with_session(&args.connection, |session| async move {
+    with_session(&args.connection, async |session| {
         let connection = session.connection().await;
-        write(&connection, &path, &value).await.map_err(Failure::temp_fail)?;
-        Ok(ExitCode::SUCCESS)
+        Ok(write(&connection, &path, &value).await?)
     })
 }
 
-fn init(args: &ConfigInitArgs) -> Result<ExitCode, Failure> {
+fn init(args: &ConfigInitArgs) -> Result<(), Failure> {
     let period = settings::sampling_period(args.sampling_period.trim())
         .map_err(|problem| Failure::usage(anyhow!("the sampling period: {problem}")))?;
     let url = args.api_url.trim();
@@ -127,27 +125,27 @@ fn init(args: &ConfigInitArgs) -> Result<ExitCode, Failure> {
         .map_err(|problem| Failure::usage(anyhow!("the address of the API: {problem}")))?;
     // Kazoo programs read a number of seconds.
     let values = [(SAMPLING_PERIOD, period.as_secs_f64().to_string()), (API_URL, url.to_owned())];
-    with_session(&args.connection, |session| async move {
+    with_session(&args.connection, async |session| {
         let connection = session.connection().await;
         for (key, value) in values {
-            write(&connection, &fleet_path(key), value.as_bytes()).await.map_err(Failure::temp_fail)?;
+            write(&connection, &fleet_path(key), value.as_bytes()).await?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     })
 }
 
-fn watch(args: &ConfigGetArgs) -> Result<ExitCode, Failure> {
+fn watch(args: &ConfigGetArgs) -> Result<(), Failure> {
     let path = parse_path(&args.path)?;
-    with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::internal)?;
+    with_session(&args.connection, async |session| {
+        let stop = stop_signal()?;
         let watch = DataWatch::new(session, &path);
         let values = watch.subscribe();
         let stdout = StdoutThread::start()?;
         tokio::select! {
             biased;
-            _ = stop => Ok(ExitCode::SUCCESS),
-            printed = print_changes(&path, values, &stdout) => printed.map(|()| ExitCode::SUCCESS),
-            error = watch.run() => Err(Failure::temp_fail(error)),
+            _ = stop => Ok(()),
+            printed = print_changes(&path, values, &stdout) => printed,
+            error = watch.run() => Err(error.into()),
         }
     })
 }
@@ -193,16 +191,17 @@ pub(super) fn printable_line(mut value: Vec<u8>) -> Vec<u8> {
 
 /// Writes a znode. Creates it, and its missing parents, if it does not exist.
 async fn write(connection: &Connection, path: &str, value: &[u8]) -> Result<(), Error> {
-    match connection.set(path, value, None).await {
+    let set = async || connection.set(path, value, None).await.map(drop);
+    match set().await {
         Err(error) if error.is_no_node() => {}
-        done => return done.map(|_| ()),
+        done => return done,
     }
     if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
         connection.ensure(parent).await?;
     }
     match connection.create(path, value, CreateMode::Persistent).await {
         // Another client was faster, so the znode can be written now.
-        Err(error) if error.is_node_exists() => connection.set(path, value, None).await.map(|_| ()),
-        done => done.map(|_| ()),
+        Err(error) if error.is_node_exists() => set().await,
+        done => done.map(drop),
     }
 }

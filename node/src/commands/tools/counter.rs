@@ -1,7 +1,5 @@
 //! `atalaya counter get|add`: the counter of Kazoo, with additions that are applied exactly once.
 
-use std::process::ExitCode;
-
 use atalaya_recipes::{Counter, CounterError};
 use clap::{Args, Subcommand};
 
@@ -49,19 +47,18 @@ pub(in crate::commands) struct CounterAddArgs {
     connection: ConnectionArgs,
 }
 
-pub(in crate::commands) fn main(command: &CounterCommand) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn main(command: &CounterCommand) -> Result<(), Failure> {
     let (path, connection, amount) = match command {
         CounterCommand::Get(args) => (parse_path(&args.path)?, &args.connection, None),
         CounterCommand::Add(args) => (parse_path(&args.path)?, &args.connection, Some(args.amount)),
     };
-    with_session(connection, |session| async move {
+    with_session(connection, async |session| {
         let counter = Counter::exact(session, path);
         let value = match amount {
             None => counter.get().await,
             Some(amount) => counter.add(amount).await,
         };
-        print(format!("{}\n", value.map_err(failure)?).as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        print(format!("{}\n", value.map_err(failure)?).as_bytes())
     })
 }
 

@@ -43,7 +43,7 @@ pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
     if args.sensor {
         let number = error.raw_os_error().unwrap_or_default();
         let _ = writeln!(std::io::stderr(), "{}{number}", atalaya_hal::command::CANNOT_RUN);
-        return Ok(ExitCode::from(Failure::not_run(&error, anyhow!("")).number()));
+        return Ok(Failure::not_run(&error, anyhow!("")).code());
     }
     Err(Failure::not_run(&error, anyhow!("cannot run {}: {error}", program.display())))
 }

@@ -1,6 +1,5 @@
 //! `atalaya inspect`: describes a znode and its children.
 
-use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
@@ -45,35 +44,31 @@ const BATCH_SIZE: usize = 64;
 /// Maximum size of the data that is kept per znode, in bytes: more than the output contains.
 const MAX_DATA: usize = 1024;
 
-pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn main(args: &InspectArgs) -> Result<(), Failure> {
     let path = parse_path(&args.path)?;
-    with_session(&args.connection, |session| async move {
+    with_session(&args.connection, async |session| {
         let connection = session.connection().await;
         // Without a sync, the server that this session is connected to may be behind the others.
-        connection.sync().await.map_err(Failure::temp_fail)?;
-        let znode = match connection.get(&path).await {
-            Ok((data, stat)) => Znode { name: path.clone(), data, stat },
-            Err(error) if error.is_no_node() => {
-                return Err(Failure::io(anyhow!("znode {path} does not exist")));
-            }
-            Err(error) => return Err(Failure::temp_fail(error)),
+        connection.sync().await?;
+        let Some((data, stat)) = connection.get_opt(&path).await? else {
+            return Err(Failure::io(anyhow!("znode {path} does not exist")));
         };
+        let znode = Znode { name: path.clone(), data, stat };
         let text = if args.recursive {
-            let znodes = read_tree(&connection, znode).await.map_err(Failure::temp_fail)?;
+            let znodes = read_tree(&connection, znode).await?;
             match args.output {
                 Output::Table => tree(&znodes),
                 Output::Json => json_lines(&znodes),
             }
         } else {
-            let children = read_children(&connection, &path).await.map_err(Failure::temp_fail)?;
+            let children = read_children(&connection, &path).await?;
             let inspection = Inspection::new(&znode, &children, SystemTime::now());
             match args.output {
                 Output::Table => table(&inspection),
                 Output::Json => format!("{}\n", json!(inspection)),
             }
         };
-        print(text.as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        print(text.as_bytes())
     })
 }
 

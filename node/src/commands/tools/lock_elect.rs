@@ -109,8 +109,8 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
         Some(text) if NO_WAIT.contains(&text.trim()) => Some(Duration::ZERO),
         Some(text) => Some(parse_duration("wait", text)?),
     };
-    with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::internal)?;
+    with_session(&args.connection, async |session| {
+        let stop = stop_signal()?;
         tokio::pin!(stop);
         let lock = contender(session, &path, args.id.as_deref(), args.naming);
         let acquired = tokio::select! {
@@ -134,8 +134,8 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
 
 pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> {
     let path = parse_path(&args.path)?;
-    with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::internal)?;
+    with_session(&args.connection, async |session| {
+        let stop = stop_signal()?;
         tokio::pin!(stop);
         let lock = contender(session, &path, args.id.as_deref(), args.naming);
         loop {

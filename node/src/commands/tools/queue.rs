@@ -1,7 +1,5 @@
 //! `atalaya queue put|take`: the queue of Kazoo.
 
-use std::process::ExitCode;
-
 use anyhow::anyhow;
 use atalaya_recipes::Queue;
 use clap::{Args, Subcommand};
@@ -60,21 +58,21 @@ pub(in crate::commands) struct QueueTakeArgs {
     connection: ConnectionArgs,
 }
 
-pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn main(command: &QueueCommand) -> Result<(), Failure> {
     match command {
         QueueCommand::Put(args) => {
             let (path, value) = (parse_path(&args.path)?, value_or_stdin(&args.value)?);
-            with_session(&args.connection, |session| async move {
+            with_session(&args.connection, async |session| {
                 let queue = Queue::new(session, path);
                 queue.put(&value, args.priority).await.map_err(Failure::temp_fail)?;
                 queue.close().await;
-                Ok(ExitCode::SUCCESS)
+                Ok(())
             })
         }
         QueueCommand::Take(args) => {
             let path = parse_path(&args.path)?;
             let wait = args.wait.as_deref().map(|text| parse_duration("wait", text)).transpose()?;
-            with_session(&args.connection, |session| async move {
+            with_session(&args.connection, async |session| {
                 let queue = Queue::new(session, &path);
                 let taken = match wait {
                     None => queue.take().await,
@@ -83,7 +81,7 @@ pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Fail
                 let taken = taken.map_err(Failure::temp_fail)?;
                 queue.close().await;
                 match taken {
-                    Some(value) => print(&printable_line(value)).map(|()| ExitCode::SUCCESS),
+                    Some(value) => print(&printable_line(value)),
                     None => Err(Failure::temp_fail(anyhow!("the queue {path} is empty"))),
                 }
             })

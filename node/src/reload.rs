@@ -1,8 +1,8 @@
 //! Reload at SIGHUP: reads boards.toml again and replaces sensors and settings of the running node. Session, znodes and
 //! leadership stay.
 
+use std::io;
 use std::sync::Arc;
-use std::{fmt, io};
 
 use atalaya_hal::{Boards, BoardsError, OpenError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -78,12 +78,6 @@ pub struct Reload {
     pub(crate) requests: mpsc::Receiver<()>,
     /// Reads the current configuration.
     pub(crate) load: Arc<Load>,
-}
-
-impl fmt::Debug for Reload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reload").finish_non_exhaustive()
-    }
 }
 
 /// Serves requests until dropped. `board` and `sensors` receive the new board; `config` the new settings.

@@ -84,36 +84,25 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
         Some((listener, observer)) => Some(HttpServer::start(listener, observer).map_err(Failure::internal)?),
         None => None,
     };
-    let node =
-        Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.with_observer(observer);
+    let mut node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?;
+    node.observer = observer;
+    node.state_file = state_file;
+    node.notifier = Notifier::from_env(&environment);
+    node.logs = logs;
     // One thread is enough for the tasks of a node, and a second one costs memory on a Pi. Each bus has its own thread.
     let runtime = current_thread_runtime()?;
     runtime.block_on(async {
         let signal = stop_signal()?;
         let is_supervised = args.supervised_by.is_some();
         let stop = async move {
-            let orphaned = async {
-                if !is_supervised {
-                    std::future::pending::<()>().await;
-                }
-                respawn::parent_ended().await;
-            };
             tokio::select! {
                 signal = signal => signal,
-                () = orphaned => "the exit of its parent process",
+                () = respawn::parent_ended(), if is_supervised => "the exit of its parent process",
             }
         };
         let requests = reload_signals()?;
         let has_file = !is_builtin(&boards);
-        let reload = Reload { requests, load: Arc::new(move || load(&args, has_file)) };
-        let node = node
-            .with_reload(reload)
-            .with_notifier(Notifier::from_env(&environment))
-            .with_state_file(state_file);
-        let node = match logs {
-            Some(logs) => node.with_logs(logs),
-            None => node,
-        };
+        node.reload = Some(Reload { requests, load: Arc::new(move || load(&args, has_file)) });
         node.run(connect_timeout, stop).await.map_err(Failure::from)
     })
 }

@@ -1,93 +1,53 @@
 //! The store of the demo's API: reports each recorded report to the demo, and hangs or fails on demand.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use atalaya_collector::fence::Epoch;
 use atalaya_collector::store::{Filter, Horizon, Page, Point};
-use atalaya_collector::{Outcome, Record, Report, Store, StoreError};
+use atalaya_collector::{MemoryStore, Outcome, Record, Report, Store, StoreError};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::delivery_audit::{ReceivedReport, RecordOutcome};
+use super::delivery_audit::Key;
 use super::event::Event;
 use super::script::ApiMode;
 
-/// Fault of the API at the moment.
-#[derive(Debug, Default)]
-pub(super) struct ApiFault {
-    hanging: AtomicBool,
-    failing: AtomicBool,
+/// A store that hangs or fails as long as the API is in such a mode.
+pub(super) struct FaultyStore {
+    pub(super) inner: MemoryStore,
+    pub(super) mode: watch::Receiver<ApiMode>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
 }
 
-impl ApiFault {
-    pub(super) fn set(&self, mode: ApiMode) {
-        self.hanging.store(mode == ApiMode::Hanging, Ordering::Relaxed);
-        self.failing.store(mode == ApiMode::Failing, Ordering::Relaxed);
-    }
-
-    /// Hangs or fails if a fault is active.
-    async fn apply(&self) -> Result<(), StoreError> {
-        if self.hanging.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-        if self.failing.load(Ordering::Relaxed) {
-            return Err(StoreError::Unavailable("fault injected by the demo".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-/// A store with injected faults.
-pub(super) struct FaultyStore<S> {
-    inner: S,
-    fault: Arc<ApiFault>,
-    events: mpsc::UnboundedSender<Event>,
-}
-
-impl<S: Store> FaultyStore<S> {
-    pub(super) fn new(
-        inner: S,
-        fault: Arc<ApiFault>,
-        events: mpsc::UnboundedSender<Event>,
-    ) -> FaultyStore<S> {
-        FaultyStore { inner, fault, events }
-    }
-
-    fn send_events(&self, reports: Vec<Option<ReceivedReport>>, outcomes: &[Outcome]) {
-        for (report, outcome) in reports.into_iter().zip(outcomes) {
-            let outcome = match outcome {
-                Outcome::Recorded(_) => RecordOutcome::New,
-                Outcome::Repeated => RecordOutcome::Repeated,
-                Outcome::Conflict(_) => RecordOutcome::Conflict,
-                Outcome::Stale(_) => RecordOutcome::Stale,
-            };
-            if let Some(report) = report {
-                // Fails at the end of the demo.
-                let _ = self.events.send(Event::Received(report, outcome));
-            }
+impl FaultyStore {
+    async fn apply_fault(&self) -> Result<(), StoreError> {
+        let mode = *self.mode.borrow();
+        match mode {
+            ApiMode::Up | ApiMode::Down => Ok(()),
+            ApiMode::Hanging => std::future::pending().await,
+            ApiMode::Failing => Err(StoreError::Unavailable("fault injected by the demo".to_owned())),
         }
     }
 }
 
 /// Returns `None` for a report without epoch and cycle: it was not sent by a leader of this fleet but by a user who
 /// tries the API.
-fn received_report(report: &Report) -> Option<ReceivedReport> {
-    let Report { epoch, cycle, mean, count, ref unit, .. } = *report;
-    let (epoch, cycle) = epoch.zip(cycle)?;
-    let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
-    Some(ReceivedReport { epoch, cycle: u64::try_from(cycle).ok()?, unit: unit.clone(), mean, count })
+fn key(report: &Report) -> Option<Key> {
+    Some((report.epoch?, u64::try_from(report.cycle?).ok()?, report.unit.clone()))
 }
 
-impl<S: Store> Store for FaultyStore<S> {
+impl Store for FaultyStore {
     fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         async move {
-            self.fault.apply().await?;
-            let received = reports.iter().map(received_report).collect();
+            self.apply_fault().await?;
+            let keys: Vec<_> = reports.iter().map(key).collect();
             let outcomes = self.inner.record(reports).await?;
-            self.send_events(received, &outcomes);
+            for (key, outcome) in keys.into_iter().zip(&outcomes) {
+                if let Some(key) = key {
+                    // Fails at the end of the demo.
+                    let _ = self.events.send(Event::Received(key, outcome.clone()));
+                }
+            }
             Ok(outcomes)
         }
         .boxed()
@@ -141,7 +101,7 @@ impl<S: Store> Store for FaultyStore<S> {
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
-            self.fault.apply().await?;
+            self.apply_fault().await?;
             self.inner.check().await
         }
         .boxed()

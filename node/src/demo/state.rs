@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use atalaya_collector::Outcome;
 use atalaya_recipes::{Phase, Standing};
 use atalaya_sim::zookeeper::Figures;
 use tracing::Level;
 
-use super::delivery_audit::{DeliveryAudit, ReceivedReport, RecordOutcome};
+use super::delivery_audit::DeliveryAudit;
 use super::event::Event;
 use super::fleet::Condition;
 use super::script::ApiMode;
@@ -151,26 +152,26 @@ impl State {
                     line.node.map_or_else(|| "zookeeper".to_owned(), |number| format!("node {number}"));
                 let kind = if line.level <= Level::WARN { LineKind::Warning } else { LineKind::Info };
                 let at = line.at.saturating_duration_since(self.started);
-                let decision = self.throttle.admit(at);
-                self.log_suppressed(decision.suppressed, at);
+                self.log_suppressed(at);
                 // A change of the leader is always shown, independent of the number of other lines.
-                if decision.show || line.text.starts_with("leading") {
+                if self.throttle.admit() || line.text.starts_with("leading") {
                     self.push(Line { at, source, kind, text: line.text });
                 }
             }
             Event::Averaged(report) => self.on_averaged(&report, now),
-            Event::Received(report, outcome) => {
-                self.audit.on_received(&report, outcome);
-                let ReceivedReport { epoch, cycle, .. } = report;
+            Event::Received(key, outcome) => {
+                let (epoch, cycle, _) = key;
                 let problem = match outcome {
-                    RecordOutcome::New | RecordOutcome::Repeated => return,
-                    RecordOutcome::Stale => {
-                        format!("rejected a report of the deposed leader of epoch {epoch}")
+                    Outcome::Recorded(_) | Outcome::Repeated => None,
+                    Outcome::Stale(_) => {
+                        Some(format!("rejected a report of the deposed leader of epoch {epoch}"))
                     }
-                    RecordOutcome::Conflict => {
-                        format!("rejected a second, different average of cycle {cycle}")
+                    Outcome::Conflict(_) => {
+                        Some(format!("rejected a second, different average of cycle {cycle}"))
                     }
                 };
+                self.audit.on_received(key, &outcome);
+                let Some(problem) = problem else { return };
                 self.log("api", LineKind::Warning, problem, now);
             }
             Event::NodeEnded { node, reason, .. } => {
@@ -205,8 +206,7 @@ impl State {
     /// Updates what depends on time and on the status of the nodes.
     pub(crate) fn tick(&mut self, now: Instant) {
         let at = now.saturating_duration_since(self.started);
-        let suppressed = self.throttle.flush(at);
-        self.log_suppressed(suppressed, at);
+        self.log_suppressed(at);
         let (publishing, all) = (self.publishing(), self.rows.len());
         if publishing == all && !self.all_published {
             self.all_published = true;
@@ -214,8 +214,8 @@ impl State {
         }
     }
 
-    fn log_suppressed(&mut self, suppressed: Option<u64>, at: Duration) {
-        if let Some(suppressed) = suppressed {
+    fn log_suppressed(&mut self, at: Duration) {
+        if let Some(suppressed) = self.throttle.flush(at) {
             let text = format!("… and {suppressed} more lines");
             self.push(Line { at, source: "nodes".to_owned(), kind: LineKind::Info, text });
         }

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use atalaya_collector::Outcome;
 use atalaya_recipes::persistent_node::NodeState;
 use atalaya_recipes::{Phase, SessionState, Standing};
 use ratatui::Terminal;
@@ -9,7 +10,6 @@ use ratatui::backend::TestBackend;
 use tracing::Level;
 
 use super::*;
-use crate::demo::delivery_audit::{ReceivedReport, RecordOutcome};
 use crate::demo::event::Event;
 use crate::demo::fleet::Condition;
 use crate::demo::log_capture::LogLine;
@@ -41,8 +41,8 @@ fn state(nodes: u32) -> (State, Instant) {
             CycleReport::new(5, cycle, Timestamp::UNIX_EPOCH, vec![average], 0).reports().next().unwrap();
         state.on_event(Event::Averaged(report), now - Duration::from_secs(9 - cycle));
     }
-    let received = ReceivedReport { epoch: 5, cycle: 1, unit: Some("Cel".to_owned()), mean: 79.0, count: 3 };
-    state.on_event(Event::Received(received, RecordOutcome::New), now);
+    let key = (5, 1, Some("Cel".to_owned()));
+    state.on_event(Event::Received(key, Outcome::Recorded(1)), now);
     let line =
         LogLine { at: now, node: Some(2), level: Level::WARN, text: "the connection is lost".to_owned() };
     state.on_event(Event::Logged(line), now);

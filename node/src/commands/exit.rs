@@ -69,8 +69,13 @@ pub(crate) fn code_of(status: ExitStatus) -> u8 {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     #[cfg(not(unix))]
-    let signal: Option<i32> = None;
-    status.code().or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+    let signal = None;
+    shell_code(status.code(), signal)
+}
+
+/// Returns the exit code, or 128 plus the number of the signal, or 1 if there is neither.
+pub(crate) fn shell_code(code: Option<i32>, signal: Option<i32>) -> u8 {
+    code.or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 impl std::fmt::Display for Failure {

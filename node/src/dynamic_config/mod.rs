@@ -34,7 +34,6 @@ type Children = Option<BTreeSet<String>>;
 /// The settings of a running node.
 #[derive(Debug)]
 pub struct DynamicConfig {
-    id: NodeId,
     layers: Mutex<Layers>,
     settings: watch::Sender<Settings>,
     /// True once all keys have been read.
@@ -52,10 +51,8 @@ impl DynamicConfig {
     /// Returns the settings of the node `id`, with its own settings `base`.
     pub fn new(id: NodeId, base: Settings) -> DynamicConfig {
         let settings = watch::Sender::new(base.clone());
-        let overrides = Overrides::new(id.clone());
         DynamicConfig {
-            id,
-            layers: Mutex::new(Layers { base, overrides }),
+            layers: Mutex::new(Layers { base, overrides: Overrides::new(id) }),
             settings,
             is_complete: watch::Sender::new(false),
         }
@@ -100,7 +97,7 @@ impl DynamicConfig {
         let keys = join_all(
             dynamic_settings().map(|setting| self.follow_key(session, scope, setting, children.subscribe())),
         );
-        let folder = scope.folder(&self.id);
+        let folder = self.layers().overrides.folder(scope);
         let listing = children_watch::follow(session, &folder, |names| {
             children.send_replace(Some(names.into_iter().collect()));
         });

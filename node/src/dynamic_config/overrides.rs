@@ -16,17 +16,7 @@ pub(super) enum Scope {
     Node,
 }
 
-impl Scope {
-    const ALL: [Scope; 2] = [Scope::Fleet, Scope::Node];
-
-    /// Returns the path of the parent of the keys.
-    pub(super) fn folder(self, id: &NodeId) -> String {
-        match self {
-            Scope::Fleet => FLEET_FOLDER.to_owned(),
-            Scope::Node => format!("{NODES_FOLDER}/{id}"),
-        }
-    }
-}
+const SCOPES: [Scope; 2] = [Scope::Fleet, Scope::Node];
 
 /// The overrides of a node.
 #[derive(Debug)]
@@ -61,12 +51,20 @@ impl Overrides {
 
     /// Returns true if all keys of both scopes have been visited.
     pub(super) fn is_complete(&self) -> bool {
-        self.visited.len() == dynamic_settings().count() * Scope::ALL.len()
+        self.visited.len() == dynamic_settings().count() * SCOPES.len()
+    }
+
+    /// Returns the path of the parent of the keys.
+    pub(super) fn folder(&self, scope: Scope) -> String {
+        match scope {
+            Scope::Fleet => FLEET_FOLDER.to_owned(),
+            Scope::Node => format!("{NODES_FOLDER}/{}", self.id),
+        }
     }
 
     /// Returns the path of the key of `setting`.
     pub(super) fn path(&self, scope: Scope, setting: &Setting) -> String {
-        format!("{}/{}", scope.folder(&self.id), setting.name)
+        format!("{}/{}", self.folder(scope), setting.name)
     }
 
     /// Updates one key. `data` is `None` if its znode does not exist; `base` are the node's own settings.
@@ -283,7 +281,7 @@ mod tests {
     #[test]
     fn overrides_are_complete_when_all_keys_of_both_scopes_were_visited() {
         let mut overrides = overrides();
-        for scope in Scope::ALL {
+        for scope in SCOPES {
             for setting in dynamic_settings() {
                 assert!(!overrides.is_complete());
                 match setting.name {

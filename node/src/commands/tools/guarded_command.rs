@@ -6,7 +6,6 @@
 //! the command itself is ended.
 
 use std::ffi::OsString;
-use std::future::Future;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -16,6 +15,10 @@ use tracing::{info, warn};
 
 use crate::commands::exit::{Failure, code_of};
 use crate::commands::own_program::own_program;
+
+/// Interval between attempts to kill the processes.
+#[cfg(target_os = "linux")]
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Result of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,7 @@ pub(super) async fn run(
             (stop_command(&mut child, grace).await?, false)
         }
     };
+    // There are none unless `keep` was killed.
     end_remaining_processes().await;
     Ok(Ended { code: code_of(status), lost })
 }
@@ -90,8 +94,6 @@ async fn stop_command(keep: &mut Child, grace: Duration) -> Result<ExitStatus, F
     use atalaya_hal::tree;
     use rustix::process::Pid;
 
-    /// Interval between attempts to kill the processes.
-    const KILL_INTERVAL: Duration = Duration::from_millis(10);
     /// Number of attempts after which `keep` is killed as well: it has probably been stopped (SIGSTOP).
     const MAX_ATTEMPTS: u32 = 100;
 
@@ -111,23 +113,21 @@ async fn stop_command(keep: &mut Child, grace: Duration) -> Result<ExitStatus, F
                 keep.start_kill().map_err(Failure::internal)?;
             }
         }
-        if let Ok(status) = tokio::time::timeout(KILL_INTERVAL, keep.wait()).await {
+        if let Ok(status) = tokio::time::timeout(POLL_INTERVAL, keep.wait()).await {
             return status.map_err(Failure::internal);
         }
     }
     keep.wait().await.map_err(Failure::internal)
 }
 
-/// Kills the remaining processes of the command. There are none unless `keep` was killed.
-#[cfg(target_os = "linux")]
-async fn end_remaining_processes() {
+/// Kills the remaining children of this process and waits until they have ended. Does nothing on other systems than
+/// Linux.
+pub(in crate::commands) async fn end_remaining_processes() {
+    #[cfg(target_os = "linux")]
     while !atalaya_hal::tree::sweep() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
-
-#[cfg(not(target_os = "linux"))]
-async fn end_remaining_processes() {}
 
 /// Sends SIGTERM to the command, and kills it after `grace`.
 #[cfg(not(target_os = "linux"))]

@@ -17,6 +17,7 @@ pub(super) use config::{ConfigCommand, main as config};
 pub(super) use connection::{with_session, with_session_from};
 pub(super) use counter::{CounterCommand, main as counter};
 pub(super) use exec::{ExecArgs, main as exec};
+pub(super) use guarded_command::end_remaining_processes;
 pub(super) use inspect::{InspectArgs, main as inspect};
 #[cfg(target_os = "linux")]
 pub(super) use keep::{KeepArgs, main as keep};

@@ -15,7 +15,7 @@ use crate::settings::{Settings, SettingsError};
 
 /// A board whose sensors are open.
 #[derive(Debug)]
-pub struct OpenedBoard {
+pub(crate) struct OpenedBoard {
     /// Name of the board in boards.toml.
     pub(crate) name: String,
     /// Its sensors, with one thread per bus.
@@ -51,17 +51,14 @@ impl OpenedBoard {
 
 /// Error of reading the configuration again.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Wrong settings.
+pub(crate) enum LoadError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Board that cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenBoardError),
     /// A file described the boards when the node started, and does not any more.
     #[error("boards.toml is missing or no longer describes a board")]
     NoBoards,
-    /// The operating system refuses a thread.
     #[error("cannot start a thread to read the configuration: {0}")]
     Thread(io::Error),
     /// The thread that reads the configuration panicked; the panic is in the log.
@@ -70,13 +67,12 @@ pub enum LoadError {
 }
 
 /// Reads the current configuration; may block.
-pub type Load = dyn Fn() -> Result<(OpenedBoard, Settings), LoadError> + Send + Sync;
+pub(crate) type Load = dyn Fn() -> Result<(OpenedBoard, Settings), LoadError> + Send + Sync;
 
 /// Requests to reload, and the function that reads the configuration.
-pub struct Reload {
+pub(crate) struct Reload {
     /// One message per request. Requests that arrive while one is served count as one.
     pub(crate) requests: mpsc::Receiver<()>,
-    /// Reads the current configuration.
     pub(crate) load: Arc<Load>,
 }
 

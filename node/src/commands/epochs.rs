@@ -25,7 +25,18 @@ Examples:
 
 The collector rejects reports of an epoch below the highest one with 409 (problem `stale`), unless their \
 cycle is lower. An epoch far above the others, with few reports, is not from this fleet: drop it.")]
-    List(EpochsListArgs),
+    List {
+        #[command(flatten)]
+        store: StoreArgs,
+
+        /// Output format; json prints one object per line.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+
+        /// Maximum number of epochs to list.
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: u32,
+    },
     /// Delete an epoch and its reports from a collector's store, so that reports of lower epochs are accepted again.
     #[command(after_help = "\
 Examples:
@@ -41,20 +52,6 @@ the store first.
 Exit codes: 0 done; 64 not confirmed with --yes; 69 the store is not available; 74 unknown epoch; 78 \
 wrong store.")]
     Drop(EpochsDropArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct EpochsListArgs {
-    #[command(flatten)]
-    store: StoreArgs,
-
-    /// Output format; json prints one object per line.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-
-    /// Maximum number of epochs to list.
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
-    limit: u32,
 }
 
 #[derive(Debug, Args)]
@@ -89,7 +86,7 @@ const MAX_EPOCHS: usize = 100_000;
 pub(super) fn main(command: &EpochsCommand) -> Result<(), Failure> {
     let runtime = current_thread_runtime()?;
     let store = match command {
-        EpochsCommand::List(args) => &args.store,
+        EpochsCommand::List { store, .. } => store,
         EpochsCommand::Drop(args) => &args.store,
     };
     runtime.block_on(async {
@@ -98,9 +95,9 @@ pub(super) fn main(command: &EpochsCommand) -> Result<(), Failure> {
         // Waits for a lock, and migrates a file of an older version.
         store.check().await.map_err(unavailable)?;
         let done = match command {
-            EpochsCommand::List(args) => {
-                let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-                list(&store.epochs(limit).await.map_err(unavailable)?, args)
+            EpochsCommand::List { output, limit, .. } => {
+                let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+                list(&store.epochs(limit).await.map_err(unavailable)?, *output)
             }
             EpochsCommand::Drop(args) => {
                 let epochs = store.epochs(MAX_EPOCHS).await.map_err(unavailable)?;
@@ -143,8 +140,8 @@ fn open(args: &StoreArgs) -> Result<(Arc<dyn Store>, String), Failure> {
     Ok((store, shown))
 }
 
-fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<(), Failure> {
-    let mut text = match (args.output, epochs) {
+fn list(epochs: &[Epoch], output: Output) -> Result<(), Failure> {
+    let mut text = match (output, epochs) {
         (Output::Json, _) => String::new(),
         (Output::Table, []) => "no epoch is recorded\n".to_owned(),
         (Output::Table, _) => format!(
@@ -153,7 +150,7 @@ fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<(), Failure> {
         ),
     };
     for epoch in epochs {
-        text += &match args.output {
+        text += &match output {
             Output::Table => row(epoch),
             Output::Json => serde_json::to_string(epoch).map_err(Failure::internal)?,
         };

@@ -219,13 +219,16 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     }
     own_program::run_sensor_commands_below_keep();
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
-    let logs = if starts_own_log(&cli.command) {
-        None
-    } else {
-        panics::exit_on_panic(exit::INTERNAL);
-        let filter = filter.as_deref().or(default_filter(&cli.command));
-        let logs = logging::start(cli.log_format, filter);
-        Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
+    let logs = match &cli.command {
+        // The demo shows log lines among its events.
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => None,
+        command => {
+            panics::exit_on_panic(exit::INTERNAL);
+            let filter = filter.as_deref().or(default_filter(command));
+            let logs = logging::start(cli.log_format, filter);
+            Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
+        }
     };
     let done = match cli.command {
         #[cfg(feature = "demo")]
@@ -265,15 +268,6 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Man(args) => man::main(&args),
     };
     done.map(|()| ExitCode::SUCCESS)
-}
-
-/// Returns true for the demo, which shows log lines among its events.
-fn starts_own_log(command: &Command) -> bool {
-    match command {
-        #[cfg(feature = "demo")]
-        Command::Demo(_) => true,
-        _ => false,
-    }
 }
 
 /// Returns the filter if neither flag nor environment give one. Commands for scripts do not log their session.

@@ -26,7 +26,14 @@ Examples:
 A report stays in the outbox (state waiting) until the API accepts it with 2xx or 409. After any other \
 4xx it is retried a few times and then moved to the rejected reports, with the reason, so that later \
 reports are delivered.")]
-    List(ReportsListArgs),
+    List {
+        /// Output format; json prints one object per line.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
     /// Move rejected reports back to the outbox. The leader sends them again at once.
     #[command(after_help = "\
 Examples:
@@ -48,16 +55,6 @@ Exit codes: 0 done; 74 a cycle has no undelivered report.")]
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ReportsListArgs {
-    /// Output format; json prints one object per line.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct ReportsSelectArgs {
     /// Cycles of the reports, as `atalaya reports list` shows them.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -73,13 +70,13 @@ pub(super) struct ReportsSelectArgs {
 
 pub(super) fn main(command: &ReportsCommand) -> Result<(), Failure> {
     match command {
-        ReportsCommand::List(args) => with_session(&args.connection, async |session| {
+        ReportsCommand::List { output, connection } => with_session(connection, async |session| {
             let connection = session.connection().await;
             connection.sync().await?;
-            list(&connection, args.output).await
+            list(&connection, *output).await
         }),
-        ReportsCommand::Retry(args) => apply(args, Action::Retry),
-        ReportsCommand::Drop(args) => apply(args, Action::Drop),
+        ReportsCommand::Retry(args) => apply(args, retry, "retried", "rejected"),
+        ReportsCommand::Drop(args) => apply(args, delete, "dropped", "undelivered"),
     }
 }
 
@@ -177,14 +174,13 @@ fn row(state: &str, report: &CycleReport) -> String {
     text::sanitize_line(&row).into_owned()
 }
 
-#[derive(Clone, Copy)]
-enum Action {
-    Retry,
-    Drop,
-}
-
 /// Retries or drops the selected reports, and prints their number.
-fn apply(args: &ReportsSelectArgs, action: Action) -> Result<(), Failure> {
+fn apply(
+    args: &ReportsSelectArgs,
+    action: impl AsyncFn(&Connection, u64) -> Result<(), Error>,
+    done: &str,
+    kind: &str,
+) -> Result<(), Failure> {
     with_session(&args.connection, async |session| {
         let connection = session.connection().await;
         connection.sync().await?;
@@ -197,11 +193,7 @@ fn apply(args: &ReportsSelectArgs, action: Action) -> Result<(), Failure> {
         };
         let (mut count, mut missing) = (0, Vec::new());
         for cycle in cycles {
-            let done = match action {
-                Action::Retry => retry(&connection, cycle).await,
-                Action::Drop => delete(&connection, cycle).await,
-            };
-            match done {
+            match action(&connection, cycle).await {
                 Ok(()) => count += 1,
                 // With --all, another client was faster.
                 Err(error) if error.is_no_node() && args.all => {}
@@ -209,10 +201,6 @@ fn apply(args: &ReportsSelectArgs, action: Action) -> Result<(), Failure> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let (done, kind) = match action {
-            Action::Retry => ("retried", "rejected"),
-            Action::Drop => ("dropped", "undelivered"),
-        };
         print(format!("{count} {done}\n").as_bytes())?;
         if missing.is_empty() {
             return Ok(());

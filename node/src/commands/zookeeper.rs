@@ -32,7 +32,6 @@ pub(super) struct ZooKeeperArgs {
     tick: String,
 }
 
-/// Accepted ticks.
 const TICKS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 
 pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {

@@ -47,7 +47,6 @@ impl NodeConfig {
     }
 }
 
-/// Condition of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     Running,
@@ -57,7 +56,6 @@ pub(crate) enum Condition {
     Dead(Option<String>),
 }
 
-/// A node of the fleet.
 pub(super) struct Member {
     pub(super) number: u32,
     pub(super) condition: Condition,

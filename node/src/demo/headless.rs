@@ -16,7 +16,6 @@ pub(super) fn print(lines: impl Iterator<Item = Line>) -> io::Result<bool> {
     is_read(out.flush())
 }
 
-/// Prints the summary.
 pub(super) fn print_summary(state: &State) -> io::Result<()> {
     let text = format!("\nsummary\n{}", state.summary());
     is_read(io::stdout().lock().write_all(text.as_bytes())).map(|_| ())

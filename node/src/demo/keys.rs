@@ -8,15 +8,15 @@ use super::state::State;
 /// Action that a key requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Inject a fault.
     Inject(Fault),
     /// Select the node this many rows further down.
     Move(isize),
     /// Select the first node, or the last.
-    Jump { last: bool },
+    Jump {
+        last: bool,
+    },
     /// Open or close the help.
     ToggleHelp,
-    /// Redraw the whole screen.
     Redraw,
     /// Close the help, or end the demo.
     Quit,

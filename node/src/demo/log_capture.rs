@@ -23,7 +23,6 @@ pub(super) fn set_current_node(node: u32) {
     CURRENT_NODE.set(Some(node));
 }
 
-/// A log line.
 #[derive(Clone, Debug)]
 pub(crate) struct LogLine {
     pub(crate) at: Instant,
@@ -34,7 +33,6 @@ pub(crate) struct LogLine {
     pub(crate) text: String,
 }
 
-/// Sends log lines to the demo.
 pub(super) struct LogCapture {
     lines: mpsc::Sender<LogLine>,
 }

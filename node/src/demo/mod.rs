@@ -61,9 +61,7 @@ const SERVER_TICK: Duration = Duration::from_millis(500);
 /// Maximum number of events that are handled at once, so that many events do not block the screen.
 const MAX_BATCH: usize = 5_000;
 
-/// Options of the demo.
 pub(crate) struct Options {
-    /// Number of nodes.
     pub(crate) nodes: u32,
     pub(crate) boards: Boards,
     /// Name of the board of all nodes; `None` means the only one, or the one called default.

@@ -30,9 +30,7 @@ pub(crate) enum Fault {
     Api(ApiMode),
     /// Stops ZooKeeper: connections break, new ones are refused; the data stays.
     StopZooKeeper,
-    /// Starts ZooKeeper again.
     StartZooKeeper,
-    /// Ends the demo.
     End,
     /// Panics like a defect of the demo, to show that the screen is restored.
     Panic,
@@ -45,7 +43,6 @@ pub(crate) enum Target {
     Node(u32),
     /// The leader at that time.
     Leader,
-    /// All nodes.
     All,
 }
 

@@ -19,7 +19,6 @@ use crate::observe::node_status::NodeStatus;
 /// Maximum number of lines in the event log.
 const MAX_LINES: usize = 1_000;
 
-/// A node in the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     /// Number of the node, which is also its id.
@@ -62,7 +61,6 @@ impl Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineKind {
     Info,
-    /// An average.
     Average,
     /// A fault was injected.
     Fault,
@@ -139,12 +137,10 @@ impl State {
         self.rows.iter().find(|row| row.is_leader()).map(|row| row.number)
     }
 
-    /// Returns the number of nodes that publish.
     pub(crate) fn publishing(&self) -> usize {
         self.rows.iter().filter(|row| row.is_publishing()).count()
     }
 
-    /// Handles an event.
     pub(crate) fn on_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Logged(line) => {
@@ -221,7 +217,6 @@ impl State {
         }
     }
 
-    /// Adds a line to the event log.
     pub(crate) fn log(&mut self, source: &str, kind: LineKind, text: String, now: Instant) {
         let at = now.saturating_duration_since(self.started);
         self.push(Line { at, source: source.to_owned(), kind, text });

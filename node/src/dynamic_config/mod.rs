@@ -63,7 +63,6 @@ impl DynamicConfig {
         self.settings.subscribe()
     }
 
-    /// Returns the node's own settings.
     pub(crate) fn base(&self) -> Settings {
         self.layers().base.clone()
     }
@@ -147,7 +146,6 @@ impl DynamicConfig {
         }
     }
 
-    /// Applies each value of a key.
     async fn apply_all(
         &self,
         scope: Scope,

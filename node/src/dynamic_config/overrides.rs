@@ -18,7 +18,6 @@ pub(super) enum Scope {
 
 const SCOPES: [Scope; 2] = [Scope::Fleet, Scope::Node];
 
-/// The overrides of a node.
 #[derive(Debug)]
 pub(super) struct Overrides {
     id: NodeId,
@@ -38,7 +37,6 @@ const ORIGIN_NOT_ALLOWED: &str =
 pub(super) enum Update {
     /// The value is the same as before.
     Unchanged,
-    /// The value has changed.
     Changed(String),
     /// The new value is invalid; the previous one stays.
     Rejected(String),

@@ -64,12 +64,7 @@ fn list_board(args: &SensorsListArgs) -> Result<String, Failure> {
         return Ok(sensors.map(line).collect());
     }
     let header = ["sensor", "chip", "address", "measures", "unit", "backend"];
-    let rows = sensors.map(|sensor| {
-        let mut row = common_cells(&sensor);
-        row.push(backend.to_owned());
-        row
-    });
-    Ok(align(&header, rows))
+    Ok(align(&header, sensors.map(|sensor| cells(&sensor, [backend.to_owned()]))))
 }
 
 /// Lists the sensors that node `id` has published in ZooKeeper.
@@ -100,27 +95,20 @@ fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
     let header = ["sensor", "chip", "address", "measures", "unit", "health", "since", "count", "error"];
     let rows = node.sensors.iter().map(|sensor| {
         let health = &sensor.health;
-        let mut row = common_cells(sensor);
-        row.push(health.state.name().to_owned());
-        row.push(health.since.map_or_else(|| "-".to_owned(), |since| format!("{since:.0}")));
-        row.push(health.count.to_string());
-        row.push(health.error.as_deref().map_or_else(|| "-".to_owned(), cell));
-        row
+        let since = health.since.map_or_else(|| "-".to_owned(), |since| format!("{since:.0}"));
+        let error = health.error.as_deref().map_or_else(|| "-".to_owned(), cell);
+        cells(sensor, [health.state.name().to_owned(), since, health.count.to_string(), error])
     });
     Ok(align(&header, rows))
 }
 
-/// Returns the first five columns, which both tables have.
-fn common_cells(sensor: &SensorStatus) -> Vec<String> {
+/// Returns the five columns that both tables have, and `more`.
+fn cells<const N: usize>(sensor: &SensorStatus, more: [String; N]) -> Vec<String> {
     let list = |words: &[&str]| if words.is_empty() { "-".to_owned() } else { cell(&words.join(", ")) };
     let quantities: Vec<&str> = sensor.quantities.iter().map(String::as_str).collect();
-    vec![
-        cell(&sensor.name),
-        cell(&sensor.chip),
-        cell(&sensor.location()),
-        list(&quantities),
-        list(&sensor.units()),
-    ]
+    let (location, units) = (sensor.location(), sensor.units());
+    let common = [cell(&sensor.name), cell(&sensor.chip), cell(&location), list(&quantities), list(&units)];
+    common.into_iter().chain(more).collect()
 }
 
 /// Returns `text` without control characters, cut to [`MAX_CELL_LENGTH`].

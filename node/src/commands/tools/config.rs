@@ -38,7 +38,16 @@ Examples:
 
 The keys of a fleet are sampling_period, api_url, sync and log. A key of a node has precedence over the \
 key of the fleet. An empty value means not set.")]
-    Set(ConfigSetArgs),
+    Set {
+        /// Znode of the value; created if missing.
+        path: String,
+
+        /// Value; - reads standard input.
+        value: String,
+
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
     /// Print a value and each change, until Ctrl-C.
     Watch(ConfigGetArgs),
     /// Set the sampling period and the API of a fleet.
@@ -49,21 +58,18 @@ Examples:
 
 Running nodes apply the values at once, and nodes that start later apply them at their start. The period \
 is written in seconds, the format that Kazoo programs read.")]
-    Init(ConfigInitArgs),
-}
+    Init {
+        /// Sampling period, for /config/sampling_period.
+        #[arg(value_name = "PERIOD")]
+        sampling_period: String,
 
-#[derive(Debug, Args)]
-pub(in crate::commands) struct ConfigInitArgs {
-    /// Sampling period, for /config/sampling_period.
-    #[arg(value_name = "PERIOD")]
-    sampling_period: String,
+        /// Address that the leader reports to, for /config/api_url.
+        #[arg(value_name = "URL")]
+        api_url: String,
 
-    /// Address that the leader reports to, for /config/api_url.
-    #[arg(value_name = "URL")]
-    api_url: String,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -75,24 +81,14 @@ pub(in crate::commands) struct ConfigGetArgs {
     connection: ConnectionArgs,
 }
 
-#[derive(Debug, Args)]
-pub(in crate::commands) struct ConfigSetArgs {
-    /// Znode of the value; created if missing.
-    path: String,
-
-    /// Value; - reads standard input.
-    value: String,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
 pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Get(args) => get(args),
-        ConfigCommand::Set(args) => set(args),
+        ConfigCommand::Set { path, value, connection } => set(path, value, connection),
         ConfigCommand::Watch(args) => watch(args),
-        ConfigCommand::Init(args) => init(args),
+        ConfigCommand::Init { sampling_period, api_url, connection } => {
+            init(sampling_period.trim(), api_url.trim(), connection)
+        }
     }
 }
 
@@ -108,24 +104,23 @@ fn get(args: &ConfigGetArgs) -> Result<(), Failure> {
     })
 }
 
-fn set(args: &ConfigSetArgs) -> Result<(), Failure> {
-    let (path, value) = (parse_path(&args.path)?, value_or_stdin(&args.value)?);
+fn set(path: &str, value: &str, connection: &ConnectionArgs) -> Result<(), Failure> {
+    let (path, value) = (parse_path(path)?, value_or_stdin(value)?);
     dynamic_config::check(&path, &value).map_err(|problem| Failure::usage(anyhow!("{path}: {problem}")))?;
-    with_session(&args.connection, async |session| {
+    with_session(connection, async |session| {
         let connection = session.connection().await;
         Ok(write(&connection, &path, &value).await?)
     })
 }
 
-fn init(args: &ConfigInitArgs) -> Result<(), Failure> {
-    let period = settings::sampling_period(args.sampling_period.trim())
+fn init(period: &str, url: &str, connection: &ConnectionArgs) -> Result<(), Failure> {
+    let period = settings::sampling_period(period)
         .map_err(|problem| Failure::usage(anyhow!("the sampling period: {problem}")))?;
-    let url = args.api_url.trim();
     dynamic_config::check(&fleet_path(API_URL), url.as_bytes())
         .map_err(|problem| Failure::usage(anyhow!("the address of the API: {problem}")))?;
     // Kazoo programs read a number of seconds.
     let values = [(SAMPLING_PERIOD, period.as_secs_f64().to_string()), (API_URL, url.to_owned())];
-    with_session(&args.connection, async |session| {
+    with_session(connection, async |session| {
         let connection = session.connection().await;
         for (key, value) in values {
             write(&connection, &fleet_path(key), value.as_bytes()).await?;

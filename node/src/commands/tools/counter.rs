@@ -1,7 +1,7 @@
 //! `atalaya counter get|add`: the counter of Kazoo, with additions that are applied exactly once.
 
 use atalaya_recipes::{Counter, CounterError};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::connection::{parse_path, with_session};
 use crate::commands::args::ConnectionArgs;
@@ -11,7 +11,13 @@ use crate::commands::stdout::print;
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum CounterCommand {
     /// Print the value of a counter. A counter without a znode is 0.
-    Get(CounterGetArgs),
+    Get {
+        /// Znode of the counter.
+        path: String,
+
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
     /// Add to a counter exactly once, and print its new value.
     #[command(
         allow_negative_numbers = true,
@@ -22,36 +28,25 @@ Examples:
 
 Exit codes: 0 done; 65 the znode is not a number, or the result is out of range."
     )]
-    Add(CounterAddArgs),
-}
+    Add {
+        /// Znode of the counter; created if missing.
+        path: String,
 
-#[derive(Debug, Args)]
-pub(in crate::commands) struct CounterGetArgs {
-    /// Znode of the counter.
-    path: String,
+        /// Number to add; may be negative.
+        #[arg(default_value_t = 1)]
+        amount: i64,
 
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::commands) struct CounterAddArgs {
-    /// Znode of the counter; created if missing.
-    path: String,
-
-    /// Number to add; may be negative.
-    #[arg(default_value_t = 1)]
-    amount: i64,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
 }
 
 pub(in crate::commands) fn main(command: &CounterCommand) -> Result<(), Failure> {
-    let (path, connection, amount) = match command {
-        CounterCommand::Get(args) => (parse_path(&args.path)?, &args.connection, None),
-        CounterCommand::Add(args) => (parse_path(&args.path)?, &args.connection, Some(args.amount)),
+    let (path, amount, connection) = match command {
+        CounterCommand::Get { path, connection } => (path, None, connection),
+        CounterCommand::Add { path, amount, connection } => (path, Some(*amount), connection),
     };
+    let path = parse_path(path)?;
     with_session(connection, async |session| {
         let counter = Counter::exact(session, path);
         let value = match amount {

@@ -20,17 +20,9 @@ use crate::commands::own_program::own_program;
 #[cfg(target_os = "linux")]
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Result of the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// Exit code of the command, or 128 plus the number of the signal that killed it.
-    pub(super) code: u8,
-    /// True if the lock or the leadership was lost while the command ran.
-    pub(super) lost: bool,
-}
-
 /// Runs `command` with `variables` added to its environment. When `lost` or `stop` completes before the command ends,
-/// all its processes get SIGTERM and, `grace` later, SIGKILL. Returns when all of them have ended.
+/// all its processes get SIGTERM and, `grace` later, SIGKILL. Returns when all of them have ended: the exit code of the
+/// command, or 128 plus the number of the signal that killed it, or `None` if `lost` completed while it ran.
 ///
 /// # Cancellation safety
 /// Not cancellation safe: the command would continue until this process ends.
@@ -40,7 +32,7 @@ pub(super) async fn run(
     grace: Duration,
     lost: impl Future<Output = ()>,
     stop: impl Future<Output = &'static str>,
-) -> Result<Ended, Failure> {
+) -> Result<Option<u8>, Failure> {
     let mut child = start(command, variables, grace)?;
     let (status, lost) = tokio::select! {
         status = child.wait() => (status.map_err(Failure::internal)?, false),
@@ -55,7 +47,7 @@ pub(super) async fn run(
     };
     // There are none unless `keep` was killed.
     end_remaining_processes().await;
-    Ok(Ended { code: code_of(status), lost })
+    Ok((!lost).then(|| code_of(status)))
 }
 
 #[cfg(target_os = "linux")]

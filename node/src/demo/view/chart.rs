@@ -15,7 +15,6 @@ use crate::demo::state::State;
 
 /// Width of the chart in sampling periods.
 const PERIODS: u32 = 60;
-/// Minimum width of the chart.
 const MIN_SPAN: Duration = Duration::from_secs(30);
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {

@@ -17,7 +17,6 @@ use ratatui::widgets::{Block, BorderType, Paragraph, TableState};
 
 use super::state::State;
 
-/// Minimum width and height.
 const MIN_SIZE: (u16, u16) = (60, 16);
 
 /// Selection and help of the user.
@@ -46,7 +45,6 @@ impl ViewState {
     }
 }
 
-/// Draws the screen.
 pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut ViewState, now: Instant) {
     let area = frame.area();
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {

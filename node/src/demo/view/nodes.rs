@@ -101,7 +101,6 @@ fn health(row: &Row) -> (String, Color) {
     }
 }
 
-/// Formats a measurement.
 fn reading(data: &[u8]) -> String {
     let Ok(values) = measurement::parse(data) else {
         return String::from_utf8_lossy(data).into_owned();

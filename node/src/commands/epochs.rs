@@ -1,6 +1,7 @@
 //! `atalaya epochs list|drop`: epochs in a collector's store. The commands open the store itself. The collector may
 //! be running, because SQLite and Redis serialize writers. Access to the store is the authorization.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -126,17 +127,16 @@ fn open(args: &StoreArgs) -> Result<(Arc<dyn Store>, String), Failure> {
         }
     };
     let shown = redact_password(&name);
+    let wrong = |problem: &dyn Display| Failure::config(anyhow!("the store {shown}: {problem}"));
     if let Some(path) = name.trim().strip_prefix("sqlite:")
         && !std::path::Path::new(path).is_file()
     {
-        let problem = "no such file; set the collector's store with --store or ATALAYA_STORE";
-        return Err(Failure::config(anyhow!("the store {shown}: {problem}")));
+        return Err(wrong(&"no such file; set the collector's store with --store or ATALAYA_STORE"));
     }
     if name.trim() == "memory" {
-        let problem = "it is in the memory of the collector: restart the collector to drop its epochs";
-        return Err(Failure::config(anyhow!("the store {shown}: {problem}")));
+        return Err(wrong(&"it is in the memory of the collector: restart the collector to drop its epochs"));
     }
-    let store = open_store(&name).map_err(|error| Failure::config(anyhow!("the store {shown}: {error}")))?;
+    let store = open_store(&name).map_err(|error| wrong(&error))?;
     Ok((store, shown))
 }
 

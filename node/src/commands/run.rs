@@ -80,10 +80,9 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let state_file = open_state_file(&args, &settings)?;
     let observer = listener.is_some().then(|| Observer::new(&args.id));
     // Serves until the node has stopped.
-    let _server = match listener.zip(observer.clone()) {
-        Some((listener, observer)) => Some(HttpServer::start(listener, observer).map_err(Failure::internal)?),
-        None => None,
-    };
+    let server =
+        listener.zip(observer.clone()).map(|(listener, observer)| HttpServer::start(listener, observer));
+    let _server = server.transpose().map_err(Failure::internal)?;
     let mut node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?;
     node.observer = observer;
     node.state_file = state_file;

@@ -25,8 +25,16 @@ pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
 
 /// Writes `text` to stdout. Returns false if the pipe is closed, so that the caller can stop producing output.
 pub(super) fn print_or_closed(text: &[u8]) -> Result<bool, Failure> {
+    is_open(write(text))
+}
+
+fn write(text: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
+    out.write_all(text).and_then(|()| out.flush())
+}
+
+fn is_open(written: io::Result<()>) -> Result<bool, Failure> {
+    match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         done => done.map(|()| true).map_err(Failure::io),
     }
@@ -42,9 +50,8 @@ impl StdoutThread {
         let (jobs, queue) = mpsc::channel::<Job>();
         let write = move || {
             for (text, reply) in queue {
-                let mut out = io::stdout().lock();
                 // The caller may have stopped waiting.
-                let _ = reply.send(out.write_all(&text).and_then(|()| out.flush()));
+                let _ = reply.send(write(&text));
             }
         };
         thread::Builder::new().name("stdout".to_owned()).spawn(write).map_err(Failure::internal)?;
@@ -63,17 +70,11 @@ impl StdoutThread {
     /// # Cancellation safety
     /// The text is written as soon as stdout takes it, even if the future is dropped.
     pub(super) async fn print(&self, text: impl Into<Vec<u8>>) -> Result<bool, Failure> {
-        match self.send(text.into()).await {
-            Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-            Ok(done) => done.map(|()| true).map_err(Failure::io),
-            Err(_) => {
-                Err(Failure::internal(anyhow!("the thread that writes to stdout has ended unexpectedly")))
-            }
-        }
+        let ended = |_| Failure::internal(anyhow!("the thread that writes to stdout has ended unexpectedly"));
+        is_open(self.send(text.into()).await.map_err(ended)?)
     }
 
     /// Writes the last output. Waits at most 500 ms.
-    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "only the demo uses the whole screen"))]
     pub(super) fn finish(&self, text: impl Into<Vec<u8>>) {
         let mut written = self.send(text.into());
         let start = Instant::now();

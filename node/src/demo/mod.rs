@@ -82,31 +82,23 @@ pub(crate) struct Options {
 /// Error that ends the demo.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
-    /// Wrong settings in boards.toml.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Board that cannot be opened.
     #[error(transparent)]
     Board(#[from] OpenBoardError),
-    /// The in-memory ZooKeeper server did not start.
     #[error("cannot start the in-memory ZooKeeper server: {0}")]
     ZooKeeper(io::Error),
-    /// The REST API cannot listen.
     #[error("cannot start the API at {address}; choose another address with --listen: {error}")]
     Listen { address: SocketAddr, error: io::Error },
-    /// The terminal cannot be switched to the screen of the demo.
     #[error("cannot use this terminal; --plain works without one: {0}")]
     Terminal(io::Error),
-    /// Input from the terminal or output to it failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The limit on open files is too low.
     #[error(
         "{nodes} nodes need {wanted} open files and the system allows {maximum}: raise the limit (ulimit -Hn), or \
          start fewer nodes (--nodes {possible})"
     )]
     OpenFiles { nodes: u32, wanted: u64, maximum: u64, possible: u64 },
-    /// The operating system refuses the thread of a node.
     #[error("cannot start node {number}: {error}")]
     StartNode { number: u32, error: io::Error },
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::{Env, FleetArgs};
+use crate::settings::{FleetArgs, tests};
 
 /// Returns a valid value of each setting that is not the default, as a flag has it and as boards.toml has it.
 fn samples() -> Vec<(&'static str, &'static str, &'static str)> {
@@ -35,12 +35,7 @@ fn fleet_settings() -> impl Iterator<Item = &'static Setting> {
 }
 
 fn assemble(args: &FleetArgs, variables: &[(&str, &str)], file: &str) -> Settings {
-    let boards = Boards::parse(file, "boards.toml").unwrap();
-    let variable = |name: &str| {
-        let found = variables.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| (*value).to_owned())
-    };
-    Settings::assemble(args, &boards, Env { variable: &variable }).unwrap()
+    tests::assemble(args.clone(), variables, file).unwrap()
 }
 
 /// Asserts that `settings` has the sample of `setting`.

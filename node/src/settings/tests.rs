@@ -1,6 +1,10 @@
 use super::*;
 
-fn assemble(args: FleetArgs, variables: &[(&str, &str)], file: &str) -> Result<Settings, SettingsError> {
+pub(super) fn assemble(
+    args: FleetArgs,
+    variables: &[(&str, &str)],
+    file: &str,
+) -> Result<Settings, SettingsError> {
     let boards = Boards::parse(file, "boards.toml")?;
     let variable =
         |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());

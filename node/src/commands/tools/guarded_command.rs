@@ -21,8 +21,8 @@ use crate::commands::own_program::own_program;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Runs `command` with `variables` added to its environment. When `lost` or `stop` completes before the command ends,
-/// all its processes get SIGTERM and, `grace` later, SIGKILL. Returns when all of them have ended: the exit code of the
-/// command, or 128 plus the number of the signal that killed it, or `None` if `lost` completed while it ran.
+/// all its processes get SIGTERM and, `grace` later, SIGKILL. When all of them have ended, returns the exit code of the
+/// command, or 128 plus the number of the signal that killed it; `None` if `lost` completed while it ran.
 ///
 /// # Cancellation safety
 /// Not cancellation safe: the command would continue until this process ends.

@@ -36,7 +36,29 @@ fn key(report: &Report) -> Option<Key> {
     Some((report.epoch?, u64::try_from(report.cycle?).ok()?, report.unit.clone()))
 }
 
+/// Defines methods that only call the inner store.
+macro_rules! forward {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $output:ty;)*) => {
+        $(fn $name(&self, $($argument: $type),*) -> BoxFuture<'_, $output> {
+            self.inner.$name($($argument),*)
+        })*
+    };
+}
+
 impl Store for FaultyStore {
+    forward! {
+        page(page: Page) -> Result<Vec<Record>, StoreError>;
+        since(id: i64, limit: usize) -> Result<Vec<Record>, StoreError>;
+        newest() -> Result<i64, StoreError>;
+        series(filter: Filter, step: i64, limit: usize) -> Result<Vec<Point>, StoreError>;
+        latest() -> Result<Vec<Record>, StoreError>;
+        epochs(limit: usize) -> Result<Vec<Epoch>, StoreError>;
+        changes(from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<(Timestamp, i64)>, StoreError>;
+        prune(horizon: Horizon) -> Result<usize, StoreError>;
+        forget_epoch(epoch: i64) -> Result<usize, StoreError>;
+        close() -> ();
+    }
+
     fn record(&self, reports: Vec<Report>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         async move {
             self.apply_fault().await?;
@@ -53,61 +75,11 @@ impl Store for FaultyStore {
         .boxed()
     }
 
-    fn page(&self, page: Page) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.inner.page(page)
-    }
-
-    fn since(&self, id: i64, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.inner.since(id, limit)
-    }
-
-    fn newest(&self) -> BoxFuture<'_, Result<i64, StoreError>> {
-        self.inner.newest()
-    }
-
-    fn series(
-        &self,
-        filter: Filter,
-        step: i64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Point>, StoreError>> {
-        self.inner.series(filter, step, limit)
-    }
-
-    fn latest(&self) -> BoxFuture<'_, Result<Vec<Record>, StoreError>> {
-        self.inner.latest()
-    }
-
-    fn epochs(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Epoch>, StoreError>> {
-        self.inner.epochs(limit)
-    }
-
-    fn changes(
-        &self,
-        from: Timestamp,
-        to: Timestamp,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(Timestamp, i64)>, StoreError>> {
-        self.inner.changes(from, to, limit)
-    }
-
-    fn prune(&self, horizon: Horizon) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.inner.prune(horizon)
-    }
-
-    fn forget_epoch(&self, epoch: i64) -> BoxFuture<'_, Result<usize, StoreError>> {
-        self.inner.forget_epoch(epoch)
-    }
-
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             self.apply_fault().await?;
             self.inner.check().await
         }
         .boxed()
-    }
-
-    fn close(&self) -> BoxFuture<'_, ()> {
-        self.inner.close()
     }
 }

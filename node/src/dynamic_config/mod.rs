@@ -34,17 +34,10 @@ type Children = Option<BTreeSet<String>>;
 /// The settings of a running node.
 #[derive(Debug)]
 pub struct DynamicConfig {
-    layers: Mutex<Layers>,
+    overrides: Mutex<Overrides>,
     settings: watch::Sender<Settings>,
     /// True once all keys have been read.
     is_complete: watch::Sender<bool>,
-}
-
-#[derive(Debug)]
-struct Layers {
-    /// The node's own settings.
-    base: Settings,
-    overrides: Overrides,
 }
 
 impl DynamicConfig {
@@ -52,7 +45,7 @@ impl DynamicConfig {
     pub fn new(id: NodeId, base: Settings) -> DynamicConfig {
         let settings = watch::Sender::new(base.clone());
         DynamicConfig {
-            layers: Mutex::new(Layers { base, overrides: Overrides::new(id) }),
+            overrides: Mutex::new(Overrides::new(id, base)),
             settings,
             is_complete: watch::Sender::new(false),
         }
@@ -64,14 +57,14 @@ impl DynamicConfig {
     }
 
     pub(crate) fn base(&self) -> Settings {
-        self.layers().base.clone()
+        self.overrides().base.clone()
     }
 
     /// Replaces the node's own settings. Returns the effective settings.
     pub fn set_base(&self, base: Settings) -> Settings {
-        let mut layers = self.layers();
-        layers.base = base;
-        self.publish(&layers)
+        let mut overrides = self.overrides();
+        overrides.base = base;
+        self.publish(&overrides)
     }
 
     /// Waits until all keys have been read once.
@@ -96,7 +89,7 @@ impl DynamicConfig {
         let keys = join_all(
             dynamic_settings().map(|setting| self.follow_key(session, scope, setting, children.subscribe())),
         );
-        let folder = self.layers().overrides.folder(scope);
+        let folder = self.overrides().folder(scope);
         let listing = children_watch::follow(session, &folder, |names| {
             children.send_replace(Some(names.into_iter().collect()));
         });
@@ -111,7 +104,7 @@ impl DynamicConfig {
         setting: &'static Setting,
         mut children: watch::Receiver<Children>,
     ) {
-        let path = self.layers().overrides.path(scope, setting);
+        let path = self.overrides().path(scope, setting);
         let exists =
             |children: &Children| children.as_ref().is_some_and(|names| names.contains(setting.name));
         let is_missing =
@@ -164,26 +157,25 @@ impl DynamicConfig {
 
     /// Applies the data of a key and logs the change or the error. `None`: the key does not exist.
     fn apply(&self, scope: Scope, setting: &'static Setting, data: Option<&[u8]>) {
-        let mut layers = self.layers();
-        let Layers { base, overrides } = &mut *layers;
-        match overrides.update(base, scope, setting, data) {
+        let mut overrides = self.overrides();
+        match overrides.update(scope, setting, data) {
             Update::Unchanged => {}
             Update::Changed(text) => info!("{text}"),
             Update::Rejected(text) => warn!("{text}"),
         }
-        self.publish(&layers);
+        self.publish(&overrides);
     }
 
     /// Records that a key cannot be read.
     fn skip(&self, scope: Scope, setting: &'static Setting) {
-        let mut layers = self.layers();
-        layers.overrides.skip(scope, setting);
-        self.publish(&layers);
+        let mut overrides = self.overrides();
+        overrides.skip(scope, setting);
+        self.publish(&overrides);
     }
 
     /// Publishes the effective settings if they have changed, and returns them.
-    fn publish(&self, Layers { base, overrides }: &Layers) -> Settings {
-        let effective = overrides.apply_to(base);
+    fn publish(&self, overrides: &Overrides) -> Settings {
+        let effective = overrides.effective();
         self.settings.send_if_modified(|settings| {
             let is_changed = *settings != effective;
             settings.clone_from(&effective);
@@ -195,8 +187,8 @@ impl DynamicConfig {
         effective
     }
 
-    fn layers(&self) -> MutexGuard<'_, Layers> {
+    fn overrides(&self) -> MutexGuard<'_, Overrides> {
         // Each update is complete before anything can panic.
-        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.overrides.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

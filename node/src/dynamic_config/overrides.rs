@@ -21,6 +21,8 @@ const SCOPES: [Scope; 2] = [Scope::Fleet, Scope::Node];
 #[derive(Debug)]
 pub(super) struct Overrides {
     id: NodeId,
+    /// The node's own settings.
+    pub(super) base: Settings,
     /// Default settings with one value changed, by the name of that setting. Ordered so that the node's own values are
     /// applied last.
     values: BTreeMap<(&'static str, Scope), Settings>,
@@ -43,8 +45,8 @@ pub(super) enum Update {
 }
 
 impl Overrides {
-    pub(super) fn new(id: NodeId) -> Overrides {
-        Overrides { id, values: BTreeMap::new(), visited: BTreeSet::new() }
+    pub(super) fn new(id: NodeId, base: Settings) -> Overrides {
+        Overrides { id, base, values: BTreeMap::new(), visited: BTreeSet::new() }
     }
 
     /// Returns true if all keys of both scopes have been visited.
@@ -65,18 +67,12 @@ impl Overrides {
         format!("{}/{}", self.folder(scope), setting.name)
     }
 
-    /// Updates one key. `data` is `None` if its znode does not exist; `base` are the node's own settings.
-    pub(super) fn update(
-        &mut self,
-        base: &Settings,
-        scope: Scope,
-        setting: &'static Setting,
-        data: Option<&[u8]>,
-    ) -> Update {
+    /// Updates one key. `data` is `None` if its znode does not exist.
+    pub(super) fn update(&mut self, scope: Scope, setting: &'static Setting, data: Option<&[u8]>) -> Update {
         let key = (setting.name, scope);
         self.visited.insert(key);
         let parsed = data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value {
-            Some(value) if !is_allowed(base, &value) => Err(ORIGIN_NOT_ALLOWED.to_owned()),
+            Some(value) if !self.is_allowed(&value) => Err(ORIGIN_NOT_ALLOWED.to_owned()),
             value => Ok(value),
         });
         let path = self.path(scope, setting);
@@ -125,12 +121,12 @@ impl Overrides {
         }
     }
 
-    /// Returns the node's own settings `base` with the overrides applied.
-    pub(super) fn apply_to(&self, base: &Settings) -> Settings {
-        let mut settings = base.clone();
+    /// Returns the node's own settings with the overrides applied.
+    pub(super) fn effective(&self) -> Settings {
+        let mut settings = self.base.clone();
         for ((name, _), value) in &self.values {
             // The allowed origins may have changed at SIGHUP.
-            if !is_allowed(base, value) {
+            if !self.is_allowed(value) {
                 continue;
             }
             for setting in dynamic_settings().filter(|setting| setting.name == *name) {
@@ -139,11 +135,11 @@ impl Overrides {
         }
         settings
     }
-}
 
-/// Returns false if `value` sets an `api_url` whose origin the node's own settings do not allow.
-fn is_allowed(base: &Settings, value: &Settings) -> bool {
-    value.api_url.as_ref().is_none_or(|url| base.allows_api(url))
+    /// Returns false if `value` sets an `api_url` whose origin the node's own settings do not allow.
+    fn is_allowed(&self, value: &Settings) -> bool {
+        value.api_url.as_ref().is_none_or(|url| self.base.allows_api(url))
+    }
 }
 
 fn shown(setting: &Setting, value: &Settings) -> String {
@@ -159,7 +155,7 @@ mod tests {
     use super::*;
 
     fn overrides() -> Overrides {
-        Overrides::new("3".parse().unwrap())
+        Overrides::new("3".parse().unwrap(), Settings::default())
     }
 
     fn setting(name: &str) -> &'static Setting {
@@ -171,7 +167,7 @@ mod tests {
     }
 
     fn update(overrides: &mut Overrides, scope: Scope, name: &str, data: Option<&[u8]>) -> Update {
-        overrides.update(&Settings::default(), scope, setting(name), data)
+        overrides.update(scope, setting(name), data)
     }
 
     fn update_period(overrides: &mut Overrides, scope: Scope, data: Option<&[u8]>) -> Update {
@@ -183,7 +179,7 @@ mod tests {
     }
 
     fn seconds(overrides: &Overrides) -> u64 {
-        overrides.apply_to(&Settings::default()).sampling_period.as_secs()
+        overrides.effective().sampling_period.as_secs()
     }
 
     #[test]
@@ -233,26 +229,26 @@ mod tests {
     #[test]
     fn overrides_follow_only_api_origins_that_the_settings_list() {
         let url = |text: &str| text.parse::<Url>().unwrap();
-        let api = |overrides: &Overrides, base: &Settings| overrides.apply_to(base).api_url.map(String::from);
-        let base = Settings { api_origins: vec![url("https://api.example")], ..Settings::default() };
         let mut overrides = overrides();
-        let mut update = |base: &Settings, scope, data: &[u8]| {
-            let update = overrides.update(base, scope, setting("api_url"), Some(data));
-            (update, overrides.apply_to(base).api_url.map(String::from))
+        overrides.base.api_origins = vec![url("https://api.example")];
+        let update = |overrides: &mut Overrides, scope, data: &[u8]| {
+            let update = overrides.update(scope, setting("api_url"), Some(data));
+            (update, overrides.effective().api_url.map(String::from))
         };
-        let (rejected, url_now) = update(&base, Scope::Fleet, b"http://10.0.0.1:2375/images?x=1");
+        let (rejected, url_now) = update(&mut overrides, Scope::Fleet, b"http://10.0.0.1:2375/images?x=1");
         let Update::Rejected(text) = rejected else { panic!("{rejected:?}") };
         assert!(text.contains("api_origins") && !text.contains("10.0.0.1"), "{text}");
         assert_eq!(url_now, None);
-        let (_, url_now) = update(&base, Scope::Fleet, b"https://api.example/nuevo");
+        let (_, url_now) = update(&mut overrides, Scope::Fleet, b"https://api.example/nuevo");
         assert_eq!(url_now.as_deref(), Some("https://api.example/nuevo"));
         // The list may change at SIGHUP, after an address was accepted.
-        let stricter = Settings { api_origins: vec![url("https://b.example")], ..Settings::default() };
-        let own = Settings { api_url: Some(url("https://api.example/own")), ..stricter.clone() };
-        let (second, _) = update(&own, Scope::Node, b"https://api.example/2");
+        overrides.base.api_origins = vec![url("https://b.example")];
+        overrides.base.api_url = Some(url("https://api.example/own"));
+        let (second, url_now) = update(&mut overrides, Scope::Node, b"https://api.example/2");
         assert!(matches!(second, Update::Changed(_)));
-        assert_eq!(api(&overrides, &stricter), None);
-        assert_eq!(api(&overrides, &own).as_deref(), Some("https://api.example/2"), "the node's own origin");
+        assert_eq!(url_now.as_deref(), Some("https://api.example/2"), "the node's own origin");
+        overrides.base.api_url = None;
+        assert_eq!(overrides.effective().api_url, None);
     }
 
     #[test]
@@ -273,7 +269,7 @@ mod tests {
             log: Some("debug".to_owned()),
             ..Settings::default()
         };
-        assert_eq!(overrides.apply_to(&Settings::default()), expected);
+        assert_eq!(overrides.effective(), expected);
     }
 
     #[test]

@@ -331,7 +331,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
         field: field!(metrics_listen, |text, _| listen_addr(text).map(Some)),
     },
     Setting {
-        name: LOG,
+        name: "log",
         flag: "log",
         value_name: Some("FILTER"),
         heading: "Logs",
@@ -348,7 +348,6 @@ pub(crate) static SETTINGS: [Setting; 17] = [
 /// Names of settings that code refers to.
 pub(crate) const SAMPLING_PERIOD: &str = "sampling_period";
 pub(crate) const API_URL: &str = "api_url";
-const LOG: &str = "log";
 
 fn debug(value: &impl Debug) -> String {
     format!("{value:?}")

@@ -55,17 +55,15 @@ async fn run(settings: CollectorSettings) -> Result<(), Failure> {
     if let Err(error) = store.check().await {
         warn!(%error, "reports cannot be stored yet; they are answered with 503 until the store is available");
     }
-    let reloading = tokio::spawn(reload(reload_requests, token_file, options));
+    tokio::spawn(reload(reload_requests, token_file, options));
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    let stop_task = tokio::spawn(async move {
+    tokio::spawn(async move {
         let signal = stop_signal.await;
         info!(signal, "stopping after all requests have been answered");
         stopping.cancel();
     });
     collector.run(stop).await;
-    stop_task.abort();
-    reloading.abort();
     info!("stopped");
     Ok(())
 }

@@ -50,34 +50,20 @@ pub(super) async fn run(
     Ok((!lost).then(|| code_of(status)))
 }
 
-#[cfg(target_os = "linux")]
 fn start(command: &[OsString], variables: &[(&str, String)], grace: Duration) -> Result<Child, Failure> {
-    use rustix::process::{getpid, set_child_subreaper};
-
-    // If `keep` is killed, its descendants become children of this process.
-    set_child_subreaper(Some(getpid())).map_err(Failure::internal)?;
-    let mut keep = own_program();
-    keep.arg("keep").arg("--grace-ms").arg(grace.as_millis().to_string());
-    spawn(keep, command, variables)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn start(command: &[OsString], variables: &[(&str, String)], _: Duration) -> Result<Child, Failure> {
-    let mut exec = own_program();
-    exec.arg("exec");
-    spawn(exec, command, variables)
-}
-
-fn spawn(
-    mut parent: std::process::Command,
-    command: &[OsString],
-    variables: &[(&str, String)],
-) -> Result<Child, Failure> {
-    parent.arg("--parent").arg(std::process::id().to_string()).arg("--").args(command);
+    let mut parent = own_program();
+    if cfg!(target_os = "linux") {
+        parent.args(["keep", "--grace-ms", &grace.as_millis().to_string()]);
+    } else {
+        parent.arg("exec");
+    }
+    parent.args(["--parent", &std::process::id().to_string(), "--"]).args(command);
     parent.envs(variables.iter().map(|(name, value)| (name, value)));
-    Command::from(parent)
-        .spawn()
-        .map_err(|error| Failure::internal(anyhow!("cannot start the command: {error}")))
+    // If `keep` is killed, its descendants become children of this process.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;
+    let child = Command::from(parent).spawn();
+    child.map_err(|error| Failure::internal(anyhow!("cannot start the command: {error}")))
 }
 
 /// Sends SIGTERM to all processes of the command, and SIGKILL after `grace`.

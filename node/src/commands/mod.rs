@@ -132,34 +132,34 @@ enum Command {
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
     /// Hold a lock while a command runs, or until Ctrl-C.
-    Lock(tools::LockArgs),
+    Lock(tools::lock_elect::LockArgs),
     /// Run a command while this process is the leader, so that it runs on one machine at a time.
-    Elect(tools::ElectArgs),
+    Elect(tools::lock_elect::ElectArgs),
     /// Read a counter, or add to it exactly once.
     #[command(subcommand)]
-    Counter(tools::CounterCommand),
+    Counter(tools::counter::CounterCommand),
     /// Wait at a barrier, open it, or close it.
     #[command(subcommand)]
-    Barrier(tools::BarrierCommand),
+    Barrier(tools::barrier::BarrierCommand),
     /// Put a value into a queue, or take one out.
     #[command(subcommand)]
-    Queue(tools::QueueCommand),
+    Queue(tools::queue::QueueCommand),
     /// Read, write or watch a shared value; set the sampling period and the API of a fleet.
     #[command(subcommand)]
-    Config(tools::ConfigCommand),
+    Config(tools::config::ConfigCommand),
     /// Show a znode: holder and contenders of a lock, members, a counter, or everything below it as a tree.
-    Inspect(tools::InspectArgs),
+    Inspect(tools::inspect::InspectArgs),
     /// Delete the znodes of a killed node, so that the next contender leads at once.
     Reap(reap::ReapArgs),
     /// Request a URL and check its status code, for health checks of containers.
     Health(health::HealthArgs),
     /// Replace this process with a command.
     #[command(hide = true)]
-    Exec(tools::ExecArgs),
+    Exec(tools::exec::ExecArgs),
     /// Run a command and end all its processes with it.
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
-    Keep(tools::KeepArgs),
+    Keep(tools::keep::KeepArgs),
     /// Print a completion script for a shell.
     ///
     /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya
@@ -210,9 +210,9 @@ fn with_run(mut arguments: Vec<OsString>) -> Vec<OsString> {
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match &cli.command {
-        Command::Exec(args) => return tools::exec(args),
+        Command::Exec(args) => return tools::exec::main(args),
         #[cfg(target_os = "linux")]
-        Command::Keep(args) => return tools::keep(args),
+        Command::Keep(args) => return tools::keep::main(args),
         #[cfg(target_os = "linux")]
         command if init::is_needed(command) => return init::main(),
         _ => {}
@@ -249,13 +249,13 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Sensors(command) => sensors::main(command),
         Command::Status(args) => status::main(&args),
         Command::Reports(command) => reports::main(&command),
-        Command::Lock(args) => return tools::lock(&args),
-        Command::Elect(args) => return tools::elect(&args),
-        Command::Counter(command) => tools::counter(&command),
-        Command::Barrier(command) => tools::barrier(&command),
-        Command::Queue(command) => tools::queue(&command),
-        Command::Config(command) => tools::config(&command),
-        Command::Inspect(args) => tools::inspect(&args),
+        Command::Lock(args) => return tools::lock_elect::lock(&args),
+        Command::Elect(args) => return tools::lock_elect::elect(&args),
+        Command::Counter(command) => tools::counter::main(&command),
+        Command::Barrier(command) => tools::barrier::main(&command),
+        Command::Queue(command) => tools::queue::main(&command),
+        Command::Config(command) => tools::config::main(&command),
+        Command::Inspect(args) => tools::inspect::main(&args),
         // Returned above.
         Command::Exec(_) => Ok(()),
         #[cfg(target_os = "linux")]

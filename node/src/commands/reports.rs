@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::args::{ConnectionArgs, Output};
 use super::stdout::{print, print_or_closed};
-use super::tools::with_session;
+use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
 use crate::leader::outbox_store::{self, BatchSize, PATH, REJECTED_PATH};
 use crate::model::report::CycleReport;

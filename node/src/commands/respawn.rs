@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::signals::stop_signal;
-use super::tools::end_remaining_processes;
+use super::tools::guarded_command::end_remaining_processes;
 use super::{current_thread_runtime, process_environment, reap};
 use crate::commands::exit::{Failure, INTERNAL, code_of};
 use crate::model::node_id::NodeId;

@@ -36,17 +36,6 @@ pub(super) struct NodeConfig {
     pub(super) network: Handle,
 }
 
-impl NodeConfig {
-    fn build(&self, number: u32) -> Result<Node, DemoError> {
-        #[expect(clippy::expect_used, reason = "digits are a node id")]
-        let id: NodeId = number.to_string().parse().expect("a number is a node id");
-        let mut node = Node::build(id, self.board.clone(), &self.boards, self.settings.clone())?;
-        node.averages = Some(self.averages.clone());
-        node.network = Some(self.network.clone());
-        Ok(node)
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     Running,
@@ -67,7 +56,11 @@ pub(super) struct Member {
 impl Member {
     /// Starts node `number`. `incarnation` is the number of its starts.
     pub(super) fn start(config: &NodeConfig, number: u32, incarnation: u32) -> Result<Member, DemoError> {
-        let node = config.build(number)?;
+        #[expect(clippy::expect_used, reason = "digits are a node id")]
+        let id: NodeId = number.to_string().parse().expect("a number is a node id");
+        let mut node = Node::build(id, config.board.clone(), &config.boards, config.settings.clone())?;
+        node.averages = Some(config.averages.clone());
+        node.network = Some(config.network.clone());
         let status = node.node_status();
         let control = Arc::new(ThreadControl::default());
         let (thread_control, events) = (control.clone(), config.events.clone());

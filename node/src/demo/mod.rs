@@ -13,7 +13,6 @@ mod event;
 mod faults;
 mod faulty_store;
 mod fleet;
-mod headless;
 mod keys;
 mod log_capture;
 mod rlimit;
@@ -41,6 +40,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::model::report::Report;
+use crate::process::stdout;
 use crate::reload::OpenBoardError;
 use crate::settings::{Env, FleetArgs, Settings, SettingsError};
 use api_server::ApiServer;
@@ -149,7 +149,7 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static st
     let outcome = demo.run(received_events, log_lines, received_averages, stop).await;
     // Restore the terminal before the summary is printed.
     demo.screen = None;
-    headless::print_summary(&demo.state)?;
+    stdout::write(format!("\nsummary\n{}", demo.state.summary()).as_bytes())?;
     outcome
 }
 
@@ -281,10 +281,10 @@ impl Demo {
         self.state.tick(Instant::now());
     }
 
-    /// Prints new lines, or redraws the screen. Returns false if no process reads the output any more.
+    /// Prints new lines if there is no screen, or redraws it. Returns false if no process reads the output any more.
     fn output(&mut self, redraw: bool) -> Result<bool, DemoError> {
         match &mut self.screen {
-            None => Ok(headless::print(self.state.take_lines())?),
+            None => Ok(stdout::write(self.state.take_lines().as_bytes())?),
             Some(screen) if redraw => Ok(screen.draw(&self.state).map(|()| true)?),
             Some(_) => Ok(true),
         }

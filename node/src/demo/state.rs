@@ -29,11 +29,6 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Returns the row of a node that has not started yet.
-    pub(crate) fn new(number: u32) -> Row {
-        Row { number, condition: Condition::Running, status: NodeStatus::default() }
-    }
-
     fn is_running(&self) -> bool {
         self.condition == Condition::Running
     }
@@ -114,10 +109,11 @@ impl State {
         (zookeeper, page): (String, String),
         started: Instant,
     ) -> State {
+        let row = |number| Row { number, condition: Condition::Running, status: NodeStatus::default() };
         State {
             started,
             period,
-            rows: (1..=nodes).map(Row::new).collect(),
+            rows: (1..=nodes).map(row).collect(),
             audit: DeliveryAudit::default(),
             log: VecDeque::new(),
             api: ApiMode::Up,
@@ -232,9 +228,11 @@ impl State {
         self.unprinted.push_back(line);
     }
 
-    /// Removes and returns the lines since the last call, oldest first.
-    pub(crate) fn take_lines(&mut self) -> impl Iterator<Item = Line> {
-        std::mem::take(&mut self.unprinted).into_iter()
+    /// Removes and returns the lines since the last call as text, oldest first.
+    pub(crate) fn take_lines(&mut self) -> String {
+        let text =
+            |line: Line| format!("{:>9.3}  {:<10} {}\n", line.at.as_secs_f64(), line.source, line.text);
+        self.unprinted.drain(..).map(text).collect()
     }
 
     /// Returns the summary, with one `key: value` per line.
@@ -284,8 +282,8 @@ mod tests {
         state.on_event(Event::Logged(LogLine { at, node: Some(8), level: Level::INFO, text }), at);
         assert!(state.log.back().is_some_and(|line| line.text.contains("leading")), "{:?}", state.log.back());
         assert!(state.log.iter().any(|line| line.text.contains("more lines")));
-        assert_eq!(state.take_lines().count(), state.log.len());
-        assert_eq!(state.take_lines().count(), 0);
+        assert_eq!(state.take_lines().lines().count(), state.log.len());
+        assert_eq!(state.take_lines(), "");
     }
 
     #[test]

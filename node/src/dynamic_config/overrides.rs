@@ -1,6 +1,6 @@
 //! The overrides of one node: the values of the keys in ZooKeeper, and the settings with them applied. No I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::key::{FLEET_FOLDER, NODES_FOLDER, dynamic_settings, parse};
 use crate::model::node_id::NodeId;
@@ -16,6 +16,7 @@ pub(super) enum Scope {
     Node,
 }
 
+/// The scopes, those that take precedence last.
 const SCOPES: [Scope; 2] = [Scope::Fleet, Scope::Node];
 
 #[derive(Debug)]
@@ -23,11 +24,8 @@ pub(super) struct Overrides {
     id: NodeId,
     /// The node's own settings.
     pub(super) base: Settings,
-    /// Default settings with one value changed, by the name of that setting. Ordered so that the node's own values are
-    /// applied last.
-    values: BTreeMap<(&'static str, Scope), Settings>,
-    /// Keys that have been read, or that cannot be read.
-    visited: BTreeSet<(&'static str, Scope)>,
+    /// Default settings with one value changed, by the name of that setting. `None` if the key is not set or cannot be read; keys that were not read yet are missing.
+    values: BTreeMap<(&'static str, Scope), Option<Settings>>,
 }
 
 /// Problem of an address that is valid but not allowed.
@@ -46,12 +44,12 @@ pub(super) enum Update {
 
 impl Overrides {
     pub(super) fn new(id: NodeId, base: Settings) -> Overrides {
-        Overrides { id, base, values: BTreeMap::new(), visited: BTreeSet::new() }
+        Overrides { id, base, values: BTreeMap::new() }
     }
 
-    /// Returns true if all keys of both scopes have been visited.
+    /// Returns true if all keys of both scopes have been read, or cannot be read.
     pub(super) fn is_complete(&self) -> bool {
-        self.visited.len() == dynamic_settings().count() * SCOPES.len()
+        self.values.len() == dynamic_settings().count() * SCOPES.len()
     }
 
     /// Returns the path of the parent of the keys.
@@ -70,30 +68,27 @@ impl Overrides {
     /// Updates one key. `data` is `None` if its znode does not exist.
     pub(super) fn update(&mut self, scope: Scope, setting: &'static Setting, data: Option<&[u8]>) -> Update {
         let key = (setting.name, scope);
-        self.visited.insert(key);
         let parsed = data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value {
             Some(value) if !self.is_allowed(&value) => Err(ORIGIN_NOT_ALLOWED.to_owned()),
             value => Ok(value),
         });
         let path = self.path(scope, setting);
+        let current = self.values.entry(key).or_default();
         let value = match parsed {
             Ok(value) => value,
             Err(problem) => {
-                let consequence = match self.values.get(&key) {
+                let consequence = match current {
                     Some(value) => format!("keeping {}", shown(setting, value)),
                     None => "treating it as not set".to_owned(),
                 };
                 return Update::Rejected(format!("{path} is rejected, {consequence}: {problem}"));
             }
         };
-        let before = match &value {
-            Some(value) => self.values.insert(key, value.clone()),
-            None => self.values.remove(&key),
-        };
-        if value == before {
+        if value == *current {
             return Update::Unchanged;
         }
-        let own = self.values.get(&(setting.name, Scope::Node)).filter(|_| scope == Scope::Fleet);
+        current.clone_from(&value);
+        let own = self.value(Scope::Node, setting).filter(|_| scope == Scope::Fleet);
         Update::Changed(match (value, own) {
             (Some(value), None) => format!("follows {path}: {}", shown(setting, &value)),
             (Some(value), Some(own)) => format!(
@@ -108,29 +103,32 @@ impl Overrides {
 
     /// Records that a key cannot be read. Its previous value stays.
     pub(super) fn skip(&mut self, scope: Scope, setting: &'static Setting) {
-        self.visited.insert((setting.name, scope));
+        self.values.entry((setting.name, scope)).or_default();
+    }
+
+    fn value(&self, scope: Scope, setting: &Setting) -> Option<&Settings> {
+        self.values.get(&(setting.name, scope))?.as_ref()
     }
 
     /// Returns the value that applies now, for the log.
     fn describe_effective(&self, setting: &Setting) -> String {
-        match self.values.range((setting.name, Scope::Fleet)..=(setting.name, Scope::Node)).next_back() {
-            Some(((_, scope), value)) => {
-                format!("follows {}: {}", self.path(*scope, setting), shown(setting, value))
+        for scope in [Scope::Node, Scope::Fleet] {
+            if let Some(value) = self.value(scope, setting) {
+                return format!("follows {}: {}", self.path(scope, setting), shown(setting, value));
             }
-            None => "the node's own setting applies again".to_owned(),
         }
+        "the node's own setting applies again".to_owned()
     }
 
     /// Returns the node's own settings with the overrides applied.
     pub(super) fn effective(&self) -> Settings {
         let mut settings = self.base.clone();
-        for ((name, _), value) in &self.values {
-            // The allowed origins may have changed at SIGHUP.
-            if !self.is_allowed(value) {
-                continue;
-            }
-            for setting in dynamic_settings().filter(|setting| setting.name == *name) {
-                (setting.field.copy)(value, &mut settings);
+        for scope in SCOPES {
+            for setting in dynamic_settings() {
+                // The allowed origins may have changed at SIGHUP.
+                if let Some(value) = self.value(scope, setting).filter(|value| self.is_allowed(value)) {
+                    (setting.field.copy)(value, &mut settings);
+                }
             }
         }
         settings

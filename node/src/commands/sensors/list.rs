@@ -10,7 +10,7 @@ use super::load_board;
 use crate::commands::args::{BoardArgs, ConnectionArgs, Output};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
-use crate::commands::tools::with_session_from;
+use crate::commands::tools::connection::with_session_from;
 use crate::model::health_status::HealthStatus;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};

@@ -14,7 +14,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use super::args::{ConnectionArgs, Output};
 use super::load_settings;
 use super::signals::stop_signal;
-use super::tools::with_session;
+use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
 use crate::fleet_status::FleetStatus;
 use crate::settings::{FleetArgs, Settings};

@@ -30,9 +30,7 @@ pub(super) fn print_or_closed(text: &[u8]) -> Result<bool, Failure> {
 }
 
 /// Thread that writes to stdout.
-pub(super) struct StdoutThread {
-    jobs: mpsc::Sender<Job>,
-}
+pub(super) struct StdoutThread(mpsc::Sender<Job>);
 
 impl StdoutThread {
     pub(super) fn start() -> Result<StdoutThread, Failure> {
@@ -44,13 +42,13 @@ impl StdoutThread {
             }
         };
         thread::Builder::new().name("stdout".to_owned()).spawn(write).map_err(Failure::internal)?;
-        Ok(StdoutThread { jobs })
+        Ok(StdoutThread(jobs))
     }
 
     fn send(&self, text: Vec<u8>) -> oneshot::Receiver<io::Result<bool>> {
         let (reply, written) = oneshot::channel();
         // If the thread has ended, `reply` is dropped and the caller receives an error.
-        let _ = self.jobs.send((text, reply));
+        let _ = self.0.send((text, reply));
         written
     }
 

@@ -50,8 +50,6 @@ pub(crate) struct DeliveryAudit {
     pub(crate) repeated: u64,
     /// Number of reports of deposed leaders, which the API rejected.
     pub(crate) stale: u64,
-    /// Number of reports with a conflicting average, which the API rejected.
-    pub(crate) conflicts: u64,
     /// Epoch of the newest average.
     pub(crate) epoch: i64,
     /// Number of epochs, and so of leaders, with averages.
@@ -96,7 +94,7 @@ impl DeliveryAudit {
             Outcome::Recorded(_) => self.on_delivered(key),
             Outcome::Repeated => self.repeated += 1,
             Outcome::Stale(_) => self.stale += 1,
-            Outcome::Conflict(_) => self.conflicts += 1,
+            Outcome::Conflict(_) => {}
         }
     }
 
@@ -189,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn conflicting_average_is_counted_and_not_delivered() {
+    fn conflicting_average_is_not_delivered() {
         let mut audit = DeliveryAudit::default();
         audit.on_computed(1.0, &report(5, 1));
         audit.on_received((5, 1, None), &Outcome::Conflict(79.0));
-        assert_eq!((audit.conflicts, audit.delivered, audit.waiting()), (1, 0, 1));
+        assert_eq!((audit.delivered, audit.waiting()), (0, 1));
     }
 
     #[test]

@@ -110,7 +110,8 @@ pub(crate) enum DemoError {
 pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), DemoError> {
     rlimit::raise_open_files_limit(options.nodes)?;
     let (events, received_events) = mpsc::unbounded_channel();
-    let (log_capture, log_lines) = LogCapture::new();
+    let (log_capture, log_lines) = mpsc::channel(log_capture::QUEUE_SIZE);
+    let log_capture = LogCapture(log_capture);
     // Fails in a test that has installed a subscriber already.
     let _ = tracing_subscriber::registry().with(options.filter.clone()).with(log_capture).try_init();
     let server = Server::builder().tick(SERVER_TICK).longest_session_timeout(options.session_timeout);

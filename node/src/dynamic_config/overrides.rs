@@ -160,16 +160,12 @@ mod tests {
         dynamic_settings().find(|setting| setting.name == name).unwrap()
     }
 
-    fn period() -> &'static Setting {
-        setting("sampling_period")
-    }
-
     fn update(overrides: &mut Overrides, scope: Scope, name: &str, data: Option<&[u8]>) -> Update {
         overrides.update(scope, setting(name), data)
     }
 
     fn update_period(overrides: &mut Overrides, scope: Scope, data: Option<&[u8]>) -> Update {
-        update(overrides, scope, period().name, data)
+        update(overrides, scope, "sampling_period", data)
     }
 
     fn changed(text: &str) -> Update {

@@ -161,6 +161,7 @@ mod tests {
             ("http://h:1", "URL"),
             ("http://h", "URL"),
             ("\"127.0.0.1:8000\"", "quotation marks"),
+            ("'127.0.0.1:8000'", "quotation marks"),
             ("'127.0.0.1':8000", "quotation marks"),
             ("a b:1", "name"),
             ("*:8000", "name"),

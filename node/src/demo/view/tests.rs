@@ -57,7 +57,7 @@ fn drawn(state: &State, view: &mut ViewState, now: Instant, (width, height): (u1
 }
 
 #[test]
-fn screen_of_80_by_24_has_all_essential_values() {
+fn screen_and_help_of_80_by_24_have_all_essential_values() {
     let (state, now) = state(3);
     let text = drawn(&state, &mut ViewState::default(), now, (80, 24));
     for words in [
@@ -82,6 +82,10 @@ fn screen_of_80_by_24_has_all_essential_values() {
         "q quit",
     ] {
         assert!(text.contains(words), "no \"{words}\" in\n{text}");
+    }
+    let help = drawn(&state, &mut ViewState { help: true, ..ViewState::default() }, now, (80, 24));
+    for words in ["select a node", "must time out", "receives them all", "Ctrl-C", "deposed leader"] {
+        assert!(help.contains(words), "no \"{words}\" in\n{help}");
     }
     // Two points and two entries in the legend.
     assert_eq!(text.matches('•').count(), 4, "{text}");
@@ -120,13 +124,4 @@ fn selected_node_is_visible_among_a_thousand() {
     assert!(shown(&mut view).contains("│1 "));
     view.move_by(-5, 1_000);
     assert_eq!(view.selected(), 1);
-}
-
-#[test]
-fn help_fits_into_80_by_24() {
-    let (state, now) = state(3);
-    let text = drawn(&state, &mut ViewState { help: true, ..ViewState::default() }, now, (80, 24));
-    for words in ["select a node", "must time out", "receives them all", "Ctrl-C", "deposed leader"] {
-        assert!(text.contains(words), "no \"{words}\" in\n{text}");
-    }
 }

@@ -40,12 +40,7 @@ impl ApiServer {
         Ok(server)
     }
 
-    /// Returns the URL to which leaders post reports.
-    pub(super) fn report_url(&self) -> String {
-        format!("{}nuevo", self.page_url())
-    }
-
-    /// Returns the URL of the web page.
+    /// Returns the URL of the web page. As the URL of the API, it means `nuevo` below it.
     pub(super) fn page_url(&self) -> String {
         format!("http://{}/", self.address)
     }

@@ -9,12 +9,8 @@ use super::state::State;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Inject(Fault),
-    /// Select the node this many rows further down.
+    /// Select the node this many rows further down, limited to the first and the last node.
     Move(isize),
-    /// Select the first node, or the last.
-    Jump {
-        last: bool,
-    },
     /// Open or close the help.
     ToggleHelp,
     Redraw,
@@ -63,8 +59,8 @@ pub(crate) fn action_for(event: &Event, state: &State, selected: u32) -> Option<
         KeyCode::Down => Action::Move(1),
         KeyCode::PageUp => Action::Move(-PAGE),
         KeyCode::PageDown => Action::Move(PAGE),
-        KeyCode::Home => Action::Jump { last: false },
-        KeyCode::End => Action::Jump { last: true },
+        KeyCode::Home => Action::Move(isize::MIN),
+        KeyCode::End => Action::Move(isize::MAX),
         KeyCode::Char('k') => Action::Inject(Fault::Kill(node)),
         KeyCode::Char('h') => Action::Inject(Fault::Hang(node)),
         KeyCode::Char('r') => Action::Inject(Fault::Revive(node)),

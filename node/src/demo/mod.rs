@@ -159,7 +159,7 @@ fn settings(options: &Options, server: &Server, api: &ApiServer) -> Result<Setti
     // A POST has the epoch and the cycle, which the demo needs for its audit.
     let args = FleetArgs::default()
         .with("zookeeper", server.connect_string())
-        .with("api_url", api.report_url())
+        .with("api_url", api.page_url())
         .with("api_method", "post");
     // Environment variables configure other fleets, not this one.
     let no_variables = |_: &str| None;
@@ -300,7 +300,6 @@ impl Demo {
             Action::Quit if screen.view.help => screen.view.help = false,
             Action::Quit => return Ok(ControlFlow::Break(())),
             Action::Move(by) => screen.view.move_by(by, all),
-            Action::Jump { last } => screen.view.jump(last, all),
             Action::ToggleHelp => screen.view.help ^= true,
             Action::Redraw => screen.force_redraw()?,
         }

@@ -105,15 +105,13 @@ impl DynamicConfig {
         mut children: watch::Receiver<Children>,
     ) {
         let path = self.overrides().path(scope, setting);
-        let exists =
-            |children: &Children| children.as_ref().is_some_and(|names| names.contains(setting.name));
-        let is_missing =
-            |children: &Children| children.as_ref().is_some_and(|names| !names.contains(setting.name));
+        let exists = |children: &Children| Some(children.as_ref()?.contains(setting.name));
+        let is_missing = |children: &Children| exists(children) == Some(false);
         let mut logged = None;
         while children.wait_for(Option::is_some).await.is_ok() {
             if is_missing(&children.borrow()) {
                 self.apply(scope, setting, None);
-                let _ = children.wait_for(exists).await;
+                let _ = children.wait_for(|children| exists(children) == Some(true)).await;
             }
             let watch = DataWatch::new(session.clone(), &path);
             let data = watch.subscribe();

@@ -64,6 +64,8 @@ impl CollectorSettings {
         let names = (!args.allowed_host.is_empty()).then(|| args.allowed_host.join(","));
         let hosts = allowed_hosts(&listen, setting("allowed-host", names.as_ref()))?;
         let store = setting("store", args.store.as_ref());
+        let has_visible_password =
+            store.as_ref().is_some_and(|store| store.is_flag && has_password(&store.text));
         let redis = redis_access([
             file("redis-password-file", args.redis_password_file.as_ref()),
             file("redis-ca", args.redis_ca.as_ref()),
@@ -72,9 +74,7 @@ impl CollectorSettings {
         ])?;
         Ok(CollectorSettings {
             listen,
-            has_visible_password: store
-                .as_ref()
-                .is_some_and(|store| store.is_flag && has_password(&store.text)),
+            has_visible_password,
             store: store.map_or_else(|| default_store(environment), |store| store.text),
             redis,
             token_file,

@@ -59,10 +59,8 @@ pub(in crate::commands) fn with_session_from<T>(
 
 /// Checks the path of a znode.
 pub(super) fn parse_path(text: &str) -> Result<String, Failure> {
-    match check_path(text) {
-        Ok(()) => Ok(text.to_owned()),
-        Err(problem) => Err(Failure::usage(anyhow!("bad znode path \"{text}\": {problem}"))),
-    }
+    let bad = |problem| Failure::usage(anyhow!("bad znode path \"{text}\": {problem}"));
+    check_path(text).map(|()| text.to_owned()).map_err(bad)
 }
 
 /// Returns the bytes of `value`, or for `-` those of standard input, without the newline at the end.
@@ -77,8 +75,6 @@ pub(super) fn value_or_stdin(value: &str) -> Result<Vec<u8>, Failure> {
             "standard input is longer than {MAX_INPUT} bytes, the maximum for a znode"
         )));
     }
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
+    bytes.pop_if(|last| *last == b'\n');
     Ok(bytes)
 }

@@ -33,15 +33,10 @@ impl ViewState {
         u32::try_from(self.table.selected().unwrap_or(0)).unwrap_or(0) + 1
     }
 
-    /// Selects the node `by` rows further down, of `all` nodes.
+    /// Selects the node `by` rows further down, limited to the first and the last of `all` nodes.
     pub(crate) fn move_by(&mut self, by: isize, all: usize) {
         let at = self.table.selected().unwrap_or(0).saturating_add_signed(by);
         self.table.select(Some(at.min(all.saturating_sub(1))));
-    }
-
-    /// Selects the first node, or the last.
-    pub(crate) fn jump(&mut self, last: bool, all: usize) {
-        self.table.select(Some(if last { all.saturating_sub(1) } else { 0 }));
     }
 }
 

@@ -278,7 +278,6 @@ impl Demo {
             self.state.server = figures;
         }
         self.state.api = self.api.mode();
-        self.state.zookeeper_up = !self.state.server.stopped;
         self.state.tick(Instant::now());
     }
 

@@ -89,7 +89,6 @@ pub(crate) struct State {
     pub(crate) page: String,
     /// Address of the ZooKeeper server.
     pub(crate) zookeeper: String,
-    pub(crate) zookeeper_up: bool,
     /// Counters of the ZooKeeper server.
     pub(crate) server: Figures,
     /// Number of averages over all nodes.
@@ -119,7 +118,6 @@ impl State {
             api: ApiMode::Up,
             page,
             zookeeper,
-            zookeeper_up: true,
             server: Figures::default(),
             complete: 0,
             unprinted: VecDeque::new(),

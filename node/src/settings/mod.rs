@@ -24,7 +24,7 @@ pub(crate) use self::values::sampling_period;
 
 use self::api_token::{ApiToken, TokenError};
 use self::listen_addr::ListenAddr;
-use self::table::{ChangeMode, DefaultValue, SETTINGS};
+use self::table::{ChangeMode, DefaultValue, SETTINGS, fleet_settings};
 use crate::model::text::sanitize_for_log;
 
 /// Complete and valid settings of a node.
@@ -294,8 +294,7 @@ impl Settings {
 
     /// Returns all settings of the fleet with their values for people.
     pub(crate) fn describe(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let fleet = SETTINGS.iter().filter(|setting| setting.in_file.is_some());
-        fleet.map(|setting| {
+        fleet_settings().map(|setting| {
             (setting.name, (setting.show)(self).unwrap_or_else(|| setting.default.text().to_owned()))
         })
     }

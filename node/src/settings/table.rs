@@ -345,6 +345,11 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
 ];
 
+/// Returns the settings of the fleet, whose flags `FleetArgs` defines.
+pub(super) fn fleet_settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| setting.in_file.is_some())
+}
+
 /// Names of settings that code refers to.
 pub(crate) const SAMPLING_PERIOD: &str = "sampling_period";
 pub(crate) const API_URL: &str = "api_url";

@@ -166,8 +166,8 @@ impl Source {
 }
 
 impl Default for Settings {
+    #[expect(clippy::expect_used, reason = "the defaults are constants")]
     fn default() -> Settings {
-        #[expect(clippy::expect_used, reason = "the defaults are constants")]
         let mut settings = Settings {
             zookeeper: "localhost:2181".parse().expect("a valid address"),
             session_timeout: Duration::ZERO,
@@ -189,7 +189,6 @@ impl Default for Settings {
         };
         for setting in &SETTINGS {
             if let DefaultValue::Value(text) = setting.default {
-                #[expect(clippy::expect_used, reason = "the defaults are constants")]
                 (setting.field.parse)(&mut settings, text, None).expect("a valid default");
             }
         }

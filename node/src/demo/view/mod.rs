@@ -10,7 +10,8 @@ mod nodes;
 use std::time::Instant;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout};
+use ratatui::layout::Constraint::{Length, Min};
+use ratatui::layout::Layout;
 use ratatui::style::{Color, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, BorderType, Paragraph, TableState};
@@ -49,15 +50,9 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut ViewState, n
     // The table is only as high as the nodes need; the log gets the rest.
     let rows = u16::try_from(state.rows.len()).unwrap_or(u16::MAX).saturating_add(3);
     let middle = rows.max(10).min((area.height - 4) * 6 / 10);
-    let [top, middle, bottom, counters, keys] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(middle),
-        Constraint::Min(4),
-        Constraint::Length(1),
-        Constraint::Length(1),
-    ])
-    .areas(area);
-    let [left, right] = Layout::horizontal([Constraint::Length(45), Constraint::Min(20)]).areas(middle);
+    let rows = [Length(1), Length(middle), Min(4), Length(1), Length(1)];
+    let [top, middle, bottom, counters, keys] = Layout::vertical(rows).areas(area);
+    let [left, right] = Layout::horizontal([Length(45), Min(20)]).areas(middle);
     header::draw(frame, top, state, now);
     nodes::draw(frame, left, state, view, now);
     chart::draw(frame, right, state, now);

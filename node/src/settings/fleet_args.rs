@@ -39,10 +39,8 @@ impl FleetArgs {
 }
 
 fn arg(setting: &'static Setting) -> Arg {
-    let mut help = format!("{} [default: {}]", setting.help, setting.default.text());
-    if !setting.variables.is_empty() {
-        help = format!("{help} [env: {}]", setting.variables.join(", "));
-    }
+    let (default, variables) = (setting.default.text(), setting.variables.join(", "));
+    let help = format!("{} [default: {default}] [env: {variables}]", setting.help);
     let arg = Arg::new(setting.name).long(setting.flag).help(help).help_heading(setting.heading);
     match setting.value_name {
         Some(value_name) => arg.value_name(value_name),

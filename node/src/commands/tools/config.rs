@@ -155,11 +155,9 @@ async fn print_changes(
     while values.changed().await.is_ok() {
         let value = values.borrow_and_update().clone();
         match value {
+            // The znode was written with the same value.
+            WatchedData::Present(value, _) if printed.as_ref() == Some(&value) => {}
             WatchedData::Present(value, _) => {
-                // The znode was written with the same value.
-                if printed.as_ref() == Some(&value) {
-                    continue;
-                }
                 if !stdout.print(printable_line(value.clone())).await? {
                     return Ok(());
                 }

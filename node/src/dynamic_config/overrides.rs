@@ -24,7 +24,8 @@ pub(super) struct Overrides {
     id: NodeId,
     /// The node's own settings.
     pub(super) base: Settings,
-    /// Default settings with one value changed, by the name of that setting. `None` if the key is not set or cannot be read; keys that were not read yet are missing.
+    /// Default settings with one value changed, by the name of that setting. `None` if the key is not set or cannot be
+    /// read; keys that were not read yet are missing.
     values: BTreeMap<(&'static str, Scope), Option<Settings>>,
 }
 

@@ -26,8 +26,8 @@ pub(in crate::commands) struct ExecArgs {
     command: Vec<OsString>,
 }
 
-/// Executes the command. Returns only if that fails. Systems other than Unix cannot replace a process: there the command
-/// runs in a child process, and this process exits with its exit code.
+/// Executes the command. Returns only if that fails. Systems other than Unix cannot replace a process: there the
+/// command runs in a child process, and this process exits with its exit code.
 pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
     #[cfg(target_os = "linux")]
     {

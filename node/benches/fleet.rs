@@ -115,9 +115,8 @@ fn start_node(
     averages: mpsc::UnboundedSender<Report>,
 ) -> anyhow::Result<()> {
     let id = NodeId::from_str(&number.to_string()).map_err(|error| anyhow!("{error}"))?;
-    let node = Node::build(id, Some("bench".to_owned()), boards, settings)
-        .map_err(|error| anyhow!("{error}"))?
-        .with_averages(averages);
+    let mut node = Node::build(id, Some("bench".to_owned()), boards, settings)?;
+    node.averages = Some(averages);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let body = move || {
         let node = Box::pin(node.run(None, std::future::pending()));

@@ -48,20 +48,28 @@ pub enum NodeError {
 }
 
 /// Configuration of a node, before it runs.
-#[derive(Debug)]
 pub struct Node {
     id: NodeId,
     board: String,
     settings: Settings,
     sensors: Sensors,
     node_status: watch::Sender<NodeStatus>,
-    averages: Option<mpsc::UnboundedSender<Report>>,
-    network: Option<Handle>,
-    reload: Option<Reload>,
-    logs: Option<Logs>,
-    notifier: Notifier,
-    state_file: Option<StateFile>,
-    observer: Option<Observer>,
+    /// Receives each average of this leader as soon as it is committed, delivered or not.
+    pub averages: Option<mpsc::UnboundedSender<Report>>,
+    /// Runtime for HTTP requests. The runtime of the node then needs only timers: with thousands of nodes in one
+    /// process, an I/O driver for each would exceed the limit on open files. (The ZooKeeper client has its own I/O.)
+    pub(crate) network: Option<Handle>,
+    /// Lets the node replace its sensors and some of its settings while it runs.
+    pub(crate) reload: Option<Reload>,
+    /// Follows the log filter of the dynamic configuration. `None` for processes with several nodes, which share one
+    /// log.
+    pub(crate) logs: Option<Logs>,
+    /// Notifies systemd of the node's state.
+    pub(crate) notifier: Notifier,
+    /// Records sessions and znodes, so that the znodes of earlier processes of this node can be deleted.
+    pub(crate) state_file: Option<StateFile>,
+    /// Records metrics and follows the state of the node.
+    pub(crate) observer: Option<Observer>,
 }
 
 impl Node {
@@ -95,57 +103,6 @@ impl Node {
     /// Returns a receiver of the node status. Without a receiver, the status is not computed.
     pub fn node_status(&self) -> watch::Receiver<NodeStatus> {
         self.node_status.subscribe()
-    }
-
-    /// Sends each average of this leader to `averages` as soon as it is committed, delivered or not.
-    #[must_use]
-    pub fn with_averages(mut self, averages: mpsc::UnboundedSender<Report>) -> Node {
-        self.averages = Some(averages);
-        self
-    }
-
-    /// Sends HTTP requests from the runtime `network`. The runtime of the node then needs only timers: with thousands
-    /// of nodes in one process, an I/O driver for each would exceed the limit on open files. (The ZooKeeper client has
-    /// its own I/O.)
-    #[must_use]
-    pub fn with_network(mut self, network: Handle) -> Node {
-        self.network = Some(network);
-        self
-    }
-
-    /// Lets the node replace its sensors and some of its settings while it runs.
-    #[must_use]
-    pub fn with_reload(mut self, reload: Reload) -> Node {
-        self.reload = Some(reload);
-        self
-    }
-
-    /// Applies the log filter of the dynamic configuration. Not for processes with several nodes, which share one log.
-    #[must_use]
-    pub fn with_logs(mut self, logs: Logs) -> Node {
-        self.logs = Some(logs);
-        self
-    }
-
-    /// Notifies systemd of the node's state.
-    #[must_use]
-    pub(crate) fn with_notifier(mut self, notifier: Notifier) -> Node {
-        self.notifier = notifier;
-        self
-    }
-
-    /// Records sessions and znodes in the state file, and deletes the znodes of earlier processes of this node.
-    #[must_use]
-    pub fn with_state_file(mut self, state_file: Option<StateFile>) -> Node {
-        self.state_file = state_file;
-        self
-    }
-
-    /// Records metrics and follows the state of the node with `observer`.
-    #[must_use]
-    pub(crate) fn with_observer(mut self, observer: Option<Observer>) -> Node {
-        self.observer = observer;
-        self
     }
 
     /// Runs the node until `stop` completes, which returns the reason for the log. Then closes the session: when this

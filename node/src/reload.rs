@@ -1,8 +1,8 @@
 //! Reload at SIGHUP: reads boards.toml again and replaces sensors and settings of the running node. Session, znodes and
 //! leadership stay.
 
+use std::io;
 use std::sync::Arc;
-use std::{fmt, io};
 
 use atalaya_hal::{Boards, BoardsError, OpenError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,7 +15,7 @@ use crate::settings::{Settings, SettingsError};
 
 /// A board whose sensors are open.
 #[derive(Debug)]
-pub struct OpenedBoard {
+pub(crate) struct OpenedBoard {
     /// Name of the board in boards.toml.
     pub(crate) name: String,
     /// Its sensors, with one thread per bus.
@@ -51,17 +51,14 @@ impl OpenedBoard {
 
 /// Error of reading the configuration again.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Wrong settings.
+pub(crate) enum LoadError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Board that cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenBoardError),
     /// A file described the boards when the node started, and does not any more.
     #[error("boards.toml is missing or no longer describes a board")]
     NoBoards,
-    /// The operating system refuses a thread.
     #[error("cannot start a thread to read the configuration: {0}")]
     Thread(io::Error),
     /// The thread that reads the configuration panicked; the panic is in the log.
@@ -70,20 +67,13 @@ pub enum LoadError {
 }
 
 /// Reads the current configuration; may block.
-pub type Load = dyn Fn() -> Result<(OpenedBoard, Settings), LoadError> + Send + Sync;
+pub(crate) type Load = dyn Fn() -> Result<(OpenedBoard, Settings), LoadError> + Send + Sync;
 
 /// Requests to reload, and the function that reads the configuration.
-pub struct Reload {
+pub(crate) struct Reload {
     /// One message per request. Requests that arrive while one is served count as one.
     pub(crate) requests: mpsc::Receiver<()>,
-    /// Reads the current configuration.
     pub(crate) load: Arc<Load>,
-}
-
-impl fmt::Debug for Reload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reload").finish_non_exhaustive()
-    }
 }
 
 /// Serves requests until dropped. `board` and `sensors` receive the new board; `config` the new settings.

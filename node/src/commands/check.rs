@@ -6,11 +6,11 @@ use anyhow::anyhow;
 use atalaya_hal::Boards;
 use clap::Args;
 
-use super::process_environment;
+use super::load_settings;
 use super::stdout::print;
 use crate::commands::exit::Failure;
 use crate::sampling;
-use crate::settings::{FleetArgs, Settings, load_boards};
+use crate::settings::{FleetArgs, Settings};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -28,9 +28,8 @@ pub(super) struct CheckArgs {
 }
 
 pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
-    let boards = load_boards(args.file.as_ref(), process_environment())?;
-    let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
-    settings.read_token()?;
+    let (boards, settings) = load_settings(args.file.as_ref(), &args.fleet)?;
+    settings.read_token().map_err(Failure::config)?;
     for (name, board) in &boards.boards {
         sampling::open(board, &boards.base_dir)
             .map_err(|error| Failure::config(anyhow!("{}: board {name}: {error}", boards.origin())))?;
@@ -39,13 +38,11 @@ pub(super) fn main(args: &CheckArgs) -> Result<(), Failure> {
 }
 
 fn summary(boards: &Boards, settings: &Settings) -> String {
-    let names: Vec<String> = boards
-        .boards
-        .iter()
-        .map(|(name, board)| {
-            format!("{name} ({} sensors)", board.sensors.len()).replace("(1 sensors)", "(1 sensor)")
-        })
-        .collect();
+    let names = boards.boards.iter().map(|(name, board)| match board.sensors.len() {
+        1 => format!("{name} (1 sensor)"),
+        count => format!("{name} ({count} sensors)"),
+    });
+    let names: Vec<String> = names.collect();
     let mut text = format!("{}: valid\n{:<18}{}\n", boards.origin(), "boards", names.join(", "));
     for (name, value) in settings.describe() {
         text.push_str(&format!("{name:<18}{value}\n"));

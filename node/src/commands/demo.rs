@@ -1,10 +1,11 @@
 //! `atalaya demo`: arguments of the demo.
 
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{IsTerminal, Read as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, ensure};
 use atalaya_hal::duration;
 use clap::Args;
 
@@ -94,9 +95,8 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
     };
     let script = match &args.script {
         Some(path) => {
-            let text = read(path).map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))?;
-            Script::parse(&text, args.nodes)
-                .map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))?
+            let script = read(path).and_then(|text| Ok(Script::parse(&text, args.nodes)?));
+            script.map_err(|error| Failure::usage(anyhow!("{}: {error}", path.display())))?
         }
         None => Script::default(),
     };
@@ -117,10 +117,9 @@ pub(super) fn main(args: DemoArgs, filter: Option<&str>) -> Result<(), Failure> 
     };
     // A worker thread runs the nodes, so that they continue while this thread is blocked by a terminal or pipe.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(Failure::internal)?;
-    runtime.block_on(async {
-        let stop = stop_signal().map_err(Failure::internal)?;
-        tokio::spawn(exit_after(stop_signal().map_err(Failure::internal)?));
+    runtime.map_err(Failure::internal)?.block_on(async {
+        let stop = stop_signal()?;
+        tokio::spawn(exit_after(stop_signal()?));
         demo::run(options, stop).await.map_err(Failure::from)
     })
 }
@@ -132,13 +131,9 @@ async fn exit_after(signal: impl Future<Output = &'static str>) {
     std::process::exit(OUTPUT_BLOCKED);
 }
 
-fn read(path: &std::path::Path) -> std::io::Result<String> {
-    use std::io::Read;
+fn read(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
-    let mut file = std::fs::File::open(path)?.take(MAX_SCRIPT_SIZE + 1);
-    file.read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_SCRIPT_SIZE {
-        return Err(std::io::Error::other("the script is larger than 1 MiB"));
-    }
+    File::open(path)?.take(MAX_SCRIPT_SIZE + 1).read_to_string(&mut text)?;
+    ensure!(text.len() as u64 <= MAX_SCRIPT_SIZE, "the script is larger than 1 MiB");
     Ok(text)
 }

@@ -2,7 +2,7 @@
 //! be running, because SQLite and Redis serialize writers. Access to the store is the authorization.
 
 use std::borrow::Cow;
-use std::process::ExitCode;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -28,7 +28,18 @@ Examples:
 
 The collector rejects reports of an epoch below the highest one with 409 (problem `stale`), unless their \
 cycle is lower. An epoch far above the others, with few reports, is not from this fleet: drop it.")]
-    List(EpochsListArgs),
+    List {
+        #[command(flatten)]
+        store: StoreArgs,
+
+        /// Output format; json prints one object per line.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+
+        /// Maximum number of epochs to list.
+        #[arg(long, value_name = "COUNT", default_value_t = 100)]
+        limit: u32,
+    },
     /// Delete an epoch and its reports from a collector's store, so that reports of lower epochs are accepted again.
     #[command(after_help = "\
 Examples:
@@ -44,20 +55,6 @@ the store first.
 Exit codes: 0 done; 64 not confirmed with --yes; 69 the store is not available; 74 unknown epoch; 78 \
 wrong store.")]
     Drop(EpochsDropArgs),
-}
-
-#[derive(Debug, Args)]
-pub(super) struct EpochsListArgs {
-    #[command(flatten)]
-    store: StoreArgs,
-
-    /// Output format; json prints one object per line.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-
-    /// Maximum number of epochs to list.
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
-    limit: u32,
 }
 
 #[derive(Debug, Args)]
@@ -89,10 +86,10 @@ pub(super) struct StoreArgs {
 /// Maximum number of epochs that `drop` reads to find one.
 const MAX_EPOCHS: usize = 100_000;
 
-pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
+pub(super) fn main(command: &EpochsCommand) -> Result<(), Failure> {
     let runtime = current_thread_runtime()?;
     let store = match command {
-        EpochsCommand::List(args) => &args.store,
+        EpochsCommand::List { store, .. } => store,
         EpochsCommand::Drop(args) => &args.store,
     };
     runtime.block_on(async {
@@ -101,9 +98,9 @@ pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
         // Waits for a lock, and migrates a file of an older version.
         store.check().await.map_err(unavailable)?;
         let done = match command {
-            EpochsCommand::List(args) => {
-                let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-                list(&store.epochs(limit).await.map_err(unavailable)?, args)
+            EpochsCommand::List { output, limit, .. } => {
+                let limit = usize::try_from(*limit).unwrap_or(usize::MAX);
+                list(&store.epochs(limit).await.map_err(unavailable)?, *output)
             }
             EpochsCommand::Drop(args) => {
                 let epochs = store.epochs(MAX_EPOCHS).await.map_err(unavailable)?;
@@ -114,7 +111,7 @@ pub(super) fn main(command: &EpochsCommand) -> Result<ExitCode, Failure> {
                     let (epoch, deleted, highest) = (args.epoch, reports(deleted), highest_epoch(highest));
                     print(format!("epoch {epoch} dropped, {deleted} deleted, {highest}\n").as_bytes())?;
                 }
-                Ok(ExitCode::SUCCESS)
+                Ok(())
             }
         };
         store.close().await;
@@ -132,40 +129,36 @@ fn open(args: &StoreArgs) -> Result<(Arc<dyn Store>, String), Failure> {
         }
     };
     let shown = redact_password(&name);
+    let wrong = |problem: &dyn Display| Failure::config(anyhow!("the store {shown}: {problem}"));
     if let Some(path) = name.trim().strip_prefix("sqlite:")
         && !std::path::Path::new(path).is_file()
     {
-        let problem = "no such file; set the collector's store with --store or ATALAYA_STORE";
-        return Err(Failure::config(anyhow!("the store {shown}: {problem}")));
+        return Err(wrong(&"no such file; set the collector's store with --store or ATALAYA_STORE"));
     }
     if name.trim() == "memory" {
-        let problem = "it is in the memory of the collector: restart the collector to drop its epochs";
-        return Err(Failure::config(anyhow!("the store {shown}: {problem}")));
+        return Err(wrong(&"it is in the memory of the collector: restart the collector to drop its epochs"));
     }
-    let store = open_store(&name).map_err(|error| Failure::config(anyhow!("the store {shown}: {error}")))?;
+    let store = open_store(&name).map_err(|error| wrong(&error))?;
     Ok((store, shown))
 }
 
-fn list(epochs: &[Epoch], args: &EpochsListArgs) -> Result<ExitCode, Failure> {
-    let mut text = String::new();
-    if args.output == Output::Table {
-        text = match epochs {
-            [] => "no epoch is recorded\n".to_owned(),
-            _ => format!(
-                "{:>19}  {:>10}  {:<25}  {:<20}  {}\n",
-                "epoch", "reports", "cycles", "last received", "reporter"
-            ),
-        };
-    }
+fn list(epochs: &[Epoch], output: Output) -> Result<(), Failure> {
+    let mut text = match (output, epochs) {
+        (Output::Json, _) => String::new(),
+        (Output::Table, []) => "no epoch is recorded\n".to_owned(),
+        (Output::Table, _) => format!(
+            "{:>19}  {:>10}  {:<25}  {:<20}  {}\n",
+            "epoch", "reports", "cycles", "last received", "reporter"
+        ),
+    };
     for epoch in epochs {
-        text += &match args.output {
+        text += &match output {
             Output::Table => row(epoch),
             Output::Json => serde_json::to_string(epoch).map_err(Failure::internal)?,
         };
         text.push('\n');
     }
-    print(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    print(text.as_bytes())
 }
 
 fn row(epoch: &Epoch) -> String {
@@ -183,12 +176,10 @@ fn reporter(epoch: &Epoch) -> Cow<'_, str> {
 fn confirm(epochs: &[Epoch], args: &EpochsDropArgs) -> Result<bool, Failure> {
     let Some(epoch) = epochs.iter().find(|epoch| epoch.epoch == args.epoch) else {
         // An earlier `drop` may have been interrupted before all reports were deleted.
-        return match args.yes {
-            true => Ok(true),
-            false => {
-                Err(Failure::io(anyhow!("epoch {} is not recorded: see atalaya epochs list", args.epoch)))
-            }
-        };
+        if args.yes {
+            return Ok(true);
+        }
+        return Err(Failure::io(anyhow!("epoch {} is not recorded: see atalaya epochs list", args.epoch)));
     };
     let remaining = epochs.iter().map(|epoch| epoch.epoch).find(|epoch| *epoch != args.epoch);
     let loss = format!(

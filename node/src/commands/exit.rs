@@ -7,7 +7,6 @@ use crate::demo::DemoError;
 use crate::node::NodeError;
 use crate::reload::{LoadError, OpenBoardError};
 use crate::settings::SettingsError;
-use crate::settings::api_token::TokenError;
 
 /// Error of a command: a message for stderr and an exit code.
 #[derive(Debug)]
@@ -16,80 +15,52 @@ pub(crate) struct Failure {
     error: anyhow::Error,
 }
 
-/// `EX_USAGE`: the command line is wrong.
-const USAGE: u8 = 64;
-/// `EX_DATAERR`: data in ZooKeeper or in a file is malformed.
-const DATA: u8 = 65;
-/// `EX_UNAVAILABLE`: ZooKeeper or another server cannot be reached, or an address cannot be listened on.
-const UNAVAILABLE: u8 = 69;
-/// `EX_SOFTWARE`: a defect of this program, or the operating system refuses a resource.
+/// Exit code for a missing resource of the operating system, or a defect of this program.
 pub(crate) const INTERNAL: u8 = 70;
-/// `EX_CANTCREAT`: the node id is in use.
-const ID_IN_USE: u8 = 73;
-/// `EX_IOERR`: input or output failed, or a sensor or znode could not be read.
-const IO: u8 = 74;
-/// `EX_TEMPFAIL`: a resource was not available in time or was lost; a retry may succeed.
-const TEMP_FAIL: u8 = 75;
-/// `EX_CONFIG`: boards.toml or the environment is wrong.
-const CONFIG: u8 = 78;
 /// Exit code of a shell for a command that cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
 /// Exit code of a shell for a command that is not found.
 const NOT_FOUND: u8 = 127;
 
+/// Defines a constructor of [`Failure`] per exit code.
+macro_rules! failures {
+    ($($(#[$doc:meta])* $name:ident: $code:expr,)*) => {
+        impl Failure {
+            $($(#[$doc])* pub(crate) fn $name(error: impl Into<anyhow::Error>) -> Failure {
+                Failure { code: $code, error: error.into() }
+            })*
+        }
+    };
+}
+
+failures! {
+    /// `EX_USAGE`: the command line is wrong.
+    usage: 64,
+    /// `EX_DATAERR`: data in ZooKeeper or in a file is malformed.
+    data: 65,
+    /// `EX_UNAVAILABLE`: ZooKeeper or another server cannot be reached, or an address cannot be listened on.
+    unavailable: 69,
+    /// `EX_SOFTWARE`: the operating system refuses a resource, such as a thread or a runtime.
+    internal: INTERNAL,
+    /// `EX_CANTCREAT`: the node id is in use.
+    id_in_use: 73,
+    /// `EX_IOERR`: input or output failed, or a sensor or znode could not be read.
+    io: 74,
+    /// `EX_TEMPFAIL`: a resource was not available in time or was lost; a retry may succeed.
+    temp_fail: 75,
+    /// `EX_CONFIG`: boards.toml or the environment is wrong.
+    config: 78,
+}
+
 impl Failure {
-    /// Wrong command line (64).
-    pub(crate) fn usage(error: impl Into<anyhow::Error>) -> Failure {
-        Failure { code: USAGE, error: error.into() }
-    }
-
-    /// Malformed data in ZooKeeper or in a file (65).
-    pub(crate) fn data(error: impl Into<anyhow::Error>) -> Failure {
-        Failure { code: DATA, error: error.into() }
-    }
-
-    /// Unreachable server, or an address that cannot be listened on (69).
-    pub(crate) fn unavailable(error: impl Into<anyhow::Error>) -> Failure {
-        Failure { code: UNAVAILABLE, error: error.into() }
-    }
-
-    /// Missing resource of the operating system, such as a thread or a runtime (70).
-    pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Failure {
-        Failure { code: INTERNAL, error: error.into() }
-    }
-
-    /// Node id that another process uses (73).
-    pub(crate) fn id_in_use(error: impl Into<anyhow::Error>) -> Failure {
-        Failure { code: ID_IN_USE, error: error.into() }
-    }
-
-    /// Failed input or output, including sensors and missing znodes (74).
-    pub(crate) fn io(error: impl Into<anyhow::Error>) -> Failure {
-        Failure { code: IO, error: error.into() }
-    }
-
-    /// Resource that was not available in time, or was lost (75).
-    pub(crate) fn temp_fail(error: impl Into<anyhow::Error>) -> Failure {
-        Failure { code: TEMP_FAIL, error: error.into() }
-    }
-
     /// Command that could not be executed: as in a shell, 127 if it does not exist, 126 otherwise.
     pub(crate) fn not_run(cause: &std::io::Error, error: impl Into<anyhow::Error>) -> Failure {
         let missing = cause.kind() == std::io::ErrorKind::NotFound;
         Failure { code: if missing { NOT_FOUND } else { NOT_EXECUTABLE }, error: error.into() }
     }
 
-    /// Wrong boards.toml or environment (78).
-    pub(crate) fn config(error: impl Into<anyhow::Error>) -> Failure {
-        Failure { code: CONFIG, error: error.into() }
-    }
-
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)
-    }
-
-    pub(crate) fn number(&self) -> u8 {
-        self.code
     }
 }
 
@@ -98,8 +69,13 @@ pub(crate) fn code_of(status: ExitStatus) -> u8 {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     #[cfg(not(unix))]
-    let signal: Option<i32> = None;
-    status.code().or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+    let signal = None;
+    shell_code(status.code(), signal)
+}
+
+/// Returns the exit code, or 128 plus the number of the signal, or 1 if there is neither.
+pub(crate) fn shell_code(code: Option<i32>, signal: Option<i32>) -> u8 {
+    code.or(signal.map(|signal| 128 + signal)).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 impl std::fmt::Display for Failure {
@@ -117,9 +93,9 @@ impl From<SettingsError> for Failure {
     }
 }
 
-impl From<TokenError> for Failure {
-    fn from(error: TokenError) -> Failure {
-        Failure::config(error)
+impl From<atalaya_recipes::Error> for Failure {
+    fn from(error: atalaya_recipes::Error) -> Failure {
+        Failure::temp_fail(error)
     }
 }
 

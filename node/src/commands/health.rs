@@ -1,11 +1,12 @@
 //! `atalaya health`: sends one HTTP request, for health checks in images without a shell.
 
 use anyhow::{Context as _, anyhow};
-use atalaya_hal::duration;
 use clap::Args;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 
+use super::args::parse_duration;
+use super::current_thread_runtime;
 use super::stdout::print;
 use crate::commands::exit::Failure;
 
@@ -39,11 +40,8 @@ fn parse_url(text: &str) -> Result<Url, String> {
 const MAX_SHOWN: usize = 4 * 1024;
 
 pub(super) fn main(args: &HealthArgs) -> Result<(), Failure> {
-    let timeout =
-        duration::parse(&args.timeout).map_err(|error| Failure::usage(anyhow!("--timeout: {error}")))?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
-    runtime.block_on(async {
+    let timeout = parse_duration("timeout", &args.timeout)?;
+    current_thread_runtime()?.block_on(async {
         let check = async {
             let mut response = first_response(&args.urls).await?;
             let status = response.status();

@@ -5,12 +5,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait};
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::own_program::own_program;
 use super::{Command, current_thread_runtime};
-use crate::commands::exit::Failure;
+use crate::commands::exit::{Failure, shell_code};
 
 /// Maximum time until an orphan is reaped whose SIGCHLD was lost.
 const REAP_INTERVAL: Duration = Duration::from_secs(1);
@@ -48,8 +49,14 @@ pub(super) fn main() -> Result<ExitCode, Failure> {
         command.args(std::env::args_os().skip(1));
         let child = Pid::from_child(&command.spawn().map_err(Failure::internal)?);
         loop {
+            let received = signals.iter_mut().map(|(signal, received)| {
+                Box::pin(async {
+                    signal.recv().await;
+                    *received
+                })
+            });
             tokio::select! {
-                received = next_signal(&mut signals) => {
+                (received, ..) = select_all(received) => {
                     // The child has not been reaped, so its process id cannot have been reused.
                     let _ = kill_process(child, received);
                 }
@@ -63,28 +70,13 @@ pub(super) fn main() -> Result<ExitCode, Failure> {
     })
 }
 
-/// Waits for the next signal to forward.
-async fn next_signal(signals: &mut [(SignalStream, Signal)]) -> Signal {
-    std::future::poll_fn(|context| {
-        for (signal, received) in signals.iter_mut() {
-            if signal.poll_recv(context).is_ready() {
-                return std::task::Poll::Ready(*received);
-            }
-        }
-        std::task::Poll::Pending
-    })
-    .await
-}
-
 /// Reaps all processes that have ended. Returns the exit code of `child` if it is among them: its own, or 128 plus the
 /// number of the signal that killed it.
 fn reap(child: Pid) -> Option<u8> {
     loop {
         match wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == child => {
-                let code =
-                    status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
-                return Some(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+                return Some(shell_code(status.exit_status(), status.terminating_signal()));
             }
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return None,

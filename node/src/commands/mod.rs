@@ -28,9 +28,11 @@ mod tools;
 mod zookeeper;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
+use atalaya_hal::Boards;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -39,7 +41,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::logging::{self, LogFormat};
 use crate::model::text;
 use crate::process::panics;
-use crate::settings::{Env, environment};
+use crate::settings::{Env, FleetArgs, Settings, SettingsError, environment, load_boards};
 use exit::Failure;
 use stdout::print;
 
@@ -130,34 +132,34 @@ enum Command {
     #[command(subcommand)]
     Reports(reports::ReportsCommand),
     /// Hold a lock while a command runs, or until Ctrl-C.
-    Lock(tools::LockArgs),
+    Lock(tools::lock_elect::LockArgs),
     /// Run a command while this process is the leader, so that it runs on one machine at a time.
-    Elect(tools::ElectArgs),
+    Elect(tools::lock_elect::ElectArgs),
     /// Read a counter, or add to it exactly once.
     #[command(subcommand)]
-    Counter(tools::CounterCommand),
+    Counter(tools::counter::CounterCommand),
     /// Wait at a barrier, open it, or close it.
     #[command(subcommand)]
-    Barrier(tools::BarrierCommand),
+    Barrier(tools::barrier::BarrierCommand),
     /// Put a value into a queue, or take one out.
     #[command(subcommand)]
-    Queue(tools::QueueCommand),
+    Queue(tools::queue::QueueCommand),
     /// Read, write or watch a shared value; set the sampling period and the API of a fleet.
     #[command(subcommand)]
-    Config(tools::ConfigCommand),
+    Config(tools::config::ConfigCommand),
     /// Show a znode: holder and contenders of a lock, members, a counter, or everything below it as a tree.
-    Inspect(tools::InspectArgs),
+    Inspect(tools::inspect::InspectArgs),
     /// Delete the znodes of a killed node, so that the next contender leads at once.
     Reap(reap::ReapArgs),
     /// Request a URL and check its status code, for health checks of containers.
     Health(health::HealthArgs),
     /// Replace this process with a command.
     #[command(hide = true)]
-    Exec(tools::ExecArgs),
+    Exec(tools::exec::ExecArgs),
     /// Run a command and end all its processes with it.
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
-    Keep(tools::KeepArgs),
+    Keep(tools::keep::KeepArgs),
     /// Print a completion script for a shell.
     ///
     /// For bash: atalaya completions bash > /etc/bash_completion.d/atalaya
@@ -208,22 +210,25 @@ fn with_run(mut arguments: Vec<OsString>) -> Vec<OsString> {
 
 fn execute(cli: Cli) -> Result<ExitCode, Failure> {
     match &cli.command {
-        Command::Exec(args) => return tools::exec(args),
+        Command::Exec(args) => return tools::exec::main(args),
         #[cfg(target_os = "linux")]
-        Command::Keep(args) => return tools::keep(args),
+        Command::Keep(args) => return tools::keep::main(args),
         #[cfg(target_os = "linux")]
         command if init::is_needed(command) => return init::main(),
         _ => {}
     }
     own_program::run_sensor_commands_below_keep();
     let filter = cli.log.or_else(|| environment("ATALAYA_LOG"));
-    let logs = if starts_own_log(&cli.command) {
-        None
-    } else {
-        panics::exit_on_panic(exit::INTERNAL);
-        let filter = filter.as_deref().or(default_filter(&cli.command));
-        let logs = logging::start(cli.log_format, filter);
-        Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
+    let logs = match &cli.command {
+        // The demo shows log lines among its events.
+        #[cfg(feature = "demo")]
+        Command::Demo(_) => None,
+        command => {
+            panics::exit_on_panic(exit::INTERNAL);
+            let filter = filter.as_deref().or(default_filter(command));
+            let logs = logging::start(cli.log_format, filter);
+            Some(logs.map_err(|problem| Failure::usage(anyhow!(problem)))?)
+        }
     };
     let done = match cli.command {
         #[cfg(feature = "demo")]
@@ -237,20 +242,20 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         #[cfg(feature = "collector")]
         Command::Collect(args) => collect::main(&args),
         #[cfg(feature = "collector")]
-        Command::Epochs(command) => return epochs::main(&command),
+        Command::Epochs(command) => epochs::main(&command),
         Command::Reap(args) => reap::main(&args),
         Command::Check(args) => check::main(&args),
         Command::Health(args) => health::main(&args),
         Command::Sensors(command) => sensors::main(command),
-        Command::Status(args) => return status::main(&args),
-        Command::Reports(command) => return reports::main(&command),
-        Command::Lock(args) => return tools::lock(&args),
-        Command::Elect(args) => return tools::elect(&args),
-        Command::Counter(command) => return tools::counter(&command),
-        Command::Barrier(command) => return tools::barrier(&command),
-        Command::Queue(command) => return tools::queue(&command),
-        Command::Config(command) => return tools::config(&command),
-        Command::Inspect(args) => return tools::inspect(&args),
+        Command::Status(args) => status::main(&args),
+        Command::Reports(command) => reports::main(&command),
+        Command::Lock(args) => return tools::lock_elect::lock(&args),
+        Command::Elect(args) => return tools::lock_elect::elect(&args),
+        Command::Counter(command) => tools::counter::main(&command),
+        Command::Barrier(command) => tools::barrier::main(&command),
+        Command::Queue(command) => tools::queue::main(&command),
+        Command::Config(command) => tools::config::main(&command),
+        Command::Inspect(args) => tools::inspect::main(&args),
         // Returned above.
         Command::Exec(_) => Ok(()),
         #[cfg(target_os = "linux")]
@@ -263,15 +268,6 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Man(args) => man::main(&args),
     };
     done.map(|()| ExitCode::SUCCESS)
-}
-
-/// Returns true for the demo, which shows log lines among its events.
-fn starts_own_log(command: &Command) -> bool {
-    match command {
-        #[cfg(feature = "demo")]
-        Command::Demo(_) => true,
-        _ => false,
-    }
 }
 
 /// Returns the filter if neither flag nor environment give one. Commands for scripts do not log their session.
@@ -300,6 +296,13 @@ fn default_filter(command: &Command) -> Option<&'static str> {
 /// Returns a runtime that runs all tasks on the calling thread.
 fn current_thread_runtime() -> Result<Runtime, Failure> {
     Builder::new_current_thread().enable_all().build().map_err(Failure::internal)
+}
+
+/// Loads boards.toml and assembles the settings.
+fn load_settings(file: Option<&PathBuf>, args: &FleetArgs) -> Result<(Boards, Settings), SettingsError> {
+    let boards = load_boards(file, process_environment())?;
+    let settings = Settings::assemble(args, &boards, process_environment())?;
+    Ok((boards, settings))
 }
 
 /// Returns the environment of this process.

@@ -1,6 +1,5 @@
 //! `atalaya reap`: deletes the znodes of dead nodes of this machine.
 
-use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
@@ -68,18 +67,17 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     let mut output = String::new();
     let mut failures = Vec::new();
     for (file, record) in records {
-        match record {
-            Ok(record) => match runtime.block_on(reap_node(&file, &record.node, args.all, timeout)) {
-                Ok(line) => {
-                    let _ = writeln!(output, "node {}: {line}", record.node);
-                }
-                Err(failure) => failures.push(failure),
-            },
-            Err(source) => failures.push(state_file_failure(CleanupError::File { file, source })),
+        let reaped = match record {
+            Ok(record) => runtime.block_on(reap_node(&file, &record.node, args.all, timeout)),
+            Err(source) => Err(state_file_failure(CleanupError::File { file, source })),
+        };
+        match reaped {
+            Ok(line) => output += &line,
+            Err(failure) => failures.push(failure),
         }
     }
     if let (Some(id), true, true) = (&args.id, output.is_empty(), failures.is_empty()) {
-        let _ = writeln!(output, "node {id}: no state file in {}", folder.display());
+        output = format!("node {id}: no state file in {}\n", folder.display());
     }
     print(text::sanitize_lines(&output).as_bytes())?;
     // The caller reports the last failure and exits with its code.
@@ -88,18 +86,18 @@ pub(super) fn main(args: &ReapArgs) -> Result<(), Failure> {
     last.map_or(Ok(()), Err)
 }
 
-/// Cleans up after one node. Returns the result as text.
+/// Cleans up after one node. Returns the result as a line.
 async fn reap_node(file: &Path, node: &str, all: bool, timeout: Duration) -> Result<String, Failure> {
-    let Ok(reaped) = tokio::time::timeout(timeout, clean_up_node(file)).await else {
-        let error = anyhow!(
-            "node {node}: not done within {timeout:?}: ZooKeeper is not reachable or does not respond"
-        );
-        return Err(Failure::unavailable(error));
-    };
-    match reaped {
-        Ok(CleanupOutcome::Removed(znodes)) if znodes.is_empty() => Ok("no znodes left".to_owned()),
-        Ok(CleanupOutcome::Removed(znodes)) => Ok(format!("removed {}", znodes.join(", "))),
-        Ok(CleanupOutcome::Running(holder)) if all => Ok(format!("{}: skipped", state_of(holder))),
+    let problem = "ZooKeeper is not reachable or does not respond";
+    let late = |_| Failure::unavailable(anyhow!("node {node}: not done within {timeout:?}: {problem}"));
+    match tokio::time::timeout(timeout, clean_up_node(file)).await.map_err(late)? {
+        Ok(CleanupOutcome::Removed(znodes)) if znodes.is_empty() => {
+            Ok(format!("node {node}: no znodes left\n"))
+        }
+        Ok(CleanupOutcome::Removed(znodes)) => Ok(format!("node {node}: removed {}\n", znodes.join(", "))),
+        Ok(CleanupOutcome::Running(holder)) if all => {
+            Ok(format!("node {node}: {}: skipped\n", state_of(holder)))
+        }
         Ok(CleanupOutcome::Running(holder)) => {
             Err(Failure::temp_fail(anyhow!("node {node} {}: nothing was deleted", state_of(holder))))
         }

@@ -1,8 +1,5 @@
 //! `atalaya reports list|retry|drop`: reports that are not delivered.
 
-use std::collections::btree_set;
-use std::process::ExitCode;
-
 use anyhow::anyhow;
 use atalaya_recipes::session::{CreateMode, Write};
 use atalaya_recipes::{Connection, Error};
@@ -12,7 +9,7 @@ use tracing::warn;
 
 use super::args::{ConnectionArgs, Output};
 use super::stdout::{print, print_or_closed};
-use super::tools::with_session;
+use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
 use crate::leader::outbox_store::{self, BatchSize, PATH, REJECTED_PATH};
 use crate::model::report::CycleReport;
@@ -29,7 +26,14 @@ Examples:
 A report stays in the outbox (state waiting) until the API accepts it with 2xx or 409. After any other \
 4xx it is retried a few times and then moved to the rejected reports, with the reason, so that later \
 reports are delivered.")]
-    List(ReportsListArgs),
+    List {
+        /// Output format; json prints one object per line.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
     /// Move rejected reports back to the outbox. The leader sends them again at once.
     #[command(after_help = "\
 Examples:
@@ -51,16 +55,6 @@ Exit codes: 0 done; 74 a cycle has no undelivered report.")]
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ReportsListArgs {
-    /// Output format; json prints one object per line.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-#[derive(Debug, Args)]
 pub(super) struct ReportsSelectArgs {
     /// Cycles of the reports, as `atalaya reports list` shows them.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
@@ -74,44 +68,46 @@ pub(super) struct ReportsSelectArgs {
     connection: ConnectionArgs,
 }
 
-pub(super) fn main(command: &ReportsCommand) -> Result<ExitCode, Failure> {
+pub(super) fn main(command: &ReportsCommand) -> Result<(), Failure> {
     match command {
-        ReportsCommand::List(args) => with_session(&args.connection, |session| async move {
+        ReportsCommand::List { output, connection } => with_session(connection, async |session| {
             let connection = session.connection().await;
-            connection.sync().await.map_err(Failure::temp_fail)?;
-            list(&connection, args.output).await
+            connection.sync().await?;
+            list(&connection, *output).await
         }),
-        ReportsCommand::Retry(args) => apply(args, Action::Retry),
-        ReportsCommand::Drop(args) => apply(args, Action::Drop),
+        ReportsCommand::Retry(args) => apply(args, retry, "retried", "rejected"),
+        ReportsCommand::Drop(args) => apply(args, delete, "dropped", "undelivered"),
     }
 }
 
-async fn list(connection: &Connection, output: Output) -> Result<ExitCode, Failure> {
+async fn list(connection: &Connection, output: Output) -> Result<(), Failure> {
     let mut count = 0;
     for (state, parent) in [("waiting", PATH), ("rejected", REJECTED_PATH)] {
-        let listed =
-            outbox_store::list(connection, parent).await.map_err(Failure::temp_fail)?.unwrap_or_default();
+        let listed = outbox_store::list(connection, parent).await?.unwrap_or_default();
         for name in &listed.others {
             let name = text::sanitize_for_log(name);
             warn!("{parent}/{name} is not a report: its name is not a cycle number");
         }
-        let mut reader = BatchReader {
-            connection,
-            parent,
-            cycles: listed.cycles.into_iter(),
-            batch: BatchSize::default(),
-        };
-        while let Some(reports) = reader.next().await? {
-            for (cycle, data) in reports {
-                // Delivered since it was listed.
-                let Some(data) = data else { continue };
+        let mut cycles = listed.cycles.into_iter();
+        // Bounds the size of the responses.
+        let mut batch = BatchSize::default();
+        loop {
+            let cycles: Vec<u64> = cycles.by_ref().take(batch.get()).collect();
+            if cycles.is_empty() {
+                break;
+            }
+            let found = outbox_store::read(connection, parent, &cycles).await?;
+            // Without those that were delivered since they were listed.
+            let found: Vec<_> = found.into_iter().filter_map(|(cycle, data)| Some((cycle, data?))).collect();
+            batch.adapt(found.iter().map(|(_, data)| data.len()).max().unwrap_or(0));
+            for (cycle, data) in found {
                 if count == 0 && output == Output::Table {
                     print(header().as_bytes())?;
                 }
                 count += 1;
                 let line = line(state, cycle, &data, output);
                 if !print_or_closed(format!("{line}\n").as_bytes())? {
-                    return Ok(ExitCode::SUCCESS);
+                    return Ok(());
                 }
             }
         }
@@ -119,32 +115,8 @@ async fn list(connection: &Connection, output: Output) -> Result<ExitCode, Failu
     if count == 0 && output == Output::Table {
         print(b"everything is delivered\n")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
-
-/// Reads reports in batches of bounded size.
-struct BatchReader<'a> {
-    connection: &'a Connection,
-    parent: &'a str,
-    cycles: btree_set::IntoIter<u64>,
-    batch: BatchSize,
-}
-
-impl BatchReader<'_> {
-    /// Returns the next reports, or `None` at the end. The data of a report is `None` if its znode does not exist any
-    /// longer.
-    async fn next(&mut self) -> Result<Option<Vec<(u64, Option<Vec<u8>>)>>, Failure> {
-        let cycles: Vec<u64> = self.cycles.by_ref().take(self.batch.get()).collect();
-        if cycles.is_empty() {
-            return Ok(None);
-        }
-        let found =
-            outbox_store::read(self.connection, self.parent, &cycles).await.map_err(Failure::temp_fail)?;
-        self.batch.adapt(found.iter().filter_map(|(_, data)| data.as_ref()).map(Vec::len).max().unwrap_or(0));
-        Ok(Some(found))
-    }
-}
-
 fn header() -> String {
     format!("{:>10}  {:<8}  {:>10}  {:<20}  {}\n", "cycle", "state", "epoch", "time", "average")
 }
@@ -202,46 +174,36 @@ fn row(state: &str, report: &CycleReport) -> String {
     text::sanitize_line(&row).into_owned()
 }
 
-#[derive(Clone, Copy)]
-enum Action {
-    Retry,
-    Drop,
-}
-
 /// Retries or drops the selected reports, and prints their number.
-fn apply(args: &ReportsSelectArgs, action: Action) -> Result<ExitCode, Failure> {
-    with_session(&args.connection, |session| async move {
+fn apply(
+    args: &ReportsSelectArgs,
+    action: impl AsyncFn(&Connection, u64) -> Result<(), Error>,
+    done: &str,
+    kind: &str,
+) -> Result<(), Failure> {
+    with_session(&args.connection, async |session| {
         let connection = session.connection().await;
-        connection.sync().await.map_err(Failure::temp_fail)?;
+        connection.sync().await?;
         let cycles = match args.all {
             true => {
-                let rejected =
-                    outbox_store::cycles(&connection, REJECTED_PATH).await.map_err(Failure::temp_fail)?;
+                let rejected = outbox_store::cycles(&connection, REJECTED_PATH).await?;
                 rejected.unwrap_or_default().into_iter().collect()
             }
             false => args.cycles.clone(),
         };
         let (mut count, mut missing) = (0, Vec::new());
         for cycle in cycles {
-            let done = match action {
-                Action::Retry => retry(&connection, cycle).await,
-                Action::Drop => delete(&connection, cycle).await,
-            };
-            match done {
+            match action(&connection, cycle).await {
                 Ok(()) => count += 1,
                 // With --all, another client was faster.
                 Err(error) if error.is_no_node() && args.all => {}
                 Err(error) if error.is_no_node() => missing.push(cycle.to_string()),
-                Err(error) => return Err(Failure::temp_fail(error)),
+                Err(error) => return Err(error.into()),
             }
         }
-        let (done, kind) = match action {
-            Action::Retry => ("retried", "rejected"),
-            Action::Drop => ("dropped", "undelivered"),
-        };
         print(format!("{count} {done}\n").as_bytes())?;
         if missing.is_empty() {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(());
         }
         let missing = missing.join(", ");
         Err(Failure::io(anyhow!("no {kind} report of cycle {missing}; see atalaya reports list")))

@@ -6,13 +6,17 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use futures_util::future;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
+use super::signals::stop_signal;
+use super::tools::guarded_command::end_remaining_processes;
 use super::{current_thread_runtime, process_environment, reap};
 use crate::commands::exit::{Failure, INTERNAL, code_of};
 use crate::model::node_id::NodeId;
@@ -69,14 +73,17 @@ impl Parent<'_> {
         // Processes that a killed node leaves become children of this process, which ends them.
         #[cfg(target_os = "linux")]
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;
-        let mut signals = Signals::new().map_err(Failure::internal)?;
+        let mut signals = Signals::new()?;
         let mut backoff = RestartBackoff::default();
         loop {
             let started = Instant::now();
             let status = match self.start() {
                 Ok(child) => {
                     let (status, was_stopped) = wait(child, &mut signals).await.map_err(Failure::internal)?;
-                    end_remaining_processes().await;
+                    // The programs of its sensors.
+                    if tokio::time::timeout(SHUTDOWN_TIMEOUT, end_remaining_processes()).await.is_err() {
+                        warn!("the programs of the node's sensors were killed but have not ended");
+                    }
                     if was_stopped {
                         // Killed by a signal, so it has not deleted its znodes.
                         if status.code().is_none() {
@@ -100,11 +107,8 @@ impl Parent<'_> {
             if let Some(status) = status {
                 warn!("the node has ended ({status}); restarting it in {delay:?}");
             }
-            let delay_and_clean_up = async {
-                tokio::join!(tokio::time::sleep(delay), self.clean_up());
-            };
             tokio::select! {
-                () = delay_and_clean_up => {}
+                _ = future::join(tokio::time::sleep(delay), self.clean_up()) => {}
                 signal = signals.stop() => {
                     info!(signal, "stopping");
                     self.clean_up().await;
@@ -161,30 +165,12 @@ async fn wait(mut child: Child, signals: &mut Signals) -> std::io::Result<(ExitS
     if cfg!(not(unix)) {
         drop(stdin.take());
     }
-    match tokio::time::timeout(SHUTDOWN_TIMEOUT, child.wait()).await {
-        Ok(status) => Ok((status?, true)),
-        Err(_) => {
-            warn!("the node has not stopped within {SHUTDOWN_TIMEOUT:?}; killing it");
-            child.start_kill()?;
-            Ok((child.wait().await?, true))
-        }
+    if let Ok(status) = tokio::time::timeout(SHUTDOWN_TIMEOUT, child.wait()).await {
+        return Ok((status?, true));
     }
-}
-
-/// Ends the processes that the node has left: the programs of its sensors.
-async fn end_remaining_processes() {
-    #[cfg(target_os = "linux")]
-    {
-        const POLL_INTERVAL: Duration = Duration::from_millis(10);
-        let ended = async {
-            while !atalaya_hal::tree::sweep() {
-                tokio::time::sleep(POLL_INTERVAL).await;
-            }
-        };
-        if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
-            warn!("the programs of the node's sensors were killed but have not ended");
-        }
-    }
+    warn!("the node has not stopped within {SHUTDOWN_TIMEOUT:?}; killing it");
+    child.kill().await?;
+    Ok((child.wait().await?, true))
 }
 
 /// Waits until the parent of this node has ended, which closes standard input.
@@ -237,56 +223,38 @@ fn forward(child: &Child, request: Request) {
 fn forward(_: &Child, _: Request) {}
 
 /// Signals to this process, from the creation of this value.
-#[cfg(unix)]
 struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    stop: Pin<Box<dyn Future<Output = &'static str>>>,
+    #[cfg(unix)]
     hangup: tokio::signal::unix::Signal,
 }
 
-#[cfg(unix)]
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    fn new() -> Result<Signals, Failure> {
+        #[cfg(unix)]
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Signals {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
+            stop: Box::pin(stop_signal()?),
+            #[cfg(unix)]
+            hangup: signal(SignalKind::hangup()).map_err(Failure::internal)?,
         })
     }
 
-    /// Waits for the next signal.
+    /// Waits for the next signal. Must not be called again after a request to stop.
     ///
     /// # Cancellation safety
     /// No signal is lost.
     async fn next(&mut self) -> Request {
+        #[cfg(unix)]
+        let reload = self.hangup.recv();
+        #[cfg(not(unix))]
+        let reload = std::future::pending::<()>();
         tokio::select! {
-            _ = self.interrupt.recv() => Request::Stop("SIGINT"),
-            _ = self.terminate.recv() => Request::Stop("SIGTERM"),
-            _ = self.hangup.recv() => Request::Reload,
+            signal = &mut self.stop => Request::Stop(signal),
+            _ = reload => Request::Reload,
         }
     }
-}
 
-/// Ctrl-C is the only signal.
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals)
-    }
-
-    async fn next(&mut self) -> Request {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        Request::Stop("Ctrl-C")
-    }
-}
-
-impl Signals {
     /// Waits for the next signal that stops this process. Returns its name.
     async fn stop(&mut self) -> &'static str {
         loop {

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::args::{BoardArgs, StateArgs, parse_duration};
 use super::signals::{reload_signals, stop_signal};
-use super::{current_thread_runtime, process_environment, respawn};
+use super::{current_thread_runtime, load_settings, process_environment, respawn};
 use crate::commands::exit::Failure;
 use crate::logging::Logs;
 use crate::model::node_id::NodeId;
@@ -21,7 +21,7 @@ use crate::process::systemd::Notifier;
 use crate::reload::{LoadError, OpenedBoard, Reload};
 use crate::settings::api_token::ApiToken;
 use crate::settings::listen_addr::ListenAddr;
-use crate::settings::{FleetArgs, Settings, SettingsError, environment, load_boards};
+use crate::settings::{FleetArgs, Settings, SettingsError, environment};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -70,8 +70,7 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
-    let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
-    let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
+    let (boards, settings) = load_settings(args.board.boards.as_ref(), &args.fleet)?;
     let connect_timeout =
         args.connect_timeout.as_deref().map(|text| parse_duration("connect-timeout", text)).transpose()?;
     read_token(&settings)?;
@@ -81,40 +80,28 @@ pub(super) fn main(args: RunArgs, logs: Option<Logs>) -> Result<(), Failure> {
     let state_file = open_state_file(&args, &settings)?;
     let observer = listener.is_some().then(|| Observer::new(&args.id));
     // Serves until the node has stopped.
-    let _server = match listener.zip(observer.clone()) {
-        Some((listener, observer)) => Some(HttpServer::start(listener, observer).map_err(Failure::internal)?),
-        None => None,
-    };
-    let node =
-        Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?.with_observer(observer);
+    let server =
+        listener.zip(observer.clone()).map(|(listener, observer)| HttpServer::start(listener, observer));
+    let _server = server.transpose().map_err(Failure::internal)?;
+    let mut node = Node::build(args.id.clone(), args.board.board_name(), &boards, settings)?;
+    node.observer = observer;
+    node.state_file = state_file;
+    node.notifier = Notifier::from_env(&environment);
+    node.logs = logs;
     // One thread is enough for the tasks of a node, and a second one costs memory on a Pi. Each bus has its own thread.
     let runtime = current_thread_runtime()?;
     runtime.block_on(async {
-        let signal = stop_signal().map_err(Failure::internal)?;
+        let signal = stop_signal()?;
         let is_supervised = args.supervised_by.is_some();
         let stop = async move {
-            let orphaned = async {
-                if !is_supervised {
-                    std::future::pending::<()>().await;
-                }
-                respawn::parent_ended().await;
-            };
             tokio::select! {
                 signal = signal => signal,
-                () = orphaned => "the exit of its parent process",
+                () = respawn::parent_ended(), if is_supervised => "the exit of its parent process",
             }
         };
-        let requests = reload_signals().map_err(Failure::internal)?;
+        let requests = reload_signals()?;
         let has_file = !is_builtin(&boards);
-        let reload = Reload { requests, load: Arc::new(move || load(&args, has_file)) };
-        let node = node
-            .with_reload(reload)
-            .with_notifier(Notifier::from_env(&environment))
-            .with_state_file(state_file);
-        let node = match logs {
-            Some(logs) => node.with_logs(logs),
-            None => node,
-        };
+        node.reload = Some(Reload { requests, load: Arc::new(move || load(&args, has_file)) });
         node.run(connect_timeout, stop).await.map_err(Failure::from)
     })
 }
@@ -178,13 +165,12 @@ fn read_token(settings: &Settings) -> Result<(), SettingsError> {
 
 /// Reloads the configuration with the same flags. `has_file`: at the start, a file described the boards.
 fn load(args: &RunArgs, has_file: bool) -> Result<(OpenedBoard, Settings), LoadError> {
-    let boards = load_boards(args.board.boards.as_ref(), process_environment())?;
+    let (boards, settings) = load_settings(args.board.boards.as_ref(), &args.fleet)?;
     if has_file && is_builtin(&boards) {
         // The built-in board measures random numbers, which must not replace real sensors. A file that is being
         // written may have no boards yet.
         return Err(LoadError::NoBoards);
     }
-    let settings = Settings::assemble(&args.fleet, &boards, process_environment())?;
     read_token(&settings)?;
     let opened = OpenedBoard::open(args.board.board_name().as_deref(), &boards)?;
     Ok((opened, settings))

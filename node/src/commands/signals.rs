@@ -1,15 +1,15 @@
 //! Signals that stop a command or reload its configuration.
 
-use std::io;
-
 use tokio::sync::mpsc;
+
+use super::exit::Failure;
 
 /// Installs handlers for SIGINT and SIGTERM. The future completes at the first of them, with its name.
 #[cfg(unix)]
-pub(super) fn stop_signal() -> io::Result<impl Future<Output = &'static str>> {
+pub(super) fn stop_signal() -> Result<impl Future<Output = &'static str>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::internal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::internal)?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => "SIGINT",
@@ -20,7 +20,7 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = &'static str>> {
 
 /// Returns a future that completes at the first Ctrl-C.
 #[cfg(not(unix))]
-pub(super) fn stop_signal() -> io::Result<impl Future<Output = &'static str>> {
+pub(super) fn stop_signal() -> Result<impl Future<Output = &'static str>, Failure> {
     Ok(async {
         // If no handler can be installed, the default action of Ctrl-C still ends the process.
         if tokio::signal::ctrl_c().await.is_err() {
@@ -33,9 +33,9 @@ pub(super) fn stop_signal() -> io::Result<impl Future<Output = &'static str>> {
 /// Installs a handler for SIGHUP. The channel receives one message per signal; signals in quick succession are merged
 /// into one.
 #[cfg(unix)]
-pub(super) fn reload_signals() -> io::Result<mpsc::Receiver<()>> {
+pub(super) fn reload_signals() -> Result<mpsc::Receiver<()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::internal)?;
     let (sender, requests) = mpsc::channel(1);
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
@@ -50,6 +50,6 @@ pub(super) fn reload_signals() -> io::Result<mpsc::Receiver<()>> {
 
 /// Returns a closed channel: only Unix has SIGHUP.
 #[cfg(not(unix))]
-pub(super) fn reload_signals() -> io::Result<mpsc::Receiver<()>> {
+pub(super) fn reload_signals() -> Result<mpsc::Receiver<()>, Failure> {
     Ok(mpsc::channel(1).1)
 }

@@ -2,7 +2,7 @@
 //! commands that run until a signal. Its thread does the writing, so that a pipe that is not read or a paused
 //! terminal cannot delay the shutdown.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,50 +11,44 @@ use anyhow::anyhow;
 use tokio::sync::oneshot;
 
 use crate::commands::exit::Failure;
+use crate::process::stdout;
 
 /// Maximum time for writing the last output.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-type Job = (Vec<u8>, oneshot::Sender<io::Result<()>>);
+type Job = (Vec<u8>, oneshot::Sender<io::Result<bool>>);
 
 /// Writes `text` to stdout. A closed pipe (`| head`) is not an error.
 pub(super) fn print(text: &[u8]) -> Result<(), Failure> {
-    print_or_closed(text).map(|_| ())
+    print_or_closed(text).map(drop)
 }
 
 /// Writes `text` to stdout. Returns false if the pipe is closed, so that the caller can stop producing output.
 pub(super) fn print_or_closed(text: &[u8]) -> Result<bool, Failure> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        done => done.map(|()| true).map_err(Failure::io),
-    }
+    stdout::write(text).map_err(Failure::io)
 }
 
 /// Thread that writes to stdout.
-pub(super) struct StdoutThread {
-    jobs: mpsc::Sender<Job>,
-}
+pub(super) struct StdoutThread(mpsc::Sender<Job>);
 
 impl StdoutThread {
     pub(super) fn start() -> Result<StdoutThread, Failure> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let write = move || {
             for (text, reply) in queue {
-                let mut out = io::stdout().lock();
                 // The caller may have stopped waiting.
-                let _ = reply.send(out.write_all(&text).and_then(|()| out.flush()));
+                let _ = reply.send(stdout::write(&text));
             }
         };
         thread::Builder::new().name("stdout".to_owned()).spawn(write).map_err(Failure::internal)?;
-        Ok(StdoutThread { jobs })
+        Ok(StdoutThread(jobs))
     }
 
-    fn send(&self, text: Vec<u8>) -> oneshot::Receiver<io::Result<()>> {
+    fn send(&self, text: Vec<u8>) -> oneshot::Receiver<io::Result<bool>> {
         let (reply, written) = oneshot::channel();
         // If the thread has ended, `reply` is dropped and the caller receives an error.
-        let _ = self.jobs.send((text, reply));
+        let _ = self.0.send((text, reply));
         written
     }
 
@@ -63,17 +57,11 @@ impl StdoutThread {
     /// # Cancellation safety
     /// The text is written as soon as stdout takes it, even if the future is dropped.
     pub(super) async fn print(&self, text: impl Into<Vec<u8>>) -> Result<bool, Failure> {
-        match self.send(text.into()).await {
-            Ok(Err(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-            Ok(done) => done.map(|()| true).map_err(Failure::io),
-            Err(_) => {
-                Err(Failure::internal(anyhow!("the thread that writes to stdout has ended unexpectedly")))
-            }
-        }
+        let ended = |_| Failure::internal(anyhow!("the thread that writes to stdout has ended unexpectedly"));
+        self.send(text.into()).await.map_err(ended)?.map_err(Failure::io)
     }
 
     /// Writes the last output. Waits at most 500 ms.
-    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "only the demo uses the whole screen"))]
     pub(super) fn finish(&self, text: impl Into<Vec<u8>>) {
         let mut written = self.send(text.into());
         let start = Instant::now();

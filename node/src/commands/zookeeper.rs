@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use atalaya_hal::duration;
 use atalaya_sim::zookeeper::Server;
 use clap::Args;
 use tracing::{info, warn};
 
+use super::args::parse_duration;
 use super::current_thread_runtime;
 use super::signals::stop_signal;
 use crate::commands::exit::Failure;
@@ -32,20 +32,18 @@ pub(super) struct ZooKeeperArgs {
     tick: String,
 }
 
-/// Accepted ticks.
 const TICKS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 
 pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
     let tick = tick(&args.tick)?;
-    let runtime = current_thread_runtime()?;
-    runtime.block_on(async {
-        let stop = stop_signal().map_err(Failure::internal)?;
+    current_thread_runtime()?.block_on(async {
+        let stop = stop_signal()?;
         let listen = &args.listen;
-        let server = async {
+        let start = async {
             Server::builder().tick(tick).listen(listen.resolve()?.to_string()).start().await
         };
-        let server = server.await;
-        let server = server
+        let server = start
+            .await
             .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))
             .map_err(Failure::unavailable)?;
         info!(address = %server.local_addr(), ?tick, "in-memory ZooKeeper server is listening");
@@ -65,7 +63,7 @@ pub(super) fn main(args: &ZooKeeperArgs) -> Result<(), Failure> {
 fn tick(text: &str) -> Result<Duration, Failure> {
     let tick = match text.trim().parse::<u64>() {
         Ok(milliseconds) => Duration::from_millis(milliseconds),
-        Err(_) => duration::parse(text).map_err(|error| Failure::usage(anyhow!("--tick: {error}")))?,
+        Err(_) => parse_duration("tick", text)?,
     };
     if !TICKS.contains(&tick) {
         return Err(Failure::usage(anyhow!(

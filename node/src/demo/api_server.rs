@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use atalaya_collector::{Collector, Limits, MemoryStore, Options, Store};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::event::Event;
-use super::faulty_store::{ApiFault, FaultyStore};
+use super::faulty_store::FaultyStore;
 use super::script::ApiMode;
 
 /// Maximum age of stored reports. A demo may run for days.
@@ -20,8 +20,7 @@ const KEEP_REPORTS: Duration = Duration::from_secs(24 * 3600);
 /// The API server. Stops when dropped.
 pub(super) struct ApiServer {
     address: SocketAddr,
-    mode: ApiMode,
-    fault: Arc<ApiFault>,
+    mode: watch::Sender<ApiMode>,
     /// Survives a stop of the server, as a file would.
     store: Arc<dyn Store>,
     /// Runtime of the running server. Shutting it down closes all connections, as the end of a process does.
@@ -34,25 +33,20 @@ impl ApiServer {
     /// # Errors
     /// The server cannot listen at the address, or the system cannot start more threads.
     pub(super) fn start(address: SocketAddr, events: mpsc::UnboundedSender<Event>) -> io::Result<ApiServer> {
-        let fault = Arc::new(ApiFault::default());
-        let store = Arc::new(FaultyStore::new(MemoryStore::new(), Arc::clone(&fault), events));
-        let mut server = ApiServer { address, mode: ApiMode::Up, fault, store, runtime: None };
+        let mode = watch::Sender::new(ApiMode::Up);
+        let store = Arc::new(FaultyStore { inner: MemoryStore::new(), mode: mode.subscribe(), events });
+        let mut server = ApiServer { address, mode, store, runtime: None };
         server.open()?;
         Ok(server)
     }
 
-    /// Returns the URL to which leaders post reports.
-    pub(super) fn report_url(&self) -> String {
-        format!("{}nuevo", self.page_url())
-    }
-
-    /// Returns the URL of the web page.
+    /// Returns the URL of the web page. As the URL of the API, it means `nuevo` below it.
     pub(super) fn page_url(&self) -> String {
         format!("http://{}/", self.address)
     }
 
     pub(super) fn mode(&self) -> ApiMode {
-        self.mode
+        *self.mode.borrow()
     }
 
     /// Changes the behaviour of the API.
@@ -62,13 +56,10 @@ impl ApiServer {
     pub(super) fn set_mode(&mut self, mode: ApiMode) -> io::Result<()> {
         if mode == ApiMode::Down {
             self.close();
-        } else {
-            self.fault.set(mode);
-            if self.runtime.is_none() {
-                self.open()?;
-            }
+        } else if self.runtime.is_none() {
+            self.open()?;
         }
-        self.mode = mode;
+        self.mode.send_replace(mode);
         Ok(())
     }
 

@@ -6,37 +6,15 @@
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
+use atalaya_collector::Outcome;
+
 use crate::model::report::{Average, Report};
 
 /// Maximum number of averages that are kept. They cover some hours.
 const MAX_KEPT: usize = 20_000;
 
-/// A report as the API received it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ReceivedReport {
-    pub(crate) epoch: i64,
-    pub(crate) cycle: u64,
-    pub(crate) unit: Option<String>,
-    pub(crate) mean: f64,
-    /// Number of averaged measurements.
-    pub(crate) count: usize,
-}
-
-/// Outcome of a report at the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RecordOutcome {
-    /// Recorded.
-    New,
-    /// Recorded before; the acknowledgement was lost.
-    Repeated,
-    /// Rejected: a later leader has already reported, so the sender was deposed.
-    Stale,
-    /// Rejected: a different average of this cycle was recorded before.
-    Conflict,
-}
-
 /// Identity of an average: epoch, cycle, unit.
-type Key = (i64, u64, Option<String>);
+pub(crate) type Key = (i64, u64, Option<String>);
 
 /// An average in the chart.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,8 +50,6 @@ pub(crate) struct DeliveryAudit {
     pub(crate) repeated: u64,
     /// Number of reports of deposed leaders, which the API rejected.
     pub(crate) stale: u64,
-    /// Number of reports with a conflicting average, which the API rejected.
-    pub(crate) conflicts: u64,
     /// Epoch of the newest average.
     pub(crate) epoch: i64,
     /// Number of epochs, and so of leaders, with averages.
@@ -111,19 +87,19 @@ impl DeliveryAudit {
         true
     }
 
-    /// Records that the API received a report.
-    pub(crate) fn on_received(&mut self, report: &ReceivedReport, outcome: RecordOutcome) {
+    /// Records that the API received a report. The acknowledgement of a repeated one was lost; a stale one is from a
+    /// deposed leader.
+    pub(crate) fn on_received(&mut self, key: Key, outcome: &Outcome) {
         match outcome {
-            RecordOutcome::New => self.on_delivered(report),
-            RecordOutcome::Repeated => self.repeated += 1,
-            RecordOutcome::Stale => self.stale += 1,
-            RecordOutcome::Conflict => self.conflicts += 1,
+            Outcome::Recorded(_) => self.on_delivered(key),
+            Outcome::Repeated => self.repeated += 1,
+            Outcome::Stale(_) => self.stale += 1,
+            Outcome::Conflict(_) => {}
         }
     }
 
-    fn on_delivered(&mut self, report: &ReceivedReport) {
-        let key = (report.epoch, report.cycle, report.unit.clone());
-        self.newest_received_epoch = self.newest_received_epoch.max(report.epoch);
+    fn on_delivered(&mut self, key: Key) {
+        self.newest_received_epoch = self.newest_received_epoch.max(key.0);
         self.delivered += 1;
         self.outstanding.remove(&key);
         if let Some(point) = self.points.iter_mut().rev().find(|point| point.key == key) {
@@ -162,6 +138,7 @@ impl DeliveryAudit {
 
 #[cfg(test)]
 mod tests {
+    use atalaya_collector::fence::Stale;
     use proptest::prelude::*;
 
     use super::*;
@@ -171,18 +148,15 @@ mod tests {
         cycle_report(epoch, cycle, None).reports().next().unwrap()
     }
 
-    fn received(epoch: i64, cycle: u64) -> ReceivedReport {
-        ReceivedReport { epoch, cycle, unit: None, mean: 79.5, count: 2 }
-    }
-
     /// Records the arrival of a report with the outcome that the API would return.
     fn receive(audit: &mut DeliveryAudit, epoch: i64, cycle: u64) {
-        let outcome = match () {
-            () if audit.received.contains(&(epoch, cycle, None)) => RecordOutcome::Repeated,
-            () if epoch < audit.newest_received_epoch => RecordOutcome::Stale,
-            () => RecordOutcome::New,
+        let key = (epoch, cycle, None);
+        let outcome = match audit.newest_received_epoch {
+            _ if audit.received.contains(&key) => Outcome::Repeated,
+            newest if epoch < newest => Outcome::Stale(Stale { epoch: newest, first_cycle: 1 }),
+            _ => Outcome::Recorded(1),
         };
-        audit.on_received(&received(epoch, cycle), outcome);
+        audit.on_received(key, &outcome);
     }
 
     #[test]
@@ -213,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn conflicting_average_is_counted_and_not_delivered() {
+    fn conflicting_average_is_not_delivered() {
         let mut audit = DeliveryAudit::default();
         audit.on_computed(1.0, &report(5, 1));
-        audit.on_received(&received(5, 1), RecordOutcome::Conflict);
-        assert_eq!((audit.conflicts, audit.delivered, audit.waiting()), (1, 0, 1));
+        audit.on_received((5, 1, None), &Outcome::Conflict(79.0));
+        assert_eq!((audit.delivered, audit.waiting()), (0, 1));
     }
 
     #[test]

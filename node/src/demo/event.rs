@@ -1,6 +1,8 @@
 //! Events that the parts of the demo send to its main loop.
 
-use super::delivery_audit::{ReceivedReport, RecordOutcome};
+use atalaya_collector::Outcome;
+
+use super::delivery_audit::Key;
 use super::log_capture::LogLine;
 use crate::model::report::Report;
 
@@ -11,7 +13,7 @@ pub(crate) enum Event {
     /// A leader has computed an average.
     Averaged(Report),
     /// The API has received a report.
-    Received(ReceivedReport, RecordOutcome),
+    Received(Key, Outcome),
     /// The thread of a node has ended.
     NodeEnded {
         node: u32,

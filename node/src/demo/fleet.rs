@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::DemoError;
 use super::event::Event;
 use super::log_capture::set_current_node;
-use super::thread_control::ThreadControl;
+use super::thread_control::{Command, ThreadControl};
 use crate::model::node_id::NodeId;
 use crate::model::report::Report;
 use crate::node::Node;
@@ -36,16 +36,6 @@ pub(super) struct NodeConfig {
     pub(super) network: Handle,
 }
 
-impl NodeConfig {
-    fn build(&self, number: u32) -> Result<Node, DemoError> {
-        #[expect(clippy::expect_used, reason = "digits are a node id")]
-        let id: NodeId = number.to_string().parse().expect("a number is a node id");
-        let node = Node::build(id, self.board.clone(), &self.boards, self.settings.clone())?;
-        Ok(node.with_averages(self.averages.clone()).with_network(self.network.clone()))
-    }
-}
-
-/// Condition of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     Running,
@@ -55,7 +45,6 @@ pub(crate) enum Condition {
     Dead(Option<String>),
 }
 
-/// A node of the fleet.
 pub(super) struct Member {
     pub(super) number: u32,
     pub(super) condition: Condition,
@@ -67,7 +56,11 @@ pub(super) struct Member {
 impl Member {
     /// Starts node `number`. `incarnation` is the number of its starts.
     pub(super) fn start(config: &NodeConfig, number: u32, incarnation: u32) -> Result<Member, DemoError> {
-        let node = config.build(number)?;
+        #[expect(clippy::expect_used, reason = "digits are a node id")]
+        let id: NodeId = number.to_string().parse().expect("a number is a node id");
+        let mut node = Node::build(id, config.board.clone(), &config.boards, config.settings.clone())?;
+        node.averages = Some(config.averages.clone());
+        node.network = Some(config.network.clone());
         let status = node.node_status();
         let control = Arc::new(ThreadControl::default());
         let (thread_control, events) = (control.clone(), config.events.clone());
@@ -107,19 +100,19 @@ impl Member {
 
     /// Kills the node. Returns false if it was already dead.
     pub(super) fn kill(&mut self) -> bool {
-        let alive = !matches!(self.condition, Condition::Dead(_));
-        if alive {
-            self.control.kill();
-            self.condition = Condition::Dead(None);
+        if matches!(self.condition, Condition::Dead(_)) {
+            return false;
         }
-        alive
+        self.control.send(Command::Exit);
+        self.condition = Condition::Dead(None);
+        true
     }
 
     /// Stops the node. Returns false if it was not running.
     pub(super) fn hang(&mut self) -> bool {
         let running = self.condition == Condition::Running;
         if running {
-            self.control.hang();
+            self.control.send(Command::Hang);
             self.condition = Condition::Hung;
         }
         running
@@ -130,7 +123,7 @@ impl Member {
         match self.condition {
             Condition::Running => return Ok(false),
             Condition::Hung => {
-                self.control.resume();
+                self.control.send(Command::Run);
                 self.condition = Condition::Running;
             }
             Condition::Dead(_) => *self = Member::start(config, self.number, self.incarnation + 1)?,
@@ -148,6 +141,6 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.control.kill();
+        self.control.send(Command::Exit);
     }
 }

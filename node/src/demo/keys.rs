@@ -8,15 +8,11 @@ use super::state::State;
 /// Action that a key requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Inject a fault.
     Inject(Fault),
-    /// Select the node this many rows further down.
+    /// Select the node this many rows further down, limited to the first and the last node.
     Move(isize),
-    /// Select the first node, or the last.
-    Jump { last: bool },
     /// Open or close the help.
     ToggleHelp,
-    /// Redraw the whole screen.
     Redraw,
     /// Close the help, or end the demo.
     Quit,
@@ -63,8 +59,8 @@ pub(crate) fn action_for(event: &Event, state: &State, selected: u32) -> Option<
         KeyCode::Down => Action::Move(1),
         KeyCode::PageUp => Action::Move(-PAGE),
         KeyCode::PageDown => Action::Move(PAGE),
-        KeyCode::Home => Action::Jump { last: false },
-        KeyCode::End => Action::Jump { last: true },
+        KeyCode::Home => Action::Move(isize::MIN),
+        KeyCode::End => Action::Move(isize::MAX),
         KeyCode::Char('k') => Action::Inject(Fault::Kill(node)),
         KeyCode::Char('h') => Action::Inject(Fault::Hang(node)),
         KeyCode::Char('r') => Action::Inject(Fault::Revive(node)),
@@ -73,8 +69,8 @@ pub(crate) fn action_for(event: &Event, state: &State, selected: u32) -> Option<
         KeyCode::Char('R') => Action::Inject(Fault::Revive(Target::All)),
         KeyCode::Char('a') => Action::Inject(api(ApiMode::Down)),
         KeyCode::Char('A') => Action::Inject(api(ApiMode::Hanging)),
-        KeyCode::Char('z') if state.zookeeper_up => Action::Inject(Fault::StopZooKeeper),
-        KeyCode::Char('z') => Action::Inject(Fault::StartZooKeeper),
+        KeyCode::Char('z') if state.server.stopped => Action::Inject(Fault::StartZooKeeper),
+        KeyCode::Char('z') => Action::Inject(Fault::StopZooKeeper),
         KeyCode::Char('?') | KeyCode::F(1) => Action::ToggleHelp,
         KeyCode::Char('q') | KeyCode::Esc => Action::Quit,
         _ => return None,
@@ -97,7 +93,7 @@ mod tests {
         let mut state = State::new(3, Duration::from_secs(1), Default::default(), Instant::now());
         assert_eq!(press(&state, KeyCode::Char('a')), Some(Action::Inject(Fault::Api(ApiMode::Down))));
         assert_eq!(press(&state, KeyCode::Char('z')), Some(Action::Inject(Fault::StopZooKeeper)));
-        (state.api, state.zookeeper_up) = (ApiMode::Hanging, false);
+        (state.api, state.server.stopped) = (ApiMode::Hanging, true);
         assert_eq!(press(&state, KeyCode::Char('a')), Some(Action::Inject(Fault::Api(ApiMode::Up))));
         assert_eq!(press(&state, KeyCode::Char('z')), Some(Action::Inject(Fault::StartZooKeeper)));
         assert_eq!(press(&state, KeyCode::Char('k')), Some(Action::Inject(Fault::Kill(Target::Node(2)))));

@@ -23,7 +23,6 @@ pub(super) fn set_current_node(node: u32) {
     CURRENT_NODE.set(Some(node));
 }
 
-/// A log line.
 #[derive(Clone, Debug)]
 pub(crate) struct LogLine {
     pub(crate) at: Instant,
@@ -34,21 +33,10 @@ pub(crate) struct LogLine {
     pub(crate) text: String,
 }
 
-/// Sends log lines to the demo.
-pub(super) struct LogCapture {
-    lines: mpsc::Sender<LogLine>,
-}
+pub(super) struct LogCapture(pub(super) mpsc::Sender<LogLine>);
 
 /// Maximum number of lines that wait for the screen. Further lines are dropped while the screen is blocked.
-const QUEUE_SIZE: usize = 20_000;
-
-impl LogCapture {
-    /// Returns the capture layer and the receiver of its lines.
-    pub(super) fn new() -> (LogCapture, mpsc::Receiver<LogLine>) {
-        let (lines, received) = mpsc::channel(QUEUE_SIZE);
-        (LogCapture { lines }, received)
-    }
-}
+pub(super) const QUEUE_SIZE: usize = 20_000;
 
 impl<S: Subscriber> Layer<S> for LogCapture {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -61,7 +49,7 @@ impl<S: Subscriber> Layer<S> for LogCapture {
         let text = text::sanitize_line(&(formatter.message + &formatter.fields)).into_owned();
         let (node, level) = (CURRENT_NODE.get(), *event.metadata().level());
         // Fails if the queue is full, or at the end of the demo.
-        let _ = self.lines.try_send(LogLine { at: Instant::now(), node, level, text });
+        let _ = self.0.try_send(LogLine { at: Instant::now(), node, level, text });
     }
 }
 

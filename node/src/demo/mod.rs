@@ -13,7 +13,6 @@ mod event;
 mod faults;
 mod faulty_store;
 mod fleet;
-mod headless;
 mod keys;
 mod log_capture;
 mod rlimit;
@@ -41,6 +40,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::model::report::Report;
+use crate::process::stdout;
 use crate::reload::OpenBoardError;
 use crate::settings::{Env, FleetArgs, Settings, SettingsError};
 use api_server::ApiServer;
@@ -61,9 +61,7 @@ const SERVER_TICK: Duration = Duration::from_millis(500);
 /// Maximum number of events that are handled at once, so that many events do not block the screen.
 const MAX_BATCH: usize = 5_000;
 
-/// Options of the demo.
 pub(crate) struct Options {
-    /// Number of nodes.
     pub(crate) nodes: u32,
     pub(crate) boards: Boards,
     /// Name of the board of all nodes; `None` means the only one, or the one called default.
@@ -84,31 +82,23 @@ pub(crate) struct Options {
 /// Error that ends the demo.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
-    /// Wrong settings in boards.toml.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// Board that cannot be opened.
     #[error(transparent)]
     Board(#[from] OpenBoardError),
-    /// The in-memory ZooKeeper server did not start.
     #[error("cannot start the in-memory ZooKeeper server: {0}")]
     ZooKeeper(io::Error),
-    /// The REST API cannot listen.
     #[error("cannot start the API at {address}; choose another address with --listen: {error}")]
     Listen { address: SocketAddr, error: io::Error },
-    /// The terminal cannot be switched to the screen of the demo.
     #[error("cannot use this terminal; --plain works without one: {0}")]
     Terminal(io::Error),
-    /// Input from the terminal or output to it failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The limit on open files is too low.
     #[error(
         "{nodes} nodes need {wanted} open files and the system allows {maximum}: raise the limit (ulimit -Hn), or \
          start fewer nodes (--nodes {possible})"
     )]
     OpenFiles { nodes: u32, wanted: u64, maximum: u64, possible: u64 },
-    /// The operating system refuses the thread of a node.
     #[error("cannot start node {number}: {error}")]
     StartNode { number: u32, error: io::Error },
 }
@@ -120,7 +110,8 @@ pub(crate) enum DemoError {
 pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static str>) -> Result<(), DemoError> {
     rlimit::raise_open_files_limit(options.nodes)?;
     let (events, received_events) = mpsc::unbounded_channel();
-    let (log_capture, log_lines) = LogCapture::new();
+    let (log_capture, log_lines) = mpsc::channel(log_capture::QUEUE_SIZE);
+    let log_capture = LogCapture(log_capture);
     // Fails in a test that has installed a subscriber already.
     let _ = tracing_subscriber::registry().with(options.filter.clone()).with(log_capture).try_init();
     let server = Server::builder().tick(SERVER_TICK).longest_session_timeout(options.session_timeout);
@@ -159,7 +150,7 @@ pub(crate) async fn run(options: Options, stop: impl Future<Output = &'static st
     let outcome = demo.run(received_events, log_lines, received_averages, stop).await;
     // Restore the terminal before the summary is printed.
     demo.screen = None;
-    headless::print_summary(&demo.state)?;
+    stdout::write(format!("\nsummary\n{}", demo.state.summary()).as_bytes())?;
     outcome
 }
 
@@ -168,7 +159,7 @@ fn settings(options: &Options, server: &Server, api: &ApiServer) -> Result<Setti
     // A POST has the epoch and the cycle, which the demo needs for its audit.
     let args = FleetArgs::default()
         .with("zookeeper", server.connect_string())
-        .with("api_url", api.report_url())
+        .with("api_url", api.page_url())
         .with("api_method", "post");
     // Environment variables configure other fleets, not this one.
     let no_variables = |_: &str| None;
@@ -287,14 +278,13 @@ impl Demo {
             self.state.server = figures;
         }
         self.state.api = self.api.mode();
-        self.state.zookeeper_up = !self.state.server.stopped;
         self.state.tick(Instant::now());
     }
 
-    /// Prints new lines, or redraws the screen. Returns false if no process reads the output any more.
+    /// Prints new lines if there is no screen, or redraws it. Returns false if no process reads the output any more.
     fn output(&mut self, redraw: bool) -> Result<bool, DemoError> {
         match &mut self.screen {
-            None => Ok(headless::print(self.state.take_lines())?),
+            None => Ok(stdout::write(self.state.take_lines().as_bytes())?),
             Some(screen) if redraw => Ok(screen.draw(&self.state).map(|()| true)?),
             Some(_) => Ok(true),
         }
@@ -309,7 +299,6 @@ impl Demo {
             Action::Quit if screen.view.help => screen.view.help = false,
             Action::Quit => return Ok(ControlFlow::Break(())),
             Action::Move(by) => screen.view.move_by(by, all),
-            Action::Jump { last } => screen.view.jump(last, all),
             Action::ToggleHelp => screen.view.help ^= true,
             Action::Redraw => screen.force_redraw()?,
         }

@@ -30,9 +30,7 @@ pub(crate) enum Fault {
     Api(ApiMode),
     /// Stops ZooKeeper: connections break, new ones are refused; the data stays.
     StopZooKeeper,
-    /// Starts ZooKeeper again.
     StartZooKeeper,
-    /// Ends the demo.
     End,
     /// Panics like a defect of the demo, to show that the screen is restored.
     Panic,
@@ -45,7 +43,6 @@ pub(crate) enum Target {
     Node(u32),
     /// The leader at that time.
     Leader,
-    /// All nodes.
     All,
 }
 
@@ -132,20 +129,22 @@ impl Script {
 
 type Problem = (String, &'static str);
 
+fn problem(text: &str, what: &str, expected: &'static str) -> Problem {
+    (format!("\"{}\" {what}", sanitize_for_log(text)), expected)
+}
+
 fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
     let words: Vec<&str> = line.split_whitespace().collect();
     // The time may contain spaces. It ends before the first word that does not start with a digit, which is the name
     // of a fault.
     let begin = words.iter().position(|word| !word.starts_with(|first: char| first.is_ascii_digit()));
-    let begin =
-        begin.ok_or_else(|| (format!("\"{}\" has no fault", sanitize_for_log(line)), EXPECTED_LINE))?;
+    let begin = begin.ok_or_else(|| problem(line, "has no fault", EXPECTED_LINE))?;
     let (when, what) = words.split_at(begin);
     let when = when.join(" ");
     let at = match when.as_str() {
-        "" => return Err((format!("\"{}\" has no time", sanitize_for_log(line)), EXPECTED_LINE)),
+        "" => return Err(problem(line, "has no time", EXPECTED_LINE)),
         "0" | "0s" => Duration::ZERO,
-        text => duration::parse(text)
-            .map_err(|_| (format!("\"{}\" is not a time", sanitize_for_log(text)), EXPECTED_TIME))?,
+        text => duration::parse(text).map_err(|_| problem(text, "is not a time", EXPECTED_TIME))?,
     };
     let fault = match what {
         ["kill", word] => Fault::Kill(target(word, nodes)?),
@@ -160,12 +159,7 @@ fn step(line: &str, nodes: u32) -> Result<(Duration, Fault), Problem> {
         ["zookeeper", "start"] => Fault::StartZooKeeper,
         ["end"] => Fault::End,
         ["panic"] => Fault::Panic,
-        other => {
-            return Err((
-                format!("\"{}\" is not a fault", sanitize_for_log(&other.join(" "))),
-                EXPECTED_FAULT,
-            ));
-        }
+        other => return Err(problem(&other.join(" "), "is not a fault", EXPECTED_FAULT)),
     };
     Ok((at, fault))
 }

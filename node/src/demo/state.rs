@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use atalaya_collector::Outcome;
 use atalaya_recipes::{Phase, Standing};
 use atalaya_sim::zookeeper::Figures;
 use tracing::Level;
 
-use super::delivery_audit::{DeliveryAudit, ReceivedReport, RecordOutcome};
+use super::delivery_audit::DeliveryAudit;
 use super::event::Event;
 use super::fleet::Condition;
 use super::script::ApiMode;
@@ -18,7 +19,6 @@ use crate::observe::node_status::NodeStatus;
 /// Maximum number of lines in the event log.
 const MAX_LINES: usize = 1_000;
 
-/// A node in the table.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     /// Number of the node, which is also its id.
@@ -29,11 +29,6 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Returns the row of a node that has not started yet.
-    pub(crate) fn new(number: u32) -> Row {
-        Row { number, condition: Condition::Running, status: NodeStatus::default() }
-    }
-
     fn is_running(&self) -> bool {
         self.condition == Condition::Running
     }
@@ -61,7 +56,6 @@ impl Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LineKind {
     Info,
-    /// An average.
     Average,
     /// A fault was injected.
     Fault,
@@ -95,7 +89,6 @@ pub(crate) struct State {
     pub(crate) page: String,
     /// Address of the ZooKeeper server.
     pub(crate) zookeeper: String,
-    pub(crate) zookeeper_up: bool,
     /// Counters of the ZooKeeper server.
     pub(crate) server: Figures,
     /// Number of averages over all nodes.
@@ -115,16 +108,16 @@ impl State {
         (zookeeper, page): (String, String),
         started: Instant,
     ) -> State {
+        let row = |number| Row { number, condition: Condition::Running, status: NodeStatus::default() };
         State {
             started,
             period,
-            rows: (1..=nodes).map(Row::new).collect(),
+            rows: (1..=nodes).map(row).collect(),
             audit: DeliveryAudit::default(),
             log: VecDeque::new(),
             api: ApiMode::Up,
             page,
             zookeeper,
-            zookeeper_up: true,
             server: Figures::default(),
             complete: 0,
             unprinted: VecDeque::new(),
@@ -138,12 +131,10 @@ impl State {
         self.rows.iter().find(|row| row.is_leader()).map(|row| row.number)
     }
 
-    /// Returns the number of nodes that publish.
     pub(crate) fn publishing(&self) -> usize {
         self.rows.iter().filter(|row| row.is_publishing()).count()
     }
 
-    /// Handles an event.
     pub(crate) fn on_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Logged(line) => {
@@ -151,26 +142,26 @@ impl State {
                     line.node.map_or_else(|| "zookeeper".to_owned(), |number| format!("node {number}"));
                 let kind = if line.level <= Level::WARN { LineKind::Warning } else { LineKind::Info };
                 let at = line.at.saturating_duration_since(self.started);
-                let decision = self.throttle.admit(at);
-                self.log_suppressed(decision.suppressed, at);
+                self.log_suppressed(at);
                 // A change of the leader is always shown, independent of the number of other lines.
-                if decision.show || line.text.starts_with("leading") {
+                if self.throttle.admit() || line.text.starts_with("leading") {
                     self.push(Line { at, source, kind, text: line.text });
                 }
             }
             Event::Averaged(report) => self.on_averaged(&report, now),
-            Event::Received(report, outcome) => {
-                self.audit.on_received(&report, outcome);
-                let ReceivedReport { epoch, cycle, .. } = report;
+            Event::Received(key, outcome) => {
+                let (epoch, cycle, _) = key;
                 let problem = match outcome {
-                    RecordOutcome::New | RecordOutcome::Repeated => return,
-                    RecordOutcome::Stale => {
-                        format!("rejected a report of the deposed leader of epoch {epoch}")
+                    Outcome::Recorded(_) | Outcome::Repeated => None,
+                    Outcome::Stale(_) => {
+                        Some(format!("rejected a report of the deposed leader of epoch {epoch}"))
                     }
-                    RecordOutcome::Conflict => {
-                        format!("rejected a second, different average of cycle {cycle}")
+                    Outcome::Conflict(_) => {
+                        Some(format!("rejected a second, different average of cycle {cycle}"))
                     }
                 };
+                self.audit.on_received(key, &outcome);
+                let Some(problem) = problem else { return };
                 self.log("api", LineKind::Warning, problem, now);
             }
             Event::NodeEnded { node, reason, .. } => {
@@ -205,8 +196,7 @@ impl State {
     /// Updates what depends on time and on the status of the nodes.
     pub(crate) fn tick(&mut self, now: Instant) {
         let at = now.saturating_duration_since(self.started);
-        let suppressed = self.throttle.flush(at);
-        self.log_suppressed(suppressed, at);
+        self.log_suppressed(at);
         let (publishing, all) = (self.publishing(), self.rows.len());
         if publishing == all && !self.all_published {
             self.all_published = true;
@@ -214,14 +204,13 @@ impl State {
         }
     }
 
-    fn log_suppressed(&mut self, suppressed: Option<u64>, at: Duration) {
-        if let Some(suppressed) = suppressed {
+    fn log_suppressed(&mut self, at: Duration) {
+        if let Some(suppressed) = self.throttle.flush(at) {
             let text = format!("… and {suppressed} more lines");
             self.push(Line { at, source: "nodes".to_owned(), kind: LineKind::Info, text });
         }
     }
 
-    /// Adds a line to the event log.
     pub(crate) fn log(&mut self, source: &str, kind: LineKind, text: String, now: Instant) {
         let at = now.saturating_duration_since(self.started);
         self.push(Line { at, source: source.to_owned(), kind, text });
@@ -237,9 +226,11 @@ impl State {
         self.unprinted.push_back(line);
     }
 
-    /// Removes and returns the lines since the last call, oldest first.
-    pub(crate) fn take_lines(&mut self) -> impl Iterator<Item = Line> {
-        std::mem::take(&mut self.unprinted).into_iter()
+    /// Removes and returns the lines since the last call as text, oldest first.
+    pub(crate) fn take_lines(&mut self) -> String {
+        let text =
+            |line: Line| format!("{:>9.3}  {:<10} {}\n", line.at.as_secs_f64(), line.source, line.text);
+        self.unprinted.drain(..).map(text).collect()
     }
 
     /// Returns the summary, with one `key: value` per line.
@@ -289,8 +280,8 @@ mod tests {
         state.on_event(Event::Logged(LogLine { at, node: Some(8), level: Level::INFO, text }), at);
         assert!(state.log.back().is_some_and(|line| line.text.contains("leading")), "{:?}", state.log.back());
         assert!(state.log.iter().any(|line| line.text.contains("more lines")));
-        assert_eq!(state.take_lines().count(), state.log.len());
-        assert_eq!(state.take_lines().count(), 0);
+        assert_eq!(state.take_lines().lines().count(), state.log.len());
+        assert_eq!(state.take_lines(), "");
     }
 
     #[test]

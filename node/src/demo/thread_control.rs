@@ -5,11 +5,14 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+/// State that is requested of a thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Command {
+pub(super) enum Command {
     #[default]
     Run,
+    /// Stop the next time that the thread waits for anything.
     Hang,
+    /// End, even while the thread is stopped. Final.
     Exit,
 }
 
@@ -29,30 +32,14 @@ impl ThreadControl {
         self.command.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn send(&self, command: Command) {
+    pub(super) fn send(&self, command: Command) {
         let mut current = self.lock();
-        // Exit is final.
         if *current != Command::Exit {
             *current = command;
         }
         drop(current);
         self.changed.notify_one();
         self.released.notify_all();
-    }
-
-    /// Stops the thread the next time that it waits for anything.
-    pub(super) fn hang(&self) {
-        self.send(Command::Hang);
-    }
-
-    /// Continues a stopped thread.
-    pub(super) fn resume(&self) {
-        self.send(Command::Run);
-    }
-
-    /// Ends the thread, even while it is stopped.
-    pub(super) fn kill(&self) {
-        self.send(Command::Exit);
     }
 
     /// Blocks the whole thread while the node is stopped, and completes when it is killed. Must be polled together

@@ -15,29 +15,20 @@ pub(crate) struct Throttle {
     suppressed: u64,
 }
 
-/// Decision about a line.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Decision {
-    /// Number of lines that were suppressed in the last window; printed before this line.
-    pub(crate) suppressed: Option<u64>,
-    /// True if the line is printed.
-    pub(crate) show: bool,
-}
-
 impl Throttle {
-    /// Decides about a line that was logged at this time since the start.
-    pub(crate) fn admit(&mut self, at: Duration) -> Decision {
-        let suppressed = self.flush(at);
+    /// Decides about a line. Returns true if it is printed. Must be
+    /// called after [`Throttle::flush`].
+    pub(crate) fn admit(&mut self) -> bool {
         let show = self.admitted < MAX_LINES;
         if show {
             self.admitted += 1;
         } else {
             self.suppressed += 1;
         }
-        Decision { suppressed, show }
+        show
     }
 
-    /// Returns the number of suppressed lines, after the end of their window.
+    /// Returns the number of suppressed lines, if their window has ended at this time since the start.
     pub(crate) fn flush(&mut self, at: Duration) -> Option<u64> {
         if at < self.window_start + WINDOW {
             return None;
@@ -56,11 +47,11 @@ mod tests {
     fn throttle_counts_the_lines_beyond_its_limit() {
         let mut throttle = Throttle::default();
         let at = |milliseconds| Duration::from_millis(milliseconds);
-        let shown = (0..1000).filter(|_| throttle.admit(at(100)).show).count();
+        let shown = (0..1000).filter(|_| throttle.admit()).count();
         assert_eq!(shown, MAX_LINES as usize);
         assert_eq!(throttle.flush(at(500)), None);
         let suppressed = Some(1000 - u64::from(MAX_LINES));
-        assert_eq!(throttle.admit(at(1_200)), Decision { suppressed, show: true });
+        assert_eq!((throttle.flush(at(1_200)), throttle.admit()), (suppressed, true));
         assert_eq!(throttle.flush(at(2_200)), None, "nothing was suppressed");
     }
 }

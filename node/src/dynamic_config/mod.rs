@@ -34,28 +34,18 @@ type Children = Option<BTreeSet<String>>;
 /// The settings of a running node.
 #[derive(Debug)]
 pub struct DynamicConfig {
-    id: NodeId,
-    layers: Mutex<Layers>,
+    overrides: Mutex<Overrides>,
     settings: watch::Sender<Settings>,
     /// True once all keys have been read.
     is_complete: watch::Sender<bool>,
-}
-
-#[derive(Debug)]
-struct Layers {
-    /// The node's own settings.
-    base: Settings,
-    overrides: Overrides,
 }
 
 impl DynamicConfig {
     /// Returns the settings of the node `id`, with its own settings `base`.
     pub fn new(id: NodeId, base: Settings) -> DynamicConfig {
         let settings = watch::Sender::new(base.clone());
-        let overrides = Overrides::new(id.clone());
         DynamicConfig {
-            id,
-            layers: Mutex::new(Layers { base, overrides }),
+            overrides: Mutex::new(Overrides::new(id, base)),
             settings,
             is_complete: watch::Sender::new(false),
         }
@@ -66,16 +56,15 @@ impl DynamicConfig {
         self.settings.subscribe()
     }
 
-    /// Returns the node's own settings.
     pub(crate) fn base(&self) -> Settings {
-        self.layers().base.clone()
+        self.overrides().base.clone()
     }
 
     /// Replaces the node's own settings. Returns the effective settings.
     pub fn set_base(&self, base: Settings) -> Settings {
-        let mut layers = self.layers();
-        layers.base = base;
-        self.publish(&layers)
+        let mut overrides = self.overrides();
+        overrides.base = base;
+        self.publish(&overrides)
     }
 
     /// Waits until all keys have been read once.
@@ -100,7 +89,7 @@ impl DynamicConfig {
         let keys = join_all(
             dynamic_settings().map(|setting| self.follow_key(session, scope, setting, children.subscribe())),
         );
-        let folder = scope.folder(&self.id);
+        let folder = self.overrides().folder(scope);
         let listing = children_watch::follow(session, &folder, |names| {
             children.send_replace(Some(names.into_iter().collect()));
         });
@@ -115,16 +104,14 @@ impl DynamicConfig {
         setting: &'static Setting,
         mut children: watch::Receiver<Children>,
     ) {
-        let path = self.layers().overrides.path(scope, setting);
-        let exists =
-            |children: &Children| children.as_ref().is_some_and(|names| names.contains(setting.name));
-        let is_missing =
-            |children: &Children| children.as_ref().is_some_and(|names| !names.contains(setting.name));
+        let path = self.overrides().path(scope, setting);
+        let exists = |children: &Children| Some(children.as_ref()?.contains(setting.name));
+        let is_missing = |children: &Children| exists(children) == Some(false);
         let mut logged = None;
         while children.wait_for(Option::is_some).await.is_ok() {
             if is_missing(&children.borrow()) {
                 self.apply(scope, setting, None);
-                let _ = children.wait_for(exists).await;
+                let _ = children.wait_for(|children| exists(children) == Some(true)).await;
             }
             let watch = DataWatch::new(session.clone(), &path);
             let data = watch.subscribe();
@@ -150,7 +137,6 @@ impl DynamicConfig {
         }
     }
 
-    /// Applies each value of a key.
     async fn apply_all(
         &self,
         scope: Scope,
@@ -169,26 +155,25 @@ impl DynamicConfig {
 
     /// Applies the data of a key and logs the change or the error. `None`: the key does not exist.
     fn apply(&self, scope: Scope, setting: &'static Setting, data: Option<&[u8]>) {
-        let mut layers = self.layers();
-        let Layers { base, overrides } = &mut *layers;
-        match overrides.update(base, scope, setting, data) {
+        let mut overrides = self.overrides();
+        match overrides.update(scope, setting, data) {
             Update::Unchanged => {}
             Update::Changed(text) => info!("{text}"),
             Update::Rejected(text) => warn!("{text}"),
         }
-        self.publish(&layers);
+        self.publish(&overrides);
     }
 
     /// Records that a key cannot be read.
     fn skip(&self, scope: Scope, setting: &'static Setting) {
-        let mut layers = self.layers();
-        layers.overrides.skip(scope, setting);
-        self.publish(&layers);
+        let mut overrides = self.overrides();
+        overrides.skip(scope, setting);
+        self.publish(&overrides);
     }
 
     /// Publishes the effective settings if they have changed, and returns them.
-    fn publish(&self, Layers { base, overrides }: &Layers) -> Settings {
-        let effective = overrides.apply_to(base);
+    fn publish(&self, overrides: &Overrides) -> Settings {
+        let effective = overrides.effective();
         self.settings.send_if_modified(|settings| {
             let is_changed = *settings != effective;
             settings.clone_from(&effective);
@@ -200,8 +185,8 @@ impl DynamicConfig {
         effective
     }
 
-    fn layers(&self) -> MutexGuard<'_, Layers> {
+    fn overrides(&self) -> MutexGuard<'_, Overrides> {
         // Each update is complete before anything can panic.
-        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.overrides.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
 //! The overrides of one node: the values of the keys in ZooKeeper, and the settings with them applied. No I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::key::{FLEET_FOLDER, NODES_FOLDER, dynamic_settings, parse};
 use crate::model::node_id::NodeId;
@@ -16,27 +16,17 @@ pub(super) enum Scope {
     Node,
 }
 
-impl Scope {
-    const ALL: [Scope; 2] = [Scope::Fleet, Scope::Node];
+/// The scopes, those that take precedence last.
+const SCOPES: [Scope; 2] = [Scope::Fleet, Scope::Node];
 
-    /// Returns the path of the parent of the keys.
-    pub(super) fn folder(self, id: &NodeId) -> String {
-        match self {
-            Scope::Fleet => FLEET_FOLDER.to_owned(),
-            Scope::Node => format!("{NODES_FOLDER}/{id}"),
-        }
-    }
-}
-
-/// The overrides of a node.
 #[derive(Debug)]
 pub(super) struct Overrides {
     id: NodeId,
-    /// Default settings with one value changed, by the name of that setting. Ordered so that the node's own values are
-    /// applied last.
-    values: BTreeMap<(&'static str, Scope), Settings>,
-    /// Keys that have been read, or that cannot be read.
-    visited: BTreeSet<(&'static str, Scope)>,
+    /// The node's own settings.
+    pub(super) base: Settings,
+    /// Default settings with one value changed, by the name of that setting. `None` if the key is not set or cannot be
+    /// read; keys that were not read yet are missing.
+    values: BTreeMap<(&'static str, Scope), Option<Settings>>,
 }
 
 /// Problem of an address that is valid but not allowed.
@@ -48,60 +38,58 @@ const ORIGIN_NOT_ALLOWED: &str =
 pub(super) enum Update {
     /// The value is the same as before.
     Unchanged,
-    /// The value has changed.
     Changed(String),
     /// The new value is invalid; the previous one stays.
     Rejected(String),
 }
 
 impl Overrides {
-    pub(super) fn new(id: NodeId) -> Overrides {
-        Overrides { id, values: BTreeMap::new(), visited: BTreeSet::new() }
+    pub(super) fn new(id: NodeId, base: Settings) -> Overrides {
+        Overrides { id, base, values: BTreeMap::new() }
     }
 
-    /// Returns true if all keys of both scopes have been visited.
+    /// Returns true if all keys of both scopes have been read, or cannot be read.
     pub(super) fn is_complete(&self) -> bool {
-        self.visited.len() == dynamic_settings().count() * Scope::ALL.len()
+        self.values.len() == dynamic_settings().count() * SCOPES.len()
+    }
+
+    /// Returns the path of the parent of the keys.
+    pub(super) fn folder(&self, scope: Scope) -> String {
+        match scope {
+            Scope::Fleet => FLEET_FOLDER.to_owned(),
+            Scope::Node => format!("{NODES_FOLDER}/{}", self.id),
+        }
     }
 
     /// Returns the path of the key of `setting`.
     pub(super) fn path(&self, scope: Scope, setting: &Setting) -> String {
-        format!("{}/{}", scope.folder(&self.id), setting.name)
+        format!("{}/{}", self.folder(scope), setting.name)
     }
 
-    /// Updates one key. `data` is `None` if its znode does not exist; `base` are the node's own settings.
-    pub(super) fn update(
-        &mut self,
-        base: &Settings,
-        scope: Scope,
-        setting: &'static Setting,
-        data: Option<&[u8]>,
-    ) -> Update {
+    /// Updates one key. `data` is `None` if its znode does not exist.
+    pub(super) fn update(&mut self, scope: Scope, setting: &'static Setting, data: Option<&[u8]>) -> Update {
         let key = (setting.name, scope);
-        self.visited.insert(key);
         let parsed = data.map_or(Ok(None), |data| parse(setting, data)).and_then(|value| match value {
-            Some(value) if !is_allowed(base, &value) => Err(ORIGIN_NOT_ALLOWED.to_owned()),
+            Some(value) if !self.is_allowed(&value) => Err(ORIGIN_NOT_ALLOWED.to_owned()),
             value => Ok(value),
         });
         let path = self.path(scope, setting);
+        let current = self.values.entry(key).or_default();
         let value = match parsed {
             Ok(value) => value,
             Err(problem) => {
-                let consequence = match self.values.get(&key) {
+                let consequence = match current {
                     Some(value) => format!("keeping {}", shown(setting, value)),
                     None => "treating it as not set".to_owned(),
                 };
                 return Update::Rejected(format!("{path} is rejected, {consequence}: {problem}"));
             }
         };
-        let before = match &value {
-            Some(value) => self.values.insert(key, value.clone()),
-            None => self.values.remove(&key),
-        };
-        if value == before {
+        if value == *current {
             return Update::Unchanged;
         }
-        let own = self.values.get(&(setting.name, Scope::Node)).filter(|_| scope == Scope::Fleet);
+        current.clone_from(&value);
+        let own = self.value(Scope::Node, setting).filter(|_| scope == Scope::Fleet);
         Update::Changed(match (value, own) {
             (Some(value), None) => format!("follows {path}: {}", shown(setting, &value)),
             (Some(value), Some(own)) => format!(
@@ -116,38 +104,41 @@ impl Overrides {
 
     /// Records that a key cannot be read. Its previous value stays.
     pub(super) fn skip(&mut self, scope: Scope, setting: &'static Setting) {
-        self.visited.insert((setting.name, scope));
+        self.values.entry((setting.name, scope)).or_default();
+    }
+
+    fn value(&self, scope: Scope, setting: &Setting) -> Option<&Settings> {
+        self.values.get(&(setting.name, scope))?.as_ref()
     }
 
     /// Returns the value that applies now, for the log.
     fn describe_effective(&self, setting: &Setting) -> String {
-        match self.values.range((setting.name, Scope::Fleet)..=(setting.name, Scope::Node)).next_back() {
-            Some(((_, scope), value)) => {
-                format!("follows {}: {}", self.path(*scope, setting), shown(setting, value))
+        for scope in [Scope::Node, Scope::Fleet] {
+            if let Some(value) = self.value(scope, setting) {
+                return format!("follows {}: {}", self.path(scope, setting), shown(setting, value));
             }
-            None => "the node's own setting applies again".to_owned(),
         }
+        "the node's own setting applies again".to_owned()
     }
 
-    /// Returns the node's own settings `base` with the overrides applied.
-    pub(super) fn apply_to(&self, base: &Settings) -> Settings {
-        let mut settings = base.clone();
-        for ((name, _), value) in &self.values {
-            // The allowed origins may have changed at SIGHUP.
-            if !is_allowed(base, value) {
-                continue;
-            }
-            for setting in dynamic_settings().filter(|setting| setting.name == *name) {
-                (setting.field.copy)(value, &mut settings);
+    /// Returns the node's own settings with the overrides applied.
+    pub(super) fn effective(&self) -> Settings {
+        let mut settings = self.base.clone();
+        for scope in SCOPES {
+            for setting in dynamic_settings() {
+                // The allowed origins may have changed at SIGHUP.
+                if let Some(value) = self.value(scope, setting).filter(|value| self.is_allowed(value)) {
+                    (setting.field.copy)(value, &mut settings);
+                }
             }
         }
         settings
     }
-}
 
-/// Returns false if `value` sets an `api_url` whose origin the node's own settings do not allow.
-fn is_allowed(base: &Settings, value: &Settings) -> bool {
-    value.api_url.as_ref().is_none_or(|url| base.allows_api(url))
+    /// Returns false if `value` sets an `api_url` whose origin the node's own settings do not allow.
+    fn is_allowed(&self, value: &Settings) -> bool {
+        value.api_url.as_ref().is_none_or(|url| self.base.allows_api(url))
+    }
 }
 
 fn shown(setting: &Setting, value: &Settings) -> String {
@@ -163,23 +154,19 @@ mod tests {
     use super::*;
 
     fn overrides() -> Overrides {
-        Overrides::new("3".parse().unwrap())
+        Overrides::new("3".parse().unwrap(), Settings::default())
     }
 
     fn setting(name: &str) -> &'static Setting {
         dynamic_settings().find(|setting| setting.name == name).unwrap()
     }
 
-    fn period() -> &'static Setting {
-        setting("sampling_period")
-    }
-
     fn update(overrides: &mut Overrides, scope: Scope, name: &str, data: Option<&[u8]>) -> Update {
-        overrides.update(&Settings::default(), scope, setting(name), data)
+        overrides.update(scope, setting(name), data)
     }
 
     fn update_period(overrides: &mut Overrides, scope: Scope, data: Option<&[u8]>) -> Update {
-        update(overrides, scope, period().name, data)
+        update(overrides, scope, "sampling_period", data)
     }
 
     fn changed(text: &str) -> Update {
@@ -187,7 +174,7 @@ mod tests {
     }
 
     fn seconds(overrides: &Overrides) -> u64 {
-        overrides.apply_to(&Settings::default()).sampling_period.as_secs()
+        overrides.effective().sampling_period.as_secs()
     }
 
     #[test]
@@ -237,26 +224,26 @@ mod tests {
     #[test]
     fn overrides_follow_only_api_origins_that_the_settings_list() {
         let url = |text: &str| text.parse::<Url>().unwrap();
-        let api = |overrides: &Overrides, base: &Settings| overrides.apply_to(base).api_url.map(String::from);
-        let base = Settings { api_origins: vec![url("https://api.example")], ..Settings::default() };
         let mut overrides = overrides();
-        let mut update = |base: &Settings, scope, data: &[u8]| {
-            let update = overrides.update(base, scope, setting("api_url"), Some(data));
-            (update, overrides.apply_to(base).api_url.map(String::from))
+        overrides.base.api_origins = vec![url("https://api.example")];
+        let update = |overrides: &mut Overrides, scope, data: &[u8]| {
+            let update = overrides.update(scope, setting("api_url"), Some(data));
+            (update, overrides.effective().api_url.map(String::from))
         };
-        let (rejected, url_now) = update(&base, Scope::Fleet, b"http://10.0.0.1:2375/images?x=1");
+        let (rejected, url_now) = update(&mut overrides, Scope::Fleet, b"http://10.0.0.1:2375/images?x=1");
         let Update::Rejected(text) = rejected else { panic!("{rejected:?}") };
         assert!(text.contains("api_origins") && !text.contains("10.0.0.1"), "{text}");
         assert_eq!(url_now, None);
-        let (_, url_now) = update(&base, Scope::Fleet, b"https://api.example/nuevo");
+        let (_, url_now) = update(&mut overrides, Scope::Fleet, b"https://api.example/nuevo");
         assert_eq!(url_now.as_deref(), Some("https://api.example/nuevo"));
         // The list may change at SIGHUP, after an address was accepted.
-        let stricter = Settings { api_origins: vec![url("https://b.example")], ..Settings::default() };
-        let own = Settings { api_url: Some(url("https://api.example/own")), ..stricter.clone() };
-        let (second, _) = update(&own, Scope::Node, b"https://api.example/2");
+        overrides.base.api_origins = vec![url("https://b.example")];
+        overrides.base.api_url = Some(url("https://api.example/own"));
+        let (second, url_now) = update(&mut overrides, Scope::Node, b"https://api.example/2");
         assert!(matches!(second, Update::Changed(_)));
-        assert_eq!(api(&overrides, &stricter), None);
-        assert_eq!(api(&overrides, &own).as_deref(), Some("https://api.example/2"), "the node's own origin");
+        assert_eq!(url_now.as_deref(), Some("https://api.example/2"), "the node's own origin");
+        overrides.base.api_url = None;
+        assert_eq!(overrides.effective().api_url, None);
     }
 
     #[test]
@@ -277,13 +264,13 @@ mod tests {
             log: Some("debug".to_owned()),
             ..Settings::default()
         };
-        assert_eq!(overrides.apply_to(&Settings::default()), expected);
+        assert_eq!(overrides.effective(), expected);
     }
 
     #[test]
     fn overrides_are_complete_when_all_keys_of_both_scopes_were_visited() {
         let mut overrides = overrides();
-        for scope in Scope::ALL {
+        for scope in SCOPES {
             for setting in dynamic_settings() {
                 assert!(!overrides.is_complete());
                 match setting.name {

@@ -64,7 +64,7 @@ fn parse(text: &str) -> Result<Targets, String> {
 
 /// Parses a level: a name, or a number from 0 (off) to 5 (trace). Rejects an empty text, which the library accepts.
 fn level(text: &str) -> Option<LevelFilter> {
-    if text.trim().is_empty() { None } else { text.trim().parse().ok() }
+    Some(text.trim()).filter(|text| !text.is_empty())?.parse().ok()
 }
 
 /// Checks a target: the path of a module, or the beginning of one.

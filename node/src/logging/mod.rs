@@ -4,7 +4,6 @@
 mod filter;
 mod writer;
 
-use std::fmt;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,16 +34,10 @@ const FINISH_TIMEOUT: Duration = Duration::from_millis(500);
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// Handle to the filter of the log. Clones share the filter.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Logs {
     initial: Targets,
     filter: reload::Handle<Targets, Registry>,
-}
-
-impl fmt::Debug for Logs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Logs").finish_non_exhaustive()
-    }
 }
 
 impl Logs {

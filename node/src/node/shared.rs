@@ -110,14 +110,13 @@ impl Shared {
         });
         let options =
             SessionOptions { servers: settings.zookeeper.clone(), timeout: settings.session_timeout };
-        let session = match &state_file {
-            // Each session is recorded before a znode is created in it.
-            Some((file, _)) => {
-                let file = file.clone();
-                Session::start_with_callback(options, move |session| file.add_session(session))
+        // Each session is recorded before a znode is created in it.
+        let record = state_file.clone();
+        let session = Session::start_with_callback(options, move |session| {
+            if let Some((file, _)) = &record {
+                file.add_session(session);
             }
-            None => Session::start(options),
-        };
+        });
         let counter = WriteCounter::new(session.clone(), counter::PATH);
         counter.set_enabled(settings.counting() == Counting::PerNode).await;
         let shared = Shared {

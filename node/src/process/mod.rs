@@ -5,4 +5,5 @@ pub(crate) mod panics;
 pub(crate) mod restart_policy;
 pub mod stale_sessions;
 pub mod state_dir;
+pub(crate) mod stdout;
 pub mod systemd;

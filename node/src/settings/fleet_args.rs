@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use super::table::{SETTINGS, Setting};
+use super::table::{Setting, fleet_settings};
 
 /// Values of the flags that set settings of the fleet.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ impl FleetArgs {
     /// In debug builds, if there is no such setting.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> FleetArgs {
-        debug_assert!(settings_with_flags().any(|setting| setting.name == name), "no setting {name}");
+        debug_assert!(fleet_settings().any(|setting| setting.name == name), "no setting {name}");
         self.values.insert(name, value.into());
         self
     }
@@ -38,16 +38,9 @@ impl FleetArgs {
     }
 }
 
-/// Returns the settings whose flags are defined here.
-fn settings_with_flags() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().filter(|setting| setting.in_file.is_some())
-}
-
 fn arg(setting: &'static Setting) -> Arg {
-    let mut help = format!("{} [default: {}]", setting.help, setting.default.text());
-    if !setting.variables.is_empty() {
-        help = format!("{help} [env: {}]", setting.variables.join(", "));
-    }
+    let (default, variables) = (setting.default.text(), setting.variables.join(", "));
+    let help = format!("{} [default: {default}] [env: {variables}]", setting.help);
     let arg = Arg::new(setting.name).long(setting.flag).help(help).help_heading(setting.heading);
     match setting.value_name {
         Some(value_name) => arg.value_name(value_name),
@@ -57,7 +50,7 @@ fn arg(setting: &'static Setting) -> Arg {
 
 impl Args for FleetArgs {
     fn augment_args(command: Command) -> Command {
-        command.args(settings_with_flags().map(arg))
+        command.args(fleet_settings().map(arg))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -73,7 +66,7 @@ impl FromArgMatches for FleetArgs {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in settings_with_flags() {
+        for setting in fleet_settings() {
             let value = match setting.value_name {
                 Some(_) => matches.get_one::<String>(setting.name).cloned(),
                 None => matches.get_flag(setting.name).then(|| false.to_string()),

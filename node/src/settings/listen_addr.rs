@@ -1,7 +1,7 @@
 //! Listen address: `host:port`, or `:port` for all addresses of the machine.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::str::FromStr;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -38,11 +38,9 @@ impl ListenAddr {
     pub fn resolve(&self) -> io::Result<SocketAddr> {
         if self.host.is_empty() {
             let has_ipv6 = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok();
-            return Ok(if has_ipv6 {
-                (Ipv6Addr::UNSPECIFIED, self.port).into()
-            } else {
-                (Ipv4Addr::UNSPECIFIED, self.port).into()
-            });
+            let ip: IpAddr =
+                if has_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            return Ok((ip, self.port).into());
         }
         let mut addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
         addresses.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the host has no address"))
@@ -101,17 +99,13 @@ impl FromStr for ListenAddr {
         let (host, port) =
             text.rsplit_once(':').ok_or("it has no port; write HOST:PORT, or :PORT for all addresses")?;
         // "+1" is a number to Rust.
-        let digits = Some(port).filter(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-        let port = digits
-            .and_then(|digits| digits.parse().ok())
-            .ok_or("its port is not a number from 0 to 65535")?;
+        let port = port.parse().ok().filter(|_| !port.starts_with('+'));
+        let port = port.ok_or("its port is not a number from 0 to 65535")?;
         let host = match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {
             Some(Some(address)) if is_ipv6(address) => address,
             Some(_) => return Err("the text in brackets is not an IPv6 address"),
             None if host.contains(':') => return Err("an IPv6 address is written in brackets"),
-            None if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) => {
-                return Err("its host is not a name or an address");
-            }
+            None if !is_name(host) => return Err("its host is not a name or an address"),
             None => host,
         };
         Ok(ListenAddr { host: host.to_owned(), port })
@@ -121,10 +115,11 @@ impl FromStr for ListenAddr {
 /// Returns true if this is an IPv6 address, with or without a zone as in `fe80::1%eth0`.
 fn is_ipv6(text: &str) -> bool {
     let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
-    let plain = |zone: &str| {
-        !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(plain)
+    address.parse::<Ipv6Addr>().is_ok() && zone.is_none_or(|zone| !zone.is_empty() && is_name(zone))
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 #[cfg(test)]
@@ -166,6 +161,7 @@ mod tests {
             ("http://h:1", "URL"),
             ("http://h", "URL"),
             ("\"127.0.0.1:8000\"", "quotation marks"),
+            ("'127.0.0.1:8000'", "quotation marks"),
             ("'127.0.0.1':8000", "quotation marks"),
             ("a b:1", "name"),
             ("*:8000", "name"),

@@ -24,7 +24,7 @@ pub(crate) use self::values::sampling_period;
 
 use self::api_token::{ApiToken, TokenError};
 use self::listen_addr::ListenAddr;
-use self::table::{ChangeMode, DefaultValue, SETTINGS, Setting};
+use self::table::{ChangeMode, DefaultValue, SETTINGS, fleet_settings};
 use crate::model::text::sanitize_for_log;
 
 /// Complete and valid settings of a node.
@@ -165,30 +165,9 @@ impl Source {
     }
 }
 
-/// The layers of sources.
-struct Layered<'a> {
-    args: &'a FleetArgs,
-    env: Env<'a>,
-    boards: &'a Boards,
-}
-
-impl Layered<'_> {
-    /// Returns the value in the topmost layer that has one, and its source.
-    fn find(&self, setting: &Setting) -> Option<(String, Source)> {
-        let in_file = setting.in_file?;
-        if let Some(text) = self.args.get(setting) {
-            return Some((text.to_owned(), Source::Flag(setting.flag)));
-        }
-        if let Some((name, text)) = self.env.first(setting.variables) {
-            return Some((text, Source::Variable(name)));
-        }
-        in_file(self.boards).map(|located| (located.value, Source::File(located.at)))
-    }
-}
-
 impl Default for Settings {
+    #[expect(clippy::expect_used, reason = "the defaults are constants")]
     fn default() -> Settings {
-        #[expect(clippy::expect_used, reason = "the defaults are constants")]
         let mut settings = Settings {
             zookeeper: "localhost:2181".parse().expect("a valid address"),
             session_timeout: Duration::ZERO,
@@ -210,7 +189,6 @@ impl Default for Settings {
         };
         for setting in &SETTINGS {
             if let DefaultValue::Value(text) = setting.default {
-                #[expect(clippy::expect_used, reason = "the defaults are constants")]
                 (setting.field.parse)(&mut settings, text, None).expect("a valid default");
             }
         }
@@ -224,10 +202,18 @@ impl Settings {
     /// # Errors
     /// A value is wrong; the error names its source and describes valid values.
     pub fn assemble(args: &FleetArgs, boards: &Boards, env: Env<'_>) -> Result<Settings, SettingsError> {
-        let layers = Layered { args, env, boards };
         let mut settings = Settings::default();
         for setting in &SETTINGS {
-            let Some((text, source)) = layers.find(setting) else { continue };
+            let Some(in_file) = setting.in_file else { continue };
+            let (text, source) = if let Some(text) = args.get(setting) {
+                (text.to_owned(), Source::Flag(setting.flag))
+            } else if let Some((name, text)) = env.first(setting.variables) {
+                (text, Source::Variable(name))
+            } else if let Some(located) = in_file(boards) {
+                (located.value, Source::File(located.at))
+            } else {
+                continue;
+            };
             let checked = match source {
                 // TOML has removed the quotes.
                 Source::File(_) => Ok(()),
@@ -307,8 +293,7 @@ impl Settings {
 
     /// Returns all settings of the fleet with their values for people.
     pub(crate) fn describe(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let fleet = SETTINGS.iter().filter(|setting| setting.in_file.is_some());
-        fleet.map(|setting| {
+        fleet_settings().map(|setting| {
             (setting.name, (setting.show)(self).unwrap_or_else(|| setting.default.text().to_owned()))
         })
     }

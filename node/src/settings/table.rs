@@ -331,7 +331,7 @@ pub(crate) static SETTINGS: [Setting; 17] = [
         field: field!(metrics_listen, |text, _| listen_addr(text).map(Some)),
     },
     Setting {
-        name: LOG,
+        name: "log",
         flag: "log",
         value_name: Some("FILTER"),
         heading: "Logs",
@@ -345,10 +345,14 @@ pub(crate) static SETTINGS: [Setting; 17] = [
     },
 ];
 
+/// Returns the settings of the fleet, whose flags `FleetArgs` defines.
+pub(super) fn fleet_settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| setting.in_file.is_some())
+}
+
 /// Names of settings that code refers to.
 pub(crate) const SAMPLING_PERIOD: &str = "sampling_period";
 pub(crate) const API_URL: &str = "api_url";
-const LOG: &str = "log";
 
 fn debug(value: &impl Debug) -> String {
     format!("{value:?}")

@@ -1,46 +1,35 @@
 use super::*;
-use crate::settings::{Env, FleetArgs};
+use crate::settings::{FleetArgs, tests};
 
-/// Returns a valid value of each setting that is not the default, as a flag has it and as boards.toml has it.
-fn samples() -> Vec<(&'static str, &'static str, &'static str)> {
-    vec![
-        ("zookeeper", "zk1:2181/fleet", "'zk1:2181/fleet'"),
-        ("session_timeout", "7.5s", "'7.5s'"),
-        ("sampling_period", "500ms", "0.5"),
-        ("api_url", "http://h/nuevo", "'http://h/nuevo'"),
-        ("api_method", "post", "'post'"),
-        ("api_token_file", "token", "'token'"),
-        ("api_token_origin", "https://h:8443", "'https://h:8443'"),
-        ("api_origins", "http://a,http://b", "['http://a', 'http://b']"),
-        ("measurements", "/m", "'/m'"),
-        ("name", "app{id}", "'app{id}'"),
-        ("election", "/e", "'/e'"),
-        ("lead", "false", "false"),
-        ("sync", "barrier", "'barrier'"),
-        ("release", "complete", "'complete'"),
-        ("counter", "per-cycle", "'per-cycle'"),
-        ("metrics_listen", "127.0.0.1:9100", "'127.0.0.1:9100'"),
-    ]
-}
+/// Valid value of each setting that is not the default, as a flag has it and as boards.toml has it.
+const SAMPLES: [(&str, &str, &str); 16] = [
+    ("zookeeper", "zk1:2181/fleet", "'zk1:2181/fleet'"),
+    ("session_timeout", "7.5s", "'7.5s'"),
+    ("sampling_period", "500ms", "0.5"),
+    ("api_url", "http://h/nuevo", "'http://h/nuevo'"),
+    ("api_method", "post", "'post'"),
+    ("api_token_file", "token", "'token'"),
+    ("api_token_origin", "https://h:8443", "'https://h:8443'"),
+    ("api_origins", "http://a,http://b", "['http://a', 'http://b']"),
+    ("measurements", "/m", "'/m'"),
+    ("name", "app{id}", "'app{id}'"),
+    ("election", "/e", "'/e'"),
+    ("lead", "false", "false"),
+    ("sync", "barrier", "'barrier'"),
+    ("release", "complete", "'complete'"),
+    ("counter", "per-cycle", "'per-cycle'"),
+    ("metrics_listen", "127.0.0.1:9100", "'127.0.0.1:9100'"),
+];
 
 /// Returns the sample of `setting` as a flag and as boards.toml have it.
 fn sample(setting: &Setting) -> (&'static str, &'static str) {
-    let found = samples().into_iter().find(|(name, ..)| *name == setting.name);
+    let found = SAMPLES.into_iter().find(|(name, ..)| *name == setting.name);
     let (_, text, toml) = found.unwrap_or_else(|| panic!("add a sample of {}", setting.name));
     (text, toml)
 }
 
-fn fleet_settings() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().filter(|setting| setting.in_file.is_some())
-}
-
 fn assemble(args: &FleetArgs, variables: &[(&str, &str)], file: &str) -> Settings {
-    let boards = Boards::parse(file, "boards.toml").unwrap();
-    let variable = |name: &str| {
-        let found = variables.iter().find(|(known, _)| *known == name);
-        found.map(|(_, value)| (*value).to_owned())
-    };
-    Settings::assemble(args, &boards, Env { variable: &variable }).unwrap()
+    tests::assemble(args.clone(), variables, file).unwrap()
 }
 
 /// Asserts that `settings` has the sample of `setting`.

@@ -76,7 +76,6 @@ pub(super) fn one_of<T: Copy>(what: &str, names: Names<T>, text: &str) -> Result
     })
 }
 
-/// Returns the name of a value.
 pub(super) fn name_of<T: PartialEq>(names: Names<T>, value: &T) -> String {
     names.iter().find(|(_, named)| named == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
 }
@@ -99,7 +98,6 @@ fn parse_duration(text: &str) -> Result<Duration, InvalidValue> {
     })
 }
 
-/// Parses a sampling period.
 pub(crate) fn sampling_period(text: &str) -> Result<Duration, InvalidValue> {
     let period = parse_duration(text)?;
     duration::period(period).map_err(|_| {

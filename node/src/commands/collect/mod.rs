@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use atalaya_collector::{Collector, Options, open_store_with};
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -25,18 +26,14 @@ use crate::commands::exit::Failure;
 pub(super) fn main(args: &CollectArgs) -> Result<(), Failure> {
     let settings = CollectorSettings::assemble(args, process_environment())?;
     // SQLite and the network wait most of the time. The second thread serves requests while the first one encrypts.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(Failure::internal)?;
-    runtime.block_on(run(settings))
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(Failure::internal)?.block_on(run(settings))
 }
 
 async fn run(settings: CollectorSettings) -> Result<(), Failure> {
     let CollectorSettings { listen, store, has_visible_password, redis, token_file, options } = settings;
-    let stop_signal = stop_signal().map_err(Failure::internal)?;
-    let reload_requests = reload_signals().map_err(Failure::internal)?;
+    let stop_signal = stop_signal()?;
+    let reload_requests = reload_signals()?;
     if has_visible_password {
         warn!("every user of this machine can see the password in --store; use --redis-password-file");
     }
@@ -58,17 +55,15 @@ async fn run(settings: CollectorSettings) -> Result<(), Failure> {
     if let Err(error) = store.check().await {
         warn!(%error, "reports cannot be stored yet; they are answered with 503 until the store is available");
     }
-    let reloading = tokio::spawn(reload(reload_requests, token_file, options));
+    tokio::spawn(reload(reload_requests, token_file, options));
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    let stop_task = tokio::spawn(async move {
+    tokio::spawn(async move {
         let signal = stop_signal.await;
         info!(signal, "stopping after all requests have been answered");
         stopping.cancel();
     });
     collector.run(stop).await;
-    stop_task.abort();
-    reloading.abort();
     info!("stopped");
     Ok(())
 }

@@ -14,17 +14,14 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    /// Returns the value of the flag `--{flag}` if it is given, or that of the environment variable.
-    pub(super) fn find(
-        flag: &str,
-        given: Option<&str>,
-        variable: &str,
-        environment: Env<'_>,
-    ) -> Option<Setting> {
+    /// Returns the value of the flag `--{flag}` if it is given, or that of its environment variable: for `token-file`
+    /// that is `ATALAYA_TOKEN_FILE`.
+    pub(super) fn find(flag: &str, given: Option<&str>, environment: Env<'_>) -> Option<Setting> {
         if let Some(text) = given {
             return Some(Setting { text: text.to_owned(), is_flag: true, origin: format!("--{flag}") });
         }
-        let (name, text) = environment.first(&[variable])?;
+        let variable = format!("ATALAYA_{}", flag.replace('-', "_").to_uppercase());
+        let (name, text) = environment.first(&[&variable])?;
         Some(Setting { text, is_flag: false, origin: format!("the environment variable {name}") })
     }
 

@@ -35,50 +35,46 @@ pub(super) struct CollectorSettings {
 impl CollectorSettings {
     /// Reads flags, environment and the files that they name.
     pub(super) fn assemble(args: &CollectArgs, environment: Env<'_>) -> Result<CollectorSettings, Failure> {
-        let setting = |flag, given: Option<&String>, variable| {
-            Setting::find(flag, given.map(String::as_str), variable, environment)
-        };
-        let file = |flag, given: Option<&PathBuf>, variable| match given {
-            Some(path) => Some(path.clone()),
-            None => Setting::find(flag, None, variable, environment).map(|setting| setting.text.into()),
+        let setting =
+            |flag, given: Option<&String>| Setting::find(flag, given.map(String::as_str), environment);
+        let file = |flag, given: Option<&PathBuf>| {
+            given.cloned().or_else(|| Some(Setting::find(flag, None, environment)?.text.into()))
         };
         let rate = args.rate.map(|rate| rate.to_string());
-        let limits = limits(
-            setting("rate", rate.as_ref(), "ATALAYA_RATE"),
-            setting("max-clock-skew", args.max_clock_skew.as_ref(), "ATALAYA_MAX_CLOCK_SKEW"),
-        )?;
+        let limits =
+            limits(setting("rate", rate.as_ref()), setting("max-clock-skew", args.max_clock_skew.as_ref()))?;
         let (keep_reports, keep_hours) = retention(
-            setting("keep-reports", args.keep_reports.as_ref(), "ATALAYA_KEEP_REPORTS"),
-            setting("keep-hours", args.keep_hours.as_ref(), "ATALAYA_KEEP_HOURS"),
+            setting("keep-reports", args.keep_reports.as_ref()),
+            setting("keep-hours", args.keep_hours.as_ref()),
         )?;
         let tls = load_tls(
-            file("tls-certificate", args.tls_certificate.as_ref(), "ATALAYA_TLS_CERTIFICATE"),
-            file("tls-key", args.tls_key.as_ref(), "ATALAYA_TLS_KEY"),
+            file("tls-certificate", args.tls_certificate.as_ref()),
+            file("tls-key", args.tls_key.as_ref()),
         )?;
-        let token_file = file("token-file", args.token_file.as_ref(), "ATALAYA_TOKEN_FILE");
+        let token_file = file("token-file", args.token_file.as_ref());
         let tokens = match &token_file {
             Some(path) => read_tokens(path).map_err(Failure::config)?,
             None => Tokens::none(),
         };
-        let proxies = match setting("trusted-proxy", args.trusted_proxy.as_ref(), "ATALAYA_TRUSTED_PROXY") {
+        let proxies = match setting("trusted-proxy", args.trusted_proxy.as_ref()) {
             Some(setting) => setting.text.parse().map_err(|error| setting.invalid(error))?,
             None => Proxies::default(),
         };
-        let listen = listen_address(setting("listen", args.listen.as_ref(), "ATALAYA_LISTEN"))?;
+        let listen = listen_address(setting("listen", args.listen.as_ref()))?;
         let names = (!args.allowed_host.is_empty()).then(|| args.allowed_host.join(","));
-        let hosts = allowed_hosts(&listen, setting("allowed-host", names.as_ref(), "ATALAYA_ALLOWED_HOST"))?;
-        let store = setting("store", args.store.as_ref(), "ATALAYA_STORE");
+        let hosts = allowed_hosts(&listen, setting("allowed-host", names.as_ref()))?;
+        let store = setting("store", args.store.as_ref());
+        let has_visible_password =
+            store.as_ref().is_some_and(|store| store.is_flag && has_password(&store.text));
         let redis = redis_access([
-            file("redis-password-file", args.redis_password_file.as_ref(), "ATALAYA_REDIS_PASSWORD_FILE"),
-            file("redis-ca", args.redis_ca.as_ref(), "ATALAYA_REDIS_CA"),
-            file("redis-certificate", args.redis_certificate.as_ref(), "ATALAYA_REDIS_CERTIFICATE"),
-            file("redis-key", args.redis_key.as_ref(), "ATALAYA_REDIS_KEY"),
+            file("redis-password-file", args.redis_password_file.as_ref()),
+            file("redis-ca", args.redis_ca.as_ref()),
+            file("redis-certificate", args.redis_certificate.as_ref()),
+            file("redis-key", args.redis_key.as_ref()),
         ])?;
         Ok(CollectorSettings {
             listen,
-            has_visible_password: store
-                .as_ref()
-                .is_some_and(|store| store.is_flag && has_password(&store.text)),
+            has_visible_password,
             store: store.map_or_else(|| default_store(environment), |store| store.text),
             redis,
             token_file,
@@ -128,9 +124,7 @@ fn retention(
 
 fn listen_address(setting: Option<Setting>) -> Result<ListenAddr, Failure> {
     match setting {
-        None => DEFAULT_LISTEN
-            .parse()
-            .map_err(|problem| Failure::internal(anyhow!("{DEFAULT_LISTEN}: {problem}"))),
+        None => DEFAULT_LISTEN.parse().map_err(|problem: &str| Failure::internal(anyhow!(problem))),
         Some(setting) => setting.text.parse().map_err(|problem| {
             setting.invalid(format!("bad listen address \"{}\": {problem}", sanitize_for_log(&setting.text)))
         }),
@@ -215,9 +209,6 @@ mod tests {
             (&["--tls-key", "/nowhere/k", "--tls-certificate", "/nowhere/c"], "/nowhere/c: no certificate"),
             (&["--token-file", "/nowhere/t"], "the token file /nowhere/t"),
             (&["--listen", "8000"], "--listen: bad listen address \"8000\": it has no port"),
-            (&["--listen", "http://h:8000"], "it is a URL"),
-            (&["--listen", "'127.0.0.1:8000'"], "quotation marks"),
-            (&["--listen", ":70000"], "65535"),
             (&["--allowed-host", "http://h"], "--allowed-host: \"http://h\": expected a host name"),
             (&["--redis-key", "/nowhere/k"], "--redis-certificate and --redis-key"),
             (&["--redis-password-file", "/nowhere/p"], "the password for Redis in /nowhere/p"),

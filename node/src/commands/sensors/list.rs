@@ -10,7 +10,7 @@ use super::load_board;
 use crate::commands::args::{BoardArgs, ConnectionArgs, Output};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
-use crate::commands::tools::with_session_from;
+use crate::commands::tools::connection::with_session_from;
 use crate::model::health_status::HealthStatus;
 use crate::model::node_id::NodeId;
 use crate::model::node_info::{self, NodeInfo, SensorStatus};
@@ -64,22 +64,17 @@ fn list_board(args: &SensorsListArgs) -> Result<String, Failure> {
         return Ok(sensors.map(line).collect());
     }
     let header = ["sensor", "chip", "address", "measures", "unit", "backend"];
-    let rows = sensors.map(|sensor| {
-        let mut row = common_cells(&sensor);
-        row.push(backend.to_owned());
-        row
-    });
-    Ok(align(&header, rows))
+    Ok(align(&header, sensors.map(|sensor| cells(&sensor, [backend.to_owned()]))))
 }
 
 /// Lists the sensors that node `id` has published in ZooKeeper.
 fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
     let path = format!("{}/{id}", node_info::PARENT_PATH);
-    let data = with_session_from(args.board.boards.as_ref(), &args.connection, |session| async move {
+    let data = with_session_from(args.board.boards.as_ref(), &args.connection, async |session| {
         let connection = session.connection().await;
         // Without it, a follower of the ensemble could return older data.
-        connection.sync().await.map_err(Failure::temp_fail)?;
-        match connection.get_opt(&path).await.map_err(Failure::temp_fail)? {
+        connection.sync().await?;
+        match connection.get_opt(&path).await? {
             Some((data, _)) => Ok(data),
             None => Err(Failure::io(anyhow!("node {id} is not running: znode {path} does not exist"))),
         }
@@ -100,27 +95,20 @@ fn list_node(id: &NodeId, args: &SensorsListArgs) -> Result<String, Failure> {
     let header = ["sensor", "chip", "address", "measures", "unit", "health", "since", "count", "error"];
     let rows = node.sensors.iter().map(|sensor| {
         let health = &sensor.health;
-        let mut row = common_cells(sensor);
-        row.push(health.state.name().to_owned());
-        row.push(health.since.map_or_else(|| "-".to_owned(), |since| format!("{since:.0}")));
-        row.push(health.count.to_string());
-        row.push(health.error.as_deref().map_or_else(|| "-".to_owned(), cell));
-        row
+        let since = health.since.map_or_else(|| "-".to_owned(), |since| format!("{since:.0}"));
+        let error = health.error.as_deref().map_or_else(|| "-".to_owned(), cell);
+        cells(sensor, [health.state.name().to_owned(), since, health.count.to_string(), error])
     });
     Ok(align(&header, rows))
 }
 
-/// Returns the first five columns, which both tables have.
-fn common_cells(sensor: &SensorStatus) -> Vec<String> {
+/// Returns the five columns that both tables have, and `more`.
+fn cells<const N: usize>(sensor: &SensorStatus, more: [String; N]) -> Vec<String> {
     let list = |words: &[&str]| if words.is_empty() { "-".to_owned() } else { cell(&words.join(", ")) };
     let quantities: Vec<&str> = sensor.quantities.iter().map(String::as_str).collect();
-    vec![
-        cell(&sensor.name),
-        cell(&sensor.chip),
-        cell(&sensor.location()),
-        list(&quantities),
-        list(&sensor.units()),
-    ]
+    let (location, units) = (sensor.location(), sensor.units());
+    let common = [cell(&sensor.name), cell(&sensor.chip), cell(&location), list(&quantities), list(&units)];
+    common.into_iter().chain(more).collect()
 }
 
 /// Returns `text` without control characters, cut to [`MAX_CELL_LENGTH`].

@@ -94,11 +94,8 @@ async fn first_samples(sensors: &mut Sensors, board: &Board, selected: Option<&s
     let started = Instant::now();
     let mut announced: Vec<String> = Vec::new();
     loop {
-        let absent: Vec<String> = sensors
-            .health()
-            .filter(|(_, health)| health.status().state == SensorState::Absent)
-            .map(|(info, _)| info.name.clone())
-            .collect();
+        let absent = sensors.health().filter(|(_, health)| health.status().state == SensorState::Absent);
+        let absent: Vec<String> = absent.map(|(info, _)| info.name.clone()).collect();
         let mut pending: Vec<&mut Sample> = samples
             .iter_mut()
             .filter(|sample| sample.result.is_err() && !absent.contains(&sample.sensor))

@@ -3,7 +3,6 @@
 mod read;
 mod show;
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -13,12 +12,12 @@ use clap::Args;
 use tokio::time::{MissedTickBehavior, timeout};
 
 use super::args::{ConnectionArgs, Output};
-use super::process_environment;
+use super::load_settings;
 use super::signals::stop_signal;
-use super::tools::with_session;
+use super::tools::connection::with_session;
 use crate::commands::exit::Failure;
 use crate::fleet_status::FleetStatus;
-use crate::settings::{FleetArgs, Settings, load_boards};
+use crate::settings::{FleetArgs, Settings};
 use crate::zk::server_clock::{ServerClock, local_time};
 use read::FleetReader;
 use show::StatusOutput;
@@ -65,23 +64,21 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Number of attempts without `--watch`: after a lost connection, the session usually reconnects.
 const ATTEMPTS: u32 = 3;
 
-pub(super) fn main(args: &StatusArgs) -> Result<ExitCode, Failure> {
+pub(super) fn main(args: &StatusArgs) -> Result<(), Failure> {
     let fleet = FleetArgs::default()
         .with_optional("zookeeper", args.connection.zookeeper.as_ref())
         .with_optional("measurements", args.measurements.as_ref())
         .with_optional("name", args.name.as_ref())
         .with_optional("election", args.election.as_ref());
-    let settings =
-        Settings::assemble(&fleet, &load_boards(None, process_environment())?, process_environment())?;
-    with_session(&args.connection, |session| async move {
+    let (_, settings) = load_settings(None, &fleet)?;
+    with_session(&args.connection, async |session| {
         let observer = FleetObserver {
             session,
             settings,
             reader: FleetReader::default(),
             clock: ServerClock::default(),
         };
-        if args.watch { watch(observer, args).await } else { show_once(observer, args).await }?;
-        Ok(ExitCode::SUCCESS)
+        if args.watch { watch(observer, args).await } else { show_once(observer, args).await }
     })
 }
 
@@ -92,7 +89,7 @@ async fn show_once(mut observer: FleetObserver, args: &StatusArgs) -> Result<(),
         match timeout(session_timeout, observer.read()).await {
             Ok(Ok(status)) => return output.show(&status).await.map(|_| ()),
             Ok(Err(error)) if error.is_connection_loss() => {}
-            Ok(Err(error)) => return Err(Failure::temp_fail(error)),
+            Ok(Err(error)) => return Err(error.into()),
             Err(_) => break,
         }
     }
@@ -101,7 +98,7 @@ async fn show_once(mut observer: FleetObserver, args: &StatusArgs) -> Result<(),
 }
 
 async fn watch(mut observer: FleetObserver, args: &StatusArgs) -> Result<(), Failure> {
-    let stop = stop_signal().map_err(Failure::internal)?;
+    let stop = stop_signal()?;
     tokio::pin!(stop);
     let mut output = StatusOutput::new(args.output, true)?;
     let mut ticks = tokio::time::interval(WATCH_INTERVAL);
@@ -111,7 +108,7 @@ async fn watch(mut observer: FleetObserver, args: &StatusArgs) -> Result<(), Fai
             ticks.tick().await;
             match timeout(READ_TIMEOUT, observer.read()).await {
                 Ok(Ok(status)) => output.show(&status).await,
-                Ok(Err(error)) if !error.is_connection_loss() => Err(Failure::temp_fail(error)),
+                Ok(Err(error)) if !error.is_connection_loss() => Err(error.into()),
                 _ => output.show_unreachable().await,
             }
         };

@@ -92,56 +92,47 @@ fn to_json(status: &FleetStatus) -> String {
     serde_json::to_string(status).expect("a fleet status can be serialised")
 }
 
+/// Enters the alternate screen and hides the cursor.
+const ENTER: &str = "\x1b[?1049h\x1b[?25l";
+/// Undoes [`ENTER`].
+const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
+
 /// The alternate screen of the terminal. Dropping it restores the normal one.
 struct Screen {
-    #[cfg_attr(not(feature = "demo"), expect(dead_code, reason = "never constructed without the demo"))]
     stdout: Arc<StdoutThread>,
 }
 
-#[cfg(feature = "demo")]
 impl Screen {
+    /// Returns `None` if the size of the terminal is unknown.
     fn enter(stdout: &Arc<StdoutThread>) -> Option<Screen> {
-        use crossterm::cursor::Hide;
-        use crossterm::terminal::EnterAlternateScreen;
-
-        crossterm::terminal::size().ok()?;
-        let mut enter = Vec::new();
-        crossterm::queue!(enter, EnterAlternateScreen, Hide).ok()?;
-        stdout.finish(enter);
+        terminal_size()?;
+        stdout.finish(ENTER);
         Some(Screen { stdout: Arc::clone(stdout) })
     }
 
     fn rows(&self) -> usize {
-        crossterm::terminal::size().map_or(24, |(_, rows)| rows.into())
+        terminal_size().map_or(24, |(_, rows)| rows.into())
     }
 
     fn columns(&self) -> usize {
-        crossterm::terminal::size().map_or(80, |(columns, _)| columns.into())
+        terminal_size().map_or(80, |(columns, _)| columns.into())
     }
 }
 
-#[cfg(feature = "demo")]
 impl Drop for Screen {
     fn drop(&mut self) {
-        let mut leave = Vec::new();
-        // Writing to memory cannot fail.
-        let _ = crossterm::queue!(leave, crossterm::cursor::Show, crossterm::terminal::LeaveAlternateScreen);
-        self.stdout.finish(leave);
+        self.stdout.finish(LEAVE);
     }
 }
 
-/// Builds without the demo have no terminal library, and never use the alternate screen.
+/// Returns the columns and rows of the terminal.
+#[cfg(feature = "demo")]
+fn terminal_size() -> Option<(u16, u16)> {
+    crossterm::terminal::size().ok()
+}
+
+/// Returns `None`: builds without the demo have no terminal library, and never use the alternate screen.
 #[cfg(not(feature = "demo"))]
-impl Screen {
-    fn enter(_: &Arc<StdoutThread>) -> Option<Screen> {
-        None
-    }
-
-    fn rows(&self) -> usize {
-        24
-    }
-
-    fn columns(&self) -> usize {
-        80
-    }
+fn terminal_size() -> Option<(u16, u16)> {
+    None
 }

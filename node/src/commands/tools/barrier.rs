@@ -1,7 +1,5 @@
 //! `atalaya barrier wait|open|close`: the barrier of Kazoo and Curator.
 
-use std::process::ExitCode;
-
 use anyhow::anyhow;
 use atalaya_recipes::Barrier;
 use clap::{Args, Subcommand};
@@ -45,32 +43,27 @@ pub(in crate::commands) struct BarrierWaitArgs {
     wait: Option<String>,
 }
 
-pub(in crate::commands) fn main(command: &BarrierCommand) -> Result<ExitCode, Failure> {
-    let args = match command {
-        BarrierCommand::Wait(args) => &args.barrier,
-        BarrierCommand::Open(args) | BarrierCommand::Close(args) => args,
+pub(in crate::commands) fn main(command: &BarrierCommand) -> Result<(), Failure> {
+    let (args, wait) = match command {
+        BarrierCommand::Wait(args) => (&args.barrier, args.wait.as_deref()),
+        BarrierCommand::Open(args) | BarrierCommand::Close(args) => (args, None),
     };
     let path = parse_path(&args.path)?;
-    let timeout = match command {
-        BarrierCommand::Wait(args) => {
-            args.wait.as_deref().map(|text| parse_duration("wait", text)).transpose()?
-        }
-        _ => None,
-    };
-    with_session(&args.connection, |session| async move {
+    let timeout = wait.map(|text| parse_duration("wait", text)).transpose()?;
+    with_session(&args.connection, async |session| {
         let barrier = Barrier::new(session, &path);
         match (command, timeout) {
-            (BarrierCommand::Open(_), _) => drop(barrier.open().await.map_err(Failure::temp_fail)?),
-            (BarrierCommand::Close(_), _) => drop(barrier.close().await.map_err(Failure::temp_fail)?),
-            (BarrierCommand::Wait(_), None) => barrier.wait().await.map_err(Failure::temp_fail)?,
+            (BarrierCommand::Open(_), _) => drop(barrier.open().await?),
+            (BarrierCommand::Close(_), _) => drop(barrier.close().await?),
+            (BarrierCommand::Wait(_), None) => barrier.wait().await?,
             (BarrierCommand::Wait(_), Some(timeout)) => {
-                if !barrier.wait_within(timeout).await.map_err(Failure::temp_fail)? {
+                if !barrier.wait_within(timeout).await? {
                     return Err(Failure::temp_fail(anyhow!(
                         "the barrier {path} was not opened within {timeout:?}"
                     )));
                 }
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     })
 }

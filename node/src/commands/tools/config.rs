@@ -2,7 +2,6 @@
 //! fleet.
 
 use std::io::IsTerminal as _;
-use std::process::ExitCode;
 
 use anyhow::anyhow;
 use atalaya_recipes::session::CreateMode;
@@ -39,7 +38,16 @@ Examples:
 
 The keys of a fleet are sampling_period, api_url, sync and log. A key of a node has precedence over the \
 key of the fleet. An empty value means not set.")]
-    Set(ConfigSetArgs),
+    Set {
+        /// Znode of the value; created if missing.
+        path: String,
+
+        /// Value; - reads standard input.
+        value: String,
+
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
     /// Print a value and each change, until Ctrl-C.
     Watch(ConfigGetArgs),
     /// Set the sampling period and the API of a fleet.
@@ -50,21 +58,18 @@ Examples:
 
 Running nodes apply the values at once, and nodes that start later apply them at their start. The period \
 is written in seconds, the format that Kazoo programs read.")]
-    Init(ConfigInitArgs),
-}
+    Init {
+        /// Sampling period, for /config/sampling_period.
+        #[arg(value_name = "PERIOD")]
+        sampling_period: String,
 
-#[derive(Debug, Args)]
-pub(in crate::commands) struct ConfigInitArgs {
-    /// Sampling period, for /config/sampling_period.
-    #[arg(value_name = "PERIOD")]
-    sampling_period: String,
+        /// Address that the leader reports to, for /config/api_url.
+        #[arg(value_name = "URL")]
+        api_url: String,
 
-    /// Address that the leader reports to, for /config/api_url.
-    #[arg(value_name = "URL")]
-    api_url: String,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -76,78 +81,66 @@ pub(in crate::commands) struct ConfigGetArgs {
     connection: ConnectionArgs,
 }
 
-#[derive(Debug, Args)]
-pub(in crate::commands) struct ConfigSetArgs {
-    /// Znode of the value; created if missing.
-    path: String,
-
-    /// Value; - reads standard input.
-    value: String,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn main(command: &ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Get(args) => get(args),
-        ConfigCommand::Set(args) => set(args),
+        ConfigCommand::Set { path, value, connection } => set(path, value, connection),
         ConfigCommand::Watch(args) => watch(args),
-        ConfigCommand::Init(args) => init(args),
+        ConfigCommand::Init { sampling_period, api_url, connection } => {
+            init(sampling_period.trim(), api_url.trim(), connection)
+        }
     }
 }
 
-fn get(args: &ConfigGetArgs) -> Result<ExitCode, Failure> {
+fn get(args: &ConfigGetArgs) -> Result<(), Failure> {
     let path = parse_path(&args.path)?;
-    with_session(&args.connection, |session| async move {
+    with_session(&args.connection, async |session| {
         let connection = session.connection().await;
-        connection.sync().await.map_err(Failure::temp_fail)?;
-        match connection.get_opt(&path).await.map_err(Failure::temp_fail)? {
-            Some((value, _)) => print(&printable_line(value)).map(|()| ExitCode::SUCCESS),
+        connection.sync().await?;
+        match connection.get_opt(&path).await? {
+            Some((value, _)) => print(&printable_line(value)),
             None => Err(Failure::io(anyhow!("znode {path} does not exist"))),
         }
     })
 }
 
-fn set(args: &ConfigSetArgs) -> Result<ExitCode, Failure> {
-    let (path, value) = (parse_path(&args.path)?, value_or_stdin(&args.value)?);
+fn set(path: &str, value: &str, connection: &ConnectionArgs) -> Result<(), Failure> {
+    let (path, value) = (parse_path(path)?, value_or_stdin(value)?);
     dynamic_config::check(&path, &value).map_err(|problem| Failure::usage(anyhow!("{path}: {problem}")))?;
-    with_session(&args.connection, |session| async move {
+    with_session(connection, async |session| {
         let connection = session.connection().await;
-        write(&connection, &path, &value).await.map_err(Failure::temp_fail)?;
-        Ok(ExitCode::SUCCESS)
+        Ok(write(&connection, &path, &value).await?)
     })
 }
 
-fn init(args: &ConfigInitArgs) -> Result<ExitCode, Failure> {
-    let period = settings::sampling_period(args.sampling_period.trim())
+fn init(period: &str, url: &str, connection: &ConnectionArgs) -> Result<(), Failure> {
+    let period = settings::sampling_period(period)
         .map_err(|problem| Failure::usage(anyhow!("the sampling period: {problem}")))?;
-    let url = args.api_url.trim();
     dynamic_config::check(&fleet_path(API_URL), url.as_bytes())
         .map_err(|problem| Failure::usage(anyhow!("the address of the API: {problem}")))?;
     // Kazoo programs read a number of seconds.
     let values = [(SAMPLING_PERIOD, period.as_secs_f64().to_string()), (API_URL, url.to_owned())];
-    with_session(&args.connection, |session| async move {
+    with_session(connection, async |session| {
         let connection = session.connection().await;
         for (key, value) in values {
-            write(&connection, &fleet_path(key), value.as_bytes()).await.map_err(Failure::temp_fail)?;
+            write(&connection, &fleet_path(key), value.as_bytes()).await?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     })
 }
 
-fn watch(args: &ConfigGetArgs) -> Result<ExitCode, Failure> {
+fn watch(args: &ConfigGetArgs) -> Result<(), Failure> {
     let path = parse_path(&args.path)?;
-    with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::internal)?;
+    with_session(&args.connection, async |session| {
+        let stop = stop_signal()?;
         let watch = DataWatch::new(session, &path);
         let values = watch.subscribe();
         let stdout = StdoutThread::start()?;
         tokio::select! {
             biased;
-            _ = stop => Ok(ExitCode::SUCCESS),
-            printed = print_changes(&path, values, &stdout) => printed.map(|()| ExitCode::SUCCESS),
-            error = watch.run() => Err(Failure::temp_fail(error)),
+            _ = stop => Ok(()),
+            printed = print_changes(&path, values, &stdout) => printed,
+            error = watch.run() => Err(error.into()),
         }
     })
 }
@@ -162,11 +155,9 @@ async fn print_changes(
     while values.changed().await.is_ok() {
         let value = values.borrow_and_update().clone();
         match value {
+            // The znode was written with the same value.
+            WatchedData::Present(value, _) if printed.as_ref() == Some(&value) => {}
             WatchedData::Present(value, _) => {
-                // The znode was written with the same value.
-                if printed.as_ref() == Some(&value) {
-                    continue;
-                }
                 if !stdout.print(printable_line(value.clone())).await? {
                     return Ok(());
                 }
@@ -193,16 +184,17 @@ pub(super) fn printable_line(mut value: Vec<u8>) -> Vec<u8> {
 
 /// Writes a znode. Creates it, and its missing parents, if it does not exist.
 async fn write(connection: &Connection, path: &str, value: &[u8]) -> Result<(), Error> {
-    match connection.set(path, value, None).await {
+    let set = async || connection.set(path, value, None).await.map(drop);
+    match set().await {
         Err(error) if error.is_no_node() => {}
-        done => return done.map(|_| ()),
+        done => return done,
     }
     if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
         connection.ensure(parent).await?;
     }
     match connection.create(path, value, CreateMode::Persistent).await {
         // Another client was faster, so the znode can be written now.
-        Err(error) if error.is_node_exists() => connection.set(path, value, None).await.map(|_| ()),
-        done => done.map(|_| ()),
+        Err(error) if error.is_node_exists() => set().await,
+        done => done.map(drop),
     }
 }

@@ -1,6 +1,5 @@
 //! ZooKeeper session of a command, and parsers of the arguments that tools share.
 
-use std::future::Future;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,8 +10,8 @@ use atalaya_recipes::{Session, SessionOptions};
 
 use crate::commands::args::{ConnectionArgs, parse_duration};
 use crate::commands::exit::Failure;
-use crate::commands::{current_thread_runtime, process_environment};
-use crate::settings::{FleetArgs, Settings, load_boards};
+use crate::commands::{current_thread_runtime, load_settings};
+use crate::settings::FleetArgs;
 
 /// Maximum time for closing the session.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -21,32 +20,25 @@ const MAX_INPUT: u64 = 1024 * 1024 - 1024;
 
 /// Connects to ZooKeeper, calls `work` with the connected session, and closes the session, which deletes its
 /// ephemeral znodes.
-pub(in crate::commands) fn with_session<Fut, T>(
+pub(in crate::commands) fn with_session<T>(
     args: &ConnectionArgs,
-    work: impl FnOnce(Session) -> Fut,
-) -> Result<T, Failure>
-where
-    Fut: Future<Output = Result<T, Failure>>,
-{
+    work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     with_session_from(None, args, work)
 }
 
 /// As [`with_session`], with the ZooKeeper address of the file `boards` if it is not given in `args` or the
 /// environment.
-pub(in crate::commands) fn with_session_from<Fut, T>(
+pub(in crate::commands) fn with_session_from<T>(
     boards: Option<&PathBuf>,
     args: &ConnectionArgs,
-    work: impl FnOnce(Session) -> Fut,
-) -> Result<T, Failure>
-where
-    Fut: Future<Output = Result<T, Failure>>,
-{
+    work: impl AsyncFnOnce(Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let connect_timeout = parse_duration("connect-timeout", &args.connect_timeout)?;
     let fleet = FleetArgs::default()
         .with_optional("zookeeper", args.zookeeper.as_ref())
         .with_optional("session_timeout", args.session_timeout.as_ref());
-    let settings =
-        Settings::assemble(&fleet, &load_boards(boards, process_environment())?, process_environment())?;
+    let (_, settings) = load_settings(boards, &fleet)?;
     current_thread_runtime()?.block_on(async {
         let session = Session::start(SessionOptions {
             servers: settings.zookeeper.clone(),
@@ -67,10 +59,8 @@ where
 
 /// Checks the path of a znode.
 pub(super) fn parse_path(text: &str) -> Result<String, Failure> {
-    match check_path(text) {
-        Ok(()) => Ok(text.to_owned()),
-        Err(problem) => Err(Failure::usage(anyhow!("bad znode path \"{text}\": {problem}"))),
-    }
+    let bad = |problem| Failure::usage(anyhow!("bad znode path \"{text}\": {problem}"));
+    check_path(text).map(|()| text.to_owned()).map_err(bad)
 }
 
 /// Returns the bytes of `value`, or for `-` those of standard input, without the newline at the end.
@@ -85,8 +75,6 @@ pub(super) fn value_or_stdin(value: &str) -> Result<Vec<u8>, Failure> {
             "standard input is longer than {MAX_INPUT} bytes, the maximum for a znode"
         )));
     }
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-    }
+    bytes.pop_if(|last| *last == b'\n');
     Ok(bytes)
 }

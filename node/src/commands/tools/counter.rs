@@ -1,9 +1,7 @@
 //! `atalaya counter get|add`: the counter of Kazoo, with additions that are applied exactly once.
 
-use std::process::ExitCode;
-
 use atalaya_recipes::{Counter, CounterError};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::connection::{parse_path, with_session};
 use crate::commands::args::ConnectionArgs;
@@ -13,7 +11,13 @@ use crate::commands::stdout::print;
 #[derive(Debug, Subcommand)]
 pub(in crate::commands) enum CounterCommand {
     /// Print the value of a counter. A counter without a znode is 0.
-    Get(CounterGetArgs),
+    Get {
+        /// Znode of the counter.
+        path: String,
+
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
     /// Add to a counter exactly once, and print its new value.
     #[command(
         allow_negative_numbers = true,
@@ -24,44 +28,32 @@ Examples:
 
 Exit codes: 0 done; 65 the znode is not a number, or the result is out of range."
     )]
-    Add(CounterAddArgs),
+    Add {
+        /// Znode of the counter; created if missing.
+        path: String,
+
+        /// Number to add; may be negative.
+        #[arg(default_value_t = 1)]
+        amount: i64,
+
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
 }
 
-#[derive(Debug, Args)]
-pub(in crate::commands) struct CounterGetArgs {
-    /// Znode of the counter.
-    path: String,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::commands) struct CounterAddArgs {
-    /// Znode of the counter; created if missing.
-    path: String,
-
-    /// Number to add; may be negative.
-    #[arg(default_value_t = 1)]
-    amount: i64,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-pub(in crate::commands) fn main(command: &CounterCommand) -> Result<ExitCode, Failure> {
-    let (path, connection, amount) = match command {
-        CounterCommand::Get(args) => (parse_path(&args.path)?, &args.connection, None),
-        CounterCommand::Add(args) => (parse_path(&args.path)?, &args.connection, Some(args.amount)),
+pub(in crate::commands) fn main(command: &CounterCommand) -> Result<(), Failure> {
+    let (path, amount, connection) = match command {
+        CounterCommand::Get { path, connection } => (path, None, connection),
+        CounterCommand::Add { path, amount, connection } => (path, Some(*amount), connection),
     };
-    with_session(connection, |session| async move {
+    let path = parse_path(path)?;
+    with_session(connection, async |session| {
         let counter = Counter::exact(session, path);
         let value = match amount {
             None => counter.get().await,
             Some(amount) => counter.add(amount).await,
         };
-        print(format!("{}\n", value.map_err(failure)?).as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        print(format!("{}\n", value.map_err(failure)?).as_bytes())
     })
 }
 

@@ -3,6 +3,7 @@
 //! On Linux, the operating system kills the command when the parent of this process ends.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::{Command, ExitCode};
 
 use anyhow::anyhow;
@@ -25,12 +26,9 @@ pub(in crate::commands) struct ExecArgs {
     command: Vec<OsString>,
 }
 
-/// Executes the command. Returns only if that fails.
-#[cfg(unix)]
+/// Executes the command. Returns only if that fails. Systems other than Unix cannot replace a process: there the
+/// command runs in a child process, and this process exits with its exit code.
 pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
-    use std::io::Write as _;
-    use std::os::unix::process::CommandExt as _;
-
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, set_parent_process_death_signal};
@@ -39,11 +37,19 @@ pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
     }
     let (program, arguments) =
         args.command.split_first().ok_or_else(|| Failure::usage(anyhow!("no command")))?;
-    let error = Command::new(program).args(arguments).exec();
+    let mut command = Command::new(program);
+    command.args(arguments);
+    #[cfg(unix)]
+    let error = std::os::unix::process::CommandExt::exec(&mut command);
+    #[cfg(not(unix))]
+    let error = match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+        Err(error) => error,
+    };
     if args.sensor {
         let number = error.raw_os_error().unwrap_or_default();
         let _ = writeln!(std::io::stderr(), "{}{number}", atalaya_hal::command::CANNOT_RUN);
-        return Ok(ExitCode::from(Failure::not_run(&error, anyhow!("")).number()));
+        return Ok(Failure::not_run(&error, anyhow!("")).code());
     }
     Err(Failure::not_run(&error, anyhow!("cannot run {}: {error}", program.display())))
 }
@@ -57,15 +63,4 @@ pub(super) fn check_parent(parent: u32) -> Result<(), Failure> {
 #[cfg(target_os = "linux")]
 pub(super) fn is_child_of(parent: u32) -> bool {
     rustix::process::getppid().is_some_and(|now| now.as_raw_nonzero().get().unsigned_abs() == parent)
-}
-
-/// Runs the command in a child process, and exits with its exit code.
-#[cfg(not(unix))]
-pub(in crate::commands) fn main(args: &ExecArgs) -> Result<ExitCode, Failure> {
-    let (program, arguments) =
-        args.command.split_first().ok_or_else(|| Failure::usage(anyhow!("no command")))?;
-    match Command::new(program).args(arguments).status() {
-        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
-        Err(error) => Err(Failure::not_run(&error, anyhow!("cannot run {}: {error}", program.display()))),
-    }
 }

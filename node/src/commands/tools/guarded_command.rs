@@ -6,7 +6,6 @@
 //! the command itself is ended.
 
 use std::ffi::OsString;
-use std::future::Future;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -17,17 +16,13 @@ use tracing::{info, warn};
 use crate::commands::exit::{Failure, code_of};
 use crate::commands::own_program::own_program;
 
-/// Result of the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// Exit code of the command, or 128 plus the number of the signal that killed it.
-    pub(super) code: u8,
-    /// True if the lock or the leadership was lost while the command ran.
-    pub(super) lost: bool,
-}
+/// Interval between attempts to kill the processes.
+#[cfg(target_os = "linux")]
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Runs `command` with `variables` added to its environment. When `lost` or `stop` completes before the command ends,
-/// all its processes get SIGTERM and, `grace` later, SIGKILL. Returns when all of them have ended.
+/// all its processes get SIGTERM and, `grace` later, SIGKILL. When all of them have ended, returns the exit code of the
+/// command, or 128 plus the number of the signal that killed it; `None` if `lost` completed while it ran.
 ///
 /// # Cancellation safety
 /// Not cancellation safe: the command would continue until this process ends.
@@ -37,7 +32,7 @@ pub(super) async fn run(
     grace: Duration,
     lost: impl Future<Output = ()>,
     stop: impl Future<Output = &'static str>,
-) -> Result<Ended, Failure> {
+) -> Result<Option<u8>, Failure> {
     let mut child = start(command, variables, grace)?;
     let (status, lost) = tokio::select! {
         status = child.wait() => (status.map_err(Failure::internal)?, false),
@@ -50,38 +45,25 @@ pub(super) async fn run(
             (stop_command(&mut child, grace).await?, false)
         }
     };
+    // There are none unless `keep` was killed.
     end_remaining_processes().await;
-    Ok(Ended { code: code_of(status), lost })
+    Ok((!lost).then(|| code_of(status)))
 }
 
-#[cfg(target_os = "linux")]
 fn start(command: &[OsString], variables: &[(&str, String)], grace: Duration) -> Result<Child, Failure> {
-    use rustix::process::{getpid, set_child_subreaper};
-
-    // If `keep` is killed, its descendants become children of this process.
-    set_child_subreaper(Some(getpid())).map_err(Failure::internal)?;
-    let mut keep = own_program();
-    keep.arg("keep").arg("--grace-ms").arg(grace.as_millis().to_string());
-    spawn(keep, command, variables)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn start(command: &[OsString], variables: &[(&str, String)], _: Duration) -> Result<Child, Failure> {
-    let mut exec = own_program();
-    exec.arg("exec");
-    spawn(exec, command, variables)
-}
-
-fn spawn(
-    mut parent: std::process::Command,
-    command: &[OsString],
-    variables: &[(&str, String)],
-) -> Result<Child, Failure> {
-    parent.arg("--parent").arg(std::process::id().to_string()).arg("--").args(command);
+    let mut parent = own_program();
+    if cfg!(target_os = "linux") {
+        parent.args(["keep", "--grace-ms", &grace.as_millis().to_string()]);
+    } else {
+        parent.arg("exec");
+    }
+    parent.args(["--parent", &std::process::id().to_string(), "--"]).args(command);
     parent.envs(variables.iter().map(|(name, value)| (name, value)));
-    Command::from(parent)
-        .spawn()
-        .map_err(|error| Failure::internal(anyhow!("cannot start the command: {error}")))
+    // If `keep` is killed, its descendants become children of this process.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(Failure::internal)?;
+    let child = Command::from(parent).spawn();
+    child.map_err(|error| Failure::internal(anyhow!("cannot start the command: {error}")))
 }
 
 /// Sends SIGTERM to all processes of the command, and SIGKILL after `grace`.
@@ -90,8 +72,6 @@ async fn stop_command(keep: &mut Child, grace: Duration) -> Result<ExitStatus, F
     use atalaya_hal::tree;
     use rustix::process::Pid;
 
-    /// Interval between attempts to kill the processes.
-    const KILL_INTERVAL: Duration = Duration::from_millis(10);
     /// Number of attempts after which `keep` is killed as well: it has probably been stopped (SIGSTOP).
     const MAX_ATTEMPTS: u32 = 100;
 
@@ -111,23 +91,21 @@ async fn stop_command(keep: &mut Child, grace: Duration) -> Result<ExitStatus, F
                 keep.start_kill().map_err(Failure::internal)?;
             }
         }
-        if let Ok(status) = tokio::time::timeout(KILL_INTERVAL, keep.wait()).await {
+        if let Ok(status) = tokio::time::timeout(POLL_INTERVAL, keep.wait()).await {
             return status.map_err(Failure::internal);
         }
     }
     keep.wait().await.map_err(Failure::internal)
 }
 
-/// Kills the remaining processes of the command. There are none unless `keep` was killed.
-#[cfg(target_os = "linux")]
-async fn end_remaining_processes() {
+/// Kills the remaining children of this process and waits until they have ended. Does nothing on other systems than
+/// Linux.
+pub(in crate::commands) async fn end_remaining_processes() {
+    #[cfg(target_os = "linux")]
     while !atalaya_hal::tree::sweep() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
-
-#[cfg(not(target_os = "linux"))]
-async fn end_remaining_processes() {}
 
 /// Sends SIGTERM to the command, and kills it after `grace`.
 #[cfg(not(target_os = "linux"))]

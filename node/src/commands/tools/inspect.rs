@@ -1,10 +1,8 @@
 //! `atalaya inspect`: describes a znode and its children.
 
-use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
-use atalaya_recipes::session::BulkRead;
 use atalaya_recipes::{Connection, Error};
 use clap::Args;
 use serde_json::json;
@@ -14,6 +12,7 @@ use crate::commands::args::{ConnectionArgs, Output};
 use crate::commands::exit::Failure;
 use crate::commands::stdout::print;
 use crate::inspect::{Entry, Inspection, Znode, table, tree};
+use crate::zk::bulk_read::{SizeCache, read_named_children};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -40,61 +39,45 @@ pub(in crate::commands) struct InspectArgs {
 
 /// Maximum number of znodes in a tree.
 const MAX_ZNODES: usize = 100_000;
-/// Number of znodes that are read in one request. Each can have 1 MiB.
-const BATCH_SIZE: usize = 64;
 /// Maximum size of the data that is kept per znode, in bytes: more than the output contains.
 const MAX_DATA: usize = 1024;
 
-pub(in crate::commands) fn main(args: &InspectArgs) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn main(args: &InspectArgs) -> Result<(), Failure> {
     let path = parse_path(&args.path)?;
-    with_session(&args.connection, |session| async move {
+    with_session(&args.connection, async |session| {
         let connection = session.connection().await;
         // Without a sync, the server that this session is connected to may be behind the others.
-        connection.sync().await.map_err(Failure::temp_fail)?;
-        let znode = match connection.get(&path).await {
-            Ok((data, stat)) => Znode { name: path.clone(), data, stat },
-            Err(error) if error.is_no_node() => {
-                return Err(Failure::io(anyhow!("znode {path} does not exist")));
-            }
-            Err(error) => return Err(Failure::temp_fail(error)),
+        connection.sync().await?;
+        let Some((data, stat)) = connection.get_opt(&path).await? else {
+            return Err(Failure::io(anyhow!("znode {path} does not exist")));
         };
+        let znode = Znode { name: path.clone(), data, stat };
         let text = if args.recursive {
-            let znodes = read_tree(&connection, znode).await.map_err(Failure::temp_fail)?;
+            let znodes = read_tree(&connection, znode).await?;
             match args.output {
                 Output::Table => tree(&znodes),
                 Output::Json => json_lines(&znodes),
             }
         } else {
-            let children = read_children(&connection, &path).await.map_err(Failure::temp_fail)?;
+            let children = read_children(&connection, &path).await?;
             let inspection = Inspection::new(&znode, &children, SystemTime::now());
             match args.output {
                 Output::Table => table(&inspection),
                 Output::Json => format!("{}\n", json!(inspection)),
             }
         };
-        print(text.as_bytes())?;
-        Ok(ExitCode::SUCCESS)
+        print(text.as_bytes())
     })
 }
 
 /// Returns the children of the znode at `path`, sorted by name. Children that were deleted since they were listed, or
 /// that cannot be read, are left out.
 async fn read_children(connection: &Connection, path: &str) -> Result<Vec<Znode>, Error> {
-    let mut names = connection.children_or_empty(path).await?;
-    names.sort_unstable();
-    let mut znodes = Vec::new();
-    for names in names.chunks(BATCH_SIZE) {
-        let paths: Vec<String> = names.iter().map(|name| child_path(path, name)).collect();
-        let results = connection.get_many(&paths).await?;
-        znodes.extend(names.iter().zip(results).filter_map(|(name, result)| match result {
-            BulkRead::Data(data, stat) => {
-                let data = data[..data.len().min(MAX_DATA)].to_vec();
-                Some(Znode { name: name.clone(), data, stat })
-            }
-            BulkRead::Missing(_) => None,
-        }));
-    }
-    Ok(znodes)
+    let names = connection.children_or_empty(path).await?;
+    let parent = path.trim_end_matches('/');
+    let parse = |data: &[u8], _: &_| data[..data.len().min(MAX_DATA)].to_vec();
+    let found = read_named_children(connection, parent, names, &mut SizeCache::default(), parse).await?;
+    Ok(found.into_iter().map(|(name, stat, data)| Znode { name, data, stat }).collect())
 }
 
 /// Returns `root` and all descendants with their depths, parents before children.
@@ -111,8 +94,9 @@ async fn read_tree(connection: &Connection, root: Znode) -> Result<Vec<(usize, E
         if znode.stat.num_children > 0 {
             let children = read_children(connection, &path).await?;
             // In reverse, because the last znode of the stack is the next one in the tree.
+            let parent = path.trim_end_matches('/');
             let children = children.into_iter().rev();
-            pending.extend(children.map(|child| (depth + 1, child_path(&path, &child.name), child)));
+            pending.extend(children.map(|child| (depth + 1, format!("{parent}/{}", child.name), child)));
         }
     }
     Ok(entries)
@@ -121,8 +105,4 @@ async fn read_tree(connection: &Connection, root: Znode) -> Result<Vec<(usize, E
 /// Returns one JSON object per line.
 fn json_lines(znodes: &[(usize, Entry)]) -> String {
     znodes.iter().map(|(depth, entry)| format!("{}\n", json!({"depth": depth, "znode": entry}))).collect()
-}
-
-fn child_path(parent: &str, name: &str) -> String {
-    format!("{}/{name}", parent.trim_end_matches('/'))
 }

@@ -20,12 +20,12 @@ use atalaya_hal::tree;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpid, kill_process, pidfd_open,
     set_child_subreaper, setpgid, setrlimit, wait,
 };
 
 use super::exec::{check_parent, is_child_of};
-use crate::commands::exit::Failure;
+use crate::commands::exit::{Failure, shell_code};
 use crate::commands::own_program::own_program;
 
 #[derive(Debug, Args)]
@@ -159,15 +159,11 @@ impl ProcessTree {
 /// Ends this process like the command: by the same signal if possible, otherwise with the returned exit code.
 fn end_like(status: Option<WaitStatus>) -> ExitCode {
     let Some(status) = status else { return ExitCode::FAILURE };
-    if let Some(code) = status.exit_status() {
-        return ExitCode::from(u8::try_from(code).unwrap_or(1));
-    }
-    let Some(number) = status.terminating_signal() else { return ExitCode::FAILURE };
-    // The command has already dumped core.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
-    if let Some(signal) = rustix::process::Signal::from_named_raw(number) {
+    if let Some(signal) = status.terminating_signal().and_then(Signal::from_named_raw) {
+        // The command has already dumped core.
+        let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
         let _ = kill_process(getpid(), signal);
     }
-    // This process ignores the signal. Return the exit code of a shell.
-    ExitCode::from(u8::try_from(128 + number).unwrap_or(1))
+    // If it was a signal, this process ignores it.
+    ExitCode::from(shell_code(status.exit_status(), status.terminating_signal()))
 }

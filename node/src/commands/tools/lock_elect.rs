@@ -1,7 +1,6 @@
 //! `atalaya lock` and `atalaya elect`: run a command while this process holds a lock or leads.
 
 use std::ffi::OsString;
-use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use clap::{Args, ValueEnum};
 use tracing::{info, warn};
 
 use super::connection::{parse_path, with_session};
-use super::guarded_command::{self, Ended};
+use super::guarded_command;
 use crate::commands::args::{ConnectionArgs, parse_duration};
 use crate::commands::exit::Failure;
 use crate::commands::signals::stop_signal;
@@ -109,8 +108,8 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
         Some(text) if NO_WAIT.contains(&text.trim()) => Some(Duration::ZERO),
         Some(text) => Some(parse_duration("wait", text)?),
     };
-    with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::internal)?;
+    with_session(&args.connection, async |session| {
+        let stop = stop_signal()?;
         tokio::pin!(stop);
         let lock = contender(session, &path, args.id.as_deref(), args.naming);
         let acquired = tokio::select! {
@@ -123,19 +122,16 @@ pub(in crate::commands) fn lock(args: &LockArgs) -> Result<ExitCode, Failure> {
             return Err(Failure::temp_fail(anyhow!("the lock {path} was not acquired within {timeout:?}")));
         };
         info!(path, fence = guard.fencing_token(), "holding the lock");
-        let outcome = run_while_held(&guard, &args.command, &mut stop).await?;
+        let code = run_while_held(&guard, &args.command, &mut stop).await?;
         guard.release().await;
-        match outcome {
-            Outcome::Done(code) => Ok(code),
-            Outcome::Lost => Err(Failure::temp_fail(anyhow!("the lock {path} was lost"))),
-        }
+        code.ok_or_else(|| Failure::temp_fail(anyhow!("the lock {path} was lost")))
     })
 }
 
 pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> {
     let path = parse_path(&args.path)?;
-    with_session(&args.connection, |session| async move {
-        let stop = stop_signal().map_err(Failure::internal)?;
+    with_session(&args.connection, async |session| {
+        let stop = stop_signal()?;
         tokio::pin!(stop);
         let lock = contender(session, &path, args.id.as_deref(), args.naming);
         loop {
@@ -145,12 +141,12 @@ pub(in crate::commands) fn elect(args: &ElectArgs) -> Result<ExitCode, Failure> 
                 guard = lock.acquire() => guard.map_err(Failure::temp_fail)?,
             };
             info!(path, fence = guard.fencing_token(), "leading");
-            let outcome = run_while_held(&guard, &args.command, &mut stop).await?;
+            let code = run_while_held(&guard, &args.command, &mut stop).await?;
             guard.release().await;
-            match outcome {
-                Outcome::Done(code) => return Ok(code),
-                Outcome::Lost => warn!("lost the leadership; waiting to lead again"),
+            if let Some(code) = code {
+                return Ok(code);
             }
+            warn!("lost the leadership; waiting to lead again");
         }
     })
 }
@@ -175,30 +171,24 @@ async fn acquire(lock: &Lock, timeout: Option<Duration>) -> Result<Option<Guard>
     acquired.map_err(Failure::temp_fail)
 }
 
-enum Outcome {
-    /// The command has ended, or a signal has stopped this process.
-    Done(ExitCode),
-    /// The lock or the leadership was lost.
-    Lost,
-}
-
-/// Runs the command while `guard` is held. Without a command, waits for the signal to stop.
+/// Runs the command while `guard` is held. Without a command, waits for the signal to stop. Returns the exit code, or
+/// `None` if the lock or the leadership was lost.
 async fn run_while_held(
     guard: &Guard,
     command: &[OsString],
     stop: impl Future<Output = &'static str>,
-) -> Result<Outcome, Failure> {
+) -> Result<Option<ExitCode>, Failure> {
     if command.is_empty() {
         return Ok(tokio::select! {
             biased;
-            () = guard.lost() => Outcome::Lost,
-            _ = stop => Outcome::Done(ExitCode::SUCCESS),
+            () = guard.lost() => None,
+            _ = stop => Some(ExitCode::SUCCESS),
         });
     }
     let variables = [(FENCE, guard.fencing_token().to_string())];
     // Without ZooKeeper, the local lease ends after half of the session timeout, and the command is killed a quarter
     // later. Another client can hold the lock only after the whole session timeout.
     let grace = guard.connection().timeout() / 4;
-    let Ended { code, lost } = guarded_command::run(command, &variables, grace, guard.lost(), stop).await?;
-    Ok(if lost { Outcome::Lost } else { Outcome::Done(ExitCode::from(code)) })
+    let code = guarded_command::run(command, &variables, grace, guard.lost(), stop).await?;
+    Ok(code.map(ExitCode::from))
 }

@@ -1,24 +1,13 @@
 //! Recipes as commands for shell scripts, and the two hidden commands that `lock`, `elect` and `command` sensors need.
 
-mod barrier;
-mod config;
-mod connection;
-mod counter;
-mod exec;
-mod guarded_command;
-mod inspect;
+pub(super) mod barrier;
+pub(super) mod config;
+pub(super) mod connection;
+pub(super) mod counter;
+pub(super) mod exec;
+pub(super) mod guarded_command;
+pub(super) mod inspect;
 #[cfg(target_os = "linux")]
-mod keep;
-mod lock_elect;
-mod queue;
-
-pub(super) use barrier::{BarrierCommand, main as barrier};
-pub(super) use config::{ConfigCommand, main as config};
-pub(super) use connection::{with_session, with_session_from};
-pub(super) use counter::{CounterCommand, main as counter};
-pub(super) use exec::{ExecArgs, main as exec};
-pub(super) use inspect::{InspectArgs, main as inspect};
-#[cfg(target_os = "linux")]
-pub(super) use keep::{KeepArgs, main as keep};
-pub(super) use lock_elect::{ElectArgs, LockArgs, elect, lock};
-pub(super) use queue::{QueueCommand, main as queue};
+pub(super) mod keep;
+pub(super) mod lock_elect;
+pub(super) mod queue;

@@ -1,10 +1,8 @@
 //! `atalaya queue put|take`: the queue of Kazoo.
 
-use std::process::ExitCode;
-
 use anyhow::anyhow;
 use atalaya_recipes::Queue;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use super::config::printable_line;
 use super::connection::{parse_path, value_or_stdin, with_session};
@@ -20,7 +18,20 @@ Examples:
   atalaya queue put /jobs build-42
   atalaya queue put /jobs urgent --priority 1
   ./describe-job.sh | atalaya queue put /jobs -")]
-    Put(QueuePutArgs),
+    Put {
+        /// Znode of the queue; created if missing.
+        path: String,
+
+        /// Value; - reads standard input.
+        value: String,
+
+        /// Priority, from 0 (taken first) to 999.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=999))]
+        priority: u16,
+
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
     /// Take the first value out of a queue, and print it.
     #[command(after_help = "\
 Examples:
@@ -28,53 +39,34 @@ Examples:
   atalaya queue take /jobs --wait 30s
 
 Exit codes: 0 done; 75 the queue is empty.")]
-    Take(QueueTakeArgs),
+    Take {
+        /// Znode of the queue.
+        path: String,
+
+        /// Maximum time to wait for a value; exits with 75 after it [default: do not wait].
+        #[arg(long, value_name = "DURATION")]
+        wait: Option<String>,
+
+        #[command(flatten)]
+        connection: ConnectionArgs,
+    },
 }
 
-#[derive(Debug, Args)]
-pub(in crate::commands) struct QueuePutArgs {
-    /// Znode of the queue; created if missing.
-    path: String,
-
-    /// Value; - reads standard input.
-    value: String,
-
-    /// Priority, from 0 (taken first) to 999.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=999))]
-    priority: u16,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-#[derive(Debug, Args)]
-pub(in crate::commands) struct QueueTakeArgs {
-    /// Znode of the queue.
-    path: String,
-
-    /// Maximum time to wait for a value; exits with 75 after it [default: do not wait].
-    #[arg(long, value_name = "DURATION")]
-    wait: Option<String>,
-
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Failure> {
+pub(in crate::commands) fn main(command: &QueueCommand) -> Result<(), Failure> {
     match command {
-        QueueCommand::Put(args) => {
-            let (path, value) = (parse_path(&args.path)?, value_or_stdin(&args.value)?);
-            with_session(&args.connection, |session| async move {
+        QueueCommand::Put { path, value, priority, connection } => {
+            let (path, value) = (parse_path(path)?, value_or_stdin(value)?);
+            with_session(connection, async |session| {
                 let queue = Queue::new(session, path);
-                queue.put(&value, args.priority).await.map_err(Failure::temp_fail)?;
+                queue.put(&value, *priority).await.map_err(Failure::temp_fail)?;
                 queue.close().await;
-                Ok(ExitCode::SUCCESS)
+                Ok(())
             })
         }
-        QueueCommand::Take(args) => {
-            let path = parse_path(&args.path)?;
-            let wait = args.wait.as_deref().map(|text| parse_duration("wait", text)).transpose()?;
-            with_session(&args.connection, |session| async move {
+        QueueCommand::Take { path, wait, connection } => {
+            let path = parse_path(path)?;
+            let wait = wait.as_deref().map(|text| parse_duration("wait", text)).transpose()?;
+            with_session(connection, async |session| {
                 let queue = Queue::new(session, &path);
                 let taken = match wait {
                     None => queue.take().await,
@@ -82,10 +74,10 @@ pub(in crate::commands) fn main(command: &QueueCommand) -> Result<ExitCode, Fail
                 };
                 let taken = taken.map_err(Failure::temp_fail)?;
                 queue.close().await;
-                match taken {
-                    Some(value) => print(&printable_line(value)).map(|()| ExitCode::SUCCESS),
-                    None => Err(Failure::temp_fail(anyhow!("the queue {path} is empty"))),
-                }
+                let Some(value) = taken else {
+                    return Err(Failure::temp_fail(anyhow!("the queue {path} is empty")));
+                };
+                print(&printable_line(value))
             })
         }
     }

@@ -15,7 +15,6 @@ use crate::demo::state::State;
 
 /// Width of the chart in sampling periods.
 const PERIODS: u32 = 60;
-/// Minimum width of the chart.
 const MIN_SPAN: Duration = Duration::from_secs(30);
 
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instant) {
@@ -32,18 +31,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
     let (all, delivered, waiting): (Vec<_>, _, _) =
         (points.iter().map(at).collect(), with_state(true), with_state(false));
     let (low, high) = bounds(&points);
-    let dots = |data, color| {
-        Dataset::default()
-            .marker(Marker::Dot)
-            .graph_type(GraphType::Scatter)
-            .style(Style::new().fg(color))
-            .data(data)
-    };
-    let line = Dataset::default()
-        .marker(Marker::Braille)
-        .graph_type(GraphType::Line)
-        .style(Style::new().fg(Color::DarkGray))
-        .data(&all);
+    let dataset = |data, color: Color| Dataset::default().style(color).data(data);
+    let dots = |data, color| dataset(data, color).marker(Marker::Dot).graph_type(GraphType::Scatter);
+    let line = dataset(&all, Color::DarkGray).marker(Marker::Braille).graph_type(GraphType::Line);
     let mut title = vec![Span::from(" Average ")];
     match latest {
         Some(point) => {
@@ -53,22 +43,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
         }
         None => title.push("none yet ".dark_gray()),
     }
+    let axis = || Axis::default().style(Style::new().fg(Color::DarkGray));
     let middle = low.midpoint(high);
     let number = |value: f64| Span::from(format!("{value:.1}"));
     let chart = Chart::new(vec![line, dots(&delivered, Color::Green), dots(&waiting, Color::Yellow)])
         .block(framed(Line::from(title)).title_bottom(legend()))
-        .x_axis(
-            Axis::default()
-                .bounds([-span, 0.0])
-                .labels([format!("-{span:.0}s"), "now".to_owned()])
-                .style(Style::new().fg(Color::DarkGray)),
-        )
-        .y_axis(
-            Axis::default()
-                .bounds([low, high])
-                .labels([number(low), number(middle), number(high)])
-                .style(Style::new().fg(Color::DarkGray)),
-        );
+        .x_axis(axis().bounds([-span, 0.0]).labels([format!("-{span:.0}s"), "now".to_owned()]))
+        .y_axis(axis().bounds([low, high]).labels([number(low), number(middle), number(high)]));
     frame.render_widget(chart, area);
 }
 

@@ -32,7 +32,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, now: Instan
         " Atalaya".bold().cyan(),
         format!("  {nodes}, every {:?}", state.period).into(),
         if wide { format!("  ZooKeeper {} ", state.zookeeper).into() } else { "  ZooKeeper ".into() },
-        Span::styled(if state.zookeeper_up { "up" } else { "stopped" }, style(state.zookeeper_up)),
+        Span::styled(if state.server.stopped { "stopped" } else { "up" }, style(!state.server.stopped)),
         "  API ".into(),
         Span::styled(api, style(state.api == ApiMode::Up)),
     ]);

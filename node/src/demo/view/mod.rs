@@ -10,14 +10,14 @@ mod nodes;
 use std::time::Instant;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout};
+use ratatui::layout::Constraint::{Length, Min};
+use ratatui::layout::Layout;
 use ratatui::style::{Color, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, BorderType, Paragraph, TableState};
 
 use super::state::State;
 
-/// Minimum width and height.
 const MIN_SIZE: (u16, u16) = (60, 16);
 
 /// Selection and help of the user.
@@ -34,19 +34,13 @@ impl ViewState {
         u32::try_from(self.table.selected().unwrap_or(0)).unwrap_or(0) + 1
     }
 
-    /// Selects the node `by` rows further down, of `all` nodes.
+    /// Selects the node `by` rows further down, limited to the first and the last of `all` nodes.
     pub(crate) fn move_by(&mut self, by: isize, all: usize) {
         let at = self.table.selected().unwrap_or(0).saturating_add_signed(by);
         self.table.select(Some(at.min(all.saturating_sub(1))));
     }
-
-    /// Selects the first node, or the last.
-    pub(crate) fn jump(&mut self, last: bool, all: usize) {
-        self.table.select(Some(if last { all.saturating_sub(1) } else { 0 }));
-    }
 }
 
-/// Draws the screen.
 pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut ViewState, now: Instant) {
     let area = frame.area();
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
@@ -56,15 +50,9 @@ pub(crate) fn draw(frame: &mut Frame<'_>, state: &State, view: &mut ViewState, n
     // The table is only as high as the nodes need; the log gets the rest.
     let rows = u16::try_from(state.rows.len()).unwrap_or(u16::MAX).saturating_add(3);
     let middle = rows.max(10).min((area.height - 4) * 6 / 10);
-    let [top, middle, bottom, counters, keys] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(middle),
-        Constraint::Min(4),
-        Constraint::Length(1),
-        Constraint::Length(1),
-    ])
-    .areas(area);
-    let [left, right] = Layout::horizontal([Constraint::Length(45), Constraint::Min(20)]).areas(middle);
+    let rows = [Length(1), Length(middle), Min(4), Length(1), Length(1)];
+    let [top, middle, bottom, counters, keys] = Layout::vertical(rows).areas(area);
+    let [left, right] = Layout::horizontal([Length(45), Min(20)]).areas(middle);
     header::draw(frame, top, state, now);
     nodes::draw(frame, left, state, view, now);
     chart::draw(frame, right, state, now);

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use atalaya_recipes::Standing;
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Rect};
+use ratatui::layout::Constraint::{Length, Min};
+use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Row as TableRow, Table};
@@ -32,13 +33,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, view: &mut 
         let line = cells(row, state.period, now);
         if first + index == selected { line.add_modifier(Modifier::REVERSED) } else { line }
     });
-    let widths = [
-        Constraint::Length(6),
-        Constraint::Length(11),
-        Constraint::Length(11),
-        Constraint::Length(5),
-        Constraint::Min(8),
-    ];
+    let widths = [Length(6), Length(11), Length(11), Length(5), Min(8)];
     let title = Line::from(vec![" Nodes".into(), position(first, height, state.rows.len()).dark_gray()]);
     let table = Table::new(rows, widths)
         .header(TableRow::new(["id", "role", "reading", "age", "health"]).dark_gray())
@@ -61,15 +56,12 @@ fn cells(row: &Row, period: Duration, now: Instant) -> TableRow<'static> {
     let (health, health_color) = health(row);
     let dead = matches!(row.condition, Condition::Dead(_));
     let style = if dead { Style::new().fg(Color::DarkGray) } else { Style::new() };
+    let age_style = if old { style.fg(Color::Yellow) } else { style };
     TableRow::new([
         Cell::new(row.number.to_string()).style(style),
         Cell::new(role).style(role_style),
         Cell::new(reading).style(style),
-        Cell::new(age.map(age_text).unwrap_or_default()).style(if old {
-            style.fg(Color::Yellow)
-        } else {
-            style
-        }),
+        Cell::new(age.map(age_text).unwrap_or_default()).style(age_style),
         Cell::new(health).style(Style::new().fg(health_color)),
     ])
 }
@@ -101,7 +93,6 @@ fn health(row: &Row) -> (String, Color) {
     }
 }
 
-/// Formats a measurement.
 fn reading(data: &[u8]) -> String {
     let Ok(values) = measurement::parse(data) else {
         return String::from_utf8_lossy(data).into_owned();

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use atalaya_collector::Outcome;
 use atalaya_recipes::persistent_node::NodeState;
 use atalaya_recipes::{Phase, SessionState, Standing};
 use ratatui::Terminal;
@@ -9,7 +10,6 @@ use ratatui::backend::TestBackend;
 use tracing::Level;
 
 use super::*;
-use crate::demo::delivery_audit::{ReceivedReport, RecordOutcome};
 use crate::demo::event::Event;
 use crate::demo::fleet::Condition;
 use crate::demo::log_capture::LogLine;
@@ -41,8 +41,8 @@ fn state(nodes: u32) -> (State, Instant) {
             CycleReport::new(5, cycle, Timestamp::UNIX_EPOCH, vec![average], 0).reports().next().unwrap();
         state.on_event(Event::Averaged(report), now - Duration::from_secs(9 - cycle));
     }
-    let received = ReceivedReport { epoch: 5, cycle: 1, unit: Some("Cel".to_owned()), mean: 79.0, count: 3 };
-    state.on_event(Event::Received(received, RecordOutcome::New), now);
+    let key = (5, 1, Some("Cel".to_owned()));
+    state.on_event(Event::Received(key, Outcome::Recorded(1)), now);
     let line =
         LogLine { at: now, node: Some(2), level: Level::WARN, text: "the connection is lost".to_owned() };
     state.on_event(Event::Logged(line), now);
@@ -57,7 +57,7 @@ fn drawn(state: &State, view: &mut ViewState, now: Instant, (width, height): (u1
 }
 
 #[test]
-fn screen_of_80_by_24_has_all_essential_values() {
+fn screen_and_help_of_80_by_24_have_all_essential_values() {
     let (state, now) = state(3);
     let text = drawn(&state, &mut ViewState::default(), now, (80, 24));
     for words in [
@@ -82,6 +82,10 @@ fn screen_of_80_by_24_has_all_essential_values() {
         "q quit",
     ] {
         assert!(text.contains(words), "no \"{words}\" in\n{text}");
+    }
+    let help = drawn(&state, &mut ViewState { help: true, ..ViewState::default() }, now, (80, 24));
+    for words in ["select a node", "must time out", "receives them all", "Ctrl-C", "deposed leader"] {
+        assert!(help.contains(words), "no \"{words}\" in\n{help}");
     }
     // Two points and two entries in the legend.
     assert_eq!(text.matches('•').count(), 4, "{text}");
@@ -108,7 +112,7 @@ fn selected_node_is_visible_among_a_thousand() {
     let mut view = ViewState::default();
     let shown = |view: &mut ViewState| drawn(&state, view, now, (80, 24));
     assert!(shown(&mut view).contains("│1 "));
-    view.jump(true, 1_000);
+    view.move_by(isize::MAX, 1_000);
     let text = shown(&mut view);
     assert!(text.contains("│1000 ") && text.contains("of 1000"), "{text}");
     assert_eq!(view.selected(), 1_000);
@@ -116,17 +120,8 @@ fn selected_node_is_visible_among_a_thousand() {
     assert!(shown(&mut view).contains("│999 "));
     view.move_by(5, 1_000);
     assert_eq!(view.selected(), 1_000);
-    view.jump(false, 1_000);
+    view.move_by(isize::MIN, 1_000);
     assert!(shown(&mut view).contains("│1 "));
     view.move_by(-5, 1_000);
     assert_eq!(view.selected(), 1);
-}
-
-#[test]
-fn help_fits_into_80_by_24() {
-    let (state, now) = state(3);
-    let text = drawn(&state, &mut ViewState { help: true, ..ViewState::default() }, now, (80, 24));
-    for words in ["select a node", "must time out", "receives them all", "Ctrl-C", "deposed leader"] {
-        assert!(text.contains(words), "no \"{words}\" in\n{text}");
-    }
 }

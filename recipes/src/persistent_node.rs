@@ -126,7 +126,7 @@ impl PersistentNode {
                     }
                     self.await_owner(connection, until).await
                 }
-                Step::AwaitData => match data.changed().await {
+                Step::AwaitData(_) => match data.changed().await {
                     Ok(()) => {
                         // The value is taken, and counted, when it is written.
                         data.mark_changed();

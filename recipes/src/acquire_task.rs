@@ -11,8 +11,9 @@ use tokio::sync::{oneshot, watch};
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
-use crate::owned_node::{OwnedNode, WatchedNode};
-use crate::{AcquireError, Connection, Phase, Session};
+use crate::contender_state::Event;
+use crate::owned_node::OwnedNode;
+use crate::{AcquireError, Connection, Error, Phase, Session};
 
 /// Maximum number of refused requests, other than lost connections, before the cleanup is left to the end of the
 /// session.
@@ -20,25 +21,21 @@ const MAX_CLEANUP_REFUSALS: u32 = 3;
 
 /// A contender for one znode, over consecutive connections.
 pub(crate) trait Acquirable: Send + 'static {
-    fn on_connected(&mut self, connection: &Connection);
-    fn on_disconnected(&mut self);
-    /// Handles a failed request that may have taken effect, or the deletion of the acquired znode.
-    fn on_outcome_unknown(&mut self);
-    /// Starts to delete all znodes of this contender.
-    fn withdraw(&mut self);
+    /// Handles an event. [`Event::OutcomeUnknown`] is also the deletion of the acquired znode. After
+    /// [`Event::Withdraw`], the next actions delete all znodes of this contender.
+    fn on(&mut self, event: Event);
     fn progress(&self) -> Progress;
     /// Carries out the next action, which may be to wait.
     fn advance(&mut self, connection: &Connection) -> impl Future<Output = Result<(), AcquireError>> + Send;
-    /// Returns the acquired znode at `path`, watched. Returns `None` if it does not exist or belongs to another
-    /// session.
-    fn watch_own(
+    /// Returns the acquired znode at `path`. Returns `None` if it does not exist or belongs to another session.
+    fn own(
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> impl Future<Output = Result<Option<WatchedNode>, AcquireError>> + Send;
+    ) -> impl Future<Output = Result<Option<OwnedNode>, Error>> + Send;
     /// Returns true if this contender would have to wait for another one. Called before the first write; writes
     /// nothing.
-    fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, AcquireError>> + Send;
+    fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, Error>> + Send;
 }
 
 /// Progress of a contender.
@@ -164,7 +161,7 @@ struct Task<C> {
 impl<C: Acquirable> Task<C> {
     async fn run(mut self, mut released: oneshot::Receiver<Infallible>) {
         let reason = self.acquire_and_hold(&mut released).await;
-        self.contender.withdraw();
+        self.contender.on(Event::Withdraw);
         let cleaned_up = self.clean_up().await;
         self.status.send_replace(Status::Ended { reason, cleaned_up });
     }
@@ -220,9 +217,9 @@ impl<C: Acquirable> Task<C> {
                         self.may_join = true;
                         Ok(())
                     }
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.into()),
                 },
-                Progress::Acquired(path) => match verify(&mut self.contender, connection, path).await {
+                Progress::Acquired(path) => match self.contender.own(connection, path).await {
                     Ok(Some(verified)) => {
                         let (znode, fencing_token) = (verified.path().to_owned(), verified.czxid());
                         self.status.send_replace(Status::Held {
@@ -235,10 +232,10 @@ impl<C: Acquirable> Task<C> {
                         return None;
                     }
                     Ok(None) => {
-                        self.contender.on_outcome_unknown();
+                        self.contender.on(Event::OutcomeUnknown);
                         Ok(())
                     }
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.into()),
                 },
             };
             match result {
@@ -246,7 +243,7 @@ impl<C: Acquirable> Task<C> {
                 Ok(()) => {}
                 Err(AcquireError::Refused(error)) if error.is_connection_loss() => {
                     backoff.pause(connection.session(), &error).await;
-                    self.contender.on_outcome_unknown();
+                    self.contender.on(Event::OutcomeUnknown);
                 }
                 Err(error) => return Some(EndReason::Failed(error)),
             }
@@ -259,10 +256,10 @@ impl<C: Acquirable> Task<C> {
             return;
         }
         if self.connection.replace(connection.clone()).is_some() {
-            self.contender.on_disconnected();
+            self.contender.on(Event::Disconnected);
         }
         self.creator = Some(connection.session_id());
-        self.contender.on_connected(connection);
+        self.contender.on(Event::Connected(connection.session_id()));
     }
 
     /// Deletes all znodes of the contender, over consecutive connections, until the session that created them ends.
@@ -295,7 +292,7 @@ impl<C: Acquirable> Task<C> {
                                 return false;
                             }
                             backoff.pause(&session, &error).await;
-                            self.contender.on_outcome_unknown();
+                            self.contender.on(Event::OutcomeUnknown);
                         }
                         Err(error) => {
                             debug!(%error, "cannot leave the queue; the znode is deleted when the session ends");
@@ -314,17 +311,6 @@ impl<C: Acquirable> Task<C> {
                 return cleaned_up;
             }
         }
-    }
-}
-
-async fn verify<C: Acquirable>(
-    contender: &mut C,
-    connection: &Connection,
-    path: String,
-) -> Result<Option<OwnedNode>, AcquireError> {
-    match contender.watch_own(connection, path).await? {
-        Some(watched) => Ok(Some(OwnedNode::new(connection, watched).await?)),
-        None => Ok(None),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::acquire_task::{Acquirable, AcquireTask, EndReason, IfTaken, Status};
 use crate::clock::BootInstant;
-use crate::owned_node::LeaseExpiry;
+use crate::owned_node::lease_expired;
 use crate::{Connection, Error, Phase, Session, SessionState};
 
 /// Reason why an acquisition failed.
@@ -70,7 +70,7 @@ impl Guard {
             let mut status = self.task.status.clone();
             tokio::select! {
                 biased;
-                () = LeaseExpiry::new(&self.connection) => {}
+                () = lease_expired(&self.connection) => {}
                 () = self.connection.lost() => {}
                 _ = status.wait_for(|status| !matches!(status, Status::Held { .. })) => {}
             }

@@ -4,6 +4,7 @@
 //! new one. Over every new connection the waiter looks for a permit that it has, or may have, created before it joins
 //! the queue again: a waiter that owns a permit must not wait behind one that waits for that permit.
 
+use crate::acquire_task::Acquirable;
 use crate::contender_state as queue;
 use crate::lock_queue::Contender;
 
@@ -33,10 +34,8 @@ pub(crate) enum Step {
 /// Outcome of an action, or an external event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A connection was established, in the session with this id.
-    Connected(i64),
-    Disconnected,
-    /// Event of the queue.
+    /// Event of the queue. The events that are not the outcome of one of its steps concern the permit too: a failed
+    /// operation may also have been one on the permit, and the permit to be held may not exist.
     Queue(queue::Event),
     /// Session that owns our permit, or `None` if the permit does not exist.
     PermitFound(Option<i64>),
@@ -46,10 +45,6 @@ pub(crate) enum Event {
     NoPermitAvailable,
     PermitCreated,
     PermitDeleted,
-    /// An operation failed, and may have taken effect; or the permit to be held does not exist.
-    OutcomeUnknown,
-    /// Release the permit and leave the queue.
-    Withdraw,
 }
 
 /// Knowledge about our permit.
@@ -103,31 +98,26 @@ impl PermitState {
             self.permit = Permit::Unknown;
         }
         match event {
-            Event::Connected(session) => {
-                self.connected = true;
-                self.session = session;
-                self.invalidate();
-                self.queue.on(queue::Event::Connected(session));
-            }
-            Event::Disconnected => {
-                self.connected = false;
-                self.invalidate();
-                self.queue.on(queue::Event::Disconnected);
-            }
             Event::Queue(event) => {
-                if self.permit == Permit::Available {
-                    self.permit = Permit::None;
+                match event {
+                    queue::Event::Connected(session) => {
+                        self.connected = true;
+                        self.session = session;
+                        self.invalidate();
+                    }
+                    queue::Event::Disconnected => {
+                        self.connected = false;
+                        self.invalidate();
+                    }
+                    queue::Event::OutcomeUnknown => self.invalidate(),
+                    queue::Event::Withdraw => {
+                        self.leaving = true;
+                        self.invalidate();
+                    }
+                    _ if self.permit == Permit::Available => self.permit = Permit::None,
+                    _ => {}
                 }
                 self.queue.on(event);
-            }
-            Event::OutcomeUnknown => {
-                self.invalidate();
-                self.queue.on(queue::Event::OutcomeUnknown);
-            }
-            Event::Withdraw => {
-                self.leaving = true;
-                self.invalidate();
-                self.queue.on(queue::Event::Withdraw);
             }
             Event::PermitFound(owner) => self.set_owner(owner),
             Event::PermitAvailable if self.permit == Permit::None => self.permit = Permit::Available,

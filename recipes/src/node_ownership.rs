@@ -29,8 +29,7 @@ pub enum Conflict {
 
 /// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Wait for a connection.
+pub(crate) enum Step {
     AwaitConnection,
     /// Create the znode with the current data.
     Create,
@@ -42,49 +41,36 @@ pub enum Step {
     Remove(i32),
     /// Wait until the znode changes, or until `until`; then inspect it.
     AwaitOwner {
-        /// Session that owns the znode.
         session: i64,
-        /// Time of the next inspection.
         until: BootInstant,
     },
     /// Wait for new data: the znode is owned and current, at this version.
     AwaitData(i32),
-    /// Give up.
     GiveUp(Conflict),
 }
 
 /// Result of an action, or an event from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// There is a new connection.
+pub(crate) enum Event {
     Connected {
-        /// Id of its session.
         session: i64,
-        /// Session timeout.
         timeout: Duration,
     },
-    /// The connection was lost.
     Disconnected,
     /// The znode was created, at version 0.
     Created,
     /// The znode was not created, because it exists.
     Exists,
-    /// The znode was inspected.
     Found {
         /// Session that owns the znode; 0 if it is persistent.
         owner: i64,
-        /// Version of the znode.
         version: i32,
         /// True if the owner is an earlier session of this process.
         is_leftover: bool,
     },
-    /// The znode does not exist.
     Missing,
-    /// The znode was written.
     Written {
-        /// Session that owns the znode.
         owner: i64,
-        /// New version.
         version: i32,
     },
     /// The znode was not written or deleted, because it is at another version.
@@ -107,7 +93,7 @@ struct OtherOwner {
 
 /// State of one process's claim to one znode.
 #[derive(Clone, Debug)]
-pub struct NodeOwnership {
+pub(crate) struct NodeOwnership {
     session: i64,
     timeout: Duration,
     step: Step,
@@ -122,17 +108,17 @@ impl Default for NodeOwnership {
 
 impl NodeOwnership {
     /// Returns the next action.
-    pub fn step(&self) -> Step {
+    pub(crate) fn step(&self) -> Step {
         self.step.clone()
     }
 
     /// Returns true if the znode was verified or written over the current connection.
-    pub fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         matches!(self.step, Step::Write(_) | Step::AwaitData(_))
     }
 
     /// Handles an event at `now`.
-    pub fn on(&mut self, event: Event, now: BootInstant) {
+    pub(crate) fn on(&mut self, event: Event, now: BootInstant) {
         match (event, &self.step) {
             (_, Step::GiveUp(_)) => {}
             // In the other steps, the znode is created or written with the current data later.

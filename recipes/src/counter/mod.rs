@@ -60,17 +60,13 @@ use tokio::sync::Mutex;
 
 use self::addition::{Addition, AdditionRecord, Event, Step, SumWrite, ZnodeVersion};
 use crate::dedup_record::{self, DedupRecord, RecordState};
+use crate::error::excerpt;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::session::WrongZnodeReporter;
-use crate::session::{BulkRead, MultiError, Write, Written};
+use crate::session::{BulkRead, MultiError, Write, Written, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
-pub(crate) use write_counter::CountedWrite;
 pub use write_counter::WriteCounter;
-
-/// Maximum number of characters of a znode's data in an error.
-const MAX_EXCERPT_CHARS: usize = 80;
 
 /// Reason why an addition or a read failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -334,9 +330,7 @@ impl Counter {
         if data.is_empty() {
             return Ok(self.default);
         }
-        number::parse(data).ok_or_else(|| CounterError::NotANumber {
-            path: self.path.clone(),
-            found: String::from_utf8_lossy(data).chars().take(MAX_EXCERPT_CHARS).collect(),
-        })
+        number::parse(data)
+            .ok_or_else(|| CounterError::NotANumber { path: self.path.clone(), found: excerpt(data) })
     }
 }

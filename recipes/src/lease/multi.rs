@@ -129,7 +129,7 @@ impl Slots {
             Err(error) => {
                 self.error.get_or_insert(error);
             }
-            Ok(Some((record, stat))) if slot.request().is_blocked_by(&record, wall) => {
+            Ok(Some((record, stat))) if record.blocks(&slot.holder, wall, slot.grace) => {
                 self.taken.push(slot.info(record, &stat));
             }
             Ok(Some((record, _)))

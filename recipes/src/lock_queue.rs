@@ -115,11 +115,9 @@ impl Contender {
             [only] if self.created.as_ref() == Some(only) => vec![(only.clone(), connection.session_id())],
             _ => {
                 let paths: Vec<String> = names.iter().map(|name| self.path_of(name)).collect();
-                let owners = connection.get_many(&paths).await?.into_iter().map(|read| match read {
-                    BulkRead::Data(_, stat) => Some(stat.ephemeral_owner),
-                    BulkRead::Missing(_) => None,
-                });
-                names.into_iter().zip(owners).filter_map(|(name, owner)| Some((name, owner?))).collect()
+                let read = connection.get_many(&paths).await?;
+                let owned = |(name, read): (String, &BulkRead)| Some((name, read.stat()?.ephemeral_owner));
+                names.into_iter().zip(&read).filter_map(owned).collect()
             }
         };
         Ok(Event::Listed { children, own })

@@ -53,7 +53,7 @@ use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming};
 use crate::owned_node::{OwnedNode, WatchedNode};
 use crate::permit_state::{Event, PermitState, Step};
-use crate::session::{BulkRead, CreateMode, Write, WrongZnodeReporter};
+use crate::session::{CreateMode, Write, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
@@ -197,10 +197,8 @@ impl Waiter {
         let paths: Vec<String> =
             in_use.iter().take(MAX_CHECKED_PERMITS).map(|name| format!("{path}/{name}")).collect();
         let read = connection.get_many(&paths).await?;
-        let wrong = paths.iter().zip(read).filter_map(|(path, read)| match read {
-            BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
-            BulkRead::Missing(_) => None,
-        });
+        let wrong = paths.iter().zip(&read);
+        let wrong = wrong.filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?));
         self.wrong_znodes.update(connection.session(), wrong);
         self.permit_changes = Some(permit_changes);
         Ok(Event::NoPermitAvailable)

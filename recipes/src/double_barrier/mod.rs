@@ -62,8 +62,7 @@ use uuid::Uuid;
 use self::generation::{EnterStep, LeaveStep, Member};
 use crate::cleanup::Cleanup;
 use crate::retry::Attempts;
-use crate::session::WrongZnodeReporter;
-use crate::session::{BulkRead, CreateMode, Write};
+use crate::session::{BulkRead, CreateMode, Write, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, EventType, Session};
 

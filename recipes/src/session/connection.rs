@@ -39,6 +39,16 @@ pub enum BulkRead {
     Missing(zk::Error),
 }
 
+impl BulkRead {
+    /// Returns the stat of the znode, if it was read.
+    pub fn stat(&self) -> Option<&Stat> {
+        match self {
+            BulkRead::Data(_, stat) => Some(stat),
+            BulkRead::Missing(_) => None,
+        }
+    }
+}
+
 impl Connection {
     pub(super) fn new(session: Session, state: SessionState) -> Connection {
         Connection { session, state }

@@ -64,13 +64,13 @@ pub(crate) enum Event {
 pub(crate) struct ContenderState {
     role: Role,
     id: ContenderId,
-    session: i64,
+    /// Id of the session, while it is connected.
+    pub(crate) session: Option<i64>,
     step: Step,
     /// No create was sent yet, so none of our znodes can exist.
     never_created: bool,
     /// Our remaining znodes must be deleted.
     leaving: bool,
-    connected: bool,
 }
 
 impl ContenderState {
@@ -78,11 +78,10 @@ impl ContenderState {
         ContenderState {
             role: role.into(),
             id,
-            session: 0,
+            session: None,
             step: Step::AwaitConnection,
             never_created: true,
             leaving: false,
-            connected: false,
         }
     }
 
@@ -90,7 +89,7 @@ impl ContenderState {
     pub(crate) fn rejoin(&mut self) {
         if self.step == Step::Left {
             self.leaving = false;
-            self.step = if self.connected { Step::List } else { Step::AwaitConnection };
+            self.step = if self.session.is_some() { Step::List } else { Step::AwaitConnection };
         }
     }
 
@@ -118,11 +117,8 @@ impl ContenderState {
         // Once the next action was a create, its request may have been sent, whatever the event is.
         self.never_created &= self.step != Step::Create;
         match event {
-            Event::Connected(session) => {
-                self.connected = true;
-                self.session = session;
-            }
-            Event::Disconnected => self.connected = false,
+            Event::Connected(session) => self.session = Some(session),
+            Event::Disconnected => self.session = None,
             _ => {}
         }
         match (event, &mut self.step) {
@@ -163,7 +159,7 @@ impl ContenderState {
         // The first znode of this session is kept. Others come from a repeated create or from an earlier session.
         let current: Vec<String> = own_znodes
             .iter()
-            .filter(|(_, owner)| *owner == self.session)
+            .filter(|(_, owner)| Some(*owner) == self.session)
             .map(|(name, _)| name.clone())
             .collect();
         let own = sorted_contenders(self.role, &current).first().map(|name| (*name).to_owned());

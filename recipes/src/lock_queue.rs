@@ -43,6 +43,11 @@ impl Contender {
         self.state.step()
     }
 
+    /// Returns the id of the session, while it is connected.
+    pub(crate) fn session(&self) -> Option<i64> {
+        self.state.session
+    }
+
     /// Joins the queue again after it was left.
     pub(crate) fn rejoin(&mut self) {
         self.synced = false;

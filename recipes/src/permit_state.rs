@@ -66,21 +66,19 @@ enum Permit {
 pub(crate) struct PermitState {
     pub(crate) queue: Contender,
     permit: Permit,
-    session: i64,
-    connected: bool,
     leaving: bool,
 }
 
 impl PermitState {
     pub(crate) fn new(queue: Contender) -> PermitState {
-        PermitState { queue, permit: Permit::None, session: 0, connected: false, leaving: false }
+        PermitState { queue, permit: Permit::None, leaving: false }
     }
 
     /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         match (self.permit, self.queue.step()) {
             (Permit::None, queue::Step::Left) if self.leaving => Step::Left,
-            _ if !self.connected => Step::AwaitConnection,
+            _ if self.queue.session().is_none() => Step::AwaitConnection,
             (Permit::Unknown | Permit::Owned | Permit::Stale, _) if self.leaving => Step::DeletePermit,
             (Permit::Unknown, _) => Step::FindPermit,
             (Permit::Stale, _) => Step::DeletePermit,
@@ -100,16 +98,11 @@ impl PermitState {
         match event {
             Event::Queue(event) => {
                 match event {
-                    queue::Event::Connected(session) => {
-                        self.connected = true;
-                        self.session = session;
+                    queue::Event::Connected(_)
+                    | queue::Event::Disconnected
+                    | queue::Event::OutcomeUnknown => {
                         self.invalidate();
                     }
-                    queue::Event::Disconnected => {
-                        self.connected = false;
-                        self.invalidate();
-                    }
-                    queue::Event::OutcomeUnknown => self.invalidate(),
                     queue::Event::Withdraw => {
                         self.leaving = true;
                         self.invalidate();
@@ -123,7 +116,7 @@ impl PermitState {
             Event::PermitAvailable if self.permit == Permit::None => self.permit = Permit::Available,
             // List the queue again, to check that we are still first, and then count the permits again.
             Event::NoPermitAvailable => self.queue.on(queue::Event::WatchFired),
-            Event::PermitCreated => self.set_owner(Some(self.session)),
+            Event::PermitCreated => self.set_owner(self.queue.session()),
             Event::PermitDeleted => self.permit = Permit::None,
             Event::PermitAvailable => {}
         }
@@ -135,7 +128,7 @@ impl PermitState {
     fn set_owner(&mut self, owner: Option<i64>) {
         self.permit = match owner {
             None => Permit::None,
-            Some(owner) if owner == self.session => Permit::Owned,
+            owner if owner == self.queue.session() => Permit::Owned,
             Some(_) => Permit::Stale,
         };
         if self.permit == Permit::Owned {

@@ -192,7 +192,10 @@ impl DoubleBarrier {
         *members = snapshot.members.len();
         match generation::enter_step(name, self.size, &snapshot.members, snapshot.ready) {
             EnterStep::Pass(generation) => return Ok(Some(generation)),
-            EnterStep::Join => self.join(connection, own).await?,
+            EnterStep::Join => {
+                let data = self.identifier.as_bytes();
+                connection.create_with_parents(own, data, CreateMode::Ephemeral).await?;
+            }
             EnterStep::CreateReady { replace } => {
                 let own = Write::Check { path: own, version: 0 };
                 let create = Write::Create { path: &ready, data: b"", mode: CreateMode::Persistent };
@@ -226,17 +229,6 @@ impl DoubleBarrier {
             }
         }
         Ok(None)
-    }
-
-    async fn join(&self, connection: &Connection, own: &str) -> Result<(), Error> {
-        let data = self.identifier.as_bytes();
-        match connection.create_ephemeral(own, data).await {
-            Err(error) if error.is_no_node() => {
-                connection.ensure(&self.path).await?;
-                connection.create_ephemeral(own, data).await.map(drop)
-            }
-            result => result.map(drop),
-        }
     }
 
     fn ready(&self) -> String {

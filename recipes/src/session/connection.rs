@@ -215,6 +215,22 @@ impl Connection {
         Ok(stat)
     }
 
+    /// Like [`Connection::create`], but creates missing parents first, as persistent, empty znodes.
+    pub(crate) async fn create_with_parents(
+        &self,
+        path: &str,
+        data: &[u8],
+        mode: CreateMode,
+    ) -> Result<Stat, Error> {
+        match self.create(path, data, mode).await {
+            Err(error) if error.is_no_node() => {
+                self.ensure_parent(path).await?;
+                self.create(path, data, mode).await
+            }
+            result => result,
+        }
+    }
+
     /// Creates an ephemeral znode that all clients may read and write, as Kazoo does.
     pub async fn create_ephemeral(&self, path: &str, data: &[u8]) -> Result<Stat, Error> {
         self.create(path, data, CreateMode::Ephemeral).await

@@ -107,7 +107,6 @@ impl ContenderState {
         children.iter().map(String::as_str).filter(|name| self.id.owns(name)).collect()
     }
 
-    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         self.step.clone()
     }

@@ -79,9 +79,14 @@ impl Error {
         }
     }
 
+    /// Returns true if the znode was created, changed or deleted by another client that was faster.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.is_no_node() || self.is_node_exists() || self.is_bad_version()
+    }
+
     /// Returns true if a retry may succeed without an operator: the connection failed, or another client was faster.
     pub(crate) fn is_transient(&self) -> bool {
-        self.is_connection_loss() || self.is_no_node() || self.is_node_exists() || self.is_bad_version()
+        self.is_connection_loss() || self.is_conflict()
     }
 
     /// Returns the error that ZooKeeper or its client library returned, if any.

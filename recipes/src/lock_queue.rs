@@ -38,7 +38,6 @@ impl Contender {
         }
     }
 
-    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         self.state.step()
     }

@@ -107,7 +107,6 @@ impl Default for NodeOwnership {
 }
 
 impl NodeOwnership {
-    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         self.step.clone()
     }

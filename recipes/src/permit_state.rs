@@ -74,7 +74,6 @@ impl PermitState {
         PermitState { queue, permit: Permit::None, leaving: false }
     }
 
-    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         match (self.permit, self.queue.step()) {
             (Permit::None, queue::Step::Left) if self.leaving => Step::Left,
@@ -89,7 +88,6 @@ impl PermitState {
         }
     }
 
-    /// Handles an event.
     pub(crate) fn on(&mut self, event: Event) {
         // Once the next action was to create the permit, its request may have been sent, whatever the event is.
         if matches!(self.step(), Step::CreatePermit { .. }) && event != Event::PermitCreated {

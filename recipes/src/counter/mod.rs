@@ -266,15 +266,14 @@ impl Counter {
                     // A separate read creates the znode, or returns the reason why it cannot be read.
                     _ => connection.get_or_create(&self.path).await?,
                 };
-                let state = match reads.next() {
-                    Some(read) => dedup_record::decode(read, record.path(), token)?,
-                    None => RecordState::Missing,
-                };
-                let state = match state {
-                    RecordState::Missing => AdditionRecord::Missing,
-                    RecordState::Other(version) => AdditionRecord::Other(version),
+                let state = reads.next().map(|read| dedup_record::decode(read, record.path(), token));
+                let state = match state.transpose()? {
+                    None | Some(RecordState::Missing) => AdditionRecord::Missing,
+                    Some(RecordState::Other(version)) => AdditionRecord::Other(version),
                     // Written by this process, so it is a number.
-                    RecordState::Own(sum) => sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own),
+                    Some(RecordState::Own(sum)) => {
+                        sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own)
+                    }
                 };
                 (data, stat, state)
             }

@@ -168,9 +168,7 @@ impl DoubleBarrier {
                 Ok(Some(generation)) => return Ok(generation),
                 Ok(None) => {}
                 // Another client was faster: read the barrier again.
-                Err(error) if error.is_node_exists() || error.is_no_node() || error.is_bad_version() => {
-                    attempts.contended(error).await?
-                }
+                Err(error) if error.is_conflict() => attempts.contended(error).await?,
                 Err(error) => attempts.failed(error).await?,
             }
         }

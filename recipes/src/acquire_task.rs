@@ -69,20 +69,12 @@ pub(crate) enum Status {
     },
     /// The znode was held, and is no longer certainly held.
     Lost,
-    /// The task has ended. `cleaned_up`: ZooKeeper has confirmed that none of its znodes is left.
+    /// The task has ended: with an error, or because the acquiring future or the guard was dropped or another contender
+    /// was in the way. `cleaned_up`: ZooKeeper has confirmed that none of its znodes is left.
     Ended {
-        reason: EndReason,
+        outcome: Result<(), AcquireError>,
         cleaned_up: bool,
     },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum EndReason {
-    /// The acquiring future or the guard was dropped.
-    Released,
-    /// Another contender was in the way.
-    Taken,
-    Failed(AcquireError),
 }
 
 /// Handle of one acquisition. Dropping it makes the task withdraw.
@@ -160,29 +152,32 @@ struct Task<C> {
 
 impl<C: Acquirable> Task<C> {
     async fn run(mut self, mut released: oneshot::Receiver<Infallible>) {
-        let reason = self.acquire_and_hold(&mut released).await;
+        let outcome = self.acquire_and_hold(&mut released).await;
         self.contender.on(Event::Withdraw);
         let cleaned_up = self.clean_up().await;
-        self.status.send_replace(Status::Ended { reason, cleaned_up });
+        self.status.send_replace(Status::Ended { outcome, cleaned_up });
     }
 
-    async fn acquire_and_hold(&mut self, released: &mut oneshot::Receiver<Infallible>) -> EndReason {
+    async fn acquire_and_hold(
+        &mut self,
+        released: &mut oneshot::Receiver<Infallible>,
+    ) -> Result<(), AcquireError> {
         loop {
             let connection = tokio::select! {
                 biased;
-                _ = &mut *released => return EndReason::Released,
+                _ = &mut *released => return Ok(()),
                 connection = next_connection(&self.session) => connection,
             };
-            let Some(connection) = connection else { return EndReason::Failed(AcquireError::Closed) };
+            let Some(connection) = connection else { return Err(AcquireError::Closed) };
             self.use_connection(&connection);
             let ended = tokio::select! {
                 biased;
                 () = connection.lost() => None,
-                _ = &mut *released => Some(EndReason::Released),
+                _ = &mut *released => Some(Ok(())),
                 ended = self.work(&connection) => ended,
             };
-            if let Some(reason) = ended {
-                return reason;
+            if let Some(outcome) = ended {
+                return outcome;
             }
             if matches!(*self.status.borrow(), Status::Held { .. }) {
                 self.status.send_replace(Status::Lost);
@@ -192,27 +187,27 @@ impl<C: Acquirable> Task<C> {
                     _ = &mut *released => {}
                     () = session_ended(&self.session, self.creator) => {}
                 }
-                return EndReason::Released;
+                return Ok(());
             }
         }
     }
 
-    /// Works over one connection until there is a reason to end. Returns `None` if the acquired znode is no longer
-    /// certainly held. The caller drops this future when the connection is lost.
-    async fn work(&mut self, connection: &Connection) -> Option<EndReason> {
+    /// Works over one connection until the task must end, with this outcome. Returns `None` if the acquired znode is no
+    /// longer certainly held. The caller drops this future when the connection is lost.
+    async fn work(&mut self, connection: &Connection) -> Option<Result<(), AcquireError>> {
         let mut backoff = Backoff::default();
         loop {
             let progress = self.contender.progress();
             // A wait that has ended is progress; a successful read is not.
             let was_waiting = matches!(progress, Progress::Waiting);
             let result = match progress {
-                Progress::Left => return Some(EndReason::Released),
-                Progress::Waiting if self.if_taken == IfTaken::GiveUp => return Some(EndReason::Taken),
+                Progress::Left => return Some(Ok(())),
+                Progress::Waiting if self.if_taken == IfTaken::GiveUp => return Some(Ok(())),
                 Progress::Busy | Progress::Waiting if self.may_join => {
                     self.contender.advance(connection).await
                 }
                 Progress::Busy | Progress::Waiting => match self.contender.is_taken(connection).await {
-                    Ok(true) => return Some(EndReason::Taken),
+                    Ok(true) => return Some(Ok(())),
                     Ok(false) => {
                         self.may_join = true;
                         Ok(())
@@ -245,7 +240,7 @@ impl<C: Acquirable> Task<C> {
                     backoff.pause(connection.session(), &error).await;
                     self.contender.on(Event::OutcomeUnknown);
                 }
-                Err(error) => return Some(EndReason::Failed(error)),
+                Err(error) => return Some(Err(error)),
             }
         }
     }

@@ -11,8 +11,9 @@ use tokio::sync::{oneshot, watch};
 use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
-use crate::owned_node::{OwnedNode, WatchedNode};
-use crate::{AcquireError, Connection, Phase, Session};
+use crate::contender_state::Event;
+use crate::owned_node::OwnedNode;
+use crate::{AcquireError, Connection, Error, Phase, Session};
 
 /// Maximum number of refused requests, other than lost connections, before the cleanup is left to the end of the
 /// session.
@@ -20,25 +21,21 @@ const MAX_CLEANUP_REFUSALS: u32 = 3;
 
 /// A contender for one znode, over consecutive connections.
 pub(crate) trait Acquirable: Send + 'static {
-    fn on_connected(&mut self, connection: &Connection);
-    fn on_disconnected(&mut self);
-    /// Handles a failed request that may have taken effect, or the deletion of the acquired znode.
-    fn on_outcome_unknown(&mut self);
-    /// Starts to delete all znodes of this contender.
-    fn withdraw(&mut self);
+    /// Handles an event. [`Event::OutcomeUnknown`] is also the deletion of the acquired znode. After
+    /// [`Event::Withdraw`], the next actions delete all znodes of this contender.
+    fn on(&mut self, event: Event);
     fn progress(&self) -> Progress;
     /// Carries out the next action, which may be to wait.
     fn advance(&mut self, connection: &Connection) -> impl Future<Output = Result<(), AcquireError>> + Send;
-    /// Returns the acquired znode at `path`, watched. Returns `None` if it does not exist or belongs to another
-    /// session.
-    fn watch_own(
+    /// Returns the acquired znode at `path`. Returns `None` if it does not exist or belongs to another session.
+    fn own(
         &mut self,
         connection: &Connection,
         path: String,
-    ) -> impl Future<Output = Result<Option<WatchedNode>, AcquireError>> + Send;
+    ) -> impl Future<Output = Result<Option<OwnedNode>, Error>> + Send;
     /// Returns true if this contender would have to wait for another one. Called before the first write; writes
     /// nothing.
-    fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, AcquireError>> + Send;
+    fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, Error>> + Send;
 }
 
 /// Progress of a contender.
@@ -72,20 +69,12 @@ pub(crate) enum Status {
     },
     /// The znode was held, and is no longer certainly held.
     Lost,
-    /// The task has ended. `cleaned_up`: ZooKeeper has confirmed that none of its znodes is left.
+    /// The task has ended: with an error, or because the acquiring future or the guard was dropped or another contender
+    /// was in the way. `cleaned_up`: ZooKeeper has confirmed that none of its znodes is left.
     Ended {
-        reason: EndReason,
+        outcome: Result<(), AcquireError>,
         cleaned_up: bool,
     },
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum EndReason {
-    /// The acquiring future or the guard was dropped.
-    Released,
-    /// Another contender was in the way.
-    Taken,
-    Failed(AcquireError),
 }
 
 /// Handle of one acquisition. Dropping it makes the task withdraw.
@@ -163,29 +152,32 @@ struct Task<C> {
 
 impl<C: Acquirable> Task<C> {
     async fn run(mut self, mut released: oneshot::Receiver<Infallible>) {
-        let reason = self.acquire_and_hold(&mut released).await;
-        self.contender.withdraw();
+        let outcome = self.acquire_and_hold(&mut released).await;
+        self.contender.on(Event::Withdraw);
         let cleaned_up = self.clean_up().await;
-        self.status.send_replace(Status::Ended { reason, cleaned_up });
+        self.status.send_replace(Status::Ended { outcome, cleaned_up });
     }
 
-    async fn acquire_and_hold(&mut self, released: &mut oneshot::Receiver<Infallible>) -> EndReason {
+    async fn acquire_and_hold(
+        &mut self,
+        released: &mut oneshot::Receiver<Infallible>,
+    ) -> Result<(), AcquireError> {
         loop {
             let connection = tokio::select! {
                 biased;
-                _ = &mut *released => return EndReason::Released,
+                _ = &mut *released => return Ok(()),
                 connection = next_connection(&self.session) => connection,
             };
-            let Some(connection) = connection else { return EndReason::Failed(AcquireError::Closed) };
+            let Some(connection) = connection else { return Err(AcquireError::Closed) };
             self.use_connection(&connection);
             let ended = tokio::select! {
                 biased;
                 () = connection.lost() => None,
-                _ = &mut *released => Some(EndReason::Released),
+                _ = &mut *released => Some(Ok(())),
                 ended = self.work(&connection) => ended,
             };
-            if let Some(reason) = ended {
-                return reason;
+            if let Some(outcome) = ended {
+                return outcome;
             }
             if matches!(*self.status.borrow(), Status::Held { .. }) {
                 self.status.send_replace(Status::Lost);
@@ -195,34 +187,34 @@ impl<C: Acquirable> Task<C> {
                     _ = &mut *released => {}
                     () = session_ended(&self.session, self.creator) => {}
                 }
-                return EndReason::Released;
+                return Ok(());
             }
         }
     }
 
-    /// Works over one connection until there is a reason to end. Returns `None` if the acquired znode is no longer
-    /// certainly held. The caller drops this future when the connection is lost.
-    async fn work(&mut self, connection: &Connection) -> Option<EndReason> {
+    /// Works over one connection until the task must end, with this outcome. Returns `None` if the acquired znode is no
+    /// longer certainly held. The caller drops this future when the connection is lost.
+    async fn work(&mut self, connection: &Connection) -> Option<Result<(), AcquireError>> {
         let mut backoff = Backoff::default();
         loop {
             let progress = self.contender.progress();
             // A wait that has ended is progress; a successful read is not.
             let was_waiting = matches!(progress, Progress::Waiting);
             let result = match progress {
-                Progress::Left => return Some(EndReason::Released),
-                Progress::Waiting if self.if_taken == IfTaken::GiveUp => return Some(EndReason::Taken),
+                Progress::Left => return Some(Ok(())),
+                Progress::Waiting if self.if_taken == IfTaken::GiveUp => return Some(Ok(())),
                 Progress::Busy | Progress::Waiting if self.may_join => {
                     self.contender.advance(connection).await
                 }
                 Progress::Busy | Progress::Waiting => match self.contender.is_taken(connection).await {
-                    Ok(true) => return Some(EndReason::Taken),
+                    Ok(true) => return Some(Ok(())),
                     Ok(false) => {
                         self.may_join = true;
                         Ok(())
                     }
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.into()),
                 },
-                Progress::Acquired(path) => match verify(&mut self.contender, connection, path).await {
+                Progress::Acquired(path) => match self.contender.own(connection, path).await {
                     Ok(Some(verified)) => {
                         let (znode, fencing_token) = (verified.path().to_owned(), verified.czxid());
                         self.status.send_replace(Status::Held {
@@ -235,10 +227,10 @@ impl<C: Acquirable> Task<C> {
                         return None;
                     }
                     Ok(None) => {
-                        self.contender.on_outcome_unknown();
+                        self.contender.on(Event::OutcomeUnknown);
                         Ok(())
                     }
-                    Err(error) => Err(error),
+                    Err(error) => Err(error.into()),
                 },
             };
             match result {
@@ -246,9 +238,9 @@ impl<C: Acquirable> Task<C> {
                 Ok(()) => {}
                 Err(AcquireError::Refused(error)) if error.is_connection_loss() => {
                     backoff.pause(connection.session(), &error).await;
-                    self.contender.on_outcome_unknown();
+                    self.contender.on(Event::OutcomeUnknown);
                 }
-                Err(error) => return Some(EndReason::Failed(error)),
+                Err(error) => return Some(Err(error)),
             }
         }
     }
@@ -259,10 +251,10 @@ impl<C: Acquirable> Task<C> {
             return;
         }
         if self.connection.replace(connection.clone()).is_some() {
-            self.contender.on_disconnected();
+            self.contender.on(Event::Disconnected);
         }
         self.creator = Some(connection.session_id());
-        self.contender.on_connected(connection);
+        self.contender.on(Event::Connected(connection.session_id()));
     }
 
     /// Deletes all znodes of the contender, over consecutive connections, until the session that created them ends.
@@ -295,7 +287,7 @@ impl<C: Acquirable> Task<C> {
                                 return false;
                             }
                             backoff.pause(&session, &error).await;
-                            self.contender.on_outcome_unknown();
+                            self.contender.on(Event::OutcomeUnknown);
                         }
                         Err(error) => {
                             debug!(%error, "cannot leave the queue; the znode is deleted when the session ends");
@@ -314,17 +306,6 @@ impl<C: Acquirable> Task<C> {
                 return cleaned_up;
             }
         }
-    }
-}
-
-async fn verify<C: Acquirable>(
-    contender: &mut C,
-    connection: &Connection,
-    path: String,
-) -> Result<Option<OwnedNode>, AcquireError> {
-    match contender.watch_own(connection, path).await? {
-        Some(watched) => Ok(Some(OwnedNode::new(connection, watched).await?)),
-        None => Ok(None),
     }
 }
 

@@ -141,21 +141,26 @@ impl Barrier {
 
     /// Waits until the barrier is open, without a time limit.
     pub async fn wait(&self) -> Result<(), Error> {
-        self.wait_until_passed(Wait::default(), None).await.map(|_| ())
+        self.wait_until_passed(None, None).await.map(|_| ())
     }
 
     /// Waits until the barrier is open, for at most `timeout`. Returns false after a timeout.
     pub async fn wait_within(&self, timeout: Duration) -> Result<bool, Error> {
-        self.wait_until_passed(Wait::default(), Some(timeout)).await
+        self.wait_until_passed(None, Some(timeout)).await
     }
 
     /// Waits until `generation` has ended, without a time limit. Returns at once if the barrier is open or a later
     /// generation is closed.
     pub async fn wait_for_generation(&self, generation: i64) -> Result<(), Error> {
-        self.wait_until_passed(Wait { generation: Some(generation) }, None).await.map(|_| ())
+        self.wait_until_passed(Some(generation), None).await.map(|_| ())
     }
 
-    async fn wait_until_passed(&self, mut wait: Wait, timeout: Option<Duration>) -> Result<bool, Error> {
+    /// Waits until the generation `awaited`, or the one that is closed at first, has ended.
+    async fn wait_until_passed(
+        &self,
+        mut awaited: Option<i64>,
+        timeout: Option<Duration>,
+    ) -> Result<bool, Error> {
         let waiting = async {
             let mut attempts = Attempts::until(&self.session, None, "wait at", &self.path);
             loop {
@@ -168,42 +173,30 @@ impl Barrier {
                         Ok(Some(watcher)) => {
                             // The deletion ends the generation: no need to read the barrier again.
                             if connection.watch_event(watcher).await == Some(EventType::NodeDeleted) {
-                                return Ok(());
+                                return Ok(true);
                             }
                         }
                         Err(error) => break attempts.failed(error).await?,
                     }
                     watched = match connection.stat_and_watch(&self.path).await {
-                        Ok((stat, _)) if wait.is_over(stat.map(|stat| stat.czxid)) => return Ok(()),
+                        Ok((stat, _)) if has_ended(&mut awaited, stat.map(|stat| stat.czxid)) => {
+                            return Ok(true);
+                        }
                         Ok((_, watcher)) => Ok(Some(watcher)),
                         Err(error) => Err(error),
                     };
                 }
             }
         };
-        let Some(timeout) = timeout else { return waiting.await.map(|()| true) };
-        match tokio::time::timeout(timeout, waiting).await {
-            Ok(result) => result.map(|()| true),
-            Err(_) => Ok(false),
-        }
+        let Some(timeout) = timeout else { return waiting.await };
+        tokio::time::timeout(timeout, waiting).await.unwrap_or(Ok(false))
     }
 }
 
-/// State of one wait. No I/O.
-#[derive(Clone, Copy, Debug, Default)]
-struct Wait {
-    /// Generation whose end is awaited. `None` until it was read.
-    generation: Option<i64>,
-}
-
-impl Wait {
-    /// Returns true if the awaited generation has ended, given the closed generation, or `None` if the barrier is open.
-    fn is_over(&mut self, closed: Option<i64>) -> bool {
-        match closed {
-            None => true,
-            Some(closed) => *self.generation.get_or_insert(closed) != closed,
-        }
-    }
+/// Returns true if the awaited generation has ended, given the closed generation, or `None` if the barrier is open.
+/// `awaited` is `None` until it was read.
+fn has_ended(awaited: &mut Option<i64>, closed: Option<i64>) -> bool {
+    closed.is_none_or(|closed| *awaited.get_or_insert(closed) != closed)
 }
 
 #[cfg(test)]
@@ -212,12 +205,12 @@ mod tests {
 
     #[test]
     fn wait_is_over_when_another_generation_or_none_is_closed() {
-        let mut wait = Wait::default();
-        assert!(!wait.is_over(Some(5)));
-        assert!(!wait.is_over(Some(5)));
-        assert!(wait.is_over(Some(9)));
-        assert!(Wait::default().is_over(None));
-        assert!(Wait { generation: Some(3) }.is_over(Some(5)));
-        assert!(!Wait { generation: Some(3) }.is_over(Some(3)));
+        let mut awaited = None;
+        assert!(!has_ended(&mut awaited, Some(5)));
+        assert!(!has_ended(&mut awaited, Some(5)));
+        assert!(has_ended(&mut awaited, Some(9)));
+        assert!(has_ended(&mut None, None));
+        assert!(has_ended(&mut Some(3), Some(5)));
+        assert!(!has_ended(&mut Some(3), Some(3)));
     }
 }

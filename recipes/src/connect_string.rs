@@ -143,8 +143,9 @@ fn server_address(server: &str) -> Result<String, &'static str> {
     }
     let port = match port {
         None => DEFAULT_PORT,
-        Some(port) => match port.parse::<u16>() {
-            Ok(port) if port != 0 && !port_has_sign(server) => port,
+        // `parse` accepts a sign.
+        Some(text) => match text.parse::<u16>() {
+            Ok(port) if port != 0 && !text.starts_with('+') => port,
             _ => return Err("the port is not a number from 1 to 65535"),
         },
     };
@@ -170,10 +171,6 @@ fn check_ipv6(text: &str) -> Result<(), &'static str> {
         );
     }
     Ok(())
-}
-
-fn port_has_sign(server: &str) -> bool {
-    server.rsplit(':').next().is_some_and(|port| port.starts_with('+'))
 }
 
 /// Checks that `path` is a valid path of a znode, like ZooKeeper's `PathUtils.validatePath`: absolute, without an

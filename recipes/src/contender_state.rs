@@ -16,8 +16,8 @@ pub(crate) enum Step {
     AwaitConnection,
     /// List the queue, and read the owners of the znodes that carry our id.
     List,
-    /// Delete a znode of ours that is not needed.
-    Delete(String),
+    /// Delete these znodes of ours, which are not needed.
+    Delete(Vec<String>),
     /// Create a znode in the queue.
     Create,
     /// Wait until the predecessor or our own znode changes.
@@ -46,7 +46,8 @@ pub(crate) enum Event {
         own: Vec<(String, i64)>,
     },
     Created(String),
-    Deleted(String),
+    /// All of the unneeded znodes were deleted.
+    Deleted,
     /// An operation failed, and may have taken effect.
     OutcomeUnknown,
     /// The watch on the predecessor or on our own znode fired.
@@ -59,28 +60,17 @@ pub(crate) enum Event {
     Withdraw,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Stage {
-    Disconnected,
-    Listing,
-    Deleting(Vec<String>),
-    Creating,
-    Waiting { own: String, predecessor: String, ahead: usize },
-    Holding { own: String },
-    Left,
-}
-
 #[derive(Clone, Debug)]
 pub(crate) struct ContenderState {
     role: Role,
     id: ContenderId,
-    session: i64,
-    stage: Stage,
+    /// Id of the session, while it is connected.
+    pub(crate) session: Option<i64>,
+    step: Step,
     /// No create was sent yet, so none of our znodes can exist.
     never_created: bool,
     /// Our remaining znodes must be deleted.
     leaving: bool,
-    connected: bool,
 }
 
 impl ContenderState {
@@ -88,19 +78,18 @@ impl ContenderState {
         ContenderState {
             role: role.into(),
             id,
-            session: 0,
-            stage: Stage::Disconnected,
+            session: None,
+            step: Step::AwaitConnection,
             never_created: true,
             leaving: false,
-            connected: false,
         }
     }
 
     /// Joins the queue again after [`Step::Left`]. Does nothing in other states.
     pub(crate) fn rejoin(&mut self) {
-        if self.stage == Stage::Left {
+        if self.step == Step::Left {
             self.leaving = false;
-            self.stage = if self.connected { Stage::Listing } else { Stage::Disconnected };
+            self.step = if self.session.is_some() { Step::List } else { Step::AwaitConnection };
         }
     }
 
@@ -118,77 +107,58 @@ impl ContenderState {
         children.iter().map(String::as_str).filter(|name| self.id.owns(name)).collect()
     }
 
-    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
-        match &self.stage {
-            Stage::Disconnected => Step::AwaitConnection,
-            Stage::Listing => Step::List,
-            Stage::Deleting(names) => names.last().map_or(Step::List, |name| Step::Delete(name.clone())),
-            Stage::Creating => Step::Create,
-            Stage::Waiting { own, predecessor, ahead } => {
-                Step::Wait { own: own.clone(), predecessor: predecessor.clone(), ahead: *ahead }
-            }
-            Stage::Holding { own } => Step::Hold { own: own.clone() },
-            Stage::Left => Step::Left,
-        }
+        self.step.clone()
     }
 
     /// Handles an event. Events that do not fit the current state, such as late replies, change nothing.
     pub(crate) fn on(&mut self, event: Event) {
         // Once the next action was a create, its request may have been sent, whatever the event is.
-        self.never_created &= self.stage != Stage::Creating;
+        self.never_created &= self.step != Step::Create;
         match event {
-            Event::Connected(session) => {
-                self.connected = true;
-                self.session = session;
-            }
-            Event::Disconnected => self.connected = false,
+            Event::Connected(session) => self.session = Some(session),
+            Event::Disconnected => self.session = None,
             _ => {}
         }
-        match (event, &mut self.stage) {
-            (_, Stage::Left) => {}
-            (Event::Done, Stage::Holding { own }) => {
+        match (event, &mut self.step) {
+            (_, Step::Left) => {}
+            (Event::Done, Step::Hold { own }) => {
                 self.leaving = true;
-                self.stage = Stage::Deleting(vec![std::mem::take(own)]);
+                self.step = Step::Delete(vec![std::mem::take(own)]);
             }
-            (Event::Withdraw, stage) => {
+            (Event::Withdraw, step) => {
                 self.leaving = true;
-                match stage {
-                    Stage::Waiting { own, .. } | Stage::Holding { own } => {
-                        *stage = Stage::Deleting(vec![std::mem::take(own)]);
+                match step {
+                    Step::Wait { own, .. } | Step::Hold { own } => {
+                        *step = Step::Delete(vec![std::mem::take(own)]);
                     }
-                    Stage::Disconnected if self.never_created => *stage = Stage::Left,
-                    Stage::Disconnected => {}
+                    Step::AwaitConnection if self.never_created => *step = Step::Left,
+                    Step::AwaitConnection => {}
                     // Listing finds all our znodes: the ones being deleted may be only the surplus, and the effect of
                     // a create in progress is visible by then.
-                    _ => *stage = Stage::Listing,
+                    _ => *step = Step::List,
                 }
             }
-            (Event::Disconnected, stage) => *stage = Stage::Disconnected,
-            (Event::Connected(_), stage) => {
-                *stage = if self.never_created { Stage::Creating } else { Stage::Listing };
+            (Event::Disconnected, step) => *step = Step::AwaitConnection,
+            (Event::Connected(_), step) => {
+                *step = if self.never_created { Step::Create } else { Step::List };
             }
-            (_, Stage::Disconnected) => {}
-            (Event::Listed { children, own }, Stage::Listing) => {
-                self.stage = self.next_stage(&children, &own)
+            (_, Step::AwaitConnection) => {}
+            (Event::Listed { children, own }, Step::List) => self.step = self.next_step(&children, &own),
+            (Event::Created(_), step @ Step::Create) => *step = Step::List,
+            (Event::Deleted, step @ Step::Delete(_)) => {
+                *step = if self.leaving { Step::Left } else { Step::List };
             }
-            (Event::Created(_), stage @ Stage::Creating) => *stage = Stage::Listing,
-            (Event::Deleted(deleted), Stage::Deleting(names)) => {
-                names.retain(|name| *name != deleted);
-                if names.is_empty() {
-                    self.stage = if self.leaving { Stage::Left } else { Stage::Listing };
-                }
-            }
-            (Event::OutcomeUnknown | Event::WatchFired | Event::Deposed, stage) => *stage = Stage::Listing,
-            (Event::Listed { .. } | Event::Created(_) | Event::Deleted(_) | Event::Done, _) => {}
+            (Event::OutcomeUnknown | Event::WatchFired | Event::Deposed, step) => *step = Step::List,
+            (Event::Listed { .. } | Event::Created(_) | Event::Deleted | Event::Done, _) => {}
         }
     }
 
-    fn next_stage(&self, children: &[String], own_znodes: &[(String, i64)]) -> Stage {
+    fn next_step(&self, children: &[String], own_znodes: &[(String, i64)]) -> Step {
         // The first znode of this session is kept. Others come from a repeated create or from an earlier session.
         let current: Vec<String> = own_znodes
             .iter()
-            .filter(|(_, owner)| *owner == self.session)
+            .filter(|(_, owner)| Some(*owner) == self.session)
             .map(|(name, _)| name.clone())
             .collect();
         let own = sorted_contenders(self.role, &current).first().map(|name| (*name).to_owned());
@@ -199,13 +169,13 @@ impl ContenderState {
             .filter(|name| Some(name) != own.as_ref())
             .collect();
         if !surplus.is_empty() {
-            return Stage::Deleting(surplus);
+            return Step::Delete(surplus);
         }
-        let Some(own) = own else { return if self.leaving { Stage::Left } else { Stage::Creating } };
+        let Some(own) = own else { return if self.leaving { Step::Left } else { Step::Create } };
         match position(self.role, children, &own) {
-            Position::First => Stage::Holding { own },
-            Position::Behind { predecessor, ahead } => Stage::Waiting { own, predecessor, ahead },
-            Position::Absent => Stage::Listing,
+            Position::First => Step::Hold { own },
+            Position::Behind { predecessor, ahead } => Step::Wait { own, predecessor, ahead },
+            Position::Absent => Step::List,
         }
     }
 }

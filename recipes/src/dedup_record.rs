@@ -56,7 +56,10 @@ impl DedupRecord {
         let path = self.znode.path();
         let created = match connection.create(path, b"", CreateMode::Persistent).await {
             Err(error) if error.is_no_node() => {
-                self.create_parent(connection).await?;
+                match connection.create_with_parents(&self.parent, b"", CreateMode::Container).await {
+                    Err(error) if !error.is_node_exists() => return Err(error),
+                    _ => {}
+                }
                 connection.create(path, b"", CreateMode::Persistent).await?
             }
             // Created by an earlier attempt whose response was lost.
@@ -67,21 +70,6 @@ impl DedupRecord {
             debug!(%error, "cannot look for old dedup records");
         }
         Ok(())
-    }
-
-    /// Creates the container and its missing parents.
-    async fn create_parent(&self, connection: &Connection) -> Result<(), Error> {
-        let created = match connection.create(&self.parent, b"", CreateMode::Container).await {
-            Err(error) if error.is_no_node() => {
-                connection.ensure_parent(&self.parent).await?;
-                connection.create(&self.parent, b"", CreateMode::Container).await
-            }
-            result => result,
-        };
-        match created {
-            Err(error) if !error.is_node_exists() => Err(error),
-            _ => Ok(()),
-        }
     }
 
     /// Removes records that are older than [`MAX_AGE`] at `now`, both by the servers' clock, in milliseconds.

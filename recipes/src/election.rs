@@ -52,12 +52,13 @@ use std::future::Future;
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::acquire_task::Acquirable;
 use crate::backoff::Backoff;
 use crate::clock::BootInstant;
 use crate::contender_state::{Event, Step};
 use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming, sorted_contenders};
-use crate::owned_node::{LossReason, OwnedNode};
+use crate::owned_node::LossReason;
 use crate::{Connection, Error, Session};
 
 /// State of a contender.
@@ -228,10 +229,9 @@ impl Election {
         lead: &mut impl FnMut(Leadership) -> Fut,
         backoff: &mut Backoff,
     ) -> Result<Option<T>, Error> {
-        let Some(watched) = self.contender.watch_own(connection, self.contender.path_of(own)).await? else {
+        let Some(mut node) = self.contender.own(connection, self.contender.path_of(own)).await? else {
             return Ok(None);
         };
-        let mut node = OwnedNode::new(connection, watched).await?;
         backoff.reset();
         self.standing.send_replace(Standing::Leading);
         let leadership = Leadership {

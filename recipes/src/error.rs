@@ -6,6 +6,9 @@ use zookeeper_client as zk;
 
 use crate::wrong_znode::{WrongZnode, ZnodeProblem, shown};
 
+/// Maximum number of characters in an [`excerpt`].
+const MAX_EXCERPT_CHARS: usize = 80;
+
 /// Failure of a request. [`Error::outcome_unknown`] returns true if the request may have taken effect nevertheless.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -76,9 +79,14 @@ impl Error {
         }
     }
 
+    /// Returns true if the znode was created, changed or deleted by another client that was faster.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.is_no_node() || self.is_node_exists() || self.is_bad_version()
+    }
+
     /// Returns true if a retry may succeed without an operator: the connection failed, or another client was faster.
     pub(crate) fn is_transient(&self) -> bool {
-        self.is_connection_loss() || self.is_no_node() || self.is_node_exists() || self.is_bad_version()
+        self.is_connection_loss() || self.is_conflict()
     }
 
     /// Returns the error that ZooKeeper or its client library returned, if any.
@@ -149,6 +157,13 @@ fn missing_permission(operation: &str, path: &str) -> String {
     format!(
         ": this client lacks the {permission} permission on {znode}; grant it with zkCli.sh setAcl {znode}"
     )
+}
+
+/// Returns the beginning of the data of a znode, for an error message.
+pub(crate) fn excerpt(data: &[u8]) -> String {
+    // A character has at most four bytes.
+    let head = &data[..data.len().min(MAX_EXCERPT_CHARS * 4)];
+    String::from_utf8_lossy(head).chars().take(MAX_EXCERPT_CHARS).collect()
 }
 
 fn parent(path: &str) -> &str {

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::acquire_task::{Acquirable, AcquireTask, EndReason, IfTaken, Status};
+use crate::acquire_task::{Acquirable, AcquireTask, IfTaken, Status};
 use crate::clock::BootInstant;
-use crate::owned_node::LeaseExpiry;
+use crate::owned_node::lease_expired;
 use crate::{Connection, Error, Phase, Session, SessionState};
 
 /// Reason why an acquisition failed.
@@ -70,7 +70,7 @@ impl Guard {
             let mut status = self.task.status.clone();
             tokio::select! {
                 biased;
-                () = LeaseExpiry::new(&self.connection) => {}
+                () = lease_expired(&self.connection) => {}
                 () = self.connection.lost() => {}
                 _ = status.wait_for(|status| !matches!(status, Status::Held { .. })) => {}
             }
@@ -184,7 +184,7 @@ async fn wait_for_outcome(mut task: AcquireTask) -> Result<Option<Guard>, Acquir
         Ok(Status::Held { connection, znode, fencing_token }) => {
             Ok(Some(Guard { task, connection, znode, fencing_token, lost: AtomicBool::new(false) }))
         }
-        Ok(Status::Ended { reason: EndReason::Failed(error), .. }) => Err(error),
+        Ok(Status::Ended { outcome: Err(error), .. }) => Err(error),
         Ok(_) => Ok(None),
         // The session's runtime was shut down.
         Err(_) => Err(AcquireError::Closed),

@@ -22,7 +22,7 @@ pub mod lease;
 pub mod lock;
 mod lock_queue;
 pub mod node_names;
-pub mod node_ownership;
+mod node_ownership;
 mod owned_node;
 pub mod party;
 mod permit_state;

@@ -4,9 +4,8 @@
 use crate::acquire_task::{Acquirable, Progress};
 use crate::contender_state::{ContenderState, Event, Step};
 use crate::node_names::{ContenderId, Role, sorted_contenders};
-use crate::owned_node::WatchedNode;
-use crate::session::BulkRead;
-use crate::session::WrongZnodeReporter;
+use crate::owned_node::{OwnedNode, WatchedNode};
+use crate::session::{BulkRead, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{AcquireError, Connection, Error};
 
@@ -39,24 +38,13 @@ impl Contender {
         }
     }
 
-    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         self.state.step()
     }
 
-    /// Handles an event.
-    pub(crate) fn on(&mut self, event: Event) {
-        match event {
-            Event::Connected(_) | Event::Disconnected => {
-                self.created = None;
-                self.watched = None;
-                self.synced = false;
-            }
-            // The effect of a request that is still in progress must be seen.
-            Event::OutcomeUnknown | Event::Withdraw => self.synced = false,
-            _ => {}
-        }
-        self.state.on(event);
+    /// Returns the id of the session, while it is connected.
+    pub(crate) fn session(&self) -> Option<i64> {
+        self.state.session
     }
 
     /// Joins the queue again after it was left.
@@ -74,9 +62,11 @@ impl Contender {
     pub(crate) async fn carry_out(&mut self, connection: &Connection, step: Step) -> Result<Event, Error> {
         match step {
             Step::List => self.list(connection).await,
-            Step::Delete(name) => {
-                connection.delete_if_exists(&self.path_of(&name), None).await?;
-                Ok(Event::Deleted(name))
+            Step::Delete(names) => {
+                for name in names {
+                    connection.delete_if_exists(&self.path_of(&name), None).await?;
+                }
+                Ok(Event::Deleted)
             }
             Step::Create => self.create(connection).await,
             Step::Wait { own, predecessor, .. } => {
@@ -84,20 +74,6 @@ impl Contender {
                 Ok(Event::WatchFired)
             }
             Step::AwaitConnection | Step::Left | Step::Hold { .. } => std::future::pending().await,
-        }
-    }
-
-    /// Returns our znode at `path`, watched. Returns `None` if it does not exist or belongs to another session.
-    pub(crate) async fn watch_own(
-        &mut self,
-        connection: &Connection,
-        path: String,
-    ) -> Result<Option<WatchedNode>, Error> {
-        // Our znode is first, so no contender blocks it.
-        self.wrong_znodes.clear();
-        match self.watched.take() {
-            Some(watched) if watched.path() == path => Ok(Some(watched)),
-            _ => WatchedNode::new(connection, path).await,
         }
     }
 
@@ -143,11 +119,9 @@ impl Contender {
             [only] if self.created.as_ref() == Some(only) => vec![(only.clone(), connection.session_id())],
             _ => {
                 let paths: Vec<String> = names.iter().map(|name| self.path_of(name)).collect();
-                let owners = connection.get_many(&paths).await?.into_iter().map(|read| match read {
-                    BulkRead::Data(_, stat) => Some(stat.ephemeral_owner),
-                    BulkRead::Missing(_) => None,
-                });
-                names.into_iter().zip(owners).filter_map(|(name, owner)| Some((name, owner?))).collect()
+                let read = connection.get_many(&paths).await?;
+                let owned = |(name, read): (String, &BulkRead)| Some((name, read.stat()?.ephemeral_owner));
+                names.into_iter().zip(&read).filter_map(owned).collect()
             }
         };
         Ok(Event::Listed { children, own })
@@ -179,20 +153,18 @@ impl Contender {
 
 /// The contender at the head of the queue holds its own znode there.
 impl Acquirable for Contender {
-    fn on_connected(&mut self, connection: &Connection) {
-        self.on(Event::Connected(connection.session_id()));
-    }
-
-    fn on_disconnected(&mut self) {
-        self.on(Event::Disconnected);
-    }
-
-    fn on_outcome_unknown(&mut self) {
-        self.on(Event::OutcomeUnknown);
-    }
-
-    fn withdraw(&mut self) {
-        self.on(Event::Withdraw);
+    fn on(&mut self, event: Event) {
+        match event {
+            Event::Connected(_) | Event::Disconnected => {
+                self.created = None;
+                self.watched = None;
+                self.synced = false;
+            }
+            // The effect of a request that is still in progress must be seen.
+            Event::OutcomeUnknown | Event::Withdraw => self.synced = false,
+            _ => {}
+        }
+        self.state.on(event);
     }
 
     fn progress(&self) -> Progress {
@@ -210,15 +182,17 @@ impl Acquirable for Contender {
         Ok(())
     }
 
-    async fn watch_own(
-        &mut self,
-        connection: &Connection,
-        path: String,
-    ) -> Result<Option<WatchedNode>, AcquireError> {
-        Ok(Contender::watch_own(self, connection, path).await?)
+    async fn own(&mut self, connection: &Connection, path: String) -> Result<Option<OwnedNode>, Error> {
+        // Our znode is first, so no contender blocks it.
+        self.wrong_znodes.clear();
+        let watched = match self.watched.take() {
+            Some(watched) if watched.path() == path => Some(watched),
+            _ => WatchedNode::new(connection, path).await?,
+        };
+        OwnedNode::new(connection, watched).await
     }
 
-    async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {
+    async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {
         connection.sync().await?;
         let (role, children) = (self.state.role(), connection.children_or_empty(&self.path).await?);
         let blocking = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name));

@@ -43,12 +43,6 @@ pub enum Role {
     Writer,
 }
 
-impl Default for Role {
-    fn default() -> Role {
-        Role::Exclusive(Naming::default())
-    }
-}
-
 impl From<Naming> for Role {
     fn from(naming: Naming) -> Role {
         Role::Exclusive(naming)

@@ -29,8 +29,7 @@ pub enum Conflict {
 
 /// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// Wait for a connection.
+pub(crate) enum Step {
     AwaitConnection,
     /// Create the znode with the current data.
     Create,
@@ -42,49 +41,36 @@ pub enum Step {
     Remove(i32),
     /// Wait until the znode changes, or until `until`; then inspect it.
     AwaitOwner {
-        /// Session that owns the znode.
         session: i64,
-        /// Time of the next inspection.
         until: BootInstant,
     },
-    /// Wait for new data: the znode is owned and current.
-    AwaitData,
-    /// Give up.
+    /// Wait for new data: the znode is owned and current, at this version.
+    AwaitData(i32),
     GiveUp(Conflict),
 }
 
 /// Result of an action, or an event from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// There is a new connection.
+pub(crate) enum Event {
     Connected {
-        /// Id of its session.
         session: i64,
-        /// Session timeout.
         timeout: Duration,
     },
-    /// The connection was lost.
     Disconnected,
     /// The znode was created, at version 0.
     Created,
     /// The znode was not created, because it exists.
     Exists,
-    /// The znode was inspected.
     Found {
         /// Session that owns the znode; 0 if it is persistent.
         owner: i64,
-        /// Version of the znode.
         version: i32,
         /// True if the owner is an earlier session of this process.
         is_leftover: bool,
     },
-    /// The znode does not exist.
     Missing,
-    /// The znode was written.
     Written {
-        /// Session that owns the znode.
         owner: i64,
-        /// New version.
         version: i32,
     },
     /// The znode was not written or deleted, because it is at another version.
@@ -97,19 +83,6 @@ pub enum Event {
     Waited,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Stage {
-    Offline,
-    Creating,
-    Inspecting,
-    Removing(i32),
-    /// Owned, at this version.
-    Owned(i32),
-    /// Owned by another session, to be inspected at this time.
-    AwaitingOwner(BootInstant),
-    Lost(Conflict),
-}
-
 /// Another session that owns the znode.
 #[derive(Clone, Debug)]
 struct OtherOwner {
@@ -120,97 +93,75 @@ struct OtherOwner {
 
 /// State of one process's claim to one znode.
 #[derive(Clone, Debug)]
-pub struct NodeOwnership {
+pub(crate) struct NodeOwnership {
     session: i64,
     timeout: Duration,
-    stage: Stage,
-    /// True unless the znode certainly holds the current data.
-    dirty: bool,
+    step: Step,
     other: Option<OtherOwner>,
 }
 
 impl Default for NodeOwnership {
     fn default() -> Self {
-        NodeOwnership { session: 0, timeout: Duration::ZERO, stage: Stage::Offline, dirty: true, other: None }
+        NodeOwnership { session: 0, timeout: Duration::ZERO, step: Step::AwaitConnection, other: None }
     }
 }
 
 impl NodeOwnership {
-    /// Returns the next action.
-    pub fn step(&self) -> Step {
-        match &self.stage {
-            Stage::Offline => Step::AwaitConnection,
-            Stage::Creating => Step::Create,
-            Stage::Inspecting => Step::Inspect,
-            Stage::Removing(version) => Step::Remove(*version),
-            Stage::Owned(version) if self.dirty => Step::Write(*version),
-            Stage::Owned(_) => Step::AwaitData,
-            Stage::AwaitingOwner(until) => Step::AwaitOwner {
-                session: self.other.as_ref().map_or(0, |other| other.session),
-                until: *until,
-            },
-            Stage::Lost(conflict) => Step::GiveUp(conflict.clone()),
-        }
+    pub(crate) fn step(&self) -> Step {
+        self.step.clone()
     }
 
     /// Returns true if the znode was verified or written over the current connection.
-    pub fn is_held(&self) -> bool {
-        matches!(self.stage, Stage::Owned(_))
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self.step, Step::Write(_) | Step::AwaitData(_))
     }
 
     /// Handles an event at `now`.
-    pub fn on(&mut self, event: Event, now: BootInstant) {
-        match (event, &self.stage) {
-            (_, Stage::Lost(_)) => {}
-            (Event::NewData, _) => self.dirty = true,
-            (Event::Disconnected, _) => self.stage = Stage::Offline,
+    pub(crate) fn on(&mut self, event: Event, now: BootInstant) {
+        match (event, &self.step) {
+            (_, Step::GiveUp(_)) => {}
+            // In the other steps, the znode is created or written with the current data later.
+            (Event::NewData, Step::AwaitData(version)) => self.step = Step::Write(*version),
+            (Event::Disconnected, _) => self.step = Step::AwaitConnection,
             (Event::Connected { session, timeout }, _) => {
                 self.session = session;
                 self.timeout = timeout;
                 // If the znode exists, the create fails and an inspection follows.
-                self.stage = Stage::Creating;
+                self.step = Step::Create;
             }
-            (_, Stage::Offline) => {}
-            (Event::Created, Stage::Creating) => self.own(0),
-            (Event::Exists, Stage::Creating) => self.stage = Stage::Inspecting,
-            (Event::Found { owner, version, is_leftover }, Stage::Inspecting) => {
-                self.stage = self.judge(owner, version, is_leftover, now);
+            (_, Step::AwaitConnection) => {}
+            (Event::Created, Step::Create) => self.own(0),
+            (Event::Exists, Step::Create) => self.step = Step::Inspect,
+            (Event::Found { owner, version, is_leftover }, Step::Inspect) => {
+                self.step = self.judge(owner, version, is_leftover, now);
             }
-            (Event::Written { owner, version }, Stage::Owned(_)) if owner == self.session => {
-                self.own(version)
-            }
+            (Event::Written { owner, version }, Step::Write(_)) if owner == self.session => self.own(version),
             // Another session replaced the znode between two writes, and the versions happened to agree.
-            (Event::Written { .. }, Stage::Owned(_)) => self.stage = Stage::Inspecting,
+            (Event::Written { .. }, Step::Write(_)) => self.step = Step::Inspect,
             (Event::Missing, _) => {
                 self.other = None;
-                self.stage = Stage::Creating;
+                self.step = Step::Create;
             }
-            (Event::Stale | Event::Waited, _) => self.stage = Stage::Inspecting,
-            (Event::Unclear, _) => {
-                self.dirty = true;
-                self.stage = Stage::Inspecting;
-            }
-            (Event::Created | Event::Exists | Event::Found { .. } | Event::Written { .. }, _) => {}
+            (Event::Stale | Event::Waited | Event::Unclear, _) => self.step = Step::Inspect,
+            _ => {}
         }
     }
 
     fn own(&mut self, version: i32) {
         self.other = None;
-        self.dirty = false;
-        self.stage = Stage::Owned(version);
+        self.step = Step::AwaitData(version);
     }
 
-    fn judge(&mut self, owner: i64, version: i32, is_leftover: bool, now: BootInstant) -> Stage {
+    fn judge(&mut self, owner: i64, version: i32, is_leftover: bool, now: BootInstant) -> Step {
         if owner == self.session {
             self.other = None;
-            self.dirty = true;
-            return Stage::Owned(version);
+            return Step::Write(version);
         }
         if !is_ephemeral(owner) {
-            return Stage::Lost(Conflict::Persistent);
+            return Step::GiveUp(Conflict::Persistent);
         }
         if is_leftover {
-            return Stage::Removing(version);
+            return Step::Remove(version);
         }
         let other = match &self.other {
             Some(other) if other.session == owner => other,
@@ -219,9 +170,9 @@ impl NodeOwnership {
         let wait = if version == other.first_version { self.timeout * 3 / 2 } else { self.timeout };
         let until = other.first_seen + wait;
         if now >= until {
-            Stage::Lost(Conflict::Held { session: owner })
+            Step::GiveUp(Conflict::Held { session: owner })
         } else {
-            Stage::AwaitingOwner(until)
+            Step::AwaitOwner { session: owner, until }
         }
     }
 }

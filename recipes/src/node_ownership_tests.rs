@@ -21,11 +21,11 @@ fn ownership_creates_a_missing_znode_and_writes_new_data() {
     let mut ownership = connected(1);
     assert_eq!(ownership.step(), Step::Create);
     ownership.on(Event::Created, at(0));
-    assert_eq!(ownership.step(), Step::AwaitData);
+    assert_eq!(ownership.step(), Step::AwaitData(0));
     ownership.on(Event::NewData, at(1));
     assert_eq!(ownership.step(), Step::Write(0));
     ownership.on(Event::Written { owner: 1, version: 1 }, at(1));
-    assert_eq!(ownership.step(), Step::AwaitData);
+    assert_eq!(ownership.step(), Step::AwaitData(1));
 }
 
 #[test]
@@ -145,7 +145,7 @@ impl Model {
                 _ => Event::Stale,
             },
             Step::AwaitOwner { .. } => Event::Waited,
-            Step::AwaitData | Step::GiveUp(_) => return None,
+            Step::AwaitData(_) | Step::GiveUp(_) => return None,
         })
     }
 
@@ -195,7 +195,7 @@ proptest! {
         for fate in turns { model.advance(fate); }
         for _ in 0..60 { model.advance(Fate::Works); }
         match model.ownership.step() {
-            Step::AwaitData => prop_assert_eq!(model.znode.map(|(owner, _)| owner), Some(model.session)),
+            Step::AwaitData(_) => prop_assert_eq!(model.znode.map(|(owner, _)| owner), Some(model.session)),
             Step::GiveUp(conflict) => prop_assert_eq!(conflict, Conflict::Held { session: OTHER }),
             step => prop_assert!(false, "stuck at {step:?}"),
         }

@@ -2,12 +2,11 @@
 //! holds, as long as its znode is certainly owned.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::Sleep;
 use tracing::debug;
 use zookeeper_client::Stat;
 
@@ -71,12 +70,16 @@ pub(crate) enum LossReason {
 }
 
 impl OwnedNode {
-    /// Acquires a local lease, if there is none.
-    pub(crate) async fn new(connection: &Connection, node: WatchedNode) -> Result<OwnedNode, Error> {
+    /// Acquires a local lease, if there is none. Returns `None` if there is no `node`.
+    pub(crate) async fn new(
+        connection: &Connection,
+        node: Option<WatchedNode>,
+    ) -> Result<Option<OwnedNode>, Error> {
+        let Some(node) = node else { return Ok(None) };
         if connection.session().lease_remaining(BootInstant::now()).is_zero() {
             connection.sync().await?;
         }
-        Ok(OwnedNode { connection: connection.clone(), node })
+        Ok(Some(OwnedNode { connection: connection.clone(), node }))
     }
 
     pub(crate) fn path(&self) -> &str {
@@ -99,7 +102,7 @@ impl OwnedNode {
         // The lease is checked first in every poll, because the process may have been stopped for any length of time.
         tokio::select! {
             biased;
-            () = LeaseExpiry::new(connection) => LossReason::LeaseExpired,
+            () = lease_expired(connection) => LossReason::LeaseExpired,
             result = deleted => match result {
                 Ok(()) => LossReason::Deleted,
                 Err(error) => LossReason::Unknown(error),
@@ -130,32 +133,21 @@ async fn renew(connection: &Connection) {
     }
 }
 
-/// Future that completes when the local lease of a session expires. It reads the clock whenever it is polled, so it is
-/// correct even if timers are late; it sleeps between polls.
-pub(crate) struct LeaseExpiry<'a> {
-    connection: &'a Connection,
-    sleep: Pin<Box<Sleep>>,
-}
-
-impl<'a> LeaseExpiry<'a> {
-    pub(crate) fn new(connection: &'a Connection) -> LeaseExpiry<'a> {
-        LeaseExpiry { connection, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
-    }
-}
-
-impl Future for LeaseExpiry<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+/// Waits until the local lease of a session expires. Reads the clock whenever it is polled, so it is correct even if
+/// timers are late; it sleeps between polls.
+pub(crate) async fn lease_expired(connection: &Connection) {
+    let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+    poll_fn(|cx| {
         loop {
-            let left = self.connection.session().lease_remaining(BootInstant::now());
+            let left = connection.session().lease_remaining(BootInstant::now());
             if left.is_zero() {
                 return Poll::Ready(());
             }
-            if self.sleep.as_mut().poll(cx).is_pending() {
+            if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            self.sleep.as_mut().reset(tokio::time::Instant::now() + left);
+            sleep.as_mut().reset(tokio::time::Instant::now() + left);
         }
-    }
+    })
+    .await;
 }

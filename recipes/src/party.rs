@@ -46,8 +46,7 @@ use uuid::Uuid;
 use crate::cleanup::Cleanup;
 use crate::persistent_node::NodeState;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::session::BulkRead;
-use crate::session::WrongZnodeReporter;
+use crate::session::{BulkRead, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, PersistentNode, Session};
 
@@ -223,12 +222,8 @@ impl Party {
 }
 
 /// Returns the members that are not ephemeral.
-fn wrong_members(paths: &[String], read: &[BulkRead]) -> Vec<WrongZnode> {
-    let check = |(path, read): (&String, &BulkRead)| match read {
-        BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, stat),
-        BulkRead::Missing(_) => None,
-    };
-    paths.iter().zip(read).filter_map(check).collect()
+fn wrong_members(paths: &[String], read: &[BulkRead]) -> impl Iterator<Item = WrongZnode> {
+    paths.iter().zip(read).filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?))
 }
 
 impl Membership {

@@ -4,6 +4,7 @@
 //! new one. Over every new connection the waiter looks for a permit that it has, or may have, created before it joins
 //! the queue again: a waiter that owns a permit must not wait behind one that waits for that permit.
 
+use crate::acquire_task::Acquirable;
 use crate::contender_state as queue;
 use crate::lock_queue::Contender;
 
@@ -33,10 +34,8 @@ pub(crate) enum Step {
 /// Outcome of an action, or an external event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A connection was established, in the session with this id.
-    Connected(i64),
-    Disconnected,
-    /// Event of the queue.
+    /// Event of the queue. The events that are not the outcome of one of its steps concern the permit too: a failed
+    /// operation may also have been one on the permit, and the permit to be held may not exist.
     Queue(queue::Event),
     /// Session that owns our permit, or `None` if the permit does not exist.
     PermitFound(Option<i64>),
@@ -46,10 +45,6 @@ pub(crate) enum Event {
     NoPermitAvailable,
     PermitCreated,
     PermitDeleted,
-    /// An operation failed, and may have taken effect; or the permit to be held does not exist.
-    OutcomeUnknown,
-    /// Release the permit and leave the queue.
-    Withdraw,
 }
 
 /// Knowledge about our permit.
@@ -71,21 +66,18 @@ enum Permit {
 pub(crate) struct PermitState {
     pub(crate) queue: Contender,
     permit: Permit,
-    session: i64,
-    connected: bool,
     leaving: bool,
 }
 
 impl PermitState {
     pub(crate) fn new(queue: Contender) -> PermitState {
-        PermitState { queue, permit: Permit::None, session: 0, connected: false, leaving: false }
+        PermitState { queue, permit: Permit::None, leaving: false }
     }
 
-    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         match (self.permit, self.queue.step()) {
             (Permit::None, queue::Step::Left) if self.leaving => Step::Left,
-            _ if !self.connected => Step::AwaitConnection,
+            _ if self.queue.session().is_none() => Step::AwaitConnection,
             (Permit::Unknown | Permit::Owned | Permit::Stale, _) if self.leaving => Step::DeletePermit,
             (Permit::Unknown, _) => Step::FindPermit,
             (Permit::Stale, _) => Step::DeletePermit,
@@ -96,44 +88,33 @@ impl PermitState {
         }
     }
 
-    /// Handles an event.
     pub(crate) fn on(&mut self, event: Event) {
         // Once the next action was to create the permit, its request may have been sent, whatever the event is.
         if matches!(self.step(), Step::CreatePermit { .. }) && event != Event::PermitCreated {
             self.permit = Permit::Unknown;
         }
         match event {
-            Event::Connected(session) => {
-                self.connected = true;
-                self.session = session;
-                self.invalidate();
-                self.queue.on(queue::Event::Connected(session));
-            }
-            Event::Disconnected => {
-                self.connected = false;
-                self.invalidate();
-                self.queue.on(queue::Event::Disconnected);
-            }
             Event::Queue(event) => {
-                if self.permit == Permit::Available {
-                    self.permit = Permit::None;
+                match event {
+                    queue::Event::Connected(_)
+                    | queue::Event::Disconnected
+                    | queue::Event::OutcomeUnknown => {
+                        self.invalidate();
+                    }
+                    queue::Event::Withdraw => {
+                        self.leaving = true;
+                        self.invalidate();
+                    }
+                    _ if self.permit == Permit::Available => self.permit = Permit::None,
+                    _ => {}
                 }
                 self.queue.on(event);
-            }
-            Event::OutcomeUnknown => {
-                self.invalidate();
-                self.queue.on(queue::Event::OutcomeUnknown);
-            }
-            Event::Withdraw => {
-                self.leaving = true;
-                self.invalidate();
-                self.queue.on(queue::Event::Withdraw);
             }
             Event::PermitFound(owner) => self.set_owner(owner),
             Event::PermitAvailable if self.permit == Permit::None => self.permit = Permit::Available,
             // List the queue again, to check that we are still first, and then count the permits again.
             Event::NoPermitAvailable => self.queue.on(queue::Event::WatchFired),
-            Event::PermitCreated => self.set_owner(Some(self.session)),
+            Event::PermitCreated => self.set_owner(self.queue.session()),
             Event::PermitDeleted => self.permit = Permit::None,
             Event::PermitAvailable => {}
         }
@@ -145,7 +126,7 @@ impl PermitState {
     fn set_owner(&mut self, owner: Option<i64>) {
         self.permit = match owner {
             None => Permit::None,
-            Some(owner) if owner == self.session => Permit::Owned,
+            owner if owner == self.queue.session() => Permit::Owned,
             Some(_) => Permit::Stale,
         };
         if self.permit == Permit::Owned {

@@ -73,12 +73,12 @@ impl Client {
             self.session = model.sessions;
         }
         self.connected = true;
-        self.state.on(Event::Connected(self.session));
+        self.state.on(Event::Queue(queue::Event::Connected(self.session)));
     }
 
     fn disconnect(&mut self) {
         self.connected = false;
-        self.state.on(Event::Disconnected);
+        self.state.on(Event::Queue(queue::Event::Disconnected));
     }
 
     fn holds(&self) -> bool {
@@ -112,7 +112,7 @@ impl Client {
                 model.permits.insert(self.number, self.session);
                 Event::PermitCreated
             }
-            Step::CreatePermit { .. } => Event::OutcomeUnknown,
+            Step::CreatePermit { .. } => Event::Queue(queue::Event::OutcomeUnknown),
             Step::Queue(step) => match self.queue_step(model, step) {
                 Some(event) => Event::Queue(event),
                 None => return,
@@ -122,7 +122,7 @@ impl Client {
             self.state.on(event);
             // Like `AcquireTask`, which reads and watches the permit before it counts as held.
             if self.holds() && model.permits.get(&self.number) != Some(&self.session) {
-                self.state.on(Event::OutcomeUnknown);
+                self.state.on(Event::Queue(queue::Event::OutcomeUnknown));
             }
         }
     }
@@ -134,9 +134,9 @@ impl Client {
                 children: model.queue.iter().map(|(name, _)| name.clone()).collect(),
                 own: model.queue.iter().filter(|(name, _)| self.id.owns(name)).cloned().collect(),
             },
-            queue::Step::Delete(name) => {
-                model.queue.retain(|(other, _)| *other != name);
-                queue::Event::Deleted(name)
+            queue::Step::Delete(names) => {
+                model.queue.retain(|(other, _)| !names.contains(other));
+                queue::Event::Deleted
             }
             queue::Step::Create => {
                 let name = format!("{}{:010}", Role::from(Naming::Kazoo).prefix(&self.id), model.counter);
@@ -162,7 +162,7 @@ impl Client {
             }
             Fault::Timeout if self.connected && !self.holds() => {
                 self.work(model, false);
-                self.state.on(Event::OutcomeUnknown);
+                self.state.on(Event::Queue(queue::Event::OutcomeUnknown));
             }
             Fault::ReplyLost | Fault::Timeout => {}
             Fault::Reconnect if !self.connected => self.connect(model),
@@ -182,13 +182,13 @@ impl Client {
             Fault::PermitDeleted => {
                 model.permits.remove(&self.number);
                 if self.holds() {
-                    self.state.on(Event::OutcomeUnknown);
+                    self.state.on(Event::Queue(queue::Event::OutcomeUnknown));
                 }
             }
-            Fault::Withdraw => self.state.on(Event::Withdraw),
+            Fault::Withdraw => self.state.on(Event::Queue(queue::Event::Withdraw)),
             Fault::WithdrawDuringRequest if self.connected => {
                 self.work(model, false);
-                self.state.on(Event::Withdraw);
+                self.state.on(Event::Queue(queue::Event::Withdraw));
             }
             Fault::WithdrawDuringRequest => {}
         }

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::clock::BootInstant;
-use crate::counter::{CountedWrite, WriteCounter};
+use crate::counter::WriteCounter;
 use crate::node_ownership::{Event, NodeOwnership, Step};
 use crate::session::{CreateMode, Write, Written};
 use crate::{Connection, Error, Session, Stat};
@@ -126,7 +126,7 @@ impl PersistentNode {
                     }
                     self.await_owner(connection, until).await
                 }
-                Step::AwaitData => match data.changed().await {
+                Step::AwaitData(_) => match data.changed().await {
                     Ok(()) => {
                         // The value is taken, and counted, when it is written.
                         data.mark_changed();
@@ -212,16 +212,16 @@ impl PersistentNode {
         };
         let counted = match &self.counter {
             Some(counter) => counter.write(connection, write).await?,
-            None => CountedWrite::NotCounted,
+            None => None,
         };
         let (stat, zxid) = match (counted, version) {
-            (CountedWrite::Counted(Written::Set(stat), zxid), _) => (Some(stat), zxid),
-            (CountedWrite::Counted(_, zxid), _) => (None, zxid),
-            (CountedWrite::NotCounted, Some(_)) => {
+            (Some((Written::Set(stat), zxid)), _) => (Some(stat), zxid),
+            (Some((_, zxid)), _) => (None, zxid),
+            (None, Some(_)) => {
                 let stat = connection.set(path, data, version).await?;
                 (Some(stat), stat.mzxid)
             }
-            (CountedWrite::NotCounted, None) => {
+            (None, None) => {
                 let stat = connection.create_ephemeral(path, data).await?;
                 (Some(stat), stat.mzxid)
             }

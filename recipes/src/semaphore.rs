@@ -51,15 +51,15 @@ use crate::contender_state as queue;
 use crate::guard::{self, AcquireError, Guard};
 use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming};
-use crate::owned_node::WatchedNode;
+use crate::owned_node::{OwnedNode, WatchedNode};
 use crate::permit_state::{Event, PermitState, Step};
-use crate::session::WrongZnodeReporter;
-use crate::session::{BulkRead, CreateMode, Write};
+use crate::session::{CreateMode, Write, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
 /// Maximum number of permits in use whose type is checked.
 const MAX_CHECKED_PERMITS: usize = 256;
+const OUTCOME_UNKNOWN: Event = Event::Queue(queue::Event::OutcomeUnknown);
 
 /// Semaphore at a path. Each acquisition returns its own [`Guard`].
 #[derive(Clone, Debug)]
@@ -162,7 +162,7 @@ impl Waiter {
                 match connection.multi(&writes).await.map_err(Error::from) {
                     Ok(_) => Event::PermitCreated,
                     // Our znode in the queue was deleted, or our permit exists already.
-                    Err(error) if error.is_no_node() || error.is_node_exists() => Event::OutcomeUnknown,
+                    Err(error) if error.is_no_node() || error.is_node_exists() => OUTCOME_UNKNOWN,
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -184,7 +184,7 @@ impl Waiter {
         let Semaphore { path, permits, .. } = &self.semaphore;
         let (in_use, permit_changes) = match connection.children_and_watch(path).await {
             // Another client deleted the semaphore.
-            Err(error) if error.is_no_node() => return Ok(Event::OutcomeUnknown),
+            Err(error) if error.is_no_node() => return Ok(OUTCOME_UNKNOWN),
             result => result?,
         };
         if in_use.iter().any(|name| self.permit.ends_with(name)) {
@@ -197,10 +197,8 @@ impl Waiter {
         let paths: Vec<String> =
             in_use.iter().take(MAX_CHECKED_PERMITS).map(|name| format!("{path}/{name}")).collect();
         let read = connection.get_many(&paths).await?;
-        let wrong = paths.iter().zip(read).filter_map(|(path, read)| match read {
-            BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
-            BulkRead::Missing(_) => None,
-        });
+        let wrong = paths.iter().zip(&read);
+        let wrong = wrong.filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?));
         self.wrong_znodes.update(connection.session(), wrong);
         self.permit_changes = Some(permit_changes);
         Ok(Event::NoPermitAvailable)
@@ -230,22 +228,11 @@ impl Waiter {
 }
 
 impl Acquirable for Waiter {
-    fn on_connected(&mut self, connection: &Connection) {
-        self.permit_changes = None;
-        self.state.on(Event::Connected(connection.session_id()));
-    }
-
-    fn on_disconnected(&mut self) {
-        self.state.on(Event::Disconnected);
-    }
-
-    fn on_outcome_unknown(&mut self) {
-        self.permit_changes = None;
-        self.state.on(Event::OutcomeUnknown);
-    }
-
-    fn withdraw(&mut self) {
-        self.state.on(Event::Withdraw);
+    fn on(&mut self, event: queue::Event) {
+        if matches!(event, queue::Event::Connected(_) | queue::Event::OutcomeUnknown) {
+            self.permit_changes = None;
+        }
+        self.state.on(Event::Queue(event));
     }
 
     fn progress(&self) -> Progress {
@@ -264,15 +251,11 @@ impl Acquirable for Waiter {
         Ok(())
     }
 
-    async fn watch_own(
-        &mut self,
-        connection: &Connection,
-        path: String,
-    ) -> Result<Option<WatchedNode>, AcquireError> {
-        Ok(WatchedNode::new(connection, path).await?)
+    async fn own(&mut self, connection: &Connection, path: String) -> Result<Option<OwnedNode>, Error> {
+        OwnedNode::new(connection, WatchedNode::new(connection, path).await?).await
     }
 
-    async fn is_taken(&self, connection: &Connection) -> Result<bool, AcquireError> {
+    async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {
         if self.state.queue.is_taken(connection).await? {
             return Ok(true);
         }

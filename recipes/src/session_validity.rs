@@ -30,11 +30,6 @@ impl SessionValidity {
         SessionValidity { length: session_timeout / 2, until: None }
     }
 
-    /// Returns the time from a renewal to the expiry.
-    pub fn length(&self) -> Duration {
-        self.length
-    }
-
     /// Renews the lease: ZooKeeper's leader has responded to a request sent at `sent`. Responses may arrive out of
     /// order, so an older one does not shorten the lease.
     pub fn renew(&mut self, sent: BootInstant) {

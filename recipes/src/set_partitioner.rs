@@ -47,6 +47,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use tokio::sync::watch;
 
 use crate::guard::{AcquireError, Guard};
@@ -217,12 +218,11 @@ async fn changed(members: &mut watch::Receiver<Vec<String>>) {
 
 /// Waits until one of the guards is lost. Never returns if there is none.
 async fn any_lost(guards: &[Guard]) {
-    let mut all: Vec<_> = guards.iter().map(|guard| Box::pin(guard.lost())).collect();
-    std::future::poll_fn(|context| {
-        let lost = all.iter_mut().any(|lost| lost.as_mut().poll(context).is_ready());
-        if lost { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
+    if guards.is_empty() {
+        std::future::pending().await
+    }
+    // Polls all of them each time, so each lease is checked before the work is polled.
+    select_all(guards.iter().map(|guard| Box::pin(guard.lost()))).await;
 }
 
 #[cfg(test)]

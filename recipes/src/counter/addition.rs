@@ -93,7 +93,6 @@ impl Addition {
         Addition { amount, step: Step::Read, unknown: None }
     }
 
-    /// Returns the next action.
     pub(crate) fn step(&self) -> Step {
         self.step
     }
@@ -103,7 +102,6 @@ impl Addition {
         self.unknown.is_some()
     }
 
-    /// Handles the outcome of an action.
     pub(crate) fn on(&mut self, event: Event) {
         self.step = match (event, self.step) {
             (_, ended @ (Step::Counted(_) | Step::Overflow(_) | Step::Unknown)) => ended,

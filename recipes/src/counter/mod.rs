@@ -60,17 +60,13 @@ use tokio::sync::Mutex;
 
 use self::addition::{Addition, AdditionRecord, Event, Step, SumWrite, ZnodeVersion};
 use crate::dedup_record::{self, DedupRecord, RecordState};
+use crate::error::excerpt;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::session::WrongZnodeReporter;
-use crate::session::{BulkRead, MultiError, Write, Written};
+use crate::session::{BulkRead, MultiError, Write, Written, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
-pub(crate) use write_counter::CountedWrite;
 pub use write_counter::WriteCounter;
-
-/// Maximum number of characters of a znode's data in an error.
-const MAX_EXCERPT_CHARS: usize = 80;
 
 /// Reason why an addition or a read failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -270,15 +266,14 @@ impl Counter {
                     // A separate read creates the znode, or returns the reason why it cannot be read.
                     _ => connection.get_or_create(&self.path).await?,
                 };
-                let state = match reads.next() {
-                    Some(read) => dedup_record::decode(read, record.path(), token)?,
-                    None => RecordState::Missing,
-                };
-                let state = match state {
-                    RecordState::Missing => AdditionRecord::Missing,
-                    RecordState::Other(version) => AdditionRecord::Other(version),
+                let state = reads.next().map(|read| dedup_record::decode(read, record.path(), token));
+                let state = match state.transpose()? {
+                    None | Some(RecordState::Missing) => AdditionRecord::Missing,
+                    Some(RecordState::Other(version)) => AdditionRecord::Other(version),
                     // Written by this process, so it is a number.
-                    RecordState::Own(sum) => sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own),
+                    Some(RecordState::Own(sum)) => {
+                        sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own)
+                    }
                 };
                 (data, stat, state)
             }
@@ -334,9 +329,7 @@ impl Counter {
         if data.is_empty() {
             return Ok(self.default);
         }
-        number::parse(data).ok_or_else(|| CounterError::NotANumber {
-            path: self.path.clone(),
-            found: String::from_utf8_lossy(data).chars().take(MAX_EXCERPT_CHARS).collect(),
-        })
+        number::parse(data)
+            .ok_or_else(|| CounterError::NotANumber { path: self.path.clone(), found: excerpt(data) })
     }
 }

@@ -40,14 +40,6 @@ struct State {
     wrong_znodes: WrongZnodeReporter,
 }
 
-/// Outcome of [`WriteCounter::write`].
-pub(crate) enum CountedWrite {
-    /// The write was made and counted, by the transaction with this zxid.
-    Counted(Written, i64),
-    /// The write was not made. It was counted before, or cannot be counted: make it without the counter.
-    NotCounted,
-}
-
 /// Outcome of [`Counter::increment`].
 enum Increment {
     /// The write was made and counted. Contains the counter's new value and the zxid of the transaction.
@@ -91,7 +83,8 @@ impl WriteCounter {
         state.pending = state.enabled.then(|| (Addition::new(1), token()));
     }
 
-    /// Makes `write` and counts it, unless it was counted before.
+    /// Makes `write` and counts it. Returns its result and the zxid of the transaction. Returns `None` if the write was
+    /// not made, because it was counted before or cannot be counted: make it without the counter.
     ///
     /// # Errors
     /// The error of `write`. Nothing was written or counted, unless [`Error::outcome_unknown`]; a repeated call finds
@@ -100,16 +93,16 @@ impl WriteCounter {
         &self,
         connection: &Connection,
         write: Write<'_>,
-    ) -> Result<CountedWrite, Error> {
+    ) -> Result<Option<(Written, i64)>, Error> {
         let State { counter, pending, logged_problem, wrong_znodes, .. } = &mut *self.state.lock().await;
-        let Some((addition, token)) = pending else { return Ok(CountedWrite::NotCounted) };
+        let Some((addition, token)) = pending else { return Ok(None) };
         match counter.increment(connection, write, addition, token, wrong_znodes).await? {
             Increment::Written { written, value, zxid } => {
                 self.value.send_replace(Some(value));
                 *pending = None;
                 *logged_problem = None;
                 wrong_znodes.clear();
-                return Ok(CountedWrite::Counted(written, zxid));
+                return Ok(Some((written, zxid)));
             }
             Increment::CountedBefore(value) => {
                 self.value.send_replace(Some(value));
@@ -121,7 +114,7 @@ impl WriteCounter {
             Increment::Impossible(_) | Increment::Closed => {}
         }
         *pending = None;
-        Ok(CountedWrite::NotCounted)
+        Ok(None)
     }
 
     /// Deletes the dedup record, or tries to for one session timeout.

@@ -62,8 +62,7 @@ use uuid::Uuid;
 use self::generation::{EnterStep, LeaveStep, Member};
 use crate::cleanup::Cleanup;
 use crate::retry::Attempts;
-use crate::session::WrongZnodeReporter;
-use crate::session::{BulkRead, CreateMode, Write};
+use crate::session::{BulkRead, CreateMode, Write, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, EventType, Session};
 
@@ -169,9 +168,7 @@ impl DoubleBarrier {
                 Ok(Some(generation)) => return Ok(generation),
                 Ok(None) => {}
                 // Another client was faster: read the barrier again.
-                Err(error) if error.is_node_exists() || error.is_no_node() || error.is_bad_version() => {
-                    attempts.contended(error).await?
-                }
+                Err(error) if error.is_conflict() => attempts.contended(error).await?,
                 Err(error) => attempts.failed(error).await?,
             }
         }
@@ -193,7 +190,10 @@ impl DoubleBarrier {
         *members = snapshot.members.len();
         match generation::enter_step(name, self.size, &snapshot.members, snapshot.ready) {
             EnterStep::Pass(generation) => return Ok(Some(generation)),
-            EnterStep::Join => self.join(connection, own).await?,
+            EnterStep::Join => {
+                let data = self.identifier.as_bytes();
+                connection.create_with_parents(own, data, CreateMode::Ephemeral).await?;
+            }
             EnterStep::CreateReady { replace } => {
                 let own = Write::Check { path: own, version: 0 };
                 let create = Write::Create { path: &ready, data: b"", mode: CreateMode::Persistent };
@@ -227,17 +227,6 @@ impl DoubleBarrier {
             }
         }
         Ok(None)
-    }
-
-    async fn join(&self, connection: &Connection, own: &str) -> Result<(), Error> {
-        let data = self.identifier.as_bytes();
-        match connection.create_ephemeral(own, data).await {
-            Err(error) if error.is_no_node() => {
-                connection.ensure(&self.path).await?;
-                connection.create_ephemeral(own, data).await.map(drop)
-            }
-            result => result.map(drop),
-        }
     }
 
     fn ready(&self) -> String {

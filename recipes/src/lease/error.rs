@@ -62,6 +62,14 @@ pub enum LeaseError {
     Failed(#[from] Error),
 }
 
+impl LeaseError {
+    /// Returns true if the znode contains data that this crate has not written.
+    pub(super) fn is_foreign_data(&self) -> bool {
+        use LeaseError::{NotALease, UnsupportedVersion, WrongZnode};
+        matches!(self, NotALease { .. } | UnsupportedVersion { .. } | WrongZnode(_))
+    }
+}
+
 /// Lease as it is stored in ZooKeeper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

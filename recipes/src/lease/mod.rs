@@ -75,9 +75,10 @@ pub use self::error::{Acquire, LeaseError, LeaseInfo};
 pub use self::held::HeldLease;
 pub use self::multi::MultiLease;
 
-use self::record::{LocalExpiry, MAX_HOLDER_LEN, ParseError, Record, Request, excerpt};
+use self::record::{LocalExpiry, MAX_HOLDER_LEN, ParseError, Record};
 use self::update::Update;
 use self::wall_clock::{WallClock, since_epoch};
+use crate::error::excerpt;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
 use crate::session::{CreateMode, Write};
 use crate::wrong_znode::{WrongZnode, ZnodeProblem, is_ephemeral};
@@ -203,13 +204,12 @@ impl Lease {
         update: &mut Update<'_>,
         before_write: &mut impl FnMut(LocalExpiry),
     ) -> Result<Result<Written, LeaseInfo>, LeaseError> {
-        let request = self.request();
         if !update.may_have_written {
             // If another holder has the lease, do not join the queue of the lock, where other clients would wait for
             // us.
             let connection = update.attempts.connection().await?;
             if let Some((found, stat)) = self.sync_and_read(&connection).await?
-                && request.is_blocked_by(&found, self.clock.now().wall)
+                && found.blocks(&self.holder, self.clock.now().wall, self.grace)
             {
                 return Ok(Err(self.info(found, &stat)));
             }
@@ -217,13 +217,13 @@ impl Lease {
         let (guard, found) = update.lock().await?;
         let now = self.clock.now();
         let stat = match found {
-            Some((found, stat)) if request.is_blocked_by(&found, now.wall) => {
+            Some((found, stat)) if found.blocks(&self.holder, now.wall, self.grace) => {
                 guard.release().await;
                 return Ok(Err(self.info(found, &stat)));
             }
             found => found.map(|(_, stat)| stat),
         };
-        let record = request.record(now.wall);
+        let record = Record::new(&self.holder, self.duration, now.wall);
         let expiry = LocalExpiry::new(&record, now);
         before_write(expiry);
         let (path, json) = (self.znode(), record.to_json());
@@ -300,10 +300,6 @@ impl Lease {
 
     fn znode(&self) -> String {
         format!("{}/lease_holder", self.path)
-    }
-
-    fn request(&self) -> Request<'_> {
-        Request { holder: &self.holder, duration: self.duration, grace: self.grace }
     }
 
     fn info(&self, found: Record, stat: &Stat) -> LeaseInfo {

@@ -58,12 +58,11 @@ impl MultiLease {
         for slot in available {
             match with_remaining_time(slot).acquire().await {
                 Ok(Acquire::HeldByOther(info)) => taken.push(info),
-                Err(
-                    slot_error @ (LeaseError::Busy { .. }
-                    | LeaseError::NotALease { .. }
-                    | LeaseError::UnsupportedVersion { .. }
-                    | LeaseError::WrongZnode(_)),
-                ) => error = Some(error.unwrap_or(slot_error)),
+                Err(slot_error)
+                    if slot_error.is_foreign_data() || matches!(slot_error, LeaseError::Busy { .. }) =>
+                {
+                    error = Some(error.unwrap_or(slot_error));
+                }
                 // After other errors the slot may be held: a further slot would be the second one.
                 outcome => return outcome,
             }
@@ -129,7 +128,7 @@ impl Slots {
             Err(error) => {
                 self.error.get_or_insert(error);
             }
-            Ok(Some((record, stat))) if slot.request().is_blocked_by(&record, wall) => {
+            Ok(Some((record, stat))) if record.blocks(&slot.holder, wall, slot.grace) => {
                 self.taken.push(slot.info(record, &stat));
             }
             Ok(Some((record, _)))

@@ -8,6 +8,7 @@ use jiff::civil::{self, DateTime};
 use serde_json::Value;
 
 use crate::clock::BootInstant;
+use crate::error::excerpt;
 
 /// Version of Kazoo's format.
 const FORMAT_VERSION: f64 = 1.0;
@@ -19,8 +20,6 @@ const MAX_END: u64 = 253_402_300_799;
 pub(crate) const MAX_DATA_LEN: usize = 64 * 1024;
 /// Maximum length of a holder's name. Even if every byte is escaped, the data stays below [`MAX_DATA_LEN`].
 pub(crate) const MAX_HOLDER_LEN: usize = 4096;
-/// Maximum number of characters in an [`excerpt`].
-const MAX_EXCERPT_CHARS: usize = 80;
 
 /// Data of the znode.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +37,12 @@ pub(crate) enum ParseError {
 }
 
 impl Record {
+    /// Creates the record to write at `wall`, a time since 1970.
+    pub(crate) fn new(holder: &str, duration: Duration, wall: Duration) -> Record {
+        let end = wall.saturating_add(duration).as_secs().min(MAX_END);
+        Record { holder: holder.to_owned(), end }
+    }
+
     pub(crate) fn parse(data: &[u8]) -> Result<Record, ParseError> {
         if data.len() > MAX_DATA_LEN {
             return Err(ParseError::NotALease);
@@ -71,34 +76,10 @@ impl Record {
     pub(crate) fn has_ended(&self, wall: Duration, grace: Duration) -> bool {
         wall >= Duration::from_secs(self.end).saturating_add(grace)
     }
-}
 
-/// Returns the beginning of the data, for an error message.
-pub(crate) fn excerpt(data: &[u8]) -> String {
-    // A character has at most four bytes.
-    let head = &data[..data.len().min(MAX_EXCERPT_CHARS * 4)];
-    String::from_utf8_lossy(head).chars().take(MAX_EXCERPT_CHARS).collect()
-}
-
-/// Request of a holder for a lease.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Request<'a> {
-    pub(crate) holder: &'a str,
-    pub(crate) duration: Duration,
-    /// Time after its end during which the lease of another holder is still respected.
-    pub(crate) grace: Duration,
-}
-
-impl Request<'_> {
-    /// Returns true if another holder has the lease at `wall`, a time since 1970.
-    pub(crate) fn is_blocked_by(&self, found: &Record, wall: Duration) -> bool {
-        found.holder != self.holder && !found.has_ended(wall, self.grace)
-    }
-
-    /// Returns the record to write at `wall`, a time since 1970.
-    pub(crate) fn record(&self, wall: Duration) -> Record {
-        let end = wall.saturating_add(self.duration).as_secs().min(MAX_END);
-        Record { holder: self.holder.to_owned(), end }
+    /// Returns true if `holder` cannot acquire the lease at `wall`, because another holder has it.
+    pub(crate) fn blocks(&self, holder: &str, wall: Duration, grace: Duration) -> bool {
+        self.holder != holder && !self.has_ended(wall, grace)
     }
 }
 

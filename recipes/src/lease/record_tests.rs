@@ -69,11 +69,11 @@ fn other_data_is_distinguished_from_a_record_of_another_version() {
 #[test]
 fn lease_has_ended_at_its_very_end_for_all_holders() {
     let end = Duration::from_secs(100);
-    let request = |holder| Request { holder, duration: Duration::from_secs(10), grace: Duration::ZERO };
     let found = record("a", 100);
     let before = end - Duration::from_nanos(1);
-    assert!(request("b").is_blocked_by(&found, before) && !request("b").is_blocked_by(&found, end));
-    assert!(!request("a").is_blocked_by(&found, before), "a holder renews");
+    let blocks = |holder, wall| found.blocks(holder, wall, Duration::ZERO);
+    assert!(blocks("b", before) && !blocks("b", end));
+    assert!(!blocks("a", before), "a holder renews");
     let expiry = LocalExpiry::new(&found, now(Duration::ZERO, Duration::from_secs(90)));
     assert!(!expiry.remaining(now(Duration::from_millis(9_999), before)).is_zero());
     assert!(expiry.remaining(now(Duration::from_millis(9_999), end)).is_zero());
@@ -149,13 +149,12 @@ proptest! {
         grace in 0..=u64::MAX,
     ) {
         let [wall, duration, grace] = [wall, duration, grace].map(|seconds| Duration::new(seconds, 999_999_999));
-        let request = Request { holder: "a", duration, grace };
-        let written = request.record(wall);
+        let written = Record::new("a", duration, wall);
         prop_assert_eq!(Record::parse(written.to_json().as_bytes()), Ok(written.clone()));
         let expiry = LocalExpiry::new(&written, now(wall, wall));
         prop_assert!(expiry.remaining(now(wall, wall)) <= duration);
         prop_assert!(expiry.min(expiry) == expiry);
-        let _ = Request { holder: "b", ..request }.is_blocked_by(&written, wall);
+        let _ = written.blocks("b", wall, grace);
     }
 
     /// A client whose local expiry has not passed is the holder in the stored record, and its lease ends no earlier
@@ -173,9 +172,9 @@ proptest! {
                 Event::Pass(ms) => wall += Duration::from_millis(ms),
                 Event::Acquire { client, duration, lost } => {
                     let duration = Duration::from_millis(duration);
-                    let request = Request { holder: names[client], duration, grace: Duration::ZERO };
-                    if !stored.as_ref().is_some_and(|found| request.is_blocked_by(found, wall)) {
-                        let written = request.record(wall);
+                    let blocks = |found: &Record| found.blocks(names[client], wall, Duration::ZERO);
+                    if !stored.as_ref().is_some_and(blocks) {
+                        let written = Record::new(names[client], duration, wall);
                         let new = LocalExpiry::new(&written, at);
                         stored = Some(written);
                         expiries[client] = match expiries[client] {

@@ -44,13 +44,7 @@ impl<'a> Update<'a> {
         };
         let found = self.lease.read(guard.connection()).await;
         // Data that cannot be parsed is certainly not ours.
-        if matches!(
-            found,
-            Ok(_)
-                | Err(LeaseError::NotALease { .. }
-                    | LeaseError::UnsupportedVersion { .. }
-                    | LeaseError::WrongZnode(_))
-        ) {
+        if found.as_ref().err().is_none_or(LeaseError::is_foreign_data) {
             self.may_have_written = false;
         }
         Ok((guard, found?))
@@ -81,11 +75,7 @@ impl<'a> Update<'a> {
     pub(super) async fn failed(&mut self, error: LeaseError) -> Result<(), LeaseError> {
         let waited = match error {
             // Another client wrote without the lock, deleted our znode in its queue, or deleted the parent.
-            LeaseError::Failed(error)
-                if error.is_no_node() || error.is_bad_version() || error.is_node_exists() =>
-            {
-                self.attempts.contended(error).await
-            }
+            LeaseError::Failed(error) if error.is_conflict() => self.attempts.contended(error).await,
             LeaseError::Failed(error) => self.attempts.failed(error).await,
             LeaseError::Busy { .. } | LeaseError::Closed if self.may_have_written => {
                 Err(self.attempts.last_error())

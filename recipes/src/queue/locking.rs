@@ -13,7 +13,7 @@ use crate::cleanup::Cleanup;
 use crate::clock::BootInstant;
 use crate::idempotent_write::Failure;
 use crate::retry::Attempts;
-use crate::session::{BulkRead, CreateMode, Write, WrongZnodeReporter, lock};
+use crate::session::{CreateMode, Write, WrongZnodeReporter, lock};
 use crate::wrong_znode::{WrongZnode, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
@@ -216,10 +216,8 @@ impl LockingQueue {
     /// Reports the blocked entries, and those of `holds` that are not ephemeral.
     async fn report(&self, connection: &Connection, holds: &[String]) -> Result<(), Error> {
         let read = if holds.is_empty() { Vec::new() } else { connection.get_many(holds).await? };
-        let held = holds.iter().zip(read).filter_map(|(path, read)| match read {
-            BulkRead::Data(_, stat) => WrongZnode::not_ephemeral(path, &stat),
-            BulkRead::Missing(_) => None,
-        });
+        let held = holds.iter().zip(&read);
+        let held = held.filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?));
         let Blocked { names, wrong_znodes, .. } = &mut *lock(&self.blocked);
         let parent = &self.entries.path;
         let blocked =

@@ -39,6 +39,16 @@ pub enum BulkRead {
     Missing(zk::Error),
 }
 
+impl BulkRead {
+    /// Returns the stat of the znode, if it was read.
+    pub fn stat(&self) -> Option<&Stat> {
+        match self {
+            BulkRead::Data(_, stat) => Some(stat),
+            BulkRead::Missing(_) => None,
+        }
+    }
+}
+
 impl Connection {
     pub(super) fn new(session: Session, state: SessionState) -> Connection {
         Connection { session, state }
@@ -203,6 +213,22 @@ impl Connection {
         let client = self.client("create", path)?;
         let (stat, _) = self.confirmed("create", path, client.create(path, data, &mode.options())).await?;
         Ok(stat)
+    }
+
+    /// Like [`Connection::create`], but creates missing parents first, as persistent, empty znodes.
+    pub(crate) async fn create_with_parents(
+        &self,
+        path: &str,
+        data: &[u8],
+        mode: CreateMode,
+    ) -> Result<Stat, Error> {
+        match self.create(path, data, mode).await {
+            Err(error) if error.is_no_node() => {
+                self.ensure_parent(path).await?;
+                self.create(path, data, mode).await
+            }
+            result => result,
+        }
     }
 
     /// Creates an ephemeral znode that all clients may read and write, as Kazoo does.

@@ -92,7 +92,20 @@ impl WrongZnodeReporter {
         if current.is_empty() && self.seen.is_empty() {
             return;
         }
+        self.withdraw_except(&current);
         let registry = self.registry.get_or_insert_with(|| session.shared.wrong_znodes.clone());
+        for wrong in current {
+            self.seen.entry(wrong).or_insert_with_key(|wrong| registry.add(wrong));
+        }
+    }
+
+    /// Withdraws all reported znodes: they do not exist any more.
+    pub fn clear(&mut self) {
+        self.withdraw_except(&BTreeSet::new());
+    }
+
+    fn withdraw_except(&mut self, current: &BTreeSet<WrongZnode>) {
+        let Some(registry) = &self.registry else { return };
         self.seen.retain(|wrong, kept| {
             let stays = current.contains(wrong);
             if !stays {
@@ -103,20 +116,6 @@ impl WrongZnodeReporter {
             }
             stays
         });
-        for wrong in current {
-            self.seen.entry(wrong).or_insert_with_key(|wrong| registry.add(wrong));
-        }
-    }
-
-    /// Withdraws all reported znodes: they do not exist any more.
-    pub fn clear(&mut self) {
-        let Some(registry) = &self.registry else { return };
-        for (wrong, kept) in std::mem::take(&mut self.seen) {
-            if kept {
-                registry.remove(&wrong);
-            }
-            registry.resolve(&wrong);
-        }
     }
 }
 

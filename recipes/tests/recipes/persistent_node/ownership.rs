@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use atalaya_recipes::node_ownership::Conflict;
+use atalaya_recipes::persistent_node::Conflict;
 use atalaya_recipes::{Connection, PersistentNode};
 use atalaya_testbed::eventually;
 use tokio::sync::watch;

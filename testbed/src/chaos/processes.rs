@@ -120,6 +120,11 @@ impl Play<'_> {
 
     /// Lets one that has stopped itself go on when its time has come.
     fn wake(&mut self, node: usize) {
+        // A node that an act has stopped is continued by that act. Without its log, the runner could not tell whether
+        // it has also reached its own stop.
+        if self.whom.values().any(|stopped| *stopped == node) {
+            return;
+        }
         let player = &mut self.players[node];
         let (Some(process), Some(stops)) = (&player.process, player.stops) else { return };
         if player.stands.is_some_and(|until| until <= Instant::now()) {

@@ -25,10 +25,15 @@ on_both!(
     inspect_describes_znodes,
 );
 
-/// Returns `atalaya WORDS… --zookeeper … --session-timeout 2s -- sh -c SCRIPT`.
+/// Returns `atalaya WORDS… --zookeeper … --session-timeout 6s -- sh -c SCRIPT`. A busy machine can stop a process for
+/// more than a second: with a shorter timeout it would lose a lock that this test expects it to keep.
 fn tool(fleet: &Fleet, words: &[&str], script: Option<&str>) -> Command {
+    tool_with_timeout(fleet, words, script, "6s")
+}
+
+fn tool_with_timeout(fleet: &Fleet, words: &[&str], script: Option<&str>, timeout: &str) -> Command {
     let mut command = guarded(env!("CARGO_BIN_EXE_atalaya"));
-    command.args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", "2s"]);
+    command.args(words).args(["--zookeeper", &fleet.hosts, "--session-timeout", timeout]);
     command.current_dir(std::env::temp_dir());
     if let Some(script) = script {
         command.args(["--", "sh", "-c", script]);
@@ -125,7 +130,7 @@ fn lost_lock_ends_its_command_before_the_next_holder(mut fleet: Fleet) {
     // The command ignores SIGTERM.
     let script =
         format!("trap 'echo told >> {0}' TERM; echo in >> {0}; while :; do sleep 0.05; done", file.display());
-    let mut holder = Process::spawn(tool(&fleet, &["lock", "/locks/lost"], Some(&script)));
+    let mut holder = Process::spawn(tool_with_timeout(&fleet, &["lock", "/locks/lost"], Some(&script), "2s"));
     wait_for_lines(&file, "the command", |lines| lines.len() == 1);
     let lost = Instant::now();
     fleet.server.vanish();

@@ -1,4 +1,4 @@
-//! A program that is told on its standard input what to measure, and answers with lines of JSON.
+//! A program that reads commands from standard input and answers with lines of JSON.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,54 +7,55 @@ use anyhow::Context as _;
 use atalaya_testbed::{Line, Process, guarded};
 use serde_json::Value;
 
-/// Longer than any round of the slowest program on a slow machine.
-const ANSWER: Duration = Duration::from_secs(300);
+/// Timeout for an answer: longer than a round of the slowest program on a slow machine.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
 pub(crate) struct Coprocess {
     process: Process,
-    told: Instant,
+    /// Time of the last command or answer. Answers are searched in the output after it.
+    last: Instant,
 }
 
 impl Coprocess {
-    /// The client of `node/benches`.
+    /// Starts a benchmark program that takes the address of a server.
     pub(crate) fn client(program: &Path, hosts: &str) -> Coprocess {
         let mut command = guarded(program);
         command.arg(hosts);
-        Coprocess::of(Process::spawn_piped(command))
+        Coprocess::new(Process::spawn_piped(command))
     }
 
-    /// One that was just started.
-    pub(crate) fn of(process: Process) -> Coprocess {
-        Coprocess { process, told: Instant::now() }
+    /// Wraps a process that was just started.
+    pub(crate) fn new(process: Process) -> Coprocess {
+        Coprocess { process, last: Instant::now() }
     }
 
-    /// One command and its answer.
+    /// Sends a command and returns the answer.
     pub(crate) fn ask(&mut self, command: &str) -> anyhow::Result<Value> {
-        self.tell(command);
-        self.value().with_context(|| format!("the answer to {command}"))
+        self.send(command);
+        self.value().with_context(|| format!("answer to {command}"))
     }
 
-    /// One command, whose answer is looked at later.
-    pub(crate) fn tell(&mut self, command: &str) {
-        self.told = Instant::now();
+    /// Sends a command, without waiting for the answer.
+    pub(crate) fn send(&mut self, command: &str) {
+        self.last = Instant::now();
         self.process.write_line(command);
     }
 
-    /// The first line of JSON since the last call, read.
+    /// Waits for the next line of JSON and parses it.
     pub(crate) fn value(&mut self) -> anyhow::Result<Value> {
         let line = self.answer();
-        serde_json::from_str(&line.text).with_context(|| format!("no JSON: {}", line.text))
+        serde_json::from_str(&line.text).with_context(|| format!("not JSON: {}", line.text))
     }
 
-    /// The first line of JSON since the last call, with the moment it came.
+    /// Waits for the next line of JSON. Returns it with the time at which it came.
     pub(crate) fn answer(&mut self) -> Line {
-        let line = self.process.wait_for_line_since(self.told, "{", ANSWER);
-        self.told = line.at;
+        let line = self.process.wait_for_line_since(self.last, "{", ANSWER_TIMEOUT);
+        self.last = line.at;
         line
     }
 }
 
-/// The milliseconds that an answer gives as nanoseconds under `name`.
+/// Returns the durations under `name`, which the answer has in nanoseconds, in milliseconds.
 pub(crate) fn milliseconds(answer: &Value, name: &str) -> Vec<f64> {
     let times = answer[name].as_array().map(Vec::as_slice).unwrap_or_default();
     times.iter().filter_map(Value::as_f64).map(|ns| ns / 1e6).collect()

@@ -5,37 +5,43 @@ use atalaya_testbed::ZooKeeper;
 
 use super::Bench;
 use super::coprocess::{Coprocess, milliseconds};
-use super::figures::{Aim, Sample, Section, Short};
 use super::machine::Machine;
+use super::report::Section;
+use super::stats::{Sample, ThreeDigits};
+use super::targets::Target;
 
-/// As in production: ticks of 2 s.
+/// Tick time in milliseconds, as in production.
 pub(crate) const TICK: u32 = 2_000;
 
-/// A way of going about it: what it is called, who does it, and under which name it answers.
-struct Way {
+/// An implementation of the cycle, measured by one of the two programs.
+struct Variant {
+    /// Name of the row.
     name: &'static str,
     by_kazoo: bool,
+    /// JSON key of the durations in the answer of the program.
     key: &'static str,
 }
 
-const WAYS: [Way; 6] = [
-    Way { name: "Kazoo: list, `get` one by one", by_kazoo: true, key: "each" },
-    Way { name: "Kazoo: list, `get_async` for all", by_kazoo: true, key: "async" },
-    Way { name: "Atalaya: list, read, average", by_kazoo: false, key: "listed" },
-    Way { name: "Atalaya: read, average (the list is kept by a watch)", by_kazoo: false, key: "read" },
-    Way {
+const VARIANTS: [Variant; 6] = [
+    Variant { name: "Kazoo: list, `get` one by one", by_kazoo: true, key: "each" },
+    Variant { name: "Kazoo: list, `get_async` for all", by_kazoo: true, key: "async" },
+    Variant { name: "Atalaya: list, read, average", by_kazoo: false, key: "listed" },
+    Variant { name: "Atalaya: read, average (the list is kept by a watch)", by_kazoo: false, key: "read" },
+    Variant {
         name: "Atalaya: its first cycle (list, read in small batches, average)",
         by_kazoo: false,
         key: "first",
     },
-    Way { name: "floor: bare client, list and read, nothing parsed", by_kazoo: false, key: "floor" },
+    Variant { name: "floor: bare client, list and read, nothing parsed", by_kazoo: false, key: "floor" },
 ];
 
-/// A size of fleet, and how often it is measured: so many rounds, and so many times in a row in each of them.
+/// A fleet size, with the number of cycles to measure.
 struct Load {
     nodes: usize,
     rounds: usize,
+    /// Consecutive cycles of each Rust variant per round.
     times: usize,
+    /// Consecutive cycles of each Kazoo variant per round.
     kazoo_times: usize,
 }
 
@@ -49,28 +55,28 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     machine.zookeeper(&server);
     let hosts = server.connect_string();
     let mut client = Coprocess::client(&bench.client, &hosts);
-    let mut kazoo = Coprocess::of(bench.kazoo.piped("cycle.py", &[&hosts]));
+    let mut kazoo = Coprocess::new(bench.kazoo.piped("cycle.py", &[&hosts]));
     machine.kazoo(&serde_json::from_str(&kazoo.answer().text)?);
 
-    let mut rows: Vec<Vec<String>> = WAYS.iter().map(|way| vec![way.name.to_owned()]).collect();
+    let mut rows: Vec<Vec<String>> = VARIANTS.iter().map(|variant| vec![variant.name.to_owned()]).collect();
     let mut largest = Vec::new();
     for load in &loads {
         eprintln!("cycles at {} nodes", load.nodes);
         client.ask(&format!("fill {}", load.nodes))?;
-        // What is loaded, compiled and allocated once is not a cycle's.
+        // One-time work, such as loading, compiling and allocating, must not count: warm up first.
         round(&mut client, &mut kazoo, 2, 1)?;
-        let mut samples = vec![Sample::default(); WAYS.len()];
+        let mut samples = vec![Sample::default(); VARIANTS.len()];
         for _ in 0..load.rounds {
             let round = round(&mut client, &mut kazoo, load.times, load.kazoo_times)?;
             samples.iter_mut().zip(round).for_each(|(sample, times)| sample.extend(times));
         }
         for (row, sample) in rows.iter_mut().zip(&samples) {
-            row.push(format!("**{}** ({})", Short(sample.median()), sample.middle()));
+            row.push(format!("**{}** ({})", ThreeDigits(sample.median()), sample.middle_half()));
         }
         largest = samples;
     }
-    let [each, at_once, listed, floor] = ["each", "async", "listed", "floor"].map(|key| {
-        let found = WAYS.iter().zip(&largest).find(|(way, _)| way.key == key);
+    let [one_by_one, all_at_once, listed, floor] = ["each", "async", "listed", "floor"].map(|key| {
+        let found = VARIANTS.iter().zip(&largest).find(|(variant, _)| variant.key == key);
         found.map_or(f64::NAN, |(_, sample)| sample.median())
     });
     let counts = |load: &Load| {
@@ -81,33 +87,38 @@ pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Ve
     Ok(vec![Section {
         title: "One cycle of the leader".into(),
         method: format!(
-            "Every znode holds a whole number as text; all programs come to the same mean. **Median** (middle half) of \
-             so many cycles of the Rust programs and of Kazoo: {}. They alternate: in each round every program has its \
-             turn, and the Rust ways alternate cycle by cycle. Atalaya's lines run the node's own code \
-             (`leader::gather` on a `Roster`, `Aggregate::summaries`); the floor is one `list_children` and \
+            "Every znode holds a whole number as text; all programs compute the same mean. **Median** (middle half) of \
+             these numbers of cycles of the Rust programs and of Kazoo: {}. They alternate: in each round every program has its \
+             turn, and the Rust variants alternate cycle by cycle. Atalaya's rows run the node's own code \
+             (`leader::read_fleet` on a `Members`, `Aggregate::averages`); the floor is one `list_children` and \
              `MultiReader`s of 1024 with the same client crate, all of them sent at once. The first cycle of a leader \
-             knows no sizes yet, and asks for less at once.",
+             knows no sizes yet, and reads in smaller batches.",
             loads.iter().map(counts).collect::<Vec<_>>().join(", "),
         ),
         head,
         rows,
         notes: vec![format!(
             "At 10000 nodes Atalaya is {} times as fast as `get_async` for all.",
-            Short(at_once / listed)
+            ThreeDigits(all_at_once / listed)
         )],
-        aims: vec![
-            Aim::at_least(
-                "cycle at 10000 nodes, faster than Kazoo one by one",
+        targets: vec![
+            Target::at_least(
+                "cycle at 10000 nodes, speed relative to Kazoo one by one",
                 100.0,
                 " times",
-                each / listed,
+                one_by_one / listed,
             ),
-            Aim::at_most("cycle at 10000 nodes, longer than the floor", 1.5, " times", listed / floor),
+            Target::at_most(
+                "cycle at 10000 nodes, duration relative to the floor",
+                1.5,
+                " times",
+                listed / floor,
+            ),
         ],
     }])
 }
 
-/// One round of every program: the milliseconds of each way.
+/// Runs one round of both programs. Returns the durations of each variant in milliseconds.
 fn round(
     client: &mut Coprocess,
     kazoo: &mut Coprocess,
@@ -117,11 +128,14 @@ fn round(
     let atalaya = client.ask(&format!("cycle {times}"))?;
     let kazoo = kazoo.ask(&kazoo_times.to_string())?;
     let means = [&atalaya, &kazoo].map(|answer| answer["mean"].as_f64());
-    let [Some(ours), Some(theirs)] = means else { anyhow::bail!("no means: {means:?}") };
-    ensure!((ours - theirs).abs() < 1e-9, "Atalaya's mean is {ours}, Kazoo's {theirs}");
-    let of = |way: &Way| {
-        let times = milliseconds(if way.by_kazoo { &kazoo } else { &atalaya }, way.key);
-        (!times.is_empty()).then_some(times).with_context(|| format!("no times of {}", way.name))
+    let [Some(atalaya_mean), Some(kazoo_mean)] = means else { anyhow::bail!("means are missing: {means:?}") };
+    ensure!(
+        (atalaya_mean - kazoo_mean).abs() < 1e-9,
+        "Atalaya's mean is {atalaya_mean}, Kazoo's {kazoo_mean}"
+    );
+    let durations = |variant: &Variant| {
+        let times = milliseconds(if variant.by_kazoo { &kazoo } else { &atalaya }, variant.key);
+        (!times.is_empty()).then_some(times).with_context(|| format!("no durations of {}", variant.name))
     };
-    WAYS.iter().map(of).collect()
+    VARIANTS.iter().map(durations).collect()
 }

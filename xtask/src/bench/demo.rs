@@ -1,52 +1,55 @@
-//! `atalaya demo` with a great many nodes in one process: whether all of them get a turn, and what it takes.
+//! `atalaya demo` with thousands of nodes in one process: number of readings in each average, memory and processor
+//! time.
 
 use std::time::{Duration, Instant};
 
 use atalaya_testbed::{Line, Process, Scratch, guarded};
 
 use super::Bench;
-use super::figures::{Aim, Sample, Section, Short};
 use super::proc;
+use super::report::Section;
+use super::stats::{Sample, ThreeDigits};
+use super::targets::Target;
 
-/// Beyond the time that it is told to run for: starting and ending so many nodes.
-const PATIENCE: Duration = Duration::from_secs(90);
-/// How often it is looked at.
-const LOOK: Duration = Duration::from_millis(250);
-/// The averages at the end that have to be of all nodes.
-const LAST: usize = 10;
+/// Timeout in addition to the run time, for starting and stopping the nodes.
+const START_AND_STOP: Duration = Duration::from_secs(90);
+/// Interval at which memory and processor time are read.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// Number of last averages that must include all nodes.
+const LAST_AVERAGES: usize = 10;
 
 struct Fleet {
     nodes: u32,
-    /// Seconds.
+    /// Sampling period in seconds.
     period: u32,
-    /// How long it runs, in seconds: ten periods and more when all are there.
+    /// Run time in seconds: at least ten periods after all nodes have joined.
     time: u32,
 }
 
-/// What came out.
+/// Output and resource usage of one demo.
 #[derive(Default)]
-struct Outcome {
-    /// Seconds until all nodes had published.
-    whole: Option<f64>,
-    /// Readings in each average.
-    counts: Vec<f64>,
-    /// Its own summary.
+struct DemoRun {
+    /// Seconds until all nodes have published.
+    all_published: Option<f64>,
+    /// Number of readings in each average.
+    readings: Vec<f64>,
+    /// Summary that the demo prints: names and values.
     summary: Vec<(String, String)>,
-    /// MiB; none where it ended at once.
+    /// Maximum resident memory in MiB; `None` if the demo ended immediately.
     peak: Option<f64>,
-    /// Percent of one processor.
+    /// Processor time in percent of one processor.
     share: Option<f64>,
-    /// How it ended, where not well.
+    /// Error message if the demo did not end successfully.
     problem: Option<String>,
 }
 
-impl Outcome {
-    /// The fewest readings in one of the last averages.
-    fn fewest(&self) -> f64 {
-        self.counts.iter().rev().take(LAST).copied().reduce(f64::min).unwrap_or(f64::NAN)
+impl DemoRun {
+    /// Returns the minimum number of readings in the last averages.
+    fn min_readings(&self) -> f64 {
+        self.readings.iter().rev().take(LAST_AVERAGES).copied().reduce(f64::min).unwrap_or(f64::NAN)
     }
 
-    fn said(&self, key: &str) -> String {
+    fn summary_value(&self, key: &str) -> String {
         let found = self.summary.iter().find(|(name, _)| name == key);
         found.map_or_else(|| "–".into(), |(_, value)| value.clone())
     }
@@ -58,128 +61,131 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
         false => [fleet(1_000, 1, 60), fleet(5_000, 5, 90)],
         true => [fleet(100, 1, 10), fleet(300, 1, 10)],
     };
-    let mut outcomes = Vec::new();
+    let mut runs = Vec::new();
     for fleet in &fleets {
         eprintln!("a demo of {} nodes for {} s", fleet.nodes, fleet.time);
-        outcomes.push(run(bench, fleet));
+        runs.push(run(bench, fleet));
     }
-    Ok(vec![section(&fleets, &outcomes)])
+    Ok(vec![section(&fleets, &runs)])
 }
 
-fn run(bench: &Bench, fleet: &Fleet) -> Outcome {
-    // A folder without a boards.toml.
+fn run(bench: &Bench, fleet: &Fleet) -> DemoRun {
+    // Run in a folder without a boards.toml.
     let folder = Scratch::new("demo");
     let mut command = guarded(&bench.node);
     command.current_dir(folder.path()).args(["demo", "--plain", "--nodes", &fleet.nodes.to_string()]);
     command.args(["--sampling-period", &format!("{}s", fleet.period), "--for", &format!("{}s", fleet.time)]);
     let start = Instant::now();
     let mut demo = Process::spawn(command);
-    let mut outcome = Outcome::default();
-    let end = Duration::from_secs(fleet.time.into()) + PATIENCE;
+    let mut run = DemoRun::default();
+    let end = Duration::from_secs(fleet.time.into()) + START_AND_STOP;
     while demo.is_running() && start.elapsed() < end {
-        std::thread::sleep(LOOK);
-        // The last look may come too late.
+        std::thread::sleep(POLL_INTERVAL);
+        // The process may have ended already.
         if let (Ok(peak), Ok(used)) = (proc::peak(demo.pid()), proc::processor_time(demo.pid())) {
-            outcome.peak = Some(peak);
-            outcome.share = Some(used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0);
+            run.peak = Some(peak);
+            run.share = Some(used.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0);
         }
     }
-    outcome.problem = match demo.try_exit() {
-        None => Some(format!("it did not end within {} s", end.as_secs())),
+    run.problem = match demo.try_exit() {
+        None => Some(format!("the demo did not end within {} s", end.as_secs())),
         Some(exit) if exit.success() => None,
         Some(exit) => {
-            let said: Vec<String> = demo.log().into_iter().map(|line| line.text).collect();
-            let last = said.iter().rfind(|text| !text.trim().is_empty()).map_or("", String::as_str);
-            Some(format!("it ended with {exit}: {last}"))
+            let lines: Vec<String> = demo.log().into_iter().map(|line| line.text).collect();
+            let last = lines.iter().rfind(|text| !text.trim().is_empty()).map_or("", String::as_str);
+            Some(format!("the demo ended with {exit}: {last}"))
         }
     };
-    read(&demo.log(), start, &mut outcome);
-    outcome
+    parse_output(&demo.log(), start, &mut run);
+    run
 }
 
-/// What it says: averages, and what it came to.
-fn read(lines: &[Line], start: Instant, outcome: &mut Outcome) {
-    let mut at_the_end = false;
+/// Parses the output of a demo: log lines, then the summary.
+fn parse_output(lines: &[Line], start: Instant, run: &mut DemoRun) {
+    let mut in_summary = false;
     for line in lines {
         let text = line.text.trim();
-        if at_the_end {
+        if in_summary {
             let pair = text.split_once(": ");
-            outcome.summary.extend(pair.map(|(key, value)| (key.to_owned(), value.trim().to_owned())));
+            run.summary.extend(pair.map(|(key, value)| (key.to_owned(), value.trim().to_owned())));
             continue;
         }
-        at_the_end = text == "summary";
-        if outcome.whole.is_none() && text.contains("nodes publish") {
-            outcome.whole = Some(line.at.duration_since(start).as_secs_f64());
+        in_summary = text == "summary";
+        if run.all_published.is_none() && text.contains("nodes publish") {
+            run.all_published = Some(line.at.duration_since(start).as_secs_f64());
         }
         if text.contains("average") {
-            outcome.counts.extend(count(text));
+            run.readings.extend(parse_count(text));
         }
     }
 }
 
-/// The number behind `count=`.
-fn count(text: &str) -> Option<f64> {
+/// Returns the number after `count=`.
+fn parse_count(text: &str) -> Option<f64> {
     text.split_whitespace().find_map(|word| word.strip_prefix("count=")?.parse().ok())
 }
 
-fn section(fleets: &[Fleet], outcomes: &[Outcome]) -> Section {
+fn section(fleets: &[Fleet], runs: &[DemoRun]) -> Section {
     let mut rows = Vec::new();
-    let mut row = |name: &str, of: &dyn Fn(&Outcome) -> String| {
-        rows.push([name.to_owned()].into_iter().chain(outcomes.iter().map(of)).collect::<Vec<_>>());
+    let mut row = |name: &str, value: &dyn Fn(&DemoRun) -> String| {
+        rows.push([name.to_owned()].into_iter().chain(runs.iter().map(value)).collect::<Vec<_>>());
     };
-    row("all nodes have published after, s", &|outcome| shown(outcome.whole.unwrap_or(f64::NAN)));
-    row("averages", &|outcome| outcome.counts.len().to_string());
-    row("readings in an average: median (smallest – largest)", &|outcome| {
-        if outcome.counts.is_empty() {
+    row("time until all nodes have published, s", &|run| {
+        format_number(run.all_published.unwrap_or(f64::NAN))
+    });
+    row("averages", &|run| run.readings.len().to_string());
+    row("readings in an average: median (smallest – largest)", &|run| {
+        if run.readings.is_empty() {
             return "–".into();
         }
-        let mut counts = Sample::default();
-        counts.extend(outcome.counts.iter().copied());
-        format!("**{}** ({})", Short(counts.median()), counts.range())
+        let mut readings = Sample::default();
+        readings.extend(run.readings.iter().copied());
+        format!("**{}** ({})", ThreeDigits(readings.median()), readings.range())
     });
-    row(&format!("  the fewest in the last {LAST}"), &|outcome| shown(outcome.fewest()));
+    row(&format!("  minimum of the last {LAST_AVERAGES}"), &|run| format_number(run.min_readings()));
     let mut keys: Vec<&String> = Vec::new();
-    for (key, _) in outcomes.iter().flat_map(|outcome| &outcome.summary) {
-        // Counted here as well.
+    for (key, _) in runs.iter().flat_map(|run| &run.summary) {
+        // These two are counted here as well.
         if !keys.contains(&key) && !["nodes", "averages"].contains(&key.as_str()) {
             keys.push(key);
         }
     }
     for key in keys {
-        row(key, &|outcome| outcome.said(key));
+        row(key, &|run| run.summary_value(key));
     }
-    row("resident memory at most, MiB", &|outcome| shown(outcome.peak.unwrap_or(f64::NAN)));
-    row("processor, % of one", &|outcome| shown(outcome.share.unwrap_or(f64::NAN)));
+    row("maximum resident memory, MiB", &|run| format_number(run.peak.unwrap_or(f64::NAN)));
+    row("processor time, % of one processor", &|run| format_number(run.share.unwrap_or(f64::NAN)));
 
     let head =
         fleets.iter().map(|fleet| format!("{} nodes, {} s, for {} s", fleet.nodes, fleet.period, fleet.time));
-    let problems = fleets.iter().zip(outcomes).filter_map(|(fleet, outcome)| {
-        outcome.problem.as_ref().map(|problem| format!("{} nodes: {problem}", fleet.nodes))
+    let problems = fleets.iter().zip(runs).filter_map(|(fleet, run)| {
+        run.problem.as_ref().map(|problem| format!("{} nodes: {problem}", fleet.nodes))
     });
-    let aims = fleets.iter().zip(outcomes).map(|(fleet, outcome)| {
-        let what = format!("demo of {} nodes, readings in each of the last {LAST} averages", fleet.nodes);
-        let aim = Aim::at_least(&what, fleet.nodes.into(), "", outcome.fewest());
-        Aim { came_out: shown(outcome.fewest()), ..aim }
+    let targets = fleets.iter().zip(runs).map(|(fleet, run)| {
+        let what =
+            format!("demo of {} nodes, readings in each of the last {LAST_AVERAGES} averages", fleet.nodes);
+        let target = Target::at_least(&what, fleet.nodes.into(), "", run.min_readings());
+        Target { result: format_number(run.min_readings()), ..target }
     });
-    let memory = fleets.iter().zip(outcomes).filter(|(fleet, _)| fleet.nodes == 1_000).map(|(_, outcome)| {
-        Aim::at_most("demo of 1000 nodes, resident memory", 250.0, " MiB", outcome.peak.unwrap_or(f64::NAN))
+    let memory = fleets.iter().zip(runs).filter(|(fleet, _)| fleet.nodes == 1_000).map(|(_, run)| {
+        Target::at_most("demo of 1000 nodes, resident memory", 250.0, " MiB", run.peak.unwrap_or(f64::NAN))
     });
     Section {
         title: "A fleet in one process".into(),
-        method: "`atalaya demo --plain`: the nodes, each with a thread of its own, the server in memory and the API in \
-                 one process. The head says how many nodes, their period, and for how long. Counted from what it \
-                 prints; memory and processor time are the kernel's."
+        method: "`atalaya demo --plain`: the nodes, each with a thread of its own, the in-memory server and the API in \
+                 one process. The head of the table has the number of nodes, their period, and the duration. Counted \
+                 from its output; memory and processor time are the kernel's."
             .into(),
         head: [String::new()].into_iter().chain(head).collect(),
         rows,
         notes: problems.collect(),
-        aims: aims.chain(memory).collect(),
+        targets: targets.chain(memory).collect(),
     }
 }
 
-/// A number, or that there is none.
-fn shown(value: f64) -> String {
-    if value.is_nan() { "–".into() } else { Short(value).to_string() }
+/// Formats a number, or a dash for NaN.
+fn format_number(value: f64) -> String {
+    if value.is_nan() { "–".into() } else { ThreeDigits(value).to_string() }
 }
 
 #[cfg(test)]
@@ -188,7 +194,7 @@ mod tests {
     use atalaya_testbed::Stream;
 
     #[test]
-    fn what_a_demo_prints_is_understood() {
+    fn demo_output_is_parsed() {
         let start = Instant::now();
         let text = "
             1.500  demo       all 3 nodes publish
@@ -199,12 +205,12 @@ mod tests {
             nodes: 3
             averages of all nodes: 1";
         let line = |text: &str| Line { at: start, stream: Stream::Stdout, text: text.to_owned() };
-        let mut outcome = Outcome::default();
-        read(&text.lines().map(line).collect::<Vec<_>>(), start, &mut outcome);
-        assert_eq!(outcome.whole, Some(0.0));
-        assert_eq!((outcome.counts.len(), outcome.fewest()), (2, 2.0));
+        let mut run = DemoRun::default();
+        parse_output(&text.lines().map(line).collect::<Vec<_>>(), start, &mut run);
+        assert_eq!(run.all_published, Some(0.0));
+        assert_eq!((run.readings.len(), run.min_readings()), (2, 2.0));
         assert_eq!(
-            (outcome.said("averages of all nodes").as_str(), outcome.said("lost").as_str()),
+            (run.summary_value("averages of all nodes").as_str(), run.summary_value("lost").as_str()),
             ("1", "–")
         );
     }

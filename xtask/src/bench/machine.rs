@@ -1,4 +1,4 @@
-//! What the figures were measured on and with.
+//! Test environment: the machine and the programs.
 
 use std::fs;
 use std::process::Command;
@@ -9,18 +9,18 @@ use serde_json::Value;
 
 use crate::cargo::workspace;
 
-/// The name of a fact.
+/// Name of the fact for the server's version.
 const ZOOKEEPER: &str = "Apache ZooKeeper";
 
-/// Names and values, in the order in which they are shown.
+/// Facts about the test environment: names and values, in the order of the table.
 pub(crate) struct Machine {
     facts: Vec<(&'static str, String)>,
 }
 
 impl Machine {
-    /// What can be known before anything runs.
-    pub(crate) fn look() -> anyhow::Result<Machine> {
-        let cores = std::thread::available_parallelism().context("how many processors?")?;
+    /// Collects the facts that are known before the measurements.
+    pub(crate) fn inspect() -> anyhow::Result<Machine> {
+        let cores = std::thread::available_parallelism().context("cannot read the number of processors")?;
         let processor = entry("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.into());
         let memory = entry("/proc/meminfo", "MemTotal")
             .and_then(|text| text.strip_suffix("kB")?.trim().parse::<f64>().ok())
@@ -30,7 +30,7 @@ impl Machine {
             ("Atalaya", format!("{} {}", env!("CARGO_PKG_VERSION"), revision())),
             (
                 "processor",
-                format!("{processor}, {cores} cores for everything, servers and listeners included"),
+                format!("{processor}, {cores} cores for all programs, including servers and listeners"),
             ),
             ("memory", memory),
             ("kernel", format!("Linux {}", read("/proc/sys/kernel/osrelease"))),
@@ -41,7 +41,7 @@ impl Machine {
         Ok(Machine { facts })
     }
 
-    /// Asks a server for its version, unless another one was asked before.
+    /// Adds the version of `server`, unless one was added before.
     pub(crate) fn zookeeper(&mut self, server: &ZooKeeper) {
         if self.facts.iter().any(|(name, _)| *name == ZOOKEEPER) {
             return;
@@ -49,42 +49,40 @@ impl Machine {
         let answer = server.four("srvr");
         let version = answer.lines().find_map(|line| line.strip_prefix("Zookeeper version: "));
         let version = version.and_then(|version| version.split(['-', ',']).next()).unwrap_or("unknown");
-        let how = "one server, ticks of 2 s, its JVM, unless it says otherwise, as in the tests: 192 MiB, first-tier \
-                   compiler";
+        let how = "one server, ticks of 2 s, JVM of the tests unless stated otherwise: 192 MiB, first-tier compiler";
         self.facts.push((ZOOKEEPER, format!("{version} ({how})")));
     }
 
-    /// What the Kazoo client says of itself.
-    pub(crate) fn kazoo(&mut self, said: &Value) {
+    /// Adds the versions that a Kazoo program has printed.
+    pub(crate) fn kazoo(&mut self, versions: &Value) {
         for (name, key) in [("Kazoo", "kazoo"), ("Python", "python")] {
-            self.facts.push((name, said[key].as_str().unwrap_or("unknown").to_owned()));
+            self.facts.push((name, versions[key].as_str().unwrap_or("unknown").to_owned()));
         }
     }
 
-    /// When everything is measured.
-    pub(crate) fn look_again(&mut self) {
+    /// Adds the load averages after the measurements.
+    pub(crate) fn record_load_after(&mut self) {
         self.facts.push(("load after", load()));
     }
 
-    /// A sentence for what is measured without the rest of a page: what is otherwise than it says there.
-    pub(crate) fn otherwise_than(&self, page: &str) -> String {
+    /// Returns a note for sections that are measured separately: the facts that `page` does not contain.
+    pub(crate) fn differences_from(&self, page: &str) -> String {
         let facts = self.facts.iter().filter(|(_, value)| !page.contains(value));
         let facts: Vec<String> = facts.map(|(name, value)| format!("{name} {value}")).collect();
-        format!("Measured without the rest: {}.", facts.join("; "))
+        format!("Measured separately: {}.", facts.join("; "))
     }
 
-    /// Names and values.
     pub(crate) fn facts(&self) -> &[(&'static str, String)] {
         &self.facts
     }
 }
 
-/// The load averages, which tell whether the machine was busy with something else before.
+/// Returns the load averages, which show whether the machine was busy.
 fn load() -> String {
     read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(", ") + " (1, 5, 15 minutes)"
 }
 
-/// The commit that is measured.
+/// Returns the measured commit, and whether the work tree has changes.
 fn revision() -> String {
     let git = |words: &[&str]| {
         let output = Command::new("git").current_dir(workspace()).args(words).output().ok()?;
@@ -101,14 +99,14 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
 
-/// The first `name: value` of a file.
+/// Returns the value of the first line `name: value` of a file.
 fn entry(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
-    let of = |line: &str| Some(line.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim().to_owned());
-    text.lines().find_map(of)
+    let value = |line: &str| Some(line.strip_prefix(name)?.trim_start().strip_prefix(':')?.trim().to_owned());
+    text.lines().find_map(value)
 }
 
-/// The first line that a command prints, on whichever stream.
+/// Returns the first line that a command prints to stdout or, failing that, to stderr.
 fn first_line(command: &mut Command) -> String {
     let Ok(output) = command.output() else { return "unknown".into() };
     let text = [output.stdout, output.stderr].concat();

@@ -1,23 +1,24 @@
-//! `cargo xtask bench`: Atalaya measured beside Kazoo and beside Apache ZooKeeper, on this machine, in one run.
+//! `cargo xtask bench`: compares Atalaya with Kazoo and with Apache ZooKeeper, on this machine, in one run.
 //!
-//! Each subject has a file: what it measures, how, and what it aims at. They give sections, which are shown as they
-//! come and make up the page at the end.
+//! Each subject has a file with its measurement, the description of the method, and the targets. It returns sections,
+//! which are printed as soon as they are measured and form the page at the end.
 
 mod collector;
 mod coprocess;
 mod cycle;
 mod demo;
-mod figures;
 mod footprint;
 mod lockstep;
 mod machine;
-mod page;
 #[cfg(unix)]
 mod pi;
 mod proc;
 mod recipes;
+mod report;
 mod server;
 mod start;
+mod stats;
+mod targets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,79 +30,80 @@ use atalaya_testbed::{Kazoo, target_dir};
 use crate::cargo::{cargo, require, workspace};
 use machine::Machine;
 
-/// Where the figures are kept, below the workspace.
+/// Path of the page, relative to the workspace.
 const PAGE: &str = "docs/benchmarks.md";
 
-/// Measure Atalaya beside Kazoo and beside Apache ZooKeeper, and write docs/benchmarks.md.
+/// Compare Atalaya with Kazoo and with Apache ZooKeeper, and write docs/benchmarks.md.
 ///
-/// Builds in release, installs what is missing (as root with apt-get; anywhere else it says what to install), and then
-/// takes about a quarter of an hour. The rounds of all programs alternate, so that whatever else the machine does hits
-/// all of them; leave it alone all the same.
+/// Builds in release mode, installs missing programs (with apt-get when run by root, otherwise it prints which ones to
+/// install), and then runs for about a quarter of an hour. The programs under test take turns in each round, so that
+/// other load on the machine affects all of them. Do not start other programs in that time.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  cargo xtask bench                    everything, into docs/benchmarks.md
-  cargo xtask bench --quick            three minutes, on the terminal only: does it still work?
-  cargo xtask bench cycle start        two of the subjects, on the terminal only
-  cargo xtask bench server --output    one of the subjects, in its place in docs/benchmarks.md
-  cargo xtask bench --output here.md   everything, into another file")]
+  cargo xtask bench                    all subjects, into docs/benchmarks.md
+  cargo xtask bench --quick            all subjects with few rounds, on the terminal only: three minutes
+  cargo xtask bench cycle start        two subjects, on the terminal only
+  cargo xtask bench server --output    one subject, and update its sections in docs/benchmarks.md
+  cargo xtask bench --output here.md   all subjects, into another file")]
 pub(crate) struct Arguments {
-    /// What to measure; without it, everything.
+    /// Subjects to measure [default: all].
     #[arg(value_enum, value_name = "SUBJECT")]
     subjects: Vec<Subject>,
-    /// Few rounds: shows that everything works, the figures mean little.
+    /// Run few rounds, to check that the benchmarks work. The results mean little.
     #[arg(long)]
     quick: bool,
-    /// Write the figures to this file, or without one to docs/benchmarks.md [default: there if everything is measured in
-    /// full, else nowhere]. Of a page that is there, what was not measured now stays as it is.
+    /// Write the results to this file, or to docs/benchmarks.md if no file is given [default: docs/benchmarks.md if all
+    /// subjects are measured without --quick, otherwise no file]. Sections of subjects that are not measured stay as
+    /// they are.
     #[arg(long, value_name = "FILE")]
     output: Option<Option<PathBuf>>,
 }
 
-/// What can be measured.
+/// Subject of a benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Subject {
     /// One cycle of a leader at 10, 1000 and 10 000 nodes.
     Cycle,
     /// Memory and processor time of one node.
     Footprint,
-    /// From the start of a node to its first measurement.
+    /// Time from the start of a node to its first measurement.
     Start,
-    /// The server in memory beside Apache ZooKeeper: requests and notifications a second, start, memory.
+    /// In-memory server and Apache ZooKeeper: requests and notifications per second, start, memory.
     Server,
-    /// Locks, counters, queues, barriers and watches beside Kazoo's: how many a second, how soon, with how many requests.
+    /// Locks, counters, queues, barriers and watches of Atalaya and Kazoo: operations per second, latency, requests.
     Recipes,
     /// Thousands of nodes in one process.
     Demo,
-    /// A thousand nodes in lock-step: how soon after the first the last one is let go, and what a cycle costs.
+    /// A thousand nodes in lock-step: time from the first to the last node that is notified, duration of a cycle.
     LockStep,
-    /// The collector beside Flask with Redis: durable reports a second, how soon they are answered, memory.
+    /// Collector, and Flask with Redis: durable reports per second, latency, memory.
     Collector,
-    /// A node on an emulated Raspberry Pi: size, memory, how soon it measures, what a sample costs.
+    /// A node on an emulated Raspberry Pi: size, memory, time to the first measurement, cost of a sample.
     #[cfg(unix)]
     Pi,
 }
 
-/// What the subjects measure with. Where none of them uses a program, its path is empty.
+/// Programs under test and load programs. A path is empty if no selected subject uses the program.
 struct Bench {
     quick: bool,
-    /// The node, as it is installed.
+    /// Release build of the node.
     node: PathBuf,
-    /// `node/benches/client`.
+    /// Client of `node/benches/client`.
     client: PathBuf,
-    /// `node/benches/fleet`.
+    /// Fleet of `node/benches/fleet.rs`.
     fleet: PathBuf,
-    /// `sim/benches/load`.
+    /// Load program of `sim/benches/load`.
     load: PathBuf,
-    /// `recipes/benches/recipes`.
+    /// Atalaya's recipes on command, of `recipes/benches/recipes`.
     recipes: PathBuf,
     kazoo: Kazoo,
 }
 
 impl Bench {
-    /// Builds what these subjects use, which is not always all of it: the node takes long.
+    /// Builds the programs that these subjects use. Others are skipped, because the node takes long to build.
     fn build(subjects: &[Subject], quick: bool) -> anyhow::Result<Bench> {
-        let if_used = |by: &[Subject], build: fn() -> anyhow::Result<PathBuf>| {
-            if subjects.iter().any(|subject| by.contains(subject)) { build() } else { Ok(PathBuf::new()) }
+        let if_used = |users: &[Subject], build: fn() -> anyhow::Result<PathBuf>| {
+            if subjects.iter().any(|subject| users.contains(subject)) { build() } else { Ok(PathBuf::new()) }
         };
         Ok(Bench {
             quick,
@@ -114,7 +116,7 @@ impl Bench {
                     Subject::LockStep,
                     Subject::Collector,
                 ],
-                build,
+                build_node,
             )?,
             client: if_used(&[Subject::Cycle, Subject::Start], || build_bench("atalaya", "client"))?,
             fleet: if_used(&[Subject::LockStep], || build_bench("atalaya", "fleet"))?,
@@ -126,8 +128,8 @@ impl Bench {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    ensure!(cfg!(target_os = "linux"), "the benchmarks read /proc: they need Linux");
-    require(&Part::ALL).context("the benchmarks need more than Rust")?;
+    ensure!(cfg!(target_os = "linux"), "the benchmarks need Linux: they read /proc");
+    require(&Part::ALL).context("cannot install the programs that the benchmarks need")?;
     let all = [
         Subject::Cycle,
         Subject::Footprint,
@@ -141,18 +143,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Subject::Pi,
     ];
     let subjects = if arguments.subjects.is_empty() { &all[..] } else { &arguments.subjects };
-    let whole = all.iter().all(|subject| subjects.contains(subject)) && !arguments.quick;
+    let complete = all.iter().all(|subject| subjects.contains(subject)) && !arguments.quick;
     let page = || workspace().join(PAGE);
     let output = match &arguments.output {
         Some(file) => Some(file.clone().unwrap_or_else(page)),
-        None => whole.then(page),
+        None => complete.then(page),
     };
 
     let bench = Bench::build(subjects, arguments.quick)?;
-    let mut machine = Machine::look()?;
+    let mut machine = Machine::inspect()?;
     let mut sections = Vec::new();
     for subject in subjects {
-        let measured = match subject {
+        let result = match subject {
             Subject::Cycle => cycle::measure(&bench, &mut machine),
             Subject::Footprint => footprint::measure(&bench),
             Subject::Start => start::measure(&bench),
@@ -164,46 +166,46 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             #[cfg(unix)]
             Subject::Pi => pi::measure(&bench),
         };
-        for section in measured.with_context(|| format!("cannot measure {subject:?}"))? {
-            println!("{}", page::section(&section));
+        for section in result.with_context(|| format!("cannot measure {subject:?}"))? {
+            println!("{}", report::section(&section));
             sections.push(section);
         }
     }
-    machine.look_again();
-    println!("{}", page::aims(&sections));
+    machine.record_load_after();
+    println!("{}", report::targets(&sections));
     if let Some(path) = output {
-        if whole {
-            page::write(&path, &sections, &machine)?;
+        if complete {
+            report::write(&path, &sections, &machine)?;
         } else {
-            page::update(&path, sections, &machine)?;
+            report::update(&path, sections, &machine)?;
         }
         eprintln!("written to {}", path.display());
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the node, and returns where it is.
-fn build() -> anyhow::Result<PathBuf> {
+/// Builds the node and returns its path.
+fn build_node() -> anyhow::Result<PathBuf> {
     let suffix = std::env::consts::EXE_SUFFIX;
     let status = cargo().args(["build", "--release", "--package", "atalaya", "--bin", "atalaya"]).status();
-    ensure!(status.context("cannot run cargo")?.success(), "the node does not build, see above");
+    ensure!(status.context("cannot run cargo")?.success(), "cannot build the node, see above");
     let node = target_dir().join("release").join(format!("atalaya{suffix}"));
-    ensure!(node.exists(), "cargo built no {}", node.display());
+    ensure!(node.exists(), "cargo did not build {}", node.display());
     Ok(node)
 }
 
-/// Builds a program that measures, and returns where it is.
+/// Builds a benchmark program and returns its path.
 fn build_bench(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     let mut command = cargo();
     command.args(["bench", "--package", package, "--bench", name, "--no-run"]);
     command.arg("--message-format=json-render-diagnostics").stderr(std::process::Stdio::inherit());
     let output = command.output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "{name}, which measures, does not build, see above");
-    // One JSON object a line: https://doc.rust-lang.org/cargo/reference/external-tools.html
+    ensure!(output.status.success(), "cannot build the benchmark {name}, see above");
+    // One JSON object per line: https://doc.rust-lang.org/cargo/reference/external-tools.html
     let program = String::from_utf8_lossy(&output.stdout)
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["target"]["kind"][0] == "bench")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    program.with_context(|| format!("cargo does not say where {name} is"))
+    program.with_context(|| format!("cargo did not print the path of {name}"))
 }

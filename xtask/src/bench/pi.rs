@@ -1,4 +1,4 @@
-//! The node on an emulated Raspberry Pi: its size, its memory, how soon it measures, and what a sample costs.
+//! A node on an emulated Raspberry Pi: size, memory, time to the first measurement, and cost of a sample.
 
 use std::time::{Duration, Instant};
 
@@ -8,60 +8,63 @@ use atalaya_testbed::pi::{Clock, Parts};
 use atalaya_testbed::target_dir;
 
 use super::Bench;
-use super::figures::{Aim, Sample, Section, Short};
+use super::report::Section;
+use super::stats::{Sample, ThreeDigits};
+use super::targets::Target;
 use crate::cargo::{cargo, require};
 use crate::pi::build::{self, How};
 use crate::pi::site::{ID, PATIENCE, Site};
 
-/// The megabyte of package sizes.
+/// Bytes per megabyte, as in package sizes.
 const MB: f64 = 1e6;
-/// The shortest period that a node takes, so that most of what is measured is sampling.
+/// Minimum sampling period of a node, so that sampling causes most of the measured processor time.
 const PERIOD: &str = "100ms";
-/// How long a node's processor time is looked at.
-const WINDOW: Duration = Duration::from_secs(20);
-/// What the programs that loop over a bus may take for all their rounds.
-const LOOPS: Duration = Duration::from_secs(120);
+/// Duration for which processor time is measured.
+const MEASURING_TIME: Duration = Duration::from_secs(20);
+/// Timeout for the program that reads samples in a loop.
+const LOOP_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Samples a second.
+/// Samples per second from one bus.
 #[derive(Default)]
 struct Rates {
-    /// A bare loop over the driver.
-    bare: Sample,
-    /// Ours.
-    ours: Sample,
-    /// Ours in percent of the bare one, of a round in which they took turns.
+    /// A loop over the driver alone.
+    driver: Sample,
+    /// A loop over a sensor of Atalaya.
+    sensor: Sample,
+    /// Sensor in percent of the driver alone, in rounds in which they took turns.
     share: Sample,
-    /// A sensor with a filter, in percent of the bare one; where it was measured apart.
+    /// Sensor with a filter in percent of the driver alone, where it was measured separately.
     filtered: Sample,
 }
 
-/// What came out.
+/// Results of all boots.
 #[derive(Default)]
-struct Figures {
-    /// Bytes of the program.
+struct Results {
+    /// Size of the program in bytes.
     size: usize,
-    /// Seconds from power-on to the first measurement.
+    /// Time from power-on to the first measurement, in seconds.
     first: Sample,
-    /// MiB, as the leader, after a while.
+    /// Resident memory as the leader, in MiB.
     resident: Sample,
+    /// Maximum resident memory, in MiB.
     peak: Sample,
-    /// Milliseconds of processor time for each sample, published and averaged.
+    /// Processor time per sample, including publishing and averaging, in milliseconds.
     sample: Sample,
-    /// On the Pi, and on a simulated bus.
+    /// Rates on the Pi, and on a simulated bus of this machine.
     rates: [Rates; 2],
 }
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     require(&[Part::OpenSsl])?;
-    let parts = Parts::ready(|line| eprintln!("{line}")).context("no parts for a Pi")?;
+    let parts = Parts::ready(|line| eprintln!("{line}")).context("cannot prepare the emulator of the Pi")?;
     let how = How { release: true, is_static: false };
     let program = build::for_the_pi(how)?;
-    let loops = build::example_for_the_pi(how, "atalaya-hal", "samples")?;
-    let mut figures = Figures { size: program.len(), ..Figures::default() };
+    let loop_program = build::example_for_the_pi(how, "atalaya-hal", "samples")?;
+    let mut results = Results { size: program.len(), ..Results::default() };
 
-    // No simulated nodes: whatever runs beside the Pi takes the processor that it is emulated on.
+    // No simulated nodes, because other programs take processor time from the emulator.
     let mut site = Site::prepare(parts, &program, "".as_ref())?;
-    site.image.program("bin/samples", &loops);
+    site.image.program("bin/samples", &loop_program);
     let fleet = site
         .command(ID, "pi", &site.api_url()?)
         .replace("--sampling-period 1s", &format!("--sampling-period {PERIOD}"));
@@ -71,39 +74,40 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
         site.power_on(Clock::Set, &["start=/root/join"]);
         let pi = site.pi()?;
         let published = pi.console().wait_for("published the first measurement", PATIENCE);
-        figures.first.push(published.at.duration_since(pi.powered()).as_secs_f64());
+        results.first.push(published.at.duration_since(pi.powered()).as_secs_f64());
         let from = Instant::now();
         site.api.wait_for("reports", PATIENCE, |all| all.iter().filter(|one| one.at > from).count() > 20);
-        let before = look(&mut site)?;
-        std::thread::sleep(WINDOW);
-        let after = look(&mut site)?;
-        figures.sample.push((after.used - before.used) * 1e3 / f64::from(after.samples - before.samples));
-        figures.resident.push(after.resident);
-        figures.peak.push(after.peak);
-        // The bus for itself.
+        let before = snapshot(&mut site)?;
+        std::thread::sleep(MEASURING_TIME);
+        let after = snapshot(&mut site)?;
+        results.sample.push((after.used - before.used) * 1e3 / f64::from(after.samples - before.samples));
+        results.resident.push(after.resident);
+        results.peak.push(after.peak);
+        // Stop the node, so that the loop has the bus alone.
         site.pi()?.console().must("kill $(pidof atalaya)");
         site.gone(ID, PATIENCE);
-        let output = site.pi()?.console().run_within("samples i2c-1 0x48", LOOPS);
-        ensure!(output.status == 0, "the loop over the bus failed: {}", output.text());
-        rates(&output.text(), &mut figures.rates[0]);
+        let output = site.pi()?.console().run_within("samples i2c-1 0x48", LOOP_TIMEOUT);
+        ensure!(output.status == 0, "the loop over the I2C bus failed: {}", output.text());
+        parse_rates(&output.text(), &mut results.rates[0]);
         site.pi.take().context("the Pi has no power")?.cut_power();
     }
     drop(site);
-    rates(&simulated()?, &mut figures.rates[1]);
-    Ok(vec![section(&figures)])
+    parse_rates(&run_simulated()?, &mut results.rates[1]);
+    Ok(vec![section(&results)])
 }
 
-/// What the Pi's kernel says of the node.
-struct Look {
-    /// Seconds of processor time.
+/// Counters of the node, from the kernel of the Pi and from ZooKeeper.
+struct Snapshot {
+    /// Processor time in seconds.
     used: f64,
     samples: i32,
-    /// MiB.
+    /// Resident memory in MiB.
     resident: f64,
+    /// Maximum resident memory in MiB.
     peak: f64,
 }
 
-fn look(site: &mut Site) -> anyhow::Result<Look> {
+fn snapshot(site: &mut Site) -> anyhow::Result<Snapshot> {
     let samples = site.measurement(ID)?.context("the node has no znode")?.1;
     let command = "cd /proc/$(pidof atalaya) && cat task/*/schedstat && grep -E 'VmRSS|VmHWM' status";
     let output = site.pi()?.console().must(command);
@@ -121,15 +125,15 @@ fn look(site: &mut Site) -> anyhow::Result<Look> {
             (fields.len() == 3).then(|| fields[0])
         })
         .sum();
-    ensure!(used > 0, "the Pi does not say how long the node has run: {}", output.text());
-    Ok(Look { used: used as f64 / 1e9, samples, resident: mib("VmRSS")?, peak: mib("VmHWM")? })
+    ensure!(used > 0, "no processor time of the node in {}", output.text());
+    Ok(Snapshot { used: used as f64 / 1e9, samples, resident: mib("VmRSS")?, peak: mib("VmHWM")? })
 }
 
-/// Runs the loops over a simulated bus on this machine.
-fn simulated() -> anyhow::Result<String> {
+/// Builds and runs the loop over a simulated bus on this machine, and returns its output.
+fn run_simulated() -> anyhow::Result<String> {
     let words = ["build", "--release", "--package", "atalaya-sim", "--example", "samples"];
     let status = cargo().args(words).status().context("cannot run cargo")?;
-    ensure!(status.success(), "the loop over a simulated bus does not build, see above");
+    ensure!(status.success(), "cannot build the loop over a simulated bus, see above");
     let program = target_dir().join("release/examples/samples");
     let output = std::process::Command::new(&program).output();
     let output = output.with_context(|| format!("cannot run {}", program.display()))?;
@@ -141,40 +145,43 @@ fn simulated() -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Lines of `samples BARE OURS`, or `samples BARE OURS FILTERED`.
-fn rates(text: &str, into: &mut Rates) {
+/// Parses lines `samples DRIVER SENSOR` and `samples DRIVER SENSOR FILTERED`.
+fn parse_rates(text: &str, into: &mut Rates) {
     for line in text.lines() {
         let Some(numbers) = line.strip_prefix("samples ") else { continue };
         let numbers: Vec<f64> = numbers.split(' ').filter_map(|number| number.parse().ok()).collect();
-        let (bare, ours) = match numbers[..] {
-            [bare, ours] => (bare, ours),
-            [bare, ours, filtered] => {
-                into.filtered.push(filtered / bare * 100.0);
-                (bare, ours)
+        let (driver, sensor) = match numbers[..] {
+            [driver, sensor] => (driver, sensor),
+            [driver, sensor, filtered] => {
+                into.filtered.push(filtered / driver * 100.0);
+                (driver, sensor)
             }
             _ => continue,
         };
-        into.bare.push(bare);
-        into.ours.push(ours);
-        into.share.push(ours / bare * 100.0);
+        into.driver.push(driver);
+        into.sensor.push(sensor);
+        into.share.push(sensor / driver * 100.0);
     }
 }
 
-fn section(figures: &Figures) -> Section {
-    let show = |sample: &Sample| format!("**{}** ({})", Short(sample.median()), sample.range());
+fn section(results: &Results) -> Section {
+    let show = |sample: &Sample| format!("**{}** ({})", ThreeDigits(sample.median()), sample.range());
     let row = |name: &str, value: String| vec![name.to_owned(), value];
-    let [bus, simulated] = &figures.rates;
-    let mb = figures.size as f64 / MB;
+    let [bus, simulated] = &results.rates;
+    let mb = results.size as f64 / MB;
     let mut rows = vec![
-        row("the program, MB", format!("**{}**", Short(mb))),
-        row("from power-on to the first measurement, s", show(&figures.first)),
-        row("resident memory, as the leader, MiB", show(&figures.resident)),
-        row("  at most", show(&figures.peak)),
-        row("processor time for a sample, published, averaged and reported, ms", show(&figures.sample)),
+        row("program, MB", format!("**{}**", ThreeDigits(mb))),
+        row("from power-on to the first measurement, s", show(&results.first)),
+        row("resident memory, as the leader, MiB", show(&results.resident)),
+        row("  maximum", show(&results.peak)),
+        row(
+            "processor time per sample, including publishing, averaging and reporting, ms",
+            show(&results.sample),
+        ),
     ];
     for (name, rates) in [("/dev/i2c-1", bus), ("a simulated bus, on this machine", simulated)] {
-        rows.push(row(&format!("samples a second from {name}: the driver alone"), show(&rates.bare)));
-        rows.push(row("  a sensor, with its errors and checks", show(&rates.ours)));
+        rows.push(row(&format!("samples per second from {name}: driver alone"), show(&rates.driver)));
+        rows.push(row("  sensor, with error handling and checks", show(&rates.sensor)));
         rows.push(row("  percent of the driver alone", show(&rates.share)));
         if rates.filtered.len() > 0 {
             rows.push(row("  percent, with a filter", show(&rates.filtered)));
@@ -183,24 +190,30 @@ fn section(figures: &Figures) -> Section {
     Section {
         title: "On an emulated Raspberry Pi".into(),
         method: format!(
-            "A Raspberry Pi 3B under QEMU on this machine (`cargo xtask pi`), one processor for its four, with Debian's \
-             kernel and a TMP105 on `/dev/i2c-1`; ZooKeeper and the HTTP listener beside it. The program is \
-             started by `/init` as soon as there is a network. It leads, with one sensor and a period of {PERIOD}; \
-             processor time is the kernel's (`schedstat`) over {} s. **Median** (smallest – largest) of {} boots. Samples a \
-             second: the two take turns of a few samples; the driver alone is the crate `lm75` on linux-embedded-hal, or \
-             on the simulated bus; the sensor on `/dev/i2c-1` has a filter. Times on an emulated processor are this machine's: what carries over is how they compare.",
-            WINDOW.as_secs(),
-            figures.first.len(),
+            "A Raspberry Pi 3B under QEMU on this machine (`cargo xtask pi`), with one processor instead of four, Debian's \
+             kernel and a TMP105 on `/dev/i2c-1`; ZooKeeper and the HTTP listener run beside it. `/init` starts the \
+             program as soon as the network is up. It leads, with one sensor and a period of {PERIOD}; processor time is \
+             the kernel's (`schedstat`) over {} s. **Median** (smallest – largest) of {} boots. Samples per second: the two \
+             take turns of a few samples; the driver alone is the crate `lm75` on linux-embedded-hal, or on the simulated \
+             bus; the sensor on `/dev/i2c-1` has a filter. Times on an emulated processor depend on this machine: only \
+             the ratios carry over.",
+            MEASURING_TIME.as_secs(),
+            results.first.len(),
         ),
         head: vec![String::new(), String::new()],
         rows,
         notes: Vec::new(),
-        aims: vec![
-            Aim::at_most("program for a Raspberry Pi", 12.0, " MB", mb),
-            Aim::at_most("resident memory on a Raspberry Pi", 12.0, " MiB", figures.resident.median()),
-            Aim::at_least("samples from /dev/i2c-1, beside the driver alone", 90.0, " %", bus.share.median()),
-            Aim::at_least(
-                "samples from a simulated bus, beside the driver alone",
+        targets: vec![
+            Target::at_most("program for a Raspberry Pi", 12.0, " MB", mb),
+            Target::at_most("resident memory on a Raspberry Pi", 12.0, " MiB", results.resident.median()),
+            Target::at_least(
+                "samples from /dev/i2c-1, relative to the driver alone",
+                90.0,
+                " %",
+                bus.share.median(),
+            ),
+            Target::at_least(
+                "samples from a simulated bus, relative to the driver alone",
                 90.0,
                 " %",
                 simulated.share.median(),
@@ -214,10 +227,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_loops_are_understood() {
+    fn sample_rates_are_parsed() {
         let mut into = Rates::default();
-        rates("samples 100 90\n(noise)\nsamples 200.5 200.5 401\nsamples 1\n", &mut into);
-        assert_eq!((into.bare.median(), into.ours.len(), into.share.median()), (150.25, 2, 95.0));
+        parse_rates("samples 100 90\n(noise)\nsamples 200.5 200.5 401\nsamples 1\n", &mut into);
+        assert_eq!((into.driver.median(), into.sensor.len(), into.share.median()), (150.25, 2, 95.0));
         assert_eq!(into.filtered.median(), 200.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What Linux says of a process: proc(5).
+//! Memory and processor time of processes, from proc(5).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,15 +9,15 @@ use anyhow::{Context as _, ensure};
 /// Memory of a process, in MiB.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
-    /// Everything of it that is in memory.
+    /// Resident set size (RSS).
     pub(crate) resident: f64,
-    /// The same, what several processes share divided among them.
+    /// Proportional set size (PSS): memory shared by several processes is divided among them.
     pub(crate) proportional: f64,
-    /// What is in no file: heap and stacks.
+    /// Anonymous memory: heap and stacks.
     pub(crate) anonymous: f64,
 }
 
-/// The memory of process `pid` now.
+/// Returns the current memory of process `pid`.
 pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -29,7 +29,7 @@ pub(crate) fn memory(pid: u32) -> anyhow::Result<Memory> {
     Ok(Memory { resident: mib("Rss")?, proportional: mib("Pss")?, anonymous: mib("Anonymous")? })
 }
 
-/// The most memory that process `pid` has had so far, in MiB.
+/// Returns the maximum resident memory of process `pid` so far, in MiB.
 pub(crate) fn peak(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
@@ -38,77 +38,82 @@ pub(crate) fn peak(pid: u32) -> anyhow::Result<f64> {
     kib.map(|kib| kib / 1024.0).with_context(|| format!("no VmHWM in {path}"))
 }
 
-/// Processor time of process `pid`, threads that have ended included; in hundredths of a second.
+/// Returns the processor time of process `pid`, including threads that have ended, in units of 10 ms.
 pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    // The program's name may hold anything, so count from behind it: user time is the 12th field, the system's the 13th.
+    // The name of the program may contain any character, so split behind it: user time is the 12th field from there,
+    // system time the 13th.
     let fields = text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>());
     let ticks = fields
         .and_then(|fields| Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?));
     ticks
         .map(|ticks| Duration::from_millis(ticks * 10))
-        .with_context(|| format!("a stat of another form: {text}"))
+        .with_context(|| format!("unexpected format of stat: {text}"))
 }
 
-/// How long and how often the threads of a process have run. To the nanosecond; `stat` counts in hundredths of a second.
+/// Run times of the threads of a process, in nanoseconds; `stat` has a resolution of 10 ms.
 #[derive(Clone, Debug)]
-pub(crate) struct Runs {
-    threads: BTreeMap<u32, Run>,
+pub(crate) struct RunTimes {
+    threads: BTreeMap<u32, RunTime>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Run {
+struct RunTime {
     time: Duration,
-    times: u64,
+    /// Number of times that the thread got a processor.
+    wakes: u64,
 }
 
-impl Runs {
-    /// Until now, of the threads that `pid` has now.
-    pub(crate) fn of(pid: u32) -> anyhow::Result<Runs> {
+impl RunTimes {
+    /// Returns the run times so far of the threads that process `pid` has now.
+    pub(crate) fn of(pid: u32) -> anyhow::Result<RunTimes> {
         let folder = format!("/proc/{pid}/task");
         let mut threads = BTreeMap::new();
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
             let Ok(thread) = entry?.file_name().to_string_lossy().parse() else { continue };
-            // One that has ended between the two reads has no file any more.
+            // The thread may have ended since the directory was read.
             let Ok(text) = fs::read_to_string(format!("{folder}/{thread}/schedstat")) else { continue };
-            threads.insert(thread, run(&text)?);
+            threads.insert(thread, parse_schedstat(&text)?);
         }
-        ensure!(!threads.is_empty(), "{folder} shows no thread; it needs a kernel with CONFIG_SCHED_INFO");
-        Ok(Runs { threads })
+        ensure!(
+            !threads.is_empty(),
+            "{folder} has no thread with a schedstat; it needs a kernel with CONFIG_SCHED_INFO"
+        );
+        Ok(RunTimes { threads })
     }
 
-    /// Processor time used since `earlier`, and how often a thread was woken for it. A thread that has ended meanwhile
-    /// is not in it.
-    pub(crate) fn since(&self, earlier: &Runs) -> (Duration, u64) {
+    /// Returns the processor time and the number of wake-ups since `earlier`. Threads that have ended since are not
+    /// included.
+    pub(crate) fn since(&self, earlier: &RunTimes) -> (Duration, u64) {
         let before = |thread| earlier.threads.get(thread).copied().unwrap_or_default();
         let time =
             self.threads.iter().map(|(thread, run)| run.time.saturating_sub(before(thread).time)).sum();
-        let times =
-            self.threads.iter().map(|(thread, run)| run.times.saturating_sub(before(thread).times)).sum();
-        (time, times)
+        let wakes =
+            self.threads.iter().map(|(thread, run)| run.wakes.saturating_sub(before(thread).wakes)).sum();
+        (time, wakes)
     }
 
-    /// How many threads.
+    /// Returns the number of threads.
     pub(crate) fn threads(&self) -> usize {
         self.threads.len()
     }
 }
 
-/// A line of `schedstat`: time on a processor, time spent waiting for one, how often it got one.
-fn run(text: &str) -> anyhow::Result<Run> {
+/// Parses a `schedstat`: time on a processor, time spent waiting for one, number of times it got one.
+fn parse_schedstat(text: &str) -> anyhow::Result<RunTime> {
     let fields: Vec<u64> = text.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    let [time, _, times] = fields[..] else { anyhow::bail!("a schedstat of another form: {text}") };
-    Ok(Run { time: Duration::from_nanos(time), times })
+    let [time, _, wakes] = fields[..] else { anyhow::bail!("unexpected format of schedstat: {text}") };
+    Ok(RunTime { time: Duration::from_nanos(time), wakes })
 }
 
-/// Microseconds of processor time for nothing but being woken, by a clock, now and then: the measure of all processes
-/// that sleep most of the time, and very different from machine to machine.
-pub(crate) fn bare_wake(pause: Duration, times: u32) -> anyhow::Result<f64> {
-    let now = || run(&fs::read_to_string("/proc/thread-self/schedstat")?);
+/// Returns the processor time of one timer wake-up, in microseconds. It dominates the cost of processes that sleep most
+/// of the time, and differs much between machines.
+pub(crate) fn bare_wake(pause: Duration, count: u32) -> anyhow::Result<f64> {
+    let now = || parse_schedstat(&fs::read_to_string("/proc/thread-self/schedstat")?);
     let before = now()?;
-    for _ in 0..times {
+    for _ in 0..count {
         std::thread::sleep(pause);
     }
-    Ok((now()?.time - before.time).as_secs_f64() * 1e6 / f64::from(times))
+    Ok((now()?.time - before.time).as_secs_f64() * 1e6 / f64::from(count))
 }

@@ -1,4 +1,4 @@
-//! From the start of a node's process to its first measurement in ZooKeeper.
+//! Time from the start of a node's process to its first measurement in ZooKeeper.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,12 @@ use atalaya_testbed::{Api, Process, ZooKeeper, guarded, node_command};
 use super::Bench;
 use super::coprocess::Coprocess;
 use super::cycle::TICK;
-use super::figures::{Aim, Sample, Section, Short};
+use super::report::Section;
+use super::stats::{Sample, ThreeDigits};
+use super::targets::Target;
 
-/// A node closes its session within 2 s; this is for a machine that is busy.
-const END: Duration = Duration::from_secs(10);
+/// Timeout for the end of a node. It closes its session within 2 s, except on a busy machine.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
     let rounds = if bench.quick { 3 } else { 20 };
@@ -26,42 +28,54 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Section>> {
         Process::spawn(command)
     };
     let kazoo = |id: &str| bench.kazoo.script("leader.py", &[id, &hosts, "5", &api.url()]);
-    let (mut ours, mut theirs, mut empty) = (Sample::default(), Sample::default(), Sample::default());
+    let (mut atalaya_times, mut kazoo_times, mut empty_times) =
+        (Sample::default(), Sample::default(), Sample::default());
     eprintln!("{rounds} starts");
-    // The first round reads the programs from the disk and makes the parent znodes: it does not count.
+    // The first round loads the programs from the disk and creates the parent znodes, so it does not count.
     for round in 0..=rounds {
         let times = [
             first_measurement(&mut client, &format!("atalaya-{round}"), &atalaya)?,
             first_measurement(&mut client, &format!("kazoo-{round}"), &kazoo)?,
-            nothing()?,
+            empty_program()?,
         ];
         if round > 0 {
-            [&mut ours, &mut theirs, &mut empty]
+            [&mut atalaya_times, &mut kazoo_times, &mut empty_times]
                 .into_iter()
                 .zip(times)
                 .for_each(|(sample, time)| sample.push(time));
         }
     }
     let row = |name: &str, sample: &Sample| {
-        vec![name.to_owned(), format!("**{}**", Short(sample.median())), sample.middle(), sample.range()]
+        vec![
+            name.to_owned(),
+            format!("**{}**", ThreeDigits(sample.median())),
+            sample.middle_half(),
+            sample.range(),
+        ]
     };
     Ok(vec![Section {
         title: "From the start to the first measurement".into(),
         method: format!(
-            "Time from the start of the process until another client, connected before, is told by its watch that \
-             `/mediciones/{{id}}` exists. {} starts of each, in turns, each with an id that is new.",
-            ours.len(),
+            "Time from the start of the process until the watch of another client, connected before, fires for the \
+             creation of `/mediciones/{{id}}`. {} starts of each, in turns, each with a new id.",
+            atalaya_times.len(),
         ),
         head: ["ms", "median", "middle half", "smallest – largest"].map(str::to_owned).to_vec(),
-        rows: vec![row("Atalaya", &ours), row("Kazoo", &theirs), row("in both: a program that does nothing", &empty)],
-        notes: vec!["Both are started through `setpriv`, so that they cannot outlive the benchmark; the last line is \
-                     what that costs."
-            .into()],
-        aims: vec![Aim::at_most("start to first measurement", 30.0, " ms", ours.median())],
+        rows: vec![
+            row("Atalaya", &atalaya_times),
+            row("Kazoo", &kazoo_times),
+            row("included in both: start of an empty program", &empty_times),
+        ],
+        notes: vec![
+            "Both are started through `setpriv`, so that they cannot outlive the benchmark; the last row is \
+                     the cost of that."
+                .into(),
+        ],
+        targets: vec![Target::at_most("start to first measurement", 30.0, " ms", atalaya_times.median())],
     }])
 }
 
-/// Milliseconds until the measurement of a node that `start` starts is there; then the node is ended.
+/// Starts a node and returns the milliseconds until its measurement exists; then stops the node.
 fn first_measurement(
     client: &mut Coprocess,
     id: &str,
@@ -70,14 +84,14 @@ fn first_measurement(
     client.ask(&format!("watch /mediciones/{id}"))?;
     let begin = Instant::now();
     let mut node = start(id);
-    let appeared = client.answer().at.duration_since(begin);
+    let delay = client.answer().at.duration_since(begin);
     node.term();
-    node.wait_exit(END);
-    Ok(appeared.as_secs_f64() * 1e3)
+    node.wait_exit(EXIT_TIMEOUT);
+    Ok(delay.as_secs_f64() * 1e3)
 }
 
-/// Milliseconds of the shortest life that a process can have, started in the same way.
-fn nothing() -> anyhow::Result<f64> {
+/// Returns the milliseconds that a program without any work takes from start to exit, started in the same way.
+fn empty_program() -> anyhow::Result<f64> {
     let begin = Instant::now();
     guarded("true").status().context("cannot run `true`")?;
     Ok(begin.elapsed().as_secs_f64() * 1e3)

@@ -1,51 +1,54 @@
-//! How often something is added to a counter.
+//! Additions to a counter per second.
 
 use anyhow::{Context as _, ensure};
 
-use super::super::figures::{Aim, Sample, Section};
-use super::sides::{Sides, numbers};
-use super::{Effort, Pair, Who, in_turns, show, worst};
+use super::super::report::Section;
+use super::super::stats::Sample;
+use super::super::targets::Target;
+use super::implementations::{Implementations, numbers};
+use super::{Clients, Pair, Scale, in_turns, min_ratio, show};
 
-const WRITERS: [Who; 3] = [Who::Sessions(1), Who::Processes(10), Who::Sessions(10)];
+const WRITERS: [Clients; 3] = [Clients::Sessions(1), Clients::Processes(10), Clients::Sessions(10)];
 
-/// What came out for one of [`WRITERS`].
+/// Results for one of [`WRITERS`].
 #[derive(Clone, Default)]
-struct Outcome {
+struct Results {
     compatible: Sample,
-    /// Exact beside Kazoo's.
+    /// Atalaya's exact counter and Kazoo's counter.
     exact: Pair,
 }
 
-/// What came out.
+/// Results of all benchmarks of counters.
 pub(super) struct Counters {
-    outcomes: [Outcome; WRITERS.len()],
-    /// Additions that Kazoo gave up.
+    results: [Results; WRITERS.len()],
+    /// Additions that Kazoo gave up because of conflicts.
     given_up: f64,
 }
 
 impl Counters {
     pub(super) fn new() -> Counters {
-        Counters { outcomes: Default::default(), given_up: 0.0 }
+        Counters { results: Default::default(), given_up: 0.0 }
     }
 
     pub(super) fn round(
         &mut self,
-        sides: &mut Sides<'_>,
+        implementations: &mut Implementations<'_>,
         round: usize,
-        effort: Effort,
+        scale: Scale,
     ) -> anyhow::Result<()> {
-        for (at, who) in WRITERS.into_iter().enumerate() {
-            let (ours, theirs) = sides.in_turns(round, |side, _, _| {
-                let kinds: &[&str] = if side.is_ours() { &["exact", "compatible"] } else { &["kazoo"] };
+        for (at, clients) in WRITERS.into_iter().enumerate() {
+            let (atalaya, kazoo_result) = implementations.in_turns(round, |implementation, _, _| {
+                let kinds: &[&str] =
+                    if implementation.is_atalaya() { &["exact", "compatible"] } else { &["kazoo"] };
                 let (mut rates, mut given_up) = (Vec::new(), 0.0);
                 for kind in kinds {
-                    let path = side.path(kind, who, round);
-                    let answers =
-                        side.ask(who, |count| format!("add {path} {kind} {count} {}", effort.ms))?;
-                    let value = side.ask_one(&format!("value {path}"))?;
+                    let path = implementation.path(kind, clients, round);
+                    let answers = implementation
+                        .ask(clients, |count| format!("add {path} {kind} {count} {}", scale.ms))?;
+                    let value = implementation.ask_one(&format!("value {path}"))?;
                     let all: f64 = numbers(&answers, "all")?.iter().sum();
                     let value = value["value"].as_f64().context("no value")?;
-                    ensure!(value == all, "{path}: {all} were added, and it is at {value}");
+                    ensure!(value == all, "{path}: {all} additions, but the counter is {value}");
                     given_up += numbers(&answers, "failed")?.iter().sum::<f64>();
                     let begin = numbers(&answers, "begin")?.into_iter().fold(f64::INFINITY, f64::min);
                     let end = numbers(&answers, "end")?.into_iter().fold(0.0, f64::max);
@@ -53,59 +56,65 @@ impl Counters {
                 }
                 Ok((rates, given_up))
             })?;
-            let (&[exact, compatible], &[kazoo]) = (&ours.0[..], &theirs.0[..]) else {
+            let (&[exact, compatible], &[kazoo]) = (&atalaya.0[..], &kazoo_result.0[..]) else {
                 anyhow::bail!("a rate is missing")
             };
             if round > 0 {
-                self.outcomes[at].exact.more(exact, kazoo);
-                self.outcomes[at].compatible.push(compatible);
-                self.given_up += theirs.1;
+                self.results[at].exact.add_rates(exact, kazoo);
+                self.results[at].compatible.push(compatible);
+                self.given_up += kazoo_result.1;
             }
         }
         Ok(())
     }
 
-    pub(super) fn section(&self, effort: Effort) -> Section {
+    pub(super) fn section(&self, scale: Scale) -> Section {
         let mut rows: Vec<Vec<String>> = Vec::new();
-        for (who, Outcome { compatible, exact }) in WRITERS.iter().zip(&self.outcomes) {
-            let [ours, theirs, times] = exact.cells();
-            rows.push(vec![who.to_string(), ours, show(compatible), theirs, times]);
+        for (clients, Results { compatible, exact }) in WRITERS.iter().zip(&self.results) {
+            let [atalaya, kazoo, ratio] = exact.cells();
+            rows.push(vec![clients.to_string(), atalaya, show(compatible), kazoo, ratio]);
         }
-        let lost = [
+        let lost_reply = [
             "when a reply is lost",
             "exact",
-            "says that it cannot know",
-            "may count twice, says nothing",
+            "reports that the outcome is unknown",
+            "may count twice, reports nothing",
             "",
         ];
-        rows.push(lost.map(str::to_owned).to_vec());
+        rows.push(lost_reply.map(str::to_owned).to_vec());
         let compatible: Vec<f64> = self
-            .outcomes
+            .results
             .iter()
-            .map(|outcome| outcome.compatible.median() / outcome.exact.theirs.median())
+            .map(|result| result.compatible.median() / result.exact.kazoo.median())
             .collect();
-        let least = compatible.into_iter().fold(f64::INFINITY, f64::min);
+        let min = compatible.into_iter().fold(f64::INFINITY, f64::min);
         Section {
-            title: "Recipes beside Kazoo: a counter".into(),
+            title: "Recipes of Atalaya and Kazoo: counter".into(),
             method: format!(
-                "So many writers, each with a session of its own, add 1 to one counter, over and over, for {} ms: \
-                 `Counter::exact`, `Counter::compatible`, and Kazoo's `Counter`. What the counter is at afterwards was \
-                 looked at each time: it was the number of additions. {} The pairs are the exact one's and Kazoo's.",
-                effort.ms,
-                in_turns(effort),
+                "The given number of writers, each with a session of its own, add 1 to one counter, repeatedly, for {} \
+                 ms: `Counter::exact`, `Counter::compatible`, and Kazoo's `Counter`. The benchmark checks after each \
+                 round that the counter is equal to the number of additions. {} The pairs are those of the exact \
+                 counter and Kazoo's.",
+                scale.ms,
+                in_turns(scale),
             ),
-            head: ["additions a second", "Atalaya, exact", "Atalaya, compatible", "Kazoo", "times"]
+            head: ["additions per second", "Atalaya, exact", "Atalaya, compatible", "Kazoo", "ratio"]
                 .map(str::to_owned)
                 .to_vec(),
             rows,
             notes: vec![format!(
-                "No reply was lost here; the last line is for when one is. Kazoo gave up {} additions, because others were \
-                 faster too often; Atalaya none.",
+                "No reply was lost here; the last row describes the behaviour when one is. Kazoo gave up {} additions after \
+                 too many conflicts; Atalaya none.",
                 self.given_up
             )],
-            aims: vec![
-                worst("an exact counter", self.outcomes.iter().map(|outcome| &outcome.exact)),
-                Aim::at_least("recipes beside Kazoo: a compatible counter, worst line", 1.0, " times", least),
+            targets: vec![
+                min_ratio("exact counter", self.results.iter().map(|result| &result.exact)),
+                Target::at_least(
+                    "recipes relative to Kazoo: compatible counter, minimum",
+                    1.0,
+                    " times",
+                    min,
+                ),
             ],
         }
     }

@@ -1,14 +1,14 @@
-//! Atalaya's recipes beside Kazoo's: how many a second, how soon, and with how many requests.
+//! Recipes of Atalaya and Kazoo: operations per second, latency, and number of requests.
 //!
-//! Both sides are programs that are told the same (`recipes/benches/recipes`, `testbed/kazoo/bench_recipes.py`): one
-//! process with many sessions each, and many processes with one session each.
+//! Both implementations are programs that execute the same commands (`recipes/benches/recipes`,
+//! `testbed/kazoo/bench_recipes.py`): one process with many sessions, and many processes with one session each.
 
 mod counters;
+mod implementations;
+mod latency;
 mod locks;
-mod moments;
 mod queues;
 mod requests;
-mod sides;
 
 use std::fmt;
 
@@ -16,130 +16,132 @@ use atalaya_testbed::ZooKeeper;
 
 use super::Bench;
 use super::cycle::TICK;
-use super::figures::{Aim, Sample, Section, Short};
 use super::machine::Machine;
+use super::report::Section;
+use super::stats::{Sample, ThreeDigits};
+use super::targets::Target;
 use counters::Counters;
+use implementations::Implementations;
+use latency::{Barriers, Watches};
 use locks::Locks;
-use moments::{Barriers, Watches};
 use queues::Queues;
-use sides::Sides;
 
-/// Those who wait and those who watch; the most that take part in anything.
-const CROWD: usize = 50;
+/// Number of waiting and of watching clients, and the maximum number of clients in any benchmark.
+const CLIENTS: usize = 50;
 
-/// How much is measured.
+/// Number of rounds and duration of their parts.
 #[derive(Clone, Copy)]
-struct Effort {
+struct Scale {
     rounds: usize,
-    /// How long one turn of a lock or a counter lasts, in milliseconds.
+    /// Duration of one turn of a lock or a counter, in milliseconds.
     ms: u32,
-    /// Changes that are watched in one round.
+    /// Changes of the watched znode per round.
     changes: usize,
 }
 
 pub(crate) fn measure(bench: &Bench, machine: &mut Machine) -> anyhow::Result<Vec<Section>> {
-    let effort = match bench.quick {
-        false => Effort { rounds: 12, ms: 300, changes: 4 },
-        true => Effort { rounds: 2, ms: 150, changes: 2 },
+    let scale = match bench.quick {
+        false => Scale { rounds: 12, ms: 300, changes: 4 },
+        true => Scale { rounds: 2, ms: 150, changes: 2 },
     };
     let requests = requests::measure(bench)?;
     let server = ZooKeeper::with_tick(TICK);
     machine.zookeeper(&server);
-    eprintln!("starting two times {CROWD} processes");
-    let mut sides = Sides::start(bench, &server, machine)?;
+    eprintln!("starting {CLIENTS} processes of each implementation");
+    let mut implementations = Implementations::start(bench, &server, machine)?;
     let (mut locks, mut counters, mut queues) = (Locks::new(), Counters::new(), Queues::new());
     let (mut barriers, mut watches) = (Barriers::new(), Watches::new());
-    // What is loaded, compiled and allocated once is not a recipe's: the first round does not count.
-    for round in 0..=effort.rounds {
-        eprintln!("recipes, round {round} of {}", effort.rounds);
-        locks.round(&mut sides, round, effort)?;
-        counters.round(&mut sides, round, effort)?;
-        queues.round(&mut sides, round)?;
-        barriers.round(&mut sides, round)?;
-        watches.round(&mut sides, round, effort)?;
+    // The first round includes one-time work, such as loading, compiling and allocating, so it does not count.
+    for round in 0..=scale.rounds {
+        eprintln!("recipes, round {round} of {}", scale.rounds);
+        locks.round(&mut implementations, round, scale)?;
+        counters.round(&mut implementations, round, scale)?;
+        queues.round(&mut implementations, round)?;
+        barriers.round(&mut implementations, round)?;
+        watches.round(&mut implementations, round, scale)?;
     }
     Ok(vec![
-        locks.section(effort),
-        counters.section(effort),
-        queues.section(effort),
-        barriers.section(effort),
-        watches.section(effort),
+        locks.section(scale),
+        counters.section(scale),
+        queues.section(scale),
+        barriers.section(scale),
+        watches.section(scale),
         requests,
     ])
 }
 
-/// One thing, as both sides do it.
+/// Results of both implementations for one value.
 #[derive(Clone, Default)]
 struct Pair {
-    ours: Sample,
-    theirs: Sample,
-    /// How many times Kazoo's ours is, or where less is better the other way round, of the same round.
-    times: Sample,
+    atalaya: Sample,
+    kazoo: Sample,
+    /// Ratio of both in the same round, above 1 where Atalaya is better.
+    ratio: Sample,
 }
 
 impl Pair {
-    /// Of both in one round: more is better.
-    fn more(&mut self, ours: f64, theirs: f64) {
-        self.ours.push(ours);
-        self.theirs.push(theirs);
-        self.times.push(ours / theirs);
+    /// Adds the rates of one round. Higher is better.
+    fn add_rates(&mut self, atalaya: f64, kazoo: f64) {
+        self.atalaya.push(atalaya);
+        self.kazoo.push(kazoo);
+        self.ratio.push(atalaya / kazoo);
     }
 
-    /// The same: less is better.
-    fn less(&mut self, ours: f64, theirs: f64) {
-        self.ours.push(ours);
-        self.theirs.push(theirs);
-        self.times.push(theirs / ours);
+    /// Adds the delays of one round. Lower is better.
+    fn add_delays(&mut self, atalaya: f64, kazoo: f64) {
+        self.atalaya.push(atalaya);
+        self.kazoo.push(kazoo);
+        self.ratio.push(kazoo / atalaya);
     }
 
     fn cells(&self) -> [String; 3] {
-        [show(&self.ours), show(&self.theirs), show(&self.times)]
+        [show(&self.atalaya), show(&self.kazoo), show(&self.ratio)]
     }
 }
 
 fn show(sample: &Sample) -> String {
-    format!("**{}** ({})", Short(sample.median()), sample.middle())
+    format!("**{}** ({})", ThreeDigits(sample.median()), sample.middle_half())
 }
 
-/// What all rows of a table aim at: that none is slower than Kazoo.
-fn worst<'a>(what: &str, pairs: impl Iterator<Item = &'a Pair>) -> Aim {
-    let least = pairs.map(|pair| pair.times.median()).fold(f64::INFINITY, f64::min);
-    Aim::at_least(&format!("recipes beside Kazoo: {what}, worst line"), 1.0, " times", least)
+/// Returns the target of a table: Atalaya is not slower than Kazoo in any row.
+fn min_ratio<'a>(name: &str, pairs: impl Iterator<Item = &'a Pair>) -> Target {
+    let min = pairs.map(|pair| pair.ratio.median()).fold(f64::INFINITY, f64::min);
+    Target::at_least(&format!("recipes relative to Kazoo: {name}, minimum"), 1.0, " times", min)
 }
 
-/// How many take part, and where.
+/// Clients that take part in a benchmark.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Who {
-    /// So many sessions of one process.
+enum Clients {
+    /// This number of sessions in one process.
     Sessions(usize),
-    /// So many processes with one session each.
+    /// This number of processes with one session each.
     Processes(usize),
 }
 
-impl Who {
+impl Clients {
     fn count(self) -> usize {
         match self {
-            Who::Sessions(count) | Who::Processes(count) => count,
+            Clients::Sessions(count) | Clients::Processes(count) => count,
         }
     }
 }
 
-impl fmt::Display for Who {
+impl fmt::Display for Clients {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Who::Sessions(1) => write!(f, "1 session"),
-            Who::Sessions(count) => write!(f, "{count} sessions of one process"),
-            Who::Processes(count) => write!(f, "{count} processes"),
+            Clients::Sessions(1) => write!(f, "1 session"),
+            Clients::Sessions(count) => write!(f, "{count} sessions of one process"),
+            Clients::Processes(count) => write!(f, "{count} processes"),
         }
     }
 }
 
-/// How a table says what was done: so many rounds, in turns.
-fn in_turns(effort: Effort) -> String {
+/// Returns the end of a method text: number of rounds, and how they alternate.
+fn in_turns(scale: Scale) -> String {
     format!(
-        "**Median** (middle half) of {} rounds, in each of which both sides have their turn, one right after the other; \
-         *times* is of these pairs.",
-        effort.rounds
+        "**Median** (middle half) of {} rounds, in each of which both implementations have their turn, one right after the \
+         other; *ratio* is computed for each of these pairs.",
+        scale.rounds
     )
 }
 
@@ -148,15 +150,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kazoo_beside_atalaya_is_told_in_times() {
+    fn pair_ratio_is_above_one_where_atalaya_is_better() {
         let mut rates = Pair::default();
-        rates.more(300.0, 100.0);
-        assert_eq!(rates.times.median(), 3.0);
+        rates.add_rates(300.0, 100.0);
+        assert_eq!(rates.ratio.median(), 3.0);
         let mut delays = Pair::default();
-        delays.less(2.0, 10.0);
-        delays.less(4.0, 2.0);
-        assert_eq!((delays.times.len(), delays.times.range()), (2, "0.500 – 5.00".to_owned()));
-        let aim = worst("something", [rates, delays].iter());
-        assert!(aim.reached && aim.came_out == "2.75 times", "{aim:?}");
+        delays.add_delays(2.0, 10.0);
+        delays.add_delays(4.0, 2.0);
+        assert_eq!((delays.ratio.len(), delays.ratio.range()), (2, "0.500 – 5.00".to_owned()));
+        let target = min_ratio("something", [rates, delays].iter());
+        assert!(target.met && target.result == "2.75 times", "{target:?}");
     }
 }

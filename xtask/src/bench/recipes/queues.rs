@@ -1,17 +1,17 @@
-//! How fast entries go through a queue.
+//! Entries per second through a queue.
 
-use super::super::figures::Section;
-use super::sides::{Sides, numbers};
-use super::{Effort, Pair, Who, in_turns, worst};
+use super::super::report::Section;
+use super::implementations::{Implementations, numbers};
+use super::{Clients, Pair, Scale, in_turns, min_ratio};
 
-/// Both queues: the name in commands, and the name for readers.
+/// The two kinds of queue: name in commands, and name in the table.
 const KINDS: [(&str, &str); 2] = [("plain", "`Queue`"), ("locking", "`LockingQueue`, take and consume")];
-/// So many are put before they are taken, and so often.
+/// Batches: number of entries that are put before they are taken, and number of repetitions.
 const BATCHES: [(usize, usize); 2] = [(1, 50), (100, 1)];
 const STEPS: [&str; 3] = ["put", "taken", "put and taken"];
-const ONE: Who = Who::Sessions(1);
+const ONE: Clients = Clients::Sessions(1);
 
-/// What came out, for each kind, batch and step.
+/// Results for each kind, batch and step.
 pub(super) struct Queues {
     pairs: [[[Pair; STEPS.len()]; BATCHES.len()]; KINDS.len()],
 }
@@ -21,12 +21,17 @@ impl Queues {
         Queues { pairs: Default::default() }
     }
 
-    pub(super) fn round(&mut self, sides: &mut Sides<'_>, round: usize) -> anyhow::Result<()> {
+    pub(super) fn round(
+        &mut self,
+        implementations: &mut Implementations<'_>,
+        round: usize,
+    ) -> anyhow::Result<()> {
         for ((kind, _), pairs) in KINDS.iter().zip(&mut self.pairs) {
             for ((batch, times), pairs) in BATCHES.iter().zip(pairs) {
-                let (ours, theirs) = sides.in_turns(round, |side, _, _| {
-                    let path = side.path(&format!("{kind}-{batch}"), ONE, round);
-                    let answers = side.ask(ONE, |_| format!("queue {kind} {path} {batch} {times}"))?;
+                let (atalaya, kazoo) = implementations.in_turns(round, |implementation, _, _| {
+                    let path = implementation.path(&format!("{kind}-{batch}"), ONE, round);
+                    let answers =
+                        implementation.ask(ONE, |_| format!("queue {kind} {path} {batch} {times}"))?;
                     let seconds = |name| numbers(&answers, name).map(|ns| ns.iter().sum::<f64>() / 1e9);
                     let (put, taken) = (seconds("put")?, seconds("take")?);
                     Ok::<_, anyhow::Error>(
@@ -36,16 +41,16 @@ impl Queues {
                 if round > 0 {
                     pairs
                         .iter_mut()
-                        .zip(ours)
-                        .zip(theirs)
-                        .for_each(|((pair, ours), theirs)| pair.more(ours, theirs));
+                        .zip(atalaya)
+                        .zip(kazoo)
+                        .for_each(|((pair, atalaya), kazoo)| pair.add_rates(atalaya, kazoo));
                 }
             }
         }
         Ok(())
     }
 
-    pub(super) fn section(&self, effort: Effort) -> Section {
+    pub(super) fn section(&self, scale: Scale) -> Section {
         let mut rows = Vec::new();
         for ((_, kind), pairs) in KINDS.iter().zip(&self.pairs) {
             for ((batch, _), pairs) in BATCHES.iter().zip(pairs) {
@@ -58,19 +63,22 @@ impl Queues {
                 }
             }
         }
-        let turns = BATCHES.map(|(batch, times)| format!("{batch} put, then taken, {times} times"));
+        let turns = BATCHES.map(|(batch, times)| match times {
+            1 => format!("{batch} put, then taken, once"),
+            _ => format!("{batch} put, then taken, {times} times"),
+        });
         Section {
-            title: "Recipes beside Kazoo: a queue".into(),
+            title: "Recipes of Atalaya and Kazoo: queue".into(),
             method: format!(
-                "One client puts entries of a few bytes and takes them, one request after the other: {}. They come out as \
-                 they were put: that is looked at. {}",
+                "One client puts entries of a few bytes and takes them, one request after the other: {}. The benchmark \
+                 checks that they are taken in the order in which they were put. {}",
                 turns.join("; and "),
-                in_turns(effort),
+                in_turns(scale),
             ),
-            head: ["a second", "", "Atalaya", "Kazoo", "times"].map(str::to_owned).to_vec(),
+            head: ["per second", "", "Atalaya", "Kazoo", "ratio"].map(str::to_owned).to_vec(),
             rows,
             notes: Vec::new(),
-            aims: vec![worst("a queue", self.pairs.iter().flatten().flatten())],
+            targets: vec![min_ratio("queue", self.pairs.iter().flatten().flatten())],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How many requests each recipe sends, counted where they arrive: at the server in memory, which serves both sides.
+//! Number of requests per operation of a recipe, counted by the in-memory server, which both implementations use.
 
 use std::time::Duration;
 
@@ -7,147 +7,158 @@ use atalaya_testbed::{Process, guarded};
 
 use super::super::Bench;
 use super::super::coprocess::Coprocess;
-use super::super::figures::{Aim, Section};
-use super::sides::{ours, theirs};
+use super::super::report::Section;
+use super::super::targets::Target;
+use super::implementations::{start_atalaya, start_kazoo};
 
-/// How often each is done, so that a ping among them does not matter.
-const TIMES: u32 = 100;
-/// Those who stand in line, or wait at a barrier.
-const SEVERAL: u32 = 20;
-/// A client that has sent nothing for so long has nothing more to send.
-const CALM: Duration = Duration::from_millis(100);
+/// Repetitions of each operation, so that a ping among the requests does not matter.
+const REPETITIONS: u32 = 100;
+/// Number of clients that contend for a lock or wait at a barrier.
+const CLIENTS: u32 = 20;
+/// Time without requests after which an operation is complete.
+const QUIET_TIME: Duration = Duration::from_millis(100);
 
-/// Something that is done, how each side calls it, and what it cannot be done without.
+/// An operation, its command for each implementation, and its minimum number of requests.
 struct Operation {
     name: &'static str,
-    ours: &'static str,
-    /// None where Kazoo has nothing like it.
-    theirs: Option<&'static str>,
-    least: f64,
-    why: &'static str,
+    atalaya: &'static str,
+    /// `None` if Kazoo has no such operation.
+    kazoo: Option<&'static str>,
+    /// Minimum number of requests, with the znodes of Kazoo's recipe.
+    min: f64,
+    /// Requests that make up the minimum.
+    steps: &'static str,
 }
 
 const fn operation(
     name: &'static str,
-    ours: &'static str,
-    theirs: Option<&'static str>,
-    least: f64,
-    why: &'static str,
+    atalaya: &'static str,
+    kazoo: Option<&'static str>,
+    min: f64,
+    steps: &'static str,
 ) -> Operation {
-    Operation { name, ours, theirs, least, why }
+    Operation { name, atalaya, kazoo, min, steps }
 }
 
-/// In this order: what is put has to be there to be taken.
+/// Operations in the order of execution: entries must be put before they are taken.
 const OPERATIONS: [Operation; 11] = [
     operation(
         "lock, free: acquire, release",
         "lock",
         Some("lock"),
         3.0,
-        "join the line, see that nobody is ahead, leave",
+        "create the contender znode, list the contenders, delete it",
     ),
     operation(
         "lock: hand-over to the next of many",
-        LINE,
-        Some(LINE),
+        CONTEND_IN_QUEUE,
+        Some(CONTEND_IN_QUEUE),
         2.0,
-        "leave; the next one looks at the line",
+        "delete the contender znode; the next one lists the contenders",
     ),
     operation(
         "semaphore, free: acquire, release",
         "semaphore",
         Some("semaphore"),
         5.0,
-        "join the line, see its head, see the places, take one and leave the line, leave",
+        "create the contender znode, list the contenders, list the permits, take one and delete the contender znode, release it",
     ),
     operation(
         "counter, exact: add",
         "exact",
         None,
         1.0,
-        "sum and marker, at the versions that the last reply told",
+        "write sum and dedup record at the versions of the last reply",
     ),
     operation(
         "counter, as Kazoo's: add",
         "compatible",
         Some("kazoo"),
         1.0,
-        "the sum, at the version that the last reply told",
+        "write the sum at the version of the last reply",
     ),
-    operation("queue: put", "plain-put", Some("plain-put"), 1.0, "the entry"),
-    operation("queue: take", "plain-take", Some("plain-take"), 2.0, "read, remove; a list serves for many"),
-    operation("locking queue: put", "locking-put", Some("locking-put"), 1.0, "the entry"),
+    operation("queue: put", "plain-put", Some("plain-put"), 1.0, "create the entry"),
+    operation(
+        "queue: take",
+        "plain-take",
+        Some("plain-take"),
+        2.0,
+        "read, delete; one list per many entries",
+    ),
+    operation("locking queue: put", "locking-put", Some("locking-put"), 1.0, "create the entry"),
     operation(
         "locking queue: take, consume",
         "locking-take",
         Some("locking-take"),
         5.0,
-        "see the entries, see who holds which, read, hold, remove",
+        "list the entries, list the locks, read, lock, delete",
     ),
-    operation("barrier, open: pass", "open-barrier", Some("open-barrier"), 1.0, "see that it is open"),
+    operation("barrier, open: pass", "open-barrier", Some("open-barrier"), 1.0, "check that it is open"),
     operation(
         "barrier, closed: wait, pass",
-        AWAIT,
-        Some(AWAIT),
+        WAIT_AT_BARRIER,
+        Some(WAIT_AT_BARRIER),
         1.0,
-        "see and watch; what comes tells the rest",
+        "check and watch; the notification does the rest",
     ),
 ];
 
-/// What the table does not show: why it is more than the least.
+/// Notes below the table: reasons for requests beyond the minimum.
 const NOTES: [&str; 3] = [
-    "A lock of Atalaya watches its own znode as well, for its guard to know at once when it is lost; one that stands in line \
-     does so before its turn comes. Kazoo lists the line once more before it joins it again.",
-    "An exact counter of Kazoo does not exist. Its counter reads before each write; Atalaya's takes what its last write \
-     answered, and reads only when somebody else was faster.",
-    "A barrier of Atalaya asks for a `sync` first, so that a closing that somebody was told of is seen.",
+    "A lock of Atalaya watches its own znode as well, so that its guard detects a loss at once; a waiting contender does so \
+     before its turn. Kazoo lists the queue once more before it joins it again.",
+    "Kazoo has no exact counter. Its counter reads before each write; Atalaya's uses the answer of its last write, and reads \
+     only after a conflict.",
+    "A barrier of Atalaya sends a `sync` first, so that it sees a closing that another client already knows of.",
 ];
 
-/// What takes several clients.
-const LINE: &str = "line";
-const AWAIT: &str = "await";
+/// Commands that need several clients.
+const CONTEND_IN_QUEUE: &str = "line";
+const WAIT_AT_BARRIER: &str = "await";
 
-/// A server that counts, and who does what others wait for.
+/// Server that counts requests, and the client that opens and closes barriers.
 struct Counter {
     server: Coprocess,
-    hand: Coprocess,
+    controller: Coprocess,
 }
 
 impl Counter {
-    /// Requests so far, once no more come.
+    /// Waits until the number of requests is stable, and returns it.
     fn settled(&mut self) -> anyhow::Result<f64> {
         let mut before = f64::NAN;
         loop {
-            let now = self.server.ask("figures")?["requests"].as_f64().context("no requests")?;
+            let now = self.server.ask("requests")?["requests"].as_f64().context("no requests")?;
             if now == before {
                 return Ok(now);
             }
             before = now;
-            std::thread::sleep(CALM);
+            std::thread::sleep(QUIET_TIME);
         }
     }
 
-    /// Requests of `client` for doing `what` once; its znodes are below `path`.
+    /// Returns the number of requests per operation `what` of `client`, with znodes below `path`.
     fn requests(&mut self, client: &mut Coprocess, path: &str, what: &str) -> anyhow::Result<f64> {
         match what {
-            LINE => {
-                client.ask(&format!("line {path}-line {SEVERAL}"))?;
+            CONTEND_IN_QUEUE => {
+                client.ask(&format!("line {path}-line {CLIENTS}"))?;
                 let before = self.settled()?;
-                let passed = client.ask("pass")?["passed"].as_f64().context("nobody passed it on")?;
+                let passed = client.ask("pass")?["passed"]
+                    .as_f64()
+                    .context("no number of hand-overs in the answer")?;
                 Ok((self.settled()? - before) / passed)
             }
-            AWAIT => {
-                self.hand.ask(&format!("close {path}-barrier"))?;
+            WAIT_AT_BARRIER => {
+                self.controller.ask(&format!("close {path}-barrier"))?;
                 let before = self.settled()?;
-                client.ask(&format!("await {path}-barrier {SEVERAL}"))?;
+                client.ask(&format!("await {path}-barrier {CLIENTS}"))?;
                 self.settled()?;
-                self.hand.ask(&format!("open {path}-barrier"))?;
+                self.controller.ask(&format!("open {path}-barrier"))?;
                 client.value()?;
-                // Without the one that opened it.
-                Ok((self.settled()? - before - 1.0) / f64::from(SEVERAL))
+                // Subtract the request that opened the barrier.
+                Ok((self.settled()? - before - 1.0) / f64::from(CLIENTS))
             }
             _ => {
-                // What is made once is made before: a queue and its place in it by one entry put and taken.
+                // Create znodes that are created only once before counting: put and take one entry for a queue.
                 match what.rsplit_once('-') {
                     Some((queue, "put")) => {
                         client.ask(&format!("times {what} {path} 1"))?;
@@ -157,8 +168,8 @@ impl Counter {
                     _ => drop(client.ask(&format!("times {what} {path} 1"))?),
                 }
                 let before = self.settled()?;
-                client.ask(&format!("times {what} {path} {TIMES}"))?;
-                Ok((self.settled()? - before) / f64::from(TIMES))
+                client.ask(&format!("times {what} {path} {REPETITIONS}"))?;
+                Ok((self.settled()? - before) / f64::from(REPETITIONS))
             }
         }
     }
@@ -168,23 +179,23 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     eprintln!("requests of the recipes");
     let mut command = guarded(&bench.recipes);
     command.arg("serve");
-    let mut server = Coprocess::of(Process::spawn_piped(command));
-    let said = server.value()?;
-    let hosts = said["listening"].as_str().context("the server does not say where it is")?;
-    let (mut atalaya, mut kazoo) = (ours(bench, hosts), theirs(&bench.kazoo, hosts));
-    let mut hand = ours(bench, hosts);
-    for client in [&mut atalaya, &mut kazoo, &mut hand] {
+    let mut server = Coprocess::new(Process::spawn_piped(command));
+    let answer = server.value()?;
+    let hosts = answer["listening"].as_str().context("the server did not print its address")?;
+    let (mut atalaya, mut kazoo) = (start_atalaya(bench, hosts), start_kazoo(&bench.kazoo, hosts));
+    let mut controller = start_atalaya(bench, hosts);
+    for client in [&mut atalaya, &mut kazoo, &mut controller] {
         client.value()?;
     }
-    // The sessions of those who come in numbers begin here.
+    // Open the sessions of the operations with several clients before counting.
     for client in [&mut atalaya, &mut kazoo] {
-        client.ask(&format!("sessions {SEVERAL}"))?;
+        client.ask(&format!("sessions {CLIENTS}"))?;
     }
-    let mut counter = Counter { server, hand };
+    let mut counter = Counter { server, controller };
     let mut counted = Vec::new();
     for operation in &OPERATIONS {
-        let here = counter.requests(&mut atalaya, "/atalaya", operation.ours)?;
-        let there = match operation.theirs {
+        let here = counter.requests(&mut atalaya, "/atalaya", operation.atalaya)?;
+        let there = match operation.kazoo {
             Some(what) => Some(counter.requests(&mut kazoo, "/kazoo", what)?),
             None => None,
         };
@@ -193,38 +204,41 @@ pub(super) fn measure(bench: &Bench) -> anyhow::Result<Section> {
     Ok(section(&counted))
 }
 
-/// `counted`: of ours and theirs, for each of [`OPERATIONS`].
+/// Builds the section. `counted` has the requests of Atalaya and of Kazoo for each of [`OPERATIONS`].
 fn section(counted: &[(f64, Option<f64>)]) -> Section {
-    let rows = OPERATIONS.iter().zip(counted).map(|(operation, (ours, theirs))| {
+    let rows = OPERATIONS.iter().zip(counted).map(|(operation, (atalaya, kazoo))| {
         vec![
             operation.name.to_owned(),
-            plain(*ours),
-            theirs.map_or_else(|| "–".into(), plain),
-            plain(operation.least),
-            operation.why.to_owned(),
+            format_count(*atalaya),
+            kazoo.map_or_else(|| "–".into(), format_count),
+            format_count(operation.min),
+            operation.steps.to_owned(),
         ]
     });
-    let beside = counted.iter().filter_map(|(ours, theirs)| Some(ours / (*theirs)?));
-    let most = beside.fold(0.0, f64::max);
+    let ratios = counted.iter().filter_map(|(atalaya, kazoo)| Some(atalaya / (*kazoo)?));
+    let max = ratios.fold(0.0, f64::max);
     Section {
-        title: "Recipes beside Kazoo: requests".into(),
+        title: "Recipes of Atalaya and Kazoo: requests".into(),
         method: format!(
-            "Requests of one client for one operation, counted by the server in memory, which both sides use, over {TIMES}              operations in a row, or {SEVERAL} clients; without what is done once for a path. The last columns say what              cannot be done without, with the znodes that Kazoo's recipe has. Notifications are no requests."
+            "Requests of one client for one operation, counted by the in-memory server, which both implementations use, over \
+             {REPETITIONS} operations in a row, or {CLIENTS} clients; without the requests that are sent once per path. The last \
+             columns have the minimum with the znodes of Kazoo's recipe, and its requests. Notifications do not count as \
+             requests."
         ),
-        head: ["requests", "Atalaya", "Kazoo", "least", "for"].map(str::to_owned).to_vec(),
+        head: ["requests", "Atalaya", "Kazoo", "min", "requests of the minimum"].map(str::to_owned).to_vec(),
         rows: rows.collect(),
         notes: NOTES.map(str::to_owned).to_vec(),
-        aims: vec![Aim::at_most(
-            "recipes beside Kazoo: requests of an operation, worst line",
+        targets: vec![Target::at_most(
+            "recipes relative to Kazoo: requests per operation, maximum",
             1.0,
             " times",
-            most,
+            max,
         )],
     }
 }
 
-/// A small number, without decimals that say nothing.
-fn plain(value: f64) -> String {
+/// Formats a number without trailing zeros.
+fn format_count(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -234,16 +248,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_numbers_are_shown_without_needless_decimals() {
-        assert_eq!([4.0, 2.02, 0.5, 10.0, 0.0].map(plain), ["4", "2.02", "0.5", "10", "0"]);
+    fn format_count_has_no_trailing_zeros() {
+        assert_eq!([4.0, 2.02, 0.5, 10.0, 0.0].map(format_count), ["4", "2.02", "0.5", "10", "0"]);
     }
 
     #[test]
-    fn a_queue_has_what_is_taken_from_it() {
+    fn queue_operations_put_before_they_take() {
         for (at, operation) in OPERATIONS.iter().enumerate() {
-            let Some((queue, "take")) = operation.ours.rsplit_once('-') else { continue };
+            let Some((queue, "take")) = operation.atalaya.rsplit_once('-') else { continue };
             let put = format!("{queue}-put");
-            assert!(OPERATIONS[..at].iter().any(|before| before.ours == put), "{put} comes too late");
+            assert!(OPERATIONS[..at].iter().any(|before| before.atalaya == put), "{put} comes too late");
         }
     }
 }

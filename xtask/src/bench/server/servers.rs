@@ -1,4 +1,4 @@
-//! Both servers as processes, started as often as wanted, each always at the same address.
+//! Both servers as processes. They can be started repeatedly, always at the same address.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use atalaya_testbed::{Process, ZooKeeper, guarded};
 
-/// Longer than a JVM takes on a machine that is busy.
-const START: Duration = Duration::from_secs(60);
-/// A client that has waited so long for its session tries again as well: Apache may leave the first ones, who come when
-/// it has its port and not yet its database, without an answer for ever.
-const PATIENCE: Duration = Duration::from_millis(20);
-/// Between two looks.
-const PAUSE: Duration = Duration::from_micros(500);
+/// Timeout for the first session: longer than a JVM needs on a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time after which a client opens one more connection, while it keeps the earlier ones. Apache may never answer those
+/// that connect when its port is open and its database is not loaded yet.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// Interval at which the connections are polled.
+const POLL_INTERVAL: Duration = Duration::from_micros(500);
 
-/// A server that serves.
+/// A server that accepts sessions.
 pub(crate) struct Running {
     pub(crate) process: Process,
     pub(crate) address: String,
-    /// From the start of its process to the first session.
+    /// Time from the start of the process to the first session.
     pub(crate) start: Duration,
 }
 
@@ -33,42 +33,43 @@ impl Running {
         let mut latest = begin;
         loop {
             ensure!(process.is_running(), "the server at {address} ended");
-            ensure!(begin.elapsed() < START, "the server at {address} does not serve");
-            if attempts.is_empty() || latest.elapsed() > PATIENCE {
-                attempts.extend(hello(address));
+            ensure!(begin.elapsed() < START_TIMEOUT, "the server at {address} gives no session");
+            if attempts.is_empty() || latest.elapsed() > RETRY_INTERVAL {
+                attempts.extend(request_session(address));
                 latest = Instant::now();
             }
-            let mut serves = false;
-            attempts.retain_mut(|attempt| match session(attempt) {
-                Ok(has_begun) => {
-                    serves |= has_begun;
+            let mut has_started = false;
+            attempts.retain_mut(|attempt| match has_session(attempt) {
+                Ok(has_session) => {
+                    has_started |= has_session;
                     true
                 }
                 Err(_) => false,
             });
-            if serves {
+            if has_started {
                 return Ok(Running { process, address: address.to_owned(), start: begin.elapsed() });
             }
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
 
-/// Asks for a session.
-fn hello(address: &str) -> io::Result<TcpStream> {
+/// Connects and sends a request for a session.
+fn request_session(address: &str) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
-    // Length, protocol, latest transaction, timeout, session, no password, whether it is read-only.
+    // Length, protocol version, last zxid, timeout, session id, empty password, read-only flag.
     let (length, timeout) = (29_u32, 4_000_u32);
-    let hello =
+    let request =
         [&length.to_be_bytes()[..], &[0; 12], &timeout.to_be_bytes(), &[0; 8], &[0; 4], &[0]].concat();
-    stream.write_all(&hello)?;
+    stream.write_all(&request)?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }
 
-/// Whether the session has begun that was asked for; an error when it will not. It is left to its timeout.
-fn session(stream: &mut TcpStream) -> io::Result<bool> {
-    // As far as the session's number.
+/// Returns true if the server has answered with a session, false if there is no answer yet, and an error if the server
+/// refuses. The session is not closed; it expires.
+fn has_session(stream: &mut TcpStream) -> io::Result<bool> {
+    // The answer up to the session id.
     let mut answer = [0; 20];
     match stream.read(&mut answer) {
         Ok(20) if answer[12..] != [0; 8] => Ok(true),
@@ -78,7 +79,7 @@ fn session(stream: &mut TcpStream) -> io::Result<bool> {
     }
 }
 
-/// `atalaya zookeeper`.
+/// The in-memory server, `atalaya zookeeper`.
 pub(crate) struct InMemory {
     program: PathBuf,
     address: String,
@@ -86,7 +87,7 @@ pub(crate) struct InMemory {
 
 impl InMemory {
     pub(crate) fn new(program: &Path) -> io::Result<InMemory> {
-        // Free now, and nobody else is likely to be given it soon.
+        // The port is free now, and the system is unlikely to assign it again soon.
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         Ok(InMemory { program: program.to_owned(), address })
     }
@@ -99,62 +100,68 @@ impl InMemory {
     }
 }
 
-/// How Apache's JVM is told to be.
+/// Options of Apache's JVM.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Jvm {
-    /// As in the tests: small, and quick to start.
+    /// As in the tests: a small heap and a quick start.
     Small,
-    /// As `zkServer.sh` starts it: 1000 MiB of heap and every compiler. The fastest once it is warm.
+    /// As started by `zkServer.sh`: 1000 MiB of heap and all compilers. The fastest after warm-up.
     Full,
 }
 
 /// Apache ZooKeeper, with the configuration of the tests.
 pub(crate) struct Apache {
-    /// Killed: it keeps the port and the folder.
+    /// The server of the tests, which was killed. It keeps the port reserved and the folder in existence.
     server: ZooKeeper,
     folder: PathBuf,
-    /// The command line that it was started with.
-    words: Vec<OsString>,
+    /// Command line with which it was started.
+    arguments: Vec<OsString>,
 }
 
 impl Apache {
-    /// The same server, but started by us.
-    pub(crate) fn instead_of(mut server: ZooKeeper) -> anyhow::Result<Apache> {
+    /// Kills the server, so that this benchmark can start it again with its command line.
+    pub(crate) fn take_over(mut server: ZooKeeper) -> anyhow::Result<Apache> {
         let path = format!("/proc/{}/cmdline", server.pid());
         let line = fs::read(&path).with_context(|| format!("cannot read {path}"))?;
-        let words: Vec<OsString> = line
+        let arguments: Vec<OsString> = line
             .split(|byte| *byte == 0)
-            .filter(|word| !word.is_empty())
-            .map(|word| OsString::from_vec(word.to_vec()))
+            .filter(|argument| !argument.is_empty())
+            .map(|argument| OsString::from_vec(argument.to_vec()))
             .collect();
         server.kill();
-        let folder = words.last().and_then(|file| Path::new(file).parent()).context("no zoo.cfg")?.to_owned();
-        Ok(Apache { server, folder, words })
+        let folder = arguments
+            .last()
+            .and_then(|file| Path::new(file).parent())
+            .context("no zoo.cfg in the command line")?
+            .to_owned();
+        Ok(Apache { server, folder, arguments })
     }
 
-    /// Without any data from before.
+    /// Starts the server without data of earlier runs.
     pub(crate) fn start(&self, jvm: Jvm) -> anyhow::Result<Running> {
         match fs::remove_dir_all(self.folder.join("data/version-2")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
-        let (program, words) = self.words.split_first().context("an empty command line")?;
+        let (program, arguments) = self.arguments.split_first().context("an empty command line")?;
         let mut command = guarded(program);
         command.current_dir(&self.folder);
         for variable in ["JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"] {
             command.env_remove(variable);
         }
         match jvm {
-            Jvm::Small => command.args(words),
-            Jvm::Full => command.arg("-Xmx1000m").args(words.iter().filter(|word| !is_of_small(word))),
+            Jvm::Small => command.args(arguments),
+            Jvm::Full => {
+                command.arg("-Xmx1000m").args(arguments.iter().filter(|argument| !is_small_option(argument)))
+            }
         };
         let begin = Instant::now();
         Running::wait_for(Process::spawn(command), &self.server.connect_string(), begin)
     }
 }
 
-/// Whether an option is there to keep the JVM small or its start short.
-fn is_of_small(word: &OsString) -> bool {
-    let word = word.to_string_lossy();
-    ["-Xmx", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel"].iter().any(|option| word.starts_with(option))
+/// Returns true if an option reduces the heap or the start time of the JVM.
+fn is_small_option(argument: &OsString) -> bool {
+    let argument = argument.to_string_lossy();
+    ["-Xmx", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel"].iter().any(|option| argument.starts_with(option))
 }

@@ -8,6 +8,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::text;
+
 /// Addresses of the servers of an ensemble, and the optional chroot: the znode to which all paths are relative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectString {
@@ -56,10 +58,7 @@ impl FromStr for ConnectString {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let whole = text.trim();
-        let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-        let bad = |text: &str, problem| {
-            Err(ConnectStringError { text: text.chars().take(80).map(clean).collect(), problem })
-        };
+        let bad = |text: &str, problem| Err(ConnectStringError { text: text::truncate(text, 80), problem });
         if whole.is_empty() {
             return bad(whole, "it is empty");
         }

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::Stat;
+use crate::{Stat, text};
 
 /// Maximum number of characters of a path in a message.
 const MAX_SHOWN: usize = 200;
@@ -112,10 +112,9 @@ impl fmt::Display for WrongZnode {
     }
 }
 
-/// Shortens a path and replaces its control characters.
+/// Shortens and sanitises a path.
 pub(crate) fn shown(path: &str) -> String {
-    let clean = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-    let mut text: String = path.chars().take(MAX_SHOWN).map(clean).collect();
+    let mut text = text::truncate(path, MAX_SHOWN);
     if path.chars().nth(MAX_SHOWN).is_some() {
         text.push('…');
     }

@@ -76,8 +76,7 @@ impl Barrier {
     }
 
     async fn generation_over(&self, connection: &Connection) -> Result<Option<i64>, Error> {
-        connection.sync().await?;
-        Ok(connection.stat(&self.path).await?.map(|stat| stat.czxid))
+        Ok(connection.synced().await?.stat(&self.path).await?.map(|stat| stat.czxid))
     }
 
     /// Closes the barrier if it is open, and returns the closed generation.
@@ -85,24 +84,18 @@ impl Barrier {
         let mut attempts = Attempts::new(&self.session, self.timeout, "close", &self.path);
         loop {
             let connection = attempts.connection().await?;
-            let error = match connection.create(&self.path, b"", CreateMode::Persistent).await {
-                Ok(stat) => return Ok(stat.czxid),
-                Err(error) if error.is_node_exists() => match self.generation_over(&connection).await {
-                    Ok(Some(generation)) => return Ok(generation),
-                    // Opened by another client since the create.
-                    Ok(None) => {
-                        attempts.contended(error).await?;
-                        continue;
-                    }
-                    Err(error) => error,
-                },
-                Err(error) if error.is_no_node() => match connection.ensure_parent(&self.path).await {
-                    Ok(()) => continue,
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            attempts.failed(error).await?;
+            match self.close_over(&connection).await {
+                Ok(generation) => return Ok(generation),
+                Err(error) => attempts.failed_or_contended(error).await?,
+            }
+        }
+    }
+
+    async fn close_over(&self, connection: &Connection) -> Result<i64, Error> {
+        match connection.create_with_parents(&self.path, b"", CreateMode::Persistent).await {
+            // An error if another client has opened it since the create.
+            Err(error) if error.is_node_exists() => self.generation_over(connection).await?.ok_or(error),
+            result => result.map(|stat| stat.czxid),
         }
     }
 

@@ -116,29 +116,26 @@ impl ChildrenCache {
     /// Keeps the cache current until an error occurs that a retry cannot solve.
     pub async fn run(self) -> CacheError {
         let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
+        let cache = &self;
+        let follow = |connection: Connection| async move {
+            tokio::select! {
+                biased;
+                () = connection.lost() => Ok(None),
+                result = cache.follow(&connection) => result,
+            }
+        };
         loop {
-            let result = match attempts.connection().await {
-                Ok(connection) => tokio::select! {
-                    biased;
-                    () = connection.lost() => continue,
-                    result = self.follow(&connection) => result,
-                },
-                Err(error) => Err(error.into()),
-            };
-            match result {
-                Ok(()) => {}
-                Err(CacheError::Failed(error)) => {
-                    if let Err(error) = attempts.failed(error).await {
-                        return error.into();
-                    }
-                }
-                Err(error) => return error,
+            match attempts.retry(follow).await {
+                Ok(None) => {}
+                Ok(Some(error)) => return error,
+                Err(error) => return error.into(),
             }
         }
     }
 
-    /// Keeps the cache current over one connection, until the parent is created or deleted.
-    async fn follow(&self, connection: &Connection) -> Result<(), CacheError> {
+    /// Keeps the cache current over one connection, until the parent is created or deleted. Returns an error if there
+    /// are too many children.
+    async fn follow(&self, connection: &Connection) -> Result<Option<CacheError>, Error> {
         let mut children = BTreeMap::new();
         // Futures instead of tasks: tasks are cancelled when the runtime shuts down, and their results would never
         // come.
@@ -151,11 +148,11 @@ impl ChildrenCache {
                     let Some(names) = names else {
                         self.publish(&BTreeMap::new());
                         watcher.changed().await;
-                        return Ok(());
+                        return Ok(None);
                     };
                     if names.len() > self.limit {
                         let (path, limit) = (self.path.clone(), self.limit);
-                        return Err(CacheError::TooMany { path, found: names.len(), limit });
+                        return Ok(Some(CacheError::TooMany { path, found: names.len(), limit }));
                     }
                     watches.push(watcher.changed().map(|_| Change::List).boxed());
                     for name in names {
@@ -200,12 +197,8 @@ impl ChildrenCache {
     }
 
     fn publish(&self, children: &BTreeMap<String, Child>) {
-        self.newest.send_if_modified(|newest| {
-            let is_changed = **newest != *children;
-            if is_changed {
-                *newest = Arc::new(children.clone());
-            }
-            is_changed
-        });
+        if **self.newest.borrow() != *children {
+            self.newest.send_replace(Arc::new(children.clone()));
+        }
     }
 }

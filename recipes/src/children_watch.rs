@@ -50,11 +50,9 @@ impl ChildrenWatch {
     /// Watches until the future is dropped.
     pub async fn run(self) {
         let publish = |children| {
-            self.newest.send_if_modified(|newest| {
-                let is_changed = *newest != children;
-                *newest = children;
-                is_changed
-            });
+            if *self.newest.borrow() != children {
+                self.newest.send_replace(children);
+            }
         };
         follow(&self.session, &self.path, publish).await;
     }

@@ -104,8 +104,7 @@ async fn remove_over(connection: Connection, path: &str, owner: Option<&(i64, St
         if *owner != connection.session_id() {
             return Ok(());
         }
-        connection.sync().await?;
-        let Some((found, stat)) = connection.get_opt(path).await? else { return Ok(()) };
+        let Some((found, stat)) = connection.synced().await?.get_opt(path).await? else { return Ok(()) };
         if stat.ephemeral_owner != *owner || found != data.as_bytes() {
             return Ok(());
         }

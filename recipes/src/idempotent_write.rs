@@ -168,9 +168,8 @@ impl IdempotentWriter {
     }
 
     async fn read(&self, connection: &Connection, token: &str) -> Result<RecordState, Error> {
-        connection.sync().await?;
         let path = self.record.path();
-        match connection.get_many(&[path]).await?.pop() {
+        match connection.synced().await?.get_many(&[path]).await?.pop() {
             Some(read) => dedup_record::decode(read, path, token),
             None => Ok(RecordState::Missing),
         }

@@ -140,8 +140,7 @@ impl Party {
     pub async fn members(&self) -> Result<Vec<String>, PartyError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "look at", &self.path);
         let read = |connection: Connection| async move {
-            connection.sync().await?;
-            let names = connection.children_or_empty(&self.path).await?;
+            let names = connection.synced().await?.children_or_empty(&self.path).await?;
             self.identifiers(&connection, names, &mut WrongZnodeReporter::default()).await
         };
         Ok(attempts.retry(read).await?)

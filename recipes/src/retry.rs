@@ -55,8 +55,7 @@ impl<'a> Attempts<'a> {
         request: impl Fn(Connection) -> F,
     ) -> Result<T, Error> {
         loop {
-            let connection = self.connection().await?;
-            match request(connection).await {
+            match request(self.connection().await?).await {
                 Ok(response) => return Ok(response),
                 Err(error) => self.failed(error).await?,
             }
@@ -86,6 +85,11 @@ impl<'a> Attempts<'a> {
         self.last_error = Some(error);
         let delay = Delays::new(CONTENTION_DELAY, CONTENTION_DELAY).next_delay();
         self.bounded(tokio::time::sleep(delay)).await
+    }
+
+    /// Like [`Attempts::contended`] after a conflict with another client, and like [`Attempts::failed`] otherwise.
+    pub(crate) async fn failed_or_contended(&mut self, error: Error) -> Result<(), Error> {
+        if error.is_conflict() { self.contended(error).await } else { self.failed(error).await }
     }
 
     /// Waits for `future`, at most until the deadline.

@@ -160,10 +160,8 @@ impl Counter {
     /// Returns the value, as of this call or later.
     pub async fn get(&self) -> Result<i64, CounterError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "get", &self.path);
-        let read = |connection: Connection| async move {
-            connection.sync().await?;
-            connection.get_opt(&self.path).await
-        };
+        let read =
+            |connection: Connection| async move { connection.synced().await?.get_opt(&self.path).await };
         attempts.retry(read).await?.map_or(Ok(self.default), |(data, _)| self.parse(&data))
     }
 

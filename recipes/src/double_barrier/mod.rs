@@ -142,13 +142,24 @@ impl DoubleBarrier {
         let name = Uuid::new_v4().simple().to_string();
         let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
         znode.arm();
-        let mut members = 0;
-        let entering = self.wait_until_complete(&name, znode.path(), &mut members);
+        let (mut members, mut wrong_znodes) = (0, WrongZnodeReporter::default());
+        let mut attempts = Attempts::until(&self.session, None, "enter", &self.path);
+        let entering = async {
+            loop {
+                let connection = attempts.connection().await?;
+                let own = znode.path();
+                match self.enter_once(&connection, &name, own, &mut members, &mut wrong_znodes).await {
+                    Ok(Some(generation)) => return Ok(generation),
+                    Ok(None) => {}
+                    Err(error) => attempts.failed_or_contended(error).await?,
+                }
+            }
+        };
         let error = match tokio::time::timeout(timeout, entering).await {
             Ok(Ok(generation)) => {
                 return Ok(DoubleBarrierGuard { barrier: self.clone(), znode, name, generation });
             }
-            Ok(Err(error)) => error.into(),
+            Ok(Err(error)) => DoubleBarrierError::Failed(error),
             Err(_) => {
                 let (path, size) = (self.path.clone(), self.size);
                 DoubleBarrierError::Incomplete { path, members, size, after: timeout }
@@ -156,22 +167,6 @@ impl DoubleBarrier {
         };
         znode.run().await;
         Err(error)
-    }
-
-    /// Joins, waits until the group is complete, and returns its generation.
-    async fn wait_until_complete(&self, name: &str, own: &str, members: &mut usize) -> Result<i64, Error> {
-        let mut attempts = Attempts::until(&self.session, None, "enter", &self.path);
-        let mut wrong_znodes = WrongZnodeReporter::default();
-        loop {
-            let connection = attempts.connection().await?;
-            match self.enter_once(&connection, name, own, members, &mut wrong_znodes).await {
-                Ok(Some(generation)) => return Ok(generation),
-                Ok(None) => {}
-                // Another client was faster: read the barrier again.
-                Err(error) if error.is_conflict() => attempts.contended(error).await?,
-                Err(error) => attempts.failed(error).await?,
-            }
-        }
     }
 
     /// Reads the barrier once and carries out the next step. Returns the generation if the group is complete.
@@ -246,8 +241,7 @@ impl DoubleBarrier {
         connection: &Connection,
         wrong_znodes: &mut WrongZnodeReporter,
     ) -> Result<Snapshot, Error> {
-        connection.sync().await?;
-        let names = connection.children_or_empty(&self.path).await?;
+        let names = connection.synced().await?.children_or_empty(&self.path).await?;
         let mut paths = vec![self.path.clone()];
         paths.extend(names.iter().map(|name| format!("{}/{name}", self.path)));
         let mut reads = connection.get_many(&paths).await?.into_iter();
@@ -310,10 +304,7 @@ impl DoubleBarrierGuard {
             match self.leave_once(&connection, &mut wrong_znodes).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
-                Err(error) if error.is_no_node() || error.is_bad_version() => {
-                    attempts.contended(error).await?
-                }
-                Err(error) => attempts.failed(error).await?,
+                Err(error) => attempts.failed_or_contended(error).await?,
             }
         }
     }

@@ -169,18 +169,12 @@ impl Lease {
     /// See the [module](self).
     pub async fn current(&self) -> Result<Option<LeaseInfo>, LeaseError> {
         let mut attempts = Attempts::new(&self.session, self.timeout, "read", &self.path);
-        loop {
-            let connection = attempts.connection().await?;
-            match self.sync_and_read(&connection).await {
-                Ok(Some((found, stat))) => {
-                    let has_ended = found.has_ended(self.clock.now().wall, Duration::ZERO);
-                    return Ok((!has_ended).then(|| self.info(found, &stat)));
-                }
-                Ok(None) => return Ok(None),
-                Err(LeaseError::Failed(error)) => attempts.failed(error).await?,
-                Err(error) => return Err(error),
-            }
-        }
+        let read =
+            |connection: Connection| async move { connection.synced().await?.get_opt(&self.znode()).await };
+        let Some((data, stat)) = attempts.retry(read).await? else { return Ok(None) };
+        let found = self.parse(&data, &stat)?;
+        let has_ended = found.has_ended(self.clock.now().wall, Duration::ZERO);
+        Ok((!has_ended).then(|| self.info(found, &stat)))
     }
 
     /// Writes the lease, or returns the lease of another holder. Calls `before_write` before each write, with the
@@ -208,7 +202,7 @@ impl Lease {
             // If another holder has the lease, do not join the queue of the lock, where other clients would wait for
             // us.
             let connection = update.attempts.connection().await?;
-            if let Some((found, stat)) = self.sync_and_read(&connection).await?
+            if let Some((found, stat)) = self.read(connection.synced().await?).await?
                 && found.blocks(&self.holder, self.clock.now().wall, self.grace)
             {
                 return Ok(Err(self.info(found, &stat)));
@@ -261,11 +255,6 @@ impl Lease {
                 Err(error) => update.failed(error).await?,
             }
         }
-    }
-
-    async fn sync_and_read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {
-        connection.sync().await?;
-        self.read(connection).await
     }
 
     async fn read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {

@@ -97,12 +97,9 @@ impl MultiLease {
         for batch in all.chunks(SLOTS_PER_READ) {
             let znodes: Vec<String> = batch.iter().map(Lease::znode).collect();
             let znodes = &znodes;
-            let read = |connection: Connection| async move {
-                connection.sync().await?;
-                connection.get_many(znodes).await
-            };
-            let reads = attempts.retry(read).await?;
-            for (slot, read) in batch.iter().zip(reads) {
+            let read =
+                |connection: Connection| async move { connection.synced().await?.get_many(znodes).await };
+            for (slot, read) in batch.iter().zip(attempts.retry(read).await?) {
                 slots.add(slot, read);
             }
         }

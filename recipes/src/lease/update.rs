@@ -75,8 +75,7 @@ impl<'a> Update<'a> {
     pub(super) async fn failed(&mut self, error: LeaseError) -> Result<(), LeaseError> {
         let waited = match error {
             // Another client wrote without the lock, deleted our znode in its queue, or deleted the parent.
-            LeaseError::Failed(error) if error.is_conflict() => self.attempts.contended(error).await,
-            LeaseError::Failed(error) => self.attempts.failed(error).await,
+            LeaseError::Failed(error) => self.attempts.failed_or_contended(error).await,
             LeaseError::Busy { .. } | LeaseError::Closed if self.may_have_written => {
                 Err(self.attempts.last_error())
             }

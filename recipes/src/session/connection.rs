@@ -303,6 +303,12 @@ impl Connection {
         self.confirmed("sync", "/", client.sync("/")).await
     }
 
+    /// Makes a round trip to ZooKeeper's leader, and returns this connection for the read that follows.
+    pub(crate) async fn synced(&self) -> Result<&Connection, Error> {
+        self.sync().await?;
+        Ok(self)
+    }
+
     /// Returns a clone of the client for one request.
     pub(super) fn client(&self, operation: &'static str, path: &str) -> Result<zk::Client, Error> {
         let client = self.is_current().then(|| lock(&self.session.shared.client).clone()).flatten();

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use crate::backoff::Backoff;
 use crate::contender_state::Event;
-use crate::owned_node::OwnedNode;
+use crate::owned_node::{Hold, OwnedNode};
 use crate::{AcquireError, Connection, Error, Phase, Session};
 
 /// Maximum number of refused requests, other than lost connections, before the cleanup is left to the end of the
@@ -62,11 +62,7 @@ pub(crate) enum IfTaken {
 #[derive(Clone, Debug)]
 pub(crate) enum Status {
     Acquiring,
-    Held {
-        connection: Connection,
-        znode: String,
-        fencing_token: i64,
-    },
+    Held(Hold),
     /// The znode was held, and is no longer certainly held.
     Lost,
     /// The task has ended: with an error, or because the acquiring future or the guard was dropped or another contender
@@ -102,6 +98,12 @@ impl AcquireTask {
         };
         session.spawn(task.run(released));
         AcquireTask { session: session.clone(), status, release }
+    }
+
+    /// Waits until the znode is acquired or the attempt has failed. Returns `None` if the task is gone. Cancel safe.
+    pub(crate) async fn decided(&mut self) -> Option<Status> {
+        let status = self.status.wait_for(|status| !matches!(status, Status::Acquiring)).await;
+        status.ok().map(|status| status.clone())
     }
 
     /// Withdraws, and waits until all znodes of the contender are deleted, for at most one session timeout. Unless
@@ -179,7 +181,7 @@ impl<C: Acquirable> Task<C> {
             if let Some(outcome) = ended {
                 return outcome;
             }
-            if matches!(*self.status.borrow(), Status::Held { .. }) {
+            if matches!(*self.status.borrow(), Status::Held(_)) {
                 self.status.send_replace(Status::Lost);
                 // The znode stays until the holder has dropped its guard: until then other contenders must wait. If the
                 // session ends first, ZooKeeper deletes the znode.
@@ -216,12 +218,7 @@ impl<C: Acquirable> Task<C> {
                 },
                 Progress::Acquired(path) => match self.contender.own(connection, path).await {
                     Ok(Some(verified)) => {
-                        let (znode, fencing_token) = (verified.path().to_owned(), verified.czxid());
-                        self.status.send_replace(Status::Held {
-                            connection: connection.clone(),
-                            znode,
-                            fencing_token,
-                        });
+                        self.status.send_replace(Status::Held(verified.hold.clone()));
                         let reason = self.node.insert(verified).lost().await;
                         warn!(?reason, "lock or permit lost");
                         return None;

@@ -54,11 +54,10 @@ use tracing::warn;
 
 use crate::acquire_task::Acquirable;
 use crate::backoff::Backoff;
-use crate::clock::BootInstant;
 use crate::contender_state::{Event, Step};
 use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming, sorted_contenders};
-use crate::owned_node::LossReason;
+use crate::owned_node::{Hold, LossReason};
 use crate::{Connection, Error, Session};
 
 /// State of a contender.
@@ -79,34 +78,29 @@ pub enum Standing {
 
 /// Proof of leadership, for the leader's code.
 #[derive(Clone, Debug)]
-pub struct Leadership {
-    connection: Connection,
-    znode: String,
-    fencing_token: i64,
-}
+pub struct Leadership(Hold);
 
 impl Leadership {
     /// Returns true if leadership is certain at this moment. Check it before every externally visible action.
     pub fn holds(&self) -> bool {
-        self.connection.is_current()
-            && !self.connection.session().lease_remaining(BootInstant::now()).is_zero()
+        self.0.is_certain()
     }
 
     /// Returns the connection over which leadership was verified. Its calls fail after the connection is lost.
     pub fn connection(&self) -> &Connection {
-        &self.connection
+        &self.0.connection
     }
 
     /// Returns the path of the leader's election znode. Check it in every `multi` that the leader writes.
     pub fn znode(&self) -> &str {
-        &self.znode
+        &self.0.znode
     }
 
     /// Returns a number that increases with every leader while the ensemble keeps its data: the `czxid` of the election
     /// znode. Sequence numbers do not have this property: they start again when their parent is deleted and created
     /// again.
     pub fn fencing_token(&self) -> i64 {
-        self.fencing_token
+        self.0.fencing_token
     }
 }
 
@@ -234,11 +228,7 @@ impl Election {
         };
         backoff.reset();
         self.standing.send_replace(Standing::Leading);
-        let leadership = Leadership {
-            connection: connection.clone(),
-            znode: node.path().to_owned(),
-            fencing_token: node.czxid(),
-        };
+        let leadership = Leadership(node.hold.clone());
         // Biased: the end of leadership is checked before the leader's code is polled, also after the process was
         // stopped.
         let outcome = tokio::select! {

@@ -4,7 +4,7 @@
 use crate::acquire_task::{Acquirable, Progress};
 use crate::contender_state::{ContenderState, Event, Step};
 use crate::node_names::{ContenderId, Role, sorted_contenders};
-use crate::owned_node::{OwnedNode, WatchedNode};
+use crate::owned_node::OwnedNode;
 use crate::session::{BulkRead, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{AcquireError, Connection, Error};
@@ -18,7 +18,7 @@ pub(crate) struct Contender {
     /// Znode that was created over this connection: its owner need not be read.
     created: Option<String>,
     /// Our znode, watched over this connection.
-    watched: Option<WatchedNode>,
+    watched: Option<OwnedNode>,
     /// Predecessor that is not ephemeral.
     wrong_znodes: WrongZnodeReporter,
     /// The server of this connection shows all writes of this session.
@@ -81,8 +81,8 @@ impl Contender {
     async fn wait(&mut self, connection: &Connection, own: String, predecessor: String) -> Result<(), Error> {
         let Contender { watched, wrong_znodes, .. } = self;
         let own_changes = async {
-            if watched.as_ref().is_none_or(|known| known.path() != own) {
-                *watched = WatchedNode::new(connection, own).await?;
+            if watched.as_ref().is_none_or(|known| known.hold.znode != own) {
+                *watched = OwnedNode::watch(connection, own).await?;
             }
             if let Some(known) = watched {
                 known.changed().await;
@@ -186,10 +186,10 @@ impl Acquirable for Contender {
         // Our znode is first, so no contender blocks it.
         self.wrong_znodes.clear();
         let watched = match self.watched.take() {
-            Some(watched) if watched.path() == path => Some(watched),
-            _ => WatchedNode::new(connection, path).await?,
+            Some(watched) if watched.hold.znode == path => Some(watched),
+            _ => OwnedNode::watch(connection, path).await?,
         };
-        OwnedNode::new(connection, watched).await
+        OwnedNode::lease(watched).await
     }
 
     async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {

@@ -51,7 +51,7 @@ use crate::contender_state as queue;
 use crate::guard::{self, AcquireError, Guard};
 use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming};
-use crate::owned_node::{OwnedNode, WatchedNode};
+use crate::owned_node::OwnedNode;
 use crate::permit_state::{Event, PermitState, Step};
 use crate::session::{CreateMode, Write, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
@@ -252,7 +252,7 @@ impl Acquirable for Waiter {
     }
 
     async fn own(&mut self, connection: &Connection, path: String) -> Result<Option<OwnedNode>, Error> {
-        OwnedNode::new(connection, WatchedNode::new(connection, path).await?).await
+        OwnedNode::lease(OwnedNode::watch(connection, path).await?).await
     }
 
     async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {

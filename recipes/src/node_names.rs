@@ -51,8 +51,6 @@ impl From<Naming> for Role {
 
 const KAZOO_MARKER: &str = "__lock__";
 const KAZOO_READ_MARKER: &str = "__rlock__";
-const LATCH_MARKER: &str = "latch-";
-const LOCK_MARKER: &str = "lock-";
 /// Prefix that Curator's `ProtectedUtils` puts before the UUID.
 const CURATOR_PROTECTION: &str = "_c_";
 const SEQUENCE_DIGITS: usize = 10;
@@ -60,18 +58,22 @@ const SEQUENCE_DIGITS: usize = 10;
 const LAST_SEQUENCE: &str = "2147483647";
 
 impl Role {
-    /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
-    pub fn prefix(self, id: &ContenderId) -> String {
-        let ContenderId(uuid) = id;
+    /// Returns the text before the sequence number in the name of a contender's znode.
+    const fn marker(self) -> &'static str {
         match self {
-            Role::Exclusive(Naming::Kazoo) | Role::Writer => format!("{}{KAZOO_MARKER}", uuid.simple()),
-            Role::Reader => format!("{}{KAZOO_READ_MARKER}", uuid.simple()),
-            Role::Exclusive(Naming::CuratorLatch) => {
-                format!("{CURATOR_PROTECTION}{}-{LATCH_MARKER}", uuid.hyphenated())
-            }
-            Role::Exclusive(Naming::CuratorLock) => {
-                format!("{CURATOR_PROTECTION}{}-{LOCK_MARKER}", uuid.hyphenated())
-            }
+            Role::Exclusive(Naming::Kazoo) | Role::Writer => KAZOO_MARKER,
+            Role::Reader => KAZOO_READ_MARKER,
+            Role::Exclusive(Naming::CuratorLatch) => "latch-",
+            Role::Exclusive(Naming::CuratorLock) => "lock-",
+        }
+    }
+
+    /// Returns the beginning of the name of a contender's znode. ZooKeeper appends the sequence number.
+    pub fn prefix(self, ContenderId(uuid): &ContenderId) -> String {
+        let marker = self.marker();
+        match self.uses_container() {
+            true => format!("{CURATOR_PROTECTION}{}-{marker}", uuid.hyphenated()),
+            false => format!("{}{marker}", uuid.simple()),
         }
     }
 
@@ -82,8 +84,7 @@ impl Role {
             Role::Reader | Role::Writer => {
                 kazoo_sequence(KAZOO_MARKER, name).or_else(|| kazoo_sequence(KAZOO_READ_MARKER, name))
             }
-            Role::Exclusive(Naming::CuratorLatch) => Some(curator_sequence(LATCH_MARKER, name)),
-            Role::Exclusive(Naming::CuratorLock) => Some(curator_sequence(LOCK_MARKER, name)),
+            Role::Exclusive(_) => Some(curator_sequence(self.marker(), name)),
         }
     }
 

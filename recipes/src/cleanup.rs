@@ -11,12 +11,12 @@ use crate::{Connection, Error, Session};
 #[derive(Debug)]
 pub(crate) struct Cleanup {
     session: Session,
-    path: String,
+    pub(crate) path: String,
     /// Session and data of the znode, if it is ephemeral and others may create the same path. A znode that differs is
     /// not deleted.
     owner: Option<(i64, String)>,
     /// Task that creates the znode again when it is missing. It is aborted first.
-    task: Option<JoinHandle<()>>,
+    pub(crate) task: Option<JoinHandle<()>>,
     /// Runtime of the task that deletes the znode; `None` if there is nothing to delete.
     runtime: Option<Handle>,
 }
@@ -34,19 +34,9 @@ impl Cleanup {
         Cleanup { session, path, owner, task: None, runtime: Some(Handle::current()) }
     }
 
-    pub(crate) fn path(&self) -> &str {
-        &self.path
-    }
-
     /// Marks the znode as possibly existing. Must be called within the runtime that will delete it.
     pub(crate) fn arm(&mut self) {
         self.runtime = Some(Handle::current());
-    }
-
-    /// Like [`Cleanup::arm`], and takes over the task that keeps the znode.
-    pub(crate) fn arm_with(&mut self, task: JoinHandle<()>) {
-        self.arm();
-        self.task = Some(task);
     }
 
     /// Marks the znode as not existing, or as owned by another client.

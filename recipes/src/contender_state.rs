@@ -62,7 +62,7 @@ pub(crate) enum Event {
 
 #[derive(Clone, Debug)]
 pub(crate) struct ContenderState {
-    role: Role,
+    pub(crate) role: Role,
     id: ContenderId,
     /// Id of the session, while it is connected.
     pub(crate) session: Option<i64>,
@@ -96,10 +96,6 @@ impl ContenderState {
     /// Returns the beginning of the names of our znodes.
     pub(crate) fn prefix(&self) -> String {
         self.role.prefix(&self.id)
-    }
-
-    pub(crate) fn role(&self) -> Role {
-        self.role
     }
 
     /// Returns those of `children` that carry our id.

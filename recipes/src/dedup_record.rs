@@ -47,13 +47,13 @@ impl DedupRecord {
     }
 
     pub(crate) fn path(&self) -> &str {
-        self.znode.path()
+        &self.znode.path
     }
 
     /// Creates the znode, and removes the records of other clients that are older than [`MAX_AGE`].
     pub(crate) async fn create(&mut self, connection: &Connection) -> Result<(), Error> {
         self.znode.arm();
-        let path = self.znode.path();
+        let path = &self.znode.path;
         let created = match connection.create(path, b"", CreateMode::Persistent).await {
             Err(error) if error.is_no_node() => {
                 match connection.create_with_parents(&self.parent, b"", CreateMode::Container).await {

@@ -177,7 +177,7 @@ impl Election {
         backoff: &mut Backoff,
     ) {
         loop {
-            let result = match self.contender.step() {
+            let result = match self.contender.state.step() {
                 Step::Left => return,
                 Step::Hold { own } => match self.lead(connection, &own, lead, backoff).await {
                     Ok(Some(value)) => {

@@ -14,7 +14,7 @@ use crate::{AcquireError, Connection, Error};
 pub(crate) struct Contender {
     path: String,
     identifier: Vec<u8>,
-    state: ContenderState,
+    pub(crate) state: ContenderState,
     /// Znode that was created over this connection: its owner need not be read.
     created: Option<String>,
     /// Our znode, watched over this connection.
@@ -36,15 +36,6 @@ impl Contender {
             wrong_znodes: WrongZnodeReporter::default(),
             synced: false,
         }
-    }
-
-    pub(crate) fn step(&self) -> Step {
-        self.state.step()
-    }
-
-    /// Returns the id of the session, while it is connected.
-    pub(crate) fn session(&self) -> Option<i64> {
-        self.state.session
     }
 
     /// Joins the queue again after it was left.
@@ -131,7 +122,7 @@ impl Contender {
         let prefix = self.path_of(&self.state.prefix());
         let created = match connection.create_sequential(&prefix, &self.identifier).await {
             Err(error) if error.is_no_node() => {
-                if self.state.role().uses_container() {
+                if self.state.role.uses_container() {
                     connection.ensure_container(&self.path).await?;
                 } else {
                     connection.ensure(&self.path).await?;
@@ -168,7 +159,7 @@ impl Acquirable for Contender {
     }
 
     fn progress(&self) -> Progress {
-        match self.step() {
+        match self.state.step() {
             Step::Wait { .. } => Progress::Waiting,
             Step::Hold { own } => Progress::Acquired(self.path_of(&own)),
             Step::Left => Progress::Left,
@@ -177,7 +168,7 @@ impl Acquirable for Contender {
     }
 
     async fn advance(&mut self, connection: &Connection) -> Result<(), AcquireError> {
-        let event = self.carry_out(connection, self.step()).await?;
+        let event = self.carry_out(connection, self.state.step()).await?;
         self.on(event);
         Ok(())
     }
@@ -194,7 +185,7 @@ impl Acquirable for Contender {
 
     async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {
         connection.sync().await?;
-        let (role, children) = (self.state.role(), connection.children_or_empty(&self.path).await?);
+        let (role, children) = (self.state.role, connection.children_or_empty(&self.path).await?);
         let blocking = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name));
         let Some(blocking) = blocking else { return Ok(false) };
         let path = self.path_of(blocking);

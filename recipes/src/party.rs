@@ -117,11 +117,12 @@ impl Party {
             false => format!("{token}{MEMBER_SUFFIX}"),
         };
         let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
-        let node = PersistentNode::new(self.session.clone(), znode.path());
+        let node = PersistentNode::new(self.session.clone(), &*znode.path);
         let mut state = node.state();
         let (data, newest) = watch::channel(Some(self.identifier.clone().into_bytes()));
         // There is no conflict, because the name is unique.
-        znode.arm_with(tokio::spawn(async move {
+        znode.arm();
+        znode.task = Some(tokio::spawn(async move {
             node.run(newest).await;
         }));
         let membership = Membership { znode, state: state.clone(), _data: data };
@@ -228,7 +229,7 @@ fn wrong_members(paths: &[String], read: &[BulkRead]) -> impl Iterator<Item = Wr
 impl Membership {
     /// Returns the path of the member's znode.
     pub fn znode(&self) -> &str {
-        self.znode.path()
+        &self.znode.path
     }
 
     /// Returns true if the znode of the member was verified or written over the current connection.

@@ -75,9 +75,9 @@ impl PermitState {
     }
 
     pub(crate) fn step(&self) -> Step {
-        match (self.permit, self.queue.step()) {
+        match (self.permit, self.queue.state.step()) {
             (Permit::None, queue::Step::Left) if self.leaving => Step::Left,
-            _ if self.queue.session().is_none() => Step::AwaitConnection,
+            _ if self.queue.state.session.is_none() => Step::AwaitConnection,
             (Permit::Unknown | Permit::Owned | Permit::Stale, _) if self.leaving => Step::DeletePermit,
             (Permit::Unknown, _) => Step::FindPermit,
             (Permit::Stale, _) => Step::DeletePermit,
@@ -114,11 +114,11 @@ impl PermitState {
             Event::PermitAvailable if self.permit == Permit::None => self.permit = Permit::Available,
             // List the queue again, to check that we are still first, and then count the permits again.
             Event::NoPermitAvailable => self.queue.on(queue::Event::WatchFired),
-            Event::PermitCreated => self.set_owner(self.queue.session()),
+            Event::PermitCreated => self.set_owner(self.queue.state.session),
             Event::PermitDeleted => self.permit = Permit::None,
             Event::PermitAvailable => {}
         }
-        if self.permit == Permit::None && !self.leaving && self.queue.step() == queue::Step::Left {
+        if self.permit == Permit::None && !self.leaving && self.queue.state.step() == queue::Step::Left {
             self.queue.rejoin();
         }
     }
@@ -126,7 +126,7 @@ impl PermitState {
     fn set_owner(&mut self, owner: Option<i64>) {
         self.permit = match owner {
             None => Permit::None,
-            owner if owner == self.queue.session() => Permit::Owned,
+            owner if owner == self.queue.state.session => Permit::Owned,
             Some(_) => Permit::Stale,
         };
         if self.permit == Permit::Owned {

@@ -147,7 +147,7 @@ impl DoubleBarrier {
         let entering = async {
             loop {
                 let connection = attempts.connection().await?;
-                let own = znode.path();
+                let own = &znode.path;
                 match self.enter_once(&connection, &name, own, &mut members, &mut wrong_znodes).await {
                     Ok(Some(generation)) => return Ok(generation),
                     Ok(None) => {}
@@ -271,7 +271,7 @@ impl DoubleBarrier {
 impl DoubleBarrierGuard {
     /// Returns the path of the member's znode, to check it in a `multi` or to watch it.
     pub fn znode(&self) -> &str {
-        self.znode.path()
+        &self.znode.path
     }
 
     /// Returns the generation: a number that all members of the group share, and that increases with every generation
@@ -320,7 +320,7 @@ impl DoubleBarrierGuard {
         let ready = barrier.ready();
         let count_change = barrier.count_change(&snapshot);
         let delete_ready = Write::Delete { path: &ready, version: None };
-        let delete_own = Write::Delete { path: self.znode.path(), version: None };
+        let delete_own = Write::Delete { path: &self.znode.path, version: None };
         match generation::leave_step(&self.name, self.generation, &snapshot.members, snapshot.ready) {
             LeaveStep::Done { delete_ready: false } => return Ok(true),
             LeaveStep::Done { delete_ready: true } => {
@@ -333,7 +333,7 @@ impl DoubleBarrierGuard {
                 connection.multi(&[count_change, delete_ready, delete_own]).await?;
             }
             LeaveStep::DeleteLast { delete_ready: false } | LeaveStep::Delete => {
-                connection.delete(self.znode.path(), None).await?;
+                connection.delete(&self.znode.path, None).await?;
             }
             LeaveStep::WaitFor(name) => {
                 let (stat, changed) = connection.stat_and_watch(&format!("{}/{name}", barrier.path)).await?;

@@ -260,7 +260,7 @@ impl HeldEntry {
             if connection.session_id() != self.owner {
                 return;
             }
-            match connection.stat_and_watch(self.znode.path()).await {
+            match connection.stat_and_watch(&self.znode.path).await {
                 Ok((Some(stat), watcher)) if stat.ephemeral_owner == self.owner => {
                     connection.watch_event(watcher).await;
                 }
@@ -278,7 +278,7 @@ impl HeldEntry {
         let entries = self.entries.clone();
         let mut attempts = Attempts::new(&entries.session, entries.timeout, "consume", &self.path);
         let entry = Write::Delete { path: &self.path, version: None };
-        let hold = Write::Delete { path: self.znode.path(), version: None };
+        let hold = Write::Delete { path: &self.znode.path, version: None };
         let written = {
             let mut writer = entries.writer.lock().await;
             // The hold exists only in its session, so both znodes are deleted in that session or not at all.

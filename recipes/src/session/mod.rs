@@ -218,7 +218,7 @@ impl Session {
     /// Returns the znodes of the wrong type that the recipes of this session currently see, such as a persistent
     /// contender that a lock waits for. Each was logged when it was first seen. At most 64 are kept.
     pub fn wrong_znodes(&self) -> watch::Receiver<BTreeSet<WrongZnode>> {
-        self.shared.wrong_znodes.subscribe()
+        self.shared.wrong_znodes.published.subscribe()
     }
 
     /// Closes the session. Waits until the servers have confirmed it, after which its ephemeral znodes are deleted, or

@@ -21,14 +21,10 @@ pub(super) struct Registry {
     seen: Mutex<BTreeMap<WrongZnode, usize>>,
     /// Znodes for which a warning was logged.
     warned: Mutex<BTreeSet<WrongZnode>>,
-    published: watch::Sender<BTreeSet<WrongZnode>>,
+    pub(super) published: watch::Sender<BTreeSet<WrongZnode>>,
 }
 
 impl Registry {
-    pub(super) fn subscribe(&self) -> watch::Receiver<BTreeSet<WrongZnode>> {
-        self.published.subscribe()
-    }
-
     /// Adds a znode. Returns false if there are too many.
     fn add(&self, wrong: &WrongZnode) -> bool {
         {
@@ -151,7 +147,7 @@ mod tests {
     #[test]
     fn wrong_znode_is_reported_for_as_long_as_any_recipe_sees_it() {
         let registry = Arc::new(Registry::default());
-        let published = registry.subscribe();
+        let published = registry.published.subscribe();
         let (mut one, mut other) = (reporter(&registry), reporter(&registry));
         one.add(wrong("/a"));
         other.add(wrong("/a"));
@@ -165,7 +161,7 @@ mod tests {
     #[test]
     fn number_of_reported_znodes_is_bounded() {
         let registry = Arc::new(Registry::default());
-        let published = registry.subscribe();
+        let published = registry.published.subscribe();
         let mut many = reporter(&registry);
         (0..1_000).for_each(|n| many.add(wrong(&format!("/{n}"))));
         assert_eq!(published.borrow().len(), MAX_KEPT);

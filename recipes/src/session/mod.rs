@@ -97,9 +97,6 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Function that is called with the id of each new session.
-type OnNewSession = Box<dyn Fn(i64) + Send + Sync>;
-
 /// State shared by the session task and the handles.
 struct Shared {
     state: watch::Sender<SessionState>,
@@ -110,12 +107,12 @@ struct Shared {
     validity: Mutex<(i64, SessionValidity)>,
     /// Ids of the newest sessions, newest last, including the current one.
     past: Mutex<Vec<i64>>,
-    /// Dropping the sender tells the session task to close the session.
-    open: Mutex<Option<mpsc::Sender<()>>>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    /// Session task. Dropping the sender tells it to close the session.
+    task: Mutex<Option<(mpsc::Sender<()>, JoinHandle<()>)>>,
     /// Runtime of the session task and of the background tasks of recipes.
     runtime: Handle,
-    on_new_session: Option<OnNewSession>,
+    /// Called with the id of each new session.
+    on_new_session: Box<dyn Fn(i64) + Send + Sync>,
     wrong_znodes: Arc<wrong_znodes::Registry>,
 }
 
@@ -131,7 +128,7 @@ impl Session {
     /// # Panics
     /// Panics outside a Tokio runtime.
     pub fn start(options: SessionOptions) -> Session {
-        Session::launch(options, None)
+        Session::start_with_callback(options, |_| {})
     }
 
     /// Like [`Session::start`], but calls `on_new_session` with the id of each new session before anything can be
@@ -143,10 +140,6 @@ impl Session {
         options: SessionOptions,
         on_new_session: impl Fn(i64) + Send + Sync + 'static,
     ) -> Session {
-        Session::launch(options, Some(Box::new(on_new_session)))
-    }
-
-    fn launch(options: SessionOptions, on_new_session: Option<OnNewSession>) -> Session {
         let timeout = options.timeout;
         let state = SessionState { phase: Phase::Connecting, connection: 0, session: 0, timeout };
         let (open, closing) = mpsc::channel(1);
@@ -155,14 +148,13 @@ impl Session {
             client: Mutex::new(None),
             validity: Mutex::new((0, SessionValidity::new(timeout))),
             past: Mutex::new(Vec::new()),
-            open: Mutex::new(Some(open)),
             task: Mutex::new(None),
             runtime: Handle::current(),
-            on_new_session,
+            on_new_session: Box::new(on_new_session),
             wrong_znodes: Arc::default(),
         });
         let task = tokio::spawn(session_task::run(Arc::downgrade(&shared), options, closing));
-        *lock(&shared.task) = Some(task);
+        *lock(&shared.task) = Some((open, task));
         Session { shared }
     }
 
@@ -227,11 +219,9 @@ impl Session {
     /// Stop everything that uses the session first: a running request keeps it open. Not cancellation safe: if the
     /// future is dropped, the session is closed in the background.
     pub async fn close(&self, timeout: Duration) -> bool {
-        drop(lock(&self.shared.open).take());
         let task = lock(&self.shared.task).take();
-        match task {
-            Some(task) => tokio::time::timeout(timeout, task).await.is_ok(),
-            None => self.state().phase == Phase::Closed,
-        }
+        let Some((open, task)) = task else { return self.state().phase == Phase::Closed };
+        drop(open);
+        tokio::time::timeout(timeout, task).await.is_ok()
     }
 }

@@ -48,9 +48,7 @@ fn begin(shared: &Shared, client: zk::Client) {
         let surplus = past.len().saturating_sub(REMEMBERED_SESSIONS);
         past.drain(..surplus);
     }
-    if let Some(on_new_session) = &shared.on_new_session {
-        on_new_session(session.0);
-    }
+    (shared.on_new_session)(session.0);
     *lock(&shared.client) = Some(client);
     shared.state.send_modify(|state| {
         let connection = state.connection + 1;

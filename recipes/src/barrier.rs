@@ -158,31 +158,29 @@ impl Barrier {
             let mut attempts = Attempts::until(&self.session, None, "wait at", &self.path);
             loop {
                 let connection = attempts.connection().await?;
-                // A barrier that was closed before the wait began must be seen as closed.
-                let mut watched = connection.sync().await.map(|()| None);
-                loop {
-                    match watched {
-                        Ok(None) => {}
-                        Ok(Some(watcher)) => {
-                            // The deletion ends the generation: no need to read the barrier again.
-                            if connection.watch_event(watcher).await == Some(EventType::NodeDeleted) {
-                                return Ok(true);
-                            }
-                        }
-                        Err(error) => break attempts.failed(error).await?,
-                    }
-                    watched = match connection.stat_and_watch(&self.path).await {
-                        Ok((stat, _)) if has_ended(&mut awaited, stat.map(|stat| stat.czxid)) => {
-                            return Ok(true);
-                        }
-                        Ok((_, watcher)) => Ok(Some(watcher)),
-                        Err(error) => Err(error),
-                    };
+                match self.wait_over(&connection, &mut awaited).await {
+                    Ok(()) => return Ok(true),
+                    Err(error) => attempts.failed(error).await?,
                 }
             }
         };
         let Some(timeout) = timeout else { return waiting.await };
         tokio::time::timeout(timeout, waiting).await.unwrap_or(Ok(false))
+    }
+
+    async fn wait_over(&self, connection: &Connection, awaited: &mut Option<i64>) -> Result<(), Error> {
+        // A barrier that was closed before the wait began must be seen as closed.
+        connection.sync().await?;
+        loop {
+            let (stat, watcher) = connection.stat_and_watch(&self.path).await?;
+            if has_ended(awaited, stat.map(|stat| stat.czxid)) {
+                return Ok(());
+            }
+            // The deletion ends the generation: no need to read the barrier again.
+            if connection.watch_event(watcher).await == Some(EventType::NodeDeleted) {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -105,15 +105,9 @@ pub(crate) fn encode(token: &str, note: &str) -> String {
 
 /// Parses the record at `path` with regard to the write with this token.
 pub(crate) fn decode(read: BulkRead, path: &str, token: &str) -> Result<RecordState, Error> {
-    match read {
-        BulkRead::Data(data, stat) => {
-            let text = String::from_utf8_lossy(&data);
-            match text.split_once(' ') {
-                Some((last, note)) if last == token => Ok(RecordState::Own(note.to_owned())),
-                _ => Ok(RecordState::Other(stat.version)),
-            }
-        }
-        BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(RecordState::Missing),
-        BulkRead::Missing(source) => Err(Error::Refused { operation: "get", path: path.to_owned(), source }),
+    let Some((data, stat)) = read.found(path)? else { return Ok(RecordState::Missing) };
+    match String::from_utf8_lossy(&data).split_once(' ') {
+        Some((last, note)) if last == token => Ok(RecordState::Own(note.to_owned())),
+        _ => Ok(RecordState::Other(stat.version)),
     }
 }

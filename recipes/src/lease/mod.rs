@@ -171,8 +171,7 @@ impl Lease {
         let mut attempts = Attempts::new(&self.session, self.timeout, "read", &self.path);
         let read =
             |connection: Connection| async move { connection.synced().await?.get_opt(&self.znode()).await };
-        let Some((data, stat)) = attempts.retry(read).await? else { return Ok(None) };
-        let found = self.parse(&data, &stat)?;
+        let Some((found, stat)) = self.parse(attempts.retry(read).await?)? else { return Ok(None) };
         let has_ended = found.has_ended(self.clock.now().wall, Duration::ZERO);
         Ok((!has_ended).then(|| self.info(found, &stat)))
     }
@@ -258,22 +257,22 @@ impl Lease {
     }
 
     async fn read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {
-        match connection.get_opt(&self.znode()).await? {
-            Some((data, stat)) => Ok(Some((self.parse(&data, &stat)?, stat))),
-            None => Ok(None),
-        }
+        self.parse(connection.get_opt(&self.znode()).await?)
     }
 
-    fn parse(&self, data: &[u8], stat: &Stat) -> Result<Record, LeaseError> {
+    fn parse(&self, found: Option<(Vec<u8>, Stat)>) -> Result<Option<(Record, Stat)>, LeaseError> {
+        let Some((data, stat)) = found else { return Ok(None) };
         if is_ephemeral(stat.ephemeral_owner) {
             return Err(LeaseError::WrongZnode(WrongZnode::new(self.znode(), ZnodeProblem::Ephemeral)));
         }
-        Record::parse(data).map_err(|error| match error {
-            ParseError::UnsupportedVersion(version) => {
-                LeaseError::UnsupportedVersion { path: self.znode(), version }
+        let path = self.znode();
+        match Record::parse(&data) {
+            Ok(record) => Ok(Some((record, stat))),
+            Err(ParseError::UnsupportedVersion(version)) => {
+                Err(LeaseError::UnsupportedVersion { path, version })
             }
-            ParseError::NotALease => LeaseError::NotALease { path: self.znode(), found: excerpt(data) },
-        })
+            Err(ParseError::NotALease) => Err(LeaseError::NotALease { path, found: excerpt(&data) }),
+        }
     }
 
     fn check(&self) -> Result<(), LeaseError> {

@@ -3,9 +3,9 @@
 use tokio::time::Instant;
 
 use super::{Acquire, Lease, LeaseError, LeaseInfo};
+use crate::Connection;
 use crate::retry::Attempts;
 use crate::session::BulkRead;
-use crate::{Connection, Error};
 
 /// Maximum number of slots per read request.
 const SLOTS_PER_READ: usize = 32;
@@ -113,13 +113,7 @@ impl MultiLease {
 
 impl Slots {
     fn add(&mut self, slot: &Lease, read: BulkRead) {
-        let found = match read {
-            BulkRead::Data(data, stat) => slot.parse(&data, &stat).map(|record| Some((record, stat))),
-            BulkRead::Missing(zookeeper_client::Error::NoNode) => Ok(None),
-            BulkRead::Missing(source) => {
-                Err(Error::Refused { operation: "get", path: slot.znode(), source }.into())
-            }
-        };
+        let found = read.found(&slot.znode()).map_err(LeaseError::from).and_then(|found| slot.parse(found));
         let wall = slot.clock.now().wall;
         match found {
             Err(error) => {

@@ -40,6 +40,15 @@ pub enum BulkRead {
 }
 
 impl BulkRead {
+    /// Returns data and stat of the znode at `path`, or `None` if it does not exist.
+    pub(crate) fn found(self, path: &str) -> Result<Option<(Vec<u8>, Stat)>, Error> {
+        match self {
+            BulkRead::Data(data, stat) => Ok(Some((data, stat))),
+            BulkRead::Missing(zk::Error::NoNode) => Ok(None),
+            BulkRead::Missing(source) => Err(refused("get", path, source)),
+        }
+    }
+
     /// Returns the stat of the znode, if it was read.
     pub fn stat(&self) -> Option<&Stat> {
         match self {

@@ -172,14 +172,11 @@ impl<C: Acquirable> Task<C> {
             };
             let Some(connection) = connection else { return Err(AcquireError::Closed) };
             self.use_connection(&connection);
-            let ended = tokio::select! {
+            tokio::select! {
                 biased;
-                () = connection.lost() => None,
-                _ = &mut *released => Some(Ok(())),
-                ended = self.work(&connection) => ended,
-            };
-            if let Some(outcome) = ended {
-                return outcome;
+                () = connection.lost() => {}
+                _ = &mut *released => return Ok(()),
+                ended = self.work(&connection) => if let Some(outcome) = ended { return outcome },
             }
             if matches!(*self.status.borrow(), Status::Held(_)) {
                 self.status.send_replace(Status::Lost);
@@ -294,13 +291,10 @@ impl<C: Acquirable> Task<C> {
                 }
                 true
             };
-            let cleaned_up = tokio::select! {
+            tokio::select! {
                 biased;
-                () = connection.lost() => None,
-                cleaned_up = cleaned_up => Some(cleaned_up),
-            };
-            if let Some(cleaned_up) = cleaned_up {
-                return cleaned_up;
+                () = connection.lost() => {}
+                cleaned_up = cleaned_up => return cleaned_up,
             }
         }
     }

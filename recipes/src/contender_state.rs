@@ -8,7 +8,7 @@
 //! * A znode of an earlier session of this contender is deleted, so no other contender waits for it.
 //! * A contender holds only after it has seen, over the current connection, its own znode at the head of the queue.
 
-use crate::node_names::{ContenderId, Position, Role, position, sorted_contenders};
+use crate::node_names::{ContenderId, Position, Role, position};
 
 /// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,18 +152,11 @@ impl ContenderState {
 
     fn next_step(&self, children: &[String], own_znodes: &[(String, i64)]) -> Step {
         // The first znode of this session is kept. Others come from a repeated create or from an earlier session.
-        let current: Vec<String> = own_znodes
-            .iter()
-            .filter(|(_, owner)| Some(*owner) == self.session)
-            .map(|(name, _)| name.clone())
-            .collect();
-        let own = sorted_contenders(self.role, &current).first().map(|name| (*name).to_owned());
-        let own = own.filter(|_| !self.leaving);
-        let surplus: Vec<String> = own_znodes
-            .iter()
-            .map(|(name, _)| name.clone())
-            .filter(|name| Some(name) != own.as_ref())
-            .collect();
+        let current = own_znodes.iter().filter(|(_, owner)| !self.leaving && Some(*owner) == self.session);
+        let own = current.filter_map(|(name, _)| Some((self.role.sequence(name)?, name))).min();
+        let own = own.map(|(_, name)| name.clone());
+        let names = own_znodes.iter().map(|(name, _)| name.clone());
+        let surplus: Vec<String> = names.filter(|name| Some(name) != own.as_ref()).collect();
         if !surplus.is_empty() {
             return Step::Delete(surplus);
         }

@@ -215,17 +215,14 @@ impl Counter {
                     addition.on(event);
                     Ok(())
                 }
-                Err(CounterError::Failed(error)) if error.is_bad_version() || error.is_no_node() => {
-                    contended = true;
-                    addition.on(Event::Stale);
-                    attempts.contended(error).await
-                }
                 Err(CounterError::Failed(error)) => {
                     contended = true;
                     if error.outcome_unknown() {
                         addition.on(Event::OutcomeUnknown);
+                    } else if error.is_conflict() {
+                        addition.on(Event::Stale);
                     }
-                    attempts.failed(error).await
+                    attempts.failed_or_contended(error).await
                 }
                 Err(error) => return Err(error),
             };

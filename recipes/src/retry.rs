@@ -20,7 +20,7 @@ const CONTENTION_DELAY: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Attempts<'a> {
     session: &'a Session,
-    operation: &'static str,
+    pub(crate) operation: &'static str,
     path: &'a str,
     deadline: Option<Instant>,
     delays: Delays,
@@ -90,6 +90,11 @@ impl<'a> Attempts<'a> {
     /// Like [`Attempts::contended`] after a conflict with another client, and like [`Attempts::failed`] otherwise.
     pub(crate) async fn failed_or_contended(&mut self, error: Error) -> Result<(), Error> {
         if error.is_conflict() { self.contended(error).await } else { self.failed(error).await }
+    }
+
+    /// Returns the time until the deadline.
+    pub(crate) fn remaining(&self) -> Duration {
+        self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
     /// Waits for `future`, at most until the deadline.

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::record::LocalExpiry;
+use super::record::{LocalExpiry, Record};
+use super::update::Update;
 use super::wall_clock::since_epoch;
 use super::{Lease, LeaseError, Written};
+use crate::session::Write;
 
 /// Maximum delay until a change of the wall clock is noticed.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -13,17 +15,13 @@ const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// creates another `HeldLease`: discard this one then.
 #[derive(Debug)]
 pub struct HeldLease {
-    lease: Lease,
-    written: Written,
+    pub(super) lease: Lease,
+    pub(super) written: Written,
     /// Latest end that was written with an unknown outcome.
-    attempted_end: Option<Duration>,
+    pub(super) attempted_end: Option<Duration>,
 }
 
 impl HeldLease {
-    pub(super) fn new(lease: Lease, written: Written) -> HeldLease {
-        HeldLease { lease, written, attempted_end: None }
-    }
-
     /// Returns the path of the lease or of the slot.
     pub fn path(&self) -> &str {
         &self.lease.path
@@ -94,11 +92,29 @@ impl HeldLease {
     /// its end.
     pub async fn release(self) -> Result<(), LeaseError> {
         let HeldLease { lease, written: Written { fencing_token, .. }, attempted_end } = self;
-        let is_own = |holder: &str, end: Duration, mzxid: i64| {
+        let is_own = |found: &Record, mzxid: i64| {
             // A later write of the same holder is this one's only if it may be a renewal whose reply was lost.
-            let may_be_renewal = mzxid > fencing_token && Some(end) <= attempted_end;
-            holder == lease.holder && (mzxid == fencing_token || may_be_renewal)
+            let may_be_renewal =
+                mzxid > fencing_token && Some(Duration::from_secs(found.end)) <= attempted_end;
+            found.holder == lease.holder && (mzxid == fencing_token || may_be_renewal)
         };
-        lease.delete(|found, mzxid| is_own(&found.holder, Duration::from_secs(found.end), mzxid)).await
+        let mut update = Update::new(&lease, "release");
+        loop {
+            let deleted = async {
+                let (guard, found) = update.lock().await?;
+                if let Some((found, stat)) = found
+                    && is_own(&found, stat.mzxid)
+                {
+                    let delete = Write::Delete { path: &lease.znode(), version: Some(stat.version) };
+                    update.write(&guard, &[delete]).await?;
+                }
+                guard.release().await;
+                Ok(())
+            };
+            match deleted.await {
+                Ok(()) => return Ok(()),
+                Err(error) => update.failed(error).await?,
+            }
+        }
     }
 }

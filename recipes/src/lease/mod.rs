@@ -147,7 +147,7 @@ impl Lease {
 
     /// Divides the lease into `count` slots below the path, of which each holder has at most one.
     pub fn with_slots(self, count: u16) -> MultiLease {
-        MultiLease::new(self, count)
+        MultiLease { lease: self, slots: count }
     }
 
     /// Acquires the lease, or renews it, unless another holder has it. Does not wait for the end of another holder's
@@ -158,7 +158,7 @@ impl Lease {
     /// again shows whether it is.
     pub async fn acquire(&self) -> Result<Acquire, LeaseError> {
         Ok(match self.write(|_| {}).await? {
-            Ok(written) => Acquire::Acquired(HeldLease::new(self.clone(), written)),
+            Ok(written) => Acquire::Acquired(HeldLease { lease: self.clone(), written, attempted_end: None }),
             Err(info) => Acquire::HeldByOther(info),
         })
     }
@@ -232,28 +232,6 @@ impl Lease {
         guard.release().await;
         // A set always returns a stat. If it did not, every receiver would reject the token 0.
         Ok(Ok(Written { expiry, fencing_token: written.map_or(0, |stat| stat.mzxid) }))
-    }
-
-    /// Deletes the znode if `is_own` returns true for its record and its `mzxid`.
-    async fn delete(&self, is_own: impl Fn(&Record, i64) -> bool) -> Result<(), LeaseError> {
-        let mut update = Update::new(self, "release");
-        loop {
-            let deleted = async {
-                let (guard, found) = update.lock().await?;
-                if let Some((found, stat)) = found
-                    && is_own(&found, stat.mzxid)
-                {
-                    let delete = Write::Delete { path: &self.znode(), version: Some(stat.version) };
-                    update.write(&guard, &[delete]).await?;
-                }
-                guard.release().await;
-                Ok(())
-            };
-            match deleted.await {
-                Ok(()) => return Ok(()),
-                Err(error) => update.failed(error).await?,
-            }
-        }
     }
 
     async fn read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {

@@ -13,8 +13,8 @@ const SLOTS_PER_READ: usize = 32;
 /// Lease with several slots; see [`Lease::with_slots`].
 #[derive(Clone, Debug)]
 pub struct MultiLease {
-    lease: Lease,
-    slots: u16,
+    pub(super) lease: Lease,
+    pub(super) slots: u16,
 }
 
 /// State of the slots. They are not all read at the same moment.
@@ -29,10 +29,6 @@ struct Slots {
 }
 
 impl MultiLease {
-    pub(super) fn new(lease: Lease, slots: u16) -> MultiLease {
-        MultiLease { lease, slots }
-    }
-
     /// Renews the slot that the holder has, or acquires the first free one. If none is free, returns the lease that
     /// ends first.
     ///
@@ -43,10 +39,10 @@ impl MultiLease {
         if self.slots == 0 {
             return Err(LeaseError::Invalid { path: self.lease.path.clone(), reason: "it has no slots" });
         }
-        let deadline = Instant::now().checked_add(self.lease.timeout);
-        let with_remaining_time = |slot: Lease| match deadline {
-            Some(deadline) => slot.with_timeout(deadline.saturating_duration_since(Instant::now())),
-            None => slot,
+        let begun = Instant::now();
+        let with_remaining_time = |slot: Lease| {
+            let timeout = slot.timeout.saturating_sub(begun.elapsed());
+            slot.with_timeout(timeout)
         };
         let Slots { own, available, mut taken, mut error } = self.read_slots().await?;
         if let Some(own) = own {

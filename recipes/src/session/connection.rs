@@ -26,8 +26,8 @@ use crate::clock::BootInstant;
 /// Dropping the future of a request does not undo the request.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    session: Session,
-    state: SessionState,
+    pub(super) session: Session,
+    pub(super) state: SessionState,
 }
 
 /// Result of one read of [`Connection::get_many`].
@@ -59,10 +59,6 @@ impl BulkRead {
 }
 
 impl Connection {
-    pub(super) fn new(session: Session, state: SessionState) -> Connection {
-        Connection { session, state }
-    }
-
     /// Returns the session of this connection.
     pub fn session(&self) -> &Session {
         &self.session

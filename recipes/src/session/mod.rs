@@ -187,7 +187,7 @@ impl Session {
         let is_newer = |state: &SessionState| state.phase == Phase::Connected && state.connection > after;
         let found = states.wait_for(is_newer).await.map(|state| *state);
         match found {
-            Ok(state) => Connection::new(self.clone(), state),
+            Ok(state) => Connection { session: self.clone(), state },
             Err(_) => std::future::pending().await,
         }
     }

@@ -38,7 +38,6 @@ pub(crate) trait Acquirable: Send + 'static {
     fn is_taken(&self, connection: &Connection) -> impl Future<Output = Result<bool, Error>> + Send;
 }
 
-/// Progress of a contender.
 #[derive(Debug)]
 pub(crate) enum Progress {
     /// An action is due.
@@ -144,7 +143,6 @@ struct Task<C> {
     status: watch::Sender<Status>,
     /// The contender may write: it may wait for others, or no other contender was in the way.
     may_join: bool,
-    /// Connection that the contender uses.
     connection: Option<Connection>,
     /// Znode that is or was held. Kept until it is deleted, which saves a request to remove the watch.
     node: Option<OwnedNode>,

@@ -87,7 +87,6 @@ pub struct ChildrenCache {
     newest: watch::Sender<Children>,
 }
 
-/// Change that a watch has reported.
 enum Change {
     List,
     Child(String),
@@ -176,7 +175,6 @@ impl ChildrenCache {
         }
     }
 
-    /// Reads one child and watches it.
     async fn read(
         &self,
         connection: &Connection,

@@ -10,7 +10,6 @@
 
 use crate::node_names::{ContenderId, Position, Role, position};
 
-/// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     AwaitConnection,
@@ -18,7 +17,6 @@ pub(crate) enum Step {
     List,
     /// Delete these znodes of ours, which are not needed.
     Delete(Vec<String>),
-    /// Create a znode in the queue.
     Create,
     /// Wait until the predecessor or our own znode changes.
     Wait {
@@ -34,7 +32,6 @@ pub(crate) enum Step {
     Left,
 }
 
-/// Outcome of an action, or an external event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A connection was established, in the session with this id.

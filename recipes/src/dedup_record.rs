@@ -23,7 +23,6 @@ const SWEEP: usize = 128;
 /// State of a record, with regard to one write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RecordState {
-    /// The record does not exist.
     Missing,
     /// The record is at this version and identifies another write.
     Other(i32),
@@ -31,7 +30,6 @@ pub(crate) enum RecordState {
     Own(String),
 }
 
-/// One record of one client.
 #[derive(Debug)]
 pub(crate) struct DedupRecord {
     parent: String,

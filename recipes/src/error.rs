@@ -6,7 +6,6 @@ use zookeeper_client as zk;
 
 use crate::wrong_znode::{WrongZnode, ZnodeProblem, shown};
 
-/// Maximum number of characters in an [`excerpt`].
 const MAX_EXCERPT_CHARS: usize = 80;
 
 /// Failure of a request. [`Error::outcome_unknown`] returns true if the request may have taken effect nevertheless.

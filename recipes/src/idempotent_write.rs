@@ -8,7 +8,6 @@ use crate::retry::Attempts;
 use crate::session::{MultiError, Write};
 use crate::{Connection, Error, Session};
 
-/// Next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// Read the record. Earlier writes of this session must be visible.
@@ -22,7 +21,6 @@ enum Step {
     Unknown,
 }
 
-/// Result of an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Event {
     Read(RecordState),

@@ -38,13 +38,11 @@ impl Contender {
         }
     }
 
-    /// Joins the queue again after it was left.
     pub(crate) fn rejoin(&mut self) {
         self.synced = false;
         self.state.rejoin();
     }
 
-    /// Returns the path of the znode called `name`.
     pub(crate) fn path_of(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
     }

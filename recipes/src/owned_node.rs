@@ -51,7 +51,6 @@ impl fmt::Debug for OwnedNode {
 pub(crate) enum LossReason {
     /// The local lease expired: ZooKeeper's leader has not responded for too long.
     LeaseExpired,
-    /// The znode was deleted.
     Deleted,
     /// The check of a changed znode failed.
     Unknown(Error),

@@ -8,7 +8,6 @@ use crate::acquire_task::Acquirable;
 use crate::contender_state as queue;
 use crate::lock_queue::Contender;
 
-/// Next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     AwaitConnection,
@@ -25,13 +24,11 @@ pub(crate) enum Step {
         contender: String,
     },
     DeletePermit,
-    /// Hold the permit.
     Hold,
     /// Nothing: no znode of ours is left.
     Left,
 }
 
-/// Outcome of an action, or an external event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// Event of the queue. The events that are not the outcome of one of its steps concern the permit too: a failed
@@ -39,7 +36,6 @@ pub(crate) enum Event {
     Queue(queue::Event),
     /// Session that owns our permit, or `None` if the permit does not exist.
     PermitFound(Option<i64>),
-    /// A permit is available.
     PermitAvailable,
     /// No permit was available; this may have changed since.
     NoPermitAvailable,

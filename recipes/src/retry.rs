@@ -103,7 +103,6 @@ impl<'a> Attempts<'a> {
         tokio::time::timeout_at(deadline, future).await.map_err(|_| self.last_error())
     }
 
-    /// Returns the error of the last attempt.
     pub(crate) fn last_error(&mut self) -> Error {
         let not_connected = || Error::NotConnected { operation: self.operation, path: self.path.to_owned() };
         self.last_error.take().unwrap_or_else(not_connected)

@@ -9,7 +9,6 @@ use std::fmt;
 
 use crate::{Stat, text};
 
-/// Maximum number of characters of a path in a message.
 const MAX_SHOWN: usize = 200;
 /// Owner of a container znode, which servers may show instead of 0.
 const CONTAINER: i64 = i64::MIN;

@@ -44,10 +44,12 @@ struct State {
 enum Increment {
     /// The write was counted, and the counter became `value`. `written`: the result of the write and the zxid of the
     /// transaction; `None` if it was counted before.
-    Counted { value: i64, written: Option<(Written, i64)> },
+    Counted {
+        value: i64,
+        written: Option<(Written, i64)>,
+    },
     /// The write cannot be counted, for this reason.
     Impossible(String),
-    /// The counter is closed.
     Closed,
 }
 

@@ -5,7 +5,6 @@
 //! joined after it to the next one. So a `ready` that was left behind lets no member pass, and members that are still
 //! leaving do not count for the next generation.
 
-/// Znode of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) name: String,
@@ -50,10 +49,13 @@ pub(crate) fn enter_step(own: &str, size: usize, members: &[Member], ready: Opti
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LeaveStep {
     /// All members have left. `delete_ready`: delete `ready`, which belongs to our generation.
-    Done { delete_ready: bool },
+    Done {
+        delete_ready: bool,
+    },
     /// Delete our znode, the last one. `delete_ready`: delete `ready` with it, which belongs to our generation.
-    DeleteLast { delete_ready: bool },
-    /// Delete our znode.
+    DeleteLast {
+        delete_ready: bool,
+    },
     Delete,
     /// Wait until the znode of this member is deleted.
     WaitFor(String),

@@ -7,7 +7,6 @@ use crate::Connection;
 use crate::retry::Attempts;
 use crate::session::BulkRead;
 
-/// Maximum number of slots per read request.
 const SLOTS_PER_READ: usize = 32;
 
 /// Lease with several slots; see [`Lease::with_slots`].

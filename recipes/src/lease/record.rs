@@ -29,7 +29,6 @@ pub(crate) struct Record {
     pub(crate) end: u64,
 }
 
-/// Reason why data could not be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ParseError {
     UnsupportedVersion(String),

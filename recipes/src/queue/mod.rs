@@ -108,7 +108,6 @@ pub enum QueueError {
     Failed(#[from] Error),
 }
 
-/// Entries of a queue, and the writer that changes them.
 #[derive(Debug)]
 struct Entries {
     session: Session,

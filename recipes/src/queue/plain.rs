@@ -41,7 +41,6 @@ impl List {
         self.blocked.extend(name);
     }
 
-    /// Reports the blocked entries.
     fn report(&mut self, session: &Session, parent: &str) {
         let wrong = self.blocked.iter().take(MAX_REPORTED);
         let wrong = wrong.map(|name| WrongZnode::new(format!("{parent}/{name}"), ZnodeProblem::HasChildren));

@@ -118,7 +118,6 @@ fn end(shared: &Shared, phase: Phase) {
     shared.state.send_modify(|state| state.phase = phase);
 }
 
-/// Retries to connect until it succeeds.
 async fn connect(options: &SessionOptions) -> zk::Client {
     let mut delays = Delays::new(MIN_RETRY_DELAY, MAX_RETRY_DELAY);
     let mut logged = ReasonLog::default();

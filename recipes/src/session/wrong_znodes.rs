@@ -14,7 +14,6 @@ const MAX_KEPT: usize = 64;
 /// Maximum number of warnings that a session remembers, so that none is logged twice.
 const MAX_WARNED: usize = 256;
 
-/// Wrong znodes of one session.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     /// Number of recipes that see each znode.

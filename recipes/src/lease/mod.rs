@@ -185,53 +185,48 @@ impl Lease {
         self.check()?;
         let mut update = Update::new(self, "acquire");
         loop {
-            match self.write_once(&mut update, &mut before_write).await {
+            let written = async {
+                if !update.may_have_written {
+                    // If another holder has the lease, do not join the queue of the lock, where other clients would
+                    // wait for us.
+                    let connection = update.attempts.connection().await?;
+                    if let Some((found, stat)) = self.read(connection.synced().await?).await?
+                        && found.blocks(&self.holder, self.clock.now().wall, self.grace)
+                    {
+                        return Ok(Err(self.info(found, &stat)));
+                    }
+                }
+                let (guard, found) = update.lock().await?;
+                let now = self.clock.now();
+                let stat = match found {
+                    Some((found, stat)) if found.blocks(&self.holder, now.wall, self.grace) => {
+                        guard.release().await;
+                        return Ok(Err(self.info(found, &stat)));
+                    }
+                    found => found.map(|(_, stat)| stat),
+                };
+                let record = Record::new(&self.holder, self.duration, now.wall);
+                let expiry = LocalExpiry::new(&record, now);
+                before_write(expiry);
+                let (path, json) = (self.znode(), record.to_json());
+                let set = |version| Write::Set { path: &path, data: json.as_bytes(), version: Some(version) };
+                let written = match stat {
+                    Some(stat) => update.write(&guard, &[set(stat.version)]).await?,
+                    // The set returns the stat. Older servers do not return a usable one for a create in a multi.
+                    None => {
+                        let create = Write::Create { path: &path, data: b"", mode: CreateMode::Persistent };
+                        update.write(&guard, &[create, set(0)]).await?
+                    }
+                };
+                guard.release().await;
+                // A set always returns a stat. If it did not, every receiver would reject the token 0.
+                Ok(Ok(Written { expiry, fencing_token: written.map_or(0, |stat| stat.mzxid) }))
+            };
+            match written.await {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) => update.failed(error).await?,
             }
         }
-    }
-
-    async fn write_once(
-        &self,
-        update: &mut Update<'_>,
-        before_write: &mut impl FnMut(LocalExpiry),
-    ) -> Result<Result<Written, LeaseInfo>, LeaseError> {
-        if !update.may_have_written {
-            // If another holder has the lease, do not join the queue of the lock, where other clients would wait for
-            // us.
-            let connection = update.attempts.connection().await?;
-            if let Some((found, stat)) = self.read(connection.synced().await?).await?
-                && found.blocks(&self.holder, self.clock.now().wall, self.grace)
-            {
-                return Ok(Err(self.info(found, &stat)));
-            }
-        }
-        let (guard, found) = update.lock().await?;
-        let now = self.clock.now();
-        let stat = match found {
-            Some((found, stat)) if found.blocks(&self.holder, now.wall, self.grace) => {
-                guard.release().await;
-                return Ok(Err(self.info(found, &stat)));
-            }
-            found => found.map(|(_, stat)| stat),
-        };
-        let record = Record::new(&self.holder, self.duration, now.wall);
-        let expiry = LocalExpiry::new(&record, now);
-        before_write(expiry);
-        let (path, json) = (self.znode(), record.to_json());
-        let set = |version| Write::Set { path: &path, data: json.as_bytes(), version: Some(version) };
-        let written = match stat {
-            Some(stat) => update.write(&guard, &[set(stat.version)]).await?,
-            // The set returns the stat. Older servers do not return a usable one for a create in a multi.
-            None => {
-                let create = Write::Create { path: &path, data: b"", mode: CreateMode::Persistent };
-                update.write(&guard, &[create, set(0)]).await?
-            }
-        };
-        guard.release().await;
-        // A set always returns a stat. If it did not, every receiver would reject the token 0.
-        Ok(Ok(Written { expiry, fencing_token: written.map_or(0, |stat| stat.mzxid) }))
     }
 
     async fn read(&self, connection: &Connection) -> Result<Option<(Record, Stat)>, LeaseError> {

@@ -87,12 +87,8 @@ pub struct ChildrenCache {
     newest: watch::Sender<Children>,
 }
 
-enum Change {
-    List,
-    Child(String),
-}
-
-type Watches = FuturesUnordered<BoxFuture<'static, Change>>;
+/// Watches that each return the name of the changed child, or `None` if the list has changed.
+type Watches = FuturesUnordered<BoxFuture<'static, Option<String>>>;
 
 impl ChildrenCache {
     /// Creates a cache of the children of `path`. Nothing happens before [`ChildrenCache::run`].
@@ -139,10 +135,10 @@ impl ChildrenCache {
         // Futures instead of tasks: tasks are cancelled when the runtime shuts down, and their results would never
         // come.
         let mut watches: Watches = FuturesUnordered::new();
-        let mut change = Change::List;
+        let mut change = None;
         loop {
             match change {
-                Change::List => {
+                None => {
                     let (names, watcher) = connection.children_opt_and_watch(&self.path).await?;
                     let Some(names) = names else {
                         self.publish(&BTreeMap::new());
@@ -153,14 +149,14 @@ impl ChildrenCache {
                         let (path, limit) = (self.path.clone(), self.limit);
                         return Ok(Some(CacheError::TooMany { path, found: names.len(), limit }));
                     }
-                    watches.push(watcher.changed().map(|_| Change::List).boxed());
+                    watches.push(watcher.changed().map(|_| None).boxed());
                     for name in names {
                         if !children.contains_key(&name) {
                             self.read(connection, name, &mut children, &mut watches).await?;
                         }
                     }
                 }
-                Change::Child(name) => self.read(connection, name, &mut children, &mut watches).await?,
+                Some(name) => self.read(connection, name, &mut children, &mut watches).await?,
             }
             // All changes that are reported already are read before anything is published.
             let reported = match watches.next().now_or_never() {
@@ -170,8 +166,8 @@ impl ChildrenCache {
                     watches.next().await
                 }
             };
-            // Never `None`, because the list is always watched.
-            change = reported.unwrap_or(Change::List);
+            // There is always a result, because the list is always watched.
+            change = reported.flatten();
         }
     }
 
@@ -185,7 +181,7 @@ impl ChildrenCache {
         match connection.get_and_watch(&format!("{}/{name}", self.path)).await {
             Ok((data, stat, watcher)) => {
                 children.insert(name.clone(), (data, stat));
-                watches.push(watcher.changed().map(|_| Change::Child(name)).boxed());
+                watches.push(watcher.changed().map(|_| Some(name)).boxed());
             }
             // If it is created again, the watch of the list reports that.
             Err(error) if error.is_no_node() => drop(children.remove(&name)),

@@ -14,7 +14,7 @@ pub(crate) struct Cleanup {
     pub(crate) path: String,
     /// Session and data of the znode, if it is ephemeral and others may create the same path. A znode that differs is
     /// not deleted.
-    owner: Option<(i64, String)>,
+    pub(crate) owner: Option<(i64, String)>,
     /// Task that creates the znode again when it is missing. It is aborted first.
     pub(crate) task: Option<JoinHandle<()>>,
     /// Runtime of the task that deletes the znode; `None` if there is nothing to delete.
@@ -25,13 +25,6 @@ impl Cleanup {
     /// Creates the cleanup of the znode at `path`. It has no effect before [`Cleanup::arm`].
     pub(crate) fn new(session: Session, path: String) -> Cleanup {
         Cleanup { session, path, owner: None, task: None, runtime: None }
-    }
-
-    /// Creates the armed cleanup of an ephemeral znode that the session `owner` creates with this data. Other clients
-    /// may create the same path.
-    pub(crate) fn of_session(session: Session, path: String, owner: i64, data: &str) -> Cleanup {
-        let owner = Some((owner, data.to_owned()));
-        Cleanup { session, path, owner, task: None, runtime: Some(Handle::current()) }
     }
 
     /// Marks the znode as possibly existing. Must be called within the runtime that will delete it.

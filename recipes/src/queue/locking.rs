@@ -120,7 +120,7 @@ impl LockingQueue {
                     _ = connection.watch_event(entries) => {}
                     _ = connection.watch_event(taken) => {}
                     // The watches do not fire when children of a blocked entry are deleted.
-                    () = tokio::time::sleep(RECHECK_INTERVAL), if self.is_any_blocked() => {}
+                    () = tokio::time::sleep(RECHECK_INTERVAL), if !lock(&self.blocked).names.is_empty() => {}
                 },
                 Ok(Found::Skipped) => {}
                 Err(error) if error.is_no_node() => {
@@ -139,22 +139,18 @@ impl LockingQueue {
         let entries = connection.children(&self.entries.path).await?;
         let taken = connection.children(&self.taken).await?;
         let blocked = self.blocked_names();
-        let name = match first_free(entries, taken, &blocked) {
+        let name = match first_free(entries, &taken, &blocked) {
             Some(name) => name,
             // Watches are set only if there is nothing to take. Entries may have arrived since, so the lists are read
             // again.
             None => {
                 let (entries, entries_watch) = connection.children_and_watch(&self.entries.path).await?;
                 let (taken, taken_watch) = connection.children_and_watch(&self.taken).await?;
-                let holds: Vec<String> =
-                    taken.iter().take(MAX_CHECKED).map(|name| format!("{}/{name}", self.taken)).collect();
-                match first_free(entries, taken, &blocked) {
-                    Some(name) => name,
-                    None => {
-                        self.report(connection, &holds).await?;
-                        return Ok(Found::Nothing(entries_watch, taken_watch));
-                    }
-                }
+                let Some(name) = first_free(entries, &taken, &blocked) else {
+                    self.report(connection, &taken).await?;
+                    return Ok(Found::Nothing(entries_watch, taken_watch));
+                };
+                name
             }
         };
         let path = format!("{}/{name}", self.entries.path);
@@ -169,8 +165,9 @@ impl LockingQueue {
         // the cleanup then releases it. Each attempt has its own token, so that the cleanup of one does not release the
         // hold of a later one.
         let token = Uuid::new_v4().simple().to_string();
-        let session = self.entries.session.clone();
-        let mut znode = Cleanup::of_session(session, hold.clone(), owner, &token);
+        let mut znode = Cleanup::new(self.entries.session.clone(), hold.clone());
+        znode.owner = Some((owner, token.clone()));
+        znode.arm();
         let exists = Write::Check { path: &path, version: -1 };
         let take = Write::Create { path: &hold, data: token.as_bytes(), mode: CreateMode::Ephemeral };
         match connection.multi(&[exists, take]).await.map_err(Error::from) {
@@ -178,23 +175,15 @@ impl LockingQueue {
                 let entries = self.entries.clone();
                 Ok(Found::Held(HeldEntry { entries, path, data, owner, znode }))
             }
-            Err(error) if error.is_node_exists() || error.is_no_node() => {
-                znode.disarm();
-                Ok(Found::Skipped)
-            }
-            Err(error) => {
-                if error.outcome_unknown() {
-                    znode.run().await;
-                } else {
-                    znode.disarm();
-                }
+            Err(error) if error.outcome_unknown() => {
+                znode.run().await;
                 Err(error)
             }
+            Err(error) => {
+                znode.disarm();
+                if error.is_conflict() { Ok(Found::Skipped) } else { Err(error) }
+            }
         }
-    }
-
-    fn is_any_blocked(&self) -> bool {
-        !lock(&self.blocked).names.is_empty()
     }
 
     /// Returns the entries to skip.
@@ -213,9 +202,11 @@ impl LockingQueue {
         blocked.names.insert(name);
     }
 
-    /// Reports the blocked entries, and those of `holds` that are not ephemeral.
-    async fn report(&self, connection: &Connection, holds: &[String]) -> Result<(), Error> {
-        let read = if holds.is_empty() { Vec::new() } else { connection.get_many(holds).await? };
+    /// Reports the blocked entries, and the holds of the `taken` ones that are not ephemeral.
+    async fn report(&self, connection: &Connection, taken: &[String]) -> Result<(), Error> {
+        let holds = taken.iter().take(MAX_CHECKED).map(|name| format!("{}/{name}", self.taken));
+        let holds: Vec<String> = holds.collect();
+        let read = if holds.is_empty() { Vec::new() } else { connection.get_many(&holds).await? };
         let held = holds.iter().zip(&read);
         let held = held.filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?));
         let Blocked { names, wrong_znodes, .. } = &mut *lock(&self.blocked);
@@ -228,8 +219,8 @@ impl LockingQueue {
 }
 
 /// Returns the first entry that is neither held nor blocked.
-fn first_free(entries: Vec<String>, taken: Vec<String>, blocked: &HashSet<String>) -> Option<String> {
-    let taken: HashSet<String> = taken.into_iter().collect();
+fn first_free(entries: Vec<String>, taken: &[String], blocked: &HashSet<String>) -> Option<String> {
+    let taken: HashSet<&String> = taken.iter().collect();
     entries.into_iter().filter(|name| !taken.contains(name) && !blocked.contains(name)).min()
 }
 

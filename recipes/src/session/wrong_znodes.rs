@@ -62,13 +62,9 @@ impl Registry {
     }
 
     fn publish(&self, seen: &BTreeMap<WrongZnode, usize>) {
-        self.published.send_if_modified(|published| {
-            let changed = !published.iter().eq(seen.keys());
-            if changed {
-                *published = seen.keys().cloned().collect();
-            }
-            changed
-        });
+        if !self.published.borrow().iter().eq(seen.keys()) {
+            self.published.send_replace(seen.keys().cloned().collect());
+        }
     }
 }
 
@@ -84,9 +80,6 @@ impl WrongZnodeReporter {
     /// Replaces the set of reported znodes by `current`: reports new ones, and withdraws those that are not in it.
     pub fn update(&mut self, session: &Session, current: impl IntoIterator<Item = WrongZnode>) {
         let current: BTreeSet<WrongZnode> = current.into_iter().take(MAX_KEPT).collect();
-        if current.is_empty() && self.seen.is_empty() {
-            return;
-        }
         self.withdraw_except(&current);
         let registry = self.registry.get_or_insert_with(|| session.shared.wrong_znodes.clone());
         for wrong in current {

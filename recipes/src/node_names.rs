@@ -84,7 +84,9 @@ impl Role {
             Role::Reader | Role::Writer => {
                 kazoo_sequence(KAZOO_MARKER, name).or_else(|| kazoo_sequence(KAZOO_READ_MARKER, name))
             }
-            Role::Exclusive(_) => Some(curator_sequence(self.marker(), name)),
+            Role::Exclusive(_) => {
+                Some(name.rsplit_once(self.marker()).map_or(name, |(_, sequence)| sequence))
+            }
         }
     }
 
@@ -107,10 +109,6 @@ fn kazoo_sequence<'a>(marker: &str, name: &'a str) -> Option<&'a str> {
     let at = name.len().checked_sub(SEQUENCE_DIGITS)?;
     let (head, digits) = (name.get(..at)?, name.get(at..)?);
     (head.ends_with(marker) && digits.bytes().all(|b| b.is_ascii_digit())).then_some(digits)
-}
-
-fn curator_sequence<'a>(marker: &str, name: &'a str) -> &'a str {
-    name.rfind(marker).map_or(name, |at| &name[at + marker.len()..])
 }
 
 fn is_number(sequence: &str) -> bool {

@@ -283,30 +283,28 @@ impl DoubleBarrierGuard {
     /// Leaves, and waits until the other members have left, for at most `timeout`.
     pub async fn leave(mut self, timeout: Duration) -> Result<(), DoubleBarrierError> {
         let deadline = Instant::now() + timeout;
-        let error = match tokio::time::timeout_at(deadline, self.wait_until_all_left()).await {
+        let mut attempts = Attempts::until(&self.barrier.session, None, "leave", &self.barrier.path);
+        let mut wrong_znodes = WrongZnodeReporter::default();
+        let leaving = async {
+            loop {
+                let connection = attempts.connection().await?;
+                match self.leave_once(&connection, &mut wrong_znodes).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => {}
+                    Err(error) => attempts.failed_or_contended(error).await?,
+                }
+            }
+        };
+        let error = match tokio::time::timeout_at(deadline, leaving).await {
             Ok(Ok(())) => {
                 self.znode.disarm();
                 return Ok(());
             }
-            Ok(Err(error)) => error.into(),
+            Ok(Err(error)) => DoubleBarrierError::Failed(error),
             Err(_) => DoubleBarrierError::OthersInside { path: self.barrier.path.clone(), after: timeout },
         };
         self.znode.run().await;
         Err(error)
-    }
-
-    async fn wait_until_all_left(&self) -> Result<(), Error> {
-        let barrier = &self.barrier;
-        let mut attempts = Attempts::until(&barrier.session, None, "leave", &barrier.path);
-        let mut wrong_znodes = WrongZnodeReporter::default();
-        loop {
-            let connection = attempts.connection().await?;
-            match self.leave_once(&connection, &mut wrong_znodes).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error) => attempts.failed_or_contended(error).await?,
-            }
-        }
     }
 
     /// Reads the barrier once and carries out the next step. Returns true if all members have left.

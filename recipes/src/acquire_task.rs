@@ -93,7 +93,6 @@ impl AcquireTask {
             may_join: if_taken == IfTaken::Wait,
             connection: None,
             node: None,
-            creator: None,
         };
         session.spawn(task.run(released));
         AcquireTask { session: session.clone(), status, release }
@@ -146,8 +145,6 @@ struct Task<C> {
     connection: Option<Connection>,
     /// Znode that is or was held. Kept until it is deleted, which saves a request to remove the watch.
     node: Option<OwnedNode>,
-    /// Newest session in which the contender may have created a znode.
-    creator: Option<i64>,
 }
 
 impl<C: Acquirable> Task<C> {
@@ -182,7 +179,7 @@ impl<C: Acquirable> Task<C> {
                 // session ends first, ZooKeeper deletes the znode.
                 tokio::select! {
                     _ = &mut *released => {}
-                    () = session_ended(&self.session, self.creator) => {}
+                    () = session_ended(&self.session, &self.connection) => {}
                 }
                 return Ok(());
             }
@@ -245,7 +242,6 @@ impl<C: Acquirable> Task<C> {
         if self.connection.replace(connection.clone()).is_some() {
             self.contender.on(Event::Disconnected);
         }
-        self.creator = Some(connection.session_id());
         self.contender.on(Event::Connected(connection.session_id()));
     }
 
@@ -262,7 +258,7 @@ impl<C: Acquirable> Task<C> {
             }
             let connection = tokio::select! {
                 biased;
-                () = session_ended(&session, self.creator) => return false,
+                () = session_ended(&session, &self.connection) => return false,
                 connection = next_connection(&session) => connection,
             };
             let Some(connection) = connection else { return false };
@@ -308,8 +304,9 @@ async fn next_connection(session: &Session) -> Option<Connection> {
     }
 }
 
-/// Waits until the session with the id `creator` has ended.
-async fn session_ended(session: &Session, creator: Option<i64>) {
+/// Waits until the session of `connection`, the newest one in which a znode may have been created, has ended.
+async fn session_ended(session: &Session, connection: &Option<Connection>) {
+    let creator = connection.as_ref().map(Connection::session_id);
     let mut states = session.watch();
     // An error means that the session's task has ended.
     let _ = states

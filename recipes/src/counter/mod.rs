@@ -62,7 +62,7 @@ use self::addition::{Addition, AdditionRecord, Event, Step, SumWrite, ZnodeVersi
 use crate::dedup_record::{self, DedupRecord, RecordState};
 use crate::error::excerpt;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::session::{BulkRead, MultiError, Write, Written, WrongZnodeReporter};
+use crate::session::{MultiError, Write, Written, WrongZnodeReporter};
 use crate::wrong_znode::WrongZnode;
 use crate::{Connection, Error, Session};
 
@@ -249,18 +249,11 @@ impl Counter {
         if sync {
             connection.sync().await?;
         }
-        let (data, stat, record) = match record {
-            None => {
-                let (data, stat) = connection.get_or_create(&self.path).await?;
-                (data, stat, AdditionRecord::Unused)
-            }
+        let (found, record) = match record {
+            None => (None, AdditionRecord::Unused),
             Some(record) => {
                 let mut reads = connection.get_many(&[&self.path, record.path()]).await?.into_iter();
-                let (data, stat) = match reads.next() {
-                    Some(BulkRead::Data(data, stat)) => (data, stat),
-                    // A separate read creates the znode, or returns the reason why it cannot be read.
-                    _ => connection.get_or_create(&self.path).await?,
-                };
+                let found = reads.next().and_then(|read| read.found(&self.path).ok().flatten());
                 let state = reads.next().map(|read| dedup_record::decode(read, record.path(), token));
                 let state = match state.transpose()? {
                     None | Some(RecordState::Missing) => AdditionRecord::Missing,
@@ -270,8 +263,13 @@ impl Counter {
                         sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own)
                     }
                 };
-                (data, stat, state)
+                (found, state)
             }
+        };
+        let (data, stat) = match found {
+            Some(found) => found,
+            // A separate read creates the znode, or returns the reason why it cannot be read.
+            None => connection.get_or_create(&self.path).await?,
         };
         // The addition counts, but the counter is deleted with the session of its creator. Logged once.
         WrongZnodeReporter::default()

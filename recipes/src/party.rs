@@ -46,8 +46,7 @@ use uuid::Uuid;
 use crate::cleanup::Cleanup;
 use crate::persistent_node::NodeState;
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::session::{BulkRead, WrongZnodeReporter};
-use crate::wrong_znode::WrongZnode;
+use crate::session::{BulkRead, WrongZnodeReporter, not_ephemeral};
 use crate::{Connection, Error, PersistentNode, Session};
 
 /// Suffix of a member's name in Kazoo's `Party`.
@@ -128,13 +127,11 @@ impl Party {
         let membership = Membership { znode, state: state.clone(), _data: data };
         let mut attempts = Attempts::new(&self.session, self.timeout, "join", &self.path);
         let held = attempts.bounded(async { state.wait_for(|state| state.held).await.map(drop) }).await;
-        match held {
-            Ok(_) => Ok(membership),
-            Err(error) => {
-                membership.leave().await;
-                Err(error.into())
-            }
+        if let Err(error) = held {
+            membership.leave().await;
+            return Err(error.into());
         }
+        Ok(membership)
     }
 
     /// Returns the sorted identifiers of the members. An identifier that joined several times occurs that often.
@@ -183,7 +180,7 @@ impl Party {
         changed(self.identifiers(connection, names, wrong_znodes).await?);
         if let Some(paths) = paths {
             let read = connection.get_many(&paths).await?;
-            wrong_znodes.update(connection.session(), wrong_members(&paths, &read));
+            wrong_znodes.update(connection.session(), not_ephemeral(&paths, &read));
         }
         connection.watch_event(watcher).await;
         Ok(())
@@ -203,12 +200,8 @@ impl Party {
             let is_member = |name: &&String| name.contains(MEMBER_SUFFIX);
             let paths: Vec<String> =
                 names.iter().filter(is_member).map(|name| format!("{}/{name}", self.path)).collect();
-            if paths.is_empty() {
-                wrong_znodes.clear();
-                return Ok(Vec::new());
-            }
             let read = connection.get_many(&paths).await?;
-            wrong_znodes.update(connection.session(), wrong_members(&paths, &read));
+            wrong_znodes.update(connection.session(), not_ephemeral(&paths, &read));
             read.into_iter()
                 .filter_map(|read| match read {
                     BulkRead::Data(data, _) => Some(String::from_utf8_lossy(&data).into_owned()),
@@ -219,11 +212,6 @@ impl Party {
         members.sort_unstable();
         Ok(members)
     }
-}
-
-/// Returns the members that are not ephemeral.
-fn wrong_members(paths: &[String], read: &[BulkRead]) -> impl Iterator<Item = WrongZnode> {
-    paths.iter().zip(read).filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?))
 }
 
 impl Membership {

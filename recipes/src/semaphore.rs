@@ -53,8 +53,7 @@ use crate::lock_queue::Contender;
 use crate::node_names::{ContenderId, Naming};
 use crate::owned_node::OwnedNode;
 use crate::permit_state::{Event, PermitState, Step};
-use crate::session::{CreateMode, Write, WrongZnodeReporter};
-use crate::wrong_znode::WrongZnode;
+use crate::session::{CreateMode, Write, WrongZnodeReporter, not_ephemeral};
 use crate::{Connection, Error, Session};
 
 /// Maximum number of permits in use whose type is checked.
@@ -197,9 +196,7 @@ impl Waiter {
         let paths: Vec<String> =
             in_use.iter().take(MAX_CHECKED_PERMITS).map(|name| format!("{path}/{name}")).collect();
         let read = connection.get_many(&paths).await?;
-        let wrong = paths.iter().zip(&read);
-        let wrong = wrong.filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?));
-        self.wrong_znodes.update(connection.session(), wrong);
+        self.wrong_znodes.update(connection.session(), not_ephemeral(&paths, &read));
         self.permit_changes = Some(permit_changes);
         Ok(Event::NoPermitAvailable)
     }

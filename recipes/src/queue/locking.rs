@@ -13,7 +13,7 @@ use crate::cleanup::Cleanup;
 use crate::clock::BootInstant;
 use crate::idempotent_write::Failure;
 use crate::retry::Attempts;
-use crate::session::{CreateMode, Write, WrongZnodeReporter, lock};
+use crate::session::{CreateMode, Write, WrongZnodeReporter, lock, not_ephemeral};
 use crate::wrong_znode::{WrongZnode, ZnodeProblem};
 use crate::{Connection, Error, Session};
 
@@ -206,14 +206,13 @@ impl LockingQueue {
     async fn report(&self, connection: &Connection, taken: &[String]) -> Result<(), Error> {
         let holds = taken.iter().take(MAX_CHECKED).map(|name| format!("{}/{name}", self.taken));
         let holds: Vec<String> = holds.collect();
-        let read = if holds.is_empty() { Vec::new() } else { connection.get_many(&holds).await? };
-        let held = holds.iter().zip(&read);
-        let held = held.filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?));
+        let read = connection.get_many(&holds).await?;
         let Blocked { names, wrong_znodes, .. } = &mut *lock(&self.blocked);
         let parent = &self.entries.path;
         let blocked =
             names.iter().map(|name| WrongZnode::new(format!("{parent}/{name}"), ZnodeProblem::HasChildren));
-        wrong_znodes.update(connection.session(), blocked.chain(held).take(MAX_REPORTED));
+        wrong_znodes
+            .update(connection.session(), blocked.chain(not_ephemeral(&holds, &read)).take(MAX_REPORTED));
         Ok(())
     }
 }

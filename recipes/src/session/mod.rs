@@ -43,6 +43,7 @@ use crate::wrong_znode::WrongZnode;
 pub use connection::{BulkRead, Connection};
 pub use multi::{CreateMode, MultiError, Write, Written};
 pub use wrong_znodes::WrongZnodeReporter;
+pub(crate) use wrong_znodes::not_ephemeral;
 
 /// Number of earlier sessions that are remembered. Their znodes disappear within one session timeout, so only the
 /// newest few can still own any.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use super::{Session, lock};
+use super::{BulkRead, Session, lock};
 use crate::wrong_znode::{WrongZnode, shown};
 
 /// Maximum number of wrong znodes that a session, or one recipe, keeps; more are not reported.
@@ -66,6 +66,12 @@ impl Registry {
             self.published.send_replace(seen.keys().cloned().collect());
         }
     }
+}
+
+/// Returns those of the znodes at `paths`, as [`Connection::get_many`](super::Connection::get_many) has read them, that
+/// are not ephemeral.
+pub(crate) fn not_ephemeral(paths: &[String], reads: &[BulkRead]) -> impl Iterator<Item = WrongZnode> {
+    paths.iter().zip(reads).filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?))
 }
 
 /// Reports the wrong znodes that one recipe sees in [`Session::wrong_znodes`]. They are withdrawn when this is dropped.

@@ -202,11 +202,7 @@ impl<C: Acquirable> Task<C> {
                 }
                 Progress::Busy | Progress::Waiting => match self.contender.is_taken(connection).await {
                     Ok(true) => return Some(Ok(())),
-                    Ok(false) => {
-                        self.may_join = true;
-                        Ok(())
-                    }
-                    Err(error) => Err(error.into()),
+                    result => result.map(|_| self.may_join = true).map_err(AcquireError::from),
                 },
                 Progress::Acquired(path) => match self.contender.own(connection, path).await {
                     Ok(Some(verified)) => {

@@ -33,7 +33,7 @@ pub(crate) enum RecordState {
 #[derive(Debug)]
 pub(crate) struct DedupRecord {
     parent: String,
-    znode: Cleanup,
+    pub(crate) znode: Cleanup,
 }
 
 impl DedupRecord {
@@ -42,10 +42,6 @@ impl DedupRecord {
     pub(crate) fn new(session: Session, parent: String) -> DedupRecord {
         let path = format!("{parent}/{}", Uuid::new_v4().simple());
         DedupRecord { parent, znode: Cleanup::new(session, path) }
-    }
-
-    pub(crate) fn path(&self) -> &str {
-        &self.znode.path
     }
 
     /// Creates the znode, and removes the records of other clients that are older than [`MAX_AGE`].
@@ -88,11 +84,6 @@ impl DedupRecord {
             }
         }
         Ok(())
-    }
-
-    /// Removes the znode. Waits at most a session timeout.
-    pub(crate) async fn remove(self) {
-        self.znode.run().await;
     }
 }
 

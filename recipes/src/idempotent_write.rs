@@ -105,7 +105,7 @@ impl IdempotentWriter {
 
     /// Removes the record.
     pub(crate) async fn close(self) {
-        self.record.remove().await;
+        self.record.znode.run().await;
     }
 
     /// Makes `writes`, only in `session` if it is given.
@@ -144,7 +144,7 @@ impl IdempotentWriter {
             let waited = match result {
                 Ok(Event::Stale) => {
                     state.on(Event::Stale);
-                    let path = self.record.path().to_owned();
+                    let path = self.record.znode.path.clone();
                     let error = Error::Refused { operation: "multi", path, source: zk::Error::BadVersion };
                     attempts.contended(error).await
                 }
@@ -166,7 +166,7 @@ impl IdempotentWriter {
     }
 
     async fn read(&self, connection: &Connection, token: &str) -> Result<RecordState, Error> {
-        let path = self.record.path();
+        let path = &self.record.znode.path;
         match connection.synced().await?.get_many(&[path]).await?.pop() {
             Some(read) => dedup_record::decode(read, path, token),
             None => Ok(RecordState::Missing),
@@ -182,7 +182,7 @@ impl IdempotentWriter {
         writes: &[Write<'_>],
     ) -> Result<(), MultiError> {
         let data = dedup_record::encode(token, "");
-        let set = Write::Set { path: self.record.path(), data: data.as_bytes(), version: Some(version) };
+        let set = Write::Set { path: &self.record.znode.path, data: data.as_bytes(), version: Some(version) };
         let mut all = vec![set];
         all.extend_from_slice(writes);
         connection.multi(&all).await.map(drop)

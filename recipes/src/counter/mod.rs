@@ -205,10 +205,7 @@ impl Counter {
                 Step::Overflow(value) => {
                     return Err(CounterError::Overflow { path: self.path.clone(), value, amount });
                 }
-                Step::Unknown => {
-                    let (path, source) = (self.path.clone(), attempts.last_error());
-                    return Err(CounterError::OutcomeUnknown { path, amount, source });
-                }
+                Step::Unknown => return Err(failed(&addition, attempts.last_error())),
             };
             let waited = match result {
                 Ok(event) => {
@@ -233,7 +230,7 @@ impl Counter {
     /// Deletes the dedup record of an exact counter. Dropping the counter also does, a little later.
     pub async fn close(self) {
         if let Some(record) = self.state.into_inner().record {
-            record.remove().await;
+            record.znode.run().await;
         }
     }
 
@@ -252,9 +249,9 @@ impl Counter {
         let (found, record) = match record {
             None => (None, AdditionRecord::Unused),
             Some(record) => {
-                let mut reads = connection.get_many(&[&self.path, record.path()]).await?.into_iter();
+                let mut reads = connection.get_many(&[&self.path, &record.znode.path]).await?.into_iter();
                 let found = reads.next().and_then(|read| read.found(&self.path).ok().flatten());
-                let state = reads.next().map(|read| dedup_record::decode(read, record.path(), token));
+                let state = reads.next().map(|read| dedup_record::decode(read, &record.znode.path, token));
                 let state = match state.transpose()? {
                     None | Some(RecordState::Missing) => AdditionRecord::Missing,
                     Some(RecordState::Other(version)) => AdditionRecord::Other(version),
@@ -313,7 +310,8 @@ impl Counter {
         let sum = write.sum.to_string();
         let text = dedup_record::encode(token, &sum);
         let counter = Write::Set { path: &self.path, data: sum.as_bytes(), version: Some(write.at.version) };
-        let record = Write::Set { path: record.path(), data: text.as_bytes(), version: write.record_version };
+        let record =
+            Write::Set { path: &record.znode.path, data: text.as_bytes(), version: write.record_version };
         let writes: Vec<Write<'_>> = first.into_iter().chain([counter, record]).collect();
         connection.multi(&writes).await
     }

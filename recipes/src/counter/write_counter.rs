@@ -121,7 +121,7 @@ impl WriteCounter {
     pub async fn close(&self) {
         let record = self.state.lock().await.counter.state.lock().await.record.take();
         if let Some(record) = record {
-            record.remove().await;
+            record.znode.run().await;
         }
     }
 }

@@ -134,28 +134,24 @@ impl Barrier {
 
     /// Waits until the barrier is open, without a time limit.
     pub async fn wait(&self) -> Result<(), Error> {
-        self.wait_until_passed(None, None).await.map(|_| ())
+        self.wait_until_passed(None, Duration::MAX).await.map(|_| ())
     }
 
     /// Waits until the barrier is open, for at most `timeout`. Returns false after a timeout.
     pub async fn wait_within(&self, timeout: Duration) -> Result<bool, Error> {
-        self.wait_until_passed(None, Some(timeout)).await
+        self.wait_until_passed(None, timeout).await
     }
 
     /// Waits until `generation` has ended, without a time limit. Returns at once if the barrier is open or a later
     /// generation is closed.
     pub async fn wait_for_generation(&self, generation: i64) -> Result<(), Error> {
-        self.wait_until_passed(Some(generation), None).await.map(|_| ())
+        self.wait_until_passed(Some(generation), Duration::MAX).await.map(|_| ())
     }
 
     /// Waits until the generation `awaited`, or the one that is closed at first, has ended.
-    async fn wait_until_passed(
-        &self,
-        mut awaited: Option<i64>,
-        timeout: Option<Duration>,
-    ) -> Result<bool, Error> {
+    async fn wait_until_passed(&self, mut awaited: Option<i64>, timeout: Duration) -> Result<bool, Error> {
         let waiting = async {
-            let mut attempts = Attempts::until(&self.session, None, "wait at", &self.path);
+            let mut attempts = Attempts::new(&self.session, Duration::MAX, "wait at", &self.path);
             loop {
                 let connection = attempts.connection().await?;
                 match self.wait_over(&connection, &mut awaited).await {
@@ -164,7 +160,6 @@ impl Barrier {
                 }
             }
         };
-        let Some(timeout) = timeout else { return waiting.await };
         tokio::time::timeout(timeout, waiting).await.unwrap_or(Ok(false))
     }
 

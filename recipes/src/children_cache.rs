@@ -41,6 +41,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -110,7 +111,7 @@ impl ChildrenCache {
 
     /// Keeps the cache current until an error occurs that a retry cannot solve.
     pub async fn run(self) -> CacheError {
-        let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
+        let mut attempts = Attempts::new(&self.session, Duration::MAX, "watch", &self.path);
         let cache = &self;
         let follow = |connection: Connection| async move {
             tokio::select! {

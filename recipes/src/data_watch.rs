@@ -37,6 +37,8 @@
 //! # }
 //! ```
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 use zookeeper_client::Stat;
 
@@ -76,7 +78,7 @@ impl DataWatch {
 
     /// Watches until an error occurs that a retry cannot solve.
     pub async fn run(self) -> Error {
-        let mut attempts = Attempts::until(&self.session, None, "watch", &self.path);
+        let mut attempts = Attempts::new(&self.session, Duration::MAX, "watch", &self.path);
         loop {
             if let Err(error) = attempts.retry(|connection| self.watch_over(connection)).await {
                 return error;

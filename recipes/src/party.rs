@@ -147,15 +147,13 @@ impl Party {
     /// Calls `changed` with the members, as [`Party::members`] returns them, now and whenever they may have changed.
     /// Several changes in quick succession cause one call. Returns when an error occurs that a retry cannot solve.
     pub async fn follow(&self, mut changed: impl FnMut(Vec<String>)) -> PartyError {
-        let mut attempts = Attempts::until(&self.session, None, "look at", &self.path);
+        let mut attempts = Attempts::new(&self.session, Duration::MAX, "look at", &self.path);
         let mut wrong_znodes = WrongZnodeReporter::default();
         loop {
-            let result = match attempts.connection().await {
-                Ok(connection) => self.follow_over(&connection, &mut changed, &mut wrong_znodes).await,
-                Err(error) => Err(error),
-            };
-            let Err(error) = result else { continue };
-            if let Err(error) = attempts.failed(error).await {
+            let connection = self.session.connection().await;
+            if let Err(error) = self.follow_over(&connection, &mut changed, &mut wrong_znodes).await
+                && let Err(error) = attempts.failed(error).await
+            {
                 return error.into();
             }
         }

@@ -28,23 +28,15 @@ pub(crate) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    /// Creates attempts that end after `timeout`. `operation` and `path` are for error messages.
+    /// Creates attempts that end after `timeout`, or never if it is [`Duration::MAX`]. `operation` and `path` are for
+    /// error messages.
     pub(crate) fn new(
         session: &'a Session,
         timeout: Duration,
         operation: &'static str,
         path: &'a str,
     ) -> Self {
-        Attempts::until(session, Instant::now().checked_add(timeout), operation, path)
-    }
-
-    /// Creates attempts that end at `deadline`, or never.
-    pub(crate) fn until(
-        session: &'a Session,
-        deadline: Option<Instant>,
-        operation: &'static str,
-        path: &'a str,
-    ) -> Self {
+        let deadline = Instant::now().checked_add(timeout);
         let delays = Delays::new(MIN_DELAY, MAX_DELAY);
         Attempts { session, operation, path, deadline, delays, last_error: None }
     }

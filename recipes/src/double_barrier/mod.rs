@@ -56,7 +56,6 @@ mod generation;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::generation::{EnterStep, LeaveStep, Member};
@@ -143,7 +142,7 @@ impl DoubleBarrier {
         let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
         znode.arm();
         let (mut members, mut wrong_znodes) = (0, WrongZnodeReporter::default());
-        let mut attempts = Attempts::until(&self.session, None, "enter", &self.path);
+        let mut attempts = Attempts::new(&self.session, Duration::MAX, "enter", &self.path);
         let entering = async {
             loop {
                 let connection = attempts.connection().await?;
@@ -282,8 +281,7 @@ impl DoubleBarrierGuard {
 
     /// Leaves, and waits until the other members have left, for at most `timeout`.
     pub async fn leave(mut self, timeout: Duration) -> Result<(), DoubleBarrierError> {
-        let deadline = Instant::now() + timeout;
-        let mut attempts = Attempts::until(&self.barrier.session, None, "leave", &self.barrier.path);
+        let mut attempts = Attempts::new(&self.barrier.session, Duration::MAX, "leave", &self.barrier.path);
         let mut wrong_znodes = WrongZnodeReporter::default();
         let leaving = async {
             loop {
@@ -295,7 +293,7 @@ impl DoubleBarrierGuard {
                 }
             }
         };
-        let error = match tokio::time::timeout_at(deadline, leaving).await {
+        let error = match tokio::time::timeout(timeout, leaving).await {
             Ok(Ok(())) => {
                 self.znode.disarm();
                 return Ok(());

@@ -96,21 +96,20 @@ impl LockingQueue {
 
     /// Takes the next free entry. Returns `None` if there is none.
     pub async fn take(&self) -> Result<Option<HeldEntry>, QueueError> {
-        let deadline = Instant::now().checked_add(self.entries.timeout);
-        self.next(deadline, false).await
+        self.next(self.entries.timeout, false).await
     }
 
     /// Takes the next free entry, and waits up to `wait` for one. Returns `None` if there was none.
     pub async fn take_within(&self, wait: Duration) -> Result<Option<HeldEntry>, QueueError> {
-        match tokio::time::timeout(wait, self.next(None, true)).await {
+        match tokio::time::timeout(wait, self.next(Duration::MAX, true)).await {
             Ok(result) => result,
             Err(_) => Ok(None),
         }
     }
 
-    async fn next(&self, deadline: Option<Instant>, wait: bool) -> Result<Option<HeldEntry>, QueueError> {
+    async fn next(&self, timeout: Duration, wait: bool) -> Result<Option<HeldEntry>, QueueError> {
         let entries = &self.entries;
-        let mut attempts = Attempts::until(&entries.session, deadline, "take from", &entries.path);
+        let mut attempts = Attempts::new(&entries.session, timeout, "take from", &entries.path);
         loop {
             let connection = attempts.connection().await?;
             match self.find(&connection).await {

@@ -112,10 +112,8 @@ impl AcquireTask {
         let state = session.state();
         let mut states = session.watch();
         let cleaned_up = async {
-            match status.wait_for(|status| matches!(status, Status::Ended { .. })).await.as_deref() {
-                Ok(Status::Ended { cleaned_up, .. }) => *cleaned_up,
-                _ => false,
-            }
+            let ended = status.wait_for(|status| matches!(status, Status::Ended { .. })).await;
+            matches!(ended.as_deref(), Ok(Status::Ended { cleaned_up: true, .. }))
         };
         let disconnected = async {
             // An error means that the session's task has ended, so no further request will be confirmed.

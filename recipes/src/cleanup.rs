@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 use tracing::debug;
 
 use crate::retry::{Attempts, DEFAULT_TIMEOUT};
-use crate::{Connection, Error, Session};
+use crate::{Connection, Session};
 
 /// A znode that is deleted when this value is dropped.
 #[derive(Debug)]
@@ -76,21 +76,20 @@ impl Drop for Cleanup {
 async fn remove(session: Session, path: String, owner: Option<(i64, String)>) {
     let timeout = DEFAULT_TIMEOUT.max(session.state().timeout);
     let mut attempts = Attempts::new(&session, timeout, "delete", &path);
-    let owner = owner.as_ref();
-    if let Err(error) = attempts.retry(|connection| remove_over(connection, &path, owner)).await {
+    let (path, owner) = (&path, &owner);
+    let delete = |connection: Connection| async move {
+        if let Some((owner, data)) = owner {
+            if *owner != connection.session_id() {
+                return Ok(());
+            }
+            let Some((found, stat)) = connection.synced().await?.get_opt(path).await? else { return Ok(()) };
+            if stat.ephemeral_owner != *owner || found != data.as_bytes() {
+                return Ok(());
+            }
+        }
+        connection.delete_if_exists(path, None).await.map(drop)
+    };
+    if let Err(error) = attempts.retry(delete).await {
         debug!(path, %error, "cannot delete the znode in time");
     }
-}
-
-async fn remove_over(connection: Connection, path: &str, owner: Option<&(i64, String)>) -> Result<(), Error> {
-    if let Some((owner, data)) = owner {
-        if *owner != connection.session_id() {
-            return Ok(());
-        }
-        let Some((found, stat)) = connection.synced().await?.get_opt(path).await? else { return Ok(()) };
-        if stat.ephemeral_owner != *owner || found != data.as_bytes() {
-            return Ok(());
-        }
-    }
-    connection.delete_if_exists(path, None).await.map(drop)
 }

@@ -138,10 +138,7 @@ fn server_address(server: &str) -> Result<String, &'static str> {
 
 /// Checks an IPv6 address, which may have a zone.
 fn check_ipv6(text: &str) -> Result<(), &'static str> {
-    let (address, zone) = match text.split_once('%') {
-        Some((address, zone)) => (address, Some(zone)),
-        None => (text, None),
-    };
+    let (address, zone) = text.split_once('%').map_or((text, None), |(address, zone)| (address, Some(zone)));
     if address.parse::<std::net::Ipv6Addr>().is_err() {
         return Err("the text in [ ] is not an IPv6 address");
     }

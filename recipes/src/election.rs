@@ -153,10 +153,9 @@ impl Election {
             let connection = self.session.connection().await;
             backoff.reconnected();
             self.contender.on(Event::Connected(connection.session_id()));
-            let lost = connection.clone();
             let left = tokio::select! {
                 biased;
-                () = lost.lost() => None,
+                () = connection.lost() => None,
                 () = self.contend(&connection, &mut lead, &mut done, &mut backoff) => done.take(),
             };
             self.standing.send_replace(Standing::Inactive);
@@ -194,24 +193,14 @@ impl Election {
                     self.contender.carry_out(connection, step).await
                 }
             };
-            let event = match result {
-                Ok(event) => {
-                    match event {
-                        // The predecessor has left: joining the queue has succeeded.
-                        Event::WatchFired => backoff.reset(),
-                        Event::Created(_) | Event::Deposed | Event::OutcomeUnknown => {
-                            backoff.conflict().await
-                        }
-                        _ => {}
-                    }
-                    event
-                }
-                Err(error) => {
-                    backoff.pause(connection.session(), &error).await;
-                    Event::OutcomeUnknown
-                }
-            };
-            self.contender.on(event);
+            match &result {
+                // The predecessor has left: joining the queue has succeeded.
+                Ok(Event::WatchFired) => backoff.reset(),
+                Ok(Event::Created(_) | Event::Deposed | Event::OutcomeUnknown) => backoff.conflict().await,
+                Ok(_) => {}
+                Err(error) => backoff.pause(connection.session(), error).await,
+            }
+            self.contender.on(result.unwrap_or(Event::OutcomeUnknown));
         }
     }
 

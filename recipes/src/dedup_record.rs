@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::cleanup::Cleanup;
 use crate::session::{BulkRead, CreateMode};
-use crate::{Connection, Error, Session};
+use crate::{Connection, Error, Session, Stat};
 
 /// Age after which any client that creates a record removes another one, counted from its last write. A client whose
 /// record is missing while an outcome is open reports that outcome as unknown, so removal cannot cause a wrong result.
@@ -92,11 +92,11 @@ pub(crate) fn encode(token: &str, note: &str) -> String {
     format!("{token} {note}")
 }
 
-/// Parses the record at `path` with regard to the write with this token.
-pub(crate) fn decode(read: BulkRead, path: &str, token: &str) -> Result<RecordState, Error> {
-    let Some((data, stat)) = read.found(path)? else { return Ok(RecordState::Missing) };
+/// Returns the state of a record, as it was read, with regard to the write with this token.
+pub(crate) fn decode(found: Option<(Vec<u8>, Stat)>, token: &str) -> RecordState {
+    let Some((data, stat)) = found else { return RecordState::Missing };
     match String::from_utf8_lossy(&data).split_once(' ') {
-        Some((last, note)) if last == token => Ok(RecordState::Own(note.to_owned())),
-        _ => Ok(RecordState::Other(stat.version)),
+        Some((last, note)) if last == token => RecordState::Own(note.to_owned()),
+        _ => RecordState::Other(stat.version),
     }
 }

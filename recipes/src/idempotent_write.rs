@@ -122,7 +122,10 @@ impl IdempotentWriter {
             let connection = attempts.connection().await.map_err(|error| state.failure(error))?;
             let over = session.is_some_and(|session| session != connection.session_id());
             let result = match state.step {
-                Step::ReadRecord => self.read(&connection, &token).await.map(Event::Read),
+                Step::ReadRecord => {
+                    let read = async { connection.synced().await?.get_opt(&self.record.znode.path).await };
+                    read.await.map(|found| Event::Read(dedup_record::decode(found, &token)))
+                }
                 Step::CreateRecord => self.record.create(&connection).await.map(|()| Event::RecordCreated),
                 Step::Write(_) if over && state.unconfirmed.is_none() => return Err(Failure::SessionOver),
                 // The lost attempt must not take effect later: a write of the record alone changes the version that it
@@ -162,14 +165,6 @@ impl IdempotentWriter {
                 }
             };
             waited.map_err(|error| state.failure(error))?;
-        }
-    }
-
-    async fn read(&self, connection: &Connection, token: &str) -> Result<RecordState, Error> {
-        let path = &self.record.znode.path;
-        match connection.synced().await?.get_many(&[path]).await?.pop() {
-            Some(read) => dedup_record::decode(read, path, token),
-            None => Ok(RecordState::Missing),
         }
     }
 

@@ -251,14 +251,12 @@ impl Counter {
             Some(record) => {
                 let mut reads = connection.get_many(&[&self.path, &record.znode.path]).await?.into_iter();
                 let found = reads.next().and_then(|read| read.found(&self.path).ok().flatten());
-                let state = reads.next().map(|read| dedup_record::decode(read, &record.znode.path, token));
-                let state = match state.transpose()? {
-                    None | Some(RecordState::Missing) => AdditionRecord::Missing,
-                    Some(RecordState::Other(version)) => AdditionRecord::Other(version),
+                let state = reads.next().map(|read| read.found(&record.znode.path)).transpose()?.flatten();
+                let state = match dedup_record::decode(state, token) {
+                    RecordState::Missing => AdditionRecord::Missing,
+                    RecordState::Other(version) => AdditionRecord::Other(version),
                     // Written by this process, so it is a number.
-                    Some(RecordState::Own(sum)) => {
-                        sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own)
-                    }
+                    RecordState::Own(sum) => sum.parse().map_or(AdditionRecord::Missing, AdditionRecord::Own),
                 };
                 (found, state)
             }

@@ -111,7 +111,6 @@ pub struct DoubleBarrier {
 pub struct DoubleBarrierGuard {
     barrier: DoubleBarrier,
     znode: Cleanup,
-    name: String,
     generation: i64,
 }
 
@@ -138,16 +137,15 @@ impl DoubleBarrier {
 
     /// Joins, and waits until the group is complete, for at most `timeout`. Each call is a separate member.
     pub async fn enter(&self, timeout: Duration) -> Result<DoubleBarrierGuard, DoubleBarrierError> {
-        let name = Uuid::new_v4().simple().to_string();
-        let mut znode = Cleanup::new(self.session.clone(), format!("{}/{name}", self.path));
+        let own = format!("{}/{}", self.path, Uuid::new_v4().simple());
+        let mut znode = Cleanup::new(self.session.clone(), own.clone());
         znode.arm();
         let (mut members, mut wrong_znodes) = (0, WrongZnodeReporter::default());
         let mut attempts = Attempts::new(&self.session, Duration::MAX, "enter", &self.path);
         let entering = async {
             loop {
                 let connection = attempts.connection().await?;
-                let own = &znode.path;
-                match self.enter_once(&connection, &name, own, &mut members, &mut wrong_znodes).await {
+                match self.enter_once(&connection, &own, &mut members, &mut wrong_znodes).await {
                     Ok(Some(generation)) => return Ok(generation),
                     Ok(None) => {}
                     Err(error) => attempts.failed_or_contended(error).await?,
@@ -156,7 +154,7 @@ impl DoubleBarrier {
         };
         let error = match tokio::time::timeout(timeout, entering).await {
             Ok(Ok(generation)) => {
-                return Ok(DoubleBarrierGuard { barrier: self.clone(), znode, name, generation });
+                return Ok(DoubleBarrierGuard { barrier: self.clone(), znode, generation });
             }
             Ok(Err(error)) => DoubleBarrierError::Failed(error),
             Err(_) => {
@@ -172,7 +170,6 @@ impl DoubleBarrier {
     async fn enter_once(
         &self,
         connection: &Connection,
-        name: &str,
         own: &str,
         members: &mut usize,
         wrong_znodes: &mut WrongZnodeReporter,
@@ -182,7 +179,7 @@ impl DoubleBarrier {
         let (_, ready_created) = connection.stat_and_watch(&ready).await?;
         let snapshot = self.read(connection, wrong_znodes).await?;
         *members = snapshot.members.len();
-        match generation::enter_step(name, self.size, &snapshot.members, snapshot.ready) {
+        match generation::enter_step(own, self.size, &snapshot.members, snapshot.ready) {
             EnterStep::Pass(generation) => return Ok(Some(generation)),
             EnterStep::Join => {
                 let data = self.identifier.as_bytes();
@@ -251,15 +248,16 @@ impl DoubleBarrier {
         };
         let mut snapshot = Snapshot { members: Vec::new(), ready: None, parent };
         let mut wrong = Vec::new();
-        for ((name, path), read) in names.into_iter().zip(paths.iter().skip(1)).zip(reads) {
+        let ready = self.ready();
+        for (path, read) in paths.into_iter().skip(1).zip(reads) {
             let BulkRead::Data(_, stat) = read else { continue };
-            if name == "ready" {
+            if path == ready {
                 snapshot.ready = Some(stat.czxid);
             } else if self.session.is_previous_session(stat.ephemeral_owner) {
-                connection.delete(path, None).await?;
+                connection.delete(&path, None).await?;
             } else {
-                wrong.extend(WrongZnode::not_ephemeral(path, &stat));
-                snapshot.members.push(Member { name, czxid: stat.czxid });
+                wrong.extend(WrongZnode::not_ephemeral(&path, &stat));
+                snapshot.members.push(Member { path, czxid: stat.czxid });
             }
         }
         wrong_znodes.update(connection.session(), wrong);
@@ -317,7 +315,7 @@ impl DoubleBarrierGuard {
         let count_change = barrier.count_change(&snapshot);
         let delete_ready = Write::Delete { path: &ready, version: None };
         let delete_own = Write::Delete { path: &self.znode.path, version: None };
-        match generation::leave_step(&self.name, self.generation, &snapshot.members, snapshot.ready) {
+        match generation::leave_step(&self.znode.path, self.generation, &snapshot.members, snapshot.ready) {
             LeaveStep::Done { delete_ready: false } => return Ok(true),
             LeaveStep::Done { delete_ready: true } => {
                 return match connection.multi(&[count_change, delete_ready]).await.map_err(Error::from) {
@@ -331,8 +329,8 @@ impl DoubleBarrierGuard {
             LeaveStep::DeleteLast { delete_ready: false } | LeaveStep::Delete => {
                 connection.delete(&self.znode.path, None).await?;
             }
-            LeaveStep::WaitFor(name) => {
-                let (stat, changed) = connection.stat_and_watch(&format!("{}/{name}", barrier.path)).await?;
+            LeaveStep::WaitFor(path) => {
+                let (stat, changed) = connection.stat_and_watch(&path).await?;
                 if stat.is_some() {
                     connection.watch_event(changed).await;
                 }

@@ -104,7 +104,6 @@ impl Contender {
         let children = connection.children_or_empty(&self.path).await?;
         let names: Vec<String> = self.state.own_names(&children).into_iter().map(str::to_owned).collect();
         let own = match names.as_slice() {
-            [] => Vec::new(),
             [only] if self.created.as_ref() == Some(only) => vec![(only.clone(), connection.session_id())],
             _ => {
                 let paths: Vec<String> = names.iter().map(|name| self.path_of(name)).collect();
@@ -182,8 +181,8 @@ impl Acquirable for Contender {
     }
 
     async fn is_taken(&self, connection: &Connection) -> Result<bool, Error> {
-        connection.sync().await?;
-        let (role, children) = (self.state.role, connection.children_or_empty(&self.path).await?);
+        let role = self.state.role;
+        let children = connection.synced().await?.children_or_empty(&self.path).await?;
         let blocking = sorted_contenders(role, &children).into_iter().find(|name| role.waits_for(name));
         let Some(blocking) = blocking else { return Ok(false) };
         let path = self.path_of(blocking);

@@ -136,10 +136,7 @@ impl Waiter {
     async fn carry_out(&mut self, connection: &Connection, step: Step) -> Result<Event, AcquireError> {
         Ok(match step {
             Step::Queue(step) => Event::Queue(self.state.queue.carry_out(connection, step).await?),
-            Step::FindPermit => {
-                connection.sync().await?;
-                self.find_permit(connection).await?
-            }
+            Step::FindPermit => self.find_permit(connection.synced().await?).await?,
             Step::CountPermits { contender } => match self.permit_changes.take() {
                 None => self.count_permits(connection).await?,
                 Some(permit_changes) => {

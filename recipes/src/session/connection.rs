@@ -203,14 +203,12 @@ impl Connection {
             reader.add_get_data(path.as_ref()).map_err(|source| refused("get", path.as_ref(), source))?;
         }
         let results = self.bounded("get", first, reader.commit()).await?;
-        Ok(results
-            .into_iter()
-            .map(|result| match result {
-                zk::MultiReadResult::Data { data, stat } => BulkRead::Data(data, stat),
-                zk::MultiReadResult::Error { err } => BulkRead::Missing(err),
-                _ => BulkRead::Missing(zk::Error::MarshallingError),
-            })
-            .collect())
+        let read = |result| match result {
+            zk::MultiReadResult::Data { data, stat } => BulkRead::Data(data, stat),
+            zk::MultiReadResult::Error { err } => BulkRead::Missing(err),
+            _ => BulkRead::Missing(zk::Error::MarshallingError),
+        };
+        Ok(results.into_iter().map(read).collect())
     }
 
     /// Creates a znode. Its parent must exist.

@@ -151,15 +151,13 @@ impl Connection {
         };
         let response = self.confirmed("multi", path, request).await.map_err(whole)?;
         let results = response.map_err(|(at, source)| single(at, source))?;
-        results
-            .into_iter()
-            .map(|result| match result {
-                zk::MultiWriteResult::Check => Ok(Written::Checked),
-                zk::MultiWriteResult::Create { path, .. } => Ok(Written::Created(path)),
-                zk::MultiWriteResult::SetData { stat } => Ok(Written::Set(stat)),
-                zk::MultiWriteResult::Delete => Ok(Written::Deleted),
-                _ => Err(whole(refused("multi", path, zk::Error::UnexpectedError("multi".into())))),
-            })
-            .collect()
+        let written = |result| match result {
+            zk::MultiWriteResult::Check => Ok(Written::Checked),
+            zk::MultiWriteResult::Create { path, .. } => Ok(Written::Created(path)),
+            zk::MultiWriteResult::SetData { stat } => Ok(Written::Set(stat)),
+            zk::MultiWriteResult::Delete => Ok(Written::Deleted),
+            _ => Err(whole(refused("multi", path, zk::Error::UnexpectedError("multi".into())))),
+        };
+        results.into_iter().map(written).collect()
     }
 }

@@ -116,11 +116,6 @@ fn is_number(sequence: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Returns true if a sequence number does not tell the order of arrival.
-fn is_exhausted(sequence: &str) -> bool {
-    sequence == LAST_SEQUENCE || (sequence.starts_with('-') && is_number(sequence))
-}
-
 /// Random number in the names of a contender's znodes. It identifies them across connections and sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContenderId(Uuid);
@@ -180,7 +175,7 @@ pub enum Position {
 pub fn position(role: impl Into<Role>, children: &[String], own: &str) -> Position {
     let role = role.into();
     let Some(own_rank) = role.sequence(own).map(|sequence| (sequence, own)) else { return Position::Absent };
-    let exhausted = is_exhausted(own_rank.0);
+    let exhausted = own_rank.0 == LAST_SEQUENCE || (own_rank.0.starts_with('-') && is_number(own_rank.0));
     let (mut ahead, mut found, mut predecessor) = (0, false, None);
     for name in children.iter().map(String::as_str) {
         found |= name == own;

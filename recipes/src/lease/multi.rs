@@ -53,10 +53,8 @@ impl MultiLease {
         for slot in available {
             match with_remaining_time(slot).acquire().await {
                 Ok(Acquire::HeldByOther(info)) => taken.push(info),
-                Err(slot_error)
-                    if slot_error.is_foreign_data() || matches!(slot_error, LeaseError::Busy { .. }) =>
-                {
-                    error = Some(error.unwrap_or(slot_error));
+                Err(busy) if busy.is_foreign_data() || matches!(busy, LeaseError::Busy { .. }) => {
+                    error.get_or_insert(busy);
                 }
                 // After other errors the slot may be held: a further slot would be the second one.
                 outcome => return outcome,

@@ -68,8 +68,7 @@ impl Registry {
     }
 }
 
-/// Returns those of the znodes at `paths`, as [`Connection::get_many`](super::Connection::get_many) has read them, that
-/// are not ephemeral.
+/// Returns those of the znodes at `paths`, as [`super::Connection::get_many`] has read them, that are not ephemeral.
 pub(crate) fn not_ephemeral(paths: &[String], reads: &[BulkRead]) -> impl Iterator<Item = WrongZnode> {
     paths.iter().zip(reads).filter_map(|(path, read)| WrongZnode::not_ephemeral(path, read.stat()?))
 }
